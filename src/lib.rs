@@ -1,0 +1,4 @@
+//! Port forwarding over AWS Systems Manager Session Manager, one session per connection.
+#![forbid(unsafe_code)]
+
+pub mod wire;

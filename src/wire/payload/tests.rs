@@ -1,0 +1,65 @@
+//! Bodies as a real agent writes them, and bodies as it would not.
+
+use super::*;
+
+#[test]
+fn the_handshake_request_of_a_real_agent_is_read() {
+    let text = br#"{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{"localPortNumber":"0","portNumber":"9001","type":"LocalPortForwarding"}}}]}"#;
+
+    let request: HandshakeRequest = decode(text).unwrap();
+    let action = request.requested_client_actions[0].clone();
+    let session: SessionType = decode(action.action_parameters.to_string().as_bytes()).unwrap();
+
+    assert_eq!(request.agent_version, "3.3.0.0");
+    assert_eq!(action.action_type, "SessionType");
+    assert_eq!(session.session_type, "Port");
+    assert_eq!(session.properties["type"], "LocalPortForwarding");
+}
+
+#[test]
+fn keys_match_whatever_their_case_and_null_is_the_zero_value() {
+    let text = br#"{"agentversion":null,"REQUESTEDCLIENTACTIONS":[{"actionType":"X"}],"new":1}"#;
+
+    let request: HandshakeRequest = decode(text).unwrap();
+
+    assert_eq!(request.agent_version, "");
+    assert_eq!(request.requested_client_actions[0].action_type, "X");
+}
+
+#[test]
+fn an_acknowledgement_is_read_in_any_case() {
+    let text = br#"{"acknowledgedmessagetype":"output_stream_data","AcknowledgedMessageId":"x","acknowledgedMessageSequenceNumber":5}"#;
+
+    assert_eq!(decode_acknowledge(text).unwrap().seq, 5);
+}
+
+#[test]
+fn an_acknowledgement_without_a_number_is_an_error() {
+    assert!(decode_acknowledge(br#"{"AcknowledgedMessageType":"x"}"#).is_err());
+}
+
+#[test]
+fn a_value_of_the_wrong_type_makes_the_payload_unreadable() {
+    let text = br#"{"ProcessedClientActions":[{"ActionStatus":"1"}]}"#;
+
+    assert!(decode::<HandshakeResponse>(text).is_err());
+}
+
+#[test]
+fn deep_nesting_is_an_error_and_not_a_crash() {
+    let text = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
+
+    assert!(decode::<HandshakeRequest>(&text).is_err());
+}
+
+#[test]
+fn flags_are_four_bytes() {
+    for flag in [
+        Flag::DisconnectToPort,
+        Flag::TerminateSession,
+        Flag::Other(9),
+    ] {
+        assert_eq!(Flag::decode(&flag.encode()), Some(flag));
+    }
+    assert_eq!(Flag::decode(&[0, 0, 3]), None);
+}

@@ -1,0 +1,363 @@
+//! Frames of smux v1, and finding them in cut-up input.
+//!
+//! The Output payloads of a direction, joined, are one byte stream of frames. A message may hold
+//! several frames or a piece of one, so the decoder keeps its place between messages:
+//!
+//! ```text
+//!   ┌─ 8 bytes ─┐                 8 bytes, then `length` bytes of data
+//!   │ SYN 3     │ PSH 3 │ hel┆lo │ FIN 3 │     ┆ = a message ends here
+//! ```
+//!
+//! All integers are little-endian. Only PSH carries data: a length in any other frame is not
+//! skipped by receivers (protocol.md section 8.2). There are no window updates in version 1.
+
+use std::fmt;
+
+use bytes::{Buf, Bytes};
+
+/// The eight bytes before the data of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// What the frame does.
+    pub command: Command,
+    /// How many bytes of data follow; only after PSH.
+    pub length: u16,
+    /// The stream it is about.
+    pub stream: StreamId,
+}
+
+impl Header {
+    /// Bytes of a header.
+    pub const LEN: usize = 8;
+
+    /// A frame without data.
+    pub fn bare(command: Command, stream: StreamId) -> Self {
+        Self {
+            command,
+            length: 0,
+            stream,
+        }
+    }
+
+    /// A PSH before `length` bytes of data.
+    pub fn push(stream: StreamId, length: u16) -> Self {
+        Self {
+            command: Command::Push,
+            length,
+            stream,
+        }
+    }
+
+    /// Reads a header from its eight bytes.
+    ///
+    /// # Errors
+    ///
+    /// Another version or an unknown command: fatal to the whole mux (protocol.md section 8.3).
+    pub fn decode(bytes: [u8; Self::LEN]) -> Result<Self, FrameError> {
+        let [version, command, l0, l1, s0, s1, s2, s3] = bytes;
+        if version != VERSION {
+            return Err(FrameError::Version { got: version });
+        }
+        Ok(Self {
+            command: Command::from_byte(command)?,
+            length: u16::from_le_bytes([l0, l1]),
+            stream: StreamId(u32::from_le_bytes([s0, s1, s2, s3])),
+        })
+    }
+
+    /// The header as it travels.
+    pub fn encode(self) -> [u8; Self::LEN] {
+        let [l0, l1] = self.length.to_le_bytes();
+        let [s0, s1, s2, s3] = self.stream.0.to_le_bytes();
+        [VERSION, self.command.to_byte(), l0, l1, s0, s1, s2, s3]
+    }
+}
+
+impl fmt::Display for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} stream={} len={}",
+            self.command, self.stream, self.length
+        )
+    }
+}
+
+/// What a frame does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// SYN: opens a stream.
+    Open,
+    /// FIN: closes both directions of a stream.
+    Finish,
+    /// PSH: carries data.
+    Push,
+    /// NOP: nothing, at any time.
+    Nothing,
+    /// UPD: a window update of version 2. Receivers swallow it with eight further bytes.
+    Update,
+}
+
+impl Command {
+    fn from_byte(byte: u8) -> Result<Self, FrameError> {
+        Ok(match byte {
+            0 => Self::Open,
+            1 => Self::Finish,
+            2 => Self::Push,
+            3 => Self::Nothing,
+            4 => Self::Update,
+            got => return Err(FrameError::Command { got }),
+        })
+    }
+
+    fn to_byte(self) -> u8 {
+        match self {
+            Self::Open => 0,
+            Self::Finish => 1,
+            Self::Push => 2,
+            Self::Nothing => 3,
+            Self::Update => 4,
+        }
+    }
+}
+
+/// One stream of a mux. Clients use odd numbers from 3 (protocol.md section 8.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u32);
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a peer said, one piece at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// A stream was opened.
+    Open(StreamId),
+    /// A stream was closed in both directions.
+    Finish(StreamId),
+    /// Data of a stream; a frame that straddles messages leaves as several chunks. Never empty.
+    Data(StreamId, Bytes),
+}
+
+/// Finds frames in a byte stream that arrives in any cut.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    input: Bytes,
+    header: [u8; Header::LEN],
+    /// How many bytes of `header` are known.
+    known: usize,
+    /// What the bytes after the last whole header are.
+    body: Body,
+}
+
+impl Decoder {
+    /// A decoder at the first byte of a mux.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Hands over the next bytes. All pieces of the former ones must have been taken.
+    pub fn push(&mut self, input: Bytes) {
+        debug_assert!(self.input.is_empty(), "the former input was taken apart");
+        self.input = input;
+    }
+
+    /// The next piece; `None` when the input is used up.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no frames of version 1. There is no way to find the next frame.
+    pub fn poll(&mut self) -> Result<Option<Piece>, FrameError> {
+        while !self.input.is_empty() {
+            match self.body {
+                Body::Data { stream, left } => return Ok(Some(self.data(stream, left))),
+                Body::Ignored { left } => self.ignore(left),
+                Body::None => {
+                    if let Some(piece) = self.header()? {
+                        return Ok(Some(piece));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn data(&mut self, stream: StreamId, left: usize) -> Piece {
+        let chunk = self.input.split_to(left.min(self.input.len()));
+        self.body = match left - chunk.len() {
+            0 => Body::None,
+            left => Body::Data { stream, left },
+        };
+        Piece::Data(stream, chunk)
+    }
+
+    fn ignore(&mut self, left: usize) {
+        let skipped = left.min(self.input.len());
+        self.input.advance(skipped);
+        self.body = match left - skipped {
+            0 => Body::None,
+            left => Body::Ignored { left },
+        };
+    }
+
+    fn header(&mut self) -> Result<Option<Piece>, FrameError> {
+        let missing = &mut self.header[self.known..];
+        let taken = missing.len().min(self.input.len());
+        self.input.copy_to_slice(&mut missing[..taken]);
+        self.known += taken;
+        if self.known < Header::LEN {
+            return Ok(None);
+        }
+        self.known = 0;
+        let Header {
+            command,
+            length,
+            stream,
+        } = Header::decode(self.header)?;
+        Ok(match command {
+            Command::Open => Some(Piece::Open(stream)),
+            Command::Finish => Some(Piece::Finish(stream)),
+            Command::Nothing => None,
+            Command::Update => {
+                self.body = Body::Ignored { left: UPDATE_LEN };
+                None
+            }
+            Command::Push => {
+                if length > 0 {
+                    self.body = Body::Data {
+                        stream,
+                        left: usize::from(length),
+                    };
+                }
+                None
+            }
+        })
+    }
+}
+
+/// Why bytes are no frame.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Not version 1.
+    #[error("a mux frame of version {got}, expected {VERSION}")]
+    Version {
+        /// The byte that came.
+        got: u8,
+    },
+    /// No command of version 1.
+    #[error("an unknown mux command {got}")]
+    Command {
+        /// The byte that came.
+        got: u8,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Body {
+    #[default]
+    None,
+    Data {
+        stream: StreamId,
+        left: usize,
+    },
+    Ignored {
+        left: usize,
+    },
+}
+
+const VERSION: u8 = 1;
+
+/// Bytes behind an UPD header.
+const UPDATE_LEN: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORKED: &[u8] = &[
+        1, 0, 0, 0, 3, 0, 0, 0, // SYN 3
+        1, 2, 5, 0, 3, 0, 0, 0, b'h', b'e', b'l', b'l', b'o', // PSH 3
+        1, 3, 0, 0, 0, 0, 0, 0, // NOP
+        1, 4, 0, 0, 3, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9, // UPD, swallowed
+        1, 2, 0, 0, 3, 0, 0, 0, // PSH without data
+        1, 1, 0, 0, 3, 0, 0, 0, // FIN 3
+    ];
+
+    fn pieces(cuts: impl Iterator<Item = Bytes>) -> Result<Vec<Piece>, FrameError> {
+        let mut decoder = Decoder::new();
+        let mut pieces = Vec::new();
+        for cut in cuts {
+            decoder.push(cut);
+            while let Some(piece) = decoder.poll()? {
+                pieces.push(piece);
+            }
+        }
+        Ok(pieces)
+    }
+
+    fn joined(pieces: Vec<Piece>) -> (Vec<u8>, Vec<Piece>) {
+        let mut data = Vec::new();
+        let mut rest = Vec::new();
+        for piece in pieces {
+            match piece {
+                Piece::Data(StreamId(3), chunk) => data.extend_from_slice(&chunk),
+                other @ (Piece::Open(_) | Piece::Finish(_) | Piece::Data(..)) => rest.push(other),
+            }
+        }
+        (data, rest)
+    }
+
+    #[test]
+    fn the_worked_examples_are_encoded() {
+        let stream = StreamId(3);
+
+        assert_eq!(Header::bare(Command::Open, stream).encode(), WORKED[..8]);
+        assert_eq!(Header::push(stream, 5).encode(), WORKED[8..16]);
+        assert_eq!(
+            Header::bare(Command::Finish, stream).encode(),
+            WORKED[WORKED.len() - 8..]
+        );
+    }
+
+    #[test]
+    fn frames_are_found_in_every_cut() {
+        for size in 1..=WORKED.len() {
+            let cuts = WORKED.chunks(size).map(Bytes::from_static);
+
+            let (data, rest) = joined(pieces(cuts).unwrap());
+
+            assert_eq!(data, b"hello", "cut every {size}");
+            assert_eq!(rest, [Piece::Open(StreamId(3)), Piece::Finish(StreamId(3))]);
+        }
+    }
+
+    #[test]
+    fn data_is_a_slice_and_not_a_copy() {
+        let whole = Bytes::from_static(&WORKED[8..21]);
+        let mut decoder = Decoder::new();
+        decoder.push(whole.clone());
+
+        let Some(Piece::Data(_, chunk)) = decoder.poll().unwrap() else {
+            panic!("data")
+        };
+
+        assert_eq!(chunk.as_ptr(), whole[8..].as_ptr());
+    }
+
+    #[test]
+    fn another_version_or_command_is_an_error() {
+        let one = |bytes: &'static [u8]| pieces([Bytes::from_static(bytes)].into_iter());
+
+        assert_eq!(
+            one(&[2, 0, 0, 0, 3, 0, 0, 0]),
+            Err(FrameError::Version { got: 2 })
+        );
+        assert_eq!(
+            one(&[1, 5, 0, 0, 3, 0, 0, 0]),
+            Err(FrameError::Command { got: 5 })
+        );
+    }
+}
