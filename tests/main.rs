@@ -5,3 +5,5 @@
 
 #[cfg(test)]
 mod architecture;
+#[cfg(test)]
+mod golden;
