@@ -6,4 +6,6 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod golden;
