@@ -9,3 +9,5 @@ mod architecture;
 mod fuzz;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod support;
