@@ -353,14 +353,21 @@ impl Keys for ChannelClosed {
     ];
 }
 
-/// Gives every known key its own spelling, at every depth.
+/// Gives every known key its own spelling, at every depth. Where an object has a key in several
+/// spellings, the exact one comes last and wins.
 fn canonical(value: Value, keys: &[&str]) -> Value {
     match value {
-        Value::Object(map) => Value::Object(
-            map.into_iter()
-                .map(|(key, inner)| (spelling(key, keys), canonical(inner, keys)))
-                .collect(),
-        ),
+        Value::Object(map) => {
+            let (exact, other): (Map<_, _>, Map<_, _>) = map
+                .into_iter()
+                .partition(|(key, _)| keys.contains(&key.as_str()));
+            let fields = other.into_iter().chain(exact);
+            Value::Object(
+                fields
+                    .map(|(key, inner)| (spelling(key, keys), canonical(inner, keys)))
+                    .collect(),
+            )
+        }
         Value::Array(items) => Value::Array(
             items
                 .into_iter()

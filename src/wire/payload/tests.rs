@@ -34,6 +34,15 @@ fn an_acknowledgement_is_read_in_any_case() {
 }
 
 #[test]
+fn an_exact_key_wins_over_another_spelling() {
+    let text = br#"{"AgentVersion":"exact","agentversion":"other","AGENTVERSION":"other"}"#;
+
+    let request: HandshakeRequest = decode(text).unwrap();
+
+    assert_eq!(request.agent_version, "exact");
+}
+
+#[test]
 fn an_acknowledgement_without_a_number_is_an_error() {
     assert!(decode_acknowledge(br#"{"AcknowledgedMessageType":"x"}"#).is_err());
 }
