@@ -1,5 +1,6 @@
 //! Port forwarding over AWS Systems Manager Session Manager, one session per connection.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod sim;
 pub mod wire;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Counts of one agent. Bytes are payload bytes.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +50,13 @@ pub struct Timeline {
     pub first_input: Option<Instant>,
     /// The session ended, seen from the agent.
     pub ended: Option<Instant>,
+}
+
+impl Timeline {
+    /// How long nothing was acknowledged after the handshake.
+    pub fn readiness(&self) -> Option<Duration> {
+        Some(self.ready? - self.complete?)
+    }
 }
 
 /// Something that a client must not do.
