@@ -1,0 +1,3 @@
+//! Arguments, exit codes, sentences for a human.
+
+pub mod simulate;

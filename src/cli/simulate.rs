@@ -1,0 +1,332 @@
+//! `simulate`: a loopback SSM service and agent, for tests of clients.
+//!
+//! One JSON line on stdout tells a program where it is and how to reach it; a hint on stderr
+//! tells a person. It runs until it is told to stop.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what it prints is its result"
+)]
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use crate::sim::agent::{self, Digests, FAITHFUL_INTERVAL, Retransmission, Version};
+use crate::sim::{Credentials, Options, Resolver, Simulator};
+
+/// What `simulate` can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Loopback address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// How fast agents send: as they were measured, or as fast as they can
+    #[arg(long, value_enum, default_value = "faithful")]
+    pace: Pace,
+    /// Most payload bytes in a message of an agent
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = positive)]
+    message_size: usize,
+    /// Serve https and wss with a certificate made now
+    #[arg(long)]
+    tls: bool,
+    /// Refuse what is not signed with the credentials printed at start
+    #[arg(long)]
+    require_signature: bool,
+    /// The access key that signatures must name
+    #[arg(long, value_name = "ID", default_value = "AKIDSIMULATOR")]
+    access_key_id: String,
+    /// The secret that signatures must be made with; a dummy
+    #[arg(long, value_name = "SECRET", default_value = "simulated/not/a/secret")]
+    secret_access_key: String,
+    /// The session token that signed requests must carry; a dummy
+    #[arg(long, value_name = "TOKEN")]
+    session_token: Option<String>,
+    /// The region that signatures must name
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// What a host means to the agents: HOST[:PORT]=LOOPBACK:PORT
+    #[arg(long, value_name = "HOST[:PORT]=ADDR", value_parser = mapping)]
+    map: Vec<Mapping>,
+    /// A document of the account: NAME=AWS-DOCUMENT that it behaves like
+    #[arg(long, value_name = "NAME=AWS-DOCUMENT", value_parser = pair)]
+    document: Vec<(String, String)>,
+    /// A target whose agent is not connected
+    #[arg(long, value_name = "TARGET")]
+    offline: Vec<String>,
+    /// What the agents claim to be, and behave like
+    #[arg(long, value_name = "VERSION", default_value = "3.3.987.0")]
+    agent_version: String,
+    /// What the agents send again: the oldest message, as real ones do, or all that is overdue
+    #[arg(long, value_enum, default_value = "front")]
+    agent_resend: Resend,
+    /// Time from HandshakeComplete to the first acknowledgement; otherwise 4 to 9 ms
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    readiness: Option<Duration>,
+    /// What a session with a host adds to that
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0ms")]
+    host_readiness: Duration,
+    /// Time from the crash of an agent's worker to its report
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s")]
+    crash_delay: Duration,
+    /// What agents do with a wrong digest
+    #[arg(long, value_enum, default_value = "ignored")]
+    digests: Digest,
+    /// How long every API call takes at least
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0ms")]
+    api_delay: Duration,
+    /// Bytes of output kept while no client is attached; 0 discards everything
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    gateway_buffer: usize,
+    /// Where chance begins
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// How fast agents send.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Pace {
+    /// 0.65 MiB/s in messages of 1024 bytes.
+    Faithful,
+    /// As fast as the path carries.
+    None,
+}
+
+/// What agents send again.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Resend {
+    /// The oldest message.
+    Front,
+    /// All that is overdue.
+    All,
+}
+
+/// What agents do with a wrong digest.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Digest {
+    /// They take the message.
+    Ignored,
+    /// They take it, and the ledger tells.
+    Noted,
+    /// They do not take it.
+    Demanded,
+}
+
+/// Runs a simulator until `shutdown` is ready.
+///
+/// # Errors
+///
+/// If the address is not loopback or cannot be bound, or no certificate can be made.
+pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    let simulator = Simulator::start(args.options()).await?;
+    println!("{}", describe(&simulator));
+    eprintln!("{}", hint(&simulator));
+    shutdown.await;
+    simulator.shutdown().await;
+    Ok(())
+}
+
+impl Args {
+    fn options(self) -> Options {
+        let agent = self.agent();
+        let mut resolver = Resolver::default();
+        for mapping in &self.map {
+            mapping
+                .insert(&mut resolver)
+                .expect("the argument's parser let loopback through alone");
+        }
+        Options {
+            listen: self.listen,
+            tls: self.tls,
+            region: self.region,
+            credentials: Credentials {
+                access_key_id: self.access_key_id,
+                secret_access_key: self.secret_access_key,
+                session_token: self.session_token,
+            },
+            require_signature: self.require_signature,
+            agent,
+            seed: self.seed,
+            resolver,
+            documents: self.document.into_iter().collect(),
+            offline: self.offline.into_iter().collect::<BTreeSet<_>>(),
+            api_delay: self.api_delay,
+            gateway_buffer: self.gateway_buffer,
+            ..Options::default()
+        }
+    }
+
+    fn agent(&self) -> agent::Options {
+        let defaults = agent::Options::default();
+        agent::Options {
+            version: Version::parse(&self.agent_version),
+            message_size: self.message_size,
+            pace: match self.pace {
+                Pace::Faithful => agent::Pace::Every(FAITHFUL_INTERVAL),
+                Pace::None => agent::Pace::Unlimited,
+            },
+            retransmission: match self.agent_resend {
+                Resend::Front => Retransmission::Front,
+                Resend::All => Retransmission::All,
+            },
+            digests: match self.digests {
+                Digest::Ignored => Digests::Ignored,
+                Digest::Noted => Digests::Noted,
+                Digest::Demanded => Digests::Demanded,
+            },
+            readiness: self
+                .readiness
+                .map_or_else(|| defaults.readiness.clone(), |time| time..time),
+            host_readiness: self.host_readiness,
+            crash_delay: self.crash_delay,
+            ..defaults
+        }
+    }
+}
+
+/// Everything that a program needs, in one line.
+fn describe(simulator: &Simulator) -> Value {
+    let options = simulator.options();
+    let credentials = &options.credentials;
+    let mut environment = json!({
+        "AWS_ENDPOINT_URL_SSM": simulator.endpoint(),
+        "AWS_REGION": options.region,
+        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    });
+    if let Some(token) = &credentials.session_token {
+        environment["AWS_SESSION_TOKEN"] = json!(token);
+    }
+    json!({
+        "address": simulator.address(),
+        "endpoint": simulator.endpoint(),
+        "stream_scheme": if options.tls { "wss" } else { "ws" },
+        "certificate": simulator.certificate_pem(),
+        "ledger": format!("{}/simulator/ledger", simulator.endpoint()),
+        "environment": environment,
+    })
+}
+
+/// How a person points a client at it.
+fn hint(simulator: &Simulator) -> String {
+    let described = describe(simulator);
+    let mut hint =
+        String::from("simulating AWS Session Manager; point any AWS SDK or CLI at it with\n");
+    for (name, value) in described["environment"].as_object().into_iter().flatten() {
+        hint.push_str(&format!(
+            "  export {name}={}\n",
+            value.as_str().unwrap_or_default()
+        ));
+    }
+    hint.push_str("any target such as i-0123456789abcdef0 is connected; a session reaches ports of this machine\n");
+    hint.push_str(&format!(
+        "what it saw: curl {}\n",
+        described["ledger"].as_str().unwrap_or_default()
+    ));
+    hint.push_str("stop with Ctrl-C");
+    hint
+}
+
+/// What a host means to the agents.
+#[derive(Clone, Debug)]
+struct Mapping {
+    host: String,
+    port: Option<u16>,
+    address: SocketAddr,
+}
+
+impl Mapping {
+    fn insert(&self, resolver: &mut Resolver) -> Result<(), String> {
+        let inserted = resolver.insert(&self.host, self.port, self.address);
+        inserted.map_err(|error| error.to_string())
+    }
+}
+
+/// Reads `HOST[:PORT]=ADDR`.
+fn mapping(text: &str) -> Result<Mapping, String> {
+    let (place, address) = text.split_once('=').ok_or("expected HOST[:PORT]=ADDR")?;
+    let address = address
+        .parse()
+        .map_err(|error| format!("{address}: {error}"))?;
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) => {
+            let port = port
+                .parse()
+                .map_err(|error| format!("port {port}: {error}"))?;
+            (host, Some(port))
+        }
+        None => (place, None),
+    };
+    let mapping = Mapping {
+        host: host.to_owned(),
+        port,
+        address,
+    };
+    mapping.insert(&mut Resolver::default())?;
+    Ok(mapping)
+}
+
+/// Reads `NAME=VALUE`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Reads `150ms`, `5s`, `2m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u32 = number
+        .parse()
+        .map_err(|_| "expected a number and ms, s or m".to_owned())?;
+    let unit = match unit {
+        "us" => Duration::from_micros(1),
+        "ms" => Duration::from_millis(1),
+        "s" => Duration::from_secs(1),
+        "m" => Duration::from_secs(60),
+        other => return Err(format!("unknown unit {other:?}; expected ms, s or m")),
+    };
+    Ok(unit * number)
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|error| format!("{error}"))?;
+    (1..=MAX_MESSAGE_SIZE)
+        .contains(&number)
+        .then_some(number)
+        .ok_or_else(|| format!("expected 1 to {MAX_MESSAGE_SIZE}"))
+}
+
+/// Larger messages than any agent can be told to send are of no use to a test.
+const MAX_MESSAGE_SIZE: usize = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_has_a_host_a_port_or_none_and_a_loopback_address() {
+        let full = mapping("db.internal:5432=127.0.0.1:15432").unwrap();
+        let any_port = mapping("db.internal=[::1]:15432").unwrap();
+
+        assert_eq!((full.host.as_str(), full.port), ("db.internal", Some(5432)));
+        assert_eq!(any_port.port, None);
+        for bad in ["db", "db=elsewhere", "db:x=127.0.0.1:1", "db=10.0.0.1:1"] {
+            assert!(mapping(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        assert_eq!(duration("150ms"), Ok(Duration::from_millis(150)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "5", "ms", "-1s", "1h", "99999999999s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

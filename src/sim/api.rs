@@ -1,0 +1,343 @@
+//! The SSM API over HTTP: AWS JSON 1.1, three operations, and their errors.
+//!
+//! A request is checked in AWS's order: signature, operation, JSON, constraints, document,
+//! parameters, target. Where AWS's own text is not known the sentence says what was wrong.
+//!
+//! Specification: protocol.md section 1.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::agent::Job;
+use super::documents::Document;
+use super::faults::Operation;
+use super::ledger::{Record, micros};
+use super::service::Service;
+use super::signature::{Fault, Signature};
+
+/// What an API call is answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Vec<u8>,
+}
+
+/// Answers one call; `arrived` is when its last byte did.
+pub(super) async fn answer(
+    service: &Arc<Service>,
+    headers: &HeaderMap,
+    body: &[u8],
+    signature: &Signature,
+    arrived: Instant,
+) -> Answer {
+    let operation = operation(headers);
+    let outcome = call(service, headers, body, signature, arrived);
+    tokio::time::sleep(service.options.api_delay).await;
+    let (code, answer) = match outcome {
+        Ok(body) => (
+            "ok".to_owned(),
+            Answer {
+                status: StatusCode::OK,
+                body,
+            },
+        ),
+        Err(error) => (error.code.clone(), error.answer()),
+    };
+    let name = operation.map_or("unknown", Operation::as_str);
+    service
+        .ledger
+        .count_call(name, &code, &signature.to_string());
+    answer
+}
+
+fn call(
+    service: &Arc<Service>,
+    headers: &HeaderMap,
+    body: &[u8],
+    signature: &Signature,
+    arrived: Instant,
+) -> Result<Vec<u8>, ApiError> {
+    if service.options.require_signature {
+        check_signature(signature)?;
+    }
+    let operation = operation(headers).ok_or_else(unknown_operation)?;
+    let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+    if !content_type.is_some_and(|value| value.starts_with(MEDIA_TYPE)) {
+        return Err(ApiError::new(
+            "SerializationException",
+            "expected application/x-amz-json-1.1",
+        ));
+    }
+    let struck = service
+        .faults
+        .lock()
+        .expect("no holder of this lock panics")
+        .strike(operation);
+    if let Some(code) = struck {
+        return Err(ApiError::new(code, "injected by the simulator"));
+    }
+    match operation {
+        Operation::StartSession => start(service, parse(body)?, signature, arrived),
+        Operation::ResumeSession => resume(service, &parse(body)?),
+        Operation::TerminateSession => terminate(service, &parse(body)?),
+    }
+}
+
+fn operation(headers: &HeaderMap) -> Option<Operation> {
+    let target = headers.get("x-amz-target")?.to_str().ok()?;
+    Operation::from_name(target.strip_prefix("AmazonSSM.")?)
+}
+
+fn unknown_operation() -> ApiError {
+    ApiError::new(
+        "UnknownOperationException",
+        "the simulator plays the session operations only",
+    )
+}
+
+fn check_signature(signature: &Signature) -> Result<(), ApiError> {
+    let (code, message) = match signature {
+        Signature::Valid => return Ok(()),
+        Signature::Unsigned => (
+            "MissingAuthenticationTokenException",
+            "Missing Authentication Token",
+        ),
+        Signature::Wrong(Fault::UnknownKey | Fault::UnknownToken) => (
+            "UnrecognizedClientException",
+            "The security token included in the request is invalid.",
+        ),
+        Signature::Wrong(fault) => {
+            let message = format!("the signature does not fit: {fault}");
+            return Err(ApiError::new("InvalidSignatureException", message));
+        }
+    };
+    Err(ApiError::new(code, message))
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::new("SerializationException", error.to_string()))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StartRequest {
+    target: Option<String>,
+    document_name: Option<String>,
+    parameters: Option<BTreeMap<String, Vec<String>>>,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SessionRequest {
+    session_id: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct OpenedResponse<'a> {
+    session_id: &'a str,
+    stream_url: &'a str,
+    token_value: &'a str,
+}
+
+fn start(
+    service: &Arc<Service>,
+    request: StartRequest,
+    signature: &Signature,
+    arrived: Instant,
+) -> Result<Vec<u8>, ApiError> {
+    let target = constrained("target", request.target, 1..=400, |_| true)?;
+    let reason = match request.reason {
+        Some(reason) => constrained("reason", Some(reason), 1..=256, |_| true)?,
+        None => String::new(),
+    };
+    let document = request
+        .document_name
+        .unwrap_or_else(|| SHELL_DOCUMENT.to_owned());
+    let document = constrained("documentName", Some(document), 3..=128, is_document_name)?;
+    let parameters = request.parameters.unwrap_or_default();
+    let properties = find_document(service, &document)?
+        .properties(&parameters)
+        .map_err(|complaint| ApiError::new("InvalidParameters", complaint))?;
+    if !is_target(&target) || service.is_offline(&target) {
+        return Err(ApiError::new(
+            "TargetNotConnected",
+            format!("{target} is not connected."),
+        ));
+    }
+    let record = Record {
+        target,
+        document,
+        parameters,
+        reason,
+        start_signature: signature.to_string(),
+        requested_us: service.ledger.micros(arrived),
+        api_delay_us: micros(service.options.api_delay),
+        ..Record::default()
+    };
+    let (job, addresses) = job(service, properties);
+    let opened = service.start(record, job, addresses);
+    Ok(encode(&OpenedResponse {
+        session_id: &opened.session_id,
+        stream_url: &service.stream_url(&opened.session_id),
+        token_value: &opened.token,
+    }))
+}
+
+fn job(
+    service: &Service,
+    properties: BTreeMap<String, String>,
+) -> (Job, Vec<std::net::SocketAddr>) {
+    let port = properties
+        .get("portNumber")
+        .and_then(|port| port.parse().ok());
+    let host = properties.get("host").map(String::as_str);
+    let resolved = service
+        .options
+        .resolver
+        .resolve(host, port.unwrap_or_default());
+    let (addresses, refusal) = match resolved {
+        Ok(addresses) => (addresses, None),
+        Err(refusal) => (Vec::new(), Some(refusal)),
+    };
+    (
+        Job {
+            properties,
+            refusal,
+        },
+        addresses,
+    )
+}
+
+fn find_document(service: &Service, name: &str) -> Result<&'static Document, ApiError> {
+    let alias = service.options.documents.get(name);
+    let found = Document::find(alias.map_or(name, String::as_str));
+    found.ok_or_else(|| {
+        ApiError::new(
+            "InvalidDocument",
+            format!("Document with name {name} does not exist."),
+        )
+    })
+}
+
+fn resume(service: &Service, request: &SessionRequest) -> Result<Vec<u8>, ApiError> {
+    let session_id = session_id(request)?;
+    let Some(token) = service.resume(&session_id) else {
+        let message = format!("Session {session_id} does not exist.");
+        return Err(ApiError::new("DoesNotExistException", message));
+    };
+    Ok(encode(&OpenedResponse {
+        session_id: &session_id,
+        stream_url: &service.stream_url(&session_id),
+        token_value: &token,
+    }))
+}
+
+fn terminate(service: &Service, request: &SessionRequest) -> Result<Vec<u8>, ApiError> {
+    let session_id = session_id(request)?;
+    service.terminate(&session_id);
+    Ok(encode(&json!({ "SessionId": session_id })))
+}
+
+fn session_id(request: &SessionRequest) -> Result<String, ApiError> {
+    constrained("sessionId", request.session_id.clone(), 1..=96, |_| true)
+}
+
+/// Checks a member as AWS does before it looks at its meaning.
+fn constrained(
+    member: &str,
+    value: Option<String>,
+    length: std::ops::RangeInclusive<usize>,
+    fits: impl Fn(&str) -> bool,
+) -> Result<String, ApiError> {
+    let complaint = match &value {
+        None => "Member must not be null".to_owned(),
+        Some(value) if !length.contains(&value.chars().count()) => {
+            format!(
+                "Member must have length between {} and {}",
+                length.start(),
+                length.end()
+            )
+        }
+        Some(value) if !fits(value) => "Member must satisfy regular expression pattern".to_owned(),
+        Some(_) => return Ok(value.unwrap_or_default()),
+    };
+    let shown = value.map_or_else(|| "null".to_owned(), |value| format!("'{value}'"));
+    let message = format!(
+        "1 validation error detected: Value {shown} at '{member}' failed to satisfy constraint: \
+         {complaint}"
+    );
+    Err(ApiError::new("ValidationException", message))
+}
+
+/// `i-…`, `mi-…` or `ecs:<cluster>_<task>_<runtime>`; anything else is no node that is connected.
+fn is_target(target: &str) -> bool {
+    let is_hex = |id: &str| id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let node = |prefix, lengths: &[usize]| {
+        let id = target.strip_prefix(prefix);
+        id.is_some_and(|id| is_hex(id) && lengths.contains(&id.len()))
+    };
+    let container = target.strip_prefix("ecs:");
+    node("i-", &[8, 17])
+        || node("mi-", &[17])
+        || container.is_some_and(|parts| parts.split('_').filter(|p| !p.is_empty()).count() >= 3)
+}
+
+fn is_document_name(name: &str) -> bool {
+    name.chars()
+        .all(|c| c.is_ascii_alphanumeric() || "_-.:/".contains(c))
+}
+
+fn encode<T: Serialize>(body: &T) -> Vec<u8> {
+    serde_json::to_vec(body).expect("the types of this file are JSON")
+}
+
+/// A refusal, as AWS words it.
+#[derive(Debug)]
+struct ApiError {
+    code: String,
+    message: String,
+}
+
+impl ApiError {
+    fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        Answer {
+            status: status(&self.code),
+            body: encode(&json!({ "__type": self.code, "message": self.message })),
+        }
+    }
+}
+
+/// AWS JSON answers 400 to all that is modelled.
+fn status(code: &str) -> StatusCode {
+    match code {
+        "InternalServerError" | "InternalFailure" => StatusCode::INTERNAL_SERVER_ERROR,
+        "ServiceUnavailable" => StatusCode::SERVICE_UNAVAILABLE,
+        "MissingAuthenticationTokenException"
+        | "UnrecognizedClientException"
+        | "InvalidSignatureException" => StatusCode::FORBIDDEN,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// The content type of the protocol.
+pub(super) const MEDIA_TYPE: &[u8] = b"application/x-amz-json-1.1";
+
+/// What StartSession means without a document: a shell, which the simulator does not play.
+const SHELL_DOCUMENT: &str = "SSM-SessionManagerRunShell";

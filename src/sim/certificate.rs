@@ -1,0 +1,66 @@
+//! A certificate made at start, for a simulator that serves `https` and `wss`.
+//!
+//! A small authority signs one server certificate for `localhost`, `127.0.0.1` and `::1`. Its
+//! own certificate is what a client takes as `ca_bundle`; its key is forgotten at once.
+
+use std::io;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::TlsAcceptor;
+
+/// A server's side of TLS, and what its clients must trust.
+pub(super) struct Certificate {
+    /// Accepts connections with the server certificate.
+    pub(super) acceptor: TlsAcceptor,
+    /// The authority, as PEM.
+    pub(super) authority_pem: String,
+}
+
+impl Certificate {
+    /// Makes keys and certificates.
+    ///
+    /// # Errors
+    ///
+    /// If the machine gives no randomness, or the pieces do not fit.
+    pub(super) fn generate() -> io::Result<Self> {
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let mut authority = CertificateParams::new(Vec::new()).map_err(io::Error::other)?;
+        authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        name(&mut authority, "ssm-proxyd simulator authority");
+        let certificate = authority.self_signed(&key).map_err(io::Error::other)?;
+        let acceptor = leaf(&Issuer::new(authority, key))?;
+        Ok(Self {
+            acceptor,
+            authority_pem: certificate.pem(),
+        })
+    }
+}
+
+fn leaf(issuer: &Issuer<'_, KeyPair>) -> io::Result<TlsAcceptor> {
+    let key = KeyPair::generate().map_err(io::Error::other)?;
+    let names = NAMES.map(str::to_owned).to_vec();
+    let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
+    params.use_authority_key_identifier_extension = true;
+    name(&mut params, "ssm-proxyd simulator");
+    let certificate = params.signed_by(&key, issuer).map_err(io::Error::other)?;
+    let secret = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], secret)
+        .map_err(io::Error::other)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn name(params: &mut CertificateParams, common: &str) {
+    params.distinguished_name.push(DnType::CommonName, common);
+}
+
+/// Where a simulator can be reached.
+const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];

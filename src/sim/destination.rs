@@ -1,0 +1,263 @@
+//! Servers to forward to: echo, source, sink, and a little HTTP.
+//!
+//! Each listens on a free loopback port, serves every connection in a task that it owns, and
+//! ends when it is dropped.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::signature::hex;
+
+/// A server on loopback.
+#[derive(Debug)]
+pub struct Destination {
+    address: SocketAddr,
+    received: Arc<Mutex<Vec<Received>>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Destination {
+    /// Starts a server.
+    ///
+    /// # Errors
+    ///
+    /// If no loopback port can be had.
+    pub async fn start(role: Role) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let received = Arc::default();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, role, Arc::clone(&received)));
+        Ok(Self {
+            address,
+            received,
+            _tasks: tasks,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What each finished connection of a [`Role::Sink`] sent, in the order of their ends.
+    pub fn received(&self) -> Vec<Received> {
+        self.received
+            .lock()
+            .expect("no holder of this lock panics")
+            .clone()
+    }
+}
+
+/// What a server does with a connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Role {
+    /// Sends back what comes, until the other side ends.
+    Echo,
+    /// Sends so many bytes of [`seeded`] noise, then ends its side.
+    Source {
+        /// How many.
+        len: u64,
+        /// Which.
+        seed: u64,
+    },
+    /// Reads to the end and answers one line: length and SHA-256.
+    Sink,
+    /// Answers every HTTP/1.1 request with a short text, and keeps the connection.
+    Http,
+}
+
+/// What a sink was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// How many bytes.
+    pub len: u64,
+    /// Their SHA-256, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The bytes of a [`Role::Source`], in chunks.
+pub fn seeded(len: u64, seed: u64) -> impl Iterator<Item = Vec<u8>> + Send {
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut left = len;
+    std::iter::from_fn(move || {
+        let size = left.min(CHUNK);
+        left -= size;
+        let mut chunk = vec![0; usize::try_from(size).expect("a chunk is small")];
+        chance.fill(&mut chunk);
+        (size > 0).then_some(chunk)
+    })
+}
+
+async fn accept(listener: TcpListener, role: Role, received: Arc<Mutex<Vec<Received>>>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((connection, _)) = listener.accept().await else {
+            continue;
+        };
+        let received = Arc::clone(&received);
+        while connections.try_join_next().is_some() {}
+        connections.spawn(async move {
+            // An end of the other side is an end, in whatever way it came.
+            drop(serve(connection, role, &received).await);
+        });
+    }
+}
+
+async fn serve(
+    mut connection: TcpStream,
+    role: Role,
+    received: &Mutex<Vec<Received>>,
+) -> io::Result<()> {
+    connection.set_nodelay(true)?;
+    match role {
+        Role::Echo => echo(&mut connection).await,
+        Role::Source { len, seed } => {
+            for chunk in seeded(len, seed) {
+                connection.write_all(&chunk).await?;
+            }
+            connection.shutdown().await
+        }
+        Role::Sink => sink(&mut connection, received).await,
+        Role::Http => http(connection).await,
+    }
+}
+
+async fn echo(connection: &mut TcpStream) -> io::Result<()> {
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let len = connection.read(&mut buffer).await?;
+        if len == 0 {
+            return connection.shutdown().await;
+        }
+        connection.write_all(&buffer[..len]).await?;
+    }
+}
+
+async fn sink(connection: &mut TcpStream, received: &Mutex<Vec<Received>>) -> io::Result<()> {
+    let mut buffer = vec![0; 65_536];
+    let (mut hash, mut total) = (Sha256::new(), 0);
+    loop {
+        let len = connection.read(&mut buffer).await?;
+        if len == 0 {
+            break;
+        }
+        hash.update(&buffer[..len]);
+        total += u64::try_from(len).expect("a buffer is small");
+    }
+    let received_now = Received {
+        len: total,
+        sha256: hex(&hash.finalize()),
+    };
+    let line = format!("{} {}\n", received_now.len, received_now.sha256);
+    received
+        .lock()
+        .expect("no holder of this lock panics")
+        .push(received_now);
+    connection.write_all(line.as_bytes()).await?;
+    connection.shutdown().await
+}
+
+async fn http(connection: TcpStream) -> io::Result<()> {
+    let mut connection = BufReader::new(connection);
+    while let Some(length) = read_request(&mut connection).await? {
+        let mut body = (&mut connection).take(length);
+        tokio::io::copy(&mut body, &mut tokio::io::sink()).await?;
+        connection.write_all(HTTP_RESPONSE.as_bytes()).await?;
+    }
+    Ok(())
+}
+
+/// Reads a request's head; returns the length of its body, or `None` at the end.
+async fn read_request(connection: &mut BufReader<TcpStream>) -> io::Result<Option<u64>> {
+    let (mut length, mut line) = (0, String::new());
+    loop {
+        line.clear();
+        if (&mut *connection)
+            .take(MAX_LINE)
+            .read_line(&mut line)
+            .await?
+            == 0
+        {
+            return Ok(None);
+        }
+        if line.trim_end().is_empty() {
+            return Ok(Some(length));
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().map_err(io::Error::other)?;
+        }
+    }
+}
+
+const HTTP_RESPONSE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
+    Content-Length: 34\r\n\r\nHello from behind the data channel";
+
+/// Bytes that a source writes at once.
+const CHUNK: u64 = 65_536;
+/// Longest line of a request's head.
+const MAX_LINE: u64 = 8192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_echo_answers_what_it_is_sent() {
+        let echo = Destination::start(Role::Echo).await.unwrap();
+        let mut connection = TcpStream::connect(echo.address()).await.unwrap();
+
+        connection.write_all(b"hello").await.unwrap();
+        connection.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).await.unwrap();
+
+        assert_eq!(answer, b"hello");
+    }
+
+    #[tokio::test]
+    async fn a_sink_tells_the_hash_of_what_a_source_sends() {
+        let role = Role::Source {
+            len: 100_000,
+            seed: 7,
+        };
+        let source = Destination::start(role).await.unwrap();
+        let sink = Destination::start(Role::Sink).await.unwrap();
+        let mut from = TcpStream::connect(source.address()).await.unwrap();
+        let mut to = TcpStream::connect(sink.address()).await.unwrap();
+
+        tokio::io::copy(&mut from, &mut to).await.unwrap();
+        to.shutdown().await.unwrap();
+        let mut line = String::new();
+        to.read_to_string(&mut line).await.unwrap();
+
+        let expected: Vec<u8> = seeded(100_000, 7).flatten().collect();
+        let sha256 = hex(&Sha256::digest(&expected));
+        assert_eq!(line, format!("100000 {sha256}\n"));
+        assert_eq!(
+            sink.received(),
+            [Received {
+                len: 100_000,
+                sha256
+            }]
+        );
+    }
+
+    #[test]
+    fn the_length_in_the_http_response_is_right() {
+        let (head, body) = HTTP_RESPONSE.split_once("\r\n\r\n").unwrap();
+
+        assert!(
+            head.ends_with(&format!("Content-Length: {}", body.len())),
+            "{head}"
+        );
+    }
+}

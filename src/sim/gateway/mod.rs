@@ -1,0 +1,275 @@
+//! One address for everything: the API, the data channels, and the simulator's own pages.
+//!
+//! ```text
+//!   POST /                           the SSM API
+//!   GET  /v1/data-channel/<id>       the upgrade of a data channel
+//!   GET  /simulator/ledger           what was seen so far, as JSON
+//! ```
+//!
+//! A refused upgrade is an HTTP response with a short text: 403 for a signature that is
+//! demanded and missing or wrong, 404 for an unknown session, 410 for one that is over
+//! (protocol.md appendix B).
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::rt::{Read, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tracing::debug;
+
+use crate::wire::payload::{self, OpenDataChannel};
+
+use super::api;
+use super::client::Client;
+use super::clock;
+use super::service::Service;
+use super::session::Command;
+use super::signature::{self, Expected, Signature};
+use super::socket::Socket;
+
+/// Accepts connections until it is dropped.
+pub(super) async fn listen(service: Arc<Service>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((tcp, _)) => {
+                connections.spawn(greet(Arc::clone(&service), tcp, tls.clone()));
+            }
+            Err(error) => {
+                debug!(%error, "cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn greet(service: Arc<Service>, tcp: TcpStream, tls: Option<TlsAcceptor>) {
+    let served = async {
+        tcp.set_nodelay(true)?;
+        let socket = match tls {
+            Some(tls) => Socket::Tls(Box::new(tls.accept(tcp).await?)),
+            None => Socket::Plain(tcp),
+        };
+        serve(service, TokioIo::new(socket))
+            .await
+            .map_err(io::Error::other)
+    };
+    if let Err(error) = served.await {
+        debug!(%error, "a connection broke");
+    }
+}
+
+/// Speaks HTTP on one connection, until it ends or becomes a websocket.
+async fn serve<I>(service: Arc<Service>, io: I) -> hyper::Result<()>
+where
+    I: Read + Write + Send + Unpin + 'static,
+{
+    let respond = service_fn(move |request| {
+        let service = Arc::clone(&service);
+        async move { Ok::<_, Infallible>(respond(&service, request).await) }
+    });
+    http1::Builder::new()
+        .serve_connection(io, respond)
+        .with_upgrades()
+        .await
+}
+
+async fn respond(service: &Arc<Service>, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let path = request.uri().path().to_owned();
+    let session_id = path.strip_prefix("/v1/data-channel/");
+    match (request.method(), path.as_str(), session_id) {
+        (&Method::POST, "/", _) => call(service, request).await,
+        (&Method::GET, "/simulator/ledger", _) => ledger(service),
+        (&Method::GET, _, Some(session_id)) => {
+            let upgrade = hyper::upgrade::on(&mut request);
+            let upgraded = self::upgrade(service, &request, session_id, upgrade);
+            upgraded.unwrap_or_else(|refusal| {
+                service.ledger.count_refused_upgrade(refusal.0.as_u16());
+                text(refusal.0, refusal.1)
+            })
+        }
+        _ => text(StatusCode::NOT_FOUND, "there is nothing here"),
+    }
+}
+
+async fn call(service: &Arc<Service>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+        return text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the request is too long or broke off",
+        );
+    };
+    let arrived = clock::now();
+    let body = body.to_bytes();
+    let (method, headers) = (parts.method.as_str(), &parts.headers);
+    let signature = verify(service, "ssm", method, &parts.uri, headers, &body);
+    let answer = api::answer(service, headers, &body, &signature, arrived).await;
+    let mut response = Response::new(Full::from(answer.body));
+    *response.status_mut() = answer.status;
+    let media_type = HeaderValue::from_bytes(api::MEDIA_TYPE).expect("it is ASCII");
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, media_type);
+    let id = format!("{:032x}", fastrand::u128(..));
+    let id = HeaderValue::from_str(&id).expect("it is ASCII");
+    response.headers_mut().insert("x-amzn-requestid", id);
+    response
+}
+
+fn verify(
+    service: &Service,
+    name: &str,
+    method: &str,
+    uri: &hyper::Uri,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Signature {
+    let expected = Expected {
+        credentials: &service.options.credentials,
+        region: &service.options.region,
+        service: name,
+        wall: clock::wall(),
+    };
+    let request = signature::Request {
+        method,
+        path: uri.path(),
+        query: uri.query().unwrap_or_default(),
+        headers,
+        body,
+    };
+    signature::verify(request, expected)
+}
+
+/// Agrees to an upgrade, or refuses it.
+fn upgrade(
+    service: &Arc<Service>,
+    request: &Request<Incoming>,
+    session_id: &str,
+    upgrade: OnUpgrade,
+) -> Result<Response<Full<Bytes>>, Refusal> {
+    let headers = request.headers();
+    let signature = verify(service, "ssmmessages", "GET", request.uri(), headers, b"");
+    let entry = service.find(session_id);
+    if let Some(entry) = &entry {
+        entry.page.lock().note_upgrade(&signature.to_string());
+    }
+    if service.options.require_signature && signature != Signature::Valid {
+        return Err(Refusal(
+            StatusCode::FORBIDDEN,
+            "the signature is missing or wrong",
+        ));
+    }
+    let entry = entry.ok_or(Refusal(StatusCode::NOT_FOUND, "there is no such session"))?;
+    if entry.over {
+        return Err(Refusal(StatusCode::GONE, "the session is over"));
+    }
+    let key = websocket_key(headers).ok_or(Refusal(
+        StatusCode::BAD_REQUEST,
+        "this is not a websocket upgrade",
+    ))?;
+    let accept = derive_accept_key(key.as_bytes());
+    service.spawn(open(Arc::clone(service), session_id.to_owned(), upgrade));
+    Ok(switching(&accept))
+}
+
+/// Why an upgrade is refused, in a status and a word.
+struct Refusal(StatusCode, &'static str);
+
+fn websocket_key(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let says = |name, word: &str| {
+        let value = headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok());
+        value.is_some_and(|value| value.to_ascii_lowercase().contains(word))
+    };
+    let fits = says(header::UPGRADE, "websocket")
+        && says(header::CONNECTION, "upgrade")
+        && says(header::SEC_WEBSOCKET_VERSION, "13");
+    headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| fits)
+}
+
+fn switching(accept: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    let accept = HeaderValue::from_str(accept).expect("base64 is ASCII");
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    response
+}
+
+/// Waits for the token behind an upgrade, and hands the websocket to its session.
+async fn open(service: Arc<Service>, session_id: String, upgrade: OnUpgrade) {
+    let Ok(upgraded) = upgrade.await else {
+        return;
+    };
+    let Some((socket, early)) = socket(upgraded) else {
+        return;
+    };
+    let mut client = Client::new(socket, early, service.options.max_message).await;
+    let Some(opening) = client.opening().await else {
+        let reason = "the first message must open the channel";
+        return client.close(None, CloseCode::Policy, reason).await;
+    };
+    let opening = payload::decode::<OpenDataChannel>(&opening).ok();
+    let entry = service.find(&session_id);
+    let fitting = opening
+        .zip(entry)
+        .filter(|(opening, entry)| !entry.over && opening.token_value == entry.token);
+    let Some((opening, entry)) = fitting else {
+        return client
+            .close(None, CloseCode::Policy, "the token does not fit")
+            .await;
+    };
+    entry
+        .page
+        .lock()
+        .opening_version
+        .clone_from(&opening.client_version);
+    // It fails if the session ended just now; the websocket closes with it.
+    drop(entry.commands.send(Command::Attach(Box::new(client))).await);
+}
+
+fn socket(upgraded: Upgraded) -> Option<(Socket, Vec<u8>)> {
+    let parts = upgraded.downcast::<TokioIo<Socket>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf.to_vec()))
+}
+
+fn ledger(service: &Service) -> Response<Full<Bytes>> {
+    let body = serde_json::to_vec(&service.ledger.snapshot()).expect("a snapshot is JSON");
+    let mut response = Response::new(Full::from(body));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+fn text(status: StatusCode, words: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(words));
+    *response.status_mut() = status;
+    response
+}
+
+/// Longest body of an API call.
+const MAX_BODY: usize = 1 << 20;
+/// Pause after a failed accept, which is a lack of descriptors.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! The far side on loopback: the SSM API, the service between client and agent, and agents.
+//!
+//! It stands in for AWS towards any client, ours or not: over real sockets, reached as AWS is,
+//! with an endpoint override. It shares the bytes of [`wire`](crate::wire) with our client and
+//! not a line of its logic. What it does is what protocol.md describes; where nothing is known
+//! it does what appendix B says, and knobs do the other thing.
+//!
+//! # What is imitated
+//!
+//! - [`agent`]: one side of a session as a pure value, for tests in virtual time.
+//! - The API: StartSession, ResumeSession, TerminateSession, their checks and errors.
+//! - The data channel: upgrade, token, replacing a client, holding output while none is there.
+//! - Destinations: real TCP connections, to loopback addresses and nowhere else.
+//!
+//! Not imitated: shells, KMS, the agent's control channel, time-outs of idle sessions, quotas.
+//!
+//! # For tests
+//!
+//! ```text
+//! let simulator = Simulator::start(Options::default()).await?;
+//! simulator.endpoint()           http://127.0.0.1:PORT: AWS_ENDPOINT_URL_SSM
+//! simulator.ledger()             what was seen: sessions, waits, signatures, violations
+//! simulator.open_sessions()      0 when no session was forgotten
+//! simulator.shutdown().await     ends every task
+//!
+//! Destination::start(Role::Echo) and Source, Sink, Http: servers to forward to
+//! Resolver::insert("db.internal", Some(5432), address): what `host` means to the agents
+//! ```
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+pub mod agent;
+mod api;
+mod certificate;
+mod client;
+mod clock;
+mod connection;
+mod destination;
+mod documents;
+mod faults;
+mod gateway;
+mod ledger;
+mod notice;
+mod options;
+mod queue;
+mod resolver;
+mod service;
+mod session;
+mod signature;
+mod socket;
+
+use certificate::Certificate;
+pub use destination::{Destination, Received, Role, seeded};
+pub use faults::{ApiFault, Faults, Operation};
+pub use ledger::{EndedBy, Record, Snapshot, Traffic};
+pub use options::Options;
+pub use resolver::{NotLoopback, Resolver};
+use service::Service;
+pub use signature::{Credentials, Fault, Signature};
+
+/// A running simulator. Dropping it ends its tasks.
+#[derive(Debug)]
+pub struct Simulator {
+    service: Arc<Service>,
+    certificate_pem: Option<String>,
+    listener: JoinSet<()>,
+}
+
+impl Simulator {
+    /// Listens and serves.
+    ///
+    /// # Errors
+    ///
+    /// If the address is not loopback or cannot be bound, or no certificate can be made.
+    pub async fn start(options: Options) -> io::Result<Self> {
+        if !options.listen.ip().is_loopback() {
+            let message = format!("{} is not a loopback address", options.listen);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        let certificate = options.tls.then(Certificate::generate).transpose()?;
+        let (tls, certificate_pem) = certificate
+            .map(|made| (made.acceptor, made.authority_pem))
+            .unzip();
+        let listener = TcpListener::bind(options.listen).await?;
+        let service = Service::new(options, listener.local_addr()?, clock::now());
+        let service = Arc::new(service);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(gateway::listen(Arc::clone(&service), listener, tls));
+        Ok(Self {
+            service,
+            certificate_pem,
+            listener: tasks,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.service.address
+    }
+
+    /// What `AWS_ENDPOINT_URL_SSM` must be.
+    pub fn endpoint(&self) -> String {
+        let scheme = if self.service.options.tls {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.address())
+    }
+
+    /// What it was started with; `listen` is as asked for, see [`address`](Self::address).
+    pub fn options(&self) -> &Options {
+        &self.service.options
+    }
+
+    /// The authority that clients must trust, with `tls`.
+    pub fn certificate_pem(&self) -> Option<&str> {
+        self.certificate_pem.as_deref()
+    }
+
+    /// What was seen so far.
+    pub fn ledger(&self) -> Snapshot {
+        self.service.ledger.snapshot()
+    }
+
+    /// How many sessions have not ended.
+    pub fn open_sessions(&self) -> usize {
+        self.ledger().open_sessions()
+    }
+
+    /// Lets API calls fail from now on; a former fault of the operation is replaced.
+    ///
+    /// # Panics
+    ///
+    /// If a task of the simulator has panicked.
+    pub fn fail(&self, operation: Operation, fault: ApiFault) {
+        let mut faults = self
+            .service
+            .faults
+            .lock()
+            .expect("no holder of this lock panics");
+        faults.api.insert(operation, fault);
+    }
+
+    /// Connects or disconnects the agent of a target, for sessions to come.
+    pub fn set_offline(&self, target: &str, offline: bool) {
+        self.service.set_offline(target, offline);
+    }
+
+    /// Ends every task and waits for it.
+    pub async fn shutdown(mut self) {
+        self.listener.shutdown().await;
+        self.service.shutdown().await;
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.service.abort();
+    }
+}

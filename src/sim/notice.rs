@@ -1,0 +1,41 @@
+//! Messages that the service makes itself.
+
+use bytes::Bytes;
+
+use crate::wire::message::{Header, Kind, Message, MessageId, PayloadType, Seq};
+use crate::wire::payload::{self, ChannelClosed};
+
+/// The session has ended, in the agent's words (protocol.md section 9.1).
+pub(super) fn channel_closed(session_id: &str, output: &str) -> Bytes {
+    let id = MessageId::from_random(fastrand::u128(..).to_be_bytes());
+    let created = millis();
+    let body = payload::encode(&ChannelClosed {
+        message_id: id.to_string(),
+        created_date: created.to_string(),
+        destination_id: session_id.to_owned(),
+        session_id: session_id.to_owned(),
+        message_type: Kind::ChannelClosed.to_string(),
+        schema_version: 1,
+        output: output.to_owned(),
+    });
+    message(Kind::ChannelClosed, id, created, body)
+}
+
+fn message(kind: Kind, id: MessageId, created: u64, payload: Bytes) -> Bytes {
+    let header = Header {
+        kind,
+        created,
+        seq: Seq(0),
+        flags: 0,
+        id,
+        payload_type: PayloadType::None,
+    };
+    Message { header, payload }.encode()
+}
+
+fn millis() -> u64 {
+    let since = super::clock::wall().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    since.map_or(1, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}

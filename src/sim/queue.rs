@@ -1,0 +1,44 @@
+//! Messages that wait, bounded by their bytes.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+/// A queue of messages with a limit in bytes.
+#[derive(Debug)]
+pub(super) struct Queue {
+    messages: VecDeque<Bytes>,
+    bytes: usize,
+    limit: usize,
+}
+
+impl Queue {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            messages: VecDeque::new(),
+            bytes: 0,
+            limit,
+        }
+    }
+
+    pub(super) fn push(&mut self, message: Bytes) {
+        self.bytes += message.len();
+        self.messages.push_back(message);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        let message = self.messages.pop_front()?;
+        self.bytes -= message.len();
+        Some(message)
+    }
+
+    /// Whether the limit is not reached.
+    pub(super) fn has_room(&self) -> bool {
+        self.bytes < self.limit || self.messages.is_empty()
+    }
+
+    /// Whether the limit would not be passed.
+    pub(super) fn fits(&self, message: &Bytes) -> bool {
+        self.bytes + message.len() <= self.limit
+    }
+}

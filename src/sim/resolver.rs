@@ -1,0 +1,183 @@
+//! Which address an agent dials for a host and a port. Always a loopback address, or none.
+//!
+//! A real agent asks its name service; this one knows only what it was told. Without a `host`
+//! the destination is the target itself. With one, loopback and metadata addresses are forbidden
+//! as newer agents forbid them (protocol.md sections 0.1 and 9.3).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The names that agents know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolver {
+    entries: Vec<Entry>,
+}
+
+impl Resolver {
+    /// Lets `host` (at `port`, or at every port) mean `address`.
+    ///
+    /// # Errors
+    ///
+    /// If `address` is not a loopback address.
+    pub fn insert(
+        &mut self,
+        host: &str,
+        port: Option<u16>,
+        address: SocketAddr,
+    ) -> Result<(), NotLoopback> {
+        if !address.ip().is_loopback() {
+            return Err(NotLoopback(address));
+        }
+        self.entries.push(Entry {
+            host: host.to_ascii_lowercase(),
+            port,
+            address,
+        });
+        Ok(())
+    }
+
+    /// The addresses to dial, in order; none if nothing can be reached there.
+    ///
+    /// # Errors
+    ///
+    /// The agent's text for a host that is forbidden or unknown.
+    pub(super) fn resolve(&self, host: Option<&str>, port: u16) -> Result<Vec<SocketAddr>, String> {
+        let Some(host) = host else {
+            let own = self.find("localhost", port).map(|address| vec![address]);
+            return Ok(own.unwrap_or_else(|| target(port)));
+        };
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        let literal: Option<IpAddr> = name.trim_matches(['[', ']']).parse().ok();
+        if name == "localhost" || literal.is_some_and(is_forbidden) {
+            return Err(format!("Forwarding to IP address {host} is forbidden."));
+        }
+        match (self.find(&name, port), literal) {
+            (Some(address), _) => Ok(vec![address]),
+            (None, Some(_)) => Ok(Vec::new()),
+            (None, None) => Err(format!("lookup {host}: no such host")),
+        }
+    }
+
+    fn find(&self, name: &str, port: u16) -> Option<SocketAddr> {
+        let mut fitting = self.entries.iter().filter(|entry| entry.host == name);
+        let exact = fitting.clone().find(|entry| entry.port == Some(port));
+        let entry = exact.or_else(|| fitting.find(|entry| entry.port.is_none()))?;
+        Some(entry.address)
+    }
+}
+
+/// An agent of this simulator dials nothing but loopback.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not a loopback address")]
+pub struct NotLoopback(SocketAddr);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    host: String,
+    port: Option<u16>,
+    address: SocketAddr,
+}
+
+fn target(port: u16) -> Vec<SocketAddr> {
+    vec![
+        (Ipv4Addr::LOCALHOST, port).into(),
+        (Ipv6Addr::LOCALHOST, port).into(),
+    ]
+}
+
+fn is_forbidden(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    address.is_loopback() || address.is_unspecified() || METADATA.contains(&address)
+}
+
+/// The default list of agents, and the credential endpoints of containers (protocol.md
+/// sections 0.1 and 9.3).
+const METADATA: [IpAddr; 11] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 253)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 123)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 250)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 251)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x123)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x240)),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolver() -> Resolver {
+        let mut resolver = Resolver::default();
+        let mut insert = |host, port, address: &str| {
+            resolver
+                .insert(host, port, address.parse().unwrap())
+                .unwrap();
+        };
+        insert("db.internal", Some(5432), "127.0.0.1:1");
+        insert("db.internal", None, "127.0.0.1:2");
+        resolver
+    }
+
+    #[test]
+    fn a_name_is_looked_up_by_port_first() {
+        let dialled = |port| resolver().resolve(Some("DB.internal."), port).unwrap()[0].port();
+
+        assert_eq!(dialled(5432), 1);
+        assert_eq!(dialled(5433), 2);
+    }
+
+    #[test]
+    fn without_a_host_it_is_the_target_itself() {
+        let addresses = resolver().resolve(None, 80).unwrap();
+
+        assert!(
+            addresses
+                .iter()
+                .all(|a| a.ip().is_loopback() && a.port() == 80)
+        );
+    }
+
+    #[test]
+    fn loopback_and_metadata_hosts_are_forbidden_in_every_spelling() {
+        for host in [
+            "localhost",
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+            "[::1]",
+            "::ffff:127.0.0.1",
+            "169.254.169.254",
+        ] {
+            let refused = resolver().resolve(Some(host), 80).unwrap_err();
+
+            assert_eq!(
+                refused,
+                format!("Forwarding to IP address {host} is forbidden.")
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_has_no_host_and_an_unknown_address_no_answer() {
+        let unknown = resolver().resolve(Some("nowhere.internal"), 80);
+
+        assert_eq!(
+            unknown,
+            Err("lookup nowhere.internal: no such host".to_owned())
+        );
+        assert_eq!(resolver().resolve(Some("10.0.0.9"), 80), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn nothing_outside_loopback_can_be_named() {
+        let address = "10.0.0.9:80".parse().unwrap();
+
+        assert_eq!(
+            Resolver::default().insert("db", None, address),
+            Err(NotLoopback(address))
+        );
+    }
+}

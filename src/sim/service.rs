@@ -1,0 +1,212 @@
+//! The service's memory: which sessions there are, their tokens, and their tasks.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::agent::{Agent, Job};
+use super::clock;
+use super::faults::Faults;
+use super::ledger::{EndedBy, Ledger, Page, Record};
+use super::options::Options;
+use super::session::{Command, Session};
+
+/// Everything that the API and the data channels share.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) options: Options,
+    pub(super) address: SocketAddr,
+    pub(super) ledger: Ledger,
+    pub(super) faults: Mutex<Faults>,
+    offline: Mutex<BTreeSet<String>>,
+    sessions: Mutex<Sessions>,
+    chance: Mutex<fastrand::Rng>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Service {
+    pub(super) fn new(options: Options, address: SocketAddr, now: Instant) -> Self {
+        Self {
+            address,
+            ledger: Ledger::new(now),
+            faults: Mutex::new(options.faults.clone()),
+            offline: Mutex::new(options.offline.clone()),
+            sessions: Mutex::default(),
+            chance: Mutex::new(fastrand::Rng::with_seed(options.seed)),
+            tasks: Mutex::default(),
+            options,
+        }
+    }
+
+    /// Starts a session: the agent joins it at once.
+    pub(super) fn start(self: &Arc<Self>, record: Record, job: Job, to: Vec<SocketAddr>) -> Opened {
+        let now = clock::now();
+        let opened = self.draw();
+        let page = self.ledger.open(Record {
+            session_id: opened.session_id.clone(),
+            started_us: self.ledger.micros(now),
+            ..record
+        });
+        let seed = locked(&self.chance).u64(..);
+        let agent = Agent::new(now, clock::wall(), seed, self.options.agent.clone(), job);
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let entry = Entry {
+            token: opened.token.clone(),
+            over: false,
+            page: page.clone(),
+            commands,
+        };
+        locked(&self.sessions).insert(&opened.session_id, entry);
+        let session = Session::new(Arc::clone(self), agent, page, inbox, to);
+        self.spawn(session.run(opened.session_id.clone()));
+        opened
+    }
+
+    /// A new token for a session; `None` if it is unknown, an empty one if it is over.
+    pub(super) fn resume(&self, session_id: &str) -> Option<String> {
+        let token = self.draw().token;
+        let mut sessions = locked(&self.sessions);
+        let entry = sessions.entries.get_mut(session_id)?;
+        if entry.over {
+            return Some(String::new());
+        }
+        entry.page.lock().resumes += 1;
+        entry.token.clone_from(&token);
+        Some(token)
+    }
+
+    /// Ends a session, if it is there and not over; the agent is told.
+    pub(super) fn terminate(&self, session_id: &str) {
+        let at = self.ledger.micros(clock::now());
+        let mut sessions = locked(&self.sessions);
+        let Some(entry) = sessions.entries.get_mut(session_id) else {
+            return;
+        };
+        entry.page.lock().terminate_called = true;
+        entry.page.end(at, EndedBy::Api, "");
+        // A full queue is that of a session with a command under way; a closed one is over.
+        drop(entry.commands.try_send(Command::Terminate));
+        sessions.close(session_id);
+    }
+
+    /// The agent's side is over: there is nothing to resume any more.
+    pub(super) fn close(&self, session_id: &str) {
+        locked(&self.sessions).close(session_id);
+    }
+
+    /// What the service knows of a session.
+    pub(super) fn find(&self, session_id: &str) -> Option<Entry> {
+        locked(&self.sessions).entries.get(session_id).cloned()
+    }
+
+    pub(super) fn is_offline(&self, target: &str) -> bool {
+        locked(&self.offline).contains(target)
+    }
+
+    /// Connects or disconnects the agent of a target, for sessions to come.
+    pub(super) fn set_offline(&self, target: &str, offline: bool) {
+        let mut targets = locked(&self.offline);
+        match offline {
+            true => targets.insert(target.to_owned()),
+            false => targets.remove(target),
+        };
+    }
+
+    /// The URL of a session's data channel.
+    pub(super) fn stream_url(&self, session_id: &str) -> String {
+        let scheme = if self.options.tls { "wss" } else { "ws" };
+        let address = self.address;
+        format!("{scheme}://{address}/v1/data-channel/{session_id}?role=publish_subscribe")
+    }
+
+    /// Runs a task until it ends or the simulator does.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = locked(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    /// Ends all tasks without waiting for them.
+    pub(super) fn abort(&self) {
+        locked(&self.tasks).abort_all();
+    }
+
+    /// Ends all tasks.
+    pub(super) async fn shutdown(&self) {
+        let mut tasks = std::mem::take(&mut *locked(&self.tasks));
+        tasks.shutdown().await;
+    }
+
+    /// A fresh session id and token.
+    fn draw(&self) -> Opened {
+        let mut chance = locked(&self.chance);
+        Opened {
+            session_id: format!("simulator-{:017x}", chance.u128(..1 << 68)),
+            token: format!("{:032x}{:032x}", chance.u128(..), chance.u128(..)),
+        }
+    }
+}
+
+/// What StartSession answers. It carries the token, so it has no `Debug`.
+pub(super) struct Opened {
+    pub(super) session_id: String,
+    pub(super) token: String,
+}
+
+/// One session, as the service knows it.
+#[derive(Clone)]
+pub(super) struct Entry {
+    /// What OpenDataChannelInput must say.
+    pub(super) token: String,
+    /// Whether it has ended.
+    pub(super) over: bool,
+    pub(super) page: Page,
+    /// To its task.
+    pub(super) commands: mpsc::Sender<Command>,
+}
+
+#[derive(Default)]
+struct Sessions {
+    entries: BTreeMap<String, Entry>,
+    /// Those that are over, oldest first.
+    over: VecDeque<String>,
+}
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.entries.keys()).finish()
+    }
+}
+
+impl Sessions {
+    fn insert(&mut self, session_id: &str, entry: Entry) {
+        let _none: Option<Entry> = self.entries.insert(session_id.to_owned(), entry);
+    }
+
+    fn close(&mut self, session_id: &str) {
+        let Some(entry) = self.entries.get_mut(session_id) else {
+            return;
+        };
+        if std::mem::replace(&mut entry.over, true) {
+            return;
+        }
+        self.over.push_back(session_id.to_owned());
+        if self.over.len() > MAX_OVER {
+            let forgotten = self.over.pop_front();
+            drop(forgotten.and_then(|id| self.entries.remove(&id)));
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder of this lock panics")
+}
+
+/// Commands that may wait for one session.
+const COMMANDS: usize = 64;
+/// Ended sessions that are still known as such.
+const MAX_OVER: usize = 20_000;

@@ -1,0 +1,381 @@
+//! Was this request signed, and rightly? SigV4, computed again from what arrived.
+//!
+//! The canonical request is built here, by hand and from the received bytes, and only the key
+//! derivation is borrowed: a mistake of the signing side is then a mismatch. A signature stands
+//! in the `Authorization` header, or in the query of a presigned URL.
+//!
+//! Specification: AWS Signature Version 4; protocol.md section 0.1 for the upgrade.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
+use hyper::HeaderMap;
+use sha2::{Digest, Sha256};
+
+/// The one set of credentials that a simulator knows. They are dummies, but it keeps them to
+/// itself as if they were not.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The access key id; no secret.
+    pub access_key_id: String,
+    /// The secret access key.
+    pub secret_access_key: String,
+    /// The session token of temporary credentials.
+    pub session_token: Option<String>,
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self {
+            access_key_id: "AKIDSIMULATOR".to_owned(),
+            secret_access_key: "simulated/not/a/secret".to_owned(),
+            session_token: None,
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("access_key_id", &self.access_key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a signature must fit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected<'a> {
+    /// The known credentials.
+    pub credentials: &'a Credentials,
+    /// The region of the simulator.
+    pub region: &'a str,
+    /// `ssm` or `ssmmessages`.
+    pub service: &'a str,
+    /// The wall clock.
+    pub wall: SystemTime,
+}
+
+/// A request as it arrived.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'a> {
+    /// `GET` or `POST`.
+    pub method: &'a str,
+    /// The path, as sent.
+    pub path: &'a str,
+    /// The query, as sent; empty if there is none.
+    pub query: &'a str,
+    /// All headers.
+    pub headers: &'a HeaderMap,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// What is known of the signature of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// There is none.
+    Unsigned,
+    /// It is right.
+    Valid,
+    /// It is wrong, and why.
+    Wrong(Fault),
+}
+
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsigned => f.write_str("unsigned"),
+            Self::Valid => f.write_str("valid"),
+            Self::Wrong(fault) => write!(f, "wrong: {fault}"),
+        }
+    }
+}
+
+/// What is wrong with a signature.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It cannot be taken apart.
+    #[error("malformed ({0})")]
+    Malformed(&'static str),
+    /// Another access key.
+    #[error("unknown access key")]
+    UnknownKey,
+    /// Another session token, or none where one belongs.
+    #[error("unknown session token")]
+    UnknownToken,
+    /// Made more than five minutes from now.
+    #[error("date is {0} s off")]
+    Date(u64),
+    /// Made for another region or service.
+    #[error("scope is {0}")]
+    Scope(String),
+    /// `host` must be signed.
+    #[error("host is not signed")]
+    HostUnsigned,
+    /// Another key, or another request.
+    #[error("mismatch")]
+    Mismatch,
+}
+
+/// Computes the signature again and compares.
+pub(super) fn verify(request: Request<'_>, expected: Expected<'_>) -> Signature {
+    let claim = match Claim::find(request) {
+        Ok(Some(claim)) => claim,
+        Ok(None) => return Signature::Unsigned,
+        Err(fault) => return Signature::Wrong(fault),
+    };
+    match claim.check(request, expected) {
+        Ok(()) => Signature::Valid,
+        Err(fault) => Signature::Wrong(fault),
+    }
+}
+
+/// What a signed request says about its signature.
+struct Claim {
+    key: String,
+    /// `date/region/service/aws4_request`.
+    scope: String,
+    signed_headers: String,
+    signature: String,
+    /// As `20240131T235959Z`.
+    date: String,
+    token: Option<String>,
+    presigned: bool,
+}
+
+impl Claim {
+    fn find(request: Request<'_>) -> Result<Option<Self>, Fault> {
+        if let Some(header) = text(request.headers, "authorization") {
+            return Self::from_header(header, request.headers).map(Some);
+        }
+        if parameter(request.query, "X-Amz-Signature").is_some() {
+            return Self::from_query(request.query).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn from_header(header: &str, headers: &HeaderMap) -> Result<Self, Fault> {
+        let fields = header
+            .strip_prefix(ALGORITHM)
+            .ok_or(Fault::Malformed("algorithm"))?;
+        let field = |name: &'static str| {
+            let mut parts = fields
+                .split(',')
+                .filter_map(|part| part.trim().split_once('='));
+            let found = parts.find(|(key, _)| *key == name);
+            found
+                .map(|(_, value)| value.to_owned())
+                .ok_or(Fault::Malformed(name))
+        };
+        let (key, scope) = split_credential(&field("Credential")?)?;
+        Ok(Self {
+            key,
+            scope,
+            signed_headers: field("SignedHeaders")?,
+            signature: field("Signature")?,
+            date: text(headers, "x-amz-date")
+                .ok_or(Fault::Malformed("x-amz-date"))?
+                .to_owned(),
+            token: text(headers, "x-amz-security-token").map(str::to_owned),
+            presigned: false,
+        })
+    }
+
+    fn from_query(query: &str) -> Result<Self, Fault> {
+        let field = |name: &'static str| parameter(query, name).ok_or(Fault::Malformed(name));
+        let (key, scope) = split_credential(&field("X-Amz-Credential")?)?;
+        Ok(Self {
+            key,
+            scope,
+            signed_headers: field("X-Amz-SignedHeaders")?,
+            signature: field("X-Amz-Signature")?,
+            date: field("X-Amz-Date")?,
+            token: parameter(query, "X-Amz-Security-Token"),
+            presigned: true,
+        })
+    }
+
+    fn check(&self, request: Request<'_>, expected: Expected<'_>) -> Result<(), Fault> {
+        if self.key != expected.credentials.access_key_id {
+            return Err(Fault::UnknownKey);
+        }
+        if self.token != expected.credentials.session_token {
+            return Err(Fault::UnknownToken);
+        }
+        let date = parse_date(&self.date).ok_or(Fault::Malformed("date"))?;
+        let off = expected
+            .wall
+            .duration_since(date)
+            .unwrap_or_else(|early| early.duration());
+        if off > MAX_SKEW {
+            return Err(Fault::Date(off.as_secs()));
+        }
+        let day = self.date.get(..8).unwrap_or_default();
+        let scope = format!(
+            "{day}/{}/{}/aws4_request",
+            expected.region, expected.service
+        );
+        if self.scope != scope {
+            return Err(Fault::Scope(self.scope.clone()));
+        }
+        if !self.signed_headers.split(';').any(|name| name == "host") {
+            return Err(Fault::HostUnsigned);
+        }
+        match self.signature == self.compute(request, expected, date) {
+            true => Ok(()),
+            false => Err(Fault::Mismatch),
+        }
+    }
+
+    fn compute(&self, request: Request<'_>, expected: Expected<'_>, date: SystemTime) -> String {
+        let canonical = self.canonical(request);
+        let to_sign = format!(
+            "AWS4-HMAC-SHA256\n{}\n{}\n{}",
+            self.date,
+            self.scope,
+            hex(&Sha256::digest(canonical))
+        );
+        let secret = &expected.credentials.secret_access_key;
+        let key = generate_signing_key(secret, date, expected.region, expected.service);
+        calculate_signature(key, to_sign.as_bytes())
+    }
+
+    fn canonical(&self, request: Request<'_>) -> String {
+        let Request {
+            method, headers, ..
+        } = request;
+        let path = canonical_path(request.path);
+        let query = canonical_query(request.query, self.presigned);
+        let mut canonical = format!("{method}\n{path}\n{query}\n");
+        for name in self.signed_headers.split(';') {
+            let values = headers.get_all(name).iter();
+            let values: Vec<_> = values.map(|value| collapse(value.as_bytes())).collect();
+            canonical.push_str(&format!("{name}:{}\n", values.join(",")));
+        }
+        let body = hex(&Sha256::digest(request.body));
+        canonical.push_str(&format!("\n{}\n{body}", self.signed_headers));
+        canonical
+    }
+}
+
+fn split_credential(credential: &str) -> Result<(String, String), Fault> {
+    let (key, scope) = credential
+        .split_once('/')
+        .ok_or(Fault::Malformed("Credential"))?;
+    Ok((key.to_owned(), scope.to_owned()))
+}
+
+/// The path encoded once more, as every service but S3 wants it.
+fn canonical_path(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                encoded.push(char::from(byte));
+            }
+            other => push_hex(&mut encoded, "%", other, true),
+        }
+    }
+    encoded
+}
+
+/// The parameters in order, without the signature itself.
+fn canonical_query(query: &str, presigned: bool) -> String {
+    let mut parameters: Vec<_> = query
+        .split('&')
+        .filter(|part| !part.is_empty())
+        .map(|part| part.split_once('=').unwrap_or((part, "")))
+        .filter(|(name, _)| !(presigned && *name == "X-Amz-Signature"))
+        .collect();
+    parameters.sort_unstable();
+    let parameters: Vec<_> = parameters.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    parameters.join("&")
+}
+
+/// The decoded value of a query parameter.
+pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
+    let mut pairs = query.split('&').filter_map(|part| part.split_once('='));
+    let (_, value) = pairs.find(|(key, _)| *key == name)?;
+    Some(percent_decoded(value))
+}
+
+fn percent_decoded(value: &str) -> String {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let code = tail.get(..2).filter(|_| *first == b'%');
+        let code = code.and_then(|code| std::str::from_utf8(code).ok());
+        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// A header value with single spaces and no space around it.
+fn collapse(value: &[u8]) -> String {
+    let value = String::from_utf8_lossy(value);
+    value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        push_hex(&mut text, "", *byte, false);
+    }
+    text
+}
+
+fn push_hex(text: &mut String, prefix: &str, byte: u8, upper: bool) {
+    let written = match upper {
+        true => write!(text, "{prefix}{byte:02X}"),
+        false => write!(text, "{prefix}{byte:02x}"),
+    };
+    written.expect("a string takes every text");
+}
+
+/// Reads `20240131T235959Z`.
+fn parse_date(text: &str) -> Option<SystemTime> {
+    let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if day.len() != 8 || time.len() != 6 || !all_digits(day) || !all_digits(time) {
+        return None;
+    }
+    let number = |part: &str| part.parse::<u64>().ok();
+    let days = days_since_epoch(number(&day[..4])?, number(&day[4..6])?, number(&day[6..])?)?;
+    let seconds = number(&time[..2])? * 3600 + number(&time[2..4])? * 60 + number(&time[4..])?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86_400 + seconds))
+}
+
+/// Days of the Gregorian calendar, counted in years that begin in March.
+fn days_since_epoch(year: u64, month: u64, day: u64) -> Option<u64> {
+    if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let year = if month <= 2 { year - 1 } else { year };
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + of_year;
+    days.checked_sub(EPOCH)
+}
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256 ";
+/// AWS refuses older ones, and newer.
+const MAX_SKEW: Duration = Duration::from_secs(300);
+/// 1 January 1970 in the count of `days_since_epoch`.
+const EPOCH: u64 = 719_468;
+
+#[cfg(test)]
+mod tests;
