@@ -21,13 +21,15 @@
 
 mod channel;
 mod error;
+mod event;
 mod mux;
 mod stats;
 mod tunnel;
 
 pub use self::channel::{CLIENT_VERSION, Transmit};
 pub use self::error::Reason;
+pub use self::event::{Event, OpenError, Options, Read};
 pub use self::mux::{MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL, MAX_UNSENT, Write};
 pub use self::stats::Stats;
-pub use self::tunnel::{Event, OpenError, Options, Read, Tunnel};
+pub use self::tunnel::Tunnel;
 pub use crate::wire::smux::StreamId;

@@ -16,10 +16,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use fastrand::Rng;
 
 use super::channel::{AgentVersion, Channel, Delivery, Mark, Transmit};
 use super::error::Reason;
+use super::event::{Event, OpenError, Options, Read};
 use super::mux::{self, Change, Mux, Write};
 use super::stats::Stats;
 use crate::wire::message::Draft;
@@ -42,8 +42,7 @@ impl Tunnel {
     /// A tunnel that waits for its first websocket. `wall` is the wall clock at `now`; the same
     /// seed and the same calls give the same bytes.
     pub fn new(now: Instant, wall: SystemTime, seed: u64, options: Options) -> Self {
-        let ids = Rng::with_seed(seed);
-        let channel = Channel::new(now, wall, ids, options.upload_rate, options.upload_window);
+        let channel = Channel::new(now, wall, seed, options.upload_rate, options.upload_window);
         Self {
             options,
             state: State::Opening,
@@ -285,9 +284,10 @@ impl Tunnel {
         }
     }
 
-    /// True while every stream is forgotten and nothing waits to be acknowledged.
-    pub fn is_quiet(&self) -> bool {
-        self.mux.is_empty() && self.channel.unacknowledged() == 0
+    /// True once a stream that was reset is closed by the agent too, or the tunnel has ended. If
+    /// not, [`Event::Readable`] follows when it is.
+    pub fn is_over(&mut self, id: StreamId) -> bool {
+        matches!(self.state, State::Ended(_)) || self.mux.is_over(id)
     }
 
     /// What was counted.
@@ -318,62 +318,6 @@ impl Tunnel {
             );
         }
     }
-}
-
-/// What the owner of a tunnel chooses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Messages per second towards the agent; 0 means no limit.
-    pub upload_rate: u32,
-    /// Payload bytes of a message towards the agent, frames included; at least 64.
-    pub upload_payload: usize,
-    /// Payload bytes that may be unacknowledged; at least one payload.
-    pub upload_window: usize,
-}
-
-/// What happened in a tunnel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The agent is ready; streams may be opened.
-    Ready {
-        /// The agent's version.
-        agent_version: String,
-    },
-    /// A read that was blocked would not block now.
-    Readable(StreamId),
-    /// A write that found no room would find some now.
-    Writable(StreamId),
-    /// The agent has a message for the user.
-    Notice(String),
-    /// The tunnel has ended; nothing follows.
-    Closed(Reason),
-}
-
-/// What a read gives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// The next bytes; never empty.
-    Data(Bytes),
-    /// None yet; [`Event::Readable`] follows.
-    Blocked,
-    /// The destination ended its side, and every byte of it was read.
-    End,
-    /// Whatever else ended the stream.
-    Lost(Reason),
-}
-
-/// Why a stream was not opened.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// The handshake and its probe are not over.
-    #[error("the tunnel is not ready yet")]
-    NotReady,
-    /// Two billion streams were opened on this tunnel.
-    #[error("the tunnel has no more stream numbers")]
-    Exhausted,
-    /// The tunnel has ended.
-    #[error("the tunnel ended")]
-    Ended(#[source] Reason),
 }
 
 #[derive(Debug)]

@@ -1,10 +1,11 @@
-//! What a channel hands over: deliveries to its tunnel, frames to its driver.
+//! What a channel hands over: deliveries to its tunnel, frames to its driver; and what it owes.
 
 use std::fmt;
 
 use bytes::Bytes;
 
 use super::version::AgentVersion;
+use crate::wire::message::{MessageId, PayloadType, Seq};
 use crate::wire::payload::Flag;
 
 /// What a channel hands to its tunnel.
@@ -42,6 +43,21 @@ pub enum Transmit {
     Message(Bytes),
 }
 
+impl Transmit {
+    /// Its bytes on the websocket, without the websocket's own.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Opening(text) => text.len(),
+            Self::Message(bytes) => bytes.len(),
+        }
+    }
+
+    /// Never true: there are no empty frames.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl fmt::Debug for Transmit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -49,4 +65,19 @@ impl fmt::Debug for Transmit {
             Self::Message(bytes) => write!(f, "Message({} B)", bytes.len()),
         }
     }
+}
+
+/// An acknowledgement that is owed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Due {
+    pub(super) seq: Seq,
+    pub(super) id: MessageId,
+}
+
+/// A sequenced payload of our own making.
+#[derive(Debug)]
+pub(super) struct Control {
+    pub(super) payload_type: PayloadType,
+    pub(super) payload: Bytes,
+    pub(super) mark: Option<Mark>,
 }

@@ -24,9 +24,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use fastrand::Rng;
 
 pub use self::exchange::Transmit;
+use self::exchange::{Control, Due};
 pub(crate) use self::exchange::{Delivery, Mark};
 use self::handshake::Handshake;
 use self::pacer::Pacer;
@@ -37,9 +37,7 @@ pub(crate) use self::version::AgentVersion;
 pub use self::version::CLIENT_VERSION;
 use crate::proto::error::Reason;
 use crate::proto::stats::Stats;
-use crate::wire::message::{
-    DecodeError, Draft, Header, Kind, Message, MessageId, PayloadType, Seq,
-};
+use crate::wire::message::{DecodeError, Draft, Header, Kind, Message, PayloadType, Seq};
 use crate::wire::payload::{self, Flag};
 
 /// One data channel, without its websocket.
@@ -68,9 +66,9 @@ pub(crate) struct Channel {
 impl Channel {
     /// `wall` is the wall clock at `now`; `rate` messages per second and `window` unacknowledged
     /// payload bytes may leave.
-    pub(crate) fn new(now: Instant, wall: SystemTime, ids: Rng, rate: u32, window: usize) -> Self {
+    pub(crate) fn new(now: Instant, wall: SystemTime, seed: u64, rate: u32, window: usize) -> Self {
         Self {
-            sealer: Sealer::new(now, wall, ids),
+            sealer: Sealer::new(now, wall, seed),
             sender: Sender::new(window),
             receiver: Receiver::new(),
             pacer: Pacer::new(now, rate),
@@ -379,21 +377,6 @@ impl Channel {
     pub(crate) fn stats(&self) -> Stats {
         self.stats
     }
-}
-
-/// An acknowledgement that is owed.
-#[derive(Clone, Copy, Debug)]
-struct Due {
-    seq: Seq,
-    id: MessageId,
-}
-
-/// A sequenced payload of our own making.
-#[derive(Debug)]
-struct Control {
-    payload_type: PayloadType,
-    payload: Bytes,
-    mark: Option<Mark>,
 }
 
 /// How long a pause is believed: it has been seen without a matching start (protocol.md 0.1).

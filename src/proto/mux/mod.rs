@@ -199,8 +199,18 @@ impl Mux {
         }
     }
 
+    /// True if the stream is forgotten; if not, [`Change::Readable`] follows when it is.
+    pub(crate) fn is_over(&mut self, id: StreamId) -> bool {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return true;
+        };
+        stream.reader_waits = true;
+        false
+    }
+
     fn forget_if_over(&mut self, id: StreamId) {
         if self.streams.get(&id).is_some_and(Stream::is_over) {
+            self.wake_reader(id);
             self.streams.remove(&id);
             self.turns.retain(|turn| *turn != id);
         }
@@ -277,11 +287,6 @@ impl Mux {
     /// False while more input would wait unread beyond its budget.
     pub(crate) fn wants_input(&self) -> bool {
         self.budget.has_room()
-    }
-
-    /// True if there is nothing to send and the agent has acknowledged FINs with its own.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.streams.is_empty()
     }
 
     /// All streams that are not forgotten.

@@ -123,11 +123,12 @@ fn a_stream_that_both_sides_closed_is_forgotten() {
 
     mux.reset(id);
     assert_eq!(filled(&mut mux, 1024), [Piece::Finish(id)]);
-    assert!(!mux.is_empty());
+    assert!(!mux.is_over(id));
     mux.handle_output(frames(&[Header::bare(Command::Finish, id)]))
         .unwrap();
 
-    assert!(mux.is_empty());
+    assert_eq!(mux.poll_change(), Some(Change::Readable(id)));
+    assert!(mux.is_over(id));
     assert_eq!(mux.read(id, 9), Read::Gone);
     assert_eq!(mux.write(id, b"x"), Write::Closed);
     mux.assert_invariants();
@@ -144,7 +145,7 @@ fn what_comes_for_unknown_streams_is_swallowed() {
     mux.handle_output(frames(&[Header::bare(Command::Finish, stranger)]))
         .unwrap();
 
-    assert!(mux.is_empty() && mux.wants_input());
+    assert!(mux.is_over(stranger) && mux.wants_input());
 }
 
 #[test]

@@ -14,6 +14,10 @@ use serde_json::{Map, Value};
 
 use crate::wire::message::{Draft, Kind, MessageId, Seq};
 
+mod keys;
+
+pub use keys::Keys;
+
 /// The first frame on a websocket, sent as text before anything else (section 2.2).
 ///
 /// It carries the token, so it has no `Debug`.
@@ -278,79 +282,6 @@ pub fn encode<T: Serialize>(body: &T) -> Bytes {
     serde_json::to_vec(body)
         .expect("the types of this file are JSON")
         .into()
-}
-
-/// The keys that a payload is read by, so that another spelling finds its field.
-pub trait Keys {
-    /// Every key in the case that it is written in.
-    const KEYS: &'static [&'static str];
-}
-
-impl Keys for OpenDataChannel {
-    const KEYS: &'static [&'static str] = &[
-        "MessageSchemaVersion",
-        "RequestId",
-        "TokenValue",
-        "ClientId",
-        "ClientVersion",
-    ];
-}
-
-impl Keys for Acknowledge {
-    const KEYS: &'static [&'static str] = &[
-        "AcknowledgedMessageType",
-        "AcknowledgedMessageId",
-        "AcknowledgedMessageSequenceNumber",
-        "IsSequentialMessage",
-    ];
-}
-
-impl Keys for HandshakeRequest {
-    const KEYS: &'static [&'static str] = &[
-        "AgentVersion",
-        "RequestedClientActions",
-        "ActionType",
-        "ActionParameters",
-    ];
-}
-
-impl Keys for SessionType {
-    const KEYS: &'static [&'static str] = &[
-        "SessionType",
-        "Properties",
-        "localPortNumber",
-        "portNumber",
-        "type",
-        "host",
-    ];
-}
-
-impl Keys for HandshakeResponse {
-    const KEYS: &'static [&'static str] = &[
-        "ClientVersion",
-        "ProcessedClientActions",
-        "Errors",
-        "ActionType",
-        "ActionStatus",
-        "ActionResult",
-        "Error",
-    ];
-}
-
-impl Keys for HandshakeComplete {
-    const KEYS: &'static [&'static str] = &["HandshakeTimeToComplete", "CustomerMessage"];
-}
-
-impl Keys for ChannelClosed {
-    const KEYS: &'static [&'static str] = &[
-        "MessageId",
-        "CreatedDate",
-        "DestinationId",
-        "SessionId",
-        "MessageType",
-        "SchemaVersion",
-        "Output",
-    ];
 }
 
 /// Gives every known key its own spelling, at every depth. Where an object has a key in several
