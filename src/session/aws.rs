@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
@@ -124,6 +125,32 @@ pub struct Settings {
     pub ssm_endpoint: Option<String>,
     /// Certificates to trust beside the platform's, in PEM.
     pub ca_bundle: Option<PathBuf>,
+    /// Who calls.
+    pub identity: Identity,
+}
+
+/// Who calls.
+#[derive(Clone, Default)]
+pub enum Identity {
+    /// Whoever the SDK's own chain of providers finds.
+    #[default]
+    Chain,
+    /// Somebody in particular, for a stand-in of AWS on this machine.
+    Fixed {
+        /// The id of the access key.
+        access_key: String,
+        /// Its secret.
+        secret_key: String,
+    },
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chain => f.write_str("Chain"),
+            Self::Fixed { access_key, .. } => write!(f, "Fixed({access_key})"),
+        }
+    }
 }
 
 async fn sdk_config(settings: Settings) -> Result<SdkConfig, Error> {
@@ -142,6 +169,15 @@ async fn sdk_config(settings: Settings) -> Result<SdkConfig, Error> {
     }
     if let Some(path) = settings.ca_bundle {
         loader = loader.http_client(https_client(path)?);
+    }
+    if let Identity::Fixed {
+        access_key,
+        secret_key,
+    } = settings.identity
+    {
+        loader = loader.credentials_provider(Credentials::new(
+            access_key, secret_key, None, None, "fixed",
+        ));
     }
     let config = loader.load().await;
     Ok(match settings.ssm_endpoint {

@@ -20,7 +20,7 @@ mod terminator;
 
 use std::fmt;
 
-pub use self::aws::{Service, Settings};
+pub use self::aws::{Identity, Service, Settings};
 pub use self::endpoint::{StreamUrl, StreamUrlError};
 pub use self::error::{Error, Kind, Recovery};
 pub use self::sign::Upgrade;
