@@ -10,4 +10,6 @@ mod fuzz;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod loopback;
+#[cfg(test)]
 mod support;
