@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod config;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod golden;

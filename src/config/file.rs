@@ -9,8 +9,9 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use crate::config::complaint::Complaint;
 use crate::config::place::Source;
-use crate::config::syntax::{Complaint, Syntax};
+use crate::config::syntax::Syntax;
 
 /// A text, read.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Document {
         let (root, errors) = DeTable::parse_recoverable(text);
         let root = Table::of(root.get_ref(), 0..0);
         let complaints = errors.iter().map(|error| Complaint {
-            span: error.span().unwrap_or_default(),
+            span: whole(text, error.span().unwrap_or_default()),
             message: error.message(),
         });
         let syntax = Syntax::of(text, source, &root, complaints.collect());
@@ -118,10 +119,16 @@ impl Data {
             Self::Text(_) => "a string",
             Self::Number(_) => "a number",
             Self::Float => "a number with a fraction",
-            Self::Flag(_) => "true or false",
+            Self::Flag(_) => "a boolean",
             Self::Date => "a date",
             Self::Array(_) => "an array",
             Self::Table(_) => "a table",
         }
     }
+}
+
+/// The same bytes, but of whole characters of the text.
+fn whole(text: &str, span: Range<usize>) -> Range<usize> {
+    let start = text.floor_char_boundary(span.start);
+    start..text.floor_char_boundary(span.end).max(start)
 }

@@ -15,6 +15,7 @@
 //! Specification: interfaces.md sections 2 and 8.
 
 mod check;
+mod complaint;
 mod file;
 mod model;
 mod place;
@@ -29,6 +30,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::config::check::MAX_LENGTH;
 pub use crate::config::check::parse;
 pub use crate::config::model::{Aws, Config, Forward, Listen, Remote, Target, Upload};
 pub use crate::config::problem::{Fault, Problem, Problems};
@@ -133,15 +135,7 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::NotFound { .. } => None,
-            Self::Unreadable { source, .. } => Some(source),
-            Self::Wrong { problems, .. } => Some(problems),
-        }
-    }
-}
+impl std::error::Error for Error {}
 
 fn write_not_found(f: &mut fmt::Formatter<'_>, places: &[PathBuf]) -> fmt::Result {
     writeln!(f, "error: no configuration found")?;
@@ -156,20 +150,21 @@ fn write_not_found(f: &mut fmt::Formatter<'_>, places: &[PathBuf]) -> fmt::Resul
 }
 
 fn remedy(kind: io::ErrorKind) -> &'static str {
-    match kind {
-        io::ErrorKind::NotFound => "is the path right?",
-        io::ErrorKind::PermissionDenied => "let the user who runs this read it",
-        io::ErrorKind::IsADirectory => "name the file in this directory",
-        io::ErrorKind::InvalidData => "write it in UTF-8",
-        _ => "try to read it with `cat`",
-    }
+    let known = REMEDIES.iter().find(|(of, _)| *of == kind);
+    known.map_or("try to read it with `cat`", |(_, remedy)| remedy)
 }
 
-/// The text of a file; of one that is too long a little more than is allowed.
+/// The text of a file.
 fn read_text(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
-    let limit = check::MAX_LENGTH as u64 + 1;
-    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    let limit = u64::try_from(MAX_LENGTH).unwrap_or(u64::MAX);
+    File::open(path)?
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if bytes.len() > MAX_LENGTH {
+        let what = format!("it has more than {MAX_LENGTH} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
         Err(error) => Err(not_text(error.as_bytes(), error.utf8_error().valid_up_to())),
@@ -194,6 +189,21 @@ fn filled(variable: Option<&OsString>) -> Option<PathBuf> {
 
 /// The configuration of the machine.
 const SYSTEM: &str = "/etc/ssm-proxyd/config.toml";
+
+/// What helps against errors of the system.
+const REMEDIES: &[(io::ErrorKind, &str)] = &[
+    (io::ErrorKind::NotFound, "is the path right?"),
+    (
+        io::ErrorKind::PermissionDenied,
+        "let the user who runs this read it",
+    ),
+    (
+        io::ErrorKind::IsADirectory,
+        "name the file in this directory",
+    ),
+    (io::ErrorKind::InvalidData, "save it as UTF-8"),
+    (io::ErrorKind::FileTooLarge, "is the path right?"),
+];
 
 #[cfg(test)]
 mod tests;

@@ -151,17 +151,19 @@ pub(super) fn shortened(value: &str) -> String {
 
 /// The same number of characters, but stars for what stands between `://` and `@`.
 fn masked(line: &str) -> String {
-    let mut out = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(scheme) = rest.find("://") {
-        let (head, tail) = rest.split_at(scheme + "://".len());
-        let word = tail.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
-        let secret = tail[..word.unwrap_or(tail.len())].rfind('@').unwrap_or(0);
-        out.push_str(head);
-        out.extend(tail[..secret].chars().map(|_| '*'));
-        rest = &tail[secret..];
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
+    line.split_inclusive(ends).map(masked_word).collect()
+}
+
+fn masked_word(word: &str) -> String {
+    let secret = word.find("://").map(|scheme| scheme + "://".len());
+    match secret.zip(word.rfind('@')) {
+        Some((start, end)) if start < end => {
+            let stars = "*".repeat(word[start..end].chars().count());
+            [&word[..start], &stars, &word[end..]].concat()
+        }
+        Some(_) | None => word.to_owned(),
     }
-    out + rest
 }
 
 fn printable(characters: &[char]) -> String {

@@ -70,7 +70,7 @@ impl Problem {
         &self.what
     }
 
-    /// What to write instead, in one line.
+    /// What to write instead; one line, or a few with an example.
     pub fn hint(&self) -> &str {
         &self.hint
     }

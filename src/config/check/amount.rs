@@ -59,7 +59,7 @@ pub(super) fn written_duration(duration: Duration) -> String {
 
 /// A size as one writes it, in the largest unit that divides it: `256KiB`.
 pub(super) fn written_size(bytes: u64) -> String {
-    let divides = |(_, unit): &&(&str, u64)| bytes >= *unit && bytes % unit == 0;
+    let divides = |(_, unit): &&(&str, u64)| bytes >= *unit && bytes.is_multiple_of(*unit);
     let (name, unit) = SIZE.iter().find(divides).unwrap_or(&("B", 1));
     format!("{}{name}", bytes / unit)
 }

@@ -97,35 +97,42 @@ fn check_names(forwards: &[Fields], findings: &mut Findings) {
     }
 }
 
-/// An address and who has it.
+/// An address and the forward that has it.
 struct Holder<'a> {
     listen: Listen,
     span: Range<usize>,
-    scope: &'a str,
+    forward: usize,
+    fields: &'a Fields,
 }
 
 fn check_addresses(forwards: &[Fields], findings: &mut Findings) {
     let mut by_port: BTreeMap<u16, Vec<Holder<'_>>> = BTreeMap::new();
-    for fields in forwards {
+    for (forward, fields) in forwards.iter().enumerate() {
         for (listen, span) in fields.addresses("listen").unwrap_or_default() {
-            let holders = by_port.entry(listen.port()).or_default();
-            let other = holders.iter().find(|other| overlap(&listen, &other.listen));
-            if let Some(other) = other {
-                findings.add(taken(fields, listen, span, other));
-                continue;
-            }
-            holders.push(Holder {
+            let holder = Holder {
                 listen,
                 span,
-                scope: &fields.scope,
-            });
+                forward,
+                fields,
+            };
+            let holders = by_port.entry(listen.port()).or_default();
+            match holders.iter().find(|other| overlap(&listen, &other.listen)) {
+                Some(other) => findings.add(taken(&holder, other)),
+                None => holders.push(holder),
+            }
         }
     }
 }
 
-fn taken(fields: &Fields, listen: Listen, span: Range<usize>, other: &Holder<'_>) -> Finding {
-    let what = format!("{}: {listen} is taken by {}", fields.scope, other.scope);
-    let there = format!("{} listens on {}", other.scope, other.listen);
-    let hint = "choose another port for one of them; 0 takes any free one";
-    Finding::new(span, what, hint).beside(other.span.clone(), there)
+fn taken(holder: &Holder<'_>, other: &Holder<'_>) -> Finding {
+    let Holder { listen, fields, .. } = holder;
+    let (owner, hint) = if holder.forward == other.forward {
+        ("the same forward", "keep one of the two")
+    } else {
+        let hint = "choose another port for one of them; 0 takes any free one";
+        (other.fields.scope.as_str(), hint)
+    };
+    let what = format!("{}: {listen} is taken by {owner}", fields.scope);
+    let there = format!("{owner} listens on {}", other.listen);
+    Finding::new(holder.span.clone(), what, hint).beside(other.span.clone(), there)
 }

@@ -9,7 +9,7 @@ use crate::config::file::{Entry, Table};
 use crate::config::model::{Listen, Remote, Target};
 use crate::config::place::shortened;
 use crate::config::problem::{Finding, Findings};
-use crate::config::settings::{Kind, SECTIONS, Section, Setting};
+use crate::config::settings::{Kind, Section, Setting};
 use crate::config::spelling::nearest;
 
 /// A table, checked key by key.
@@ -38,13 +38,17 @@ impl Fields {
             section,
             given: BTreeMap::new(),
         };
+        let mut meant = Vec::new();
         for entry in &table.entries {
             match section.setting(&entry.key) {
                 Some(setting) => fields.take(setting, entry, findings),
-                None => findings.add(fields.unknown(entry)),
+                None => {
+                    meant.extend(nearest(&entry.key, section.keys()));
+                    findings.add(fields.unknown(entry));
+                }
             }
         }
-        fields.find_missing(findings);
+        fields.find_missing(&meant, findings);
         fields
     }
 
@@ -71,39 +75,33 @@ impl Fields {
     }
 
     fn unknown(&self, entry: &Entry) -> Finding {
-        let key = &entry.key;
-        let what = format!("{}: unknown key `{}`", self.scope, shortened(key));
-        let here = self.section.settings.iter();
-        let keys: Vec<&str> = here
-            .clone()
-            .filter(|s| s.is_supported())
-            .map(|s| s.key)
-            .collect();
-        let elsewhere = SECTIONS.iter().find(|section| {
-            let setting = section.setting(key);
-            setting.is_some_and(Setting::is_supported)
-        });
-        let hint = match (nearest(key, here.map(|s| s.key)), elsewhere) {
-            (_, Some(section)) => {
-                format!("it belongs into {}; move the line there", section.header())
-            }
-            (Some(meant), None) if keys.contains(&meant) => format!("did you mean `{meant}`?"),
-            (Some(meant), None) => {
-                format!("did you mean `{meant}`? it is not supported by this version")
-            }
-            (None, None) => format!(
-                "the keys of {} are {}",
-                self.section.header(),
-                keys.join(", ")
-            ),
+        let what = format!("{}: unknown key `{}`", self.scope, shortened(&entry.key));
+        let hint = match Section::home_of(&entry.key) {
+            Some(home) => format!("move it to {}, where it belongs", home.header()),
+            None => self.spelling_hint(&entry.key),
         };
         Finding::new(entry.span.clone(), what, hint)
     }
 
-    fn find_missing(&self, findings: &mut Findings) {
+    fn spelling_hint(&self, key: &str) -> String {
+        let known = self.section.settings.iter().filter(|s| s.is_supported());
+        let known: Vec<&str> = known.map(|setting| setting.key).collect();
+        match nearest(key, self.section.keys()) {
+            Some(meant) if known.contains(&meant) => format!("did you mean `{meant}`?"),
+            Some(meant) => format!("did you mean `{meant}`? this version does not support it"),
+            None => format!(
+                "the keys of {} are {}",
+                self.section.header(),
+                known.join(", ")
+            ),
+        }
+    }
+
+    /// Finds the required keys that were not written, nor most probably `meant`.
+    fn find_missing(&self, meant: &[&str], findings: &mut Findings) {
         let required = self.section.settings.iter().filter(|s| s.is_required());
         let missing: Vec<_> = required
-            .filter(|s| !self.given.contains_key(s.key))
+            .filter(|s| !self.given.contains_key(s.key) && !meant.contains(&s.key))
             .collect();
         if missing.is_empty() {
             return;

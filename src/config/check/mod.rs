@@ -17,7 +17,7 @@ use crate::config::file::{Data, Document, Entry, Table, Value};
 use crate::config::model::{Aws, Config, Forward, Upload};
 use crate::config::place::{Source, quoted, shortened};
 use crate::config::problem::{Finding, Findings, Problems};
-use crate::config::settings::{FORWARD, SECTIONS, Section, Setting, Shape};
+use crate::config::settings::{FORWARD, SECTIONS, Section, Shape};
 use crate::config::spelling::nearest;
 
 /// Reads the text of a configuration.
@@ -70,8 +70,7 @@ impl Tables {
                 None => findings.add(stranger(entry)),
             }
         }
-        let names_forwards = root.entries.iter().any(|entry| entry.key == FORWARD.name);
-        if !names_forwards || has_empty_list(root) {
+        if !root.entries.iter().any(may_be_forwards) {
             findings.add(no_forward(text));
         }
         tables
@@ -154,36 +153,45 @@ fn forward(fields: &Fields, source: &Source<'_>) -> Option<Forward> {
 
 /// A key or a table that has no business at the top of a file.
 fn stranger(entry: &Entry) -> Finding {
-    let key = &entry.key;
-    let is_table = matches!(entry.value.data, Data::Table(_))
-        || matches!(&entry.value.data, Data::Array(values)
-            if values.iter().any(|value| matches!(value.data, Data::Table(_))));
-    let home = SECTIONS.iter().find(|section| {
-        let setting = section.setting(key);
-        setting.is_some_and(Setting::is_supported)
-    });
-    let meant = nearest(key, SECTIONS.iter().map(|section| section.name));
-    let meant = SECTIONS.iter().find(|section| Some(section.name) == meant);
-    let (what, hint) = match (home, meant) {
-        (Some(home), _) if !is_table => (
+    let key = shortened(&entry.key);
+    let noun = if holds_tables(&entry.value) {
+        "table"
+    } else {
+        "key"
+    };
+    let home = Section::home_of(&entry.key).filter(|_| noun == "key");
+    let (what, hint) = match (home, meant_section(&entry.key)) {
+        (Some(home), _) => (
             format!("`{key}` stands outside of every table"),
             format!("move it below a line `{}`", home.header()),
         ),
-        (_, Some(meant)) => (
-            format!("unknown table `{}`", shortened(key)),
+        (None, Some(meant)) => (
+            format!("unknown {noun} `{key}`"),
             format!("did you mean `{}`?", meant.header()),
         ),
-        _ => (
-            format!(
-                "unknown {} `{}`",
-                if is_table { "table" } else { "key" },
-                shortened(key)
-            ),
-            "a file has `[aws]`, once or not at all, and a `[[forward]]` for each forward"
+        (None, None) => (
+            format!("unknown {noun} `{key}`"),
+            "a file has `[aws]`, once or not at all, and `[[forward]]`, once for each forward"
                 .to_owned(),
         ),
     };
     Finding::new(entry.span.clone(), what, hint)
+}
+
+/// The section that a person probably meant.
+fn meant_section(key: &str) -> Option<&'static Section> {
+    let meant = nearest(key, SECTIONS.iter().map(|section| section.name));
+    SECTIONS.iter().find(|section| Some(section.name) == meant)
+}
+
+fn holds_tables(value: &Value) -> bool {
+    match &value.data {
+        Data::Table(_) => true,
+        Data::Array(values) => values
+            .iter()
+            .any(|value| matches!(value.data, Data::Table(_))),
+        Data::Text(_) | Data::Number(_) | Data::Float | Data::Flag(_) | Data::Date => false,
+    }
 }
 
 fn section_later(section: Section, entry: &Entry, instead: &str) -> Finding {
@@ -206,12 +214,11 @@ fn wrong_shape(section: Section, entry: &Entry) -> Finding {
     Finding::new(entry.span.clone(), what, hint)
 }
 
-fn has_empty_list(root: &Table) -> bool {
-    let mut lists = root
-        .entries
-        .iter()
-        .filter(|entry| entry.key == FORWARD.name);
-    lists.any(|entry| matches!(&entry.value.data, Data::Array(values) if values.is_empty()))
+/// Whether this is where a person wrote forwards, well or badly.
+fn may_be_forwards(entry: &Entry) -> bool {
+    let meant = meant_section(&entry.key).is_some_and(|section| section.name == FORWARD.name);
+    let is_empty = matches!(&entry.value.data, Data::Array(values) if values.is_empty());
+    meant && !is_empty
 }
 
 fn no_forward(text: &str) -> Finding {

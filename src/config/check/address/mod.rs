@@ -94,8 +94,12 @@ pub(super) fn check_endpoint(url: &str) -> Result<(), Fault> {
             ));
         }
     };
+    if rest.contains('@') {
+        let hint = "leave `user:password@` out: requests are signed with AWS credentials";
+        return Err(Fault::new("it holds a user or a password", hint));
+    }
     let authority = rest.split('/').next().unwrap_or_default();
-    if rest.contains(['?', '#', '@', '\\']) || !rest.chars().all(|c| c.is_ascii_graphic()) {
+    if rest.contains(['?', '#', '\\']) || !rest.chars().all(|c| c.is_ascii_graphic()) {
         let what = "it holds more than a host, a port and a path";
         return Err(Fault::new(what, example));
     }
@@ -136,11 +140,15 @@ impl<'a> Pair<'a> {
             let hint = format!("write {}", quoted(pair.unwrap_or_default()));
             return Err(Fault::new(what("is a URL and not an address"), hint));
         }
+        if text.is_empty() {
+            return Err(Fault::new("an empty address", "write \"host:port\""));
+        }
         let Some((host, port)) = text.rsplit_once(':') else {
-            return Err(Fault::new(
-                what("has no port"),
-                "write it behind the host: \"host:port\"",
-            ));
+            let hint = format!(
+                "write it behind the host: {}",
+                quoted(&format!("{text}:5432"))
+            );
+            return Err(Fault::new(what("has no port"), hint));
         };
         if let Some(host) = host
             .strip_prefix('[')
@@ -153,7 +161,8 @@ impl<'a> Pair<'a> {
             });
         }
         if text.parse::<Ipv6Addr>().is_ok() || host.contains([':', '[', ']']) {
-            let hint = "an IPv6 address stands in brackets, its port behind them: \"[::1]:5432\"";
+            let hint =
+                "an IPv6 address stands in brackets, its port behind them: \"[2001:db8::7]:5432\"";
             return Err(Fault::new(what("is not an address with a port"), hint));
         }
         if host.is_empty() {
@@ -235,10 +244,12 @@ fn is_digits(text: &str) -> bool {
 }
 
 fn no_port(text: &str, least: u16) -> Fault {
-    let what = format!(
-        "the port {} is not a number from {least} to 65535",
+    let shown = if is_digits(text) {
         shortened(text)
-    );
+    } else {
+        quoted(text)
+    };
+    let what = format!("the port {shown} is not a number from {least} to 65535");
     Fault::new(what, "for example 5432")
 }
 
