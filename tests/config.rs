@@ -4,8 +4,6 @@
 //! words, write them anew with `cargo test --test all -- --ignored write_the_words_anew`, and read
 //! the difference as if you had been woken by it.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics says where")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
