@@ -98,7 +98,7 @@ async fn run_simulator(args: simulate::Args) -> Exit {
         Err(error) => return style::fail(Exit::Failed, &error, "signals cannot be received"),
     };
     let stopped = async {
-        signals.next().await;
+        signals.stop().await;
     };
     match simulate::run(args, stopped).await {
         Ok(()) => Exit::Done,

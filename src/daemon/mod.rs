@@ -9,6 +9,7 @@
 //! not touch a single byte of traffic.
 
 mod signals;
+mod slumber;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,10 +20,12 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 pub use self::signals::{Signal, Signals};
+use self::slumber::Slumber;
 use crate::config::{self, Config};
 use crate::forward::{Forward, ListenError, World};
 use crate::network::{Network, RootsError};
 use crate::session::{self, Identity, Service, Sessions, Settings, Terminator};
+use crate::tunnel::Nudge;
 
 /// A running daemon. Dropping it ends everything at once; [`Daemon::stop`] does it in order.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub struct Daemon {
     forwards: JoinSet<()>,
     addresses: Vec<(String, Vec<SocketAddr>)>,
     stop: watch::Sender<bool>,
+    nudge: Nudge,
     sessions: Sessions,
     terminator: JoinSet<()>,
 }
@@ -49,17 +53,24 @@ impl Daemon {
             .await
             .map_err(StartError::Aws)?;
         let (sessions, terminator) = Sessions::new();
+        let (nudge, nudged) = Nudge::new();
         let world = World {
             service,
             sessions: sessions.clone(),
             network,
+            nudged,
             origin,
         };
         let forwards = bind(forwards, &world)?;
-        Ok(Self::run(forwards, sessions, terminator))
+        Ok(Self::run(forwards, nudge, sessions, terminator))
     }
 
-    fn run(forwards: Vec<Forward>, sessions: Sessions, terminator: Terminator) -> Self {
+    fn run(
+        forwards: Vec<Forward>,
+        nudge: Nudge,
+        sessions: Sessions,
+        terminator: Terminator,
+    ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let addresses = forwards
             .iter()
@@ -75,6 +86,7 @@ impl Daemon {
             forwards: running,
             addresses,
             stop,
+            nudge,
             sessions,
             terminator: ending,
         }
@@ -87,11 +99,23 @@ impl Daemon {
 
     /// Waits for a signal that asks to stop.
     pub async fn until_stopped(&mut self, signals: &mut Signals) {
+        let mut slumber = Slumber::new();
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
                     Signal::Stop(name) => return info!(signal = name, "stopping"),
+                    Signal::Nudge => {
+                        info!("trying again now");
+                        self.nudge.send();
+                    }
+                    Signal::Unsupported(name) => {
+                        warn!(signal = name, "this version does nothing for this signal");
+                    }
                 },
+                () = slumber.noticed() => {
+                    info!("this machine has slept; testing every session");
+                    self.nudge.send();
+                }
                 Some(done) = self.forwards.join_next() => {
                     if let Err(fault) = done {
                         error!(error = %fault, "a forward has stopped by a fault of this program");

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::low_level::pipe;
 use tokio::net::UnixStream;
 
@@ -14,6 +14,10 @@ use tokio::net::UnixStream;
 pub enum Signal {
     /// TERM or INT: stop. Holds the signal's name.
     Stop(&'static str),
+    /// USR2: try again now, whatever is waited for.
+    Nudge,
+    /// HUP or USR1: would end the process if nobody took it. Holds the signal's name.
+    Unsupported(&'static str),
 }
 
 /// The signals of the process, from the moment this was made.
@@ -21,6 +25,9 @@ pub enum Signal {
 pub struct Signals {
     terminate: UnixStream,
     interrupt: UnixStream,
+    hang_up: UnixStream,
+    user1: UnixStream,
+    user2: UnixStream,
 }
 
 impl Signals {
@@ -33,6 +40,9 @@ impl Signals {
         Ok(Self {
             terminate: watch(SIGTERM)?,
             interrupt: watch(SIGINT)?,
+            hang_up: watch(SIGHUP)?,
+            user1: watch(SIGUSR1)?,
+            user2: watch(SIGUSR2)?,
         })
     }
 
@@ -41,7 +51,15 @@ impl Signals {
         tokio::select! {
             () = arrival(&self.terminate) => Signal::Stop("SIGTERM"),
             () = arrival(&self.interrupt) => Signal::Stop("SIGINT"),
+            () = arrival(&self.hang_up) => Signal::Unsupported("SIGHUP"),
+            () = arrival(&self.user1) => Signal::Unsupported("SIGUSR1"),
+            () = arrival(&self.user2) => Signal::Nudge,
         }
+    }
+
+    /// The next signal that asks to stop. Others are passed over.
+    pub async fn stop(&mut self) {
+        while !matches!(self.next().await, Signal::Stop(_)) {}
     }
 }
 

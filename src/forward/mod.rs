@@ -30,6 +30,7 @@ use self::serve::Serve;
 use crate::config;
 use crate::network::Network;
 use crate::session::{Service, Sessions};
+use crate::tunnel::Nudged;
 
 /// A forward whose local addresses are bound.
 #[derive(Debug)]
@@ -96,6 +97,8 @@ pub struct World {
     pub sessions: Sessions,
     /// What dials their websockets.
     pub network: Network,
+    /// What tells tunnels to try again now.
+    pub nudged: Nudged,
     /// Program, version and host, for the `Reason` of a session.
     pub origin: String,
 }

@@ -25,7 +25,7 @@ use super::relay::{Outcome, relay};
 use crate::config::{self, Remote};
 use crate::proto::{Options, Reason, Stats};
 use crate::session::{self, Session, StartRequest};
-use crate::tunnel::{self, Driver, Stream, Tunnel};
+use crate::tunnel::{self, Driver, Life, Stream, Tunnel};
 
 /// What every connection of a forward shares.
 #[derive(Debug)]
@@ -106,7 +106,12 @@ impl Serve {
             upload_payload: payload,
             upload_window: window,
         };
-        Driver::new(session, self.world.network.clone(), options)
+        let life = Life {
+            options,
+            resume_timeout: RESUME_TIMEOUT,
+            nudged: self.world.nudged.clone(),
+        };
+        Driver::new(session, self.world.network.clone(), life)
     }
 
     fn request(&self) -> StartRequest {
@@ -165,14 +170,12 @@ struct Opened<'a> {
     _permit: SemaphorePermit<'a>,
 }
 
-async fn within<F: Future>(
-    deadline: Instant,
-    step: &'static str,
-    future: F,
-) -> Result<F::Output, Failure> {
+async fn within<F: Future>(deadline: Instant, step: &str, future: F) -> Result<F::Output, Failure> {
     timeout_at(deadline.into(), future)
         .await
-        .map_err(|_| Failure::Late { step })
+        .map_err(|_| Failure::Late {
+            step: step.to_owned(),
+        })
 }
 
 /// Why a connection never carried a byte.
@@ -181,7 +184,7 @@ enum Failure {
     Session(session::Error),
     Tunnel(Arc<tunnel::Error>),
     Stream(String),
-    Late { step: &'static str },
+    Late { step: String },
     Stopping,
 }
 
@@ -239,6 +242,9 @@ fn tell(outcome: Option<&Outcome>, stats: Stats, time: Duration, settings: &conf
         None => info!(sent, received, ?time, "stopping; connection reset"),
     }
 }
+
+/// How long to try to resume.
+const RESUME_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The flag on the channel waits a second for its acknowledgement.
 const MAX_GOODBYE: Duration = Duration::from_secs(3);

@@ -62,11 +62,11 @@ impl Service {
             .reason(&request.reason)
             .send()
             .await
-            .map_err(|error| classify("StartSession", &error))?;
+            .map_err(|error| classify(START, &error))?;
         let id = answer
             .session_id
-            .ok_or_else(|| incomplete("a session id"))?;
-        match self.access(answer.stream_url, answer.token_value) {
+            .ok_or_else(|| incomplete(START, "a session id"))?;
+        match self.access(START, answer.stream_url, answer.token_value) {
             Ok(access) => Ok((id, access)),
             Err(error) => {
                 // It was started, whatever is wrong with the rest of the answer.
@@ -76,14 +76,35 @@ impl Service {
         }
     }
 
-    fn access(&self, url: Option<String>, token: Option<String>) -> Result<Access, Error> {
-        let url = url.ok_or_else(|| incomplete("a stream URL"))?;
+    /// Calls ResumeSession, once. An answer without a token means that the session is over
+    /// (protocol.md section 1.1).
+    pub(super) async fn resume(&self, id: &str) -> Result<Access, Error> {
+        let call = self.0.client.resume_session().session_id(id);
+        let answer = call
+            .send()
+            .await
+            .map_err(|error| classify(RESUME, &error))?;
+        match answer.token_value {
+            Some(token) if !token.is_empty() => self.access(RESUME, answer.stream_url, Some(token)),
+            Some(_) | None => {
+                let why = "the session is over: it timed out, or was terminated";
+                Err(Error::new(RESUME, Kind::Ended, why))
+            }
+        }
+    }
+
+    fn access(
+        &self,
+        call: &'static str,
+        url: Option<String>,
+        token: Option<String>,
+    ) -> Result<Access, Error> {
+        let url = url.ok_or_else(|| incomplete(call, "a stream URL"))?;
         let token = token.filter(|token| !token.is_empty());
-        let token = Token(token.ok_or_else(|| incomplete("a token"))?);
-        Ok(Access {
-            url: StreamUrl::new(&url, self.region())?,
-            token,
-        })
+        let token = Token(token.ok_or_else(|| incomplete(call, "a token"))?);
+        let url = StreamUrl::new(&url, self.region())
+            .map_err(|error| Error::new(call, Kind::ServiceFault, error.to_string()))?;
+        Ok(Access { url, token })
     }
 
     /// Calls TerminateSession, once. Ending an ended session is no error.
@@ -92,7 +113,7 @@ impl Service {
         match call.send().await {
             Ok(_) => Ok(()),
             Err(error) if code(&error) == Some("DoesNotExistException") => Ok(()),
-            Err(error) => Err(classify("TerminateSession", &error)),
+            Err(error) => Err(classify(TERMINATE, &error)),
         }
     }
 
@@ -205,9 +226,9 @@ fn https_client(ca_bundle: PathBuf) -> Result<aws_sdk_ssm::config::SharedHttpCli
         .build_https())
 }
 
-fn incomplete(missing: &str) -> Error {
+fn incomplete(call: &'static str, missing: &str) -> Error {
     Error::new(
-        "StartSession",
+        call,
         Kind::ServiceFault,
         format!("the answer lacks {missing}"),
     )
@@ -295,6 +316,10 @@ fn is_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
     }
     false
 }
+
+const START: &str = "StartSession";
+const RESUME: &str = "ResumeSession";
+const TERMINATE: &str = "TerminateSession";
 
 /// An API that does not answer the telephone in this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

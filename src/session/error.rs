@@ -1,7 +1,5 @@
 //! What went wrong with a session, and what to do about it.
 
-use super::endpoint::StreamUrlError;
-
 /// A session that could not be started, resumed or dialled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {why}")]
@@ -61,12 +59,6 @@ impl Error {
             Kind::Ended => "the session is over; a new connection gets a new one",
             Kind::Invalid => "check `target`, `remote` and `document` of this forward",
         }
-    }
-}
-
-impl From<StreamUrlError> for Error {
-    fn from(error: StreamUrlError) -> Self {
-        Self::new("StartSession", Kind::ServiceFault, error.to_string())
     }
 }
 

@@ -60,6 +60,17 @@ impl Session {
         &self.access.token
     }
 
+    /// Asks the service for another token and stream URL, once; sequence numbers and streams of
+    /// the session live on.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Ended`] if the session is over; else what the service says.
+    pub async fn resume(&mut self) -> Result<(), Error> {
+        self.access = self.service.resume(&self.id).await?;
+        Ok(())
+    }
+
     /// A signed request for the newest stream URL, to be sent at once.
     ///
     /// # Errors

@@ -11,10 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::trace;
 
+use super::backoff::Backoff;
 use super::error::Error;
+use super::nudge::Nudged;
 use super::websocket::{self, Frame, Sink, Source};
 use super::{Inner, Phase, Shared, Tunnel};
 use crate::network::Network;
@@ -24,16 +26,35 @@ use crate::session::Session;
 /// What moves a tunnel: the owner of its session and its websocket.
 #[derive(Debug)]
 pub struct Driver {
-    shared: Arc<Shared>,
-    session: Session,
-    network: Network,
+    pub(super) shared: Arc<Shared>,
+    pub(super) session: Session,
+    pub(super) network: Network,
+    pub(super) nudged: Nudged,
+    pub(super) resume_timeout: Duration,
+    pub(super) backoff: Backoff,
+}
+
+/// How a tunnel lives.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// What the core is told.
+    pub options: Options,
+    /// How long to try to resume after the websocket broke.
+    pub resume_timeout: Duration,
+    /// What tells it to try again now.
+    pub nudged: Nudged,
 }
 
 impl Driver {
     /// A tunnel on a session that was just started, and what must be run for it.
-    pub fn new(session: Session, network: Network, options: Options) -> (Tunnel, Self) {
+    pub fn new(session: Session, network: Network, life: Life) -> (Tunnel, Self) {
+        let Life {
+            options,
+            resume_timeout,
+            nudged,
+        } = life;
         let core = proto::Tunnel::new(Instant::now(), SystemTime::now(), seed(), options);
-        let (phase, watcher) = watch::channel(Phase::Opening("the websocket"));
+        let (phase, watcher) = watch::channel(Phase::Opening("the websocket".to_owned()));
         let shared = Arc::new(Shared {
             inner: Mutex::new(Inner {
                 core,
@@ -45,23 +66,28 @@ impl Driver {
             stirred: Notify::new(),
             hungry: Notify::new(),
         });
+        let nudged = nudged.afresh();
         let tunnel = Tunnel {
             shared: Arc::clone(&shared),
             phase: watcher,
         };
+        let backoff = Backoff::new(seed());
         (
             tunnel,
             Self {
                 shared,
                 session,
                 network,
+                nudged,
+                resume_timeout,
+                backoff,
             },
         )
     }
 
     /// Runs until the tunnel has ended. The session is ended when this is dropped.
-    pub async fn run(self) {
-        let outcome = self.carry().await;
+    pub async fn run(mut self) {
+        let outcome = self.drive().await;
         let mut inner = self.shared.lock();
         if let Err(error) = outcome {
             let why = error.to_string();
@@ -72,25 +98,47 @@ impl Driver {
         inner.dispatch();
     }
 
-    async fn carry(&self) -> Result<(), Error> {
-        let upgrade = self.session.upgrade().await?;
-        let (sink, source) = websocket::connect(&self.network, upgrade, UPGRADE_TIMEOUT).await?;
-        {
-            let mut inner = self.shared.lock();
-            inner.core.handle_connected(self.session.token().expose());
-            inner.step("the agent's handshake");
+    /// Carries messages over one websocket after the other, until the tunnel has ended.
+    async fn drive(&mut self) -> Result<(), Error> {
+        let mut websocket = self.first().await?;
+        self.shared.lock().step("the agent's handshake".to_owned());
+        loop {
+            let begin = Instant::now();
+            let Err(broken) = self.carry(websocket).await else {
+                return Ok(());
+            };
+            if broken.is_final() {
+                return Err(broken);
+            }
+            let lived = begin.elapsed();
+            self.shared.lock().core.handle_disconnected();
+            // One that breaks at once, again and again, must not be replaced as fast.
+            if lived < SHORT_LIFE {
+                self.pause().await?;
+            } else {
+                self.backoff.reset();
+            }
+            websocket = self.resume(&broken).await?;
         }
-        let heard = Heard(Mutex::new(Instant::now()));
+    }
+
+    async fn carry(&mut self, (sink, source): (Sink, Source)) -> Result<(), Error> {
+        self.shared
+            .lock()
+            .core
+            .handle_connected(self.session.token().expose());
+        let silence = Silence::new();
         tokio::select! {
-            outcome = write_loop(&self.shared, sink) => outcome,
-            outcome = read_loop(&self.shared, source, &heard) => outcome,
-            error = watch_silence(&self.shared, &heard) => Err(error),
+            outcome = write_loop(&self.shared, sink, &silence) => outcome,
+            outcome = read_loop(&self.shared, source, &silence) => outcome,
+            error = watch_silence(&self.shared, &silence) => Err(error),
+            never = test_when_nudged(&mut self.nudged, &silence) => never,
         }
     }
 }
 
 /// Sends whatever the core has to say, then sleeps until it may have more.
-async fn write_loop(shared: &Shared, mut sink: Sink) -> Result<(), Error> {
+async fn write_loop(shared: &Shared, mut sink: Sink, silence: &Silence) -> Result<(), Error> {
     let mut pings = interval(PING_INTERVAL);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut batch = Vec::new();
@@ -109,9 +157,19 @@ async fn write_loop(shared: &Shared, mut sink: Sink) -> Result<(), Error> {
             Next::At(deadline) => tokio::select! {
                 () = shared.stirred.notified() => {}
                 () = sleep_until(deadline.into()) => {}
-                _ = pings.tick() => sink.feed(websocket::ping()).await.map_err(broken)?,
+                () = next_ping(&mut pings, silence) => {
+                    sink.feed(websocket::ping()).await.map_err(broken)?;
+                }
             },
         }
+    }
+}
+
+/// The time for a ping: regularly, and when the websocket shall be tested.
+async fn next_ping(pings: &mut Interval, silence: &Silence) {
+    tokio::select! {
+        _ = pings.tick() => {}
+        () = silence.tested.notified() => {}
     }
 }
 
@@ -152,19 +210,19 @@ fn drain(shared: &Shared, batch: &mut Vec<Transmit>) -> Next {
 }
 
 /// Hands what comes to the core, all that is ready at a time.
-async fn read_loop(shared: &Shared, source: Source, heard: &Heard) -> Result<(), Error> {
+async fn read_loop(shared: &Shared, source: Source, silence: &Silence) -> Result<(), Error> {
     let mut source = source.ready_chunks(MAX_READY);
     loop {
         while !shared.lock().core.wants_input() {
             shared.hungry.notified().await;
-            heard.now();
+            silence.end();
         }
         let Some(frames) = source.next().await else {
             return Err(Error::Broken(
                 "the service closed the connection".to_owned(),
             ));
         };
-        heard.now();
+        silence.end();
         if !handle(shared, frames)? {
             return Ok(());
         }
@@ -202,35 +260,56 @@ fn handle(
     Ok(inner.core.ended().is_none())
 }
 
-/// When anything came last.
-struct Heard(Mutex<Instant>);
+/// How long nothing has come.
+struct Silence {
+    /// When the websocket counts as broken if nothing comes before.
+    deadline: Mutex<Instant>,
+    /// It shall be tested by a ping now.
+    tested: Notify,
+}
 
-impl Heard {
-    fn now(&self) {
-        *self.0.lock().expect("no holder of this lock panics") = Instant::now();
+impl Silence {
+    fn new() -> Self {
+        Self {
+            deadline: Mutex::new(Instant::now() + MAX_SILENCE),
+            tested: Notify::new(),
+        }
+    }
+
+    /// Something came.
+    fn end(&self) {
+        self.set(MAX_SILENCE);
+    }
+
+    fn set(&self, time: Duration) {
+        *self.deadline.lock().expect("no holder of this lock panics") = Instant::now() + time;
     }
 
     fn deadline(&self) -> Instant {
-        *self.0.lock().expect("no holder of this lock panics") + MAX_SILENCE
+        *self.deadline.lock().expect("no holder of this lock panics")
     }
 }
 
 /// Ends when nothing came for too long, not even a pong. While we take no input, the deadline
 /// rests.
-async fn watch_silence(shared: &Shared, heard: &Heard) -> Error {
+async fn watch_silence(shared: &Shared, silence: &Silence) -> Error {
     loop {
-        let deadline = heard.deadline();
-        sleep_until(deadline.into()).await;
+        sleep_until(silence.deadline().into()).await;
         if !shared.lock().core.wants_input() {
-            heard.now();
+            silence.end();
         }
-        if heard.deadline() <= deadline {
-            let why = format!(
-                "nothing came for {} s, not even a pong",
-                MAX_SILENCE.as_secs()
-            );
-            return Error::Broken(why);
+        if silence.deadline() <= Instant::now() {
+            return Error::Broken("nothing came for too long, not even a pong".to_owned());
         }
+    }
+}
+
+/// After a nudge, an answer must come soon.
+async fn test_when_nudged<T>(nudged: &mut Nudged, silence: &Silence) -> T {
+    loop {
+        nudged.nudged().await;
+        silence.set(TEST_TIMEOUT);
+        silence.tested.notify_one();
     }
 }
 
@@ -244,14 +323,17 @@ fn seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// How long the dial and the upgrade may take, each.
-const UPGRADE_TIMEOUT: Duration = Duration::from_secs(15);
-
 /// Often enough that no proxy forgets the connection (protocol.md section 2.4).
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Two pings and a bit.
 const MAX_SILENCE: Duration = Duration::from_secs(45);
+
+/// How soon the answer to a test must come.
+const TEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A websocket that lived no longer is no success.
+const SHORT_LIFE: Duration = Duration::from_millis(100);
 
 /// Bytes that are handed to the websocket before the core is asked again.
 const MAX_BATCH: usize = 64 * 1024;

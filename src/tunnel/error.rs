@@ -28,12 +28,39 @@ pub enum Error {
         text: String,
     },
 
+    /// The session could not be resumed in time.
+    #[error("not resumed within {seconds} s: {last}")]
+    Late {
+        /// `resume_timeout`, in seconds.
+        seconds: u64,
+        /// The last failure.
+        last: String,
+    },
+
     /// The websocket broke; the session behind it may well be alive.
     #[error("the websocket broke: {0}")]
     Broken(String),
 }
 
 impl Error {
+    /// True if trying to resume again is of no use.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Session(error) => error.recovery() != session::Recovery::Retry,
+            Self::Ended(_) | Self::Late { .. } => true,
+            Self::Dial(_) | Self::Refused { .. } | Self::Broken(_) => false,
+        }
+    }
+
+    /// True if dialling again with the same token and URL is of no use.
+    pub(super) fn is_final_at_first(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => (400..500).contains(status) && *status != 429,
+            Self::Session(_) | Self::Ended(_) | Self::Late { .. } => true,
+            Self::Dial(_) | Self::Broken(_) => false,
+        }
+    }
+
     /// What a person can do about it; empty if nothing.
     pub fn hint(&self) -> &'static str {
         match self {
@@ -43,7 +70,7 @@ impl Error {
             } => {
                 "the caller needs ssmmessages:OpenDataChannel on its own sessions (arn:aws:ssm:*:*:session/${aws:userid}-*), and a clock that is right"
             }
-            Self::Dial(_) | Self::Refused { .. } | Self::Broken(_) => {
+            Self::Dial(_) | Self::Refused { .. } | Self::Broken(_) | Self::Late { .. } => {
                 "check the way to ssmmessages.<region>.amazonaws.com: network, proxy, TLS"
             }
             Self::Ended(Reason::Refused) => {

@@ -9,8 +9,11 @@
 //! The lock is held for one verb at a time and never across an `await`. Handles change the core
 //! and stir the driver; the driver moves frames and wakes the handles. Nothing is decided here.
 
+mod backoff;
 mod driver;
 mod error;
+mod nudge;
+mod resume;
 mod stream;
 mod websocket;
 
@@ -24,8 +27,9 @@ use tracing::info;
 use crate::proto;
 use crate::proto::{Reason, Stats, StreamId};
 
-pub use self::driver::Driver;
+pub use self::driver::{Driver, Life};
 pub use self::error::Error;
+pub use self::nudge::{Nudge, Nudged};
 pub use self::stream::{Stream, Taken};
 
 /// A handle on a tunnel. Cheap to clone; the [`Driver`] owns the session.
@@ -54,11 +58,11 @@ impl Tunnel {
     }
 
     /// What is being waited for before the tunnel is ready.
-    pub fn step(&self) -> &'static str {
+    pub fn step(&self) -> String {
         match &*self.phase.borrow() {
-            Phase::Opening(step) => step,
-            Phase::Ready { .. } => "the tunnel",
-            Phase::Ended(_) => "the end of the tunnel",
+            Phase::Opening(step) => step.clone(),
+            Phase::Ready { .. } => "the tunnel".to_owned(),
+            Phase::Ended(_) => "the end of the tunnel".to_owned(),
         }
     }
 
@@ -88,7 +92,7 @@ impl Tunnel {
 #[derive(Clone, Debug)]
 enum Phase {
     /// Not ready; what is waited for.
-    Opening(&'static str),
+    Opening(String),
     Ready {
         agent_version: String,
     },
@@ -118,6 +122,13 @@ struct Inner {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no holder of this lock panics")
+    }
+
+    /// Waits until the owner wants the session to end.
+    async fn close_asked(&self) {
+        while !self.lock().closing {
+            self.stirred.notified().await;
+        }
     }
 
     /// One verb of a stream: changes the core and tells the driver.
@@ -162,7 +173,7 @@ impl Inner {
         });
     }
 
-    fn step(&mut self, step: &'static str) {
+    fn step(&mut self, step: String) {
         self.phase.send_replace(Phase::Opening(step));
     }
 }

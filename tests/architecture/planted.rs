@@ -28,8 +28,8 @@ fn a_clean_house_has_no_fault() {
              mod tests { use super::*; use crate::sim::agent; fn f() { Instant::now(); } }\n",
         ),
         file(
-            "src/proto/tunnel.rs",
-            "//! A tunnel.\nuse super::Error;\nuse fastrand::Rng;\n",
+            "src/proto/channel/sealer.rs",
+            "//! A sealer.\nuse super::Error;\nuse fastrand::Rng;\n",
         ),
         file(
             "src/tunnel/driver.rs",
@@ -291,7 +291,7 @@ fn a_pure_file_may_know_its_door_and_pure_neighbours() {
             "src/forward/pool.rs",
             "//! X.\nuse super::{Error, backoff::Backoff};\n",
         ),
-        file("src/forward/backoff.rs", "//! X.\n"),
+        file("src/tunnel/backoff.rs", "//! X.\n"),
         file("src/forward/mod.rs", "//! X.\n"),
     ];
 

@@ -44,15 +44,15 @@ async fn show(keep: bool) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let stage = tokio::select! {
         stage = Stage::build() => stage?,
-        _ = signals.next() => return Ok(()),
+        _ = signals.stop() => return Ok(()),
     };
     let shown = tokio::select! {
         shown = stage.play() => shown,
-        _ = signals.next() => Ok(()),
+        _ = signals.stop() => Ok(()),
     };
     if keep && shown.is_ok() {
         stage.invite();
-        signals.next().await;
+        signals.stop().await;
     }
     stage.strike().await?;
     shown.map(|()| print!("{EPILOGUE}"))
