@@ -24,6 +24,7 @@ use self::slumber::Slumber;
 use crate::config::{self, Config};
 use crate::forward::{Forward, ListenError, World};
 use crate::network::{Network, RootsError};
+use crate::proto::EarlyPool;
 use crate::session::{self, Identity, Service, Sessions, Settings, Terminator};
 use crate::tunnel::Nudge;
 
@@ -59,6 +60,7 @@ impl Daemon {
             sessions: sessions.clone(),
             network,
             nudged,
+            pool: EarlyPool::new(),
             origin,
         };
         let forwards = bind(forwards, &world)?;

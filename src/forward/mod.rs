@@ -29,6 +29,7 @@ pub use self::listener::ListenError;
 use self::serve::Serve;
 use crate::config;
 use crate::network::Network;
+use crate::proto::EarlyPool;
 use crate::session::{Service, Sessions};
 use crate::tunnel::Nudged;
 
@@ -97,6 +98,8 @@ pub struct World {
     pub sessions: Sessions,
     /// What dials their websockets.
     pub network: Network,
+    /// What early messages of all tunnels may take.
+    pub pool: EarlyPool,
     /// What tells tunnels to try again now.
     pub nudged: Nudged,
     /// Program, version and host, for the `Reason` of a session.

@@ -110,6 +110,7 @@ impl Serve {
             options,
             resume_timeout: RESUME_TIMEOUT,
             nudged: self.world.nudged.clone(),
+            pool: self.world.pool.clone(),
         };
         Driver::new(session, self.world.network.clone(), life)
     }

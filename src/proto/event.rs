@@ -1,5 +1,7 @@
 //! What the owner of a tunnel chooses, and what it is told.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::error::Reason;
@@ -30,6 +32,21 @@ pub enum Event {
     Writable(StreamId),
     /// The agent has a message for the user.
     Notice(String),
+    /// The service objected to our rate: messages leave more slowly for a while.
+    Lowered {
+        /// Messages per second.
+        rate: u32,
+    },
+    /// The agent has acknowledged nothing for long: a destination may not be reading.
+    Silent {
+        /// How long.
+        silent: Duration,
+    },
+    /// For so long that the websocket should be replaced.
+    Stale {
+        /// How long.
+        silent: Duration,
+    },
     /// The tunnel has ended; nothing follows.
     Closed(Reason),
 }

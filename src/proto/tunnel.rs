@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
-use super::channel::{AgentVersion, Channel, Delivery, Mark, Transmit};
+use super::channel::{AgentVersion, Channel, Delivery, EarlyPool, Mark, Transmit};
 use super::error::Reason;
 use super::event::{Event, OpenError, Options, Read};
 use super::mux::{self, Change, Mux, Write};
@@ -53,14 +53,21 @@ impl Tunnel {
         }
     }
 
+    /// Keeps early messages in a pool with other tunnels. Only before the first message.
+    pub fn sharing(mut self, pool: EarlyPool) -> Self {
+        self.channel.share(pool);
+        self
+    }
+
     /// A websocket is open; `token` is the newest that the service gave.
-    pub fn handle_connected(&mut self, token: &str) {
-        self.channel.handle_connected(token);
+    pub fn handle_connected(&mut self, now: Instant, token: &str) {
+        self.channel.handle_connected(now, token);
     }
 
     /// The websocket is gone. Streams go on taking bytes until their queues are full.
-    pub fn handle_disconnected(&mut self) {
-        self.channel.handle_disconnected();
+    pub fn handle_disconnected(&mut self, now: Instant) {
+        self.channel.handle_disconnected(now);
+        self.forward_news();
     }
 
     /// A binary or text frame came from the service.
@@ -93,10 +100,18 @@ impl Tunnel {
                 Delivery::Complete { version, notice } => self.probe(now, version, notice),
                 Delivery::Arrived(Mark::Probe) => self.handle_ready(),
                 Delivery::Arrived(Mark::Termination) => self.end(Reason::Finished),
+                Delivery::Tell(event) => self.events.push_back(event),
             }
         }
         self.forward_changes();
         Ok(())
+    }
+
+    /// What the channel tells on occasions that bring no message.
+    fn forward_news(&mut self) {
+        while let Some(Delivery::Tell(event)) = self.channel.poll_delivery() {
+            self.events.push_back(event);
+        }
     }
 
     fn probe(&mut self, now: Instant, version: AgentVersion, notice: String) {
@@ -141,6 +156,7 @@ impl Tunnel {
             self.mux.send_nothing();
         }
         self.channel.handle_timeout(now);
+        self.forward_news();
         self.assert_invariants();
     }
 
@@ -221,7 +237,6 @@ impl Tunnel {
             return;
         }
         self.state = State::Ended(reason.clone());
-        self.channel.handle_disconnected();
         for id in self.mux.ids() {
             self.events.push_back(Event::Readable(id));
             self.events.push_back(Event::Writable(id));
@@ -232,6 +247,9 @@ impl Tunnel {
     /// The next frame for the websocket. The order is fixed: the opening of the channel,
     /// acknowledgements, what must be retransmitted, new data by turns.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        if matches!(self.state, State::Ended(_)) {
+            return None;
+        }
         if let Some(transmit) = self.channel.poll_transmit(now) {
             return Some(transmit);
         }
@@ -298,11 +316,6 @@ impl Tunnel {
             bytes_received,
             ..self.channel.stats()
         }
-    }
-
-    /// The smoothed round trip of acknowledged messages.
-    pub fn rtt(&self) -> Duration {
-        self.channel.rtt()
     }
 
     fn assert_invariants(&self) {

@@ -20,7 +20,7 @@ use super::nudge::Nudged;
 use super::websocket::{self, Frame, Sink, Source};
 use super::{Inner, Phase, Shared, Tunnel};
 use crate::network::Network;
-use crate::proto::{self, Options, Reason, Transmit};
+use crate::proto::{self, EarlyPool, Options, Reason, Transmit};
 use crate::session::Session;
 
 /// What moves a tunnel: the owner of its session and its websocket.
@@ -43,6 +43,8 @@ pub struct Life {
     pub resume_timeout: Duration,
     /// What tells it to try again now.
     pub nudged: Nudged,
+    /// What early messages of all tunnels may take.
+    pub pool: EarlyPool,
 }
 
 impl Driver {
@@ -52,8 +54,10 @@ impl Driver {
             options,
             resume_timeout,
             nudged,
+            pool,
         } = life;
-        let core = proto::Tunnel::new(Instant::now(), SystemTime::now(), seed(), options);
+        let core =
+            proto::Tunnel::new(Instant::now(), SystemTime::now(), seed(), options).sharing(pool);
         let (phase, watcher) = watch::channel(Phase::Opening("the websocket".to_owned()));
         let shared = Arc::new(Shared {
             inner: Mutex::new(Inner {
@@ -62,6 +66,7 @@ impl Driver {
                 writers: BTreeMap::new(),
                 phase,
                 closing: false,
+                stale: None,
             }),
             stirred: Notify::new(),
             hungry: Notify::new(),
@@ -111,7 +116,7 @@ impl Driver {
                 return Err(broken);
             }
             let lived = begin.elapsed();
-            self.shared.lock().core.handle_disconnected();
+            self.shared.lock().core.handle_disconnected(Instant::now());
             // One that breaks at once, again and again, must not be replaced as fast.
             if lived < SHORT_LIFE {
                 self.pause().await?;
@@ -123,10 +128,11 @@ impl Driver {
     }
 
     async fn carry(&mut self, (sink, source): (Sink, Source)) -> Result<(), Error> {
+        let token = self.session.token().expose();
         self.shared
             .lock()
             .core
-            .handle_connected(self.session.token().expose());
+            .handle_connected(Instant::now(), token);
         let silence = Silence::new();
         tokio::select! {
             outcome = write_loop(&self.shared, sink, &silence) => outcome,
@@ -154,6 +160,10 @@ async fn write_loop(shared: &Shared, mut sink: Sink, silence: &Silence) -> Resul
         match next {
             Next::More => {}
             Next::Ended => return Ok(()),
+            Next::Stale(silent) => {
+                let why = format!("the agent acknowledged nothing for {} s", silent.as_secs());
+                return Err(Error::Broken(why));
+            }
             Next::At(deadline) => tokio::select! {
                 () = shared.stirred.notified() => {}
                 () = sleep_until(deadline.into()) => {}
@@ -179,6 +189,8 @@ enum Next {
     More,
     /// Never: the tunnel has ended.
     Ended,
+    /// Never: the agent was silent for so long that the websocket is suspected.
+    Stale(Duration),
     /// Then, if nobody stirs before.
     At(Instant),
 }
@@ -205,6 +217,9 @@ fn drain(shared: &Shared, batch: &mut Vec<Transmit>) -> Next {
     }
     if inner.core.ended().is_some() {
         return Next::Ended;
+    }
+    if let Some(silent) = inner.stale.take() {
+        return Next::Stale(silent);
     }
     Next::At(inner.core.poll_timeout().unwrap_or(now + IDLE))
 }

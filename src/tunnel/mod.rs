@@ -20,9 +20,10 @@ mod websocket;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::proto;
 use crate::proto::{Reason, Stats, StreamId};
@@ -117,6 +118,8 @@ struct Inner {
     phase: watch::Sender<Phase>,
     /// The owner wants the session to end.
     closing: bool,
+    /// The websocket shall be replaced, because the agent was silent for so long.
+    stale: Option<Duration>,
 }
 
 impl Shared {
@@ -157,6 +160,19 @@ impl Inner {
                     self.phase.send_replace(Phase::Ready { agent_version });
                 }
                 proto::Event::Notice(text) => info!(text, "message from the target"),
+                proto::Event::Lowered { rate } => {
+                    warn!(
+                        rate,
+                        "the service objects to our rate; sending more slowly for a while"
+                    );
+                }
+                proto::Event::Silent { silent } => {
+                    warn!(
+                        ?silent,
+                        "the agent acknowledges nothing; the destination may not be reading"
+                    );
+                }
+                proto::Event::Stale { silent } => self.stale = Some(silent),
                 proto::Event::Closed(reason) => self.end(Error::Ended(reason)),
             }
         }

@@ -31,6 +31,7 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
         &[
             "forward",
             "tunnel",
+            "proto",
             "session",
             "network",
             "config",

@@ -5,7 +5,8 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::version::AgentVersion;
-use crate::wire::message::{MessageId, PayloadType, Seq};
+use crate::proto::event::Event;
+use crate::wire::message::{MessageId, Seq};
 use crate::wire::payload::Flag;
 
 /// What a channel hands to its tunnel.
@@ -24,6 +25,8 @@ pub(crate) enum Delivery {
     Flag(Flag),
     /// A message of ours was acknowledged.
     Arrived(Mark),
+    /// What the driver shall know, as it is.
+    Tell(Event),
 }
 
 /// A message whose acknowledgement means something.
@@ -72,12 +75,4 @@ impl fmt::Debug for Transmit {
 pub(super) struct Due {
     pub(super) seq: Seq,
     pub(super) id: MessageId,
-}
-
-/// A sequenced payload of our own making.
-#[derive(Debug)]
-pub(super) struct Control {
-    pub(super) payload_type: PayloadType,
-    pub(super) payload: Bytes,
-    pub(super) mark: Option<Mark>,
 }

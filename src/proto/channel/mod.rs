@@ -11,6 +11,7 @@
 //!
 //! Specification: protocol.md sections 3, 5 and 6.
 
+mod control;
 mod exchange;
 mod handshake;
 mod pacer;
@@ -18,6 +19,7 @@ mod receiver;
 mod rtt;
 mod sealer;
 mod sender;
+mod silence;
 mod version;
 
 use std::collections::VecDeque;
@@ -25,17 +27,21 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
+use self::control::{Control, Word};
+use self::exchange::Due;
 pub use self::exchange::Transmit;
-use self::exchange::{Control, Due};
 pub(crate) use self::exchange::{Delivery, Mark};
 use self::handshake::Handshake;
 use self::pacer::Pacer;
+pub use self::receiver::EarlyPool;
 use self::receiver::{Item, Receiver, Verdict};
 use self::sealer::Sealer;
 use self::sender::{Sender, Urgency};
+use self::silence::Silence;
 pub(crate) use self::version::AgentVersion;
 pub use self::version::CLIENT_VERSION;
 use crate::proto::error::Reason;
+use crate::proto::event::Event;
 use crate::proto::stats::Stats;
 use crate::wire::message::{DecodeError, Draft, Header, Kind, Message, PayloadType, Seq};
 use crate::wire::payload::{self, Flag};
@@ -53,12 +59,10 @@ pub(crate) struct Channel {
     /// What must leave before anything else on a new websocket.
     opening: Option<String>,
     acknowledgements: VecDeque<Due>,
-    /// Sequenced payloads of our own making, which need no window.
-    control: VecDeque<Control>,
-    /// Messages whose acknowledgement means something.
-    awaited: Vec<(Seq, Mark)>,
+    control: Control,
     /// Until when the service wants no sequenced messages.
     paused: Option<Instant>,
+    silence: Silence,
     deliveries: VecDeque<Delivery>,
     stats: Stats,
 }
@@ -69,31 +73,40 @@ impl Channel {
     pub(crate) fn new(now: Instant, wall: SystemTime, seed: u64, rate: u32, window: usize) -> Self {
         Self {
             sealer: Sealer::new(now, wall, seed),
-            sender: Sender::new(window),
-            receiver: Receiver::new(),
+            sender: Sender::new(now, window),
+            receiver: Receiver::new(EarlyPool::new()),
             pacer: Pacer::new(now, rate),
             handshake: Handshake::new(),
             connected: false,
             opening: None,
             acknowledgements: VecDeque::new(),
-            control: VecDeque::new(),
-            awaited: Vec::new(),
+            control: Control::default(),
             paused: None,
+            silence: Silence::default(),
             deliveries: VecDeque::new(),
             stats: Stats::default(),
         }
     }
 
+    /// Keeps early messages in a pool with other channels. Only before the first message.
+    pub(crate) fn share(&mut self, pool: EarlyPool) {
+        self.receiver = Receiver::new(pool);
+    }
+
     /// A websocket is open. The channel is opened on it with `token` before anything else.
-    pub(crate) fn handle_connected(&mut self, token: &str) {
+    pub(crate) fn handle_connected(&mut self, now: Instant, token: &str) {
         self.opening = Some(self.sealer.opening(token));
         self.connected = true;
         self.paused = None;
-        self.sender.handle_connected();
+        self.sender.handle_connected(now);
+        self.silence = Silence::default();
     }
 
     /// The websocket is gone; what it carried may be lost.
-    pub(crate) fn handle_disconnected(&mut self) {
+    pub(crate) fn handle_disconnected(&mut self, now: Instant) {
+        if self.connected {
+            self.handle_objection(now);
+        }
         self.connected = false;
         self.opening = None;
     }
@@ -115,6 +128,7 @@ impl Channel {
             Kind::ChannelClosed => Err(Reason::closed(&message.payload)),
             Kind::PausePublication => {
                 self.paused = Some(now + MAX_PAUSE);
+                self.handle_objection(now);
                 Ok(())
             }
             Kind::StartPublication => {
@@ -136,6 +150,13 @@ impl Channel {
         }
     }
 
+    /// The service may have had too much of us (protocol.md section 0.1).
+    fn handle_objection(&mut self, now: Instant) {
+        let lowered = self.pacer.handle_objection(now);
+        self.deliveries
+            .extend(lowered.map(|rate| Delivery::Tell(Event::Lowered { rate })));
+    }
+
     fn handle_acknowledge(&mut self, now: Instant, body: &[u8]) -> Result<(), Reason> {
         let body = payload::decode_acknowledge(body)
             .map_err(|error| Reason::unreadable("acknowledgement", &error))?;
@@ -143,9 +164,9 @@ impl Channel {
             return Ok(());
         };
         if self.sender.acknowledge(now, Seq(seq)) {
-            let arrived = self.awaited.extract_if(.., |(awaited, _)| awaited.0 == seq);
-            self.deliveries
-                .extend(arrived.map(|(_, mark)| Delivery::Arrived(mark)));
+            self.silence = Silence::default();
+            let arrived = self.control.handle_arrival(Seq(seq));
+            self.deliveries.extend(arrived.map(Delivery::Arrived));
         }
         Ok(())
     }
@@ -162,37 +183,37 @@ impl Channel {
             payload,
         } = message;
         self.paused = None;
-        let item = match self.receiver.receive(
+        let mut next = match self.receiver.receive(
             seq,
             Item {
                 payload_type,
                 payload,
             },
         ) {
-            Verdict::Deliver(item) => Some(item),
-            Verdict::Early => {
-                self.stats.early += 1;
-                None
-            }
-            Verdict::Duplicate => {
-                // Acknowledged even though it was seen before: the first acknowledgement may
-                // have been lost, and the agent retransmits until it has one.
-                self.stats.duplicates += 1;
-                self.acknowledgements.push_back(Due { seq, id });
-                return Ok(());
-            }
             Verdict::Refused => {
                 self.stats.refused += 1;
                 return Ok(());
             }
-        };
-        self.stats.received += 1;
-        self.acknowledgements.push_back(Due { seq, id });
-        if let Some(item) = item {
-            self.deliver(item)?;
-            while let Some(item) = self.receiver.poll_early() {
-                self.deliver(item)?;
+            Verdict::Duplicate => {
+                self.stats.duplicates += 1;
+                None
             }
+            Verdict::Early => {
+                self.stats.received += 1;
+                self.stats.early += 1;
+                None
+            }
+            Verdict::Deliver(item) => {
+                self.stats.received += 1;
+                Some(item)
+            }
+        };
+        // Even if it was seen before: the first acknowledgement may have been lost, and the
+        // agent retransmits until it has one.
+        self.acknowledgements.push_back(Due { seq, id });
+        while let Some(item) = next {
+            self.deliver(item)?;
+            next = self.receiver.poll_early();
         }
         Ok(())
     }
@@ -209,13 +230,9 @@ impl Channel {
                 }
             }
             PayloadType::HandshakeRequest => {
-                if let Some(payload) = self.handshake.handle_request(&item.payload)? {
-                    let payload_type = PayloadType::HandshakeResponse;
-                    self.control.push_back(Control {
-                        payload_type,
-                        payload,
-                        mark: None,
-                    });
+                if let Some(response) = self.handshake.handle_request(&item.payload)? {
+                    self.control
+                        .put(PayloadType::HandshakeResponse, response, None);
                 }
             }
             PayloadType::HandshakeComplete => {
@@ -240,32 +257,27 @@ impl Channel {
         if self.paused.is_some_and(|until| until <= now) {
             self.paused = None;
         }
+        self.pacer.handle_timeout(now);
         if self.connected {
             self.sender.handle_timeout(now);
+            let news = self.silence.poll(now, self.sender.silent_since());
+            self.deliveries.extend(news.map(Delivery::Tell));
         }
     }
 
     /// Puts a payload in line that the agent ignores, and repeats it quickly until it is
     /// acknowledged: then [`Mark::Probe`] has arrived.
     pub(crate) fn send_probe(&mut self, payload: Bytes) {
-        let (payload_type, mark) = (PayloadType::Output, Some(Mark::Probe));
-        self.control.push_back(Control {
-            payload_type,
-            payload,
-            mark,
-        });
+        self.control
+            .put(PayloadType::Output, payload, Some(Mark::Probe));
     }
 
     /// Puts the flag that ends the session in line; once it is acknowledged,
     /// [`Mark::Termination`] has arrived.
     pub(crate) fn send_termination(&mut self) {
-        let payload = Bytes::copy_from_slice(&Flag::TerminateSession.encode());
-        let (payload_type, mark) = (PayloadType::Flag, Some(Mark::Termination));
-        self.control.push_back(Control {
-            payload_type,
-            payload,
-            mark,
-        });
+        let flag = Bytes::copy_from_slice(&Flag::TerminateSession.encode());
+        self.control
+            .put(PayloadType::Flag, flag, Some(Mark::Termination));
     }
 
     /// The next thing to send, but for new data: the opening, acknowledgements, what must be
@@ -290,13 +302,11 @@ impl Channel {
             self.pacer.take(now);
             return Some(Transmit::Message(message));
         }
-        let Control {
+        let Word {
             payload_type,
             payload,
             mark,
-        } = self.control.pop_front()?;
-        self.awaited
-            .extend(mark.map(|mark| (self.sender.next_seq(), mark)));
+        } = self.control.pop(self.sender.next_seq())?;
         let urgency = match mark {
             Some(Mark::Probe) => Urgency::probe(now),
             Some(Mark::Termination) | None => Urgency::Patient,
@@ -352,10 +362,14 @@ impl Channel {
             || self.sender.has_due()
             || (has_data && self.sender.has_room(len));
         let paced = eager.then(|| self.pacer.next());
-        [paced, self.sender.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            paced,
+            self.sender.poll_timeout(),
+            self.silence.due(self.sender.silent_since()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// False while so many acknowledgements wait that more input would only pile them up.
@@ -366,11 +380,6 @@ impl Channel {
     /// Payload bytes that are not acknowledged.
     pub(crate) fn unacknowledged(&self) -> usize {
         self.sender.unacknowledged()
-    }
-
-    /// The smoothed round trip.
-    pub(crate) fn rtt(&self) -> Duration {
-        self.sender.rtt()
     }
 
     /// What was counted; the bytes of streams are the mux's to count.

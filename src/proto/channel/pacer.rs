@@ -15,38 +15,92 @@ use std::time::{Duration, Instant};
 /// Spaces messages in time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pacer {
+    /// Messages per second that were asked for; 0 means no limit.
+    rate: u32,
     /// Time between two messages; zero means no limit.
     slot: Duration,
-    /// How far ahead of now the slots may be given away.
-    ahead: Duration,
     /// When all the slots given away are over.
     owed: Instant,
+    /// Until when the rate is lowered.
+    lowered: Option<Instant>,
+    /// Messages since a moment at most [`SPAN`] ago, and in the span before it.
+    span: Instant,
+    count: u32,
+    before: u32,
 }
 
 impl Pacer {
     /// A pacer for `rate` messages per second; 0 means no limit.
     pub(crate) fn new(now: Instant, rate: u32) -> Self {
-        let slot = Duration::from_secs(1).checked_div(rate).unwrap_or_default();
+        let slot = slot(rate);
         Self {
+            rate,
             slot,
-            ahead: BURST.saturating_sub(slot),
             owed: now,
+            lowered: None,
+            span: now,
+            count: 0,
+            before: 0,
         }
     }
 
     /// Takes the slot of one message that leaves now.
     pub(crate) fn take(&mut self, now: Instant) {
         self.owed = self.owed.max(now) + self.slot;
+        self.roll(now);
+        self.count += 1;
     }
 
     /// When the next message may leave; now or earlier means at once.
     pub(crate) fn next(&self) -> Instant {
-        self.owed.checked_sub(self.ahead).unwrap_or(self.owed)
+        let ahead = BURST.saturating_sub(self.slot);
+        self.owed.checked_sub(ahead).unwrap_or(self.owed)
     }
+
+    /// Time has passed: a lowered rate may be over.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.lowered.is_some_and(|until| until <= now) {
+            self.lowered = None;
+            self.slot = slot(self.rate);
+        }
+    }
+
+    /// The service asks for less, or has cut off a sender that was busy. Returns the new rate if
+    /// that is news: once for each time that it is lowered.
+    pub(crate) fn handle_objection(&mut self, now: Instant) -> Option<u32> {
+        self.roll(now);
+        let busy = self.count + self.before > self.rate / 2;
+        if self.rate == 0 || !busy {
+            return None;
+        }
+        let lower = (self.rate / 2).max(1);
+        self.slot = slot(lower);
+        let news = self.lowered.replace(now + LOWERED).is_none();
+        news.then_some(lower)
+    }
+
+    fn roll(&mut self, now: Instant) {
+        let spans = now.saturating_duration_since(self.span).as_nanos() / SPAN.as_nanos();
+        if spans > 0 {
+            self.before = if spans == 1 { self.count } else { 0 };
+            self.count = 0;
+            self.span = now;
+        }
+    }
+}
+
+fn slot(rate: u32) -> Duration {
+    Duration::from_secs(1).checked_div(rate).unwrap_or_default()
 }
 
 /// What may leave at once after a pause.
 const BURST: Duration = Duration::from_millis(50);
+
+/// A sender is busy by what left in the last one or two of these.
+const SPAN: Duration = Duration::from_secs(1);
+
+/// How long a rate stays lowered.
+const LOWERED: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
@@ -111,5 +165,36 @@ mod tests {
         }
 
         assert!(pacer.next() <= start);
+    }
+
+    #[test]
+    fn an_objection_to_a_busy_sender_halves_its_rate_for_a_minute() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(start, 900);
+        for n in 0..900 {
+            pacer.take(start + Duration::from_millis(n));
+        }
+        let now = start + Duration::from_secs(1);
+
+        assert_eq!(pacer.handle_objection(now), Some(450));
+        assert_eq!(pacer.handle_objection(now), None);
+
+        assert_eq!(pacer.slot, slot(450));
+        pacer.handle_timeout(now + LOWERED);
+        assert_eq!(pacer.slot, slot(900));
+    }
+
+    #[test]
+    fn an_objection_to_an_idle_sender_or_one_without_a_rate_means_nothing() {
+        let start = Instant::now();
+        let mut idle = Pacer::new(start, 900);
+        let mut unlimited = Pacer::new(start, 0);
+        idle.take(start);
+        for _ in 0..10_000 {
+            unlimited.take(start);
+        }
+
+        assert_eq!(idle.handle_objection(start), None);
+        assert_eq!(unlimited.handle_objection(start), None);
     }
 }

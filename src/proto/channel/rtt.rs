@@ -43,6 +43,7 @@ impl RttEstimator {
     }
 
     /// The smoothed round trip.
+    #[cfg(test)]
     pub(crate) fn smoothed(&self) -> Duration {
         self.smoothed
     }
