@@ -216,7 +216,9 @@ impl Session {
         } = self;
         let mut moved = false;
         for (id, connection) in connections.iter_mut() {
-            match connection.poll_write(cx) {
+            let written = connection.poll_write(cx);
+            moved |= written.is_ready();
+            match written {
                 Poll::Ready(Ok(len)) => agent.handle_written(*now, *id, len),
                 Poll::Ready(Err(_)) => agent.handle_ended(*now, *id, DestinationEnd::Broken),
                 Poll::Pending => {}
