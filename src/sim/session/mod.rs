@@ -1,14 +1,15 @@
 //! One session, running: an agent, the client's websocket, and the destinations, in one task.
 //!
 //! ```text
-//!   websocket ──▶ inbox ──▶ ┌───────┐ ──▶ destinations
-//!             ◀── held  ◀── │ Agent │ ◀──
-//!                           └───────┘
+//!   websocket ──▶ to_agent  ──▶ inbox ──▶ ┌───────┐ ──▶ destinations
+//!             ◀── to_client ◀── held  ◀── │ Agent │ ◀──
+//!                   (paths)               └───────┘
 //! ```
 //!
 //! Everything is polled in turn until nothing moves, so that what is ready together is read,
 //! written and flushed together, and no message crosses a channel or a lock. Without a client
-//! the agent runs on and its output is held, up to a limit.
+//! the agent runs on and its output is held, up to a limit. `flow` carries the messages,
+//! `trouble` makes things go wrong, `book` writes the ledger.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,13 +22,19 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
-use super::agent::{Agent, ConnectionId, DestinationEnd, End, Event, Outcome};
-use super::client::{Client, Heard};
+use super::agent::{Agent, ConnectionId, End, Event, Job};
+use super::client::Client;
 use super::clock;
 use super::connection::Connection;
-use super::ledger::{EndedBy, Page, Traffic};
+use super::faults::{Blow, Direction, Faults, Join};
+use super::ledger::Page;
+use super::path::{Path, Rate};
 use super::queue::Queue;
 use super::service::Service;
+
+mod book;
+mod flow;
+mod trouble;
 
 /// What others ask of a session.
 pub(super) enum Command {
@@ -35,22 +42,47 @@ pub(super) enum Command {
     Attach(Box<Client>),
     /// TerminateSession was called.
     Terminate,
+    /// The faults have changed.
+    Look,
+    /// Something goes wrong once.
+    Suffer(Blow),
+}
+
+/// What a session is about.
+#[derive(Debug)]
+pub(super) struct Brief {
+    pub(super) session_id: String,
+    /// What the agent is told.
+    pub(super) job: Job,
+    /// Where the destination is.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Where the session's chance begins.
+    pub(super) seed: u64,
 }
 
 /// Everything that belongs to one session.
 pub(super) struct Session {
     service: Arc<Service>,
-    session_id: String,
+    brief: Brief,
     page: Page,
     agent: Agent,
+    /// The agent waits for the first websocket.
+    absent: bool,
     commands: mpsc::Receiver<Command>,
     client: Option<Box<Client>>,
+    faults: Faults,
+    to_agent: Path,
+    to_client: Path,
+    rate: Rate,
+    /// When the websocket breaks.
+    break_at: Option<Instant>,
+    /// When the agent has its own websocket again.
+    back_at: Option<Instant>,
     /// Input that the agent does not take yet.
     inbox: Queue,
     /// Output while no client is attached.
     held: Queue,
     discarded: u64,
-    addresses: Vec<SocketAddr>,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Dials under way, and websockets that are being closed.
     tasks: JoinSet<Option<Dialled>>,
@@ -63,41 +95,48 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(
         service: Arc<Service>,
-        agent: Agent,
+        brief: Brief,
         page: Page,
         commands: mpsc::Receiver<Command>,
-        addresses: Vec<SocketAddr>,
     ) -> Self {
         let now = clock::now();
-        Self {
-            inbox: Queue::new(service.options.gateway_inbox),
-            held: Queue::new(service.options.gateway_buffer),
-            service,
-            session_id: String::new(),
+        let faults = service.faults();
+        let mut session = Self {
+            agent: join(&service, &brief, now),
+            absent: faults.join == Join::AtConnect,
             page,
-            agent,
             commands,
             client: None,
+            to_agent: Path::new(Direction::ToAgent, brief.seed),
+            to_client: Path::new(Direction::ToClient, !brief.seed),
+            rate: Rate::new(now),
+            break_at: None,
+            back_at: None,
+            inbox: Queue::new(service.options.gateway_inbox),
+            held: Queue::new(service.options.gateway_buffer),
             discarded: 0,
-            addresses,
             connections: BTreeMap::new(),
             tasks: JoinSet::new(),
             timer: Box::pin(tokio::time::sleep_until(now.into())),
             armed: None,
             now,
             ended: None,
-        }
+            faults,
+            brief,
+            service,
+        };
+        session.set_paths();
+        session
     }
 
     /// Runs until the session is over and its client was told.
-    pub(super) async fn run(mut self, session_id: String) {
-        self.session_id = session_id;
+    pub(super) async fn run(mut self) {
         let end = std::future::poll_fn(|cx| self.poll(cx)).await;
         self.record();
-        self.book_end(&end);
+        self.record_end(&end);
         self.connections.clear();
         if let Some(client) = self.client.take() {
-            client.part(Some((&self.session_id, &end))).await;
+            client.part(Some((&self.brief.session_id, &end))).await;
         }
         self.tasks.shutdown().await;
     }
@@ -105,12 +144,7 @@ impl Session {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         for _ in 0..MAX_ROUNDS {
             self.now = clock::now();
-            let moved = self.poll_commands(cx)
-                | self.poll_tasks(cx)
-                | self.poll_input(cx)
-                | self.poll_destinations(cx)
-                | self.poll_output(cx)
-                | self.poll_timer(cx);
+            let moved = self.poll_commands(cx) | (!self.absent && self.poll_all(cx));
             if let Some(end) = self.ended.take() {
                 return Poll::Ready(end);
             }
@@ -124,159 +158,79 @@ impl Session {
         Poll::Pending
     }
 
+    fn poll_all(&mut self, cx: &mut Context<'_>) -> bool {
+        self.poll_tasks(cx)
+            | self.poll_input(cx)
+            | self.poll_destinations(cx)
+            | self.poll_output(cx)
+            | self.poll_timer(cx)
+    }
+
     fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) else {
             return false;
         };
         match command {
             Command::Attach(client) => self.attach(client),
-            Command::Terminate => self.agent.handle_channel_closed(self.now),
+            Command::Terminate => {
+                self.absent = false;
+                self.agent.handle_channel_closed(self.now);
+            }
+            Command::Look => {
+                self.faults = self.service.faults();
+                self.set_paths();
+            }
+            Command::Suffer(blow) => self.suffer(blow),
         }
         true
     }
 
     fn attach(&mut self, client: Box<Client>) {
+        if std::mem::take(&mut self.absent) {
+            self.agent = join(&self.service, &self.brief, self.now);
+        }
         if let Some(former) = self.client.replace(client) {
+            self.cut_paths();
             self.tasks.spawn(async move {
                 former.part(None).await;
                 None
             });
         }
-        let at = self.service.ledger.micros(self.now);
-        let mut record = self.page.lock();
-        record.attached += 1;
-        record.connected_us.get_or_insert(at);
+        self.break_at = self.faults.break_every.map(|fault| self.now + fault.every);
+        self.record_attached();
     }
 
     fn poll_tasks(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(Some(done)) = self.tasks.poll_join_next(cx) else {
             return false;
         };
-        let Ok(Some(Dialled {
-            id,
-            connection,
-            began,
-        })) = done
-        else {
+        let Ok(Some(dialled)) = done else {
             return true;
         };
-        let took = super::ledger::micros(self.now - began);
-        self.page.lock().first_dial_us.get_or_insert(took);
-        match connection {
+        self.record_dial(self.now - dialled.began);
+        match dialled.connection {
             Some(connection) => {
-                let _none: Option<Connection> = self.connections.insert(id, connection);
-                self.agent.handle_dialled(self.now, id);
+                let _none: Option<Connection> = self.connections.insert(dialled.id, connection);
+                self.agent.handle_dialled(self.now, dialled.id);
             }
-            None => self.agent.handle_dial_failed(self.now, id),
+            None => self.agent.handle_dial_failed(self.now, dialled.id),
         }
         self.obey();
         true
-    }
-
-    /// Carries messages from the client to the agent, or to the inbox while it reads none.
-    fn poll_input(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut moved = false;
-        for _ in 0..MAX_MESSAGES {
-            if self.agent.wants_input()
-                && let Some(frame) = self.inbox.pop()
-            {
-                self.agent.handle_message(self.now, frame);
-            } else if !self.listen(cx) {
-                break;
-            }
-            self.obey();
-            moved = true;
-        }
-        moved
-    }
-
-    /// Takes one message from the client; false if there is none, or no room for it.
-    fn listen(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(client) = self.client.as_mut().filter(|_| self.inbox.has_room()) else {
-            return false;
-        };
-        match client.poll_heard(cx) {
-            Poll::Ready(Heard::Message(frame)) if self.agent.wants_input() => {
-                self.agent.handle_message(self.now, frame);
-            }
-            Poll::Ready(Heard::Message(frame)) => self.inbox.push(frame),
-            Poll::Ready(Heard::Control) => {}
-            Poll::Ready(Heard::Gone) => self.client = None,
-            Poll::Pending => return false,
-        }
-        true
-    }
-
-    fn poll_destinations(&mut self, cx: &mut Context<'_>) -> bool {
-        let Self {
-            agent,
-            connections,
-            now,
-            ..
-        } = self;
-        let mut moved = false;
-        for (id, connection) in connections.iter_mut() {
-            let written = connection.poll_write(cx);
-            moved |= written.is_ready();
-            match written {
-                Poll::Ready(Ok(len)) => agent.handle_written(*now, *id, len),
-                Poll::Ready(Err(_)) => agent.handle_ended(*now, *id, DestinationEnd::Broken),
-                Poll::Pending => {}
-            }
-            if !agent.wants_read(*id) {
-                continue;
-            }
-            match connection.poll_read(cx) {
-                Poll::Ready(Ok(data)) if data.is_empty() => {
-                    agent.handle_ended(*now, *id, DestinationEnd::Finished);
-                }
-                Poll::Ready(Ok(data)) => agent.handle_read(*id, data),
-                Poll::Ready(Err(_)) => agent.handle_ended(*now, *id, DestinationEnd::Broken),
-                Poll::Pending => continue,
-            }
-            moved = true;
-        }
-        self.obey();
-        moved
-    }
-
-    /// Carries messages from the agent to the client, in one batch, or to what is held.
-    fn poll_output(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut moved = false;
-        for _ in 0..MAX_MESSAGES {
-            if self
-                .client
-                .as_mut()
-                .is_some_and(|client| !client.has_room(cx))
-            {
-                break;
-            }
-            let held = self.client.as_ref().and_then(|_| self.held.pop());
-            let Some(frame) = held.or_else(|| self.agent.poll_transmit(self.now)) else {
-                break;
-            };
-            match &mut self.client {
-                Some(client) => client.feed(frame),
-                None if self.held.fits(&frame) => self.held.push(frame),
-                None => self.discarded += 1,
-            }
-            moved = true;
-        }
-        if let Some(client) = &mut self.client {
-            client.flush(cx);
-        }
-        moved
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(deadline) = self.agent.poll_timeout() else {
-            return false;
+        let moved = self.meet_deadlines();
+        let now = self.now;
+        let deadline = self
+            .deadlines()
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now)
+            .min();
+        let Some(deadline) = deadline.filter(|_| !moved) else {
+            return moved;
         };
-        if deadline <= self.now {
-            self.agent.handle_timeout(self.now);
-            self.obey();
-            return true;
-        }
         // A timer that fires early costs one idle round; moving it for each message costs more.
         if self.armed.is_none_or(|armed| armed > deadline) {
             self.timer.as_mut().reset(deadline.into());
@@ -289,7 +243,37 @@ impl Session {
         true
     }
 
-    /// Does what the agent asks for, but for the end.
+    /// Does what is due. True if that changed anything: data that is due and that the client
+    /// does not take stays due, and must not keep us turning.
+    fn meet_deadlines(&mut self) -> bool {
+        let before = self.deadlines();
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
+        let [agent, _, _, break_at, back_at] = before.map(is_due);
+        if agent {
+            self.agent.handle_timeout(self.now);
+            self.obey();
+        }
+        if break_at && let Some(fault) = self.faults.break_every {
+            self.break_websocket(fault.manner);
+        }
+        if back_at {
+            self.back_at = None;
+            self.agent.handle_connected(self.now);
+        }
+        before != self.deadlines()
+    }
+
+    fn deadlines(&self) -> [Option<Instant>; 5] {
+        [
+            self.agent.poll_timeout(),
+            self.to_agent.next_arrival(),
+            self.to_client.next_arrival(),
+            self.break_at,
+            self.back_at,
+        ]
+    }
+
+    /// Does what the agent asks for; the end is kept for the end of the round.
     fn obey(&mut self) {
         while let Some(event) = self.agent.poll_event() {
             match event {
@@ -306,7 +290,7 @@ impl Session {
     }
 
     fn dial(&mut self, id: ConnectionId) {
-        let addresses = self.addresses.clone();
+        let addresses = self.brief.addresses.clone();
         let began = self.now;
         self.tasks.spawn(async move {
             let connection = Connection::dial(&addresses).await.ok();
@@ -319,58 +303,6 @@ impl Session {
     }
 }
 
-impl Session {
-    fn book_end(&self, end: &End) {
-        let at = self.service.ledger.micros(self.now);
-        let how = match end.outcome {
-            Outcome::Success if self.agent.is_terminated_by_flag() => EndedBy::Flag,
-            Outcome::Success => EndedBy::Agent,
-            Outcome::Failed => EndedBy::AgentFailure,
-        };
-        self.page.end(at, how, &end.output);
-        self.service.close(&self.session_id);
-    }
-
-    /// Copies what the agent knows into the ledger.
-    fn record(&self) {
-        let (stats, timeline) = (self.agent.stats(), self.agent.timeline());
-        let micros = |at: Option<Instant>| at.map(|at| self.service.ledger.micros(at));
-        let mut record = self.page.lock();
-        record.handshake_us = micros(timeline.complete);
-        record.ready_us = micros(timeline.ready);
-        record.first_input_us = micros(timeline.first_input);
-        record.readiness_us = timeline.readiness().map(super::ledger::micros);
-        if record.handshake_version.is_empty() {
-            self.agent
-                .client_version()
-                .clone_into(&mut record.handshake_version);
-        }
-        if !stats.violations.is_empty() {
-            let violations = stats.violations.iter();
-            record.violations = violations.map(|(v, n)| (v.to_string(), *n)).collect();
-        }
-        record.traffic = Traffic {
-            messages_in: stats.messages_in,
-            bytes_in: stats.bytes_in,
-            duplicates_in: stats.duplicates_in,
-            early_in: stats.early_in,
-            acknowledgements_in: stats.acknowledgements_in,
-            messages_out: stats.messages_out,
-            bytes_out: stats.bytes_out,
-            retransmitted: stats.retransmitted,
-            unacknowledged: count(self.agent.unacknowledged()),
-            dials: stats.dials,
-            dials_failed: stats.dials_failed,
-            open_connections: count(self.connections.len()),
-            discarded: self.discarded,
-        };
-    }
-}
-
-fn count(len: usize) -> u64 {
-    u64::try_from(len).unwrap_or(u64::MAX)
-}
-
 /// A dial that has ended.
 struct Dialled {
     id: ConnectionId,
@@ -378,7 +310,11 @@ struct Dialled {
     began: Instant,
 }
 
+/// The agent of a session, which asks for the handshake at once.
+fn join(service: &Service, brief: &Brief, now: Instant) -> Agent {
+    let options = service.options.agent.clone();
+    Agent::new(now, clock::wall(), brief.seed, options, brief.job.clone())
+}
+
 /// Rounds before other tasks get their turn.
 const MAX_ROUNDS: usize = 16;
-/// Messages of one direction before the other gets its turn.
-const MAX_MESSAGES: usize = 256;
