@@ -21,7 +21,7 @@ use crate::sim::{Credentials, Options, Resolver, Simulator};
 
 /// What `simulate` can be told.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Loopback address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -121,7 +121,7 @@ enum Digest {
 /// # Errors
 ///
 /// If the address is not loopback or cannot be bound, or no certificate can be made.
-pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+pub(super) async fn run(args: Args, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     let simulator = Simulator::start(args.options()).await?;
     println!("{}", describe(&simulator));
     eprintln!("{}", hint(&simulator));

@@ -76,8 +76,9 @@ impl Kind {
 }
 
 impl fmt::Display for Kind {
+    /// A foreign name is escaped: it may hold a line break, and stays one line of a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.as_str().escape_debug().fmt(f)
     }
 }
 

@@ -122,3 +122,10 @@ fn a_message_displays_itself_in_one_line() {
         "output_stream_data seq=7 5 B"
     );
 }
+
+#[test]
+fn a_foreign_name_with_a_line_break_displays_itself_in_one_line() {
+    let message = message(Kind::Other("two\nlines".to_owned()), b"");
+
+    assert_eq!(message.to_string(), "two\\nlines seq=7 0 B");
+}

@@ -5,10 +5,18 @@
 //!
 //! Specification: protocol.md sections 2.2, 4.2, 5.2 to 5.4, 6.2, 9.1.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+
+use crate::wire::message::{Draft, Kind, MessageId, Seq};
+
+mod keys;
+
+pub use keys::Keys;
 
 /// The first frame on a websocket, sent as text before anything else (section 2.2).
 ///
@@ -72,6 +80,21 @@ pub struct RequestedAction {
     pub action_parameters: Value,
 }
 
+impl RequestedAction {
+    /// The parameters of a `SessionType` action.
+    ///
+    /// # Errors
+    ///
+    /// If they are not an object of the right shape.
+    pub fn session_type(&self) -> Result<SessionType, PayloadError> {
+        let keys = SessionType::KEYS;
+        Ok(serde_json::from_value(canonical(
+            self.action_parameters.clone(),
+            keys,
+        ))?)
+    }
+}
+
 /// The parameters of a `SessionType` action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -82,6 +105,16 @@ pub struct SessionType {
     /// The resolved properties of the document.
     #[serde(default, deserialize_with = "null_is_default")]
     pub properties: Map<String, Value>,
+}
+
+impl SessionType {
+    /// A property by its name; empty if it is missing or no text.
+    pub fn property(&self, name: &str) -> &str {
+        self.properties
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
 }
 
 /// What the client answers, exactly once (section 5.3).
@@ -115,6 +148,18 @@ pub struct ProcessedAction {
     /// Empty on success.
     #[serde(default, deserialize_with = "null_is_default")]
     pub error: String,
+}
+
+impl ProcessedAction {
+    /// An answer without a result, which no action of a port session has.
+    pub fn new(action_type: String, action_status: i64, error: String) -> Self {
+        Self {
+            action_type,
+            action_status,
+            action_result: Value::Null,
+            error,
+        }
+    }
 }
 
 /// The agent is content with the handshake (section 5.4).
@@ -216,6 +261,18 @@ pub fn decode_acknowledge(payload: &[u8]) -> Result<Acknowledge, PayloadError> {
     serde_json::from_slice(payload).or_else(|_| decode(payload))
 }
 
+/// Starts the message that acknowledges another: one goes for every message that comes, so the
+/// body is written where it will travel. The same bytes as [`Acknowledge`], encoded.
+pub fn acknowledge(kind: &Kind, id: MessageId, seq: Seq) -> Draft {
+    let mut draft = Draft::with_capacity(ACKNOWLEDGE_LEN);
+    // Writing to memory cannot fail.
+    let _ = write!(
+        draft.payload(),
+        r#"{{"AcknowledgedMessageType":"{kind}","AcknowledgedMessageId":"{id}","AcknowledgedMessageSequenceNumber":{seq},"IsSequentialMessage":true}}"#
+    );
+    draft
+}
+
 /// Writes a JSON payload, without spaces.
 ///
 /// # Panics
@@ -227,87 +284,21 @@ pub fn encode<T: Serialize>(body: &T) -> Bytes {
         .into()
 }
 
-/// The keys that a payload is read by, so that another spelling finds its field.
-pub trait Keys {
-    /// Every key in the case that it is written in.
-    const KEYS: &'static [&'static str];
-}
-
-impl Keys for OpenDataChannel {
-    const KEYS: &'static [&'static str] = &[
-        "MessageSchemaVersion",
-        "RequestId",
-        "TokenValue",
-        "ClientId",
-        "ClientVersion",
-    ];
-}
-
-impl Keys for Acknowledge {
-    const KEYS: &'static [&'static str] = &[
-        "AcknowledgedMessageType",
-        "AcknowledgedMessageId",
-        "AcknowledgedMessageSequenceNumber",
-        "IsSequentialMessage",
-    ];
-}
-
-impl Keys for HandshakeRequest {
-    const KEYS: &'static [&'static str] = &[
-        "AgentVersion",
-        "RequestedClientActions",
-        "ActionType",
-        "ActionParameters",
-    ];
-}
-
-impl Keys for SessionType {
-    const KEYS: &'static [&'static str] = &[
-        "SessionType",
-        "Properties",
-        "localPortNumber",
-        "portNumber",
-        "type",
-        "host",
-    ];
-}
-
-impl Keys for HandshakeResponse {
-    const KEYS: &'static [&'static str] = &[
-        "ClientVersion",
-        "ProcessedClientActions",
-        "Errors",
-        "ActionType",
-        "ActionStatus",
-        "ActionResult",
-        "Error",
-    ];
-}
-
-impl Keys for HandshakeComplete {
-    const KEYS: &'static [&'static str] = &["HandshakeTimeToComplete", "CustomerMessage"];
-}
-
-impl Keys for ChannelClosed {
-    const KEYS: &'static [&'static str] = &[
-        "MessageId",
-        "CreatedDate",
-        "DestinationId",
-        "SessionId",
-        "MessageType",
-        "SchemaVersion",
-        "Output",
-    ];
-}
-
-/// Gives every known key its own spelling, at every depth.
+/// Gives every known key its own spelling, at every depth. Where an object has a key in several
+/// spellings, the exact one comes last and wins.
 fn canonical(value: Value, keys: &[&str]) -> Value {
     match value {
-        Value::Object(map) => Value::Object(
-            map.into_iter()
-                .map(|(key, inner)| (spelling(key, keys), canonical(inner, keys)))
-                .collect(),
-        ),
+        Value::Object(map) => {
+            let (exact, other): (Map<_, _>, Map<_, _>) = map
+                .into_iter()
+                .partition(|(key, _)| keys.contains(&key.as_str()));
+            let fields = other.into_iter().chain(exact);
+            Value::Object(
+                fields
+                    .map(|(key, inner)| (spelling(key, keys), canonical(inner, keys)))
+                    .collect(),
+            )
+        }
         Value::Array(items) => Value::Array(
             items
                 .into_iter()
@@ -332,6 +323,9 @@ where
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
+
+/// An acknowledgement's body with a number of twenty digits, rounded up.
+const ACKNOWLEDGE_LEN: usize = 200;
 
 /// The schema version of JSON messages.
 pub const SCHEMA_VERSION: &str = "1.0";

@@ -8,12 +8,12 @@ fn the_handshake_request_of_a_real_agent_is_read() {
 
     let request: HandshakeRequest = decode(text).unwrap();
     let action = request.requested_client_actions[0].clone();
-    let session: SessionType = decode(action.action_parameters.to_string().as_bytes()).unwrap();
+    let session = action.session_type().unwrap();
 
     assert_eq!(request.agent_version, "3.3.0.0");
     assert_eq!(action.action_type, "SessionType");
     assert_eq!(session.session_type, "Port");
-    assert_eq!(session.properties["type"], "LocalPortForwarding");
+    assert_eq!(session.property("type"), "LocalPortForwarding");
 }
 
 #[test]
@@ -31,6 +31,15 @@ fn an_acknowledgement_is_read_in_any_case() {
     let text = br#"{"acknowledgedmessagetype":"output_stream_data","AcknowledgedMessageId":"x","acknowledgedMessageSequenceNumber":5}"#;
 
     assert_eq!(decode_acknowledge(text).unwrap().seq, 5);
+}
+
+#[test]
+fn an_exact_key_wins_over_another_spelling() {
+    let text = br#"{"AgentVersion":"exact","agentversion":"other","AGENTVERSION":"other"}"#;
+
+    let request: HandshakeRequest = decode(text).unwrap();
+
+    assert_eq!(request.agent_version, "exact");
 }
 
 #[test]
@@ -62,4 +71,22 @@ fn flags_are_four_bytes() {
         assert_eq!(Flag::decode(&flag.encode()), Some(flag));
     }
     assert_eq!(Flag::decode(&[0, 0, 3]), None);
+}
+
+#[test]
+fn an_acknowledgement_in_place_is_the_one_that_serde_writes() {
+    let id = MessageId::from_random([7; 16]);
+    let body = Acknowledge {
+        kind: "output_stream_data".to_owned(),
+        id: id.to_string(),
+        seq: 5,
+        sequential: true,
+    };
+
+    let mut draft = acknowledge(&Kind::Output, id, Seq(5));
+
+    assert_eq!(
+        draft.payload()[crate::wire::message::HEADER_LEN..],
+        encode(&body)[..]
+    );
 }

@@ -1,0 +1,262 @@
+//! `demo`: a whole tunnel on this machine, no account needed.
+//!
+//! The simulator stands in for AWS and the agent, little servers for what is worth reaching, and
+//! between them runs the daemon's own code, over real sockets, with the real AWS SDK.
+
+#![expect(clippy::print_stdout, reason = "the demo is its output")]
+
+mod transfers;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use clap::Args;
+
+use super::exit::Exit;
+use super::style;
+use crate::config;
+use crate::daemon::{Caller, Daemon, Signals};
+use crate::session::Identity;
+use crate::sim::{Destination, Options, Role, Simulator};
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Leave it running afterwards, to try with curl
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Shows the whole way, step by step.
+pub(super) async fn run(args: DemoArgs) -> Exit {
+    match show(args.keep).await {
+        Ok(()) => Exit::Done,
+        Err(error) => style::fail(
+            Exit::Failed,
+            &error,
+            "this is a fault of the demo; please report it",
+        ),
+    }
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+async fn show(keep: bool) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let stage = tokio::select! {
+        stage = Stage::build() => stage?,
+        _ = signals.stop() => return Ok(()),
+    };
+    let shown = tokio::select! {
+        shown = stage.play() => shown,
+        _ = signals.stop() => Ok(()),
+    };
+    if keep && shown.is_ok() {
+        stage.invite();
+        signals.stop().await;
+    }
+    stage.strike().await?;
+    shown.map(|()| print!("{EPILOGUE}"))
+}
+
+/// Everything that the demo needs, running.
+struct Stage {
+    simulator: Simulator,
+    web: Destination,
+    source: Destination,
+    sink: Destination,
+    daemon: Daemon,
+}
+
+impl Stage {
+    async fn build() -> Result<Self, Failure> {
+        println!(
+            "A whole tunnel on this machine. Nothing leaves it, and no AWS account is used.\n"
+        );
+        let web = Destination::start(Role::Http).await?;
+        let role = Role::Source {
+            len: transfers::SIZE,
+            seed: transfers::SEED,
+        };
+        let source = Destination::start(role).await?;
+        let sink = Destination::start(Role::Sink).await?;
+        let mut options = Options::default();
+        let servers = [("web", &web), ("source", &source), ("sink", &sink)];
+        for (name, server) in servers {
+            options
+                .resolver
+                .insert(&format!("{name}.internal"), None, server.address())?;
+        }
+        let credentials = options.credentials.clone();
+        let simulator = Simulator::start(options).await?;
+        println!(
+            "1. A stand-in for AWS is up at {}: the SSM API, the message",
+            simulator.endpoint()
+        );
+        println!("   service, and an agent on a target called {TARGET}.");
+        println!("2. Three servers that only the target can reach: web.internal, source.internal");
+        println!("   and sink.internal.");
+        let config = config::parse(&configuration(&simulator.endpoint()))?;
+        let identity = Identity::Fixed {
+            access_key: credentials.access_key_id,
+            secret_key: credentials.secret_access_key,
+        };
+        let daemon = Daemon::start(
+            config,
+            Caller {
+                origin: style::origin(),
+                identity,
+            },
+        )
+        .await?;
+        let stage = Self {
+            simulator,
+            web,
+            source,
+            sink,
+            daemon,
+        };
+        println!("3. The daemon listens, as `ssm-proxyd run` would with a file of three forwards:");
+        for name in ["web", "source", "sink"] {
+            println!(
+                "     {:<16} → {TARGET} → {name}.internal",
+                stage.port(name)?.to_string()
+            );
+        }
+        Ok(stage)
+    }
+
+    /// Where the daemon listens for a forward.
+    fn port(&self, name: &str) -> Result<SocketAddr, Failure> {
+        let forward = self
+            .daemon
+            .addresses()
+            .iter()
+            .find(|(known, _)| known == name);
+        let address = forward.and_then(|(_, addresses)| addresses.first());
+        let port = address
+            .ok_or("a forward of the demo does not listen")?
+            .port();
+        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
+    async fn play(&self) -> Result<(), Failure> {
+        println!("\n4. A request and its answer");
+        transfers::request(self.port("web")?).await?;
+        self.tell_last_session();
+        println!(
+            "\n5. {} down, through one session",
+            transfers::words(transfers::SIZE)
+        );
+        let single = transfers::down(self.port("source")?, 1).await?;
+        println!("\n6. The same up");
+        transfers::up(self.port("sink")?, &self.sink).await?;
+        let many = transfers::CONNECTIONS;
+        println!(
+            "\n7. {many} connections at once, {} each, and each with a session of its own",
+            transfers::words(transfers::SIZE)
+        );
+        let together = transfers::down(self.port("source")?, many).await?;
+        println!("{}", pace(single, together));
+        Ok(())
+    }
+
+    /// What happened behind the first connection.
+    fn tell_last_session(&self) {
+        let ledger = self.simulator.ledger();
+        let Some(session) = ledger.sessions.last() else {
+            return;
+        };
+        println!("   Behind it, for this one connection:");
+        println!(
+            "     StartSession        {} ({})",
+            session.session_id, session.document
+        );
+        println!(
+            "     websocket upgrade   signed: {}",
+            session.upgrade_signatures.join(", ")
+        );
+        println!(
+            "     handshake           we claim version {}",
+            session.handshake_version
+        );
+        if let (Some(handshake), Some(ready)) = (session.handshake_us, session.ready_us) {
+            println!(
+                "     readiness           the agent was ready {:.1} ms later; we asked every 3 ms",
+                millis(ready - handshake)
+            );
+        }
+        println!("     TerminateSession    when the connection ended");
+    }
+
+    fn invite(&self) {
+        let Ok(address) = self.port("web") else {
+            return;
+        };
+        println!("\nIt goes on running. In another terminal:\n");
+        println!("    curl http://{address}/\n");
+        println!("Ctrl-C ends it.");
+    }
+
+    async fn strike(self) -> Result<(), Failure> {
+        let Self {
+            simulator,
+            daemon,
+            web,
+            source,
+            sink,
+        } = self;
+        daemon.stop().await;
+        let ledger = simulator.ledger();
+        println!(
+            "\n8. The daemon has stopped. Sessions started: {}; left behind: {}.",
+            ledger.started,
+            ledger.open_sessions()
+        );
+        simulator.shutdown().await;
+        drop((web, source, sink));
+        match ledger.open_sessions() {
+            0 => Ok(()),
+            left => Err(format!("{left} sessions were left behind").into()),
+        }
+    }
+}
+
+fn millis(micros: u64) -> f64 {
+    std::time::Duration::from_micros(micros).as_secs_f64() * 1000.0
+}
+
+fn pace(single: f64, together: f64) -> String {
+    format!(
+        "\n   One session carried {single:.2} MiB/s, {} together {together:.2} MiB/s. The agent sends 1 KiB,\n   \
+         then sleeps 1 ms: no client can make one session faster. That is why every\n   \
+         connection gets its own.",
+        transfers::CONNECTIONS
+    )
+}
+
+fn configuration(endpoint: &str) -> String {
+    let forwards = ["web", "source", "sink"].map(|name| {
+        format!(
+            "[[forward]]\nname = \"{name}\"\nlisten = 0\ntarget = \"{TARGET}\"\nremote = \"{name}.internal:80\"\n"
+        )
+    });
+    let aws = format!("[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{endpoint}\"\n");
+    aws + &forwards.concat()
+}
+
+const TARGET: &str = "i-0123456789abcdef0";
+
+const EPILOGUE: &str = r#"
+To do this with AWS, write ~/.config/ssm-proxyd/config.toml:
+
+    [[forward]]
+    name   = "db"
+    listen = 5432                       # on this machine
+    target = "i-0123456789abcdef0"      # an instance whose SSM agent is online
+    remote = "db.internal:5432"         # what the instance can reach; 5432 alone: the instance itself
+
+log in as usual (AWS_PROFILE, `aws sso login`, …), and start it:
+
+    ssm-proxyd run
+    psql -h localhost -p 5432 …
+"#;

@@ -1,0 +1,61 @@
+//! Exit codes, as a type (interfaces.md section 5).
+
+use std::process::ExitCode;
+
+use crate::session::Kind;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: done.
+    Done,
+    /// 1: failed while running.
+    Failed,
+    /// 2: bad usage.
+    Usage,
+    /// 69: the target or the service is unavailable.
+    Unavailable,
+    /// 71: a local address cannot be listened on.
+    CannotListen,
+    /// 75: timed out or throttled; try again.
+    TryAgain,
+    /// 77: AWS refused the caller.
+    Refused,
+    /// 78: bad configuration.
+    Configuration,
+}
+
+impl Exit {
+    /// The number, as `sysexits.h` has it where it has one.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Unavailable => 69,
+            Self::CannotListen => 71,
+            Self::TryAgain => 75,
+            Self::Refused => 77,
+            Self::Configuration => 78,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+impl From<Kind> for Exit {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::TargetNotConnected | Kind::Unreachable | Kind::ServiceFault | Kind::Ended => {
+                Self::Unavailable
+            }
+            Kind::Throttled => Self::TryAgain,
+            Kind::Denied | Kind::Credentials => Self::Refused,
+            Kind::Document | Kind::Invalid => Self::Configuration,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `run`: the daemon in the foreground.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::exit::Exit;
+use super::style;
+use crate::config;
+use crate::daemon::{Caller, Daemon, Signals, StartError};
+use crate::session::Identity;
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// The configuration file [default: $SSM_PROXYD_CONFIG, then
+    /// ~/.config/ssm-proxyd/config.toml, then /etc/ssm-proxyd/config.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs until a signal says stop, then ends every session.
+pub(super) async fn run(args: RunArgs) -> Exit {
+    // Before anything else: a signal during the start must end the start in order.
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return style::fail(Exit::Failed, &error, "signals cannot be received"),
+    };
+    let (path, config) = match read(args.config.as_deref()) {
+        Ok(read) => read,
+        Err(error) => return style::fail_as_told(Exit::Configuration, &error),
+    };
+    let caller = Caller {
+        origin: style::origin(),
+        identity: Identity::Chain,
+    };
+    let mut daemon = match Daemon::start(config, caller).await {
+        Ok(daemon) => daemon,
+        Err(error) => return explain(&path, &error),
+    };
+    daemon.until_stopped(&mut signals).await;
+    daemon.stop().await;
+    Exit::Done
+}
+
+/// Finds and reads the configuration.
+fn read(option: Option<&Path>) -> Result<(PathBuf, config::Config), config::Error> {
+    let variables = config::Variables {
+        config: std::env::var_os("SSM_PROXYD_CONFIG"),
+        config_home: std::env::var_os("XDG_CONFIG_HOME"),
+        home: std::env::var_os("HOME"),
+    };
+    let path = config::search(option, &variables)?;
+    let config = config::read(&path)?;
+    Ok((path, config))
+}
+
+fn explain(path: &Path, error: &StartError) -> Exit {
+    match error {
+        StartError::Listen { line, source, .. } => {
+            let error = format!("{error} ({}, line {line})", path.display());
+            style::fail(Exit::CannotListen, &error, &source.hint())
+        }
+        StartError::Roots(_) => {
+            style::fail(Exit::Configuration, error, "check `ca_bundle` in [aws]")
+        }
+        StartError::Aws(source) => style::fail(source.kind().into(), error, ""),
+    }
+}

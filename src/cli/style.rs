@@ -1,0 +1,49 @@
+//! Sentences for a person: what failed, what to do, colour where it is wanted.
+
+#![expect(clippy::print_stderr, reason = "commands speak here")]
+#![expect(clippy::disallowed_methods, reason = "the environment is read here")]
+
+use std::fmt::Display;
+use std::io::IsTerminal;
+
+use super::exit::Exit;
+
+/// Says what failed and what to do about it (nothing, if the hint is empty).
+pub(super) fn fail(exit: Exit, error: &dyn Display, hint: &str) -> Exit {
+    let (red, plain) = if has_colour() {
+        ("\x1b[1;31m", "\x1b[0m")
+    } else {
+        ("", "")
+    };
+    eprintln!("{red}error{plain}: {error}");
+    if !hint.is_empty() {
+        eprintln!(" hint: {hint}");
+    }
+    exit
+}
+
+/// Says an error that already reads like [`fail`]'s words.
+pub(super) fn fail_as_told(exit: Exit, error: &dyn Display) -> Exit {
+    eprintln!("{error}");
+    exit
+}
+
+/// Who we are, for those who look at the sessions of a target: program, version and host.
+pub(super) fn origin() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let system = rustix::system::uname();
+    format!(
+        "ssm-proxyd {version} on {}",
+        system.nodename().to_string_lossy()
+    )
+}
+
+/// True if stderr is a terminal and nobody asked for no colour.
+pub(super) fn has_colour() -> bool {
+    std::io::stderr().is_terminal() && environment("NO_COLOR").is_none()
+}
+
+/// A variable of the environment that is set and not empty.
+pub(super) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,291 @@
+//! Addresses: where to listen, what to dial, and the URL of an endpoint.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use crate::config::model::{Listen, Remote};
+use crate::config::place::{quoted, shortened};
+use crate::config::problem::Fault;
+
+impl FromStr for Listen {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        if text.starts_with("unix:") || text.starts_with("systemd:") {
+            return Err(listen_later(text));
+        }
+        if is_digits(text) {
+            return Ok(Self::Localhost(port(text, 0)?));
+        }
+        let pair = Pair::of(text)?;
+        let port = port(pair.port, 0)?;
+        if is_localhost(pair.host) && !pair.is_bracketed {
+            return Ok(Self::Localhost(port));
+        }
+        // With the brackets, so that a zone (`[fe80::1%2]:80`) is read too.
+        let address = text.parse::<SocketAddr>();
+        address
+            .map(Self::Tcp)
+            .map_err(|_| no_local_address(&pair, port))
+    }
+}
+
+impl FromStr for Remote {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        if is_digits(text) {
+            return Ok(Self::Port(port(text, 1)?));
+        }
+        let pair = Pair::of(text)?;
+        let port = port(pair.port, 1)?;
+        match pair.address()? {
+            Some(address) if address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST => {
+                Ok(Self::Port(port))
+            }
+            Some(address) if is_own(address) => Err(own_address(&pair, port)),
+            None if is_localhost(pair.host) => Ok(Self::Port(port)),
+            Some(_) | None => Ok(Self::Host {
+                host: pair.host.to_owned(),
+                port,
+            }),
+        }
+    }
+}
+
+/// A port given as a number of the file.
+pub(super) fn port_number(number: i128, least: u16) -> Result<u16, Fault> {
+    match u16::try_from(number) {
+        Ok(port) if port >= least => Ok(port),
+        Ok(_) | Err(_) => Err(no_port(&number.to_string(), least)),
+    }
+}
+
+/// Whether two addresses cannot both be listened on. Port 0 is any free port.
+///
+/// A wildcard takes every address of its own family only: listeners on IPv6 are expected to leave
+/// IPv4 alone.
+pub(super) fn overlap(a: &Listen, b: &Listen) -> bool {
+    let taken = |listen: &Listen| match listen {
+        Listen::Localhost(_) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        Listen::Tcp(address) => vec![address.ip().to_canonical()],
+    };
+    let meet = |a: IpAddr, b: IpAddr| {
+        a.is_ipv4() == b.is_ipv4() && (a == b || a.is_unspecified() || b.is_unspecified())
+    };
+    a.port() != 0
+        && a.port() == b.port()
+        && (taken(a).iter()).any(|a| taken(b).iter().any(|b| meet(*a, *b)))
+}
+
+/// Finds what is wrong with the URL of an API endpoint.
+pub(super) fn check_endpoint(url: &str) -> Result<(), Fault> {
+    let example = "for example \"https://ssm.eu-west-1.amazonaws.com\"";
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Err(Fault::new("it is not a URL", example));
+    };
+    let is_plain = match scheme.to_ascii_lowercase().as_str() {
+        "http" => true,
+        "https" => false,
+        _ => {
+            return Err(Fault::new(
+                "it begins with neither https:// nor http://",
+                example,
+            ));
+        }
+    };
+    if rest.contains('@') {
+        let hint = "leave `user:password@` out: requests are signed with AWS credentials";
+        return Err(Fault::new("it holds a user or a password", hint));
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
+    if rest.contains(['?', '#', '\\']) || !rest.chars().all(|c| c.is_ascii_graphic()) {
+        let what = "it holds more than a host, a port and a path";
+        return Err(Fault::new(what, example));
+    }
+    let has_port = match authority.strip_prefix('[') {
+        Some(host) => host.contains("]:"),
+        None => authority.contains(':'),
+    };
+    let with_port = format!("{authority}{}", if has_port { "" } else { ":443" });
+    let pair = Pair::of(&with_port)?;
+    port(pair.port, 1)?;
+    let is_loopback = match pair.address()? {
+        Some(address) => address.to_canonical().is_loopback(),
+        None => is_localhost(pair.host),
+    };
+    if is_plain && !is_loopback {
+        let what = "without TLS an endpoint must be a loopback address";
+        return Err(Fault::new(what, "write https://"));
+    }
+    Ok(())
+}
+
+/// A host and a port, neither looked at yet.
+#[derive(Clone, Copy, Debug)]
+struct Pair<'a> {
+    host: &'a str,
+    port: &'a str,
+    is_bracketed: bool,
+}
+
+impl<'a> Pair<'a> {
+    fn of(text: &'a str) -> Result<Self, Fault> {
+        let what = |why: &str| format!("{} {why}", quoted(text));
+        if let Some((_, rest)) = text.split_once("://") {
+            let pair = rest
+                .rsplit('@')
+                .next()
+                .and_then(|rest| rest.split('/').next());
+            let hint = format!("write {}", quoted(pair.unwrap_or_default()));
+            return Err(Fault::new(what("is a URL and not an address"), hint));
+        }
+        if text.is_empty() {
+            return Err(Fault::new("an empty address", "write \"host:port\""));
+        }
+        let Some((host, port)) = text.rsplit_once(':') else {
+            let hint = format!(
+                "write it behind the host: {}",
+                quoted(&format!("{text}:5432"))
+            );
+            return Err(Fault::new(what("has no port"), hint));
+        };
+        if let Some(host) = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+        {
+            return Ok(Self {
+                host,
+                port,
+                is_bracketed: true,
+            });
+        }
+        if text.parse::<Ipv6Addr>().is_ok() || host.contains([':', '[', ']']) {
+            let hint =
+                "an IPv6 address stands in brackets, its port behind them: \"[2001:db8::7]:5432\"";
+            return Err(Fault::new(what("is not an address with a port"), hint));
+        }
+        if host.is_empty() {
+            let hint = format!("write it before the port: \"localhost:{port}\"");
+            return Err(Fault::new(what("has no host"), hint));
+        }
+        Ok(Self {
+            host,
+            port,
+            is_bracketed: false,
+        })
+    }
+
+    /// The address if the host is one; `None` is a name that could exist.
+    fn address(&self) -> Result<Option<IpAddr>, Fault> {
+        if self.is_bracketed {
+            let address = self.host.parse::<Ipv6Addr>();
+            return address.map(|address| Some(address.into())).map_err(|_| {
+                let what = format!("{} is not an IPv6 address", quoted(self.host));
+                Fault::new(
+                    what,
+                    "brackets are for IPv6 addresses alone: \"[2001:db8::7]:5432\"",
+                )
+            });
+        }
+        if let Ok(address) = self.host.parse::<Ipv4Addr>() {
+            return Ok(Some(address.into()));
+        }
+        check_name(self.host).map(|()| None)
+    }
+}
+
+fn port(text: &str, least: u16) -> Result<u16, Fault> {
+    let number = is_digits(text).then(|| text.parse().ok()).flatten();
+    let port = number.filter(|port| *port >= least);
+    port.ok_or_else(|| no_port(text, least))
+}
+
+/// Finds what keeps a text from being the name of a host.
+fn check_name(host: &str) -> Result<(), Fault> {
+    let what = |why: &str| format!("{} is not the name of a host: {why}", quoted(host));
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let example = "for example \"db.internal:5432\" or \"10.0.0.7:5432\"";
+    if let Some(stranger) = name.chars().find(|c| !is_letter(*c) && *c != '.') {
+        let why = format!("{} cannot be part of it", quoted(&stranger.to_string()));
+        return Err(Fault::new(what(&why), example));
+    }
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if name.len() > 253 || !name.split('.').all(is_label) {
+        let hint = "parts between dots have 1 to 63 letters, digits or inner hyphens; 253 in all";
+        return Err(Fault::new(what("a part of it is malformed"), hint));
+    }
+    if name.rsplit('.').next().is_some_and(is_digits) {
+        let hint = "an IPv4 address has four numbers from 0 to 255: \"10.0.0.7:5432\"";
+        return Err(Fault::new(
+            format!("{} is not an IPv4 address", quoted(host)),
+            hint,
+        ));
+    }
+    Ok(())
+}
+
+fn is_localhost(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    name.eq_ignore_ascii_case("localhost")
+}
+
+/// Whether an address is always the machine that dials it.
+fn is_own(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    address.is_loopback() || address.is_unspecified()
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn no_port(text: &str, least: u16) -> Fault {
+    let shown = if is_digits(text) {
+        shortened(text)
+    } else {
+        quoted(text)
+    };
+    let what = format!("the port {shown} is not a number from {least} to 65535");
+    Fault::new(what, "for example 5432")
+}
+
+fn no_local_address(pair: &Pair<'_>, port: u16) -> Fault {
+    let host = quoted(pair.host);
+    if pair.host == "*" {
+        let what = format!("{host} is not an address");
+        let hint = format!("write \"0.0.0.0:{port}\", and `allow_remote_clients = true` beside it");
+        return Fault::new(what, hint);
+    }
+    if pair.is_bracketed {
+        let what = format!("{host} is not an IPv6 address");
+        return Fault::new(what, format!("for example \"[::1]:{port}\""));
+    }
+    let what = format!("{host} is neither localhost nor an IP address; names are not looked up");
+    Fault::new(
+        what,
+        format!("write \"localhost:{port}\" or \"127.0.0.1:{port}\""),
+    )
+}
+
+fn own_address(pair: &Pair<'_>, port: u16) -> Fault {
+    let what = format!(
+        "the agent refuses to dial {}, its own machine, as a host",
+        pair.host
+    );
+    Fault::new(
+        what,
+        format!("for the target itself write the port alone: `remote = {port}`"),
+    )
+}
+
+fn listen_later(text: &str) -> Fault {
+    let what = format!("{} is not supported by this version", quoted(text));
+    Fault::new(what, "listen on a port: `listen = 5432`")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! Settings that are good alone and not together.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::config::check::address::overlap;
+use crate::config::check::fields::Fields;
+use crate::config::model::{HOST_DOCUMENT, Listen, PORT_DOCUMENT, Remote};
+use crate::config::place::quoted;
+use crate::config::problem::{Finding, Findings};
+
+/// Checks the settings of one forward against each other.
+pub(super) fn check_forward(fields: &Fields, findings: &mut Findings) {
+    check_remote_clients(fields, findings);
+    check_window(fields, findings);
+    check_document(fields, findings);
+}
+
+/// Checks forwards against each other.
+pub(super) fn check_forwards(forwards: &[Fields], findings: &mut Findings) {
+    check_names(forwards, findings);
+    check_addresses(forwards, findings);
+}
+
+fn check_remote_clients(fields: &Fields, findings: &mut Findings) {
+    if fields.flag("allow_remote_clients") != Some(false) {
+        return;
+    }
+    for (listen, span) in fields.addresses("listen").unwrap_or_default() {
+        if listen.is_loopback() {
+            continue;
+        }
+        let what = format!("{}: other machines could connect to {listen}", fields.scope);
+        let port = listen.port();
+        let hint = format!(
+            "write \"localhost:{port}\", or, if that is meant, add `allow_remote_clients = true`"
+        );
+        findings.add(Finding::new(span, what, hint));
+    }
+}
+
+fn check_window(fields: &Fields, findings: &mut Findings) {
+    let window = fields.number::<u64>("upload_window");
+    let payload = fields.number::<u64>("upload_payload");
+    let Some((window, payload)) = window.zip(payload) else {
+        return;
+    };
+    if window >= payload {
+        return;
+    }
+    let span = fields
+        .span("upload_window")
+        .or_else(|| fields.span("upload_payload"));
+    let what = format!(
+        "{}: `upload_window` ({window} bytes) does not hold one `upload_payload` ({payload} bytes)",
+        fields.scope
+    );
+    let hint = "make the window a multiple of the payload; the defaults are \"256KiB\" and 1024";
+    findings.add(Finding::new(span.unwrap_or_default(), what, hint));
+}
+
+/// The documents of AWS take a host or take none (protocol.md section 1.3).
+fn check_document(fields: &Fields, findings: &mut Findings) {
+    let (Some(document), Some(remote), Some(span)) = (
+        fields.text("document"),
+        fields.remote("remote"),
+        fields.span("document"),
+    ) else {
+        return;
+    };
+    let why = match (remote, document.as_str()) {
+        (Remote::Host { .. }, PORT_DOCUMENT) => "takes no host, and `remote` has one",
+        (Remote::Port(_), HOST_DOCUMENT) => "needs a host, and `remote` is a port of the target",
+        _ => return,
+    };
+    let what = format!("{}: `document`: {} {why}", fields.scope, quoted(&document));
+    let hint = "leave `document` out: it follows from `remote`";
+    findings.add(Finding::new(span, what, hint));
+}
+
+fn check_names(forwards: &[Fields], findings: &mut Findings) {
+    let mut seen = BTreeMap::new();
+    for fields in forwards {
+        let (Some(name), Some(span)) = (fields.text("name"), fields.span("name")) else {
+            continue;
+        };
+        match seen.get(&name) {
+            None => {
+                seen.insert(name, span);
+            }
+            Some(first) => {
+                let what = format!("a second forward is called {}", quoted(&name));
+                let finding = Finding::new(span, what, "give each forward a name of its own");
+                findings.add(finding.beside(Range::clone(first), "the first one"));
+            }
+        }
+    }
+}
+
+/// An address and the forward that has it.
+struct Holder<'a> {
+    listen: Listen,
+    span: Range<usize>,
+    forward: usize,
+    fields: &'a Fields,
+}
+
+fn check_addresses(forwards: &[Fields], findings: &mut Findings) {
+    let mut by_port: BTreeMap<u16, Vec<Holder<'_>>> = BTreeMap::new();
+    for (forward, fields) in forwards.iter().enumerate() {
+        for (listen, span) in fields.addresses("listen").unwrap_or_default() {
+            let holder = Holder {
+                listen,
+                span,
+                forward,
+                fields,
+            };
+            let holders = by_port.entry(listen.port()).or_default();
+            match holders.iter().find(|other| overlap(&listen, &other.listen)) {
+                Some(other) => findings.add(taken(&holder, other)),
+                None => holders.push(holder),
+            }
+        }
+    }
+}
+
+fn taken(holder: &Holder<'_>, other: &Holder<'_>) -> Finding {
+    let Holder { listen, fields, .. } = holder;
+    let (owner, hint) = if holder.forward == other.forward {
+        ("the same forward", "keep one of the two")
+    } else {
+        let hint = "choose another port for one of them; 0 takes any free one";
+        (other.fields.scope.as_str(), hint)
+    };
+    let what = format!("{}: {listen} is taken by {owner}", fields.scope);
+    let there = format!("{owner} listens on {}", other.listen);
+    Finding::new(holder.span.clone(), what, hint).beside(other.span.clone(), there)
+}

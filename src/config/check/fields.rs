@@ -1,0 +1,183 @@
+//! The settings of one table: which were written, and what each means.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::config::check::value::{Meaning, default, meaning};
+use crate::config::file::{Entry, Table};
+use crate::config::model::{Listen, Remote, Target};
+use crate::config::place::shortened;
+use crate::config::problem::{Finding, Findings};
+use crate::config::settings::{Kind, Section, Setting};
+use crate::config::spelling::nearest;
+
+/// A table, checked key by key.
+#[derive(Debug)]
+pub(super) struct Fields {
+    /// How problems call this table.
+    pub(super) scope: String,
+    /// Where its header stands.
+    pub(super) header: Range<usize>,
+    section: Section,
+    /// Where each known key's value stands; its meaning if it has one.
+    given: BTreeMap<&'static str, (Range<usize>, Option<Meaning>)>,
+}
+
+impl Fields {
+    /// Checks the keys of a table and their values, each by itself.
+    pub(super) fn read(
+        table: &Table,
+        section: Section,
+        scope: String,
+        findings: &mut Findings,
+    ) -> Self {
+        let mut fields = Self {
+            scope,
+            header: table.span.clone(),
+            section,
+            given: BTreeMap::new(),
+        };
+        let mut meant = Vec::new();
+        for entry in &table.entries {
+            match section.setting(&entry.key) {
+                Some(setting) => fields.take(setting, entry, findings),
+                None => {
+                    meant.extend(nearest(&entry.key, section.keys()));
+                    findings.add(fields.unknown(entry));
+                }
+            }
+        }
+        fields.find_missing(&meant, findings);
+        fields
+    }
+
+    fn take(&mut self, setting: &'static Setting, entry: &Entry, findings: &mut Findings) {
+        if let Kind::Later { instead } = setting.kind {
+            findings.add(self.later(entry, instead));
+            return;
+        }
+        let meaning = meaning(setting, &entry.value);
+        for (span, fault) in meaning.as_ref().err().into_iter().flatten() {
+            let what = format!("{}: `{}`: {fault}", self.scope, setting.key);
+            findings.add(Finding::new(span.clone(), what, fault.hint()));
+        }
+        let given = (entry.value.span.clone(), meaning.ok());
+        self.given.insert(setting.key, given);
+    }
+
+    fn later(&self, entry: &Entry, instead: &str) -> Finding {
+        let what = format!(
+            "{}: `{}` is not supported by this version",
+            self.scope, entry.key
+        );
+        Finding::new(entry.span.clone(), what, format!("leave it out: {instead}"))
+    }
+
+    fn unknown(&self, entry: &Entry) -> Finding {
+        let what = format!("{}: unknown key `{}`", self.scope, shortened(&entry.key));
+        let hint = match Section::home_of(&entry.key) {
+            Some(home) => format!("move it to {}, where it belongs", home.header()),
+            None => self.spelling_hint(&entry.key),
+        };
+        Finding::new(entry.span.clone(), what, hint)
+    }
+
+    fn spelling_hint(&self, key: &str) -> String {
+        let known = self.section.settings.iter().filter(|s| s.is_supported());
+        let known: Vec<&str> = known.map(|setting| setting.key).collect();
+        match nearest(key, self.section.keys()) {
+            Some(meant) if known.contains(&meant) => format!("did you mean `{meant}`?"),
+            Some(meant) => format!("did you mean `{meant}`? this version does not support it"),
+            None => format!(
+                "the keys of {} are {}",
+                self.section.header(),
+                known.join(", ")
+            ),
+        }
+    }
+
+    /// Finds the required keys that were not written, nor most probably `meant`.
+    fn find_missing(&self, meant: &[&str], findings: &mut Findings) {
+        let required = self.section.settings.iter().filter(|s| s.is_required());
+        let missing: Vec<_> = required
+            .filter(|s| !self.given.contains_key(s.key) && !meant.contains(&s.key))
+            .collect();
+        if missing.is_empty() {
+            return;
+        }
+        let keys: Vec<_> = missing.iter().map(|s| format!("`{}`", s.key)).collect();
+        let lines: Vec<_> = missing
+            .iter()
+            .map(|s| format!("`{} = {}`", s.key, s.example))
+            .collect();
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        let what = format!("{}: {} {verb} missing", self.scope, keys.join(", "));
+        let hint = format!("add, for example, {}", lines.join(", "));
+        findings.add(Finding::new(self.header.clone(), what, hint).absence());
+    }
+
+    /// Where the value of a key stands, if it was written.
+    pub(super) fn span(&self, key: &str) -> Option<Range<usize>> {
+        self.given.get(key).map(|(span, _)| span.clone())
+    }
+
+    /// What holds for a key: what was written, or else its default. `None` if there is no default,
+    /// or a fault was found.
+    pub(super) fn meaning(&self, key: &str) -> Option<Meaning> {
+        match self.given.get(key) {
+            Some((_, meaning)) => meaning.clone(),
+            None => self.section.setting(key).and_then(default),
+        }
+    }
+
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+        let Meaning::Flag(value) = self.meaning(key)? else {
+            return None;
+        };
+        Some(value)
+    }
+
+    pub(super) fn duration(&self, key: &str) -> Option<Duration> {
+        let Meaning::Duration(value) = self.meaning(key)? else {
+            return None;
+        };
+        Some(value)
+    }
+
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        let Meaning::Text(value) = self.meaning(key)? else {
+            return None;
+        };
+        Some(value)
+    }
+
+    pub(super) fn addresses(&self, key: &str) -> Option<Vec<(Listen, Range<usize>)>> {
+        let Meaning::Listen(value) = self.meaning(key)? else {
+            return None;
+        };
+        Some(value)
+    }
+
+    pub(super) fn target(&self, key: &str) -> Option<Target> {
+        let Meaning::Target(value) = self.meaning(key)? else {
+            return None;
+        };
+        Some(value)
+    }
+
+    pub(super) fn remote(&self, key: &str) -> Option<Remote> {
+        let Meaning::Remote(value) = self.meaning(key)? else {
+            return None;
+        };
+        Some(value)
+    }
+
+    /// A number whose range fits into `T`.
+    pub(super) fn number<T: TryFrom<u64>>(&self, key: &str) -> Option<T> {
+        let Meaning::Number(value) = self.meaning(key)? else {
+            return None;
+        };
+        value.try_into().ok()
+    }
+}

@@ -1,0 +1,245 @@
+//! From the text to the model, with every problem found.
+//!
+//! A text is read as TOML, each table is checked key by key against the settings, then the
+//! settings of a forward against each other, then the forwards against each other. Nothing stops
+//! at the first problem; a problem that only follows from another one is not told.
+
+mod address;
+mod amount;
+mod conflict;
+mod fields;
+mod value;
+mod word;
+
+use crate::config::check::conflict::{check_forward, check_forwards};
+use crate::config::check::fields::Fields;
+use crate::config::file::{Data, Document, Entry, Table, Value};
+use crate::config::model::{Aws, Config, Forward, Upload};
+use crate::config::place::{Source, quoted, shortened};
+use crate::config::problem::{Finding, Findings, Problems};
+use crate::config::settings::{FORWARD, SECTIONS, Section, Shape};
+use crate::config::spelling::nearest;
+
+/// Reads the text of a configuration.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, at once.
+pub fn parse(text: &str) -> Result<Config, Problems> {
+    let source = Source::new(text);
+    let mut findings = Findings::default();
+    let config = if text.len() > MAX_LENGTH {
+        let what = format!("a configuration of more than {MAX_LENGTH} bytes");
+        findings.add(Finding::new(0..0, what, "is this the right file?"));
+        None
+    } else {
+        read(text, &source, &mut findings)
+    };
+    match findings.into_problems(&source) {
+        Some(problems) => Err(problems),
+        None => Ok(config.expect("what lacks a part has a finding")),
+    }
+}
+
+fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Config> {
+    let Document { root, syntax } = Document::read(text, source);
+    let tables = Tables::read(&root, text, findings);
+    check_forwards(&tables.forwards, findings);
+    findings.retain(|finding| syntax.leaves(finding, source));
+    findings.append(syntax.into_errors());
+    let forwards = tables.forwards.iter().map(|fields| forward(fields, source));
+    Some(Config {
+        aws: tables.aws.as_ref().map(aws).unwrap_or_default(),
+        forwards: forwards.collect::<Option<_>>()?,
+    })
+}
+
+/// The tables of a file, each checked by itself.
+#[derive(Debug, Default)]
+struct Tables {
+    aws: Option<Fields>,
+    forwards: Vec<Fields>,
+}
+
+impl Tables {
+    fn read(root: &Table, text: &str, findings: &mut Findings) -> Self {
+        let mut tables = Self::default();
+        for entry in &root.entries {
+            match SECTIONS.iter().find(|section| section.name == entry.key) {
+                Some(section) => tables.take(*section, entry, findings),
+                None => findings.add(stranger(entry)),
+            }
+        }
+        if !root.entries.iter().any(may_be_forwards) {
+            findings.add(no_forward(text));
+        }
+        tables
+    }
+
+    fn take(&mut self, section: Section, entry: &Entry, findings: &mut Findings) {
+        match (section.shape, &entry.value.data) {
+            (Shape::Later { instead }, _) => findings.add(section_later(section, entry, instead)),
+            (Shape::One, Data::Table(table)) => {
+                self.aws = Some(Fields::read(table, section, section.header(), findings));
+            }
+            (Shape::Many, Data::Array(values)) => self.take_forwards(section, values, findings),
+            _ => findings.add(wrong_shape(section, entry)),
+        }
+    }
+
+    fn take_forwards(&mut self, section: Section, values: &[Value], findings: &mut Findings) {
+        for (index, value) in values.iter().enumerate() {
+            let Data::Table(table) = &value.data else {
+                let what = format!(
+                    "forward #{}: expected a table, found {}",
+                    index + 1,
+                    value.data.noun()
+                );
+                findings.add(Finding::new(value.span.clone(), what, EXAMPLE));
+                continue;
+            };
+            if index == MAX_FORWARDS {
+                let what = format!("{} forwards", values.len());
+                let hint = format!("write at most {MAX_FORWARDS}; run a second daemon for more");
+                findings.add(Finding::new(value.span.clone(), what, hint));
+                break;
+            }
+            let fields = Fields::read(table, section, scope(table, index), findings);
+            check_forward(&fields, findings);
+            self.forwards.push(fields);
+        }
+    }
+}
+
+/// How problems call a forward: by its name, or else by its place.
+fn scope(table: &Table, index: usize) -> String {
+    let name = table.entries.iter().find(|entry| entry.key == "name");
+    match name.map(|entry| &entry.value.data) {
+        Some(Data::Text(name)) if !name.trim().is_empty() => format!("forward {}", quoted(name)),
+        Some(_) | None => format!("forward #{}", index + 1),
+    }
+}
+
+fn aws(fields: &Fields) -> Aws {
+    Aws {
+        region: fields.text("region"),
+        profile: fields.text("profile"),
+        ssm_endpoint: fields.text("ssm_endpoint"),
+        ca_bundle: fields.text("ca_bundle").map(Into::into),
+    }
+}
+
+/// The forward, if nothing is missing from it.
+fn forward(fields: &Fields, source: &Source<'_>) -> Option<Forward> {
+    let listen = fields.addresses("listen")?.into_iter();
+    Some(Forward {
+        name: fields.text("name")?,
+        listen: listen.map(|(listen, _)| listen).collect(),
+        target: fields.target("target")?,
+        remote: fields.remote("remote")?,
+        document: fields.text("document"),
+        connect_timeout: fields.duration("connect_timeout")?,
+        half_close_timeout: fields.duration("half_close_timeout")?,
+        upload: Upload {
+            rate: fields.number("upload_rate")?,
+            payload: fields.number("upload_payload")?,
+            window: fields.number("upload_window")?,
+        },
+        max_connections: fields.number("max_connections")?,
+        allow_remote_clients: fields.flag("allow_remote_clients")?,
+        line: source.line(fields.header.start),
+    })
+}
+
+/// A key or a table that has no business at the top of a file.
+fn stranger(entry: &Entry) -> Finding {
+    let key = shortened(&entry.key);
+    let noun = if holds_tables(&entry.value) {
+        "table"
+    } else {
+        "key"
+    };
+    let home = Section::home_of(&entry.key).filter(|_| noun == "key");
+    let (what, hint) = match (home, meant_section(&entry.key)) {
+        (Some(home), _) => (
+            format!("`{key}` stands outside of every table"),
+            format!("move it below a line `{}`", home.header()),
+        ),
+        (None, Some(meant)) => (
+            format!("unknown {noun} `{key}`"),
+            format!("did you mean `{}`?", meant.header()),
+        ),
+        (None, None) => (
+            format!("unknown {noun} `{key}`"),
+            "a file has `[aws]`, once or not at all, and `[[forward]]`, once for each forward"
+                .to_owned(),
+        ),
+    };
+    Finding::new(entry.span.clone(), what, hint)
+}
+
+/// The section that a person probably meant.
+fn meant_section(key: &str) -> Option<&'static Section> {
+    let meant = nearest(key, SECTIONS.iter().map(|section| section.name));
+    SECTIONS.iter().find(|section| Some(section.name) == meant)
+}
+
+fn holds_tables(value: &Value) -> bool {
+    match &value.data {
+        Data::Table(_) => true,
+        Data::Array(values) => values
+            .iter()
+            .any(|value| matches!(value.data, Data::Table(_))),
+        Data::Text(_) | Data::Number(_) | Data::Float | Data::Flag(_) | Data::Date => false,
+    }
+}
+
+fn section_later(section: Section, entry: &Entry, instead: &str) -> Finding {
+    let what = format!("`{}` is not supported by this version", section.header());
+    Finding::new(entry.span.clone(), what, format!("leave it out: {instead}"))
+}
+
+fn wrong_shape(section: Section, entry: &Entry) -> Finding {
+    let (what, hint) = match section.shape {
+        Shape::Many => (
+            "is an array of tables",
+            "begin every forward with `[[forward]]`, in two brackets".to_owned(),
+        ),
+        Shape::One | Shape::Later { .. } => (
+            "is one table",
+            format!("write `{}`, in single brackets, once", section.header()),
+        ),
+    };
+    let what = format!("`{}` {what}, found {}", entry.key, entry.value.data.noun());
+    Finding::new(entry.span.clone(), what, hint)
+}
+
+/// Whether this is where a person wrote forwards, well or badly.
+fn may_be_forwards(entry: &Entry) -> bool {
+    let meant = meant_section(&entry.key).is_some_and(|section| section.name == FORWARD.name);
+    let is_empty = matches!(&entry.value.data, Data::Array(values) if values.is_empty());
+    meant && !is_empty
+}
+
+fn no_forward(text: &str) -> Finding {
+    let end = text.trim_end().len();
+    Finding::new(end..end, "there is no forward", EXAMPLE).absence()
+}
+
+/// The simplest forward, on one line each.
+const EXAMPLE: &str = "the simplest one is:
+
+[[forward]]
+name = \"db\"
+listen = 5432
+target = \"i-0123456789abcdef0\"
+remote = \"db.internal:5432\"";
+
+/// Bytes of a text: a thousand forwards with a kilobyte each.
+pub(super) const MAX_LENGTH: usize = 1 << 20;
+
+/// Forwards of a file; each has its listeners.
+const MAX_FORWARDS: usize = 1000;
+
+#[cfg(test)]
+mod tests;

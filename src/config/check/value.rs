@@ -1,0 +1,224 @@
+//! One value: what a setting's kind makes of it.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::config::check::address::{check_endpoint, port_number};
+use crate::config::check::amount::{duration, size, written_duration, written_size};
+use crate::config::check::word::{
+    check_document, check_name, check_path, check_profile, check_region,
+};
+use crate::config::file::{Data, Value};
+use crate::config::model::{Listen, Remote, Target};
+use crate::config::place::quoted;
+use crate::config::problem::Fault;
+use crate::config::settings::{Absent, Kind, Setting};
+
+/// A value that makes sense for its setting.
+#[derive(Clone, Debug)]
+pub(super) enum Meaning {
+    Flag(bool),
+    /// Of things, or of bytes.
+    Number(u64),
+    Duration(Duration),
+    Text(String),
+    /// Each with where it stands; at least one.
+    Listen(Vec<(Listen, Range<usize>)>),
+    Target(Target),
+    Remote(Remote),
+}
+
+/// What is wrong, and with which bytes: the value or a part of it.
+pub(super) type Misplaced = (Range<usize>, Fault);
+
+/// What a value means for a setting of this version.
+pub(super) fn meaning(setting: &Setting, value: &Value) -> Result<Meaning, Vec<Misplaced>> {
+    if matches!(setting.kind, Kind::Listen) {
+        return listen(setting, value);
+    }
+    single(setting, &value.data).map_err(|fault| vec![(value.span.clone(), fault)])
+}
+
+/// What holds if a setting is not written; `None` if nothing does.
+pub(super) fn default(setting: &Setting) -> Option<Meaning> {
+    let data = match setting.absent {
+        Absent::Problem | Absent::Nothing => return None,
+        Absent::Text(text) => Data::Text(text.to_owned()),
+        Absent::Number(number) => Data::Number(number.into()),
+        Absent::Flag(flag) => Data::Flag(flag),
+    };
+    single(setting, &data).ok()
+}
+
+fn single(setting: &Setting, data: &Data) -> Result<Meaning, Fault> {
+    match (setting.kind, data) {
+        (Kind::Flag, Data::Flag(flag)) => Ok(Meaning::Flag(*flag)),
+        (Kind::Number { min, max }, Data::Number(number)) => whole(*number, min, max),
+        (Kind::Duration { min, max }, Data::Text(text)) => time(text, min, max),
+        (Kind::Size { min, max }, Data::Text(text)) => bytes(text, min, max),
+        (Kind::Target, Data::Text(text)) => text.parse().map(Meaning::Target),
+        (Kind::Target, Data::Table(_) | Data::Array(_)) => Err(target_later()),
+        (Kind::Remote, Data::Text(text)) => text.parse().map(Meaning::Remote),
+        (Kind::Remote, Data::Number(number)) => {
+            port_number(*number, 1).map(|port| Meaning::Remote(Remote::Port(port)))
+        }
+        (_, Data::Text(text)) => word(setting, text),
+        _ => Err(wrong_type(setting, data)),
+    }
+}
+
+fn word(setting: &Setting, text: &str) -> Result<Meaning, Fault> {
+    let check = match setting.kind {
+        Kind::Name => check_name,
+        Kind::Region => check_region,
+        Kind::Profile => check_profile,
+        Kind::Endpoint => check_endpoint,
+        Kind::File => check_path,
+        Kind::Document => check_document,
+        Kind::Flag
+        | Kind::Number { .. }
+        | Kind::Duration { .. }
+        | Kind::Size { .. }
+        | Kind::Listen
+        | Kind::Target
+        | Kind::Remote
+        | Kind::Later { .. } => return Err(wrong_type(setting, &Data::Text(text.to_owned()))),
+    };
+    check(text).map(|()| Meaning::Text(text.to_owned()))
+}
+
+fn listen(setting: &Setting, value: &Value) -> Result<Meaning, Vec<Misplaced>> {
+    let values = if let Data::Array(values) = &value.data {
+        values
+    } else {
+        std::slice::from_ref(value)
+    };
+    if !(1..=MAX_ADDRESSES).contains(&values.len()) {
+        let what = format!("an array of {} addresses", values.len());
+        let fault = Fault::new(what, format!("write 1 to {MAX_ADDRESSES} of them"));
+        return Err(vec![(value.span.clone(), fault)]);
+    }
+    let mut addresses = Vec::new();
+    let mut faults = Vec::new();
+    for value in values {
+        match one_listen(setting, &value.data) {
+            Ok(listen) => addresses.push((listen, value.span.clone())),
+            Err(fault) => faults.push((value.span.clone(), fault)),
+        }
+    }
+    if faults.is_empty() {
+        Ok(Meaning::Listen(addresses))
+    } else {
+        Err(faults)
+    }
+}
+
+fn one_listen(setting: &Setting, data: &Data) -> Result<Listen, Fault> {
+    match data {
+        Data::Text(text) => text.parse(),
+        Data::Number(number) => port_number(*number, 0).map(Listen::Localhost),
+        Data::Float | Data::Flag(_) | Data::Date | Data::Array(_) | Data::Table(_) => {
+            Err(wrong_type(setting, data))
+        }
+    }
+}
+
+fn whole(number: i128, min: u64, max: u64) -> Result<Meaning, Fault> {
+    let fitting = u64::try_from(number)
+        .ok()
+        .filter(|n| (min..=max).contains(n));
+    fitting.map(Meaning::Number).ok_or_else(|| {
+        let what = format!("{} is out of range", shown(number));
+        Fault::new(what, format!("write a whole number from {min} to {max}"))
+    })
+}
+
+fn time(text: &str, min: Duration, max: Duration) -> Result<Meaning, Fault> {
+    let duration = duration(text)?;
+    if (min..=max).contains(&duration) {
+        return Ok(Meaning::Duration(duration));
+    }
+    let (min, max) = (written_duration(min), written_duration(max));
+    let hint = format!("write a duration from \"{min}\" to \"{max}\"");
+    Err(Fault::new(
+        format!("{} is out of range", quoted(text)),
+        hint,
+    ))
+}
+
+fn bytes(text: &str, min: u64, max: u64) -> Result<Meaning, Fault> {
+    let size = size(text)?;
+    if (min..=max).contains(&size) {
+        return Ok(Meaning::Number(size));
+    }
+    let (min, max) = (written_size(min), written_size(max));
+    let hint = format!("write a size from \"{min}\" to \"{max}\"");
+    Err(Fault::new(
+        format!("{} is out of range", quoted(text)),
+        hint,
+    ))
+}
+
+/// A number as it is said; one that is too long for the type has no digits.
+fn shown(number: i128) -> String {
+    match number {
+        i128::MAX => "the number".to_owned(),
+        number => number.to_string(),
+    }
+}
+
+fn target_later() -> Fault {
+    let what = "tags and several targets are not supported by this version";
+    Fault::new(
+        what,
+        "write the id of one node: `target = \"i-0123456789abcdef0\"`",
+    )
+}
+
+fn wrong_type(setting: &Setting, data: &Data) -> Fault {
+    let wanted = match setting.kind {
+        Kind::Flag => "true or false",
+        Kind::Number { .. } => "a whole number",
+        Kind::Duration { .. } => "a duration in quotes",
+        Kind::Size { .. } => "a size in quotes",
+        Kind::Listen => "a port, an address or an array of them",
+        Kind::Remote => "a string \"host:port\" or a port",
+        Kind::Name
+        | Kind::Region
+        | Kind::Profile
+        | Kind::Endpoint
+        | Kind::File
+        | Kind::Target
+        | Kind::Document
+        | Kind::Later { .. } => "a string",
+    };
+    let what = format!("expected {wanted}, found {}", data.noun());
+    Fault::new(
+        what,
+        rewritten(setting, data).unwrap_or_else(|| example(setting)),
+    )
+}
+
+/// The same value in the right type, where the person's wish is plain.
+fn rewritten(setting: &Setting, data: &Data) -> Option<String> {
+    let value = match (setting.kind, data) {
+        (Kind::Flag, Data::Text(text)) if text == "true" || text == "false" => text.clone(),
+        (Kind::Number { .. }, Data::Text(text)) => text.parse::<u64>().ok()?.to_string(),
+        (Kind::Duration { .. }, Data::Number(number)) => {
+            format!("\"{}s\"", u32::try_from(*number).ok()?)
+        }
+        (Kind::Size { .. }, Data::Number(number)) => {
+            format!("\"{}\"", written_size(u64::try_from(*number).ok()?))
+        }
+        _ => return None,
+    };
+    Some(format!("write `{} = {value}`", setting.key))
+}
+
+/// A hint that shows a good value.
+fn example(setting: &Setting) -> String {
+    format!("for example `{} = {}`", setting.key, setting.example)
+}
+
+/// Addresses of one forward.
+const MAX_ADDRESSES: usize = 16;

@@ -1,0 +1,216 @@
+//! What a configuration means, once it makes sense.
+//!
+//! `check` is the only way to make these from what a person wrote, so whoever holds a [`Forward`]
+//! need not ask whether its names, addresses and numbers are good. Programs that want one without
+//! a file write the text and call [`parse`](crate::config::parse).
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that a configuration file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How to reach AWS.
+    pub aws: Aws,
+    /// The forwards, in the order of the file; at least one. Their names differ, and no two of
+    /// them listen on one address.
+    pub forwards: Vec<Forward>,
+}
+
+/// How to reach AWS; what is absent comes from the usual environment and files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aws {
+    /// The region of the targets.
+    pub region: Option<String>,
+    /// The profile in AWS's own configuration files.
+    pub profile: Option<String>,
+    /// Another address of the SSM API; without TLS only to a loopback address.
+    pub ssm_endpoint: Option<String>,
+    /// Certificates to trust besides the platform's: an absolute path to PEM, not yet opened.
+    pub ca_bundle: Option<PathBuf>,
+}
+
+/// A configured rule: local address → target, host, port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// Unique; in logs, metrics and commands. 1 to 64 of `[A-Za-z0-9_.-]`.
+    pub name: String,
+    /// Where it listens; at least one address.
+    pub listen: Vec<Listen>,
+    /// The managed node that runs the agent.
+    pub target: Target,
+    /// What the agent dials.
+    pub remote: Remote,
+    /// The SSM document, if not the one that `remote` asks for; see [`Forward::document`].
+    pub document: Option<String>,
+    /// From accept to a stream that can carry bytes.
+    pub connect_timeout: Duration,
+    /// Quiet time after a local EOF before both directions are closed.
+    pub half_close_timeout: Duration,
+    /// How fast bytes go towards the agent.
+    pub upload: Upload,
+    /// Connections at once; at least 1.
+    pub max_connections: usize,
+    /// Whether an address of `listen` may be other than loopback.
+    pub allow_remote_clients: bool,
+    /// The line of the file where it begins, from 1.
+    pub line: usize,
+}
+
+impl Forward {
+    /// The SSM document that its sessions run: the one it names, else the one for its `remote`
+    /// (protocol.md section 1.3).
+    pub fn document(&self) -> &str {
+        self.document
+            .as_deref()
+            .unwrap_or_else(|| self.remote.document())
+    }
+}
+
+/// A local address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A port of both 127.0.0.1 and ::1; 0 is one free port, the same for both.
+    Localhost(u16),
+    /// One address; port 0 is a free one.
+    Tcp(SocketAddr),
+}
+
+impl Listen {
+    /// The port; 0 stands for any that is free.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Localhost(port) => *port,
+            Self::Tcp(address) => address.port(),
+        }
+    }
+
+    /// Whether only programs of this machine can connect to it.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Localhost(_) => true,
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Localhost(port) => write!(f, "localhost:{port}"),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
+}
+
+/// The id of a managed node: `i-…`, `mi-…` or `ecs:cluster_task_runtime`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target(String);
+
+impl Target {
+    /// Takes an id that `check` has found good.
+    pub(super) fn new(id: String) -> Self {
+        Self(id)
+    }
+
+    /// The id as StartSession wants it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The destination: what the agent dials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// A port of the target itself.
+    Port(u16),
+    /// A port of a host that the target can reach.
+    Host {
+        /// A name, an IPv4 address, or an IPv6 address without brackets; never a loopback one.
+        host: String,
+        /// From 1.
+        port: u16,
+    },
+}
+
+impl Remote {
+    fn document(&self) -> &'static str {
+        match self {
+            Self::Port(_) => PORT_DOCUMENT,
+            Self::Host { .. } => HOST_DOCUMENT,
+        }
+    }
+}
+
+/// As a person would write it: the port of the target itself is `localhost:PORT`, as in `ssh -L`.
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => write!(f, "localhost:{port}"),
+            Self::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Host { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// How fast bytes go towards the agent; the defaults are what the service bears
+/// (protocol.md section 0.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upload {
+    /// Sequenced messages per second and session; 0 is no limit.
+    pub rate: u32,
+    /// Bytes of payload in a message.
+    pub payload: usize,
+    /// Bytes that may be unacknowledged; at least one payload.
+    pub window: usize,
+}
+
+impl Default for Upload {
+    fn default() -> Self {
+        Self {
+            rate: 900,
+            payload: 1024,
+            window: 256 * 1024,
+        }
+    }
+}
+
+/// Dials a port of the target itself.
+pub(super) const PORT_DOCUMENT: &str = "AWS-StartPortForwardingSession";
+
+/// Dials a host that the target can reach.
+pub(super) const HOST_DOCUMENT: &str = "AWS-StartPortForwardingSessionToRemoteHost";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remote_is_displayed_as_it_may_be_written() {
+        let host = |host: &str| Remote::Host {
+            host: host.to_owned(),
+            port: 5432,
+        };
+
+        assert_eq!(Remote::Port(22).to_string(), "localhost:22");
+        assert_eq!(host("db.internal").to_string(), "db.internal:5432");
+        assert_eq!(host("2001:db8::7").to_string(), "[2001:db8::7]:5432");
+    }
+
+    #[test]
+    fn a_mapped_loopback_address_is_loopback() {
+        let mapped = Listen::Tcp("[::ffff:127.0.0.1]:80".parse().unwrap());
+        let open = Listen::Tcp("[::]:80".parse().unwrap());
+
+        assert!(mapped.is_loopback());
+        assert!(!open.is_loopback());
+    }
+}

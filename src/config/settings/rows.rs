@@ -1,0 +1,214 @@
+//! The rows: every section and every setting.
+
+use std::time::Duration;
+
+use crate::config::settings::{Absent, Kind, Section, Setting, Shape};
+
+/// Every table that may stand in a file.
+pub const SECTIONS: &[Section] = &[
+    Section {
+        name: "aws",
+        shape: Shape::One,
+        settings: AWS,
+        doc: "How to reach AWS; what is absent comes from the usual AWS environment and files",
+    },
+    FORWARD,
+    section_later("limits", "each forward has its own `max_connections`"),
+    section_later("shutdown", "a stop ends every session at once"),
+    section_later(
+        "log",
+        "the environment variable SSM_PROXYD_LOG sets the level",
+    ),
+    section_later("http", "nothing is served over HTTP"),
+    section_later("admin", "there is no admin socket"),
+    section_later("defaults", "write the setting into each [[forward]]"),
+];
+
+/// `[[forward]]`.
+pub const FORWARD: Section = Section {
+    name: "forward",
+    shape: Shape::Many,
+    settings: FORWARD_SETTINGS,
+    doc: "A local address, and the destination that its connections reach through a target",
+};
+
+const AWS: &[Setting] = &[
+    Setting {
+        key: "region",
+        kind: Kind::Region,
+        absent: Absent::Nothing,
+        example: "\"eu-west-1\"",
+        doc: "The region of the targets; absent: as for every AWS program",
+    },
+    Setting {
+        key: "profile",
+        kind: Kind::Profile,
+        absent: Absent::Nothing,
+        example: "\"prod\"",
+        doc: "The profile in ~/.aws/config; absent: as for every AWS program",
+    },
+    Setting {
+        key: "ssm_endpoint",
+        kind: Kind::Endpoint,
+        absent: Absent::Nothing,
+        example: "\"https://vpce-0123-abcd.ssm.eu-west-1.vpce.amazonaws.com\"",
+        doc: "Another address of the SSM API, such as a VPC endpoint; http:// only to loopback",
+    },
+    Setting {
+        key: "ca_bundle",
+        kind: Kind::File,
+        absent: Absent::Nothing,
+        example: "\"/etc/ssl/company.pem\"",
+        doc: "Certificates in PEM to trust besides the platform's",
+    },
+    later("role_arn", "a profile in ~/.aws/config may name a role"),
+    later(
+        "ssmmessages_endpoint",
+        "the address that StartSession returns is dialled",
+    ),
+    later("proxy", "it cannot be set here"),
+];
+
+const FORWARD_SETTINGS: &[Setting] = &[
+    Setting {
+        key: "name",
+        kind: Kind::Name,
+        absent: Absent::Problem,
+        example: "\"orders-db\"",
+        doc: "What logs, metrics and commands call it; unique",
+    },
+    Setting {
+        key: "listen",
+        kind: Kind::Listen,
+        absent: Absent::Problem,
+        example: "5432",
+        doc: "The local address, or an array of them; a port alone is on 127.0.0.1 and ::1",
+    },
+    Setting {
+        key: "target",
+        kind: Kind::Target,
+        absent: Absent::Problem,
+        example: "\"i-0123456789abcdef0\"",
+        doc: "The managed node that runs the agent: an instance (i-…), a hybrid node (mi-…) or an ECS task",
+    },
+    Setting {
+        key: "remote",
+        kind: Kind::Remote,
+        absent: Absent::Problem,
+        example: "\"db.internal:5432\"",
+        doc: "What the agent dials: host and port, or a port alone for the target itself",
+    },
+    Setting {
+        key: "document",
+        kind: Kind::Document,
+        absent: Absent::Nothing,
+        example: "\"AWS-StartPortForwardingSessionToRemoteHost\"",
+        doc: "The SSM document; absent: AWS-StartPortForwardingSession, with ToRemoteHost if `remote` has a host",
+    },
+    Setting {
+        key: "connect_timeout",
+        kind: Kind::Duration {
+            min: Duration::from_secs(1),
+            max: Duration::from_secs(10 * MINUTE),
+        },
+        absent: Absent::Text("30s"),
+        example: "\"30s\"",
+        doc: "From the accepted connection to a stream that can carry bytes",
+    },
+    Setting {
+        key: "half_close_timeout",
+        kind: Kind::Duration {
+            min: Duration::from_secs(1),
+            max: Duration::from_secs(24 * 60 * MINUTE),
+        },
+        absent: Absent::Text("30s"),
+        example: "\"30s\"",
+        doc: "Quiet time after a local EOF before both directions are closed",
+    },
+    Setting {
+        key: "upload_rate",
+        kind: Kind::Number {
+            min: 0,
+            max: 100_000,
+        },
+        absent: Absent::Number(900),
+        example: "900",
+        doc: "Messages per second towards the agent, per session; 0: no limit",
+    },
+    Setting {
+        key: "upload_payload",
+        kind: Kind::Number {
+            min: 64,
+            max: 65_536,
+        },
+        absent: Absent::Number(1024),
+        example: "1024",
+        doc: "Bytes per message towards the agent",
+    },
+    Setting {
+        key: "upload_window",
+        kind: Kind::Size {
+            min: KIB,
+            max: 64 * KIB * KIB,
+        },
+        absent: Absent::Text("256KiB"),
+        example: "\"256KiB\"",
+        doc: "Unacknowledged bytes towards the agent; at least one upload_payload",
+    },
+    Setting {
+        key: "max_connections",
+        kind: Kind::Number {
+            min: 1,
+            max: 65_535,
+        },
+        absent: Absent::Number(64),
+        example: "64",
+        doc: "Connections at once; further ones wait",
+    },
+    Setting {
+        key: "allow_remote_clients",
+        kind: Kind::Flag,
+        absent: Absent::Flag(false),
+        example: "true",
+        doc: "Whether `listen` may hold an address that other machines can reach",
+    },
+    later("sessions", "every connection has a session of its own"),
+    later("warm", "no session is kept ready"),
+    later("warm_max_age", "no session is kept ready"),
+    later("max_streams", "every connection has a session of its own"),
+    later("max_session_age", "a session ends with its connection"),
+    later("resume_timeout", "it cannot be changed"),
+    later(
+        "keep_alive",
+        "an open connection does not keep its session from idling out",
+    ),
+    later("mode", "there are no Unix sockets"),
+    later("region", "[aws] region holds for every forward"),
+    later("profile", "[aws] profile holds for every forward"),
+    later("role_arn", "a profile in ~/.aws/config may name a role"),
+];
+
+const fn later(key: &'static str, instead: &'static str) -> Setting {
+    Setting {
+        key,
+        kind: Kind::Later { instead },
+        absent: Absent::Nothing,
+        example: "",
+        doc: "Not in this version",
+    }
+}
+
+const fn section_later(name: &'static str, instead: &'static str) -> Section {
+    Section {
+        name,
+        shape: Shape::Later { instead },
+        settings: &[],
+        doc: "Not in this version",
+    }
+}
+
+/// Seconds.
+const MINUTE: u64 = 60;
+
+/// Bytes.
+const KIB: u64 = 1024;

@@ -1,0 +1,85 @@
+//! What each signal means; the one door to signal-hook.
+//!
+//! A handler may do next to nothing, so each signal writes a byte into a socket of its own, and
+//! the daemon reads those like any other socket.
+
+use std::io;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::low_level::pipe;
+use tokio::net::UnixStream;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// TERM or INT: stop. Holds the signal's name.
+    Stop(&'static str),
+    /// USR2: try again now, whatever is waited for.
+    Nudge,
+    /// HUP or USR1: would end the process if nobody took it. Holds the signal's name.
+    Unsupported(&'static str),
+}
+
+/// The signals of the process, from the moment this was made.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: UnixStream,
+    interrupt: UnixStream,
+    hang_up: UnixStream,
+    user1: UnixStream,
+    user2: UnixStream,
+}
+
+impl Signals {
+    /// Takes over the signals.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no socket left.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: watch(SIGTERM)?,
+            interrupt: watch(SIGINT)?,
+            hang_up: watch(SIGHUP)?,
+            user1: watch(SIGUSR1)?,
+            user2: watch(SIGUSR2)?,
+        })
+    }
+
+    /// The next signal. Cancelling loses none.
+    pub async fn next(&mut self) -> Signal {
+        tokio::select! {
+            () = arrival(&self.terminate) => Signal::Stop("SIGTERM"),
+            () = arrival(&self.interrupt) => Signal::Stop("SIGINT"),
+            () = arrival(&self.hang_up) => Signal::Unsupported("SIGHUP"),
+            () = arrival(&self.user1) => Signal::Unsupported("SIGUSR1"),
+            () = arrival(&self.user2) => Signal::Nudge,
+        }
+    }
+
+    /// The next signal that asks to stop. Others are passed over.
+    pub async fn stop(&mut self) {
+        while !matches!(self.next().await, Signal::Stop(_)) {}
+    }
+}
+
+fn watch(signal: i32) -> io::Result<UnixStream> {
+    let (ours, handlers) = std::os::unix::net::UnixStream::pair()?;
+    pipe::register(signal, handlers)?;
+    ours.set_nonblocking(true)?;
+    UnixStream::from_std(ours)
+}
+
+/// One byte for each signal. A socket that fails, which its own end never does, is silent.
+async fn arrival(socket: &UnixStream) {
+    loop {
+        if socket.readable().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        match socket.try_read(&mut [0]) {
+            Ok(1..) => return,
+            Ok(0) => std::future::pending().await,
+            Err(_) => {}
+        }
+    }
+}

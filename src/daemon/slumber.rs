@@ -1,0 +1,77 @@
+//! Has the machine slept?
+//!
+//! While it sleeps its monotonic clock stands still, and its wall clock goes on. So both are read
+//! every few seconds, and a wall clock that has run ahead tells.
+
+#![expect(clippy::disallowed_methods, reason = "two clocks are compared here")]
+
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::time::sleep;
+
+/// What notices that the machine has slept.
+#[derive(Debug)]
+pub(super) struct Slumber {
+    monotonic: Instant,
+    wall: SystemTime,
+}
+
+impl Slumber {
+    pub(super) fn new() -> Self {
+        Self {
+            monotonic: Instant::now(),
+            wall: SystemTime::now(),
+        }
+    }
+
+    /// Waits until the machine has slept. Cancelling loses nothing.
+    pub(super) async fn noticed(&mut self) {
+        loop {
+            sleep(LOOK).await;
+            if self.look(Instant::now(), SystemTime::now()) {
+                return;
+            }
+        }
+    }
+
+    fn look(&mut self, monotonic: Instant, wall: SystemTime) -> bool {
+        let awake = monotonic.saturating_duration_since(self.monotonic);
+        let passed = wall.duration_since(self.wall).unwrap_or_default();
+        *self = Self { monotonic, wall };
+        passed > awake + NAP
+    }
+}
+
+/// How often the clocks are read.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// A wall clock is corrected now and then; a sleep is longer than that.
+const NAP: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_clock_that_ran_ahead_is_a_sleep_and_is_told_once() {
+        let mut slumber = Slumber::new();
+        let (monotonic, wall) = (slumber.monotonic + LOOK, slumber.wall + LOOK);
+
+        assert!(!slumber.look(monotonic, wall));
+        assert!(slumber.look(monotonic + LOOK, wall + Duration::from_secs(3600)));
+        assert!(!slumber.look(
+            monotonic + 2 * LOOK,
+            wall + Duration::from_secs(3600) + LOOK
+        ));
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_back_is_none() {
+        let mut slumber = Slumber::new();
+
+        assert!(!slumber.look(
+            slumber.monotonic + LOOK,
+            slumber.wall - Duration::from_secs(60)
+        ));
+    }
+}

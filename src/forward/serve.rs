@@ -1,0 +1,254 @@
+//! One connection, from accept to its end.
+//!
+//! ```text
+//!   permit ─▶ StartSession ─▶ websocket, handshake, probe ─▶ relay ─▶ flag, TerminateSession
+//!   └───────────── connect_timeout ──────────────────────┘
+//! ```
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a connection's deadline and duration begin here"
+)]
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout_at;
+use tracing::{debug, info, warn};
+
+use super::World;
+use super::connection::Connection;
+use super::relay::{Outcome, relay};
+use crate::config::{self, Remote};
+use crate::proto::{Options, Reason, Stats};
+use crate::session::{self, Session, StartRequest};
+use crate::tunnel::{self, Driver, Life, Stream, Tunnel};
+
+/// What every connection of a forward shares.
+#[derive(Debug)]
+pub(super) struct Serve {
+    pub(super) settings: config::Forward,
+    pub(super) world: World,
+    /// Connections that may have a session.
+    pub(super) permits: Semaphore,
+    /// Connections that may be accepted.
+    pub(super) slots: Arc<Semaphore>,
+}
+
+impl Serve {
+    /// Serves a connection until it has ended or `stop` says true. Dropping this resets it.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        connection: Connection,
+        _slot: OwnedSemaphorePermit,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let begin = Instant::now();
+        let mut drivers = JoinSet::new();
+        let opened = tokio::select! {
+            opened = self.open(begin, &mut drivers) => opened,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match opened {
+            Ok(opened) => self.carry(begin, connection, opened, stop).await,
+            Err(failure) => failure.tell(),
+        }
+        // The driver ends by itself once it was told to; the session is ended when it has.
+        drop(tokio::time::timeout(MAX_GOODBYE, drivers.join_next()).await);
+    }
+
+    /// Everything before the first byte, within `connect_timeout`.
+    async fn open(&self, begin: Instant, drivers: &mut JoinSet<()>) -> Result<Opened<'_>, Failure> {
+        let deadline = begin + self.settings.connect_timeout;
+        let permit = within(deadline, "a free connection", self.permits.acquire()).await?;
+        let permit = permit.map_err(|_| Failure::Stopping)?;
+        let start = self
+            .world
+            .sessions
+            .start(self.world.service.clone(), self.request());
+        let session = within(deadline, "StartSession", start)
+            .await?
+            .map_err(Failure::Session)?;
+        let (mut tunnel, driver) = self.tunnel(session);
+        drivers.spawn(driver.run());
+        let ready = timeout_at(deadline.into(), tunnel.ready()).await;
+        match ready {
+            Ok(Ok(agent_version)) => debug!(agent_version, "tunnel ready"),
+            Ok(Err(error)) => return Err(Failure::Tunnel(error)),
+            Err(_) => {
+                tunnel.close();
+                return Err(Failure::Late {
+                    step: tunnel.step(),
+                });
+            }
+        }
+        let stream = tunnel
+            .open_stream()
+            .map_err(|error| Failure::Stream(error.to_string()))?;
+        Ok(Opened {
+            _permit: permit,
+            tunnel,
+            stream,
+        })
+    }
+
+    fn tunnel(&self, session: Session) -> (Tunnel, Driver) {
+        let config::Upload {
+            rate,
+            payload,
+            window,
+        } = self.settings.upload;
+        let options = Options {
+            upload_rate: rate,
+            upload_payload: payload,
+            upload_window: window,
+        };
+        let life = Life {
+            options,
+            resume_timeout: RESUME_TIMEOUT,
+            nudged: self.world.nudged.clone(),
+            pool: self.world.pool.clone(),
+        };
+        Driver::new(session, self.world.network.clone(), life)
+    }
+
+    fn request(&self) -> StartRequest {
+        let settings = &self.settings;
+        let parameters = match &settings.remote {
+            Remote::Port(port) => vec![("portNumber", port.to_string())],
+            Remote::Host { host, port } => {
+                vec![("host", host.clone()), ("portNumber", port.to_string())]
+            }
+        };
+        let mut reason = format!("{}, forward {}", self.world.origin, settings.name);
+        reason.truncate(MAX_REASON);
+        StartRequest {
+            target: settings.target.to_string(),
+            document: settings.document().to_owned(),
+            parameters,
+            reason,
+        }
+    }
+
+    /// From the first byte to the last.
+    async fn carry(
+        &self,
+        begin: Instant,
+        connection: Connection,
+        opened: Opened<'_>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let Opened {
+            tunnel,
+            stream,
+            _permit,
+        } = opened;
+        let outcome = tokio::select! {
+            outcome = relay(&connection, &stream, self.settings.half_close_timeout) => Some(outcome),
+            _ = stop.wait_for(|stop| *stop) => None,
+        };
+        drop(stream);
+        tunnel.close();
+        tell(
+            outcome.as_ref(),
+            tunnel.stats(),
+            begin.elapsed(),
+            &self.settings,
+        );
+        if outcome == Some(Outcome::End) {
+            connection.finish().await;
+        }
+    }
+}
+
+/// A connection's way to its destination.
+struct Opened<'a> {
+    tunnel: Tunnel,
+    stream: Stream,
+    _permit: SemaphorePermit<'a>,
+}
+
+async fn within<F: Future>(deadline: Instant, step: &str, future: F) -> Result<F::Output, Failure> {
+    timeout_at(deadline.into(), future)
+        .await
+        .map_err(|_| Failure::Late {
+            step: step.to_owned(),
+        })
+}
+
+/// Why a connection never carried a byte.
+#[derive(Debug)]
+enum Failure {
+    Session(session::Error),
+    Tunnel(Arc<tunnel::Error>),
+    Stream(String),
+    Late { step: String },
+    Stopping,
+}
+
+impl Failure {
+    fn tell(&self) {
+        match self {
+            Self::Session(error) => {
+                warn!(%error, hint = error.hint(), "no session; connection reset");
+            }
+            Self::Tunnel(error) => {
+                warn!(%error, hint = error.hint(), "no tunnel; connection reset");
+            }
+            Self::Stream(error) => warn!(error, "no stream; connection reset"),
+            Self::Late { step } => {
+                let hint = "raise `connect_timeout` if this is just slow";
+                warn!(
+                    waiting_for = step,
+                    hint, "not ready within connect_timeout; connection reset"
+                );
+            }
+            Self::Stopping => debug!("stopping; connection reset"),
+        }
+    }
+}
+
+/// One line when a connection ends.
+fn tell(outcome: Option<&Outcome>, stats: Stats, time: Duration, settings: &config::Forward) {
+    let Stats {
+        bytes_sent: sent,
+        bytes_received: received,
+        ..
+    } = stats;
+    let destination = &settings.remote;
+    match outcome {
+        Some(Outcome::Lost(Reason::Refused)) => {
+            let hint = tunnel::Error::Ended(Reason::Refused).hint();
+            warn!(%destination, hint, "the agent could not connect to the destination; connection reset");
+        }
+        Some(Outcome::Lost(reason)) => {
+            warn!(error = %reason, sent, received, ?time, "session lost; connection reset");
+        }
+        Some(Outcome::Quiet) => {
+            info!(
+                sent,
+                received,
+                ?time,
+                "half-closed and quiet; connection reset"
+            );
+        }
+        Some(Outcome::End | Outcome::ClientGone) if sent + received == 0 => {
+            debug!(?time, "connection ended without a byte");
+        }
+        Some(Outcome::End) => info!(sent, received, ?time, "connection ended by the destination"),
+        Some(Outcome::ClientGone) => info!(sent, received, ?time, "connection ended by the client"),
+        None => info!(sent, received, ?time, "stopping; connection reset"),
+    }
+}
+
+/// How long to try to resume.
+const RESUME_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The flag on the channel waits a second for its acknowledgement.
+const MAX_GOODBYE: Duration = Duration::from_secs(3);
+
+/// What the API takes for a reason, in characters.
+const MAX_REASON: usize = 256;

@@ -1,0 +1,190 @@
+//! A byte stream to an outside host: name, TLS roots, deadline.
+//!
+//! This room dials. It does not know what is said over the stream. Every TCP socket has
+//! `TCP_NODELAY`: small frames must not wait for each other's acknowledgement. TLS is rustls with
+//! aws-lc-rs, verified against the platform's roots and a company's own.
+
+mod roots;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, lookup_host};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+pub use self::roots::RootsError;
+
+/// What is needed to dial: the roots, read once.
+#[derive(Clone)]
+pub struct Network {
+    tls: Arc<ClientConfig>,
+}
+
+impl Network {
+    /// Reads the platform's roots, and those of `ca_bundle` beside them.
+    ///
+    /// # Errors
+    ///
+    /// If the bundle cannot be read or holds no certificate, or if there are no roots at all.
+    pub fn new(ca_bundle: Option<&Path>) -> Result<Self, RootsError> {
+        let roots = roots::load(ca_bundle)?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(RootsError::Tls)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { tls: Arc::new(tls) })
+    }
+
+    /// Dials a host, trying each of its addresses in turn, within `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// If the name does not resolve, no address answers, TLS fails, or time is up.
+    pub async fn dial(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Stream, DialError> {
+        let fail = |source| DialError {
+            endpoint: endpoint.clone(),
+            source,
+        };
+        match tokio::time::timeout(timeout, self.connect(endpoint)).await {
+            Ok(outcome) => outcome.map_err(fail),
+            Err(_) => Err(fail(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no answer within {} s", timeout.as_secs()),
+            ))),
+        }
+    }
+
+    async fn connect(&self, endpoint: &Endpoint) -> io::Result<Stream> {
+        let tcp = connect_tcp(endpoint).await?;
+        tcp.set_nodelay(true)?;
+        if !endpoint.tls {
+            return Ok(Stream::Plain(tcp));
+        }
+        let name = ServerName::try_from(endpoint.host.clone()).map_err(invalid_name)?;
+        let tls = TlsConnector::from(Arc::clone(&self.tls))
+            .connect(name, tcp)
+            .await?;
+        Ok(Stream::Tls(Box::new(tls)))
+    }
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Network")
+    }
+}
+
+/// Where to dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// A TCP port.
+    pub port: u16,
+    /// Whether the stream is encrypted.
+    pub tls: bool,
+    /// Whether only loopback addresses may be dialled, whatever the name resolves to.
+    pub loopback_only: bool,
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// A host that could not be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot connect to {endpoint}")]
+pub struct DialError {
+    /// The host.
+    pub endpoint: Endpoint,
+    /// What went wrong.
+    pub source: io::Error,
+}
+
+/// A byte stream to an outside host.
+#[derive(Debug)]
+pub enum Stream {
+    /// Unencrypted, for loopback.
+    Plain(TcpStream),
+    /// Encrypted.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, into),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, into),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
+            Self::Tls(tls) => Pin::new(tls).poll_write(cx, data),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
+async fn connect_tcp(endpoint: &Endpoint) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no usable address");
+    for address in lookup_host((endpoint.host.as_str(), endpoint.port)).await? {
+        if endpoint.loopback_only && !is_loopback(&address) {
+            continue;
+        }
+        match TcpStream::connect(address).await {
+            Ok(tcp) => return Ok(tcp),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+fn invalid_name(error: InvalidDnsNameError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error)
+}

@@ -1,0 +1,110 @@
+//! Platform roots and a company's own.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+
+/// Reads the platform's roots, and adds those of a PEM file.
+pub(super) fn load(ca_bundle: Option<&Path>) -> Result<RootCertStore, RootsError> {
+    let mut roots = RootCertStore::empty();
+    let platform = rustls_native_certs::load_native_certs();
+    // Unreadable ones among the platform's are not ours to complain about, if others are left.
+    roots.add_parsable_certificates(platform.certs);
+    if let Some(path) = ca_bundle {
+        add_bundle(&mut roots, path)?;
+    }
+    Ok(roots)
+}
+
+fn add_bundle(roots: &mut RootCertStore, path: &Path) -> Result<(), RootsError> {
+    let path = path.to_owned();
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(source) => return Err(RootsError::Unreadable { path, source }),
+    };
+    let certificates = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    let certificates = match certificates {
+        Ok(certificates) => certificates,
+        Err(source) => return Err(RootsError::NotPem { path, source }),
+    };
+    if certificates.is_empty() {
+        return Err(RootsError::NoCertificate { path });
+    }
+    for certificate in certificates {
+        if let Err(source) = roots.add(certificate) {
+            return Err(RootsError::Invalid { path, source });
+        }
+    }
+    Ok(())
+}
+
+/// Why there are no roots to verify against.
+#[derive(Debug, thiserror::Error)]
+pub enum RootsError {
+    /// The bundle cannot be read.
+    #[error("cannot read the certificates in {}", path.display())]
+    Unreadable {
+        /// The bundle.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The bundle is no PEM file.
+    #[error("{} is not a PEM file", path.display())]
+    NotPem {
+        /// The bundle.
+        path: PathBuf,
+        /// Why.
+        source: PemError,
+    },
+    /// The bundle holds no certificate.
+    #[error("{} holds no certificate (a PEM section that begins with BEGIN CERTIFICATE)", path.display())]
+    NoCertificate {
+        /// The bundle.
+        path: PathBuf,
+    },
+    /// A certificate of the bundle cannot be used as a root.
+    #[error("{} holds a certificate that cannot be used", path.display())]
+    Invalid {
+        /// The bundle.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// The TLS library refused its own defaults.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(text: &str) -> RootsError {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        load(Some(file.path())).unwrap_err()
+    }
+
+    #[test]
+    fn a_bundle_that_is_none_is_an_error() {
+        assert!(matches!(bundle("hello"), RootsError::NoCertificate { .. }));
+        let torn = "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n";
+        assert!(matches!(bundle(torn), RootsError::NotPem { .. }));
+        let empty = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(matches!(bundle(empty), RootsError::Invalid { .. }));
+    }
+
+    #[test]
+    fn a_missing_bundle_is_named() {
+        let error = load(Some(Path::new("/nowhere/company.pem"))).unwrap_err();
+
+        assert_eq!(
+            error.to_string(),
+            "cannot read the certificates in /nowhere/company.pem"
+        );
+    }
+}

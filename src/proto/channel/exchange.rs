@@ -1,0 +1,78 @@
+//! What a channel hands over: deliveries to its tunnel, frames to its driver; and what it owes.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::version::AgentVersion;
+use crate::proto::event::Event;
+use crate::wire::message::{MessageId, Seq};
+use crate::wire::payload::Flag;
+
+/// What a channel hands to its tunnel.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// The handshake is over; the agent may not be ready yet.
+    Complete {
+        /// The agent's version.
+        version: AgentVersion,
+        /// A message for the user; may be empty.
+        notice: String,
+    },
+    /// The next bytes of the agent's mux.
+    Output(Bytes),
+    /// The agent raised a flag.
+    Flag(Flag),
+    /// A message of ours was acknowledged.
+    Arrived(Mark),
+    /// What the driver shall know, as it is.
+    Tell(Event),
+}
+
+/// A message whose acknowledgement means something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// The agent's plugin is ready.
+    Probe,
+    /// The agent is ending the session.
+    Termination,
+}
+
+/// One frame for the websocket.
+pub enum Transmit {
+    /// Text: opens the channel. It carries the token.
+    Opening(String),
+    /// Binary: a message.
+    Message(Bytes),
+}
+
+impl Transmit {
+    /// Its bytes on the websocket, without the websocket's own.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Opening(text) => text.len(),
+            Self::Message(bytes) => bytes.len(),
+        }
+    }
+
+    /// Never true: there are no empty frames.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Debug for Transmit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opening(_) => f.write_str("Opening(..)"),
+            Self::Message(bytes) => write!(f, "Message({} B)", bytes.len()),
+        }
+    }
+}
+
+/// An acknowledgement that is owed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Due {
+    pub(super) seq: Seq,
+    pub(super) id: MessageId,
+}

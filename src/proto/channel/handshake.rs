@@ -1,0 +1,216 @@
+//! What the agent asks first, and what we answer.
+//!
+//! ```text
+//!   Waiting ──request──▶ Answered ──complete──▶ Complete
+//! ```
+//!
+//! Exactly one response leaves, whatever comes twice: a second one under a new number stops the
+//! agent's reader for good (protocol.md section 5.1). What we cannot do is answered
+//! "unsupported" by name; the agent then decides whether it insists. Port sessions never need
+//! encryption (section 5.4).
+
+use bytes::Bytes;
+
+use super::version::{AgentVersion, CLIENT_VERSION};
+use crate::proto::error::Reason;
+use crate::wire::payload::{
+    self, ACTION_SUCCESS, ACTION_UNSUPPORTED, HandshakeComplete, HandshakeRequest,
+    HandshakeResponse, ProcessedAction, RequestedAction,
+};
+
+/// The handshake of one data channel.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    state: State,
+}
+
+impl Handshake {
+    /// Nothing has come yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            state: State::Waiting,
+        }
+    }
+
+    /// The agent asks. Returns the one response, or `None` if it has been given already.
+    ///
+    /// # Errors
+    ///
+    /// If the request cannot be read, is not about port forwarding, or comes from an agent that
+    /// is too old.
+    pub(crate) fn handle_request(&mut self, request: &[u8]) -> Result<Option<Bytes>, Reason> {
+        if !matches!(self.state, State::Waiting) {
+            return Ok(None);
+        }
+        let request: HandshakeRequest = payload::decode(request)
+            .map_err(|error| Reason::unreadable("handshake request", &error))?;
+        let version = AgentVersion::new(request.agent_version);
+        let mut processed = Vec::new();
+        for action in &request.requested_client_actions {
+            processed.push(answer(action, &version)?);
+        }
+        self.state = State::Answered { version };
+        Ok(Some(payload::encode(&HandshakeResponse {
+            client_version: CLIENT_VERSION.to_owned(),
+            processed_client_actions: processed,
+            errors: None,
+        })))
+    }
+
+    /// The agent is content.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or came before the agent asked.
+    pub(crate) fn handle_complete(&mut self, complete: &[u8]) -> Result<Completed, Reason> {
+        let complete: HandshakeComplete = payload::decode(complete)
+            .map_err(|error| Reason::unreadable("end of the handshake", &error))?;
+        match std::mem::replace(&mut self.state, State::Complete) {
+            State::Answered { version } => Ok(Completed {
+                version,
+                notice: complete.customer_message,
+            }),
+            State::Waiting | State::Complete => Err(Reason::Handshake {
+                why: "the agent completed a handshake that it had not begun".to_owned(),
+            }),
+        }
+    }
+
+    /// True once data may flow, but for the agent's readiness.
+    pub(crate) fn is_complete(&self) -> bool {
+        matches!(self.state, State::Complete)
+    }
+}
+
+/// What the handshake told about the agent.
+#[derive(Debug)]
+pub(crate) struct Completed {
+    /// The agent's version.
+    pub version: AgentVersion,
+    /// A message for the user; may be empty.
+    pub notice: String,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting,
+    Answered { version: AgentVersion },
+    Complete,
+}
+
+fn answer(action: &RequestedAction, version: &AgentVersion) -> Result<ProcessedAction, Reason> {
+    let (status, error) = match action.action_type.as_str() {
+        "SessionType" => {
+            check_session_type(action, version)?;
+            (ACTION_SUCCESS, String::new())
+        }
+        other => (
+            ACTION_UNSUPPORTED,
+            format!("{other} is not supported by this client"),
+        ),
+    };
+    Ok(ProcessedAction::new(
+        action.action_type.clone(),
+        status,
+        error,
+    ))
+}
+
+fn check_session_type(action: &RequestedAction, version: &AgentVersion) -> Result<(), Reason> {
+    let session = action
+        .session_type()
+        .map_err(|error| Reason::unreadable("session type", &error))?;
+    let mode = session.property("type");
+    if session.session_type != "Port" || mode != "LocalPortForwarding" {
+        let got = &session.session_type;
+        return Err(Reason::Handshake {
+            why: format!(
+                "the document opens a session of type {got:?} ({mode:?}), not local port forwarding; choose another `document`"
+            ),
+        });
+    }
+    if !version.has_mux() {
+        return Err(Reason::Handshake {
+            why: format!(
+                "the agent on the target has version {version}, too old to multiplex; update it to 3.0.222.0 or later"
+            ),
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(version: &str, actions: &str) -> String {
+        format!(r#"{{"AgentVersion":"{version}","RequestedClientActions":[{actions}]}}"#)
+    }
+
+    const PORT: &str = r#"{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{"portNumber":"9001","type":"LocalPortForwarding"}}}"#;
+
+    #[test]
+    fn a_port_session_is_answered_once_and_completed() {
+        let mut handshake = Handshake::new();
+
+        let response = handshake
+            .handle_request(request("3.3.987.0", PORT).as_bytes())
+            .unwrap();
+        let again = handshake
+            .handle_request(request("3.3.987.0", PORT).as_bytes())
+            .unwrap();
+        let completed = handshake
+            .handle_complete(br#"{"CustomerMessage":"hello"}"#)
+            .unwrap();
+
+        assert_eq!(
+            &response.unwrap()[..],
+            br#"{"ClientVersion":"1.2.764.0","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":1,"ActionResult":null,"Error":""}],"Errors":null}"#
+        );
+        assert_eq!(again, None);
+        assert_eq!(completed.version.to_string(), "3.3.987.0");
+        assert_eq!(completed.notice, "hello");
+        assert!(handshake.is_complete());
+    }
+
+    #[test]
+    fn encryption_is_answered_unsupported_by_name() {
+        let kms = format!(r#"{PORT},{{"ActionType":"KMSEncryption","ActionParameters":{{}}}}"#);
+
+        let response = Handshake::new().handle_request(request("3.3.987.0", &kms).as_bytes());
+
+        let response: HandshakeResponse = payload::decode(&response.unwrap().unwrap()).unwrap();
+        let [_, kms] = &response.processed_client_actions[..] else {
+            panic!("two actions")
+        };
+        assert_eq!(kms.action_status, ACTION_UNSUPPORTED);
+        assert!(kms.error.contains("KMSEncryption"));
+    }
+
+    #[test]
+    fn an_agent_without_mux_is_named_with_what_it_needs() {
+        let error = Handshake::new().handle_request(request("3.0.196.0", PORT).as_bytes());
+
+        let text = error.unwrap_err().to_string();
+        assert!(
+            text.contains("3.0.196.0") && text.contains("3.0.222.0"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn another_kind_of_session_is_an_error() {
+        let shell = PORT.replace("Port\"", "Standard_Stream\"");
+
+        assert!(
+            Handshake::new()
+                .handle_request(request("3.3.987.0", &shell).as_bytes())
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn an_end_without_a_beginning_is_an_error() {
+        assert!(Handshake::new().handle_complete(b"{}").is_err());
+    }
+}

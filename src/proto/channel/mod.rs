@@ -1,0 +1,398 @@
+//! One data channel: messages in, messages out.
+//!
+//! The channel numbers, keeps and retransmits what leaves, puts into order and acknowledges what
+//! comes, and carries the handshake. What the payloads of a running session mean is left to the
+//! tunnel, which takes [`Delivery`]s and hands back payloads.
+//!
+//! ```text
+//!   frame ─▶ decode ─▶ receiver ─▶ handshake | Delivery         (and an acknowledgement)
+//!   payload ─▶ number ─▶ sender, until acknowledged ─▶ frame    (when the pacer says so)
+//! ```
+//!
+//! Specification: protocol.md sections 3, 5 and 6.
+
+mod control;
+mod exchange;
+mod handshake;
+mod pacer;
+mod receiver;
+mod rtt;
+mod sealer;
+mod sender;
+mod silence;
+mod version;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+
+use self::control::{Control, Word};
+use self::exchange::Due;
+pub use self::exchange::Transmit;
+pub(crate) use self::exchange::{Delivery, Mark};
+use self::handshake::Handshake;
+use self::pacer::Pacer;
+pub use self::receiver::EarlyPool;
+use self::receiver::{Item, Receiver, Verdict};
+use self::sealer::Sealer;
+use self::sender::{Sender, Urgency};
+use self::silence::Silence;
+pub(crate) use self::version::AgentVersion;
+pub use self::version::CLIENT_VERSION;
+use crate::proto::error::Reason;
+use crate::proto::event::Event;
+use crate::proto::stats::Stats;
+use crate::wire::message::{DecodeError, Draft, Header, Kind, Message, PayloadType, Seq};
+use crate::wire::payload::{self, Flag};
+
+/// One data channel, without its websocket.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    sealer: Sealer,
+    sender: Sender,
+    receiver: Receiver,
+    pacer: Pacer,
+    handshake: Handshake,
+    /// False before the first websocket, and while it is broken.
+    connected: bool,
+    /// What must leave before anything else on a new websocket.
+    opening: Option<String>,
+    acknowledgements: VecDeque<Due>,
+    control: Control,
+    /// Until when the service wants no sequenced messages.
+    paused: Option<Instant>,
+    silence: Silence,
+    deliveries: VecDeque<Delivery>,
+    stats: Stats,
+}
+
+impl Channel {
+    /// `wall` is the wall clock at `now`; `rate` messages per second and `window` unacknowledged
+    /// payload bytes may leave.
+    pub(crate) fn new(now: Instant, wall: SystemTime, seed: u64, rate: u32, window: usize) -> Self {
+        Self {
+            sealer: Sealer::new(now, wall, seed),
+            sender: Sender::new(now, window),
+            receiver: Receiver::new(EarlyPool::new()),
+            pacer: Pacer::new(now, rate),
+            handshake: Handshake::new(),
+            connected: false,
+            opening: None,
+            acknowledgements: VecDeque::new(),
+            control: Control::default(),
+            paused: None,
+            silence: Silence::default(),
+            deliveries: VecDeque::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Keeps early messages in a pool with other channels. Only before the first message.
+    pub(crate) fn share(&mut self, pool: EarlyPool) {
+        self.receiver = Receiver::new(pool);
+    }
+
+    /// A websocket is open. The channel is opened on it with `token` before anything else.
+    pub(crate) fn handle_connected(&mut self, now: Instant, token: &str) {
+        self.opening = Some(self.sealer.opening(token));
+        self.connected = true;
+        self.paused = None;
+        self.sender.handle_connected(now);
+        self.silence = Silence::default();
+    }
+
+    /// The websocket is gone; what it carried may be lost.
+    pub(crate) fn handle_disconnected(&mut self, now: Instant) {
+        if self.connected {
+            self.handle_objection(now);
+        }
+        self.connected = false;
+        self.opening = None;
+    }
+
+    /// A frame came.
+    ///
+    /// # Errors
+    ///
+    /// If it is no message, if the handshake fails, or if the service closes the channel.
+    pub(crate) fn handle_message(&mut self, now: Instant, frame: Bytes) -> Result<(), Reason> {
+        let message = match Message::decode(frame) {
+            Ok(message) => message,
+            Err(DecodeError::Digest) => return self.handle_damaged(),
+            Err(error) => return Err(error.into()),
+        };
+        match message.header.kind {
+            Kind::Output => self.handle_output(message),
+            Kind::Acknowledge => self.handle_acknowledge(now, &message.payload),
+            Kind::ChannelClosed => Err(Reason::closed(&message.payload)),
+            Kind::PausePublication => {
+                self.paused = Some(now + MAX_PAUSE);
+                self.handle_objection(now);
+                Ok(())
+            }
+            Kind::StartPublication => {
+                self.paused = None;
+                Ok(())
+            }
+            // An echo of ours, or nothing for a client: both references ignore it.
+            Kind::Input | Kind::AgentSessionState | Kind::Other(_) => Ok(()),
+        }
+    }
+
+    /// Not acknowledged, so it comes again. A peer that never gets it right is broken.
+    fn handle_damaged(&mut self) -> Result<(), Reason> {
+        self.stats.damaged += 1;
+        if self.stats.damaged > MAX_DAMAGED {
+            Err(DecodeError::Digest.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The service may have had too much of us (protocol.md section 0.1).
+    fn handle_objection(&mut self, now: Instant) {
+        let lowered = self.pacer.handle_objection(now);
+        self.deliveries
+            .extend(lowered.map(|rate| Delivery::Tell(Event::Lowered { rate })));
+    }
+
+    fn handle_acknowledge(&mut self, now: Instant, body: &[u8]) -> Result<(), Reason> {
+        let body = payload::decode_acknowledge(body)
+            .map_err(|error| Reason::unreadable("acknowledgement", &error))?;
+        let Ok(seq) = u64::try_from(body.seq) else {
+            return Ok(());
+        };
+        if self.sender.acknowledge(now, Seq(seq)) {
+            self.silence = Silence::default();
+            let arrived = self.control.handle_arrival(Seq(seq));
+            self.deliveries.extend(arrived.map(Delivery::Arrived));
+        }
+        Ok(())
+    }
+
+    fn handle_output(&mut self, message: Message) -> Result<(), Reason> {
+        let Message {
+            header:
+                Header {
+                    seq,
+                    id,
+                    payload_type,
+                    ..
+                },
+            payload,
+        } = message;
+        self.paused = None;
+        let mut next = match self.receiver.receive(
+            seq,
+            Item {
+                payload_type,
+                payload,
+            },
+        ) {
+            Verdict::Refused => {
+                self.stats.refused += 1;
+                return Ok(());
+            }
+            Verdict::Duplicate => {
+                self.stats.duplicates += 1;
+                None
+            }
+            Verdict::Early => {
+                self.stats.received += 1;
+                self.stats.early += 1;
+                None
+            }
+            Verdict::Deliver(item) => {
+                self.stats.received += 1;
+                Some(item)
+            }
+        };
+        // Even if it was seen before: the first acknowledgement may have been lost, and the
+        // agent retransmits until it has one.
+        self.acknowledgements.push_back(Due { seq, id });
+        while let Some(item) = next {
+            self.deliver(item)?;
+            next = self.receiver.poll_early();
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, item: Item) -> Result<(), Reason> {
+        match item.payload_type {
+            PayloadType::Output if self.handshake.is_complete() => {
+                self.deliveries.push_back(Delivery::Output(item.payload));
+            }
+            PayloadType::Output => return Err(Reason::no_handshake()),
+            PayloadType::Flag => {
+                if let Some(flag) = Flag::decode(&item.payload) {
+                    self.deliveries.push_back(Delivery::Flag(flag));
+                }
+            }
+            PayloadType::HandshakeRequest => {
+                if let Some(response) = self.handshake.handle_request(&item.payload)? {
+                    self.control
+                        .put(PayloadType::HandshakeResponse, response, None);
+                }
+            }
+            PayloadType::HandshakeComplete => {
+                let completed = self.handshake.handle_complete(&item.payload)?;
+                let handshake::Completed { version, notice } = completed;
+                self.deliveries
+                    .push_back(Delivery::Complete { version, notice });
+            }
+            PayloadType::EncChallengeRequest => return Err(Reason::encryption()),
+            // Acknowledged and without meaning in a port session (protocol.md section 4.2).
+            PayloadType::None
+            | PayloadType::Size
+            | PayloadType::HandshakeResponse
+            | PayloadType::EncChallengeResponse
+            | PayloadType::Other(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Time has passed.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.paused.is_some_and(|until| until <= now) {
+            self.paused = None;
+        }
+        self.pacer.handle_timeout(now);
+        if self.connected {
+            self.sender.handle_timeout(now);
+            let news = self.silence.poll(now, self.sender.silent_since());
+            self.deliveries.extend(news.map(Delivery::Tell));
+        }
+    }
+
+    /// Puts a payload in line that the agent ignores, and repeats it quickly until it is
+    /// acknowledged: then [`Mark::Probe`] has arrived.
+    pub(crate) fn send_probe(&mut self, payload: Bytes) {
+        self.control
+            .put(PayloadType::Output, payload, Some(Mark::Probe));
+    }
+
+    /// Puts the flag that ends the session in line; once it is acknowledged,
+    /// [`Mark::Termination`] has arrived.
+    pub(crate) fn send_termination(&mut self) {
+        let flag = Bytes::copy_from_slice(&Flag::TerminateSession.encode());
+        self.control
+            .put(PayloadType::Flag, flag, Some(Mark::Termination));
+    }
+
+    /// The next thing to send, but for new data: the opening, acknowledgements, what must be
+    /// retransmitted, our own messages.
+    pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        if !self.connected {
+            return None;
+        }
+        if let Some(opening) = self.opening.take() {
+            return Some(Transmit::Opening(opening));
+        }
+        if let Some(due) = self.acknowledgements.pop_front() {
+            return Some(Transmit::Message(
+                self.sealer.acknowledgement(now, due.seq, due.id),
+            ));
+        }
+        if !self.may_send(now) {
+            return None;
+        }
+        if let Some(message) = self.sender.poll_retransmit(now) {
+            self.stats.retransmitted += 1;
+            self.pacer.take(now);
+            return Some(Transmit::Message(message));
+        }
+        let Word {
+            payload_type,
+            payload,
+            mark,
+        } = self.control.pop(self.sender.next_seq())?;
+        let urgency = match mark {
+            Some(Mark::Probe) => Urgency::probe(now),
+            Some(Mark::Termination) | None => Urgency::Patient,
+        };
+        let mut draft = Draft::with_capacity(payload.len());
+        draft.payload().extend_from_slice(&payload);
+        Some(Transmit::Message(self.send(
+            now,
+            draft,
+            payload_type,
+            urgency,
+        )))
+    }
+
+    /// True if a data payload of up to `len` bytes may leave now.
+    pub(crate) fn has_room(&self, now: Instant, len: usize) -> bool {
+        self.connected && self.may_send(now) && self.sender.has_room(len)
+    }
+
+    /// Sends a payload of mux data. Only after [`Channel::has_room`] said yes.
+    pub(crate) fn send_data(&mut self, now: Instant, draft: Draft) -> Transmit {
+        Transmit::Message(self.send(now, draft, PayloadType::Output, Urgency::Patient))
+    }
+
+    fn send(&mut self, now: Instant, draft: Draft, kind: PayloadType, urgency: Urgency) -> Bytes {
+        let len = draft.len();
+        let message = self.sealer.input(now, self.sender.next_seq(), kind, draft);
+        self.sender.send(now, message.clone(), len, urgency);
+        self.pacer.take(now);
+        self.stats.sent += 1;
+        message
+    }
+
+    fn may_send(&self, now: Instant) -> bool {
+        self.paused.is_none() && self.pacer.next() <= now
+    }
+
+    /// What came for the tunnel, in order.
+    pub(crate) fn poll_delivery(&mut self) -> Option<Delivery> {
+        self.deliveries.pop_front()
+    }
+
+    /// When [`Channel::handle_timeout`] or [`Channel::poll_transmit`] has something to do.
+    /// `has_data` tells whether the mux would send if it could, `len` how much at most.
+    pub(crate) fn poll_timeout(&self, has_data: bool, len: usize) -> Option<Instant> {
+        if !self.connected {
+            return None;
+        }
+        if let Some(until) = self.paused {
+            return Some(until);
+        }
+        let eager = !self.control.is_empty()
+            || self.sender.has_due()
+            || (has_data && self.sender.has_room(len));
+        let paced = eager.then(|| self.pacer.next());
+        [
+            paced,
+            self.sender.poll_timeout(),
+            self.silence.due(self.sender.silent_since()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// False while so many acknowledgements wait that more input would only pile them up.
+    pub(crate) fn wants_input(&self) -> bool {
+        self.acknowledgements.len() < MAX_ACKNOWLEDGEMENTS
+    }
+
+    /// Payload bytes that are not acknowledged.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.sender.unacknowledged()
+    }
+
+    /// What was counted; the bytes of streams are the mux's to count.
+    pub(crate) fn stats(&self) -> Stats {
+        self.stats
+    }
+}
+
+/// How long a pause is believed: it has been seen without a matching start (protocol.md 0.1).
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// Damaged messages that are forgiven in the life of a channel.
+const MAX_DAMAGED: u64 = 16;
+
+/// Acknowledgements that may wait for the websocket.
+const MAX_ACKNOWLEDGEMENTS: usize = 10_000;

@@ -1,0 +1,229 @@
+//! Order out of what came.
+//!
+//! ```text
+//!   delivered        │ expected │  early: kept until the gap before them closes
+//!  ──────────────────┼──────────┼───────■■───■─────────▶ sequence number
+//! ```
+//!
+//! What was delivered stays delivered: `expected` moves on whatever becomes of the
+//! acknowledgement, so that a message whose acknowledgement was lost is never delivered twice
+//! (protocol.md section 6.5 item 2).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+
+use crate::wire::message::{PayloadType, Seq};
+
+/// The receiving half of a data channel.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    expected: u64,
+    early: BTreeMap<u64, Item>,
+    early_bytes: usize,
+    pool: EarlyPool,
+}
+
+impl Receiver {
+    /// Nothing has come yet; the first number is 0.
+    pub(crate) fn new(pool: EarlyPool) -> Self {
+        Self {
+            expected: 0,
+            early: BTreeMap::new(),
+            early_bytes: 0,
+            pool,
+        }
+    }
+
+    /// Takes in a message, which is acknowledged unless the answer is [`Verdict::Refused`].
+    pub(crate) fn receive(&mut self, seq: Seq, item: Item) -> Verdict {
+        if seq.0 < self.expected {
+            return Verdict::Duplicate;
+        }
+        if seq.0 == self.expected {
+            self.expected += 1;
+            return Verdict::Deliver(item);
+        }
+        if self.early.contains_key(&seq.0) {
+            return Verdict::Duplicate;
+        }
+        self.keep(seq, &item)
+    }
+
+    fn keep(&mut self, seq: Seq, item: &Item) -> Verdict {
+        let bytes = self.early_bytes + item.payload.len();
+        let fits = self.early.len() < MAX_EARLY_MESSAGES && bytes <= MAX_EARLY_BYTES;
+        if !fits || !self.pool.take(item.payload.len()) {
+            return Verdict::Refused;
+        }
+        self.early_bytes = bytes;
+        // A copy: the slice would keep the whole read buffer of its websocket alive.
+        let payload = Bytes::copy_from_slice(&item.payload);
+        self.early.insert(
+            seq.0,
+            Item {
+                payload_type: item.payload_type,
+                payload,
+            },
+        );
+        Verdict::Early
+    }
+
+    /// The next message, if it came early. To be asked until `None` after each delivery.
+    pub(crate) fn poll_early(&mut self) -> Option<Item> {
+        let item = self.early.remove(&self.expected)?;
+        self.expected += 1;
+        self.early_bytes -= item.payload.len();
+        self.pool.give(item.payload.len());
+        Some(item)
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.pool.give(self.early_bytes);
+    }
+}
+
+/// What early messages of many tunnels may take together.
+#[derive(Clone, Debug, Default)]
+pub struct EarlyPool(Arc<AtomicUsize>);
+
+impl EarlyPool {
+    /// Nothing is taken.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let taken = self.0.fetch_add(bytes, Ordering::Relaxed);
+        let fits = taken + bytes <= MAX_EARLY_BYTES_OF_ALL;
+        if !fits {
+            self.give(bytes);
+        }
+        fits
+    }
+
+    fn give(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What is left of a message of stream data once its number is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Item {
+    /// What the payload holds.
+    pub payload_type: PayloadType,
+    /// The payload.
+    pub payload: Bytes,
+}
+
+/// What became of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is the expected one.
+    Deliver(Item),
+    /// It is kept until its turn comes.
+    Early,
+    /// It came before.
+    Duplicate,
+    /// There is no room for it: it must come again, so it is not acknowledged.
+    Refused,
+}
+
+/// As many as the agent itself keeps (protocol.md section 6.4).
+const MAX_EARLY_MESSAGES: usize = 100_000;
+
+/// Early payloads of one session.
+const MAX_EARLY_BYTES: usize = 32 * 1024 * 1024;
+
+/// Early payloads of all sessions of a pool.
+const MAX_EARLY_BYTES_OF_ALL: usize = 256 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(text: &'static [u8]) -> Item {
+        Item {
+            payload_type: PayloadType::Output,
+            payload: Bytes::from_static(text),
+        }
+    }
+
+    #[test]
+    fn early_messages_are_delivered_when_the_gap_closes() {
+        let mut receiver = Receiver::new(EarlyPool::new());
+
+        assert_eq!(receiver.receive(Seq(2), item(b"c")), Verdict::Early);
+        assert_eq!(receiver.receive(Seq(1), item(b"b")), Verdict::Early);
+        assert_eq!(receiver.poll_early(), None);
+        assert_eq!(
+            receiver.receive(Seq(0), item(b"a")),
+            Verdict::Deliver(item(b"a"))
+        );
+        assert_eq!(receiver.poll_early(), Some(item(b"b")));
+        assert_eq!(receiver.poll_early(), Some(item(b"c")));
+        assert_eq!(receiver.poll_early(), None);
+    }
+
+    #[test]
+    fn nothing_is_delivered_twice() {
+        let mut receiver = Receiver::new(EarlyPool::new());
+        receiver.receive(Seq(0), item(b"a"));
+        receiver.receive(Seq(2), item(b"c"));
+
+        assert_eq!(receiver.receive(Seq(0), item(b"a")), Verdict::Duplicate);
+        assert_eq!(receiver.receive(Seq(2), item(b"c")), Verdict::Duplicate);
+    }
+
+    #[test]
+    fn the_number_of_early_messages_is_bounded() {
+        let mut receiver = Receiver::new(EarlyPool::new());
+
+        for seq in 1..=MAX_EARLY_MESSAGES as u64 {
+            assert_eq!(receiver.receive(Seq(seq), item(b"")), Verdict::Early);
+        }
+
+        let over = Seq(MAX_EARLY_MESSAGES as u64 + 1);
+        assert_eq!(receiver.receive(over, item(b"")), Verdict::Refused);
+        assert_eq!(
+            receiver.receive(Seq(0), item(b"")),
+            Verdict::Deliver(item(b""))
+        );
+    }
+
+    #[test]
+    fn the_bytes_of_early_messages_are_bounded() {
+        let big = Item {
+            payload_type: PayloadType::Output,
+            payload: Bytes::from(vec![0; MAX_EARLY_BYTES / 2]),
+        };
+        let mut receiver = Receiver::new(EarlyPool::new());
+
+        assert_eq!(receiver.receive(Seq(1), big.clone()), Verdict::Early);
+        assert_eq!(receiver.receive(Seq(2), big), Verdict::Early);
+        assert_eq!(receiver.receive(Seq(3), item(b"x")), Verdict::Refused);
+    }
+
+    #[test]
+    fn early_messages_of_all_tunnels_together_are_bounded() {
+        let pool = EarlyPool::new();
+        let part = Item {
+            payload_type: PayloadType::Output,
+            payload: Bytes::from(vec![0; MAX_EARLY_BYTES]),
+        };
+        let mut receivers: Vec<_> = (0..9).map(|_| Receiver::new(pool.clone())).collect();
+        let mut verdicts: Vec<_> = receivers
+            .iter_mut()
+            .map(|r| r.receive(Seq(1), part.clone()))
+            .collect();
+
+        assert_eq!(verdicts.pop(), Some(Verdict::Refused));
+        assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Early));
+        receivers.remove(0);
+        assert_eq!(receivers[7].receive(Seq(1), part), Verdict::Early);
+    }
+}

@@ -1,0 +1,81 @@
+//! How long an agent has acknowledged nothing, and what is done about it.
+//!
+//! A destination that does not read silences its agent for as long as it likes, so silence ends
+//! nothing (protocol.md section 8.5). It is told, and in the end the websocket is suspected.
+
+use std::time::{Duration, Instant};
+
+use crate::proto::event::Event;
+
+/// What was done about a silence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// Nothing: there is none, or it is young.
+    #[default]
+    Heard,
+    /// It was told.
+    Told,
+    /// The websocket was suspected.
+    Suspected,
+}
+
+impl Silence {
+    /// When something shall be done about a silence that lasts since then.
+    pub(crate) fn due(self, since: Option<Instant>) -> Option<Instant> {
+        match self {
+            Self::Heard => Some(since? + TELL_AFTER),
+            Self::Told => Some(since? + SUSPECT_AFTER),
+            Self::Suspected => None,
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn poll(&mut self, now: Instant, since: Option<Instant>) -> Option<Event> {
+        self.due(since).filter(|due| *due <= now)?;
+        let silent = now - since?;
+        if *self == Self::Heard {
+            *self = Self::Told;
+            return Some(Event::Silent { silent });
+        }
+        *self = Self::Suspected;
+        Some(Event::Stale { silent })
+    }
+}
+
+/// Long enough for a slow destination.
+const TELL_AFTER: Duration = Duration::from_secs(60);
+
+/// Then a new websocket may help, and does no harm if not.
+const SUSPECT_AFTER: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_is_told_once_and_then_the_websocket_is_suspected_once() {
+        let since = Instant::now();
+        let at = |seconds| since + Duration::from_secs(seconds);
+        let mut silence = Silence::default();
+
+        assert_eq!(silence.poll(at(59), Some(since)), None);
+        let silent = Duration::from_secs(60);
+        assert_eq!(
+            silence.poll(at(60), Some(since)),
+            Some(Event::Silent { silent })
+        );
+        assert_eq!(silence.poll(at(299), Some(since)), None);
+        let silent = Duration::from_secs(301);
+        assert_eq!(
+            silence.poll(at(301), Some(since)),
+            Some(Event::Stale { silent })
+        );
+        assert_eq!(silence.poll(at(999), Some(since)), None);
+    }
+
+    #[test]
+    fn an_agent_that_owes_nothing_is_not_silent() {
+        assert_eq!(Silence::default().due(None), None);
+    }
+}

@@ -1,0 +1,82 @@
+//! What an agent's version can do, and what we claim to be.
+//!
+//! There is no negotiation: each side decides alone from the other's version string, and they
+//! must agree (protocol.md section 5.5). Client-side comparison is component by component, needs
+//! the same number of components, and "supported" means strictly greater.
+
+use std::fmt;
+
+/// The version that we claim, in the opening of the channel and in the handshake: the oldest one
+/// that AWS supports (protocol.md section 0.1). Agents choose mux mode and silence by it.
+pub const CLIENT_VERSION: &str = "1.2.764.0";
+
+/// The version of an agent; four numbers in every known release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AgentVersion(String);
+
+impl AgentVersion {
+    /// Takes the text of the handshake as it is.
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// True if the agent speaks smux on `LocalPortForwarding`.
+    pub(crate) fn has_mux(&self) -> bool {
+        self.is_above(LAST_WITHOUT_MUX)
+    }
+
+    /// True if the agent ends a mux that was silent for thirty seconds, so that NOP frames
+    /// must be sent (protocol.md section 8.6).
+    pub(crate) fn needs_keep_alive(&self) -> bool {
+        !self.is_above(LAST_WITH_KEEP_ALIVE)
+    }
+
+    /// True if the version has four components and is strictly greater.
+    fn is_above(&self, threshold: [u32; 4]) -> bool {
+        self.components()
+            .is_some_and(|components| components > threshold)
+    }
+
+    fn components(&self) -> Option<[u32; 4]> {
+        let parts: Vec<u32> = self
+            .0
+            .split('.')
+            .map(|part| part.parse().ok())
+            .collect::<Option<_>>()?;
+        parts.try_into().ok()
+    }
+}
+
+impl fmt::Display for AgentVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+const LAST_WITHOUT_MUX: [u32; 4] = [3, 0, 196, 0];
+const LAST_WITH_KEEP_ALIVE: [u32; 4] = [3, 1, 1511, 0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> AgentVersion {
+        AgentVersion::new(text.to_owned())
+    }
+
+    #[test]
+    fn the_thresholds_are_strict() {
+        assert!(!version("3.0.196.0").has_mux());
+        assert!(version("3.0.222.0").has_mux());
+        assert!(version("3.1.1511.0").needs_keep_alive());
+        assert!(!version("3.1.1575.0").needs_keep_alive());
+        assert!(!version("3.3.987.0").needs_keep_alive());
+    }
+
+    #[test]
+    fn what_cannot_be_compared_supports_nothing() {
+        for text in ["", "3.3.987", "3.3.987.0.1", "3.3.x.0", "99999999999.0.0.0"] {
+            assert!(!version(text).has_mux(), "{text:?}");
+        }
+    }
+}

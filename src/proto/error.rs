@@ -1,0 +1,125 @@
+//! Why a tunnel ended.
+
+use crate::wire::message::DecodeError;
+use crate::wire::payload::{self, ChannelClosed, PayloadError};
+use crate::wire::smux::FrameError;
+
+/// Why a tunnel, or one of its streams, ended. Final in every case.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// We ended the session on purpose.
+    #[error("the session was ended here")]
+    Finished,
+
+    /// The service closed the channel without a word.
+    #[error("the session was ended by the service or on the target")]
+    Closed,
+
+    /// The service closed the channel and told why, in the agent's words.
+    #[error("the session was ended by the service or on the target: {output}")]
+    ClosedBecause {
+        /// The agent's text, printable and cut to a line's length.
+        output: String,
+    },
+
+    /// The agent could not reach the destination. Ends one stream, not the tunnel.
+    #[error("the agent could not connect to the destination")]
+    Refused,
+
+    /// The handshake cannot succeed.
+    #[error("{why}")]
+    Handshake {
+        /// What the agent asked or is, and the remedy.
+        why: String,
+    },
+
+    /// A frame of the websocket is not a message.
+    #[error("the service sent what is no message")]
+    Message(#[from] DecodeError),
+
+    /// The payload of a message is not what its type says.
+    #[error("the agent sent an unreadable {what}: {why}")]
+    Payload {
+        /// Which payload.
+        what: &'static str,
+        /// What the parser said.
+        why: String,
+    },
+
+    /// The bytes of the mux are no frames.
+    #[error("the agent broke the mux")]
+    Frame(#[from] FrameError),
+
+    /// The session could not be kept; the tunnel's driver says why.
+    #[error("{why}")]
+    Lost {
+        /// The driver's words.
+        why: String,
+    },
+}
+
+impl Reason {
+    pub(crate) fn unreadable(what: &'static str, error: &PayloadError) -> Self {
+        Self::Payload {
+            what,
+            why: error.to_string(),
+        }
+    }
+
+    pub(crate) fn no_handshake() -> Self {
+        let why =
+            "the agent sent data without a handshake, as for a shell; choose another `document`";
+        Self::Handshake {
+            why: why.to_owned(),
+        }
+    }
+
+    pub(crate) fn encryption() -> Self {
+        let why = "the agent insists on KMS encryption, which port forwarding sessions do not have";
+        Self::Handshake {
+            why: why.to_owned(),
+        }
+    }
+
+    /// From the body of a `channel_closed`, whose fields are the service's own (section 9.1).
+    pub(crate) fn closed(body: &[u8]) -> Self {
+        payload::decode::<ChannelClosed>(body)
+            .map_or(Self::Closed, |body| Self::from_output(&body.output))
+    }
+
+    /// From the `Output` of a `channel_closed`. Control characters could forge log lines, and a
+    /// long text would drown them.
+    fn from_output(output: &str) -> Self {
+        let line: String = output
+            .trim()
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(MAX_OUTPUT)
+            .collect();
+        match line.is_empty() {
+            true => Self::Closed,
+            false => Self::ClosedBecause { output: line },
+        }
+    }
+}
+
+/// Characters of an agent's text that are kept.
+const MAX_OUTPUT: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agents_text_cannot_forge_a_line() {
+        let reason = Reason::from_output(" lookup x:\nno such\u{1b}[2J host ");
+
+        assert_eq!(
+            reason,
+            Reason::ClosedBecause {
+                output: "lookup x: no such [2J host".to_owned()
+            }
+        );
+        assert_eq!(Reason::from_output(" \n"), Reason::Closed);
+    }
+}

@@ -1,0 +1,79 @@
+//! What the owner of a tunnel chooses, and what it is told.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::error::Reason;
+use crate::wire::smux::StreamId;
+
+/// What the owner of a tunnel chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Messages per second towards the agent; 0 means no limit.
+    pub upload_rate: u32,
+    /// Payload bytes of a message towards the agent, frames included; at least 64.
+    pub upload_payload: usize,
+    /// Payload bytes that may be unacknowledged; at least one payload.
+    pub upload_window: usize,
+}
+
+/// What happened in a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The agent is ready; streams may be opened.
+    Ready {
+        /// The agent's version.
+        agent_version: String,
+    },
+    /// A read that was blocked would not block now.
+    Readable(StreamId),
+    /// A write that found no room would find some now.
+    Writable(StreamId),
+    /// The agent has a message for the user.
+    Notice(String),
+    /// The service objected to our rate: messages leave more slowly for a while.
+    Lowered {
+        /// Messages per second.
+        rate: u32,
+    },
+    /// The agent has acknowledged nothing for long: a destination may not be reading.
+    Silent {
+        /// How long.
+        silent: Duration,
+    },
+    /// For so long that the websocket should be replaced.
+    Stale {
+        /// How long.
+        silent: Duration,
+    },
+    /// The tunnel has ended; nothing follows.
+    Closed(Reason),
+}
+
+/// What a read gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The next bytes; never empty.
+    Data(Bytes),
+    /// None yet; [`Event::Readable`] follows.
+    Blocked,
+    /// The destination ended its side, and every byte of it was read.
+    End,
+    /// Whatever else ended the stream.
+    Lost(Reason),
+}
+
+/// Why a stream was not opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The handshake and its probe are not over.
+    #[error("the tunnel is not ready yet")]
+    NotReady,
+    /// Two billion streams were opened on this tunnel.
+    #[error("the tunnel has no more stream numbers")]
+    Exhausted,
+    /// The tunnel has ended.
+    #[error("the tunnel ended")]
+    Ended(#[source] Reason),
+}

@@ -1,0 +1,35 @@
+//! What the protocol does, with the world left out.
+//!
+//! A [`Tunnel`] is a value. It owns no socket, starts no task and reads no clock. Its verbs tell
+//! their direction by their prefix:
+//!
+//! ```text
+//!   handle_*   the world tells us       a websocket opened or broke, a frame came, time passed
+//!   open, write, read, finish, reset    the owners of streams ask
+//!   poll_*     we tell the driver       the next frame, the next event, the next deadline
+//! ```
+//!
+//! **The loop.** After any `handle_*` and any verb of a stream: drain `poll_event`, drain
+//! `poll_transmit`, then sleep until `poll_timeout` or the next input. Nothing else is owed.
+//!
+//! **The laws.** The same seed and the same calls give the same bytes. Time never goes back.
+//! Errors of `handle_message` are final. End and loss are different answers: a stream ends only
+//! when its destination did and every byte was read. Nothing grows without a bound: unacknowledged
+//! bytes, early messages, unsent bytes and unread bytes each have a limit that is named.
+//!
+//! Specification: protocol.md sections 3 to 9 and 11.
+
+mod channel;
+mod error;
+mod event;
+mod mux;
+mod stats;
+mod tunnel;
+
+pub use self::channel::{CLIENT_VERSION, EarlyPool, Transmit};
+pub use self::error::Reason;
+pub use self::event::{Event, OpenError, Options, Read};
+pub use self::mux::{MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL, MAX_UNSENT, Write};
+pub use self::stats::Stats;
+pub use self::tunnel::Tunnel;
+pub use crate::wire::smux::StreamId;

@@ -1,0 +1,370 @@
+//! Many streams over one byte stream, and whose turn it is.
+//!
+//! Streams take turns message by message: a keystroke never waits behind another's megabyte.
+//! Frames are cut when a message is about to leave and never straddle two, so a turn is one
+//! message at most.
+//!
+//! ```text
+//!   turns: 3 ─▶ 7 ─▶ 5        fill: [SYN 7][PSH 7 …]   then 7 goes behind 5, if it has more
+//! ```
+//!
+//! Specification: protocol.md section 8.
+
+mod budget;
+mod stream;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use self::budget::Budget;
+use self::stream::{Intent, Stream, Theirs};
+use crate::wire::message::Draft;
+use crate::wire::smux::{Command, Decoder, FrameError, Header, Piece, StreamId};
+
+pub use self::budget::{MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL};
+pub use self::stream::MAX_UNSENT;
+
+/// The streams of a tunnel.
+#[derive(Debug)]
+pub(crate) struct Mux {
+    streams: BTreeMap<StreamId, Stream>,
+    /// Streams with something to send, each once.
+    turns: VecDeque<StreamId>,
+    next: StreamId,
+    decoder: Decoder,
+    budget: Budget,
+    /// Dials that the agent reported as failed, without saying which.
+    refusals: usize,
+    changes: VecDeque<Change>,
+    /// A NOP frame shall leave.
+    nothing_due: bool,
+    bytes_sent: u64,
+    bytes_received: u64,
+}
+
+impl Mux {
+    /// No stream yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            streams: BTreeMap::new(),
+            turns: VecDeque::new(),
+            next: FIRST,
+            decoder: Decoder::new(),
+            budget: Budget::new(),
+            refusals: 0,
+            changes: VecDeque::new(),
+            nothing_due: false,
+            bytes_sent: 0,
+            bytes_received: 0,
+        }
+    }
+
+    /// Opens a stream; `None` when the numbers are used up. An id is never given twice.
+    pub(crate) fn open(&mut self) -> Option<StreamId> {
+        let id = self.next;
+        self.next = StreamId(id.0.checked_add(STEP)?);
+        self.streams.insert(id, Stream::new());
+        self.turns.push_back(id);
+        Some(id)
+    }
+
+    /// Takes bytes for the agent.
+    pub(crate) fn write(&mut self, id: StreamId, data: &[u8]) -> Write {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Write::Closed;
+        };
+        let idle = stream.intent() == Intent::Nothing;
+        match stream.write(data) {
+            None => Write::Closed,
+            Some(0) if !data.is_empty() => {
+                stream.writer_waits = true;
+                Write::Full
+            }
+            Some(taken) => {
+                if idle && stream.intent() != Intent::Nothing {
+                    self.turns.push_back(id);
+                }
+                Write::Accepted(taken)
+            }
+        }
+    }
+
+    /// Gives bytes of the agent, at most `max`.
+    pub(crate) fn read(&mut self, id: StreamId, max: usize) -> Read {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Read::Gone;
+        };
+        let unread = stream.unread();
+        match (stream.read(max), stream.theirs()) {
+            (Some(chunk), _) => {
+                self.budget.remove(unread, chunk.len());
+                Read::Data(chunk)
+            }
+            (None, Theirs::Ended) => Read::End,
+            (None, Theirs::Refused) => Read::Refused,
+            (None, Theirs::Open) => {
+                stream.reader_waits = true;
+                Read::Blocked
+            }
+        }
+    }
+
+    /// Half-closes the local side; see [`Stream::finish`].
+    pub(crate) fn finish(&mut self, id: StreamId) {
+        self.change(id, Stream::finish);
+    }
+
+    /// The local side is gone; see [`Stream::reset`].
+    pub(crate) fn reset(&mut self, id: StreamId) {
+        let Some(unread) = self.streams.get(&id).map(Stream::unread) else {
+            return;
+        };
+        let dropped = self.change(id, Stream::reset).unwrap_or_default();
+        self.budget.remove(unread, dropped);
+        self.forget_if_over(id);
+    }
+
+    /// Does something to a stream, which may then have something to send.
+    fn change<T>(&mut self, id: StreamId, verb: impl FnOnce(&mut Stream) -> T) -> Option<T> {
+        let stream = self.streams.get_mut(&id)?;
+        let idle = stream.intent() == Intent::Nothing;
+        let outcome = verb(stream);
+        if idle && stream.intent() != Intent::Nothing {
+            self.turns.push_back(id);
+        }
+        Some(outcome)
+    }
+
+    /// Takes in the next bytes of the agent's mux.
+    ///
+    /// # Errors
+    ///
+    /// If they are no frames: there is no way to go on.
+    pub(crate) fn handle_output(&mut self, input: Bytes) -> Result<(), FrameError> {
+        self.decoder.push(input);
+        while let Some(piece) = self.decoder.poll()? {
+            match piece {
+                Piece::Data(id, data) => self.handle_data(id, data),
+                Piece::Finish(id) => self.handle_finish(id),
+                // Agents never open streams (protocol.md section 8.2).
+                Piece::Open(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_data(&mut self, id: StreamId, data: Bytes) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        self.bytes_received += data.len() as u64;
+        let unread = stream.unread();
+        let kept = stream.handle_data(data);
+        self.budget.add(unread, kept);
+        self.wake_reader(id);
+    }
+
+    /// The flag of a failed dial names no stream; the FIN that follows it does, by being the
+    /// next on a stream that has not shown a byte.
+    fn handle_finish(&mut self, id: StreamId) {
+        let refused = self.refusals > 0 && self.streams.get(&id).is_some_and(|s| !s.answered);
+        self.refusals -= usize::from(refused);
+        self.change(id, |stream| stream.handle_finish(refused));
+        self.wake_reader(id);
+        self.wake_writer(id);
+        self.forget_if_over(id);
+    }
+
+    /// The agent could not reach the destination of some stream.
+    pub(crate) fn handle_refusal(&mut self) {
+        self.refusals += 1;
+    }
+
+    fn wake_reader(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if std::mem::take(&mut stream.reader_waits) {
+            self.changes.push_back(Change::Readable(id));
+        }
+    }
+
+    fn wake_writer(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if std::mem::take(&mut stream.writer_waits) {
+            self.changes.push_back(Change::Writable(id));
+        }
+    }
+
+    /// True if the stream is forgotten; if not, [`Change::Readable`] follows when it is.
+    pub(crate) fn is_over(&mut self, id: StreamId) -> bool {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return true;
+        };
+        stream.reader_waits = true;
+        false
+    }
+
+    fn forget_if_over(&mut self, id: StreamId) {
+        if self.streams.get(&id).is_some_and(Stream::is_over) {
+            self.wake_reader(id);
+            self.streams.remove(&id);
+            self.turns.retain(|turn| *turn != id);
+        }
+    }
+
+    /// Fills a message of up to `max` bytes with frames, by turns.
+    pub(crate) fn fill(&mut self, draft: &mut Draft, max: usize) {
+        if std::mem::take(&mut self.nothing_due) {
+            put(draft, Header::bare(Command::Nothing, StreamId(0)));
+        }
+        for _ in 0..self.turns.len() {
+            let Some(id) = self.turns.pop_front() else {
+                return;
+            };
+            if max.saturating_sub(draft.len()) <= Header::LEN {
+                self.turns.push_front(id);
+                return;
+            }
+            self.take_turn(id, draft, max);
+        }
+    }
+
+    fn take_turn(&mut self, id: StreamId, draft: &mut Draft, max: usize) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        loop {
+            let room = max.saturating_sub(draft.len());
+            match stream.intent() {
+                Intent::Nothing => break,
+                _ if room < Header::LEN => break,
+                Intent::Open => {
+                    put(draft, Header::bare(Command::Open, id));
+                    stream.sent_open();
+                }
+                Intent::Finish => {
+                    put(draft, Header::bare(Command::Finish, id));
+                    stream.sent_finish();
+                }
+                Intent::Data if room == Header::LEN => break,
+                Intent::Data => {
+                    let len = (room - Header::LEN).min(stream.unsent()).min(MAX_FRAME);
+                    let length = u16::try_from(len).unwrap_or(u16::MAX);
+                    put(draft, Header::push(id, length));
+                    let sent = stream.drain_into(usize::from(length), draft.payload());
+                    self.bytes_sent += sent as u64;
+                }
+            }
+        }
+        if stream.intent() != Intent::Nothing {
+            self.turns.push_back(id);
+        }
+        if stream.has_room() {
+            self.wake_writer(id);
+        }
+        self.forget_if_over(id);
+    }
+
+    /// Puts a NOP frame in line.
+    pub(crate) fn send_nothing(&mut self) {
+        self.nothing_due = true;
+    }
+
+    /// What the owners of streams wait for.
+    pub(crate) fn poll_change(&mut self) -> Option<Change> {
+        self.changes.pop_front()
+    }
+
+    /// True if a stream has something to send.
+    pub(crate) fn has_output(&self) -> bool {
+        self.nothing_due || !self.turns.is_empty()
+    }
+
+    /// False while more input would wait unread beyond its budget.
+    pub(crate) fn wants_input(&self) -> bool {
+        self.budget.has_room()
+    }
+
+    /// All streams that are not forgotten.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = StreamId> {
+        self.streams.keys().copied()
+    }
+
+    /// Bytes of streams, without frames: sent and received.
+    pub(crate) fn traffic(&self) -> (u64, u64) {
+        (self.bytes_sent, self.bytes_received)
+    }
+
+    /// Asserts what must always hold; in debug builds after every verb of the tunnel.
+    pub(crate) fn assert_invariants(&self) {
+        let unread: usize = self.streams.values().map(Stream::unread).sum();
+        assert_eq!(
+            self.budget.unread(),
+            unread,
+            "the budget counts what is unread"
+        );
+        for (id, stream) in &self.streams {
+            let turns = self.turns.iter().filter(|turn| *turn == id).count();
+            let wanted = usize::from(stream.intent() != Intent::Nothing);
+            assert_eq!(turns, wanted, "stream {id} with an intent has one turn");
+            assert!(stream.unsent() <= MAX_UNSENT, "the outbox is bounded");
+        }
+        assert!(
+            self.turns.iter().all(|id| self.streams.contains_key(id)),
+            "turns are of streams"
+        );
+    }
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// So many bytes were taken.
+    Accepted(usize),
+    /// None; [`Change::Writable`] follows.
+    Full,
+    /// None, for ever: the stream has ended.
+    Closed,
+}
+
+/// What a read gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// The next bytes; never empty.
+    Data(Bytes),
+    /// None yet; [`Change::Readable`] follows.
+    Blocked,
+    /// The destination ended; every byte was read.
+    End,
+    /// The destination could not be reached.
+    Refused,
+    /// The stream is not known (any more).
+    Gone,
+}
+
+/// What the owner of a stream waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A read would not block.
+    Readable(StreamId),
+    /// A write would not block.
+    Writable(StreamId),
+}
+
+fn put(draft: &mut Draft, header: Header) {
+    draft.payload().extend_from_slice(&header.encode());
+}
+
+/// The first id of the reference library's client, and its step (protocol.md section 8.2).
+const FIRST: StreamId = StreamId(3);
+const STEP: u32 = 2;
+
+/// The most data that the reference library puts into a frame (protocol.md section 8.3).
+const MAX_FRAME: usize = 32_768;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,326 @@
+//! The life of one stream.
+//!
+//! ```text
+//!   ours                              theirs
+//!   Unopened ──SYN──▶ Open            Open ──FIN──▶ Ended
+//!                      │ finish         │
+//!                      ▼                └─FIN after a refusal──▶ Refused
+//!                     Held ──their FIN, or reset──▶ Closing ──FIN──▶ Closed
+//! ```
+//!
+//! FIN closes both directions at the agent, so ours is held while an answer may come (protocol.md
+//! section 8.5). It leaves when the agent's has come, or when the local side is gone; always
+//! behind every byte that was written, and only once.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+/// One stream of a mux.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    ours: Ours,
+    theirs: Theirs,
+    outbox: VecDeque<u8>,
+    inbox: VecDeque<Bytes>,
+    unread: usize,
+    /// True once nobody will read: what comes is dropped.
+    deaf: bool,
+    /// True once a byte came.
+    pub(super) answered: bool,
+    /// Someone waits to be told that bytes or an end came.
+    pub(super) reader_waits: bool,
+    /// Someone waits to be told that the outbox has room.
+    pub(super) writer_waits: bool,
+}
+
+impl Stream {
+    /// A stream whose SYN has not left.
+    pub(crate) fn new() -> Self {
+        Self {
+            ours: Ours::Unopened,
+            theirs: Theirs::Open,
+            outbox: VecDeque::new(),
+            inbox: VecDeque::new(),
+            unread: 0,
+            deaf: false,
+            answered: false,
+            reader_waits: false,
+            writer_waits: false,
+        }
+    }
+
+    /// Takes as much of `data` as the outbox has room for; `None` if nothing can be written any
+    /// more.
+    pub(crate) fn write(&mut self, data: &[u8]) -> Option<usize> {
+        if self.theirs != Theirs::Open || !matches!(self.ours, Ours::Unopened | Ours::Open) {
+            return None;
+        }
+        let taken = data.len().min(MAX_UNSENT.saturating_sub(self.outbox.len()));
+        self.outbox.extend(&data[..taken]);
+        Some(taken)
+    }
+
+    /// The next bytes that came, at most `max`.
+    pub(crate) fn read(&mut self, max: usize) -> Option<Bytes> {
+        let front = self.inbox.front_mut()?;
+        let chunk = front.split_to(max.min(front.len()));
+        if front.is_empty() {
+            self.inbox.pop_front();
+        }
+        self.unread -= chunk.len();
+        Some(chunk)
+    }
+
+    /// The local side will write no more. Its FIN is held until the agent's has come.
+    pub(crate) fn finish(&mut self) {
+        if matches!(self.ours, Ours::Unopened | Ours::Open) {
+            self.ours = match (self.theirs, self.ours) {
+                (_, Ours::Unopened) => Ours::UnopenedHeld,
+                (Theirs::Open, _) => Ours::Held,
+                (Theirs::Ended | Theirs::Refused, _) => Ours::Closing,
+            };
+        }
+    }
+
+    /// The local side is gone: the FIN follows what was written, and nothing is read any more.
+    /// Returns how many unread bytes were dropped.
+    pub(crate) fn reset(&mut self) -> usize {
+        self.ours = match self.ours {
+            Ours::Unopened if self.outbox.is_empty() => Ours::Closed,
+            Ours::Unopened | Ours::UnopenedHeld | Ours::UnopenedClosing => Ours::UnopenedClosing,
+            Ours::Open | Ours::Held | Ours::Closing => Ours::Closing,
+            Ours::Closed => Ours::Closed,
+        };
+        if self.ours == Ours::Closed && self.theirs == Theirs::Open {
+            self.theirs = Theirs::Ended;
+        }
+        self.deaf = true;
+        self.inbox.clear();
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Bytes came. Returns how many of them wait to be read.
+    pub(crate) fn handle_data(&mut self, data: Bytes) -> usize {
+        self.answered = true;
+        if self.deaf || self.theirs != Theirs::Open {
+            return 0;
+        }
+        let len = data.len();
+        self.unread += len;
+        self.inbox.push_back(data);
+        len
+    }
+
+    /// The agent closed both directions, after a refused dial or not. What was not sent has
+    /// nobody to go to.
+    pub(crate) fn handle_finish(&mut self, refused: bool) {
+        if self.theirs != Theirs::Open {
+            return;
+        }
+        self.theirs = if refused {
+            Theirs::Refused
+        } else {
+            Theirs::Ended
+        };
+        self.outbox.clear();
+        if matches!(self.ours, Ours::Open | Ours::Held) {
+            self.ours = Ours::Closing;
+        }
+    }
+
+    /// What this stream would send next.
+    pub(crate) fn intent(&self) -> Intent {
+        match self.ours {
+            Ours::Unopened | Ours::UnopenedHeld | Ours::UnopenedClosing => Intent::Open,
+            Ours::Open | Ours::Held | Ours::Closing if !self.outbox.is_empty() => Intent::Data,
+            Ours::Closing => Intent::Finish,
+            Ours::Open | Ours::Held | Ours::Closed => Intent::Nothing,
+        }
+    }
+
+    /// Its SYN leaves.
+    pub(crate) fn sent_open(&mut self) {
+        self.ours = match self.ours {
+            Ours::UnopenedHeld => Ours::Held,
+            Ours::UnopenedClosing => Ours::Closing,
+            Ours::Unopened | Ours::Open | Ours::Held | Ours::Closing | Ours::Closed => Ours::Open,
+        };
+    }
+
+    /// Its FIN leaves.
+    pub(crate) fn sent_finish(&mut self) {
+        debug_assert_eq!(self.ours, Ours::Closing, "one FIN, behind everything else");
+        self.ours = Ours::Closed;
+    }
+
+    /// Cuts up to `max` bytes off the outbox, into `into`. Returns how many.
+    pub(crate) fn drain_into(&mut self, max: usize, into: &mut bytes::BytesMut) -> usize {
+        let len = max.min(self.outbox.len());
+        let (front, back) = self.outbox.as_slices();
+        let from_front = len.min(front.len());
+        into.extend_from_slice(&front[..from_front]);
+        into.extend_from_slice(&back[..len - from_front]);
+        self.outbox.drain(..len);
+        if self.outbox.is_empty() && self.outbox.capacity() > IDLE_CAPACITY {
+            self.outbox.shrink_to(IDLE_CAPACITY);
+        }
+        len
+    }
+
+    /// What the agent did with its side.
+    pub(crate) fn theirs(&self) -> Theirs {
+        self.theirs
+    }
+
+    /// Bytes that wait to be read.
+    pub(crate) fn unread(&self) -> usize {
+        self.unread
+    }
+
+    /// Bytes that wait to be sent.
+    pub(crate) fn unsent(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// True if the outbox takes more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.outbox.len() <= MAX_UNSENT / 2
+    }
+
+    /// True once both sides have closed and nobody reads: the stream can be forgotten.
+    pub(crate) fn is_over(&self) -> bool {
+        self.deaf && self.ours == Ours::Closed && self.theirs != Theirs::Open
+    }
+}
+
+/// What a stream would send next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intent {
+    /// Nothing.
+    Nothing,
+    /// Its SYN.
+    Open,
+    /// Some of its bytes.
+    Data,
+    /// Its FIN.
+    Finish,
+}
+
+/// The agent's side of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Theirs {
+    /// More may come.
+    Open,
+    /// The destination ended; every byte came before.
+    Ended,
+    /// The destination could not be reached.
+    Refused,
+}
+
+/// Our side of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ours {
+    Unopened,
+    /// Finished before the SYN left.
+    UnopenedHeld,
+    /// Reset before the SYN left, with bytes to deliver.
+    UnopenedClosing,
+    Open,
+    Held,
+    Closing,
+    Closed,
+}
+
+/// What may wait to be sent on one stream: enough that the relay keeps up with the driver, and
+/// little enough that a slow tunnel is felt by the local program.
+pub const MAX_UNSENT: usize = 256 * 1024;
+
+/// What an empty outbox may keep of its memory.
+const IDLE_CAPACITY: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened() -> Stream {
+        let mut stream = Stream::new();
+        stream.sent_open();
+        stream
+    }
+
+    #[test]
+    fn a_fin_is_held_until_the_agents_has_come() {
+        let mut stream = opened();
+
+        stream.finish();
+        assert_eq!(stream.intent(), Intent::Nothing);
+        stream.handle_data(Bytes::from_static(b"answer"));
+        stream.handle_finish(false);
+
+        assert_eq!(stream.intent(), Intent::Finish);
+        assert_eq!(stream.read(99).as_deref(), Some(&b"answer"[..]));
+        assert_eq!(stream.theirs(), Theirs::Ended);
+    }
+
+    #[test]
+    fn a_reset_sends_what_was_written_and_then_one_fin() {
+        let mut stream = Stream::new();
+        stream.write(b"last words");
+
+        stream.reset();
+
+        assert_eq!(stream.intent(), Intent::Open);
+        stream.sent_open();
+        assert_eq!(stream.intent(), Intent::Data);
+        let mut sent = bytes::BytesMut::new();
+        assert_eq!(stream.drain_into(4, &mut sent), 4);
+        assert_eq!(stream.drain_into(99, &mut sent), 6);
+        assert_eq!(&sent[..], b"last words");
+        assert_eq!(stream.intent(), Intent::Finish);
+        stream.sent_finish();
+        assert_eq!(stream.intent(), Intent::Nothing);
+        assert!(!stream.is_over());
+        stream.handle_finish(false);
+        assert!(stream.is_over());
+    }
+
+    #[test]
+    fn a_stream_that_never_opened_needs_no_fin() {
+        let mut stream = Stream::new();
+
+        stream.reset();
+
+        assert_eq!(stream.intent(), Intent::Nothing);
+        assert!(stream.is_over());
+    }
+
+    #[test]
+    fn what_comes_for_a_local_side_that_is_gone_is_dropped() {
+        let mut stream = opened();
+        stream.handle_data(Bytes::from_static(b"abc"));
+
+        assert_eq!(stream.reset(), 3);
+        assert_eq!(stream.handle_data(Bytes::from_static(b"late")), 0);
+        assert_eq!(stream.read(9), None);
+    }
+
+    #[test]
+    fn the_outbox_is_bounded() {
+        let mut stream = opened();
+
+        assert_eq!(stream.write(&vec![0; MAX_UNSENT + 5]), Some(MAX_UNSENT));
+        assert_eq!(stream.write(b"x"), Some(0));
+        assert_eq!(stream.unsent(), MAX_UNSENT);
+    }
+
+    #[test]
+    fn nothing_is_written_after_the_destination_ended() {
+        let mut stream = opened();
+
+        stream.handle_finish(true);
+
+        assert_eq!(stream.write(b"x"), None);
+        assert_eq!(stream.theirs(), Theirs::Refused);
+    }
+}

@@ -1,0 +1,167 @@
+//! Turns, refusals, and what wakes whom.
+
+use super::*;
+
+fn filled(mux: &mut Mux, max: usize) -> Vec<Piece> {
+    let mut draft = Draft::with_capacity(max);
+    mux.fill(&mut draft, max);
+    assert!(draft.len() <= max);
+    let mut decoder = Decoder::new();
+    decoder.push(draft.payload().split_off(draft_header()).freeze());
+    std::iter::from_fn(|| decoder.poll().unwrap()).collect()
+}
+
+/// Where the payload of a draft begins.
+fn draft_header() -> usize {
+    crate::wire::message::HEADER_LEN
+}
+
+fn frames(headers: &[Header]) -> Bytes {
+    headers
+        .iter()
+        .flat_map(|header| header.encode())
+        .collect::<Vec<_>>()
+        .into()
+}
+
+fn data(id: StreamId, text: &'static [u8]) -> Bytes {
+    let header = Header::push(id, u16::try_from(text.len()).unwrap()).encode();
+    [&header[..], text].concat().into()
+}
+
+#[test]
+fn a_stream_opens_with_its_first_bytes() {
+    let mut mux = Mux::new();
+    let id = mux.open().unwrap();
+    mux.write(id, b"hello");
+
+    let pieces = filled(&mut mux, 1024);
+
+    assert_eq!(id, StreamId(3));
+    assert_eq!(
+        pieces,
+        [
+            Piece::Open(id),
+            Piece::Data(id, Bytes::from_static(b"hello"))
+        ]
+    );
+    assert!(!mux.has_output());
+}
+
+#[test]
+fn streams_take_turns() {
+    let mut mux = Mux::new();
+    let (bulk, key) = (mux.open().unwrap(), mux.open().unwrap());
+    filled(&mut mux, 1024);
+    mux.write(bulk, &[7; 100_000]);
+    filled(&mut mux, 1024);
+    mux.write(key, b"k");
+
+    filled(&mut mux, 1024);
+    let pieces = filled(&mut mux, 1024);
+
+    assert_eq!(pieces[0], Piece::Data(key, Bytes::from_static(b"k")));
+    assert!(matches!(&pieces[1], Piece::Data(id, _) if *id == bulk));
+    mux.assert_invariants();
+}
+
+#[test]
+fn a_refusal_meets_the_first_fin_of_a_stream_without_a_byte() {
+    let mut mux = Mux::new();
+    let (served, refused) = (mux.open().unwrap(), mux.open().unwrap());
+    filled(&mut mux, 1024);
+    mux.handle_output(data(served, b"hi")).unwrap();
+    mux.handle_refusal();
+
+    let fins = [served, refused].map(|id| Header::bare(Command::Finish, id));
+    mux.handle_output(frames(&fins)).unwrap();
+
+    assert_eq!(mux.read(served, 9), Read::Data(Bytes::from_static(b"hi")));
+    assert_eq!(mux.read(served, 9), Read::End);
+    assert_eq!(mux.read(refused, 9), Read::Refused);
+}
+
+#[test]
+fn waiters_are_told_once() {
+    let mut mux = Mux::new();
+    let id = mux.open().unwrap();
+    filled(&mut mux, 1024);
+    assert_eq!(mux.read(id, 9), Read::Blocked);
+
+    mux.handle_output(data(id, b"a")).unwrap();
+    mux.handle_output(data(id, b"b")).unwrap();
+
+    assert_eq!(mux.poll_change(), Some(Change::Readable(id)));
+    assert_eq!(mux.poll_change(), None);
+}
+
+#[test]
+fn a_full_outbox_wakes_its_writer_when_half_of_it_has_left() {
+    let mut mux = Mux::new();
+    let id = mux.open().unwrap();
+    assert_eq!(
+        mux.write(id, &vec![1; MAX_UNSENT]),
+        Write::Accepted(MAX_UNSENT)
+    );
+    assert_eq!(mux.write(id, b"x"), Write::Full);
+
+    let mut sent = 0;
+    while mux.poll_change().is_none() {
+        filled(&mut mux, 32 * 1024);
+        sent += 32 * 1024;
+    }
+
+    assert!((MAX_UNSENT / 2..MAX_UNSENT).contains(&sent), "{sent}");
+}
+
+#[test]
+fn a_stream_that_both_sides_closed_is_forgotten() {
+    let mut mux = Mux::new();
+    let id = mux.open().unwrap();
+    filled(&mut mux, 1024);
+    mux.handle_output(data(id, b"unread")).unwrap();
+
+    mux.reset(id);
+    assert_eq!(filled(&mut mux, 1024), [Piece::Finish(id)]);
+    assert!(!mux.is_over(id));
+    mux.handle_output(frames(&[Header::bare(Command::Finish, id)]))
+        .unwrap();
+
+    assert_eq!(mux.poll_change(), Some(Change::Readable(id)));
+    assert!(mux.is_over(id));
+    assert_eq!(mux.read(id, 9), Read::Gone);
+    assert_eq!(mux.write(id, b"x"), Write::Closed);
+    mux.assert_invariants();
+}
+
+#[test]
+fn what_comes_for_unknown_streams_is_swallowed() {
+    let mut mux = Mux::new();
+    let stranger = StreamId(99);
+
+    mux.handle_output(data(stranger, b"x")).unwrap();
+    mux.handle_output(frames(&[Header::bare(Command::Open, stranger)]))
+        .unwrap();
+    mux.handle_output(frames(&[Header::bare(Command::Finish, stranger)]))
+        .unwrap();
+
+    assert!(mux.is_over(stranger) && mux.wants_input());
+}
+
+#[test]
+fn a_local_program_that_does_not_read_stops_the_input() {
+    let mut mux = Mux::new();
+    let id = mux.open().unwrap();
+    filled(&mut mux, 1024);
+    let mut came = 0;
+
+    while mux.wants_input() {
+        mux.handle_output(data(id, &[1; 10_000])).unwrap();
+        came += 10_000;
+    }
+    assert!((MAX_UNREAD_OF_STREAM..MAX_UNREAD_OF_STREAM + 10_000).contains(&came));
+    while let Read::Data(_) = mux.read(id, 1 << 20) {}
+
+    assert!(mux.wants_input());
+    mux.assert_invariants();
+}

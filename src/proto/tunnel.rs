@@ -1,0 +1,357 @@
+//! A data channel and its streams as one machine.
+//!
+//! ```text
+//!            handshake complete         probe acknowledged
+//!   Opening ───────────────────▶ Probing ──────────────────▶ Ready
+//!      │ close                      │ close                    │ close
+//!      └───────────▶ Ended ◀────────┴──────── Closing ◀────────┘
+//!                      ▲   flag acknowledged, or a second      │
+//!                      └── an error, channel_closed, abandon ──┘
+//! ```
+//!
+//! No byte of a user leaves before `Ready`: agents drop what comes before their plugin is ready
+//! (protocol.md section 5.1).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+
+use super::channel::{AgentVersion, Channel, Delivery, EarlyPool, Mark, Transmit};
+use super::error::Reason;
+use super::event::{Event, OpenError, Options, Read};
+use super::mux::{self, Change, Mux, Write};
+use super::stats::Stats;
+use crate::wire::message::Draft;
+use crate::wire::payload::Flag;
+use crate::wire::smux::{Command, Header, StreamId};
+
+/// A session's data channel and the streams on it, without socket and clock.
+#[derive(Debug)]
+pub struct Tunnel {
+    options: Options,
+    state: State,
+    channel: Channel,
+    mux: Mux,
+    /// When the next NOP is due, for agents that end a silent mux.
+    keep_alive: Option<Instant>,
+    events: VecDeque<Event>,
+}
+
+impl Tunnel {
+    /// A tunnel that waits for its first websocket. `wall` is the wall clock at `now`; the same
+    /// seed and the same calls give the same bytes.
+    pub fn new(now: Instant, wall: SystemTime, seed: u64, options: Options) -> Self {
+        let channel = Channel::new(now, wall, seed, options.upload_rate, options.upload_window);
+        Self {
+            options,
+            state: State::Opening,
+            channel,
+            mux: Mux::new(),
+            keep_alive: None,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Keeps early messages in a pool with other tunnels. Only before the first message.
+    pub fn sharing(mut self, pool: EarlyPool) -> Self {
+        self.channel.share(pool);
+        self
+    }
+
+    /// A websocket is open; `token` is the newest that the service gave.
+    pub fn handle_connected(&mut self, now: Instant, token: &str) {
+        self.channel.handle_connected(now, token);
+    }
+
+    /// The websocket is gone. Streams go on taking bytes until their queues are full.
+    pub fn handle_disconnected(&mut self, now: Instant) {
+        self.channel.handle_disconnected(now);
+        self.forward_news();
+    }
+
+    /// A binary or text frame came from the service.
+    ///
+    /// # Errors
+    ///
+    /// Any is final: the tunnel has ended, and so have its streams.
+    pub fn handle_message(&mut self, now: Instant, frame: Bytes) -> Result<(), Reason> {
+        if let State::Ended(reason) = &self.state {
+            return Err(reason.clone());
+        }
+        let outcome = self.channel.handle_message(now, frame);
+        let outcome = self.handle_deliveries(now).and(outcome);
+        if let Err(reason) = &outcome {
+            self.end(reason.clone());
+        }
+        self.assert_invariants();
+        outcome
+    }
+
+    fn handle_deliveries(&mut self, now: Instant) -> Result<(), Reason> {
+        while let Some(delivery) = self.channel.poll_delivery() {
+            match delivery {
+                Delivery::Output(bytes) => self.mux.handle_output(bytes)?,
+                Delivery::Flag(Flag::ConnectToPortError) => self.mux.handle_refusal(),
+                // Not for clients (protocol.md section 4.2).
+                Delivery::Flag(
+                    Flag::DisconnectToPort | Flag::TerminateSession | Flag::Other(_),
+                ) => {}
+                Delivery::Complete { version, notice } => self.probe(now, version, notice),
+                Delivery::Arrived(Mark::Probe) => self.handle_ready(),
+                Delivery::Arrived(Mark::Termination) => self.end(Reason::Finished),
+                Delivery::Tell(event) => self.events.push_back(event),
+            }
+        }
+        self.forward_changes();
+        Ok(())
+    }
+
+    /// What the channel tells on occasions that bring no message.
+    fn forward_news(&mut self) {
+        while let Some(Delivery::Tell(event)) = self.channel.poll_delivery() {
+            self.events.push_back(event);
+        }
+    }
+
+    fn probe(&mut self, now: Instant, version: AgentVersion, notice: String) {
+        if !notice.trim().is_empty() {
+            self.events.push_back(Event::Notice(notice));
+        }
+        self.keep_alive = version.needs_keep_alive().then(|| now + KEEP_ALIVE);
+        if matches!(self.state, State::Opening) {
+            self.state = State::Probing {
+                agent_version: version.to_string(),
+            };
+            self.channel.send_probe(nothing());
+        }
+    }
+
+    fn handle_ready(&mut self) {
+        if let State::Probing { agent_version } = &mut self.state {
+            let agent_version = std::mem::take(agent_version);
+            self.state = State::Ready;
+            self.events.push_back(Event::Ready { agent_version });
+        }
+    }
+
+    fn forward_changes(&mut self) {
+        while let Some(change) = self.mux.poll_change() {
+            self.events.push_back(match change {
+                Change::Readable(id) => Event::Readable(id),
+                Change::Writable(id) => Event::Writable(id),
+            });
+        }
+    }
+
+    /// Time has passed; see [`Tunnel::poll_timeout`].
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let State::Closing { deadline } = self.state
+            && deadline <= now
+        {
+            self.end(Reason::Finished);
+        }
+        if self.keep_alive.is_some_and(|due| due <= now) && matches!(self.state, State::Ready) {
+            self.keep_alive = Some(now + KEEP_ALIVE);
+            self.mux.send_nothing();
+        }
+        self.channel.handle_timeout(now);
+        self.forward_news();
+        self.assert_invariants();
+    }
+
+    /// Opens a stream: one dial of the agent.
+    ///
+    /// # Errors
+    ///
+    /// Before [`Event::Ready`], and after the end.
+    pub fn open(&mut self) -> Result<StreamId, OpenError> {
+        match &self.state {
+            State::Ready => self.mux.open().ok_or(OpenError::Exhausted),
+            State::Opening | State::Probing { .. } => Err(OpenError::NotReady),
+            State::Closing { .. } => Err(OpenError::Ended(Reason::Finished)),
+            State::Ended(reason) => Err(OpenError::Ended(reason.clone())),
+        }
+    }
+
+    /// Takes bytes for the agent.
+    pub fn write(&mut self, id: StreamId, data: &[u8]) -> Write {
+        match self.state {
+            State::Ended(_) => Write::Closed,
+            State::Opening | State::Probing { .. } | State::Ready | State::Closing { .. } => {
+                self.mux.write(id, data)
+            }
+        }
+    }
+
+    /// Gives bytes of the agent, at most `max`. What came in order before the end of the tunnel
+    /// is given first.
+    pub fn read(&mut self, id: StreamId, max: usize) -> Read {
+        match (self.mux.read(id, max), &self.state) {
+            (mux::Read::Data(chunk), _) => Read::Data(chunk),
+            (mux::Read::End, _) => Read::End,
+            (mux::Read::Refused, _) => Read::Lost(Reason::Refused),
+            (mux::Read::Blocked | mux::Read::Gone, State::Ended(reason)) => {
+                Read::Lost(reason.clone())
+            }
+            (mux::Read::Gone, _) => Read::Lost(Reason::Finished),
+            (mux::Read::Blocked, _) => Read::Blocked,
+        }
+    }
+
+    /// The local side will write no more. FIN would close both directions at the agent, so it is
+    /// held until the agent's comes or the stream is reset.
+    pub fn finish(&mut self, id: StreamId) {
+        self.mux.finish(id);
+    }
+
+    /// The local side is gone: FIN follows what was written, and what comes is discarded.
+    pub fn reset(&mut self, id: StreamId) {
+        self.mux.reset(id);
+        self.assert_invariants();
+    }
+
+    /// Ends the session: the flag leaves, and its acknowledgement or a second later
+    /// [`Event::Closed`] follows. Before the handshake is complete there is nobody to read a
+    /// flag, and the end is at once.
+    pub fn close(&mut self, now: Instant) {
+        match self.state {
+            State::Opening => self.end(Reason::Finished),
+            State::Probing { .. } | State::Ready => {
+                self.channel.send_termination();
+                self.state = State::Closing {
+                    deadline: now + MAX_CLOSING,
+                };
+            }
+            State::Closing { .. } | State::Ended(_) => {}
+        }
+    }
+
+    /// Ends the tunnel without the agent: its driver could not keep the session.
+    pub fn abandon(&mut self, why: String) {
+        self.end(Reason::Lost { why });
+    }
+
+    fn end(&mut self, reason: Reason) {
+        if matches!(self.state, State::Ended(_)) {
+            return;
+        }
+        self.state = State::Ended(reason.clone());
+        for id in self.mux.ids() {
+            self.events.push_back(Event::Readable(id));
+            self.events.push_back(Event::Writable(id));
+        }
+        self.events.push_back(Event::Closed(reason));
+    }
+
+    /// The next frame for the websocket. The order is fixed: the opening of the channel,
+    /// acknowledgements, what must be retransmitted, new data by turns.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        if matches!(self.state, State::Ended(_)) {
+            return None;
+        }
+        if let Some(transmit) = self.channel.poll_transmit(now) {
+            return Some(transmit);
+        }
+        let max = self.options.upload_payload;
+        if !self.may_send_data() || !self.channel.has_room(now, max) {
+            return None;
+        }
+        let mut draft = Draft::with_capacity(max);
+        self.mux.fill(&mut draft, max);
+        self.forward_changes();
+        (!draft.is_empty()).then(|| self.channel.send_data(now, draft))
+    }
+
+    fn may_send_data(&self) -> bool {
+        matches!(self.state, State::Ready | State::Closing { .. }) && self.mux.has_output()
+    }
+
+    /// What happened, for the driver and the owners of streams.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Tunnel::handle_timeout`] or [`Tunnel::poll_transmit`] has something to do, if
+    /// nothing happens before. May lie in the past.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let closing = match self.state {
+            State::Ended(_) => return None,
+            State::Closing { deadline } => Some(deadline),
+            State::Opening | State::Probing { .. } | State::Ready => None,
+        };
+        let channel = self
+            .channel
+            .poll_timeout(self.may_send_data(), self.options.upload_payload);
+        let keep_alive = self
+            .keep_alive
+            .filter(|_| matches!(self.state, State::Ready));
+        [closing, channel, keep_alive].into_iter().flatten().min()
+    }
+
+    /// False while nothing more should be taken from the websocket.
+    pub fn wants_input(&self) -> bool {
+        self.mux.wants_input() && self.channel.wants_input()
+    }
+
+    /// Why the tunnel ended; `None` while it lives.
+    pub fn ended(&self) -> Option<&Reason> {
+        match &self.state {
+            State::Ended(reason) => Some(reason),
+            State::Opening | State::Probing { .. } | State::Ready | State::Closing { .. } => None,
+        }
+    }
+
+    /// True once a stream that was reset is closed by the agent too, or the tunnel has ended. If
+    /// not, [`Event::Readable`] follows when it is.
+    pub fn is_over(&mut self, id: StreamId) -> bool {
+        matches!(self.state, State::Ended(_)) || self.mux.is_over(id)
+    }
+
+    /// What was counted.
+    pub fn stats(&self) -> Stats {
+        let (bytes_sent, bytes_received) = self.mux.traffic();
+        Stats {
+            bytes_sent,
+            bytes_received,
+            ..self.channel.stats()
+        }
+    }
+
+    fn assert_invariants(&self) {
+        if cfg!(debug_assertions) {
+            self.mux.assert_invariants();
+            let over = self
+                .channel
+                .unacknowledged()
+                .saturating_sub(self.options.upload_window);
+            assert!(
+                over <= CONTROL_ALLOWANCE,
+                "the window holds what is unacknowledged"
+            );
+        }
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    Opening,
+    Probing { agent_version: String },
+    Ready,
+    Closing { deadline: Instant },
+    Ended(Reason),
+}
+
+/// A NOP frame: acknowledged like data, and without any effect.
+fn nothing() -> Bytes {
+    Bytes::copy_from_slice(&Header::bare(Command::Nothing, StreamId(0)).encode())
+}
+
+/// How often old agents want to hear something (protocol.md section 8.6).
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// How long the flag's acknowledgement is waited for; the API ends the session anyway.
+const MAX_CLOSING: Duration = Duration::from_secs(1);
+
+/// Handshake, probe and flag need no window; their payloads are small.
+const CONTROL_ALLOWANCE: usize = 1024;

@@ -1,0 +1,349 @@
+//! The SSM API by the AWS SDK, and what its errors mean.
+//!
+//! Credentials come from the SDK's own chain. The SDK's retries are off: StartSession is not
+//! idempotent, and whoever calls knows better when to try again.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_sdk_ssm::Client;
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+
+use super::endpoint::StreamUrl;
+use super::error::{Error, Kind, sources};
+use super::sign::{Signer, Upgrade};
+use super::{Access, StartRequest, Token};
+
+/// The SSM API of one region, as one caller. Cheap to clone.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+impl Service {
+    /// Reads the usual AWS environment and files. No call is made and no credential is asked for.
+    ///
+    /// # Errors
+    ///
+    /// If no region is configured anywhere, or the bundle of certificates cannot be read.
+    pub async fn load(settings: Settings) -> Result<Self, Error> {
+        let config = sdk_config(settings).await?;
+        let region = config.region().map(Region::to_string).ok_or_else(|| {
+            let why = "no region is configured; set `region` in [aws], or AWS_REGION";
+            Error::new("configuration of AWS", Kind::Invalid, why)
+        })?;
+        let signer = Signer::new(region.clone(), config.credentials_provider());
+        Ok(Self(Arc::new(Inner {
+            client: Client::new(&config),
+            signer,
+            region,
+        })))
+    }
+
+    /// The region.
+    pub fn region(&self) -> &str {
+        &self.0.region
+    }
+
+    /// Calls StartSession, once.
+    pub(super) async fn start(&self, request: &StartRequest) -> Result<(String, Access), Error> {
+        let mut call = self.0.client.start_session();
+        for (name, value) in &request.parameters {
+            call = call.parameters(*name, vec![value.clone()]);
+        }
+        let answer = call
+            .target(&request.target)
+            .document_name(&request.document)
+            .reason(&request.reason)
+            .send()
+            .await
+            .map_err(|error| classify(START, &error))?;
+        let id = answer
+            .session_id
+            .ok_or_else(|| incomplete(START, "a session id"))?;
+        match self.access(START, answer.stream_url, answer.token_value) {
+            Ok(access) => Ok((id, access)),
+            Err(error) => {
+                // It was started, whatever is wrong with the rest of the answer.
+                let ended = self.terminate(&id).await;
+                Err(ended.err().unwrap_or(error))
+            }
+        }
+    }
+
+    /// Calls ResumeSession, once. An answer without a token means that the session is over
+    /// (protocol.md section 1.1).
+    pub(super) async fn resume(&self, id: &str) -> Result<Access, Error> {
+        let call = self.0.client.resume_session().session_id(id);
+        let answer = call
+            .send()
+            .await
+            .map_err(|error| classify(RESUME, &error))?;
+        match answer.token_value {
+            Some(token) if !token.is_empty() => self.access(RESUME, answer.stream_url, Some(token)),
+            Some(_) | None => {
+                let why = "the session is over: it timed out, or was terminated";
+                Err(Error::new(RESUME, Kind::Ended, why))
+            }
+        }
+    }
+
+    fn access(
+        &self,
+        call: &'static str,
+        url: Option<String>,
+        token: Option<String>,
+    ) -> Result<Access, Error> {
+        let url = url.ok_or_else(|| incomplete(call, "a stream URL"))?;
+        let token = token.filter(|token| !token.is_empty());
+        let token = Token(token.ok_or_else(|| incomplete(call, "a token"))?);
+        let url = StreamUrl::new(&url, self.region())
+            .map_err(|error| Error::new(call, Kind::ServiceFault, error.to_string()))?;
+        Ok(Access { url, token })
+    }
+
+    /// Calls TerminateSession, once. Ending an ended session is no error.
+    pub(super) async fn terminate(&self, id: &str) -> Result<(), Error> {
+        let call = self.0.client.terminate_session().session_id(id);
+        match call.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if code(&error) == Some("DoesNotExistException") => Ok(()),
+            Err(error) => Err(classify(TERMINATE, &error)),
+        }
+    }
+
+    /// Signs the upgrade of a stream URL, as of now.
+    pub(super) async fn upgrade(&self, url: &StreamUrl) -> Result<Upgrade, Error> {
+        self.0.signer.sign(url).await
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Service({})", self.0.region)
+    }
+}
+
+struct Inner {
+    client: Client,
+    signer: Signer,
+    region: String,
+}
+
+/// What a person may say about AWS; the environment and its files say the rest.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The region.
+    pub region: Option<String>,
+    /// The profile of the AWS configuration files.
+    pub profile: Option<String>,
+    /// The endpoint of the SSM API.
+    pub ssm_endpoint: Option<String>,
+    /// Certificates to trust beside the platform's, in PEM.
+    pub ca_bundle: Option<PathBuf>,
+    /// Who calls.
+    pub identity: Identity,
+}
+
+/// Who calls.
+#[derive(Clone, Default)]
+pub enum Identity {
+    /// Whoever the SDK's own chain of providers finds.
+    #[default]
+    Chain,
+    /// Somebody in particular, for a stand-in of AWS on this machine.
+    Fixed {
+        /// The id of the access key.
+        access_key: String,
+        /// Its secret.
+        secret_key: String,
+    },
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chain => f.write_str("Chain"),
+            Self::Fixed { access_key, .. } => write!(f, "Fixed({access_key})"),
+        }
+    }
+}
+
+async fn sdk_config(settings: Settings) -> Result<SdkConfig, Error> {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(CALL_TIMEOUT)
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts);
+    if let Some(region) = settings.region {
+        loader = loader.region(Region::new(region));
+    }
+    if let Some(profile) = settings.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(path) = settings.ca_bundle {
+        loader = loader.http_client(https_client(path)?);
+    }
+    if let Identity::Fixed {
+        access_key,
+        secret_key,
+    } = settings.identity
+    {
+        loader = loader.credentials_provider(Credentials::new(
+            access_key, secret_key, None, None, "fixed",
+        ));
+    }
+    let config = loader.load().await;
+    Ok(match settings.ssm_endpoint {
+        // Set for this client alone: the providers of credentials call other services.
+        Some(endpoint) => config.into_builder().endpoint_url(endpoint).build(),
+        None => config,
+    })
+}
+
+fn https_client(ca_bundle: PathBuf) -> Result<aws_sdk_ssm::config::SharedHttpClient, Error> {
+    const WHAT: &str = "certificates for AWS";
+    let pem = std::fs::read(&ca_bundle).map_err(|error| {
+        Error::new(
+            WHAT,
+            Kind::Invalid,
+            format!("cannot read {}: {error}", ca_bundle.display()),
+        )
+    })?;
+    let roots = TrustStore::default().with_pem_certificate(pem);
+    let context = TlsContext::builder().with_trust_store(roots).build();
+    let context = context.map_err(|error| Error::new(WHAT, Kind::Invalid, error.to_string()))?;
+    Ok(aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .tls_context(context)
+        .build_https())
+}
+
+fn incomplete(call: &'static str, missing: &str) -> Error {
+    Error::new(
+        call,
+        Kind::ServiceFault,
+        format!("the answer lacks {missing}"),
+    )
+}
+
+fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option<&str> {
+    error
+        .as_service_error()
+        .and_then(ProvideErrorMetadata::code)
+}
+
+/// Every error of the SDK is put into one of a few classes, here and nowhere else.
+fn classify<E, R>(what: &'static str, error: &SdkError<E, R>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: fmt::Debug + 'static,
+{
+    match error {
+        SdkError::ServiceError(context) => {
+            let service = context.err();
+            let code = service.code().unwrap_or("an error without a code");
+            let message = service.message().unwrap_or_default();
+            let why = format!("{code}: {message}");
+            Error::new(what, kind_of(code), why.trim_end_matches(": "))
+        }
+        SdkError::TimeoutError(_) => {
+            let why = format!("no answer within {} s", CALL_TIMEOUT.as_secs());
+            Error::new(what, Kind::Unreachable, why)
+        }
+        SdkError::ResponseError(_) => Error::new(what, Kind::ServiceFault, sources(error)),
+        // The list is not ours to close: what was not answered was not reached.
+        other @ (SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | _) => {
+            let why = sources(other);
+            Error::new(
+                what,
+                if is_credentials(other) {
+                    Kind::Credentials
+                } else {
+                    Kind::Unreachable
+                },
+                why,
+            )
+        }
+    }
+}
+
+/// Codes of the operations' own errors and of the generic ones (protocol.md section 1.2).
+fn kind_of(code: &str) -> Kind {
+    match code {
+        "TargetNotConnected" => Kind::TargetNotConnected,
+        "InvalidDocument" | "InvalidDocumentVersion" | "InvalidParameters" => Kind::Document,
+        "AccessDeniedException" | "AccessDenied" | "NotAuthorized" | "OptInRequired" => {
+            Kind::Denied
+        }
+        "ThrottlingException"
+        | "Throttling"
+        | "RequestLimitExceeded"
+        | "TooManyRequestsException"
+        | "RequestThrottledException"
+        | "RequestThrottled"
+        | "SlowDown" => Kind::Throttled,
+        "ExpiredTokenException"
+        | "ExpiredToken"
+        | "RequestExpired"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException" => Kind::Credentials,
+        "ValidationException" | "ValidationError" | "InvalidTarget" => Kind::Invalid,
+        "DoesNotExistException" => Kind::Ended,
+        _ => Kind::ServiceFault,
+    }
+}
+
+fn is_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<aws_credential_types::provider::error::CredentialsError>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+const START: &str = "StartSession";
+const RESUME: &str = "ResumeSession";
+const TERMINATE: &str = "TerminateSession";
+
+/// An API that does not answer the telephone in this time is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// StartSession takes a second or two; what has not answered by then will not.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_of_the_protocol_have_their_class() {
+        for (code, kind) in [
+            ("TargetNotConnected", Kind::TargetNotConnected),
+            ("InvalidDocument", Kind::Document),
+            ("AccessDeniedException", Kind::Denied),
+            ("ThrottlingException", Kind::Throttled),
+            ("ExpiredTokenException", Kind::Credentials),
+            ("ValidationException", Kind::Invalid),
+            ("DoesNotExistException", Kind::Ended),
+            ("InternalServerError", Kind::ServiceFault),
+        ] {
+            assert_eq!(kind_of(code), kind, "{code}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! SSM sessions, and the one door to AWS.
+//!
+//! ```text
+//!   Sessions::start ─▶ task: StartSession ─▶ Session ── dropped ─▶ Terminator: TerminateSession
+//!                            (never cancelled)   │
+//!                                                └─ upgrade: a signed request for its URL
+//! ```
+//!
+//! A session leaves a worker process on the target until it is ended, so none is forgotten: the
+//! call that starts one is never cancelled, and what it gives is a guard. Dropping the guard, on
+//! whatever path, hands the id to the [`Terminator`], which outlives all forwards.
+//!
+//! This room knows nothing of what travels inside a session.
+
+mod aws;
+mod endpoint;
+mod error;
+mod sign;
+mod terminator;
+
+use std::fmt;
+
+pub use self::aws::{Identity, Service, Settings};
+pub use self::endpoint::{StreamUrl, StreamUrlError};
+pub use self::error::{Error, Kind, Recovery};
+pub use self::sign::Upgrade;
+pub use self::terminator::{Sessions, Terminator};
+
+/// What StartSession is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartRequest {
+    /// The managed node: `i-…`, `mi-…` or `ecs:…`.
+    pub target: String,
+    /// The document.
+    pub document: String,
+    /// Parameters of the document, each of which has one value.
+    pub parameters: Vec<(&'static str, String)>,
+    /// Who starts it and what for, so that a session whose id was lost can be found; 1 to 256
+    /// characters.
+    pub reason: String,
+}
+
+/// A session that was started. Dropping it ends it.
+#[derive(Debug)]
+pub struct Session {
+    id: String,
+    access: Access,
+    service: Service,
+    sessions: Sessions,
+}
+
+impl Session {
+    /// The id by which the service knows it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The newest token.
+    pub fn token(&self) -> &Token {
+        &self.access.token
+    }
+
+    /// Asks the service for another token and stream URL, once; sequence numbers and streams of
+    /// the session live on.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Ended`] if the session is over; else what the service says.
+    pub async fn resume(&mut self) -> Result<(), Error> {
+        self.access = self.service.resume(&self.id).await?;
+        Ok(())
+    }
+
+    /// A signed request for the newest stream URL, to be sent at once.
+    ///
+    /// # Errors
+    ///
+    /// If there are no credentials to sign with.
+    pub async fn upgrade(&self) -> Result<Upgrade, Error> {
+        self.service.upgrade(&self.access.url).await
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.sessions
+            .end(self.service.clone(), std::mem::take(&mut self.id));
+    }
+}
+
+/// What opens the data channel of a session.
+#[derive(Clone, Debug)]
+pub struct Access {
+    url: StreamUrl,
+    token: Token,
+}
+
+/// A token, valid just long enough to connect. It does not print itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// The token itself, for the opening of the channel and nowhere else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}

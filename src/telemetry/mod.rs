@@ -1,0 +1,5 @@
+//! What can be seen from outside.
+
+mod log;
+
+pub use self::log::{LogError, Verbosity, start};

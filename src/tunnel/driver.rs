@@ -1,0 +1,360 @@
+//! Two loops between the core and its websocket; reads the clock.
+//!
+//! Two loops and not one `select!`: a websocket that will not take another message must not keep
+//! us from reading the acknowledgement that would free it.
+
+#![expect(clippy::disallowed_methods, reason = "the clock enters here")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
+use tracing::trace;
+
+use super::backoff::Backoff;
+use super::error::Error;
+use super::nudge::Nudged;
+use super::websocket::{self, Frame, Sink, Source};
+use super::{Inner, Phase, Shared, Tunnel};
+use crate::network::Network;
+use crate::proto::{self, EarlyPool, Options, Reason, Transmit};
+use crate::session::Session;
+
+/// What moves a tunnel: the owner of its session and its websocket.
+#[derive(Debug)]
+pub struct Driver {
+    pub(super) shared: Arc<Shared>,
+    pub(super) session: Session,
+    pub(super) network: Network,
+    pub(super) nudged: Nudged,
+    pub(super) resume_timeout: Duration,
+    pub(super) backoff: Backoff,
+}
+
+/// How a tunnel lives.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// What the core is told.
+    pub options: Options,
+    /// How long to try to resume after the websocket broke.
+    pub resume_timeout: Duration,
+    /// What tells it to try again now.
+    pub nudged: Nudged,
+    /// What early messages of all tunnels may take.
+    pub pool: EarlyPool,
+}
+
+impl Driver {
+    /// A tunnel on a session that was just started, and what must be run for it.
+    pub fn new(session: Session, network: Network, life: Life) -> (Tunnel, Self) {
+        let Life {
+            options,
+            resume_timeout,
+            nudged,
+            pool,
+        } = life;
+        let core =
+            proto::Tunnel::new(Instant::now(), SystemTime::now(), seed(), options).sharing(pool);
+        let (phase, watcher) = watch::channel(Phase::Opening("the websocket".to_owned()));
+        let shared = Arc::new(Shared {
+            inner: Mutex::new(Inner {
+                core,
+                readers: BTreeMap::new(),
+                writers: BTreeMap::new(),
+                phase,
+                closing: false,
+                stale: None,
+            }),
+            stirred: Notify::new(),
+            hungry: Notify::new(),
+        });
+        let nudged = nudged.afresh();
+        let tunnel = Tunnel {
+            shared: Arc::clone(&shared),
+            phase: watcher,
+        };
+        let backoff = Backoff::new(seed());
+        (
+            tunnel,
+            Self {
+                shared,
+                session,
+                network,
+                nudged,
+                resume_timeout,
+                backoff,
+            },
+        )
+    }
+
+    /// Runs until the tunnel has ended. The session is ended when this is dropped.
+    pub async fn run(mut self) {
+        let outcome = self.drive().await;
+        let mut inner = self.shared.lock();
+        if let Err(error) = outcome {
+            let why = error.to_string();
+            inner.end(error);
+            inner.core.abandon(why);
+        }
+        inner.core.abandon(Reason::Finished.to_string());
+        inner.dispatch();
+    }
+
+    /// Carries messages over one websocket after the other, until the tunnel has ended.
+    async fn drive(&mut self) -> Result<(), Error> {
+        let mut websocket = self.first().await?;
+        self.shared.lock().step("the agent's handshake".to_owned());
+        loop {
+            let begin = Instant::now();
+            let Err(broken) = self.carry(websocket).await else {
+                return Ok(());
+            };
+            if broken.is_final() {
+                return Err(broken);
+            }
+            let lived = begin.elapsed();
+            self.shared.lock().core.handle_disconnected(Instant::now());
+            // One that breaks at once, again and again, must not be replaced as fast.
+            if lived < SHORT_LIFE {
+                self.pause().await?;
+            } else {
+                self.backoff.reset();
+            }
+            websocket = self.resume(&broken).await?;
+        }
+    }
+
+    async fn carry(&mut self, (sink, source): (Sink, Source)) -> Result<(), Error> {
+        let token = self.session.token().expose();
+        self.shared
+            .lock()
+            .core
+            .handle_connected(Instant::now(), token);
+        let silence = Silence::new();
+        tokio::select! {
+            outcome = write_loop(&self.shared, sink, &silence) => outcome,
+            outcome = read_loop(&self.shared, source, &silence) => outcome,
+            error = watch_silence(&self.shared, &silence) => Err(error),
+            never = test_when_nudged(&mut self.nudged, &silence) => never,
+        }
+    }
+}
+
+/// Sends whatever the core has to say, then sleeps until it may have more.
+async fn write_loop(shared: &Shared, mut sink: Sink, silence: &Silence) -> Result<(), Error> {
+    let mut pings = interval(PING_INTERVAL);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut batch = Vec::new();
+    loop {
+        let next = drain(shared, &mut batch);
+        for transmit in batch.drain(..) {
+            trace!(?transmit, "sending");
+            sink.feed(websocket::message(transmit))
+                .await
+                .map_err(broken)?;
+        }
+        sink.flush().await.map_err(broken)?;
+        match next {
+            Next::More => {}
+            Next::Ended => return Ok(()),
+            Next::Stale(silent) => {
+                let why = format!("the agent acknowledged nothing for {} s", silent.as_secs());
+                return Err(Error::Broken(why));
+            }
+            Next::At(deadline) => tokio::select! {
+                () = shared.stirred.notified() => {}
+                () = sleep_until(deadline.into()) => {}
+                () = next_ping(&mut pings, silence) => {
+                    sink.feed(websocket::ping()).await.map_err(broken)?;
+                }
+            },
+        }
+    }
+}
+
+/// The time for a ping: regularly, and when the websocket shall be tested.
+async fn next_ping(pings: &mut Interval, silence: &Silence) {
+    tokio::select! {
+        _ = pings.tick() => {}
+        () = silence.tested.notified() => {}
+    }
+}
+
+/// When the write loop has to look again.
+enum Next {
+    /// At once.
+    More,
+    /// Never: the tunnel has ended.
+    Ended,
+    /// Never: the agent was silent for so long that the websocket is suspected.
+    Stale(Duration),
+    /// Then, if nobody stirs before.
+    At(Instant),
+}
+
+/// Takes what may leave now, up to a batch.
+fn drain(shared: &Shared, batch: &mut Vec<Transmit>) -> Next {
+    let now = Instant::now();
+    let mut inner = shared.lock();
+    if std::mem::take(&mut inner.closing) {
+        inner.core.close(now);
+    }
+    inner.core.handle_timeout(now);
+    let mut bytes = 0;
+    while bytes < MAX_BATCH {
+        let Some(transmit) = inner.core.poll_transmit(now) else {
+            break;
+        };
+        bytes += transmit.len();
+        batch.push(transmit);
+    }
+    inner.dispatch();
+    if bytes >= MAX_BATCH {
+        return Next::More;
+    }
+    if inner.core.ended().is_some() {
+        return Next::Ended;
+    }
+    if let Some(silent) = inner.stale.take() {
+        return Next::Stale(silent);
+    }
+    Next::At(inner.core.poll_timeout().unwrap_or(now + IDLE))
+}
+
+/// Hands what comes to the core, all that is ready at a time.
+async fn read_loop(shared: &Shared, source: Source, silence: &Silence) -> Result<(), Error> {
+    let mut source = source.ready_chunks(MAX_READY);
+    loop {
+        while !shared.lock().core.wants_input() {
+            shared.hungry.notified().await;
+            silence.end();
+        }
+        let Some(frames) = source.next().await else {
+            return Err(Error::Broken(
+                "the service closed the connection".to_owned(),
+            ));
+        };
+        silence.end();
+        if !handle(shared, frames)? {
+            return Ok(());
+        }
+        shared.stirred.notify_one();
+    }
+}
+
+/// False once the tunnel has ended.
+fn handle(
+    shared: &Shared,
+    frames: Vec<Result<websocket::Message, websocket::LibraryError>>,
+) -> Result<bool, Error> {
+    let now = Instant::now();
+    let mut inner = shared.lock();
+    for frame in frames {
+        let outcome = match frame.map(Frame::from) {
+            Ok(Frame::Data(bytes)) => inner.core.handle_message(now, bytes),
+            Ok(Frame::Pong) => Ok(()),
+            Ok(Frame::Close(words)) => {
+                inner.dispatch();
+                return Err(Error::Broken(words));
+            }
+            Err(error) => {
+                inner.dispatch();
+                return Err(broken(error));
+            }
+        };
+        if outcome.is_err() {
+            // The core has ended and says why in its events.
+            inner.dispatch();
+            return Ok(false);
+        }
+    }
+    inner.dispatch();
+    Ok(inner.core.ended().is_none())
+}
+
+/// How long nothing has come.
+struct Silence {
+    /// When the websocket counts as broken if nothing comes before.
+    deadline: Mutex<Instant>,
+    /// It shall be tested by a ping now.
+    tested: Notify,
+}
+
+impl Silence {
+    fn new() -> Self {
+        Self {
+            deadline: Mutex::new(Instant::now() + MAX_SILENCE),
+            tested: Notify::new(),
+        }
+    }
+
+    /// Something came.
+    fn end(&self) {
+        self.set(MAX_SILENCE);
+    }
+
+    fn set(&self, time: Duration) {
+        *self.deadline.lock().expect("no holder of this lock panics") = Instant::now() + time;
+    }
+
+    fn deadline(&self) -> Instant {
+        *self.deadline.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Ends when nothing came for too long, not even a pong. While we take no input, the deadline
+/// rests.
+async fn watch_silence(shared: &Shared, silence: &Silence) -> Error {
+    loop {
+        sleep_until(silence.deadline().into()).await;
+        if !shared.lock().core.wants_input() {
+            silence.end();
+        }
+        if silence.deadline() <= Instant::now() {
+            return Error::Broken("nothing came for too long, not even a pong".to_owned());
+        }
+    }
+}
+
+/// After a nudge, an answer must come soon.
+async fn test_when_nudged<T>(nudged: &mut Nudged, silence: &Silence) -> T {
+    loop {
+        nudged.nudged().await;
+        silence.set(TEST_TIMEOUT);
+        silence.tested.notify_one();
+    }
+}
+
+fn broken(error: websocket::LibraryError) -> Error {
+    Error::Broken(error.to_string())
+}
+
+/// Chance for message ids and the like.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
+/// Often enough that no proxy forgets the connection (protocol.md section 2.4).
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Two pings and a bit.
+const MAX_SILENCE: Duration = Duration::from_secs(45);
+
+/// How soon the answer to a test must come.
+const TEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A websocket that lived no longer is no success.
+const SHORT_LIFE: Duration = Duration::from_millis(100);
+
+/// Bytes that are handed to the websocket before the core is asked again.
+const MAX_BATCH: usize = 64 * 1024;
+
+/// Frames that are handed to the core at a time.
+const MAX_READY: usize = 64;
+
+/// Without a deadline of its own, the core is asked this often.
+const IDLE: Duration = Duration::from_secs(3600);

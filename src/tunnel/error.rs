@@ -1,0 +1,90 @@
+//! Why a tunnel was lost or never came up.
+
+use crate::network;
+use crate::proto::Reason;
+use crate::session;
+
+/// Why a tunnel was lost or never came up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The core ended: by our wish, by the service, or because the agent broke the protocol.
+    #[error("{0}")]
+    Ended(Reason),
+
+    /// The upgrade could not be signed.
+    #[error("{0}")]
+    Session(#[from] session::Error),
+
+    /// The service could not be dialled.
+    #[error("cannot reach the session: {}: {}", .0, .0.source)]
+    Dial(#[from] network::DialError),
+
+    /// The service answered the upgrade with something else than a websocket.
+    #[error("the service refused the websocket of the session: HTTP {status}{}", quoted(.text))]
+    Refused {
+        /// The status of the answer.
+        status: u16,
+        /// The beginning of its body, printable.
+        text: String,
+    },
+
+    /// The session could not be resumed in time.
+    #[error("not resumed within {seconds} s: {last}")]
+    Late {
+        /// `resume_timeout`, in seconds.
+        seconds: u64,
+        /// The last failure.
+        last: String,
+    },
+
+    /// The websocket broke; the session behind it may well be alive.
+    #[error("the websocket broke: {0}")]
+    Broken(String),
+}
+
+impl Error {
+    /// True if trying to resume again is of no use.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Session(error) => error.recovery() != session::Recovery::Retry,
+            Self::Ended(_) | Self::Late { .. } => true,
+            Self::Dial(_) | Self::Refused { .. } | Self::Broken(_) => false,
+        }
+    }
+
+    /// True if dialling again with the same token and URL is of no use.
+    pub(super) fn is_final_at_first(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => (400..500).contains(status) && *status != 429,
+            Self::Session(_) | Self::Ended(_) | Self::Late { .. } => true,
+            Self::Dial(_) | Self::Broken(_) => false,
+        }
+    }
+
+    /// What a person can do about it; empty if nothing.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Session(error) => error.hint(),
+            Self::Refused {
+                status: 401 | 403, ..
+            } => {
+                "the caller needs ssmmessages:OpenDataChannel on its own sessions (arn:aws:ssm:*:*:session/${aws:userid}-*), and a clock that is right"
+            }
+            Self::Dial(_) | Self::Refused { .. } | Self::Broken(_) | Self::Late { .. } => {
+                "check the way to ssmmessages.<region>.amazonaws.com: network, proxy, TLS"
+            }
+            Self::Ended(Reason::Refused) => {
+                "check `remote`: does the destination listen, and may the target reach it?"
+            }
+            Self::Ended(_) => "",
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!(" ({text})")
+    }
+}

@@ -1,0 +1,201 @@
+//! A `proto::Tunnel` with its feet on the ground.
+//!
+//! ```text
+//!   Tunnel, Stream (handles) ──┐                      ┌── write_loop ─▶ websocket
+//!                              ├── Shared: the core ──┤
+//!   wakers ◀── dispatch ───────┘   behind one lock    └── read_loop ◀── websocket
+//! ```
+//!
+//! The lock is held for one verb at a time and never across an `await`. Handles change the core
+//! and stir the driver; the driver moves frames and wakes the handles. Nothing is decided here.
+
+mod backoff;
+mod driver;
+mod error;
+mod nudge;
+mod resume;
+mod stream;
+mod websocket;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tracing::{info, warn};
+
+use crate::proto;
+use crate::proto::{Reason, Stats, StreamId};
+
+pub use self::driver::{Driver, Life};
+pub use self::error::Error;
+pub use self::nudge::{Nudge, Nudged};
+pub use self::stream::{Stream, Taken};
+
+/// A handle on a tunnel. Cheap to clone; the [`Driver`] owns the session.
+#[derive(Clone, Debug)]
+pub struct Tunnel {
+    shared: Arc<Shared>,
+    phase: watch::Receiver<Phase>,
+}
+
+impl Tunnel {
+    /// Waits until streams can be opened. Returns the agent's version.
+    ///
+    /// # Errors
+    ///
+    /// If the tunnel ended before.
+    pub async fn ready(&mut self) -> Result<String, Arc<Error>> {
+        let phase = self
+            .phase
+            .wait_for(|phase| !matches!(phase, Phase::Opening(_)))
+            .await;
+        match phase.as_deref() {
+            Ok(Phase::Ready { agent_version }) => Ok(agent_version.clone()),
+            Ok(Phase::Ended(error)) => Err(Arc::clone(error)),
+            Ok(Phase::Opening(_)) | Err(_) => Err(Arc::new(Error::Ended(Reason::Finished))),
+        }
+    }
+
+    /// What is being waited for before the tunnel is ready.
+    pub fn step(&self) -> String {
+        match &*self.phase.borrow() {
+            Phase::Opening(step) => step.clone(),
+            Phase::Ready { .. } => "the tunnel".to_owned(),
+            Phase::Ended(_) => "the end of the tunnel".to_owned(),
+        }
+    }
+
+    /// Opens a stream: the agent dials the destination.
+    ///
+    /// # Errors
+    ///
+    /// Before the tunnel is ready, and after its end.
+    pub fn open_stream(&self) -> Result<Stream, proto::OpenError> {
+        let id = self.shared.change(proto::Tunnel::open)?;
+        Ok(Stream::new(Arc::clone(&self.shared), id))
+    }
+
+    /// Ends the session, with a word to the agent if it listens. The driver ends soon after.
+    pub fn close(&self) {
+        self.shared.lock().closing = true;
+        self.shared.stirred.notify_one();
+    }
+
+    /// What was counted.
+    pub fn stats(&self) -> Stats {
+        self.shared.lock().core.stats()
+    }
+}
+
+/// Where a tunnel is in its life.
+#[derive(Clone, Debug)]
+enum Phase {
+    /// Not ready; what is waited for.
+    Opening(String),
+    Ready {
+        agent_version: String,
+    },
+    Ended(Arc<Error>),
+}
+
+/// What handles and driver share.
+#[derive(Debug)]
+struct Shared {
+    inner: Mutex<Inner>,
+    /// The write loop may have something to send.
+    stirred: Notify,
+    /// The read loop may go on.
+    hungry: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    core: proto::Tunnel,
+    readers: BTreeMap<StreamId, Waker>,
+    writers: BTreeMap<StreamId, Waker>,
+    phase: watch::Sender<Phase>,
+    /// The owner wants the session to end.
+    closing: bool,
+    /// The websocket shall be replaced, because the agent was silent for so long.
+    stale: Option<Duration>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no holder of this lock panics")
+    }
+
+    /// Waits until the owner wants the session to end.
+    async fn close_asked(&self) {
+        while !self.lock().closing {
+            self.stirred.notified().await;
+        }
+    }
+
+    /// One verb of a stream: changes the core and tells the driver.
+    fn change<T>(&self, verb: impl FnOnce(&mut proto::Tunnel) -> T) -> T {
+        let mut inner = self.lock();
+        let refused = !inner.core.wants_input();
+        let outcome = verb(&mut inner.core);
+        inner.dispatch();
+        if refused && inner.core.wants_input() {
+            self.hungry.notify_one();
+        }
+        drop(inner);
+        self.stirred.notify_one();
+        outcome
+    }
+}
+
+impl Inner {
+    /// Tells everyone what happened in the core.
+    fn dispatch(&mut self) {
+        while let Some(event) = self.core.poll_event() {
+            match event {
+                proto::Event::Readable(id) => wake(&mut self.readers, id),
+                proto::Event::Writable(id) => wake(&mut self.writers, id),
+                proto::Event::Ready { agent_version } => {
+                    self.phase.send_replace(Phase::Ready { agent_version });
+                }
+                proto::Event::Notice(text) => info!(text, "message from the target"),
+                proto::Event::Lowered { rate } => {
+                    warn!(
+                        rate,
+                        "the service objects to our rate; sending more slowly for a while"
+                    );
+                }
+                proto::Event::Silent { silent } => {
+                    warn!(
+                        ?silent,
+                        "the agent acknowledges nothing; the destination may not be reading"
+                    );
+                }
+                proto::Event::Stale { silent } => self.stale = Some(silent),
+                proto::Event::Closed(reason) => self.end(Error::Ended(reason)),
+            }
+        }
+    }
+
+    /// The first end is the one that is told.
+    fn end(&mut self, error: Error) {
+        self.phase.send_if_modified(|phase| {
+            let first = !matches!(phase, Phase::Ended(_));
+            if first {
+                *phase = Phase::Ended(Arc::new(error));
+            }
+            first
+        });
+    }
+
+    fn step(&mut self, step: String) {
+        self.phase.send_replace(Phase::Opening(step));
+    }
+}
+
+fn wake(wakers: &mut BTreeMap<StreamId, Waker>, id: StreamId) {
+    if let Some(waker) = wakers.remove(&id) {
+        waker.wake();
+    }
+}

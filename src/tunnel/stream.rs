@@ -1,0 +1,141 @@
+//! A stream of a tunnel, for the one task that relays it.
+//!
+//! Reads and writes go straight to the core; what blocks leaves a waker. Dropping the stream
+//! resets it: what was written still leaves, and nothing more is read.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::Shared;
+use crate::proto::{Read, Reason, StreamId, Write};
+
+/// One connection inside a tunnel.
+#[derive(Debug)]
+pub struct Stream {
+    shared: Arc<Shared>,
+    id: StreamId,
+}
+
+impl Stream {
+    pub(super) fn new(shared: Arc<Shared>, id: StreamId) -> Self {
+        Self { shared, id }
+    }
+
+    /// Its number in the tunnel.
+    pub fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// Takes bytes for the destination, as many as fit. Cancelling takes none.
+    ///
+    /// # Errors
+    ///
+    /// If nothing can be written any more; [`Stream::read`] tells why.
+    pub async fn write(&self, data: &[u8]) -> Result<usize, Closed> {
+        std::future::poll_fn(|cx| self.poll_write(cx, data)).await
+    }
+
+    fn poll_write(&self, cx: &Context<'_>, data: &[u8]) -> Poll<Result<usize, Closed>> {
+        let mut inner = self.shared.lock();
+        match inner.core.write(self.id, data) {
+            Write::Accepted(taken) => {
+                drop(inner);
+                self.shared.stirred.notify_one();
+                Poll::Ready(Ok(taken))
+            }
+            Write::Closed => Poll::Ready(Err(Closed)),
+            Write::Full => {
+                inner.writers.insert(self.id, cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Waits for bytes of the destination and appends them to `into`, up to `max` in all.
+    /// Cancelling takes none.
+    pub async fn read(&self, into: &mut Vec<u8>, max: usize) -> Taken {
+        std::future::poll_fn(|cx| self.poll_read(cx, into, max)).await
+    }
+
+    fn poll_read(&self, cx: &Context<'_>, into: &mut Vec<u8>, max: usize) -> Poll<Taken> {
+        let mut inner = self.shared.lock();
+        let refused = !inner.core.wants_input();
+        let before = into.len();
+        let last = loop {
+            match inner.core.read(self.id, max.saturating_sub(into.len())) {
+                Read::Data(chunk) => into.extend_from_slice(&chunk),
+                other @ (Read::Blocked | Read::End | Read::Lost(_)) => break other,
+            }
+            if into.len() >= max {
+                break Read::Blocked;
+            }
+        };
+        if refused && inner.core.wants_input() {
+            self.shared.hungry.notify_one();
+        }
+        match last {
+            _ if into.len() > before => Poll::Ready(Taken::Bytes),
+            Read::End => Poll::Ready(Taken::End),
+            Read::Lost(reason) => Poll::Ready(Taken::Lost(reason)),
+            Read::Blocked | Read::Data(_) => {
+                // An idle connection shall not hold a buffer.
+                *into = Vec::new();
+                inner.readers.insert(self.id, cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The local side will write no more, but still reads.
+    pub fn finish(&self) {
+        self.shared.change(|core| core.finish(self.id));
+    }
+
+    /// The local side is gone.
+    pub fn reset(&self) {
+        self.shared.change(|core| core.reset(self.id));
+    }
+
+    /// Waits until the agent has closed a stream that was reset: then everything that was written
+    /// has been written to the destination (protocol.md section 8.5), or the tunnel has ended.
+    pub async fn closed(&self) {
+        std::future::poll_fn(|cx| {
+            let mut inner = self.shared.lock();
+            if inner.core.is_over(self.id) {
+                return Poll::Ready(());
+            }
+            inner.readers.insert(self.id, cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Bytes of this tunnel's streams that were sent and received: whether they move is a sign
+    /// of life.
+    pub fn traffic(&self) -> (u64, u64) {
+        let stats = self.shared.lock().core.stats();
+        (stats.bytes_sent, stats.bytes_received)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.reset();
+    }
+}
+
+/// What a read gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Bytes, now in the buffer.
+    Bytes,
+    /// The destination ended, and every byte of it was read.
+    End,
+    /// Whatever else ended the stream.
+    Lost(Reason),
+}
+
+/// Nothing can be written to the stream any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the stream takes no more bytes")]
+pub struct Closed;

@@ -1,0 +1,147 @@
+//! The first inspector: compares the source with the tables of architecture.md section 4.
+//!
+//! It reads words and not types, so it sees what is written: which room, crate or part of `std` a
+//! file names. What a name hides, the second inspector sees (`.clippy.toml`). What it finds reads
+//! `file:line: rule: what is wrong; what to do`.
+//!
+//! ```text
+//!   tables.rs    what is allowed
+//!   syntax.rs    from a text to the paths it names
+//!   rules.rs     one function for each rule
+//!   planted.rs   one fault planted for each rule, to see that it is found
+//! ```
+
+mod planted;
+mod rules;
+mod syntax;
+mod tables;
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use syntax::Token;
+
+#[test]
+fn the_source_keeps_the_rules_of_the_house() {
+    let faults = rules::inspect(&sources());
+
+    let list: Vec<_> = faults.iter().map(Fault::to_string).collect();
+    assert!(
+        list.is_empty(),
+        "{} faults:\n{}",
+        list.len(),
+        list.join("\n")
+    );
+}
+
+/// A file, read and cut up.
+struct Source {
+    /// From the root of the package, with `/`.
+    path: String,
+    text: String,
+    /// Every path that the file names; in a file of tests, none ships.
+    paths: Vec<syntax::Path>,
+}
+
+impl Source {
+    fn new(path: &str, text: &str) -> Self {
+        let mut paths = syntax::paths(&syntax::tokens(text));
+        for named in &mut paths {
+            named.ships &= !is_test(path);
+        }
+        Self {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            paths,
+        }
+    }
+
+    /// The file of `src` as the tables name it; `None` if it lies elsewhere.
+    fn place(&self) -> Option<&str> {
+        self.path.strip_prefix("src/")?.strip_suffix(".rs")
+    }
+
+    /// The room of a file of `src`: the first part of its place.
+    fn room(&self) -> Option<&str> {
+        self.place()?.split('/').next()
+    }
+
+    /// The modules down to this file: `wire/mod` is `[wire]`.
+    fn module(&self) -> Vec<&str> {
+        let place = self.place().unwrap_or_default();
+        let mut names: Vec<_> = place.split('/').collect();
+        if matches!(names.last(), Some(&("mod" | "lib" | "main"))) {
+            names.pop();
+        }
+        names
+    }
+
+    fn tokens(&self) -> Vec<Token<'_>> {
+        syntax::tokens(&self.text)
+    }
+
+    fn fault(&self, line: usize, rule: &'static str, what: String) -> Fault {
+        let path = self.path.clone();
+        Fault {
+            path,
+            line,
+            rule,
+            what,
+        }
+    }
+}
+
+/// What a rule found, and what to do about it.
+#[derive(Debug, PartialEq)]
+struct Fault {
+    path: String,
+    line: usize,
+    rule: &'static str,
+    what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            path,
+            line,
+            rule,
+            what,
+        } = self;
+        write!(f, "{path}:{line}: {rule}: {what}")
+    }
+}
+
+/// True for `x/tests.rs` and all in a folder `tests`.
+fn is_test(path: &str) -> bool {
+    path.split('/')
+        .any(|part| matches!(part, "tests" | "tests.rs"))
+}
+
+/// The package as it is on disk: its manifest and every Rust file of `src` and `tests`.
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join("Cargo.toml")];
+    walk(&root.join("src"), &mut files);
+    walk(&root.join("tests"), &mut files);
+    files.sort();
+    files.iter().map(|file| read(root, file)).collect()
+}
+
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            walk(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+fn read(root: &Path, file: &Path) -> Source {
+    let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{file:?}: {error}"));
+    let path = file.strip_prefix(root).unwrap().to_str().unwrap();
+    Source::new(&path.replace('\\', "/"), &text)
+}

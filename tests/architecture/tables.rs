@@ -1,0 +1,209 @@
+//! The tables of architecture.md section 4, as data.
+//!
+//! A *place* is a file or folder of `src` without `src/` and `.rs`: `wire/message` is the file
+//! `wire/message.rs`, or the folder of that name and all that lies in it. A place that ends with
+//! `*` is every file whose name begins so.
+//!
+//! A new row is a change to the architecture: say why in its commit.
+
+/// Each room and the rooms that it may import.
+pub(super) const ROOMS: &[(&str, &[&str])] = &[
+    ("wire", &[]),
+    ("network", &[]),
+    ("config", &[]),
+    ("telemetry", &[]),
+    ("session", &["network"]),
+    ("proto", &["wire"]),
+    ("tunnel", &["proto", "session", "network"]),
+    (
+        "forward",
+        &[
+            "tunnel",
+            "proto",
+            "session",
+            "network",
+            "config",
+            "telemetry",
+        ],
+    ),
+    (
+        "daemon",
+        &[
+            "forward",
+            "tunnel",
+            "proto",
+            "session",
+            "network",
+            "config",
+            "telemetry",
+        ],
+    ),
+    ("sim", &["wire"]),
+    (
+        "cli",
+        &[
+            "daemon",
+            "forward",
+            "sim",
+            "proto",
+            "session",
+            "network",
+            "config",
+            "telemetry",
+        ],
+    ),
+    ("main", &["cli"]),
+    ("lib", &[]),
+];
+
+/// The room that unit tests of every room may import as well.
+pub(super) const FAR_SIDE: &str = "sim";
+
+/// Which room may show names of another as its own: a `pub use` across rooms is a detour.
+pub(super) const REEXPORTS: &[(&str, &str)] = &[("proto", "wire")];
+
+/// Where an outside crate, or a part of `std`, may be named.
+pub(super) enum Door {
+    At(&'static [&'static str]),
+    AnywhereBut(&'static [&'static str]),
+}
+
+use Door::{AnywhereBut, At};
+
+/// Each outside crate and its door.
+pub(super) const DOORS: &[(&str, Door)] = &[
+    ("aws-config", At(&["session/aws", "session/target"])),
+    ("aws-credential-types", At(&["session/aws", "session/sign"])),
+    ("aws-sdk-ssm", At(&["session/aws", "session/target"])),
+    ("aws-sigv4", At(&["session/sign", "sim/signature"])),
+    ("aws-smithy-http-client", At(&["session/aws"])),
+    ("bytes", AnywhereBut(&[])),
+    ("clap", At(&["cli"])),
+    (
+        "fastrand",
+        At(&["proto/channel/sealer", "tunnel/backoff", "sim"]),
+    ),
+    ("futures-util", At(&["tunnel", "sim"])),
+    ("http", At(&["session/endpoint", "session/sign"])),
+    ("http-body-util", At(&["daemon", "sim"])),
+    ("hyper", At(&["daemon", "sim"])),
+    ("hyper-util", At(&["daemon", "sim"])),
+    ("rcgen", At(&["sim"])),
+    ("rustix", At(&["cli/style"])),
+    ("rustls", At(&["network", "sim"])),
+    ("rustls-native-certs", At(&["network"])),
+    ("serde", At(WRITES_DOWN)),
+    ("serde_json", At(WRITES_DOWN)),
+    (
+        "sha2",
+        At(&[
+            "wire/message",
+            "sim/destination",
+            "sim/signature",
+            "cli/demo",
+        ]),
+    ),
+    ("signal-hook", At(&["daemon/signals"])),
+    ("socket2", At(&["network", "forward", "sim"])),
+    ("thiserror", AnywhereBut(&[])),
+    ("tokio", At(HAS_TASKS)),
+    ("tokio-rustls", At(&["network", "sim"])),
+    ("tokio-tungstenite", At(&["tunnel/websocket", "sim"])),
+    ("toml", At(&["config/file"])),
+    ("tracing", AnywhereBut(&["wire", "config"])),
+    ("tracing-subscriber", At(&["telemetry/log"])),
+    ("uuid", At(&["wire/message", "proto", "tunnel", "sim"])),
+    ("std::env", At(&["cli"])),
+];
+
+/// Where data becomes text that others read, and back.
+const WRITES_DOWN: &[&str] = &[
+    "wire/payload",
+    "config/file",
+    "telemetry/report",
+    "daemon/admin",
+    "session/journal",
+    "sim",
+    "cli",
+];
+
+/// The rooms with tasks; their pure files stay without.
+const HAS_TASKS: &[&str] = &[
+    "network", "session", "tunnel", "forward", "daemon", "sim", "cli",
+];
+
+/// The pure files: no `async`, no I/O, no clock.
+pub(super) const PURE: &[&str] = &[
+    "wire",
+    "proto",
+    "session/limiter",
+    "session/gate",
+    "config/model",
+    "config/file",
+    "config/check",
+    "config/complaint",
+    "config/place",
+    "config/settings",
+    "config/spelling",
+    "config/syntax",
+    "config/problem",
+    "forward/pool",
+    "tunnel/backoff",
+    "daemon/plan",
+    "sim/agent*",
+    "sim/link",
+    "sim/faults",
+];
+
+/// What a pure file does not name, as the beginning of a path.
+pub(super) const IMPURE: &[&str] = &[
+    "async",
+    "await",
+    "tokio",
+    "std::env",
+    "std::fs",
+    "std::process",
+    "std::thread",
+];
+
+/// All of `std::net` that a pure file may name: what is written and not what is opened.
+pub(super) const ADDRESSES: &[&str] = &[
+    "AddrParseError",
+    "IpAddr",
+    "Ipv4Addr",
+    "Ipv6Addr",
+    "SocketAddr",
+    "SocketAddrV4",
+    "SocketAddrV6",
+];
+
+/// The files that may say `expect(clippy::disallowed_methods)`: time, tasks and the environment.
+pub(super) const WINDOWS: &[&str] = &[
+    "tunnel/driver",
+    "tunnel/resume",
+    "forward/serve",
+    "session/sign",
+    "session/terminator",
+    "daemon/mod",
+    "daemon/slumber",
+    "cli",
+    "sim/clock",
+    "sim/destination*",
+    "sim/gateway*",
+    "sim/signature*",
+];
+
+/// Names of cupboards, not of rooms.
+pub(super) const CUPBOARDS: &[&str] = &[
+    "common",
+    "constants",
+    "helper",
+    "helpers",
+    "manager",
+    "misc",
+    "util",
+    "utils",
+];
+
+/// Lines that no file exceeds, its tests included.
+pub(super) const LONGEST: usize = 400;

@@ -1,0 +1,262 @@
+//! Every file in `config/good` and `config/bad`, and the files that are shipped.
+//!
+//! Beside each bad file lies what a person is told about it, word for word. After a change of
+//! words, write them anew with `cargo test --test all -- --ignored write_the_words_anew`, and read
+//! the difference as if you had been woken by it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ssm_proxyd::config::settings::{Absent, SECTIONS, Setting};
+use ssm_proxyd::config::{Config, Forward, Upload, parse, read};
+
+#[test]
+fn every_bad_file_is_told_word_for_word() {
+    for file in files("bad") {
+        let expected = fs::read_to_string(file.with_extension("txt")).unwrap_or_default();
+
+        assert_eq!(words(&file), expected, "{}", file.display());
+    }
+}
+
+#[test]
+#[ignore = "writes the words that the other test expects"]
+fn write_the_words_anew() {
+    for file in files("bad") {
+        fs::write(file.with_extension("txt"), words(&file)).unwrap();
+    }
+}
+
+#[test]
+fn every_file_says_first_what_it_is() {
+    for file in files("bad").iter().chain(&files("good")) {
+        let text = fs::read_to_string(file).unwrap();
+        let text = text.trim_start_matches('\u{feff}');
+
+        assert!(
+            text.is_empty() || text.starts_with("# "),
+            "{}",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn no_words_repeat_a_secret() {
+    for file in files("bad") {
+        let words = words(&file);
+
+        assert!(!words.contains("s3cret"), "{words}");
+    }
+}
+
+#[test]
+fn every_good_file_is_read() {
+    for file in files("good") {
+        good(&file);
+    }
+}
+
+#[test]
+fn a_minimal_file_has_every_default() {
+    let config = good(&shared("tests/config/good/minimal.toml"));
+
+    assert_eq!(
+        described(&config),
+        ["db: localhost:5432 -> i-0123456789abcdef0 -> db.internal:5432"]
+    );
+    assert!(has_defaults(&config.forwards[0]));
+    assert_eq!(config.aws, ssm_proxyd::config::Aws::default());
+}
+
+#[test]
+fn a_full_file_means_what_it_says() {
+    let config = good(&shared("tests/config/good/everything.toml"));
+
+    assert_eq!(
+        described(&config),
+        ["cache.v2_a: localhost:6379, 10.0.0.7:6379, [fd00::7]:6379 \
+          -> mi-0123456789abcdef0 -> localhost:6379"]
+    );
+    let forward = &config.forwards[0];
+    assert_eq!(config.aws.region.as_deref(), Some("us-gov-west-1"));
+    assert!(forward.document().ends_with(":document/Our-PortForwarding"));
+    assert_eq!(forward.connect_timeout, Duration::from_secs(90));
+    assert_eq!(forward.half_close_timeout, Duration::from_secs(7200));
+    assert_eq!(
+        forward.upload,
+        Upload {
+            rate: 0,
+            payload: 65_536,
+            window: 65_536
+        }
+    );
+    assert_eq!(forward.max_connections, 1);
+    assert!(forward.allow_remote_clients);
+    assert_eq!(forward.line, 8);
+}
+
+#[test]
+fn addresses_may_be_written_in_many_ways() {
+    let config = good(&shared("tests/config/good/addresses.toml"));
+
+    assert_eq!(
+        described(&config),
+        [
+            "port: localhost:5432 -> i-01234567 -> localhost:5432",
+            "free: localhost:0, localhost:0, 127.0.0.1:0, [::1]:0 -> i-01234567 -> localhost:22",
+            "text: localhost:5433 -> i-01234567 -> localhost:22",
+            "families: 127.0.0.1:5434, [::1]:5434, 127.0.0.2:5434 -> i-01234567 -> localhost:22",
+            "hosts: 127.0.0.3:5434 \
+             -> ecs:my_cluster_0123456789abcdef0123456789abcdef_0123456789abcdef-0123456789 \
+             -> [2001:db8::7]:5432",
+        ]
+    );
+}
+
+#[test]
+fn the_same_may_be_said_inline_or_with_other_line_ends() {
+    let inline = good(&shared("tests/config/good/inline.toml"));
+    let windows = good(&shared("tests/config/good/windows.toml"));
+
+    assert_eq!(inline.aws.region.as_deref(), Some("eu-west-1"));
+    assert_eq!(
+        described(&inline),
+        [
+            "a: localhost:1 -> i-01234567 -> localhost:22",
+            "b: localhost:2 -> i-01234567 -> db:10"
+        ]
+    );
+    assert_eq!(
+        described(&windows),
+        ["db: localhost:5432 -> i-01234567 -> db:5432"]
+    );
+    assert_eq!(windows.forwards[0].line, 2);
+}
+
+#[test]
+fn the_shipped_files_work_and_hold_the_defaults() {
+    let minimal = good(&shared("config/minimal.toml"));
+    let full = good(&shared("config/ssm-proxyd.toml"));
+
+    assert!(
+        minimal
+            .forwards
+            .iter()
+            .chain(&full.forwards)
+            .all(has_defaults)
+    );
+    assert_eq!(full.aws, ssm_proxyd::config::Aws::default());
+}
+
+#[test]
+fn the_shipped_file_shows_every_setting_with_its_default() {
+    let text = fs::read_to_string(shared("config/ssm-proxyd.toml")).unwrap();
+
+    for setting in supported() {
+        let line = match setting.absent {
+            Absent::Problem => format!("\n{} = ", setting.key),
+            Absent::Nothing => format!("\n#{} = ", setting.key),
+            Absent::Text(value) => format!("\n{} = \"{value}\"\n", setting.key),
+            Absent::Number(value) => format!("\n{} = {value}\n", setting.key),
+            Absent::Flag(value) => format!("\n{} = {value}\n", setting.key),
+        };
+        assert!(text.contains(&line), "{line}");
+    }
+}
+
+#[test]
+fn the_settings_that_the_shipped_file_only_shows_work_too() {
+    let text = fs::read_to_string(shared("config/ssm-proxyd.toml")).unwrap();
+    let shown = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase()) => setting,
+        Some(_) | None => line,
+    });
+
+    let config = parse(&shown.collect::<Vec<_>>().join("\n")).unwrap();
+
+    assert!(config.aws.region.is_some() && config.aws.profile.is_some());
+    assert!(config.aws.ssm_endpoint.is_some() && config.aws.ca_bundle.is_some());
+    assert!(config.forwards[0].document.is_some());
+}
+
+#[test]
+fn the_shipped_file_works_with_the_simulator() {
+    let text = fs::read_to_string(shared("config/ssm-proxyd.toml")).unwrap();
+    let simulated = text.replace(
+        "\n#ssm_endpoint = ",
+        "\nssm_endpoint = \"http://127.0.0.1:4566\" # ",
+    );
+
+    let config = parse(&simulated).unwrap();
+
+    assert_eq!(
+        config.aws.ssm_endpoint.as_deref(),
+        Some("http://127.0.0.1:4566")
+    );
+}
+
+/// What a person is told about a file.
+fn words(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    let name = file.file_name().unwrap();
+    match parse(&text) {
+        Ok(config) => panic!("{} is good: {config:?}", file.display()),
+        Err(problems) => format!("{}\n", problems.in_file(Path::new(name))),
+    }
+}
+
+fn good(file: &Path) -> Config {
+    read(file).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Each forward in one line.
+fn described(config: &Config) -> Vec<String> {
+    let line = |forward: &Forward| {
+        let listen: Vec<_> = forward.listen.iter().map(ToString::to_string).collect();
+        let Forward {
+            name,
+            target,
+            remote,
+            ..
+        } = forward;
+        format!("{name}: {} -> {target} -> {remote}", listen.join(", "))
+    };
+    config.forwards.iter().map(line).collect()
+}
+
+fn has_defaults(forward: &Forward) -> bool {
+    forward.document.is_none()
+        && forward.connect_timeout == Duration::from_secs(30)
+        && forward.half_close_timeout == Duration::from_secs(30)
+        && forward.upload
+            == Upload {
+                rate: 900,
+                payload: 1024,
+                window: 262_144,
+            }
+        && forward.max_connections == 64
+        && !forward.allow_remote_clients
+}
+
+fn supported() -> impl Iterator<Item = &'static Setting> {
+    let settings = SECTIONS.iter().flat_map(|section| section.settings);
+    settings.filter(|setting| setting.is_supported())
+}
+
+/// A file of the package.
+fn shared(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(shared("tests/config").join(folder)).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    assert!(!files.is_empty(), "no files in {folder}");
+    files.sort();
+    files
+}

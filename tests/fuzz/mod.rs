@@ -1,0 +1,157 @@
+//! Decoders against bytes that nobody would send.
+//!
+//! Each target is a function of `targets.rs` and a folder of `corpus`. A run replays the corpus,
+//! then some thousand mutations of it, the same ones each time. To search further:
+//!
+//! ```text
+//!   FUZZ_SEED=7 FUZZ_ROUNDS=1000000 cargo test fuzz::
+//! ```
+//!
+//! A failure prints its input; keep it as a file of the corpus. A new target is a function, a
+//! folder and a test; one with state reads its steps from the bytes that it is given.
+
+mod mutate;
+mod targets;
+
+use std::fs;
+use std::path::Path;
+
+use fastrand::Rng;
+
+#[test]
+fn messages_are_decoded_or_refused() {
+    fuzz("message", targets::message);
+}
+
+#[test]
+fn messages_with_a_true_digest_are_decoded_or_refused() {
+    fuzz("message_sealed", targets::message_sealed);
+}
+
+#[test]
+fn openings_of_a_channel_are_decoded_or_refused() {
+    fuzz("open_data_channel", targets::open_data_channel);
+}
+
+#[test]
+fn acknowledgements_are_decoded_or_refused() {
+    fuzz("acknowledge", targets::acknowledge);
+}
+
+#[test]
+fn handshake_requests_are_decoded_or_refused() {
+    fuzz("handshake_request", targets::handshake_request);
+}
+
+#[test]
+fn session_types_are_decoded_or_refused() {
+    fuzz("session_type", targets::session_type);
+}
+
+#[test]
+fn handshake_responses_are_decoded_or_refused() {
+    fuzz("handshake_response", targets::handshake_response);
+}
+
+#[test]
+fn ends_of_a_handshake_are_decoded_or_refused() {
+    fuzz("handshake_complete", targets::handshake_complete);
+}
+
+#[test]
+fn ends_of_a_session_are_decoded_or_refused() {
+    fuzz("channel_closed", targets::channel_closed);
+}
+
+#[test]
+fn flags_are_decoded_or_refused() {
+    fuzz("flag", targets::flag);
+}
+
+#[test]
+fn frame_headers_are_decoded_or_refused() {
+    fuzz("frame_header", targets::frame_header);
+}
+
+#[test]
+fn frames_are_found_in_any_cut() {
+    fuzz("smux", targets::smux);
+}
+
+/// Runs a target over its corpus and over mutations of it.
+fn fuzz(target: &'static str, run: fn(&[u8])) {
+    let corpus = corpus(target);
+    for (name, input) in &corpus {
+        let _case = Case {
+            target,
+            name,
+            input,
+        };
+        run(input);
+    }
+    let seeds: Vec<_> = corpus.into_iter().map(|(_, input)| input).collect();
+    let (seed, rounds) = (number("FUZZ_SEED", 1), number("FUZZ_ROUNDS", ROUNDS));
+    let name = format!("FUZZ_SEED={seed} FUZZ_ROUNDS={rounds}");
+    let mut rng = Rng::with_seed(seed);
+    for _ in 0..rounds {
+        let input = mutate::mutation(&mut rng, &seeds);
+        let _case = Case {
+            target,
+            name: &name,
+            input: &input,
+        };
+        run(&input);
+    }
+}
+
+/// The files of a target's corpus, by name.
+fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fuzz/corpus")
+        .join(target);
+    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{folder:?} has no seed");
+    let name = |file: &Path| file.file_name().unwrap().to_string_lossy().into_owned();
+    files
+        .iter()
+        .map(|file| (name(file), fs::read(file).unwrap()))
+        .collect()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever runs the test chooses the search"
+)]
+fn number(variable: &str, default: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
+        Err(_) => default,
+    }
+}
+
+/// An input that is being tried. If that panics, says which one it was.
+struct Case<'a> {
+    target: &'a str,
+    name: &'a str,
+    input: &'a [u8],
+}
+
+impl Drop for Case<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let hex: String = self
+                .input
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            eprintln!("target {}, {}, input {hex}", self.target, self.name);
+        }
+    }
+}
+
+/// Enough to find a slip of the day; a longer search is by hand.
+const ROUNDS: u64 = 20_000;

@@ -1,0 +1,400 @@
+//! The daemon's rooms over real sockets, against the simulator, by the real SDK.
+
+use std::io;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use ssm_proxyd::sim::{ApiFault, EndedBy, Operation, Options, Role, Simulator, seeded};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::support::stage::{Stage, TARGET, daemon, destination, unpaced, until};
+
+const MIB: u64 = 1024 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_and_its_answer_travel_through_a_signed_session_of_their_own() {
+    let web = destination(Role::Http).await;
+    let mut options = Options {
+        require_signature: true,
+        ..Options::default()
+    };
+    options
+        .resolver
+        .insert("web.internal", Some(80), web.address())
+        .unwrap();
+    let stage = Stage::new(options, "remote = \"web.internal:80\"").await;
+
+    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut answer = [0; 15];
+    client.read_exact(&mut answer).await.unwrap();
+    drop(client);
+
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    stage
+        .until("the session ends with its connection", |l| {
+            l.open_sessions() == 0
+        })
+        .await;
+    let ledger = stage.end().await;
+    let [session] = &ledger.sessions[..] else {
+        panic!("one session: {ledger:#?}")
+    };
+    assert_eq!(session.target, TARGET);
+    assert_eq!(
+        session.document,
+        "AWS-StartPortForwardingSessionToRemoteHost"
+    );
+    assert_eq!(session.parameters["host"], ["web.internal"]);
+    assert_eq!(session.parameters["portNumber"], ["80"]);
+    assert_eq!(session.reason, "tests, forward f");
+    assert_eq!(session.opening_version, "1.2.764.0");
+    assert_eq!(session.handshake_version, "1.2.764.0");
+    assert_eq!(session.ended_by, Some(EndedBy::Flag));
+    assert!(session.terminate_called, "the flag, and then the API");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_mebibytes_come_down_whole() {
+    let source = destination(Role::Source {
+        len: 100 * MIB,
+        seed: 1,
+    })
+    .await;
+    let stage = Stage::to(unpaced(), &source).await;
+
+    let hash = read_hash(stage.address()).await.unwrap();
+
+    assert_eq!(hash, hash_of(100 * MIB, 1));
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_mebibytes_go_up_whole() {
+    let sink = destination(Role::Sink).await;
+    let port = sink.address().port();
+    let keys = format!(
+        "remote = {port}\nupload_rate = 0\nupload_payload = 32768\nupload_window = \"4MiB\""
+    );
+    let stage = Stage::new(unpaced(), &keys).await;
+
+    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    for chunk in seeded(100 * MIB, 2) {
+        client.write_all(&chunk).await.unwrap();
+    }
+    drop(client);
+
+    until("the destination has seen the end", || {
+        !sink.received().is_empty()
+    })
+    .await;
+    let received = &sink.received()[0];
+    assert_eq!(received.len, 100 * MIB);
+    let expected: String = hash_of(100 * MIB, 2)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    assert_eq!(received.sha256, expected);
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_connections_at_once_have_a_session_each() {
+    let echo = destination(Role::Echo).await;
+    let stage = Stage::to(Options::default(), &echo).await;
+    let address = stage.address();
+    let mut clients = JoinSet::new();
+
+    for n in 0..64u8 {
+        clients.spawn(async move {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let words = vec![n; 5000];
+            client.write_all(&words).await.unwrap();
+            let mut echoed = vec![0; words.len()];
+            client.read_exact(&mut echoed).await.unwrap();
+            assert_eq!(echoed, words, "connection {n}");
+            client
+        });
+    }
+    let open = clients.join_all().await;
+
+    assert_eq!(stage.simulator.open_sessions(), 64);
+    drop(open);
+    stage
+        .until("every session ends with its connection", |l| {
+            l.open_sessions() == 0
+        })
+        .await;
+    let ledger = stage.end().await;
+    assert_eq!(ledger.started, 64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_dial_is_a_reset() {
+    let vacant = vacant_port().await;
+    let stage = Stage::new(Options::default(), &format!("remote = {vacant}")).await;
+
+    let end = read_end(stage.address(), b"").await;
+
+    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_host_is_a_reset() {
+    let stage = Stage::new(Options::default(), "remote = \"nowhere.internal:5432\"").await;
+
+    let end = read_end(stage.address(), b"").await;
+
+    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    let ledger = stage.end().await;
+    assert!(
+        ledger.sessions[0].output.contains("no such host"),
+        "{ledger:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_cannot_start_is_a_reset_and_the_next_connection_is_served() {
+    let echo = destination(Role::Echo).await;
+    for code in [
+        "TargetNotConnected",
+        "InvalidDocument",
+        "AccessDeniedException",
+        "ThrottlingException",
+        "ExpiredTokenException",
+        "InternalServerError",
+    ] {
+        let stage = Stage::to(Options::default(), &echo).await;
+        let fault = ApiFault {
+            code: code.to_owned(),
+            times: Some(1),
+        };
+        stage.simulator.fail(Operation::StartSession, fault);
+
+        let refused = read_end(stage.address(), b"x").await;
+        let served = ask(stage.address(), b"hello").await;
+
+        assert_eq!(
+            refused.unwrap_err().kind(),
+            io::ErrorKind::ConnectionReset,
+            "{code}"
+        );
+        assert_eq!(served.unwrap(), b"hello", "{code}");
+        stage.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_closed_client_gets_its_answer_and_then_the_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let stage = Stage::new(Options::default(), &format!("remote = {port}")).await;
+
+    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    client.write_all(b"question\n").await.unwrap();
+    client.shutdown().await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
+    let mut question = [0; 9];
+    server.read_exact(&mut question).await.unwrap();
+    let answer = vec![7; 300_000];
+    server.write_all(&answer).await.unwrap();
+    drop(server);
+    let mut came = Vec::new();
+    client.read_to_end(&mut came).await.unwrap();
+
+    assert_eq!(&question, b"question\n");
+    assert!(came == answer, "{} of {} bytes", came.len(), answer.len());
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_closed_client_is_reset_when_all_is_quiet_for_too_long() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let keys = format!("remote = {port}\nhalf_close_timeout = \"1s\"");
+    let stage = Stage::new(Options::default(), &keys).await;
+
+    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    client.write_all(b"question\n").await.unwrap();
+    client.shutdown().await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
+    let mut seen = Vec::new();
+    server.read_to_end(&mut seen).await.unwrap();
+    let end = client.read(&mut [0]).await;
+
+    assert_eq!(seen, b"question\n");
+    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_closes_fully_ends_its_session_at_once_and_its_words_arrive() {
+    let sink = destination(Role::Sink).await;
+    let stage = Stage::to(Options::default(), &sink).await;
+
+    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    client.write_all(b"last words").await.unwrap();
+    drop(client);
+
+    until("the destination has seen the end", || {
+        !sink.received().is_empty()
+    })
+    .await;
+    assert_eq!(sink.received()[0].len, 10);
+    stage
+        .until("the session ends", |l| {
+            l.started == 1 && l.open_sessions() == 0
+        })
+        .await;
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_banner_arrives_before_the_client_speaks() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let stage = Stage::new(Options::default(), &format!("remote = {port}")).await;
+
+    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
+    server.write_all(b"SSH-2.0-x\r\n").await.unwrap();
+    let mut banner = [0; 11];
+    client.read_exact(&mut banner).await.unwrap();
+
+    assert_eq!(&banner, b"SSH-2.0-x\r\n");
+    drop(client);
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_sessions_of_open_connections_and_resets_them() {
+    let echo = destination(Role::Echo).await;
+    let stage = Stage::to(Options::default(), &echo).await;
+    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    client.write_all(b"x").await.unwrap();
+    client.read_exact(&mut [0]).await.unwrap();
+
+    stage.end().await;
+
+    let end = client.read(&mut [0]).await;
+    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_sessions_start_leaves_none_behind() {
+    let echo = destination(Role::Echo).await;
+    let options = Options {
+        api_delay: Duration::from_millis(300),
+        ..Options::default()
+    };
+    let stage = Stage::to(options, &echo).await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(TcpStream::connect(stage.address()).await.unwrap());
+    }
+    stage
+        .until("StartSession is under way", |l| !l.calls.is_empty())
+        .await;
+
+    let ledger = stage.end().await;
+
+    assert!(ledger.started >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_works_over_tls_with_a_bundle_and_nothing_without() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options {
+        tls: true,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    let bundle = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(bundle.path(), simulator.certificate_pem().unwrap()).unwrap();
+    let port = echo.address().port();
+    let forward =
+        format!("[[forward]]\nname = \"f\"\nlisten = 0\ntarget = \"{TARGET}\"\nremote = {port}\n");
+    let trusting = daemon(&simulator, Some(bundle.path()), &forward).await;
+    let wary = daemon(&simulator, None, &forward).await;
+
+    let served = ask(trusting.addresses()[0].1[0], b"hello").await;
+    let refused = ask(wary.addresses()[0].1[0], b"hello").await;
+
+    assert_eq!(served.unwrap(), b"hello");
+    assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    trusting.stop().await;
+    wary.stop().await;
+    assert_eq!(simulator.ledger().started, 1);
+    assert_eq!(simulator.open_sessions(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_over_the_limit_wait_their_turn() {
+    let echo = destination(Role::Echo).await;
+    let keys = format!("remote = {}\nmax_connections = 1", echo.address().port());
+    let stage = Stage::new(Options::default(), &keys).await;
+    let first = TcpStream::connect(stage.address()).await.unwrap();
+    stage
+        .until("the first has a session", |l| l.started == 1)
+        .await;
+
+    let mut second = TcpStream::connect(stage.address()).await.unwrap();
+    second.write_all(b"x").await.unwrap();
+    stage
+        .until("the first is ready", |l| l.sessions[0].ready_us.is_some())
+        .await;
+    assert_eq!(stage.simulator.ledger().started, 1);
+    drop(first);
+    second.read_exact(&mut [0]).await.unwrap();
+
+    drop(second);
+    stage.end().await;
+}
+
+/// Sends `words` and reads as many back.
+async fn ask(address: std::net::SocketAddr, words: &[u8]) -> io::Result<Vec<u8>> {
+    let mut client = TcpStream::connect(address).await?;
+    client.write_all(words).await?;
+    let mut answer = vec![0; words.len()];
+    client.read_exact(&mut answer).await?;
+    Ok(answer)
+}
+
+/// Sends `words` and reads to the end.
+async fn read_end(address: std::net::SocketAddr, words: &[u8]) -> io::Result<Vec<u8>> {
+    let mut client = TcpStream::connect(address).await?;
+    client.write_all(words).await?;
+    let mut came = Vec::new();
+    client.read_to_end(&mut came).await?;
+    Ok(came)
+}
+
+async fn read_hash(address: std::net::SocketAddr) -> io::Result<[u8; 32]> {
+    let mut client = TcpStream::connect(address).await?;
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 65_536]);
+    loop {
+        let len = client.read(&mut buffer).await?;
+        if len == 0 {
+            return Ok(hash.finalize().into());
+        }
+        hash.update(&buffer[..len]);
+    }
+}
+
+fn hash_of(len: u64, seed: u64) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for chunk in seeded(len, seed) {
+        hash.update(chunk);
+    }
+    hash.finalize().into()
+}
+
+/// A loopback port where nobody listens.
+async fn vacant_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().port()
+}

@@ -1,0 +1,17 @@
+//! One test binary; each file beside this one is a module of it.
+//!
+//! One and not many, because every binary would link the AWS SDK again. `cfg(test)` always holds
+//! here: it tells clippy that the helpers are test code too, where `unwrap` and printing are fine.
+
+#[cfg(test)]
+mod architecture;
+#[cfg(test)]
+mod config;
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod loopback;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,4 @@
+//! What several test files stand on.
+
+pub(crate) mod process;
+pub(crate) mod stage;
