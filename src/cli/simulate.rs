@@ -195,6 +195,8 @@ fn describe(simulator: &Simulator) -> Value {
     let mut environment = json!({
         "AWS_ENDPOINT_URL_SSM": simulator.endpoint(),
         "AWS_REGION": options.region,
+        // The name that the AWS CLI and its kin in Python read.
+        "AWS_DEFAULT_REGION": options.region,
         "AWS_ACCESS_KEY_ID": credentials.access_key_id,
         "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
         "AWS_EC2_METADATA_DISABLED": "true",

@@ -75,12 +75,7 @@ fn call(
             "expected application/x-amz-json-1.1",
         ));
     }
-    let struck = service
-        .faults
-        .lock()
-        .expect("no holder of this lock panics")
-        .strike(operation);
-    if let Some(code) = struck {
+    if let Some(code) = service.strike(operation) {
         return Err(ApiError::new(code, "injected by the simulator"));
     }
     match operation {

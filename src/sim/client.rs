@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 use super::agent::End;
+use super::faults::Manner;
 use super::notice;
 use super::socket::Socket;
 
@@ -24,6 +27,8 @@ pub(super) struct Client {
     websocket: WebSocketStream<Socket>,
     unflushed: bool,
     broken: bool,
+    /// Nothing comes or goes any more.
+    silent: bool,
 }
 
 /// What came from a client.
@@ -51,6 +56,7 @@ impl Client {
                 .await,
             unflushed: false,
             broken: false,
+            silent: false,
         }
     }
 
@@ -67,6 +73,9 @@ impl Client {
     }
 
     pub(super) fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
+        if self.silent {
+            return Poll::Pending;
+        }
         if self.broken {
             return Poll::Ready(Heard::Gone);
         }
@@ -83,6 +92,9 @@ impl Client {
 
     /// Whether another message can be fed. A broken websocket takes and loses everything.
     pub(super) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.silent {
+            return true;
+        }
         match Pin::new(&mut self.websocket).poll_ready(cx) {
             Poll::Ready(ready) => {
                 self.broken |= ready.is_err();
@@ -92,7 +104,11 @@ impl Client {
         }
     }
 
+    /// Takes a message; it leaves with the next flush, or earlier.
     pub(super) fn feed(&mut self, frame: Bytes) {
+        if self.silent {
+            return;
+        }
         let fed = Pin::new(&mut self.websocket).start_send(Frame::Binary(frame));
         self.broken |= fed.is_err();
         self.unflushed = true;
@@ -100,7 +116,7 @@ impl Client {
 
     /// Sends what was fed, as far as the connection takes it.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) {
-        if !self.unflushed || self.broken {
+        if !self.unflushed || self.broken || self.silent {
             return;
         }
         if let Poll::Ready(flushed) = Pin::new(&mut self.websocket).poll_flush(cx) {
@@ -120,6 +136,26 @@ impl Client {
         self.close(notice, CloseCode::Normal, reason).await;
     }
 
+    /// From now on nothing comes or goes, and the other side is not told.
+    pub(super) fn fall_silent(&mut self) {
+        self.silent = true;
+    }
+
+    /// Breaks the websocket; what was fed and not flushed is lost.
+    pub(super) async fn break_off(mut self, manner: Manner) {
+        let tcp = self.websocket.get_mut().tcp();
+        match manner {
+            Manner::Close(1006) | Manner::Fin => finish(tcp).await,
+            Manner::Close(code) => {
+                let reason = if code == 1000 { "Bye" } else { "" };
+                self.close(None, code.into(), reason).await;
+            }
+            // It fails for a connection that is gone already.
+            Manner::Reset => drop(tcp.set_zero_linger()),
+            Manner::BlackHole => {}
+        }
+    }
+
     /// Closes with a code.
     pub(super) async fn close(mut self, last: Option<Bytes>, code: CloseCode, reason: &str) {
         let farewell = async {
@@ -137,6 +173,18 @@ impl Client {
         // Whether it was heard makes no difference any more.
         drop(tokio::time::timeout(FAREWELL, farewell).await);
     }
+}
+
+/// Ends TCP without a word, and waits for the other side to do so: what it still sends would
+/// otherwise be answered with a reset.
+async fn finish(tcp: &mut TcpStream) {
+    let farewell = async {
+        tcp.shutdown().await?;
+        let mut rest = [0; 4096];
+        while tcp.read(&mut rest).await? > 0 {}
+        Ok::<_, std::io::Error>(())
+    };
+    drop(tokio::time::timeout(FAREWELL, farewell).await);
 }
 
 /// How long a client may take to send its token.

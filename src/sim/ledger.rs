@@ -148,6 +148,12 @@ pub struct Record {
     pub upgrades: u64,
     /// How many websockets sent the right token.
     pub attached: u64,
+    /// Whether a websocket is attached now.
+    pub is_attached: bool,
+    /// How many websockets were lost, in whatever way.
+    pub lost: u64,
+    /// How many of them for too long a message or too many.
+    pub cut_off: u64,
     /// How many times ResumeSession gave a token.
     pub resumes: u64,
     /// Whether TerminateSession was called for it.
@@ -235,6 +241,8 @@ pub struct Traffic {
     pub open_connections: u64,
     /// Messages to the client that the service discarded while none was attached.
     pub discarded: u64,
+    /// The most sequenced messages that came from the client in any second.
+    pub peak_rate_in: u32,
 }
 
 /// What ended a session.

@@ -27,6 +27,7 @@
 //! Resolver::insert("db.internal", Some(5432), address): what `host` means to the agents
 //! ```
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,11 +43,14 @@ mod clock;
 mod connection;
 mod destination;
 mod documents;
+mod duration;
 mod faults;
 mod gateway;
 mod ledger;
+pub mod link;
 mod notice;
 mod options;
+mod path;
 mod queue;
 mod resolver;
 mod service;
@@ -56,7 +60,11 @@ mod socket;
 
 use certificate::Certificate;
 pub use destination::{Destination, Received, Role, seeded};
-pub use faults::{ApiFault, Faults, Operation};
+pub use duration::parse_duration;
+pub use faults::{
+    Action, ApiFault, Blow, BreakEvery, Direction, Faults, Join, Manner, MessageFault, Operation,
+    RefusedUpgrades, SecondWebsocket, Subject, TokenLife,
+};
 pub use ledger::{EndedBy, Record, Snapshot, Traffic};
 pub use options::Options;
 pub use resolver::{NotLoopback, Resolver};
@@ -133,18 +141,27 @@ impl Simulator {
         self.ledger().open_sessions()
     }
 
+    /// What is switched on to go wrong.
+    pub fn faults(&self) -> Faults {
+        self.service.faults()
+    }
+
+    /// Switches faults on and off; sessions that run notice at once.
+    pub fn set_faults(&self, faults: Faults) {
+        let changed: Result<(), Infallible> = self.service.change(|_| Ok(faults));
+        let Ok(()) = changed;
+    }
+
     /// Lets API calls fail from now on; a former fault of the operation is replaced.
-    ///
-    /// # Panics
-    ///
-    /// If a task of the simulator has panicked.
     pub fn fail(&self, operation: Operation, fault: ApiFault) {
-        let mut faults = self
-            .service
-            .faults
-            .lock()
-            .expect("no holder of this lock panics");
-        faults.api.insert(operation, fault);
+        let mut faults = self.faults();
+        let _former: Option<ApiFault> = faults.api.insert(operation, fault);
+        self.set_faults(faults);
+    }
+
+    /// Lets something happen to one session, or to every one; how many that were.
+    pub fn strike(&self, session_id: Option<&str>, blow: Blow) -> usize {
+        self.service.suffer(session_id, blow)
     }
 
     /// Connects or disconnects the agent of a target, for sessions to come.

@@ -21,6 +21,12 @@ pub(super) fn channel_closed(session_id: &str, output: &str) -> Bytes {
     message(Kind::ChannelClosed, id, created, body)
 }
 
+/// Whether the other side listens (protocol.md section 6.6).
+pub(super) fn publication(kind: Kind) -> Bytes {
+    let id = MessageId::from_random(fastrand::u128(..).to_be_bytes());
+    message(kind, id, millis(), Bytes::new())
+}
+
 fn message(kind: Kind, id: MessageId, created: u64, payload: Bytes) -> Bytes {
     let header = Header {
         kind,

@@ -8,12 +8,12 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::agent::{Agent, Job};
+use super::agent::Job;
 use super::clock;
-use super::faults::Faults;
+use super::faults::{Blow, Faults, Operation, TokenLife};
 use super::ledger::{EndedBy, Ledger, Page, Record};
 use super::options::Options;
-use super::session::{Command, Session};
+use super::session::{Brief, Command, Session};
 
 /// Everything that the API and the data channels share.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Service {
     pub(super) options: Options,
     pub(super) address: SocketAddr,
     pub(super) ledger: Ledger,
-    pub(super) faults: Mutex<Faults>,
+    faults: Mutex<Faults>,
     offline: Mutex<BTreeSet<String>>,
     sessions: Mutex<Sessions>,
     chance: Mutex<fastrand::Rng>,
@@ -42,7 +42,7 @@ impl Service {
         }
     }
 
-    /// Starts a session: the agent joins it at once.
+    /// Starts a session: the agent joins it at once, unless it is told otherwise.
     pub(super) fn start(self: &Arc<Self>, record: Record, job: Job, to: Vec<SocketAddr>) -> Opened {
         let now = clock::now();
         let opened = self.draw();
@@ -51,18 +51,21 @@ impl Service {
             started_us: self.ledger.micros(now),
             ..record
         });
-        let seed = locked(&self.chance).u64(..);
-        let agent = Agent::new(now, clock::wall(), seed, self.options.agent.clone(), job);
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let entry = Entry {
-            token: opened.token.clone(),
+            token: Token::new(&opened.token, now),
             over: false,
             page: page.clone(),
             commands,
         };
+        let brief = Brief {
+            session_id: opened.session_id.clone(),
+            job,
+            addresses: to,
+            seed: locked(&self.chance).u64(..),
+        };
         locked(&self.sessions).insert(&opened.session_id, entry);
-        let session = Session::new(Arc::clone(self), agent, page, inbox, to);
-        self.spawn(session.run(opened.session_id.clone()));
+        self.spawn(Session::new(Arc::clone(self), brief, page, inbox).run());
         opened
     }
 
@@ -75,7 +78,7 @@ impl Service {
             return Some(String::new());
         }
         entry.page.lock().resumes += 1;
-        entry.token.clone_from(&token);
+        entry.token = Token::new(&token, clock::now());
         Some(token)
     }
 
@@ -101,6 +104,59 @@ impl Service {
     /// What the service knows of a session.
     pub(super) fn find(&self, session_id: &str) -> Option<Entry> {
         locked(&self.sessions).entries.get(session_id).cloned()
+    }
+
+    /// The session that a token opens, if it is known, not over, and the token is still good.
+    pub(super) fn redeem(&self, session_id: &str, token: &str) -> Option<Entry> {
+        let life = locked(&self.faults).token;
+        let mut sessions = locked(&self.sessions);
+        let entry = sessions.entries.get_mut(session_id)?;
+        let good = !entry.over && entry.token.redeem(token, life, clock::now());
+        good.then(|| entry.clone())
+    }
+
+    /// What is switched on.
+    pub(super) fn faults(&self) -> Faults {
+        locked(&self.faults).clone()
+    }
+
+    /// Whether this API call must fail, and with which code.
+    pub(super) fn strike(&self, operation: Operation) -> Option<String> {
+        locked(&self.faults).strike(operation)
+    }
+
+    /// Whether this upgrade must be refused, and with which status.
+    pub(super) fn refuse_upgrade(&self) -> Option<u16> {
+        locked(&self.faults).refuse_upgrade()
+    }
+
+    /// Switches faults on and off; every session looks at them again.
+    pub(super) fn change<E>(
+        &self,
+        change: impl FnOnce(&Faults) -> Result<Faults, E>,
+    ) -> Result<(), E> {
+        let mut faults = locked(&self.faults);
+        *faults = change(&faults)?;
+        drop(faults);
+        self.command(None, || Command::Look);
+        Ok(())
+    }
+
+    /// Lets something happen to one session, or to every one; how many that were.
+    pub(super) fn suffer(&self, session_id: Option<&str>, blow: Blow) -> usize {
+        self.command(session_id, || Command::Suffer(blow))
+    }
+
+    /// Sends a command to one session that is not over, or to every one.
+    fn command(&self, session_id: Option<&str>, command: impl Fn() -> Command) -> usize {
+        let sessions = locked(&self.sessions);
+        let fitting = sessions
+            .entries
+            .iter()
+            .filter(|(id, entry)| !entry.over && session_id.is_none_or(|wanted| wanted == *id));
+        fitting
+            .filter(|(_, entry)| entry.commands.try_send(command()).is_ok())
+            .count()
     }
 
     pub(super) fn is_offline(&self, target: &str) -> bool {
@@ -161,12 +217,41 @@ pub(super) struct Opened {
 #[derive(Clone)]
 pub(super) struct Entry {
     /// What OpenDataChannelInput must say.
-    pub(super) token: String,
+    token: Token,
     /// Whether it has ended.
     pub(super) over: bool,
     pub(super) page: Page,
     /// To its task.
     pub(super) commands: mpsc::Sender<Command>,
+}
+
+/// A token, and what is left of its life. It has no `Debug`, for it is a secret.
+#[derive(Clone)]
+struct Token {
+    text: String,
+    made: Instant,
+    used: bool,
+}
+
+impl Token {
+    fn new(text: &str, now: Instant) -> Self {
+        Self {
+            text: text.to_owned(),
+            made: now,
+            used: false,
+        }
+    }
+
+    fn redeem(&mut self, text: &str, life: TokenLife, now: Instant) -> bool {
+        let alive = match life {
+            TokenLife::UntilResumed => true,
+            TokenLife::SingleUse => !self.used,
+            TokenLife::For(span) => now - self.made <= span,
+        };
+        let good = alive && self.text == text;
+        self.used |= good;
+        good
+    }
 }
 
 #[derive(Default)]

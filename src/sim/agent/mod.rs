@@ -28,7 +28,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
-use crate::wire::message::{Draft, Header, Kind, MessageId, PayloadType, SYN, Seq};
+use crate::wire::message::PayloadType;
 use crate::wire::payload::Flag;
 
 mod basic;
@@ -38,6 +38,7 @@ mod input;
 mod mux;
 mod options;
 mod outbox;
+mod output;
 mod pacer;
 mod phase;
 mod receiver;
@@ -247,19 +248,6 @@ impl Agent {
         self.settle(now);
     }
 
-    /// The next message for the service.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
-        loop {
-            let Some(frame) = self.control.pop_front().or_else(|| self.next_data(now)) else {
-                self.settle(now);
-                return None;
-            };
-            if self.connected {
-                return Some(frame);
-            }
-        }
-    }
-
     /// The next thing to do with a destination, or the end.
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.out.events.pop_front()?;
@@ -352,79 +340,6 @@ impl Agent {
             Plugin::Mux(mux) => mux.has_room(),
             Plugin::Basic(_) => self.in_hand.is_none(),
         }
-    }
-
-    /// Whether data waits for nothing but its pace.
-    fn has_data(&self) -> bool {
-        !self.out.outbox.is_empty()
-            && !self.paused
-            && matches!(self.phase, Phase::Up | Phase::Finishing(_))
-            && self.sender.unacknowledged_bytes() < self.options.window()
-    }
-
-    fn next_data(&mut self, now: Instant) -> Option<Bytes> {
-        if !self.has_data() {
-            self.pacer.rest(now);
-            return None;
-        }
-        if !self.pacer.is_due(now) {
-            return None;
-        }
-        let len = self.options.message_size.min(self.out.outbox.len());
-        let mut draft = Draft::with_capacity(len);
-        self.out.outbox.cut(len, draft.payload());
-        self.pacer.sent(now);
-        self.stats.bytes_out += count(len);
-        Some(self.number(now, PayloadType::Output, draft))
-    }
-
-    /// Sends something sequenced ahead of all data.
-    fn send(&mut self, now: Instant, payload_type: PayloadType, payload: &[u8]) {
-        let mut draft = Draft::with_capacity(payload.len());
-        draft.payload().extend_from_slice(payload);
-        let frame = self.number(now, payload_type, draft);
-        if !self.paused {
-            self.control.push_back(frame);
-        }
-    }
-
-    fn number(&mut self, now: Instant, payload_type: PayloadType, draft: Draft) -> Bytes {
-        let seq = self.sender.next();
-        let flags = if seq == 0 { SYN } else { 0 };
-        let header = self.header(now, Kind::Output, seq, flags, payload_type);
-        let frame = draft.seal(&header);
-        self.sender.keep(now, &frame);
-        self.stats.messages_out += 1;
-        frame
-    }
-
-    fn header(
-        &mut self,
-        now: Instant,
-        kind: Kind,
-        seq: u64,
-        flags: u64,
-        payload_type: PayloadType,
-    ) -> Header {
-        Header {
-            kind,
-            created: self.wall + millis(now - self.start),
-            seq: Seq(seq),
-            flags,
-            id: MessageId::from_random(self.chance.u128(..).to_be_bytes()),
-            payload_type,
-        }
-    }
-
-    fn retransmit(&mut self, now: Instant) {
-        if self.paused || matches!(self.phase, Phase::Crashed { .. } | Phase::Ended) {
-            return;
-        }
-        let before = self.control.len();
-        let control = &mut self.control;
-        self.sender
-            .handle_timeout(now, |frame| control.push_back(frame));
-        self.stats.retransmitted += count(self.control.len() - before);
     }
 }
 

@@ -4,6 +4,8 @@
 //!   POST /                           the SSM API
 //!   GET  /v1/data-channel/<id>       the upgrade of a data channel
 //!   GET  /simulator/ledger           what was seen so far, as JSON
+//!   GET  /simulator/faults           what is switched on to go wrong, as JSON
+//!   POST /simulator/faults           changes that, or lets something happen now
 //! ```
 //!
 //! A refused upgrade is an HTTP response with a short text: 403 for a signature that is
@@ -24,6 +26,8 @@ use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -36,6 +40,7 @@ use crate::wire::payload::{self, OpenDataChannel};
 use super::api;
 use super::client::Client;
 use super::clock;
+use super::faults::{Blow, SecondWebsocket};
 use super::service::Service;
 use super::session::Command;
 use super::signature::{self, Expected, Signature};
@@ -94,7 +99,9 @@ async fn respond(service: &Arc<Service>, mut request: Request<Incoming>) -> Resp
     let session_id = path.strip_prefix("/v1/data-channel/");
     match (request.method(), path.as_str(), session_id) {
         (&Method::POST, "/", _) => call(service, request).await,
-        (&Method::GET, "/simulator/ledger", _) => ledger(service),
+        (&Method::GET, "/simulator/ledger", _) => page(&service.ledger.snapshot()),
+        (&Method::GET, "/simulator/faults", _) => page(&service.faults()),
+        (&Method::POST, "/simulator/faults", _) => order(service, request).await,
         (&Method::GET, _, Some(session_id)) => {
             let upgrade = hyper::upgrade::on(&mut request);
             let upgraded = self::upgrade(service, &request, session_id, upgrade);
@@ -179,6 +186,14 @@ fn upgrade(
     if entry.over {
         return Err(Refusal(StatusCode::GONE, "the session is over"));
     }
+    if let Some(status) = service.refuse_upgrade() {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        return Err(Refusal(status, "refused by the simulator"));
+    }
+    let is_second = entry.page.lock().is_attached;
+    if is_second && service.faults().second_websocket == SecondWebsocket::Refused {
+        return Err(Refusal(StatusCode::CONFLICT, "the session has a websocket"));
+    }
     let key = websocket_key(headers).ok_or(Refusal(
         StatusCode::BAD_REQUEST,
         "this is not a websocket upgrade",
@@ -229,10 +244,10 @@ async fn open(service: Arc<Service>, session_id: String, upgrade: OnUpgrade) {
         return client.close(None, CloseCode::Policy, reason).await;
     };
     let opening = payload::decode::<OpenDataChannel>(&opening).ok();
-    let entry = service.find(&session_id);
-    let fitting = opening
-        .zip(entry)
-        .filter(|(opening, entry)| !entry.over && opening.token_value == entry.token);
+    let fitting = opening.and_then(|opening| {
+        let entry = service.redeem(&session_id, &opening.token_value)?;
+        Some((opening, entry))
+    });
     let Some((opening, entry)) = fitting else {
         return client
             .close(None, CloseCode::Policy, "the token does not fit")
@@ -252,12 +267,52 @@ fn socket(upgraded: Upgraded) -> Option<(Socket, Vec<u8>)> {
     Some((parts.io.into_inner(), parts.read_buf.to_vec()))
 }
 
-fn ledger(service: &Service) -> Response<Full<Bytes>> {
-    let body = serde_json::to_vec(&service.ledger.snapshot()).expect("a snapshot is JSON");
+fn page<T: Serialize>(content: &T) -> Response<Full<Bytes>> {
+    let body = serde_json::to_vec(content).expect("the simulator's own pages are JSON");
     let mut response = Response::new(Full::from(body));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
+}
+
+/// What `POST /simulator/faults` takes.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Order {
+    faults: Map<String, Value>,
+    blows: Vec<Blow>,
+    session: Option<String>,
+}
+
+/// Changes what goes wrong; answers with how many sessions were struck, or what did not fit.
+async fn order(service: &Service, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let Ok(body) = Limited::new(request.into_body(), MAX_BODY).collect().await else {
+        return text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the request is too long or broke off",
+        );
+    };
+    let obeyed = serde_json::from_slice(&body.to_bytes()).and_then(|order| obey(service, order));
+    match obeyed {
+        Ok(struck) => page(&json!({ "struck": struck })),
+        Err(error) => {
+            let mut response = page(&json!({ "error": error.to_string() }));
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            response
+        }
+    }
+}
+
+fn obey(service: &Service, order: Order) -> serde_json::Result<usize> {
+    if !order.faults.is_empty() {
+        service.change(|faults| faults.changed(order.faults))?;
+    }
+    let session = order.session.as_deref();
+    let struck = order
+        .blows
+        .iter()
+        .map(|blow| service.suffer(session, *blow));
+    Ok(struck.max().unwrap_or(0))
 }
 
 fn text(status: StatusCode, words: &'static str) -> Response<Full<Bytes>> {

@@ -1,0 +1,142 @@
+//! Order, acknowledgement, retransmission, pace and pauses.
+
+use super::*;
+
+#[test]
+fn early_messages_are_acknowledged_at_once_and_processed_in_order() {
+    let mut bench = Bench::ready();
+    bench.frames(&[(Command::Open, 3, b"")]);
+    let id = bench.connect();
+    let push = |byte: u8| [1, 2, 1, 0, 3, 0, 0, 0, byte];
+
+    bench.say_as(3, PayloadType::Output, &push(b'b'));
+    assert!(bench.written(id).is_empty());
+    bench.say_as(2, PayloadType::Output, &push(b'a'));
+
+    assert_eq!(bench.acknowledged(), [1, 3, 2]);
+    assert_eq!(bench.written(id), b"ab");
+}
+
+#[test]
+fn a_duplicate_is_acknowledged_again_but_by_old_agents() {
+    for (version, expected) in [("3.3.987.0", 2), ("3.2.1040.0", 1)] {
+        let options = Options {
+            version: Version::parse(version),
+            ..Options::default()
+        };
+        let mut bench = Bench::port(options).after_handshake("1.2.764.0");
+
+        bench.say_as(1, PayloadType::Size, b"probe");
+        bench.say_as(1, PayloadType::Size, b"probe");
+
+        assert_eq!(bench.acknowledged().len(), expected, "{version}");
+    }
+}
+
+#[test]
+fn the_pace_is_kept_in_messages_of_1024_bytes() {
+    let mut bench = Bench::ready();
+    bench.frames(&[(Command::Open, 3, b"")]);
+    let id = bench.connect();
+
+    let start = bench.now;
+    while bench.now < start + 10 * SECOND {
+        while bench.agent.wants_read(id) {
+            bench
+                .agent
+                .handle_read(id, Bytes::from_static(&[0; 16_384]));
+        }
+        bench.wait(Duration::from_millis(10));
+    }
+
+    let sizes = bench.received.iter().map(|m| m.payload.len());
+    assert_eq!(sizes.max(), Some(1024));
+    let bytes = bench.output(PayloadType::Output).len();
+    let rate = f64::from(u32::try_from(bytes).unwrap()) / 10.0 / 1_048_576.0;
+    assert!((0.60..=0.69).contains(&rate), "{rate} MiB/s");
+}
+
+#[test]
+fn a_lost_message_goes_again_and_only_the_front() {
+    let mut bench = Bench::ready();
+    bench.frames(&[(Command::Open, 3, b"")]);
+    let id = bench.connect();
+    bench.acknowledges = false;
+    bench.agent.handle_read(id, Bytes::from_static(&[0; 4096]));
+
+    bench.wait(2 * SECOND);
+
+    let data = bench
+        .received
+        .iter()
+        .filter(|m| m.header.kind == Kind::Output);
+    let front = data.clone().map(|m| m.header.seq).min().unwrap();
+    let again = data.clone().filter(|m| m.header.seq == front).count();
+    assert!(again > 3, "{again} times");
+    assert_eq!(data.count(), again + 4, "all others went once");
+}
+
+#[test]
+fn a_pause_rests_data_until_anything_comes() {
+    let mut bench = Bench::ready();
+    bench.frames(&[(Command::Open, 3, b"")]);
+    let id = bench.connect();
+    bench.received.clear();
+
+    let pause = message(Kind::PausePublication, 0, PayloadType::None, b"").encode();
+    bench.agent.handle_message(bench.now, pause);
+    bench.agent.handle_read(id, Bytes::from_static(b"x"));
+    bench.wait(SECOND);
+    assert!(bench.received.is_empty());
+    bench.say(PayloadType::Size, b"probe");
+    bench.wait(SECOND);
+
+    assert!(!bench.output(PayloadType::Output).is_empty());
+}
+
+#[test]
+fn a_wrong_digest_is_taken_unless_it_is_demanded() {
+    for (digests, expected) in [
+        (Digests::Ignored, 1),
+        (Digests::Noted, 1),
+        (Digests::Demanded, 0),
+    ] {
+        let options = Options {
+            digests,
+            ..Options::default()
+        };
+        let mut bench = Bench::port(options).after_handshake("1.2.764.0");
+        let mut frame = message(Kind::Input, 1, PayloadType::Size, b"probe")
+            .encode()
+            .to_vec();
+        frame[120] ^= 1;
+
+        bench.agent.handle_message(bench.now, frame.into());
+        bench.settle();
+
+        assert_eq!(bench.acknowledged().len(), expected, "{digests:?}");
+        let noted = bench
+            .agent
+            .stats()
+            .violations
+            .contains_key(&Violation::BadDigest);
+        assert_eq!(noted, digests != Digests::Ignored);
+    }
+}
+
+#[test]
+fn a_disconnected_agent_reads_on_and_loses_what_it_sends() {
+    let mut bench = Bench::ready();
+    bench.frames(&[(Command::Open, 3, b"")]);
+    let id = bench.connect();
+    bench.received.clear();
+
+    bench.agent.handle_disconnected(bench.now);
+    bench.agent.handle_read(id, Bytes::from_static(&[0; 3000]));
+    bench.wait(SECOND);
+    assert!(bench.received.is_empty());
+    bench.agent.handle_connected(bench.now);
+    bench.wait(2 * SECOND);
+
+    assert_eq!(bench.output(PayloadType::Output).len(), 3008);
+}

@@ -1,0 +1,84 @@
+//! How a session ends, and one destination without a mux.
+
+use super::*;
+
+#[test]
+fn the_terminate_flag_is_acknowledged_and_ends_the_session() {
+    let mut bench = Bench::ready();
+
+    bench.say(PayloadType::Flag, &[0, 0, 0, 2]);
+
+    assert_eq!(bench.acknowledged(), [1]);
+    assert_eq!(bench.end(), Some(&End::success()));
+}
+
+#[test]
+fn the_end_waits_two_seconds_for_acknowledgements() {
+    let mut bench = Bench::ready();
+    bench.frames(&[(Command::Open, 3, b"")]);
+    let id = bench.connect();
+    bench.acknowledges = false;
+    bench.agent.handle_read(id, Bytes::from_static(b"x"));
+    bench.wait(SECOND);
+
+    bench.say(PayloadType::Flag, &[0, 0, 0, 2]);
+    bench.wait(Duration::from_millis(1_990));
+    assert!(bench.end().is_none());
+    bench.wait(SECOND);
+
+    assert!(bench.end().is_some());
+}
+
+#[test]
+fn basic_mode_writes_before_it_acknowledges_and_dials_again_after_an_end() {
+    let mut bench = Bench::port(Options::default()).after_handshake("1.1.69");
+    let first = bench.connect();
+    bench.say(PayloadType::Output, b"one");
+    assert!(bench.acknowledged().is_empty());
+    bench.agent.handle_written(bench.now, first, 3);
+    bench.settle();
+    assert_eq!(bench.acknowledged(), [1]);
+
+    bench
+        .agent
+        .handle_ended(bench.now, first, DestinationEnd::Finished);
+    bench.settle();
+    bench.say(PayloadType::Output, b"two");
+    let second = bench.connect();
+
+    assert_ne!(first, second);
+    assert_eq!(bench.written(second), b"two");
+    assert!(bench.end().is_none());
+}
+
+#[test]
+fn a_refused_dial_in_basic_mode_is_silence_and_then_the_end() {
+    let mut bench = Bench::port(Options::default()).after_handshake("1.1.69");
+
+    bench.agent.handle_dial_failed(bench.now, bench.dial());
+    bench.say(PayloadType::Output, b"anyone?");
+    bench.wait(59 * SECOND);
+    assert!(bench.received.is_empty() && bench.end().is_none());
+    bench.wait(2 * SECOND);
+
+    assert_eq!(bench.end(), Some(&End::failed(CRASHED)));
+}
+
+#[test]
+fn sshds_end_ends_the_session_after_all_it_said() {
+    let mut bench =
+        Bench::new(Options::default(), &[("portNumber", "22")]).after_handshake("1.2.764.0");
+    let id = bench.connect();
+
+    bench
+        .agent
+        .handle_read(id, Bytes::from_static(&[b'x'; 5000]));
+    bench
+        .agent
+        .handle_ended(bench.now, id, DestinationEnd::Finished);
+    assert!(bench.end().is_none());
+    bench.wait(SECOND);
+
+    assert_eq!(bench.output(PayloadType::Output), [b'x'; 5000]);
+    assert_eq!(bench.end(), Some(&End::success()));
+}

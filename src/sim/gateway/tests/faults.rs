@@ -1,0 +1,335 @@
+//! What goes wrong when it is told to, seen from a client.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::Error;
+
+use super::*;
+use crate::sim::{
+    Blow, BreakEvery, Faults, Join, Manner, Received, RefusedUpgrades, SecondWebsocket, TokenLife,
+};
+
+fn with(faults: Faults) -> Options {
+    Options {
+        faults,
+        ..unpaced()
+    }
+}
+
+/// A session behind its handshake, and a client that it knows.
+async fn established(simulator: &Simulator, port: u16) -> (Value, Client) {
+    let session = start(simulator, port).await;
+    let mut client = Client::open(simulator, &session).await;
+    client.shake_hands().await;
+    (session, client)
+}
+
+async fn resume(simulator: &Simulator, session: &Value, next: u64) -> Client {
+    let id = json!({ "SessionId": session["SessionId"] });
+    let (status, resumed) = call(simulator, "ResumeSession", &id).await;
+    assert_eq!(status, 200, "{resumed}");
+    let mut client = Client::open(simulator, &resumed).await;
+    client.next = next;
+    client
+}
+
+/// How a websocket ends: the code of its close frame, or none.
+async fn end(client: &mut Client) -> Option<u16> {
+    loop {
+        match client.websocket.next().await {
+            Some(Ok(Frame::Close(frame))) => return frame.map(|frame| frame.code.into()),
+            Some(Ok(_)) => {}
+            Some(Err(Error::Io(_) | Error::Protocol(_))) | None => return None,
+            Some(Err(error)) => panic!("{error}"),
+        }
+    }
+}
+
+async fn order(simulator: &Simulator, order: &Value) -> (u16, Value) {
+    let body = order.to_string();
+    let request = format!(
+        "POST /simulator/faults HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    send(simulator, &request).await
+}
+
+#[tokio::test]
+async fn a_broken_websocket_is_resumed_whatever_broke_it() {
+    for (manner, code) in [
+        (Manner::Close(1000), Some(1000)),
+        (Manner::Close(1011), Some(1011)),
+        (Manner::Close(1006), None),
+        (Manner::Fin, None),
+        (Manner::Reset, None),
+    ] {
+        let simulator = simulator(unpaced()).await;
+        let (session, mut client) = established(&simulator, 9).await;
+
+        assert_eq!(simulator.strike(None, Blow::Break(manner)), 1);
+        assert_eq!(end(&mut client).await, code, "{manner:?}");
+        let mut client = resume(&simulator, &session, client.next).await;
+        client.say(PayloadType::Size, b"probe").await;
+
+        assert_eq!(client.hear_acknowledgement().await, 1, "{manner:?}");
+        assert_eq!(simulator.ledger().sessions[0].lost, 1);
+        simulator.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_black_hole_swallows_what_is_said_and_can_be_left() {
+    let simulator = simulator(unpaced()).await;
+    let (session, mut client) = established(&simulator, 9).await;
+
+    simulator.strike(None, Blow::Break(Manner::BlackHole));
+    client.say(PayloadType::Size, b"lost").await;
+    let mut second = resume(&simulator, &session, 1).await;
+    second.say(PayloadType::Size, b"probe").await;
+
+    assert_eq!(second.hear_acknowledgement().await, 1);
+    assert_eq!(simulator.ledger().sessions[0].traffic.duplicates_in, 0);
+}
+
+#[tokio::test]
+async fn websockets_break_again_and_again() {
+    let every = Duration::from_millis(20);
+    let manner = Manner::Close(1001);
+    let simulator = simulator(with(Faults {
+        break_every: Some(BreakEvery { every, manner }),
+        ..Faults::default()
+    }))
+    .await;
+    let session = start(&simulator, 9).await;
+
+    for _ in 0..3 {
+        let mut client = resume(&simulator, &session, 0).await;
+        assert_eq!(end(&mut client).await, Some(1001));
+    }
+
+    assert_eq!(simulator.ledger().sessions[0].lost, 3);
+}
+
+#[tokio::test]
+async fn upgrades_are_refused_as_often_as_asked() {
+    let refused = RefusedUpgrades {
+        status: 503,
+        times: Some(2),
+    };
+    let simulator = simulator(with(Faults {
+        refuse_upgrades: Some(refused),
+        ..Faults::default()
+    }))
+    .await;
+    let session = start(&simulator, 9).await;
+    let url = session["StreamUrl"].as_str().unwrap();
+
+    for _ in 0..2 {
+        assert_eq!(upgrade(&simulator, url).await.unwrap_err(), 503);
+    }
+    Client::open(&simulator, &session).await.shake_hands().await;
+}
+
+#[tokio::test]
+async fn a_token_for_one_websocket_is_refused_at_the_second() {
+    let simulator = simulator(with(Faults {
+        token: TokenLife::SingleUse,
+        ..Faults::default()
+    }))
+    .await;
+    let (session, _first) = established(&simulator, 9).await;
+
+    let mut second = Client::open(&simulator, &session).await;
+
+    assert_eq!(end(&mut second).await, Some(1008));
+    resume(&simulator, &session, 1)
+        .await
+        .say(PayloadType::Size, b"x")
+        .await;
+}
+
+#[tokio::test]
+async fn a_second_websocket_is_refused_if_asked_for() {
+    let simulator = simulator(with(Faults {
+        second_websocket: SecondWebsocket::Refused,
+        ..Faults::default()
+    }))
+    .await;
+    let (session, _first) = established(&simulator, 9).await;
+
+    let url = session["StreamUrl"].as_str().unwrap();
+    assert_eq!(upgrade(&simulator, url).await.unwrap_err(), 409);
+}
+
+#[tokio::test]
+async fn an_agent_that_joins_late_still_shakes_hands() {
+    let simulator = simulator(with(Faults {
+        join: Join::AtConnect,
+        ..Faults::default()
+    }))
+    .await;
+
+    let (_, mut client) = established(&simulator, 9).await;
+    client.say(PayloadType::Flag, &[0, 0, 0, 2]).await;
+    while client.next().await.is_some() {}
+
+    assert_eq!(simulator.open_sessions(), 0);
+}
+
+#[tokio::test]
+async fn too_long_a_message_and_too_many_break_the_websocket() {
+    let simulator = simulator(with(Faults {
+        max_message: Some(2000),
+        max_rate: Some(50),
+        ..Faults::default()
+    }))
+    .await;
+    let (session, mut client) = established(&simulator, 9).await;
+
+    client.say(PayloadType::Size, &[0; 4096]).await;
+    assert_eq!(end(&mut client).await, Some(1009));
+    let mut client = resume(&simulator, &session, 1).await;
+    for _ in 0..60 {
+        client.feed(PayloadType::Size, b"x").await;
+    }
+    drop(client.websocket.flush().await);
+    assert_eq!(end(&mut client).await, Some(1008));
+
+    let record = &simulator.ledger().sessions[0];
+    assert_eq!((record.cut_off, record.lost), (2, 2));
+    assert_eq!(record.traffic.peak_rate_in, 51);
+}
+
+#[tokio::test]
+async fn a_stalled_destination_holds_the_client_back_and_loses_nothing() {
+    let sink = Destination::start(Role::Sink).await.unwrap();
+    let simulator = simulator(with(Faults {
+        stall: true,
+        ..Faults::default()
+    }))
+    .await;
+    let (_, client) = established(&simulator, sink.address().port()).await;
+    let (mut writer, mut reader) = client.websocket.split();
+    let chunks = 12 * 32;
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let open = message(
+            Kind::Input,
+            1,
+            0,
+            PayloadType::Output,
+            &[1, 0, 0, 0, 3, 0, 0, 0],
+        );
+        writer.send(Frame::binary(open)).await.unwrap();
+        for chunk in 0..chunks {
+            let mut frame = vec![1, 2, 0, 0x80, 3, 0, 0, 0];
+            frame.extend_from_slice(&[7; 32_768]);
+            let frame = message(Kind::Input, 2 + chunk, 0, PayloadType::Output, &frame);
+            writer.send(Frame::binary(frame)).await.unwrap();
+        }
+        let fin = message(
+            Kind::Input,
+            2 + chunks,
+            0,
+            PayloadType::Output,
+            &[1, 1, 0, 0, 3, 0, 0, 0],
+        );
+        writer.send(Frame::binary(fin)).await.unwrap();
+    });
+    tasks.spawn(async move { while reader.next().await.is_some() {} });
+    let full = |bytes: u64| (4 << 20..(4 << 20) + 40_000).contains(&bytes);
+    until(|| full(simulator.ledger().sessions[0].traffic.bytes_in)).await;
+    simulator.set_faults(Faults::default());
+    until(|| !sink.received().is_empty()).await;
+
+    assert!(matches!(
+        &sink.received()[..],
+        [Received {
+            len: 12_582_912,
+            ..
+        }]
+    ));
+}
+
+#[tokio::test]
+async fn a_dead_agent_is_silent_and_then_reported() {
+    let mut options = unpaced();
+    options.agent.crash_delay = Duration::from_millis(10);
+    let simulator = simulator(options).await;
+    let (_, mut client) = established(&simulator, 9).await;
+
+    simulator.strike(None, Blow::KillAgent);
+    while client.next().await.is_some() {}
+
+    let record = &simulator.ledger().sessions[0];
+    assert_eq!(record.ended_by, Some(EndedBy::AgentFailure));
+    assert!(
+        record.output.contains("ipc messaging received timeout"),
+        "{}",
+        record.output
+    );
+}
+
+#[tokio::test]
+async fn the_client_is_told_to_pause() {
+    let simulator = simulator(unpaced()).await;
+    let (_, mut client) = established(&simulator, 9).await;
+
+    simulator.strike(None, Blow::PauseClient);
+
+    while client.next().await.unwrap().header.kind != Kind::PausePublication {}
+}
+
+#[tokio::test]
+async fn without_a_buffer_output_is_discarded_until_a_client_is_there() {
+    let options = Options {
+        gateway_buffer: 0,
+        ..unpaced()
+    };
+    let simulator = simulator(options).await;
+    let session = start(&simulator, 9).await;
+    until(|| simulator.ledger().sessions[0].traffic.discarded > 0).await;
+
+    // The agent asks again, for nobody has acknowledged.
+    let mut client = Client::open(&simulator, &session).await;
+    client.hear(PayloadType::HandshakeRequest).await;
+
+    until(|| simulator.ledger().sessions[0].traffic.retransmitted > 0).await;
+}
+
+#[tokio::test]
+async fn faults_are_ordered_over_http() {
+    let simulator = simulator(unpaced()).await;
+    let (_, mut client) = established(&simulator, 9).await;
+    let on = json!({
+        "faults": { "api": { "ResumeSession": { "code": "AccessDeniedException" } } },
+        "blows": [{ "break": "reset" }],
+    });
+
+    assert_eq!(order(&simulator, &on).await, (200, json!({ "struck": 1 })));
+    assert_eq!(end(&mut client).await, None);
+    let id = json!({ "SessionId": "any" });
+    assert_eq!(
+        call(&simulator, "ResumeSession", &id).await.1["__type"],
+        "AccessDeniedException"
+    );
+    let (status, _) = order(&simulator, &json!({ "faults": { "api": null } })).await;
+
+    assert_eq!((status, simulator.faults()), (200, Faults::default()));
+}
+
+#[tokio::test]
+async fn an_order_that_does_not_fit_is_told_and_changes_nothing() {
+    let simulator = simulator(unpaced()).await;
+    for bad in [
+        json!({ "fault": {} }),
+        json!({ "blows": ["dance"] }),
+        json!({ "faults": { "stall": 1 } }),
+    ] {
+        assert_eq!(order(&simulator, &bad).await.0, 400, "{bad}");
+    }
+
+    assert_eq!(simulator.faults(), Faults::default());
+}

@@ -1,0 +1,346 @@
+//! A bad path in one direction: delay, loss, doubling and reordering, in virtual time.
+//!
+//! Messages are pushed in at one end and popped at the other when their time has come. What
+//! becomes of each is drawn from a seed, so the same calls give the same trouble. With the
+//! default [`Conditions`] the path is perfect: all arrives at once and in order.
+//!
+//! ```text
+//!   push ──▶ lost?  doubled?  ── delay + jitter ──▶ pop        cut: all on the way is gone
+//!                                └ overtaken? ┘
+//! ```
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::duration;
+
+/// One direction of a path.
+#[derive(Debug)]
+pub struct Link {
+    conditions: Conditions,
+    chance: fastrand::Rng,
+    /// What is on the way, by arrival and then by order.
+    queue: BTreeMap<(Instant, u64), Bytes>,
+    bytes: usize,
+    serial: u64,
+    /// No message that is not reordered arrives before this.
+    latest: Option<Instant>,
+    doomed: usize,
+    lost: u64,
+}
+
+impl Link {
+    /// A path whose trouble follows from `seed`.
+    pub fn new(seed: u64, conditions: Conditions) -> Self {
+        Self {
+            conditions,
+            chance: fastrand::Rng::with_seed(seed),
+            queue: BTreeMap::new(),
+            bytes: 0,
+            serial: 0,
+            latest: None,
+            doomed: 0,
+            lost: 0,
+        }
+    }
+
+    /// Changes the weather; what is on the way keeps its time.
+    pub fn set_conditions(&mut self, conditions: Conditions) {
+        self.conditions = conditions;
+    }
+
+    /// Loses the next `count` messages, whatever is drawn.
+    pub fn lose_next(&mut self, count: usize) {
+        self.doomed = count;
+    }
+
+    /// A message enters.
+    pub fn push(&mut self, now: Instant, message: Bytes) {
+        self.push_late(now, message, Duration::ZERO);
+    }
+
+    /// A message enters and takes `late` longer than others, which may overtake it.
+    pub fn push_late(&mut self, now: Instant, message: Bytes, late: Duration) {
+        if self.loses() {
+            self.lost += 1;
+            return;
+        }
+        for _ in 0..=u32::from(self.draws(self.conditions.doubling)) {
+            let at = match (late, self.draws(self.conditions.reordering)) {
+                (Duration::ZERO, false) => self.in_order(now),
+                (late, false) => self.travel(now) + late,
+                (late, true) => self.travel(now) + late + self.detour(),
+            };
+            self.serial += 1;
+            self.bytes += message.len();
+            let _none: Option<Bytes> = self.queue.insert((at, self.serial), message.clone());
+        }
+    }
+
+    /// The next message that has arrived by now.
+    pub fn pop(&mut self, now: Instant) -> Option<Bytes> {
+        let first = self
+            .queue
+            .first_entry()
+            .filter(|entry| entry.key().0 <= now)?;
+        let message = first.remove();
+        self.bytes -= message.len();
+        Some(message)
+    }
+
+    /// When the next message arrives.
+    pub fn next_arrival(&self) -> Option<Instant> {
+        self.queue.keys().next().map(|(at, _)| *at)
+    }
+
+    /// The connection broke: all that is on the way is lost.
+    pub fn cut(&mut self) {
+        self.lost += u64::try_from(self.queue.len()).unwrap_or(u64::MAX);
+        self.queue.clear();
+        self.bytes = 0;
+        self.latest = None;
+    }
+
+    /// Whether nothing is on the way and nothing would be done to a message.
+    pub fn is_clear(&self) -> bool {
+        self.queue.is_empty() && self.doomed == 0 && self.conditions == Conditions::default()
+    }
+
+    /// Whether a sender need not wait; more on the way than this is no path of this world.
+    pub fn has_room(&self) -> bool {
+        self.bytes < MAX_BYTES
+    }
+
+    /// How many messages were lost, by chance, by order or by a cut.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    fn loses(&mut self) -> bool {
+        if self.doomed > 0 {
+            self.doomed -= 1;
+            return true;
+        }
+        self.draws(self.conditions.loss)
+    }
+
+    fn draws(&mut self, per_mille: u16) -> bool {
+        per_mille > 0 && self.chance.u16(..1000) < per_mille
+    }
+
+    fn in_order(&mut self, now: Instant) -> Instant {
+        let at = self.travel(now);
+        let at = self.latest.map_or(at, |latest| at.max(latest));
+        self.latest = Some(at);
+        at
+    }
+
+    fn travel(&mut self, now: Instant) -> Instant {
+        let Conditions { delay, jitter, .. } = self.conditions;
+        now + delay + drawn(&mut self.chance, jitter)
+    }
+
+    /// Long enough for others to overtake.
+    fn detour(&mut self) -> Duration {
+        let Conditions { delay, jitter, .. } = self.conditions;
+        drawn(&mut self.chance, 2 * (delay + jitter) + DETOUR)
+    }
+}
+
+/// What a path does to messages. Chances are per thousand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Conditions {
+    /// How long every message takes at least.
+    #[serde(with = "duration")]
+    pub delay: Duration,
+    /// How much longer it takes at most.
+    #[serde(with = "duration")]
+    pub jitter: Duration,
+    /// How many are lost.
+    pub loss: u16,
+    /// How many arrive twice.
+    pub doubling: u16,
+    /// How many are overtaken by later ones.
+    pub reordering: u16,
+}
+
+/// When a websocket breaks, again and again, drawn from a seed.
+#[derive(Debug)]
+pub struct Breaks {
+    chance: fastrand::Rng,
+    span: Range<Duration>,
+    next: Instant,
+}
+
+impl Breaks {
+    /// The first break comes `span` from now, the others as far from each other.
+    pub fn new(now: Instant, seed: u64, span: Range<Duration>) -> Self {
+        let mut breaks = Self {
+            chance: fastrand::Rng::with_seed(seed),
+            span,
+            next: now,
+        };
+        breaks.plan(now);
+        breaks
+    }
+
+    /// Whether it breaks now; the next break is planned then.
+    pub fn strike(&mut self, now: Instant) -> bool {
+        let strikes = self.next <= now;
+        if strikes {
+            self.plan(now);
+        }
+        strikes
+    }
+
+    /// When it breaks next.
+    pub fn next(&self) -> Instant {
+        self.next
+    }
+
+    fn plan(&mut self, now: Instant) {
+        let Range { start, end } = self.span;
+        self.next = now + start + drawn(&mut self.chance, end.saturating_sub(start));
+    }
+}
+
+fn drawn(chance: &mut fastrand::Rng, most: Duration) -> Duration {
+    let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(chance.u64(0..=nanos))
+}
+
+/// A detour where nothing else takes any time.
+const DETOUR: Duration = Duration::from_millis(5);
+/// 16 MiB: a gigabit for more than 100 ms.
+const MAX_BYTES: usize = 16 << 20;
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "any instant will do as an origin"
+)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// What comes out of a path when 1000 numbered messages go in, a millisecond apart.
+    fn passed(seed: u64, conditions: Conditions) -> Vec<u16> {
+        let start = Instant::now();
+        let mut link = Link::new(seed, conditions);
+        for number in 0..1000u16 {
+            let now = start + Duration::from_millis(u64::from(number));
+            link.push(now, Bytes::copy_from_slice(&number.to_be_bytes()));
+        }
+        std::iter::from_fn(|| link.pop(start + HOUR))
+            .map(|message| u16::from_be_bytes(message[..].try_into().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_perfect_path_changes_nothing() {
+        assert!(passed(1, Conditions::default()).into_iter().eq(0..1000));
+    }
+
+    #[test]
+    fn jitter_alone_keeps_the_order() {
+        let conditions = Conditions {
+            jitter: Duration::from_secs(1),
+            ..Conditions::default()
+        };
+
+        assert!(passed(1, conditions).into_iter().eq(0..1000));
+    }
+
+    #[test]
+    fn loss_doubling_and_reordering_are_as_frequent_as_asked() {
+        let lossy = Conditions {
+            loss: 100,
+            ..Conditions::default()
+        };
+        let doubling = Conditions {
+            doubling: 100,
+            ..Conditions::default()
+        };
+        let reordering = Conditions {
+            reordering: 100,
+            ..Conditions::default()
+        };
+
+        let lost = 1000 - passed(2, lossy).len();
+        let doubled = passed(2, doubling).len() - 1000;
+        let swapped = passed(2, reordering)
+            .windows(2)
+            .filter(|pair| pair[0] > pair[1])
+            .count();
+
+        assert!((70..130).contains(&lost), "{lost} lost");
+        assert!((70..130).contains(&doubled), "{doubled} doubled");
+        assert!((30..130).contains(&swapped), "{swapped} overtaken");
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_trouble() {
+        let bad = Conditions {
+            jitter: Duration::from_millis(9),
+            loss: 50,
+            doubling: 50,
+            reordering: 50,
+            ..Conditions::default()
+        };
+
+        assert_eq!(passed(3, bad), passed(3, bad));
+        assert_ne!(passed(3, bad), passed(4, bad));
+    }
+
+    #[test]
+    fn nothing_arrives_before_its_delay_or_after_a_cut() {
+        let now = Instant::now();
+        let delay = Duration::from_millis(50);
+        let mut link = Link::new(
+            1,
+            Conditions {
+                delay,
+                ..Conditions::default()
+            },
+        );
+        link.push(now, Bytes::from_static(b"first"));
+
+        assert_eq!(link.pop(now), None);
+        assert_eq!(link.next_arrival(), Some(now + delay));
+        assert!(link.pop(now + delay).is_some());
+        link.push(now, Bytes::from_static(b"second"));
+        link.cut();
+
+        assert_eq!(link.pop(now + HOUR), None);
+        assert_eq!(link.lost(), 1);
+    }
+
+    #[test]
+    fn the_next_messages_are_lost_on_demand() {
+        let now = Instant::now();
+        let mut link = Link::new(1, Conditions::default());
+        link.lose_next(1);
+        link.push(now, Bytes::from_static(b"first"));
+        link.push(now, Bytes::from_static(b"second"));
+
+        assert_eq!(link.pop(now).unwrap(), "second");
+        assert!(link.is_clear());
+    }
+
+    #[test]
+    fn breaks_come_again_and_again() {
+        let now = Instant::now();
+        let span = Duration::from_millis(100)..Duration::from_millis(200);
+        let mut breaks = Breaks::new(now, 1, span);
+
+        let times = (0..1000).filter(|ms| breaks.strike(now + Duration::from_millis(*ms)));
+
+        assert!((5..=9).contains(&times.count()));
+    }
+}

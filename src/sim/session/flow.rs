@@ -1,0 +1,177 @@
+//! How messages and bytes move through a session.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::super::agent::DestinationEnd;
+use super::super::client::Heard;
+use super::Session;
+
+impl Session {
+    /// Carries messages from the client to the agent, or to the inbox while it reads none.
+    pub(super) fn poll_input(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        for _ in 0..MAX_MESSAGES {
+            if self.agent.wants_input()
+                && let Some(frame) = self.inbox.pop()
+            {
+                self.agent.handle_message(self.now, frame);
+            } else if let Some(frame) = self.arrived() {
+                self.deliver(frame);
+            } else if !self.listen(cx) {
+                break;
+            }
+            self.obey();
+            moved = true;
+        }
+        moved
+    }
+
+    fn arrived(&mut self) -> Option<Bytes> {
+        if !self.inbox.has_room() {
+            return None;
+        }
+        self.to_agent.pop(self.now)
+    }
+
+    /// Takes one message from the client; false if there is none, or no room for it.
+    fn listen(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.inbox.has_room() || !self.to_agent.has_room() {
+            return false;
+        }
+        let Some(client) = &mut self.client else {
+            return false;
+        };
+        match client.poll_heard(cx) {
+            Poll::Ready(Heard::Message(frame)) => self.admit(frame),
+            Poll::Ready(Heard::Control) => {}
+            Poll::Ready(Heard::Gone) => self.lose_client(),
+            Poll::Pending => return false,
+        }
+        true
+    }
+
+    /// A message came from the websocket.
+    fn admit(&mut self, frame: Bytes) {
+        if self.offends(&frame) {
+            return;
+        }
+        if self.to_agent.is_clear() {
+            self.deliver(frame);
+        } else {
+            self.to_agent.push(self.now, frame);
+        }
+    }
+
+    /// A message came through the path.
+    fn deliver(&mut self, frame: Bytes) {
+        if self.back_at.is_some() {
+            // The agent's leg is down, and the service keeps no input (protocol.md appendix B).
+        } else if self.agent.wants_input() {
+            self.agent.handle_message(self.now, frame);
+        } else {
+            self.inbox.push(frame);
+        }
+    }
+
+    pub(super) fn poll_destinations(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.faults.stall {
+            self.obey();
+            return false;
+        }
+        let Self {
+            agent,
+            connections,
+            now,
+            ..
+        } = self;
+        let mut moved = false;
+        for (id, connection) in connections.iter_mut() {
+            let written = connection.poll_write(cx);
+            moved |= written.is_ready();
+            match written {
+                Poll::Ready(Ok(len)) => agent.handle_written(*now, *id, len),
+                Poll::Ready(Err(_)) => agent.handle_ended(*now, *id, DestinationEnd::Broken),
+                Poll::Pending => {}
+            }
+            if !agent.wants_read(*id) {
+                continue;
+            }
+            match connection.poll_read(cx) {
+                Poll::Ready(Ok(data)) if data.is_empty() => {
+                    agent.handle_ended(*now, *id, DestinationEnd::Finished);
+                }
+                Poll::Ready(Ok(data)) => agent.handle_read(*id, data),
+                Poll::Ready(Err(_)) => agent.handle_ended(*now, *id, DestinationEnd::Broken),
+                Poll::Pending => continue,
+            }
+            moved = true;
+        }
+        self.obey();
+        moved
+    }
+
+    /// Carries messages from the agent to the client, in one batch, or to what is held.
+    pub(super) fn poll_output(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        for _ in 0..MAX_MESSAGES {
+            let attached = self.client.as_mut().map(|client| client.has_room(cx));
+            let carried = match attached {
+                None => self.hold(),
+                Some(has_room) => has_room && self.forward(),
+            };
+            if !carried {
+                break;
+            }
+            moved = true;
+        }
+        if let Some(client) = &mut self.client {
+            client.flush(cx);
+        }
+        moved
+    }
+
+    /// Keeps one message of the agent for the next client, or discards it.
+    fn hold(&mut self) -> bool {
+        let Some(frame) = self.agent.poll_transmit(self.now) else {
+            return false;
+        };
+        if self.held.fits(&frame) {
+            self.held.push(frame);
+        } else {
+            self.discarded += 1;
+        }
+        true
+    }
+
+    /// Moves one message on, towards the client.
+    fn forward(&mut self) -> bool {
+        if let Some(frame) = self.to_client.pop(self.now) {
+            self.feed(frame);
+            return true;
+        }
+        if !self.to_client.has_room() {
+            return false;
+        }
+        let held = self.held.pop();
+        let Some(frame) = held.or_else(|| self.agent.poll_transmit(self.now)) else {
+            return false;
+        };
+        if self.to_client.is_clear() {
+            self.feed(frame);
+        } else {
+            self.to_client.push(self.now, frame);
+        }
+        true
+    }
+
+    pub(super) fn feed(&mut self, frame: Bytes) {
+        if let Some(client) = &mut self.client {
+            client.feed(frame);
+        }
+    }
+}
+
+/// Messages of one direction before the other gets its turn.
+const MAX_MESSAGES: usize = 256;

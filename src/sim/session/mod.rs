@@ -1,0 +1,320 @@
+//! One session, running: an agent, the client's websocket, and the destinations, in one task.
+//!
+//! ```text
+//!   websocket ──▶ to_agent  ──▶ inbox ──▶ ┌───────┐ ──▶ destinations
+//!             ◀── to_client ◀── held  ◀── │ Agent │ ◀──
+//!                   (paths)               └───────┘
+//! ```
+//!
+//! Everything is polled in turn until nothing moves, so that what is ready together is read,
+//! written and flushed together, and no message crosses a channel or a lock. Without a client
+//! the agent runs on and its output is held, up to a limit. `flow` carries the messages,
+//! `trouble` makes things go wrong, `book` writes the ledger.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Sleep;
+
+use super::agent::{Agent, ConnectionId, End, Event, Job};
+use super::client::Client;
+use super::clock;
+use super::connection::Connection;
+use super::faults::{Blow, Direction, Faults, Join};
+use super::ledger::Page;
+use super::path::{Path, Rate};
+use super::queue::Queue;
+use super::service::Service;
+
+mod book;
+mod flow;
+mod trouble;
+
+/// What others ask of a session.
+pub(super) enum Command {
+    /// A client's websocket that sent the right token; it replaces the one before.
+    Attach(Box<Client>),
+    /// TerminateSession was called.
+    Terminate,
+    /// The faults have changed.
+    Look,
+    /// Something goes wrong once.
+    Suffer(Blow),
+}
+
+/// What a session is about.
+#[derive(Debug)]
+pub(super) struct Brief {
+    pub(super) session_id: String,
+    /// What the agent is told.
+    pub(super) job: Job,
+    /// Where the destination is.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Where the session's chance begins.
+    pub(super) seed: u64,
+}
+
+/// Everything that belongs to one session.
+pub(super) struct Session {
+    service: Arc<Service>,
+    brief: Brief,
+    page: Page,
+    agent: Agent,
+    /// The agent waits for the first websocket.
+    absent: bool,
+    commands: mpsc::Receiver<Command>,
+    client: Option<Box<Client>>,
+    faults: Faults,
+    to_agent: Path,
+    to_client: Path,
+    rate: Rate,
+    /// When the websocket breaks.
+    break_at: Option<Instant>,
+    /// When the agent has its own websocket again.
+    back_at: Option<Instant>,
+    /// Input that the agent does not take yet.
+    inbox: Queue,
+    /// Output while no client is attached.
+    held: Queue,
+    discarded: u64,
+    connections: BTreeMap<ConnectionId, Connection>,
+    /// Dials under way, and websockets that are being closed.
+    tasks: JoinSet<Option<Dialled>>,
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    now: Instant,
+    ended: Option<End>,
+}
+
+impl Session {
+    pub(super) fn new(
+        service: Arc<Service>,
+        brief: Brief,
+        page: Page,
+        commands: mpsc::Receiver<Command>,
+    ) -> Self {
+        let now = clock::now();
+        let faults = service.faults();
+        let mut session = Self {
+            agent: join(&service, &brief, now),
+            absent: faults.join == Join::AtConnect,
+            page,
+            commands,
+            client: None,
+            to_agent: Path::new(Direction::ToAgent, brief.seed),
+            to_client: Path::new(Direction::ToClient, !brief.seed),
+            rate: Rate::new(now),
+            break_at: None,
+            back_at: None,
+            inbox: Queue::new(service.options.gateway_inbox),
+            held: Queue::new(service.options.gateway_buffer),
+            discarded: 0,
+            connections: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            timer: Box::pin(tokio::time::sleep_until(now.into())),
+            armed: None,
+            now,
+            ended: None,
+            faults,
+            brief,
+            service,
+        };
+        session.set_paths();
+        session
+    }
+
+    /// Runs until the session is over and its client was told.
+    pub(super) async fn run(mut self) {
+        let end = std::future::poll_fn(|cx| self.poll(cx)).await;
+        self.record();
+        self.record_end(&end);
+        self.connections.clear();
+        if let Some(client) = self.client.take() {
+            client.part(Some((&self.brief.session_id, &end))).await;
+        }
+        self.tasks.shutdown().await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        for _ in 0..MAX_ROUNDS {
+            self.now = clock::now();
+            let moved = self.poll_commands(cx) | (!self.absent && self.poll_all(cx));
+            if let Some(end) = self.ended.take() {
+                return Poll::Ready(end);
+            }
+            if !moved {
+                self.record();
+                return Poll::Pending;
+            }
+        }
+        // Others may want the thread; everything that is ready is found again next time.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_all(&mut self, cx: &mut Context<'_>) -> bool {
+        self.poll_tasks(cx)
+            | self.poll_input(cx)
+            | self.poll_destinations(cx)
+            | self.poll_output(cx)
+            | self.poll_timer(cx)
+    }
+
+    fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) else {
+            return false;
+        };
+        match command {
+            Command::Attach(client) => self.attach(client),
+            Command::Terminate => {
+                self.absent = false;
+                self.agent.handle_channel_closed(self.now);
+            }
+            Command::Look => {
+                self.faults = self.service.faults();
+                self.set_paths();
+            }
+            Command::Suffer(blow) => self.suffer(blow),
+        }
+        true
+    }
+
+    fn attach(&mut self, client: Box<Client>) {
+        if std::mem::take(&mut self.absent) {
+            self.agent = join(&self.service, &self.brief, self.now);
+        }
+        if let Some(former) = self.client.replace(client) {
+            self.cut_paths();
+            self.tasks.spawn(async move {
+                former.part(None).await;
+                None
+            });
+        }
+        self.break_at = self.faults.break_every.map(|fault| self.now + fault.every);
+        self.record_attached();
+    }
+
+    fn poll_tasks(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(Some(done)) = self.tasks.poll_join_next(cx) else {
+            return false;
+        };
+        let Ok(Some(dialled)) = done else {
+            return true;
+        };
+        self.record_dial(self.now - dialled.began);
+        match dialled.connection {
+            Some(connection) => {
+                let _none: Option<Connection> = self.connections.insert(dialled.id, connection);
+                self.agent.handle_dialled(self.now, dialled.id);
+            }
+            None => self.agent.handle_dial_failed(self.now, dialled.id),
+        }
+        self.obey();
+        true
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let moved = self.meet_deadlines();
+        let now = self.now;
+        let deadline = self
+            .deadlines()
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now)
+            .min();
+        let Some(deadline) = deadline.filter(|_| !moved) else {
+            return moved;
+        };
+        // A timer that fires early costs one idle round; moving it for each message costs more.
+        if self.armed.is_none_or(|armed| armed > deadline) {
+            self.timer.as_mut().reset(deadline.into());
+            self.armed = Some(deadline);
+        }
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.armed = None;
+        true
+    }
+
+    /// Does what is due. True if that changed anything: data that is due and that the client
+    /// does not take stays due, and must not keep us turning.
+    fn meet_deadlines(&mut self) -> bool {
+        let before = self.deadlines();
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
+        let [agent, _, _, break_at, back_at] = before.map(is_due);
+        if agent {
+            self.agent.handle_timeout(self.now);
+            self.obey();
+        }
+        if break_at && let Some(fault) = self.faults.break_every {
+            self.break_websocket(fault.manner);
+        }
+        if back_at {
+            self.back_at = None;
+            self.agent.handle_connected(self.now);
+        }
+        before != self.deadlines()
+    }
+
+    fn deadlines(&self) -> [Option<Instant>; 5] {
+        [
+            self.agent.poll_timeout(),
+            self.to_agent.next_arrival(),
+            self.to_client.next_arrival(),
+            self.break_at,
+            self.back_at,
+        ]
+    }
+
+    /// Does what the agent asks for; the end is kept for the end of the round.
+    fn obey(&mut self) {
+        while let Some(event) = self.agent.poll_event() {
+            match event {
+                Event::Dial(id) => self.dial(id),
+                Event::Write(id, data) => {
+                    if let Some(connection) = self.connections.get_mut(&id) {
+                        connection.push(data);
+                    }
+                }
+                Event::Close(id) => drop(self.connections.remove(&id)),
+                Event::Ended(end) => self.ended = Some(end),
+            }
+        }
+    }
+
+    fn dial(&mut self, id: ConnectionId) {
+        let addresses = self.brief.addresses.clone();
+        let began = self.now;
+        self.tasks.spawn(async move {
+            let connection = Connection::dial(&addresses).await.ok();
+            Some(Dialled {
+                id,
+                connection,
+                began,
+            })
+        });
+    }
+}
+
+/// A dial that has ended.
+struct Dialled {
+    id: ConnectionId,
+    connection: Option<Connection>,
+    began: Instant,
+}
+
+/// The agent of a session, which asks for the handshake at once.
+fn join(service: &Service, brief: &Brief, now: Instant) -> Agent {
+    let options = service.options.agent.clone();
+    Agent::new(now, clock::wall(), brief.seed, options, brief.job.clone())
+}
+
+/// Rounds before other tasks get their turn.
+const MAX_ROUNDS: usize = 16;

@@ -1,0 +1,104 @@
+//! How a session goes wrong, when it is told to.
+
+use super::super::faults::{Blow, Manner};
+use super::super::notice;
+use super::Session;
+use crate::wire::message::Kind;
+
+impl Session {
+    /// Puts the rules and the weather of `faults` on both paths.
+    pub(super) fn set_paths(&mut self) {
+        let faults = &self.faults;
+        self.to_agent.set(&faults.messages, faults.to_agent);
+        self.to_client.set(&faults.messages, faults.to_client);
+        let attached = self.client.is_some();
+        self.break_at = faults
+            .break_every
+            .filter(|_| attached)
+            .map(|fault| self.now + fault.every);
+    }
+
+    /// Something happens, once.
+    pub(super) fn suffer(&mut self, blow: Blow) {
+        match blow {
+            Blow::Break(manner) => self.break_websocket(manner),
+            Blow::PauseClient => self.feed(notice::publication(Kind::PausePublication)),
+            Blow::StartClient => self.feed(notice::publication(Kind::StartPublication)),
+            Blow::PauseAgent => self.tell_agent(Kind::PausePublication),
+            Blow::StartAgent => self.tell_agent(Kind::StartPublication),
+            Blow::KillAgent => self.agent.handle_death(self.now),
+            Blow::AgentAway(span) => {
+                self.agent.handle_disconnected(self.now);
+                self.back_at = Some(self.now + span);
+            }
+        }
+    }
+
+    fn tell_agent(&mut self, kind: Kind) {
+        self.agent
+            .handle_message(self.now, notice::publication(kind));
+    }
+
+    /// The client's websocket breaks; the session lives on.
+    pub(super) fn break_websocket(&mut self, manner: Manner) {
+        let Some(mut client) = self.client.take() else {
+            self.break_at = None;
+            return;
+        };
+        self.cut_paths();
+        if manner == Manner::BlackHole {
+            client.fall_silent();
+            self.client = Some(client);
+            return;
+        }
+        self.record_lost();
+        self.tasks.spawn(async move {
+            client.break_off(manner).await;
+            None
+        });
+    }
+
+    /// The client's websocket is gone.
+    pub(super) fn lose_client(&mut self) {
+        self.client = None;
+        self.cut_paths();
+        self.record_lost();
+    }
+
+    pub(super) fn cut_paths(&mut self) {
+        self.break_at = None;
+        self.to_agent.cut();
+        self.to_client.cut();
+    }
+
+    /// Whether a message is more than the service takes; its websocket breaks then.
+    pub(super) fn offends(&mut self, frame: &[u8]) -> bool {
+        let is_data = frame
+            .get(4..36)
+            .is_some_and(|kind| kind.starts_with(b"input_stream_data"));
+        let rate = if is_data {
+            self.rate.count(self.now)
+        } else {
+            0
+        };
+        let code = if self
+            .faults
+            .max_message
+            .is_some_and(|most| frame.len() > most)
+        {
+            TOO_BIG
+        } else if self.faults.max_rate.is_some_and(|most| rate > most) {
+            TOO_MANY
+        } else {
+            return false;
+        };
+        self.record_cut_off();
+        self.break_websocket(Manner::Close(code));
+        true
+    }
+}
+
+/// The close code for a message that is too long; what AWS says is unknown.
+const TOO_BIG: u16 = 1009;
+/// The close code for too many messages; what AWS says is unknown.
+const TOO_MANY: u16 = 1008;
