@@ -15,3 +15,5 @@ mod golden;
 mod loopback;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod websockets;

@@ -2,3 +2,4 @@
 
 pub(crate) mod process;
 pub(crate) mod stage;
+pub(crate) mod transfer;
