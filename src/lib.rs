@@ -4,4 +4,5 @@
 pub mod network;
 pub mod proto;
 pub mod session;
+pub mod sim;
 pub mod wire;

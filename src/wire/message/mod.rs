@@ -54,6 +54,23 @@ impl Message {
             return Ok(Self { header, payload });
         }
         let payload = fields.payload(frame.clone())?;
+        fields.verify(&payload)?;
+        Ok(Self { header, payload })
+    }
+
+    /// As [`decode`](Self::decode), but never looks at the digest, and treats publication
+    /// messages as all others: the reading of an agent (protocol.md section 3).
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode), without [`DecodeError::Digest`].
+    pub fn decode_unverified(frame: Bytes) -> Result<Self, DecodeError> {
+        let Some((fixed, _)) = frame.split_first_chunk::<FIXED_LEN>() else {
+            return Err(DecodeError::Short { len: frame.len() });
+        };
+        let fields = Fields::split(fixed);
+        let header = fields.header()?;
+        let payload = fields.payload(frame.clone())?;
         Ok(Self { header, payload })
     }
 
@@ -282,7 +299,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Everything behind the header, if it is what the digest says.
+    /// Everything behind the header.
     fn payload(&self, mut frame: Bytes) -> Result<Bytes, DecodeError> {
         let len = frame.len();
         let got = self.header_length;
@@ -292,11 +309,15 @@ impl<'a> Fields<'a> {
         let start = start
             .filter(|start| (HEADER_LEN..=len).contains(start))
             .ok_or(DecodeError::HeaderLength { got, len })?;
-        let payload = frame.split_off(start);
-        if !payload.is_empty() && Sha256::digest(&payload).as_slice() != self.digest {
+        Ok(frame.split_off(start))
+    }
+
+    /// Whether the payload is what the digest says; an empty one always is.
+    fn verify(&self, payload: &[u8]) -> Result<(), DecodeError> {
+        if !payload.is_empty() && Sha256::digest(payload).as_slice() != self.digest {
             return Err(DecodeError::Digest);
         }
-        Ok(payload)
+        Ok(())
     }
 }
 

@@ -79,6 +79,16 @@ fn a_changed_payload_is_noticed() {
 }
 
 #[test]
+fn a_changed_payload_passes_an_agent() {
+    let mut bytes = message(Kind::Input, b"tail").encode().to_vec();
+    bytes[121] = b'e';
+
+    let decoded = Message::decode_unverified(bytes.into()).unwrap();
+
+    assert_eq!(&decoded.payload[..], b"teil");
+}
+
+#[test]
 fn publication_messages_need_no_date_and_no_payload() {
     let mut bytes = message(Kind::PausePublication, b"").encode().to_vec();
     bytes[..4].fill(0);

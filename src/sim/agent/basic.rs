@@ -1,0 +1,109 @@
+//! One destination without a mux: old clients, old agents, and `AWS-StartSSHSession`.
+//!
+//! ```text
+//!             dialled                    read end, flag 1
+//!  Dialling ──────────▶ Open ─────────────────────────────▶ Closed   (SSH: session ends)
+//!     ▲   └─ refused: the worker crashes                      │
+//!     └────────────── the next Output payload ────────────────┘
+//! ```
+//!
+//! A payload is written before it is acknowledged, so one message at a time is in hand and
+//! nothing is read meanwhile (protocol.md sections 7 and 10).
+
+use bytes::Bytes;
+
+use crate::wire::smux::StreamId;
+
+use super::{ConnectionId, Event, Out};
+
+/// The one destination of a session.
+#[derive(Debug)]
+pub(super) struct Basic {
+    state: State,
+    serial: u64,
+    /// What is in hand: not yet written to the end.
+    payload: Option<Bytes>,
+    unwritten: usize,
+}
+
+impl Basic {
+    /// Dials at once.
+    pub(super) fn new(out: &mut Out) -> Self {
+        let mut basic = Self {
+            state: State::Closed,
+            serial: 0,
+            payload: None,
+            unwritten: 0,
+        };
+        basic.dial(out);
+        basic
+    }
+
+    /// Begins to write a payload; nothing else is taken until it is written or has failed.
+    pub(super) fn receive(&mut self, out: &mut Out, payload: Bytes) {
+        self.unwritten = payload.len();
+        match self.state {
+            State::Open(id) => out.events.push_back(Event::Write(id, payload)),
+            State::Closed => {
+                self.payload = Some(payload);
+                self.dial(out);
+            }
+            State::Dialling(_) => self.payload = Some(payload),
+        }
+    }
+
+    /// The dial has succeeded.
+    pub(super) fn connected(&mut self, out: &mut Out, id: ConnectionId) {
+        if !matches!(self.state, State::Dialling(dialled) if dialled == id) {
+            return;
+        }
+        self.state = State::Open(id);
+        let payload = self.payload.take();
+        out.events
+            .extend(payload.map(|data| Event::Write(id, data)));
+    }
+
+    /// The destination took `len` bytes; true when that was the rest of the payload in hand.
+    pub(super) fn written(&mut self, id: ConnectionId, len: usize) -> bool {
+        if !self.is_open(id) || self.unwritten == 0 {
+            return false;
+        }
+        self.unwritten = self.unwritten.saturating_sub(len);
+        self.unwritten == 0
+    }
+
+    /// Closes the destination: it ended, or the client asked for it.
+    pub(super) fn close(&mut self, out: &mut Out) {
+        if let State::Open(id) | State::Dialling(id) = self.state {
+            out.events.push_back(Event::Close(id));
+        }
+        self.state = State::Closed;
+        self.payload = None;
+        self.unwritten = 0;
+    }
+
+    pub(super) fn is_open(&self, id: ConnectionId) -> bool {
+        matches!(self.state, State::Open(open) if open == id)
+    }
+
+    pub(super) fn is_dialling(&self, id: ConnectionId) -> bool {
+        matches!(self.state, State::Dialling(dialled) if dialled == id)
+    }
+
+    fn dial(&mut self, out: &mut Out) {
+        self.serial += 1;
+        let id = ConnectionId {
+            stream: StreamId(0),
+            serial: self.serial,
+        };
+        self.state = State::Dialling(id);
+        out.events.push_back(Event::Dial(id));
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Dialling(ConnectionId),
+    Open(ConnectionId),
+    Closed,
+}

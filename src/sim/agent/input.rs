@@ -1,0 +1,296 @@
+//! What an agent makes of a message: its place, its meaning, and its acknowledgement.
+//!
+//! A message is processed and then acknowledged. What is early is acknowledged when it arrives
+//! and processed when its turn comes; should that fail, nothing can be done any more
+//! (protocol.md sections 6.4 and 6.5).
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::wire::message::{DecodeError, Draft, FIN, Kind, Message, PayloadType, SYN};
+use crate::wire::payload::{self, Flag};
+
+use super::receiver::Place;
+use super::{Agent, Digests, End, Phase, Plugin, Violation, handshake};
+
+impl Agent {
+    /// A message came from the client. While [`wants_input`](Self::wants_input) is false it is
+    /// lost, as if the network had dropped it.
+    pub fn handle_message(&mut self, now: Instant, frame: Bytes) {
+        if !self.wants_input() || matches!(self.phase, Phase::Crashed { .. } | Phase::Ended) {
+            return;
+        }
+        let Some(message) = self.decode(frame) else {
+            return;
+        };
+        match &message.header.kind {
+            Kind::Input => {
+                self.paused = false;
+                self.receive(now, message);
+            }
+            Kind::Acknowledge => {
+                self.paused = false;
+                self.handle_acknowledgement(now, &message.payload);
+            }
+            Kind::StartPublication => self.paused = false,
+            Kind::PausePublication => self.paused = true,
+            Kind::ChannelClosed => self.handle_channel_closed(now),
+            Kind::Output | Kind::AgentSessionState | Kind::Other(_) => {
+                self.stats.note(Violation::UnexpectedKind);
+            }
+        }
+        self.settle(now);
+    }
+
+    fn decode(&mut self, frame: Bytes) -> Option<Message> {
+        if self.options.digests != Digests::Ignored
+            && matches!(Message::decode(frame.clone()), Err(DecodeError::Digest))
+        {
+            self.stats.note(Violation::BadDigest);
+            if self.options.digests == Digests::Demanded {
+                return None;
+            }
+        }
+        let error = match Message::decode_unverified(frame) {
+            Ok(message) => return Some(message),
+            Err(error) => error,
+        };
+        let crashes = matches!(error, DecodeError::HeaderLength { got, .. } if got >= 116);
+        if crashes {
+            self.stats.note(Violation::CrashingHeader);
+            self.deaf = true;
+        } else {
+            self.stats.note(Violation::Unreadable);
+        }
+        None
+    }
+
+    fn handle_acknowledgement(&mut self, now: Instant, body: &[u8]) {
+        self.stats.acknowledgements_in += 1;
+        let Ok(body) = payload::decode_acknowledge(body) else {
+            self.stats.note(Violation::Unreadable);
+            return;
+        };
+        let known = u64::try_from(body.seq).is_ok_and(|seq| self.sender.acknowledge(now, seq));
+        if !known {
+            self.stats.note(Violation::UnknownAcknowledgement);
+        }
+    }
+
+    fn receive(&mut self, now: Instant, message: Message) {
+        match self.receiver.place(message.header.seq.0) {
+            Place::Expected => self.take(now, message),
+            Place::Early => {
+                self.stats.early_in += 1;
+                if self.receiver.has_room() {
+                    self.acknowledge(now, &message);
+                    self.receiver.keep(message);
+                }
+            }
+            Place::Duplicate => {
+                self.stats.duplicates_in += 1;
+                if self.options.version.acknowledges_duplicates() {
+                    self.acknowledge(now, &message);
+                }
+            }
+        }
+    }
+
+    /// Processes the expected message and acknowledges it.
+    fn take(&mut self, now: Instant, message: Message) {
+        let at_once = !self.options.version.acknowledges_after_processing();
+        if at_once {
+            self.acknowledge(now, &message);
+        }
+        match self.consume(now, &message) {
+            Verdict::Done => {
+                if !at_once {
+                    self.acknowledge(now, &message);
+                }
+                self.finish(&message);
+                if message.header.payload_type == PayloadType::HandshakeResponse {
+                    self.discard_early();
+                }
+                self.drain_early(now);
+            }
+            Verdict::InHand => {
+                self.in_hand = Some(InHand {
+                    message,
+                    acknowledged: at_once,
+                });
+            }
+            Verdict::Refused => {}
+        }
+    }
+
+    /// Goes on with what came early, as far as it is in order and there is room.
+    pub(super) fn drain_early(&mut self, now: Instant) {
+        while matches!(self.phase, Phase::Waiting { .. } | Phase::Up) && self.wants_input() {
+            let Some(message) = self.receiver.take_expected() else {
+                return;
+            };
+            match self.consume(now, &message) {
+                Verdict::Done => self.finish(&message),
+                Verdict::InHand => {
+                    self.in_hand = Some(InHand {
+                        message,
+                        acknowledged: true,
+                    });
+                }
+                // Acknowledged when it came, so nobody sends it again: stuck, as agents are.
+                Verdict::Refused => return,
+            }
+        }
+    }
+
+    /// What came early before the handshake was complete is lost (protocol.md section 5.1).
+    fn discard_early(&mut self) {
+        while let Some(message) = self.receiver.take_expected() {
+            self.stats.note(Violation::DataBeforeHandshake);
+            self.finish(&message);
+        }
+    }
+
+    /// The message in hand is written.
+    pub(super) fn take_from_hand(&mut self, now: Instant) {
+        let Some(InHand {
+            message,
+            acknowledged,
+        }) = self.in_hand.take()
+        else {
+            return;
+        };
+        if !acknowledged {
+            self.acknowledge(now, &message);
+        }
+        self.finish(&message);
+    }
+
+    fn finish(&mut self, message: &Message) {
+        self.stats.messages_in += 1;
+        if message.header.payload_type == PayloadType::Output {
+            self.stats.bytes_in += super::count(message.payload.len());
+        }
+        self.receiver.advance();
+    }
+
+    fn consume(&mut self, now: Instant, message: &Message) -> Verdict {
+        match (message.header.payload_type, &self.phase) {
+            (PayloadType::HandshakeResponse, Phase::Waiting { .. }) => {
+                let Some(response) = handshake::response(&message.payload) else {
+                    self.stats.note(Violation::Unreadable);
+                    return Verdict::Refused;
+                };
+                self.complete_handshake(now, response);
+                Verdict::Done
+            }
+            (PayloadType::HandshakeResponse, _) => self.go_deaf(Violation::SecondHandshakeResponse),
+            (PayloadType::EncChallengeResponse, _) => self.go_deaf(Violation::UnaskedChallenge),
+            (_, Phase::Waiting { .. }) => {
+                self.stats.note(Violation::DataBeforeHandshake);
+                Verdict::Done
+            }
+            (_, Phase::Up) => self.consume_data(now, message),
+            (_, _) => Verdict::Refused,
+        }
+    }
+
+    fn consume_data(&mut self, now: Instant, message: &Message) -> Verdict {
+        let payload = &message.payload;
+        match message.header.payload_type {
+            PayloadType::Output => {
+                self.timeline.first_input.get_or_insert(now);
+                self.consume_output(now, payload.clone())
+            }
+            PayloadType::Flag => {
+                self.consume_flag(now, Flag::decode(payload));
+                Verdict::Done
+            }
+            // A port plugin ignores the rest, and it is acknowledged (protocol.md section 4.2).
+            PayloadType::None
+            | PayloadType::Size
+            | PayloadType::HandshakeRequest
+            | PayloadType::HandshakeResponse
+            | PayloadType::HandshakeComplete
+            | PayloadType::EncChallengeRequest
+            | PayloadType::EncChallengeResponse
+            | PayloadType::Other(_) => Verdict::Done,
+        }
+    }
+
+    fn consume_output(&mut self, now: Instant, payload: Bytes) -> Verdict {
+        match &mut self.plugin {
+            Plugin::None => Verdict::Refused,
+            Plugin::Mux(mux) => {
+                if let Err(error) = mux.receive(&mut self.out, payload) {
+                    self.stats.note(Violation::BrokenMux);
+                    self.begin_ending(now, End::failed(format!("invalid protocol: {error}")));
+                }
+                Verdict::Done
+            }
+            Plugin::Basic(_) if payload.is_empty() => Verdict::Done,
+            Plugin::Basic(basic) => {
+                basic.receive(&mut self.out, payload);
+                Verdict::InHand
+            }
+        }
+    }
+
+    fn consume_flag(&mut self, now: Instant, flag: Option<Flag>) {
+        match (flag, &mut self.plugin) {
+            (Some(Flag::TerminateSession), _) if self.options.version.knows_terminate_flag() => {
+                self.terminated_by_flag = true;
+                self.begin_ending(now, End::success());
+            }
+            (Some(Flag::DisconnectToPort), Plugin::Basic(_)) => {
+                self.close_basic(super::DestinationEnd::Broken);
+            }
+            _ => {}
+        }
+    }
+
+    /// The reader blocks or dies, and never reads again; everything else goes on.
+    fn go_deaf(&mut self, violation: Violation) -> Verdict {
+        self.stats.note(violation);
+        self.deaf = true;
+        Verdict::Refused
+    }
+
+    fn acknowledge(&mut self, now: Instant, message: &Message) {
+        let header = self.header(now, Kind::Acknowledge, 0, SYN | FIN, PayloadType::None);
+        let mut draft = Draft::with_capacity(ACKNOWLEDGE_LEN);
+        // One for every message, so the JSON is written in place; no field needs escaping.
+        write!(
+            draft.payload(),
+            "{{\"AcknowledgedMessageType\":\"{}\",\"AcknowledgedMessageId\":\"{}\",\
+             \"AcknowledgedMessageSequenceNumber\":{},\"IsSequentialMessage\":true}}",
+            Kind::Input.as_str(),
+            message.header.id,
+            message.header.seq
+        )
+        .expect("a buffer that grows takes every text");
+        self.control.push_back(draft.seal(&header));
+    }
+}
+
+/// A message whose payload is being written (basic mode).
+#[derive(Debug)]
+pub(super) struct InHand {
+    message: Message,
+    acknowledged: bool,
+}
+
+/// What became of a message whose turn it was.
+enum Verdict {
+    /// It was consumed.
+    Done,
+    /// It will be, once its payload is written.
+    InHand,
+    /// It was not; the client has to send it again.
+    Refused,
+}
+
+/// The body of an acknowledgement with a number of up to twenty digits.
+const ACKNOWLEDGE_LEN: usize = 192;

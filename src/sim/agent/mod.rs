@@ -1,0 +1,459 @@
+//! An agent of Session Manager as a value: handshake, acknowledgements, streams, and its faults.
+//!
+//! It owns no socket and reads no clock. A driver hands it messages, the time, and what its
+//! destinations did; it answers with messages and events:
+//!
+//! ```text
+//!                 handle_message  ┌─────────┐  poll_event: Dial, Write, Close, Ended
+//!   service ────────────────────▶ │  Agent  │ ─────────────────────────────────────▶ destinations
+//!           ◀──────────────────── │         │ ◀─────────────────────────────────────
+//!                  poll_transmit  └─────────┘  handle_dialled, _read, _written, _ended
+//! ```
+//!
+//! The loop: after any `handle_*`, drain `poll_event` and `poll_transmit`, then sleep until
+//! `poll_timeout` or the next input. While `wants_input` is false messages are held back by the
+//! driver, for the agent reads nothing then, acknowledgements included; the same holds for
+//! `wants_read` and what a destination says. The same seed and the same calls give the same bytes.
+//!
+//! ```text
+//!  Waiting ─ response ─▶ Starting ─ ready ─▶ Up ─ flag 2, an error ─▶ Ending ─ drained ─▶ Ended
+//!     └─ 15 s ─▶ Ending     │ (basic: Dialling)  └─ sshd closed ─▶ Finishing ─┘           ▲
+//!                           └──────── refused dial in basic mode ─▶ Crashed ─ 60 s ───────┘
+//! ```
+//!
+//! Specification: protocol.md sections 5 to 10 and appendix B, "Agent side".
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+
+use crate::wire::message::{Draft, Header, Kind, MessageId, PayloadType, SYN, Seq};
+use crate::wire::payload::Flag;
+
+mod basic;
+mod event;
+mod handshake;
+mod input;
+mod mux;
+mod options;
+mod outbox;
+mod pacer;
+mod phase;
+mod receiver;
+mod sender;
+mod stats;
+mod version;
+
+use basic::Basic;
+pub use event::{ConnectionId, DestinationEnd, End, Event, Outcome};
+use input::InHand;
+use mux::Mux;
+pub use options::{Digests, FAITHFUL_INTERVAL, Job, Options, Pace, Retransmission};
+use outbox::Outbox;
+use pacer::Pacer;
+use phase::{CRASHED, Phase};
+use receiver::Receiver;
+use sender::Sender;
+pub use stats::{Stats, Timeline, Violation};
+pub use version::Version;
+
+/// One agent's side of one session.
+#[derive(Debug)]
+pub struct Agent {
+    options: Options,
+    job: Job,
+    start: Instant,
+    /// Milliseconds since the Unix epoch at `start`; not 0, which no date may be.
+    wall: u64,
+    chance: fastrand::Rng,
+    phase: Phase,
+    plugin: Plugin,
+    sender: Sender,
+    receiver: Receiver,
+    pacer: Pacer,
+    out: Out,
+    /// Acknowledgements, the handshake, flags, and what goes again: all that knows no pace.
+    control: VecDeque<Bytes>,
+    /// The message in hand whose payload is not yet written (basic mode).
+    in_hand: Option<InHand>,
+    connected: bool,
+    paused: bool,
+    /// The reader is blocked or dead, for good.
+    deaf: bool,
+    client_version: String,
+    terminated_by_flag: bool,
+    stats: Stats,
+    timeline: Timeline,
+}
+
+impl Agent {
+    /// An agent that joins its session now and asks for the handshake at once.
+    ///
+    /// `wall` is the wall clock at `now`.
+    pub fn new(now: Instant, wall: SystemTime, seed: u64, options: Options, job: Job) -> Self {
+        let since_epoch = wall
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let deadline = now + options.handshake_timeout;
+        let mut agent = Self {
+            start: now,
+            wall: millis(since_epoch).max(1),
+            chance: fastrand::Rng::with_seed(seed),
+            phase: Phase::Waiting { deadline },
+            plugin: Plugin::None,
+            sender: Sender::new(options.retransmission),
+            receiver: Receiver::default(),
+            pacer: Pacer::new(options.pace),
+            out: Out::default(),
+            control: VecDeque::new(),
+            in_hand: None,
+            connected: true,
+            paused: false,
+            deaf: false,
+            client_version: String::new(),
+            terminated_by_flag: false,
+            stats: Stats::default(),
+            timeline: Timeline::default(),
+            options,
+            job,
+        };
+        let request = handshake::request(&agent.options.version, &agent.job);
+        agent.send(now, PayloadType::HandshakeRequest, &request);
+        agent.timeline.requested = Some(now);
+        agent
+    }
+
+    /// The agent's own websocket is up again (it is from the beginning).
+    pub fn handle_connected(&mut self, _now: Instant) {
+        self.connected = true;
+        self.paused = false;
+    }
+
+    /// The agent's own websocket broke: what it sends is lost until it is up again, and its
+    /// destinations are read on (protocol.md section 6.5).
+    pub fn handle_disconnected(&mut self, _now: Instant) {
+        self.connected = false;
+    }
+
+    /// Time has come to [`poll_timeout`](Self::poll_timeout), or passed it.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match &self.phase {
+            Phase::Waiting { deadline } if *deadline <= now => {
+                let text = format!("{}handshake timed out", handshake::HANDSHAKE_FAILED);
+                self.begin_ending(now, End::failed(text));
+            }
+            Phase::Starting { ready } if *ready <= now => self.start_plugin(now),
+            Phase::Crashed { until } if *until <= now => self.end(now, End::failed(CRASHED)),
+            Phase::Up => self.keep_alive(now),
+            Phase::Waiting { .. }
+            | Phase::Starting { .. }
+            | Phase::Dialling
+            | Phase::Finishing(_)
+            | Phase::Ending { .. }
+            | Phase::Crashed { .. }
+            | Phase::Ended => {}
+        }
+        self.retransmit(now);
+        self.settle(now);
+    }
+
+    /// The service ends the session: TerminateSession was called, or its time is over.
+    pub fn handle_channel_closed(&mut self, now: Instant) {
+        if !self.is_over() {
+            self.begin_ending(now, End::success());
+            self.settle(now);
+        }
+    }
+
+    /// The worker dies: no drain, and no word for [`Options::crash_delay`].
+    pub fn handle_death(&mut self, now: Instant) {
+        if self.has_ended() {
+            return;
+        }
+        self.close_destinations();
+        self.control.clear();
+        self.phase = Phase::Crashed {
+            until: now + self.options.crash_delay,
+        };
+    }
+
+    /// A dial that [`Event::Dial`] asked for has succeeded.
+    pub fn handle_dialled(&mut self, now: Instant, id: ConnectionId) {
+        match &mut self.plugin {
+            Plugin::None => {}
+            Plugin::Mux(mux) => mux.dialled(&mut self.out, id, true),
+            Plugin::Basic(basic) => {
+                basic.connected(&mut self.out, id);
+                if matches!(self.phase, Phase::Dialling) {
+                    self.become_ready(now);
+                }
+            }
+        }
+    }
+
+    /// A dial that [`Event::Dial`] asked for has failed.
+    pub fn handle_dial_failed(&mut self, now: Instant, id: ConnectionId) {
+        self.stats.dials_failed += 1;
+        match &mut self.plugin {
+            Plugin::None => {}
+            Plugin::Mux(mux) => {
+                mux.dialled(&mut self.out, id, false);
+                self.send(now, PayloadType::Flag, &Flag::ConnectToPortError.encode());
+            }
+            Plugin::Basic(basic) if !basic.is_dialling(id) => {}
+            Plugin::Basic(_) if self.options.version.crashes_on_failed_dial() => {
+                self.handle_death(now);
+            }
+            Plugin::Basic(_) => {
+                self.begin_ending(now, End::failed("Unable to connect to specified port"));
+            }
+        }
+    }
+
+    /// A destination said something. Ask [`wants_read`](Self::wants_read) before.
+    pub fn handle_read(&mut self, id: ConnectionId, data: Bytes) {
+        match &mut self.plugin {
+            Plugin::None => {}
+            Plugin::Mux(mux) => mux.read(&mut self.out, id, data),
+            Plugin::Basic(basic) if basic.is_open(id) => self.out.outbox.push(data),
+            Plugin::Basic(_) => {}
+        }
+    }
+
+    /// A destination took `len` bytes of what [`Event::Write`] gave it.
+    pub fn handle_written(&mut self, now: Instant, id: ConnectionId, len: usize) {
+        match &mut self.plugin {
+            Plugin::None => {}
+            Plugin::Mux(mux) => mux.written(&mut self.out, id, len),
+            Plugin::Basic(basic) => {
+                if basic.written(id, len) {
+                    self.take_from_hand(now);
+                }
+            }
+        }
+        self.drain_early(now);
+    }
+
+    /// A destination ended its side, or its connection broke.
+    pub fn handle_ended(&mut self, now: Instant, id: ConnectionId, how: DestinationEnd) {
+        match &mut self.plugin {
+            Plugin::None => {}
+            Plugin::Mux(mux) => mux.ended(&mut self.out, id),
+            Plugin::Basic(basic) if basic.is_open(id) => self.close_basic(how),
+            Plugin::Basic(_) => {}
+        }
+        self.drain_early(now);
+        self.settle(now);
+    }
+
+    /// The next message for the service.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
+        loop {
+            let Some(frame) = self.control.pop_front().or_else(|| self.next_data(now)) else {
+                self.settle(now);
+                return None;
+            };
+            if self.connected {
+                return Some(frame);
+            }
+        }
+    }
+
+    /// The next thing to do with a destination, or the end.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        let event = self.out.events.pop_front()?;
+        self.stats.dials += u64::from(matches!(event, Event::Dial(_)));
+        Some(event)
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), or poll for a message again.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let phase = match &self.phase {
+            Phase::Waiting { deadline } | Phase::Ending { deadline, .. } => Some(*deadline),
+            Phase::Starting { ready } => Some(*ready),
+            Phase::Crashed { until } => return Some(*until),
+            Phase::Dialling | Phase::Up | Phase::Finishing(_) => None,
+            Phase::Ended => return None,
+        };
+        let keep_alive = match &self.plugin {
+            Plugin::Mux(mux) if matches!(self.phase, Phase::Up) => mux.poll_timeout(),
+            Plugin::Mux(_) | Plugin::Basic(_) | Plugin::None => None,
+        };
+        let data = self.pacer.next().filter(|_| self.has_data());
+        let again = self.sender.poll_timeout().filter(|_| !self.paused);
+        [phase, keep_alive, data, again].into_iter().flatten().min()
+    }
+
+    /// Whether messages are read. While they are not, the caller holds them back, in order.
+    pub fn wants_input(&self) -> bool {
+        if self.is_over() {
+            return !self.deaf;
+        }
+        !self.deaf && self.control.len() < MAX_CONTROL && self.has_input_room()
+    }
+
+    /// Whether a destination is read.
+    pub fn wants_read(&self, id: ConnectionId) -> bool {
+        let open = match &self.plugin {
+            Plugin::None => false,
+            Plugin::Mux(mux) => mux.is_open(id),
+            Plugin::Basic(basic) => basic.is_open(id),
+        };
+        open && self.out.outbox.has_room()
+    }
+
+    /// Whether [`Event::Ended`] was given.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    /// Whether `host` is looked up anew for each stream: true of agents before 3.2.1041.0.
+    pub fn resolves_per_stream(&self) -> bool {
+        !self.options.version.resolves_at_start()
+    }
+
+    /// The version that the client claimed in the handshake; empty before.
+    pub fn client_version(&self) -> &str {
+        &self.client_version
+    }
+
+    /// Whether the TerminateSession flag ended the session.
+    pub fn is_terminated_by_flag(&self) -> bool {
+        self.terminated_by_flag
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// What was passed so far.
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    /// How many messages the client has not acknowledged.
+    pub fn unacknowledged(&self) -> usize {
+        self.sender.unacknowledged()
+    }
+
+    /// Whether the session is over and only its end is awaited.
+    fn is_over(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Ending { .. } | Phase::Crashed { .. } | Phase::Ended
+        )
+    }
+
+    fn has_input_room(&self) -> bool {
+        match &self.plugin {
+            Plugin::None => true,
+            Plugin::Mux(mux) => mux.has_room(),
+            Plugin::Basic(_) => self.in_hand.is_none(),
+        }
+    }
+
+    /// Whether data waits for nothing but its pace.
+    fn has_data(&self) -> bool {
+        !self.out.outbox.is_empty()
+            && !self.paused
+            && matches!(self.phase, Phase::Up | Phase::Finishing(_))
+            && self.sender.unacknowledged_bytes() < self.options.window()
+    }
+
+    fn next_data(&mut self, now: Instant) -> Option<Bytes> {
+        if !self.has_data() {
+            self.pacer.rest(now);
+            return None;
+        }
+        if !self.pacer.is_due(now) {
+            return None;
+        }
+        let len = self.options.message_size.min(self.out.outbox.len());
+        let mut draft = Draft::with_capacity(len);
+        self.out.outbox.cut(len, draft.payload());
+        self.pacer.sent(now);
+        self.stats.bytes_out += count(len);
+        Some(self.number(now, PayloadType::Output, draft))
+    }
+
+    /// Sends something sequenced ahead of all data.
+    fn send(&mut self, now: Instant, payload_type: PayloadType, payload: &[u8]) {
+        let mut draft = Draft::with_capacity(payload.len());
+        draft.payload().extend_from_slice(payload);
+        let frame = self.number(now, payload_type, draft);
+        if !self.paused {
+            self.control.push_back(frame);
+        }
+    }
+
+    fn number(&mut self, now: Instant, payload_type: PayloadType, draft: Draft) -> Bytes {
+        let seq = self.sender.next();
+        let flags = if seq == 0 { SYN } else { 0 };
+        let header = self.header(now, Kind::Output, seq, flags, payload_type);
+        let frame = draft.seal(&header);
+        self.sender.keep(now, &frame);
+        self.stats.messages_out += 1;
+        frame
+    }
+
+    fn header(
+        &mut self,
+        now: Instant,
+        kind: Kind,
+        seq: u64,
+        flags: u64,
+        payload_type: PayloadType,
+    ) -> Header {
+        Header {
+            kind,
+            created: self.wall + millis(now - self.start),
+            seq: Seq(seq),
+            flags,
+            id: MessageId::from_random(self.chance.u128(..).to_be_bytes()),
+            payload_type,
+        }
+    }
+
+    fn retransmit(&mut self, now: Instant) {
+        if self.paused || matches!(self.phase, Phase::Crashed { .. } | Phase::Ended) {
+            return;
+        }
+        let before = self.control.len();
+        let control = &mut self.control;
+        self.sender
+            .handle_timeout(now, |frame| control.push_back(frame));
+        self.stats.retransmitted += count(self.control.len() - before);
+    }
+}
+
+/// What runs once the handshake is complete.
+#[derive(Debug)]
+enum Plugin {
+    None,
+    Mux(Mux),
+    Basic(Basic),
+}
+
+/// What a plugin produces: words for the driver, and bytes for the client.
+#[derive(Debug, Default)]
+struct Out {
+    events: VecDeque<Event>,
+    outbox: Outbox,
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+/// Messages without a pace that may wait to leave; beyond it, a driver that does not send what
+/// is there gets nothing read either.
+const MAX_CONTROL: usize = 16_384;
+
+#[cfg(test)]
+mod tests;

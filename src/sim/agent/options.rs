@@ -1,0 +1,125 @@
+//! What an agent is told: the knobs of a simulation, and the job of one session.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::version::Version;
+
+/// The knobs of an agent. The defaults are a current agent as it was measured.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What it claims to be, and behaves like (protocol.md section 5.5).
+    pub version: Version,
+    /// Most payload bytes in a message to the client; at least 1. Agents: 1024.
+    pub message_size: usize,
+    /// How fast messages of data leave.
+    pub pace: Pace,
+    /// What is sent again.
+    pub retransmission: Retransmission,
+    /// What a digest is worth.
+    pub digests: Digests,
+    /// Time from HandshakeComplete to the first acknowledgement; one value is drawn from it
+    /// (protocol.md section 5.1: 4 to 9 ms).
+    pub readiness: Range<Duration>,
+    /// What a session with a `host` adds to [`readiness`](Self::readiness): look-ups. 0.45 s was
+    /// measured where no metadata service answered; none by default.
+    pub host_readiness: Duration,
+    /// How long the client may take to answer the handshake: 15 s.
+    pub handshake_timeout: Duration,
+    /// Time from the crash of a worker to the agent's report: 60 s (protocol.md section 7).
+    pub crash_delay: Duration,
+    /// Most unacknowledged payload bytes; when they are reached, no data is sent. An agent has
+    /// no such window, but it is slow; `None` takes 128 MiB with a pace and 4 MiB without.
+    pub window: Option<usize>,
+}
+
+impl Options {
+    pub(super) fn window(&self) -> usize {
+        self.window.unwrap_or(match self.pace {
+            Pace::Every(_) => PACED_WINDOW,
+            Pace::Unlimited => UNPACED_WINDOW,
+        })
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            version: Version::parse(DEFAULT_VERSION),
+            message_size: 1024,
+            pace: Pace::Every(FAITHFUL_INTERVAL),
+            retransmission: Retransmission::Front,
+            digests: Digests::Ignored,
+            readiness: Duration::from_millis(4)..Duration::from_millis(9),
+            host_readiness: Duration::ZERO,
+            handshake_timeout: Duration::from_secs(15),
+            crash_delay: Duration::from_secs(60),
+            window: None,
+        }
+    }
+}
+
+/// How fast messages of data leave an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// One each time this interval has passed, on an absolute schedule.
+    Every(Duration),
+    /// As fast as they can be carried.
+    Unlimited,
+}
+
+/// What an agent sends again when no acknowledgement came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retransmission {
+    /// The oldest message, once in each tick of 100 ms: what agents do.
+    Front,
+    /// Everything that is overdue. No agent does, but it recovers in bounded time.
+    All,
+}
+
+/// What a digest is worth to an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Digests {
+    /// Nothing: what agents do.
+    Ignored,
+    /// A wrong one is noted as a violation, and the message is taken.
+    Noted,
+    /// A wrong one is noted, and the message is neither taken nor acknowledged.
+    Demanded,
+}
+
+/// What StartSession asked an agent to do.
+#[derive(Clone, Debug, Default)]
+pub struct Job {
+    /// The resolved properties of the document, as the client will see them.
+    pub properties: BTreeMap<String, String>,
+    /// Why `host` cannot be dialled, if it cannot: the text that ends the session
+    /// (protocol.md section 9.3).
+    pub refusal: Option<String>,
+}
+
+impl Job {
+    /// Whether `type` asks for port forwarding; anything else is SSH.
+    pub(super) fn is_port_forwarding(&self) -> bool {
+        self.properties
+            .get("type")
+            .is_some_and(|kind| kind == "LocalPortForwarding")
+    }
+
+    pub(super) fn has_host(&self) -> bool {
+        self.properties.contains_key("host")
+    }
+}
+
+/// The agent of the sources and measurements behind protocol.md.
+const DEFAULT_VERSION: &str = "3.3.987.0";
+
+/// 1024 bytes each 1.5 ms are 0.65 MiB/s: between the measured 0.60 and 0.69 (appendix E).
+pub const FAITHFUL_INTERVAL: Duration = Duration::from_micros(1500);
+
+/// Above 100,000 messages of 1024 bytes, so that the agent's own limit comes first.
+const PACED_WINDOW: usize = 128 << 20;
+
+/// Far above what a loopback path holds, and far below 100,000 messages of 1024 bytes.
+const UNPACED_WINDOW: usize = 4 << 20;

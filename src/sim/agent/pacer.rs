@@ -1,0 +1,134 @@
+//! When the next message of data may leave an agent.
+//!
+//! An agent sends one message and sleeps for a millisecond, which takes 1.1 to 1.6 ms in all
+//! (protocol.md section 11.1). A driver's timer is late by up to a millisecond of its own, so
+//! the schedule is absolute: a message that left late does not move the ones behind it. What is
+//! caught up at once is bounded, and after idleness the schedule starts anew.
+
+use std::time::Instant;
+
+use super::options::Pace;
+
+/// The schedule of one agent.
+#[derive(Debug)]
+pub(super) struct Pacer {
+    pace: Pace,
+    /// When the next message is due; `None` while nothing limits it.
+    due: Option<Instant>,
+}
+
+impl Pacer {
+    pub(super) fn new(pace: Pace) -> Self {
+        Self { pace, due: None }
+    }
+
+    /// A message has left.
+    pub(super) fn sent(&mut self, now: Instant) {
+        let Pace::Every(interval) = self.pace else {
+            return;
+        };
+        let due = self.due.unwrap_or(now) + interval;
+        let earliest = now.checked_sub(interval * MAX_LATE).unwrap_or(now);
+        self.due = Some(due.max(earliest));
+    }
+
+    /// There was nothing to send, though it was due: no claim is kept for later.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.due = self.due.filter(|due| *due > now);
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.due.is_none_or(|due| due <= now)
+    }
+
+    /// When the next message may leave; `None` if it may at once.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+/// How many intervals may be caught up after a late wake: a few messages at once.
+const MAX_LATE: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::options::FAITHFUL_INTERVAL;
+    use super::*;
+
+    /// Drives a pacer with a timer that is late by `late(n)` and counts messages in `span`.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do as an origin"
+    )]
+    fn messages(span: Duration, late: impl Fn(u32) -> Duration) -> u32 {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(Pace::Every(FAITHFUL_INTERVAL));
+        let (mut now, mut count, mut wakes) = (start, 0, 0);
+        while now < start + span {
+            while pacer.is_due(now) {
+                pacer.sent(now);
+                count += 1;
+            }
+            wakes += 1;
+            now = pacer.next().unwrap_or(now) + late(wakes);
+        }
+        count
+    }
+
+    #[test]
+    fn the_mean_is_that_of_an_agent_whatever_the_timer() {
+        let minute = Duration::from_secs(60);
+        for micros in [0, 300, 1_000, 2_900] {
+            let count = messages(minute, |n| {
+                Duration::from_micros(u64::from(n * 7919 % (micros + 1)))
+            });
+
+            let rate = f64::from(count) * 1024.0 / 60.0 / 1_048_576.0;
+
+            assert!(
+                (0.60..=0.69).contains(&rate),
+                "{rate} MiB/s, late by {micros} µs"
+            );
+        }
+    }
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do as an origin"
+    )]
+    fn idleness_is_not_caught_up() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(Pace::Every(FAITHFUL_INTERVAL));
+        pacer.sent(start);
+        let later = start + Duration::from_secs(10);
+        pacer.rest(later);
+
+        pacer.sent(later);
+
+        assert!(!pacer.is_due(later));
+        assert_eq!(pacer.next(), Some(later + FAITHFUL_INTERVAL));
+    }
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do as an origin"
+    )]
+    fn a_stall_is_caught_up_by_a_few_messages_at_most() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(Pace::Every(FAITHFUL_INTERVAL));
+        pacer.sent(start);
+        let later = start + Duration::from_secs(10);
+
+        let mut burst = 0;
+        while pacer.is_due(later) {
+            pacer.sent(later);
+            burst += 1;
+        }
+
+        assert!((1..=6).contains(&burst), "{burst} messages at once");
+    }
+}

@@ -1,0 +1,177 @@
+//! The life of an agent's session: from the handshake to its end.
+
+use std::time::{Duration, Instant};
+
+use crate::wire::message::PayloadType;
+use crate::wire::payload::HandshakeResponse;
+
+use super::{Agent, Basic, DestinationEnd, End, Event, Mux, Outcome, Plugin, Version, handshake};
+
+/// Where in its life a session is. The picture is in the header of `mod.rs`.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// HandshakeRequest is out.
+    Waiting {
+        /// When the agent gives up.
+        deadline: Instant,
+    },
+    /// HandshakeComplete is out, and the plugin is not ready: nothing is acknowledged.
+    Starting {
+        /// When it will be.
+        ready: Instant,
+    },
+    /// The first dial of basic mode; as `Starting`.
+    Dialling,
+    /// Bytes flow.
+    Up,
+    /// The destination is gone; what it said still leaves (SSH).
+    Finishing(End),
+    /// Over; acknowledgements are awaited for a while.
+    Ending {
+        /// For how long.
+        deadline: Instant,
+        /// How it ended.
+        end: End,
+    },
+    /// The worker is dead; its master has not noticed.
+    Crashed {
+        /// When it will.
+        until: Instant,
+    },
+    /// `Event::Ended` was given.
+    Ended,
+}
+
+impl Agent {
+    /// The client answered the handshake.
+    pub(super) fn complete_handshake(&mut self, now: Instant, response: HandshakeResponse) {
+        let complaint = handshake::complaint(&response);
+        self.client_version = response.client_version;
+        if let Some(complaint) = complaint {
+            self.begin_ending(now, End::failed(complaint));
+            return;
+        }
+        let complete = handshake::complete((now - self.start).as_nanos());
+        self.send(now, PayloadType::HandshakeComplete, &complete);
+        self.timeline.complete = Some(now);
+        let refusal = self.job.refusal.clone();
+        match refusal.filter(|_| self.options.version.resolves_at_start()) {
+            Some(text) => self.begin_ending(now, End::failed(text)),
+            None => {
+                self.phase = Phase::Starting {
+                    ready: now + self.draw_readiness(),
+                }
+            }
+        }
+    }
+
+    fn draw_readiness(&mut self) -> Duration {
+        let range = &self.options.readiness;
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let (start, end) = (nanos(range.start), nanos(range.end));
+        let drawn = self.chance.u64(start..=end.max(start));
+        let looked_up = match self.job.has_host() {
+            true => self.options.host_readiness,
+            false => Duration::ZERO,
+        };
+        Duration::from_nanos(drawn) + looked_up
+    }
+
+    pub(super) fn start_plugin(&mut self, now: Instant) {
+        let client = Version::parse(&self.client_version);
+        let version = &self.options.version;
+        if self.job.is_port_forwarding() && version.multiplexes(&client) {
+            let keep_alive = version.keeps_alive(&client).then_some(now);
+            self.plugin = Plugin::Mux(Mux::new(keep_alive));
+            self.become_ready(now);
+        } else {
+            self.plugin = Plugin::Basic(Basic::new(&mut self.out));
+            self.phase = Phase::Dialling;
+        }
+    }
+
+    pub(super) fn become_ready(&mut self, now: Instant) {
+        self.phase = Phase::Up;
+        self.timeline.ready = Some(now);
+    }
+
+    pub(super) fn keep_alive(&mut self, now: Instant) {
+        let Plugin::Mux(mux) = &mut self.plugin else {
+            return;
+        };
+        if mux.handle_timeout(&mut self.out, now).is_err() {
+            self.begin_ending(now, End::failed("timeout"));
+        }
+    }
+
+    /// The one destination of basic mode has ended.
+    pub(super) fn close_basic(&mut self, how: DestinationEnd) {
+        if let Plugin::Basic(basic) = &mut self.plugin {
+            basic.close(&mut self.out);
+        }
+        // A payload in hand was not written: it stays unacknowledged and comes again.
+        self.in_hand = None;
+        if self.job.is_port_forwarding() || !matches!(self.phase, Phase::Up) {
+            return;
+        }
+        self.phase = Phase::Finishing(match how {
+            DestinationEnd::Finished => End::success(),
+            DestinationEnd::Broken => End::failed("the connection to the destination broke"),
+        });
+    }
+
+    /// The session is over: destinations close, what is unsent is dropped, and what is
+    /// unacknowledged may be acknowledged for a while (protocol.md section 9.3).
+    pub(super) fn begin_ending(&mut self, now: Instant, end: End) {
+        self.close_destinations();
+        let patience = match self.options.version.drains() {
+            true => DRAIN,
+            false => Duration::ZERO,
+        };
+        let deadline = now + patience;
+        self.phase = Phase::Ending { deadline, end };
+    }
+
+    pub(super) fn close_destinations(&mut self) {
+        match &mut self.plugin {
+            Plugin::None => {}
+            Plugin::Mux(mux) => mux.close(&mut self.out),
+            Plugin::Basic(basic) => basic.close(&mut self.out),
+        }
+        self.in_hand = None;
+        self.out.outbox.clear();
+    }
+
+    /// Goes on with an end whose condition has come.
+    pub(super) fn settle(&mut self, now: Instant) {
+        if let Phase::Finishing(end) = &self.phase
+            && self.out.outbox.is_empty()
+        {
+            let end = end.clone();
+            self.begin_ending(now, end);
+        }
+        let Phase::Ending { deadline, end } = &self.phase else {
+            return;
+        };
+        let drained = self.control.is_empty() && self.sender.unacknowledged() == 0;
+        if drained || *deadline <= now {
+            let end = end.clone();
+            self.end(now, end);
+        }
+    }
+
+    pub(super) fn end(&mut self, now: Instant, end: End) {
+        debug_assert!(end.outcome == Outcome::Failed || end.output.is_empty());
+        self.phase = Phase::Ended;
+        self.control.clear();
+        self.timeline.ended = Some(now);
+        self.out.events.push_back(Event::Ended(end));
+    }
+}
+
+/// How long an agent waits for acknowledgements before it closes (protocol.md section 9.3).
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What an agent's master says of a worker that crashed (protocol.md section 7).
+pub(super) const CRASHED: &str = "document process failed unexpectedly: ipc messaging received \
+    timeout signal , check [ssm-document-worker]/[ssm-session-worker] log for crash reason";

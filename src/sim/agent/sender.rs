@@ -1,0 +1,221 @@
+//! The sending half of an agent: what it numbered, keeps, and sends again.
+//!
+//! There is no window: a message leaves, is kept until its own number is acknowledged, and the
+//! oldest one kept goes again once per timeout, looked at every 100 ms. When 100,000 are kept,
+//! the next one is sent and not kept (protocol.md section 6.3).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::options::Retransmission;
+
+/// Numbers, copies and the round trip of what went to the client.
+#[derive(Debug)]
+pub(super) struct Sender {
+    next: u64,
+    kept: BTreeMap<u64, Kept>,
+    /// Payload bytes in `kept`.
+    bytes: usize,
+    retransmission: Retransmission,
+    tick: Option<Instant>,
+    rtt: Rtt,
+}
+
+impl Sender {
+    pub(super) fn new(retransmission: Retransmission) -> Self {
+        Self {
+            next: 0,
+            kept: BTreeMap::new(),
+            bytes: 0,
+            retransmission,
+            tick: None,
+            rtt: Rtt::new(),
+        }
+    }
+
+    /// The number that the next message takes.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Takes the next number for `frame` and keeps a copy.
+    pub(super) fn keep(&mut self, now: Instant, frame: &Bytes) {
+        if self.kept.len() < MAX_KEPT {
+            self.bytes += frame.len();
+            let kept = Kept {
+                frame: frame.clone(),
+                sent: now,
+            };
+            let _former: Option<Kept> = self.kept.insert(self.next, kept);
+            self.tick.get_or_insert(now + TICK);
+        }
+        self.next += 1;
+    }
+
+    /// The client has it. False for a number that was never sent.
+    pub(super) fn acknowledge(&mut self, now: Instant, seq: u64) -> bool {
+        if let Some(kept) = self.kept.remove(&seq) {
+            self.bytes -= kept.frame.len();
+            self.rtt.sample(now - kept.sent);
+            if self.kept.is_empty() {
+                self.tick = None;
+            }
+        }
+        seq < self.next
+    }
+
+    /// Looks for what is overdue and hands it to `send`, oldest first.
+    pub(super) fn handle_timeout(&mut self, now: Instant, mut send: impl FnMut(Bytes)) {
+        if self.tick.is_none_or(|tick| tick > now) {
+            return;
+        }
+        self.tick = Some(now + TICK);
+        let timeout = self.rtt.timeout;
+        let looked_at = match self.retransmission {
+            Retransmission::Front => 1,
+            Retransmission::All => usize::MAX,
+        };
+        for kept in self.kept.values_mut().take(looked_at) {
+            if now - kept.sent > timeout {
+                kept.sent = now;
+                send(kept.frame.clone());
+            }
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.tick
+    }
+
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Bytes of all messages that are kept.
+    pub(super) fn unacknowledged_bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[derive(Debug)]
+struct Kept {
+    frame: Bytes,
+    sent: Instant,
+}
+
+/// The agent's estimate of the round trip, and the timeout that follows from it.
+#[derive(Debug)]
+struct Rtt {
+    smoothed: Duration,
+    variation: Duration,
+    timeout: Duration,
+}
+
+impl Rtt {
+    fn new() -> Self {
+        Self {
+            smoothed: Duration::from_millis(100),
+            variation: Duration::ZERO,
+            timeout: Duration::from_millis(200),
+        }
+    }
+
+    /// In this order, retransmitted messages included (protocol.md section 6.3).
+    fn sample(&mut self, rtt: Duration) {
+        self.variation = (3 * self.variation + self.smoothed.abs_diff(rtt)) / 4;
+        self.smoothed = (7 * self.smoothed + rtt) / 8;
+        let margin = (4 * self.variation).max(GRANULARITY);
+        self.timeout = (self.smoothed + margin).min(MAX_TIMEOUT);
+    }
+}
+
+// The constants of the agent (protocol.md appendix A).
+const MAX_KEPT: usize = 100_000;
+const TICK: Duration = Duration::from_millis(100);
+const GRANULARITY: Duration = Duration::from_millis(10);
+const MAX_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "any instant will do as an origin"
+)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn kept(retransmission: Retransmission, count: u8, now: Instant) -> Sender {
+        let mut sender = Sender::new(retransmission);
+        for byte in 0..count {
+            sender.keep(now, &Bytes::from(vec![byte]));
+        }
+        sender
+    }
+
+    fn overdue(sender: &mut Sender, now: Instant) -> Vec<Bytes> {
+        let mut sent = Vec::new();
+        sender.handle_timeout(now, |frame| sent.push(frame));
+        sent
+    }
+
+    #[test]
+    fn the_front_goes_again_and_no_other() {
+        let now = Instant::now();
+        let mut sender = kept(Retransmission::Front, 3, now);
+        assert!(sender.acknowledge(now, 0));
+
+        assert_eq!(overdue(&mut sender, now + SECOND), [vec![1u8]]);
+        assert!(
+            overdue(&mut sender, now + SECOND).is_empty(),
+            "one tick, one message"
+        );
+        assert!(
+            overdue(&mut sender, now + SECOND + TICK).is_empty(),
+            "its time was updated"
+        );
+    }
+
+    #[test]
+    fn everything_goes_again_if_asked_for() {
+        let now = Instant::now();
+        let mut sender = kept(Retransmission::All, 3, now);
+
+        assert_eq!(overdue(&mut sender, now + SECOND).len(), 3);
+    }
+
+    #[test]
+    fn nothing_is_due_before_the_timeout() {
+        let now = Instant::now();
+        let mut sender = kept(Retransmission::Front, 1, now);
+
+        assert!(overdue(&mut sender, now + TICK).is_empty());
+        assert!(overdue(&mut sender, now + 2 * TICK).is_empty());
+        assert_eq!(overdue(&mut sender, now + 3 * TICK).len(), 1);
+    }
+
+    #[test]
+    fn a_number_that_was_never_sent_is_told_apart() {
+        let now = Instant::now();
+        let mut sender = kept(Retransmission::Front, 1, now);
+
+        assert!(!sender.acknowledge(now, 1));
+        assert!(sender.acknowledge(now, 0));
+        assert!(sender.acknowledge(now, 0), "acknowledged twice");
+        assert_eq!(sender.unacknowledged_bytes(), 0);
+    }
+
+    #[test]
+    fn the_message_beyond_the_limit_is_numbered_and_not_kept() {
+        let now = Instant::now();
+        let mut sender = Sender::new(Retransmission::Front);
+        for _ in 0..=MAX_KEPT {
+            sender.keep(now, &Bytes::from_static(b"x"));
+        }
+
+        assert_eq!(sender.unacknowledged(), MAX_KEPT);
+        assert_eq!(sender.next(), 100_001);
+    }
+}

@@ -1,0 +1,3 @@
+//! The far side on loopback: what is imitated, and what is not.
+
+pub mod agent;
