@@ -6,8 +6,14 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod backpressure;
+#[cfg(test)]
+mod channel;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod resume;
 #[cfg(test)]
 mod support;
