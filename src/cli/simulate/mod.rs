@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -38,6 +39,9 @@ pub(super) struct Args {
     /// Serve https and wss with a certificate made now
     #[arg(long)]
     tls: bool,
+    /// Write the authority that clients must trust to this file, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    certificate: Option<PathBuf>,
     /// Refuse what is not signed with the credentials printed at start
     #[arg(long)]
     require_signature: bool,
@@ -131,11 +135,16 @@ enum Digest {
 ///
 /// # Errors
 ///
-/// If the address is not loopback or cannot be bound, or no certificate can be made.
+/// If the address is not loopback or cannot be bound, or no certificate can be made or written.
 pub(super) async fn run(args: Args, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    let certificate = args.certificate.clone();
     let simulator = Simulator::start(args.options()).await?;
-    println!("{}", describe(&simulator));
-    eprintln!("{}", hint(&simulator));
+    if let (Some(path), Some(pem)) = (&certificate, simulator.certificate_pem()) {
+        std::fs::write(path, pem)?;
+    }
+    let described = describe(&simulator, certificate.as_deref());
+    println!("{described}");
+    eprintln!("{}", hint(&described));
     shutdown.await;
     simulator.shutdown().await;
     Ok(())
@@ -202,7 +211,7 @@ impl Args {
 }
 
 /// Everything that a program needs, in one line.
-fn describe(simulator: &Simulator) -> Value {
+fn describe(simulator: &Simulator, certificate: Option<&Path>) -> Value {
     let options = simulator.options();
     let credentials = &options.credentials;
     let mut environment = json!({
@@ -217,6 +226,9 @@ fn describe(simulator: &Simulator) -> Value {
     if let Some(token) = &credentials.session_token {
         environment["AWS_SESSION_TOKEN"] = json!(token);
     }
+    if let Some(path) = certificate {
+        environment["AWS_CA_BUNDLE"] = json!(path);
+    }
     json!({
         "address": simulator.address(),
         "endpoint": simulator.endpoint(),
@@ -229,8 +241,7 @@ fn describe(simulator: &Simulator) -> Value {
 }
 
 /// How a person points a client at it.
-fn hint(simulator: &Simulator) -> String {
-    let described = describe(simulator);
+fn hint(described: &Value) -> String {
     let mut hint =
         String::from("simulating AWS Session Manager; point any AWS SDK or CLI at it with\n");
     for (name, value) in described["environment"].as_object().into_iter().flatten() {

@@ -54,6 +54,9 @@ pub(super) struct Trouble {
     /// Break the websocket of a client that sends more sequenced messages in a second
     #[arg(long, value_name = "N")]
     max_rate: Option<u32>,
+    /// End a session without stream data for so long
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    idle_timeout: Option<Duration>,
     /// Destinations are neither read nor written
     #[arg(long)]
     stall: bool,
@@ -82,6 +85,7 @@ impl Trouble {
         set(&mut faults.join, self.agent_joins.map(Into::into));
         faults.max_message = self.max_message.or(faults.max_message);
         faults.max_rate = self.max_rate.or(faults.max_rate);
+        faults.idle_timeout = self.idle_timeout.or(faults.idle_timeout);
         faults.stall |= self.stall;
         faults
     }
