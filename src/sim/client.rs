@@ -62,9 +62,14 @@ impl Client {
 
     /// The first message, if it is text and comes in time.
     pub(super) async fn opening(&mut self) -> Option<Bytes> {
+        tokio::time::timeout(OPENING_TIMEOUT, self.first())
+            .await
+            .ok()?
+    }
+
+    async fn first(&mut self) -> Option<Bytes> {
         loop {
-            let next = tokio::time::timeout(OPENING_TIMEOUT, self.websocket.next());
-            match next.await.ok()??.ok()? {
+            match self.websocket.next().await?.ok()? {
                 Frame::Text(text) => return Some(text.into()),
                 Frame::Ping(_) | Frame::Pong(_) => {}
                 Frame::Binary(_) | Frame::Close(_) | Frame::Frame(_) => return None,

@@ -273,6 +273,24 @@ async fn a_dead_agent_is_silent_and_then_reported() {
 }
 
 #[tokio::test]
+async fn an_idle_session_is_ended_by_the_service() {
+    let simulator = simulator(with(Faults {
+        idle_timeout: Some(Duration::from_millis(50)),
+        ..Faults::default()
+    }))
+    .await;
+    let (_, mut client) = established(&simulator, 9).await;
+
+    let mut last = None;
+    while let Some(message) = client.next().await {
+        last = Some(message.header.kind);
+    }
+
+    assert_eq!(last, Some(Kind::ChannelClosed));
+    assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Idle));
+}
+
+#[tokio::test]
 async fn the_client_is_told_to_pause() {
     let simulator = simulator(unpaced()).await;
     let (_, mut client) = established(&simulator, 9).await;
