@@ -3,15 +3,13 @@
 use std::io;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-use ssm_proxyd::sim::{ApiFault, EndedBy, Operation, Options, Role, Simulator, seeded};
+use ssm_proxyd::sim::{ApiFault, EndedBy, Operation, Options, Role, Simulator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::support::stage::{Stage, TARGET, daemon, destination, unpaced, until};
-
-const MIB: u64 = 1024 * 1024;
+use crate::support::transfer::{MIB, ask, hash_of, read_end, read_hash, send};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_and_its_answer_travel_through_a_signed_session_of_their_own() {
@@ -80,11 +78,7 @@ async fn a_hundred_mebibytes_go_up_whole() {
     );
     let stage = Stage::new(unpaced(), &keys).await;
 
-    let mut client = TcpStream::connect(stage.address()).await.unwrap();
-    for chunk in seeded(100 * MIB, 2) {
-        client.write_all(&chunk).await.unwrap();
-    }
-    drop(client);
+    send(stage.address(), 100 * MIB, 2).await.unwrap();
 
     until("the destination has seen the end", || {
         !sink.received().is_empty()
@@ -92,11 +86,7 @@ async fn a_hundred_mebibytes_go_up_whole() {
     .await;
     let received = &sink.received()[0];
     assert_eq!(received.len, 100 * MIB);
-    let expected: String = hash_of(100 * MIB, 2)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    assert_eq!(received.sha256, expected);
+    assert_eq!(received.sha256, hash_of(100 * MIB, 2));
     stage.end().await;
 }
 
@@ -353,44 +343,6 @@ async fn connections_over_the_limit_wait_their_turn() {
 
     drop(second);
     stage.end().await;
-}
-
-/// Sends `words` and reads as many back.
-async fn ask(address: std::net::SocketAddr, words: &[u8]) -> io::Result<Vec<u8>> {
-    let mut client = TcpStream::connect(address).await?;
-    client.write_all(words).await?;
-    let mut answer = vec![0; words.len()];
-    client.read_exact(&mut answer).await?;
-    Ok(answer)
-}
-
-/// Sends `words` and reads to the end.
-async fn read_end(address: std::net::SocketAddr, words: &[u8]) -> io::Result<Vec<u8>> {
-    let mut client = TcpStream::connect(address).await?;
-    client.write_all(words).await?;
-    let mut came = Vec::new();
-    client.read_to_end(&mut came).await?;
-    Ok(came)
-}
-
-async fn read_hash(address: std::net::SocketAddr) -> io::Result<[u8; 32]> {
-    let mut client = TcpStream::connect(address).await?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 65_536]);
-    loop {
-        let len = client.read(&mut buffer).await?;
-        if len == 0 {
-            return Ok(hash.finalize().into());
-        }
-        hash.update(&buffer[..len]);
-    }
-}
-
-fn hash_of(len: u64, seed: u64) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for chunk in seeded(len, seed) {
-        hash.update(chunk);
-    }
-    hash.finalize().into()
 }
 
 /// A loopback port where nobody listens.

@@ -6,6 +6,10 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod backpressure;
+#[cfg(test)]
+mod channel;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod fuzz;
@@ -14,4 +18,8 @@ mod golden;
 #[cfg(test)]
 mod loopback;
 #[cfg(test)]
+mod resume;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod websockets;

@@ -99,6 +99,11 @@ impl Daemon {
         &self.addresses
     }
 
+    /// Lets every tunnel try again now, and test its websocket.
+    pub fn nudge(&self) {
+        self.nudge.send();
+    }
+
     /// Waits for a signal that asks to stop.
     pub async fn until_stopped(&mut self, signals: &mut Signals) {
         let mut slumber = Slumber::new();
@@ -108,7 +113,7 @@ impl Daemon {
                     Signal::Stop(name) => return info!(signal = name, "stopping"),
                     Signal::Nudge => {
                         info!("trying again now");
-                        self.nudge.send();
+                        self.nudge();
                     }
                     Signal::Unsupported(name) => {
                         warn!(signal = name, "this version does nothing for this signal");
@@ -116,7 +121,7 @@ impl Daemon {
                 },
                 () = slumber.noticed() => {
                     info!("this machine has slept; testing every session");
-                    self.nudge.send();
+                    self.nudge();
                 }
                 Some(done) = self.forwards.join_next() => {
                     if let Err(fault) = done {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::World;
 use super::connection::Connection;
@@ -54,7 +54,10 @@ impl Serve {
         };
         match opened {
             Ok(opened) => self.carry(begin, connection, opened, stop).await,
-            Err(failure) => failure.tell(),
+            Err(failure) => {
+                failure.tell();
+                drop(connection);
+            }
         }
         // The driver ends by itself once it was told to; the session is ended when it has.
         drop(tokio::time::timeout(MAX_GOODBYE, drivers.join_next()).await);
@@ -73,7 +76,8 @@ impl Serve {
             .await?
             .map_err(Failure::Session)?;
         let (mut tunnel, driver) = self.tunnel(session);
-        drivers.spawn(driver.run());
+        let span = info_span!("tunnel", session = %tunnel.session_id());
+        drivers.spawn(driver.run().instrument(span));
         let ready = timeout_at(deadline.into(), tunnel.ready()).await;
         match ready {
             Ok(Ok(agent_version)) => debug!(agent_version, "tunnel ready"),
@@ -89,7 +93,7 @@ impl Serve {
             .open_stream()
             .map_err(|error| Failure::Stream(error.to_string()))?;
         Ok(Opened {
-            _permit: permit,
+            permit,
             tunnel,
             stream,
         })
@@ -123,8 +127,8 @@ impl Serve {
                 vec![("host", host.clone()), ("portNumber", port.to_string())]
             }
         };
-        let mut reason = format!("{}, forward {}", self.world.origin, settings.name);
-        reason.truncate(MAX_REASON);
+        let reason = format!("{}, forward {}", self.world.origin, settings.name);
+        let reason = reason.chars().take(MAX_REASON).collect();
         StartRequest {
             target: settings.target.to_string(),
             document: settings.document().to_owned(),
@@ -144,7 +148,7 @@ impl Serve {
         let Opened {
             tunnel,
             stream,
-            _permit,
+            permit,
         } = opened;
         let outcome = tokio::select! {
             outcome = relay(&connection, &stream, self.settings.half_close_timeout) => Some(outcome),
@@ -159,7 +163,11 @@ impl Serve {
             &self.settings,
         );
         if outcome == Some(Outcome::End) {
-            connection.finish().await;
+            drop(permit);
+            tokio::select! {
+                () = connection.finish() => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
         }
     }
 }
@@ -168,7 +176,7 @@ impl Serve {
 struct Opened<'a> {
     tunnel: Tunnel,
     stream: Stream,
-    _permit: SemaphorePermit<'a>,
+    permit: SemaphorePermit<'a>,
 }
 
 async fn within<F: Future>(deadline: Instant, step: &str, future: F) -> Result<F::Output, Failure> {

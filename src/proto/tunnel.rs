@@ -318,11 +318,22 @@ impl Tunnel {
         }
     }
 
+    /// The smoothed round trip of messages that were sent once.
+    pub fn rtt(&self) -> Duration {
+        self.channel.sender().rtt()
+    }
+
+    /// True while every stream is forgotten and nothing waits to be acknowledged.
+    pub fn is_quiet(&self) -> bool {
+        self.mux.is_empty() && self.channel.sender().unacknowledged() == 0
+    }
+
     fn assert_invariants(&self) {
         if cfg!(debug_assertions) {
             self.mux.assert_invariants();
             let over = self
                 .channel
+                .sender()
                 .unacknowledged()
                 .saturating_sub(self.options.upload_window);
             assert!(

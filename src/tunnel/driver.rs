@@ -72,8 +72,10 @@ impl Driver {
             hungry: Notify::new(),
         });
         let nudged = nudged.afresh();
+        let session_id = session.id().into();
         let tunnel = Tunnel {
             shared: Arc::clone(&shared),
+            session_id,
             phase: watcher,
         };
         let backoff = Backoff::new(seed());

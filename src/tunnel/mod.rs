@@ -37,6 +37,7 @@ pub use self::stream::{Stream, Taken};
 #[derive(Clone, Debug)]
 pub struct Tunnel {
     shared: Arc<Shared>,
+    session_id: Arc<str>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -81,6 +82,11 @@ impl Tunnel {
     pub fn close(&self) {
         self.shared.lock().closing = true;
         self.shared.stirred.notify_one();
+    }
+
+    /// The id of its session.
+    pub fn session_id(&self) -> &str {
+        &self.session_id
     }
 
     /// What was counted.

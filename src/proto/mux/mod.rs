@@ -289,6 +289,11 @@ impl Mux {
         self.budget.has_room()
     }
 
+    /// True if every stream is forgotten.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
     /// All streams that are not forgotten.
     pub(crate) fn ids(&self) -> impl Iterator<Item = StreamId> {
         self.streams.keys().copied()

@@ -194,7 +194,6 @@ impl Sender {
     }
 
     /// The smoothed round trip.
-    #[cfg(test)]
     pub(crate) fn rtt(&self) -> Duration {
         self.rtt.smoothed()
     }

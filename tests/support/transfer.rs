@@ -1,0 +1,72 @@
+//! Bytes that are sent, and their hashes.
+
+use std::io;
+use std::net::SocketAddr;
+
+use sha2::{Digest, Sha256};
+use ssm_proxyd::sim::seeded;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+pub(crate) const MIB: u64 = 1024 * 1024;
+
+/// Sends `words` and reads as many back.
+pub(crate) async fn ask(address: SocketAddr, words: &[u8]) -> io::Result<Vec<u8>> {
+    let mut client = TcpStream::connect(address).await?;
+    talk(&mut client, words).await
+}
+
+/// Sends `words` and reads as many back, on an open connection.
+pub(crate) async fn talk(client: &mut TcpStream, words: &[u8]) -> io::Result<Vec<u8>> {
+    client.write_all(words).await?;
+    let mut answer = vec![0; words.len()];
+    client.read_exact(&mut answer).await?;
+    Ok(answer)
+}
+
+/// Sends `words` and reads to the end.
+pub(crate) async fn read_end(address: SocketAddr, words: &[u8]) -> io::Result<Vec<u8>> {
+    let mut client = TcpStream::connect(address).await?;
+    client.write_all(words).await?;
+    let mut came = Vec::new();
+    client.read_to_end(&mut came).await?;
+    Ok(came)
+}
+
+/// Reads to the end.
+pub(crate) async fn read_hash(address: SocketAddr) -> io::Result<String> {
+    let mut client = TcpStream::connect(address).await?;
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 65_536]);
+    loop {
+        let len = client.read(&mut buffer).await?;
+        if len == 0 {
+            return Ok(hex(hash));
+        }
+        hash.update(&buffer[..len]);
+    }
+}
+
+/// Sends seeded bytes and closes.
+pub(crate) async fn send(address: SocketAddr, len: u64, seed: u64) -> io::Result<()> {
+    let mut client = TcpStream::connect(address).await?;
+    for chunk in seeded(len, seed) {
+        client.write_all(&chunk).await?;
+    }
+    Ok(())
+}
+
+/// The hash of seeded bytes.
+pub(crate) fn hash_of(len: u64, seed: u64) -> String {
+    let mut hash = Sha256::new();
+    for chunk in seeded(len, seed) {
+        hash.update(chunk);
+    }
+    hex(hash)
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
