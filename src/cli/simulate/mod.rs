@@ -57,7 +57,7 @@ pub(super) struct Args {
     /// The region that signatures must name
     #[arg(long, default_value = "us-east-1")]
     region: String,
-    /// What a host means to the agents: HOST[:PORT]=LOOPBACK:PORT
+    /// What a host means to the agents: a name, perhaps its port, and a loopback address
     #[arg(long, value_name = "HOST[:PORT]=ADDR", value_parser = mapping)]
     map: Vec<Mapping>,
     /// A document of the account: NAME=AWS-DOCUMENT that it behaves like
