@@ -10,6 +10,8 @@ mod backpressure;
 #[cfg(test)]
 mod channel;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod golden;
