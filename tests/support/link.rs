@@ -44,6 +44,11 @@ impl Link {
         }
     }
 
+    /// From now on, for what is sent.
+    pub(crate) fn change_weather(&mut self, weather: Weather) {
+        self.weather = weather;
+    }
+
     /// Loses the next frames.
     pub(crate) fn lose_next(&mut self, count: usize) {
         self.plan(count, None, Fate::Lost);
@@ -203,6 +208,11 @@ impl Link {
     /// False while the path takes nothing more.
     pub(crate) fn has_room(&self) -> bool {
         self.bytes < self.weather.capacity
+    }
+
+    /// Frames on their way.
+    pub(crate) fn len(&self) -> usize {
+        self.in_flight.len()
     }
 }
 

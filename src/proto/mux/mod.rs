@@ -330,7 +330,7 @@ impl Mux {
 pub enum Write {
     /// So many bytes were taken.
     Accepted(usize),
-    /// None; [`Change::Writable`] follows.
+    /// None; [`Event::Writable`](crate::proto::Event::Writable) follows.
     Full,
     /// None, for ever: the stream has ended.
     Closed,

@@ -139,6 +139,11 @@ impl Pair {
         self.down.send_surely(self.now, frame);
     }
 
+    /// The service says something to the agent.
+    pub(crate) fn tell_agent(&mut self, frame: Bytes) {
+        self.up.send_surely(self.now, frame);
+    }
+
     /// A local program opens a stream to `destination`.
     pub(crate) fn open(&mut self, destination: Destination) -> StreamId {
         let id = self.tunnel.open().expect("the tunnel is ready");
