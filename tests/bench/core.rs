@@ -105,7 +105,7 @@ impl Pair {
 
     /// Goes through the handshake, and opens the stream.
     fn open(&mut self) {
-        self.tunnel.handle_connected("token");
+        self.tunnel.handle_connected(self.now, "token");
         while !matches!(self.tunnel.poll_event(), Some(Event::Ready { .. })) {
             self.now += Duration::from_millis(1);
             self.agent.handle_timeout(self.now);

@@ -27,6 +27,8 @@ mod pace;
 #[cfg(test)]
 mod probe;
 #[cfg(test)]
+mod recovery;
+#[cfg(test)]
 #[path = "../support/stage.rs"]
 #[expect(dead_code, reason = "tests need more of it than benches")]
 mod stage;
@@ -60,5 +62,8 @@ fn run(wanted: impl Fn(&str) -> bool) {
     }
     if wanted("pace") {
         runtime.block_on(pace::run());
+    }
+    if wanted("recovery") {
+        runtime.block_on(recovery::run());
     }
 }
