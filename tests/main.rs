@@ -16,6 +16,8 @@ mod fuzz;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod support;
