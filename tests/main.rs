@@ -20,6 +20,8 @@ mod golden;
 #[cfg(test)]
 mod loopback;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod support;

@@ -169,6 +169,35 @@ fn acknowledgements_leave_before_data() {
 }
 
 #[test]
+fn acknowledgements_leave_before_what_goes_again() {
+    let mut desk = Desk::ready();
+    let id = desk.tunnel.open().unwrap();
+    desk.tunnel.write(id, b"unacknowledged");
+    desk.drain();
+    let output = forge::output(2, b"");
+    desk.tunnel.handle_message(desk.now, output).unwrap();
+    desk.tunnel.handle_disconnected();
+    desk.said.clear();
+
+    desk.tunnel.handle_connected("another");
+    desk.drain();
+
+    let kinds: Vec<_> = desk.said.iter().map(|m| &m.header.kind).collect();
+    assert_eq!(kinds, [&Kind::Acknowledge, &Kind::Input]);
+}
+
+#[test]
+fn an_early_message_that_comes_twice_is_acknowledged_twice() {
+    let mut desk = Desk::ready();
+
+    desk.hear(forge::output(5, b""));
+    desk.hear(forge::output(5, b""));
+
+    assert_eq!(desk.said_of(&Kind::Acknowledge).len(), 2);
+    assert_eq!(desk.tunnel.stats().duplicates, 1);
+}
+
+#[test]
 fn acknowledgements_leave_while_publication_is_paused_and_data_does_not() {
     let mut desk = Desk::ready();
     let id = desk.tunnel.open().unwrap();

@@ -87,14 +87,15 @@ impl Stream {
     /// Returns how many unread bytes were dropped.
     pub(crate) fn reset(&mut self) -> usize {
         self.ours = match self.ours {
-            Ours::Unopened if self.outbox.is_empty() => Ours::Closed,
+            Ours::Unopened if self.outbox.is_empty() => {
+                // The agent never hears of it, so nothing is to be waited for.
+                self.theirs = Theirs::Ended;
+                Ours::Closed
+            }
             Ours::Unopened | Ours::UnopenedHeld | Ours::UnopenedClosing => Ours::UnopenedClosing,
             Ours::Open | Ours::Held | Ours::Closing => Ours::Closing,
             Ours::Closed => Ours::Closed,
         };
-        if self.ours == Ours::Closed && self.theirs == Theirs::Open {
-            self.theirs = Theirs::Ended;
-        }
         self.deaf = true;
         self.inbox.clear();
         std::mem::take(&mut self.unread)
@@ -292,6 +293,19 @@ mod tests {
         stream.reset();
 
         assert_eq!(stream.intent(), Intent::Nothing);
+        assert!(stream.is_over());
+    }
+
+    #[test]
+    fn a_second_reset_changes_nothing() {
+        let mut stream = opened();
+        stream.reset();
+        stream.sent_finish();
+
+        stream.reset();
+
+        assert!(!stream.is_over(), "the agent's FIN is still to come");
+        stream.handle_finish(false);
         assert!(stream.is_over());
     }
 
