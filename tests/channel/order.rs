@@ -176,10 +176,10 @@ fn acknowledgements_leave_before_what_goes_again() {
     desk.drain();
     let output = forge::output(2, b"");
     desk.tunnel.handle_message(desk.now, output).unwrap();
-    desk.tunnel.handle_disconnected();
+    desk.tunnel.handle_disconnected(desk.now);
     desk.said.clear();
 
-    desk.tunnel.handle_connected("another");
+    desk.tunnel.handle_connected(desk.now, "another");
     desk.drain();
 
     let kinds: Vec<_> = desk.said.iter().map(|m| &m.header.kind).collect();

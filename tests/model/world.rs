@@ -148,7 +148,7 @@ impl World {
     fn connect(&mut self) {
         if !self.connected {
             self.connected = true;
-            self.tunnel.handle_connected("token");
+            self.tunnel.handle_connected(self.now, "token");
             let first = self.tunnel.poll_transmit(self.now);
             assert!(matches!(first, Some(Transmit::Opening(_))), "{first:?}");
         }
@@ -158,7 +158,7 @@ impl World {
         self.connected = false;
         self.up.clear();
         self.down.clear();
-        self.tunnel.handle_disconnected();
+        self.tunnel.handle_disconnected(self.now);
     }
 
     fn tick(&mut self, span: Duration) {
@@ -194,6 +194,8 @@ impl World {
                 }
                 Event::Readable(id) => self.reference.handle_readable(id),
                 Event::Writable(id) => self.reference.handle_writable(id),
+                // Time and weather are told, and change nothing for a stream.
+                Event::Lowered { .. } | Event::Silent { .. } | Event::Stale { .. } => {}
                 Event::Notice(_) | Event::Closed(_) => panic!("{event:?}"),
             }
         }
