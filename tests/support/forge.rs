@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use ssm_proxyd::wire::message::{Header, Kind, Message, MessageId, PayloadType, Seq};
-use ssm_proxyd::wire::payload::{self, Acknowledge, ChannelClosed};
+use ssm_proxyd::wire::payload::{self, Acknowledge, ChannelClosed, Flag};
+use ssm_proxyd::wire::smux::{self, Command, StreamId};
 
 /// Any message.
 pub(crate) fn message(kind: Kind, seq: u64, payload_type: PayloadType, payload: &[u8]) -> Bytes {
@@ -21,6 +22,11 @@ pub(crate) fn message(kind: Kind, seq: u64, payload_type: PayloadType, payload: 
 /// Bytes of the mux, from the agent.
 pub(crate) fn output(seq: u64, payload: &[u8]) -> Bytes {
     message(Kind::Output, seq, PayloadType::Output, payload)
+}
+
+/// A flag, from the agent.
+pub(crate) fn flag(seq: u64, flag: Flag) -> Bytes {
+    message(Kind::Output, seq, PayloadType::Flag, &flag.encode())
 }
 
 /// The acknowledgement of a message of `kind`.
@@ -67,4 +73,16 @@ pub(crate) fn channel_closed(output: &str) -> Bytes {
 /// A word of the service about publication.
 pub(crate) fn publication(kind: Kind) -> Bytes {
     message(kind, 0, PayloadType::None, b"")
+}
+
+/// Frames of the mux, joined.
+pub(crate) fn frames(frames: &[(Command, StreamId, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (command, stream, data) in frames {
+        let mut header = smux::Header::bare(*command, *stream);
+        header.length = u16::try_from(data.len()).expect("a frame of a test is short");
+        bytes.extend_from_slice(&header.encode());
+        bytes.extend_from_slice(data);
+    }
+    bytes
 }
