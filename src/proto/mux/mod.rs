@@ -320,7 +320,7 @@ impl Mux {
 pub enum Write {
     /// So many bytes were taken.
     Accepted(usize),
-    /// None; [`Change::Writable`] follows.
+    /// None; a `Writable` event follows.
     Full,
     /// None, for ever: the stream has ended.
     Closed,
