@@ -1,7 +1,9 @@
-//! The SSM API by the AWS SDK, and what its errors mean.
+//! The SSM API by the AWS SDK.
 //!
 //! Credentials come from the SDK's own chain. The SDK's retries are off: StartSession is not
 //! idempotent, and whoever calls knows better when to try again.
+
+mod refusal;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,8 +18,9 @@ use aws_sdk_ssm::Client;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 
+use self::refusal::classify;
 use super::endpoint::StreamUrl;
-use super::error::{Error, Kind, sources};
+use super::error::{Error, Kind};
 use super::sign::{Signer, Upgrade};
 use super::{Access, StartRequest, Token};
 
@@ -240,83 +243,6 @@ fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option<&str> {
         .and_then(ProvideErrorMetadata::code)
 }
 
-/// Every error of the SDK is put into one of a few classes, here and nowhere else.
-fn classify<E, R>(what: &'static str, error: &SdkError<E, R>) -> Error
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: fmt::Debug + 'static,
-{
-    match error {
-        SdkError::ServiceError(context) => {
-            let service = context.err();
-            let code = service.code().unwrap_or("an error without a code");
-            let message = service.message().unwrap_or_default();
-            let why = format!("{code}: {message}");
-            Error::new(what, kind_of(code), why.trim_end_matches(": "))
-        }
-        SdkError::TimeoutError(_) => {
-            let why = format!("no answer within {} s", CALL_TIMEOUT.as_secs());
-            Error::new(what, Kind::Unreachable, why)
-        }
-        SdkError::ResponseError(_) => Error::new(what, Kind::ServiceFault, sources(error)),
-        // The list is not ours to close: what was not answered was not reached.
-        other @ (SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | _) => {
-            let why = sources(other);
-            Error::new(
-                what,
-                if is_credentials(other) {
-                    Kind::Credentials
-                } else {
-                    Kind::Unreachable
-                },
-                why,
-            )
-        }
-    }
-}
-
-/// Codes of the operations' own errors and of the generic ones (protocol.md section 1.2).
-fn kind_of(code: &str) -> Kind {
-    match code {
-        "TargetNotConnected" => Kind::TargetNotConnected,
-        "InvalidDocument" | "InvalidDocumentVersion" | "InvalidParameters" => Kind::Document,
-        "AccessDeniedException" | "AccessDenied" | "NotAuthorized" | "OptInRequired" => {
-            Kind::Denied
-        }
-        "ThrottlingException"
-        | "Throttling"
-        | "RequestLimitExceeded"
-        | "TooManyRequestsException"
-        | "RequestThrottledException"
-        | "RequestThrottled"
-        | "SlowDown" => Kind::Throttled,
-        "ExpiredTokenException"
-        | "ExpiredToken"
-        | "RequestExpired"
-        | "UnrecognizedClientException"
-        | "InvalidClientTokenId"
-        | "InvalidSignatureException"
-        | "SignatureDoesNotMatch"
-        | "IncompleteSignature"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException" => Kind::Credentials,
-        "ValidationException" | "ValidationError" | "InvalidTarget" => Kind::Invalid,
-        "DoesNotExistException" => Kind::Ended,
-        _ => Kind::ServiceFault,
-    }
-}
-
-fn is_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<aws_credential_types::provider::error::CredentialsError>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
-}
-
 const START: &str = "StartSession";
 const RESUME: &str = "ResumeSession";
 const TERMINATE: &str = "TerminateSession";
@@ -326,24 +252,3 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// StartSession takes a second or two; what has not answered by then will not.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_codes_of_the_protocol_have_their_class() {
-        for (code, kind) in [
-            ("TargetNotConnected", Kind::TargetNotConnected),
-            ("InvalidDocument", Kind::Document),
-            ("AccessDeniedException", Kind::Denied),
-            ("ThrottlingException", Kind::Throttled),
-            ("ExpiredTokenException", Kind::Credentials),
-            ("ValidationException", Kind::Invalid),
-            ("DoesNotExistException", Kind::Ended),
-            ("InternalServerError", Kind::ServiceFault),
-        ] {
-            assert_eq!(kind_of(code), kind, "{code}");
-        }
-    }
-}
