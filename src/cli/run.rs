@@ -64,6 +64,6 @@ fn explain(path: &Path, error: &StartError) -> Exit {
         StartError::Roots(_) => {
             style::fail(Exit::Configuration, error, "check `ca_bundle` in [aws]")
         }
-        StartError::Aws(source) => style::fail(source.kind().into(), error, ""),
+        StartError::Aws(source) => style::fail(source.kind().into(), error, source.hint()),
     }
 }

@@ -37,8 +37,8 @@ impl Service {
     pub async fn load(settings: Settings) -> Result<Self, Error> {
         let config = sdk_config(settings).await?;
         let region = config.region().map(Region::to_string).ok_or_else(|| {
-            let why = "no region is configured; set `region` in [aws], or AWS_REGION";
-            Error::new("configuration of AWS", Kind::Invalid, why)
+            let why = "neither [aws], the environment nor the profile says which one";
+            Error::new("no region", Kind::Region, why)
         })?;
         let signer = Signer::new(region.clone(), config.credentials_provider());
         Ok(Self(Arc::new(Inner {
@@ -65,7 +65,7 @@ impl Service {
             .reason(&request.reason)
             .send()
             .await
-            .map_err(|error| classify(START, &error))?;
+            .map_err(|error| classify(START, self.region(), &error))?;
         let id = answer
             .session_id
             .ok_or_else(|| incomplete(START, "a session id"))?;
@@ -86,7 +86,7 @@ impl Service {
         let answer = call
             .send()
             .await
-            .map_err(|error| classify(RESUME, &error))?;
+            .map_err(|error| classify(RESUME, self.region(), &error))?;
         match answer.token_value {
             Some(token) if !token.is_empty() => self.access(RESUME, answer.stream_url, Some(token)),
             Some(_) | None => {
@@ -116,7 +116,7 @@ impl Service {
         match call.send().await {
             Ok(_) => Ok(()),
             Err(error) if code(&error) == Some("DoesNotExistException") => Ok(()),
-            Err(error) => Err(classify(TERMINATE, &error)),
+            Err(error) => Err(classify(TERMINATE, self.region(), &error)),
         }
     }
 

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
 use super::CALL_TIMEOUT;
 use crate::session::error::{Error, Kind, sources};
+use crate::session::sign::no_credentials;
 
 /// Every error of the SDK is put into one of a few classes, here and nowhere else.
-pub(super) fn classify<E, R>(what: &'static str, error: &SdkError<E, R>) -> Error
+pub(super) fn classify<E, R>(what: &'static str, region: &str, error: &SdkError<E, R>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: fmt::Debug + 'static,
@@ -22,22 +24,18 @@ where
             Error::new(what, kind_of(code), why.trim_end_matches(": "))
         }
         SdkError::TimeoutError(_) => {
-            let why = format!("no answer within {} s", CALL_TIMEOUT.as_secs());
+            let seconds = CALL_TIMEOUT.as_secs();
+            let why = format!("no answer from the SSM API of {region} within {seconds} s");
             Error::new(what, Kind::Unreachable, why)
         }
         SdkError::ResponseError(_) => Error::new(what, Kind::ServiceFault, sources(error)),
         // The list is not ours to close: what was not answered was not reached.
         other @ (SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | _) => {
-            let why = sources(other);
-            Error::new(
-                what,
-                if is_credentials(other) {
-                    Kind::Credentials
-                } else {
-                    Kind::Unreachable
-                },
-                why,
-            )
+            if let Some(credentials) = credentials_error(other) {
+                return no_credentials(credentials);
+            }
+            let why = format!("cannot reach the SSM API of {region}: {}", sources(other));
+            Error::new(what, Kind::Unreachable, why)
         }
     }
 }
@@ -73,15 +71,17 @@ fn kind_of(code: &str) -> Kind {
     }
 }
 
-fn is_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+fn credentials_error<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a CredentialsError> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.is::<aws_credential_types::provider::error::CredentialsError>() {
-            return true;
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         next = error.source();
     }
-    false
+    None
 }
 
 #[cfg(test)]
