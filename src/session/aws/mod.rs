@@ -6,8 +6,8 @@
 mod refusal;
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -15,6 +15,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_sdk_ssm::Client;
+use aws_sdk_ssm::config::SharedHttpClient;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 
@@ -35,15 +36,15 @@ impl Service {
     ///
     /// If no region is configured anywhere, or the bundle of certificates cannot be read.
     pub async fn load(settings: Settings) -> Result<Self, Error> {
-        let config = sdk_config(settings).await?;
+        let config = sdk_config(&settings, None).await?;
         let region = config.region().map(Region::to_string).ok_or_else(|| {
             let why = "neither [aws], the environment nor the profile says which one";
             Error::new("no region", Kind::Region, why)
         })?;
-        let signer = Signer::new(region.clone(), config.credentials_provider());
         Ok(Self(Arc::new(Inner {
-            client: Client::new(&config),
-            signer,
+            caller: Mutex::new(Some(Arc::new(Caller::new(&config, &region)))),
+            http_client: config.http_client(),
+            settings,
             region,
         })))
     }
@@ -55,7 +56,7 @@ impl Service {
 
     /// Calls StartSession, once.
     pub(super) async fn start(&self, request: &StartRequest) -> Result<(String, Access), Error> {
-        let mut call = self.0.client.start_session();
+        let mut call = self.caller().await?.client.start_session();
         for (name, value) in &request.parameters {
             call = call.parameters(*name, vec![value.clone()]);
         }
@@ -64,8 +65,8 @@ impl Service {
             .document_name(&request.document)
             .reason(&request.reason)
             .send()
-            .await
-            .map_err(|error| classify(START, self.region(), &error))?;
+            .await;
+        let answer = self.classified(START, answer)?;
         let id = answer
             .session_id
             .ok_or_else(|| incomplete(START, "a session id"))?;
@@ -82,11 +83,9 @@ impl Service {
     /// Calls ResumeSession, once. An answer without a token means that the session is over
     /// (protocol.md section 1.1).
     pub(super) async fn resume(&self, id: &str) -> Result<Access, Error> {
-        let call = self.0.client.resume_session().session_id(id);
-        let answer = call
-            .send()
-            .await
-            .map_err(|error| classify(RESUME, self.region(), &error))?;
+        let call = self.caller().await?.client.resume_session();
+        let call = call.session_id(id);
+        let answer = self.classified(RESUME, call.send().await)?;
         match answer.token_value {
             Some(token) if !token.is_empty() => self.access(RESUME, answer.stream_url, Some(token)),
             Some(_) | None => {
@@ -112,17 +111,52 @@ impl Service {
 
     /// Calls TerminateSession, once. Ending an ended session is no error.
     pub(super) async fn terminate(&self, id: &str) -> Result<(), Error> {
-        let call = self.0.client.terminate_session().session_id(id);
+        let call = self.caller().await?.client.terminate_session();
+        let call = call.session_id(id);
         match call.send().await {
-            Ok(_) => Ok(()),
             Err(error) if code(&error) == Some("DoesNotExistException") => Ok(()),
-            Err(error) => Err(classify(TERMINATE, self.region(), &error)),
+            answer => self.classified(TERMINATE, answer).map(drop),
         }
     }
 
     /// Signs the upgrade of a stream URL, as of now.
     pub(super) async fn upgrade(&self, url: &StreamUrl) -> Result<Upgrade, Error> {
-        self.0.signer.sign(url).await
+        let signed = self.caller().await?.signer.sign(url).await;
+        signed.inspect_err(|error| self.forget(error))
+    }
+
+    /// Looks for credentials anew if the last ones were of no use.
+    async fn caller(&self) -> Result<Arc<Caller>, Error> {
+        let inner = &self.0;
+        let known = inner.caller().clone();
+        if let Some(caller) = known {
+            return Ok(caller);
+        }
+        let config = sdk_config(&inner.settings, inner.http_client.clone()).await?;
+        let caller = Arc::new(Caller::new(&config, &inner.region));
+        *inner.caller() = Some(Arc::clone(&caller));
+        Ok(caller)
+    }
+
+    fn classified<T, E, R>(
+        &self,
+        call: &'static str,
+        answer: Result<T, SdkError<E, R>>,
+    ) -> Result<T, Error>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        R: fmt::Debug + 'static,
+    {
+        let answer = answer.map_err(|error| classify(call, self.region(), &error));
+        answer.inspect_err(|error| self.forget(error))
+    }
+
+    /// After credentials were missing or refused, the next call looks for others: the SDK
+    /// remembers for ever what it has read in files.
+    fn forget(&self, error: &Error) {
+        if error.kind() == Kind::Credentials {
+            *self.0.caller() = None;
+        }
     }
 }
 
@@ -133,9 +167,32 @@ impl fmt::Debug for Service {
 }
 
 struct Inner {
+    caller: Mutex<Option<Arc<Caller>>>,
+    /// Shared by all callers: it has read the platform's roots.
+    http_client: Option<SharedHttpClient>,
+    settings: Settings,
+    region: String,
+}
+
+impl Inner {
+    fn caller(&self) -> MutexGuard<'_, Option<Arc<Caller>>> {
+        self.caller.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Calls and signs with what was found of credentials at one time.
+struct Caller {
     client: Client,
     signer: Signer,
-    region: String,
+}
+
+impl Caller {
+    fn new(config: &SdkConfig, region: &str) -> Self {
+        Self {
+            client: Client::new(config),
+            signer: Signer::new(region.to_owned(), config.credentials_provider()),
+        }
+    }
 }
 
 /// What a person may say about AWS; the environment and its files say the rest.
@@ -177,7 +234,10 @@ impl fmt::Debug for Identity {
     }
 }
 
-async fn sdk_config(settings: Settings) -> Result<SdkConfig, Error> {
+async fn sdk_config(
+    settings: &Settings,
+    http_client: Option<SharedHttpClient>,
+) -> Result<SdkConfig, Error> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(CALL_TIMEOUT)
@@ -185,35 +245,37 @@ async fn sdk_config(settings: Settings) -> Result<SdkConfig, Error> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts);
-    if let Some(region) = settings.region {
-        loader = loader.region(Region::new(region));
+    if let Some(region) = &settings.region {
+        loader = loader.region(Region::new(region.clone()));
     }
-    if let Some(profile) = settings.profile {
+    if let Some(profile) = &settings.profile {
         loader = loader.profile_name(profile);
     }
-    if let Some(path) = settings.ca_bundle {
+    if let Some(client) = http_client {
+        loader = loader.http_client(client);
+    } else if let Some(path) = &settings.ca_bundle {
         loader = loader.http_client(https_client(path)?);
     }
     if let Identity::Fixed {
         access_key,
         secret_key,
-    } = settings.identity
+    } = &settings.identity
     {
         loader = loader.credentials_provider(Credentials::new(
             access_key, secret_key, None, None, "fixed",
         ));
     }
     let config = loader.load().await;
-    Ok(match settings.ssm_endpoint {
+    Ok(match &settings.ssm_endpoint {
         // Set for this client alone: the providers of credentials call other services.
         Some(endpoint) => config.into_builder().endpoint_url(endpoint).build(),
         None => config,
     })
 }
 
-fn https_client(ca_bundle: PathBuf) -> Result<aws_sdk_ssm::config::SharedHttpClient, Error> {
+fn https_client(ca_bundle: &Path) -> Result<SharedHttpClient, Error> {
     const WHAT: &str = "certificates for AWS";
-    let pem = std::fs::read(&ca_bundle).map_err(|error| {
+    let pem = std::fs::read(ca_bundle).map_err(|error| {
         Error::new(
             WHAT,
             Kind::Invalid,
