@@ -35,7 +35,12 @@ pub fn main() -> Exit {
         .enable_all()
         .build()
     {
-        Ok(runtime) => runtime.block_on(cli.command.run()),
+        Ok(runtime) => {
+            let exit = runtime.block_on(cli.command.run());
+            // A look-up of a name that hangs must not keep the process.
+            runtime.shutdown_background();
+            exit
+        }
         Err(error) => style::fail(
             Exit::Failed,
             &error,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use tracing::info;
 
 use super::exit::Exit;
 use super::style;
@@ -34,12 +35,19 @@ pub(super) async fn run(args: RunArgs) -> Exit {
         origin: style::origin(),
         identity: Identity::Chain,
     };
-    let mut daemon = match Daemon::start(config, caller).await {
+    let started = tokio::select! {
+        started = Daemon::start(config, caller) => started,
+        () = signals.stop() => {
+            info!("stopping; nothing was started yet");
+            return Exit::Done;
+        }
+    };
+    let mut daemon = match started {
         Ok(daemon) => daemon,
         Err(error) => return explain(&path, &error),
     };
     daemon.until_stopped(&mut signals).await;
-    daemon.stop().await;
+    daemon.stop_unless_hurried(&mut signals).await;
     Exit::Done
 }
 

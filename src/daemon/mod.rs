@@ -132,6 +132,16 @@ impl Daemon {
         }
     }
 
+    /// Stops in order, or at once when another signal asks for it.
+    pub async fn stop_unless_hurried(self, signals: &mut Signals) {
+        tokio::select! {
+            () = self.stop() => {}
+            () = signals.stop() => {
+                warn!(hint = LOOK_FOR_SESSIONS, "stopped at once; sessions may have been left behind");
+            }
+        }
+    }
+
     /// Accepts nothing more, ends every connection, then every session.
     pub async fn stop(self) {
         let Self {
