@@ -51,7 +51,7 @@ pub fn main() -> Exit {
 
 /// Port forwarding over AWS Systems Manager Session Manager: one session for each connection.
 #[derive(Debug, Parser)]
-#[command(name = "ssm-proxyd", version = version(), propagate_version = true)]
+#[command(name = "ssm-proxyd", version = version())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
