@@ -51,6 +51,7 @@ impl Serve {
         let opened = tokio::select! {
             opened = self.open(begin, &mut drivers) => opened,
             _ = stop.wait_for(|stop| *stop) => return,
+            () = connection.left() => return debug!("the client left before its session was ready"),
         };
         match opened {
             Ok(opened) => self.carry(begin, connection, opened, stop).await,
