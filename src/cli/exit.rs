@@ -55,7 +55,7 @@ impl From<Kind> for Exit {
             }
             Kind::Throttled => Self::TryAgain,
             Kind::Denied | Kind::Credentials => Self::Refused,
-            Kind::Document | Kind::Invalid => Self::Configuration,
+            Kind::Document | Kind::Invalid | Kind::Region => Self::Configuration,
         }
     }
 }

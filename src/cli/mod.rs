@@ -35,7 +35,12 @@ pub fn main() -> Exit {
         .enable_all()
         .build()
     {
-        Ok(runtime) => runtime.block_on(cli.command.run()),
+        Ok(runtime) => {
+            let exit = runtime.block_on(cli.command.run());
+            // A look-up of a name that hangs must not keep the process.
+            runtime.shutdown_background();
+            exit
+        }
         Err(error) => style::fail(
             Exit::Failed,
             &error,
@@ -46,7 +51,7 @@ pub fn main() -> Exit {
 
 /// Port forwarding over AWS Systems Manager Session Manager: one session for each connection.
 #[derive(Debug, Parser)]
-#[command(name = "ssm-proxyd", version = version(), propagate_version = true)]
+#[command(name = "ssm-proxyd", version = version())]
 struct Cli {
     #[command(subcommand)]
     command: Command,

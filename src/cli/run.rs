@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use tracing::info;
 
 use super::exit::Exit;
 use super::style;
@@ -34,12 +35,19 @@ pub(super) async fn run(args: RunArgs) -> Exit {
         origin: style::origin(),
         identity: Identity::Chain,
     };
-    let mut daemon = match Daemon::start(config, caller).await {
+    let started = tokio::select! {
+        started = Daemon::start(config, caller) => started,
+        () = signals.stop() => {
+            info!("stopping; nothing was started yet");
+            return Exit::Done;
+        }
+    };
+    let mut daemon = match started {
         Ok(daemon) => daemon,
         Err(error) => return explain(&path, &error),
     };
     daemon.until_stopped(&mut signals).await;
-    daemon.stop().await;
+    daemon.stop_unless_hurried(&mut signals).await;
     Exit::Done
 }
 
@@ -61,9 +69,22 @@ fn explain(path: &Path, error: &StartError) -> Exit {
             let error = format!("{error} ({}, line {line})", path.display());
             style::fail(Exit::CannotListen, &error, &source.hint())
         }
-        StartError::Roots(_) => {
-            style::fail(Exit::Configuration, error, "check `ca_bundle` in [aws]")
+        StartError::Roots(source) => {
+            let error = with_sources(source);
+            let hint = format!("check `ca_bundle` in [aws] of {}", path.display());
+            style::fail(Exit::Configuration, &error, &hint)
         }
-        StartError::Aws(source) => style::fail(source.kind().into(), error, ""),
+        StartError::Aws(source) => style::fail(source.kind().into(), error, source.hint()),
     }
+}
+
+/// An error and what caused it, in one line.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text = format!("{text}: {}", source.to_string().to_lowercase());
+        next = source.source();
+    }
+    text
 }

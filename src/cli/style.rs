@@ -1,10 +1,9 @@
 //! Sentences for a person: what failed, what to do, colour where it is wanted.
 
-#![expect(clippy::print_stderr, reason = "commands speak here")]
 #![expect(clippy::disallowed_methods, reason = "the environment is read here")]
 
 use std::fmt::Display;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use super::exit::Exit;
 
@@ -15,17 +14,22 @@ pub(super) fn fail(exit: Exit, error: &dyn Display, hint: &str) -> Exit {
     } else {
         ("", "")
     };
-    eprintln!("{red}error{plain}: {error}");
+    say(&format!("{red}error{plain}: {error}"));
     if !hint.is_empty() {
-        eprintln!(" hint: {hint}");
+        say(&format!(" hint: {hint}"));
     }
     exit
 }
 
 /// Says an error that already reads like [`fail`]'s words.
 pub(super) fn fail_as_told(exit: Exit, error: &dyn Display) -> Exit {
-    eprintln!("{error}");
+    say(error);
     exit
+}
+
+/// Says a line, if anybody listens: the exit code is told in any case.
+fn say(line: &dyn Display) {
+    drop(writeln!(std::io::stderr(), "{line}"));
 }
 
 /// Who we are, for those who look at the sessions of a target: program, version and host.

@@ -36,7 +36,7 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     nudge: Nudge,
     sessions: Sessions,
-    terminator: JoinSet<()>,
+    terminator: JoinSet<usize>,
 }
 
 impl Daemon {
@@ -132,6 +132,16 @@ impl Daemon {
         }
     }
 
+    /// Stops in order, or at once when another signal asks for it.
+    pub async fn stop_unless_hurried(self, signals: &mut Signals) {
+        tokio::select! {
+            () = self.stop() => {}
+            () = signals.stop() => {
+                warn!(hint = LOOK_FOR_SESSIONS, "stopped at once; sessions may have been left behind");
+            }
+        }
+    }
+
     /// Accepts nothing more, ends every connection, then every session.
     pub async fn stop(self) {
         let Self {
@@ -150,11 +160,14 @@ impl Daemon {
         }
         drop(forwards);
         drop(sessions);
-        match timeout(MAX_TERMINATIONS, terminator.join_next()).await {
-            Ok(_) => info!("stopped; every session is ended"),
-            Err(_) => warn!(
-                "stopped; some sessions may have been left behind, see `aws ssm describe-sessions --state Active`"
-            ),
+        let left = timeout(MAX_TERMINATIONS, terminator.join_next()).await;
+        if let Ok(Some(Ok(0))) = left {
+            info!("stopped; every session is ended");
+        } else {
+            warn!(
+                hint = LOOK_FOR_SESSIONS,
+                "stopped; sessions may have been left behind"
+            );
         }
     }
 }
@@ -220,6 +233,9 @@ pub enum StartError {
 /// How long connections may take to say goodbye: the flag on each channel waits a second for its
 /// acknowledgement.
 const MAX_FORWARDS: Duration = Duration::from_secs(5);
+
+/// How to find a session that was left behind.
+const LOOK_FOR_SESSIONS: &str = "`aws ssm describe-sessions --state Active` lists them; the account's idle timeout ends them too";
 
 /// How long the last sessions may take to end.
 const MAX_TERMINATIONS: Duration = Duration::from_secs(10);

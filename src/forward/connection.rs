@@ -85,6 +85,14 @@ impl Connection {
         }
     }
 
+    /// Waits until the client has given up while its session is slow to open. Never ends if that
+    /// cannot be found out.
+    pub(super) async fn left(&self) {
+        // A session that opens in time costs no look.
+        tokio::time::sleep(MAX_PAUSE).await;
+        self.gone().await;
+    }
+
     /// Ends the connection truly: FIN, and time for the client to take what was written. What it
     /// still sends has nobody to go to.
     pub(super) async fn finish(self) {

@@ -51,6 +51,7 @@ impl Serve {
         let opened = tokio::select! {
             opened = self.open(begin, &mut drivers) => opened,
             _ = stop.wait_for(|stop| *stop) => return,
+            () = connection.left() => return debug!("the client left before its session was ready"),
         };
         match opened {
             Ok(opened) => self.carry(begin, connection, opened, stop).await,
@@ -201,10 +202,10 @@ impl Failure {
     fn tell(&self) {
         match self {
             Self::Session(error) => {
-                warn!(%error, hint = error.hint(), "no session; connection reset");
+                warn!(%error, hint = filled(error.hint()), "no session; connection reset");
             }
             Self::Tunnel(error) => {
-                warn!(%error, hint = error.hint(), "no tunnel; connection reset");
+                warn!(%error, hint = filled(error.hint()), "no tunnel; connection reset");
             }
             Self::Stream(error) => warn!(error, "no stream; connection reset"),
             Self::Late { step } => {
@@ -233,7 +234,9 @@ fn tell(outcome: Option<&Outcome>, stats: Stats, time: Duration, settings: &conf
             warn!(%destination, hint, "the agent could not connect to the destination; connection reset");
         }
         Some(Outcome::Lost(reason)) => {
-            warn!(error = %reason, sent, received, ?time, "session lost; connection reset");
+            let error = tunnel::Error::Ended(reason.clone());
+            let hint = filled(error.hint());
+            warn!(%error, hint, sent, received, ?time, "session lost; connection reset");
         }
         Some(Outcome::Quiet) => {
             info!(
@@ -250,6 +253,11 @@ fn tell(outcome: Option<&Outcome>, stats: Stats, time: Duration, settings: &conf
         Some(Outcome::ClientGone) => info!(sent, received, ?time, "connection ended by the client"),
         None => info!(sent, received, ?time, "stopping; connection reset"),
     }
+}
+
+/// A hint, if there is one: an empty field is left out.
+fn filled(hint: &str) -> Option<&str> {
+    Some(hint).filter(|hint| !hint.is_empty())
 }
 
 /// How long to try to resume.

@@ -11,11 +11,12 @@ pub struct Error {
 }
 
 impl Error {
-    /// `what` is the call, `why` the service's or the library's words, without secrets.
-    pub(super) fn new(what: &'static str, kind: Kind, why: impl Into<String>) -> Self {
+    /// `what` is the call, `why` the service's or the library's words, without secrets. They
+    /// become one line, lest they forge another.
+    pub(super) fn new(what: &'static str, kind: Kind, why: impl AsRef<str>) -> Self {
         Self {
             what,
-            why: why.into(),
+            why: one_line(why.as_ref()),
             kind,
         }
     }
@@ -32,9 +33,11 @@ impl Error {
                 Recovery::Retry
             }
             Kind::Ended => Recovery::Reopen,
-            Kind::TargetNotConnected | Kind::Document | Kind::Denied | Kind::Invalid => {
-                Recovery::GiveUp
-            }
+            Kind::TargetNotConnected
+            | Kind::Document
+            | Kind::Denied
+            | Kind::Invalid
+            | Kind::Region => Recovery::GiveUp,
         }
     }
 
@@ -50,14 +53,21 @@ impl Error {
             Kind::Denied => {
                 "the caller needs ssm:StartSession on the target and on the document, ssm:TerminateSession and ssm:ResumeSession on its own sessions, and ssmmessages:OpenDataChannel"
             }
-            Kind::Throttled => "AWS limits the rate of this call; it is tried again by itself",
-            Kind::Credentials => {
-                "log in again (`aws sso login`) or set credentials; they are read anew for the next connection"
+            Kind::Throttled => {
+                "AWS limits the rate of this call; try again in a moment, and open fewer connections at once"
             }
-            Kind::Unreachable => "check the network, `ssm_endpoint` and the name service",
+            Kind::Credentials => {
+                "log in (`aws sso login`), set credentials, or choose another `profile`; the next connection looks for them anew"
+            }
+            Kind::Unreachable => {
+                "check the network, the name service and `ssm_endpoint`; where TLS is intercepted, `ca_bundle`"
+            }
             Kind::ServiceFault => "the service had an error of its own; try again",
             Kind::Ended => "the session is over; a new connection gets a new one",
             Kind::Invalid => "check `target`, `remote` and `document` of this forward",
+            Kind::Region => {
+                "write `region` in [aws], set AWS_REGION, or choose a `profile` that has one"
+            }
         }
     }
 }
@@ -83,6 +93,8 @@ pub enum Kind {
     Ended,
     /// The service found the request wrong.
     Invalid,
+    /// No region is configured.
+    Region,
 }
 
 impl Kind {
@@ -98,6 +110,7 @@ impl Kind {
             Self::ServiceFault => "ServiceFault",
             Self::Ended => "SessionEnded",
             Self::Invalid => "InvalidRequest",
+            Self::Region => "NoRegion",
         }
     }
 }
@@ -113,16 +126,66 @@ pub enum Recovery {
     GiveUp,
 }
 
-/// An error and what caused it, in one line, without what repeats.
+/// An error and what caused it, without what repeats or says nothing.
 pub(super) fn sources(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let words = source.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
+    let mut words: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let said = error.to_string();
+        let is_news = !words.iter().any(|word| word.contains(&said));
+        if is_news && !EMPTY_WORDS.contains(&said.as_str()) {
+            words.push(said);
         }
-        next = source.source();
+        next = error.source();
     }
-    text
+    words.join(": ")
+}
+
+/// A text without line breaks and other control characters, cut to what a person reads.
+fn one_line(text: &str) -> String {
+    let words = text.split(|c: char| c.is_control() || c == ' ');
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ").chars().take(MAX_WHY).collect()
+}
+
+/// What the SDK and its HTTP client say on every level of an error, before they come to the point.
+const EMPTY_WORDS: [&str; 4] = [
+    "dispatch failure",
+    "io error",
+    "other",
+    "client error (Connect)",
+];
+
+/// Characters of a service's or a library's words that are kept.
+const MAX_WHY: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line() {
+        let error = Error::new("call", Kind::Invalid, "one:\n  two\u{1b}[2J\r\nthree\n");
+
+        assert_eq!(error.to_string(), "call: one: two [2J three");
+    }
+
+    #[test]
+    fn sources_come_to_the_point() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{0}")]
+        struct Layer(&'static str, #[source] Option<Box<Self>>);
+        let words = [
+            "dispatch failure",
+            "io error",
+            "tcp: refused",
+            "refused",
+            "why",
+        ];
+        let layers = words.into_iter().rev();
+
+        let top = layers.fold(None, |source, word| Some(Box::new(Layer(word, source))));
+
+        assert_eq!(sources(&top.unwrap()), "tcp: refused: why");
+    }
 }

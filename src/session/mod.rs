@@ -20,6 +20,8 @@ mod terminator;
 
 use std::fmt;
 
+use tracing::Span;
+
 pub use self::aws::{Identity, Service, Settings};
 pub use self::endpoint::{StreamUrl, StreamUrlError};
 pub use self::error::{Error, Kind, Recovery};
@@ -47,6 +49,8 @@ pub struct Session {
     access: Access,
     service: Service,
     sessions: Sessions,
+    /// Of the connection that it was started for.
+    span: Span,
 }
 
 impl Session {
@@ -83,8 +87,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.sessions
-            .end(self.service.clone(), std::mem::take(&mut self.id));
+        let (id, span) = (std::mem::take(&mut self.id), self.span.clone());
+        self.sessions.end(self.service.clone(), id, span);
     }
 }
 

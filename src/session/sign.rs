@@ -13,11 +13,13 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use http::Uri;
 use tokio::sync::Mutex;
+use tracing::debug;
 
 use super::endpoint::StreamUrl;
 use super::error::{Error, Kind, sources};
@@ -75,7 +77,7 @@ impl Signer {
         let credentials = provider
             .provide_credentials()
             .await
-            .map_err(|error| missing(&sources(&error)))?;
+            .map_err(|error| no_credentials(&error))?;
         *last = Some((credentials.clone(), now));
         Ok(credentials)
     }
@@ -85,6 +87,18 @@ impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Signer({})", self.region)
     }
+}
+
+/// Why there are no credentials, in one line.
+pub(super) fn no_credentials(error: &CredentialsError) -> Error {
+    let tried = sources(error);
+    if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
+        debug!(tried, "no credentials");
+        return missing(
+            "there are none in the environment, the AWS files or a role of this machine",
+        );
+    }
+    missing(&tried)
 }
 
 fn missing(why: &str) -> Error {

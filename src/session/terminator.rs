@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::{Instrument, Span, debug, warn};
 
 use super::aws::Service;
 use super::error::{Error, Kind, Recovery};
@@ -53,17 +53,18 @@ impl Sessions {
             request,
             reply,
             sessions: self.clone(),
+            span: Span::current(),
         }));
         self.jobs.send(job).map_err(|_| ending())?;
         answer.await.unwrap_or_else(|_| Err(ending()))
     }
 
-    /// Ends a session, soon.
-    pub(super) fn end(&self, service: Service, id: String) {
-        if let Err(lost) = self.jobs.send(Job::End { service, id })
-            && let Job::End { id, .. } = lost.0
+    /// Ends a session, soon. `span` is that of the connection that it was started for.
+    pub(super) fn end(&self, service: Service, id: String, span: Span) {
+        if let Err(lost) = self.jobs.send(Job::End { service, id, span })
+            && let Job::End { id, span, .. } = lost.0
         {
-            warn!(session = %id, "session was not ended: the daemon had stopped");
+            span.in_scope(|| warn!(session = %id, "session was not ended: the daemon had stopped"));
         }
     }
 }
@@ -73,50 +74,60 @@ impl Sessions {
 pub struct Terminator {
     queue: mpsc::UnboundedReceiver<Job>,
     starts: JoinSet<()>,
-    ends: JoinSet<()>,
+    ends: JoinSet<usize>,
     at_once: Arc<Semaphore>,
 }
 
 impl Terminator {
-    /// Runs until every handle is dropped and every session is ended.
-    pub async fn run(mut self) {
+    /// Runs until every handle is dropped and every session is ended. Returns how many may have
+    /// been left behind.
+    pub async fn run(mut self) -> usize {
+        let mut left = 0;
         loop {
             tokio::select! {
                 job = self.queue.recv() => match job {
                     Some(job) => self.take(job),
                     None => break,
                 },
-                Some(done) = self.starts.join_next() => warn_if_panicked(done),
-                Some(done) = self.ends.join_next() => warn_if_panicked(done),
+                Some(done) = self.starts.join_next() => left += left_behind(done.map(|()| 0)),
+                Some(done) = self.ends.join_next() => left += left_behind(done),
             }
         }
         while let Some(done) = self.ends.join_next().await {
-            warn_if_panicked(done);
+            left += left_behind(done);
         }
+        left
     }
 
     fn take(&mut self, job: Job) {
         match job {
             Job::Start(start) => {
-                self.starts.spawn(start.run());
+                let span = start.span.clone();
+                self.starts.spawn(start.run().instrument(span));
             }
-            Job::End { service, id } => {
-                self.ends.spawn(end(service, id, Arc::clone(&self.at_once)));
+            Job::End { service, id, span } => {
+                let end = end(service, id, Arc::clone(&self.at_once));
+                self.ends.spawn(end.instrument(span));
             }
         }
     }
 }
 
-fn warn_if_panicked(done: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = done {
+fn left_behind(outcome: Result<usize, tokio::task::JoinError>) -> usize {
+    outcome.unwrap_or_else(|error| {
         warn!(%error, "a call to AWS was lost");
-    }
+        1
+    })
 }
 
 #[derive(Debug)]
 enum Job {
     Start(Box<Start>),
-    End { service: Service, id: String },
+    End {
+        service: Service,
+        id: String,
+        span: Span,
+    },
 }
 
 #[derive(Debug)]
@@ -125,6 +136,7 @@ struct Start {
     request: StartRequest,
     reply: oneshot::Sender<Result<Session, Error>>,
     sessions: Sessions,
+    span: Span,
 }
 
 impl Start {
@@ -134,6 +146,7 @@ impl Start {
             request,
             reply,
             sessions,
+            span,
         } = *self;
         let started = service.start(&request).await;
         let session = started.map(|(id, access)| {
@@ -143,6 +156,7 @@ impl Start {
                 access,
                 service,
                 sessions,
+                span,
             }
         });
         // If nobody waits any more, the session comes back here, is dropped, and ended.
@@ -150,21 +164,27 @@ impl Start {
     }
 }
 
-async fn end(service: Service, id: String, at_once: Arc<Semaphore>) {
+/// Returns how many sessions may have been left behind: this one, or none.
+async fn end(service: Service, id: String, at_once: Arc<Semaphore>) -> usize {
     let _permit = at_once.acquire().await;
     for pause in PAUSES {
         match service.terminate(&id).await {
-            Ok(()) => return debug!(session = %id, "session ended"),
+            Ok(()) => {
+                debug!(session = %id, "session ended");
+                return 0;
+            }
             Err(error) if error.recovery() == Recovery::Retry && pause > Duration::ZERO => {
                 debug!(session = %id, %error, ?pause, "session not ended yet; will try again");
                 tokio::time::sleep(pause).await;
             }
             Err(error) => {
                 let hint = "it was asked to end on its data channel too; see `aws ssm describe-sessions --state Active`";
-                return warn!(session = %id, %error, hint, "session may have been left behind");
+                warn!(session = %id, %error, hint, "session may have been left behind");
+                return 1;
             }
         }
     }
+    1
 }
 
 /// Calls that end sessions, at the same time.

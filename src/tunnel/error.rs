@@ -8,7 +8,7 @@ use crate::session;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The core ended: by our wish, by the service, or because the agent broke the protocol.
-    #[error("{0}")]
+    #[error("{}{}", .0, cause(.0))]
     Ended(Reason),
 
     /// The upgrade could not be signed.
@@ -76,9 +76,21 @@ impl Error {
             Self::Ended(Reason::Refused) => {
                 "check `remote`: does the destination listen, and may the target reach it?"
             }
+            Self::Ended(Reason::ClosedBecause { .. }) => {
+                "these are the agent's words; check `remote`, and that the target can reach it"
+            }
+            Self::Ended(Reason::Closed) => {
+                "`aws ssm describe-sessions --state History` tells how it ended: a person, a limit, or the target"
+            }
             Self::Ended(_) => "",
         }
     }
+}
+
+/// What is behind a reason, if it has more to tell.
+fn cause(reason: &Reason) -> String {
+    let source = std::error::Error::source(reason);
+    source.map_or_else(String::new, |source| format!(": {source}"))
 }
 
 fn quoted(text: &str) -> String {

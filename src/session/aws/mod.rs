@@ -1,11 +1,13 @@
-//! The SSM API by the AWS SDK, and what its errors mean.
+//! The SSM API by the AWS SDK.
 //!
 //! Credentials come from the SDK's own chain. The SDK's retries are off: StartSession is not
 //! idempotent, and whoever calls knows better when to try again.
 
+mod refusal;
+
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -13,11 +15,13 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_sdk_ssm::Client;
+use aws_sdk_ssm::config::SharedHttpClient;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 
+use self::refusal::classify;
 use super::endpoint::StreamUrl;
-use super::error::{Error, Kind, sources};
+use super::error::{Error, Kind};
 use super::sign::{Signer, Upgrade};
 use super::{Access, StartRequest, Token};
 
@@ -32,15 +36,15 @@ impl Service {
     ///
     /// If no region is configured anywhere, or the bundle of certificates cannot be read.
     pub async fn load(settings: Settings) -> Result<Self, Error> {
-        let config = sdk_config(settings).await?;
+        let config = sdk_config(&settings, None).await?;
         let region = config.region().map(Region::to_string).ok_or_else(|| {
-            let why = "no region is configured; set `region` in [aws], or AWS_REGION";
-            Error::new("configuration of AWS", Kind::Invalid, why)
+            let why = "neither [aws], the environment nor the profile says which one";
+            Error::new("no region", Kind::Region, why)
         })?;
-        let signer = Signer::new(region.clone(), config.credentials_provider());
         Ok(Self(Arc::new(Inner {
-            client: Client::new(&config),
-            signer,
+            caller: Mutex::new(Some(Arc::new(Caller::new(&config, &region)))),
+            http_client: config.http_client(),
+            settings,
             region,
         })))
     }
@@ -52,7 +56,7 @@ impl Service {
 
     /// Calls StartSession, once.
     pub(super) async fn start(&self, request: &StartRequest) -> Result<(String, Access), Error> {
-        let mut call = self.0.client.start_session();
+        let mut call = self.caller().await?.client.start_session();
         for (name, value) in &request.parameters {
             call = call.parameters(*name, vec![value.clone()]);
         }
@@ -61,8 +65,8 @@ impl Service {
             .document_name(&request.document)
             .reason(&request.reason)
             .send()
-            .await
-            .map_err(|error| classify(START, &error))?;
+            .await;
+        let answer = self.classified(START, answer)?;
         let id = answer
             .session_id
             .ok_or_else(|| incomplete(START, "a session id"))?;
@@ -79,11 +83,9 @@ impl Service {
     /// Calls ResumeSession, once. An answer without a token means that the session is over
     /// (protocol.md section 1.1).
     pub(super) async fn resume(&self, id: &str) -> Result<Access, Error> {
-        let call = self.0.client.resume_session().session_id(id);
-        let answer = call
-            .send()
-            .await
-            .map_err(|error| classify(RESUME, &error))?;
+        let call = self.caller().await?.client.resume_session();
+        let call = call.session_id(id);
+        let answer = self.classified(RESUME, call.send().await)?;
         match answer.token_value {
             Some(token) if !token.is_empty() => self.access(RESUME, answer.stream_url, Some(token)),
             Some(_) | None => {
@@ -109,17 +111,52 @@ impl Service {
 
     /// Calls TerminateSession, once. Ending an ended session is no error.
     pub(super) async fn terminate(&self, id: &str) -> Result<(), Error> {
-        let call = self.0.client.terminate_session().session_id(id);
+        let call = self.caller().await?.client.terminate_session();
+        let call = call.session_id(id);
         match call.send().await {
-            Ok(_) => Ok(()),
             Err(error) if code(&error) == Some("DoesNotExistException") => Ok(()),
-            Err(error) => Err(classify(TERMINATE, &error)),
+            answer => self.classified(TERMINATE, answer).map(drop),
         }
     }
 
     /// Signs the upgrade of a stream URL, as of now.
     pub(super) async fn upgrade(&self, url: &StreamUrl) -> Result<Upgrade, Error> {
-        self.0.signer.sign(url).await
+        let signed = self.caller().await?.signer.sign(url).await;
+        signed.inspect_err(|error| self.forget(error))
+    }
+
+    /// Looks for credentials anew if the last ones were of no use.
+    async fn caller(&self) -> Result<Arc<Caller>, Error> {
+        let inner = &self.0;
+        let known = inner.caller().clone();
+        if let Some(caller) = known {
+            return Ok(caller);
+        }
+        let config = sdk_config(&inner.settings, inner.http_client.clone()).await?;
+        let caller = Arc::new(Caller::new(&config, &inner.region));
+        *inner.caller() = Some(Arc::clone(&caller));
+        Ok(caller)
+    }
+
+    fn classified<T, E, R>(
+        &self,
+        call: &'static str,
+        answer: Result<T, SdkError<E, R>>,
+    ) -> Result<T, Error>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        R: fmt::Debug + 'static,
+    {
+        let answer = answer.map_err(|error| classify(call, self.region(), &error));
+        answer.inspect_err(|error| self.forget(error))
+    }
+
+    /// After credentials were missing or refused, the next call looks for others: the SDK
+    /// remembers for ever what it has read in files.
+    fn forget(&self, error: &Error) {
+        if error.kind() == Kind::Credentials {
+            *self.0.caller() = None;
+        }
     }
 }
 
@@ -130,9 +167,32 @@ impl fmt::Debug for Service {
 }
 
 struct Inner {
+    caller: Mutex<Option<Arc<Caller>>>,
+    /// Shared by all callers: it has read the platform's roots.
+    http_client: Option<SharedHttpClient>,
+    settings: Settings,
+    region: String,
+}
+
+impl Inner {
+    fn caller(&self) -> MutexGuard<'_, Option<Arc<Caller>>> {
+        self.caller.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Calls and signs with what was found of credentials at one time.
+struct Caller {
     client: Client,
     signer: Signer,
-    region: String,
+}
+
+impl Caller {
+    fn new(config: &SdkConfig, region: &str) -> Self {
+        Self {
+            client: Client::new(config),
+            signer: Signer::new(region.to_owned(), config.credentials_provider()),
+        }
+    }
 }
 
 /// What a person may say about AWS; the environment and its files say the rest.
@@ -174,7 +234,10 @@ impl fmt::Debug for Identity {
     }
 }
 
-async fn sdk_config(settings: Settings) -> Result<SdkConfig, Error> {
+async fn sdk_config(
+    settings: &Settings,
+    http_client: Option<SharedHttpClient>,
+) -> Result<SdkConfig, Error> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(CALL_TIMEOUT)
@@ -182,35 +245,37 @@ async fn sdk_config(settings: Settings) -> Result<SdkConfig, Error> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts);
-    if let Some(region) = settings.region {
-        loader = loader.region(Region::new(region));
+    if let Some(region) = &settings.region {
+        loader = loader.region(Region::new(region.clone()));
     }
-    if let Some(profile) = settings.profile {
+    if let Some(profile) = &settings.profile {
         loader = loader.profile_name(profile);
     }
-    if let Some(path) = settings.ca_bundle {
+    if let Some(client) = http_client {
+        loader = loader.http_client(client);
+    } else if let Some(path) = &settings.ca_bundle {
         loader = loader.http_client(https_client(path)?);
     }
     if let Identity::Fixed {
         access_key,
         secret_key,
-    } = settings.identity
+    } = &settings.identity
     {
         loader = loader.credentials_provider(Credentials::new(
             access_key, secret_key, None, None, "fixed",
         ));
     }
     let config = loader.load().await;
-    Ok(match settings.ssm_endpoint {
+    Ok(match &settings.ssm_endpoint {
         // Set for this client alone: the providers of credentials call other services.
         Some(endpoint) => config.into_builder().endpoint_url(endpoint).build(),
         None => config,
     })
 }
 
-fn https_client(ca_bundle: PathBuf) -> Result<aws_sdk_ssm::config::SharedHttpClient, Error> {
+fn https_client(ca_bundle: &Path) -> Result<SharedHttpClient, Error> {
     const WHAT: &str = "certificates for AWS";
-    let pem = std::fs::read(&ca_bundle).map_err(|error| {
+    let pem = std::fs::read(ca_bundle).map_err(|error| {
         Error::new(
             WHAT,
             Kind::Invalid,
@@ -240,83 +305,6 @@ fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option<&str> {
         .and_then(ProvideErrorMetadata::code)
 }
 
-/// Every error of the SDK is put into one of a few classes, here and nowhere else.
-fn classify<E, R>(what: &'static str, error: &SdkError<E, R>) -> Error
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: fmt::Debug + 'static,
-{
-    match error {
-        SdkError::ServiceError(context) => {
-            let service = context.err();
-            let code = service.code().unwrap_or("an error without a code");
-            let message = service.message().unwrap_or_default();
-            let why = format!("{code}: {message}");
-            Error::new(what, kind_of(code), why.trim_end_matches(": "))
-        }
-        SdkError::TimeoutError(_) => {
-            let why = format!("no answer within {} s", CALL_TIMEOUT.as_secs());
-            Error::new(what, Kind::Unreachable, why)
-        }
-        SdkError::ResponseError(_) => Error::new(what, Kind::ServiceFault, sources(error)),
-        // The list is not ours to close: what was not answered was not reached.
-        other @ (SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | _) => {
-            let why = sources(other);
-            Error::new(
-                what,
-                if is_credentials(other) {
-                    Kind::Credentials
-                } else {
-                    Kind::Unreachable
-                },
-                why,
-            )
-        }
-    }
-}
-
-/// Codes of the operations' own errors and of the generic ones (protocol.md section 1.2).
-fn kind_of(code: &str) -> Kind {
-    match code {
-        "TargetNotConnected" => Kind::TargetNotConnected,
-        "InvalidDocument" | "InvalidDocumentVersion" | "InvalidParameters" => Kind::Document,
-        "AccessDeniedException" | "AccessDenied" | "NotAuthorized" | "OptInRequired" => {
-            Kind::Denied
-        }
-        "ThrottlingException"
-        | "Throttling"
-        | "RequestLimitExceeded"
-        | "TooManyRequestsException"
-        | "RequestThrottledException"
-        | "RequestThrottled"
-        | "SlowDown" => Kind::Throttled,
-        "ExpiredTokenException"
-        | "ExpiredToken"
-        | "RequestExpired"
-        | "UnrecognizedClientException"
-        | "InvalidClientTokenId"
-        | "InvalidSignatureException"
-        | "SignatureDoesNotMatch"
-        | "IncompleteSignature"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException" => Kind::Credentials,
-        "ValidationException" | "ValidationError" | "InvalidTarget" => Kind::Invalid,
-        "DoesNotExistException" => Kind::Ended,
-        _ => Kind::ServiceFault,
-    }
-}
-
-fn is_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<aws_credential_types::provider::error::CredentialsError>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
-}
-
 const START: &str = "StartSession";
 const RESUME: &str = "ResumeSession";
 const TERMINATE: &str = "TerminateSession";
@@ -326,24 +314,3 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// StartSession takes a second or two; what has not answered by then will not.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_codes_of_the_protocol_have_their_class() {
-        for (code, kind) in [
-            ("TargetNotConnected", Kind::TargetNotConnected),
-            ("InvalidDocument", Kind::Document),
-            ("AccessDeniedException", Kind::Denied),
-            ("ThrottlingException", Kind::Throttled),
-            ("ExpiredTokenException", Kind::Credentials),
-            ("ValidationException", Kind::Invalid),
-            ("DoesNotExistException", Kind::Ended),
-            ("InternalServerError", Kind::ServiceFault),
-        ] {
-            assert_eq!(kind_of(code), kind, "{code}");
-        }
-    }
-}
