@@ -50,6 +50,7 @@ impl Serve {
         let mut drivers = JoinSet::new();
         let opened = tokio::select! {
             opened = self.open(begin, &mut drivers) => opened,
+            () = connection.abandoned() => return debug!("the client left before its session was ready"),
             _ = stop.wait_for(|stop| *stop) => return,
         };
         match opened {
@@ -112,7 +113,7 @@ impl Serve {
         };
         let life = Life {
             options,
-            resume_timeout: RESUME_TIMEOUT,
+            resume_timeout: self.settings.resume_timeout,
             nudged: self.world.nudged.clone(),
             pool: self.world.pool.clone(),
         };
@@ -251,9 +252,6 @@ fn tell(outcome: Option<&Outcome>, stats: Stats, time: Duration, settings: &conf
         None => info!(sent, received, ?time, "stopping; connection reset"),
     }
 }
-
-/// How long to try to resume.
-const RESUME_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The flag on the channel waits a second for its acknowledgement.
 const MAX_GOODBYE: Duration = Duration::from_secs(3);

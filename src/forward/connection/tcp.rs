@@ -1,55 +1,45 @@
-//! An accepted connection: reads, writes, and how it is told an end.
-//!
-//! A connection is born with the promise to be reset: whatever drops it, an error, a panic or
-//! the death of the process, its client sees a reset and never a clean end. Only
-//! [`Connection::finish`], after the last byte of a true end, turns the promise into a FIN.
+//! A TCP connection: `SO_LINGER` of zero is the promise to be reset.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use super::peer;
+use super::{LINGER, READ_BUFFER};
+use crate::forward::peer::TcpPeer;
 
-/// An accepted local socket.
+/// An accepted TCP socket.
 #[derive(Debug)]
-pub(super) struct Connection {
-    tcp: TcpStream,
-    local: SocketAddr,
-    peer: SocketAddr,
+pub(in crate::forward) struct TcpSocket {
+    stream: TcpStream,
+    peer: TcpPeer,
 }
 
-impl Connection {
-    /// Takes an accepted socket.
-    ///
-    /// # Errors
-    ///
-    /// If it is gone already.
-    pub(super) fn new(tcp: TcpStream, peer: SocketAddr) -> io::Result<Self> {
-        tcp.set_nodelay(true)?;
-        SockRef::from(&tcp).set_linger(Some(Duration::ZERO))?;
-        let local = tcp.local_addr()?;
-        Ok(Self { tcp, local, peer })
+impl TcpSocket {
+    pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        let peer = TcpPeer::new(stream.local_addr()?, stream.peer_addr()?);
+        Ok(Self { stream, peer })
     }
 
-    /// Who connected.
-    pub(super) fn peer(&self) -> SocketAddr {
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    pub(super) fn peer(&self) -> TcpPeer {
         self.peer
     }
 
-    /// Reads what is there, or waits for something. An empty buffer is the end.
-    ///
-    /// # Errors
-    ///
-    /// What the socket says; a reset above all.
     pub(super) async fn read(&self) -> io::Result<Vec<u8>> {
         loop {
-            self.tcp.readable().await?;
+            self.stream.readable().await?;
             // Made when there is something to read: an idle connection holds no buffer.
             let mut buffer = Vec::with_capacity(READ_BUFFER);
-            match self.tcp.try_read_buf(&mut buffer) {
+            match self.stream.try_read_buf(&mut buffer) {
                 Ok(_) => return Ok(buffer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -57,45 +47,22 @@ impl Connection {
         }
     }
 
-    /// Writes everything.
-    ///
-    /// # Errors
-    ///
-    /// What the socket says: the client has gone.
-    pub(super) async fn write_all(&self, mut data: &[u8]) -> io::Result<()> {
-        while !data.is_empty() {
-            match self.tcp.try_write(data) {
-                Ok(written) => data = &data[written..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.tcp.writable().await?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+    pub(super) async fn is_gone(&self) -> bool {
+        self.peer.is_gone().await
     }
 
-    /// Waits until a client that has ended its side turns out to be gone altogether. Never ends
-    /// if that cannot be found out.
-    pub(super) async fn gone(&self) {
-        let mut pause = FIRST_LOOK;
-        while !peer::is_gone(self.local, self.peer) {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(MAX_PAUSE);
-        }
-    }
-
-    /// Ends the connection truly: FIN, and time for the client to take what was written. What it
-    /// still sends has nobody to go to.
+    /// Closing with unread input would reset the client before it has read our last byte, so its
+    /// input is taken for a while. A client that has not read everything yet has as long as it
+    /// likes: the kernel would give up on it after some minutes.
     pub(super) async fn finish(self) {
-        let socket = SockRef::from(&self.tcp);
+        let socket = SockRef::from(&self.stream);
         let ended = socket
             .set_linger(None)
             .and_then(|()| socket.shutdown(Shutdown::Write));
-        if ended.is_ok() {
-            // Closing with unread input would reset the client before it has read our last byte.
-            let _ = tokio::time::timeout(LINGER, self.discard()).await;
+        if ended.is_err() {
+            return;
         }
+        while timeout(LINGER, self.discard()).await.is_err() && self.peer.is_behind() {}
     }
 
     async fn discard(&self) {
@@ -106,13 +73,3 @@ impl Connection {
         }
     }
 }
-
-/// What is read from a client at a time.
-const READ_BUFFER: usize = 64 * 1024;
-
-/// When to look after a client that ended its side, and how the pauses grow.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
-const MAX_PAUSE: Duration = Duration::from_secs(2);
-
-/// How long a client may take to close after a true end.
-const LINGER: Duration = Duration::from_secs(10);
