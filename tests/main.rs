@@ -6,13 +6,23 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod backpressure;
+#[cfg(test)]
+mod channel;
+#[cfg(test)]
 mod config;
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod loopback;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod resume;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -100,23 +100,30 @@ impl Tunnel {
                 Delivery::Complete { version, notice } => self.probe(now, version, notice),
                 Delivery::Arrived(Mark::Probe) => self.handle_ready(),
                 Delivery::Arrived(Mark::Termination) => self.end(Reason::Finished),
-                Delivery::Tell(event) => self.events.push_back(event),
+                Delivery::Tell(event) => self.tell(event),
             }
         }
         self.forward_changes();
         Ok(())
     }
 
+    /// Nothing follows the end.
+    fn tell(&mut self, event: Event) {
+        if self.ended().is_none() {
+            self.events.push_back(event);
+        }
+    }
+
     /// What the channel tells on occasions that bring no message.
     fn forward_news(&mut self) {
         while let Some(Delivery::Tell(event)) = self.channel.poll_delivery() {
-            self.events.push_back(event);
+            self.tell(event);
         }
     }
 
     fn probe(&mut self, now: Instant, version: AgentVersion, notice: String) {
         if !notice.trim().is_empty() {
-            self.events.push_back(Event::Notice(notice));
+            self.tell(Event::Notice(notice));
         }
         self.keep_alive = version.needs_keep_alive().then(|| now + KEEP_ALIVE);
         if matches!(self.state, State::Opening) {
@@ -131,13 +138,13 @@ impl Tunnel {
         if let State::Probing { agent_version } = &mut self.state {
             let agent_version = std::mem::take(agent_version);
             self.state = State::Ready;
-            self.events.push_back(Event::Ready { agent_version });
+            self.tell(Event::Ready { agent_version });
         }
     }
 
     fn forward_changes(&mut self) {
         while let Some(change) = self.mux.poll_change() {
-            self.events.push_back(match change {
+            self.tell(match change {
                 Change::Readable(id) => Event::Readable(id),
                 Change::Writable(id) => Event::Writable(id),
             });
@@ -236,6 +243,7 @@ impl Tunnel {
         if matches!(self.state, State::Ended(_)) {
             return;
         }
+        self.forward_changes();
         self.state = State::Ended(reason.clone());
         for id in self.mux.ids() {
             self.events.push_back(Event::Readable(id));
@@ -318,11 +326,22 @@ impl Tunnel {
         }
     }
 
+    /// The smoothed round trip of messages that were sent once.
+    pub fn rtt(&self) -> Duration {
+        self.channel.sender().rtt()
+    }
+
+    /// True while every stream is forgotten and nothing waits to be acknowledged.
+    pub fn is_quiet(&self) -> bool {
+        self.mux.is_empty() && self.channel.sender().unacknowledged() == 0
+    }
+
     fn assert_invariants(&self) {
         if cfg!(debug_assertions) {
             self.mux.assert_invariants();
             let over = self
                 .channel
+                .sender()
                 .unacknowledged()
                 .saturating_sub(self.options.upload_window);
             assert!(

@@ -276,10 +276,13 @@ fn constrained(
 
 /// `i-…`, `mi-…` or `ecs:<cluster>_<task>_<runtime>`; anything else is no node that is connected.
 fn is_target(target: &str) -> bool {
-    let is_hex = |id: &str| id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_word = |id: &str| {
+        id.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
     let node = |prefix, lengths: &[usize]| {
         let id = target.strip_prefix(prefix);
-        id.is_some_and(|id| is_hex(id) && lengths.contains(&id.len()))
+        id.is_some_and(|id| is_word(id) && lengths.contains(&id.len()))
     };
     let container = target.strip_prefix("ecs:");
     node("i-", &[8, 17])

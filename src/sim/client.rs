@@ -44,7 +44,10 @@ pub(super) enum Heard {
 
 impl Client {
     /// Takes over a connection behind its upgrade; `early` was read with it.
-    pub(super) async fn new(socket: Socket, early: Vec<u8>, max_message: usize) -> Self {
+    pub(super) async fn new(socket: Socket, mut early: Vec<u8>, max_message: usize) -> Self {
+        // All later read buffers are as large as this one. Without room in it, the library would
+        // ask the system for the header and for the payload of every frame.
+        early.reserve(READ_BUFFER);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)
@@ -62,9 +65,14 @@ impl Client {
 
     /// The first message, if it is text and comes in time.
     pub(super) async fn opening(&mut self) -> Option<Bytes> {
+        tokio::time::timeout(OPENING_TIMEOUT, self.first())
+            .await
+            .ok()?
+    }
+
+    async fn first(&mut self) -> Option<Bytes> {
         loop {
-            let next = tokio::time::timeout(OPENING_TIMEOUT, self.websocket.next());
-            match next.await.ok()??.ok()? {
+            match self.websocket.next().await?.ok()? {
                 Frame::Text(text) => return Some(text.into()),
                 Frame::Ping(_) | Frame::Pong(_) => {}
                 Frame::Binary(_) | Frame::Close(_) | Frame::Frame(_) => return None,

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -99,6 +100,7 @@ async fn accept(listener: TcpListener, role: Role, received: Arc<Mutex<Vec<Recei
     let mut connections = JoinSet::new();
     loop {
         let Ok((connection, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let received = Arc::clone(&received);
@@ -201,6 +203,8 @@ async fn read_request(connection: &mut BufReader<TcpStream>) -> io::Result<Optio
 const HTTP_RESPONSE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
     Content-Length: 34\r\n\r\nHello from behind the data channel";
 
+/// Pause after a failed accept, which is a lack of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// Bytes that a source writes at once.
 const CHUNK: u64 = 65_536;
 /// Longest line of a request's head.

@@ -38,6 +38,31 @@ pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Resul
     serializer.collect_str(&format_args!("{}us", value.as_micros()))
 }
 
+/// As the above, for what may be absent.
+pub(super) mod optional {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Present, as [`parse_duration`](super::parse_duration) reads it.
+    #[derive(Deserialize, Serialize)]
+    struct Present(#[serde(with = "super")] Duration);
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let present = Option::<Present>::deserialize(deserializer)?;
+        Ok(present.map(|Present(value)| value))
+    }
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.map(Present).serialize(serializer)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

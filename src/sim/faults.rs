@@ -47,6 +47,9 @@ pub struct Faults {
     pub max_message: Option<usize>,
     /// More sequenced messages from the client in any second break its websocket.
     pub max_rate: Option<u32>,
+    /// Ends a session without stream data for so long; AWS: 20 minutes (protocol.md section 8.6).
+    #[serde(with = "duration::optional")]
+    pub idle_timeout: Option<Duration>,
     /// Destinations are neither read nor written.
     pub stall: bool,
 }
@@ -318,6 +321,7 @@ mod tests {
             "max_rate": 1000,
             "break_every": { "every": "200ms", "manner": { "close": 1000 } },
             "token": { "for": "5s" },
+            "idle_timeout": "20m",
             "messages": [{ "action": { "delay": "5ms" }, "every": 3, "subject": "acknowledge" }],
         }));
         let second = change(json!({ "max_rate": null, "stall": true }));
@@ -329,6 +333,7 @@ mod tests {
             .unwrap();
 
         assert_eq!(faults.max_rate, None);
+        assert_eq!(faults.idle_timeout, Some(Duration::from_secs(1200)));
         assert!(faults.stall);
         let every = Duration::from_millis(200);
         let manner = Manner::Close(1000);

@@ -253,6 +253,8 @@ pub enum EndedBy {
     Flag,
     /// The TerminateSession API.
     Api,
+    /// The service, for nothing was said for long.
+    Idle,
     /// The agent, well: its one destination ended (SSH).
     Agent,
     /// The agent, badly.

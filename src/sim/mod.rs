@@ -14,18 +14,46 @@
 //!
 //! Not imitated: shells, KMS, the agent's control channel, time-outs of idle sessions, quotas.
 //!
-//! # For tests
+//! # For tests over sockets
 //!
 //! ```text
 //! let simulator = Simulator::start(Options::default()).await?;
 //! simulator.endpoint()           http://127.0.0.1:PORT: AWS_ENDPOINT_URL_SSM
+//! simulator.certificate_pem()    what to trust, with Options::tls
 //! simulator.ledger()             what was seen: sessions, waits, signatures, violations
 //! simulator.open_sessions()      0 when no session was forgotten
+//! simulator.set_faults(…)        what goes wrong from now on, in running sessions too
+//! simulator.strike(None, Blow::Break(Manner::Reset))       what happens now, to every session
+//! simulator.fail(Operation::ResumeSession, ApiFault { … }) errors of the API
+//! simulator.set_offline(target, true)
 //! simulator.shutdown().await     ends every task
 //!
 //! Destination::start(Role::Echo) and Source, Sink, Http: servers to forward to
 //! Resolver::insert("db.internal", Some(5432), address): what `host` means to the agents
+//! Options { agent: agent::Options { pace: Pace::Unlimited, .. }, .. }: no waiting for a pace
 //! ```
+//!
+//! # For tests in virtual time
+//!
+//! [`agent::Agent`] is the far side without sockets; [`link::Link`] is a bad path for each
+//! direction, [`link::Breaks`] says when a websocket breaks. All take `now` and a seed.
+//!
+//! ```text
+//! loop {
+//!     core   ─ poll_transmit ─▶ up.push      up.pop   ─▶ agent.handle_message, if wants_input
+//!     agent  ─ poll_transmit ─▶ down.push    down.pop ─▶ core
+//!     agent.poll_event: Dial  ─▶ agent.handle_dialled, or handle_dial_failed
+//!                       Write ─▶ the test's destination, then agent.handle_written
+//!                       Close, Ended
+//!     agent.handle_read, handle_ended: what the destination says, if wants_read
+//!     now = the earliest of poll_timeout (both), next_arrival (both), Breaks::next
+//!     handle_timeout of both
+//! }
+//! ```
+//!
+//! A websocket that breaks is `up.cut(); down.cut()` and a word to the core; the agent has a
+//! websocket of its own, so it notices nothing, and what it says meanwhile is held by the
+//! service up to [`Options::gateway_buffer`] and then discarded.
 
 use std::convert::Infallible;
 use std::io;

@@ -151,9 +151,13 @@ pub(super) const PURE: &[&str] = &[
     "tunnel/backoff",
     "daemon/plan",
     "sim/agent*",
+    "sim/documents",
     "sim/duration",
-    "sim/link",
     "sim/faults",
+    "sim/link",
+    "sim/path",
+    "sim/queue",
+    "sim/resolver",
 ];
 
 /// What a pure file does not name, as the beginning of a path.

@@ -1,17 +1,21 @@
-//! Decoders against bytes that nobody would send.
+//! Decoders and cores against bytes that nobody would send.
 //!
-//! Each target is a function of `targets.rs` and a folder of `corpus`. A run replays the corpus,
-//! then some thousand mutations of it, the same ones each time. To search further:
+//! Each target is a function of `targets.rs`, `tunnel.rs` or `agent.rs` and a folder of `corpus`. A
+//! run replays the corpus, then some thousand mutations of it, the same ones each time. To search
+//! further:
 //!
 //! ```text
 //!   FUZZ_SEED=7 FUZZ_ROUNDS=1000000 cargo test fuzz::
 //! ```
 //!
 //! A failure prints its input; keep it as a file of the corpus. A new target is a function, a
-//! folder and a test; one with state reads its steps from the bytes that it is given.
+//! folder and a test; one with state reads its steps from a `Tape` of the bytes that it is given.
 
+mod agent;
 mod mutate;
+mod tape;
 mod targets;
+mod tunnel;
 
 use std::fs;
 use std::path::Path;
@@ -78,8 +82,22 @@ fn frames_are_found_in_any_cut() {
     fuzz("smux", targets::smux);
 }
 
-/// Runs a target over its corpus and over mutations of it.
+#[test]
+fn a_tunnel_survives_every_agent() {
+    fuzz_for(STORIES, "tunnel", tunnel::tunnel);
+}
+
+#[test]
+fn an_agent_survives_every_client() {
+    fuzz_for(STORIES, "agent", agent::agent);
+}
+
 fn fuzz(target: &'static str, run: fn(&[u8])) {
+    fuzz_for(ROUNDS, target, run);
+}
+
+/// Runs a target over its corpus and over mutations of it.
+fn fuzz_for(rounds: u64, target: &'static str, run: fn(&[u8])) {
     let corpus = corpus(target);
     for (name, input) in &corpus {
         let _case = Case {
@@ -90,7 +108,7 @@ fn fuzz(target: &'static str, run: fn(&[u8])) {
         run(input);
     }
     let seeds: Vec<_> = corpus.into_iter().map(|(_, input)| input).collect();
-    let (seed, rounds) = (number("FUZZ_SEED", 1), number("FUZZ_ROUNDS", ROUNDS));
+    let (seed, rounds) = (number("FUZZ_SEED", 1), number("FUZZ_ROUNDS", rounds));
     let name = format!("FUZZ_SEED={seed} FUZZ_ROUNDS={rounds}");
     let mut rng = Rng::with_seed(seed);
     for _ in 0..rounds {
@@ -155,3 +173,6 @@ impl Drop for Case<'_> {
 
 /// Enough to find a slip of the day; a longer search is by hand.
 const ROUNDS: u64 = 20_000;
+
+/// As many for targets with state, whose inputs are whole stories.
+const STORIES: u64 = 3000;

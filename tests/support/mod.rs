@@ -1,5 +1,14 @@
 //! What several test files stand on.
 
+pub(crate) mod bytes;
+pub(crate) mod desk;
+pub(crate) mod destination;
+pub(crate) mod forge;
+pub(crate) mod journal;
+pub(crate) mod link;
+pub(crate) mod local;
+pub(crate) mod pair;
 pub(crate) mod process;
+pub(crate) mod setup;
 pub(crate) mod stage;
 pub(crate) mod transfer;

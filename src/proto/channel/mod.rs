@@ -377,9 +377,9 @@ impl Channel {
         self.acknowledgements.len() < MAX_ACKNOWLEDGEMENTS
     }
 
-    /// Payload bytes that are not acknowledged.
-    pub(crate) fn unacknowledged(&self) -> usize {
-        self.sender.unacknowledged()
+    /// What has left and is not yet acknowledged.
+    pub(crate) fn sender(&self) -> &Sender {
+        &self.sender
     }
 
     /// What was counted; the bytes of streams are the mux's to count.

@@ -43,7 +43,6 @@ impl RttEstimator {
     }
 
     /// The smoothed round trip.
-    #[cfg(test)]
     pub(crate) fn smoothed(&self) -> Duration {
         self.smoothed
     }

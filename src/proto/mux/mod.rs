@@ -289,6 +289,11 @@ impl Mux {
         self.budget.has_room()
     }
 
+    /// True if every stream is forgotten.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
     /// All streams that are not forgotten.
     pub(crate) fn ids(&self) -> impl Iterator<Item = StreamId> {
         self.streams.keys().copied()
@@ -325,7 +330,7 @@ impl Mux {
 pub enum Write {
     /// So many bytes were taken.
     Accepted(usize),
-    /// None; [`Change::Writable`] follows.
+    /// None; [`Event::Writable`](crate::proto::Event::Writable) follows.
     Full,
     /// None, for ever: the stream has ended.
     Closed,

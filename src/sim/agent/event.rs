@@ -26,6 +26,13 @@ pub struct ConnectionId {
     pub(super) serial: u64,
 }
 
+impl ConnectionId {
+    /// The stream that is dialled for; 0 without a mux.
+    pub fn stream(self) -> StreamId {
+        self.stream
+    }
+}
+
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.stream, self.serial)

@@ -78,6 +78,9 @@ pub(super) struct Session {
     break_at: Option<Instant>,
     /// When the agent has its own websocket again.
     back_at: Option<Instant>,
+    /// When the session will have been idle for too long, and what had been said by then.
+    idle_at: Option<Instant>,
+    said: u64,
     /// Input that the agent does not take yet.
     inbox: Queue,
     /// Output while no client is attached.
@@ -112,6 +115,8 @@ impl Session {
             rate: Rate::new(now),
             break_at: None,
             back_at: None,
+            idle_at: None,
+            said: 0,
             inbox: Queue::new(service.options.gateway_inbox),
             held: Queue::new(service.options.gateway_buffer),
             discarded: 0,
@@ -220,6 +225,7 @@ impl Session {
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        self.watch();
         let moved = self.meet_deadlines();
         let now = self.now;
         let deadline = self
@@ -248,7 +254,7 @@ impl Session {
     fn meet_deadlines(&mut self) -> bool {
         let before = self.deadlines();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
-        let [agent, _, _, break_at, back_at] = before.map(is_due);
+        let [agent, _, _, break_at, back_at, idle_at] = before.map(is_due);
         if agent {
             self.agent.handle_timeout(self.now);
             self.obey();
@@ -260,16 +266,20 @@ impl Session {
             self.back_at = None;
             self.agent.handle_connected(self.now);
         }
+        if idle_at {
+            self.end_idle();
+        }
         before != self.deadlines()
     }
 
-    fn deadlines(&self) -> [Option<Instant>; 5] {
+    fn deadlines(&self) -> [Option<Instant>; 6] {
         [
             self.agent.poll_timeout(),
             self.to_agent.next_arrival(),
             self.to_client.next_arrival(),
             self.break_at,
             self.back_at,
+            self.idle_at,
         ]
     }
 

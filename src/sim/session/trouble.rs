@@ -1,6 +1,7 @@
 //! How a session goes wrong, when it is told to.
 
 use super::super::faults::{Blow, Manner};
+use super::super::ledger::EndedBy;
 use super::super::notice;
 use super::Session;
 use crate::wire::message::Kind;
@@ -69,6 +70,31 @@ impl Session {
         self.break_at = None;
         self.to_agent.cut();
         self.to_client.cut();
+    }
+
+    /// Looks whether stream data came or went; the time of idleness begins anew then.
+    pub(super) fn watch(&mut self) {
+        let Some(timeout) = self.faults.idle_timeout else {
+            self.idle_at = None;
+            return;
+        };
+        let stats = self.agent.stats();
+        let said = stats.messages_in + stats.messages_out;
+        if said != self.said || self.idle_at.is_none() {
+            self.said = said;
+            self.idle_at = Some(self.now + timeout);
+        }
+    }
+
+    /// Nothing was said for too long: the service ends the session.
+    pub(super) fn end_idle(&mut self) {
+        let at = self.service.ledger.micros(self.now);
+        self.page.end(at, EndedBy::Idle, "");
+        self.service.close(&self.brief.session_id);
+        self.agent.handle_channel_closed(self.now);
+        self.faults.idle_timeout = None;
+        self.idle_at = None;
+        self.obey();
     }
 
     /// Whether a message is more than the service takes; its websocket breaks then.

@@ -18,7 +18,7 @@
 //! So when a timeout passes without any acknowledgement since the last one, only the oldest
 //! message asks again, ever more rarely, until something is acknowledged.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -29,9 +29,10 @@ use crate::wire::message::Seq;
 /// The messages that have left and are not acknowledged.
 #[derive(Debug)]
 pub(crate) struct Sender {
-    /// By number, from `oldest` on; `None` is acknowledged.
-    kept: VecDeque<Option<Kept>>,
-    oldest: u64,
+    /// By number. Holes cost nothing: agents before 3.2.1041.0 leave some for good (protocol.md
+    /// section 6.5 item 5).
+    kept: BTreeMap<u64, Kept>,
+    next: u64,
     unacknowledged: usize,
     window: usize,
     rtt: RttEstimator,
@@ -49,8 +50,8 @@ impl Sender {
     /// `window` is how many payload bytes may be unacknowledged.
     pub(crate) fn new(now: Instant, window: usize) -> Self {
         Self {
-            kept: VecDeque::new(),
-            oldest: 0,
+            kept: BTreeMap::new(),
+            next: 0,
             unacknowledged: 0,
             window,
             rtt: RttEstimator::new(),
@@ -63,7 +64,7 @@ impl Sender {
 
     /// The number of the next new message.
     pub(crate) fn next_seq(&self) -> Seq {
-        Seq(self.oldest + self.kept.len() as u64)
+        Seq(self.next)
     }
 
     /// Keeps a message that leaves now under [`Sender::next_seq`]. `len` is its payload's.
@@ -80,15 +81,13 @@ impl Sender {
             self.silent_since = now;
         }
         self.unacknowledged += len;
-        self.kept.push_back(Some(kept));
+        self.kept.insert(self.next, kept);
+        self.next += 1;
     }
 
     /// Takes in an acknowledgement. False if nothing was waiting for it.
     pub(crate) fn acknowledge(&mut self, now: Instant, seq: Seq) -> bool {
-        let Some(kept) = self
-            .place(seq.0)
-            .and_then(|place| self.kept.get_mut(place)?.take())
-        else {
+        let Some(kept) = self.kept.remove(&seq.0) else {
             return false;
         };
         if kept.attempts == 1 {
@@ -96,10 +95,6 @@ impl Sender {
         }
         self.unacknowledged -= kept.len;
         self.due.remove(&seq.0);
-        while let Some(None) = self.kept.front() {
-            self.kept.pop_front();
-            self.oldest += 1;
-        }
         self.handle_sign_of_life(now);
         true
     }
@@ -125,8 +120,7 @@ impl Sender {
         let waiting = self.silent_rounds > 0;
         let mut next = None;
         let mut overdue = false;
-        for (seq, kept) in (self.oldest..).zip(&self.kept) {
-            let Some(kept) = kept else { continue };
+        for (&seq, kept) in &self.kept {
             let deadline = kept.deadline(&self.rtt);
             if now < deadline {
                 next = earlier(next, deadline);
@@ -145,18 +139,14 @@ impl Sender {
     /// The websocket broke or was replaced: everything unacknowledged is due.
     pub(crate) fn handle_connected(&mut self, now: Instant) {
         self.silent_since = now;
-        let unacknowledged = (self.oldest..)
-            .zip(&self.kept)
-            .filter(|(_, kept)| kept.is_some());
-        self.due = unacknowledged.map(|(seq, _)| seq).collect();
+        self.due = self.kept.keys().copied().collect();
         self.silent_rounds = 0;
     }
 
     /// The next message to retransmit, oldest first; the same bytes as ever.
     pub(crate) fn poll_retransmit(&mut self, now: Instant) -> Option<Bytes> {
         let seq = self.due.pop_first()?;
-        let place = self.place(seq)?;
-        let kept = self.kept.get_mut(place)?.as_mut()?;
+        let kept = self.kept.get_mut(&seq)?;
         kept.attempts = kept.attempts.saturating_add(1);
         if kept.urgency == Urgency::Patient {
             kept.sent = now;
@@ -194,17 +184,12 @@ impl Sender {
     }
 
     /// The smoothed round trip.
-    #[cfg(test)]
     pub(crate) fn rtt(&self) -> Duration {
         self.rtt.smoothed()
     }
 
     fn hasten(&mut self, deadline: Instant) {
         self.deadline = earlier(self.deadline, deadline);
-    }
-
-    fn place(&self, seq: u64) -> Option<usize> {
-        usize::try_from(seq.checked_sub(self.oldest)?).ok()
     }
 }
 

@@ -60,6 +60,21 @@ fn an_acknowledgement_frees_the_window_once() {
 }
 
 #[test]
+fn a_message_that_is_never_acknowledged_keeps_nothing_but_itself() {
+    let mut desk = Desk::with_messages(1);
+
+    for _ in 0..10_000 {
+        let message = Bytes::from_static(b"m");
+        let seq = desk.sender.next_seq();
+        desk.sender.send(desk.now, message, 1, Urgency::Patient);
+        assert!(desk.sender.acknowledge(desk.now, seq));
+    }
+
+    assert_eq!(desk.sender.kept.len(), 1);
+    assert_eq!(desk.sender.next_seq(), Seq(10_001));
+}
+
+#[test]
 fn in_silence_only_the_oldest_asks_and_ever_more_rarely() {
     let mut desk = Desk::with_messages(3);
 

@@ -140,3 +140,62 @@ fn a_disconnected_agent_reads_on_and_loses_what_it_sends() {
 
     assert_eq!(bench.output(PayloadType::Output).len(), 3008);
 }
+
+#[test]
+fn old_agents_acknowledge_before_they_process() {
+    for (version, expected) in [("3.0.655.0", 0), ("3.0.654.0", 1)] {
+        let options = Options {
+            version: Version::parse(version),
+            ..Options::default()
+        };
+        let mut bench = Bench::port(options).after_handshake("1.1.69");
+        bench.connect();
+
+        bench.say(PayloadType::Output, b"not yet written");
+
+        assert_eq!(bench.acknowledged().len(), expected, "{version}");
+    }
+}
+
+#[test]
+fn everything_lost_comes_again_at_once_if_the_agent_is_told_to() {
+    let options = Options {
+        pace: Pace::Unlimited,
+        retransmission: Retransmission::All,
+        ..Options::default()
+    };
+    let mut bench = Bench::port(options).after_handshake("1.2.764.0");
+    bench.frames(&[(Command::Open, 3, b"")]);
+    let id = bench.connect();
+    bench.agent.handle_disconnected(bench.now);
+    bench
+        .agent
+        .handle_read(id, Bytes::from_static(&[0; 32_000]));
+    bench.wait(Duration::from_millis(10));
+    bench.agent.handle_connected(bench.now);
+
+    bench.wait(Duration::from_millis(500));
+
+    assert_eq!(bench.output(PayloadType::Output).len(), 32_008);
+}
+
+#[test]
+fn without_a_pace_the_window_bounds_what_is_unacknowledged() {
+    let options = Options {
+        pace: Pace::Unlimited,
+        window: Some(50_000),
+        ..Options::default()
+    };
+    let mut bench = Bench::port(options).after_handshake("1.2.764.0");
+    bench.frames(&[(Command::Open, 3, b"")]);
+    let id = bench.connect();
+    bench.acknowledges = false;
+
+    bench
+        .agent
+        .handle_read(id, Bytes::from_static(&[0; 200_000]));
+    bench.settle();
+
+    let sent = bench.output(PayloadType::Output).len();
+    assert!((40_000..52_000).contains(&sent), "{sent} bytes");
+}

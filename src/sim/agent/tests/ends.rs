@@ -82,3 +82,34 @@ fn sshds_end_ends_the_session_after_all_it_said() {
     assert_eq!(bench.output(PayloadType::Output), [b'x'; 5000]);
     assert_eq!(bench.end(), Some(&End::success()));
 }
+
+#[test]
+fn the_oldest_agents_do_not_know_the_terminate_flag() {
+    let options = Options {
+        version: Version::parse("2.3.722.0"),
+        ..Options::default()
+    };
+    let mut bench = Bench::port(options).after_handshake("1.2.764.0");
+    bench.connect();
+
+    bench.say(PayloadType::Flag, &[0, 0, 0, 2]);
+    bench.wait(3 * SECOND);
+
+    assert!(bench.end().is_none());
+    bench.agent.handle_channel_closed(bench.now);
+    bench.settle();
+    assert!(bench.end().is_some());
+}
+
+#[test]
+fn a_worker_that_dies_says_nothing_until_it_is_missed() {
+    let mut bench = Bench::ready();
+
+    bench.agent.handle_death(bench.now);
+    bench.say(PayloadType::Size, b"probe");
+    bench.wait(59 * SECOND);
+    assert!(bench.received.is_empty() && bench.end().is_none());
+    bench.wait(2 * SECOND);
+
+    assert_eq!(bench.end(), Some(&End::failed(CRASHED)));
+}

@@ -8,6 +8,7 @@ use crate::wire::payload::{self, Acknowledge};
 use crate::wire::smux::{self, Command};
 
 mod channel;
+mod chaos;
 mod ends;
 mod handshake;
 mod mux;

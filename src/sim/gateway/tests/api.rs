@@ -39,66 +39,68 @@ async fn what_is_unsigned_is_refused_if_signatures_are_demanded() {
 
 #[tokio::test]
 async fn requests_that_do_not_fit_are_told_why() {
-    let target = "i-0123456789abcdef0";
-    let document = "AWS-StartPortForwardingSession";
     let simulator = simulator(Options {
         offline: ["mi-0123456789abcdef0".to_owned()].into(),
         ..unpaced()
     })
     .await;
-    let cases = [
-        (json!({ "DocumentName": document }), "ValidationException"),
-        (
-            json!({ "Target": "", "DocumentName": document }),
-            "ValidationException",
-        ),
-        (
-            json!({ "Target": target, "DocumentName": "a b" }),
-            "ValidationException",
-        ),
-        (
-            json!({ "Target": target, "DocumentName": "Mine" }),
-            "InvalidDocument",
-        ),
-        (json!({ "Target": target }), "InvalidDocument"),
-        (
-            json!({ "Target": "i-1", "DocumentName": document }),
-            "TargetNotConnected",
-        ),
-        (
-            json!({ "Target": "mi-0123456789abcdef0", "DocumentName": document }),
-            "TargetNotConnected",
-        ),
-        (
-            json!({ "Target": target, "DocumentName": document, "Parameters": { "portNumber": "1" } }),
-            "SerializationException",
-        ),
-        (
-            json!({ "Target": target, "DocumentName": document, "Parameters": { "portNumber": ["x"] } }),
-            "InvalidParameters",
-        ),
-        (
-            json!({ "Target": target, "DocumentName": document, "Parameters": { "host": ["db"] } }),
-            "InvalidParameters",
-        ),
-        (json!([]), "SerializationException"),
-    ];
 
-    for (request, expected) in cases {
+    for (request, expected) in UNFIT {
+        let request: Value = serde_json::from_str(request).unwrap();
         let (status, error) = call(&simulator, "StartSession", &request).await;
 
-        assert_eq!(
-            (status, error["__type"].as_str()),
-            (400, Some(expected)),
-            "{request}: {error}"
-        );
+        let got = (status, error["__type"].as_str());
+        assert_eq!(got, (400, Some(expected)), "{request}: {error}");
     }
-    assert_eq!(
-        call(&simulator, "Nonsense", &json!({})).await.1["__type"],
-        "UnknownOperationException"
-    );
+    let (_, error) = call(&simulator, "Nonsense", &json!({})).await;
+    assert_eq!(error["__type"], "UnknownOperationException");
     assert_eq!(simulator.ledger().started, 0);
 }
+
+/// Requests, and the code of the error that each one has.
+const UNFIT: [(&str, &str); 11] = [
+    (
+        r#"{"DocumentName": "AWS-StartSSHSession"}"#,
+        "ValidationException",
+    ),
+    (
+        r#"{"Target": "", "DocumentName": "AWS-StartSSHSession"}"#,
+        "ValidationException",
+    ),
+    (
+        r#"{"Target": "i-0123456789abcdef0", "DocumentName": "a b"}"#,
+        "ValidationException",
+    ),
+    (
+        r#"{"Target": "i-0123456789abcdef0", "DocumentName": "Mine"}"#,
+        "InvalidDocument",
+    ),
+    (r#"{"Target": "i-0123456789abcdef0"}"#, "InvalidDocument"),
+    (
+        r#"{"Target": "i-1", "DocumentName": "AWS-StartSSHSession"}"#,
+        "TargetNotConnected",
+    ),
+    (
+        r#"{"Target": "mi-0123456789abcdef0", "DocumentName": "AWS-StartSSHSession"}"#,
+        "TargetNotConnected",
+    ),
+    (
+        r#"{"Target": "i-0123456789abcdef0", "DocumentName": "AWS-StartSSHSession",
+            "Parameters": {"portNumber": "1"}}"#,
+        "SerializationException",
+    ),
+    (
+        r#"{"Target": "i-0123456789abcdef0", "DocumentName": "AWS-StartSSHSession",
+            "Parameters": {"portNumber": ["x"]}}"#,
+        "InvalidParameters",
+    ),
+    (
+        r#"{"Target": "i-0123456789abcdef0", "DocumentName": "AWS-StartSSHSession",
+            "Parameters": {"host": ["db"]}}"#,
+        "InvalidParameters",
+    ),
+    ("[]", "SerializationException"),
+];
 
 #[tokio::test]
 async fn an_injected_error_strikes_as_often_as_asked() {

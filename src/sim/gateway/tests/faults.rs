@@ -211,32 +211,13 @@ async fn a_stalled_destination_holds_the_client_back_and_loses_nothing() {
     .await;
     let (_, client) = established(&simulator, sink.address().port()).await;
     let (mut writer, mut reader) = client.websocket.split();
-    let chunks = 12 * 32;
 
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
-        let open = message(
-            Kind::Input,
-            1,
-            0,
-            PayloadType::Output,
-            &[1, 0, 0, 0, 3, 0, 0, 0],
-        );
-        writer.send(Frame::binary(open)).await.unwrap();
-        for chunk in 0..chunks {
-            let mut frame = vec![1, 2, 0, 0x80, 3, 0, 0, 0];
-            frame.extend_from_slice(&[7; 32_768]);
-            let frame = message(Kind::Input, 2 + chunk, 0, PayloadType::Output, &frame);
+        for (seq, payload) in (1..).zip(upload(12 * 32)) {
+            let frame = message(Kind::Input, seq, 0, PayloadType::Output, &payload);
             writer.send(Frame::binary(frame)).await.unwrap();
         }
-        let fin = message(
-            Kind::Input,
-            2 + chunks,
-            0,
-            PayloadType::Output,
-            &[1, 1, 0, 0, 3, 0, 0, 0],
-        );
-        writer.send(Frame::binary(fin)).await.unwrap();
     });
     tasks.spawn(async move { while reader.next().await.is_some() {} });
     let full = |bytes: u64| (4 << 20..(4 << 20) + 40_000).contains(&bytes);
@@ -251,6 +232,15 @@ async fn a_stalled_destination_holds_the_client_back_and_loses_nothing() {
             ..
         }]
     ));
+}
+
+/// A stream with so many chunks of 32 KiB, from SYN to FIN.
+fn upload(chunks: usize) -> impl Iterator<Item = Vec<u8>> {
+    let mut chunk = vec![1, 2, 0, 0x80, 3, 0, 0, 0];
+    chunk.resize(8 + 32_768, 7);
+    let open = std::iter::once(vec![1, 0, 0, 0, 3, 0, 0, 0]);
+    let close = std::iter::once(vec![1, 1, 0, 0, 3, 0, 0, 0]);
+    open.chain(std::iter::repeat_n(chunk, chunks)).chain(close)
 }
 
 #[tokio::test]
@@ -270,6 +260,24 @@ async fn a_dead_agent_is_silent_and_then_reported() {
         "{}",
         record.output
     );
+}
+
+#[tokio::test]
+async fn an_idle_session_is_ended_by_the_service() {
+    let simulator = simulator(with(Faults {
+        idle_timeout: Some(Duration::from_millis(50)),
+        ..Faults::default()
+    }))
+    .await;
+    let (_, mut client) = established(&simulator, 9).await;
+
+    let mut last = None;
+    while let Some(message) = client.next().await {
+        last = Some(message.header.kind);
+    }
+
+    assert_eq!(last, Some(Kind::ChannelClosed));
+    assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Idle));
 }
 
 #[tokio::test]

@@ -1,5 +1,11 @@
 //! How replies leave, and the simulator's own pages.
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
 use super::*;
 
 #[tokio::test]
@@ -16,6 +22,57 @@ async fn the_ledger_is_served_as_json() {
     let ledger: Value = serde_json::from_str(response.split("\r\n\r\n").nth(1).unwrap()).unwrap();
     assert_eq!(ledger["sessions"][0]["target"], "i-0123456789abcdef0");
     assert_eq!(ledger["sessions"][0]["start_signature"], "unsigned");
+}
+
+#[tokio::test]
+async fn tls_is_served_to_whoever_trusts_the_authority() {
+    let simulator = simulator(Options {
+        tls: true,
+        ..unpaced()
+    })
+    .await;
+    let pem = simulator.certificate_pem().unwrap();
+    let authority = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+
+    for name in ["localhost", "127.0.0.1"] {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.clone()).unwrap();
+        let mut tls = connect_tls(&simulator, roots, name).await.unwrap();
+        let body = r#"{"Target":"i-0123456789abcdef0","DocumentName":"AWS-StartSSHSession"}"#;
+        let request = api_request("StartSession", body);
+        tls.write_all(request.as_bytes()).await.unwrap();
+        let mut response = Vec::new();
+        drop(tls.read_to_end(&mut response).await);
+
+        let response = String::from_utf8(response).unwrap();
+        assert!(
+            response.contains("\"StreamUrl\":\"wss://127.0.0.1:"),
+            "{response}"
+        );
+    }
+    assert!(
+        connect_tls(&simulator, RootCertStore::empty(), "localhost")
+            .await
+            .is_err()
+    );
+}
+
+async fn connect_tls(
+    simulator: &Simulator,
+    roots: RootCertStore,
+    name: &'static str,
+) -> io::Result<TlsStream<TcpStream>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tcp = TcpStream::connect(simulator.address()).await?;
+    let name = ServerName::try_from(name).unwrap();
+    TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
 }
 
 #[tokio::test]

@@ -11,13 +11,18 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::sim::agent::{self, Digests, FAITHFUL_INTERVAL, Retransmission, Version};
-use crate::sim::{Credentials, Options, Resolver, Simulator};
+use crate::sim::{Credentials, Options, Resolver, Simulator, parse_duration};
+
+mod trouble;
+
+use trouble::Trouble;
 
 /// What `simulate` can be told.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,6 +39,9 @@ pub(super) struct Args {
     /// Serve https and wss with a certificate made now
     #[arg(long)]
     tls: bool,
+    /// Write the authority that clients must trust to this file, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    certificate: Option<PathBuf>,
     /// Refuse what is not signed with the credentials printed at start
     #[arg(long)]
     require_signature: bool,
@@ -49,7 +57,7 @@ pub(super) struct Args {
     /// The region that signatures must name
     #[arg(long, default_value = "us-east-1")]
     region: String,
-    /// What a host means to the agents: HOST[:PORT]=LOOPBACK:PORT
+    /// What a host means to the agents: a name, perhaps its port, and a loopback address
     #[arg(long, value_name = "HOST[:PORT]=ADDR", value_parser = mapping)]
     map: Vec<Mapping>,
     /// A document of the account: NAME=AWS-DOCUMENT that it behaves like
@@ -58,33 +66,40 @@ pub(super) struct Args {
     /// A target whose agent is not connected
     #[arg(long, value_name = "TARGET")]
     offline: Vec<String>,
-    /// What the agents claim to be, and behave like
+    /// What the agents claim to be, and behave like; worth a test: 3.3.987.0, 3.1.1374.0 (keeps
+    /// the mux alive), 3.2.1040.0 (acknowledges no duplicate), 3.0.654.0 (acknowledges before it
+    /// processes), 3.0.196.0 (no mux), 2.3.722.0 (knows no TerminateSession flag)
     #[arg(long, value_name = "VERSION", default_value = "3.3.987.0")]
     agent_version: String,
     /// What the agents send again: the oldest message, as real ones do, or all that is overdue
     #[arg(long, value_enum, default_value = "front")]
     agent_resend: Resend,
     /// Time from HandshakeComplete to the first acknowledgement; otherwise 4 to 9 ms
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     readiness: Option<Duration>,
     /// What a session with a host adds to that
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0ms")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0ms")]
     host_readiness: Duration,
     /// Time from the crash of an agent's worker to its report
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
     crash_delay: Duration,
     /// What agents do with a wrong digest
     #[arg(long, value_enum, default_value = "ignored")]
     digests: Digest,
     /// How long every API call takes at least
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0ms")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0ms")]
     api_delay: Duration,
     /// Bytes of output kept while no client is attached; 0 discards everything
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
     gateway_buffer: usize,
+    /// Bytes of input taken ahead of an agent that reads nothing
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    gateway_inbox: usize,
     /// Where chance begins
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    trouble: Trouble,
 }
 
 /// How fast agents send.
@@ -120,11 +135,16 @@ enum Digest {
 ///
 /// # Errors
 ///
-/// If the address is not loopback or cannot be bound, or no certificate can be made.
+/// If the address is not loopback or cannot be bound, or no certificate can be made or written.
 pub(super) async fn run(args: Args, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    let certificate = args.certificate.clone();
     let simulator = Simulator::start(args.options()).await?;
-    println!("{}", describe(&simulator));
-    eprintln!("{}", hint(&simulator));
+    if let (Some(path), Some(pem)) = (&certificate, simulator.certificate_pem()) {
+        std::fs::write(path, pem)?;
+    }
+    let described = describe(&simulator, certificate.as_deref());
+    println!("{described}");
+    eprintln!("{}", hint(&described));
     shutdown.await;
     simulator.shutdown().await;
     Ok(())
@@ -156,6 +176,8 @@ impl Args {
             offline: self.offline.into_iter().collect::<BTreeSet<_>>(),
             api_delay: self.api_delay,
             gateway_buffer: self.gateway_buffer,
+            gateway_inbox: self.gateway_inbox,
+            faults: self.trouble.faults(),
             ..Options::default()
         }
     }
@@ -189,7 +211,7 @@ impl Args {
 }
 
 /// Everything that a program needs, in one line.
-fn describe(simulator: &Simulator) -> Value {
+fn describe(simulator: &Simulator, certificate: Option<&Path>) -> Value {
     let options = simulator.options();
     let credentials = &options.credentials;
     let mut environment = json!({
@@ -204,19 +226,22 @@ fn describe(simulator: &Simulator) -> Value {
     if let Some(token) = &credentials.session_token {
         environment["AWS_SESSION_TOKEN"] = json!(token);
     }
+    if let Some(path) = certificate {
+        environment["AWS_CA_BUNDLE"] = json!(path);
+    }
     json!({
         "address": simulator.address(),
         "endpoint": simulator.endpoint(),
         "stream_scheme": if options.tls { "wss" } else { "ws" },
         "certificate": simulator.certificate_pem(),
         "ledger": format!("{}/simulator/ledger", simulator.endpoint()),
+        "faults": format!("{}/simulator/faults", simulator.endpoint()),
         "environment": environment,
     })
 }
 
 /// How a person points a client at it.
-fn hint(simulator: &Simulator) -> String {
-    let described = describe(simulator);
+fn hint(described: &Value) -> String {
     let mut hint =
         String::from("simulating AWS Session Manager; point any AWS SDK or CLI at it with\n");
     for (name, value) in described["environment"].as_object().into_iter().flatten() {
@@ -279,23 +304,6 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// Reads `150ms`, `5s`, `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let number: u32 = number
-        .parse()
-        .map_err(|_| "expected a number and ms, s or m".to_owned())?;
-    let unit = match unit {
-        "us" => Duration::from_micros(1),
-        "ms" => Duration::from_millis(1),
-        "s" => Duration::from_secs(1),
-        "m" => Duration::from_secs(60),
-        other => return Err(format!("unknown unit {other:?}; expected ms, s or m")),
-    };
-    Ok(unit * number)
-}
-
 fn positive(text: &str) -> Result<usize, String> {
     let number: usize = text.parse().map_err(|error| format!("{error}"))?;
     (1..=MAX_MESSAGE_SIZE)
@@ -320,15 +328,6 @@ mod tests {
         assert_eq!(any_port.port, None);
         for bad in ["db", "db=elsewhere", "db:x=127.0.0.1:1", "db=10.0.0.1:1"] {
             assert!(mapping(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_duration_is_a_number_and_a_unit() {
-        assert_eq!(duration("150ms"), Ok(Duration::from_millis(150)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "5", "ms", "-1s", "1h", "99999999999s"] {
-            assert!(duration(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,0 +1,101 @@
+//! Messages that look right, in any order, and destinations that do as they please.
+
+use super::*;
+
+/// One step of a client, a destination or time, drawn.
+fn step(bench: &mut Bench, chance: &mut fastrand::Rng, ids: &mut Vec<ConnectionId>) {
+    let id = chance.choice(ids.iter().copied());
+    match (chance.u8(..12), id) {
+        (0, Some(id)) => bench.agent.handle_dialled(bench.now, id),
+        (1, Some(id)) => bench.agent.handle_dial_failed(bench.now, id),
+        (2, Some(id)) => {
+            let len = chance.usize(..100_000);
+            bench.agent.handle_written(bench.now, id, len);
+        }
+        (3, Some(id)) => bench
+            .agent
+            .handle_read(id, vec![1; chance.usize(..50_000)].into()),
+        (4, Some(id)) => bench
+            .agent
+            .handle_ended(bench.now, id, DestinationEnd::Broken),
+        (5, _) => bench.wait(Duration::from_millis(chance.u64(1..50))),
+        (6, _) if chance.u8(..20) == 0 => bench.agent.handle_disconnected(bench.now),
+        (7, _) => bench.agent.handle_connected(bench.now),
+        (0..=7, _) => {}
+        (8.., _) => {
+            let frame = frame(chance, bench.next);
+            bench.next += u64::from(chance.bool());
+            bench.agent.handle_message(bench.now, frame);
+        }
+    }
+    bench.settle();
+    ids.extend(bench.events.drain(..).filter_map(|event| match event {
+        Event::Dial(id) => Some(id),
+        Event::Write(..) | Event::Close(_) | Event::Ended(_) => None,
+    }));
+}
+
+fn frame(chance: &mut fastrand::Rng, next: u64) -> Bytes {
+    let kinds = [
+        Kind::Input,
+        Kind::Input,
+        Kind::Input,
+        Kind::Acknowledge,
+        Kind::PausePublication,
+    ];
+    let kind = chance.choice(kinds).unwrap();
+    let types = [
+        PayloadType::Output,
+        PayloadType::Output,
+        PayloadType::Output,
+        PayloadType::Size,
+        PayloadType::Flag,
+        PayloadType::HandshakeResponse,
+        PayloadType::EncChallengeResponse,
+        PayloadType::Other(99),
+    ];
+    let payload_type = chance.choice(types).unwrap();
+    let mut payload = Vec::new();
+    for _ in 0..chance.u8(..6) {
+        let stream = 3 + 2 * chance.u8(..4);
+        let header = [1, chance.u8(..4), chance.u8(..9), 0, stream, 0, 0, 0];
+        payload.extend_from_slice(&header);
+        payload.resize(payload.len() + usize::from(header[2]), b'x');
+    }
+    let seq = next.saturating_add(chance.u64(..4)).saturating_sub(1);
+    let mut bytes = message(kind, seq, payload_type, &payload).encode().to_vec();
+    if chance.u8(..50) == 0 {
+        let place = chance.usize(..bytes.len());
+        bytes[place] = chance.u8(..);
+    }
+    bytes.into()
+}
+
+#[test]
+fn no_order_of_messages_and_answers_brings_an_agent_down() {
+    for seed in 0..300 {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let properties = [("portNumber", "80"), ("type", "LocalPortForwarding")];
+        let port = chance.bool();
+        let mut bench = Bench::new(Options::default(), &properties[..1 + usize::from(port)]);
+        if chance.u8(..10) > 0 {
+            bench = bench.after_handshake(if chance.bool() { "1.2.764.0" } else { "1.1.69" });
+        }
+        let mut ids: Vec<_> = bench
+            .events
+            .drain(..)
+            .filter_map(|event| match event {
+                Event::Dial(id) => Some(id),
+                Event::Write(..) | Event::Close(_) | Event::Ended(_) => None,
+            })
+            .collect();
+
+        for _ in 0..300 {
+            step(&mut bench, &mut chance, &mut ids);
+        }
+        bench.agent.handle_channel_closed(bench.now);
+        bench.wait(Duration::from_secs(70));
+
+        assert!(bench.agent.has_ended(), "seed {seed}");
+    }
+}

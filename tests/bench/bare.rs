@@ -1,0 +1,315 @@
+//! The same road without the protocol: what any relay over a websocket has to pay here.
+//!
+//! ```text
+//!   client ── TCP ──▶ near end ══ websocket ══▶ far end ── TCP ──▶ destination
+//! ```
+//!
+//! An end cuts what its TCP connection says into payloads, puts 120 bytes with their SHA-256
+//! before each, and checks and answers each that comes with one fixed acknowledgement of 296
+//! bytes. It numbers, keeps and waits for nothing. Both ends are one task that polls all it has
+//! in turn and flushes once: there is little left to leave out.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Sink, Stream};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_with_config};
+
+/// A relay that listens.
+#[derive(Debug)]
+pub(crate) struct Bare {
+    pub(crate) address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+impl Bare {
+    /// A relay to `destination` whose messages carry `payload` bytes at most.
+    pub(crate) async fn start(destination: SocketAddr, payload: usize, tls: Option<Tls>) -> Self {
+        let far = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let near = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (address, service) = (near.local_addr().unwrap(), far.local_addr().unwrap());
+        let mut tasks = JoinSet::new();
+        let server = tls.clone();
+        tasks.spawn(accept(far, move |tcp| {
+            serve_far(tcp, destination, payload, server.clone())
+        }));
+        tasks.spawn(accept(near, move |tcp| {
+            serve_near(tcp, service, payload, tls.clone())
+        }));
+        Self {
+            address,
+            _tasks: tasks,
+        }
+    }
+}
+
+async fn accept<F: Future<Output = ()> + Send + 'static>(
+    listener: TcpListener,
+    serve: impl Fn(TcpStream) -> F,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (tcp, _) = listener.accept().await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        connections.spawn(serve(tcp));
+    }
+}
+
+async fn serve_near(local: TcpStream, service: SocketAddr, payload: usize, tls: Option<Tls>) {
+    let tcp = TcpStream::connect(service).await.unwrap();
+    tcp.set_nodelay(true).unwrap();
+    let socket: Box<dyn Socket> = match tls {
+        None => Box::new(tcp),
+        Some(Tls { connector, .. }) => {
+            let name = ServerName::try_from(NAME).unwrap();
+            Box::new(connector.connect(name, tcp).await.unwrap())
+        }
+    };
+    let config = Some(config(NEAR_BUFFERS));
+    let url = format!("ws://{NAME}/");
+    let (websocket, _) = client_async_with_config(url, socket, config).await.unwrap();
+    End::new(local, websocket, payload).run().await;
+}
+
+async fn serve_far(tcp: TcpStream, to: SocketAddr, payload: usize, tls: Option<Tls>) {
+    let socket: Box<dyn Socket> = match tls {
+        None => Box::new(tcp),
+        Some(Tls { acceptor, .. }) => Box::new(acceptor.accept(tcp).await.unwrap()),
+    };
+    let config = Some(config(FAR_BUFFERS));
+    let websocket = accept_async_with_config(socket, config).await.unwrap();
+    let destination = TcpStream::connect(to).await.unwrap();
+    destination.set_nodelay(true).unwrap();
+    End::new(destination, websocket, payload).run().await;
+}
+
+fn config(buffers: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(buffers)
+        .write_buffer_size(buffers)
+}
+
+/// What a websocket is spoken over.
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+
+/// One end of the relay.
+struct End {
+    tcp: TcpStream,
+    websocket: WebSocketStream<Box<dyn Socket>>,
+    payload: usize,
+    /// What TCP said and no message carries yet.
+    input: BytesMut,
+    /// What TCP has not taken yet.
+    output: VecDeque<Bytes>,
+    acknowledgement: Bytes,
+    /// How many messages wait for theirs.
+    owed: usize,
+}
+
+impl End {
+    fn new(tcp: TcpStream, websocket: WebSocketStream<Box<dyn Socket>>, payload: usize) -> Self {
+        Self {
+            tcp,
+            websocket,
+            payload,
+            input: BytesMut::new(),
+            output: VecDeque::new(),
+            acknowledgement: Bytes::from(vec![0; ACKNOWLEDGEMENT]),
+            owed: 0,
+        }
+    }
+
+    /// Runs until one of the connections has ended.
+    async fn run(mut self) {
+        let ended = std::future::poll_fn(|cx| self.poll(cx)).await;
+        drop(ended);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        for _ in 0..MAX_ROUNDS {
+            match self.round(cx) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(ended) => return Poll::Ready(ended),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One step of each kind. False if nothing moved; so with each of them.
+    fn round(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        Ok(self.hear(cx)? | self.write(cx)? | self.read(cx)? | self.say(cx)?)
+    }
+
+    /// Takes what came on the websocket.
+    fn hear(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut moved = false;
+        while self.output.len() < MAX_OUTPUT {
+            match Pin::new(&mut self.websocket).poll_next(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Some(Ok(Message::Binary(message)))) => self.take(&message),
+                Poll::Ready(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+            moved = true;
+        }
+        Ok(moved)
+    }
+
+    fn take(&mut self, message: &Bytes) {
+        if message[0] == DATA {
+            let payload = message.slice(HEADER..);
+            assert_eq!(Sha256::digest(&payload).as_slice(), &message[DIGEST]);
+            self.output.push_back(payload);
+            self.owed += 1;
+        }
+    }
+
+    /// Writes to TCP what came, many pieces at once.
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut moved = false;
+        while !self.output.is_empty() {
+            let mut slices = [io::IoSlice::new(&[]); MAX_SLICES];
+            let pieces = self.output.len().min(MAX_SLICES);
+            for (slice, piece) in slices.iter_mut().zip(&self.output) {
+                *slice = io::IoSlice::new(piece);
+            }
+            match Pin::new(&mut self.tcp).poll_write_vectored(cx, &slices[..pieces]) {
+                Poll::Ready(written) => self.written(written?),
+                Poll::Pending => break,
+            }
+            moved = true;
+        }
+        Ok(moved)
+    }
+
+    fn written(&mut self, mut len: usize) {
+        while let Some(mut piece) = self.output.pop_front() {
+            if len < piece.len() {
+                self.output.push_front(piece.split_off(len));
+                return;
+            }
+            len -= piece.len();
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.input.len() >= self.payload {
+            return Ok(false);
+        }
+        self.input.reserve(BUFFER);
+        let read = pin!(self.tcp.read_buf(&mut self.input));
+        match read.poll(cx)? {
+            Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Poll::Ready(_) => Ok(true),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    /// Puts acknowledgements and data on the websocket, and flushes it.
+    fn say(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut moved = false;
+        while self.owed > 0 || !self.input.is_empty() {
+            if Pin::new(&mut self.websocket).poll_ready(cx).is_pending() {
+                return Ok(moved);
+            }
+            let message = self.next_message();
+            Pin::new(&mut self.websocket)
+                .start_send(Message::Binary(message))
+                .map_err(io::Error::other)?;
+            moved = true;
+        }
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.websocket).poll_flush(cx) {
+            return Err(io::Error::other(error));
+        }
+        Ok(moved)
+    }
+
+    fn next_message(&mut self) -> Bytes {
+        if self.owed > 0 {
+            self.owed -= 1;
+            return self.acknowledgement.clone();
+        }
+        let len = self.input.len().min(self.payload);
+        let payload = self.input.split_to(len);
+        let mut message = BytesMut::with_capacity(HEADER + len);
+        message.resize(HEADER, 0);
+        message[0] = DATA;
+        message[DIGEST].copy_from_slice(&Sha256::digest(&payload));
+        message.extend_from_slice(&payload);
+        message.freeze()
+    }
+}
+
+/// Both sides of TLS with a certificate made for the occasion.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    acceptor: TlsAcceptor,
+    connector: TlsConnector,
+}
+
+impl Tls {
+    pub(crate) fn new() -> Self {
+        let names = vec![NAME.to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let certificate = made.cert.der().clone();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self {
+            acceptor: TlsAcceptor::from(Arc::new(server)),
+            connector: TlsConnector::from(Arc::new(client)),
+        }
+    }
+}
+
+const NAME: &str = "localhost";
+
+/// The first byte of a message with data; an acknowledgement's is another.
+const DATA: u8 = 1;
+/// Bytes before a payload.
+const HEADER: usize = 120;
+/// Where in them its digest is.
+const DIGEST: Range<usize> = 80..112;
+/// Bytes of an acknowledgement, header included.
+const ACKNOWLEDGEMENT: usize = 296;
+
+/// The buffers of a websocket: the daemon's, and the simulator's.
+const NEAR_BUFFERS: usize = 16 * 1024;
+const FAR_BUFFERS: usize = 64 * 1024;
+/// What is read from TCP at a time.
+const BUFFER: usize = 64 * 1024;
+/// Pieces in one write.
+const MAX_SLICES: usize = 64;
+/// Messages that may wait for TCP.
+const MAX_OUTPUT: usize = 256;
+/// Rounds before other tasks get their turn.
+const MAX_ROUNDS: usize = 16;

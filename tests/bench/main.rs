@@ -1,0 +1,69 @@
+//! How fast it is: one binary, a table for each question.
+//!
+//! ```text
+//!   cargo bench                      everything, in about three minutes
+//!   cargo bench -- core throughput   these parts only
+//! ```
+//!
+//! One binary and not many, because each would link the AWS SDK again. Nothing here fails for
+//! being slow: the tables are to be read. Client, daemon, service, agent and destination share
+//! one process and one runtime, and so do they for what is measured beside them.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "benches read the clock and the command line"
+)]
+
+#[cfg(test)]
+mod bare;
+#[cfg(test)]
+mod core;
+#[cfg(test)]
+mod figures;
+#[cfg(test)]
+mod latency;
+#[cfg(test)]
+mod pace;
+#[cfg(test)]
+mod probe;
+#[cfg(test)]
+mod recovery;
+#[cfg(test)]
+#[path = "../support/stage.rs"]
+#[expect(dead_code, reason = "tests need more of it than benches")]
+mod stage;
+#[cfg(test)]
+mod throughput;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo test --benches` builds this too, and only wants to know that it starts.
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        return;
+    }
+    let parts: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
+    run(|part| parts.is_empty() || parts.iter().any(|wanted| *wanted == part));
+}
+
+#[cfg(not(test))]
+fn run(_wanted: impl Fn(&str) -> bool) {}
+
+#[cfg(test)]
+fn run(wanted: impl Fn(&str) -> bool) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    if wanted("core") {
+        core::run();
+    }
+    if wanted("throughput") {
+        runtime.block_on(throughput::run());
+    }
+    if wanted("latency") {
+        runtime.block_on(latency::run());
+    }
+    if wanted("pace") {
+        runtime.block_on(pace::run());
+    }
+    if wanted("recovery") {
+        runtime.block_on(recovery::run());
+    }
+}

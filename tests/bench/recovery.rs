@@ -1,0 +1,116 @@
+//! What a broken websocket costs: time to the next byte, bytes that go again, throughput.
+
+use std::time::{Duration, Instant};
+
+use ssm_proxyd::sim::{Blow, BreakEvery, Faults, Manner, Options};
+
+use crate::figures::{Samples, mib_per_second, title};
+use crate::probe::{Destination, Probe};
+use crate::stage::{Stage, unpaced};
+
+pub(crate) async fn run() {
+    next_bytes().await;
+    again().await;
+    throughput().await;
+}
+
+/// From a break to the next echoed byte.
+async fn next_bytes() {
+    title(&format!(
+        "recovery: from a reset to the next echoed byte, {BREAKS} breaks, ms"
+    ));
+    let destination = Destination::start().await;
+    let stage = Stage::new(Options::default(), &remote(&destination)).await;
+    let mut probe = Probe::connect(stage.address()).await;
+    let mut samples = Vec::new();
+    for _ in 0..BREAKS {
+        let begin = Instant::now();
+        stage.simulator.strike(None, Blow::Break(Manner::Reset));
+        probe.echo().await;
+        samples.push(begin.elapsed());
+        // A websocket that lives shorter counts as no success, and the next attempt waits.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    let samples = Samples::micros(&samples);
+    let millis = |percent| samples.percentile(percent) / 1000.0;
+    println!("p50 {:.1}   p99 {:.1}", millis(50), millis(99));
+    drop(probe);
+    stage.end().await;
+}
+
+/// What goes again after a break in full upload.
+async fn again() {
+    title("recovery: messages that the agent received twice, full upload, a break every second");
+    let destination = Destination::start().await;
+    let options = Options {
+        faults: every_second(),
+        ..unpaced()
+    };
+    let keys = format!("{}\nupload_rate = 0", remote(&destination));
+    let stage = Stage::new(options, &keys).await;
+    let mut probe = Probe::connect(stage.address()).await;
+    probe.up(200 << 20).await;
+    drop(probe);
+    let ledger = stage.end().await;
+    let session = &ledger.sessions[0];
+    let breaks = session.attached - 1;
+    println!(
+        "{breaks} breaks, {} messages in, {} received twice: {:.0} for each break (the window of 256 KiB holds 256)",
+        session.traffic.messages_in,
+        session.traffic.duplicates_in,
+        session.traffic.duplicates_in as f64 / breaks.max(1) as f64
+    );
+}
+
+/// What is left of the throughput when the websocket breaks every second.
+async fn throughput() {
+    title("recovery: default rates, faithful agent, with and without a break every second, MiB/s");
+    println!("             quiet   breaking    lost");
+    for (name, up) in [("up", true), ("down", false)] {
+        let quiet = speed(Faults::default(), up).await;
+        let breaking = speed(every_second(), up).await;
+        println!(
+            "{name:8} {quiet:9.3} {breaking:10.3} {:6.1} %",
+            100.0 * (1.0 - breaking / quiet)
+        );
+    }
+}
+
+async fn speed(faults: Faults, up: bool) -> f64 {
+    let destination = Destination::start().await;
+    let stage = Stage::new(
+        Options {
+            faults,
+            ..Options::default()
+        },
+        &remote(&destination),
+    )
+    .await;
+    let mut probe = Probe::connect(stage.address()).await;
+    let time = if up {
+        probe.up(TRANSFER).await
+    } else {
+        probe.down(TRANSFER).await
+    };
+    drop(probe);
+    stage.end().await;
+    mib_per_second(TRANSFER, time)
+}
+
+fn every_second() -> Faults {
+    let every = Duration::from_secs(1);
+    Faults {
+        break_every: Some(BreakEvery {
+            every,
+            manner: Manner::Reset,
+        }),
+        ..Faults::default()
+    }
+}
+
+fn remote(destination: &Destination) -> String {
+    format!("remote = {}", destination.address.port())
+}
+
+const BREAKS: usize = 200;
+const TRANSFER: u64 = 10 << 20;

@@ -1,0 +1,109 @@
+//! MiB/s of one connection through daemon and simulator, beside the bare relay.
+//!
+//! Simulator without the agent's pace, upload without a rate. The runs of the two are
+//! interleaved, so that what else the machine does hits both.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use ssm_proxyd::sim::agent::Digests;
+use ssm_proxyd::sim::{Options, Simulator};
+use tempfile::NamedTempFile;
+
+use crate::bare::{Bare, Tls};
+use crate::figures::{Samples, mib_per_second, title};
+use crate::probe::{Destination, Probe};
+use crate::stage::{self, Stage};
+
+pub(crate) async fn run() {
+    for encrypted in [false, true] {
+        let scheme = if encrypted { "wss" } else { "ws" };
+        title(&format!(
+            "throughput: one connection, {scheme} on loopback, MiB/s, median (min – max) of {RUNS}"
+        ));
+        println!("message  way   ssm-proxyd               bare relay               ratio");
+        for payload in [1024, 32 * 1024] {
+            compare(payload, encrypted).await;
+        }
+    }
+}
+
+async fn compare(payload: usize, encrypted: bool) {
+    let destination = Destination::start().await;
+    let stage = stage(&destination, payload, encrypted).await;
+    let tls = encrypted.then(Tls::new);
+    let bare = Bare::start(destination.address, payload, tls).await;
+    for way in [Way::Up, Way::Down] {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..RUNS {
+            ours.push(measure(stage.address(), way, payload).await);
+            theirs.push(measure(bare.address, way, payload).await);
+        }
+        let (ours, theirs) = (Samples::new(ours), Samples::new(theirs));
+        println!(
+            "{:>4} KiB  {:4}  {}  {}  {:.2}",
+            payload / 1024,
+            way.name(),
+            ours.spread(),
+            theirs.spread(),
+            ours.median() / theirs.median()
+        );
+    }
+    stage.end().await;
+}
+
+/// A daemon and a simulator whose messages carry `payload` bytes, both ways.
+async fn stage(destination: &Destination, payload: usize, encrypted: bool) -> Stage {
+    let mut options = Options {
+        tls: encrypted,
+        ..stage::unpaced()
+    };
+    options.agent.message_size = payload;
+    options.agent.digests = Digests::Demanded;
+    let simulator = Simulator::start(options).await.unwrap();
+    let bundle = simulator.certificate_pem().map(|pem| {
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(pem.as_bytes()).unwrap();
+        file
+    });
+    let forward = format!(
+        "[[forward]]\nname = \"f\"\nlisten = 0\ntarget = \"{}\"\nremote = {}\n\
+         upload_rate = 0\nupload_payload = {payload}\nupload_window = \"4MiB\"\n",
+        stage::TARGET,
+        destination.address.port()
+    );
+    let bundle = bundle.as_ref().map(NamedTempFile::path);
+    let daemon = stage::daemon(&simulator, bundle, &forward).await;
+    Stage { simulator, daemon }
+}
+
+async fn measure(address: SocketAddr, way: Way, payload: usize) -> f64 {
+    let len = if payload < 8192 { SMALL } else { LARGE };
+    let mut probe = Probe::connect(address).await;
+    let time = match way {
+        Way::Up => probe.up(len).await,
+        Way::Down => probe.down(len).await,
+    };
+    mib_per_second(len, time)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Up,
+    Down,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+const RUNS: usize = 5;
+
+/// Bytes of a run with small and with large messages: about a second of each.
+const SMALL: u64 = 64 << 20;
+const LARGE: u64 = 256 << 20;

@@ -1,0 +1,194 @@
+//! From the first message to `Ready`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ssm_proxyd::proto::{self, Event, OpenError, Reason};
+use ssm_proxyd::wire::message::{Kind, Message, PayloadType, Seq};
+use ssm_proxyd::wire::payload::{self, HandshakeResponse};
+use ssm_proxyd::wire::smux::{Command, Header, StreamId};
+
+use crate::support::desk::Desk;
+use crate::support::destination::Destination;
+use crate::support::forge;
+use crate::support::pair::Pair;
+use crate::support::setup::Setup;
+
+#[test]
+fn a_channel_opens_with_a_text_and_the_first_messages_in_order() {
+    let pair = Pair::established();
+
+    let [opening] = &pair.openings[..] else {
+        panic!("{} openings", pair.openings.len());
+    };
+    assert_eq!(opening.message_schema_version, "1.0");
+    assert_eq!(opening.token_value, "token");
+    assert_eq!(opening.client_id.len(), 36);
+    assert_eq!(opening.request_id.len(), 36);
+    assert_ne!(opening.client_id, opening.request_id);
+    let inputs = pair.journal.up_sent.of(&Kind::Input);
+    let response: HandshakeResponse = payload::decode(&inputs[0].1.payload).unwrap();
+    assert_eq!(
+        inputs[0].1.header.payload_type,
+        PayloadType::HandshakeResponse
+    );
+    assert_eq!(response.processed_client_actions.len(), 1);
+    assert_eq!(response.processed_client_actions[0].action_status, 1);
+    let probe = Header::bare(Command::Nothing, StreamId(0)).encode();
+    assert_eq!(inputs[1].1.header.payload_type, PayloadType::Output);
+    assert_eq!(inputs[1].1.payload, Bytes::copy_from_slice(&probe));
+    assert!(inputs[2..].iter().all(|(_, m)| m.header.seq == Seq(1)));
+}
+
+#[test]
+fn the_same_version_is_claimed_in_both_places() {
+    let pair = Pair::established();
+
+    assert_eq!(pair.openings[0].client_version, "1.2.764.0");
+    assert_eq!(pair.agent.client_version(), "1.2.764.0");
+    assert_eq!(proto::CLIENT_VERSION, "1.2.764.0");
+}
+
+#[test]
+fn one_response_leaves_whatever_comes_twice() {
+    let mut pair = Pair::new(Setup::default());
+    pair.down.double_next_of(Kind::Output, 2);
+    pair.up.double_next_of(Kind::Input, 1);
+    pair.up.lose_next_of(Kind::Acknowledge, 3);
+
+    pair.connect("token");
+    pair.settle();
+
+    let inputs = pair.journal.up_sent.of(&Kind::Input);
+    let responses = inputs
+        .iter()
+        .filter(|(_, m)| m.header.payload_type == PayloadType::HandshakeResponse);
+    let mut numbers: Vec<_> = responses.map(|(_, m)| m.header.seq).collect();
+    numbers.dedup();
+    assert_eq!(numbers, [Seq(0)]);
+    assert_eq!(pair.ready.as_deref(), Some("3.3.987.0"));
+}
+
+#[test]
+fn nothing_of_a_user_leaves_before_the_agent_is_ready() {
+    let mut setup = Setup::default();
+    setup.agent.readiness = Duration::from_millis(400)..Duration::from_millis(400);
+    let mut pair = Pair::new(setup);
+
+    pair.connect("token");
+    let mut early = None;
+    while pair.ready.is_none() {
+        early = early.or_else(|| pair.tunnel.open().ok());
+        pair.now = pair.next().expect("the agent becomes ready");
+        pair.stir();
+    }
+
+    assert_eq!(early, None);
+    assert!(pair.elapsed() > Duration::from_millis(400));
+    let first = pair.open(Destination::echo());
+    assert_eq!(first, StreamId(3));
+}
+
+#[test]
+fn a_stream_is_refused_before_the_handshake_and_after_the_end() {
+    let mut pair = Pair::new(Setup::default());
+
+    let before = pair.tunnel.open();
+    pair.tunnel.abandon("no network".to_owned());
+    let after = pair.tunnel.open();
+
+    assert_eq!(before, Err(OpenError::NotReady));
+    let why = "no network".to_owned();
+    assert_eq!(after, Err(OpenError::Ended(Reason::Lost { why })));
+}
+
+#[test]
+fn the_probe_is_repeated_quickly_and_then_slower_until_it_is_acknowledged() {
+    let mut setup = Setup::default();
+    setup.agent.readiness = Duration::from_millis(300)..Duration::from_millis(300);
+
+    let pair = setup.established();
+
+    let probes: Vec<_> = pair.journal.up_sent.of(&Kind::Input)[1..]
+        .iter()
+        .map(|(at, message)| {
+            assert_eq!(message.header.seq, Seq(1));
+            *at
+        })
+        .collect();
+    let pauses: Vec<_> = probes.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(pauses[..10].iter().all(|p| *p == Duration::from_millis(3)));
+    assert!(pauses.is_sorted());
+    assert_eq!(pauses.last(), Some(&Duration::from_millis(50)));
+    assert_eq!(pair.tunnel.stats().sent, 2);
+    assert_eq!(pair.tunnel.stats().retransmitted, probes.len() as u64 - 1);
+}
+
+#[test]
+fn a_notice_of_the_agent_reaches_the_user() {
+    let mut desk = Desk::new();
+
+    desk.hear(forge::handshake_request(0, "3.3.987.0", ""));
+    desk.hear(forge::handshake_complete(1, "be careful"));
+
+    assert_eq!(desk.events, [Event::Notice("be careful".to_owned())]);
+}
+
+#[test]
+fn encryption_that_is_asked_for_is_answered_unsupported() {
+    let mut desk = Desk::new();
+    let kms =
+        r#",{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"k","Challenge":"AAAA"}}"#;
+
+    desk.hear(forge::handshake_request(0, "3.3.987.0", kms));
+
+    let response = desk.said.iter().find(|m| m.header.kind == Kind::Input);
+    let response: HandshakeResponse = payload::decode(&response.unwrap().payload).unwrap();
+    let statuses: Vec<_> = response
+        .processed_client_actions
+        .iter()
+        .map(|action| (action.action_type.as_str(), action.action_status))
+        .collect();
+    assert_eq!(statuses, [("SessionType", 1), ("KMSEncryption", 3)]);
+    assert_eq!(desk.tunnel.ended(), None);
+}
+
+#[test]
+fn an_agent_that_insists_on_encryption_is_named_and_not_answered() {
+    let mut desk = Desk::new();
+    desk.hear(forge::handshake_request(0, "3.3.987.0", ""));
+    let kind = PayloadType::EncChallengeRequest;
+
+    desk.hear(forge::message(
+        Kind::Output,
+        1,
+        kind,
+        br#"{"Challenge":"AAAA"}"#,
+    ));
+
+    let why = desk.tunnel.ended().unwrap().to_string();
+    assert!(why.contains("KMS"), "{why}");
+    let forbidden = |m: &Message| m.header.payload_type == PayloadType::EncChallengeResponse;
+    assert!(!desk.said.iter().any(forbidden));
+}
+
+#[test]
+fn a_shell_that_starts_without_a_handshake_is_named() {
+    let mut desk = Desk::new();
+
+    desk.hear(forge::output(0, b"$ "));
+
+    let why = desk.tunnel.ended().unwrap().to_string();
+    assert!(why.contains("without a handshake"), "{why}");
+}
+
+#[test]
+fn a_handshake_that_begins_anew_is_not_answered_again() {
+    let mut desk = Desk::new();
+    desk.hear(forge::handshake_request(0, "3.3.987.0", ""));
+
+    desk.hear(forge::handshake_request(1, "3.3.987.0", ""));
+
+    let responses = |m: &&Message| m.header.payload_type == PayloadType::HandshakeResponse;
+    assert_eq!(desk.said.iter().filter(responses).count(), 1);
+}

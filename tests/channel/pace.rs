@@ -1,0 +1,153 @@
+//! How fast and how much may leave, measured at the agent.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use ssm_proxyd::wire::message::Kind;
+use ssm_proxyd::wire::payload;
+
+use crate::support::bytes::{assert_whole, pattern};
+use crate::support::destination::Destination;
+use crate::support::link::Weather;
+use crate::support::pair::{Kept, Pair};
+use crate::support::setup::Setup;
+
+#[test]
+fn no_second_brings_more_than_the_rate_and_its_burst() {
+    for rate in [10, 100, 900] {
+        let mut setup = Setup::default();
+        setup.options.upload_rate = rate;
+        let mut pair = setup.established();
+        let stream = pair.open(Destination::sink());
+        pair.local(stream).write(&pattern(1, 5_000_000));
+
+        pair.run_for(Duration::from_secs(4));
+
+        let arrivals = arrivals(&pair);
+        let most = rate as usize + (rate as usize / 20).max(1);
+        let busiest = busiest_second(&arrivals);
+        assert!(busiest <= most, "{busiest} in a second at {rate}");
+        let all = arrivals.len();
+        assert!(all > 4 * rate as usize * 97 / 100, "{all} at {rate}");
+    }
+}
+
+#[test]
+fn retransmissions_keep_the_rate_too() {
+    let mut setup = Setup::default();
+    setup.options.upload_rate = 200;
+    setup.up.loss = 0.2;
+    let mut pair = setup.established();
+    let stream = pair.open(Destination::sink());
+    pair.local(stream).write(&pattern(1, 600_000));
+
+    pair.run_for(Duration::from_secs(1));
+    pair.disconnect(0, Kept::No);
+    pair.run_for(Duration::from_secs(1));
+    pair.connect("another");
+    pair.run_for(Duration::from_secs(10));
+
+    let left: Vec<_> = pair.journal.up_sent.of(&Kind::Input);
+    let left: Vec<_> = left.into_iter().map(|(at, _)| at).collect();
+    assert!(busiest_second(&left) <= 210, "{}", busiest_second(&left));
+    assert!(pair.tunnel.stats().retransmitted > 100);
+}
+
+#[test]
+fn without_a_rate_the_window_is_the_only_limit() {
+    let mut setup = Setup::default();
+    setup.options.upload_rate = 0;
+    let mut pair = setup.established();
+    let stream = pair.open(Destination::sink());
+    pair.settle();
+    let before = pair.journal.up_sent.numbers(&Kind::Input).len();
+
+    pair.write(stream, &pattern(1, 1_000_000));
+
+    let at_once = pair.journal.up_sent.numbers(&Kind::Input).len() - before;
+    assert_eq!(at_once, 256, "the window, in messages");
+    pair.settle();
+    assert_whole(pair.destination(stream).received(), &pattern(1, 1_000_000));
+}
+
+#[test]
+fn never_more_than_the_window_is_unacknowledged() {
+    for window in [1024, 10_000, 256 * 1024] {
+        let mut setup = Setup::default();
+        setup.options.upload_rate = 0;
+        setup.options.upload_window = window;
+        setup.up.jitter = Duration::from_millis(30);
+        setup.down.loss = 0.05;
+        let mut pair = setup.established();
+        let stream = pair.open(Destination::sink());
+
+        pair.write(stream, &pattern(1, 500_000));
+        pair.settle();
+
+        let most = most_unacknowledged(&pair);
+        assert!(most <= window, "{most} bytes of {window}");
+        assert!(most + 1024 > window, "{most} bytes of {window} are used");
+        assert_whole(pair.destination(stream).received(), &pattern(1, 500_000));
+    }
+}
+
+#[test]
+fn no_message_is_longer_than_the_option_says() {
+    for payload in [64, 1024, 40_000] {
+        let mut setup = Setup::default();
+        setup.options.upload_payload = payload;
+        setup.up = Weather::fair(Duration::from_millis(1));
+        let mut pair = setup.established();
+        let stream = pair.open(Destination::sink());
+
+        pair.write(stream, &pattern(1, 100_000));
+        pair.settle();
+
+        let inputs = pair.journal.up_sent.of(&Kind::Input).into_iter();
+        let data = inputs.filter(|(_, message)| message.header.seq.0 > 0);
+        let longest = data.map(|(_, message)| message.payload.len()).max();
+        assert_eq!(longest, Some(payload));
+        assert_whole(pair.destination(stream).received(), &pattern(1, 100_000));
+    }
+}
+
+fn arrivals(pair: &Pair) -> Vec<Instant> {
+    let inputs = pair.journal.up_arrived.of(&Kind::Input);
+    inputs.into_iter().map(|(at, _)| at).collect()
+}
+
+/// The most messages in any window of a second.
+fn busiest_second(times: &[Instant]) -> usize {
+    let second = Duration::from_secs(1);
+    let mut first = 0;
+    let mut most = 0;
+    for (last, at) in times.iter().enumerate() {
+        while times[first] + second <= *at {
+            first += 1;
+        }
+        most = most.max(last + 1 - first);
+    }
+    most
+}
+
+/// The most payload bytes that had left for the first time and were not yet acknowledged.
+fn most_unacknowledged(pair: &Pair) -> usize {
+    let mut waiting = BTreeMap::new();
+    let mut seen = 0;
+    let mut most = 0;
+    let mut acknowledgements = pair.journal.down_arrived.of(&Kind::Acknowledge).into_iter();
+    let mut next = acknowledgements.next();
+    for (at, message) in pair.journal.up_sent.of(&Kind::Input) {
+        while let Some((_, acknowledgement)) = next.take_if(|(came, _)| *came <= at) {
+            let body = payload::decode_acknowledge(&acknowledgement.payload).unwrap();
+            waiting.remove(&u64::try_from(body.seq).unwrap());
+            next = acknowledgements.next();
+        }
+        if message.header.seq.0 >= seen {
+            seen = message.header.seq.0 + 1;
+            waiting.insert(message.header.seq.0, message.payload.len());
+        }
+        most = most.max(waiting.values().sum());
+    }
+    most
+}

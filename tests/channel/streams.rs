@@ -1,0 +1,303 @@
+//! What becomes of a connection's bytes, and how it ends.
+
+use std::time::Duration;
+
+use ssm_proxyd::proto::{Read, Reason, Write};
+use ssm_proxyd::wire::message::Kind;
+use ssm_proxyd::wire::smux::{Command, Decoder, Piece, StreamId};
+
+use crate::support::bytes::{assert_begins, assert_whole, pattern};
+use crate::support::destination::{Destination, State};
+use crate::support::local::End;
+use crate::support::pair::Pair;
+use crate::support::setup::Setup;
+
+#[test]
+fn what_is_written_comes_back_from_an_echo() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::echo());
+
+    pair.write(stream, &pattern(1, 200_000));
+    pair.settle();
+
+    assert_whole(pair.local(stream).received(), &pattern(1, 200_000));
+    assert_eq!(pair.local(stream).end(), None);
+    assert_eq!(pair.tunnel.stats().bytes_sent, 200_000);
+    assert_eq!(pair.tunnel.stats().bytes_received, 200_000);
+}
+
+#[test]
+fn the_end_of_a_destination_comes_after_its_last_byte() {
+    for len in [0, 1, 1016, 1017, 50_000] {
+        let mut pair = Pair::established();
+
+        let stream = pair.open(Destination::source(pattern(1, len)));
+        pair.settle();
+
+        assert_whole(pair.local(stream).received(), &pattern(1, len));
+        assert_eq!(pair.local(stream).end(), Some(&End::Clean), "{len} bytes");
+        assert_eq!(pair.destination(stream).state(), State::Ended);
+        assert!(pair.tunnel.is_quiet());
+    }
+}
+
+#[test]
+fn a_refused_dial_ends_its_own_stream_and_no_other() {
+    let mut pair = Pair::established();
+    let served = pair.open(Destination::greeting(b"hello".to_vec()));
+    pair.settle();
+
+    let refused = pair.open(Destination::refusing());
+    let after = pair.open(Destination::echo());
+    pair.write(refused, b"for nobody");
+    pair.write(served, b"one");
+    pair.write(after, b"two");
+    pair.settle();
+
+    assert_eq!(pair.local(refused).end(), Some(&End::Lost(Reason::Refused)));
+    assert_eq!(pair.local(refused).received(), b"");
+    assert_eq!(pair.local(served).received(), b"helloone");
+    assert_eq!(pair.local(after).received(), b"two");
+    assert_eq!(pair.local(served).end(), None);
+    assert_eq!(pair.local(after).end(), None);
+    assert_eq!(pair.closed, None);
+}
+
+#[test]
+fn each_refused_dial_meets_its_own_stream() {
+    let mut pair = Pair::established();
+    let pause = Duration::from_millis(40);
+
+    let first = pair.open(Destination::refusing().dialled_in(pause));
+    let second = pair.open(Destination::source(b"x".to_vec()).dialled_in(pause));
+    let third = pair.open(Destination::refusing().dialled_in(pause));
+    pair.settle();
+
+    assert_eq!(pair.local(first).end(), Some(&End::Lost(Reason::Refused)));
+    assert_eq!(pair.local(second).end(), Some(&End::Clean));
+    assert_eq!(pair.local(third).end(), Some(&End::Lost(Reason::Refused)));
+}
+
+#[test]
+fn a_half_close_keeps_the_answer() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::answering(5, pattern(2, 30_000)));
+
+    pair.write(stream, b"query");
+    pair.finish(stream);
+    pair.settle();
+
+    assert_eq!(pair.destination(stream).received(), b"query");
+    assert_whole(pair.local(stream).received(), &pattern(2, 30_000));
+    assert_eq!(pair.local(stream).end(), Some(&End::Clean));
+    assert_eq!(
+        commands(&pair, stream),
+        [Command::Open, Command::Push, Command::Finish]
+    );
+}
+
+#[test]
+fn a_finish_alone_sends_no_fin_and_no_more_bytes() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::sink());
+    pair.finish(stream);
+
+    let late = pair.tunnel.write(stream, b"x");
+    pair.run_for(Duration::from_secs(60));
+
+    assert_eq!(late, Write::Closed);
+    assert_eq!(commands(&pair, stream), [Command::Open]);
+    assert_eq!(pair.destination(stream).state(), State::Open);
+}
+
+#[test]
+fn a_reset_delivers_what_was_written_and_then_one_fin() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::sink());
+
+    pair.write(stream, &pattern(1, 90_000));
+    pair.reset(stream);
+    pair.settle();
+
+    assert_whole(pair.destination(stream).received(), &pattern(1, 90_000));
+    assert_eq!(pair.destination(stream).state(), State::Closed);
+    let commands = commands(&pair, stream);
+    let fins = commands.iter().filter(|c| **c == Command::Finish).count();
+    assert_eq!((fins, commands.last()), (1, Some(&Command::Finish)));
+    assert!(pair.tunnel.is_quiet());
+    assert_eq!(pair.tunnel.read(stream, 9), Read::Lost(Reason::Finished));
+}
+
+#[test]
+fn a_reset_before_the_first_byte_is_a_stream_of_nothing() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::sink());
+
+    pair.reset(stream);
+    pair.settle();
+
+    assert_eq!(pair.destination(stream).received(), b"");
+    assert_eq!(pair.destination(stream).state(), State::Closed);
+    assert!(pair.tunnel.is_quiet());
+}
+
+#[test]
+fn both_ends_may_close_at_once() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::answering(3, b"bye".to_vec()));
+    pair.write(stream, b"bye");
+    pair.run_for(Duration::from_millis(15));
+
+    pair.reset(stream);
+    pair.settle();
+
+    assert_eq!(pair.destination(stream).received(), b"bye");
+    assert!(pair.tunnel.is_quiet());
+    assert_eq!(pair.closed, None);
+}
+
+#[test]
+fn a_destination_that_breaks_off_ends_after_what_it_said() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::abrupt(100, pattern(2, 3000)));
+
+    pair.write(stream, &pattern(1, 80_000));
+    pair.settle();
+
+    assert_eq!(pair.local(stream).end(), Some(&End::Clean));
+    let said = pair.destination(stream).said().to_vec();
+    assert_whole(pair.local(stream).received(), &said);
+    assert_begins(&pattern(1, 80_000), pair.destination(stream).received());
+    assert!(pair.tunnel.is_quiet());
+}
+
+#[test]
+fn a_banner_comes_before_the_client_speaks() {
+    let mut pair = Pair::established();
+
+    let stream = pair.open(Destination::greeting(b"220 ready\r\n".to_vec()));
+    pair.settle();
+
+    assert_eq!(pair.local(stream).received(), b"220 ready\r\n");
+}
+
+#[test]
+fn bytes_arrive_whole_in_readings_of_every_size() {
+    for chunk in [1, 7, 1024, 1 << 20] {
+        let mut pair = Pair::established();
+        let stream = pair.open(Destination::source(pattern(2, 40_000)).in_chunks_of(chunk));
+        pair.local(stream).read_by(chunk);
+
+        pair.settle();
+
+        assert_whole(pair.local(stream).received(), &pattern(2, 40_000));
+        assert_eq!(pair.local(stream).end(), Some(&End::Clean));
+    }
+}
+
+#[test]
+fn writes_of_one_byte_share_messages() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::sink());
+    pair.settle();
+    let before = pair.tunnel.stats().sent;
+
+    for byte in pattern(1, 5000) {
+        pair.local(stream).write(&[byte]);
+    }
+    pair.settle();
+
+    assert_whole(pair.destination(stream).received(), &pattern(1, 5000));
+    assert_eq!(pair.tunnel.stats().sent - before, 5);
+}
+
+#[test]
+fn dials_are_made_one_after_the_other() {
+    let mut pair = Pair::established();
+    let slow = pair.open(Destination::echo().dialled_in(Duration::from_secs(3)));
+    let next = pair.open(Destination::echo());
+    pair.write(slow, b"slow");
+    pair.write(next, b"next");
+
+    pair.run_for(Duration::from_secs(2));
+    assert_eq!(pair.destination(next).state(), State::Waiting);
+    pair.settle();
+
+    assert_eq!(pair.local(slow).received(), b"slow");
+    assert_eq!(pair.local(next).received(), b"next");
+}
+
+#[test]
+fn a_dial_that_is_never_answered_does_not_disturb_what_is_open() {
+    let mut pair = Pair::established();
+    let open = pair.open(Destination::echo());
+    pair.settle();
+    let hole = pair.open(Destination::black_hole());
+    pair.write(hole, b"anybody?");
+
+    pair.write(open, &pattern(1, 50_000));
+    pair.settle();
+
+    assert_whole(pair.local(open).received(), &pattern(1, 50_000));
+    assert_eq!(pair.local(hole).end(), None);
+}
+
+#[test]
+fn many_streams_carry_their_own_bytes() {
+    let mut setup = Setup::default();
+    setup.options.upload_rate = 0;
+    let mut pair = setup.established();
+
+    let streams: Vec<_> = (0..32).map(|_| pair.open(Destination::echo())).collect();
+    for (n, stream) in (0..).zip(&streams) {
+        pair.write(*stream, &pattern(n, 9_000));
+    }
+    pair.settle();
+
+    for (n, stream) in (0..).zip(streams) {
+        assert_whole(pair.local(stream).received(), &pattern(n, 9_000));
+        pair.reset(stream);
+    }
+    pair.settle();
+    assert!(pair.tunnel.is_quiet());
+}
+
+#[test]
+fn a_number_of_a_stream_is_never_used_twice() {
+    let mut pair = Pair::established();
+    let mut ids = Vec::new();
+
+    for _ in 0..5 {
+        let stream = pair.open(Destination::source(b"x".to_vec()));
+        pair.settle();
+        ids.push(stream);
+    }
+
+    assert_eq!(ids, [3, 5, 7, 9, 11].map(StreamId));
+}
+
+/// The commands of a stream that left, in order, data joined.
+fn commands(pair: &Pair, stream: StreamId) -> Vec<Command> {
+    let mut decoder = Decoder::new();
+    let mut commands = Vec::new();
+    let mut expected = 1;
+    for (_, message) in pair.journal.up_sent.of(&Kind::Input) {
+        if message.header.seq.0 != expected {
+            continue;
+        }
+        expected += 1;
+        decoder.push(message.payload);
+        while let Some(piece) = decoder.poll().unwrap() {
+            let (command, id) = match piece {
+                Piece::Open(id) => (Command::Open, id),
+                Piece::Finish(id) => (Command::Finish, id),
+                Piece::Data(id, _) => (Command::Push, id),
+            };
+            if id == stream {
+                commands.push(command);
+            }
+        }
+    }
+    commands.dedup_by(|one, other| one == other && *one == Command::Push);
+    commands
+}

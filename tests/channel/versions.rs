@@ -1,0 +1,129 @@
+//! Agents that are older (protocol.md appendix B, item 8).
+
+use std::time::Duration;
+
+use ssm_proxyd::wire::message::Kind;
+
+use crate::support::bytes::{assert_whole, pattern};
+use crate::support::destination::Destination;
+use crate::support::local::End;
+use crate::support::pair::{Kept, Pair};
+use crate::support::setup::Setup;
+
+#[test]
+fn a_version_is_told_when_the_agent_is_ready() {
+    for version in [
+        "3.3.987.0",
+        "3.2.1041.0",
+        "3.1.1374.0",
+        "3.0.655.0",
+        "3.0.222.0",
+    ] {
+        let mut pair = Setup::of_version(version).established();
+
+        let stream = pair.open(Destination::echo());
+        pair.write(stream, &pattern(1, 20_000));
+        pair.run_for(Duration::from_secs(5));
+
+        assert_eq!(pair.ready.as_deref(), Some(version));
+        assert_whole(pair.local(stream).received(), &pattern(1, 20_000));
+    }
+}
+
+#[test]
+fn an_agent_without_mux_is_named_as_too_old() {
+    for version in ["3.0.196.0", "2.3.722.0"] {
+        let mut pair = Pair::new(Setup::of_version(version));
+
+        pair.connect("token");
+        pair.run_until(|pair| pair.closed.is_some());
+
+        let why = pair.closed.clone().unwrap().to_string();
+        assert!(why.contains(version) && why.contains("3.0.222.0"), "{why}");
+        assert_eq!(pair.journal.up_sent.of(&Kind::Input).len(), 0);
+    }
+}
+
+#[test]
+fn an_idle_tunnel_lives_where_the_agent_wants_signs_of_life() {
+    for version in ["3.0.222.0", "3.1.1374.0", "3.1.1476.0", "3.1.1511.0"] {
+        let mut pair = Setup::of_version(version).established();
+
+        pair.run_for(Duration::from_secs(300));
+
+        assert_eq!(pair.closed, None, "{version}");
+        let stream = pair.open(Destination::echo());
+        pair.write(stream, b"still there");
+        pair.run_for(Duration::from_secs(1));
+        assert_eq!(pair.local(stream).received(), b"still there");
+    }
+}
+
+#[test]
+fn an_idle_tunnel_is_silent_where_the_agent_does_not() {
+    for version in ["3.1.1575.0", "3.3.987.0"] {
+        let mut pair = Setup::of_version(version).established();
+        let before = pair.messages();
+
+        pair.run_for(Duration::from_secs(300));
+
+        assert_eq!(pair.messages(), before, "{version}");
+        assert_eq!(pair.closed, None);
+    }
+}
+
+#[test]
+fn an_agent_that_ignores_duplicates_delivers_in_spite_of_lost_acknowledgements() {
+    let mut pair = Setup::of_version("3.1.1575.0").established();
+    let stream = pair.open(Destination::echo());
+    pair.settle();
+    pair.down.lose_next_of(Kind::Acknowledge, 3);
+
+    pair.write(stream, &pattern(1, 100_000));
+    pair.run_for(Duration::from_secs(20));
+
+    assert_whole(pair.local(stream).received(), &pattern(1, 100_000));
+    assert!(
+        !pair.tunnel.is_quiet(),
+        "nobody can learn that three arrived"
+    );
+    assert_eq!(pair.closed, None);
+}
+
+#[test]
+fn a_reconnect_brings_what_was_lost_behind_an_acknowledgement_that_never_comes() {
+    let mut pair = Setup::of_version("3.1.1575.0").established();
+    let stream = pair.open(Destination::sink());
+    pair.settle();
+    pair.down.lose_next_of(Kind::Acknowledge, 1);
+    pair.write(stream, b"one ");
+    pair.run_for(Duration::from_millis(15));
+    pair.up.lose_next_of(Kind::Input, 9);
+    pair.write(stream, b"two");
+    pair.run_for(Duration::from_secs(2));
+
+    pair.disconnect(0, Kept::No);
+    pair.up.forgive();
+    pair.connect("another");
+    pair.run_for(Duration::from_secs(60));
+
+    assert_eq!(pair.destination(stream).received(), b"one two");
+}
+
+#[test]
+fn an_old_agent_survives_a_broken_websocket() {
+    let mut pair = Setup::of_version("3.1.1374.0").established();
+    let stream = pair.open(Destination::answering(40_000, pattern(2, 40_000)));
+    pair.write(stream, &pattern(1, 40_000));
+    pair.run_for(Duration::from_millis(20));
+
+    pair.disconnect(3, Kept::No);
+    pair.run_for(Duration::from_secs(2));
+    pair.connect("another");
+    pair.run_for(Duration::from_secs(60));
+
+    assert_whole(pair.destination(stream).received(), &pattern(1, 40_000));
+    assert_whole(pair.local(stream).received(), &pattern(2, 40_000));
+    assert_eq!(pair.local(stream).end(), Some(&End::Clean));
+    assert_eq!(pair.closed, None);
+}

@@ -1,0 +1,322 @@
+//! A hostile client and odd destinations against the simulated agent.
+//!
+//! As `tunnel.rs`, from the other side: the simulator is what a client is tested with, so no
+//! client may bring it down, make it run in circles or eat the memory of the machine.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use ssm_proxyd::sim::agent::{
+    self, Agent, ConnectionId, DestinationEnd, Digests, Event, Pace, Retransmission, Version,
+};
+use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
+use ssm_proxyd::wire::payload::Flag;
+use ssm_proxyd::wire::smux::{Command, StreamId};
+
+use super::tape::Tape;
+use crate::support::forge;
+use crate::support::pair::beginning;
+use crate::support::setup::Setup;
+
+/// Plays a tape.
+pub(super) fn agent(data: &[u8]) {
+    let mut tape = Tape::new(data);
+    let mut client = Client::new(&mut tape);
+    while let Some(step) = tape.step() {
+        client.step(step, &mut tape);
+        client.drain();
+    }
+    client.rest();
+}
+
+struct Client {
+    agent: Agent,
+    now: Instant,
+    /// The number of the client's next message.
+    seq: u64,
+    dialled: Vec<ConnectionId>,
+    /// What each destination was given and has not taken.
+    unwritten: BTreeMap<ConnectionId, usize>,
+    ended: bool,
+}
+
+impl Client {
+    fn new(tape: &mut Tape<'_>) -> Self {
+        let now = beginning();
+        let options = agent::Options {
+            version: Version::parse(tape.pick(VERSIONS)),
+            pace: tape.pick(&[Pace::Unlimited, agent::Options::default().pace]),
+            digests: tape.pick(&[Digests::Ignored, Digests::Noted, Digests::Demanded]),
+            retransmission: tape.pick(&[Retransmission::Front, Retransmission::All]),
+            ..agent::Options::default()
+        };
+        let mut job = Setup::default().job;
+        if tape.byte() > 200 {
+            job.properties.clear();
+        }
+        let mut client = Self {
+            agent: Agent::new(now, SystemTime::UNIX_EPOCH, 1, options, job),
+            now,
+            seq: 0,
+            dialled: Vec::new(),
+            unwritten: BTreeMap::new(),
+            ended: false,
+        };
+        if !tape.byte().is_multiple_of(4) {
+            client.begin();
+        }
+        client
+    }
+
+    /// The handshake of a good client, so that not every tape has to find it.
+    fn begin(&mut self) {
+        let response = input(0, PayloadType::HandshakeResponse, RESPONSES[0]);
+        self.agent.handle_message(self.now, response);
+        self.seq = 1;
+        self.drain();
+        self.wait(Duration::from_millis(20));
+        self.drain();
+    }
+
+    fn step(&mut self, step: u8, tape: &mut Tape<'_>) {
+        match step % 32 {
+            0..16 => self.say(step, tape),
+            16..18 => self.with(tape, |client, id| {
+                client.agent.handle_dialled(client.now, id);
+            }),
+            18 => self.with(tape, |client, id| {
+                client.agent.handle_dial_failed(client.now, id);
+            }),
+            19..22 => self.write(tape),
+            22..24 => self.speak(tape),
+            24 => {
+                let how = tape.pick(&[DestinationEnd::Finished, DestinationEnd::Broken]);
+                self.with(tape, |client, id| {
+                    client.agent.handle_ended(client.now, id, how);
+                });
+            }
+            25..28 => self.wait(Duration::from_millis(tape.number() as u64)),
+            28 => self.agent.handle_disconnected(self.now),
+            29 => self.agent.handle_connected(self.now),
+            30 if tape.byte() > 220 => self.agent.handle_channel_closed(self.now),
+            31 if tape.byte() > 220 => self.agent.handle_death(self.now),
+            _ => {}
+        }
+    }
+
+    /// The client says something.
+    fn say(&mut self, step: u8, tape: &mut Tape<'_>) {
+        let seq = self.seq;
+        let frame = match step % 32 {
+            0 => input(seq, PayloadType::HandshakeResponse, tape.pick(RESPONSES)),
+            1..6 => input(seq, PayloadType::Output, &frames(tape)),
+            6 => input(seq, PayloadType::Output, tape.bytes()),
+            7 => input(seq, PayloadType::Flag, &tape.pick(FLAGS).encode()),
+            8 => {
+                let other = seq.wrapping_add(tape.number() as u64).wrapping_sub(9);
+                let other = other.min(i64::MAX as u64);
+                let frame = input(other, PayloadType::Output, &frames(tape));
+                return self.agent.handle_message(self.now, frame);
+            }
+            9..11 => return self.acknowledge(tape),
+            11 => {
+                let kind = tape.pick(KINDS);
+                let frame = forge::message(kind, seq, PayloadType::None, tape.bytes());
+                return self.agent.handle_message(self.now, frame);
+            }
+            12 => input(seq, tape.pick(TYPES), tape.bytes()),
+            13 => {
+                let frame = Bytes::copy_from_slice(tape.bytes());
+                return self.agent.handle_message(self.now, frame);
+            }
+            14 => {
+                let mut frame = input(seq, PayloadType::Output, b"x").to_vec();
+                let at = usize::from(tape.byte()) % frame.len();
+                frame[at] ^= tape.byte();
+                frame.into()
+            }
+            _ => input(seq, PayloadType::Output, &bulk(tape)),
+        };
+        if self.agent.wants_input() {
+            self.seq += 1;
+            self.agent.handle_message(self.now, frame);
+        }
+    }
+
+    fn acknowledge(&mut self, tape: &mut Tape<'_>) {
+        let all = tape.byte().is_multiple_of(2);
+        let at = tape.number() as u64;
+        let sent = self.agent.stats().messages_out;
+        for seq in if all { 0..sent } else { at..at + 1 } {
+            let frame = forge::acknowledge(&Kind::Output, i64::try_from(seq).unwrap());
+            self.agent.handle_message(self.now, frame);
+        }
+    }
+
+    fn with(&mut self, tape: &mut Tape<'_>, verb: impl FnOnce(&mut Self, ConnectionId)) {
+        if let Some(id) = self.dialled.get(usize::from(tape.byte()) % 8).copied() {
+            verb(self, id);
+        }
+    }
+
+    /// A destination takes some of what it was given.
+    fn write(&mut self, tape: &mut Tape<'_>) {
+        let len = tape.number() * 64;
+        self.with(tape, |client, id| {
+            let unwritten = client.unwritten.entry(id).or_default();
+            let taken = len.min(*unwritten);
+            *unwritten -= taken;
+            client.agent.handle_written(client.now, id, taken);
+        });
+    }
+
+    fn speak(&mut self, tape: &mut Tape<'_>) {
+        let words = Bytes::from(vec![3; tape.number()]);
+        self.with(tape, |client, id| {
+            if client.agent.wants_read(id) {
+                client.agent.handle_read(id, words);
+            }
+        });
+    }
+
+    fn wait(&mut self, span: Duration) {
+        let end = self.now + span;
+        for _ in 0..MAX_WAKES {
+            let Some(at) = self.agent.poll_timeout().filter(|at| *at <= end) else {
+                break;
+            };
+            self.now = self.now.max(at);
+            self.agent.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = self.now.max(end);
+        self.agent.handle_timeout(self.now);
+    }
+
+    /// What its driver owes it after every verb.
+    fn drain(&mut self) {
+        self.send();
+        if self.agent.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.agent.handle_timeout(self.now);
+            self.send();
+        }
+        let next = self.agent.poll_timeout();
+        assert!(next.is_none_or(|at| at > self.now), "it wants what is past");
+        let unwritten: usize = self.unwritten.values().sum();
+        assert!(unwritten <= MAX_UNWRITTEN, "{unwritten} bytes unwritten");
+    }
+
+    fn send(&mut self) {
+        self.drain_events();
+        let mut left = 0;
+        while let Some(frame) = self.agent.poll_transmit(self.now) {
+            left += 1;
+            assert!(left < MAX_FRAMES, "it does not stop to send");
+            Message::decode(frame).expect("an agent sends messages");
+        }
+        self.drain_events();
+    }
+
+    fn drain_events(&mut self) {
+        let mut count = 0;
+        while let Some(event) = self.agent.poll_event() {
+            count += 1;
+            assert!(count < MAX_EVENTS, "it does not stop to ask");
+            assert!(!self.ended, "nothing follows the end");
+            match event {
+                Event::Dial(id) => self.dialled.push(id),
+                Event::Write(id, data) => *self.unwritten.entry(id).or_default() += data.len(),
+                Event::Close(id) => drop(self.unwritten.remove(&id)),
+                Event::Ended(_) => self.ended = true,
+            }
+        }
+    }
+
+    /// The service ends the session, and it is over soon.
+    fn rest(&mut self) {
+        self.agent.handle_channel_closed(self.now);
+        self.drain();
+        self.wait(Duration::from_secs(90));
+        self.drain();
+        assert!(self.agent.has_ended() && self.ended);
+        assert_eq!(self.agent.poll_timeout(), None);
+    }
+}
+
+fn input(seq: u64, payload_type: PayloadType, payload: &[u8]) -> Bytes {
+    forge::message(Kind::Input, seq, payload_type, payload)
+}
+
+fn frames(tape: &mut Tape<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..tape.byte() % 6 {
+        let command = tape.pick(COMMANDS);
+        let data = tape.bytes();
+        let data = if command == Command::Push { data } else { b"" };
+        let stream = StreamId(3 + 2 * u32::from(tape.byte() % 16));
+        bytes.extend(forge::frames(&[(command, stream, data)]));
+        if command == Command::Update {
+            bytes.extend([0; 8]);
+        }
+    }
+    bytes
+}
+
+/// Much for one stream.
+fn bulk(tape: &mut Tape<'_>) -> Vec<u8> {
+    let stream = StreamId(3 + 2 * u32::from(tape.byte() % 4));
+    let frame = forge::frames(&[(Command::Push, stream, &[7; 60_000])]);
+    frame.repeat(usize::from(tape.byte() % 8))
+}
+
+const VERSIONS: &[&str] = &[
+    "3.3.987.0",
+    "3.1.1374.0",
+    "3.0.222.0",
+    "3.0.196.0",
+    "2.3.722.0",
+];
+const RESPONSES: &[&[u8]] = &[
+    br#"{"ClientVersion":"1.2.764.0","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":1}]}"#,
+    br#"{"ClientVersion":"1.1.69","ProcessedClientActions":null}"#,
+    br#"{"ClientVersion":"1.2.764.0","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":2}]}"#,
+    br#"{"ClientVersion":7}"#,
+];
+const COMMANDS: &[Command] = &[
+    Command::Push,
+    Command::Open,
+    Command::Finish,
+    Command::Nothing,
+    Command::Update,
+];
+const FLAGS: &[Flag] = &[
+    Flag::DisconnectToPort,
+    Flag::ConnectToPortError,
+    Flag::Other(9),
+    Flag::TerminateSession,
+];
+const KINDS: &[Kind] = &[
+    Kind::PausePublication,
+    Kind::StartPublication,
+    Kind::Output,
+    Kind::AgentSessionState,
+    Kind::ChannelClosed,
+];
+const TYPES: &[PayloadType] = &[
+    PayloadType::None,
+    PayloadType::Size,
+    PayloadType::HandshakeRequest,
+    PayloadType::HandshakeResponse,
+    PayloadType::HandshakeComplete,
+    PayloadType::EncChallengeResponse,
+    PayloadType::Other(77),
+];
+
+/// The budget of a mux, and one message that went beyond it.
+const MAX_UNWRITTEN: usize = (4 << 20) + 8 * 60_008;
+
+/// Beyond what 400 steps can leave behind.
+const MAX_FRAMES: usize = 20_000;
+const MAX_EVENTS: usize = 20_000;
+const MAX_WAKES: usize = 5000;

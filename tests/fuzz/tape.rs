@@ -1,0 +1,45 @@
+//! Steps out of bytes: a tape is read to its end, and beyond it there are zeros.
+
+/// The bytes that a target with state is given.
+pub(super) struct Tape<'a> {
+    rest: &'a [u8],
+    steps: usize,
+}
+
+impl<'a> Tape<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            rest: bytes,
+            steps: 0,
+        }
+    }
+
+    /// The number of the next step; `None` at the end, or after so many that more are only slow.
+    pub(super) fn step(&mut self) -> Option<u8> {
+        self.steps += 1;
+        (self.steps <= MAX_STEPS && !self.rest.is_empty()).then(|| self.byte())
+    }
+
+    pub(super) fn byte(&mut self) -> u8 {
+        self.rest.split_off_first().copied().unwrap_or_default()
+    }
+
+    /// A number that is more often small.
+    pub(super) fn number(&mut self) -> usize {
+        let (exponent, digit) = (self.byte() % 17, self.byte());
+        (usize::from(digit) << exponent) >> 8
+    }
+
+    /// As many bytes as the next one says, if there are.
+    pub(super) fn bytes(&mut self) -> &'a [u8] {
+        let len = usize::from(self.byte()).min(self.rest.len());
+        self.rest.split_off(..len).unwrap_or_default()
+    }
+
+    /// One of some things.
+    pub(super) fn pick<T: Clone>(&mut self, things: &[T]) -> T {
+        things[usize::from(self.byte()) % things.len()].clone()
+    }
+}
+
+const MAX_STEPS: usize = 400;

@@ -1,0 +1,362 @@
+//! A hostile agent and a restless owner against a tunnel.
+//!
+//! The tape tells both what to do: messages that look right in any order, messages that do not,
+//! acknowledgements of anything, and the verbs of streams, sockets and time between them. The
+//! owner keeps his contract: he drains after every verb and takes nothing that is not wanted.
+//! Whatever comes, there is no panic, nothing runs in circles, and nothing grows beyond its bound.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use ssm_proxyd::proto::{
+    Event, MAX_UNREAD_OF_TUNNEL, Options, Read, Reason, StreamId, Transmit, Tunnel,
+};
+use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
+use ssm_proxyd::wire::payload::Flag;
+use ssm_proxyd::wire::smux::Command;
+
+use super::tape::Tape;
+use crate::support::forge;
+use crate::support::pair::beginning;
+
+/// Plays a tape.
+pub(super) fn tunnel(data: &[u8]) {
+    let mut tape = Tape::new(data);
+    let mut owner = Owner::new(&mut tape);
+    while let Some(step) = tape.step() {
+        owner.step(step, &mut tape);
+        owner.drain();
+    }
+    owner.rest();
+}
+
+struct Owner {
+    tunnel: Tunnel,
+    now: Instant,
+    options: Options,
+    connected: bool,
+    streams: Vec<StreamId>,
+    /// The number of the agent's next message.
+    seq: u64,
+    /// The number of the tunnel's next message.
+    sent: u64,
+    responses: usize,
+    /// Bytes that its streams gave or dropped.
+    read: u64,
+    resets: bool,
+    closed: Option<Reason>,
+}
+
+impl Owner {
+    fn new(tape: &mut Tape<'_>) -> Self {
+        let now = beginning();
+        let options = Options {
+            upload_rate: tape.pick(&[0, 900, 1]),
+            upload_payload: tape.pick(&[64, 1024, 40_000]),
+            upload_window: 64 * 1024,
+        };
+        let mut owner = Self {
+            tunnel: Tunnel::new(now, SystemTime::UNIX_EPOCH, 1, options),
+            now,
+            options,
+            connected: false,
+            streams: Vec::new(),
+            seq: 0,
+            sent: 0,
+            responses: 0,
+            read: 0,
+            resets: false,
+            closed: None,
+        };
+        owner.connect();
+        if !tape.byte().is_multiple_of(4) {
+            owner.begin();
+        }
+        owner
+    }
+
+    /// The handshake of a good agent, so that not every tape has to find it.
+    fn begin(&mut self) {
+        self.give(forge::handshake_request(0, VERSIONS[0], ""));
+        self.give(forge::handshake_complete(1, ""));
+        self.seq = 2;
+        self.drain();
+        self.give(forge::acknowledge(&Kind::Input, 0));
+        self.wait(Duration::from_secs(1));
+        self.give(forge::acknowledge(&Kind::Input, 1));
+        self.drain();
+        assert!(self.tunnel.open().is_ok(), "the tunnel is ready");
+        self.streams.push(StreamId(3));
+    }
+
+    fn step(&mut self, step: u8, tape: &mut Tape<'_>) {
+        match step % 32 {
+            0..16 => self.hear(step, tape),
+            16..18 => self.open(),
+            18..20 => self.write(tape),
+            20..22 => self.read(tape),
+            22 => self.with(tape, |owner, id| owner.tunnel.finish(id)),
+            23 => self.with(tape, |owner, id| {
+                owner.resets = true;
+                owner.tunnel.reset(id);
+            }),
+            24..27 => self.wait(Duration::from_millis(tape.number() as u64)),
+            27 => self.disconnect(),
+            28..30 => self.connect(),
+            30 if tape.byte() > 200 => self.tunnel.close(self.now),
+            31 if tape.byte() > 200 => self.tunnel.abandon("tired".to_owned()),
+            _ => {}
+        }
+    }
+
+    /// The agent, or someone in its place, says something.
+    fn hear(&mut self, step: u8, tape: &mut Tape<'_>) {
+        let seq = self.seq;
+        let frame = match step % 32 {
+            0 => forge::handshake_request(seq, tape.pick(VERSIONS), tape.pick(ACTIONS)),
+            1 => forge::handshake_complete(seq, "hello"),
+            2..5 => forge::output(seq, &self.frames(tape)),
+            5 => forge::output(seq, tape.bytes()),
+            6 => forge::flag(seq, tape.pick(FLAGS)),
+            7 => {
+                let other = seq.wrapping_add(tape.number() as u64).wrapping_sub(9);
+                let other = other.min(i64::MAX as u64);
+                let frame = forge::output(other, &self.frames(tape));
+                return self.give(frame);
+            }
+            8..10 => return self.acknowledge(tape),
+            10 if tape.byte() > 200 => return self.give(forge::channel_closed("over")),
+            11 => return self.give(forge::publication(tape.pick(PUBLICATIONS))),
+            12 => {
+                let payload_type = tape.pick(TYPES);
+                forge::message(Kind::Output, seq, payload_type, tape.bytes())
+            }
+            13 => return self.give(Bytes::copy_from_slice(tape.bytes())),
+            14 => damaged(forge::output(seq, b"\x01\x03\0\0\0\0\0\0"), tape),
+            _ => forge::output(seq, &self.bulk(tape)),
+        };
+        self.seq += 1;
+        self.give(frame);
+    }
+
+    fn give(&mut self, frame: Bytes) {
+        if !self.connected || !self.tunnel.wants_input() {
+            return;
+        }
+        let outcome = self.tunnel.handle_message(self.now, frame);
+        if let Some(reason) = &self.closed {
+            assert_eq!(outcome, Err(reason.clone()), "errors are final");
+        } else if let Err(reason) = outcome {
+            assert_eq!(self.tunnel.ended(), Some(&reason));
+        }
+    }
+
+    fn acknowledge(&mut self, tape: &mut Tape<'_>) {
+        let all = tape.byte().is_multiple_of(2);
+        let at = tape.number() as u64;
+        for seq in if all { 0..self.sent } else { at..at + 1 } {
+            let seq = i64::try_from(seq).unwrap();
+            self.give(forge::acknowledge(&Kind::Input, seq));
+        }
+    }
+
+    fn frames(&self, tape: &mut Tape<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for _ in 0..tape.byte() % 6 {
+            let command = tape.pick(COMMANDS);
+            let data = tape.bytes();
+            let data = if command == Command::Push { data } else { b"" };
+            bytes.extend(forge::frames(&[(command, self.some_stream(tape), data)]));
+            if command == Command::Update {
+                bytes.extend([0; 8]);
+            }
+        }
+        bytes
+    }
+
+    /// Much for one stream.
+    fn bulk(&self, tape: &mut Tape<'_>) -> Vec<u8> {
+        let stream = self.some_stream(tape);
+        let frame = forge::frames(&[(Command::Push, stream, &[7; 60_000])]);
+        frame.repeat(usize::from(tape.byte() % 8))
+    }
+
+    fn some_stream(&self, tape: &mut Tape<'_>) -> StreamId {
+        match self.streams.get(usize::from(tape.byte())) {
+            Some(id) => *id,
+            None => StreamId(u32::from(tape.byte())),
+        }
+    }
+
+    fn open(&mut self) {
+        if self.streams.len() < 200 {
+            self.streams.extend(self.tunnel.open().ok());
+        }
+    }
+
+    fn write(&mut self, tape: &mut Tape<'_>) {
+        let data = vec![5; tape.number()];
+        self.with(tape, |owner, id| {
+            let _taken = owner.tunnel.write(id, &data);
+        });
+    }
+
+    fn read(&mut self, tape: &mut Tape<'_>) {
+        let max = tape.number() + 1;
+        self.with(tape, |owner, id| {
+            if let Read::Data(data) = owner.tunnel.read(id, max) {
+                assert!((1..=max).contains(&data.len()));
+                owner.read += data.len() as u64;
+            }
+        });
+    }
+
+    fn with(&mut self, tape: &mut Tape<'_>, verb: impl FnOnce(&mut Self, StreamId)) {
+        let id = self.some_stream(tape);
+        verb(self, id);
+    }
+
+    fn connect(&mut self) {
+        if !self.connected && self.closed.is_none() {
+            self.connected = true;
+            self.tunnel.handle_connected("token");
+            let first = self.tunnel.poll_transmit(self.now);
+            assert!(matches!(first, Some(Transmit::Opening(_))));
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.connected = false;
+        self.tunnel.handle_disconnected();
+    }
+
+    /// Wakes the tunnel at each of its deadlines, as far as they lie within `span`.
+    fn wait(&mut self, span: Duration) {
+        let end = self.now + span;
+        for _ in 0..MAX_WAKES {
+            let Some(at) = self.tunnel.poll_timeout().filter(|at| *at <= end) else {
+                break;
+            };
+            self.now = self.now.max(at);
+            self.tunnel.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = self.now.max(end);
+        self.tunnel.handle_timeout(self.now);
+    }
+
+    /// What its driver owes it after every verb.
+    fn drain(&mut self) {
+        self.send();
+        if self.tunnel.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.tunnel.handle_timeout(self.now);
+            self.send();
+        }
+        let next = self.tunnel.poll_timeout();
+        assert!(next.is_none_or(|at| at > self.now), "it wants what is past");
+        let unread = self.tunnel.stats().bytes_received - self.read;
+        let bound = MAX_UNREAD_OF_TUNNEL + 8 * 60_000;
+        assert!(
+            self.resets || unread <= bound as u64,
+            "{unread} bytes unread"
+        );
+    }
+
+    fn send(&mut self) {
+        self.drain_events();
+        let mut left = 0;
+        while let Some(transmit) = self.tunnel.poll_transmit(self.now) {
+            left += 1;
+            assert!(left < MAX_FRAMES, "it does not stop to send");
+            assert!(self.connected && self.closed.is_none());
+            self.watch(transmit);
+        }
+        self.drain_events();
+    }
+
+    fn drain_events(&mut self) {
+        let mut count = 0;
+        while let Some(event) = self.tunnel.poll_event() {
+            count += 1;
+            assert!(count < MAX_EVENTS, "it does not stop to talk");
+            assert_eq!(self.closed, None, "nothing follows the end");
+            if let Event::Closed(reason) = event {
+                assert!(!reason.to_string().contains(['\n', '\r']), "{reason}");
+                self.closed = Some(reason);
+            }
+        }
+    }
+
+    /// What leaves is never what would break an agent (protocol.md section 5.1).
+    fn watch(&mut self, transmit: Transmit) {
+        let Transmit::Message(frame) = transmit else {
+            panic!("one opening for each websocket");
+        };
+        let message = Message::decode(frame).expect("a tunnel sends messages");
+        assert!(message.payload.len() <= self.options.upload_payload.max(4096));
+        if message.header.kind != Kind::Input || message.header.seq.0 < self.sent {
+            return;
+        }
+        assert_eq!(message.header.seq.0, self.sent, "numbers have no gap");
+        self.sent += 1;
+        let payload_type = message.header.payload_type;
+        assert_ne!(payload_type, PayloadType::EncChallengeResponse);
+        self.responses += usize::from(payload_type == PayloadType::HandshakeResponse);
+        assert!(self.responses <= 1, "one response");
+    }
+
+    /// Everything is read and everyone leaves: the end is not far.
+    fn rest(&mut self) {
+        for id in std::mem::take(&mut self.streams) {
+            self.tunnel.reset(id);
+        }
+        self.resets = true;
+        self.tunnel.close(self.now);
+        self.drain();
+        self.wait(Duration::from_secs(2));
+        self.drain();
+        assert!(self.closed.is_some(), "a tunnel that is closed ends");
+        assert_eq!(self.tunnel.poll_timeout(), None);
+        assert!(self.tunnel.wants_input(), "nothing is kept for nobody");
+    }
+}
+
+/// A good message with a byte changed in its header.
+fn damaged(frame: Bytes, tape: &mut Tape<'_>) -> Bytes {
+    let mut bytes = frame.to_vec();
+    let at = usize::from(tape.byte()) % bytes.len();
+    bytes[at] ^= tape.byte();
+    bytes.into()
+}
+
+const VERSIONS: &[&str] = &["3.3.987.0", "3.1.1374.0", "3.0.196.0", "", "9.9"];
+const ACTIONS: &[&str] = &["", r#",{"ActionType":"KMSEncryption"}"#, ",{}"];
+const PUBLICATIONS: &[Kind] = &[Kind::PausePublication, Kind::StartPublication];
+const COMMANDS: &[Command] = &[
+    Command::Push,
+    Command::Finish,
+    Command::Open,
+    Command::Nothing,
+    Command::Update,
+];
+const FLAGS: &[Flag] = &[
+    Flag::ConnectToPortError,
+    Flag::TerminateSession,
+    Flag::DisconnectToPort,
+    Flag::Other(9),
+];
+const TYPES: &[PayloadType] = &[
+    PayloadType::None,
+    PayloadType::Size,
+    PayloadType::HandshakeRequest,
+    PayloadType::HandshakeResponse,
+    PayloadType::HandshakeComplete,
+    PayloadType::EncChallengeRequest,
+    PayloadType::Flag,
+    PayloadType::Other(77),
+];
+
+/// Beyond what a window of 64 KiB, 200 streams and 400 steps can leave at once.
+const MAX_FRAMES: usize = 20_000;
+const MAX_EVENTS: usize = 1000;
+const MAX_WAKES: usize = 2000;

@@ -1,0 +1,336 @@
+//! The naive reference: what a tunnel has to do, said as simply as possible.
+//!
+//! It is told every frame that the tunnel was given or gave, and every verb of a stream with its
+//! answer. It keeps all of it, computes everything anew, and complains.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use ssm_proxyd::proto::{MAX_UNSENT, Read, Reason, StreamId, Write};
+use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
+use ssm_proxyd::wire::payload;
+
+use crate::support::bytes::assert_begins;
+
+/// Everything that happened to a tunnel.
+pub(super) struct Reference {
+    streams: BTreeMap<u32, Naive>,
+    window: usize,
+    /// What left, by number.
+    left: Vec<Bytes>,
+    acknowledged: BTreeSet<u64>,
+    /// What came, by number.
+    came: BTreeMap<u64, Message>,
+    /// How many of them are in order.
+    in_order: u64,
+    /// The rest of the agent's mux, from the first frame that is not whole.
+    rest: Vec<u8>,
+    refusals: usize,
+    /// The messages whose acknowledgement is owed.
+    owed: Vec<u64>,
+}
+
+impl Reference {
+    pub(super) fn new(window: usize) -> Self {
+        Self {
+            streams: BTreeMap::new(),
+            window,
+            left: Vec::new(),
+            acknowledged: BTreeSet::new(),
+            came: BTreeMap::new(),
+            in_order: 0,
+            rest: Vec::new(),
+            refusals: 0,
+            owed: Vec::new(),
+        }
+    }
+
+    /// The handshake is complete, and the probe behind it acknowledged.
+    pub(super) fn is_ready(&self) -> bool {
+        self.acknowledged.contains(&1)
+    }
+
+    /// A stream was opened.
+    pub(super) fn open(&mut self, id: StreamId) {
+        assert_eq!(id.0 as usize, 3 + 2 * self.streams.len());
+        self.streams.insert(id.0, Naive::default());
+    }
+
+    /// Bytes were offered, and this was the answer.
+    pub(super) fn write(&mut self, id: StreamId, data: &[u8], answer: Write) {
+        let stream = self.stream(id);
+        let room = MAX_UNSENT - (stream.written.len() - stream.sent);
+        let taken = data.len().min(room);
+        let right = if stream.finished || stream.gone || stream.ended {
+            Write::Closed
+        } else if taken == 0 && !data.is_empty() {
+            stream.writer_waits = true;
+            Write::Full
+        } else {
+            stream.written.extend_from_slice(&data[..taken]);
+            Write::Accepted(taken)
+        };
+        assert_eq!(answer, right, "a write of {} bytes", data.len());
+    }
+
+    /// Bytes were asked for, and this was the answer.
+    pub(super) fn read(&mut self, id: StreamId, max: usize, answer: &Read) {
+        let stream = self.stream(id);
+        let unread = &stream.heard[stream.read..];
+        let right = match () {
+            // Nobody reads there any more: any answer will do.
+            () if stream.gone => {
+                stream.reader_waits |= *answer == Read::Blocked;
+                return;
+            }
+            () if !unread.is_empty() => {
+                let Read::Data(data) = answer else {
+                    panic!("{answer:?} with {} bytes unread", unread.len());
+                };
+                assert!((1..=max).contains(&data.len()), "{} bytes", data.len());
+                assert_begins(unread, data);
+                stream.read += data.len();
+                return;
+            }
+            () if stream.refused => Read::Lost(Reason::Refused),
+            () if stream.ended => Read::End,
+            () => {
+                stream.reader_waits = true;
+                Read::Blocked
+            }
+        };
+        let told = match answer {
+            Read::Data(data) => panic!("{} bytes out of nothing", data.len()),
+            told @ (Read::Blocked | Read::End | Read::Lost(_)) => told,
+        };
+        assert_eq!(*told, right);
+    }
+
+    /// A local program closed its writing side.
+    pub(super) fn finish(&mut self, id: StreamId) {
+        self.stream(id).finished = true;
+    }
+
+    /// A local program left.
+    pub(super) fn reset(&mut self, id: StreamId) {
+        self.stream(id).gone = true;
+    }
+
+    /// The tunnel says that a read would not block.
+    pub(super) fn handle_readable(&mut self, id: StreamId) {
+        let waited = std::mem::take(&mut self.stream(id).reader_waits);
+        assert!(waited, "a reader of {id} is woken that does not wait");
+    }
+
+    /// The tunnel says that a write would find room.
+    pub(super) fn handle_writable(&mut self, id: StreamId) {
+        let waited = std::mem::take(&mut self.stream(id).writer_waits);
+        assert!(waited, "a writer of {id} is woken that does not wait");
+    }
+
+    /// The tunnel was given a frame.
+    pub(super) fn hear(&mut self, frame: &Bytes) {
+        let message = Message::decode(frame.clone()).expect("agents send messages");
+        if message.header.kind == Kind::Acknowledge {
+            let body = payload::decode_acknowledge(&message.payload).unwrap();
+            self.acknowledged.insert(u64::try_from(body.seq).unwrap());
+        } else {
+            assert_eq!(message.header.kind, Kind::Output);
+            let seq = message.header.seq.0;
+            self.owed.push(seq);
+            self.came.insert(seq, message);
+            self.put_in_order();
+        }
+    }
+
+    fn put_in_order(&mut self) {
+        while let Some(message) = self.came.get(&self.in_order) {
+            self.in_order += 1;
+            if message.header.payload_type == PayloadType::Output {
+                self.rest.extend_from_slice(&message.payload);
+            }
+            self.refusals += usize::from(message.header.payload_type == PayloadType::Flag);
+            self.take_frames();
+        }
+    }
+
+    fn take_frames(&mut self) {
+        while let Some((command, id, data)) = next_frame(&mut self.rest) {
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            match command {
+                2 => stream.heard.extend(data),
+                1 => {
+                    stream.ended = true;
+                    stream.refused = self.refusals > 0 && stream.heard.is_empty();
+                    self.refusals -= usize::from(stream.refused);
+                }
+                other => assert_eq!(other, 3, "agents open nothing"),
+            }
+        }
+        self.take_part_of_frame();
+    }
+
+    /// What came of a frame that is not whole is not held back.
+    fn take_part_of_frame(&mut self) {
+        let Some([_, _, l0, l1, s0, s1, s2, s3]) = self.rest.first_chunk() else {
+            return;
+        };
+        let length = u16::from_le_bytes([*l0, *l1]);
+        let id = u32::from_le_bytes([*s0, *s1, *s2, *s3]);
+        let part = self.rest.split_off(8);
+        let left = length - u16::try_from(part.len()).expect("shorter than its frame");
+        self.rest[2..4].copy_from_slice(&left.to_le_bytes());
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.heard.extend(part);
+        }
+    }
+
+    /// The tunnel gave a frame.
+    pub(super) fn say(&mut self, frame: &Bytes) {
+        let message = Message::decode(frame.clone()).expect("a tunnel sends messages");
+        if message.header.kind == Kind::Acknowledge {
+            let body = payload::decode_acknowledge(&message.payload).unwrap();
+            let seq = u64::try_from(body.seq).unwrap();
+            let place = self.owed.iter().position(|owed| *owed == seq);
+            self.owed.remove(place.expect("what is acknowledged came"));
+            return;
+        }
+        assert_eq!(message.header.kind, Kind::Input);
+        let seq = message.header.seq.0;
+        match self.left.get(usize::try_from(seq).unwrap()) {
+            Some(former) => {
+                assert_eq!(former, frame, "the same bytes under the same number");
+                assert!(!self.acknowledged.contains(&seq), "{seq} has arrived");
+            }
+            None => self.say_first(seq, &message, frame),
+        }
+    }
+
+    fn say_first(&mut self, seq: u64, message: &Message, frame: &Bytes) {
+        assert_eq!(seq, self.left.len() as u64, "numbers have no gap");
+        self.left.push(frame.clone());
+        assert!(self.unacknowledged() <= self.window.max(1024));
+        if message.header.payload_type != PayloadType::Output {
+            return;
+        }
+        let mut frames = message.payload.to_vec();
+        while let Some((command, id, data)) = next_frame(&mut frames) {
+            match (command, self.streams.get_mut(&id)) {
+                (3, None) => assert_eq!(id, 0),
+                (command, Some(stream)) => stream.say(command, &data),
+                (command, None) => panic!("command {command} for a stream {id}"),
+            }
+        }
+        assert!(frames.is_empty(), "a frame straddles two messages");
+    }
+
+    fn unacknowledged(&self) -> usize {
+        let left = (0..).zip(&self.left);
+        let waiting = left.filter(|(seq, _)| !self.acknowledged.contains(seq));
+        waiting.map(|(_, frame)| frame.len() - 120).sum()
+    }
+
+    /// The tunnel has said all that it has to say now.
+    pub(super) fn check(&self, connected: bool) {
+        if connected {
+            assert!(self.owed.is_empty(), "{:?} not acknowledged", self.owed);
+        }
+        for (id, stream) in &self.streams {
+            stream.check(*id);
+        }
+    }
+
+    /// Everything has arrived: what was written has left and so has, where there is one, the FIN.
+    pub(super) fn check_end(&self) {
+        for (id, stream) in &self.streams {
+            if !stream.ended {
+                assert_eq!(stream.sent, stream.written.len(), "stream {id}");
+            }
+            let wants_fin = stream.opened && (stream.gone || stream.ended);
+            assert_eq!(stream.fin, wants_fin, "the FIN of stream {id}");
+        }
+    }
+
+    /// All that was taken from the local program.
+    pub(super) fn written(&self, id: StreamId) -> &[u8] {
+        &self.streams[&id.0].written
+    }
+
+    fn stream(&mut self, id: StreamId) -> &mut Naive {
+        self.streams.get_mut(&id.0).expect("it was opened")
+    }
+}
+
+/// One stream.
+#[derive(Default)]
+struct Naive {
+    /// What the tunnel took.
+    written: Vec<u8>,
+    /// How much of it has left.
+    sent: usize,
+    opened: bool,
+    /// Our FIN left.
+    fin: bool,
+    finished: bool,
+    gone: bool,
+    /// What came in order.
+    heard: Vec<u8>,
+    read: usize,
+    /// The agent's FIN came.
+    ended: bool,
+    refused: bool,
+    reader_waits: bool,
+    writer_waits: bool,
+}
+
+impl Naive {
+    fn say(&mut self, command: u8, data: &[u8]) {
+        assert!(!self.fin, "something behind a FIN");
+        assert_eq!(self.opened, command != 0, "a SYN, first and once");
+        match command {
+            0 => self.opened = true,
+            1 => {
+                assert!(self.gone || self.ended, "a FIN that should be held");
+                assert!(self.ended || self.sent == self.written.len());
+                self.fin = true;
+            }
+            2 => {
+                assert_begins(&self.written[self.sent..], data);
+                self.sent += data.len();
+            }
+            other => panic!("command {other}"),
+        }
+    }
+
+    fn check(&self, id: u32) {
+        let readable = self.read < self.heard.len() || self.ended;
+        assert!(
+            !(self.reader_waits && readable && !self.gone),
+            "the reader of {id} was not woken"
+        );
+        let writable = self.written.len() - self.sent <= MAX_UNSENT / 2 || self.ended;
+        assert!(
+            !(self.writer_waits && writable && !self.gone),
+            "the writer of {id} was not woken"
+        );
+    }
+}
+
+/// Cuts the first frame off: its command, stream and data.
+fn next_frame(bytes: &mut Vec<u8>) -> Option<(u8, u32, Vec<u8>)> {
+    let [1, command, l0, l1, s0, s1, s2, s3] = *bytes.first_chunk::<8>()? else {
+        panic!("not version 1: {:?}", &bytes[..8]);
+    };
+    let len = 8 + usize::from(u16::from_le_bytes([l0, l1]));
+    if bytes.len() < len {
+        return None;
+    }
+    let frame: Vec<_> = bytes.drain(..len).collect();
+    Some((
+        command,
+        u32::from_le_bytes([s0, s1, s2, s3]),
+        frame[8..].to_vec(),
+    ))
+}

@@ -1,0 +1,259 @@
+//! Websockets that break, and streams that do not notice.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ssm_proxyd::proto::{StreamId, Write};
+use ssm_proxyd::wire::message::Kind;
+use ssm_proxyd::wire::payload;
+
+use crate::support::bytes::{assert_begins, assert_whole, pattern};
+use crate::support::destination::{Destination, State};
+use crate::support::local::End;
+use crate::support::pair::{Kept, Pair};
+use crate::support::setup::Setup;
+
+#[test]
+fn a_websocket_may_break_after_every_message() {
+    let whole = Scenario::begin().played();
+    assert!(whole > 60, "{whole} messages");
+
+    for at in 0..=whole {
+        for (spared, kept) in [(0, Kept::No), (0, Kept::Yes), (2, Kept::No), (9, Kept::Yes)] {
+            let mut scenario = Scenario::begin();
+            scenario.pair.stop_at = Some(at);
+            scenario.pair.run_for(Duration::from_secs(60));
+
+            scenario.pair.disconnect(spared, kept);
+            scenario.pair.stop_at = None;
+            scenario.pair.run_for(Duration::from_millis(700));
+            scenario.pair.connect("another");
+
+            scenario.finish(&format!("broken after {at} with {spared} spared, {kept:?}"));
+        }
+    }
+}
+
+#[test]
+fn the_agents_websocket_may_break_after_every_message() {
+    let whole = Scenario::begin().played();
+
+    for at in 0..=whole {
+        for (spared, kept) in [(0, Kept::No), (3, Kept::Yes)] {
+            let mut scenario = Scenario::begin();
+            scenario.pair.stop_at = Some(at);
+            scenario.pair.run_for(Duration::from_secs(60));
+
+            scenario.pair.disconnect_agent(spared, kept);
+            scenario.pair.stop_at = None;
+            scenario.pair.run_for(Duration::from_millis(700));
+            scenario.pair.reconnect_agent();
+
+            scenario.finish(&format!("broken after {at} with {spared} spared, {kept:?}"));
+        }
+    }
+}
+
+#[test]
+fn both_websockets_may_break_together_and_again() {
+    for round in 0..40 {
+        let mut scenario = Scenario::begin();
+        for n in 0..4 {
+            scenario.pair.run_for(Duration::from_millis(7 + 5 * round));
+            scenario.pair.disconnect_agent(0, Kept::No);
+            scenario.pair.disconnect(n, Kept::No);
+            scenario.pair.run_for(Duration::from_millis(300));
+            scenario.pair.connect(&format!("token {n}"));
+            scenario.pair.run_for(Duration::from_millis(30 * n as u64));
+            scenario.pair.reconnect_agent();
+        }
+
+        scenario.finish(&format!("round {round}"));
+    }
+}
+
+#[test]
+fn a_new_websocket_is_opened_with_the_new_token_by_the_same_client() {
+    let mut pair = Pair::established();
+
+    for token in ["second", "third"] {
+        pair.disconnect(0, Kept::No);
+        pair.connect(token);
+        pair.settle();
+    }
+
+    let tokens: Vec<_> = pair.openings.iter().map(|o| &o.token_value[..]).collect();
+    let clients: BTreeSet<_> = pair.openings.iter().map(|o| &o.client_id).collect();
+    let requests: BTreeSet<_> = pair.openings.iter().map(|o| &o.request_id).collect();
+    assert_eq!(tokens, ["token", "second", "third"]);
+    assert_eq!((clients.len(), requests.len()), (1, 3));
+}
+
+#[test]
+fn everything_unacknowledged_goes_again_oldest_first_and_nothing_else() {
+    let mut setup = Setup::default();
+    setup.options.upload_rate = 0;
+    let mut pair = setup.established();
+    let stream = pair.open(Destination::sink());
+    pair.settle();
+    pair.write(stream, &pattern(1, 60_000));
+    pair.run_for(Duration::from_millis(5));
+    pair.disconnect(20, Kept::Yes);
+    // Sooner than any of them would be overdue.
+    pair.run_for(Duration::from_millis(50));
+    let before = pair.journal.up_sent.numbers(&Kind::Input).len();
+
+    pair.connect("another");
+
+    let again = pair.journal.up_sent.numbers(&Kind::Input).split_off(before);
+    assert_eq!(again, unacknowledged(&pair));
+    assert!((30..60).contains(&again.len()), "some had got through");
+    pair.settle();
+    assert_whole(pair.destination(stream).received(), &pattern(1, 60_000));
+}
+
+#[test]
+fn streams_take_writes_without_a_websocket_until_they_are_full() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::sink());
+    pair.settle();
+    pair.disconnect(0, Kept::No);
+
+    pair.write(stream, &pattern(1, 1_000_000));
+    pair.run_for(Duration::from_secs(600));
+    let taken = pair.local(stream).written().len();
+    let more = pair.tunnel.write(stream, b"x");
+    pair.connect("another");
+    pair.settle();
+
+    assert_eq!(taken, ssm_proxyd::proto::MAX_UNSENT);
+    assert_eq!(more, Write::Full);
+    assert_whole(pair.destination(stream).received(), &pattern(1, 1_000_000));
+}
+
+#[test]
+fn a_stream_may_be_opened_and_closed_without_a_websocket() {
+    let mut pair = Pair::established();
+    pair.disconnect(0, Kept::No);
+
+    let stream = pair.open(Destination::sink());
+    pair.write(stream, b"sent later");
+    pair.reset(stream);
+    pair.run_for(Duration::from_secs(30));
+    pair.connect("another");
+    pair.settle();
+
+    assert_eq!(pair.destination(stream).received(), b"sent later");
+    assert_eq!(pair.destination(stream).state(), State::Closed);
+}
+
+#[test]
+fn a_break_during_the_handshake_is_made_good() {
+    for millis in 0..80 {
+        let mut pair = Pair::new(Setup::default());
+        pair.connect("token");
+        pair.run_for(Duration::from_millis(millis));
+
+        pair.disconnect(0, Kept::No);
+        pair.run_for(Duration::from_secs(2));
+        pair.connect("another");
+        pair.settle();
+
+        assert_eq!(
+            pair.ready.as_deref(),
+            Some("3.3.987.0"),
+            "after {millis} ms"
+        );
+    }
+}
+
+#[test]
+fn a_websocket_that_is_replaced_at_once_loses_nothing() {
+    let mut scenario = Scenario::begin();
+    for _ in 0..100 {
+        scenario.pair.run_for(Duration::from_millis(11));
+        scenario.pair.disconnect(0, Kept::No);
+        scenario.pair.connect("another");
+    }
+
+    scenario.finish("a hundred breaks");
+}
+
+#[test]
+fn a_pause_of_the_path_is_no_break() {
+    let mut scenario = Scenario::begin();
+    scenario.pair.run_for(Duration::from_millis(40));
+    let until = scenario.pair.now + Duration::from_secs(40);
+
+    scenario.pair.up.hold_until(until);
+    scenario.pair.down.hold_until(until);
+
+    scenario.finish("held");
+}
+
+/// Three connections at once: a query, an upload and a download.
+struct Scenario {
+    pair: Pair,
+    query: StreamId,
+    upload: StreamId,
+    download: StreamId,
+}
+
+impl Scenario {
+    fn begin() -> Self {
+        let mut pair = Pair::established();
+        let query = pair.open(Destination::answering(9, pattern(2, 5000)));
+        let upload = pair.open(Destination::sink());
+        let download = pair.open(Destination::source(pattern(4, 9000)));
+        pair.local(query).write(&pattern(1, 9));
+        pair.local(query).finish();
+        pair.local(upload).write(&pattern(3, 9000));
+        Self {
+            pair,
+            query,
+            upload,
+            download,
+        }
+    }
+
+    /// Plays to the end undisturbed; returns how many messages that took.
+    fn played(mut self) -> usize {
+        self.pair.settle();
+        let messages = self.pair.messages();
+        self.finish("undisturbed");
+        messages
+    }
+
+    /// Plays to the end, where nobody has noticed anything.
+    fn finish(mut self, case: &str) {
+        let pair = &mut self.pair;
+        pair.settle();
+        assert_eq!(pair.closed, None, "{case}");
+        assert_eq!(pair.local(self.query).end(), Some(&End::Clean), "{case}");
+        assert_eq!(pair.local(self.download).end(), Some(&End::Clean), "{case}");
+        assert_whole(pair.destination(self.query).received(), &pattern(1, 9));
+        assert_whole(pair.local(self.query).received(), &pattern(2, 5000));
+        assert_begins(&pattern(3, 9000), pair.destination(self.upload).received());
+        assert_whole(pair.local(self.download).received(), &pattern(4, 9000));
+        pair.reset(self.upload);
+        pair.settle();
+        assert_whole(pair.destination(self.upload).received(), &pattern(3, 9000));
+        assert!(pair.tunnel.is_quiet(), "{case}");
+        assert_eq!(pair.agent.unacknowledged(), 0, "{case}");
+    }
+}
+
+/// The numbers that left and whose acknowledgement did not come.
+fn unacknowledged(pair: &Pair) -> Vec<u64> {
+    let mut numbers: BTreeSet<_> = pair
+        .journal
+        .up_sent
+        .numbers(&Kind::Input)
+        .into_iter()
+        .collect();
+    for (_, message) in pair.journal.down_arrived.of(&Kind::Acknowledge) {
+        let body = payload::decode_acknowledge(&message.payload).unwrap();
+        numbers.remove(&u64::try_from(body.seq).unwrap());
+    }
+    numbers.into_iter().collect()
+}

@@ -1,0 +1,88 @@
+//! Messages made by hand, for what neither a tunnel nor an agent would say by itself.
+
+use bytes::Bytes;
+use ssm_proxyd::wire::message::{Header, Kind, Message, MessageId, PayloadType, Seq};
+use ssm_proxyd::wire::payload::{self, Acknowledge, ChannelClosed, Flag};
+use ssm_proxyd::wire::smux::{self, Command, StreamId};
+
+/// Any message.
+pub(crate) fn message(kind: Kind, seq: u64, payload_type: PayloadType, payload: &[u8]) -> Bytes {
+    let header = Header {
+        kind,
+        created: 1,
+        seq: Seq(seq),
+        flags: 0,
+        id: MessageId::from_random(u128::from(seq).to_be_bytes()),
+        payload_type,
+    };
+    let payload = Bytes::copy_from_slice(payload);
+    Message { header, payload }.encode()
+}
+
+/// Bytes of the mux, from the agent.
+pub(crate) fn output(seq: u64, payload: &[u8]) -> Bytes {
+    message(Kind::Output, seq, PayloadType::Output, payload)
+}
+
+/// A flag, from the agent.
+pub(crate) fn flag(seq: u64, flag: Flag) -> Bytes {
+    message(Kind::Output, seq, PayloadType::Flag, &flag.encode())
+}
+
+/// The acknowledgement of a message of `kind`.
+pub(crate) fn acknowledge(kind: &Kind, seq: i64) -> Bytes {
+    let body = payload::encode(&Acknowledge {
+        kind: kind.to_string(),
+        id: "00000000-0000-4000-8000-000000000000".to_owned(),
+        seq,
+        sequential: true,
+    });
+    message(Kind::Acknowledge, 0, PayloadType::None, &body)
+}
+
+/// The handshake of an agent of `version` that asks for port forwarding, and for `more` actions.
+pub(crate) fn handshake_request(seq: u64, version: &str, more: &str) -> Bytes {
+    let body = format!(
+        r#"{{"AgentVersion":"{version}","RequestedClientActions":[{{"ActionType":"SessionType","ActionParameters":{{"SessionType":"Port","Properties":{{"portNumber":"80","type":"LocalPortForwarding"}}}}}}{more}]}}"#
+    );
+    let payload_type = PayloadType::HandshakeRequest;
+    message(Kind::Output, seq, payload_type, body.as_bytes())
+}
+
+/// The end of the agent's handshake.
+pub(crate) fn handshake_complete(seq: u64, notice: &str) -> Bytes {
+    let body = format!(r#"{{"HandshakeTimeToComplete":1000,"CustomerMessage":"{notice}"}}"#);
+    let payload_type = PayloadType::HandshakeComplete;
+    message(Kind::Output, seq, payload_type, body.as_bytes())
+}
+
+/// The service ends the session.
+pub(crate) fn channel_closed(output: &str) -> Bytes {
+    let body = payload::encode(&ChannelClosed {
+        message_id: String::new(),
+        created_date: String::new(),
+        destination_id: String::new(),
+        session_id: "session".to_owned(),
+        message_type: Kind::ChannelClosed.to_string(),
+        schema_version: 1,
+        output: output.to_owned(),
+    });
+    message(Kind::ChannelClosed, 0, PayloadType::None, &body)
+}
+
+/// A word of the service about publication.
+pub(crate) fn publication(kind: Kind) -> Bytes {
+    message(kind, 0, PayloadType::None, b"")
+}
+
+/// Frames of the mux, joined.
+pub(crate) fn frames(frames: &[(Command, StreamId, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (command, stream, data) in frames {
+        let mut header = smux::Header::bare(*command, *stream);
+        header.length = u16::try_from(data.len()).expect("a frame of a test is short");
+        bytes.extend_from_slice(&header.encode());
+        bytes.extend_from_slice(data);
+    }
+    bytes
+}

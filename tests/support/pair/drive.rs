@@ -1,0 +1,222 @@
+//! The driver of a pair: what is done at an instant, and which instant is the next.
+
+use std::time::Instant;
+
+use ssm_proxyd::proto::{Event, Transmit};
+use ssm_proxyd::sim::agent::{self, ConnectionId};
+use ssm_proxyd::wire::payload;
+
+use super::{Leg, Pair};
+use crate::support::destination::{Dial, State};
+use crate::support::forge;
+
+impl Pair {
+    /// Does what can be done now, until nothing can.
+    pub(crate) fn stir(&mut self) {
+        for _ in 0..MAX_ROUNDS {
+            self.moved = false;
+            self.deliver();
+            self.tick();
+            self.drive_ends();
+            self.flush();
+            self.attend_agent();
+            if !self.moved || self.has_stopped() {
+                return;
+            }
+        }
+        panic!("the pair does not come to rest at {:?}", self.elapsed());
+    }
+
+    fn deliver(&mut self) {
+        while self.client != Leg::Down && self.tunnel.wants_input() {
+            let Some(frame) = self.down.poll(self.now) else {
+                break;
+            };
+            self.moved = true;
+            self.journal.down_arrived.note(self.now, &frame);
+            // An error is told again by the event that follows.
+            let outcome = self.tunnel.handle_message(self.now, frame);
+            self.attend_tunnel();
+            if let Err(reason) = outcome {
+                assert_eq!(Some(reason), self.closed, "errors and events agree");
+            }
+        }
+        while self.agents != Leg::Down && self.agent.wants_input() {
+            let Some(frame) = self.up.poll(self.now) else {
+                break;
+            };
+            self.moved = true;
+            self.journal.up_arrived.note(self.now, &frame);
+            self.agent.handle_message(self.now, frame);
+            self.attend_agent();
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.tunnel_deadline().is_some_and(|at| at <= self.now) {
+            self.tunnel.handle_timeout(self.now);
+        }
+        if self.agent_deadline().is_some_and(|at| at <= self.now) {
+            self.agent.handle_timeout(self.now);
+        }
+        let now = self.now;
+        for (_, id, well) in self.dials.extract_if(.., |(at, ..)| *at <= now) {
+            self.moved = true;
+            if let Some(destination) = self.destinations.get_mut(&id.stream()).filter(|_| well) {
+                destination.handle_dialled();
+                self.agent.handle_dialled(now, id);
+            } else {
+                self.agent.handle_dial_failed(now, id);
+            }
+        }
+        self.attend_tunnel();
+        self.attend_agent();
+    }
+
+    fn drive_ends(&mut self) {
+        for local in self.locals.values_mut() {
+            self.moved |= local.drive(&mut self.tunnel);
+        }
+        self.attend_tunnel();
+        for (id, destination) in &mut self.destinations {
+            let Some(connection) = self.connections.get(id).copied() else {
+                continue;
+            };
+            let taken = destination.poll_read();
+            if taken > 0 {
+                self.moved = true;
+                self.agent.handle_written(self.now, connection, taken);
+            }
+            while self.agent.wants_read(connection)
+                && let Some(words) = destination.poll_say()
+            {
+                self.moved = true;
+                self.agent.handle_read(connection, words);
+            }
+            if let Some(how) = destination.poll_end() {
+                self.moved = true;
+                self.agent.handle_ended(self.now, connection, how);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        while self.client != Leg::Down && self.up.has_room() && !self.has_stopped() {
+            let Some(transmit) = self.tunnel.poll_transmit(self.now) else {
+                break;
+            };
+            self.moved = true;
+            self.send_up(transmit);
+        }
+        if self.client == Leg::Down {
+            let early = self.tunnel.poll_transmit(self.now);
+            assert!(early.is_none(), "{early:?} leaves without a websocket");
+        }
+        while self.down.has_room() && !self.has_stopped() {
+            let Some(frame) = self.agent.poll_transmit(self.now) else {
+                break;
+            };
+            self.moved = true;
+            self.sent += 1;
+            self.journal.down_sent.note(self.now, &frame);
+            self.down.send(self.now, frame);
+        }
+        self.attend_tunnel();
+    }
+
+    fn send_up(&mut self, transmit: Transmit) {
+        match transmit {
+            Transmit::Opening(text) => {
+                assert_eq!(self.client, Leg::Opening, "one opening for each websocket");
+                self.client = Leg::Up;
+                let opening = payload::decode(text.as_bytes()).expect("an opening is readable");
+                self.openings.push(opening);
+            }
+            Transmit::Message(frame) => {
+                assert_eq!(self.client, Leg::Up, "the opening comes first");
+                self.sent += 1;
+                self.journal.up_sent.note(self.now, &frame);
+                self.up.send(self.now, frame);
+            }
+        }
+    }
+
+    fn attend_tunnel(&mut self) {
+        while let Some(event) = self.tunnel.poll_event() {
+            self.moved = true;
+            assert_eq!(self.closed, None, "nothing follows the end");
+            match event {
+                Event::Ready { agent_version } => self.ready = Some(agent_version),
+                Event::Readable(id) => self.local(id).handle_readable(),
+                Event::Writable(id) => self.local(id).handle_writable(),
+                Event::Notice(text) => self.notices.push(text),
+                Event::Lowered { .. } | Event::Silent { .. } | Event::Stale { .. } => {
+                    self.told.push(event);
+                }
+                Event::Closed(reason) => {
+                    self.closed = Some(reason);
+                    self.client = Leg::Down;
+                }
+            }
+        }
+    }
+
+    fn attend_agent(&mut self) {
+        while let Some(event) = self.agent.poll_event() {
+            self.moved = true;
+            match event {
+                agent::Event::Dial(id) => self.dial(id),
+                agent::Event::Write(id, data) => {
+                    self.destination(id.stream()).handle_write(data);
+                }
+                agent::Event::Close(id) => self.destination(id.stream()).handle_closed(),
+                agent::Event::Ended(end) => self.tell_client(forge::channel_closed(&end.output)),
+            }
+        }
+    }
+
+    fn dial(&mut self, id: ConnectionId) {
+        let destination = self.destination(id.stream());
+        assert_eq!(destination.state(), State::Waiting, "one dial for a stream");
+        let dial = destination.dial();
+        self.connections.insert(id.stream(), id);
+        match dial {
+            Dial::Accepts(after) => self.dials.push((self.now + after, id, true)),
+            Dial::Refuses(after) => self.dials.push((self.now + after, id, false)),
+            Dial::Silent => {}
+        }
+    }
+
+    /// Drivers that wait for their websocket to take a message do not look at the clock.
+    fn tunnel_deadline(&self) -> Option<Instant> {
+        let sends = self.client == Leg::Down || self.up.has_room();
+        self.tunnel.poll_timeout().filter(|_| sends)
+    }
+
+    fn agent_deadline(&self) -> Option<Instant> {
+        self.agent.poll_timeout().filter(|_| self.down.has_room())
+    }
+
+    /// When something happens next, if anything does.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let reads_down = self.client != Leg::Down && self.tunnel.wants_input();
+        let reads_up = self.agents != Leg::Down && self.agent.wants_input();
+        let times = [
+            self.tunnel_deadline(),
+            self.agent_deadline(),
+            self.down.poll_timeout().filter(|_| reads_down),
+            self.up.poll_timeout().filter(|_| reads_up),
+            self.dials.iter().map(|(at, ..)| *at).min(),
+        ];
+        let next = times.into_iter().flatten().min()?;
+        assert!(next > self.now, "{times:?}: someone asks for what is past");
+        Some(next)
+    }
+
+    pub(super) fn has_stopped(&self) -> bool {
+        self.stop_at.is_some_and(|at| at <= self.sent)
+    }
+}
+
+/// At one instant; more is a pair that moves in circles.
+const MAX_ROUNDS: usize = 100_000;

@@ -1,0 +1,274 @@
+//! A `proto::Tunnel` and a `sim::agent::Agent` face to face, in virtual time.
+//!
+//! ```text
+//!   Local ── Tunnel ── up ──▶ (service) ──▶ Agent ── Destination
+//!                      ◀──── down ◀───────
+//! ```
+//!
+//! The pair is the driver of both, and keeps both contracts: it drains events and messages after
+//! every verb, wakes each at its own deadline and at no other time, and holds messages back while
+//! their reader wants none. What a contract does not promise it does not do, so a forgotten
+//! deadline or wake is a test that fails. Between the two stands the service: it keeps what is
+//! sent to a leg that is down, or loses it, and says when the session is over.
+
+mod drive;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use ssm_proxyd::proto::{Event, Reason, StreamId, Tunnel};
+use ssm_proxyd::sim::agent::{Agent, ConnectionId, Violation};
+use ssm_proxyd::wire::payload::OpenDataChannel;
+
+use super::destination::Destination;
+use super::journal::Journal;
+use super::link::Link;
+use super::local::Local;
+use super::setup::Setup;
+
+/// Two cores, two links and one clock.
+pub(crate) struct Pair {
+    pub(crate) now: Instant,
+    pub(crate) start: Instant,
+    pub(crate) tunnel: Tunnel,
+    pub(crate) agent: Agent,
+    pub(crate) up: Link,
+    pub(crate) down: Link,
+    pub(crate) journal: Journal,
+    /// What opened each websocket, in order.
+    pub(crate) openings: Vec<OpenDataChannel>,
+    pub(crate) notices: Vec<String>,
+    /// What the driver was told of the weather.
+    pub(crate) told: Vec<Event>,
+    /// The agent's version, once the tunnel is ready.
+    pub(crate) ready: Option<String>,
+    /// Why the tunnel ended, once it has.
+    pub(crate) closed: Option<Reason>,
+    /// Where the pair stops, in messages that left.
+    pub(crate) stop_at: Option<usize>,
+    locals: BTreeMap<StreamId, Local>,
+    destinations: BTreeMap<StreamId, Destination>,
+    connections: BTreeMap<StreamId, ConnectionId>,
+    dials: Vec<(Instant, ConnectionId, bool)>,
+    client: Leg,
+    agents: Leg,
+    sent: usize,
+    moved: bool,
+}
+
+impl Pair {
+    /// An agent that waits for a client, and a tunnel that waits for its websocket.
+    pub(crate) fn new(setup: Setup) -> Self {
+        let start = beginning();
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let Setup { seed, .. } = setup;
+        Self {
+            now: start,
+            start,
+            tunnel: Tunnel::new(start, wall, seed, setup.options),
+            agent: Agent::new(start, wall, !seed, setup.agent, setup.job),
+            up: Link::new(seed ^ 1, setup.up),
+            down: Link::new(seed ^ 2, setup.down),
+            journal: Journal::new(setup.records),
+            openings: Vec::new(),
+            notices: Vec::new(),
+            told: Vec::new(),
+            ready: None,
+            closed: None,
+            stop_at: None,
+            locals: BTreeMap::new(),
+            destinations: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            dials: Vec::new(),
+            client: Leg::Down,
+            agents: Leg::Up,
+            sent: 0,
+            moved: false,
+        }
+    }
+
+    /// A pair that is ready for streams, on a fair path of 10 ms each way.
+    pub(crate) fn established() -> Self {
+        Setup::default().established()
+    }
+
+    /// The client's websocket opens.
+    pub(crate) fn connect(&mut self, token: &str) {
+        self.client = Leg::Opening;
+        self.down.set_deaf(false);
+        self.tunnel.handle_connected(self.now, token);
+        self.stir();
+    }
+
+    /// The client's websocket breaks. Of what is in flight the oldest messages get through, so
+    /// many in each direction; the service keeps what comes for the client, or not.
+    pub(crate) fn disconnect(&mut self, spared: usize, kept: Kept) {
+        self.client = Leg::Down;
+        self.up.cut_off(spared);
+        if kept == Kept::No {
+            self.down.cut_off(0);
+            self.down.set_deaf(true);
+        }
+        self.tunnel.handle_disconnected(self.now);
+        self.stir();
+    }
+
+    /// The agent's websocket breaks; as [`Pair::disconnect`].
+    pub(crate) fn disconnect_agent(&mut self, spared: usize, kept: Kept) {
+        self.agents = Leg::Down;
+        self.down.cut_off(spared);
+        if kept == Kept::No {
+            self.up.cut_off(0);
+            self.up.set_deaf(true);
+        }
+        self.agent.handle_disconnected(self.now);
+        self.stir();
+    }
+
+    /// The agent's websocket is up again.
+    pub(crate) fn reconnect_agent(&mut self) {
+        self.agents = Leg::Up;
+        self.up.set_deaf(false);
+        self.agent.handle_connected(self.now);
+        self.stir();
+    }
+
+    /// The service says something to the client.
+    pub(crate) fn tell_client(&mut self, frame: Bytes) {
+        self.down.send_surely(self.now, frame);
+    }
+
+    /// The service says something to the agent.
+    pub(crate) fn tell_agent(&mut self, frame: Bytes) {
+        self.up.send_surely(self.now, frame);
+    }
+
+    /// A local program opens a stream to `destination`.
+    pub(crate) fn open(&mut self, destination: Destination) -> StreamId {
+        let id = self.tunnel.open().expect("the tunnel is ready");
+        self.locals.insert(id, Local::new(id));
+        self.destinations.insert(id, destination);
+        self.stir();
+        id
+    }
+
+    /// A local program writes.
+    pub(crate) fn write(&mut self, id: StreamId, data: &[u8]) {
+        self.local(id).write(data);
+        self.stir();
+    }
+
+    /// A local program closes its writing side.
+    pub(crate) fn finish(&mut self, id: StreamId) {
+        self.local(id).finish();
+        self.stir();
+    }
+
+    /// A local program leaves.
+    pub(crate) fn reset(&mut self, id: StreamId) {
+        if let Some(local) = self.locals.get_mut(&id) {
+            local.reset(&mut self.tunnel);
+        }
+        self.stir();
+    }
+
+    /// A local program stops or begins to read.
+    pub(crate) fn set_reads(&mut self, id: StreamId, reads: bool) {
+        self.local(id).set_reads(reads);
+        self.stir();
+    }
+
+    /// The session is ended on purpose.
+    pub(crate) fn close(&mut self) {
+        self.tunnel.close(self.now);
+        self.stir();
+    }
+
+    pub(crate) fn local(&mut self, id: StreamId) -> &mut Local {
+        self.locals.get_mut(&id).expect("it was opened here")
+    }
+
+    pub(crate) fn local_of(&self, id: StreamId) -> &Local {
+        &self.locals[&id]
+    }
+
+    pub(crate) fn destination(&mut self, id: StreamId) -> &mut Destination {
+        self.destinations.get_mut(&id).expect("it was opened here")
+    }
+
+    /// How long it runs.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.now - self.start
+    }
+
+    /// Messages that left, both ways.
+    pub(crate) fn messages(&self) -> usize {
+        self.sent
+    }
+
+    /// What the client did that it must not.
+    pub(crate) fn violations(&self) -> &BTreeMap<Violation, u64> {
+        &self.agent.stats().violations
+    }
+
+    /// Goes on until `span` is over.
+    pub(crate) fn run_for(&mut self, span: Duration) {
+        let end = self.now + span;
+        self.run(end, |_| false);
+        self.now = end;
+        self.stir();
+    }
+
+    /// Goes on until something is true, which must be within an hour.
+    pub(crate) fn run_until(&mut self, done: impl Fn(&Self) -> bool) {
+        let end = self.now + HOUR;
+        let over = self.run(end, &done);
+        assert!(over || done(self), "in vain after {:?}", self.elapsed());
+    }
+
+    /// Goes on until nothing is left to happen. All that a client must not do is found here.
+    pub(crate) fn settle(&mut self) {
+        let end = self.now + HOUR;
+        self.run(end, |_| false);
+        let next = self.next();
+        assert!(next.is_none(), "restless after {:?}", self.elapsed());
+        assert!(self.violations().is_empty(), "{:?}", self.violations());
+    }
+
+    fn run(&mut self, end: Instant, done: impl Fn(&Self) -> bool) -> bool {
+        self.stir();
+        while !done(self) && !self.has_stopped() {
+            match self.next().filter(|next| *next <= end) {
+                Some(next) => self.now = next,
+                None => return false,
+            }
+            self.stir();
+        }
+        true
+    }
+}
+
+/// The state of a websocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leg {
+    Down,
+    /// Nothing was said on it yet.
+    Opening,
+    Up,
+}
+
+/// Whether the service keeps what comes for a leg that is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Yes,
+    No,
+}
+
+/// Where virtual time begins.
+#[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
+pub(crate) fn beginning() -> Instant {
+    Instant::now()
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
