@@ -180,6 +180,21 @@ fn a_websocket_that_is_replaced_at_once_loses_nothing() {
 }
 
 #[test]
+fn a_machine_that_slept_for_hours_goes_on() {
+    let mut scenario = Scenario::begin();
+    scenario.pair.run_for(Duration::from_millis(40));
+    scenario.pair.now += Duration::from_secs(8 * 3600);
+    scenario.pair.disconnect(0, Kept::No);
+    scenario.pair.disconnect_agent(0, Kept::No);
+    scenario.pair.reconnect_agent();
+    scenario.pair.run_for(Duration::from_secs(1));
+
+    scenario.pair.connect("another");
+
+    scenario.finish("slept");
+}
+
+#[test]
 fn a_pause_of_the_path_is_no_break() {
     let mut scenario = Scenario::begin();
     scenario.pair.run_for(Duration::from_millis(40));

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::proto::Reason;
+use bytes::Bytes;
+use ssm_proxyd::proto::{Read, Reason};
 use ssm_proxyd::wire::message::{Kind, PayloadType};
+use ssm_proxyd::wire::smux::Command;
 
 use crate::support::bytes::{assert_begins, assert_whole, pattern};
+use crate::support::desk::Desk;
 use crate::support::destination::{Destination, State};
 use crate::support::forge;
 use crate::support::local::End;
@@ -114,6 +117,41 @@ fn a_stream_that_ended_before_its_session_has_ended_well() {
 
     assert_whole(pair.local(stream).received(), &pattern(1, 3000));
     assert_eq!(pair.local(stream).end(), Some(&End::Clean));
+}
+
+#[test]
+fn an_end_behind_a_gap_is_no_end() {
+    let mut desk = Desk::ready();
+    let id = desk.tunnel.open().unwrap();
+    desk.drain();
+    desk.hear(forge::output(
+        2,
+        &forge::frames(&[(Command::Push, id, b"one")]),
+    ));
+    desk.hear(forge::output(
+        4,
+        &forge::frames(&[(Command::Finish, id, b"")]),
+    ));
+
+    desk.hear(forge::channel_closed(""));
+
+    let one = Bytes::from_static(b"one");
+    assert_eq!(desk.tunnel.read(id, 99), Read::Data(one));
+    assert_eq!(desk.tunnel.read(id, 99), Read::Lost(Reason::Closed));
+}
+
+#[test]
+fn a_flag_that_waits_for_a_websocket_leaves_with_it() {
+    let mut pair = Pair::established();
+    pair.disconnect(0, Kept::No);
+    pair.close();
+    pair.run_for(Duration::from_millis(500));
+
+    pair.connect("another");
+    pair.run_until(|pair| pair.closed.is_some());
+
+    assert!(pair.agent.is_terminated_by_flag());
+    assert_eq!(pair.closed, Some(Reason::Finished));
 }
 
 #[test]

@@ -219,7 +219,7 @@ impl Owner {
     fn connect(&mut self) {
         if !self.connected && self.closed.is_none() {
             self.connected = true;
-            self.tunnel.handle_connected("token");
+            self.tunnel.handle_connected(self.now, "token");
             let first = self.tunnel.poll_transmit(self.now);
             assert!(matches!(first, Some(Transmit::Opening(_))));
         }
@@ -227,7 +227,7 @@ impl Owner {
 
     fn disconnect(&mut self) {
         self.connected = false;
-        self.tunnel.handle_disconnected();
+        self.tunnel.handle_disconnected(self.now);
     }
 
     /// Wakes the tunnel at each of its deadlines, as far as they lie within `span`.
