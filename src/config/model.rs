@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Everything that a configuration file says.
@@ -39,6 +39,8 @@ pub struct Forward {
     pub name: String,
     /// Where it listens; at least one address.
     pub listen: Vec<Listen>,
+    /// The permissions of its Unix sockets: at most 0o777, with a bit that lets someone connect.
+    pub mode: u32,
     /// The managed node that runs the agent.
     pub target: Target,
     /// What the agent dials.
@@ -47,6 +49,9 @@ pub struct Forward {
     pub document: Option<String>,
     /// From accept to a stream that can carry bytes.
     pub connect_timeout: Duration,
+    /// How long a broken websocket may be replaced before its connection is given up; zero: not
+    /// at all. At most an hour.
+    pub resume_timeout: Duration,
     /// Quiet time after a local EOF before both directions are closed.
     pub half_close_timeout: Duration,
     /// How fast bytes go towards the agent.
@@ -70,27 +75,38 @@ impl Forward {
 }
 
 /// A local address to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// A port of both 127.0.0.1 and ::1; 0 is one free port, the same for both.
     Localhost(u16),
     /// One address; port 0 is a free one.
     Tcp(SocketAddr),
+    /// A Unix socket: an absolute path that fits into its address.
+    Unix(PathBuf),
 }
 
 impl Listen {
-    /// The port; 0 stands for any that is free.
-    pub fn port(&self) -> u16 {
+    /// The port, if it has one; 0 stands for any that is free.
+    pub fn port(&self) -> Option<u16> {
         match self {
-            Self::Localhost(port) => *port,
-            Self::Tcp(address) => address.port(),
+            Self::Localhost(port) => Some(*port),
+            Self::Tcp(address) => Some(address.port()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The path, if it is a Unix socket.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Localhost(_) | Self::Tcp(_) => None,
+            Self::Unix(path) => Some(path),
         }
     }
 
     /// Whether only programs of this machine can connect to it.
     pub fn is_loopback(&self) -> bool {
         match self {
-            Self::Localhost(_) => true,
+            Self::Localhost(_) | Self::Unix(_) => true,
             Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
         }
     }
@@ -101,6 +117,7 @@ impl fmt::Display for Listen {
         match self {
             Self::Localhost(port) => write!(f, "localhost:{port}"),
             Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }

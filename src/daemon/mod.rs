@@ -63,7 +63,7 @@ impl Daemon {
             pool: EarlyPool::new(),
             origin,
         };
-        let forwards = bind(forwards, &world)?;
+        let forwards = bind(forwards, &world).await?;
         Ok(Self::run(forwards, nudge, sessions, terminator))
     }
 
@@ -94,7 +94,7 @@ impl Daemon {
         }
     }
 
-    /// The name of each forward, and where it listens.
+    /// The name of each forward, and the ports on which it listens.
     pub fn addresses(&self) -> &[(String, Vec<SocketAddr>)] {
         &self.addresses
     }
@@ -197,16 +197,14 @@ fn settings(aws: config::Aws, identity: Identity) -> Settings {
     }
 }
 
-fn bind(forwards: Vec<config::Forward>, world: &World) -> Result<Vec<Forward>, StartError> {
-    let bind = |settings: config::Forward| {
+async fn bind(forwards: Vec<config::Forward>, world: &World) -> Result<Vec<Forward>, StartError> {
+    let mut bound = Vec::new();
+    for settings in forwards {
         let (name, line) = (settings.name.clone(), settings.line);
-        Forward::bind(settings, world.clone()).map_err(|source| StartError::Listen {
-            name,
-            line,
-            source,
-        })
-    };
-    forwards.into_iter().map(bind).collect()
+        let forward = Forward::bind(settings, world.clone()).await;
+        bound.push(forward.map_err(|source| StartError::Listen { name, line, source })?);
+    }
+    Ok(bound)
 }
 
 /// Why the daemon did not start.

@@ -19,13 +19,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use self::connection::Connection;
-pub use self::listener::ListenError;
+use self::listener::Listener;
+pub use self::listener::{ListenError, Obstacle};
 use self::serve::Serve;
 use crate::config;
 use crate::network::Network;
@@ -36,7 +36,7 @@ use crate::tunnel::Nudged;
 /// A forward whose local addresses are bound.
 #[derive(Debug)]
 pub struct Forward {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     serve: Arc<Serve>,
 }
 
@@ -46,8 +46,8 @@ impl Forward {
     /// # Errors
     ///
     /// The first address that cannot be bound.
-    pub fn bind(settings: config::Forward, world: World) -> Result<Self, ListenError> {
-        let listeners = listener::bind(&settings.listen)?;
+    pub async fn bind(settings: config::Forward, world: World) -> Result<Self, ListenError> {
+        let listeners = Listener::bind(&settings).await?;
         let permits = Semaphore::new(settings.max_connections);
         // As many again may wait for a permit; the rest stay in the backlog.
         let slots = Arc::new(Semaphore::new(2 * settings.max_connections));
@@ -65,12 +65,13 @@ impl Forward {
         &self.serve.settings.name
     }
 
-    /// Where it listens.
+    /// The ports on which it listens. Its Unix sockets are where its settings say.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners
-            .iter()
-            .filter_map(|listener| listener.local_addr().ok())
-            .collect()
+        let tcp = |listener: &Listener| match listener {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            Listener::Unix(_) => None,
+        };
+        self.listeners.iter().filter_map(tcp).collect()
     }
 
     /// Accepts connections until `stop` says true, then ends those that are open.
@@ -106,8 +107,8 @@ pub struct World {
     pub origin: String,
 }
 
-async fn accept_loop(listener: TcpListener, serve: Arc<Serve>, mut stop: watch::Receiver<bool>) {
-    if let Ok(address) = listener.local_addr() {
+async fn accept_loop(listener: Listener, serve: Arc<Serve>, mut stop: watch::Receiver<bool>) {
+    if let Ok(address) = listener.address() {
         let destination = &serve.settings.remote;
         info!(local_address = %address, target = %serve.settings.target, %destination, "listening");
     }
@@ -144,15 +145,14 @@ async fn accept_loop(listener: TcpListener, serve: Arc<Serve>, mut stop: watch::
 }
 
 async fn accept(
-    listener: &TcpListener,
+    listener: &Listener,
     serve: &Serve,
-) -> io::Result<(Connection, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(Connection, OwnedSemaphorePermit)> {
     let slot = Arc::clone(&serve.slots)
         .acquire_owned()
         .await
         .map_err(io::Error::other)?;
-    let (tcp, peer) = listener.accept().await?;
-    Ok((Connection::new(tcp, peer)?, slot))
+    Ok((listener.accept().await?, slot))
 }
 
 /// Errors that say nothing about the listener.

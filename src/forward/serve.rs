@@ -51,7 +51,7 @@ impl Serve {
         let opened = tokio::select! {
             opened = self.open(begin, &mut drivers) => opened,
             _ = stop.wait_for(|stop| *stop) => return,
-            () = connection.left() => return debug!("the client left before its session was ready"),
+            () = connection.abandoned() => return debug!("the client left before its session was ready"),
         };
         match opened {
             Ok(opened) => self.carry(begin, connection, opened, stop).await,
@@ -113,7 +113,7 @@ impl Serve {
         };
         let life = Life {
             options,
-            resume_timeout: RESUME_TIMEOUT,
+            resume_timeout: self.settings.resume_timeout,
             nudged: self.world.nudged.clone(),
             pool: self.world.pool.clone(),
         };
@@ -259,9 +259,6 @@ fn tell(outcome: Option<&Outcome>, stats: Stats, time: Duration, settings: &conf
 fn filled(hint: &str) -> Option<&str> {
     Some(hint).filter(|hint| !hint.is_empty())
 }
-
-/// How long to try to resume.
-const RESUME_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The flag on the channel waits a second for its acknowledgement.
 const MAX_GOODBYE: Duration = Duration::from_secs(3);

@@ -89,7 +89,7 @@ pub(super) const DOORS: &[(&str, Door)] = &[
     ("hyper", At(&["daemon", "sim"])),
     ("hyper-util", At(&["daemon", "sim"])),
     ("rcgen", At(&["sim"])),
-    ("rustix", At(&["cli/style"])),
+    ("rustix", At(&["cli/style", "forward/connection/unix"])),
     ("rustls", At(&["network", "sim"])),
     ("rustls-native-certs", At(&["network"])),
     ("serde", At(WRITES_DOWN)),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use crate::config::check::address::overlap;
 use crate::config::check::fields::Fields;
@@ -12,6 +13,7 @@ use crate::config::problem::{Finding, Findings};
 /// Checks the settings of one forward against each other.
 pub(super) fn check_forward(fields: &Fields, findings: &mut Findings) {
     check_remote_clients(fields, findings);
+    check_mode(fields, findings);
     check_window(fields, findings);
     check_document(fields, findings);
 }
@@ -31,12 +33,28 @@ fn check_remote_clients(fields: &Fields, findings: &mut Findings) {
             continue;
         }
         let what = format!("{}: other machines could connect to {listen}", fields.scope);
-        let port = listen.port();
+        let port = listen.port().unwrap_or_default();
         let hint = format!(
             "write \"localhost:{port}\", or, if that is meant, add `allow_remote_clients = true`"
         );
         findings.add(Finding::new(span, what, hint));
     }
+}
+
+/// A key that does nothing is a mistake: someone believes that it protects something.
+fn check_mode(fields: &Fields, findings: &mut Findings) {
+    let (Some(span), Some(addresses)) = (fields.span("mode"), fields.addresses("listen")) else {
+        return;
+    };
+    if addresses.iter().any(|(listen, _)| listen.path().is_some()) {
+        return;
+    }
+    let what = format!(
+        "{}: `mode` has no effect: `listen` holds no Unix socket",
+        fields.scope
+    );
+    let hint = "leave it out, or listen on one: `listen = \"unix:/run/ssm-proxyd/db.sock\"`";
+    findings.add(Finding::new(span, what, hint));
 }
 
 fn check_window(fields: &Fields, findings: &mut Findings) {
@@ -106,17 +124,21 @@ struct Holder<'a> {
 }
 
 fn check_addresses(forwards: &[Fields], findings: &mut Findings) {
-    let mut by_port: BTreeMap<u16, Vec<Holder<'_>>> = BTreeMap::new();
+    let mut by_place: BTreeMap<(Option<u16>, Option<PathBuf>), Vec<Holder<'_>>> = BTreeMap::new();
     for (forward, fields) in forwards.iter().enumerate() {
         for (listen, span) in fields.addresses("listen").unwrap_or_default() {
+            let place = (listen.port(), listen.path().map(ToOwned::to_owned));
             let holder = Holder {
                 listen,
                 span,
                 forward,
                 fields,
             };
-            let holders = by_port.entry(listen.port()).or_default();
-            match holders.iter().find(|other| overlap(&listen, &other.listen)) {
+            let holders = by_place.entry(place).or_default();
+            let other = holders
+                .iter()
+                .find(|other| overlap(&holder.listen, &other.listen));
+            match other {
                 Some(other) => findings.add(taken(&holder, other)),
                 None => holders.push(holder),
             }
@@ -126,11 +148,16 @@ fn check_addresses(forwards: &[Fields], findings: &mut Findings) {
 
 fn taken(holder: &Holder<'_>, other: &Holder<'_>) -> Finding {
     let Holder { listen, fields, .. } = holder;
+    let elsewhere = match listen {
+        Listen::Localhost(_) | Listen::Tcp(_) => {
+            "choose another port for one of them; 0 takes any free one"
+        }
+        Listen::Unix(_) => "choose another path for one of them",
+    };
     let (owner, hint) = if holder.forward == other.forward {
         ("the same forward", "keep one of the two")
     } else {
-        let hint = "choose another port for one of them; 0 takes any free one";
-        (other.fields.scope.as_str(), hint)
+        (other.fields.scope.as_str(), elsewhere)
     };
     let what = format!("{}: {listen} is taken by {owner}", fields.scope);
     let there = format!("{owner} listens on {}", other.listen);

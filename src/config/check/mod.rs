@@ -135,10 +135,12 @@ fn forward(fields: &Fields, source: &Source<'_>) -> Option<Forward> {
     Some(Forward {
         name: fields.text("name")?,
         listen: listen.map(|(listen, _)| listen).collect(),
+        mode: fields.number("mode")?,
         target: fields.target("target")?,
         remote: fields.remote("remote")?,
         document: fields.text("document"),
         connect_timeout: fields.duration("connect_timeout")?,
+        resume_timeout: fields.duration("resume_timeout")?,
         half_close_timeout: fields.duration("half_close_timeout")?,
         upload: Upload {
             rate: fields.number("upload_rate")?,

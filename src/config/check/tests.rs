@@ -27,11 +27,13 @@ ca_bundle = "/etc/ssl/company.pem"
 
 [[forward]]
 name = "cache"
-listen = ["localhost:0", "0.0.0.0:6379"]
+listen = ["localhost:0", "0.0.0.0:6379", "unix:/run/cache.sock"]
+mode = "0660"
 target = "mi-0123456789abcdef0"
 remote = 6379
 document = "Our-PortForwarding"
 connect_timeout = "1m30s"
+resume_timeout = "0s"
 half_close_timeout = "500s"
 upload_rate = 0
 upload_payload = 32_768
@@ -70,6 +72,8 @@ fn what_is_not_written_has_its_default() {
         "AWS-StartPortForwardingSessionToRemoteHost"
     );
     assert_eq!(forward.connect_timeout, Duration::from_secs(30));
+    assert_eq!(forward.mode, 0o600);
+    assert_eq!(forward.resume_timeout, Duration::from_secs(300));
     assert_eq!(forward.half_close_timeout, Duration::from_secs(30));
     assert_eq!(forward.upload, Upload::default());
     assert_eq!(forward.max_connections, 64);
@@ -93,7 +97,10 @@ fn what_is_written_is_meant() {
     );
     let forward = &config.forwards[0];
     let everywhere = Listen::Tcp("0.0.0.0:6379".parse().unwrap());
-    assert_eq!(forward.listen, [Listen::Localhost(0), everywhere]);
+    let socket = Listen::Unix("/run/cache.sock".into());
+    assert_eq!(forward.listen, [Listen::Localhost(0), everywhere, socket]);
+    assert_eq!(forward.mode, 0o660);
+    assert_eq!(forward.resume_timeout, Duration::ZERO);
     assert_eq!(forward.target.as_str(), "mi-0123456789abcdef0");
     assert_eq!(forward.remote, Remote::Port(6379));
     assert_eq!(forward.document(), "Our-PortForwarding");
@@ -150,6 +157,10 @@ fn every_example_makes_sense() {
             let others = MINIMAL.lines().filter(|line| !line.starts_with(&start));
             let others = others.collect::<Vec<_>>().join("\n");
             let line = format!("{start}{}\n", setting.example);
+            let others = match setting.key {
+                "mode" => others.replace("listen = 5432", "listen = \"unix:/run/db.sock\""),
+                _ => others,
+            };
 
             match section.shape {
                 Shape::One => good(&format!("{}\n{line}{MINIMAL}", section.header())),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::check::address::{check_endpoint, port_number};
 use crate::config::check::amount::{duration, size, written_duration, written_size};
 use crate::config::check::word::{
-    check_document, check_name, check_path, check_profile, check_region,
+    check_document, check_name, check_path, check_profile, check_region, mode,
 };
 use crate::config::file::{Data, Value};
 use crate::config::model::{Listen, Remote, Target};
@@ -18,7 +18,7 @@ use crate::config::settings::{Absent, Kind, Setting};
 #[derive(Clone, Debug)]
 pub(super) enum Meaning {
     Flag(bool),
-    /// Of things, or of bytes.
+    /// Of things, or of bytes; the bits of a mode.
     Number(u64),
     Duration(Duration),
     Text(String),
@@ -56,6 +56,7 @@ fn single(setting: &Setting, data: &Data) -> Result<Meaning, Fault> {
         (Kind::Number { min, max }, Data::Number(number)) => whole(*number, min, max),
         (Kind::Duration { min, max }, Data::Text(text)) => time(text, min, max),
         (Kind::Size { min, max }, Data::Text(text)) => bytes(text, min, max),
+        (Kind::Mode, Data::Text(text)) => mode(text).map(|mode| Meaning::Number(mode.into())),
         (Kind::Target, Data::Text(text)) => text.parse().map(Meaning::Target),
         (Kind::Target, Data::Table(_) | Data::Array(_)) => Err(target_later()),
         (Kind::Remote, Data::Text(text)) => text.parse().map(Meaning::Remote),
@@ -80,6 +81,7 @@ fn word(setting: &Setting, text: &str) -> Result<Meaning, Fault> {
         | Kind::Duration { .. }
         | Kind::Size { .. }
         | Kind::Listen
+        | Kind::Mode
         | Kind::Target
         | Kind::Remote
         | Kind::Later { .. } => return Err(wrong_type(setting, &Data::Text(text.to_owned()))),
@@ -182,6 +184,7 @@ fn wrong_type(setting: &Setting, data: &Data) -> Fault {
         Kind::Duration { .. } => "a duration in quotes",
         Kind::Size { .. } => "a size in quotes",
         Kind::Listen => "a port, an address or an array of them",
+        Kind::Mode => "octal digits in quotes",
         Kind::Remote => "a string \"host:port\" or a port",
         Kind::Name
         | Kind::Region

@@ -1,4 +1,4 @@
-//! Texts that must keep a pattern: names, regions, paths, targets, documents.
+//! Texts that must keep a pattern: names, regions, paths, targets, documents, modes.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -96,6 +96,25 @@ pub(super) fn check_document(text: &str) -> Result<(), Fault> {
     )
 }
 
+/// Reads the permissions of a file.
+pub(super) fn mode(text: &str) -> Result<u32, Fault> {
+    let is_octal = text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let mode = u32::from_str_radix(text, 8).ok();
+    let Some(mode) = mode.filter(|mode| is_octal && text.len() <= MAX_MODE && *mode <= 0o777)
+    else {
+        let what = format!("{} is not a mode", quoted(text));
+        let hint =
+            "octal digits up to \"0777\": \"0600\" is for the owner, \"0660\" for the group too";
+        return Err(Fault::new(what, hint));
+    };
+    if mode & 0o222 == 0 {
+        let what = format!("nobody could connect with the mode {}", quoted(text));
+        let hint = "connecting takes the permission to write: \"0600\"";
+        return Err(Fault::new(what, hint));
+    }
+    Ok(mode)
+}
+
 /// A task is known by its cluster, which may hold `_`, its id, and the runtime id of a container.
 fn check_task(task: &str) -> Result<(), Fault> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
@@ -147,6 +166,9 @@ const MAX_REGION: usize = 63;
 
 /// Far beyond what anyone types.
 const MAX_PROFILE: usize = 256;
+
+/// Four digits, the first of which is 0.
+const MAX_MODE: usize = 4;
 
 /// The limit of StartSession's `Target`.
 const MAX_TARGET: usize = 400;
@@ -233,6 +255,24 @@ mod tests {
         assert_eq!(check_path("/etc/ssl/a b.pem"), Ok(()));
         for bad in ["", "a.pem", "./a.pem", "~/a.pem", "/a\0b"] {
             assert!(check_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn modes_are_octal_and_let_someone_connect() {
+        assert_eq!(mode("0600"), Ok(0o600));
+        assert_eq!(mode("660"), Ok(0o660));
+        assert_eq!(mode("0777"), Ok(0o777));
+        assert_eq!(mode("2"), Ok(0o002));
+        for bad in [
+            "", "+600", "-600", "0o600", "0x1ff", "0800", "1777", "00600", "rw", "600 ", "٦٠٠",
+        ] {
+            let fault = mode(bad).expect_err(bad);
+            assert!(fault.to_string().ends_with("is not a mode"), "{bad}");
+        }
+        for useless in ["0000", "0444", "0555"] {
+            let fault = mode(useless).expect_err(useless);
+            assert!(fault.to_string().starts_with("nobody"), "{useless}");
         }
     }
 

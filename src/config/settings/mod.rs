@@ -132,6 +132,8 @@ pub enum Kind {
     File,
     /// A local address or an array of them.
     Listen,
+    /// Permissions of a file in octal digits, such as `"0600"`.
+    Mode,
     /// A managed node.
     Target,
     /// A destination.

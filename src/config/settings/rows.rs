@@ -85,6 +85,13 @@ const FORWARD_SETTINGS: &[Setting] = &[
         doc: "The local address, or an array of them; a port alone is on 127.0.0.1 and ::1",
     },
     Setting {
+        key: "mode",
+        kind: Kind::Mode,
+        absent: Absent::Text("0600"),
+        example: "\"0600\"",
+        doc: "Who may connect to a Unix socket: its permissions in octal digits",
+    },
+    Setting {
         key: "target",
         kind: Kind::Target,
         absent: Absent::Problem,
@@ -114,6 +121,16 @@ const FORWARD_SETTINGS: &[Setting] = &[
         absent: Absent::Text("30s"),
         example: "\"30s\"",
         doc: "From the accepted connection to a stream that can carry bytes",
+    },
+    Setting {
+        key: "resume_timeout",
+        kind: Kind::Duration {
+            min: Duration::ZERO,
+            max: Duration::from_secs(60 * MINUTE),
+        },
+        absent: Absent::Text("5m"),
+        example: "\"5m\"",
+        doc: "How long to try to resume a session whose websocket broke; 0s: not at all",
     },
     Setting {
         key: "half_close_timeout",
@@ -177,12 +194,10 @@ const FORWARD_SETTINGS: &[Setting] = &[
     later("warm_max_age", "no session is kept ready"),
     later("max_streams", "every connection has a session of its own"),
     later("max_session_age", "a session ends with its connection"),
-    later("resume_timeout", "it cannot be changed"),
     later(
         "keep_alive",
         "an open connection does not keep its session from idling out",
     ),
-    later("mode", "there are no Unix sockets"),
     later("region", "[aws] region holds for every forward"),
     later("profile", "[aws] profile holds for every forward"),
     later("role_arn", "a profile in ~/.aws/config may name a role"),

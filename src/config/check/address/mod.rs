@@ -1,8 +1,11 @@
 //! Addresses: where to listen, what to dial, and the URL of an endpoint.
 
+mod socket_path;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use crate::config::check::address::socket_path::{bare_path, socket_path};
 use crate::config::model::{Listen, Remote};
 use crate::config::place::{quoted, shortened};
 use crate::config::problem::Fault;
@@ -11,8 +14,14 @@ impl FromStr for Listen {
     type Err = Fault;
 
     fn from_str(text: &str) -> Result<Self, Fault> {
-        if text.starts_with("unix:") || text.starts_with("systemd:") {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return socket_path(path).map(Self::Unix);
+        }
+        if text.starts_with("systemd:") {
             return Err(listen_later(text));
+        }
+        if text.starts_with('/') {
+            return Err(bare_path(text));
         }
         if is_digits(text) {
             return Ok(Self::Localhost(port(text, 0)?));
@@ -61,7 +70,8 @@ pub(super) fn port_number(number: i128, least: u16) -> Result<u16, Fault> {
     }
 }
 
-/// Whether two addresses cannot both be listened on. Port 0 is any free port.
+/// Whether two addresses cannot both be listened on. Port 0 is any free port; a path may be written
+/// with `.` and doubled slashes in it.
 ///
 /// A wildcard takes every address of its own family only: listeners on IPv6 are expected to leave
 /// IPv4 alone.
@@ -69,13 +79,19 @@ pub(super) fn overlap(a: &Listen, b: &Listen) -> bool {
     let taken = |listen: &Listen| match listen {
         Listen::Localhost(_) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
         Listen::Tcp(address) => vec![address.ip().to_canonical()],
+        Listen::Unix(_) => Vec::new(),
     };
     let meet = |a: IpAddr, b: IpAddr| {
         a.is_ipv4() == b.is_ipv4() && (a == b || a.is_unspecified() || b.is_unspecified())
     };
-    a.port() != 0
-        && a.port() == b.port()
-        && (taken(a).iter()).any(|a| taken(b).iter().any(|b| meet(*a, *b)))
+    match (a.port(), b.port()) {
+        (None, None) => a.path() == b.path(),
+        (a_port, b_port) => {
+            a_port == b_port
+                && a_port != Some(0)
+                && (taken(a).iter()).any(|a| taken(b).iter().any(|b| meet(*a, *b)))
+        }
+    }
 }
 
 /// Finds what is wrong with the URL of an API endpoint.

@@ -37,6 +37,20 @@ fn an_address_listens_on_itself() {
 }
 
 #[test]
+fn a_unix_socket_listens_on_its_path() {
+    let path = "/run/ssm-proxyd/db.sock";
+
+    assert_eq!(
+        listen("unix:/run/ssm-proxyd/db.sock"),
+        Listen::Unix(path.into())
+    );
+    assert_eq!(
+        Listen::Unix(path.into()).to_string(),
+        format!("unix:{path}")
+    );
+}
+
+#[test]
 fn what_is_no_local_address_is_refused() {
     for bad in [
         "",
@@ -58,7 +72,10 @@ fn what_is_no_local_address_is_refused() {
         "db:5432",
         "[127.0.0.1]:80",
         "tcp://127.0.0.1:80",
-        "unix:/run/x.sock",
+        "unix:run/x.sock",
+        "unix:",
+        "UNIX:/run/x.sock",
+        "/run/x.sock",
         "systemd:db",
         "99999",
         "٣:٣",
@@ -144,6 +161,8 @@ fn addresses_overlap_when_one_takes_the_other() {
         ("5432", "[::]:5432"),
         ("0.0.0.0:1", "10.0.0.7:1"),
         ("127.0.0.1:1", "[::ffff:127.0.0.1]:1"),
+        ("unix:/run/a.sock", "unix:/run/a.sock"),
+        ("unix:/run/a.sock", "unix:/run//./a.sock"),
     ] {
         assert!(overlap(&listen(a), &listen(b)), "{a} {b}");
         assert!(overlap(&listen(b), &listen(a)), "{b} {a}");
@@ -159,6 +178,8 @@ fn addresses_of_other_ports_hosts_or_families_do_not_overlap() {
         ("127.0.0.1:1", "127.0.0.2:1"),
         ("127.0.0.1:1", "[::1]:1"),
         ("0.0.0.0:1", "[::]:1"),
+        ("unix:/run/a.sock", "unix:/run/b.sock"),
+        ("unix:/run/a.sock", "5432"),
     ] {
         assert!(!overlap(&listen(a), &listen(b)), "{a} {b}");
     }

@@ -1,0 +1,149 @@
+//! The path of a Unix socket.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::check::address::is_digits;
+use crate::config::place::quoted;
+use crate::config::problem::Fault;
+
+/// Reads what stands behind `unix:`.
+pub(super) fn socket_path(text: &str) -> Result<PathBuf, Fault> {
+    if let Some(rest) = text.strip_prefix("//") {
+        return Err(url(text, rest));
+    }
+    if !text.starts_with('/') {
+        return Err(relative(text));
+    }
+    check_end(text)?;
+    if text.len() > MAX_PATH {
+        let what = format!("{} is too long: {} bytes", quoted(text), text.len());
+        let hint = format!(
+            "the address of a Unix socket holds {MAX_PATH} bytes; choose a shorter directory"
+        );
+        return Err(Fault::new(what, hint));
+    }
+    Ok(Path::new(text).to_owned())
+}
+
+/// An absolute path without `unix:` before it.
+pub(super) fn bare_path(text: &str) -> Fault {
+    let what = format!("{} is a path and not an address", quoted(text));
+    let hint = format!(
+        "for a Unix socket write {}",
+        quoted(&format!("unix:{text}"))
+    );
+    Fault::new(what, hint)
+}
+
+fn url(text: &str, rest: &str) -> Fault {
+    let what = format!(
+        "{} is a URL and not an address",
+        quoted(&format!("unix:{text}"))
+    );
+    let path = rest.trim_start_matches('/');
+    Fault::new(what, format!("write {}", quoted(&format!("unix:/{path}"))))
+}
+
+fn relative(text: &str) -> Fault {
+    let what = match text {
+        "" => "there is no path behind `unix:`".to_owned(),
+        text => format!("{} is not an absolute path", quoted(text)),
+    };
+    let hint = match text.chars().next() {
+        Some('~') => "`~` is not expanded here; write the path from the root: \"unix:/home/me/…\"",
+        Some('@') => "a socket without a file has no permissions; write a path: \"unix:/run/…\"",
+        Some(_) | None => "write it from the root: \"unix:/run/ssm-proxyd/db.sock\"",
+    };
+    Fault::new(what, hint)
+}
+
+/// Finds what stands behind the path, or keeps it from being one.
+fn check_end(text: &str) -> Result<(), Fault> {
+    let file = text.rsplit('/').next().unwrap_or_default();
+    let (what, hint) = if matches!(file, "" | "." | "..") {
+        (
+            "is a directory",
+            "write the name of the socket behind it: \"unix:/run/ssm-proxyd/db.sock\"",
+        )
+    } else if text.trim() != text || text.contains(char::is_control) {
+        (
+            "holds a space at its end or a control character",
+            "write the path alone: \"unix:/run/ssm-proxyd/db.sock\"",
+        )
+    } else if file
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| is_digits(port))
+    {
+        (
+            "has a port behind its path",
+            "a Unix socket has none; write the path alone",
+        )
+    } else if file.contains("mode=") {
+        (
+            "has more than a path",
+            "`mode` is a key of its own: `mode = \"0660\"`",
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Fault::new(format!("{} {what}", quoted(text)), hint))
+}
+
+/// Bytes of a path in `sockaddr_un`, without the zero behind it.
+const MAX_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_absolute_and_names_a_file() {
+        for good in [
+            "/a",
+            "/run/ssm-proxyd/db.sock",
+            "/run/my db/a b",
+            "/a/../b",
+            "/x:y",
+        ] {
+            assert_eq!(socket_path(good), Ok(PathBuf::from(good)));
+        }
+        for bad in [
+            "",
+            "a",
+            "./a",
+            "~/a",
+            "@a",
+            "/",
+            "/a/",
+            "/a/.",
+            "/a/..",
+            "/a ",
+            "/a\n",
+            "/a\0b",
+            "//a",
+            "///a",
+            "/a:5432",
+            "/a,mode=0660",
+            "/a?mode=0660",
+        ] {
+            assert!(socket_path(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_fits_into_an_address() {
+        let longest = format!("/{}", "x".repeat(MAX_PATH - 1));
+
+        assert!(socket_path(&longest).is_ok());
+        let fault = socket_path(&(longest + "x")).unwrap_err();
+        assert!(fault.hint().contains(&MAX_PATH.to_string()));
+    }
+
+    #[test]
+    fn the_right_path_is_shown_for_a_url() {
+        let hint = |text| socket_path(text).unwrap_err().hint().to_owned();
+
+        assert_eq!(hint("///run/a.sock"), "write \"unix:/run/a.sock\"");
+        assert_eq!(hint("//run/a.sock"), "write \"unix:/run/a.sock\"");
+    }
+}

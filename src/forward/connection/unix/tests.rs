@@ -1,0 +1,207 @@
+//! What a client of a Unix socket sees, and what is read of it.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net;
+
+use super::*;
+
+fn pair() -> (net::UnixStream, UnixSocket) {
+    let (client, accepted) = net::UnixStream::pair().unwrap();
+    accepted.set_nonblocking(true).unwrap();
+    let accepted = UnixStream::from_std(accepted).unwrap();
+    (client, UnixSocket::new(accepted).unwrap())
+}
+
+async fn say(socket: &UnixSocket, words: &[u8]) {
+    socket.stream.writable().await.unwrap();
+    assert_eq!(socket.stream.try_write(words).unwrap(), words.len());
+}
+
+async fn read_to_end(socket: &UnixSocket) -> Vec<u8> {
+    let mut came = Vec::new();
+    loop {
+        let bytes = socket.read().await.unwrap();
+        if bytes.is_empty() {
+            return came;
+        }
+        came.extend(bytes);
+    }
+}
+
+#[tokio::test]
+async fn every_byte_is_read_once() {
+    let (mut client, socket) = pair();
+    let sent: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+
+    let writer = std::thread::spawn({
+        let sent = sent.clone();
+        move || {
+            for (n, piece) in sent.chunks(977).enumerate() {
+                let (front, back) = piece.split_at(n % piece.len());
+                client.write_all(front).unwrap();
+                client.write_all(back).unwrap();
+            }
+        }
+    });
+
+    assert!(read_to_end(&socket).await == sent);
+    writer.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_byte_at_a_time_is_read_when_it_comes() {
+    let (mut client, socket) = pair();
+
+    for byte in 0..=255 {
+        client.write_all(&[byte]).unwrap();
+        assert_eq!(socket.read().await.unwrap(), [byte]);
+    }
+    drop(client);
+    assert!(socket.read().await.unwrap().is_empty());
+    assert!(socket.read().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_spoke_sees_a_reset_after_every_byte() {
+    for said in [&b"x"[..], b"a longer question"] {
+        let (mut client, socket) = pair();
+        client.write_all(said).unwrap();
+        assert_eq!(socket.read().await.unwrap(), said);
+        say(&socket, b"half an answer").await;
+
+        drop(socket);
+
+        let mut came = Vec::new();
+        let end = client.read_to_end(&mut came).unwrap_err();
+        assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+        assert_eq!(came, b"half an answer");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_spoke_and_half_closed_sees_a_reset_too() {
+    let (mut client, socket) = pair();
+    client.write_all(b"question").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&socket).await, b"question");
+
+    drop(socket);
+
+    let end = client.read(&mut [0]).unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_client_whose_last_write_was_long_cannot_be_told() {
+    let (mut client, socket) = pair();
+    client.write_all(&[7; MAX_KEPT_WRITE + 1]).unwrap();
+    socket.read().await.unwrap();
+
+    drop(socket);
+
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_true_end_is_an_end_whatever_the_client_has_said() {
+    let (mut client, socket) = pair();
+    client.write_all(b"question").unwrap();
+    socket.read().await.unwrap();
+    client.write_all(b"and more that nobody reads").unwrap();
+    say(&socket, b"answer").await;
+
+    let reader = std::thread::spawn(move || {
+        let mut came = Vec::new();
+        client.read_to_end(&mut came).map(|_| came)
+    });
+    socket.finish().await;
+
+    assert_eq!(reader.join().unwrap().unwrap(), b"answer");
+}
+
+#[tokio::test]
+async fn a_client_that_never_stops_sees_an_end_too() {
+    let (mut client, socket) = pair();
+    client.write_all(b"question").unwrap();
+    say(&socket, b"answer").await;
+
+    socket.stream.readable().await.unwrap();
+    socket.refuse();
+    drop(socket);
+
+    let mut came = Vec::new();
+    client.read_to_end(&mut came).unwrap();
+    assert_eq!(came, b"answer");
+    assert_eq!(
+        client.write(b"x").unwrap_err().kind(),
+        ErrorKind::BrokenPipe
+    );
+}
+
+#[tokio::test]
+async fn a_half_closed_client_is_there_and_a_closed_one_is_gone() {
+    let (client, socket) = pair();
+
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&socket).await, b"");
+    assert!(!socket.is_gone().await);
+    drop(client);
+
+    while !socket.is_gone().await {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_without_reading_is_gone_after_its_words() {
+    let (mut client, socket) = pair();
+    say(&socket, b"unread").await;
+    client.write_all(b"words").unwrap();
+    drop(client);
+
+    assert_eq!(socket.read().await.unwrap(), b"words");
+    assert!(matches!(socket.read().await.as_deref(), Ok([]) | Err(_)));
+    assert!(socket.is_gone().await);
+}
+
+/// A kept byte keeps the memory of the write that it came with, on the client's account.
+#[tokio::test]
+async fn a_client_with_the_smallest_buffer_is_not_held_up_by_the_byte_that_is_kept() {
+    let (client, socket) = pair();
+    SockRef::from(&client).set_send_buffer_size(0).unwrap();
+    let lengths = [1, MAX_KEPT_WRITE, 200, 1500, 2000, 5000, 1, 60_000, 3];
+    let writer = std::thread::spawn(move || {
+        let mut client = client;
+        for len in lengths {
+            for _ in 0..100 {
+                client.write_all(&vec![7; len]).unwrap();
+            }
+        }
+    });
+
+    let came = read_to_end(&socket).await.len();
+    assert_eq!(came, 100 * lengths.iter().sum::<usize>());
+    writer.join().unwrap();
+}
+
+#[tokio::test]
+async fn bytes_behind_a_file_descriptor_are_read() {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    use std::os::fd::AsFd;
+
+    let (mut client, socket) = pair();
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [client.as_fd()];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    let words = [io::IoSlice::new(b"with")];
+    sendmsg(&client, &words, &mut control, SendFlags::empty()).unwrap();
+    client.write_all(b" and behind").unwrap();
+
+    let mut came = socket.read().await.unwrap();
+    while came.len() < b"with and behind".len() {
+        came.extend(socket.read().await.unwrap());
+    }
+
+    assert_eq!(came, b"with and behind");
+}

@@ -1,0 +1,115 @@
+//! Why a local address cannot be listened on, and what to do about it.
+
+use std::io;
+use std::path::Path;
+
+use crate::config::Listen;
+
+/// A local address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {obstacle}")]
+pub struct ListenError {
+    /// The address.
+    pub address: Listen,
+    /// What is in the way.
+    pub obstacle: Obstacle,
+}
+
+impl ListenError {
+    pub(super) fn new(address: Listen, obstacle: Obstacle) -> Self {
+        Self { address, obstacle }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match &self.address {
+            Listen::Localhost(port) => port_hint(*port, &self.obstacle),
+            Listen::Tcp(address) => port_hint(address.port(), &self.obstacle),
+            Listen::Unix(path) => path_hint(path, &self.obstacle),
+        }
+    }
+
+    /// What the system says, if it says something.
+    pub(super) fn kind(&self) -> Option<io::ErrorKind> {
+        self.obstacle.kind()
+    }
+}
+
+/// What keeps an address from being listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum Obstacle {
+    /// What the system says.
+    #[error("{}", words(.0))]
+    System(io::Error),
+    /// At the path of a Unix socket is something else.
+    #[error("what is there is not a socket")]
+    Foreign,
+    /// The directory of a Unix socket is not there.
+    #[error("its directory does not exist")]
+    NoDirectory,
+    /// Another program keeps the directory of a Unix socket locked.
+    #[error("another program has locked its directory")]
+    Locked,
+}
+
+impl Obstacle {
+    fn kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::System(error) => Some(error.kind()),
+            Self::Foreign | Self::NoDirectory | Self::Locked => None,
+        }
+    }
+}
+
+impl From<io::Error> for Obstacle {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+fn port_hint(port: u16, obstacle: &Obstacle) -> String {
+    match obstacle.kind() {
+        Some(io::ErrorKind::AddrInUse) => format!(
+            "another program holds this port; choose another `listen`, or find it with `ss -ltnp 'sport = :{port}'`"
+        ),
+        Some(io::ErrorKind::PermissionDenied) => {
+            "ports below 1024 need a privilege; choose a higher one, or grant CAP_NET_BIND_SERVICE"
+                .to_owned()
+        }
+        Some(_) | None => {
+            "choose another `listen`; the addresses of this machine are in `ip address`".to_owned()
+        }
+    }
+}
+
+fn path_hint(path: &Path, obstacle: &Obstacle) -> String {
+    let directory = path.parent().unwrap_or(path).display();
+    match obstacle {
+        Obstacle::Foreign => {
+            "nothing but a socket is ever replaced; move it away, or choose another path".to_owned()
+        }
+        Obstacle::NoDirectory => {
+            format!("create it: `mkdir {directory}`, or `RuntimeDirectory=` in a systemd unit")
+        }
+        Obstacle::Locked => {
+            format!("find it with `fuser {directory}`, and try again when it is done")
+        }
+        Obstacle::System(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            "another program listens there; stop it (`ss -lxp` shows it), or choose another path"
+                .to_owned()
+        }
+        Obstacle::System(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            format!(
+                "this user must be able to create files in {directory}, and to replace a socket that is left there"
+            )
+        }
+        Obstacle::System(_) => "choose another path".to_owned(),
+    }
+}
+
+/// The system's words, without the number behind them.
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or_default();
+    words.to_lowercase()
+}

@@ -1,0 +1,194 @@
+//! A listener on a Unix socket, and the file that it is reached by.
+//!
+//! The law: nobody but those whom `mode` lets in can connect, not even for a moment, and no file
+//! is taken from anyone.
+//!
+//! ```text
+//!   lock the directory ─▶ what is there? ─▶ bind ─▶ listen ─▶ unlock
+//!                          nothing              ▲
+//!                          a dead socket: remove┘    a live one, or no socket at all: an error
+//! ```
+//!
+//! - **The mode.** On Linux the file of a socket is created with the permissions of the socket,
+//!   less the umask: they are set before `bind`, so the file is never open to more, and what the
+//!   umask took is given back after. (A detour by a private directory and a rename would do the
+//!   same, and show another name in `ss`, and need room for it in the address.)
+//! - **Dead or alive.** A *datagram* socket asks: to one that nobody holds it is refused, to one
+//!   that a program holds it is of the wrong kind. Nobody's `accept` ever sees it, and a program
+//!   between its `bind` and its `listen` is not taken for dead.
+//! - **Two daemons at once.** Whoever holds the lock of the directory is alone between the question
+//!   and the answer. `bind` itself replaces nothing.
+//! - **The end.** The file is removed while its socket is still open, if it is still that file:
+//!   until then its number cannot belong to another.
+
+use std::fs::{self, File, Metadata, Permissions, TryLockError};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::{UnixListener, UnixStream};
+use tracing::{debug, info, warn};
+
+use super::BACKLOG;
+use super::error::Obstacle;
+
+/// A listening Unix socket. Dropping it removes its file.
+#[derive(Debug)]
+pub(in crate::forward) struct SocketFile {
+    /// Dropped first, while the socket is open.
+    file: BoundFile,
+    listener: UnixListener,
+}
+
+impl SocketFile {
+    /// Binds a path that nobody listens on.
+    ///
+    /// # Errors
+    ///
+    /// What is in the way; nothing is left behind then.
+    pub(super) async fn bind(path: &Path, mode: u32) -> Result<Self, Obstacle> {
+        let _lock = lock(path.parent().unwrap_or(path)).await?;
+        clear(path)?;
+        let socket = socket(mode)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        let file = BoundFile::new(path)?;
+        file.widen(mode)?;
+        socket.listen(BACKLOG)?;
+        let listener = UnixListener::from_std(socket.into())?;
+        Ok(Self { file, listener })
+    }
+
+    /// Waits for a connection.
+    pub(super) async fn accept(&self) -> io::Result<UnixStream> {
+        self.listener.accept().await.map(|(stream, _)| stream)
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.file.path
+    }
+}
+
+/// The file that a `bind` of ours has created. Dropping it removes the file.
+#[derive(Debug)]
+struct BoundFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl BoundFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
+
+    /// Gives back what the umask took from the mode.
+    fn widen(&self, mode: u32) -> io::Result<()> {
+        let metadata = fs::symlink_metadata(&self.path)?;
+        if self.is(&metadata) && metadata.mode() & ALL != mode {
+            fs::set_permissions(&self.path, Permissions::from_mode(mode))?;
+        }
+        Ok(())
+    }
+
+    fn is(&self, metadata: &Metadata) -> bool {
+        metadata.file_type().is_socket()
+            && (metadata.dev(), metadata.ino()) == (self.device, self.inode)
+    }
+}
+
+impl Drop for BoundFile {
+    fn drop(&mut self) {
+        let Ok(metadata) = fs::symlink_metadata(&self.path) else {
+            return;
+        };
+        let path = self.path.display();
+        if !self.is(&metadata) {
+            debug!(%path, "left alone: what is there is not ours any more");
+        } else if let Err(error) = fs::remove_file(&self.path) {
+            warn!(%path, %error, "the socket could not be removed");
+        }
+    }
+}
+
+/// Locks a directory against other daemons; dropping the file unlocks it. `None` where that is
+/// impossible: then `bind` says what is wrong, if anything.
+async fn lock(directory: &Path) -> Result<Option<File>, Obstacle> {
+    let file = match File::open(directory) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Obstacle::NoDirectory),
+        Err(error) => {
+            debug!(%error, directory = %directory.display(), "cannot lock the directory");
+            return Ok(None);
+        }
+    };
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(TryLockError::Error(error)) => {
+                debug!(%error, directory = %directory.display(), "cannot lock the directory");
+                return Ok(None);
+            }
+        }
+    }
+    Err(Obstacle::Locked)
+}
+
+/// Removes a socket that nobody holds, and nothing else.
+fn clear(path: &Path) -> Result<(), Obstacle> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(Obstacle::Foreign);
+    }
+    let question = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+    match question
+        .connect(&SockAddr::unix(path)?)
+        .map_err(|error| (error.kind(), error))
+    {
+        Err((io::ErrorKind::ConnectionRefused, _)) => {
+            fs::remove_file(path)?;
+            info!(path = %path.display(), "replacing a socket that nobody listens on");
+            Ok(())
+        }
+        Err((io::ErrorKind::NotFound, _)) => Ok(()),
+        Err((io::ErrorKind::PermissionDenied, error)) => Err(error.into()),
+        // Of the wrong kind, or, if it is a datagram socket, of the right one.
+        Ok(()) | Err(_) => Err(io::Error::from(io::ErrorKind::AddrInUse).into()),
+    }
+}
+
+/// A socket whose file will have no more than these permissions.
+fn socket(mode: u32) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    if !cfg!(target_os = "linux") {
+        // Elsewhere a socket has no permissions before its file has; until then the umask's hold.
+        return Ok(socket);
+    }
+    let file = File::from(OwnedFd::from(socket));
+    file.set_permissions(Permissions::from_mode(mode))?;
+    Ok(OwnedFd::from(file).into())
+}
+
+/// Every permission that a mode can give.
+const ALL: u32 = 0o777;
+
+/// A start holds the lock for less than a millisecond.
+const LOCK_ATTEMPTS: usize = 200;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests;
