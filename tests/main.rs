@@ -10,7 +10,11 @@ mod backpressure;
 #[cfg(test)]
 mod channel;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod config;
+#[cfg(test)]
+mod daemon;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
