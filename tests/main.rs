@@ -26,6 +26,8 @@ mod loopback;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod support;

@@ -9,6 +9,7 @@ pub(crate) mod journal;
 pub(crate) mod link;
 pub(crate) mod local;
 pub(crate) mod pair;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod running;
 pub(crate) mod setup;
