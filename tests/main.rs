@@ -14,6 +14,8 @@ mod cli;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod curl;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod faults;
