@@ -10,7 +10,13 @@ mod backpressure;
 #[cfg(test)]
 mod channel;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod config;
+#[cfg(test)]
+mod curl;
+#[cfg(test)]
+mod daemon;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
@@ -21,6 +27,8 @@ mod golden;
 mod loopback;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod postgres;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What several test files stand on.
 
+pub(crate) mod api;
 pub(crate) mod bytes;
 pub(crate) mod desk;
 pub(crate) mod destination;
@@ -8,7 +9,9 @@ pub(crate) mod journal;
 pub(crate) mod link;
 pub(crate) mod local;
 pub(crate) mod pair;
+pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod running;
 pub(crate) mod setup;
 pub(crate) mod stage;
 pub(crate) mod transfer;

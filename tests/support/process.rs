@@ -59,6 +59,17 @@ impl Process {
         }
     }
 
+    /// Ends it in its own manner, by a signal; one that does not heed it is killed when this is
+    /// dropped. Fails at nothing, so that it can stand in a `drop`.
+    pub(crate) fn end(&mut self, signal: &str) {
+        let kill = format!("kill -{signal} {}", self.child.id());
+        let sent = Command::new("sh").args(["-c", &kill]).status();
+        let deadline = deadline();
+        while sent.is_ok() && matches!(self.child.try_wait(), Ok(None)) && !past(deadline) {
+            thread::sleep(POLL);
+        }
+    }
+
     /// Waits until it ends by itself, and returns its exit code.
     pub(crate) fn exit_code(&mut self) -> i32 {
         let status = self.wait();
@@ -101,18 +112,23 @@ impl Lines {
 
     /// Waits for a line that contains `text`, beyond those that were waited for before.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        self.wait_for_any(&[text])
+    }
+
+    /// Waits for a line that contains one of these texts.
+    pub(crate) fn wait_for_any(&mut self, texts: &[&str]) -> String {
         let deadline = deadline();
         loop {
             match self.incoming.recv_timeout(left(deadline)) {
                 Ok(line) => {
                     self.seen.push(line.clone());
-                    if line.contains(text) {
+                    if texts.iter().any(|text| line.contains(text)) {
                         return line;
                     }
                 }
                 Err(why) => {
                     let (name, seen) = (self.name, self.seen.join("\n"));
-                    panic!("no {text:?} on {name} ({why}); it said:\n{seen}");
+                    panic!("no {texts:?} on {name} ({why}); it said:\n{seen}");
                 }
             }
         }
@@ -215,7 +231,7 @@ fn a_dropped_child_is_gone() {
 }
 
 #[test]
-#[should_panic(expected = "no \"never\" on stderr")]
+#[should_panic(expected = "no [\"never\"] on stderr")]
 fn a_line_that_does_not_come_is_a_failure() {
     shell("echo else >&2").stderr.wait_for("never");
 }

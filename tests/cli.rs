@@ -1,0 +1,214 @@
+//! What a person reads who asks the binary for help, or asks it wrongly.
+
+use std::process::Command;
+
+use crate::support::process::{Process, ssm_proxyd};
+use crate::support::running::File;
+
+#[test]
+fn every_command_is_listed_with_a_sentence_and_has_a_help_of_its_own() {
+    let (code, help, said) = run(&["--help"]);
+
+    assert_eq!((code, said.as_str()), (0, ""));
+    let commands = section(&help, "Commands:");
+    let names: Vec<_> = commands.iter().map(|(name, _)| *name).collect();
+    for needed in ["run", "demo"] {
+        assert!(names.contains(&needed), "{help}");
+    }
+    for (name, sentence) in commands {
+        assert_reads_well(sentence);
+        if name == "help" {
+            continue;
+        }
+        let (code, own, said) = run(&[name, "--help"]);
+        assert_eq!((code, said.as_str()), (0, ""), "{name}");
+        assert_eq!(own.lines().next(), Some(sentence), "{name}");
+        assert!(own.contains(&format!("Usage: ssm-proxyd {name}")), "{own}");
+        assert_eq!(run(&["help", name]).1, own, "help {name}");
+        let (_, short, _) = run(&[name, "-h"]);
+        for (option, sentence) in section(&short, "Options:") {
+            assert!(!sentence.is_empty(), "{name} {option} has no sentence");
+            assert_reads_well(sentence);
+        }
+    }
+}
+
+#[test]
+fn the_help_of_run_is_this() {
+    let (_, help, _) = run(&["run", "--help"]);
+
+    assert_eq!(help, HELP_OF_RUN);
+}
+
+#[test]
+fn the_version_is_that_of_the_program_and_of_the_protocol() {
+    let expected = format!(
+        "ssm-proxyd {} (protocol: client version 1.2.764.0)\n",
+        env!("CARGO_PKG_VERSION")
+    );
+
+    for arguments in ["--version", "-V"] {
+        let (code, version, said) = run(&[arguments]);
+        assert_eq!(
+            (code, version.as_str(), said.as_str()),
+            (0, expected.as_str(), ""),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn bad_usage_is_2_and_says_what_was_not_understood() {
+    for (arguments, words) in [
+        (&[][..], "Usage: ssm-proxyd"),
+        (&["walk"], "unrecognized subcommand 'walk'"),
+        (&["rum"], "'run'"),
+        (&["--config", "x"], "'--config'"),
+        (&["run", "--confg", "x"], "'--config'"),
+        (
+            &["run", "--config"],
+            "a value is required for '--config <FILE>'",
+        ),
+        (&["run", "x.toml"], "unexpected argument 'x.toml'"),
+        (&["-q", "-v", "run"], "cannot be used with"),
+        (&["demo", "--kep"], "'--keep'"),
+        (&["run", "--version"], "'--version'"),
+    ] {
+        let (code, out, said) = run(arguments);
+
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {said}");
+        assert!(
+            said.contains(words),
+            "{arguments:?}: no {words:?} in\n{said}"
+        );
+        assert!(said.contains("--help"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_filter_that_is_none_is_bad_usage_with_an_example() {
+    for filter in [
+        "ssm_proxyd=loud",
+        "a=b=c",
+        "warning",
+        "info,verbose",
+        "ssm-proxyd=debug",
+    ] {
+        let mut command = ssm_proxyd();
+        command
+            .args(["run", "--config", "/nowhere"])
+            .env("SSM_PROXYD_LOG", filter);
+
+        let (code, out, said) = ended(&mut command);
+
+        assert_eq!((code, out.as_str()), (2, ""), "{filter}: {said}");
+        assert!(
+            said.contains(&format!("SSM_PROXYD_LOG={filter:?}")),
+            "{said}"
+        );
+        assert!(
+            said.contains(" hint: for example SSM_PROXYD_LOG=ssm_proxyd=debug"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_filter_may_be_a_level_or_name_modules() {
+    for filter in [
+        "debug",
+        "OFF",
+        "3",
+        "warn,ssm_proxyd=trace",
+        "ssm_proxyd::forward=debug",
+        "ssm_proxyd[connection]=debug",
+        "",
+    ] {
+        let mut command = ssm_proxyd();
+        command
+            .args(["run", "--config", "/nowhere"])
+            .env("SSM_PROXYD_LOG", filter);
+
+        let (code, _, said) = ended(&mut command);
+
+        assert_eq!(code, 78, "{filter}: {said}");
+    }
+}
+
+#[test]
+fn an_error_has_no_colour_where_none_was_asked_for() {
+    let file = File::new("[[forward]]\n");
+    let path = file.path().display().to_string();
+    for no_colour in ["", "1"] {
+        let mut command = ssm_proxyd();
+        command
+            .args(["run", "--config", &path])
+            .env("NO_COLOR", no_colour);
+
+        let (_, _, said) = ended(&mut command);
+
+        assert!(said.starts_with("error: "), "{said}");
+        assert!(!said.contains('\u{1b}'), "{said:?}");
+    }
+}
+
+#[test]
+fn an_exit_code_needs_nobody_who_listens() {
+    for arguments in [&["run", "--config", "/nowhere"][..], &["walk"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let expected = run(arguments).0;
+        let mut command = ssm_proxyd();
+        command.args(arguments).stdout(writer.try_clone().unwrap());
+
+        let status = command.stderr(writer).status().unwrap();
+
+        assert_eq!(status.code(), Some(expected), "{arguments:?}");
+    }
+}
+
+/// Runs the binary: its exit code, its output, and what it said beside.
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    ended(ssm_proxyd().args(arguments))
+}
+
+fn ended(command: &mut Command) -> (i32, String, String) {
+    let mut process = Process::start(command);
+    let code = process.exit_code();
+    (code, process.stdout.all(), process.stderr.all())
+}
+
+/// The entries under a heading of a help: what is typed, and the sentence beside it.
+fn section<'a>(help: &'a str, heading: &str) -> Vec<(&'a str, &'a str)> {
+    let lines = help.lines().skip_while(|line| *line != heading).skip(1);
+    let entries = lines.take_while(|line| line.starts_with(' '));
+    let entries = entries.map(|line| line.trim().split_once("  "));
+    let entries: Option<Vec<_>> = entries.collect();
+    let entries = entries.unwrap_or_else(|| panic!("an entry without a sentence: {help}"));
+    assert!(!entries.is_empty(), "no {heading} in {help}");
+    entries
+        .into_iter()
+        .map(|(name, sentence)| (name, sentence.trim()))
+        .collect()
+}
+
+/// A sentence begins with a capital and has no full stop.
+fn assert_reads_well(sentence: &str) {
+    assert!(
+        sentence.starts_with(|first: char| first.is_uppercase()),
+        "{sentence:?}"
+    );
+    assert!(!sentence.ends_with('.'), "{sentence:?}");
+}
+
+const HELP_OF_RUN: &str = "\
+Run the daemon in the foreground
+
+Usage: ssm-proxyd run [OPTIONS]
+
+Options:
+      --config <FILE>  The configuration file [default: $SSM_PROXYD_CONFIG, then ~/.config/ssm-proxyd/config.toml, then /etc/ssm-proxyd/config.toml]
+  -v, --verbose...     Say more: -v decisions, -vv every message
+  -q, --quiet          Say only what is wrong
+  -h, --help           Print help
+";

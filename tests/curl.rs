@@ -1,0 +1,282 @@
+//! curl against a real HTTP server through the daemon.
+//!
+//! The server is Python's own, as a child; the agent dials it as the simulator's target does.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use sha2::{Digest, Sha256};
+use ssm_proxyd::sim::{Options, Simulator, seeded};
+use tempfile::TempDir;
+
+use crate::support::process::{Lines, Process};
+use crate::support::running::{Running, forward, forward_to, in_a_hurry, vacant};
+use crate::support::stage::unpaced;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_download_is_whole() {
+    let site = Site::new();
+    site.put("large", 20 << 20);
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let daemon = Running::start(&simulator, &forward_to(site.address));
+    let to = site.path("came");
+
+    let answer = curl(&["-o", &to, &url(daemon.address(), "large")]);
+
+    assert_eq!(answer.code, 0, "{answer:?}");
+    assert_eq!(hash(site.path("came")), hash(site.path("large")));
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_upload_is_whole() {
+    let site = Site::new();
+    site.put("large", 10 << 20);
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let daemon = Running::start(&simulator, &in_a_hurry(forward_to(site.address)));
+    let from = format!("@{}", site.path("large"));
+
+    let answer = curl(&["--data-binary", &from, &url(daemon.address(), "")]);
+
+    let expected = format!("{} {}\n", 10 << 20, hash(site.path("large")));
+    assert_eq!(answer.out, expected, "{answer:?}");
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_requests_share_a_connection_and_its_session() {
+    let site = Site::new();
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let daemon = Running::start(&simulator, &forward_to(site.address));
+    let urls: Vec<_> = (0..5)
+        .map(|n| {
+            let name = format!("file{n}");
+            site.put(&name, 2000 + n);
+            url(daemon.address(), &name)
+        })
+        .collect();
+    let mut arguments = vec!["-w", "%{num_connects}\n"];
+    arguments.extend(urls.iter().flat_map(|url| ["-o", "/dev/null", url]));
+
+    let answer = curl(&arguments);
+
+    assert_eq!((answer.code, answer.out.as_str()), (0, "1\n0\n0\n0\n0\n"));
+    daemon.stop(&simulator);
+    assert_eq!(simulator.ledger().started, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_and_answers_are_those_of_a_direct_connection() {
+    let site = Site::new();
+    site.put("file", 5000);
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let daemon = Running::start(&simulator, &forward_to(site.address));
+    for (case, arguments) in [
+        ("HTTP/1.0, ended by the server", &["--http1.0"][..]),
+        ("head alone", &["--head"]),
+        (
+            "not there",
+            &["--fail-with-body", "--request-target", "/none"],
+        ),
+        (
+            "a range that the server ignores",
+            &["-H", "Range: bytes=1-9"],
+        ),
+        ("closed by wish", &["-H", "Connection: close"]),
+        ("a method of nobody", &["-X", "BREW"]),
+        ("a question with a body", &["-d", "x=1"]),
+    ] {
+        let ask = |address| {
+            let url = url(address, "file");
+            let mut all = vec!["-w", "\n%{http_code} %{size_download}", &url];
+            all.extend(arguments);
+            let mut answer = curl(&all);
+            answer.out = without_date(&answer.out);
+            answer
+        };
+
+        let direct = ask(site.address);
+        let forwarded = ask(daemon.address());
+
+        assert_eq!(forwarded, direct, "{case}");
+    }
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_refuses_is_a_reset_and_no_empty_answer() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let lost = forward("lost", "remote = \"nowhere.internal:80\"");
+    let forwards = format!("{}{lost}", forward_to(vacant()));
+    let daemon = Running::start(&simulator, &forwards);
+
+    for name in ["f", "lost"] {
+        let answer = curl(&[&url(daemon.address_of(name), "")]);
+
+        assert_eq!(answer.code, RECEIVE_FAILED, "{name}: {answer:?}");
+        assert!(answer.err.contains("reset by peer"), "{name}: {answer:?}");
+    }
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_is_an_error() {
+    let site = Site::new();
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let daemon = Running::start(&simulator, &forward_to(site.address));
+
+    let direct = curl(&["-o", "/dev/null", &url(site.address, "torn")]);
+    let forwarded = curl(&["-o", "/dev/null", &url(daemon.address(), "torn")]);
+
+    assert_eq!(direct.code, PARTIAL_FILE, "{direct:?}");
+    assert_eq!(forwarded.code, PARTIAL_FILE, "{forwarded:?}");
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_have_a_session_each_and_get_what_is_theirs() {
+    let site = Site::new();
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let daemon = Running::start(&simulator, &forward_to(site.address));
+    let names: Vec<_> = (0..12).map(|n| format!("file{n}")).collect();
+    let children: Vec<_> = names
+        .iter()
+        .enumerate()
+        .map(|(n, name)| {
+            site.put(name, 100_000 + n);
+            let to = format!("{}.came", site.path(name));
+            Process::start(&mut command(&["-o", &to, &url(daemon.address(), name)]))
+        })
+        .collect();
+
+    for (name, mut child) in names.iter().zip(children) {
+        assert_eq!(child.exit_code(), 0, "{name}: {}", child.stderr.all());
+        let came = format!("{}.came", site.path(name));
+        assert_eq!(hash(came), hash(site.path(name)), "{name}");
+    }
+    daemon.stop(&simulator);
+    assert_eq!(simulator.ledger().started, 12);
+}
+
+/// A directory, and a server of its files.
+struct Site {
+    directory: TempDir,
+    address: SocketAddr,
+    _server: Process,
+}
+
+impl Site {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("python3");
+        command
+            .args(["-u", "-c", SERVER])
+            .current_dir(directory.path());
+        let mut server = Process::start(&mut command);
+        let address = first_line(&mut server.stdout).parse().unwrap();
+        Self {
+            directory,
+            address,
+            _server: server,
+        }
+    }
+
+    /// Puts a file there, with bytes of its own.
+    fn put(&self, name: &str, len: usize) {
+        let bytes: Vec<u8> = seeded(len as u64, len as u64).flatten().collect();
+        std::fs::write(self.path(name), bytes).unwrap();
+    }
+
+    fn path(&self, name: &str) -> String {
+        let path = self.directory.path().join(name);
+        path.display().to_string()
+    }
+}
+
+/// How curl ended, and what it said.
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn curl(arguments: &[&str]) -> Answer {
+    let mut child = Process::start(&mut command(arguments));
+    Answer {
+        code: child.exit_code(),
+        out: child.stdout.all(),
+        err: child.stderr.all(),
+    }
+}
+
+/// curl, with nobody's settings and no proxy.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new("curl");
+    command
+        .args(["-q", "--silent", "--show-error", "--noproxy", "*"])
+        .args(["--max-time", "60"])
+        .args(arguments);
+    command
+}
+
+fn url(address: SocketAddr, name: &str) -> String {
+    format!("http://{address}/{name}")
+}
+
+fn first_line(lines: &mut Lines) -> String {
+    lines.wait_for("127.0.0.1:")
+}
+
+/// Two answers are a moment apart.
+fn without_date(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.starts_with("Date: "));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+fn hash(path: impl AsRef<Path>) -> String {
+    let bytes = std::fs::read(path).unwrap();
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The server of Python's library, with connections that are kept, an answer to what is sent, and
+/// one file that breaks off.
+const SERVER: &str = r#"
+import hashlib
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+class Handler(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        if self.path != "/torn":
+            return super().do_GET()
+        self.send_response(200)
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        self.wfile.write(b"x" * 50000)
+        self.close_connection = True
+
+    def do_POST(self):
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length)
+        answer = f"{length} {hashlib.sha256(body).hexdigest()}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+server = Server(("127.0.0.1", 0), Handler)
+print("127.0.0.1:%d" % server.server_port, flush=True)
+server.serve_forever()
+"#;
+
+/// curl's exit codes: an answer that is too short; a connection that failed while reading.
+const PARTIAL_FILE: i32 = 18;
+const RECEIVE_FAILED: i32 = 56;

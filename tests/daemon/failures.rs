@@ -1,0 +1,311 @@
+//! What goes wrong while a daemon runs: one clear line for each connection that it costs, a reset
+//! for the client, and the next connection is served.
+
+use std::net::TcpListener;
+
+use ssm_proxyd::sim::{ApiFault, Operation, Options, Role, Simulator};
+
+use crate::support::api::Api;
+use crate::support::process::ssm_proxyd;
+use crate::support::running::{
+    Running, assert_echo, assert_reset, caller, connect, forward, forward_to, vacant,
+};
+use crate::support::stage::{TARGET, destination};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_the_api_is_told_once_and_the_next_connection_is_served() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let mut daemon = Running::start(&simulator, &forward_to(echo.address()));
+    for (code, remedy) in [
+        ("AccessDeniedException", "ssm:StartSession"),
+        ("TargetNotConnected", "SSM agent is online"),
+        ("InvalidDocument", "check `document`"),
+        ("ThrottlingException", "try again in a moment"),
+        ("ExpiredTokenException", "aws sso login"),
+        ("InternalServerError", "try again"),
+        ("SomethingNewException", "try again"),
+    ] {
+        let fault = ApiFault {
+            code: code.to_owned(),
+            times: Some(1),
+        };
+        simulator.fail(Operation::StartSession, fault);
+
+        assert_reset(connect(daemon.address()));
+        let line = daemon.process.stderr.wait_for("WARN");
+        assert_echo(&mut connect(daemon.address()), b"hello");
+
+        assert_names(
+            &line,
+            &["forward{name=\"f\"}", "StartSession", code, remedy],
+        );
+    }
+    let log = daemon.stop(&simulator);
+    assert_eq!(log.matches("WARN").count(), 7, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_offline_is_named_and_served_once_it_is_back() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    simulator.set_offline(TARGET, true);
+    let mut daemon = Running::start(&simulator, &forward_to(echo.address()));
+
+    assert_reset(connect(daemon.address()));
+    let line = daemon.process.stderr.wait_for("WARN");
+    simulator.set_offline(TARGET, false);
+
+    assert_names(&line, &["forward{name=\"f\"}", TARGET, "hint="]);
+    assert_echo(&mut connect(daemon.address()), b"hello");
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_credentials_one_line_says_so_and_a_login_needs_no_restart() {
+    let echo = destination(Role::Echo).await;
+    let options = Options {
+        require_signature: true,
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    let mut daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
+        command
+            .env_remove("AWS_ACCESS_KEY_ID")
+            .env_remove("AWS_SECRET_ACCESS_KEY")
+            .env("AWS_SHARED_CREDENTIALS_FILE", keys.path())
+    });
+    let credentials = &simulator.options().credentials;
+    let login = |id: &str| {
+        let secret = &credentials.secret_access_key;
+        let text =
+            format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
+        std::fs::write(keys.path(), text).unwrap();
+    };
+
+    assert_reset(connect(daemon.address()));
+    let none = daemon.process.stderr.wait_for("WARN");
+    login("AKIDOLD");
+    assert_reset(connect(daemon.address()));
+    let wrong = daemon.process.stderr.wait_for("WARN");
+    login(&credentials.access_key_id);
+
+    assert_names(
+        &none,
+        &["forward{name=\"f\"}", "credentials: ", "aws sso login"],
+    );
+    assert_names(
+        &wrong,
+        &["forward{name=\"f\"}", "UnrecognizedClientException"],
+    );
+    assert_echo(&mut connect(daemon.address()), b"hello");
+    let log = daemon.stop(&simulator);
+    let lines = log.lines().filter(|line| !line.contains("INFO"));
+    assert_eq!(lines.count(), 2, "one line for each:\n{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_gives_no_credentials_is_one_line() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let profile = tempfile::NamedTempFile::new().unwrap();
+    let text = "[default]\ncredential_process = sh -c 'echo no ticket >&2; exit 1'\n";
+    std::fs::write(profile.path(), text).unwrap();
+    let mut daemon = Running::with(&simulator, &forward("f", "remote = 1"), |command| {
+        command
+            .env_remove("AWS_ACCESS_KEY_ID")
+            .env_remove("AWS_SECRET_ACCESS_KEY")
+            .env("AWS_CONFIG_FILE", profile.path())
+    });
+
+    assert_reset(connect(daemon.address()));
+    let line = daemon.process.stderr.wait_for("WARN");
+
+    assert_names(&line, &["forward{name=\"f\"}", "no ticket", "hint="]);
+    let log = daemon.stop(&simulator);
+    let lines = log.lines().filter(|line| !line.contains("INFO"));
+    assert_eq!(lines.count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_does_not_answer_is_told() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let nobody = format!("http://{}", vacant());
+    let mut daemon = Running::launch(caller(&simulator), &nobody, &forward("f", "remote = 1"));
+
+    assert_reset(connect(daemon.address()));
+    let line = daemon.process.stderr.wait_for("WARN");
+
+    let remedy = "`ssm_endpoint`";
+    assert_names(
+        &line,
+        &["forward{name=\"f\"}", "StartSession", "refused", remedy],
+    );
+    let log = daemon.stop(&simulator);
+    assert_eq!(log.matches("WARN").count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_not_trusted_names_the_bundle() {
+    let options = Options {
+        tls: true,
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let mut daemon = Running::start(&simulator, &forward("f", "remote = 1"));
+
+    assert_reset(connect(daemon.address()));
+    let line = daemon.process.stderr.wait_for("WARN");
+
+    assert_names(
+        &line,
+        &["forward{name=\"f\"}", "certificate", "`ca_bundle`"],
+    );
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_cannot_be_reached_is_named_with_the_remedy() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let refusing = vacant();
+    let forwards = [
+        forward_to(refusing),
+        forward("lost", "remote = \"nowhere.internal:5432\""),
+    ];
+    let mut daemon = Running::start(&simulator, &forwards.concat());
+
+    assert_reset(connect(daemon.address_of("f")));
+    let refused = daemon.process.stderr.wait_for("WARN");
+    assert_reset(connect(daemon.address_of("lost")));
+    let lost = daemon.process.stderr.wait_for("WARN");
+
+    let destination = format!("destination=localhost:{}", refusing.port());
+    assert_names(&refused, &["{name=\"f\"}", &destination, "check `remote`"]);
+    let words = "lookup nowhere.internal: no such host";
+    assert_names(&lost, &["{name=\"lost\"}", words, "check `remote`"]);
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_websocket_names_its_permission() {
+    let options = Options {
+        require_signature: true,
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let api = Api::starting(session_at(&format!("ws://{}", simulator.address())));
+    let mut command = caller(&simulator);
+    command.env("AWS_SECRET_ACCESS_KEY", "wrong");
+    let mut daemon = Running::launch(command, &api.endpoint(), &forward("f", "remote = 1"));
+
+    assert_reset(connect(daemon.address()));
+    let line = daemon.process.stderr.wait_for("WARN");
+
+    let permission = "ssmmessages:OpenDataChannel";
+    assert_names(&line, &["forward{name=\"f\"}", "HTTP 403", permission]);
+    let log = daemon.stop(&simulator);
+    assert_eq!(log.matches("WARN").count(), 1, "{log}");
+    assert_eq!(simulator.ledger().refused_upgrades, [(403, 1)].into());
+    assert_eq!(api.calls("TerminateSession").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_makes_no_sense_costs_its_connection_and_its_session_is_ended() {
+    let trap = TcpListener::bind("127.0.0.1:0").unwrap();
+    trap.set_nonblocking(true).unwrap();
+    let port = trap.local_addr().unwrap().port();
+    let foreign = format!("ws://localhost.evil.example:{port}");
+    for (case, body, words) in [
+        (
+            "no URL",
+            r#"{"SessionId":"s-1","TokenValue":"t"}"#.to_owned(),
+            "stream URL",
+        ),
+        (
+            "no token",
+            session_at("ws://127.0.0.1:1").replace("TokenValue", "X"),
+            "token",
+        ),
+        (
+            "foreign host",
+            session_at(&foreign),
+            "no Session Manager endpoint",
+        ),
+        (
+            "not encrypted",
+            session_at("ws://ssmmessages.us-east-1.amazonaws.com"),
+            "unencrypted",
+        ),
+        (
+            "no websocket",
+            session_at("https://127.0.0.1:1"),
+            "neither wss",
+        ),
+        (
+            "nobody there",
+            session_at(&format!("ws://{}", vacant())),
+            "refused",
+        ),
+    ] {
+        let api = Api::starting(body);
+        let keys = "remote = 1\nconnect_timeout = \"1s\"";
+        let mut daemon = Running::launch(ssm_proxyd(), &api.endpoint(), &forward("f", keys));
+
+        assert_reset(connect(daemon.address()));
+        let line = daemon.process.stderr.wait_for("WARN");
+
+        assert_names(&line, &["forward{name=\"f\"}", words, "hint="]);
+        daemon.process.signal("TERM");
+        assert_eq!(daemon.process.exit_code(), 0, "{case}");
+        let log = daemon.process.stderr.all();
+        assert_eq!(log.matches("WARN").count(), 1, "{case}: {log}");
+        assert_eq!(api.calls("TerminateSession").len(), 1, "{case}");
+    }
+    assert!(trap.accept().is_err(), "nothing foreign was dialled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_a_session_is_told() {
+    let api = Api::starting("<html>".to_owned());
+    let endpoint = api.endpoint();
+    let mut daemon = Running::launch(ssm_proxyd(), &endpoint, &forward("f", "remote = 1"));
+
+    assert_reset(connect(daemon.address()));
+    let line = daemon.process.stderr.wait_for("WARN");
+
+    assert_names(&line, &["forward{name=\"f\"}", "StartSession", "hint="]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_could_not_be_ended_is_not_called_ended() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let fault = ApiFault {
+        code: "AccessDeniedException".to_owned(),
+        times: None,
+    };
+    simulator.fail(Operation::TerminateSession, fault);
+    let mut daemon = Running::start(&simulator, &forward_to(echo.address()));
+    assert_echo(&mut connect(daemon.address()), b"hello");
+
+    let line = daemon.process.stderr.wait_for("WARN");
+    let log = daemon.stop(&simulator);
+
+    let id = &simulator.ledger().sessions[0].session_id;
+    assert_names(&line, &["forward{name=\"f\"}", id, "left behind", "hint="]);
+    assert!(!log.contains("every session is ended"), "{log}");
+}
+
+/// What StartSession answers: a session whose stream URL begins with `origin`.
+fn session_at(origin: &str) -> String {
+    format!(
+        r#"{{"SessionId":"s-1","StreamUrl":"{origin}/v1/data-channel/s-1?role=publish_subscribe","TokenValue":"t"}}"#
+    )
+}
+
+/// Asserts that a line of the log has all of these words.
+fn assert_names(line: &str, words: &[&str]) {
+    for word in words {
+        assert!(line.contains(word), "no {word:?} in\n{line}");
+    }
+}

@@ -1,0 +1,118 @@
+//! The binary as a process: how it starts, serves, fails and stops.
+//!
+//! The simulator runs in the test, so that its ledger can be read; the daemon is a child, so that
+//! its exit code, its log and its sockets are what a user has.
+
+mod failures;
+mod secrets;
+mod signals;
+mod start;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
+use ssm_proxyd::sim::{Options, Role, Simulator};
+
+use crate::support::api::Api;
+use crate::support::process::Process;
+use crate::support::running::{
+    File, Running, assert_echo, caller, connect, forward, forward_to, listening,
+};
+use crate::support::stage::{destination, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_forwards_serve_at_once_each_its_own_destination() {
+    let (echo, web) = (destination(Role::Echo).await, destination(Role::Http).await);
+    let mut options = Options::default();
+    options
+        .resolver
+        .insert("web.internal", None, web.address())
+        .unwrap();
+    let simulator = Simulator::start(options).await.unwrap();
+    let text = [
+        forward_to(echo.address()),
+        forward("web", "remote = \"web.internal:80\""),
+    ];
+    let daemon = Running::start(&simulator, &text.concat());
+    let mut first = connect(daemon.address_of("f"));
+    let mut second = connect(daemon.address_of("web"));
+    let mut third = connect(daemon.address_of("f"));
+
+    assert_echo(&mut third, b"third");
+    let status = ask_for_status(&mut second);
+    assert_echo(&mut first, b"first");
+
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert_eq!(simulator.open_sessions(), 3);
+    drop((first, second, third));
+    daemon.stop(&simulator);
+    assert_eq!(simulator.ledger().started, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_endpoint_may_come_from_the_environment() {
+    let echo = destination(Role::Echo).await;
+    let options = Options {
+        require_signature: true,
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let text = forward_to(echo.address());
+    let file = File::new(&format!("[aws]\nregion = \"us-east-1\"\n{text}"));
+    let mut command = caller(&simulator);
+    command
+        .env("AWS_ENDPOINT_URL_SSM", simulator.endpoint())
+        .env("SSM_PROXYD_CONFIG", file.path())
+        .arg("run");
+    let mut process = Process::start(&mut command);
+    let (_, address) = listening(&process.stderr.wait_for("listening"));
+
+    assert_echo(&mut connect(address), b"hello");
+
+    process.signal("INT");
+    assert_eq!(process.exit_code(), 0);
+    assert_eq!(simulator.open_sessions(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_gives_up_does_not_hold_its_place() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let api = Api::before(simulator.address(), 1);
+    let keys = "max_connections = 1\nconnect_timeout = \"10m\"\n";
+    let text = forward_to(echo.address()) + keys;
+    let daemon = Running::launch(caller(&simulator), &api.endpoint(), &text);
+
+    let impatient = connect(daemon.address());
+    until("its call has arrived", || {
+        !api.calls("StartSession").is_empty()
+    })
+    .await;
+    drop(impatient);
+
+    assert_echo(&mut connect(daemon.address()), b"patience");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_daemon_can_be_started_again_at_once_on_its_port() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let first = Running::start(&simulator, &forward_to(echo.address()));
+    let address = first.address();
+    let mut client = connect(address);
+    assert_echo(&mut client, b"hello");
+    first.stop(&simulator);
+    let same_port = forward_to(echo.address()).replace("127.0.0.1:0", &address.to_string());
+
+    let second = Running::start(&simulator, &same_port);
+
+    assert_echo(&mut connect(address), b"again");
+    second.stop(&simulator);
+}
+
+/// Sends an HTTP request and returns the first line of the answer.
+fn ask_for_status(client: &mut TcpStream) -> String {
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let line = BufReader::new(client).lines().next();
+    line.unwrap().unwrap()
+}

@@ -1,0 +1,69 @@
+//! Canaries: whatever is secret is looked for in everything that the daemon says.
+
+use ssm_proxyd::sim::{ApiFault, Credentials, Operation, Options, Role, Simulator};
+
+use crate::support::api::Api;
+use crate::support::running::{
+    Running, assert_clean, assert_echo, assert_reset, caller, connect, forward_to,
+};
+use crate::support::stage::destination;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_and_no_payload_is_ever_said() {
+    for filter in ["", "trace", "info,aws_smithy_runtime=trace,hyper=trace"] {
+        let log = everything_said(filter).await;
+
+        assert!(filter.starts_with("info") || log.contains("TRACE"), "{log}");
+    }
+}
+
+/// All output about a connection that works, one that is refused, and a stop.
+async fn everything_said(filter: &str) -> String {
+    let echo = destination(Role::Echo).await;
+    let options = Options {
+        credentials: Credentials {
+            access_key_id: "AKIDCANARY".to_owned(),
+            secret_access_key: "canary/of/the/secret/key".to_owned(),
+            session_token: Some("canary-of-the-session-token".to_owned()),
+        },
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let api = Api::before(simulator.address(), 0);
+    let mut command = caller(&simulator);
+    command.arg("-vv").env("SSM_PROXYD_LOG", filter);
+    let mut daemon = Running::launch(command, &api.endpoint(), &forward_to(echo.address()));
+
+    assert_echo(&mut connect(daemon.address()), b"canary of the payload");
+    let fault = ApiFault {
+        code: "AccessDeniedException".to_owned(),
+        times: Some(1),
+    };
+    simulator.fail(Operation::StartSession, fault);
+    assert_reset(connect(daemon.address()));
+    daemon.process.signal("TERM");
+    assert_eq!(daemon.process.exit_code(), 0);
+    let log = daemon.process.stdout.all() + &daemon.process.stderr.all();
+
+    assert_clean(&simulator);
+    let token = token(api.calls("StartSession")[0].answer.as_ref().unwrap());
+    for secret in [
+        &token,
+        "canary/of/the/secret/key",
+        "canary-of-the-session-token",
+        "canary of the payload",
+        "Signature=",
+    ] {
+        let line = log.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "with {filter:?} it says {secret}");
+    }
+    log
+}
+
+/// The token in an answer of StartSession.
+fn token(body: &str) -> String {
+    let (_, rest) = body.split_once("\"TokenValue\":\"").unwrap();
+    let (token, _) = rest.split_once('"').unwrap();
+    assert!(token.len() > 20, "a token long enough to be found: {token}");
+    token.to_owned()
+}

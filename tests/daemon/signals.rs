@@ -1,0 +1,231 @@
+//! How a daemon ends: in order when it is asked, at once when it is asked twice, and truthfully
+//! towards its clients even when it is killed.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use ssm_proxyd::sim::{Options, Role, Simulator};
+
+use crate::support::process::{Process, ssm_proxyd};
+use crate::support::running::{
+    Running, assert_clean, assert_echo, assert_reset, connect, forward, forward_to, in_a_hurry,
+};
+use crate::support::stage::{destination, unpaced, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_daemon_ends_well_on_either_signal() {
+    for signal in ["TERM", "INT"] {
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let mut daemon = Running::start(&simulator, &forward("f", "remote = 1"));
+
+        daemon.process.signal(signal);
+
+        assert_eq!(daemon.process.exit_code(), 0);
+        let log = daemon.process.stderr.all();
+        assert!(
+            log.contains(&format!("stopping signal=\"SIG{signal}\"")),
+            "{log}"
+        );
+        assert!(log.contains("every session is ended"), "{log}");
+        assert_eq!(simulator.ledger().started, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_resets_quiet_connections_and_ends_their_sessions() {
+    let echo = destination(Role::Echo).await;
+    for signal in ["TERM", "INT"] {
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let mut daemon = Running::start(&simulator, &forward_to(echo.address()));
+        let mut clients: Vec<_> = (0..4).map(|_| connect(daemon.address())).collect();
+        for client in &mut clients {
+            assert_echo(client, b"hello");
+        }
+
+        daemon.process.signal(signal);
+
+        assert_eq!(daemon.process.exit_code(), 0);
+        clients.into_iter().for_each(assert_reset);
+        assert_clean(&simulator);
+        let ledger = simulator.ledger();
+        assert_eq!(ledger.started, 4);
+        assert!(
+            ledger.sessions.iter().all(|s| s.terminate_called),
+            "{ledger:#?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_amid_transfers_is_no_clean_end() {
+    let source = destination(Role::Source {
+        len: 1 << 30,
+        seed: 1,
+    })
+    .await;
+    let sink = destination(Role::Sink).await;
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let forwards = [
+        forward("down", &format!("remote = {}", source.address().port())),
+        in_a_hurry(forward(
+            "up",
+            &format!("remote = {}", sink.address().port()),
+        )),
+    ];
+    let daemon = Running::start(&simulator, &forwards.concat());
+    let mut down = connect(daemon.address_of("down"));
+    down.read_exact(&mut vec![0; 1 << 20]).unwrap();
+    let writer = thread::spawn(write_until_it_fails(connect(daemon.address_of("up"))));
+    until("the upload is under way", || {
+        let ledger = simulator.ledger();
+        ledger.sessions.iter().any(|s| s.traffic.bytes_in > 1 << 20)
+    })
+    .await;
+
+    daemon.stop(&simulator);
+
+    assert_reset(down);
+    writer.join().unwrap();
+    assert_eq!(simulator.ledger().started, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_connections_wait_for_their_sessions_leaves_none_behind() {
+    let echo = destination(Role::Echo).await;
+    let options = Options {
+        api_delay: Duration::from_millis(400),
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let daemon = Running::start(&simulator, &forward_to(echo.address()));
+    let clients: Vec<_> = (0..4).map(|_| connect(daemon.address())).collect();
+    until("the calls have arrived", || simulator.ledger().started == 4).await;
+
+    daemon.stop(&simulator);
+
+    clients.into_iter().for_each(assert_reset);
+    assert_eq!(simulator.ledger().started, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_in_the_middle_of_the_start_ends_it_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("config.toml");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut command = ssm_proxyd();
+    let mut process = Process::start(command.args(["run", "--config"]).arg(&pipe));
+    // Opening waits until the daemon opens it too: it has taken over the signals by then.
+    let mut file = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+
+    process.signal("TERM");
+    let text = format!(
+        "[aws]\nregion = \"us-east-1\"\n{}",
+        forward("f", "remote = 1")
+    );
+    file.write_all(text.as_bytes()).unwrap();
+    drop(file);
+
+    let (code, log) = (process.exit_code(), process.stderr.all());
+    assert_eq!(code, 0, "{log}");
+    assert!(log.contains("stopping"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_that_means_nothing_yet_ends_nothing() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let daemon = Running::start(&simulator, &forward_to(echo.address()));
+    let mut client = connect(daemon.address());
+    for signal in ["HUP", "USR1", "USR2", "PIPE"] {
+        daemon.process.signal(signal);
+
+        assert_echo(&mut client, signal.as_bytes());
+    }
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_does_not_wait() {
+    let (simulator, mut daemon, client) = hanging().await;
+
+    daemon.process.signal("TERM");
+    daemon.process.stderr.wait_for("stopping");
+    daemon.process.signal("INT");
+
+    let (code, log) = (daemon.process.exit_code(), daemon.process.stderr.all());
+    assert_eq!(code, 0, "{log}");
+    assert!(log.contains("stopped at once"), "{log}");
+    assert!(log.contains("left behind"), "{log}");
+    assert_reset(client);
+    drop(simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_never_answers_does_not_keep_a_daemon_from_ending() {
+    let (simulator, mut daemon, client) = hanging().await;
+
+    daemon.process.signal("TERM");
+
+    let (code, log) = (daemon.process.exit_code(), daemon.process.stderr.all());
+    assert_eq!(code, 0, "{log}");
+    assert!(log.contains("left behind"), "{log}");
+    assert!(!log.contains("every session is ended"), "{log}");
+    assert_reset(client);
+    drop(simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_daemon_leaves_resets_and_no_clean_end() {
+    let echo = destination(Role::Echo).await;
+    let source = destination(Role::Source {
+        len: 1 << 30,
+        seed: 1,
+    })
+    .await;
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let forwards = [
+        forward("echo", &format!("remote = {}", echo.address().port())),
+        forward("source", &format!("remote = {}", source.address().port())),
+    ];
+    let mut daemon = Running::start(&simulator, &forwards.concat());
+    let mut quiet = connect(daemon.address_of("echo"));
+    assert_echo(&mut quiet, b"hello");
+    let mut busy = connect(daemon.address_of("source"));
+    busy.read_exact(&mut [0; 65_536]).unwrap();
+
+    daemon.process.signal("KILL");
+
+    assert_eq!(daemon.process.wait().signal(), Some(9));
+    assert_reset(quiet);
+    assert_reset(busy);
+}
+
+/// A daemon with a client whose StartSession is never answered.
+async fn hanging() -> (Simulator, Running, TcpStream) {
+    let options = Options {
+        api_delay: Duration::from_secs(3600),
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let daemon = Running::start(&simulator, &forward("f", "remote = 1"));
+    let client = connect(daemon.address());
+    until("the call has arrived", || simulator.ledger().started == 1).await;
+    (simulator, daemon, client)
+}
+
+fn write_until_it_fails(mut client: TcpStream) -> impl FnOnce() {
+    move || {
+        let chunk = vec![7; 65_536];
+        while client.write_all(&chunk).is_ok() {}
+    }
+}

@@ -1,0 +1,250 @@
+//! What keeps a daemon from starting: each mistake is told with its remedy, and nothing is left
+//! running.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+
+use crate::support::process::{Process, ssm_proxyd};
+use crate::support::running::{File, forward, vacant};
+use crate::support::stage::TARGET;
+
+#[test]
+fn a_wrong_file_is_told_with_line_and_hint() {
+    let good = format!("name = \"db\"\nlisten = 0\ntarget = \"{TARGET}\"\nremote = 1\n");
+    let keys = |from: &str, to: &str| format!("[[forward]]\n{}", good.replace(from, to));
+    let two = |listen: &str| {
+        let first = keys("listen = 0", "listen = 5432");
+        let second = keys("listen = 0", listen).replace("\"db\"", "\"db2\"");
+        format!("{first}{second}")
+    };
+    for (case, text, line, words, hint) in [
+        (
+            "unknown key",
+            keys("remote", "reote = 2\nremote"),
+            5,
+            "unknown key `reote`",
+            "`remote`",
+        ),
+        (
+            "wrong type",
+            keys("listen = 0", "listen = true"),
+            3,
+            "`listen`: expected a port",
+            "listen = 5432",
+        ),
+        (
+            "missing key",
+            keys("remote = 1\n", ""),
+            1,
+            "`remote` is missing",
+            "remote =",
+        ),
+        (
+            "bad address",
+            keys("listen = 0", "listen = \"300.0.0.1:1\""),
+            3,
+            "300.0.0.1",
+            "127.0.0.1",
+        ),
+        (
+            "one address twice",
+            two("listen = \"127.0.0.1:5432\""),
+            8,
+            "taken by forward \"db\"",
+            "another port",
+        ),
+        (
+            "bad target",
+            keys(TARGET, "bastion"),
+            4,
+            "\"bastion\" is not a target",
+            "i-0123456789abcdef0",
+        ),
+        (
+            "bad document",
+            keys("remote = 1", "remote = 1\ndocument = \"my doc\""),
+            6,
+            "\"my doc\" cannot be a document",
+            "AWS-StartPortForwardingSession",
+        ),
+        (
+            "open to all",
+            keys("listen = 0", "listen = \"0.0.0.0:0\""),
+            3,
+            "other machines could connect",
+            "allow_remote_clients",
+        ),
+        (
+            "no TOML",
+            "[[forward]\n".to_owned(),
+            1,
+            "header",
+            "[[forward]]",
+        ),
+        ("empty", String::new(), 1, "no forward", "[[forward]]"),
+    ] {
+        let file = File::new(&text);
+
+        let (code, said) = run(&file);
+
+        let place = format!("--> {}:{line}:", file.path().display());
+        assert_eq!(code, 78, "{case}: {said}");
+        assert!(said.starts_with("error: "), "{case}: {said}");
+        for needed in [&place, words] {
+            assert!(said.contains(needed), "{case}: no {needed:?} in\n{said}");
+        }
+        let (_, hints) = said.split_once("\n hint: ").expect(case);
+        assert!(hints.contains(hint), "{case}: no {hint:?} in\n{said}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let file = File::new("[aws]\nregon = \"x\"\n[[forward]]\nname = \"a b\"\nlisten = 70000\n");
+
+    let (code, said) = run(&file);
+
+    assert_eq!(code, 78);
+    assert_eq!(said.matches("error: ").count(), 4, "{said}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_with_its_name() {
+    let file = File::new("\u{ff}");
+    let missing = file.directory().join("none.toml");
+    let binary = file.directory().join("binary.toml");
+    std::fs::write(&binary, b"x\n\xff").unwrap();
+    for (path, words) in [
+        (&missing, "No such file"),
+        (&file.directory().to_owned(), "Is a directory"),
+        (&binary, "line 2 is not UTF-8"),
+    ] {
+        let (code, said) = ended(Process::start(
+            ssm_proxyd().args(["run", "--config"]).arg(path),
+        ));
+
+        assert_eq!(code, 78, "{said}");
+        assert!(said.contains(&path.display().to_string()), "{said}");
+        assert!(said.contains(words), "{said}");
+        assert!(said.contains("\n hint: "), "{said}");
+    }
+}
+
+#[test]
+fn without_a_file_the_places_are_told_where_one_was_looked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = ssm_proxyd();
+    command
+        .env("HOME", home.path())
+        .env_remove("XDG_CONFIG_HOME")
+        .arg("run");
+
+    let (code, said) = ended(Process::start(&mut command));
+
+    let own = home.path().join(".config/ssm-proxyd/config.toml");
+    assert_eq!(code, 78, "{said}");
+    for place in [
+        "$SSM_PROXYD_CONFIG",
+        &own.display().to_string(),
+        "/etc/ssm-proxyd/config.toml",
+        "`--config FILE`",
+    ] {
+        assert!(said.contains(place), "no {place} in\n{said}");
+    }
+}
+
+#[test]
+fn without_a_region_the_remedy_is_told() {
+    let file = File::new(&forward("f", "remote = 1"));
+
+    let (code, said) = run(&file);
+
+    assert_eq!(code, 78, "{said}");
+    let (error, hint) = said
+        .split_once("\n hint: ")
+        .expect("a hint on its own line");
+    assert!(error.starts_with("error: no region"), "{said}");
+    assert!(hint.contains("`region` in [aws]"), "{said}");
+    assert!(hint.contains("AWS_REGION"), "{said}");
+}
+
+#[test]
+fn a_bundle_of_certificates_that_is_none_is_told_with_the_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let pem = |text| format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+    for (bundle, reason) in [
+        (directory.path().join("none.pem"), "no such file"),
+        (directory.path().to_owned(), "is a directory"),
+        (path("words.pem", "hello"), "holds no certificate"),
+        (path("torn.pem", &pem("!!")), "not a PEM file"),
+        (path("wrong.pem", &pem("AAAA")), "cannot be used"),
+    ] {
+        let bundle = bundle.display().to_string();
+        let aws = format!("[aws]\nregion = \"us-east-1\"\nca_bundle = {bundle:?}\n");
+        let file = File::new(&format!("{aws}{}", forward("f", "remote = 1")));
+
+        let (code, said) = run(&file);
+
+        assert_eq!(code, 78, "{said}");
+        for needed in [&bundle, reason, "hint: ", "`ca_bundle` in [aws]"] {
+            assert!(said.contains(needed), "no {needed:?} in\n{said}");
+        }
+    }
+}
+
+#[test]
+fn a_port_in_use_leaves_nothing_half_started() {
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (taken, free) = (held.local_addr().unwrap(), vacant());
+    let on = |name: &str, address: &dyn ToString| {
+        forward(name, "remote = 1").replace("127.0.0.1:0", &address.to_string())
+    };
+    let aws = "[aws]\nregion = \"us-east-1\"\n";
+    let text = format!("{aws}{}{}", on("first", &free), on("second", &taken));
+    let file = File::new(&text);
+
+    let (code, said) = run(&file);
+
+    assert_eq!(code, 71, "{said}");
+    let place = format!("{}, line 8", file.path().display());
+    let address = taken.to_string();
+    for needed in ["forward \"second\"", "already in use", &address, &place] {
+        assert!(said.contains(needed), "no {needed:?} in\n{said}");
+    }
+    assert!(said.contains("\n hint: another program"), "{said}");
+    assert!(!said.contains("listening"), "{said}");
+    let refused = TcpStream::connect(free).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn an_address_of_another_machine_is_told() {
+    let elsewhere = forward("f", "remote = 1\nallow_remote_clients = true")
+        .replace("127.0.0.1:0", "192.0.2.7:4000");
+    let file = File::new(&format!("[aws]\nregion = \"us-east-1\"\n{elsewhere}"));
+
+    let (code, said) = run(&file);
+
+    assert_eq!(code, 71, "{said}");
+    assert!(said.contains("cannot listen on 192.0.2.7:4000"), "{said}");
+    assert!(said.contains("\n hint: "), "{said}");
+}
+
+/// Runs a daemon that is meant to end by itself: its exit code, and what it said.
+fn run(file: &File) -> (i32, String) {
+    let mut command = ssm_proxyd();
+    ended(Process::start(
+        command.arg("run").arg("--config").arg(file.path()),
+    ))
+}
+
+fn ended(mut process: Process) -> (i32, String) {
+    let code = process.exit_code();
+    assert_eq!(process.stdout.all(), "", "stdout is for results");
+    (code, process.stderr.all())
+}

@@ -1,0 +1,270 @@
+//! A real PostgreSQL server behind the simulator; psql and pgbench through the daemon.
+//!
+//! Whatever is asked is asked a second time over a direct connection, and must be answered the
+//! same.
+
+use std::process::Command;
+
+use sha2::{Digest, Sha256};
+use ssm_proxyd::sim::{Options, Simulator};
+
+use crate::support::postgres::{Server, pgbench, psql};
+use crate::support::process::Process;
+use crate::support::running::{Running, forward_to, in_a_hurry};
+use crate::support::stage::{unpaced, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_sees_what_it_sees_directly() {
+    let stage = Stage::new(Options::default()).await;
+    stage.ask_both(&["--command", TABLE], |_, _| ());
+    for (case, arguments) in [
+        ("a table", &["-c", "SELECT * FROM word ORDER BY id"][..]),
+        ("no rows", &["-c", "SELECT * FROM word WHERE id < 0"]),
+        ("an error", &["-c", "SELECT 1/0"]),
+        (
+            "an error amid rows",
+            &["-c", "SELECT 1/(500-n) FROM generate_series(1, 900) n"],
+        ),
+        (
+            "a statement of several",
+            &["-c", "SELECT 1; SELECT 'zwei'; SELECT 3.0"],
+        ),
+        (
+            "a transaction that is undone",
+            &[
+                "-c",
+                "BEGIN; DELETE FROM word; ROLLBACK; SELECT count(*) FROM word",
+            ],
+        ),
+        (
+            "notices",
+            &["-c", "DO $$ BEGIN RAISE NOTICE 'from afar'; END $$"],
+        ),
+        ("a description", &["-c", "\\d word"]),
+        (
+            "a cursor",
+            &[
+                "--set",
+                "FETCH_COUNT=7",
+                "-c",
+                "SELECT n FROM generate_series(1, 100) n",
+            ],
+        ),
+        (
+            "an end by the server",
+            &["-c", "SELECT pg_terminate_backend(pg_backend_pid())"],
+        ),
+    ] {
+        stage.ask_both(arguments, |direct, forwarded| {
+            assert_eq!(forwarded, direct, "{case}");
+        });
+    }
+    stage.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_results_and_copies_are_whole() {
+    let stage = Stage::new(unpaced()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (original, came) = (path("original"), path("came"));
+    let rows =
+        "SELECT n, md5(n::text), repeat(chr(97 + n % 26), n % 90) FROM generate_series(1, 60000) n";
+    let create = "CREATE TABLE bulk (n int, hash text, filling text)";
+    let down = |to: &str| format!("\\copy ({rows}) TO '{to}'");
+    let up = format!("\\copy bulk FROM '{came}'");
+    let back = "COPY (SELECT * FROM bulk ORDER BY n) TO STDOUT";
+
+    let direct = stage.direct(&["-c", &down(&original)]);
+    let forwarded = stage.forwarded(&["-c", &down(&came)]);
+    let created = stage.direct(&["-c", create]);
+    let loaded = stage.forwarded(&["-c", &up]);
+
+    assert_eq!(forwarded, direct);
+    assert_eq!((created.code, loaded.code), (0, 0), "{loaded:?}");
+    assert_eq!(loaded.out, "COPY 60000\n");
+    let len = std::fs::metadata(&original).unwrap().len();
+    assert!(len > 4 << 20, "{len} bytes");
+    assert_eq!(
+        hash(&std::fs::read(&came).unwrap()),
+        hash(&std::fs::read(&original).unwrap())
+    );
+    for arguments in [&["-c", back][..], &["-A", "-t", "-c", rows]] {
+        stage.ask_both(arguments, |direct, forwarded| {
+            assert!(direct.out.len() > 4 << 20, "{} bytes", direct.out.len());
+            assert_eq!(hash(forwarded.out.as_bytes()), hash(direct.out.as_bytes()));
+        });
+    }
+    stage.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_clients_of_pgbench_keep_the_books_in_order() {
+    for (case, options) in [("paced", Options::default()), ("unpaced", unpaced())] {
+        let stage = Stage::new(options).await;
+        let made = run(pgbench(stage.server.address(), &["-i", "-s", "1", "-q"]));
+        assert_eq!(made.code, 0, "{case}: {made:?}");
+
+        let bench = run(pgbench(
+            stage.daemon.address(),
+            &["-n", "-c", "8", "-j", "2", "-t", "50"],
+        ));
+
+        assert_eq!(bench.code, 0, "{case}: {bench:?}");
+        for line in [
+            "number of transactions actually processed: 400/400\n",
+            "number of failed transactions: 0 (0.000%)\n",
+        ] {
+            assert!(bench.out.contains(line), "{case}: {bench:?}");
+        }
+        stage.ask_both(&["-A", "-t", "-c", BOOKS], |direct, forwarded| {
+            assert_eq!(direct.out, "400|t|t|t\n", "{case}");
+            assert_eq!(forwarded, direct, "{case}");
+        });
+        let simulator = stage.end();
+        assert!(simulator.ledger().started >= 8, "{case}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_for_each_transaction_is_a_session_for_each() {
+    let stage = Stage::new(unpaced()).await;
+    let made = run(pgbench(stage.server.address(), &["-i", "-s", "1", "-q"]));
+    assert_eq!(made.code, 0, "{made:?}");
+
+    let bench = run(pgbench(
+        stage.daemon.address(),
+        &["-n", "-S", "-C", "-c", "4", "-t", "15"],
+    ));
+
+    assert_eq!(bench.code, 0, "{bench:?}");
+    assert!(bench.out.contains("processed: 60/60\n"), "{bench:?}");
+    let simulator = stage.end();
+    assert!(simulator.ledger().started >= 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notification_arrives() {
+    let stage = Stage::new(Options::default()).await;
+    let mut notifier = Process::start(&mut psql(
+        stage.server.address(),
+        &[
+            "-q",
+            "-c",
+            "SELECT pg_advisory_lock(1)",
+            "-c",
+            "\\echo locked",
+            "-c",
+            NOTIFY,
+        ],
+    ));
+    notifier.stdout.wait_for("locked");
+
+    let heard = stage.forwarded(&["-c", "LISTEN news", "-c", "SELECT pg_advisory_lock(1)"]);
+
+    let expected = "Asynchronous notification \"news\" with payload \"hello\" received";
+    assert!(heard.out.contains(expected), "{heard:?}");
+    assert_eq!(notifier.exit_code(), 0, "{}", notifier.stderr.all());
+    stage.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_is_cancelled_through_a_connection_of_its_own() {
+    let stage = Stage::new(Options::default()).await;
+    let query = "SELECT pg_sleep(600)";
+    let mut waiting = Process::start(&mut psql(stage.daemon.address(), &["-c", query]));
+    let count = format!("SELECT count(*) FROM pg_stat_activity WHERE query = '{query}'");
+    until("the query runs", || {
+        stage.direct(&["-A", "-t", "-c", &count]).out == "1\n"
+    })
+    .await;
+
+    waiting.signal("INT");
+
+    let (code, said) = (waiting.exit_code(), waiting.stderr.all());
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("canceling statement due to user request"),
+        "{said}"
+    );
+    let simulator = stage.end();
+    assert_eq!(simulator.ledger().started, 2);
+}
+
+/// A server, and a daemon whose forward leads to it.
+struct Stage {
+    server: Server,
+    simulator: Simulator,
+    daemon: Running,
+}
+
+impl Stage {
+    async fn new(options: Options) -> Self {
+        let server = Server::start();
+        let simulator = Simulator::start(options).await.unwrap();
+        let forward = in_a_hurry(forward_to(server.address()));
+        let daemon = Running::start(&simulator, &forward);
+        Self {
+            server,
+            simulator,
+            daemon,
+        }
+    }
+
+    fn direct(&self, arguments: &[&str]) -> Answer {
+        run(psql(self.server.address(), arguments))
+    }
+
+    fn forwarded(&self, arguments: &[&str]) -> Answer {
+        run(psql(self.daemon.address(), arguments))
+    }
+
+    /// Asks directly, then through the daemon.
+    fn ask_both(&self, arguments: &[&str], compare: impl Fn(&Answer, &Answer)) {
+        compare(&self.direct(arguments), &self.forwarded(arguments));
+    }
+
+    /// Stops the daemon, which must leave nothing behind.
+    fn end(self) -> Simulator {
+        self.daemon.stop(&self.simulator);
+        self.simulator
+    }
+}
+
+/// How a program ended, and what it said.
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn run(mut command: Command) -> Answer {
+    let mut child = Process::start(&mut command);
+    Answer {
+        code: child.exit_code(),
+        out: child.stdout.all(),
+        err: child.stderr.all(),
+    }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS word AS \
+    SELECT n AS id, md5(n::text) AS word FROM generate_series(1, 50) n";
+
+/// What must hold after any number of TPC-B transactions: each is in the history, and accounts,
+/// tellers and branches have the same sum as it.
+const BOOKS: &str = "SELECT count(*), \
+    sum(delta) = (SELECT sum(abalance) FROM pgbench_accounts), \
+    sum(delta) = (SELECT sum(tbalance) FROM pgbench_tellers), \
+    sum(delta) = (SELECT sum(bbalance) FROM pgbench_branches) FROM pgbench_history";
+
+/// Waits until somebody wants the lock, says the news, and gives the lock away by its end.
+const NOTIFY: &str = "DO $$ BEGIN \
+    WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted) \
+    LOOP PERFORM pg_sleep(0.01); END LOOP; \
+    NOTIFY news, 'hello'; END $$";

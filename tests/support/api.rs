@@ -1,0 +1,132 @@
+//! An SSM API that answers what a test wants, where the simulator would be too well-behaved; and
+//! one that stands before the simulator's and listens in.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// The API. Its threads end with the test binary.
+#[derive(Debug)]
+pub(crate) struct Api {
+    address: SocketAddr,
+    calls: Arc<Mutex<Vec<Call>>>,
+}
+
+impl Api {
+    /// Starts sessions with this body, and ends them.
+    pub(crate) fn starting(body: String) -> Self {
+        Self::new(move |_, call, _| match call.operation.as_str() {
+            "StartSession" => (200, body.clone()),
+            _ => (200, "{}".to_owned()),
+        })
+    }
+
+    /// Passes calls on to `real`, all but the first few, which are never answered.
+    pub(crate) fn before(real: SocketAddr, unanswered: usize) -> Self {
+        Self::new(move |number, _, text| {
+            if number < unanswered {
+                wait_for_ever();
+            }
+            let mut upstream = TcpStream::connect(real).unwrap();
+            upstream.write_all(text).unwrap();
+            let (head, body) = read(&mut BufReader::new(upstream)).unwrap();
+            let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+            (status, String::from_utf8(body).unwrap())
+        })
+    }
+
+    /// Serves every call with what `answer` makes of its number, itself and its text.
+    fn new(answer: impl Fn(usize, &Call, &[u8]) -> (u16, String) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let calls = Arc::<Mutex<Vec<Call>>>::default();
+        let (answer, record) = (Arc::new(answer), Arc::clone(&calls));
+        thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                let (answer, record) = (Arc::clone(&answer), Arc::clone(&record));
+                thread::spawn(move || serve(connection, &*answer, &record));
+            }
+        });
+        Self { address, calls }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The calls of an operation so far.
+    pub(crate) fn calls(&self, operation: &str) -> Vec<Call> {
+        let calls = self.calls.lock().unwrap();
+        let fitting = calls.iter().filter(|call| call.operation == operation);
+        fitting.cloned().collect()
+    }
+}
+
+/// A call of the API.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// `StartSession`, `TerminateSession`, …
+    operation: String,
+    /// The body of the answer, once there is one.
+    pub(crate) answer: Option<String>,
+}
+
+fn serve(
+    connection: TcpStream,
+    answer: &impl Fn(usize, &Call, &[u8]) -> (u16, String),
+    record: &Mutex<Vec<Call>>,
+) {
+    let mut incoming = BufReader::new(connection.try_clone().unwrap());
+    let mut outgoing = connection;
+    while let Some((head, body)) = read(&mut incoming) {
+        let operation = header(&head, "x-amz-target").unwrap();
+        let call = Call {
+            operation: operation.trim_start_matches("AmazonSSM.").to_owned(),
+            answer: None,
+        };
+        let number = note(record, call.clone());
+        let (status, body) = answer(number, &call, &[head.as_bytes(), &body].concat());
+        record.lock().unwrap()[number].answer = Some(body.clone());
+        let length = body.len();
+        let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n");
+        let media_type = "content-type: application/x-amz-json-1.1\r\n\r\n";
+        let text = head + media_type + &body;
+        if outgoing.write_all(text.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn wait_for_ever() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+/// Writes a call down and returns its number, from 0.
+fn note(record: &Mutex<Vec<Call>>, call: Call) -> usize {
+    let mut calls = record.lock().unwrap();
+    calls.push(call);
+    calls.len() - 1
+}
+
+/// Reads the head and the body of one HTTP message; `None` at the end.
+fn read(from: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if from.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    let length = header(&head, "content-length").map_or(0, |value| value.parse().unwrap());
+    let mut body = vec![0; length];
+    from.read_exact(&mut body).ok()?;
+    Some((head, body))
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let fields = head.lines().filter_map(|line| line.split_once(':'));
+    let mut fitting = fields.filter(|(field, _)| field.eq_ignore_ascii_case(name));
+    fitting.next().map(|(_, value)| value.trim())
+}

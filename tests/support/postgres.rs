@@ -1,0 +1,180 @@
+//! A real PostgreSQL server of a test's own: its directory, its port, and its end.
+//!
+//! It listens on a loopback port, trusts everyone, and writes nothing safely. The server refuses
+//! to run as root, so root becomes another user for it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::running::vacant;
+
+/// A running server. Dropping it ends it and removes its directory.
+#[derive(Debug)]
+pub(crate) struct Server {
+    process: Process,
+    address: SocketAddr,
+    _directory: TempDir,
+}
+
+impl Server {
+    /// Makes a cluster and starts it.
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let owner = Owner::find();
+        owner.take(directory.path());
+        let data = directory.path().join("data");
+        let mut initdb = owner.command(&program("initdb"));
+        initdb
+            .args(["--no-sync", "--auth=trust", "--username=postgres"])
+            .args(["--encoding=UTF8", "--locale=C", "--pgdata"])
+            .arg(&data);
+        let mut made = Process::start(&mut initdb);
+        assert_eq!(made.exit_code(), 0, "initdb: {}", made.stderr.all());
+        for _ in 0..PORTS {
+            let address = vacant();
+            if let Some(process) = serve(&owner, &data, address) {
+                return Self {
+                    process,
+                    address,
+                    _directory: directory,
+                };
+            }
+        }
+        panic!("no port stayed free for PostgreSQL");
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // At once, but with its memory given back, which a kill would leave behind.
+        self.process.end("QUIT");
+    }
+}
+
+/// Starts a server on a port that was free a moment ago; `None` if it is no more.
+fn serve(owner: &Owner, data: &Path, address: SocketAddr) -> Option<Process> {
+    let mut command = owner.command(&program("postgres"));
+    command.arg("-D").arg(data);
+    for setting in [
+        "listen_addresses=127.0.0.1".to_owned(),
+        format!("port={}", address.port()),
+        format!("unix_socket_directories={}", data.display()),
+        "fsync=off".to_owned(),
+        "full_page_writes=off".to_owned(),
+        "max_connections=64".to_owned(),
+    ] {
+        command.args(["-c", &setting]);
+    }
+    let mut process = Process::start(&mut command);
+    let words = ["ready to accept connections", "could not bind"];
+    let line = process.stderr.wait_for_any(&words);
+    line.contains(words[0]).then_some(process)
+}
+
+/// psql with these arguments, at an address.
+pub(crate) fn psql(address: SocketAddr, arguments: &[&str]) -> Command {
+    let mut command = client("psql", address);
+    command
+        .args(["--no-psqlrc", "--set", "ON_ERROR_STOP=1"])
+        .args(arguments)
+        .stdin(Stdio::null());
+    command
+}
+
+/// pgbench with these arguments, at an address.
+pub(crate) fn pgbench(address: SocketAddr, arguments: &[&str]) -> Command {
+    let mut command = client("pgbench", address);
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn client(name: &str, address: SocketAddr) -> Command {
+    let mut command = Command::new(program(name));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PG") {
+            command.env_remove(&name);
+        }
+    }
+    command
+        .env("PGHOST", address.ip().to_string())
+        .env("PGPORT", address.port().to_string())
+        .env("PGUSER", "postgres")
+        .env("PGDATABASE", "postgres");
+    command
+}
+
+/// Who may run a server.
+#[derive(Debug)]
+struct Owner {
+    /// The user and the group to become; none, if we may stay who we are.
+    other: Option<(u32, u32)>,
+}
+
+impl Owner {
+    fn find() -> Self {
+        let other = (id(&["-u"]) == Some(0)).then(|| {
+            let ids = |name| Some((id(&["-u", name])?, id(&["-g", name])?));
+            let found = ids("postgres").or_else(|| ids("nobody"));
+            found.expect("root needs a user `postgres` or `nobody` to run PostgreSQL as")
+        });
+        Self { other }
+    }
+
+    /// Gives it a directory.
+    fn take(&self, directory: &Path) {
+        if let Some((user, group)) = self.other {
+            chown(directory, Some(user), Some(group)).unwrap();
+        }
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir("/").stdin(Stdio::null());
+        if let Some((user, group)) = self.other {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+}
+
+fn id(arguments: &[&str]) -> Option<u32> {
+    let output = Command::new("id").args(arguments).output().unwrap();
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// A program of PostgreSQL; Debian keeps those of the server out of the PATH.
+fn program(name: &str) -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let mut places: Vec<_> = versions.flatten().map(|v| v.path().join("bin")).collect();
+    places.sort();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = places
+        .into_iter()
+        .chain(std::env::split_paths(&path))
+        .map(|directory| directory.join(name))
+        .find(|path| path.exists());
+    found.unwrap_or_else(|| {
+        panic!(
+            "no {name}; install PostgreSQL (Debian's package `postgresql`), or let tests/run do it"
+        )
+    })
+}
+
+/// How many ports are tried: between our look and the server's bind, another may take one.
+const PORTS: usize = 5;
