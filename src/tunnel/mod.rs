@@ -12,6 +12,7 @@
 mod backoff;
 mod driver;
 mod error;
+mod head;
 mod nudge;
 mod resume;
 mod stream;

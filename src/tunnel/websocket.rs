@@ -5,16 +5,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{SplitSink, SplitStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::client::{ClientRequestBuilder, IntoClientRequest};
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::Response;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 pub(super) use tokio_tungstenite::tungstenite::{Error as LibraryError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::error::Error;
+use super::head::Head;
 use crate::network::{Network, Stream};
 use crate::proto::Transmit;
 use crate::session::Upgrade;
@@ -32,15 +34,38 @@ pub(super) async fn connect(
 ) -> Result<(Sink, Source), Error> {
     let stream = network.dial(upgrade.endpoint(), timeout).await?;
     let request = request(upgrade)?;
-    let handshake = client_async_with_config(request, stream, Some(config()));
-    match tokio::time::timeout(timeout, handshake).await {
-        Ok(Ok((websocket, _))) => Ok(websocket.split()),
+    match tokio::time::timeout(timeout, open(stream, request)).await {
+        Ok(Ok(websocket)) => Ok(websocket.split()),
         Ok(Err(LibraryError::Http(response))) => Err(refused(&response)),
         Ok(Err(error)) => Err(Error::Broken(error.to_string())),
         Err(_) => {
             let why = format!("no answer to the upgrade within {} s", timeout.as_secs());
             Err(Error::Broken(why))
         }
+    }
+}
+
+/// Upgrades a stream. The library's own websocket would have the read buffer that the HTTP
+/// response needed, and one of that size ever after; so it is made anew behind the response.
+async fn open<S>(stream: S, request: Request) -> Result<WebSocketStream<S>, LibraryError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut head = Head::new(stream);
+    let upgraded = client_async_with_config(request, &mut head, Some(config())).await;
+    let outcome = upgraded.map(|_| ());
+    let (stream, mut behind) = head.into_parts();
+    match outcome {
+        Ok(()) => {
+            behind.reserve(READ_BUFFER);
+            let (role, config) = (Role::Client, Some(config()));
+            Ok(WebSocketStream::from_partially_read(stream, behind, role, config).await)
+        }
+        Err(LibraryError::Http(mut response)) => {
+            *response.body_mut() = Some(behind);
+            Err(LibraryError::Http(response))
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -118,18 +143,147 @@ pub(super) fn ping() -> Message {
     Message::Ping(Bytes::from_static(b"keepalive"))
 }
 
-/// Buffers of 16 KiB instead of 128: a daemon has many tunnels, most of them quiet. Messages of
-/// an agent are of about a kilobyte; what is far beyond the largest that was ever seen
-/// (protocol.md section 6.7) is not believed.
 fn config() -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(16 * 1024)
-        .write_buffer_size(16 * 1024)
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE))
 }
 
+/// Instead of 128 KiB: a daemon has many tunnels, most of them quiet, and messages of an agent
+/// are of about a kilobyte.
+const READ_BUFFER: usize = 16 * 1024;
+const WRITE_BUFFER: usize = 16 * 1024;
+
+/// What is far beyond the largest that was ever seen (protocol.md section 6.7) is not believed.
 const MAX_MESSAGE: usize = 8 * 1024 * 1024;
 
 /// How much of a refusal is quoted.
 const MAX_BODY: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
+    use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_with_the_response_is_the_first_frame() {
+        let (client, mut service) = tokio::io::duplex(4096);
+        let opening = open(client, "ws://127.0.0.1/".into_client_request().unwrap());
+
+        let answering = async {
+            let mut answer = accept(&mut service).await;
+            answer.extend(b"\x82\x05hello");
+            service.write_all(&answer).await.unwrap();
+        };
+        let (websocket, ()) = tokio::join!(opening, answering);
+
+        let message = websocket.unwrap().next().await.unwrap().unwrap();
+        assert_eq!(message, Message::Binary(Bytes::from_static(b"hello")));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_quoted() {
+        let (client, mut service) = tokio::io::duplex(4096);
+        let opening = open(client, "ws://127.0.0.1/".into_client_request().unwrap());
+
+        let answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\nno\ntoken!";
+        let answering = async { service.write_all(answer).await.unwrap() };
+        let (websocket, ()) = tokio::join!(opening, answering);
+
+        let Err(LibraryError::Http(response)) = websocket else {
+            panic!("{websocket:?}")
+        };
+        assert_eq!(
+            refused(&response).to_string(),
+            "the service refused the websocket of the session: HTTP 403 (no token!)"
+        );
+    }
+
+    #[tokio::test]
+    async fn frames_are_read_many_at_a_time() {
+        let (client, mut service) = tokio::io::duplex(1 << 20);
+        let counted = Counted {
+            stream: client,
+            reads: 0,
+        };
+        let opening = open(counted, "ws://127.0.0.1/".into_client_request().unwrap());
+        let answering = async {
+            let answer = accept(&mut service).await;
+            service.write_all(&answer).await.unwrap();
+        };
+        let mut websocket = tokio::join!(opening, answering).0.unwrap();
+        let before = websocket.get_ref().reads;
+
+        let frame = [&b"\x82\x64"[..], &[0; 100]].concat();
+        service.write_all(&frame.repeat(1000)).await.unwrap();
+        for _ in 0..1000 {
+            websocket.next().await.unwrap().unwrap();
+        }
+
+        let reads = websocket.get_ref().reads - before;
+        assert!(reads <= 20, "{reads} reads for 100 KiB");
+    }
+
+    /// Reads a request; returns the answer that agrees to it.
+    async fn accept(service: &mut DuplexStream) -> Vec<u8> {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(service.read_u8().await.unwrap());
+        }
+        let request = String::from_utf8(request).unwrap();
+        let key = request
+            .lines()
+            .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
+            .unwrap();
+        let accept = derive_accept_key(key.as_bytes());
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        )
+        .into_bytes()
+    }
+
+    /// A stream that counts how often it is read.
+    #[derive(Debug)]
+    struct Counted {
+        stream: DuplexStream,
+        reads: usize,
+    }
+
+    impl AsyncRead for Counted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            into: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.reads += 1;
+            Pin::new(&mut self.stream).poll_read(cx, into)
+        }
+    }
+
+    impl AsyncWrite for Counted {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            data: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.stream).poll_write(cx, data)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_shutdown(cx)
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! A stream of which a reader sees the head of one HTTP response, and nothing behind it.
+//!
+//! ```text
+//!   HTTP/1.1 101 …⏎ … ⏎⏎ │ frames
+//!   the reader's         │ ours: `into_parts`
+//! ```
+//!
+//! What reads the head reads on as far as the network brought it, and would keep that to itself.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A stream at the beginning of a response.
+#[derive(Debug)]
+pub(super) struct Head<S> {
+    stream: S,
+    /// What came together with the end of the head.
+    behind: Vec<u8>,
+    /// The line that is being read has no character yet.
+    blank: bool,
+    over: bool,
+}
+
+impl<S> Head<S> {
+    /// Nothing of the response was read yet.
+    pub(super) fn new(stream: S) -> Self {
+        Self {
+            stream,
+            behind: Vec::new(),
+            blank: false,
+            over: false,
+        }
+    }
+
+    /// The stream, and what was read of it behind the head.
+    pub(super) fn into_parts(self) -> (S, Vec<u8>) {
+        (self.stream, self.behind)
+    }
+
+    /// How many of these bytes belong to the head.
+    fn len_in(&mut self, bytes: &[u8]) -> usize {
+        for (place, byte) in bytes.iter().enumerate() {
+            match byte {
+                b'\n' if self.blank => {
+                    self.over = true;
+                    return place + 1;
+                }
+                b'\n' => self.blank = true,
+                b'\r' => {}
+                _ => self.blank = false,
+            }
+        }
+        bytes.len()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Head<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.over {
+            return Poll::Ready(Ok(()));
+        }
+        let before = into.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, into))?;
+        let (_, new) = into.filled().split_at(before);
+        let len = this.len_in(new);
+        this.behind.extend_from_slice(&new[len..]);
+        into.set_filled(before + len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Head<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, data)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const RESPONSE: &[u8] = b"HTTP/1.1 101 Switching\r\nA: b\r\n\r\nframes\r\n\r\n";
+    const HEAD: usize = RESPONSE.len() - 10;
+
+    #[tokio::test]
+    async fn the_reader_sees_the_head_alone_in_every_cut() {
+        for cut in 1..RESPONSE.len() {
+            let (mut service, client) = tokio::io::duplex(RESPONSE.len());
+            let mut head = Head::new(client);
+            let mut seen = vec![0; 1000];
+
+            service.write_all(&RESPONSE[..cut]).await.unwrap();
+            let mut len = head.read(&mut seen).await.unwrap();
+            service.write_all(&RESPONSE[cut..]).await.unwrap();
+            while len < HEAD {
+                len += head.read(&mut seen[len..]).await.unwrap();
+            }
+
+            assert_eq!(seen[..len], RESPONSE[..HEAD], "cut at {cut}");
+            let (mut stream, mut behind) = head.into_parts();
+            drop(service);
+            stream.read_to_end(&mut behind).await.unwrap();
+            assert_eq!(behind, RESPONSE[HEAD..], "cut at {cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn lines_may_end_without_a_carriage_return() {
+        let mut head = Head::new(&b"HTTP/1.1 101 Switching\nA: b\n\nframes"[..]);
+        let mut seen = [0; 1000];
+
+        let len = head.read(&mut seen).await.unwrap();
+
+        assert_eq!(&seen[len - 3..len], b"b\n\n");
+        assert_eq!(head.into_parts().1, b"frames");
+    }
+}
