@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ssm_proxyd::proto::Reason;
 use ssm_proxyd::wire::message::{DecodeError, Kind, Message, PayloadType};
-use ssm_proxyd::wire::payload;
+use ssm_proxyd::wire::payload::{self, Acknowledge};
 
 use crate::support::bytes::{assert_whole, pattern};
 use crate::support::desk::Desk;
@@ -26,7 +26,7 @@ fn every_message_is_acknowledged_once_by_its_number_and_id() {
     assert!(outputs.len() > 20);
     assert_eq!(outputs.len(), acknowledgements.len());
     for ((_, output), (_, acknowledgement)) in outputs.iter().zip(&acknowledgements) {
-        let body = payload::decode_acknowledge(&acknowledgement.payload).unwrap();
+        let body: Acknowledge = payload::decode(&acknowledgement.payload).unwrap();
         assert_eq!(body.seq, i64::try_from(output.header.seq.0).unwrap());
         assert_eq!(body.id, output.header.id.to_string());
         assert_eq!(body.kind, "output_stream_data");

@@ -5,17 +5,15 @@
 //!
 //! Specification: protocol.md sections 2.2, 4.2, 5.2 to 5.4, 6.2, 9.1.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use crate::wire::message::{Draft, Kind, MessageId, Seq};
-
+mod acknowledgement;
 mod keys;
 
+pub use acknowledgement::{Acknowledge, Acknowledged, acknowledge, decode_acknowledge};
 pub use keys::Keys;
 
 /// The first frame on a websocket, sent as text before anything else (section 2.2).
@@ -37,23 +35,6 @@ pub struct OpenDataChannel {
     /// The version that the client claims; absent before 1.2.677.0.
     #[serde(default)]
     pub client_version: String,
-}
-
-/// The body of `acknowledge`: names one message that arrived (section 6.2).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acknowledge {
-    /// The type of the acknowledged message.
-    #[serde(rename = "AcknowledgedMessageType")]
-    pub kind: String,
-    /// Its id, as a hyphenated UUID.
-    #[serde(rename = "AcknowledgedMessageId")]
-    pub id: String,
-    /// Its sequence number: the one field that receivers use.
-    #[serde(rename = "AcknowledgedMessageSequenceNumber")]
-    pub seq: i64,
-    /// Always true.
-    #[serde(rename = "IsSequentialMessage", default)]
-    pub sequential: bool,
 }
 
 /// What the agent asks first (section 5.2).
@@ -252,27 +233,6 @@ pub fn decode<T: DeserializeOwned + Keys>(payload: &[u8]) -> Result<T, PayloadEr
     Ok(serde_json::from_value(canonical(value, T::KEYS))?)
 }
 
-/// Reads an acknowledgement. One comes for every message, so exact keys take a short way.
-///
-/// # Errors
-///
-/// As [`decode`].
-pub fn decode_acknowledge(payload: &[u8]) -> Result<Acknowledge, PayloadError> {
-    serde_json::from_slice(payload).or_else(|_| decode(payload))
-}
-
-/// Starts the message that acknowledges another: one goes for every message that comes, so the
-/// body is written where it will travel. The same bytes as [`Acknowledge`], encoded.
-pub fn acknowledge(kind: &Kind, id: MessageId, seq: Seq) -> Draft {
-    let mut draft = Draft::with_capacity(ACKNOWLEDGE_LEN);
-    // Writing to memory cannot fail.
-    let _ = write!(
-        draft.payload(),
-        r#"{{"AcknowledgedMessageType":"{kind}","AcknowledgedMessageId":"{id}","AcknowledgedMessageSequenceNumber":{seq},"IsSequentialMessage":true}}"#
-    );
-    draft
-}
-
 /// Writes a JSON payload, without spaces.
 ///
 /// # Panics
@@ -323,9 +283,6 @@ where
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
-
-/// An acknowledgement's body with a number of twenty digits, rounded up.
-const ACKNOWLEDGE_LEN: usize = 200;
 
 /// The schema version of JSON messages.
 pub const SCHEMA_VERSION: &str = "1.0";

@@ -27,24 +27,12 @@ fn keys_match_whatever_their_case_and_null_is_the_zero_value() {
 }
 
 #[test]
-fn an_acknowledgement_is_read_in_any_case() {
-    let text = br#"{"acknowledgedmessagetype":"output_stream_data","AcknowledgedMessageId":"x","acknowledgedMessageSequenceNumber":5}"#;
-
-    assert_eq!(decode_acknowledge(text).unwrap().seq, 5);
-}
-
-#[test]
 fn an_exact_key_wins_over_another_spelling() {
     let text = br#"{"AgentVersion":"exact","agentversion":"other","AGENTVERSION":"other"}"#;
 
     let request: HandshakeRequest = decode(text).unwrap();
 
     assert_eq!(request.agent_version, "exact");
-}
-
-#[test]
-fn an_acknowledgement_without_a_number_is_an_error() {
-    assert!(decode_acknowledge(br#"{"AcknowledgedMessageType":"x"}"#).is_err());
 }
 
 #[test]
@@ -71,22 +59,4 @@ fn flags_are_four_bytes() {
         assert_eq!(Flag::decode(&flag.encode()), Some(flag));
     }
     assert_eq!(Flag::decode(&[0, 0, 3]), None);
-}
-
-#[test]
-fn an_acknowledgement_in_place_is_the_one_that_serde_writes() {
-    let id = MessageId::from_random([7; 16]);
-    let body = Acknowledge {
-        kind: "output_stream_data".to_owned(),
-        id: id.to_string(),
-        seq: 5,
-        sequential: true,
-    };
-
-    let mut draft = acknowledge(&Kind::Output, id, Seq(5));
-
-    assert_eq!(
-        draft.payload()[crate::wire::message::HEADER_LEN..],
-        encode(&body)[..]
-    );
 }

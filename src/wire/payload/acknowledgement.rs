@@ -1,0 +1,163 @@
+//! The body of `acknowledge`, of which one goes for every message that comes.
+//!
+//! So there is a short way beside the long one, both for writing and for reading: the form that
+//! both references write is known to the byte.
+//!
+//! Specification: protocol.md section 6.2.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::{PayloadError, decode};
+use crate::wire::message::{Draft, Kind, MessageId, Seq};
+
+/// The body of `acknowledge`: names one message that arrived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledge {
+    /// The type of the acknowledged message.
+    #[serde(rename = "AcknowledgedMessageType")]
+    pub kind: String,
+    /// Its id, as a hyphenated UUID.
+    #[serde(rename = "AcknowledgedMessageId")]
+    pub id: String,
+    /// Its sequence number: the one field that receivers use.
+    #[serde(rename = "AcknowledgedMessageSequenceNumber")]
+    pub seq: i64,
+    /// Always true.
+    #[serde(rename = "IsSequentialMessage", default)]
+    pub sequential: bool,
+}
+
+/// What receivers use of an [`Acknowledge`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The sequence number of the message that arrived.
+    pub seq: i64,
+}
+
+/// Starts the message that acknowledges another: the body is written where it will travel. The
+/// same bytes as [`Acknowledge`], encoded.
+pub fn acknowledge(kind: &Kind, id: MessageId, seq: Seq) -> Draft {
+    let mut draft = Draft::with_capacity(ACKNOWLEDGE_LEN);
+    // Writing to memory cannot fail.
+    let _ = write!(
+        draft.payload(),
+        r#"{{"AcknowledgedMessageType":"{kind}","AcknowledgedMessageId":"{id}","AcknowledgedMessageSequenceNumber":{seq},"IsSequentialMessage":true}}"#
+    );
+    draft
+}
+
+/// Reads an acknowledgement.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn decode_acknowledge(payload: &[u8]) -> Result<Acknowledged, PayloadError> {
+    let seq = match usual_acknowledge(payload) {
+        Some(seq) => seq,
+        None => decode::<Acknowledge>(payload)?.seq,
+    };
+    Ok(Acknowledged { seq })
+}
+
+/// The number in an acknowledgement of the usual form; `None` if it has another.
+fn usual_acknowledge(payload: &[u8]) -> Option<i64> {
+    let rest = payload.strip_prefix(br#"{"AcknowledgedMessageType":""#)?;
+    let rest = [b"output_stream_data".as_slice(), b"input_stream_data"]
+        .into_iter()
+        .find_map(|kind| rest.strip_prefix(kind))?;
+    let rest = rest.strip_prefix(br#"","AcknowledgedMessageId":""#)?;
+    let (id, rest) = rest.split_first_chunk::<UUID_LEN>()?;
+    let rest = rest.strip_prefix(br#"","AcknowledgedMessageSequenceNumber":"#)?;
+    let digits = rest.strip_suffix(br#","IsSequentialMessage":true}"#)?;
+    let plain = id.iter().all(|b| b.is_ascii_hexdigit() || *b == b'-');
+    if !plain || !is_number(digits) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Whether JSON takes these digits for a number.
+fn is_number(digits: &[u8]) -> bool {
+    matches!(digits, [b'1'..=b'9', ..] | [b'0']) && digits.iter().all(u8::is_ascii_digit)
+}
+
+/// A hyphenated UUID.
+const UUID_LEN: usize = 36;
+
+/// An acknowledgement's body with a number of twenty digits, rounded up.
+const ACKNOWLEDGE_LEN: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::message::HEADER_LEN;
+    use crate::wire::payload::encode;
+
+    #[test]
+    fn an_acknowledgement_is_read_in_any_case() {
+        let text = br#"{"acknowledgedmessagetype":"output_stream_data","AcknowledgedMessageId":"x","acknowledgedMessageSequenceNumber":5}"#;
+
+        assert_eq!(decode_acknowledge(text).unwrap().seq, 5);
+    }
+
+    #[test]
+    fn the_short_way_to_an_acknowledgement_leads_where_the_long_one_does() {
+        let usual = payload_of_acknowledgement(1234);
+        let mut short = 0;
+
+        for place in 0..usual.len() {
+            for byte in [
+                0, b' ', b'"', b'+', b'-', b'0', b'9', b'\\', b'a', b'}', 0xff,
+            ] {
+                let mut text = usual.clone();
+                text[place] = byte;
+                let Some(seq) = usual_acknowledge(&text) else {
+                    continue;
+                };
+                let long: Acknowledge = decode(&text).unwrap();
+                assert_eq!(seq, long.seq, "{:?}", String::from_utf8_lossy(&text));
+                short += 1;
+            }
+        }
+
+        assert!(short > 100, "the id and the number may be any");
+    }
+
+    #[test]
+    fn the_number_of_an_acknowledgement_is_an_i64() {
+        for seq in [0, 7, 1 << 40, i64::MAX as u64] {
+            let text = payload_of_acknowledgement(seq);
+            assert_eq!(usual_acknowledge(&text).map(i64::cast_unsigned), Some(seq));
+        }
+        let text = payload_of_acknowledgement(i64::MAX as u64 + 1);
+        assert!(decode_acknowledge(&text).is_err());
+    }
+
+    #[test]
+    fn an_acknowledgement_without_a_number_is_an_error() {
+        assert!(decode_acknowledge(br#"{"AcknowledgedMessageType":"x"}"#).is_err());
+    }
+
+    #[test]
+    fn an_acknowledgement_in_place_is_the_one_that_serde_writes() {
+        let id = MessageId::from_random([7; 16]);
+        let body = Acknowledge {
+            kind: "output_stream_data".to_owned(),
+            id: id.to_string(),
+            seq: 5,
+            sequential: true,
+        };
+
+        let mut draft = acknowledge(&Kind::Output, id, Seq(5));
+
+        assert_eq!(draft.payload()[HEADER_LEN..], encode(&body)[..]);
+    }
+
+    fn payload_of_acknowledgement(seq: u64) -> Vec<u8> {
+        let id = MessageId::from_random([7; 16]);
+        let mut draft = acknowledge(&Kind::Output, id, Seq(seq));
+        draft.payload()[HEADER_LEN..].to_vec()
+    }
+}
