@@ -37,9 +37,11 @@ pub struct Acknowledged {
 }
 
 /// Starts the message that acknowledges another: the body is written where it will travel. The
-/// same bytes as [`Acknowledge`], encoded.
+/// same bytes as [`Acknowledge`], encoded. Only kinds that are sequenced are acknowledged, and
+/// their names need no escaping.
 pub fn acknowledge(kind: &Kind, id: MessageId, seq: Seq) -> Draft {
     let mut draft = Draft::with_capacity(ACKNOWLEDGE_LEN);
+    let kind = kind.as_str();
     // Writing to memory cannot fail.
     let _ = write!(
         draft.payload(),
@@ -71,11 +73,15 @@ fn usual_acknowledge(payload: &[u8]) -> Option<i64> {
     let (id, rest) = rest.split_first_chunk::<UUID_LEN>()?;
     let rest = rest.strip_prefix(br#"","AcknowledgedMessageSequenceNumber":"#)?;
     let digits = rest.strip_suffix(br#","IsSequentialMessage":true}"#)?;
-    let plain = id.iter().all(|b| b.is_ascii_hexdigit() || *b == b'-');
-    if !plain || !is_number(digits) {
+    if !is_plain(id) || !is_number(digits) {
         return None;
     }
     std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Whether an id has none but its own characters.
+fn is_plain(id: &[u8; UUID_LEN]) -> bool {
+    id.iter().all(|b| b.is_ascii_hexdigit() || *b == b'-')
 }
 
 /// Whether JSON takes these digits for a number.
