@@ -12,6 +12,8 @@ mod channel;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod endings;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod fuzz;
