@@ -6,7 +6,8 @@
 //! ```
 //!
 //! FIN closes both directions at the agent, so a client that half-closes keeps its stream open
-//! until the answer has ended, it turns out to be gone, or all is quiet for too long.
+//! until the answer has ended, it turns out to be gone, or all is quiet for too long. A client that
+//! takes no more bytes may have sent some that wait to be read: they are carried all the same.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -18,36 +19,49 @@ use crate::tunnel::{Stream, Taken};
 /// Carries bytes both ways until one side has ended. The connection is not closed yet: its owner
 /// tells the client, by the outcome.
 pub(super) async fn relay(connection: &Connection, stream: &Stream, quiet: Duration) -> Outcome {
+    let mut sending = pin!(send(connection, stream));
     let mut receiving = pin!(receive(connection, stream));
     let sent = tokio::select! {
-        outcome = &mut receiving => return conclude(stream, outcome, quiet).await,
-        sent = send(connection, stream) => sent,
+        received = &mut receiving => match received {
+            Received::Ended(outcome) => return outcome,
+            Received::ClientDeaf => return tokio::select! {
+                _ = sending => Outcome::ClientGone,
+                outcome = discard(stream) => outcome,
+            },
+        },
+        sent = &mut sending => sent,
     };
-    let outcome = match sent {
-        Sent::StreamEnded => receiving.await,
+    match sent {
+        Sent::StreamEnded => receiving.await.into(),
         Sent::ClientGone => Outcome::ClientGone,
         Sent::End => {
             stream.finish();
             tokio::select! {
-                outcome = receiving => outcome,
+                received = receiving => received.into(),
                 () = connection.gone() => Outcome::ClientGone,
                 () = silence(stream, quiet) => Outcome::Quiet,
             }
         }
-    };
-    conclude(stream, outcome, quiet).await
+    }
 }
 
-/// Lets what was written reach the destination, if the client left first.
-async fn conclude(stream: &Stream, outcome: Outcome, quiet: Duration) -> Outcome {
-    if matches!(outcome, Outcome::ClientGone | Outcome::Quiet) {
-        stream.reset();
-        tokio::select! {
-            () = stream.closed() => {}
-            () = silence(stream, quiet) => {}
-        }
+/// Lets what a client has sent reach the destination after it has left.
+///
+/// # Errors
+///
+/// What may have kept some of it from arriving: the session was lost, or nothing moved for
+/// `patience`.
+pub(super) async fn deliver(stream: &Stream, patience: Duration) -> Result<(), String> {
+    stream.reset();
+    tokio::select! {
+        () = stream.closed() => {}
+        () = silence(stream, patience) => return Err("the destination takes nothing".to_owned()),
     }
-    outcome
+    // A stream that was closed well is forgotten, and so is told as finished.
+    match stream.read(&mut Vec::new(), 1).await {
+        Taken::Lost(Reason::Finished) | Taken::End | Taken::Bytes => Ok(()),
+        Taken::Lost(reason) => Err(reason.to_string()),
+    }
 }
 
 /// How a relay ended.
@@ -89,30 +103,60 @@ enum Sent {
     StreamEnded,
 }
 
-async fn receive(connection: &Connection, stream: &Stream) -> Outcome {
+async fn receive(connection: &Connection, stream: &Stream) -> Received {
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
         match stream.read(&mut buffer, WRITE_BUFFER).await {
-            Taken::End => return Outcome::End,
-            Taken::Lost(reason) => return Outcome::Lost(reason),
+            Taken::End => return Received::Ended(Outcome::End),
+            Taken::Lost(reason) => return Received::Ended(Outcome::Lost(reason)),
             Taken::Bytes => {
                 if connection.write_all(&buffer).await.is_err() {
-                    return Outcome::ClientGone;
+                    return Received::ClientDeaf;
                 }
             }
         }
     }
 }
 
-/// Ends when nothing moved for `timeout`, to within an eighth of it.
+/// How the direction towards the client ended.
+enum Received {
+    Ended(Outcome),
+    /// The client takes no more bytes.
+    ClientDeaf,
+}
+
+impl From<Received> for Outcome {
+    fn from(received: Received) -> Self {
+        match received {
+            Received::Ended(outcome) => outcome,
+            Received::ClientDeaf => Self::ClientGone,
+        }
+    }
+}
+
+/// Takes what nobody reads, so that it does not hold up anything else.
+async fn discard(stream: &Stream) -> Outcome {
+    let mut buffer = Vec::new();
+    loop {
+        buffer.clear();
+        match stream.read(&mut buffer, WRITE_BUFFER).await {
+            Taken::End => return Outcome::End,
+            Taken::Lost(reason) => return Outcome::Lost(reason),
+            Taken::Bytes => {}
+        }
+    }
+}
+
+/// Ends when nothing moved for `timeout`, to within an eighth of it, although something could.
 async fn silence(stream: &Stream, timeout: Duration) {
     let mut before = stream.traffic();
     let mut quiet = 0;
     while quiet < LOOKS {
         tokio::time::sleep(timeout / LOOKS).await;
         let now = stream.traffic();
-        quiet = if now == before { quiet + 1 } else { 0 };
+        let is_quiet = now == before && stream.is_connected();
+        quiet = if is_quiet { quiet + 1 } else { 0 };
         before = now;
     }
 }

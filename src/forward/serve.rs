@@ -21,7 +21,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::World;
 use super::connection::Connection;
-use super::relay::{Outcome, relay};
+use super::relay::{Outcome, deliver, relay};
 use crate::config::{self, Remote};
 use crate::proto::{Options, Reason, Stats};
 use crate::session::{self, Session, StartRequest};
@@ -151,20 +151,28 @@ impl Serve {
             stream,
             permit,
         } = opened;
+        let settings = &self.settings;
         let outcome = tokio::select! {
-            outcome = relay(&connection, &stream, self.settings.half_close_timeout) => Some(outcome),
+            outcome = relay(&connection, &stream, settings.half_close_timeout) => Some(outcome),
             _ = stop.wait_for(|stop| *stop) => None,
+        };
+        // Whoever is reset is reset now, before anything else is waited for.
+        let ended = (outcome == Some(Outcome::End)).then_some(connection);
+        let delivered = match outcome {
+            Some(Outcome::ClientGone | Outcome::Quiet) => tokio::select! {
+                delivered = deliver(&stream, delivery_timeout(settings)) => delivered,
+                _ = stop.wait_for(|stop| *stop) => Err("stopping".to_owned()),
+            },
+            Some(Outcome::End | Outcome::Lost(_)) | None => Ok(()),
         };
         drop(stream);
         tunnel.close();
-        tell(
-            outcome.as_ref(),
-            tunnel.stats(),
-            begin.elapsed(),
-            &self.settings,
-        );
-        if outcome == Some(Outcome::End) {
-            drop(permit);
+        tell(outcome.as_ref(), tunnel.stats(), begin.elapsed(), settings);
+        if let Err(error) = delivered {
+            warn!(error, "the last bytes of the client may not have arrived");
+        }
+        drop(permit);
+        if let Some(connection) = ended {
             tokio::select! {
                 () = connection.finish() => {}
                 _ = stop.wait_for(|stop| *stop) => {}
@@ -178,6 +186,12 @@ struct Opened<'a> {
     tunnel: Tunnel,
     stream: Stream,
     permit: SemaphorePermit<'a>,
+}
+
+/// How long a destination may take nothing of what a client had sent before it left, while a broken
+/// websocket may have to be resumed first.
+fn delivery_timeout(settings: &config::Forward) -> Duration {
+    settings.resume_timeout + settings.half_close_timeout
 }
 
 async fn within<F: Future>(deadline: Instant, step: &str, future: F) -> Result<F::Output, Failure> {

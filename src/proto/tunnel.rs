@@ -302,6 +302,11 @@ impl Tunnel {
         self.mux.wants_input() && self.channel.wants_input()
     }
 
+    /// False while there is no websocket: nothing can move then.
+    pub fn is_connected(&self) -> bool {
+        self.channel.is_connected()
+    }
+
     /// Why the tunnel ended; `None` while it lives.
     pub fn ended(&self) -> Option<&Reason> {
         match &self.state {

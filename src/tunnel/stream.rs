@@ -110,6 +110,11 @@ impl Stream {
         .await;
     }
 
+    /// False while the websocket is being replaced: that nothing moves then says nothing.
+    pub fn is_connected(&self) -> bool {
+        self.shared.lock().core.is_connected()
+    }
+
     /// Bytes of this tunnel's streams that were sent and received: whether they move is a sign
     /// of life.
     pub fn traffic(&self) -> (u64, u64) {

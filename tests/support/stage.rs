@@ -21,9 +21,15 @@ pub(crate) struct Stage {
 impl Stage {
     /// A daemon with one forward, `f`, whose keys beside name, listen and target are `keys`.
     pub(crate) async fn new(options: Options, keys: &str) -> Self {
+        Self::listening(options, "0", keys).await
+    }
+
+    /// The same, listening on `listen` as it is written in a file.
+    pub(crate) async fn listening(options: Options, listen: &str, keys: &str) -> Self {
         let simulator = Simulator::start(options).await.unwrap();
-        let forward =
-            format!("[[forward]]\nname = \"f\"\nlisten = 0\ntarget = \"{TARGET}\"\n{keys}\n");
+        let forward = format!(
+            "[[forward]]\nname = \"f\"\nlisten = {listen}\ntarget = \"{TARGET}\"\n{keys}\n"
+        );
         let daemon = daemon(&simulator, None, &forward).await;
         Self { simulator, daemon }
     }

@@ -41,6 +41,9 @@ pub enum Obstacle {
     /// What the system says.
     #[error("{}", words(.0))]
     System(io::Error),
+    /// Another program has it.
+    #[error("address already in use")]
+    Taken,
     /// At the path of a Unix socket is something else.
     #[error("what is there is not a socket")]
     Foreign,
@@ -56,6 +59,7 @@ impl Obstacle {
     fn kind(&self) -> Option<io::ErrorKind> {
         match self {
             Self::System(error) => Some(error.kind()),
+            Self::Taken => Some(io::ErrorKind::AddrInUse),
             Self::Foreign | Self::NoDirectory | Self::Locked => None,
         }
     }
@@ -63,6 +67,9 @@ impl Obstacle {
 
 impl From<io::Error> for Obstacle {
     fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::AddrInUse {
+            return Self::Taken;
+        }
         Self::System(error)
     }
 }
@@ -94,7 +101,7 @@ fn path_hint(path: &Path, obstacle: &Obstacle) -> String {
         Obstacle::Locked => {
             format!("find it with `fuser {directory}`, and try again when it is done")
         }
-        Obstacle::System(error) if error.kind() == io::ErrorKind::AddrInUse => {
+        Obstacle::Taken => {
             "another program listens there; stop it (`ss -lxp` shows it), or choose another path"
                 .to_owned()
         }

@@ -27,8 +27,7 @@ pub(super) fn bind_localhost(port: u16) -> Result<Vec<TcpListener>, ListenError>
             Err(error) => return Err(error),
         }
     }
-    let taken = io::Error::from(io::ErrorKind::AddrInUse);
-    Err(ListenError::new(Listen::Localhost(port), taken.into()))
+    Err(ListenError::new(Listen::Localhost(port), Obstacle::Taken))
 }
 
 /// One address.

@@ -102,6 +102,11 @@ impl Channel {
         self.silence = Silence::default();
     }
 
+    /// Whether there is a websocket.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected
+    }
+
     /// The websocket is gone; what it carried may be lost.
     pub(crate) fn handle_disconnected(&mut self, now: Instant) {
         if self.connected {

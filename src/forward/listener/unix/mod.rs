@@ -166,7 +166,7 @@ fn clear(path: &Path) -> Result<(), Obstacle> {
         Err((io::ErrorKind::NotFound, _)) => Ok(()),
         Err((io::ErrorKind::PermissionDenied, error)) => Err(error.into()),
         // Of the wrong kind, or, if it is a datagram socket, of the right one.
-        Ok(()) | Err(_) => Err(io::Error::from(io::ErrorKind::AddrInUse).into()),
+        Ok(()) | Err(_) => Err(Obstacle::Taken),
     }
 }
 

@@ -16,7 +16,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 fn is_in_use(outcome: Result<SocketFile, Obstacle>) -> bool {
-    matches!(outcome, Err(Obstacle::System(error)) if error.kind() == ErrorKind::AddrInUse)
+    matches!(outcome, Err(Obstacle::Taken))
 }
 
 #[tokio::test]
