@@ -76,3 +76,6 @@ pub(super) struct Due {
     pub(super) seq: Seq,
     pub(super) id: MessageId,
 }
+
+/// Acknowledgements that may wait for the websocket.
+pub(super) const MAX_ACKNOWLEDGEMENTS: usize = 10_000;

@@ -28,9 +28,9 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 
 use self::control::{Control, Word};
-use self::exchange::Due;
 pub use self::exchange::Transmit;
 pub(crate) use self::exchange::{Delivery, Mark};
+use self::exchange::{Due, MAX_ACKNOWLEDGEMENTS};
 use self::handshake::Handshake;
 use self::pacer::Pacer;
 pub use self::receiver::EarlyPool;
@@ -398,6 +398,3 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// Damaged messages that are forgiven in the life of a channel.
 const MAX_DAMAGED: u64 = 16;
-
-/// Acknowledgements that may wait for the websocket.
-const MAX_ACKNOWLEDGEMENTS: usize = 10_000;
