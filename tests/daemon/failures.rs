@@ -35,6 +35,8 @@ async fn a_refusal_of_the_api_is_told_once_and_the_next_connection_is_served() {
         assert_reset(connect(daemon.address()));
         let line = daemon.process.stderr.wait_for("WARN");
         assert_echo(&mut connect(daemon.address()), b"hello");
+        // A stop before that would be told of in another line.
+        daemon.process.stderr.wait_for("ended by the client");
 
         assert_names(
             &line,
