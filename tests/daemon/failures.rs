@@ -102,6 +102,8 @@ async fn without_credentials_one_line_says_so_and_a_login_needs_no_restart() {
         &["forward{name=\"f\"}", "UnrecognizedClientException"],
     );
     assert_echo(&mut connect(daemon.address()), b"hello");
+    // A stop before that would be told of in another line.
+    daemon.process.stderr.wait_for("ended by the client");
     let log = daemon.stop(&simulator);
     let lines = log.lines().filter(|line| !line.contains("INFO"));
     assert_eq!(lines.count(), 2, "one line for each:\n{log}");
