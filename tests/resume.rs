@@ -21,8 +21,7 @@ fn a_websocket_may_break_after_every_message() {
     for at in 0..=whole {
         for (spared, kept) in [(0, Kept::No), (0, Kept::Yes), (2, Kept::No), (9, Kept::Yes)] {
             let mut scenario = Scenario::begin();
-            scenario.pair.stop_at = Some(at);
-            scenario.pair.run_for(Duration::from_secs(60));
+            scenario.pair.run_until_sent(at);
 
             scenario.pair.disconnect(spared, kept);
             scenario.pair.stop_at = None;
@@ -41,8 +40,7 @@ fn the_agents_websocket_may_break_after_every_message() {
     for at in 0..=whole {
         for (spared, kept) in [(0, Kept::No), (3, Kept::Yes)] {
             let mut scenario = Scenario::begin();
-            scenario.pair.stop_at = Some(at);
-            scenario.pair.run_for(Duration::from_secs(60));
+            scenario.pair.run_until_sent(at);
 
             scenario.pair.disconnect_agent(spared, kept);
             scenario.pair.stop_at = None;
@@ -52,6 +50,31 @@ fn the_agents_websocket_may_break_after_every_message() {
             scenario.finish(&format!("broken after {at} with {spared} spared, {kept:?}"));
         }
     }
+}
+
+#[test]
+fn a_message_that_the_agent_processes_twice_is_never_a_clean_end() {
+    let whole = Scenario::begin().played();
+    let mut broken = 0;
+
+    for at in 0..=whole {
+        let mut scenario = Scenario::begin();
+        scenario.pair.run_until_sent(at);
+
+        scenario.pair.disconnect_agent_amid_message();
+        scenario.pair.stop_at = None;
+        scenario.pair.run_for(Duration::from_millis(700));
+        scenario.pair.reconnect_agent();
+
+        let twice = scenario.pair.agent.stats().unacknowledged_in;
+        if twice == 0 {
+            scenario.finish(&format!("nothing was read after {at}"));
+        } else {
+            broken += usize::from(scenario.finish_broken(&format!("amid a message after {at}")));
+        }
+    }
+
+    assert!(broken > 10, "{broken} of {whole}");
 }
 
 #[test]
@@ -237,6 +260,23 @@ impl Scenario {
         let messages = self.pair.messages();
         self.finish("undisturbed");
         messages
+    }
+
+    /// Plays to the end, which may be that of the session: then whoever had not all is reset, and
+    /// nobody has a byte twice. Returns whether it was.
+    fn finish_broken(mut self, case: &str) -> bool {
+        let pair = &mut self.pair;
+        pair.run_for(Duration::from_secs(60));
+        assert_begins(&pattern(1, 9), pair.destination(self.query).received());
+        assert_begins(&pattern(3, 9000), pair.destination(self.upload).received());
+        for (stream, answer) in [(self.query, 5000), (self.download, 9000)] {
+            let seed = if stream == self.query { 2 } else { 4 };
+            let local = pair.local(stream);
+            assert_begins(&pattern(seed, answer), local.received());
+            let is_whole = local.received().len() == answer;
+            assert!(is_whole || local.end() != Some(&End::Clean), "{case}");
+        }
+        pair.closed.is_some()
     }
 
     /// Plays to the end, where nobody has noticed anything.

@@ -132,6 +132,38 @@ async fn the_death_of_the_agent_resets_the_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_the_agent_would_double_is_a_reset() {
+    let sink = destination(Role::Sink).await;
+    let stage = Stage::to(Options::default(), &sink).await;
+    let upload = tokio::spawn(send(stage.address(), 8 * MIB, 9));
+    stage
+        .until("the upload is under way", |ledger| {
+            ledger.sessions[..]
+                .first()
+                .is_some_and(|session| session.traffic.messages_in > 500)
+        })
+        .await;
+
+    let away = Duration::from_millis(100);
+    stage
+        .simulator
+        .strike(None, Blow::AgentAwayAmidMessage(away));
+    let outcome = upload.await.unwrap();
+
+    assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    until("the destination was closed", || !sink.received().is_empty()).await;
+    let received = &sink.received()[0];
+    assert_eq!(
+        received.sha256,
+        hash_of(received.len, 9),
+        "a true beginning"
+    );
+    let ledger = stage.simulator.ledger();
+    assert_eq!(ledger.sessions[0].traffic.unacknowledged_in, 1);
+    stage.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refused_dials_are_tried_again() {
     let refused = RefusedUpgrades {
         status: 503,

@@ -242,6 +242,9 @@ pub enum Blow {
     KillAgent,
     /// The agent loses its own websocket for so long.
     AgentAway(#[serde(with = "duration")] Duration),
+    /// The same, amid a message: the next one that comes is processed and not acknowledged, so that
+    /// it is processed again when it comes again (protocol.md section 6.5 item 2).
+    AgentAwayAmidMessage(#[serde(with = "duration")] Duration),
 }
 
 /// An operation of the API.

@@ -221,6 +221,8 @@ pub struct Traffic {
     pub bytes_in: u64,
     /// Duplicates among what came.
     pub duplicates_in: u64,
+    /// Messages that the agent processed and could not acknowledge.
+    pub unacknowledged_in: u64,
     /// Messages that came early.
     pub early_in: u64,
     /// Acknowledgements from the client.

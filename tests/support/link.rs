@@ -104,6 +104,13 @@ impl Link {
         self.latest = None;
     }
 
+    /// Takes out the frame that would arrive first.
+    pub(crate) fn take_first(&mut self) -> Option<Bytes> {
+        let (_, frame) = self.in_flight.pop_first()?;
+        self.bytes -= frame.len();
+        Some(frame)
+    }
+
     /// Takes a frame that leaves now.
     pub(crate) fn send(&mut self, now: Instant, frame: Bytes) {
         let fate = self.fate(&frame);
@@ -194,9 +201,7 @@ impl Link {
         if self.poll_timeout()? > now {
             return None;
         }
-        let (_, frame) = self.in_flight.pop_first()?;
-        self.bytes -= frame.len();
-        Some(frame)
+        self.take_first()
     }
 
     /// When [`Link::poll`] has something.

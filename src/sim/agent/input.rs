@@ -1,8 +1,9 @@
 //! What an agent makes of a message: its place, its meaning, and its acknowledgement.
 //!
 //! A message is processed and then acknowledged. What is early is acknowledged when it arrives
-//! and processed when its turn comes; should that fail, nothing can be done any more
-//! (protocol.md sections 6.4 and 6.5).
+//! and processed when its turn comes; should that fail, nothing can be done any more. Should the
+//! acknowledgement fail, because the agent's websocket broke with messages still to read, the
+//! message is processed again when it comes again (protocol.md sections 6.4 and 6.5).
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -84,7 +85,7 @@ impl Agent {
             Place::Expected => self.take(now, message),
             Place::Early => {
                 self.stats.early_in += 1;
-                if self.receiver.has_room() {
+                if self.receiver.has_room() && self.connected {
                     self.acknowledge(now, &message);
                     self.receiver.keep(message);
                 }
@@ -101,10 +102,13 @@ impl Agent {
     /// Processes the expected message and acknowledges it.
     fn take(&mut self, now: Instant, message: Message) {
         let at_once = !self.options.version.acknowledges_after_processing();
-        if at_once {
+        if at_once && self.connected {
             self.acknowledge(now, &message);
+        } else if at_once {
+            return;
         }
         match self.consume(now, &message) {
+            Verdict::Done if !self.connected => self.stats.unacknowledged_in += 1,
             Verdict::Done => {
                 if !at_once {
                     self.acknowledge(now, &message);
@@ -162,6 +166,10 @@ impl Agent {
         else {
             return;
         };
+        if !acknowledged && !self.connected {
+            self.stats.unacknowledged_in += 1;
+            return;
+        }
         if !acknowledged {
             self.acknowledge(now, &message);
         }

@@ -132,7 +132,8 @@ impl Agent {
     }
 
     /// The agent's own websocket broke: what it sends is lost until it is up again, and its
-    /// destinations are read on (protocol.md section 6.5).
+    /// destinations are read on. A message that it had read by then may still be handed to it: it
+    /// is processed and cannot be acknowledged (protocol.md section 6.5).
     pub fn handle_disconnected(&mut self, _now: Instant) {
         self.connected = false;
     }

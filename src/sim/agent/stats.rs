@@ -15,6 +15,9 @@ pub struct Stats {
     pub duplicates_in: u64,
     /// Messages that arrived before one with a smaller number.
     pub early_in: u64,
+    /// Messages that were processed and could not be acknowledged, so that they are processed
+    /// again when they come again.
+    pub unacknowledged_in: u64,
     /// Acknowledgements that arrived.
     pub acknowledgements_in: u64,
     /// Sequenced messages, retransmissions not counted.

@@ -69,6 +69,7 @@ impl Session {
             messages_in: stats.messages_in,
             bytes_in: stats.bytes_in,
             duplicates_in: stats.duplicates_in,
+            unacknowledged_in: stats.unacknowledged_in,
             early_in: stats.early_in,
             acknowledgements_in: stats.acknowledgements_in,
             messages_out: stats.messages_out,

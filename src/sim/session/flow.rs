@@ -66,7 +66,9 @@ impl Session {
 
     /// A message came through the path.
     fn deliver(&mut self, frame: Bytes) {
-        if self.back_at.is_some() {
+        if std::mem::take(&mut self.amid_message) {
+            self.agent.handle_message(self.now, frame);
+        } else if self.back_at.is_some() {
             // The agent's leg is down, and the service keeps no input (protocol.md appendix B).
         } else if self.agent.wants_input() {
             self.agent.handle_message(self.now, frame);

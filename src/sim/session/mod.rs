@@ -78,6 +78,8 @@ pub(super) struct Session {
     break_at: Option<Instant>,
     /// When the agent has its own websocket again.
     back_at: Option<Instant>,
+    /// The agent reads one more message although it has none.
+    amid_message: bool,
     /// When the session will have been idle for too long, and what had been said by then.
     idle_at: Option<Instant>,
     said: u64,
@@ -115,6 +117,7 @@ impl Session {
             rate: Rate::new(now),
             break_at: None,
             back_at: None,
+            amid_message: false,
             idle_at: None,
             said: 0,
             inbox: Queue::new(service.options.gateway_inbox),

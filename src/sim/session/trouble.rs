@@ -1,5 +1,7 @@
 //! How a session goes wrong, when it is told to.
 
+use std::time::Duration;
+
 use super::super::faults::{Blow, Manner};
 use super::super::ledger::EndedBy;
 use super::super::notice;
@@ -28,11 +30,18 @@ impl Session {
             Blow::PauseAgent => self.tell_agent(Kind::PausePublication),
             Blow::StartAgent => self.tell_agent(Kind::StartPublication),
             Blow::KillAgent => self.agent.handle_death(self.now),
-            Blow::AgentAway(span) => {
-                self.agent.handle_disconnected(self.now);
-                self.back_at = Some(self.now + span);
+            Blow::AgentAway(span) => self.lose_agent(span),
+            Blow::AgentAwayAmidMessage(span) => {
+                self.lose_agent(span);
+                self.amid_message = true;
             }
         }
+    }
+
+    /// The agent's own websocket breaks; it is back after `span`.
+    fn lose_agent(&mut self, span: Duration) {
+        self.agent.handle_disconnected(self.now);
+        self.back_at = Some(self.now + span);
     }
 
     fn tell_agent(&mut self, kind: Kind) {

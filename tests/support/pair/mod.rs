@@ -126,6 +126,16 @@ impl Pair {
         self.stir();
     }
 
+    /// The agent's websocket breaks while it reads: it processes the message that would arrive
+    /// next, and cannot acknowledge it. The others are lost.
+    pub(crate) fn disconnect_agent_amid_message(&mut self) {
+        self.agent.handle_disconnected(self.now);
+        if let Some(frame) = self.up.take_first() {
+            self.agent.handle_message(self.now, frame);
+        }
+        self.disconnect_agent(0, Kept::No);
+    }
+
     /// The agent's websocket is up again.
     pub(crate) fn reconnect_agent(&mut self) {
         self.agents = Leg::Up;
@@ -218,6 +228,13 @@ impl Pair {
         self.run(end, |_| false);
         self.now = end;
         self.stir();
+    }
+
+    /// Goes on until so many messages have left, and stops there with what is in flight. Nothing
+    /// leaves any more until `stop_at` is changed.
+    pub(crate) fn run_until_sent(&mut self, messages: usize) {
+        self.stop_at = Some(messages);
+        self.run(self.now + HOUR, |_| false);
     }
 
     /// Goes on until something is true, which must be within an hour.
