@@ -70,7 +70,7 @@ pub enum OpenError {
     /// The handshake and its probe are not over.
     #[error("the tunnel is not ready yet")]
     NotReady,
-    /// Two billion streams were opened on this tunnel.
+    /// 32,767 streams were opened on this tunnel, and no number is given twice.
     #[error("the tunnel has no more stream numbers")]
     Exhausted,
     /// The tunnel has ended.

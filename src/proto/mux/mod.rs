@@ -1,8 +1,8 @@
 //! Many streams over one byte stream, and whose turn it is.
 //!
 //! Streams take turns message by message: a keystroke never waits behind another's megabyte.
-//! Frames are cut when a message is about to leave and never straddle two, so a turn is one
-//! message at most.
+//! Frames are cut when a message is about to leave, so a turn is one message at most; none but the
+//! NOP of a seam straddles two.
 //!
 //! ```text
 //!   turns: 3 ─▶ 7 ─▶ 5        fill: [SYN 7][PSH 7 …]   then 7 goes behind 5, if it has more
@@ -11,6 +11,7 @@
 //! Specification: protocol.md section 8.
 
 mod budget;
+mod seam;
 mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use self::budget::Budget;
+use self::seam::Seam;
 use self::stream::{Intent, Stream, Theirs};
 use crate::wire::message::Draft;
 use crate::wire::smux::{Command, Decoder, FrameError, Header, Piece, StreamId};
@@ -32,6 +34,7 @@ pub(crate) struct Mux {
     /// Streams with something to send, each once.
     turns: VecDeque<StreamId>,
     next: StreamId,
+    seam: Seam,
     decoder: Decoder,
     budget: Budget,
     /// Dials that the agent reported as failed, without saying which.
@@ -50,6 +53,7 @@ impl Mux {
             streams: BTreeMap::new(),
             turns: VecDeque::new(),
             next: FIRST,
+            seam: Seam::default(),
             decoder: Decoder::new(),
             budget: Budget::new(),
             refusals: 0,
@@ -63,7 +67,10 @@ impl Mux {
     /// Opens a stream; `None` when the numbers are used up. An id is never given twice.
     pub(crate) fn open(&mut self) -> Option<StreamId> {
         let id = self.next;
-        self.next = StreamId(id.0.checked_add(STEP)?);
+        if id > seam::MAX_STREAM {
+            return None;
+        }
+        self.next = StreamId(id.0 + STEP);
         self.streams.insert(id, Stream::new());
         self.turns.push_back(id);
         Some(id)
@@ -218,6 +225,15 @@ impl Mux {
 
     /// Fills a message of up to `max` bytes with frames, by turns.
     pub(crate) fn fill(&mut self, draft: &mut Draft, max: usize) {
+        if !self.has_output() {
+            return;
+        }
+        self.seam.begin(draft);
+        self.fill_by_turns(draft, max - self.seam.len());
+        self.seam.end(draft);
+    }
+
+    fn fill_by_turns(&mut self, draft: &mut Draft, max: usize) {
         if std::mem::take(&mut self.nothing_due) {
             put(draft, Header::bare(Command::Nothing, StreamId(0)));
         }

@@ -2,13 +2,17 @@
 
 use super::*;
 
-fn filled(mux: &mut Mux, max: usize) -> Vec<Piece> {
+/// The next message as `peer` reads it.
+fn filled(mux: &mut Mux, peer: &mut Decoder, max: usize) -> Vec<Piece> {
+    peer.push(message(mux, max));
+    std::iter::from_fn(|| peer.poll().unwrap()).collect()
+}
+
+fn message(mux: &mut Mux, max: usize) -> Bytes {
     let mut draft = Draft::with_capacity(max);
     mux.fill(&mut draft, max);
     assert!(draft.len() <= max);
-    let mut decoder = Decoder::new();
-    decoder.push(draft.payload().split_off(draft_header()).freeze());
-    std::iter::from_fn(|| decoder.poll().unwrap()).collect()
+    draft.payload().split_off(draft_header()).freeze()
 }
 
 /// Where the payload of a draft begins.
@@ -31,11 +35,11 @@ fn data(id: StreamId, text: &'static [u8]) -> Bytes {
 
 #[test]
 fn a_stream_opens_with_its_first_bytes() {
-    let mut mux = Mux::new();
+    let (mut mux, mut peer) = (Mux::new(), Decoder::new());
     let id = mux.open().unwrap();
     mux.write(id, b"hello");
 
-    let pieces = filled(&mut mux, 1024);
+    let pieces = filled(&mut mux, &mut peer, 1024);
 
     assert_eq!(id, StreamId(3));
     assert_eq!(
@@ -50,15 +54,15 @@ fn a_stream_opens_with_its_first_bytes() {
 
 #[test]
 fn streams_take_turns() {
-    let mut mux = Mux::new();
+    let (mut mux, mut peer) = (Mux::new(), Decoder::new());
     let (bulk, key) = (mux.open().unwrap(), mux.open().unwrap());
-    filled(&mut mux, 1024);
+    filled(&mut mux, &mut peer, 1024);
     mux.write(bulk, &[7; 100_000]);
-    filled(&mut mux, 1024);
+    filled(&mut mux, &mut peer, 1024);
     mux.write(key, b"k");
 
-    filled(&mut mux, 1024);
-    let pieces = filled(&mut mux, 1024);
+    filled(&mut mux, &mut peer, 1024);
+    let pieces = filled(&mut mux, &mut peer, 1024);
 
     assert_eq!(pieces[0], Piece::Data(key, Bytes::from_static(b"k")));
     assert!(matches!(&pieces[1], Piece::Data(id, _) if *id == bulk));
@@ -67,9 +71,9 @@ fn streams_take_turns() {
 
 #[test]
 fn a_refusal_meets_the_first_fin_of_a_stream_without_a_byte() {
-    let mut mux = Mux::new();
+    let (mut mux, mut peer) = (Mux::new(), Decoder::new());
     let (served, refused) = (mux.open().unwrap(), mux.open().unwrap());
-    filled(&mut mux, 1024);
+    filled(&mut mux, &mut peer, 1024);
     mux.handle_output(data(served, b"hi")).unwrap();
     mux.handle_refusal();
 
@@ -83,9 +87,9 @@ fn a_refusal_meets_the_first_fin_of_a_stream_without_a_byte() {
 
 #[test]
 fn waiters_are_told_once() {
-    let mut mux = Mux::new();
+    let (mut mux, mut peer) = (Mux::new(), Decoder::new());
     let id = mux.open().unwrap();
-    filled(&mut mux, 1024);
+    filled(&mut mux, &mut peer, 1024);
     assert_eq!(mux.read(id, 9), Read::Blocked);
 
     mux.handle_output(data(id, b"a")).unwrap();
@@ -97,7 +101,7 @@ fn waiters_are_told_once() {
 
 #[test]
 fn a_full_outbox_wakes_its_writer_when_half_of_it_has_left() {
-    let mut mux = Mux::new();
+    let (mut mux, mut peer) = (Mux::new(), Decoder::new());
     let id = mux.open().unwrap();
     assert_eq!(
         mux.write(id, &vec![1; MAX_UNSENT]),
@@ -107,7 +111,7 @@ fn a_full_outbox_wakes_its_writer_when_half_of_it_has_left() {
 
     let mut sent = 0;
     while mux.poll_change().is_none() {
-        filled(&mut mux, 32 * 1024);
+        filled(&mut mux, &mut peer, 32 * 1024);
         sent += 32 * 1024;
     }
 
@@ -116,13 +120,13 @@ fn a_full_outbox_wakes_its_writer_when_half_of_it_has_left() {
 
 #[test]
 fn a_stream_that_both_sides_closed_is_forgotten() {
-    let mut mux = Mux::new();
+    let (mut mux, mut peer) = (Mux::new(), Decoder::new());
     let id = mux.open().unwrap();
-    filled(&mut mux, 1024);
+    filled(&mut mux, &mut peer, 1024);
     mux.handle_output(data(id, b"unread")).unwrap();
 
     mux.reset(id);
-    assert_eq!(filled(&mut mux, 1024), [Piece::Finish(id)]);
+    assert_eq!(filled(&mut mux, &mut peer, 1024), [Piece::Finish(id)]);
     assert!(!mux.is_over(id));
     mux.handle_output(frames(&[Header::bare(Command::Finish, id)]))
         .unwrap();
@@ -150,9 +154,9 @@ fn what_comes_for_unknown_streams_is_swallowed() {
 
 #[test]
 fn a_local_program_that_does_not_read_stops_the_input() {
-    let mut mux = Mux::new();
+    let (mut mux, mut peer) = (Mux::new(), Decoder::new());
     let id = mux.open().unwrap();
-    filled(&mut mux, 1024);
+    filled(&mut mux, &mut peer, 1024);
     let mut came = 0;
 
     while mux.wants_input() {
@@ -164,4 +168,75 @@ fn a_local_program_that_does_not_read_stops_the_input() {
 
     assert!(mux.wants_input());
     mux.assert_invariants();
+}
+
+#[test]
+fn a_message_that_is_processed_twice_breaks_the_mux_and_doubles_nothing() {
+    for seed in 0..300 {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let (messages, said) = conversation(&mut chance);
+        let twice = chance.usize(..messages.len());
+        let mut peer = Decoder::new();
+        let mut heard: BTreeMap<StreamId, Vec<u8>> = BTreeMap::new();
+        let mut outcome = Ok(());
+
+        for message in messages[..=twice].iter().chain(&messages[twice..]) {
+            peer.push(message.clone());
+            outcome = hear(&mut peer, &mut heard);
+            if outcome.is_err() {
+                break;
+            }
+        }
+
+        // What is short and the last may end within the header that betrays it.
+        let is_last = twice + 1 == messages.len();
+        assert!(outcome.is_err() || is_last, "seed {seed}: number {twice}");
+        for (id, heard) in heard {
+            assert!(said[&id].starts_with(&heard), "seed {seed}: stream {id}");
+        }
+    }
+}
+
+#[test]
+fn the_numbers_of_streams_end_before_the_seam_fails() {
+    let mut mux = Mux::new();
+
+    let last = std::iter::from_fn(|| mux.open()).last();
+
+    assert_eq!(last, Some(StreamId(65_535)));
+}
+
+/// What a few streams say, as messages and for each stream.
+fn conversation(chance: &mut fastrand::Rng) -> (Vec<Bytes>, BTreeMap<StreamId, Vec<u8>>) {
+    let mut mux = Mux::new();
+    let mut messages = Vec::new();
+    let mut said: BTreeMap<StreamId, Vec<u8>> = BTreeMap::new();
+    for n in 0..chance.u8(2..40) {
+        match (chance.u32(..8), said.keys().next_back().copied()) {
+            (0, _) | (_, None) => {
+                let id = mux.open().unwrap();
+                said.insert(id, Vec::new());
+            }
+            (1, Some(id)) => mux.reset(id),
+            (2, _) => mux.send_nothing(),
+            (_, Some(id)) => {
+                let words = vec![n; chance.usize(1..300)];
+                if let Write::Accepted(taken) = mux.write(id, &words) {
+                    said.get_mut(&id).unwrap().extend(&words[..taken]);
+                }
+            }
+        }
+        let max = [64, 100, 1024][chance.usize(..3)];
+        messages.extend(mux.has_output().then(|| message(&mut mux, max)));
+    }
+    (messages, said)
+}
+
+fn hear(peer: &mut Decoder, heard: &mut BTreeMap<StreamId, Vec<u8>>) -> Result<(), FrameError> {
+    while let Some(piece) = peer.poll()? {
+        if let Piece::Data(id, data) = piece {
+            heard.entry(id).or_default().extend(data);
+        }
+    }
+    Ok(())
 }
