@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use ssm_proxyd::sim::Options;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::task::JoinSet;
 
-use super::scene::{End, Scene, each, pattern, read_to_end};
-use crate::support::stage::unpaced;
+use super::scene::{End, Kind, Scene, each, pattern, read_to_end};
+use crate::support::stage::{unpaced, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_holds_back_the_destination_and_loses_nothing() {
@@ -104,17 +106,89 @@ async fn a_destination_that_ends_before_the_client_reads_is_an_end_after_every_b
     .await;
 }
 
+/// A destination that talks and does not read stops its agent from reading too, acknowledgements
+/// included; those pile up here until no more input is taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_talks_before_it_reads_is_heard_in_the_end() {
+    let mut options = Options {
+        gateway_inbox: 64 * 1024,
+        ..unpaced()
+    };
+    options.agent.window = Some(2 * VERY_LARGE);
+    let scene = Scene::new(Kind::Tcp, options, FAST_UPLOAD).await;
+    let (client, destination) = scene.pair().await;
+    let (mut hears, mut says) = tokio::io::split(destination);
+    let (from_daemon, to_daemon) = tokio::io::split(client.into_io());
+    let (question, answer): (Arc<[u8]>, Arc<[u8]>) =
+        (pattern(LARGE).into(), pattern(VERY_LARGE).into());
+    let asking = Speech::begin(to_daemon, Arc::clone(&question));
+    let asked = asking.held_back().await;
+    assert!(asked < LARGE, "all {asked} bytes were taken");
+
+    let listening = Listener::begin(from_daemon);
+    let mut talk = JoinSet::new();
+    let words = Arc::clone(&answer);
+    talk.spawn(async move { says.write_all(&words).await.map(|()| says) });
+    let heard = listening.held_back().await;
+    assert!(heard < VERY_LARGE, "nothing held it back");
+    let mut came = vec![0; LARGE];
+    hears.read_exact(&mut came).await.unwrap();
+    let said = talk.join_next().await.unwrap().unwrap().unwrap();
+
+    assert!(came[..] == question[..]);
+    listening.heard(VERY_LARGE).await;
+    drop((hears, said));
+    let heard = listening.whole.await.unwrap();
+    assert!(heard[..] == answer[..]);
+    let ledger = scene.end().await;
+    assert_eq!(ledger.sessions[0].attached, 1, "the websocket lived on");
+}
+
+/// Someone who reads, and how far they came.
+struct Listener {
+    heard: Arc<AtomicUsize>,
+    whole: tokio::task::JoinHandle<Vec<u8>>,
+}
+
+impl Listener {
+    /// Reads to the end.
+    fn begin<R: AsyncRead + Unpin + Send + 'static>(mut from: R) -> Self {
+        let heard = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&heard);
+        let whole = tokio::spawn(async move {
+            let mut came = Vec::new();
+            while from.read_buf(&mut came).await.unwrap() > 0 {
+                counter.store(came.len(), Ordering::Relaxed);
+            }
+            came
+        });
+        Self { heard, whole }
+    }
+
+    /// Waits until no more comes, and tells how much did.
+    async fn held_back(&self) -> usize {
+        held_back(&self.heard).await
+    }
+
+    async fn heard(&self, len: usize) {
+        until("everything is heard", || {
+            self.heard.load(Ordering::Relaxed) == len
+        })
+        .await;
+    }
+}
+
 /// Someone who writes, and how far they came.
 struct Speech {
     said: Arc<AtomicUsize>,
-    _task: tokio::task::JoinSet<()>,
+    _task: JoinSet<()>,
 }
 
 impl Speech {
     /// Writes `words` and closes.
     fn begin<W: AsyncWrite + Unpin + Send + 'static>(mut to: W, words: Arc<[u8]>) -> Self {
         let said = Arc::new(AtomicUsize::new(0));
-        let mut task = tokio::task::JoinSet::new();
+        let mut task = JoinSet::new();
         let counter = Arc::clone(&said);
         task.spawn(async move {
             for piece in words.chunks(16 * 1024) {
@@ -127,20 +201,29 @@ impl Speech {
 
     /// Waits until no more is taken, and tells how much was.
     async fn held_back(&self) -> usize {
-        let mut before = usize::MAX;
-        loop {
-            let said = self.said.load(Ordering::Relaxed);
-            if said == before {
-                return said;
-            }
-            before = said;
-            tokio::time::sleep(Duration::from_millis(500)).await;
+        held_back(&self.said).await
+    }
+}
+
+/// Waits until a counter rests, and tells where.
+async fn held_back(counter: &AtomicUsize) -> usize {
+    let mut before = usize::MAX;
+    loop {
+        let count = counter.load(Ordering::Relaxed);
+        if count == before && count > 0 {
+            return count;
         }
+        before = count;
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
 /// More than every limit on the way together.
 const LARGE: usize = 32 << 20;
+
+/// So many acknowledgements that neither sockets nor the daemon have room for them, and fewer than
+/// the messages that an agent keeps.
+const VERY_LARGE: usize = 80 << 20;
 
 /// No pace, and large messages.
 const FAST_UPLOAD: &str = "upload_rate = 0\nupload_payload = 32768\nupload_window = \"1MiB\"";
