@@ -197,10 +197,14 @@ enum Next {
     At(Instant),
 }
 
-/// Takes what may leave now, up to a batch.
+/// Takes what may leave now, up to a batch. Acknowledgements that leave make room for more of
+/// what they are for.
 fn drain(shared: &Shared, batch: &mut Vec<Transmit>) -> Next {
+    shared.making_room(|inner| drain_core(inner, batch))
+}
+
+fn drain_core(inner: &mut Inner, batch: &mut Vec<Transmit>) -> Next {
     let now = Instant::now();
-    let mut inner = shared.lock();
     if std::mem::take(&mut inner.closing) {
         inner.core.close(now);
     }

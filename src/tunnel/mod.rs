@@ -141,16 +141,24 @@ impl Shared {
         }
     }
 
-    /// One verb of a stream: changes the core and tells the driver.
-    fn change<T>(&self, verb: impl FnOnce(&mut proto::Tunnel) -> T) -> T {
+    /// Whatever may make room for input: lets the read loop go on if it did.
+    fn making_room<T>(&self, verb: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.lock();
         let refused = !inner.core.wants_input();
-        let outcome = verb(&mut inner.core);
-        inner.dispatch();
+        let outcome = verb(&mut inner);
         if refused && inner.core.wants_input() {
             self.hungry.notify_one();
         }
-        drop(inner);
+        outcome
+    }
+
+    /// One verb of a stream: changes the core and tells the driver.
+    fn change<T>(&self, verb: impl FnOnce(&mut proto::Tunnel) -> T) -> T {
+        let outcome = self.making_room(|inner| {
+            let outcome = verb(&mut inner.core);
+            inner.dispatch();
+            outcome
+        });
         self.stirred.notify_one();
         outcome
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::Shared;
+use super::{Inner, Shared};
 use crate::proto::{Read, Reason, StreamId, Write};
 
 /// One connection inside a tunnel.
@@ -58,32 +58,31 @@ impl Stream {
     }
 
     fn poll_read(&self, cx: &Context<'_>, into: &mut Vec<u8>, max: usize) -> Poll<Taken> {
-        let mut inner = self.shared.lock();
-        let refused = !inner.core.wants_input();
-        let before = into.len();
-        let last = loop {
-            match inner.core.read(self.id, max.saturating_sub(into.len())) {
+        self.shared.making_room(|inner| {
+            let before = into.len();
+            match self.read_into(inner, into, max) {
+                _ if into.len() > before => Poll::Ready(Taken::Bytes),
+                Read::End => Poll::Ready(Taken::End),
+                Read::Lost(reason) => Poll::Ready(Taken::Lost(reason)),
+                Read::Blocked | Read::Data(_) => {
+                    // An idle connection shall not hold a buffer.
+                    *into = Vec::new();
+                    inner.readers.insert(self.id, cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+    }
+
+    /// Takes what is there, and tells why there is no more.
+    fn read_into(&self, inner: &mut Inner, into: &mut Vec<u8>, max: usize) -> Read {
+        while into.len() < max {
+            match inner.core.read(self.id, max - into.len()) {
                 Read::Data(chunk) => into.extend_from_slice(&chunk),
-                other @ (Read::Blocked | Read::End | Read::Lost(_)) => break other,
-            }
-            if into.len() >= max {
-                break Read::Blocked;
-            }
-        };
-        if refused && inner.core.wants_input() {
-            self.shared.hungry.notify_one();
-        }
-        match last {
-            _ if into.len() > before => Poll::Ready(Taken::Bytes),
-            Read::End => Poll::Ready(Taken::End),
-            Read::Lost(reason) => Poll::Ready(Taken::Lost(reason)),
-            Read::Blocked | Read::Data(_) => {
-                // An idle connection shall not hold a buffer.
-                *into = Vec::new();
-                inner.readers.insert(self.id, cx.waker().clone());
-                Poll::Pending
+                other @ (Read::Blocked | Read::End | Read::Lost(_)) => return other,
             }
         }
+        Read::Blocked
     }
 
     /// The local side will write no more, but still reads.
