@@ -54,6 +54,32 @@ fn retransmissions_keep_the_rate_too() {
 }
 
 #[test]
+fn a_slow_path_carries_each_message_once() {
+    for bandwidth in [300_000, 100_000, 50_000, 10_000] {
+        let mut setup = Setup::default();
+        setup.up.bandwidth = Some(bandwidth);
+        let mut pair = setup.established();
+        let stream = pair.open(Destination::sink());
+        let words = pattern(1, 20 * bandwidth as usize);
+
+        let (begin, before) = (pair.now, pair.tunnel.stats());
+        pair.write(stream, &words);
+        pair.run_until(|pair| pair.destination_of(stream).received().len() == words.len());
+        let took = pair.now - begin;
+        pair.settle();
+
+        let stats = pair.tunnel.stats();
+        let again = stats.retransmitted - before.retransmitted;
+        assert_eq!(again, 0, "messages went again at {bandwidth} B/s");
+        // 1024 bytes of 1144, the first message sooner, the window's frames.
+        assert!(
+            took < Duration::from_millis(23_000),
+            "{took:?} at {bandwidth} B/s"
+        );
+    }
+}
+
+#[test]
 fn without_a_rate_the_window_is_the_only_limit() {
     let mut setup = Setup::default();
     setup.options.upload_rate = 0;

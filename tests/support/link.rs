@@ -173,10 +173,19 @@ impl Link {
             let later = self.part_of(2 * (self.weather.delay + self.weather.jitter));
             self.put(at + later, frame);
         } else {
-            let at = self.latest.map_or(at, |latest| latest.max(at));
+            let latest = self.latest.map(|latest| latest + self.span_of(&frame));
+            let at = latest.map_or(at, |latest| latest.max(at));
             self.latest = Some(at);
             self.put(at, frame);
         }
+    }
+
+    /// How long a frame takes from its first byte to its last.
+    fn span_of(&self, frame: &Bytes) -> Duration {
+        let Some(bandwidth) = self.weather.bandwidth else {
+            return Duration::ZERO;
+        };
+        Duration::from_secs(1) * u32::try_from(frame.len()).unwrap() / bandwidth
     }
 
     fn put(&mut self, at: Instant, frame: Bytes) {
@@ -233,6 +242,8 @@ pub(crate) struct Weather {
     pub(crate) overtaking: f64,
     /// Bytes in flight, after which nothing more is taken.
     pub(crate) capacity: usize,
+    /// Bytes per second; more of them wait for each other. `None`: no limit.
+    pub(crate) bandwidth: Option<u32>,
 }
 
 impl Weather {
@@ -245,6 +256,7 @@ impl Weather {
             doubling: 0.0,
             overtaking: 0.0,
             capacity: 1 << 20,
+            bandwidth: None,
         }
     }
 }

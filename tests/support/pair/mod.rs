@@ -207,6 +207,10 @@ impl Pair {
         self.destinations.get_mut(&id).expect("it was opened here")
     }
 
+    pub(crate) fn destination_of(&self, id: StreamId) -> &Destination {
+        &self.destinations[&id]
+    }
+
     /// How long it runs.
     pub(crate) fn elapsed(&self) -> Duration {
         self.now - self.start
