@@ -125,7 +125,7 @@ async fn a_destination_that_talks_before_it_reads_is_heard_in_the_end() {
     let asked = asking.held_back().await;
     assert!(asked < LARGE, "all {asked} bytes were taken");
 
-    let listening = Listener::begin(from_daemon);
+    let mut listening = Listener::begin(from_daemon);
     let mut talk = JoinSet::new();
     let words = Arc::clone(&answer);
     talk.spawn(async move { says.write_all(&words).await.map(|()| says) });
@@ -138,7 +138,7 @@ async fn a_destination_that_talks_before_it_reads_is_heard_in_the_end() {
     assert!(came[..] == question[..]);
     listening.heard(VERY_LARGE).await;
     drop((hears, said));
-    let heard = listening.whole.await.unwrap();
+    let heard = listening.whole.join_next().await.unwrap().unwrap();
     assert!(heard[..] == answer[..]);
     let ledger = scene.end().await;
     assert_eq!(ledger.sessions[0].attached, 1, "the websocket lived on");
@@ -147,7 +147,7 @@ async fn a_destination_that_talks_before_it_reads_is_heard_in_the_end() {
 /// Someone who reads, and how far they came.
 struct Listener {
     heard: Arc<AtomicUsize>,
-    whole: tokio::task::JoinHandle<Vec<u8>>,
+    whole: JoinSet<Vec<u8>>,
 }
 
 impl Listener {
@@ -155,7 +155,8 @@ impl Listener {
     fn begin<R: AsyncRead + Unpin + Send + 'static>(mut from: R) -> Self {
         let heard = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&heard);
-        let whole = tokio::spawn(async move {
+        let mut whole = JoinSet::new();
+        whole.spawn(async move {
             let mut came = Vec::new();
             while from.read_buf(&mut came).await.unwrap() > 0 {
                 counter.store(came.len(), Ordering::Relaxed);

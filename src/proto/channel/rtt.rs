@@ -1,8 +1,8 @@
 //! How long to wait before sending again.
 //!
 //! RFC 6298 with the gains and first guesses of both reference implementations (protocol.md
-//! section 6.3), and a floor: below the data channel lies TCP, so what is lost was lost with a
-//! websocket and is retransmitted on resume. A short timeout would only double what is late.
+//! section 6.3), and other bounds: below the data channel lies TCP, so what is lost was lost with
+//! a websocket and is retransmitted on resume. A short timeout would only double what is late.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl RttEstimator {
         self.variation = (3 * self.variation + self.smoothed.abs_diff(rtt)) / 4;
         self.smoothed = (7 * self.smoothed + rtt) / 8;
         let timeout = self.smoothed + (4 * self.variation).max(GRANULARITY);
-        self.timeout = timeout.clamp(MIN_TIMEOUT, MAX_TIMEOUT);
+        self.timeout = timeout.clamp(MIN_TIMEOUT, MAX_BACKOFF);
     }
 
     /// How long a message may rest unacknowledged before it is sent again, after `attempts`
@@ -42,21 +42,26 @@ impl RttEstimator {
         (self.timeout * 2u32.pow(doublings)).min(MAX_BACKOFF)
     }
 
+    /// How soon after one acknowledgement others come that were under way with it.
+    pub(crate) fn grace(&self) -> Duration {
+        self.smoothed + GRANULARITY
+    }
+
     /// The smoothed round trip.
     pub(crate) fn smoothed(&self) -> Duration {
         self.smoothed
     }
 }
 
-// The first guess, the granularity and the cap of both references (protocol.md section 6.3).
+// The first guess and the granularity of both references (protocol.md section 6.3).
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 const GRANULARITY: Duration = Duration::from_millis(10);
-const MAX_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The references' initial timeout, and our floor.
 const MIN_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Where the backoff of one message ends: a stalled agent is asked every five seconds.
+/// Where the backoff of one message ends, and the timeout of a slow path: a window may take
+/// seconds to drain, and a stalled agent is asked every five.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 const MAX_DOUBLINGS: u32 = 8;
 
@@ -83,7 +88,7 @@ mod tests {
         rtt.sample(Duration::from_micros(50));
         assert_eq!(rtt.timeout(1), MIN_TIMEOUT);
         rtt.sample(Duration::from_secs(60));
-        assert_eq!(rtt.timeout(1), MAX_TIMEOUT);
+        assert_eq!(rtt.timeout(1), MAX_BACKOFF);
     }
 
     #[test]

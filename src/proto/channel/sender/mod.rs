@@ -14,9 +14,11 @@
 //! The agent acknowledges messages one by one and in any order, so there may be holes between
 //! `oldest` and `next`.
 //!
-//! An agent whose destination does not read falls silent altogether (protocol.md section 8.5).
-//! So when a timeout passes without any acknowledgement since the last one, only the oldest
-//! message asks again, ever more rarely, until something is acknowledged.
+//! Below lies TCP, which loses nothing and keeps the order, so a message is missed only when one
+//! that left later was acknowledged. While acknowledgements come, whatever left after the last of
+//! them is just under way, however slow that is: to send it again would only make the way longer.
+//! While none come, the oldest message asks, ever more rarely, until something is acknowledged: an
+//! agent whose destination does not read falls silent altogether (protocol.md section 8.5).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -40,10 +42,31 @@ pub(crate) struct Sender {
     due: BTreeSet<u64>,
     /// Nothing is overdue before this.
     deadline: Option<Instant>,
-    /// Timeouts since the last acknowledgement.
-    silent_rounds: u32,
-    /// Since when nothing was acknowledged; meaningless while nothing is unacknowledged.
-    silent_since: Instant,
+    silence: Silence,
+}
+
+/// Since when nothing was acknowledged, and what was done about it; meaningless while nothing is
+/// unacknowledged.
+#[derive(Debug)]
+struct Silence {
+    since: Instant,
+    /// How often the oldest message has asked, and when it did last.
+    asked: u32,
+    asked_at: Instant,
+    /// When the websocket was replaced meanwhile: what left before goes again when an
+    /// acknowledgement comes.
+    replaced: Option<Instant>,
+}
+
+impl Silence {
+    fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            asked: 0,
+            asked_at: now,
+            replaced: None,
+        }
+    }
 }
 
 impl Sender {
@@ -57,8 +80,7 @@ impl Sender {
             rtt: RttEstimator::new(),
             due: BTreeSet::new(),
             deadline: None,
-            silent_rounds: 0,
-            silent_since: now,
+            silence: Silence::new(now),
         }
     }
 
@@ -69,18 +91,20 @@ impl Sender {
 
     /// Keeps a message that leaves now under [`Sender::next_seq`]. `len` is its payload's.
     pub(crate) fn send(&mut self, now: Instant, message: Bytes, len: usize, urgency: Urgency) {
+        if self.kept.is_empty() {
+            self.silence = Silence::new(now);
+        }
+        self.unacknowledged += len;
+        let quiet = now + self.rtt.timeout(1);
+        self.hasten(urgency.next().unwrap_or(quiet));
         let kept = Kept {
             message,
             len,
             sent: now,
             attempts: 1,
             urgency,
+            missed: None,
         };
-        self.hasten(kept.deadline(&self.rtt));
-        if self.kept.is_empty() {
-            self.silent_since = now;
-        }
-        self.unacknowledged += len;
         self.kept.insert(self.next, kept);
         self.next += 1;
     }
@@ -90,22 +114,41 @@ impl Sender {
         let Some(kept) = self.kept.remove(&seq.0) else {
             return false;
         };
-        if kept.attempts == 1 {
-            self.rtt.sample(now - kept.sent);
-        }
         self.unacknowledged -= kept.len;
         self.due.remove(&seq.0);
-        self.handle_sign_of_life(now);
+        match kept.attempts {
+            1 => {
+                self.rtt.sample(now - kept.sent);
+                self.miss(now, kept.sent, ..seq.0);
+            }
+            // If that was for the first copy, acknowledgements of the others are not far behind.
+            _ if self.silence.asked > 0 => {
+                self.miss(now + self.rtt.grace(), kept.sent, ..);
+            }
+            _ => {}
+        }
+        self.end_silence(now);
         true
     }
 
-    /// The silence is over: what it held back may be overdue.
-    fn handle_sign_of_life(&mut self, now: Instant) {
-        self.silent_since = now;
-        if self.silent_rounds > 0 {
-            self.silent_rounds = 0;
-            self.hasten(now);
+    /// Those of `range` that left before `sent` are missed from `at` on.
+    fn miss(&mut self, at: Instant, sent: Instant, range: impl std::ops::RangeBounds<u64>) {
+        let mut first = None;
+        for (_, kept) in self.kept.range_mut(range) {
+            if kept.sent < sent && kept.missed.is_none() {
+                kept.missed = Some(at);
+                first = earlier(first, kept.overdue(&self.rtt).unwrap_or(at));
+            }
         }
+        self.deadline = first.map_or(self.deadline, |first| earlier(self.deadline, first));
+    }
+
+    fn end_silence(&mut self, now: Instant) {
+        if let Some(replaced) = self.silence.replaced {
+            let lost = self.kept.iter().filter(|(_, kept)| kept.sent <= replaced);
+            self.due.extend(lost.map(|(seq, _)| *seq));
+        }
+        self.silence = Silence::new(now);
         if self.kept.is_empty() {
             self.deadline = None;
         }
@@ -117,30 +160,51 @@ impl Sender {
             return;
         }
         self.deadline = None;
-        let waiting = self.silent_rounds > 0;
         let mut next = None;
-        let mut overdue = false;
         for (&seq, kept) in &self.kept {
-            let deadline = kept.deadline(&self.rtt);
-            if now < deadline {
-                next = earlier(next, deadline);
-            } else {
-                overdue |= kept.urgency == Urgency::Patient;
-                self.due.insert(seq);
-            }
-            if waiting {
-                break;
+            match kept.overdue(&self.rtt) {
+                Some(at) if at <= now => {
+                    self.due.insert(seq);
+                }
+                Some(at) => next = earlier(next, at),
+                None => {}
             }
         }
-        self.silent_rounds += u32::from(overdue);
         self.deadline = next;
+        self.ask(now);
     }
 
-    /// The websocket broke or was replaced: everything unacknowledged is due.
+    /// While nothing is acknowledged, the oldest message asks: the one that an agent waits for.
+    fn ask(&mut self, now: Instant) {
+        let Some((&oldest, kept)) = self.kept.iter().find(|(_, kept)| kept.is_patient()) else {
+            return;
+        };
+        let Silence {
+            asked, asked_at, ..
+        } = self.silence;
+        let at = asked_at.max(kept.sent) + self.rtt.timeout(asked + 1);
+        if now < at {
+            return self.hasten(at);
+        }
+        self.due.insert(oldest);
+        self.silence.asked = asked.saturating_add(1);
+        self.silence.asked_at = now;
+        self.hasten(now + self.rtt.timeout(self.silence.asked + 1));
+    }
+
+    /// The websocket was replaced: everything unacknowledged is due. An agent that had been silent
+    /// may be so still, and would have all of it once more: there the oldest and the newest message
+    /// ask first. Agents before 3.2.1041.0 answer to none that they have, and the newest may be new.
     pub(crate) fn handle_connected(&mut self, now: Instant) {
-        self.silent_since = now;
-        self.due = self.kept.keys().copied().collect();
-        self.silent_rounds = 0;
+        if self.silence.asked >= SILENT {
+            let ends = [self.kept.first_key_value(), self.kept.last_key_value()];
+            self.due = ends.into_iter().flatten().map(|(seq, _)| *seq).collect();
+            self.silence.replaced = Some(now);
+            self.silence.asked_at = now;
+        } else {
+            self.due = self.kept.keys().copied().collect();
+            self.silence = Silence::new(now);
+        }
     }
 
     /// The next message to retransmit, oldest first; the same bytes as ever.
@@ -148,13 +212,16 @@ impl Sender {
         let seq = self.due.pop_first()?;
         let kept = self.kept.get_mut(&seq)?;
         kept.attempts = kept.attempts.saturating_add(1);
-        if kept.urgency == Urgency::Patient {
+        kept.missed = None;
+        if kept.is_patient() {
             kept.sent = now;
         } else {
             kept.urgency = kept.urgency.after(now);
         }
-        let (message, deadline) = (kept.message.clone(), kept.deadline(&self.rtt));
-        self.hasten(deadline);
+        let message = kept.message.clone();
+        let next = kept.urgency.next();
+        let quiet = now + self.rtt.timeout(1);
+        self.hasten(next.unwrap_or(quiet));
         Some(message)
     }
 
@@ -175,7 +242,7 @@ impl Sender {
 
     /// Since when the agent owes an acknowledgement; `None` if it owes none.
     pub(crate) fn silent_since(&self) -> Option<Instant> {
-        (!self.kept.is_empty()).then_some(self.silent_since)
+        (!self.kept.is_empty()).then_some(self.silence.since)
     }
 
     /// Payload bytes that are not acknowledged.
@@ -221,6 +288,14 @@ impl Urgency {
         }
     }
 
+    /// When the message leaves again, if that is certain.
+    fn next(self) -> Option<Instant> {
+        match self {
+            Self::Patient => None,
+            Self::Probe { next, .. } => Some(next),
+        }
+    }
+
     fn after(self, now: Instant) -> Self {
         let Self::Probe { since, pause, .. } = self else {
             return self;
@@ -245,20 +320,33 @@ struct Kept {
     sent: Instant,
     attempts: u32,
     urgency: Urgency,
+    /// From when on it is missed: what left later was acknowledged.
+    missed: Option<Instant>,
 }
 
 impl Kept {
-    fn deadline(&self, rtt: &RttEstimator) -> Instant {
+    /// When it shall go again, if it shall.
+    fn overdue(&self, rtt: &RttEstimator) -> Option<Instant> {
         match self.urgency {
-            Urgency::Patient => self.sent + rtt.timeout(self.attempts),
-            Urgency::Probe { next, .. } => next,
+            Urgency::Patient => {
+                let missed = self.missed?;
+                Some(missed.max(self.sent + rtt.timeout(self.attempts)))
+            }
+            Urgency::Probe { next, .. } => Some(next),
         }
+    }
+
+    fn is_patient(&self) -> bool {
+        self.urgency == Urgency::Patient
     }
 }
 
 fn earlier(one: Option<Instant>, other: Instant) -> Option<Instant> {
     Some(one.map_or(other, |one| one.min(other)))
 }
+
+/// An agent that answered to none of so many messages that asked is silent.
+const SILENT: u32 = 2;
 
 // Agents are ready 4 to 9 ms after the handshake, with a remote host up to 450 ms
 // (protocol.md section 5.1 and appendix E).

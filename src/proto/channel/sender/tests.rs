@@ -8,24 +8,35 @@ const NOTHING: [u8; 0] = [];
 /// A sender and a clock.
 struct Desk {
     sender: Sender,
+    start: Instant,
     now: Instant,
 }
 
 impl Desk {
     fn with_messages(count: u8) -> Self {
+        let now = Instant::now();
         let mut desk = Self {
-            sender: Sender::new(Instant::now(), 1000),
-            now: Instant::now(),
+            sender: Sender::new(now, 1000),
+            start: now,
+            now,
         };
-        for n in 0..count {
-            let message = Bytes::from(vec![n; 10]);
-            desk.sender.send(desk.now, message, 10, Urgency::Patient);
-        }
+        desk.send(0..count);
         desk
     }
 
-    fn wait(&mut self, time: Duration) -> Vec<u8> {
+    fn send(&mut self, numbers: std::ops::Range<u8>) {
+        for n in numbers {
+            let message = Bytes::from(vec![n; 10]);
+            self.sender.send(self.now, message, 10, Urgency::Patient);
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
         self.now += time;
+    }
+
+    fn wait(&mut self, time: Duration) -> Vec<u8> {
+        self.pass(time);
         self.sender.handle_timeout(self.now);
         self.retransmitted()
     }
@@ -38,13 +49,44 @@ impl Desk {
 }
 
 #[test]
-fn what_is_overdue_goes_again_oldest_first_and_nothing_else() {
-    let mut desk = Desk::with_messages(4);
-    assert!(desk.sender.acknowledge(desk.now, Seq(1)));
+fn what_is_missed_goes_again_when_its_time_is_up_oldest_first_and_nothing_else() {
+    let mut desk = Desk::with_messages(2);
+    desk.pass(Duration::from_millis(1));
+    desk.send(2..5);
+    assert!(desk.sender.acknowledge(desk.now, Seq(3)));
 
-    assert_eq!(desk.wait(RTO - Duration::from_millis(1)), NOTHING);
-    assert_eq!(desk.wait(Duration::from_millis(1)), [0, 2, 3]);
+    assert_eq!(desk.wait(RTO - Duration::from_millis(2)), NOTHING);
+    assert_eq!(desk.wait(Duration::from_millis(1)), [0, 1]);
     assert_eq!(desk.wait(Duration::from_millis(1)), NOTHING);
+}
+
+#[test]
+fn what_is_under_way_does_not_go_again_while_acknowledgements_come() {
+    let mut desk = Desk::with_messages(0);
+    let slot = Duration::from_millis(20);
+    desk.send(0..100);
+
+    for seq in 0..100 {
+        assert_eq!(desk.wait(slot), NOTHING, "the window takes two seconds");
+        assert!(desk.sender.acknowledge(desk.now, Seq(seq)));
+    }
+}
+
+#[test]
+fn a_message_that_is_missed_again_goes_again_and_later() {
+    let mut desk = Desk::with_messages(1);
+    let mut copies = 0;
+
+    for n in 1..=100 {
+        desk.pass(Duration::from_millis(50));
+        desk.send(n..n + 1);
+        desk.pass(Duration::from_millis(1));
+        desk.sender.acknowledge(desk.now, Seq(u64::from(n)));
+        copies += desk.wait(Duration::ZERO).len();
+    }
+
+    // After 0.2, 0.6, 1.4 and 3 s of five.
+    assert_eq!(copies, 4);
 }
 
 #[test]
@@ -78,21 +120,25 @@ fn a_message_that_is_never_acknowledged_keeps_nothing_but_itself() {
 fn in_silence_only_the_oldest_asks_and_ever_more_rarely() {
     let mut desk = Desk::with_messages(3);
 
-    assert_eq!(desk.wait(RTO), [0, 1, 2]);
+    assert_eq!(desk.wait(RTO), [0]);
     assert_eq!(desk.wait(2 * RTO), [0]);
     assert_eq!(desk.wait(2 * RTO), NOTHING);
     assert_eq!(desk.wait(2 * RTO), [0]);
+    for _ in 0..10 {
+        desk.wait(Duration::from_secs(5));
+    }
+    assert_eq!(desk.wait(Duration::from_secs(5)), [0]);
 }
 
 #[test]
-fn the_end_of_a_silence_retransmits_what_it_held_back() {
+fn the_end_of_a_silence_retransmits_what_is_missed_after_a_round_trip() {
     let mut desk = Desk::with_messages(3);
     desk.wait(RTO);
-    desk.wait(2 * RTO);
 
     desk.sender.acknowledge(desk.now, Seq(0));
 
-    assert_eq!(desk.wait(Duration::ZERO), [1, 2]);
+    assert_eq!(desk.wait(Duration::ZERO), NOTHING);
+    assert_eq!(desk.wait(Duration::from_millis(110)), [1, 2]);
 }
 
 #[test]
@@ -103,6 +149,22 @@ fn a_reconnect_makes_everything_unacknowledged_due() {
     desk.sender.handle_connected(desk.now);
 
     assert_eq!(desk.retransmitted(), [0, 2]);
+}
+
+#[test]
+fn a_reconnect_to_a_silent_agent_asks_first() {
+    let mut desk = Desk::with_messages(3);
+    desk.wait(RTO);
+    desk.wait(2 * RTO);
+
+    desk.sender.handle_connected(desk.now);
+    desk.pass(Duration::from_millis(1));
+    assert_eq!(desk.retransmitted(), [0, 2]);
+    assert_eq!(desk.sender.silent_since(), Some(desk.start), "still");
+    desk.pass(Duration::from_millis(50));
+    desk.sender.acknowledge(desk.now, Seq(0));
+
+    assert_eq!(desk.retransmitted(), [1]);
 }
 
 #[test]
