@@ -253,7 +253,7 @@ impl Tunnel {
     }
 
     /// The next frame for the websocket. The order is fixed: the opening of the channel,
-    /// acknowledgements, what must be retransmitted, new data by turns.
+    /// acknowledgements, messages of its own, what must be retransmitted, new data by turns.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         if matches!(self.state, State::Ended(_)) {
             return None;

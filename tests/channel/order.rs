@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use ssm_proxyd::proto::Reason;
 use ssm_proxyd::wire::message::{DecodeError, Kind, Message, PayloadType};
 use ssm_proxyd::wire::payload::{self, Acknowledge};
@@ -226,6 +227,20 @@ fn a_pause_without_a_start_ends_after_five_seconds() {
 }
 
 #[test]
+fn pauses_that_come_again_and_again_are_no_endless_stop() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::sink());
+    pair.write(stream, &pattern(1, 900_000));
+
+    for _ in 0..30 {
+        pair.tell_client(forge::publication(Kind::PausePublication));
+        pair.run_for(Duration::from_secs(1));
+    }
+
+    assert_whole(pair.destination(stream).received(), &pattern(1, 900_000));
+}
+
+#[test]
 fn a_pause_ends_with_a_start_or_with_any_output() {
     let start = forge::publication(Kind::StartPublication);
     for word in [start, forge::output(2, b"")] {
@@ -288,6 +303,48 @@ fn a_peer_whose_digests_are_never_right_ends_the_tunnel() {
         Some(&Reason::Message(DecodeError::Digest))
     );
     assert_eq!(desk.said_of(&Kind::Acknowledge).len(), 0);
+}
+
+#[test]
+fn a_few_frames_that_cannot_be_read_are_ignored_once_there_is_an_agent() {
+    let half = forge::message(Kind::AgentSessionState, 2, PayloadType::None, b"").slice(..60);
+    let text = Bytes::from_static(b"{\"what\": \"is this\"}");
+    let word = forge::message(Kind::Acknowledge, 0, PayloadType::None, b"[]");
+    for strange in [Bytes::new(), half, text, word] {
+        let mut desk = Desk::ready();
+
+        desk.hear(strange.clone());
+        assert_eq!(desk.tunnel.ended(), None);
+        for _ in 0..16 {
+            desk.hear(strange.clone());
+        }
+        assert!(desk.tunnel.ended().is_some(), "but not for ever");
+
+        let mut early = Desk::new();
+        early.hear(strange);
+        assert!(early.tunnel.ended().is_some(), "an agent asks first");
+    }
+}
+
+#[test]
+fn what_the_service_makes_itself_needs_no_more_than_is_known_of_it() {
+    let mut desk = Desk::ready();
+    let closed = forge::channel_closed("gone");
+    let mut bare = closed.to_vec();
+    // No date, and a number below zero.
+    bare[40..48].fill(0);
+    bare[48..56].fill(0xff);
+    let number_alone = br#"{"AcknowledgedMessageSequenceNumber":2,"AcknowledgedMessageId":null}"#;
+
+    desk.tunnel.open().unwrap();
+    desk.drain();
+    let word = forge::message(Kind::Acknowledge, 0, PayloadType::None, number_alone);
+    desk.hear(word);
+    assert!(desk.tunnel.ended().is_none());
+    desk.hear(bare.into());
+
+    let output = "gone".to_owned();
+    assert_eq!(desk.tunnel.ended(), Some(&Reason::ClosedBecause { output }));
 }
 
 #[test]

@@ -33,6 +33,22 @@ fn no_second_brings_more_than_the_rate_and_its_burst() {
 }
 
 #[test]
+fn no_second_brings_more_after_the_network_has_paused() {
+    for millis in [100, 300, 1000, 5000] {
+        let mut pair = Pair::established();
+        let stream = pair.open(Destination::sink());
+        pair.local(stream).write(&pattern(1, 20_000_000));
+        pair.run_for(Duration::from_secs(3));
+
+        pair.up.hold_until(pair.now + Duration::from_millis(millis));
+        pair.run_for(Duration::from_secs(12));
+
+        let busiest = busiest_second(&arrivals(&pair));
+        assert!(busiest <= 945, "{busiest} after {millis} ms");
+    }
+}
+
+#[test]
 fn retransmissions_keep_the_rate_too() {
     let mut setup = Setup::default();
     setup.options.upload_rate = 200;

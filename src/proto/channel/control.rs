@@ -42,11 +42,6 @@ impl Control {
             .position(|(awaited, _)| *awaited == seq)?;
         Some(self.awaited.swap_remove(place).1)
     }
-
-    /// True if nothing waits to leave.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
 }
 
 /// One payload.

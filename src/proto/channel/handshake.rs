@@ -76,6 +76,11 @@ impl Handshake {
         }
     }
 
+    /// True once the agent has asked: there is one.
+    pub(crate) fn is_begun(&self) -> bool {
+        !matches!(self.state, State::Waiting)
+    }
+
     /// True once data may flow, but for the agent's readiness.
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self.state, State::Complete)

@@ -15,6 +15,7 @@ mod control;
 mod exchange;
 mod handshake;
 mod pacer;
+mod publication;
 mod receiver;
 mod rtt;
 mod sealer;
@@ -23,9 +24,10 @@ mod silence;
 mod version;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use tracing::debug;
 
 use self::control::{Control, Word};
 pub use self::exchange::Transmit;
@@ -33,6 +35,7 @@ pub(crate) use self::exchange::{Delivery, Mark};
 use self::exchange::{Due, MAX_ACKNOWLEDGEMENTS};
 use self::handshake::Handshake;
 use self::pacer::Pacer;
+use self::publication::Publication;
 pub use self::receiver::EarlyPool;
 use self::receiver::{Item, Receiver, Verdict};
 use self::sealer::Sealer;
@@ -43,7 +46,7 @@ pub use self::version::CLIENT_VERSION;
 use crate::proto::error::Reason;
 use crate::proto::event::Event;
 use crate::proto::stats::Stats;
-use crate::wire::message::{DecodeError, Draft, Header, Kind, Message, PayloadType, Seq};
+use crate::wire::message::{Draft, Header, Kind, Message, PayloadType, Seq};
 use crate::wire::payload::{self, Flag};
 
 /// One data channel, without its websocket.
@@ -60,8 +63,7 @@ pub(crate) struct Channel {
     opening: Option<String>,
     acknowledgements: VecDeque<Due>,
     control: Control,
-    /// Until when the service wants no sequenced messages.
-    paused: Option<Instant>,
+    publication: Publication,
     silence: Silence,
     deliveries: VecDeque<Delivery>,
     stats: Stats,
@@ -81,7 +83,7 @@ impl Channel {
             opening: None,
             acknowledgements: VecDeque::new(),
             control: Control::default(),
-            paused: None,
+            publication: Publication::default(),
             silence: Silence::default(),
             deliveries: VecDeque::new(),
             stats: Stats::default(),
@@ -97,9 +99,12 @@ impl Channel {
     pub(crate) fn handle_connected(&mut self, now: Instant, token: &str) {
         self.opening = Some(self.sealer.opening(token));
         self.connected = true;
-        self.paused = None;
+        self.publication = Publication::default();
         self.sender.handle_connected(now);
-        self.silence = Silence::default();
+        // A silence that outlives its websocket goes on.
+        if self.sender.silent_since().is_none_or(|since| since == now) {
+            self.silence = Silence::default();
+        }
     }
 
     /// Whether there is a websocket.
@@ -124,20 +129,19 @@ impl Channel {
     pub(crate) fn handle_message(&mut self, now: Instant, frame: Bytes) -> Result<(), Reason> {
         let message = match Message::decode(frame) {
             Ok(message) => message,
-            Err(DecodeError::Digest) => return self.handle_damaged(),
-            Err(error) => return Err(error.into()),
+            Err(error) => return self.handle_damaged(error.into()),
         };
         match message.header.kind {
             Kind::Output => self.handle_output(message),
             Kind::Acknowledge => self.handle_acknowledge(now, &message.payload),
             Kind::ChannelClosed => Err(Reason::closed(&message.payload)),
             Kind::PausePublication => {
-                self.paused = Some(now + MAX_PAUSE);
+                self.publication.pause(now);
                 self.handle_objection(now);
                 Ok(())
             }
             Kind::StartPublication => {
-                self.paused = None;
+                self.publication.start();
                 Ok(())
             }
             // An echo of ours, or nothing for a client: both references ignore it.
@@ -145,14 +149,13 @@ impl Channel {
         }
     }
 
-    /// Not acknowledged, so it comes again. A peer that never gets it right is broken.
-    fn handle_damaged(&mut self) -> Result<(), Reason> {
+    /// Not acknowledged, so it comes again if it matters: both references ignore what they cannot
+    /// read. But whoever says nothing else, or never gets it right, is no agent.
+    fn handle_damaged(&mut self, reason: Reason) -> Result<(), Reason> {
         self.stats.damaged += 1;
-        if self.stats.damaged > MAX_DAMAGED {
-            Err(DecodeError::Digest.into())
-        } else {
-            Ok(())
-        }
+        let is_agent = self.handshake.is_begun() && self.stats.damaged <= MAX_DAMAGED;
+        debug!(%reason, is_agent, "a frame that cannot be read");
+        if is_agent { Ok(()) } else { Err(reason) }
     }
 
     /// The service may have had too much of us (protocol.md section 0.1).
@@ -163,8 +166,13 @@ impl Channel {
     }
 
     fn handle_acknowledge(&mut self, now: Instant, body: &[u8]) -> Result<(), Reason> {
-        let body = payload::decode_acknowledge(body)
-            .map_err(|error| Reason::unreadable("acknowledgement", &error))?;
+        let body = match payload::decode_acknowledge(body) {
+            Ok(body) => body,
+            Err(error) => {
+                return self.handle_damaged(Reason::unreadable("acknowledgement", &error));
+            }
+        };
+        self.pacer.handle_arrival(now);
         let Ok(seq) = u64::try_from(body.seq) else {
             return Ok(());
         };
@@ -187,7 +195,7 @@ impl Channel {
                 },
             payload,
         } = message;
-        self.paused = None;
+        self.publication.start();
         let mut next = match self.receiver.receive(
             seq,
             Item {
@@ -259,9 +267,7 @@ impl Channel {
 
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.paused.is_some_and(|until| until <= now) {
-            self.paused = None;
-        }
+        self.publication.handle_timeout(now);
         self.pacer.handle_timeout(now);
         if self.connected {
             self.sender.handle_timeout(now);
@@ -285,8 +291,8 @@ impl Channel {
             .put(PayloadType::Flag, flag, Some(Mark::Termination));
     }
 
-    /// The next thing to send, but for new data: the opening, acknowledgements, what must be
-    /// retransmitted, our own messages.
+    /// The next thing to send, but for new data: the opening, acknowledgements, our own messages,
+    /// what must be retransmitted.
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         if !self.connected {
             return None;
@@ -299,14 +305,16 @@ impl Channel {
                 self.sealer.acknowledgement(now, due.seq, due.id),
             ));
         }
-        if !self.may_send(now) {
+        if self.publication.resumes().is_some() {
             return None;
         }
-        if let Some(message) = self.sender.poll_retransmit(now) {
-            self.stats.retransmitted += 1;
-            self.pacer.take(now);
-            return Some(Transmit::Message(message));
-        }
+        let message = self.word(now).or_else(|| self.retransmission(now))?;
+        Some(Transmit::Message(message))
+    }
+
+    /// The next message of our own. They are few, and wait for no slot: a flag that does comes
+    /// too late.
+    fn word(&mut self, now: Instant) -> Option<Bytes> {
         let Word {
             payload_type,
             payload,
@@ -318,12 +326,17 @@ impl Channel {
         };
         let mut draft = Draft::with_capacity(payload.len());
         draft.payload().extend_from_slice(&payload);
-        Some(Transmit::Message(self.send(
-            now,
-            draft,
-            payload_type,
-            urgency,
-        )))
+        Some(self.send(now, draft, payload_type, urgency))
+    }
+
+    fn retransmission(&mut self, now: Instant) -> Option<Bytes> {
+        if now < self.pacer.next() {
+            return None;
+        }
+        let message = self.sender.poll_retransmit(now)?;
+        self.stats.retransmitted += 1;
+        self.pacer.take(now);
+        Some(message)
     }
 
     /// True if a data payload of up to `len` bytes may leave now.
@@ -346,7 +359,7 @@ impl Channel {
     }
 
     fn may_send(&self, now: Instant) -> bool {
-        self.paused.is_none() && self.pacer.next() <= now
+        self.publication.resumes().is_none() && self.pacer.next() <= now
     }
 
     /// What came for the tunnel, in order.
@@ -360,12 +373,10 @@ impl Channel {
         if !self.connected {
             return None;
         }
-        if let Some(until) = self.paused {
+        if let Some(until) = self.publication.resumes() {
             return Some(until);
         }
-        let eager = !self.control.is_empty()
-            || self.sender.has_due()
-            || (has_data && self.sender.has_room(len));
+        let eager = self.sender.has_due() || (has_data && self.sender.has_room(len));
         let paced = eager.then(|| self.pacer.next());
         [
             paced,
@@ -393,8 +404,5 @@ impl Channel {
     }
 }
 
-/// How long a pause is believed: it has been seen without a matching start (protocol.md 0.1).
-const MAX_PAUSE: Duration = Duration::from_secs(5);
-
-/// Damaged messages that are forgiven in the life of a channel.
+/// Frames that cannot be read and are forgiven in the life of a channel.
 const MAX_DAMAGED: u64 = 16;

@@ -9,6 +9,10 @@
 //!        │   now                     `BURST` ahead of now; each one moves it by a slot
 //!        └─ never behind now
 //! ```
+//!
+//! What left evenly may arrive at once, after the network has paused. Acknowledgements tell: each
+//! stands for a message that arrived, and when more come at once than might have been sent at once,
+//! their slots are owed again.
 
 use std::time::{Duration, Instant};
 
@@ -21,12 +25,22 @@ pub(crate) struct Pacer {
     slot: Duration,
     /// When all the slots given away are over.
     owed: Instant,
-    /// Until when the rate is lowered.
-    lowered: Option<Instant>,
+    /// The same for the messages that are known to have arrived.
+    arrived: Instant,
+    lowered: Option<Lowered>,
     /// Messages since a moment at most [`SPAN`] ago, and in the span before it.
     span: Instant,
     count: u32,
     before: u32,
+}
+
+/// A rate that is lower than was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Lowered {
+    rate: u32,
+    /// What it was before the first objection.
+    from: u32,
+    since: Instant,
 }
 
 impl Pacer {
@@ -37,6 +51,7 @@ impl Pacer {
             rate,
             slot,
             owed: now,
+            arrived: now,
             lowered: None,
             span: now,
             count: 0,
@@ -51,32 +66,57 @@ impl Pacer {
         self.count += 1;
     }
 
+    /// One message has arrived, as its acknowledgement tells.
+    pub(crate) fn handle_arrival(&mut self, now: Instant) {
+        self.arrived = (self.arrived.max(now) + self.slot).min(now + SPAN.max(self.slot));
+        if self.arrived > now + BURST.max(self.slot) {
+            self.owed = self.owed.max(self.arrived);
+        }
+    }
+
     /// When the next message may leave; now or earlier means at once.
     pub(crate) fn next(&self) -> Instant {
         let ahead = BURST.saturating_sub(self.slot);
         self.owed.checked_sub(ahead).unwrap_or(self.owed)
     }
 
-    /// Time has passed: a lowered rate may be over.
+    /// Time has passed: a lowered rate may rise again.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.lowered.is_some_and(|until| until <= now) {
+        let Some(lowered) = &mut self.lowered else {
+            return;
+        };
+        if now < lowered.since + LOWERED {
+            return;
+        }
+        lowered.since = now;
+        lowered.rate = lowered.rate.saturating_mul(2);
+        self.slot = slot(lowered.rate);
+        if lowered.rate >= lowered.from {
             self.lowered = None;
             self.slot = slot(self.rate);
         }
     }
 
     /// The service asks for less, or has cut off a sender that was busy. Returns the new rate if
-    /// that is news: once for each time that it is lowered.
+    /// that lowers it. What comes soon after is about what was sent before.
     pub(crate) fn handle_objection(&mut self, now: Instant) -> Option<u32> {
         self.roll(now);
-        let busy = self.count + self.before > self.rate / 2;
-        if self.rate == 0 || !busy {
+        let measured = self.count.max(self.before);
+        let (allowed, from) = match self.lowered {
+            Some(lowered) if now < lowered.since + AFTERMATH => return None,
+            Some(lowered) => (lowered.rate, lowered.from),
+            None if self.rate == 0 && measured < MUCH => return None,
+            None if self.rate == 0 => (measured, measured),
+            None => (self.rate, self.rate),
+        };
+        let rate = (allowed / 2).max(LEAST);
+        if self.count + self.before <= allowed / 2 || rate >= allowed {
             return None;
         }
-        let lower = (self.rate / 2).max(1);
-        self.slot = slot(lower);
-        let news = self.lowered.replace(now + LOWERED).is_none();
-        news.then_some(lower)
+        self.slot = slot(rate);
+        let since = now;
+        self.lowered = Some(Lowered { rate, from, since });
+        Some(rate)
     }
 
     fn roll(&mut self, now: Instant) {
@@ -99,8 +139,17 @@ const BURST: Duration = Duration::from_millis(50);
 /// A sender is busy by what left in the last one or two of these.
 const SPAN: Duration = Duration::from_secs(1);
 
-/// How long a rate stays lowered.
+/// How long a rate stays lowered before it is doubled.
 const LOWERED: Duration = Duration::from_secs(60);
+
+/// How long after an objection another one is about the same.
+const AFTERMATH: Duration = Duration::from_secs(5);
+
+/// Without a rate, an objection is to so many messages a second, or to something else.
+const MUCH: u32 = 500;
+
+/// No objection lowers a rate further.
+const LEAST: u32 = 50;
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
@@ -168,16 +217,55 @@ mod tests {
     }
 
     #[test]
-    fn an_objection_to_a_busy_sender_halves_its_rate_for_a_minute() {
+    fn what_arrives_at_once_after_a_pause_is_owed_again() {
         let start = Instant::now();
         let mut pacer = Pacer::new(start, 900);
-        for n in 0..900 {
-            pacer.take(start + Duration::from_millis(n));
+        let now = start + Duration::from_secs(9);
+
+        for _ in 0..256 {
+            pacer.handle_arrival(now);
         }
-        let now = start + Duration::from_secs(1);
+
+        let slots = 256 * slot(900);
+        assert!(pacer.next() >= now + slots - BURST);
+        assert!(pacer.next() <= now + slots);
+    }
+
+    #[test]
+    fn what_arrives_as_it_was_sent_costs_nothing() {
+        let start = Instant::now();
+        let mut paced = Pacer::new(start, 900);
+        let mut told = paced;
+
+        for n in 0..9000 {
+            let now = start + n * slot(900);
+            paced.take(now);
+            told.take(now);
+            if n % 40 == 0 {
+                for _ in 0..40 {
+                    told.handle_arrival(now);
+                }
+            }
+            assert_eq!(told.next(), paced.next());
+        }
+    }
+
+    /// A pacer of a sender that is busy, a second after it began.
+    fn busy(rate: u32, messages: u32) -> (Pacer, Instant) {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(start, rate);
+        for n in 0..messages {
+            pacer.take(start + n * Duration::from_secs(1) / messages);
+        }
+        (pacer, start + Duration::from_secs(1))
+    }
+
+    #[test]
+    fn an_objection_to_a_busy_sender_halves_its_rate_for_a_minute() {
+        let (mut pacer, now) = busy(900, 900);
 
         assert_eq!(pacer.handle_objection(now), Some(450));
-        assert_eq!(pacer.handle_objection(now), None);
+        assert_eq!(pacer.handle_objection(now), None, "about the same");
 
         assert_eq!(pacer.slot, slot(450));
         pacer.handle_timeout(now + LOWERED);
@@ -185,16 +273,44 @@ mod tests {
     }
 
     #[test]
-    fn an_objection_to_an_idle_sender_or_one_without_a_rate_means_nothing() {
-        let start = Instant::now();
-        let mut idle = Pacer::new(start, 900);
-        let mut unlimited = Pacer::new(start, 0);
-        idle.take(start);
-        for _ in 0..10_000 {
-            unlimited.take(start);
+    fn objections_lower_a_rate_as_far_as_it_takes_and_it_rises_step_by_step() {
+        let (mut pacer, mut now) = busy(5000, 5000);
+        let mut rates = Vec::new();
+
+        for _ in 0..9 {
+            rates.extend(pacer.handle_objection(now));
+            now += AFTERMATH;
+            for _ in 0..5000 {
+                pacer.take(now);
+            }
         }
 
-        assert_eq!(idle.handle_objection(start), None);
-        assert_eq!(unlimited.handle_objection(start), None);
+        assert_eq!(rates, [2500, 1250, 625, 312, 156, 78, 50]);
+        for rate in [100, 200, 400, 800, 1600, 3200, 5000] {
+            now += LOWERED;
+            pacer.handle_timeout(now);
+            assert_eq!(pacer.slot, slot(rate));
+        }
+    }
+
+    #[test]
+    fn a_sender_without_a_rate_is_lowered_by_what_it_sent() {
+        let (mut pacer, now) = busy(0, 4000);
+
+        assert_eq!(pacer.handle_objection(now), Some(2000));
+
+        pacer.handle_timeout(now + LOWERED);
+        assert_eq!(pacer.slot, Duration::ZERO);
+    }
+
+    #[test]
+    fn an_objection_to_an_idle_sender_means_nothing() {
+        let start = Instant::now();
+        for rate in [0, 900] {
+            let mut idle = Pacer::new(start, rate);
+            idle.take(start);
+
+            assert_eq!(idle.handle_objection(start), None);
+        }
     }
 }

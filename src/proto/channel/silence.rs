@@ -15,8 +15,8 @@ pub(crate) enum Silence {
     Heard,
     /// It was told.
     Told,
-    /// The websocket was suspected.
-    Suspected,
+    /// The websocket was suspected, so often.
+    Suspected(u32),
 }
 
 impl Silence {
@@ -25,7 +25,7 @@ impl Silence {
         match self {
             Self::Heard => Some(since? + TELL_AFTER),
             Self::Told => Some(since? + SUSPECT_AFTER),
-            Self::Suspected => None,
+            Self::Suspected(times) => Some(since? + SUSPECT_AFTER * (times + 1)),
         }
     }
 
@@ -33,12 +33,13 @@ impl Silence {
     pub(crate) fn poll(&mut self, now: Instant, since: Option<Instant>) -> Option<Event> {
         self.due(since).filter(|due| *due <= now)?;
         let silent = now - since?;
-        if *self == Self::Heard {
-            *self = Self::Told;
-            return Some(Event::Silent { silent });
-        }
-        *self = Self::Suspected;
-        Some(Event::Stale { silent })
+        let (next, event) = match *self {
+            Self::Heard => (Self::Told, Event::Silent { silent }),
+            Self::Told => (Self::Suspected(1), Event::Stale { silent }),
+            Self::Suspected(times) => (Self::Suspected(times + 1), Event::Stale { silent }),
+        };
+        *self = next;
+        Some(event)
     }
 }
 
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_silence_is_told_once_and_then_the_websocket_is_suspected_once() {
+    fn a_silence_is_told_once_and_then_each_websocket_is_suspected_after_a_while() {
         let since = Instant::now();
         let at = |seconds| since + Duration::from_secs(seconds);
         let mut silence = Silence::default();
@@ -71,7 +72,12 @@ mod tests {
             silence.poll(at(301), Some(since)),
             Some(Event::Stale { silent })
         );
-        assert_eq!(silence.poll(at(999), Some(since)), None);
+        assert_eq!(silence.poll(at(599), Some(since)), None);
+        let silent = Duration::from_secs(600);
+        assert_eq!(
+            silence.poll(at(600), Some(since)),
+            Some(Event::Stale { silent })
+        );
     }
 
     #[test]

@@ -232,10 +232,11 @@ pub enum DecodeError {
     /// The type is blank.
     #[error("a message without a type")]
     NoType,
-    /// The creation date is zero.
+    /// The creation date is zero. What the service makes itself need not have one: of its fields
+    /// little is known (protocol.md appendix C).
     #[error("a message without a creation date")]
     NoDate,
-    /// The sequence number is below zero.
+    /// The sequence number of stream data is below zero.
     #[error("a negative sequence number ({got})")]
     NegativeSeq {
         /// What the field said.
@@ -278,16 +279,17 @@ impl<'a> Fields<'a> {
 
     fn header(&self) -> Result<Header, DecodeError> {
         let kind = Kind::from_wire(self.kind);
-        let exempt = matches!(kind, Kind::StartPublication | Kind::PausePublication);
         if kind.as_str().is_empty() {
             return Err(DecodeError::NoType);
         }
-        if self.created == 0 && !exempt {
+        let is_sequenced = matches!(kind, Kind::Input | Kind::Output);
+        if self.created == 0 && (is_sequenced || kind == Kind::Acknowledge) {
             return Err(DecodeError::NoDate);
         }
-        let seq = u64::try_from(self.seq).or(match exempt {
-            true => Ok(0),
-            false => Err(DecodeError::NegativeSeq { got: self.seq }),
+        let seq = u64::try_from(self.seq).or(match is_sequenced {
+            true => Err(DecodeError::NegativeSeq { got: self.seq }),
+            // What it says there means nothing.
+            false => Ok(0),
         })?;
         Ok(Header {
             kind,

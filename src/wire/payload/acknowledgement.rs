@@ -9,23 +9,35 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PayloadError, decode};
+use super::{PayloadError, decode, null_is_default};
 use crate::wire::message::{Draft, Kind, MessageId, Seq};
 
 /// The body of `acknowledge`: names one message that arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledge {
     /// The type of the acknowledged message.
-    #[serde(rename = "AcknowledgedMessageType")]
+    #[serde(
+        rename = "AcknowledgedMessageType",
+        default,
+        deserialize_with = "null_is_default"
+    )]
     pub kind: String,
     /// Its id, as a hyphenated UUID.
-    #[serde(rename = "AcknowledgedMessageId")]
+    #[serde(
+        rename = "AcknowledgedMessageId",
+        default,
+        deserialize_with = "null_is_default"
+    )]
     pub id: String,
     /// Its sequence number: the one field that receivers use.
     #[serde(rename = "AcknowledgedMessageSequenceNumber")]
     pub seq: i64,
     /// Always true.
-    #[serde(rename = "IsSequentialMessage", default)]
+    #[serde(
+        rename = "IsSequentialMessage",
+        default,
+        deserialize_with = "null_is_default"
+    )]
     pub sequential: bool,
 }
 
