@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::proto::{MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL, MAX_UNSENT, StreamId};
+use ssm_proxyd::proto::{Event, MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL, MAX_UNSENT, StreamId};
 use ssm_proxyd::sim::agent::{Pace, Retransmission};
 use ssm_proxyd::wire::message::Kind;
 
@@ -130,6 +130,30 @@ fn a_silent_agent_is_asked_rarely_and_by_the_oldest_message_alone() {
     let asked = pair.journal.up_sent.numbers(&Kind::Input);
     assert!((100..=121).contains(&asked.len()), "{} times", asked.len());
     assert!(asked.iter().all(|seq| *seq == asked[0]));
+}
+
+#[test]
+fn a_silence_is_told_with_the_stream_whose_destination_is_suspected() {
+    let mut pair = fast();
+    let (one, stalled) = (
+        pair.open(Destination::echo()),
+        pair.open(Destination::stalled()),
+    );
+    let another = pair.open(Destination::sink());
+    pair.write(one, &pattern(1, 8 << 20));
+    pair.write(another, b"some");
+    pair.settle();
+    pair.write(stalled, &pattern(2, 6 << 20));
+
+    pair.run_for(Duration::from_secs(90));
+
+    let suspects = pair.told.iter().filter_map(|event| {
+        if let Event::Silent { suspect, .. } = event {
+            return Some(*suspect);
+        }
+        None
+    });
+    assert_eq!(suspects.collect::<Vec<_>>(), [Some(stalled)]);
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub enum Event {
     Silent {
         /// How long.
         silent: Duration,
+        /// The stream that was sent most since it was last heard: its destination may be the one.
+        suspect: Option<StreamId>,
     },
     /// For so long that the websocket should be replaced.
     Stale {

@@ -108,7 +108,10 @@ impl Tunnel {
     }
 
     /// Nothing follows the end.
-    fn tell(&mut self, event: Event) {
+    fn tell(&mut self, mut event: Event) {
+        if let Event::Silent { suspect, .. } = &mut event {
+            *suspect = self.mux.suspect();
+        }
         if self.ended().is_none() {
             self.events.push_back(event);
         }

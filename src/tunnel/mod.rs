@@ -181,10 +181,12 @@ impl Inner {
                         "the service objects to our rate; sending more slowly for a while"
                     );
                 }
-                proto::Event::Silent { silent } => {
+                proto::Event::Silent { silent, suspect } => {
+                    let stream = suspect.map(tracing::field::display);
                     warn!(
                         ?silent,
-                        "the agent acknowledges nothing; the destination may not be reading"
+                        stream,
+                        "the agent acknowledges nothing; a destination may not be reading, that of this stream most probably"
                     );
                 }
                 proto::Event::Stale { silent } => self.stale = Some(silent),

@@ -34,7 +34,13 @@ impl Silence {
         self.due(since).filter(|due| *due <= now)?;
         let silent = now - since?;
         let (next, event) = match *self {
-            Self::Heard => (Self::Told, Event::Silent { silent }),
+            Self::Heard => (
+                Self::Told,
+                Event::Silent {
+                    silent,
+                    suspect: None,
+                },
+            ),
             Self::Told => (Self::Suspected(1), Event::Stale { silent }),
             Self::Suspected(times) => (Self::Suspected(times + 1), Event::Stale { silent }),
         };
@@ -64,7 +70,10 @@ mod tests {
         let silent = Duration::from_secs(60);
         assert_eq!(
             silence.poll(at(60), Some(since)),
-            Some(Event::Silent { silent })
+            Some(Event::Silent {
+                silent,
+                suspect: None
+            })
         );
         assert_eq!(silence.poll(at(299), Some(since)), None);
         let silent = Duration::from_secs(301);

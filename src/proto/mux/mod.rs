@@ -315,6 +315,13 @@ impl Mux {
         self.streams.keys().copied()
     }
 
+    /// The stream that was sent most since it was last heard.
+    pub(crate) fn suspect(&self) -> Option<StreamId> {
+        let unheard = |(_, stream): &(_, &Stream)| stream.unheard();
+        let streams = self.streams.iter().filter(|s| unheard(s) > 0);
+        streams.max_by_key(unheard).map(|(id, _)| *id)
+    }
+
     /// Bytes of streams, without frames: sent and received.
     pub(crate) fn traffic(&self) -> (u64, u64) {
         (self.bytes_sent, self.bytes_received)

@@ -26,6 +26,8 @@ pub(crate) struct Stream {
     /// What came while something waited, behind the inbox.
     tail: BytesMut,
     unread: usize,
+    /// Bytes that were sent since any came.
+    unheard: u64,
     /// True once nobody will read: what comes is dropped.
     deaf: bool,
     /// True once a byte came.
@@ -46,6 +48,7 @@ impl Stream {
             inbox: VecDeque::new(),
             tail: BytesMut::new(),
             unread: 0,
+            unheard: 0,
             deaf: false,
             answered: false,
             reader_waits: false,
@@ -111,6 +114,7 @@ impl Stream {
     /// Bytes came. Returns how many of them wait to be read.
     pub(crate) fn handle_data(&mut self, data: Bytes) -> usize {
         self.answered = true;
+        self.unheard = 0;
         if self.deaf || self.theirs != Theirs::Open {
             return 0;
         }
@@ -183,6 +187,7 @@ impl Stream {
         into.extend_from_slice(&front[..from_front]);
         into.extend_from_slice(&back[..len - from_front]);
         self.outbox.drain(..len);
+        self.unheard += len as u64;
         if self.outbox.is_empty() && self.outbox.capacity() > IDLE_CAPACITY {
             self.outbox.shrink_to(IDLE_CAPACITY);
         }
@@ -202,6 +207,11 @@ impl Stream {
     /// Bytes that wait to be sent.
     pub(crate) fn unsent(&self) -> usize {
         self.outbox.len()
+    }
+
+    /// Bytes that were sent since any came.
+    pub(crate) fn unheard(&self) -> u64 {
+        self.unheard
     }
 
     /// True if the outbox takes more.
