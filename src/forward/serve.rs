@@ -167,7 +167,14 @@ impl Serve {
         };
         drop(stream);
         tunnel.close();
-        tell(outcome.as_ref(), tunnel.stats(), begin.elapsed(), settings);
+        let failure = tunnel.failure();
+        let tale = Tale {
+            outcome: outcome.as_ref(),
+            failure: failure.as_deref(),
+            stats: tunnel.stats(),
+            time: begin.elapsed(),
+        };
+        tale.tell(settings);
         if let Err(error) = delivered {
             warn!(error, "the last bytes of the client may not have arrived");
         }
@@ -234,38 +241,51 @@ impl Failure {
     }
 }
 
-/// One line when a connection ends.
-fn tell(outcome: Option<&Outcome>, stats: Stats, time: Duration, settings: &config::Forward) {
-    let Stats {
-        bytes_sent: sent,
-        bytes_received: received,
-        ..
-    } = stats;
-    let destination = &settings.remote;
-    match outcome {
-        Some(Outcome::Lost(Reason::Refused)) => {
-            let hint = tunnel::Error::Ended(Reason::Refused).hint();
-            warn!(%destination, hint, "the agent could not connect to the destination; connection reset");
+/// What is told of a connection that has ended.
+struct Tale<'a> {
+    /// `None`: the daemon stops.
+    outcome: Option<&'a Outcome>,
+    /// Why the tunnel ended, if it has.
+    failure: Option<&'a tunnel::Error>,
+    stats: Stats,
+    time: Duration,
+}
+
+impl Tale<'_> {
+    /// One line.
+    fn tell(self, settings: &config::Forward) {
+        let (sent, received) = (self.stats.bytes_sent, self.stats.bytes_received);
+        let (destination, time) = (&settings.remote, self.time);
+        match self.outcome {
+            Some(Outcome::Lost(Reason::Refused)) => {
+                let hint = tunnel::Error::Ended(Reason::Refused).hint();
+                warn!(%destination, hint, "the agent could not connect to the destination; connection reset");
+            }
+            Some(Outcome::Lost(reason)) => {
+                let ended = tunnel::Error::Ended(reason.clone());
+                let error = self.failure.unwrap_or(&ended);
+                let hint = filled(error.hint());
+                warn!(%error, hint, sent, received, ?time, "session lost; connection reset");
+            }
+            Some(Outcome::Quiet) => {
+                info!(
+                    sent,
+                    received,
+                    ?time,
+                    "half-closed and quiet; connection reset"
+                );
+            }
+            Some(Outcome::End | Outcome::ClientGone) if sent + received == 0 => {
+                debug!(?time, "connection ended without a byte");
+            }
+            Some(Outcome::End) => {
+                info!(sent, received, ?time, "connection ended by the destination");
+            }
+            Some(Outcome::ClientGone) => {
+                info!(sent, received, ?time, "connection ended by the client");
+            }
+            None => info!(sent, received, ?time, "stopping; connection reset"),
         }
-        Some(Outcome::Lost(reason)) => {
-            let error = tunnel::Error::Ended(reason.clone());
-            let hint = filled(error.hint());
-            warn!(%error, hint, sent, received, ?time, "session lost; connection reset");
-        }
-        Some(Outcome::Quiet) => {
-            info!(
-                sent,
-                received,
-                ?time,
-                "half-closed and quiet; connection reset"
-            );
-        }
-        Some(Outcome::End | Outcome::ClientGone) if sent + received == 0 => {
-            debug!(?time, "connection ended without a byte");
-        }
-        Some(Outcome::End) => info!(sent, received, ?time, "connection ended by the destination"),
-        Some(Outcome::ClientGone) => info!(sent, received, ?time, "connection ended by the client"),
-        None => info!(sent, received, ?time, "stopping; connection reset"),
     }
 }
 

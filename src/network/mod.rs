@@ -19,6 +19,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -47,21 +48,21 @@ impl Network {
         Ok(Self { tls: Arc::new(tls) })
     }
 
-    /// Dials a host, trying each of its addresses in turn, within `timeout`.
+    /// Dials a host, trying each of its addresses in turn, within `limit`.
     ///
     /// # Errors
     ///
     /// If the name does not resolve, no address answers, TLS fails, or time is up.
-    pub async fn dial(&self, endpoint: &Endpoint, timeout: Duration) -> Result<Stream, DialError> {
+    pub async fn dial(&self, endpoint: &Endpoint, limit: Duration) -> Result<Stream, DialError> {
         let fail = |source| DialError {
             endpoint: endpoint.clone(),
             source,
         };
-        match tokio::time::timeout(timeout, self.connect(endpoint)).await {
+        match timeout(limit, self.connect(endpoint)).await {
             Ok(outcome) => outcome.map_err(fail),
             Err(_) => Err(fail(io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("no answer within {} s", timeout.as_secs()),
+                format!("no answer within {} s", limit.as_secs()),
             ))),
         }
     }
@@ -173,13 +174,17 @@ async fn connect_tcp(endpoint: &Endpoint) -> io::Result<TcpStream> {
         if endpoint.loopback_only && !is_loopback(&address) {
             continue;
         }
-        match TcpStream::connect(address).await {
-            Ok(tcp) => return Ok(tcp),
-            Err(error) => last = error,
+        match timeout(ADDRESS_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::ErrorKind::TimedOut.into(),
         }
     }
     Err(last)
 }
+
+/// An address that takes longer shall not keep the others from being tried.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn is_loopback(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()

@@ -41,6 +41,11 @@ impl Error {
         }
     }
 
+    /// Whether it lasts until a person does something.
+    pub fn needs_a_person(&self) -> bool {
+        self.kind == Kind::Credentials || self.recovery() == Recovery::GiveUp
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> &'static str {
         match self.kind {

@@ -19,7 +19,9 @@ mod sign;
 mod terminator;
 
 use std::fmt;
+use std::time::Duration;
 
+use tokio::time::timeout;
 use tracing::Span;
 
 pub use self::aws::{Identity, Service, Settings};
@@ -71,8 +73,19 @@ impl Session {
     ///
     /// [`Kind::Ended`] if the session is over; else what the service says.
     pub async fn resume(&mut self) -> Result<(), Error> {
-        self.access = self.service.resume(&self.id).await?;
+        let _turn = self.sessions.resumption().await;
+        let resumed = self.service.resume(&self.id, &self.access.url);
+        self.access = match timeout(RESUME_TIMEOUT, resumed).await {
+            Ok(resumed) => resumed?,
+            Err(_) => return Err(late()),
+        };
         Ok(())
+    }
+
+    /// The service did not like what the upgrade was signed with: the next one looks for other
+    /// credentials.
+    pub fn doubt_credentials(&self) {
+        self.service.forget_credentials();
     }
 
     /// A signed request for the newest stream URL, to be sent at once.
@@ -91,6 +104,15 @@ impl Drop for Session {
         self.sessions.end(self.service.clone(), id, span);
     }
 }
+
+fn late() -> Error {
+    let seconds = RESUME_TIMEOUT.as_secs();
+    let why = format!("no answer within {seconds} s");
+    Error::new("ResumeSession", Kind::Unreachable, why)
+}
+
+/// Sooner than the SDK would: an attempt may hang on a connection of a network that is no more.
+const RESUME_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What opens the data channel of a session.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{Instrument, Span, debug, warn};
 
@@ -23,6 +23,7 @@ use super::{Session, StartRequest};
 #[derive(Clone, Debug)]
 pub struct Sessions {
     jobs: mpsc::UnboundedSender<Job>,
+    resumptions: Arc<Semaphore>,
 }
 
 impl Sessions {
@@ -37,7 +38,13 @@ impl Sessions {
             ends: JoinSet::new(),
             at_once: Arc::new(Semaphore::new(MAX_ENDS_AT_ONCE)),
         };
-        (Self { jobs }, terminator)
+        let resumptions = Arc::new(Semaphore::new(MAX_RESUMPTIONS_AT_ONCE));
+        (Self { jobs, resumptions }, terminator)
+    }
+
+    /// Waits for the right to call ResumeSession: when a network comes back, everyone wants to.
+    pub(super) async fn resumption(&self) -> Option<SemaphorePermit<'_>> {
+        self.resumptions.acquire().await.ok()
     }
 
     /// Calls StartSession. The call goes on if this future is dropped; its session is ended then.
@@ -186,6 +193,9 @@ async fn end(service: Service, id: String, at_once: Arc<Semaphore>) -> usize {
     }
     1
 }
+
+/// Calls that resume sessions, at the same time.
+const MAX_RESUMPTIONS_AT_ONCE: usize = 64;
 
 /// Calls that end sessions, at the same time.
 const MAX_ENDS_AT_ONCE: usize = 16;

@@ -17,6 +17,7 @@ use tracing::trace;
 use super::backoff::Backoff;
 use super::error::Error;
 use super::nudge::Nudged;
+use super::pulse::Pulse;
 use super::websocket::{self, Frame, Sink, Source};
 use super::{Inner, Phase, Shared, Tunnel};
 use crate::network::Network;
@@ -109,44 +110,55 @@ impl Driver {
     async fn drive(&mut self) -> Result<(), Error> {
         let mut websocket = self.first().await?;
         self.shared.lock().step("the agent's handshake".to_owned());
+        let mut outage = None;
         loop {
-            let begin = Instant::now();
-            let Err(broken) = self.carry(websocket).await else {
+            let pulse = Pulse::new();
+            let Err(broken) = self.carry(websocket, &pulse, outage).await else {
                 return Ok(());
             };
             if broken.is_final() {
                 return Err(broken);
             }
-            let lived = begin.elapsed();
-            self.shared.lock().core.handle_disconnected(Instant::now());
-            // One that breaks at once, again and again, must not be replaced as fast.
-            if lived < SHORT_LIFE {
-                self.pause().await?;
-            } else {
-                self.backoff.reset();
+            let now = Instant::now();
+            self.shared.lock().core.handle_disconnected(now);
+            if pulse.is_proved(now) {
+                outage = None;
             }
-            websocket = self.resume(&broken).await?;
+            // One that breaks at once, again and again, must not be replaced as fast.
+            if pulse.is_proved(now) && pulse.age(now) >= SHORT_LIFE {
+                self.backoff.reset();
+            } else {
+                self.pause().await?;
+            }
+            let begin = *outage.get_or_insert(now);
+            websocket = self.resume(&broken, begin).await?;
         }
     }
 
-    async fn carry(&mut self, (sink, source): (Sink, Source)) -> Result<(), Error> {
+    /// Carries messages over one websocket. `outage` is when the last one that was proved broke.
+    async fn carry(
+        &mut self,
+        (sink, source): (Sink, Source),
+        pulse: &Pulse,
+        outage: Option<Instant>,
+    ) -> Result<(), Error> {
         let token = self.session.token().expose();
         self.shared
             .lock()
             .core
             .handle_connected(Instant::now(), token);
-        let silence = Silence::new();
         tokio::select! {
-            outcome = write_loop(&self.shared, sink, &silence) => outcome,
-            outcome = read_loop(&self.shared, source, &silence) => outcome,
-            error = watch_silence(&self.shared, &silence) => Err(error),
-            never = test_when_nudged(&mut self.nudged, &silence) => never,
+            outcome = write_loop(&self.shared, sink, pulse) => outcome,
+            outcome = read_loop(&self.shared, source, pulse) => outcome,
+            error = pulse.watch(&self.shared) => Err(error),
+            never = pulse.test_when_nudged(&mut self.nudged) => never,
+            never = pulse.tell_when_proved(outage) => never,
         }
     }
 }
 
 /// Sends whatever the core has to say, then sleeps until it may have more.
-async fn write_loop(shared: &Shared, mut sink: Sink, silence: &Silence) -> Result<(), Error> {
+async fn write_loop(shared: &Shared, mut sink: Sink, pulse: &Pulse) -> Result<(), Error> {
     let mut pings = interval(PING_INTERVAL);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut batch = Vec::new();
@@ -169,7 +181,7 @@ async fn write_loop(shared: &Shared, mut sink: Sink, silence: &Silence) -> Resul
             Next::At(deadline) => tokio::select! {
                 () = shared.stirred.notified() => {}
                 () = sleep_until(deadline.into()) => {}
-                () = next_ping(&mut pings, silence) => {
+                () = next_ping(&mut pings, pulse) => {
                     sink.feed(websocket::ping()).await.map_err(broken)?;
                 }
             },
@@ -178,10 +190,10 @@ async fn write_loop(shared: &Shared, mut sink: Sink, silence: &Silence) -> Resul
 }
 
 /// The time for a ping: regularly, and when the websocket shall be tested.
-async fn next_ping(pings: &mut Interval, silence: &Silence) {
+async fn next_ping(pings: &mut Interval, pulse: &Pulse) {
     tokio::select! {
         _ = pings.tick() => {}
-        () = silence.tested.notified() => {}
+        () = pulse.test_wanted() => {}
     }
 }
 
@@ -231,20 +243,21 @@ fn drain_core(inner: &mut Inner, batch: &mut Vec<Transmit>) -> Next {
 }
 
 /// Hands what comes to the core, all that is ready at a time.
-async fn read_loop(shared: &Shared, source: Source, silence: &Silence) -> Result<(), Error> {
+async fn read_loop(shared: &Shared, source: Source, pulse: &Pulse) -> Result<(), Error> {
     let mut source = source.ready_chunks(MAX_READY);
     loop {
         while !shared.lock().core.wants_input() {
             shared.hungry.notified().await;
-            silence.end();
+            pulse.beat();
         }
         let Some(frames) = source.next().await else {
             return Err(Error::Broken(
                 "the service closed the connection".to_owned(),
             ));
         };
-        silence.end();
-        if !handle(shared, frames)? {
+        pulse.beat();
+        let goes_on = handle(shared, frames, pulse)?;
+        if !goes_on {
             return Ok(());
         }
         shared.stirred.notify_one();
@@ -255,12 +268,16 @@ async fn read_loop(shared: &Shared, source: Source, silence: &Silence) -> Result
 fn handle(
     shared: &Shared,
     frames: Vec<Result<websocket::Message, websocket::LibraryError>>,
+    pulse: &Pulse,
 ) -> Result<bool, Error> {
     let now = Instant::now();
     let mut inner = shared.lock();
     for frame in frames {
         let outcome = match frame.map(Frame::from) {
-            Ok(Frame::Data(bytes)) => inner.core.handle_message(now, bytes),
+            Ok(Frame::Data(bytes)) => {
+                pulse.hear();
+                inner.core.handle_message(now, bytes)
+            }
             Ok(Frame::Pong) => Ok(()),
             Ok(Frame::Close(words)) => {
                 inner.dispatch();
@@ -281,59 +298,6 @@ fn handle(
     Ok(inner.core.ended().is_none())
 }
 
-/// How long nothing has come.
-struct Silence {
-    /// When the websocket counts as broken if nothing comes before.
-    deadline: Mutex<Instant>,
-    /// It shall be tested by a ping now.
-    tested: Notify,
-}
-
-impl Silence {
-    fn new() -> Self {
-        Self {
-            deadline: Mutex::new(Instant::now() + MAX_SILENCE),
-            tested: Notify::new(),
-        }
-    }
-
-    /// Something came.
-    fn end(&self) {
-        self.set(MAX_SILENCE);
-    }
-
-    fn set(&self, time: Duration) {
-        *self.deadline.lock().expect("no holder of this lock panics") = Instant::now() + time;
-    }
-
-    fn deadline(&self) -> Instant {
-        *self.deadline.lock().expect("no holder of this lock panics")
-    }
-}
-
-/// Ends when nothing came for too long, not even a pong. While we take no input, the deadline
-/// rests.
-async fn watch_silence(shared: &Shared, silence: &Silence) -> Error {
-    loop {
-        sleep_until(silence.deadline().into()).await;
-        if !shared.lock().core.wants_input() {
-            silence.end();
-        }
-        if silence.deadline() <= Instant::now() {
-            return Error::Broken("nothing came for too long, not even a pong".to_owned());
-        }
-    }
-}
-
-/// After a nudge, an answer must come soon.
-async fn test_when_nudged<T>(nudged: &mut Nudged, silence: &Silence) -> T {
-    loop {
-        nudged.nudged().await;
-        silence.set(TEST_TIMEOUT);
-        silence.tested.notify_one();
-    }
-}
-
 fn broken(error: websocket::LibraryError) -> Error {
     Error::Broken(error.to_string())
 }
@@ -346,12 +310,6 @@ fn seed() -> u64 {
 
 /// Often enough that no proxy forgets the connection (protocol.md section 2.4).
 const PING_INTERVAL: Duration = Duration::from_secs(20);
-
-/// Two pings and a bit.
-const MAX_SILENCE: Duration = Duration::from_secs(45);
-
-/// How soon the answer to a test must come.
-const TEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A websocket that lived no longer is no success.
 const SHORT_LIFE: Duration = Duration::from_millis(100);

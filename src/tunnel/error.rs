@@ -35,6 +35,8 @@ pub enum Error {
         seconds: u64,
         /// The last failure.
         last: String,
+        /// What a person can do about that; empty if nothing.
+        hint: &'static str,
     },
 
     /// The websocket broke; the session behind it may well be alive.
@@ -46,7 +48,8 @@ impl Error {
     /// True if trying to resume again is of no use.
     pub(super) fn is_final(&self) -> bool {
         match self {
-            Self::Session(error) => error.recovery() != session::Recovery::Retry,
+            // Everything else may pass: a login, a permission, an agent that is back.
+            Self::Session(error) => error.kind() == session::Kind::Ended,
             Self::Ended(_) | Self::Late { .. } => true,
             Self::Dial(_) | Self::Refused { .. } | Self::Broken(_) => false,
         }
@@ -70,7 +73,8 @@ impl Error {
             } => {
                 "the caller needs ssmmessages:OpenDataChannel on its own sessions (arn:aws:ssm:*:*:session/${aws:userid}-*), and a clock that is right"
             }
-            Self::Dial(_) | Self::Refused { .. } | Self::Broken(_) | Self::Late { .. } => {
+            Self::Late { hint, .. } => hint,
+            Self::Dial(_) | Self::Refused { .. } | Self::Broken(_) => {
                 "check the way to ssmmessages.<region>.amazonaws.com: network, proxy, TLS"
             }
             Self::Ended(Reason::Refused) => {

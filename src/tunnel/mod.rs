@@ -14,6 +14,7 @@ mod driver;
 mod error;
 mod head;
 mod nudge;
+mod pulse;
 mod resume;
 mod stream;
 mod websocket;
@@ -88,6 +89,14 @@ impl Tunnel {
     /// The id of its session.
     pub fn session_id(&self) -> &str {
         &self.session_id
+    }
+
+    /// Why it ended, if it has.
+    pub fn failure(&self) -> Option<Arc<Error>> {
+        match &*self.phase.borrow() {
+            Phase::Ended(error) => Some(Arc::clone(error)),
+            Phase::Opening(_) | Phase::Ready { .. } => None,
+        }
     }
 
     /// What was counted.

@@ -11,17 +11,17 @@
 //! of it ends a session (protocol.md section 2.5). It is over when the service says so, or when
 //! `resume_timeout` has passed.
 
-#![expect(clippy::disallowed_methods, reason = "attempts end at a deadline")]
-
 use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout_at};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::driver::Driver;
 use super::error::Error;
 use super::websocket::{self, Sink, Source};
+use crate::network::Network;
 use crate::proto::Reason;
+use crate::session::{self, Session};
 
 impl Driver {
     /// The first websocket of a session. Tries as long as its owner lets it.
@@ -39,46 +39,52 @@ impl Driver {
         }
     }
 
-    /// Another websocket after `broken`, for the same session.
-    pub(super) async fn resume(&mut self, broken: &Error) -> Result<(Sink, Source), Error> {
-        let begin = Instant::now();
+    /// Another websocket after `broken`, for the same session, which has had none that was proved
+    /// since `begin`.
+    pub(super) async fn resume(
+        &mut self,
+        broken: &Error,
+        begin: Instant,
+    ) -> Result<(Sink, Source), Error> {
         let deadline = begin + self.resume_timeout;
         warn!(error = %broken, "resuming the session");
+        let (mut last, mut hint) = (broken.to_string(), broken.hint());
+        let mut told = None;
         loop {
-            let failure = match timeout_at(deadline.into(), self.attempt()).await {
-                Ok(Ok(websocket)) => {
-                    info!(after = ?begin.elapsed(), "session resumed");
-                    return Ok(websocket);
+            let failure = tokio::select! {
+                outcome = timeout_at(deadline.into(), attempt(&mut self.session, &self.network)) => {
+                    match outcome {
+                        Ok(Ok(websocket)) => return Ok(websocket),
+                        Ok(Err(error)) => error,
+                        Err(_) => return Err(self.late(last, hint)),
+                    }
                 }
-                Ok(Err(error)) => error,
-                Err(_) => return Err(self.late(broken)),
+                // An attempt may hang on a network that is no more.
+                () = self.nudged.nudged() => continue,
+                () = self.shared.close_asked() => return Err(Error::Ended(Reason::Finished)),
             };
             if failure.is_final() {
                 return Err(failure);
             }
-            debug!(error = %failure, "session not resumed; will try again");
+            tell(&failure, &mut told);
+            (last, hint) = (failure.to_string(), failure.hint());
             match timeout_at(deadline.into(), self.pause()).await {
                 Ok(paused) => paused?,
-                Err(_) => return Err(self.late(&failure)),
+                Err(_) => return Err(self.late(last, hint)),
             }
         }
     }
 
-    async fn attempt(&mut self) -> Result<(Sink, Source), Error> {
-        self.session.resume().await?;
-        self.dial().await
-    }
-
     async fn dial(&self) -> Result<(Sink, Source), Error> {
-        let upgrade = self.session.upgrade().await?;
-        websocket::connect(&self.network, upgrade, DIAL_TIMEOUT).await
+        dial(&self.session, &self.network).await
     }
 
-    fn late(&self, last: &Error) -> Error {
+    fn late(&self, last: String, hint: &'static str) -> Error {
         let seconds = self.resume_timeout.as_secs();
         Error::Late {
             seconds,
-            last: last.to_string(),
+            last,
+            hint,
         }
     }
 
@@ -89,6 +95,41 @@ impl Driver {
             () = sleep(pause) => Ok(()),
             () = self.nudged.nudged() => Ok(()),
             () = self.shared.close_asked() => Err(Error::Ended(Reason::Finished)),
+        }
+    }
+}
+
+async fn attempt(session: &mut Session, network: &Network) -> Result<(Sink, Source), Error> {
+    session.resume().await?;
+    dial(session, network).await
+}
+
+async fn dial(session: &Session, network: &Network) -> Result<(Sink, Source), Error> {
+    let upgrade = session.upgrade().await?;
+    let dialled = websocket::connect(network, upgrade, DIAL_TIMEOUT).await;
+    if let Err(Error::Refused {
+        status: 401 | 403, ..
+    }) = dialled
+    {
+        session.doubt_credentials();
+    }
+    dialled
+}
+
+/// What a person can do something about is told once in an outage; all else is likely to pass.
+fn tell(failure: &Error, told: &mut Option<session::Kind>) {
+    match failure {
+        Error::Session(error) if error.needs_a_person() && *told != Some(error.kind()) => {
+            *told = Some(error.kind());
+            warn!(%error, hint = error.hint(), "session not resumed; will try again");
+        }
+        Error::Session(_)
+        | Error::Ended(_)
+        | Error::Dial(_)
+        | Error::Refused { .. }
+        | Error::Late { .. }
+        | Error::Broken(_) => {
+            debug!(error = %failure, "session not resumed; will try again");
         }
     }
 }

@@ -157,7 +157,7 @@ const READ_BUFFER: usize = 16 * 1024;
 const WRITE_BUFFER: usize = 16 * 1024;
 
 /// What is far beyond the largest that was ever seen (protocol.md section 6.7) is not believed.
-const MAX_MESSAGE: usize = 8 * 1024 * 1024;
+const MAX_MESSAGE: usize = 1024 * 1024;
 
 /// How much of a refusal is quoted.
 const MAX_BODY: usize = 200;

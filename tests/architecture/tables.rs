@@ -185,7 +185,7 @@ pub(super) const ADDRESSES: &[&str] = &[
 /// The files that may say `expect(clippy::disallowed_methods)`: time, tasks and the environment.
 pub(super) const WINDOWS: &[&str] = &[
     "tunnel/driver",
-    "tunnel/resume",
+    "tunnel/pulse",
     "forward/serve",
     "session/sign",
     "session/terminator",

@@ -18,6 +18,7 @@ use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::SharedHttpClient;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use tracing::warn;
 
 use self::refusal::classify;
 use super::endpoint::StreamUrl;
@@ -81,18 +82,27 @@ impl Service {
     }
 
     /// Calls ResumeSession, once. An answer without a token means that the session is over
-    /// (protocol.md section 1.1).
-    pub(super) async fn resume(&self, id: &str) -> Result<Access, Error> {
+    /// (protocol.md section 1.1); `former` is dialled again if it brings no other URL.
+    pub(super) async fn resume(&self, id: &str, former: &StreamUrl) -> Result<Access, Error> {
         let call = self.caller().await?.client.resume_session();
         let call = call.session_id(id);
         let answer = self.classified(RESUME, call.send().await)?;
-        match answer.token_value {
-            Some(token) if !token.is_empty() => self.access(RESUME, answer.stream_url, Some(token)),
-            Some(_) | None => {
-                let why = "the session is over: it timed out, or was terminated";
-                Err(Error::new(RESUME, Kind::Ended, why))
+        let token = answer.token_value.filter(|token| !token.is_empty());
+        let token = token.ok_or_else(|| {
+            let why = "the session is over: it timed out, or was terminated";
+            Error::new(RESUME, Kind::Ended, why)
+        })?;
+        let url = answer.stream_url.filter(|url| !url.is_empty());
+        let url = match url.map(|url| StreamUrl::new(&url, self.region())) {
+            Some(Ok(url)) => url,
+            Some(Err(error)) => {
+                warn!(%error, "ResumeSession gave a stream URL that is not dialled; the former one is");
+                former.clone()
             }
-        }
+            None => former.clone(),
+        };
+        let token = Token(token);
+        Ok(Access { url, token })
     }
 
     fn access(
@@ -154,9 +164,14 @@ impl Service {
     /// After credentials were missing or refused, the next call looks for others: the SDK
     /// remembers for ever what it has read in files.
     fn forget(&self, error: &Error) {
-        if error.kind() == Kind::Credentials {
-            *self.0.caller() = None;
+        if matches!(error.kind(), Kind::Credentials | Kind::Denied) {
+            self.forget_credentials();
         }
+    }
+
+    /// The next call looks for credentials anew.
+    pub(super) fn forget_credentials(&self) {
+        *self.0.caller() = None;
     }
 }
 

@@ -1,0 +1,129 @@
+//! The signs of life of one websocket.
+//!
+//! ```text
+//!   anything, a pong too     it lives: it is broken when nothing comes for 45 s
+//!   a message                the session lives on it: the token was good
+//! ```
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the pulse of a websocket is taken by the clock"
+)]
+
+use std::future::pending;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time::{sleep_until, timeout};
+use tracing::info;
+
+use super::Shared;
+use super::error::Error;
+use super::nudge::Nudged;
+
+/// What came of a websocket since it was opened.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    begin: Instant,
+    /// When it counts as broken if nothing comes before.
+    deadline: Mutex<Instant>,
+    /// It shall be tested by a ping now.
+    tested: Notify,
+    heard: AtomicBool,
+    first_heard: Notify,
+}
+
+impl Pulse {
+    /// Of a websocket that was just opened.
+    pub(super) fn new() -> Self {
+        let begin = Instant::now();
+        Self {
+            begin,
+            deadline: Mutex::new(begin + MAX_SILENCE),
+            tested: Notify::new(),
+            heard: AtomicBool::new(false),
+            first_heard: Notify::new(),
+        }
+    }
+
+    /// Something came, or nothing could have.
+    pub(super) fn beat(&self) {
+        self.set(MAX_SILENCE);
+    }
+
+    /// A message came.
+    pub(super) fn hear(&self) {
+        if !self.heard.swap(true, Ordering::Relaxed) {
+            self.first_heard.notify_one();
+        }
+    }
+
+    /// Waits until the websocket shall be tested by a ping.
+    pub(super) async fn test_wanted(&self) {
+        self.tested.notified().await;
+    }
+
+    /// Whether the session lives on this websocket: an upgrade alone says nothing of the token, and
+    /// a service that does not like it may just close (protocol.md section 2.2).
+    pub(super) fn is_proved(&self, now: Instant) -> bool {
+        self.heard.load(Ordering::Relaxed) || self.age(now) >= PROOF
+    }
+
+    /// How long the websocket is open.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.begin)
+    }
+
+    /// Ends when nothing came for too long, not even a pong. While we take no input, the deadline
+    /// rests.
+    pub(super) async fn watch(&self, shared: &Shared) -> Error {
+        loop {
+            sleep_until(self.deadline().into()).await;
+            if !shared.lock().core.wants_input() {
+                self.beat();
+            }
+            if self.deadline() <= Instant::now() {
+                return Error::Broken("nothing came for too long, not even a pong".to_owned());
+            }
+        }
+    }
+
+    /// After a nudge, an answer must come soon.
+    pub(super) async fn test_when_nudged<T>(&self, nudged: &mut Nudged) -> T {
+        loop {
+            nudged.nudged().await;
+            self.set(TEST_TIMEOUT);
+            self.tested.notify_one();
+        }
+    }
+
+    /// Says so once the session lives on its new websocket, after `outage` if there was one.
+    pub(super) async fn tell_when_proved<T>(&self, outage: Option<Instant>) -> T {
+        if let Some(begin) = outage {
+            // A word, or time: either is a proof.
+            drop(timeout(PROOF, self.first_heard.notified()).await);
+            info!(after = ?begin.elapsed(), "session resumed");
+        }
+        pending().await
+    }
+
+    fn set(&self, time: Duration) {
+        *self.deadline.lock().expect("no holder of this lock panics") = Instant::now() + time;
+    }
+
+    fn deadline(&self) -> Instant {
+        *self.deadline.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Two pings and a bit.
+const MAX_SILENCE: Duration = Duration::from_secs(45);
+
+/// How soon the answer to a test must come.
+const TEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A websocket that lived so long without a message is proved too: an agent that has nothing to say
+/// says nothing.
+const PROOF: Duration = Duration::from_secs(10);
