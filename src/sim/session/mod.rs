@@ -23,10 +23,11 @@ use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
 use super::agent::{Agent, ConnectionId, End, Event, Job};
+use super::blow::Blow;
 use super::client::Client;
 use super::clock;
 use super::connection::Connection;
-use super::faults::{Blow, Direction, Faults, Join};
+use super::faults::{Direction, Faults, Join};
 use super::ledger::Page;
 use super::path::{Path, Rate};
 use super::queue::Queue;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::faults::{Blow, Manner};
+use super::super::blow::{Blow, Manner};
 use super::super::ledger::EndedBy;
 use super::super::notice;
 use super::Session;
