@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::duration;
 
 /// Something that happens to a session once, now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Blow {
     /// Its websocket breaks.
@@ -30,6 +30,17 @@ pub enum Blow {
     /// The same, amid a message: the next one that comes is processed and not acknowledged, so that
     /// it is processed again when it comes again (protocol.md section 6.5 item 2).
     AgentAwayAmidMessage(#[serde(with = "duration")] Duration),
+}
+
+/// A blow that falls on every session when its time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedBlow {
+    /// How long after the start of the session; at once if it is older already.
+    #[serde(with = "duration")]
+    pub after: Duration,
+    /// What happens.
+    pub blow: Blow,
 }
 
 /// How a websocket breaks.
@@ -55,9 +66,9 @@ mod tests {
 
     #[test]
     fn blows_are_words() {
-        let blows = json!(["kill_agent", { "break": "reset" }, { "agent_away": "1s" }]);
+        let words = json!(["kill_agent", { "break": "reset" }, { "agent_away": "1000000us" }]);
 
-        let blows: Vec<Blow> = serde_json::from_value(blows).unwrap();
+        let blows: Vec<Blow> = serde_json::from_value(words.clone()).unwrap();
 
         let second = Duration::from_secs(1);
         let expected = [
@@ -66,5 +77,6 @@ mod tests {
             Blow::AgentAway(second),
         ];
         assert_eq!(blows, expected);
+        assert_eq!(serde_json::to_value(&blows).unwrap(), words);
     }
 }

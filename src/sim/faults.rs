@@ -1,11 +1,13 @@
 //! What shall go wrong, and when.
 //!
-//! [`Faults`] stay switched on until they are changed; a [`Blow`](super::Blow) falls once, now.
-//! Both come from the command line, from tests, and as JSON from `POST /simulator/faults`:
+//! [`Faults`] stay switched on until they are changed; a [`Blow`](super::Blow) falls once, now or
+//! as planned. Both come from the command line, from tests, and as JSON from
+//! `POST /simulator/faults`:
 //!
 //! ```text
 //! {"faults": {"messages": [{"action": "drop", "every": 10, "direction": "to_agent"}],
-//!             "break_every": {"every": "200ms", "manner": "reset"}},
+//!             "break_every": {"every": "200ms", "manner": "reset"},
+//!             "planned": [{"after": "5s", "blow": "kill_agent"}]},
 //!  "blows":  [{"break": {"close": 1000}}, "pause_client"],
 //!  "session": "simulator-…"}                 which session gets the blows; without it: all
 //! ```
@@ -18,7 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::blow::Manner;
+use super::blow::{Manner, PlannedBlow};
 use super::duration;
 use super::link::Conditions;
 
@@ -44,6 +46,8 @@ pub struct Faults {
     pub to_client: Conditions,
     /// Breaks every websocket, so long after it was opened.
     pub break_every: Option<BreakEvery>,
+    /// What happens to every session, so long after its start.
+    pub planned: Vec<PlannedBlow>,
     /// A longer message from the client breaks its websocket; in bytes, header included.
     pub max_message: Option<usize>,
     /// More sequenced messages from the client in any second break its websocket.

@@ -87,7 +87,7 @@ mod session;
 mod signature;
 mod socket;
 
-pub use blow::{Blow, Manner};
+pub use blow::{Blow, Manner, PlannedBlow};
 use certificate::Certificate;
 pub use destination::{Destination, Received, Role, seeded};
 pub use duration::parse_duration;
