@@ -5,6 +5,7 @@
 
 mod breaks;
 mod failures;
+mod pace;
 mod secrets;
 mod signals;
 mod start;
