@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 use super::agent::End;
-use super::faults::Manner;
+use super::blow::Manner;
 use super::notice;
 use super::socket::Socket;
 

@@ -1,11 +1,13 @@
 //! What shall go wrong, and when.
 //!
-//! [`Faults`] stay switched on until they are changed; a [`Blow`] falls once, now. Both come
-//! from the command line, from tests, and as JSON from `POST /simulator/faults`:
+//! [`Faults`] stay switched on until they are changed; a [`Blow`](super::Blow) falls once, now or
+//! as planned. Both come from the command line, from tests, and as JSON from
+//! `POST /simulator/faults`:
 //!
 //! ```text
 //! {"faults": {"messages": [{"action": "drop", "every": 10, "direction": "to_agent"}],
-//!             "break_every": {"every": "200ms", "manner": "reset"}},
+//!             "break_every": {"every": "200ms", "manner": "reset"},
+//!             "planned": [{"after": "5s", "blow": "kill_agent"}]},
 //!  "blows":  [{"break": {"close": 1000}}, "pause_client"],
 //!  "session": "simulator-…"}                 which session gets the blows; without it: all
 //! ```
@@ -18,6 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::blow::{Manner, PlannedBlow};
 use super::duration;
 use super::link::Conditions;
 
@@ -43,6 +46,8 @@ pub struct Faults {
     pub to_client: Conditions,
     /// Breaks every websocket, so long after it was opened.
     pub break_every: Option<BreakEvery>,
+    /// What happens to every session, so long after its start.
+    pub planned: Vec<PlannedBlow>,
     /// A longer message from the client breaks its websocket; in bytes, header included.
     pub max_message: Option<usize>,
     /// More sequenced messages from the client in any second break its websocket.
@@ -209,44 +214,6 @@ pub struct BreakEvery {
     pub manner: Manner,
 }
 
-/// How a websocket breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Manner {
-    /// With a close frame of this code; 1000 says `Bye`. 1006, which no frame may carry, is
-    /// [`Fin`](Self::Fin).
-    Close(u16),
-    /// TCP ends without a close frame.
-    Fin,
-    /// TCP is reset.
-    Reset,
-    /// Nothing comes or goes any more, and nobody is told.
-    BlackHole,
-}
-
-/// Something that happens to a session once, now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Blow {
-    /// Its websocket breaks.
-    Break(Manner),
-    /// `pause_publication` goes to the client.
-    PauseClient,
-    /// `start_publication` goes to the client.
-    StartClient,
-    /// `pause_publication` goes to the agent.
-    PauseAgent,
-    /// `start_publication` goes to the agent.
-    StartAgent,
-    /// The worker of the agent crashes.
-    KillAgent,
-    /// The agent loses its own websocket for so long.
-    AgentAway(#[serde(with = "duration")] Duration),
-    /// The same, amid a message: the next one that comes is processed and not acknowledged, so that
-    /// it is processed again when it comes again (protocol.md section 6.5 item 2).
-    AgentAwayAmidMessage(#[serde(with = "duration")] Duration),
-}
-
 /// An operation of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Operation {
@@ -356,20 +323,5 @@ mod tests {
                 "{bad}"
             );
         }
-    }
-
-    #[test]
-    fn blows_are_words() {
-        let blows = json!(["kill_agent", { "break": "reset" }, { "agent_away": "1s" }]);
-
-        let blows: Vec<Blow> = serde_json::from_value(blows).unwrap();
-
-        let second = Duration::from_secs(1);
-        let expected = [
-            Blow::KillAgent,
-            Blow::Break(Manner::Reset),
-            Blow::AgentAway(second),
-        ];
-        assert_eq!(blows, expected);
     }
 }

@@ -65,6 +65,7 @@ use tokio::task::JoinSet;
 
 pub mod agent;
 mod api;
+mod blow;
 mod certificate;
 mod client;
 mod clock;
@@ -86,11 +87,12 @@ mod session;
 mod signature;
 mod socket;
 
+pub use blow::{Blow, Manner, PlannedBlow};
 use certificate::Certificate;
 pub use destination::{Destination, Received, Role, seeded};
 pub use duration::parse_duration;
 pub use faults::{
-    Action, ApiFault, Blow, BreakEvery, Direction, Faults, Join, Manner, MessageFault, Operation,
+    Action, ApiFault, BreakEvery, Direction, Faults, Join, MessageFault, Operation,
     RefusedUpgrades, SecondWebsocket, Subject, TokenLife,
 };
 pub use ledger::{EndedBy, Record, Snapshot, Traffic};

@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::agent::Job;
+use super::blow::Blow;
 use super::clock;
-use super::faults::{Blow, Faults, Operation, TokenLife};
+use super::faults::{Faults, Operation, TokenLife};
 use super::ledger::{EndedBy, Ledger, Page, Record};
 use super::options::Options;
 use super::session::{Brief, Command, Session};

@@ -151,6 +151,7 @@ pub(super) const PURE: &[&str] = &[
     "tunnel/backoff",
     "daemon/plan",
     "sim/agent*",
+    "sim/blow",
     "sim/documents",
     "sim/duration",
     "sim/faults",

@@ -8,7 +8,7 @@ use ssm_proxyd::sim::{ApiFault, Operation, Options, Role, Simulator};
 use crate::support::api::Api;
 use crate::support::process::ssm_proxyd;
 use crate::support::running::{
-    Running, assert_echo, assert_reset, caller, connect, forward, forward_to, vacant,
+    Running, assert_echo, assert_names, assert_reset, caller, connect, forward, forward_to, vacant,
 };
 use crate::support::stage::{TARGET, destination};
 
@@ -305,11 +305,4 @@ fn session_at(origin: &str) -> String {
     format!(
         r#"{{"SessionId":"s-1","StreamUrl":"{origin}/v1/data-channel/s-1?role=publish_subscribe","TokenValue":"t"}}"#
     )
-}
-
-/// Asserts that a line of the log has all of these words.
-fn assert_names(line: &str, words: &[&str]) {
-    for word in words {
-        assert!(line.contains(word), "no {word:?} in\n{line}");
-    }
 }

@@ -3,7 +3,9 @@
 //! The simulator runs in the test, so that its ledger can be read; the daemon is a child, so that
 //! its exit code, its log and its sockets are what a user has.
 
+mod breaks;
 mod failures;
+mod pace;
 mod secrets;
 mod signals;
 mod start;

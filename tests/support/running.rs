@@ -181,6 +181,13 @@ pub(crate) fn assert_reset(mut client: TcpStream) {
     );
 }
 
+/// Asserts that a line of the log has all of these words.
+pub(crate) fn assert_names(line: &str, words: &[&str]) {
+    for word in words {
+        assert!(line.contains(word), "no {word:?} in\n{line}");
+    }
+}
+
 /// A loopback address where nobody listens.
 pub(crate) fn vacant() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -7,7 +7,9 @@ use std::time::Duration;
 use ssm_proxyd::config;
 use ssm_proxyd::daemon::{Caller, Daemon};
 use ssm_proxyd::session::Identity;
-use ssm_proxyd::sim::{Destination, Options, Role, Simulator, Snapshot};
+use ssm_proxyd::sim::{
+    BreakEvery, Destination, Faults, Manner, Options, Role, Simulator, Snapshot,
+};
 
 /// The target of every forward.
 pub(crate) const TARGET: &str = "i-0123456789abcdef0";
@@ -106,6 +108,15 @@ pub(crate) fn unpaced() -> Options {
     let mut options = Options::default();
     options.agent.pace = ssm_proxyd::sim::agent::Pace::Unlimited;
     options
+}
+
+/// Every websocket breaks, so many milliseconds after it was opened.
+pub(crate) fn broken_every(millis: u64, manner: Manner) -> Faults {
+    let every = Duration::from_millis(millis);
+    Faults {
+        break_every: Some(BreakEvery { every, manner }),
+        ..Faults::default()
+    }
 }
 
 /// Waits for something, for a minute at most.

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::sim::agent::{self, Digests, FAITHFUL_INTERVAL, Retransmission, Version};
 use crate::sim::{Credentials, Options, Resolver, Simulator, parse_duration};
 
+mod blow;
 mod trouble;
 
 use trouble::Trouble;

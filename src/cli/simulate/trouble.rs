@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use super::blow::{manner, planned};
 use crate::sim::{
     Action, ApiFault, BreakEvery, Direction, Faults, Join, Manner, MessageFault, Operation,
-    RefusedUpgrades, SecondWebsocket, Subject, TokenLife, parse_duration,
+    PlannedBlow, RefusedUpgrades, SecondWebsocket, Subject, TokenLife, parse_duration,
 };
 
 /// The options about what goes wrong.
@@ -23,6 +24,11 @@ pub(super) struct Trouble {
     /// How: reset, fin, black-hole, or a close code
     #[arg(long, value_name = "MANNER", default_value = "reset", value_parser = manner)]
     drop_manner: Manner,
+    /// Let something happen to every session, so long after its start: break:MANNER, as with
+    /// --drop-manner, pause-client, start-client, pause-agent, start-agent, kill-agent,
+    /// agent-away:DURATION, or agent-away-amid-message:DURATION
+    #[arg(long = "blow", value_name = "AFTER=BLOW", value_parser = planned)]
+    planned: Vec<PlannedBlow>,
     /// Do something to every Nth message: drop|duplicate|reorder|delay=DURATION, then :N, then
     /// perhaps :data|handshake|flag|acknowledge, then perhaps :to-agent|to-client
     #[arg(long = "message", value_name = "ACTION:N[:KIND[:WAY]]", value_parser = message)]
@@ -72,6 +78,7 @@ impl Trouble {
         let manner = self.drop_manner;
         let break_every = self.drop_every.map(|every| BreakEvery { every, manner });
         faults.break_every = break_every.or(faults.break_every);
+        faults.planned.extend(self.planned);
         faults.messages.extend(self.messages);
         faults.api.extend(self.api_fault);
         set(&mut faults.to_agent.delay, self.delay_to_agent);
@@ -130,19 +137,6 @@ impl From<Joins> for Join {
 fn set<T>(place: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *place = value;
-    }
-}
-
-/// Reads `reset`, `fin`, `black-hole` or a close code.
-fn manner(text: &str) -> Result<Manner, String> {
-    match text {
-        "reset" => Ok(Manner::Reset),
-        "fin" => Ok(Manner::Fin),
-        "black-hole" => Ok(Manner::BlackHole),
-        code => match code.parse() {
-            Ok(code @ 1000..=4999) => Ok(Manner::Close(code)),
-            Ok(_) | Err(_) => Err("expected reset, fin, black-hole, or 1000 to 4999".to_owned()),
-        },
     }
 }
 
@@ -247,6 +241,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::sim::Blow;
 
     #[derive(Parser)]
     struct Line {
@@ -271,6 +266,10 @@ mod tests {
             "200ms",
             "--drop-manner",
             "1000",
+            "--blow",
+            "5s=pause-client",
+            "--blow",
+            "6s=start-client",
             "--message",
             "drop:10:data:to-agent",
             "--message",
@@ -289,6 +288,7 @@ mod tests {
         let every = Duration::from_millis(200);
         let manner = Manner::Close(1000);
         assert_eq!(faults.break_every, Some(BreakEvery { every, manner }));
+        assert_eq!(faults.planned[1].blow, Blow::StartClient);
         assert_eq!(faults.messages[0].direction, Some(Direction::ToAgent));
         assert_eq!(
             faults.messages[1].action,
@@ -310,6 +310,7 @@ mod tests {
             ["--message", "burn:1"],
             ["--message", "drop:1:data:sideways"],
             ["--drop-manner", "5000"],
+            ["--blow", "kill-agent"],
             ["--api-fault", "ListSessions:X"],
             ["--refuse-upgrades", "200"],
             ["--token", "forever"],

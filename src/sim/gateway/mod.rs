@@ -38,9 +38,10 @@ use tracing::debug;
 use crate::wire::payload::{self, OpenDataChannel};
 
 use super::api;
+use super::blow::Blow;
 use super::client::Client;
 use super::clock;
-use super::faults::{Blow, SecondWebsocket};
+use super::faults::SecondWebsocket;
 use super::service::Service;
 use super::session::Command;
 use super::signature::{self, Expected, Signature};

@@ -16,17 +16,18 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
 use super::agent::{Agent, ConnectionId, End, Event, Job};
+use super::blow::Blow;
 use super::client::Client;
 use super::clock;
 use super::connection::Connection;
-use super::faults::{Blow, Direction, Faults, Join};
+use super::faults::{Direction, Faults, Join};
 use super::ledger::Page;
 use super::path::{Path, Rate};
 use super::queue::Queue;
@@ -74,6 +75,10 @@ pub(super) struct Session {
     to_agent: Path,
     to_client: Path,
     rate: Rate,
+    /// When StartSession was called.
+    start: Instant,
+    /// The last planned blow has fallen so long after that.
+    struck: Option<Duration>,
     /// When the websocket breaks.
     break_at: Option<Instant>,
     /// When the agent has its own websocket again.
@@ -115,6 +120,8 @@ impl Session {
             to_agent: Path::new(Direction::ToAgent, brief.seed),
             to_client: Path::new(Direction::ToClient, !brief.seed),
             rate: Rate::new(now),
+            start: now,
+            struck: None,
             break_at: None,
             back_at: None,
             amid_message: false,
@@ -257,10 +264,13 @@ impl Session {
     fn meet_deadlines(&mut self) -> bool {
         let before = self.deadlines();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
-        let [agent, _, _, break_at, back_at, idle_at] = before.map(is_due);
+        let [agent, _, _, blow_at, break_at, back_at, idle_at] = before.map(is_due);
         if agent {
             self.agent.handle_timeout(self.now);
             self.obey();
+        }
+        if blow_at {
+            self.suffer_planned();
         }
         if break_at && let Some(fault) = self.faults.break_every {
             self.break_websocket(fault.manner);
@@ -275,11 +285,12 @@ impl Session {
         before != self.deadlines()
     }
 
-    fn deadlines(&self) -> [Option<Instant>; 6] {
+    fn deadlines(&self) -> [Option<Instant>; 7] {
         [
             self.agent.poll_timeout(),
             self.to_agent.next_arrival(),
             self.to_client.next_arrival(),
+            self.next_blow(),
             self.break_at,
             self.back_at,
             self.idle_at,

@@ -1,8 +1,8 @@
 //! How a session goes wrong, when it is told to.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::super::faults::{Blow, Manner};
+use super::super::blow::{Blow, Manner, PlannedBlow};
 use super::super::ledger::EndedBy;
 use super::super::notice;
 use super::Session;
@@ -19,6 +19,29 @@ impl Session {
             .break_every
             .filter(|_| attached)
             .map(|fault| self.now + fault.every);
+    }
+
+    /// When the next planned blow falls.
+    pub(super) fn next_blow(&self) -> Option<Instant> {
+        let next = self.to_come().map(|planned| planned.after).min();
+        next.map(|after| self.start + after)
+    }
+
+    /// What was planned for now happens, in the order of the plan.
+    pub(super) fn suffer_planned(&mut self) {
+        let age = self.now - self.start;
+        let due = self.to_come().filter(|planned| planned.after <= age);
+        let mut due: Vec<_> = due.copied().collect();
+        due.sort_by_key(|planned| planned.after);
+        for PlannedBlow { after, blow } in due {
+            self.struck = Some(after);
+            self.suffer(blow);
+        }
+    }
+
+    fn to_come(&self) -> impl Iterator<Item = &PlannedBlow> {
+        let planned = self.faults.planned.iter();
+        planned.filter(|planned| Some(planned.after) > self.struck)
     }
 
     /// Something happens, once.

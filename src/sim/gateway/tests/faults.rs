@@ -7,7 +7,8 @@ use tokio_tungstenite::tungstenite::Error;
 
 use super::*;
 use crate::sim::{
-    Blow, BreakEvery, Faults, Join, Manner, Received, RefusedUpgrades, SecondWebsocket, TokenLife,
+    Blow, BreakEvery, Faults, Join, Manner, PlannedBlow, Received, RefusedUpgrades,
+    SecondWebsocket, TokenLife,
 };
 
 fn with(faults: Faults) -> Options {
@@ -288,6 +289,49 @@ async fn the_client_is_told_to_pause() {
     simulator.strike(None, Blow::PauseClient);
 
     while client.next().await.unwrap().header.kind != Kind::PausePublication {}
+}
+
+#[tokio::test]
+async fn what_is_planned_falls_once_in_its_order_on_a_session_that_is_older() {
+    let simulator = simulator(unpaced()).await;
+    let (session, mut client) = established(&simulator, 9).await;
+    let plan = json!({ "faults": { "planned": [
+        { "after": "2us", "blow": { "break": { "close": 1001 } } },
+        { "after": "1us", "blow": "pause_client" },
+        { "after": "60m", "blow": "kill_agent" },
+    ] } });
+
+    assert_eq!(order(&simulator, &plan).await.0, 200);
+    while client.next().await.unwrap().header.kind != Kind::PausePublication {}
+    assert_eq!(end(&mut client).await, Some(1001));
+    let mut client = resume(&simulator, &session, client.next).await;
+    assert_eq!(order(&simulator, &plan).await.0, 200);
+    client.say(PayloadType::Size, b"probe").await;
+
+    assert_eq!(client.hear_acknowledgement().await, 1);
+    assert_eq!(simulator.ledger().sessions[0].lost, 1);
+}
+
+#[tokio::test]
+async fn what_is_planned_falls_on_every_session_that_is_started() {
+    let mut options = with(Faults {
+        planned: vec![PlannedBlow {
+            after: Duration::from_millis(20),
+            blow: Blow::KillAgent,
+        }],
+        ..Faults::default()
+    });
+    options.agent.crash_delay = Duration::ZERO;
+    let simulator = simulator(options).await;
+
+    for _ in 0..3 {
+        start(&simulator, 9).await;
+    }
+    until(|| simulator.open_sessions() == 0).await;
+
+    let ledger = simulator.ledger();
+    let ended = ledger.sessions.iter().map(|session| session.ended_by);
+    assert!(ended.eq([Some(EndedBy::AgentFailure); 3]), "{ledger:#?}");
 }
 
 #[tokio::test]

@@ -1,18 +1,19 @@
 //! Websockets that break under living connections, over real sockets.
 
+mod crowd;
+
 use std::io;
 use std::time::Duration;
 
 use ssm_proxyd::sim::agent::Retransmission;
 use ssm_proxyd::sim::{
-    ApiFault, Blow, BreakEvery, Faults, Manner, Operation, Options, RefusedUpgrades, Role,
-    TokenLife, seeded,
+    ApiFault, Blow, Faults, Manner, Operation, Options, RefusedUpgrades, Role, TokenLife, seeded,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::support::stage::{Stage, destination, unpaced, until};
+use crate::support::stage::{Stage, broken_every, destination, unpaced, until};
 use crate::support::transfer::{MIB, ask, hash_of, read_hash, send, talk};
 
 /// A stage with an echo behind it, and a connection that has spoken once.
@@ -22,14 +23,6 @@ async fn conversation(options: Options) -> (Stage, TcpStream, ssm_proxyd::sim::D
     let mut client = TcpStream::connect(stage.address()).await.unwrap();
     assert_eq!(talk(&mut client, b"before").await.unwrap(), b"before");
     (stage, client, echo)
-}
-
-fn broken_every(millis: u64, manner: Manner) -> Faults {
-    let every = Duration::from_millis(millis);
-    Faults {
-        break_every: Some(BreakEvery { every, manner }),
-        ..Faults::default()
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -337,45 +330,6 @@ async fn ten_mebibytes_come_down_from_a_faithful_agent_while_the_websocket_break
         "it broke: {}",
         ledger.sessions[0].attached
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn thirty_two_connections_go_up_and_come_down_while_their_websockets_break() {
-    let sink = destination(Role::Sink).await;
-    let source = destination(Role::Source {
-        len: MIB / 2,
-        seed: 8,
-    })
-    .await;
-    let options = || Options {
-        faults: broken_every(2000, Manner::Fin),
-        ..Options::default()
-    };
-    let up = Stage::to(options(), &sink).await;
-    let down = Stage::to(options(), &source).await;
-    let (up_address, down_address) = (up.address(), down.address());
-    let mut transfers = JoinSet::new();
-
-    for _ in 0..32 {
-        transfers.spawn(async move {
-            send(up_address, 2 * MIB, 7).await.unwrap();
-            assert_eq!(read_hash(down_address).await.unwrap(), hash_of(MIB / 2, 8));
-        });
-    }
-    transfers.join_all().await;
-
-    until("every destination has seen its end", || {
-        sink.received().len() == 32
-    })
-    .await;
-    let expected = hash_of(2 * MIB, 7);
-    assert!(
-        sink.received()
-            .iter()
-            .all(|received| received.sha256 == expected)
-    );
-    up.end().await;
-    down.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,8 @@
 //! Whatever is asked is asked a second time over a direct connection, and must be answered the
 //! same.
 
+mod drops;
+
 use std::process::Command;
 
 use sha2::{Digest, Sha256};
@@ -200,9 +202,14 @@ struct Stage {
 
 impl Stage {
     async fn new(options: Options) -> Self {
+        Self::with(options, in_a_hurry).await
+    }
+
+    /// The same, with other keys of its forward.
+    async fn with(options: Options, keys: impl Fn(String) -> String) -> Self {
         let server = Server::start();
         let simulator = Simulator::start(options).await.unwrap();
-        let forward = in_a_hurry(forward_to(server.address()));
+        let forward = keys(forward_to(server.address()));
         let daemon = Running::start(&simulator, &forward);
         Self {
             server,
@@ -239,13 +246,19 @@ struct Answer {
     err: String,
 }
 
-fn run(mut command: Command) -> Answer {
-    let mut child = Process::start(&mut command);
-    Answer {
-        code: child.exit_code(),
-        out: child.stdout.all(),
-        err: child.stderr.all(),
+impl Answer {
+    /// Waits for the end of a program.
+    fn of(mut program: Process) -> Self {
+        Self {
+            code: program.exit_code(),
+            out: program.stdout.all(),
+            err: program.stderr.all(),
+        }
     }
+}
+
+fn run(mut command: Command) -> Answer {
+    Answer::of(Process::start(&mut command))
 }
 
 fn hash(bytes: &[u8]) -> String {

@@ -1,0 +1,127 @@
+//! How a person writes what happens to a session once: `5s=kill-agent`, `1m=break:1000`.
+
+use std::time::Duration;
+
+use crate::sim::{Blow, Manner, PlannedBlow, parse_duration};
+
+/// Reads `AFTER=BLOW`.
+///
+/// # Errors
+///
+/// A sentence for whoever wrote it.
+pub(super) fn planned(text: &str) -> Result<PlannedBlow, String> {
+    let (after, blow) = text
+        .split_once('=')
+        .ok_or("expected AFTER=BLOW, as 5s=kill-agent")?;
+    let after = parse_duration(after).map_err(|error| format!("AFTER: {error}"))?;
+    let blow = self::blow(blow)?;
+    Ok(PlannedBlow { after, blow })
+}
+
+fn blow(text: &str) -> Result<Blow, String> {
+    match text.split_once(':') {
+        Some(("break", how)) => manner(how).map(Blow::Break),
+        Some(("agent-away", span)) => away(span).map(Blow::AgentAway),
+        Some(("agent-away-amid-message", span)) => away(span).map(Blow::AgentAwayAmidMessage),
+        None => word(text),
+        Some(_) => Err(unknown(text)),
+    }
+}
+
+/// Reads a blow that is a single word.
+fn word(text: &str) -> Result<Blow, String> {
+    Ok(match text {
+        "pause-client" => Blow::PauseClient,
+        "start-client" => Blow::StartClient,
+        "pause-agent" => Blow::PauseAgent,
+        "start-agent" => Blow::StartAgent,
+        "kill-agent" => Blow::KillAgent,
+        "break" => return Err("how? for example break:reset or break:1000".to_owned()),
+        "agent-away" | "agent-away-amid-message" => {
+            return Err(format!("for how long? for example {text}:2s"));
+        }
+        other => return Err(unknown(other)),
+    })
+}
+
+fn away(span: &str) -> Result<Duration, String> {
+    parse_duration(span).map_err(|error| format!("how long it is away: {error}"))
+}
+
+/// Reads `reset`, `fin`, `black-hole` or a close code.
+///
+/// # Errors
+///
+/// A sentence for whoever wrote it.
+pub(super) fn manner(text: &str) -> Result<Manner, String> {
+    match text {
+        "reset" => Ok(Manner::Reset),
+        "fin" => Ok(Manner::Fin),
+        "black-hole" => Ok(Manner::BlackHole),
+        code => match code.parse() {
+            Ok(code @ 1000..=4999) => Ok(Manner::Close(code)),
+            Ok(_) | Err(_) => Err("expected reset, fin, black-hole, or 1000 to 4999".to_owned()),
+        },
+    }
+}
+
+fn unknown(text: &str) -> String {
+    format!("{text:?} is no blow; expected {BLOWS}")
+}
+
+const BLOWS: &str = "break:MANNER, pause-client, start-client, pause-agent, start-agent, \
+    kill-agent, agent-away:DURATION or agent-away-amid-message:DURATION";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_blow_has_its_words() {
+        let two = Duration::from_secs(2);
+        for (words, expected) in [
+            ("break:reset", Blow::Break(Manner::Reset)),
+            ("break:fin", Blow::Break(Manner::Fin)),
+            ("break:black-hole", Blow::Break(Manner::BlackHole)),
+            ("break:1000", Blow::Break(Manner::Close(1000))),
+            ("pause-client", Blow::PauseClient),
+            ("start-client", Blow::StartClient),
+            ("pause-agent", Blow::PauseAgent),
+            ("start-agent", Blow::StartAgent),
+            ("kill-agent", Blow::KillAgent),
+            ("agent-away:2s", Blow::AgentAway(two)),
+            (
+                "agent-away-amid-message:2s",
+                Blow::AgentAwayAmidMessage(two),
+            ),
+        ] {
+            let read = planned(&format!("150ms={words}")).unwrap();
+
+            assert_eq!(read.blow, expected, "{words}");
+            assert_eq!(read.after, Duration::from_millis(150));
+        }
+    }
+
+    #[test]
+    fn what_is_no_blow_is_told_with_what_is_one() {
+        for (bad, words) in [
+            ("kill-agent", "AFTER=BLOW, as 5s=kill-agent"),
+            ("soon=kill-agent", "AFTER: "),
+            ("5=kill-agent", "us, ms, s or m"),
+            ("5s=", "\"\" is no blow"),
+            ("5s=kil-agent", "\"kil-agent\" is no blow"),
+            ("5s=kil-agent", "kill-agent"),
+            ("5s=kill-agent:1s", "no blow"),
+            ("5s=break", "break:reset"),
+            ("5s=break:softly", "expected reset, fin, black-hole"),
+            ("5s=break:999", "1000 to 4999"),
+            ("5s=agent-away", "agent-away:2s"),
+            ("5s=agent-away-amid-message", "agent-away-amid-message:2s"),
+            ("5s=agent-away:long", "how long it is away"),
+        ] {
+            let said = planned(bad).unwrap_err();
+
+            assert!(said.contains(words), "{bad}: no {words:?} in {said:?}");
+        }
+    }
+}
