@@ -8,7 +8,7 @@ use ssm_proxyd::sim::Options;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
 
-use super::scene::{End, Kind, Scene, each, pattern, read_to_end};
+use super::scene::{Client, End, Kind, Scene, each, pattern, read_to_end};
 use crate::support::stage::{unpaced, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,6 +75,51 @@ async fn a_client_that_closes_while_megabytes_wait_has_all_of_them_delivered() {
 
         assert!(came == words, "{kind:?}: {} bytes", came.len());
         assert_eq!(end, End::Fin, "{kind:?}");
+        scene.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_while_nobody_reads_is_not_waited_for_for_ever() {
+    let keys = format!("{FAST_UPLOAD}\nhalf_close_timeout = \"1s\"\nresume_timeout = \"1s\"");
+    let keys = keys.as_str();
+    for leave in [Client::abort, drop] {
+        each(async |kind| {
+            let scene = Scene::new(kind, unpaced(), keys).await;
+            let (mut client, _destination) = scene.pair().await;
+            let words = pattern(LARGE);
+
+            // As much as everything on the way takes.
+            let said = tokio::time::timeout(Duration::from_secs(2), client.say(&words)).await;
+            assert!(said.is_err(), "{kind:?}: all was taken");
+            leave(client);
+
+            scene.end().await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_only_talks_does_not_keep_a_client_that_left() {
+    each(async |kind| {
+        let keys = "half_close_timeout = \"1s\"\nresume_timeout = \"1s\"";
+        let scene = Scene::new(kind, unpaced(), &format!("{FAST_UPLOAD}\n{keys}")).await;
+        let (mut client, mut destination) = scene.pair().await;
+        // More than sockets take, and less than the agent: its FIN waits behind it.
+        client.say(&pattern(7_000_000)).await;
+        drop(client);
+
+        let talk = async {
+            while destination.write_all(b"and another thing").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let ended = scene
+            .stage
+            .until("the session ends", |ledger| ledger.open_sessions() == 0);
+        tokio::join!(talk, ended);
         scene.end().await;
     })
     .await;
