@@ -6,40 +6,55 @@
 //! ```
 //!
 //! FIN closes both directions at the agent, so a client that half-closes keeps its stream open
-//! until the answer has ended, it turns out to be gone, or all is quiet for too long. A client that
-//! takes no more bytes may have sent some that wait to be read: they are carried all the same.
+//! until the answer has ended, it turns out to be gone, or all is quiet for too long. What a client
+//! has sent before it left is carried all the same, as long as it moves.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::connection::Connection;
 use crate::proto::Reason;
-use crate::tunnel::{Stream, Taken};
+use crate::tunnel::{Closed, Stream, Taken};
+
+/// How long a relay waits when nothing moves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For the answer, after a client has half-closed.
+    pub(super) quiet: Duration,
+    /// For the destination to take what a client has sent that is gone.
+    pub(super) delivery: Duration,
+}
 
 /// Carries bytes both ways until one side has ended. The connection is not closed yet: its owner
 /// tells the client, by the outcome.
-pub(super) async fn relay(connection: &Connection, stream: &Stream, quiet: Duration) -> Outcome {
-    let mut sending = pin!(send(connection, stream));
+pub(super) async fn relay(connection: &Connection, stream: &Stream, patience: Patience) -> Outcome {
+    // True once the client is known to be gone, with something left to carry.
+    let gone = AtomicBool::new(false);
+    let mut sending = pin!(send(connection, stream, patience.delivery, &gone));
     let mut receiving = pin!(receive(connection, stream));
     let sent = tokio::select! {
         received = &mut receiving => match received {
             Received::Ended(outcome) => return outcome,
-            Received::ClientDeaf => return tokio::select! {
-                _ = sending => Outcome::ClientGone,
-                outcome = discard(stream) => outcome,
-            },
+            Received::ClientDeaf => {
+                gone.store(true, Relaxed);
+                return tokio::select! {
+                    sent = sending => sent.into_outcome(),
+                    outcome = discard(stream) => outcome,
+                };
+            }
         },
         sent = &mut sending => sent,
     };
     match sent {
         Sent::StreamEnded => receiving.await.into(),
-        Sent::ClientGone => Outcome::ClientGone,
+        Sent::ClientGone | Sent::Undelivered => sent.into_outcome(),
         Sent::End => {
             stream.finish();
             tokio::select! {
                 received = receiving => received.into(),
                 () = connection.gone() => Outcome::ClientGone,
-                () = silence(stream, quiet) => Outcome::Quiet,
+                () = silence(stream, Stream::traffic, patience.quiet) => Outcome::Quiet,
             }
         }
     }
@@ -55,7 +70,7 @@ pub(super) async fn deliver(stream: &Stream, patience: Duration) -> Result<(), S
     stream.reset();
     tokio::select! {
         () = stream.closed() => {}
-        () = silence(stream, patience) => return Err("the destination takes nothing".to_owned()),
+        () = silence(stream, sent, patience) => return Err(NOT_TAKEN.to_owned()),
     }
     // A stream that was closed well is forgotten, and so is told as finished.
     match stream.read(&mut Vec::new(), 1).await {
@@ -73,21 +88,36 @@ pub(super) enum Outcome {
     Lost(Reason),
     /// The client closed or reset its connection.
     ClientGone,
+    /// The client is gone, and the destination does not take what it had sent.
+    Undelivered,
     /// The client half-closed, and then nothing moved for too long.
     Quiet,
 }
 
-async fn send(connection: &Connection, stream: &Stream) -> Sent {
+async fn send(
+    connection: &Connection,
+    stream: &Stream,
+    patience: Duration,
+    gone: &AtomicBool,
+) -> Sent {
     loop {
         match connection.read().await {
+            Ok(bytes) if bytes.is_empty() && gone.load(Relaxed) => return Sent::ClientGone,
             Ok(bytes) if bytes.is_empty() => return Sent::End,
             Err(_) => return Sent::ClientGone,
             Ok(bytes) => {
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
-                    match stream.write(rest).await {
+                    let taken = tokio::select! {
+                        biased;
+                        taken = stream.write(rest) => taken,
+                        () = leaving(connection, stream, patience, gone) => {
+                            return Sent::Undelivered;
+                        }
+                    };
+                    match taken {
                         Ok(taken) => rest = &rest[taken..],
-                        Err(_) => return Sent::StreamEnded,
+                        Err(Closed) => return Sent::StreamEnded,
                     }
                 }
             }
@@ -95,12 +125,35 @@ async fn send(connection: &Connection, stream: &Stream) -> Sent {
     }
 }
 
+/// While the stream takes nothing, nothing is read that would tell of a client's end. So it is
+/// looked for; and once it is gone, `patience` begins. Ends when that is over.
+async fn leaving(connection: &Connection, stream: &Stream, patience: Duration, gone: &AtomicBool) {
+    if !gone.load(Relaxed) {
+        tokio::time::sleep(FIRST_LOOK).await;
+        connection.gone().await;
+        gone.store(true, Relaxed);
+    }
+    silence(stream, sent, patience).await;
+}
+
 /// How the direction towards the destination ended.
+#[derive(Clone, Copy)]
 enum Sent {
     End,
     ClientGone,
+    Undelivered,
     /// The other direction knows why.
     StreamEnded,
+}
+
+impl Sent {
+    /// Of a client that is gone.
+    fn into_outcome(self) -> Outcome {
+        match self {
+            Self::Undelivered => Outcome::Undelivered,
+            Self::End | Self::ClientGone | Self::StreamEnded => Outcome::ClientGone,
+        }
+    }
 }
 
 async fn receive(connection: &Connection, stream: &Stream) -> Received {
@@ -148,21 +201,31 @@ async fn discard(stream: &Stream) -> Outcome {
     }
 }
 
-/// Ends when nothing moved for `timeout`, to within an eighth of it, although something could.
-async fn silence(stream: &Stream, timeout: Duration) {
-    let mut before = stream.traffic();
+/// Ends when `traffic` stood still for `timeout`, to within an eighth of it, although it could move.
+async fn silence<T: PartialEq>(stream: &Stream, traffic: impl Fn(&Stream) -> T, timeout: Duration) {
+    let mut before = traffic(stream);
     let mut quiet = 0;
     while quiet < LOOKS {
         tokio::time::sleep(timeout / LOOKS).await;
-        let now = stream.traffic();
+        let now = traffic(stream);
         let is_quiet = now == before && stream.is_connected();
         quiet = if is_quiet { quiet + 1 } else { 0 };
         before = now;
     }
 }
 
+fn sent(stream: &Stream) -> u64 {
+    stream.traffic().0
+}
+
+/// Why the last bytes of a client may be lost.
+pub(super) const NOT_TAKEN: &str = "the destination takes nothing";
+
 /// What is written to a client at a time.
 const WRITE_BUFFER: usize = 64 * 1024;
 
 /// How often silence is looked at within its timeout.
 const LOOKS: u32 = 8;
+
+/// How long a stream takes nothing before its client is looked for.
+const FIRST_LOOK: Duration = Duration::from_secs(1);

@@ -21,7 +21,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::World;
 use super::connection::Connection;
-use super::relay::{Outcome, deliver, relay};
+use super::relay::{NOT_TAKEN, Outcome, Patience, deliver, relay};
 use crate::config::{self, Remote};
 use crate::proto::{Options, Reason, Stats};
 use crate::session::{self, Session, StartRequest};
@@ -152,17 +152,19 @@ impl Serve {
             permit,
         } = opened;
         let settings = &self.settings;
+        let patience = patience(settings);
         let outcome = tokio::select! {
-            outcome = relay(&connection, &stream, settings.half_close_timeout) => Some(outcome),
+            outcome = relay(&connection, &stream, patience) => Some(outcome),
             _ = stop.wait_for(|stop| *stop) => None,
         };
         // Whoever is reset is reset now, before anything else is waited for.
         let ended = (outcome == Some(Outcome::End)).then_some(connection);
         let delivered = match outcome {
             Some(Outcome::ClientGone | Outcome::Quiet) => tokio::select! {
-                delivered = deliver(&stream, delivery_timeout(settings)) => delivered,
+                delivered = deliver(&stream, patience.delivery) => delivered,
                 _ = stop.wait_for(|stop| *stop) => Err("stopping".to_owned()),
             },
+            Some(Outcome::Undelivered) => Err(NOT_TAKEN.to_owned()),
             Some(Outcome::End | Outcome::Lost(_)) | None => Ok(()),
         };
         drop(stream);
@@ -195,10 +197,14 @@ struct Opened<'a> {
     permit: SemaphorePermit<'a>,
 }
 
-/// How long a destination may take nothing of what a client had sent before it left, while a broken
-/// websocket may have to be resumed first.
-fn delivery_timeout(settings: &config::Forward) -> Duration {
-    settings.resume_timeout + settings.half_close_timeout
+/// A destination may be slow to take what a client had sent before it left, and a broken websocket
+/// may have to be resumed first.
+fn patience(settings: &config::Forward) -> Patience {
+    let quiet = settings.half_close_timeout;
+    Patience {
+        quiet,
+        delivery: settings.resume_timeout + quiet,
+    }
 }
 
 async fn within<F: Future>(deadline: Instant, step: &str, future: F) -> Result<F::Output, Failure> {
@@ -275,13 +281,15 @@ impl Tale<'_> {
                     "half-closed and quiet; connection reset"
                 );
             }
-            Some(Outcome::End | Outcome::ClientGone) if sent + received == 0 => {
+            Some(Outcome::End | Outcome::ClientGone | Outcome::Undelivered)
+                if sent + received == 0 =>
+            {
                 debug!(?time, "connection ended without a byte");
             }
             Some(Outcome::End) => {
                 info!(sent, received, ?time, "connection ended by the destination");
             }
-            Some(Outcome::ClientGone) => {
+            Some(Outcome::ClientGone | Outcome::Undelivered) => {
                 info!(sent, received, ?time, "connection ended by the client");
             }
             None => info!(sent, received, ?time, "stopping; connection reset"),

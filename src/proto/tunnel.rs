@@ -324,6 +324,11 @@ impl Tunnel {
         matches!(self.state, State::Ended(_)) || self.mux.is_over(id)
     }
 
+    /// Bytes of a stream that were sent and received; nothing once it is forgotten.
+    pub fn traffic(&self, id: StreamId) -> (u64, u64) {
+        self.mux.traffic_of(id)
+    }
+
     /// What was counted.
     pub fn stats(&self) -> Stats {
         let (bytes_sent, bytes_received) = self.mux.traffic();

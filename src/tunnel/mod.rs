@@ -33,7 +33,7 @@ use crate::proto::{Reason, Stats, StreamId};
 pub use self::driver::{Driver, Life};
 pub use self::error::Error;
 pub use self::nudge::{Nudge, Nudged};
-pub use self::stream::{Stream, Taken};
+pub use self::stream::{Closed, Stream, Taken};
 
 /// A handle on a tunnel. Cheap to clone; the [`Driver`] owns the session.
 #[derive(Clone, Debug)]

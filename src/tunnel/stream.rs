@@ -114,11 +114,10 @@ impl Stream {
         self.shared.lock().core.is_connected()
     }
 
-    /// Bytes of this tunnel's streams that were sent and received: whether they move is a sign
-    /// of life.
+    /// Bytes of this stream that were sent and received: whether they move is a sign of life.
+    /// Nothing once it is forgotten.
     pub fn traffic(&self) -> (u64, u64) {
-        let stats = self.shared.lock().core.stats();
-        (stats.bytes_sent, stats.bytes_received)
+        self.shared.lock().core.traffic(self.id)
     }
 }
 

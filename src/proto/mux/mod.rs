@@ -10,6 +10,7 @@
 //!
 //! Specification: protocol.md section 8.
 
+mod answer;
 mod budget;
 mod seam;
 mod stream;
@@ -18,6 +19,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+pub use self::answer::Write;
+pub(crate) use self::answer::{Change, Read};
 use self::budget::Budget;
 use self::seam::Seam;
 use self::stream::{Intent, Stream, Theirs};
@@ -322,6 +325,12 @@ impl Mux {
         streams.max_by_key(unheard).map(|(id, _)| *id)
     }
 
+    /// Bytes of one stream, without frames: sent and received.
+    pub(crate) fn traffic_of(&self, id: StreamId) -> (u64, u64) {
+        let stream = self.streams.get(&id);
+        stream.map_or((0, 0), |stream| (stream.sent, stream.received))
+    }
+
     /// Bytes of streams, without frames: sent and received.
     pub(crate) fn traffic(&self) -> (u64, u64) {
         (self.bytes_sent, self.bytes_received)
@@ -346,41 +355,6 @@ impl Mux {
             "turns are of streams"
         );
     }
-}
-
-/// What became of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Write {
-    /// So many bytes were taken.
-    Accepted(usize),
-    /// None; [`Event::Writable`](crate::proto::Event::Writable) follows.
-    Full,
-    /// None, for ever: the stream has ended.
-    Closed,
-}
-
-/// What a read gives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Read {
-    /// The next bytes; never empty.
-    Data(Bytes),
-    /// None yet; [`Change::Readable`] follows.
-    Blocked,
-    /// The destination ended; every byte was read.
-    End,
-    /// The destination could not be reached.
-    Refused,
-    /// The stream is not known (any more).
-    Gone,
-}
-
-/// What the owner of a stream waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// A read would not block.
-    Readable(StreamId),
-    /// A write would not block.
-    Writable(StreamId),
 }
 
 fn put(draft: &mut Draft, header: Header) {

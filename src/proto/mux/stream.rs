@@ -26,6 +26,8 @@ pub(crate) struct Stream {
     /// What came while something waited, behind the inbox.
     tail: BytesMut,
     unread: usize,
+    pub(super) sent: u64,
+    pub(super) received: u64,
     /// Bytes that were sent since any came.
     unheard: u64,
     /// True once nobody will read: what comes is dropped.
@@ -48,6 +50,8 @@ impl Stream {
             inbox: VecDeque::new(),
             tail: BytesMut::new(),
             unread: 0,
+            sent: 0,
+            received: 0,
             unheard: 0,
             deaf: false,
             answered: false,
@@ -114,6 +118,7 @@ impl Stream {
     /// Bytes came. Returns how many of them wait to be read.
     pub(crate) fn handle_data(&mut self, data: Bytes) -> usize {
         self.answered = true;
+        self.received += data.len() as u64;
         self.unheard = 0;
         if self.deaf || self.theirs != Theirs::Open {
             return 0;
@@ -187,6 +192,7 @@ impl Stream {
         into.extend_from_slice(&front[..from_front]);
         into.extend_from_slice(&back[..len - from_front]);
         self.outbox.drain(..len);
+        self.sent += len as u64;
         self.unheard += len as u64;
         if self.outbox.is_empty() && self.outbox.capacity() > IDLE_CAPACITY {
             self.outbox.shrink_to(IDLE_CAPACITY);
