@@ -50,12 +50,14 @@ impl From<Exit> for ExitCode {
 impl From<Kind> for Exit {
     fn from(kind: Kind) -> Self {
         match kind {
-            Kind::TargetNotConnected | Kind::Unreachable | Kind::ServiceFault | Kind::Ended => {
-                Self::Unavailable
-            }
+            Kind::TargetNotConnected
+            | Kind::Unreachable
+            | Kind::ServiceFault
+            | Kind::Stranger
+            | Kind::Ended => Self::Unavailable,
             Kind::Throttled => Self::TryAgain,
             Kind::Denied | Kind::Credentials => Self::Refused,
-            Kind::Document | Kind::Invalid | Kind::Region => Self::Configuration,
+            Kind::Document | Kind::Invalid | Kind::Endpoint | Kind::Region => Self::Configuration,
         }
     }
 }

@@ -59,8 +59,40 @@ fn read(option: Option<&Path>) -> Result<(PathBuf, config::Config), config::Erro
         home: std::env::var_os("HOME"),
     };
     let path = config::search(option, &variables)?;
-    let config = config::read(&path)?;
+    let mut config = config::read(&path)?;
+    prefer_environment(&mut config.aws);
     Ok((path, config))
+}
+
+/// The environment wins over the file (interfaces.md section 1), as it does for every AWS program.
+fn prefer_environment(aws: &mut config::Aws) {
+    let config::Aws {
+        region,
+        profile,
+        ssm_endpoint,
+        ca_bundle,
+    } = aws;
+    prefer(region, "region", &["AWS_REGION", "AWS_DEFAULT_REGION"]);
+    prefer(profile, "profile", &["AWS_PROFILE"]);
+    prefer(ssm_endpoint, "ssm_endpoint", &["AWS_ENDPOINT_URL_SSM"]);
+    let mut bundle = ca_bundle.as_ref().map(|path| path.display().to_string());
+    prefer(&mut bundle, "ca_bundle", &["AWS_CA_BUNDLE"]);
+    *ca_bundle = bundle.map(PathBuf::from);
+}
+
+/// Takes the value of the first of `variables` that has one.
+fn prefer(value: &mut Option<String>, key: &str, variables: &[&'static str]) {
+    let given = variables.iter().find_map(|name| {
+        let value = style::environment(name)?;
+        Some((*name, value))
+    });
+    let Some((variable, given)) = given else {
+        return;
+    };
+    if value.as_ref().is_some_and(|written| *written != given) {
+        info!(variable, key, "the environment wins over the file");
+    }
+    *value = Some(given);
 }
 
 fn explain(path: &Path, error: &StartError) -> Exit {

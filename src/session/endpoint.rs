@@ -122,6 +122,13 @@ pub enum StreamUrlError {
     },
 }
 
+/// Whether a URL names a host of this machine.
+pub(super) fn is_loopback_url(url: &str) -> bool {
+    let uri = url.parse::<Uri>().ok();
+    let host = uri.as_ref().and_then(Uri::host);
+    host.is_some_and(|host| is_loopback(host.trim_matches(['[', ']'])))
+}
+
 fn is_loopback(host: &str) -> bool {
     host == "localhost"
         || host

@@ -37,6 +37,8 @@ impl Error {
             | Kind::Document
             | Kind::Denied
             | Kind::Invalid
+            | Kind::Endpoint
+            | Kind::Stranger
             | Kind::Region => Recovery::GiveUp,
         }
     }
@@ -62,7 +64,7 @@ impl Error {
                 "AWS limits the rate of this call; try again in a moment, and open fewer connections at once"
             }
             Kind::Credentials => {
-                "log in (`aws sso login`), set credentials, or choose another `profile`; the next connection looks for them anew"
+                "log in (`aws sso login`), set credentials, or choose another `profile`; they are looked for anew"
             }
             Kind::Unreachable => {
                 "check the network, the name service and `ssm_endpoint`; where TLS is intercepted, `ca_bundle`"
@@ -70,6 +72,12 @@ impl Error {
             Kind::ServiceFault => "the service had an error of its own; try again",
             Kind::Ended => "the session is over; a new connection gets a new one",
             Kind::Invalid => "check `target`, `remote` and `document` of this forward",
+            Kind::Endpoint => {
+                "check `region` and `ssm_endpoint`, AWS_ENDPOINT_URL_SSM and the profile's `endpoint_url`: an endpoint of this region with TLS, or a loopback address"
+            }
+            Kind::Stranger => {
+                "something between here and AWS answers in its place: a proxy, a portal, a wrong `ssm_endpoint`"
+            }
             Kind::Region => {
                 "write `region` in [aws], set AWS_REGION, or choose a `profile` that has one"
             }
@@ -98,6 +106,10 @@ pub enum Kind {
     Ended,
     /// The service found the request wrong.
     Invalid,
+    /// An endpoint that is not called or dialled: not encrypted, or of another region.
+    Endpoint,
+    /// What answered is not the API.
+    Stranger,
     /// No region is configured.
     Region,
 }
@@ -115,6 +127,8 @@ impl Kind {
             Self::ServiceFault => "ServiceFault",
             Self::Ended => "SessionEnded",
             Self::Invalid => "InvalidRequest",
+            Self::Endpoint => "BadEndpoint",
+            Self::Stranger => "NotTheApi",
             Self::Region => "NoRegion",
         }
     }

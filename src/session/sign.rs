@@ -29,15 +29,22 @@ use crate::network::Endpoint;
 pub(super) struct Signer {
     region: String,
     provider: Option<SharedCredentialsProvider>,
+    /// Whose credentials they should be.
+    profile: Option<String>,
     /// What the provider gave last. Held across the question, so that many dials ask once.
     last: Mutex<Option<(Credentials, SystemTime)>>,
 }
 
 impl Signer {
-    pub(super) fn new(region: String, provider: Option<SharedCredentialsProvider>) -> Self {
+    pub(super) fn new(
+        region: String,
+        provider: Option<SharedCredentialsProvider>,
+        profile: Option<String>,
+    ) -> Self {
         Self {
             region,
             provider,
+            profile,
             last: Mutex::new(None),
         }
     }
@@ -77,7 +84,7 @@ impl Signer {
         let credentials = provider
             .provide_credentials()
             .await
-            .map_err(|error| no_credentials(&error))?;
+            .map_err(|error| no_credentials(&error, self.profile.as_deref()))?;
         *last = Some((credentials.clone(), now));
         Ok(credentials)
     }
@@ -90,13 +97,15 @@ impl fmt::Debug for Signer {
 }
 
 /// Why there are no credentials, in one line.
-pub(super) fn no_credentials(error: &CredentialsError) -> Error {
+pub(super) fn no_credentials(error: &CredentialsError, profile: Option<&str>) -> Error {
     let tried = sources(error);
     if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
         debug!(tried, "no credentials");
-        return missing(
-            "there are none in the environment, the AWS files or a role of this machine",
-        );
+        let whose = profile.map(|profile| format!(", and the profile {profile:?} has none"));
+        let whose = whose.unwrap_or_default();
+        return missing(&format!(
+            "there are none in the environment, the AWS files or a role of this machine{whose}"
+        ));
     }
     missing(&tried)
 }
@@ -198,7 +207,7 @@ mod tests {
     fn upgrade(url: &str) -> Upgrade {
         let url = StreamUrl::new(url, "eu-west-1").unwrap();
         let provider = SharedCredentialsProvider::new(credentials());
-        let signer = Signer::new("eu-west-1".to_owned(), Some(provider));
+        let signer = Signer::new("eu-west-1".to_owned(), Some(provider), None);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();

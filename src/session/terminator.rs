@@ -185,7 +185,7 @@ async fn end(service: Service, id: String, at_once: Arc<Semaphore>) -> usize {
                 tokio::time::sleep(pause).await;
             }
             Err(error) => {
-                let hint = "it was asked to end on its data channel too; see `aws ssm describe-sessions --state Active`";
+                let hint = "if its data channel was open it was asked to end there too; see `aws ssm describe-sessions --state Active`";
                 warn!(session = %id, %error, hint, "session may have been left behind");
                 return 1;
             }

@@ -4,6 +4,7 @@
 //! its exit code, its log and its sockets are what a user has.
 
 mod breaks;
+mod environment;
 mod failures;
 mod pace;
 mod secrets;

@@ -22,6 +22,11 @@ impl Api {
         })
     }
 
+    /// Answers every call with this status and body.
+    pub(crate) fn answering(status: u16, body: String) -> Self {
+        Self::new(move |_, _, _| (status, body.clone()))
+    }
+
     /// Passes calls on to `real`, all but the first few, which are never answered.
     pub(crate) fn before(real: SocketAddr, unanswered: usize) -> Self {
         Self::new(move |number, _, text| {

@@ -41,9 +41,19 @@ impl Running {
     }
 
     /// A daemon that calls the API at `endpoint`.
-    pub(crate) fn launch(mut command: Command, endpoint: &str, forwards: &str) -> Self {
+    pub(crate) fn launch(command: Command, endpoint: &str, forwards: &str) -> Self {
+        let endpoint = format!("ssm_endpoint = \"{endpoint}\"\n");
+        Self::begin(command, &endpoint, forwards)
+    }
+
+    /// A daemon whose file does not say where the API is.
+    pub(crate) fn without_endpoint(command: Command, forwards: &str) -> Self {
+        Self::begin(command, "", forwards)
+    }
+
+    fn begin(mut command: Command, endpoint: &str, forwards: &str) -> Self {
         let file = File::new(&format!(
-            "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{endpoint}\"\n{forwards}"
+            "[aws]\nregion = \"us-east-1\"\n{endpoint}{forwards}"
         ));
         let mut process = Process::start(command.arg("run").arg("--config").arg(file.path()));
         let addresses = (0..forwards.matches("[[forward]]").count())

@@ -4,23 +4,20 @@
 //! idempotent, and whoever calls knows better when to try again.
 
 mod refusal;
+mod settings;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
+use aws_config::{Region, SdkConfig};
 use aws_sdk_ssm::Client;
-use aws_sdk_ssm::config::SharedHttpClient;
+use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use tracing::warn;
 
 use self::refusal::classify;
+pub use self::settings::{Identity, Settings};
+use self::settings::{Transport, sdk_config};
 use super::endpoint::StreamUrl;
 use super::error::{Error, Kind};
 use super::sign::{Signer, Upgrade};
@@ -37,14 +34,17 @@ impl Service {
     ///
     /// If no region is configured anywhere, or the bundle of certificates cannot be read.
     pub async fn load(settings: Settings) -> Result<Self, Error> {
-        let config = sdk_config(&settings, None).await?;
+        let transport = Transport::new(&settings)?;
+        let config = sdk_config(&settings, &transport).await;
         let region = config.region().map(Region::to_string).ok_or_else(|| {
             let why = "neither [aws], the environment nor the profile says which one";
             Error::new("no region", Kind::Region, why)
         })?;
         Ok(Self(Arc::new(Inner {
-            caller: Mutex::new(Some(Arc::new(Caller::new(&config, &region)))),
-            http_client: config.http_client(),
+            caller: Mutex::new(Some(Arc::new(Caller::new(
+                &config, &settings, &transport, &region,
+            )))),
+            transport: transport.remembering(config.http_client()),
             settings,
             region,
         })))
@@ -68,9 +68,8 @@ impl Service {
             .send()
             .await;
         let answer = self.classified(START, answer)?;
-        let id = answer
-            .session_id
-            .ok_or_else(|| incomplete(START, "a session id"))?;
+        let id = answer.session_id.filter(|id| is_session_id(id));
+        let id = id.ok_or_else(|| incomplete(START, "a session id"))?;
         match self.access(START, answer.stream_url, answer.token_value) {
             Ok(access) => Ok((id, access)),
             Err(error) => {
@@ -115,7 +114,7 @@ impl Service {
         let token = token.filter(|token| !token.is_empty());
         let token = Token(token.ok_or_else(|| incomplete(call, "a token"))?);
         let url = StreamUrl::new(&url, self.region())
-            .map_err(|error| Error::new(call, Kind::ServiceFault, error.to_string()))?;
+            .map_err(|error| Error::new(call, Kind::Endpoint, error.to_string()))?;
         Ok(Access { url, token })
     }
 
@@ -142,22 +141,29 @@ impl Service {
         if let Some(caller) = known {
             return Ok(caller);
         }
-        let config = sdk_config(&inner.settings, inner.http_client.clone()).await?;
-        let caller = Arc::new(Caller::new(&config, &inner.region));
+        let Inner {
+            settings,
+            transport,
+            region,
+            ..
+        } = &**inner;
+        let config = sdk_config(settings, transport).await;
+        let caller = Arc::new(Caller::new(&config, settings, transport, region));
         *inner.caller() = Some(Arc::clone(&caller));
         Ok(caller)
     }
 
-    fn classified<T, E, R>(
+    fn classified<T, E>(
         &self,
         call: &'static str,
-        answer: Result<T, SdkError<E, R>>,
+        answer: Result<T, SdkError<E, HttpResponse>>,
     ) -> Result<T, Error>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
-        R: fmt::Debug + 'static,
     {
-        let answer = answer.map_err(|error| classify(call, self.region(), &error));
+        let Settings { profile, .. } = &self.0.settings;
+        let classify = |error| classify(call, self.region(), profile.as_deref(), &error);
+        let answer = answer.map_err(classify);
         answer.inspect_err(|error| self.forget(error))
     }
 
@@ -183,8 +189,7 @@ impl fmt::Debug for Service {
 
 struct Inner {
     caller: Mutex<Option<Arc<Caller>>>,
-    /// Shared by all callers: it has read the platform's roots.
-    http_client: Option<SharedHttpClient>,
+    transport: Transport,
     settings: Settings,
     region: String,
 }
@@ -202,108 +207,18 @@ struct Caller {
 }
 
 impl Caller {
-    fn new(config: &SdkConfig, region: &str) -> Self {
+    fn new(config: &SdkConfig, settings: &Settings, transport: &Transport, region: &str) -> Self {
+        let profile = settings.profile.clone();
         Self {
-            client: Client::new(config),
-            signer: Signer::new(region.to_owned(), config.credentials_provider()),
+            client: settings::client(config, settings, transport),
+            signer: Signer::new(region.to_owned(), config.credentials_provider(), profile),
         }
     }
 }
 
-/// What a person may say about AWS; the environment and its files say the rest.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// The region.
-    pub region: Option<String>,
-    /// The profile of the AWS configuration files.
-    pub profile: Option<String>,
-    /// The endpoint of the SSM API.
-    pub ssm_endpoint: Option<String>,
-    /// Certificates to trust beside the platform's, in PEM.
-    pub ca_bundle: Option<PathBuf>,
-    /// Who calls.
-    pub identity: Identity,
-}
-
-/// Who calls.
-#[derive(Clone, Default)]
-pub enum Identity {
-    /// Whoever the SDK's own chain of providers finds.
-    #[default]
-    Chain,
-    /// Somebody in particular, for a stand-in of AWS on this machine.
-    Fixed {
-        /// The id of the access key.
-        access_key: String,
-        /// Its secret.
-        secret_key: String,
-    },
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Chain => f.write_str("Chain"),
-            Self::Fixed { access_key, .. } => write!(f, "Fixed({access_key})"),
-        }
-    }
-}
-
-async fn sdk_config(
-    settings: &Settings,
-    http_client: Option<SharedHttpClient>,
-) -> Result<SdkConfig, Error> {
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(CALL_TIMEOUT)
-        .build();
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts);
-    if let Some(region) = &settings.region {
-        loader = loader.region(Region::new(region.clone()));
-    }
-    if let Some(profile) = &settings.profile {
-        loader = loader.profile_name(profile);
-    }
-    if let Some(client) = http_client {
-        loader = loader.http_client(client);
-    } else if let Some(path) = &settings.ca_bundle {
-        loader = loader.http_client(https_client(path)?);
-    }
-    if let Identity::Fixed {
-        access_key,
-        secret_key,
-    } = &settings.identity
-    {
-        loader = loader.credentials_provider(Credentials::new(
-            access_key, secret_key, None, None, "fixed",
-        ));
-    }
-    let config = loader.load().await;
-    Ok(match &settings.ssm_endpoint {
-        // Set for this client alone: the providers of credentials call other services.
-        Some(endpoint) => config.into_builder().endpoint_url(endpoint).build(),
-        None => config,
-    })
-}
-
-fn https_client(ca_bundle: &Path) -> Result<SharedHttpClient, Error> {
-    const WHAT: &str = "certificates for AWS";
-    let pem = std::fs::read(ca_bundle).map_err(|error| {
-        Error::new(
-            WHAT,
-            Kind::Invalid,
-            format!("cannot read {}: {error}", ca_bundle.display()),
-        )
-    })?;
-    let roots = TrustStore::default().with_pem_certificate(pem);
-    let context = TlsContext::builder().with_trust_store(roots).build();
-    let context = context.map_err(|error| Error::new(WHAT, Kind::Invalid, error.to_string()))?;
-    Ok(aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .tls_context(context)
-        .build_https())
+/// What can be said in a line, and asked for in a call: AWS's own are of letters, digits, `-`.
+fn is_session_id(id: &str) -> bool {
+    (1..=MAX_SESSION_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
 }
 
 fn incomplete(call: &'static str, missing: &str) -> Error {
@@ -324,8 +239,5 @@ const START: &str = "StartSession";
 const RESUME: &str = "ResumeSession";
 const TERMINATE: &str = "TerminateSession";
 
-/// An API that does not answer the telephone in this time is not there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// StartSession takes a second or two; what has not answered by then will not.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a session id; the API says 96.
+const MAX_SESSION_ID: usize = 256;

@@ -1,24 +1,29 @@
 //! What the errors of the AWS SDK mean.
 
-use std::fmt;
-
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
-use super::CALL_TIMEOUT;
+use super::settings::{CALL_TIMEOUT, Unencrypted};
 use crate::session::error::{Error, Kind, sources};
 use crate::session::sign::no_credentials;
 
 /// Every error of the SDK is put into one of a few classes, here and nowhere else.
-pub(super) fn classify<E, R>(what: &'static str, region: &str, error: &SdkError<E, R>) -> Error
+pub(super) fn classify<E>(
+    what: &'static str,
+    region: &str,
+    profile: Option<&str>,
+    error: &SdkError<E, HttpResponse>,
+) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: fmt::Debug + 'static,
 {
     match error {
         SdkError::ServiceError(context) => {
             let service = context.err();
-            let code = service.code().unwrap_or("an error without a code");
+            let Some(code) = service.code() else {
+                return no_answer_of_aws(what, context.raw());
+            };
             let message = service.message().unwrap_or_default();
             let why = format!("{code}: {message}");
             Error::new(what, kind_of(code), why.trim_end_matches(": "))
@@ -28,16 +33,39 @@ where
             let why = format!("no answer from the SSM API of {region} within {seconds} s");
             Error::new(what, Kind::Unreachable, why)
         }
-        SdkError::ResponseError(_) => Error::new(what, Kind::ServiceFault, sources(error)),
+        SdkError::ResponseError(context) => no_answer_of_aws(what, context.raw()),
         // The list is not ours to close: what was not answered was not reached.
         other @ (SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | _) => {
-            if let Some(credentials) = credentials_error(other) {
-                return no_credentials(credentials);
+            if let Some(credentials) = find::<CredentialsError>(other) {
+                return no_credentials(credentials, profile);
+            }
+            if let Some(unencrypted) = find::<Unencrypted>(other) {
+                return Error::new(what, Kind::Endpoint, unencrypted.to_string());
             }
             let why = format!("cannot reach the SSM API of {region}: {}", sources(other));
             Error::new(what, Kind::Unreachable, why)
         }
     }
+}
+
+/// Something answered that is not the API: a proxy, a portal, a page of errors.
+fn no_answer_of_aws(what: &'static str, response: &HttpResponse) -> Error {
+    let status = response.status().as_u16();
+    // What says that all is well may hold a token.
+    let body = response.body().bytes().filter(|_| status >= 300);
+    let body = body.unwrap_or_default();
+    let body = String::from_utf8_lossy(&body[..body.len().min(MAX_BODY)]);
+    let quoted = match body.trim() {
+        "" => String::new(),
+        words => format!(": {words}"),
+    };
+    let why = format!("HTTP {status}, and no answer of AWS{quoted}");
+    let kind = match status {
+        429 => Kind::Throttled,
+        300..=499 => Kind::Stranger,
+        _ => Kind::ServiceFault,
+    };
+    Error::new(what, kind, why)
 }
 
 /// Codes of the operations' own errors and of the generic ones (protocol.md section 1.2).
@@ -71,9 +99,10 @@ fn kind_of(code: &str) -> Kind {
     }
 }
 
-fn credentials_error<'a>(
+/// The error of a type that is behind another one.
+fn find<'a, T: std::error::Error + 'static>(
     error: &'a (dyn std::error::Error + 'static),
-) -> Option<&'a CredentialsError> {
+) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {
@@ -83,6 +112,9 @@ fn credentials_error<'a>(
     }
     None
 }
+
+/// How much of an answer that is none is quoted.
+const MAX_BODY: usize = 200;
 
 #[cfg(test)]
 mod tests {

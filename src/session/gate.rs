@@ -1,0 +1,239 @@
+//! A forward's memory of definite failures.
+//!
+//! A target that is off, a permission that is missing: what failed for one connection fails for
+//! the next, and asking AWS each time helps nobody. So after a definite failure the gate is shut,
+//! and whoever comes is refused with the same reason. After a while one is let through as the
+//! probe; if it fails too the gate stays shut, twice as long.
+//!
+//! ```text
+//!           definite failure              time is up, someone comes
+//!   Open ───────────────────────▶ Shut ─────────────────────────────▶ Probing
+//!    ▲                             ▲ ▲                                   │
+//!    │                             │ └───── failed: twice as long ───────┤
+//!    └──── a session came up ──────┴──────── nothing definite ───────────┘
+//! ```
+
+use std::time::{Duration, Instant};
+
+/// Whether a forward may start sessions. `E` is why not.
+#[derive(Debug)]
+pub struct Gate<E> {
+    state: State<E>,
+}
+
+impl<E: Clone> Gate<E> {
+    /// Open: nothing has failed.
+    pub fn new() -> Self {
+        Self { state: State::Open }
+    }
+
+    /// Someone wants a session to be started.
+    pub fn admit(&mut self, now: Instant) -> Admission<E> {
+        match &mut self.state {
+            State::Open => Admission::Pass,
+            State::Shut(shut) if shut.until <= now && !shut.probing => {
+                shut.probing = true;
+                Admission::Probe
+            }
+            State::Shut(shut) => Admission::Refuse(shut.error.clone()),
+        }
+    }
+
+    /// A start that began at `begun` failed in a way that the next one will too. Failures of
+    /// starts that were under way when the gate was shut are one failure. `patience` is how the
+    /// time grows.
+    pub fn handle_failure(&mut self, now: Instant, begun: Instant, error: E, patience: Patience) {
+        let hold = match &self.state {
+            State::Shut(shut) if begun < shut.since => return,
+            State::Shut(shut) => patience.after(shut.hold),
+            State::Open => patience.first(),
+        };
+        self.state = State::Shut(Shut {
+            error,
+            since: now,
+            until: now + hold,
+            hold,
+            probing: false,
+        });
+    }
+
+    /// The probe told nothing definite, or was given up: the next one to come is a probe again.
+    pub fn handle_doubt(&mut self) {
+        if let State::Shut(shut) = &mut self.state {
+            shut.probing = false;
+        }
+    }
+
+    /// A session came up.
+    pub fn handle_success(&mut self) {
+        self.state = State::Open;
+    }
+
+    /// Lets the next one through as a probe, however short the gate was shut.
+    pub fn cut_short(&mut self, now: Instant) {
+        if let State::Shut(shut) = &mut self.state {
+            shut.until = now;
+            shut.hold = Duration::ZERO;
+        }
+    }
+
+    /// False while sessions are known to fail.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+}
+
+/// The answer to someone who wants a session to be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission<E> {
+    /// Start it.
+    Pass,
+    /// Start it; others wait for what becomes of it.
+    Probe,
+    /// It would fail, for this reason.
+    Refuse(E),
+}
+
+/// How long a failure is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Longer each time, from 1 s to 15 s.
+    Growing,
+    /// 1 s each time: what is missing may be there in a moment, as credentials after a login.
+    Steady,
+}
+
+impl Patience {
+    fn first(self) -> Duration {
+        FIRST_HOLD
+    }
+
+    fn after(self, hold: Duration) -> Duration {
+        match self {
+            Self::Growing => (hold * 2).clamp(FIRST_HOLD, MAX_HOLD),
+            Self::Steady => FIRST_HOLD,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum State<E> {
+    Open,
+    Shut(Shut<E>),
+}
+
+#[derive(Debug)]
+struct Shut<E> {
+    error: E,
+    since: Instant,
+    /// When a probe may pass.
+    until: Instant,
+    hold: Duration,
+    /// A probe is under way.
+    probing: bool,
+}
+
+/// How long the gate is shut at first, and at most.
+const FIRST_HOLD: Duration = Duration::from_secs(1);
+const MAX_HOLD: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
+mod tests {
+    use super::*;
+
+    const GROWING: Patience = Patience::Growing;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn after_a_definite_failure_all_are_refused_but_one_probe_when_time_is_up() {
+        let start = Instant::now();
+        let mut gate = Gate::new();
+        assert_eq!(gate.admit(start), Admission::Pass);
+
+        gate.handle_failure(start, start, "off", GROWING);
+
+        assert_eq!(gate.admit(start), Admission::Refuse("off"));
+        let later = start + seconds(1);
+        assert_eq!(gate.admit(later), Admission::Probe);
+        assert_eq!(gate.admit(later), Admission::Refuse("off"));
+        gate.handle_success();
+        assert_eq!(gate.admit(later), Admission::Pass);
+    }
+
+    #[test]
+    fn the_gate_stays_shut_longer_each_time_up_to_fifteen_seconds() {
+        let start = Instant::now();
+        let mut gate = Gate::new();
+        gate.handle_failure(start, start, "off", GROWING);
+        let mut now = start;
+
+        for hold in [1, 2, 4, 8, 15, 15] {
+            let early = now + seconds(hold) - Duration::from_millis(1);
+            assert_eq!(gate.admit(early), Admission::Refuse("off"), "{hold}");
+            now += seconds(hold);
+            assert_eq!(gate.admit(now), Admission::Probe, "{hold}");
+            gate.handle_failure(now, now, "off", GROWING);
+        }
+    }
+
+    #[test]
+    fn failures_of_starts_that_were_under_way_together_are_one() {
+        let start = Instant::now();
+        let mut gate = Gate::new();
+
+        for millis in 0..50 {
+            let now = start + Duration::from_millis(100 + millis);
+            gate.handle_failure(now, start, "off", GROWING);
+        }
+
+        assert_eq!(gate.admit(start + seconds(2)), Admission::Probe);
+    }
+
+    #[test]
+    fn a_probe_without_a_definite_answer_is_followed_by_another() {
+        let start = Instant::now();
+        let mut gate = Gate::new();
+        gate.handle_failure(start, start, "off", GROWING);
+        let later = start + seconds(1);
+        assert_eq!(gate.admit(later), Admission::Probe);
+
+        gate.handle_doubt();
+
+        assert_eq!(gate.admit(later), Admission::Probe);
+    }
+
+    #[test]
+    fn what_may_be_there_in_a_moment_is_asked_for_every_second() {
+        let start = Instant::now();
+        let mut gate = Gate::new();
+
+        for second in 0..20 {
+            let now = start + seconds(second);
+            gate.handle_failure(now, now, "no credentials", Patience::Steady);
+            assert_eq!(gate.admit(now), Admission::Refuse("no credentials"));
+            assert_eq!(gate.admit(now + seconds(1)), Admission::Probe);
+        }
+    }
+
+    #[test]
+    fn it_can_be_cut_short_and_then_begins_anew() {
+        let start = Instant::now();
+        let mut gate = Gate::new();
+        for second in 0..5 {
+            let now = start + seconds(100 * second);
+            gate.handle_failure(now, now, "off", GROWING);
+        }
+        let now = start + seconds(401);
+
+        gate.cut_short(now);
+
+        assert!(!gate.is_open());
+        assert_eq!(gate.admit(now), Admission::Probe);
+        gate.handle_failure(now, now, "off", GROWING);
+        assert_eq!(gate.admit(now + seconds(1)), Admission::Probe);
+    }
+}

@@ -1,0 +1,169 @@
+//! What of the caller's environment counts, and what does not.
+
+use std::io::Write as _;
+use std::process::Command;
+
+use ssm_proxyd::sim::{Options, Role, Simulator};
+
+use crate::support::api::Api;
+use crate::support::process::{Process, ssm_proxyd};
+use crate::support::running::{
+    Running, assert_echo, assert_reset, caller, connect, forward, forward_to, vacant,
+};
+use crate::support::stage::destination;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
+        behind_a_dead_proxy(command)
+    });
+
+    assert_echo(&mut connect(daemon.address()), b"hello");
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_for_all_services_does_not_lead_away_from_the_one_in_the_file() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
+        command
+            .env("AWS_ENDPOINT_URL", format!("http://{}", vacant()))
+            .env("AWS_USE_FIPS_ENDPOINT", "true")
+            .env("AWS_USE_DUALSTACK_ENDPOINT", "true")
+    });
+
+    assert_echo(&mut connect(daemon.address()), b"hello");
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_environment_says_of_ssm_wins_over_the_file_and_that_is_told() {
+    let echo = destination(Role::Echo).await;
+    let options = Options {
+        region: "eu-north-1".to_owned(),
+        require_signature: true,
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let mut command = caller(&simulator);
+    command
+        .env("AWS_ENDPOINT_URL_SSM", simulator.endpoint())
+        .env("AWS_REGION", "eu-north-1");
+    let elsewhere = format!("http://{}", vacant());
+    let daemon = Running::launch(command, &elsewhere, &forward_to(echo.address()));
+
+    assert_echo(&mut connect(daemon.address()), b"hello");
+    let log = daemon.stop(&simulator);
+    for variable in ["AWS_ENDPOINT_URL_SSM", "AWS_REGION"] {
+        assert!(log.contains(variable), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_of_the_environment_are_trusted() {
+    let echo = destination(Role::Echo).await;
+    let options = Options {
+        tls: true,
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let mut bundle = tempfile::NamedTempFile::new().unwrap();
+    bundle
+        .write_all(simulator.certificate_pem().unwrap().as_bytes())
+        .unwrap();
+    let daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
+        command.env("AWS_CA_BUNDLE", bundle.path())
+    });
+
+    assert_echo(&mut connect(daemon.address()), b"hello");
+    daemon.stop(&simulator);
+}
+
+/// Nothing is sent there: the address is for documentation, and the call is not made.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_leaves_this_machine_unencrypted_wherever_its_endpoint_is_written() {
+    let profile = tempfile::NamedTempFile::new().unwrap();
+    let text = "[default]\nendpoint_url = http://192.0.2.1:9\n";
+    std::fs::write(profile.path(), text).unwrap();
+    let variables = [
+        ("AWS_ENDPOINT_URL_SSM", "http://192.0.2.1:9"),
+        ("AWS_ENDPOINT_URL", "http://192.0.2.1:9"),
+        ("AWS_CONFIG_FILE", profile.path().to_str().unwrap()),
+    ];
+    for (variable, value) in variables {
+        let mut command = ssm_proxyd();
+        command.env(variable, value);
+        let mut daemon = Running::without_endpoint(command, &forward("f", "remote = 1"));
+
+        assert_reset(connect(daemon.address()));
+        let line = daemon.process.stderr.wait_for("WARN");
+
+        for word in ["http://192.0.2.1:9", "without TLS", "hint="] {
+            assert!(line.contains(word), "{variable}: {line}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_answers_in_the_place_of_aws_is_told_with_its_status_and_words() {
+    for (status, body, words) in [
+        (403, "", "HTTP 403"),
+        (307, "", "HTTP 307"),
+        (502, "<html>Bad Gateway</html>", "HTTP 502"),
+        (407, "Proxy Authentication Required", "Proxy Authentication"),
+    ] {
+        let api = Api::answering(status, body.to_owned());
+        let mut daemon =
+            Running::launch(ssm_proxyd(), &api.endpoint(), &forward("f", "remote = 1"));
+
+        assert_reset(connect(daemon.address()));
+        let line = daemon.process.stderr.wait_for("WARN");
+
+        for word in ["StartSession", words, "hint="] {
+            assert!(line.contains(word), "{status}: {line}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_without_credentials_is_named() {
+    let mut command = ssm_proxyd();
+    command
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY")
+        .env("AWS_PROFILE", "misspelt");
+    let endpoint = format!("http://{}", vacant());
+    let mut daemon = Running::launch(command, &endpoint, &forward("f", "remote = 1"));
+
+    assert_reset(connect(daemon.address()));
+    let line = daemon.process.stderr.wait_for("WARN");
+
+    assert!(line.contains("misspelt"), "{line}");
+}
+
+#[test]
+fn the_demo_stays_on_this_machine_whatever_the_environment_says() {
+    let mut command = ssm_proxyd();
+    behind_a_dead_proxy(&mut command)
+        .arg("demo")
+        .env("AWS_ENDPOINT_URL", format!("http://{}", vacant()))
+        .env("AWS_ENDPOINT_URL_SSM", format!("http://{}", vacant()))
+        .env("AWS_REGION", "eu-north-1")
+        .env("AWS_PROFILE", "misspelt");
+
+    let mut demo = Process::start(&mut command);
+
+    let code = demo.exit_code();
+    assert_eq!(code, 0, "{}{}", demo.stdout.all(), demo.stderr.all());
+}
+
+fn behind_a_dead_proxy(command: &mut Command) -> &mut Command {
+    let proxy = format!("http://{}", vacant());
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env(name, &proxy);
+    }
+    command
+}
