@@ -98,7 +98,7 @@ fn a_full_file_means_what_it_says() {
     );
     assert_eq!(forward.max_connections, 1);
     assert!(forward.allow_remote_clients);
-    assert_eq!(forward.line, 8);
+    assert_eq!(forward.line, 10);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn the_same_may_be_said_inline_or_with_other_line_ends() {
         described(&windows),
         ["db: localhost:5432 -> i-01234567 -> db:5432"]
     );
-    assert_eq!(windows.forwards[0].line, 2);
+    assert_eq!(windows.forwards[0].line, 4);
 }
 
 #[test]

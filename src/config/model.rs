@@ -60,7 +60,7 @@ pub struct Forward {
     pub max_connections: usize,
     /// Whether an address of `listen` may be other than loopback.
     pub allow_remote_clients: bool,
-    /// The line of the file where it begins, from 1.
+    /// The line of the file with its `listen`, from 1.
     pub line: usize,
 }
 

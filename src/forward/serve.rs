@@ -25,7 +25,7 @@ use super::relay::{NOT_TAKEN, Outcome, Patience, deliver, relay};
 use crate::config::{self, Remote};
 use crate::proto::{Options, Reason, Stats};
 use crate::session::{self, Session, StartRequest};
-use crate::tunnel::{self, Driver, Life, Stream, Tunnel};
+use crate::tunnel::{self, Driver, Life, Step, Stream, Tunnel};
 
 /// What every connection of a forward shares.
 #[derive(Debug)]
@@ -85,9 +85,7 @@ impl Serve {
             Ok(Err(error)) => return Err(Failure::Tunnel(error)),
             Err(_) => {
                 tunnel.close();
-                return Err(Failure::Late {
-                    step: tunnel.step(),
-                });
+                return Err(Failure::Late(tunnel.step()));
             }
         }
         let stream = tunnel
@@ -162,7 +160,7 @@ impl Serve {
         let delivered = match outcome {
             Some(Outcome::ClientGone | Outcome::Quiet) => tokio::select! {
                 delivered = deliver(&stream, patience.delivery) => delivered,
-                _ = stop.wait_for(|stop| *stop) => Err("stopping".to_owned()),
+                () = stopped_for_long(&mut stop) => Err("stopping".to_owned()),
             },
             Some(Outcome::Undelivered) => Err(NOT_TAKEN.to_owned()),
             Some(Outcome::End | Outcome::Lost(_)) | None => Ok(()),
@@ -190,6 +188,14 @@ impl Serve {
     }
 }
 
+/// Waits for a stop, and then as long as the last words of a client commonly take that left just
+/// before it.
+async fn stopped_for_long(stop: &mut watch::Receiver<bool>) {
+    // An error means that whoever could stop is gone, which is a stop too.
+    drop(stop.wait_for(|stop| *stop).await);
+    tokio::time::sleep(LAST_WORDS).await;
+}
+
 /// A connection's way to its destination.
 struct Opened<'a> {
     tunnel: Tunnel,
@@ -210,9 +216,7 @@ fn patience(settings: &config::Forward) -> Patience {
 async fn within<F: Future>(deadline: Instant, step: &str, future: F) -> Result<F::Output, Failure> {
     timeout_at(deadline.into(), future)
         .await
-        .map_err(|_| Failure::Late {
-            step: step.to_owned(),
-        })
+        .map_err(|_| Failure::Late(Step::of(step)))
 }
 
 /// Why a connection never carried a byte.
@@ -221,7 +225,7 @@ enum Failure {
     Session(session::Error),
     Tunnel(Arc<tunnel::Error>),
     Stream(String),
-    Late { step: String },
+    Late(Step),
     Stopping,
 }
 
@@ -235,10 +239,11 @@ impl Failure {
                 warn!(%error, hint = filled(error.hint()), "no tunnel; connection reset");
             }
             Self::Stream(error) => warn!(error, "no stream; connection reset"),
-            Self::Late { step } => {
-                let hint = "raise `connect_timeout` if this is just slow";
+            Self::Late(Step { name, hint }) => {
+                let slow = "raise `connect_timeout` if this is just slow";
+                let hint = filled(hint).unwrap_or(slow);
                 warn!(
-                    waiting_for = step,
+                    waiting_for = name,
                     hint, "not ready within connect_timeout; connection reset"
                 );
             }
@@ -301,6 +306,9 @@ impl Tale<'_> {
 fn filled(hint: &str) -> Option<&str> {
     Some(hint).filter(|hint| !hint.is_empty())
 }
+
+/// How long a stop waits for what a client had said that is gone already.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The flag on the channel waits a second for its acknowledgement.
 const MAX_GOODBYE: Duration = Duration::from_secs(3);

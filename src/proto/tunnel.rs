@@ -98,7 +98,7 @@ impl Tunnel {
                     Flag::DisconnectToPort | Flag::TerminateSession | Flag::Other(_),
                 ) => {}
                 Delivery::Complete { version, notice } => self.probe(now, version, notice),
-                Delivery::Arrived(Mark::Probe) => self.handle_ready(),
+                Delivery::Arrived(Mark::Probe) => self.handle_probed(),
                 Delivery::Arrived(Mark::Termination) => self.end(Reason::Finished),
                 Delivery::Tell(event) => self.tell(event),
             }
@@ -132,13 +132,20 @@ impl Tunnel {
         if matches!(self.state, State::Opening) {
             self.state = State::Probing {
                 agent_version: version.to_string(),
+                settled: (!version.proves_readiness()).then(|| now + SETTLING),
             };
             self.channel.send_probe(nothing());
         }
     }
 
+    fn handle_probed(&mut self) {
+        if let State::Probing { settled: None, .. } = &self.state {
+            self.handle_ready();
+        }
+    }
+
     fn handle_ready(&mut self) {
-        if let State::Probing { agent_version } = &mut self.state {
+        if let State::Probing { agent_version, .. } = &mut self.state {
             let agent_version = std::mem::take(agent_version);
             self.state = State::Ready;
             self.tell(Event::Ready { agent_version });
@@ -160,6 +167,11 @@ impl Tunnel {
             && deadline <= now
         {
             self.end(Reason::Finished);
+        }
+        if let State::Probing { settled, .. } = self.state
+            && settled.is_some_and(|settled| settled <= now)
+        {
+            self.handle_ready();
         }
         if self.keep_alive.is_some_and(|due| due <= now) && matches!(self.state, State::Ready) {
             self.keep_alive = Some(now + KEEP_ALIVE);
@@ -289,7 +301,8 @@ impl Tunnel {
         let closing = match self.state {
             State::Ended(_) => return None,
             State::Closing { deadline } => Some(deadline),
-            State::Opening | State::Probing { .. } | State::Ready => None,
+            State::Probing { settled, .. } => settled,
+            State::Opening | State::Ready => None,
         };
         let channel = self
             .channel
@@ -368,9 +381,15 @@ impl Tunnel {
 #[derive(Debug)]
 enum State {
     Opening,
-    Probing { agent_version: String },
+    Probing {
+        agent_version: String,
+        /// When it counts as ready, if it cannot prove it.
+        settled: Option<Instant>,
+    },
     Ready,
-    Closing { deadline: Instant },
+    Closing {
+        deadline: Instant,
+    },
     Ended(Reason),
 }
 
@@ -378,6 +397,10 @@ enum State {
 fn nothing() -> Bytes {
     Bytes::copy_from_slice(&Header::bare(Command::Nothing, StreamId(0)).encode())
 }
+
+/// How long agents are waited for that cannot prove that they are ready: twice what one with a
+/// remote host was seen to take (protocol.md section 5.1).
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// How often old agents want to hear something (protocol.md section 8.6).
 const KEEP_ALIVE: Duration = Duration::from_secs(10);

@@ -19,7 +19,7 @@ use super::error::Error;
 use super::nudge::Nudged;
 use super::pulse::Pulse;
 use super::websocket::{self, Frame, Sink, Source};
-use super::{Inner, Phase, Shared, Tunnel};
+use super::{Inner, Phase, Shared, Step, Tunnel};
 use crate::network::Network;
 use crate::proto::{self, EarlyPool, Options, Reason, Transmit};
 use crate::session::Session;
@@ -59,7 +59,7 @@ impl Driver {
         } = life;
         let core =
             proto::Tunnel::new(Instant::now(), SystemTime::now(), seed(), options).sharing(pool);
-        let (phase, watcher) = watch::channel(Phase::Opening("the websocket".to_owned()));
+        let (phase, watcher) = watch::channel(Phase::Opening(Step::of("the websocket")));
         let shared = Arc::new(Shared {
             inner: Mutex::new(Inner {
                 core,
@@ -109,7 +109,7 @@ impl Driver {
     /// Carries messages over one websocket after the other, until the tunnel has ended.
     async fn drive(&mut self) -> Result<(), Error> {
         let mut websocket = self.first().await?;
-        self.shared.lock().step("the agent's handshake".to_owned());
+        self.shared.lock().step(Step::of("the agent's handshake"));
         let mut outage = None;
         loop {
             let pulse = Pulse::new();

@@ -62,11 +62,11 @@ impl Tunnel {
     }
 
     /// What is being waited for before the tunnel is ready.
-    pub fn step(&self) -> String {
+    pub fn step(&self) -> Step {
         match &*self.phase.borrow() {
             Phase::Opening(step) => step.clone(),
-            Phase::Ready { .. } => "the tunnel".to_owned(),
-            Phase::Ended(_) => "the end of the tunnel".to_owned(),
+            Phase::Ready { .. } => Step::of("the tunnel"),
+            Phase::Ended(_) => Step::of("the end of the tunnel"),
         }
     }
 
@@ -105,11 +105,38 @@ impl Tunnel {
     }
 }
 
+/// What is waited for before a tunnel is ready.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// As a noun.
+    pub name: String,
+    /// What a person can do about it, if it failed; empty if nothing is known to be wrong.
+    pub hint: &'static str,
+}
+
+impl Step {
+    /// A step that is just under way.
+    pub fn of(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            hint: "",
+        }
+    }
+
+    /// A step that has failed and is tried again.
+    fn failed(name: &str, error: &Error) -> Self {
+        Self {
+            name: format!("{name} ({error})"),
+            hint: error.hint(),
+        }
+    }
+}
+
 /// Where a tunnel is in its life.
 #[derive(Clone, Debug)]
 enum Phase {
     /// Not ready; what is waited for.
-    Opening(String),
+    Opening(Step),
     Ready {
         agent_version: String,
     },
@@ -215,7 +242,7 @@ impl Inner {
         });
     }
 
-    fn step(&mut self, step: String) {
+    fn step(&mut self, step: Step) {
         self.phase.send_replace(Phase::Opening(step));
     }
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout_at};
 use tracing::{debug, warn};
 
+use super::Step;
 use super::driver::Driver;
 use super::error::Error;
 use super::websocket::{self, Sink, Source};
@@ -32,7 +33,8 @@ impl Driver {
                 Err(error) if error.is_final_at_first() => return Err(error),
                 Err(error) => {
                     debug!(%error, "no websocket yet; will try again");
-                    self.shared.lock().step(format!("the websocket ({error})"));
+                    let step = Step::failed("the websocket", &error);
+                    self.shared.lock().step(step);
                 }
             }
             self.pause().await?;

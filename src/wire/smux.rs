@@ -75,11 +75,14 @@ impl Header {
 
 impl fmt::Display for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:?} stream={} len={}",
-            self.command, self.stream, self.length
-        )
+        let command = match self.command {
+            Command::Open => "SYN",
+            Command::Finish => "FIN",
+            Command::Push => "PSH",
+            Command::Nothing => "NOP",
+            Command::Update => "UPD",
+        };
+        write!(f, "{command} stream={} {} B", self.stream, self.length)
     }
 }
 
@@ -140,6 +143,16 @@ pub enum Piece {
     Finish(StreamId),
     /// Data of a stream; a frame that straddles messages leaves as several chunks. Never empty.
     Data(StreamId, Bytes),
+}
+
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(stream) => write!(f, "SYN stream={stream}"),
+            Self::Finish(stream) => write!(f, "FIN stream={stream}"),
+            Self::Data(stream, data) => write!(f, "PSH stream={stream} {} B", data.len()),
+        }
+    }
 }
 
 /// Finds frames in a byte stream that arrives in any cut.

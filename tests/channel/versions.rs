@@ -31,6 +31,21 @@ fn a_version_is_told_when_the_agent_is_ready() {
 }
 
 #[test]
+fn an_agent_that_acknowledges_too_early_is_given_time() {
+    for version in ["3.0.222.0", "3.0.654.0"] {
+        let mut pair = Pair::new(Setup::of_version(version));
+        pair.connect("token");
+        pair.run_until(|pair| pair.ready.is_some());
+
+        let stream = pair.open(Destination::echo());
+        pair.write(stream, b"at once");
+        pair.run_for(Duration::from_secs(1));
+
+        assert_eq!(pair.local(stream).received(), b"at once", "{version}");
+    }
+}
+
+#[test]
 fn an_agent_without_mux_is_named_as_too_old() {
     for version in ["3.0.196.0", "2.3.722.0"] {
         let mut pair = Pair::new(Setup::of_version(version));

@@ -14,6 +14,15 @@ async fn no_secret_and_no_payload_is_ever_said() {
         let log = everything_said(filter).await;
 
         assert!(filter.starts_with("info") || log.contains("TRACE"), "{log}");
+        if !filter.starts_with("info") {
+            for said in [
+                "input_stream_data seq=",
+                "acknowledge of seq=",
+                "SYN stream=3",
+            ] {
+                assert!(log.contains(said), "-vv tells every message: {log}");
+            }
+        }
     }
 }
 

@@ -211,7 +211,7 @@ fn a_port_in_use_leaves_nothing_half_started() {
     let (code, said) = run(&file);
 
     assert_eq!(code, 71, "{said}");
-    let place = format!("{}, line 8", file.path().display());
+    let place = format!("{}, line 10", file.path().display());
     let address = taken.to_string();
     for needed in ["forward \"second\"", "already in use", &address, &place] {
         assert!(said.contains(needed), "no {needed:?} in\n{said}");

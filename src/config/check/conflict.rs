@@ -89,12 +89,22 @@ fn check_document(fields: &Fields, findings: &mut Findings) {
     let why = match (remote, document.as_str()) {
         (Remote::Host { .. }, PORT_DOCUMENT) => "takes no host, and `remote` has one",
         (Remote::Port(_), HOST_DOCUMENT) => "needs a host, and `remote` is a port of the target",
+        (_, other) if OTHER_DOCUMENTS.contains(&other) => "opens sessions that forward no port",
         _ => return,
     };
     let what = format!("{}: `document`: {} {why}", fields.scope, quoted(&document));
     let hint = "leave `document` out: it follows from `remote`";
     findings.add(Finding::new(span, what, hint));
 }
+
+/// Documents of AWS whose sessions are for something else (protocol.md sections 1.3 and 10).
+const OTHER_DOCUMENTS: [&str; 5] = [
+    "AWS-StartSSHSession",
+    "AWS-StartInteractiveCommand",
+    "AWS-StartNonInteractiveCommand",
+    "AWS-PasswordReset",
+    "SSM-SessionManagerRunShell",
+];
 
 fn check_names(forwards: &[Fields], findings: &mut Findings) {
     let mut seen = BTreeMap::new();

@@ -149,7 +149,7 @@ fn forward(fields: &Fields, source: &Source<'_>) -> Option<Forward> {
         },
         max_connections: fields.number("max_connections")?,
         allow_remote_clients: fields.flag("allow_remote_clients")?,
-        line: source.line(fields.header.start),
+        line: source.line(fields.span("listen")?.start),
     })
 }
 

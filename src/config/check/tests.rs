@@ -78,7 +78,7 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(forward.upload, Upload::default());
     assert_eq!(forward.max_connections, 64);
     assert!(!forward.allow_remote_clients);
-    assert_eq!(forward.line, 2);
+    assert_eq!(forward.line, 4);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn what_is_written_is_meant() {
     assert_eq!(forward.upload, upload);
     assert_eq!(forward.max_connections, 16);
     assert!(forward.allow_remote_clients);
-    assert_eq!(forward.line, 8);
+    assert_eq!(forward.line, 10);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn every_example_makes_sense() {
 }
 
 #[test]
-fn a_line_is_counted_from_the_header_of_its_forward() {
+fn a_line_is_that_of_the_address_to_listen_on() {
     let text = format!(
         "# one\r\n[aws]\r\n{MINIMAL}\n[[forward]]\nname = \"b\"\nlisten = 1\n\
                         target = \"i-01234567\"\nremote = 1\n"
@@ -183,7 +183,7 @@ fn a_line_is_counted_from_the_header_of_its_forward() {
         .map(|forward| forward.line)
         .collect();
 
-    assert_eq!(lines, [4, 10]);
+    assert_eq!(lines, [6, 12]);
 }
 
 #[test]

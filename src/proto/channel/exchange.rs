@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::version::AgentVersion;
 use crate::proto::event::Event;
-use crate::wire::message::{MessageId, Seq};
+use crate::wire::message::{Message, MessageId, Seq};
 use crate::wire::payload::Flag;
 
 /// What a channel hands to its tunnel.
@@ -61,11 +61,15 @@ impl Transmit {
     }
 }
 
+/// In one line, and without what it carries.
 impl fmt::Debug for Transmit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Opening(_) => f.write_str("Opening(..)"),
-            Self::Message(bytes) => write!(f, "Message({} B)", bytes.len()),
+            Self::Message(bytes) => match Message::decode_unverified(bytes.clone()) {
+                Ok(message) => fmt::Display::fmt(&message, f),
+                Err(error) => fmt::Display::fmt(&error, f),
+            },
         }
     }
 }

@@ -14,6 +14,7 @@
 mod control;
 mod exchange;
 mod handshake;
+mod input;
 mod pacer;
 mod publication;
 mod receiver;
@@ -27,7 +28,6 @@ use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use tracing::debug;
 
 use self::control::{Control, Word};
 pub use self::exchange::Transmit;
@@ -37,17 +37,15 @@ use self::handshake::Handshake;
 use self::pacer::Pacer;
 use self::publication::Publication;
 pub use self::receiver::EarlyPool;
-use self::receiver::{Item, Receiver, Verdict};
+use self::receiver::Receiver;
 use self::sealer::Sealer;
 use self::sender::{Sender, Urgency};
 use self::silence::Silence;
 pub(crate) use self::version::AgentVersion;
 pub use self::version::CLIENT_VERSION;
-use crate::proto::error::Reason;
-use crate::proto::event::Event;
 use crate::proto::stats::Stats;
-use crate::wire::message::{Draft, Header, Kind, Message, PayloadType, Seq};
-use crate::wire::payload::{self, Flag};
+use crate::wire::message::{Draft, PayloadType};
+use crate::wire::payload::Flag;
 
 /// One data channel, without its websocket.
 #[derive(Debug)]
@@ -119,150 +117,6 @@ impl Channel {
         }
         self.connected = false;
         self.opening = None;
-    }
-
-    /// A frame came.
-    ///
-    /// # Errors
-    ///
-    /// If it is no message, if the handshake fails, or if the service closes the channel.
-    pub(crate) fn handle_message(&mut self, now: Instant, frame: Bytes) -> Result<(), Reason> {
-        let message = match Message::decode(frame) {
-            Ok(message) => message,
-            Err(error) => return self.handle_damaged(error.into()),
-        };
-        match message.header.kind {
-            Kind::Output => self.handle_output(message),
-            Kind::Acknowledge => self.handle_acknowledge(now, &message.payload),
-            Kind::ChannelClosed => Err(Reason::closed(&message.payload)),
-            Kind::PausePublication => {
-                self.publication.pause(now);
-                self.handle_objection(now);
-                Ok(())
-            }
-            Kind::StartPublication => {
-                self.publication.start();
-                Ok(())
-            }
-            // An echo of ours, or nothing for a client: both references ignore it.
-            Kind::Input | Kind::AgentSessionState | Kind::Other(_) => Ok(()),
-        }
-    }
-
-    /// Not acknowledged, so it comes again if it matters: both references ignore what they cannot
-    /// read. But whoever says nothing else, or never gets it right, is no agent.
-    fn handle_damaged(&mut self, reason: Reason) -> Result<(), Reason> {
-        self.stats.damaged += 1;
-        let is_agent = self.handshake.is_begun() && self.stats.damaged <= MAX_DAMAGED;
-        debug!(%reason, is_agent, "a frame that cannot be read");
-        if is_agent { Ok(()) } else { Err(reason) }
-    }
-
-    /// The service may have had too much of us (protocol.md section 0.1).
-    fn handle_objection(&mut self, now: Instant) {
-        let lowered = self.pacer.handle_objection(now);
-        self.deliveries
-            .extend(lowered.map(|rate| Delivery::Tell(Event::Lowered { rate })));
-    }
-
-    fn handle_acknowledge(&mut self, now: Instant, body: &[u8]) -> Result<(), Reason> {
-        let body = match payload::decode_acknowledge(body) {
-            Ok(body) => body,
-            Err(error) => {
-                return self.handle_damaged(Reason::unreadable("acknowledgement", &error));
-            }
-        };
-        self.pacer.handle_arrival(now);
-        let Ok(seq) = u64::try_from(body.seq) else {
-            return Ok(());
-        };
-        if self.sender.acknowledge(now, Seq(seq)) {
-            self.silence = Silence::default();
-            let arrived = self.control.handle_arrival(Seq(seq));
-            self.deliveries.extend(arrived.map(Delivery::Arrived));
-        }
-        Ok(())
-    }
-
-    fn handle_output(&mut self, message: Message) -> Result<(), Reason> {
-        let Message {
-            header:
-                Header {
-                    seq,
-                    id,
-                    payload_type,
-                    ..
-                },
-            payload,
-        } = message;
-        self.publication.start();
-        let mut next = match self.receiver.receive(
-            seq,
-            Item {
-                payload_type,
-                payload,
-            },
-        ) {
-            Verdict::Refused => {
-                self.stats.refused += 1;
-                return Ok(());
-            }
-            Verdict::Duplicate => {
-                self.stats.duplicates += 1;
-                None
-            }
-            Verdict::Early => {
-                self.stats.received += 1;
-                self.stats.early += 1;
-                None
-            }
-            Verdict::Deliver(item) => {
-                self.stats.received += 1;
-                Some(item)
-            }
-        };
-        // Even if it was seen before: the first acknowledgement may have been lost, and the
-        // agent retransmits until it has one.
-        self.acknowledgements.push_back(Due { seq, id });
-        while let Some(item) = next {
-            self.deliver(item)?;
-            next = self.receiver.poll_early();
-        }
-        Ok(())
-    }
-
-    fn deliver(&mut self, item: Item) -> Result<(), Reason> {
-        match item.payload_type {
-            PayloadType::Output if self.handshake.is_complete() => {
-                self.deliveries.push_back(Delivery::Output(item.payload));
-            }
-            PayloadType::Output => return Err(Reason::no_handshake()),
-            PayloadType::Flag => {
-                if let Some(flag) = Flag::decode(&item.payload) {
-                    self.deliveries.push_back(Delivery::Flag(flag));
-                }
-            }
-            PayloadType::HandshakeRequest => {
-                if let Some(response) = self.handshake.handle_request(&item.payload)? {
-                    self.control
-                        .put(PayloadType::HandshakeResponse, response, None);
-                }
-            }
-            PayloadType::HandshakeComplete => {
-                let completed = self.handshake.handle_complete(&item.payload)?;
-                let handshake::Completed { version, notice } = completed;
-                self.deliveries
-                    .push_back(Delivery::Complete { version, notice });
-            }
-            PayloadType::EncChallengeRequest => return Err(Reason::encryption()),
-            // Acknowledged and without meaning in a port session (protocol.md section 4.2).
-            PayloadType::None
-            | PayloadType::Size
-            | PayloadType::HandshakeResponse
-            | PayloadType::EncChallengeResponse
-            | PayloadType::Other(_) => {}
-        }
-        Ok(())
     }
 
     /// Time has passed.
@@ -403,6 +257,3 @@ impl Channel {
         self.stats
     }
 }
-
-/// Frames that cannot be read and are forgiven in the life of a channel.
-const MAX_DAMAGED: u64 = 16;

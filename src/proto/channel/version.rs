@@ -31,6 +31,12 @@ impl AgentVersion {
         !self.is_above(LAST_WITH_KEEP_ALIVE)
     }
 
+    /// True if an acknowledgement proves that the agent's plugin is ready. Older agents acknowledge
+    /// first, and drop what comes too early (protocol.md section 6.4).
+    pub(crate) fn proves_readiness(&self) -> bool {
+        self.is_above(LAST_WITHOUT_PROOF)
+    }
+
     /// True if the version has four components and is strictly greater.
     fn is_above(&self, threshold: [u32; 4]) -> bool {
         self.components()
@@ -54,6 +60,8 @@ impl fmt::Display for AgentVersion {
 }
 
 const LAST_WITHOUT_MUX: [u32; 4] = [3, 0, 196, 0];
+/// The last before 3.0.655.0.
+const LAST_WITHOUT_PROOF: [u32; 4] = [3, 0, 654, u32::MAX];
 const LAST_WITH_KEEP_ALIVE: [u32; 4] = [3, 1, 1511, 0];
 
 #[cfg(test)]
@@ -68,6 +76,8 @@ mod tests {
     fn the_thresholds_are_strict() {
         assert!(!version("3.0.196.0").has_mux());
         assert!(version("3.0.222.0").has_mux());
+        assert!(!version("3.0.654.0").proves_readiness());
+        assert!(version("3.0.655.0").proves_readiness());
         assert!(version("3.1.1511.0").needs_keep_alive());
         assert!(!version("3.1.1575.0").needs_keep_alive());
         assert!(!version("3.3.987.0").needs_keep_alive());

@@ -18,6 +18,7 @@ mod stream;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use tracing::trace;
 
 pub use self::answer::Write;
 pub(crate) use self::answer::{Change, Read};
@@ -154,6 +155,7 @@ impl Mux {
     pub(crate) fn handle_output(&mut self, input: Bytes) -> Result<(), FrameError> {
         self.decoder.push(input);
         while let Some(piece) = self.decoder.poll()? {
+            trace!(%piece, "received");
             match piece {
                 Piece::Data(id, data) => self.handle_data(id, data),
                 Piece::Finish(id) => self.handle_finish(id),
@@ -358,6 +360,7 @@ impl Mux {
 }
 
 fn put(draft: &mut Draft, header: Header) {
+    trace!(%header, "sending");
     draft.payload().extend_from_slice(&header.encode());
 }
 

@@ -20,6 +20,8 @@ use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::wire::payload;
+
 mod kind;
 
 use kind::TYPE_LEN;
@@ -84,8 +86,20 @@ impl Message {
 
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Header { kind, seq, .. } = &self.header;
-        write!(f, "{kind} seq={seq} {} B", self.payload.len())
+        let Header {
+            kind,
+            seq,
+            payload_type,
+            ..
+        } = &self.header;
+        let len = self.payload.len();
+        if *kind != Kind::Acknowledge {
+            return write!(f, "{kind} seq={seq} {payload_type:?} {len} B");
+        }
+        match payload::decode_acknowledge(&self.payload) {
+            Ok(body) => write!(f, "{kind} of seq={}", body.seq),
+            Err(_) => write!(f, "{kind} {len} B"),
+        }
     }
 }
 

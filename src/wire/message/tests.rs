@@ -119,7 +119,7 @@ fn a_blank_type_a_zero_date_and_a_negative_number_are_errors() {
 fn a_message_displays_itself_in_one_line() {
     assert_eq!(
         message(Kind::Output, b"12345").to_string(),
-        "output_stream_data seq=7 5 B"
+        "output_stream_data seq=7 Output 5 B"
     );
 }
 
@@ -127,5 +127,5 @@ fn a_message_displays_itself_in_one_line() {
 fn a_foreign_name_with_a_line_break_displays_itself_in_one_line() {
     let message = message(Kind::Other("two\nlines".to_owned()), b"");
 
-    assert_eq!(message.to_string(), "two\\nlines seq=7 0 B");
+    assert_eq!(message.to_string(), "two\\nlines seq=7 Output 0 B");
 }

@@ -1,0 +1,166 @@
+//! What a channel makes of a frame: its kind, its place, its meaning, its acknowledgement.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use tracing::{debug, trace};
+
+use super::Channel;
+use super::exchange::{Delivery, Due};
+use super::handshake;
+use super::receiver::{Item, Verdict};
+use super::silence::Silence;
+use crate::proto::error::Reason;
+use crate::proto::event::Event;
+use crate::wire::message::{Header, Kind, Message, PayloadType, Seq};
+use crate::wire::payload::{self, Flag};
+
+impl Channel {
+    /// A frame came.
+    ///
+    /// # Errors
+    ///
+    /// If it is no message, if the handshake fails, or if the service closes the channel.
+    pub(crate) fn handle_message(&mut self, now: Instant, frame: Bytes) -> Result<(), Reason> {
+        let message = match Message::decode(frame) {
+            Ok(message) => message,
+            Err(error) => return self.handle_damaged(error.into()),
+        };
+        trace!(%message, "received");
+        match message.header.kind {
+            Kind::Output => self.handle_output(message),
+            Kind::Acknowledge => self.handle_acknowledge(now, &message.payload),
+            Kind::ChannelClosed => Err(Reason::closed(&message.payload)),
+            Kind::PausePublication => {
+                self.publication.pause(now);
+                self.handle_objection(now);
+                Ok(())
+            }
+            Kind::StartPublication => {
+                self.publication.start();
+                Ok(())
+            }
+            // An echo of ours, or nothing for a client: both references ignore it.
+            Kind::Input | Kind::AgentSessionState | Kind::Other(_) => Ok(()),
+        }
+    }
+
+    /// Not acknowledged, so it comes again if it matters: both references ignore what they cannot
+    /// read. But whoever says nothing else, or never gets it right, is no agent.
+    fn handle_damaged(&mut self, reason: Reason) -> Result<(), Reason> {
+        self.stats.damaged += 1;
+        let is_agent = self.handshake.is_begun() && self.stats.damaged <= MAX_DAMAGED;
+        debug!(%reason, is_agent, "a frame that cannot be read");
+        if is_agent { Ok(()) } else { Err(reason) }
+    }
+
+    /// The service may have had too much of us (protocol.md section 0.1).
+    pub(super) fn handle_objection(&mut self, now: Instant) {
+        let lowered = self.pacer.handle_objection(now);
+        self.deliveries
+            .extend(lowered.map(|rate| Delivery::Tell(Event::Lowered { rate })));
+    }
+
+    fn handle_acknowledge(&mut self, now: Instant, body: &[u8]) -> Result<(), Reason> {
+        let body = match payload::decode_acknowledge(body) {
+            Ok(body) => body,
+            Err(error) => {
+                return self.handle_damaged(Reason::unreadable("acknowledgement", &error));
+            }
+        };
+        self.pacer.handle_arrival(now);
+        let Ok(seq) = u64::try_from(body.seq) else {
+            return Ok(());
+        };
+        if self.sender.acknowledge(now, Seq(seq)) {
+            self.silence = Silence::default();
+            let arrived = self.control.handle_arrival(Seq(seq));
+            self.deliveries.extend(arrived.map(Delivery::Arrived));
+        }
+        Ok(())
+    }
+
+    fn handle_output(&mut self, message: Message) -> Result<(), Reason> {
+        let Message {
+            header:
+                Header {
+                    seq,
+                    id,
+                    payload_type,
+                    ..
+                },
+            payload,
+        } = message;
+        self.publication.start();
+        let mut next = match self.receiver.receive(
+            seq,
+            Item {
+                payload_type,
+                payload,
+            },
+        ) {
+            Verdict::Refused => {
+                self.stats.refused += 1;
+                return Ok(());
+            }
+            Verdict::Duplicate => {
+                self.stats.duplicates += 1;
+                None
+            }
+            Verdict::Early => {
+                self.stats.received += 1;
+                self.stats.early += 1;
+                None
+            }
+            Verdict::Deliver(item) => {
+                self.stats.received += 1;
+                Some(item)
+            }
+        };
+        // Even if it was seen before: the first acknowledgement may have been lost, and the
+        // agent retransmits until it has one.
+        self.acknowledgements.push_back(Due { seq, id });
+        while let Some(item) = next {
+            self.deliver(item)?;
+            next = self.receiver.poll_early();
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, item: Item) -> Result<(), Reason> {
+        match item.payload_type {
+            PayloadType::Output if self.handshake.is_complete() => {
+                self.deliveries.push_back(Delivery::Output(item.payload));
+            }
+            PayloadType::Output => return Err(Reason::no_handshake()),
+            PayloadType::Flag => {
+                if let Some(flag) = Flag::decode(&item.payload) {
+                    self.deliveries.push_back(Delivery::Flag(flag));
+                }
+            }
+            PayloadType::HandshakeRequest => {
+                if let Some(response) = self.handshake.handle_request(&item.payload)? {
+                    self.control
+                        .put(PayloadType::HandshakeResponse, response, None);
+                }
+            }
+            PayloadType::HandshakeComplete => {
+                let completed = self.handshake.handle_complete(&item.payload)?;
+                let handshake::Completed { version, notice } = completed;
+                self.deliveries
+                    .push_back(Delivery::Complete { version, notice });
+            }
+            PayloadType::EncChallengeRequest => return Err(Reason::encryption()),
+            // Acknowledged and without meaning in a port session (protocol.md section 4.2).
+            PayloadType::None
+            | PayloadType::Size
+            | PayloadType::HandshakeResponse
+            | PayloadType::EncChallengeResponse
+            | PayloadType::Other(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Frames that cannot be read and are forgiven in the life of a channel.
+const MAX_DAMAGED: u64 = 16;
