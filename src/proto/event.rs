@@ -16,6 +16,8 @@ pub struct Options {
     pub upload_payload: usize,
     /// Payload bytes that may be unacknowledged; at least one payload.
     pub upload_window: usize,
+    /// Whether open streams keep the session from idling out.
+    pub keep_alive: bool,
 }
 
 /// What happened in a tunnel.

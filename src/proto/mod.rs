@@ -22,7 +22,9 @@
 mod channel;
 mod error;
 mod event;
+mod keep_alive;
 mod mux;
+mod state;
 mod stats;
 mod tunnel;
 

@@ -1,16 +1,4 @@
 //! A data channel and its streams as one machine.
-//!
-//! ```text
-//!            handshake complete         probe acknowledged
-//!   Opening ───────────────────▶ Probing ──────────────────▶ Ready
-//!      │ close                      │ close                    │ close
-//!      └───────────▶ Ended ◀────────┴──────── Closing ◀────────┘
-//!                      ▲   flag acknowledged, or a second      │
-//!                      └── an error, channel_closed, abandon ──┘
-//! ```
-//!
-//! No byte of a user leaves before `Ready`: agents drop what comes before their plugin is ready
-//! (protocol.md section 5.1).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,7 +8,9 @@ use bytes::Bytes;
 use super::channel::{AgentVersion, Channel, Delivery, EarlyPool, Mark, Transmit};
 use super::error::Reason;
 use super::event::{Event, OpenError, Options, Read};
+use super::keep_alive::KeepAlive;
 use super::mux::{self, Change, Mux, Write};
+use super::state::State;
 use super::stats::Stats;
 use crate::wire::message::Draft;
 use crate::wire::payload::Flag;
@@ -33,8 +23,7 @@ pub struct Tunnel {
     state: State,
     channel: Channel,
     mux: Mux,
-    /// When the next NOP is due, for agents that end a silent mux.
-    keep_alive: Option<Instant>,
+    keep_alive: KeepAlive,
     events: VecDeque<Event>,
 }
 
@@ -48,7 +37,7 @@ impl Tunnel {
             state: State::Opening,
             channel,
             mux: Mux::new(),
-            keep_alive: None,
+            keep_alive: KeepAlive::new(options.keep_alive),
             events: VecDeque::new(),
         }
     }
@@ -128,7 +117,9 @@ impl Tunnel {
         if !notice.trim().is_empty() {
             self.tell(Event::Notice(notice));
         }
-        self.keep_alive = version.needs_keep_alive().then(|| now + KEEP_ALIVE);
+        if version.needs_keep_alive() {
+            self.keep_alive.satisfy_agent(now);
+        }
         if matches!(self.state, State::Opening) {
             self.state = State::Probing {
                 agent_version: version.to_string(),
@@ -173,13 +164,20 @@ impl Tunnel {
         {
             self.handle_ready();
         }
-        if self.keep_alive.is_some_and(|due| due <= now) && matches!(self.state, State::Ready) {
-            self.keep_alive = Some(now + KEEP_ALIVE);
+        if self.keep_alive_due().is_some_and(|due| due <= now) {
+            self.keep_alive.handle_said(now);
             self.mux.send_nothing();
         }
         self.channel.handle_timeout(now);
         self.forward_news();
         self.assert_invariants();
+    }
+
+    fn keep_alive_due(&self) -> Option<Instant> {
+        let is_idle = !self.mux.is_empty() && !self.mux.has_output();
+        let idle_since = is_idle.then(|| self.channel.last_sent());
+        let due = self.keep_alive.due(idle_since);
+        due.filter(|_| matches!(self.state, State::Ready))
     }
 
     /// Opens a stream: one dial of the agent.
@@ -287,7 +285,7 @@ impl Tunnel {
     }
 
     fn may_send_data(&self) -> bool {
-        matches!(self.state, State::Ready | State::Closing { .. }) && self.mux.has_output()
+        self.state.may_send_data() && self.mux.has_output()
     }
 
     /// What happened, for the driver and the owners of streams.
@@ -298,19 +296,14 @@ impl Tunnel {
     /// When [`Tunnel::handle_timeout`] or [`Tunnel::poll_transmit`] has something to do, if
     /// nothing happens before. May lie in the past.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let closing = match self.state {
-            State::Ended(_) => return None,
-            State::Closing { deadline } => Some(deadline),
-            State::Probing { settled, .. } => settled,
-            State::Opening | State::Ready => None,
-        };
+        if self.ended().is_some() {
+            return None;
+        }
         let channel = self
             .channel
             .poll_timeout(self.may_send_data(), self.options.upload_payload);
-        let keep_alive = self
-            .keep_alive
-            .filter(|_| matches!(self.state, State::Ready));
-        [closing, channel, keep_alive].into_iter().flatten().min()
+        let times = [self.state.deadline(), channel, self.keep_alive_due()];
+        times.into_iter().flatten().min()
     }
 
     /// False while nothing more should be taken from the websocket.
@@ -325,10 +318,7 @@ impl Tunnel {
 
     /// Why the tunnel ended; `None` while it lives.
     pub fn ended(&self) -> Option<&Reason> {
-        match &self.state {
-            State::Ended(reason) => Some(reason),
-            State::Opening | State::Probing { .. } | State::Ready | State::Closing { .. } => None,
-        }
+        self.state.ended()
     }
 
     /// True once a stream that was reset is closed by the agent too, or the tunnel has ended. If
@@ -378,21 +368,6 @@ impl Tunnel {
     }
 }
 
-#[derive(Debug)]
-enum State {
-    Opening,
-    Probing {
-        agent_version: String,
-        /// When it counts as ready, if it cannot prove it.
-        settled: Option<Instant>,
-    },
-    Ready,
-    Closing {
-        deadline: Instant,
-    },
-    Ended(Reason),
-}
-
 /// A NOP frame: acknowledged like data, and without any effect.
 fn nothing() -> Bytes {
     Bytes::copy_from_slice(&Header::bare(Command::Nothing, StreamId(0)).encode())
@@ -401,9 +376,6 @@ fn nothing() -> Bytes {
 /// How long agents are waited for that cannot prove that they are ready: twice what one with a
 /// remote host was seen to take (protocol.md section 5.1).
 const SETTLING: Duration = Duration::from_secs(1);
-
-/// How often old agents want to hear something (protocol.md section 8.6).
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// How long the flag's acknowledgement is waited for; the API ends the session anyway.
 const MAX_CLOSING: Duration = Duration::from_secs(1);

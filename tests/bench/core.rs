@@ -77,6 +77,7 @@ impl Pair {
             upload_rate: 0,
             upload_payload: payload,
             upload_window: 256 * 1024,
+            keep_alive: false,
         };
         let agent_options = agent::Options {
             pace: Pace::Unlimited,

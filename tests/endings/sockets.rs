@@ -26,6 +26,7 @@ async fn start(listen: &[&str], keys: &str) -> Result<Daemon, StartError> {
     let caller = Caller {
         origin: "tests".to_owned(),
         identity,
+        state: None,
     };
     Daemon::start(config::parse(&text).unwrap(), caller).await
 }

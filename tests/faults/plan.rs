@@ -81,6 +81,7 @@ fn setup(rng: &mut Rng, seed: u64) -> Setup {
             upload_rate: pick(rng, &[0, 50, 900, 900]),
             upload_payload: pick(rng, &[64, 256, 1024, 1024]),
             upload_window: pick(rng, &[1024, 8 * 1024, 256 * 1024]),
+            keep_alive: false,
         },
         up: weather(rng),
         down: weather(rng),

@@ -54,6 +54,7 @@ impl Owner {
             upload_rate: tape.pick(&[0, 900, 1]),
             upload_payload: tape.pick(&[64, 1024, 40_000]),
             upload_window: 64 * 1024,
+            keep_alive: false,
         };
         let mut owner = Self {
             tunnel: Tunnel::new(now, SystemTime::UNIX_EPOCH, 1, options),

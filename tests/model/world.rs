@@ -37,6 +37,7 @@ impl World {
             upload_rate: 0,
             upload_payload: 2048,
             upload_window: 8192,
+            keep_alive: false,
         };
         let agent_options = agent::Options {
             message_size: 300,

@@ -173,6 +173,7 @@ impl Far {
         let caller = Caller {
             origin: "soak".to_owned(),
             identity,
+            state: None,
         };
         Daemon::start(config::parse(&text).unwrap(), caller)
             .await

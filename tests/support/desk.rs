@@ -25,6 +25,7 @@ impl Desk {
             upload_rate: 0,
             upload_payload: 1024,
             upload_window: 64 * 1024,
+            keep_alive: false,
         };
         let mut tunnel = Tunnel::new(now, SystemTime::UNIX_EPOCH, 1, options);
         tunnel.handle_connected(now, "token");

@@ -51,6 +51,7 @@ impl Default for Setup {
                 upload_rate: 900,
                 upload_payload: 1024,
                 upload_window: 256 * 1024,
+                keep_alive: false,
             },
             agent: agent::Options {
                 digests: Digests::Noted,

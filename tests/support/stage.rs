@@ -92,6 +92,7 @@ pub(crate) async fn daemon(
         Caller {
             origin: "tests".to_owned(),
             identity,
+            state: None,
         },
     )
     .await

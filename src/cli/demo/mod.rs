@@ -105,6 +105,7 @@ impl Stage {
             Caller {
                 origin: style::origin(),
                 identity,
+                state: None,
             },
         )
         .await?;

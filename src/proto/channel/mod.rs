@@ -63,6 +63,8 @@ pub(crate) struct Channel {
     control: Control,
     publication: Publication,
     silence: Silence,
+    /// When a sequenced message left for the first time.
+    last_sent: Instant,
     deliveries: VecDeque<Delivery>,
     stats: Stats,
 }
@@ -83,6 +85,7 @@ impl Channel {
             control: Control::default(),
             publication: Publication::default(),
             silence: Silence::default(),
+            last_sent: now,
             deliveries: VecDeque::new(),
             stats: Stats::default(),
         }
@@ -208,6 +211,7 @@ impl Channel {
         let message = self.sealer.input(now, self.sender.next_seq(), kind, draft);
         self.sender.send(now, message.clone(), len, urgency);
         self.pacer.take(now);
+        self.last_sent = now;
         self.stats.sent += 1;
         message
     }
@@ -245,6 +249,11 @@ impl Channel {
     /// False while so many acknowledgements wait that more input would only pile them up.
     pub(crate) fn wants_input(&self) -> bool {
         self.acknowledgements.len() < MAX_ACKNOWLEDGEMENTS
+    }
+
+    /// When a sequenced message left last, for the first time.
+    pub(crate) fn last_sent(&self) -> Instant {
+        self.last_sent
     }
 
     /// What has left and is not yet acknowledged.
