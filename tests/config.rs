@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ssm_proxyd::config::settings::{Absent, SECTIONS, Setting};
-use ssm_proxyd::config::{Config, Forward, Upload, parse, read};
+use ssm_proxyd::config::{Config, Forward, Limits, Sessions, Upload, parse, read};
 
 #[test]
 fn every_bad_file_is_told_word_for_word() {
@@ -78,7 +78,8 @@ fn a_full_file_means_what_it_says() {
         described(&config),
         [
             "cache.v2_a: localhost:6379, 10.0.0.7:6379, [fd00::7]:6379, unix:/run/cache.sock \
-          -> mi-0123456789abcdef0 -> localhost:6379"
+          -> mi-0123456789abcdef0 -> localhost:6379",
+            "shared: localhost:5432 -> i-01234567 -> localhost:1",
         ]
     );
     let forward = &config.forwards[0];
@@ -98,7 +99,22 @@ fn a_full_file_means_what_it_says() {
     );
     assert_eq!(forward.max_connections, 1);
     assert!(forward.allow_remote_clients);
-    assert_eq!(forward.line, 10);
+    assert_eq!(forward.line, 14);
+    let warm_max_age = Duration::from_secs(60);
+    let warm = 1;
+    let own = Sessions::PerConnection { warm, warm_max_age };
+    assert_eq!(forward.sessions, own);
+    assert!(forward.keep_alive);
+    let shared = Sessions::Shared {
+        max_streams: 2,
+        max_age: Some(Duration::from_secs(8 * 3600)),
+    };
+    assert_eq!(config.forwards[1].sessions, shared);
+    let limits = Limits {
+        max_connections: 2000,
+        session_start_rate: 2,
+    };
+    assert_eq!(config.limits, limits);
 }
 
 #[test]
@@ -163,8 +179,13 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
         let line = match setting.absent {
             Absent::Problem => format!("\n{} = ", setting.key),
             Absent::Nothing => format!("\n#{} = ", setting.key),
-            // Good only beside a Unix socket, and such a forward is only shown.
-            Absent::Text(value) if setting.key == "mode" => format!("\n#mode = \"{value}\"\n"),
+            // Good only beside others, in forwards that are only shown.
+            Absent::Text(value) if is_only_shown(setting) => {
+                format!("\n#{} = \"{value}\"\n", setting.key)
+            }
+            Absent::Number(value) if is_only_shown(setting) => {
+                format!("\n#{} = {value}\n", setting.key)
+            }
             Absent::Text(value) => format!("\n{} = \"{value}\"\n", setting.key),
             Absent::Number(value) => format!("\n{} = {value}\n", setting.key),
             Absent::Flag(value) => format!("\n{} = {value}\n", setting.key),
@@ -189,6 +210,10 @@ fn the_settings_that_the_shipped_file_only_shows_work_too() {
     assert!(config.aws.ssm_endpoint.is_some() && config.aws.ca_bundle.is_some());
     assert!(config.forwards[0].document.is_some());
     assert!(config.forwards[2].listen[0].path().is_some());
+    assert!(matches!(
+        config.forwards[3].sessions,
+        Sessions::Shared { .. }
+    ));
 }
 
 #[test]
@@ -236,8 +261,19 @@ fn described(config: &Config) -> Vec<String> {
     config.forwards.iter().map(line).collect()
 }
 
+/// Whether a setting makes sense with others only that are not the default.
+fn is_only_shown(setting: &Setting) -> bool {
+    ["mode", "max_streams", "max_session_age"].contains(&setting.key)
+}
+
 fn has_defaults(forward: &Forward) -> bool {
+    let own = Sessions::PerConnection {
+        warm: 0,
+        warm_max_age: Duration::from_secs(600),
+    };
     forward.document.is_none()
+        && forward.sessions == own
+        && !forward.keep_alive
         && forward.connect_timeout == Duration::from_secs(30)
         && forward.mode == 0o600
         && forward.resume_timeout == Duration::from_secs(300)

@@ -32,7 +32,9 @@ use std::path::{Path, PathBuf};
 
 use crate::config::check::MAX_LENGTH;
 pub use crate::config::check::parse;
-pub use crate::config::model::{Aws, Config, Forward, Listen, Remote, Target, Upload};
+pub use crate::config::model::{
+    Aws, Config, Forward, Limits, Listen, Remote, Sessions, Target, Upload,
+};
 pub use crate::config::problem::{Fault, Problem, Problems};
 
 /// Reads a configuration file.

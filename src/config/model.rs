@@ -14,6 +14,8 @@ use std::time::Duration;
 pub struct Config {
     /// How to reach AWS.
     pub aws: Aws,
+    /// What the whole daemon may take.
+    pub limits: Limits,
     /// The forwards, in the order of the file; at least one. Their names differ, and no two of
     /// them listen on one address.
     pub forwards: Vec<Forward>,
@@ -32,6 +34,34 @@ pub struct Aws {
     pub ca_bundle: Option<PathBuf>,
 }
 
+/// What the whole daemon may take, over all forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once; at least 1.
+    pub max_connections: usize,
+    /// StartSession calls per second; at least 1. Bursts are of four seconds' worth.
+    pub session_start_rate: u32,
+}
+
+/// How connections and sessions belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sessions {
+    /// Every connection has one of its own.
+    PerConnection {
+        /// Sessions that are kept ready.
+        warm: usize,
+        /// One that is older is replaced, unused.
+        warm_max_age: Duration,
+    },
+    /// Connections share one, as streams of its mux.
+    Shared {
+        /// Connections on one session; at least 1.
+        max_streams: usize,
+        /// A fresh session takes over after this; `None`: never.
+        max_age: Option<Duration>,
+    },
+}
+
 /// A configured rule: local address → target, host, port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
@@ -47,6 +77,10 @@ pub struct Forward {
     pub remote: Remote,
     /// The SSM document, if not the one that `remote` asks for; see [`Forward::document`].
     pub document: Option<String>,
+    /// How its connections and sessions belong together.
+    pub sessions: Sessions,
+    /// Whether an open connection keeps its session from idling out.
+    pub keep_alive: bool,
     /// From accept to a stream that can carry bytes.
     pub connect_timeout: Duration,
     /// How long a broken websocket may be replaced before its connection is given up; zero: not
@@ -159,6 +193,16 @@ pub enum Remote {
 }
 
 impl Remote {
+    /// The parameters of its document, by name.
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Port(port) => vec![("portNumber", port.to_string())],
+            Self::Host { host, port } => {
+                vec![("host", host.clone()), ("portNumber", port.to_string())]
+            }
+        }
+    }
+
     fn document(&self) -> &'static str {
         match self {
             Self::Port(_) => PORT_DOCUMENT,

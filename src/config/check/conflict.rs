@@ -9,12 +9,14 @@ use crate::config::check::fields::Fields;
 use crate::config::model::{HOST_DOCUMENT, Listen, PORT_DOCUMENT, Remote};
 use crate::config::place::quoted;
 use crate::config::problem::{Finding, Findings};
+use crate::config::settings::{PER_CONNECTION, SHARED};
 
 /// Checks the settings of one forward against each other.
 pub(super) fn check_forward(fields: &Fields, findings: &mut Findings) {
     check_remote_clients(fields, findings);
     check_mode(fields, findings);
     check_window(fields, findings);
+    check_sessions(fields, findings);
     check_document(fields, findings);
 }
 
@@ -75,6 +77,41 @@ fn check_window(fields: &Fields, findings: &mut Findings) {
     );
     let hint = "make the window a multiple of the payload; the defaults are \"256KiB\" and 1024";
     findings.add(Finding::new(span.unwrap_or_default(), what, hint));
+}
+
+/// Keys that mean something to the other kind of sessions only, and more spares than connections.
+fn check_sessions(fields: &Fields, findings: &mut Findings) {
+    let Some(sessions) = fields.text("sessions") else {
+        return;
+    };
+    let (idle, other) = match sessions == SHARED {
+        true => (["warm", "warm_max_age"], PER_CONNECTION),
+        false => (["max_streams", "max_session_age"], SHARED),
+    };
+    for (key, span) in idle.iter().filter_map(|key| Some((key, fields.span(key)?))) {
+        let what = format!(
+            "{}: `{key}` has no effect with `sessions = \"{sessions}\"`",
+            fields.scope
+        );
+        let hint = format!("leave it out, or write `sessions = \"{other}\"`");
+        findings.add(Finding::new(span, what, &hint));
+    }
+    let most = fields.number::<u64>("max_connections");
+    let (Some(warm), Some(most)) = (fields.number::<u64>("warm"), most) else {
+        return;
+    };
+    if sessions == PER_CONNECTION && warm > most {
+        let what = format!(
+            "{}: `warm` ({warm}) is more than `max_connections` ({most})",
+            fields.scope
+        );
+        let hint = "no more sessions are used than there are connections";
+        findings.add(Finding::new(
+            fields.span("warm").unwrap_or_default(),
+            what,
+            hint,
+        ));
+    }
 }
 
 /// The documents of AWS take a host or take none (protocol.md section 1.3).

@@ -52,6 +52,16 @@ impl Fields {
         fields
     }
 
+    /// A table that is not there: every key has its default.
+    pub(super) fn absent(section: Section) -> Self {
+        Self {
+            scope: section.header(),
+            header: 0..0,
+            section,
+            given: BTreeMap::new(),
+        }
+    }
+
     fn take(&mut self, setting: &'static Setting, entry: &Entry, findings: &mut Findings) {
         if let Kind::Later { instead } = setting.kind {
             findings.add(self.later(entry, instead));

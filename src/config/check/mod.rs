@@ -14,10 +14,10 @@ mod word;
 use crate::config::check::conflict::{check_forward, check_forwards};
 use crate::config::check::fields::Fields;
 use crate::config::file::{Data, Document, Entry, Table, Value};
-use crate::config::model::{Aws, Config, Forward, Upload};
+use crate::config::model::{Aws, Config, Forward, Limits, Sessions, Upload};
 use crate::config::place::{Source, quoted, shortened};
 use crate::config::problem::{Finding, Findings, Problems};
-use crate::config::settings::{FORWARD, SECTIONS, Section, Shape};
+use crate::config::settings::{FORWARD, LIMITS, SECTIONS, SHARED, Section, Shape};
 use crate::config::spelling::nearest;
 
 /// Reads the text of a configuration.
@@ -50,6 +50,7 @@ fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Conf
     let forwards = tables.forwards.iter().map(|fields| forward(fields, source));
     Some(Config {
         aws: tables.aws.as_ref().map(aws).unwrap_or_default(),
+        limits: limits(tables.limits.as_ref())?,
         forwards: forwards.collect::<Option<_>>()?,
     })
 }
@@ -58,6 +59,7 @@ fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Conf
 #[derive(Debug, Default)]
 struct Tables {
     aws: Option<Fields>,
+    limits: Option<Fields>,
     forwards: Vec<Fields>,
 }
 
@@ -80,7 +82,11 @@ impl Tables {
         match (section.shape, &entry.value.data) {
             (Shape::Later { instead }, _) => findings.add(section_later(section, entry, instead)),
             (Shape::One, Data::Table(table)) => {
-                self.aws = Some(Fields::read(table, section, section.header(), findings));
+                let fields = Fields::read(table, section, section.header(), findings);
+                match section.name == LIMITS.name {
+                    true => self.limits = Some(fields),
+                    false => self.aws = Some(fields),
+                }
             }
             (Shape::Many, Data::Array(values)) => self.take_forwards(section, values, findings),
             _ => findings.add(wrong_shape(section, entry)),
@@ -129,6 +135,35 @@ fn aws(fields: &Fields) -> Aws {
     }
 }
 
+/// The limits, if none that was written is wrong.
+fn limits(fields: Option<&Fields>) -> Option<Limits> {
+    let absent;
+    let fields = match fields {
+        Some(fields) => fields,
+        None => {
+            absent = Fields::absent(LIMITS);
+            &absent
+        }
+    };
+    Some(Limits {
+        max_connections: fields.number("max_connections")?,
+        session_start_rate: fields.number("session_start_rate")?,
+    })
+}
+
+fn sessions(fields: &Fields) -> Option<Sessions> {
+    Some(match fields.text("sessions")?.as_str() {
+        SHARED => Sessions::Shared {
+            max_streams: fields.number("max_streams")?,
+            max_age: Some(fields.duration("max_session_age")?).filter(|age| !age.is_zero()),
+        },
+        _ => Sessions::PerConnection {
+            warm: fields.number("warm")?,
+            warm_max_age: fields.duration("warm_max_age")?,
+        },
+    })
+}
+
 /// The forward, if nothing is missing from it.
 fn forward(fields: &Fields, source: &Source<'_>) -> Option<Forward> {
     let listen = fields.addresses("listen")?.into_iter();
@@ -139,6 +174,8 @@ fn forward(fields: &Fields, source: &Source<'_>) -> Option<Forward> {
         target: fields.target("target")?,
         remote: fields.remote("remote")?,
         document: fields.text("document"),
+        sessions: sessions(fields)?,
+        keep_alive: fields.flag("keep_alive")?,
         connect_timeout: fields.duration("connect_timeout")?,
         resume_timeout: fields.duration("resume_timeout")?,
         half_close_timeout: fields.duration("half_close_timeout")?,
@@ -173,7 +210,7 @@ fn stranger(entry: &Entry) -> Finding {
         ),
         (None, None) => (
             format!("unknown {noun} `{key}`"),
-            "a file has `[aws]`, once or not at all, and `[[forward]]`, once for each forward"
+            "a file has `[aws]` and `[limits]`, once or not at all, and `[[forward]]`, once for each forward"
                 .to_owned(),
         ),
     };

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::check::value::default;
-use crate::config::model::{Listen, Remote};
+use crate::config::model::{Listen, Remote, Sessions};
 use crate::config::settings::Absent;
 
 const MINIMAL: &str = r#"
@@ -25,6 +25,10 @@ profile = "prod"
 ssm_endpoint = "http://127.0.0.1:4566"
 ca_bundle = "/etc/ssl/company.pem"
 
+[limits]
+max_connections = 5000
+session_start_rate = 3
+
 [[forward]]
 name = "cache"
 listen = ["localhost:0", "0.0.0.0:6379", "unix:/run/cache.sock"]
@@ -32,6 +36,9 @@ mode = "0660"
 target = "mi-0123456789abcdef0"
 remote = 6379
 document = "Our-PortForwarding"
+warm = 2
+warm_max_age = "5m"
+keep_alive = true
 connect_timeout = "1m30s"
 resume_timeout = "0s"
 half_close_timeout = "500s"
@@ -40,6 +47,15 @@ upload_payload = 32_768
 upload_window = "1MiB"
 max_connections = 0x10
 allow_remote_clients = true
+
+[[forward]]
+name = "shared"
+listen = 1
+target = "i-01234567"
+remote = 1
+sessions = "shared"
+max_streams = 8
+max_session_age = "1h"
 "#;
 
 fn good(text: &str) -> Config {
@@ -60,6 +76,8 @@ fn what_is_not_written_has_its_default() {
     let config = good(MINIMAL);
 
     assert_eq!(config.aws, Aws::default());
+    assert_eq!(config.limits.max_connections, 1024);
+    assert_eq!(config.limits.session_start_rate, 5);
     let [forward] = config.forwards.as_slice() else {
         panic!("one forward");
     };
@@ -71,6 +89,12 @@ fn what_is_not_written_has_its_default() {
         forward.document(),
         "AWS-StartPortForwardingSessionToRemoteHost"
     );
+    let sessions = Sessions::PerConnection {
+        warm: 0,
+        warm_max_age: Duration::from_secs(600),
+    };
+    assert_eq!(forward.sessions, sessions);
+    assert!(!forward.keep_alive);
     assert_eq!(forward.connect_timeout, Duration::from_secs(30));
     assert_eq!(forward.mode, 0o600);
     assert_eq!(forward.resume_timeout, Duration::from_secs(300));
@@ -95,6 +119,8 @@ fn what_is_written_is_meant() {
         config.aws.ca_bundle.as_deref(),
         Some("/etc/ssl/company.pem".as_ref())
     );
+    assert_eq!(config.limits.max_connections, 5000);
+    assert_eq!(config.limits.session_start_rate, 3);
     let forward = &config.forwards[0];
     let everywhere = Listen::Tcp("0.0.0.0:6379".parse().unwrap());
     let socket = Listen::Unix("/run/cache.sock".into());
@@ -114,7 +140,29 @@ fn what_is_written_is_meant() {
     assert_eq!(forward.upload, upload);
     assert_eq!(forward.max_connections, 16);
     assert!(forward.allow_remote_clients);
-    assert_eq!(forward.line, 10);
+    assert_eq!(forward.line, 14);
+    let sessions = Sessions::PerConnection {
+        warm: 2,
+        warm_max_age: Duration::from_secs(300),
+    };
+    assert_eq!(forward.sessions, sessions);
+    assert!(forward.keep_alive);
+    let shared = Sessions::Shared {
+        max_streams: 8,
+        max_age: Some(Duration::from_secs(3600)),
+    };
+    assert_eq!(config.forwards[1].sessions, shared);
+}
+
+#[test]
+fn a_shared_session_has_no_age_if_nobody_says_so() {
+    let config = good(&format!("{MINIMAL}\nsessions = \"shared\"\n"));
+
+    let shared = Sessions::Shared {
+        max_streams: 64,
+        max_age: None,
+    };
+    assert_eq!(config.forwards[0].sessions, shared);
 }
 
 #[test]
@@ -159,6 +207,7 @@ fn every_example_makes_sense() {
             let line = format!("{start}{}\n", setting.example);
             let others = match setting.key {
                 "mode" => others.replace("listen = 5432", "listen = \"unix:/run/db.sock\""),
+                "max_streams" | "max_session_age" => format!("{others}\nsessions = \"shared\""),
                 _ => others,
             };
 

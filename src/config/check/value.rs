@@ -13,6 +13,7 @@ use crate::config::model::{Listen, Remote, Target};
 use crate::config::place::quoted;
 use crate::config::problem::Fault;
 use crate::config::settings::{Absent, Kind, Setting};
+use crate::config::spelling::nearest;
 
 /// A value that makes sense for its setting.
 #[derive(Clone, Debug)]
@@ -56,6 +57,7 @@ fn single(setting: &Setting, data: &Data) -> Result<Meaning, Fault> {
         (Kind::Number { min, max }, Data::Number(number)) => whole(*number, min, max),
         (Kind::Duration { min, max }, Data::Text(text)) => time(text, min, max),
         (Kind::Size { min, max }, Data::Text(text)) => bytes(text, min, max),
+        (Kind::Choice(words), Data::Text(text)) => choice(text, words),
         (Kind::Mode, Data::Text(text)) => mode(text).map(|mode| Meaning::Number(mode.into())),
         (Kind::Target, Data::Text(text)) => text.parse().map(Meaning::Target),
         (Kind::Target, Data::Table(_) | Data::Array(_)) => Err(target_later()),
@@ -80,6 +82,7 @@ fn word(setting: &Setting, text: &str) -> Result<Meaning, Fault> {
         | Kind::Number { .. }
         | Kind::Duration { .. }
         | Kind::Size { .. }
+        | Kind::Choice(_)
         | Kind::Listen
         | Kind::Mode
         | Kind::Target
@@ -123,6 +126,20 @@ fn one_listen(setting: &Setting, data: &Data) -> Result<Listen, Fault> {
             Err(wrong_type(setting, data))
         }
     }
+}
+
+fn choice(text: &str, words: &[&str]) -> Result<Meaning, Fault> {
+    if words.contains(&text) {
+        return Ok(Meaning::Text(text.to_owned()));
+    }
+    let hint = match nearest(text, words.iter().copied()) {
+        Some(meant) => format!("did you mean \"{meant}\"?"),
+        None => format!("write \"{}\"", words.join("\" or \"")),
+    };
+    Err(Fault::new(
+        format!("{} is none of the choices", quoted(text)),
+        hint,
+    ))
 }
 
 fn whole(number: i128, min: u64, max: u64) -> Result<Meaning, Fault> {
@@ -185,6 +202,7 @@ fn wrong_type(setting: &Setting, data: &Data) -> Fault {
         Kind::Size { .. } => "a size in quotes",
         Kind::Listen => "a port, an address or an array of them",
         Kind::Mode => "octal digits in quotes",
+        Kind::Choice(_) => "a word in quotes",
         Kind::Remote => "a string \"host:port\" or a port",
         Kind::Name
         | Kind::Region

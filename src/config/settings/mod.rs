@@ -12,7 +12,7 @@ mod rows;
 
 use std::time::Duration;
 
-pub use crate::config::settings::rows::{FORWARD, SECTIONS};
+pub use crate::config::settings::rows::{FORWARD, LIMITS, PER_CONNECTION, SECTIONS, SHARED};
 
 /// A table of the file.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +120,8 @@ pub enum Kind {
         /// The most, in bytes.
         max: u64,
     },
+    /// One of these words.
+    Choice(&'static [&'static str]),
     /// The name of a forward: 1 to 64 of `[A-Za-z0-9_.-]`, a letter or digit first.
     Name,
     /// The name of a region.

@@ -13,7 +13,7 @@ pub const SECTIONS: &[Section] = &[
         doc: "How to reach AWS; what is absent comes from the usual AWS environment and files",
     },
     FORWARD,
-    section_later("limits", "each forward has its own `max_connections`"),
+    LIMITS,
     section_later("shutdown", "a stop ends every session at once"),
     section_later(
         "log",
@@ -31,6 +31,34 @@ pub const FORWARD: Section = Section {
     settings: FORWARD_SETTINGS,
     doc: "A local address, and the destination that its connections reach through a target",
 };
+
+/// `[limits]`.
+pub const LIMITS: Section = Section {
+    name: "limits",
+    shape: Shape::One,
+    settings: LIMITS_SETTINGS,
+    doc: "What the whole daemon may take, over all forwards",
+};
+
+const LIMITS_SETTINGS: &[Setting] = &[
+    Setting {
+        key: "max_connections",
+        kind: Kind::Number {
+            min: 1,
+            max: 1_000_000,
+        },
+        absent: Absent::Number(1024),
+        example: "1024",
+        doc: "Connections of all forwards at once; further ones wait",
+    },
+    Setting {
+        key: "session_start_rate",
+        kind: Kind::Number { min: 1, max: 1000 },
+        absent: Absent::Number(5),
+        example: "5",
+        doc: "StartSession calls per second, over all forwards; bursts of four seconds' worth",
+    },
+];
 
 const AWS: &[Setting] = &[
     Setting {
@@ -113,6 +141,54 @@ const FORWARD_SETTINGS: &[Setting] = &[
         doc: "The SSM document; absent: AWS-StartPortForwardingSession, with ToRemoteHost if `remote` has a host",
     },
     Setting {
+        key: "sessions",
+        kind: Kind::Choice(SESSIONS),
+        absent: Absent::Text(PER_CONNECTION),
+        example: "\"shared\"",
+        doc: "Whether every connection has a session of its own, or connections share one",
+    },
+    Setting {
+        key: "warm",
+        kind: Kind::Number { min: 0, max: 64 },
+        absent: Absent::Number(0),
+        example: "2",
+        doc: "Sessions kept ready (per_connection)",
+    },
+    Setting {
+        key: "warm_max_age",
+        kind: Kind::Duration {
+            min: Duration::from_secs(10),
+            max: Duration::from_secs(60 * MINUTE),
+        },
+        absent: Absent::Text("10m"),
+        example: "\"10m\"",
+        doc: "A ready session older than this is replaced, unused (per_connection)",
+    },
+    Setting {
+        key: "max_streams",
+        kind: Kind::Number { min: 1, max: 1024 },
+        absent: Absent::Number(64),
+        example: "64",
+        doc: "Connections on one shared session; then another is started (shared)",
+    },
+    Setting {
+        key: "max_session_age",
+        kind: Kind::Duration {
+            min: Duration::ZERO,
+            max: Duration::from_secs(24 * 60 * MINUTE),
+        },
+        absent: Absent::Text("0s"),
+        example: "\"1h\"",
+        doc: "A fresh session takes over from a shared one after this; 0s: never (shared)",
+    },
+    Setting {
+        key: "keep_alive",
+        kind: Kind::Flag,
+        absent: Absent::Flag(false),
+        example: "true",
+        doc: "Whether an open connection keeps its session from idling out",
+    },
+    Setting {
         key: "connect_timeout",
         kind: Kind::Duration {
             min: Duration::from_secs(1),
@@ -189,15 +265,6 @@ const FORWARD_SETTINGS: &[Setting] = &[
         example: "true",
         doc: "Whether `listen` may hold an address that other machines can reach",
     },
-    later("sessions", "every connection has a session of its own"),
-    later("warm", "no session is kept ready"),
-    later("warm_max_age", "no session is kept ready"),
-    later("max_streams", "every connection has a session of its own"),
-    later("max_session_age", "a session ends with its connection"),
-    later(
-        "keep_alive",
-        "an open connection does not keep its session from idling out",
-    ),
     later("region", "[aws] region holds for every forward"),
     later("profile", "[aws] profile holds for every forward"),
     later("role_arn", "a profile in ~/.aws/config may name a role"),
@@ -221,6 +288,12 @@ const fn section_later(name: &'static str, instead: &'static str) -> Section {
         doc: "Not in this version",
     }
 }
+
+/// The values of `sessions`.
+pub const PER_CONNECTION: &str = "per_connection";
+/// The values of `sessions`.
+pub const SHARED: &str = "shared";
+const SESSIONS: &[&str] = &[PER_CONNECTION, SHARED];
 
 /// Seconds.
 const MINUTE: u64 = 60;
