@@ -3,7 +3,8 @@
 //! A target that is off, a permission that is missing: what failed for one connection fails for
 //! the next, and asking AWS each time helps nobody. So after a definite failure the gate is shut,
 //! and whoever comes is refused with the same reason. After a while one is let through as the
-//! probe; if it fails too the gate stays shut, twice as long.
+//! probe; if it fails too the gate stays shut, twice as long. What may be mended in a moment, as by a
+//! login, is asked for every second, and whoever comes waits for the answer.
 //!
 //! ```text
 //!           definite failure              time is up, someone comes
@@ -35,7 +36,16 @@ impl<E: Clone> Gate<E> {
                 shut.probing = true;
                 Admission::Probe
             }
+            State::Shut(shut) if shut.patience == Patience::Steady => Admission::Wait,
             State::Shut(shut) => Admission::Refuse(shut.error.clone()),
+        }
+    }
+
+    /// When a probe may pass, if one is not under way.
+    pub fn opens(&self) -> Option<Instant> {
+        match &self.state {
+            State::Shut(shut) if !shut.probing => Some(shut.until),
+            State::Open | State::Shut(_) => None,
         }
     }
 
@@ -53,6 +63,7 @@ impl<E: Clone> Gate<E> {
             since: now,
             until: now + hold,
             hold,
+            patience,
             probing: false,
         });
     }
@@ -92,6 +103,8 @@ pub enum Admission<E> {
     Probe,
     /// It would fail, for this reason.
     Refuse(E),
+    /// Soon, or what becomes of the probe.
+    Wait,
 }
 
 /// How long a failure is remembered.
@@ -99,7 +112,8 @@ pub enum Admission<E> {
 pub enum Patience {
     /// Longer each time, from 1 s to 15 s.
     Growing,
-    /// 1 s each time: what is missing may be there in a moment, as credentials after a login.
+    /// 1 s each time, and whoever comes waits: what is missing may be there in a moment, as
+    /// credentials after a login.
     Steady,
 }
 
@@ -129,6 +143,7 @@ struct Shut<E> {
     /// When a probe may pass.
     until: Instant,
     hold: Duration,
+    patience: Patience,
     /// A probe is under way.
     probing: bool,
 }
@@ -214,7 +229,7 @@ mod tests {
         for second in 0..20 {
             let now = start + seconds(second);
             gate.handle_failure(now, now, "no credentials", Patience::Steady);
-            assert_eq!(gate.admit(now), Admission::Refuse("no credentials"));
+            assert_eq!(gate.admit(now), Admission::Wait);
             assert_eq!(gate.admit(now + seconds(1)), Admission::Probe);
         }
     }

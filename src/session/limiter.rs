@@ -80,11 +80,6 @@ impl Limiter {
         self.paused_until = now;
         self.pause = FIRST_PAUSE;
     }
-
-    /// Whether calls wait because AWS throttled one.
-    pub(super) fn is_paused(&self, now: Instant) -> bool {
-        now < self.paused_until
-    }
 }
 
 /// Bursts are of four seconds' worth (interfaces.md section 2).
@@ -151,8 +146,10 @@ mod tests {
         for _ in 0..10 {
             limiter.handle_throttled(now, now);
             let pause = limiter.next() - now;
-            assert!(whole / 2 <= pause && pause <= whole, "{pause:?} of {whole:?}");
-            assert!(limiter.is_paused(now));
+            assert!(
+                whole / 2 <= pause && pause <= whole,
+                "{pause:?} of {whole:?}"
+            );
             now = limiter.next();
             whole = (whole * 2).min(MAX_PAUSE);
         }
@@ -183,7 +180,6 @@ mod tests {
 
         limiter.cut_short(start);
 
-        assert!(!limiter.is_paused(start));
         assert_eq!(limiter.next(), start + Duration::from_secs(1));
     }
 }

@@ -1,9 +1,9 @@
 //! SSM sessions, and the one door to AWS.
 //!
 //! ```text
-//!   Sessions::start ─▶ task: StartSession ─▶ Session ── dropped ─▶ Terminator: TerminateSession
-//!                            (never cancelled)   │
-//!                                                └─ upgrade: a signed request for its URL
+//!   Sessions::turn ─▶ Turn::start ─▶ task: StartSession ─▶ Session ── dropped ─▶ TerminateSession
+//!   (the limiter)                    (never cancelled)       │         (tried until it is of use)
+//!                                                            └─ upgrade: a signed request
 //! ```
 //!
 //! A session leaves a worker process on the target until it is ended, so none is forgotten: the
@@ -13,8 +13,13 @@
 //! This room knows nothing of what travels inside a session.
 
 mod aws;
+mod ending;
 mod endpoint;
 mod error;
+mod gate;
+mod journal;
+mod limiter;
+mod queue;
 mod sign;
 mod terminator;
 
@@ -27,8 +32,10 @@ use tracing::Span;
 pub use self::aws::{Identity, Service, Settings};
 pub use self::endpoint::{StreamUrl, StreamUrlError};
 pub use self::error::{Error, Kind, Recovery};
+pub use self::gate::{Admission, Gate, Patience};
+pub use self::journal::{Entry, Journal, Origin};
 pub use self::sign::Upgrade;
-pub use self::terminator::{Sessions, Terminator};
+pub use self::terminator::{Leaving, Sessions, Terminator, Turn, Urgency, unix_seconds};
 
 /// What StartSession is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,22 +1,35 @@
-//! The task that starts sessions without being cancelled, and ends every one that was dropped.
+//! The task that starts sessions, in turn and without being cancelled, and ends every one that was
+//! dropped.
 //!
 //! ```text
-//!   Sessions (handle) ──start, end──▶ Terminator (task) ─▶ starts: StartSession
-//!                                                       └▶ ends:   TerminateSession, a few at
-//!                                                                  once, tried again when it may help
+//!   Sessions (handle) ── turn, start, end ──▶ Terminator (task) ─▶ queue:  whose turn it is
+//!                                                               ├▶ starts: StartSession
+//!                                                               └▶ ends:   TerminateSession
 //! ```
 //!
-//! It outlives all forwards and is awaited last, within a bound.
+//! It outlives all forwards and is awaited last, within a bound. What it cannot end it tries again
+//! as long as it lives, and leaves to the journal when it does not live long enough.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "turns and goodbyes are measured by the clock"
+)]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::sleep_until;
 use tracing::{Instrument, Span, debug, warn};
 
 use super::aws::Service;
-use super::error::{Error, Kind, Recovery};
+use super::ending::{Ending, Farewell};
+use super::error::{Error, Kind};
+use super::journal::{Entry, Journal};
+use super::limiter::Limiter;
+use super::queue::{Queue, Waiting};
 use super::{Session, StartRequest};
 
 /// A handle by which sessions are started and ended. Cheap to clone.
@@ -24,99 +37,255 @@ use super::{Session, StartRequest};
 pub struct Sessions {
     jobs: mpsc::UnboundedSender<Job>,
     resumptions: Arc<Semaphore>,
+    journal: Journal,
 }
 
 impl Sessions {
-    /// A handle, and the task behind it, which its owner must run.
-    pub fn new() -> (Self, Terminator) {
+    /// A handle, and the task behind it, which its owner must run. `rate` is how many StartSession
+    /// calls may be made in a second, at least 1.
+    pub fn new(rate: u32, seed: u64, journal: Journal) -> (Self, Terminator) {
         // Unbounded, because a guard cannot wait when it is dropped; there are never more jobs
-        // than sessions, and those have a limit.
-        let (jobs, queue) = mpsc::unbounded_channel();
+        // than sessions and those who want one, and both have a limit.
+        let (jobs, incoming) = mpsc::unbounded_channel();
+        let limiter = Limiter::new(Instant::now(), rate, seed);
         let terminator = Terminator {
-            queue,
+            incoming,
+            queue: Queue::new(limiter),
             starts: JoinSet::new(),
             ends: JoinSet::new(),
             at_once: Arc::new(Semaphore::new(MAX_ENDS_AT_ONCE)),
+            farewell: watch::Sender::new(Farewell::NotYet),
         };
         let resumptions = Arc::new(Semaphore::new(MAX_RESUMPTIONS_AT_ONCE));
-        (Self { jobs, resumptions }, terminator)
+        let sessions = Self {
+            jobs,
+            resumptions,
+            journal,
+        };
+        (sessions, terminator)
+    }
+
+    /// Waits for the right to call StartSession, which is lost if this future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the daemon is ending.
+    pub async fn turn(&self, urgency: &Urgency) -> Result<Turn, Error> {
+        let (reply, turn) = oneshot::channel();
+        let urgency = urgency.clone();
+        let place = Place { urgency, reply };
+        self.jobs.send(Job::Queue(place)).map_err(|_| ending())?;
+        let called = turn.await.map_err(|_| ending())?;
+        let sessions = self.clone();
+        Ok(Turn { sessions, called })
+    }
+
+    /// Lets calls go on at once that wait because AWS throttled one.
+    pub fn cut_short(&self) {
+        // Without a task nobody waits.
+        let _gone = self.jobs.send(Job::CutShort);
+    }
+
+    /// Ends a session, soon. `span` is that of the connection that it was started for.
+    pub(super) fn end(&self, service: Service, id: String, span: Span) {
+        let ending = Ending {
+            service,
+            id,
+            span,
+            journal: self.journal.clone(),
+        };
+        if let Err(lost) = self.jobs.send(Job::End(ending))
+            && let Job::End(Ending { id, span, .. }) = lost.0
+        {
+            span.in_scope(|| warn!(session = %id, "session was not ended: the daemon had stopped"));
+        }
+    }
+
+    /// Ends what a former process left behind.
+    pub fn end_abandoned(&self, service: Service, entry: Entry) {
+        self.end(service, entry.session, Span::current());
     }
 
     /// Waits for the right to call ResumeSession: when a network comes back, everyone wants to.
     pub(super) async fn resumption(&self) -> Option<SemaphorePermit<'_>> {
         self.resumptions.acquire().await.ok()
     }
+}
 
+/// Whether the process is about to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leaving {
+    /// No.
+    #[default]
+    No,
+    /// Every session is to be ended first.
+    InOrder,
+    /// As far as that is possible in a moment.
+    Hurried,
+}
+
+/// Whether a connection waits for a session, or it is only to be kept ready. That may change while
+/// its turn has not come. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Urgency(Arc<AtomicBool>);
+
+impl Urgency {
+    /// A connection waits.
+    pub fn connection() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// Nobody waits.
+    pub fn spare() -> Self {
+        Self(Arc::new(AtomicBool::new(false)))
+    }
+
+    /// Someone waits now.
+    pub fn hurry(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The right to call StartSession now, once.
+#[derive(Debug)]
+pub struct Turn {
+    sessions: Sessions,
+    called: Instant,
+}
+
+impl Turn {
     /// Calls StartSession. The call goes on if this future is dropped; its session is ended then.
     ///
     /// # Errors
     ///
     /// What the service says, or that the daemon is ending.
-    pub async fn start(&self, service: Service, request: StartRequest) -> Result<Session, Error> {
-        let ending = || Error::new("StartSession", Kind::Ended, "the daemon is stopping");
+    pub async fn start(self, service: Service, request: StartRequest) -> Result<Session, Error> {
+        let Self { sessions, called } = self;
         let (reply, answer) = oneshot::channel();
+        let jobs = sessions.jobs.clone();
         let job = Job::Start(Box::new(Start {
             service,
             request,
+            called,
             reply,
-            sessions: self.clone(),
+            sessions,
             span: Span::current(),
         }));
-        self.jobs.send(job).map_err(|_| ending())?;
+        jobs.send(job).map_err(|_| ending())?;
         answer.await.unwrap_or_else(|_| Err(ending()))
-    }
-
-    /// Ends a session, soon. `span` is that of the connection that it was started for.
-    pub(super) fn end(&self, service: Service, id: String, span: Span) {
-        if let Err(lost) = self.jobs.send(Job::End { service, id, span })
-            && let Job::End { id, span, .. } = lost.0
-        {
-            span.in_scope(|| warn!(session = %id, "session was not ended: the daemon had stopped"));
-        }
     }
 }
 
 /// The task behind [`Sessions`].
 #[derive(Debug)]
 pub struct Terminator {
-    queue: mpsc::UnboundedReceiver<Job>,
+    incoming: mpsc::UnboundedReceiver<Job>,
+    queue: Queue<Place>,
     starts: JoinSet<()>,
     ends: JoinSet<usize>,
     at_once: Arc<Semaphore>,
+    farewell: watch::Sender<Farewell>,
 }
 
 impl Terminator {
-    /// Runs until every handle is dropped and every session is ended. Returns how many may have
-    /// been left behind.
-    pub async fn run(mut self) -> usize {
+    /// Runs until every handle is dropped and every session is ended; once `leaving` says so, no
+    /// longer than ten seconds, or two in a hurry. Returns how many sessions may have been left
+    /// behind.
+    pub async fn run(mut self, mut leaving: watch::Receiver<Leaving>) -> usize {
         let mut left = 0;
-        loop {
+        let farewell = self.farewell.clone();
+        tokio::select! {
+            () = self.work(&mut left) => return left,
+            () = time_is_up(&mut leaving, farewell) => {}
+        }
+        for _ in 0..self.starts.len() {
+            let hint = "its `Reason` names this program, host and forward";
+            warn!(
+                hint,
+                "StartSession was not answered; its session may have been left behind"
+            );
+        }
+        left += self.starts.len();
+        self.starts.shutdown().await;
+        self.farewell.send_replace(Farewell::Now);
+        left + self.ends.join_all().await.into_iter().sum::<usize>()
+    }
+
+    /// Does what comes until nothing can come any more.
+    async fn work(&mut self, left: &mut usize) {
+        let mut has_handles = true;
+        while has_handles || !self.starts.is_empty() || !self.ends.is_empty() {
+            self.give_turns();
             tokio::select! {
-                job = self.queue.recv() => match job {
+                biased;
+                Some(done) = self.starts.join_next() => *left += left_behind(done.map(|()| 0)),
+                Some(done) = self.ends.join_next() => *left += left_behind(done),
+                job = self.incoming.recv(), if has_handles => match job {
                     Some(job) => self.take(job),
-                    None => break,
+                    None => has_handles = false,
                 },
-                Some(done) = self.starts.join_next() => left += left_behind(done.map(|()| 0)),
-                Some(done) = self.ends.join_next() => left += left_behind(done),
+                () = until(self.queue.poll_timeout()) => {}
             }
         }
-        while let Some(done) = self.ends.join_next().await {
-            left += left_behind(done);
-        }
-        left
     }
 
     fn take(&mut self, job: Job) {
         match job {
+            Job::Queue(place) => self.queue.push(place),
+            Job::Throttled(called) => {
+                let now = Instant::now();
+                self.queue.limiter().handle_throttled(now, called);
+            }
+            Job::Answered(called) => self.queue.limiter().handle_answer(called),
+            Job::CutShort => self.queue.limiter().cut_short(Instant::now()),
             Job::Start(start) => {
                 let span = start.span.clone();
                 self.starts.spawn(start.run().instrument(span));
             }
-            Job::End { service, id, span } => {
-                let end = end(service, id, Arc::clone(&self.at_once));
-                self.ends.spawn(end.instrument(span));
+            Job::End(ending) => {
+                let span = ending.span.clone();
+                let farewell = self.farewell.subscribe();
+                let run = ending.run(Arc::clone(&self.at_once), farewell);
+                self.ends.spawn(run.instrument(span));
             }
         }
+    }
+
+    fn give_turns(&mut self) {
+        let now = Instant::now();
+        while let Some(place) = self.queue.poll(now) {
+            // Whoever left in this moment has cost a token.
+            let _left = place.reply.send(now);
+        }
+    }
+}
+
+/// Ends when the goodbye has taken too long.
+async fn time_is_up(leaving: &mut watch::Receiver<Leaving>, farewell: watch::Sender<Farewell>) {
+    wait_for(leaving, Leaving::InOrder).await;
+    farewell.send_replace(Farewell::Soon);
+    let in_order = tokio::time::sleep(MAX_GOODBYE);
+    let hurried = async {
+        wait_for(leaving, Leaving::Hurried).await;
+        tokio::time::sleep(MAX_HURRIED_GOODBYE).await;
+    };
+    tokio::select! {
+        () = in_order => {}
+        () = hurried => {}
+    }
+}
+
+async fn wait_for(leaving: &mut watch::Receiver<Leaving>, stage: Leaving) {
+    if leaving.wait_for(|now| *now >= stage).await.is_err() {
+        // Nobody is left who could say it.
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -127,20 +296,50 @@ fn left_behind(outcome: Result<usize, tokio::task::JoinError>) -> usize {
     })
 }
 
+/// The wall clock, for the journal.
+pub fn unix_seconds() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
+fn ending() -> Error {
+    Error::new("StartSession", Kind::Ended, "the daemon is stopping")
+}
+
 #[derive(Debug)]
 enum Job {
+    Queue(Place),
     Start(Box<Start>),
-    End {
-        service: Service,
-        id: String,
-        span: Span,
-    },
+    /// AWS throttled the call that went then.
+    Throttled(Instant),
+    /// AWS answered the call that went then.
+    Answered(Instant),
+    CutShort,
+    End(Ending),
+}
+
+/// One who waits for the right to call StartSession.
+#[derive(Debug)]
+struct Place {
+    urgency: Urgency,
+    reply: oneshot::Sender<Instant>,
+}
+
+impl Waiting for Place {
+    fn has_left(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.urgency.0.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Debug)]
 struct Start {
     service: Service,
     request: StartRequest,
+    called: Instant,
     reply: oneshot::Sender<Result<Session, Error>>,
     sessions: Sessions,
     span: Span,
@@ -151,13 +350,26 @@ impl Start {
         let Self {
             service,
             request,
+            called,
             reply,
             sessions,
             span,
         } = *self;
         let started = service.start(&request).await;
+        let throttled = matches!(&started, Err(error) if error.kind() == Kind::Throttled);
+        let news = match throttled {
+            true => Job::Throttled(called),
+            false => Job::Answered(called),
+        };
+        // Before the reply: whoever was throttled asks for another turn at once.
+        let _ending = sessions.jobs.send(news);
         let session = started.map(|(id, access)| {
             debug!(session = %id, target = %request.target, "session started");
+            sessions.journal.add(Entry {
+                session: id.clone(),
+                since: unix_seconds(),
+                origin: service.origin(),
+            });
             Session {
                 id,
                 access,
@@ -171,39 +383,14 @@ impl Start {
     }
 }
 
-/// Returns how many sessions may have been left behind: this one, or none.
-async fn end(service: Service, id: String, at_once: Arc<Semaphore>) -> usize {
-    let _permit = at_once.acquire().await;
-    for pause in PAUSES {
-        match service.terminate(&id).await {
-            Ok(()) => {
-                debug!(session = %id, "session ended");
-                return 0;
-            }
-            Err(error) if error.recovery() == Recovery::Retry && pause > Duration::ZERO => {
-                debug!(session = %id, %error, ?pause, "session not ended yet; will try again");
-                tokio::time::sleep(pause).await;
-            }
-            Err(error) => {
-                let hint = "if its data channel was open it was asked to end there too; see `aws ssm describe-sessions --state Active`";
-                warn!(session = %id, %error, hint, "session may have been left behind");
-                return 1;
-            }
-        }
-    }
-    1
-}
-
 /// Calls that resume sessions, at the same time.
 const MAX_RESUMPTIONS_AT_ONCE: usize = 64;
 
 /// Calls that end sessions, at the same time.
-const MAX_ENDS_AT_ONCE: usize = 16;
+const MAX_ENDS_AT_ONCE: usize = 32;
 
-/// Pauses between attempts to end a session; none after the last.
-const PAUSES: [Duration; 4] = [
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::ZERO,
-];
+/// How long the last sessions may take to end.
+const MAX_GOODBYE: Duration = Duration::from_secs(10);
+
+/// The same for someone who does not want to wait.
+const MAX_HURRIED_GOODBYE: Duration = Duration::from_secs(2);

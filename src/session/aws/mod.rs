@@ -3,16 +3,23 @@
 //! Credentials come from the SDK's own chain. The SDK's retries are off: StartSession is not
 //! idempotent, and whoever calls knows better when to try again.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "credentials are looked for once a second"
+)]
+
 mod refusal;
 mod settings;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use aws_config::{Region, SdkConfig};
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
+use tokio::time::sleep_until;
 use tracing::warn;
 
 use self::refusal::classify;
@@ -20,6 +27,7 @@ pub use self::settings::{Identity, Settings};
 use self::settings::{Transport, sdk_config};
 use super::endpoint::StreamUrl;
 use super::error::{Error, Kind};
+use super::journal::Origin;
 use super::sign::{Signer, Upgrade};
 use super::{Access, StartRequest, Token};
 
@@ -41,9 +49,13 @@ impl Service {
             Error::new("no region", Kind::Region, why)
         })?;
         Ok(Self(Arc::new(Inner {
-            caller: Mutex::new(Some(Arc::new(Caller::new(
-                &config, &settings, &transport, &region,
-            )))),
+            book: Mutex::new(Book {
+                caller: Some(Arc::new(Caller::new(
+                    &config, &settings, &transport, &region,
+                ))),
+                refused: None,
+            }),
+            looking: tokio::sync::Mutex::default(),
             transport: transport.remembering(config.http_client()),
             settings,
             region,
@@ -57,7 +69,8 @@ impl Service {
 
     /// Calls StartSession, once.
     pub(super) async fn start(&self, request: &StartRequest) -> Result<(String, Access), Error> {
-        let mut call = self.caller().await?.client.start_session();
+        let caller = self.caller().await?;
+        let mut call = caller.client.start_session();
         for (name, value) in &request.parameters {
             call = call.parameters(*name, vec![value.clone()]);
         }
@@ -67,7 +80,7 @@ impl Service {
             .reason(&request.reason)
             .send()
             .await;
-        let answer = self.classified(START, answer)?;
+        let answer = self.classified(&caller, START, answer)?;
         let id = answer.session_id.filter(|id| is_session_id(id));
         let id = id.ok_or_else(|| incomplete(START, "a session id"))?;
         match self.access(START, answer.stream_url, answer.token_value) {
@@ -83,9 +96,9 @@ impl Service {
     /// Calls ResumeSession, once. An answer without a token means that the session is over
     /// (protocol.md section 1.1); `former` is dialled again if it brings no other URL.
     pub(super) async fn resume(&self, id: &str, former: &StreamUrl) -> Result<Access, Error> {
-        let call = self.caller().await?.client.resume_session();
-        let call = call.session_id(id);
-        let answer = self.classified(RESUME, call.send().await)?;
+        let caller = self.caller().await?;
+        let call = caller.client.resume_session().session_id(id);
+        let answer = self.classified(&caller, RESUME, call.send().await)?;
         let token = answer.token_value.filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| {
             let why = "the session is over: it timed out, or was terminated";
@@ -120,26 +133,39 @@ impl Service {
 
     /// Calls TerminateSession, once. Ending an ended session is no error.
     pub(super) async fn terminate(&self, id: &str) -> Result<(), Error> {
-        let call = self.caller().await?.client.terminate_session();
-        let call = call.session_id(id);
+        let caller = self.caller().await?;
+        let call = caller.client.terminate_session().session_id(id);
         match call.send().await {
             Err(error) if code(&error) == Some("DoesNotExistException") => Ok(()),
-            answer => self.classified(TERMINATE, answer).map(drop),
+            answer => self.classified(&caller, TERMINATE, answer).map(drop),
         }
     }
 
     /// Signs the upgrade of a stream URL, as of now.
     pub(super) async fn upgrade(&self, url: &StreamUrl) -> Result<Upgrade, Error> {
-        let signed = self.caller().await?.signer.sign(url).await;
-        signed.inspect_err(|error| self.forget(error))
+        let caller = self.caller().await?;
+        let signed = caller.signer.sign(url).await;
+        signed.inspect_err(|error| self.0.book().doubt(&caller, error))
     }
 
-    /// Looks for credentials anew if the last ones were of no use.
+    /// Looks for credentials anew if the last ones were of no use: one looks for all, and once a
+    /// second. What is missing is not remembered for longer, so that a login is found at once.
     async fn caller(&self) -> Result<Arc<Caller>, Error> {
         let inner = &self.0;
-        let known = inner.caller().clone();
-        if let Some(caller) = known {
+        let asked = Instant::now();
+        if let Some(caller) = inner.book().caller() {
             return Ok(caller);
+        }
+        let _looking = inner.looking.lock().await;
+        if let Some(caller) = inner.book().caller() {
+            return Ok(caller);
+        }
+        let refused = inner.book().refused();
+        if let Some((at, error)) = refused {
+            if asked < at {
+                return Err(error);
+            }
+            sleep_until((at + CREDENTIALS_PAUSE).into()).await;
         }
         let Inner {
             settings,
@@ -149,12 +175,13 @@ impl Service {
         } = &**inner;
         let config = sdk_config(settings, transport).await;
         let caller = Arc::new(Caller::new(&config, settings, transport, region));
-        *inner.caller() = Some(Arc::clone(&caller));
+        inner.book().know(Arc::clone(&caller));
         Ok(caller)
     }
 
     fn classified<T, E>(
         &self,
+        caller: &Arc<Caller>,
         call: &'static str,
         answer: Result<T, SdkError<E, HttpResponse>>,
     ) -> Result<T, Error>
@@ -164,20 +191,57 @@ impl Service {
         let Settings { profile, .. } = &self.0.settings;
         let classify = |error| classify(call, self.region(), profile.as_deref(), &error);
         let answer = answer.map_err(classify);
-        answer.inspect_err(|error| self.forget(error))
-    }
-
-    /// After credentials were missing or refused, the next call looks for others: the SDK
-    /// remembers for ever what it has read in files.
-    fn forget(&self, error: &Error) {
-        if matches!(error.kind(), Kind::Credentials | Kind::Denied) {
-            self.forget_credentials();
-        }
+        answer.inspect_err(|error| self.0.book().doubt(caller, error))
     }
 
     /// The next call looks for credentials anew.
     pub(super) fn forget_credentials(&self) {
-        *self.0.caller() = None;
+        self.0.book().forget();
+    }
+
+    /// The next call looks for credentials at once.
+    pub fn cut_short(&self) {
+        self.0.book().cut_short();
+    }
+
+    /// Where and as whom its sessions are started.
+    pub fn origin(&self) -> Origin {
+        let Settings {
+            profile,
+            ssm_endpoint,
+            ..
+        } = &self.0.settings;
+        Origin {
+            region: self.0.region.clone(),
+            profile: profile.clone(),
+            role: None,
+            endpoint: ssm_endpoint.clone(),
+        }
+    }
+
+    /// The service that a session was started with, which is this one or one with the same
+    /// certificates and the same identity.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::load`].
+    pub async fn of(&self, origin: &Origin) -> Result<Self, Error> {
+        if self.origin() == *origin {
+            return Ok(self.clone());
+        }
+        let Origin {
+            region,
+            profile,
+            endpoint,
+            ..
+        } = origin.clone();
+        let settings = Settings {
+            region: Some(region),
+            profile,
+            ssm_endpoint: endpoint,
+            ..self.0.settings.clone()
+        };
+        Self::load(settings).await
     }
 }
 
@@ -188,15 +252,65 @@ impl fmt::Debug for Service {
 }
 
 struct Inner {
-    caller: Mutex<Option<Arc<Caller>>>,
+    book: Mutex<Book>,
+    /// Someone looks for credentials.
+    looking: tokio::sync::Mutex<()>,
     transport: Transport,
     settings: Settings,
     region: String,
 }
 
 impl Inner {
-    fn caller(&self) -> MutexGuard<'_, Option<Arc<Caller>>> {
-        self.caller.lock().expect("no holder of this lock panics")
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// What is known of credentials: the SDK remembers for ever what it has read in files.
+#[derive(Default)]
+struct Book {
+    caller: Option<Arc<Caller>>,
+    /// When there were none of use, and why.
+    refused: Option<(Instant, Error)>,
+}
+
+impl Book {
+    fn caller(&self) -> Option<Arc<Caller>> {
+        self.caller.clone()
+    }
+
+    fn refused(&self) -> Option<(Instant, Error)> {
+        self.refused.clone()
+    }
+
+    fn know(&mut self, caller: Arc<Caller>) {
+        self.caller = Some(caller);
+    }
+
+    /// Something went wrong with what a caller knows.
+    fn doubt(&mut self, caller: &Arc<Caller>, error: &Error) {
+        let is_known = self
+            .caller
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, caller));
+        if !is_known {
+            return;
+        }
+        if error.kind() == Kind::Credentials {
+            self.caller = None;
+            self.refused = Some((Instant::now(), error.clone()));
+        }
+        if error.kind() == Kind::Denied {
+            self.caller = None;
+        }
+    }
+
+    fn forget(&mut self) {
+        self.caller = None;
+    }
+
+    fn cut_short(&mut self) {
+        self.refused = None;
     }
 }
 
@@ -241,3 +355,6 @@ const TERMINATE: &str = "TerminateSession";
 
 /// Bytes of a session id; the API says 96.
 const MAX_SESSION_ID: usize = 256;
+
+/// How often credentials are looked for that are not there.
+const CREDENTIALS_PAUSE: Duration = Duration::from_secs(1);

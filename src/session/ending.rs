@@ -1,0 +1,128 @@
+//! One session that is to be ended, however often that must be tried.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::time::sleep;
+use tracing::{Span, debug, info, warn};
+
+use super::aws::Service;
+use super::error::{Error, Recovery};
+use super::journal::Journal;
+
+/// A session that was dropped.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) service: Service,
+    pub(super) id: String,
+    /// Of the connection that it was started for.
+    pub(super) span: Span,
+    pub(super) journal: Journal,
+}
+
+/// Whether the daemon says goodbye.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// It lives on, and there is time.
+    NotYet,
+    /// In a few seconds: a pause makes sense no more.
+    Soon,
+    /// What is not ended now is left.
+    Now,
+}
+
+impl Ending {
+    /// Calls TerminateSession until it was of use, it never will be, or there is no time. Returns
+    /// how many sessions may have been left behind: this one, or none.
+    pub(super) async fn run(
+        self,
+        at_once: Arc<Semaphore>,
+        mut farewell: watch::Receiver<Farewell>,
+    ) -> usize {
+        let mut pause = FIRST_PAUSE;
+        let mut hasty_tries = 0;
+        loop {
+            let outcome = tokio::select! {
+                outcome = self.try_once(&at_once) => outcome,
+                () = reached(&mut farewell, Farewell::Now) => return self.leave(None),
+            };
+            let error = match outcome {
+                Ok(()) => return self.done(pause),
+                Err(error) if error.recovery() != Recovery::Retry => {
+                    // Nobody will fare better.
+                    self.journal.remove(&self.id);
+                    return self.leave(Some(&error));
+                }
+                Err(error) => error,
+            };
+            if *farewell.borrow() != Farewell::NotYet {
+                hasty_tries += 1;
+                if hasty_tries > MAX_HASTY_TRIES {
+                    return self.leave(Some(&error));
+                }
+                sleep(FIRST_PAUSE).await;
+                continue;
+            }
+            self.tell(&error, pause);
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = reached(&mut farewell, Farewell::Soon) => {}
+            }
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    async fn try_once(&self, at_once: &Semaphore) -> Result<(), Error> {
+        let _permit = at_once.acquire().await;
+        self.service.terminate(&self.id).await
+    }
+
+    fn done(&self, pause: Duration) -> usize {
+        self.journal.remove(&self.id);
+        if pause > WORTH_TELLING {
+            info!(session = %self.id, "session ended at last");
+        } else {
+            debug!(session = %self.id, "session ended");
+        }
+        0
+    }
+
+    /// A short trouble is nobody's; one that lasts is told once.
+    fn tell(&self, error: &Error, pause: Duration) {
+        let session = &self.id;
+        if pause == WORTH_TELLING {
+            let hint = error.hint();
+            warn!(%session, %error, hint, "session not ended yet; will try until it is");
+        } else {
+            debug!(%session, %error, ?pause, "session not ended yet; will try again");
+        }
+    }
+
+    fn leave(&self, error: Option<&Error>) -> usize {
+        let hint = "if its data channel was open it was asked to end there too; see `aws ssm describe-sessions --state Active`";
+        let error = error.map(tracing::field::display);
+        warn!(session = %self.id, error, hint, "session may have been left behind");
+        1
+    }
+}
+
+async fn reached(farewell: &mut watch::Receiver<Farewell>, stage: Farewell) {
+    let reached = |now: &Farewell| match stage {
+        Farewell::NotYet => true,
+        Farewell::Soon => *now != Farewell::NotYet,
+        Farewell::Now => *now == Farewell::Now,
+    };
+    // An error means that the terminator is gone, and so is this.
+    drop(farewell.wait_for(reached).await);
+}
+
+/// The pauses between tries, and where doubling ends.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// The pause before which a trouble is told: some seconds after it began.
+const WORTH_TELLING: Duration = Duration::from_secs(4);
+
+/// Tries that a goodbye has time for.
+const MAX_HASTY_TRIES: u32 = 3;

@@ -1,0 +1,288 @@
+//! What a killed process left behind.
+//!
+//! A session that is not ended leaves a worker process on its target, until the account's idle
+//! timeout takes it. So every process writes down which sessions it has started and ended, in a
+//! file of its own that it holds locked. A lock dies with its process: whoever starts next finds
+//! the files that nobody holds, and ends what is in them.
+//!
+//! ```text
+//!   {"started":{"session":"me-0123","since":1795618385,"region":"eu-west-1","profile":"prod"}}
+//!   {"ended":"me-0123"}
+//! ```
+//!
+//! A line is in the file before its session is used. Nothing in it is secret. When most of it is
+//! history it is written anew beside itself, locked, and put in its place.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+/// Writes down which sessions are open. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Journal(Option<Arc<Mutex<Book>>>);
+
+impl Journal {
+    /// Nothing is written down.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// Begins the file of this process in a directory, which is made if it is not there. Returns
+    /// what files that nobody holds tell of; it is in the new file too. `now` is in seconds since
+    /// the Unix epoch: what was started a day ago has idled out.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be used, or its file system knows no locks.
+    pub fn open(directory: &Path, now: u64) -> io::Result<(Self, Vec<Entry>)> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(directory)?;
+        let mut book = Book::begin(directory)?;
+        let mut left: Vec<_> = book.open.values().cloned().collect();
+        for file in abandoned(directory, &book.path)? {
+            left.extend(book.adopt(file)?);
+        }
+        let (left, over): (Vec<_>, Vec<_>) = left.into_iter().partition(|e| e.may_live(now));
+        for entry in over {
+            book.remove(&entry.session)?;
+        }
+        Ok((Self(Some(Arc::new(Mutex::new(book)))), left))
+    }
+
+    /// A session was started.
+    pub(super) fn add(&self, entry: Entry) {
+        self.write(|book| book.add(entry));
+    }
+
+    /// A session was ended.
+    pub(super) fn remove(&self, session: &str) {
+        self.write(|book| book.remove(session));
+    }
+
+    fn write(&self, verb: impl FnOnce(&mut Book) -> io::Result<()>) {
+        let Some(mut book) = self.book() else {
+            return;
+        };
+        if let Err(error) = verb(&mut book)
+            && !std::mem::replace(&mut book.is_broken, true)
+        {
+            let path = book.path.display();
+            warn!(%error, %path, "cannot write down which sessions are open; if this process is killed they are left behind");
+        }
+    }
+
+    fn book(&self) -> Option<MutexGuard<'_, Book>> {
+        let book = self.0.as_ref()?;
+        Some(book.lock().expect("no holder of this lock panics"))
+    }
+}
+
+/// An open session, and who can end it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its id.
+    pub session: String,
+    /// When it was started, in seconds since the Unix epoch.
+    pub since: u64,
+    /// How it was started.
+    #[serde(flatten)]
+    pub origin: Origin,
+}
+
+impl Entry {
+    fn may_live(&self, now: u64) -> bool {
+        now.saturating_sub(self.since) < MAX_LIFE
+    }
+}
+
+/// Where and as whom a session was started.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Origin {
+    /// The region.
+    pub region: String,
+    /// The profile, if one was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The role, if one was assumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The endpoint of the API, if another one than AWS's was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Line {
+    Started(Entry),
+    Ended(String),
+}
+
+/// The file of this process.
+#[derive(Debug)]
+struct Book {
+    path: PathBuf,
+    file: File,
+    open: BTreeMap<String, Entry>,
+    /// Lines that tell of sessions that are over.
+    history: usize,
+    /// Someone was told that it cannot be written.
+    is_broken: bool,
+}
+
+impl Book {
+    /// The first name that no other process holds. What is in a file of that name is adopted.
+    fn begin(directory: &Path) -> io::Result<Self> {
+        let pid = std::process::id();
+        for n in 0..MAX_NAMES {
+            let path = directory.join(format!("{PREFIX}{pid}-{n}{SUFFIX}"));
+            if let Some(file) = hold(&path, OpenOptions::new().create(true))? {
+                let open = read(&file)?;
+                return Ok(Self {
+                    path,
+                    file,
+                    open,
+                    history: 0,
+                    is_broken: false,
+                });
+            }
+        }
+        let why = "every name that this process could take is taken";
+        Err(io::Error::new(io::ErrorKind::AddrInUse, why))
+    }
+
+    /// Takes over what another file tells of, and removes it.
+    fn adopt(&mut self, (path, file): (PathBuf, File)) -> io::Result<Vec<Entry>> {
+        let left: Vec<_> = read(&file)?.into_values().collect();
+        for entry in &left {
+            self.add(entry.clone())?;
+        }
+        fs::remove_file(path)?;
+        Ok(left)
+    }
+
+    fn add(&mut self, entry: Entry) -> io::Result<()> {
+        let line = Line::Started(entry.clone());
+        self.open.insert(entry.session.clone(), entry);
+        write_line(&mut self.file, &line)
+    }
+
+    fn remove(&mut self, session: &str) -> io::Result<()> {
+        if self.open.remove(session).is_none() {
+            return Ok(());
+        }
+        write_line(&mut self.file, &Line::Ended(session.to_owned()))?;
+        self.history += 2;
+        if self.history > MAX_HISTORY.max(2 * self.open.len()) {
+            self.rewrite()?;
+        }
+        Ok(())
+    }
+
+    /// Leaves out what is over.
+    fn rewrite(&mut self) -> io::Result<()> {
+        let path = self.path.with_extension("new");
+        let file = hold(&path, OpenOptions::new().create(true).truncate(true))?;
+        let Some(mut file) = file else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        for entry in self.open.values() {
+            write_line(&mut file, &Line::Started(entry.clone()))?;
+        }
+        fs::rename(path, &self.path)?;
+        self.file = file;
+        self.history = 0;
+        Ok(())
+    }
+}
+
+impl Drop for Book {
+    fn drop(&mut self) {
+        if self.open.is_empty() {
+            // Nothing is lost if it stays: the next process removes it.
+            let _removed = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Opens and locks a file; `None` if another process has, or has replaced it meanwhile.
+fn hold(path: &Path, options: &mut OpenOptions) -> io::Result<Option<File>> {
+    let file = options.read(true).write(true).mode(0o600).open(path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let is_same = fs::metadata(path).is_ok_and(|there| {
+        let held = file.metadata();
+        held.is_ok_and(|held| (held.dev(), held.ino()) == (there.dev(), there.ino()))
+    });
+    Ok(is_same.then_some(file))
+}
+
+/// The files of processes that are no more, each held by us now.
+fn abandoned(directory: &Path, ours: &Path) -> io::Result<Vec<(PathBuf, File)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let is_journal = name.is_some_and(|name| name.starts_with(PREFIX));
+        if !is_journal || path == ours {
+            continue;
+        }
+        match hold(&path, &mut OpenOptions::new()) {
+            Ok(Some(file)) => files.push((path, file)),
+            // Another process lives, or was faster.
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(files)
+}
+
+/// The sessions that were started and not ended. What cannot be read was being written when its
+/// process was killed, or was never ours.
+fn read(mut file: &File) -> io::Result<BTreeMap<String, Entry>> {
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    let mut open = BTreeMap::new();
+    for line in text.split(|byte| *byte == b'\n') {
+        match serde_json::from_slice(line) {
+            Ok(Line::Started(entry)) => drop(open.insert(entry.session.clone(), entry)),
+            Ok(Line::Ended(session)) => drop(open.remove(&session)),
+            Err(_) => {}
+        }
+    }
+    Ok(open)
+}
+
+/// In one call, so that a kill leaves all of it or nothing.
+fn write_line(file: &mut File, line: &Line) -> io::Result<()> {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    file.write_all(&text)
+}
+
+/// Seconds that a session may live whose client is dead: the longest idle timeout is an hour, and
+/// the longest duration that an account can set is a day.
+const MAX_LIFE: u64 = 24 * 3600;
+
+/// How the files are called.
+const PREFIX: &str = "sessions-";
+const SUFFIX: &str = ".journal";
+
+/// Processes with the same number, as in containers that share a directory.
+const MAX_NAMES: u32 = 100;
+
+/// Lines of history that are not worth a new file.
+const MAX_HISTORY: usize = 4096;
+
+#[cfg(test)]
+mod tests;

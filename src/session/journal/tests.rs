@@ -1,0 +1,143 @@
+//! Processes that come, go and are killed; a kill is a file that is closed as it is.
+
+use super::*;
+
+const NOW: u64 = 1_795_618_385;
+
+fn entry(session: &str) -> Entry {
+    Entry {
+        session: session.to_owned(),
+        since: NOW,
+        origin: Origin {
+            region: "eu-west-1".to_owned(),
+            profile: Some("prod".to_owned()),
+            role: None,
+            endpoint: None,
+        },
+    }
+}
+
+/// A process that is killed with these sessions open.
+fn killed(directory: &Path, sessions: &[&str]) -> PathBuf {
+    let path = directory.join(format!("{PREFIX}1-{}{SUFFIX}", sessions.len()));
+    let mut file = File::create(&path).unwrap();
+    for session in sessions {
+        write_line(&mut file, &Line::Started(entry(session))).unwrap();
+    }
+    write_line(&mut file, &Line::Started(entry("over"))).unwrap();
+    write_line(&mut file, &Line::Ended("over".to_owned())).unwrap();
+    path
+}
+
+fn names(entries: &[Entry]) -> Vec<&str> {
+    let mut names: Vec<_> = entries.iter().map(|e| e.session.as_str()).collect();
+    names.sort_unstable();
+    names
+}
+
+fn files(directory: &Path) -> usize {
+    fs::read_dir(directory).unwrap().count()
+}
+
+#[test]
+fn what_killed_processes_left_open_is_found_once() {
+    let directory = tempfile::tempdir().unwrap();
+    killed(directory.path(), &["a"]);
+    killed(directory.path(), &["b", "c"]);
+
+    let (first, left) = Journal::open(directory.path(), NOW + 60).unwrap();
+    let (_second, nothing) = Journal::open(directory.path(), NOW + 60).unwrap();
+
+    assert_eq!(names(&left), ["a", "b", "c"]);
+    assert_eq!(left[0].origin, entry("a").origin);
+    assert_eq!(nothing, []);
+    drop(first);
+    let (_third, again) = Journal::open(directory.path(), NOW + 60).unwrap();
+    assert_eq!(names(&again), ["a", "b", "c"], "until someone ends them");
+}
+
+#[test]
+fn a_process_that_ended_its_sessions_leaves_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(directory.path(), NOW + 60).unwrap();
+
+    journal.add(entry("a"));
+    assert_eq!(files(directory.path()), 1);
+    journal.remove("a");
+    drop(journal);
+
+    assert_eq!(files(directory.path()), 0);
+}
+
+#[test]
+fn what_has_idled_out_long_ago_is_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    killed(directory.path(), &["a"]);
+
+    let (journal, left) = Journal::open(directory.path(), NOW + 25 * 3600).unwrap();
+
+    assert_eq!(left, []);
+    drop(journal);
+    assert_eq!(files(directory.path()), 0);
+}
+
+#[test]
+fn a_line_that_was_being_written_hides_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = killed(directory.path(), &["a"]);
+    let mut file = OpenOptions::new().append(true).open(path).unwrap();
+    file.write_all(b"{\"started\":{\"session\":\"b").unwrap();
+    drop(file);
+
+    let (_journal, left) = Journal::open(directory.path(), NOW + 60).unwrap();
+
+    assert_eq!(names(&left), ["a"]);
+}
+
+#[test]
+fn what_is_no_journal_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("notes"), "started").unwrap();
+    fs::write(directory.path().join("sessions-9-9.journal"), [0xff; 999]).unwrap();
+
+    let (_journal, left) = Journal::open(directory.path(), NOW + 60).unwrap();
+
+    assert_eq!(left, []);
+    assert!(directory.path().join("notes").exists());
+}
+
+#[test]
+fn a_long_life_does_not_fill_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(directory.path(), NOW + 60).unwrap();
+    journal.add(entry("long"));
+
+    for n in 0..20_000 {
+        let session = format!("short-{n}");
+        journal.add(entry(&session));
+        journal.remove(&session);
+    }
+
+    let path = journal.book().unwrap().path.clone();
+    assert!(fs::metadata(&path).unwrap().len() < 1_000_000);
+    assert!(hold(&path, &mut OpenOptions::new()).unwrap().is_none());
+    assert_eq!(files(directory.path()), 1);
+    let (_other, left) = Journal::open(directory.path(), NOW + 60).unwrap();
+    assert_eq!(left, [], "it is held");
+    drop(journal);
+    let (_next, left) = Journal::open(directory.path(), NOW + 60).unwrap();
+    assert_eq!(names(&left), ["long"]);
+}
+
+#[test]
+fn its_files_are_for_nobody_else() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let inner = directory.path().join("ssm-proxyd");
+
+    let (journal, _) = Journal::open(&inner, NOW).unwrap();
+
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&inner), 0o700);
+    assert_eq!(mode(&journal.book().unwrap().path), 0o600);
+}
