@@ -2,17 +2,27 @@
 //!
 //! ```text
 //!   Forward::run ─▶ one accept loop for each local address
-//!                        └─▶ one task for each connection (serve.rs)
+//!              │         └─▶ one task for each connection (serve.rs)
+//!              │                  │ a place on a tunnel
+//!              └─▶ one supplier (supplier.rs), which does what the pool decides
+//!                        └─▶ one task for each tunnel (tend.rs)
 //! ```
 //!
 //! A forward knows nothing of other forwards and of signals. It runs until it is told to stop;
 //! then it accepts nothing more and ends its connections.
 
 mod connection;
+mod failure;
+mod lease;
 mod listener;
 mod peer;
+mod pool;
 mod relay;
 mod serve;
+mod supplier;
+mod supply;
+mod tale;
+mod tend;
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,12 +31,14 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tracing::field::Empty;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use self::connection::Connection;
 use self::listener::Listener;
 pub use self::listener::{ListenError, Obstacle};
 use self::serve::Serve;
+use self::supplier::Supplier;
 use crate::config;
 use crate::network::Network;
 use crate::proto::EarlyPool;
@@ -38,6 +50,7 @@ use crate::tunnel::Nudged;
 pub struct Forward {
     listeners: Vec<Listener>,
     serve: Arc<Serve>,
+    supplier: Supplier,
 }
 
 impl Forward {
@@ -48,16 +61,24 @@ impl Forward {
     /// The first address that cannot be bound.
     pub async fn bind(settings: config::Forward, world: World) -> Result<Self, ListenError> {
         let listeners = Listener::bind(&settings).await?;
+        let settings = Arc::new(settings);
         let permits = Semaphore::new(settings.max_connections);
+        let all_permits = Arc::clone(&world.permits);
         // As many again may wait for a permit; the rest stay in the backlog.
         let slots = Arc::new(Semaphore::new(2 * settings.max_connections));
+        let (supply, supplier) = Supplier::new(Arc::clone(&settings), world);
         let serve = Arc::new(Serve {
             settings,
-            world,
+            supply,
             permits,
+            all_permits,
             slots,
         });
-        Ok(Self { listeners, serve })
+        Ok(Self {
+            listeners,
+            serve,
+            supplier,
+        })
     }
 
     /// Its name.
@@ -77,6 +98,9 @@ impl Forward {
     /// Accepts connections until `stop` says true, then ends those that are open.
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let span = info_span!("forward", name = self.name());
+        let (end, ended) = watch::channel(false);
+        let mut supplying = JoinSet::new();
+        supplying.spawn(self.supplier.run(ended).instrument(span.clone()));
         let mut loops = JoinSet::new();
         for listener in self.listeners {
             let accept = accept_loop(listener, Arc::clone(&self.serve), stop.clone());
@@ -85,6 +109,13 @@ impl Forward {
         while let Some(done) = loops.join_next().await {
             if let Err(error) = done {
                 warn!(%error, "an accept loop was lost");
+            }
+        }
+        // Only now: the last connections may still be at their last words.
+        end.send_replace(true);
+        while let Some(done) = supplying.join_next().await {
+            if let Err(error) = done {
+                warn!(%error, "the supply of tunnels was lost");
             }
         }
     }
@@ -103,6 +134,10 @@ pub struct World {
     pub pool: EarlyPool,
     /// What tells tunnels to try again now.
     pub nudged: Nudged,
+    /// Connections that the whole daemon may have at once.
+    pub permits: Arc<Semaphore>,
+    /// Where the chance of all pools begins.
+    pub seed: u64,
     /// Program, version and host, for the `Reason` of a session.
     pub origin: String,
 }
@@ -126,7 +161,8 @@ async fn accept_loop(listener: Listener, serve: Arc<Serve>, mut stop: watch::Rec
         match accepted {
             Ok((connection, slot)) => {
                 pause = ACCEPT_PAUSE;
-                let span = info_span!("connection", peer = %connection.peer());
+                let peer = connection.peer();
+                let span = info_span!("connection", %peer, session = Empty, stream = Empty);
                 let task = Arc::clone(&serve).run(connection, slot, stop.clone());
                 connections.spawn(task.instrument(span));
             }

@@ -10,7 +10,7 @@
 //! has sent before it left is carried all the same, as long as it moves.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::connection::Connection;
@@ -28,11 +28,16 @@ pub(super) struct Patience {
 
 /// Carries bytes both ways until one side has ended. The connection is not closed yet: its owner
 /// tells the client, by the outcome.
-pub(super) async fn relay(connection: &Connection, stream: &Stream, patience: Patience) -> Outcome {
+pub(super) async fn relay(
+    connection: &Connection,
+    stream: &Stream,
+    patience: Patience,
+    tally: &Tally,
+) -> Outcome {
     // True once the client is known to be gone, with something left to carry.
     let gone = AtomicBool::new(false);
-    let mut sending = pin!(send(connection, stream, patience.delivery, &gone));
-    let mut receiving = pin!(receive(connection, stream));
+    let mut sending = pin!(send(connection, stream, patience.delivery, &gone, tally));
+    let mut receiving = pin!(receive(connection, stream, tally));
     let sent = tokio::select! {
         received = &mut receiving => match received {
             Received::Ended(outcome) => return outcome,
@@ -79,6 +84,25 @@ pub(super) async fn deliver(stream: &Stream, patience: Duration) -> Result<(), S
     }
 }
 
+/// What a connection carried, in bytes.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Tally {
+    /// Taken from the client for the destination.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Relaxed)
+    }
+
+    /// Given to the client.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Relaxed)
+    }
+}
+
 /// How a relay ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -99,6 +123,7 @@ async fn send(
     stream: &Stream,
     patience: Duration,
     gone: &AtomicBool,
+    tally: &Tally,
 ) -> Sent {
     loop {
         match connection.read().await {
@@ -116,7 +141,10 @@ async fn send(
                         }
                     };
                     match taken {
-                        Ok(taken) => rest = &rest[taken..],
+                        Ok(taken) => {
+                            tally.sent.fetch_add(taken as u64, Relaxed);
+                            rest = &rest[taken..];
+                        }
                         Err(Closed) => return Sent::StreamEnded,
                     }
                 }
@@ -156,7 +184,7 @@ impl Sent {
     }
 }
 
-async fn receive(connection: &Connection, stream: &Stream) -> Received {
+async fn receive(connection: &Connection, stream: &Stream, tally: &Tally) -> Received {
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
@@ -167,6 +195,7 @@ async fn receive(connection: &Connection, stream: &Stream) -> Received {
                 if connection.write_all(&buffer).await.is_err() {
                     return Received::ClientDeaf;
                 }
+                tally.received.fetch_add(buffer.len() as u64, Relaxed);
             }
         }
     }

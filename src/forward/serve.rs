@@ -1,8 +1,8 @@
 //! One connection, from accept to its end.
 //!
 //! ```text
-//!   permit ─▶ StartSession ─▶ websocket, handshake, probe ─▶ relay ─▶ flag, TerminateSession
-//!   └───────────── connect_timeout ──────────────────────┘
+//!   permits ─▶ a place on a tunnel ─▶ stream ─▶ relay ─▶ last words ─▶ the place is given back
+//!   └───────── connect_timeout ────────────┘
 //! ```
 
 #![expect(
@@ -15,25 +15,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
-use tokio::task::JoinSet;
 use tokio::time::timeout_at;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Span, debug, warn};
 
-use super::World;
 use super::connection::Connection;
-use super::relay::{NOT_TAKEN, Outcome, Patience, deliver, relay};
-use crate::config::{self, Remote};
-use crate::proto::{Options, Reason, Stats};
-use crate::session::{self, Session, StartRequest};
-use crate::tunnel::{self, Driver, Life, Step, Stream, Tunnel};
+use super::failure::Failure;
+use super::lease::Lease;
+use super::relay::{NOT_TAKEN, Outcome, Patience, Tally, deliver, relay};
+use super::supply::{Refusal, Supply};
+use super::tale::Tale;
+use crate::config;
+use crate::tunnel::{Step, Stream};
 
 /// What every connection of a forward shares.
 #[derive(Debug)]
 pub(super) struct Serve {
-    pub(super) settings: config::Forward,
-    pub(super) world: World,
-    /// Connections that may have a session.
+    pub(super) settings: Arc<config::Forward>,
+    pub(super) supply: Supply,
+    /// Connections of this forward that may have a session.
     pub(super) permits: Semaphore,
+    /// Connections of the whole daemon that may have one.
+    pub(super) all_permits: Arc<Semaphore>,
     /// Connections that may be accepted.
     pub(super) slots: Arc<Semaphore>,
 }
@@ -47,92 +49,43 @@ impl Serve {
         mut stop: watch::Receiver<bool>,
     ) {
         let begin = Instant::now();
-        let mut drivers = JoinSet::new();
         let opened = tokio::select! {
-            opened = self.open(begin, &mut drivers) => opened,
+            opened = self.open(begin) => opened,
             _ = stop.wait_for(|stop| *stop) => return,
             () = connection.abandoned() => return debug!("the client left before its session was ready"),
         };
         match opened {
             Ok(opened) => self.carry(begin, connection, opened, stop).await,
-            Err(failure) => {
-                failure.tell();
+            Err(refusal) => {
                 drop(connection);
+                tell(&refusal);
             }
         }
-        // The driver ends by itself once it was told to; the session is ended when it has.
-        drop(tokio::time::timeout(MAX_GOODBYE, drivers.join_next()).await);
     }
 
     /// Everything before the first byte, within `connect_timeout`.
-    async fn open(&self, begin: Instant, drivers: &mut JoinSet<()>) -> Result<Opened<'_>, Failure> {
+    async fn open(&self, begin: Instant) -> Result<Opened<'_>, Refusal> {
         let deadline = begin + self.settings.connect_timeout;
-        let permit = within(deadline, "a free connection", self.permits.acquire()).await?;
-        let permit = permit.map_err(|_| Failure::Stopping)?;
-        let start = self
-            .world
-            .sessions
-            .start(self.world.service.clone(), self.request());
-        let session = within(deadline, "StartSession", start)
-            .await?
-            .map_err(Failure::Session)?;
-        let (mut tunnel, driver) = self.tunnel(session);
-        let span = info_span!("tunnel", session = %tunnel.session_id());
-        drivers.spawn(driver.run().instrument(span));
-        let ready = timeout_at(deadline.into(), tunnel.ready()).await;
-        match ready {
-            Ok(Ok(agent_version)) => debug!(agent_version, "tunnel ready"),
-            Ok(Err(error)) => return Err(Failure::Tunnel(error)),
-            Err(_) => {
-                tunnel.close();
-                return Err(Failure::Late(tunnel.step()));
+        let most = "one of `max_connections` of this forward";
+        let permit = within(deadline, most, self.permits.acquire()).await?;
+        let most = "one of `max_connections` in [limits]";
+        let all_permit = within(deadline, most, self.all_permits.acquire()).await?;
+        loop {
+            let mut lease = self.supply.want(deadline).await?;
+            match lease.open_stream() {
+                Ok(stream) => {
+                    let span = Span::current();
+                    span.record("session", lease.tunnel().session_id());
+                    span.record("stream", stream.id().0);
+                    return Ok(Opened {
+                        lease,
+                        stream,
+                        _permits: (permit, all_permit),
+                    });
+                }
+                // The supply will hear of that too, and knows of another.
+                Err(error) => debug!(%error, "a tunnel ended just now; asking for another"),
             }
-        }
-        let stream = tunnel
-            .open_stream()
-            .map_err(|error| Failure::Stream(error.to_string()))?;
-        Ok(Opened {
-            permit,
-            tunnel,
-            stream,
-        })
-    }
-
-    fn tunnel(&self, session: Session) -> (Tunnel, Driver) {
-        let config::Upload {
-            rate,
-            payload,
-            window,
-        } = self.settings.upload;
-        let options = Options {
-            upload_rate: rate,
-            upload_payload: payload,
-            upload_window: window,
-        };
-        let life = Life {
-            options,
-            resume_timeout: self.settings.resume_timeout,
-            nudged: self.world.nudged.clone(),
-            pool: self.world.pool.clone(),
-        };
-        Driver::new(session, self.world.network.clone(), life)
-    }
-
-    fn request(&self) -> StartRequest {
-        let settings = &self.settings;
-        let parameters = match &settings.remote {
-            Remote::Port(port) => vec![("portNumber", port.to_string())],
-            Remote::Host { host, port } => {
-                vec![("host", host.clone()), ("portNumber", port.to_string())]
-            }
-        };
-        let reason = format!("{}, forward {}", self.world.origin, settings.name);
-        let reason = reason.chars().take(MAX_REASON).collect();
-        StartRequest {
-            target: settings.target.to_string(),
-            document: settings.document().to_owned(),
-            parameters,
-            reason,
         }
     }
 
@@ -145,14 +98,14 @@ impl Serve {
         mut stop: watch::Receiver<bool>,
     ) {
         let Opened {
-            tunnel,
+            lease,
             stream,
-            permit,
+            _permits: permits,
         } = opened;
-        let settings = &self.settings;
-        let patience = patience(settings);
+        let patience = patience(&self.settings);
+        let tally = Tally::default();
         let outcome = tokio::select! {
-            outcome = relay(&connection, &stream, patience) => Some(outcome),
+            outcome = relay(&connection, &stream, patience, &tally) => Some(outcome),
             _ = stop.wait_for(|stop| *stop) => None,
         };
         // Whoever is reset is reset now, before anything else is waited for.
@@ -166,25 +119,34 @@ impl Serve {
             Some(Outcome::End | Outcome::Lost(_)) | None => Ok(()),
         };
         drop(stream);
-        tunnel.close();
-        let failure = tunnel.failure();
         let tale = Tale {
             outcome: outcome.as_ref(),
-            failure: failure.as_deref(),
-            stats: tunnel.stats(),
+            failure: lease.tunnel().failure(),
+            tally: &tally,
             time: begin.elapsed(),
         };
-        tale.tell(settings);
+        tale.tell(&self.settings.remote);
         if let Err(error) = delivered {
             warn!(error, "the last bytes of the client may not have arrived");
         }
-        drop(permit);
+        drop(lease);
+        drop(permits);
         if let Some(connection) = ended {
             tokio::select! {
                 () = connection.finish() => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         }
+    }
+}
+
+/// A destination may be slow to take what a client had sent before it left, and a broken websocket
+/// may have to be resumed first.
+fn patience(settings: &config::Forward) -> Patience {
+    let quiet = settings.half_close_timeout;
+    Patience {
+        quiet,
+        delivery: settings.resume_timeout + quiet,
     }
 }
 
@@ -198,120 +160,33 @@ async fn stopped_for_long(stop: &mut watch::Receiver<bool>) {
 
 /// A connection's way to its destination.
 struct Opened<'a> {
-    tunnel: Tunnel,
+    lease: Lease,
     stream: Stream,
-    permit: SemaphorePermit<'a>,
+    _permits: (SemaphorePermit<'a>, SemaphorePermit<'a>),
 }
 
-/// A destination may be slow to take what a client had sent before it left, and a broken websocket
-/// may have to be resumed first.
-fn patience(settings: &config::Forward) -> Patience {
-    let quiet = settings.half_close_timeout;
-    Patience {
-        quiet,
-        delivery: settings.resume_timeout + quiet,
+/// Waits for a permit. They are never taken away.
+async fn within<'a, E>(
+    deadline: Instant,
+    step: &str,
+    permit: impl Future<Output = Result<SemaphorePermit<'a>, E>>,
+) -> Result<SemaphorePermit<'a>, Refusal> {
+    let (failure, is_news) = match timeout_at(deadline.into(), permit).await {
+        Ok(Ok(permit)) => return Ok(permit),
+        Ok(Err(_)) => (Failure::Stopping, false),
+        Err(_) => (Failure::Late(Step::of(step)), true),
+    };
+    Err(Refusal { failure, is_news })
+}
+
+/// One line, unless the same was told a moment ago.
+fn tell(Refusal { failure, is_news }: &Refusal) {
+    if *is_news {
+        warn!(error = %failure, hint = failure.hint(), "no session; connection reset");
+    } else {
+        debug!(error = %failure, "no session; connection reset");
     }
-}
-
-async fn within<F: Future>(deadline: Instant, step: &str, future: F) -> Result<F::Output, Failure> {
-    timeout_at(deadline.into(), future)
-        .await
-        .map_err(|_| Failure::Late(Step::of(step)))
-}
-
-/// Why a connection never carried a byte.
-#[derive(Debug)]
-enum Failure {
-    Session(session::Error),
-    Tunnel(Arc<tunnel::Error>),
-    Stream(String),
-    Late(Step),
-    Stopping,
-}
-
-impl Failure {
-    fn tell(&self) {
-        match self {
-            Self::Session(error) => {
-                warn!(%error, hint = filled(error.hint()), "no session; connection reset");
-            }
-            Self::Tunnel(error) => {
-                warn!(%error, hint = filled(error.hint()), "no tunnel; connection reset");
-            }
-            Self::Stream(error) => warn!(error, "no stream; connection reset"),
-            Self::Late(Step { name, hint }) => {
-                let slow = "raise `connect_timeout` if this is just slow";
-                let hint = filled(hint).unwrap_or(slow);
-                warn!(
-                    waiting_for = name,
-                    hint, "not ready within connect_timeout; connection reset"
-                );
-            }
-            Self::Stopping => debug!("stopping; connection reset"),
-        }
-    }
-}
-
-/// What is told of a connection that has ended.
-struct Tale<'a> {
-    /// `None`: the daemon stops.
-    outcome: Option<&'a Outcome>,
-    /// Why the tunnel ended, if it has.
-    failure: Option<&'a tunnel::Error>,
-    stats: Stats,
-    time: Duration,
-}
-
-impl Tale<'_> {
-    /// One line.
-    fn tell(self, settings: &config::Forward) {
-        let (sent, received) = (self.stats.bytes_sent, self.stats.bytes_received);
-        let (destination, time) = (&settings.remote, self.time);
-        match self.outcome {
-            Some(Outcome::Lost(Reason::Refused)) => {
-                let hint = tunnel::Error::Ended(Reason::Refused).hint();
-                warn!(%destination, hint, "the agent could not connect to the destination; connection reset");
-            }
-            Some(Outcome::Lost(reason)) => {
-                let ended = tunnel::Error::Ended(reason.clone());
-                let error = self.failure.unwrap_or(&ended);
-                let hint = filled(error.hint());
-                warn!(%error, hint, sent, received, ?time, "session lost; connection reset");
-            }
-            Some(Outcome::Quiet) => {
-                info!(
-                    sent,
-                    received,
-                    ?time,
-                    "half-closed and quiet; connection reset"
-                );
-            }
-            Some(Outcome::End | Outcome::ClientGone | Outcome::Undelivered)
-                if sent + received == 0 =>
-            {
-                debug!(?time, "connection ended without a byte");
-            }
-            Some(Outcome::End) => {
-                info!(sent, received, ?time, "connection ended by the destination");
-            }
-            Some(Outcome::ClientGone | Outcome::Undelivered) => {
-                info!(sent, received, ?time, "connection ended by the client");
-            }
-            None => info!(sent, received, ?time, "stopping; connection reset"),
-        }
-    }
-}
-
-/// A hint, if there is one: an empty field is left out.
-fn filled(hint: &str) -> Option<&str> {
-    Some(hint).filter(|hint| !hint.is_empty())
 }
 
 /// How long a stop waits for what a client had said that is gone already.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// The flag on the channel waits a second for its acknowledgement.
-const MAX_GOODBYE: Duration = Duration::from_secs(3);
-
-/// What the API takes for a reason, in characters.
-const MAX_REASON: usize = 256;

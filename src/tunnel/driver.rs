@@ -120,7 +120,7 @@ impl Driver {
                 return Err(broken);
             }
             let now = Instant::now();
-            self.shared.lock().core.handle_disconnected(now);
+            self.shared.disconnect(now);
             if pulse.is_proved(now) {
                 outage = None;
             }
@@ -143,10 +143,7 @@ impl Driver {
         outage: Option<Instant>,
     ) -> Result<(), Error> {
         let token = self.session.token().expose();
-        self.shared
-            .lock()
-            .core
-            .handle_connected(Instant::now(), token);
+        self.shared.connect(Instant::now(), token);
         tokio::select! {
             outcome = write_loop(&self.shared, sink, pulse) => outcome,
             outcome = read_loop(&self.shared, source, pulse) => outcome,

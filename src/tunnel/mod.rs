@@ -22,7 +22,7 @@ mod websocket;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
@@ -55,17 +55,28 @@ impl Tunnel {
             .wait_for(|phase| !matches!(phase, Phase::Opening(_)))
             .await;
         match phase.as_deref() {
-            Ok(Phase::Ready { agent_version }) => Ok(agent_version.clone()),
+            Ok(Phase::Ready { agent_version } | Phase::Away { agent_version }) => {
+                Ok(agent_version.clone())
+            }
             Ok(Phase::Ended(error)) => Err(Arc::clone(error)),
             Ok(Phase::Opening(_)) | Err(_) => Err(Arc::new(Error::Ended(Reason::Finished))),
         }
+    }
+
+    /// Waits until it is in another state, and returns that.
+    pub async fn changed(&mut self) -> State {
+        let before = State::of(&self.phase.borrow());
+        let changed = self.phase.wait_for(|phase| State::of(phase) != before);
+        changed
+            .await
+            .map_or(State::Ended, |phase| State::of(&phase))
     }
 
     /// What is being waited for before the tunnel is ready.
     pub fn step(&self) -> Step {
         match &*self.phase.borrow() {
             Phase::Opening(step) => step.clone(),
-            Phase::Ready { .. } => Step::of("the tunnel"),
+            Phase::Ready { .. } | Phase::Away { .. } => Step::of("the tunnel"),
             Phase::Ended(_) => Step::of("the end of the tunnel"),
         }
     }
@@ -91,11 +102,16 @@ impl Tunnel {
         &self.session_id
     }
 
+    /// Whether it is not ready yet.
+    pub fn is_opening(&self) -> bool {
+        State::of(&self.phase.borrow()) == State::Opening
+    }
+
     /// Why it ended, if it has.
     pub fn failure(&self) -> Option<Arc<Error>> {
         match &*self.phase.borrow() {
             Phase::Ended(error) => Some(Arc::clone(error)),
-            Phase::Opening(_) | Phase::Ready { .. } => None,
+            Phase::Opening(_) | Phase::Ready { .. } | Phase::Away { .. } => None,
         }
     }
 
@@ -132,12 +148,40 @@ impl Step {
     }
 }
 
+/// What a tunnel is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nothing yet.
+    Opening,
+    /// Streams.
+    Ready,
+    /// Streams, once it has another websocket.
+    Away,
+    /// Nothing any more.
+    Ended,
+}
+
+impl State {
+    fn of(phase: &Phase) -> Self {
+        match phase {
+            Phase::Opening(_) => Self::Opening,
+            Phase::Ready { .. } => Self::Ready,
+            Phase::Away { .. } => Self::Away,
+            Phase::Ended(_) => Self::Ended,
+        }
+    }
+}
+
 /// Where a tunnel is in its life.
 #[derive(Clone, Debug)]
 enum Phase {
     /// Not ready; what is waited for.
     Opening(Step),
     Ready {
+        agent_version: String,
+    },
+    /// Ready, and without a websocket.
+    Away {
         agent_version: String,
     },
     Ended(Arc<Error>),
@@ -168,6 +212,19 @@ struct Inner {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no holder of this lock panics")
+    }
+
+    fn connect(&self, now: Instant, token: &str) {
+        let mut inner = self.lock();
+        inner.core.handle_connected(now, token);
+        inner.come_back();
+    }
+
+    fn disconnect(&self, now: Instant) {
+        let mut inner = self.lock();
+        inner.core.handle_disconnected(now);
+        inner.dispatch();
+        inner.leave();
     }
 
     /// Waits until the owner wants the session to end.
@@ -239,6 +296,30 @@ impl Inner {
                 *phase = Phase::Ended(Arc::new(error));
             }
             first
+        });
+    }
+
+    /// The websocket of a ready tunnel broke.
+    fn leave(&mut self) {
+        self.phase.send_if_modified(|phase| {
+            let Phase::Ready { agent_version } = phase else {
+                return false;
+            };
+            let agent_version = std::mem::take(agent_version);
+            *phase = Phase::Away { agent_version };
+            true
+        });
+    }
+
+    /// It has another one.
+    fn come_back(&mut self) {
+        self.phase.send_if_modified(|phase| {
+            let Phase::Away { agent_version } = phase else {
+                return false;
+            };
+            let agent_version = std::mem::take(agent_version);
+            *phase = Phase::Ready { agent_version };
+            true
         });
     }
 

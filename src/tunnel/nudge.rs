@@ -27,13 +27,13 @@ pub struct Nudged(watch::Receiver<()>);
 
 impl Nudged {
     /// A listener to nudges from now on.
-    pub(super) fn afresh(mut self) -> Self {
+    pub fn afresh(mut self) -> Self {
         self.0.mark_unchanged();
         self
     }
 
     /// Waits for the next nudge; never ends if there will be none. Cancelling loses none.
-    pub(super) async fn nudged(&mut self) {
+    pub async fn nudged(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -1,0 +1,61 @@
+//! A connection's place on a tunnel. Dropping it gives the place back.
+
+use tokio::sync::mpsc;
+
+use super::pool::TunnelId;
+use super::supply::Request;
+use crate::proto::OpenError;
+use crate::tunnel::{Stream, Tunnel};
+
+/// A place on a tunnel.
+#[derive(Debug)]
+pub(super) struct Lease {
+    tunnel: Tunnel,
+    place: Place,
+}
+
+impl Lease {
+    pub(super) fn new(tunnel: Tunnel, place: Place) -> Self {
+        Self { tunnel, place }
+    }
+
+    /// Opens the stream of the connection.
+    ///
+    /// # Errors
+    ///
+    /// If the tunnel has ended in this moment; another one is to be asked for.
+    pub(super) fn open_stream(&mut self) -> Result<Stream, OpenError> {
+        let stream = self.tunnel.open_stream()?;
+        self.place.touched = true;
+        Ok(stream)
+    }
+
+    pub(super) fn tunnel(&self) -> &Tunnel {
+        &self.tunnel
+    }
+}
+
+/// What is given back.
+#[derive(Debug)]
+pub(super) struct Place {
+    id: TunnelId,
+    touched: bool,
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+impl Place {
+    pub(super) fn new(id: TunnelId, requests: mpsc::UnboundedSender<Request>) -> Self {
+        Self {
+            id,
+            touched: false,
+            requests,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // A supplier that is gone counts no places.
+        let _gone = self.requests.send(Request::Return(self.id, self.touched));
+    }
+}

@@ -1,0 +1,203 @@
+//! What a pool does about what it has and what is wanted of it: give, start, cancel, retire.
+
+use std::time::Instant;
+
+use super::action::{Action, TunnelId, Urgency, Why};
+use super::member::{Member, Ready};
+use super::{Pool, Waiter};
+use crate::session::Admission;
+
+impl<E: Clone> Pool<E> {
+    /// Gives what there is, starts what is missing, ends what is too much.
+    pub(super) fn balance(&mut self, now: Instant) {
+        self.give(now);
+        self.start_for_waiting(now);
+        self.start_spares(now);
+        self.cancel_surplus(now);
+        self.retire(now);
+    }
+
+    fn give(&mut self, now: Instant) {
+        while !self.waiting.is_empty() {
+            let Some((id, ready)) = self.best(now) else {
+                return;
+            };
+            ready.take_place();
+            if let Some(waiter) = self.waiting.pop_front() {
+                let waiter = waiter.id;
+                self.actions.push_back(Action::Give { waiter, tunnel: id });
+            }
+        }
+    }
+
+    /// The oldest tunnel with a free place that is not to be replaced; else the oldest. A shared
+    /// one that was replaced finishes what it has.
+    fn best(&mut self, now: Instant) -> Option<(TunnelId, &mut Ready)> {
+        let shape = self.shape;
+        let is_replaced = shape.reuse && self.ready().any(|(_, ready)| !ready.is_stale(now));
+        let members = self.members.iter_mut();
+        let ready = members.filter_map(|(id, member)| Some((*id, member.ready_mut()?)));
+        ready
+            .filter(|(_, ready)| ready.can_serve(now, &shape))
+            .filter(|(_, ready)| !is_replaced || !ready.is_stale(now))
+            .min_by_key(|(id, ready)| (ready.is_stale(now), *id))
+    }
+
+    fn start_for_waiting(&mut self, now: Instant) {
+        self.hurry();
+        while self.places_to_come(now) < self.waiting.len() {
+            match self.gate.admit(now) {
+                Admission::Pass => self.start(Urgency::Connection, false),
+                Admission::Probe => self.start(Urgency::Connection, true),
+                Admission::Refuse(error) => return self.refuse_last(now, &error),
+                Admission::Wait => return,
+            }
+        }
+    }
+
+    /// What was started as a spare is needed now.
+    fn hurry(&mut self) {
+        let urgent = self.members.values().filter(|member| member.is_urgent());
+        let missing = self.tunnels_needed().saturating_sub(urgent.count());
+        let patient = self.members.iter_mut().filter_map(|(id, member)| {
+            let urgency = member.urgency_mut()?;
+            (*urgency == Urgency::Spare).then_some((id, urgency))
+        });
+        for (id, urgency) in patient.take(missing) {
+            *urgency = Urgency::Connection;
+            self.actions.push_back(Action::Hurry(*id));
+        }
+    }
+
+    /// Those for whom no tunnel is under way, last come first.
+    fn refuse_last(&mut self, now: Instant, error: &E) {
+        let places = self.places_to_come(now);
+        while self.waiting.len() > places {
+            let Some(waiter) = self.waiting.pop_back() else {
+                return;
+            };
+            self.refuse(waiter, Why::Failed(error.clone()));
+        }
+    }
+
+    pub(super) fn refuse(&mut self, waiter: Waiter, why: Why<E>) {
+        let waiter = waiter.id;
+        self.actions.push_back(Action::Refuse { waiter, why });
+    }
+
+    fn start_spares(&mut self, now: Instant) {
+        if !self.may_start_spares() {
+            return;
+        }
+        for _ in self.spares(now) + self.spares_to_come(now)..self.spares_wanted(now) {
+            self.start(Urgency::Spare, false);
+        }
+    }
+
+    fn start(&mut self, urgency: Urgency, probe: bool) {
+        let id = self.next;
+        self.next = TunnelId(id.0 + 1);
+        let former = self.members.insert(id, Member::Queued { urgency, probe });
+        debug_assert!(former.is_none(), "ids are given once");
+        self.actions.push_back(Action::Start {
+            tunnel: id,
+            urgency,
+        });
+    }
+
+    /// Takes back what is not needed any more and was not called yet. What was called is a call
+    /// that nobody wants.
+    fn cancel_surplus(&mut self, now: Instant) {
+        let spares = match self.may_start_spares() {
+            true => self.spares_wanted(now).saturating_sub(self.spares(now)),
+            false => 0,
+        };
+        let needed = self.tunnels_needed() + spares;
+        self.cancel(self.to_come(now).saturating_sub(needed));
+        let wanted = self.members.values().filter(|m| m.is_wanted()).count();
+        let mut surplus = wanted.saturating_sub(needed);
+        for member in self.members.values_mut() {
+            if surplus == 0 {
+                return;
+            }
+            surplus -= usize::from(member.become_unwanted());
+        }
+    }
+
+    /// Takes back so many of those that were not called yet, last begun first.
+    pub(super) fn cancel(&mut self, most: usize) {
+        let queued = self.members.iter().rev().filter(|(_, m)| m.is_queued());
+        let queued: Vec<TunnelId> = queued.map(|(id, _)| *id).take(most).collect();
+        for id in queued {
+            if self.members.remove(&id).is_some_and(|m| m.is_probe()) {
+                self.gate.handle_doubt();
+            }
+            self.actions.push_back(Action::Cancel(id));
+        }
+    }
+
+    /// Ends tunnels without a connection that are too old, idle for too long or one too many.
+    fn retire(&mut self, now: Instant) {
+        let mut spares = 0;
+        let fresh = self.spares(now);
+        let shape = self.shape;
+        let wanted = self.spares_wanted(now);
+        let mut over = Vec::new();
+        for (id, ready) in self.ready() {
+            let is_over = if ready.is_stale(now) {
+                ready.is_empty() && (wanted <= fresh || ready.is_too_old(now, &shape))
+            } else {
+                spares += usize::from(ready.is_spare());
+                let is_needed = ready.is_spare() && spares <= wanted;
+                !is_needed && ready.is_idle(now, &shape)
+            };
+            over.extend(is_over.then_some(id));
+        }
+        for id in over {
+            self.members.remove(&id);
+            self.actions.push_back(Action::Retire(id));
+        }
+    }
+
+    /// True while sessions are not known to fail.
+    pub(super) fn may_start_spares(&self) -> bool {
+        self.gate.is_open() && self.spares_from.is_none()
+    }
+
+    /// Spares that shall be there; also one to take over from an old shared tunnel.
+    fn spares_wanted(&self, now: Instant) -> usize {
+        let is_old = |(_, ready): (TunnelId, &Ready)| ready.is_stale(now) && !ready.is_empty();
+        let needs_successor = self.shape.reuse
+            && self.ready().any(is_old)
+            && !self.ready().any(|(_, ready)| !ready.is_stale(now));
+        self.shape.spares.max(usize::from(needs_successor))
+    }
+
+    /// Tunnels that are ready for more, and young.
+    fn spares(&self, now: Instant) -> usize {
+        let is_spare = |ready: &Ready| ready.has_place(&self.shape) && !ready.is_stale(now);
+        self.ready().filter(|(_, ready)| is_spare(ready)).count()
+    }
+
+    pub(super) fn ready(&self) -> impl Iterator<Item = (TunnelId, &Ready)> {
+        let members = self.members.iter();
+        members.filter_map(|(id, member)| Some((*id, member.ready()?)))
+    }
+
+    fn spares_to_come(&self, now: Instant) -> usize {
+        self.to_come(now).saturating_sub(self.tunnels_needed())
+    }
+
+    pub(super) fn places_to_come(&self, now: Instant) -> usize {
+        self.to_come(now) * self.shape.places
+    }
+
+    fn to_come(&self, now: Instant) -> usize {
+        let members = self.members.values();
+        members.filter(|member| member.is_to_come(now)).count()
+    }
+
+    fn tunnels_needed(&self) -> usize {
+        self.waiting.len().div_ceil(self.shape.places)
+    }
+}

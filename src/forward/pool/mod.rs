@@ -1,0 +1,265 @@
+//! Which tunnel a connection gets: start, give, refuse, retire.
+//!
+//! Tunnels are not started *for* a connection: whoever has waited longest gets the next place that
+//! there is. A tunnel has one place or many, and is ended once it was used or lives on: sessions of
+//! a connection of their own and shared ones differ in these numbers and in nothing else.
+//!
+//! ```text
+//!              start          called            ready           given         returned
+//!   (nothing) ──────▶ Queued ───────▶ Called ──────────▶ Ready ◀────────────────────┐
+//!                       │ cancelled     │ failed           │ ▲ └──────▶ Ready, used ─┘
+//!                       ▼               ▼                  ▼ └─ away, back
+//!                    (nothing)       (nothing)          retired: too old, idle, one too many
+//! ```
+//!
+//! Connections that wait go before spares, and no spare is started while sessions are known to
+//! fail. It owns no task and reads no clock: after each `handle_*`, drain [`Pool::poll_action`],
+//! then sleep until [`Pool::poll_timeout`].
+
+mod action;
+mod balance;
+mod member;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+pub(super) use self::action::{Action, TunnelId, Urgency, WaiterId, Weight, Why};
+use self::member::{Member, Ready};
+use crate::session::Gate;
+
+/// The tunnels of one forward. `E` is why one did not come up.
+#[derive(Debug)]
+pub(super) struct Pool<E> {
+    shape: Shape,
+    gate: Gate<E>,
+    /// In the order of their arrival, and so of their deadlines.
+    waiting: VecDeque<Waiter>,
+    members: BTreeMap<TunnelId, Member>,
+    next: TunnelId,
+    /// No spare is started before, because the last one did not live.
+    spares_from: Option<Instant>,
+    spare_pause: Duration,
+    chance: Rng,
+    actions: VecDeque<Action<E>>,
+}
+
+/// What makes a pool one of shared tunnels, or of tunnels for one connection each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Connections on one tunnel at once; at least 1.
+    pub(super) places: usize,
+    /// Whether a place is given again once it is free.
+    pub(super) reuse: bool,
+    /// Tunnels that are kept ready.
+    pub(super) spares: usize,
+    /// A tunnel older than that is replaced as soon as nobody needs it.
+    pub(super) max_age: Option<Duration>,
+    /// How long a tunnel is kept without a connection, if it is no spare.
+    pub(super) idle: Duration,
+}
+
+impl<E: Clone> Pool<E> {
+    /// No tunnel yet.
+    pub(super) fn new(shape: Shape, seed: u64) -> Self {
+        Self {
+            shape,
+            gate: Gate::new(),
+            waiting: VecDeque::new(),
+            members: BTreeMap::new(),
+            next: TunnelId(1),
+            spares_from: None,
+            spare_pause: FIRST_PAUSE,
+            chance: Rng::with_seed(seed),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// A connection wants a place until `deadline`, which is not before that of any other.
+    pub(super) fn handle_waiter(&mut self, now: Instant, id: WaiterId, deadline: Instant) {
+        self.waiting.push_back(Waiter { id, deadline });
+        self.balance(now);
+    }
+
+    /// A connection wants nothing any more.
+    pub(super) fn handle_departure(&mut self, now: Instant, id: WaiterId) {
+        self.waiting.retain(|waiter| waiter.id != id);
+        self.balance(now);
+    }
+
+    /// StartSession is called now: what began cannot be taken back.
+    pub(super) fn handle_called(&mut self, now: Instant, id: TunnelId) {
+        if let Some(member @ Member::Queued { .. }) = self.members.get_mut(&id) {
+            *member = Member::Called {
+                begun: now,
+                probe: member.is_probe(),
+                wanted: true,
+            };
+        }
+    }
+
+    /// A tunnel can carry streams.
+    pub(super) fn handle_ready(&mut self, now: Instant, id: TunnelId) {
+        let Some(member) = self.members.get_mut(&id) else {
+            return;
+        };
+        let share = 1.0 - LIFETIME_SPREAD * self.chance.f64();
+        let lifetime = self.shape.max_age.map(|age| match self.shape.spares {
+            0 => age,
+            // Spares that began together shall not end together.
+            _ => age.mul_f64(share),
+        });
+        *member = Member::Ready(Ready::new(now, lifetime));
+        self.gate.handle_success();
+        self.balance(now);
+    }
+
+    /// A tunnel did not come up.
+    pub(super) fn handle_failed(&mut self, now: Instant, id: TunnelId, error: E, weight: Weight) {
+        let Some(member) = self.members.remove(&id) else {
+            return;
+        };
+        if member.is_probe() {
+            self.gate.handle_doubt();
+        }
+        self.postpone_spares(now);
+        match weight {
+            Weight::Definite(patience) => {
+                let begun = member.begun().unwrap_or(now);
+                self.gate
+                    .handle_failure(now, begun, error.clone(), patience);
+                self.cancel(usize::MAX);
+                // It is the failure of all who have waited for the same.
+                self.refuse_first(now, &error, usize::MAX);
+            }
+            Weight::Passing => self.refuse_first(now, &error, self.shape.places),
+            Weight::Throttled => {}
+        }
+        self.balance(now);
+    }
+
+    /// Those who have waited longest: at most so many, and none whom another tunnel will serve.
+    fn refuse_first(&mut self, now: Instant, error: &E, most: usize) {
+        let without = self.waiting.len().saturating_sub(self.places_to_come(now));
+        for _ in 0..without.min(most) {
+            if let Some(waiter) = self.waiting.pop_front() {
+                self.refuse(waiter, Why::Failed(error.clone()));
+            }
+        }
+    }
+
+    /// The websocket of a tunnel broke; it is being resumed.
+    pub(super) fn handle_away(&mut self, id: TunnelId) {
+        if let Some(Member::Ready(ready)) = self.members.get_mut(&id) {
+            ready.away = true;
+        }
+    }
+
+    /// A tunnel was resumed.
+    pub(super) fn handle_back(&mut self, now: Instant, id: TunnelId) {
+        if let Some(Member::Ready(ready)) = self.members.get_mut(&id) {
+            ready.away = false;
+        }
+        self.balance(now);
+    }
+
+    /// A connection has left its place. `touched` tells whether it has made use of it.
+    pub(super) fn handle_returned(&mut self, now: Instant, id: TunnelId, touched: bool) {
+        if let Some(Member::Ready(ready)) = self.members.get_mut(&id) {
+            ready.give_back(now, touched);
+        }
+        self.balance(now);
+    }
+
+    /// A tunnel that was ready is no more.
+    pub(super) fn handle_ended(&mut self, now: Instant, id: TunnelId) {
+        let Some(Member::Ready(ready)) = self.members.get(&id) else {
+            return;
+        };
+        let was_healthy = !ready.is_spare() || ready.age(now) >= HEALTHY;
+        self.members.remove(&id);
+        match was_healthy {
+            true => self.spare_pause = FIRST_PAUSE,
+            false => self.postpone_spares(now),
+        }
+        self.balance(now);
+    }
+
+    /// Time has passed; see [`Pool::poll_timeout`].
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(waiter) = self.waiting.pop_front_if(|waiter| waiter.deadline <= now) {
+            self.refuse(waiter, Why::Late);
+        }
+        self.spares_from = self.spares_from.filter(|from| now < *from);
+        self.balance(now);
+    }
+
+    /// Tries again now, whatever failed before.
+    pub(super) fn cut_short(&mut self, now: Instant) {
+        self.gate.cut_short(now);
+        self.spares_from = None;
+        self.spare_pause = FIRST_PAUSE;
+        self.balance(now);
+    }
+
+    /// Whether a connection waits.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether a tunnel is ready and was never used.
+    pub(super) fn is_spare(&self, id: TunnelId) -> bool {
+        let ready = self.members.get(&id).and_then(Member::ready);
+        ready.is_some_and(Ready::is_spare)
+    }
+
+    /// What the owner of the tunnels shall do.
+    pub(super) fn poll_action(&mut self) -> Option<Action<E>> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Pool::handle_timeout`] has something to do.
+    pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let late = self.waiting.front().map(|waiter| waiter.deadline);
+        let ages = self
+            .ready()
+            .filter_map(|(_, ready)| ready.next_change(now, &self.shape));
+        let opening = self.gate.opens().filter(|_| self.has_waiting());
+        let doubts = self.members.values().filter_map(Member::doubted_at);
+        let doubts = doubts.filter(|_| self.has_waiting());
+        let times = ages.chain(late).chain(self.spares_from).chain(opening);
+        let times = times.chain(doubts);
+        times.filter(|at| *at > now).min()
+    }
+
+    fn postpone_spares(&mut self, now: Instant) {
+        if self.shape.spares == 0 && !self.shape.reuse {
+            return;
+        }
+        let pause = self.spare_pause;
+        self.spares_from = Some(now + pause.mul_f64(0.5 + self.chance.f64() / 2.0));
+        self.spare_pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+/// A connection that wants a place.
+#[derive(Clone, Copy, Debug)]
+struct Waiter {
+    id: WaiterId,
+    deadline: Instant,
+}
+
+/// How long to wait before another spare is started after one failed or did not live.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// A spare that lived so long did not fail at the start.
+const HEALTHY: Duration = Duration::from_secs(60);
+
+/// By how much the lifetimes of spares differ, as a part of `max_age`.
+const LIFETIME_SPREAD: f64 = 0.2;
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
+mod tests;

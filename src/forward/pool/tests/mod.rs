@@ -1,0 +1,121 @@
+//! Connections that come and go, tunnels that come up or not.
+
+mod chaos;
+mod failures;
+mod places;
+mod spares;
+
+use super::*;
+use crate::session::Patience;
+
+const OWN: Shape = Shape {
+    places: 1,
+    reuse: false,
+    spares: 0,
+    max_age: None,
+    idle: Duration::ZERO,
+};
+const SHARED: Shape = Shape {
+    places: 3,
+    reuse: true,
+    spares: 0,
+    max_age: Some(Duration::from_secs(3600)),
+    idle: Duration::from_secs(600),
+};
+const TARGET_IS_OFF: Weight = Weight::Definite(Patience::Growing);
+
+/// A pool and its owner, who does what it says and writes it down.
+struct World {
+    pool: Pool<&'static str>,
+    now: Instant,
+    next: u64,
+    started: Vec<TunnelId>,
+    given: Vec<(u64, TunnelId)>,
+    refused: Vec<(u64, Why<&'static str>)>,
+    retired: Vec<TunnelId>,
+    cancelled: Vec<TunnelId>,
+    hurried: Vec<TunnelId>,
+}
+
+impl World {
+    fn new(shape: Shape) -> Self {
+        let mut world = Self {
+            pool: Pool::new(shape, 1),
+            now: Instant::now(),
+            next: 0,
+            started: Vec::new(),
+            given: Vec::new(),
+            refused: Vec::new(),
+            retired: Vec::new(),
+            cancelled: Vec::new(),
+            hurried: Vec::new(),
+        };
+        world.pass(Duration::ZERO);
+        world
+    }
+
+    fn with_spares(spares: usize) -> Self {
+        Self::new(Shape {
+            spares,
+            max_age: Some(Duration::from_secs(600)),
+            ..OWN
+        })
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.pool.poll_action() {
+            match action {
+                Action::Start { tunnel, .. } => self.started.push(tunnel),
+                Action::Hurry(tunnel) => self.hurried.push(tunnel),
+                Action::Cancel(tunnel) => self.cancelled.push(tunnel),
+                Action::Give { waiter, tunnel } => self.given.push((waiter.0, tunnel)),
+                Action::Refuse { waiter, why } => self.refused.push((waiter.0, why)),
+                Action::Retire(tunnel) => self.retired.push(tunnel),
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.pool.handle_timeout(self.now);
+        self.act();
+    }
+
+    fn come(&mut self) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        let deadline = self.now + Duration::from_secs(30);
+        self.pool.handle_waiter(self.now, WaiterId(id), deadline);
+        self.act();
+        id
+    }
+
+    fn leave(&mut self, id: u64) {
+        self.pool.handle_departure(self.now, WaiterId(id));
+        self.act();
+    }
+
+    fn call(&mut self, n: usize) -> TunnelId {
+        let id = self.started[n];
+        self.pool.handle_called(self.now, id);
+        id
+    }
+
+    fn ready(&mut self, n: usize) -> TunnelId {
+        let id = self.call(n);
+        self.pool.handle_ready(self.now, id);
+        self.act();
+        id
+    }
+
+    fn fail(&mut self, n: usize, error: &'static str, weight: Weight) {
+        let id = self.call(n);
+        self.pool.handle_failed(self.now, id, error, weight);
+        self.act();
+    }
+
+    fn give_back(&mut self, id: TunnelId) {
+        self.pool.handle_returned(self.now, id, true);
+        self.act();
+    }
+}

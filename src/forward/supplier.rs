@@ -1,0 +1,391 @@
+//! The tunnels of one forward: does what the pool decides.
+//!
+//! ```text
+//!   connections ── want, leave, return ──▶ Supplier ◀── news ── one task for each tunnel
+//!               ◀── a lease, or why not ──    │ ▲
+//!                                             ▼ │
+//!                                            Pool
+//! ```
+
+#![expect(clippy::disallowed_methods, reason = "the pool is told the time")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::{sleep_until, timeout};
+use tracing::{Instrument, Span, debug, error, info, warn};
+
+use super::World;
+use super::failure::{Failure, Teller};
+use super::lease::{Lease, Place};
+use super::pool::{Action, Pool, Shape, TunnelId, Urgency as Class, WaiterId, Weight, Why};
+use super::supply::{Refusal, Request, Supply};
+use super::tend::{News, Tend};
+use crate::config;
+use crate::proto;
+use crate::session::{StartRequest, Urgency};
+use crate::tunnel::{Life, Step, Tunnel};
+
+/// The task behind a [`Supply`].
+#[derive(Debug)]
+pub(super) struct Supplier {
+    settings: Arc<config::Forward>,
+    world: World,
+    pool: Pool<Failure>,
+    incoming: mpsc::UnboundedReceiver<Request>,
+    requests: mpsc::UnboundedSender<Request>,
+    waiters: BTreeMap<WaiterId, oneshot::Sender<Result<Lease, Refusal>>>,
+    tunnels: BTreeMap<TunnelId, Tended>,
+    tasks: JoinSet<()>,
+    /// Tunnels that were told to end, and when that has taken too long.
+    ending: Vec<(Instant, AbortHandle)>,
+    teller: Teller,
+    /// What AWS said when it throttled last, while that holds.
+    throttled: Option<Failure>,
+}
+
+/// A tunnel that is to come, or is there.
+#[derive(Debug)]
+struct Tended {
+    urgency: Urgency,
+    task: AbortHandle,
+    called: bool,
+    /// Once it has a session.
+    tunnel: Option<Tunnel>,
+}
+
+impl Supplier {
+    /// A supply, and the task behind it, which its owner must run.
+    pub(super) fn new(settings: Arc<config::Forward>, world: World) -> (Supply, Self) {
+        let (requests, incoming) = mpsc::unbounded_channel();
+        let supply = Supply::new(requests.clone());
+        let supplier = Self {
+            pool: Pool::new(shape(&settings), world.seed),
+            settings,
+            world,
+            incoming,
+            requests,
+            waiters: BTreeMap::new(),
+            tunnels: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            ending: Vec::new(),
+            teller: Teller::default(),
+            throttled: None,
+        };
+        (supply, supplier)
+    }
+
+    /// Runs until `stop` says true; then ends every tunnel.
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut nudged = self.world.nudged.clone().afresh();
+        self.pool.handle_timeout(Instant::now());
+        loop {
+            self.act();
+            let deadline = self.deadline();
+            tokio::select! {
+                Some(request) = self.incoming.recv() => self.handle(request),
+                Some(done) = self.tasks.join_next() => self.handle_done(done),
+                () = sleep_until(deadline.into()) => self.handle_timeout(),
+                () = nudged.nudged() => self.pool.cut_short(Instant::now()),
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+        }
+        self.end().await;
+    }
+
+    /// When something is to be done, if nothing happens before.
+    fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        let ending = self.ending.iter().map(|(at, _)| *at);
+        let times = ending.chain(self.pool.poll_timeout(now));
+        times.min().unwrap_or(now + IDLE)
+    }
+
+    fn handle_timeout(&mut self) {
+        let now = Instant::now();
+        self.ending.retain(|(at, task)| {
+            let is_over = *at <= now;
+            if is_over {
+                task.abort();
+            }
+            !is_over && !task.is_finished()
+        });
+        self.pool.handle_timeout(now);
+    }
+
+    fn handle(&mut self, request: Request) {
+        let now = Instant::now();
+        match request {
+            Request::Want {
+                id,
+                deadline,
+                reply,
+            } => {
+                self.waiters.insert(id, reply);
+                self.pool.handle_waiter(now, id, deadline);
+            }
+            Request::Leave(id) => {
+                self.waiters.remove(&id);
+                self.pool.handle_departure(now, id);
+            }
+            Request::Return(id, touched) => self.pool.handle_returned(now, id, touched),
+            Request::News(id, news) => self.handle_news(now, id, news),
+        }
+    }
+
+    fn handle_news(&mut self, now: Instant, id: TunnelId, news: News) {
+        match news {
+            News::Called => {
+                self.with(id, |tended| tended.called = true);
+                self.pool.handle_called(now, id);
+            }
+            News::Opened(tunnel) => self.with(id, |tended| tended.tunnel = Some(tunnel)),
+            News::Ready => {
+                self.throttled = None;
+                if let Some((after, cost)) = self.teller.handle_success(now) {
+                    info!(?after, connections_reset = cost, "sessions start again");
+                }
+                self.pool.handle_ready(now, id);
+            }
+            News::Away => self.pool.handle_away(id),
+            News::Back => self.pool.handle_back(now, id),
+            News::Failed(failure) => self.handle_failed(now, id, failure),
+            News::Over => self.handle_over(now, id),
+        }
+    }
+
+    fn with(&mut self, id: TunnelId, change: impl FnOnce(&mut Tended)) {
+        if let Some(tended) = self.tunnels.get_mut(&id) {
+            change(tended);
+        }
+    }
+
+    fn handle_failed(&mut self, now: Instant, id: TunnelId, failure: Failure) {
+        if self.tunnels.remove(&id).is_none() {
+            return;
+        }
+        let weight = failure.weight();
+        if weight == Weight::Throttled {
+            debug!(error = %failure, "throttled; will try again in turn");
+            self.throttled = Some(failure.clone());
+        } else if !self.pool.has_waiting() && self.teller.handle_failure(now, &failure, 0) {
+            warn!(error = %failure, hint = failure.hint(), "no session can be kept ready");
+        }
+        self.pool.handle_failed(now, id, failure, weight);
+    }
+
+    fn handle_over(&mut self, now: Instant, id: TunnelId) {
+        let Some(tended) = self.tunnels.remove(&id) else {
+            return;
+        };
+        let failure = tended.tunnel.and_then(|tunnel| tunnel.failure());
+        if let Some(error) = failure.filter(|_| self.pool.is_spare(id)) {
+            debug!(%error, "a session that was kept ready has ended");
+        }
+        self.pool.handle_ended(now, id);
+    }
+
+    /// A task that ends by itself has told so; one that panicked has not.
+    fn handle_done(&mut self, done: Result<(), JoinError>) {
+        let Some(fault) = done.err().filter(JoinError::is_panic) else {
+            return;
+        };
+        error!(error = %fault, "a tunnel was lost by a fault of this program");
+        let is_it =
+            |(id, tended): (&TunnelId, &Tended)| (tended.task.id() == fault.id()).then_some(*id);
+        let Some(id) = self.tunnels.iter().find_map(is_it) else {
+            return;
+        };
+        let now = Instant::now();
+        self.pool.handle_ended(now, id);
+        self.handle_failed(now, id, Failure::Fault);
+        self.tunnels.remove(&id);
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.pool.poll_action() {
+            match action {
+                Action::Start { tunnel, urgency } => self.start(tunnel, urgency),
+                Action::Hurry(id) => self.with(id, |tended| tended.urgency.hurry()),
+                Action::Cancel(id) => {
+                    if let Some(tended) = self.tunnels.remove(&id) {
+                        tended.task.abort();
+                    }
+                }
+                Action::Give { waiter, tunnel } => self.give(waiter, tunnel),
+                Action::Refuse { waiter, why } => self.refuse(waiter, why),
+                Action::Retire(id) => self.retire(id),
+            }
+        }
+    }
+
+    fn start(&mut self, id: TunnelId, class: Class) {
+        let urgency = match class {
+            Class::Connection => Urgency::connection(),
+            Class::Spare => Urgency::spare(),
+        };
+        let tend = Tend {
+            id,
+            world: self.world.clone(),
+            request: self.request(),
+            life: self.life(),
+            urgency: urgency.clone(),
+            patience: self.settings.connect_timeout,
+            news: self.requests.clone(),
+        };
+        let task = self.tasks.spawn(tend.run().instrument(Span::current()));
+        let tended = Tended {
+            urgency,
+            task,
+            called: false,
+            tunnel: None,
+        };
+        self.tunnels.insert(id, tended);
+    }
+
+    fn request(&self) -> StartRequest {
+        let settings = &self.settings;
+        let reason = format!("{}, forward {}", self.world.origin, settings.name);
+        StartRequest {
+            target: settings.target.to_string(),
+            document: settings.document().to_owned(),
+            parameters: settings.remote.parameters(),
+            reason: reason.chars().take(MAX_REASON).collect(),
+        }
+    }
+
+    fn life(&self) -> Life {
+        let config::Upload {
+            rate,
+            payload,
+            window,
+        } = self.settings.upload;
+        Life {
+            options: proto::Options {
+                upload_rate: rate,
+                upload_payload: payload,
+                upload_window: window,
+                keep_alive: self.settings.keep_alive,
+            },
+            resume_timeout: self.settings.resume_timeout,
+            nudged: self.world.nudged.clone(),
+            pool: self.world.pool.clone(),
+        }
+    }
+
+    fn give(&mut self, waiter: WaiterId, id: TunnelId) {
+        let place = Place::new(id, self.requests.clone());
+        let tunnel = self
+            .tunnels
+            .get(&id)
+            .and_then(|tended| tended.tunnel.clone());
+        let (Some(tunnel), Some(reply)) = (tunnel, self.waiters.remove(&waiter)) else {
+            return;
+        };
+        // A connection that has just left drops its place, which comes back.
+        let _left = reply.send(Ok(Lease::new(tunnel, place)));
+    }
+
+    fn refuse(&mut self, waiter: WaiterId, why: Why<Failure>) {
+        let failure = match why {
+            Why::Failed(failure) => failure,
+            Why::Late => Failure::Late(self.step()),
+        };
+        let is_news = self.teller.handle_failure(Instant::now(), &failure, 1);
+        if let Some(reply) = self.waiters.remove(&waiter) {
+            // One that has just left needs no reason.
+            let _left = reply.send(Err(Refusal { failure, is_news }));
+        }
+    }
+
+    fn retire(&mut self, id: TunnelId) {
+        let Some(Tended { tunnel, task, .. }) = self.tunnels.remove(&id) else {
+            return;
+        };
+        if let Some(tunnel) = tunnel {
+            tunnel.close();
+        }
+        self.ending.push((Instant::now() + MAX_GOODBYE, task));
+    }
+
+    /// What the tunnel is waiting for that will be ready next.
+    fn step(&self) -> Step {
+        let opening = self.tunnels.values().find(|tended| match &tended.tunnel {
+            Some(tunnel) => tunnel.is_opening(),
+            None => true,
+        });
+        match opening {
+            Some(Tended {
+                tunnel: Some(tunnel),
+                ..
+            }) => tunnel.step(),
+            Some(Tended { called: true, .. }) => Step::of("StartSession"),
+            Some(_) | None => match &self.throttled {
+                Some(failure) => Step {
+                    name: format!("its turn to call StartSession ({failure})"),
+                    hint: "AWS limits the rate of this call, for all who use the account; open fewer connections at once",
+                },
+                None => Step {
+                    name: "its turn to call StartSession".to_owned(),
+                    hint: "`session_start_rate` in [limits] holds it back; raise it, or keep sessions ready with `warm`",
+                },
+            },
+        }
+    }
+
+    /// Tells those who wait, and lets every tunnel say goodbye.
+    async fn end(mut self) {
+        for (_, reply) in std::mem::take(&mut self.waiters) {
+            let _left = reply.send(Err(Refusal::stopping()));
+        }
+        for (_, Tended { tunnel, task, .. }) in std::mem::take(&mut self.tunnels) {
+            match tunnel {
+                Some(tunnel) => tunnel.close(),
+                None => task.abort(),
+            }
+        }
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(MAX_GOODBYE, all).await.is_err() {
+            debug!("some tunnels did not say goodbye in time");
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+fn shape(settings: &config::Forward) -> Shape {
+    match settings.sessions {
+        config::Sessions::PerConnection { warm, warm_max_age } => Shape {
+            places: 1,
+            reuse: false,
+            spares: warm,
+            max_age: Some(warm_max_age),
+            idle: Duration::ZERO,
+        },
+        config::Sessions::Shared {
+            max_streams,
+            max_age,
+        } => Shape {
+            places: max_streams,
+            reuse: true,
+            spares: 0,
+            max_age,
+            idle: MAX_IDLE,
+        },
+    }
+}
+
+/// How long a shared session is kept without a connection: half of the idle timeout that accounts
+/// have if they choose no other.
+const MAX_IDLE: Duration = Duration::from_secs(600);
+
+/// The flag on the channel waits a second for its acknowledgement.
+const MAX_GOODBYE: Duration = Duration::from_secs(3);
+
+/// What the API takes for a reason, in characters.
+const MAX_REASON: usize = 256;
+
+/// Without a deadline of its own, the pool is asked this often.
+const IDLE: Duration = Duration::from_secs(3600);

@@ -1,0 +1,93 @@
+//! Where connections get a place on a tunnel.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::failure::Failure;
+use super::lease::Lease;
+use super::pool::{TunnelId, WaiterId};
+use super::tend::News;
+
+/// Where connections get their tunnels.
+#[derive(Debug)]
+pub(super) struct Supply {
+    requests: mpsc::UnboundedSender<Request>,
+    next: AtomicU64,
+}
+
+impl Supply {
+    /// `requests` goes to the supplier.
+    pub(super) fn new(requests: mpsc::UnboundedSender<Request>) -> Self {
+        Self {
+            requests,
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits for a place on a tunnel, until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none, and whether that is news.
+    pub(super) async fn want(&self, deadline: Instant) -> Result<Lease, Refusal> {
+        let id = WaiterId(self.next.fetch_add(1, Ordering::Relaxed));
+        let (reply, answer) = oneshot::channel();
+        let want = Request::Want {
+            id,
+            deadline,
+            reply,
+        };
+        self.requests.send(want).map_err(|_| Refusal::stopping())?;
+        let _departure = Departure { supply: self, id };
+        answer.await.unwrap_or_else(|_| Err(Refusal::stopping()))
+    }
+}
+
+/// Tells that a connection wants nothing any more, however that came.
+struct Departure<'a> {
+    supply: &'a Supply,
+    id: WaiterId,
+}
+
+impl Drop for Departure<'_> {
+    fn drop(&mut self) {
+        // A supplier that is gone counts nobody.
+        let _gone = self.supply.requests.send(Request::Leave(self.id));
+    }
+}
+
+/// Why a connection gets no place.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) failure: Failure,
+    /// Whether it is to be told: false for what was told a moment ago.
+    pub(super) is_news: bool,
+}
+
+impl Refusal {
+    pub(super) fn stopping() -> Self {
+        Self {
+            failure: Failure::Stopping,
+            is_news: false,
+        }
+    }
+}
+
+/// What is said to the supplier.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// A connection wants a place.
+    Want {
+        id: WaiterId,
+        deadline: Instant,
+        reply: oneshot::Sender<Result<Lease, Refusal>>,
+    },
+    /// A connection wants none any more.
+    Leave(WaiterId),
+    /// A place is free again, and was used or not.
+    Return(TunnelId, bool),
+    /// Something happened to a tunnel.
+    News(TunnelId, News),
+}

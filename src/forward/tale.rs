@@ -1,0 +1,62 @@
+//! What is told of a connection that has ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use super::relay::{Outcome, Tally};
+use crate::config::Remote;
+use crate::proto::Reason;
+use crate::tunnel;
+
+/// What is told of a connection that has ended.
+#[derive(Debug)]
+pub(super) struct Tale<'a> {
+    /// `None`: the daemon stops.
+    pub(super) outcome: Option<&'a Outcome>,
+    /// Why the tunnel ended, if it has.
+    pub(super) failure: Option<Arc<tunnel::Error>>,
+    pub(super) tally: &'a Tally,
+    pub(super) time: Duration,
+}
+
+impl Tale<'_> {
+    /// One line.
+    pub(super) fn tell(self, destination: &Remote) {
+        let (sent, received) = (self.tally.sent(), self.tally.received());
+        let time = self.time;
+        match self.outcome {
+            Some(Outcome::Lost(Reason::Refused)) => {
+                let hint = tunnel::Error::Ended(Reason::Refused).hint();
+                warn!(%destination, hint, "the agent could not connect to the destination; connection reset");
+            }
+            Some(Outcome::Lost(reason)) => {
+                let ended = tunnel::Error::Ended(reason.clone());
+                let error = self.failure.as_deref().unwrap_or(&ended);
+                let hint = Some(error.hint()).filter(|hint| !hint.is_empty());
+                warn!(%error, hint, sent, received, ?time, "session lost; connection reset");
+            }
+            Some(Outcome::Quiet) => {
+                info!(
+                    sent,
+                    received,
+                    ?time,
+                    "half-closed and quiet; connection reset"
+                );
+            }
+            Some(Outcome::End | Outcome::ClientGone | Outcome::Undelivered)
+                if sent + received == 0 =>
+            {
+                debug!(?time, "connection ended without a byte");
+            }
+            Some(Outcome::End) => {
+                info!(sent, received, ?time, "connection ended by the destination");
+            }
+            Some(Outcome::ClientGone | Outcome::Undelivered) => {
+                info!(sent, received, ?time, "connection ended by the client");
+            }
+            None => info!(sent, received, ?time, "stopping; connection reset"),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The life of one tunnel, from the wish for a session to its end, told step by step.
+//!
+//! ```text
+//!   turn ─▶ Called ─▶ StartSession ─▶ Opened ─▶ Ready ─▶ (Away ─▶ Back)… ─▶ Over
+//!                          └─────────────┴─▶ Failed
+//! ```
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::{Instrument, debug, info_span};
+
+use super::World;
+use super::failure::Failure;
+use super::pool::TunnelId;
+use super::supply::Request;
+use crate::session::{StartRequest, Urgency};
+use crate::tunnel::{Driver, Life, State, Tunnel};
+
+/// What is needed to bring up a tunnel and keep it.
+#[derive(Debug)]
+pub(super) struct Tend {
+    pub(super) id: TunnelId,
+    pub(super) world: World,
+    pub(super) request: StartRequest,
+    pub(super) life: Life,
+    pub(super) urgency: Urgency,
+    /// How long the tunnel may take to become ready once its session was started.
+    pub(super) patience: Duration,
+    pub(super) news: mpsc::UnboundedSender<Request>,
+}
+
+/// What happened to a tunnel.
+#[derive(Debug)]
+pub(super) enum News {
+    /// StartSession is called now.
+    Called,
+    /// There is a session.
+    Opened(Tunnel),
+    /// Streams can be opened.
+    Ready,
+    /// Its websocket broke.
+    Away,
+    /// It has another one.
+    Back,
+    /// It did not come up.
+    Failed(Failure),
+    /// It was ready and has ended.
+    Over,
+}
+
+impl Tend {
+    /// Runs until the tunnel has ended. Dropping this ends its session.
+    pub(super) async fn run(self) {
+        let (id, news, patience) = (self.id, self.news.clone(), self.patience);
+        let tell = |what| {
+            // A supply that is gone has no use for news.
+            let _gone = news.send(Request::News(id, what));
+        };
+        let (tunnel, driver) = match self.start(&tell).await {
+            Ok(started) => started,
+            Err(failure) => return tell(News::Failed(failure)),
+        };
+        let span = info_span!("tunnel", session = %tunnel.session_id());
+        tell(News::Opened(tunnel.clone()));
+        let watch = watch(tunnel, patience, &tell);
+        let both = async { tokio::join!(driver.run(), watch) };
+        let ((), ()) = both.instrument(span).await;
+    }
+
+    async fn start(self, tell: &impl Fn(News)) -> Result<(Tunnel, Driver), Failure> {
+        let World {
+            service,
+            sessions,
+            network,
+            ..
+        } = self.world;
+        let turn = sessions.turn(&self.urgency);
+        let turn = turn.await.map_err(Failure::Session)?;
+        tell(News::Called);
+        let session = turn.start(service, self.request);
+        let session = session.await.map_err(Failure::Session)?;
+        Ok(Driver::new(session, network, self.life))
+    }
+}
+
+/// Tells what becomes of a tunnel. One that is not ready within `patience` is closed.
+async fn watch(mut tunnel: Tunnel, patience: Duration, tell: &impl Fn(News)) {
+    match timeout(patience, tunnel.ready()).await {
+        Ok(Ok(agent_version)) => debug!(agent_version, "tunnel ready"),
+        Ok(Err(error)) => return tell(News::Failed(Failure::Tunnel(error))),
+        Err(_) => {
+            let step = tunnel.step();
+            tunnel.close();
+            return tell(News::Failed(Failure::Late(step)));
+        }
+    }
+    tell(News::Ready);
+    loop {
+        match tunnel.changed().await {
+            State::Away => tell(News::Away),
+            State::Ready => tell(News::Back),
+            State::Ended => return tell(News::Over),
+            State::Opening => {}
+        }
+    }
+}
