@@ -34,6 +34,7 @@ pub(super) async fn run(args: RunArgs) -> Exit {
     let caller = Caller {
         origin: style::origin(),
         identity: Identity::Chain,
+        state: state_directory(),
     };
     let started = tokio::select! {
         started = Daemon::start(config, caller) => started,
@@ -62,6 +63,17 @@ fn read(option: Option<&Path>) -> Result<(PathBuf, config::Config), config::Erro
     let mut config = config::read(&path)?;
     prefer_environment(&mut config.aws);
     Ok((path, config))
+}
+
+/// Where a service manager or a desktop keeps what outlives a process.
+fn state_directory() -> Option<PathBuf> {
+    let of_service = style::environment("STATE_DIRECTORY");
+    // A manager that gives several separates them by colons.
+    let of_service = of_service.and_then(|paths| paths.split(':').next().map(PathBuf::from));
+    let of_home =
+        || style::environment("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let of_user = style::environment("XDG_STATE_HOME").map(PathBuf::from);
+    of_service.or_else(|| Some(of_user.or_else(of_home)?.join("ssm-proxyd")))
 }
 
 /// The environment wins over the file (interfaces.md section 1), as it does for every AWS program.

@@ -8,13 +8,16 @@
 //! Nothing is half-started: an address that cannot be bound leaves none bound. This room does
 //! not touch a single byte of traffic.
 
+mod descriptors;
 mod signals;
 mod slumber;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -25,7 +28,9 @@ use crate::config::{self, Config};
 use crate::forward::{Forward, ListenError, World};
 use crate::network::{Network, RootsError};
 use crate::proto::EarlyPool;
-use crate::session::{self, Identity, Service, Sessions, Settings, Terminator};
+use crate::session::{
+    self, Entry, Identity, Journal, Leaving, Service, Sessions, Settings, Terminator,
+};
 use crate::tunnel::Nudge;
 
 /// A running daemon. Dropping it ends everything at once; [`Daemon::stop`] does it in order.
@@ -34,7 +39,10 @@ pub struct Daemon {
     forwards: JoinSet<()>,
     addresses: Vec<(String, Vec<SocketAddr>)>,
     stop: watch::Sender<bool>,
+    /// Lets the terminator say goodbye.
+    leaving: watch::Sender<Leaving>,
     nudge: Nudge,
+    service: Service,
     sessions: Sessions,
     terminator: JoinSet<usize>,
 }
@@ -47,29 +55,44 @@ impl Daemon {
     /// What cannot work whatever is tried again: no region, bad certificates, an address that
     /// cannot be bound. Nothing is left running then.
     pub async fn start(config: Config, caller: Caller) -> Result<Self, StartError> {
-        let Config { aws, forwards } = config;
+        let Config {
+            aws,
+            limits,
+            forwards,
+        } = config;
         let network = Network::new(aws.ca_bundle.as_deref())?;
-        let Caller { origin, identity } = caller;
+        let Caller {
+            origin,
+            identity,
+            state,
+        } = caller;
         let service = Service::load(settings(aws, identity))
             .await
             .map_err(StartError::Aws)?;
-        let (sessions, terminator) = Sessions::new();
+        descriptors::prepare(&limits, &forwards);
+        let (journal, abandoned) = journal(state.as_deref());
+        let (sessions, terminator) = Sessions::new(limits.session_start_rate, seed(), journal);
         let (nudge, nudged) = Nudge::new();
         let world = World {
-            service,
+            service: service.clone(),
             sessions: sessions.clone(),
             network,
             nudged,
+            permits: Arc::new(Semaphore::new(limits.max_connections)),
             pool: EarlyPool::new(),
             origin,
+            seed: seed(),
         };
         let forwards = bind(forwards, &world).await?;
-        Ok(Self::run(forwards, nudge, sessions, terminator))
+        let mut daemon = Self::run(forwards, nudge, service, sessions, terminator);
+        daemon.end_abandoned(abandoned);
+        Ok(daemon)
     }
 
     fn run(
         forwards: Vec<Forward>,
         nudge: Nudge,
+        service: Service,
         sessions: Sessions,
         terminator: Terminator,
     ) -> Self {
@@ -83,15 +106,39 @@ impl Daemon {
             running.spawn(forward.run(stopped.clone()));
         }
         let mut ending = JoinSet::new();
-        ending.spawn(terminator.run());
+        let leaving = watch::Sender::new(Leaving::No);
+        ending.spawn(terminator.run(leaving.subscribe()));
         Self {
             forwards: running,
             addresses,
             stop,
+            leaving,
             nudge,
+            service,
             sessions,
             terminator: ending,
         }
+    }
+
+    /// Ends what former processes left behind, beside everything else.
+    fn end_abandoned(&mut self, abandoned: Vec<Entry>) {
+        if abandoned.is_empty() {
+            return;
+        }
+        let count = abandoned.len();
+        info!(
+            count,
+            "a former run was killed and left sessions behind; ending them"
+        );
+        let (service, sessions) = (self.service.clone(), self.sessions.clone());
+        self.forwards.spawn(async move {
+            for entry in abandoned {
+                match service.of(&entry.origin).await {
+                    Ok(service) => sessions.end_abandoned(service, entry),
+                    Err(error) => warn!(session = entry.session, %error, "cannot end it"),
+                }
+            }
+        });
     }
 
     /// The name of each forward, and the ports on which it listens.
@@ -99,8 +146,10 @@ impl Daemon {
         &self.addresses
     }
 
-    /// Lets every tunnel try again now, and test its websocket.
+    /// Lets everything try again now, and every tunnel test its websocket.
     pub fn nudge(&self) {
+        self.service.cut_short();
+        self.sessions.cut_short();
         self.nudge.send();
     }
 
@@ -132,11 +181,13 @@ impl Daemon {
         }
     }
 
-    /// Stops in order, or at once when another signal asks for it.
+    /// Stops in order, or as fast as sessions can be ended when another signal asks for it. A third
+    /// one waits for nothing.
     pub async fn stop_unless_hurried(self, signals: &mut Signals) {
+        let leaving = self.leaving.clone();
         tokio::select! {
             () = self.stop() => {}
-            () = signals.stop() => {
+            () = hurried(signals, &leaving) => {
                 warn!(hint = LOOK_FOR_SESSIONS, "stopped at once; sessions may have been left behind");
             }
         }
@@ -147,29 +198,70 @@ impl Daemon {
         let Self {
             mut forwards,
             stop,
+            leaving,
+            service,
             sessions,
             mut terminator,
             ..
         } = self;
         stop.send_replace(true);
+        let mut hurried = leaving.subscribe();
         let ended = timeout(MAX_FORWARDS, async {
             while forwards.join_next().await.is_some() {}
         });
-        if ended.await.is_err() {
-            warn!("some connections did not end in time");
+        tokio::select! {
+            ended = ended => if ended.is_err() {
+                warn!("some connections did not end in time");
+            },
+            _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
         }
-        drop(forwards);
-        drop(sessions);
-        let left = timeout(MAX_TERMINATIONS, terminator.join_next()).await;
-        if let Ok(Some(Ok(0))) = left {
-            info!("stopped; every session is ended");
-        } else {
-            warn!(
+        // Whatever has not ended by itself leaves its session to the terminator.
+        forwards.shutdown().await;
+        drop((service, sessions));
+        leaving.send_if_modified(|leaving| {
+            let is_first = *leaving == Leaving::No;
+            *leaving = (*leaving).max(Leaving::InOrder);
+            is_first
+        });
+        match terminator.join_next().await {
+            Some(Ok(0)) => info!("stopped; every session is ended"),
+            Some(Ok(count)) => warn!(
+                count,
                 hint = LOOK_FOR_SESSIONS,
                 "stopped; sessions may have been left behind"
-            );
+            ),
+            Some(Err(_)) | None => warn!(
+                hint = LOOK_FOR_SESSIONS,
+                "stopped; sessions may have been left behind"
+            ),
         }
     }
+}
+
+/// Hands a second signal on, and ends with the third.
+async fn hurried(signals: &mut Signals, leaving: &watch::Sender<Leaving>) {
+    signals.stop().await;
+    warn!("asked again to stop; ending sessions and waiting for nothing else");
+    leaving.send_replace(Leaving::Hurried);
+    signals.stop().await;
+}
+
+/// Where it is written down which sessions are open, and what former processes left there.
+fn journal(state: Option<&Path>) -> (Journal, Vec<Entry>) {
+    let Some(directory) = state else {
+        return (Journal::none(), Vec::new());
+    };
+    Journal::open(directory, session::unix_seconds()).unwrap_or_else(|error| {
+        let directory = directory.display();
+        warn!(%error, %directory, "cannot write down which sessions are open; if this process is killed they are left behind");
+        (Journal::none(), Vec::new())
+    })
+}
+
+/// Chance for pauses and lifetimes.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
 }
 
 /// Who runs the daemon, as AWS sees it.
@@ -179,6 +271,8 @@ pub struct Caller {
     pub origin: String,
     /// Whose credentials are used.
     pub identity: Identity,
+    /// A directory in which it may be written down which sessions are open; `None`: nowhere.
+    pub state: Option<PathBuf>,
 }
 
 fn settings(aws: config::Aws, identity: Identity) -> Settings {
@@ -234,6 +328,3 @@ const MAX_FORWARDS: Duration = Duration::from_secs(5);
 
 /// How to find a session that was left behind.
 const LOOK_FOR_SESSIONS: &str = "`aws ssm describe-sessions --state Active` lists them; the account's idle timeout ends them too";
-
-/// How long the last sessions may take to end.
-const MAX_TERMINATIONS: Duration = Duration::from_secs(10);

@@ -8,7 +8,8 @@ use ssm_proxyd::sim::{ApiFault, Operation, Options, Role, Simulator};
 use crate::support::api::Api;
 use crate::support::process::ssm_proxyd;
 use crate::support::running::{
-    Running, assert_echo, assert_names, assert_reset, caller, connect, forward, forward_to, vacant,
+    Running, assert_echo, assert_names, assert_reset, assert_served, caller, connect, forward,
+    forward_to, vacant,
 };
 use crate::support::stage::{TARGET, destination};
 
@@ -21,7 +22,6 @@ async fn a_refusal_of_the_api_is_told_once_and_the_next_connection_is_served() {
         ("AccessDeniedException", "ssm:StartSession"),
         ("TargetNotConnected", "SSM agent is online"),
         ("InvalidDocument", "check `document`"),
-        ("ThrottlingException", "try again in a moment"),
         ("ExpiredTokenException", "aws sso login"),
         ("InternalServerError", "try again"),
         ("SomethingNewException", "try again"),
@@ -34,7 +34,8 @@ async fn a_refusal_of_the_api_is_told_once_and_the_next_connection_is_served() {
 
         assert_reset(connect(daemon.address()));
         let line = daemon.process.stderr.wait_for("WARN");
-        assert_echo(&mut connect(daemon.address()), b"hello");
+        assert_served(daemon.address());
+        let recovered = daemon.process.stderr.wait_for("sessions start again");
         // A stop before that would be told of in another line.
         daemon.process.stderr.wait_for("ended by the client");
 
@@ -42,9 +43,11 @@ async fn a_refusal_of_the_api_is_told_once_and_the_next_connection_is_served() {
             &line,
             &["forward{name=\"f\"}", "StartSession", code, remedy],
         );
+        assert_names(&recovered, &["forward{name=\"f\"}", "connections_reset="]);
     }
     let log = daemon.stop(&simulator);
-    assert_eq!(log.matches("WARN").count(), 7, "{log}");
+    assert_eq!(log.matches("WARN").count(), 6, "{log}");
+    assert_eq!(log.matches("sessions start again").count(), 6, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,8 +62,55 @@ async fn a_target_that_is_offline_is_named_and_served_once_it_is_back() {
     simulator.set_offline(TARGET, false);
 
     assert_names(&line, &["forward{name=\"f\"}", TARGET, "hint="]);
-    assert_echo(&mut connect(daemon.address()), b"hello");
+    assert_served(daemon.address());
     daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_call_is_made_again_and_costs_no_connection() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let daemon = Running::start(&simulator, &forward_to(echo.address()));
+    let fault = ApiFault {
+        code: "ThrottlingException".to_owned(),
+        times: Some(2),
+    };
+    simulator.fail(Operation::StartSession, fault);
+
+    assert_echo(&mut connect(daemon.address()), b"hello");
+
+    assert_eq!(simulator.ledger().sessions.len(), 1);
+    let log = daemon.stop(&simulator);
+    assert!(!log.contains("no session"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_target_is_known_to_be_offline_nobody_asks_for_it_again() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    simulator.set_offline(TARGET, true);
+    let api = Api::before(simulator.address(), 0);
+    let command = caller(&simulator);
+    let mut daemon = Running::launch(command, &api.endpoint(), &forward_to(echo.address()));
+
+    assert_reset(connect(daemon.address()));
+    let told = daemon.process.stderr.wait_for("WARN");
+    for _ in 0..200 {
+        assert_reset(connect(daemon.address()));
+    }
+
+    // The gate opens for one probe after 1, 2, 4, 8 s: however slow this machine is, 200 refusals
+    // in a row do not see ten of them.
+    let calls = api.calls("StartSession").len();
+    assert!(calls < 10, "{calls} calls for 201 connections");
+    simulator.set_offline(TARGET, false);
+    daemon.process.signal("USR2");
+    assert_served(daemon.address());
+    let recovered = daemon.process.stderr.wait_for("sessions start again");
+    assert_names(&told, &[TARGET, "no session; connection reset"]);
+    assert_names(&recovered, &["forward{name=\"f\"}", "connections_reset="]);
+    let log = daemon.stop(&simulator);
+    assert!(log.matches("TargetNotConnected").count() <= 3, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

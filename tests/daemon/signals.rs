@@ -164,8 +164,25 @@ async fn a_second_signal_does_not_wait() {
 
     let (code, log) = (daemon.process.exit_code(), daemon.process.stderr.all());
     assert_eq!(code, 0, "{log}");
-    assert!(log.contains("stopped at once"), "{log}");
+    assert!(log.contains("asked again to stop"), "{log}");
     assert!(log.contains("left behind"), "{log}");
+    assert_reset(client);
+    drop(simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_signal_waits_for_nothing() {
+    let (simulator, mut daemon, client) = hanging().await;
+
+    daemon.process.signal("TERM");
+    daemon.process.stderr.wait_for("stopping");
+    daemon.process.signal("INT");
+    daemon.process.stderr.wait_for("asked again to stop");
+    daemon.process.signal("INT");
+
+    let (code, log) = (daemon.process.exit_code(), daemon.process.stderr.all());
+    assert_eq!(code, 0, "{log}");
+    assert!(log.contains("stopped at once"), "{log}");
     assert_reset(client);
     drop(simulator);
 }

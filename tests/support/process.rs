@@ -4,7 +4,9 @@
 //! dropped is killed, so that no failed test leaves one behind.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -172,7 +174,16 @@ pub(crate) fn ssm_proxyd() -> Command {
         ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ]);
+    command.env("STATE_DIRECTORY", state_directory());
     command
+}
+
+/// A place of its own for what a process leaves behind when it is killed.
+fn state_directory() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("state-{}-{n}", std::process::id());
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a child lives in real time")]

@@ -178,6 +178,28 @@ pub(crate) fn assert_echo(client: &mut TcpStream, words: &[u8]) {
     assert_eq!(answer, words);
 }
 
+/// Asserts that a connection is served, within a minute or so: the first ones may be refused.
+pub(crate) fn assert_served(address: SocketAddr) {
+    let mut last = None;
+    for _ in 0..1200 {
+        match served(address) {
+            Ok(()) => return,
+            Err(error) => last = Some(error),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("still refused: {last:?}");
+}
+
+fn served(address: SocketAddr) -> io::Result<()> {
+    let mut client = connect(address);
+    let mut answer = [0; 5];
+    client.write_all(b"hello")?;
+    client.read_exact(&mut answer)?;
+    assert_eq!(&answer, b"hello");
+    Ok(())
+}
+
 /// Reads until the connection ends, and asserts that the end is a reset.
 pub(crate) fn assert_reset(mut client: TcpStream) {
     let mut came = Vec::new();

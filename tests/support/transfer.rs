@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use ssm_proxyd::sim::seeded;
@@ -14,6 +15,19 @@ pub(crate) const MIB: u64 = 1024 * 1024;
 pub(crate) async fn ask(address: SocketAddr, words: &[u8]) -> io::Result<Vec<u8>> {
     let mut client = TcpStream::connect(address).await?;
     talk(&mut client, words).await
+}
+
+/// Asks until it is answered, for a minute at most: the first connections may be refused.
+pub(crate) async fn ask_until_served(address: SocketAddr, words: &[u8]) -> Vec<u8> {
+    let mut last = None;
+    for _ in 0..600 {
+        match ask(address, words).await {
+            Ok(answer) => return answer,
+            Err(error) => last = Some(error),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("never served: {last:?}");
 }
 
 /// Sends `words` and reads as many back, on an open connection.
