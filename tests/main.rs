@@ -34,6 +34,8 @@ mod postgres;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]
+mod sessions;
+#[cfg(test)]
 mod simulate;
 #[cfg(test)]
 mod support;

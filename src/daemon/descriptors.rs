@@ -21,7 +21,7 @@ pub(super) fn prepare(limits: &Limits, forwards: &[Forward]) {
             needed,
             allowed,
             hint = "raise it (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or lower `max_connections` in [limits]",
-            "the limits allow more connections than there are file descriptors; further ones will wait"
+            "there are fewer file descriptors than `max_connections` may need; when they are all in use, connections wait"
         );
     }
 }
@@ -30,7 +30,7 @@ pub(super) fn prepare(limits: &Limits, forwards: &[Forward]) {
 fn needed(limits: &Limits, forwards: &[Forward]) -> u64 {
     let most: usize = forwards.iter().map(|forward| forward.max_connections).sum();
     let carried = 2 * most.min(limits.max_connections);
-    // As many again may be accepted and wait.
+    // As many again may be accepted and wait; if there are more, accepting waits too.
     let waiting = most;
     let spares: usize = forwards.iter().map(spares).sum();
     let listeners: usize = forwards

@@ -64,8 +64,9 @@ impl Forward {
         let settings = Arc::new(settings);
         let permits = Semaphore::new(settings.max_connections);
         let all_permits = Arc::clone(&world.permits);
-        // As many again may wait for a permit; the rest stay in the backlog.
-        let slots = Arc::new(Semaphore::new(2 * settings.max_connections));
+        // Each listener holds one while it listens.
+        let slots = settings.max_connections + MAX_WAITING + listeners.len();
+        let slots = Arc::new(Semaphore::new(slots));
         let (supply, supplier) = Supplier::new(Arc::clone(&settings), world);
         let serve = Arc::new(Serve {
             settings,
@@ -209,6 +210,10 @@ fn warn_if_panicked(done: Result<(), tokio::task::JoinError>) {
         warn!(%error, "a connection was lost by a fault of this program");
     }
 }
+
+/// Connections of a forward that may be accepted and wait for their turn; the rest stay in the
+/// backlog.
+const MAX_WAITING: usize = 1024;
 
 /// How long to wait after a failed accept, at first and at most.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

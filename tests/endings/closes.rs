@@ -4,8 +4,9 @@ use std::io::ErrorKind;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::scene::{End, Kind, Scene, abort, each, pattern, read_to_end};
+use super::scene::{End, Kind, Scene, each, pattern, read_to_end};
 use crate::support::stage::unpaced;
+use crate::support::transfer::abort;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_written_one_by_one_arrive_upwards() {

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 
 use crate::support::stage::Stage;
+use crate::support::transfer::abort;
 
 /// How a client reaches the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,12 +193,6 @@ pub(crate) async fn read_to_end<R: AsyncRead + Unpin + ?Sized>(reader: &mut R) -
         Err(error) => panic!("an end that is neither: {error}"),
     };
     (came, end)
-}
-
-/// Closes with a reset.
-pub(crate) fn abort(stream: TcpStream) {
-    stream.set_zero_linger().unwrap();
-    drop(stream);
 }
 
 /// A pattern in which no byte can be missed or come twice unseen.

@@ -28,11 +28,16 @@ impl Stage {
 
     /// The same, listening on `listen` as it is written in a file.
     pub(crate) async fn listening(options: Options, listen: &str, keys: &str) -> Self {
-        let simulator = Simulator::start(options).await.unwrap();
         let forward = format!(
             "[[forward]]\nname = \"f\"\nlisten = {listen}\ntarget = \"{TARGET}\"\n{keys}\n"
         );
-        let daemon = daemon(&simulator, None, &forward).await;
+        Self::with(options, &forward).await
+    }
+
+    /// A daemon with these tables beside `[aws]`.
+    pub(crate) async fn with(options: Options, tables: &str) -> Self {
+        let simulator = Simulator::start(options).await.unwrap();
+        let daemon = daemon(&simulator, None, tables).await;
         Self { simulator, daemon }
     }
 
@@ -45,9 +50,14 @@ impl Stage {
         .await
     }
 
-    /// Where the forward listens.
+    /// Where the forward listens; the first, if there are more.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.daemon.addresses()[0].1[0]
+        self.address_of(0)
+    }
+
+    /// Where a forward listens, counted from 0.
+    pub(crate) fn address_of(&self, forward: usize) -> SocketAddr {
+        self.daemon.addresses()[forward].1[0]
     }
 
     /// Stops the daemon, and asserts that it left no session behind and broke no rule of the

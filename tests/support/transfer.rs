@@ -38,6 +38,12 @@ pub(crate) async fn talk(client: &mut TcpStream, words: &[u8]) -> io::Result<Vec
     Ok(answer)
 }
 
+/// Closes with a reset.
+pub(crate) fn abort(client: TcpStream) {
+    client.set_zero_linger().unwrap();
+    drop(client);
+}
+
 /// Sends `words` and reads to the end.
 pub(crate) async fn read_end(address: SocketAddr, words: &[u8]) -> io::Result<Vec<u8>> {
     let mut client = TcpStream::connect(address).await?;

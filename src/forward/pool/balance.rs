@@ -86,11 +86,15 @@ impl<E: Clone> Pool<E> {
     }
 
     fn start_spares(&mut self, now: Instant) {
-        if !self.may_start_spares() {
+        if self.spares_from.is_some() {
             return;
         }
         for _ in self.spares(now) + self.spares_to_come(now)..self.spares_wanted(now) {
-            self.start(Urgency::Spare, false);
+            match self.gate.admit(now) {
+                Admission::Pass => self.start(Urgency::Spare, false),
+                Admission::Probe => self.start(Urgency::Spare, true),
+                Admission::Refuse(_) | Admission::Wait => return,
+            }
         }
     }
 
@@ -108,11 +112,7 @@ impl<E: Clone> Pool<E> {
     /// Takes back what is not needed any more and was not called yet. What was called is a call
     /// that nobody wants.
     fn cancel_surplus(&mut self, now: Instant) {
-        let spares = match self.may_start_spares() {
-            true => self.spares_wanted(now).saturating_sub(self.spares(now)),
-            false => 0,
-        };
-        let needed = self.tunnels_needed() + spares;
+        let needed = self.tunnels_needed() + self.spares_missing(now);
         self.cancel(self.to_come(now).saturating_sub(needed));
         let wanted = self.members.values().filter(|m| m.is_wanted()).count();
         let mut surplus = wanted.saturating_sub(needed);
@@ -159,9 +159,14 @@ impl<E: Clone> Pool<E> {
         }
     }
 
-    /// True while sessions are not known to fail.
-    pub(super) fn may_start_spares(&self) -> bool {
-        self.gate.is_open() && self.spares_from.is_none()
+    /// Spares that may be under way: while sessions are known to fail, only the probe.
+    fn spares_missing(&self, now: Instant) -> usize {
+        let missing = self.spares_wanted(now).saturating_sub(self.spares(now));
+        match (self.spares_from, self.gate.is_open()) {
+            (Some(_), _) => 0,
+            (None, true) => missing,
+            (None, false) => missing.min(1),
+        }
     }
 
     /// Spares that shall be there; also one to take over from an old shared tunnel.

@@ -12,8 +12,8 @@
 //!                    (nothing)       (nothing)          retired: too old, idle, one too many
 //! ```
 //!
-//! Connections that wait go before spares, and no spare is started while sessions are known to
-//! fail. It owns no task and reads no clock: after each `handle_*`, drain [`Pool::poll_action`],
+//! Connections that wait go before spares. While sessions are known to fail no more than one spare
+//! is tried, ever more rarely. It owns no task and reads no clock: after each `handle_*`, drain [`Pool::poll_action`],
 //! then sleep until [`Pool::poll_timeout`].
 
 mod action;
@@ -225,7 +225,8 @@ impl<E: Clone> Pool<E> {
         let ages = self
             .ready()
             .filter_map(|(_, ready)| ready.next_change(now, &self.shape));
-        let opening = self.gate.opens().filter(|_| self.has_waiting());
+        let wants_more = self.has_waiting() || self.shape.spares > 0;
+        let opening = self.gate.opens().filter(|_| wants_more);
         let doubts = self.members.values().filter_map(Member::doubted_at);
         let doubts = doubts.filter(|_| self.has_waiting());
         let times = ages.chain(late).chain(self.spares_from).chain(opening);
@@ -234,7 +235,9 @@ impl<E: Clone> Pool<E> {
     }
 
     fn postpone_spares(&mut self, now: Instant) {
-        if self.shape.spares == 0 && !self.shape.reuse {
+        let has_none = self.shape.spares == 0 && !self.shape.reuse;
+        // What fails meanwhile began before, and is the same failure.
+        if has_none || self.spares_from.is_some() {
             return;
         }
         let pause = self.spare_pause;

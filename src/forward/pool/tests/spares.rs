@@ -67,20 +67,61 @@ fn a_spare_that_is_too_old_is_never_used() {
 }
 
 #[test]
-fn no_spare_is_started_while_sessions_are_known_to_fail() {
-    let mut world = World::with_spares(2);
+fn while_sessions_are_known_to_fail_one_spare_is_tried_ever_more_rarely() {
+    let mut world = World::with_spares(4);
     world.fail(0, "off", TARGET_IS_OFF);
-    assert_eq!(world.cancelled, [world.started[1]]);
+    assert_eq!(world.cancelled.len(), 3);
 
-    for _ in 0..600 {
+    let mut tried = 4;
+    for _ in 0..3600 {
         world.pass(Duration::from_secs(1));
+        assert!(world.started.len() <= tried + 1, "one at a time");
+        if world.started.len() > tried {
+            world.fail(tried, "off", TARGET_IS_OFF);
+            tried += 1;
+        }
     }
 
-    assert_eq!(world.started.len(), 2);
-    world.come();
-    world.ready(2);
+    assert!((60..100).contains(&tried), "{tried} tries in an hour");
     world.pass(Duration::from_secs(60));
-    assert_eq!(world.started.len(), 5, "after the probe they come back");
+    assert_eq!(world.started.len(), tried + 1);
+    world.ready(tried);
+    assert_eq!(world.started.len(), tried + 4, "then the others come back");
+}
+
+#[test]
+fn spares_that_fail_together_are_one_failure() {
+    let mut world = World::with_spares(8);
+    for n in 0..8 {
+        world.call(n);
+    }
+    for n in 0..8 {
+        world
+            .pool
+            .handle_failed(world.now, world.started[n], "a bad day", Weight::Passing);
+    }
+
+    world.pass(Duration::from_secs(1));
+
+    assert_eq!(
+        world.started.len(),
+        16,
+        "a second later they are tried again"
+    );
+}
+
+#[test]
+fn a_connection_takes_over_the_spare_that_is_the_probe() {
+    let mut world = World::with_spares(1);
+    world.fail(0, "off", TARGET_IS_OFF);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.started.len(), 2);
+
+    let client = world.come();
+
+    assert_eq!(world.hurried, [world.started[1]]);
+    let id = world.ready(1);
+    assert_eq!(world.given, [(client, id)]);
 }
 
 #[test]

@@ -1,0 +1,167 @@
+//! Sessions whose owner cannot end them: it was stopped amid a burst, killed, lost to a fault, or
+//! may not call TerminateSession.
+
+use std::time::Duration;
+
+use ssm_proxyd::session::{
+    Identity, Journal, Leaving, Service, Sessions, Settings, StartRequest, Urgency,
+};
+use ssm_proxyd::sim::{ApiFault, EndedBy, Operation, Options, Role, Simulator};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::forward;
+use crate::support::running::{Running, assert_clean, assert_echo, assert_names, caller, connect};
+use crate::support::stage::{TARGET, destination, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_amid_a_burst_ends_every_session() {
+    let echo = destination(Role::Echo).await;
+    for millis in [0, 60, 120, 200] {
+        let options = Options {
+            api_delay: Duration::from_millis(100),
+            ..Options::default()
+        };
+        let simulator = Simulator::start(options).await.unwrap();
+        let limits = "[limits]\nsession_start_rate = 100\n";
+        let forwards = forward("f", &echo, "") + &forward("warm", &echo, "warm = 8");
+        let mut daemon = Running::start(&simulator, &format!("{limits}{forwards}"));
+        let address = daemon.address_of("f");
+        let crowd: Vec<_> = (0..100).map(|_| connect(address)).collect();
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+
+        daemon.process.signal("TERM");
+
+        let (code, log) = (daemon.process.exit_code(), daemon.process.stderr.all());
+        assert_eq!(code, 0, "{log}");
+        assert!(log.contains("every session is ended"), "{log}");
+        println!("{} sessions after {millis} ms", simulator.ledger().started);
+        assert_clean(&simulator);
+        drop(crowd);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_daemon_leaves_is_ended_by_the_next_one_and_by_no_other_before() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let at = |command: &mut std::process::Command| {
+        command.env("STATE_DIRECTORY", state.path());
+    };
+    let start = || {
+        let mut command = caller(&simulator);
+        at(&mut command);
+        Running::launch(command, &simulator.endpoint(), &forward("f", &echo, ""))
+    };
+    let mut killed = start();
+    let clients: Vec<_> = (0..5).map(|_| served(&killed)).collect();
+    let beside = start();
+    let mut other = served(&beside);
+    assert_eq!(simulator.open_sessions(), 6, "each file has its owner");
+
+    killed.process.signal("KILL");
+    killed.process.wait();
+    drop(clients);
+    assert_eq!(simulator.open_sessions(), 6, "nobody could end them");
+    let next = start();
+
+    until("five are ended", || simulator.open_sessions() == 1).await;
+    assert_echo(&mut other, b"untouched");
+    drop(other);
+    let log = next.stop(&simulator);
+    assert_names(&log, &["left sessions behind", "count=5"]);
+    beside.stop(&simulator);
+    let left = std::fs::read_dir(state.path()).unwrap().count();
+    assert_eq!(left, 0, "a clean stop leaves no file");
+}
+
+fn served(daemon: &Running) -> std::net::TcpStream {
+    let mut client = connect(daemon.address());
+    assert_echo(&mut client, b"hello");
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_right_to_call_terminate_session_the_flag_ends_them() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let fault = ApiFault {
+        code: "AccessDeniedException".to_owned(),
+        times: None,
+    };
+    simulator.fail(Operation::TerminateSession, fault);
+    let daemon = Running::start(&simulator, &forward("f", &echo, ""));
+
+    for _ in 0..3 {
+        drop(served(&daemon));
+    }
+    until("each is ended", || simulator.open_sessions() == 0).await;
+    let mut last = served(&daemon);
+    assert_echo(&mut last, b"open at the stop");
+
+    daemon.stop(&simulator);
+    for session in simulator.ledger().sessions {
+        assert_eq!(session.ended_by, Some(EndedBy::Flag), "{session:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_panics_or_is_aborted_leaves_no_session() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let credentials = &simulator.options().credentials;
+    let settings = Settings {
+        region: Some("us-east-1".to_owned()),
+        profile: None,
+        ssm_endpoint: Some(simulator.endpoint()),
+        ca_bundle: None,
+        identity: Identity::Fixed {
+            access_key: credentials.access_key_id.clone(),
+            secret_key: credentials.secret_access_key.clone(),
+        },
+    };
+    let service = Service::load(settings).await.unwrap();
+    let (sessions, terminator) = Sessions::new(100, 1, Journal::none());
+    let mut ending = JoinSet::new();
+    ending.spawn(terminator.run(watch::Sender::new(Leaving::No).subscribe()));
+    let start = |fate: Fate| {
+        let (service, sessions) = (service.clone(), sessions.clone());
+        async move {
+            let turn = sessions.turn(&Urgency::connection()).await.unwrap();
+            let session = turn.start(service, request()).await.unwrap();
+            match fate {
+                Fate::Panic => panic!("with session {}", session.id()),
+                Fate::Abort => std::future::pending().await,
+            }
+        }
+    };
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(start(Fate::Panic));
+    tasks.spawn(start(Fate::Abort));
+    let panicked = tasks.join_next().await.unwrap();
+    until("both have started", || simulator.ledger().started == 2).await;
+    tasks.abort_all();
+    let aborted = tasks.join_next().await.unwrap();
+
+    assert!(panicked.unwrap_err().is_panic());
+    assert!(aborted.unwrap_err().is_cancelled());
+    drop((service, sessions));
+    assert_eq!(ending.join_all().await, [0]);
+    assert_clean(&simulator);
+}
+
+/// What becomes of a task that has a session.
+enum Fate {
+    Panic,
+    Abort,
+}
+
+fn request() -> StartRequest {
+    StartRequest {
+        target: TARGET.to_owned(),
+        document: "AWS-StartPortForwardingSession".to_owned(),
+        parameters: vec![("portNumber", "1".to_owned())],
+        reason: "a test".to_owned(),
+    }
+}

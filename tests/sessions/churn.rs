@@ -1,0 +1,113 @@
+//! Thousands of connections that come and go whenever it pleases them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use ssm_proxyd::sim::link::Conditions;
+use ssm_proxyd::sim::{Faults, Options, Record, Role, Snapshot};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::forward;
+use crate::support::stage::{Stage, destination, unpaced};
+use crate::support::transfer::abort;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_session_is_left_behind_whenever_its_connection_leaves() {
+    churn(0x5e55_1045, "", 2000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_if_sessions_are_kept_ready() {
+    churn(0x3a9, "warm = 4", 500).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_if_they_are_shared() {
+    let keys = "sessions = \"shared\"\nmax_streams = 8\nmax_session_age = \"1s\"";
+    churn(0x7e4a, keys, 1000).await;
+}
+
+async fn churn(seed: u64, keys: &str, connections: usize) {
+    println!("seed {seed}");
+    let echo = destination(Role::Echo).await;
+    let way = Conditions {
+        delay: Duration::from_millis(5),
+        ..Conditions::default()
+    };
+    let options = Options {
+        api_delay: Duration::from_millis(30),
+        seed,
+        faults: Faults {
+            to_agent: way,
+            to_client: way,
+            ..Faults::default()
+        },
+        ..unpaced()
+    };
+    let limits = "[limits]\nsession_start_rate = 1000\n";
+    let tables = format!("{limits}{}", forward("f", &echo, keys));
+    let stage = Stage::with(options, &tables).await;
+    let mut chance = Rng::with_seed(seed);
+    let at_once = Arc::new(Semaphore::new(60));
+    let mut visits = JoinSet::new();
+    for _ in 0..connections {
+        let permit = Arc::clone(&at_once).acquire_owned().await.unwrap();
+        let (address, chance) = (stage.address(), chance.fork());
+        visits.spawn(async move {
+            visit(TcpStream::connect(address).await.unwrap(), chance).await;
+            drop(permit);
+        });
+    }
+    visits.join_all().await;
+
+    if keys.is_empty() {
+        stage
+            .until("each is ended without a stop", |ledger| {
+                ledger.open_sessions() == 0
+            })
+            .await;
+    }
+    let ledger = stage.end().await;
+    if keys.is_empty() {
+        assert_every_phase(&ledger, connections);
+    }
+}
+
+/// A client that may leave at any moment, in any manner.
+async fn visit(mut client: TcpStream, mut chance: Rng) {
+    let words = chance.bool().then(|| chance.usize(1..4096));
+    let patience = Duration::from_millis(chance.u64(0..150));
+    let (mut reader, mut writer) = client.split();
+    let talk = async {
+        let Some(len) = words else {
+            return std::future::pending().await;
+        };
+        let mut answer = vec![0; len];
+        loop {
+            writer.write_all(&answer).await.unwrap();
+            reader.read_exact(&mut answer).await.unwrap();
+        }
+    };
+    // It never ends by itself.
+    let _late: Result<(), _> = tokio::time::timeout(patience, talk).await;
+    match patience.as_millis() % 3 {
+        0 => abort(client),
+        1 => drop(client.shutdown().await),
+        _ => {}
+    }
+}
+
+/// Asserts that connections left in each phase, or the test proves little. A session whose
+/// connection has left while it came up is given to the next one, or ended when it is ready.
+fn assert_every_phase(ledger: &Snapshot, connections: usize) {
+    let unused = |session: &&Record| session.traffic.dials == 0;
+    let unused = ledger.sessions.iter().filter(unused).count();
+    let used = ledger.sessions.len() - unused;
+    let early = connections - ledger.sessions.len();
+    println!("{early} connections left early, {unused} while a session came up, {used} had one");
+    assert!(early > 0 && unused > 0 && used > 0);
+}

@@ -1,0 +1,50 @@
+//! Sessions that the service takes for idle.
+
+use std::time::Duration;
+
+use ssm_proxyd::sim::{EndedBy, Faults, Options, Role, Snapshot};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use super::forward;
+use crate::support::stage::{Stage, destination};
+use crate::support::transfer::talk;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_held_while_its_connection_is_open_and_only_where_that_is_wanted() {
+    let echo = destination(Role::Echo).await;
+    let held = forward("held", &echo, "keep_alive = true\nsessions = \"shared\"");
+    let left = forward("left", &echo, "");
+    let options = Options {
+        faults: Faults {
+            idle_timeout: Some(Duration::from_secs(34)),
+            ..Faults::default()
+        },
+        ..Options::default()
+    };
+    let stage = Stage::with(options, &(held + &left)).await;
+    let mut held = TcpStream::connect(stage.address_of(0)).await.unwrap();
+    talk(&mut held, b"held").await.unwrap();
+    let mut left = TcpStream::connect(stage.address_of(1)).await.unwrap();
+    talk(&mut left, b"left").await.unwrap();
+
+    let end = left.read(&mut [0; 1]).await;
+
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    // The other session has been idle for as long, and a second longer.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    talk(&mut held, b"still held").await.unwrap();
+    drop(held);
+    let is_idle = |ledger: &Snapshot| {
+        let idle = |session: &&_| ended_idle(session);
+        ledger.sessions.iter().filter(idle).count() == 2
+    };
+    stage
+        .until("without a connection it may idle out", is_idle)
+        .await;
+    stage.end().await;
+}
+
+fn ended_idle(session: &ssm_proxyd::sim::Record) -> bool {
+    session.ended_by == Some(EndedBy::Idle)
+}

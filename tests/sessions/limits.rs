@@ -1,0 +1,115 @@
+//! How many connections there may be at once, and what becomes of the others.
+
+use std::process::Command;
+
+use ssm_proxyd::sim::{Options, Role, Simulator};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::forward;
+use crate::support::running::{
+    Running, assert_echo, assert_names, assert_reset, assert_served, caller, connect,
+};
+use crate::support::stage::{Stage, destination};
+use crate::support::transfer::{ask, talk};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_over_a_limit_wait_for_their_turn() {
+    let echo = destination(Role::Echo).await;
+    let one = forward("one", &echo, "");
+    let tables = [
+        ("", forward("one", &echo, "max_connections = 2")),
+        (
+            "[limits]\nmax_connections = 2\n",
+            one + &forward("two", &echo, ""),
+        ),
+    ];
+    for (limits, forwards) in tables {
+        let stage = Stage::with(Options::default(), &format!("{limits}{forwards}")).await;
+        let last = stage.daemon.addresses().len() - 1;
+        let mut first = TcpStream::connect(stage.address()).await.unwrap();
+        talk(&mut first, b"first").await.unwrap();
+        let mut second = TcpStream::connect(stage.address_of(last)).await.unwrap();
+        talk(&mut second, b"second").await.unwrap();
+
+        let mut waiting = JoinSet::new();
+        for _ in 0..5 {
+            let address = stage.address();
+            waiting.spawn(async move { ask(address, b"waiting").await });
+        }
+        talk(&mut first, b"first again").await.unwrap();
+        talk(&mut second, b"second again").await.unwrap();
+        assert_eq!(
+            stage.simulator.ledger().started,
+            2,
+            "nobody else has a session"
+        );
+        assert!(waiting.try_join_next().is_none());
+        drop(first);
+
+        for answer in waiting.join_all().await {
+            assert_eq!(answer.unwrap(), b"waiting");
+        }
+        talk(&mut second, b"second to the end").await.unwrap();
+        drop(second);
+        let ledger = stage.end().await;
+        assert_eq!(ledger.started, 7);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_waits_too_long_for_its_turn_is_told_which_limit_it_was() {
+    let echo = destination(Role::Echo).await;
+    let keys = "connect_timeout = \"1s\"";
+    let of_forward = forward("f", &echo, &format!("{keys}\nmax_connections = 1"));
+    let of_all = format!(
+        "[limits]\nmax_connections = 1\n{}",
+        forward("f", &echo, keys)
+    );
+    for (tables, limit) in [
+        (of_forward, "`max_connections` of this forward"),
+        (of_all, "`max_connections` in [limits]"),
+    ] {
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let mut daemon = Running::start(&simulator, &tables);
+        let mut first = connect(daemon.address());
+        assert_echo(&mut first, b"first");
+
+        assert_reset(connect(daemon.address()));
+
+        let line = daemon.process.stderr.wait_for("WARN");
+        assert_names(&line, &["{name=\"f\"}", limit, "connect_timeout"]);
+        assert_echo(&mut first, b"still here");
+        daemon.stop(&simulator);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_open_files_left_it_waits_and_goes_on() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let mut command = Command::new("sh");
+    let inner = caller(&simulator);
+    command.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""]);
+    command.arg(inner.get_program());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let mut daemon = Running::launch(command, &simulator.endpoint(), &forward("f", &echo, ""));
+    let address = daemon.address();
+
+    let crowd: Vec<_> = (0..150).map(|_| connect(address)).collect();
+
+    daemon.process.stderr.wait_for("cannot accept");
+    drop(crowd);
+    assert_served(address);
+    let log = daemon.stop(&simulator);
+    assert_names(
+        &log,
+        &["fewer file descriptors", "allowed=64", "`ulimit -n`"],
+    );
+    assert!(!log.contains("panicked"), "{log}");
+}

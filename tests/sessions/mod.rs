@@ -1,0 +1,27 @@
+//! Where connections get their sessions: of their own, kept ready, shared; never too many, and none
+//! left behind.
+
+mod abandoned;
+mod churn;
+mod keep_alive;
+mod limits;
+mod shared;
+mod warm;
+
+use ssm_proxyd::sim::{Destination, Operation, Simulator};
+
+use crate::support::stage::TARGET;
+
+/// A forward to a port of the target, where `destination` listens.
+fn forward(name: &str, destination: &Destination, keys: &str) -> String {
+    let port = destination.address().port();
+    format!(
+        "[[forward]]\nname = \"{name}\"\nlisten = \"127.0.0.1:0\"\ntarget = \"{TARGET}\"\nremote = {port}\n{keys}\n"
+    )
+}
+
+/// How often an operation of the API was called.
+fn calls(simulator: &Simulator, operation: Operation) -> u64 {
+    let name = format!("{operation:?}");
+    simulator.ledger().calls.get(&name).copied().unwrap_or(0)
+}

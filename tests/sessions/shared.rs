@@ -1,0 +1,202 @@
+//! Connections that share a session.
+
+use std::time::Duration;
+
+use ssm_proxyd::sim::{EndedBy, Options, Role};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::forward;
+use crate::support::stage::{Stage, TARGET, destination, unpaced};
+use crate::support::transfer::{ask, hash_of, read_hash, talk};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_share_a_session_up_to_its_limit() {
+    let echo = destination(Role::Echo).await;
+    let keys = "sessions = \"shared\"\nmax_streams = 3";
+    let stage = Stage::with(Options::default(), &forward("f", &echo, keys)).await;
+    let mut clients = Vec::new();
+    for _ in 0..7 {
+        let mut client = TcpStream::connect(stage.address()).await.unwrap();
+        talk(&mut client, b"hello").await.unwrap();
+        clients.push(client);
+    }
+
+    let dials = |ledger: &ssm_proxyd::sim::Snapshot| -> Vec<u64> {
+        let sessions = ledger.sessions.iter();
+        sessions.map(|session| session.traffic.dials).collect()
+    };
+    assert_eq!(dials(&stage.simulator.ledger()), [3, 3, 1]);
+    clients.clear();
+    for _ in 0..20 {
+        assert_eq!(ask(stage.address(), b"again").await.unwrap(), b"again");
+    }
+
+    let ledger = stage.end().await;
+    assert_eq!(ledger.started, 3, "free places are used again");
+    assert_eq!(dials(&ledger).iter().sum::<u64>(), 27);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_comes_to_one_session_and_every_byte_to_its_own() {
+    const LEN: u64 = 200_000;
+    let source = destination(Role::Source { len: LEN, seed: 7 }).await;
+    let keys = "sessions = \"shared\"\nmax_streams = 16";
+    let stage = Stage::with(unpaced(), &forward("f", &source, keys)).await;
+    let mut clients = JoinSet::new();
+
+    for _ in 0..40 {
+        clients.spawn(read_hash(stage.address()));
+    }
+
+    for hash in clients.join_all().await {
+        assert_eq!(hash.unwrap(), hash_of(LEN, 7));
+    }
+    let ledger = stage.end().await;
+    assert!(
+        (3..=4).contains(&ledger.started),
+        "{} sessions",
+        ledger.started
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_young_session_takes_over_and_the_old_one_finishes_its_streams() {
+    let echo = destination(Role::Echo).await;
+    let keys = "sessions = \"shared\"\nmax_session_age = \"1s\"";
+    let stage = Stage::with(Options::default(), &forward("f", &echo, keys)).await;
+    let mut old = TcpStream::connect(stage.address()).await.unwrap();
+    talk(&mut old, b"old").await.unwrap();
+    let first = stage.simulator.ledger().sessions[0].session_id.clone();
+
+    stage
+        .until("a successor", |ledger| {
+            ledger
+                .sessions
+                .get(1)
+                .is_some_and(|session| session.ready_us.is_some())
+        })
+        .await;
+    // The daemon may hear a moment later that it is ready.
+    let dials = || {
+        stage
+            .simulator
+            .ledger()
+            .session(&first)
+            .unwrap()
+            .traffic
+            .dials
+    };
+    let mut before = 0;
+    let mut young = loop {
+        let mut young = TcpStream::connect(stage.address()).await.unwrap();
+        talk(&mut young, b"young").await.unwrap();
+        if dials() == before {
+            break young;
+        }
+        before = dials();
+    };
+
+    talk(&mut old, b"still here").await.unwrap();
+    let ledger = stage.simulator.ledger();
+    assert_eq!(ledger.session(&first).unwrap().ended_us, None);
+    drop(old);
+    stage
+        .until("the old session has ended", |ledger| {
+            ledger.session(&first).unwrap().ended_us.is_some()
+        })
+        .await;
+    talk(&mut young, b"untouched").await.unwrap();
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_lost_resets_its_connections_and_the_next_one_gets_another() {
+    let echo = destination(Role::Echo).await;
+    let mut options = Options::default();
+    options.agent.crash_delay = Duration::from_millis(10);
+    let stage = Stage::with(options, &forward("f", &echo, "sessions = \"shared\"")).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = TcpStream::connect(stage.address()).await.unwrap();
+        talk(&mut client, b"hello").await.unwrap();
+        clients.push(client);
+    }
+
+    stage
+        .simulator
+        .strike(None, ssm_proxyd::sim::Blow::KillAgent);
+
+    for mut client in clients {
+        let end = client.read(&mut [0; 1]).await;
+        assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    }
+    assert_eq!(ask(stage.address(), b"hello").await.unwrap(), b"hello");
+    let ledger = stage.end().await;
+    let ends: Vec<_> = ledger
+        .sessions
+        .iter()
+        .map(|session| session.ended_by)
+        .collect();
+    assert_eq!(ends, [Some(EndedBy::AgentFailure), Some(EndedBy::Flag)]);
+}
+
+/// The agent has one reader for all streams: while a destination does not read, and its intake is
+/// full, nobody's bytes get past (protocol.md section 8.5). Nothing may be lost by that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_does_not_read_holds_others_up_and_loses_nobody() {
+    const LEN: usize = 24 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let keys =
+        "sessions = \"shared\"\nupload_rate = 0\nupload_payload = 32768\nupload_window = \"1MiB\"";
+    let table = format!(
+        "[[forward]]\nname = \"f\"\nlisten = \"127.0.0.1:0\"\ntarget = \"{TARGET}\"\nremote = {port}\n{keys}\n"
+    );
+    let stage = Stage::with(unpaced(), &table).await;
+    let mut bulk = TcpStream::connect(stage.address()).await.unwrap();
+    let words: Vec<u8> = (0..LEN).map(|at| (at / 7 % 251).to_le_bytes()[0]).collect();
+    let expected = words.clone();
+    let (mut reader, mut writer) = {
+        tokio::io::AsyncWriteExt::write_all(&mut bulk, &words[..1])
+            .await
+            .unwrap();
+        bulk.into_split()
+    };
+    let (mut deaf, _) = listener.accept().await.unwrap();
+    let mut upload = JoinSet::new();
+    upload.spawn(async move {
+        tokio::io::AsyncWriteExt::write_all(&mut writer, &words[1..])
+            .await
+            .unwrap();
+        tokio::io::AsyncWriteExt::shutdown(&mut writer)
+            .await
+            .unwrap();
+        reader.read(&mut [0; 1]).await
+    });
+    // As much as the intake, the window and the sockets between take, and no more for a while.
+    let session = |stage: &Stage| stage.simulator.ledger().sessions[0].traffic.bytes_in;
+    let mut before = 0;
+    while session(&stage) == 0 || session(&stage) != before {
+        before = session(&stage);
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+
+    let mut other = TcpStream::connect(stage.address()).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut other, b"meanwhile")
+        .await
+        .unwrap();
+    let mut came = vec![0; LEN];
+    deaf.read_exact(&mut came).await.unwrap();
+    let (mut heard, _) = listener.accept().await.unwrap();
+    let mut words = [0; 9];
+    heard.read_exact(&mut words).await.unwrap();
+
+    assert_eq!(&words, b"meanwhile");
+    assert!(came == expected, "every byte in its place");
+    drop((deaf, heard, other));
+    drop(upload.join_all().await);
+    let ledger = stage.end().await;
+    assert_eq!(ledger.started, 1);
+}

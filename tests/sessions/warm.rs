@@ -1,0 +1,128 @@
+//! Sessions that are kept ready.
+
+use std::time::Duration;
+
+use ssm_proxyd::sim::{ApiFault, Blow, Operation, Options, Role, Simulator};
+
+use super::{calls, forward};
+use crate::support::running::{Running, connect};
+use crate::support::stage::{Stage, TARGET, destination, until};
+use crate::support::transfer::{ask, talk};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_to_a_warm_forward_needs_no_call() {
+    let echo = destination(Role::Echo).await;
+    let stage = Stage::with(Options::default(), &forward("f", &echo, "warm = 2")).await;
+    stage
+        .until("two sessions", |ledger| ledger.started == 2)
+        .await;
+    stage.simulator.fail(Operation::StartSession, denied());
+
+    for words in ["one", "two"] {
+        let answer = ask(stage.address(), words.as_bytes()).await;
+        assert_eq!(answer.unwrap(), words.as_bytes());
+    }
+
+    stage
+        .until("both ended", |ledger| ledger.open_sessions() == 0)
+        .await;
+    assert!(ask(stage.address(), b"three").await.is_err());
+    let ledger = stage.end().await;
+    assert_eq!(ledger.started, 2);
+    for session in &ledger.sessions {
+        assert_eq!(session.traffic.dials, 1, "one connection each");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_used_or_dies_is_replaced() {
+    let echo = destination(Role::Echo).await;
+    let mut options = Options::default();
+    options.agent.crash_delay = Duration::from_millis(10);
+    let stage = Stage::with(options, &forward("f", &echo, "warm = 2")).await;
+    let ready = |n: usize| {
+        move |ledger: &ssm_proxyd::sim::Snapshot| {
+            let sessions = ledger.sessions.iter();
+            let open = sessions.filter(|session| session.ended_us.is_none());
+            open.filter(|session| session.ready_us.is_some()).count() == n
+        }
+    };
+    stage.until("two spares", ready(2)).await;
+
+    let mut client = tokio::net::TcpStream::connect(stage.address())
+        .await
+        .unwrap();
+    talk(&mut client, b"hello").await.unwrap();
+
+    stage.until("one in use, two spares", ready(3)).await;
+    let ledger = stage.simulator.ledger();
+    let unused = ledger
+        .sessions
+        .iter()
+        .find(|session| session.traffic.dials == 0);
+    let unused = unused.unwrap().session_id.clone();
+    assert_eq!(stage.simulator.strike(Some(&unused), Blow::KillAgent), 1);
+    stage
+        .until("it is replaced", |ledger| ledger.started == 4)
+        .await;
+    stage.until("one in use, two spares", ready(3)).await;
+    talk(&mut client, b"untouched").await.unwrap();
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_kept_for_too_long_is_replaced_and_not_used() {
+    let echo = destination(Role::Echo).await;
+    let keys = "warm = 1\nwarm_max_age = \"10s\"";
+    let stage = Stage::with(Options::default(), &forward("f", &echo, keys)).await;
+
+    stage
+        .until("the second spare", |ledger| ledger.started == 2)
+        .await;
+
+    stage
+        .until("the first has ended", |ledger| ledger.open_sessions() == 1)
+        .await;
+    assert_eq!(ask(stage.address(), b"hello").await.unwrap(), b"hello");
+    let ledger = stage.end().await;
+    let dials: Vec<u64> = ledger
+        .sessions
+        .iter()
+        .map(|session| session.traffic.dials)
+        .collect();
+    assert_eq!(dials[..2], [0, 1], "{ledger:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_started_for_a_target_that_is_known_to_be_off() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    simulator.set_offline(TARGET, true);
+    let mut daemon = Running::start(&simulator, &forward("f", &echo, "warm = 8"));
+
+    let line = daemon.process.stderr.wait_for("WARN");
+
+    assert!(line.contains("no session can be kept ready"), "{line}");
+    assert!(line.contains("TargetNotConnected"), "{line}");
+    // The eight were asked for in turn, and the first answer has taken back those in the queue.
+    let asked = calls(&simulator, Operation::StartSession);
+    for _ in 0..50 {
+        drop(connect(daemon.address()));
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let now = calls(&simulator, Operation::StartSession);
+    assert!(now <= asked + 8 + 2, "{asked} calls, then {now}");
+    simulator.set_offline(TARGET, false);
+    daemon.process.signal("USR2");
+    until("eight spares", || simulator.open_sessions() == 8).await;
+    daemon.process.stderr.wait_for("sessions start again");
+    let log = daemon.stop(&simulator);
+    assert_eq!(log.matches("can be kept ready").count(), 1, "{log}");
+}
+
+fn denied() -> ApiFault {
+    ApiFault {
+        code: "AccessDeniedException".to_owned(),
+        times: None,
+    }
+}
