@@ -179,6 +179,8 @@ impl Session {
             | self.poll_destinations(cx)
             | self.poll_output(cx)
             | self.poll_timer(cx)
+            // Every verb of an agent may have brought an event, `poll_transmit` too.
+            | self.obey()
     }
 
     fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
@@ -297,9 +299,11 @@ impl Session {
         ]
     }
 
-    /// Does what the agent asks for; the end is kept for the end of the round.
-    fn obey(&mut self) {
+    /// Does what the agent asks for; the end is kept for the end of the round. True if it asked.
+    fn obey(&mut self) -> bool {
+        let mut asked = false;
         while let Some(event) = self.agent.poll_event() {
+            asked = true;
             match event {
                 Event::Dial(id) => self.dial(id),
                 Event::Write(id, data) => {
@@ -311,6 +315,7 @@ impl Session {
                 Event::Ended(end) => self.ended = Some(end),
             }
         }
+        asked
     }
 
     fn dial(&mut self, id: ConnectionId) {

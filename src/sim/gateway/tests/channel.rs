@@ -94,11 +94,13 @@ async fn a_wrong_token_and_a_wrong_first_message_close_the_websocket() {
     let mut guess = Client {
         websocket: upgrade(&simulator, url).await.unwrap(),
         next: 0,
+        acknowledges: true,
     };
     guess.present(&json!("guess")).await;
     let mut hasty = Client {
         websocket: upgrade(&simulator, url).await.unwrap(),
         next: 0,
+        acknowledges: true,
     };
     hasty.say(PayloadType::Size, b"probe").await;
 

@@ -18,23 +18,6 @@ fn with(faults: Faults) -> Options {
     }
 }
 
-/// A session behind its handshake, and a client that it knows.
-async fn established(simulator: &Simulator, port: u16) -> (Value, Client) {
-    let session = start(simulator, port).await;
-    let mut client = Client::open(simulator, &session).await;
-    client.shake_hands().await;
-    (session, client)
-}
-
-async fn resume(simulator: &Simulator, session: &Value, next: u64) -> Client {
-    let id = json!({ "SessionId": session["SessionId"] });
-    let (status, resumed) = call(simulator, "ResumeSession", &id).await;
-    assert_eq!(status, 200, "{resumed}");
-    let mut client = Client::open(simulator, &resumed).await;
-    client.next = next;
-    client
-}
-
 /// How a websocket ends: the code of its close frame, or none.
 async fn end(client: &mut Client) -> Option<u16> {
     loop {
