@@ -160,9 +160,12 @@ impl Agent {
         self.settle(now);
     }
 
-    /// The service ends the session: TerminateSession was called, or its time is over.
+    /// The service ends the session: TerminateSession was called, or its time is over. A dead
+    /// worker drains nothing; the service does not wait until it is missed.
     pub fn handle_channel_closed(&mut self, now: Instant) {
-        if !self.is_over() {
+        if matches!(self.phase, Phase::Crashed { .. }) {
+            self.end(now, End::success());
+        } else if !self.is_over() {
             self.begin_ending(now, End::success());
             self.settle(now);
         }

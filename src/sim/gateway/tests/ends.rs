@@ -1,7 +1,7 @@
 //! How a session ends, and that its client hears of it.
 
 use super::*;
-use crate::sim::Join;
+use crate::sim::{Blow, Join};
 
 /// The agent waits for acknowledgements, but no two seconds.
 fn impatient() -> Options {
@@ -114,6 +114,20 @@ async fn a_client_that_never_answers_the_handshake_is_told() {
         closed.output
     );
     assert!(has_closed);
+}
+
+#[tokio::test]
+async fn terminate_ends_a_session_whose_worker_is_dead() {
+    let simulator = simulator(unpaced()).await;
+    let (session, mut client) = established(&simulator, 9).await;
+    simulator.strike(None, Blow::KillAgent);
+
+    let id = json!({ "SessionId": session["SessionId"] });
+    assert_eq!(call(&simulator, "TerminateSession", &id).await.0, 200);
+    let (closed, has_closed) = farewell(&mut client).await;
+
+    assert_eq!((closed.output.as_str(), has_closed), ("", true));
+    assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Api));
 }
 
 const A_WHILE: Duration = Duration::from_millis(50);
