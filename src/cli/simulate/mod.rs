@@ -90,9 +90,13 @@ pub(super) struct Args {
     /// How long every API call takes at least
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0ms")]
     api_delay: Duration,
-    /// Bytes of output kept while no client is attached; 0 discards everything
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    /// Bytes of output kept while no client is attached, or unlimited; 0 discards everything
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = limit)]
     gateway_buffer: usize,
+    /// Bytes of input kept while an agent's own websocket is down, or unlimited; 0 discards
+    /// everything
+    #[arg(long, value_name = "BYTES", default_value_t = 0, value_parser = limit)]
+    gateway_input_buffer: usize,
     /// Bytes of input taken ahead of an agent that reads nothing
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
     gateway_inbox: usize,
@@ -177,6 +181,7 @@ impl Args {
             offline: self.offline.into_iter().collect::<BTreeSet<_>>(),
             api_delay: self.api_delay,
             gateway_buffer: self.gateway_buffer,
+            gateway_input_buffer: self.gateway_input_buffer,
             gateway_inbox: self.gateway_inbox,
             faults: self.trouble.faults(),
             ..Options::default()
@@ -311,6 +316,16 @@ fn positive(text: &str) -> Result<usize, String> {
         .contains(&number)
         .then_some(number)
         .ok_or_else(|| format!("expected 1 to {MAX_MESSAGE_SIZE}"))
+}
+
+/// Reads a number of bytes, or `unlimited`.
+fn limit(text: &str) -> Result<usize, String> {
+    match text {
+        "unlimited" => Ok(usize::MAX),
+        number => number
+            .parse()
+            .map_err(|_| "expected a number of bytes, or unlimited".to_owned()),
+    }
 }
 
 /// Larger messages than any agent can be told to send are of no use to a test.

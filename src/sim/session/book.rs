@@ -80,6 +80,7 @@ impl Session {
             dials_failed: stats.dials_failed,
             open_connections: count(self.connections.len()),
             discarded: self.discarded,
+            discarded_in: self.discarded_in,
             peak_rate_in: self.rate.peak(),
         }
     }

@@ -69,11 +69,20 @@ impl Session {
         if std::mem::take(&mut self.amid_message) {
             self.agent.handle_message(self.now, frame);
         } else if self.back_at.is_some() {
-            // The agent's leg is down, and the service keeps no input (protocol.md appendix B).
+            self.keep(frame);
         } else if self.agent.wants_input() {
             self.agent.handle_message(self.now, frame);
         } else {
             self.inbox.push(frame);
+        }
+    }
+
+    /// Keeps one message of the client until the agent is back, or discards it.
+    fn keep(&mut self, frame: Bytes) {
+        if self.kept.fits(&frame) {
+            self.kept.push(frame);
+        } else {
+            self.discarded_in += 1;
         }
     }
 

@@ -93,6 +93,9 @@ pub(super) struct Session {
     /// Output while no client is attached.
     held: Queue,
     discarded: u64,
+    /// Input while the agent's own websocket is down.
+    kept: Queue,
+    discarded_in: u64,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Dials under way, and websockets that are being closed.
     tasks: JoinSet<Option<Dialled>>,
@@ -130,6 +133,8 @@ impl Session {
             inbox: Queue::new(service.options.gateway_inbox),
             held: Queue::new(service.options.gateway_buffer),
             discarded: 0,
+            kept: Queue::new(service.options.gateway_input_buffer),
+            discarded_in: 0,
             connections: BTreeMap::new(),
             tasks: JoinSet::new(),
             timer: Box::pin(tokio::time::sleep_until(now.into())),
@@ -278,8 +283,7 @@ impl Session {
             self.break_websocket(fault.manner);
         }
         if back_at {
-            self.back_at = None;
-            self.agent.handle_connected(self.now);
+            self.find_agent();
         }
         if idle_at {
             self.end_idle();

@@ -18,7 +18,7 @@ async fn bytes_travel_to_a_destination_and_back() {
         client.next = seq;
         client.say(PayloadType::Output, &frames).await;
         let message = client.next().await.unwrap();
-        if message.header.kind == Kind::Acknowledge && client_seq(&message) == 1 {
+        if message.header.kind == Kind::Acknowledge && acknowledged(&message) == 1 {
             break;
         }
     }
@@ -35,10 +35,6 @@ async fn bytes_travel_to_a_destination_and_back() {
     assert_eq!(ledger.sessions[0].ended_by, Some(EndedBy::Flag));
     assert_eq!(ledger.sessions[0].violations.len(), 0);
     simulator.shutdown().await;
-}
-
-fn client_seq(message: &Message) -> i64 {
-    payload::decode_acknowledge(&message.payload).unwrap().seq
 }
 
 #[tokio::test]

@@ -318,23 +318,6 @@ async fn what_is_planned_falls_on_every_session_that_is_started() {
 }
 
 #[tokio::test]
-async fn without_a_buffer_output_is_discarded_until_a_client_is_there() {
-    let options = Options {
-        gateway_buffer: 0,
-        ..unpaced()
-    };
-    let simulator = simulator(options).await;
-    let session = start(&simulator, 9).await;
-    until(|| simulator.ledger().sessions[0].traffic.discarded > 0).await;
-
-    // The agent asks again, for nobody has acknowledged.
-    let mut client = Client::open(&simulator, &session).await;
-    client.hear(PayloadType::HandshakeRequest).await;
-
-    until(|| simulator.ledger().sessions[0].traffic.retransmitted > 0).await;
-}
-
-#[tokio::test]
 async fn faults_are_ordered_over_http() {
     let simulator = simulator(unpaced()).await;
     let (_, mut client) = established(&simulator, 9).await;

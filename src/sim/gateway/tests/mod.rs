@@ -22,6 +22,7 @@ mod channel;
 mod ends;
 mod faults;
 mod http;
+mod legs;
 
 async fn simulator(options: Options) -> Simulator {
     Simulator::start(options).await.unwrap()
@@ -159,8 +160,9 @@ impl Client {
         loop {
             self.next = seq;
             self.say(PayloadType::Size, b"probe").await;
-            let message = self.next().await.expect("the websocket is open");
-            if message.header.kind == Kind::Acknowledge && acknowledged(&message) == seq {
+            let pause = Duration::from_millis(5);
+            let answer = tokio::time::timeout(pause, self.hear_acknowledgement_of(seq));
+            if answer.await.is_ok() {
                 return;
             }
         }
@@ -179,13 +181,18 @@ impl Client {
     }
 
     /// Waits for an acknowledgement; the number in it.
-    async fn hear_acknowledgement(&mut self) -> i64 {
+    async fn hear_acknowledgement(&mut self) -> u64 {
         loop {
             let message = self.next().await.expect("the websocket is open");
             if message.header.kind == Kind::Acknowledge {
-                return payload::decode_acknowledge(&message.payload).unwrap().seq;
+                return acknowledged(&message);
             }
         }
+    }
+
+    /// Waits until this number is acknowledged.
+    async fn hear_acknowledgement_of(&mut self, seq: u64) {
+        while self.hear_acknowledgement().await != seq {}
     }
 
     /// Waits for a payload of this type.
