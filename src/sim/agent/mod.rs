@@ -142,8 +142,7 @@ impl Agent {
     pub fn handle_timeout(&mut self, now: Instant) {
         match &self.phase {
             Phase::Waiting { deadline } if *deadline <= now => {
-                let text = format!("{}handshake timed out", handshake::HANDSHAKE_FAILED);
-                self.begin_ending(now, End::failed(text));
+                self.begin_ending(now, End::failed(handshake::timed_out()));
             }
             Phase::Starting { ready } if *ready <= now => self.start_plugin(now),
             Phase::Crashed { until } if *until <= now => self.end(now, End::failed(CRASHED)),

@@ -88,7 +88,7 @@ async fn a_session_that_nobody_connects_to_ends() {
     let record = &simulator.ledger().sessions[0];
     assert_eq!(record.ended_by, Some(EndedBy::AgentFailure));
     assert!(
-        record.output.contains("andshake timed out"),
+        record.output.contains("Handshake timed out."),
         "{}",
         record.output
     );
@@ -109,7 +109,7 @@ async fn a_client_that_never_answers_the_handshake_is_told() {
     let (closed, has_closed) = farewell(&mut client).await;
 
     assert!(
-        closed.output.contains("andshake timed out"),
+        closed.output.contains("Handshake timed out."),
         "{}",
         closed.output
     );
