@@ -96,6 +96,8 @@ pub(super) struct Session {
     /// Input while the agent's own websocket is down.
     kept: Queue,
     discarded_in: u64,
+    /// Messages of the client that only a service may send.
+    strays: u64,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Dials under way, and websockets that are being closed.
     tasks: JoinSet<Option<Dialled>>,
@@ -135,6 +137,7 @@ impl Session {
             discarded: 0,
             kept: Queue::new(service.options.gateway_input_buffer),
             discarded_in: 0,
+            strays: 0,
             connections: BTreeMap::new(),
             tasks: JoinSet::new(),
             timer: Box::pin(tokio::time::sleep_until(now.into())),

@@ -64,6 +64,28 @@ async fn terminate_reaches_the_client_and_ends_the_session() {
 }
 
 #[tokio::test]
+async fn a_client_cannot_speak_for_the_service() {
+    let simulator = simulator(unpaced()).await;
+    let (_, mut client) = established(&simulator, 9).await;
+    client.ready().await;
+
+    for kind in [
+        Kind::ChannelClosed,
+        Kind::PausePublication,
+        Kind::StartPublication,
+    ] {
+        let stray = message(kind, 0, 0, PayloadType::None, b"{}");
+        client.websocket.send(Frame::binary(stray)).await.unwrap();
+    }
+    client.next = 2;
+    client.ready().await;
+
+    let record = &simulator.ledger().sessions[0];
+    assert_eq!(record.ended_by, None);
+    assert_eq!(record.violations["unexpected_message_type"], 3);
+}
+
+#[tokio::test]
 async fn a_second_websocket_with_a_new_token_replaces_the_first() {
     let simulator = simulator(unpaced()).await;
     let session = start(&simulator, 9).await;
