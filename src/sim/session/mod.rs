@@ -158,7 +158,8 @@ impl Session {
         self.record();
         self.record_end(&end);
         self.connections.clear();
-        if let Some(client) = self.client.take() {
+        let client = self.client.take();
+        if let Some(client) = client.and_then(|client| self.audible(client)) {
             client.part(Some((&self.brief.session_id, &end))).await;
         }
         self.tasks.shutdown().await;
@@ -216,13 +217,24 @@ impl Session {
         }
         if let Some(former) = self.client.replace(client) {
             self.cut_paths();
-            self.tasks.spawn(async move {
-                former.part(None).await;
-                None
-            });
+            if let Some(former) = self.audible(former) {
+                self.tasks.spawn(async move {
+                    former.part(None).await;
+                    None
+                });
+            }
         }
         self.break_at = self.faults.break_every.map(|fault| self.now + fault.every);
         self.record_attached();
+    }
+
+    /// A websocket that can be told something; one in a black hole is left to its client.
+    fn audible(&self, client: Box<Client>) -> Option<Box<Client>> {
+        if !client.is_silent() {
+            return Some(client);
+        }
+        self.service.spawn(client.linger());
+        None
     }
 
     fn poll_tasks(&mut self, cx: &mut Context<'_>) -> bool {

@@ -77,6 +77,31 @@ async fn a_black_hole_swallows_what_is_said_and_can_be_left() {
 }
 
 #[tokio::test]
+async fn nothing_comes_out_of_a_black_hole_when_the_session_ends_or_has_another_websocket() {
+    let simulator = simulator(unpaced()).await;
+    let (ended, mut first) = established(&simulator, 9).await;
+    let (resumed, mut second) = established(&simulator, 9).await;
+
+    simulator.strike(None, Blow::Break(Manner::BlackHole));
+    let mut third = resume(&simulator, &resumed, second.next).await;
+    third.ready().await;
+    let id = json!({ "SessionId": ended["SessionId"] });
+    assert_eq!(call(&simulator, "TerminateSession", &id).await.0, 200);
+    until(|| simulator.open_sessions() == 1).await;
+
+    for client in [&mut first, &mut second] {
+        // What was on its way before may still arrive.
+        let hear = async {
+            while let Some(message) = client.next().await {
+                assert_ne!(message.header.kind, Kind::ChannelClosed);
+            }
+        };
+        let heard = tokio::time::timeout(A_WHILE, hear).await;
+        assert!(heard.is_err(), "the websocket has closed");
+    }
+}
+
+#[tokio::test]
 async fn websockets_break_again_and_again() {
     let every = Duration::from_millis(20);
     let manner = Manner::Close(1001);
@@ -351,3 +376,6 @@ async fn an_order_that_does_not_fit_is_told_and_changes_nothing() {
 
     assert_eq!(simulator.faults(), Faults::default());
 }
+
+/// Long enough for what is said at once; what is late here is heard by nobody.
+const A_WHILE: Duration = Duration::from_millis(300);
