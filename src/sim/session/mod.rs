@@ -168,7 +168,7 @@ impl Session {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         for _ in 0..MAX_ROUNDS {
             self.now = clock::now();
-            let moved = self.poll_commands(cx) | (!self.absent && self.poll_all(cx));
+            let moved = self.poll_commands(cx) | self.poll_all(cx);
             if let Some(end) = self.ended.take() {
                 return Poll::Ready(end);
             }
@@ -183,6 +183,9 @@ impl Session {
     }
 
     fn poll_all(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.absent {
+            return self.poll_timer(cx);
+        }
         self.poll_tasks(cx)
             | self.poll_input(cx)
             | self.poll_destinations(cx)
@@ -307,11 +310,12 @@ impl Session {
     }
 
     fn deadlines(&self) -> [Option<Instant>; 7] {
+        let is_there = |_: &Instant| !self.absent;
         [
-            self.agent.poll_timeout(),
+            self.agent.poll_timeout().filter(is_there),
             self.to_agent.next_arrival(),
             self.to_client.next_arrival(),
-            self.next_blow(),
+            self.next_blow().filter(is_there),
             self.break_at,
             self.back_at,
             self.idle_at,

@@ -132,6 +132,7 @@ impl Session {
         let at = self.service.ledger.micros(self.now);
         self.page.end(at, EndedBy::Idle, "");
         self.service.close(&self.brief.session_id);
+        self.absent = false;
         self.agent.handle_channel_closed(self.now);
         self.faults.idle_timeout = None;
         self.idle_at = None;

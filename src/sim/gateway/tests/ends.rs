@@ -130,4 +130,17 @@ async fn terminate_ends_a_session_whose_worker_is_dead() {
     assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Api));
 }
 
+#[tokio::test]
+async fn a_session_that_its_agent_never_joined_is_idle_too() {
+    let mut options = impatient();
+    options.faults.join = Join::AtConnect;
+    options.faults.idle_timeout = Some(A_WHILE);
+    let simulator = simulator(options).await;
+    start(&simulator, 9).await;
+
+    until(|| simulator.open_sessions() == 0).await;
+
+    assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Idle));
+}
+
 const A_WHILE: Duration = Duration::from_millis(50);
