@@ -66,6 +66,7 @@ use tokio::task::JoinSet;
 pub mod agent;
 mod api;
 mod blow;
+mod bounds;
 mod certificate;
 mod client;
 mod clock;
