@@ -2,17 +2,8 @@
 //!
 //! [`Faults`] stay switched on until they are changed; a [`Blow`](super::Blow) falls once, now or
 //! as planned. Both come from the command line, from tests, and as JSON from
-//! `POST /simulator/faults`:
-//!
-//! ```text
-//! {"faults": {"messages": [{"action": "drop", "every": 10, "direction": "to_agent"}],
-//!             "break_every": {"every": "200ms", "manner": "reset"},
-//!             "planned": [{"after": "5s", "blow": "kill_agent"}]},
-//!  "blows":  [{"break": {"close": 1000}}, "pause_client"],
-//!  "session": "simulator-…"}                 which session gets the blows; without it: all
-//! ```
-//!
-//! A member of `faults` that is given replaces the one before, and `null` switches it off.
+//! `POST /simulator/faults`, which `gateway/manual.txt` explains: a fault that is not told of there
+//! is unknown to its users.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -96,6 +96,7 @@ pub use faults::{
     Action, ApiFault, BreakEvery, Direction, Faults, Join, MessageFault, Operation,
     RefusedUpgrades, SecondWebsocket, Subject, TokenLife,
 };
+pub use gateway::MANUAL;
 pub use ledger::{EndedBy, Record, Snapshot, Traffic};
 pub use options::Options;
 pub use resolver::{NotLoopback, Resolver};

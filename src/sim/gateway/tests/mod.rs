@@ -23,6 +23,7 @@ mod ends;
 mod faults;
 mod http;
 mod legs;
+mod manual;
 
 async fn simulator(options: Options) -> Simulator {
     Simulator::start(options).await.unwrap()
