@@ -18,6 +18,8 @@ mod curl;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod endings;
 #[cfg(test)]
 mod faults;

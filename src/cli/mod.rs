@@ -5,6 +5,7 @@
 
 mod demo;
 mod exit;
+mod output;
 mod run;
 mod simulate;
 mod style;
