@@ -36,6 +36,8 @@ mod postgres;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]
+mod shipped;
+#[cfg(test)]
 mod simulate;
 #[cfg(test)]
 mod support;

@@ -1,12 +1,8 @@
 //! The simulator as a program: what its options do to the sessions of a client.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
-
-use serde_json::Value;
 use ssm_proxyd::sim::{MANUAL, Role};
 
+use crate::support::far::Far;
 use crate::support::process::{Process, behind, ssm_proxyd};
 use crate::support::running::{Running, assert_echo, assert_reset, connect, forward_to};
 use crate::support::stage::{destination, until};
@@ -228,56 +224,4 @@ fn what_is_no_blow_is_bad_usage_and_what_is_one_is_told() {
 fn refused(options: &[&str]) -> (i32, String) {
     let mut process = Process::start(ssm_proxyd().arg("simulate").args(options));
     (process.exit_code(), process.stderr.all())
-}
-
-/// A simulator in a process of its own.
-struct Far {
-    process: Process,
-    /// What it told a program.
-    described: Value,
-    address: SocketAddr,
-}
-
-impl Far {
-    fn start<S: AsRef<str>>(options: &[S]) -> Self {
-        let options: Vec<_> = options.iter().map(AsRef::as_ref).collect();
-        Self::of(&mut ssm_proxyd(), &options)
-    }
-
-    /// The same, by a command that runs our binary.
-    fn of(command: &mut Command, options: &[&str]) -> Self {
-        let mut process = Process::start(command.arg("simulate").args(options));
-        let described: Value = serde_json::from_str(&process.stdout.wait_for("{")).unwrap();
-        Self {
-            process,
-            address: described["address"].as_str().unwrap().parse().unwrap(),
-            described,
-        }
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    fn ledger(&self) -> Value {
-        serde_json::from_str(&self.page("/simulator/ledger")).unwrap()
-    }
-
-    /// One of its own pages.
-    fn page(&self, path: &str) -> String {
-        let mut http = TcpStream::connect(self.address).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        http.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        http.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
-        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
-    }
-
-    /// Ends it; what it told a person.
-    fn stop(mut self) -> String {
-        self.process.signal("TERM");
-        assert_eq!(self.process.exit_code(), 0);
-        self.process.stderr.all()
-    }
 }
