@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::agent::Job;
-use super::documents::{DOCUMENT_NAME, Document, is_document_name};
+use super::documents::{DOCUMENT_NAME, Document, documents, is_document_name};
 use super::faults::Operation;
 use super::ledger::{Record, micros};
 use super::service::Service;
@@ -222,10 +222,14 @@ fn find_document(service: &Service, name: &str) -> Result<&'static Document, Api
     let alias = service.options.documents.get(name);
     let found = Document::find(alias.map_or(name, String::as_str));
     found.ok_or_else(|| {
-        ApiError::new(
-            "InvalidDocument",
-            format!("Document with name {name} does not exist."),
-        )
+        // AWS has many more, a shell among them; here it is not enough to be one of those.
+        let known: Vec<_> = documents().collect();
+        let known = known.join(", ");
+        let message = format!(
+            "Document with name {name} does not exist. The simulator plays {known}, and what it \
+             was told is like one of them."
+        );
+        ApiError::new("InvalidDocument", message)
     })
 }
 

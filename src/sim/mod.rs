@@ -11,8 +11,9 @@
 //! - The API: StartSession, ResumeSession, TerminateSession, their checks and errors.
 //! - The data channel: upgrade, token, replacing a client, holding output while none is there.
 //! - Destinations: real TCP connections, to loopback addresses and nowhere else.
+//! - What goes wrong, and when: [`Faults`] and [`Blow`]s, idle sessions that are ended among them.
 //!
-//! Not imitated: shells, KMS, the agent's control channel, time-outs of idle sessions, quotas.
+//! Not imitated: shells, KMS, the agent's control channel, its pings, quotas.
 //!
 //! # For tests over sockets
 //!
@@ -53,7 +54,8 @@
 //!
 //! A websocket that breaks is `up.cut(); down.cut()` and a word to the core; the agent has a
 //! websocket of its own, so it notices nothing, and what it says meanwhile is held by the
-//! service up to [`Options::gateway_buffer`] and then discarded.
+//! service up to [`Options::gateway_buffer`] and then discarded. Its own may break as well, and what
+//! is said to it meanwhile is kept up to [`Options::gateway_input_buffer`].
 
 use std::convert::Infallible;
 use std::io;
