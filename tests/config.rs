@@ -216,22 +216,6 @@ fn the_settings_that_the_shipped_file_only_shows_work_too() {
     ));
 }
 
-#[test]
-fn the_shipped_file_works_with_the_simulator() {
-    let text = fs::read_to_string(shared("config/ssm-proxyd.toml")).unwrap();
-    let simulated = text.replace(
-        "\n#ssm_endpoint = ",
-        "\nssm_endpoint = \"http://127.0.0.1:4566\" # ",
-    );
-
-    let config = parse(&simulated).unwrap();
-
-    assert_eq!(
-        config.aws.ssm_endpoint.as_deref(),
-        Some("http://127.0.0.1:4566")
-    );
-}
-
 /// What a person is told about a file.
 fn words(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();

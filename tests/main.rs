@@ -18,6 +18,8 @@ mod curl;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod endings;
 #[cfg(test)]
 mod faults;
@@ -35,6 +37,8 @@ mod postgres;
 mod resume;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod shipped;
 #[cfg(test)]
 mod simulate;
 #[cfg(test)]

@@ -1,12 +1,9 @@
 //! The simulator as a program: what its options do to the sessions of a client.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use ssm_proxyd::sim::{MANUAL, Role};
 
-use serde_json::Value;
-use ssm_proxyd::sim::Role;
-
-use crate::support::process::{Process, ssm_proxyd};
+use crate::support::far::Far;
+use crate::support::process::{Process, behind, ssm_proxyd};
 use crate::support::running::{Running, assert_echo, assert_reset, connect, forward_to};
 use crate::support::stage::{destination, until};
 
@@ -46,6 +43,167 @@ async fn an_agent_dies_as_planned_and_its_client_is_reset() {
 }
 
 #[test]
+fn it_tells_a_program_and_a_person_where_everything_is() {
+    let far = Far::start(&[] as &[&str]);
+    let endpoint = far.endpoint();
+
+    assert_eq!(far.described["endpoint"], endpoint);
+    for (page, path) in [("manual", ""), ("ledger", "ledger"), ("faults", "faults")] {
+        let url = format!("{endpoint}/simulator/{path}");
+        assert_eq!(far.described[page], url);
+        assert!(!far.page(&format!("/simulator/{path}")).is_empty());
+    }
+    let hint = far.stop();
+    for needed in [
+        &format!("export AWS_ENDPOINT_URL_SSM={endpoint}"),
+        "--map db.internal:5432=",
+        &format!("curl {endpoint}/simulator/ledger"),
+        &format!("curl {endpoint}/simulator/\n"),
+    ] {
+        assert!(hint.contains(needed), "no {needed:?} in\n{hint}");
+    }
+}
+
+#[test]
+fn with_tls_the_hint_says_whom_to_trust() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("authority.pem").display().to_string();
+    let far = Far::start(&["--tls", "--certificate", &file]);
+
+    assert_eq!(far.described["environment"]["AWS_CA_BUNDLE"], file);
+    assert_eq!(
+        far.described["certificate"],
+        std::fs::read_to_string(&file).unwrap()
+    );
+    let hint = far.stop();
+
+    assert!(
+        hint.contains(&format!("export AWS_CA_BUNDLE={file}")),
+        "{hint}"
+    );
+    assert!(
+        hint.contains(&format!("curl --cacert {file} https://")),
+        "{hint}"
+    );
+}
+
+#[test]
+fn the_help_shows_what_can_go_wrong() {
+    let help = |option| {
+        let mut process = Process::start(ssm_proxyd().args(["simulate", option]));
+        assert_eq!(process.exit_code(), 0);
+        process.stdout.all()
+    };
+
+    assert!(help("--help").contains(MANUAL.trim_end()));
+    assert!(help("-h").lines().count() < 100);
+}
+
+#[test]
+fn a_closed_terminal_ends_it_and_not_under_nohup() {
+    let mut heeding = Far::of(&mut behind("env", &["--default-signal=HUP"]), &[]);
+    let outliving = Far::of(&mut behind("nohup", &[]), &[]);
+
+    heeding.process.signal("HUP");
+    outliving.process.signal("HUP");
+
+    assert_eq!(heeding.process.exit_code(), 0);
+    for _ in 0..100 {
+        assert_eq!(outliving.ledger()["started"], 0);
+    }
+    outliving.stop();
+}
+
+#[test]
+fn a_reader_who_has_gone_is_no_fault() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = ssm_proxyd();
+    command.arg("simulate").stdout(writer.try_clone().unwrap());
+
+    let status = command.stderr(writer).status().unwrap();
+
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let far = Far::start(&[] as &[&str]);
+    let address = far.address.to_string();
+
+    let (code, said) = refused(&["--listen", &address]);
+
+    assert_eq!(code, 71, "{said}");
+    let port = far.address.port();
+    for needed in [
+        &format!("cannot listen on {address}: address already in use\n"),
+        "choose another --listen",
+        &format!("sport = :{port}"),
+    ] {
+        assert!(said.contains(needed), "no {needed:?} in\n{said}");
+    }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_written_is_named() {
+    let (code, said) = refused(&["--tls", "--certificate", "/nope/x"]);
+
+    assert_eq!(code, 1, "{said}");
+    let expected = "error: cannot write the certificate to /nope/x: no such file or directory\n";
+    assert!(said.starts_with(expected), "{said}");
+    assert!(said.contains(" hint: --certificate names a file"), "{said}");
+}
+
+#[test]
+fn what_makes_no_sense_is_bad_usage_with_what_would() {
+    for (bad, words) in [
+        (
+            &["--agent-version", "zz"][..],
+            "expected four numbers, as 3.3.987.0",
+        ),
+        (&["--agent-version", "3.3.987"], "expected four numbers"),
+        (
+            &["--document", "Own-Forward=Nope"],
+            "AWS-StartPortForwardingSession,",
+        ),
+        (&["--document", "Nope"], "expected NAME=AWS-DOCUMENT"),
+        (
+            &["--document", "a b=AWS-StartSSHSession"],
+            "no document can be called \"a b\"",
+        ),
+        (&["--drop-manner", "fin"], "--drop-every <DURATION>"),
+        (&["--map", "db.internal"], "expected HOST[:PORT]=ADDRESS"),
+        (
+            &["--map", "db.internal=5432"],
+            "expected an address and a port",
+        ),
+        (
+            &["--map", "db.internal=10.0.0.1:1"],
+            "not a loopback address",
+        ),
+        (&["--listen", "10.0.0.1:0"], "loopback addresses only"),
+        (&["--listen", "4566"], "as 127.0.0.1:4566"),
+        (&["--offline", "bastion"], "expected a target"),
+        (
+            &["--gateway-buffer", "much"],
+            "a number of bytes, or unlimited",
+        ),
+        (&["--certificate", "x"], "--tls"),
+        (&["--faults", "{\"stal\": true}"], "unknown field `stal`"),
+        (
+            &["--faults", "{\"to_agent\": {\"loss\": 2000}}"],
+            "expected 0 to 1000",
+        ),
+    ] {
+        let (code, said) = refused(bad);
+
+        assert_eq!(code, 2, "{bad:?}: {said}");
+        assert!(said.contains(words), "{bad:?}: no {words:?} in\n{said}");
+        assert!(said.contains("--help"), "{bad:?}: {said}");
+    }
+}
+
+#[test]
 fn what_is_no_blow_is_bad_usage_and_what_is_one_is_told() {
     for (bad, words) in [
         ("kill-agent", "expected AFTER=BLOW, as 5s=kill-agent"),
@@ -53,9 +211,7 @@ fn what_is_no_blow_is_bad_usage_and_what_is_one_is_told() {
         ("5s=break", "for example break:reset or break:1000"),
         ("5=kill-agent", "expected us, ms, s or m"),
     ] {
-        let mut process = Process::start(ssm_proxyd().args(["simulate", "--blow", bad]));
-
-        let (code, said) = (process.exit_code(), process.stderr.all());
+        let (code, said) = refused(&["--blow", bad]);
 
         assert_eq!(code, 2, "{said}");
         for needed in ["--blow <AFTER=BLOW>", bad, words] {
@@ -64,34 +220,8 @@ fn what_is_no_blow_is_bad_usage_and_what_is_one_is_told() {
     }
 }
 
-/// A simulator in a process of its own.
-struct Far {
-    _process: Process,
-    address: SocketAddr,
-}
-
-impl Far {
-    fn start<S: AsRef<str>>(options: &[S]) -> Self {
-        let options = options.iter().map(AsRef::as_ref);
-        let mut process = Process::start(ssm_proxyd().arg("simulate").args(options));
-        let described: Value = serde_json::from_str(&process.stdout.wait_for("{")).unwrap();
-        Self {
-            _process: process,
-            address: described["address"].as_str().unwrap().parse().unwrap(),
-        }
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    fn ledger(&self) -> Value {
-        let mut http = TcpStream::connect(self.address).unwrap();
-        let request = "GET /simulator/ledger HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        http.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        http.read_to_string(&mut answer).unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        serde_json::from_str(body).unwrap()
-    }
+/// How a simulator ends that does not start, and what it says.
+fn refused(options: &[&str]) -> (i32, String) {
+    let mut process = Process::start(ssm_proxyd().arg("simulate").args(options));
+    (process.exit_code(), process.stderr.all())
 }

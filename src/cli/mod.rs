@@ -5,6 +5,7 @@
 
 mod demo;
 mod exit;
+mod output;
 mod run;
 mod simulate;
 mod style;
@@ -102,12 +103,9 @@ async fn run_simulator(args: simulate::Args) -> Exit {
         Ok(signals) => signals,
         Err(error) => return style::fail(Exit::Failed, &error, "signals cannot be received"),
     };
-    let stopped = async {
-        signals.stop().await;
-    };
-    match simulate::run(args, stopped).await {
+    match simulate::run(args, signals.end()).await {
         Ok(()) => Exit::Done,
-        Err(error) => style::fail(Exit::CannotListen, &error, "choose another --listen"),
+        Err(failure) => failure.tell(),
     }
 }
 

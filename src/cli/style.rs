@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "the environment is read here")]
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 use super::exit::Exit;
 
@@ -27,9 +27,16 @@ pub(super) fn fail_as_told(exit: Exit, error: &dyn Display) -> Exit {
     exit
 }
 
+/// The system's words, without the number behind them.
+pub(super) fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or_default();
+    words.to_lowercase()
+}
+
 /// Says a line, if anybody listens: the exit code is told in any case.
-fn say(line: &dyn Display) {
-    drop(writeln!(std::io::stderr(), "{line}"));
+pub(super) fn say(line: &dyn Display) {
+    drop(writeln!(io::stderr(), "{line}"));
 }
 
 /// Who we are, for those who look at the sessions of a target: program, version and host.
@@ -44,7 +51,7 @@ pub(super) fn origin() -> String {
 
 /// True if stderr is a terminal and nobody asked for no colour.
 pub(super) fn has_colour() -> bool {
-    std::io::stderr().is_terminal() && environment("NO_COLOR").is_none()
+    io::stderr().is_terminal() && environment("NO_COLOR").is_none()
 }
 
 /// A variable of the environment that is set and not empty.

@@ -28,6 +28,8 @@ pub struct Signals {
     hang_up: UnixStream,
     user1: UnixStream,
     user2: UnixStream,
+    /// The process shall outlive its terminal.
+    outlives: bool,
 }
 
 impl Signals {
@@ -38,6 +40,7 @@ impl Signals {
     /// If the system has no socket left.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
+            outlives: is_hang_up_ignored(),
             terminate: watch(SIGTERM)?,
             interrupt: watch(SIGINT)?,
             hang_up: watch(SIGHUP)?,
@@ -61,6 +64,27 @@ impl Signals {
     pub async fn stop(&mut self) {
         while !matches!(self.next().await, Signal::Stop(_)) {}
     }
+
+    /// The next signal that ends a command which has nothing to reload: as [`stop`](Self::stop),
+    /// or HUP, for its terminal is gone; not under `nohup`.
+    pub async fn end(&mut self) {
+        loop {
+            match self.next().await {
+                Signal::Stop(_) => return,
+                Signal::Unsupported("SIGHUP") if !self.outlives => return,
+                Signal::Nudge | Signal::Unsupported(_) => {}
+            }
+        }
+    }
+}
+
+/// Whether who started the process let it ignore HUP, as `nohup` does. To be asked before a handler
+/// takes the place of that; elsewhere than on Linux nobody can tell.
+fn is_hang_up_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & (1 << (SIGHUP - 1)) != 0)
 }
 
 fn watch(signal: i32) -> io::Result<UnixStream> {

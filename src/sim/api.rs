@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::agent::Job;
-use super::documents::Document;
+use super::documents::{DOCUMENT_NAME, Document, documents, is_document_name};
 use super::faults::Operation;
 use super::ledger::{Record, micros};
 use super::service::Service;
@@ -158,7 +158,12 @@ fn start(
     let document = request
         .document_name
         .unwrap_or_else(|| SHELL_DOCUMENT.to_owned());
-    let document = constrained("documentName", Some(document), 3..=128, is_document_name)?;
+    let document = constrained(
+        "documentName",
+        Some(document),
+        DOCUMENT_NAME,
+        is_document_name,
+    )?;
     let parameters = request.parameters.unwrap_or_default();
     let properties = find_document(service, &document)?
         .properties(&parameters)
@@ -217,10 +222,14 @@ fn find_document(service: &Service, name: &str) -> Result<&'static Document, Api
     let alias = service.options.documents.get(name);
     let found = Document::find(alias.map_or(name, String::as_str));
     found.ok_or_else(|| {
-        ApiError::new(
-            "InvalidDocument",
-            format!("Document with name {name} does not exist."),
-        )
+        // AWS has many more, a shell among them; here it is not enough to be one of those.
+        let known: Vec<_> = documents().collect();
+        let known = known.join(", ");
+        let message = format!(
+            "Document with name {name} does not exist. The simulator plays {known}, and what it \
+             was told is like one of them."
+        );
+        ApiError::new("InvalidDocument", message)
     })
 }
 
@@ -275,7 +284,7 @@ fn constrained(
 }
 
 /// `i-…`, `mi-…` or `ecs:<cluster>_<task>_<runtime>`; anything else is no node that is connected.
-fn is_target(target: &str) -> bool {
+pub fn is_target(target: &str) -> bool {
     let is_word = |id: &str| {
         id.bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -288,11 +297,6 @@ fn is_target(target: &str) -> bool {
     node("i-", &[8, 17])
         || node("mi-", &[17])
         || container.is_some_and(|parts| parts.split('_').filter(|p| !p.is_empty()).count() >= 3)
-}
-
-fn is_document_name(name: &str) -> bool {
-    name.chars()
-        .all(|c| c.is_ascii_alphanumeric() || "_-.:/".contains(c))
 }
 
 fn encode<T: Serialize>(body: &T) -> Vec<u8> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::duration;
+use super::{bounds, duration};
 
 /// Something that happens to a session once, now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub struct PlannedBlow {
 pub enum Manner {
     /// With a close frame of this code; 1000 says `Bye`. 1006, which no frame may carry, is
     /// [`Fin`](Self::Fin).
-    Close(u16),
+    Close(#[serde(deserialize_with = "bounds::close_code")] u16),
     /// TCP ends without a close frame.
     Fin,
     /// TCP is reset.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, Ready};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
@@ -149,6 +149,21 @@ impl Client {
         self.silent = true;
     }
 
+    /// Whether nothing comes or goes any more.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// Keeps the connection until the client gives it up; reads nothing and says nothing.
+    pub(super) async fn linger(mut self) {
+        let tcp = self.websocket.get_mut().tcp();
+        let is_there = |ready: Ready| !ready.is_read_closed();
+        while tcp.ready(Interest::READABLE).await.is_ok_and(is_there) {
+            // What came and is not read would make it ready at once, again and again.
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Breaks the websocket; what was fed and not flushed is lost.
     pub(super) async fn break_off(mut self, manner: Manner) {
         let tcp = self.websocket.get_mut().tcp();
@@ -199,5 +214,7 @@ async fn finish(tcp: &mut TcpStream) {
 const OPENING_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take to close its side.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How often one that hears nothing is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 const READ_BUFFER: usize = 64 << 10;
 const WRITE_BUFFER: usize = 64 << 10;

@@ -5,7 +5,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -19,7 +20,7 @@ use super::signature::hex;
 #[derive(Debug)]
 pub struct Destination {
     address: SocketAddr,
-    received: Arc<Mutex<Vec<Received>>>,
+    sunk: Arc<Sunk>,
     _tasks: JoinSet<()>,
 }
 
@@ -32,12 +33,12 @@ impl Destination {
     pub async fn start(role: Role) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let received = Arc::default();
+        let sunk = Arc::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, role, Arc::clone(&received)));
+        tasks.spawn(accept(listener, role, Arc::clone(&sunk)));
         Ok(Self {
             address,
-            received,
+            sunk,
             _tasks: tasks,
         })
     }
@@ -49,10 +50,13 @@ impl Destination {
 
     /// What each finished connection of a [`Role::Sink`] sent, in the order of their ends.
     pub fn received(&self) -> Vec<Received> {
-        self.received
-            .lock()
-            .expect("no holder of this lock panics")
-            .clone()
+        self.sunk.lock().clone()
+    }
+
+    /// How many bytes the connections of a [`Role::Sink`] have sent so far, the unfinished ones
+    /// included.
+    pub fn taken(&self) -> u64 {
+        self.sunk.taken.load(Ordering::Relaxed)
     }
 }
 
@@ -96,27 +100,36 @@ pub fn seeded(len: u64, seed: u64) -> impl Iterator<Item = Vec<u8>> + Send {
     })
 }
 
-async fn accept(listener: TcpListener, role: Role, received: Arc<Mutex<Vec<Received>>>) {
+/// What went into a sink.
+#[derive(Debug, Default)]
+struct Sunk {
+    taken: AtomicU64,
+    received: Mutex<Vec<Received>>,
+}
+
+impl Sunk {
+    fn lock(&self) -> MutexGuard<'_, Vec<Received>> {
+        self.received.lock().expect("no holder of this lock panics")
+    }
+}
+
+async fn accept(listener: TcpListener, role: Role, sunk: Arc<Sunk>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((connection, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let received = Arc::clone(&received);
+        let sunk = Arc::clone(&sunk);
         while connections.try_join_next().is_some() {}
         connections.spawn(async move {
             // An end of the other side is an end, in whatever way it came.
-            drop(serve(connection, role, &received).await);
+            drop(serve(connection, role, &sunk).await);
         });
     }
 }
 
-async fn serve(
-    mut connection: TcpStream,
-    role: Role,
-    received: &Mutex<Vec<Received>>,
-) -> io::Result<()> {
+async fn serve(mut connection: TcpStream, role: Role, sunk: &Sunk) -> io::Result<()> {
     connection.set_nodelay(true)?;
     match role {
         Role::Echo => echo(&mut connection).await,
@@ -126,7 +139,7 @@ async fn serve(
             }
             connection.shutdown().await
         }
-        Role::Sink => sink(&mut connection, received).await,
+        Role::Sink => sink(&mut connection, sunk).await,
         Role::Http => http(connection).await,
     }
 }
@@ -142,7 +155,7 @@ async fn echo(connection: &mut TcpStream) -> io::Result<()> {
     }
 }
 
-async fn sink(connection: &mut TcpStream, received: &Mutex<Vec<Received>>) -> io::Result<()> {
+async fn sink(connection: &mut TcpStream, sunk: &Sunk) -> io::Result<()> {
     let mut buffer = vec![0; 65_536];
     let (mut hash, mut total) = (Sha256::new(), 0);
     loop {
@@ -151,17 +164,16 @@ async fn sink(connection: &mut TcpStream, received: &Mutex<Vec<Received>>) -> io
             break;
         }
         hash.update(&buffer[..len]);
-        total += u64::try_from(len).expect("a buffer is small");
+        let len = u64::try_from(len).expect("a buffer is small");
+        sunk.taken.fetch_add(len, Ordering::Relaxed);
+        total += len;
     }
-    let received_now = Received {
+    let received = Received {
         len: total,
         sha256: hex(&hash.finalize()),
     };
-    let line = format!("{} {}\n", received_now.len, received_now.sha256);
-    received
-        .lock()
-        .expect("no holder of this lock panics")
-        .push(received_now);
+    let line = format!("{} {}\n", received.len, received.sha256);
+    sunk.lock().push(received);
     connection.write_all(line.as_bytes()).await?;
     connection.shutdown().await
 }

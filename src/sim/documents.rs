@@ -54,6 +54,17 @@ impl Document {
     }
 }
 
+/// The names of the documents that are played.
+pub fn documents() -> impl Iterator<Item = &'static str> {
+    DOCUMENTS.iter().map(|document| document.name)
+}
+
+/// Whether a document can have this name; AWS asks for 3 to 128 characters.
+pub fn is_document_name(name: &str) -> bool {
+    let is_fitting = |c: char| c.is_ascii_alphanumeric() || "_-.:/".contains(c);
+    DOCUMENT_NAME.contains(&name.len()) && name.chars().all(is_fitting)
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Parameter {
     name: &'static str,
@@ -133,6 +144,9 @@ const LOCAL_PORT: Parameter = Parameter {
 };
 
 const PORT_FORWARDING: (&str, &str) = ("type", "LocalPortForwarding");
+
+/// How long the name of a document is.
+pub(super) const DOCUMENT_NAME: std::ops::RangeInclusive<usize> = 3..=128;
 
 const DOCUMENTS: [Document; 4] = [
     Document {

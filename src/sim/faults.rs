@@ -2,17 +2,8 @@
 //!
 //! [`Faults`] stay switched on until they are changed; a [`Blow`](super::Blow) falls once, now or
 //! as planned. Both come from the command line, from tests, and as JSON from
-//! `POST /simulator/faults`:
-//!
-//! ```text
-//! {"faults": {"messages": [{"action": "drop", "every": 10, "direction": "to_agent"}],
-//!             "break_every": {"every": "200ms", "manner": "reset"},
-//!             "planned": [{"after": "5s", "blow": "kill_agent"}]},
-//!  "blows":  [{"break": {"close": 1000}}, "pause_client"],
-//!  "session": "simulator-…"}                 which session gets the blows; without it: all
-//! ```
-//!
-//! A member of `faults` that is given replaces the one before, and `null` switches it off.
+//! `POST /simulator/faults`, which `gateway/manual.txt` explains: a fault that is not told of there
+//! is unknown to its users.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::blow::{Manner, PlannedBlow};
-use super::duration;
 use super::link::Conditions;
+use super::{bounds, duration};
 
 /// The faults that are switched on. The default is a world without any.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +85,7 @@ impl Faults {
 #[serde(deny_unknown_fields)]
 pub struct ApiFault {
     /// The error's code, as `ThrottlingException`.
+    #[serde(deserialize_with = "bounds::error_code")]
     pub code: String,
     /// How many calls fail; `None`: all.
     #[serde(default)]
@@ -105,6 +97,7 @@ pub struct ApiFault {
 #[serde(deny_unknown_fields)]
 pub struct RefusedUpgrades {
     /// The HTTP status, 400 to 599.
+    #[serde(deserialize_with = "bounds::status")]
     pub status: u16,
     /// How many upgrades are refused; `None`: all.
     #[serde(default)]
@@ -153,6 +146,7 @@ pub struct MessageFault {
     /// What is done.
     pub action: Action,
     /// To every so many of those that fit; 1: to all.
+    #[serde(deserialize_with = "bounds::every")]
     pub every: u32,
     /// On which way; `None`: both, counted apart.
     #[serde(default)]
@@ -317,11 +311,18 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_refused() {
-        for bad in [json!({ "max_rat": 1 }), json!({ "max_rate": "fast" })] {
-            assert!(
-                Faults::default().changed(change(bad.clone())).is_err(),
-                "{bad}"
-            );
+        for bad in [
+            json!({ "max_rat": 1 }),
+            json!({ "max_rate": "fast" }),
+            json!({ "messages": [{ "action": "drop", "every": 0 }] }),
+            json!({ "to_agent": { "loss": 1001 } }),
+            json!({ "refuse_upgrades": { "status": 200 } }),
+            json!({ "break_every": { "every": "1s", "manner": { "close": 5000 } } }),
+            json!({ "api": { "StartSession": { "code": "" } } }),
+        ] {
+            let changed = Faults::default().changed(change(bad.clone()));
+
+            assert!(changed.is_err(), "{bad}");
         }
     }
 }

@@ -243,6 +243,9 @@ pub struct Traffic {
     pub open_connections: u64,
     /// Messages to the client that the service discarded while none was attached.
     pub discarded: u64,
+    /// Messages from the client that the service discarded while the agent's own websocket was
+    /// down.
+    pub discarded_in: u64,
     /// The most sequenced messages that came from the client in any second.
     pub peak_rate_in: u32,
 }

@@ -11,8 +11,9 @@
 //! - The API: StartSession, ResumeSession, TerminateSession, their checks and errors.
 //! - The data channel: upgrade, token, replacing a client, holding output while none is there.
 //! - Destinations: real TCP connections, to loopback addresses and nowhere else.
+//! - What goes wrong, and when: [`Faults`] and [`Blow`]s, idle sessions that are ended among them.
 //!
-//! Not imitated: shells, KMS, the agent's control channel, time-outs of idle sessions, quotas.
+//! Not imitated: shells, KMS, the agent's control channel, its pings, quotas.
 //!
 //! # For tests over sockets
 //!
@@ -53,7 +54,8 @@
 //!
 //! A websocket that breaks is `up.cut(); down.cut()` and a word to the core; the agent has a
 //! websocket of its own, so it notices nothing, and what it says meanwhile is held by the
-//! service up to [`Options::gateway_buffer`] and then discarded.
+//! service up to [`Options::gateway_buffer`] and then discarded. Its own may break as well, and what
+//! is said to it meanwhile is kept up to [`Options::gateway_input_buffer`].
 
 use std::convert::Infallible;
 use std::io;
@@ -66,6 +68,7 @@ use tokio::task::JoinSet;
 pub mod agent;
 mod api;
 mod blow;
+mod bounds;
 mod certificate;
 mod client;
 mod clock;
@@ -87,14 +90,17 @@ mod session;
 mod signature;
 mod socket;
 
+pub use api::is_target;
 pub use blow::{Blow, Manner, PlannedBlow};
 use certificate::Certificate;
 pub use destination::{Destination, Received, Role, seeded};
+pub use documents::{documents, is_document_name};
 pub use duration::parse_duration;
 pub use faults::{
     Action, ApiFault, BreakEvery, Direction, Faults, Join, MessageFault, Operation,
     RefusedUpgrades, SecondWebsocket, Subject, TokenLife,
 };
+pub use gateway::MANUAL;
 pub use ledger::{EndedBy, Record, Snapshot, Traffic};
 pub use options::Options;
 pub use resolver::{NotLoopback, Resolver};
@@ -115,17 +121,20 @@ impl Simulator {
     /// # Errors
     ///
     /// If the address is not loopback or cannot be bound, or no certificate can be made.
-    pub async fn start(options: Options) -> io::Result<Self> {
-        if !options.listen.ip().is_loopback() {
-            let message = format!("{} is not a loopback address", options.listen);
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let address = options.listen;
+        if !address.ip().is_loopback() {
+            return Err(NotLoopback(address).into());
         }
-        let certificate = options.tls.then(Certificate::generate).transpose()?;
+        let certificate = options.tls.then(Certificate::generate).transpose();
+        let certificate = certificate.map_err(StartError::Certificate)?;
         let (tls, certificate_pem) = certificate
             .map(|made| (made.acceptor, made.authority_pem))
             .unzip();
-        let listener = TcpListener::bind(options.listen).await?;
-        let service = Service::new(options, listener.local_addr()?, clock::now());
+        let cannot_listen = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
+        let bound = listener.local_addr().map_err(cannot_listen)?;
+        let service = Service::new(options, bound, clock::now());
         let service = Arc::new(service);
         let mut tasks = JoinSet::new();
         tasks.spawn(gateway::listen(Arc::clone(&service), listener, tls));
@@ -210,4 +219,24 @@ impl Drop for Simulator {
     fn drop(&mut self) {
         self.service.abort();
     }
+}
+
+/// Why a simulator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It listens on nothing but loopback.
+    #[error(transparent)]
+    NotLoopback(#[from] NotLoopback),
+    /// There is no certificate to serve with.
+    #[error("cannot make a certificate")]
+    Certificate(#[source] io::Error),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
 }

@@ -38,6 +38,9 @@ pub struct Options {
     /// Bytes of output that the service keeps while no client is attached; what comes on top is
     /// discarded. Default: 1 MiB; 0: discard everything (protocol.md appendix B).
     pub gateway_buffer: usize,
+    /// Bytes of input that the service keeps while the agent's own websocket is down; what comes
+    /// on top is discarded. Default: 0, so that everything is (protocol.md appendix B).
+    pub gateway_input_buffer: usize,
     /// Bytes of input that the service takes ahead of an agent that reads nothing; then it stops
     /// reading the client, and answers no ping. Default: 1 MiB.
     pub gateway_inbox: usize,
@@ -63,6 +66,7 @@ impl Default for Options {
             offline: BTreeSet::new(),
             api_delay: Duration::ZERO,
             gateway_buffer: 1 << 20,
+            gateway_input_buffer: 0,
             gateway_inbox: 1 << 20,
             max_message: 64 << 20,
             faults: Faults::default(),

@@ -28,7 +28,7 @@ impl Resolver {
             return Err(NotLoopback(address));
         }
         self.entries.push(Entry {
-            host: host.to_ascii_lowercase(),
+            host: bare(host),
             port,
             address,
         });
@@ -45,8 +45,8 @@ impl Resolver {
             let own = self.find("localhost", port).map(|address| vec![address]);
             return Ok(own.unwrap_or_else(|| target(port)));
         };
-        let name = host.trim_end_matches('.').to_ascii_lowercase();
-        let literal: Option<IpAddr> = name.trim_matches(['[', ']']).parse().ok();
+        let name = bare(host);
+        let literal: Option<IpAddr> = name.parse().ok();
         if name == "localhost" || literal.is_some_and(is_forbidden) {
             return Err(format!("Forwarding to IP address {host} is forbidden."));
         }
@@ -68,13 +68,19 @@ impl Resolver {
 /// An agent of this simulator dials nothing but loopback.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not a loopback address")]
-pub struct NotLoopback(SocketAddr);
+pub struct NotLoopback(pub(super) SocketAddr);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     host: String,
     port: Option<u16>,
     address: SocketAddr,
+}
+
+/// A host as it is compared: in lower case, without a last dot and without brackets.
+fn bare(host: &str) -> String {
+    let host = host.trim_end_matches('.').trim_matches(['[', ']']);
+    host.to_ascii_lowercase()
 }
 
 fn target(port: u16) -> Vec<SocketAddr> {
@@ -127,6 +133,17 @@ mod tests {
 
         assert_eq!(dialled(5432), 1);
         assert_eq!(dialled(5433), 2);
+    }
+
+    #[test]
+    fn an_address_is_looked_up_with_brackets_and_without() {
+        let mut resolver = Resolver::default();
+        let address = "127.0.0.1:1".parse().unwrap();
+        resolver.insert("[fd00::1]", None, address).unwrap();
+
+        for host in ["fd00::1", "[FD00::1]"] {
+            assert_eq!(resolver.resolve(Some(host), 80), Ok(vec![address]));
+        }
     }
 
     #[test]

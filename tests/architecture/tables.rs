@@ -162,6 +162,7 @@ pub(super) const PURE: &[&str] = &[
     "daemon/plan",
     "sim/agent*",
     "sim/blow",
+    "sim/bounds",
     "sim/documents",
     "sim/duration",
     "sim/faults",

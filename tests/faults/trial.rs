@@ -20,7 +20,7 @@ pub(super) fn play(plan: Plan) -> Tally {
     if let Some(reason) = &trial.pair.closed {
         // The agent waits for fifteen seconds, and our answer was lost each time.
         assert!(
-            reason.to_string().contains("handshake timed out"),
+            reason.to_string().contains("Handshake timed out"),
             "{reason}"
         );
         return trial.tally;

@@ -200,6 +200,21 @@ fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
 
+/// Our binary behind another program that is given `arguments` and then ours to run.
+pub(crate) fn behind(program: &str, arguments: &[&str]) -> Command {
+    let ours = ssm_proxyd();
+    let mut command = Command::new(program);
+    command.args(arguments).arg(ours.get_program());
+    for (name, value) in ours.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
 /// Far longer than anything takes on a busy machine; only a failure waits as long.
 const PATIENCE: Duration = Duration::from_secs(60);
 

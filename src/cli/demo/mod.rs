@@ -3,8 +3,6 @@
 //! The simulator stands in for AWS and the agent, little servers for what is worth reaching, and
 //! between them runs the daemon's own code, over real sockets, with the real AWS SDK.
 
-#![expect(clippy::print_stdout, reason = "the demo is its output")]
-
 mod transfers;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use clap::Args;
 
 use super::exit::Exit;
+use super::output::{self, Unheard};
 use super::style;
 use crate::config;
 use crate::daemon::{Caller, Daemon, Signals};
@@ -28,9 +27,12 @@ pub(super) struct DemoArgs {
 
 /// Shows the whole way, step by step.
 pub(super) async fn run(args: DemoArgs) -> Exit {
-    match show(args.keep).await {
-        Ok(()) => Exit::Done,
-        Err(error) => style::fail(
+    let Err(error) = show(args.keep).await else {
+        return Exit::Done;
+    };
+    match error.downcast_ref::<Unheard>() {
+        Some(unheard) => unheard.exit(),
+        None => style::fail(
             Exit::Failed,
             &error,
             "this is a fault of the demo; please report it",
@@ -44,18 +46,15 @@ async fn show(keep: bool) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let stage = tokio::select! {
         stage = Stage::build() => stage?,
-        _ = signals.stop() => return Ok(()),
+        () = signals.end() => return Ok(()),
     };
     let shown = tokio::select! {
-        shown = stage.play() => shown,
-        _ = signals.stop() => Ok(()),
+        shown = stage.play(keep) => shown,
+        () = signals.end() => Ok(()),
     };
-    if keep && shown.is_ok() {
-        stage.invite();
-        signals.stop().await;
-    }
     stage.strike().await?;
-    shown.map(|()| print!("{EPILOGUE}"))
+    shown?;
+    Ok(output::part(EPILOGUE)?)
 }
 
 /// Everything that the demo needs, running.
@@ -69,9 +68,9 @@ struct Stage {
 
 impl Stage {
     async fn build() -> Result<Self, Failure> {
-        println!(
-            "A whole tunnel on this machine. Nothing leaves it, and no AWS account is used.\n"
-        );
+        output::line(
+            "A whole tunnel on this machine. Nothing leaves it, and no AWS account is used.\n",
+        )?;
         let web = Destination::start(Role::Http).await?;
         let role = Role::Source {
             len: transfers::SIZE,
@@ -88,13 +87,17 @@ impl Stage {
         }
         let credentials = options.credentials.clone();
         let simulator = Simulator::start(options).await?;
-        println!(
+        output::line(format_args!(
             "1. A stand-in for AWS is up at {}: the SSM API, the message",
             simulator.endpoint()
-        );
-        println!("   service, and an agent on a target called {TARGET}.");
-        println!("2. Three servers that only the target can reach: web.internal, source.internal");
-        println!("   and sink.internal.");
+        ))?;
+        output::line(format_args!(
+            "   service, and an agent on a target called {TARGET}."
+        ))?;
+        output::line(
+            "2. Three servers that only the target can reach: web.internal, source.internal",
+        )?;
+        output::line("   and sink.internal.")?;
         let config = config::parse(&configuration(&simulator.endpoint()))?;
         let identity = Identity::Fixed {
             access_key: credentials.access_key_id,
@@ -116,12 +119,14 @@ impl Stage {
             sink,
             daemon,
         };
-        println!("3. The daemon listens, as `ssm-proxyd run` would with a file of three forwards:");
+        output::line(
+            "3. The daemon listens, as `ssm-proxyd run` would with a file of three forwards:",
+        )?;
         for name in ["web", "source", "sink"] {
-            println!(
+            output::line(format_args!(
                 "     {:<16} → {TARGET} → {name}.internal",
                 stage.port(name)?.to_string()
-            );
+            ))?;
         }
         Ok(stage)
     }
@@ -140,62 +145,65 @@ impl Stage {
         Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 
-    async fn play(&self) -> Result<(), Failure> {
-        println!("\n4. A request and its answer");
+    /// Shows everything; does not end if it shall be kept.
+    async fn play(&self, keep: bool) -> Result<(), Failure> {
+        output::line("\n4. A request and its answer")?;
         transfers::request(self.port("web")?).await?;
-        self.tell_last_session();
-        println!(
+        self.tell_last_session()?;
+        output::line(format_args!(
             "\n5. {} down, through one session",
             transfers::words(transfers::SIZE)
-        );
+        ))?;
         let single = transfers::down(self.port("source")?, 1).await?;
-        println!("\n6. The same up");
+        output::line("\n6. The same up")?;
         transfers::up(self.port("sink")?, &self.sink).await?;
         let many = transfers::CONNECTIONS;
-        println!(
+        output::line(format_args!(
             "\n7. {many} connections at once, {} each, and each with a session of its own",
             transfers::words(transfers::SIZE)
-        );
+        ))?;
         let together = transfers::down(self.port("source")?, many).await?;
-        println!("{}", pace(single, together));
+        output::line(pace(single, together))?;
+        if keep {
+            self.invite()?;
+            std::future::pending::<()>().await;
+        }
         Ok(())
     }
 
     /// What happened behind the first connection.
-    fn tell_last_session(&self) {
+    fn tell_last_session(&self) -> Result<(), Unheard> {
         let ledger = self.simulator.ledger();
         let Some(session) = ledger.sessions.last() else {
-            return;
+            return Ok(());
         };
-        println!("   Behind it, for this one connection:");
-        println!(
+        output::line("   Behind it, for this one connection:")?;
+        output::line(format_args!(
             "     StartSession        {} ({})",
             session.session_id, session.document
-        );
-        println!(
+        ))?;
+        output::line(format_args!(
             "     websocket upgrade   signed: {}",
             session.upgrade_signatures.join(", ")
-        );
-        println!(
+        ))?;
+        output::line(format_args!(
             "     handshake           we claim version {}",
             session.handshake_version
-        );
+        ))?;
         if let (Some(handshake), Some(ready)) = (session.handshake_us, session.ready_us) {
-            println!(
+            output::line(format_args!(
                 "     readiness           the agent was ready {:.1} ms later; we asked every 3 ms",
                 millis(ready - handshake)
-            );
+            ))?;
         }
-        println!("     TerminateSession    when the connection ended");
+        output::line("     TerminateSession    when the connection ended")
     }
 
-    fn invite(&self) {
-        let Ok(address) = self.port("web") else {
-            return;
-        };
-        println!("\nIt goes on running. In another terminal:\n");
-        println!("    curl http://{address}/\n");
-        println!("Ctrl-C ends it.");
+    fn invite(&self) -> Result<(), Failure> {
+        let address = self.port("web")?;
+        output::line("\nIt goes on running. In another terminal:\n")?;
+        output::line(format_args!("    curl http://{address}/\n"))?;
+        Ok(output::line("Ctrl-C ends it.")?)
     }
 
     async fn strike(self) -> Result<(), Failure> {
@@ -208,14 +216,14 @@ impl Stage {
         } = self;
         daemon.stop().await;
         let ledger = simulator.ledger();
-        println!(
-            "\n8. The daemon has stopped. Sessions started: {}; left behind: {}.",
-            ledger.started,
-            ledger.open_sessions()
-        );
+        let (started, left) = (ledger.started, ledger.open_sessions());
+        // Whether anybody listens is seen at the next word; what is left behind comes first.
+        drop(output::line(format_args!(
+            "\n8. The daemon has stopped. Sessions started: {started}; left behind: {left}."
+        )));
         simulator.shutdown().await;
         drop((web, source, sink));
-        match ledger.open_sessions() {
+        match left {
             0 => Ok(()),
             left => Err(format!("{left} sessions were left behind").into()),
         }

@@ -1,9 +1,8 @@
 //! What the demo carries through its tunnels, with progress and rates.
 
-#![expect(clippy::print_stdout, reason = "the demo is its output")]
 #![expect(clippy::disallowed_methods, reason = "the demo measures time")]
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::super::output::{self, Unheard};
 use super::Failure;
 use crate::sim::{Destination, seeded};
 
@@ -27,36 +27,35 @@ pub(super) async fn request(address: SocketAddr) -> Result<(), Failure> {
     let len = web.read(&mut answer).await?;
     let answer = String::from_utf8_lossy(&answer[..len]);
     let (first, last) = (answer.lines().next(), answer.lines().last());
-    println!(
+    output::line(format_args!(
         "   GET / → {}: \"{}\"",
         first.unwrap_or_default(),
         last.unwrap_or_default()
-    );
-    println!(
-        "   in {:.0} ms, all of them on this machine",
-        begin.elapsed().as_secs_f64() * 1000.0
-    );
-    Ok(())
+    ))?;
+    let took = begin.elapsed().as_secs_f64() * 1000.0;
+    let line = format_args!("   in {took:.0} ms, all of them on this machine");
+    Ok(output::line(line)?)
 }
 
 /// Reads everything over several connections at once. Returns MiB/s, together.
 pub(super) async fn down(address: SocketAddr, connections: u64) -> Result<f64, Failure> {
-    let progress = Arc::new(Progress::new(connections * SIZE));
+    let read_so_far = Arc::new(AtomicU64::new(0));
+    let progress = Progress::new(connections * SIZE, || read_so_far.load(Ordering::Relaxed));
     let mut readers = JoinSet::new();
     for _ in 0..connections {
-        readers.spawn(read(address, Arc::clone(&progress)));
+        readers.spawn(read(address, Arc::clone(&read_so_far)));
     }
-    let hashes = progress.watch(async { readers.join_all().await }).await;
+    let hashes = progress.watch(readers.join_all()).await?;
     let expected = hash_of_source();
     for hash in hashes {
         if hash? != expected {
             return Err("the bytes that came are not the bytes that were sent".into());
         }
     }
-    Ok(progress.conclude())
+    Ok(progress.conclude()?)
 }
 
-async fn read(address: SocketAddr, progress: Arc<Progress>) -> Result<[u8; 32], Failure> {
+async fn read(address: SocketAddr, so_far: Arc<AtomicU64>) -> Result<[u8; 32], Failure> {
     let mut source = TcpStream::connect(address).await?;
     let mut buffer = vec![0; 64 * 1024];
     let mut hash = Sha256::new();
@@ -66,18 +65,14 @@ async fn read(address: SocketAddr, progress: Arc<Progress>) -> Result<[u8; 32], 
             return Ok(hash.finalize().into());
         }
         hash.update(&buffer[..len]);
-        progress.add(len);
+        so_far.fetch_add(len as u64, Ordering::Relaxed);
     }
 }
 
 /// Sends everything over one connection, and asks the destination for its hash.
 pub(super) async fn up(address: SocketAddr, sink: &Destination) -> Result<f64, Failure> {
-    let progress = Progress::new(SIZE);
-    let written = progress.watch(write(address, &progress)).await;
-    written?;
-    while sink.received().is_empty() {
-        tokio::time::sleep(LOOK).await;
-    }
+    let progress = Progress::new(SIZE, || sink.taken());
+    progress.watch(deliver(address, sink)).await??;
     let expected: String = hash_of_source()
         .iter()
         .map(|byte| format!("{byte:02x}"))
@@ -87,18 +82,21 @@ pub(super) async fn up(address: SocketAddr, sink: &Destination) -> Result<f64, F
         .last()
         .is_some_and(|received| received.sha256 == expected)
     {
-        true => Ok(progress.conclude()),
+        true => Ok(progress.conclude()?),
         false => Err("the bytes that arrived are not the bytes that were sent".into()),
     }
 }
 
-async fn write(address: SocketAddr, progress: &Progress) -> Result<(), Failure> {
-    let mut sink = TcpStream::connect(address).await?;
+/// Writes everything, and waits until the destination has seen its end: what is written here is
+/// far from being there.
+async fn deliver(address: SocketAddr, sink: &Destination) -> Result<(), Failure> {
+    let mut connection = TcpStream::connect(address).await?;
     for chunk in seeded(SIZE, SEED) {
-        for piece in chunk.chunks(16 * 1024) {
-            sink.write_all(piece).await?;
-            progress.add(piece.len());
-        }
+        connection.write_all(&chunk).await?;
+    }
+    drop(connection);
+    while sink.received().is_empty() {
+        tokio::time::sleep(LOOK).await;
     }
     Ok(())
 }
@@ -111,28 +109,24 @@ fn hash_of_source() -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// How far a transfer is.
-struct Progress {
+/// How far a transfer is: how many bytes have arrived.
+struct Progress<D> {
     total: u64,
-    done: AtomicU64,
+    arrived: D,
     begin: Instant,
 }
 
-impl Progress {
-    fn new(total: u64) -> Self {
+impl<D: Fn() -> u64> Progress<D> {
+    fn new(total: u64, arrived: D) -> Self {
         Self {
             total,
-            done: AtomicU64::new(0),
+            arrived,
             begin: Instant::now(),
         }
     }
 
-    fn add(&self, len: usize) {
-        self.done.fetch_add(len as u64, Ordering::Relaxed);
-    }
-
     /// Shows progress until `work` is done: a living line on a terminal, else a line now and then.
-    async fn watch<T>(&self, work: impl Future<Output = T>) -> T {
+    async fn watch<T>(&self, work: impl Future<Output = T>) -> Result<T, Unheard> {
         let terminal = std::io::stdout().is_terminal();
         let mut ticks = tokio::time::interval(if terminal { LOOK } else { 10 * LOOK });
         ticks.tick().await;
@@ -140,43 +134,37 @@ impl Progress {
         loop {
             tokio::select! {
                 outcome = &mut work => {
-                    if terminal { print!("\r\x1b[K"); }
-                    return outcome;
+                    if terminal {
+                        output::part("\r\x1b[K")?;
+                    }
+                    return Ok(outcome);
                 }
-                _ = ticks.tick() => self.show(terminal),
+                _ = ticks.tick() => self.show(terminal)?,
             }
         }
     }
 
-    fn show(&self, terminal: bool) {
-        let done = self.done.load(Ordering::Relaxed);
-        let line = format!(
-            "   {} of {}, {:.2} MiB/s",
-            words(done),
-            words(self.total),
-            self.rate()
-        );
-        if terminal {
-            print!("\r\x1b[K{line}");
-            drop(std::io::stdout().flush());
-        } else {
-            println!("{line}");
+    fn show(&self, terminal: bool) -> Result<(), Unheard> {
+        let (arrived, total) = (words((self.arrived)()), words(self.total));
+        let line = format!("   {arrived} of {total}, {:.2} MiB/s", self.rate());
+        match terminal {
+            true => output::part(format_args!("\r\x1b[K{line}")),
+            false => output::line(line),
         }
     }
 
-    fn conclude(&self) -> f64 {
-        let seconds = self.begin.elapsed().as_secs_f64();
-        println!(
-            "   {} in {seconds:.1} s: {:.2} MiB/s, hash equal",
-            words(self.total),
-            self.rate()
-        );
-        self.rate()
+    /// Says how fast it was, in MiB/s, and returns that.
+    fn conclude(&self) -> Result<f64, Unheard> {
+        let (seconds, rate) = (self.begin.elapsed().as_secs_f64(), self.rate());
+        let total = words(self.total);
+        output::line(format_args!(
+            "   {total} in {seconds:.1} s: {rate:.2} MiB/s, hash equal"
+        ))?;
+        Ok(rate)
     }
 
     fn rate(&self) -> f64 {
-        let done = self.done.load(Ordering::Relaxed);
-        mebibytes(done) / self.begin.elapsed().as_secs_f64()
+        mebibytes((self.arrived)()) / self.begin.elapsed().as_secs_f64()
     }
 }
 

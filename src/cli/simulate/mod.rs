@@ -2,40 +2,41 @@
 //!
 //! One JSON line on stdout tells a program where it is and how to reach it; a hint on stderr
 //! tells a person. It runs until it is told to stop.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "what it prints is its result"
-)]
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use serde_json::{Value, json};
 
+use super::{output, style};
 use crate::sim::agent::{self, Digests, FAITHFUL_INTERVAL, Retransmission, Version};
-use crate::sim::{Credentials, Options, Resolver, Simulator, parse_duration};
+use crate::sim::{Credentials, MANUAL, Options, Resolver, Simulator, parse_duration};
 
+mod announcement;
 mod blow;
+mod failure;
 mod trouble;
+mod written;
 
+use announcement::{described, hint};
+pub(super) use failure::Failure;
 use trouble::Trouble;
+use written::{Mapping, document, limit, loopback, mapping, size, target, version};
 
 /// What `simulate` can be told.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = MANUAL)]
 pub(super) struct Args {
     /// Loopback address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = loopback)]
     listen: SocketAddr,
     /// How fast agents send: as they were measured, or as fast as they can
     #[arg(long, value_enum, default_value = "faithful")]
     pace: Pace,
     /// Most payload bytes in a message of an agent
-    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = positive)]
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = size)]
     message_size: usize,
     /// Serve https and wss with a certificate made now
     #[arg(long)]
@@ -58,20 +59,21 @@ pub(super) struct Args {
     /// The region that signatures must name
     #[arg(long, default_value = "us-east-1")]
     region: String,
-    /// What a host means to the agents: a name, perhaps its port, and a loopback address
+    /// What a host means to the agents, at one port or all: a loopback address and a port. They
+    /// know no other hosts. For example db.internal:5432=127.0.0.1:15432
     #[arg(long, value_name = "HOST[:PORT]=ADDR", value_parser = mapping)]
     map: Vec<Mapping>,
     /// A document of the account: NAME=AWS-DOCUMENT that it behaves like
-    #[arg(long, value_name = "NAME=AWS-DOCUMENT", value_parser = pair)]
+    #[arg(long, value_name = "NAME=AWS-DOCUMENT", value_parser = document)]
     document: Vec<(String, String)>,
     /// A target whose agent is not connected
-    #[arg(long, value_name = "TARGET")]
+    #[arg(long, value_name = "TARGET", value_parser = target)]
     offline: Vec<String>,
     /// What the agents claim to be, and behave like; worth a test: 3.3.987.0, 3.1.1374.0 (keeps
     /// the mux alive), 3.2.1040.0 (acknowledges no duplicate), 3.0.654.0 (acknowledges before it
     /// processes), 3.0.196.0 (no mux), 2.3.722.0 (knows no TerminateSession flag)
-    #[arg(long, value_name = "VERSION", default_value = "3.3.987.0")]
-    agent_version: String,
+    #[arg(long, value_name = "VERSION", default_value = "3.3.987.0", value_parser = version)]
+    agent_version: Version,
     /// What the agents send again: the oldest message, as real ones do, or all that is overdue
     #[arg(long, value_enum, default_value = "front")]
     agent_resend: Resend,
@@ -90,9 +92,13 @@ pub(super) struct Args {
     /// How long every API call takes at least
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0ms")]
     api_delay: Duration,
-    /// Bytes of output kept while no client is attached; 0 discards everything
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    /// Bytes of output kept while no client is attached, or unlimited; 0 discards everything
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = limit)]
     gateway_buffer: usize,
+    /// Bytes of input kept while an agent's own websocket is down, or unlimited; 0 discards
+    /// everything
+    #[arg(long, value_name = "BYTES", default_value_t = 0, value_parser = limit)]
+    gateway_input_buffer: usize,
     /// Bytes of input taken ahead of an agent that reads nothing
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
     gateway_inbox: usize,
@@ -136,16 +142,21 @@ enum Digest {
 ///
 /// # Errors
 ///
-/// If the address is not loopback or cannot be bound, or no certificate can be made or written.
-pub(super) async fn run(args: Args, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+/// If the address cannot be bound, no certificate can be made or written, or nobody can be told
+/// where it is.
+pub(super) async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
     let certificate = args.certificate.clone();
     let simulator = Simulator::start(args.options()).await?;
     if let (Some(path), Some(pem)) = (&certificate, simulator.certificate_pem()) {
-        std::fs::write(path, pem)?;
+        let written = std::fs::write(path, pem);
+        written.map_err(|source| Failure::Certificate {
+            path: path.clone(),
+            source,
+        })?;
     }
-    let described = describe(&simulator, certificate.as_deref());
-    println!("{described}");
-    eprintln!("{}", hint(&described));
+    let described = described(&simulator, certificate.as_deref());
+    output::line(&described)?;
+    style::say(&hint(&described));
     shutdown.await;
     simulator.shutdown().await;
     Ok(())
@@ -177,6 +188,7 @@ impl Args {
             offline: self.offline.into_iter().collect::<BTreeSet<_>>(),
             api_delay: self.api_delay,
             gateway_buffer: self.gateway_buffer,
+            gateway_input_buffer: self.gateway_input_buffer,
             gateway_inbox: self.gateway_inbox,
             faults: self.trouble.faults(),
             ..Options::default()
@@ -186,7 +198,7 @@ impl Args {
     fn agent(&self) -> agent::Options {
         let defaults = agent::Options::default();
         agent::Options {
-            version: Version::parse(&self.agent_version),
+            version: self.agent_version.clone(),
             message_size: self.message_size,
             pace: match self.pace {
                 Pace::Faithful => agent::Pace::Every(FAITHFUL_INTERVAL),
@@ -207,128 +219,6 @@ impl Args {
             host_readiness: self.host_readiness,
             crash_delay: self.crash_delay,
             ..defaults
-        }
-    }
-}
-
-/// Everything that a program needs, in one line.
-fn describe(simulator: &Simulator, certificate: Option<&Path>) -> Value {
-    let options = simulator.options();
-    let credentials = &options.credentials;
-    let mut environment = json!({
-        "AWS_ENDPOINT_URL_SSM": simulator.endpoint(),
-        "AWS_REGION": options.region,
-        // The name that the AWS CLI and its kin in Python read.
-        "AWS_DEFAULT_REGION": options.region,
-        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    });
-    if let Some(token) = &credentials.session_token {
-        environment["AWS_SESSION_TOKEN"] = json!(token);
-    }
-    if let Some(path) = certificate {
-        environment["AWS_CA_BUNDLE"] = json!(path);
-    }
-    json!({
-        "address": simulator.address(),
-        "endpoint": simulator.endpoint(),
-        "stream_scheme": if options.tls { "wss" } else { "ws" },
-        "certificate": simulator.certificate_pem(),
-        "ledger": format!("{}/simulator/ledger", simulator.endpoint()),
-        "faults": format!("{}/simulator/faults", simulator.endpoint()),
-        "environment": environment,
-    })
-}
-
-/// How a person points a client at it.
-fn hint(described: &Value) -> String {
-    let mut hint =
-        String::from("simulating AWS Session Manager; point any AWS SDK or CLI at it with\n");
-    for (name, value) in described["environment"].as_object().into_iter().flatten() {
-        hint.push_str(&format!(
-            "  export {name}={}\n",
-            value.as_str().unwrap_or_default()
-        ));
-    }
-    hint.push_str("any target such as i-0123456789abcdef0 is connected; a session reaches ports of this machine\n");
-    hint.push_str(&format!(
-        "what it saw: curl {}\n",
-        described["ledger"].as_str().unwrap_or_default()
-    ));
-    hint.push_str("stop with Ctrl-C");
-    hint
-}
-
-/// What a host means to the agents.
-#[derive(Clone, Debug)]
-struct Mapping {
-    host: String,
-    port: Option<u16>,
-    address: SocketAddr,
-}
-
-impl Mapping {
-    fn insert(&self, resolver: &mut Resolver) -> Result<(), String> {
-        let inserted = resolver.insert(&self.host, self.port, self.address);
-        inserted.map_err(|error| error.to_string())
-    }
-}
-
-/// Reads `HOST[:PORT]=ADDR`.
-fn mapping(text: &str) -> Result<Mapping, String> {
-    let (place, address) = text.split_once('=').ok_or("expected HOST[:PORT]=ADDR")?;
-    let address = address
-        .parse()
-        .map_err(|error| format!("{address}: {error}"))?;
-    let (host, port) = match place.rsplit_once(':') {
-        Some((host, port)) => {
-            let port = port
-                .parse()
-                .map_err(|error| format!("port {port}: {error}"))?;
-            (host, Some(port))
-        }
-        None => (place, None),
-    };
-    let mapping = Mapping {
-        host: host.to_owned(),
-        port,
-        address,
-    };
-    mapping.insert(&mut Resolver::default())?;
-    Ok(mapping)
-}
-
-/// Reads `NAME=VALUE`.
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
-}
-
-fn positive(text: &str) -> Result<usize, String> {
-    let number: usize = text.parse().map_err(|error| format!("{error}"))?;
-    (1..=MAX_MESSAGE_SIZE)
-        .contains(&number)
-        .then_some(number)
-        .ok_or_else(|| format!("expected 1 to {MAX_MESSAGE_SIZE}"))
-}
-
-/// Larger messages than any agent can be told to send are of no use to a test.
-const MAX_MESSAGE_SIZE: usize = 16 << 20;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mapping_has_a_host_a_port_or_none_and_a_loopback_address() {
-        let full = mapping("db.internal:5432=127.0.0.1:15432").unwrap();
-        let any_port = mapping("db.internal=[::1]:15432").unwrap();
-
-        assert_eq!((full.host.as_str(), full.port), ("db.internal", Some(5432)));
-        assert_eq!(any_port.port, None);
-        for bad in ["db", "db=elsewhere", "db:x=127.0.0.1:1", "db=10.0.0.1:1"] {
-            assert!(mapping(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What `simulate` can be told to do wrong.
 //!
 //! The common faults have options of their own; `--faults` takes all of them as the JSON of
-//! `POST /simulator/faults`, and the options win over it.
+//! `POST /simulator/faults`, which the simulator's manual shows, and the options win over it.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -22,7 +22,13 @@ pub(super) struct Trouble {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     drop_every: Option<Duration>,
     /// How: reset, fin, black-hole, or a close code
-    #[arg(long, value_name = "MANNER", default_value = "reset", value_parser = manner)]
+    #[arg(
+        long,
+        value_name = "MANNER",
+        default_value = "reset",
+        requires = "drop_every",
+        value_parser = manner
+    )]
     drop_manner: Manner,
     /// Let something happen to every session, so long after its start: break:MANNER, as with
     /// --drop-manner, pause-client, start-client, pause-agent, start-agent, kill-agent,
@@ -66,7 +72,8 @@ pub(super) struct Trouble {
     /// Destinations are neither read nor written
     #[arg(long)]
     stall: bool,
-    /// All faults as JSON; see the documentation of `POST /simulator/faults`
+    /// All faults as JSON, in the shapes that --help shows below its options, and a running
+    /// simulator at /simulator/
     #[arg(long, value_name = "JSON", value_parser = json)]
     faults: Option<Faults>,
 }
@@ -197,6 +204,9 @@ fn api_fault(text: &str) -> Result<(Operation, ApiFault), String> {
     let operation = Operation::from_name(operation)
         .ok_or("expected StartSession, ResumeSession or TerminateSession")?;
     let (code, times) = counted(rest)?;
+    if code.is_empty() {
+        return Err("expected a code, as ThrottlingException".to_owned());
+    }
     let code = code.to_owned();
     Ok((operation, ApiFault { code, times }))
 }
@@ -310,6 +320,8 @@ mod tests {
             ["--message", "burn:1"],
             ["--message", "drop:1:data:sideways"],
             ["--drop-manner", "5000"],
+            ["--drop-manner", "fin"],
+            ["--api-fault", "StartSession:"],
             ["--blow", "kill-agent"],
             ["--api-fault", "ListSessions:X"],
             ["--refuse-upgrades", "200"],

@@ -47,5 +47,14 @@ pub(super) fn complaint(response: &HandshakeResponse) -> Option<String> {
     ))
 }
 
+/// Why the agent gives up on a client that does not answer.
+pub(super) fn timed_out() -> String {
+    format!("{HANDSHAKE_FAILED}{TIMED_OUT}")
+}
+
 /// What the text of every failed handshake begins with (protocol.md section 9.3).
-pub(super) const HANDSHAKE_FAILED: &str = "Encountered error while initiating handshake. ";
+const HANDSHAKE_FAILED: &str = "Encountered error while initiating handshake. ";
+
+/// The agent's own words (datachannel.go, PerformHandshake).
+const TIMED_OUT: &str = "Handshake timed out. Please ensure that you have the latest version of \
+    the session manager plugin.";

@@ -1,9 +1,10 @@
 //! What an agent makes of a message: its place, its meaning, and its acknowledgement.
 //!
-//! A message is processed and then acknowledged. What is early is acknowledged when it arrives
-//! and processed when its turn comes; should that fail, nothing can be done any more. Should the
-//! acknowledgement fail, because the agent's websocket broke with messages still to read, the
-//! message is processed again when it comes again (protocol.md sections 6.4 and 6.5).
+//! A message is processed and then acknowledged; old agents acknowledge and count it first, so
+//! that what they then refuse is lost. What is early is acknowledged when it arrives and processed
+//! when its turn comes; should that fail, nothing can be done any more. Should the acknowledgement
+//! fail, because the agent's websocket broke with messages still to read, the message is processed
+//! again when it comes again (protocol.md sections 6.4 and 6.5).
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -99,33 +100,23 @@ impl Agent {
         }
     }
 
-    /// Processes the expected message and acknowledges it.
+    /// Processes the expected message and acknowledges it, or the other way round.
     fn take(&mut self, now: Instant, message: Message) {
-        let at_once = !self.options.version.acknowledges_after_processing();
-        if at_once && self.connected {
-            self.acknowledge(now, &message);
-        } else if at_once {
-            return;
-        }
-        match self.consume(now, &message) {
-            Verdict::Done if !self.connected => self.stats.unacknowledged_in += 1,
-            Verdict::Done => {
-                if !at_once {
-                    self.acknowledge(now, &message);
-                }
+        let owed = match self.options.version.acknowledges_after_processing() {
+            true => Owed::Acknowledgement,
+            false if self.connected => {
+                self.acknowledge(now, &message);
                 self.finish(&message);
-                if message.header.payload_type == PayloadType::HandshakeResponse {
-                    self.discard_early();
-                }
-                self.drain_early(now);
+                Owed::Nothing
             }
-            Verdict::InHand => {
-                self.in_hand = Some(InHand {
-                    message,
-                    acknowledged: at_once,
-                });
+            false => return,
+        };
+        let is_response = message.header.payload_type == PayloadType::HandshakeResponse;
+        if self.process(now, message, owed) {
+            if is_response {
+                self.discard_early();
             }
-            Verdict::Refused => {}
+            self.drain_early(now);
         }
     }
 
@@ -135,18 +126,45 @@ impl Agent {
             let Some(message) = self.receiver.take_expected() else {
                 return;
             };
-            match self.consume(now, &message) {
-                Verdict::Done => self.finish(&message),
-                Verdict::InHand => {
-                    self.in_hand = Some(InHand {
-                        message,
-                        acknowledged: true,
-                    });
-                }
-                // Acknowledged when it came, so nobody sends it again: stuck, as agents are.
-                Verdict::Refused => return,
+            let mut owed = Owed::Number;
+            if !self.options.version.acknowledges_after_processing() {
+                self.finish(&message);
+                owed = Owed::Nothing;
+            }
+            // Acknowledged when it came, so nobody sends it again: stuck, as agents are, or lost.
+            if !self.process(now, message, owed) {
+                return;
             }
         }
+    }
+
+    /// Processes a message whose turn it is. True if it was consumed and nothing is owed any more.
+    fn process(&mut self, now: Instant, message: Message, owed: Owed) -> bool {
+        match self.consume(now, &message) {
+            Verdict::Done => self.conclude(now, &message, owed),
+            Verdict::InHand => {
+                self.in_hand = Some(InHand { message, owed });
+                false
+            }
+            Verdict::Refused => false,
+        }
+    }
+
+    /// A message was consumed. False if its acknowledgement could not be sent.
+    fn conclude(&mut self, now: Instant, message: &Message, owed: Owed) -> bool {
+        match owed {
+            Owed::Acknowledgement if !self.connected => {
+                self.stats.unacknowledged_in += 1;
+                return false;
+            }
+            Owed::Acknowledgement => {
+                self.acknowledge(now, message);
+                self.finish(message);
+            }
+            Owed::Number => self.finish(message),
+            Owed::Nothing => {}
+        }
+        true
     }
 
     /// What came early before the handshake was complete is lost (protocol.md section 5.1).
@@ -159,21 +177,9 @@ impl Agent {
 
     /// The message in hand is written.
     pub(super) fn take_from_hand(&mut self, now: Instant) {
-        let Some(InHand {
-            message,
-            acknowledged,
-        }) = self.in_hand.take()
-        else {
-            return;
-        };
-        if !acknowledged && !self.connected {
-            self.stats.unacknowledged_in += 1;
-            return;
+        if let Some(InHand { message, owed }) = self.in_hand.take() {
+            self.conclude(now, &message, owed);
         }
-        if !acknowledged {
-            self.acknowledge(now, &message);
-        }
-        self.finish(&message);
     }
 
     fn finish(&mut self, message: &Message) {
@@ -287,7 +293,18 @@ impl Agent {
 #[derive(Debug)]
 pub(super) struct InHand {
     message: Message,
-    acknowledged: bool,
+    owed: Owed,
+}
+
+/// What is still to be done about a message once it is consumed.
+#[derive(Clone, Copy, Debug)]
+enum Owed {
+    /// It is to be acknowledged, and the next number to be expected.
+    Acknowledgement,
+    /// The next number is to be expected.
+    Number,
+    /// Both were done before: agents before 3.0.655.0.
+    Nothing,
 }
 
 /// What became of a message whose turn it was.

@@ -142,8 +142,7 @@ impl Agent {
     pub fn handle_timeout(&mut self, now: Instant) {
         match &self.phase {
             Phase::Waiting { deadline } if *deadline <= now => {
-                let text = format!("{}handshake timed out", handshake::HANDSHAKE_FAILED);
-                self.begin_ending(now, End::failed(text));
+                self.begin_ending(now, End::failed(handshake::timed_out()));
             }
             Phase::Starting { ready } if *ready <= now => self.start_plugin(now),
             Phase::Crashed { until } if *until <= now => self.end(now, End::failed(CRASHED)),
@@ -160,9 +159,12 @@ impl Agent {
         self.settle(now);
     }
 
-    /// The service ends the session: TerminateSession was called, or its time is over.
+    /// The service ends the session: TerminateSession was called, or its time is over. A dead
+    /// worker drains nothing; the service does not wait until it is missed.
     pub fn handle_channel_closed(&mut self, now: Instant) {
-        if !self.is_over() {
+        if matches!(self.phase, Phase::Crashed { .. }) {
+            self.end(now, End::success());
+        } else if !self.is_over() {
             self.begin_ending(now, End::success());
             self.settle(now);
         }

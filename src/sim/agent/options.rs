@@ -27,6 +27,9 @@ pub struct Options {
     pub host_readiness: Duration,
     /// How long the client may take to answer the handshake: 15 s.
     pub handshake_timeout: Duration,
+    /// How long an agent that ends waits for acknowledgements before it closes: 2 s (protocol.md
+    /// section 9.3). Those before 3.0.732.0 do not wait.
+    pub drain: Duration,
     /// Time from the crash of a worker to the agent's report: 60 s (protocol.md section 7).
     pub crash_delay: Duration,
     /// Most unacknowledged payload bytes; when they are reached, no data is sent. An agent has
@@ -54,6 +57,7 @@ impl Default for Options {
             readiness: Duration::from_millis(4)..Duration::from_millis(9),
             host_readiness: Duration::ZERO,
             handshake_timeout: Duration::from_secs(15),
+            drain: Duration::from_secs(2),
             crash_delay: Duration::from_secs(60),
             window: None,
         }

@@ -125,7 +125,7 @@ impl Agent {
     pub(super) fn begin_ending(&mut self, now: Instant, end: End) {
         self.close_destinations();
         let patience = match self.options.version.drains() {
-            true => DRAIN,
+            true => self.options.drain,
             false => Duration::ZERO,
         };
         let deadline = now + patience;
@@ -168,9 +168,6 @@ impl Agent {
         self.out.events.push_back(Event::Ended(end));
     }
 }
-
-/// How long an agent waits for acknowledgements before it closes (protocol.md section 9.3).
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// What an agent's master says of a worker that crashed (protocol.md section 7).
 pub(super) const CRASHED: &str = "document process failed unexpectedly: ipc messaging received \

@@ -3,6 +3,7 @@
 //! ```text
 //!   POST /                           the SSM API
 //!   GET  /v1/data-channel/<id>       the upgrade of a data channel
+//!   GET  /simulator/                 the manual of the pages below, as text
 //!   GET  /simulator/ledger           what was seen so far, as JSON
 //!   GET  /simulator/faults           what is switched on to go wrong, as JSON
 //!   POST /simulator/faults           changes that, or lets something happen now
@@ -100,6 +101,7 @@ async fn respond(service: &Arc<Service>, mut request: Request<Incoming>) -> Resp
     let session_id = path.strip_prefix("/v1/data-channel/");
     match (request.method(), path.as_str(), session_id) {
         (&Method::POST, "/", _) => call(service, request).await,
+        (&Method::GET, "/simulator" | "/simulator/", _) => manual(),
         (&Method::GET, "/simulator/ledger", _) => page(&service.ledger.snapshot()),
         (&Method::GET, "/simulator/faults", _) => page(&service.faults()),
         (&Method::POST, "/simulator/faults", _) => order(service, request).await,
@@ -111,7 +113,10 @@ async fn respond(service: &Arc<Service>, mut request: Request<Incoming>) -> Resp
                 text(refusal.0, refusal.1)
             })
         }
-        _ => text(StatusCode::NOT_FOUND, "there is nothing here"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there is nothing here; see /simulator/",
+        ),
     }
 }
 
@@ -268,6 +273,13 @@ fn socket(upgraded: Upgraded) -> Option<(Socket, Vec<u8>)> {
     Some((parts.io.into_inner(), parts.read_buf.to_vec()))
 }
 
+fn manual() -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::OK, MANUAL);
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
 fn page<T: Serialize>(content: &T) -> Response<Full<Bytes>> {
     let body = serde_json::to_vec(content).expect("the simulator's own pages are JSON");
     let mut response = Response::new(Full::from(body));
@@ -321,6 +333,9 @@ fn text(status: StatusCode, words: &'static str) -> Response<Full<Bytes>> {
     *response.status_mut() = status;
     response
 }
+
+/// What the simulator's own pages tell and take, for whoever uses them.
+pub const MANUAL: &str = include_str!("manual.txt");
 
 /// Longest body of an API call.
 const MAX_BODY: usize = 1 << 20;

@@ -1,8 +1,9 @@
 //! What a session writes into the ledger.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::super::agent::{End, Outcome};
+use super::super::agent::{End, Outcome, Violation};
 use super::super::ledger::{EndedBy, Traffic, micros};
 use super::Session;
 
@@ -56,11 +57,20 @@ impl Session {
             let version = self.agent.client_version();
             version.clone_into(&mut record.handshake_version);
         }
-        if !stats.violations.is_empty() {
-            let violations = stats.violations.iter();
-            record.violations = violations.map(|(v, n)| (v.to_string(), *n)).collect();
+        if !stats.violations.is_empty() || self.strays > 0 {
+            record.violations = self.violations();
         }
         record.traffic = self.traffic();
+    }
+
+    fn violations(&self) -> BTreeMap<String, u64> {
+        let seen = self.agent.stats().violations.iter();
+        let mut violations: BTreeMap<_, _> = seen.map(|(v, n)| (v.to_string(), *n)).collect();
+        if self.strays > 0 {
+            let unexpected = Violation::UnexpectedKind.to_string();
+            *violations.entry(unexpected).or_default() += self.strays;
+        }
+        violations
     }
 
     fn traffic(&self) -> Traffic {
@@ -80,6 +90,7 @@ impl Session {
             dials_failed: stats.dials_failed,
             open_connections: count(self.connections.len()),
             discarded: self.discarded,
+            discarded_in: self.discarded_in,
             peak_rate_in: self.rate.peak(),
         }
     }

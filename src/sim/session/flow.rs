@@ -57,6 +57,10 @@ impl Session {
         if self.offends(&frame) {
             return;
         }
+        if is_of_service(&frame) {
+            self.strays += 1;
+            return;
+        }
         if self.to_agent.is_clear() {
             self.deliver(frame);
         } else {
@@ -69,11 +73,20 @@ impl Session {
         if std::mem::take(&mut self.amid_message) {
             self.agent.handle_message(self.now, frame);
         } else if self.back_at.is_some() {
-            // The agent's leg is down, and the service keeps no input (protocol.md appendix B).
+            self.keep(frame);
         } else if self.agent.wants_input() {
             self.agent.handle_message(self.now, frame);
         } else {
             self.inbox.push(frame);
+        }
+    }
+
+    /// Keeps one message of the client until the agent is back, or discards it.
+    fn keep(&mut self, frame: Bytes) {
+        if self.kept.fits(&frame) {
+            self.kept.push(frame);
+        } else {
+            self.discarded_in += 1;
         }
     }
 
@@ -173,6 +186,18 @@ impl Session {
             client.feed(frame);
         }
     }
+}
+
+/// Whether a message is of a type that the service makes, and does not relay (protocol.md
+/// sections 0 and 4.1).
+fn is_of_service(frame: &[u8]) -> bool {
+    let kind = frame.get(4..36).unwrap_or_default();
+    let of_service: [&[u8]; 3] = [
+        b"channel_closed",
+        b"start_publication",
+        b"pause_publication",
+    ];
+    of_service.iter().any(|name| kind.starts_with(name))
 }
 
 /// Messages of one direction before the other gets its turn.

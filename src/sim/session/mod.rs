@@ -93,6 +93,11 @@ pub(super) struct Session {
     /// Output while no client is attached.
     held: Queue,
     discarded: u64,
+    /// Input while the agent's own websocket is down.
+    kept: Queue,
+    discarded_in: u64,
+    /// Messages of the client that only a service may send.
+    strays: u64,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Dials under way, and websockets that are being closed.
     tasks: JoinSet<Option<Dialled>>,
@@ -130,6 +135,9 @@ impl Session {
             inbox: Queue::new(service.options.gateway_inbox),
             held: Queue::new(service.options.gateway_buffer),
             discarded: 0,
+            kept: Queue::new(service.options.gateway_input_buffer),
+            discarded_in: 0,
+            strays: 0,
             connections: BTreeMap::new(),
             tasks: JoinSet::new(),
             timer: Box::pin(tokio::time::sleep_until(now.into())),
@@ -150,7 +158,8 @@ impl Session {
         self.record();
         self.record_end(&end);
         self.connections.clear();
-        if let Some(client) = self.client.take() {
+        let client = self.client.take();
+        if let Some(client) = client.and_then(|client| self.audible(client)) {
             client.part(Some((&self.brief.session_id, &end))).await;
         }
         self.tasks.shutdown().await;
@@ -159,7 +168,7 @@ impl Session {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         for _ in 0..MAX_ROUNDS {
             self.now = clock::now();
-            let moved = self.poll_commands(cx) | (!self.absent && self.poll_all(cx));
+            let moved = self.poll_commands(cx) | self.poll_all(cx);
             if let Some(end) = self.ended.take() {
                 return Poll::Ready(end);
             }
@@ -174,11 +183,16 @@ impl Session {
     }
 
     fn poll_all(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.absent {
+            return self.poll_timer(cx);
+        }
         self.poll_tasks(cx)
             | self.poll_input(cx)
             | self.poll_destinations(cx)
             | self.poll_output(cx)
             | self.poll_timer(cx)
+            // Every verb of an agent may have brought an event, `poll_transmit` too.
+            | self.obey()
     }
 
     fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
@@ -206,13 +220,24 @@ impl Session {
         }
         if let Some(former) = self.client.replace(client) {
             self.cut_paths();
-            self.tasks.spawn(async move {
-                former.part(None).await;
-                None
-            });
+            if let Some(former) = self.audible(former) {
+                self.tasks.spawn(async move {
+                    former.part(None).await;
+                    None
+                });
+            }
         }
         self.break_at = self.faults.break_every.map(|fault| self.now + fault.every);
         self.record_attached();
+    }
+
+    /// A websocket that can be told something; one in a black hole is left to its client.
+    fn audible(&self, client: Box<Client>) -> Option<Box<Client>> {
+        if !client.is_silent() {
+            return Some(client);
+        }
+        self.service.spawn(client.linger());
+        None
     }
 
     fn poll_tasks(&mut self, cx: &mut Context<'_>) -> bool {
@@ -276,8 +301,7 @@ impl Session {
             self.break_websocket(fault.manner);
         }
         if back_at {
-            self.back_at = None;
-            self.agent.handle_connected(self.now);
+            self.find_agent();
         }
         if idle_at {
             self.end_idle();
@@ -286,20 +310,23 @@ impl Session {
     }
 
     fn deadlines(&self) -> [Option<Instant>; 7] {
+        let is_there = |_: &Instant| !self.absent;
         [
-            self.agent.poll_timeout(),
+            self.agent.poll_timeout().filter(is_there),
             self.to_agent.next_arrival(),
             self.to_client.next_arrival(),
-            self.next_blow(),
+            self.next_blow().filter(is_there),
             self.break_at,
             self.back_at,
             self.idle_at,
         ]
     }
 
-    /// Does what the agent asks for; the end is kept for the end of the round.
-    fn obey(&mut self) {
+    /// Does what the agent asks for; the end is kept for the end of the round. True if it asked.
+    fn obey(&mut self) -> bool {
+        let mut asked = false;
         while let Some(event) = self.agent.poll_event() {
+            asked = true;
             match event {
                 Event::Dial(id) => self.dial(id),
                 Event::Write(id, data) => {
@@ -311,6 +338,7 @@ impl Session {
                 Event::Ended(end) => self.ended = Some(end),
             }
         }
+        asked
     }
 
     fn dial(&mut self, id: ConnectionId) {

@@ -67,6 +67,15 @@ impl Session {
         self.back_at = Some(self.now + span);
     }
 
+    /// The agent has its own websocket again; what was kept for it comes first.
+    pub(super) fn find_agent(&mut self) {
+        self.back_at = None;
+        self.agent.handle_connected(self.now);
+        while let Some(frame) = self.kept.pop() {
+            self.inbox.push(frame);
+        }
+    }
+
     fn tell_agent(&mut self, kind: Kind) {
         self.agent
             .handle_message(self.now, notice::publication(kind));
@@ -123,6 +132,7 @@ impl Session {
         let at = self.service.ledger.micros(self.now);
         self.page.end(at, EndedBy::Idle, "");
         self.service.close(&self.brief.session_id);
+        self.absent = false;
         self.agent.handle_channel_closed(self.now);
         self.faults.idle_timeout = None;
         self.idle_at = None;

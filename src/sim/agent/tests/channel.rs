@@ -158,6 +158,26 @@ fn old_agents_acknowledge_before_they_process() {
 }
 
 #[test]
+fn what_comes_too_soon_is_lost_on_old_agents_and_not_on_others() {
+    for (version, acknowledged, dials) in [("3.0.655.0", 2, 0), ("3.0.654.0", 3, 1)] {
+        let options = Options {
+            version: Version::parse(version),
+            ..Options::default()
+        };
+        let mut bench = Bench::port(options);
+        bench.answer("1.2.764.0");
+
+        bench.say(PayloadType::Size, b"too soon");
+        bench.wait(SECOND);
+        bench.frames(&[(Command::Open, 3, b"")]);
+
+        // What is early is acknowledged as it comes, and waits for what was refused.
+        assert_eq!(bench.acknowledged().len(), acknowledged, "{version}");
+        assert_eq!(bench.agent.stats().dials, dials, "{version}");
+    }
+}
+
+#[test]
 fn everything_lost_comes_again_at_once_if_the_agent_is_told_to() {
     let options = Options {
         pace: Pace::Unlimited,

@@ -113,3 +113,15 @@ fn a_worker_that_dies_says_nothing_until_it_is_missed() {
 
     assert_eq!(bench.end(), Some(&End::failed(CRASHED)));
 }
+
+#[test]
+fn the_service_ends_a_session_whose_worker_is_dead() {
+    let mut bench = Bench::ready();
+    bench.agent.handle_death(bench.now);
+
+    bench.agent.handle_channel_closed(bench.now);
+    bench.settle();
+
+    assert_eq!(bench.end(), Some(&End::success()));
+    assert_eq!(bench.agent.poll_timeout(), None);
+}

@@ -18,7 +18,7 @@ async fn bytes_travel_to_a_destination_and_back() {
         client.next = seq;
         client.say(PayloadType::Output, &frames).await;
         let message = client.next().await.unwrap();
-        if message.header.kind == Kind::Acknowledge && client_seq(&message) == 1 {
+        if message.header.kind == Kind::Acknowledge && acknowledged(&message) == 1 {
             break;
         }
     }
@@ -35,10 +35,6 @@ async fn bytes_travel_to_a_destination_and_back() {
     assert_eq!(ledger.sessions[0].ended_by, Some(EndedBy::Flag));
     assert_eq!(ledger.sessions[0].violations.len(), 0);
     simulator.shutdown().await;
-}
-
-fn client_seq(message: &Message) -> i64 {
-    payload::decode_acknowledge(&message.payload).unwrap().seq
 }
 
 #[tokio::test]
@@ -68,6 +64,28 @@ async fn terminate_reaches_the_client_and_ends_the_session() {
 }
 
 #[tokio::test]
+async fn a_client_cannot_speak_for_the_service() {
+    let simulator = simulator(unpaced()).await;
+    let (_, mut client) = established(&simulator, 9).await;
+    client.ready().await;
+
+    for kind in [
+        Kind::ChannelClosed,
+        Kind::PausePublication,
+        Kind::StartPublication,
+    ] {
+        let stray = message(kind, 0, 0, PayloadType::None, b"{}");
+        client.websocket.send(Frame::binary(stray)).await.unwrap();
+    }
+    client.next = 2;
+    client.ready().await;
+
+    let record = &simulator.ledger().sessions[0];
+    assert_eq!(record.ended_by, None);
+    assert_eq!(record.violations["unexpected_message_type"], 3);
+}
+
+#[tokio::test]
 async fn a_second_websocket_with_a_new_token_replaces_the_first() {
     let simulator = simulator(unpaced()).await;
     let session = start(&simulator, 9).await;
@@ -94,11 +112,13 @@ async fn a_wrong_token_and_a_wrong_first_message_close_the_websocket() {
     let mut guess = Client {
         websocket: upgrade(&simulator, url).await.unwrap(),
         next: 0,
+        acknowledges: true,
     };
     guess.present(&json!("guess")).await;
     let mut hasty = Client {
         websocket: upgrade(&simulator, url).await.unwrap(),
         next: 0,
+        acknowledges: true,
     };
     hasty.say(PayloadType::Size, b"probe").await;
 

@@ -18,23 +18,6 @@ fn with(faults: Faults) -> Options {
     }
 }
 
-/// A session behind its handshake, and a client that it knows.
-async fn established(simulator: &Simulator, port: u16) -> (Value, Client) {
-    let session = start(simulator, port).await;
-    let mut client = Client::open(simulator, &session).await;
-    client.shake_hands().await;
-    (session, client)
-}
-
-async fn resume(simulator: &Simulator, session: &Value, next: u64) -> Client {
-    let id = json!({ "SessionId": session["SessionId"] });
-    let (status, resumed) = call(simulator, "ResumeSession", &id).await;
-    assert_eq!(status, 200, "{resumed}");
-    let mut client = Client::open(simulator, &resumed).await;
-    client.next = next;
-    client
-}
-
 /// How a websocket ends: the code of its close frame, or none.
 async fn end(client: &mut Client) -> Option<u16> {
     loop {
@@ -91,6 +74,31 @@ async fn a_black_hole_swallows_what_is_said_and_can_be_left() {
 
     assert_eq!(second.hear_acknowledgement().await, 1);
     assert_eq!(simulator.ledger().sessions[0].traffic.duplicates_in, 0);
+}
+
+#[tokio::test]
+async fn nothing_comes_out_of_a_black_hole_when_the_session_ends_or_has_another_websocket() {
+    let simulator = simulator(unpaced()).await;
+    let (ended, mut first) = established(&simulator, 9).await;
+    let (resumed, mut second) = established(&simulator, 9).await;
+
+    simulator.strike(None, Blow::Break(Manner::BlackHole));
+    let mut third = resume(&simulator, &resumed, second.next).await;
+    third.ready().await;
+    let id = json!({ "SessionId": ended["SessionId"] });
+    assert_eq!(call(&simulator, "TerminateSession", &id).await.0, 200);
+    until(|| simulator.open_sessions() == 1).await;
+
+    for client in [&mut first, &mut second] {
+        // What was on its way before may still arrive.
+        let hear = async {
+            while let Some(message) = client.next().await {
+                assert_ne!(message.header.kind, Kind::ChannelClosed);
+            }
+        };
+        let heard = tokio::time::timeout(A_WHILE, hear).await;
+        assert!(heard.is_err(), "the websocket has closed");
+    }
 }
 
 #[tokio::test]
@@ -335,23 +343,6 @@ async fn what_is_planned_falls_on_every_session_that_is_started() {
 }
 
 #[tokio::test]
-async fn without_a_buffer_output_is_discarded_until_a_client_is_there() {
-    let options = Options {
-        gateway_buffer: 0,
-        ..unpaced()
-    };
-    let simulator = simulator(options).await;
-    let session = start(&simulator, 9).await;
-    until(|| simulator.ledger().sessions[0].traffic.discarded > 0).await;
-
-    // The agent asks again, for nobody has acknowledged.
-    let mut client = Client::open(&simulator, &session).await;
-    client.hear(PayloadType::HandshakeRequest).await;
-
-    until(|| simulator.ledger().sessions[0].traffic.retransmitted > 0).await;
-}
-
-#[tokio::test]
 async fn faults_are_ordered_over_http() {
     let simulator = simulator(unpaced()).await;
     let (_, mut client) = established(&simulator, 9).await;
@@ -385,3 +376,6 @@ async fn an_order_that_does_not_fit_is_told_and_changes_nothing() {
 
     assert_eq!(simulator.faults(), Faults::default());
 }
+
+/// Long enough for what is said at once; what is late here is heard by nobody.
+const A_WHILE: Duration = Duration::from_millis(300);

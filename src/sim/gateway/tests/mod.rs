@@ -15,12 +15,15 @@ use super::*;
 use crate::sim::agent::{self, Pace};
 use crate::sim::{ApiFault, Destination, EndedBy, Operation, Options, Role, Simulator};
 use crate::wire::message::{FIN, Header, Kind, Message, MessageId, PayloadType, SYN, Seq};
-use crate::wire::payload::Acknowledge;
+use crate::wire::payload::{Acknowledge, ChannelClosed};
 
 mod api;
 mod channel;
+mod ends;
 mod faults;
 mod http;
+mod legs;
+mod manual;
 
 async fn simulator(options: Options) -> Simulator {
     Simulator::start(options).await.unwrap()
@@ -68,7 +71,7 @@ async fn until(reached: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), wait)
+    tokio::time::timeout(PATIENCE, wait)
         .await
         .expect("it comes about");
 }
@@ -82,6 +85,23 @@ async fn start(simulator: &Simulator, port: u16) -> Value {
     let (status, body) = call(simulator, "StartSession", &request).await;
     assert_eq!(status, 200, "{body}");
     body
+}
+
+/// A session behind its handshake, and a client that it knows.
+async fn established(simulator: &Simulator, port: u16) -> (Value, Client) {
+    let session = start(simulator, port).await;
+    let mut client = Client::open(simulator, &session).await;
+    client.shake_hands().await;
+    (session, client)
+}
+
+async fn resume(simulator: &Simulator, session: &Value, next: u64) -> Client {
+    let id = json!({ "SessionId": session["SessionId"] });
+    let (status, resumed) = call(simulator, "ResumeSession", &id).await;
+    assert_eq!(status, 200, "{resumed}");
+    let mut client = Client::open(simulator, &resumed).await;
+    client.next = next;
+    client
 }
 
 /// Upgrades; an error is the status of the refusal.
@@ -98,6 +118,7 @@ async fn upgrade(simulator: &Simulator, url: &str) -> Result<WebSocketStream<Tcp
 struct Client {
     websocket: WebSocketStream<TcpStream>,
     next: u64,
+    acknowledges: bool,
 }
 
 impl Client {
@@ -106,6 +127,7 @@ impl Client {
         let mut client = Self {
             websocket: upgrade(simulator, url).await.unwrap(),
             next: 0,
+            acknowledges: true,
         };
         client.present(&session["TokenValue"]).await;
         client
@@ -133,6 +155,20 @@ impl Client {
         self.hear(PayloadType::HandshakeComplete).await;
     }
 
+    /// Waits until the agent takes data: says a number again and again until it is acknowledged.
+    async fn ready(&mut self) {
+        let seq = self.next;
+        loop {
+            self.next = seq;
+            self.say(PayloadType::Size, b"probe").await;
+            let pause = Duration::from_millis(5);
+            let answer = tokio::time::timeout(pause, self.hear_acknowledgement_of(seq));
+            if answer.await.is_ok() {
+                return;
+            }
+        }
+    }
+
     async fn say(&mut self, payload_type: PayloadType, payload: &[u8]) {
         self.feed(payload_type, payload).await;
         self.websocket.flush().await.unwrap();
@@ -146,13 +182,18 @@ impl Client {
     }
 
     /// Waits for an acknowledgement; the number in it.
-    async fn hear_acknowledgement(&mut self) -> i64 {
+    async fn hear_acknowledgement(&mut self) -> u64 {
         loop {
             let message = self.next().await.expect("the websocket is open");
             if message.header.kind == Kind::Acknowledge {
-                return payload::decode_acknowledge(&message.payload).unwrap().seq;
+                return acknowledged(&message);
             }
         }
+    }
+
+    /// Waits until this number is acknowledged.
+    async fn hear_acknowledgement_of(&mut self, seq: u64) {
+        while self.hear_acknowledgement().await != seq {}
     }
 
     /// Waits for a payload of this type.
@@ -165,16 +206,17 @@ impl Client {
         }
     }
 
-    /// The next message, acknowledged; `None` when the websocket has closed.
+    /// The next message, acknowledged unless it is told otherwise; `None` when the websocket has closed.
     async fn next(&mut self) -> Option<Message> {
         loop {
-            let frame = match self.websocket.next().await? {
+            let heard = tokio::time::timeout(PATIENCE, self.websocket.next()).await;
+            let frame = match heard.expect("something comes, or the end")? {
                 Ok(Frame::Binary(frame)) => frame,
                 Ok(_) => continue,
                 Err(_) => return None,
             };
             let message = Message::decode(frame).unwrap();
-            if message.header.kind == Kind::Output {
+            if message.header.kind == Kind::Output && self.acknowledges {
                 let body = payload::encode(&Acknowledge {
                     kind: message.header.kind.to_string(),
                     id: message.header.id.to_string(),
@@ -205,3 +247,11 @@ fn message(kind: Kind, seq: u64, flags: u64, payload_type: PayloadType, payload:
     }
     .encode()
 }
+
+fn acknowledged(message: &Message) -> u64 {
+    let body = payload::decode_acknowledge(&message.payload).unwrap();
+    u64::try_from(body.seq).unwrap()
+}
+
+/// Far longer than anything takes; only a failure waits as long.
+const PATIENCE: Duration = Duration::from_secs(30);

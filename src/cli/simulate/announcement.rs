@@ -1,0 +1,73 @@
+//! What a simulator tells when it is up: a line for a program, and a hint for a person.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::sim::Simulator;
+
+/// Everything that a program needs, in one line.
+pub(super) fn described(simulator: &Simulator, certificate: Option<&Path>) -> Value {
+    let options = simulator.options();
+    let credentials = &options.credentials;
+    let endpoint = simulator.endpoint();
+    let mut environment = json!({
+        "AWS_ENDPOINT_URL_SSM": endpoint,
+        "AWS_REGION": options.region,
+        // The name that the AWS CLI and its kin in Python read.
+        "AWS_DEFAULT_REGION": options.region,
+        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    });
+    if let Some(token) = &credentials.session_token {
+        environment["AWS_SESSION_TOKEN"] = json!(token);
+    }
+    if let Some(path) = certificate {
+        // Whoever reads it may be in another directory.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        environment["AWS_CA_BUNDLE"] = json!(path);
+    }
+    json!({
+        "address": simulator.address(),
+        "endpoint": endpoint,
+        "stream_scheme": if options.tls { "wss" } else { "ws" },
+        "certificate": simulator.certificate_pem(),
+        "manual": format!("{endpoint}/simulator/"),
+        "ledger": format!("{endpoint}/simulator/ledger"),
+        "faults": format!("{endpoint}/simulator/faults"),
+        "environment": environment,
+    })
+}
+
+/// How a person points a client at it.
+pub(super) fn hint(described: &Value) -> String {
+    let mut hint =
+        String::from("simulating AWS Session Manager; point any AWS SDK or CLI at it with\n");
+    for (name, value) in described["environment"].as_object().into_iter().flatten() {
+        let value = value.as_str().unwrap_or_default();
+        hint.push_str(&format!("  export {name}={value}\n"));
+    }
+    let page = |name: &str| described[name].as_str().unwrap_or_default();
+    let curl = curl(described);
+    hint.push_str(&format!(
+        "any target such as i-0123456789abcdef0 is connected; a session reaches ports of this machine,\n\
+         and hosts that were named at start: --map db.internal:5432=127.0.0.1:5432\n\
+         what it saw: {curl} {}\n\
+         what can go wrong, and how: {curl} {}\n\
+         stop with Ctrl-C",
+        page("ledger"),
+        page("manual"),
+    ));
+    hint
+}
+
+/// A curl that trusts the simulator, if that needs trust.
+fn curl(described: &Value) -> String {
+    let bundle = described["environment"]["AWS_CA_BUNDLE"].as_str();
+    match (bundle, described["certificate"].is_string()) {
+        (Some(bundle), _) => format!("curl --cacert {bundle}"),
+        (None, true) => "curl --insecure".to_owned(),
+        (None, false) => "curl".to_owned(),
+    }
+}

@@ -1,0 +1,202 @@
+//! How a person writes what `simulate` is told: addresses, hosts, documents, versions, amounts.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use crate::sim::agent::Version;
+use crate::sim::{Resolver, documents, is_document_name, is_target};
+
+/// What a host means to the agents.
+#[derive(Clone, Debug)]
+pub(super) struct Mapping {
+    host: String,
+    port: Option<u16>,
+    address: SocketAddr,
+}
+
+impl Mapping {
+    /// Tells the agents.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for whoever wrote it.
+    pub(super) fn insert(&self, resolver: &mut Resolver) -> Result<(), String> {
+        let inserted = resolver.insert(&self.host, self.port, self.address);
+        inserted.map_err(|error| error.to_string())
+    }
+}
+
+/// Reads `HOST[:PORT]=ADDRESS`. An IPv6 address that stands for a host has brackets.
+///
+/// # Errors
+///
+/// As of the others below, a sentence for whoever wrote it.
+pub(super) fn mapping(text: &str) -> Result<Mapping, String> {
+    let (place, address) = text
+        .split_once('=')
+        .ok_or("expected HOST[:PORT]=ADDRESS, as db.internal:5432=127.0.0.1:15432")?;
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !place.ends_with(']') => (host, Some(self::port(port)?)),
+        Some(_) | None => (place, None),
+    };
+    if host.is_empty() || (host.contains([':', '[', ']']) && !is_in_brackets(host)) {
+        return Err("expected a host, with brackets around an IPv6 address".to_owned());
+    }
+    let mapping = Mapping {
+        host: host.to_owned(),
+        port,
+        address: self::address(address)?,
+    };
+    mapping.insert(&mut Resolver::default())?;
+    Ok(mapping)
+}
+
+/// Reads an address to listen on.
+pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address = address(text)?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err("the simulator listens on loopback addresses only".to_owned()),
+    }
+}
+
+/// Reads `NAME=AWS-DOCUMENT`.
+pub(super) fn document(text: &str) -> Result<(String, String), String> {
+    let (name, alike) = text
+        .split_once('=')
+        .ok_or("expected NAME=AWS-DOCUMENT, as Own-Forward=AWS-StartPortForwardingSession")?;
+    if !is_document_name(name) {
+        return Err(format!("no document can be called {name:?}"));
+    }
+    if !documents().any(|known| known == alike) {
+        let known: Vec<_> = documents().collect();
+        let known = known.join(", ");
+        return Err(format!(
+            "{alike:?} is none that the simulator plays; expected one of {known}"
+        ));
+    }
+    Ok((name.to_owned(), alike.to_owned()))
+}
+
+/// Reads the id of a target.
+pub(super) fn target(text: &str) -> Result<String, String> {
+    match is_target(text) {
+        true => Ok(text.to_owned()),
+        false => Err("expected a target, as i-0123456789abcdef0".to_owned()),
+    }
+}
+
+/// Reads the version of an agent.
+pub(super) fn version(text: &str) -> Result<Version, String> {
+    let is_number =
+        |part: &str| part.bytes().all(|byte| byte.is_ascii_digit()) && part.parse::<u32>().is_ok();
+    let fits = text.split('.').count() == 4 && text.split('.').all(is_number);
+    match fits {
+        true => Ok(Version::parse(text)),
+        false => Err("expected four numbers, as 3.3.987.0".to_owned()),
+    }
+}
+
+/// Reads the size of a message.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    let size = text
+        .parse()
+        .ok()
+        .filter(|size| (1..=MAX_SIZE).contains(size));
+    size.ok_or_else(|| format!("expected 1 to {MAX_SIZE}"))
+}
+
+/// Reads a number of bytes, or `unlimited`.
+pub(super) fn limit(text: &str) -> Result<usize, String> {
+    match text {
+        "unlimited" => Ok(usize::MAX),
+        number => number
+            .parse()
+            .map_err(|_| "expected a number of bytes, or unlimited".to_owned()),
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let expected = || format!("{text:?}: expected an address and a port, as 127.0.0.1:4566");
+    text.parse().map_err(|_| expected())
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    let port = text.parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| format!("{text:?}: expected a port, 1 to 65535"))
+}
+
+fn is_in_brackets(host: &str) -> bool {
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
+}
+
+/// Larger messages than any agent can be told to send are of no use to a test.
+const MAX_SIZE: usize = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_has_a_host_a_port_or_none_and_a_loopback_address() {
+        for (text, host, port) in [
+            ("db.internal:5432=127.0.0.1:1", "db.internal", Some(5432)),
+            ("db.internal=[::1]:1", "db.internal", None),
+            ("[fd00::1]:5432=127.0.0.1:1", "[fd00::1]", Some(5432)),
+            ("[fd00::1]=127.0.0.1:1", "[fd00::1]", None),
+        ] {
+            let mapping = mapping(text).unwrap();
+
+            assert_eq!((mapping.host.as_str(), mapping.port), (host, port));
+        }
+        for bad in [
+            "db",
+            "db=elsewhere",
+            "db=127.0.0.1",
+            "db:x=127.0.0.1:1",
+            "db:0=127.0.0.1:1",
+            "db=10.0.0.1:1",
+            "=127.0.0.1:1",
+            ":5432=127.0.0.1:1",
+            "fd00::1=127.0.0.1:1",
+            "[db]:5432=127.0.0.1:1",
+        ] {
+            assert!(mapping(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_version_is_four_numbers() {
+        assert_eq!(version("3.3.987.0").unwrap().to_string(), "3.3.987.0");
+        for bad in [
+            "",
+            "zz",
+            "3.3.987",
+            "3.3.987.0.1",
+            "3.3.x.0",
+            "3..987.0",
+            "3.+3.1.0",
+        ] {
+            assert!(version(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_document_is_like_one_that_is_played() {
+        let good = document("Own-Forward=AWS-StartSSHSession").unwrap();
+        assert_eq!(good.1, "AWS-StartSSHSession");
+
+        let said = document("X-Y-Z=Nope").unwrap_err();
+
+        assert!(said.contains("\"Nope\""), "{said}");
+        assert!(
+            said.contains("AWS-StartPortForwardingSessionToRemoteHost"),
+            "{said}"
+        );
+        for bad in ["X-Y-Z", "=AWS-StartSSHSession", "a b c=AWS-StartSSHSession"] {
+            assert!(document(bad).is_err(), "{bad}");
+        }
+    }
+}

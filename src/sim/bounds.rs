@@ -1,0 +1,49 @@
+//! The bounds of what is read as JSON: what no service and no path could do is refused.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Deserializer, de};
+
+/// A chance per thousand.
+pub(super) fn per_mille<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    within(deserializer, 0..=1000)
+}
+
+/// Every so many of something.
+pub(super) fn every<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    within(deserializer, 1..=u32::MAX)
+}
+
+/// The status of a refusal.
+pub(super) fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    within(deserializer, 400..=599)
+}
+
+/// The code of a close frame, or 1006.
+pub(super) fn close_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    within(deserializer, 1000..=4999)
+}
+
+/// The code of an error of the API.
+pub(super) fn error_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let code = String::deserialize(deserializer)?;
+    let fits = !code.is_empty() && code.chars().all(|c| c.is_ascii_alphanumeric());
+    let complaint = || de::Error::custom("expected a code such as ThrottlingException");
+    fits.then_some(code).ok_or_else(complaint)
+}
+
+fn within<'de, D, T>(deserializer: D, bounds: RangeInclusive<T>) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Display + PartialOrd,
+{
+    let got = T::deserialize(deserializer)?;
+    if bounds.contains(&got) {
+        return Ok(got);
+    }
+    let (least, most) = bounds.into_inner();
+    Err(de::Error::custom(format_args!(
+        "{got} does not fit; expected {least} to {most}"
+    )))
+}

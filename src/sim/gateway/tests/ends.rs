@@ -1,0 +1,146 @@
+//! How a session ends, and that its client hears of it.
+
+use super::*;
+use crate::sim::{Blow, Join};
+
+/// The agent waits for acknowledgements, but no two seconds.
+fn impatient() -> Options {
+    let mut options = unpaced();
+    options.agent.drain = A_WHILE;
+    options
+}
+
+/// A session whose agent has said something that its client will never acknowledge.
+async fn in_debt(simulator: &Simulator) -> (Value, Client) {
+    let (session, mut client) = established(simulator, 9).await;
+    client.ready().await;
+    client.acknowledges = false;
+    // A stream to a port where nobody listens is answered with a flag.
+    let open = [1, 0, 0, 0, 3, 0, 0, 0];
+    client.say(PayloadType::Output, &open).await;
+    client.hear(PayloadType::Flag).await;
+    (session, client)
+}
+
+/// The body of `channel_closed`, and whether the websocket has closed behind it.
+async fn farewell(client: &mut Client) -> (ChannelClosed, bool) {
+    let closed = loop {
+        let message = client.next().await.expect("it is told of the end first");
+        if message.header.kind == Kind::ChannelClosed {
+            break payload::decode(&message.payload).unwrap();
+        }
+    };
+    (closed, client.next().await.is_none())
+}
+
+#[tokio::test]
+async fn a_client_that_acknowledges_nothing_is_told_when_the_drain_is_over() {
+    let simulator = simulator(impatient()).await;
+    let (session, mut client) = in_debt(&simulator).await;
+
+    client.say(PayloadType::Flag, &[0, 0, 0, 2]).await;
+    let (closed, _) = farewell(&mut client).await;
+
+    assert_eq!(session["SessionId"], closed.session_id);
+    assert_eq!(closed.output, "");
+    let record = &simulator.ledger().sessions[0];
+    assert_eq!(record.ended_by, Some(EndedBy::Flag));
+    assert!(record.traffic.unacknowledged > 0);
+}
+
+#[tokio::test]
+async fn a_terminated_session_whose_client_acknowledges_nothing_ends_too() {
+    let simulator = simulator(impatient()).await;
+    let (session, mut client) = in_debt(&simulator).await;
+
+    let id = json!({ "SessionId": session["SessionId"] });
+    assert_eq!(call(&simulator, "TerminateSession", &id).await.0, 200);
+    let (closed, _) = farewell(&mut client).await;
+
+    assert_eq!(closed.output, "");
+    assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Api));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_behind_its_flag_leaves_no_session() {
+    let simulator = simulator(impatient()).await;
+    let (session, mut client) = in_debt(&simulator).await;
+
+    client.say(PayloadType::Flag, &[0, 0, 0, 2]).await;
+    drop(client);
+    until(|| simulator.open_sessions() == 0).await;
+
+    let id = json!({ "SessionId": session["SessionId"] });
+    let (_, resumed) = call(&simulator, "ResumeSession", &id).await;
+    assert_eq!(resumed["TokenValue"], "");
+    assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Flag));
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_connects_to_ends() {
+    let mut options = impatient();
+    options.agent.handshake_timeout = A_WHILE;
+    let simulator = simulator(options).await;
+    let session = start(&simulator, 9).await;
+
+    until(|| simulator.open_sessions() == 0).await;
+
+    let record = &simulator.ledger().sessions[0];
+    assert_eq!(record.ended_by, Some(EndedBy::AgentFailure));
+    assert!(
+        record.output.contains("Handshake timed out."),
+        "{}",
+        record.output
+    );
+    let url = session["StreamUrl"].as_str().unwrap();
+    assert_eq!(upgrade(&simulator, url).await.unwrap_err(), 410);
+}
+
+#[tokio::test]
+async fn a_client_that_never_answers_the_handshake_is_told() {
+    let mut options = impatient();
+    options.agent.handshake_timeout = A_WHILE;
+    options.faults.join = Join::AtConnect;
+    let simulator = simulator(options).await;
+    let session = start(&simulator, 9).await;
+    let mut client = Client::open(&simulator, &session).await;
+    client.acknowledges = false;
+
+    let (closed, has_closed) = farewell(&mut client).await;
+
+    assert!(
+        closed.output.contains("Handshake timed out."),
+        "{}",
+        closed.output
+    );
+    assert!(has_closed);
+}
+
+#[tokio::test]
+async fn terminate_ends_a_session_whose_worker_is_dead() {
+    let simulator = simulator(unpaced()).await;
+    let (session, mut client) = established(&simulator, 9).await;
+    simulator.strike(None, Blow::KillAgent);
+
+    let id = json!({ "SessionId": session["SessionId"] });
+    assert_eq!(call(&simulator, "TerminateSession", &id).await.0, 200);
+    let (closed, has_closed) = farewell(&mut client).await;
+
+    assert_eq!((closed.output.as_str(), has_closed), ("", true));
+    assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Api));
+}
+
+#[tokio::test]
+async fn a_session_that_its_agent_never_joined_is_idle_too() {
+    let mut options = impatient();
+    options.faults.join = Join::AtConnect;
+    options.faults.idle_timeout = Some(A_WHILE);
+    let simulator = simulator(options).await;
+    start(&simulator, 9).await;
+
+    until(|| simulator.open_sessions() == 0).await;
+
+    assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Idle));
+}
+
+const A_WHILE: Duration = Duration::from_millis(50);

@@ -1,0 +1,141 @@
+//! The manual is served, and what it says is true.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::sim::{
+    Action, Blow, Direction, Faults, Join, Manner, SecondWebsocket, Subject, TokenLife,
+};
+
+#[tokio::test]
+async fn the_manual_is_served_as_text() {
+    let simulator = simulator(unpaced()).await;
+
+    for path in ["/simulator/", "/simulator"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let mut tcp = TcpStream::connect(simulator.address()).await.unwrap();
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).await.unwrap();
+
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert!(answer.contains("content-type: text/plain"), "{answer}");
+        assert!(answer.ends_with(MANUAL), "{answer}");
+    }
+}
+
+#[test]
+fn every_fault_is_shown_in_a_shape_that_is_taken() {
+    let mut shown = BTreeSet::new();
+    for example in examples("Faults, each") {
+        let change: Map<String, Value> = serde_json::from_value(example.clone()).unwrap();
+        shown.extend(change.keys().cloned());
+        let faults = Faults::default().changed(change).unwrap();
+        let came = serde_json::to_value(&faults).unwrap();
+
+        assert_ne!(faults, Faults::default(), "{example} changes nothing");
+        assert!(serde_json::from_value::<Faults>(came).is_ok(), "{example}");
+    }
+
+    let Value::Object(all) = serde_json::to_value(Faults::default()).unwrap() else {
+        panic!("faults are an object")
+    };
+    assert_eq!(shown, all.keys().cloned().collect());
+}
+
+#[test]
+fn every_blow_is_shown_once() {
+    let blows: Vec<Blow> = examples("Blows")
+        .map(|example| serde_json::from_value(example).unwrap())
+        .collect();
+
+    let places: Vec<_> = blows.into_iter().map(place).collect();
+
+    assert_eq!(places, [0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn what_is_posted_in_the_manual_is_an_order() {
+    let orders: Vec<_> = examples("What is posted").collect();
+    let told = MANUAL.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("curl -d '")?;
+        Some(rest.split_once('\'')?.0)
+    });
+    let told = told.map(|order| serde_json::from_str(order).unwrap());
+    let orders: Vec<_> = orders.into_iter().chain(told).collect();
+
+    assert_eq!(orders.len(), 2);
+    for order in orders {
+        assert!(serde_json::from_value::<Order>(order).is_ok());
+    }
+}
+
+#[test]
+fn every_word_is_told() {
+    let second = Duration::from_secs(1);
+    let words = [
+        json!([
+            Action::Drop,
+            Action::Duplicate,
+            Action::Reorder,
+            Action::Delay(second)
+        ]),
+        json!([Direction::ToAgent, Direction::ToClient]),
+        json!([Subject::Any, Subject::Data, Subject::Handshake]),
+        json!([Subject::Flag, Subject::Acknowledge]),
+        json!([
+            Manner::Close(1000),
+            Manner::Fin,
+            Manner::Reset,
+            Manner::BlackHole
+        ]),
+        json!([
+            TokenLife::UntilResumed,
+            TokenLife::SingleUse,
+            TokenLife::For(second)
+        ]),
+        json!([SecondWebsocket::Replaces, SecondWebsocket::Refused]),
+        json!([Join::AtStart, Join::AtConnect]),
+        json!([Operation::StartSession, Operation::ResumeSession]),
+        json!([Operation::TerminateSession]),
+    ];
+
+    for word in words.iter().flat_map(|words| words.as_array().unwrap()) {
+        let tag = word.as_object().map(|tagged| tagged.keys().next().unwrap());
+        let word = tag.map_or_else(|| word.as_str().unwrap(), String::as_str);
+        assert!(MANUAL.contains(&format!("\"{word}\"")), "{word}");
+    }
+}
+
+/// The JSON at the beginning of the lines of a section, with two spaces before it.
+fn examples(section: &str) -> impl Iterator<Item = Value> {
+    let lines = MANUAL
+        .lines()
+        .skip_while(move |line| !line.starts_with(section));
+    let lines = lines
+        .skip(1)
+        .take_while(|line| line.is_empty() || line.starts_with(' '));
+    let examples = lines.filter_map(|line| line.strip_prefix("  "));
+    let examples = examples.filter(|line| line.starts_with(['{', '"']));
+    examples.map(|line| {
+        let mut values = serde_json::Deserializer::from_str(line).into_iter();
+        values
+            .next()
+            .unwrap()
+            .unwrap_or_else(|error| panic!("{line}: {error}"))
+    })
+}
+
+/// Where the manual shows a blow. A new one stops the build here, and is then missing there.
+fn place(blow: Blow) -> usize {
+    match blow {
+        Blow::Break(_) => 0,
+        Blow::PauseClient => 1,
+        Blow::StartClient => 2,
+        Blow::PauseAgent => 3,
+        Blow::StartAgent => 4,
+        Blow::KillAgent => 5,
+        Blow::AgentAway(_) => 6,
+        Blow::AgentAwayAmidMessage(_) => 7,
+    }
+}

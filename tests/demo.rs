@@ -1,0 +1,59 @@
+//! The demo as a newcomer meets it, with a reader who stays and one who leaves.
+
+use crate::support::process::{Process, behind, ssm_proxyd};
+
+#[test]
+fn the_demo_shows_how_far_every_transfer_is_and_ends_well() {
+    let mut demo = Process::start(ssm_proxyd().arg("demo"));
+
+    let code = demo.exit_code();
+    let (told, said) = (demo.stdout.all(), demo.stderr.all());
+
+    assert_eq!((code, said.as_str()), (0, ""), "{told}");
+    assert!(told.contains("left behind: 0."), "{told}");
+    for (step, total) in [("\n5. ", 3.0), ("\n6. ", 3.0), ("\n7. ", 24.0)] {
+        let (_, from) = told.split_once(step).unwrap();
+        let (transfer, _) = from.split_once("hash equal").unwrap();
+        let amid =
+            arrived(transfer, total).filter(|done| (0.0..total).contains(done) && *done > 0.0);
+        assert!(amid.count() > 0, "{step}: no progress in\n{transfer}");
+    }
+}
+
+#[test]
+fn a_reader_who_leaves_ends_the_demo_and_is_no_fault() {
+    for last in ["^2", "^4", "^5", " of "] {
+        let script = format!("{{ \"$0\" demo; echo $? >&2; }} | sed '/{last}/q'");
+
+        let mut piped = Process::start(&mut behind("sh", &["-c", &script]));
+
+        let said = piped.stderr.all();
+        // A daemon that is stopped may warn of a connection that it cut short.
+        let own = said.lines().filter(|line| !line.contains(" WARN "));
+        let told = piped.stdout.all();
+        assert_eq!(own.collect::<Vec<_>>(), ["0"], "{last}: {said}{told}");
+    }
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_the_demo() {
+    // These tests may have been told to ignore it, and children inherit that.
+    let mut heeding = behind("env", &["--default-signal=HUP"]);
+    let mut demo = Process::start(heeding.args(["demo", "--keep"]));
+    demo.stdout.wait_for("5. ");
+
+    demo.signal("HUP");
+
+    assert_eq!(demo.exit_code(), 0);
+    let told = demo.stdout.all();
+    assert!(told.contains("left behind: 0."), "{told}");
+}
+
+/// How much had arrived, in MiB, in every line that tells it.
+fn arrived(transfer: &str, total: f64) -> impl Iterator<Item = f64> {
+    let of_total = format!(" MiB of {total:.1} MiB, ");
+    transfer.lines().filter_map(move |line| {
+        let (done, _) = line.split_once(&of_total)?;
+        done.trim().parse().ok()
+    })
+}
