@@ -53,7 +53,7 @@ pub(super) async fn answer(
     let name = operation.map_or("unknown", Operation::as_str);
     service
         .ledger
-        .count_call(name, &code, &signature.to_string());
+        .count_call(name, &code, &signature.to_string(), arrived);
     answer
 }
 
@@ -75,7 +75,7 @@ fn call(
             "expected application/x-amz-json-1.1",
         ));
     }
-    if let Some(code) = service.strike(operation) {
+    if let Some(code) = service.strike(operation, arrived) {
         return Err(ApiError::new(code, "injected by the simulator"));
     }
     match operation {

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::blow::{Manner, PlannedBlow};
 use super::link::Conditions;
+use super::throttle::Throttle;
 use super::{bounds, duration};
 
 /// The faults that are switched on. The default is a world without any.
@@ -21,6 +22,8 @@ use super::{bounds, duration};
 pub struct Faults {
     /// API calls that fail.
     pub api: BTreeMap<Operation, ApiFault>,
+    /// StartSession calls above a rate are throttled.
+    pub throttle: Option<Throttle>,
     /// Upgrades that are refused.
     pub refuse_upgrades: Option<RefusedUpgrades>,
     /// How long a token is good for.

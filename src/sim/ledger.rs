@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::faults::Operation;
+
 /// The book, shared by everything that has something to write.
 #[derive(Debug)]
 pub(super) struct Ledger {
@@ -44,8 +46,19 @@ impl Ledger {
     }
 
     /// An API call came, and was answered with `ok` or the code of an error.
-    pub(super) fn count_call(&self, operation: &str, outcome: &str, signature: &str) {
+    pub(super) fn count_call(
+        &self,
+        operation: &str,
+        outcome: &str,
+        signature: &str,
+        arrived: Instant,
+    ) {
         let counts = &mut self.lock().counts;
+        if operation == Operation::StartSession.as_str()
+            && counts.start_calls_us.len() < MAX_RECORDS
+        {
+            counts.start_calls_us.push(self.micros(arrived));
+        }
         count(&mut counts.calls, operation);
         count(&mut counts.outcomes, outcome);
         count(&mut counts.signatures, signature);
@@ -104,6 +117,8 @@ pub struct Snapshot {
     pub sessions: Vec<Record>,
     /// API calls by operation; what names none is `unknown`.
     pub calls: BTreeMap<String, u64>,
+    /// When StartSession was called; the first 20,000.
+    pub start_calls_us: Vec<u64>,
     /// API calls by outcome: `ok`, or the code of the error.
     pub outcomes: BTreeMap<String, u64>,
     /// API calls by what was thought of their signature.

@@ -89,6 +89,7 @@ mod service;
 mod session;
 mod signature;
 mod socket;
+mod throttle;
 
 pub use api::is_target;
 pub use blow::{Blow, Manner, PlannedBlow};
@@ -106,6 +107,7 @@ pub use options::Options;
 pub use resolver::{NotLoopback, Resolver};
 use service::Service;
 pub use signature::{Credentials, Fault, Signature};
+pub use throttle::Throttle;
 
 /// A running simulator. Dropping it ends its tasks.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use super::faults::{Faults, Operation, TokenLife};
 use super::ledger::{EndedBy, Ledger, Page, Record};
 use super::options::Options;
 use super::session::{Brief, Command, Session};
+use super::throttle::Bucket;
 
 /// Everything that the API and the data channels share.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub(super) struct Service {
     pub(super) address: SocketAddr,
     pub(super) ledger: Ledger,
     faults: Mutex<Faults>,
+    bucket: Mutex<Bucket>,
     offline: Mutex<BTreeSet<String>>,
     sessions: Mutex<Sessions>,
     chance: Mutex<fastrand::Rng>,
@@ -35,6 +37,7 @@ impl Service {
             address,
             ledger: Ledger::new(now),
             faults: Mutex::new(options.faults.clone()),
+            bucket: Mutex::default(),
             offline: Mutex::new(options.offline.clone()),
             sessions: Mutex::default(),
             chance: Mutex::new(fastrand::Rng::with_seed(options.seed)),
@@ -122,8 +125,13 @@ impl Service {
     }
 
     /// Whether this API call must fail, and with which code.
-    pub(super) fn strike(&self, operation: Operation) -> Option<String> {
-        locked(&self.faults).strike(operation)
+    pub(super) fn strike(&self, operation: Operation, now: Instant) -> Option<String> {
+        let mut faults = locked(&self.faults);
+        let limit = faults.throttle;
+        let limit = limit.filter(|_| operation == Operation::StartSession);
+        let is_throttled = limit.is_some_and(|limit| !locked(&self.bucket).take(now, limit));
+        let throttled = is_throttled.then(|| "ThrottlingException".to_owned());
+        throttled.or_else(|| faults.strike(operation))
     }
 
     /// Whether this upgrade must be refused, and with which status.

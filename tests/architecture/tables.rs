@@ -166,6 +166,7 @@ pub(super) const PURE: &[&str] = &[
     "sim/documents",
     "sim/duration",
     "sim/faults",
+    "sim/throttle",
     "sim/link",
     "sim/path",
     "sim/queue",

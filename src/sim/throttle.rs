@@ -1,0 +1,64 @@
+//! How often StartSession may be called, as AWS limits an account: by a bucket of tokens.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::bounds;
+
+/// A limit of StartSession calls; AWS's is not published (protocol.md section 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Throttle {
+    /// Calls per second, at least 1.
+    #[serde(deserialize_with = "bounds::every")]
+    pub rate: u32,
+    /// Calls at once, at least 1.
+    #[serde(deserialize_with = "bounds::every")]
+    pub burst: u32,
+}
+
+/// The bucket.
+#[derive(Debug, Default)]
+pub(super) struct Bucket {
+    /// What there was at the last call; `None` before the first.
+    level: Option<(Instant, f64)>,
+}
+
+impl Bucket {
+    /// Takes a token; false if there is none.
+    pub(super) fn take(&mut self, now: Instant, limit: Throttle) -> bool {
+        let most = f64::from(limit.burst);
+        let level = self.level.map_or(most, |(at, level)| {
+            let grown = (now - at).as_secs_f64() * f64::from(limit.rate);
+            (level + grown).min(most)
+        });
+        let taken = level >= 1.0;
+        self.level = Some((now, if taken { level - 1.0 } else { level }));
+        taken
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_burst_and_then_the_rate() {
+        let start = Instant::now();
+        let limit = Throttle { rate: 10, burst: 5 };
+        let mut bucket = Bucket::default();
+        let taken = |bucket: &mut Bucket, millis| {
+            let now = start + Duration::from_millis(millis);
+            (0..100).filter(|_| bucket.take(now, limit)).count()
+        };
+
+        assert_eq!(taken(&mut bucket, 0), 5);
+        assert_eq!(taken(&mut bucket, 99), 0);
+        assert_eq!(taken(&mut bucket, 201), 2);
+        assert_eq!(taken(&mut bucket, 60_000), 5);
+    }
+}
