@@ -2,8 +2,10 @@
 //!
 //! AWS limits the rate of the call for a whole account, so a burst here would be felt by others.
 //! A token bucket: one token for each call, so many a second, and four seconds' worth of them at
-//! most (interfaces.md section 2). When AWS throttles a call all the same, every call waits for a
-//! while, longer each time, and with jitter, for other clients were throttled in the same moment.
+//! most (interfaces.md section 2). When AWS throttles a call all the same, the bucket is emptied and
+//! fills half as fast, then a little faster with each call that is answered: so the rate is found
+//! that AWS allows. Every call waits for a while too, longer each time, and with jitter, for other
+//! clients were throttled in the same moment.
 //!
 //! ```text
 //!   full_at ────────▶ time     the bucket is full again then; each call moves it by a slot, and
@@ -18,15 +20,17 @@ use fastrand::Rng;
 /// The calls that may still be made.
 #[derive(Debug)]
 pub(super) struct Limiter {
-    /// What each call costs.
-    slot: Duration,
+    /// Calls a second, at most.
+    rate: f64,
+    /// Calls a second, as AWS seems to allow.
+    allowed: f64,
     /// What may be owed before the next call, its own slot included.
     depth: Duration,
     full_at: Instant,
     /// No call may go before, because AWS throttled one.
     paused_until: Instant,
     /// When the pause was decided: calls that were under way then say nothing new.
-    paused_at: Instant,
+    paused_at: Option<Instant>,
     /// The next pause, without its jitter.
     pause: Duration,
     chance: Rng,
@@ -36,11 +40,12 @@ impl Limiter {
     /// A full bucket of `rate` calls a second, at least 1.
     pub(super) fn new(now: Instant, rate: u32, seed: u64) -> Self {
         Self {
-            slot: Duration::from_secs(1) / rate.max(1),
+            rate: f64::from(rate.max(1)),
+            allowed: f64::from(rate.max(1)),
             depth: BURST,
             full_at: now,
             paused_until: now,
-            paused_at: now,
+            paused_at: None,
             pause: FIRST_PAUSE,
             chance: Rng::with_seed(seed),
         }
@@ -48,22 +53,33 @@ impl Limiter {
 
     /// When the next call may go; now or earlier means at once.
     pub(super) fn next(&self) -> Instant {
-        let ahead = self.depth.saturating_sub(self.slot);
+        let ahead = self.depth.saturating_sub(self.slot());
         let bucket = self.full_at.checked_sub(ahead).unwrap_or(self.full_at);
         bucket.max(self.paused_until)
     }
 
     /// Takes the token of a call that goes now.
     pub(super) fn take(&mut self, now: Instant) {
-        self.full_at = self.full_at.max(now) + self.slot;
+        if self.paused_at.is_some_and(|at| at + FORGIVEN <= now) {
+            self.paused_at = None;
+            self.allowed = self.rate;
+        }
+        self.full_at = self.full_at.max(now) + self.slot();
+    }
+
+    /// What each call costs.
+    fn slot(&self) -> Duration {
+        Duration::from_secs_f64(1.0 / self.allowed)
     }
 
     /// AWS throttled a call that went at `called`.
     pub(super) fn handle_throttled(&mut self, now: Instant, called: Instant) {
-        if called < self.paused_at {
+        if self.paused_at.is_some_and(|at| called < at) {
             return;
         }
-        self.paused_at = now;
+        self.paused_at = Some(now);
+        self.allowed = (self.allowed / 2.0).max(self.rate.min(LEAST_RATE));
+        self.full_at = now + self.depth;
         self.paused_until = now + self.pause.mul_f64(0.5 + self.chance.f64() / 2.0);
         self.pause = (self.pause * 2).min(MAX_PAUSE);
     }
@@ -72,6 +88,7 @@ impl Limiter {
     pub(super) fn handle_answer(&mut self, called: Instant) {
         if called >= self.paused_until {
             self.pause = FIRST_PAUSE;
+            self.allowed = (self.allowed + self.rate * GROWTH).min(self.rate);
         }
     }
 
@@ -79,6 +96,7 @@ impl Limiter {
     pub(super) fn cut_short(&mut self, now: Instant) {
         self.paused_until = now;
         self.pause = FIRST_PAUSE;
+        self.allowed = self.rate;
     }
 }
 
@@ -88,6 +106,15 @@ const BURST: Duration = Duration::from_secs(4);
 /// The first pause after a call was throttled, and where doubling ends.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(8);
+
+/// However often AWS throttles, so many calls a second are tried when no pause holds them.
+const LEAST_RATE: f64 = 0.5;
+
+/// By which part of the whole rate each answer speeds calls up again.
+const GROWTH: f64 = 1.0 / 200.0;
+
+/// A throttled call is forgotten after that.
+const FORGIVEN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
@@ -145,7 +172,7 @@ mod tests {
 
         for _ in 0..10 {
             limiter.handle_throttled(now, now);
-            let pause = limiter.next() - now;
+            let pause = limiter.paused_until - now;
             assert!(
                 whole / 2 <= pause && pause <= whole,
                 "{pause:?} of {whole:?}"
@@ -155,7 +182,39 @@ mod tests {
         }
         limiter.handle_answer(now);
         limiter.handle_throttled(now, now);
-        assert!(limiter.next() - now <= FIRST_PAUSE);
+        assert!(limiter.paused_until - now <= FIRST_PAUSE);
+    }
+
+    #[test]
+    fn it_finds_the_rate_that_is_allowed() {
+        let start = Instant::now();
+        let mut limiter = Limiter::new(start, 20, 1);
+        // A service that allows 8 calls a second, and 8 at once.
+        let (mut level, mut asked) = (8.0_f64, start);
+        let (mut answered, mut throttled) = (0, 0);
+        for millis in 0..60_000 {
+            let now = start + Duration::from_millis(millis);
+            if limiter.next() > now {
+                continue;
+            }
+            limiter.take(now);
+            level = (level + (now - asked).as_secs_f64() * 8.0).min(8.0);
+            asked = now;
+            if level < 1.0 {
+                limiter.handle_throttled(now, now);
+                throttled += 1;
+            } else {
+                level -= 1.0;
+                limiter.handle_answer(now);
+                answered += 1;
+            }
+        }
+
+        assert!(answered > 300, "{answered} of 480 that were allowed");
+        assert!(throttled < 30, "{throttled} of {answered} in vain");
+        // A minute without a call, and all is forgotten.
+        let later = start + Duration::from_secs(121);
+        assert_eq!(burst(&mut limiter, later), 80);
     }
 
     #[test]

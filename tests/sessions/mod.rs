@@ -2,6 +2,7 @@
 //! left behind.
 
 mod abandoned;
+mod burst;
 mod churn;
 mod keep_alive;
 mod limits;
