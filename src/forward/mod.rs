@@ -24,9 +24,12 @@ mod supply;
 mod tale;
 mod tend;
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -165,7 +168,10 @@ async fn accept_loop(listener: Listener, serve: Arc<Serve>, mut stop: watch::Rec
                 let peer = connection.peer();
                 let span = info_span!("connection", %peer, session = Empty, stream = Empty);
                 let task = Arc::clone(&serve).run(connection, slot, stop.clone());
-                connections.spawn(task.instrument(span));
+                let mut task = Box::pin(task.instrument(span));
+                if first_step(task.as_mut()).await.is_pending() {
+                    connections.spawn(task);
+                }
             }
             Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection vanished"),
             Err(error) => {
@@ -179,6 +185,12 @@ async fn accept_loop(listener: Listener, serve: Arc<Serve>, mut stop: watch::Rec
     while let Some(done) = connections.join_next().await {
         warn_if_panicked(done);
     }
+}
+
+/// Lets a connection take its place in the queues before the next one is accepted: tasks that are
+/// only spawned begin in any order.
+async fn first_step(mut task: Pin<&mut impl Future<Output = ()>>) -> Poll<()> {
+    poll_fn(|context| Poll::Ready(task.as_mut().poll(context))).await
 }
 
 async fn accept(
