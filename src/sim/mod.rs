@@ -159,7 +159,7 @@ impl Simulator {
         } else {
             "http"
         };
-        format!("{scheme}://{}", self.address())
+        format!("{scheme}://{}", self.service.advertised())
     }
 
     /// What it was started with; `listen` is as asked for, see [`address`](Self::address).

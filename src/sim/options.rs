@@ -14,6 +14,9 @@ use super::signature::Credentials;
 pub struct Options {
     /// Where to listen; a loopback address. Default: `127.0.0.1`, a free port.
     pub listen: SocketAddr,
+    /// Where clients reach it, if something stands before it: what `endpoint` and StreamUrl name.
+    /// Default: where it listens.
+    pub advertised: Option<SocketAddr>,
     /// Serve `https` and `wss` with a certificate made at start. Default: false.
     pub tls: bool,
     /// The region that signatures must name. Default: `us-east-1`.
@@ -55,6 +58,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            advertised: None,
             tls: false,
             region: "us-east-1".to_owned(),
             credentials: Credentials::default(),

@@ -181,10 +181,15 @@ impl Service {
         };
     }
 
+    /// Where clients reach it.
+    pub(super) fn advertised(&self) -> SocketAddr {
+        self.options.advertised.unwrap_or(self.address)
+    }
+
     /// The URL of a session's data channel.
     pub(super) fn stream_url(&self, session_id: &str) -> String {
         let scheme = if self.options.tls { "wss" } else { "ws" };
-        let address = self.address;
+        let address = self.advertised();
         format!("{scheme}://{address}/v1/data-channel/{session_id}?role=publish_subscribe")
     }
 

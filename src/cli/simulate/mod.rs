@@ -32,6 +32,9 @@ pub(super) struct Args {
     /// Loopback address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = loopback)]
     listen: SocketAddr,
+    /// Where clients reach it, if a proxy stands before it
+    #[arg(long, value_name = "ADDR", value_parser = loopback)]
+    advertise: Option<SocketAddr>,
     /// How fast agents send: as they were measured, or as fast as they can
     #[arg(long, value_enum, default_value = "faithful")]
     pace: Pace,
@@ -173,6 +176,7 @@ impl Args {
         }
         Options {
             listen: self.listen,
+            advertised: self.advertise,
             tls: self.tls,
             region: self.region,
             credentials: Credentials {
