@@ -275,7 +275,7 @@ impl Tunnel {
             return Some(transmit);
         }
         let max = self.options.upload_payload;
-        if !self.may_send_data() || !self.channel.has_room(now, max) {
+        if !self.may_send_data() || !self.channel.has_room(now, max, self.mux.share()) {
             return None;
         }
         let mut draft = Draft::with_capacity(max);
@@ -299,9 +299,10 @@ impl Tunnel {
         if self.ended().is_some() {
             return None;
         }
+        let data = (self.options.upload_payload, self.mux.share());
         let channel = self
             .channel
-            .poll_timeout(self.may_send_data(), self.options.upload_payload);
+            .poll_timeout(self.may_send_data().then_some(data));
         let times = [self.state.deadline(), channel, self.keep_alive_due()];
         times.into_iter().flatten().min()
     }

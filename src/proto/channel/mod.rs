@@ -12,6 +12,7 @@
 //! Specification: protocol.md sections 3, 5 and 6.
 
 mod control;
+mod delay;
 mod exchange;
 mod handshake;
 mod input;
@@ -39,6 +40,7 @@ use self::publication::Publication;
 pub use self::receiver::EarlyPool;
 use self::receiver::Receiver;
 use self::sealer::Sealer;
+pub(crate) use self::sender::Share;
 use self::sender::{Sender, Urgency};
 use self::silence::Silence;
 pub(crate) use self::version::AgentVersion;
@@ -197,8 +199,12 @@ impl Channel {
     }
 
     /// True if a data payload of up to `len` bytes may leave now.
-    pub(crate) fn has_room(&self, now: Instant, len: usize) -> bool {
-        self.connected && self.may_send(now) && self.sender.has_room(len)
+    pub(crate) fn has_room(&mut self, now: Instant, len: usize, share: Share) -> bool {
+        let fits = self.sender.has_room(len, share);
+        if !fits {
+            self.sender.hold_back();
+        }
+        fits && self.connected && self.may_send(now)
     }
 
     /// Sends a payload of mux data. Only after [`Channel::has_room`] said yes.
@@ -226,15 +232,16 @@ impl Channel {
     }
 
     /// When [`Channel::handle_timeout`] or [`Channel::poll_transmit`] has something to do.
-    /// `has_data` tells whether the mux would send if it could, `len` how much at most.
-    pub(crate) fn poll_timeout(&self, has_data: bool, len: usize) -> Option<Instant> {
+    /// `data` tells how much the mux would send at most if it could.
+    pub(crate) fn poll_timeout(&self, data: Option<(usize, Share)>) -> Option<Instant> {
         if !self.connected {
             return None;
         }
         if let Some(until) = self.publication.resumes() {
             return Some(until);
         }
-        let eager = self.sender.has_due() || (has_data && self.sender.has_room(len));
+        let fits = data.is_some_and(|(len, share)| self.sender.has_room(len, share));
+        let eager = self.sender.has_due() || fits;
         let paced = eager.then(|| self.pacer.next());
         [
             paced,

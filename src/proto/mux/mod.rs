@@ -1,6 +1,7 @@
 //! Many streams over one byte stream, and whose turn it is.
 //!
-//! Streams take turns message by message: a keystroke never waits behind another's megabyte.
+//! Streams take turns message by message, and those that say little go first: a keystroke never
+//! waits behind another's megabyte.
 //! Frames are cut when a message is about to leave, so a turn is one message at most; none but the
 //! NOP of a seam straddles two.
 //!
@@ -14,6 +15,7 @@ mod answer;
 mod budget;
 mod seam;
 mod stream;
+mod turns;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -25,6 +27,8 @@ pub(crate) use self::answer::{Change, Read};
 use self::budget::Budget;
 use self::seam::Seam;
 use self::stream::{Intent, Stream, Theirs};
+use self::turns::{Line, Turns};
+use crate::proto::channel::Share;
 use crate::wire::message::Draft;
 use crate::wire::smux::{Command, Decoder, FrameError, Header, Piece, StreamId};
 
@@ -35,8 +39,7 @@ pub use self::stream::MAX_UNSENT;
 #[derive(Debug)]
 pub(crate) struct Mux {
     streams: BTreeMap<StreamId, Stream>,
-    /// Streams with something to send, each once.
-    turns: VecDeque<StreamId>,
+    turns: Turns,
     next: StreamId,
     seam: Seam,
     decoder: Decoder,
@@ -55,7 +58,7 @@ impl Mux {
     pub(crate) fn new() -> Self {
         Self {
             streams: BTreeMap::new(),
-            turns: VecDeque::new(),
+            turns: Turns::default(),
             next: FIRST,
             seam: Seam::default(),
             decoder: Decoder::new(),
@@ -76,7 +79,7 @@ impl Mux {
         }
         self.next = StreamId(id.0 + STEP);
         self.streams.insert(id, Stream::new());
-        self.turns.push_back(id);
+        self.turns.push(Line::Quick, id);
         Some(id)
     }
 
@@ -94,7 +97,7 @@ impl Mux {
             }
             Some(taken) => {
                 if idle && stream.intent() != Intent::Nothing {
-                    self.turns.push_back(id);
+                    self.turns.push(stream.line(), id);
                 }
                 Write::Accepted(taken)
             }
@@ -142,7 +145,7 @@ impl Mux {
         let idle = stream.intent() == Intent::Nothing;
         let outcome = verb(stream);
         if idle && stream.intent() != Intent::Nothing {
-            self.turns.push_back(id);
+            self.turns.push(stream.line(), id);
         }
         Some(outcome)
     }
@@ -224,7 +227,7 @@ impl Mux {
         if self.streams.get(&id).is_some_and(Stream::is_over) {
             self.wake_reader(id);
             self.streams.remove(&id);
-            self.turns.retain(|turn| *turn != id);
+            self.turns.remove(id);
         }
     }
 
@@ -242,12 +245,19 @@ impl Mux {
         if std::mem::take(&mut self.nothing_due) {
             put(draft, Header::bare(Command::Nothing, StreamId(0)));
         }
-        for _ in 0..self.turns.len() {
-            let Some(id) = self.turns.pop_front() else {
+        let half = draft.len() + (max.saturating_sub(draft.len()) / 2).max(MIN_QUICK);
+        self.fill_from(Line::Quick, draft, half.min(max));
+        self.fill_from(Line::Steady, draft, max);
+        self.fill_from(Line::Quick, draft, max);
+    }
+
+    fn fill_from(&mut self, line: Line, draft: &mut Draft, max: usize) {
+        for _ in 0..self.turns.len(line) {
+            let Some(id) = self.turns.pop(line) else {
                 return;
             };
             if max.saturating_sub(draft.len()) <= Header::LEN {
-                self.turns.push_front(id);
+                self.turns.push_front(line, id);
                 return;
             }
             self.take_turn(id, draft, max);
@@ -282,7 +292,7 @@ impl Mux {
             }
         }
         if stream.intent() != Intent::Nothing {
-            self.turns.push_back(id);
+            self.turns.push(Line::Steady, id);
         }
         if stream.has_room() {
             self.wake_writer(id);
@@ -308,6 +318,14 @@ impl Mux {
     /// False while more input would wait unread beyond its budget.
     pub(crate) fn wants_input(&self) -> bool {
         self.budget.has_room()
+    }
+
+    /// Whether streams share the channel.
+    pub(crate) fn share(&self) -> Share {
+        match self.streams.len() {
+            ..=1 => Share::Alone,
+            _ => Share::Shared,
+        }
     }
 
     /// True if every stream is forgotten.
@@ -347,13 +365,13 @@ impl Mux {
             "the budget counts what is unread"
         );
         for (id, stream) in &self.streams {
-            let turns = self.turns.iter().filter(|turn| *turn == id).count();
+            let turns = self.turns.iter().filter(|turn| turn == id).count();
             let wanted = usize::from(stream.intent() != Intent::Nothing);
             assert_eq!(turns, wanted, "stream {id} with an intent has one turn");
             assert!(stream.unsent() <= MAX_UNSENT, "the outbox is bounded");
         }
         assert!(
-            self.turns.iter().all(|id| self.streams.contains_key(id)),
+            self.turns.iter().all(|id| self.streams.contains_key(&id)),
             "turns are of streams"
         );
     }
@@ -367,6 +385,9 @@ fn put(draft: &mut Draft, header: Header) {
 /// The first id of the reference library's client, and its step (protocol.md section 8.2).
 const FIRST: StreamId = StreamId(3);
 const STEP: u32 = 2;
+
+/// A frame of this size always fits the share of those that go first.
+const MIN_QUICK: usize = 64;
 
 /// The most data that the reference library puts into a frame (protocol.md section 8.3).
 const MAX_FRAME: usize = 32_768;

@@ -61,12 +61,62 @@ fn streams_take_turns() {
     filled(&mut mux, &mut peer, 1024);
     mux.write(key, b"k");
 
-    filled(&mut mux, &mut peer, 1024);
     let pieces = filled(&mut mux, &mut peer, 1024);
 
     assert_eq!(pieces[0], Piece::Data(key, Bytes::from_static(b"k")));
     assert!(matches!(&pieces[1], Piece::Data(id, _) if *id == bulk));
     mux.assert_invariants();
+}
+
+#[test]
+fn a_crowd_that_says_little_leaves_half_to_the_others() {
+    let (mut mux, mut peer) = (Mux::new(), Decoder::new());
+    let bulk = mux.open().unwrap();
+    let crowd: Vec<_> = (0..10).map(|_| mux.open().unwrap()).collect();
+    filled(&mut mux, &mut peer, 1024);
+    mux.write(bulk, &[7; 100_000]);
+    filled(&mut mux, &mut peer, 1024);
+
+    let mut of_bulk = 0;
+    for _ in 0..20 {
+        for id in &crowd {
+            if mux.streams[id].unsent() == 0 {
+                mux.write(*id, &[1; 100]);
+            }
+        }
+        let pieces = filled(&mut mux, &mut peer, 1024);
+        let lens = pieces.iter().map(|piece| match piece {
+            Piece::Data(id, data) if *id == bulk => data.len(),
+            Piece::Data(..) | Piece::Open(_) | Piece::Finish(_) => 0,
+        });
+        of_bulk += lens.sum::<usize>();
+    }
+
+    assert!(of_bulk >= 20 * 400, "{of_bulk}");
+    mux.assert_invariants();
+}
+
+#[test]
+fn who_says_much_goes_behind_the_others() {
+    let (mut mux, mut peer) = (Mux::new(), Decoder::new());
+    let (one, two) = (mux.open().unwrap(), mux.open().unwrap());
+    for id in [one, two] {
+        mux.write(id, &[7; 5000]);
+    }
+    let mut order = Vec::new();
+    while mux.has_output() {
+        let pieces = filled(&mut mux, &mut peer, 1024);
+        order.extend(pieces.iter().filter_map(|piece| match piece {
+            Piece::Data(id, _) => Some(*id),
+            Piece::Open(_) | Piece::Finish(_) => None,
+        }));
+        mux.assert_invariants();
+    }
+
+    order.dedup();
+    let (first, rest) = order.split_at(2);
+    assert_eq!(first, [one, two]);
+    assert!(rest.chunks(2).all(|pair| pair[0] == one), "{order:?}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::proto::channel::delay::DelayWindow;
 use crate::proto::channel::rtt::RttEstimator;
 use crate::wire::message::Seq;
 
@@ -37,6 +38,8 @@ pub(crate) struct Sender {
     next: u64,
     unacknowledged: usize,
     window: usize,
+    /// Holds beside `window` while streams share the channel.
+    shared: DelayWindow,
     rtt: RttEstimator,
     /// To be retransmitted as soon as they may.
     due: BTreeSet<u64>,
@@ -77,6 +80,7 @@ impl Sender {
             next: 0,
             unacknowledged: 0,
             window,
+            shared: DelayWindow::new(now),
             rtt: RttEstimator::new(),
             due: BTreeSet::new(),
             deadline: None,
@@ -118,7 +122,9 @@ impl Sender {
         self.due.remove(&seq.0);
         match kept.attempts {
             1 => {
-                self.rtt.sample(now - kept.sent);
+                let trip = now - kept.sent;
+                self.rtt.sample(trip);
+                self.shared.sample(now, seq.0, trip, self.next);
                 self.miss(now, kept.sent, ..seq.0);
             }
             // If that was for the first copy, acknowledgements of the others are not far behind.
@@ -236,8 +242,14 @@ impl Sender {
     }
 
     /// True if a payload of `len` bytes fits the window.
-    pub(crate) fn has_room(&self, len: usize) -> bool {
-        self.unacknowledged + len <= self.window
+    pub(crate) fn has_room(&self, len: usize, share: Share) -> bool {
+        let fits = self.unacknowledged + len <= self.window;
+        fits && (share == Share::Alone || self.shared.has_room(self.unacknowledged, len))
+    }
+
+    /// Something waits for room.
+    pub(crate) fn hold_back(&mut self) {
+        self.shared.hold_back();
     }
 
     /// Since when the agent owes an acknowledgement; `None` if it owes none.
@@ -258,6 +270,15 @@ impl Sender {
     fn hasten(&mut self, deadline: Instant) {
         self.deadline = earlier(self.deadline, deadline);
     }
+}
+
+/// Whether others feel what is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// One stream has the channel for itself.
+    Alone,
+    /// Streams share it.
+    Shared,
 }
 
 /// How soon a message is sent again.

@@ -97,8 +97,8 @@ fn an_acknowledgement_frees_the_window_once() {
     assert!(!desk.sender.acknowledge(desk.now, Seq(2)));
     assert!(!desk.sender.acknowledge(desk.now, Seq(99)));
     assert_eq!(desk.sender.unacknowledged(), 20);
-    assert!(desk.sender.has_room(980));
-    assert!(!desk.sender.has_room(981));
+    assert!(desk.sender.has_room(980, Share::Alone));
+    assert!(!desk.sender.has_room(981, Share::Alone));
 }
 
 #[test]

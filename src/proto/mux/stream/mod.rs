@@ -16,6 +16,8 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::proto::mux::turns::Line;
+
 /// One stream of a mux.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -26,6 +28,8 @@ pub(crate) struct Stream {
     /// What came while something waited, behind the inbox.
     tail: BytesMut,
     unread: usize,
+    /// Bytes that were sent since it last had nothing to send.
+    spell: usize,
     pub(super) sent: u64,
     pub(super) received: u64,
     /// Bytes that were sent since any came.
@@ -50,6 +54,7 @@ impl Stream {
             inbox: VecDeque::new(),
             tail: BytesMut::new(),
             unread: 0,
+            spell: 0,
             sent: 0,
             received: 0,
             unheard: 0,
@@ -169,6 +174,14 @@ impl Stream {
         }
     }
 
+    /// Where it waits for its turn, now that it has something to send again.
+    pub(crate) fn line(&mut self) -> Line {
+        match std::mem::take(&mut self.spell) {
+            ..=LITTLE => Line::Quick,
+            _ => Line::Steady,
+        }
+    }
+
     /// Its SYN leaves.
     pub(crate) fn sent_open(&mut self) {
         self.ours = match self.ours {
@@ -194,6 +207,7 @@ impl Stream {
         self.outbox.drain(..len);
         self.sent += len as u64;
         self.unheard += len as u64;
+        self.spell += len;
         if self.outbox.is_empty() && self.outbox.capacity() > IDLE_CAPACITY {
             self.outbox.shrink_to(IDLE_CAPACITY);
         }
@@ -273,6 +287,9 @@ enum Ours {
 /// little enough that a slow tunnel is felt by the local program.
 pub const MAX_UNSENT: usize = 256 * 1024;
 
+/// Who sends no more at a time goes first: a key, a query, a small request.
+const LITTLE: usize = 512;
+
 /// What an empty outbox may keep of its memory.
 const IDLE_CAPACITY: usize = 64 * 1024;
 
@@ -280,115 +297,4 @@ const IDLE_CAPACITY: usize = 64 * 1024;
 const BLOCK: usize = 64 * 1024;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn opened() -> Stream {
-        let mut stream = Stream::new();
-        stream.sent_open();
-        stream
-    }
-
-    #[test]
-    fn a_fin_is_held_until_the_agents_has_come() {
-        let mut stream = opened();
-
-        stream.finish();
-        assert_eq!(stream.intent(), Intent::Nothing);
-        stream.handle_data(Bytes::from_static(b"answer"));
-        stream.handle_finish(false);
-
-        assert_eq!(stream.intent(), Intent::Finish);
-        assert_eq!(stream.read(99).as_deref(), Some(&b"answer"[..]));
-        assert_eq!(stream.theirs(), Theirs::Ended);
-    }
-
-    #[test]
-    fn a_reset_sends_what_was_written_and_then_one_fin() {
-        let mut stream = Stream::new();
-        stream.write(b"last words");
-
-        stream.reset();
-
-        assert_eq!(stream.intent(), Intent::Open);
-        stream.sent_open();
-        assert_eq!(stream.intent(), Intent::Data);
-        let mut sent = BytesMut::new();
-        assert_eq!(stream.drain_into(4, &mut sent), 4);
-        assert_eq!(stream.drain_into(99, &mut sent), 6);
-        assert_eq!(&sent[..], b"last words");
-        assert_eq!(stream.intent(), Intent::Finish);
-        stream.sent_finish();
-        assert_eq!(stream.intent(), Intent::Nothing);
-        assert!(!stream.is_over());
-        stream.handle_finish(false);
-        assert!(stream.is_over());
-    }
-
-    #[test]
-    fn a_stream_that_never_opened_needs_no_fin() {
-        let mut stream = Stream::new();
-
-        stream.reset();
-
-        assert_eq!(stream.intent(), Intent::Nothing);
-        assert!(stream.is_over());
-    }
-
-    #[test]
-    fn a_second_reset_changes_nothing() {
-        let mut stream = opened();
-        stream.reset();
-        stream.sent_finish();
-
-        stream.reset();
-
-        assert!(!stream.is_over(), "the agent's FIN is still to come");
-        stream.handle_finish(false);
-        assert!(stream.is_over());
-    }
-
-    #[test]
-    fn what_comes_for_a_local_side_that_is_gone_is_dropped() {
-        let mut stream = opened();
-        stream.handle_data(Bytes::from_static(b"abc"));
-
-        assert_eq!(stream.reset(), 3);
-        assert_eq!(stream.handle_data(Bytes::from_static(b"late")), 0);
-        assert_eq!(stream.read(9), None);
-    }
-
-    #[test]
-    fn what_waits_unread_is_kept_in_few_pieces() {
-        let mut stream = opened();
-        let words: Vec<u8> = (0..200_000u32).map(|n| n.to_le_bytes()[1]).collect();
-
-        for byte in &words {
-            stream.handle_data(Bytes::copy_from_slice(&[*byte]));
-        }
-
-        assert_eq!(stream.inbox.len(), 1 + 200_000 / BLOCK);
-        let read: Vec<_> = std::iter::from_fn(|| stream.read(1000)).flatten().collect();
-        assert!(read == words);
-        assert_eq!(stream.unread(), 0);
-    }
-
-    #[test]
-    fn the_outbox_is_bounded() {
-        let mut stream = opened();
-
-        assert_eq!(stream.write(&vec![0; MAX_UNSENT + 5]), Some(MAX_UNSENT));
-        assert_eq!(stream.write(b"x"), Some(0));
-        assert_eq!(stream.unsent(), MAX_UNSENT);
-    }
-
-    #[test]
-    fn nothing_is_written_after_the_destination_ended() {
-        let mut stream = opened();
-
-        stream.handle_finish(true);
-
-        assert_eq!(stream.write(b"x"), None);
-        assert_eq!(stream.theirs(), Theirs::Refused);
-    }
-}
+mod tests;

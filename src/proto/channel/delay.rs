@@ -1,0 +1,244 @@
+//! How much may be under way where streams share a session: no more than the path drains soon.
+//!
+//! What has left lies before every keystroke that follows. So the window follows the delay, as in
+//! TCP Vegas and FAST TCP: the shortest trip of a round tells whether a queue stands somewhere on
+//! the way. While it is short the window grows, and beyond that it shrinks:
+//!
+//! ```text
+//!   share  = base / shortest of this round            base: the shortest of all lately
+//!   window ← window × (1 + GAIN × (share − BALANCE))
+//! ```
+//!
+//! Now and then a round with next to nothing under way shows how long the path is.
+
+use std::time::{Duration, Instant};
+
+/// The window of a session with several streams, in payload bytes.
+#[derive(Debug)]
+pub(crate) struct DelayWindow {
+    size: usize,
+    base: Base,
+    /// The shortest trip of this round.
+    shortest: Option<Duration>,
+    /// The round ends when this number is acknowledged.
+    round_end: u64,
+    /// Something was held back in this round.
+    limited: bool,
+    /// The size after this round, which looks at the empty path.
+    resume: Option<usize>,
+}
+
+impl DelayWindow {
+    /// At the beginning nobody knows the path.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            size: INITIAL,
+            base: Base::new(now),
+            shortest: None,
+            round_end: 0,
+            limited: false,
+            resume: None,
+        }
+    }
+
+    /// True if `len` more may leave while `unacknowledged` are under way.
+    pub(crate) fn has_room(&self, unacknowledged: usize, len: usize) -> bool {
+        unacknowledged == 0 || unacknowledged + len <= self.size
+    }
+
+    /// Something is held back.
+    pub(crate) fn hold_back(&mut self) {
+        self.limited = true;
+    }
+
+    /// Message `seq`, sent once, was acknowledged after `trip`; `next` is the number of the next
+    /// one that leaves.
+    pub(crate) fn sample(&mut self, now: Instant, seq: u64, trip: Duration, next: u64) {
+        self.shortest = Some(self.shortest.map_or(trip, |shortest| shortest.min(trip)));
+        if seq < self.round_end {
+            return;
+        }
+        self.round_end = next;
+        let Some(shortest) = self.shortest.take() else {
+            return;
+        };
+        let limited = std::mem::take(&mut self.limited);
+        self.base.learn(shortest);
+        if let Some(size) = self.resume.take() {
+            self.size = size;
+        } else if self.base.is_old(now) {
+            self.base.begin(now);
+            self.resume = Some(std::mem::replace(&mut self.size, MIN));
+        } else {
+            self.adapt(shortest, limited);
+        }
+    }
+
+    /// Balanced when a queue is two thirds as long as the path.
+    fn adapt(&mut self, shortest: Duration, limited: bool) {
+        let empty = (self.base.shortest() + NOISE).as_secs_f64();
+        let share = (empty / shortest.as_secs_f64()).min(1.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive, and within bounds that any usize holds"
+        )]
+        let size = (self.size as f64 * (1.0 + GAIN * (share - BALANCE))) as usize;
+        if size < self.size || limited {
+            self.size = size.clamp(MIN, MAX);
+        }
+    }
+}
+
+/// The shortest trip of the last one or two spans.
+#[derive(Debug)]
+struct Base {
+    since: Instant,
+    before: Option<Duration>,
+    lately: Option<Duration>,
+}
+
+impl Base {
+    fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            before: None,
+            lately: None,
+        }
+    }
+
+    fn shortest(&self) -> Duration {
+        let known = [self.before, self.lately].into_iter().flatten();
+        known.min().unwrap_or(Duration::MAX / 4)
+    }
+
+    fn learn(&mut self, trip: Duration) {
+        self.lately = Some(self.lately.map_or(trip, |lately| lately.min(trip)));
+    }
+
+    fn is_old(&self, now: Instant) -> bool {
+        now - self.since >= SPAN
+    }
+
+    /// Forgets what was before. Only an empty path shows its length.
+    fn begin(&mut self, now: Instant) {
+        self.before = self.lately.take();
+        self.since = now;
+    }
+}
+
+/// What leaves before anything is known, and what always may: a few messages of a kilobyte.
+const INITIAL: usize = 16 * 1024;
+const MIN: usize = 2048;
+
+/// Beyond any path that there is; the sender's own window is far less.
+const MAX: usize = 1 << 30;
+
+/// Of the difference, how much is made good in a round: more of it swings.
+const GAIN: f64 = 0.5;
+
+/// The share of the empty path in a trip that is aimed at. More of it leaves gaps, less of it is
+/// felt: at 0.6 a keystroke takes under three times as long as without a neighbour.
+const BALANCE: f64 = 0.6;
+
+/// What the scheduling of two processes adds.
+const NOISE: Duration = Duration::from_micros(20);
+
+/// For how long a path is believed to keep its length.
+const SPAN: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
+mod tests {
+    use super::*;
+
+    /// A path that drains so many bytes a millisecond and is `length` long.
+    struct Path {
+        window: DelayWindow,
+        now: Instant,
+        length: Duration,
+        drain: u32,
+        free_at: Instant,
+        seq: u64,
+        under_way: std::collections::VecDeque<(u64, Instant, Instant)>,
+    }
+
+    impl Path {
+        fn new(length: Duration, drain: u32) -> Self {
+            let now = Instant::now();
+            Self {
+                window: DelayWindow::new(now),
+                now,
+                length,
+                drain,
+                free_at: now,
+                seq: 0,
+                under_way: std::collections::VecDeque::new(),
+            }
+        }
+
+        /// Sends what may leave, for so long; the trips of the last half of it, in order of
+        /// length.
+        fn fill(&mut self, time: Duration) -> Vec<Duration> {
+            let (begin, end) = (self.now, self.now + time);
+            let mut trips = Vec::new();
+            while self.now < end {
+                while self.window.has_room(self.under_way.len() * 1024, 1024) {
+                    self.send();
+                }
+                self.window.hold_back();
+                let (seq, sent, back) = self.under_way.pop_front().unwrap();
+                self.now = back;
+                if self.now > begin + time / 2 {
+                    trips.push(back - sent);
+                }
+                self.window.sample(back, seq, back - sent, self.seq);
+            }
+            trips.sort();
+            trips
+        }
+
+        fn send(&mut self) {
+            let service = Duration::from_millis(1024) / self.drain;
+            self.free_at = self.free_at.max(self.now) + service;
+            self.under_way
+                .push_back((self.seq, self.now, self.free_at + self.length));
+            self.seq += 1;
+        }
+    }
+
+    #[test]
+    fn it_grows_to_what_the_path_carries_and_no_queue_stands() {
+        for (length, drain) in [(50, 1024), (50, 5 * 1024), (2, 64 * 1024), (200, 2048)] {
+            let length = Duration::from_millis(length);
+            let mut path = Path::new(length, drain);
+
+            let trips = path.fill(Duration::from_secs(60));
+
+            let p95 = trips[trips.len() * 95 / 100];
+            assert!(p95 < 5 * length / 2, "{p95:?} on {length:?}");
+            let could = 30 * drain as usize * 1000 / 1024;
+            assert!(trips.len() > could * 9 / 10, "{} of {could}", trips.len());
+        }
+    }
+
+    #[test]
+    fn it_follows_a_path_that_became_longer() {
+        let mut path = Path::new(Duration::from_millis(5), 1024);
+        path.fill(Duration::from_secs(10));
+        path.length = Duration::from_millis(100);
+        path.fill(Duration::from_secs(40));
+
+        let arrived = path.fill(Duration::from_secs(20)).len();
+
+        assert!(arrived > 9000, "{arrived} of 10000");
+    }
+
+    #[test]
+    fn who_sends_little_has_room() {
+        let window = DelayWindow::new(Instant::now());
+
+        assert!(window.has_room(0, 1 << 20));
+        assert!(!window.has_room(INITIAL, 1));
+    }
+}

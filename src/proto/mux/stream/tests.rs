@@ -1,0 +1,112 @@
+//! FINs, resets, bounds.
+
+use super::*;
+
+fn opened() -> Stream {
+    let mut stream = Stream::new();
+    stream.sent_open();
+    stream
+}
+
+#[test]
+fn a_fin_is_held_until_the_agents_has_come() {
+    let mut stream = opened();
+
+    stream.finish();
+    assert_eq!(stream.intent(), Intent::Nothing);
+    stream.handle_data(Bytes::from_static(b"answer"));
+    stream.handle_finish(false);
+
+    assert_eq!(stream.intent(), Intent::Finish);
+    assert_eq!(stream.read(99).as_deref(), Some(&b"answer"[..]));
+    assert_eq!(stream.theirs(), Theirs::Ended);
+}
+
+#[test]
+fn a_reset_sends_what_was_written_and_then_one_fin() {
+    let mut stream = Stream::new();
+    stream.write(b"last words");
+
+    stream.reset();
+
+    assert_eq!(stream.intent(), Intent::Open);
+    stream.sent_open();
+    assert_eq!(stream.intent(), Intent::Data);
+    let mut sent = BytesMut::new();
+    assert_eq!(stream.drain_into(4, &mut sent), 4);
+    assert_eq!(stream.drain_into(99, &mut sent), 6);
+    assert_eq!(&sent[..], b"last words");
+    assert_eq!(stream.intent(), Intent::Finish);
+    stream.sent_finish();
+    assert_eq!(stream.intent(), Intent::Nothing);
+    assert!(!stream.is_over());
+    stream.handle_finish(false);
+    assert!(stream.is_over());
+}
+
+#[test]
+fn a_stream_that_never_opened_needs_no_fin() {
+    let mut stream = Stream::new();
+
+    stream.reset();
+
+    assert_eq!(stream.intent(), Intent::Nothing);
+    assert!(stream.is_over());
+}
+
+#[test]
+fn a_second_reset_changes_nothing() {
+    let mut stream = opened();
+    stream.reset();
+    stream.sent_finish();
+
+    stream.reset();
+
+    assert!(!stream.is_over(), "the agent's FIN is still to come");
+    stream.handle_finish(false);
+    assert!(stream.is_over());
+}
+
+#[test]
+fn what_comes_for_a_local_side_that_is_gone_is_dropped() {
+    let mut stream = opened();
+    stream.handle_data(Bytes::from_static(b"abc"));
+
+    assert_eq!(stream.reset(), 3);
+    assert_eq!(stream.handle_data(Bytes::from_static(b"late")), 0);
+    assert_eq!(stream.read(9), None);
+}
+
+#[test]
+fn what_waits_unread_is_kept_in_few_pieces() {
+    let mut stream = opened();
+    let words: Vec<u8> = (0..200_000u32).map(|n| n.to_le_bytes()[1]).collect();
+
+    for byte in &words {
+        stream.handle_data(Bytes::copy_from_slice(&[*byte]));
+    }
+
+    assert_eq!(stream.inbox.len(), 1 + 200_000 / BLOCK);
+    let read: Vec<_> = std::iter::from_fn(|| stream.read(1000)).flatten().collect();
+    assert!(read == words);
+    assert_eq!(stream.unread(), 0);
+}
+
+#[test]
+fn the_outbox_is_bounded() {
+    let mut stream = opened();
+
+    assert_eq!(stream.write(&vec![0; MAX_UNSENT + 5]), Some(MAX_UNSENT));
+    assert_eq!(stream.write(b"x"), Some(0));
+    assert_eq!(stream.unsent(), MAX_UNSENT);
+}
+
+#[test]
+fn nothing_is_written_after_the_destination_ended() {
+    let mut stream = opened();
+
+    stream.handle_finish(true);
+
+    assert_eq!(stream.write(b"x"), None);
+    assert_eq!(stream.theirs(), Theirs::Refused);
+}

@@ -1,0 +1,70 @@
+//! A keystroke beside an upload, on one session.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::figures::{Samples, mib_per_second, title};
+use crate::probe::{Destination, Probe};
+use crate::stage::{Stage, unpaced};
+
+pub(crate) async fn run() {
+    title(&format!(
+        "shared: {ROUND_TRIPS} round trips of one byte beside a bulk upload on the same session, simulator without a pace, ms"
+    ));
+    println!("                              p50      p99");
+    row("upload_rate = 0", "upload_rate = 0", Duration::ZERO).await;
+    // One trip behind the other would be more messages than the rate allows, and wait for it
+    // without any neighbour: people type slower.
+    row("default rate", "", Duration::from_millis(10)).await;
+}
+
+async fn row(name: &str, keys: &str, pause: Duration) {
+    let destination = Destination::start().await;
+    let keys = format!(
+        "remote = {}\nsessions = \"shared\"\n{keys}",
+        destination.address.port()
+    );
+    let stage = Stage::new(unpaced(), &keys).await;
+    let quiet = echoes(stage.address(), pause).await;
+    print(name, "quiet", &quiet);
+    let mut upload = Probe::connect(stage.address()).await;
+    let upload = tokio::spawn(async move { upload.up(u64::MAX).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (begin, before) = (Instant::now(), bytes_in(&stage));
+    let beside = echoes(stage.address(), pause).await;
+    let speed = mib_per_second(bytes_in(&stage) - before, begin.elapsed());
+    print(name, "beside an upload", &beside);
+    let [quiet, beside] = [quiet, beside].map(|samples| samples.percentile(99) / 1e3);
+    println!(
+        "{name:16} p99: {:.2} times, {:.2} ms more; the upload: {speed:.1} MiB/s",
+        beside / quiet,
+        beside - quiet
+    );
+    upload.abort();
+    assert!(upload.await.unwrap_err().is_cancelled());
+    let ledger = stage.end().await;
+    assert_eq!(ledger.started, 1, "all shared one session");
+}
+
+async fn echoes(address: SocketAddr, pause: Duration) -> Samples {
+    let mut probe = Probe::connect(address).await;
+    let mut samples = Vec::new();
+    for _ in 0..ROUND_TRIPS {
+        samples.push(probe.echo().await);
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+    }
+    Samples::micros(&samples)
+}
+
+fn bytes_in(stage: &Stage) -> u64 {
+    stage.simulator.ledger().sessions[0].traffic.bytes_in
+}
+
+fn print(name: &str, what: &str, samples: &Samples) {
+    let [p50, p99] = [50, 99].map(|p| samples.percentile(p) / 1e3);
+    println!("{name:16} {what:16} {p50:8.2} {p99:8.2}");
+}
+
+const ROUND_TRIPS: usize = 2000;
