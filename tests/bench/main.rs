@@ -1,7 +1,7 @@
 //! How fast it is: one binary, a table for each question.
 //!
 //! ```text
-//!   cargo bench                      everything, in about three minutes
+//!   cargo bench                      everything, in about eight minutes
 //!   cargo bench -- core throughput   these parts only
 //! ```
 //!
@@ -19,7 +19,11 @@ mod bare;
 #[cfg(test)]
 mod core;
 #[cfg(test)]
+mod distance;
+#[cfg(test)]
 mod figures;
+#[cfg(test)]
+mod idle;
 #[cfg(test)]
 mod latency;
 #[cfg(test)]
@@ -29,9 +33,13 @@ mod probe;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod shared;
+#[cfg(test)]
 #[path = "../support/stage.rs"]
 #[expect(dead_code, reason = "tests need more of it than benches")]
 mod stage;
+#[cfg(test)]
+mod supply;
 #[cfg(test)]
 mod throughput;
 
@@ -65,5 +73,14 @@ fn run(wanted: impl Fn(&str) -> bool) {
     }
     if wanted("recovery") {
         runtime.block_on(recovery::run());
+    }
+    if wanted("idle") {
+        runtime.block_on(idle::run());
+    }
+    if wanted("supply") {
+        runtime.block_on(supply::run());
+    }
+    if wanted("shared") {
+        runtime.block_on(shared::run());
     }
 }
