@@ -116,7 +116,10 @@ fn start_log(options: &LogOptions, default: Verbosity) -> Result<(), telemetry::
         (false, 1) => Verbosity::Verbose,
         (false, _) => Verbosity::Everything,
     };
-    let filter = style::environment("SSM_PROXYD_LOG");
+    let flagged = options.quiet || options.verbose > 0;
+    let filter = (!flagged)
+        .then(|| style::environment("SSM_PROXYD_LOG"))
+        .flatten();
     telemetry::start(filter.as_deref(), verbosity, style::has_colour())
 }
 

@@ -12,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// Starts logging for the whole process.
 ///
-/// `filter` is `SSM_PROXYD_LOG`, which wins over `verbosity`.
+/// `filter` is `SSM_PROXYD_LOG`, which wins over `verbosity`; flags win over both.
 ///
 /// # Errors
 ///
@@ -85,9 +85,14 @@ pub enum Verbosity {
 impl Verbosity {
     fn filter(self) -> &'static str {
         match self {
-            // What the SDK says about credentials that cannot be had is in our own line.
-            Self::Quiet => "warn,aws_config::profile=error,aws_config::meta=error",
-            Self::Normal => "warn,ssm_proxyd=info,aws_config::profile=error,aws_config::meta=error",
+            // What the SDK says about credentials that cannot be had, or about an answer that is no
+            // HTTP, is in our own line.
+            Self::Quiet => {
+                "warn,aws_config::profile=error,aws_config::meta=error,aws_smithy_http_client=error"
+            }
+            Self::Normal => {
+                "warn,ssm_proxyd=info,aws_config::profile=error,aws_config::meta=error,aws_smithy_http_client=error"
+            }
             Self::Verbose => "info,ssm_proxyd=debug",
             Self::Everything => "info,ssm_proxyd=trace",
         }

@@ -167,3 +167,16 @@ fn behind_a_dead_proxy(command: &mut Command) -> &mut Command {
     }
     command
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_wins_over_the_filter_of_the_environment() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+
+    let daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
+        command.arg("-v").env("SSM_PROXYD_LOG", "off")
+    });
+
+    assert_echo(&mut connect(daemon.address()), b"hello");
+    daemon.stop(&simulator);
+}
