@@ -40,7 +40,10 @@ async fn everything_said(filter: &str) -> String {
     let simulator = Simulator::start(options).await.unwrap();
     let api = Api::before(simulator.address(), 0);
     let mut command = caller(&simulator);
-    command.env("SSM_PROXYD_LOG", filter);
+    match filter {
+        "" => command.arg("-vv"),
+        filter => command.env("SSM_PROXYD_LOG", filter),
+    };
     let mut daemon = Running::launch(command, &api.endpoint(), &forward_to(echo.address()));
 
     assert_echo(&mut connect(daemon.address()), b"canary of the payload");

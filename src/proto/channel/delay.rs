@@ -127,9 +127,11 @@ impl Base {
     }
 }
 
-/// What leaves before anything is known, and what always may: a few messages of a kilobyte.
-const INITIAL: usize = 16 * 1024;
-const MIN: usize = 2048;
+/// What leaves before anything is known: what a pacer lets go at once.
+const INITIAL: usize = 64 * 1024;
+
+/// What always may: two messages.
+const MIN: usize = 2 * 1024;
 
 /// Beyond any path that there is; the sender's own window is far less.
 const MAX: usize = 1 << 30;
