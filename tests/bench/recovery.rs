@@ -49,7 +49,7 @@ async fn again() {
     let keys = format!("{}\nupload_rate = 0", remote(&destination));
     let stage = Stage::new(options, &keys).await;
     let mut probe = Probe::connect(stage.address()).await;
-    probe.up(200 << 20).await;
+    probe.up(2 << 30).await;
     drop(probe);
     let ledger = stage.end().await;
     let session = &ledger.sessions[0];

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tracing::{debug, trace};
 
 use super::Channel;
+use super::blame::Judgement;
 use super::exchange::{Delivery, Due};
 use super::handshake;
 use super::receiver::{Item, Verdict};
@@ -33,7 +34,7 @@ impl Channel {
             Kind::ChannelClosed => Err(Reason::closed(&message.payload)),
             Kind::PausePublication => {
                 self.publication.pause(now);
-                self.handle_objection(now);
+                let _lowered = self.handle_objection(now);
                 Ok(())
             }
             Kind::StartPublication => {
@@ -54,11 +55,27 @@ impl Channel {
         if is_agent { Ok(()) } else { Err(reason) }
     }
 
-    /// The service may have had too much of us (protocol.md section 0.1).
-    pub(super) fn handle_objection(&mut self, now: Instant) {
+    /// The websocket broke.
+    pub(super) fn handle_break(&mut self, now: Instant) {
+        let recent = self.pacer.recent(now);
+        match self.blame.judge(now, recent) {
+            Judgement::Suspected => {
+                if self.handle_objection(now) {
+                    self.blame.accuse(now, recent);
+                }
+            }
+            Judgement::Cleared => self.pacer.restore(),
+            Judgement::Known => {}
+        }
+    }
+
+    /// The service may have had too much of us (protocol.md section 0.1). True if the rate was
+    /// lowered for it.
+    fn handle_objection(&mut self, now: Instant) -> bool {
         let lowered = self.pacer.handle_objection(now);
         self.deliveries
             .extend(lowered.map(|rate| Delivery::Tell(Event::Lowered { rate })));
+        lowered.is_some()
     }
 
     fn handle_acknowledge(&mut self, now: Instant, body: &[u8]) -> Result<(), Reason> {

@@ -11,6 +11,7 @@
 //!
 //! Specification: protocol.md sections 3, 5 and 6.
 
+mod blame;
 mod control;
 mod delay;
 mod exchange;
@@ -30,6 +31,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
+use self::blame::Blame;
 use self::control::{Control, Word};
 pub use self::exchange::Transmit;
 pub(crate) use self::exchange::{Delivery, Mark};
@@ -56,6 +58,7 @@ pub(crate) struct Channel {
     sender: Sender,
     receiver: Receiver,
     pacer: Pacer,
+    blame: Blame,
     handshake: Handshake,
     /// False before the first websocket, and while it is broken.
     connected: bool,
@@ -80,6 +83,7 @@ impl Channel {
             sender: Sender::new(now, window),
             receiver: Receiver::new(EarlyPool::new()),
             pacer: Pacer::new(now, rate),
+            blame: Blame::new(now),
             handshake: Handshake::new(),
             connected: false,
             opening: None,
@@ -102,6 +106,7 @@ impl Channel {
     pub(crate) fn handle_connected(&mut self, now: Instant, token: &str) {
         self.opening = Some(self.sealer.opening(token));
         self.connected = true;
+        self.blame.handle_connected(now);
         self.publication = Publication::default();
         self.sender.handle_connected(now);
         // A silence that outlives its websocket goes on.
@@ -118,7 +123,7 @@ impl Channel {
     /// The websocket is gone; what it carried may be lost.
     pub(crate) fn handle_disconnected(&mut self, now: Instant) {
         if self.connected {
-            self.handle_objection(now);
+            self.handle_break(now);
         }
         self.connected = false;
         self.opening = None;

@@ -92,8 +92,7 @@ impl Pacer {
         lowered.rate = lowered.rate.saturating_mul(2);
         self.slot = slot(lowered.rate);
         if lowered.rate >= lowered.from {
-            self.lowered = None;
-            self.slot = slot(self.rate);
+            self.restore();
         }
     }
 
@@ -117,6 +116,26 @@ impl Pacer {
         let since = now;
         self.lowered = Some(Lowered { rate, from, since });
         Some(rate)
+    }
+
+    /// Back to the rate that was asked for.
+    pub(crate) fn restore(&mut self) {
+        self.lowered = None;
+        self.slot = slot(self.rate);
+    }
+
+    /// Messages in the last second, as near as two spans tell.
+    pub(crate) fn recent(&mut self, now: Instant) -> u32 {
+        self.roll(now);
+        let gone = now.saturating_duration_since(self.span).as_secs_f64();
+        let share = (1.0 - gone / SPAN.as_secs_f64()).clamp(0.0, 1.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a u32"
+        )]
+        let before = (f64::from(self.before) * share) as u32;
+        self.count.saturating_add(before)
     }
 
     fn roll(&mut self, now: Instant) {
@@ -143,7 +162,7 @@ const SPAN: Duration = Duration::from_secs(1);
 const LOWERED: Duration = Duration::from_secs(60);
 
 /// How long after an objection another one is about the same.
-const AFTERMATH: Duration = Duration::from_secs(5);
+pub(super) const AFTERMATH: Duration = Duration::from_secs(5);
 
 /// Without a rate, an objection is to so many messages a second, or to something else.
 const MUCH: u32 = 500;
