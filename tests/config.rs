@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ssm_proxyd::config::settings::{Absent, SECTIONS, Setting};
-use ssm_proxyd::config::{Config, Forward, Limits, Sessions, Upload, parse, read};
+use ssm_proxyd::config::{
+    Config, Forward, Limits, Log, LogFormat, LogLevel, Sessions, Upload, parse, read,
+};
 
 #[test]
 fn every_bad_file_is_told_word_for_word() {
@@ -115,6 +117,32 @@ fn a_full_file_means_what_it_says() {
         session_start_rate: 2,
     };
     assert_eq!(config.limits, limits);
+}
+
+#[test]
+fn what_a_forward_does_not_say_is_as_in_the_defaults() {
+    let config = good(&shared("tests/config/good/defaults.toml"));
+
+    let [own, shared] = &config.forwards[..] else {
+        panic!("{config:?}")
+    };
+    let timeouts = [own, shared].map(|forward| forward.connect_timeout.as_secs());
+    assert_eq!(timeouts, [3, 7]);
+    assert!(matches!(
+        own.sessions,
+        Sessions::PerConnection { warm: 2, .. }
+    ));
+    assert!(matches!(
+        shared.sessions,
+        Sessions::Shared { max_streams: 9, .. }
+    ));
+    assert!(own.keep_alive && shared.keep_alive);
+    assert_eq!(config.shutdown.drain_timeout, Duration::ZERO);
+    let log = Log {
+        format: LogFormat::Json,
+        level: LogLevel::Debug,
+    };
+    assert_eq!(config.log, log);
 }
 
 #[test]

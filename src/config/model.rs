@@ -16,6 +16,10 @@ pub struct Config {
     pub aws: Aws,
     /// What the whole daemon may take.
     pub limits: Limits,
+    /// How the daemon stops.
+    pub shutdown: Shutdown,
+    /// What is said, and how.
+    pub log: Log,
     /// The forwards, in the order of the file; at least one. Their names differ, and no two of
     /// them listen on one address.
     pub forwards: Vec<Forward>,
@@ -41,6 +45,46 @@ pub struct Limits {
     pub max_connections: usize,
     /// StartSession calls per second; at least 1. Bursts are of four seconds' worth.
     pub session_start_rate: u32,
+}
+
+/// How the daemon stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long open connections may go on; zero: not at all.
+    pub drain_timeout: Duration,
+}
+
+/// What is said, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// For whom lines are written.
+    pub format: LogFormat,
+    /// The least important lines that are written.
+    pub level: LogLevel,
+}
+
+/// For whom lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object of JSON in each line.
+    Json,
+}
+
+/// How important a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What stopped and will not come back.
+    Error,
+    /// What a person may look at tomorrow.
+    Warn,
+    /// What the person who runs it would feel.
+    Info,
+    /// Decisions that differed from the ordinary path.
+    Debug,
+    /// Every message.
+    Trace,
 }
 
 /// How connections and sessions belong together.

@@ -68,9 +68,12 @@ fn check_window(fields: &Fields, findings: &mut Findings) {
     if window >= payload {
         return;
     }
-    let span = fields
+    let own = fields
         .span("upload_window")
         .or_else(|| fields.span("upload_payload"));
+    let span = own
+        .or_else(|| fields.place("upload_window"))
+        .or_else(|| fields.place("upload_payload"));
     let what = format!(
         "{}: `upload_window` ({window} bytes) does not hold one `upload_payload` ({payload} bytes)",
         fields.scope
@@ -107,7 +110,7 @@ fn check_sessions(fields: &Fields, findings: &mut Findings) {
         );
         let hint = "no more sessions are used than there are connections";
         findings.add(Finding::new(
-            fields.span("warm").unwrap_or_default(),
+            fields.place("warm").unwrap_or_default(),
             what,
             hint,
         ));
@@ -119,7 +122,7 @@ fn check_document(fields: &Fields, findings: &mut Findings) {
     let (Some(document), Some(remote), Some(span)) = (
         fields.text("document"),
         fields.remote("remote"),
-        fields.span("document"),
+        fields.place("document"),
     ) else {
         return;
     };

@@ -13,7 +13,7 @@ use crate::config::settings::{Kind, Section, Setting};
 use crate::config::spelling::nearest;
 
 /// A table, checked key by key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Fields {
     /// How problems call this table.
     pub(super) scope: String,
@@ -21,8 +21,13 @@ pub(super) struct Fields {
     pub(super) header: Range<usize>,
     section: Section,
     /// Where each known key's value stands; its meaning if it has one.
-    given: BTreeMap<&'static str, (Range<usize>, Option<Meaning>)>,
+    given: Given,
+    /// The same of `[defaults]`.
+    inherited: Given,
 }
+
+/// Keys, each with its place and its meaning.
+pub(super) type Given = BTreeMap<&'static str, (Range<usize>, Option<Meaning>)>;
 
 impl Fields {
     /// Checks the keys of a table and their values, each by itself.
@@ -37,6 +42,7 @@ impl Fields {
             header: table.span.clone(),
             section,
             given: BTreeMap::new(),
+            inherited: BTreeMap::new(),
         };
         let mut meant = Vec::new();
         for entry in &table.entries {
@@ -59,7 +65,14 @@ impl Fields {
             header: 0..0,
             section,
             given: BTreeMap::new(),
+            inherited: BTreeMap::new(),
         }
+    }
+
+    /// What is not written here is as it is there.
+    pub(super) fn inheriting(mut self, defaults: Option<&Self>) -> Self {
+        self.inherited = defaults.map(|d| d.given.clone()).unwrap_or_default();
+        self
     }
 
     fn take(&mut self, setting: &'static Setting, entry: &Entry, findings: &mut Findings) {
@@ -127,15 +140,21 @@ impl Fields {
         findings.add(Finding::new(self.header.clone(), what, hint).absence());
     }
 
-    /// Where the value of a key stands, if it was written.
+    /// Where the value of a key stands, if it was written here.
     pub(super) fn span(&self, key: &str) -> Option<Range<usize>> {
         self.given.get(key).map(|(span, _)| span.clone())
     }
 
-    /// What holds for a key: what was written, or else its default. `None` if there is no default,
-    /// or a fault was found.
+    /// Where it stands here or in `[defaults]`.
+    pub(super) fn place(&self, key: &str) -> Option<Range<usize>> {
+        let inherited = || self.inherited.get(key).map(|(span, _)| span.clone());
+        self.span(key).or_else(inherited)
+    }
+
+    /// What holds for a key: what was written here, or else in `[defaults]`, or else its default.
+    /// `None` if there is no default, or a fault was found.
     pub(super) fn meaning(&self, key: &str) -> Option<Meaning> {
-        match self.given.get(key) {
+        match self.given.get(key).or_else(|| self.inherited.get(key)) {
             Some((_, meaning)) => meaning.clone(),
             None => self.section.setting(key).and_then(default),
         }

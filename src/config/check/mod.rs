@@ -11,13 +11,20 @@ mod fields;
 mod value;
 mod word;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use crate::config::check::conflict::{check_forward, check_forwards};
 use crate::config::check::fields::Fields;
 use crate::config::file::{Data, Document, Entry, Table, Value};
-use crate::config::model::{Aws, Config, Forward, Limits, Sessions, Upload};
+use crate::config::model::{
+    Aws, Config, Forward, Limits, Log, LogFormat, LogLevel, Sessions, Shutdown, Upload,
+};
 use crate::config::place::{Source, quoted, shortened};
 use crate::config::problem::{Finding, Findings, Problems};
-use crate::config::settings::{FORWARD, LIMITS, SECTIONS, SHARED, Section, Shape};
+use crate::config::settings::{
+    AWS, DEFAULTS, FORWARD, LIMITS, LOG, SECTIONS, SHARED, SHUTDOWN, Section, Shape,
+};
 use crate::config::spelling::nearest;
 
 /// Reads the text of a configuration.
@@ -49,8 +56,10 @@ fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Conf
     findings.append(syntax.into_errors());
     let forwards = tables.forwards.iter().map(|fields| forward(fields, source));
     Some(Config {
-        aws: tables.aws.as_ref().map(aws).unwrap_or_default(),
-        limits: limits(tables.limits.as_ref())?,
+        aws: aws(&tables.of(AWS)),
+        limits: limits(&tables.of(LIMITS))?,
+        shutdown: shutdown(&tables.of(SHUTDOWN))?,
+        log: log(&tables.of(LOG))?,
         forwards: forwards.collect::<Option<_>>()?,
     })
 }
@@ -58,15 +67,20 @@ fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Conf
 /// The tables of a file, each checked by itself.
 #[derive(Debug, Default)]
 struct Tables {
-    aws: Option<Fields>,
-    limits: Option<Fields>,
+    /// Those that stand once, by their names.
+    single: BTreeMap<&'static str, Fields>,
     forwards: Vec<Fields>,
 }
 
 impl Tables {
     fn read(root: &Table, text: &str, findings: &mut Findings) -> Self {
         let mut tables = Self::default();
-        for entry in &root.entries {
+        // Defaults may stand behind the forwards that they are for.
+        let (forwards, others): (Vec<_>, Vec<_>) = root
+            .entries
+            .iter()
+            .partition(|entry| entry.key == FORWARD.name);
+        for entry in others.into_iter().chain(forwards) {
             match SECTIONS.iter().find(|section| section.name == entry.key) {
                 Some(section) => tables.take(*section, entry, findings),
                 None => findings.add(stranger(entry)),
@@ -83,10 +97,7 @@ impl Tables {
             (Shape::Later { instead }, _) => findings.add(section_later(section, entry, instead)),
             (Shape::One, Data::Table(table)) => {
                 let fields = Fields::read(table, section, section.header(), findings);
-                match section.name == LIMITS.name {
-                    true => self.limits = Some(fields),
-                    false => self.aws = Some(fields),
-                }
+                self.single.insert(section.name, fields);
             }
             (Shape::Many, Data::Array(values)) => self.take_forwards(section, values, findings),
             _ => findings.add(wrong_shape(section, entry)),
@@ -110,9 +121,20 @@ impl Tables {
                 findings.add(Finding::new(value.span.clone(), what, hint));
                 break;
             }
-            let fields = Fields::read(table, section, scope(table, index), findings);
+            let fields = Fields::read(table, section, scope(table, index), findings)
+                .inheriting(self.single.get(DEFAULTS.name));
             check_forward(&fields, findings);
             self.forwards.push(fields);
+        }
+    }
+}
+
+impl Tables {
+    /// A table that stands once; if it does not, every key has its default.
+    fn of(&self, section: Section) -> Cow<'_, Fields> {
+        match self.single.get(section.name) {
+            Some(fields) => Cow::Borrowed(fields),
+            None => Cow::Owned(Fields::absent(section)),
         }
     }
 }
@@ -136,18 +158,32 @@ fn aws(fields: &Fields) -> Aws {
 }
 
 /// The limits, if none that was written is wrong.
-fn limits(fields: Option<&Fields>) -> Option<Limits> {
-    let absent;
-    let fields = match fields {
-        Some(fields) => fields,
-        None => {
-            absent = Fields::absent(LIMITS);
-            &absent
-        }
-    };
+fn limits(fields: &Fields) -> Option<Limits> {
     Some(Limits {
         max_connections: fields.number("max_connections")?,
         session_start_rate: fields.number("session_start_rate")?,
+    })
+}
+
+fn shutdown(fields: &Fields) -> Option<Shutdown> {
+    Some(Shutdown {
+        drain_timeout: fields.duration("drain_timeout")?,
+    })
+}
+
+fn log(fields: &Fields) -> Option<Log> {
+    Some(Log {
+        format: match fields.text("format")?.as_str() {
+            "json" => LogFormat::Json,
+            _ => LogFormat::Text,
+        },
+        level: match fields.text("level")?.as_str() {
+            "error" => LogLevel::Error,
+            "warn" => LogLevel::Warn,
+            "debug" => LogLevel::Debug,
+            "trace" => LogLevel::Trace,
+            _ => LogLevel::Info,
+        },
     })
 }
 
@@ -208,13 +244,18 @@ fn stranger(entry: &Entry) -> Finding {
             format!("unknown {noun} `{key}`"),
             format!("did you mean `{}`?", meant.header()),
         ),
-        (None, None) => (
-            format!("unknown {noun} `{key}`"),
-            "a file has `[aws]` and `[limits]`, once or not at all, and `[[forward]]`, once for each forward"
-                .to_owned(),
-        ),
+        (None, None) => (format!("unknown {noun} `{key}`"), tables_of_a_file()),
     };
     Finding::new(entry.span.clone(), what, hint)
+}
+
+fn tables_of_a_file() -> String {
+    let single = SECTIONS.iter().filter(|s| matches!(s.shape, Shape::One));
+    let headers: Vec<String> = single.map(|s| format!("`{}`", s.header())).collect();
+    format!(
+        "a file has {}, each once or not at all, and `[[forward]]`, once for each forward",
+        headers.join(", ")
+    )
 }
 
 /// The section that a person probably meant.

@@ -29,6 +29,13 @@ ca_bundle = "/etc/ssl/company.pem"
 max_connections = 5000
 session_start_rate = 3
 
+[shutdown]
+drain_timeout = "2m"
+
+[log]
+format = "json"
+level = "trace"
+
 [[forward]]
 name = "cache"
 listen = ["localhost:0", "0.0.0.0:6379", "unix:/run/cache.sock"]
@@ -152,6 +159,9 @@ fn what_is_written_is_meant() {
         max_age: Some(Duration::from_secs(3600)),
     };
     assert_eq!(config.forwards[1].sessions, shared);
+    assert_eq!(config.shutdown.drain_timeout, Duration::from_secs(120));
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.log.level, LogLevel::Trace);
 }
 
 #[test]

@@ -12,7 +12,9 @@ mod rows;
 
 use std::time::Duration;
 
-pub use crate::config::settings::rows::{FORWARD, LIMITS, PER_CONNECTION, SECTIONS, SHARED};
+pub use crate::config::settings::rows::{
+    AWS, DEFAULTS, FORWARD, LIMITS, LOG, PER_CONNECTION, SECTIONS, SHARED, SHUTDOWN,
+};
 
 /// A table of the file.
 #[derive(Clone, Copy, Debug)]

@@ -6,23 +6,23 @@ use crate::config::settings::{Absent, Kind, Section, Setting, Shape};
 
 /// Every table that may stand in a file.
 pub const SECTIONS: &[Section] = &[
-    Section {
-        name: "aws",
-        shape: Shape::One,
-        settings: AWS,
-        doc: "How to reach AWS; what is absent comes from the usual AWS environment and files",
-    },
+    AWS,
     FORWARD,
     LIMITS,
-    section_later("shutdown", "a stop ends every session at once"),
-    section_later(
-        "log",
-        "the environment variable SSM_PROXYD_LOG sets the level",
-    ),
+    SHUTDOWN,
+    LOG,
+    DEFAULTS,
     section_later("http", "nothing is served over HTTP"),
     section_later("admin", "there is no admin socket"),
-    section_later("defaults", "write the setting into each [[forward]]"),
 ];
+
+/// `[aws]`.
+pub const AWS: Section = Section {
+    name: "aws",
+    shape: Shape::One,
+    settings: AWS_SETTINGS,
+    doc: "How to reach AWS; what is absent comes from the usual AWS environment and files",
+};
 
 /// `[[forward]]`.
 pub const FORWARD: Section = Section {
@@ -39,6 +39,58 @@ pub const LIMITS: Section = Section {
     settings: LIMITS_SETTINGS,
     doc: "What the whole daemon may take, over all forwards",
 };
+
+/// `[shutdown]`.
+pub const SHUTDOWN: Section = Section {
+    name: "shutdown",
+    shape: Shape::One,
+    settings: SHUTDOWN_SETTINGS,
+    doc: "How the daemon stops",
+};
+
+/// `[log]`.
+pub const LOG: Section = Section {
+    name: "log",
+    shape: Shape::One,
+    settings: LOG_SETTINGS,
+    doc: "What is said, and how",
+};
+
+/// `[defaults]`: what may stand in a forward, but for what makes it one.
+pub const DEFAULTS: Section = Section {
+    name: "defaults",
+    shape: Shape::One,
+    settings: FORWARD_SETTINGS.split_at(OWN).1,
+    doc: "Settings of every forward that does not say otherwise",
+};
+
+const SHUTDOWN_SETTINGS: &[Setting] = &[Setting {
+    key: "drain_timeout",
+    kind: Kind::Duration {
+        min: Duration::ZERO,
+        max: Duration::from_secs(60 * MINUTE),
+    },
+    absent: Absent::Text("30s"),
+    example: "\"30s\"",
+    doc: "How long open connections may go on after a stop was asked for; 0s: they are reset at once",
+}];
+
+const LOG_SETTINGS: &[Setting] = &[
+    Setting {
+        key: "format",
+        kind: Kind::Choice(FORMATS),
+        absent: Absent::Text("auto"),
+        example: "\"json\"",
+        doc: "Lines for people, or JSON for programs; auto: for people",
+    },
+    Setting {
+        key: "level",
+        kind: Kind::Choice(LEVELS),
+        absent: Absent::Text("info"),
+        example: "\"debug\"",
+        doc: "The least important lines that are written; -v, -q and SSM_PROXYD_LOG win",
+    },
+];
 
 const LIMITS_SETTINGS: &[Setting] = &[
     Setting {
@@ -60,7 +112,7 @@ const LIMITS_SETTINGS: &[Setting] = &[
     },
 ];
 
-const AWS: &[Setting] = &[
+const AWS_SETTINGS: &[Setting] = &[
     Setting {
         key: "region",
         kind: Kind::Region,
@@ -113,13 +165,6 @@ const FORWARD_SETTINGS: &[Setting] = &[
         doc: "The local address, or an array of them; a port alone is on 127.0.0.1 and ::1",
     },
     Setting {
-        key: "mode",
-        kind: Kind::Mode,
-        absent: Absent::Text("0600"),
-        example: "\"0600\"",
-        doc: "Who may connect to a Unix socket: its permissions in octal digits",
-    },
-    Setting {
         key: "target",
         kind: Kind::Target,
         absent: Absent::Problem,
@@ -132,6 +177,13 @@ const FORWARD_SETTINGS: &[Setting] = &[
         absent: Absent::Problem,
         example: "\"db.internal:5432\"",
         doc: "What the agent dials: host and port, or a port alone for the target itself",
+    },
+    Setting {
+        key: "mode",
+        kind: Kind::Mode,
+        absent: Absent::Text("0600"),
+        example: "\"0600\"",
+        doc: "Who may connect to a Unix socket: its permissions in octal digits",
     },
     Setting {
         key: "document",
@@ -294,6 +346,15 @@ pub const PER_CONNECTION: &str = "per_connection";
 /// The values of `sessions`.
 pub const SHARED: &str = "shared";
 const SESSIONS: &[&str] = &[PER_CONNECTION, SHARED];
+
+/// The values of `format`.
+const FORMATS: &[&str] = &["auto", "text", "json"];
+
+/// The values of `level`.
+const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+
+/// So many settings at the head of a forward are its own: name, listen, target, remote.
+const OWN: usize = 4;
 
 /// Seconds.
 const MINUTE: u64 = 60;
