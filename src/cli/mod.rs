@@ -17,7 +17,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 pub use self::exit::Exit;
 use crate::daemon::Signals;
 use crate::proto::CLIENT_VERSION;
-use crate::telemetry::{self, Verbosity};
+use crate::telemetry::{self, Format, Log, Verbosity};
 
 /// Does what the arguments say. Returns when it is done.
 pub fn main() -> Exit {
@@ -25,19 +25,19 @@ pub fn main() -> Exit {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    if let Err(error) = start_log(&cli.log, cli.command.verbosity()) {
-        return style::fail(
-            Exit::Usage,
-            &error,
-            "for example SSM_PROXYD_LOG=ssm_proxyd=debug",
-        );
-    }
+    let log = match log(&cli.log) {
+        Ok(log) => log,
+        Err(error) => {
+            let hint = "for example SSM_PROXYD_LOG=ssm_proxyd=debug";
+            return style::fail(Exit::Usage, &error, hint);
+        }
+    };
     match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => {
-            let exit = runtime.block_on(cli.command.run());
+            let exit = runtime.block_on(cli.command.run(log));
             // A look-up of a name that hangs must not keep the process.
             runtime.shutdown_background();
             exit
@@ -81,20 +81,20 @@ enum Command {
 }
 
 impl Command {
-    /// How much is logged if nobody says; the demo speaks for itself.
-    fn verbosity(&self) -> Verbosity {
+    async fn run(self, log: Log) -> Exit {
         match self {
-            Self::Run(_) => Verbosity::Normal,
-            Self::Demo(_) | Self::Simulate(_) => Verbosity::Quiet,
+            Self::Run(args) => run::run(args, log).await,
+            Self::Demo(args) => quietly(log, demo::run(args)).await,
+            Self::Simulate(args) => quietly(log, run_simulator(*args)).await,
         }
     }
+}
 
-    async fn run(self) -> Exit {
-        match self {
-            Self::Run(args) => run::run(args).await,
-            Self::Demo(args) => demo::run(args).await,
-            Self::Simulate(args) => run_simulator(*args).await,
-        }
+/// For commands that speak for themselves.
+async fn quietly(log: Log, command: impl Future<Output = Exit>) -> Exit {
+    match log.start(Format::Text, Verbosity::Quiet) {
+        Ok(()) => command.await,
+        Err(error) => style::fail(Exit::Failed, &error, "this is a fault of this program"),
     }
 }
 
@@ -109,18 +109,15 @@ async fn run_simulator(args: simulate::Args) -> Exit {
     }
 }
 
-fn start_log(options: &LogOptions, default: Verbosity) -> Result<(), telemetry::LogError> {
-    let verbosity = match (options.quiet, options.verbose) {
-        (true, _) => Verbosity::Quiet,
-        (false, 0) => default,
-        (false, 1) => Verbosity::Verbose,
-        (false, _) => Verbosity::Everything,
+fn log(options: &LogOptions) -> Result<Log, telemetry::LogError> {
+    let flag = match (options.quiet, options.verbose) {
+        (true, _) => Some(Verbosity::Quiet),
+        (false, 0) => None,
+        (false, 1) => Some(Verbosity::Verbose),
+        (false, _) => Some(Verbosity::Everything),
     };
-    let flagged = options.quiet || options.verbose > 0;
-    let filter = (!flagged)
-        .then(|| style::environment("SSM_PROXYD_LOG"))
-        .flatten();
-    telemetry::start(filter.as_deref(), verbosity, style::has_colour())
+    let filter = style::environment("SSM_PROXYD_LOG");
+    Log::new(filter.as_deref(), flag, style::has_colour())
 }
 
 /// Help and version are asked for; all else is bad usage. Both are clap's to print.

@@ -10,6 +10,7 @@ use super::style;
 use crate::config;
 use crate::daemon::{Caller, Daemon, Signals, StartError};
 use crate::session::Identity;
+use crate::telemetry::{Format, Log, LogError, Verbosity};
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -21,16 +22,20 @@ pub(super) struct RunArgs {
 }
 
 /// Runs until a signal says stop, then ends every session.
-pub(super) async fn run(args: RunArgs) -> Exit {
+pub(super) async fn run(args: RunArgs, log: Log) -> Exit {
     // Before anything else: a signal during the start must end the start in order.
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => return style::fail(Exit::Failed, &error, "signals cannot be received"),
     };
-    let (path, config) = match read(args.config.as_deref()) {
+    let (path, mut config) = match read(args.config.as_deref()) {
         Ok(read) => read,
         Err(error) => return style::fail_as_told(Exit::Configuration, &error),
     };
+    if let Err(error) = start_log(log, config.log) {
+        return style::fail(Exit::Failed, &error, "this is a fault of this program");
+    }
+    prefer_environment(&mut config.aws);
     let caller = Caller {
         origin: style::origin(),
         identity: Identity::Chain,
@@ -60,9 +65,23 @@ fn read(option: Option<&Path>) -> Result<(PathBuf, config::Config), config::Erro
         home: std::env::var_os("HOME"),
     };
     let path = config::search(option, &variables)?;
-    let mut config = config::read(&path)?;
-    prefer_environment(&mut config.aws);
+    let config = config::read(&path)?;
     Ok((path, config))
+}
+
+fn start_log(log: Log, settings: config::Log) -> Result<(), LogError> {
+    let format = match settings.format {
+        config::LogFormat::Text => Format::Text,
+        config::LogFormat::Json => Format::Json,
+    };
+    let verbosity = match settings.level {
+        config::LogLevel::Error => Verbosity::Faults,
+        config::LogLevel::Warn => Verbosity::Quiet,
+        config::LogLevel::Info => Verbosity::Normal,
+        config::LogLevel::Debug => Verbosity::Verbose,
+        config::LogLevel::Trace => Verbosity::Everything,
+    };
+    log.start(format, verbosity)
 }
 
 /// Where a service manager or a desktop keeps what outlives a process.

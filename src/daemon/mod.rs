@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   start: read AWS settings ─▶ bind every local address ─▶ run
-//!   stop:  forwards end their connections ─▶ Terminator ends their sessions ─▶ done
+//!   stop:  forwards accept nothing more ─▶ connections finish, or are reset after the drain
+//!          ─▶ Terminator ends their sessions ─▶ done
 //! ```
 //!
 //! Nothing is half-started: an address that cannot be bound leaves none bound. This room does
@@ -25,7 +26,7 @@ use tracing::{error, info, warn};
 pub use self::signals::{Signal, Signals};
 use self::slumber::Slumber;
 use crate::config::{self, Config};
-use crate::forward::{Forward, ListenError, World};
+use crate::forward::{Forward, ListenError, Stop, World};
 use crate::network::{Network, RootsError};
 use crate::proto::EarlyPool;
 use crate::session::{
@@ -38,7 +39,8 @@ use crate::tunnel::Nudge;
 pub struct Daemon {
     forwards: JoinSet<()>,
     addresses: Vec<(String, Vec<SocketAddr>)>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
+    drain: Drain,
     /// Lets the terminator say goodbye.
     leaving: watch::Sender<Leaving>,
     nudge: Nudge,
@@ -58,6 +60,8 @@ impl Daemon {
         let Config {
             aws,
             limits,
+            shutdown,
+            log: _,
             forwards,
         } = config;
         let network = Network::new(aws.ca_bundle.as_deref())?;
@@ -73,30 +77,37 @@ impl Daemon {
         let (journal, abandoned) = journal(state.as_deref());
         let (sessions, terminator) = Sessions::new(limits.session_start_rate, seed(), journal);
         let (nudge, nudged) = Nudge::new();
+        let permits = Arc::new(Semaphore::new(limits.max_connections));
         let world = World {
             service: service.clone(),
             sessions: sessions.clone(),
             network,
             nudged,
-            permits: Arc::new(Semaphore::new(limits.max_connections)),
+            permits: Arc::clone(&permits),
             pool: EarlyPool::new(),
             origin,
             seed: seed(),
         };
         let forwards = bind(forwards, &world).await?;
-        let mut daemon = Self::run(forwards, nudge, service, sessions, terminator);
+        let drain = Drain {
+            timeout: shutdown.drain_timeout,
+            permits,
+            most: limits.max_connections,
+        };
+        let mut daemon = Self::run(forwards, drain, nudge, service, sessions, terminator);
         daemon.end_abandoned(abandoned);
         Ok(daemon)
     }
 
     fn run(
         forwards: Vec<Forward>,
+        drain: Drain,
         nudge: Nudge,
         service: Service,
         sessions: Sessions,
         terminator: Terminator,
     ) -> Self {
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Stop::No);
         let addresses = forwards
             .iter()
             .map(|f| (f.name().to_owned(), f.addresses()))
@@ -112,6 +123,7 @@ impl Daemon {
             forwards: running,
             addresses,
             stop,
+            drain,
             leaving,
             nudge,
             service,
@@ -193,19 +205,26 @@ impl Daemon {
         }
     }
 
-    /// Accepts nothing more, ends every connection, then every session.
+    /// Accepts nothing more, lets connections finish for as long as the drain may take, ends what is
+    /// left, then every session.
     pub async fn stop(self) {
         let Self {
             mut forwards,
             stop,
+            drain,
             leaving,
             service,
             sessions,
             mut terminator,
             ..
         } = self;
-        stop.send_replace(true);
+        stop.send_replace(Stop::Drain);
         let mut hurried = leaving.subscribe();
+        tokio::select! {
+            () = drain.wait(&mut forwards) => {}
+            _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
+        }
+        stop.send_replace(Stop::Now);
         let ended = timeout(MAX_FORWARDS, async {
             while forwards.join_next().await.is_some() {}
         });
@@ -235,6 +254,40 @@ impl Daemon {
                 "stopped; sessions may have been left behind"
             ),
         }
+    }
+}
+
+/// How long a stop waits for connections that are open.
+#[derive(Debug)]
+struct Drain {
+    timeout: Duration,
+    /// One is taken by each connection that has a session.
+    permits: Arc<Semaphore>,
+    most: usize,
+}
+
+impl Drain {
+    /// Waits until nothing is open, or for as long as it may.
+    async fn wait(&self, forwards: &mut JoinSet<()>) {
+        let ended = async { while forwards.join_next().await.is_some() {} };
+        if self.connections() > 0 && !self.timeout.is_zero() {
+            let (connections, timeout) = (self.connections(), self.timeout);
+            info!(
+                connections,
+                ?timeout,
+                "waiting for open connections; a second signal resets them"
+            );
+        }
+        if timeout(self.timeout, ended).await.is_err() && self.connections() > 0 {
+            warn!(
+                connections = self.connections(),
+                "resetting connections that are still open"
+            );
+        }
+    }
+
+    fn connections(&self) -> usize {
+        self.most.saturating_sub(self.permits.available_permits())
     }
 }
 

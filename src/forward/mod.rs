@@ -8,8 +8,8 @@
 //!                        └─▶ one task for each tunnel (tend.rs)
 //! ```
 //!
-//! A forward knows nothing of other forwards and of signals. It runs until it is told to stop;
-//! then it accepts nothing more and ends its connections.
+//! A forward knows nothing of other forwards and of signals. It runs until it is told to stop:
+//! then it accepts nothing more, lets its connections finish if it may, and ends what is left.
 
 mod connection;
 mod failure;
@@ -19,6 +19,7 @@ mod peer;
 mod pool;
 mod relay;
 mod serve;
+mod stop;
 mod supplier;
 mod supply;
 mod tale;
@@ -41,6 +42,8 @@ use self::connection::Connection;
 use self::listener::Listener;
 pub use self::listener::{ListenError, Obstacle};
 use self::serve::Serve;
+use self::stop::Course;
+pub use self::stop::Stop;
 use self::supplier::Supplier;
 use crate::config;
 use crate::network::Network;
@@ -99,12 +102,14 @@ impl Forward {
         self.listeners.iter().filter_map(tcp).collect()
     }
 
-    /// Accepts connections until `stop` says true, then ends those that are open.
-    pub async fn run(self, stop: watch::Receiver<bool>) {
+    /// Accepts connections until it shall stop, and ends when the last one has ended.
+    pub async fn run(self, stop: watch::Receiver<Stop>) {
         let span = info_span!("forward", name = self.name());
+        let stop = Course::new(stop);
         let (end, ended) = watch::channel(false);
         let mut supplying = JoinSet::new();
-        supplying.spawn(self.supplier.run(ended).instrument(span.clone()));
+        let supply = self.supplier.run(stop.clone(), ended);
+        supplying.spawn(supply.instrument(span.clone()));
         let mut loops = JoinSet::new();
         for listener in self.listeners {
             let accept = accept_loop(listener, Arc::clone(&self.serve), stop.clone());
@@ -146,7 +151,7 @@ pub struct World {
     pub origin: String,
 }
 
-async fn accept_loop(listener: Listener, serve: Arc<Serve>, mut stop: watch::Receiver<bool>) {
+async fn accept_loop(listener: Listener, serve: Arc<Serve>, mut stop: Course) {
     if let Ok(address) = listener.address() {
         let destination = &serve.settings.remote;
         info!(local_address = %address, target = %serve.settings.target, %destination, "listening");
@@ -156,7 +161,7 @@ async fn accept_loop(listener: Listener, serve: Arc<Serve>, mut stop: watch::Rec
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &serve) => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stop.asked() => break,
             Some(done) = connections.join_next() => {
                 warn_if_panicked(done);
                 continue;

@@ -14,7 +14,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
 use tracing::{Span, debug, warn};
 
@@ -22,6 +22,7 @@ use super::connection::Connection;
 use super::failure::Failure;
 use super::lease::Lease;
 use super::relay::{NOT_TAKEN, Outcome, Patience, Tally, deliver, relay};
+use super::stop::Course;
 use super::supply::{Refusal, Supply};
 use super::tale::Tale;
 use crate::config;
@@ -41,17 +42,17 @@ pub(super) struct Serve {
 }
 
 impl Serve {
-    /// Serves a connection until it has ended or `stop` says true. Dropping this resets it.
+    /// Serves a connection until it has ended or is told to. Dropping this resets it.
     pub(super) async fn run(
         self: Arc<Self>,
         connection: Connection,
         _slot: OwnedSemaphorePermit,
-        mut stop: watch::Receiver<bool>,
+        mut stop: Course,
     ) {
         let begin = Instant::now();
         let opened = tokio::select! {
             opened = self.open(begin) => opened,
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stop.asked() => return,
             () = connection.abandoned() => return debug!("the client left before its session was ready"),
         };
         match opened {
@@ -95,7 +96,7 @@ impl Serve {
         begin: Instant,
         connection: Connection,
         opened: Opened<'_>,
-        mut stop: watch::Receiver<bool>,
+        mut stop: Course,
     ) {
         let Opened {
             lease,
@@ -106,7 +107,7 @@ impl Serve {
         let tally = Tally::default();
         let outcome = tokio::select! {
             outcome = relay(&connection, &stream, patience, &tally) => Some(outcome),
-            _ = stop.wait_for(|stop| *stop) => None,
+            () = stop.now() => None,
         };
         // Whoever is reset is reset now, before anything else is waited for.
         let ended = (outcome == Some(Outcome::End)).then_some(connection);
@@ -134,7 +135,7 @@ impl Serve {
         if let Some(connection) = ended {
             tokio::select! {
                 () = connection.finish() => {}
-                _ = stop.wait_for(|stop| *stop) => {}
+                () = stop.now() => {}
             }
         }
     }
@@ -152,9 +153,8 @@ fn patience(settings: &config::Forward) -> Patience {
 
 /// Waits for a stop, and then as long as the last words of a client commonly take that left just
 /// before it.
-async fn stopped_for_long(stop: &mut watch::Receiver<bool>) {
-    // An error means that whoever could stop is gone, which is a stop too.
-    drop(stop.wait_for(|stop| *stop).await);
+async fn stopped_for_long(stop: &mut Course) {
+    stop.now().await;
     tokio::time::sleep(LAST_WORDS).await;
 }
 

@@ -22,6 +22,7 @@ use super::World;
 use super::failure::{Failure, Teller};
 use super::lease::{Lease, Place};
 use super::pool::{Action, Pool, Shape, TunnelId, Urgency as Class, WaiterId, Weight, Why};
+use super::stop::Course;
 use super::supply::{Refusal, Request, Supply};
 use super::tend::{News, Tend};
 use crate::config;
@@ -78,8 +79,10 @@ impl Supplier {
         (supply, supplier)
     }
 
-    /// Runs until `stop` says true; then ends every tunnel.
-    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    /// Runs until `end` says true; then ends every tunnel. Once a stop is asked for, it keeps
+    /// nothing ready any more.
+    pub(super) async fn run(mut self, mut stop: Course, mut end: watch::Receiver<bool>) {
+        let mut draining = false;
         let mut nudged = self.world.nudged.clone().afresh();
         self.pool.handle_timeout(Instant::now());
         loop {
@@ -90,7 +93,11 @@ impl Supplier {
                 Some(done) = self.tasks.join_next() => self.handle_done(done),
                 () = sleep_until(deadline.into()) => self.handle_timeout(),
                 () = nudged.nudged() => self.pool.cut_short(Instant::now()),
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stop.asked(), if !draining => {
+                    draining = true;
+                    self.pool.handle_drain(Instant::now());
+                }
+                _ = end.wait_for(|end| *end) => break,
             }
         }
         self.end().await;

@@ -1,38 +1,84 @@
-//! Tracing for a terminal.
+//! Tracing, for people or for programs.
 //!
 //! Lines go to stderr: stdout belongs to a command's result. Colour only on a terminal. No filter
 //! makes other people's crates say more than `debug`: at `trace` the AWS SDK prints answers whole,
 //! tokens included.
 
 use tracing::{Level, Metadata};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
-/// Starts logging for the whole process.
-///
-/// `filter` is `SSM_PROXYD_LOG`, which wins over `verbosity`; flags win over both.
-///
-/// # Errors
-///
-/// If the filter cannot be understood, or logging was started before.
-pub fn start(filter: Option<&str>, verbosity: Verbosity, colour: bool) -> Result<(), LogError> {
-    let filter = match filter {
-        Some(words) => read_filter(words)?,
-        None => EnvFilter::new(verbosity.filter()),
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colour)
-        .with_target(false)
-        // It would be told on stderr, whose loss is the likely error: that is a panic.
-        .log_internal_errors(false)
-        .finish()
-        .with(filter_fn(keeps_secrets))
-        .try_init()
-        .map_err(|error| LogError::Started(error.to_string()))
+/// What was asked for on the command line and in the environment. Flags win over the environment,
+/// and that over the file.
+#[derive(Debug)]
+pub struct Log {
+    filter: Option<EnvFilter>,
+    flag: Option<Verbosity>,
+    colour: bool,
+}
+
+impl Log {
+    /// `filter` is `SSM_PROXYD_LOG`, `flag` what `-q`, `-v` and `-vv` say.
+    ///
+    /// # Errors
+    ///
+    /// If the filter counts and cannot be understood.
+    pub fn new(
+        filter: Option<&str>,
+        flag: Option<Verbosity>,
+        colour: bool,
+    ) -> Result<Self, LogError> {
+        let filter = filter.filter(|_| flag.is_none());
+        Ok(Self {
+            filter: filter.map(read_filter).transpose()?,
+            flag,
+            colour,
+        })
+    }
+
+    /// Starts logging for the whole process, at `verbosity` if nobody asked for another.
+    ///
+    /// # Errors
+    ///
+    /// If it was started before.
+    pub fn start(self, format: Format, verbosity: Verbosity) -> Result<(), LogError> {
+        let verbosity = self.flag.unwrap_or(verbosity);
+        let filter = self
+            .filter
+            .unwrap_or_else(|| EnvFilter::new(verbosity.filter()));
+        // What goes wrong with the log would be told on stderr, whose loss is the likely error: that
+        // is a panic.
+        let lines = fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_target(false)
+            .log_internal_errors(false);
+        let lines = match format {
+            Format::Text => lines.with_ansi(self.colour).boxed(),
+            Format::Json => lines
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_target(true)
+                .boxed(),
+        };
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(filter_fn(keeps_secrets))
+            .with(lines)
+            .try_init()
+            .map_err(|error| LogError::Started(error.to_string()))
+    }
+}
+
+/// For whom lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs: an object of JSON in each line.
+    Json,
 }
 
 fn read_filter(words: &str) -> Result<EnvFilter, LogError> {
@@ -72,7 +118,9 @@ fn keeps_secrets(metadata: &Metadata<'_>) -> bool {
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
-    /// `-q`: what stopped and will not come back, and what a person may look at tomorrow.
+    /// What stopped and will not come back.
+    Faults,
+    /// `-q`: that, and what a person may look at tomorrow.
     Quiet,
     /// What the person who runs it would feel.
     Normal,
@@ -85,6 +133,7 @@ pub enum Verbosity {
 impl Verbosity {
     fn filter(self) -> &'static str {
         match self {
+            Self::Faults => "error",
             // What the SDK says about credentials that cannot be had, or about an answer that is no
             // HTTP, is in our own line.
             Self::Quiet => {
@@ -154,6 +203,7 @@ mod tests {
     #[test]
     fn every_verbosity_is_a_filter() {
         for verbosity in [
+            Verbosity::Faults,
             Verbosity::Quiet,
             Verbosity::Normal,
             Verbosity::Verbose,

@@ -2,4 +2,4 @@
 
 mod log;
 
-pub use self::log::{LogError, Verbosity, start};
+pub use self::log::{Format, Log, LogError, Verbosity};

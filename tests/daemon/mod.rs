@@ -4,8 +4,10 @@
 //! its exit code, its log and its sockets are what a user has.
 
 mod breaks;
+mod drain;
 mod environment;
 mod failures;
+mod log;
 mod pace;
 mod secrets;
 mod signals;

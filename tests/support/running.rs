@@ -11,7 +11,7 @@ use ssm_proxyd::sim::Simulator;
 use tempfile::TempDir;
 
 use super::process::{Process, ssm_proxyd};
-use super::stage::TARGET;
+use super::stage::{TARGET, without_drain};
 
 /// A daemon that listens, in a process of its own.
 #[derive(Debug)]
@@ -53,7 +53,8 @@ impl Running {
 
     fn begin(mut command: Command, endpoint: &str, forwards: &str) -> Self {
         let file = File::new(&format!(
-            "[aws]\nregion = \"us-east-1\"\n{endpoint}{forwards}"
+            "[aws]\nregion = \"us-east-1\"\n{endpoint}{}{forwards}",
+            without_drain(forwards)
         ));
         let mut process = Process::start(command.arg("run").arg("--config").arg(file.path()));
         let addresses = (0..forwards.matches("[[forward]]").count())

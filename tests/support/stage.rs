@@ -87,9 +87,10 @@ pub(crate) async fn daemon(
 ) -> Daemon {
     let bundle = ca_bundle.map(|path| format!("ca_bundle = {:?}\n", path.display().to_string()));
     let text = format!(
-        "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n{}\n{forwards}",
+        "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n{}{}\n{forwards}",
         simulator.endpoint(),
-        bundle.unwrap_or_default()
+        bundle.unwrap_or_default(),
+        without_drain(forwards)
     );
     let config = config::parse(&text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
     let credentials = &simulator.options().credentials;
@@ -107,6 +108,14 @@ pub(crate) async fn daemon(
     )
     .await
     .unwrap()
+}
+
+/// What lets a daemon with these tables stop at once, unless they say how it shall stop.
+pub(crate) fn without_drain(tables: &str) -> &'static str {
+    match tables.contains("[shutdown]") {
+        true => "",
+        false => "[shutdown]\ndrain_timeout = \"0s\"\n",
+    }
 }
 
 /// A destination that plays a role.

@@ -171,6 +171,9 @@ impl<E: Clone> Pool<E> {
 
     /// Spares that shall be there; also one to take over from an old shared tunnel.
     fn spares_wanted(&self, now: Instant) -> usize {
+        if self.draining {
+            return 0;
+        }
         let is_old = |(_, ready): (TunnelId, &Ready)| ready.is_stale(now) && !ready.is_empty();
         let needs_successor = self.shape.reuse
             && self.ready().any(is_old)

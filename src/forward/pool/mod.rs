@@ -42,6 +42,8 @@ pub(super) struct Pool<E> {
     spares_from: Option<Instant>,
     spare_pause: Duration,
     chance: Rng,
+    /// Nothing is kept ready any more.
+    draining: bool,
     actions: VecDeque<Action<E>>,
 }
 
@@ -72,6 +74,7 @@ impl<E: Clone> Pool<E> {
             spares_from: None,
             spare_pause: FIRST_PAUSE,
             chance: Rng::with_seed(seed),
+            draining: false,
             actions: VecDeque::new(),
         }
     }
@@ -192,6 +195,13 @@ impl<E: Clone> Pool<E> {
             self.refuse(waiter, Why::Late);
         }
         self.spares_from = self.spares_from.filter(|from| now < *from);
+        self.balance(now);
+    }
+
+    /// Nobody will come any more: nothing is kept ready, and what nobody uses ends.
+    pub(super) fn handle_drain(&mut self, now: Instant) {
+        self.draining = true;
+        self.shape.idle = Duration::ZERO;
         self.balance(now);
     }
 

@@ -1,0 +1,39 @@
+//! How a forward is told to stop.
+
+use tokio::sync::watch;
+
+/// How far a stop has come. It never goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Nobody has asked.
+    No,
+    /// Nothing new begins; what is open may finish.
+    Drain,
+    /// What is open is reset.
+    Now,
+}
+
+/// What a task watches.
+#[derive(Clone, Debug)]
+pub(super) struct Course(watch::Receiver<Stop>);
+
+impl Course {
+    pub(super) fn new(stop: watch::Receiver<Stop>) -> Self {
+        Self(stop)
+    }
+
+    /// Waits until nothing new shall begin.
+    pub(super) async fn asked(&mut self) {
+        self.reached(Stop::Drain).await;
+    }
+
+    /// Waits until what is open shall end.
+    pub(super) async fn now(&mut self) {
+        self.reached(Stop::Now).await;
+    }
+
+    async fn reached(&mut self, stop: Stop) {
+        // An error means that whoever could stop is gone, which is a stop too.
+        drop(self.0.wait_for(|now| *now >= stop).await);
+    }
+}

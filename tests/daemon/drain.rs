@@ -1,0 +1,126 @@
+//! A stop that lets open connections finish.
+
+use std::net::{SocketAddr, TcpStream};
+
+use ssm_proxyd::sim::{Destination, Options, Role, Simulator};
+
+use crate::support::running::{Running, assert_clean, assert_echo, assert_reset, connect, forward};
+use crate::support::stage::{destination, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_connections_finish_and_nobody_else_comes_in() {
+    let mut scene = Scene::new("1h", "").await;
+    let mut client = scene.client();
+
+    scene.daemon.process.signal("TERM");
+    let line = scene.told("waiting for open connections");
+    assert!(line.contains("connections=1"), "{line}");
+    let address = scene.address;
+    until("nobody listens", || TcpStream::connect(address).is_err()).await;
+    assert_echo(&mut client, b"still here");
+    drop(client);
+
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_still_open_after_the_drain_is_reset() {
+    let mut scene = Scene::new("100ms", "").await;
+    let client = scene.client();
+
+    scene.daemon.process.signal("TERM");
+
+    scene.told("resetting connections that are still open");
+    assert_reset(client);
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_waits_for_no_connection() {
+    let mut scene = Scene::new("1h", "").await;
+    let client = scene.client();
+
+    scene.daemon.process.signal("TERM");
+    scene.told("waiting for open connections");
+    scene.daemon.process.signal("INT");
+
+    scene.told("asked again to stop");
+    assert_reset(client);
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_session_is_reset_at_once() {
+    let scene = Scene::new("1h", "max_connections = 1").await;
+    let mut open = scene.client();
+    let waiting = connect(scene.address);
+
+    scene.daemon.process.signal("TERM");
+
+    assert_reset(waiting);
+    assert_echo(&mut open, b"still here");
+    drop(open);
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_was_kept_ready_ends_when_the_drain_begins() {
+    let scene = Scene::new("1h", "warm = 1").await;
+    let mut client = scene.client();
+    let simulator = &scene.simulator;
+    until("a spare beside it", || {
+        simulator.ledger().open_sessions() == 2
+    })
+    .await;
+
+    scene.daemon.process.signal("TERM");
+
+    until("one is left", || simulator.ledger().open_sessions() == 1).await;
+    assert_echo(&mut client, b"still here");
+    drop(client);
+    scene.ends();
+}
+
+/// A daemon with a drain, before an echo.
+struct Scene {
+    simulator: Simulator,
+    daemon: Running,
+    address: SocketAddr,
+    _echo: Destination,
+}
+
+impl Scene {
+    async fn new(drain: &str, keys: &str) -> Self {
+        let echo = destination(Role::Echo).await;
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let keys = format!("remote = {}\n{keys}", echo.address().port());
+        let tables = format!(
+            "[shutdown]\ndrain_timeout = \"{drain}\"\n{}",
+            forward("f", &keys)
+        );
+        let daemon = Running::start(&simulator, &tables);
+        let address = daemon.address();
+        Self {
+            simulator,
+            daemon,
+            address,
+            _echo: echo,
+        }
+    }
+
+    /// A connection that is served.
+    fn client(&self) -> TcpStream {
+        let mut client = connect(self.address);
+        assert_echo(&mut client, b"hello");
+        client
+    }
+
+    fn told(&mut self, words: &str) -> String {
+        self.daemon.process.stderr.wait_for(words)
+    }
+
+    fn ends(mut self) {
+        assert_eq!(self.daemon.process.exit_code(), 0);
+        assert_clean(&self.simulator);
+    }
+}
