@@ -172,7 +172,7 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
     ended(ssm_proxyd().args(arguments))
 }
 
-fn ended(command: &mut Command) -> (i32, String, String) {
+pub(crate) fn ended(command: &mut Command) -> (i32, String, String) {
     let mut process = Process::start(command);
     let code = process.exit_code();
     (code, process.stdout.all(), process.stderr.all())

@@ -10,6 +10,7 @@ mod backpressure;
 #[cfg(test)]
 mod channel;
 #[cfg(test)]
+mod check;
 mod cli;
 #[cfg(test)]
 mod config;

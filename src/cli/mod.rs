@@ -3,6 +3,7 @@
 //! Commands, options, exit codes, sentences. Everything that is done is done elsewhere. stdout
 //! carries a command's result; all else goes to stderr.
 
+mod check;
 mod demo;
 mod exit;
 mod output;
@@ -74,6 +75,8 @@ struct LogOptions {
 enum Command {
     /// Run the daemon in the foreground
     Run(run::RunArgs),
+    /// Tell whether a configuration is good, and what it will do
+    Check(check::CheckArgs),
     /// Show a whole tunnel on this machine; no account needed
     Demo(demo::DemoArgs),
     /// A loopback SSM service and agent, for tests of clients
@@ -84,6 +87,7 @@ impl Command {
     async fn run(self, log: Log) -> Exit {
         match self {
             Self::Run(args) => run::run(args, log).await,
+            Self::Check(args) => quietly(log, async { check::check(&args) }).await,
             Self::Demo(args) => quietly(log, demo::run(args)).await,
             Self::Simulate(args) => quietly(log, run_simulator(*args)).await,
         }

@@ -58,7 +58,7 @@ pub(super) async fn run(args: RunArgs, log: Log) -> Exit {
 }
 
 /// Finds and reads the configuration.
-fn read(option: Option<&Path>) -> Result<(PathBuf, config::Config), config::Error> {
+pub(super) fn read(option: Option<&Path>) -> Result<(PathBuf, config::Config), config::Error> {
     let variables = config::Variables {
         config: std::env::var_os("SSM_PROXYD_CONFIG"),
         config_home: std::env::var_os("XDG_CONFIG_HOME"),
@@ -96,7 +96,7 @@ fn state_directory() -> Option<PathBuf> {
 }
 
 /// The environment wins over the file (interfaces.md section 1), as it does for every AWS program.
-fn prefer_environment(aws: &mut config::Aws) {
+pub(super) fn prefer_environment(aws: &mut config::Aws) {
     let config::Aws {
         region,
         profile,

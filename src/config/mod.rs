@@ -31,7 +31,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::config::check::MAX_LENGTH;
-pub use crate::config::check::parse;
+pub use crate::config::check::{parse, written_duration, written_size};
 pub use crate::config::model::{
     Aws, Config, Forward, Limits, Listen, Log, LogFormat, LogLevel, Remote, Sessions, Shutdown,
     Target, Upload,

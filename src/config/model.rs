@@ -72,6 +72,16 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// As it is written in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// How important a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
@@ -85,6 +95,19 @@ pub enum LogLevel {
     Debug,
     /// Every message.
     Trace,
+}
+
+impl LogLevel {
+    /// As it is written in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
 }
 
 /// How connections and sessions belong together.

@@ -44,8 +44,8 @@ pub(super) fn size(text: &str) -> Result<u64, Fault> {
     Ok(total.unwrap_or(u64::MAX))
 }
 
-/// A duration as one writes it: `1m30s`.
-pub(super) fn written_duration(duration: Duration) -> String {
+/// A duration as one writes it into the file: `1m30s`; parts of a millisecond are left out.
+pub fn written_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut out = String::new();
     for (unit, millis) in TIME {
@@ -57,8 +57,8 @@ pub(super) fn written_duration(duration: Duration) -> String {
     if out.is_empty() { "0s".to_owned() } else { out }
 }
 
-/// A size as one writes it, in the largest unit that divides it: `256KiB`.
-pub(super) fn written_size(bytes: u64) -> String {
+/// A size as one writes it into the file, in the largest unit that divides it: `256KiB`.
+pub fn written_size(bytes: u64) -> String {
     let divides = |(_, unit): &&(&str, u64)| bytes >= *unit && bytes.is_multiple_of(*unit);
     let (name, unit) = SIZE.iter().find(divides).unwrap_or(&("B", 1));
     format!("{}{name}", bytes / unit)

@@ -14,6 +14,7 @@ mod word;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+pub use crate::config::check::amount::{written_duration, written_size};
 use crate::config::check::conflict::{check_forward, check_forwards};
 use crate::config::check::fields::Fields;
 use crate::config::file::{Data, Document, Entry, Table, Value};

@@ -147,7 +147,7 @@ fn what_is_written_is_meant() {
     assert_eq!(forward.upload, upload);
     assert_eq!(forward.max_connections, 16);
     assert!(forward.allow_remote_clients);
-    assert_eq!(forward.line, 14);
+    assert_eq!(forward.line, 21);
     let sessions = Sessions::PerConnection {
         warm: 2,
         warm_max_age: Duration::from_secs(300),

@@ -1,0 +1,207 @@
+//! `check`: is this configuration good, and what will it do.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::exit::Exit;
+use super::{output, run, style};
+use crate::config::{self, Config, Forward, Listen, Sessions, written_duration, written_size};
+
+/// Options of `check`.
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// The configuration file [default: as for `run`]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Say it as JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads the configuration and tells what it means, without a look at the network.
+pub(super) fn check(args: &CheckArgs) -> Exit {
+    let (path, mut config) = match run::read(args.config.as_deref()) {
+        Ok(read) => read,
+        Err(error) => return style::fail_as_told(Exit::Configuration, &error),
+    };
+    run::prefer_environment(&mut config.aws);
+    let told = match args.json {
+        true => output::line(described(&path, &config)),
+        false => output::part(told(&path, &config)),
+    };
+    match told {
+        Ok(()) => Exit::Done,
+        Err(unheard) => unheard.exit(),
+    }
+}
+
+fn told(path: &Path, config: &Config) -> String {
+    let count = config.forwards.len();
+    let plural = if count == 1 { "" } else { "s" };
+    let mut text = format!("{} is good: {count} forward{plural}\n", path.display());
+    let aws = &config.aws;
+    let row = |name: &str, value: &str| format!("  {name:14}{value}\n");
+    text += &row(
+        "region",
+        aws.region.as_deref().unwrap_or("as AWS's own files say"),
+    );
+    text += &row(
+        "profile",
+        aws.profile.as_deref().unwrap_or("as AWS's own files say"),
+    );
+    if let Some(endpoint) = &aws.ssm_endpoint {
+        text += &row("SSM API", endpoint);
+    }
+    text += &row(
+        "limits",
+        &format!(
+            "{} connections, {} StartSession calls a second",
+            config.limits.max_connections, config.limits.session_start_rate
+        ),
+    );
+    let drain = written_duration(config.shutdown.drain_timeout);
+    text += &row("a stop", &format!("waits for open connections for {drain}"));
+    for forward in &config.forwards {
+        text += &format!("\n{}\n", forward.name);
+        for (name, value) in rows(forward) {
+            text += &row(name, &value);
+        }
+    }
+    text
+}
+
+fn rows(forward: &Forward) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("listens on", addresses(forward).join(", ")),
+        ("target", forward.target.to_string()),
+        ("destination", forward.remote.to_string()),
+        ("document", forward.document().to_owned()),
+        ("sessions", sessions(forward)),
+        (
+            "connections",
+            format!("{} at once", forward.max_connections),
+        ),
+        (
+            "timeouts",
+            format!(
+                "connect {}, resume {}, half-close {}",
+                written_duration(forward.connect_timeout),
+                written_duration(forward.resume_timeout),
+                written_duration(forward.half_close_timeout)
+            ),
+        ),
+        ("upload", upload(forward)),
+    ];
+    if forward.allow_remote_clients {
+        rows.push(("clients", "may be on other machines".to_owned()));
+    }
+    rows
+}
+
+/// Every address by itself.
+fn addresses(forward: &Forward) -> Vec<String> {
+    let each = |listen: &Listen| match listen {
+        Listen::Localhost(0) => vec!["a free port of 127.0.0.1 and [::1]".to_owned()],
+        Listen::Localhost(port) => vec![format!("127.0.0.1:{port}"), format!("[::1]:{port}")],
+        Listen::Unix(_) => vec![format!("{listen} (mode {:04o})", forward.mode)],
+        Listen::Tcp(_) => vec![listen.to_string()],
+    };
+    forward.listen.iter().flat_map(each).collect()
+}
+
+fn sessions(forward: &Forward) -> String {
+    let mut text = match forward.sessions {
+        Sessions::PerConnection { warm: 0, .. } => "one for each connection".to_owned(),
+        Sessions::PerConnection { warm, warm_max_age } => format!(
+            "one for each connection; {warm} kept ready, each for {}",
+            written_duration(warm_max_age)
+        ),
+        Sessions::Shared {
+            max_streams,
+            max_age,
+        } => {
+            let age = max_age.map(written_duration);
+            let age = age.map_or_else(String::new, |age| format!(", replaced after {age}"));
+            format!("shared by up to {max_streams} connections{age}")
+        }
+    };
+    if forward.keep_alive {
+        text += "; held from idling out";
+    }
+    text
+}
+
+fn upload(forward: &Forward) -> String {
+    let rate = match forward.upload.rate {
+        0 => "no limit of messages".to_owned(),
+        rate => format!("{rate} messages a second"),
+    };
+    let window = written_size(forward.upload.window as u64);
+    let payload = forward.upload.payload;
+    format!("{rate} of up to {payload} bytes, {window} unacknowledged")
+}
+
+fn described(path: &Path, config: &Config) -> Value {
+    let Config {
+        aws,
+        limits,
+        shutdown,
+        log,
+        forwards,
+    } = config;
+    json!({
+        "config": path,
+        "aws": {
+            "region": aws.region,
+            "profile": aws.profile,
+            "ssm_endpoint": aws.ssm_endpoint,
+            "ca_bundle": aws.ca_bundle,
+        },
+        "limits": {
+            "max_connections": limits.max_connections,
+            "session_start_rate": limits.session_start_rate,
+        },
+        "shutdown": { "drain_timeout": written_duration(shutdown.drain_timeout) },
+        "log": { "format": log.format.as_str(), "level": log.level.as_str() },
+        "forwards": forwards.iter().map(described_forward).collect::<Vec<_>>(),
+    })
+}
+
+fn described_forward(forward: &Forward) -> Value {
+    let listen: Vec<String> = forward.listen.iter().map(ToString::to_string).collect();
+    let mut described = json!({
+        "name": forward.name,
+        "listen": listen,
+        "mode": format!("{:04o}", forward.mode),
+        "target": forward.target.as_str(),
+        "remote": forward.remote.to_string(),
+        "document": forward.document(),
+        "keep_alive": forward.keep_alive,
+        "max_connections": forward.max_connections,
+        "connect_timeout": written_duration(forward.connect_timeout),
+        "resume_timeout": written_duration(forward.resume_timeout),
+        "half_close_timeout": written_duration(forward.half_close_timeout),
+        "upload_rate": forward.upload.rate,
+        "upload_payload": forward.upload.payload,
+        "upload_window": written_size(forward.upload.window as u64),
+        "allow_remote_clients": forward.allow_remote_clients,
+    });
+    match forward.sessions {
+        Sessions::PerConnection { warm, warm_max_age } => {
+            described["sessions"] = json!(config::settings::PER_CONNECTION);
+            described["warm"] = json!(warm);
+            described["warm_max_age"] = json!(written_duration(warm_max_age));
+        }
+        Sessions::Shared {
+            max_streams,
+            max_age,
+        } => {
+            described["sessions"] = json!(config::settings::SHARED);
+            described["max_streams"] = json!(max_streams);
+            described["max_session_age"] = json!(written_duration(max_age.unwrap_or_default()));
+        }
+    }
+    described
+}

@@ -1,0 +1,93 @@
+//! `check`: what a configuration will do, told without a look at the network.
+
+use serde_json::Value;
+
+use crate::cli::ended;
+use crate::support::process::ssm_proxyd;
+use crate::support::running::File;
+
+const GOOD: &str = r#"
+[aws]
+region = "eu-west-1"
+
+[defaults]
+connect_timeout = "90s"
+
+[[forward]]
+name = "orders"
+listen = [5432, "unix:/run/orders.sock"]
+target = "i-0123456789abcdef0"
+remote = "orders.internal:5432"
+warm = 2
+
+[[forward]]
+name = "metrics"
+listen = "127.0.0.1:9100"
+target = "mi-0123456789abcdef0"
+remote = 9100
+sessions = "shared"
+"#;
+
+#[test]
+fn a_person_reads_what_each_forward_will_do() {
+    let file = File::new(GOOD);
+
+    let (code, out, err) = checked(&file, &[]);
+
+    assert_eq!((code, err.as_str()), (0, ""));
+    for words in [
+        "is good: 2 forwards",
+        "region        eu-west-1",
+        "orders\n  listens on    127.0.0.1:5432, [::1]:5432, unix:/run/orders.sock (mode 0600)\n",
+        "  document      AWS-StartPortForwardingSessionToRemoteHost\n",
+        "  sessions      one for each connection; 2 kept ready, each for 10m\n",
+        "  timeouts      connect 1m30s, resume 5m, half-close 30s\n",
+        "  upload        900 messages a second of up to 1024 bytes, 256KiB unacknowledged\n",
+        "metrics\n  listens on    127.0.0.1:9100\n",
+        "  destination   localhost:9100\n",
+        "  sessions      shared by up to 64 connections\n",
+    ] {
+        assert!(out.contains(words), "{words:?} is not in:\n{out}");
+    }
+}
+
+#[test]
+fn a_program_reads_the_same_as_json_with_the_names_of_the_file() {
+    let file = File::new(GOOD);
+
+    let (code, out, _) = checked(&file, &["--json"]);
+
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(code, 0);
+    assert_eq!(told["aws"]["region"], "eu-west-1");
+    assert_eq!(told["shutdown"]["drain_timeout"], "30s");
+    let [orders, metrics] = &told["forwards"].as_array().unwrap()[..] else {
+        panic!("{told}")
+    };
+    assert_eq!(orders["connect_timeout"], "1m30s");
+    assert_eq!(orders["warm"], 2);
+    assert_eq!(orders["listen"][1], "unix:/run/orders.sock");
+    assert_eq!(metrics["sessions"], "shared");
+    assert!(metrics["warm"].is_null());
+}
+
+#[test]
+fn what_is_wrong_is_told_as_by_run() {
+    let file = File::new("[[forward]]\nname = \"f\"\nlisten = 1\n");
+
+    let (code, out, err) = checked(&file, &[]);
+
+    assert_eq!((code, out.as_str()), (78, ""));
+    assert!(err.contains("`target`, `remote` are missing"), "{err}");
+}
+
+/// Exit code, stdout and stderr.
+fn checked(file: &File, options: &[&str]) -> (i32, String, String) {
+    let mut command = ssm_proxyd();
+    ended(
+        command
+            .args(["check", "--config"])
+            .arg(file.path())
+            .args(options),
+    )
+}
