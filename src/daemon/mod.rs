@@ -10,8 +10,10 @@
 //! not touch a single byte of traffic.
 
 mod descriptors;
+mod drain;
 mod signals;
 mod slumber;
+mod systemd;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,8 +25,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use self::drain::Drain;
 pub use self::signals::{Signal, Signals};
 use self::slumber::Slumber;
+use self::systemd::ServiceManager;
 use crate::config::{self, Config};
 use crate::forward::{Forward, ListenError, Stop, World};
 use crate::network::{Network, RootsError};
@@ -168,8 +172,11 @@ impl Daemon {
     /// Waits for a signal that asks to stop.
     pub async fn until_stopped(&mut self, signals: &mut Signals) {
         let mut slumber = Slumber::new();
+        let mut manager = ServiceManager::new();
+        manager.ready(self.status());
         loop {
             tokio::select! {
+                () = manager.tick() => manager.status(self.status()),
                 signal = signals.next() => match signal {
                     Signal::Stop(name) => return info!(signal = name, "stopping"),
                     Signal::Nudge => {
@@ -193,10 +200,22 @@ impl Daemon {
         }
     }
 
+    /// In one line, for people.
+    fn status(&self) -> String {
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        let (forwards, connections) = (self.addresses.len(), self.drain.connections());
+        format!(
+            "{forwards} forward{}, {connections} connection{}",
+            plural(forwards),
+            plural(connections)
+        )
+    }
+
     /// Stops in order, or as fast as sessions can be ended when another signal asks for it. A third
     /// one waits for nothing.
     pub async fn stop_unless_hurried(self, signals: &mut Signals) {
         let leaving = self.leaving.clone();
+        systemd::stopping(self.drain.timeout + MAX_FORWARDS + MAX_ENDINGS);
         tokio::select! {
             () = self.stop() => {}
             () = hurried(signals, &leaving) => {
@@ -254,40 +273,6 @@ impl Daemon {
                 "stopped; sessions may have been left behind"
             ),
         }
-    }
-}
-
-/// How long a stop waits for connections that are open.
-#[derive(Debug)]
-struct Drain {
-    timeout: Duration,
-    /// One is taken by each connection that has a session.
-    permits: Arc<Semaphore>,
-    most: usize,
-}
-
-impl Drain {
-    /// Waits until nothing is open, or for as long as it may.
-    async fn wait(&self, forwards: &mut JoinSet<()>) {
-        let ended = async { while forwards.join_next().await.is_some() {} };
-        if self.connections() > 0 && !self.timeout.is_zero() {
-            let (connections, timeout) = (self.connections(), self.timeout);
-            info!(
-                connections,
-                ?timeout,
-                "waiting for open connections; a second signal resets them"
-            );
-        }
-        if timeout(self.timeout, ended).await.is_err() && self.connections() > 0 {
-            warn!(
-                connections = self.connections(),
-                "resetting connections that are still open"
-            );
-        }
-    }
-
-    fn connections(&self) -> usize {
-        self.most.saturating_sub(self.permits.available_permits())
     }
 }
 
@@ -378,6 +363,9 @@ pub enum StartError {
 /// How long connections may take to say goodbye: the flag on each channel waits a second for its
 /// acknowledgement.
 const MAX_FORWARDS: Duration = Duration::from_secs(5);
+
+/// How long the terminator may take for what is left then, and some more.
+const MAX_ENDINGS: Duration = Duration::from_secs(15);
 
 /// How to find a session that was left behind.
 const LOOK_FOR_SESSIONS: &str = "`aws ssm describe-sessions --state Active` lists them; the account's idle timeout ends them too";

@@ -12,6 +12,7 @@ mod pace;
 mod secrets;
 mod signals;
 mod start;
+mod systemd;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

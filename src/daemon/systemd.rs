@@ -1,0 +1,69 @@
+//! What the service manager is told, where one asked to be told (`NOTIFY_SOCKET`).
+//!
+//! ```text
+//!   all bound ─▶ READY ─▶ STATUS, whenever it changes ─▶ STOPPING, and how long that may take
+//! ```
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tracing::debug;
+
+/// The service manager.
+#[derive(Debug)]
+pub(super) struct ServiceManager {
+    /// What it was told last.
+    status: String,
+    ticks: Interval,
+}
+
+impl ServiceManager {
+    pub(super) fn new() -> Self {
+        let mut ticks = interval(REFRESH);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            status: String::new(),
+            ticks,
+        }
+    }
+
+    /// Everything is bound.
+    pub(super) fn ready(&mut self, status: String) {
+        tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        self.status = status;
+    }
+
+    /// The time to look whether the status has changed.
+    pub(super) async fn tick(&mut self) {
+        self.ticks.tick().await;
+    }
+
+    /// What `systemctl status` shows.
+    pub(super) fn status(&mut self, status: String) {
+        if status != self.status {
+            tell(&[NotifyState::Status(&status)]);
+            self.status = status;
+        }
+    }
+}
+
+/// The end begins, and may take so long.
+pub(super) fn stopping(most: Duration) {
+    let most = u32::try_from(most.as_micros()).unwrap_or(u32::MAX);
+    tell(&[
+        NotifyState::Stopping,
+        NotifyState::ExtendTimeoutUsec(most),
+        NotifyState::Status("waiting for open connections"),
+    ]);
+}
+
+/// Whoever asked and does not listen has no other ear.
+fn tell(news: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(news) {
+        debug!(%error, "the service manager cannot be told");
+    }
+}
+
+/// How old a status may be.
+const REFRESH: Duration = Duration::from_secs(1);

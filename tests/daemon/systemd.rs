@@ -1,0 +1,94 @@
+//! What a service manager hears, and the units that are shipped.
+
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::time::Duration;
+
+use ssm_proxyd::sim::{Options, Role, Simulator};
+
+use crate::support::running::{Running, assert_echo, connect, forward_to};
+use crate::support::stage::destination;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_hears_that_all_is_bound_what_is_open_and_that_the_end_begins() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify.sock");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
+        command.env("NOTIFY_SOCKET", &path)
+    });
+
+    let ready = heard(&socket, "READY=1");
+    assert!(ready.contains("STATUS=1 forward, 0 connections"), "{ready}");
+    let mut client = connect(daemon.address());
+    assert_echo(&mut client, b"hello");
+    heard(&socket, "STATUS=1 forward, 1 connection");
+    drop(client);
+    heard(&socket, "STATUS=1 forward, 0 connections");
+    daemon.stop(&simulator);
+
+    let stopping = heard(&socket, "STOPPING=1");
+    assert!(stopping.contains("EXTEND_TIMEOUT_USEC="), "{stopping}");
+}
+
+#[test]
+fn a_daemon_that_cannot_start_is_never_ready() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify.sock");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let mut command = crate::support::process::ssm_proxyd();
+    command
+        .args(["run", "--config", "/nowhere"])
+        .env("NOTIFY_SOCKET", &path);
+
+    let (code, _, _) = crate::cli::ended(&mut command);
+
+    assert_eq!(code, 78);
+    assert!(socket.recv(&mut [0; 1024]).is_err(), "nothing was told");
+}
+
+/// The systemd of the machine judges the units, where there is one.
+#[test]
+fn the_shipped_units_are_sound_and_the_one_of_the_system_is_shut_in() {
+    let unit = "systemd/ssm-proxyd.service";
+    let judge = |arguments: &[&str]| Command::new("systemd-analyze").args(arguments).output();
+    let Ok(judged) = judge(&["security", "--offline=true", "--threshold=15", unit]) else {
+        eprintln!("SKIPPED: systemd-analyze is not here, and nobody has judged {unit}");
+        return;
+    };
+
+    let said = String::from_utf8_lossy(&judged.stdout);
+    assert!(judged.status.success(), "{said}");
+    for unit in [unit, "systemd/ssm-proxyd-user.service"] {
+        let verified = judge(&["verify", unit]).unwrap();
+        let said = String::from_utf8_lossy(&verified.stderr);
+        let complaints: Vec<_> = said
+            .lines()
+            // The binary is installed elsewhere, or nowhere.
+            .filter(|line| line.contains("ssm-proxyd") && !line.contains("is not executable"))
+            .collect();
+        assert!(complaints.is_empty(), "{complaints:#?}");
+    }
+}
+
+/// Waits for a message with these words.
+fn heard(socket: &UnixDatagram, words: &str) -> String {
+    let mut buffer = [0; 4096];
+    let mut all = String::new();
+    loop {
+        let len = socket
+            .recv(&mut buffer)
+            .unwrap_or_else(|_| panic!("{words:?} is not in {all}"));
+        let message = String::from_utf8_lossy(&buffer[..len]).into_owned();
+        if message.contains(words) {
+            return message;
+        }
+        all += &message;
+    }
+}
