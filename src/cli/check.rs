@@ -1,6 +1,7 @@
 //! `check`: is this configuration good, and what will it do.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -61,8 +62,7 @@ fn told(path: &Path, config: &Config) -> String {
             config.limits.max_connections, config.limits.session_start_rate
         ),
     );
-    let drain = written_duration(config.shutdown.drain_timeout);
-    text += &row("a stop", &format!("waits for open connections for {drain}"));
+    text += &row("a stop", &stop(config.shutdown.drain_timeout));
     for forward in &config.forwards {
         text += &format!("\n{}\n", forward.name);
         for (name, value) in rows(forward) {
@@ -70,6 +70,13 @@ fn told(path: &Path, config: &Config) -> String {
         }
     }
     text
+}
+
+fn stop(drain: Duration) -> String {
+    match drain.is_zero() {
+        true => "resets open connections".to_owned(),
+        false => format!("waits for open connections for {}", written_duration(drain)),
+    }
 }
 
 fn rows(forward: &Forward) -> Vec<(&'static str, String)> {

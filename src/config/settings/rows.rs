@@ -70,7 +70,7 @@ const SHUTDOWN_SETTINGS: &[Setting] = &[Setting {
         min: Duration::ZERO,
         max: Duration::from_secs(60 * MINUTE),
     },
-    absent: Absent::Text("30s"),
+    absent: Absent::Text("0s"),
     example: "\"30s\"",
     doc: "How long open connections may go on after a stop was asked for; 0s: they are reset at once",
 }];
