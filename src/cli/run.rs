@@ -52,7 +52,12 @@ pub(super) async fn run(args: RunArgs, log: Log) -> Exit {
         Ok(daemon) => daemon,
         Err(error) => return explain(&path, &error),
     };
-    daemon.until_stopped(&mut signals).await;
+    let reread = || {
+        let mut config = config::read(&path)?;
+        prefer_environment(&mut config.aws);
+        Ok::<_, config::Error>(config)
+    };
+    daemon.until_stopped(&mut signals, reread).await;
     daemon.stop_unless_hurried(&mut signals).await;
     Exit::Done
 }

@@ -166,6 +166,15 @@ pub struct Forward {
 }
 
 impl Forward {
+    /// Whether the other does the same, wherever in the file it stands.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let other = Self {
+            line: self.line,
+            ..other.clone()
+        };
+        *self == other
+    }
+
     /// The SSM document that its sessions run: the one it names, else the one for its `remote`
     /// (protocol.md section 1.3).
     pub fn document(&self) -> &str {

@@ -1,6 +1,8 @@
 //! What a stop waits for.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -13,11 +15,32 @@ use tracing::{info, warn};
 pub(super) struct Drain {
     pub(super) timeout: Duration,
     /// One is taken by each connection that has a session.
-    pub(super) permits: Arc<Semaphore>,
-    pub(super) most: usize,
+    permits: Arc<Semaphore>,
+    /// How many there are, given or not.
+    total: Arc<AtomicUsize>,
+    /// How many there shall be.
+    most: usize,
+    /// They wait in line for permits that are too many.
+    takers: JoinSet<()>,
 }
 
 impl Drain {
+    /// `most` permits, all free.
+    pub(super) fn new(timeout: Duration, most: usize) -> Self {
+        Self {
+            timeout,
+            permits: Arc::new(Semaphore::new(most)),
+            total: Arc::new(AtomicUsize::new(most)),
+            most,
+            takers: JoinSet::new(),
+        }
+    }
+
+    /// What connections take their permits from.
+    pub(super) fn permits(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.permits)
+    }
+
     /// Waits until nothing is open, or for as long as it may.
     pub(super) async fn wait(&self, forwards: &mut JoinSet<()>) {
         let ended = async { while forwards.join_next().await.is_some() {} };
@@ -37,8 +60,32 @@ impl Drain {
         }
     }
 
+    /// Another limit of connections. Those that are open beyond it go on, and the next ones wait
+    /// until enough of them have ended.
+    pub(super) fn limit(&mut self, most: usize) {
+        while self.takers.try_join_next().is_some() {}
+        let former = std::mem::replace(&mut self.most, most);
+        if most >= former {
+            self.permits.add_permits(most - former);
+            self.total.fetch_add(most - former, Relaxed);
+            return;
+        }
+        let (permits, total) = (Arc::clone(&self.permits), Arc::clone(&self.total));
+        let surplus = former - most;
+        self.takers.spawn(async move {
+            let many = u32::try_from(surplus).unwrap_or(u32::MAX);
+            // Permits are never closed, and a limit is far below the most that can be asked for.
+            if let Ok(taken) = permits.acquire_many_owned(many).await {
+                taken.forget();
+                total.fetch_sub(surplus, Relaxed);
+            }
+        });
+    }
+
     /// Connections that have a session.
     pub(super) fn connections(&self) -> usize {
-        self.most.saturating_sub(self.permits.available_permits())
+        self.total
+            .load(Relaxed)
+            .saturating_sub(self.permits.available_permits())
     }
 }

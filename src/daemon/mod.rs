@@ -11,45 +11,48 @@
 
 mod descriptors;
 mod drain;
+mod error;
+mod forwards;
 mod signals;
 mod slumber;
 mod systemd;
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use self::drain::Drain;
+pub use self::error::StartError;
+pub use self::forwards::Change;
+use self::forwards::Forwards;
 pub use self::signals::{Signal, Signals};
 use self::slumber::Slumber;
 use self::systemd::ServiceManager;
 use crate::config::{self, Config};
-use crate::forward::{Forward, ListenError, Stop, World};
-use crate::network::{Network, RootsError};
+use crate::forward::{Stop, World};
+use crate::network::Network;
 use crate::proto::EarlyPool;
-use crate::session::{
-    self, Entry, Identity, Journal, Leaving, Service, Sessions, Settings, Terminator,
-};
+use crate::session::{self, Entry, Identity, Journal, Leaving, Service, Sessions, Settings};
 use crate::tunnel::Nudge;
 
 /// A running daemon. Dropping it ends everything at once; [`Daemon::stop`] does it in order.
 #[derive(Debug)]
 pub struct Daemon {
-    forwards: JoinSet<()>,
-    addresses: Vec<(String, Vec<SocketAddr>)>,
-    stop: watch::Sender<Stop>,
+    forwards: Forwards,
+    world: World,
+    /// What the world was made of.
+    aws: config::Aws,
+    identity: Identity,
     drain: Drain,
     /// Lets the terminator say goodbye.
     leaving: watch::Sender<Leaving>,
     nudge: Nudge,
-    service: Service,
-    sessions: Sessions,
     terminator: JoinSet<usize>,
 }
 
@@ -68,72 +71,73 @@ impl Daemon {
             log: _,
             forwards,
         } = config;
-        let network = Network::new(aws.ca_bundle.as_deref())?;
         let Caller {
             origin,
             identity,
             state,
         } = caller;
-        let service = Service::load(settings(aws, identity))
-            .await
-            .map_err(StartError::Aws)?;
+        let (network, service) = reach(&aws, &identity).await?;
         descriptors::prepare(&limits, &forwards);
         let (journal, abandoned) = journal(state.as_deref());
         let (sessions, terminator) = Sessions::new(limits.session_start_rate, seed(), journal);
         let (nudge, nudged) = Nudge::new();
-        let permits = Arc::new(Semaphore::new(limits.max_connections));
+        let drain = Drain::new(shutdown.drain_timeout, limits.max_connections);
         let world = World {
-            service: service.clone(),
-            sessions: sessions.clone(),
+            service,
+            sessions,
             network,
             nudged,
-            permits: Arc::clone(&permits),
+            permits: drain.permits(),
             pool: EarlyPool::new(),
             origin,
             seed: seed(),
         };
-        let forwards = bind(forwards, &world).await?;
-        let drain = Drain {
-            timeout: shutdown.drain_timeout,
-            permits,
-            most: limits.max_connections,
+        let plan = Forwards::default().plan(forwards, &world, false).await?;
+        let mut running = Forwards::default();
+        running.swap(plan);
+        let leaving = watch::Sender::new(Leaving::No);
+        let mut ending = JoinSet::new();
+        ending.spawn(terminator.run(leaving.subscribe()));
+        let mut daemon = Self {
+            forwards: running,
+            world,
+            aws,
+            identity,
+            drain,
+            leaving,
+            nudge,
+            terminator: ending,
         };
-        let mut daemon = Self::run(forwards, drain, nudge, service, sessions, terminator);
         daemon.end_abandoned(abandoned);
         Ok(daemon)
     }
 
-    fn run(
-        forwards: Vec<Forward>,
-        drain: Drain,
-        nudge: Nudge,
-        service: Service,
-        sessions: Sessions,
-        terminator: Terminator,
-    ) -> Self {
-        let (stop, stopped) = watch::channel(Stop::No);
-        let addresses = forwards
-            .iter()
-            .map(|f| (f.name().to_owned(), f.addresses()))
-            .collect();
-        let mut running = JoinSet::new();
-        for forward in forwards {
-            running.spawn(forward.run(stopped.clone()));
+    /// Does what another configuration says, from the next connection on. What is the same is not
+    /// touched, what is gone finishes its connections. `[log]` is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::start`]; nothing has changed then.
+    pub async fn reload(&mut self, config: Config) -> Result<Change, StartError> {
+        let Config {
+            aws,
+            limits,
+            shutdown,
+            log: _,
+            forwards,
+        } = config;
+        let mut world = self.world.clone();
+        let afresh = aws != self.aws;
+        if afresh {
+            (world.network, world.service) = reach(&aws, &self.identity).await?;
         }
-        let mut ending = JoinSet::new();
-        let leaving = watch::Sender::new(Leaving::No);
-        ending.spawn(terminator.run(leaving.subscribe()));
-        Self {
-            forwards: running,
-            addresses,
-            stop,
-            drain,
-            leaving,
-            nudge,
-            service,
-            sessions,
-            terminator: ending,
-        }
+        descriptors::prepare(&limits, &forwards);
+        let plan = self.forwards.plan(forwards, &world, afresh).await?;
+        (self.world, self.aws) = (world, aws);
+        self.world.sessions.set_rate(limits.session_start_rate);
+        self.drain.limit(limits.max_connections);
+        self.drain.timeout = shutdown.drain_timeout;
+        Ok(self.forwards.swap(plan))
     }
 
     /// Ends what former processes left behind, beside everything else.
@@ -146,8 +150,10 @@ impl Daemon {
             count,
             "a former run was killed and left sessions behind; ending them"
         );
-        let (service, sessions) = (self.service.clone(), self.sessions.clone());
-        self.forwards.spawn(async move {
+        let World {
+            service, sessions, ..
+        } = self.world.clone();
+        self.forwards.tasks.spawn(async move {
             for entry in abandoned {
                 match service.of(&entry.origin).await {
                     Ok(service) => sessions.end_abandoned(service, entry),
@@ -158,19 +164,24 @@ impl Daemon {
     }
 
     /// The name of each forward, and the ports on which it listens.
-    pub fn addresses(&self) -> &[(String, Vec<SocketAddr>)] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<(String, Vec<SocketAddr>)> {
+        self.forwards.addresses()
     }
 
     /// Lets everything try again now, and every tunnel test its websocket.
     pub fn nudge(&self) {
-        self.service.cut_short();
-        self.sessions.cut_short();
+        self.world.service.cut_short();
+        self.world.sessions.cut_short();
         self.nudge.send();
     }
 
-    /// Waits for a signal that asks to stop.
-    pub async fn until_stopped(&mut self, signals: &mut Signals) {
+    /// Waits for a signal that asks to stop. `reread` reads the configuration for one that asks for
+    /// that.
+    pub async fn until_stopped<E: Display>(
+        &mut self,
+        signals: &mut Signals,
+        reread: impl Fn() -> Result<Config, E>,
+    ) {
         let mut slumber = Slumber::new();
         let mut manager = ServiceManager::new();
         manager.ready(self.status());
@@ -183,6 +194,11 @@ impl Daemon {
                         info!("trying again now");
                         self.nudge();
                     }
+                    Signal::Reload => {
+                        systemd::reloading();
+                        self.reread(&reread).await;
+                        manager.ready(self.status());
+                    }
                     Signal::Unsupported(name) => {
                         warn!(signal = name, "this version does nothing for this signal");
                     }
@@ -191,7 +207,7 @@ impl Daemon {
                     info!("this machine has slept; testing every session");
                     self.nudge();
                 }
-                Some(done) = self.forwards.join_next() => {
+                Some(done) = self.forwards.tasks.join_next() => {
                     if let Err(fault) = done {
                         error!(error = %fault, "a forward has stopped by a fault of this program");
                     }
@@ -200,10 +216,26 @@ impl Daemon {
         }
     }
 
+    /// Reads the configuration and does what it says, or says why not.
+    async fn reread<E: Display>(&mut self, read: impl Fn() -> Result<Config, E>) {
+        let config = match read() {
+            Ok(config) => config,
+            Err(problems) => {
+                return warn!("not reloaded, everything stays as it was\n{problems}");
+            }
+        };
+        match self.reload(config).await {
+            Ok(change) => info!("reloaded: {change}"),
+            Err(error) => {
+                warn!(%error, hint = %error.hint(), "not reloaded, everything stays as it was");
+            }
+        }
+    }
+
     /// In one line, for people.
     fn status(&self) -> String {
         let plural = |count: usize| if count == 1 { "" } else { "s" };
-        let (forwards, connections) = (self.addresses.len(), self.drain.connections());
+        let (forwards, connections) = (self.forwards.len(), self.drain.connections());
         format!(
             "{forwards} forward{}, {connections} connection{}",
             plural(forwards),
@@ -229,23 +261,21 @@ impl Daemon {
     pub async fn stop(self) {
         let Self {
             mut forwards,
-            stop,
+            world,
             drain,
             leaving,
-            service,
-            sessions,
             mut terminator,
             ..
         } = self;
-        stop.send_replace(Stop::Drain);
+        forwards.stop(Stop::Drain);
         let mut hurried = leaving.subscribe();
         tokio::select! {
-            () = drain.wait(&mut forwards) => {}
+            () = drain.wait(&mut forwards.tasks) => {}
             _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
         }
-        stop.send_replace(Stop::Now);
+        forwards.stop(Stop::Now);
         let ended = timeout(MAX_FORWARDS, async {
-            while forwards.join_next().await.is_some() {}
+            while forwards.tasks.join_next().await.is_some() {}
         });
         tokio::select! {
             ended = ended => if ended.is_err() {
@@ -254,8 +284,8 @@ impl Daemon {
             _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
         }
         // Whatever has not ended by itself leaves its session to the terminator.
-        forwards.shutdown().await;
-        drop((service, sessions));
+        forwards.tasks.shutdown().await;
+        drop(world);
         leaving.send_if_modified(|leaving| {
             let is_first = *leaving == Leaving::No;
             *leaving = (*leaving).max(Leaving::InOrder);
@@ -329,35 +359,11 @@ fn settings(aws: config::Aws, identity: Identity) -> Settings {
     }
 }
 
-async fn bind(forwards: Vec<config::Forward>, world: &World) -> Result<Vec<Forward>, StartError> {
-    let mut bound = Vec::new();
-    for settings in forwards {
-        let (name, line) = (settings.name.clone(), settings.line);
-        let forward = Forward::bind(settings, world.clone()).await;
-        bound.push(forward.map_err(|source| StartError::Listen { name, line, source })?);
-    }
-    Ok(bound)
-}
-
-/// Why the daemon did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The certificates to trust cannot be used.
-    #[error("{0}")]
-    Roots(#[from] RootsError),
-    /// The settings of AWS are not enough.
-    #[error("{0}")]
-    Aws(session::Error),
-    /// A local address cannot be bound.
-    #[error("forward {name:?}: {source}")]
-    Listen {
-        /// The forward.
-        name: String,
-        /// Where it stands in the file, from 1.
-        line: usize,
-        /// The address and why.
-        source: ListenError,
-    },
+/// What AWS is reached by.
+async fn reach(aws: &config::Aws, identity: &Identity) -> Result<(Network, Service), StartError> {
+    let network = Network::new(aws.ca_bundle.as_deref())?;
+    let service = Service::load(settings(aws.clone(), identity.clone())).await;
+    Ok((network, service.map_err(StartError::Aws)?))
 }
 
 /// How long connections may take to say goodbye: the flag on each channel waits a second for its

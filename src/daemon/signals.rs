@@ -16,7 +16,9 @@ pub enum Signal {
     Stop(&'static str),
     /// USR2: try again now, whatever is waited for.
     Nudge,
-    /// HUP or USR1: would end the process if nobody took it. Holds the signal's name.
+    /// HUP: read the configuration again.
+    Reload,
+    /// USR1: would end the process if nobody took it. Holds the signal's name.
     Unsupported(&'static str),
 }
 
@@ -54,7 +56,7 @@ impl Signals {
         tokio::select! {
             () = arrival(&self.terminate) => Signal::Stop("SIGTERM"),
             () = arrival(&self.interrupt) => Signal::Stop("SIGINT"),
-            () = arrival(&self.hang_up) => Signal::Unsupported("SIGHUP"),
+            () = arrival(&self.hang_up) => Signal::Reload,
             () = arrival(&self.user1) => Signal::Unsupported("SIGUSR1"),
             () = arrival(&self.user2) => Signal::Nudge,
         }
@@ -71,8 +73,8 @@ impl Signals {
         loop {
             match self.next().await {
                 Signal::Stop(_) => return,
-                Signal::Unsupported("SIGHUP") if !self.outlives => return,
-                Signal::Nudge | Signal::Unsupported(_) => {}
+                Signal::Reload if !self.outlives => return,
+                Signal::Nudge | Signal::Reload | Signal::Unsupported(_) => {}
             }
         }
     }

@@ -48,6 +48,14 @@ impl ServiceManager {
     }
 }
 
+/// The configuration is read again; [`ServiceManager::ready`] ends that.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => debug!(%error, "no clock to tell the service manager"),
+    }
+}
+
 /// The end begins, and may take so long.
 pub(super) fn stopping(most: Duration) {
     let most = u32::try_from(most.as_micros()).unwrap_or(u32::MAX);

@@ -40,7 +40,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use self::connection::Connection;
 use self::listener::Listener;
-pub use self::listener::{ListenError, Obstacle};
+pub use self::listener::{Bound, ListenError, Obstacle};
 use self::serve::Serve;
 use self::stop::Course;
 pub use self::stop::Stop;
@@ -54,24 +54,29 @@ use crate::tunnel::Nudged;
 /// A forward whose local addresses are bound.
 #[derive(Debug)]
 pub struct Forward {
-    listeners: Vec<Listener>,
+    bound: Bound,
     serve: Arc<Serve>,
     supplier: Supplier,
 }
 
 impl Forward {
-    /// Binds the local addresses of a forward. Connections wait in the backlog until it runs.
+    /// Binds the local addresses of a forward, but for those that `held` has. Connections wait in
+    /// the backlog until it runs.
     ///
     /// # Errors
     ///
     /// The first address that cannot be bound.
-    pub async fn bind(settings: config::Forward, world: World) -> Result<Self, ListenError> {
-        let listeners = Listener::bind(&settings).await?;
+    pub async fn bind(
+        settings: config::Forward,
+        world: World,
+        held: &mut Bound,
+    ) -> Result<Self, ListenError> {
+        let bound = Bound::bind(&settings, held).await?;
         let settings = Arc::new(settings);
         let permits = Semaphore::new(settings.max_connections);
         let all_permits = Arc::clone(&world.permits);
         // Each listener holds one while it listens.
-        let slots = settings.max_connections + MAX_WAITING + listeners.len();
+        let slots = settings.max_connections + MAX_WAITING + bound.listeners().count();
         let slots = Arc::new(Semaphore::new(slots));
         let (supply, supplier) = Supplier::new(Arc::clone(&settings), world);
         let serve = Arc::new(Serve {
@@ -82,7 +87,7 @@ impl Forward {
             slots,
         });
         Ok(Self {
-            listeners,
+            bound,
             serve,
             supplier,
         })
@@ -95,11 +100,16 @@ impl Forward {
 
     /// The ports on which it listens. Its Unix sockets are where its settings say.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let tcp = |listener: &Listener| match listener {
+        let tcp = |listener: &Arc<Listener>| match &**listener {
             Listener::Tcp(listener) => listener.local_addr().ok(),
             Listener::Unix(_) => None,
         };
-        self.listeners.iter().filter_map(tcp).collect()
+        self.bound.listeners().filter_map(tcp).collect()
+    }
+
+    /// What it has bound.
+    pub fn bound(&self) -> &Bound {
+        &self.bound
     }
 
     /// Accepts connections until it shall stop, and ends when the last one has ended.
@@ -110,11 +120,15 @@ impl Forward {
         let mut supplying = JoinSet::new();
         let supply = self.supplier.run(stop.clone(), ended);
         supplying.spawn(supply.instrument(span.clone()));
+        if let Err(error) = self.bound.set_mode(self.serve.settings.mode) {
+            span.in_scope(|| warn!(%error, "the permissions of a socket cannot be changed"));
+        }
         let mut loops = JoinSet::new();
-        for listener in self.listeners {
-            let accept = accept_loop(listener, Arc::clone(&self.serve), stop.clone());
+        for listener in self.bound.listeners() {
+            let accept = accept_loop(Arc::clone(listener), Arc::clone(&self.serve), stop.clone());
             loops.spawn(accept.instrument(span.clone()));
         }
+        drop(self.bound);
         while let Some(done) = loops.join_next().await {
             if let Err(error) = done {
                 warn!(%error, "an accept loop was lost");
@@ -151,7 +165,7 @@ pub struct World {
     pub origin: String,
 }
 
-async fn accept_loop(listener: Listener, serve: Arc<Serve>, mut stop: Course) {
+async fn accept_loop(listener: Arc<Listener>, serve: Arc<Serve>, mut stop: Course) {
     if let Ok(address) = listener.address() {
         let destination = &serve.settings.remote;
         info!(local_address = %address, target = %serve.settings.target, %destination, "listening");
@@ -161,7 +175,7 @@ async fn accept_loop(listener: Listener, serve: Arc<Serve>, mut stop: Course) {
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &serve) => accepted,
-            () = stop.asked() => break,
+            () = stop.released() => break,
             Some(done) = connections.join_next() => {
                 warn_if_panicked(done);
                 continue;

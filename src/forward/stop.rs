@@ -7,7 +7,9 @@ use tokio::sync::watch;
 pub enum Stop {
     /// Nobody has asked.
     No,
-    /// Nothing new begins; what is open may finish.
+    /// Another forward accepts in its place, or nobody: what was accepted goes on.
+    Release,
+    /// Nothing new begins, nor what was accepted and waits; what is open may finish.
     Drain,
     /// What is open is reset.
     Now,
@@ -20,6 +22,11 @@ pub(super) struct Course(watch::Receiver<Stop>);
 impl Course {
     pub(super) fn new(stop: watch::Receiver<Stop>) -> Self {
         Self(stop)
+    }
+
+    /// Waits until nothing more shall be accepted.
+    pub(super) async fn released(&mut self) {
+        self.reached(Stop::Release).await;
     }
 
     /// Waits until nothing new shall begin.

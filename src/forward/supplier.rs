@@ -79,8 +79,8 @@ impl Supplier {
         (supply, supplier)
     }
 
-    /// Runs until `end` says true; then ends every tunnel. Once a stop is asked for, it keeps
-    /// nothing ready any more.
+    /// Runs until `end` says true; then ends every tunnel. Once nothing more is
+    /// accepted, it keeps nothing ready.
     pub(super) async fn run(mut self, mut stop: Course, mut end: watch::Receiver<bool>) {
         let mut draining = false;
         let mut nudged = self.world.nudged.clone().afresh();
@@ -93,7 +93,7 @@ impl Supplier {
                 Some(done) = self.tasks.join_next() => self.handle_done(done),
                 () = sleep_until(deadline.into()) => self.handle_timeout(),
                 () = nudged.nudged() => self.pool.cut_short(Instant::now()),
-                () = stop.asked(), if !draining => {
+                () = stop.released(), if !draining => {
                     draining = true;
                     self.pool.handle_drain(Instant::now());
                 }

@@ -51,6 +51,12 @@ impl Limiter {
         }
     }
 
+    /// Another rate, at least 1. What AWS seems to allow is found anew.
+    pub(super) fn set_rate(&mut self, rate: u32) {
+        self.rate = f64::from(rate.max(1));
+        self.allowed = self.rate;
+    }
+
     /// When the next call may go; now or earlier means at once.
     pub(super) fn next(&self) -> Instant {
         let ahead = self.depth.saturating_sub(self.slot());

@@ -22,6 +22,7 @@ mod limiter;
 mod queue;
 mod sign;
 mod terminator;
+mod urgency;
 
 use std::fmt;
 use std::time::Duration;
@@ -35,7 +36,8 @@ pub use self::error::{Error, Kind, Recovery};
 pub use self::gate::{Admission, Gate, Patience};
 pub use self::journal::{Entry, Journal, Origin};
 pub use self::sign::Upgrade;
-pub use self::terminator::{Leaving, Sessions, Terminator, Turn, Urgency, unix_seconds};
+pub use self::terminator::{Leaving, Sessions, Terminator, Turn, unix_seconds};
+pub use self::urgency::Urgency;
 
 /// What StartSession is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

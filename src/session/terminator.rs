@@ -16,7 +16,6 @@
 )]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
@@ -30,6 +29,7 @@ use super::error::{Error, Kind};
 use super::journal::{Entry, Journal};
 use super::limiter::Limiter;
 use super::queue::{Queue, Waiting};
+use super::urgency::Urgency;
 use super::{Session, StartRequest};
 
 /// A handle by which sessions are started and ended. Cheap to clone.
@@ -86,6 +86,12 @@ impl Sessions {
         let _gone = self.jobs.send(Job::CutShort);
     }
 
+    /// Changes how many StartSession calls may be made in a second, at least 1.
+    pub fn set_rate(&self, rate: u32) {
+        // Without a task nobody waits.
+        let _gone = self.jobs.send(Job::Rate(rate));
+    }
+
     /// Ends a session, soon. `span` is that of the connection that it was started for.
     pub(super) fn end(&self, service: Service, id: String, span: Span) {
         let ending = Ending {
@@ -122,28 +128,6 @@ pub enum Leaving {
     InOrder,
     /// As far as that is possible in a moment.
     Hurried,
-}
-
-/// Whether a connection waits for a session, or it is only to be kept ready. That may change while
-/// its turn has not come. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Urgency(Arc<AtomicBool>);
-
-impl Urgency {
-    /// A connection waits.
-    pub fn connection() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
-    }
-
-    /// Nobody waits.
-    pub fn spare() -> Self {
-        Self(Arc::new(AtomicBool::new(false)))
-    }
-
-    /// Someone waits now.
-    pub fn hurry(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// The right to call StartSession now, once.
@@ -237,6 +221,7 @@ impl Terminator {
                 self.queue.limiter().handle_throttled(now, called);
             }
             Job::Answered(called) => self.queue.limiter().handle_answer(called),
+            Job::Rate(rate) => self.queue.limiter().set_rate(rate),
             Job::CutShort => self.queue.limiter().cut_short(Instant::now()),
             Job::Start(start) => {
                 let span = start.span.clone();
@@ -315,6 +300,7 @@ enum Job {
     /// AWS answered the call that went then.
     Answered(Instant),
     CutShort,
+    Rate(u32),
     End(Ending),
 }
 
@@ -331,7 +317,7 @@ impl Waiting for Place {
     }
 
     fn is_urgent(&self) -> bool {
-        self.urgency.0.load(Ordering::Relaxed)
+        self.urgency.is_urgent()
     }
 }
 

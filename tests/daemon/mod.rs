@@ -9,6 +9,7 @@ mod environment;
 mod failures;
 mod log;
 mod pace;
+mod reload;
 mod secrets;
 mod signals;
 mod start;

@@ -133,12 +133,9 @@ impl Stage {
 
     /// Where the daemon listens for a forward.
     fn port(&self, name: &str) -> Result<SocketAddr, Failure> {
-        let forward = self
-            .daemon
-            .addresses()
-            .iter()
-            .find(|(known, _)| known == name);
-        let address = forward.and_then(|(_, addresses)| addresses.first());
+        let mut forwards = self.daemon.addresses().into_iter();
+        let forward = forwards.find(|(known, _)| known == name);
+        let address = forward.and_then(|(_, addresses)| addresses.first().copied());
         let port = address
             .ok_or("a forward of the demo does not listen")?
             .port();

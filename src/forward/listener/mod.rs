@@ -5,6 +5,7 @@ mod tcp;
 mod unix;
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
@@ -14,35 +15,81 @@ use crate::config::{Forward, Listen};
 
 pub use self::error::{ListenError, Obstacle};
 
+/// Local addresses that are bound, as they were written. A clone keeps them bound too.
+#[derive(Clone, Debug, Default)]
+pub struct Bound(Vec<Group>);
+
+/// What was written, and what it stands for.
+type Group = (Listen, Vec<Arc<Listener>>);
+
+impl Bound {
+    /// Every address of a forward, or none. What `held` has is taken from there.
+    ///
+    /// # Errors
+    ///
+    /// The first address that cannot be bound.
+    pub(super) async fn bind(settings: &Forward, held: &mut Self) -> Result<Self, ListenError> {
+        let mut bound = Self::default();
+        for listen in &settings.listen {
+            let group = match held.take(listen) {
+                Some(group) => group,
+                None => Listener::bind(listen, settings.mode).await?,
+            };
+            bound.0.push((listen.clone(), group));
+        }
+        Ok(bound)
+    }
+
+    /// Adds what another has.
+    pub fn join(&mut self, other: &Self) {
+        self.0.extend(other.0.iter().cloned());
+    }
+
+    fn take(&mut self, listen: &Listen) -> Option<Vec<Arc<Listener>>> {
+        let place = self.0.iter().position(|(held, _)| held == listen)?;
+        Some(self.0.remove(place).1)
+    }
+
+    pub(super) fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        self.0.iter().flat_map(|(_, group)| group)
+    }
+
+    /// What was bound for another forward may be for others to connect to.
+    pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.listeners().try_for_each(|listener| match &**listener {
+            Listener::Tcp(_) => Ok(()),
+            Listener::Unix(socket) => socket.set_mode(mode),
+        })
+    }
+}
+
 /// A bound local address.
 #[derive(Debug)]
-pub(super) enum Listener {
+pub(in crate::forward) enum Listener {
     Tcp(TcpListener),
     Unix(SocketFile),
 }
 
 impl Listener {
-    /// Binds every address of a forward, or none.
+    /// Binds what was written: a port may be one on each loopback.
     ///
     /// # Errors
     ///
     /// The first address that cannot be bound.
-    pub(super) async fn bind(settings: &Forward) -> Result<Vec<Self>, ListenError> {
-        let mut listeners = Vec::new();
-        for address in &settings.listen {
-            match address {
-                Listen::Tcp(address) => listeners.push(Self::Tcp(tcp::bind(*address)?)),
-                Listen::Localhost(port) => {
-                    listeners.extend(tcp::bind_localhost(*port)?.into_iter().map(Self::Tcp));
-                }
-                Listen::Unix(path) => {
-                    let bound = SocketFile::bind(path, settings.mode).await;
-                    let error = |obstacle| ListenError::new(address.clone(), obstacle);
-                    listeners.push(Self::Unix(bound.map_err(error)?));
-                }
+    async fn bind(listen: &Listen, mode: u32) -> Result<Vec<Arc<Self>>, ListenError> {
+        let listeners = match listen {
+            Listen::Tcp(address) => vec![Self::Tcp(tcp::bind(*address)?)],
+            Listen::Localhost(port) => {
+                let both = tcp::bind_localhost(*port)?;
+                both.into_iter().map(Self::Tcp).collect()
             }
-        }
-        Ok(listeners)
+            Listen::Unix(path) => {
+                let bound = SocketFile::bind(path, mode).await;
+                let error = |obstacle| ListenError::new(listen.clone(), obstacle);
+                vec![Self::Unix(bound.map_err(error)?)]
+            }
+        };
+        Ok(listeners.into_iter().map(Arc::new).collect())
     }
 
     /// Waits for a connection.

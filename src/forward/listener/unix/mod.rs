@@ -66,6 +66,11 @@ impl SocketFile {
         self.listener.accept().await.map(|(stream, _)| stream)
     }
 
+    /// Changes who may connect.
+    pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.file.widen(mode)
+    }
+
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.file.path
