@@ -41,7 +41,7 @@ pub(crate) async fn run(time: Duration) {
     }
     people.join_all().await;
     rest(&far).await;
-    let after = Census::take(&far).await;
+    let after = settled(&far, &before).await;
     println!(
         "after:  {after:?}   {} visits",
         visits.load(Ordering::Relaxed)
@@ -109,6 +109,19 @@ async fn rest(far: &Far) {
         }
     }
     panic!("sessions are left: {}", far.open_sessions().await);
+}
+
+/// What is left when nothing more goes. The SDK keeps its connections to the API for a minute and a
+/// half, and there were more of them than before.
+async fn settled(far: &Far, before: &Census) -> Census {
+    for _ in 0..24 {
+        let now = Census::take(far).await;
+        if (now.fds, now.tasks) == (before.fds, before.tasks) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    Census::take(far).await
 }
 
 /// What there is.
