@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::StartError;
 use crate::config;
-use crate::forward::{Bound, Forward, Stop, World};
+use crate::forward::{Bound, Forward, Liveness, Stop, World};
 
 /// All forwards of a daemon.
 #[derive(Debug, Default)]
@@ -34,6 +34,7 @@ struct Running {
     settings: config::Forward,
     bound: Bound,
     addresses: Vec<SocketAddr>,
+    liveness: Liveness,
     stop: watch::Sender<Stop>,
 }
 
@@ -105,6 +106,7 @@ impl Forwards {
             settings,
             bound: forward.bound().clone(),
             addresses: forward.addresses(),
+            liveness: forward.liveness().clone(),
             stop,
         });
         self.tasks.spawn(forward.run(course));
@@ -135,6 +137,13 @@ impl Forwards {
         running
             .map(|r| (r.settings.name.clone(), r.addresses.clone()))
             .collect()
+    }
+
+    /// Asks every accept loop. False if one has not answered since the last time.
+    pub(super) fn answer(&self) -> bool {
+        let running = self.running.iter();
+        // Everyone is asked, whatever the others say.
+        running.filter(|running| !running.liveness.ask()).count() == 0
     }
 
     /// How many accept connections.

@@ -187,7 +187,10 @@ impl Daemon {
         manager.ready(self.status());
         loop {
             tokio::select! {
-                () = manager.tick() => manager.status(self.status()),
+                () = manager.tick() => {
+                    manager.feed(self.forwards.answer());
+                    manager.status(self.status());
+                }
                 signal = signals.next() => match signal {
                     Signal::Stop(name) => return info!(signal = name, "stopping"),
                     Signal::Nudge => {

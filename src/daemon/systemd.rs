@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   all bound ─▶ READY ─▶ STATUS, whenever it changes ─▶ STOPPING, and how long that may take
+//!                  └────▶ WATCHDOG, while the accept loops answer
 //! ```
 
 use std::time::Duration;
@@ -15,15 +16,20 @@ use tracing::debug;
 pub(super) struct ServiceManager {
     /// What it was told last.
     status: String,
+    /// It wants to hear that we are alive.
+    watches: bool,
     ticks: Interval,
 }
 
 impl ServiceManager {
     pub(super) fn new() -> Self {
-        let mut ticks = interval(REFRESH);
+        let watchdog = sd_notify::watchdog_enabled();
+        let often = watchdog.map_or(REFRESH, |patience| REFRESH.min(patience / 4));
+        let mut ticks = interval(often.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             status: String::new(),
+            watches: watchdog.is_some(),
             ticks,
         }
     }
@@ -37,6 +43,14 @@ impl ServiceManager {
     /// The time to look whether the status has changed.
     pub(super) async fn tick(&mut self) {
         self.ticks.tick().await;
+    }
+
+    /// Feeds the watchdog if the accept loops are `alive`. That this is called shows that the rest
+    /// is.
+    pub(super) fn feed(&self, alive: bool) {
+        if self.watches && alive {
+            tell(&[NotifyState::Watchdog]);
+        }
     }
 
     /// What `systemctl status` shows.

@@ -15,6 +15,7 @@ mod connection;
 mod failure;
 mod lease;
 mod listener;
+mod liveness;
 mod peer;
 mod pool;
 mod relay;
@@ -41,6 +42,8 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use self::connection::Connection;
 use self::listener::Listener;
 pub use self::listener::{Bound, ListenError, Obstacle};
+use self::liveness::Answer;
+pub use self::liveness::Liveness;
 use self::serve::Serve;
 use self::stop::Course;
 pub use self::stop::Stop;
@@ -55,6 +58,7 @@ use crate::tunnel::Nudged;
 #[derive(Debug)]
 pub struct Forward {
     bound: Bound,
+    liveness: Liveness,
     serve: Arc<Serve>,
     supplier: Supplier,
 }
@@ -87,6 +91,7 @@ impl Forward {
             slots,
         });
         Ok(Self {
+            liveness: Liveness::new(bound.listeners().count()),
             bound,
             serve,
             supplier,
@@ -107,6 +112,11 @@ impl Forward {
         self.bound.listeners().filter_map(tcp).collect()
     }
 
+    /// Whether its accept loops still turn, once it runs.
+    pub fn liveness(&self) -> &Liveness {
+        &self.liveness
+    }
+
     /// What it has bound.
     pub fn bound(&self) -> &Bound {
         &self.bound
@@ -125,7 +135,9 @@ impl Forward {
         }
         let mut loops = JoinSet::new();
         for listener in self.bound.listeners() {
-            let accept = accept_loop(Arc::clone(listener), Arc::clone(&self.serve), stop.clone());
+            let answer = self.liveness.answer();
+            let serve = Arc::clone(&self.serve);
+            let accept = accept_loop(Arc::clone(listener), serve, stop.clone(), answer);
             loops.spawn(accept.instrument(span.clone()));
         }
         drop(self.bound);
@@ -165,7 +177,12 @@ pub struct World {
     pub origin: String,
 }
 
-async fn accept_loop(listener: Arc<Listener>, serve: Arc<Serve>, mut stop: Course) {
+async fn accept_loop(
+    listener: Arc<Listener>,
+    serve: Arc<Serve>,
+    mut stop: Course,
+    mut answer: Answer,
+) {
     if let Ok(address) = listener.address() {
         let destination = &serve.settings.remote;
         info!(local_address = %address, target = %serve.settings.target, %destination, "listening");
@@ -180,6 +197,7 @@ async fn accept_loop(listener: Arc<Listener>, serve: Arc<Serve>, mut stop: Cours
                 warn_if_panicked(done);
                 continue;
             }
+            () = answer.given() => continue,
         };
         match accepted {
             Ok((connection, slot)) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ssm_proxyd::sim::{Options, Role, Simulator};
 
-use crate::support::running::{Running, assert_echo, connect, forward_to};
+use crate::support::running::{Running, assert_echo, connect, forward, forward_to};
 use crate::support::stage::destination;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,6 +34,33 @@ async fn it_hears_that_all_is_bound_what_is_open_and_that_the_end_begins() {
 
     let stopping = heard(&socket, "STOPPING=1");
     assert!(stopping.contains("EXTEND_TIMEOUT_USEC="), "{stopping}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watchdog_is_fed_while_the_accept_loops_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify.sock");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let forwards = [forward("a", "remote = 1"), forward("b", "remote = 2")].concat();
+    let daemon = Running::with(&simulator, &forwards, |command| {
+        command
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "40000")
+    });
+
+    for _ in 0..5 {
+        heard(&socket, "WATCHDOG=1");
+    }
+    daemon.process.signal("HUP");
+    let reloading = heard(&socket, "RELOADING=1");
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    heard(&socket, "READY=1");
+    heard(&socket, "WATCHDOG=1");
+    daemon.stop(&simulator);
 }
 
 #[test]
