@@ -53,6 +53,7 @@ pub struct Daemon {
     /// Lets the terminator say goodbye.
     leaving: watch::Sender<Leaving>,
     nudge: Nudge,
+    roll_call: Nudge,
     terminator: JoinSet<usize>,
 }
 
@@ -81,12 +82,14 @@ impl Daemon {
         let (journal, abandoned) = journal(state.as_deref());
         let (sessions, terminator) = Sessions::new(limits.session_start_rate, seed(), journal);
         let (nudge, nudged) = Nudge::new();
+        let (roll_call, called) = Nudge::new();
         let drain = Drain::new(shutdown.drain_timeout, limits.max_connections);
         let world = World {
             service,
             sessions,
             network,
             nudged,
+            roll_call: called,
             permits: drain.permits(),
             pool: EarlyPool::new(),
             origin,
@@ -106,6 +109,7 @@ impl Daemon {
             drain,
             leaving,
             nudge,
+            roll_call,
             terminator: ending,
         };
         daemon.end_abandoned(abandoned);
@@ -202,8 +206,10 @@ impl Daemon {
                         self.reread(&reread).await;
                         manager.ready(self.status());
                     }
-                    Signal::Unsupported(name) => {
-                        warn!(signal = name, "this version does nothing for this signal");
+                    Signal::RollCall => {
+                        let connections = self.drain.connections();
+                        info!(connections, "roll call");
+                        self.roll_call.send();
                     }
                 },
                 () = slumber.noticed() => {

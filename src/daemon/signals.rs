@@ -18,8 +18,8 @@ pub enum Signal {
     Nudge,
     /// HUP: read the configuration again.
     Reload,
-    /// USR1: would end the process if nobody took it. Holds the signal's name.
-    Unsupported(&'static str),
+    /// USR1: a line about each open connection.
+    RollCall,
 }
 
 /// The signals of the process, from the moment this was made.
@@ -57,7 +57,7 @@ impl Signals {
             () = arrival(&self.terminate) => Signal::Stop("SIGTERM"),
             () = arrival(&self.interrupt) => Signal::Stop("SIGINT"),
             () = arrival(&self.hang_up) => Signal::Reload,
-            () = arrival(&self.user1) => Signal::Unsupported("SIGUSR1"),
+            () = arrival(&self.user1) => Signal::RollCall,
             () = arrival(&self.user2) => Signal::Nudge,
         }
     }
@@ -74,7 +74,7 @@ impl Signals {
             match self.next().await {
                 Signal::Stop(_) => return,
                 Signal::Reload if !self.outlives => return,
-                Signal::Nudge | Signal::Reload | Signal::Unsupported(_) => {}
+                Signal::Nudge | Signal::Reload | Signal::RollCall => {}
             }
         }
     }

@@ -82,6 +82,7 @@ impl Forward {
         // Each listener holds one while it listens.
         let slots = settings.max_connections + MAX_WAITING + bound.listeners().count();
         let slots = Arc::new(Semaphore::new(slots));
+        let roll_call = world.roll_call.clone();
         let (supply, supplier) = Supplier::new(Arc::clone(&settings), world);
         let serve = Arc::new(Serve {
             settings,
@@ -89,6 +90,7 @@ impl Forward {
             permits,
             all_permits,
             slots,
+            roll_call,
         });
         Ok(Self {
             liveness: Liveness::new(bound.listeners().count()),
@@ -169,6 +171,8 @@ pub struct World {
     pub pool: EarlyPool,
     /// What tells tunnels to try again now.
     pub nudged: Nudged,
+    /// What asks every connection to say a line.
+    pub roll_call: Nudged,
     /// Connections that the whole daemon may have at once.
     pub permits: Arc<Semaphore>,
     /// Where the chance of all pools begins.

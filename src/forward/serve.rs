@@ -10,13 +10,14 @@
     reason = "a connection's deadline and duration begin here"
 )]
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
-use tracing::{Span, debug, warn};
+use tracing::{Span, debug, info, warn};
 
 use super::connection::Connection;
 use super::failure::Failure;
@@ -26,7 +27,7 @@ use super::stop::Course;
 use super::supply::{Refusal, Supply};
 use super::tale::Tale;
 use crate::config;
-use crate::tunnel::{Step, Stream};
+use crate::tunnel::{Nudged, Step, Stream};
 
 /// What every connection of a forward shares.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(super) struct Serve {
     pub(super) all_permits: Arc<Semaphore>,
     /// Connections that may be accepted.
     pub(super) slots: Arc<Semaphore>,
+    /// Asks every connection to say a line.
+    pub(super) roll_call: Nudged,
 }
 
 impl Serve {
@@ -53,6 +56,7 @@ impl Serve {
         let opened = tokio::select! {
             opened = self.open(begin) => opened,
             () = stop.asked() => return,
+            never = self.answer(|| info!(time = ?begin.elapsed(), "open; it waits for a session")) => match never {},
             () = connection.abandoned() => return debug!("the client left before its session was ready"),
         };
         match opened {
@@ -61,6 +65,15 @@ impl Serve {
                 drop(connection);
                 tell(&refusal);
             }
+        }
+    }
+
+    /// Says a line at each roll call.
+    async fn answer(&self, tell: impl Fn()) -> Infallible {
+        let mut roll_call = self.roll_call.clone().afresh();
+        loop {
+            roll_call.nudged().await;
+            tell();
         }
     }
 
@@ -108,6 +121,7 @@ impl Serve {
         let outcome = tokio::select! {
             outcome = relay(&connection, &stream, patience, &tally) => Some(outcome),
             () = stop.now() => None,
+            never = self.answer(|| tell_open(&tally, begin)) => match never {},
         };
         // Whoever is reset is reset now, before anything else is waited for.
         let ended = (outcome == Some(Outcome::End)).then_some(connection);
@@ -139,6 +153,11 @@ impl Serve {
             }
         }
     }
+}
+
+fn tell_open(tally: &Tally, begin: Instant) {
+    let (sent, received) = (tally.sent(), tally.received());
+    info!(sent, received, time = ?begin.elapsed(), "open");
 }
 
 /// A destination may be slow to take what a client had sent before it left, and a broken websocket

@@ -141,7 +141,29 @@ async fn a_stop_in_the_middle_of_the_start_ends_it_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_that_means_nothing_yet_ends_nothing() {
+async fn at_usr1_each_open_connection_says_a_line() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let mut daemon = Running::start(&simulator, &forward_to(echo.address()));
+    let mut clients = [(); 2].map(|()| connect(daemon.address()));
+    assert_echo(&mut clients[0], b"12345");
+    assert_echo(&mut clients[1], b"1");
+
+    daemon.process.signal("USR1");
+
+    let called = daemon.process.stderr.wait_for("roll call");
+    assert!(called.contains("connections=2"), "{called}");
+    let lines = [(); 2].map(|()| daemon.process.stderr.wait_for(" open "));
+    for words in ["sent=5 received=5", "sent=1 received=1"] {
+        let told = lines.iter().filter(|line| line.contains(words));
+        assert_eq!(told.count(), 1, "{lines:#?}");
+    }
+    drop(clients);
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_that_asks_for_nothing_more_ends_nothing() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = Running::start(&simulator, &forward_to(echo.address()));
