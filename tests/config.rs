@@ -160,6 +160,7 @@ fn addresses_may_be_written_in_many_ways() {
             "hosts: 127.0.0.3:5434 \
              -> ecs:my_cluster_0123456789abcdef0123456789abcdef_0123456789abcdef-0123456789 \
              -> [2001:db8::7]:5432",
+            "passed: systemd:db, systemd:web_2.socket -> i-01234567 -> localhost:22",
         ]
     );
 }

@@ -113,6 +113,7 @@ fn addresses(forward: &Forward) -> Vec<String> {
         Listen::Localhost(0) => vec!["a free port of 127.0.0.1 and [::1]".to_owned()],
         Listen::Localhost(port) => vec![format!("127.0.0.1:{port}"), format!("[::1]:{port}")],
         Listen::Unix(_) => vec![format!("{listen} (mode {:04o})", forward.mode)],
+        Listen::Systemd(name) => vec![format!("the sockets {name:?} of systemd")],
         Listen::Tcp(_) => vec![listen.to_string()],
     };
     forward.listen.iter().flat_map(each).collect()

@@ -11,12 +11,14 @@ mod run;
 mod simulate;
 mod style;
 
+use std::io;
 use std::sync::LazyLock;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub use self::exit::Exit;
 use crate::daemon::Signals;
+use crate::forward::PassedSockets;
 use crate::proto::CLIENT_VERSION;
 use crate::telemetry::{self, Format, Log, Verbosity};
 
@@ -33,12 +35,13 @@ pub fn main() -> Exit {
             return style::fail(Exit::Usage, &error, hint);
         }
     };
+    let sockets = passed_sockets(&cli.command);
     match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => {
-            let exit = runtime.block_on(cli.command.run(log));
+            let exit = runtime.block_on(cli.command.run(log, sockets));
             // A look-up of a name that hangs must not keep the process.
             runtime.shutdown_background();
             exit
@@ -84,13 +87,23 @@ enum Command {
 }
 
 impl Command {
-    async fn run(self, log: Log) -> Exit {
+    async fn run(self, log: Log, sockets: io::Result<PassedSockets>) -> Exit {
         match self {
-            Self::Run(args) => run::run(args, log).await,
+            Self::Run(args) => run::run(args, log, sockets).await,
             Self::Check(args) => quietly(log, async { check::check(&args) }).await,
             Self::Demo(args) => quietly(log, demo::run(args)).await,
             Self::Simulate(args) => quietly(log, run_simulator(*args)).await,
         }
+    }
+}
+
+/// While there is one thread: taking them changes the environment.
+fn passed_sockets(command: &Command) -> io::Result<PassedSockets> {
+    match command {
+        Command::Run(_) => {
+            PassedSockets::take(&style::environment("LISTEN_FDNAMES").unwrap_or_default())
+        }
+        Command::Check(_) | Command::Demo(_) | Command::Simulate(_) => Ok(PassedSockets::default()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `run`: the daemon in the foreground.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,6 +10,7 @@ use super::exit::Exit;
 use super::style;
 use crate::config;
 use crate::daemon::{Caller, Daemon, Signals, StartError};
+use crate::forward::{Passed, PassedSockets};
 use crate::session::Identity;
 use crate::telemetry::{Format, Log, LogError, Verbosity};
 
@@ -22,7 +24,7 @@ pub(super) struct RunArgs {
 }
 
 /// Runs until a signal says stop, then ends every session.
-pub(super) async fn run(args: RunArgs, log: Log) -> Exit {
+pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSockets>) -> Exit {
     // Before anything else: a signal during the start must end the start in order.
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
@@ -36,10 +38,20 @@ pub(super) async fn run(args: RunArgs, log: Log) -> Exit {
         return style::fail(Exit::Failed, &error, "this is a fault of this program");
     }
     prefer_environment(&mut config.aws);
+    let passed = match sockets.and_then(Passed::new) {
+        Ok(passed) => passed,
+        Err(error) => {
+            let hint =
+                "each must be a stream socket that listens (ListenStream= of a .socket unit)";
+            let error = format!("the sockets of the service manager cannot be used: {error}");
+            return style::fail(Exit::CannotListen, &error, hint);
+        }
+    };
     let caller = Caller {
         origin: style::origin(),
         identity: Identity::Chain,
         state: state_directory(),
+        passed,
     };
     let started = tokio::select! {
         started = Daemon::start(config, caller) => started,

@@ -193,6 +193,8 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// A Unix socket: an absolute path that fits into its address.
     Unix(PathBuf),
+    /// What the service manager has bound under this name (`FileDescriptorName=`).
+    Systemd(String),
 }
 
 impl Listen {
@@ -201,22 +203,23 @@ impl Listen {
         match self {
             Self::Localhost(port) => Some(*port),
             Self::Tcp(address) => Some(address.port()),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Systemd(_) => None,
         }
     }
 
     /// The path, if it is a Unix socket.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Localhost(_) | Self::Tcp(_) => None,
+            Self::Localhost(_) | Self::Tcp(_) | Self::Systemd(_) => None,
             Self::Unix(path) => Some(path),
         }
     }
 
-    /// Whether only programs of this machine can connect to it.
+    /// Whether only programs of this machine can connect to it, as far as the file tells: where a
+    /// socket of the service manager listens is seen when it is passed.
     pub fn is_loopback(&self) -> bool {
         match self {
-            Self::Localhost(_) | Self::Unix(_) => true,
+            Self::Localhost(_) | Self::Unix(_) | Self::Systemd(_) => true,
             Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
         }
     }
@@ -228,6 +231,7 @@ impl fmt::Display for Listen {
             Self::Localhost(port) => write!(f, "localhost:{port}"),
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Systemd(name) => write!(f, "systemd:{name}"),
         }
     }
 }

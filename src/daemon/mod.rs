@@ -35,7 +35,7 @@ pub use self::signals::{Signal, Signals};
 use self::slumber::Slumber;
 use self::systemd::ServiceManager;
 use crate::config::{self, Config};
-use crate::forward::{Stop, World};
+use crate::forward::{Passed, Stop, World};
 use crate::network::Network;
 use crate::proto::EarlyPool;
 use crate::session::{self, Entry, Identity, Journal, Leaving, Service, Sessions, Settings};
@@ -76,6 +76,7 @@ impl Daemon {
             origin,
             identity,
             state,
+            passed,
         } = caller;
         let (network, service) = reach(&aws, &identity).await?;
         descriptors::prepare(&limits, &forwards);
@@ -90,11 +91,13 @@ impl Daemon {
             network,
             nudged,
             roll_call: called,
+            passed,
             permits: drain.permits(),
             pool: EarlyPool::new(),
             origin,
             seed: seed(),
         };
+        warn_of_unused(&world.passed, &forwards);
         let plan = Forwards::default().plan(forwards, &world, false).await?;
         let mut running = Forwards::default();
         running.swap(plan);
@@ -350,6 +353,8 @@ pub struct Caller {
     pub identity: Identity,
     /// A directory in which it may be written down which sessions are open; `None`: nowhere.
     pub state: Option<PathBuf>,
+    /// What the service manager has bound for the daemon.
+    pub passed: Passed,
 }
 
 fn settings(aws: config::Aws, identity: Identity) -> Settings {
@@ -366,6 +371,15 @@ fn settings(aws: config::Aws, identity: Identity) -> Settings {
         ca_bundle,
         identity,
     }
+}
+
+fn warn_of_unused(passed: &Passed, forwards: &[config::Forward]) {
+    let listen = forwards.iter().flat_map(|forward| &forward.listen);
+    let names = listen.filter_map(|listen| match listen {
+        config::Listen::Systemd(name) => Some(name.as_str()),
+        config::Listen::Localhost(_) | config::Listen::Tcp(_) | config::Listen::Unix(_) => None,
+    });
+    passed.warn_of_others(&names.collect::<Vec<_>>());
 }
 
 /// What AWS is reached by.

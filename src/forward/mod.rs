@@ -41,7 +41,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use self::connection::Connection;
 use self::listener::Listener;
-pub use self::listener::{Bound, ListenError, Obstacle};
+pub use self::listener::{Bound, ListenError, Obstacle, Passed, PassedSockets};
 use self::liveness::Answer;
 pub use self::liveness::Liveness;
 use self::serve::Serve;
@@ -75,7 +75,7 @@ impl Forward {
         world: World,
         held: &mut Bound,
     ) -> Result<Self, ListenError> {
-        let bound = Bound::bind(&settings, held).await?;
+        let bound = Bound::bind(&settings, &world.passed, held).await?;
         let settings = Arc::new(settings);
         let permits = Semaphore::new(settings.max_connections);
         let all_permits = Arc::clone(&world.permits);
@@ -109,7 +109,7 @@ impl Forward {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let tcp = |listener: &Arc<Listener>| match &**listener {
             Listener::Tcp(listener) => listener.local_addr().ok(),
-            Listener::Unix(_) => None,
+            Listener::Unix(_) | Listener::Passed(_) => None,
         };
         self.bound.listeners().filter_map(tcp).collect()
     }
@@ -171,6 +171,8 @@ pub struct World {
     pub pool: EarlyPool,
     /// What tells tunnels to try again now.
     pub nudged: Nudged,
+    /// What the service manager has bound.
+    pub passed: Passed,
     /// What asks every connection to say a line.
     pub roll_call: Nudged,
     /// Connections that the whole daemon may have at once.

@@ -112,6 +112,7 @@ pub(super) const DOORS: &[(&str, Door)] = &[
             "cli/demo",
         ]),
     ),
+    ("listenfd", At(&["forward/listener/passed"])),
     ("sd-notify", At(&["daemon/systemd"])),
     ("signal-hook", At(&["daemon/signals"])),
     ("socket2", At(&["network", "forward", "sim"])),

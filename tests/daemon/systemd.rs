@@ -92,7 +92,11 @@ fn the_shipped_units_are_sound_and_the_one_of_the_system_is_shut_in() {
 
     let said = String::from_utf8_lossy(&judged.stdout);
     assert!(judged.status.success(), "{said}");
-    for unit in [unit, "systemd/ssm-proxyd-user.service"] {
+    for unit in [
+        unit,
+        "systemd/ssm-proxyd-user.service",
+        "systemd/ssm-proxyd.socket",
+    ] {
         let verified = judge(&["verify", unit]).unwrap();
         let said = String::from_utf8_lossy(&verified.stderr);
         let complaints: Vec<_> = said

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ssm_proxyd::config;
 use ssm_proxyd::daemon::{Caller, Daemon, StartError};
+use ssm_proxyd::forward::Passed;
 use ssm_proxyd::session::Identity;
 
 use crate::support::stage::TARGET;
@@ -27,6 +28,7 @@ async fn start(listen: &[&str], keys: &str) -> Result<Daemon, StartError> {
         origin: "tests".to_owned(),
         identity,
         state: None,
+        passed: Passed::default(),
     };
     Daemon::start(config::parse(&text).unwrap(), caller).await
 }

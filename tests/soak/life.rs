@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use ssm_proxyd::config;
 use ssm_proxyd::daemon::{Caller, Daemon};
+use ssm_proxyd::forward::Passed;
 use ssm_proxyd::session::Identity;
 use ssm_proxyd::sim::{Destination, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -187,6 +188,7 @@ impl Far {
             origin: "soak".to_owned(),
             identity,
             state: None,
+            passed: Passed::default(),
         };
         Daemon::start(config::parse(&text).unwrap(), caller)
             .await

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ssm_proxyd::config;
 use ssm_proxyd::daemon::{Caller, Daemon};
+use ssm_proxyd::forward::Passed;
 use ssm_proxyd::session::Identity;
 use ssm_proxyd::sim::{
     BreakEvery, Destination, Faults, Manner, Options, Role, Simulator, Snapshot,
@@ -104,6 +105,7 @@ pub(crate) async fn daemon(
             origin: "tests".to_owned(),
             identity,
             state: None,
+            passed: Passed::default(),
         },
     )
     .await

@@ -14,6 +14,7 @@ use super::output::{self, Unheard};
 use super::style;
 use crate::config;
 use crate::daemon::{Caller, Daemon, Signals};
+use crate::forward::Passed;
 use crate::session::Identity;
 use crate::sim::{Destination, Options, Role, Simulator};
 
@@ -109,6 +110,7 @@ impl Stage {
                 origin: style::origin(),
                 identity,
                 state: None,
+                passed: Passed::default(),
             },
         )
         .await?;

@@ -203,6 +203,7 @@ fn taken(holder: &Holder<'_>, other: &Holder<'_>) -> Finding {
             "choose another port for one of them; 0 takes any free one"
         }
         Listen::Unix(_) => "choose another path for one of them",
+        Listen::Systemd(_) => "give each a .socket unit with a name of its own",
     };
     let (owner, hint) = if holder.forward == other.forward {
         ("the same forward", "keep one of the two")

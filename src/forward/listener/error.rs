@@ -26,6 +26,7 @@ impl ListenError {
             Listen::Localhost(port) => port_hint(*port, &self.obstacle),
             Listen::Tcp(address) => port_hint(address.port(), &self.obstacle),
             Listen::Unix(path) => path_hint(path, &self.obstacle),
+            Listen::Systemd(name) => passed_hint(name, &self.obstacle),
         }
     }
 
@@ -53,6 +54,12 @@ pub enum Obstacle {
     /// Another program keeps the directory of a Unix socket locked.
     #[error("another program has locked its directory")]
     Locked,
+    /// The service manager has passed no socket of that name, but those.
+    #[error("no socket of that name was passed{}", but(.0))]
+    NotPassed(String),
+    /// What was passed listens where other machines can reach it.
+    #[error("other machines could connect to {0}")]
+    Open(String),
 }
 
 impl Obstacle {
@@ -60,7 +67,11 @@ impl Obstacle {
         match self {
             Self::System(error) => Some(error.kind()),
             Self::Taken => Some(io::ErrorKind::AddrInUse),
-            Self::Foreign | Self::NoDirectory | Self::Locked => None,
+            Self::Foreign
+            | Self::NoDirectory
+            | Self::Locked
+            | Self::NotPassed(_)
+            | Self::Open(_) => None,
         }
     }
 }
@@ -110,7 +121,34 @@ fn path_hint(path: &Path, obstacle: &Obstacle) -> String {
                 "this user must be able to create files in {directory}, and to replace a socket that is left there"
             )
         }
-        Obstacle::System(_) => "choose another path".to_owned(),
+        Obstacle::System(_) | Obstacle::NotPassed(_) | Obstacle::Open(_) => {
+            "choose another path".to_owned()
+        }
+    }
+}
+
+fn passed_hint(name: &str, obstacle: &Obstacle) -> String {
+    match obstacle {
+        Obstacle::Open(_) => {
+            "give its .socket unit a loopback address, or, if that is meant, add `allow_remote_clients = true`"
+                .to_owned()
+        }
+        Obstacle::System(_)
+        | Obstacle::Taken
+        | Obstacle::Foreign
+        | Obstacle::NoDirectory
+        | Obstacle::Locked
+        | Obstacle::NotPassed(_) => format!(
+            "a .socket unit passes one with `FileDescriptorName={name}` and `Service=ssm-proxyd.service`; a reload cannot bring new ones"
+        ),
+    }
+}
+
+/// The names that there are.
+fn but(names: &str) -> String {
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(", but {names}"),
     }
 }
 

@@ -1,19 +1,22 @@
 //! Local listeners: TCP and Unix sockets under one name.
 
 mod error;
+mod passed;
 mod tcp;
 mod unix;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 
 use self::unix::SocketFile;
 use super::connection::Connection;
 use crate::config::{Forward, Listen};
 
 pub use self::error::{ListenError, Obstacle};
+pub use self::passed::{Passed, PassedSockets};
 
 /// Local addresses that are bound, as they were written. A clone keeps them bound too.
 #[derive(Clone, Debug, Default)]
@@ -28,12 +31,17 @@ impl Bound {
     /// # Errors
     ///
     /// The first address that cannot be bound.
-    pub(super) async fn bind(settings: &Forward, held: &mut Self) -> Result<Self, ListenError> {
+    pub(super) async fn bind(
+        settings: &Forward,
+        passed: &Passed,
+        held: &mut Self,
+    ) -> Result<Self, ListenError> {
         let mut bound = Self::default();
         for listen in &settings.listen {
-            let group = match held.take(listen) {
-                Some(group) => group,
-                None => Listener::bind(listen, settings.mode).await?,
+            let group = match (held.take(listen), listen) {
+                (Some(group), _) => group,
+                (None, Listen::Systemd(name)) => passed_by(passed, name, settings)?,
+                (None, _) => Listener::bind(listen, settings.mode).await?,
             };
             bound.0.push((listen.clone(), group));
         }
@@ -57,7 +65,7 @@ impl Bound {
     /// What was bound for another forward may be for others to connect to.
     pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
         self.listeners().try_for_each(|listener| match &**listener {
-            Listener::Tcp(_) => Ok(()),
+            Listener::Tcp(_) | Listener::Passed(_) => Ok(()),
             Listener::Unix(socket) => socket.set_mode(mode),
         })
     }
@@ -68,6 +76,26 @@ impl Bound {
 pub(in crate::forward) enum Listener {
     Tcp(TcpListener),
     Unix(SocketFile),
+    /// A Unix socket whose file is somebody else's.
+    Passed(UnixListener),
+}
+
+/// What was passed under a name, if it is as the forward wants it.
+fn passed_by(
+    passed: &Passed,
+    name: &str,
+    settings: &Forward,
+) -> Result<Vec<Arc<Listener>>, ListenError> {
+    let error = |obstacle| ListenError::new(Listen::Systemd(name.to_owned()), obstacle);
+    let Some(group) = passed.of(name) else {
+        return Err(error(Obstacle::NotPassed(passed.names())));
+    };
+    let addresses = group.iter().filter_map(|listener| listener.address().ok());
+    let is_open = |address: &Listen| !address.is_loopback() && !settings.allow_remote_clients;
+    match addresses.into_iter().find(is_open) {
+        Some(address) => Err(error(Obstacle::Open(address.to_string()))),
+        None => Ok(group.clone()),
+    }
 }
 
 impl Listener {
@@ -88,6 +116,8 @@ impl Listener {
                 let error = |obstacle| ListenError::new(listen.clone(), obstacle);
                 vec![Self::Unix(bound.map_err(error)?)]
             }
+            // Nothing is to be bound.
+            Listen::Systemd(_) => Vec::new(),
         };
         Ok(listeners.into_iter().map(Arc::new).collect())
     }
@@ -104,6 +134,7 @@ impl Listener {
                 Connection::tcp(tcp)
             }
             Self::Unix(socket) => Connection::unix(socket.accept().await?),
+            Self::Passed(socket) => Connection::unix(socket.accept().await?.0),
         }
     }
 
@@ -116,6 +147,13 @@ impl Listener {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Listen::Tcp),
             Self::Unix(socket) => Ok(Listen::Unix(socket.path().to_owned())),
+            Self::Passed(socket) => {
+                let address = socket.local_addr()?;
+                let path = address
+                    .as_pathname()
+                    .unwrap_or_else(|| Path::new("(abstract)"));
+                Ok(Listen::Unix(path.to_owned()))
+            }
         }
     }
 }

@@ -17,8 +17,8 @@ impl FromStr for Listen {
         if let Some(path) = text.strip_prefix("unix:") {
             return socket_path(path).map(Self::Unix);
         }
-        if text.starts_with("systemd:") {
-            return Err(listen_later(text));
+        if let Some(name) = text.strip_prefix("systemd:") {
+            return descriptor_name(name).map(Self::Systemd);
         }
         if text.starts_with('/') {
             return Err(bare_path(text));
@@ -79,13 +79,13 @@ pub(super) fn overlap(a: &Listen, b: &Listen) -> bool {
     let taken = |listen: &Listen| match listen {
         Listen::Localhost(_) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
         Listen::Tcp(address) => vec![address.ip().to_canonical()],
-        Listen::Unix(_) => Vec::new(),
+        Listen::Unix(_) | Listen::Systemd(_) => Vec::new(),
     };
     let meet = |a: IpAddr, b: IpAddr| {
         a.is_ipv4() == b.is_ipv4() && (a == b || a.is_unspecified() || b.is_unspecified())
     };
     match (a.port(), b.port()) {
-        (None, None) => a.path() == b.path(),
+        (None, None) => a == b || (a.path().is_some() && a.path() == b.path()),
         (a_port, b_port) => {
             a_port == b_port
                 && a_port != Some(0)
@@ -298,9 +298,16 @@ fn own_address(pair: &Pair<'_>, port: u16) -> Fault {
     )
 }
 
-fn listen_later(text: &str) -> Fault {
-    let what = format!("{} is not supported by this version", quoted(text));
-    Fault::new(what, "listen on a port: `listen = 5432`")
+/// The name of a socket of the service manager, as systemd.socket(5) has it.
+fn descriptor_name(name: &str) -> Result<String, Fault> {
+    let fits = |c: char| c.is_ascii_graphic() && c != ':' && c != '/';
+    if (1..=255).contains(&name.len()) && name.chars().all(fits) {
+        return Ok(name.to_owned());
+    }
+    let what = format!("{} is no name of a socket of systemd", quoted(name));
+    let hint =
+        "write what `FileDescriptorName=` of the .socket unit says: `listen = \"systemd:db\"`";
+    Err(Fault::new(what, hint))
 }
 
 #[cfg(test)]

@@ -76,7 +76,9 @@ fn what_is_no_local_address_is_refused() {
         "unix:",
         "UNIX:/run/x.sock",
         "/run/x.sock",
-        "systemd:db",
+        "systemd:",
+        "systemd:a:b",
+        "systemd:a b",
         "99999",
         "٣:٣",
     ] {

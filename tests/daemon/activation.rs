@@ -1,0 +1,180 @@
+//! Sockets that a service manager has bound.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ssm_proxyd::sim::{Destination, Options, Role, Simulator};
+
+use crate::support::process::{Process, behind};
+use crate::support::running::{File, assert_clean, assert_echo, connect, vacant};
+use crate::support::stage::{TARGET, destination};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_refuses_no_connection() {
+    let mut scene = Scene::new(&["web", "local"]).await;
+    assert_echo(&mut connect(scene.address), b"hello");
+    assert_echo_unix(&scene.path, b"hello");
+    scene.kill("TERM");
+    scene.told("ended 0");
+
+    let mut waiting = connect(scene.address);
+    waiting.write_all(b"patience").unwrap();
+    let path = scene.path.clone();
+    let unix = UnixStream::connect(&path).unwrap();
+    scene.restart();
+
+    let mut heard = [0; 8];
+    waiting.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"patience");
+    drop((waiting, unix));
+    scene.ends();
+    assert!(path.exists(), "the file of the socket is the manager's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_keeps_them() {
+    let mut scene = Scene::new(&["web"]).await;
+    assert!(scene.log("no forward listens").contains("name=\"local\""));
+    let mut client = connect(scene.address);
+    assert_echo(&mut client, b"hello");
+
+    scene.write(&["local", "web"]);
+    scene.kill("HUP");
+
+    scene.log("reloaded");
+    assert_echo(&mut client, b"still here");
+    assert_echo(&mut connect(scene.address), b"hello");
+    assert_echo_unix(&scene.path, b"hello");
+    drop(client);
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_not_passed_is_named() {
+    let mut scene = Scene::new(&["web", "db"]).await;
+
+    let said = scene.log("cannot listen on systemd:db");
+
+    assert!(
+        said.contains("no socket of that name was passed, but local, web"),
+        "{said}"
+    );
+    scene.log("FileDescriptorName=db");
+    scene.told("ended 71");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_other_machines_can_reach_must_be_meant() {
+    let mut scene = Scene::at("0.0.0.0", &["web"]).await;
+
+    let said = scene.log("cannot listen on systemd:web");
+
+    assert!(
+        said.contains("other machines could connect to 0.0.0.0:"),
+        "{said}"
+    );
+    scene.told("ended 71");
+}
+
+fn assert_echo_unix(path: &Path, words: &[u8]) {
+    let mut client = UnixStream::connect(path).unwrap();
+    client.write_all(words).unwrap();
+    let mut heard = vec![0; words.len()];
+    client.read_exact(&mut heard).unwrap();
+    assert_eq!(heard, words);
+}
+
+/// A manager, and a daemon with a forward for each name.
+struct Scene {
+    simulator: Simulator,
+    echo: Destination,
+    file: File,
+    manager: Process,
+    pid: String,
+    address: SocketAddr,
+    path: PathBuf,
+}
+
+impl Scene {
+    async fn new(names: &[&str]) -> Self {
+        Self::at("127.0.0.1", names).await
+    }
+
+    async fn at(host: &str, names: &[&str]) -> Self {
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let echo = destination(Role::Echo).await;
+        let (file, address) = (File::new(""), vacant());
+        let path = file.directory().join("local.sock");
+        write(&file, &simulator, &echo, names);
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/daemon/manager.py");
+        let tcp = format!("{host}:{}", address.port());
+        let mut command = behind("python3", &[script, &tcp, &path.display().to_string()]);
+        command.args(["run", "--config"]).arg(file.path());
+        let mut manager = Process::start(&mut command);
+        let pid = pid(&manager.stdout.wait_for("pid "));
+        Self {
+            simulator,
+            echo,
+            file,
+            manager,
+            pid,
+            address,
+            path,
+        }
+    }
+
+    fn write(&self, names: &[&str]) {
+        write(&self.file, &self.simulator, &self.echo, names);
+    }
+
+    /// Sends the daemon a signal, once it listens.
+    fn kill(&mut self, signal: &str) {
+        let script = format!("kill -{signal} {}", self.pid);
+        let status = Command::new("sh").args(["-c", &script]).status().unwrap();
+        assert!(status.success(), "{script}");
+    }
+
+    fn restart(&mut self) {
+        let again = format!("{}.again", self.path.display());
+        std::fs::write(again, "").unwrap();
+        self.pid = pid(&self.manager.stdout.wait_for("pid "));
+    }
+
+    /// What the daemon says.
+    fn log(&mut self, words: &str) -> String {
+        self.manager.stderr.wait_for(words)
+    }
+
+    /// What the manager says.
+    fn told(&mut self, words: &str) -> String {
+        self.manager.stdout.wait_for(words)
+    }
+
+    fn ends(&mut self) {
+        self.kill("TERM");
+        self.told("ended 0");
+        assert_clean(&self.simulator);
+    }
+}
+
+fn write(file: &File, simulator: &Simulator, echo: &Destination, names: &[&str]) {
+    let mut text = format!(
+        "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n",
+        simulator.endpoint()
+    );
+    for name in names {
+        text += &format!(
+            "[[forward]]\nname = \"{name}\"\nlisten = \"systemd:{name}\"\n\
+             target = \"{TARGET}\"\nremote = {}\n",
+            echo.address().port()
+        );
+    }
+    std::fs::write(file.path(), text).unwrap();
+}
+
+fn pid(line: &str) -> String {
+    line.trim_start_matches("pid ").to_owned()
+}
