@@ -11,6 +11,7 @@ mod backpressure;
 mod channel;
 #[cfg(test)]
 mod check;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod config;
@@ -36,6 +37,8 @@ mod model;
 mod postgres;
 #[cfg(test)]
 mod resume;
+#[cfg(test)]
+mod schema;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod demo;
 mod exit;
 mod output;
 mod run;
+mod schema;
 mod simulate;
 mod style;
 
@@ -80,6 +81,8 @@ enum Command {
     Run(run::RunArgs),
     /// Tell whether a configuration is good, and what it will do
     Check(check::CheckArgs),
+    /// Print the JSON Schema of a configuration, for editors
+    Schema,
     /// Show a whole tunnel on this machine; no account needed
     Demo(demo::DemoArgs),
     /// A loopback SSM service and agent, for tests of clients
@@ -91,6 +94,7 @@ impl Command {
         match self {
             Self::Run(args) => run::run(args, log, sockets).await,
             Self::Check(args) => quietly(log, async { check::check(&args) }).await,
+            Self::Schema => quietly(log, async { schema::schema() }).await,
             Self::Demo(args) => quietly(log, demo::run(args)).await,
             Self::Simulate(args) => quietly(log, run_simulator(*args)).await,
         }
@@ -103,7 +107,9 @@ fn passed_sockets(command: &Command) -> io::Result<PassedSockets> {
         Command::Run(_) => {
             PassedSockets::take(&style::environment("LISTEN_FDNAMES").unwrap_or_default())
         }
-        Command::Check(_) | Command::Demo(_) | Command::Simulate(_) => Ok(PassedSockets::default()),
+        Command::Check(_) | Command::Schema | Command::Demo(_) | Command::Simulate(_) => {
+            Ok(PassedSockets::default())
+        }
     }
 }
 

@@ -1,0 +1,110 @@
+//! `schema`: what may stand in a configuration, for editors. Made of the table that checks it.
+
+use serde_json::{Map, Value, json};
+
+use super::exit::Exit;
+use super::output;
+use crate::config::settings::{Absent, Kind, SECTIONS, Section, Setting, Shape};
+
+/// Prints the JSON Schema of a configuration.
+pub(super) fn schema() -> Exit {
+    match output::line(format_args!("{:#}", of_file())) {
+        Ok(()) => Exit::Done,
+        Err(unheard) => unheard.exit(),
+    }
+}
+
+fn of_file() -> Value {
+    let mut tables = Map::new();
+    let mut required = Vec::new();
+    for section in SECTIONS {
+        match section.shape {
+            Shape::One => {
+                tables.insert(section.name.to_owned(), of_section(section));
+            }
+            Shape::Many => {
+                let many = json!({ "type": "array", "minItems": 1, "items": of_section(section) });
+                tables.insert(section.name.to_owned(), many);
+                required.push(section.name);
+            }
+            Shape::Later { .. } => {}
+        }
+    }
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "ssm-proxyd",
+        "description": "The configuration of ssm-proxyd",
+        "type": "object",
+        "properties": tables,
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+fn of_section(section: &Section) -> Value {
+    let settings = section.settings.iter().filter(|s| s.is_supported());
+    let properties: Map<String, Value> = settings
+        .clone()
+        .map(|setting| (setting.key.to_owned(), of_setting(setting)))
+        .collect();
+    let required: Vec<&str> = settings
+        .filter(|setting| setting.is_required())
+        .map(|setting| setting.key)
+        .collect();
+    json!({
+        "description": section.doc,
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+fn of_setting(setting: &Setting) -> Value {
+    let mut schema = of_kind(setting.kind);
+    schema["description"] = json!(setting.doc);
+    match setting.absent {
+        Absent::Text(text) => schema["default"] = json!(text),
+        Absent::Number(number) => schema["default"] = json!(number),
+        Absent::Flag(flag) => schema["default"] = json!(flag),
+        Absent::Problem | Absent::Nothing => {}
+    }
+    schema
+}
+
+/// Ranges of durations and sizes, and what belongs together, are the check's alone.
+fn of_kind(kind: Kind) -> Value {
+    let text = |pattern: &str| json!({ "type": "string", "pattern": pattern });
+    match kind {
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::Number { min, max } => {
+            json!({ "type": "integer", "minimum": min, "maximum": max })
+        }
+        Kind::Duration { .. } => text("^([0-9]+(ms|s|m|h))+$"),
+        Kind::Size { .. } => text("^[0-9]+(B|KiB|MiB|GiB)$"),
+        Kind::Choice(words) => json!({ "enum": words }),
+        Kind::Name => text("^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"),
+        Kind::Region => text("^[a-z0-9-]+-[0-9]+$"),
+        Kind::Profile | Kind::Document => text("^.+$"),
+        Kind::Endpoint => text("^https?://.+$"),
+        Kind::File => text("^/.+$"),
+        Kind::Mode => text("^[0-7]{3,4}$"),
+        Kind::Target => text("^(i-([0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}|ecs:.+)$"),
+        Kind::Remote => json!({ "anyOf": [port(1), { "type": "string", "pattern": "^.+$" }] }),
+        Kind::Listen => {
+            let address =
+                json!({ "type": "string", "pattern": "^(unix:/.+|systemd:.+|.*[0-9]+)$" });
+            let many = json!({
+                "type": "array",
+                "minItems": 1,
+                "items": { "anyOf": [port(0), address] },
+            });
+            json!({ "anyOf": [port(0), address, many] })
+        }
+        Kind::Later { .. } => json!({}),
+    }
+}
+
+fn port(least: u16) -> Value {
+    json!({ "type": "integer", "minimum": least, "maximum": u16::MAX })
+}

@@ -1,0 +1,87 @@
+//! `schema`: an editor's idea of a configuration is the daemon's.
+
+use std::fs;
+
+use jsonschema::Validator;
+use serde_json::Value;
+
+use crate::cli::ended;
+use crate::support::process::ssm_proxyd;
+
+#[test]
+fn the_shipped_schema_is_the_one_that_is_printed() {
+    let shipped = fs::read_to_string("config/schema.json").unwrap();
+
+    assert_eq!(
+        printed(),
+        shipped,
+        "write it anew: ssm-proxyd schema > config/schema.json"
+    );
+}
+
+#[test]
+fn what_is_shipped_and_what_is_good_keeps_to_it() {
+    let validator = validator();
+    let mut files = vec![
+        "config/minimal.toml".into(),
+        "config/ssm-proxyd.toml".into(),
+    ];
+    let good = fs::read_dir("tests/config/good").unwrap();
+    files.extend(good.map(|entry| entry.unwrap().path()));
+
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let problems: Vec<_> = validator
+            .iter_errors(&value(&text))
+            .map(|error| error.to_string())
+            .collect();
+
+        assert!(problems.is_empty(), "{}: {problems:#?}", file.display());
+    }
+}
+
+#[test]
+fn the_shipped_files_name_it_for_editors() {
+    for file in ["config/minimal.toml", "config/ssm-proxyd.toml"] {
+        let text = fs::read_to_string(file).unwrap();
+
+        assert!(text.starts_with("#:schema ./schema.json\n"), "{file}");
+    }
+}
+
+#[test]
+fn slips_are_found() {
+    let validator = validator();
+    let good = fs::read_to_string("tests/config/good/minimal.toml").unwrap();
+    let slips = [
+        ("", "colour = \"red\"\n"),
+        ("", "connect_timeout = 30\n"),
+        ("", "connect_timeout = \"30 s\"\n"),
+        ("", "upload_rate = -1\n"),
+        ("", "sessions = \"warm\"\n"),
+        ("", "mode = \"rw\"\n"),
+        ("[aws]\nregion = \"Ireland\"\n", ""),
+        ("[log]\nlevel = \"loud\"\n", ""),
+        ("[defaults]\nname = \"all\"\n", ""),
+    ];
+    assert!(validator.is_valid(&value(&good)));
+    for (before, after) in slips {
+        let text = format!("{before}{good}{after}");
+
+        assert!(!validator.is_valid(&value(&text)), "{before}{after}");
+    }
+}
+
+fn printed() -> String {
+    let (code, out, said) = ended(ssm_proxyd().arg("schema"));
+    assert_eq!((code, said.as_str()), (0, ""));
+    out
+}
+
+fn validator() -> Validator {
+    jsonschema::validator_for(&serde_json::from_str(&printed()).unwrap()).unwrap()
+}
+
+fn value(text: &str) -> Value {
+    toml::from_str(text).unwrap()
+}
