@@ -16,20 +16,19 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    pub(super) fn new(loops: usize) -> Self {
-        Self {
+    /// And what each loop needs to answer, from now on: a question may come before it turns.
+    pub(super) fn new(loops: usize) -> (Self, Vec<Answer>) {
+        let liveness = Self {
             loops,
             question: watch::Sender::new(()),
             missing: Arc::new(AtomicUsize::new(0)),
-        }
-    }
-
-    /// What one loop needs to answer.
-    pub(super) fn answer(&self) -> Answer {
-        Answer {
-            question: self.question.subscribe(),
-            missing: Arc::clone(&self.missing),
-        }
+        };
+        let answer = || Answer {
+            question: liveness.question.subscribe(),
+            missing: Arc::clone(&liveness.missing),
+        };
+        let answers = (0..loops).map(|_| answer()).collect();
+        (liveness, answers)
     }
 
     /// Asks every loop. False while one has not answered the last question; nothing more is asked
@@ -68,9 +67,10 @@ mod tests {
 
     #[tokio::test]
     async fn all_must_answer_before_they_are_asked_again() {
-        let liveness = Liveness::new(2);
-        let (mut one, mut two) = (liveness.answer(), liveness.answer());
+        let (liveness, mut answers) = Liveness::new(2);
+        let (mut one, mut two) = (answers.pop().unwrap(), answers.pop().unwrap());
 
+        // Before any of them turns.
         assert!(liveness.ask());
         assert!(!liveness.ask(), "nobody has answered");
         one.given().await;

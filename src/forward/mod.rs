@@ -59,6 +59,8 @@ use crate::tunnel::Nudged;
 pub struct Forward {
     bound: Bound,
     liveness: Liveness,
+    /// One for each listener.
+    answers: Vec<Answer>,
     serve: Arc<Serve>,
     supplier: Supplier,
 }
@@ -92,9 +94,11 @@ impl Forward {
             slots,
             roll_call,
         });
+        let (liveness, answers) = Liveness::new(bound.listeners().count());
         Ok(Self {
-            liveness: Liveness::new(bound.listeners().count()),
             bound,
+            liveness,
+            answers,
             serve,
             supplier,
         })
@@ -136,8 +140,7 @@ impl Forward {
             span.in_scope(|| warn!(%error, "the permissions of a socket cannot be changed"));
         }
         let mut loops = JoinSet::new();
-        for listener in self.bound.listeners() {
-            let answer = self.liveness.answer();
+        for (listener, answer) in self.bound.listeners().zip(self.answers) {
             let serve = Arc::clone(&self.serve);
             let accept = accept_loop(Arc::clone(listener), serve, stop.clone(), answer);
             loops.spawn(accept.instrument(span.clone()));
