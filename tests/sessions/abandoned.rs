@@ -91,7 +91,7 @@ async fn without_the_right_to_call_terminate_session_the_flag_ends_them() {
         times: None,
     };
     simulator.fail(Operation::TerminateSession, fault);
-    let daemon = Running::start(&simulator, &forward("f", &echo, ""));
+    let mut daemon = Running::start(&simulator, &forward("f", &echo, ""));
 
     for _ in 0..3 {
         drop(served(&daemon));
@@ -100,7 +100,11 @@ async fn without_the_right_to_call_terminate_session_the_flag_ends_them() {
     let mut last = served(&daemon);
     assert_echo(&mut last, b"open at the stop");
 
-    daemon.stop(&simulator);
+    daemon.process.signal("TERM");
+    assert_eq!(daemon.process.exit_code(), 0);
+    // The agent has the flag by then; that it acts on it is waited for by nobody but us.
+    until("the last is ended", || simulator.open_sessions() == 0).await;
+    assert_clean(&simulator);
     for session in simulator.ledger().sessions {
         assert_eq!(session.ended_by, Some(EndedBy::Flag), "{session:#?}");
     }
