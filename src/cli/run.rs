@@ -144,17 +144,17 @@ fn prefer(value: &mut Option<String>, key: &str, variables: &[&'static str]) {
 }
 
 fn explain(path: &Path, error: &StartError) -> Exit {
+    let hint = error.hint();
     match error {
-        StartError::Listen { line, source, .. } => {
+        StartError::Listen { line, .. } => {
             let error = format!("{error} ({}, line {line})", path.display());
-            style::fail(Exit::CannotListen, &error, &source.hint())
+            style::fail(Exit::CannotListen, &error, &hint)
         }
         StartError::Roots(source) => {
-            let error = with_sources(source);
-            let hint = format!("check `ca_bundle` in [aws] of {}", path.display());
-            style::fail(Exit::Configuration, &error, &hint)
+            let hint = format!("{hint} of {}", path.display());
+            style::fail(Exit::Configuration, &with_sources(source), &hint)
         }
-        StartError::Aws(source) => style::fail(source.kind().into(), error, source.hint()),
+        StartError::Aws(source) => style::fail(source.kind().into(), error, &hint),
     }
 }
 

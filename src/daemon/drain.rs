@@ -41,9 +41,8 @@ impl Drain {
         Arc::clone(&self.permits)
     }
 
-    /// Waits until nothing is open, or for as long as it may.
-    pub(super) async fn wait(&self, forwards: &mut JoinSet<()>) {
-        let ended = async { while forwards.join_next().await.is_some() {} };
+    /// Waits until everything has `ended`, or for as long as it may.
+    pub(super) async fn wait(&self, ended: impl Future<Output = ()>) {
         if self.connections() > 0 && !self.timeout.is_zero() {
             let (connections, timeout) = (self.connections(), self.timeout);
             info!(

@@ -131,6 +131,11 @@ impl Forwards {
         }
     }
 
+    /// Waits until every forward has ended.
+    pub(super) async fn ended(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+
     /// The name of each forward, and the ports on which it listens.
     pub(super) fn addresses(&self) -> Vec<(String, Vec<SocketAddr>)> {
         let running = self.running.iter();

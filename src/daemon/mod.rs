@@ -98,8 +98,8 @@ impl Daemon {
             seed: seed(),
         };
         warn_of_unused(&world.passed, &forwards);
-        let plan = Forwards::default().plan(forwards, &world, false).await?;
         let mut running = Forwards::default();
+        let plan = running.plan(forwards, &world, false).await?;
         running.swap(plan);
         let leaving = watch::Sender::new(Leaving::No);
         let mut ending = JoinSet::new();
@@ -195,7 +195,7 @@ impl Daemon {
         loop {
             tokio::select! {
                 () = manager.tick() => {
-                    manager.feed(self.forwards.answer());
+                    manager.feed(|| self.forwards.answer());
                     manager.status(self.status());
                 }
                 signal = signals.next() => match signal {
@@ -282,15 +282,12 @@ impl Daemon {
         forwards.stop(Stop::Drain);
         let mut hurried = leaving.subscribe();
         tokio::select! {
-            () = drain.wait(&mut forwards.tasks) => {}
+            () = drain.wait(forwards.ended()) => {}
             _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
         }
         forwards.stop(Stop::Now);
-        let ended = timeout(MAX_FORWARDS, async {
-            while forwards.tasks.join_next().await.is_some() {}
-        });
         tokio::select! {
-            ended = ended => if ended.is_err() {
+            ended = timeout(MAX_FORWARDS, forwards.ended()) => if ended.is_err() {
                 warn!("some connections did not end in time");
             },
             _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}

@@ -45,10 +45,10 @@ impl ServiceManager {
         self.ticks.tick().await;
     }
 
-    /// Feeds the watchdog if the accept loops are `alive`. That this is called shows that the rest
-    /// is.
-    pub(super) fn feed(&self, alive: bool) {
-        if self.watches && alive {
+    /// Feeds the watchdog, if there is one and the accept loops are `alive`. That this is called shows
+    /// that the rest is.
+    pub(super) fn feed(&self, alive: impl Fn() -> bool) {
+        if self.watches && alive() {
             tell(&[NotifyState::Watchdog]);
         }
     }

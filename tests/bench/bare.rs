@@ -58,7 +58,8 @@ impl Bare {
     }
 }
 
-async fn accept<F: Future<Output = ()> + Send + 'static>(
+/// Serves every connection, each in a task.
+pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
     serve: impl Fn(TcpStream) -> F,
 ) {

@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::bare::accept;
+
 /// A proxy whose other end is far away.
 #[derive(Debug)]
 pub(crate) struct Distance {
@@ -25,13 +27,7 @@ impl Distance {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (near, _) = listener.accept().await.unwrap();
-                connections.spawn(connect(near, far, one_way));
-            }
-        });
+        tasks.spawn(accept(listener, move |near| connect(near, far, one_way)));
         Self {
             address,
             _tasks: tasks,
@@ -48,7 +44,6 @@ pub(crate) fn free_address() -> SocketAddr {
 async fn connect(near: TcpStream, far: SocketAddr, one_way: Duration) {
     tokio::time::sleep(2 * one_way).await;
     let far = TcpStream::connect(far).await.unwrap();
-    near.set_nodelay(true).unwrap();
     far.set_nodelay(true).unwrap();
     let (near, far) = (near.into_split(), far.into_split());
     tokio::join!(

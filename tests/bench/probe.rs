@@ -18,6 +18,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::bare::accept;
+
 /// A server that does as its clients say.
 #[derive(Debug)]
 pub(crate) struct Destination {
@@ -30,14 +32,9 @@ impl Destination {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (tcp, _) = listener.accept().await.unwrap();
-                // An end of the client is an end.
-                connections.spawn(async move { drop(obey(tcp).await) });
-            }
-        });
+        // An end of the client is an end.
+        let serve = |tcp| async move { drop(obey(tcp).await) };
+        tasks.spawn(accept(listener, serve));
         Self {
             address,
             _tasks: tasks,
@@ -46,7 +43,6 @@ impl Destination {
 }
 
 async fn obey(mut tcp: TcpStream) -> io::Result<()> {
-    tcp.set_nodelay(true)?;
     let mut buffer = vec![7; BUFFER];
     loop {
         match tcp.read_u8().await? {

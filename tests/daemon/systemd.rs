@@ -1,22 +1,19 @@
 //! What a service manager hears, and the units that are shipped.
 
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use ssm_proxyd::sim::{Options, Role, Simulator};
+use tempfile::TempDir;
 
 use crate::support::running::{Running, assert_echo, connect, forward, forward_to};
 use crate::support::stage::destination;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_hears_that_all_is_bound_what_is_open_and_that_the_end_begins() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("notify.sock");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_secs(60)))
-        .unwrap();
+    let (_directory, path, socket) = manager();
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
@@ -38,12 +35,7 @@ async fn it_hears_that_all_is_bound_what_is_open_and_that_the_end_begins() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watchdog_is_fed_while_the_accept_loops_answer() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("notify.sock");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_secs(60)))
-        .unwrap();
+    let (_directory, path, socket) = manager();
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let forwards = [forward("a", "remote = 1"), forward("b", "remote = 2")].concat();
     let daemon = Running::with(&simulator, &forwards, |command| {
@@ -65,9 +57,7 @@ async fn a_watchdog_is_fed_while_the_accept_loops_answer() {
 
 #[test]
 fn a_daemon_that_cannot_start_is_never_ready() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("notify.sock");
-    let socket = UnixDatagram::bind(&path).unwrap();
+    let (_directory, path, socket) = manager();
     socket.set_nonblocking(true).unwrap();
     let mut command = crate::support::process::ssm_proxyd();
     command
@@ -106,6 +96,16 @@ fn the_shipped_units_are_sound_and_the_one_of_the_system_is_shut_in() {
             .collect();
         assert!(complaints.is_empty(), "{complaints:#?}");
     }
+}
+
+/// What a service manager listens on, for a minute at most, and where.
+fn manager() -> (TempDir, PathBuf, UnixDatagram) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify.sock");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let patience = Some(Duration::from_secs(60));
+    socket.set_read_timeout(patience).unwrap();
+    (directory, path, socket)
 }
 
 /// Waits for a message with these words.

@@ -17,12 +17,11 @@ pub const SECTIONS: &[Section] = &[
 ];
 
 /// `[aws]`.
-pub const AWS: Section = Section {
-    name: "aws",
-    shape: Shape::One,
-    settings: AWS_SETTINGS,
-    doc: "How to reach AWS; what is absent comes from the usual AWS environment and files",
-};
+pub const AWS: Section = once(
+    "aws",
+    AWS_SETTINGS,
+    "How to reach AWS; what is absent comes from the usual AWS environment and files",
+);
 
 /// `[[forward]]`.
 pub const FORWARD: Section = Section {
@@ -33,36 +32,24 @@ pub const FORWARD: Section = Section {
 };
 
 /// `[limits]`.
-pub const LIMITS: Section = Section {
-    name: "limits",
-    shape: Shape::One,
-    settings: LIMITS_SETTINGS,
-    doc: "What the whole daemon may take, over all forwards",
-};
+pub const LIMITS: Section = once(
+    "limits",
+    LIMITS_SETTINGS,
+    "What the whole daemon may take, over all forwards",
+);
 
 /// `[shutdown]`.
-pub const SHUTDOWN: Section = Section {
-    name: "shutdown",
-    shape: Shape::One,
-    settings: SHUTDOWN_SETTINGS,
-    doc: "How the daemon stops",
-};
+pub const SHUTDOWN: Section = once("shutdown", SHUTDOWN_SETTINGS, "How the daemon stops");
 
 /// `[log]`.
-pub const LOG: Section = Section {
-    name: "log",
-    shape: Shape::One,
-    settings: LOG_SETTINGS,
-    doc: "What is said, and how",
-};
+pub const LOG: Section = once("log", LOG_SETTINGS, "What is said, and how");
 
 /// `[defaults]`: what may stand in a forward, but for what makes it one.
-pub const DEFAULTS: Section = Section {
-    name: "defaults",
-    shape: Shape::One,
-    settings: FORWARD_SETTINGS.split_at(OWN).1,
-    doc: "Settings of every forward that does not say otherwise",
-};
+pub const DEFAULTS: Section = once(
+    "defaults",
+    FORWARD_SETTINGS.split_at(OWN).1,
+    "Settings of every forward that does not say otherwise",
+);
 
 const SHUTDOWN_SETTINGS: &[Setting] = &[Setting {
     key: "drain_timeout",
@@ -329,6 +316,16 @@ const fn later(key: &'static str, instead: &'static str) -> Setting {
         absent: Absent::Nothing,
         example: "",
         doc: "Not in this version",
+    }
+}
+
+/// A table that stands once or not at all.
+const fn once(name: &'static str, settings: &'static [Setting], doc: &'static str) -> Section {
+    Section {
+        name,
+        shape: Shape::One,
+        settings,
+        doc,
     }
 }
 

@@ -46,11 +46,21 @@ impl PassedSockets {
         }
         Ok(Self(sockets))
     }
+}
 
-    /// Hands them to the runtime.
-    pub(in crate::forward) fn listen(self) -> io::Result<Passed> {
+/// The same, by name. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Passed(Arc<BTreeMap<String, Vec<Arc<Listener>>>>);
+
+impl Passed {
+    /// Makes listeners of what was passed: hands them to the runtime.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn new(sockets: PassedSockets) -> io::Result<Self> {
         let mut by_name = BTreeMap::<String, Vec<Arc<Listener>>>::new();
-        for (name, socket) in self.0 {
+        for (name, socket) in sockets.0 {
             let listener = match socket {
                 Socket::Tcp(tcp) => {
                     tcp.set_nonblocking(true)?;
@@ -63,22 +73,7 @@ impl PassedSockets {
             };
             by_name.entry(name).or_default().push(Arc::new(listener));
         }
-        Ok(Passed(Arc::new(by_name)))
-    }
-}
-
-/// The same, by name. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Passed(Arc<BTreeMap<String, Vec<Arc<Listener>>>>);
-
-impl Passed {
-    /// Makes listeners of what was passed.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub fn new(sockets: PassedSockets) -> io::Result<Self> {
-        sockets.listen()
+        Ok(Self(Arc::new(by_name)))
     }
 
     pub(super) fn of(&self, name: &str) -> Option<&Vec<Arc<Listener>>> {
