@@ -1,5 +1,10 @@
-//! What can be seen from outside.
+//! What can be seen from outside: lines of the log, the meters of a forward, and the report that a
+//! running daemon gives of itself.
 
 mod log;
+mod meters;
+mod report;
 
-pub use self::log::{Format, Log, LogError, Verbosity};
+pub use self::log::{Control, FilterError, Format, Log, LogError, Verbosity};
+pub use self::meters::{Count, Meters, Trouble};
+pub use self::report::{Finishing, ForwardReport, ForwardState, Listening, Report, TroubleReport};

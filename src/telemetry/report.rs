@@ -1,0 +1,105 @@
+//! What a daemon says of itself when it is asked, as data that travels as JSON.
+
+use serde::{Deserialize, Serialize};
+
+/// A daemon and its forwards at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Of the program that runs.
+    pub version: String,
+    /// Of its process.
+    pub pid: u32,
+    /// Since it was ready, in seconds.
+    pub uptime_seconds: u64,
+    /// Whether it accepts nothing more and waits for open connections.
+    pub stopping: bool,
+    /// Reloads that changed what the file said to change.
+    pub reloads: u64,
+    /// Reloads that changed nothing, because something was wrong.
+    pub failed_reloads: u64,
+    /// What the log lets through, as a filter.
+    pub log: String,
+    /// Connections that have a session, those of forwards that are gone included.
+    pub connections: usize,
+    /// Forwards that accept connections, in the order of the file.
+    pub forwards: Vec<ForwardReport>,
+    /// Forwards that were removed or replaced, and still have connections.
+    pub finishing: Vec<Finishing>,
+}
+
+/// A forward at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardReport {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub listen: Vec<Listening>,
+    /// The managed node.
+    pub target: String,
+    /// What the agent dials.
+    pub remote: String,
+    /// How it does.
+    pub state: ForwardState,
+    /// Connections that have a session.
+    pub connections: usize,
+    /// Connections that have none yet.
+    pub waiting: usize,
+    /// Connections that were accepted since it runs.
+    pub accepted: u64,
+    /// Sessions that can carry bytes.
+    pub sessions: usize,
+    /// Of these, such as wait for a connection.
+    pub sessions_ready: usize,
+    /// Why it fails, if it does.
+    pub trouble: Option<TroubleReport>,
+}
+
+/// An address on which a forward listens, as a client would write it.
+pub type Listening = String;
+
+/// How a forward does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ForwardState {
+    /// It listens, and nothing is known to be wrong.
+    Ready,
+    /// It listens, and the first of the sessions that it shall keep ready is under way.
+    Warming,
+    /// It listens, and the last session that was tried did not come up.
+    Failing,
+}
+
+impl ForwardState {
+    /// As it is shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Warming => "warming",
+            Self::Failing => "failing",
+        }
+    }
+}
+
+/// Why sessions of a forward do not come up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TroubleReport {
+    /// What is wrong, in a word.
+    pub word: String,
+    /// In a sentence.
+    pub error: String,
+    /// What to do about it; empty if nothing.
+    pub hint: String,
+    /// Since when, in seconds.
+    pub since_seconds: u64,
+    /// How long ago it was seen last, in seconds.
+    pub seen_seconds: u64,
+}
+
+/// A forward that accepts nothing more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finishing {
+    /// Its name.
+    pub name: String,
+    /// Connections that it still has.
+    pub connections: usize,
+}
