@@ -157,6 +157,7 @@ fn described(path: &Path, config: &Config) -> Value {
         limits,
         shutdown,
         log,
+        admin,
         forwards,
     } = config;
     json!({
@@ -173,6 +174,7 @@ fn described(path: &Path, config: &Config) -> Value {
         },
         "shutdown": { "drain_timeout": written_duration(shutdown.drain_timeout) },
         "log": { "format": log.format.as_str(), "level": log.level.as_str() },
+        "admin": { "socket": admin.socket },
         "forwards": forwards.iter().map(described_forward).collect::<Vec<_>>(),
     })
 }

@@ -3,6 +3,7 @@
 //! Commands, options, exit codes, sentences. Everything that is done is done elsewhere. stdout
 //! carries a command's result; all else goes to stderr.
 
+mod ask;
 mod check;
 mod demo;
 mod exit;
@@ -10,6 +11,7 @@ mod output;
 mod run;
 mod schema;
 mod simulate;
+mod status;
 mod style;
 
 use std::io;
@@ -81,6 +83,16 @@ enum Command {
     Run(run::RunArgs),
     /// Tell whether a configuration is good, and what it will do
     Check(check::CheckArgs),
+    /// Show the forwards of a running daemon
+    Status(status::StatusArgs),
+    /// Wait until a daemon, or some of its forwards, are ready
+    Wait(ask::WaitArgs),
+    /// Let a running daemon read its configuration anew
+    Reload(ask::ReloadArgs),
+    /// Stop a running daemon, and wait until it has
+    Stop(ask::StopArgs),
+    /// Show or change what a running daemon logs
+    Log(ask::LogArgs),
     /// Print the JSON Schema of a configuration, for editors
     Schema,
     /// Show a whole tunnel on this machine; no account needed
@@ -94,6 +106,11 @@ impl Command {
         match self {
             Self::Run(args) => run::run(args, log, sockets).await,
             Self::Check(args) => quietly(log, async { check::check(&args) }).await,
+            Self::Status(args) => quietly(log, status::status(args)).await,
+            Self::Wait(args) => quietly(log, ask::wait(args)).await,
+            Self::Reload(args) => quietly(log, ask::reload(args)).await,
+            Self::Stop(args) => quietly(log, ask::stop(args)).await,
+            Self::Log(args) => quietly(log, ask::log(args)).await,
             Self::Schema => quietly(log, async { schema::schema() }).await,
             Self::Demo(args) => quietly(log, demo::run(args)).await,
             Self::Simulate(args) => quietly(log, run_simulator(*args)).await,
@@ -107,16 +124,22 @@ fn passed_sockets(command: &Command) -> io::Result<PassedSockets> {
         Command::Run(_) => {
             PassedSockets::take(&style::environment("LISTEN_FDNAMES").unwrap_or_default())
         }
-        Command::Check(_) | Command::Schema | Command::Demo(_) | Command::Simulate(_) => {
-            Ok(PassedSockets::default())
-        }
+        Command::Check(_)
+        | Command::Status(_)
+        | Command::Wait(_)
+        | Command::Reload(_)
+        | Command::Stop(_)
+        | Command::Log(_)
+        | Command::Schema
+        | Command::Demo(_)
+        | Command::Simulate(_) => Ok(PassedSockets::default()),
     }
 }
 
 /// For commands that speak for themselves.
 async fn quietly(log: Log, command: impl Future<Output = Exit>) -> Exit {
     match log.start(Format::Text, Verbosity::Quiet) {
-        Ok(()) => command.await,
+        Ok(_) => command.await,
         Err(error) => style::fail(Exit::Failed, &error, "this is a fault of this program"),
     }
 }
@@ -140,7 +163,8 @@ fn log(options: &LogOptions) -> Result<Log, telemetry::LogError> {
         (false, _) => Some(Verbosity::Everything),
     };
     let filter = style::environment("SSM_PROXYD_LOG");
-    Log::new(filter.as_deref(), flag, style::has_colour())
+    let journal = style::is_journal();
+    Log::new(filter.as_deref(), flag, style::has_colour(), journal)
 }
 
 /// Help and version are asked for; all else is bad usage. Both are clap's to print.

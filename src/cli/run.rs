@@ -7,12 +7,12 @@ use clap::Args;
 use tracing::info;
 
 use super::exit::Exit;
-use super::style;
+use super::{ask, style};
 use crate::config;
-use crate::daemon::{Caller, Daemon, Signals, StartError};
+use crate::daemon::{Caller, Daemon, Signals, StartError, log_format, log_verbosity};
 use crate::forward::{Passed, PassedSockets};
 use crate::session::Identity;
-use crate::telemetry::{Format, Log, LogError, Verbosity};
+use crate::telemetry::{Control, Log, LogError};
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -34,9 +34,13 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
         Ok(read) => read,
         Err(error) => return style::fail_as_told(Exit::Configuration, &error),
     };
-    if let Err(error) = start_log(log, config.log) {
-        return style::fail(Exit::Failed, &error, "this is a fault of this program");
-    }
+    let log = match start_log(log, config.log) {
+        Ok(log) => log,
+        Err(error) => {
+            let hint = "`format` in [log] may be \"text\" or \"json\" too";
+            return style::fail(Exit::Configuration, &error, hint);
+        }
+    };
     prefer_environment(&mut config.aws);
     let passed = match sockets.and_then(Passed::new) {
         Ok(passed) => passed,
@@ -52,6 +56,8 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
         identity: Identity::Chain,
         state: state_directory(),
         passed,
+        admin: ask::usual_socket(),
+        log: Some(log),
     };
     let started = tokio::select! {
         started = Daemon::start(config, caller) => started,
@@ -76,29 +82,24 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
 
 /// Finds and reads the configuration.
 pub(super) fn read(option: Option<&Path>) -> Result<(PathBuf, config::Config), config::Error> {
+    let path = find(option)?;
+    let config = config::read(&path)?;
+    Ok((path, config))
+}
+
+/// Finds the configuration.
+pub(super) fn find(option: Option<&Path>) -> Result<PathBuf, config::Error> {
     let variables = config::Variables {
         config: std::env::var_os("SSM_PROXYD_CONFIG"),
         config_home: std::env::var_os("XDG_CONFIG_HOME"),
         home: std::env::var_os("HOME"),
     };
-    let path = config::search(option, &variables)?;
-    let config = config::read(&path)?;
-    Ok((path, config))
+    config::search(option, &variables)
 }
 
-fn start_log(log: Log, settings: config::Log) -> Result<(), LogError> {
-    let format = match settings.format {
-        config::LogFormat::Text => Format::Text,
-        config::LogFormat::Json => Format::Json,
-    };
-    let verbosity = match settings.level {
-        config::LogLevel::Error => Verbosity::Faults,
-        config::LogLevel::Warn => Verbosity::Quiet,
-        config::LogLevel::Info => Verbosity::Normal,
-        config::LogLevel::Debug => Verbosity::Verbose,
-        config::LogLevel::Trace => Verbosity::Everything,
-    };
-    log.start(format, verbosity)
+fn start_log(log: Log, settings: config::Log) -> Result<Control, LogError> {
+    let config::Log { format, level } = settings;
+    log.start(log_format(format), log_verbosity(level))
 }
 
 /// Where a service manager or a desktop keeps what outlives a process.
@@ -153,6 +154,10 @@ fn explain(path: &Path, error: &StartError) -> Exit {
         StartError::Roots(source) => {
             let hint = format!("{hint} of {}", path.display());
             style::fail(Exit::Configuration, &with_sources(source), &hint)
+        }
+        StartError::Admin(_) => style::fail(Exit::CannotListen, error, &hint),
+        StartError::AdminMoved | StartError::Log(_) => {
+            style::fail(Exit::Configuration, error, &hint)
         }
         StartError::Aws(source) => style::fail(source.kind().into(), error, &hint),
     }

@@ -87,7 +87,7 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Region => text("^[a-z0-9-]+-[0-9]+$"),
         Kind::Profile | Kind::Document => text("^.+$"),
         Kind::Endpoint => text("^https?://.+$"),
-        Kind::File => text("^/.+$"),
+        Kind::File | Kind::Socket => text("^/.+$"),
         Kind::Mode => text("^[0-7]{3,4}$"),
         Kind::Target => text("^(i-([0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}|ecs:.+)$"),
         Kind::Remote => json!({ "anyOf": [port(1), { "type": "string", "pattern": "^.+$" }] }),

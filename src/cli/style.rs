@@ -3,7 +3,10 @@
 #![expect(clippy::disallowed_methods, reason = "the environment is read here")]
 
 use std::fmt::Display;
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 
 use super::exit::Exit;
 
@@ -52,6 +55,20 @@ pub(super) fn origin() -> String {
 /// True if stderr is a terminal and nobody asked for no colour.
 pub(super) fn has_colour() -> bool {
     io::stderr().is_terminal() && environment("NO_COLOR").is_none()
+}
+
+/// True if stderr is the stream into the journal that a service manager has made for the process
+/// (systemd.exec(5), `$JOURNAL_STREAM`).
+pub(super) fn is_journal() -> bool {
+    let stream = environment("JOURNAL_STREAM");
+    let number = |text: &str| text.parse::<u64>().ok();
+    let stream = stream.as_deref().and_then(|stream| stream.split_once(':'));
+    let stream = stream.and_then(|(device, inode)| number(device).zip(number(inode)));
+    let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    let stderr = stderr.and_then(|stderr| stderr.metadata()).ok();
+    stderr
+        .zip(stream)
+        .is_some_and(|(stderr, stream)| (stderr.dev(), stderr.ino()) == stream)
 }
 
 /// A variable of the environment that is set and not empty.

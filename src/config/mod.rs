@@ -31,10 +31,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::config::check::MAX_LENGTH;
-pub use crate::config::check::{parse, written_duration, written_size};
+pub use crate::config::check::{duration, parse, written_duration, written_size};
 pub use crate::config::model::{
-    Aws, Config, Forward, Limits, Listen, Log, LogFormat, LogLevel, Remote, Sessions, Shutdown,
-    Target, Upload,
+    Admin, Aws, Config, Forward, Limits, Listen, Log, LogFormat, LogLevel, Remote, Sessions,
+    Shutdown, Target, Upload,
 };
 pub use crate::config::problem::{Fault, Problem, Problems};
 
@@ -52,6 +52,13 @@ pub fn read(path: &Path) -> Result<Config, Error> {
         path: path.to_owned(),
         problems,
     })
+}
+
+/// Reads what a configuration file says of `[admin]`, whatever is wrong with the rest; nothing, if
+/// it cannot be read.
+pub fn read_admin(path: &Path) -> Admin {
+    let text = read_text(path).unwrap_or_default();
+    check::parse_admin(&text)
 }
 
 /// Chooses the file to read: `option` (of `--config`), else `$SSM_PROXYD_CONFIG`, else the first of

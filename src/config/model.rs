@@ -20,6 +20,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What is said, and how.
     pub log: Log,
+    /// How commands reach the daemon.
+    pub admin: Admin,
     /// The forwards, in the order of the file; at least one. Their names differ, and no two of
     /// them listen on one address.
     pub forwards: Vec<Forward>,
@@ -54,6 +56,13 @@ pub struct Shutdown {
     pub drain_timeout: Duration,
 }
 
+/// How commands reach the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// An absolute path that fits into the address of a Unix socket; `None`: in the usual place.
+    pub socket: Option<PathBuf>,
+}
+
 /// What is said, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -66,18 +75,24 @@ pub struct Log {
 /// For whom lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
+    /// For the journal if stderr is the journal, else for people.
+    Auto,
     /// For people.
     Text,
     /// An object of JSON in each line.
     Json,
+    /// For the journal, each field by itself.
+    Journald,
 }
 
 impl LogFormat {
     /// As it is written in the file.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Text => "text",
             Self::Json => "json",
+            Self::Journald => "journald",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::forward::ListenError;
 use crate::network::RootsError;
 use crate::session;
+use crate::telemetry::LogError;
 
 /// Why the daemon did not start, or not reload.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,15 @@ pub enum StartError {
         /// The address and why.
         source: ListenError,
     },
+    /// The admin socket cannot be bound.
+    #[error("[admin]: {0}")]
+    Admin(ListenError),
+    /// The admin socket is where it is until the daemon ends.
+    #[error("[admin]: `socket` cannot change while the daemon runs")]
+    AdminMoved,
+    /// The log cannot be written as it shall be.
+    #[error("[log]: {0}")]
+    Log(LogError),
 }
 
 impl StartError {
@@ -33,7 +43,9 @@ impl StartError {
         match self {
             Self::Roots(_) => Cow::Borrowed("check `ca_bundle` in [aws]"),
             Self::Aws(error) => Cow::Borrowed(error.hint()),
-            Self::Listen { source, .. } => Cow::Owned(source.hint()),
+            Self::Listen { source, .. } | Self::Admin(source) => Cow::Owned(source.hint()),
+            Self::AdminMoved => Cow::Borrowed("write it as it was, or restart the daemon"),
+            Self::Log(_) => Cow::Borrowed("write `format = \"text\"` or \"json\""),
         }
     }
 }

@@ -10,14 +10,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::StartError;
+use super::report::{Listed, Roster};
 use crate::config;
 use crate::forward::{Bound, Forward, Liveness, Stop, World};
+use crate::telemetry::Meters;
 
 /// All forwards of a daemon.
 #[derive(Debug, Default)]
@@ -25,16 +28,37 @@ pub(super) struct Forwards {
     /// In the order of the file.
     running: Vec<Running>,
     /// Released, until their last connection has ended.
-    finishing: Vec<watch::Sender<Stop>>,
+    finishing: Vec<Finishing>,
     pub(super) tasks: JoinSet<()>,
 }
 
 #[derive(Debug)]
 struct Running {
-    settings: config::Forward,
+    listed: Arc<Listed>,
     bound: Bound,
-    addresses: Vec<SocketAddr>,
     liveness: Liveness,
+    stop: watch::Sender<Stop>,
+}
+
+impl Running {
+    fn settings(&self) -> &config::Forward {
+        &self.listed.settings
+    }
+
+    /// The same, as another file says it.
+    fn listed_as(&mut self, settings: config::Forward) {
+        self.listed = Arc::new(Listed {
+            settings,
+            addresses: self.listed.addresses.clone(),
+            meters: Arc::clone(&self.listed.meters),
+        });
+    }
+}
+
+#[derive(Debug)]
+struct Finishing {
+    name: String,
+    meters: Arc<Meters>,
     stop: watch::Sender<Stop>,
 }
 
@@ -55,13 +79,17 @@ impl Forwards {
             |one: &config::Forward, other: &config::Forward| !afresh && one.is_same(other);
         let mut held = Bound::default();
         for running in &self.running {
-            if !settings.iter().any(|s| goes_on(s, &running.settings)) {
+            if !settings.iter().any(|s| goes_on(s, running.settings())) {
                 held.join(&running.bound);
             }
         }
         let mut plan = Vec::new();
         for settings in settings {
-            if self.running.iter().any(|r| goes_on(&settings, &r.settings)) {
+            if self
+                .running
+                .iter()
+                .any(|r| goes_on(&settings, r.settings()))
+            {
                 plan.push((settings, None));
                 continue;
             }
@@ -77,14 +105,15 @@ impl Forwards {
     pub(super) fn swap(&mut self, Plan(plan): Plan) -> Change {
         let former = std::mem::take(&mut self.running).into_iter();
         let mut former: BTreeMap<String, Running> =
-            former.map(|r| (r.settings.name.clone(), r)).collect();
+            former.map(|r| (r.settings().name.clone(), r)).collect();
         let mut change = Change::default();
         for (settings, forward) in plan {
             let predecessor = former.remove(&settings.name);
             match (forward, predecessor) {
-                (None, Some(same)) => {
+                (None, Some(mut same)) => {
                     change.unchanged += 1;
-                    self.running.push(Running { settings, ..same });
+                    same.listed_as(settings);
+                    self.running.push(same);
                 }
                 (Some(forward), predecessor) => {
                     change.added += usize::from(predecessor.is_none());
@@ -102,10 +131,14 @@ impl Forwards {
 
     fn start(&mut self, settings: config::Forward, forward: Forward) {
         let (stop, course) = watch::channel(Stop::No);
-        self.running.push(Running {
+        let listed = Listed {
             settings,
-            bound: forward.bound().clone(),
             addresses: forward.addresses(),
+            meters: Arc::clone(forward.meters()),
+        };
+        self.running.push(Running {
+            listed: Arc::new(listed),
+            bound: forward.bound().clone(),
             liveness: forward.liveness().clone(),
             stop,
         });
@@ -113,10 +146,15 @@ impl Forwards {
     }
 
     fn release(&mut self, over: impl IntoIterator<Item = Running>) {
-        self.finishing.retain(|stop| !stop.is_closed());
-        for Running { stop, .. } in over {
+        self.finishing
+            .retain(|finishing| !finishing.stop.is_closed());
+        for Running { stop, listed, .. } in over {
             stop.send_replace(Stop::Release);
-            self.finishing.push(stop);
+            self.finishing.push(Finishing {
+                name: listed.settings.name.clone(),
+                meters: Arc::clone(&listed.meters),
+                stop,
+            });
         }
     }
 
@@ -126,8 +164,8 @@ impl Forwards {
             running.bound = Bound::default();
             running.stop.send_replace(how);
         }
-        for stop in &self.finishing {
-            stop.send_replace(how);
+        for finishing in &self.finishing {
+            finishing.stop.send_replace(how);
         }
     }
 
@@ -136,12 +174,15 @@ impl Forwards {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// The name of each forward, and the ports on which it listens.
-    pub(super) fn addresses(&self) -> Vec<(String, Vec<SocketAddr>)> {
-        let running = self.running.iter();
-        running
-            .map(|r| (r.settings.name.clone(), r.addresses.clone()))
-            .collect()
+    /// Everyone, as they can be shown.
+    pub(super) fn roster(&self) -> Roster {
+        let finishing = self.finishing.iter().filter(|f| !f.stop.is_closed());
+        Roster {
+            running: self.running.iter().map(|r| Arc::clone(&r.listed)).collect(),
+            finishing: finishing
+                .map(|f| (f.name.clone(), Arc::clone(&f.meters)))
+                .collect(),
+        }
     }
 
     /// Asks every accept loop. False if one has not answered since the last time.
@@ -150,15 +191,10 @@ impl Forwards {
         // Everyone is asked, whatever the others say.
         running.filter(|running| !running.liveness.ask()).count() == 0
     }
-
-    /// How many accept connections.
-    pub(super) fn len(&self) -> usize {
-        self.running.len()
-    }
 }
 
 /// What a reload has changed, in forwards.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// Such that were not there before.
     pub added: usize,

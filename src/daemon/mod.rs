@@ -9,36 +9,41 @@
 //! Nothing is half-started: an address that cannot be bound leaves none bound. This room does
 //! not touch a single byte of traffic.
 
+mod admin;
+mod course;
 mod descriptors;
 mod drain;
+mod ending;
 mod error;
 mod forwards;
+mod log;
+mod report;
 mod signals;
 mod slumber;
 mod systemd;
 
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tracing::{error, info, warn};
+use tracing::{debug, info, warn};
 
+use self::admin::{Admin, Place, Reply};
+pub use self::admin::{Answer, Client, ClientError, Fault, Rejection, Request};
 use self::drain::Drain;
 pub use self::error::StartError;
 pub use self::forwards::Change;
 use self::forwards::Forwards;
+pub use self::log::{log_format, log_verbosity};
+use self::report::History;
 pub use self::signals::{Signal, Signals};
-use self::slumber::Slumber;
-use self::systemd::ServiceManager;
 use crate::config::{self, Config};
-use crate::forward::{Passed, Stop, World};
+use crate::forward::{Passed, World};
 use crate::network::Network;
 use crate::proto::EarlyPool;
 use crate::session::{self, Entry, Identity, Journal, Leaving, Service, Sessions, Settings};
+use crate::telemetry::Control;
 use crate::tunnel::Nudge;
 
 /// A running daemon. Dropping it ends everything at once; [`Daemon::stop`] does it in order.
@@ -55,6 +60,15 @@ pub struct Daemon {
     nudge: Nudge,
     roll_call: Nudge,
     terminator: JoinSet<usize>,
+    /// How commands reach it.
+    admin: Option<Admin>,
+    /// What the file says of that.
+    admin_settings: config::Admin,
+    /// Those who have asked for the stop.
+    waiting: Vec<Reply>,
+    log: Option<Control>,
+    log_settings: config::Log,
+    history: History,
 }
 
 impl Daemon {
@@ -69,7 +83,8 @@ impl Daemon {
             aws,
             limits,
             shutdown,
-            log: _,
+            log: log_settings,
+            admin: admin_settings,
             forwards,
         } = config;
         let Caller {
@@ -77,6 +92,8 @@ impl Daemon {
             identity,
             state,
             passed,
+            admin: usual,
+            log,
         } = caller;
         let (network, service) = reach(&aws, &identity).await?;
         descriptors::prepare(&limits, &forwards);
@@ -100,6 +117,7 @@ impl Daemon {
         warn_of_unused(&world.passed, &forwards);
         let mut running = Forwards::default();
         let plan = running.plan(forwards, &world, false).await?;
+        let admin = admin(&admin_settings, usual).await?;
         running.swap(plan);
         let leaving = watch::Sender::new(Leaving::No);
         let mut ending = JoinSet::new();
@@ -114,13 +132,19 @@ impl Daemon {
             nudge,
             roll_call,
             terminator: ending,
+            admin,
+            admin_settings,
+            waiting: Vec::new(),
+            log,
+            log_settings,
+            history: History::new(),
         };
         daemon.end_abandoned(abandoned);
         Ok(daemon)
     }
 
     /// Does what another configuration says, from the next connection on. What is the same is not
-    /// touched, what is gone finishes its connections. `[log]` is not looked at.
+    /// touched, what is gone finishes its connections.
     ///
     /// # Errors
     ///
@@ -130,9 +154,13 @@ impl Daemon {
             aws,
             limits,
             shutdown,
-            log: _,
+            log,
+            admin,
             forwards,
         } = config;
+        if admin != self.admin_settings {
+            return Err(StartError::AdminMoved);
+        }
         let mut world = self.world.clone();
         let afresh = aws != self.aws;
         if afresh {
@@ -140,11 +168,26 @@ impl Daemon {
         }
         descriptors::prepare(&limits, &forwards);
         let plan = self.forwards.plan(forwards, &world, afresh).await?;
+        self.set_log(log)?;
         (self.world, self.aws) = (world, aws);
         self.world.sessions.set_rate(limits.session_start_rate);
         self.drain.limit(limits.max_connections);
         self.drain.timeout = shutdown.drain_timeout;
         Ok(self.forwards.swap(plan))
+    }
+
+    /// What was changed by hand stays until the file says something else.
+    fn set_log(&mut self, settings: config::Log) -> Result<(), StartError> {
+        let former = std::mem::replace(&mut self.log_settings, settings);
+        let Some(log) = self.log.as_ref().filter(|_| former != settings) else {
+            return Ok(());
+        };
+        log.set_format(log_format(settings.format))
+            .and_then(|()| log.set_verbosity(log_verbosity(settings.level)))
+            .map_err(|error| {
+                self.log_settings = former;
+                StartError::Log(error)
+            })
     }
 
     /// Ends what former processes left behind, beside everything else.
@@ -172,7 +215,18 @@ impl Daemon {
 
     /// The name of each forward, and the ports on which it listens.
     pub fn addresses(&self) -> Vec<(String, Vec<SocketAddr>)> {
-        self.forwards.addresses()
+        let roster = self.forwards.roster();
+        let ports = |listen: &config::Listen| match listen {
+            config::Listen::Tcp(address) => Some(*address),
+            config::Listen::Localhost(_) | config::Listen::Unix(_) | config::Listen::Systemd(_) => {
+                None
+            }
+        };
+        let named = roster.running.iter().map(|listed| {
+            let addresses = listed.addresses.iter().filter_map(ports);
+            (listed.settings.name.clone(), addresses.collect())
+        });
+        named.collect()
     }
 
     /// Lets everything try again now, and every tunnel test its websocket.
@@ -181,146 +235,6 @@ impl Daemon {
         self.world.sessions.cut_short();
         self.nudge.send();
     }
-
-    /// Waits for a signal that asks to stop. `reread` reads the configuration for one that asks for
-    /// that.
-    pub async fn until_stopped<E: Display>(
-        &mut self,
-        signals: &mut Signals,
-        reread: impl Fn() -> Result<Config, E>,
-    ) {
-        let mut slumber = Slumber::new();
-        let mut manager = ServiceManager::new();
-        manager.ready(self.status());
-        loop {
-            tokio::select! {
-                () = manager.tick() => {
-                    manager.feed(|| self.forwards.answer());
-                    manager.status(self.status());
-                }
-                signal = signals.next() => match signal {
-                    Signal::Stop(name) => return info!(signal = name, "stopping"),
-                    Signal::Nudge => {
-                        info!("trying again now");
-                        self.nudge();
-                    }
-                    Signal::Reload => {
-                        systemd::reloading();
-                        self.reread(&reread).await;
-                        manager.ready(self.status());
-                    }
-                    Signal::RollCall => {
-                        let connections = self.drain.connections();
-                        info!(connections, "roll call");
-                        self.roll_call.send();
-                    }
-                },
-                () = slumber.noticed() => {
-                    info!("this machine has slept; testing every session");
-                    self.nudge();
-                }
-                Some(done) = self.forwards.tasks.join_next() => {
-                    if let Err(fault) = done {
-                        error!(error = %fault, "a forward has stopped by a fault of this program");
-                    }
-                }
-            }
-        }
-    }
-
-    /// Reads the configuration and does what it says, or says why not.
-    async fn reread<E: Display>(&mut self, read: impl Fn() -> Result<Config, E>) {
-        let config = match read() {
-            Ok(config) => config,
-            Err(problems) => {
-                return warn!("not reloaded, everything stays as it was\n{problems}");
-            }
-        };
-        match self.reload(config).await {
-            Ok(change) => info!("reloaded: {change}"),
-            Err(error) => {
-                warn!(%error, hint = %error.hint(), "not reloaded, everything stays as it was");
-            }
-        }
-    }
-
-    /// In one line, for people.
-    fn status(&self) -> String {
-        let plural = |count: usize| if count == 1 { "" } else { "s" };
-        let (forwards, connections) = (self.forwards.len(), self.drain.connections());
-        format!(
-            "{forwards} forward{}, {connections} connection{}",
-            plural(forwards),
-            plural(connections)
-        )
-    }
-
-    /// Stops in order, or as fast as sessions can be ended when another signal asks for it. A third
-    /// one waits for nothing.
-    pub async fn stop_unless_hurried(self, signals: &mut Signals) {
-        let leaving = self.leaving.clone();
-        systemd::stopping(self.drain.timeout + MAX_FORWARDS + MAX_ENDINGS);
-        tokio::select! {
-            () = self.stop() => {}
-            () = hurried(signals, &leaving) => {
-                warn!(hint = LOOK_FOR_SESSIONS, "stopped at once; sessions may have been left behind");
-            }
-        }
-    }
-
-    /// Accepts nothing more, lets connections finish for as long as the drain may take, ends what is
-    /// left, then every session.
-    pub async fn stop(self) {
-        let Self {
-            mut forwards,
-            world,
-            drain,
-            leaving,
-            mut terminator,
-            ..
-        } = self;
-        forwards.stop(Stop::Drain);
-        let mut hurried = leaving.subscribe();
-        tokio::select! {
-            () = drain.wait(forwards.ended()) => {}
-            _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
-        }
-        forwards.stop(Stop::Now);
-        tokio::select! {
-            ended = timeout(MAX_FORWARDS, forwards.ended()) => if ended.is_err() {
-                warn!("some connections did not end in time");
-            },
-            _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
-        }
-        // Whatever has not ended by itself leaves its session to the terminator.
-        forwards.tasks.shutdown().await;
-        drop(world);
-        leaving.send_if_modified(|leaving| {
-            let is_first = *leaving == Leaving::No;
-            *leaving = (*leaving).max(Leaving::InOrder);
-            is_first
-        });
-        match terminator.join_next().await {
-            Some(Ok(0)) => info!("stopped; every session is ended"),
-            Some(Ok(count)) => warn!(
-                count,
-                hint = LOOK_FOR_SESSIONS,
-                "stopped; sessions may have been left behind"
-            ),
-            Some(Err(_)) | None => warn!(
-                hint = LOOK_FOR_SESSIONS,
-                "stopped; sessions may have been left behind"
-            ),
-        }
-    }
-}
-
-/// Hands a second signal on, and ends with the third.
-async fn hurried(signals: &mut Signals, leaving: &watch::Sender<Leaving>) {
-    signals.stop().await;
-    warn!("asked again to stop; ending sessions and waiting for nothing else");
-    leaving.send_replace(Leaving::Hurried);
-    signals.stop().await;
 }
 
 /// Where it is written down which sessions are open, and what former processes left there.
@@ -352,6 +266,10 @@ pub struct Caller {
     pub state: Option<PathBuf>,
     /// What the service manager has bound for the daemon.
     pub passed: Passed,
+    /// Where the admin socket is if the configuration does not say; `None`: nowhere.
+    pub admin: Option<PathBuf>,
+    /// The log of the process, if the daemon may change it.
+    pub log: Option<Control>,
 }
 
 fn settings(aws: config::Aws, identity: Identity) -> Settings {
@@ -370,6 +288,35 @@ fn settings(aws: config::Aws, identity: Identity) -> Settings {
     }
 }
 
+/// Binds the admin socket. Nobody has asked for the usual one, so that need not be there.
+async fn admin(
+    settings: &config::Admin,
+    usual: Option<PathBuf>,
+) -> Result<Option<Admin>, StartError> {
+    let is_usual = settings.socket.is_none();
+    let Some(path) = settings.socket.clone().or(usual) else {
+        debug!("no place for an admin socket; [admin] names one");
+        return Ok(None);
+    };
+    match Admin::bind(&Place {
+        path,
+        usual: is_usual,
+    })
+    .await
+    {
+        Ok(admin) => {
+            debug!(socket = %admin.path().display(), "commands are heard");
+            Ok(Some(admin))
+        }
+        Err(error) if is_usual => {
+            let hint = "`socket` in [admin] names another place";
+            warn!(%error, hint, "no admin socket: `status`, `reload` and `stop` will not find this daemon");
+            Ok(None)
+        }
+        Err(error) => Err(StartError::Admin(error)),
+    }
+}
+
 fn warn_of_unused(passed: &Passed, forwards: &[config::Forward]) {
     let listen = forwards.iter().flat_map(|forward| &forward.listen);
     let names = listen.filter_map(|listen| match listen {
@@ -385,13 +332,3 @@ async fn reach(aws: &config::Aws, identity: &Identity) -> Result<(Network, Servi
     let service = Service::load(settings(aws.clone(), identity.clone())).await;
     Ok((network, service.map_err(StartError::Aws)?))
 }
-
-/// How long connections may take to say goodbye: the flag on each channel waits a second for its
-/// acknowledgement.
-const MAX_FORWARDS: Duration = Duration::from_secs(5);
-
-/// How long the terminator may take for what is left then, and some more.
-const MAX_ENDINGS: Duration = Duration::from_secs(15);
-
-/// How to find a session that was left behind.
-const LOOK_FOR_SESSIONS: &str = "`aws ssm describe-sessions --state Active` lists them; the account's idle timeout ends them too";

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pool::Weight;
+use crate::config::Remote;
 use crate::proto::Reason;
 use crate::session::{self, Kind, Patience};
+use crate::telemetry::Trouble;
 use crate::tunnel::{self, Step};
 
 /// Why a connection gets no stream.
@@ -31,6 +33,27 @@ impl Failure {
             Self::Session(error) => of_session(error),
             Self::Tunnel(error) => of_tunnel(error),
             Self::Late(_) | Self::Fault | Self::Stopping => Weight::Passing,
+        }
+    }
+
+    /// What a status says about it.
+    pub(super) fn trouble(&self, now: Instant) -> Trouble {
+        Trouble {
+            word: self.word(),
+            error: self.to_string(),
+            hint: self.hint().unwrap_or_default().to_owned(),
+            since: now,
+            seen: now,
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Session(error) => error.kind().as_str(),
+            Self::Tunnel(error) => error.word(),
+            Self::Late(_) => "TimedOut",
+            Self::Fault => "Fault",
+            Self::Stopping => "Stopping",
         }
     }
 
@@ -61,6 +84,17 @@ impl fmt::Display for Failure {
             Self::Fault => f.write_str("a fault of this program"),
             Self::Stopping => f.write_str("stopping"),
         }
+    }
+}
+
+/// What a status says about a destination that the agent could not connect to.
+pub(super) fn refusal(destination: &Remote, now: Instant) -> Trouble {
+    Trouble {
+        word: "DestinationRefused",
+        error: format!("the agent could not connect to {destination}"),
+        hint: tunnel::Error::Ended(Reason::Refused).hint().to_owned(),
+        since: now,
+        seen: now,
     }
 }
 

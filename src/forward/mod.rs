@@ -28,7 +28,6 @@ mod tend;
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -41,7 +40,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use self::connection::Connection;
 use self::listener::Listener;
-pub use self::listener::{Bound, ListenError, Obstacle, Passed, PassedSockets};
+pub use self::listener::{Bound, ListenError, Obstacle, Passed, PassedSockets, SocketFile};
 use self::liveness::Answer;
 pub use self::liveness::Liveness;
 use self::serve::Serve;
@@ -52,6 +51,7 @@ use crate::config;
 use crate::network::Network;
 use crate::proto::EarlyPool;
 use crate::session::{Service, Sessions};
+use crate::telemetry::Meters;
 use crate::tunnel::Nudged;
 
 /// A forward whose local addresses are bound.
@@ -85,7 +85,8 @@ impl Forward {
         let slots = settings.max_connections + MAX_WAITING + bound.listeners().count();
         let slots = Arc::new(Semaphore::new(slots));
         let roll_call = world.roll_call.clone();
-        let (supply, supplier) = Supplier::new(Arc::clone(&settings), world);
+        let meters = Arc::new(Meters::default());
+        let (supply, supplier) = Supplier::new(Arc::clone(&settings), world, Arc::clone(&meters));
         let serve = Arc::new(Serve {
             settings,
             supply,
@@ -93,6 +94,7 @@ impl Forward {
             all_permits,
             slots,
             roll_call,
+            meters,
         });
         let (liveness, answers) = Liveness::new(bound.listeners().count());
         Ok(Self {
@@ -109,13 +111,17 @@ impl Forward {
         &self.serve.settings.name
     }
 
-    /// The ports on which it listens. Its Unix sockets are where its settings say.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        let tcp = |listener: &Arc<Listener>| match &**listener {
-            Listener::Tcp(listener) => listener.local_addr().ok(),
-            Listener::Unix(_) | Listener::Passed(_) => None,
-        };
-        self.bound.listeners().filter_map(tcp).collect()
+    /// Where it listens, one by one.
+    pub fn addresses(&self) -> Vec<config::Listen> {
+        let listeners = self.bound.listeners();
+        listeners
+            .filter_map(|listener| listener.address().ok())
+            .collect()
+    }
+
+    /// What it counts.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.serve.meters
     }
 
     /// Whether its accept loops still turn, once it runs.

@@ -13,6 +13,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
@@ -20,13 +21,15 @@ use tokio::time::timeout_at;
 use tracing::{Span, debug, info, warn};
 
 use super::connection::Connection;
-use super::failure::Failure;
+use super::failure::{Failure, refusal};
 use super::lease::Lease;
 use super::relay::{NOT_TAKEN, Outcome, Patience, Tally, deliver, relay};
 use super::stop::Course;
 use super::supply::{Refusal, Supply};
 use super::tale::Tale;
 use crate::config;
+use crate::proto::Reason;
+use crate::telemetry::Meters;
 use crate::tunnel::{Nudged, Step, Stream};
 
 /// What every connection of a forward shares.
@@ -42,6 +45,7 @@ pub(super) struct Serve {
     pub(super) slots: Arc<Semaphore>,
     /// Asks every connection to say a line.
     pub(super) roll_call: Nudged,
+    pub(super) meters: Arc<Meters>,
 }
 
 impl Serve {
@@ -53,12 +57,15 @@ impl Serve {
         mut stop: Course,
     ) {
         let begin = Instant::now();
+        self.meters.accepted.fetch_add(1, Relaxed);
+        let waiting = self.meters.waiting.count();
         let opened = tokio::select! {
             opened = self.open(begin) => opened,
             () = stop.asked() => return,
             never = self.answer(|| info!(time = ?begin.elapsed(), "open; it waits for a session")) => match never {},
             () = connection.abandoned() => return debug!("the client left before its session was ready"),
         };
+        drop(waiting);
         match opened {
             Ok(opened) => self.carry(begin, connection, opened, stop).await,
             Err(refusal) => {
@@ -116,6 +123,7 @@ impl Serve {
             stream,
             _permits: permits,
         } = opened;
+        let _open = self.meters.open.count();
         let patience = patience(&self.settings);
         let tally = Tally::default();
         let outcome = tokio::select! {
@@ -134,6 +142,7 @@ impl Serve {
             Some(Outcome::End | Outcome::Lost(_)) | None => Ok(()),
         };
         drop(stream);
+        self.remember(outcome.as_ref(), &tally);
         let tale = Tale {
             outcome: outcome.as_ref(),
             failure: lease.tunnel().failure(),
@@ -151,6 +160,18 @@ impl Serve {
                 () = connection.finish() => {}
                 () = stop.now() => {}
             }
+        }
+    }
+}
+
+impl Serve {
+    /// What a status says of the destination.
+    fn remember(&self, outcome: Option<&Outcome>, tally: &Tally) {
+        if tally.received() > 0 {
+            self.meters.handle_answer();
+        } else if let Some(Outcome::Lost(Reason::Refused)) = outcome {
+            self.meters
+                .handle_refusal(refusal(&self.settings.remote, Instant::now()));
         }
     }
 }

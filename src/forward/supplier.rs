@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,6 +29,7 @@ use super::tend::{News, Tend};
 use crate::config;
 use crate::proto;
 use crate::session::{StartRequest, Urgency};
+use crate::telemetry::Meters;
 use crate::tunnel::{Life, Step, Tunnel};
 
 /// The task behind a [`Supply`].
@@ -46,6 +48,7 @@ pub(super) struct Supplier {
     teller: Teller,
     /// What AWS said when it throttled last, while that holds.
     throttled: Option<Failure>,
+    meters: Arc<Meters>,
 }
 
 /// A tunnel that is to come, or is there.
@@ -60,11 +63,15 @@ struct Tended {
 
 impl Supplier {
     /// A supply, and the task behind it, which its owner must run.
-    pub(super) fn new(settings: Arc<config::Forward>, world: World) -> (Supply, Self) {
+    pub(super) fn new(
+        settings: Arc<config::Forward>,
+        world: World,
+        meters: Arc<Meters>,
+    ) -> (Supply, Self) {
         let (requests, incoming) = mpsc::unbounded_channel();
         let supply = Supply::new(requests.clone());
         let supplier = Self {
-            pool: Pool::new(shape(&settings), world.seed),
+            pool: Pool::new(Shape::of(&settings), world.seed),
             settings,
             world,
             incoming,
@@ -75,6 +82,7 @@ impl Supplier {
             ending: Vec::new(),
             teller: Teller::default(),
             throttled: None,
+            meters,
         };
         (supply, supplier)
     }
@@ -152,6 +160,7 @@ impl Supplier {
             News::Opened(tunnel) => self.with(id, |tended| tended.tunnel = Some(tunnel)),
             News::Ready => {
                 self.throttled = None;
+                self.meters.handle_success();
                 if let Some((after, cost)) = self.teller.handle_success(now) {
                     info!(?after, connections_reset = cost, "sessions start again");
                 }
@@ -175,6 +184,7 @@ impl Supplier {
             return;
         }
         let weight = failure.weight();
+        self.meters.handle_trouble(failure.trouble(now));
         if weight == Weight::Throttled {
             debug!(error = %failure, "throttled; will try again in turn");
             self.throttled = Some(failure.clone());
@@ -227,6 +237,9 @@ impl Supplier {
                 Action::Retire(id) => self.retire(id),
             }
         }
+        let (sessions, ready) = self.pool.count();
+        self.meters.sessions.store(sessions, Relaxed);
+        self.meters.ready.store(ready, Relaxed);
     }
 
     fn start(&mut self, id: TunnelId, class: Class) {
@@ -301,7 +314,9 @@ impl Supplier {
             Why::Failed(failure) => failure,
             Why::Late => Failure::Late(self.step()),
         };
-        let is_news = self.teller.handle_failure(Instant::now(), &failure, 1);
+        let now = Instant::now();
+        self.meters.handle_trouble(failure.trouble(now));
+        let is_news = self.teller.handle_failure(now, &failure, 1);
         if let Some(reply) = self.waiters.remove(&waiter) {
             // One that has just left needs no reason.
             let _left = reply.send(Err(Refusal { failure, is_news }));
@@ -361,32 +376,6 @@ impl Supplier {
         self.tasks.shutdown().await;
     }
 }
-
-fn shape(settings: &config::Forward) -> Shape {
-    match settings.sessions {
-        config::Sessions::PerConnection { warm, warm_max_age } => Shape {
-            places: 1,
-            reuse: false,
-            spares: warm,
-            max_age: Some(warm_max_age),
-            idle: Duration::ZERO,
-        },
-        config::Sessions::Shared {
-            max_streams,
-            max_age,
-        } => Shape {
-            places: max_streams,
-            reuse: true,
-            spares: 0,
-            max_age,
-            idle: MAX_IDLE,
-        },
-    }
-}
-
-/// How long a shared session is kept without a connection: half of the idle timeout that accounts
-/// have if they choose no other.
-const MAX_IDLE: Duration = Duration::from_secs(600);
 
 /// The flag on the channel waits a second for its acknowledgement.
 const MAX_GOODBYE: Duration = Duration::from_secs(3);

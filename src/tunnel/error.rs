@@ -45,6 +45,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// What is wrong, in a word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Session(error) => error.kind().as_str(),
+            Self::Dial(_) => "Unreachable",
+            Self::Refused { .. } => "WebsocketRefused",
+            Self::Late { .. } => "TimedOut",
+            Self::Broken(_) => "WebsocketBroke",
+            Self::Ended(Reason::Handshake { .. }) => "HandshakeFailed",
+            Self::Ended(_) => "SessionEnded",
+        }
+    }
+
     /// True if trying to resume again is of no use.
     pub(super) fn is_final(&self) -> bool {
         match self {

@@ -111,6 +111,8 @@ impl Stage {
                 identity,
                 state: None,
                 passed: Passed::default(),
+                admin: None,
+                log: None,
             },
         )
         .await?;

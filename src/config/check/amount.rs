@@ -11,7 +11,11 @@ use crate::config::place::quoted;
 use crate::config::problem::Fault;
 
 /// Reads an amount of time.
-pub(super) fn duration(text: &str) -> Result<Duration, Fault> {
+///
+/// # Errors
+///
+/// If it is none.
+pub fn duration(text: &str) -> Result<Duration, Fault> {
     let mut units = TIME.iter();
     let mut total = Some(Duration::ZERO);
     let mut rest = text;

@@ -26,6 +26,25 @@ pub(super) fn check_forwards(forwards: &[Fields], findings: &mut Findings) {
     check_addresses(forwards, findings);
 }
 
+/// Finds a forward that listens where the admin socket is.
+pub(super) fn check_admin(admin: &Fields, forwards: &[Fields], findings: &mut Findings) {
+    let (Some(path), Some(span)) = (admin.text("socket"), admin.span("socket")) else {
+        return;
+    };
+    for forward in forwards {
+        let addresses = forward.addresses("listen").unwrap_or_default();
+        if addresses.iter().any(|(listen, _)| {
+            listen
+                .path()
+                .is_some_and(|own| own.as_os_str() == path.as_str())
+        }) {
+            let what = format!("[admin]: {} listens on this socket too", forward.scope);
+            let hint = "choose another path for one of them";
+            findings.add(Finding::new(span.clone(), what, hint));
+        }
+    }
+}
+
 fn check_remote_clients(fields: &Fields, findings: &mut Findings) {
     if fields.flag("allow_remote_clients") != Some(false) {
         return;

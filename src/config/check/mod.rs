@@ -14,17 +14,17 @@ mod word;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-pub use crate::config::check::amount::{written_duration, written_size};
-use crate::config::check::conflict::{check_forward, check_forwards};
+pub use crate::config::check::amount::{duration, written_duration, written_size};
+use crate::config::check::conflict::{check_admin, check_forward, check_forwards};
 use crate::config::check::fields::Fields;
 use crate::config::file::{Data, Document, Entry, Table, Value};
 use crate::config::model::{
-    Aws, Config, Forward, Limits, Log, LogFormat, LogLevel, Sessions, Shutdown, Upload,
+    Admin, Aws, Config, Forward, Limits, Log, LogFormat, LogLevel, Sessions, Shutdown, Upload,
 };
 use crate::config::place::{Source, quoted, shortened};
 use crate::config::problem::{Finding, Findings, Problems};
 use crate::config::settings::{
-    AWS, DEFAULTS, FORWARD, LIMITS, LOG, SECTIONS, SHARED, SHUTDOWN, Section, Shape,
+    ADMIN, AWS, DEFAULTS, FORWARD, LIMITS, LOG, SECTIONS, SHARED, SHUTDOWN, Section, Shape,
 };
 use crate::config::spelling::nearest;
 
@@ -49,10 +49,20 @@ pub fn parse(text: &str) -> Result<Config, Problems> {
     }
 }
 
+/// What a text says of `[admin]`, whatever is wrong with the rest: a daemon that runs by an older
+/// text is to be found.
+pub(super) fn parse_admin(text: &str) -> Admin {
+    let source = Source::new(text);
+    let Document { root, .. } = Document::read(text, &source);
+    let tables = Tables::read(&root, text, &mut Findings::default());
+    admin(&tables.of(ADMIN))
+}
+
 fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Config> {
     let Document { root, syntax } = Document::read(text, source);
     let tables = Tables::read(&root, text, findings);
     check_forwards(&tables.forwards, findings);
+    check_admin(&tables.of(ADMIN), &tables.forwards, findings);
     findings.retain(|finding| syntax.leaves(finding, source));
     findings.append(syntax.into_errors());
     let forwards = tables.forwards.iter().map(|fields| forward(fields, source));
@@ -61,6 +71,7 @@ fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Conf
         limits: limits(&tables.of(LIMITS))?,
         shutdown: shutdown(&tables.of(SHUTDOWN))?,
         log: log(&tables.of(LOG))?,
+        admin: admin(&tables.of(ADMIN)),
         forwards: forwards.collect::<Option<_>>()?,
     })
 }
@@ -175,8 +186,10 @@ fn shutdown(fields: &Fields) -> Option<Shutdown> {
 fn log(fields: &Fields) -> Option<Log> {
     Some(Log {
         format: match fields.text("format")?.as_str() {
+            "text" => LogFormat::Text,
             "json" => LogFormat::Json,
-            _ => LogFormat::Text,
+            "journald" => LogFormat::Journald,
+            _ => LogFormat::Auto,
         },
         level: match fields.text("level")?.as_str() {
             "error" => LogLevel::Error,
@@ -186,6 +199,12 @@ fn log(fields: &Fields) -> Option<Log> {
             _ => LogLevel::Info,
         },
     })
+}
+
+fn admin(fields: &Fields) -> Admin {
+    Admin {
+        socket: fields.text("socket").map(Into::into),
+    }
 }
 
 fn sessions(fields: &Fields) -> Option<Sessions> {

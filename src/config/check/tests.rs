@@ -36,6 +36,9 @@ drain_timeout = "2m"
 format = "json"
 level = "trace"
 
+[admin]
+socket = "/run/user/1000/admin.sock"
+
 [[forward]]
 name = "cache"
 listen = ["localhost:0", "0.0.0.0:6379", "unix:/run/cache.sock"]
@@ -147,7 +150,11 @@ fn what_is_written_is_meant() {
     assert_eq!(forward.upload, upload);
     assert_eq!(forward.max_connections, 16);
     assert!(forward.allow_remote_clients);
-    assert_eq!(forward.line, 21);
+    assert_eq!(forward.line, 24);
+    assert_eq!(
+        config.admin.socket.as_deref(),
+        Some("/run/user/1000/admin.sock".as_ref())
+    );
     let sessions = Sessions::PerConnection {
         warm: 2,
         warm_max_age: Duration::from_secs(300),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::check::address::{check_endpoint, port_number};
 use crate::config::check::amount::{duration, size, written_duration, written_size};
 use crate::config::check::word::{
-    check_document, check_name, check_path, check_profile, check_region, mode,
+    check_document, check_name, check_path, check_profile, check_region, check_socket, mode,
 };
 use crate::config::file::{Data, Value};
 use crate::config::model::{Listen, Remote, Target};
@@ -77,6 +77,7 @@ fn word(setting: &Setting, text: &str) -> Result<Meaning, Fault> {
         Kind::Profile => check_profile,
         Kind::Endpoint => check_endpoint,
         Kind::File => check_path,
+        Kind::Socket => check_socket,
         Kind::Document => check_document,
         Kind::Flag
         | Kind::Number { .. }
@@ -209,6 +210,7 @@ fn wrong_type(setting: &Setting, data: &Data) -> Fault {
         | Kind::Profile
         | Kind::Endpoint
         | Kind::File
+        | Kind::Socket
         | Kind::Target
         | Kind::Document
         | Kind::Later { .. } => "a string",

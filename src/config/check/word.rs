@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use crate::config::check::address::MAX_PATH;
 use crate::config::model::Target;
 use crate::config::place::quoted;
 use crate::config::problem::Fault;
@@ -80,6 +81,20 @@ pub(super) fn check_path(text: &str) -> Result<(), Fault> {
         what,
         hint,
     )
+}
+
+/// Finds what keeps a text from being the path of a Unix socket.
+pub(super) fn check_socket(text: &str) -> Result<(), Fault> {
+    let hint = match text.strip_prefix("unix:") {
+        Some(path) => format!("write the path alone: {}", quoted(path)),
+        None => "write it from the root: \"/run/ssm-proxyd/admin.sock\"".to_owned(),
+    };
+    let is_file = !text.ends_with(['/', '.']) && !text.contains(char::is_control);
+    let what = format!("{} is not the absolute path of a socket", quoted(text));
+    or(text.starts_with('/') && is_file, what, &hint)?;
+    let what = format!("{} is too long: {} bytes", quoted(text), text.len());
+    let hint = format!("the address of a Unix socket holds {MAX_PATH} bytes");
+    or(text.len() <= MAX_PATH, what, &hint)
 }
 
 /// Finds what keeps a text from being the name or ARN of a document
@@ -256,6 +271,17 @@ mod tests {
         for bad in ["", "a.pem", "./a.pem", "~/a.pem", "/a\0b"] {
             assert!(check_path(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_socket_has_an_absolute_path_that_fits() {
+        assert_eq!(check_socket("/run/ssm-proxyd/admin.sock"), Ok(()));
+        let longest = format!("/{}", "x".repeat(MAX_PATH - 1));
+        assert_eq!(check_socket(&longest), Ok(()));
+        for bad in ["", "a.sock", "/", "/run/", "/run/..", "unix:/a", "/a\nb"] {
+            assert!(check_socket(bad).is_err(), "{bad}");
+        }
+        assert!(check_socket(&format!("{longest}x")).is_err());
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod rows;
 use std::time::Duration;
 
 pub use crate::config::settings::rows::{
-    AWS, DEFAULTS, FORWARD, LIMITS, LOG, PER_CONNECTION, SECTIONS, SHARED, SHUTDOWN,
+    ADMIN, AWS, DEFAULTS, FORWARD, LIMITS, LOG, PER_CONNECTION, SECTIONS, SHARED, SHUTDOWN,
 };
 
 /// A table of the file.
@@ -134,6 +134,8 @@ pub enum Kind {
     Endpoint,
     /// An absolute path.
     File,
+    /// An absolute path that fits into the address of a Unix socket.
+    Socket,
     /// A local address or an array of them.
     Listen,
     /// Permissions of a file in octal digits, such as `"0600"`.

@@ -11,9 +11,9 @@ pub const SECTIONS: &[Section] = &[
     LIMITS,
     SHUTDOWN,
     LOG,
+    ADMIN,
     DEFAULTS,
     section_later("http", "nothing is served over HTTP"),
-    section_later("admin", "there is no admin socket"),
 ];
 
 /// `[aws]`.
@@ -44,6 +44,13 @@ pub const SHUTDOWN: Section = once("shutdown", SHUTDOWN_SETTINGS, "How the daemo
 /// `[log]`.
 pub const LOG: Section = once("log", LOG_SETTINGS, "What is said, and how");
 
+/// `[admin]`.
+pub const ADMIN: Section = once(
+    "admin",
+    ADMIN_SETTINGS,
+    "How `status`, `reload`, `stop`, `wait` and `log` find the daemon",
+);
+
 /// `[defaults]`: what may stand in a forward, but for what makes it one.
 pub const DEFAULTS: Section = once(
     "defaults",
@@ -57,7 +64,7 @@ const SHUTDOWN_SETTINGS: &[Setting] = &[Setting {
         min: Duration::ZERO,
         max: Duration::from_secs(60 * MINUTE),
     },
-    absent: Absent::Text("0s"),
+    absent: Absent::Text("30s"),
     example: "\"30s\"",
     doc: "How long open connections may go on after a stop was asked for; 0s: they are reset at once",
 }];
@@ -68,7 +75,7 @@ const LOG_SETTINGS: &[Setting] = &[
         kind: Kind::Choice(FORMATS),
         absent: Absent::Text("auto"),
         example: "\"json\"",
-        doc: "Lines for people, or JSON for programs; auto: for people",
+        doc: "text: lines for people; json: for programs; journald: fields for the journal; auto: text, or journald where stderr is the journal",
     },
     Setting {
         key: "level",
@@ -78,6 +85,14 @@ const LOG_SETTINGS: &[Setting] = &[
         doc: "The least important lines that are written; -v, -q and SSM_PROXYD_LOG win",
     },
 ];
+
+const ADMIN_SETTINGS: &[Setting] = &[Setting {
+    key: "socket",
+    kind: Kind::Socket,
+    absent: Absent::Nothing,
+    example: "\"/run/ssm-proxyd/admin.sock\"",
+    doc: "A Unix socket for its user and root alone; absent: admin.sock in $RUNTIME_DIRECTORY, else in $XDG_RUNTIME_DIR/ssm-proxyd",
+}];
 
 const LIMITS_SETTINGS: &[Setting] = &[
     Setting {
@@ -345,7 +360,7 @@ pub const SHARED: &str = "shared";
 const SESSIONS: &[&str] = &[PER_CONNECTION, SHARED];
 
 /// The values of `format`.
-const FORMATS: &[&str] = &["auto", "text", "json"];
+const FORMATS: &[&str] = &["auto", "text", "json", "journald"];
 
 /// The values of `level`.
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
 
-use self::unix::SocketFile;
 use super::connection::Connection;
 use crate::config::{Forward, Listen};
 
 pub use self::error::{ListenError, Obstacle};
 pub use self::passed::{Passed, PassedSockets};
+pub use self::unix::SocketFile;
 
 /// Local addresses that are bound, as they were written. A clone keeps them bound too.
 #[derive(Clone, Debug, Default)]

@@ -19,6 +19,7 @@
 mod action;
 mod balance;
 mod member;
+mod shape;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ use fastrand::Rng;
 
 pub(super) use self::action::{Action, TunnelId, Urgency, WaiterId, Weight, Why};
 use self::member::{Member, Ready};
+pub(super) use self::shape::Shape;
 use crate::session::Gate;
 
 /// The tunnels of one forward. `E` is why one did not come up.
@@ -45,21 +47,6 @@ pub(super) struct Pool<E> {
     /// Nothing is kept ready any more.
     draining: bool,
     actions: VecDeque<Action<E>>,
-}
-
-/// What makes a pool one of shared tunnels, or of tunnels for one connection each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
-    /// Connections on one tunnel at once; at least 1.
-    pub(super) places: usize,
-    /// Whether a place is given again once it is free.
-    pub(super) reuse: bool,
-    /// Tunnels that are kept ready.
-    pub(super) spares: usize,
-    /// A tunnel older than that is replaced as soon as nobody needs it.
-    pub(super) max_age: Option<Duration>,
-    /// How long a tunnel is kept without a connection, if it is no spare.
-    pub(super) idle: Duration,
 }
 
 impl<E: Clone> Pool<E> {
@@ -203,6 +190,14 @@ impl<E: Clone> Pool<E> {
         self.draining = true;
         self.shape.idle = Duration::ZERO;
         self.balance(now);
+    }
+
+    /// Tunnels that can carry streams, and how many of them nobody has used.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let ready = self.members.values().filter_map(Member::ready);
+        ready.fold((0, 0), |(all, spare), ready| {
+            (all + 1, spare + usize::from(ready.is_spare()))
+        })
     }
 
     /// Tries again now, whatever failed before.

@@ -5,6 +5,7 @@ mod socket_path;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+pub(super) use crate::config::check::address::socket_path::MAX_PATH;
 use crate::config::check::address::socket_path::{bare_path, socket_path};
 use crate::config::model::{Listen, Remote};
 use crate::config::place::{quoted, shortened};

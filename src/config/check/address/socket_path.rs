@@ -90,7 +90,8 @@ fn check_end(text: &str) -> Result<(), Fault> {
 }
 
 /// Bytes of a path in `sockaddr_un`, without the zero behind it.
-const MAX_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+pub(in crate::config::check) const MAX_PATH: usize =
+    if cfg!(target_os = "linux") { 107 } else { 103 };
 
 #[cfg(test)]
 mod tests {

@@ -37,19 +37,19 @@ use super::error::Obstacle;
 
 /// A listening Unix socket. Dropping it removes its file.
 #[derive(Debug)]
-pub(in crate::forward) struct SocketFile {
+pub struct SocketFile {
     /// Dropped first, while the socket is open.
     file: BoundFile,
     listener: UnixListener,
 }
 
 impl SocketFile {
-    /// Binds a path that nobody listens on.
+    /// Binds a path that nobody listens on; `mode` is who may connect.
     ///
     /// # Errors
     ///
     /// What is in the way; nothing is left behind then.
-    pub(super) async fn bind(path: &Path, mode: u32) -> Result<Self, Obstacle> {
+    pub async fn bind(path: &Path, mode: u32) -> Result<Self, Obstacle> {
         let _lock = lock(path.parent().unwrap_or(path)).await?;
         clear(path)?;
         let socket = socket(mode)?;
@@ -62,7 +62,11 @@ impl SocketFile {
     }
 
     /// Waits for a connection.
-    pub(super) async fn accept(&self) -> io::Result<UnixStream> {
+    ///
+    /// # Errors
+    ///
+    /// What the system says, of the listener or of one connection.
+    pub async fn accept(&self) -> io::Result<UnixStream> {
         self.listener.accept().await.map(|(stream, _)| stream)
     }
 
@@ -72,7 +76,7 @@ impl SocketFile {
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.file.path
     }
 }

@@ -1,0 +1,270 @@
+//! Commands that ask a running daemon: `reload`, `stop`, `wait`, `log`; and how it is found.
+
+#![expect(clippy::disallowed_methods, reason = "`wait` has a deadline")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::exit::Exit;
+use super::{output, run, style};
+use crate::config;
+use crate::daemon::{Answer, Client, ClientError, Fault, Rejection, Request};
+use crate::telemetry::{ForwardState, Report};
+
+/// Where the daemon is.
+#[derive(Debug, Args)]
+pub(super) struct Whereabouts {
+    /// The admin socket of the daemon [default: `socket` in [admin] of the configuration, then
+    /// $XDG_RUNTIME_DIR/ssm-proxyd/admin.sock, then /run/ssm-proxyd/admin.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The configuration of the daemon [default: as for `run`]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Whereabouts {
+    /// Connects to the first daemon that is there.
+    pub(super) async fn find(&self) -> Result<Client, ClientError> {
+        let places = self.places();
+        let mut first = None;
+        for place in &places {
+            match Client::connect(place).await {
+                Err(error) if error.is_absence() => first = first.or(Some(error)),
+                found => return found,
+            }
+        }
+        Err(first.unwrap_or_else(|| ClientError {
+            path: PathBuf::from(SYSTEM),
+            source: std::io::ErrorKind::NotFound.into(),
+        }))
+    }
+
+    /// One that was named stands alone.
+    fn places(&self) -> Vec<PathBuf> {
+        let file = || run::find(self.config.as_deref()).ok();
+        let configured = || config::read_admin(&file()?).socket;
+        if let Some(named) = self.socket.clone().or_else(configured) {
+            return vec![named];
+        }
+        usual_socket()
+            .into_iter()
+            .chain([PathBuf::from(SYSTEM)])
+            .collect()
+    }
+}
+
+/// Where a daemon has its socket if its configuration does not say.
+pub(super) fn usual_socket() -> Option<PathBuf> {
+    // A manager that gives several separates them by colons.
+    let of_service = style::environment("RUNTIME_DIRECTORY");
+    let of_service = of_service.and_then(|paths| paths.split(':').next().map(PathBuf::from));
+    let of_user =
+        || style::environment("XDG_RUNTIME_DIR").map(|path| Path::new(&path).join("ssm-proxyd"));
+    Some(of_service.or_else(of_user)?.join(SOCKET))
+}
+
+/// Options of `reload`.
+#[derive(Debug, Args)]
+pub(super) struct ReloadArgs {
+    #[command(flatten)]
+    whereabouts: Whereabouts,
+}
+
+/// Lets the daemon read its configuration anew, and tells what came of it.
+pub(super) async fn reload(args: ReloadArgs) -> Exit {
+    match ask(&args.whereabouts, &Request::Reload).await {
+        Ok(Answer::Reloaded(change)) => said(output::line(format_args!("reloaded: {change}"))),
+        Ok(other) => strange(&other),
+        Err(exit) => exit,
+    }
+}
+
+/// Options of `stop`.
+#[derive(Debug, Args)]
+pub(super) struct StopArgs {
+    /// Reset open connections instead of waiting for them
+    #[arg(long)]
+    now: bool,
+    #[command(flatten)]
+    whereabouts: Whereabouts,
+}
+
+/// Stops the daemon and waits until it has.
+pub(super) async fn stop(args: StopArgs) -> Exit {
+    match ask(&args.whereabouts, &Request::Stop { now: args.now }).await {
+        Ok(Answer::Stopped {
+            sessions_left: Some(0),
+        }) => said(output::line("stopped; every session is ended")),
+        Ok(Answer::Stopped { .. }) => said(output::line(
+            "stopped; sessions may have been left behind: the daemon's log says more",
+        )),
+        Ok(other) => strange(&other),
+        Err(exit) => exit,
+    }
+}
+
+/// Options of `log`.
+#[derive(Debug, Args)]
+pub(super) struct LogArgs {
+    /// error, warn, info, debug or trace, or a filter as in SSM_PROXYD_LOG [default: change nothing]
+    level: Option<String>,
+    #[command(flatten)]
+    whereabouts: Whereabouts,
+}
+
+/// Changes what the daemon logs, and tells what that is now.
+pub(super) async fn log(args: LogArgs) -> Exit {
+    let request = Request::Log { level: args.level };
+    match ask(&args.whereabouts, &request).await {
+        Ok(Answer::Log { filter }) => said(output::line(filter)),
+        Ok(other) => strange(&other),
+        Err(exit) => exit,
+    }
+}
+
+/// Options of `wait`.
+#[derive(Debug, Args)]
+pub(super) struct WaitArgs {
+    /// How long
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = config::duration)]
+    timeout: Duration,
+    /// Forwards that must be ready [default: none by name; the daemon listens]
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    whereabouts: Whereabouts,
+}
+
+/// Waits until the daemon listens, and until these forwards are ready.
+pub(super) async fn wait(args: WaitArgs) -> Exit {
+    let deadline = Instant::now() + args.timeout;
+    let mut last = None;
+    loop {
+        let looked = timeout_at(deadline, look(&args)).await;
+        match looked {
+            Ok(Look::Ready) => return Exit::Done,
+            Ok(Look::Never(exit)) => return exit,
+            Ok(Look::Missing(what, hint)) => last = Some((what, hint)),
+            Err(_) => break,
+        }
+        if Instant::now() + LOOK_AGAIN >= deadline {
+            break;
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+    let (what, hint) = last.unwrap_or_else(|| ("the daemon does not answer".into(), String::new()));
+    let within = config::written_duration(args.timeout);
+    style::fail(
+        Exit::TryAgain,
+        &format!("not ready within {within}: {what}"),
+        &hint,
+    )
+}
+
+/// What is seen at one moment.
+enum Look {
+    Ready,
+    /// What is missing, and what to do about it.
+    Missing(String, String),
+    Never(Exit),
+}
+
+async fn look(args: &WaitArgs) -> Look {
+    let asked = async {
+        let mut client = args.whereabouts.find().await?;
+        client.ask(&Request::Status).await
+    };
+    match asked.await {
+        Ok(Answer::Status(report)) => missing(&report, &args.names),
+        Ok(other) => Look::Never(strange(&other)),
+        Err(error) if error.is_absence() => Look::Missing(error.to_string(), START_ONE.to_owned()),
+        Err(error) => Look::Missing(error.to_string(), String::new()),
+    }
+}
+
+fn missing(report: &Report, names: &[String]) -> Look {
+    for name in names {
+        let Some(forward) = report.forwards.iter().find(|forward| forward.name == *name) else {
+            let known: Vec<&str> = report.forwards.iter().map(|f| f.name.as_str()).collect();
+            let hint = format!("its forwards are {}", known.join(", "));
+            let error = format!("the daemon has no forward {name:?}");
+            return Look::Never(style::fail(Exit::Usage, &error, &hint));
+        };
+        match (forward.state, &forward.trouble) {
+            (ForwardState::Ready, _) => {}
+            (_, Some(trouble)) => {
+                return Look::Missing(format!("{name}: {}", trouble.error), trouble.hint.clone());
+            }
+            (_, None) => {
+                let what = format!("{name}: the first of its sessions is under way");
+                return Look::Missing(what, String::new());
+            }
+        }
+    }
+    match report.stopping {
+        true => Look::Missing("the daemon stops".to_owned(), START_ONE.to_owned()),
+        false => Look::Ready,
+    }
+}
+
+/// Asks the daemon, and says what went wrong.
+pub(super) async fn ask(whereabouts: &Whereabouts, request: &Request) -> Result<Answer, Exit> {
+    let asked = async { whereabouts.find().await?.ask(request).await };
+    match asked.await {
+        Ok(Answer::Error(rejection)) => Err(rejected(&rejection)),
+        Ok(answer) => Ok(answer),
+        Err(error) => {
+            let hint = if error.is_absence() { START_ONE } else { "" };
+            Err(style::fail(Exit::Unavailable, &error, hint))
+        }
+    }
+}
+
+fn rejected(
+    Rejection {
+        kind,
+        message,
+        hint,
+    }: &Rejection,
+) -> Exit {
+    let exit = match kind {
+        Fault::Request => Exit::Usage,
+        Fault::Configuration => Exit::Configuration,
+        Fault::Listen => Exit::CannotListen,
+        Fault::Busy => Exit::Unavailable,
+    };
+    // Problems of a file come as they are told.
+    match message.starts_with("error: ") {
+        true => style::fail_as_told(exit, message),
+        false => style::fail(exit, message, hint),
+    }
+}
+
+/// How a command ends that has said its result.
+pub(super) fn said(told: Result<(), output::Unheard>) -> Exit {
+    told.map_or_else(|unheard| unheard.exit(), |()| Exit::Done)
+}
+
+/// An answer to something else.
+pub(super) fn strange(answer: &Answer) -> Exit {
+    let error = format!("the daemon has answered something else: {answer:?}");
+    style::fail(
+        Exit::Failed,
+        &error,
+        "is it of the same version as this command?",
+    )
+}
+
+/// Of the service of the system.
+const SYSTEM: &str = "/run/ssm-proxyd/admin.sock";
+const SOCKET: &str = "admin.sock";
+
+const START_ONE: &str =
+    "start one: `ssm-proxyd run`, or `systemctl start ssm-proxyd`; `--socket` names another place";
+
+/// How often is looked again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);

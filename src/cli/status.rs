@@ -1,0 +1,131 @@
+//! `status`: the forwards of a running daemon, with their state and what they count.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::ask::{Whereabouts, ask, said, strange};
+use super::exit::Exit;
+use super::output;
+use crate::config::written_duration;
+use crate::daemon::{Answer, Request};
+use crate::telemetry::{ForwardReport, Report};
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// As an object of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    whereabouts: Whereabouts,
+}
+
+/// Tells how the daemon does.
+pub(super) async fn status(args: StatusArgs) -> Exit {
+    let report = match ask(&args.whereabouts, &Request::Status).await {
+        Ok(Answer::Status(report)) => report,
+        Ok(other) => return strange(&other),
+        Err(exit) => return exit,
+    };
+    if !args.json {
+        return said(output::part(told(&report)));
+    }
+    match serde_json::to_string(&*report) {
+        Ok(json) => said(output::line(json)),
+        Err(error) => super::style::fail(Exit::Failed, &error, ""),
+    }
+}
+
+fn told(report: &Report) -> String {
+    let mut text = format!(
+        "ssm-proxyd {}, process {}, {} for {}\n",
+        report.version,
+        report.pid,
+        if report.stopping {
+            "stopping, up"
+        } else {
+            "running"
+        },
+        time(report.uptime_seconds)
+    );
+    if report.reloads + report.failed_reloads > 0 {
+        let (done, failed) = (report.reloads, report.failed_reloads);
+        text += &format!("reloads: {done} done, {failed} failed\n");
+    }
+    text += "\n";
+    text += &table(&report.forwards.iter().map(row).collect::<Vec<_>>());
+    for forward in &report.forwards {
+        text += &trouble(forward);
+    }
+    for finishing in &report.finishing {
+        let (name, connections) = (&finishing.name, finishing.connections);
+        text += &format!("{name}, as it was before a reload: {connections} connections left\n");
+    }
+    text
+}
+
+fn row(forward: &ForwardReport) -> Vec<String> {
+    vec![
+        forward.name.clone(),
+        forward.state.as_str().to_owned(),
+        forward.connections.to_string(),
+        forward.waiting.to_string(),
+        forward.sessions.to_string(),
+        forward.listen.join(", "),
+        format!("{} by {}", forward.remote, forward.target),
+    ]
+}
+
+fn trouble(forward: &ForwardReport) -> String {
+    let Some(trouble) = &forward.trouble else {
+        return String::new();
+    };
+    let hint = match trouble.hint.as_str() {
+        "" => String::new(),
+        hint => format!("  hint: {hint}\n"),
+    };
+    format!(
+        "\n{} fails since {}, last seen {} ago: {}\n{hint}",
+        forward.name,
+        time(trouble.since_seconds),
+        time(trouble.seen_seconds),
+        trouble.error,
+    )
+}
+
+/// Columns as wide as what stands in them; the last one is as long as it is.
+fn table(rows: &[Vec<String>]) -> String {
+    let head = HEAD.iter().map(ToString::to_string).collect();
+    let rows: Vec<&Vec<String>> = [&head].into_iter().chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..HEAD.len()).map(|c| width(c).unwrap_or(0)).collect();
+    let line = |row: &&Vec<String>| {
+        let cells = row.iter().zip(&widths).enumerate();
+        let cells: Vec<String> = cells
+            .map(|(column, (cell, width))| match NUMBERS.contains(&column) {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
+            })
+            .collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+fn time(seconds: u64) -> String {
+    written_duration(Duration::from_secs(seconds))
+}
+
+const HEAD: [&str; 7] = [
+    "FORWARD",
+    "STATE",
+    "OPEN",
+    "WAITING",
+    "SESSIONS",
+    "LISTENS ON",
+    "DESTINATION",
+];
+
+/// Columns of numbers.
+const NUMBERS: std::ops::RangeInclusive<usize> = 2..=4;

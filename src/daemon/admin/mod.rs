@@ -1,0 +1,257 @@
+//! The socket by which commands reach a running daemon.
+//!
+//! ```text
+//!   a client ─▶ SocketFile (0600) ─▶ whose is it? ─▶ a line, read ─▶ Call ─▶ the daemon
+//!            ◀───────────────────────────────────────── a line, written ◀── Answer
+//! ```
+//!
+//! Besides root, only the user who runs the daemon is listened to: the permissions of the file say
+//! so, and the system is asked once more who has connected. A client that says nothing, or too
+//! much, is left.
+
+mod client;
+mod exchange;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+pub use self::client::{Client, ClientError};
+pub use self::exchange::{Answer, Fault, Rejection, Request};
+use crate::config::Listen;
+use crate::forward::{ListenError, SocketFile};
+use crate::telemetry::Control;
+
+/// The socket, and what was asked over it.
+#[derive(Debug)]
+pub(super) struct Admin {
+    calls: mpsc::Receiver<Call>,
+    path: PathBuf,
+    server: JoinSet<()>,
+}
+
+/// A request, and who waits for the answer.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) request: Request,
+    pub(super) reply: Reply,
+}
+
+/// Who waits for the answer; it may have gone.
+pub(super) type Reply = oneshot::Sender<Answer>;
+
+/// Where the socket is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    /// Nobody has chosen it: its directory is made if it is not there.
+    pub(super) usual: bool,
+}
+
+impl Admin {
+    /// Binds the socket.
+    ///
+    /// # Errors
+    ///
+    /// What is in the way.
+    pub(super) async fn bind(place: &Place) -> Result<Self, ListenError> {
+        let directory = place.path.parent().filter(|_| place.usual);
+        if let Some(Err(error)) = directory.map(make_directory) {
+            debug!(%error, "the directory of the admin socket cannot be made");
+        }
+        let socket = SocketFile::bind(&place.path, MODE).await;
+        let socket = socket.map_err(|obstacle| ListenError {
+            address: Listen::Unix(place.path.clone()),
+            obstacle,
+        })?;
+        let (requests, calls) = mpsc::channel(1);
+        let mut server = JoinSet::new();
+        server.spawn(serve(socket, requests));
+        Ok(Self {
+            calls,
+            path: place.path.clone(),
+            server,
+        })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The next request. Cancelling loses none.
+    pub(super) async fn called(&mut self) -> Call {
+        match self.calls.recv().await {
+            Some(call) => call,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Hears nothing more, and lets those who wait have their answers.
+    pub(super) async fn close(mut self) {
+        self.calls.close();
+        let done = async { while self.server.join_next().await.is_some() {} };
+        if timeout(LAST_ANSWERS, done).await.is_err() {
+            debug!("someone who asked has not listened to the answer");
+        }
+    }
+}
+
+/// Waits for a request where there is a socket.
+pub(super) async fn called(admin: &mut Option<Admin>) -> Call {
+    match admin {
+        Some(admin) => admin.called().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn make_directory(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let mut builder = std::fs::DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(directory)
+}
+
+/// Runs until nobody answers any more.
+async fn serve(socket: SocketFile, requests: mpsc::Sender<Call>) {
+    let mut clients = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = socket.accept(), if clients.len() < MAX_CLIENTS => match accepted {
+                Ok(stream) if is_ours(&stream) => {
+                    clients.spawn(attend(stream, requests.clone()));
+                }
+                Ok(_) => warn!("another user has connected to the admin socket, and was not listened to"),
+                Err(error) => {
+                    debug!(%error, "the admin socket cannot accept");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = clients.join_next() => {}
+            () = requests.closed() => break,
+        }
+    }
+    drop(socket);
+    while clients.join_next().await.is_some() {}
+}
+
+/// Whether the client runs as we do, or as root.
+fn is_ours(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| [own, ROOT].contains(&peer.uid()))
+}
+
+/// Serves one client, request by request.
+async fn attend(mut stream: UnixStream, requests: mpsc::Sender<Call>) {
+    let (reading, mut writing) = stream.split();
+    let mut reading = BufReader::new(reading);
+    loop {
+        let line = tokio::select! {
+            line = timeout(PATIENCE, line(&mut reading)) => line,
+            () = requests.closed() => return,
+        };
+        let Ok(Ok(Some(line))) = line else {
+            return;
+        };
+        let mut answer = match serde_json::to_vec(&answer(&line, &requests).await) {
+            Ok(answer) => answer,
+            Err(error) => return warn!(%error, "an answer cannot be written as JSON"),
+        };
+        answer.push(b'\n');
+        match timeout(PATIENCE, writing.write_all(&answer)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}
+
+/// A line, if one came whole; else the client has nothing more to say.
+async fn line(reading: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    reading.take(MAX_LINE).read_until(b'\n', &mut line).await?;
+    Ok(line.ends_with(b"\n").then_some(line))
+}
+
+async fn answer(line: &[u8], requests: &mpsc::Sender<Call>) -> Answer {
+    let request = match serde_json::from_slice(line) {
+        Ok(request) => request,
+        Err(error) => {
+            return rejection(
+                Fault::Request,
+                format!("the request is not understood: {error}"),
+                "a line such as {\"command\":\"status\"}",
+            );
+        }
+    };
+    let (reply, answer) = oneshot::channel();
+    let stopping = || rejection(Fault::Busy, "the daemon stops", "start it again");
+    if requests.send(Call { request, reply }).await.is_err() {
+        return stopping();
+    }
+    answer.await.unwrap_or_else(|_| stopping())
+}
+
+/// What the log lets through; nothing is known of the log of another program.
+pub(super) fn filter(log: Option<&Control>) -> String {
+    log.map(Control::filter).unwrap_or_default()
+}
+
+/// Changes what the log lets through, if that is wished.
+pub(super) fn set_log(log: Option<&Control>, level: Option<String>) -> Answer {
+    let changed = match (log, &level) {
+        (Some(log), Some(level)) => log.set_filter(level),
+        (None, _) | (_, None) => Ok(()),
+    };
+    if let Err(error) = changed {
+        let hint =
+            "a level (error, warn, info, debug, trace), or a filter such as ssm_proxyd=debug";
+        return rejection(Fault::Request, error.to_string(), hint);
+    }
+    let filter = filter(log);
+    if level.is_some() {
+        info!(
+            filter,
+            "the log was changed, as asked over the admin socket"
+        );
+    }
+    Answer::Log { filter }
+}
+
+/// An answer to what is not done.
+pub(super) fn rejection(kind: Fault, message: impl Into<String>, hint: &str) -> Answer {
+    Answer::Error(Rejection {
+        kind,
+        message: message.into(),
+        hint: hint.to_owned(),
+    })
+}
+
+/// Who may connect: the user who runs the daemon, and root.
+const MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+const ROOT: u32 = 0;
+
+/// Clients at once; the rest wait.
+const MAX_CLIENTS: usize = 32;
+
+/// Bytes of a request.
+const MAX_LINE: u64 = 4096;
+
+/// How long a client may take to ask, and to take its answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The same at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,164 @@
+//! How a daemon stops: nothing new, then what is open, then every session.
+//!
+//! Whoever asks over the admin socket meanwhile is answered, and whoever asked for the stop is told
+//! when it is done.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::admin::{self, Admin, Answer, Call, Fault, Reply, Request, called, rejection};
+use super::report::{History, Roster};
+use super::signals::Signals;
+use super::{Daemon, systemd};
+use crate::forward::Stop;
+use crate::session::Leaving;
+use crate::telemetry::Control;
+
+impl Daemon {
+    /// Stops in order, or as fast as sessions can be ended when another signal asks for it. A third
+    /// one waits for nothing.
+    pub async fn stop_unless_hurried(mut self, signals: &mut Signals) {
+        let leaving = self.leaving.clone();
+        let mut desk = Desk {
+            admin: self.admin.take(),
+            waiting: std::mem::take(&mut self.waiting),
+            leaving: leaving.clone(),
+            roster: self.forwards.roster(),
+            history: self.history.clone(),
+            log: self.log.clone(),
+        };
+        systemd::stopping(self.drain.timeout + MAX_FORWARDS + MAX_ENDINGS);
+        let sessions_left = tokio::select! {
+            left = self.stop() => left,
+            () = hurried(signals, &leaving) => {
+                warn!(hint = LOOK_FOR_SESSIONS, "stopped at once; sessions may have been left behind");
+                None
+            }
+            () = desk.attend() => None,
+        };
+        desk.close(sessions_left).await;
+    }
+
+    /// Accepts nothing more, lets connections finish for as long as the drain may take, ends what is
+    /// left, then every session. Returns how many sessions may have been left behind, if that is
+    /// known.
+    pub async fn stop(self) -> Option<usize> {
+        let Self {
+            mut forwards,
+            world,
+            drain,
+            leaving,
+            mut terminator,
+            ..
+        } = self;
+        forwards.stop(Stop::Drain);
+        let mut hurried = leaving.subscribe();
+        tokio::select! {
+            () = drain.wait(forwards.ended()) => {}
+            _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
+        }
+        forwards.stop(Stop::Now);
+        tokio::select! {
+            ended = timeout(MAX_FORWARDS, forwards.ended()) => if ended.is_err() {
+                warn!("some connections did not end in time");
+            },
+            _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
+        }
+        // Whatever has not ended by itself leaves its session to the terminator.
+        forwards.tasks.shutdown().await;
+        drop(world);
+        leaving.send_if_modified(|leaving| {
+            let is_first = *leaving == Leaving::No;
+            *leaving = (*leaving).max(Leaving::InOrder);
+            is_first
+        });
+        let left = terminator.join_next().await.and_then(Result::ok);
+        match left {
+            Some(0) => info!("stopped; every session is ended"),
+            count => warn!(
+                count,
+                hint = LOOK_FOR_SESSIONS,
+                "stopped; sessions may have been left behind"
+            ),
+        }
+        left
+    }
+}
+
+/// Who is spoken to while the daemon stops.
+struct Desk {
+    admin: Option<Admin>,
+    /// They have asked for the stop.
+    waiting: Vec<Reply>,
+    leaving: watch::Sender<Leaving>,
+    roster: Roster,
+    history: History,
+    log: Option<Control>,
+}
+
+impl Desk {
+    /// Answers for ever.
+    async fn attend(&mut self) {
+        loop {
+            let call = called(&mut self.admin).await;
+            self.answer(call);
+        }
+    }
+
+    fn answer(&mut self, Call { request, reply }: Call) {
+        let answer = match request {
+            Request::Stop { now } => {
+                if now {
+                    hurry(&self.leaving);
+                }
+                return self.waiting.push(reply);
+            }
+            Request::Status => {
+                let report =
+                    self.history
+                        .report(&self.roster, admin::filter(self.log.as_ref()), true);
+                Answer::Status(Box::new(report))
+            }
+            Request::Log { level } => admin::set_log(self.log.as_ref(), level),
+            Request::Reload => rejection(Fault::Busy, "the daemon stops", "start it again"),
+        };
+        // Whoever has gone needs no answer.
+        let _gone = reply.send(answer);
+    }
+
+    async fn close(self, sessions_left: Option<usize>) {
+        for reply in self.waiting {
+            let _gone = reply.send(Answer::Stopped { sessions_left });
+        }
+        if let Some(admin) = self.admin {
+            admin.close().await;
+        }
+    }
+}
+
+/// Hands a second signal on, and ends with the third.
+async fn hurried(signals: &mut Signals, leaving: &watch::Sender<Leaving>) {
+    signals.stop().await;
+    warn!("asked again to stop");
+    hurry(leaving);
+    signals.stop().await;
+}
+
+/// What is left is ended now.
+pub(super) fn hurry(leaving: &watch::Sender<Leaving>) {
+    warn!("ending sessions now, and waiting for nothing else");
+    leaving.send_replace(Leaving::Hurried);
+}
+
+/// How long connections may take to say goodbye: the flag on each channel waits a second for its
+/// acknowledgement.
+const MAX_FORWARDS: Duration = Duration::from_secs(5);
+
+/// How long the terminator may take for what is left then, and some more.
+const MAX_ENDINGS: Duration = Duration::from_secs(15);
+
+/// How to find a session that was left behind.
+const LOOK_FOR_SESSIONS: &str = "`aws ssm describe-sessions --state Active` lists them; the account's idle timeout ends them too";

@@ -1,0 +1,25 @@
+//! What `[log]` means for the log.
+
+use crate::config::{LogFormat, LogLevel};
+use crate::telemetry::{Format, Verbosity};
+
+/// For whom lines are written.
+pub fn log_format(format: LogFormat) -> Format {
+    match format {
+        LogFormat::Auto => Format::Auto,
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+        LogFormat::Journald => Format::Journald,
+    }
+}
+
+/// How much is said.
+pub fn log_verbosity(level: LogLevel) -> Verbosity {
+    match level {
+        LogLevel::Error => Verbosity::Faults,
+        LogLevel::Warn => Verbosity::Quiet,
+        LogLevel::Info => Verbosity::Normal,
+        LogLevel::Debug => Verbosity::Verbose,
+        LogLevel::Trace => Verbosity::Everything,
+    }
+}

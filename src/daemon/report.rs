@@ -1,0 +1,153 @@
+//! What the daemon says of itself: a line for the service manager, a report for whoever asks.
+
+#![expect(clippy::disallowed_methods, reason = "a report tells how long ago")]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use crate::config::{self, Listen, Sessions};
+use crate::telemetry::{
+    Finishing, ForwardReport, ForwardState, Meters, Report, Trouble, TroubleReport,
+};
+
+/// A forward as it is shown.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) settings: config::Forward,
+    pub(super) addresses: Vec<Listen>,
+    pub(super) meters: Arc<Meters>,
+}
+
+/// All forwards, those that only finish their connections by name alone. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Roster {
+    pub(super) running: Vec<Arc<Listed>>,
+    pub(super) finishing: Vec<(String, Arc<Meters>)>,
+}
+
+impl Roster {
+    /// Connections that have a session.
+    pub(super) fn connections(&self) -> usize {
+        let running = self.running.iter().map(|listed| &listed.meters);
+        let meters = running.chain(self.finishing.iter().map(|(_, meters)| meters));
+        meters.map(|meters| meters.open.get()).sum()
+    }
+
+    /// In one line, for people.
+    pub(super) fn line(&self) -> String {
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        let (forwards, connections) = (self.running.len(), self.connections());
+        let mut line = format!(
+            "{forwards} forward{}, {connections} connection{}",
+            plural(forwards),
+            plural(connections)
+        );
+        let failing: Vec<String> = self.running.iter().filter_map(|f| f.failing()).collect();
+        if !failing.is_empty() {
+            let named = failing[..failing.len().min(MAX_NAMED)].join(", ");
+            let more = if failing.len() > MAX_NAMED {
+                ", …"
+            } else {
+                ""
+            };
+            line += &format!(", {} failing: {named}{more}", failing.len());
+        }
+        line
+    }
+}
+
+impl Listed {
+    fn failing(&self) -> Option<String> {
+        let trouble = self.meters.trouble()?;
+        Some(format!("{} {}", self.settings.name, trouble.word))
+    }
+
+    fn state(&self) -> ForwardState {
+        let is_to_warm = matches!(
+            self.settings.sessions,
+            Sessions::PerConnection { warm: 1.., .. }
+        );
+        match (self.meters.trouble(), self.meters.has_come_up()) {
+            (Some(_), _) => ForwardState::Failing,
+            (None, false) if is_to_warm => ForwardState::Warming,
+            (None, _) => ForwardState::Ready,
+        }
+    }
+
+    fn report(&self, now: Instant) -> ForwardReport {
+        let Self {
+            settings,
+            addresses,
+            meters,
+        } = self;
+        ForwardReport {
+            name: settings.name.clone(),
+            listen: addresses.iter().map(Listen::to_string).collect(),
+            target: settings.target.to_string(),
+            remote: settings.remote.to_string(),
+            state: self.state(),
+            connections: meters.open.get(),
+            waiting: meters.waiting.get(),
+            accepted: meters.accepted.load(Relaxed),
+            sessions: meters.sessions.load(Relaxed),
+            sessions_ready: meters.ready.load(Relaxed),
+            trouble: meters.trouble().map(|trouble| told(trouble, now)),
+        }
+    }
+}
+
+fn told(trouble: Trouble, now: Instant) -> TroubleReport {
+    let ago = |at| now.saturating_duration_since(at).as_secs();
+    TroubleReport {
+        word: trouble.word.to_owned(),
+        since_seconds: ago(trouble.since),
+        seen_seconds: ago(trouble.seen),
+        error: trouble.error,
+        hint: trouble.hint,
+    }
+}
+
+/// What is told besides the forwards.
+#[derive(Clone, Debug)]
+pub(super) struct History {
+    began: Instant,
+    /// Reloads that were done, and such that were not.
+    pub(super) reloads: u64,
+    pub(super) failed_reloads: u64,
+}
+
+impl History {
+    /// It begins now.
+    pub(super) fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            reloads: 0,
+            failed_reloads: 0,
+        }
+    }
+
+    /// Everything, as of now.
+    pub(super) fn report(&self, roster: &Roster, log: String, stopping: bool) -> Report {
+        let now = Instant::now();
+        let finishing = roster.finishing.iter().map(|(name, meters)| Finishing {
+            name: name.clone(),
+            connections: meters.open.get(),
+        });
+        Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: now.saturating_duration_since(self.began).as_secs(),
+            stopping,
+            reloads: self.reloads,
+            failed_reloads: self.failed_reloads,
+            log,
+            connections: roster.connections(),
+            forwards: roster.running.iter().map(|f| f.report(now)).collect(),
+            finishing: finishing.collect(),
+        }
+    }
+}
+
+/// Failing forwards that a line names.
+const MAX_NAMED: usize = 3;
