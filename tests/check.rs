@@ -60,7 +60,7 @@ fn a_program_reads_the_same_as_json_with_the_names_of_the_file() {
     let told: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(code, 0);
     assert_eq!(told["aws"]["region"], "eu-west-1");
-    assert_eq!(told["shutdown"]["drain_timeout"], "0s");
+    assert_eq!(told["shutdown"]["drain_timeout"], "30s");
     let [orders, metrics] = &told["forwards"].as_array().unwrap()[..] else {
         panic!("{told}")
     };

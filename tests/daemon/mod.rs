@@ -4,6 +4,7 @@
 //! its exit code, its log and its sockets are what a user has.
 
 mod activation;
+mod admin;
 mod breaks;
 mod drain;
 mod environment;

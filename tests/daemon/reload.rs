@@ -224,7 +224,7 @@ async fn another_way_to_aws_counts_from_the_next_connection_on() {
 }
 
 /// The beginning of the table in each file.
-const LIMITS: &str = "[limits]\nsession_start_rate = 1000\n";
+const LIMITS: &str = "[shutdown]\ndrain_timeout = \"0s\"\n[limits]\nsession_start_rate = 1000\n";
 
 /// A daemon whose file changes, before an echo.
 struct Scene {

@@ -2,7 +2,9 @@
 
 use ssm_proxyd::sim::{ApiFault, Credentials, Operation, Options, Role, Simulator};
 
+use crate::cli::ended;
 use crate::support::api::Api;
+use crate::support::process::ssm_proxyd;
 use crate::support::running::{
     Running, assert_clean, assert_echo, assert_reset, caller, connect, forward_to,
 };
@@ -26,7 +28,8 @@ async fn no_secret_and_no_payload_is_ever_said() {
     }
 }
 
-/// All output about a connection that works, one that is refused, and a stop.
+/// All output about a connection that works, one that is refused, what the admin socket answers, and a
+/// stop.
 async fn everything_said(filter: &str) -> String {
     let echo = destination(Role::Echo).await;
     let options = Options {
@@ -44,6 +47,8 @@ async fn everything_said(filter: &str) -> String {
         "" => command.arg("-vv"),
         filter => command.env("SSM_PROXYD_LOG", filter),
     };
+    let runtime = tempfile::tempdir().unwrap();
+    command.env("XDG_RUNTIME_DIR", runtime.path());
     let mut daemon = Running::launch(command, &api.endpoint(), &forward_to(echo.address()));
 
     assert_echo(&mut connect(daemon.address()), b"canary of the payload");
@@ -53,9 +58,25 @@ async fn everything_said(filter: &str) -> String {
     };
     simulator.fail(Operation::StartSession, fault);
     assert_reset(connect(daemon.address()));
-    daemon.process.signal("TERM");
+    let mut said = String::new();
+    for arguments in [
+        &["status"][..],
+        &["status", "--json"],
+        &["reload"],
+        &["log", "trace"],
+        &["stop"],
+    ] {
+        let mut command = ssm_proxyd();
+        command
+            .args(arguments)
+            .env("XDG_RUNTIME_DIR", runtime.path());
+        let (code, out, err) = ended(&mut command);
+        assert_eq!(code, 0, "{arguments:?}: {err}");
+        said += &(out + &err);
+    }
+    assert!(said.contains("AccessDenied"), "{said}");
     assert_eq!(daemon.process.exit_code(), 0);
-    let log = daemon.process.stdout.all() + &daemon.process.stderr.all();
+    let log = said + &daemon.process.stdout.all() + &daemon.process.stderr.all();
 
     assert_clean(&simulator);
     let token = token(api.calls("StartSession")[0].answer.as_ref().unwrap());

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use ssm_proxyd::sim::{Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, Operation, Options, Role, Simulator};
 use tempfile::TempDir;
 
-use crate::support::running::{Running, assert_echo, connect, forward, forward_to};
+use crate::support::running::{Running, assert_echo, assert_reset, connect, forward, forward_to};
 use crate::support::stage::destination;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,6 +27,16 @@ async fn it_hears_that_all_is_bound_what_is_open_and_that_the_end_begins() {
     heard(&socket, "STATUS=1 forward, 1 connection");
     drop(client);
     heard(&socket, "STATUS=1 forward, 0 connections");
+    let fault = ApiFault {
+        code: "TargetNotConnected".to_owned(),
+        times: Some(1),
+    };
+    simulator.fail(Operation::StartSession, fault);
+    assert_reset(connect(daemon.address()));
+    heard(
+        &socket,
+        "STATUS=1 forward, 0 connections, 1 failing: f TargetNotConnected",
+    );
     daemon.stop(&simulator);
 
     let stopping = heard(&socket, "STOPPING=1");

@@ -29,6 +29,8 @@ async fn start(listen: &[&str], keys: &str) -> Result<Daemon, StartError> {
         identity,
         state: None,
         passed: Passed::default(),
+        admin: None,
+        log: None,
     };
     Daemon::start(config::parse(&text).unwrap(), caller).await
 }

@@ -191,6 +191,8 @@ impl Far {
             identity,
             state: None,
             passed: Passed::default(),
+            admin: None,
+            log: None,
         };
         Daemon::start(config::parse(&text).unwrap(), caller)
             .await

@@ -167,6 +167,10 @@ pub(crate) fn ssm_proxyd() -> Command {
             command.env_remove(&name);
         }
     }
+    for name in ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "JOURNAL_STREAM"] {
+        // Daemons of tests would meet there.
+        command.env_remove(name);
+    }
     command.stdin(Stdio::null()).envs([
         ("AWS_ACCESS_KEY_ID", "dummy"),
         ("AWS_SECRET_ACCESS_KEY", "dummy"),

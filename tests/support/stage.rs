@@ -106,6 +106,8 @@ pub(crate) async fn daemon(
             identity,
             state: None,
             passed: Passed::default(),
+            admin: None,
+            log: None,
         },
     )
     .await

@@ -1,0 +1,254 @@
+//! The admin socket, and the commands that go over it.
+
+mod commands;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+use ssm_proxyd::sim::{ApiFault, Destination, Operation, Options, Role, Simulator};
+use tempfile::TempDir;
+
+use crate::cli::ended;
+use crate::support::process::{Process, ssm_proxyd};
+use crate::support::running::{assert_clean, assert_names, caller, vacant};
+use crate::support::stage::{TARGET, destination, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_socket_is_for_its_user_and_speaks_a_line_of_json_for_a_line() {
+    let mut scene = Scene::new("").await;
+    scene.start();
+    let mode = std::fs::metadata(scene.socket())
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let stream = UnixStream::connect(scene.socket()).unwrap();
+    let mut lines = BufReader::new(&stream).lines();
+    let mut ask = |line: &str| -> Value {
+        (&stream).write_all(format!("{line}\n").as_bytes()).unwrap();
+        serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap()
+    };
+    assert_eq!(
+        ask(r#"{"command":"status"}"#)["status"]["forwards"][0]["name"],
+        "f"
+    );
+    for bad in [
+        "",
+        "{",
+        "[]",
+        r#"{"command":"explode"}"#,
+        r#"{"command":"stop","later":1}"#,
+    ] {
+        assert_eq!(ask(bad)["error"]["kind"], "request", "{bad}");
+    }
+    assert_eq!(ask(r#"{"command":"reload"}"#)["reloaded"]["unchanged"], 1);
+    scene.ends();
+}
+
+/// The permissions of the file are one lock; this is the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_user_is_not_listened_to() {
+    let mut scene = Scene::new("").await;
+    scene.start();
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(scene.socket(), open.clone()).unwrap();
+    std::fs::set_permissions(scene.directory.path(), open).unwrap();
+    let program = "import os, socket, sys\n\
+        os.setuid(65534)\n\
+        s = socket.socket(socket.AF_UNIX)\n\
+        s.connect(sys.argv[1])\n\
+        s.settimeout(60)\n\
+        try: s.sendall(b'{\"command\":\"stop\"}\\n'); print(s.recv(100))\n\
+        except OSError: print(b'')\n";
+    let mut other = Command::new("python3");
+    other.args(["-c", program]).arg(scene.socket());
+
+    let said = other.output().unwrap();
+
+    if !said.status.success() {
+        eprintln!("SKIPPED: only root can become another user");
+    } else {
+        assert_eq!(String::from_utf8_lossy(&said.stdout), "b''\n");
+        scene.daemon().stderr.wait_for("another user has connected");
+    }
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_is_in_use_is_left_alone_and_a_dead_one_is_not() {
+    let mut scene = Scene::new("").await;
+    scene.start();
+    let text = std::fs::read_to_string(scene.file()).unwrap();
+    let second = scene.directory.path().join("second.toml");
+    std::fs::write(
+        &second,
+        text.replace(&scene.address.to_string(), "127.0.0.1:0"),
+    )
+    .unwrap();
+
+    let (code, _, told) = ended(
+        caller(&scene.simulator)
+            .args(["run", "--config"])
+            .arg(&second),
+    );
+    assert_eq!(code, 71, "{told}");
+    assert_names(
+        &told,
+        &["[admin]: cannot listen on unix:", "in use", "hint: "],
+    );
+    assert_eq!(scene.run(&["status"]).0, 0, "the first one is as it was");
+
+    scene.daemon().signal("KILL");
+    scene.daemon().wait();
+    assert!(scene.socket().exists());
+    scene.start();
+    assert_eq!(scene.run(&["status"]).0, 0);
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_word_in_the_file_the_socket_is_where_the_user_keeps_such() {
+    let mut scene = Scene::new("").await;
+    let text = std::fs::read_to_string(scene.file()).unwrap();
+    let (before, admin) = text.split_once("[admin]").unwrap();
+    let (_, after) = admin.split_once('\n').unwrap().1.split_once('\n').unwrap();
+    std::fs::write(scene.file(), format!("{before}{after}")).unwrap();
+    let runtime = scene.directory.path().join("run");
+    scene.runtime = Some(runtime.clone());
+    scene.start();
+
+    let socket = runtime.join("ssm-proxyd/admin.sock");
+    until("it is there", || socket.exists()).await;
+    let mut command = ssm_proxyd();
+    command
+        .env("XDG_RUNTIME_DIR", &runtime)
+        .arg("status")
+        .arg("--config")
+        .arg(scene.file());
+    let (code, told, _) = ended(&mut command);
+    assert_eq!(code, 0);
+    assert!(told.contains("ready"), "{told}");
+    // Another one of the same user does without.
+    let mut second = caller(&scene.simulator);
+    let text = std::fs::read_to_string(scene.file()).unwrap();
+    let file = scene.directory.path().join("second.toml");
+    std::fs::write(
+        &file,
+        text.replace(&scene.address.to_string(), "127.0.0.1:0"),
+    )
+    .unwrap();
+    second
+        .env("XDG_RUNTIME_DIR", &runtime)
+        .args(["run", "--config"])
+        .arg(&file);
+    let mut second = Process::start(&mut second);
+    second.stderr.wait_for("no admin socket");
+    second.stderr.wait_for("listening");
+    second.signal("TERM");
+    assert_eq!(second.exit_code(), 0);
+    assert!(socket.exists(), "it was not the second one's to remove");
+    scene.ends();
+}
+
+/// A daemon with an admin socket and one forward, before an echo.
+struct Scene {
+    simulator: Simulator,
+    echo: Destination,
+    directory: TempDir,
+    address: SocketAddr,
+    runtime: Option<PathBuf>,
+    daemon: Option<Process>,
+}
+
+impl Scene {
+    /// With these keys of the forward.
+    async fn new(keys: &str) -> Self {
+        let scene = Self {
+            simulator: Simulator::start(Options::default()).await.unwrap(),
+            echo: destination(Role::Echo).await,
+            directory: tempfile::tempdir().unwrap(),
+            address: vacant(),
+            runtime: None,
+            daemon: None,
+        };
+        let remote = format!("remote = {}\n{keys}", scene.echo.address().port());
+        scene.write(&scene.forward(&remote));
+        scene
+    }
+
+    fn forward(&self, keys: &str) -> String {
+        let listen = self.address;
+        format!("[[forward]]\nname = \"f\"\nlisten = \"{listen}\"\ntarget = \"{TARGET}\"\n{keys}\n")
+    }
+
+    fn write(&self, forwards: &str) {
+        let text = format!(
+            "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n\
+             [limits]\nsession_start_rate = 1000\n[admin]\nsocket = {:?}\n{forwards}",
+            self.simulator.endpoint(),
+            self.socket(),
+        );
+        std::fs::write(self.file(), text).unwrap();
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("config.toml")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("admin.sock")
+    }
+
+    fn start(&mut self) {
+        let mut command = caller(&self.simulator);
+        if let Some(runtime) = &self.runtime {
+            command.env("XDG_RUNTIME_DIR", runtime);
+        }
+        command.args(["run", "--config"]).arg(self.file());
+        let mut daemon = Process::start(&mut command);
+        daemon.stderr.wait_for("listening");
+        self.daemon = Some(daemon);
+    }
+
+    fn daemon(&mut self) -> &mut Process {
+        self.daemon.as_mut().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = ssm_proxyd();
+        command.args(arguments).arg("--config").arg(self.file());
+        command
+    }
+
+    /// A command's exit code, result and words.
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        ended(&mut self.command(arguments))
+    }
+
+    fn status(&self) -> Value {
+        let (code, json, told) = self.run(&["status", "--json"]);
+        assert_eq!(code, 0, "{told}");
+        serde_json::from_str(&json).unwrap()
+    }
+
+    fn refuse_next(&self, code: &str) {
+        let fault = ApiFault {
+            code: code.to_owned(),
+            times: Some(1),
+        };
+        self.simulator.fail(Operation::StartSession, fault);
+    }
+
+    fn ends(&mut self) {
+        assert!(TcpStream::connect(self.address).is_ok());
+        self.daemon().signal("TERM");
+        assert_eq!(self.daemon().exit_code(), 0);
+        assert_clean(&self.simulator);
+    }
+}
