@@ -86,6 +86,7 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Name => text("^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"),
         Kind::Region => text("^[a-z0-9-]+-[0-9]+$"),
         Kind::Profile | Kind::Document => text("^.+$"),
+        Kind::Role => text("^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"),
         Kind::Endpoint => text("^https?://.+$"),
         Kind::File => text("^/.+$"),
         Kind::Mode => text("^[0-7]{3,4}$"),

@@ -13,6 +13,7 @@ mod descriptors;
 mod drain;
 mod error;
 mod forwards;
+mod reach;
 mod signals;
 mod slumber;
 mod systemd;
@@ -31,14 +32,14 @@ use self::drain::Drain;
 pub use self::error::StartError;
 pub use self::forwards::Change;
 use self::forwards::Forwards;
+use self::reach::Reach;
 pub use self::signals::{Signal, Signals};
 use self::slumber::Slumber;
 use self::systemd::ServiceManager;
 use crate::config::{self, Config};
 use crate::forward::{Passed, Stop, World};
-use crate::network::Network;
 use crate::proto::EarlyPool;
-use crate::session::{self, Entry, Identity, Journal, Leaving, Service, Sessions, Settings};
+use crate::session::{self, Entry, Identity, Journal, Leaving, Sessions};
 use crate::tunnel::Nudge;
 
 /// A running daemon. Dropping it ends everything at once; [`Daemon::stop`] does it in order.
@@ -46,9 +47,7 @@ use crate::tunnel::Nudge;
 pub struct Daemon {
     forwards: Forwards,
     world: World,
-    /// What the world was made of.
-    aws: config::Aws,
-    identity: Identity,
+    reach: Reach,
     drain: Drain,
     /// Lets the terminator say goodbye.
     leaving: watch::Sender<Leaving>,
@@ -78,7 +77,7 @@ impl Daemon {
             state,
             passed,
         } = caller;
-        let (network, service) = reach(&aws, &identity).await?;
+        let reach = Reach::new(aws, identity, &forwards).await?;
         descriptors::prepare(&limits, &forwards);
         let (journal, abandoned) = journal(state.as_deref());
         let (sessions, terminator) = Sessions::new(limits.session_start_rate, seed(), journal);
@@ -86,9 +85,9 @@ impl Daemon {
         let (roll_call, called) = Nudge::new();
         let drain = Drain::new(shutdown.drain_timeout, limits.max_connections);
         let world = World {
-            service,
+            service: reach.any(),
             sessions,
-            network,
+            network: reach.network().clone(),
             nudged,
             roll_call: called,
             passed,
@@ -99,7 +98,7 @@ impl Daemon {
         };
         warn_of_unused(&world.passed, &forwards);
         let mut running = Forwards::default();
-        let plan = running.plan(forwards, &world, false).await?;
+        let plan = running.plan(forwards, &world, &reach, false).await?;
         running.swap(plan);
         let leaving = watch::Sender::new(Leaving::No);
         let mut ending = JoinSet::new();
@@ -107,8 +106,7 @@ impl Daemon {
         let mut daemon = Self {
             forwards: running,
             world,
-            aws,
-            identity,
+            reach,
             drain,
             leaving,
             nudge,
@@ -133,14 +131,13 @@ impl Daemon {
             log: _,
             forwards,
         } = config;
-        let mut world = self.world.clone();
-        let afresh = aws != self.aws;
-        if afresh {
-            (world.network, world.service) = reach(&aws, &self.identity).await?;
-        }
+        let (reach, afresh) = self.reach.renewed(aws, &forwards).await?;
         descriptors::prepare(&limits, &forwards);
-        let plan = self.forwards.plan(forwards, &world, afresh).await?;
-        (self.world, self.aws) = (world, aws);
+        let plan = self
+            .forwards
+            .plan(forwards, &self.world, &reach, afresh)
+            .await?;
+        self.reach = reach;
         self.world.sessions.set_rate(limits.session_start_rate);
         self.drain.limit(limits.max_connections);
         self.drain.timeout = shutdown.drain_timeout;
@@ -160,14 +157,8 @@ impl Daemon {
         let World {
             service, sessions, ..
         } = self.world.clone();
-        self.forwards.tasks.spawn(async move {
-            for entry in abandoned {
-                match service.of(&entry.origin).await {
-                    Ok(service) => sessions.end_abandoned(service, entry),
-                    Err(error) => warn!(session = entry.session, %error, "cannot end it"),
-                }
-            }
-        });
+        let ending = reach::end_abandoned(service, sessions, abandoned);
+        self.forwards.tasks.spawn(ending);
     }
 
     /// The name of each forward, and the ports on which it listens.
@@ -177,7 +168,7 @@ impl Daemon {
 
     /// Lets everything try again now, and every tunnel test its websocket.
     pub fn nudge(&self) {
-        self.world.service.cut_short();
+        self.reach.cut_short();
         self.world.sessions.cut_short();
         self.nudge.send();
     }
@@ -354,22 +345,6 @@ pub struct Caller {
     pub passed: Passed,
 }
 
-fn settings(aws: config::Aws, identity: Identity) -> Settings {
-    let config::Aws {
-        region,
-        profile,
-        ssm_endpoint,
-        ca_bundle,
-    } = aws;
-    Settings {
-        region,
-        profile,
-        ssm_endpoint,
-        ca_bundle,
-        identity,
-    }
-}
-
 fn warn_of_unused(passed: &Passed, forwards: &[config::Forward]) {
     let listen = forwards.iter().flat_map(|forward| &forward.listen);
     let names = listen.filter_map(|listen| match listen {
@@ -377,13 +352,6 @@ fn warn_of_unused(passed: &Passed, forwards: &[config::Forward]) {
         config::Listen::Localhost(_) | config::Listen::Tcp(_) | config::Listen::Unix(_) => None,
     });
     passed.warn_of_others(&names.collect::<Vec<_>>());
-}
-
-/// What AWS is reached by.
-async fn reach(aws: &config::Aws, identity: &Identity) -> Result<(Network, Service), StartError> {
-    let network = Network::new(aws.ca_bundle.as_deref())?;
-    let service = Service::load(settings(aws.clone(), identity.clone())).await;
-    Ok((network, service.map_err(StartError::Aws)?))
 }
 
 /// How long connections may take to say goodbye: the flag on each channel waits a second for its

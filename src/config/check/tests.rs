@@ -22,6 +22,7 @@ const FULL: &str = r#"
 [aws]
 region = "eu-west-1"
 profile = "prod"
+role_arn = "arn:aws:iam::111122223333:role/tunnel"
 ssm_endpoint = "http://127.0.0.1:4566"
 ca_bundle = "/etc/ssl/company.pem"
 
@@ -42,6 +43,9 @@ listen = ["localhost:0", "0.0.0.0:6379", "unix:/run/cache.sock"]
 mode = "0660"
 target = "mi-0123456789abcdef0"
 remote = 6379
+region = "eu-north-1"
+profile = "cache"
+role_arn = "arn:aws:iam::111122223333:role/cache"
 document = "Our-PortForwarding"
 warm = 2
 warm_max_age = "5m"
@@ -119,6 +123,10 @@ fn what_is_written_is_meant() {
     assert_eq!(config.aws.region.as_deref(), Some("eu-west-1"));
     assert_eq!(config.aws.profile.as_deref(), Some("prod"));
     assert_eq!(
+        config.aws.role_arn.as_deref(),
+        Some("arn:aws:iam::111122223333:role/tunnel")
+    );
+    assert_eq!(
         config.aws.ssm_endpoint.as_deref(),
         Some("http://127.0.0.1:4566")
     );
@@ -147,7 +155,14 @@ fn what_is_written_is_meant() {
     assert_eq!(forward.upload, upload);
     assert_eq!(forward.max_connections, 16);
     assert!(forward.allow_remote_clients);
-    assert_eq!(forward.line, 21);
+    assert_eq!(forward.line, 22);
+    let account = Account {
+        region: Some("eu-north-1".to_owned()),
+        profile: Some("cache".to_owned()),
+        role_arn: Some("arn:aws:iam::111122223333:role/cache".to_owned()),
+    };
+    assert_eq!(forward.account, account);
+    assert!(config.forwards[1].account.is_shared());
     let sessions = Sessions::PerConnection {
         warm: 2,
         warm_max_age: Duration::from_secs(300),

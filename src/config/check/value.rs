@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::check::address::{check_endpoint, port_number};
 use crate::config::check::amount::{duration, size, written_duration, written_size};
 use crate::config::check::word::{
-    check_document, check_name, check_path, check_profile, check_region, mode,
+    check_document, check_name, check_path, check_profile, check_region, check_role, mode,
 };
 use crate::config::file::{Data, Value};
 use crate::config::model::{Listen, Remote, Target};
@@ -75,6 +75,7 @@ fn word(setting: &Setting, text: &str) -> Result<Meaning, Fault> {
         Kind::Name => check_name,
         Kind::Region => check_region,
         Kind::Profile => check_profile,
+        Kind::Role => check_role,
         Kind::Endpoint => check_endpoint,
         Kind::File => check_path,
         Kind::Document => check_document,
@@ -207,6 +208,7 @@ fn wrong_type(setting: &Setting, data: &Data) -> Fault {
         Kind::Name
         | Kind::Region
         | Kind::Profile
+        | Kind::Role
         | Kind::Endpoint
         | Kind::File
         | Kind::Target

@@ -8,6 +8,7 @@
 //! Specification: interfaces.md sections 2 and 8. Ranges that it does not give are chosen here,
 //! each wide enough for every sensible use and narrow enough to catch a wrong unit.
 
+mod aws;
 mod rows;
 
 use std::time::Duration;
@@ -130,6 +131,8 @@ pub enum Kind {
     Region,
     /// The name of a profile.
     Profile,
+    /// The ARN of a role.
+    Role,
     /// An `https://` URL, or an `http://` URL of a loopback address.
     Endpoint,
     /// An absolute path.

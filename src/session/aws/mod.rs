@@ -9,6 +9,7 @@
 )]
 
 mod refusal;
+mod role;
 mod settings;
 
 use std::fmt;
@@ -23,6 +24,8 @@ use tokio::time::sleep_until;
 use tracing::warn;
 
 use self::refusal::classify;
+pub(super) use self::refusal::find;
+pub(super) use self::role::NotAssumed;
 pub use self::settings::{Identity, Settings};
 use self::settings::{Transport, sdk_config};
 use super::endpoint::StreamUrl;
@@ -45,7 +48,7 @@ impl Service {
         let transport = Transport::new(&settings)?;
         let config = sdk_config(&settings, &transport).await;
         let region = config.region().map(Region::to_string).ok_or_else(|| {
-            let why = "neither [aws], the environment nor the profile says which one";
+            let why = "neither the file, the environment nor the profile says which one";
             Error::new("no region", Kind::Region, why)
         })?;
         Ok(Self(Arc::new(Inner {
@@ -188,8 +191,8 @@ impl Service {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let Settings { profile, .. } = &self.0.settings;
-        let classify = |error| classify(call, self.region(), profile.as_deref(), &error);
+        let looked_at = self.0.settings.looked_at();
+        let classify = |error| classify(call, self.region(), &looked_at, &error);
         let answer = answer.map_err(classify);
         answer.inspect_err(|error| self.0.book().doubt(caller, error))
     }
@@ -208,13 +211,16 @@ impl Service {
     pub fn origin(&self) -> Origin {
         let Settings {
             profile,
+            profile_first,
+            role,
             ssm_endpoint,
             ..
         } = &self.0.settings;
         Origin {
             region: self.0.region.clone(),
             profile: profile.clone(),
-            role: None,
+            profile_first: *profile_first,
+            role: role.clone(),
             endpoint: ssm_endpoint.clone(),
         }
     }
@@ -232,12 +238,15 @@ impl Service {
         let Origin {
             region,
             profile,
+            profile_first,
+            role,
             endpoint,
-            ..
         } = origin.clone();
         let settings = Settings {
             region: Some(region),
             profile,
+            profile_first,
+            role,
             ssm_endpoint: endpoint,
             ..self.0.settings.clone()
         };
@@ -300,7 +309,7 @@ impl Book {
             self.caller = None;
             self.refused = Some((Instant::now(), error.clone()));
         }
-        if error.kind() == Kind::Denied {
+        if matches!(error.kind(), Kind::Denied | Kind::Role) {
             self.caller = None;
         }
     }
@@ -322,10 +331,10 @@ struct Caller {
 
 impl Caller {
     fn new(config: &SdkConfig, settings: &Settings, transport: &Transport, region: &str) -> Self {
-        let profile = settings.profile.clone();
+        let looked_at = settings.looked_at();
         Self {
             client: settings::client(config, settings, transport),
-            signer: Signer::new(region.to_owned(), config.credentials_provider(), profile),
+            signer: Signer::new(region.to_owned(), config.credentials_provider(), looked_at),
         }
     }
 }
