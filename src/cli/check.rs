@@ -60,6 +60,9 @@ fn told(path: &Path, config: &Config) -> String {
     if let Some(endpoint) = &aws.ssm_endpoint {
         text += &row("SSM API", endpoint);
     }
+    if let Some(endpoint) = &aws.ssmmessages_endpoint {
+        text += &row("data channels", endpoint);
+    }
     text += &row(
         "limits",
         &format!(
@@ -179,6 +182,7 @@ fn described(path: &Path, config: &Config) -> Value {
             "profile": aws.profile,
             "role_arn": aws.role_arn,
             "ssm_endpoint": aws.ssm_endpoint,
+            "ssmmessages_endpoint": aws.ssmmessages_endpoint,
             "ca_bundle": aws.ca_bundle,
         },
         "limits": {

@@ -121,6 +121,7 @@ pub(super) fn prefer_environment(aws: &mut config::Aws) {
         profile,
         role_arn: _,
         ssm_endpoint,
+        ssmmessages_endpoint: _,
         ca_bundle,
     } = aws;
     prefer(region, "region", &["AWS_REGION", "AWS_DEFAULT_REGION"]);

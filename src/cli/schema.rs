@@ -88,6 +88,7 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Profile | Kind::Document => text("^.+$"),
         Kind::Role => text("^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"),
         Kind::Endpoint => text("^https?://.+$"),
+        Kind::Gateway => text("^(https?|wss?)://[^/]+/?$"),
         Kind::File => text("^/.+$"),
         Kind::Mode => text("^[0-7]{3,4}$"),
         Kind::Target => text("^(i-([0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}|ecs:.+)$"),

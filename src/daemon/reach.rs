@@ -141,6 +141,7 @@ fn settings(aws: config::Aws, profile_first: bool, identity: Identity) -> Settin
         profile,
         role_arn,
         ssm_endpoint,
+        ssmmessages_endpoint,
         ca_bundle,
     } = aws;
     Settings {
@@ -149,6 +150,7 @@ fn settings(aws: config::Aws, profile_first: bool, identity: Identity) -> Settin
         profile_first,
         role: role_arn,
         ssm_endpoint,
+        ssmmessages_endpoint,
         ca_bundle,
         identity,
     }

@@ -74,7 +74,7 @@ impl Error {
             Kind::Ended => "the session is over; a new connection gets a new one",
             Kind::Invalid => "check `target`, `remote` and `document` of this forward",
             Kind::Endpoint => {
-                "check `region` and `ssm_endpoint`, AWS_ENDPOINT_URL_SSM and the profile's `endpoint_url`: an endpoint of this region with TLS, or a loopback address"
+                "check `region`, `ssm_endpoint` and `ssmmessages_endpoint`, AWS_ENDPOINT_URL_SSM and the profile's `endpoint_url`: an endpoint of this region with TLS, or a loopback address"
             }
             Kind::Stranger => {
                 "something between here and AWS answers in its place: a proxy, a portal, a wrong `ssm_endpoint`"

@@ -17,12 +17,11 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use http::Uri;
 use tokio::sync::Mutex;
 use tracing::debug;
 
 use super::aws::{NotAssumed, find};
-use super::endpoint::StreamUrl;
+use super::endpoint::{StreamUrl, is_presigned};
 use super::error::{Error, Kind, sources};
 use crate::network::Endpoint;
 
@@ -145,14 +144,6 @@ impl fmt::Debug for Upgrade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Upgrade({})", self.endpoint)
     }
-}
-
-fn is_presigned(uri: &Uri) -> bool {
-    uri.query().is_some_and(|query| {
-        query
-            .split('&')
-            .any(|pair| pair.to_ascii_lowercase().starts_with("x-amz-signature="))
-    })
 }
 
 fn headers(

@@ -9,6 +9,7 @@ mod breaks;
 mod drain;
 mod environment;
 mod failures;
+mod gateway;
 mod log;
 mod pace;
 mod reload;

@@ -155,6 +155,7 @@ fn aws(fields: &Fields) -> Aws {
         profile: fields.text("profile"),
         role_arn: fields.text("role_arn"),
         ssm_endpoint: fields.text("ssm_endpoint"),
+        ssmmessages_endpoint: fields.text("ssmmessages_endpoint"),
         ca_bundle: fields.text("ca_bundle").map(Into::into),
     }
 }

@@ -24,6 +24,7 @@ region = "eu-west-1"
 profile = "prod"
 role_arn = "arn:aws:iam::111122223333:role/tunnel"
 ssm_endpoint = "http://127.0.0.1:4566"
+ssmmessages_endpoint = "wss://gateway.corp:8443"
 ca_bundle = "/etc/ssl/company.pem"
 
 [limits]
@@ -155,7 +156,11 @@ fn what_is_written_is_meant() {
     assert_eq!(forward.upload, upload);
     assert_eq!(forward.max_connections, 16);
     assert!(forward.allow_remote_clients);
-    assert_eq!(forward.line, 22);
+    assert_eq!(
+        config.aws.ssmmessages_endpoint.as_deref(),
+        Some("wss://gateway.corp:8443")
+    );
+    assert_eq!(forward.line, 23);
     let account = Account {
         region: Some("eu-north-1".to_owned()),
         profile: Some("cache".to_owned()),

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::config::check::address::{check_endpoint, port_number};
+use crate::config::check::address::{check_endpoint, check_gateway, port_number};
 use crate::config::check::amount::{duration, size, written_duration, written_size};
 use crate::config::check::word::{
     check_document, check_name, check_path, check_profile, check_region, check_role, mode,
@@ -77,6 +77,7 @@ fn word(setting: &Setting, text: &str) -> Result<Meaning, Fault> {
         Kind::Profile => check_profile,
         Kind::Role => check_role,
         Kind::Endpoint => check_endpoint,
+        Kind::Gateway => check_gateway,
         Kind::File => check_path,
         Kind::Document => check_document,
         Kind::Flag
@@ -210,6 +211,7 @@ fn wrong_type(setting: &Setting, data: &Data) -> Fault {
         | Kind::Profile
         | Kind::Role
         | Kind::Endpoint
+        | Kind::Gateway
         | Kind::File
         | Kind::Target
         | Kind::Document

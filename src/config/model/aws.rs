@@ -13,6 +13,9 @@ pub struct Aws {
     pub role_arn: Option<String>,
     /// Another address of the SSM API; without TLS only to a loopback address.
     pub ssm_endpoint: Option<String>,
+    /// Where data channels are dialled, in place of the host that the service names: a URL without
+    /// a path, without TLS only of a loopback address.
+    pub ssmmessages_endpoint: Option<String>,
     /// Certificates to trust besides the platform's: an absolute path to PEM, not yet opened.
     pub ca_bundle: Option<PathBuf>,
 }

@@ -15,16 +15,19 @@ pub(super) const AWS_SETTINGS: &[Setting] = &[
         doc: "Another address of the SSM API, such as a VPC endpoint; http:// only to loopback",
     },
     Setting {
+        key: "ssmmessages_endpoint",
+        kind: Kind::Gateway,
+        absent: Absent::Nothing,
+        example: "\"https://vpce-0123-abcd.ssmmessages.eu-west-1.vpce.amazonaws.com\"",
+        doc: "Where the data channel of every session is dialled; absent: where StartSession says",
+    },
+    Setting {
         key: "ca_bundle",
         kind: Kind::File,
         absent: Absent::Nothing,
         example: "\"/etc/ssl/company.pem\"",
         doc: "Certificates in PEM to trust besides the platform's",
     },
-    later(
-        "ssmmessages_endpoint",
-        "the address that StartSession returns is dialled",
-    ),
     later("proxy", "it cannot be set here"),
 ];
 

@@ -135,6 +135,8 @@ pub enum Kind {
     Role,
     /// An `https://` URL, or an `http://` URL of a loopback address.
     Endpoint,
+    /// An `https://` or `wss://` URL without a path, or one without TLS of a loopback address.
+    Gateway,
     /// An absolute path.
     File,
     /// A local address or an array of them.

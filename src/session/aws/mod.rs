@@ -28,7 +28,7 @@ pub(super) use self::refusal::find;
 pub(super) use self::role::NotAssumed;
 pub use self::settings::{Identity, Settings};
 use self::settings::{Transport, sdk_config};
-use super::endpoint::StreamUrl;
+use super::endpoint::{Gateway, StreamUrl, StreamUrlError};
 use super::error::{Error, Kind};
 use super::journal::Origin;
 use super::sign::{Signer, Upgrade};
@@ -45,6 +45,10 @@ impl Service {
     ///
     /// If no region is configured anywhere, or the bundle of certificates cannot be read.
     pub async fn load(settings: Settings) -> Result<Self, Error> {
+        let gateway = settings.ssmmessages_endpoint.as_deref().map(Gateway::new);
+        let gateway = gateway.transpose().map_err(|error| {
+            Error::new("ssmmessages_endpoint", Kind::Endpoint, error.to_string())
+        })?;
         let transport = Transport::new(&settings)?;
         let config = sdk_config(&settings, &transport).await;
         let region = config.region().map(Region::to_string).ok_or_else(|| {
@@ -62,6 +66,7 @@ impl Service {
             transport: transport.remembering(config.http_client()),
             settings,
             region,
+            gateway,
         })))
     }
 
@@ -108,7 +113,7 @@ impl Service {
             Error::new(RESUME, Kind::Ended, why)
         })?;
         let url = answer.stream_url.filter(|url| !url.is_empty());
-        let url = match url.map(|url| StreamUrl::new(&url, self.region())) {
+        let url = match url.map(|url| self.stream_url(&url)) {
             Some(Ok(url)) => url,
             Some(Err(error)) => {
                 warn!(%error, "ResumeSession gave a stream URL that is not dialled; the former one is");
@@ -129,9 +134,16 @@ impl Service {
         let url = url.ok_or_else(|| incomplete(call, "a stream URL"))?;
         let token = token.filter(|token| !token.is_empty());
         let token = Token(token.ok_or_else(|| incomplete(call, "a token"))?);
-        let url = StreamUrl::new(&url, self.region())
-            .map_err(|error| Error::new(call, Kind::Endpoint, error.to_string()))?;
+        let url = self.stream_url(&url);
+        let url = url.map_err(|error| Error::new(call, Kind::Endpoint, error.to_string()))?;
         Ok(Access { url, token })
+    }
+
+    fn stream_url(&self, text: &str) -> Result<StreamUrl, StreamUrlError> {
+        match &self.0.gateway {
+            Some(gateway) => StreamUrl::at(gateway, text),
+            None => StreamUrl::new(text, self.region()),
+        }
     }
 
     /// Calls TerminateSession, once. Ending an ended session is no error.
@@ -267,6 +279,8 @@ struct Inner {
     transport: Transport,
     settings: Settings,
     region: String,
+    /// Where data channels are dialled, if not where the service says.
+    gateway: Option<Gateway>,
 }
 
 impl Inner {

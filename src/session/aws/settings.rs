@@ -38,6 +38,8 @@ pub struct Settings {
     pub role: Option<String>,
     /// The endpoint of the SSM API.
     pub ssm_endpoint: Option<String>,
+    /// Where data channels are dialled, in place of what the service names.
+    pub ssmmessages_endpoint: Option<String>,
     /// Certificates to trust beside the platform's, in PEM.
     pub ca_bundle: Option<PathBuf>,
     /// Who calls.
