@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::{output, run, style};
-use crate::config::{self, Config, Forward, Listen, Sessions, written_duration, written_size};
+use crate::config::{
+    self, Account, Aws, Config, Forward, Listen, Sessions, written_duration, written_size,
+};
 
 /// Options of `check`.
 #[derive(Debug, Args)]
@@ -52,8 +54,14 @@ fn told(path: &Path, config: &Config) -> String {
         "profile",
         aws.profile.as_deref().unwrap_or("as AWS's own files say"),
     );
+    if let Some(role) = &aws.role_arn {
+        text += &row("role", role);
+    }
     if let Some(endpoint) = &aws.ssm_endpoint {
         text += &row("SSM API", endpoint);
+    }
+    if let Some(endpoint) = &aws.ssmmessages_endpoint {
+        text += &row("data channels", endpoint);
     }
     text += &row(
         "limits",
@@ -101,6 +109,14 @@ fn rows(forward: &Forward) -> Vec<(&'static str, String)> {
         ),
         ("upload", upload(forward)),
     ];
+    let Account {
+        region,
+        profile,
+        role_arn,
+    } = &forward.account;
+    for (name, value) in [("region", region), ("profile", profile), ("role", role_arn)] {
+        rows.extend(value.clone().map(|value| (name, value)));
+    }
     if forward.allow_remote_clients {
         rows.push(("clients", "may be on other machines".to_owned()));
     }
@@ -165,7 +181,9 @@ fn described(path: &Path, config: &Config) -> Value {
         "aws": {
             "region": aws.region,
             "profile": aws.profile,
+            "role_arn": aws.role_arn,
             "ssm_endpoint": aws.ssm_endpoint,
+            "ssmmessages_endpoint": aws.ssmmessages_endpoint,
             "ca_bundle": aws.ca_bundle,
         },
         "limits": {
@@ -175,11 +193,12 @@ fn described(path: &Path, config: &Config) -> Value {
         "shutdown": { "drain_timeout": written_duration(shutdown.drain_timeout) },
         "log": { "format": log.format.as_str(), "level": log.level.as_str() },
         "admin": { "socket": admin.socket },
-        "forwards": forwards.iter().map(described_forward).collect::<Vec<_>>(),
+        "forwards": forwards.iter().map(|forward| described_forward(aws, forward)).collect::<Vec<_>>(),
     })
 }
 
-fn described_forward(forward: &Forward) -> Value {
+fn described_forward(aws: &Aws, forward: &Forward) -> Value {
+    let aws = forward.account.within(aws);
     let listen: Vec<String> = forward.listen.iter().map(ToString::to_string).collect();
     let mut described = json!({
         "name": forward.name,
@@ -187,6 +206,9 @@ fn described_forward(forward: &Forward) -> Value {
         "mode": format!("{:04o}", forward.mode),
         "target": forward.target.as_str(),
         "remote": forward.remote.to_string(),
+        "region": aws.region,
+        "profile": aws.profile,
+        "role_arn": aws.role_arn,
         "document": forward.document(),
         "keep_alive": forward.keep_alive,
         "max_connections": forward.max_connections,

@@ -56,7 +56,7 @@ impl From<Kind> for Exit {
             | Kind::Stranger
             | Kind::Ended => Self::Unavailable,
             Kind::Throttled => Self::TryAgain,
-            Kind::Denied | Kind::Credentials => Self::Refused,
+            Kind::Denied | Kind::Credentials | Kind::Role => Self::Refused,
             Kind::Document | Kind::Invalid | Kind::Endpoint | Kind::Region => Self::Configuration,
         }
     }

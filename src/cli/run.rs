@@ -113,12 +113,16 @@ fn state_directory() -> Option<PathBuf> {
     of_service.or_else(|| Some(of_user.or_else(of_home)?.join("ssm-proxyd")))
 }
 
-/// The environment wins over the file (interfaces.md section 1), as it does for every AWS program.
+/// The environment wins over the file (interfaces.md section 1), as it does for every AWS program. A
+/// forward's own keys win over both. No variable names a role: AWS_ROLE_ARN is the SDK's, for a role
+/// that a web identity assumes.
 pub(super) fn prefer_environment(aws: &mut config::Aws) {
     let config::Aws {
         region,
         profile,
+        role_arn: _,
         ssm_endpoint,
+        ssmmessages_endpoint: _,
         ca_bundle,
     } = aws;
     prefer(region, "region", &["AWS_REGION", "AWS_DEFAULT_REGION"]);
@@ -150,6 +154,10 @@ fn explain(path: &Path, error: &StartError) -> Exit {
         StartError::Listen { line, .. } => {
             let error = format!("{error} ({}, line {line})", path.display());
             style::fail(Exit::CannotListen, &error, &hint)
+        }
+        StartError::Forward { line, source, .. } => {
+            let error = format!("{error} ({}, line {line})", path.display());
+            style::fail(source.kind().into(), &error, &hint)
         }
         StartError::Roots(source) => {
             let hint = format!("{hint} of {}", path.display());

@@ -137,6 +137,7 @@ fn rejected(error: &StartError) -> Rejection {
         StartError::Listen { .. } => Fault::Listen,
         StartError::Roots(_)
         | StartError::Aws(_)
+        | StartError::Forward { .. }
         | StartError::Admin(_)
         | StartError::AdminMoved
         | StartError::Log(_) => Fault::Configuration,

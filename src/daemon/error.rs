@@ -16,6 +16,16 @@ pub enum StartError {
     /// The settings of AWS are not enough.
     #[error("{0}")]
     Aws(session::Error),
+    /// What a forward says of AWS is not enough.
+    #[error("forward {name:?}: {source}")]
+    Forward {
+        /// The forward.
+        name: String,
+        /// Where it stands in the file, from 1.
+        line: usize,
+        /// What is not.
+        source: session::Error,
+    },
     /// A local address cannot be bound.
     #[error("forward {name:?}: {source}")]
     Listen {
@@ -42,7 +52,7 @@ impl StartError {
     pub fn hint(&self) -> Cow<'static, str> {
         match self {
             Self::Roots(_) => Cow::Borrowed("check `ca_bundle` in [aws]"),
-            Self::Aws(error) => Cow::Borrowed(error.hint()),
+            Self::Aws(error) | Self::Forward { source: error, .. } => Cow::Borrowed(error.hint()),
             Self::Listen { source, .. } | Self::Admin(source) => Cow::Owned(source.hint()),
             Self::AdminMoved => Cow::Borrowed("write it as it was, or restart the daemon"),
             Self::Log(_) => Cow::Borrowed("write `format = \"text\"` or \"json\""),

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::StartError;
+use super::reach::Reach;
 use super::report::{Listed, Roster};
 use crate::config;
 use crate::forward::{Bound, Forward, Liveness, Stop, World};
@@ -73,6 +74,7 @@ impl Forwards {
         &self,
         settings: Vec<config::Forward>,
         world: &World,
+        reach: &Reach,
         afresh: bool,
     ) -> Result<Plan, StartError> {
         let goes_on =
@@ -94,7 +96,8 @@ impl Forwards {
                 continue;
             }
             let (name, line) = (settings.name.clone(), settings.line);
-            let forward = Forward::bind(settings.clone(), world.clone(), &mut held).await;
+            let world = reach.world(&settings, world);
+            let forward = Forward::bind(settings.clone(), world, &mut held).await;
             let forward = forward.map_err(|source| StartError::Listen { name, line, source })?;
             plan.push((settings, Some(forward)));
         }

@@ -17,6 +17,7 @@ mod ending;
 mod error;
 mod forwards;
 mod log;
+mod reach;
 mod report;
 mod signals;
 mod slumber;
@@ -36,13 +37,13 @@ pub use self::error::StartError;
 pub use self::forwards::Change;
 use self::forwards::Forwards;
 pub use self::log::{log_format, log_verbosity};
+use self::reach::Reach;
 use self::report::History;
 pub use self::signals::{Signal, Signals};
 use crate::config::{self, Config};
 use crate::forward::{Passed, World};
-use crate::network::Network;
 use crate::proto::EarlyPool;
-use crate::session::{self, Entry, Identity, Journal, Leaving, Service, Sessions, Settings};
+use crate::session::{self, Entry, Identity, Journal, Leaving, Sessions};
 use crate::telemetry::Control;
 use crate::tunnel::Nudge;
 
@@ -51,9 +52,7 @@ use crate::tunnel::Nudge;
 pub struct Daemon {
     forwards: Forwards,
     world: World,
-    /// What the world was made of.
-    aws: config::Aws,
-    identity: Identity,
+    reach: Reach,
     drain: Drain,
     /// Lets the terminator say goodbye.
     leaving: watch::Sender<Leaving>,
@@ -95,7 +94,7 @@ impl Daemon {
             admin: usual,
             log,
         } = caller;
-        let (network, service) = reach(&aws, &identity).await?;
+        let reach = Reach::new(aws, identity, &forwards).await?;
         descriptors::prepare(&limits, &forwards);
         let (journal, abandoned) = journal(state.as_deref());
         let (sessions, terminator) = Sessions::new(limits.session_start_rate, seed(), journal);
@@ -103,9 +102,9 @@ impl Daemon {
         let (roll_call, called) = Nudge::new();
         let drain = Drain::new(shutdown.drain_timeout, limits.max_connections);
         let world = World {
-            service,
+            service: reach.any(),
             sessions,
-            network,
+            network: reach.network().clone(),
             nudged,
             roll_call: called,
             passed,
@@ -116,7 +115,7 @@ impl Daemon {
         };
         warn_of_unused(&world.passed, &forwards);
         let mut running = Forwards::default();
-        let plan = running.plan(forwards, &world, false).await?;
+        let plan = running.plan(forwards, &world, &reach, false).await?;
         let admin = admin(&admin_settings, usual).await?;
         running.swap(plan);
         let leaving = watch::Sender::new(Leaving::No);
@@ -125,8 +124,7 @@ impl Daemon {
         let mut daemon = Self {
             forwards: running,
             world,
-            aws,
-            identity,
+            reach,
             drain,
             leaving,
             nudge,
@@ -161,15 +159,14 @@ impl Daemon {
         if admin != self.admin_settings {
             return Err(StartError::AdminMoved);
         }
-        let mut world = self.world.clone();
-        let afresh = aws != self.aws;
-        if afresh {
-            (world.network, world.service) = reach(&aws, &self.identity).await?;
-        }
+        let (reach, afresh) = self.reach.renewed(aws, &forwards).await?;
         descriptors::prepare(&limits, &forwards);
-        let plan = self.forwards.plan(forwards, &world, afresh).await?;
+        let plan = self
+            .forwards
+            .plan(forwards, &self.world, &reach, afresh)
+            .await?;
         self.set_log(log)?;
-        (self.world, self.aws) = (world, aws);
+        self.reach = reach;
         self.world.sessions.set_rate(limits.session_start_rate);
         self.drain.limit(limits.max_connections);
         self.drain.timeout = shutdown.drain_timeout;
@@ -203,14 +200,8 @@ impl Daemon {
         let World {
             service, sessions, ..
         } = self.world.clone();
-        self.forwards.tasks.spawn(async move {
-            for entry in abandoned {
-                match service.of(&entry.origin).await {
-                    Ok(service) => sessions.end_abandoned(service, entry),
-                    Err(error) => warn!(session = entry.session, %error, "cannot end it"),
-                }
-            }
-        });
+        let ending = reach::end_abandoned(service, sessions, abandoned);
+        self.forwards.tasks.spawn(ending);
     }
 
     /// The name of each forward, and the ports on which it listens.
@@ -231,7 +222,7 @@ impl Daemon {
 
     /// Lets everything try again now, and every tunnel test its websocket.
     pub fn nudge(&self) {
-        self.world.service.cut_short();
+        self.reach.cut_short();
         self.world.sessions.cut_short();
         self.nudge.send();
     }
@@ -272,22 +263,6 @@ pub struct Caller {
     pub log: Option<Control>,
 }
 
-fn settings(aws: config::Aws, identity: Identity) -> Settings {
-    let config::Aws {
-        region,
-        profile,
-        ssm_endpoint,
-        ca_bundle,
-    } = aws;
-    Settings {
-        region,
-        profile,
-        ssm_endpoint,
-        ca_bundle,
-        identity,
-    }
-}
-
 /// Binds the admin socket. Nobody has asked for the usual one, so that need not be there.
 async fn admin(
     settings: &config::Admin,
@@ -324,11 +299,4 @@ fn warn_of_unused(passed: &Passed, forwards: &[config::Forward]) {
         config::Listen::Localhost(_) | config::Listen::Tcp(_) | config::Listen::Unix(_) => None,
     });
     passed.warn_of_others(&names.collect::<Vec<_>>());
-}
-
-/// What AWS is reached by.
-async fn reach(aws: &config::Aws, identity: &Identity) -> Result<(Network, Service), StartError> {
-    let network = Network::new(aws.ca_bundle.as_deref())?;
-    let service = Service::load(settings(aws.clone(), identity.clone())).await;
-    Ok((network, service.map_err(StartError::Aws)?))
 }

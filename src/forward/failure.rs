@@ -107,6 +107,7 @@ fn of_session(error: &session::Error) -> Weight {
         | Kind::Denied
         | Kind::Invalid
         | Kind::Endpoint
+        | Kind::Role
         | Kind::Region => Weight::Definite(Patience::Growing),
         Kind::Unreachable | Kind::ServiceFault | Kind::Stranger | Kind::Ended => Weight::Passing,
     }

@@ -39,6 +39,7 @@ impl Error {
             | Kind::Invalid
             | Kind::Endpoint
             | Kind::Stranger
+            | Kind::Role
             | Kind::Region => Recovery::GiveUp,
         }
     }
@@ -73,13 +74,16 @@ impl Error {
             Kind::Ended => "the session is over; a new connection gets a new one",
             Kind::Invalid => "check `target`, `remote` and `document` of this forward",
             Kind::Endpoint => {
-                "check `region` and `ssm_endpoint`, AWS_ENDPOINT_URL_SSM and the profile's `endpoint_url`: an endpoint of this region with TLS, or a loopback address"
+                "check `region`, `ssm_endpoint` and `ssmmessages_endpoint`, AWS_ENDPOINT_URL_SSM and the profile's `endpoint_url`: an endpoint of this region with TLS, or a loopback address"
             }
             Kind::Stranger => {
                 "something between here and AWS answers in its place: a proxy, a portal, a wrong `ssm_endpoint`"
             }
+            Kind::Role => {
+                "the caller needs sts:AssumeRole on `role_arn`, and the role's trust policy must name the caller"
+            }
             Kind::Region => {
-                "write `region` in [aws], set AWS_REGION, or choose a `profile` that has one"
+                "write `region` in [aws] or in the forward, set AWS_REGION, or choose a `profile` that has one"
             }
         }
     }
@@ -110,6 +114,8 @@ pub enum Kind {
     Endpoint,
     /// What answered is not the API.
     Stranger,
+    /// The role may not be assumed.
+    Role,
     /// No region is configured.
     Region,
 }
@@ -129,6 +135,7 @@ impl Kind {
             Self::Invalid => "InvalidRequest",
             Self::Endpoint => "BadEndpoint",
             Self::Stranger => "NotTheApi",
+            Self::Role => "RoleNotAssumed",
             Self::Region => "NoRegion",
         }
     }

@@ -17,11 +17,11 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use http::Uri;
 use tokio::sync::Mutex;
 use tracing::debug;
 
-use super::endpoint::StreamUrl;
+use super::aws::{NotAssumed, find};
+use super::endpoint::{StreamUrl, is_presigned};
 use super::error::{Error, Kind, sources};
 use crate::network::Endpoint;
 
@@ -29,8 +29,8 @@ use crate::network::Endpoint;
 pub(super) struct Signer {
     region: String,
     provider: Option<SharedCredentialsProvider>,
-    /// Whose credentials they should be.
-    profile: Option<String>,
+    /// Where credentials were looked for, if there are none.
+    looked_at: String,
     /// What the provider gave last. Held across the question, so that many dials ask once.
     last: Mutex<Option<(Credentials, SystemTime)>>,
 }
@@ -39,12 +39,12 @@ impl Signer {
     pub(super) fn new(
         region: String,
         provider: Option<SharedCredentialsProvider>,
-        profile: Option<String>,
+        looked_at: String,
     ) -> Self {
         Self {
             region,
             provider,
-            profile,
+            looked_at,
             last: Mutex::new(None),
         }
     }
@@ -84,7 +84,7 @@ impl Signer {
         let credentials = provider
             .provide_credentials()
             .await
-            .map_err(|error| no_credentials(&error, self.profile.as_deref()))?;
+            .map_err(|error| no_credentials(&error, &self.looked_at))?;
         *last = Some((credentials.clone(), now));
         Ok(credentials)
     }
@@ -96,16 +96,15 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// Why there are no credentials, in one line.
-pub(super) fn no_credentials(error: &CredentialsError, profile: Option<&str>) -> Error {
+/// Why there are no credentials, in one line. `looked_at` says where none are.
+pub(super) fn no_credentials(error: &CredentialsError, looked_at: &str) -> Error {
+    if let Some(refused) = find::<NotAssumed>(error) {
+        return Error::new(ROLE, refused.kind(), refused.to_string());
+    }
     let tried = sources(error);
     if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
         debug!(tried, "no credentials");
-        let whose = profile.map(|profile| format!(", and the profile {profile:?} has none"));
-        let whose = whose.unwrap_or_default();
-        return missing(&format!(
-            "there are none in the environment, the AWS files or a role of this machine{whose}"
-        ));
+        return missing(looked_at);
     }
     missing(&tried)
 }
@@ -147,14 +146,6 @@ impl fmt::Debug for Upgrade {
     }
 }
 
-fn is_presigned(uri: &Uri) -> bool {
-    uri.query().is_some_and(|query| {
-        query
-            .split('&')
-            .any(|pair| pair.to_ascii_lowercase().starts_with("x-amz-signature="))
-    })
-}
-
 fn headers(
     url: &str,
     region: &str,
@@ -187,6 +178,9 @@ fn headers(
 /// still be good for.
 const REUSE: Duration = Duration::from_secs(60);
 
+/// The call that assumes a role.
+const ROLE: &str = "AssumeRole";
+
 /// The signing name of the message gateway.
 const SERVICE: &str = "ssmmessages";
 
@@ -207,7 +201,7 @@ mod tests {
     fn upgrade(url: &str) -> Upgrade {
         let url = StreamUrl::new(url, "eu-west-1").unwrap();
         let provider = SharedCredentialsProvider::new(credentials());
-        let signer = Signer::new("eu-west-1".to_owned(), Some(provider), None);
+        let signer = Signer::new("eu-west-1".to_owned(), Some(provider), String::new());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();

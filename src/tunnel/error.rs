@@ -88,7 +88,7 @@ impl Error {
             }
             Self::Late { hint, .. } => hint,
             Self::Dial(_) | Self::Refused { .. } | Self::Broken(_) => {
-                "check the way to ssmmessages.<region>.amazonaws.com: network, proxy, TLS"
+                "check the way to ssmmessages.<region>.amazonaws.com, or to `ssmmessages_endpoint`: network, proxy, TLS"
             }
             Self::Ended(Reason::Refused) => {
                 "check `remote`: does the destination listen, and may the target reach it?"

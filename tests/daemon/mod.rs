@@ -3,12 +3,14 @@
 //! The simulator runs in the test, so that its ledger can be read; the daemon is a child, so that
 //! its exit code, its log and its sockets are what a user has.
 
+mod accounts;
 mod activation;
 mod admin;
 mod breaks;
 mod drain;
 mod environment;
 mod failures;
+mod gateway;
 mod log;
 mod pace;
 mod reload;

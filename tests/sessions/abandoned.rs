@@ -116,13 +116,12 @@ async fn a_task_that_panics_or_is_aborted_leaves_no_session() {
     let credentials = &simulator.options().credentials;
     let settings = Settings {
         region: Some("us-east-1".to_owned()),
-        profile: None,
         ssm_endpoint: Some(simulator.endpoint()),
-        ca_bundle: None,
         identity: Identity::Fixed {
             access_key: credentials.access_key_id.clone(),
             secret_key: credentials.secret_access_key.clone(),
         },
+        ..Settings::default()
     };
     let service = Service::load(settings).await.unwrap();
     let (sessions, terminator) = Sessions::new(100, 1, Journal::none());

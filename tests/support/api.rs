@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use ssm_proxyd::sim::Credentials;
+
 /// The API. Its threads end with the test binary.
 #[derive(Debug)]
 pub(crate) struct Api {
@@ -25,6 +27,21 @@ impl Api {
     /// Answers every call with this status and body.
     pub(crate) fn answering(status: u16, body: String) -> Self {
         Self::new(move |_, _, _| (status, body.clone()))
+    }
+
+    /// Security token service (STS) that lets everyone assume every role.
+    pub(crate) fn granting(credentials: &Credentials) -> Self {
+        let body = format!(
+            "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+             <AssumeRoleResult><Credentials><AccessKeyId>{}</AccessKeyId>\
+             <SecretAccessKey>{}</SecretAccessKey><SessionToken>{}</SessionToken>\
+             <Expiration>2100-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult>\
+             </AssumeRoleResponse>",
+            credentials.access_key_id,
+            credentials.secret_access_key,
+            credentials.session_token.as_deref().unwrap(),
+        );
+        Self::answering(200, body)
     }
 
     /// Passes calls on to `real`, all but the first few, which are never answered.
@@ -73,6 +90,8 @@ impl Api {
 pub(crate) struct Call {
     /// `StartSession`, `TerminateSession`, …
     operation: String,
+    /// The body of the call.
+    pub(crate) body: String,
     /// The body of the answer, once there is one.
     pub(crate) answer: Option<String>,
 }
@@ -85,9 +104,10 @@ fn serve(
     let mut incoming = BufReader::new(connection.try_clone().unwrap());
     let mut outgoing = connection;
     while let Some((head, body)) = read(&mut incoming) {
-        let operation = header(&head, "x-amz-target").unwrap();
+        let text = String::from_utf8(body.clone()).unwrap();
         let call = Call {
-            operation: operation.trim_start_matches("AmazonSSM.").to_owned(),
+            operation: operation(&head, &text).to_owned(),
+            body: text,
             answer: None,
         };
         let number = note(record, call.clone());
@@ -101,6 +121,16 @@ fn serve(
             return;
         }
     }
+}
+
+/// Of the SSM API in the head, of STS in the form.
+fn operation<'a>(head: &'a str, body: &'a str) -> &'a str {
+    let of_form = || {
+        body.split('&')
+            .find_map(|field| field.strip_prefix("Action="))
+    };
+    let operation = header(head, "x-amz-target").or_else(of_form).unwrap();
+    operation.trim_start_matches("AmazonSSM.")
 }
 
 fn wait_for_ever() -> ! {

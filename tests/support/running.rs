@@ -51,13 +51,19 @@ impl Running {
         Self::begin(command, "", forwards)
     }
 
-    fn begin(mut command: Command, endpoint: &str, forwards: &str) -> Self {
-        let file = File::new(&format!(
-            "[aws]\nregion = \"us-east-1\"\n{endpoint}{}{forwards}",
-            without_drain(forwards)
-        ));
+    fn begin(command: Command, endpoint: &str, forwards: &str) -> Self {
+        let aws = format!("[aws]\nregion = \"us-east-1\"\n{endpoint}");
+        Self::of_file(
+            command,
+            &format!("{aws}{}{forwards}", without_drain(forwards)),
+        )
+    }
+
+    /// A daemon whose file says all of this.
+    pub(crate) fn of_file(mut command: Command, text: &str) -> Self {
+        let file = File::new(text);
         let mut process = Process::start(command.arg("run").arg("--config").arg(file.path()));
-        let addresses = (0..forwards.matches("[[forward]]").count())
+        let addresses = (0..text.matches("[[forward]]").count())
             .map(|_| listening(&process.stderr.wait_for("listening")))
             .collect();
         Self {

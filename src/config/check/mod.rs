@@ -19,7 +19,8 @@ use crate::config::check::conflict::{check_admin, check_forward, check_forwards}
 use crate::config::check::fields::Fields;
 use crate::config::file::{Data, Document, Entry, Table, Value};
 use crate::config::model::{
-    Admin, Aws, Config, Forward, Limits, Log, LogFormat, LogLevel, Sessions, Shutdown, Upload,
+    Account, Admin, Aws, Config, Forward, Limits, Log, LogFormat, LogLevel, Sessions, Shutdown,
+    Upload,
 };
 use crate::config::place::{Source, quoted, shortened};
 use crate::config::problem::{Finding, Findings, Problems};
@@ -164,7 +165,9 @@ fn aws(fields: &Fields) -> Aws {
     Aws {
         region: fields.text("region"),
         profile: fields.text("profile"),
+        role_arn: fields.text("role_arn"),
         ssm_endpoint: fields.text("ssm_endpoint"),
+        ssmmessages_endpoint: fields.text("ssmmessages_endpoint"),
         ca_bundle: fields.text("ca_bundle").map(Into::into),
     }
 }
@@ -229,6 +232,11 @@ fn forward(fields: &Fields, source: &Source<'_>) -> Option<Forward> {
         mode: fields.number("mode")?,
         target: fields.target("target")?,
         remote: fields.remote("remote")?,
+        account: Account {
+            region: fields.text("region"),
+            profile: fields.text("profile"),
+            role_arn: fields.text("role_arn"),
+        },
         document: fields.text("document"),
         sessions: sessions(fields)?,
         keep_alive: fields.flag("keep_alive")?,

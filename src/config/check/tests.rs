@@ -22,7 +22,9 @@ const FULL: &str = r#"
 [aws]
 region = "eu-west-1"
 profile = "prod"
+role_arn = "arn:aws:iam::111122223333:role/tunnel"
 ssm_endpoint = "http://127.0.0.1:4566"
+ssmmessages_endpoint = "wss://gateway.corp:8443"
 ca_bundle = "/etc/ssl/company.pem"
 
 [limits]
@@ -45,6 +47,9 @@ listen = ["localhost:0", "0.0.0.0:6379", "unix:/run/cache.sock"]
 mode = "0660"
 target = "mi-0123456789abcdef0"
 remote = 6379
+region = "eu-north-1"
+profile = "cache"
+role_arn = "arn:aws:iam::111122223333:role/cache"
 document = "Our-PortForwarding"
 warm = 2
 warm_max_age = "5m"
@@ -122,6 +127,10 @@ fn what_is_written_is_meant() {
     assert_eq!(config.aws.region.as_deref(), Some("eu-west-1"));
     assert_eq!(config.aws.profile.as_deref(), Some("prod"));
     assert_eq!(
+        config.aws.role_arn.as_deref(),
+        Some("arn:aws:iam::111122223333:role/tunnel")
+    );
+    assert_eq!(
         config.aws.ssm_endpoint.as_deref(),
         Some("http://127.0.0.1:4566")
     );
@@ -150,11 +159,22 @@ fn what_is_written_is_meant() {
     assert_eq!(forward.upload, upload);
     assert_eq!(forward.max_connections, 16);
     assert!(forward.allow_remote_clients);
-    assert_eq!(forward.line, 24);
     assert_eq!(
         config.admin.socket.as_deref(),
         Some("/run/user/1000/admin.sock".as_ref())
     );
+    assert_eq!(
+        config.aws.ssmmessages_endpoint.as_deref(),
+        Some("wss://gateway.corp:8443")
+    );
+    assert_eq!(forward.line, 26);
+    let account = Account {
+        region: Some("eu-north-1".to_owned()),
+        profile: Some("cache".to_owned()),
+        role_arn: Some("arn:aws:iam::111122223333:role/cache".to_owned()),
+    };
+    assert_eq!(forward.account, account);
+    assert!(config.forwards[1].account.is_shared());
     let sessions = Sessions::PerConnection {
         warm: 2,
         warm_max_age: Duration::from_secs(300),

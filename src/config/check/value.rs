@@ -3,10 +3,11 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::config::check::address::{check_endpoint, port_number};
+use crate::config::check::address::{check_endpoint, check_gateway, port_number};
 use crate::config::check::amount::{duration, size, written_duration, written_size};
 use crate::config::check::word::{
-    check_document, check_name, check_path, check_profile, check_region, check_socket, mode,
+    check_document, check_name, check_path, check_profile, check_region, check_role, check_socket,
+    mode,
 };
 use crate::config::file::{Data, Value};
 use crate::config::model::{Listen, Remote, Target};
@@ -75,7 +76,9 @@ fn word(setting: &Setting, text: &str) -> Result<Meaning, Fault> {
         Kind::Name => check_name,
         Kind::Region => check_region,
         Kind::Profile => check_profile,
+        Kind::Role => check_role,
         Kind::Endpoint => check_endpoint,
+        Kind::Gateway => check_gateway,
         Kind::File => check_path,
         Kind::Socket => check_socket,
         Kind::Document => check_document,
@@ -208,7 +211,9 @@ fn wrong_type(setting: &Setting, data: &Data) -> Fault {
         Kind::Name
         | Kind::Region
         | Kind::Profile
+        | Kind::Role
         | Kind::Endpoint
+        | Kind::Gateway
         | Kind::File
         | Kind::Socket
         | Kind::Target

@@ -69,6 +69,38 @@ pub(super) fn check_profile(text: &str) -> Result<(), Fault> {
     )
 }
 
+/// Finds what keeps a text from being the ARN of a role (the IAM reference: names are of letters,
+/// digits and `+=,.@-_`, paths of more).
+pub(super) fn check_role(text: &str) -> Result<(), Fault> {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let is_partition = |text: &str| {
+        text.starts_with("aws") && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+    };
+    let is_account = |text: &str| text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
+    let is_path = |text: &str| {
+        let is_letter = |c: char| c.is_ascii_alphanumeric() || "+=,.@-_/".contains(c);
+        !text.is_empty() && !text.ends_with('/') && text.chars().all(is_letter)
+    };
+    let is_good = matches!(parts[..], ["arn", partition, "iam", "", account, role]
+        if is_partition(partition) && is_account(account) && role.strip_prefix("role/").is_some_and(is_path));
+    let hint = match parts[..] {
+        ["arn", _, "sts", ..] => {
+            "that is a session of a role; write the role: \"arn:aws:iam::111122223333:role/tunnel\""
+        }
+        ["arn", _, "iam", ..] => {
+            "an account of 12 digits, then `role/` and its path and name: \"arn:aws:iam::111122223333:role/tunnel\""
+        }
+        _ => {
+            "write its ARN (`aws iam get-role` shows it): \"arn:aws:iam::111122223333:role/tunnel\""
+        }
+    };
+    or(
+        is_good && text.len() <= MAX_ROLE,
+        format!("{} is not the ARN of a role", quoted(text)),
+        hint,
+    )
+}
+
 /// Finds what keeps a text from being the path of a file, wherever the program was started.
 pub(super) fn check_path(text: &str) -> Result<(), Fault> {
     let what = format!("{} is not an absolute path", quoted(text));
@@ -182,6 +214,9 @@ const MAX_REGION: usize = 63;
 /// Far beyond what anyone types.
 const MAX_PROFILE: usize = 256;
 
+/// Bytes of an ARN that IAM takes.
+const MAX_ROLE: usize = 2048;
+
 /// Four digits, the first of which is 0.
 const MAX_MODE: usize = 4;
 
@@ -263,6 +298,29 @@ mod tests {
         }
         let zone = check_region("eu-west-1a").unwrap_err();
         assert!(zone.hint().ends_with("its region is \"eu-west-1\""));
+    }
+
+    #[test]
+    fn roles_are_arns() {
+        for good in [
+            "arn:aws:iam::111122223333:role/tunnel",
+            "arn:aws-us-gov:iam::111122223333:role/team/a+=,.@-_",
+        ] {
+            assert_eq!(check_role(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "tunnel",
+            "arn:aws:iam::1111:role/tunnel",
+            "arn:aws:iam::111122223333:user/me",
+            "arn:aws:iam::111122223333:role/",
+            "arn:aws:iam::111122223333:role/a b",
+            "arn:aws:iam:eu-west-1:111122223333:role/a",
+            "arn:aws:sts::111122223333:assumed-role/tunnel/me",
+            &format!("arn:aws:iam::111122223333:role/{}", "x".repeat(2048)),
+        ] {
+            assert!(check_role(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

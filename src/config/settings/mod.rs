@@ -8,6 +8,7 @@
 //! Specification: interfaces.md sections 2 and 8. Ranges that it does not give are chosen here,
 //! each wide enough for every sensible use and narrow enough to catch a wrong unit.
 
+mod aws;
 mod rows;
 
 use std::time::Duration;
@@ -130,8 +131,12 @@ pub enum Kind {
     Region,
     /// The name of a profile.
     Profile,
+    /// The ARN of a role.
+    Role,
     /// An `https://` URL, or an `http://` URL of a loopback address.
     Endpoint,
+    /// An `https://` or `wss://` URL without a path, or one without TLS of a loopback address.
+    Gateway,
     /// An absolute path.
     File,
     /// An absolute path that fits into the address of a Unix socket.

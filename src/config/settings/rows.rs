@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::settings::aws::{AWS_SETTINGS, PROFILE, REGION, ROLE};
 use crate::config::settings::{Absent, Kind, Section, Setting, Shape};
 
 /// Every table that may stand in a file.
@@ -112,43 +113,6 @@ const LIMITS_SETTINGS: &[Setting] = &[
         example: "5",
         doc: "StartSession calls per second, over all forwards; bursts of four seconds' worth",
     },
-];
-
-const AWS_SETTINGS: &[Setting] = &[
-    Setting {
-        key: "region",
-        kind: Kind::Region,
-        absent: Absent::Nothing,
-        example: "\"eu-west-1\"",
-        doc: "The region of the targets; absent: as for every AWS program",
-    },
-    Setting {
-        key: "profile",
-        kind: Kind::Profile,
-        absent: Absent::Nothing,
-        example: "\"prod\"",
-        doc: "The profile in ~/.aws/config; absent: as for every AWS program",
-    },
-    Setting {
-        key: "ssm_endpoint",
-        kind: Kind::Endpoint,
-        absent: Absent::Nothing,
-        example: "\"https://vpce-0123-abcd.ssm.eu-west-1.vpce.amazonaws.com\"",
-        doc: "Another address of the SSM API, such as a VPC endpoint; http:// only to loopback",
-    },
-    Setting {
-        key: "ca_bundle",
-        kind: Kind::File,
-        absent: Absent::Nothing,
-        example: "\"/etc/ssl/company.pem\"",
-        doc: "Certificates in PEM to trust besides the platform's",
-    },
-    later("role_arn", "a profile in ~/.aws/config may name a role"),
-    later(
-        "ssmmessages_endpoint",
-        "the address that StartSession returns is dialled",
-    ),
-    later("proxy", "it cannot be set here"),
 ];
 
 const FORWARD_SETTINGS: &[Setting] = &[
@@ -319,20 +283,19 @@ const FORWARD_SETTINGS: &[Setting] = &[
         example: "true",
         doc: "Whether `listen` may hold an address that other machines can reach",
     },
-    later("region", "[aws] region holds for every forward"),
-    later("profile", "[aws] profile holds for every forward"),
-    later("role_arn", "a profile in ~/.aws/config may name a role"),
-];
-
-const fn later(key: &'static str, instead: &'static str) -> Setting {
     Setting {
-        key,
-        kind: Kind::Later { instead },
-        absent: Absent::Nothing,
-        example: "",
-        doc: "Not in this version",
-    }
-}
+        doc: "The region of this target; absent: that of [aws]",
+        ..REGION
+    },
+    Setting {
+        doc: "The profile in ~/.aws/config, whose credentials win over those of the environment; absent: that of [aws]",
+        ..PROFILE
+    },
+    Setting {
+        doc: "The ARN of a role to assume; absent: that of [aws]",
+        ..ROLE
+    },
+];
 
 /// A table that stands once or not at all.
 const fn once(name: &'static str, settings: &'static [Setting], doc: &'static str) -> Section {

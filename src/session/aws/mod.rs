@@ -9,6 +9,7 @@
 )]
 
 mod refusal;
+mod role;
 mod settings;
 
 use std::fmt;
@@ -23,9 +24,11 @@ use tokio::time::sleep_until;
 use tracing::warn;
 
 use self::refusal::classify;
+pub(super) use self::refusal::find;
+pub(super) use self::role::NotAssumed;
 pub use self::settings::{Identity, Settings};
 use self::settings::{Transport, sdk_config};
-use super::endpoint::StreamUrl;
+use super::endpoint::{Gateway, StreamUrl, StreamUrlError};
 use super::error::{Error, Kind};
 use super::journal::Origin;
 use super::sign::{Signer, Upgrade};
@@ -42,10 +45,14 @@ impl Service {
     ///
     /// If no region is configured anywhere, or the bundle of certificates cannot be read.
     pub async fn load(settings: Settings) -> Result<Self, Error> {
+        let gateway = settings.ssmmessages_endpoint.as_deref().map(Gateway::new);
+        let gateway = gateway.transpose().map_err(|error| {
+            Error::new("ssmmessages_endpoint", Kind::Endpoint, error.to_string())
+        })?;
         let transport = Transport::new(&settings)?;
         let config = sdk_config(&settings, &transport).await;
         let region = config.region().map(Region::to_string).ok_or_else(|| {
-            let why = "neither [aws], the environment nor the profile says which one";
+            let why = "neither the file, the environment nor the profile says which one";
             Error::new("no region", Kind::Region, why)
         })?;
         Ok(Self(Arc::new(Inner {
@@ -59,6 +66,7 @@ impl Service {
             transport: transport.remembering(config.http_client()),
             settings,
             region,
+            gateway,
         })))
     }
 
@@ -105,7 +113,7 @@ impl Service {
             Error::new(RESUME, Kind::Ended, why)
         })?;
         let url = answer.stream_url.filter(|url| !url.is_empty());
-        let url = match url.map(|url| StreamUrl::new(&url, self.region())) {
+        let url = match url.map(|url| self.stream_url(&url)) {
             Some(Ok(url)) => url,
             Some(Err(error)) => {
                 warn!(%error, "ResumeSession gave a stream URL that is not dialled; the former one is");
@@ -126,9 +134,16 @@ impl Service {
         let url = url.ok_or_else(|| incomplete(call, "a stream URL"))?;
         let token = token.filter(|token| !token.is_empty());
         let token = Token(token.ok_or_else(|| incomplete(call, "a token"))?);
-        let url = StreamUrl::new(&url, self.region())
-            .map_err(|error| Error::new(call, Kind::Endpoint, error.to_string()))?;
+        let url = self.stream_url(&url);
+        let url = url.map_err(|error| Error::new(call, Kind::Endpoint, error.to_string()))?;
         Ok(Access { url, token })
+    }
+
+    fn stream_url(&self, text: &str) -> Result<StreamUrl, StreamUrlError> {
+        match &self.0.gateway {
+            Some(gateway) => StreamUrl::at(gateway, text),
+            None => StreamUrl::new(text, self.region()),
+        }
     }
 
     /// Calls TerminateSession, once. Ending an ended session is no error.
@@ -188,8 +203,8 @@ impl Service {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let Settings { profile, .. } = &self.0.settings;
-        let classify = |error| classify(call, self.region(), profile.as_deref(), &error);
+        let looked_at = self.0.settings.looked_at();
+        let classify = |error| classify(call, self.region(), &looked_at, &error);
         let answer = answer.map_err(classify);
         answer.inspect_err(|error| self.0.book().doubt(caller, error))
     }
@@ -208,13 +223,16 @@ impl Service {
     pub fn origin(&self) -> Origin {
         let Settings {
             profile,
+            profile_first,
+            role,
             ssm_endpoint,
             ..
         } = &self.0.settings;
         Origin {
             region: self.0.region.clone(),
             profile: profile.clone(),
-            role: None,
+            profile_first: *profile_first,
+            role: role.clone(),
             endpoint: ssm_endpoint.clone(),
         }
     }
@@ -232,12 +250,15 @@ impl Service {
         let Origin {
             region,
             profile,
+            profile_first,
+            role,
             endpoint,
-            ..
         } = origin.clone();
         let settings = Settings {
             region: Some(region),
             profile,
+            profile_first,
+            role,
             ssm_endpoint: endpoint,
             ..self.0.settings.clone()
         };
@@ -258,6 +279,8 @@ struct Inner {
     transport: Transport,
     settings: Settings,
     region: String,
+    /// Where data channels are dialled, if not where the service says.
+    gateway: Option<Gateway>,
 }
 
 impl Inner {
@@ -300,7 +323,7 @@ impl Book {
             self.caller = None;
             self.refused = Some((Instant::now(), error.clone()));
         }
-        if error.kind() == Kind::Denied {
+        if matches!(error.kind(), Kind::Denied | Kind::Role) {
             self.caller = None;
         }
     }
@@ -322,10 +345,10 @@ struct Caller {
 
 impl Caller {
     fn new(config: &SdkConfig, settings: &Settings, transport: &Transport, region: &str) -> Self {
-        let profile = settings.profile.clone();
+        let looked_at = settings.looked_at();
         Self {
             client: settings::client(config, settings, transport),
-            signer: Signer::new(region.to_owned(), config.credentials_provider(), profile),
+            signer: Signer::new(region.to_owned(), config.credentials_provider(), looked_at),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::session::sign::no_credentials;
 pub(super) fn classify<E>(
     what: &'static str,
     region: &str,
-    profile: Option<&str>,
+    looked_at: &str,
     error: &SdkError<E, HttpResponse>,
 ) -> Error
 where
@@ -37,7 +37,7 @@ where
         // The list is not ours to close: what was not answered was not reached.
         other @ (SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | _) => {
             if let Some(credentials) = find::<CredentialsError>(other) {
-                return no_credentials(credentials, profile);
+                return no_credentials(credentials, looked_at);
             }
             if let Some(unencrypted) = find::<Unencrypted>(other) {
                 return Error::new(what, Kind::Endpoint, unencrypted.to_string());
@@ -69,7 +69,7 @@ fn no_answer_of_aws(what: &'static str, response: &HttpResponse) -> Error {
 }
 
 /// Codes of the operations' own errors and of the generic ones (protocol.md section 1.2).
-fn kind_of(code: &str) -> Kind {
+pub(super) fn kind_of(code: &str) -> Kind {
     match code {
         "TargetNotConnected" => Kind::TargetNotConnected,
         "InvalidDocument" | "InvalidDocumentVersion" | "InvalidParameters" => Kind::Document,
@@ -100,7 +100,7 @@ fn kind_of(code: &str) -> Kind {
 }
 
 /// The error of a type that is behind another one.
-fn find<'a, T: std::error::Error + 'static>(
+pub(in crate::session) fn find<'a, T: std::error::Error + 'static>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> Option<&'a T> {
     let mut next = Some(error);

@@ -8,6 +8,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aws_config::default_provider::region::DefaultRegionChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -18,6 +21,7 @@ use aws_sdk_ssm::config::{Builder, ConfigBag, Intercept, RuntimeComponents, Shar
 use aws_sdk_ssm::error::BoxError;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 
+use super::role::assuming;
 use crate::session::endpoint::is_loopback_url;
 use crate::session::error::{Error, Kind};
 
@@ -28,12 +32,31 @@ pub struct Settings {
     pub region: Option<String>,
     /// The profile of the AWS configuration files.
     pub profile: Option<String>,
+    /// Whether only the credentials of this profile will do, whatever the environment has.
+    pub profile_first: bool,
+    /// The ARN of a role to assume with these credentials.
+    pub role: Option<String>,
     /// The endpoint of the SSM API.
     pub ssm_endpoint: Option<String>,
+    /// Where data channels are dialled, in place of what the service names.
+    pub ssmmessages_endpoint: Option<String>,
     /// Certificates to trust beside the platform's, in PEM.
     pub ca_bundle: Option<PathBuf>,
     /// Who calls.
     pub identity: Identity,
+}
+
+impl Settings {
+    /// What is said if there are no credentials.
+    pub(super) fn looked_at(&self) -> String {
+        match &self.profile {
+            Some(profile) if self.profile_first => format!(
+                "the profile {profile:?} has none, and a forward with a profile of its own uses no others"
+            ),
+            Some(profile) => format!("{NONE}, and the profile {profile:?} has none"),
+            None => NONE.to_owned(),
+        }
+    }
 }
 
 /// Who calls.
@@ -118,13 +141,9 @@ pub(super) fn client(config: &SdkConfig, settings: &Settings, transport: &Transp
 
 /// Reads the usual AWS environment and files.
 pub(super) async fn sdk_config(settings: &Settings, transport: &Transport) -> SdkConfig {
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(CALL_TIMEOUT)
-        .build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts);
+        .timeout_config(timeouts());
     if let Some(region) = &settings.region {
         loader = loader.region(Region::new(region.clone()));
     }
@@ -134,16 +153,59 @@ pub(super) async fn sdk_config(settings: &Settings, transport: &Transport) -> Sd
     if let Some(client) = &transport.client {
         loader = loader.http_client(client.clone());
     }
-    if let Identity::Fixed {
-        access_key,
-        secret_key,
-    } = &settings.identity
-    {
-        loader = loader.credentials_provider(Credentials::new(
-            access_key, secret_key, None, None, "fixed",
-        ));
+    match (&settings.identity, &settings.profile) {
+        (
+            Identity::Fixed {
+                access_key,
+                secret_key,
+            },
+            _,
+        ) => {
+            loader = loader.credentials_provider(Credentials::new(
+                access_key, secret_key, None, None, "fixed",
+            ));
+        }
+        (Identity::Chain, Some(profile)) if settings.profile_first => {
+            loader = loader.credentials_provider(of_profile(profile, settings, transport).await);
+        }
+        (Identity::Chain, _) => {}
     }
-    loader.load().await
+    let config = loader.load().await;
+    match &settings.role {
+        Some(role) => assuming(role, &config),
+        None => config,
+    }
+}
+
+/// The credentials of a profile and no others: the SDK's chain begins with the environment.
+async fn of_profile(
+    profile: &str,
+    settings: &Settings,
+    transport: &Transport,
+) -> ProfileFileCredentialsProvider {
+    let region = match &settings.region {
+        Some(region) => Some(Region::new(region.clone())),
+        None => {
+            let of_profile = DefaultRegionChain::builder().profile_name(profile).build();
+            of_profile.region().await
+        }
+    };
+    let mut config = ProviderConfig::without_region()
+        .with_region(region)
+        .with_retry_config(RetryConfig::disabled())
+        .with_timeout_config(timeouts());
+    if let Some(client) = &transport.client {
+        config = config.with_http_client(client.clone());
+    }
+    let provider = ProfileFileCredentialsProvider::builder().configure(&config);
+    provider.profile_name(profile).build()
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(CALL_TIMEOUT)
+        .build()
 }
 
 fn https_client(ca_bundle: &Path) -> Result<SharedHttpClient, Error> {
@@ -200,6 +262,9 @@ impl Intercept for OnlyEncrypted {
 pub(super) struct Unencrypted {
     host: String,
 }
+
+/// Where the SDK's chain looks.
+const NONE: &str = "there are none in the environment, the AWS files or a role of this machine";
 
 /// An API that does not answer the telephone in this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

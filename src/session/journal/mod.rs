@@ -109,6 +109,9 @@ pub struct Origin {
     /// The profile, if one was chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// Whether its credentials won over those of the environment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub profile_first: bool,
     /// The role, if one was assumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,

@@ -11,6 +11,7 @@ fn entry(session: &str) -> Entry {
         origin: Origin {
             region: "eu-west-1".to_owned(),
             profile: Some("prod".to_owned()),
+            profile_first: false,
             role: None,
             endpoint: None,
         },

@@ -41,10 +41,10 @@ impl Verbosity {
             // What the SDK says about credentials that cannot be had, or about an answer that is no
             // HTTP, is in our own line.
             Self::Quiet => {
-                "warn,aws_config::profile=error,aws_config::meta=error,aws_smithy_http_client=error"
+                "warn,aws_config::profile=error,aws_config::meta=error,aws_config::sts=error,aws_smithy_http_client=error"
             }
             Self::Normal => {
-                "warn,ssm_proxyd=info,aws_config::profile=error,aws_config::meta=error,aws_smithy_http_client=error"
+                "warn,ssm_proxyd=info,aws_config::profile=error,aws_config::meta=error,aws_config::sts=error,aws_smithy_http_client=error"
             }
             Self::Verbose => "info,ssm_proxyd=debug",
             Self::Everything => "info,ssm_proxyd=trace",

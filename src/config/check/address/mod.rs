@@ -1,12 +1,14 @@
 //! Addresses: where to listen, what to dial, and the URL of an endpoint.
 
 mod socket_path;
+mod url;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 pub(super) use crate::config::check::address::socket_path::MAX_PATH;
 use crate::config::check::address::socket_path::{bare_path, socket_path};
+pub(super) use crate::config::check::address::url::{check_endpoint, check_gateway};
 use crate::config::model::{Listen, Remote};
 use crate::config::place::{quoted, shortened};
 use crate::config::problem::Fault;
@@ -93,49 +95,6 @@ pub(super) fn overlap(a: &Listen, b: &Listen) -> bool {
                 && (taken(a).iter()).any(|a| taken(b).iter().any(|b| meet(*a, *b)))
         }
     }
-}
-
-/// Finds what is wrong with the URL of an API endpoint.
-pub(super) fn check_endpoint(url: &str) -> Result<(), Fault> {
-    let example = "for example \"https://ssm.eu-west-1.amazonaws.com\"";
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return Err(Fault::new("it is not a URL", example));
-    };
-    let is_plain = match scheme.to_ascii_lowercase().as_str() {
-        "http" => true,
-        "https" => false,
-        _ => {
-            return Err(Fault::new(
-                "it begins with neither https:// nor http://",
-                example,
-            ));
-        }
-    };
-    if rest.contains('@') {
-        let hint = "leave `user:password@` out: requests are signed with AWS credentials";
-        return Err(Fault::new("it holds a user or a password", hint));
-    }
-    let authority = rest.split('/').next().unwrap_or_default();
-    if rest.contains(['?', '#', '\\']) || !rest.chars().all(|c| c.is_ascii_graphic()) {
-        let what = "it holds more than a host, a port and a path";
-        return Err(Fault::new(what, example));
-    }
-    let has_port = match authority.strip_prefix('[') {
-        Some(host) => host.contains("]:"),
-        None => authority.contains(':'),
-    };
-    let with_port = format!("{authority}{}", if has_port { "" } else { ":443" });
-    let pair = Pair::of(&with_port)?;
-    port(pair.port, 1)?;
-    let is_loopback = match pair.address()? {
-        Some(address) => address.to_canonical().is_loopback(),
-        None => is_localhost(pair.host),
-    };
-    if is_plain && !is_loopback {
-        let what = "without TLS an endpoint must be a loopback address";
-        return Err(Fault::new(what, "write https://"));
-    }
-    Ok(())
 }
 
 /// A host and a port, neither looked at yet.

@@ -3,11 +3,17 @@
 //! The URL comes from the service, but it is a credential's way out of the house: it is dialled
 //! only if it is a Session Manager endpoint of the session's region, or a loopback address, and
 //! unencrypted only to loopback (interfaces.md section 3; protocol.md sections 0.1 and B).
+//!
+//! A person may name a [`Gateway`] instead, such as a VPC endpoint without private DNS. Then every
+//! session is dialled there: host, port and scheme of the URL are replaced, path and query are the
+//! service's. What is dialled is what is signed and what the certificate must name, since the gateway
+//! verifies a signature over the `Host` that it gets.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use http::Uri;
+use http::uri::{Authority, Scheme};
 
 use crate::network::Endpoint;
 
@@ -26,21 +32,8 @@ impl StreamUrl {
     /// If it is no `wss` (or, to loopback, `ws`) URL of an endpoint that is expected there.
     pub fn new(text: &str, region: &str) -> Result<Self, StreamUrlError> {
         let uri: Uri = text.parse().map_err(|_| StreamUrlError::Malformed)?;
-        let tls = match uri.scheme_str() {
-            Some("wss") => true,
-            Some("ws") => false,
-            Some(_) | None => return Err(StreamUrlError::Scheme),
-        };
-        let host = uri
-            .host()
-            .ok_or(StreamUrlError::Malformed)?
-            .trim_matches(['[', ']']);
-        if uri
-            .authority()
-            .is_some_and(|authority| authority.as_str().contains('@'))
-        {
-            return Err(StreamUrlError::Malformed);
-        }
+        let tls = is_encrypted(&uri)?;
+        let host = host(&uri)?;
         let loopback = is_loopback(host);
         if !loopback && !is_session_manager(host, region) {
             let (host, region) = (host.to_owned(), region.to_owned());
@@ -51,14 +44,29 @@ impl StreamUrl {
                 host: host.to_owned(),
             });
         }
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        let endpoint = Endpoint {
-            host: host.to_owned(),
-            port,
-            tls,
-            loopback_only: loopback,
-        };
+        let endpoint = endpoint(&uri, host, tls, loopback);
         Ok(Self { endpoint, uri })
+    }
+
+    /// The same URL at a gateway, whatever host it names.
+    ///
+    /// # Errors
+    ///
+    /// If it is no websocket URL, or is signed for the host that it names.
+    pub(super) fn at(gateway: &Gateway, text: &str) -> Result<Self, StreamUrlError> {
+        let uri: Uri = text.parse().map_err(|_| StreamUrlError::Malformed)?;
+        is_encrypted(&uri)?;
+        host(&uri)?;
+        if is_presigned(&uri) {
+            return Err(StreamUrlError::Presigned);
+        }
+        let mut parts = uri.into_parts();
+        parts.scheme = Some(gateway.scheme.clone());
+        parts.authority = Some(gateway.authority.clone());
+        Ok(Self {
+            uri: Uri::from_parts(parts).map_err(|_| StreamUrlError::Malformed)?,
+            endpoint: gateway.endpoint.clone(),
+        })
     }
 
     /// Where to dial.
@@ -87,6 +95,79 @@ impl StreamUrl {
     }
 }
 
+fn is_encrypted(uri: &Uri) -> Result<bool, StreamUrlError> {
+    match uri.scheme_str() {
+        Some("wss") => Ok(true),
+        Some("ws") => Ok(false),
+        Some(_) | None => Err(StreamUrlError::Scheme),
+    }
+}
+
+/// The host without brackets, of a URL that holds no user.
+fn host(uri: &Uri) -> Result<&str, StreamUrlError> {
+    let authority = uri.authority().ok_or(StreamUrlError::Malformed)?;
+    if authority.as_str().contains('@') {
+        return Err(StreamUrlError::Malformed);
+    }
+    Ok(authority.host().trim_matches(['[', ']']))
+}
+
+fn endpoint(uri: &Uri, host: &str, tls: bool, loopback: bool) -> Endpoint {
+    Endpoint {
+        host: host.to_owned(),
+        port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+        tls,
+        loopback_only: loopback,
+    }
+}
+
+/// Whether a URL carries a signature in its query.
+pub(super) fn is_presigned(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| {
+        query
+            .split('&')
+            .any(|pair| pair.to_ascii_lowercase().starts_with("x-amz-signature="))
+    })
+}
+
+/// Where every stream URL is dialled, because a person says so.
+#[derive(Clone, Debug)]
+pub(super) struct Gateway {
+    /// Of a websocket.
+    scheme: Scheme,
+    authority: Authority,
+    endpoint: Endpoint,
+}
+
+impl Gateway {
+    /// Reads an `https` or `wss` URL, or an `http` or `ws` URL of a loopback address.
+    ///
+    /// # Errors
+    ///
+    /// If it is none of these.
+    pub(super) fn new(text: &str) -> Result<Self, GatewayError> {
+        let uri: Uri = text.parse().map_err(|_| GatewayError)?;
+        let (name, tls) = match uri.scheme_str() {
+            Some("https" | "wss") => ("wss", true),
+            Some("http" | "ws") => ("ws", false),
+            Some(_) | None => return Err(GatewayError),
+        };
+        let host = host(&uri).map_err(|_| GatewayError)?;
+        let loopback = is_loopback(host);
+        let authority = uri.authority().filter(|_| tls || loopback);
+        Ok(Self {
+            scheme: name.parse().map_err(|_| GatewayError)?,
+            authority: authority.ok_or(GatewayError)?.clone(),
+            endpoint: endpoint(&uri, host, tls, loopback),
+        })
+    }
+}
+
+/// What was given as a gateway is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an https:// or wss:// URL, nor one without TLS of a loopback address")]
+pub(super) struct GatewayError;
+
 impl fmt::Debug for StreamUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StreamUrl({})", self.endpoint)
@@ -112,6 +193,11 @@ pub enum StreamUrlError {
         /// The region of the session.
         region: String,
     },
+    /// It cannot be dialled elsewhere.
+    #[error(
+        "the stream URL of the session is signed for its own host, and cannot be dialled at `ssmmessages_endpoint`"
+    )]
+    Presigned,
     /// It would send a token over an unencrypted connection.
     #[error(
         "the stream URL of the session is unencrypted (ws://{host}), which is for loopback only"
@@ -177,93 +263,4 @@ const SUFFIXES: &[&str] = &[
 ];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(url: &str) -> Result<StreamUrl, StreamUrlError> {
-        StreamUrl::new(url, "eu-west-1")
-    }
-
-    #[test]
-    fn endpoints_of_the_region_are_dialled() {
-        for host in [
-            "ssmmessages.eu-west-1.amazonaws.com",
-            "SSMMESSAGES.eu-west-1.amazonaws.com",
-            "ssmmessages-fips.eu-west-1.amazonaws.com",
-            "ssmmessages.eu-west-1.api.aws",
-            "vpce-0a1b-xyz.ssmmessages.eu-west-1.vpce.amazonaws.com",
-            "vpce-0a1b-xyz-eu-west-1a.ssmmessages.eu-west-1.vpce.amazonaws.com",
-        ] {
-            let url = check(&format!(
-                "wss://{host}/v1/data-channel/s?role=publish_subscribe"
-            ));
-
-            let endpoint = url
-                .unwrap_or_else(|error| panic!("{host}: {error}"))
-                .endpoint;
-            assert!(
-                endpoint.tls && !endpoint.loopback_only && endpoint.port == 443,
-                "{host}"
-            );
-        }
-    }
-
-    #[test]
-    fn other_hosts_are_not() {
-        for host in [
-            "ssmmessages.us-east-1.amazonaws.com",
-            "ssmmessages.eu-west-1.amazonaws.com.evil.example",
-            "evil.example",
-            "ssmmessages.eu-west-1.amazonaws.com@evil.example",
-            "ssm.eu-west-1.amazonaws.com",
-            "a.b.ssmmessages.eu-west-1.vpce.amazonaws.com",
-            "127.0.0.1.evil.example",
-        ] {
-            assert!(check(&format!("wss://{host}/x")).is_err(), "{host}");
-        }
-    }
-
-    #[test]
-    fn unencrypted_is_for_loopback_only() {
-        for host in [
-            "127.0.0.1:4000",
-            "localhost:4000",
-            "[::1]:4000",
-            "127.8.9.1:4000",
-        ] {
-            let url = check(&format!("ws://{host}/x")).unwrap();
-
-            assert!(
-                url.endpoint.loopback_only && url.endpoint.port == 4000,
-                "{host}"
-            );
-        }
-        assert!(matches!(
-            check("ws://ssmmessages.eu-west-1.amazonaws.com/x"),
-            Err(StreamUrlError::Unencrypted { .. })
-        ));
-        assert_eq!(check("https://127.0.0.1/x"), Err(StreamUrlError::Scheme));
-        assert_eq!(check("what"), Err(StreamUrlError::Scheme));
-    }
-
-    #[test]
-    fn a_port_that_goes_without_saying_is_not_said() {
-        let url = check("wss://ssmmessages.eu-west-1.amazonaws.com:443/x?a=b").unwrap();
-
-        assert_eq!(
-            url.text(),
-            "wss://ssmmessages.eu-west-1.amazonaws.com/x?a=b"
-        );
-        assert_eq!(
-            check("ws://[::1]:443/x").unwrap().text(),
-            "ws://[::1]:443/x"
-        );
-    }
-
-    #[test]
-    fn a_url_does_not_print_its_query() {
-        let url = check("ws://127.0.0.1:1/x?X-Amz-Signature=secret").unwrap();
-
-        assert!(!format!("{url:?}").contains("secret"));
-    }
-}
+mod tests;

@@ -4,10 +4,14 @@
 //! need not ask whether its names, addresses and numbers are good. Programs that want one without
 //! a file write the text and call [`parse`](crate::config::parse).
 
+mod aws;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use self::aws::{Account, Aws};
 
 /// Everything that a configuration file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,19 +29,6 @@ pub struct Config {
     /// The forwards, in the order of the file; at least one. Their names differ, and no two of
     /// them listen on one address.
     pub forwards: Vec<Forward>,
-}
-
-/// How to reach AWS; what is absent comes from the usual environment and files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Aws {
-    /// The region of the targets.
-    pub region: Option<String>,
-    /// The profile in AWS's own configuration files.
-    pub profile: Option<String>,
-    /// Another address of the SSM API; without TLS only to a loopback address.
-    pub ssm_endpoint: Option<String>,
-    /// Certificates to trust besides the platform's: an absolute path to PEM, not yet opened.
-    pub ca_bundle: Option<PathBuf>,
 }
 
 /// What the whole daemon may take, over all forwards.
@@ -157,6 +148,8 @@ pub struct Forward {
     pub target: Target,
     /// What the agent dials.
     pub remote: Remote,
+    /// Where and as whom AWS is called for it, if not as `[aws]` says.
+    pub account: Account,
     /// The SSM document, if not the one that `remote` asks for; see [`Forward::document`].
     pub document: Option<String>,
     /// How its connections and sessions belong together.

@@ -1,0 +1,112 @@
+//! The URLs of endpoints.
+
+use crate::config::check::address::{Pair, is_localhost, port};
+use crate::config::problem::Fault;
+
+/// Finds what is wrong with the URL of an API endpoint.
+pub(in crate::config::check) fn check_endpoint(url: &str) -> Result<(), Fault> {
+    let example = "for example \"https://ssm.eu-west-1.amazonaws.com\"";
+    let (scheme, rest) = split(url, example)?;
+    let is_plain = match scheme.as_str() {
+        "http" => true,
+        "https" => false,
+        _ => {
+            let what = "it begins with neither https:// nor http://";
+            return Err(Fault::new(what, example));
+        }
+    };
+    check_host(rest, is_plain, example).map(|_| ())
+}
+
+/// Finds what is wrong with the URL of an endpoint for data channels.
+pub(in crate::config::check) fn check_gateway(url: &str) -> Result<(), Fault> {
+    let example = "for example \"https://vpce-0123-abcd.ssmmessages.eu-west-1.vpce.amazonaws.com\"";
+    let (scheme, rest) = split(url, example)?;
+    let is_plain = match scheme.as_str() {
+        "http" | "ws" => true,
+        "https" | "wss" => false,
+        _ => {
+            let what = "it begins with neither https:// nor wss://";
+            return Err(Fault::new(what, example));
+        }
+    };
+    let path = check_host(rest, is_plain, example)?;
+    if !path.is_empty() {
+        let hint = "leave the path out: StartSession says it for each session";
+        return Err(Fault::new("it holds a path", hint));
+    }
+    Ok(())
+}
+
+/// The scheme in lower case, and what is behind it.
+fn split<'a>(url: &'a str, example: &str) -> Result<(String, &'a str), Fault> {
+    let parts = url.split_once("://");
+    let (scheme, rest) = parts.ok_or_else(|| Fault::new("it is not a URL", example))?;
+    Ok((scheme.to_ascii_lowercase(), rest))
+}
+
+/// Checks what is behind the scheme; returns the path, without the slash that it begins with.
+fn check_host<'a>(rest: &'a str, is_plain: bool, example: &str) -> Result<&'a str, Fault> {
+    if rest.contains('@') {
+        let hint = "leave `user:password@` out: requests are signed with AWS credentials";
+        return Err(Fault::new("it holds a user or a password", hint));
+    }
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if rest.contains(['?', '#', '\\']) || !rest.chars().all(|c| c.is_ascii_graphic()) {
+        let what = "it holds more than a host, a port and a path";
+        return Err(Fault::new(what, example));
+    }
+    let is_loopback = is_loopback(authority)?;
+    if is_plain && !is_loopback {
+        let what = "without TLS an endpoint must be a loopback address";
+        return Err(Fault::new(what, "write https://"));
+    }
+    Ok(path)
+}
+
+/// Checks a host that may have a port; tells whether it is this machine.
+fn is_loopback(authority: &str) -> Result<bool, Fault> {
+    let has_port = match authority.strip_prefix('[') {
+        Some(host) => host.contains("]:"),
+        None => authority.contains(':'),
+    };
+    let with_port = format!("{authority}{}", if has_port { "" } else { ":443" });
+    let pair = Pair::of(&with_port)?;
+    port(pair.port, 1)?;
+    Ok(match pair.address()? {
+        Some(address) => address.to_canonical().is_loopback(),
+        None => is_localhost(pair.host),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_for_data_channels_is_a_host_and_perhaps_a_port() {
+        for good in [
+            "https://vpce-1.ssmmessages.eu-west-1.vpce.amazonaws.com",
+            "wss://vpce-1.ssmmessages.eu-west-1.vpce.amazonaws.com/",
+            "WSS://gateway.corp:8443",
+            "ws://127.0.0.1:4566",
+            "http://[::1]:4566",
+        ] {
+            assert_eq!(check_gateway(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "vpce-1.ssmmessages.eu-west-1.vpce.amazonaws.com",
+            "ftp://x",
+            "ws://gateway.corp",
+            "http://10.0.0.7",
+            "https://me:pw@host",
+            "https://h/a",
+            "https://h//",
+            "https://h/?a",
+            "wss://",
+        ] {
+            assert!(check_gateway(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What AWS is reached by: one service for each region, profile and role that forwards name.
+
+use std::collections::BTreeMap;
+
+use tracing::warn;
+
+use super::StartError;
+use crate::config::{self, Account};
+use crate::forward::World;
+use crate::network::Network;
+use crate::session::{self, Entry, Identity, Origin, Service, Sessions, Settings};
+
+/// The services of a configuration, and what they were made of.
+#[derive(Clone, Debug)]
+pub(super) struct Reach {
+    aws: config::Aws,
+    identity: Identity,
+    network: Network,
+    /// Forwards that say the same share a service.
+    services: BTreeMap<Account, Service>,
+}
+
+impl Reach {
+    /// Loads a service for each of the forwards.
+    ///
+    /// # Errors
+    ///
+    /// Bad certificates, or a forward without a region.
+    pub(super) async fn new(
+        aws: config::Aws,
+        identity: Identity,
+        forwards: &[config::Forward],
+    ) -> Result<Self, StartError> {
+        let network = Network::new(aws.ca_bundle.as_deref())?;
+        let mut reach = Self {
+            aws,
+            identity,
+            network,
+            services: BTreeMap::new(),
+        };
+        reach.load(forwards).await?;
+        Ok(reach)
+    }
+
+    /// The same for other forwards: what some of these already have stays as it is. Also tells
+    /// whether what all of them have in common has changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reach::new`].
+    pub(super) async fn renewed(
+        &self,
+        aws: config::Aws,
+        forwards: &[config::Forward],
+    ) -> Result<(Self, bool), StartError> {
+        if aws != self.aws {
+            let renewed = Self::new(aws, self.identity.clone(), forwards).await?;
+            return Ok((renewed, true));
+        }
+        let mut renewed = self.clone();
+        let is_named = |account: &Account| forwards.iter().any(|f| f.account == *account);
+        renewed.services.retain(|account, _| is_named(account));
+        renewed.load(forwards).await?;
+        Ok((renewed, false))
+    }
+
+    async fn load(&mut self, forwards: &[config::Forward]) -> Result<(), StartError> {
+        for forward in forwards {
+            let loaded = self.load_one(&forward.account).await;
+            loaded.map_err(|error| refused(forward, error))?;
+        }
+        if self.services.is_empty() {
+            let loaded = self.load_one(&Account::default()).await;
+            loaded.map_err(StartError::Aws)?;
+        }
+        Ok(())
+    }
+
+    async fn load_one(&mut self, account: &Account) -> Result<(), session::Error> {
+        if self.services.contains_key(account) {
+            return Ok(());
+        }
+        let aws = account.within(&self.aws);
+        let first = account.profile.is_some();
+        let service = Service::load(settings(aws, first, self.identity.clone())).await?;
+        self.services.insert(account.clone(), service);
+        Ok(())
+    }
+
+    /// The world as a forward sees it.
+    pub(super) fn world(&self, forward: &config::Forward, world: &World) -> World {
+        let service = self.services.get(&forward.account);
+        World {
+            service: service.unwrap_or(&world.service).clone(),
+            network: self.network.clone(),
+            ..world.clone()
+        }
+    }
+
+    /// What dials websockets.
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// One of the services, for what is not of a forward.
+    pub(super) fn any(&self) -> Service {
+        let mut services = self.services.values();
+        services.next().expect("a service is loaded").clone()
+    }
+
+    /// Every service looks for credentials at once.
+    pub(super) fn cut_short(&self) {
+        for service in self.services.values() {
+            service.cut_short();
+        }
+    }
+}
+
+/// Ends what former processes left behind, each by the caller that started it.
+pub(super) async fn end_abandoned(service: Service, sessions: Sessions, abandoned: Vec<Entry>) {
+    let mut callers: BTreeMap<Origin, Service> = BTreeMap::new();
+    for entry in abandoned {
+        let service = match callers.get(&entry.origin) {
+            Some(known) => known.clone(),
+            None => match service.of(&entry.origin).await {
+                Ok(service) => service,
+                Err(error) => {
+                    warn!(session = entry.session, %error, "cannot end it");
+                    continue;
+                }
+            },
+        };
+        callers.insert(entry.origin.clone(), service.clone());
+        sessions.end_abandoned(service, entry);
+    }
+}
+
+fn settings(aws: config::Aws, profile_first: bool, identity: Identity) -> Settings {
+    let config::Aws {
+        region,
+        profile,
+        role_arn,
+        ssm_endpoint,
+        ssmmessages_endpoint,
+        ca_bundle,
+    } = aws;
+    Settings {
+        region,
+        profile,
+        profile_first,
+        role: role_arn,
+        ssm_endpoint,
+        ssmmessages_endpoint,
+        ca_bundle,
+        identity,
+    }
+}
+
+/// Who says nothing of its own is no more to blame than the others.
+fn refused(forward: &config::Forward, source: session::Error) -> StartError {
+    if forward.account.is_shared() {
+        return StartError::Aws(source);
+    }
+    let (name, line) = (forward.name.clone(), forward.line);
+    StartError::Forward { name, line, source }
+}

@@ -1,0 +1,40 @@
+//! `ssmmessages_endpoint`: sessions are dialled there, wherever the service says.
+
+use ssm_proxyd::sim::{Options, Role, Simulator};
+
+use crate::support::running::{
+    Running, assert_echo, assert_names, assert_reset, caller, connect, forward_to, vacant,
+};
+use crate::support::stage::destination;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_dialled_at_the_gateway_and_signed_for_it() {
+    let echo = destination(Role::Echo).await;
+    let nowhere = vacant();
+    let options = Options {
+        require_signature: true,
+        advertised: Some(nowhere),
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let here = format!("http://{}", simulator.address());
+    let start = |keys: &str| {
+        let aws = format!("[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{here}\"\n{keys}");
+        Running::of_file(
+            caller(&simulator),
+            &(aws + &forward_to(echo.address()) + "connect_timeout = \"1s\"\n"),
+        )
+    };
+
+    let mut astray = start("");
+    assert_reset(connect(astray.address()));
+    assert_names(
+        &astray.process.stderr.wait_for("WARN"),
+        &[&nowhere.to_string()],
+    );
+    astray.stop(&simulator);
+
+    let led = start(&format!("ssmmessages_endpoint = \"{here}\"\n"));
+    assert_echo(&mut connect(led.address()), b"hello");
+    led.stop(&simulator);
+}
