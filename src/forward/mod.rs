@@ -205,14 +205,16 @@ async fn accept_loop(
     let mut connections = JoinSet::new();
     let mut pause = ACCEPT_PAUSE;
     loop {
+        // The stop first: whoever connects after a reload is the successor's to accept.
         let accepted = tokio::select! {
-            accepted = accept(&listener, &serve) => accepted,
+            biased;
             () = stop.released() => break,
+            () = answer.given() => continue,
             Some(done) = connections.join_next() => {
                 warn_if_panicked(done);
                 continue;
             }
-            () = answer.given() => continue,
+            accepted = accept(&listener, &serve) => accepted,
         };
         match accepted {
             Ok((connection, slot)) => {

@@ -14,6 +14,7 @@ mod gateway;
 mod log;
 mod pace;
 mod reload;
+mod reloads;
 mod secrets;
 mod signals;
 mod start;
