@@ -302,8 +302,7 @@ fn has_defaults(forward: &Forward) -> bool {
 }
 
 fn supported() -> impl Iterator<Item = &'static Setting> {
-    let settings = SECTIONS.iter().flat_map(|section| section.settings);
-    settings.filter(|setting| setting.is_supported())
+    SECTIONS.iter().flat_map(|section| section.settings)
 }
 
 /// A file of the package.

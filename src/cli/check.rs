@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::{output, run, style};
 use crate::config::{
-    self, Account, Aws, Config, Forward, Listen, Sessions, written_duration, written_size,
+    self, Account, Aws, Config, Forward, Listen, Proxy, Sessions, written_duration, written_size,
 };
 
 /// Options of `check`.
@@ -63,6 +63,9 @@ fn told(path: &Path, config: &Config) -> String {
     if let Some(endpoint) = &aws.ssmmessages_endpoint {
         text += &row("data channels", endpoint);
     }
+    if let Some(proxy) = &aws.proxy {
+        text += &row("proxy", &proxied(proxy));
+    }
     text += &row(
         "limits",
         &format!(
@@ -78,6 +81,14 @@ fn told(path: &Path, config: &Config) -> String {
         }
     }
     text
+}
+
+/// Without user and password.
+fn proxied(proxy: &Proxy) -> String {
+    match proxy.exempt.as_str() {
+        "" => proxy.to_string(),
+        exempt => format!("{proxy}, but not for {exempt}"),
+    }
 }
 
 fn stop(drain: Duration) -> String {
@@ -184,6 +195,7 @@ fn described(path: &Path, config: &Config) -> Value {
             "ssm_endpoint": aws.ssm_endpoint,
             "ssmmessages_endpoint": aws.ssmmessages_endpoint,
             "ca_bundle": aws.ca_bundle,
+            "proxy": aws.proxy.as_ref().map(ToString::to_string),
         },
         "limits": {
             "max_connections": limits.max_connections,

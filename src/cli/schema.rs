@@ -42,7 +42,7 @@ fn of_file() -> Value {
 }
 
 fn of_section(section: &Section) -> Value {
-    let settings = section.settings.iter().filter(|s| s.is_supported());
+    let settings = section.settings.iter();
     let properties: Map<String, Value> = settings
         .clone()
         .map(|setting| (setting.key.to_owned(), of_setting(setting)))
@@ -89,6 +89,7 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Role => text("^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"),
         Kind::Endpoint => text("^https?://.+$"),
         Kind::Gateway => text("^(https?|wss?)://[^/]+/?$"),
+        Kind::Proxy => text("^[Hh][Tt][Tt][Pp]://.+$"),
         Kind::File => text("^/.+$"),
         Kind::Mode => text("^[0-7]{3,4}$"),
         Kind::Target => text("^(i-([0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}|ecs:.+)$"),
@@ -103,7 +104,6 @@ fn of_kind(kind: Kind) -> Value {
             });
             json!({ "anyOf": [port(0), address, many] })
         }
-        Kind::Later { .. } => json!({}),
     }
 }
 

@@ -29,9 +29,11 @@ impl Error {
     /// What its caller should do about it.
     pub fn recovery(&self) -> Recovery {
         match self.kind {
-            Kind::Throttled | Kind::Unreachable | Kind::ServiceFault | Kind::Credentials => {
-                Recovery::Retry
-            }
+            Kind::Throttled
+            | Kind::Unreachable
+            | Kind::Proxy
+            | Kind::ServiceFault
+            | Kind::Credentials => Recovery::Retry,
             Kind::Ended => Recovery::Reopen,
             Kind::TargetNotConnected
             | Kind::Document
@@ -46,7 +48,7 @@ impl Error {
 
     /// Whether it lasts until a person does something.
     pub fn needs_a_person(&self) -> bool {
-        self.kind == Kind::Credentials || self.recovery() == Recovery::GiveUp
+        matches!(self.kind, Kind::Credentials | Kind::Proxy) || self.recovery() == Recovery::GiveUp
     }
 
     /// What a person can do about it.
@@ -69,6 +71,9 @@ impl Error {
             }
             Kind::Unreachable => {
                 "check the network, the name service and `ssm_endpoint`; where TLS is intercepted, `ca_bundle`"
+            }
+            Kind::Proxy => {
+                "check `proxy` in [aws], or HTTPS_PROXY: host, port, user and password; the proxy must allow CONNECT to AWS, and NO_PROXY names hosts that are reached without it"
             }
             Kind::ServiceFault => "the service had an error of its own; try again",
             Kind::Ended => "the session is over; a new connection gets a new one",
@@ -104,6 +109,8 @@ pub enum Kind {
     Credentials,
     /// No answer: name, route, TLS or time.
     Unreachable,
+    /// The proxy did not open the way.
+    Proxy,
     /// The service answered with an error of its own, or with nonsense.
     ServiceFault,
     /// The session is over and cannot be resumed.
@@ -130,6 +137,7 @@ impl Kind {
             Self::Throttled => "Throttled",
             Self::Credentials => "NoCredentials",
             Self::Unreachable => "Unreachable",
+            Self::Proxy => "ProxyRefused",
             Self::ServiceFault => "ServiceFault",
             Self::Ended => "SessionEnded",
             Self::Invalid => "InvalidRequest",

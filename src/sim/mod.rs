@@ -128,7 +128,9 @@ impl Simulator {
         if !address.ip().is_loopback() {
             return Err(NotLoopback(address).into());
         }
-        let certificate = options.tls.then(Certificate::generate).transpose();
+        let names = certificate::names(options.public_names.then_some(&options.region));
+        let certificate = options.tls.then(|| Certificate::generate(names));
+        let certificate = certificate.transpose();
         let certificate = certificate.map_err(StartError::Certificate)?;
         let (tls, certificate_pem) = certificate
             .map(|made| (made.acceptor, made.authority_pem))

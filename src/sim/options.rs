@@ -19,6 +19,9 @@ pub struct Options {
     pub advertised: Option<SocketAddr>,
     /// Serve `https` and `wss` with a certificate made at start. Default: false.
     pub tls: bool,
+    /// Have the names of AWS's own endpoints in the region: in the certificate, and in stream URLs.
+    /// A proxy must lead there. Default: false.
+    pub public_names: bool,
     /// The region that signatures must name. Default: `us-east-1`.
     pub region: String,
     /// The credentials that signatures are verified with. Default: plain dummies.
@@ -60,6 +63,7 @@ impl Default for Options {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             advertised: None,
             tls: false,
+            public_names: false,
             region: "us-east-1".to_owned(),
             credentials: Credentials::default(),
             require_signature: false,

@@ -12,6 +12,7 @@ mod failures;
 mod gateway;
 mod log;
 mod pace;
+mod proxy;
 mod reload;
 mod secrets;
 mod signals;

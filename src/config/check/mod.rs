@@ -19,7 +19,8 @@ use crate::config::check::conflict::{check_forward, check_forwards};
 use crate::config::check::fields::Fields;
 use crate::config::file::{Data, Document, Entry, Table, Value};
 use crate::config::model::{
-    Account, Aws, Config, Forward, Limits, Log, LogFormat, LogLevel, Sessions, Shutdown, Upload,
+    Account, Aws, Config, Forward, Limits, Log, LogFormat, LogLevel, Proxy, Sessions, Shutdown,
+    Upload,
 };
 use crate::config::place::{Source, quoted, shortened};
 use crate::config::problem::{Finding, Findings, Problems};
@@ -157,6 +158,9 @@ fn aws(fields: &Fields) -> Aws {
         ssm_endpoint: fields.text("ssm_endpoint"),
         ssmmessages_endpoint: fields.text("ssmmessages_endpoint"),
         ca_bundle: fields.text("ca_bundle").map(Into::into),
+        proxy: fields
+            .text("proxy")
+            .map(|url| Proxy::new(url, String::new())),
     }
 }
 

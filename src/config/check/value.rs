@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::config::check::address::{check_endpoint, check_gateway, port_number};
+use crate::config::check::address::{check_endpoint, check_gateway, check_proxy, port_number};
 use crate::config::check::amount::{duration, size, written_duration, written_size};
 use crate::config::check::word::{
     check_document, check_name, check_path, check_profile, check_region, check_role, mode,
@@ -78,6 +78,7 @@ fn word(setting: &Setting, text: &str) -> Result<Meaning, Fault> {
         Kind::Role => check_role,
         Kind::Endpoint => check_endpoint,
         Kind::Gateway => check_gateway,
+        Kind::Proxy => check_proxy,
         Kind::File => check_path,
         Kind::Document => check_document,
         Kind::Flag
@@ -88,8 +89,7 @@ fn word(setting: &Setting, text: &str) -> Result<Meaning, Fault> {
         | Kind::Listen
         | Kind::Mode
         | Kind::Target
-        | Kind::Remote
-        | Kind::Later { .. } => return Err(wrong_type(setting, &Data::Text(text.to_owned()))),
+        | Kind::Remote => return Err(wrong_type(setting, &Data::Text(text.to_owned()))),
     };
     check(text).map(|()| Meaning::Text(text.to_owned()))
 }
@@ -212,10 +212,10 @@ fn wrong_type(setting: &Setting, data: &Data) -> Fault {
         | Kind::Role
         | Kind::Endpoint
         | Kind::Gateway
+        | Kind::Proxy
         | Kind::File
         | Kind::Target
-        | Kind::Document
-        | Kind::Later { .. } => "a string",
+        | Kind::Document => "a string",
     };
     let what = format!("expected {wanted}, found {}", data.noun());
     Fault::new(

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::aws::{Account, Aws};
+pub use self::aws::{Account, Aws, Proxy};
 
 /// Everything that a configuration file says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -45,11 +45,24 @@ impl Service {
     ///
     /// If no region is configured anywhere, or the bundle of certificates cannot be read.
     pub async fn load(settings: Settings) -> Result<Self, Error> {
+        let transport = Transport::new(&settings)?;
+        Self::over(transport, settings).await
+    }
+
+    /// One with the same certificates and the same proxy as this.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::load`].
+    pub async fn beside(&self, settings: Settings) -> Result<Self, Error> {
+        Self::over(self.0.transport.clone(), settings).await
+    }
+
+    async fn over(transport: Transport, settings: Settings) -> Result<Self, Error> {
         let gateway = settings.ssmmessages_endpoint.as_deref().map(Gateway::new);
         let gateway = gateway.transpose().map_err(|error| {
             Error::new("ssmmessages_endpoint", Kind::Endpoint, error.to_string())
         })?;
-        let transport = Transport::new(&settings)?;
         let config = sdk_config(&settings, &transport).await;
         let region = config.region().map(Region::to_string).ok_or_else(|| {
             let why = "neither the file, the environment nor the profile says which one";
@@ -57,13 +70,11 @@ impl Service {
         })?;
         Ok(Self(Arc::new(Inner {
             book: Mutex::new(Book {
-                caller: Some(Arc::new(Caller::new(
-                    &config, &settings, &transport, &region,
-                ))),
+                caller: Some(Arc::new(Caller::new(&config, &settings, &region))),
                 refused: None,
             }),
             looking: tokio::sync::Mutex::default(),
-            transport: transport.remembering(config.http_client()),
+            transport,
             settings,
             region,
             gateway,
@@ -189,7 +200,7 @@ impl Service {
             ..
         } = &**inner;
         let config = sdk_config(settings, transport).await;
-        let caller = Arc::new(Caller::new(&config, settings, transport, region));
+        let caller = Arc::new(Caller::new(&config, settings, region));
         inner.book().know(Arc::clone(&caller));
         Ok(caller)
     }
@@ -203,8 +214,8 @@ impl Service {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let looked_at = self.0.settings.looked_at();
-        let classify = |error| classify(call, self.region(), &looked_at, &error);
+        let (settings, region) = (&self.0.settings, self.region());
+        let classify = |error| classify(call, region, settings, &error);
         let answer = answer.map_err(classify);
         answer.inspect_err(|error| self.0.book().doubt(caller, error))
     }
@@ -262,7 +273,7 @@ impl Service {
             ssm_endpoint: endpoint,
             ..self.0.settings.clone()
         };
-        Self::load(settings).await
+        self.beside(settings).await
     }
 }
 
@@ -344,10 +355,10 @@ struct Caller {
 }
 
 impl Caller {
-    fn new(config: &SdkConfig, settings: &Settings, transport: &Transport, region: &str) -> Self {
+    fn new(config: &SdkConfig, settings: &Settings, region: &str) -> Self {
         let looked_at = settings.looked_at();
         Self {
-            client: settings::client(config, settings, transport),
+            client: settings::client(config, settings),
             signer: Signer::new(region.to_owned(), config.credentials_provider(), looked_at),
         }
     }
