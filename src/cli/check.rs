@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::{output, run, style};
 use crate::config::{
-    self, Account, Aws, Config, Forward, Listen, Proxy, Sessions, written_duration, written_size,
+    self, Account, Aws, Config, Forward, Listen, Proxy, Sessions, Target, Targets,
+    written_duration, written_size,
 };
 
 /// Options of `check`.
@@ -207,6 +208,19 @@ fn described(path: &Path, config: &Config) -> Value {
     })
 }
 
+/// As in the file: alone if there is one.
+fn described_targets(targets: &Targets) -> Value {
+    let described = targets.iter().map(|target| match target {
+        Target::Node(id) => json!(id),
+        Target::Tags(tags) => json!({ "tags": tags }),
+    });
+    let mut described: Vec<_> = described.collect();
+    match described.len() {
+        1 => described.remove(0),
+        _ => Value::Array(described),
+    }
+}
+
 fn described_forward(aws: &Aws, forward: &Forward) -> Value {
     let aws = forward.account.within(aws);
     let listen: Vec<String> = forward.listen.iter().map(ToString::to_string).collect();
@@ -214,7 +228,7 @@ fn described_forward(aws: &Aws, forward: &Forward) -> Value {
         "name": forward.name,
         "listen": listen,
         "mode": format!("{:04o}", forward.mode),
-        "target": forward.target.as_str(),
+        "target": described_targets(&forward.target),
         "remote": forward.remote.to_string(),
         "region": aws.region,
         "profile": aws.profile,

@@ -92,7 +92,15 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Proxy => text("^[Hh][Tt][Tt][Pp]://.+$"),
         Kind::File => text("^/.+$"),
         Kind::Mode => text("^[0-7]{3,4}$"),
-        Kind::Target => text("^(i-([0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}|ecs:.+)$"),
+        Kind::Target => {
+            let node = text("^(i-([0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}|ecs:.+)$");
+            let many = json!({
+                "type": "array",
+                "minItems": 1,
+                "items": { "anyOf": [node, by_tags()] },
+            });
+            json!({ "anyOf": [node, by_tags(), many] })
+        }
         Kind::Remote => json!({ "anyOf": [port(1), { "type": "string", "pattern": "^.+$" }] }),
         Kind::Listen => {
             let address =
@@ -105,6 +113,17 @@ fn of_kind(kind: Kind) -> Value {
             json!({ "anyOf": [port(0), address, many] })
         }
     }
+}
+
+fn by_tags() -> Value {
+    let values = json!({ "type": "string", "minLength": 1 });
+    let tags = json!({ "type": "object", "minProperties": 1, "additionalProperties": values });
+    json!({
+        "type": "object",
+        "properties": { "tags": tags },
+        "required": ["tags"],
+        "additionalProperties": false,
+    })
 }
 
 fn port(least: u16) -> Value {

@@ -34,7 +34,7 @@ use crate::config::check::MAX_LENGTH;
 pub use crate::config::check::{parse, written_duration, written_size};
 pub use crate::config::model::{
     Account, Aws, Config, Forward, Limits, Listen, Log, LogFormat, LogLevel, Proxy, Remote,
-    Sessions, Shutdown, Target, Upload,
+    Sessions, Shutdown, Target, Targets, Upload,
 };
 pub use crate::config::problem::{Fault, Problem, Problems};
 

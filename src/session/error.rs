@@ -21,6 +21,16 @@ impl Error {
         }
     }
 
+    /// One for several nodes, none of which is connected.
+    pub(super) fn all(mut errors: Vec<Self>) -> Self {
+        if errors.len() == 1 {
+            return errors.remove(0);
+        }
+        let errors: Vec<_> = errors.iter().map(|error| error.why.as_str()).collect();
+        let why = format!("no target is connected: {}", errors.join("; "));
+        Self::new("StartSession", Kind::TargetNotConnected, why)
+    }
+
     /// Which of the few classes it belongs to.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -54,11 +64,17 @@ impl Error {
     /// What a person can do about it.
     pub fn hint(&self) -> &'static str {
         match self.kind {
+            Kind::TargetNotConnected if self.what == DESCRIBE => {
+                "check the tags, and that region and account are the right ones; `aws ssm describe-instance-information` lists the nodes that the service knows"
+            }
             Kind::TargetNotConnected => {
                 "check that the target runs, that its SSM agent is online, and that region and account are the right ones"
             }
             Kind::Document => {
                 "check `document`: it must exist in this region and account, and take these parameters"
+            }
+            Kind::Denied if self.what == DESCRIBE => {
+                "to find a target by its tags, the caller needs ssm:DescribeInstanceInformation, on \"*\""
             }
             Kind::Denied => {
                 "the caller needs ssm:StartSession on the target and on the document, ssm:TerminateSession and ssm:ResumeSession on its own sessions, and ssmmessages:OpenDataChannel"
@@ -181,6 +197,9 @@ fn one_line(text: &str) -> String {
     let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     words.join(" ").chars().take(MAX_WHY).collect()
 }
+
+/// The call that finds nodes by their tags.
+pub(super) const DESCRIBE: &str = "DescribeInstanceInformation";
 
 /// What the SDK and its HTTP client say on every level of an error, before they come to the point.
 const EMPTY_WORDS: [&str; 4] = [

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::agent;
 use super::faults::Faults;
+use super::nodes::Nodes;
 use super::resolver::Resolver;
 use super::signature::Credentials;
 
@@ -37,6 +38,8 @@ pub struct Options {
     pub resolver: Resolver,
     /// Documents of the account: name, and the AWS document that it behaves like.
     pub documents: BTreeMap<String, String>,
+    /// Managed nodes that can be looked up by their tags. A session may be started on others too.
+    pub nodes: Nodes,
     /// Targets whose agent is not connected.
     pub offline: BTreeSet<String>,
     /// How long every API call takes at least. Default: none.
@@ -71,6 +74,7 @@ impl Default for Options {
             seed: 0,
             resolver: Resolver::default(),
             documents: BTreeMap::new(),
+            nodes: Nodes::new(),
             offline: BTreeSet::new(),
             api_delay: Duration::ZERO,
             gateway_buffer: 1 << 20,

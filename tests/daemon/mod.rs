@@ -18,6 +18,7 @@ mod secrets;
 mod signals;
 mod start;
 mod systemd;
+mod targets;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::check::value::{Meaning, default, meaning};
 use crate::config::file::{Entry, Table};
-use crate::config::model::{Listen, Remote, Target};
+use crate::config::model::{Listen, Remote, Targets};
 use crate::config::place::shortened;
 use crate::config::problem::{Finding, Findings};
 use crate::config::settings::{Section, Setting};
@@ -173,7 +173,7 @@ impl Fields {
         Some(value)
     }
 
-    pub(super) fn target(&self, key: &str) -> Option<Target> {
+    pub(super) fn target(&self, key: &str) -> Option<Targets> {
         let Meaning::Target(value) = self.meaning(key)? else {
             return None;
         };

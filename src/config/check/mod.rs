@@ -8,6 +8,7 @@ mod address;
 mod amount;
 mod conflict;
 mod fields;
+mod target;
 mod value;
 mod word;
 

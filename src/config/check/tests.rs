@@ -96,7 +96,7 @@ fn what_is_not_written_has_its_default() {
     };
     assert_eq!(forward.name, "db");
     assert_eq!(forward.listen, [Listen::Localhost(5432)]);
-    assert_eq!(forward.target.as_str(), "i-0123456789abcdef0");
+    assert_eq!(forward.target.to_string(), "i-0123456789abcdef0");
     assert_eq!(forward.remote.to_string(), "db.internal:5432");
     assert_eq!(
         forward.document(),
@@ -144,7 +144,7 @@ fn what_is_written_is_meant() {
     assert_eq!(forward.listen, [Listen::Localhost(0), everywhere, socket]);
     assert_eq!(forward.mode, 0o660);
     assert_eq!(forward.resume_timeout, Duration::ZERO);
-    assert_eq!(forward.target.as_str(), "mi-0123456789abcdef0");
+    assert_eq!(forward.target.to_string(), "mi-0123456789abcdef0");
     assert_eq!(forward.remote, Remote::Port(6379));
     assert_eq!(forward.document(), "Our-PortForwarding");
     assert_eq!(forward.connect_timeout, Duration::from_secs(90));

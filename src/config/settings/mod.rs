@@ -139,7 +139,7 @@ pub enum Kind {
     Listen,
     /// Permissions of a file in octal digits, such as `"0600"`.
     Mode,
-    /// A managed node.
+    /// A managed node by its id or its tags, or an array of them.
     Target,
     /// A destination.
     Remote,

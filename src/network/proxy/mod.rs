@@ -199,10 +199,8 @@ fn endpoint(address: &str) -> Option<Endpoint> {
         Some(rest) => {
             let (host, port) = rest.split_once(']')?;
             host.parse::<std::net::Ipv6Addr>().ok()?;
-            (
-                host,
-                port.strip_prefix(':').or(port.is_empty().then_some("80"))?,
-            )
+            let port = if port.is_empty() { ":80" } else { port };
+            (host, port.strip_prefix(':')?)
         }
         None => address.split_once(':').unwrap_or((address, "80")),
     };

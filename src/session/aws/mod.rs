@@ -8,6 +8,8 @@
     reason = "credentials are looked for once a second"
 )]
 
+mod caller;
+mod directory;
 mod refusal;
 mod role;
 mod settings;
@@ -16,13 +18,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use aws_config::{Region, SdkConfig};
-use aws_sdk_ssm::Client;
+use aws_config::Region;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use tokio::time::sleep_until;
 use tracing::warn;
 
+use self::caller::{Book, Caller};
+use self::directory::Directory;
+pub(super) use self::directory::Found;
 use self::refusal::classify;
 pub(super) use self::refusal::find;
 pub(super) use self::role::NotAssumed;
@@ -31,7 +35,7 @@ use self::settings::{Transport, sdk_config};
 use super::endpoint::{Gateway, StreamUrl, StreamUrlError};
 use super::error::{Error, Kind};
 use super::journal::Origin;
-use super::sign::{Signer, Upgrade};
+use super::sign::Upgrade;
 use super::{Access, StartRequest, Token};
 
 /// The SSM API of one region, as one caller. Cheap to clone.
@@ -75,6 +79,7 @@ impl Service {
             }),
             looking: tokio::sync::Mutex::default(),
             transport,
+            directory: Directory::default(),
             settings,
             region,
             gateway,
@@ -288,6 +293,7 @@ struct Inner {
     /// Someone looks for credentials.
     looking: tokio::sync::Mutex<()>,
     transport: Transport,
+    directory: Directory,
     settings: Settings,
     region: String,
     /// Where data channels are dialled, if not where the service says.
@@ -297,70 +303,6 @@ struct Inner {
 impl Inner {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().expect("no holder of this lock panics")
-    }
-}
-
-/// What is known of credentials: the SDK remembers for ever what it has read in files.
-#[derive(Default)]
-struct Book {
-    caller: Option<Arc<Caller>>,
-    /// When there were none of use, and why.
-    refused: Option<(Instant, Error)>,
-}
-
-impl Book {
-    fn caller(&self) -> Option<Arc<Caller>> {
-        self.caller.clone()
-    }
-
-    fn refused(&self) -> Option<(Instant, Error)> {
-        self.refused.clone()
-    }
-
-    fn know(&mut self, caller: Arc<Caller>) {
-        self.caller = Some(caller);
-    }
-
-    /// Something went wrong with what a caller knows.
-    fn doubt(&mut self, caller: &Arc<Caller>, error: &Error) {
-        let is_known = self
-            .caller
-            .as_ref()
-            .is_some_and(|known| Arc::ptr_eq(known, caller));
-        if !is_known {
-            return;
-        }
-        if error.kind() == Kind::Credentials {
-            self.caller = None;
-            self.refused = Some((Instant::now(), error.clone()));
-        }
-        if matches!(error.kind(), Kind::Denied | Kind::Role) {
-            self.caller = None;
-        }
-    }
-
-    fn forget(&mut self) {
-        self.caller = None;
-    }
-
-    fn cut_short(&mut self) {
-        self.refused = None;
-    }
-}
-
-/// Calls and signs with what was found of credentials at one time.
-struct Caller {
-    client: Client,
-    signer: Signer,
-}
-
-impl Caller {
-    fn new(config: &SdkConfig, settings: &Settings, region: &str) -> Self {
-        let looked_at = settings.looked_at();
-        Self {
-            client: settings::client(config, settings),
-            signer: Signer::new(region.to_owned(), config.credentials_provider(), looked_at),
-        }
     }
 }
 

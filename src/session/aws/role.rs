@@ -97,12 +97,7 @@ impl NotAssumed {
         let meta = find::<ErrorMetadata>(error);
         let said = meta.and_then(|meta| Some((meta.code()?, meta.message().unwrap_or_default())));
         let (kind, why) = match said {
-            Some((code, message)) => match kind_of(code) {
-                kind @ (Kind::Throttled | Kind::ServiceFault | Kind::Credentials) => {
-                    (kind, format!("{code}: {message}"))
-                }
-                _ => (Kind::Role, format!("{code}: {message}")),
-            },
+            Some((code, message)) => (refused(code), format!("{code}: {message}")),
             None => (Kind::Unreachable, sources(error)),
         };
         let role = role.to_owned();
@@ -113,6 +108,16 @@ impl NotAssumed {
     pub(in crate::session) fn kind(&self) -> Kind {
         self.kind
     }
+}
+
+/// What passes, and what another login helps against, is no fault of the role.
+fn refused(code: &str) -> Kind {
+    let kind = kind_of(code);
+    let is_other = matches!(
+        kind,
+        Kind::Throttled | Kind::ServiceFault | Kind::Credentials
+    );
+    if is_other { kind } else { Kind::Role }
 }
 
 /// By this the account's logs know who called.
