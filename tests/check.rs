@@ -23,7 +23,7 @@ warm = 2
 [[forward]]
 name = "metrics"
 listen = "127.0.0.1:9100"
-target = "mi-0123456789abcdef0"
+target = ["mi-0123456789abcdef0", { tags = { Name = "bastion", Env = "prod" } }]
 remote = 9100
 sessions = "shared"
 region = "eu-north-1"
@@ -48,6 +48,7 @@ fn a_person_reads_what_each_forward_will_do() {
         "metrics\n  listens on    127.0.0.1:9100\n",
         "  destination   localhost:9100\n",
         "  sessions      shared by up to 64 connections\n",
+        "  target        mi-0123456789abcdef0; else the tags Env=prod, Name=bastion\n",
         "  region        eu-north-1\n",
         "  role          arn:aws:iam::111122223333:role/tunnel\n",
     ] {
@@ -73,6 +74,9 @@ fn a_program_reads_the_same_as_json_with_the_names_of_the_file() {
     assert_eq!(orders["listen"][1], "unix:/run/orders.sock");
     assert_eq!(metrics["sessions"], "shared");
     assert!(metrics["warm"].is_null());
+    assert_eq!(orders["target"], "i-0123456789abcdef0");
+    assert_eq!(metrics["target"][0], "mi-0123456789abcdef0");
+    assert_eq!(metrics["target"][1]["tags"]["Env"], "prod");
     assert_eq!(orders["region"], "eu-west-1");
     assert_eq!(metrics["region"], "eu-north-1");
     assert!(orders["role_arn"].is_null());

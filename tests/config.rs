@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ssm_proxyd::config::settings::{Absent, SECTIONS, Setting};
 use ssm_proxyd::config::{
-    Config, Forward, Limits, Log, LogFormat, LogLevel, Sessions, Upload, parse, read,
+    Account, Config, Forward, Limits, Log, LogFormat, LogLevel, Sessions, Upload, parse, read,
 };
 
 #[test]
@@ -81,7 +81,8 @@ fn a_full_file_means_what_it_says() {
         [
             "cache.v2_a: localhost:6379, 10.0.0.7:6379, [fd00::7]:6379, unix:/run/cache.sock \
           -> mi-0123456789abcdef0 -> localhost:6379",
-            "shared: localhost:5432 -> i-01234567 -> localhost:1",
+            "shared: localhost:5432 -> i-01234567; else the tags Name=bastion, \
+          aws:autoscaling:groupName=a b -> localhost:1",
         ]
     );
     let forward = &config.forwards[0];
@@ -101,7 +102,7 @@ fn a_full_file_means_what_it_says() {
     );
     assert_eq!(forward.max_connections, 1);
     assert!(forward.allow_remote_clients);
-    assert_eq!(forward.line, 14);
+    assert_eq!(forward.line, 17);
     let warm_max_age = Duration::from_secs(60);
     let warm = 1;
     let own = Sessions::PerConnection { warm, warm_max_age };
@@ -112,6 +113,14 @@ fn a_full_file_means_what_it_says() {
         max_age: Some(Duration::from_secs(8 * 3600)),
     };
     assert_eq!(config.forwards[1].sessions, shared);
+    let account = Account {
+        region: Some("us-gov-east-1".to_owned()),
+        profile: Some("shared".to_owned()),
+        role_arn: Some("arn:aws-us-gov:iam::111122223333:role/team/shared".to_owned()),
+    };
+    assert_eq!(config.forwards[1].account, account);
+    let proxy = config.aws.proxy.as_ref().unwrap();
+    assert_eq!(proxy.to_string(), "http://proxy.corp:3128");
     let limits = Limits {
         max_connections: 2000,
         session_start_rate: 2,
@@ -302,8 +311,7 @@ fn has_defaults(forward: &Forward) -> bool {
 }
 
 fn supported() -> impl Iterator<Item = &'static Setting> {
-    let settings = SECTIONS.iter().flat_map(|section| section.settings);
-    settings.filter(|setting| setting.is_supported())
+    SECTIONS.iter().flat_map(|section| section.settings)
 }
 
 /// A file of the package.

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::{output, run, style};
 use crate::config::{
-    self, Account, Aws, Config, Forward, Listen, Sessions, written_duration, written_size,
+    self, Account, Aws, Config, Forward, Listen, Proxy, Sessions, Target, Targets,
+    written_duration, written_size,
 };
 
 /// Options of `check`.
@@ -63,6 +64,9 @@ fn told(path: &Path, config: &Config) -> String {
     if let Some(endpoint) = &aws.ssmmessages_endpoint {
         text += &row("data channels", endpoint);
     }
+    if let Some(proxy) = &aws.proxy {
+        text += &row("proxy", &proxied(proxy));
+    }
     text += &row(
         "limits",
         &format!(
@@ -78,6 +82,14 @@ fn told(path: &Path, config: &Config) -> String {
         }
     }
     text
+}
+
+/// Without user and password.
+fn proxied(proxy: &Proxy) -> String {
+    match proxy.exempt.as_str() {
+        "" => proxy.to_string(),
+        exempt => format!("{proxy}, but not for {exempt}"),
+    }
 }
 
 fn stop(drain: Duration) -> String {
@@ -185,6 +197,7 @@ fn described(path: &Path, config: &Config) -> Value {
             "ssm_endpoint": aws.ssm_endpoint,
             "ssmmessages_endpoint": aws.ssmmessages_endpoint,
             "ca_bundle": aws.ca_bundle,
+            "proxy": aws.proxy.as_ref().map(ToString::to_string),
         },
         "limits": {
             "max_connections": limits.max_connections,
@@ -197,6 +210,19 @@ fn described(path: &Path, config: &Config) -> Value {
     })
 }
 
+/// As in the file: alone if there is one.
+fn described_targets(targets: &Targets) -> Value {
+    let described = targets.iter().map(|target| match target {
+        Target::Node(id) => json!(id),
+        Target::Tags(tags) => json!({ "tags": tags }),
+    });
+    let mut described: Vec<_> = described.collect();
+    match described.len() {
+        1 => described.remove(0),
+        _ => Value::Array(described),
+    }
+}
+
 fn described_forward(aws: &Aws, forward: &Forward) -> Value {
     let aws = forward.account.within(aws);
     let listen: Vec<String> = forward.listen.iter().map(ToString::to_string).collect();
@@ -204,7 +230,7 @@ fn described_forward(aws: &Aws, forward: &Forward) -> Value {
         "name": forward.name,
         "listen": listen,
         "mode": format!("{:04o}", forward.mode),
-        "target": forward.target.as_str(),
+        "target": described_targets(&forward.target),
         "remote": forward.remote.to_string(),
         "region": aws.region,
         "profile": aws.profile,

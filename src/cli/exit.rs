@@ -52,6 +52,7 @@ impl From<Kind> for Exit {
         match kind {
             Kind::TargetNotConnected
             | Kind::Unreachable
+            | Kind::Proxy
             | Kind::ServiceFault
             | Kind::Stranger
             | Kind::Ended => Self::Unavailable,

@@ -124,6 +124,7 @@ pub(super) fn prefer_environment(aws: &mut config::Aws) {
         ssm_endpoint,
         ssmmessages_endpoint: _,
         ca_bundle,
+        proxy,
     } = aws;
     prefer(region, "region", &["AWS_REGION", "AWS_DEFAULT_REGION"]);
     prefer(profile, "profile", &["AWS_PROFILE"]);
@@ -131,6 +132,15 @@ pub(super) fn prefer_environment(aws: &mut config::Aws) {
     let mut bundle = ca_bundle.as_ref().map(|path| path.display().to_string());
     prefer(&mut bundle, "ca_bundle", &["AWS_CA_BUNDLE"]);
     *ca_bundle = bundle.map(PathBuf::from);
+    *proxy = proxy.take().or_else(proxy_of_environment);
+}
+
+/// The proxy that programs are to use for HTTPS, if the file names none.
+fn proxy_of_environment() -> Option<config::Proxy> {
+    let first = |names: &[&str]| names.iter().find_map(|name| style::environment(name));
+    let url = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?;
+    let exempt = first(&["NO_PROXY", "no_proxy"]).unwrap_or_default();
+    Some(config::Proxy::new(url, exempt))
 }
 
 /// Takes the value of the first of `variables` that has one.
@@ -164,7 +174,7 @@ fn explain(path: &Path, error: &StartError) -> Exit {
             style::fail(Exit::Configuration, &with_sources(source), &hint)
         }
         StartError::Admin(_) => style::fail(Exit::CannotListen, error, &hint),
-        StartError::AdminMoved | StartError::Log(_) => {
+        StartError::AdminMoved | StartError::Log(_) | StartError::Proxy(_) => {
             style::fail(Exit::Configuration, error, &hint)
         }
         StartError::Aws(source) => style::fail(source.kind().into(), error, &hint),

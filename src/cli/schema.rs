@@ -42,7 +42,7 @@ fn of_file() -> Value {
 }
 
 fn of_section(section: &Section) -> Value {
-    let settings = section.settings.iter().filter(|s| s.is_supported());
+    let settings = section.settings.iter();
     let properties: Map<String, Value> = settings
         .clone()
         .map(|setting| (setting.key.to_owned(), of_setting(setting)))
@@ -89,9 +89,18 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Role => text("^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"),
         Kind::Endpoint => text("^https?://.+$"),
         Kind::Gateway => text("^(https?|wss?)://[^/]+/?$"),
+        Kind::Proxy => text("^[Hh][Tt][Tt][Pp]://.+$"),
         Kind::File | Kind::Socket => text("^/.+$"),
         Kind::Mode => text("^[0-7]{3,4}$"),
-        Kind::Target => text("^(i-([0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}|ecs:.+)$"),
+        Kind::Target => {
+            let node = text("^(i-([0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}|ecs:.+)$");
+            let many = json!({
+                "type": "array",
+                "minItems": 1,
+                "items": { "anyOf": [node, by_tags()] },
+            });
+            json!({ "anyOf": [node, by_tags(), many] })
+        }
         Kind::Remote => json!({ "anyOf": [port(1), { "type": "string", "pattern": "^.+$" }] }),
         Kind::Listen => {
             let address =
@@ -103,8 +112,18 @@ fn of_kind(kind: Kind) -> Value {
             });
             json!({ "anyOf": [port(0), address, many] })
         }
-        Kind::Later { .. } => json!({}),
     }
+}
+
+fn by_tags() -> Value {
+    let values = json!({ "type": "string", "minLength": 1 });
+    let tags = json!({ "type": "object", "minProperties": 1, "additionalProperties": values });
+    json!({
+        "type": "object",
+        "properties": { "tags": tags },
+        "required": ["tags"],
+        "additionalProperties": false,
+    })
 }
 
 fn port(least: u16) -> Value {

@@ -138,6 +138,7 @@ fn rejected(error: &StartError) -> Rejection {
         StartError::Roots(_)
         | StartError::Aws(_)
         | StartError::Forward { .. }
+        | StartError::Proxy(_)
         | StartError::Admin(_)
         | StartError::AdminMoved
         | StartError::Log(_) => Fault::Configuration,

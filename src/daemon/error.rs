@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::forward::ListenError;
-use crate::network::RootsError;
+use crate::network::{ProxyError, RootsError};
 use crate::session;
 use crate::telemetry::LogError;
 
@@ -13,6 +13,9 @@ pub enum StartError {
     /// The certificates to trust cannot be used.
     #[error("{0}")]
     Roots(#[from] RootsError),
+    /// The proxy cannot be used.
+    #[error("{0}")]
+    Proxy(#[from] ProxyError),
     /// The settings of AWS are not enough.
     #[error("{0}")]
     Aws(session::Error),
@@ -52,6 +55,9 @@ impl StartError {
     pub fn hint(&self) -> Cow<'static, str> {
         match self {
             Self::Roots(_) => Cow::Borrowed("check `ca_bundle` in [aws]"),
+            Self::Proxy(_) => Cow::Borrowed(
+                "check `proxy` in [aws], HTTPS_PROXY and ALL_PROXY; NO_PROXY=* is without a proxy",
+            ),
             Self::Aws(error) | Self::Forward { source: error, .. } => Cow::Borrowed(error.hint()),
             Self::Listen { source, .. } | Self::Admin(source) => Cow::Owned(source.hint()),
             Self::AdminMoved => Cow::Borrowed("write it as it was, or restart the daemon"),

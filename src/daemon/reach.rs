@@ -7,7 +7,7 @@ use tracing::warn;
 use super::StartError;
 use crate::config::{self, Account};
 use crate::forward::World;
-use crate::network::Network;
+use crate::network::{Network, Proxy};
 use crate::session::{self, Entry, Identity, Origin, Service, Sessions, Settings};
 
 /// The services of a configuration, and what they were made of.
@@ -15,6 +15,7 @@ use crate::session::{self, Entry, Identity, Origin, Service, Sessions, Settings}
 pub(super) struct Reach {
     aws: config::Aws,
     identity: Identity,
+    proxy: Option<Proxy>,
     network: Network,
     /// Forwards that say the same share a service.
     services: BTreeMap<Account, Service>,
@@ -25,16 +26,21 @@ impl Reach {
     ///
     /// # Errors
     ///
-    /// Bad certificates, or a forward without a region.
+    /// Bad certificates, a bad proxy, or a forward without a region.
     pub(super) async fn new(
         aws: config::Aws,
         identity: Identity,
         forwards: &[config::Forward],
     ) -> Result<Self, StartError> {
-        let network = Network::new(aws.ca_bundle.as_deref())?;
+        let proxy = match &aws.proxy {
+            Some(proxy) => Proxy::new(proxy.expose(), &proxy.exempt)?,
+            None => None,
+        };
+        let network = Network::new(aws.ca_bundle.as_deref())?.through(proxy.clone());
         let mut reach = Self {
             aws,
             identity,
+            proxy,
             network,
             services: BTreeMap::new(),
         };
@@ -81,8 +87,16 @@ impl Reach {
             return Ok(());
         }
         let aws = account.within(&self.aws);
-        let first = account.profile.is_some();
-        let service = Service::load(settings(aws, first, self.identity.clone())).await?;
+        let settings = Settings {
+            profile_first: account.profile.is_some(),
+            identity: self.identity.clone(),
+            proxy: self.proxy.clone(),
+            ..settings(aws)
+        };
+        let service = match self.services.values().next() {
+            Some(other) => other.beside(settings).await?,
+            None => Service::load(settings).await?,
+        };
         self.services.insert(account.clone(), service);
         Ok(())
     }
@@ -135,7 +149,7 @@ pub(super) async fn end_abandoned(service: Service, sessions: Sessions, abandone
     }
 }
 
-fn settings(aws: config::Aws, profile_first: bool, identity: Identity) -> Settings {
+fn settings(aws: config::Aws) -> Settings {
     let config::Aws {
         region,
         profile,
@@ -143,16 +157,16 @@ fn settings(aws: config::Aws, profile_first: bool, identity: Identity) -> Settin
         ssm_endpoint,
         ssmmessages_endpoint,
         ca_bundle,
+        proxy: _,
     } = aws;
     Settings {
         region,
         profile,
-        profile_first,
         role: role_arn,
         ssm_endpoint,
         ssmmessages_endpoint,
         ca_bundle,
-        identity,
+        ..Settings::default()
     }
 }
 

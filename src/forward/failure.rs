@@ -109,7 +109,9 @@ fn of_session(error: &session::Error) -> Weight {
         | Kind::Endpoint
         | Kind::Role
         | Kind::Region => Weight::Definite(Patience::Growing),
-        Kind::Unreachable | Kind::ServiceFault | Kind::Stranger | Kind::Ended => Weight::Passing,
+        Kind::Unreachable | Kind::Proxy | Kind::ServiceFault | Kind::Stranger | Kind::Ended => {
+            Weight::Passing
+        }
     }
 }
 

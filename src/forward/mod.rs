@@ -25,6 +25,7 @@ mod supplier;
 mod supply;
 mod tale;
 mod tend;
+mod wish;
 
 use std::future::poll_fn;
 use std::io;

@@ -26,9 +26,10 @@ use super::pool::{Action, Pool, Shape, TunnelId, Urgency as Class, WaiterId, Wei
 use super::stop::Course;
 use super::supply::{Refusal, Request, Supply};
 use super::tend::{News, Tend};
+use super::wish;
 use crate::config;
 use crate::proto;
-use crate::session::{StartRequest, Urgency};
+use crate::session::Urgency;
 use crate::telemetry::Meters;
 use crate::tunnel::{Life, Step, Tunnel};
 
@@ -250,7 +251,8 @@ impl Supplier {
         let tend = Tend {
             id,
             world: self.world.clone(),
-            request: self.request(),
+            targets: wish::targets(&self.settings),
+            request: wish::request(&self.settings, &self.world.origin),
             life: self.life(),
             urgency: urgency.clone(),
             patience: self.settings.connect_timeout,
@@ -264,17 +266,6 @@ impl Supplier {
             tunnel: None,
         };
         self.tunnels.insert(id, tended);
-    }
-
-    fn request(&self) -> StartRequest {
-        let settings = &self.settings;
-        let reason = format!("{}, forward {}", self.world.origin, settings.name);
-        StartRequest {
-            target: settings.target.to_string(),
-            document: settings.document().to_owned(),
-            parameters: settings.remote.parameters(),
-            reason: reason.chars().take(MAX_REASON).collect(),
-        }
     }
 
     fn life(&self) -> Life {
@@ -379,9 +370,6 @@ impl Supplier {
 
 /// The flag on the channel waits a second for its acknowledgement.
 const MAX_GOODBYE: Duration = Duration::from_secs(3);
-
-/// What the API takes for a reason, in characters.
-const MAX_REASON: usize = 256;
 
 /// Without a deadline of its own, the pool is asked this often.
 const IDLE: Duration = Duration::from_secs(3600);

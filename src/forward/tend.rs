@@ -1,7 +1,7 @@
 //! The life of one tunnel, from the wish for a session to its end, told step by step.
 //!
 //! ```text
-//!   turn ─▶ Called ─▶ StartSession ─▶ Opened ─▶ Ready ─▶ (Away ─▶ Back)… ─▶ Over
+//!   look-up ─▶ turn ─▶ Called ─▶ StartSession ─▶ Opened ─▶ Ready ─▶ (Away ─▶ Back)… ─▶ Over
 //!                          └─────────────┴─▶ Failed
 //! ```
 
@@ -15,7 +15,7 @@ use super::World;
 use super::failure::Failure;
 use super::pool::TunnelId;
 use super::supply::Request;
-use crate::session::{StartRequest, Urgency};
+use crate::session::{StartRequest, Target, Urgency};
 use crate::tunnel::{Driver, Life, State, Tunnel};
 
 /// What is needed to bring up a tunnel and keep it.
@@ -23,6 +23,9 @@ use crate::tunnel::{Driver, Life, State, Tunnel};
 pub(super) struct Tend {
     pub(super) id: TunnelId,
     pub(super) world: World,
+    /// In the order in which they are tried.
+    pub(super) targets: Vec<Target>,
+    /// Its target is the one that is tried.
     pub(super) request: StartRequest,
     pub(super) life: Life,
     pub(super) urgency: Urgency,
@@ -76,10 +79,9 @@ impl Tend {
             network,
             ..
         } = self.world;
-        let turn = sessions.turn(&self.urgency);
-        let turn = turn.await.map_err(Failure::Session)?;
-        tell(News::Called);
-        let session = turn.start(service, self.request);
+        let (targets, request) = (&self.targets, &self.request);
+        let called = || tell(News::Called);
+        let session = sessions.start_on(targets, &service, request, &self.urgency, called);
         let session = session.await.map_err(Failure::Session)?;
         Ok(Driver::new(session, network, self.life))
     }

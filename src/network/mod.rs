@@ -1,9 +1,12 @@
-//! A byte stream to an outside host: name, TLS roots, deadline.
+//! A byte stream to an outside host: name, proxy, TLS roots, deadline.
 //!
 //! This room dials. It does not know what is said over the stream. Every TCP socket has
 //! `TCP_NODELAY`: small frames must not wait for each other's acknowledgement. TLS is rustls with
 //! aws-lc-rs, verified against the platform's roots and a company's own.
 
+mod answer;
+mod exempt;
+mod proxy;
 mod roots;
 
 use std::io;
@@ -23,12 +26,15 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use self::proxy::ProxyFault;
+pub use self::proxy::{Proxy, ProxyError};
 pub use self::roots::RootsError;
 
-/// What is needed to dial: the roots, read once.
+/// What is needed to dial: the roots, read once, and a proxy.
 #[derive(Clone)]
 pub struct Network {
     tls: Arc<ClientConfig>,
+    proxy: Option<Proxy>,
 }
 
 impl Network {
@@ -45,14 +51,20 @@ impl Network {
             .map_err(RootsError::Tls)?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { tls: Arc::new(tls) })
+        let tls = Arc::new(tls);
+        Ok(Self { tls, proxy: None })
+    }
+
+    /// The same, through a proxy where that leads.
+    pub fn through(self, proxy: Option<Proxy>) -> Self {
+        Self { proxy, ..self }
     }
 
     /// Dials a host, trying each of its addresses in turn, within `limit`.
     ///
     /// # Errors
     ///
-    /// If the name does not resolve, no address answers, TLS fails, or time is up.
+    /// If the name does not resolve, no address answers, the proxy refuses, TLS fails, or time is up.
     pub async fn dial(&self, endpoint: &Endpoint, limit: Duration) -> Result<Stream, DialError> {
         let fail = |source| DialError {
             endpoint: endpoint.clone(),
@@ -68,7 +80,11 @@ impl Network {
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Stream> {
-        let tcp = connect_tcp(endpoint).await?;
+        let proxy = self.proxy.as_ref();
+        let tcp = match proxy.filter(|proxy| proxy.leads_to(&endpoint.host)) {
+            Some(proxy) => proxy.connect(endpoint).await?,
+            None => connect_tcp(endpoint).await?,
+        };
         tcp.set_nodelay(true)?;
         if !endpoint.tls {
             return Ok(Stream::Plain(tcp));
@@ -117,6 +133,14 @@ pub struct DialError {
     pub endpoint: Endpoint,
     /// What went wrong.
     pub source: io::Error,
+}
+
+impl DialError {
+    /// What a person can do about it, if it is the proxy's fault.
+    pub fn hint(&self) -> Option<&'static str> {
+        let fault = self.source.get_ref()?.downcast_ref::<ProxyFault>()?;
+        Some(fault.hint())
+    }
 }
 
 /// A byte stream to an outside host.

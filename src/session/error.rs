@@ -21,6 +21,16 @@ impl Error {
         }
     }
 
+    /// One for several nodes, none of which is connected.
+    pub(super) fn all(mut errors: Vec<Self>) -> Self {
+        if errors.len() == 1 {
+            return errors.remove(0);
+        }
+        let errors: Vec<_> = errors.iter().map(|error| error.why.as_str()).collect();
+        let why = format!("no target is connected: {}", errors.join("; "));
+        Self::new("StartSession", Kind::TargetNotConnected, why)
+    }
+
     /// Which of the few classes it belongs to.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -29,9 +39,11 @@ impl Error {
     /// What its caller should do about it.
     pub fn recovery(&self) -> Recovery {
         match self.kind {
-            Kind::Throttled | Kind::Unreachable | Kind::ServiceFault | Kind::Credentials => {
-                Recovery::Retry
-            }
+            Kind::Throttled
+            | Kind::Unreachable
+            | Kind::Proxy
+            | Kind::ServiceFault
+            | Kind::Credentials => Recovery::Retry,
             Kind::Ended => Recovery::Reopen,
             Kind::TargetNotConnected
             | Kind::Document
@@ -46,17 +58,23 @@ impl Error {
 
     /// Whether it lasts until a person does something.
     pub fn needs_a_person(&self) -> bool {
-        self.kind == Kind::Credentials || self.recovery() == Recovery::GiveUp
+        matches!(self.kind, Kind::Credentials | Kind::Proxy) || self.recovery() == Recovery::GiveUp
     }
 
     /// What a person can do about it.
     pub fn hint(&self) -> &'static str {
         match self.kind {
+            Kind::TargetNotConnected if self.what == DESCRIBE => {
+                "check the tags, and that region and account are the right ones; `aws ssm describe-instance-information` lists the nodes that the service knows"
+            }
             Kind::TargetNotConnected => {
                 "check that the target runs, that its SSM agent is online, and that region and account are the right ones"
             }
             Kind::Document => {
                 "check `document`: it must exist in this region and account, and take these parameters"
+            }
+            Kind::Denied if self.what == DESCRIBE => {
+                "to find a target by its tags, the caller needs ssm:DescribeInstanceInformation, on \"*\""
             }
             Kind::Denied => {
                 "the caller needs ssm:StartSession on the target and on the document, ssm:TerminateSession and ssm:ResumeSession on its own sessions, and ssmmessages:OpenDataChannel"
@@ -69,6 +87,9 @@ impl Error {
             }
             Kind::Unreachable => {
                 "check the network, the name service and `ssm_endpoint`; where TLS is intercepted, `ca_bundle`"
+            }
+            Kind::Proxy => {
+                "check `proxy` in [aws], or HTTPS_PROXY: host, port, user and password; the proxy must allow CONNECT to AWS, and NO_PROXY names hosts that are reached without it"
             }
             Kind::ServiceFault => "the service had an error of its own; try again",
             Kind::Ended => "the session is over; a new connection gets a new one",
@@ -104,6 +125,8 @@ pub enum Kind {
     Credentials,
     /// No answer: name, route, TLS or time.
     Unreachable,
+    /// The proxy did not open the way.
+    Proxy,
     /// The service answered with an error of its own, or with nonsense.
     ServiceFault,
     /// The session is over and cannot be resumed.
@@ -130,6 +153,7 @@ impl Kind {
             Self::Throttled => "Throttled",
             Self::Credentials => "NoCredentials",
             Self::Unreachable => "Unreachable",
+            Self::Proxy => "ProxyRefused",
             Self::ServiceFault => "ServiceFault",
             Self::Ended => "SessionEnded",
             Self::Invalid => "InvalidRequest",
@@ -173,6 +197,9 @@ fn one_line(text: &str) -> String {
     let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     words.join(" ").chars().take(MAX_WHY).collect()
 }
+
+/// The call that finds nodes by their tags.
+pub(super) const DESCRIBE: &str = "DescribeInstanceInformation";
 
 /// What the SDK and its HTTP client say on every level of an error, before they come to the point.
 const EMPTY_WORDS: [&str; 4] = [

@@ -19,8 +19,10 @@ mod error;
 mod gate;
 mod journal;
 mod limiter;
+mod nodes;
 mod queue;
 mod sign;
+mod target;
 mod terminator;
 mod urgency;
 
@@ -36,6 +38,7 @@ pub use self::error::{Error, Kind, Recovery};
 pub use self::gate::{Admission, Gate, Patience};
 pub use self::journal::{Entry, Journal, Origin};
 pub use self::sign::Upgrade;
+pub use self::target::Target;
 pub use self::terminator::{Leaving, Sessions, Terminator, Turn, unix_seconds};
 pub use self::urgency::Urgency;
 

@@ -1,4 +1,4 @@
-//! The SSM API over HTTP: AWS JSON 1.1, three operations, and their errors.
+//! The SSM API over HTTP: AWS JSON 1.1, four operations, and their errors.
 //!
 //! A request is checked in AWS's order: signature, operation, JSON, constraints, document,
 //! parameters, target. Where AWS's own text is not known the sentence says what was wrong.
@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
@@ -16,9 +16,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::agent::Job;
+use super::clock;
 use super::documents::{DOCUMENT_NAME, Document, documents, is_document_name};
 use super::faults::Operation;
 use super::ledger::{Record, micros};
+use super::nodes::{self, DescribeRequest};
 use super::service::Service;
 use super::signature::{Fault, Signature};
 
@@ -82,6 +84,7 @@ fn call(
         Operation::StartSession => start(service, parse(body)?, signature, arrived),
         Operation::ResumeSession => resume(service, &parse(body)?),
         Operation::TerminateSession => terminate(service, &parse(body)?),
+        Operation::DescribeInstanceInformation => describe(service, &parse(body)?),
     }
 }
 
@@ -93,7 +96,7 @@ fn operation(headers: &HeaderMap) -> Option<Operation> {
 fn unknown_operation() -> ApiError {
     ApiError::new(
         "UnknownOperationException",
-        "the simulator plays the session operations only",
+        "the simulator plays the operations of sessions, and DescribeInstanceInformation",
     )
 }
 
@@ -250,6 +253,15 @@ fn terminate(service: &Service, request: &SessionRequest) -> Result<Vec<u8>, Api
     let session_id = session_id(request)?;
     service.terminate(&session_id);
     Ok(encode(&json!({ "SessionId": session_id })))
+}
+
+fn describe(service: &Service, request: &DescribeRequest) -> Result<Vec<u8>, ApiError> {
+    let is_offline = |id: &str| service.is_offline(id);
+    let now = clock::wall().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_secs();
+    let told = nodes::describe(&service.options.nodes, request, is_offline, now);
+    told.map(|answer| encode(&answer))
+        .map_err(|(code, message)| ApiError::new(code, message))
 }
 
 fn session_id(request: &SessionRequest) -> Result<String, ApiError> {

@@ -1,6 +1,7 @@
 //! A certificate made at start, for a simulator that serves `https` and `wss`.
 //!
-//! A small authority signs one server certificate for `localhost`, `127.0.0.1` and `::1`. Its
+//! A small authority signs one server certificate for `localhost`, `127.0.0.1` and `::1`, and for
+//! AWS's own names if that is wanted. Its
 //! own certificate is what a client takes as `ca_bundle`; its key is forgotten at once.
 
 use std::io;
@@ -25,14 +26,14 @@ impl Certificate {
     /// # Errors
     ///
     /// If the machine gives no randomness, or the pieces do not fit.
-    pub(super) fn generate() -> io::Result<Self> {
+    pub(super) fn generate(names: Vec<String>) -> io::Result<Self> {
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let mut authority = CertificateParams::new(Vec::new()).map_err(io::Error::other)?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         name(&mut authority, "ssm-proxyd simulator authority");
         let certificate = authority.self_signed(&key).map_err(io::Error::other)?;
-        let acceptor = leaf(&Issuer::new(authority, key))?;
+        let acceptor = leaf(&Issuer::new(authority, key), names)?;
         Ok(Self {
             acceptor,
             authority_pem: certificate.pem(),
@@ -40,9 +41,8 @@ impl Certificate {
     }
 }
 
-fn leaf(issuer: &Issuer<'_, KeyPair>) -> io::Result<TlsAcceptor> {
+fn leaf(issuer: &Issuer<'_, KeyPair>, names: Vec<String>) -> io::Result<TlsAcceptor> {
     let key = KeyPair::generate().map_err(io::Error::other)?;
-    let names = NAMES.map(str::to_owned).to_vec();
     let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
     params.use_authority_key_identifier_extension = true;
     name(&mut params, "ssm-proxyd simulator");
@@ -62,5 +62,14 @@ fn name(params: &mut CertificateParams, common: &str) {
     params.distinguished_name.push(DnType::CommonName, common);
 }
 
-/// Where a simulator can be reached.
+/// Where a simulator can be reached: on this machine, and as AWS in a region.
+pub(super) fn names(region: Option<&String>) -> Vec<String> {
+    let public = region.into_iter().flat_map(|region| {
+        ["ssm", "ssmmessages"].map(|service| format!("{service}.{region}.amazonaws.com"))
+    });
+    let here = NAMES.map(str::to_owned).into_iter();
+    here.chain(public).collect()
+}
+
+/// On this machine.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];

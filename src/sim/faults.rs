@@ -220,6 +220,8 @@ pub enum Operation {
     ResumeSession,
     /// TerminateSession.
     TerminateSession,
+    /// DescribeInstanceInformation.
+    DescribeInstanceInformation,
 }
 
 impl Operation {
@@ -229,6 +231,7 @@ impl Operation {
             Self::StartSession => "StartSession",
             Self::ResumeSession => "ResumeSession",
             Self::TerminateSession => "TerminateSession",
+            Self::DescribeInstanceInformation => "DescribeInstanceInformation",
         }
     }
 
@@ -238,6 +241,7 @@ impl Operation {
             Self::StartSession,
             Self::ResumeSession,
             Self::TerminateSession,
+            Self::DescribeInstanceInformation,
         ];
         all.into_iter().find(|operation| operation.as_str() == name)
     }

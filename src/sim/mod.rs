@@ -8,7 +8,8 @@
 //! # What is imitated
 //!
 //! - [`agent`]: one side of a session as a pure value, for tests in virtual time.
-//! - The API: StartSession, ResumeSession, TerminateSession, their checks and errors.
+//! - The API: StartSession, ResumeSession, TerminateSession, their checks and errors, and
+//!   DescribeInstanceInformation of nodes by their tags.
 //! - The data channel: upgrade, token, replacing a client, holding output while none is there.
 //! - Destinations: real TCP connections, to loopback addresses and nowhere else.
 //! - What goes wrong, and when: [`Faults`] and [`Blow`]s, idle sessions that are ended among them.
@@ -80,6 +81,7 @@ mod faults;
 mod gateway;
 mod ledger;
 pub mod link;
+mod nodes;
 mod notice;
 mod options;
 mod path;
@@ -103,6 +105,7 @@ pub use faults::{
 };
 pub use gateway::MANUAL;
 pub use ledger::{EndedBy, Record, Snapshot, Traffic};
+pub use nodes::Nodes;
 pub use options::Options;
 pub use resolver::{NotLoopback, Resolver};
 use service::Service;
@@ -128,7 +131,9 @@ impl Simulator {
         if !address.ip().is_loopback() {
             return Err(NotLoopback(address).into());
         }
-        let certificate = options.tls.then(Certificate::generate).transpose();
+        let names = certificate::names(options.public_names.then_some(&options.region));
+        let certificate = options.tls.then(|| Certificate::generate(names));
+        let certificate = certificate.transpose();
         let certificate = certificate.map_err(StartError::Certificate)?;
         let (tls, certificate_pem) = certificate
             .map(|made| (made.acceptor, made.authority_pem))

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::agent;
 use super::faults::Faults;
+use super::nodes::Nodes;
 use super::resolver::Resolver;
 use super::signature::Credentials;
 
@@ -19,6 +20,9 @@ pub struct Options {
     pub advertised: Option<SocketAddr>,
     /// Serve `https` and `wss` with a certificate made at start. Default: false.
     pub tls: bool,
+    /// Have the names of AWS's own endpoints in the region: in the certificate, and in stream URLs.
+    /// A proxy must lead there. Default: false.
+    pub public_names: bool,
     /// The region that signatures must name. Default: `us-east-1`.
     pub region: String,
     /// The credentials that signatures are verified with. Default: plain dummies.
@@ -34,6 +38,8 @@ pub struct Options {
     pub resolver: Resolver,
     /// Documents of the account: name, and the AWS document that it behaves like.
     pub documents: BTreeMap<String, String>,
+    /// Managed nodes that can be looked up by their tags. A session may be started on others too.
+    pub nodes: Nodes,
     /// Targets whose agent is not connected.
     pub offline: BTreeSet<String>,
     /// How long every API call takes at least. Default: none.
@@ -60,6 +66,7 @@ impl Default for Options {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             advertised: None,
             tls: false,
+            public_names: false,
             region: "us-east-1".to_owned(),
             credentials: Credentials::default(),
             require_signature: false,
@@ -67,6 +74,7 @@ impl Default for Options {
             seed: 0,
             resolver: Resolver::default(),
             documents: BTreeMap::new(),
+            nodes: Nodes::new(),
             offline: BTreeSet::new(),
             api_delay: Duration::ZERO,
             gateway_buffer: 1 << 20,

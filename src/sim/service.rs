@@ -189,8 +189,11 @@ impl Service {
     /// The URL of a session's data channel.
     pub(super) fn stream_url(&self, session_id: &str) -> String {
         let scheme = if self.options.tls { "wss" } else { "ws" };
-        let address = self.advertised();
-        format!("{scheme}://{address}/v1/data-channel/{session_id}?role=publish_subscribe")
+        let host = match self.options.public_names {
+            true => format!("ssmmessages.{}.amazonaws.com", self.options.region),
+            false => self.advertised().to_string(),
+        };
+        format!("{scheme}://{host}/v1/data-channel/{session_id}?role=publish_subscribe")
     }
 
     /// Runs a task until it ends or the simulator does.

@@ -87,9 +87,8 @@ impl Error {
                 "the caller needs ssmmessages:OpenDataChannel on its own sessions (arn:aws:ssm:*:*:session/${aws:userid}-*), and a clock that is right"
             }
             Self::Late { hint, .. } => hint,
-            Self::Dial(_) | Self::Refused { .. } | Self::Broken(_) => {
-                "check the way to ssmmessages.<region>.amazonaws.com, or to `ssmmessages_endpoint`: network, proxy, TLS"
-            }
+            Self::Dial(error) => error.hint().unwrap_or(WAY),
+            Self::Refused { .. } | Self::Broken(_) => WAY,
             Self::Ended(Reason::Refused) => {
                 "check `remote`: does the destination listen, and may the target reach it?"
             }
@@ -117,3 +116,6 @@ fn quoted(text: &str) -> String {
         format!(" ({text})")
     }
 }
+
+/// What leads to the gateway.
+const WAY: &str = "check the way to ssmmessages.<region>.amazonaws.com, or to `ssmmessages_endpoint`: network, proxy, TLS";

@@ -77,6 +77,7 @@ pub(super) const DOORS: &[(&str, Door)] = &[
     ("aws-sdk-ssm", At(&["session/aws", "session/target"])),
     ("aws-sigv4", At(&["session/sign", "sim/signature"])),
     ("aws-smithy-http-client", At(&["session/aws"])),
+    ("base64", At(&["network/proxy"])),
     ("bytes", AnywhereBut(&[])),
     ("clap", At(&["cli"])),
     (
@@ -154,8 +155,11 @@ const HAS_TASKS: &[&str] = &[
 pub(super) const PURE: &[&str] = &[
     "wire",
     "proto",
+    "network/answer",
+    "network/exempt",
     "session/limiter",
     "session/gate",
+    "session/nodes",
     "session/queue",
     "config/model",
     "config/file",
@@ -177,6 +181,7 @@ pub(super) const PURE: &[&str] = &[
     "sim/faults",
     "sim/throttle",
     "sim/link",
+    "sim/nodes",
     "sim/path",
     "sim/queue",
     "sim/resolver",

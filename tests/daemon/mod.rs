@@ -13,12 +13,14 @@ mod failures;
 mod gateway;
 mod log;
 mod pace;
+mod proxy;
 mod reload;
 mod reloads;
 mod secrets;
 mod signals;
 mod start;
 mod systemd;
+mod targets;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod bytes;
+pub(crate) mod connect_proxy;
 pub(crate) mod desk;
 pub(crate) mod destination;
 pub(crate) mod far;

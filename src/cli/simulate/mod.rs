@@ -3,7 +3,7 @@
 //! One JSON line on stdout tells a program where it is and how to reach it; a hint on stderr
 //! tells a person. It runs until it is told to stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,7 +23,7 @@ mod written;
 use announcement::{described, hint};
 pub(super) use failure::Failure;
 use trouble::Trouble;
-use written::{Mapping, document, limit, loopback, mapping, size, target, version};
+use written::{Mapping, document, limit, loopback, mapping, node, size, target, version};
 
 /// What `simulate` can be told.
 #[derive(Clone, Debug, clap::Args)]
@@ -69,6 +69,9 @@ pub(super) struct Args {
     /// A document of the account: NAME=AWS-DOCUMENT that it behaves like
     #[arg(long, value_name = "NAME=AWS-DOCUMENT", value_parser = document)]
     document: Vec<(String, String)>,
+    /// A node that is found by its tags, such as i-0123456789abcdef0=Name=bastion,Env=prod
+    #[arg(long, value_name = "TARGET=KEY=VALUE,…", value_parser = node)]
+    node: Vec<(String, BTreeMap<String, String>)>,
     /// A target whose agent is not connected
     #[arg(long, value_name = "TARGET", value_parser = target)]
     offline: Vec<String>,
@@ -189,6 +192,7 @@ impl Args {
             seed: self.seed,
             resolver,
             documents: self.document.into_iter().collect(),
+            nodes: self.node.into_iter().collect(),
             offline: self.offline.into_iter().collect::<BTreeSet<_>>(),
             api_delay: self.api_delay,
             gateway_buffer: self.gateway_buffer,

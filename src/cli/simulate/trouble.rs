@@ -201,8 +201,9 @@ fn direction(text: &str) -> Result<Direction, String> {
 /// Reads `ResumeSession:ThrottlingException:3`.
 fn api_fault(text: &str) -> Result<(Operation, ApiFault), String> {
     let (operation, rest) = text.split_once(':').ok_or("expected OPERATION:CODE[:N]")?;
-    let operation = Operation::from_name(operation)
-        .ok_or("expected StartSession, ResumeSession or TerminateSession")?;
+    let operation = Operation::from_name(operation).ok_or(
+        "expected StartSession, ResumeSession, TerminateSession or DescribeInstanceInformation",
+    )?;
     let (code, times) = counted(rest)?;
     if code.is_empty() {
         return Err("expected a code, as ThrottlingException".to_owned());

@@ -1,5 +1,6 @@
 //! How a person writes what `simulate` is told: addresses, hosts, documents, versions, amounts.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
 
 use crate::sim::agent::Version;
@@ -83,6 +84,18 @@ pub(super) fn target(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("expected a target, as i-0123456789abcdef0".to_owned()),
     }
+}
+
+/// Reads `TARGET=KEY=VALUE,KEY=VALUE…`.
+pub(super) fn node(text: &str) -> Result<(String, BTreeMap<String, String>), String> {
+    let expected = "expected TARGET=KEY=VALUE, as i-0123456789abcdef0=Name=bastion";
+    let (id, tags) = text.split_once('=').ok_or(expected)?;
+    let tag = |tag: &str| {
+        let (key, value) = tag.split_once('=')?;
+        Some((key.to_owned(), value.to_owned())).filter(|_| !key.is_empty())
+    };
+    let tags: Option<_> = tags.split(',').map(tag).collect();
+    Ok((target(id)?, tags.ok_or(expected)?))
 }
 
 /// Reads the version of an agent.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::config::check::value::{Meaning, default, meaning};
 use crate::config::file::{Entry, Table};
-use crate::config::model::{Listen, Remote, Target};
+use crate::config::model::{Listen, Remote, Targets};
 use crate::config::place::shortened;
 use crate::config::problem::{Finding, Findings};
-use crate::config::settings::{Kind, Section, Setting};
+use crate::config::settings::{Section, Setting};
 use crate::config::spelling::nearest;
 
 /// A table, checked key by key.
@@ -76,10 +76,6 @@ impl Fields {
     }
 
     fn take(&mut self, setting: &'static Setting, entry: &Entry, findings: &mut Findings) {
-        if let Kind::Later { instead } = setting.kind {
-            findings.add(self.later(entry, instead));
-            return;
-        }
         let meaning = meaning(setting, &entry.value);
         for (span, fault) in meaning.as_ref().err().into_iter().flatten() {
             let what = format!("{}: `{}`: {fault}", self.scope, setting.key);
@@ -87,14 +83,6 @@ impl Fields {
         }
         let given = (entry.value.span.clone(), meaning.ok());
         self.given.insert(setting.key, given);
-    }
-
-    fn later(&self, entry: &Entry, instead: &str) -> Finding {
-        let what = format!(
-            "{}: `{}` is not supported by this version",
-            self.scope, entry.key
-        );
-        Finding::new(entry.span.clone(), what, format!("leave it out: {instead}"))
     }
 
     fn unknown(&self, entry: &Entry) -> Finding {
@@ -107,15 +95,12 @@ impl Fields {
     }
 
     fn spelling_hint(&self, key: &str) -> String {
-        let known = self.section.settings.iter().filter(|s| s.is_supported());
-        let known: Vec<&str> = known.map(|setting| setting.key).collect();
         match nearest(key, self.section.keys()) {
-            Some(meant) if known.contains(&meant) => format!("did you mean `{meant}`?"),
-            Some(meant) => format!("did you mean `{meant}`? this version does not support it"),
+            Some(meant) => format!("did you mean `{meant}`?"),
             None => format!(
                 "the keys of {} are {}",
                 self.section.header(),
-                known.join(", ")
+                self.section.keys().collect::<Vec<_>>().join(", ")
             ),
         }
     }
@@ -188,7 +173,7 @@ impl Fields {
         Some(value)
     }
 
-    pub(super) fn target(&self, key: &str) -> Option<Target> {
+    pub(super) fn target(&self, key: &str) -> Option<Targets> {
         let Meaning::Target(value) = self.meaning(key)? else {
             return None;
         };

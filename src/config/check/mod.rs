@@ -8,6 +8,7 @@ mod address;
 mod amount;
 mod conflict;
 mod fields;
+mod target;
 mod value;
 mod word;
 
@@ -19,8 +20,8 @@ use crate::config::check::conflict::{check_admin, check_forward, check_forwards}
 use crate::config::check::fields::Fields;
 use crate::config::file::{Data, Document, Entry, Table, Value};
 use crate::config::model::{
-    Account, Admin, Aws, Config, Forward, Limits, Log, LogFormat, LogLevel, Sessions, Shutdown,
-    Upload,
+    Account, Admin, Aws, Config, Forward, Limits, Log, LogFormat, LogLevel, Proxy, Sessions,
+    Shutdown, Upload,
 };
 use crate::config::place::{Source, quoted, shortened};
 use crate::config::problem::{Finding, Findings, Problems};
@@ -169,6 +170,9 @@ fn aws(fields: &Fields) -> Aws {
         ssm_endpoint: fields.text("ssm_endpoint"),
         ssmmessages_endpoint: fields.text("ssmmessages_endpoint"),
         ca_bundle: fields.text("ca_bundle").map(Into::into),
+        proxy: fields
+            .text("proxy")
+            .map(|url| Proxy::new(url, String::new())),
     }
 }
 

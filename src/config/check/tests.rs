@@ -26,6 +26,7 @@ role_arn = "arn:aws:iam::111122223333:role/tunnel"
 ssm_endpoint = "http://127.0.0.1:4566"
 ssmmessages_endpoint = "wss://gateway.corp:8443"
 ca_bundle = "/etc/ssl/company.pem"
+proxy = "http://me:s%40cret@proxy.corp:3128"
 
 [limits]
 max_connections = 5000
@@ -98,7 +99,7 @@ fn what_is_not_written_has_its_default() {
     };
     assert_eq!(forward.name, "db");
     assert_eq!(forward.listen, [Listen::Localhost(5432)]);
-    assert_eq!(forward.target.as_str(), "i-0123456789abcdef0");
+    assert_eq!(forward.target.to_string(), "i-0123456789abcdef0");
     assert_eq!(forward.remote.to_string(), "db.internal:5432");
     assert_eq!(
         forward.document(),
@@ -146,7 +147,7 @@ fn what_is_written_is_meant() {
     assert_eq!(forward.listen, [Listen::Localhost(0), everywhere, socket]);
     assert_eq!(forward.mode, 0o660);
     assert_eq!(forward.resume_timeout, Duration::ZERO);
-    assert_eq!(forward.target.as_str(), "mi-0123456789abcdef0");
+    assert_eq!(forward.target.to_string(), "mi-0123456789abcdef0");
     assert_eq!(forward.remote, Remote::Port(6379));
     assert_eq!(forward.document(), "Our-PortForwarding");
     assert_eq!(forward.connect_timeout, Duration::from_secs(90));
@@ -167,7 +168,10 @@ fn what_is_written_is_meant() {
         config.aws.ssmmessages_endpoint.as_deref(),
         Some("wss://gateway.corp:8443")
     );
-    assert_eq!(forward.line, 26);
+    let proxy = config.aws.proxy.as_ref().unwrap();
+    assert_eq!(proxy.expose(), "http://me:s%40cret@proxy.corp:3128");
+    assert_eq!(proxy.exempt, "");
+    assert_eq!(forward.line, 27);
     let account = Account {
         region: Some("eu-north-1".to_owned()),
         profile: Some("cache".to_owned()),
@@ -216,7 +220,7 @@ fn a_port_of_the_target_has_another_document() {
 fn every_setting_of_this_version_is_in_the_full_text() {
     let settings = SECTIONS.iter().flat_map(|section| section.settings);
 
-    for setting in settings.filter(|setting| setting.is_supported()) {
+    for setting in settings {
         assert!(
             FULL.contains(&format!("\n{} = ", setting.key)),
             "{}",
@@ -237,7 +241,7 @@ fn every_default_makes_sense() {
 #[test]
 fn every_example_makes_sense() {
     for section in SECTIONS {
-        for setting in section.settings.iter().filter(|s| s.is_supported()) {
+        for setting in section.settings {
             let start = format!("{} = ", setting.key);
             let others = MINIMAL.lines().filter(|line| !line.starts_with(&start));
             let others = others.collect::<Vec<_>>().join("\n");

@@ -3,14 +3,15 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::config::check::address::{check_endpoint, check_gateway, port_number};
+use crate::config::check::address::{check_endpoint, check_gateway, check_proxy, port_number};
 use crate::config::check::amount::{duration, size, written_duration, written_size};
+use crate::config::check::target::targets;
 use crate::config::check::word::{
     check_document, check_name, check_path, check_profile, check_region, check_role, check_socket,
     mode,
 };
 use crate::config::file::{Data, Value};
-use crate::config::model::{Listen, Remote, Target};
+use crate::config::model::{Listen, Remote, Targets};
 use crate::config::place::quoted;
 use crate::config::problem::Fault;
 use crate::config::settings::{Absent, Kind, Setting};
@@ -26,7 +27,7 @@ pub(super) enum Meaning {
     Text(String),
     /// Each with where it stands; at least one.
     Listen(Vec<(Listen, Range<usize>)>),
-    Target(Target),
+    Target(Targets),
     Remote(Remote),
 }
 
@@ -37,6 +38,9 @@ pub(super) type Misplaced = (Range<usize>, Fault);
 pub(super) fn meaning(setting: &Setting, value: &Value) -> Result<Meaning, Vec<Misplaced>> {
     if matches!(setting.kind, Kind::Listen) {
         return listen(setting, value);
+    }
+    if matches!(setting.kind, Kind::Target) {
+        return targets(setting, value);
     }
     single(setting, &value.data).map_err(|fault| vec![(value.span.clone(), fault)])
 }
@@ -60,8 +64,6 @@ fn single(setting: &Setting, data: &Data) -> Result<Meaning, Fault> {
         (Kind::Size { min, max }, Data::Text(text)) => bytes(text, min, max),
         (Kind::Choice(words), Data::Text(text)) => choice(text, words),
         (Kind::Mode, Data::Text(text)) => mode(text).map(|mode| Meaning::Number(mode.into())),
-        (Kind::Target, Data::Text(text)) => text.parse().map(Meaning::Target),
-        (Kind::Target, Data::Table(_) | Data::Array(_)) => Err(target_later()),
         (Kind::Remote, Data::Text(text)) => text.parse().map(Meaning::Remote),
         (Kind::Remote, Data::Number(number)) => {
             port_number(*number, 1).map(|port| Meaning::Remote(Remote::Port(port)))
@@ -79,6 +81,7 @@ fn word(setting: &Setting, text: &str) -> Result<Meaning, Fault> {
         Kind::Role => check_role,
         Kind::Endpoint => check_endpoint,
         Kind::Gateway => check_gateway,
+        Kind::Proxy => check_proxy,
         Kind::File => check_path,
         Kind::Socket => check_socket,
         Kind::Document => check_document,
@@ -90,8 +93,7 @@ fn word(setting: &Setting, text: &str) -> Result<Meaning, Fault> {
         | Kind::Listen
         | Kind::Mode
         | Kind::Target
-        | Kind::Remote
-        | Kind::Later { .. } => return Err(wrong_type(setting, &Data::Text(text.to_owned()))),
+        | Kind::Remote => return Err(wrong_type(setting, &Data::Text(text.to_owned()))),
     };
     check(text).map(|()| Meaning::Text(text.to_owned()))
 }
@@ -190,15 +192,8 @@ fn shown(number: i128) -> String {
     }
 }
 
-fn target_later() -> Fault {
-    let what = "tags and several targets are not supported by this version";
-    Fault::new(
-        what,
-        "write the id of one node: `target = \"i-0123456789abcdef0\"`",
-    )
-}
-
-fn wrong_type(setting: &Setting, data: &Data) -> Fault {
+/// Says what a setting holds, and shows it.
+pub(super) fn wrong_type(setting: &Setting, data: &Data) -> Fault {
     let wanted = match setting.kind {
         Kind::Flag => "true or false",
         Kind::Number { .. } => "a whole number",
@@ -207,6 +202,7 @@ fn wrong_type(setting: &Setting, data: &Data) -> Fault {
         Kind::Listen => "a port, an address or an array of them",
         Kind::Mode => "octal digits in quotes",
         Kind::Choice(_) => "a word in quotes",
+        Kind::Target => "the id of a node, a table of tags or an array of them",
         Kind::Remote => "a string \"host:port\" or a port",
         Kind::Name
         | Kind::Region
@@ -214,11 +210,10 @@ fn wrong_type(setting: &Setting, data: &Data) -> Fault {
         | Kind::Role
         | Kind::Endpoint
         | Kind::Gateway
+        | Kind::Proxy
         | Kind::File
         | Kind::Socket
-        | Kind::Target
-        | Kind::Document
-        | Kind::Later { .. } => "a string",
+        | Kind::Document => "a string",
     };
     let what = format!("expected {wanted}, found {}", data.noun());
     Fault::new(

@@ -13,11 +13,11 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, Fault> {
         if let Some(task) = text.strip_prefix("ecs:") {
-            return check_task(task).map(|()| Self::new(text.to_owned()));
+            return check_task(task).map(|()| Self::Node(text.to_owned()));
         }
         let digits = |prefix: &str| text.strip_prefix(prefix).filter(|rest| is_hex(rest));
         match (digits("i-").map(str::len), digits("mi-").map(str::len)) {
-            (Some(8 | 17), _) | (_, Some(17)) => Ok(Self::new(text.to_owned())),
+            (Some(8 | 17), _) | (_, Some(17)) => Ok(Self::Node(text.to_owned())),
             _ => Err(no_target(text)),
         }
     }

@@ -1,5 +1,6 @@
 //! How AWS is reached, by the daemon and by one forward.
 
+use std::fmt;
 use std::path::PathBuf;
 
 /// How to reach AWS; what is absent comes from the usual environment and files.
@@ -18,6 +19,43 @@ pub struct Aws {
     pub ssmmessages_endpoint: Option<String>,
     /// Certificates to trust besides the platform's: an absolute path to PEM, not yet opened.
     pub ca_bundle: Option<PathBuf>,
+    /// The proxy through which AWS is reached.
+    pub proxy: Option<Proxy>,
+}
+
+/// A proxy, as a person wrote it. It shows neither user nor password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    url: String,
+    /// The hosts that are reached without it, as in `NO_PROXY`.
+    pub exempt: String,
+}
+
+impl Proxy {
+    /// A proxy for all but the exempt hosts. Whether the URL is good is for whoever uses it to say,
+    /// if `check` has not.
+    pub fn new(url: String, exempt: String) -> Self {
+        Self { url, exempt }
+    }
+
+    /// The URL with user and password.
+    pub fn expose(&self) -> &str {
+        &self.url
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, rest) = self.url.split_once("://").unwrap_or(("http", &self.url));
+        let address = rest.rsplit('@').next().unwrap_or_default();
+        write!(f, "{scheme}://{address}")
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({self})")
+    }
 }
 
 /// What one forward says about where and as whom AWS is called; what is absent is as in [`Aws`].
@@ -58,6 +96,23 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proxy_shows_no_password() {
+        for (url, shown) in [
+            (
+                "http://me:s3/cr@et@proxy.corp:3128",
+                "http://proxy.corp:3128",
+            ),
+            ("me:s3cret@proxy.corp", "http://proxy.corp"),
+            ("proxy.corp", "http://proxy.corp"),
+        ] {
+            let proxy = Proxy::new(url.to_owned(), String::new());
+
+            assert_eq!(proxy.to_string(), shown);
+            assert_eq!(format!("{proxy:?}"), format!("Proxy({shown})"));
+        }
+    }
 
     #[test]
     fn a_forward_says_each_key_by_itself() {

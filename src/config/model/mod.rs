@@ -5,13 +5,15 @@
 //! a file write the text and call [`parse`](crate::config::parse).
 
 mod aws;
+mod target;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::aws::{Account, Aws};
+pub use self::aws::{Account, Aws, Proxy};
+pub use self::target::{Target, Targets};
 
 /// Everything that a configuration file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +147,7 @@ pub struct Forward {
     /// The permissions of its Unix sockets: at most 0o777, with a bit that lets someone connect.
     pub mode: u32,
     /// The managed node that runs the agent.
-    pub target: Target,
+    pub target: Targets,
     /// What the agent dials.
     pub remote: Remote,
     /// Where and as whom AWS is called for it, if not as `[aws]` says.
@@ -241,28 +243,6 @@ impl fmt::Display for Listen {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Systemd(name) => write!(f, "systemd:{name}"),
         }
-    }
-}
-
-/// The id of a managed node: `i-…`, `mi-…` or `ecs:cluster_task_runtime`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target(String);
-
-impl Target {
-    /// Takes an id that `check` has found good.
-    pub(super) fn new(id: String) -> Self {
-        Self(id)
-    }
-
-    /// The id as StartSession wants it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

@@ -28,7 +28,13 @@ pub(super) const AWS_SETTINGS: &[Setting] = &[
         example: "\"/etc/ssl/company.pem\"",
         doc: "Certificates in PEM to trust besides the platform's",
     },
-    later("proxy", "it cannot be set here"),
+    Setting {
+        key: "proxy",
+        kind: Kind::Proxy,
+        absent: Absent::Nothing,
+        example: "\"http://proxy.corp:3128\"",
+        doc: "The HTTP proxy through which AWS is reached; absent: HTTPS_PROXY, and NO_PROXY",
+    },
 ];
 
 /// Also of a forward.
@@ -57,13 +63,3 @@ pub(super) const ROLE: Setting = Setting {
     example: "\"arn:aws:iam::111122223333:role/tunnel\"",
     doc: "The ARN of a role to assume with these credentials; absent: they are used themselves",
 };
-
-const fn later(key: &'static str, instead: &'static str) -> Setting {
-    Setting {
-        key,
-        kind: Kind::Later { instead },
-        absent: Absent::Nothing,
-        example: "",
-        doc: "Not in this version",
-    }
-}

@@ -2,8 +2,7 @@
 //!
 //! This table drives the check, and whatever else wants to know what can be written. To add a
 //! setting, add its row here, its field to the model, and the line in `check` that moves the one
-//! into the other. Rows of kind [`Kind::Later`] are keys of versions to come: they are not taken
-//! for slips of the finger, and not accepted in silence either.
+//! into the other.
 //!
 //! Specification: interfaces.md sections 2 and 8. Ranges that it does not give are chosen here,
 //! each wide enough for every sensible use and narrow enough to catch a wrong unit.
@@ -36,14 +35,14 @@ impl Section {
         self.settings.iter().find(|setting| setting.key == key)
     }
 
-    /// The keys of this version and of those to come.
+    /// The keys that may stand in it.
     pub fn keys(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.settings.iter().map(|setting| setting.key)
     }
 
     /// The section in which this version knows a key.
     pub fn home_of(key: &str) -> Option<&'static Self> {
-        let knows = |section: &&Self| section.setting(key).is_some_and(Setting::is_supported);
+        let knows = |section: &&Self| section.setting(key).is_some();
         SECTIONS.iter().find(knows)
     }
 
@@ -90,11 +89,6 @@ impl Setting {
     pub fn is_required(&self) -> bool {
         matches!(self.absent, Absent::Problem)
     }
-
-    /// Whether this version knows it.
-    pub fn is_supported(&self) -> bool {
-        !matches!(self.kind, Kind::Later { .. })
-    }
 }
 
 /// What a setting may hold. Ranges are inclusive.
@@ -137,6 +131,8 @@ pub enum Kind {
     Endpoint,
     /// An `https://` or `wss://` URL without a path, or one without TLS of a loopback address.
     Gateway,
+    /// An `http://` URL, which may hold a user and a password.
+    Proxy,
     /// An absolute path.
     File,
     /// An absolute path that fits into the address of a Unix socket.
@@ -145,17 +141,12 @@ pub enum Kind {
     Listen,
     /// Permissions of a file in octal digits, such as `"0600"`.
     Mode,
-    /// A managed node.
+    /// A managed node by its id or its tags, or an array of them.
     Target,
     /// A destination.
     Remote,
     /// The name or ARN of an SSM document.
     Document,
-    /// Not in this version.
-    Later {
-        /// What this version does without it.
-        instead: &'static str,
-    },
 }
 
 /// What holds if a setting is absent.

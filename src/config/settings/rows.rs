@@ -135,7 +135,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
         kind: Kind::Target,
         absent: Absent::Problem,
         example: "\"i-0123456789abcdef0\"",
-        doc: "The managed node that runs the agent: an instance (i-…), a hybrid node (mi-…) or an ECS task",
+        doc: "The managed node that runs the agent: an instance (i-…), a hybrid node (mi-…), an ECS task, or { tags = { … } }; or an array, tried in order",
     },
     Setting {
         key: "remote",

@@ -8,6 +8,8 @@
     reason = "credentials are looked for once a second"
 )]
 
+mod caller;
+mod directory;
 mod refusal;
 mod role;
 mod settings;
@@ -16,13 +18,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use aws_config::{Region, SdkConfig};
-use aws_sdk_ssm::Client;
+use aws_config::Region;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use tokio::time::sleep_until;
 use tracing::warn;
 
+use self::caller::{Book, Caller};
+use self::directory::Directory;
+pub(super) use self::directory::Found;
 use self::refusal::classify;
 pub(super) use self::refusal::find;
 pub(super) use self::role::NotAssumed;
@@ -31,7 +35,7 @@ use self::settings::{Transport, sdk_config};
 use super::endpoint::{Gateway, StreamUrl, StreamUrlError};
 use super::error::{Error, Kind};
 use super::journal::Origin;
-use super::sign::{Signer, Upgrade};
+use super::sign::Upgrade;
 use super::{Access, StartRequest, Token};
 
 /// The SSM API of one region, as one caller. Cheap to clone.
@@ -45,11 +49,24 @@ impl Service {
     ///
     /// If no region is configured anywhere, or the bundle of certificates cannot be read.
     pub async fn load(settings: Settings) -> Result<Self, Error> {
+        let transport = Transport::new(&settings)?;
+        Self::over(transport, settings).await
+    }
+
+    /// One with the same certificates and the same proxy as this.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::load`].
+    pub async fn beside(&self, settings: Settings) -> Result<Self, Error> {
+        Self::over(self.0.transport.clone(), settings).await
+    }
+
+    async fn over(transport: Transport, settings: Settings) -> Result<Self, Error> {
         let gateway = settings.ssmmessages_endpoint.as_deref().map(Gateway::new);
         let gateway = gateway.transpose().map_err(|error| {
             Error::new("ssmmessages_endpoint", Kind::Endpoint, error.to_string())
         })?;
-        let transport = Transport::new(&settings)?;
         let config = sdk_config(&settings, &transport).await;
         let region = config.region().map(Region::to_string).ok_or_else(|| {
             let why = "neither the file, the environment nor the profile says which one";
@@ -57,13 +74,12 @@ impl Service {
         })?;
         Ok(Self(Arc::new(Inner {
             book: Mutex::new(Book {
-                caller: Some(Arc::new(Caller::new(
-                    &config, &settings, &transport, &region,
-                ))),
+                caller: Some(Arc::new(Caller::new(&config, &settings, &region))),
                 refused: None,
             }),
             looking: tokio::sync::Mutex::default(),
-            transport: transport.remembering(config.http_client()),
+            transport,
+            directory: Directory::default(),
             settings,
             region,
             gateway,
@@ -189,7 +205,7 @@ impl Service {
             ..
         } = &**inner;
         let config = sdk_config(settings, transport).await;
-        let caller = Arc::new(Caller::new(&config, settings, transport, region));
+        let caller = Arc::new(Caller::new(&config, settings, region));
         inner.book().know(Arc::clone(&caller));
         Ok(caller)
     }
@@ -203,8 +219,8 @@ impl Service {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let looked_at = self.0.settings.looked_at();
-        let classify = |error| classify(call, self.region(), &looked_at, &error);
+        let (settings, region) = (&self.0.settings, self.region());
+        let classify = |error| classify(call, region, settings, &error);
         let answer = answer.map_err(classify);
         answer.inspect_err(|error| self.0.book().doubt(caller, error))
     }
@@ -262,7 +278,7 @@ impl Service {
             ssm_endpoint: endpoint,
             ..self.0.settings.clone()
         };
-        Self::load(settings).await
+        self.beside(settings).await
     }
 }
 
@@ -277,6 +293,7 @@ struct Inner {
     /// Someone looks for credentials.
     looking: tokio::sync::Mutex<()>,
     transport: Transport,
+    directory: Directory,
     settings: Settings,
     region: String,
     /// Where data channels are dialled, if not where the service says.
@@ -286,70 +303,6 @@ struct Inner {
 impl Inner {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().expect("no holder of this lock panics")
-    }
-}
-
-/// What is known of credentials: the SDK remembers for ever what it has read in files.
-#[derive(Default)]
-struct Book {
-    caller: Option<Arc<Caller>>,
-    /// When there were none of use, and why.
-    refused: Option<(Instant, Error)>,
-}
-
-impl Book {
-    fn caller(&self) -> Option<Arc<Caller>> {
-        self.caller.clone()
-    }
-
-    fn refused(&self) -> Option<(Instant, Error)> {
-        self.refused.clone()
-    }
-
-    fn know(&mut self, caller: Arc<Caller>) {
-        self.caller = Some(caller);
-    }
-
-    /// Something went wrong with what a caller knows.
-    fn doubt(&mut self, caller: &Arc<Caller>, error: &Error) {
-        let is_known = self
-            .caller
-            .as_ref()
-            .is_some_and(|known| Arc::ptr_eq(known, caller));
-        if !is_known {
-            return;
-        }
-        if error.kind() == Kind::Credentials {
-            self.caller = None;
-            self.refused = Some((Instant::now(), error.clone()));
-        }
-        if matches!(error.kind(), Kind::Denied | Kind::Role) {
-            self.caller = None;
-        }
-    }
-
-    fn forget(&mut self) {
-        self.caller = None;
-    }
-
-    fn cut_short(&mut self) {
-        self.refused = None;
-    }
-}
-
-/// Calls and signs with what was found of credentials at one time.
-struct Caller {
-    client: Client,
-    signer: Signer,
-}
-
-impl Caller {
-    fn new(config: &SdkConfig, settings: &Settings, transport: &Transport, region: &str) -> Self {
-        let looked_at = settings.looked_at();
-        Self {
-            client: settings::client(config, settings, transport),
-            signer: Signer::new(region.to_owned(), config.credentials_provider(), looked_at),
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
-use super::settings::{CALL_TIMEOUT, Unencrypted};
+use super::settings::{CALL_TIMEOUT, Settings, Unencrypted};
 use crate::session::error::{Error, Kind, sources};
 use crate::session::sign::no_credentials;
 
@@ -12,7 +12,7 @@ use crate::session::sign::no_credentials;
 pub(super) fn classify<E>(
     what: &'static str,
     region: &str,
-    looked_at: &str,
+    settings: &Settings,
     error: &SdkError<E, HttpResponse>,
 ) -> Error
 where
@@ -37,13 +37,22 @@ where
         // The list is not ours to close: what was not answered was not reached.
         other @ (SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | _) => {
             if let Some(credentials) = find::<CredentialsError>(other) {
-                return no_credentials(credentials, looked_at);
+                return no_credentials(credentials, &settings.looked_at());
             }
             if let Some(unencrypted) = find::<Unencrypted>(other) {
                 return Error::new(what, Kind::Endpoint, unencrypted.to_string());
             }
-            let why = format!("cannot reach the SSM API of {region}: {}", sources(other));
-            Error::new(what, Kind::Unreachable, why)
+            let sources = sources(other);
+            match &settings.proxy {
+                Some(proxy) if sources.contains(TUNNEL_ERROR) => {
+                    let why = format!("no way through the proxy {proxy}: {sources}");
+                    Error::new(what, Kind::Proxy, why)
+                }
+                _ => {
+                    let why = format!("cannot reach the SSM API of {region}: {sources}");
+                    Error::new(what, Kind::Unreachable, why)
+                }
+            }
         }
     }
 }
@@ -112,6 +121,9 @@ pub(in crate::session) fn find<'a, T: std::error::Error + 'static>(
     }
     None
 }
+
+/// What the SDK's HTTP client says if a proxy did not open the way.
+const TUNNEL_ERROR: &str = "tunnel error";
 
 /// How much of an answer that is none is quoted.
 const MAX_BODY: usize = 200;

@@ -97,7 +97,7 @@ impl NotAssumed {
         let meta = find::<ErrorMetadata>(error);
         let said = meta.and_then(|meta| Some((meta.code()?, meta.message().unwrap_or_default())));
         let (kind, why) = match said {
-            Some((code, message)) => (refused_by(code), format!("{code}: {message}")),
+            Some((code, message)) => (refused(code), format!("{code}: {message}")),
             None => (Kind::Unreachable, sources(error)),
         };
         let role = role.to_owned();
@@ -110,14 +110,14 @@ impl NotAssumed {
     }
 }
 
-/// What a role's refusal means: all but what passes by itself is for a person to mend.
-fn refused_by(code: &str) -> Kind {
+/// What passes, and what another login helps against, is no fault of the role.
+fn refused(code: &str) -> Kind {
     let kind = kind_of(code);
-    let passes = matches!(
+    let is_other = matches!(
         kind,
         Kind::Throttled | Kind::ServiceFault | Kind::Credentials
     );
-    if passes { kind } else { Kind::Role }
+    if is_other { kind } else { Kind::Role }
 }
 
 /// By this the account's logs know who called.

@@ -1,8 +1,9 @@
 //! What is said about AWS, and the clients of the SDK that follow from it.
 //!
-//! An endpoint that a person wrote is called as it is: neither `AWS_ENDPOINT_URL` nor a proxy of the
-//! environment leads elsewhere what is meant for this machine. The providers of credentials call
-//! other services, and find their own way.
+//! An endpoint that a person wrote is called as it is: `AWS_ENDPOINT_URL` does not lead elsewhere, nor
+//! does a proxy what is meant for this machine. The SDK reads no proxy from the environment by
+//! itself: everything goes through the proxy of the settings, or through none. The providers of
+//! credentials call other services, and find their own way there.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,14 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::interceptors::BeforeTransmitInterceptorContextRef;
-use aws_sdk_ssm::config::{Builder, ConfigBag, Intercept, RuntimeComponents, SharedHttpClient};
+use aws_sdk_ssm::config::{self as ssm, ConfigBag, Intercept, RuntimeComponents, SharedHttpClient};
 use aws_sdk_ssm::error::BoxError;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Builder, Connector};
 
 use super::role::assuming;
+use crate::network::Proxy;
 use crate::session::endpoint::is_loopback_url;
 use crate::session::error::{Error, Kind};
 
@@ -42,6 +46,8 @@ pub struct Settings {
     pub ssmmessages_endpoint: Option<String>,
     /// Certificates to trust beside the platform's, in PEM.
     pub ca_bundle: Option<PathBuf>,
+    /// The proxy through which AWS is reached.
+    pub proxy: Option<Proxy>,
     /// Who calls.
     pub identity: Identity,
 }
@@ -83,58 +89,50 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// What carries calls. Shared by all that look for credentials anew: it has read the platform's
-/// roots.
-pub(super) struct Transport {
-    /// `None`: the SDK's own, which takes proxies from the environment.
-    client: Option<SharedHttpClient>,
-    /// To an endpoint on this machine.
-    direct: Option<SharedHttpClient>,
-}
+/// What carries calls. Shared by all that look for credentials anew, and by services beside each
+/// other: it has read the platform's roots.
+#[derive(Clone, Debug)]
+pub(super) struct Transport(SharedHttpClient);
 
 impl Transport {
     /// # Errors
     ///
-    /// If the bundle of certificates cannot be used.
+    /// If the bundle of certificates, or the proxy, cannot be used.
     pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
-        let client = settings
-            .ca_bundle
-            .as_deref()
-            .map(https_client)
-            .transpose()?;
-        let is_here = settings
-            .ssm_endpoint
-            .as_deref()
-            .is_some_and(is_loopback_url);
-        let direct = is_here.then(|| {
-            client
-                .clone()
-                .unwrap_or_else(|| with_tls(TlsContext::default()))
+        let context = match settings.ca_bundle.as_deref() {
+            Some(bundle) => trusting(bundle)?,
+            None => TlsContext::default(),
+        };
+        let proxy = match &settings.proxy {
+            Some(proxy) => ProxyConfig::https(proxy.expose())
+                .map_err(|_| Error::new("proxy", Kind::Invalid, format!("{proxy} is none")))?
+                .no_proxy(proxy.no_proxy()),
+            None => ProxyConfig::disabled(),
+        };
+        let client = Builder::new().build_with_connector_fn(move |settings, components| {
+            let mut connector = Connector::builder().proxy_config(proxy.clone());
+            connector.set_connector_settings(settings.cloned());
+            if let Some(components) = components {
+                connector.set_sleep_impl(components.sleep_impl());
+            }
+            connector
+                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                .tls_context(context.clone())
+                .build()
         });
-        Ok(Self { client, direct })
-    }
-
-    /// The same, with the client that the SDK made if none was made here.
-    pub(super) fn remembering(self, client: Option<SharedHttpClient>) -> Self {
-        Self {
-            client: self.client.or(client),
-            ..self
-        }
+        Ok(Self(client))
     }
 }
 
 /// The client of the SSM API.
-pub(super) fn client(config: &SdkConfig, settings: &Settings, transport: &Transport) -> Client {
-    let mut builder = Builder::from(config).interceptor(OnlyEncrypted);
+pub(super) fn client(config: &SdkConfig, settings: &Settings) -> Client {
+    let mut builder = ssm::Builder::from(config).interceptor(OnlyEncrypted);
     if let Some(endpoint) = &settings.ssm_endpoint {
         // The URL says it all: a FIPS or dual-stack variant of it is not to be made up.
         builder = builder
             .endpoint_url(endpoint)
             .use_fips(false)
             .use_dual_stack(false);
-    }
-    if let Some(direct) = &transport.direct {
-        builder = builder.http_client(direct.clone());
     }
     Client::from_conf(builder.build())
 }
@@ -143,15 +141,13 @@ pub(super) fn client(config: &SdkConfig, settings: &Settings, transport: &Transp
 pub(super) async fn sdk_config(settings: &Settings, transport: &Transport) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts());
+        .timeout_config(timeouts())
+        .http_client(transport.0.clone());
     if let Some(region) = &settings.region {
         loader = loader.region(Region::new(region.clone()));
     }
     if let Some(profile) = &settings.profile {
         loader = loader.profile_name(profile);
-    }
-    if let Some(client) = &transport.client {
-        loader = loader.http_client(client.clone());
     }
     match (&settings.identity, &settings.profile) {
         (
@@ -190,13 +186,11 @@ async fn of_profile(
             of_profile.region().await
         }
     };
-    let mut config = ProviderConfig::without_region()
+    let config = ProviderConfig::without_region()
         .with_region(region)
         .with_retry_config(RetryConfig::disabled())
-        .with_timeout_config(timeouts());
-    if let Some(client) = &transport.client {
-        config = config.with_http_client(client.clone());
-    }
+        .with_timeout_config(timeouts())
+        .with_http_client(transport.0.clone());
     let provider = ProfileFileCredentialsProvider::builder().configure(&config);
     provider.profile_name(profile).build()
 }
@@ -208,27 +202,16 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-fn https_client(ca_bundle: &Path) -> Result<SharedHttpClient, Error> {
+/// The platform's certificates and those of a bundle.
+fn trusting(ca_bundle: &Path) -> Result<TlsContext, Error> {
     const WHAT: &str = "certificates for AWS";
     let pem = std::fs::read(ca_bundle).map_err(|error| {
-        Error::new(
-            WHAT,
-            Kind::Invalid,
-            format!("cannot read {}: {error}", ca_bundle.display()),
-        )
+        let why = format!("cannot read {}: {error}", ca_bundle.display());
+        Error::new(WHAT, Kind::Invalid, why)
     })?;
     let roots = TrustStore::default().with_pem_certificate(pem);
     let context = TlsContext::builder().with_trust_store(roots).build();
-    let context = context.map_err(|error| Error::new(WHAT, Kind::Invalid, error.to_string()))?;
-    Ok(with_tls(context))
-}
-
-/// A client that takes no proxy from the environment.
-fn with_tls(context: TlsContext) -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .tls_context(context)
-        .build_https()
+    context.map_err(|error| Error::new(WHAT, Kind::Invalid, error.to_string()))
 }
 
 /// Lets no call leave this machine unencrypted, wherever its endpoint was found: an answer holds a

@@ -38,6 +38,45 @@ pub(in crate::config::check) fn check_gateway(url: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Finds what is wrong with the URL of a proxy. No fault quotes it: it may hold a password.
+pub(in crate::config::check) fn check_proxy(url: &str) -> Result<(), Fault> {
+    let example = "for example \"http://proxy.corp:3128\"";
+    let (scheme, rest) = split(url, example)?;
+    match scheme.as_str() {
+        "http" => {}
+        "https" | "socks4" | "socks4a" | "socks5" | "socks5h" => {
+            let what = format!("{scheme}:// is not spoken to a proxy");
+            return Err(Fault::new(
+                what,
+                "write an HTTP proxy: \"http://proxy.corp:3128\"",
+            ));
+        }
+        _ => return Err(Fault::new("it does not begin with http://", example)),
+    }
+    let (user, address) = rest.rsplit_once('@').unwrap_or(("", rest));
+    if !is_encoded(user) {
+        let what = "user and password hold a character that cannot stand there";
+        let hint = "percent-encode all but letters and digits: `@` is %40, `%` is %25";
+        return Err(Fault::new(what, hint));
+    }
+    let address = address.strip_suffix('/').unwrap_or(address);
+    if address.contains(['/', '?', '#', '\\']) {
+        return Err(Fault::new("it holds more than a host and a port", example));
+    }
+    is_loopback(address).map(|_| ())
+}
+
+/// Whether a text can be taken apart: printable, and two digits behind each `%`.
+fn is_encoded(text: &str) -> bool {
+    let mut parts = text.split('%');
+    let first = parts.next().unwrap_or_default();
+    let is_plain = |text: &str| text.chars().all(|c| c.is_ascii_graphic());
+    let is_code = |part: &str| {
+        part.len() >= 2 && part.bytes().take(2).all(|b| b.is_ascii_hexdigit()) && is_plain(part)
+    };
+    is_plain(first) && parts.all(is_code)
+}
+
 /// The scheme in lower case, and what is behind it.
 fn split<'a>(url: &'a str, example: &str) -> Result<(String, &'a str), Fault> {
     let parts = url.split_once("://");
@@ -82,6 +121,33 @@ fn is_loopback(authority: &str) -> Result<bool, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proxy_is_a_host_and_perhaps_a_port_and_who_asks() {
+        for good in [
+            "http://proxy.corp:3128",
+            "HTTP://10.0.0.7/",
+            "http://me:s%40cret@[::1]:8080",
+        ] {
+            assert_eq!(check_proxy(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "proxy.corp:3128",
+            "https://proxy.corp",
+            "socks5h://me:s3cret@proxy.corp",
+            "ftp://proxy.corp",
+            "http://",
+            "http://me:s3cret%@proxy.corp",
+            "http://me:s3cret ä@proxy.corp",
+            "http://me:s3cret@proxy.corp/x",
+            "http://me:s3cret@proxy.corp:0",
+        ] {
+            let fault = check_proxy(bad).expect_err(bad);
+            let told = format!("{fault} {}", fault.hint());
+            assert!(!told.contains("s3cret"), "{told}");
+        }
+    }
 
     #[test]
     fn an_endpoint_for_data_channels_is_a_host_and_perhaps_a_port() {

@@ -1,0 +1,142 @@
+//! `target`: the id of a node, a table of tags, or an array of both.
+
+use std::collections::BTreeMap;
+
+use crate::config::check::value::{Meaning, Misplaced, wrong_type};
+use crate::config::file::{Data, Entry, Table, Value};
+use crate::config::model::{Target, Targets};
+use crate::config::place::{quoted, shortened};
+use crate::config::problem::Fault;
+use crate::config::settings::Setting;
+
+/// What a value means as a target.
+pub(super) fn targets(setting: &Setting, value: &Value) -> Result<Meaning, Vec<Misplaced>> {
+    let values = match &value.data {
+        Data::Array(values) => values.as_slice(),
+        Data::Text(_)
+        | Data::Number(_)
+        | Data::Float
+        | Data::Flag(_)
+        | Data::Date
+        | Data::Table(_) => std::slice::from_ref(value),
+    };
+    if !(1..=MAX_TARGETS).contains(&values.len()) {
+        let what = format!("an array of {} targets", values.len());
+        let fault = Fault::new(what, format!("write 1 to {MAX_TARGETS} of them"));
+        return Err(vec![(value.span.clone(), fault)]);
+    }
+    let (mut targets, mut faults) = (Vec::new(), Vec::new());
+    for value in values {
+        match one(setting, value) {
+            Ok(target) => targets.push(target),
+            Err(misplaced) => faults.extend(misplaced),
+        }
+    }
+    match faults.is_empty() {
+        true => Ok(Meaning::Target(Targets::new(targets))),
+        false => Err(faults),
+    }
+}
+
+fn one(setting: &Setting, value: &Value) -> Result<Target, Vec<Misplaced>> {
+    let here = |fault| vec![(value.span.clone(), fault)];
+    match &value.data {
+        Data::Text(text) => text.parse().map_err(here),
+        Data::Table(table) => of_table(table, value),
+        Data::Array(_) => {
+            let hint = "write ids and tables of tags side by side";
+            Err(here(Fault::new("an array inside of an array", hint)))
+        }
+        data @ (Data::Number(_) | Data::Float | Data::Flag(_) | Data::Date) => {
+            Err(here(wrong_type(setting, data)))
+        }
+    }
+}
+
+/// `{ tags = { Name = "bastion" } }`.
+fn of_table(table: &Table, value: &Value) -> Result<Target, Vec<Misplaced>> {
+    let mut faults = Vec::new();
+    for entry in table.entries.iter().filter(|entry| entry.key != TAGS) {
+        let what = format!("unknown key `{}` of a target", shortened(&entry.key));
+        faults.push((entry.span.clone(), Fault::new(what, EXAMPLE)));
+    }
+    let tags = table.entries.iter().find(|entry| entry.key == TAGS);
+    let tags = match tags.map(|tags| (&tags.value.data, tags)) {
+        Some((Data::Table(tags), _)) if (1..=MAX_TAGS).contains(&tags.entries.len()) => tags,
+        Some((Data::Table(tags), entry)) => {
+            let what = format!("{} tags", tags.entries.len());
+            let hint = format!("write 1 to {MAX_TAGS} of them: {EXAMPLE}");
+            faults.push((entry.value.span.clone(), Fault::new(what, hint)));
+            return Err(faults);
+        }
+        Some((data, entry)) => {
+            let what = format!("expected a table of tags, found {}", data.noun());
+            faults.push((entry.value.span.clone(), Fault::new(what, EXAMPLE)));
+            return Err(faults);
+        }
+        None if faults.is_empty() => {
+            let fault = Fault::new("an empty table", EXAMPLE);
+            return Err(vec![(value.span.clone(), fault)]);
+        }
+        None => return Err(faults),
+    };
+    let mut found = BTreeMap::new();
+    for entry in &tags.entries {
+        match tag(entry) {
+            Ok((key, value)) => drop(found.insert(key, value)),
+            Err(fault) => faults.push((entry.value.span.clone(), fault)),
+        }
+    }
+    match faults.is_empty() {
+        true => Ok(Target::Tags(found)),
+        false => Err(faults),
+    }
+}
+
+/// The limits of AWS: 128 characters of a key and 256 of a value, in letters of any script, digits,
+/// spaces and some signs.
+fn tag(entry: &Entry) -> Result<(String, String), Fault> {
+    let Data::Text(value) = &entry.value.data else {
+        let what = format!(
+            "expected the value of a tag in quotes, found {}",
+            entry.value.data.noun()
+        );
+        return Err(Fault::new(what, EXAMPLE));
+    };
+    let is_letter = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c);
+    let fits = |text: &str, most: usize| {
+        (1..=most).contains(&text.chars().count()) && text.chars().all(is_letter)
+    };
+    if !fits(&entry.key, MAX_KEY) {
+        let what = format!("{} cannot be the key of a tag", quoted(&entry.key));
+        return Err(Fault::new(
+            what,
+            "1 to 128 letters, digits, spaces and `_.:/=+-@`",
+        ));
+    }
+    if !fits(value, MAX_VALUE) {
+        let what = format!(
+            "{} cannot be looked for as the value of a tag",
+            quoted(value)
+        );
+        return Err(Fault::new(
+            what,
+            "1 to 256 letters, digits, spaces and `_.:/=+-@`",
+        ));
+    }
+    Ok((entry.key.clone(), value.clone()))
+}
+
+const TAGS: &str = "tags";
+
+const EXAMPLE: &str = "for example `target = { tags = { Name = \"bastion\" } }`";
+
+/// Each is a StartSession call, while a connection waits.
+const MAX_TARGETS: usize = 8;
+
+/// Each is a filter of one look-up.
+const MAX_TAGS: usize = 10;
+
+/// Characters.
+const MAX_KEY: usize = 128;
+const MAX_VALUE: usize = 256;

@@ -1,0 +1,27 @@
+//! What a forward asks StartSession for.
+
+use crate::config;
+use crate::session::{StartRequest, Target};
+
+/// Everything but the target. `origin` is who asks, for those who look at the sessions of a target.
+pub(super) fn request(settings: &config::Forward, origin: &str) -> StartRequest {
+    let reason = format!("{origin}, forward {}", settings.name);
+    StartRequest {
+        target: String::new(),
+        document: settings.document().to_owned(),
+        parameters: settings.remote.parameters(),
+        reason: reason.chars().take(MAX_REASON).collect(),
+    }
+}
+
+/// Where, in the order in which it is tried.
+pub(super) fn targets(settings: &config::Forward) -> Vec<Target> {
+    let targets = settings.target.iter().map(|target| match target {
+        config::Target::Node(id) => Target::Node(id.clone()),
+        config::Target::Tags(tags) => Target::Tags(tags.clone()),
+    });
+    targets.collect()
+}
+
+/// What the API takes for a reason, in characters.
+const MAX_REASON: usize = 256;

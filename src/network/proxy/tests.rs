@@ -1,0 +1,131 @@
+//! Which proxies are understood, and what they are asked for.
+
+use super::*;
+
+fn proxy(url: &str) -> Result<Proxy, ProxyError> {
+    Proxy::new(url, "").map(|proxy| proxy.expect("nobody is exempt"))
+}
+
+#[test]
+fn a_proxy_is_a_host_with_or_without_the_rest() {
+    for (url, plain, exposed) in [
+        (
+            "http://proxy.corp:3128",
+            "http://proxy.corp:3128",
+            "http://proxy.corp:3128",
+        ),
+        (
+            "proxy.corp:3128",
+            "http://proxy.corp:3128",
+            "http://proxy.corp:3128",
+        ),
+        (
+            "HTTP://proxy.corp/",
+            "http://proxy.corp:80",
+            "http://proxy.corp:80",
+        ),
+        (
+            "http://[::1]:8080",
+            "http://[::1]:8080",
+            "http://[::1]:8080",
+        ),
+        (
+            "http://me@10.0.0.7",
+            "http://10.0.0.7:80",
+            "http://me:@10.0.0.7:80",
+        ),
+        (
+            "http://me:s%3Ac%40r%2F@p:1",
+            "http://p:1",
+            "http://me:s%3Ac%40r%2F@p:1",
+        ),
+        ("http://me:a@b@p:1", "http://p:1", "http://me:a%40b@p:1"),
+    ] {
+        let proxy = proxy(url).unwrap();
+
+        assert_eq!(proxy.to_string(), plain, "{url}");
+        assert_eq!(proxy.expose(), exposed, "{url}");
+    }
+}
+
+#[test]
+fn what_is_no_proxy_is_refused_without_its_secrets() {
+    for bad in [
+        "",
+        "http://",
+        "http://:80",
+        "http://p:0",
+        "http://p:x",
+        "http://p/path",
+        "http://p?q",
+        "http://[x]:1",
+        "http://me:s3cret%@p",
+        "http://me:s3cret@",
+        "a s3cret://p",
+    ] {
+        assert_eq!(proxy(bad), Err(ProxyError::Malformed), "{bad}");
+    }
+    for scheme in ["https", "socks5", "socks5h"] {
+        let error = proxy(&format!("{scheme}://me:s3cret@p:1")).unwrap_err();
+
+        assert_eq!(error, ProxyError::Scheme(scheme.to_owned()));
+        assert!(!error.to_string().contains("s3cret"));
+    }
+}
+
+#[test]
+fn a_proxy_asks_for_the_host_that_is_dialled_and_says_who_asks() {
+    let to = Endpoint {
+        host: "ssmmessages.eu-west-1.amazonaws.com".to_owned(),
+        port: 443,
+        tls: true,
+        loopback_only: false,
+    };
+
+    assert_eq!(
+        proxy("http://p:1").unwrap().request(&to),
+        "CONNECT ssmmessages.eu-west-1.amazonaws.com:443 HTTP/1.1\r\n\
+         Host: ssmmessages.eu-west-1.amazonaws.com:443\r\n\r\n"
+    );
+    let request = proxy("http://Aladdin:open%20sesame@p:1")
+        .unwrap()
+        .request(&to);
+    assert!(
+        request.ends_with("\r\nProxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n\r\n")
+    );
+}
+
+#[test]
+fn this_machine_and_who_is_exempt_are_reached_without_it() {
+    let proxy = Proxy::new("http://p:1", ".corp,10.0.0.0/8")
+        .unwrap()
+        .unwrap();
+
+    for direct in [
+        "localhost",
+        "LOCALHOST.",
+        "a.localhost",
+        "127.8.8.8",
+        "::1",
+        "::ffff:127.0.0.1",
+        "x.corp",
+        "10.1.1.1",
+    ] {
+        assert!(!proxy.leads_to(direct), "{direct}");
+    }
+    for through in [
+        "ssm.eu-west-1.amazonaws.com",
+        "192.0.2.1",
+        "localhost.evil.com",
+    ] {
+        assert!(proxy.leads_to(through), "{through}");
+    }
+    assert_eq!(Proxy::new("http://p:1", "a,*"), Ok(None));
+}
+
+#[test]
+fn a_proxy_does_not_print_its_password() {
+    let proxy = proxy("http://me:s3cret@p:1").unwrap();
+
+    assert_eq!(format!("{proxy:?} {proxy}"), "Proxy(http://p:1) http://p:1");
+}

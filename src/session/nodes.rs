@@ -1,0 +1,70 @@
+//! Which of the nodes that a look-up found are tried, and in which order.
+
+/// A managed node, as the service sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Node {
+    pub(super) id: String,
+    /// Whether its agent is connected, as far as the service knows.
+    pub(super) is_online: bool,
+    /// When its agent was heard last, in seconds since the Unix epoch.
+    pub(super) heard: i64,
+}
+
+/// The ids of those that are online, whoever was heard last first: a node that has just died is
+/// called online for minutes, but falls silent. If none is online, the one that was heard last: it
+/// may just be back.
+pub(super) fn in_order(mut nodes: Vec<Node>) -> Vec<String> {
+    nodes.sort_by(|a, b| {
+        let online = b.is_online.cmp(&a.is_online);
+        online.then(b.heard.cmp(&a.heard)).then(a.id.cmp(&b.id))
+    });
+    let online = nodes.iter().filter(|node| node.is_online).count();
+    nodes.truncate(online.clamp(1, MAX_NODES));
+    nodes.into_iter().map(|node| node.id).collect()
+}
+
+/// How many nodes of one look-up are tried: each is a call, while a connection waits.
+const MAX_NODES: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: &str, is_online: bool, heard: i64) -> Node {
+        let id = id.to_owned();
+        Node {
+            id,
+            is_online,
+            heard,
+        }
+    }
+
+    #[test]
+    fn who_is_online_and_was_heard_last_is_first() {
+        let nodes = vec![
+            node("i-gone", false, 9),
+            node("i-c", true, 5),
+            node("i-b", true, 7),
+            node("i-a", true, 5),
+        ];
+
+        assert_eq!(in_order(nodes), ["i-b", "i-a", "i-c"]);
+    }
+
+    #[test]
+    fn of_those_that_are_not_online_only_one_is_tried() {
+        let nodes = vec![node("i-a", false, 1), node("i-b", false, 2)];
+
+        assert_eq!(in_order(nodes), ["i-b"]);
+        assert_eq!(in_order(Vec::new()), [""; 0]);
+    }
+
+    #[test]
+    fn not_all_of_a_crowd_are_tried() {
+        let crowd = (0..100)
+            .map(|n| node(&format!("i-{n:03}"), true, 0))
+            .collect();
+
+        assert_eq!(in_order(crowd), ["i-000", "i-001", "i-002", "i-003"]);
+    }
+}

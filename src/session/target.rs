@@ -1,0 +1,118 @@
+//! From what a person named to a session on a node: one target after the other, and of each the
+//! nodes that it means.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::aws::{Found, Service};
+use super::error::{Error, Kind};
+use super::terminator::Sessions;
+use super::urgency::Urgency;
+use super::{Session, StartRequest};
+
+/// A managed node, by its id or by its tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Its id.
+    Node(String),
+    /// It has all of these tags.
+    Tags(BTreeMap<String, String>),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(id) => f.write_str(id),
+            Self::Tags(tags) => {
+                let tags = tags.iter().map(|(key, value)| format!("{key}={value}"));
+                f.write_str(&tags.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+impl Sessions {
+    /// Starts a session on the first of the targets that is connected. Each call waits for a turn of
+    /// its own, and `called` is told of it. `request` asks for everything but the target.
+    ///
+    /// # Errors
+    ///
+    /// What the service says; if no target is connected, of each what is wrong with it.
+    pub async fn start_on(
+        &self,
+        targets: &[Target],
+        service: &Service,
+        request: &StartRequest,
+        urgency: &Urgency,
+        called: impl Fn(),
+    ) -> Result<Session, Error> {
+        let attempt = Attempt {
+            sessions: self,
+            service,
+            request,
+            urgency,
+            called: &called,
+        };
+        let mut missed = Vec::new();
+        for target in targets {
+            match attempt.on(target).await {
+                Err(error) if error.kind() == Kind::TargetNotConnected => missed.push(error),
+                outcome => return outcome,
+            }
+        }
+        Err(Error::all(missed))
+    }
+}
+
+struct Attempt<'a, F> {
+    sessions: &'a Sessions,
+    service: &'a Service,
+    request: &'a StartRequest,
+    urgency: &'a Urgency,
+    called: &'a F,
+}
+
+impl<F: Fn()> Attempt<'_, F> {
+    /// Tries the nodes of a target. What was only remembered of them is looked up again before they
+    /// are given up.
+    async fn on(&self, target: &Target) -> Result<Session, Error> {
+        let mut missed = Vec::new();
+        let mut tried = Vec::new();
+        loop {
+            let found = self.service.find(target).await;
+            let Found {
+                nodes, remembered, ..
+            } = match &found {
+                Ok(found) => found,
+                Err(error) if tried.is_empty() => return Err(error.clone()),
+                Err(_) => return Err(Error::all(missed)),
+            };
+            for node in nodes {
+                if tried.contains(node) {
+                    continue;
+                }
+                tried.push(node.clone());
+                match self.at(node).await {
+                    Err(error) if error.kind() == Kind::TargetNotConnected => missed.push(error),
+                    outcome => return outcome,
+                }
+            }
+            if let Ok(found) = &found {
+                self.service.forget(target, found);
+            }
+            if !remembered {
+                return Err(Error::all(missed));
+            }
+        }
+    }
+
+    async fn at(&self, node: &str) -> Result<Session, Error> {
+        let turn = self.sessions.turn(self.urgency).await?;
+        (self.called)();
+        let request = StartRequest {
+            target: node.to_owned(),
+            ..self.request.clone()
+        };
+        turn.start(self.service.clone(), request).await
+    }
+}

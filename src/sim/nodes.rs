@@ -1,0 +1,163 @@
+//! The managed nodes of the account, for DescribeInstanceInformation: ids, tags, and whether their
+//! agents are connected.
+//!
+//! A session may be started on any id, whether it stands here or not; this is for clients that look
+//! nodes up by their tags. Filters are of the kind `tag:KEY`; a node must fit all of them, and any of
+//! the values of each.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Ids, each with its tags.
+pub type Nodes = BTreeMap<String, BTreeMap<String, String>>;
+
+/// What DescribeInstanceInformation is asked.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DescribeRequest {
+    #[serde(default)]
+    filters: Vec<Filter>,
+    max_results: Option<usize>,
+    next_token: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Filter {
+    key: String,
+    values: Vec<String>,
+}
+
+/// What is wrong with a request: a code of the API, and a sentence.
+pub(super) type Complaint = (&'static str, String);
+
+/// Answers, page by page; `now` is in seconds since the Unix epoch. Nodes are told in the order of
+/// their ids, and each was heard a minute before the one behind it.
+pub(super) fn describe(
+    nodes: &Nodes,
+    request: &DescribeRequest,
+    is_offline: impl Fn(&str) -> bool,
+    now: u64,
+) -> Result<Value, Complaint> {
+    for Filter { key, .. } in &request.filters {
+        if !key.starts_with(TAG) {
+            let what = format!("the simulator knows no filter {key:?}, only {TAG}KEY");
+            return Err(("InvalidFilterKey", what));
+        }
+    }
+    let page = request.max_results.unwrap_or(MAX_PAGE);
+    if !(MIN_PAGE..=MAX_PAGE).contains(&page) {
+        let what = format!("MaxResults is from {MIN_PAGE} to {MAX_PAGE}");
+        return Err(("ValidationException", what));
+    }
+    let token = request.next_token.as_deref().unwrap_or("0");
+    let Ok(begin) = token.parse::<usize>() else {
+        let what = "the token is none that the simulator gave";
+        return Err(("InvalidNextToken", what.to_owned()));
+    };
+    let fitting = nodes.iter().filter(|(_, tags)| {
+        let has = |Filter { key, values }: &Filter| {
+            let value = tags.get(key.trim_start_matches(TAG));
+            value.is_some_and(|value| values.contains(value))
+        };
+        request.filters.iter().all(has)
+    });
+    let all: Vec<_> = fitting.map(|(id, _)| id).collect();
+    let count = u64::try_from(all.len()).unwrap_or_default();
+    let told = all.iter().zip(0..count).skip(begin).take(page);
+    let told = told.map(|(id, place)| {
+        json!({
+            "InstanceId": id,
+            "PingStatus": if is_offline(id) { "ConnectionLost" } else { "Online" },
+            "LastPingDateTime": now.saturating_sub((count - place) * 60),
+        })
+    });
+    let mut answer = json!({ "InstanceInformationList": told.collect::<Vec<_>>() });
+    if begin + page < all.len() {
+        answer["NextToken"] = json!((begin + page).to_string());
+    }
+    Ok(answer)
+}
+
+const TAG: &str = "tag:";
+
+/// Nodes on a page.
+const MIN_PAGE: usize = 5;
+const MAX_PAGE: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(text: Value) -> Result<Value, Complaint> {
+        let mut nodes = Nodes::new();
+        for n in 0..7 {
+            let tags = [
+                ("Name", "bastion"),
+                ("Env", if n < 2 { "test" } else { "prod" }),
+            ];
+            let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            nodes.insert(format!("i-{n}"), tags.into());
+        }
+        let request = serde_json::from_value(text).unwrap();
+        describe(&nodes, &request, |id| id == "i-6", 1_000_000)
+    }
+
+    fn ids(answer: &Value) -> Vec<&str> {
+        let nodes = answer["InstanceInformationList"].as_array().unwrap();
+        nodes
+            .iter()
+            .map(|node| node["InstanceId"].as_str().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn filters_are_all_to_fit_by_any_value() {
+        let filter = |key: &str, values: &[&str]| json!({ "Key": key, "Values": values });
+
+        let both = json!([
+            filter("tag:Name", &["bastion", "x"]),
+            filter("tag:Env", &["test"])
+        ]);
+        let none = json!([
+            filter("tag:Name", &["bastion"]),
+            filter("tag:Other", &["test"])
+        ]);
+
+        assert_eq!(
+            ids(&ask(json!({ "Filters": both })).unwrap()),
+            ["i-0", "i-1"]
+        );
+        assert_eq!(ids(&ask(json!({ "Filters": none })).unwrap()), [""; 0]);
+        let unknown = json!([filter("PingStatus", &["Online"])]);
+        assert_eq!(
+            ask(json!({ "Filters": unknown })).unwrap_err().0,
+            "InvalidFilterKey"
+        );
+    }
+
+    #[test]
+    fn pages_follow_each_other() {
+        let first = ask(json!({ "MaxResults": 5 })).unwrap();
+        let token = first["NextToken"].clone();
+        let second = ask(json!({ "MaxResults": 5, "NextToken": token })).unwrap();
+
+        assert_eq!(ids(&first).len(), 5);
+        assert_eq!(ids(&second), ["i-5", "i-6"]);
+        assert!(second["NextToken"].is_null());
+        assert_eq!(
+            second["InstanceInformationList"][1]["PingStatus"],
+            "ConnectionLost"
+        );
+        assert_eq!(
+            ask(json!({ "MaxResults": 1 })).unwrap_err().0,
+            "ValidationException"
+        );
+        assert_eq!(
+            ask(json!({ "NextToken": "x" })).unwrap_err().0,
+            "InvalidNextToken"
+        );
+    }
+}

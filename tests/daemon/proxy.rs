@@ -1,0 +1,214 @@
+//! A proxy between the daemon and AWS. The names are AWS's own; the proxy leads them to a simulator,
+//! so nothing is looked up and nothing leaves this machine.
+
+use std::io::Write as _;
+use std::process::Command;
+
+use ssm_proxyd::sim::{Options, Role, Simulator};
+
+use crate::cli::ended;
+use crate::support::connect_proxy::ConnectProxy;
+use crate::support::process::ssm_proxyd;
+use crate::support::running::{
+    File, Running, assert_echo, assert_names, assert_reset, caller, connect, forward, forward_to,
+};
+use crate::support::stage::destination;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_and_the_websocket_both_go_through_the_proxy() {
+    let echo = destination(Role::Echo).await;
+    let far = Far::new().await;
+    let open = far.proxy(|_| None);
+    let in_the_file = format!("proxy = \"http://me:s3%2Fcret@{}\"\n", open.address());
+    let text = forward_to(echo.address());
+
+    for variable in [
+        None,
+        Some("HTTPS_PROXY"),
+        Some("https_proxy"),
+        Some("ALL_PROXY"),
+    ] {
+        let before = open.asked().len();
+        let mut command = far.caller();
+        command.env("SSM_PROXYD_LOG", "trace");
+        let keys = match variable {
+            None => &*in_the_file,
+            Some(name) => {
+                command.env(name, format!("http://me:s3%2Fcret@{}", open.address()));
+                ""
+            }
+        };
+        let daemon = far.daemon(command, keys, &text);
+
+        assert_echo(&mut connect(daemon.address()), b"hello");
+
+        let log = daemon.stop(&far.simulator);
+        let asked = &open.asked()[before..];
+        for host in [
+            "ssm.us-east-1.amazonaws.com:443",
+            "ssmmessages.us-east-1.amazonaws.com:443",
+        ] {
+            let met = asked.iter().find(|asked| asked.host == host);
+            let met = met.unwrap_or_else(|| panic!("{variable:?}: no {host} in {asked:?}"));
+            assert_eq!(met.authorization.as_deref(), Some("Basic bWU6czMvY3JldA=="));
+        }
+        for secret in ["s3%2Fcret", "s3/cret", "bWU6czMvY3JldA"] {
+            let line = log.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{variable:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_of_the_file_is_asked_and_not_that_of_the_environment() {
+    let echo = destination(Role::Echo).await;
+    let far = Far::new().await;
+    let (ours, other) = (far.proxy(|_| None), far.proxy(|_| Some("403 Forbidden")));
+    let mut command = far.caller();
+    command.env("HTTPS_PROXY", format!("http://{}", other.address()));
+    command.env("NO_PROXY", "amazonaws.com");
+    let keys = format!("proxy = \"http://{}\"\n", ours.address());
+    let daemon = far.daemon(command, &keys, &forward_to(echo.address()));
+
+    assert_echo(&mut connect(daemon.address()), b"hello");
+
+    daemon.stop(&far.simulator);
+    assert_eq!(other.asked().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_does_not_open_the_way_is_told_with_a_remedy() {
+    let far = Far::new().await;
+    for (host, answer, words) in [
+        (
+            "ssm.",
+            "407 Proxy Authentication Required",
+            [
+                "no way through the proxy",
+                "authorization required",
+                "user and password",
+            ],
+        ),
+        (
+            "ssm.",
+            "403 Forbidden",
+            ["no way through the proxy", "unsuccessful", "CONNECT"],
+        ),
+        (
+            "ssmmessages.",
+            "407 Proxy Authentication Required",
+            ["cannot reach the session", "HTTP 407", "USER:PASSWORD"],
+        ),
+        (
+            "ssmmessages.",
+            "403 Not allowed",
+            [
+                "cannot reach the session",
+                "HTTP 403 Not allowed",
+                "must allow CONNECT",
+            ],
+        ),
+    ] {
+        let shut = far.proxy(move |asked| asked.host.starts_with(host).then_some(answer));
+        let address = shut.address().to_string();
+        let keys = format!("proxy = \"http://me:s3cret@{address}\"\n");
+        let text = forward("f", "remote = 1\nconnect_timeout = \"1s\"");
+        let mut daemon = far.daemon(far.caller(), &keys, &text);
+
+        assert_reset(connect(daemon.address()));
+        let line = daemon.process.stderr.wait_for("WARN");
+
+        assert_names(&line, &words);
+        assert_names(&line, &["forward{name=\"f\"}", &address, "hint="]);
+        let log = daemon.stop(&far.simulator);
+        assert!(!log.contains("s3cret"), "{log}");
+    }
+}
+
+#[test]
+fn a_proxy_of_the_environment_that_cannot_be_used_is_told_at_the_start() {
+    let file = File::new(&format!(
+        "[aws]\nregion = \"us-east-1\"\n{}",
+        forward("f", "remote = 1")
+    ));
+    for (value, words) in [
+        ("socks5h://me:s3cret@127.0.0.1:1", "socks5h://"),
+        ("http://me:s3cret@", "malformed"),
+    ] {
+        let mut command = ssm_proxyd();
+        command.env("ALL_PROXY", value);
+
+        let (code, _, err) = ended(command.args(["run", "--config"]).arg(file.path()));
+
+        assert_eq!(code, 78, "{err}");
+        assert_names(&err, &["proxy", words, "ALL_PROXY", "NO_PROXY"]);
+        assert!(!err.contains("s3cret"), "{err}");
+    }
+}
+
+#[test]
+fn check_tells_the_proxy_without_its_password() {
+    let file = File::new(&format!(
+        "[aws]\nproxy = \"http://me:s3cret@proxy.corp:3128\"\n{}",
+        forward("f", "remote = 1")
+    ));
+    let told = |options: &[&str]| {
+        let (code, out, _) = ended(
+            ssm_proxyd()
+                .args(["check", "--config"])
+                .arg(file.path())
+                .args(options),
+        );
+        assert_eq!(code, 0, "{out}");
+        assert!(!out.contains("s3cret"), "{out}");
+        out
+    };
+
+    assert_names(&told(&[]), &["  proxy         http://proxy.corp:3128\n"]);
+    assert_names(
+        &told(&["--json"]),
+        &["\"proxy\":\"http://proxy.corp:3128\""],
+    );
+}
+
+/// A simulator that is called by AWS's own names, and who trusts it.
+struct Far {
+    simulator: Simulator,
+    bundle: tempfile::NamedTempFile,
+}
+
+impl Far {
+    async fn new() -> Self {
+        let options = Options {
+            tls: true,
+            public_names: true,
+            require_signature: true,
+            ..Options::default()
+        };
+        let simulator = Simulator::start(options).await.unwrap();
+        let mut bundle = tempfile::NamedTempFile::new().unwrap();
+        let pem = simulator.certificate_pem().unwrap();
+        bundle.write_all(pem.as_bytes()).unwrap();
+        Self { simulator, bundle }
+    }
+
+    fn proxy(
+        &self,
+        refusal: impl Fn(&crate::support::connect_proxy::Asked) -> Option<&'static str>
+        + Send
+        + Sync
+        + 'static,
+    ) -> ConnectProxy {
+        ConnectProxy::to(self.simulator.address(), refusal)
+    }
+
+    fn caller(&self) -> Command {
+        caller(&self.simulator)
+    }
+
+    fn daemon(&self, command: Command, keys: &str, forwards: &str) -> Running {
+        let bundle = self.bundle.path().display();
+        let aws = format!("[aws]\nregion = \"us-east-1\"\nca_bundle = \"{bundle}\"\n{keys}");
+        Running::of_file(command, &(aws + forwards))
+    }
+}

@@ -1,0 +1,95 @@
+//! An HTTP proxy that knows CONNECT alone, and one place that every name leads to.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// The proxy. Its threads end with the test binary.
+#[derive(Debug)]
+pub(crate) struct ConnectProxy {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+/// What a client asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// Host and port.
+    pub(crate) host: String,
+    /// The value of `Proxy-Authorization`.
+    pub(crate) authorization: Option<String>,
+}
+
+impl ConnectProxy {
+    /// Leads everyone there, but for those to whom `refusal` has an answer.
+    pub(crate) fn to(
+        there: SocketAddr,
+        refusal: impl Fn(&Asked) -> Option<&'static str> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::<Mutex<Vec<Asked>>>::default();
+        let (record, refusal) = (Arc::clone(&asked), Arc::new(refusal));
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let (record, refusal) = (Arc::clone(&record), Arc::clone(&refusal));
+                thread::spawn(move || serve(client, there, &record, &*refusal));
+            }
+        });
+        Self { address, asked }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// All that was asked so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+fn serve(
+    mut client: TcpStream,
+    there: SocketAddr,
+    record: &Mutex<Vec<Asked>>,
+    refusal: &impl Fn(&Asked) -> Option<&'static str>,
+) {
+    let mut lines = BufReader::new(client.try_clone().unwrap()).lines();
+    let Some(Ok(first)) = lines.next() else {
+        return;
+    };
+    let host = first.strip_prefix("CONNECT ").unwrap();
+    let mut asked = Asked {
+        host: host.strip_suffix(" HTTP/1.1").unwrap().to_owned(),
+        authorization: None,
+    };
+    for line in lines
+        .map_while(Result::ok)
+        .take_while(|line| !line.is_empty())
+    {
+        let (name, value) = line.split_once(": ").unwrap();
+        if name.eq_ignore_ascii_case("proxy-authorization") {
+            asked.authorization = Some(value.to_owned());
+        }
+    }
+    record.lock().unwrap().push(asked.clone());
+    if let Some(answer) = refusal(&asked) {
+        let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n");
+        let _gone = client.write_all(answer.as_bytes());
+        return;
+    }
+    let server = TcpStream::connect(there).unwrap();
+    client
+        .write_all(b"HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n")
+        .unwrap();
+    let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+    thread::spawn(move || carry(from, to));
+    carry(server, client);
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream) {
+    let _ended = std::io::copy(&mut from, &mut to);
+    let _gone = to.shutdown(Shutdown::Write);
+}
