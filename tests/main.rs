@@ -46,6 +46,8 @@ mod shipped;
 #[cfg(test)]
 mod simulate;
 #[cfg(test)]
+mod single;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod websockets;
