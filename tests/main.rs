@@ -16,6 +16,8 @@ mod cli;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod connect;
+#[cfg(test)]
 mod curl;
 #[cfg(test)]
 mod daemon;

@@ -3,7 +3,9 @@
 //! Commands, options, exit codes, sentences. Everything that is done is done elsewhere. stdout
 //! carries a command's result; all else goes to stderr.
 
+mod aws;
 mod check;
+mod connect;
 mod demo;
 mod exit;
 mod output;
@@ -81,6 +83,8 @@ enum Command {
     Run(run::RunArgs),
     /// Tell whether a configuration is good, and what it will do
     Check(check::CheckArgs),
+    /// Carry stdin and stdout to a destination: ssh's ProxyCommand
+    Connect(connect::ConnectArgs),
     /// Print the JSON Schema of a configuration, for editors
     Schema,
     /// Show a whole tunnel on this machine; no account needed
@@ -94,6 +98,7 @@ impl Command {
         match self {
             Self::Run(args) => run::run(args, log, sockets).await,
             Self::Check(args) => quietly(log, async { check::check(&args) }).await,
+            Self::Connect(args) => connect::connect(args, log).await,
             Self::Schema => quietly(log, async { schema::schema() }).await,
             Self::Demo(args) => quietly(log, demo::run(args)).await,
             Self::Simulate(args) => quietly(log, run_simulator(*args)).await,
@@ -107,9 +112,11 @@ fn passed_sockets(command: &Command) -> io::Result<PassedSockets> {
         Command::Run(_) => {
             PassedSockets::take(&style::environment("LISTEN_FDNAMES").unwrap_or_default())
         }
-        Command::Check(_) | Command::Schema | Command::Demo(_) | Command::Simulate(_) => {
-            Ok(PassedSockets::default())
-        }
+        Command::Check(_)
+        | Command::Connect(_)
+        | Command::Schema
+        | Command::Demo(_)
+        | Command::Simulate(_) => Ok(PassedSockets::default()),
     }
 }
 

@@ -15,6 +15,9 @@ pub enum StartError {
     /// The settings of AWS are not enough.
     #[error("{0}")]
     Aws(session::Error),
+    /// stdin or stdout cannot be used.
+    #[error("stdin and stdout cannot be used: {0}")]
+    Standard(#[from] std::io::Error),
     /// A local address cannot be bound.
     #[error("forward {name:?}: {source}")]
     Listen {
@@ -33,6 +36,7 @@ impl StartError {
         match self {
             Self::Roots(_) => Cow::Borrowed("check `ca_bundle` in [aws]"),
             Self::Aws(error) => Cow::Borrowed(error.hint()),
+            Self::Standard(_) => Cow::Borrowed("pipes, sockets, terminals and files can be"),
             Self::Listen { source, .. } => Cow::Owned(source.hint()),
         }
     }

@@ -11,6 +11,7 @@
 
 mod descriptors;
 mod drain;
+mod errand;
 mod error;
 mod forwards;
 mod signals;
@@ -28,6 +29,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use self::drain::Drain;
+pub use self::errand::{Errand, Order};
 pub use self::error::StartError;
 pub use self::forwards::Change;
 use self::forwards::Forwards;

@@ -11,7 +11,9 @@
 //! There is no frame for an end: ours cannot be told without closing both directions, so it is
 //! held, as in a mux; theirs is the end of the session. What was written before the local side left
 //! has reached the destination when all of it is acknowledged. And there is no seam: bytes that an
-//! agent processes twice (protocol.md section 6.5 item 2) arrive twice, which ssh notices.
+//! agent processes twice (protocol.md section 6.5 item 2) arrive twice, which ssh notices. Nor is an
+//! end by the service without a word, such as a timeout, told from one of the destination; what
+//! matters over such a session has an end of its own, as ssh has.
 //!
 //! Specification: protocol.md sections 7 and 10.
 

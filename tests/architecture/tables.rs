@@ -97,7 +97,12 @@ pub(super) const DOORS: &[(&str, Door)] = &[
     ("rcgen", At(&["sim"])),
     (
         "rustix",
-        At(&["cli/style", "daemon/descriptors", "forward/connection/unix"]),
+        At(&[
+            "cli/style",
+            "daemon/descriptors",
+            "forward/connection/standard",
+            "forward/connection/unix",
+        ]),
     ),
     ("rustls", At(&["network", "sim"])),
     ("rustls-native-certs", At(&["network"])),
@@ -201,6 +206,7 @@ pub(super) const ADDRESSES: &[&str] = &[
 pub(super) const WINDOWS: &[&str] = &[
     "tunnel/driver",
     "tunnel/pulse",
+    "forward/lone",
     "forward/serve",
     "forward/supplier",
     "session/aws",

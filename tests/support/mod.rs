@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod bytes;
 pub(crate) mod desk;
 pub(crate) mod destination;
+pub(crate) mod errand;
 pub(crate) mod far;
 pub(crate) mod forge;
 pub(crate) mod journal;
