@@ -50,6 +50,8 @@ mod simulate;
 #[cfg(test)]
 mod single;
 #[cfg(test)]
+mod ssh;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod websockets;

@@ -78,11 +78,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
         Err(number) => (Exit::Signal(number), Leaving::Hurried),
     };
     errand.release();
-    tokio::select! {
-        () = errand.end(leaving) => {}
-        // Whoever asks again waits for nothing.
-        _ = signals.last() => {}
-    }
+    errand.end(leaving, &mut signals).await;
     exit
 }
 
@@ -139,6 +135,8 @@ fn fail(exit: Exit, error: &dyn std::fmt::Display, hint: &str) -> Exit {
         "" => String::new(),
         hint => format!("; {hint}"),
     };
+    let error = error.to_string();
+    let error = error.trim_end_matches('.');
     style::say(&format!("ssm-proxyd: {error}{hint}"));
     exit
 }

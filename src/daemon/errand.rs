@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::error::StartError;
+use super::signals::Signals;
 use super::slumber::Slumber;
 use super::{LOOK_FOR_SESSIONS, MAX_FORWARDS, journal, reach, seed};
 use crate::config;
@@ -130,8 +131,17 @@ impl Errand {
     }
 
     /// Carries nothing more, and ends the session: in order, or as far as that is possible in a
-    /// moment.
-    pub async fn end(mut self, leaving: Leaving) {
+    /// moment, from the beginning or once `signals` bring one. ssh sends HUP when it ends, after an
+    /// INT of the terminal that both have got, so it takes three to leave a session behind.
+    pub async fn end(self, leaving: Leaving, signals: &mut Signals) {
+        let stage = self.leaving.clone();
+        tokio::select! {
+            () = self.end_by(leaving) => {}
+            () = hurried(signals, &stage) => {}
+        }
+    }
+
+    async fn end_by(mut self, leaving: Leaving) {
         self.stop.send_replace(Stop::Now);
         self.release();
         let running = async { while self.forward.join_next().await.is_some() {} };
@@ -139,7 +149,11 @@ impl Errand {
             warn!("the connection did not end in time");
         }
         self.forward.shutdown().await;
-        self.leaving.send_replace(leaving);
+        self.leaving.send_if_modified(|stage| {
+            let is_later = *stage < leaving;
+            *stage = (*stage).max(leaving);
+            is_later
+        });
         match self.terminator.join_next().await {
             Some(Ok(0)) => {}
             Some(Ok(_) | Err(_)) | None => {
@@ -150,6 +164,14 @@ impl Errand {
             }
         }
     }
+}
+
+/// Hurries at the first signal, and ends with the third.
+async fn hurried(signals: &mut Signals, stage: &watch::Sender<Leaving>) {
+    signals.last().await;
+    stage.send_replace(Leaving::Hurried);
+    signals.last().await;
+    signals.last().await;
 }
 
 /// Ends what former processes left behind, beside everything else.

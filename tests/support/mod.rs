@@ -15,5 +15,6 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod running;
 pub(crate) mod setup;
+pub(crate) mod sshd;
 pub(crate) mod stage;
 pub(crate) mod transfer;
