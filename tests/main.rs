@@ -16,6 +16,8 @@ mod cli;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod connect;
+#[cfg(test)]
 mod curl;
 #[cfg(test)]
 mod daemon;
@@ -45,6 +47,10 @@ mod sessions;
 mod shipped;
 #[cfg(test)]
 mod simulate;
+#[cfg(test)]
+mod single;
+#[cfg(test)]
+mod ssh;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

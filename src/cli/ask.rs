@@ -45,7 +45,7 @@ impl Whereabouts {
 
     /// One that was named stands alone.
     fn places(&self) -> Vec<PathBuf> {
-        let file = || run::find(self.config.as_deref()).ok();
+        let file = || run::search(self.config.as_deref()).ok();
         let configured = || config::read_admin(&file()?).socket;
         if let Some(named) = self.socket.clone().or_else(configured) {
             return vec![named];

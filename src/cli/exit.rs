@@ -23,6 +23,8 @@ pub enum Exit {
     Refused,
     /// 78: bad configuration.
     Configuration,
+    /// 128 and the number of the signal that ended it.
+    Signal(u8),
 }
 
 impl Exit {
@@ -37,6 +39,7 @@ impl Exit {
             Self::TryAgain => 75,
             Self::Refused => 77,
             Self::Configuration => 78,
+            Self::Signal(number) => 128 + number,
         }
     }
 }

@@ -4,7 +4,9 @@
 //! carries a command's result; all else goes to stderr.
 
 mod ask;
+mod aws;
 mod check;
+mod connect;
 mod demo;
 mod exit;
 mod output;
@@ -93,6 +95,8 @@ enum Command {
     Stop(ask::StopArgs),
     /// Show or change what a running daemon logs
     Log(ask::LogArgs),
+    /// Carry stdin and stdout to a destination: ssh's ProxyCommand
+    Connect(connect::ConnectArgs),
     /// Print the JSON Schema of a configuration, for editors
     Schema,
     /// Show a whole tunnel on this machine; no account needed
@@ -111,6 +115,7 @@ impl Command {
             Self::Reload(args) => quietly(log, ask::reload(args)).await,
             Self::Stop(args) => quietly(log, ask::stop(args)).await,
             Self::Log(args) => quietly(log, ask::log(args)).await,
+            Self::Connect(args) => connect::connect(args, log).await,
             Self::Schema => quietly(log, async { schema::schema() }).await,
             Self::Demo(args) => quietly(log, demo::run(args)).await,
             Self::Simulate(args) => quietly(log, run_simulator(*args)).await,
@@ -130,6 +135,7 @@ fn passed_sockets(command: &Command) -> io::Result<PassedSockets> {
         | Command::Reload(_)
         | Command::Stop(_)
         | Command::Log(_)
+        | Command::Connect(_)
         | Command::Schema
         | Command::Demo(_)
         | Command::Simulate(_) => Ok(PassedSockets::default()),

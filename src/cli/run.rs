@@ -82,13 +82,13 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
 
 /// Finds and reads the configuration.
 pub(super) fn read(option: Option<&Path>) -> Result<(PathBuf, config::Config), config::Error> {
-    let path = find(option)?;
+    let path = search(option)?;
     let config = config::read(&path)?;
     Ok((path, config))
 }
 
 /// Finds the configuration.
-pub(super) fn find(option: Option<&Path>) -> Result<PathBuf, config::Error> {
+pub(super) fn search(option: Option<&Path>) -> Result<PathBuf, config::Error> {
     let variables = config::Variables {
         config: std::env::var_os("SSM_PROXYD_CONFIG"),
         config_home: std::env::var_os("XDG_CONFIG_HOME"),
@@ -103,7 +103,7 @@ fn start_log(log: Log, settings: config::Log) -> Result<Control, LogError> {
 }
 
 /// Where a service manager or a desktop keeps what outlives a process.
-fn state_directory() -> Option<PathBuf> {
+pub(super) fn state_directory() -> Option<PathBuf> {
     let of_service = style::environment("STATE_DIRECTORY");
     // A manager that gives several separates them by colons.
     let of_service = of_service.and_then(|paths| paths.split(':').next().map(PathBuf::from));
@@ -178,6 +178,7 @@ fn explain(path: &Path, error: &StartError) -> Exit {
             style::fail(Exit::Configuration, error, &hint)
         }
         StartError::Aws(source) => style::fail(source.kind().into(), error, &hint),
+        StartError::Standard(_) => style::fail(Exit::Failed, error, &hint),
     }
 }
 

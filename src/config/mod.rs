@@ -61,6 +61,30 @@ pub fn read_admin(path: &Path) -> Admin {
     check::parse_admin(&text)
 }
 
+/// Reads a file as if `extra`, the text of one more forward, stood at its end: what `[defaults]` says
+/// holds for that one too. The last forward is the one of `extra`.
+///
+/// # Errors
+///
+/// As [`read`]; but the file needs no forward of its own.
+pub fn read_with(path: &Path, extra: &str) -> Result<Config, Error> {
+    let text = read_text(path).map_err(|source| Error::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    if let Ok(config) = parse(&format!("{text}\n{extra}")) {
+        return Ok(config);
+    }
+    // Forwards in an inline array take no other behind them.
+    let wrong = |problems| Error::Wrong {
+        path: path.to_owned(),
+        problems,
+    };
+    let mut config = parse(&text).map_err(wrong)?;
+    config.forwards = parse(extra).map_err(wrong)?.forwards;
+    Ok(config)
+}
+
 /// Chooses the file to read: `option` (of `--config`), else `$SSM_PROXYD_CONFIG`, else the first of
 /// the default places that is there.
 ///

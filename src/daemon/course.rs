@@ -139,6 +139,7 @@ fn rejected(error: &StartError) -> Rejection {
         | StartError::Aws(_)
         | StartError::Forward { .. }
         | StartError::Proxy(_)
+        | StartError::Standard(_)
         | StartError::Admin(_)
         | StartError::AdminMoved
         | StartError::Log(_) => Fault::Configuration,

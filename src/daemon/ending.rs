@@ -155,10 +155,10 @@ pub(super) fn hurry(leaving: &watch::Sender<Leaving>) {
 
 /// How long connections may take to say goodbye: the flag on each channel waits a second for its
 /// acknowledgement.
-const MAX_FORWARDS: Duration = Duration::from_secs(5);
+pub(super) const MAX_FORWARDS: Duration = Duration::from_secs(5);
 
 /// How long the terminator may take for what is left then, and some more.
 const MAX_ENDINGS: Duration = Duration::from_secs(15);
 
 /// How to find a session that was left behind.
-const LOOK_FOR_SESSIONS: &str = "`aws ssm describe-sessions --state Active` lists them; the account's idle timeout ends them too";
+pub(super) const LOOK_FOR_SESSIONS: &str = "`aws ssm describe-sessions --state Active` lists them; the account's idle timeout ends them too";

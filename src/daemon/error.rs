@@ -29,6 +29,9 @@ pub enum StartError {
         /// What is not.
         source: session::Error,
     },
+    /// stdin or stdout cannot be used.
+    #[error("stdin and stdout cannot be used: {0}")]
+    Standard(#[from] std::io::Error),
     /// A local address cannot be bound.
     #[error("forward {name:?}: {source}")]
     Listen {
@@ -62,6 +65,7 @@ impl StartError {
             Self::Listen { source, .. } | Self::Admin(source) => Cow::Owned(source.hint()),
             Self::AdminMoved => Cow::Borrowed("write it as it was, or restart the daemon"),
             Self::Log(_) => Cow::Borrowed("write `format = \"text\"` or \"json\""),
+            Self::Standard(_) => Cow::Borrowed("pipes, sockets, terminals and files can be"),
         }
     }
 }

@@ -70,15 +70,26 @@ impl Signals {
     /// The next signal that ends a command which has nothing to reload: as [`stop`](Self::stop),
     /// or HUP, for its terminal is gone; not under `nohup`.
     pub async fn end(&mut self) {
+        let _number = self.last().await;
+    }
+
+    /// The same. Returns the signal's number.
+    pub async fn last(&mut self) -> u8 {
         loop {
             match self.next().await {
-                Signal::Stop(_) => return,
-                Signal::Reload if !self.outlives => return,
+                Signal::Stop("SIGINT") => return INTERRUPT,
+                Signal::Stop(_) => return TERMINATE,
+                Signal::Reload if !self.outlives => return HANG_UP,
                 Signal::Nudge | Signal::Reload | Signal::RollCall => {}
             }
         }
     }
 }
+
+// The same everywhere.
+const HANG_UP: u8 = 1;
+const INTERRUPT: u8 = 2;
+const TERMINATE: u8 = 15;
 
 /// Whether who started the process let it ignore HUP, as `nohup` does. To be asked before a handler
 /// takes the place of that; elsewhere than on Linux nobody can tell.

@@ -16,6 +16,7 @@ mod failure;
 mod lease;
 mod listener;
 mod liveness;
+mod lone;
 mod peer;
 mod pool;
 mod relay;
@@ -40,10 +41,12 @@ use tracing::field::Empty;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use self::connection::Connection;
+pub use self::connection::Standard;
 use self::listener::Listener;
 pub use self::listener::{Bound, ListenError, Obstacle, Passed, PassedSockets, SocketFile};
 use self::liveness::Answer;
 pub use self::liveness::Liveness;
+pub use self::lone::{Class, Ending, Lone, Progress, Trouble};
 use self::serve::Serve;
 use self::stop::Course;
 pub use self::stop::Stop;
@@ -89,6 +92,7 @@ impl Forward {
         let meters = Arc::new(Meters::default());
         let (supply, supplier) = Supplier::new(Arc::clone(&settings), world, Arc::clone(&meters));
         let serve = Arc::new(Serve {
+            patience: serve::patience(&settings),
             settings,
             supply,
             permits,

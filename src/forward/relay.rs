@@ -24,6 +24,8 @@ pub(super) struct Patience {
     pub(super) quiet: Duration,
     /// For the destination to take what a client has sent that is gone.
     pub(super) delivery: Duration,
+    /// For that to end, whether anything moves or not.
+    pub(super) farewell: Option<Duration>,
 }
 
 /// Carries bytes both ways until one side has ended. The connection is not closed yet: its owner

@@ -30,12 +30,13 @@ use super::tale::Tale;
 use crate::config;
 use crate::proto::Reason;
 use crate::telemetry::Meters;
-use crate::tunnel::{Nudged, Step, Stream};
+use crate::tunnel::{self, Nudged, Step, Stream};
 
 /// What every connection of a forward shares.
 #[derive(Debug)]
 pub(super) struct Serve {
     pub(super) settings: Arc<config::Forward>,
+    pub(super) patience: Patience,
     pub(super) supply: Supply,
     /// Connections of this forward that may have a session.
     pub(super) permits: Semaphore,
@@ -67,7 +68,7 @@ impl Serve {
         };
         drop(waiting);
         match opened {
-            Ok(opened) => self.carry(begin, connection, opened, stop).await,
+            Ok(opened) => drop(self.carry(begin, connection, opened, stop).await),
             Err(refusal) => {
                 drop(connection);
                 tell(&refusal);
@@ -85,7 +86,7 @@ impl Serve {
     }
 
     /// Everything before the first byte, within `connect_timeout`.
-    async fn open(&self, begin: Instant) -> Result<Opened<'_>, Refusal> {
+    pub(super) async fn open(&self, begin: Instant) -> Result<Opened<'_>, Refusal> {
         let deadline = begin + self.settings.connect_timeout;
         let most = "one of `max_connections` of this forward";
         let permit = within(deadline, most, self.permits.acquire()).await?;
@@ -110,21 +111,21 @@ impl Serve {
         }
     }
 
-    /// From the first byte to the last.
-    async fn carry(
+    /// From the first byte to the last. Returns how it ended, and why the tunnel did if it has.
+    pub(super) async fn carry(
         &self,
         begin: Instant,
         connection: Connection,
         opened: Opened<'_>,
         mut stop: Course,
-    ) {
+    ) -> (Option<Outcome>, Option<Arc<tunnel::Error>>) {
         let Opened {
             lease,
             stream,
             _permits: permits,
         } = opened;
         let _open = self.meters.open.count();
-        let patience = patience(&self.settings);
+        let patience = self.patience;
         let tally = Tally::default();
         let outcome = tokio::select! {
             outcome = relay(&connection, &stream, patience, &tally) => Some(outcome),
@@ -137,15 +138,17 @@ impl Serve {
             Some(Outcome::ClientGone | Outcome::Quiet) => tokio::select! {
                 delivered = deliver(&stream, patience.delivery) => delivered,
                 () = stopped_for_long(&mut stop) => Err("stopping".to_owned()),
+                () = over(patience.farewell) => Err(NOT_TAKEN.to_owned()),
             },
             Some(Outcome::Undelivered) => Err(NOT_TAKEN.to_owned()),
             Some(Outcome::End | Outcome::Lost(_)) | None => Ok(()),
         };
         drop(stream);
         self.remember(outcome.as_ref(), &tally);
+        let failure = lease.tunnel().failure();
         let tale = Tale {
             outcome: outcome.as_ref(),
-            failure: lease.tunnel().failure(),
+            failure: failure.clone(),
             tally: &tally,
             time: begin.elapsed(),
         };
@@ -161,6 +164,7 @@ impl Serve {
                 () = stop.now() => {}
             }
         }
+        (outcome, failure)
     }
 }
 
@@ -183,11 +187,20 @@ fn tell_open(tally: &Tally, begin: Instant) {
 
 /// A destination may be slow to take what a client had sent before it left, and a broken websocket
 /// may have to be resumed first.
-fn patience(settings: &config::Forward) -> Patience {
+pub(super) fn patience(settings: &config::Forward) -> Patience {
     let quiet = settings.half_close_timeout;
     Patience {
         quiet,
         delivery: settings.resume_timeout + quiet,
+        farewell: None,
+    }
+}
+
+/// Waits for so long, or for ever.
+async fn over(span: Option<Duration>) {
+    match span {
+        Some(span) => tokio::time::sleep(span).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -199,7 +212,7 @@ async fn stopped_for_long(stop: &mut Course) {
 }
 
 /// A connection's way to its destination.
-struct Opened<'a> {
+pub(super) struct Opened<'a> {
     lease: Lease,
     stream: Stream,
     _permits: (SemaphorePermit<'a>, SemaphorePermit<'a>),

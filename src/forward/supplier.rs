@@ -280,6 +280,7 @@ impl Supplier {
                 upload_payload: payload,
                 upload_window: window,
                 keep_alive: self.settings.keep_alive,
+                shared: matches!(self.settings.sessions, config::Sessions::Shared { .. }),
             },
             resume_timeout: self.settings.resume_timeout,
             nudged: self.world.nudged.clone(),

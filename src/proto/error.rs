@@ -26,6 +26,13 @@ pub enum Reason {
     #[error("the agent could not connect to the destination")]
     Refused,
 
+    /// The agent completed the handshake and then acknowledged nothing: without a mux, that is
+    /// what a refused dial looks like (protocol.md section 7).
+    #[error(
+        "the agent answers nothing since the handshake: the destination refuses the connection, or none of its packets come"
+    )]
+    NoAnswer,
+
     /// The handshake cannot succeed.
     #[error("{why}")]
     Handshake {
@@ -69,6 +76,13 @@ impl Reason {
     pub(crate) fn no_handshake() -> Self {
         let why =
             "the agent sent data without a handshake, as for a shell; choose another `document`";
+        Self::Handshake {
+            why: why.to_owned(),
+        }
+    }
+
+    pub(crate) fn not_shared() -> Self {
+        let why = "the document opens a session for one connection, which cannot be shared; set `sessions = \"per_connection\"`, or choose another `document`";
         Self::Handshake {
             why: why.to_owned(),
         }

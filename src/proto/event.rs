@@ -18,6 +18,8 @@ pub struct Options {
     pub upload_window: usize,
     /// Whether open streams keep the session from idling out.
     pub keep_alive: bool,
+    /// Whether streams will share it: a session that carries only one is refused then.
+    pub shared: bool,
 }
 
 /// What happened in a tunnel.

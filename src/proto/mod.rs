@@ -17,15 +17,17 @@
 //! when its destination did and every byte was read. Nothing grows without a bound: unacknowledged
 //! bytes, early messages, unsent bytes and unread bytes each have a limit that is named.
 //!
-//! Specification: protocol.md sections 3 to 9 and 11.
+//! Specification: protocol.md sections 3 to 11.
 
 mod channel;
 mod error;
 mod event;
 mod keep_alive;
 mod mux;
+mod single;
 mod state;
 mod stats;
+mod streams;
 mod tunnel;
 
 pub use self::channel::{CLIENT_VERSION, EarlyPool, Transmit};

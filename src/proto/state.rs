@@ -23,6 +23,8 @@ pub(super) enum State {
         agent_version: String,
         /// When it counts as ready, if it cannot prove it.
         settled: Option<Instant>,
+        /// When it counts as refused, while there is a websocket; without a mux.
+        refused: Option<Instant>,
     },
     Ready,
     Closing {
@@ -36,7 +38,9 @@ impl State {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Closing { deadline } => Some(*deadline),
-            Self::Probing { settled, .. } => *settled,
+            Self::Probing {
+                settled, refused, ..
+            } => [*settled, *refused].into_iter().flatten().min(),
             Self::Opening | Self::Ready | Self::Ended(_) => None,
         }
     }

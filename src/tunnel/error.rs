@@ -92,6 +92,9 @@ impl Error {
             Self::Ended(Reason::Refused) => {
                 "check `remote`: does the destination listen, and may the target reach it?"
             }
+            Self::Ended(Reason::NoAnswer) => {
+                "check the port: does anything listen on it on the target?"
+            }
             Self::Ended(Reason::ClosedBecause { .. }) => {
                 "these are the agent's words; check `remote`, and that the target can reach it"
             }

@@ -102,6 +102,7 @@ pub(super) const DOORS: &[(&str, Door)] = &[
             "cli/style",
             "daemon/admin",
             "daemon/descriptors",
+            "forward/connection/standard",
             "forward/connection/unix",
         ]),
     ),
@@ -213,6 +214,7 @@ pub(super) const ADDRESSES: &[&str] = &[
 pub(super) const WINDOWS: &[&str] = &[
     "tunnel/driver",
     "tunnel/pulse",
+    "forward/lone",
     "forward/serve",
     "forward/supplier",
     "session/aws",

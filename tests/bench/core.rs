@@ -78,6 +78,7 @@ impl Pair {
             upload_payload: payload,
             upload_window: 256 * 1024,
             keep_alive: false,
+            shared: true,
         };
         let agent_options = agent::Options {
             pace: Pace::Unlimited,

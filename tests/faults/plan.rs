@@ -82,6 +82,7 @@ fn setup(rng: &mut Rng, seed: u64) -> Setup {
             upload_payload: pick(rng, &[64, 256, 1024, 1024]),
             upload_window: pick(rng, &[1024, 8 * 1024, 256 * 1024]),
             keep_alive: false,
+            shared: true,
         },
         up: weather(rng),
         down: weather(rng),

@@ -88,6 +88,11 @@ fn a_tunnel_survives_every_agent() {
 }
 
 #[test]
+fn a_tunnel_without_a_mux_survives_every_agent() {
+    fuzz_for(STORIES, "single", tunnel::single);
+}
+
+#[test]
 fn an_agent_survives_every_client() {
     fuzz_for(STORIES, "agent", agent::agent);
 }

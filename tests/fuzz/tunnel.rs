@@ -19,10 +19,25 @@ use super::tape::Tape;
 use crate::support::forge;
 use crate::support::pair::beginning;
 
-/// Plays a tape.
+/// Plays a tape to a tunnel with a mux.
 pub(super) fn tunnel(data: &[u8]) {
+    play(
+        data,
+        forge::handshake_request(0, VERSIONS[0], ""),
+        StreamId(3),
+    );
+}
+
+/// Plays a tape to one without.
+pub(super) fn single(data: &[u8]) {
+    let properties = r#"{"portNumber":"22"}"#;
+    let request = forge::handshake_request_for(0, VERSIONS[0], properties, "");
+    play(data, request, StreamId(0));
+}
+
+fn play(data: &[u8], request: Bytes, first: StreamId) {
     let mut tape = Tape::new(data);
-    let mut owner = Owner::new(&mut tape);
+    let mut owner = Owner::new(&mut tape, request, first);
     while let Some(step) = tape.step() {
         owner.step(step, &mut tape);
         owner.drain();
@@ -48,13 +63,14 @@ struct Owner {
 }
 
 impl Owner {
-    fn new(tape: &mut Tape<'_>) -> Self {
+    fn new(tape: &mut Tape<'_>, request: Bytes, first: StreamId) -> Self {
         let now = beginning();
         let options = Options {
             upload_rate: tape.pick(&[0, 900, 1]),
             upload_payload: tape.pick(&[64, 1024, 40_000]),
             upload_window: 64 * 1024,
             keep_alive: false,
+            shared: first != StreamId(0),
         };
         let mut owner = Self {
             tunnel: Tunnel::new(now, SystemTime::UNIX_EPOCH, 1, options),
@@ -71,14 +87,14 @@ impl Owner {
         };
         owner.connect();
         if !tape.byte().is_multiple_of(4) {
-            owner.begin();
+            owner.begin(request, first);
         }
         owner
     }
 
     /// The handshake of a good agent, so that not every tape has to find it.
-    fn begin(&mut self) {
-        self.give(forge::handshake_request(0, VERSIONS[0], ""));
+    fn begin(&mut self, request: Bytes, first: StreamId) {
+        self.give(request);
         self.give(forge::handshake_complete(1, ""));
         self.seq = 2;
         self.drain();
@@ -86,8 +102,8 @@ impl Owner {
         self.wait(Duration::from_secs(1));
         self.give(forge::acknowledge(&Kind::Input, 1));
         self.drain();
-        assert!(self.tunnel.open().is_ok(), "the tunnel is ready");
-        self.streams.push(StreamId(3));
+        assert_eq!(self.tunnel.open(), Ok(first), "the tunnel is ready");
+        self.streams.push(first);
     }
 
     fn step(&mut self, step: u8, tape: &mut Tape<'_>) {

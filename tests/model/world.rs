@@ -38,6 +38,7 @@ impl World {
             upload_payload: 2048,
             upload_window: 8192,
             keep_alive: false,
+            shared: true,
         };
         let agent_options = agent::Options {
             message_size: 300,

@@ -26,6 +26,7 @@ impl Desk {
             upload_payload: 1024,
             upload_window: 64 * 1024,
             keep_alive: false,
+            shared: true,
         };
         let mut tunnel = Tunnel::new(now, SystemTime::UNIX_EPOCH, 1, options);
         tunnel.handle_connected(now, "token");

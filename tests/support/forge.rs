@@ -42,8 +42,19 @@ pub(crate) fn acknowledge(kind: &Kind, seq: i64) -> Bytes {
 
 /// The handshake of an agent of `version` that asks for port forwarding, and for `more` actions.
 pub(crate) fn handshake_request(seq: u64, version: &str, more: &str) -> Bytes {
+    let properties = r#"{"portNumber":"80","type":"LocalPortForwarding"}"#;
+    handshake_request_for(seq, version, properties, more)
+}
+
+/// The same with other properties, as JSON.
+pub(crate) fn handshake_request_for(
+    seq: u64,
+    version: &str,
+    properties: &str,
+    more: &str,
+) -> Bytes {
     let body = format!(
-        r#"{{"AgentVersion":"{version}","RequestedClientActions":[{{"ActionType":"SessionType","ActionParameters":{{"SessionType":"Port","Properties":{{"portNumber":"80","type":"LocalPortForwarding"}}}}}}{more}]}}"#
+        r#"{{"AgentVersion":"{version}","RequestedClientActions":[{{"ActionType":"SessionType","ActionParameters":{{"SessionType":"Port","Properties":{properties}}}}}{more}]}}"#
     );
     let payload_type = PayloadType::HandshakeRequest;
     message(Kind::Output, seq, payload_type, body.as_bytes())

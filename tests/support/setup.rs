@@ -29,6 +29,14 @@ impl Setup {
         setup
     }
 
+    /// A session without a mux: the properties of `AWS-StartSSHSession`.
+    pub(crate) fn single() -> Self {
+        let mut setup = Self::default();
+        setup.job.properties.remove("type");
+        setup.options.shared = false;
+        setup
+    }
+
     /// A pair that is ready for streams.
     pub(crate) fn established(self) -> Pair {
         let mut pair = Pair::new(self);
@@ -52,6 +60,7 @@ impl Default for Setup {
                 upload_payload: 1024,
                 upload_window: 256 * 1024,
                 keep_alive: false,
+                shared: true,
             },
             agent: agent::Options {
                 digests: Digests::Noted,

@@ -4,6 +4,7 @@
 //! the death of the process, its client sees a reset and never a clean end. Only
 //! [`Connection::finish`], after the last byte of a true end, turns the promise into a FIN.
 
+mod standard;
 mod tcp;
 mod unix;
 
@@ -13,15 +14,18 @@ use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 
+pub use self::standard::Standard;
+use self::standard::StandardSocket;
 use self::tcp::TcpSocket;
 use self::unix::UnixSocket;
 use super::peer::Peer;
 
-/// An accepted local socket.
+/// An accepted local socket, or what stands for one.
 #[derive(Debug)]
 pub(super) enum Connection {
     Tcp(TcpSocket),
     Unix(UnixSocket),
+    Standard(StandardSocket),
 }
 
 impl Connection {
@@ -43,11 +47,21 @@ impl Connection {
         UnixSocket::new(unix).map(Self::Unix)
     }
 
+    /// Takes stdin and stdout.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be waited for.
+    pub(super) fn standard(standard: Standard) -> io::Result<Self> {
+        StandardSocket::new(standard).map(Self::Standard)
+    }
+
     /// Who connected.
     pub(super) fn peer(&self) -> Peer {
         match self {
             Self::Tcp(socket) => Peer::Tcp(socket.peer()),
             Self::Unix(socket) => Peer::Unix(socket.credentials()),
+            Self::Standard(_) => Peer::Standard,
         }
     }
 
@@ -60,6 +74,7 @@ impl Connection {
         match self {
             Self::Tcp(socket) => socket.read().await,
             Self::Unix(socket) => socket.read().await,
+            Self::Standard(socket) => socket.read().await,
         }
     }
 
@@ -83,6 +98,7 @@ impl Connection {
         match self {
             Self::Tcp(socket) => socket.stream().try_write(data),
             Self::Unix(socket) => socket.stream().try_write(data),
+            Self::Standard(socket) => socket.try_write(data),
         }
     }
 
@@ -90,12 +106,16 @@ impl Connection {
         match self {
             Self::Tcp(socket) => socket.stream().writable().await,
             Self::Unix(socket) => socket.stream().writable().await,
+            Self::Standard(socket) => socket.writable().await,
         }
     }
 
     /// Waits until a client that has ended its side turns out to be gone altogether. Never ends
     /// if that cannot be found out.
     pub(super) async fn gone(&self) {
+        if let Self::Standard(socket) = self {
+            return socket.gone().await;
+        }
         let mut pause = FIRST_LOOK;
         while !self.is_gone().await {
             tokio::time::sleep(pause).await;
@@ -107,15 +127,17 @@ impl Connection {
         match self {
             Self::Tcp(socket) => socket.is_gone().await,
             Self::Unix(socket) => socket.is_gone().await,
+            Self::Standard(socket) => socket.is_gone(),
         }
     }
 
     /// Waits until a client is gone that has not said a byte. Never ends for one that has: what it
-    /// said must be delivered.
+    /// said must be delivered. Of stdin nobody knows.
     pub(super) async fn abandoned(&self) {
         let said = match self {
             Self::Tcp(socket) => socket.stream().peek(&mut [0]).await,
             Self::Unix(socket) => socket.peek().await,
+            Self::Standard(_) => Ok(0),
         };
         match said {
             Ok(0) => self.gone().await,
@@ -130,6 +152,8 @@ impl Connection {
         match self {
             Self::Tcp(socket) => socket.finish().await,
             Self::Unix(socket) => socket.finish().await,
+            // What was written stays readable, and there is no other end than this.
+            Self::Standard(socket) => drop(socket),
         }
     }
 }

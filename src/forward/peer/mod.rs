@@ -25,6 +25,8 @@ use std::net::SocketAddr;
 pub(super) enum Peer {
     Tcp(TcpPeer),
     Unix(Credentials),
+    /// Whoever started this process.
+    Standard,
 }
 
 impl fmt::Display for Peer {
@@ -32,6 +34,7 @@ impl fmt::Display for Peer {
         match self {
             Self::Tcp(peer) => peer.address.fmt(f),
             Self::Unix(credentials) => credentials.fmt(f),
+            Self::Standard => f.write_str("stdin"),
         }
     }
 }

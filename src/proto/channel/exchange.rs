@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::handshake::Mode;
 use super::version::AgentVersion;
 use crate::proto::event::Event;
 use crate::wire::message::{Message, MessageId, Seq};
@@ -16,10 +17,12 @@ pub(crate) enum Delivery {
     Complete {
         /// The agent's version.
         version: AgentVersion,
+        /// What its payloads carry.
+        mode: Mode,
         /// A message for the user; may be empty.
         notice: String,
     },
-    /// The next bytes of the agent's mux.
+    /// The next bytes of the agent's mux, or of its one connection.
     Output(Bytes),
     /// The agent raised a flag.
     Flag(Flag),

@@ -46,10 +46,11 @@ impl Handshake {
             .map_err(|error| Reason::unreadable("handshake request", &error))?;
         let version = AgentVersion::new(request.agent_version);
         let mut processed = Vec::new();
+        let mut mode = Mode::Mux;
         for action in &request.requested_client_actions {
-            processed.push(answer(action, &version)?);
+            processed.push(answer(action, &version, &mut mode)?);
         }
-        self.state = State::Answered { version };
+        self.state = State::Answered { version, mode };
         Ok(Some(payload::encode(&HandshakeResponse {
             client_version: CLIENT_VERSION.to_owned(),
             processed_client_actions: processed,
@@ -66,8 +67,9 @@ impl Handshake {
         let complete: HandshakeComplete = payload::decode(complete)
             .map_err(|error| Reason::unreadable("end of the handshake", &error))?;
         match std::mem::replace(&mut self.state, State::Complete) {
-            State::Answered { version } => Ok(Completed {
+            State::Answered { version, mode } => Ok(Completed {
                 version,
+                mode,
                 notice: complete.customer_message,
             }),
             State::Waiting | State::Complete => Err(Reason::Handshake {
@@ -92,21 +94,36 @@ impl Handshake {
 pub(crate) struct Completed {
     /// The agent's version.
     pub version: AgentVersion,
+    /// What its payloads carry.
+    pub mode: Mode,
     /// A message for the user; may be empty.
     pub notice: String,
+}
+
+/// What the payloads of a session carry. No option of ours: the document decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Frames of many streams.
+    Mux,
+    /// The bytes of one connection.
+    Single,
 }
 
 #[derive(Debug)]
 enum State {
     Waiting,
-    Answered { version: AgentVersion },
+    Answered { version: AgentVersion, mode: Mode },
     Complete,
 }
 
-fn answer(action: &RequestedAction, version: &AgentVersion) -> Result<ProcessedAction, Reason> {
+fn answer(
+    action: &RequestedAction,
+    version: &AgentVersion,
+    mode: &mut Mode,
+) -> Result<ProcessedAction, Reason> {
     let (status, error) = match action.action_type.as_str() {
         "SessionType" => {
-            check_session_type(action, version)?;
+            *mode = session_mode(action, version)?;
             (ACTION_SUCCESS, String::new())
         }
         other => (
@@ -121,18 +138,22 @@ fn answer(action: &RequestedAction, version: &AgentVersion) -> Result<ProcessedA
     ))
 }
 
-fn check_session_type(action: &RequestedAction, version: &AgentVersion) -> Result<(), Reason> {
+/// Exactly one `type` asks for a mux; whatever else a port has is one connection (protocol.md
+/// section 1.3).
+fn session_mode(action: &RequestedAction, version: &AgentVersion) -> Result<Mode, Reason> {
     let session = action
         .session_type()
         .map_err(|error| Reason::unreadable("session type", &error))?;
-    let mode = session.property("type");
-    if session.session_type != "Port" || mode != "LocalPortForwarding" {
+    if session.session_type != "Port" {
         let got = &session.session_type;
         return Err(Reason::Handshake {
             why: format!(
-                "the document opens a session of type {got:?} ({mode:?}), not local port forwarding; choose another `document`"
+                "the document opens a session of type {got:?}, not of a port; choose another `document`"
             ),
         });
+    }
+    if session.property("type") != "LocalPortForwarding" {
+        return Ok(Mode::Single);
     }
     if !version.has_mux() {
         return Err(Reason::Handshake {
@@ -141,7 +162,7 @@ fn check_session_type(action: &RequestedAction, version: &AgentVersion) -> Resul
             ),
         });
     }
-    Ok(())
+    Ok(Mode::Mux)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ impl Channel {
         };
         trace!(%message, "received");
         match message.header.kind {
-            Kind::Output => self.handle_output(message),
+            Kind::Output => self.handle_output(now, message),
             Kind::Acknowledge => self.handle_acknowledge(now, &message.payload),
             Kind::ChannelClosed => Err(Reason::closed(&message.payload)),
             Kind::PausePublication => {
@@ -97,10 +97,11 @@ impl Channel {
         Ok(())
     }
 
-    fn handle_output(&mut self, message: Message) -> Result<(), Reason> {
+    fn handle_output(&mut self, now: Instant, message: Message) -> Result<(), Reason> {
         let Message {
             header:
                 Header {
+                    created,
                     seq,
                     id,
                     payload_type,
@@ -127,10 +128,12 @@ impl Channel {
             Verdict::Early => {
                 self.stats.received += 1;
                 self.stats.early += 1;
+                self.remainder.handle_message(now, created);
                 None
             }
             Verdict::Deliver(item) => {
                 self.stats.received += 1;
+                self.remainder.handle_message(now, created);
                 Some(item)
             }
         };
@@ -163,9 +166,16 @@ impl Channel {
             }
             PayloadType::HandshakeComplete => {
                 let completed = self.handshake.handle_complete(&item.payload)?;
-                let handshake::Completed { version, notice } = completed;
-                self.deliveries
-                    .push_back(Delivery::Complete { version, notice });
+                let handshake::Completed {
+                    version,
+                    mode,
+                    notice,
+                } = completed;
+                self.deliveries.push_back(Delivery::Complete {
+                    version,
+                    mode,
+                    notice,
+                });
             }
             PayloadType::EncChallengeRequest => return Err(Reason::encryption()),
             // Acknowledged and without meaning in a port session (protocol.md section 4.2).

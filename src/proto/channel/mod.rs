@@ -20,6 +20,7 @@ mod input;
 mod pacer;
 mod publication;
 mod receiver;
+mod remainder;
 mod rtt;
 mod sealer;
 mod sender;
@@ -37,10 +38,12 @@ pub use self::exchange::Transmit;
 pub(crate) use self::exchange::{Delivery, Mark};
 use self::exchange::{Due, MAX_ACKNOWLEDGEMENTS};
 use self::handshake::Handshake;
+pub(crate) use self::handshake::Mode;
 use self::pacer::Pacer;
 use self::publication::Publication;
 pub use self::receiver::EarlyPool;
 use self::receiver::Receiver;
+use self::remainder::Remainder;
 use self::sealer::Sealer;
 pub(crate) use self::sender::Share;
 use self::sender::{Sender, Urgency};
@@ -57,6 +60,7 @@ pub(crate) struct Channel {
     sealer: Sealer,
     sender: Sender,
     receiver: Receiver,
+    remainder: Remainder,
     pacer: Pacer,
     blame: Blame,
     handshake: Handshake,
@@ -82,6 +86,7 @@ impl Channel {
             sealer: Sealer::new(now, wall, seed),
             sender: Sender::new(now, window),
             receiver: Receiver::new(EarlyPool::new()),
+            remainder: Remainder::default(),
             pacer: Pacer::new(now, rate),
             blame: Blame::new(now),
             handshake: Handshake::new(),
@@ -106,6 +111,7 @@ impl Channel {
     pub(crate) fn handle_connected(&mut self, now: Instant, token: &str) {
         self.opening = Some(self.sealer.opening(token));
         self.connected = true;
+        self.remainder.handle_connected(now);
         self.blame.handle_connected(now);
         self.publication = Publication::default();
         self.sender.handle_connected(now);
@@ -142,9 +148,14 @@ impl Channel {
 
     /// Puts a payload in line that the agent ignores, and repeats it quickly until it is
     /// acknowledged: then [`Mark::Probe`] has arrived.
-    pub(crate) fn send_probe(&mut self, payload: Bytes) {
-        self.control
-            .put(PayloadType::Output, payload, Some(Mark::Probe));
+    pub(crate) fn send_probe(&mut self, payload_type: PayloadType, payload: Bytes) {
+        self.control.put(payload_type, payload, Some(Mark::Probe));
+    }
+
+    /// Puts the size of a terminal in line, which agents of a port acknowledge and ignore
+    /// (protocol.md section 4.2).
+    pub(crate) fn send_size(&mut self, payload: Bytes) {
+        self.control.put(PayloadType::Size, payload, None);
     }
 
     /// Puts the flag that ends the session in line; once it is acknowledged,
@@ -261,6 +272,11 @@ impl Channel {
     /// False while so many acknowledgements wait that more input would only pile them up.
     pub(crate) fn wants_input(&self) -> bool {
         self.acknowledgements.len() < MAX_ACKNOWLEDGEMENTS
+    }
+
+    /// True if nothing can be missing of what an agent said that has closed.
+    pub(crate) fn is_whole(&self, now: Instant) -> bool {
+        !self.receiver.has_gap() && self.remainder.is_whole(now)
     }
 
     /// When a sequenced message left last, for the first time.

@@ -71,6 +71,11 @@ impl Receiver {
         Verdict::Early
     }
 
+    /// True if a message is missing before one that came.
+    pub(crate) fn has_gap(&self) -> bool {
+        !self.early.is_empty()
+    }
+
     /// The next message, if it came early. To be asked until `None` after each delivery.
     pub(crate) fn poll_early(&mut self) -> Option<Item> {
         let item = self.early.remove(&self.expected)?;

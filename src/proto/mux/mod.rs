@@ -26,7 +26,7 @@ pub use self::answer::Write;
 pub(crate) use self::answer::{Change, Read};
 use self::budget::Budget;
 use self::seam::Seam;
-use self::stream::{Intent, Stream, Theirs};
+pub(crate) use self::stream::{Intent, Stream, Theirs};
 use self::turns::{Line, Turns};
 use crate::proto::channel::Share;
 use crate::wire::message::Draft;

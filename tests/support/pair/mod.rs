@@ -154,6 +154,20 @@ impl Pair {
         self.up.send_surely(self.now, frame);
     }
 
+    /// What an agent dials that has no mux, and does so before anybody asks.
+    pub(crate) fn lead_to(&mut self, destination: Destination) {
+        self.destinations.insert(SINGLE, destination);
+    }
+
+    /// A local program opens the only stream of a session without a mux.
+    pub(crate) fn open_single(&mut self) -> StreamId {
+        let id = self.tunnel.open().expect("the tunnel is ready");
+        assert_eq!(id, SINGLE);
+        self.locals.insert(id, Local::new(id));
+        self.stir();
+        id
+    }
+
     /// A local program opens a stream to `destination`.
     pub(crate) fn open(&mut self, destination: Destination) -> StreamId {
         let id = self.tunnel.open().expect("the tunnel is ready");
@@ -269,6 +283,9 @@ impl Pair {
         true
     }
 }
+
+/// The one connection of a session without a mux.
+const SINGLE: StreamId = StreamId(0);
 
 /// The state of a websocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,18 +30,18 @@ pub(crate) struct Stream {
     unread: usize,
     /// Bytes that were sent since it last had nothing to send.
     spell: usize,
-    pub(super) sent: u64,
-    pub(super) received: u64,
+    pub(in crate::proto) sent: u64,
+    pub(in crate::proto) received: u64,
     /// Bytes that were sent since any came.
     unheard: u64,
     /// True once nobody will read: what comes is dropped.
     deaf: bool,
     /// True once a byte came.
-    pub(super) answered: bool,
+    pub(in crate::proto) answered: bool,
     /// Someone waits to be told that bytes or an end came.
-    pub(super) reader_waits: bool,
+    pub(in crate::proto) reader_waits: bool,
     /// Someone waits to be told that the outbox has room.
-    pub(super) writer_waits: bool,
+    pub(in crate::proto) writer_waits: bool,
 }
 
 impl Stream {
@@ -175,7 +175,7 @@ impl Stream {
     }
 
     /// Where it waits for its turn, now that it has something to send again.
-    pub(crate) fn line(&mut self) -> Line {
+    pub(in crate::proto::mux) fn line(&mut self) -> Line {
         match std::mem::take(&mut self.spell) {
             ..=LITTLE => Line::Quick,
             _ => Line::Steady,

@@ -1,20 +1,24 @@
 //! A data channel and its streams as one machine.
 
+mod opening;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
-use super::channel::{AgentVersion, Channel, Delivery, EarlyPool, Mark, Transmit};
+use self::opening::size;
+use super::channel::{Channel, Delivery, EarlyPool, Mark, Transmit};
 use super::error::Reason;
 use super::event::{Event, OpenError, Options, Read};
 use super::keep_alive::KeepAlive;
 use super::mux::{self, Change, Mux, Write};
 use super::state::State;
 use super::stats::Stats;
+use super::streams::Streams;
 use crate::wire::message::Draft;
 use crate::wire::payload::Flag;
-use crate::wire::smux::{Command, Header, StreamId};
+use crate::wire::smux::StreamId;
 
 /// A session's data channel and the streams on it, without socket and clock.
 #[derive(Debug)]
@@ -22,7 +26,7 @@ pub struct Tunnel {
     options: Options,
     state: State,
     channel: Channel,
-    mux: Mux,
+    streams: Streams,
     keep_alive: KeepAlive,
     events: VecDeque<Event>,
 }
@@ -36,7 +40,7 @@ impl Tunnel {
             options,
             state: State::Opening,
             channel,
-            mux: Mux::new(),
+            streams: Streams::Mux(Mux::new()),
             keep_alive: KeepAlive::new(options.keep_alive),
             events: VecDeque::new(),
         }
@@ -51,11 +55,15 @@ impl Tunnel {
     /// A websocket is open; `token` is the newest that the service gave.
     pub fn handle_connected(&mut self, now: Instant, token: &str) {
         self.channel.handle_connected(now, token);
+        self.begin_waiting(now);
     }
 
     /// The websocket is gone. Streams go on taking bytes until their queues are full.
     pub fn handle_disconnected(&mut self, now: Instant) {
         self.channel.handle_disconnected(now);
+        if let State::Probing { refused, .. } = &mut self.state {
+            *refused = None;
+        }
         self.forward_news();
     }
 
@@ -71,6 +79,9 @@ impl Tunnel {
         let outcome = self.channel.handle_message(now, frame);
         let outcome = self.handle_deliveries(now).and(outcome);
         if let Err(reason) = &outcome {
+            if *reason == Reason::Closed && self.channel.is_whole(now) {
+                self.streams.handle_end();
+            }
             self.end(reason.clone());
         }
         self.assert_invariants();
@@ -80,26 +91,40 @@ impl Tunnel {
     fn handle_deliveries(&mut self, now: Instant) -> Result<(), Reason> {
         while let Some(delivery) = self.channel.poll_delivery() {
             match delivery {
-                Delivery::Output(bytes) => self.mux.handle_output(bytes)?,
-                Delivery::Flag(Flag::ConnectToPortError) => self.mux.handle_refusal(),
+                Delivery::Output(bytes) => self.streams.handle_output(bytes)?,
+                Delivery::Flag(Flag::ConnectToPortError) => self.streams.handle_refusal(),
                 // Not for clients (protocol.md section 4.2).
                 Delivery::Flag(
                     Flag::DisconnectToPort | Flag::TerminateSession | Flag::Other(_),
                 ) => {}
-                Delivery::Complete { version, notice } => self.probe(now, version, notice),
+                Delivery::Complete {
+                    version,
+                    mode,
+                    notice,
+                } => {
+                    self.begin(mode)?;
+                    self.probe(now, version, notice);
+                }
                 Delivery::Arrived(Mark::Probe) => self.handle_probed(),
                 Delivery::Arrived(Mark::Termination) => self.end(Reason::Finished),
                 Delivery::Tell(event) => self.tell(event),
             }
         }
-        self.forward_changes();
+        self.handle_arrivals();
         Ok(())
+    }
+
+    fn handle_arrivals(&mut self) {
+        if self.channel.sender().unacknowledged() == 0 {
+            self.streams.handle_all_arrived();
+        }
+        self.forward_changes();
     }
 
     /// Nothing follows the end.
     fn tell(&mut self, mut event: Event) {
         if let Event::Silent { suspect, .. } = &mut event {
-            *suspect = self.mux.suspect();
+            *suspect = self.streams.suspect();
         }
         if self.ended().is_none() {
             self.events.push_back(event);
@@ -113,38 +138,8 @@ impl Tunnel {
         }
     }
 
-    fn probe(&mut self, now: Instant, version: AgentVersion, notice: String) {
-        if !notice.trim().is_empty() {
-            self.tell(Event::Notice(notice));
-        }
-        if version.needs_keep_alive() {
-            self.keep_alive.satisfy_agent(now);
-        }
-        if matches!(self.state, State::Opening) {
-            self.state = State::Probing {
-                agent_version: version.to_string(),
-                settled: (!version.proves_readiness()).then(|| now + SETTLING),
-            };
-            self.channel.send_probe(nothing());
-        }
-    }
-
-    fn handle_probed(&mut self) {
-        if let State::Probing { settled: None, .. } = &self.state {
-            self.handle_ready();
-        }
-    }
-
-    fn handle_ready(&mut self) {
-        if let State::Probing { agent_version, .. } = &mut self.state {
-            let agent_version = std::mem::take(agent_version);
-            self.state = State::Ready;
-            self.tell(Event::Ready { agent_version });
-        }
-    }
-
     fn forward_changes(&mut self) {
-        while let Some(change) = self.mux.poll_change() {
+        while let Some(change) = self.streams.poll_change() {
             self.tell(match change {
                 Change::Readable(id) => Event::Readable(id),
                 Change::Writable(id) => Event::Writable(id),
@@ -164,9 +159,17 @@ impl Tunnel {
         {
             self.handle_ready();
         }
+        if let State::Probing { refused, .. } = self.state
+            && refused.is_some_and(|refused| refused <= now)
+        {
+            self.end(Reason::NoAnswer);
+        }
         if self.keep_alive_due().is_some_and(|due| due <= now) {
             self.keep_alive.handle_said(now);
-            self.mux.send_nothing();
+            match &mut self.streams {
+                Streams::Mux(mux) => mux.send_nothing(),
+                Streams::Single(_) => self.channel.send_size(size()),
+            }
         }
         self.channel.handle_timeout(now);
         self.forward_news();
@@ -174,7 +177,7 @@ impl Tunnel {
     }
 
     fn keep_alive_due(&self) -> Option<Instant> {
-        let is_idle = !self.mux.is_empty() && !self.mux.has_output();
+        let is_idle = !self.streams.is_empty() && !self.streams.has_output();
         let idle_since = is_idle.then(|| self.channel.last_sent());
         let due = self.keep_alive.due(idle_since);
         due.filter(|_| matches!(self.state, State::Ready))
@@ -187,7 +190,7 @@ impl Tunnel {
     /// Before [`Event::Ready`], and after the end.
     pub fn open(&mut self) -> Result<StreamId, OpenError> {
         match &self.state {
-            State::Ready => self.mux.open().ok_or(OpenError::Exhausted),
+            State::Ready => self.streams.open().ok_or(OpenError::Exhausted),
             State::Opening | State::Probing { .. } => Err(OpenError::NotReady),
             State::Closing { .. } => Err(OpenError::Ended(Reason::Finished)),
             State::Ended(reason) => Err(OpenError::Ended(reason.clone())),
@@ -199,7 +202,7 @@ impl Tunnel {
         match self.state {
             State::Ended(_) => Write::Closed,
             State::Opening | State::Probing { .. } | State::Ready | State::Closing { .. } => {
-                self.mux.write(id, data)
+                self.streams.write(id, data)
             }
         }
     }
@@ -207,7 +210,7 @@ impl Tunnel {
     /// Gives bytes of the agent, at most `max`. What came in order before the end of the tunnel
     /// is given first.
     pub fn read(&mut self, id: StreamId, max: usize) -> Read {
-        match (self.mux.read(id, max), &self.state) {
+        match (self.streams.read(id, max), &self.state) {
             (mux::Read::Data(chunk), _) => Read::Data(chunk),
             (mux::Read::End, _) => Read::End,
             (mux::Read::Refused, _) => Read::Lost(Reason::Refused),
@@ -222,12 +225,13 @@ impl Tunnel {
     /// The local side will write no more. FIN would close both directions at the agent, so it is
     /// held until the agent's comes or the stream is reset.
     pub fn finish(&mut self, id: StreamId) {
-        self.mux.finish(id);
+        self.streams.finish(id);
     }
 
     /// The local side is gone: FIN follows what was written, and what comes is discarded.
     pub fn reset(&mut self, id: StreamId) {
-        self.mux.reset(id);
+        self.streams.reset(id);
+        self.handle_arrivals();
         self.assert_invariants();
     }
 
@@ -258,7 +262,7 @@ impl Tunnel {
         }
         self.forward_changes();
         self.state = State::Ended(reason.clone());
-        for id in self.mux.ids() {
+        for id in self.streams.ids() {
             self.events.push_back(Event::Readable(id));
             self.events.push_back(Event::Writable(id));
         }
@@ -275,17 +279,17 @@ impl Tunnel {
             return Some(transmit);
         }
         let max = self.options.upload_payload;
-        if !self.may_send_data() || !self.channel.has_room(now, max, self.mux.share()) {
+        if !self.may_send_data() || !self.channel.has_room(now, max, self.streams.share()) {
             return None;
         }
         let mut draft = Draft::with_capacity(max);
-        self.mux.fill(&mut draft, max);
+        self.streams.fill(&mut draft, max);
         self.forward_changes();
         (!draft.is_empty()).then(|| self.channel.send_data(now, draft))
     }
 
     fn may_send_data(&self) -> bool {
-        self.state.may_send_data() && self.mux.has_output()
+        self.state.may_send_data() && self.streams.has_output()
     }
 
     /// What happened, for the driver and the owners of streams.
@@ -299,7 +303,7 @@ impl Tunnel {
         if self.ended().is_some() {
             return None;
         }
-        let data = (self.options.upload_payload, self.mux.share());
+        let data = (self.options.upload_payload, self.streams.share());
         let channel = self
             .channel
             .poll_timeout(self.may_send_data().then_some(data));
@@ -309,7 +313,7 @@ impl Tunnel {
 
     /// False while nothing more should be taken from the websocket.
     pub fn wants_input(&self) -> bool {
-        self.mux.wants_input() && self.channel.wants_input()
+        self.streams.wants_input() && self.channel.wants_input()
     }
 
     /// False while there is no websocket: nothing can move then.
@@ -325,17 +329,17 @@ impl Tunnel {
     /// True once a stream that was reset is closed by the agent too, or the tunnel has ended. If
     /// not, [`Event::Readable`] follows when it is.
     pub fn is_over(&mut self, id: StreamId) -> bool {
-        matches!(self.state, State::Ended(_)) || self.mux.is_over(id)
+        matches!(self.state, State::Ended(_)) || self.streams.is_over(id)
     }
 
     /// Bytes of a stream that were sent and received; nothing once it is forgotten.
     pub fn traffic(&self, id: StreamId) -> (u64, u64) {
-        self.mux.traffic_of(id)
+        self.streams.traffic_of(id)
     }
 
     /// What was counted.
     pub fn stats(&self) -> Stats {
-        let (bytes_sent, bytes_received) = self.mux.traffic();
+        let (bytes_sent, bytes_received) = self.streams.traffic();
         Stats {
             bytes_sent,
             bytes_received,
@@ -350,12 +354,12 @@ impl Tunnel {
 
     /// True while every stream is forgotten and nothing waits to be acknowledged.
     pub fn is_quiet(&self) -> bool {
-        self.mux.is_empty() && self.channel.sender().unacknowledged() == 0
+        self.streams.is_empty() && self.channel.sender().unacknowledged() == 0
     }
 
     fn assert_invariants(&self) {
         if cfg!(debug_assertions) {
-            self.mux.assert_invariants();
+            self.streams.assert_invariants();
             let over = self
                 .channel
                 .sender()
@@ -368,15 +372,6 @@ impl Tunnel {
         }
     }
 }
-
-/// A NOP frame: acknowledged like data, and without any effect.
-fn nothing() -> Bytes {
-    Bytes::copy_from_slice(&Header::bare(Command::Nothing, StreamId(0)).encode())
-}
-
-/// How long agents are waited for that cannot prove that they are ready: twice what one with a
-/// remote host was seen to take (protocol.md section 5.1).
-const SETTLING: Duration = Duration::from_secs(1);
 
 /// How long the flag's acknowledgement is waited for; the API ends the session anyway.
 const MAX_CLOSING: Duration = Duration::from_secs(1);

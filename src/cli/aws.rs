@@ -1,0 +1,36 @@
+//! Options that say how to reach AWS, for commands that work without a daemon.
+
+use clap::Args;
+
+use crate::config::Account;
+
+/// How to reach AWS. Flags win over the environment, and that over the file.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct AwsOptions {
+    /// The region of the target
+    #[arg(long, value_name = "REGION")]
+    pub(super) region: Option<String>,
+    /// The profile in AWS's own configuration files
+    #[arg(long, value_name = "PROFILE")]
+    pub(super) profile: Option<String>,
+    /// The role to assume
+    #[arg(long, value_name = "ARN")]
+    pub(super) role_arn: Option<String>,
+}
+
+impl AwsOptions {
+    /// What goes before everything that is written elsewhere, as a forward's own account does: a
+    /// profile that was named on the command line before keys in the environment.
+    pub(super) fn account(self) -> Account {
+        let Self {
+            region,
+            profile,
+            role_arn,
+        } = self;
+        Account {
+            region,
+            profile,
+            role_arn,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! `connect`: stdin and stdout to a destination, for ssh's ProxyCommand.
+//!
+//! stdout carries the bytes of the tunnel alone. stderr is silent unless something fails, or takes
+//! long on a terminal; a failure is one line, which ssh shows above its own.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use clap::Args;
+use tokio::time::timeout;
+
+use super::aws::AwsOptions;
+use super::exit::Exit;
+use super::{run, style};
+use crate::config::{self, Aws, Forward, Remote, Target};
+use crate::daemon::{Errand, Order, Signals, StartError};
+use crate::forward::{Class, Ending, Standard, Trouble};
+use crate::session::Leaving;
+use crate::telemetry::{Format, Log, Verbosity};
+
+/// Options of `connect`.
+#[derive(Args, Debug)]
+pub(super) struct ConnectArgs {
+    /// The managed node: i-…, mi-… or ecs:…; i-….REGION names its region too
+    #[arg(value_name = "TARGET")]
+    target: String,
+    /// The port of the target itself
+    #[arg(value_name = "PORT", default_value_t = SSH, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// A destination that the target can reach, instead of a port of its own
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "port")]
+    remote: Option<String>,
+    /// The SSM document [default: AWS-StartSSHSession; with --remote the one for it]
+    #[arg(long, value_name = "DOCUMENT")]
+    document: Option<String>,
+    #[command(flatten)]
+    aws: AwsOptions,
+}
+
+/// Carries bytes until one side has ended.
+pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
+    // Before anything else: a signal during the start must end what was started.
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return fail(Exit::Failed, &error, "signals cannot be received"),
+    };
+    if let Err(error) = log.start(Format::Text, Verbosity::Faults) {
+        return fail(Exit::Failed, &error, "this is a fault of this program");
+    }
+    let order = match order(args) {
+        Ok(order) => order,
+        Err(exit) => return exit,
+    };
+    let target = order.forward.target.to_string();
+    let standard = match Standard::take() {
+        Ok(standard) => standard,
+        Err(error) => return fail(Exit::Failed, &error, "stdin and stdout cannot be used"),
+    };
+    let started = tokio::select! {
+        started = Errand::start(order, standard) => started,
+        number = signals.last() => return Exit::Signal(number),
+    };
+    let mut errand = match started {
+        Ok(errand) => errand,
+        Err(error) => return explain(&error),
+    };
+    let over = tokio::select! {
+        over = watch(&mut errand, &target) => Ok(over),
+        number = signals.last() => Err(number),
+    };
+    let (exit, leaving) = match over {
+        Ok(Some(ending)) => (tell(&target, ending), Leaving::InOrder),
+        Ok(None) => {
+            let hint = "please report it";
+            let exit = fail(Exit::Failed, &"a fault of this program", hint);
+            (exit, Leaving::InOrder)
+        }
+        Err(number) => (Exit::Signal(number), Leaving::Hurried),
+    };
+    errand.release();
+    errand.end(leaving, &mut signals).await;
+    exit
+}
+
+/// Waits for the end. A person who waits for the beginning is told that it takes long.
+async fn watch(errand: &mut Errand, target: &str) -> Option<Ending> {
+    let opened = timeout(PATIENCE, errand.opened()).await;
+    if opened.is_err() && io::stderr().is_terminal() {
+        style::say(&format!(
+            "ssm-proxyd: still connecting to {target}; `-v` tells what it waits for"
+        ));
+    }
+    errand.over().await
+}
+
+fn tell(target: &str, ending: Ending) -> Exit {
+    match ending {
+        Ending::End | Ending::Gone | Ending::Stopped => Exit::Done,
+        Ending::Quiet => {
+            let hint = "raise `half_close_timeout` in [defaults] if the answer takes longer";
+            fail(
+                Exit::TryAgain,
+                &format!("{target}: no answer since stdin ended"),
+                hint,
+            )
+        }
+        Ending::Failed(Trouble { what, hint, class }) => {
+            fail(exit_of(class), &format!("{target}: {what}"), &hint)
+        }
+    }
+}
+
+fn exit_of(class: Class) -> Exit {
+    match class {
+        Class::Session(kind) => kind.into(),
+        Class::Unavailable => Exit::Unavailable,
+        Class::Late => Exit::TryAgain,
+        Class::Document => Exit::Configuration,
+        Class::Lost => Exit::Failed,
+    }
+}
+
+fn explain(error: &StartError) -> Exit {
+    let exit = match error {
+        StartError::Aws(source) | StartError::Forward { source, .. } => source.kind().into(),
+        StartError::Roots(_) | StartError::Proxy(_) => Exit::Configuration,
+        StartError::Standard(_)
+        | StartError::Listen { .. }
+        | StartError::Admin(_)
+        | StartError::AdminMoved
+        | StartError::Log(_) => Exit::Failed,
+    };
+    fail(exit, error, &error.hint())
+}
+
+/// Says in one line what failed and what to do about it.
+fn fail(exit: Exit, error: &dyn std::fmt::Display, hint: &str) -> Exit {
+    let hint = match hint {
+        "" => String::new(),
+        hint => format!("; {hint}"),
+    };
+    let error = error.to_string();
+    let error = error.trim_end_matches('.');
+    style::say(&format!("ssm-proxyd: {error}{hint}"));
+    exit
+}
+
+/// From the arguments, the environment and the file, if there is one.
+fn order(args: ConnectArgs) -> Result<Order, Exit> {
+    let ConnectArgs {
+        target,
+        port,
+        remote,
+        document,
+        aws: mut options,
+    } = args;
+    let (target, region) = split_target(&target);
+    let usage = |fault: config::Fault| fail(Exit::Usage, &fault, fault.hint());
+    let target: Target = target.parse().map_err(usage)?;
+    let remote = remote.map(|remote| remote.parse().map_err(usage));
+    let (remote, own_document) = match remote.transpose()? {
+        Some(remote) => (remote, None),
+        None => (Remote::Port(port), Some(SSH_DOCUMENT.to_owned())),
+    };
+    // A host that names its region means that one, whatever an `ssh_config` says for all hosts.
+    options.region = region.map(str::to_owned).or(options.region);
+    let (aws, forward) = configuration()?;
+    let mut aws = forward.account.within(&aws);
+    run::prefer_environment(&mut aws);
+    let forward = Forward {
+        account: options.account(),
+        target: target.into(),
+        remote,
+        document: document.or(own_document),
+        ..forward
+    };
+    Ok(Order {
+        aws,
+        forward,
+        origin: style::origin(),
+        state: run::state_directory(),
+    })
+}
+
+/// The target, and the region that a host name of ours may have behind it.
+fn split_target(host: &str) -> (&str, Option<&str>) {
+    match host.split_once('.') {
+        Some((target, region)) if !target.contains(':') => (target, Some(region)),
+        _ => (host, None),
+    }
+}
+
+/// `[aws]` and `[defaults]` of the file, if there is one.
+fn configuration() -> Result<(Aws, Forward), Exit> {
+    let read = run::search(None).map(|path| config::read_with(&path, FORWARD));
+    let without = || config::parse(FORWARD).map_err(|problems| problems.to_string());
+    let config = match read {
+        Err(_nowhere) => without(),
+        // That of a service on this machine concerns those only who may read it.
+        Ok(Err(error)) if is_closed_to_us(&error) => without(),
+        Ok(config) => config.map_err(|error| error.to_string()),
+    };
+    let mut config = config.map_err(|error| style::fail_as_told(Exit::Configuration, &error))?;
+    let forward = config.forwards.pop().ok_or(Exit::Failed)?;
+    Ok((config.aws, forward))
+}
+
+/// Whether a file may not be read that nobody named.
+fn is_closed_to_us(error: &config::Error) -> bool {
+    let is_named = style::environment("SSM_PROXYD_CONFIG").is_some();
+    let is_closed = matches!(
+        error,
+        config::Error::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied
+    );
+    is_closed && !is_named
+}
+
+/// A forward whose target, destination and document are not these. What concerns several
+/// connections is written here, lest it is inherited.
+const FORWARD: &str = r#"
+[[forward]]
+name = "ssm-proxyd.connect"
+listen = "127.0.0.1:0"
+target = "i-0123456789abcdef0"
+remote = 22
+sessions = "per_connection"
+warm = 0
+"#;
+
+/// Where sshd listens.
+const SSH: u16 = 22;
+
+/// The document for one connection to a port of the target (protocol.md section 10).
+const SSH_DOCUMENT: &str = "AWS-StartSSHSession";
+
+/// How long a person is left alone with it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_may_stand_behind_the_target() {
+        assert_eq!(
+            split_target("i-0123456789abcdef0.eu-west-1"),
+            ("i-0123456789abcdef0", Some("eu-west-1"))
+        );
+        assert_eq!(split_target("i-0123"), ("i-0123", None));
+        assert_eq!(split_target("ecs:a.b_c_d"), ("ecs:a.b_c_d", None));
+    }
+
+    #[test]
+    fn the_forward_without_a_file_makes_sense() {
+        let config = config::parse(FORWARD).unwrap();
+
+        assert_eq!(config.forwards.len(), 1);
+    }
+}

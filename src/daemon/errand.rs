@@ -1,0 +1,188 @@
+//! One connection over stdin and stdout, without a daemon: what a daemon is made of, for once.
+//!
+//! ```text
+//!   start ─▶ progress: Opening, Open, Over ─▶ (its words are said) ─▶ release ─▶ end
+//! ```
+//!
+//! Whoever reads stdout takes its end for the end of everything, so stdout stays open until it is
+//! released: what went wrong is told before.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::ending::{LOOK_FOR_SESSIONS, MAX_FORWARDS};
+use super::error::StartError;
+use super::reach::{self, Reach};
+use super::signals::Signals;
+use super::slumber::Slumber;
+use super::{journal, seed};
+use crate::config;
+use crate::forward::{Ending, Lone, Passed, Progress, Standard, Stop, World};
+use crate::proto::EarlyPool;
+use crate::session::{Entry, Identity, Leaving, Service, Sessions};
+use crate::tunnel::Nudge;
+
+/// One connection that runs.
+#[derive(Debug)]
+pub struct Errand {
+    progress: watch::Receiver<Progress>,
+    stop: watch::Sender<Stop>,
+    leaving: watch::Sender<Leaving>,
+    nudge: Nudge,
+    held: Option<OwnedFd>,
+    forward: JoinSet<()>,
+    terminator: JoinSet<usize>,
+}
+
+/// What an errand is to do.
+#[derive(Debug)]
+pub struct Order {
+    /// How to reach AWS.
+    pub aws: config::Aws,
+    /// What to carry; where it listens does not matter.
+    pub forward: config::Forward,
+    /// Program, version and host, for those who look at the sessions of a target.
+    pub origin: String,
+    /// A directory in which it may be written down which sessions are open; `None`: nowhere.
+    pub state: Option<PathBuf>,
+}
+
+impl Errand {
+    /// Begins to open the connection.
+    ///
+    /// # Errors
+    ///
+    /// What cannot work whatever is tried again: no region, bad certificates.
+    pub async fn start(order: Order, standard: Standard) -> Result<Self, StartError> {
+        let Order {
+            aws,
+            forward,
+            origin,
+            state,
+        } = order;
+        let reach = Reach::new(aws, Identity::Chain, std::slice::from_ref(&forward)).await?;
+        let (network, service) = (reach.network().clone(), reach.any());
+        let (journal, abandoned) = journal(state.as_deref());
+        let (sessions, terminator) = Sessions::new(1, seed(), journal);
+        let (nudge, nudged) = Nudge::new();
+        let (_roll_call, called) = Nudge::new();
+        let mut running = JoinSet::new();
+        running.spawn(end_abandoned(service.clone(), sessions.clone(), abandoned));
+        let world = World {
+            service,
+            sessions,
+            network,
+            nudged,
+            roll_call: called,
+            passed: Passed::default(),
+            permits: Arc::new(Semaphore::new(1)),
+            pool: EarlyPool::new(),
+            origin,
+            seed: seed(),
+        };
+        let held = standard.hold()?;
+        let lone = Lone::new(forward, world, standard)?;
+        let stop = watch::Sender::new(Stop::No);
+        let (told, progress) = watch::channel(Progress::Opening);
+        running.spawn(lone.run(stop.subscribe(), told));
+        let leaving = watch::Sender::new(Leaving::No);
+        let mut ending = JoinSet::new();
+        ending.spawn(terminator.run(leaving.subscribe()));
+        Ok(Self {
+            progress,
+            stop,
+            leaving,
+            nudge,
+            held: Some(held),
+            forward: running,
+            terminator: ending,
+        })
+    }
+
+    /// Waits until bytes can be carried, or never will be.
+    pub async fn opened(&mut self) {
+        let is_settled = |progress: &Progress| !matches!(progress, Progress::Opening);
+        // An error means that the task is gone, which `over` tells.
+        drop(self.progress.wait_for(is_settled).await);
+    }
+
+    /// Waits until no more bytes are carried. `None`: by a fault of this program.
+    pub async fn over(&mut self) -> Option<Ending> {
+        let mut slumber = Slumber::new();
+        let is_over = |progress: &Progress| matches!(progress, Progress::Over(_));
+        loop {
+            tokio::select! {
+                over = self.progress.wait_for(is_over) => match &*over.ok()? {
+                    Progress::Over(ending) => return Some(ending.clone()),
+                    Progress::Opening | Progress::Open => {}
+                },
+                () = slumber.noticed() => self.nudge.send(),
+            }
+        }
+    }
+
+    /// Lets whoever reads stdout see its end.
+    pub fn release(&mut self) {
+        self.held = None;
+    }
+
+    /// Carries nothing more, and ends the session: in order, or as far as that is possible in a
+    /// moment, from the beginning or once `signals` bring one. ssh sends HUP when it ends, after an
+    /// INT of the terminal that both have got, so it takes three to leave a session behind.
+    pub async fn end(self, leaving: Leaving, signals: &mut Signals) {
+        let stage = self.leaving.clone();
+        tokio::select! {
+            () = self.end_by(leaving) => {}
+            () = hurried(signals, &stage) => {}
+        }
+    }
+
+    async fn end_by(mut self, leaving: Leaving) {
+        self.stop.send_replace(Stop::Now);
+        self.release();
+        let running = async { while self.forward.join_next().await.is_some() {} };
+        if timeout(MAX_FORWARDS, running).await.is_err() {
+            warn!("the connection did not end in time");
+        }
+        self.forward.shutdown().await;
+        self.leaving.send_if_modified(|stage| {
+            let is_later = *stage < leaving;
+            *stage = (*stage).max(leaving);
+            is_later
+        });
+        match self.terminator.join_next().await {
+            Some(Ok(0)) => {}
+            Some(Ok(_) | Err(_)) | None => {
+                warn!(
+                    hint = LOOK_FOR_SESSIONS,
+                    "sessions may have been left behind"
+                );
+            }
+        }
+    }
+}
+
+/// Hurries at the first signal, and ends with the third.
+async fn hurried(signals: &mut Signals, stage: &watch::Sender<Leaving>) {
+    signals.last().await;
+    stage.send_replace(Leaving::Hurried);
+    signals.last().await;
+    signals.last().await;
+}
+
+/// Ends what former processes left behind, for as long as somebody else's settings take to be read.
+async fn end_abandoned(service: Service, sessions: Sessions, abandoned: Vec<Entry>) {
+    let ending = reach::end_abandoned(service, sessions, abandoned);
+    // What is not ended now is for the next one to end.
+    drop(timeout(MAX_LOOK, ending).await);
+}
+
+/// How long the settings of sessions may take to be read that somebody else left behind.
+const MAX_LOOK: Duration = Duration::from_secs(1);

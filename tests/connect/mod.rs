@@ -1,0 +1,280 @@
+//! `connect`: bytes, ends, signals, exit codes and words, without ssh.
+
+mod refusals;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
+
+use ssm_proxyd::sim::{Blow, Manner, Options, Role, Simulator, seeded};
+
+use crate::support::bytes::{assert_whole, pattern};
+use crate::support::errand::{DEFAULTS, Errand};
+use crate::support::running::assert_clean;
+use crate::support::stage::{TARGET, broken_every, destination, unpaced, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stdout_carries_every_byte_and_nothing_else_and_the_end_is_0() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let source = destination(Role::Source {
+        len: 3 << 20,
+        seed: 5,
+    })
+    .await;
+    let mut errand = Errand::start(&simulator, source.address().port());
+
+    let got = errand.hear_all();
+
+    let sent: Vec<u8> = seeded(3 << 20, 5).flatten().collect();
+    assert_whole(&got, &sent);
+    assert_eq!(errand.end(), (0, String::new()));
+    let ledger = simulator.ledger();
+    assert_eq!(ledger.sessions[0].document, "AWS-StartSSHSession");
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_are_whole_both_ways_at_once() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let echo = destination(Role::Echo).await;
+    let mut errand = Errand::start(&simulator, echo.address().port());
+    let words = pattern(1, 4 << 20);
+    let mut stdin = errand.stdin.take().unwrap();
+    let sent = words.clone();
+    let writer = thread::spawn(move || {
+        stdin.write_all(&sent).unwrap();
+        stdin
+    });
+
+    let got = errand.hear(words.len());
+
+    assert_whole(&got, &words);
+    let _open = writer.join().unwrap();
+    errand.signal("HUP");
+    assert_eq!(errand.end(), (129, String::new()));
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_eof_on_stdin_does_not_cut_the_answer() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let answer = pattern(2, 1 << 20);
+    let port = answering(answer.clone());
+    let mut errand = Errand::start(&simulator, port);
+
+    errand.say(b"question\n");
+    drop(errand.stdin.take());
+    let got = errand.hear_all();
+
+    assert_whole(&got, &answer);
+    assert_eq!(errand.end(), (0, String::new()));
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_eof_on_stdin_that_nothing_follows_ends_it_in_time() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let sink = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = sink.local_addr().unwrap().port().to_string();
+    let tables = "[defaults]\nhalf_close_timeout = \"1s\"\n";
+    let mut errand = Errand::with(&simulator, tables, &[TARGET, &port]);
+
+    errand.say(b"question\n");
+    drop(errand.stdin.take());
+    let (code, said) = errand.end();
+
+    assert_eq!(code, 75, "{said}");
+    assert!(said.contains("no answer since stdin ended"), "{said}");
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_the_session_at_once() {
+    for (name, code) in [("HUP", 129), ("INT", 130), ("TERM", 143)] {
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let echo = destination(Role::Echo).await;
+        let mut errand = Errand::start(&simulator, echo.address().port());
+        errand.say(b"hello");
+        assert_eq!(errand.hear(5), b"hello");
+
+        errand.signal(name);
+        assert_eq!(errand.end(), (code, String::new()), "{name}");
+
+        let ledger = simulator.ledger();
+        assert!(ledger.sessions[0].terminate_called, "{name}");
+        assert_clean(&simulator);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_while_the_session_is_opened_ends_it_too() {
+    let mut options = unpaced();
+    options.agent.readiness = Duration::from_secs(5)..Duration::from_secs(6);
+    let simulator = Simulator::start(options).await.unwrap();
+    let errand = Errand::start(&simulator, 22);
+    until("a session", || simulator.ledger().started == 1).await;
+
+    errand.signal("TERM");
+
+    assert_eq!(errand.end().0, 143);
+    assert_clean(&simulator);
+}
+
+/// Nobody writes a byte, so nothing but the hang-up tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_stdout_that_vanishes_ends_the_session() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let echo = destination(Role::Echo).await;
+    let mut errand = Errand::start(&simulator, echo.address().port());
+    errand.say(b"hello");
+    assert_eq!(errand.hear(5), b"hello");
+
+    drop(errand.stdout.take());
+
+    assert_eq!(errand.end(), (0, String::new()));
+    assert!(simulator.ledger().sessions[0].terminate_called);
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_vanishes_amid_a_transfer_is_no_fault() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let source = destination(Role::Source {
+        len: 200 << 20,
+        seed: 5,
+    })
+    .await;
+    let mut errand = Errand::start(&simulator, source.address().port());
+    errand.hear(100_000);
+
+    drop(errand.stdout.take());
+
+    assert_eq!(errand.end(), (0, String::new()));
+    assert_clean(&simulator);
+}
+
+/// stdin and stdout go with their owner, and nothing says so but that.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_its_parent_dies_nothing_stays_behind() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let echo = destination(Role::Echo).await;
+    let mut errand = Errand::start(&simulator, echo.address().port());
+    errand.say(b"hello");
+    assert_eq!(errand.hear(5), b"hello");
+
+    drop((errand.stdin.take(), errand.stdout.take()));
+
+    assert_eq!(errand.end(), (0, String::new()));
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_survives_its_websockets() {
+    let options = Options {
+        faults: broken_every(300, Manner::Reset),
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let echo = destination(Role::Echo).await;
+    let mut errand = Errand::start(&simulator, echo.address().port());
+    let words = pattern(3, 500_000);
+    let mut stdin = errand.stdin.take().unwrap();
+    let sent = words.clone();
+    let writer = thread::spawn(move || {
+        stdin.write_all(&sent).unwrap();
+        stdin
+    });
+
+    let got = errand.hear(words.len());
+
+    assert_whole(&got, &words);
+    let _open = writer.join().unwrap();
+    assert!(simulator.ledger().sessions[0].resumes >= 2);
+    errand.signal("TERM");
+    assert_eq!(errand.end(), (143, String::new()));
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_destination_goes_through_a_mux() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let source = destination(Role::Source {
+        len: 100_000,
+        seed: 9,
+    })
+    .await;
+    let remote = format!("localhost:{}", source.address().port());
+    let mut errand = Errand::with(&simulator, DEFAULTS, &[TARGET, "--remote", &remote]);
+
+    let got = errand.hear_all();
+
+    let sent: Vec<u8> = seeded(100_000, 9).flatten().collect();
+    assert_whole(&got, &sent);
+    assert_eq!(errand.end(), (0, String::new()));
+    let document = simulator.ledger().sessions[0].document.clone();
+    assert_eq!(document, "AWS-StartPortForwardingSession");
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_may_stand_for_stdin_and_stdout() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let answer = pattern(4, 300_000);
+    std::fs::write(path("in"), b"question\n").unwrap();
+    let file = crate::support::errand::file(&simulator, DEFAULTS);
+
+    let mut command = crate::support::running::caller(&simulator);
+    let status = command
+        .env("SSM_PROXYD_CONFIG", file.path())
+        .args(["connect", TARGET, &answering(answer.clone()).to_string()])
+        .stdin(std::fs::File::open(path("in")).unwrap())
+        .stdout(std::fs::File::create(path("out")).unwrap())
+        .status()
+        .unwrap();
+
+    assert!(status.success(), "{status}");
+    assert_whole(&std::fs::read(path("out")).unwrap(), &answer);
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_lost_is_told_and_is_no_clean_end() {
+    let mut options = unpaced();
+    options.agent.crash_delay = Duration::from_millis(10);
+    let simulator = Simulator::start(options).await.unwrap();
+    let echo = destination(Role::Echo).await;
+    let mut errand = Errand::start(&simulator, echo.address().port());
+    errand.say(b"hello");
+    assert_eq!(errand.hear(5), b"hello");
+
+    simulator.strike(None, Blow::KillAgent);
+    let _open = errand.stdin.take();
+    let (code, said) = errand.end();
+
+    assert_eq!((code, said.lines().count()), (1, 1), "{said}");
+    assert!(
+        said.starts_with(&format!("ssm-proxyd: {TARGET}: ")),
+        "{said}"
+    );
+    assert!(said.contains("crash reason"), "{said}");
+}
+
+/// A server for one connection: reads a line, answers, and ends.
+fn answering(answer: Vec<u8>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(connection.try_clone().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        connection.write_all(&answer).unwrap();
+        connection.shutdown(std::net::Shutdown::Write).unwrap();
+        connection.read_to_end(&mut Vec::new()).unwrap();
+    });
+    port
+}

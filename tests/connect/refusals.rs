@@ -1,0 +1,121 @@
+//! What `connect` says when there is no connection: one line with the remedy, and an exit code.
+
+use ssm_proxyd::sim::{ApiFault, Operation, Options, Simulator};
+
+use crate::support::errand::Errand;
+use crate::support::process::{Process, ssm_proxyd};
+use crate::support::running::assert_clean;
+use crate::support::stage::{TARGET, unpaced};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_has_its_exit_code_and_one_line() {
+    for (api, code, words) in [
+        ("TargetNotConnected", 69, "check that the target runs"),
+        ("AccessDeniedException", 77, "ssm:StartSession"),
+        ("ExpiredTokenException", 77, "aws sso login"),
+        ("InvalidDocument", 78, "check `document`"),
+        ("InternalServerError", 69, "try again"),
+        ("ThrottlingException", 75, "StartSession"),
+    ] {
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let fault = ApiFault {
+            code: api.to_owned(),
+            times: None,
+        };
+        simulator.fail(Operation::StartSession, fault);
+        let tables = "[defaults]\nconnect_timeout = \"2s\"\n";
+
+        let (exit, said) = Errand::with(&simulator, tables, &[TARGET]).end();
+
+        assert_eq!((exit, said.lines().count()), (code, 1), "{api}: {said}");
+        assert!(said.contains(words), "{api}: {said}");
+        assert!(
+            said.starts_with(&format!("ssm-proxyd: {TARGET}: ")),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_where_nothing_listens_is_told_before_the_agent_does() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+
+    let (code, said) = Errand::start(&simulator, free_port()).end();
+
+    assert_eq!(code, 69, "{said}");
+    assert!(said.contains("check the port"), "{said}");
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_refuses_is_told() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let remote = format!("localhost:{}", free_port());
+
+    let (code, said) = Errand::with(&simulator, "", &[TARGET, "--remote", &remote]).end();
+
+    assert_eq!((code, said.lines().count()), (69, 1), "{said}");
+    assert!(
+        said.contains("could not connect to the destination"),
+        "{said}"
+    );
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_of_another_kind_or_none_is_bad_configuration() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+
+    let (code, said) = Errand::with(&simulator, "", &[TARGET, "--document", "Not-There"]).end();
+
+    assert_eq!(code, 78, "{said}");
+}
+
+#[test]
+fn bad_usage_is_2_and_says_what_to_write() {
+    for (arguments, words) in [
+        (&["connect"][..], "TARGET"),
+        (&["connect", "web-1"], "web-1"),
+        (&["connect", TARGET, "0"], "0 is not in 1..=65535"),
+        (&["connect", TARGET, "--remote", "db"], "db"),
+        (
+            &["connect", TARGET, "22", "--remote", "db:1"],
+            "cannot be used with",
+        ),
+    ] {
+        let mut process = Process::start(ssm_proxyd().args(arguments));
+
+        let (code, said) = (process.exit_code(), process.stderr.all());
+
+        assert_eq!(code, 2, "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+        assert_eq!(process.stdout.all(), "");
+    }
+}
+
+#[test]
+fn a_broken_file_is_78_and_so_is_no_region() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.toml");
+    std::fs::write(&file, "[aws]\nregoin = \"eu-west-1\"\n").unwrap();
+    let mut broken = ssm_proxyd();
+    broken.env("SSM_PROXYD_CONFIG", &file);
+    let mut without = ssm_proxyd();
+    without
+        .env("XDG_CONFIG_HOME", directory.path())
+        .env("HOME", directory.path());
+    for (mut command, words) in [(broken, "regoin"), (without, "no region")] {
+        let mut process = Process::start(command.args(["connect", TARGET]));
+
+        let (code, said) = (process.exit_code(), process.stderr.all());
+
+        assert_eq!(code, 78, "{said}");
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}

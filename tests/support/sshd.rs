@@ -1,0 +1,209 @@
+//! A real sshd on a loopback port, and OpenSSH's clients on their way to it: `near` directly, `far`
+//! through our ProxyCommand and a simulator.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use ssm_proxyd::sim::{Options, Simulator};
+use tempfile::TempDir;
+
+use super::errand::{DEFAULTS, file};
+use super::process::Process;
+use super::running::{File, assert_clean, caller};
+use super::stage::{TARGET, until};
+
+/// A server with keys of its own, and a simulator whose target it runs on.
+#[derive(Debug)]
+pub(crate) struct Sshd {
+    server: Process,
+    port: u16,
+    directory: TempDir,
+    pub(crate) simulator: Simulator,
+    file: File,
+}
+
+impl Sshd {
+    /// A server that runs, behind a simulator with these options.
+    pub(crate) async fn start(options: Options) -> Self {
+        let simulator = Simulator::start(options).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        for key in ["host", "user"] {
+            let path = directory.path().join(key);
+            run(Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(path));
+        }
+        let (server, port) = listen(directory.path());
+        let file = file(&simulator, DEFAULTS);
+        let sshd = Self {
+            server,
+            port,
+            directory,
+            simulator,
+            file,
+        };
+        sshd.write_client_config();
+        sshd
+    }
+
+    fn write_client_config(&self) {
+        let ours = env!("CARGO_BIN_EXE_ssm-proxyd");
+        let host = fs::read_to_string(self.path("host.pub")).unwrap();
+        fs::write(self.path("known"), format!("sshd {host}")).unwrap();
+        let text = format!(
+            "Host near far nowhere i-*\n\
+             Port {port}\n\
+             User {user}\n\
+             HostKeyAlias sshd\n\
+             IdentityFile {directory}/user\n\
+             IdentitiesOnly yes\n\
+             UserKnownHostsFile {directory}/known\n\
+             GlobalKnownHostsFile /dev/null\n\
+             StrictHostKeyChecking yes\n\
+             BatchMode yes\n\
+             ConnectTimeout 60\n\
+             Host near\n\
+             HostName 127.0.0.1\n\
+             Host far\n\
+             HostName {TARGET}\n\
+             Host far i-*\n\
+             ProxyCommand '{ours}' connect %h %p\n",
+            port = self.port,
+            user = user(),
+            directory = self.directory.path().display(),
+        );
+        fs::write(self.path("ssh_config"), text).unwrap();
+    }
+
+    /// A file of the server or its clients.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The same, as an argument.
+    pub(crate) fn name(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    /// One of OpenSSH's clients.
+    pub(crate) fn client(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = self.command(program);
+        command
+            .arg("-F")
+            .arg(self.path("ssh_config"))
+            .args(arguments);
+        command
+    }
+
+    /// A program that calls ssh as `$SSH`.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for (name, value) in caller(&self.simulator).get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let ssh = format!("ssh -F {}", self.name("ssh_config"));
+        command
+            .env("SSM_PROXYD_CONFIG", self.file.path())
+            .env("SSH", ssh)
+            .env_remove("SSH_AUTH_SOCK")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Waits until no session is open, and each was ended by us too; asserts that none broke a rule.
+    pub(crate) async fn settle(&self) {
+        until("every session is ended", || {
+            let sessions = self.simulator.ledger().sessions;
+            let mut sessions = sessions.iter();
+            sessions.all(|session| !session.is_open() && session.terminate_called)
+        })
+        .await;
+        assert_clean(&self.simulator);
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        self.server.end("TERM");
+    }
+}
+
+/// A server on a free port, which another program may take before it does.
+fn listen(directory: &Path) -> (Process, u16) {
+    // Root's sshd wants it, and may make it; nobody else's does.
+    let _made = fs::create_dir_all("/run/sshd");
+    for _ in 0..PORTS {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        let text = format!(
+            "Port {port}\n\
+             ListenAddress 127.0.0.1\n\
+             HostKey {directory}/host\n\
+             AuthorizedKeysFile {directory}/user.pub\n\
+             PidFile none\n\
+             UsePAM no\n\
+             StrictModes no\n\
+             PermitRootLogin yes\n\
+             PasswordAuthentication no\n\
+             KbdInteractiveAuthentication no\n\
+             UseDNS no\n\
+             MaxStartups 100\n\
+             Subsystem sftp internal-sftp\n",
+            directory = directory.display()
+        );
+        let config = directory.join("sshd_config");
+        fs::write(&config, text).unwrap();
+        drop(free);
+        // It runs itself again for each connection, so it wants its whole path.
+        let mut server = Process::start(
+            Command::new(sshd())
+                .args(["-D", "-e", "-f"])
+                .arg(config)
+                .stdin(Stdio::null()),
+        );
+        let line =
+            server
+                .stderr
+                .wait_for_any(&["Server listening", "Cannot bind", "fatal", "error"]);
+        if line.contains("Server listening") {
+            return (server, port);
+        }
+        assert!(line.contains("bind"), "{line}");
+    }
+    panic!("no port for sshd");
+}
+
+/// Debian keeps it out of the PATH of those who are not root.
+fn sshd() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let more = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    let places = std::env::split_paths(&path).chain(more);
+    let found = places.map(|place| place.join("sshd")).find(|p| p.exists());
+    found.expect("no sshd; install Debian's package `openssh-server`, or let tests/run do it")
+}
+
+fn user() -> String {
+    run(Command::new("id").arg("-un")).trim().to_owned()
+}
+
+/// Runs a program that must succeed, and returns what it said.
+pub(crate) fn run(command: &mut Command) -> String {
+    let (code, out, err) = ended(command);
+    assert_eq!(code, 0, "{command:?}: {out}{err}");
+    out
+}
+
+/// Runs a program: its exit code, stdout and stderr.
+pub(crate) fn ended(command: &mut Command) -> (i32, String, String) {
+    let mut process = Process::start(command);
+    let code = process.exit_code();
+    (code, process.stdout.all(), process.stderr.all())
+}
+
+/// How many ports are tried.
+const PORTS: usize = 5;
