@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-pub use self::roots::RootsError;
+pub use self::roots::{RootsError, platform_has_roots};
 
 /// What is needed to dial: the roots, read once.
 #[derive(Clone)]
@@ -36,7 +36,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// If the bundle cannot be read or holds no certificate, or if there are no roots at all.
+    /// If the bundle cannot be read or holds no certificate.
     pub fn new(ca_bundle: Option<&Path>) -> Result<Self, RootsError> {
         let roots = roots::load(ca_bundle)?;
         let provider = Arc::new(aws_lc_rs::default_provider());

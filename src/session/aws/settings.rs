@@ -17,7 +17,9 @@ use aws_sdk_ssm::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_ssm::config::{Builder, ConfigBag, Intercept, RuntimeComponents, SharedHttpClient};
 use aws_sdk_ssm::error::BoxError;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use tracing::warn;
 
+use crate::network::platform_has_roots;
 use crate::session::endpoint::is_loopback_url;
 use crate::session::error::{Error, Kind};
 
@@ -74,20 +76,25 @@ impl Transport {
     ///
     /// If the bundle of certificates cannot be used.
     pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
-        let client = settings
-            .ca_bundle
-            .as_deref()
-            .map(https_client)
-            .transpose()?;
+        let has_roots = platform_has_roots();
+        let platform = TrustStore::default().with_native_roots(has_roots);
+        let client = match settings.ca_bundle.as_deref() {
+            Some(bundle) => {
+                let roots = platform.clone().with_pem_certificate(read(bundle)?);
+                Some(with_tls(roots))
+            }
+            None if has_roots => None,
+            // The SDK's own client would take it for a fault of the program.
+            None => {
+                warn_of_no_roots(settings);
+                Some(with_tls(platform.clone()))
+            }
+        };
         let is_here = settings
             .ssm_endpoint
             .as_deref()
             .is_some_and(is_loopback_url);
-        let direct = is_here.then(|| {
-            client
-                .clone()
-                .unwrap_or_else(|| with_tls(TlsContext::default()))
-        });
+        let direct = is_here.then(|| client.clone().unwrap_or_else(|| with_tls(platform)));
         Ok(Self { client, direct })
     }
 
@@ -146,26 +153,30 @@ pub(super) async fn sdk_config(settings: &Settings, transport: &Transport) -> Sd
     loader.load().await
 }
 
-fn https_client(ca_bundle: &Path) -> Result<SharedHttpClient, Error> {
-    const WHAT: &str = "certificates for AWS";
-    let pem = std::fs::read(ca_bundle).map_err(|error| {
-        Error::new(
-            WHAT,
-            Kind::Invalid,
-            format!("cannot read {}: {error}", ca_bundle.display()),
-        )
-    })?;
-    let roots = TrustStore::default().with_pem_certificate(pem);
-    let context = TlsContext::builder().with_trust_store(roots).build();
-    let context = context.map_err(|error| Error::new(WHAT, Kind::Invalid, error.to_string()))?;
-    Ok(with_tls(context))
+/// Without TLS there is nobody to trust.
+fn warn_of_no_roots(settings: &Settings) {
+    let endpoint = settings.ssm_endpoint.as_deref();
+    if !endpoint.is_some_and(|url| url.starts_with("http://")) {
+        warn!(
+            hint = "install the package ca-certificates, or name a file of certificates in `ca_bundle` of [aws]",
+            "this machine trusts no certificate, so AWS cannot be called"
+        );
+    }
+}
+
+fn read(ca_bundle: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(ca_bundle).map_err(|error| {
+        let why = format!("cannot read {}: {error}", ca_bundle.display());
+        Error::new("certificates for AWS", Kind::Invalid, why)
+    })
 }
 
 /// A client that takes no proxy from the environment.
-fn with_tls(context: TlsContext) -> SharedHttpClient {
+fn with_tls(roots: TrustStore) -> SharedHttpClient {
+    let context = TlsContext::builder().with_trust_store(roots).build();
     aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .tls_context(context)
+        .tls_context(context.expect("any set of roots makes one"))
         .build_https()
 }
 
