@@ -28,7 +28,7 @@ use tokio_rustls::client::TlsStream;
 
 use self::proxy::ProxyFault;
 pub use self::proxy::{Proxy, ProxyError};
-pub use self::roots::RootsError;
+pub use self::roots::{RootsError, platform_has_roots};
 
 /// What is needed to dial: the roots, read once, and a proxy.
 #[derive(Clone)]
@@ -42,7 +42,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// If the bundle cannot be read or holds no certificate, or if there are no roots at all.
+    /// If the bundle cannot be read or holds no certificate.
     pub fn new(ca_bundle: Option<&Path>) -> Result<Self, RootsError> {
         let roots = roots::load(ca_bundle)?;
         let provider = Arc::new(aws_lc_rs::default_provider());

@@ -9,14 +9,23 @@ use rustls::pki_types::pem::{Error as PemError, PemObject};
 
 /// Reads the platform's roots, and adds those of a PEM file.
 pub(super) fn load(ca_bundle: Option<&Path>) -> Result<RootCertStore, RootsError> {
-    let mut roots = RootCertStore::empty();
-    let platform = rustls_native_certs::load_native_certs();
-    // Unreadable ones among the platform's are not ours to complain about, if others are left.
-    roots.add_parsable_certificates(platform.certs);
+    let mut roots = of_platform();
     if let Some(path) = ca_bundle {
         add_bundle(&mut roots, path)?;
     }
     Ok(roots)
+}
+
+/// Unreadable ones are not ours to complain about.
+fn of_platform() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+/// Whether this machine has any roots: a small one has none until somebody installs them.
+pub fn platform_has_roots() -> bool {
+    !of_platform().is_empty()
 }
 
 fn add_bundle(roots: &mut RootCertStore, path: &Path) -> Result<(), RootsError> {

@@ -8,7 +8,7 @@ use ssm_proxyd::sim::{Options, Role, Simulator};
 use crate::support::api::Api;
 use crate::support::process::{Process, ssm_proxyd};
 use crate::support::running::{
-    Running, assert_echo, assert_reset, caller, connect, forward, forward_to, vacant,
+    Running, assert_echo, assert_names, assert_reset, caller, connect, forward, forward_to, vacant,
 };
 use crate::support::stage::destination;
 
@@ -80,6 +80,66 @@ async fn certificates_of_the_environment_are_trusted() {
 
     assert_echo(&mut connect(daemon.address()), b"hello");
     daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_certificates_calls_an_endpoint_of_its_own() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let forwards = forward_to(echo.address());
+    let daemon = Running::with(&simulator, &forwards, without_certificates);
+
+    assert_echo(&mut connect(daemon.address()), b"hello");
+    let log = daemon.stop(&simulator);
+    assert!(!log.contains("certificate"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_certificates_trusts_the_bundle_alone() {
+    let echo = destination(Role::Echo).await;
+    let options = Options {
+        tls: true,
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let bundle = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(bundle.path(), simulator.certificate_pem().unwrap()).unwrap();
+    let daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
+        without_certificates(command).env("AWS_CA_BUNDLE", bundle.path())
+    });
+
+    assert_echo(&mut connect(daemon.address()), b"hello");
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_certificates_is_told_that_it_cannot_call_aws() {
+    let options = Options {
+        tls: true,
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let forwards = forward("f", "remote = 1");
+    let mut daemon = Running::with(&simulator, &forwards, without_certificates);
+
+    assert_reset(connect(daemon.address()));
+
+    daemon.process.stderr.wait_for("UnknownIssuer");
+    let log = daemon.stop(&simulator);
+    let line = log
+        .lines()
+        .find(|line| line.contains("trusts no certificate"));
+    assert_names(
+        line.unwrap(),
+        &["WARN", "hint=", "ca-certificates", "ca_bundle"],
+    );
+}
+
+/// What a small Debian or a container is like.
+fn without_certificates(command: &mut Command) -> &mut Command {
+    command
+        .env("SSL_CERT_FILE", "/dev/null")
+        .env("SSL_CERT_DIR", "/dev/null")
 }
 
 /// Nothing is sent there: the address is for documentation, and the call is not made.

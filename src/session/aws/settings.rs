@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::Duration;
 
 use aws_config::default_provider::region::DefaultRegionChain;
@@ -23,9 +24,10 @@ use aws_sdk_ssm::error::BoxError;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector};
+use tracing::warn;
 
 use super::role::assuming;
-use crate::network::Proxy;
+use crate::network::{Proxy, platform_has_roots};
 use crate::session::endpoint::is_loopback_url;
 use crate::session::error::{Error, Kind};
 
@@ -99,10 +101,7 @@ impl Transport {
     ///
     /// If the bundle of certificates, or the proxy, cannot be used.
     pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
-        let context = match settings.ca_bundle.as_deref() {
-            Some(bundle) => trusting(bundle)?,
-            None => TlsContext::default(),
-        };
+        let context = trusting(settings)?;
         let proxy = match &settings.proxy {
             Some(proxy) => ProxyConfig::https(proxy.expose())
                 .map_err(|_| Error::new("proxy", Kind::Invalid, format!("{proxy} is none")))?
@@ -202,16 +201,39 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// The platform's certificates and those of a bundle.
-fn trusting(ca_bundle: &Path) -> Result<TlsContext, Error> {
-    const WHAT: &str = "certificates for AWS";
-    let pem = std::fs::read(ca_bundle).map_err(|error| {
-        let why = format!("cannot read {}: {error}", ca_bundle.display());
-        Error::new(WHAT, Kind::Invalid, why)
-    })?;
-    let roots = TrustStore::default().with_pem_certificate(pem);
+/// The platform's certificates and those of a bundle. A machine without any is no fault of the
+/// program, for which the SDK's own client would take it.
+fn trusting(settings: &Settings) -> Result<TlsContext, Error> {
+    let has_roots = platform_has_roots();
+    let mut roots = TrustStore::default().with_native_roots(has_roots);
+    match settings.ca_bundle.as_deref() {
+        Some(bundle) => roots = roots.with_pem_certificate(read(bundle)?),
+        None if !has_roots => warn_of_no_roots(settings),
+        None => {}
+    }
     let context = TlsContext::builder().with_trust_store(roots).build();
-    context.map_err(|error| Error::new(WHAT, Kind::Invalid, error.to_string()))
+    context.map_err(|error| Error::new(CERTIFICATES, Kind::Invalid, error.to_string()))
+}
+
+/// Without TLS there is nobody to trust. Told once, however many services are loaded.
+fn warn_of_no_roots(settings: &Settings) {
+    static TOLD: Once = Once::new();
+    let endpoint = settings.ssm_endpoint.as_deref();
+    if !endpoint.is_some_and(|url| url.starts_with("http://")) {
+        TOLD.call_once(|| {
+            warn!(
+                hint = "install the package ca-certificates, or name a file of certificates in `ca_bundle` of [aws]",
+                "this machine trusts no certificate, so AWS cannot be called"
+            );
+        });
+    }
+}
+
+fn read(ca_bundle: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(ca_bundle).map_err(|error| {
+        let why = format!("cannot read {}: {error}", ca_bundle.display());
+        Error::new(CERTIFICATES, Kind::Invalid, why)
+    })
 }
 
 /// Lets no call leave this machine unencrypted, wherever its endpoint was found: an answer holds a
@@ -254,3 +276,5 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// StartSession takes a second or two; what has not answered by then will not.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+const CERTIFICATES: &str = "certificates for AWS";
