@@ -58,6 +58,7 @@ struct Tended {
     urgency: Urgency,
     task: AbortHandle,
     called: bool,
+    is_looking_up: bool,
     /// Once it has a session.
     tunnel: Option<Tunnel>,
 }
@@ -154,6 +155,7 @@ impl Supplier {
 
     fn handle_news(&mut self, now: Instant, id: TunnelId, news: News) {
         match news {
+            News::LookingUp(is) => self.with(id, |tended| tended.is_looking_up = is),
             News::Called => {
                 self.with(id, |tended| tended.called = true);
                 self.pool.handle_called(now, id);
@@ -263,6 +265,7 @@ impl Supplier {
             urgency,
             task,
             called: false,
+            is_looking_up: false,
             tunnel: None,
         };
         self.tunnels.insert(id, tended);
@@ -336,6 +339,10 @@ impl Supplier {
                 tunnel: Some(tunnel),
                 ..
             }) => tunnel.step(),
+            Some(Tended {
+                is_looking_up: true,
+                ..
+            }) => Step::of("DescribeInstanceInformation, which finds its target by its tags"),
             Some(Tended { called: true, .. }) => Step::of("StartSession"),
             Some(_) | None => match &self.throttled {
                 Some(failure) => Step {

@@ -15,7 +15,7 @@ use super::World;
 use super::failure::Failure;
 use super::pool::TunnelId;
 use super::supply::Request;
-use crate::session::{StartRequest, Target, Urgency};
+use crate::session::{Progress, StartRequest, Target, Urgency};
 use crate::tunnel::{Driver, Life, State, Tunnel};
 
 /// What is needed to bring up a tunnel and keep it.
@@ -37,6 +37,8 @@ pub(super) struct Tend {
 /// What happened to a tunnel.
 #[derive(Debug)]
 pub(super) enum News {
+    /// Its target is looked up by its tags, or not any more.
+    LookingUp(bool),
     /// StartSession is called now.
     Called,
     /// There is a session.
@@ -80,8 +82,12 @@ impl Tend {
             ..
         } = self.world;
         let (targets, request) = (&self.targets, &self.request);
-        let called = || tell(News::Called);
-        let session = sessions.start_on(targets, &service, request, &self.urgency, called);
+        let told = |progress| match progress {
+            Progress::LookUp => tell(News::LookingUp(true)),
+            Progress::Turn => tell(News::LookingUp(false)),
+            Progress::Call => tell(News::Called),
+        };
+        let session = sessions.start_on(targets, &service, request, &self.urgency, told);
         let session = session.await.map_err(Failure::Session)?;
         Ok(Driver::new(session, network, self.life))
     }

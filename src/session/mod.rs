@@ -38,7 +38,7 @@ pub use self::error::{Error, Kind, Recovery};
 pub use self::gate::{Admission, Gate, Patience};
 pub use self::journal::{Entry, Journal, Origin};
 pub use self::sign::Upgrade;
-pub use self::target::Target;
+pub use self::target::{Progress, Target};
 pub use self::terminator::{Leaving, Sessions, Terminator, Turn, unix_seconds};
 pub use self::urgency::Urgency;
 

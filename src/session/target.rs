@@ -31,9 +31,20 @@ impl fmt::Display for Target {
     }
 }
 
+/// What is waited for before there is a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// DescribeInstanceInformation, to find a target by its tags.
+    LookUp,
+    /// The right to call StartSession.
+    Turn,
+    /// StartSession.
+    Call,
+}
+
 impl Sessions {
     /// Starts a session on the first of the targets that is connected. Each call waits for a turn of
-    /// its own, and `called` is told of it. `request` asks for everything but the target.
+    /// its own; `tell` is told what is waited for. `request` asks for everything but the target.
     ///
     /// # Errors
     ///
@@ -44,14 +55,14 @@ impl Sessions {
         service: &Service,
         request: &StartRequest,
         urgency: &Urgency,
-        called: impl Fn(),
+        tell: impl Fn(Progress),
     ) -> Result<Session, Error> {
         let attempt = Attempt {
             sessions: self,
             service,
             request,
             urgency,
-            called: &called,
+            tell: &tell,
         };
         let mut missed = Vec::new();
         for target in targets {
@@ -69,16 +80,19 @@ struct Attempt<'a, F> {
     service: &'a Service,
     request: &'a StartRequest,
     urgency: &'a Urgency,
-    called: &'a F,
+    tell: &'a F,
 }
 
-impl<F: Fn()> Attempt<'_, F> {
+impl<F: Fn(Progress)> Attempt<'_, F> {
     /// Tries the nodes of a target. What was only remembered of them is looked up again before they
     /// are given up.
     async fn on(&self, target: &Target) -> Result<Session, Error> {
         let mut missed = Vec::new();
         let mut tried = Vec::new();
         loop {
+            if let Target::Tags(_) = target {
+                (self.tell)(Progress::LookUp);
+            }
             let found = self.service.find(target).await;
             let Found {
                 nodes, remembered, ..
@@ -107,8 +121,9 @@ impl<F: Fn()> Attempt<'_, F> {
     }
 
     async fn at(&self, node: &str) -> Result<Session, Error> {
+        (self.tell)(Progress::Turn);
         let turn = self.sessions.turn(self.urgency).await?;
-        (self.called)();
+        (self.tell)(Progress::Call);
         let request = StartRequest {
             target: node.to_owned(),
             ..self.request.clone()

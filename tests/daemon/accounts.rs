@@ -49,7 +49,9 @@ async fn a_role_is_assumed_once_for_all_forwards_that_name_it() {
     let sts = Api::granting(&assumed());
     let keys = format!("remote = {}\nrole_arn = \"{ARN}\"", echo.address().port());
     let mut command = ssm_proxyd();
-    command.env("AWS_ENDPOINT_URL_STS", sts.endpoint());
+    command
+        .env("AWS_ENDPOINT_URL_STS", sts.endpoint())
+        .env("SSM_PROXYD_LOG", "trace");
     let text = forward("a", &keys) + &forward("b", &keys);
     let daemon = Running::launch(command, &simulator.endpoint(), &text);
 
@@ -64,7 +66,11 @@ async fn a_role_is_assumed_once_for_all_forwards_that_name_it() {
         &["role%2Ftunnel", "RoleSessionName=ssm-proxyd"],
     );
     until("all are ended", || simulator.open_sessions() == 0).await;
-    daemon.stop(&simulator);
+    let log = daemon.stop(&simulator);
+    for secret in ["not-a-secret-role", "of-the-role", "SecretAccessKey"] {
+        let line = log.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{secret}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

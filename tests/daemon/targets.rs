@@ -156,6 +156,26 @@ async fn what_keeps_a_look_up_from_finding_is_told_with_its_remedy() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_look_up_is_told_so() {
+    let options = Options {
+        api_delay: Duration::from_secs(600),
+        ..options(&[])
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let target = "{ tags = { Name = \"bastion\" } }\nconnect_timeout = \"1s\"";
+    let mut daemon = start(&simulator, target, 1);
+
+    assert_reset(connect(daemon.address()));
+
+    let line = daemon.process.stderr.wait_for("WARN");
+    assert_names(
+        &line,
+        &["still waiting for DescribeInstanceInformation", "tags"],
+    );
+    daemon.stop(&simulator);
+}
+
 fn start(simulator: &Simulator, target: &str, port: u16) -> Running {
     let text = format!(
         "[[forward]]\nname = \"f\"\nlisten = \"127.0.0.1:0\"\ntarget = {target}\nremote = {port}\n"
