@@ -54,4 +54,6 @@ mod ssh;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tunnels;
+#[cfg(test)]
 mod websockets;

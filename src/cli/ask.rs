@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::completions::forward_names;
 use super::exit::Exit;
 use super::{output, run, style};
 use crate::config;
@@ -133,7 +134,7 @@ pub(super) struct WaitArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = config::duration)]
     timeout: Duration,
     /// Forwards that must be ready [default: none by name; the daemon listens]
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = forward_names())]
     names: Vec<String>,
     #[command(flatten)]
     whereabouts: Whereabouts,

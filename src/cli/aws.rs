@@ -19,6 +19,33 @@ pub(super) struct AwsOptions {
 }
 
 impl AwsOptions {
+    /// As they are written, for a command line that is kept.
+    pub(super) fn words(&self) -> Vec<String> {
+        let Self {
+            region,
+            profile,
+            role_arn,
+        } = self;
+        let options = [
+            ("--region", region),
+            ("--profile", profile),
+            ("--role-arn", role_arn),
+        ];
+        let given = options
+            .into_iter()
+            .filter_map(|(name, value)| Some([name.to_owned(), value.clone()?]));
+        given.flatten().collect()
+    }
+
+    /// The same, and what it does not say as in `account`.
+    pub(super) fn over(self, account: Account) -> Account {
+        Account {
+            region: self.region.or(account.region),
+            profile: self.profile.or(account.profile),
+            role_arn: self.role_arn.or(account.role_arn),
+        }
+    }
+
     /// What goes before everything that is written elsewhere, as a forward's own account does: a
     /// profile that was named on the command line before keys in the environment.
     pub(super) fn account(self) -> Account {

@@ -10,9 +10,10 @@ use clap::Args;
 use tokio::time::timeout;
 
 use super::aws::AwsOptions;
+use super::base::{self, Base, base, split_target};
 use super::exit::Exit;
 use super::{run, style};
-use crate::config::{self, Aws, Forward, Remote, Target};
+use crate::config::{self, Forward, Remote, Target};
 use crate::daemon::{Errand, Order, Signals, StartError};
 use crate::forward::{Class, Ending, Standard, Trouble};
 use crate::session::Leaving;
@@ -121,16 +122,7 @@ fn exit_of(class: Class) -> Exit {
 }
 
 fn explain(error: &StartError) -> Exit {
-    let exit = match error {
-        StartError::Aws(source) | StartError::Forward { source, .. } => source.kind().into(),
-        StartError::Roots(_) | StartError::Proxy(_) => Exit::Configuration,
-        StartError::Standard(_)
-        | StartError::Listen { .. }
-        | StartError::Admin(_)
-        | StartError::AdminMoved
-        | StartError::Log(_) => Exit::Failed,
-    };
-    fail(exit, error, &error.hint())
+    fail(base::exit_of(error), error, &error.hint())
 }
 
 /// Says in one line what failed and what to do about it.
@@ -164,9 +156,7 @@ fn order(args: ConnectArgs) -> Result<Order, Exit> {
     };
     // A host that names its region means that one, whatever an `ssh_config` says for all hosts.
     options.region = region.map(str::to_owned).or(options.region);
-    let (aws, forward) = configuration()?;
-    let mut aws = forward.account.within(&aws);
-    run::prefer_environment(&mut aws);
+    let Base { config, forward } = base(ONE)?;
     let forward = Forward {
         account: options.account(),
         target: target.into(),
@@ -175,57 +165,15 @@ fn order(args: ConnectArgs) -> Result<Order, Exit> {
         ..forward
     };
     Ok(Order {
-        aws,
+        aws: config.aws,
         forward,
         origin: style::origin(),
         state: run::state_directory(),
     })
 }
 
-/// The target, and the region that a host name of ours may have behind it.
-fn split_target(host: &str) -> (&str, Option<&str>) {
-    match host.split_once('.') {
-        Some((target, region)) if !target.contains(':') => (target, Some(region)),
-        _ => (host, None),
-    }
-}
-
-/// `[aws]` and `[defaults]` of the file, if there is one.
-fn configuration() -> Result<(Aws, Forward), Exit> {
-    let read = run::search(None).map(|path| config::read_with(&path, FORWARD));
-    let without = || config::parse(FORWARD).map_err(|problems| problems.to_string());
-    let config = match read {
-        Err(_nowhere) => without(),
-        // That of a service on this machine concerns those only who may read it.
-        Ok(Err(error)) if is_closed_to_us(&error) => without(),
-        Ok(config) => config.map_err(|error| error.to_string()),
-    };
-    let mut config = config.map_err(|error| style::fail_as_told(Exit::Configuration, &error))?;
-    let forward = config.forwards.pop().ok_or(Exit::Failed)?;
-    Ok((config.aws, forward))
-}
-
-/// Whether a file may not be read that nobody named.
-fn is_closed_to_us(error: &config::Error) -> bool {
-    let is_named = style::environment("SSM_PROXYD_CONFIG").is_some();
-    let is_closed = matches!(
-        error,
-        config::Error::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied
-    );
-    is_closed && !is_named
-}
-
-/// A forward whose target, destination and document are not these. What concerns several
-/// connections is written here, lest it is inherited.
-const FORWARD: &str = r#"
-[[forward]]
-name = "ssm-proxyd.connect"
-listen = "127.0.0.1:0"
-target = "i-0123456789abcdef0"
-remote = 22
-sessions = "per_connection"
-warm = 0
-"#;
+/// What concerns several connections is not inherited.
+const ONE: &str = "sessions = \"per_connection\"\nwarm = 0\n";
 
 /// Where sshd listens.
 const SSH: u16 = 22;
@@ -235,25 +183,3 @@ const SSH_DOCUMENT: &str = "AWS-StartSSHSession";
 
 /// How long a person is left alone with it.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_region_may_stand_behind_the_target() {
-        assert_eq!(
-            split_target("i-0123456789abcdef0.eu-west-1"),
-            ("i-0123456789abcdef0", Some("eu-west-1"))
-        );
-        assert_eq!(split_target("i-0123"), ("i-0123", None));
-        assert_eq!(split_target("ecs:a.b_c_d"), ("ecs:a.b_c_d", None));
-    }
-
-    #[test]
-    fn the_forward_without_a_file_makes_sense() {
-        let config = config::parse(FORWARD).unwrap();
-
-        assert_eq!(config.forwards.len(), 1);
-    }
-}

@@ -23,6 +23,8 @@ pub enum Exit {
     Refused,
     /// 78: bad configuration.
     Configuration,
+    /// The command that was run has ended with this code, or could not be run: 126, 127.
+    Command(u8),
     /// 128 and the number of the signal that ended it.
     Signal(u8),
 }
@@ -39,6 +41,7 @@ impl Exit {
             Self::TryAgain => 75,
             Self::Refused => 77,
             Self::Configuration => 78,
+            Self::Command(code) => code,
             Self::Signal(number) => 128 + number,
         }
     }

@@ -5,14 +5,23 @@
 
 mod ask;
 mod aws;
+mod base;
 mod check;
+mod completions;
 mod connect;
 mod demo;
+mod exec;
 mod exit;
+mod forward;
+mod live;
+mod local_forward;
+mod man;
 mod output;
+mod replace;
 mod run;
 mod schema;
 mod simulate;
+mod ssh_config;
 mod status;
 mod style;
 
@@ -29,6 +38,9 @@ use crate::telemetry::{self, Format, Log, Verbosity};
 
 /// Does what the arguments say. Returns when it is done.
 pub fn main() -> Exit {
+    if let Some(exit) = completions::answer() {
+        return exit;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -97,6 +109,16 @@ enum Command {
     Log(ask::LogArgs),
     /// Carry stdin and stdout to a destination: ssh's ProxyCommand
     Connect(connect::ConnectArgs),
+    /// Forward ports without a file, until Ctrl-C
+    Forward(forward::ForwardArgs),
+    /// Run a command with a forward for as long as it runs
+    Exec(exec::ExecArgs),
+    /// Print or install what makes `ssh i-…` work
+    SshConfig(ssh_config::SshConfigArgs),
+    /// Print what a shell needs to complete commands, options and names
+    Completions(completions::CompletionsArgs),
+    /// Print a manual page
+    Man(man::ManArgs),
     /// Print the JSON Schema of a configuration, for editors
     Schema,
     /// Show a whole tunnel on this machine; no account needed
@@ -115,7 +137,14 @@ impl Command {
             Self::Reload(args) => quietly(log, ask::reload(args)).await,
             Self::Stop(args) => quietly(log, ask::stop(args)).await,
             Self::Log(args) => quietly(log, ask::log(args)).await,
+            Self::Forward(args) => forward::forward(args, log).await,
+            Self::Exec(args) => exec::exec(args, log).await,
             Self::Connect(args) => connect::connect(args, log).await,
+            Self::SshConfig(args) => quietly(log, async { ssh_config::ssh_config(args) }).await,
+            Self::Completions(args) => {
+                quietly(log, async { completions::completions(&args) }).await
+            }
+            Self::Man(args) => quietly(log, async { man::man(&args) }).await,
             Self::Schema => quietly(log, async { schema::schema() }).await,
             Self::Demo(args) => quietly(log, demo::run(args)).await,
             Self::Simulate(args) => quietly(log, run_simulator(*args)).await,
@@ -136,6 +165,11 @@ fn passed_sockets(command: &Command) -> io::Result<PassedSockets> {
         | Command::Stop(_)
         | Command::Log(_)
         | Command::Connect(_)
+        | Command::Forward(_)
+        | Command::Exec(_)
+        | Command::SshConfig(_)
+        | Command::Completions(_)
+        | Command::Man(_)
         | Command::Schema
         | Command::Demo(_)
         | Command::Simulate(_) => Ok(PassedSockets::default()),

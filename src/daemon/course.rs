@@ -1,6 +1,7 @@
 //! The days of a daemon: signals, questions, reloads, the service manager, until something says
 //! stop.
 
+use std::convert::Infallible;
 use std::fmt::Display;
 
 use tracing::{error, info, warn};
@@ -52,6 +53,21 @@ impl Daemon {
                     info!("this machine has slept; testing every session");
                     self.nudge();
                 }
+                Some(done) = self.forwards.tasks.join_next() => {
+                    if let Err(fault) = done {
+                        error!(error = %fault, "a forward has stopped by a fault of this program");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks after what runs, for ever, while somebody else listens to signals.
+    pub async fn attend(&mut self) -> Infallible {
+        let mut slumber = Slumber::new();
+        loop {
+            tokio::select! {
+                () = slumber.noticed() => self.nudge(),
                 Some(done) = self.forwards.tasks.join_next() => {
                     if let Err(fault) = done {
                         error!(error = %fault, "a forward has stopped by a fault of this program");

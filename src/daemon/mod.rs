@@ -26,6 +26,7 @@ mod systemd;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -46,7 +47,7 @@ use crate::config::{self, Config};
 use crate::forward::{Passed, World};
 use crate::proto::EarlyPool;
 use crate::session::{self, Entry, Identity, Journal, Leaving, Sessions};
-use crate::telemetry::Control;
+use crate::telemetry::{Control, ForwardReport, Meters};
 use crate::tunnel::Nudge;
 
 /// A running daemon. Dropping it ends everything at once; [`Daemon::stop`] does it in order.
@@ -220,6 +221,21 @@ impl Daemon {
             (listed.settings.name.clone(), addresses.collect())
         });
         named.collect()
+    }
+
+    /// Each forward, as it can be shown.
+    pub fn reports(&self) -> Vec<ForwardReport> {
+        self.forwards.roster().reports()
+    }
+
+    /// What each forward counts.
+    pub fn meters(&self) -> Vec<Arc<Meters>> {
+        let roster = self.forwards.roster();
+        let meters = roster
+            .running
+            .iter()
+            .map(|listed| Arc::clone(&listed.meters));
+        meters.collect()
     }
 
     /// Lets everything try again now, and every tunnel test its websocket.

@@ -34,6 +34,12 @@ impl Roster {
         meters.map(|meters| meters.open.get()).sum()
     }
 
+    /// Every forward, as of now.
+    pub(super) fn reports(&self) -> Vec<ForwardReport> {
+        let now = Instant::now();
+        self.running.iter().map(|f| f.report(now)).collect()
+    }
+
     /// In one line, for people.
     pub(super) fn line(&self) -> String {
         let plural = |count: usize| if count == 1 { "" } else { "s" };
@@ -90,6 +96,8 @@ impl Listed {
             connections: meters.open.get(),
             waiting: meters.waiting.get(),
             accepted: meters.accepted.load(Relaxed),
+            sent: meters.sent.load(Relaxed),
+            received: meters.received.load(Relaxed),
             sessions: meters.sessions.load(Relaxed),
             sessions_ready: meters.ready.load(Relaxed),
             trouble: meters.trouble().map(|trouble| told(trouble, now)),

@@ -32,6 +32,8 @@ pub struct Signals {
     user2: UnixStream,
     /// The process shall outlive its terminal.
     outlives: bool,
+    /// There is something to reload.
+    reloads: bool,
 }
 
 impl Signals {
@@ -43,6 +45,7 @@ impl Signals {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             outlives: is_hang_up_ignored(),
+            reloads: true,
             terminate: watch(SIGTERM)?,
             interrupt: watch(SIGINT)?,
             hang_up: watch(SIGHUP)?,
@@ -51,14 +54,43 @@ impl Signals {
         })
     }
 
+    /// For what has nothing to reload: HUP asks to stop, unless the process shall outlive its
+    /// terminal.
+    pub fn without_reload(self) -> Self {
+        Self {
+            reloads: false,
+            ..self
+        }
+    }
+
+    /// The number of the next signal, whatever it means. Cancelling loses none.
+    pub async fn number(&mut self) -> u8 {
+        tokio::select! {
+            () = arrival(&self.terminate) => TERMINATE,
+            () = arrival(&self.interrupt) => INTERRUPT,
+            () = arrival(&self.hang_up) => HANG_UP,
+            () = arrival(&self.user1) => number_of(SIGUSR1),
+            () = arrival(&self.user2) => number_of(SIGUSR2),
+        }
+    }
+
     /// The next signal. Cancelling loses none.
     pub async fn next(&mut self) -> Signal {
         tokio::select! {
             () = arrival(&self.terminate) => Signal::Stop("SIGTERM"),
             () = arrival(&self.interrupt) => Signal::Stop("SIGINT"),
-            () = arrival(&self.hang_up) => Signal::Reload,
+            () = arrival(&self.hang_up) => self.hung_up(),
             () = arrival(&self.user1) => Signal::RollCall,
             () = arrival(&self.user2) => Signal::Nudge,
+        }
+    }
+
+    /// One that the process shall outlive asks for as little as a roll call.
+    fn hung_up(&self) -> Signal {
+        match (self.reloads, self.outlives) {
+            (true, _) => Signal::Reload,
+            (false, false) => Signal::Stop("SIGHUP"),
+            (false, true) => Signal::RollCall,
         }
     }
 
@@ -84,6 +116,10 @@ impl Signals {
             }
         }
     }
+}
+
+fn number_of(signal: i32) -> u8 {
+    u8::try_from(signal).unwrap_or(TERMINATE)
 }
 
 // The same everywhere.

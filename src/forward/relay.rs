@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use crate::proto::Reason;
+use crate::telemetry::Meters;
 use crate::tunnel::{Closed, Stream, Taken};
 
 /// How long a relay waits when nothing moves.
@@ -34,7 +35,7 @@ pub(super) async fn relay(
     connection: &Connection,
     stream: &Stream,
     patience: Patience,
-    tally: &Tally,
+    tally: &Tally<'_>,
 ) -> Outcome {
     // True once the client is known to be gone, with something left to carry.
     let gone = AtomicBool::new(false);
@@ -87,13 +88,34 @@ pub(super) async fn deliver(stream: &Stream, patience: Duration) -> Result<(), S
 }
 
 /// What a connection carried, in bytes.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
+#[derive(Debug)]
+pub(super) struct Tally<'a> {
     sent: AtomicU64,
     received: AtomicU64,
+    /// Those of the forward, which count for all.
+    meters: &'a Meters,
 }
 
-impl Tally {
+impl<'a> Tally<'a> {
+    /// Nothing yet.
+    pub(super) fn new(meters: &'a Meters) -> Self {
+        Self {
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            meters,
+        }
+    }
+
+    fn add_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Relaxed);
+        self.meters.sent.fetch_add(bytes as u64, Relaxed);
+    }
+
+    fn add_received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Relaxed);
+        self.meters.received.fetch_add(bytes as u64, Relaxed);
+    }
+
     /// Taken from the client for the destination.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Relaxed)
@@ -125,7 +147,7 @@ async fn send(
     stream: &Stream,
     patience: Duration,
     gone: &AtomicBool,
-    tally: &Tally,
+    tally: &Tally<'_>,
 ) -> Sent {
     loop {
         match connection.read().await {
@@ -144,7 +166,7 @@ async fn send(
                     };
                     match taken {
                         Ok(taken) => {
-                            tally.sent.fetch_add(taken as u64, Relaxed);
+                            tally.add_sent(taken);
                             rest = &rest[taken..];
                         }
                         Err(Closed) => return Sent::StreamEnded,
@@ -186,7 +208,7 @@ impl Sent {
     }
 }
 
-async fn receive(connection: &Connection, stream: &Stream, tally: &Tally) -> Received {
+async fn receive(connection: &Connection, stream: &Stream, tally: &Tally<'_>) -> Received {
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
@@ -197,7 +219,7 @@ async fn receive(connection: &Connection, stream: &Stream, tally: &Tally) -> Rec
                 if connection.write_all(&buffer).await.is_err() {
                     return Received::ClientDeaf;
                 }
-                tally.received.fetch_add(buffer.len() as u64, Relaxed);
+                tally.add_received(buffer.len());
             }
         }
     }

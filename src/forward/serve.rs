@@ -126,7 +126,7 @@ impl Serve {
         } = opened;
         let _open = self.meters.open.count();
         let patience = self.patience;
-        let tally = Tally::default();
+        let tally = Tally::new(&self.meters);
         let outcome = tokio::select! {
             outcome = relay(&connection, &stream, patience, &tally) => Some(outcome),
             () = stop.now() => None,
@@ -170,7 +170,7 @@ impl Serve {
 
 impl Serve {
     /// What a status says of the destination.
-    fn remember(&self, outcome: Option<&Outcome>, tally: &Tally) {
+    fn remember(&self, outcome: Option<&Outcome>, tally: &Tally<'_>) {
         if tally.received() > 0 {
             self.meters.handle_answer();
         } else if let Some(Outcome::Lost(Reason::Refused)) = outcome {
@@ -180,7 +180,7 @@ impl Serve {
     }
 }
 
-fn tell_open(tally: &Tally, begin: Instant) {
+fn tell_open(tally: &Tally<'_>, begin: Instant) {
     let (sent, received) = (tally.sent(), tally.received());
     info!(sent, received, time = ?begin.elapsed(), "open");
 }

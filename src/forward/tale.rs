@@ -17,7 +17,7 @@ pub(super) struct Tale<'a> {
     pub(super) outcome: Option<&'a Outcome>,
     /// Why the tunnel ended, if it has.
     pub(super) failure: Option<Arc<tunnel::Error>>,
-    pub(super) tally: &'a Tally,
+    pub(super) tally: &'a Tally<'a>,
     pub(super) time: Duration,
 }
 

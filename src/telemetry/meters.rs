@@ -15,6 +15,10 @@ pub struct Meters {
     pub open: Gauge,
     /// Connections that were accepted since it runs.
     pub accepted: AtomicU64,
+    /// Bytes that were taken from clients.
+    pub sent: AtomicU64,
+    /// Bytes that were given to clients.
+    pub received: AtomicU64,
     /// Sessions that can carry bytes.
     pub sessions: AtomicUsize,
     /// Of these, such as wait for a connection.

@@ -46,6 +46,10 @@ pub struct ForwardReport {
     pub waiting: usize,
     /// Connections that were accepted since it runs.
     pub accepted: u64,
+    /// Bytes that were taken from clients since it runs.
+    pub sent: u64,
+    /// Bytes that were given to clients since it runs.
+    pub received: u64,
     /// Sessions that can carry bytes.
     pub sessions: usize,
     /// Of these, such as wait for a connection.

@@ -80,6 +80,8 @@ pub(super) const DOORS: &[(&str, Door)] = &[
     ("base64", At(&["network/proxy"])),
     ("bytes", AnywhereBut(&[])),
     ("clap", At(&["cli"])),
+    ("clap_complete", At(&["cli/completions"])),
+    ("clap_mangen", At(&["cli/man"])),
     (
         "fastrand",
         At(&[
@@ -99,6 +101,7 @@ pub(super) const DOORS: &[(&str, Door)] = &[
     (
         "rustix",
         At(&[
+            "cli/exec",
             "cli/style",
             "daemon/admin",
             "daemon/descriptors",

@@ -121,6 +121,27 @@ async fn a_signal_while_the_session_is_opened_ends_it_too() {
     assert_clean(&simulator);
 }
 
+/// ssh sends HUP when it ends, after an INT of the terminal that both have got.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_hurries_and_leaves_no_session() {
+    let options = Options {
+        api_delay: Duration::from_millis(400),
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let echo = destination(Role::Echo).await;
+    let mut errand = Errand::start(&simulator, echo.address().port());
+    errand.say(b"hello");
+    assert_eq!(errand.hear(5), b"hello");
+
+    errand.signal("INT");
+    until("the agent has the flag", || simulator.open_sessions() == 0).await;
+    errand.signal("HUP");
+
+    assert_eq!(errand.end(), (130, String::new()));
+    assert!(simulator.ledger().sessions[0].terminate_called);
+}
+
 /// Nobody writes a byte, so nothing but the hang-up tells.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_of_stdout_that_vanishes_ends_the_session() {

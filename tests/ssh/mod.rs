@@ -1,11 +1,13 @@
 //! OpenSSH through `connect`: a real client, our ProxyCommand, the simulator, a real sshd.
 //!
 //! ```text
+//!   config.rs    ssh-config: printed, installed, removed
 //!   mod.rs       logins and commands, ends, failures
 //!   transfers.rs scp, sftp, rsync, git
 //!   tunnels.rs   -L, -R, -D, a shared master
 //! ```
 
+mod config;
 mod transfers;
 mod tunnels;
 
@@ -18,8 +20,9 @@ use ssm_proxyd::sim::{Manner, Options};
 
 use crate::support::bytes::pattern;
 use crate::support::process::Process;
+use crate::support::screen::Screen;
 use crate::support::sshd::{Sshd, ended, run};
-use crate::support::stage::{TARGET, broken_every, unpaced, until};
+use crate::support::stage::{TARGET, broken_every, unpaced};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_runs_and_its_exit_code_comes_back() {
@@ -104,7 +107,7 @@ async fn a_client_that_is_killed_leaves_no_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_at_the_terminal_leaves_no_session() {
     let sshd = Sshd::start(Options::default()).await;
-    let screen = Screen::start(&sshd, "$SSH far 'echo up; sleep 600'");
+    let screen = Screen::start(sshd.command("tmux"), "$SSH far 'echo up; sleep 600'");
     screen.until("up").await;
 
     screen.keys(&["C-c"]);
@@ -121,7 +124,7 @@ async fn a_person_who_waits_is_told() {
         ..Options::default()
     };
     let sshd = Sshd::start(options).await;
-    let screen = Screen::start(&sshd, "$SSH far 'echo up; sleep 600'");
+    let screen = Screen::start(sshd.command("tmux"), "$SSH far 'echo up; sleep 600'");
 
     screen.until(&format!("still connecting to {TARGET}")).await;
     screen.until("up").await;
@@ -196,51 +199,6 @@ async fn measure_the_time_of_a_command() {
             session.ready_us.map(|at| at - session.requested_us),
             session.first_input_us.map(|at| at - session.requested_us),
         );
-    }
-}
-
-/// A terminal in which a person works.
-struct Screen {
-    socket: String,
-    _directory: tempfile::TempDir,
-}
-
-impl Screen {
-    /// Runs a command of the shell, and says its exit code and `-ended` behind it.
-    fn start(sshd: &Sshd, command: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("tmux").display().to_string();
-        let script = format!("trap : INT; {command}; echo $?-ended; sleep 600");
-        let mut tmux = sshd.command("tmux");
-        tmux.args(["-S", &socket, "-f", "/dev/null", "new-session", "-d"]);
-        run(tmux.args(["-x", "150", "-y", "40", "sh", "-c", &script]));
-        Self {
-            socket,
-            _directory: directory,
-        }
-    }
-
-    fn tmux(&self, arguments: &[&str]) -> String {
-        run(std::process::Command::new("tmux")
-            .args(["-S", &self.socket])
-            .args(arguments))
-    }
-
-    fn keys(&self, keys: &[&str]) {
-        self.tmux(&[&["send-keys"], keys].concat());
-    }
-
-    /// Waits until a line holds this.
-    async fn until(&self, text: &str) {
-        until(text, || self.tmux(&["capture-pane", "-p"]).contains(text)).await;
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        let _gone = std::process::Command::new("tmux")
-            .args(["-S", &self.socket, "kill-server"])
-            .output();
     }
 }
 

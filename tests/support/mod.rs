@@ -15,6 +15,7 @@ pub(crate) mod pair;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod running;
+pub(crate) mod screen;
 pub(crate) mod setup;
 pub(crate) mod sshd;
 pub(crate) mod stage;

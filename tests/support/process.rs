@@ -46,6 +46,11 @@ impl Process {
         assert!(status.success(), "{kill}: {status}");
     }
 
+    /// Lets it read the end of its input.
+    pub(crate) fn close_stdin(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
     /// Waits until it ends.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let deadline = deadline();

@@ -1,0 +1,83 @@
+//! `completions`: what a shell needs to complete words of this program, names of forwards included.
+//!
+//! The script asks the program itself what may stand at the cursor, so it is current as long as both
+//! are of the same version.
+
+use std::ffi::OsString;
+
+use clap::{Args, CommandFactory, ValueEnum};
+use clap_complete::env::{CompleteEnv, Shells};
+use clap_complete::{ArgValueCandidates, CompletionCandidate};
+
+use super::exit::Exit;
+use super::{Cli, output, run, style, usage};
+use crate::config;
+
+/// Options of `completions`.
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    shell: Shell,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+impl Shell {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Zsh => "zsh",
+            Self::Fish => "fish",
+        }
+    }
+}
+
+/// Prints the script that a shell is to read when it starts.
+pub(super) fn completions(args: &CompletionsArgs) -> Exit {
+    let shells = Shells::builtins();
+    let Some(shell) = shells.completer(args.shell.name()) else {
+        return style::fail(Exit::Failed, &"no such shell", "");
+    };
+    let mut script = Vec::new();
+    if let Err(error) = shell.write_registration(ASKS, NAME, NAME, NAME, &mut script) {
+        return style::fail(Exit::Failed, &error, "");
+    }
+    match output::part(String::from_utf8_lossy(&script)) {
+        Ok(()) => Exit::Done,
+        Err(unheard) => unheard.exit(),
+    }
+}
+
+/// Answers the question of such a script; `None` if there is none.
+pub(super) fn answer() -> Option<Exit> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let env = CompleteEnv::with_factory(Cli::command).var(ASKS);
+    match env.try_complete(words, None) {
+        Ok(false) => None,
+        Ok(true) => Some(Exit::Done),
+        Err(error) => Some(usage(&error)),
+    }
+}
+
+/// The names of the forwards of the configuration, if there is a good one.
+pub(super) fn forward_names() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let config = run::search(None).and_then(|path| config::read(&path));
+        let forwards = config.map(|config| config.forwards).unwrap_or_default();
+        let candidate = |forward: config::Forward| {
+            let help = format!("{} by {}", forward.remote, forward.target);
+            CompletionCandidate::new(forward.name).help(Some(help.into()))
+        };
+        forwards.into_iter().map(candidate).collect()
+    })
+}
+
+/// The variable by which a script asks.
+const ASKS: &str = "SSM_PROXYD_COMPLETE";
+
+const NAME: &str = "ssm-proxyd";

@@ -1,0 +1,207 @@
+//! `exec`: a forward for as long as a command runs.
+//!
+//! ```text
+//!   bind a free port ─▶ start the command ─▶ pass signals on ─▶ it has ended ─▶ end every session
+//!                        {host} {port}                           its exit code is ours
+//! ```
+
+use std::io::{self, IsTerminal};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
+
+use clap::Args;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, waitid};
+use tokio::task::JoinSet;
+use tracing::warn;
+
+use super::aws::AwsOptions;
+use super::completions::forward_names;
+use super::exit::Exit;
+use super::forward::{Rules, configuration, start};
+use super::{run, style};
+use crate::config::{Config, Listen, Sessions};
+use crate::daemon::{Daemon, Signals};
+use crate::telemetry::{Format, Log, Verbosity};
+
+/// Options of `exec`.
+#[derive(Debug, Args)]
+pub(super) struct ExecArgs {
+    /// A forward of the configuration; with -L the managed node
+    #[arg(value_name = "NAME|TARGET", add = forward_names())]
+    name: String,
+    #[command(flatten)]
+    rules: Rules,
+    #[command(flatten)]
+    aws: AwsOptions,
+    /// What to run; {host} and {port} stand for where the forward listens
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Runs the command.
+pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals.without_reload(),
+        Err(error) => return style::fail(Exit::Failed, &error, "signals cannot be received"),
+    };
+    if let Err(error) = log.start(Format::Text, Verbosity::Quiet) {
+        return style::fail(Exit::Failed, &error, "this is a fault of this program");
+    }
+    let config = match args.rules.local.is_empty() {
+        true => named(&args.name, args.aws),
+        false => configuration(&args.name, &args.rules, args.aws),
+    };
+    let mut config = match config {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    // Nobody is left to wait for when the command has ended.
+    config.shutdown.drain_timeout = Duration::ZERO;
+    let started = tokio::select! {
+        started = start(config) => started,
+        number = signals.number() => return Exit::Signal(number),
+    };
+    let mut daemon = match started {
+        Ok(daemon) => daemon,
+        Err(exit) => return exit,
+    };
+    let exit = match Running::start(&args.command, &Place::of(&daemon)) {
+        Ok(running) => running.wait(&mut daemon, &mut signals).await,
+        Err(exit) => exit,
+    };
+    daemon.stop_unless_hurried(&mut signals).await;
+    exit
+}
+
+/// A forward of the file, on a free port and with sessions of its own.
+fn named(name: &str, aws: AwsOptions) -> Result<Config, Exit> {
+    let (path, mut config) =
+        run::read(None).map_err(|error| style::fail_as_told(Exit::Configuration, &error))?;
+    run::prefer_environment(&mut config.aws);
+    let known: Vec<&str> = config.forwards.iter().map(|f| f.name.as_str()).collect();
+    let known = known.join(", ");
+    config.forwards.retain(|forward| forward.name == name);
+    let Some(forward) = config.forwards.first_mut() else {
+        let error = format!("{} has no forward {name:?}", path.display());
+        let hint = format!("it has {known}; for a target, say -L as well");
+        return Err(style::fail(Exit::Usage, &error, &hint));
+    };
+    forward.listen = vec![Listen::Tcp(([127, 0, 0, 1], 0).into())];
+    forward.account = aws.over(std::mem::take(&mut forward.account));
+    if let Sessions::PerConnection { warm, .. } = &mut forward.sessions {
+        // For how many connections a command has, nobody knows.
+        *warm = 0;
+    }
+    Ok(config)
+}
+
+/// Where the first forward listens.
+struct Place {
+    host: String,
+    port: String,
+}
+
+impl Place {
+    /// A Unix socket is a host without a port, as PostgreSQL's programs have it.
+    fn of(daemon: &Daemon) -> Self {
+        let reports = daemon.reports();
+        let first = reports.first().and_then(|report| report.listen.first());
+        let first = first.map(String::as_str).unwrap_or_default();
+        let (host, port) = match first.strip_prefix("unix:") {
+            Some(path) => (path, ""),
+            None => first.rsplit_once(':').unwrap_or((first, "")),
+        };
+        Self {
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: port.to_owned(),
+        }
+    }
+
+    fn fill(&self, word: &str) -> String {
+        word.replace("{host}", &self.host)
+            .replace("{port}", &self.port)
+    }
+}
+
+/// The command, which runs.
+struct Running {
+    child: Child,
+    pid: Option<Pid>,
+}
+
+impl Running {
+    /// Starts it, as a shell would: 127 if it is not there, 126 if it cannot be run.
+    fn start(command: &[String], place: &Place) -> Result<Self, Exit> {
+        let (program, arguments) = command.split_first().ok_or(Exit::Usage)?;
+        let started = Command::new(place.fill(program))
+            .args(arguments.iter().map(|argument| place.fill(argument)))
+            .env("SSM_PROXYD_HOST", &place.host)
+            .env("SSM_PROXYD_PORT", &place.port)
+            .spawn();
+        let child = started.map_err(|error| {
+            let is_there = error.kind() != io::ErrorKind::NotFound;
+            let exit = Exit::Command(if is_there { 126 } else { 127 });
+            let error = format!("cannot run {program}: {}", style::words(&error));
+            style::fail(exit, &error, "is it in the PATH, and may it be executed?")
+        })?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        Ok(Self { child, pid })
+    }
+
+    /// Waits until it ends; what it is not told by the terminal, it is told here.
+    async fn wait(mut self, daemon: &mut Daemon, signals: &mut Signals) -> Exit {
+        let mut waiting = JoinSet::new();
+        let pid = self.pid;
+        // It is not reaped before nobody can send it a signal any more: its number stays its own.
+        waiting.spawn_blocking(move || pid.map(wait_for));
+        loop {
+            tokio::select! {
+                _ = waiting.join_next() => break,
+                number = signals.number() => self.pass_on(number),
+                never = daemon.attend() => match never {},
+            }
+        }
+        match self.child.wait() {
+            Ok(status) => exit_of(status),
+            Err(error) => style::fail(Exit::Failed, &error, "the command cannot be waited for"),
+        }
+    }
+
+    fn pass_on(&self, number: u8) {
+        if number == INTERRUPT && is_in_the_foreground() {
+            return;
+        }
+        let signal = Signal::from_named_raw(number.into());
+        if let Some((pid, signal)) = self.pid.zip(signal)
+            && let Err(error) = kill_process(pid, signal)
+        {
+            warn!(%error, "the command cannot be told");
+        }
+    }
+}
+
+/// Waits until a child has ended, and leaves it to be reaped.
+fn wait_for(pid: Pid) {
+    let ends = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    while waitid(WaitId::Pid(pid), ends).is_err_and(|error| error == Errno::INTR) {}
+}
+
+/// What a terminal says to us, it says to the command too.
+fn is_in_the_foreground() -> bool {
+    let stdin = io::stdin();
+    stdin.is_terminal() && rustix::termios::tcgetpgrp(&stdin).is_ok_and(|group| group == getpgrp())
+}
+
+fn exit_of(status: ExitStatus) -> Exit {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    let signal = status.signal().and_then(|signal| u8::try_from(signal).ok());
+    match (code, signal) {
+        (Some(code), _) => Exit::Command(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Failed,
+    }
+}
+
+const INTERRUPT: u8 = 2;

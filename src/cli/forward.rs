@@ -1,0 +1,194 @@
+//! `forward`: forwards without a file, until Ctrl-C.
+//!
+//! stdout has a line for each forward that is ready, and nothing else.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::aws::AwsOptions;
+use super::base::{Base, base, exit_of, split_target};
+use super::exit::Exit;
+use super::local_forward::LocalForward;
+use super::{live, output, replace, run, style};
+use crate::config::{self, Config, Forward, Target, Targets};
+use crate::daemon::{Caller, Daemon, Signals, StartError};
+use crate::forward::Passed;
+use crate::session::Identity;
+use crate::telemetry::{Format, ForwardReport, Log, Verbosity};
+
+/// Options of `forward`.
+#[derive(Debug, Args)]
+pub(super) struct ForwardArgs {
+    /// The managed node: i-…, mi-… or ecs:…; i-….REGION names its region too
+    #[arg(value_name = "TARGET")]
+    target: String,
+    #[command(flatten)]
+    rules: Rules,
+    /// Print the ready lines as objects of JSON
+    #[arg(long)]
+    json: bool,
+    /// Write the ready lines to this file too, once all are ready; it is removed at the end
+    #[arg(long, value_name = "PATH")]
+    ready_file: Option<PathBuf>,
+    #[command(flatten)]
+    aws: AwsOptions,
+}
+
+/// What is forwarded, and how; for `exec` too.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Rules {
+    /// A local port and the destination that it leads to, as for ssh; port 0 is a free one, a HOST
+    /// of localhost the target itself
+    #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:HOSTPORT")]
+    pub(super) local: Vec<LocalForward>,
+    /// Let other machines connect to a BIND that is not of this machine alone
+    #[arg(short = 'g', long)]
+    allow_remote_clients: bool,
+    /// The SSM document [default: the one for the destination]
+    #[arg(long, value_name = "DOCUMENT")]
+    document: Option<String>,
+}
+
+/// Forwards until a signal ends it.
+pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals.without_reload(),
+        Err(error) => return style::fail(Exit::Failed, &error, "signals cannot be received"),
+    };
+    if let Err(error) = log.start(Format::Text, Verbosity::Quiet) {
+        return style::fail(Exit::Failed, &error, "this is a fault of this program");
+    }
+    if args.rules.local.is_empty() {
+        let hint = "for example `-L 5432:db.internal:5432`, as for ssh";
+        return style::fail(Exit::Usage, &"nothing to forward: there is no -L", hint);
+    }
+    let config = match configuration(&args.target, &args.rules, args.aws) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let started = tokio::select! {
+        started = start(config) => started,
+        () = signals.stop() => return Exit::Done,
+    };
+    let mut daemon = match started {
+        Ok(daemon) => daemon,
+        Err(exit) => return exit,
+    };
+    let exit = match tell_ready(&daemon, args.json, args.ready_file.as_deref()) {
+        Ok(()) => {
+            let meters = daemon.meters();
+            tokio::select! {
+                () = daemon.until_stopped(&mut signals, nothing_to_read) => {}
+                never = live::watch(meters) => match never {},
+            }
+            Exit::Done
+        }
+        Err(exit) => exit,
+    };
+    live::clear();
+    daemon.stop_unless_hurried(&mut signals).await;
+    if let Some(path) = args.ready_file {
+        // Whoever has taken it away already was faster.
+        drop(std::fs::remove_file(path));
+    }
+    exit
+}
+
+/// There is no file, and so no signal for it.
+fn nothing_to_read() -> Result<Config, &'static str> {
+    Err("there is no configuration to read again")
+}
+
+/// One forward for each `-L`, to one target.
+pub(super) fn configuration(
+    target: &str,
+    rules: &Rules,
+    mut aws: AwsOptions,
+) -> Result<Config, Exit> {
+    let (target, region) = split_target(target);
+    // A name that holds its region means that one.
+    aws.region = region.map(str::to_owned).or(aws.region);
+    let target: Target = target
+        .parse()
+        .map_err(|fault: config::Fault| style::fail(Exit::Usage, &fault, fault.hint()))?;
+    let Base {
+        mut config,
+        forward,
+    } = base("")?;
+    for (index, local) in rules.local.iter().enumerate() {
+        if !local.listen.is_loopback() && !rules.allow_remote_clients {
+            let error = format!("-L {local}: other machines could connect to it");
+            let hint = "leave BIND out, or, if that is meant, add `--allow-remote-clients`";
+            return Err(style::fail(Exit::Usage, &error, hint));
+        }
+        let is_repeated = rules.local[..index].contains(local);
+        config.forwards.push(Forward {
+            // Twice the same means two free ports.
+            name: match is_repeated {
+                true => format!("{local} #{}", index + 1),
+                false => local.to_string(),
+            },
+            listen: vec![local.listen.clone()],
+            allow_remote_clients: rules.allow_remote_clients,
+            target: Targets::from(target.clone()),
+            remote: local.remote.clone(),
+            document: rules.document.clone(),
+            account: aws.clone().account(),
+            ..forward.clone()
+        });
+    }
+    Ok(config)
+}
+
+/// Starts what was configured on the command line, or says why not.
+pub(super) async fn start(config: Config) -> Result<Daemon, Exit> {
+    let caller = Caller {
+        origin: style::origin(),
+        identity: Identity::Chain,
+        state: run::state_directory(),
+        passed: Passed::default(),
+        admin: None,
+        log: None,
+    };
+    let started = Daemon::start(config, caller).await;
+    started.map_err(|error: StartError| style::fail(exit_of(&error), &error, &error.hint()))
+}
+
+/// A line for each forward.
+fn tell_ready(daemon: &Daemon, json: bool, file: Option<&Path>) -> Result<(), Exit> {
+    let reports = daemon.reports();
+    let lines: Vec<String> = reports.iter().map(|report| ready(report, json)).collect();
+    for line in &lines {
+        output::line(line).map_err(|unheard| unheard.exit())?;
+    }
+    let Some(path) = file else { return Ok(()) };
+    replace::replace(path, (lines.join("\n") + "\n").as_bytes()).map_err(|error| {
+        let error = format!("cannot write {}: {}", path.display(), style::words(&error));
+        style::fail(Exit::Failed, &error, "is its directory there?")
+    })
+}
+
+fn ready(report: &ForwardReport, json: bool) -> String {
+    let port = report
+        .listen
+        .first()
+        .and_then(|address| address.rsplit_once(':'));
+    let port = port.and_then(|(_, port)| port.parse::<u16>().ok());
+    match json {
+        true => json!({
+            "listen": report.listen,
+            "port": port,
+            "remote": report.remote,
+            "target": report.target,
+        })
+        .to_string(),
+        false => format!(
+            "{} -> {} by {}",
+            report.listen.join(", "),
+            report.remote,
+            report.target
+        ),
+    }
+}

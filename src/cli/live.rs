@@ -1,0 +1,92 @@
+//! A line that a person watches: open connections, and the bytes that they have carried.
+
+use std::convert::Infallible;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::telemetry::Meters;
+
+/// Keeps the line current while stderr is a terminal. Lines of the log go over it: the cursor
+/// stays at its beginning.
+pub(super) async fn watch(meters: Vec<Arc<Meters>>) -> Infallible {
+    if !io::stderr().is_terminal() {
+        return std::future::pending().await;
+    }
+    let mut last = String::new();
+    loop {
+        let line = told(&meters);
+        if line != last {
+            drop(write!(io::stderr(), "{CLEAR}{line}\r"));
+            last = line;
+        }
+        sleep(REFRESH).await;
+    }
+}
+
+/// Takes the line away.
+pub(super) fn clear() {
+    if io::stderr().is_terminal() {
+        drop(write!(io::stderr(), "{CLEAR}"));
+    }
+}
+
+fn told(meters: &[Arc<Meters>]) -> String {
+    let sum = |count: fn(&Meters) -> u64| meters.iter().map(|meters| count(meters)).sum::<u64>();
+    let open = sum(|meters| meters.open.get() as u64);
+    let waiting = sum(|meters| meters.waiting.get() as u64);
+    let sent = amount(sum(|meters| meters.sent.load(Relaxed)));
+    let received = amount(sum(|meters| meters.received.load(Relaxed)));
+    let plural = if open == 1 { "" } else { "s" };
+    let waiting = match waiting {
+        0 => String::new(),
+        waiting => format!(", {waiting} waiting"),
+    };
+    format!("{open} connection{plural}{waiting}, {sent} sent, {received} received")
+}
+
+/// For people.
+fn amount(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut units = ["KiB", "MiB", "GiB", "TiB"].iter();
+    let mut unit = "B";
+    while value >= 1024.0 {
+        let Some(larger) = units.next() else { break };
+        (value, unit) = (value / 1024.0, larger);
+    }
+    match unit {
+        "B" => format!("{bytes} B"),
+        unit => format!("{value:.1} {unit}"),
+    }
+}
+
+/// To the beginning of the line, and away with what stands there.
+const CLEAR: &str = "\r\x1b[K";
+
+const REFRESH: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_tells_what_is_open_and_what_was_carried() {
+        let meters = Arc::new(Meters::default());
+        let _one = meters.open.count();
+        meters.sent.store(1023, Relaxed);
+        meters.received.store(3 << 19, Relaxed);
+
+        assert_eq!(
+            told(&[Arc::clone(&meters)]),
+            "1 connection, 1023 B sent, 1.5 MiB received"
+        );
+        let _two = (meters.open.count(), meters.waiting.count());
+        assert_eq!(
+            told(&[Arc::clone(&meters)]),
+            "2 connections, 1 waiting, 1023 B sent, 1.5 MiB received"
+        );
+    }
+}

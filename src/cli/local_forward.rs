@@ -1,0 +1,149 @@
+//! `-L`: a local address and a destination, as ssh writes them.
+//!
+//! ```text
+//!   5432:db.internal:5432              localhost:5432 ▶ db.internal:5432
+//!   127.0.0.1:0:db.internal:5432       a free port
+//!   [::1]:8080:[2001:db8::1]:80        IPv6 in brackets
+//!   /run/user/1000/db.sock:db:5432     a Unix socket
+//!   8080:localhost:80                  a port of the target itself
+//! ```
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use crate::config::{Listen, Remote};
+
+/// A local address and a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LocalForward {
+    text: String,
+    pub(super) listen: Listen,
+    pub(super) remote: Remote,
+}
+
+impl FromStr for LocalForward {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = parts(text)?;
+        let (Some(port), Some(host)) = (parts.pop(), parts.pop()) else {
+            return Err(FORM.to_owned());
+        };
+        Ok(Self {
+            text: text.to_owned(),
+            listen: listen(&parts)?,
+            remote: remote(&host, &port)?,
+        })
+    }
+}
+
+impl fmt::Display for LocalForward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What stands between colons that are in no brackets; the brackets are taken off.
+fn parts(text: &str) -> Result<Vec<String>, String> {
+    let mut parts = vec![String::new()];
+    let mut is_inside = false;
+    for c in text.chars() {
+        match c {
+            '[' if !is_inside => is_inside = true,
+            ']' if is_inside => is_inside = false,
+            ':' if !is_inside => parts.push(String::new()),
+            c => parts.last_mut().ok_or("")?.push(c),
+        }
+    }
+    match is_inside {
+        true => Err("a bracket is not closed".to_owned()),
+        false => Ok(parts),
+    }
+}
+
+fn listen(parts: &[String]) -> Result<Listen, String> {
+    let (bind, port) = match parts {
+        [path] if path.starts_with('/') => {
+            return format!("unix:{path}").parse().map_err(told);
+        }
+        [port] => ("localhost", port),
+        [bind, port] => (bind.as_str(), port),
+        _ => return Err(FORM.to_owned()),
+    };
+    let port: u16 = port
+        .parse()
+        .map_err(|_| format!("{port:?} is not a port from 0 to 65535"))?;
+    match bind {
+        "localhost" => Ok(Listen::Localhost(port)),
+        // As ssh has it: every address of this machine.
+        "" | "*" => Ok(Listen::Tcp(SocketAddr::new([0, 0, 0, 0].into(), port))),
+        bind => {
+            let ip: Result<IpAddr, _> = bind.parse();
+            let ip = ip.map_err(|_| format!("{bind:?} is not an address of this machine"))?;
+            Ok(Listen::Tcp(SocketAddr::new(ip, port)))
+        }
+    }
+}
+
+fn remote(host: &str, port: &str) -> Result<Remote, String> {
+    let text = match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    };
+    text.parse().map_err(told)
+}
+
+fn told(fault: crate::config::Fault) -> String {
+    format!("{fault}; {}", fault.hint())
+}
+
+const FORM: &str = "write [BIND:]PORT:HOST:HOSTPORT, for example 5432:db.internal:5432";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (String, String) {
+        let read: LocalForward = text.parse().unwrap_or_else(|why| panic!("{text}: {why}"));
+        (read.listen.to_string(), read.remote.to_string())
+    }
+
+    #[test]
+    fn it_reads_what_ssh_reads() {
+        for (text, listen, remote) in [
+            ("5432:db:5432", "localhost:5432", "db:5432"),
+            ("0:db:5432", "localhost:0", "db:5432"),
+            ("localhost:1:db:2", "localhost:1", "db:2"),
+            ("127.0.0.2:1:db:2", "127.0.0.2:1", "db:2"),
+            ("*:1:db:2", "0.0.0.0:1", "db:2"),
+            (":1:db:2", "0.0.0.0:1", "db:2"),
+            ("[::1]:1:[2001:db8::1]:2", "[::1]:1", "[2001:db8::1]:2"),
+            ("/run/db.sock:db:2", "unix:/run/db.sock", "db:2"),
+            ("80:localhost:8080", "localhost:80", "localhost:8080"),
+        ] {
+            assert_eq!(read(text), (listen.to_owned(), remote.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for bad in [
+            "",
+            "1",
+            "1:2",
+            "a:db:1",
+            "1:db:",
+            "1:db:0",
+            "1:db:99999",
+            "65536:db:1",
+            "1:2:3:4:5",
+            "[::1:1:db:2",
+            "example.com:1:db:2",
+            "1:127.0.0.2:5",
+            "run/db.sock:db:2",
+        ] {
+            assert!(bad.parse::<LocalForward>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! `man`: the manual pages, made of the same words as `--help`.
+
+use clap::{Args, CommandFactory};
+use clap_mangen::Man;
+
+use super::exit::Exit;
+use super::{Cli, output, style};
+
+/// Options of `man`.
+#[derive(Debug, Args)]
+pub(super) struct ManArgs {
+    /// The page of this command [default: that of the program]
+    command: Option<String>,
+}
+
+/// Prints a page, for `man -l -`.
+pub(super) fn man(args: &ManArgs) -> Exit {
+    let mut program = Cli::command();
+    program.build();
+    let page = match &args.command {
+        None => program,
+        Some(name) => match program.find_subcommand(name) {
+            Some(command) => command.clone(),
+            None => {
+                let error = format!("there is no command {name:?}");
+                return style::fail(Exit::Usage, &error, "`ssm-proxyd --help` lists them");
+            }
+        },
+    };
+    let mut text = Vec::new();
+    if let Err(error) = Man::new(page).render(&mut text) {
+        return style::fail(Exit::Failed, &error, "");
+    }
+    match output::part(String::from_utf8_lossy(&text)) {
+        Ok(()) => Exit::Done,
+        Err(unheard) => unheard.exit(),
+    }
+}

@@ -1,0 +1,148 @@
+//! `ssh-config`: the block that leads ssh through `connect`, printed or put where ssh finds it.
+//!
+//! ```text
+//!   ~/.ssh/config        Include ~/.ssh/ssm-proxyd.config     two lines at the top, and a blank one
+//!   ~/.ssh/ssm-proxyd.config      Host i-* mi-* …             ours alone
+//! ```
+//!
+//! ssh takes the first value that it finds, and whatever stands behind a `Host` belongs to it: so
+//! the Include is at the top. What the user wrote is not touched, and `--remove` leaves it as it was,
+//! byte for byte.
+
+mod text;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::aws::AwsOptions;
+use super::exit::Exit;
+use super::{output, replace, style};
+
+/// Options of `ssh-config`.
+#[derive(Args, Debug)]
+pub(super) struct SshConfigArgs {
+    #[command(flatten)]
+    aws: AwsOptions,
+    /// Include the block in ~/.ssh/config
+    #[arg(long, conflicts_with = "remove")]
+    install: bool,
+    /// Undo that
+    #[arg(long, conflicts_with_all = ["region", "profile"])]
+    remove: bool,
+}
+
+/// Prints the block, or puts it in its place, or takes it away.
+pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
+    let SshConfigArgs {
+        aws,
+        install,
+        remove,
+    } = args;
+    if !install && !remove {
+        let block = text::block(&own_path(), &aws.words());
+        return match output::part(block) {
+            Ok(()) => Exit::Done,
+            Err(unheard) => unheard.exit(),
+        };
+    }
+    let Some(home) = style::environment("HOME") else {
+        let hint = "print the block with `ssm-proxyd ssh-config`, and paste it";
+        return style::fail(Exit::Failed, &"HOME is not set", hint);
+    };
+    let files = Files::of(Path::new(&home));
+    let done = match install {
+        true => files.install(&text::block(&own_path(), &aws.words())),
+        false => files.remove(),
+    };
+    let said = match done {
+        Ok(words) => output::line(words),
+        Err((path, error)) => {
+            let error = format!("{}: {}", path.display(), style::words(&error));
+            let hint = "nothing of it was changed; `ssm-proxyd ssh-config` prints the block";
+            return style::fail(Exit::Failed, &error, hint);
+        }
+    };
+    said.map_or_else(|unheard| unheard.exit(), |()| Exit::Done)
+}
+
+/// What went wrong with which file.
+type Failure = (PathBuf, io::Error);
+
+/// The files that ssh reads.
+struct Files {
+    user: PathBuf,
+    own: PathBuf,
+}
+
+impl Files {
+    fn of(home: &Path) -> Self {
+        let directory = home.join(".ssh");
+        Self {
+            user: directory.join("config"),
+            own: directory.join("ssm-proxyd.config"),
+        }
+    }
+
+    /// Ours first: an Include of what is not there is of no use.
+    fn install(&self, block: &str) -> Result<String, Failure> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            |error| (path, error)
+        };
+        if let Some(directory) = self.own.parent() {
+            replace::make_directory(directory).map_err(failed(directory))?;
+        }
+        replace::replace(&self.own, block.as_bytes()).map_err(failed(&self.own))?;
+        let user = replace::read(&self.user).map_err(failed(&self.user))?;
+        let added = text::add(user.as_deref(), &self.own);
+        if let Some(changed) = added {
+            replace::replace(&self.user, &changed).map_err(failed(&self.user))?;
+        }
+        Ok(format!(
+            "{} includes {}; `ssh USER@i-…` works now",
+            self.user.display(),
+            self.own.display()
+        ))
+    }
+
+    /// The Include first.
+    fn remove(&self) -> Result<String, Failure> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            |error| (path, error)
+        };
+        let user = replace::read(&self.user).map_err(failed(&self.user))?;
+        match user.map(|user| text::take(&user, &self.own)) {
+            Some(text::Taken::Rest(rest)) => replace::replace(&self.user, &rest),
+            Some(text::Taken::All) => replace::delete(&self.user),
+            Some(text::Taken::Nothing) | None => Ok(()),
+        }
+        .map_err(failed(&self.user))?;
+        match fs::remove_file(&self.own) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err((self.own.clone(), error)),
+            Ok(()) | Err(_) => Ok(format!("{} is as it was", self.user.display())),
+        }
+    }
+}
+
+/// This program as it was called: a link in the PATH survives an update, what it leads to may not.
+fn own_path() -> PathBuf {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let found = called.and_then(|called| match called.components().count() {
+        1 => in_path(&called),
+        _ => std::path::absolute(&called).ok(),
+    });
+    let itself = || std::env::current_exe().unwrap_or_else(|_| PathBuf::from("ssm-proxyd"));
+    found.filter(|path| path.exists()).unwrap_or_else(itself)
+}
+
+fn in_path(name: &Path) -> Option<PathBuf> {
+    let path = style::environment("PATH")?;
+    let places = std::env::split_paths(&path).map(|place| place.join(name));
+    places
+        .filter(|place| place.is_absolute())
+        .find(|p| p.is_file())
+}

@@ -1,0 +1,151 @@
+//! The texts: the block for ssh, and the lines in a user's file that include it.
+
+use std::path::Path;
+
+/// The block that leads ssh through the program at `path`, with these options.
+pub(super) fn block(path: &Path, options: &[String]) -> String {
+    let path = path.display().to_string();
+    let words = [quoted(&path), "connect".to_owned()].into_iter();
+    let options = options.iter().map(|option| quoted(option));
+    let command: Vec<_> = words.chain(options).collect();
+    format!(
+        "# ssh to managed nodes through AWS Session Manager, by ssm-proxyd: `ssh USER@i-…`, or\n\
+         # `ssh USER@i-….REGION` for another region.\n\
+         Host i-* mi-*\n    \
+         ProxyCommand {} %h %p\n",
+        command.join(" ")
+    )
+}
+
+/// A word for the shell that ssh hands the command to, in which ssh replaces nothing.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@+=,".contains(c);
+    let word = word.replace('%', "%%");
+    if !word.is_empty() && word.chars().all(|c| is_plain(c) || c == '%') {
+        return word;
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A user's file with the Include of `own` at its top; `None` if it is there already. Without a file
+/// it becomes one that goes when the Include goes.
+pub(super) fn add(user: Option<&[u8]>, own: &Path) -> Option<Vec<u8>> {
+    let include = include(own);
+    match user {
+        Some(user) if has_line(user, &include) => None,
+        Some(user) => Some([MARK.as_bytes(), include.as_bytes(), b"\n", user].concat()),
+        None => Some([MARK_OF_NEW.as_bytes(), include.as_bytes()].concat()),
+    }
+}
+
+/// What is left of a user's file without the Include of `own`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// There was none.
+    Nothing,
+    /// What the user wrote.
+    Rest(Vec<u8>),
+    /// Nothing, and there was no file before.
+    All,
+}
+
+/// Takes the Include of `own` out of a user's file: as it was added, or, if somebody has moved it,
+/// its lines.
+pub(super) fn take(user: &[u8], own: &Path) -> Taken {
+    let include = include(own);
+    let added = [MARK.as_bytes(), include.as_bytes(), b"\n"].concat();
+    let made = [MARK_OF_NEW.as_bytes(), include.as_bytes()].concat();
+    if user == made {
+        return Taken::All;
+    }
+    if let Some(rest) = user.strip_prefix(&added[..]) {
+        return Taken::Rest(rest.to_vec());
+    }
+    if let Some(rest) = user.strip_prefix(&made[..]) {
+        return Taken::Rest(rest.to_vec());
+    }
+    let is_ours = |line: &[u8]| {
+        [MARK, MARK_OF_NEW, &include]
+            .iter()
+            .any(|ours| line == ours.as_bytes())
+    };
+    let rest: Vec<_> = user
+        .split_inclusive(|byte| *byte == b'\n')
+        .filter(|line| !is_ours(line))
+        .collect();
+    match rest.concat() {
+        rest if rest == user => Taken::Nothing,
+        rest => Taken::Rest(rest),
+    }
+}
+
+fn include(own: &Path) -> String {
+    format!("Include \"{}\"\n", own.display())
+}
+
+fn has_line(text: &[u8], line: &str) -> bool {
+    text.split_inclusive(|byte| *byte == b'\n')
+        .any(|own| own == line.as_bytes())
+}
+
+/// The line above the Include.
+const MARK: &str = "# Added by `ssm-proxyd ssh-config --install`; `ssm-proxyd ssh-config --remove` takes it away.\n";
+
+/// The same in a file that was not there.
+const MARK_OF_NEW: &str = "# Made by `ssm-proxyd ssh-config --install`; `ssm-proxyd ssh-config --remove` takes it away.\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_block_names_the_program_and_the_options() {
+        let plain = block(Path::new("/usr/bin/ssm-proxyd"), &[]);
+        let options = ["--profile".to_owned(), "my prod".to_owned()];
+        let odd = block(Path::new("/opt/it's 100%/ssm-proxyd"), &options);
+
+        assert!(
+            plain
+                .ends_with("\nHost i-* mi-*\n    ProxyCommand /usr/bin/ssm-proxyd connect %h %p\n")
+        );
+        assert!(odd.ends_with(
+            r"ProxyCommand '/opt/it'\''s 100%%/ssm-proxyd' connect --profile 'my prod' %h %p
+"
+        ));
+    }
+
+    #[test]
+    fn what_is_added_is_taken_away_byte_for_byte() {
+        let own = Path::new("/home/u/.ssh/ssm-proxyd.config");
+        for user in [
+            &b""[..],
+            b"\n",
+            b"Host a\n  User b",
+            b"\xff\xfe\r\nHost *\r\n",
+            b"Include x\n\n\n",
+        ] {
+            let added = add(Some(user), own).unwrap();
+
+            assert_eq!(add(Some(&added), own), None, "twice is once");
+            assert_eq!(take(&added, own), Taken::Rest(user.to_vec()));
+            assert_eq!(take(user, own), Taken::Nothing);
+        }
+        let made = add(None, own).unwrap();
+        assert_eq!(take(&made, own), Taken::All);
+        assert_eq!(add(Some(&made), own), None);
+    }
+
+    #[test]
+    fn what_a_user_moved_or_wrote_behind_is_left() {
+        let own = Path::new("/o");
+        let added = add(Some(b"Host a\n"), own).unwrap();
+        let moved = [b"User me\n", &added[..]].concat();
+        let more = [&add(None, own).unwrap()[..], b"Host b\n"].concat();
+
+        assert_eq!(
+            take(&moved, own),
+            Taken::Rest(b"User me\n\nHost a\n".to_vec())
+        );
+        assert_eq!(take(&more, own), Taken::Rest(b"Host b\n".to_vec()));
+    }
+}

@@ -1,0 +1,194 @@
+//! `ssh-config`: what it prints is what ssh understands, and what it installs it takes away.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use ssm_proxyd::sim::Options;
+use tempfile::TempDir;
+
+use crate::support::process::{Process, ssm_proxyd};
+use crate::support::sshd::{Sshd, run};
+use crate::support::stage::TARGET;
+
+#[test]
+fn ssh_understands_what_is_printed() {
+    let home = Home::new();
+    let block = home.ours(&["--region", "eu-west-1", "--profile", "my prod"]);
+    fs::write(home.path("block"), &block).unwrap();
+
+    let command = proxy_command(&home.path("block"), "i-0123456789abcdef0");
+
+    let ours = env!("CARGO_BIN_EXE_ssm-proxyd");
+    assert_eq!(
+        command.as_deref(),
+        Some(&format!("{ours} connect --region eu-west-1 --profile 'my prod' %h %p")[..])
+    );
+    assert!(proxy_command(&home.path("block"), "mi-0123456789abcdef0").is_some());
+    assert_eq!(proxy_command(&home.path("block"), "example.com"), None);
+}
+
+#[test]
+fn an_installation_stands_before_every_host_and_is_undone_byte_for_byte() {
+    for text in [
+        &b""[..],
+        b"User me\n\nHost *\n  ProxyCommand none\n",
+        b"Host bastion\n  HostName 192.0.2.1",
+        b"# \xff no text\r\nHost a\r\n",
+    ] {
+        let home = Home::new();
+        fs::create_dir(home.path(".ssh")).unwrap();
+        fs::write(home.path(CONFIG), text).unwrap();
+        set_mode(&home.path(CONFIG), 0o640);
+
+        home.ours(&["--install"]);
+        let once = fs::read(home.path(CONFIG)).unwrap();
+        home.ours(&["--install", "--region", "eu-west-1"]);
+
+        assert_eq!(fs::read(home.path(CONFIG)).unwrap(), once, "twice is once");
+        assert!(once.ends_with(text));
+        assert_eq!(mode(&home.path(CONFIG)), 0o640);
+        let command = proxy_command(&home.path(CONFIG), TARGET);
+        assert!(command.is_some_and(|c| c.contains("--region eu-west-1")));
+        home.ours(&["--remove"]);
+        assert_eq!(fs::read(home.path(CONFIG)).unwrap(), text);
+        assert_eq!(mode(&home.path(CONFIG)), 0o640);
+        home.ours(&["--remove"]);
+        assert_eq!(home.files(".ssh"), ["config"]);
+    }
+}
+
+#[test]
+fn where_there_was_no_file_there_is_none_again() {
+    let home = Home::new();
+
+    home.ours(&["--remove"]);
+    assert!(!home.path(".ssh").exists());
+    home.ours(&["--install"]);
+    assert_eq!(home.files(".ssh"), ["config", "ssm-proxyd.config"]);
+    assert_eq!(mode(&home.path(".ssh")), 0o700);
+    assert_eq!(mode(&home.path(CONFIG)), 0o600);
+    assert!(proxy_command(&home.path(CONFIG), TARGET).is_some());
+    home.ours(&["--remove"]);
+
+    assert_eq!(home.files(".ssh"), [""; 0]);
+}
+
+#[test]
+fn a_link_stays_a_link() {
+    let home = Home::new();
+    fs::create_dir(home.path(".ssh")).unwrap();
+    fs::create_dir(home.path("dotfiles")).unwrap();
+    fs::write(home.path("dotfiles/ssh"), "User me\n").unwrap();
+    symlink("../dotfiles/ssh", home.path(CONFIG)).unwrap();
+
+    home.ours(&["--install"]);
+    assert!(
+        fs::symlink_metadata(home.path(CONFIG))
+            .unwrap()
+            .is_symlink()
+    );
+    let installed = fs::read_to_string(home.path("dotfiles/ssh")).unwrap();
+    home.ours(&["--remove"]);
+
+    assert!(installed.contains("Include") && installed.ends_with("User me\n"));
+    assert!(
+        fs::symlink_metadata(home.path(CONFIG))
+            .unwrap()
+            .is_symlink()
+    );
+    assert_eq!(fs::read(home.path("dotfiles/ssh")).unwrap(), b"User me\n");
+    assert_eq!(home.files("dotfiles"), ["ssh"]);
+}
+
+#[test]
+fn what_cannot_be_changed_is_told_and_left() {
+    let home = Home::new();
+    fs::create_dir(home.path(".ssh")).unwrap();
+    symlink("nowhere", home.path(CONFIG)).unwrap();
+
+    let mut process = home.start(&["--install"]);
+
+    assert_eq!(process.exit_code(), 1);
+    let said = process.stderr.all();
+    assert!(
+        said.contains(".ssh/config: ") && said.contains(" hint: "),
+        "{said}"
+    );
+}
+
+/// The whole way, by the region in the name of the host.
+#[tokio::test(flavor = "multi_thread")]
+async fn ssh_logs_in_by_what_was_installed() {
+    let sshd = Sshd::start(Options::default()).await;
+    let home = Home::new();
+    home.ours(&["--install", "--region", "xx-nowhere-9"]);
+    let own = fs::read_to_string(sshd.path("ssh_config")).unwrap();
+    let without = own.split("Host far i-*").next().unwrap();
+    let config = fs::read_to_string(home.path(CONFIG)).unwrap();
+    fs::write(home.path("both"), format!("{config}\n{without}")).unwrap();
+
+    let host = format!("{TARGET}.us-east-1");
+    let mut ssh = sshd.command("ssh");
+    let said = run(ssh
+        .arg("-F")
+        .arg(home.path("both"))
+        .args([&host, "echo hello"]));
+
+    assert_eq!(said, "hello\n");
+    sshd.settle().await;
+}
+
+/// A person's home.
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn start(&self, arguments: &[&str]) -> Process {
+        let mut command = ssm_proxyd();
+        command.env("HOME", self.0.path()).arg("ssh-config");
+        Process::start(command.args(arguments))
+    }
+
+    /// Runs `ssh-config`, which must go well.
+    fn ours(&self, arguments: &[&str]) -> String {
+        let mut process = self.start(arguments);
+        assert_eq!(process.exit_code(), 0, "{}", process.stderr.all());
+        assert_eq!(process.stderr.all(), "");
+        process.stdout.all()
+    }
+
+    fn files(&self, directory: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(directory)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    }
+}
+
+/// What ssh would do for a host.
+fn proxy_command(config: &Path, host: &str) -> Option<String> {
+    let mut ssh = Command::new("ssh");
+    let said = run(ssh.args(["-G", "-F"]).arg(config).arg(host));
+    let mut lines = said.lines();
+    lines.find_map(|line| line.strip_prefix("proxycommand ").map(str::to_owned))
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+const CONFIG: &str = ".ssh/config";
