@@ -97,7 +97,9 @@ impl Forwards {
             }
             let (name, line) = (settings.name.clone(), settings.line);
             let world = reach.world(&settings, world);
-            let forward = Forward::bind(settings.clone(), world, &mut held).await;
+            let predecessor = self.running.iter().find(|r| r.settings().name == name);
+            let own = predecessor.map(|r| r.bound.clone()).unwrap_or_default();
+            let forward = Forward::bind(settings.clone(), world, own, &mut held).await;
             let forward = forward.map_err(|source| StartError::Listen { name, line, source })?;
             plan.push((settings, Some(forward)));
         }

@@ -70,8 +70,8 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Binds the local addresses of a forward, but for those that `held` has. Connections wait in
-    /// the backlog until it runs.
+    /// Binds the local addresses of a forward, but for those that `own` or `held` has: of its
+    /// predecessor, and of others. Connections wait in the backlog until it runs.
     ///
     /// # Errors
     ///
@@ -79,9 +79,10 @@ impl Forward {
     pub async fn bind(
         settings: config::Forward,
         world: World,
+        own: Bound,
         held: &mut Bound,
     ) -> Result<Self, ListenError> {
-        let bound = Bound::bind(&settings, &world.passed, held).await?;
+        let bound = Bound::bind(&settings, &world.passed, own, held).await?;
         let settings = Arc::new(settings);
         let permits = Semaphore::new(settings.max_connections);
         let all_permits = Arc::clone(&world.permits);

@@ -6,7 +6,7 @@ use ssm_proxyd::sim::{Destination, Options, Role, Simulator};
 
 use crate::support::process::Process;
 use crate::support::running::{
-    File, assert_clean, assert_echo, assert_reset, caller, connect, vacant,
+    File, assert_clean, assert_echo, assert_reset, caller, connect, listening, vacant,
 };
 use crate::support::stage::{TARGET, destination, until};
 
@@ -121,6 +121,38 @@ async fn an_address_may_go_from_one_forward_to_another() {
     }
     drop(client);
     scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_free_port_stays_with_its_forward() {
+    let scene = Scene::new().await;
+    let free = "127.0.0.1:0".parse().unwrap();
+    let both = |keys: &str| {
+        [
+            scene.forward("a", free, keys),
+            scene.forward("b", free, keys),
+        ]
+    };
+    scene.write(&both(""));
+    let mut command = caller(&scene.simulator);
+    command.args(["run", "--config"]).arg(scene.file.path());
+    let mut daemon = Process::start(&mut command);
+    let ports = |daemon: &mut Process| {
+        let mut ports: Vec<_> = (0..2)
+            .map(|_| listening(&daemon.stderr.wait_for("listening")))
+            .collect();
+        ports.sort();
+        ports
+    };
+    let before = ports(&mut daemon);
+
+    let [a, b] = both("connect_timeout = \"9s\"");
+    scene.write(&[b, a]);
+    daemon.signal("HUP");
+
+    assert_eq!(ports(&mut daemon), before);
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

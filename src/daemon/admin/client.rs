@@ -36,13 +36,19 @@ impl Client {
         })
     }
 
-    /// Asks, and waits for the answer for as long as that takes.
+    /// Asks, and waits for the answer: for a reload or a stop as long as that takes.
     ///
     /// # Errors
     ///
-    /// If the daemon ends or says what is no answer.
+    /// If the daemon ends, hangs, or says what is no answer.
     pub async fn ask(&mut self, request: &Request) -> Result<Answer, ClientError> {
-        let asked = self.exchange(request).await;
+        let exchange = self.exchange(request);
+        let asked = match request {
+            Request::Status | Request::Log { .. } => timeout(ANSWER_TIMEOUT, exchange)
+                .await
+                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+            Request::Reload | Request::Stop { .. } => exchange.await,
+        };
         asked.map_err(|source| ClientError {
             path: self.path.clone(),
             source,
@@ -107,6 +113,9 @@ const KNOWN: &[(io::ErrorKind, &str, &str)] = &[
 const NOBODY: &str = "no daemon answers at";
 const DAEMON: &str = "the daemon at";
 const GONE: &str = " ended before it answered, or does not listen to this user";
+
+/// What takes a daemon that is well less than a millisecond. A reload may be under way.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// It is on this machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

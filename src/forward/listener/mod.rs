@@ -26,7 +26,8 @@ pub struct Bound(Vec<Group>);
 type Group = (Listen, Vec<Arc<Listener>>);
 
 impl Bound {
-    /// Every address of a forward, or none. What `held` has is taken from there.
+    /// Every address of a forward, or none. What `own` has, which its predecessor held, is taken from
+    /// there, and what `held` has that others held.
     ///
     /// # Errors
     ///
@@ -34,11 +35,13 @@ impl Bound {
     pub(super) async fn bind(
         settings: &Forward,
         passed: &Passed,
+        mut own: Self,
         held: &mut Self,
     ) -> Result<Self, ListenError> {
         let mut bound = Self::default();
         for listen in &settings.listen {
-            let group = match (held.take(listen), listen) {
+            let taken = own.take(listen).or_else(|| held.take(listen));
+            let group = match (taken, listen) {
                 (Some(group), _) => group,
                 (None, Listen::Systemd(name)) => passed_by(passed, name, settings)?,
                 (None, _) => Listener::bind(listen, settings.mode).await?,
@@ -48,9 +51,13 @@ impl Bound {
         Ok(bound)
     }
 
-    /// Adds what another has.
+    /// Adds what another has, but for free ports: those are not what somebody else asks for.
     pub fn join(&mut self, other: &Self) {
-        self.0.extend(other.0.iter().cloned());
+        let chosen = other
+            .0
+            .iter()
+            .filter(|(listen, _)| listen.port() != Some(0));
+        self.0.extend(chosen.cloned());
     }
 
     fn take(&mut self, listen: &Listen) -> Option<Vec<Arc<Listener>>> {

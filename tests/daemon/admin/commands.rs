@@ -218,6 +218,20 @@ async fn the_log_can_say_more_for_a_while() {
     scene.ends();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_hangs_is_not_waited_for_for_ever() {
+    let mut scene = Scene::new("").await;
+    scene.start();
+
+    scene.daemon().signal("STOP");
+    let (code, _, told) = scene.run(&["status"]);
+    scene.daemon().signal("CONT");
+
+    assert_eq!(code, 69, "{told}");
+    assert_names(&told, &["does not answer"]);
+    scene.ends();
+}
+
 #[test]
 fn without_a_daemon_each_command_says_so() {
     let directory = tempfile::tempdir().unwrap();
