@@ -10,6 +10,9 @@ const GOOD: &str = r#"
 [aws]
 region = "eu-west-1"
 
+[http]
+listen = 9187
+
 [defaults]
 connect_timeout = "90s"
 
@@ -40,6 +43,7 @@ fn a_person_reads_what_each_forward_will_do() {
     for words in [
         "is good: 2 forwards",
         "region        eu-west-1",
+        "  HTTP          health and metrics on 127.0.0.1:9187, [::1]:9187\n",
         "orders\n  listens on    127.0.0.1:5432, [::1]:5432, unix:/run/orders.sock (mode 0600)\n",
         "  document      AWS-StartPortForwardingSessionToRemoteHost\n",
         "  sessions      one for each connection; 2 kept ready, each for 10m\n",
@@ -65,6 +69,8 @@ fn a_program_reads_the_same_as_json_with_the_names_of_the_file() {
     let told: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(code, 0);
     assert_eq!(told["aws"]["region"], "eu-west-1");
+    let http = serde_json::json!({ "listen": ["localhost:9187"], "allow_remote_clients": false });
+    assert_eq!(told["http"], http);
     assert_eq!(told["shutdown"]["drain_timeout"], "30s");
     let [orders, metrics] = &told["forwards"].as_array().unwrap()[..] else {
         panic!("{told}")

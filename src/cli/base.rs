@@ -63,7 +63,9 @@ pub(super) fn exit_of(error: &StartError) -> Exit {
         | StartError::Proxy(_)
         | StartError::AdminMoved
         | StartError::Log(_) => Exit::Configuration,
-        StartError::Listen { .. } | StartError::Admin(_) => Exit::CannotListen,
+        StartError::Listen { .. } | StartError::Http(_) | StartError::Admin(_) => {
+            Exit::CannotListen
+        }
         StartError::Standard(_) => Exit::Failed,
     }
 }

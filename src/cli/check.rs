@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::{output, run, style};
 use crate::config::{
-    self, Account, Aws, Config, Forward, Listen, Proxy, Sessions, Target, Targets,
+    self, Account, Aws, Config, Forward, Http, Listen, Proxy, Sessions, Target, Targets,
     written_duration, written_size,
 };
 
@@ -75,6 +75,9 @@ fn told(path: &Path, config: &Config) -> String {
         ),
     );
     text += &row("a stop", &stop(config.shutdown.drain_timeout));
+    if let Some(http) = &config.http {
+        text += &row("HTTP", &served(http));
+    }
     for forward in &config.forwards {
         text += &format!("\n{}\n", forward.name);
         for (name, value) in rows(forward) {
@@ -96,6 +99,15 @@ fn stop(drain: Duration) -> String {
     match drain.is_zero() {
         true => "resets open connections".to_owned(),
         false => format!("waits for open connections for {}", written_duration(drain)),
+    }
+}
+
+fn served(http: &Http) -> String {
+    let listen = http.listen.iter().flat_map(|listen| each(listen, 0o600));
+    let listen = listen.collect::<Vec<_>>().join(", ");
+    match http.allow_remote_clients {
+        true => format!("health and metrics on {listen}; clients may be on other machines"),
+        false => format!("health and metrics on {listen}"),
     }
 }
 
@@ -137,14 +149,20 @@ fn rows(forward: &Forward) -> Vec<(&'static str, String)> {
 
 /// Every address by itself.
 fn addresses(forward: &Forward) -> Vec<String> {
-    let each = |listen: &Listen| match listen {
+    let listen = forward.listen.iter();
+    listen
+        .flat_map(|listen| each(listen, forward.mode))
+        .collect()
+}
+
+fn each(listen: &Listen, mode: u32) -> Vec<String> {
+    match listen {
         Listen::Localhost(0) => vec!["a free port of 127.0.0.1 and [::1]".to_owned()],
         Listen::Localhost(port) => vec![format!("127.0.0.1:{port}"), format!("[::1]:{port}")],
-        Listen::Unix(_) => vec![format!("{listen} (mode {:04o})", forward.mode)],
+        Listen::Unix(_) => vec![format!("{listen} (mode {mode:04o})")],
         Listen::Systemd(name) => vec![format!("the sockets {name:?} of systemd")],
         Listen::Tcp(_) => vec![listen.to_string()],
-    };
-    forward.listen.iter().flat_map(each).collect()
+    }
 }
 
 fn sessions(forward: &Forward) -> String {
@@ -185,6 +203,7 @@ fn described(path: &Path, config: &Config) -> Value {
         limits,
         shutdown,
         log,
+        http,
         admin,
         forwards,
     } = config;
@@ -205,9 +224,15 @@ fn described(path: &Path, config: &Config) -> Value {
         },
         "shutdown": { "drain_timeout": written_duration(shutdown.drain_timeout) },
         "log": { "format": log.format.as_str(), "level": log.level.as_str() },
+        "http": http.as_ref().map(described_http),
         "admin": { "socket": admin.socket },
         "forwards": forwards.iter().map(|forward| described_forward(aws, forward)).collect::<Vec<_>>(),
     })
+}
+
+fn described_http(http: &Http) -> Value {
+    let listen: Vec<String> = http.listen.iter().map(ToString::to_string).collect();
+    json!({ "listen": listen, "allow_remote_clients": http.allow_remote_clients })
 }
 
 /// As in the file: alone if there is one.

@@ -143,7 +143,10 @@ pub(super) fn configuration(
 }
 
 /// Starts what was configured on the command line, or says why not.
-pub(super) async fn start(config: Config) -> Result<Daemon, Exit> {
+pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
+    // What the file says of these is for the daemon that runs by it.
+    config.admin = config::Admin::default();
+    config.http = None;
     let caller = Caller {
         origin: style::origin(),
         identity: Identity::Chain,

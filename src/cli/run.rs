@@ -173,7 +173,7 @@ fn explain(path: &Path, error: &StartError) -> Exit {
             let hint = format!("{hint} of {}", path.display());
             style::fail(Exit::Configuration, &with_sources(source), &hint)
         }
-        StartError::Admin(_) => style::fail(Exit::CannotListen, error, &hint),
+        StartError::Http(_) | StartError::Admin(_) => style::fail(Exit::CannotListen, error, &hint),
         StartError::AdminMoved | StartError::Log(_) | StartError::Proxy(_) => {
             style::fail(Exit::Configuration, error, &hint)
         }

@@ -27,7 +27,6 @@ fn of_file() -> Value {
                 tables.insert(section.name.to_owned(), many);
                 required.push(section.name);
             }
-            Shape::Later { .. } => {}
         }
     }
     json!({

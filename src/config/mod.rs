@@ -33,8 +33,8 @@ use std::path::{Path, PathBuf};
 use crate::config::check::MAX_LENGTH;
 pub use crate::config::check::{duration, parse, written_duration, written_size};
 pub use crate::config::model::{
-    Account, Admin, Aws, Config, Forward, Limits, Listen, Log, LogFormat, LogLevel, Proxy, Remote,
-    Sessions, Shutdown, Target, Targets, Upload,
+    Account, Admin, Aws, Config, Forward, Http, Limits, Listen, Log, LogFormat, LogLevel, Proxy,
+    Remote, Sessions, Shutdown, Target, Targets, Upload,
 };
 pub use crate::config::problem::{Fault, Problem, Problems};
 

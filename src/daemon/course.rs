@@ -6,8 +6,9 @@ use std::fmt::Display;
 
 use tracing::{error, info, warn};
 
-use super::admin::{self, Answer, Call, Fault, Rejection, Request, called};
+use super::admin::{self, Answer, Call, Fault, Rejection, Request};
 use super::ending::hurry;
+use super::http::called;
 use super::signals::{Signal, Signals};
 use super::slumber::Slumber;
 use super::systemd::{self, ServiceManager};
@@ -28,7 +29,8 @@ impl Daemon {
         loop {
             tokio::select! {
                 () = manager.tick() => {
-                    manager.feed(|| self.forwards.answer());
+                    let alive = self.history.handle_answer(self.forwards.answer());
+                    manager.feed(alive);
                     manager.status(self.status());
                 }
                 signal = signals.next() => match signal {
@@ -44,7 +46,7 @@ impl Daemon {
                         self.roll_call.send();
                     }
                 },
-                call = called(&mut self.admin) => {
+                call = called(&mut self.admin, &mut self.http) => {
                     if self.is_told_to_stop(call, &reread, &mut manager).await {
                         return info!("stopping, as asked over the admin socket");
                     }
@@ -150,7 +152,7 @@ impl Daemon {
 
 fn rejected(error: &StartError) -> Rejection {
     let kind = match error {
-        StartError::Listen { .. } => Fault::Listen,
+        StartError::Listen { .. } | StartError::Http(_) => Fault::Listen,
         StartError::Roots(_)
         | StartError::Aws(_)
         | StartError::Forward { .. }

@@ -7,6 +7,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
+use super::http::MAX_CONNECTIONS;
 use crate::config::{Forward, Limits, Sessions};
 
 /// Raises the soft limit to the hard one, and tells if that is too little.
@@ -63,8 +64,8 @@ fn raise() -> Option<u64> {
     }
 }
 
-/// Calls to AWS, the log, signals, the runtime.
-const RESERVE: usize = 64;
+/// Calls to AWS, the log, signals, the runtime, HTTP.
+const RESERVE: usize = 64 + MAX_CONNECTIONS;
 
 #[cfg(test)]
 mod tests {
@@ -79,6 +80,6 @@ mod tests {
 
         let needed = needed(&config.limits, &config.forwards);
 
-        assert_eq!(needed, 2 * 100 + 150 + 2 * 3 + 2 + 64);
+        assert_eq!(needed, 2 * 100 + 150 + 2 * 3 + 2 + RESERVE as u64);
     }
 }

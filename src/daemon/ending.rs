@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::admin::{self, Admin, Answer, Call, Fault, Reply, Request, called, rejection};
+use super::admin::{self, Admin, Answer, Call, Fault, Reply, Request, rejection};
+use super::http::{Http, called};
 use super::report::{History, Roster};
 use super::signals::Signals;
 use super::{Daemon, systemd};
@@ -24,6 +25,7 @@ impl Daemon {
         let leaving = self.leaving.clone();
         let mut desk = Desk {
             admin: self.admin.take(),
+            http: std::mem::take(&mut self.http),
             waiting: std::mem::take(&mut self.waiting),
             leaving: leaving.clone(),
             roster: self.forwards.roster(),
@@ -91,6 +93,7 @@ impl Daemon {
 /// Who is spoken to while the daemon stops.
 struct Desk {
     admin: Option<Admin>,
+    http: Http,
     /// They have asked for the stop.
     waiting: Vec<Reply>,
     leaving: watch::Sender<Leaving>,
@@ -103,7 +106,7 @@ impl Desk {
     /// Answers for ever.
     async fn attend(&mut self) {
         loop {
-            let call = called(&mut self.admin).await;
+            let call = called(&mut self.admin, &mut self.http).await;
             self.answer(call);
         }
     }
@@ -136,6 +139,7 @@ impl Desk {
         if let Some(admin) = self.admin {
             admin.close().await;
         }
+        self.http.close().await;
     }
 }
 

@@ -42,6 +42,9 @@ pub enum StartError {
         /// The address and why.
         source: ListenError,
     },
+    /// The address for health and metrics cannot be bound.
+    #[error("[http]: {0}")]
+    Http(ListenError),
     /// The admin socket cannot be bound.
     #[error("[admin]: {0}")]
     Admin(ListenError),
@@ -62,7 +65,9 @@ impl StartError {
                 "check `proxy` in [aws], HTTPS_PROXY and ALL_PROXY; NO_PROXY=* is without a proxy",
             ),
             Self::Aws(error) | Self::Forward { source: error, .. } => Cow::Borrowed(error.hint()),
-            Self::Listen { source, .. } | Self::Admin(source) => Cow::Owned(source.hint()),
+            Self::Listen { source, .. } | Self::Http(source) | Self::Admin(source) => {
+                Cow::Owned(source.hint())
+            }
             Self::AdminMoved => Cow::Borrowed("write it as it was, or restart the daemon"),
             Self::Log(_) => Cow::Borrowed("write `format = \"text\"` or \"json\""),
             Self::Standard(_) => Cow::Borrowed("pipes, sockets, terminals and files can be"),

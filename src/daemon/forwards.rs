@@ -69,17 +69,18 @@ pub(super) struct Plan(Vec<(config::Forward, Option<Forward>)>);
 
 impl Forwards {
     /// Binds what does not run yet. Nothing changes before [`Forwards::swap`]. `afresh`: not even
-    /// what is the same may go on.
+    /// what is the same may go on. What is not needed any more is in `held` then, which
+    /// already has what others give up.
     pub(super) async fn plan(
         &self,
         settings: Vec<config::Forward>,
         world: &World,
         reach: &Reach,
         afresh: bool,
+        held: &mut Bound,
     ) -> Result<Plan, StartError> {
         let goes_on =
             |one: &config::Forward, other: &config::Forward| !afresh && one.is_same(other);
-        let mut held = Bound::default();
         for running in &self.running {
             if !settings.iter().any(|s| goes_on(s, running.settings())) {
                 held.join(&running.bound);
@@ -99,7 +100,7 @@ impl Forwards {
             let world = reach.world(&settings, world);
             let predecessor = self.running.iter().find(|r| r.settings().name == name);
             let own = predecessor.map(|r| r.bound.clone()).unwrap_or_default();
-            let forward = Forward::bind(settings.clone(), world, own, &mut held).await;
+            let forward = Forward::bind(settings.clone(), world, own, held).await;
             let forward = forward.map_err(|source| StartError::Listen { name, line, source })?;
             plan.push((settings, Some(forward)));
         }

@@ -17,6 +17,7 @@ mod ending;
 mod errand;
 mod error;
 mod forwards;
+mod http;
 mod log;
 mod reach;
 mod report;
@@ -39,12 +40,13 @@ pub use self::errand::{Errand, Order};
 pub use self::error::StartError;
 pub use self::forwards::Change;
 use self::forwards::Forwards;
+use self::http::Http;
 pub use self::log::{log_format, log_verbosity};
 use self::reach::Reach;
 use self::report::History;
 pub use self::signals::{Signal, Signals};
 use crate::config::{self, Config};
-use crate::forward::{Passed, World};
+use crate::forward::{Bound, Passed, World};
 use crate::proto::EarlyPool;
 use crate::session::{self, Entry, Identity, Journal, Leaving, Sessions};
 use crate::telemetry::{Control, ForwardReport, Meters};
@@ -66,6 +68,8 @@ pub struct Daemon {
     admin: Option<Admin>,
     /// What the file says of that.
     admin_settings: config::Admin,
+    /// How health and metrics are asked for.
+    http: Http,
     /// Those who have asked for the stop.
     waiting: Vec<Reply>,
     log: Option<Control>,
@@ -86,6 +90,7 @@ impl Daemon {
             limits,
             shutdown,
             log: log_settings,
+            http: http_settings,
             admin: admin_settings,
             forwards,
         } = config;
@@ -116,10 +121,13 @@ impl Daemon {
             origin,
             seed: seed(),
         };
-        warn_of_unused(&world.passed, &forwards);
-        let mut running = Forwards::default();
-        let plan = running.plan(forwards, &world, &reach, false).await?;
+        warn_of_unused(&world.passed, &forwards, http_settings.as_ref());
+        let (mut running, mut http) = (Forwards::default(), Http::default());
+        let held = &mut Bound::default();
+        let plan = running.plan(forwards, &world, &reach, false, held).await?;
+        let served = http.plan(http_settings, &world.passed, held).await?;
         let admin = admin(&admin_settings, usual).await?;
+        http.swap(served).await;
         running.swap(plan);
         let leaving = watch::Sender::new(Leaving::No);
         let mut ending = JoinSet::new();
@@ -135,6 +143,7 @@ impl Daemon {
             terminator: ending,
             admin,
             admin_settings,
+            http,
             waiting: Vec::new(),
             log,
             log_settings,
@@ -156,6 +165,7 @@ impl Daemon {
             limits,
             shutdown,
             log,
+            http,
             admin,
             forwards,
         } = config;
@@ -164,15 +174,18 @@ impl Daemon {
         }
         let (reach, afresh) = self.reach.renewed(aws, &forwards).await?;
         descriptors::prepare(&limits, &forwards);
+        let held = &mut self.http.given_up(http.as_ref());
         let plan = self
             .forwards
-            .plan(forwards, &self.world, &reach, afresh)
+            .plan(forwards, &self.world, &reach, afresh, held)
             .await?;
+        let served = self.http.plan(http, &self.world.passed, held).await?;
         self.set_log(log)?;
         self.reach = reach;
         self.world.sessions.set_rate(limits.session_start_rate);
         self.drain.limit(limits.max_connections);
         self.drain.timeout = shutdown.drain_timeout;
+        self.http.swap(served).await;
         Ok(self.forwards.swap(plan))
     }
 
@@ -310,8 +323,9 @@ async fn admin(
     }
 }
 
-fn warn_of_unused(passed: &Passed, forwards: &[config::Forward]) {
+fn warn_of_unused(passed: &Passed, forwards: &[config::Forward], http: Option<&config::Http>) {
     let listen = forwards.iter().flat_map(|forward| &forward.listen);
+    let listen = listen.chain(http.into_iter().flat_map(|http| &http.listen));
     let names = listen.filter_map(|listen| match listen {
         config::Listen::Systemd(name) => Some(name.as_str()),
         config::Listen::Localhost(_) | config::Listen::Tcp(_) | config::Listen::Unix(_) => None,

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::{self, Listen, Sessions};
 use crate::telemetry::{
@@ -100,6 +100,9 @@ impl Listed {
             received: meters.received.load(Relaxed),
             sessions: meters.sessions.load(Relaxed),
             sessions_ready: meters.ready.load(Relaxed),
+            sessions_started: meters.started.load(Relaxed),
+            sessions_failed: meters.failed.load(Relaxed),
+            resumes: meters.resumed.load(Relaxed),
             trouble: meters.trouble().map(|trouble| told(trouble, now)),
         }
     }
@@ -120,6 +123,8 @@ fn told(trouble: Trouble, now: Instant) -> TroubleReport {
 #[derive(Clone, Debug)]
 pub(super) struct History {
     began: Instant,
+    /// Since when an accept loop has not answered; `None`: all do.
+    silent: Option<Instant>,
     /// Reloads that were done, and such that were not.
     pub(super) reloads: u64,
     pub(super) failed_reloads: u64,
@@ -130,9 +135,27 @@ impl History {
     pub(super) fn new() -> Self {
         Self {
             began: Instant::now(),
+            silent: None,
             reloads: 0,
             failed_reloads: 0,
         }
+    }
+
+    /// Whether the accept loops have answered when they were asked last, which is passed on.
+    pub(super) fn handle_answer(&mut self, answered: bool) -> bool {
+        match answered {
+            true => self.silent = None,
+            false => self.silent = self.silent.or_else(|| Some(Instant::now())),
+        }
+        answered
+    }
+
+    /// Whether they do; one that pauses because nothing can be accepted answers a little late.
+    fn is_alive(&self, now: Instant) -> bool {
+        let silence = self
+            .silent
+            .map(|since| now.saturating_duration_since(since));
+        silence.is_none_or(|silence| silence < PATIENCE)
     }
 
     /// Everything, as of now.
@@ -147,6 +170,8 @@ impl History {
             pid: std::process::id(),
             uptime_seconds: now.saturating_duration_since(self.began).as_secs(),
             stopping,
+            // Loops that have ended because they should have nothing to answer.
+            alive: stopping || self.is_alive(now),
             reloads: self.reloads,
             failed_reloads: self.failed_reloads,
             log,
@@ -159,3 +184,30 @@ impl History {
 
 /// Failing forwards that a line names.
 const MAX_NAMED: usize = 3;
+
+/// How long an accept loop may be silent.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loops_that_are_silent_for_long_are_dead_until_they_answer() {
+        let mut history = History::new();
+        let alive_in = |history: &History, seconds| {
+            history.is_alive(Instant::now() + Duration::from_secs(seconds))
+        };
+        assert!(alive_in(&history, 3600), "nobody was asked");
+
+        assert!(!history.handle_answer(false));
+        assert!(!history.handle_answer(false));
+
+        assert!(alive_in(&history, 1));
+        assert!(!alive_in(&history, 5));
+        let report = |stopping| history.report(&Roster::default(), String::new(), stopping);
+        assert!(report(false).alive && report(true).alive);
+        assert!(history.handle_answer(true));
+        assert!(alive_in(&history, 3600));
+    }
+}

@@ -47,8 +47,8 @@ impl ServiceManager {
 
     /// Feeds the watchdog, if there is one and the accept loops are `alive`. That this is called shows
     /// that the rest is.
-    pub(super) fn feed(&self, alive: impl Fn() -> bool) {
-        if self.watches && alive() {
+    pub(super) fn feed(&self, alive: bool) {
+        if self.watches && alive {
             tell(&[NotifyState::Watchdog]);
         }
     }

@@ -42,8 +42,9 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use self::connection::Connection;
 pub use self::connection::Standard;
-use self::listener::Listener;
-pub use self::listener::{Bound, ListenError, Obstacle, Passed, PassedSockets, SocketFile};
+pub use self::listener::{
+    Bound, ListenError, Listener, Obstacle, Passed, PassedSockets, SocketFile, Stream, Wanted,
+};
 use self::liveness::Answer;
 pub use self::liveness::Liveness;
 pub use self::lone::{Class, Ending, Lone, Progress, Trouble};
@@ -82,7 +83,7 @@ impl Forward {
         own: Bound,
         held: &mut Bound,
     ) -> Result<Self, ListenError> {
-        let bound = Bound::bind(&settings, &world.passed, own, held).await?;
+        let bound = Bound::bind((&settings).into(), &world.passed, own, held).await?;
         let settings = Arc::new(settings);
         let permits = Semaphore::new(settings.max_connections);
         let all_permits = Arc::clone(&world.permits);

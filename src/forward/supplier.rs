@@ -160,7 +160,10 @@ impl Supplier {
                 self.with(id, |tended| tended.called = true);
                 self.pool.handle_called(now, id);
             }
-            News::Opened(tunnel) => self.with(id, |tended| tended.tunnel = Some(tunnel)),
+            News::Opened(tunnel) => {
+                self.meters.started.fetch_add(1, Relaxed);
+                self.with(id, |tended| tended.tunnel = Some(tunnel));
+            }
             News::Ready => {
                 self.throttled = None;
                 self.meters.handle_success();
@@ -170,7 +173,10 @@ impl Supplier {
                 self.pool.handle_ready(now, id);
             }
             News::Away => self.pool.handle_away(id),
-            News::Back => self.pool.handle_back(now, id),
+            News::Back => {
+                self.meters.resumed.fetch_add(1, Relaxed);
+                self.pool.handle_back(now, id);
+            }
             News::Failed(failure) => self.handle_failed(now, id, failure),
             News::Over => self.handle_over(now, id),
         }
@@ -187,6 +193,7 @@ impl Supplier {
             return;
         }
         let weight = failure.weight();
+        self.meters.failed.fetch_add(1, Relaxed);
         self.meters.handle_trouble(failure.trouble(now));
         if weight == Weight::Throttled {
             debug!(error = %failure, "throttled; will try again in turn");

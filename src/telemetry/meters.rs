@@ -23,6 +23,12 @@ pub struct Meters {
     pub sessions: AtomicUsize,
     /// Of these, such as wait for a connection.
     pub ready: AtomicUsize,
+    /// Sessions that AWS has started since it runs.
+    pub started: AtomicU64,
+    /// Sessions that did not come up.
+    pub failed: AtomicU64,
+    /// Websockets that took the place of one that broke.
+    pub resumed: AtomicU64,
     /// A session could carry bytes at some time.
     past: Mutex<Past>,
 }

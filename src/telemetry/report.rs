@@ -13,6 +13,8 @@ pub struct Report {
     pub uptime_seconds: u64,
     /// Whether it accepts nothing more and waits for open connections.
     pub stopping: bool,
+    /// Whether the accept loops answer.
+    pub alive: bool,
     /// Reloads that changed what the file said to change.
     pub reloads: u64,
     /// Reloads that changed nothing, because something was wrong.
@@ -54,6 +56,12 @@ pub struct ForwardReport {
     pub sessions: usize,
     /// Of these, such as wait for a connection.
     pub sessions_ready: usize,
+    /// Sessions that AWS has started since it runs.
+    pub sessions_started: u64,
+    /// Attempts at a session that could carry bytes, and came to nothing.
+    pub sessions_failed: u64,
+    /// Sessions that went on over another websocket after theirs broke.
+    pub resumes: u64,
     /// Why it fails, if it does.
     pub trouble: Option<TroubleReport>,
 }

@@ -145,6 +145,7 @@ const WRITES_DOWN: &[&str] = &[
     "telemetry/report",
     "daemon/admin",
     "daemon/forwards",
+    "daemon/http",
     "session/journal",
     "sim",
     "cli",

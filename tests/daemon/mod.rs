@@ -11,6 +11,7 @@ mod drain;
 mod environment;
 mod failures;
 mod gateway;
+mod http;
 mod log;
 mod pace;
 mod proxy;

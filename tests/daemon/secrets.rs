@@ -2,11 +2,12 @@
 
 use ssm_proxyd::sim::{ApiFault, Credentials, Operation, Options, Role, Simulator};
 
+use super::http::get;
 use crate::cli::ended;
 use crate::support::api::Api;
 use crate::support::process::ssm_proxyd;
 use crate::support::running::{
-    Running, assert_clean, assert_echo, assert_reset, caller, connect, forward_to,
+    Running, assert_clean, assert_echo, assert_reset, caller, connect, forward_to, vacant,
 };
 use crate::support::stage::destination;
 
@@ -28,8 +29,8 @@ async fn no_secret_and_no_payload_is_ever_said() {
     }
 }
 
-/// All output about a connection that works, one that is refused, what the admin socket answers, and a
-/// stop.
+/// All output about a connection that works, one that is refused, what the admin socket and HTTP answer, and
+/// a stop.
 async fn everything_said(filter: &str) -> String {
     let echo = destination(Role::Echo).await;
     let options = Options {
@@ -49,7 +50,12 @@ async fn everything_said(filter: &str) -> String {
     };
     let runtime = tempfile::tempdir().unwrap();
     command.env("XDG_RUNTIME_DIR", runtime.path());
-    let mut daemon = Running::launch(command, &api.endpoint(), &forward_to(echo.address()));
+    let http = vacant();
+    let tables = format!(
+        "[http]\nlisten = \"{http}\"\n{}",
+        forward_to(echo.address())
+    );
+    let mut daemon = Running::launch(command, &api.endpoint(), &tables);
 
     assert_echo(&mut connect(daemon.address()), b"canary of the payload");
     let fault = ApiFault {
@@ -58,7 +64,18 @@ async fn everything_said(filter: &str) -> String {
     };
     simulator.fail(Operation::StartSession, fault);
     assert_reset(connect(daemon.address()));
-    let mut said = String::new();
+    let mut said: String = [
+        "/startup",
+        "/readiness",
+        "/liveness",
+        "/metrics",
+        "/status",
+        "/",
+    ]
+    .iter()
+    .map(|path| format!("{:?}\n", get(http, path)))
+    .collect();
+    assert!(said.contains("failing: f AccessDenied"), "{said}");
     for arguments in [
         &["status"][..],
         &["status", "--json"],

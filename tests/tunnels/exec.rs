@@ -68,6 +68,26 @@ async fn its_exit_code_is_the_command_s() {
     assert_eq!(simulator.ledger().started, 0, "nobody has connected");
 }
 
+/// The daemon that runs by the same file has what stands in its other tables.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_addresses_of_the_daemon_are_left_alone() {
+    let (simulator, port) = before_an_echo().await;
+    let desk = Desk::new();
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = desk.home.path().join("admin.sock");
+    let _admin = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let tables = format!(
+        "[http]\nlisten = \"{}\"\n[admin]\nsocket = {socket:?}\n",
+        held.local_addr().unwrap()
+    );
+    desk.configure(&(tables + &in_a_file("echo", port)));
+
+    let arguments = ["exec", "echo", "--", "sh", "-c", "exit 3"];
+    let (code, _, told) = ended(&mut desk.command(&simulator, &arguments));
+
+    assert_eq!(code, 3, "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_are_passed_on_and_the_command_decides() {
     let (simulator, port) = before_an_echo().await;

@@ -20,25 +20,31 @@ pub(super) fn check_forward(fields: &Fields, findings: &mut Findings) {
     check_document(fields, findings);
 }
 
-/// Checks forwards against each other.
-pub(super) fn check_forwards(forwards: &[Fields], findings: &mut Findings) {
+/// Checks what listens against each other: the forwards, and `[http]`.
+pub(super) fn check_listeners(forwards: &[Fields], http: &Fields, findings: &mut Findings) {
     check_names(forwards, findings);
-    check_addresses(forwards, findings);
+    check_remote_clients(http, findings);
+    check_addresses(forwards.iter().chain([http]), findings);
 }
 
-/// Finds a forward that listens where the admin socket is.
-pub(super) fn check_admin(admin: &Fields, forwards: &[Fields], findings: &mut Findings) {
+/// Finds what else listens where the admin socket is.
+pub(super) fn check_admin(
+    admin: &Fields,
+    forwards: &[Fields],
+    http: &Fields,
+    findings: &mut Findings,
+) {
     let (Some(path), Some(span)) = (admin.text("socket"), admin.span("socket")) else {
         return;
     };
-    for forward in forwards {
-        let addresses = forward.addresses("listen").unwrap_or_default();
+    for other in forwards.iter().chain([http]) {
+        let addresses = other.addresses("listen").unwrap_or_default();
         if addresses.iter().any(|(listen, _)| {
             listen
                 .path()
                 .is_some_and(|own| own.as_os_str() == path.as_str())
         }) {
-            let what = format!("[admin]: {} listens on this socket too", forward.scope);
+            let what = format!("[admin]: {} listens on this socket too", other.scope);
             let hint = "choose another path for one of them";
             findings.add(Finding::new(span.clone(), what, hint));
         }
@@ -184,23 +190,23 @@ fn check_names(forwards: &[Fields], findings: &mut Findings) {
     }
 }
 
-/// An address and the forward that has it.
+/// An address and the table that has it.
 struct Holder<'a> {
     listen: Listen,
     span: Range<usize>,
-    forward: usize,
+    table: usize,
     fields: &'a Fields,
 }
 
-fn check_addresses(forwards: &[Fields], findings: &mut Findings) {
+fn check_addresses<'a>(tables: impl Iterator<Item = &'a Fields>, findings: &mut Findings) {
     let mut by_place: BTreeMap<(Option<u16>, Option<PathBuf>), Vec<Holder<'_>>> = BTreeMap::new();
-    for (forward, fields) in forwards.iter().enumerate() {
+    for (table, fields) in tables.enumerate() {
         for (listen, span) in fields.addresses("listen").unwrap_or_default() {
             let place = (listen.port(), listen.path().map(ToOwned::to_owned));
             let holder = Holder {
                 listen,
                 span,
-                forward,
+                table,
                 fields,
             };
             let holders = by_place.entry(place).or_default();
@@ -224,8 +230,12 @@ fn taken(holder: &Holder<'_>, other: &Holder<'_>) -> Finding {
         Listen::Unix(_) => "choose another path for one of them",
         Listen::Systemd(_) => "give each a .socket unit with a name of its own",
     };
-    let (owner, hint) = if holder.forward == other.forward {
-        ("the same forward", "keep one of the two")
+    let (owner, hint) = if holder.table == other.table {
+        let same = match fields.is_many() {
+            true => "the same forward",
+            false => "the same table",
+        };
+        (same, "keep one of the two")
     } else {
         (other.fields.scope.as_str(), elsewhere)
     };

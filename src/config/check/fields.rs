@@ -9,7 +9,7 @@ use crate::config::file::{Entry, Table};
 use crate::config::model::{Listen, Remote, Targets};
 use crate::config::place::shortened;
 use crate::config::problem::{Finding, Findings};
-use crate::config::settings::{Section, Setting};
+use crate::config::settings::{Section, Setting, Shape};
 use crate::config::spelling::nearest;
 
 /// A table, checked key by key.
@@ -67,6 +67,11 @@ impl Fields {
             given: BTreeMap::new(),
             inherited: BTreeMap::new(),
         }
+    }
+
+    /// Whether there may be more tables of its kind.
+    pub(super) fn is_many(&self) -> bool {
+        matches!(self.section.shape, Shape::Many)
     }
 
     /// What is not written here is as it is there.

@@ -16,17 +16,17 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 pub use crate::config::check::amount::{duration, written_duration, written_size};
-use crate::config::check::conflict::{check_admin, check_forward, check_forwards};
+use crate::config::check::conflict::{check_admin, check_forward, check_listeners};
 use crate::config::check::fields::Fields;
 use crate::config::file::{Data, Document, Entry, Table, Value};
 use crate::config::model::{
-    Account, Admin, Aws, Config, Forward, Limits, Log, LogFormat, LogLevel, Proxy, Sessions,
+    Account, Admin, Aws, Config, Forward, Http, Limits, Log, LogFormat, LogLevel, Proxy, Sessions,
     Shutdown, Upload,
 };
 use crate::config::place::{Source, quoted, shortened};
 use crate::config::problem::{Finding, Findings, Problems};
 use crate::config::settings::{
-    ADMIN, AWS, DEFAULTS, FORWARD, LIMITS, LOG, SECTIONS, SHARED, SHUTDOWN, Section, Shape,
+    ADMIN, AWS, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, SECTIONS, SHARED, SHUTDOWN, Section, Shape,
 };
 use crate::config::spelling::nearest;
 
@@ -63,8 +63,9 @@ pub(super) fn parse_admin(text: &str) -> Admin {
 fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Config> {
     let Document { root, syntax } = Document::read(text, source);
     let tables = Tables::read(&root, text, findings);
-    check_forwards(&tables.forwards, findings);
-    check_admin(&tables.of(ADMIN), &tables.forwards, findings);
+    let http = tables.of(HTTP);
+    check_listeners(&tables.forwards, &http, findings);
+    check_admin(&tables.of(ADMIN), &tables.forwards, &http, findings);
     findings.retain(|finding| syntax.leaves(finding, source));
     findings.append(syntax.into_errors());
     let forwards = tables.forwards.iter().map(|fields| forward(fields, source));
@@ -73,6 +74,7 @@ fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Conf
         limits: limits(&tables.of(LIMITS))?,
         shutdown: shutdown(&tables.of(SHUTDOWN))?,
         log: log(&tables.of(LOG))?,
+        http: served(&http),
         admin: admin(&tables.of(ADMIN)),
         forwards: forwards.collect::<Option<_>>()?,
     })
@@ -108,7 +110,6 @@ impl Tables {
 
     fn take(&mut self, section: Section, entry: &Entry, findings: &mut Findings) {
         match (section.shape, &entry.value.data) {
-            (Shape::Later { instead }, _) => findings.add(section_later(section, entry, instead)),
             (Shape::One, Data::Table(table)) => {
                 let fields = Fields::read(table, section, section.header(), findings);
                 self.single.insert(section.name, fields);
@@ -205,6 +206,15 @@ fn log(fields: &Fields) -> Option<Log> {
             "trace" => LogLevel::Trace,
             _ => LogLevel::Info,
         },
+    })
+}
+
+/// Where health and metrics are served, if they are to be.
+fn served(fields: &Fields) -> Option<Http> {
+    let listen = fields.addresses("listen")?.into_iter();
+    Some(Http {
+        listen: listen.map(|(listen, _)| listen).collect(),
+        allow_remote_clients: fields.flag("allow_remote_clients")?,
     })
 }
 
@@ -306,18 +316,13 @@ fn holds_tables(value: &Value) -> bool {
     }
 }
 
-fn section_later(section: Section, entry: &Entry, instead: &str) -> Finding {
-    let what = format!("`{}` is not supported by this version", section.header());
-    Finding::new(entry.span.clone(), what, format!("leave it out: {instead}"))
-}
-
 fn wrong_shape(section: Section, entry: &Entry) -> Finding {
     let (what, hint) = match section.shape {
         Shape::Many => (
             "is an array of tables",
             "begin every forward with `[[forward]]`, in two brackets".to_owned(),
         ),
-        Shape::One | Shape::Later { .. } => (
+        Shape::One => (
             "is one table",
             format!("write `{}`, in single brackets, once", section.header()),
         ),

@@ -39,6 +39,10 @@ drain_timeout = "2m"
 format = "json"
 level = "trace"
 
+[http]
+listen = 9187
+allow_remote_clients = true
+
 [admin]
 socket = "/run/user/1000/admin.sock"
 
@@ -91,7 +95,7 @@ fn messages(text: &str) -> Vec<String> {
 fn what_is_not_written_has_its_default() {
     let config = good(MINIMAL);
 
-    assert_eq!(config.aws, Aws::default());
+    assert_eq!((&config.aws, &config.http), (&Aws::default(), &None));
     assert_eq!(config.limits.max_connections, 1024);
     assert_eq!(config.limits.session_start_rate, 5);
     let [forward] = config.forwards.as_slice() else {
@@ -110,14 +114,13 @@ fn what_is_not_written_has_its_default() {
         warm_max_age: Duration::from_secs(600),
     };
     assert_eq!(forward.sessions, sessions);
-    assert!(!forward.keep_alive);
     assert_eq!(forward.connect_timeout, Duration::from_secs(30));
     assert_eq!(forward.mode, 0o600);
     assert_eq!(forward.resume_timeout, Duration::from_secs(300));
     assert_eq!(forward.half_close_timeout, Duration::from_secs(30));
     assert_eq!(forward.upload, Upload::default());
     assert_eq!(forward.max_connections, 64);
-    assert!(!forward.allow_remote_clients);
+    assert!(!forward.keep_alive && !forward.allow_remote_clients);
     assert_eq!(forward.line, 4);
 }
 
@@ -159,7 +162,9 @@ fn what_is_written_is_meant() {
     };
     assert_eq!(forward.upload, upload);
     assert_eq!(forward.max_connections, 16);
-    assert!(forward.allow_remote_clients);
+    let http = config.http.as_ref().unwrap();
+    assert_eq!(http.listen, [Listen::Localhost(9187)]);
+    assert!(forward.allow_remote_clients && http.allow_remote_clients);
     assert_eq!(
         config.admin.socket.as_deref(),
         Some("/run/user/1000/admin.sock".as_ref())
@@ -171,7 +176,7 @@ fn what_is_written_is_meant() {
     let proxy = config.aws.proxy.as_ref().unwrap();
     assert_eq!(proxy.expose(), "http://me:s%40cret@proxy.corp:3128");
     assert_eq!(proxy.exempt, "");
-    assert_eq!(forward.line, 27);
+    assert_eq!(forward.line, 31);
     let account = Account {
         region: Some("eu-north-1".to_owned()),
         profile: Some("cache".to_owned()),
@@ -251,10 +256,14 @@ fn every_example_makes_sense() {
                 "max_streams" | "max_session_age" => format!("{others}\nsessions = \"shared\""),
                 _ => others,
             };
+            let beside = match setting.key {
+                "allow_remote_clients" if section.name == HTTP.name => "listen = 1\n",
+                _ => "",
+            };
 
             match section.shape {
-                Shape::One => good(&format!("{}\n{line}{MINIMAL}", section.header())),
-                Shape::Many | Shape::Later { .. } => good(&format!("{others}\n{line}")),
+                Shape::One => good(&format!("{}\n{beside}{line}{MINIMAL}", section.header())),
+                Shape::Many => good(&format!("{others}\n{line}")),
             };
         }
     }

@@ -26,10 +26,12 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What is said, and how.
     pub log: Log,
+    /// Where health and metrics are served; `None`: nowhere.
+    pub http: Option<Http>,
     /// How commands reach the daemon.
     pub admin: Admin,
     /// The forwards, in the order of the file; at least one. Their names differ, and no two of
-    /// them listen on one address.
+    /// them, nor `http`, listen on one address.
     pub forwards: Vec<Forward>,
 }
 
@@ -47,6 +49,15 @@ pub struct Limits {
 pub struct Shutdown {
     /// How long open connections may go on; zero: not at all.
     pub drain_timeout: Duration,
+}
+
+/// Where health and metrics are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where it listens; at least one address.
+    pub listen: Vec<Listen>,
+    /// Whether an address of `listen` may be other than loopback.
+    pub allow_remote_clients: bool,
 }
 
 /// How commands reach the daemon.

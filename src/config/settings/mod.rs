@@ -13,7 +13,7 @@ mod rows;
 use std::time::Duration;
 
 pub use crate::config::settings::rows::{
-    ADMIN, AWS, DEFAULTS, FORWARD, LIMITS, LOG, PER_CONNECTION, SECTIONS, SHARED, SHUTDOWN,
+    ADMIN, AWS, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, PER_CONNECTION, SECTIONS, SHARED, SHUTDOWN,
 };
 
 /// A table of the file.
@@ -49,7 +49,7 @@ impl Section {
     /// As a person writes its header.
     pub fn header(&self) -> String {
         match self.shape {
-            Shape::One | Shape::Later { .. } => format!("[{}]", self.name),
+            Shape::One => format!("[{}]", self.name),
             Shape::Many => format!("[[{}]]", self.name),
         }
     }
@@ -62,11 +62,6 @@ pub enum Shape {
     One,
     /// `[[name]]`, at least once.
     Many,
-    /// Not in this version.
-    Later {
-        /// What this version does without it.
-        instead: &'static str,
-    },
 }
 
 /// A key of a section.

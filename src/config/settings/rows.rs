@@ -6,16 +6,7 @@ use crate::config::settings::aws::{AWS_SETTINGS, PROFILE, REGION, ROLE};
 use crate::config::settings::{Absent, Kind, Section, Setting, Shape};
 
 /// Every table that may stand in a file.
-pub const SECTIONS: &[Section] = &[
-    AWS,
-    FORWARD,
-    LIMITS,
-    SHUTDOWN,
-    LOG,
-    ADMIN,
-    DEFAULTS,
-    section_later("http", "nothing is served over HTTP"),
-];
+pub const SECTIONS: &[Section] = &[AWS, FORWARD, LIMITS, SHUTDOWN, LOG, HTTP, ADMIN, DEFAULTS];
 
 /// `[aws]`.
 pub const AWS: Section = once(
@@ -44,6 +35,13 @@ pub const SHUTDOWN: Section = once("shutdown", SHUTDOWN_SETTINGS, "How the daemo
 
 /// `[log]`.
 pub const LOG: Section = once("log", LOG_SETTINGS, "What is said, and how");
+
+/// `[http]`.
+pub const HTTP: Section = once(
+    "http",
+    HTTP_SETTINGS,
+    "Health and metrics over HTTP; off unless it is there",
+);
 
 /// `[admin]`.
 pub const ADMIN: Section = once(
@@ -84,6 +82,23 @@ const LOG_SETTINGS: &[Setting] = &[
         absent: Absent::Text("info"),
         example: "\"debug\"",
         doc: "The least important lines that are written; -v, -q and SSM_PROXYD_LOG win",
+    },
+];
+
+const HTTP_SETTINGS: &[Setting] = &[
+    Setting {
+        key: "listen",
+        kind: Kind::Listen,
+        absent: Absent::Problem,
+        example: "\"127.0.0.1:9187\"",
+        doc: "The local address, or an array of them; a port alone is on 127.0.0.1 and ::1",
+    },
+    Setting {
+        key: "allow_remote_clients",
+        kind: Kind::Flag,
+        absent: Absent::Flag(false),
+        example: "true",
+        doc: "Whether `listen` may hold an address that other machines can reach",
     },
 ];
 
@@ -304,15 +319,6 @@ const fn once(name: &'static str, settings: &'static [Setting], doc: &'static st
         shape: Shape::One,
         settings,
         doc,
-    }
-}
-
-const fn section_later(name: &'static str, instead: &'static str) -> Section {
-    Section {
-        name,
-        shape: Shape::Later { instead },
-        settings: &[],
-        doc: "Not in this version",
     }
 }
 

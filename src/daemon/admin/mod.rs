@@ -104,14 +104,6 @@ impl Admin {
     }
 }
 
-/// Waits for a request where there is a socket.
-pub(super) async fn called(admin: &mut Option<Admin>) -> Call {
-    match admin {
-        Some(admin) => admin.called().await,
-        None => std::future::pending().await,
-    }
-}
-
 fn make_directory(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let mut builder = std::fs::DirBuilder::new();

@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::connection::Connection;
 use crate::config::{Forward, Listen};
@@ -25,26 +25,47 @@ pub struct Bound(Vec<Group>);
 /// What was written, and what it stands for.
 type Group = (Listen, Vec<Arc<Listener>>);
 
+/// What is to be bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The addresses, as they were written.
+    pub listen: &'a [Listen],
+    /// The permissions of Unix sockets.
+    pub mode: u32,
+    /// Whether what was passed may listen where other machines can reach it.
+    pub allow_remote_clients: bool,
+}
+
+impl<'a> From<&'a Forward> for Wanted<'a> {
+    fn from(forward: &'a Forward) -> Self {
+        Self {
+            listen: &forward.listen,
+            mode: forward.mode,
+            allow_remote_clients: forward.allow_remote_clients,
+        }
+    }
+}
+
 impl Bound {
-    /// Every address of a forward, or none. What `own` has, which its predecessor held, is taken from
+    /// Every address that is wanted, or none. What `own` has, which the predecessor held, is taken from
     /// there, and what `held` has that others held.
     ///
     /// # Errors
     ///
     /// The first address that cannot be bound.
-    pub(super) async fn bind(
-        settings: &Forward,
+    pub async fn bind(
+        wanted: Wanted<'_>,
         passed: &Passed,
         mut own: Self,
         held: &mut Self,
     ) -> Result<Self, ListenError> {
         let mut bound = Self::default();
-        for listen in &settings.listen {
+        for listen in wanted.listen {
             let taken = own.take(listen).or_else(|| held.take(listen));
             let group = match (taken, listen) {
                 (Some(group), _) => group,
-                (None, Listen::Systemd(name)) => passed_by(passed, name, settings)?,
-                (None, _) => Listener::bind(listen, settings.mode).await?,
+                (None, Listen::Systemd(name)) => passed_by(passed, name, wanted)?,
+                (None, _) => Listener::bind(listen, wanted.mode).await?,
             };
             bound.0.push((listen.clone(), group));
         }
@@ -65,12 +86,17 @@ impl Bound {
         Some(self.0.remove(place).1)
     }
 
-    pub(super) fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
+    /// Each by itself.
+    pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
         self.0.iter().flat_map(|(_, group)| group)
     }
 
-    /// What was bound for another forward may be for others to connect to.
-    pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
+    /// What was bound for somebody else may be for others to connect to.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         self.listeners().try_for_each(|listener| match &**listener {
             Listener::Tcp(_) | Listener::Passed(_) => Ok(()),
             Listener::Unix(socket) => socket.set_mode(mode),
@@ -80,25 +106,36 @@ impl Bound {
 
 /// A bound local address.
 #[derive(Debug)]
-pub(in crate::forward) enum Listener {
+pub enum Listener {
+    /// A port.
     Tcp(TcpListener),
+    /// A Unix socket, and its file.
     Unix(SocketFile),
     /// A Unix socket whose file is somebody else's.
     Passed(UnixListener),
+}
+
+/// An accepted socket.
+#[derive(Debug)]
+pub enum Stream {
+    /// Of a port.
+    Tcp(TcpStream),
+    /// Of a Unix socket.
+    Unix(UnixStream),
 }
 
 /// What was passed under a name, if it is as the forward wants it.
 fn passed_by(
     passed: &Passed,
     name: &str,
-    settings: &Forward,
+    wanted: Wanted<'_>,
 ) -> Result<Vec<Arc<Listener>>, ListenError> {
     let error = |obstacle| ListenError::new(Listen::Systemd(name.to_owned()), obstacle);
     let Some(group) = passed.of(name) else {
         return Err(error(Obstacle::NotPassed(passed.names())));
     };
     let addresses = group.iter().filter_map(|listener| listener.address().ok());
-    let is_open = |address: &Listen| !address.is_loopback() && !settings.allow_remote_clients;
+    let is_open = |address: &Listen| !address.is_loopback() && !wanted.allow_remote_clients;
     match addresses.into_iter().find(is_open) {
         Some(address) => Err(error(Obstacle::Open(address.to_string()))),
         None => Ok(group.clone()),
@@ -145,12 +182,25 @@ impl Listener {
         }
     }
 
+    /// Waits for a connection, and takes it as it is.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, of the listener or of one connection.
+    pub async fn accept_stream(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(tcp, _)| Stream::Tcp(tcp)),
+            Self::Unix(socket) => socket.accept().await.map(Stream::Unix),
+            Self::Passed(socket) => socket.accept().await.map(|(unix, _)| Stream::Unix(unix)),
+        }
+    }
+
     /// Where it listens.
     ///
     /// # Errors
     ///
     /// What the system says.
-    pub(super) fn address(&self) -> io::Result<Listen> {
+    pub fn address(&self) -> io::Result<Listen> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Listen::Tcp),
             Self::Unix(socket) => Ok(Listen::Unix(socket.path().to_owned())),

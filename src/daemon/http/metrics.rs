@@ -1,0 +1,190 @@
+//! The report as text for Prometheus, in its format 0.0.4.
+//!
+//! Labels are the names of forwards that the file has now, and words of this program: their number
+//! is bounded. What a forward counts begins anew when a reload changes it, which Prometheus takes
+//! for a restart.
+
+use std::fmt::{self, Display, Write as _};
+
+use crate::telemetry::{ForwardReport, ForwardState, Report};
+
+/// What the text is.
+pub(super) const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Everything that is measured.
+pub(super) fn text(report: &Report) -> String {
+    let mut text = String::new();
+    let version = [("version", report.version.as_str())];
+    head(&mut text, "build_info", GAUGE, "The program that runs");
+    sample(&mut text, "build_info", &version, 1);
+    for (name, kind, help, value) in [
+        (
+            "uptime_seconds",
+            GAUGE,
+            "Since all was bound",
+            report.uptime_seconds,
+        ),
+        (
+            "stopping",
+            GAUGE,
+            "1 while it stops",
+            report.stopping.into(),
+        ),
+        ("finishing_connections", GAUGE, FINISHING, finishing(report)),
+    ] {
+        head(&mut text, name, kind, help);
+        sample(&mut text, name, &[], value);
+    }
+    head(&mut text, "reloads_total", COUNTER, "Reloads");
+    for (outcome, value) in [("done", report.reloads), ("failed", report.failed_reloads)] {
+        sample(&mut text, "reloads_total", &[("outcome", outcome)], value);
+    }
+    for (name, kind, help, value) in FORWARD {
+        head(&mut text, name, kind, help);
+        for forward in &report.forwards {
+            sample(
+                &mut text,
+                name,
+                &[("forward", &forward.name)],
+                value(forward),
+            );
+        }
+    }
+    text
+}
+
+fn finishing(report: &Report) -> u64 {
+    let connections = report.finishing.iter().map(|f| f.connections as u64);
+    connections.sum()
+}
+
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    add(text, format_args!("# HELP {PREFIX}{name} {help}\n"));
+    add(text, format_args!("# TYPE {PREFIX}{name} {kind}\n"));
+}
+
+fn sample(text: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
+    let labels: Vec<String> = labels
+        .iter()
+        .map(|(label, value)| format!("{label}=\"{}\"", Escaped(value)))
+        .collect();
+    let labels = match labels.is_empty() {
+        true => String::new(),
+        false => format!("{{{}}}", labels.join(",")),
+    };
+    add(text, format_args!("{PREFIX}{name}{labels} {value}\n"));
+}
+
+fn add(text: &mut String, words: fmt::Arguments<'_>) {
+    text.write_fmt(words).expect("a string takes all");
+}
+
+/// The value of a label.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '\\' => f.write_str("\\\\")?,
+                '"' => f.write_str("\\\"")?,
+                '\n' => f.write_str("\\n")?,
+                other => f.write_char(other)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Of each forward: name, kind, help, and what is measured.
+type Measure = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&ForwardReport) -> u64,
+);
+
+const FORWARD: [Measure; 11] = [
+    (
+        "connections",
+        GAUGE,
+        "Connections that have a session",
+        |f| f.connections as u64,
+    ),
+    (
+        "waiting",
+        GAUGE,
+        "Connections that wait for a session",
+        |f| f.waiting as u64,
+    ),
+    (
+        "accepted_total",
+        COUNTER,
+        "Connections that were accepted",
+        |f| f.accepted,
+    ),
+    ("sessions", GAUGE, "Sessions that can carry bytes", |f| {
+        f.sessions as u64
+    }),
+    (
+        "sessions_ready",
+        GAUGE,
+        "Of these, such as wait for a connection",
+        |f| f.sessions_ready as u64,
+    ),
+    (
+        "sessions_started_total",
+        COUNTER,
+        "Sessions that AWS has started",
+        |f| f.sessions_started,
+    ),
+    (
+        "sessions_failed_total",
+        COUNTER,
+        "Attempts at a session that came to nothing",
+        |f| f.sessions_failed,
+    ),
+    (
+        "resumes_total",
+        COUNTER,
+        "Sessions that went on over another websocket",
+        |f| f.resumes,
+    ),
+    (
+        "sent_bytes_total",
+        COUNTER,
+        "Bytes that were taken from clients",
+        |f| f.sent,
+    ),
+    (
+        "received_bytes_total",
+        COUNTER,
+        "Bytes that were given to clients",
+        |f| f.received,
+    ),
+    (
+        "forward_failing",
+        GAUGE,
+        "1 while its sessions do not come up, or its destination refuses",
+        |f| (f.state == ForwardState::Failing).into(),
+    ),
+];
+
+const PREFIX: &str = "ssm_proxyd_";
+const GAUGE: &str = "gauge";
+const COUNTER: &str = "counter";
+const FINISHING: &str = "Connections of forwards that a reload has removed or replaced";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_label_holds_stays_in_its_quotes() {
+        let mut text = String::new();
+
+        sample(&mut text, "x", &[("a", "1"), ("b", "q\"b\\n\nä")], 7);
+
+        assert_eq!(text, "ssm_proxyd_x{a=\"1\",b=\"q\\\"b\\\\n\\nä\"} 7\n");
+    }
+}

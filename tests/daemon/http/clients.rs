@@ -1,0 +1,168 @@
+//! Clients that keep their connection, that are slow, that are many, and such as speak nonsense.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use super::{Answer, Scene};
+use crate::support::running::connect;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_serves_one_request_after_the_other() {
+    let scene = Scene::new("").await;
+    let mut client = connect(scene.http);
+    let mut lines = BufReader::new(client.try_clone().unwrap());
+
+    // Two at once, of which the first has no body.
+    for requests in [
+        &["HEAD /status", "GET /startup"][..],
+        &["POST /status", "GET /nowhere", "GET /readiness"],
+    ] {
+        let text: String = requests
+            .iter()
+            .map(|request| format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n"))
+            .collect();
+        client.write_all(text.as_bytes()).unwrap();
+        for request in requests {
+            let answer = next(&mut lines, request.starts_with("HEAD"));
+
+            let expected = match *request {
+                "POST /status" => 405,
+                "GET /nowhere" => 404,
+                _ => 200,
+            };
+            assert_eq!(answer.status, expected, "{request}");
+        }
+    }
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonsense_is_refused_and_harms_nobody() {
+    let scene = Scene::new("").await;
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(9000));
+    let header = format!("GET /status HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(9000));
+    let many = format!("GET /status HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(70));
+    for (what, bytes, statuses) in [
+        (
+            "words",
+            &b"hello there, who are you\r\n\r\n"[..],
+            &[400][..],
+        ),
+        (
+            "TLS",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+            &[400],
+        ),
+        ("zeros", &[0; 100], &[400]),
+        ("no HTTP", b"GET /status\r\n\r\n", &[400]),
+        (
+            "a header that is none",
+            b"GET /status HTTP/1.1\r\n\xff\xff\r\n\r\n",
+            &[400],
+        ),
+        (
+            "two lengths",
+            b"GET /status HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            &[400],
+        ),
+        ("a long path", long.as_bytes(), &[414, 431]),
+        ("a long header", header.as_bytes(), &[431]),
+        ("many headers", many.as_bytes(), &[431]),
+        // Its end is the client's: nothing is waited for.
+        ("half a request", b"GET /status HT", &[]),
+        ("nothing", b"", &[]),
+        (
+            "a body that does not come",
+            b"POST /status HTTP/1.1\r\nContent-Length: 99\r\n\r\n",
+            &[405],
+        ),
+    ] {
+        let answer = exchanged(connect(scene.http), bytes);
+
+        match statuses.is_empty() {
+            true => assert_eq!(answer, "", "{what}"),
+            false => {
+                let status = Answer::of(&answer).status;
+                assert!(statuses.contains(&status), "{what}: {answer}");
+            }
+        }
+        assert_eq!(scene.get("/liveness").status, 200, "{what}");
+    }
+    scene.ends();
+}
+
+/// More than there may be, and none of them says a whole word. Whoever comes then waits until they
+/// are left.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_say_nothing_are_left_however_many_they_are() {
+    let scene = Scene::new("").await;
+    let silent: Vec<_> = (0..100)
+        .map(|n| {
+            let mut client = connect(scene.http);
+            if n % 2 == 0 {
+                client.write_all(b"GET /status HTTP/1.1\r\nX: ").unwrap();
+            }
+            client
+        })
+        .collect();
+
+    assert_eq!(scene.get("/liveness").status, 200);
+
+    for mut client in silent {
+        let mut came = Vec::new();
+        let end = client.read_to_end(&mut came);
+        let kind = end.map(|_| ()).map_err(|error| error.kind());
+        assert!(
+            matches!(kind, Ok(()) | Err(io::ErrorKind::ConnectionReset)),
+            "{kind:?}"
+        );
+        assert_eq!(came, b"", "nothing was asked");
+    }
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_may_ask_at_once() {
+    let scene = Scene::new("").await;
+    let address = scene.http;
+    let clients: Vec<_> = (0..200)
+        .map(|_| std::thread::spawn(move || super::get(address, "/metrics").status))
+        .collect();
+
+    let statuses = clients.into_iter().map(|client| client.join().unwrap());
+
+    assert!(
+        statuses
+            .collect::<Vec<_>>()
+            .iter()
+            .all(|status| *status == 200)
+    );
+    scene.ends();
+}
+
+/// Says this and nothing more; all that came back.
+fn exchanged(mut client: TcpStream, bytes: &[u8]) -> String {
+    client.write_all(bytes).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut came = Vec::new();
+    // What was not read makes a reset of the end.
+    let _end = client.read_to_end(&mut came);
+    String::from_utf8(came).unwrap()
+}
+
+/// The next answer of a connection that is kept.
+fn next(lines: &mut BufReader<TcpStream>, is_head: bool) -> Answer {
+    let mut text = String::new();
+    while !text.ends_with("\r\n\r\n") {
+        assert_ne!(lines.read_line(&mut text).unwrap(), 0, "{text}");
+    }
+    let mut answer = Answer::of(&text);
+    let length = answer.header("content-length").unwrap().parse().unwrap();
+    assert!(length > 0);
+    if !is_head {
+        let mut body = vec![0; length];
+        lines.read_exact(&mut body).unwrap();
+        answer.body = String::from_utf8(body).unwrap();
+    }
+    answer
+}

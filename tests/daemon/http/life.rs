@@ -1,0 +1,169 @@
+//! From the start over reloads to the end: where HTTP is served, and what is told meanwhile.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Scene, curl, get, serving};
+use crate::support::running::{assert_echo, connect, vacant};
+use crate::support::stage::until;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_moves_it_turns_it_off_and_on_and_leaves_what_is_the_same() {
+    let mut scene = Scene::new("").await;
+    let (first, second) = (scene.http, vacant());
+    let forward = scene.forward_with("");
+    let mut kept = connect(first);
+
+    scene.write(&serving(first), &forward);
+    scene.reload("reloaded: ");
+    kept.write_all(b"GET /startup HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    let mut byte = [0];
+    std::io::Read::read_exact(&mut kept, &mut byte).unwrap();
+    assert_eq!(&byte, b"H", "a connection to what is the same goes on");
+
+    scene.write(&serving(second), &forward);
+    scene.reload("reloaded: ");
+    assert!(TcpStream::connect(first).is_err(), "nobody listens there");
+    assert_eq!(get(second, "/readiness").status, 200);
+
+    scene.write("", &forward);
+    scene.reload("reloaded: ");
+    assert!(TcpStream::connect(second).is_err(), "nobody listens there");
+
+    scene.write(&serving(first), &forward);
+    scene.reload("reloaded: ");
+    let status: Value = serde_json::from_str(&get(first, "/status").body).unwrap();
+    assert_eq!(status["reloads"], 4);
+    assert_echo(&mut connect(scene.forward), b"hello");
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_to_a_port_that_is_taken_changes_nothing() {
+    let mut scene = Scene::new("").await;
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = vacant();
+    let moved = scene
+        .forward_with("")
+        .replace(&scene.forward.to_string(), &other.to_string());
+
+    scene.write(&serving(taken.local_addr().unwrap()), &moved);
+    let told = scene.reload("everything stays as it was");
+
+    assert!(told.contains("[http]: cannot listen on"), "{told}");
+    assert!(
+        TcpStream::connect(other).is_err(),
+        "it was bound for nothing"
+    );
+    assert_eq!(scene.get("/readiness").status, 200);
+    assert_echo(&mut connect(scene.forward), b"hello");
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_may_go_from_a_forward_to_http_and_back() {
+    let mut scene = Scene::new("").await;
+    let (one, two) = (scene.forward, scene.http);
+    let at = |scene: &Scene, address: std::net::SocketAddr| {
+        scene
+            .forward_with("")
+            .replace(&one.to_string(), &address.to_string())
+    };
+    for (forward, http) in [(two, one), (one, two)] {
+        scene.write(&serving(http), &at(&scene, forward));
+        scene.reload("reloaded: ");
+
+        assert_eq!(get(http, "/readiness").status, 200);
+        assert_echo(&mut connect(forward), b"hello");
+    }
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_open_connections_finish_the_daemon_is_alive_and_not_ready() {
+    let mut scene = Scene::new("[shutdown]\ndrain_timeout = \"1h\"\n").await;
+    let mut client = connect(scene.forward);
+    assert_echo(&mut client, b"hello");
+
+    scene.daemon.signal("TERM");
+    scene.daemon.stderr.wait_for("waiting for open connections");
+
+    let statuses = ["/startup", "/readiness", "/liveness", "/metrics"];
+    let statuses = statuses.map(|path| scene.get(path).status);
+    assert_eq!(statuses, [200, 503, 200, 200]);
+    assert_eq!(scene.get("/readiness").body, "stopping\n");
+    assert!(
+        scene
+            .get("/metrics")
+            .body
+            .contains("\nssm_proxyd_stopping 1\n")
+    );
+    let status: Value = serde_json::from_str(&scene.get("/status").body).unwrap();
+    assert_eq!(
+        (&status["stopping"], &status["connections"]),
+        (&true.into(), &1.into())
+    );
+    assert_echo(&mut client, b"still here");
+    // A client that stays does not hold the end up.
+    let _idle = connect(scene.http);
+    drop(client);
+    scene.is_over();
+}
+
+/// The accept loops are asked for both, and neither takes the answer from the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watchdog_is_fed_while_others_ask_whether_it_lives() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify.sock");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let scene = Scene::with("", |command| {
+        command
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "40000")
+    })
+    .await;
+
+    let mut fed = 0;
+    while fed < 20 {
+        let mut buffer = [0; 4096];
+        let len = manager.recv(&mut buffer).unwrap();
+        fed += usize::from(String::from_utf8_lossy(&buffer[..len]).contains("WATCHDOG=1"));
+        assert_eq!(scene.get("/liveness").body, "alive\n");
+    }
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_may_be_a_unix_socket_of_its_user_beside_ports_for_all() {
+    let mut scene = Scene::new("").await;
+    let socket = scene.file.directory().join("http.sock");
+    let former = scene.http;
+    scene.http = vacant();
+    let port = scene.http.port();
+    let http = format!(
+        "[http]\nlisten = [\"0.0.0.0:{port}\", \"unix:{}\"]\nallow_remote_clients = true\n",
+        socket.display()
+    );
+    scene.write(&http, &scene.forward_with(""));
+    scene.reload("reloaded: ");
+
+    let path = socket.display().to_string();
+    let answer = curl(&["-i", "--unix-socket", &path, "http://localhost/readiness"]);
+
+    assert_eq!(answer.body, "ready\n");
+    assert_eq!(scene.get("/readiness").body, "ready\n");
+    assert!(TcpStream::connect(former).is_err(), "nobody listens there");
+    let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    scene.ends();
+    until("its file is gone", || !socket.exists()).await;
+}

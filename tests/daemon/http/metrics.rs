@@ -1,0 +1,189 @@
+//! Metrics: well formed, and true.
+
+use std::collections::BTreeMap;
+
+use ssm_proxyd::sim::{Blow, Manner};
+
+use super::{Scene, until};
+use crate::support::running::{assert_echo, assert_reset, connect, forward};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_is_explained_and_a_daemon_at_rest_counts_nothing() {
+    let scene = Scene::new("").await;
+
+    let all = read(&scene.get("/metrics").body);
+
+    let version = env!("CARGO_PKG_VERSION");
+    let build = format!("ssm_proxyd_build_info{{version=\"{version}\"}}");
+    for (name, value) in [
+        (build.as_str(), 1),
+        ("ssm_proxyd_stopping", 0),
+        ("ssm_proxyd_finishing_connections", 0),
+        ("ssm_proxyd_reloads_total{outcome=\"done\"}", 0),
+        ("ssm_proxyd_reloads_total{outcome=\"failed\"}", 0),
+    ] {
+        assert_eq!(all.get(name), Some(&value), "{name}");
+    }
+    assert!(all.contains_key("ssm_proxyd_uptime_seconds"));
+    let of_forward: Vec<_> = all
+        .iter()
+        .filter(|(name, _)| name.contains("forward="))
+        .collect();
+    assert_eq!(of_forward.len(), 11);
+    assert!(
+        of_forward.iter().all(|(_, value)| **value == 0),
+        "{of_forward:?}"
+    );
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_is_counted() {
+    let scene = Scene::new("").await;
+    scene.refuse_next();
+    assert_reset(connect(scene.forward));
+    assert_eq!(scene.of_f("forward_failing"), 1);
+    // A target that is not connected is not asked for at once.
+    until("it is served again", || {
+        let mut client = connect(scene.forward);
+        let _asked = std::io::Write::write_all(&mut client, b"12345");
+        std::io::Read::read_exact(&mut client, &mut [0; 5]).is_ok()
+    })
+    .await;
+    until("none is open", || scene.of_f("connections") == 0).await;
+    let [accepted, failed, started, sent, received] = scene.counters();
+
+    let mut clients = [(); 2].map(|()| connect(scene.forward));
+    for client in &mut clients {
+        assert_echo(client, b"hello");
+    }
+
+    assert_eq!(scene.of_f("forward_failing"), 0);
+    assert_eq!(scene.of_f("connections"), 2);
+    assert_eq!(scene.of_f("waiting"), 0);
+    assert_eq!(
+        (scene.of_f("sessions"), scene.of_f("sessions_ready")),
+        (2, 0)
+    );
+    let expected = [accepted + 2, failed, started + 2, sent + 10, received + 10];
+    until("all is counted", || scene.counters() == expected).await;
+    assert!(failed >= 1 && started >= 1, "{failed} {started}");
+
+    assert_eq!(scene.of_f("resumes_total"), 0);
+    assert_eq!(scene.simulator.strike(None, Blow::Break(Manner::Reset)), 2);
+    until("both are resumed", || scene.of_f("resumes_total") == 2).await;
+    assert_echo(&mut clients[0], b"still here");
+    until("more is counted", || {
+        scene.of_f("sent_bytes_total") == sent + 20
+    })
+    .await;
+
+    drop(clients);
+    until("none is open", || scene.of_f("connections") == 0).await;
+    scene.ends();
+}
+
+/// A forward that is the same counts on, one that a reload has changed begins anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn reloads_are_counted_and_leave_the_counts_of_what_is_the_same() {
+    let mut scene = Scene::new("").await;
+    let http = super::serving(scene.http);
+    let mut client = connect(scene.forward);
+    assert_echo(&mut client, b"hello");
+    until("it is counted", || scene.of_f("received_bytes_total") == 5).await;
+
+    scene.write(
+        &http,
+        &(scene.forward_with("") + &forward("g", "remote = 1")),
+    );
+    scene.reload("reloaded: ");
+    scene.write(&http, "nonsense\n");
+    scene.reload("not reloaded");
+
+    assert_eq!(scene.of_f("received_bytes_total"), 5);
+    let all = scene.metrics();
+    assert_eq!(all["ssm_proxyd_accepted_total{forward=\"g\"}"], 0);
+    assert_eq!(all["ssm_proxyd_reloads_total{outcome=\"done\"}"], 1);
+    assert_eq!(all["ssm_proxyd_reloads_total{outcome=\"failed\"}"], 1);
+
+    scene.write(&http, &scene.forward_with("max_connections = 2"));
+    scene.reload("reloaded: ");
+
+    let all = scene.metrics();
+    assert_eq!(all["ssm_proxyd_finishing_connections"], 1);
+    assert_eq!(all["ssm_proxyd_received_bytes_total{forward=\"f\"}"], 0);
+    assert!(!all.keys().any(|name| name.contains("\"g\"")), "{all:#?}");
+    assert_echo(&mut client, b"still here");
+    drop(client);
+    scene.ends();
+}
+
+impl Scene {
+    fn metrics(&self) -> BTreeMap<String, u64> {
+        read(&self.get("/metrics").body)
+    }
+
+    /// One metric of the forward `f`.
+    fn of_f(&self, name: &str) -> u64 {
+        self.metrics()[&format!("ssm_proxyd_{name}{{forward=\"f\"}}")]
+    }
+
+    fn counters(&self) -> [u64; 5] {
+        [
+            "accepted_total",
+            "sessions_failed_total",
+            "sessions_started_total",
+            "sent_bytes_total",
+            "received_bytes_total",
+        ]
+        .map(|name| self.of_f(name))
+    }
+}
+
+/// Reads the text format as strictly as it can be read: each family once and as a whole, its help
+/// and its type before it.
+fn read(text: &str) -> BTreeMap<String, u64> {
+    assert!(text.ends_with('\n'));
+    let mut lines = text.lines().peekable();
+    let mut families = Vec::new();
+    let mut all = BTreeMap::new();
+    while let Some(line) = lines.next() {
+        let help = line.strip_prefix("# HELP ").expect(line);
+        let (name, words) = help.split_once(' ').expect(line);
+        assert!(is_name(name) && name.starts_with("ssm_proxyd_"), "{line}");
+        assert!(!words.is_empty() && !words.contains('\\'), "{line}");
+        assert!(!families.contains(&name), "{name} comes twice");
+        families.push(name);
+        let kind = lines.next().unwrap();
+        let kind = kind.strip_prefix(&format!("# TYPE {name} ")).expect(kind);
+        assert!(["counter", "gauge"].contains(&kind), "{kind}");
+        assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+        while let Some(sample) = lines.next_if(|line| !line.starts_with('#')) {
+            let (series, value) = sample.rsplit_once(' ').expect(sample);
+            let labels = series.strip_prefix(name).expect(sample);
+            assert!(are_labels(labels), "{sample}");
+            let before = all.insert(series.to_owned(), value.parse().expect(sample));
+            assert_eq!(before, None, "{series} comes twice");
+        }
+    }
+    all
+}
+
+/// Nothing, or `{name="value",…}`, where no value needs an escape: names of forwards do not.
+fn are_labels(text: &str) -> bool {
+    let inner = text
+        .strip_prefix('{')
+        .and_then(|text| text.strip_suffix('}'));
+    let is_label = |label: &str| {
+        label.split_once('=').is_some_and(|(name, value)| {
+            let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
+            is_name(name) && value.is_some_and(|value| !value.contains(['"', '\\', ',']))
+        })
+    };
+    text.is_empty() || inner.is_some_and(|inner| inner.split(',').all(is_label))
+}
+
+fn is_name(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c == '_';
+    !text.is_empty() && text.chars().all(fits)
+}
