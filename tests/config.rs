@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use ssm_proxyd::config::settings::{Absent, SECTIONS, Setting};
 use ssm_proxyd::config::{
-    Account, Config, Forward, Limits, Log, LogFormat, LogLevel, Sessions, Upload, parse, read,
+    Account, Config, Forward, Limits, Listen, Log, LogFormat, LogLevel, Sessions, Upload, parse,
+    read,
 };
 
 #[test]
@@ -102,7 +103,10 @@ fn a_full_file_means_what_it_says() {
     );
     assert_eq!(forward.max_connections, 1);
     assert!(forward.allow_remote_clients);
-    assert_eq!(forward.line, 17);
+    assert_eq!(forward.line, 21);
+    let http = config.http.as_ref().unwrap();
+    assert_eq!(http.listen, [Listen::Systemd("http".to_owned())]);
+    assert!(http.allow_remote_clients);
     let warm_max_age = Duration::from_secs(60);
     let warm = 1;
     let own = Sessions::PerConnection { warm, warm_max_age };
@@ -246,6 +250,7 @@ fn the_settings_that_the_shipped_file_only_shows_work_too() {
 
     assert!(config.aws.region.is_some() && config.aws.profile.is_some());
     assert!(config.aws.ssm_endpoint.is_some() && config.aws.ca_bundle.is_some());
+    assert!(config.http.is_some() && config.admin.socket.is_some());
     assert!(config.forwards[0].document.is_some());
     assert!(config.forwards[2].listen[0].path().is_some());
     assert!(matches!(

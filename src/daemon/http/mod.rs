@@ -107,6 +107,7 @@ impl Http {
     /// Accepts and answers nothing more; who waits for an answer hears that.
     pub(super) async fn close(self) {
         let Some(Served {
+            bound,
             calls,
             mut listeners,
             ..
@@ -114,7 +115,7 @@ impl Http {
         else {
             return;
         };
-        drop(calls);
+        drop((bound, calls));
         let done = async { while listeners.join_next().await.is_some() {} };
         if timeout(LAST_ANSWERS, done).await.is_err() {
             debug!("an HTTP client has not listened to its answer");

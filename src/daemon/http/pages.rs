@@ -59,9 +59,10 @@ pub(super) fn startup() -> Response {
     plain(StatusCode::OK, "started\n")
 }
 
-/// The daemon has stopped while somebody asked.
-pub(super) fn stopping() -> Response {
-    plain(StatusCode::SERVICE_UNAVAILABLE, STOPPING)
+/// The daemon has ended while somebody asked, or does not listen here any more.
+pub(super) fn over() -> Response {
+    let text = "nobody answers here any more\n";
+    plain(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 /// The daemon does not answer.
@@ -84,7 +85,7 @@ pub(super) fn told(page: Page, report: &Report) -> Response {
 /// A forward that fails is told and does not count: the others serve, and it tries again.
 fn readiness(report: &Report) -> Response {
     if report.stopping {
-        return stopping();
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
     let failing = report.forwards.iter().filter_map(|forward| {
         let trouble = forward.trouble.as_ref()?;
@@ -132,8 +133,6 @@ const PAGES: &[(&str, Page)] = &[
     ("/metrics", Page::Metrics),
     ("/status", Page::Status),
 ];
-
-const STOPPING: &str = "stopping\n";
 
 #[cfg(test)]
 mod tests {

@@ -64,6 +64,8 @@ async fn attend(stream: impl AsyncRead + AsyncWrite + Unpin, requests: mpsc::Sen
     let mut speech = http1::Builder::new();
     speech
         .timer(TokioTimer::new())
+        // `nc -N` says no more and listens.
+        .half_close(true)
         .header_read_timeout(PATIENCE)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS);
@@ -100,7 +102,7 @@ async fn answer(
         Page::Readiness | Page::Liveness | Page::Metrics | Page::Status => {
             match timeout(MAX_THOUGHT, report(requests)).await {
                 Ok(Some(report)) => pages::told(page, &report),
-                Ok(None) => pages::stopping(),
+                Ok(None) => pages::over(),
                 Err(_) => pages::silent(),
             }
         }

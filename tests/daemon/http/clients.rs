@@ -68,6 +68,8 @@ async fn nonsense_is_refused_and_harms_nobody() {
         ("a long path", long.as_bytes(), &[414, 431]),
         ("a long header", header.as_bytes(), &[431]),
         ("many headers", many.as_bytes(), &[431]),
+        // Who says no more may still listen.
+        ("a whole one", b"GET /status HTTP/1.1\r\n\r\n", &[200]),
         // Its end is the client's: nothing is waited for.
         ("half a request", b"GET /status HT", &[]),
         ("nothing", b"", &[]),
