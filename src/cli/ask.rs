@@ -18,7 +18,7 @@ use crate::telemetry::{ForwardState, Report};
 /// Where the daemon is.
 #[derive(Debug, Args)]
 pub(super) struct Whereabouts {
-    /// The admin socket of the daemon [default: `socket` in [admin] of the configuration, then
+    /// The admin socket of the daemon [default: the one of the configuration, then
     /// $XDG_RUNTIME_DIR/ssm-proxyd/admin.sock, then /run/ssm-proxyd/admin.sock]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
