@@ -29,32 +29,72 @@ pub(super) struct Whereabouts {
 
 impl Whereabouts {
     /// Connects to the first daemon that is there.
-    pub(super) async fn find(&self) -> Result<Client, ClientError> {
-        let places = self.places();
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or the configuration does not tell where.
+    async fn find(&self) -> Result<Client, NotFound> {
         let mut first = None;
-        for place in &places {
-            match Client::connect(place).await {
+        for place in self.places()? {
+            match Client::connect(&place).await {
                 Err(error) if error.is_absence() => first = first.or(Some(error)),
-                found => return found,
+                found => return found.map_err(NotFound::Daemon),
             }
         }
-        Err(first.unwrap_or_else(|| ClientError {
+        Err(NotFound::Daemon(first.unwrap_or_else(|| ClientError {
             path: PathBuf::from(SYSTEM),
             source: std::io::ErrorKind::NotFound.into(),
-        }))
+        })))
     }
 
     /// One that was named stands alone.
-    fn places(&self) -> Vec<PathBuf> {
-        let file = || run::search(self.config.as_deref()).ok();
-        let configured = || config::read_admin(&file()?).socket;
-        if let Some(named) = self.socket.clone().or_else(configured) {
-            return vec![named];
+    fn places(&self) -> Result<Vec<PathBuf>, NotFound> {
+        if let Some(named) = &self.socket {
+            return Ok(vec![named.clone()]);
         }
-        usual_socket()
-            .into_iter()
-            .chain([PathBuf::from(SYSTEM)])
-            .collect()
+        if let Some(named) = self.configured()? {
+            return Ok(vec![named]);
+        }
+        let usual = usual_socket().into_iter();
+        Ok(usual.chain([PathBuf::from(SYSTEM)]).collect())
+    }
+
+    /// What the configuration says. One that nobody named need not be readable for us.
+    fn configured(&self) -> Result<Option<PathBuf>, NotFound> {
+        let Ok(path) = run::search(self.config.as_deref()) else {
+            return Ok(None);
+        };
+        let is_named = self.config.is_some() || style::environment("SSM_PROXYD_CONFIG").is_some();
+        match config::read_admin(&path) {
+            Ok(admin) => Ok(admin.socket),
+            Err(config::Error::Unreadable { .. }) if !is_named => Ok(None),
+            Err(error) => Err(NotFound::Configuration(error)),
+        }
+    }
+}
+
+/// Why there is no daemon to ask.
+enum NotFound {
+    Daemon(ClientError),
+    /// It does not tell where the daemon is.
+    Configuration(config::Error),
+}
+
+impl From<ClientError> for NotFound {
+    fn from(error: ClientError) -> Self {
+        Self::Daemon(error)
+    }
+}
+
+impl NotFound {
+    fn tell(&self) -> Exit {
+        match self {
+            Self::Daemon(error) => {
+                let hint = if error.is_absence() { START_ONE } else { "" };
+                style::fail(Exit::Unavailable, error, hint)
+            }
+            Self::Configuration(error) => style::fail_as_told(Exit::Configuration, error),
+        }
     }
 }
 
@@ -177,13 +217,16 @@ enum Look {
 async fn look(args: &WaitArgs) -> Look {
     let asked = async {
         let mut client = args.whereabouts.find().await?;
-        client.ask(&Request::Status).await
+        Ok::<_, NotFound>(client.ask(&Request::Status).await?)
     };
     match asked.await {
         Ok(Answer::Status(report)) => missing(&report, &args.names),
         Ok(other) => Look::Never(strange(&other)),
-        Err(error) if error.is_absence() => Look::Missing(error.to_string(), START_ONE.to_owned()),
-        Err(error) => Look::Missing(error.to_string(), String::new()),
+        Err(NotFound::Daemon(error)) if error.is_absence() => {
+            Look::Missing(error.to_string(), START_ONE.to_owned())
+        }
+        Err(NotFound::Daemon(error)) => Look::Missing(error.to_string(), String::new()),
+        Err(error @ NotFound::Configuration(_)) => Look::Never(error.tell()),
     }
 }
 
@@ -197,6 +240,8 @@ fn missing(report: &Report, names: &[String]) -> Look {
         };
         match (forward.state, &forward.trouble) {
             (ForwardState::Ready, _) => {}
+            // Longer ago than a forward refuses without asking: nobody knows.
+            (_, Some(trouble)) if trouble.seen_seconds >= FORGOTTEN => {}
             (_, Some(trouble)) => {
                 return Look::Missing(format!("{name}: {}", trouble.error), trouble.hint.clone());
             }
@@ -214,14 +259,11 @@ fn missing(report: &Report, names: &[String]) -> Look {
 
 /// Asks the daemon, and says what went wrong.
 pub(super) async fn ask(whereabouts: &Whereabouts, request: &Request) -> Result<Answer, Exit> {
-    let asked = async { whereabouts.find().await?.ask(request).await };
+    let asked = async { Ok::<_, NotFound>(whereabouts.find().await?.ask(request).await?) };
     match asked.await {
         Ok(Answer::Error(rejection)) => Err(rejected(&rejection)),
         Ok(answer) => Ok(answer),
-        Err(error) => {
-            let hint = if error.is_absence() { START_ONE } else { "" };
-            Err(style::fail(Exit::Unavailable, &error, hint))
-        }
+        Err(error) => Err(error.tell()),
     }
 }
 
@@ -266,6 +308,10 @@ const SOCKET: &str = "admin.sock";
 
 const START_ONE: &str =
     "start one: `ssm-proxyd run`, or `systemctl start ssm-proxyd`; `--socket` names another place";
+
+/// For how long a failure counts if nobody has tried since, in seconds: as long as the gate is shut
+/// at most.
+const FORGOTTEN: u64 = 15;
 
 /// How often is looked again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);

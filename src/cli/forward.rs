@@ -68,6 +68,10 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
+    let file = match args.ready_file.as_deref().map(ready_file).transpose() {
+        Ok(file) => file,
+        Err(exit) => return exit,
+    };
     let started = tokio::select! {
         started = start(config) => started,
         () = signals.stop() => return Exit::Done,
@@ -76,8 +80,10 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
         Ok(daemon) => daemon,
         Err(exit) => return exit,
     };
-    let exit = match tell_ready(&daemon, args.json, args.ready_file.as_deref()) {
-        Ok(()) => {
+    let mut written = None;
+    let exit = match tell_ready(&daemon, args.json, file) {
+        Ok(file) => {
+            written = file;
             let meters = daemon.meters();
             tokio::select! {
                 () = daemon.until_stopped(&mut signals, nothing_to_read) => {}
@@ -88,12 +94,24 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
         Err(exit) => exit,
     };
     live::clear();
+    tell_open(&daemon);
     daemon.stop_unless_hurried(&mut signals).await;
-    if let Some(path) = args.ready_file {
+    if let Some(path) = written {
         // Whoever has taken it away already was faster.
         drop(std::fs::remove_file(path));
     }
     exit
+}
+
+/// What the end waits for, if a person waits for the end.
+fn tell_open(daemon: &Daemon) {
+    let open: usize = daemon.meters().iter().map(|meters| meters.open.get()).sum();
+    if open > 0 {
+        let plural = if open == 1 { "" } else { "s" };
+        style::say(&format!(
+            "ssm-proxyd: waiting for {open} open connection{plural}; another Ctrl-C resets them"
+        ));
+    }
 }
 
 /// There is no file, and so no signal for it.
@@ -124,6 +142,15 @@ pub(super) fn configuration(
             return Err(style::fail(Exit::Usage, &error, hint));
         }
         let is_repeated = rules.local[..index].contains(local);
+        let is_taken = |other: &LocalForward| other.listen == local.listen;
+        if local.listen.port() != Some(0) && rules.local[..index].iter().any(is_taken) {
+            let error = format!("-L {local}: another -L listens there too");
+            return Err(style::fail(
+                Exit::Usage,
+                &error,
+                "choose another port for one of them",
+            ));
+        }
         config.forwards.push(Forward {
             // Twice the same means two free ports.
             name: match is_repeated {
@@ -159,18 +186,34 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
     started.map_err(|error: StartError| style::fail(exit_of(&error), &error, &error.hint()))
 }
 
-/// A line for each forward.
-fn tell_ready(daemon: &Daemon, json: bool, file: Option<&Path>) -> Result<(), Exit> {
+/// Where the ready file is, behind its links. Nothing but a file is ever replaced.
+fn ready_file(path: &Path) -> Result<PathBuf, Exit> {
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match std::fs::metadata(&path) {
+        Ok(metadata) if !metadata.is_file() => {
+            let error = format!("{} is there, and is no file", path.display());
+            let hint = "choose another path for --ready-file";
+            Err(style::fail(Exit::Usage, &error, hint))
+        }
+        Ok(_) | Err(_) => Ok(path),
+    }
+}
+
+/// A line for each forward. Returns the file that was written.
+fn tell_ready(daemon: &Daemon, json: bool, file: Option<PathBuf>) -> Result<Option<PathBuf>, Exit> {
     let reports = daemon.reports();
     let lines: Vec<String> = reports.iter().map(|report| ready(report, json)).collect();
     for line in &lines {
         output::line(line).map_err(|unheard| unheard.exit())?;
     }
-    let Some(path) = file else { return Ok(()) };
-    replace::replace(path, (lines.join("\n") + "\n").as_bytes()).map_err(|error| {
-        let error = format!("cannot write {}: {}", path.display(), style::words(&error));
-        style::fail(Exit::Failed, &error, "is its directory there?")
-    })
+    let Some(path) = file else { return Ok(None) };
+    match replace::replace(&path, (lines.join("\n") + "\n").as_bytes()) {
+        Ok(()) => Ok(Some(path)),
+        Err(error) => {
+            let error = format!("cannot write {}: {}", path.display(), style::words(&error));
+            Err(style::fail(Exit::Failed, &error, "is its directory there?"))
+        }
+    }
 }
 
 fn ready(report: &ForwardReport, json: bool) -> String {

@@ -60,7 +60,9 @@ fn told(report: &Report) -> String {
     }
     for finishing in &report.finishing {
         let (name, connections) = (&finishing.name, finishing.connections);
-        text += &format!("{name}, as it was before a reload: {connections} connections left\n");
+        let plural = if connections == 1 { "" } else { "s" };
+        text +=
+            &format!("{name}, as it was before a reload: {connections} connection{plural} left\n");
     }
     text
 }

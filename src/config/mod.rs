@@ -54,11 +54,23 @@ pub fn read(path: &Path) -> Result<Config, Error> {
     })
 }
 
-/// Reads what a configuration file says of `[admin]`, whatever is wrong with the rest; nothing, if
-/// it cannot be read.
-pub fn read_admin(path: &Path) -> Admin {
-    let text = read_text(path).unwrap_or_default();
-    check::parse_admin(&text)
+/// Reads what a configuration file says of `[admin]`, whatever is wrong with the rest.
+///
+/// # Errors
+///
+/// The file cannot be read, or what it says of that cannot be understood.
+pub fn read_admin(path: &Path) -> Result<Admin, Error> {
+    let text = read_text(path).map_err(|source| Error::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    match (check::parse_admin(&text), parse(&text)) {
+        (Some(admin), _) | (None, Ok(Config { admin, .. })) => Ok(admin),
+        (None, Err(problems)) => Err(Error::Wrong {
+            path: path.to_owned(),
+            problems,
+        }),
+    }
 }
 
 /// Reads a file as if `extra`, the text of one more forward, stood at its end: what `[defaults]` says

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::field::Empty;
-use tracing::{Instrument, info_span, warn};
+use tracing::{Instrument, error_span, warn};
 
 use super::World;
 use super::connection::{Connection, Standard};
@@ -80,7 +80,7 @@ impl Lone {
             supplier,
             connection,
         } = self;
-        let span = info_span!("connection", session = Empty, stream = Empty);
+        let span = error_span!("connection", session = Empty, stream = Empty);
         let stop = Course::new(stop);
         let (end, ended) = watch::channel(false);
         let mut supplying = JoinSet::new();

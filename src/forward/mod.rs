@@ -38,7 +38,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::field::Empty;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, debug, error_span, info, warn};
 
 use self::connection::Connection;
 pub use self::connection::Standard;
@@ -143,7 +143,8 @@ impl Forward {
 
     /// Accepts connections until it shall stop, and ends when the last one has ended.
     pub async fn run(self, stop: watch::Receiver<Stop>) {
-        let span = info_span!("forward", name = self.name());
+        // Of the highest level, so that every line has it, however little is said.
+        let span = error_span!("serving", forward = self.name());
         let stop = Course::new(stop);
         let (end, ended) = watch::channel(false);
         let mut supplying = JoinSet::new();
@@ -207,7 +208,7 @@ async fn accept_loop(
 ) {
     if let Ok(address) = listener.address() {
         let destination = &serve.settings.remote;
-        info!(local_address = %address, target = %serve.settings.target, %destination, "listening");
+        info!(local_address = %address, node = %serve.settings.target, %destination, "listening");
     }
     let mut connections = JoinSet::new();
     let mut pause = ACCEPT_PAUSE;
@@ -227,7 +228,7 @@ async fn accept_loop(
             Ok((connection, slot)) => {
                 pause = ACCEPT_PAUSE;
                 let peer = connection.peer();
-                let span = info_span!("connection", %peer, session = Empty, stream = Empty);
+                let span = error_span!("connection", %peer, session = Empty, stream = Empty);
                 let task = Arc::clone(&serve).run(connection, slot, stop.clone());
                 let mut task = Box::pin(task.instrument(span));
                 if first_step(task.as_mut()).await.is_pending() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tracing::{Instrument, debug, info_span};
+use tracing::{Instrument, debug, error_span};
 
 use super::World;
 use super::failure::Failure;
@@ -67,7 +67,7 @@ impl Tend {
             Ok(started) => started,
             Err(failure) => return tell(News::Failed(failure)),
         };
-        let span = info_span!("tunnel", session = %tunnel.session_id());
+        let span = error_span!("tunnel", session = %tunnel.session_id());
         tell(News::Opened(tunnel.clone()));
         let watch = watch(tunnel, patience, &tell);
         let both = async { tokio::join!(driver.run(), watch) };

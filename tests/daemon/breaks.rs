@@ -52,7 +52,7 @@ async fn a_session_that_is_not_resumed_in_time_is_a_reset_and_one_line() {
         let (simulator, log) = talk.lost();
 
         let line = only_line(&log, "session lost");
-        assert_names(&line, &["{name=\"f\"}", "not resumed within 2 s", cause]);
+        assert_names(&line, &["{forward=\"f\"}", "not resumed within 2 s", cause]);
         assert_eq!(log.matches("WARN").count(), 2, "one for the break: {log}");
         assert_eq!(simulator.ledger().sessions[0].attached, 1, "{cause}");
     }
@@ -80,7 +80,7 @@ async fn a_session_that_ends_while_its_websocket_is_broken_is_a_reset_and_one_li
 
         let (simulator, log) = talk.lost();
         let line = only_line(&log, "session lost");
-        assert_names(&line, &["{name=\"f\"}", "the session is over"]);
+        assert_names(&line, &["{forward=\"f\"}", "the session is over"]);
         assert_eq!(log.matches("WARN").count(), 2, "one for the break: {log}");
         let expected = if terminated {
             EndedBy::Api
@@ -103,7 +103,7 @@ async fn a_session_that_is_closed_with_the_agents_words_is_a_reset_and_one_line(
     let words = &simulator.ledger().sessions[0].output;
     assert_names(words, &["ipc messaging received timeout"]);
     let line = only_line(&log, "WARN");
-    assert_names(&line, &["{name=\"f\"}", "session lost", words]);
+    assert_names(&line, &["{forward=\"f\"}", "session lost", words]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,9 +41,12 @@ async fn a_refusal_of_the_api_is_told_once_and_the_next_connection_is_served() {
 
         assert_names(
             &line,
-            &["forward{name=\"f\"}", "StartSession", code, remedy],
+            &["serving{forward=\"f\"}", "StartSession", code, remedy],
         );
-        assert_names(&recovered, &["forward{name=\"f\"}", "connections_reset="]);
+        assert_names(
+            &recovered,
+            &["serving{forward=\"f\"}", "connections_reset="],
+        );
     }
     let log = daemon.stop(&simulator);
     assert_eq!(log.matches("WARN").count(), 6, "{log}");
@@ -61,7 +64,7 @@ async fn a_target_that_is_offline_is_named_and_served_once_it_is_back() {
     let line = daemon.process.stderr.wait_for("WARN");
     simulator.set_offline(TARGET, false);
 
-    assert_names(&line, &["forward{name=\"f\"}", TARGET, "hint="]);
+    assert_names(&line, &["serving{forward=\"f\"}", TARGET, "hint="]);
     assert_served(daemon.address());
     daemon.stop(&simulator);
 }
@@ -108,7 +111,10 @@ async fn while_a_target_is_known_to_be_offline_nobody_asks_for_it_again() {
     assert_served(daemon.address());
     let recovered = daemon.process.stderr.wait_for("sessions start again");
     assert_names(&told, &[TARGET, "no session; connection reset"]);
-    assert_names(&recovered, &["forward{name=\"f\"}", "connections_reset="]);
+    assert_names(
+        &recovered,
+        &["serving{forward=\"f\"}", "connections_reset="],
+    );
     let log = daemon.stop(&simulator);
     assert!(log.matches("TargetNotConnected").count() <= 3, "{log}");
 }
@@ -145,11 +151,11 @@ async fn without_credentials_one_line_says_so_and_a_login_needs_no_restart() {
 
     assert_names(
         &none,
-        &["forward{name=\"f\"}", "credentials: ", "aws sso login"],
+        &["serving{forward=\"f\"}", "credentials: ", "aws sso login"],
     );
     assert_names(
         &wrong,
-        &["forward{name=\"f\"}", "UnrecognizedClientException"],
+        &["serving{forward=\"f\"}", "UnrecognizedClientException"],
     );
     assert_echo(&mut connect(daemon.address()), b"hello");
     // A stop before that would be told of in another line.
@@ -175,7 +181,7 @@ async fn a_program_that_gives_no_credentials_is_one_line() {
     assert_reset(connect(daemon.address()));
     let line = daemon.process.stderr.wait_for("WARN");
 
-    assert_names(&line, &["forward{name=\"f\"}", "no ticket", "hint="]);
+    assert_names(&line, &["serving{forward=\"f\"}", "no ticket", "hint="]);
     let log = daemon.stop(&simulator);
     let lines = log.lines().filter(|line| !line.contains("INFO"));
     assert_eq!(lines.count(), 1, "{log}");
@@ -193,7 +199,7 @@ async fn an_endpoint_that_does_not_answer_is_told() {
     let remedy = "`ssm_endpoint`";
     assert_names(
         &line,
-        &["forward{name=\"f\"}", "StartSession", "refused", remedy],
+        &["serving{forward=\"f\"}", "StartSession", "refused", remedy],
     );
     let log = daemon.stop(&simulator);
     assert_eq!(log.matches("WARN").count(), 1, "{log}");
@@ -213,7 +219,7 @@ async fn a_certificate_that_is_not_trusted_names_the_bundle() {
 
     assert_names(
         &line,
-        &["forward{name=\"f\"}", "certificate", "`ca_bundle`"],
+        &["serving{forward=\"f\"}", "certificate", "`ca_bundle`"],
     );
     daemon.stop(&simulator);
 }
@@ -234,9 +240,12 @@ async fn a_destination_that_cannot_be_reached_is_named_with_the_remedy() {
     let lost = daemon.process.stderr.wait_for("WARN");
 
     let destination = format!("destination=localhost:{}", refusing.port());
-    assert_names(&refused, &["{name=\"f\"}", &destination, "check `remote`"]);
+    assert_names(
+        &refused,
+        &["{forward=\"f\"}", &destination, "check `remote`"],
+    );
     let words = "lookup nowhere.internal: no such host";
-    assert_names(&lost, &["{name=\"lost\"}", words, "check `remote`"]);
+    assert_names(&lost, &["{forward=\"lost\"}", words, "check `remote`"]);
     daemon.stop(&simulator);
 }
 
@@ -256,7 +265,7 @@ async fn a_refused_websocket_names_its_permission() {
     let line = daemon.process.stderr.wait_for("WARN");
 
     let permission = "ssmmessages:OpenDataChannel";
-    assert_names(&line, &["forward{name=\"f\"}", "HTTP 403", permission]);
+    assert_names(&line, &["serving{forward=\"f\"}", "HTTP 403", permission]);
     let log = daemon.stop(&simulator);
     assert_eq!(log.matches("WARN").count(), 1, "{log}");
     assert_eq!(simulator.ledger().refused_upgrades, [(403, 1)].into());
@@ -308,7 +317,7 @@ async fn an_answer_that_makes_no_sense_costs_its_connection_and_its_session_is_e
         assert_reset(connect(daemon.address()));
         let line = daemon.process.stderr.wait_for("WARN");
 
-        assert_names(&line, &["forward{name=\"f\"}", words, "hint="]);
+        assert_names(&line, &["serving{forward=\"f\"}", words, "hint="]);
         daemon.process.signal("TERM");
         assert_eq!(daemon.process.exit_code(), 0, "{case}");
         let log = daemon.process.stderr.all();
@@ -327,7 +336,7 @@ async fn an_answer_without_a_session_is_told() {
     assert_reset(connect(daemon.address()));
     let line = daemon.process.stderr.wait_for("WARN");
 
-    assert_names(&line, &["forward{name=\"f\"}", "StartSession", "hint="]);
+    assert_names(&line, &["serving{forward=\"f\"}", "StartSession", "hint="]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -346,7 +355,10 @@ async fn a_session_that_could_not_be_ended_is_not_called_ended() {
     let log = daemon.stop(&simulator);
 
     let id = &simulator.ledger().sessions[0].session_id;
-    assert_names(&line, &["forward{name=\"f\"}", id, "left behind", "hint="]);
+    assert_names(
+        &line,
+        &["serving{forward=\"f\"}", id, "left behind", "hint="],
+    );
     assert!(!log.contains("every session is ended"), "{log}");
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use ssm_proxyd::sim::{Options, Simulator};
 
 use crate::support::process::Process;
-use crate::support::running::{File, caller, vacant};
+use crate::support::running::{File, Running, assert_reset, caller, connect, forward, vacant};
 use crate::support::stage::{TARGET, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,7 +22,11 @@ async fn in_json_every_line_is_an_object_that_a_program_can_search() {
     let listening = listening.unwrap_or_else(|| panic!("{log}"));
     assert_eq!(listening["level"], "INFO");
     assert_eq!(listening["target"], "ssm_proxyd::forward");
-    assert_eq!(listening["spans"][0]["name"], "forward");
+    assert_eq!(listening["spans"][0]["forward"], "f");
+    assert!(listening["node"].is_string());
+    for line in log.lines() {
+        assert_no_key_twice(line);
+    }
     assert!(listening["timestamp"].is_string());
     assert!(
         lines
@@ -44,6 +48,50 @@ async fn the_level_of_the_file_holds_unless_somebody_asked_for_another() {
     }
     let log = said(&simulator, "level = \"debug\"", &[]).await;
     assert!(log.contains("DEBUG"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_line_about_a_forward_names_it_however_little_is_said() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    simulator.set_offline(TARGET, true);
+    let level = "[log]\nlevel = \"warn\"\n";
+    let daemon = Running::quiet(
+        &simulator,
+        &(level.to_owned() + &forward("f", "remote = 1")),
+    );
+
+    assert_reset(connect(daemon.address()));
+    let log = daemon.stop(&simulator);
+
+    let line = log.lines().find(|line| line.contains("TargetNotConnected"));
+    assert!(
+        line.is_some_and(|line| line.contains("serving{forward=\"f\"}")),
+        "{log}"
+    );
+}
+
+/// Readers differ in which of two keys they take.
+fn assert_no_key_twice(line: &str) {
+    let mut seen = vec![std::collections::BTreeSet::new()];
+    let line = line.replace("\\\"", "'");
+    let words: Vec<&str> = line.split('"').collect();
+    for (at, word) in words.iter().enumerate() {
+        // Between quotes stand keys and texts; what follows a key is a colon.
+        let is_key = at % 2 == 1 && words.get(at + 1).is_some_and(|next| next.starts_with(':'));
+        if is_key {
+            assert!(
+                seen.last_mut().unwrap().insert(*word),
+                "{word} twice: {line}"
+            );
+        }
+        for c in word.chars().filter(|_| at % 2 == 0) {
+            match c {
+                '{' => seen.push(std::collections::BTreeSet::new()),
+                '}' => drop(seen.pop()),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// What a daemon says from start to stop, with these settings of `[log]`. What is asked for is a

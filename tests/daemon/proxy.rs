@@ -119,7 +119,7 @@ async fn a_proxy_that_does_not_open_the_way_is_told_with_a_remedy() {
         let line = daemon.process.stderr.wait_for("WARN");
 
         assert_names(&line, &words);
-        assert_names(&line, &["forward{name=\"f\"}", &address, "hint="]);
+        assert_names(&line, &["serving{forward=\"f\"}", &address, "hint="]);
         let log = daemon.stop(&far.simulator);
         assert!(!log.contains("s3cret"), "{log}");
     }

@@ -173,7 +173,7 @@ writes_to_the_journal() {
     check "its lines have its unit, its name and a priority" journal_has \
         _SYSTEMD_UNIT=ssm-proxyd.service SYSLOG_IDENTIFIER=ssm-proxyd PRIORITY=6
     check "a forward's lines can be looked for" journal_has \
-        _SYSTEMD_UNIT=ssm-proxyd.service SSM_PROXYD_NAME=db
+        _SYSTEMD_UNIT=ssm-proxyd.service SSM_PROXYD_FORWARD=db
 }
 
 journal_has() {

@@ -78,7 +78,7 @@ async fn a_connection_that_waits_too_long_for_its_turn_is_told_which_limit_it_wa
         assert_reset(connect(daemon.address()));
 
         let line = daemon.process.stderr.wait_for("WARN");
-        assert_names(&line, &["{name=\"f\"}", limit, "connect_timeout"]);
+        assert_names(&line, &["{forward=\"f\"}", limit, "connect_timeout"]);
         assert_echo(&mut first, b"still here");
         daemon.stop(&simulator);
     }

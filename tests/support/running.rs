@@ -29,6 +29,33 @@ impl Running {
         Self::with(simulator, forwards, |command| command)
     }
 
+    /// A daemon that says little: its one forward listens on an address that is chosen for it.
+    pub(crate) fn quiet(simulator: &Simulator, tables: &str) -> Self {
+        let address = vacant();
+        let file = File::new(&format!(
+            "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n{}{}",
+            simulator.endpoint(),
+            without_drain(tables),
+            tables.replace("127.0.0.1:0", &address.to_string())
+        ));
+        let process = Process::start(
+            caller(simulator)
+                .arg("run")
+                .arg("--config")
+                .arg(file.path()),
+        );
+        let begin = (0..6000).find(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            TcpStream::connect(address).is_ok()
+        });
+        assert!(begin.is_some(), "nobody listens on {address}");
+        Self {
+            process,
+            addresses: vec![("f".to_owned(), address)],
+            _file: file,
+        }
+    }
+
     /// The same, with something else about its arguments or its environment.
     pub(crate) fn with(
         simulator: &Simulator,
@@ -235,7 +262,7 @@ pub(crate) fn vacant() -> SocketAddr {
 
 /// The forward and the address in a line that says `listening`.
 pub(crate) fn listening(line: &str) -> (String, SocketAddr) {
-    let name = between(line, "forward{name=\"", "\"}");
+    let name = between(line, "serving{forward=\"", "\"}");
     let address = between(line, "local_address=", " ").parse();
     (name.to_owned(), address.unwrap())
 }

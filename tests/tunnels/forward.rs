@@ -38,7 +38,8 @@ async fn each_has_a_ready_line_with_its_port_and_serves() {
     }
     forward.signal("INT");
     assert_eq!(forward.exit_code(), 0);
-    assert_eq!(forward.stderr.all(), "");
+    let told = forward.stderr.all();
+    assert!(!told.contains("WARN") && !told.contains("error"), "{told}");
     assert_clean(&simulator);
 }
 
@@ -104,6 +105,34 @@ async fn an_interrupt_drains_and_a_second_one_does_not_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_and_was_not_written_is_not_taken_away() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let desk = Desk::new();
+    let path = |name: &str| desk.home.path().join(name);
+    let (precious, fifo) = (path("precious"), path("fifo"));
+    std::fs::write(&precious, "words").unwrap();
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let run = |file: &Path, stdout: &str| {
+        let mut command = desk.command(&simulator, &["forward", TARGET, "-L", "0:db:1"]);
+        command.arg("--ready-file").arg(file);
+        let stdout = std::fs::File::options().write(true).open(stdout).unwrap();
+        command.stdout(stdout).stderr(std::process::Stdio::null());
+        command.status().unwrap().code()
+    };
+
+    assert_eq!(run(&precious, "/dev/full"), Some(1));
+    assert_eq!(text(&precious), "words");
+    assert_eq!(run(&fifo, "/dev/null"), Some(2));
+    assert!(fifo.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_is_told_with_a_code() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -128,6 +157,16 @@ async fn what_cannot_be_is_told_with_a_code() {
             &["other machines", "--allow-remote-clients"],
         ),
         (&["forward", TARGET, "-L", &taken], 71, &["already in use"]),
+        (
+            &["forward", TARGET, "-L", "1234:a:1", "-L", "1234:b:1"],
+            2,
+            &["another -L"],
+        ),
+        (
+            &["forward", TARGET, "-L", "0:db:1", "--ready-file", "/"],
+            2,
+            &["is no file"],
+        ),
         (
             &[
                 "forward",

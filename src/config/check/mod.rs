@@ -52,12 +52,24 @@ pub fn parse(text: &str) -> Result<Config, Problems> {
 }
 
 /// What a text says of `[admin]`, whatever is wrong with the rest: a daemon that runs by an older
-/// text is to be found.
-pub(super) fn parse_admin(text: &str) -> Admin {
+/// text is to be found. `None` if it says something that cannot be understood.
+pub(super) fn parse_admin(text: &str) -> Option<Admin> {
     let source = Source::new(text);
     let Document { root, .. } = Document::read(text, &source);
     let tables = Tables::read(&root, text, &mut Findings::default());
-    admin(&tables.of(ADMIN))
+    let admin = admin(&tables.of(ADMIN));
+    let is_understood = admin.socket.is_some() || !names_socket(text);
+    is_understood.then_some(admin)
+}
+
+/// Whether a person wrote where the socket is, as far as lines can tell.
+fn names_socket(text: &str) -> bool {
+    let lines = text.lines().map(str::trim);
+    let mut behind = lines
+        .skip_while(|line| !line.starts_with(&ADMIN.header()))
+        .skip(1);
+    let mut section = behind.by_ref().take_while(|line| !line.starts_with('['));
+    section.any(|line| line.starts_with(SOCKET))
 }
 
 fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Config> {
@@ -342,6 +354,9 @@ fn no_forward(text: &str) -> Finding {
     let end = text.trim_end().len();
     Finding::new(end..end, "there is no forward", EXAMPLE).absence()
 }
+
+/// The key of `[admin]`.
+const SOCKET: &str = "socket";
 
 /// The simplest forward, on one line each.
 const EXAMPLE: &str = "the simplest one is:

@@ -68,6 +68,9 @@ pub(super) fn read_filter(words: &str) -> Result<EnvFilter, FilterError> {
         filter: words.to_owned(),
         why,
     };
+    if words.trim().is_empty() {
+        return Err(fail("it says nothing; `off` is silence".to_owned()));
+    }
     if let Some(stranger) = words.split(',').find(|word| !may_match(word)) {
         return Err(fail(format!(
             "{stranger:?} is neither a level nor a module"
@@ -102,7 +105,6 @@ mod tests {
     #[test]
     fn a_filter_is_made_of_levels_and_modules() {
         for good in [
-            "",
             "debug",
             "OFF",
             "3",
@@ -119,6 +121,8 @@ mod tests {
     #[test]
     fn a_word_that_can_match_nothing_is_refused() {
         for bad in [
+            "",
+            " ",
             "warning",
             "info,verbose",
             "ssm-proxyd=debug",

@@ -232,6 +232,42 @@ async fn a_daemon_that_hangs_is_not_waited_for_for_ever() {
     scene.ends();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_other_daemon_is_asked_than_the_one_that_is_meant() {
+    let mut scene = Scene::new("").await;
+    scene.start();
+    let home = scene.directory.path().join("ssm-proxyd");
+    std::fs::create_dir(&home).unwrap();
+    std::os::unix::fs::symlink(scene.socket(), home.join("admin.sock")).unwrap();
+    let ask = |file: &std::path::Path| {
+        let mut command = ssm_proxyd();
+        command.env("XDG_RUNTIME_DIR", scene.directory.path());
+        ended(command.args(["status", "--config"]).arg(file))
+    };
+    let file = scene.directory.path().join("other.toml");
+
+    let (code, _, told) = ask(&file);
+    assert_eq!(code, 78, "a file that is not there: {told}");
+    for text in [
+        "[admin]\nsocket = 3\n",
+        "[[[\n[admin]\nsocket = \"/run/x\"\n",
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let (code, _, told) = ask(&file);
+        assert_eq!(code, 78, "{text}: {told}");
+    }
+    for text in [
+        "",
+        "remote = 99999\n",
+        "[admin]\n#socket = \"/run/x\"\n[[[\n",
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let (code, _, told) = ask(&file);
+        assert_eq!(code, 0, "it says nothing of the socket: {text}: {told}");
+    }
+    scene.ends();
+}
+
 #[test]
 fn without_a_daemon_each_command_says_so() {
     let directory = tempfile::tempdir().unwrap();
