@@ -120,7 +120,12 @@ pub(super) async fn reload(args: ReloadArgs) -> Exit {
     match ask(&args.whereabouts, &Request::Reload).await {
         Ok(Answer::Reloaded(change)) => said(output::line(format_args!("reloaded: {change}"))),
         Ok(other) => strange(&other),
-        Err(exit) => exit,
+        Err(exit) => {
+            if matches!(exit, Exit::Configuration | Exit::CannotListen) {
+                style::say(&"not reloaded, everything stays as it was");
+            }
+            exit
+        }
     }
 }
 

@@ -122,7 +122,7 @@ async fn serve(socket: SocketFile, requests: mpsc::Sender<Call>) {
                 Ok(stream) if is_ours(&stream) => {
                     clients.spawn(attend(stream, requests.clone()));
                 }
-                Ok(_) => warn!("another user has connected to the admin socket, and was not listened to"),
+                Ok(stream) => tell_of_stranger(&stream),
                 Err(error) => {
                     debug!(%error, "the admin socket cannot accept");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -142,6 +142,14 @@ fn is_ours(stream: &UnixStream) -> bool {
     stream
         .peer_cred()
         .is_ok_and(|peer| [own, ROOT].contains(&peer.uid()))
+}
+
+fn tell_of_stranger(stream: &UnixStream) {
+    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+    warn!(
+        uid,
+        "another user has connected to the admin socket, and was not listened to"
+    );
 }
 
 /// Serves one client, request by request.
@@ -235,13 +243,13 @@ const DIRECTORY_MODE: u32 = 0o700;
 const ROOT: u32 = 0;
 
 /// Clients at once; the rest wait.
-const MAX_CLIENTS: usize = 32;
+const MAX_CLIENTS: usize = 64;
 
 /// Bytes of a request.
 const MAX_LINE: u64 = 4096;
 
 /// How long a client may take to ask, and to take its answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The same at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
