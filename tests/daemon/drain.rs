@@ -81,6 +81,28 @@ async fn a_session_that_was_kept_ready_ends_when_the_drain_begins() {
     scene.ends();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_are_heard_while_connections_finish() {
+    let mut scene = Scene::new("1h", "").await;
+    let mut client = scene.client();
+    scene.daemon.process.signal("TERM");
+    scene.told("waiting for open connections");
+
+    scene.daemon.process.signal("USR1");
+    let line = scene.told("roll call");
+    assert!(line.contains("connections=1"), "{line}");
+    let line = scene.told(" open ");
+    assert!(line.contains("sent=5 received=5"), "{line}");
+    scene.daemon.process.signal("USR2");
+    scene.told("trying again now");
+    scene.daemon.process.signal("HUP");
+    scene.told("not reloaded: the daemon stops");
+
+    assert_echo(&mut client, b"still here");
+    drop(client);
+    scene.ends();
+}
+
 /// A daemon with a drain, before an echo.
 struct Scene {
     simulator: Simulator,
