@@ -41,7 +41,7 @@ impl Daemon {
                     }
                     Signal::Reload => drop(self.reread(&reread, &mut manager).await),
                     Signal::RollCall => {
-                        let connections = self.drain.connections();
+                        let connections = self.forwards.roster().connections();
                         info!(connections, "roll call");
                         self.roll_call.send();
                     }

@@ -59,10 +59,11 @@ impl Daemon {
             mut terminator,
             ..
         } = self;
+        let roster = forwards.roster();
         forwards.stop(Stop::Drain);
         let mut hurried = leaving.subscribe();
         tokio::select! {
-            () = drain.wait(forwards.ended()) => {}
+            () = drain.wait(|| roster.connections(), forwards.ended()) => {}
             _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
         }
         forwards.stop(Stop::Now);
