@@ -11,7 +11,7 @@ use super::{ask, style};
 use crate::config;
 use crate::daemon::{Caller, Daemon, Signals, StartError, log_format, log_verbosity};
 use crate::forward::{Passed, PassedSockets};
-use crate::session::Identity;
+use crate::session::{Effort, Identity};
 use crate::telemetry::{Control, Log, LogError};
 
 /// Options of `run`.
@@ -58,6 +58,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
         passed,
         admin: ask::usual_socket(),
         log: Some(log),
+        leftovers: Effort::Full,
     };
     let started = tokio::select! {
         started = Daemon::start(config, caller) => started,

@@ -57,8 +57,10 @@ impl Daemon {
             drain,
             leaving,
             mut terminator,
+            mut aside,
             ..
         } = self;
+        aside.shutdown().await;
         let roster = forwards.roster();
         forwards.stop(Stop::Drain);
         let mut hurried = leaving.subscribe();
