@@ -20,6 +20,7 @@ mod forwards;
 mod http;
 mod log;
 mod reach;
+mod reading;
 mod report;
 mod signals;
 mod slumber;
