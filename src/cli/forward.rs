@@ -15,7 +15,7 @@ use super::{live, output, replace, run, style};
 use crate::config::{self, Config, Forward, Target, Targets};
 use crate::daemon::{Caller, Daemon, Signals, StartError};
 use crate::forward::Passed;
-use crate::session::Identity;
+use crate::session::{Effort, Identity};
 use crate::telemetry::{Format, ForwardReport, Log, Verbosity};
 
 /// Options of `forward`.
@@ -181,6 +181,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
         passed: Passed::default(),
         admin: None,
         log: None,
+        leftovers: Effort::Casual,
     };
     let started = Daemon::start(config, caller).await;
     started.map_err(|error: StartError| style::fail(exit_of(&error), &error, &error.hint()))

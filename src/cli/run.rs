@@ -11,7 +11,7 @@ use super::{ask, style};
 use crate::config;
 use crate::daemon::{Caller, Daemon, Signals, StartError, log_format, log_verbosity};
 use crate::forward::{Passed, PassedSockets};
-use crate::session::Identity;
+use crate::session::{Effort, Identity};
 use crate::telemetry::{Control, Log, LogError};
 
 /// Options of `run`.
@@ -58,6 +58,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
         passed,
         admin: ask::usual_socket(),
         log: Some(log),
+        leftovers: Effort::Full,
     };
     let started = tokio::select! {
         started = Daemon::start(config, caller) => started,
@@ -70,14 +71,25 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
         Ok(daemon) => daemon,
         Err(error) => return explain(&path, &error),
     };
-    let reread = || {
-        let mut config = config::read(&path)?;
-        prefer_environment(&mut config.aws);
-        Ok::<_, config::Error>(config)
-    };
+    let reread = move || reread(&path);
     daemon.until_stopped(&mut signals, reread).await;
     daemon.stop_unless_hurried(&mut signals).await;
     Exit::Done
+}
+
+/// Reads the configuration once more.
+fn reread(path: &Path) -> Result<config::Config, String> {
+    let is_kept = |there: std::fs::Metadata| there.is_file() || there.is_dir();
+    // What is not there is not read either, and that says why.
+    if !std::fs::metadata(path).map_or(true, is_kept) {
+        let path = path.display();
+        return Err(format!(
+            "{path} is not a regular file: it could be read once, at the start\nhint: write the configuration into a file, and restart"
+        ));
+    }
+    let mut config = config::read(path).map_err(|error| error.to_string())?;
+    prefer_environment(&mut config.aws);
+    Ok(config)
 }
 
 /// Finds and reads the configuration.

@@ -6,23 +6,25 @@ use std::fmt::Display;
 
 use tracing::{error, info, warn};
 
-use super::admin::{self, Answer, Call, Fault, Rejection, Request};
+use super::admin::{self, Answer, Call, Fault, Rejection, Reply, Request};
 use super::ending::hurry;
 use super::http::called;
+use super::reading::Reading;
 use super::signals::{Signal, Signals};
 use super::slumber::Slumber;
-use super::systemd::{self, ServiceManager};
+use super::systemd::ServiceManager;
 use super::{Change, Daemon, StartError};
 use crate::config::Config;
 
 impl Daemon {
     /// Waits until it shall stop, because of a signal or of a command. `reread` reads the
-    /// configuration when it is to be reloaded.
+    /// configuration when it is to be reloaded, and may block.
     pub async fn until_stopped<E: Display>(
         &mut self,
         signals: &mut Signals,
-        reread: impl Fn() -> Result<Config, E>,
+        reread: impl Fn() -> Result<Config, E> + Clone + Send + 'static,
     ) {
+        let mut reading = Reading::default();
         let mut slumber = Slumber::new();
         let mut manager = ServiceManager::new();
         manager.ready(self.status());
@@ -39,17 +41,23 @@ impl Daemon {
                         info!("trying again now");
                         self.nudge();
                     }
-                    Signal::Reload => drop(self.reread(&reread, &mut manager).await),
+                    Signal::Reload => reading.ask(&reread, None),
                     Signal::RollCall => {
-                        let connections = self.drain.connections();
+                        let connections = self.forwards.roster().connections();
                         info!(connections, "roll call");
                         self.roll_call.send();
                     }
                 },
                 call = called(&mut self.admin, &mut self.http) => {
-                    if self.is_told_to_stop(call, &reread, &mut manager).await {
+                    let reload = |reply| reading.ask(&reread, Some(reply));
+                    if self.is_told_to_stop(call, reload) {
                         return info!("stopping, as asked over the admin socket");
                     }
+                }
+                read = reading.done() => {
+                    let outcome = self.follow(read).await;
+                    manager.ready(self.status());
+                    reading.tell(&outcome, &reread);
                 }
                 () = slumber.noticed() => {
                     info!("this machine has slept; testing every session");
@@ -80,11 +88,10 @@ impl Daemon {
     }
 
     /// Answers; whoever asks for the stop has the answer when it is done.
-    async fn is_told_to_stop<E: Display>(
+    fn is_told_to_stop(
         &mut self,
         Call { request, reply }: Call,
-        reread: impl Fn() -> Result<Config, E>,
-        manager: &mut ServiceManager,
+        reload: impl FnOnce(Reply),
     ) -> bool {
         let answer = match request {
             Request::Status => {
@@ -92,10 +99,10 @@ impl Daemon {
                 let roster = self.forwards.roster();
                 Answer::Status(Box::new(self.history.report(&roster, filter, false)))
             }
-            Request::Reload => match self.reread(reread, manager).await {
-                Ok(change) => Answer::Reloaded(change),
-                Err(rejection) => Answer::Error(rejection),
-            },
+            Request::Reload => {
+                reload(reply);
+                return false;
+            }
             Request::Log { level } => admin::set_log(self.log.as_ref(), level),
             Request::Stop { now } => {
                 self.waiting.push(reply);
@@ -110,21 +117,11 @@ impl Daemon {
         false
     }
 
-    /// Reads the configuration and does what it says, or says why not. The service manager hears
-    /// of it.
-    async fn reread<E: Display>(
-        &mut self,
-        read: impl Fn() -> Result<Config, E>,
-        manager: &mut ServiceManager,
-    ) -> Result<Change, Rejection> {
-        systemd::reloading();
-        let outcome = match read() {
+    /// Does what was read, or says why not.
+    async fn follow(&mut self, read: Result<Config, Rejection>) -> Result<Change, Rejection> {
+        let outcome = match read {
             Ok(config) => self.reload(config).await.map_err(|error| rejected(&error)),
-            Err(problems) => Err(Rejection {
-                kind: Fault::Configuration,
-                message: problems.to_string(),
-                hint: String::new(),
-            }),
+            Err(rejection) => Err(rejection),
         };
         match &outcome {
             Ok(change) => {
@@ -141,7 +138,6 @@ impl Daemon {
                 }
             }
         }
-        manager.ready(self.status());
         outcome
     }
 

@@ -1,8 +1,6 @@
 //! What a stop waits for.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -14,10 +12,8 @@ use tracing::{info, warn};
 #[derive(Debug)]
 pub(super) struct Drain {
     pub(super) timeout: Duration,
-    /// One is taken by each connection that has a session.
+    /// One is taken by each connection that has a session, or is about to get one.
     permits: Arc<Semaphore>,
-    /// How many there are, given or not.
-    total: Arc<AtomicUsize>,
     /// How many there shall be.
     most: usize,
     /// They wait in line for permits that are too many.
@@ -30,7 +26,6 @@ impl Drain {
         Self {
             timeout,
             permits: Arc::new(Semaphore::new(most)),
-            total: Arc::new(AtomicUsize::new(most)),
             most,
             takers: JoinSet::new(),
         }
@@ -41,21 +36,24 @@ impl Drain {
         Arc::clone(&self.permits)
     }
 
-    /// Waits until everything has `ended`, or for as long as it may.
-    pub(super) async fn wait(&self, ended: impl Future<Output = ()>) {
-        if self.connections() > 0 && !self.timeout.is_zero() {
-            let (connections, timeout) = (self.connections(), self.timeout);
+    /// Waits until everything has `ended`, or for as long as it may. `connections` counts those that
+    /// have a session.
+    pub(super) async fn wait(
+        &self,
+        connections: impl Fn() -> usize,
+        ended: impl Future<Output = ()>,
+    ) {
+        if connections() > 0 && !self.timeout.is_zero() {
+            let (connections, timeout) = (connections(), self.timeout);
             info!(
                 connections,
                 ?timeout,
                 "waiting for open connections; a second signal resets them"
             );
         }
-        if timeout(self.timeout, ended).await.is_err() && self.connections() > 0 {
-            warn!(
-                connections = self.connections(),
-                "resetting connections that are still open"
-            );
+        if timeout(self.timeout, ended).await.is_err() && connections() > 0 {
+            let connections = connections();
+            warn!(connections, "resetting connections that are still open");
         }
     }
 
@@ -66,25 +64,16 @@ impl Drain {
         let former = std::mem::replace(&mut self.most, most);
         if most >= former {
             self.permits.add_permits(most - former);
-            self.total.fetch_add(most - former, Relaxed);
             return;
         }
-        let (permits, total) = (Arc::clone(&self.permits), Arc::clone(&self.total));
+        let permits = Arc::clone(&self.permits);
         let surplus = former - most;
         self.takers.spawn(async move {
             let many = u32::try_from(surplus).unwrap_or(u32::MAX);
             // Permits are never closed, and a limit is far below the most that can be asked for.
             if let Ok(taken) = permits.acquire_many_owned(many).await {
                 taken.forget();
-                total.fetch_sub(surplus, Relaxed);
             }
         });
-    }
-
-    /// Connections that have a session.
-    pub(super) fn connections(&self) -> usize {
-        self.total
-            .load(Relaxed)
-            .saturating_sub(self.permits.available_permits())
     }
 }

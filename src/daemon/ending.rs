@@ -1,7 +1,7 @@
 //! How a daemon stops: nothing new, then what is open, then every session.
 //!
-//! Whoever asks over the admin socket meanwhile is answered, and whoever asked for the stop is told
-//! when it is done.
+//! Whoever asks over the admin socket meanwhile is answered, whoever asked for the stop is told
+//! when it is done, and signals mean what they meant before, as far as a daemon that stops can do it.
 
 use std::time::Duration;
 
@@ -11,23 +11,27 @@ use tracing::{info, warn};
 
 use super::admin::{self, Admin, Answer, Call, Fault, Reply, Request, rejection};
 use super::http::{Http, called};
+use super::reach::Reach;
 use super::report::{History, Roster};
-use super::signals::Signals;
+use super::signals::{Signal, Signals};
 use super::{Daemon, systemd};
 use crate::forward::Stop;
 use crate::session::Leaving;
 use crate::telemetry::Control;
+use crate::tunnel::Nudge;
 
 impl Daemon {
     /// Stops in order, or as fast as sessions can be ended when another signal asks for it. A third
     /// one waits for nothing.
     pub async fn stop_unless_hurried(mut self, signals: &mut Signals) {
-        let leaving = self.leaving.clone();
         let mut desk = Desk {
             admin: self.admin.take(),
             http: std::mem::take(&mut self.http),
             waiting: std::mem::take(&mut self.waiting),
-            leaving: leaving.clone(),
+            leaving: self.leaving.clone(),
+            reach: self.reach.clone(),
+            nudge: self.nudge.clone(),
+            roll_call: self.roll_call.clone(),
             roster: self.forwards.roster(),
             history: self.history.clone(),
             log: self.log.clone(),
@@ -35,11 +39,10 @@ impl Daemon {
         systemd::stopping(self.drain.timeout + MAX_FORWARDS + MAX_ENDINGS);
         let sessions_left = tokio::select! {
             left = self.stop() => left,
-            () = hurried(signals, &leaving) => {
+            () = desk.attend(signals) => {
                 warn!(hint = LOOK_FOR_SESSIONS, "stopped at once; sessions may have been left behind");
                 None
             }
-            () = desk.attend() => None,
         };
         desk.close(sessions_left).await;
     }
@@ -54,12 +57,15 @@ impl Daemon {
             drain,
             leaving,
             mut terminator,
+            mut aside,
             ..
         } = self;
+        aside.shutdown().await;
+        let roster = forwards.roster();
         forwards.stop(Stop::Drain);
         let mut hurried = leaving.subscribe();
         tokio::select! {
-            () = drain.wait(forwards.ended()) => {}
+            () = drain.wait(|| roster.connections(), forwards.ended()) => {}
             _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
         }
         forwards.stop(Stop::Now);
@@ -97,17 +103,42 @@ struct Desk {
     /// They have asked for the stop.
     waiting: Vec<Reply>,
     leaving: watch::Sender<Leaving>,
+    reach: Reach,
+    nudge: Nudge,
+    roll_call: Nudge,
     roster: Roster,
     history: History,
     log: Option<Control>,
 }
 
 impl Desk {
-    /// Answers for ever.
-    async fn attend(&mut self) {
+    /// Answers and hears signals. A second one that asks to stop is handed on, and this ends with the
+    /// third.
+    async fn attend(&mut self, signals: &mut Signals) {
+        let mut is_asked_again = false;
         loop {
-            let call = called(&mut self.admin, &mut self.http).await;
-            self.answer(call);
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::Stop(_) if is_asked_again => return,
+                    Signal::Stop(_) => {
+                        is_asked_again = true;
+                        warn!("asked again to stop");
+                        hurry(&self.leaving);
+                    }
+                    Signal::Nudge => {
+                        info!("trying again now");
+                        self.reach.cut_short();
+                        self.nudge.send();
+                    }
+                    Signal::Reload => warn!("not reloaded: the daemon stops"),
+                    Signal::RollCall => {
+                        let connections = self.roster.connections();
+                        info!(connections, "roll call");
+                        self.roll_call.send();
+                    }
+                },
+                call = called(&mut self.admin, &mut self.http) => self.answer(call),
+            }
         }
     }
 
@@ -141,14 +172,6 @@ impl Desk {
         }
         self.http.close().await;
     }
-}
-
-/// Hands a second signal on, and ends with the third.
-async fn hurried(signals: &mut Signals, leaving: &watch::Sender<Leaving>) {
-    signals.stop().await;
-    warn!("asked again to stop");
-    hurry(leaving);
-    signals.stop().await;
 }
 
 /// What is left is ended now.

@@ -10,7 +10,6 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -26,7 +25,7 @@ use super::{journal, seed};
 use crate::config;
 use crate::forward::{Ending, Lone, Passed, Progress, Standard, Stop, World};
 use crate::proto::EarlyPool;
-use crate::session::{Entry, Identity, Leaving, Service, Sessions};
+use crate::session::{Effort, Identity, Leaving, Sessions};
 use crate::tunnel::Nudge;
 
 /// One connection that runs.
@@ -38,6 +37,8 @@ pub struct Errand {
     nudge: Nudge,
     held: Option<OwnedFd>,
     forward: JoinSet<()>,
+    /// What no end waits for.
+    aside: JoinSet<()>,
     terminator: JoinSet<usize>,
 }
 
@@ -74,7 +75,13 @@ impl Errand {
         let (nudge, nudged) = Nudge::new();
         let (_roll_call, called) = Nudge::new();
         let mut running = JoinSet::new();
-        running.spawn(end_abandoned(service.clone(), sessions.clone(), abandoned));
+        let mut aside = JoinSet::new();
+        aside.spawn(reach::end_abandoned(
+            service.clone(),
+            sessions.clone(),
+            abandoned,
+            Effort::Casual,
+        ));
         let world = World {
             service,
             sessions,
@@ -102,6 +109,7 @@ impl Errand {
             nudge,
             held: Some(held),
             forward: running,
+            aside,
             terminator: ending,
         })
     }
@@ -147,6 +155,7 @@ impl Errand {
     async fn end_by(mut self, leaving: Leaving) {
         self.stop.send_replace(Stop::Now);
         self.release();
+        self.aside.shutdown().await;
         let running = async { while self.forward.join_next().await.is_some() {} };
         if timeout(MAX_FORWARDS, running).await.is_err() {
             warn!("the connection did not end in time");
@@ -176,13 +185,3 @@ async fn hurried(signals: &mut Signals, stage: &watch::Sender<Leaving>) {
     signals.last().await;
     signals.last().await;
 }
-
-/// Ends what former processes left behind, for as long as somebody else's settings take to be read.
-async fn end_abandoned(service: Service, sessions: Sessions, abandoned: Vec<Entry>) {
-    let ending = reach::end_abandoned(service, sessions, abandoned);
-    // What is not ended now is for the next one to end.
-    drop(timeout(MAX_LOOK, ending).await);
-}
-
-/// How long the settings of sessions may take to be read that somebody else left behind.
-const MAX_LOOK: Duration = Duration::from_secs(1);

@@ -20,6 +20,7 @@ mod forwards;
 mod http;
 mod log;
 mod reach;
+mod reading;
 mod report;
 mod signals;
 mod slumber;
@@ -48,7 +49,7 @@ pub use self::signals::{Signal, Signals};
 use crate::config::{self, Config};
 use crate::forward::{Bound, Passed, World};
 use crate::proto::EarlyPool;
-use crate::session::{self, Entry, Identity, Journal, Leaving, Sessions};
+use crate::session::{self, Effort, Entry, Identity, Journal, Leaving, Sessions};
 use crate::telemetry::{Control, ForwardReport, Meters};
 use crate::tunnel::Nudge;
 
@@ -75,6 +76,8 @@ pub struct Daemon {
     log: Option<Control>,
     log_settings: config::Log,
     history: History,
+    /// What no stop waits for.
+    aside: JoinSet<()>,
 }
 
 impl Daemon {
@@ -101,6 +104,7 @@ impl Daemon {
             passed,
             admin: usual,
             log,
+            leftovers,
         } = caller;
         let reach = Reach::new(aws, identity, &forwards).await?;
         descriptors::prepare(&limits, &forwards);
@@ -148,8 +152,9 @@ impl Daemon {
             log,
             log_settings,
             history: History::new(),
+            aside: JoinSet::new(),
         };
-        daemon.end_abandoned(abandoned);
+        daemon.end_abandoned(abandoned, leftovers);
         Ok(daemon)
     }
 
@@ -204,20 +209,27 @@ impl Daemon {
     }
 
     /// Ends what former processes left behind, beside everything else.
-    fn end_abandoned(&mut self, abandoned: Vec<Entry>) {
+    fn end_abandoned(&mut self, abandoned: Vec<Entry>, effort: Effort) {
         if abandoned.is_empty() {
             return;
         }
-        let count = abandoned.len();
-        info!(
-            count,
-            "a former run was killed and left sessions behind; ending them"
-        );
         let World {
             service, sessions, ..
         } = self.world.clone();
-        let ending = reach::end_abandoned(service, sessions, abandoned);
-        self.forwards.tasks.spawn(ending);
+        let count = abandoned.len();
+        let ending = reach::end_abandoned(service, sessions, abandoned, effort);
+        match effort {
+            Effort::Full => {
+                info!(
+                    count,
+                    "a former run was killed and left sessions behind; ending them"
+                );
+                self.forwards.tasks.spawn(ending);
+            }
+            Effort::Casual => {
+                self.aside.spawn(ending);
+            }
+        }
     }
 
     /// The name of each forward, and the ports on which it listens.
@@ -292,6 +304,8 @@ pub struct Caller {
     pub admin: Option<PathBuf>,
     /// The log of the process, if the daemon may change it.
     pub log: Option<Control>,
+    /// What is done about sessions that former processes left behind.
+    pub leftovers: Effort,
 }
 
 /// Binds the admin socket. Nobody has asked for the usual one, so that need not be there.

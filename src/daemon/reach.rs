@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::StartError;
 use crate::config::{self, Account};
 use crate::forward::World;
 use crate::network::{Network, Proxy};
-use crate::session::{self, Entry, Identity, Origin, Service, Sessions, Settings};
+use crate::session::{self, Effort, Entry, Identity, Origin, Service, Sessions, Settings};
 
 /// The services of a configuration, and what they were made of.
 #[derive(Clone, Debug)]
@@ -131,7 +131,12 @@ impl Reach {
 }
 
 /// Ends what former processes left behind, each by the caller that started it.
-pub(super) async fn end_abandoned(service: Service, sessions: Sessions, abandoned: Vec<Entry>) {
+pub(super) async fn end_abandoned(
+    service: Service,
+    sessions: Sessions,
+    abandoned: Vec<Entry>,
+    effort: Effort,
+) {
     let mut callers: BTreeMap<Origin, Service> = BTreeMap::new();
     for entry in abandoned {
         let service = match callers.get(&entry.origin) {
@@ -139,13 +144,17 @@ pub(super) async fn end_abandoned(service: Service, sessions: Sessions, abandone
             None => match service.of(&entry.origin).await {
                 Ok(service) => service,
                 Err(error) => {
-                    warn!(session = entry.session, %error, "cannot end it");
+                    let session = &entry.session;
+                    match effort {
+                        Effort::Full => warn!(session, %error, "cannot end it"),
+                        Effort::Casual => debug!(session, %error, "cannot end it"),
+                    }
                     continue;
                 }
             },
         };
         callers.insert(entry.origin.clone(), service.clone());
-        sessions.end_abandoned(service, entry);
+        sessions.end_abandoned(service, entry, effort);
     }
 }
 

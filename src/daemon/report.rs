@@ -37,7 +37,7 @@ impl Roster {
     /// Every forward, as of now.
     pub(super) fn reports(&self) -> Vec<ForwardReport> {
         let now = Instant::now();
-        self.running.iter().map(|f| f.report(now)).collect()
+        self.running.iter().map(|f| f.report(now, false)).collect()
     }
 
     /// In one line, for people.
@@ -81,7 +81,7 @@ impl Listed {
         }
     }
 
-    fn report(&self, now: Instant) -> ForwardReport {
+    fn report(&self, now: Instant, stopping: bool) -> ForwardReport {
         let Self {
             settings,
             addresses,
@@ -92,7 +92,10 @@ impl Listed {
             listen: addresses.iter().map(Listen::to_string).collect(),
             target: settings.target.to_string(),
             remote: settings.remote.to_string(),
-            state: self.state(),
+            state: match stopping {
+                true => ForwardState::Stopping,
+                false => self.state(),
+            },
             connections: meters.open.get(),
             waiting: meters.waiting.get(),
             accepted: meters.accepted.load(Relaxed),
@@ -176,7 +179,11 @@ impl History {
             failed_reloads: self.failed_reloads,
             log,
             connections: roster.connections(),
-            forwards: roster.running.iter().map(|f| f.report(now)).collect(),
+            forwards: roster
+                .running
+                .iter()
+                .map(|f| f.report(now, stopping))
+                .collect(),
             finishing: finishing.collect(),
         }
     }

@@ -19,6 +19,17 @@ pub(super) struct Ending {
     /// Of the connection that it was started for.
     pub(super) span: Span,
     pub(super) journal: Journal,
+    pub(super) effort: Effort,
+}
+
+/// What it is worth to end a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// It is tried for as long as that can be of use, and told if it was of none.
+    Full,
+    /// It is tried beside everything else: nobody waits for it, or hears of it. What comes to
+    /// nothing stays in the journal, for the next process.
+    Casual,
 }
 
 /// Whether the daemon says goodbye.
@@ -40,6 +51,10 @@ impl Ending {
         at_once: Arc<Semaphore>,
         mut farewell: watch::Receiver<Farewell>,
     ) -> usize {
+        if self.effort == Effort::Casual {
+            self.try_casually(&at_once, farewell).await;
+            return 0;
+        }
         let mut pause = FIRST_PAUSE;
         let mut hasty_tries = 0;
         loop {
@@ -71,6 +86,28 @@ impl Ending {
             }
             pause = (pause * 2).min(MAX_PAUSE);
         }
+    }
+
+    async fn try_casually(&self, at_once: &Semaphore, mut farewell: watch::Receiver<Farewell>) {
+        tokio::select! {
+            () = self.try_quietly(at_once) => {}
+            () = reached(&mut farewell, Farewell::Soon) => {}
+        }
+    }
+
+    async fn try_quietly(&self, at_once: &Semaphore) {
+        let session = &self.id;
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = self.try_once(at_once).await {
+            debug!(%session, %error, "session of a former process not ended");
+            if error.recovery() != Recovery::Retry {
+                return;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+        self.journal.remove(session);
+        debug!(%session, "session of a former process ended");
     }
 
     async fn try_once(&self, at_once: &Semaphore) -> Result<(), Error> {

@@ -33,6 +33,7 @@ use tokio::time::timeout;
 use tracing::Span;
 
 pub use self::aws::{Identity, Service, Settings};
+pub use self::ending::Effort;
 pub use self::endpoint::{StreamUrl, StreamUrlError};
 pub use self::error::{Error, Kind, Recovery};
 pub use self::gate::{Admission, Gate, Patience};

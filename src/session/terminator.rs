@@ -24,7 +24,7 @@ use tokio::time::sleep_until;
 use tracing::{Instrument, Span, debug, warn};
 
 use super::aws::Service;
-use super::ending::{Ending, Farewell};
+use super::ending::{Effort, Ending, Farewell};
 use super::error::{Error, Kind};
 use super::journal::{Entry, Journal};
 use super::limiter::Limiter;
@@ -94,22 +94,28 @@ impl Sessions {
 
     /// Ends a session, soon. `span` is that of the connection that it was started for.
     pub(super) fn end(&self, service: Service, id: String, span: Span) {
+        self.try_to_end(service, id, span, Effort::Full);
+    }
+
+    /// Ends what a former process left behind.
+    pub fn end_abandoned(&self, service: Service, entry: Entry, effort: Effort) {
+        self.try_to_end(service, entry.session, Span::current(), effort);
+    }
+
+    fn try_to_end(&self, service: Service, id: String, span: Span, effort: Effort) {
         let ending = Ending {
             service,
             id,
             span,
             journal: self.journal.clone(),
+            effort,
         };
         if let Err(lost) = self.jobs.send(Job::End(ending))
             && let Job::End(Ending { id, span, .. }) = lost.0
+            && effort == Effort::Full
         {
             span.in_scope(|| warn!(session = %id, "session was not ended: the daemon had stopped"));
         }
-    }
-
-    /// Ends what a former process left behind.
-    pub fn end_abandoned(&self, service: Service, entry: Entry) {
-        self.end(service, entry.session, Span::current());
     }
 
     /// Waits for the right to call ResumeSession: when a network comes back, everyone wants to.

@@ -79,6 +79,8 @@ pub enum ForwardState {
     Warming,
     /// It listens, and the last session that was tried did not come up.
     Failing,
+    /// It accepts nothing more, for the daemon stops.
+    Stopping,
 }
 
 impl ForwardState {
@@ -88,6 +90,7 @@ impl ForwardState {
             Self::Ready => "ready",
             Self::Warming => "warming",
             Self::Failing => "failing",
+            Self::Stopping => "stopping",
         }
     }
 }

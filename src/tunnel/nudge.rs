@@ -4,8 +4,8 @@
 
 use tokio::sync::watch;
 
-/// The side that nudges.
-#[derive(Debug)]
+/// The side that nudges. Cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Nudge(watch::Sender<()>);
 
 impl Nudge {

@@ -1,6 +1,7 @@
 //! A stop that lets open connections finish.
 
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use ssm_proxyd::sim::{Destination, Options, Role, Simulator};
 
@@ -81,6 +82,51 @@ async fn a_session_that_was_kept_ready_ends_when_the_drain_begins() {
     scene.ends();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_no_session_is_not_counted_among_those_who_are_waited_for() {
+    let options = Options {
+        api_delay: Duration::from_secs(3600),
+        ..Options::default()
+    };
+    let mut scene = Scene::of(options, "1h", "").await;
+    let waiting = connect(scene.address);
+    let simulator = &scene.simulator;
+    until("the call has arrived", || simulator.ledger().started == 1).await;
+
+    scene.daemon.process.signal("TERM");
+    assert_reset(waiting);
+    scene.daemon.process.signal("TERM");
+
+    let (code, log) = (
+        scene.daemon.process.exit_code(),
+        scene.daemon.process.stderr.all(),
+    );
+    assert_eq!(code, 0, "{log}");
+    assert!(!log.contains("waiting for open connections"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_are_heard_while_connections_finish() {
+    let mut scene = Scene::new("1h", "").await;
+    let mut client = scene.client();
+    scene.daemon.process.signal("TERM");
+    scene.told("waiting for open connections");
+
+    scene.daemon.process.signal("USR1");
+    let line = scene.told("roll call");
+    assert!(line.contains("connections=1"), "{line}");
+    let line = scene.told(" open ");
+    assert!(line.contains("sent=5 received=5"), "{line}");
+    scene.daemon.process.signal("USR2");
+    scene.told("trying again now");
+    scene.daemon.process.signal("HUP");
+    scene.told("not reloaded: the daemon stops");
+
+    assert_echo(&mut client, b"still here");
+    drop(client);
+    scene.ends();
+}
+
 /// A daemon with a drain, before an echo.
 struct Scene {
     simulator: Simulator,
@@ -91,8 +137,12 @@ struct Scene {
 
 impl Scene {
     async fn new(drain: &str, keys: &str) -> Self {
+        Self::of(Options::default(), drain, keys).await
+    }
+
+    async fn of(options: Options, drain: &str, keys: &str) -> Self {
         let echo = destination(Role::Echo).await;
-        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let simulator = Simulator::start(options).await.unwrap();
         let keys = format!("remote = {}\n{keys}", echo.address().port());
         let tables = format!(
             "[shutdown]\ndrain_timeout = \"{drain}\"\n{}",

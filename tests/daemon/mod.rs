@@ -15,6 +15,7 @@ mod http;
 mod log;
 mod pace;
 mod proxy;
+mod reading;
 mod reload;
 mod reloads;
 mod secrets;

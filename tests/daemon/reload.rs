@@ -124,6 +124,74 @@ async fn an_address_may_go_from_one_forward_to_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_port_may_be_narrowed_and_widened_by_a_loopback() {
+    let mut scene = Scene::new().await;
+    let address = vacant();
+    let port = address.port();
+    let forward = |scene: &Scene, listen: String| {
+        scene.forward("f", address, "").replace(
+            &format!("listen = \"{address}\""),
+            &format!("listen = {listen}"),
+        )
+    };
+    scene.write(&[forward(&scene, port.to_string())]);
+    scene.start(address);
+    let mut client = connect(address);
+    assert_echo(&mut client, b"hello");
+    let v6: SocketAddr = format!("[::1]:{port}").parse().unwrap();
+
+    for (listen, open, closed) in [
+        (format!("\"{address}\""), address, Some(v6)),
+        (format!("\"localhost:{port}\""), v6, None),
+        (format!("\"{v6}\""), v6, Some(address)),
+        (format!("{port}"), address, None),
+    ] {
+        scene.write(&[forward(&scene, listen)]);
+        let told = scene.reload("reloaded");
+        assert!(told.contains("+0 −0 ~1 =0"), "{told}");
+        assert_echo(&mut connect(open), b"hello");
+        if let Some(closed) = closed {
+            until("nobody listens there", || {
+                TcpStream::connect(closed).is_err()
+            })
+            .await;
+        }
+    }
+    assert_echo(&mut client, b"still here");
+    drop(client);
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_is_blamed_for_a_port_that_the_daemon_holds_itself() {
+    let mut scene = Scene::new().await;
+    let address = vacant();
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
+    scene.write(&[scene.forward("f", address, "")]);
+    scene.start(address);
+
+    scene.write(&[scene.forward("f", everywhere, "allow_remote_clients = true")]);
+    let told = scene.reload("everything stays as it was");
+
+    let words = format!("cannot listen on {everywhere}: this daemon still listens on {address}");
+    assert!(told.contains(&words), "{told}");
+    assert!(told.contains("restart the daemon"), "{told}");
+    assert_echo(&mut connect(address), b"hello");
+
+    let other = vacant();
+    scene.write(&[scene.forward("other", other, "")]);
+    scene.reload("reloaded");
+    until("nobody listens there", || {
+        TcpStream::connect(address).is_err()
+    })
+    .await;
+    scene.write(&[scene.forward("f", everywhere, "allow_remote_clients = true")]);
+    scene.reload("reloaded");
+    assert_echo(&mut connect(address), b"hello");
+    scene.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_free_port_stays_with_its_forward() {
     let scene = Scene::new().await;
     let free = "127.0.0.1:0".parse().unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 use ssm_proxyd::config;
 use ssm_proxyd::daemon::{Caller, Daemon, StartError};
 use ssm_proxyd::forward::Passed;
-use ssm_proxyd::session::Identity;
+use ssm_proxyd::session::{Effort, Identity};
 
 use crate::support::stage::TARGET;
 
@@ -31,6 +31,7 @@ async fn start(listen: &[&str], keys: &str) -> Result<Daemon, StartError> {
         passed: Passed::default(),
         admin: None,
         log: None,
+        leftovers: Effort::Full,
     };
     Daemon::start(config::parse(&text).unwrap(), caller).await
 }

@@ -11,6 +11,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::forward;
+use crate::cli::ended;
+use crate::support::process::Process;
 use crate::support::running::{Running, assert_clean, assert_echo, assert_names, caller, connect};
 use crate::support::stage::{TARGET, destination, until};
 
@@ -74,6 +76,79 @@ async fn what_a_killed_daemon_leaves_is_ended_by_the_next_one_and_by_no_other_be
     beside.stop(&simulator);
     let left = std::fs::read_dir(state.path()).unwrap().count();
     assert_eq!(left, 0, "a clean stop leaves no file");
+}
+
+/// A short command has better things to do than to wait for a session that cannot be ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn short_commands_leave_to_others_what_they_cannot_end() {
+    let echo = destination(Role::Echo).await;
+    let state = tempfile::tempdir().unwrap();
+    let gone = Simulator::start(Options::default()).await.unwrap();
+    let mut command = caller(&gone);
+    command.env("STATE_DIRECTORY", state.path());
+    let endpoint = gone.endpoint();
+    let mut killed = Running::launch(command, &endpoint, &forward("f", &echo, ""));
+    let _client = served(&killed);
+    killed.process.signal("KILL");
+    killed.process.wait();
+    drop(gone);
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let local = format!("0:localhost:{}", echo.address().port());
+    let remote = echo.address().port().to_string();
+
+    for arguments in [
+        &["exec", TARGET, "-L", &local, "--", "true"][..],
+        &["connect", TARGET, &remote],
+    ] {
+        let mut command = caller(&simulator);
+        command
+            .env("STATE_DIRECTORY", state.path())
+            .env("AWS_ENDPOINT_URL_SSM", simulator.endpoint())
+            .env("AWS_REGION", "us-east-1")
+            .args(arguments);
+        let (code, _, told) = ended(&mut command);
+
+        assert_eq!((code, told.as_str()), (0, ""), "{arguments:?}");
+    }
+
+    let mut files = std::fs::read_dir(state.path()).unwrap();
+    let journal = std::fs::read_to_string(files.next().unwrap().unwrap().path()).unwrap();
+    assert!(
+        journal.contains(&endpoint),
+        "it is left to the next one: {journal}"
+    );
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_command_ends_what_it_can() {
+    let echo = destination(Role::Echo).await;
+    let state = tempfile::tempdir().unwrap();
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let mut command = caller(&simulator);
+    command.env("STATE_DIRECTORY", state.path());
+    let endpoint = simulator.endpoint();
+    let mut killed = Running::launch(command, &endpoint, &forward("f", &echo, ""));
+    let client = served(&killed);
+    killed.process.signal("KILL");
+    killed.process.wait();
+    drop(client);
+    let local = format!("0:localhost:{}", echo.address().port());
+    let mut command = caller(&simulator);
+    command
+        .env("STATE_DIRECTORY", state.path())
+        .env("AWS_ENDPOINT_URL_SSM", &endpoint)
+        .env("AWS_REGION", "us-east-1")
+        .args(["forward", TARGET, "-L", &local]);
+    let mut short = Process::start(&mut command);
+
+    until("it is ended", || simulator.open_sessions() == 0).await;
+
+    short.signal("TERM");
+    assert_eq!(short.exit_code(), 0);
+    let told = short.stderr.all();
+    assert!(!told.contains("WARN"), "{told}");
+    assert_clean(&simulator);
 }
 
 fn served(daemon: &Running) -> std::net::TcpStream {

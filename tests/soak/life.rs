@@ -11,7 +11,7 @@ use serde_json::Value;
 use ssm_proxyd::config;
 use ssm_proxyd::daemon::{Caller, Daemon};
 use ssm_proxyd::forward::Passed;
-use ssm_proxyd::session::Identity;
+use ssm_proxyd::session::{Effort, Identity};
 use ssm_proxyd::sim::{Destination, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -193,6 +193,7 @@ impl Far {
             passed: Passed::default(),
             admin: None,
             log: None,
+            leftovers: Effort::Full,
         };
         Daemon::start(config::parse(&text).unwrap(), caller)
             .await

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ssm_proxyd::config;
 use ssm_proxyd::daemon::{Caller, Daemon};
 use ssm_proxyd::forward::Passed;
-use ssm_proxyd::session::Identity;
+use ssm_proxyd::session::{Effort, Identity};
 use ssm_proxyd::sim::{
     BreakEvery, Destination, Faults, Manner, Options, Role, Simulator, Snapshot,
 };
@@ -108,6 +108,7 @@ pub(crate) async fn daemon(
             passed: Passed::default(),
             admin: None,
             log: None,
+            leftovers: Effort::Full,
         },
     )
     .await

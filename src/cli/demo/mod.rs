@@ -15,7 +15,7 @@ use super::style;
 use crate::config;
 use crate::daemon::{Caller, Daemon, Signals};
 use crate::forward::Passed;
-use crate::session::Identity;
+use crate::session::{Effort, Identity};
 use crate::sim::{Destination, Options, Role, Simulator};
 
 /// Options of `demo`.
@@ -113,6 +113,7 @@ impl Stage {
                 passed: Passed::default(),
                 admin: None,
                 log: None,
+                leftovers: Effort::Full,
             },
         )
         .await?;

@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use crate::telemetry::{ForwardReport, ForwardState, Report};
+use crate::telemetry::{ForwardReport, Report};
 
 /// What the text is.
 pub(super) const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -166,7 +166,7 @@ const FORWARD: [Measure; 11] = [
         "forward_failing",
         GAUGE,
         "1 while its sessions do not come up, or its destination refuses",
-        |f| (f.state == ForwardState::Failing).into(),
+        |f| f.trouble.is_some().into(),
     ),
 ];
 

@@ -1,6 +1,7 @@
 //! Why a local address cannot be listened on, and what to do about it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::config::Listen;
@@ -18,6 +19,17 @@ pub struct ListenError {
 impl ListenError {
     pub(super) fn new(address: Listen, obstacle: Obstacle) -> Self {
         Self { address, obstacle }
+    }
+
+    /// The same; but the daemon blames nobody else for what it holds itself: `ours` tells what that is.
+    pub(super) fn or_ours(self, ours: impl FnOnce(SocketAddr) -> Option<SocketAddr>) -> Self {
+        match (&self.address, &self.obstacle) {
+            (Listen::Tcp(port), Obstacle::Taken) => match ours(*port) {
+                Some(held) => Self::new(self.address, Obstacle::Ours(held)),
+                None => self,
+            },
+            _ => self,
+        }
     }
 
     /// What to do about it.
@@ -45,6 +57,9 @@ pub enum Obstacle {
     /// Another program has it.
     #[error("address already in use")]
     Taken,
+    /// This daemon itself listens there, in a way that leaves no place for it.
+    #[error("this daemon still listens on {0}")]
+    Ours(SocketAddr),
     /// At the path of a Unix socket is something else.
     #[error("what is there is not a socket")]
     Foreign,
@@ -66,7 +81,7 @@ impl Obstacle {
     fn kind(&self) -> Option<io::ErrorKind> {
         match self {
             Self::System(error) => Some(error.kind()),
-            Self::Taken => Some(io::ErrorKind::AddrInUse),
+            Self::Taken | Self::Ours(_) => Some(io::ErrorKind::AddrInUse),
             Self::Foreign
             | Self::NoDirectory
             | Self::Locked
@@ -86,6 +101,9 @@ impl From<io::Error> for Obstacle {
 }
 
 fn port_hint(port: u16, obstacle: &Obstacle) -> String {
+    if let Obstacle::Ours(_) = obstacle {
+        return "an address and all addresses cannot be listened on at once, so neither can follow the other; restart the daemon, or reload once without this `listen` and then with it".to_owned();
+    }
     match obstacle.kind() {
         Some(io::ErrorKind::AddrInUse) => format!(
             "another program holds this port; choose another `listen`, or find it with `ss -ltnp 'sport = :{port}'`"
@@ -121,7 +139,7 @@ fn path_hint(path: &Path, obstacle: &Obstacle) -> String {
                 "this user must be able to create files in {directory}, and to replace a socket that is left there"
             )
         }
-        Obstacle::System(_) | Obstacle::NotPassed(_) | Obstacle::Open(_) => {
+        Obstacle::System(_) | Obstacle::Ours(_) | Obstacle::NotPassed(_) | Obstacle::Open(_) => {
             "choose another path".to_owned()
         }
     }
@@ -135,6 +153,7 @@ fn passed_hint(name: &str, obstacle: &Obstacle) -> String {
         }
         Obstacle::System(_)
         | Obstacle::Taken
+        | Obstacle::Ours(_)
         | Obstacle::Foreign
         | Obstacle::NoDirectory
         | Obstacle::Locked

@@ -6,6 +6,7 @@ mod tcp;
 mod unix;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ impl<'a> From<&'a Forward> for Wanted<'a> {
 
 impl Bound {
     /// Every address that is wanted, or none. What `own` has, which the predecessor held, is taken from
-    /// there, and what `held` has that others held.
+    /// there, and what `held` has that others held: as it was written, or a single port of it.
     ///
     /// # Errors
     ///
@@ -62,11 +63,15 @@ impl Bound {
         let mut bound = Self::default();
         for listen in wanted.listen {
             let taken = own.take(listen).or_else(|| held.take(listen));
+            let there = |port| own.take_port(port).or_else(|| held.take_port(port));
             let group = match (taken, listen) {
-                (Some(group), _) => group,
-                (None, Listen::Systemd(name)) => passed_by(passed, name, wanted)?,
-                (None, _) => Listener::bind(listen, wanted.mode).await?,
+                (Some(group), _) => Ok(group),
+                (None, Listen::Systemd(name)) => passed_by(passed, name, wanted),
+                (None, _) => Listener::bind(listen, wanted.mode, there).await,
             };
+            let group = group.map_err(|error| {
+                error.or_ours(|port| own.in_the_way(port).or_else(|| held.in_the_way(port)))
+            })?;
             bound.0.push((listen.clone(), group));
         }
         Ok(bound)
@@ -84,6 +89,28 @@ impl Bound {
     fn take(&mut self, listen: &Listen) -> Option<Vec<Arc<Listener>>> {
         let place = self.0.iter().position(|(held, _)| held == listen)?;
         Some(self.0.remove(place).1)
+    }
+
+    /// A listener on exactly that port, of those that were written as ports. One that was free when
+    /// it was chosen stays with its own.
+    fn take_port(&mut self, port: SocketAddr) -> Option<Arc<Listener>> {
+        let is_chosen = |listen: &Listen| listen.port().is_some_and(|port| port != 0);
+        let groups = self.0.iter_mut().filter(|(listen, _)| is_chosen(listen));
+        groups.map(|(_, group)| group).find_map(|group| {
+            let place = group.iter().position(|one| one.port() == Some(port))?;
+            Some(group.remove(place))
+        })
+    }
+
+    /// Where something listens that leaves no place for a listener there.
+    fn in_the_way(&self, port: SocketAddr) -> Option<SocketAddr> {
+        let mut ports = self.listeners().filter_map(|one| one.port());
+        ports.find(|other| {
+            let (a, b) = (port.ip(), other.ip());
+            port.port() == other.port()
+                && a.is_ipv4() == b.is_ipv4()
+                && (a == b || a.is_unspecified() || b.is_unspecified())
+        })
     }
 
     /// Each by itself.
@@ -143,27 +170,35 @@ fn passed_by(
 }
 
 impl Listener {
-    /// Binds what was written: a port may be one on each loopback.
+    /// Binds what was written: a port may be one on each loopback. What is `there` is not bound again.
     ///
     /// # Errors
     ///
     /// The first address that cannot be bound.
-    async fn bind(listen: &Listen, mode: u32) -> Result<Vec<Arc<Self>>, ListenError> {
-        let listeners = match listen {
-            Listen::Tcp(address) => vec![Self::Tcp(tcp::bind(*address)?)],
-            Listen::Localhost(port) => {
-                let both = tcp::bind_localhost(*port)?;
-                both.into_iter().map(Self::Tcp).collect()
-            }
+    async fn bind(
+        listen: &Listen,
+        mode: u32,
+        there: impl FnMut(SocketAddr) -> Option<Arc<Self>>,
+    ) -> Result<Vec<Arc<Self>>, ListenError> {
+        match listen {
+            Listen::Tcp(address) => Ok(vec![tcp::bind(*address, there)?]),
+            Listen::Localhost(port) => tcp::bind_localhost(*port, there),
             Listen::Unix(path) => {
                 let bound = SocketFile::bind(path, mode).await;
                 let error = |obstacle| ListenError::new(listen.clone(), obstacle);
-                vec![Self::Unix(bound.map_err(error)?)]
+                Ok(vec![Arc::new(Self::Unix(bound.map_err(error)?))])
             }
             // Nothing is to be bound.
-            Listen::Systemd(_) => Vec::new(),
-        };
-        Ok(listeners.into_iter().map(Arc::new).collect())
+            Listen::Systemd(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Its port, if it is one.
+    fn port(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(_) | Self::Passed(_) => None,
+        }
     }
 
     /// Waits for a connection.

@@ -2,25 +2,33 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-use super::BACKLOG;
 use super::error::{ListenError, Obstacle};
+use super::{BACKLOG, Listener};
 use crate::config::Listen;
 
 /// Both loopbacks on one port; on a machine without IPv6, the one there is. Port 0 is one free
-/// port, the same for both.
+/// port, the same for both. What is `there` is not bound again.
 ///
 /// # Errors
 ///
 /// The first address that cannot be bound.
-pub(super) fn bind_localhost(port: u16) -> Result<Vec<TcpListener>, ListenError> {
+pub(super) fn bind_localhost(
+    port: u16,
+    mut there: impl FnMut(SocketAddr) -> Option<Arc<Listener>>,
+) -> Result<Vec<Arc<Listener>>, ListenError> {
     for _ in 0..FREE_PORT_ATTEMPTS {
-        let v4 = bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))?;
-        let chosen = v4.local_addr().map_or(port, |address| address.port());
-        match bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), chosen)) {
+        let v4 = bind(
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+            &mut there,
+        )?;
+        let chosen = v4.port().map_or(port, |address| address.port());
+        let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), chosen);
+        match bind(v6, &mut there) {
             Ok(v6) => return Ok(vec![v4, v6]),
             Err(error) if is_without_ipv6(&error) => return Ok(vec![v4]),
             Err(error) if port == 0 && error.kind() == Some(io::ErrorKind::AddrInUse) => {}
@@ -30,13 +38,21 @@ pub(super) fn bind_localhost(port: u16) -> Result<Vec<TcpListener>, ListenError>
     Err(ListenError::new(Listen::Localhost(port), Obstacle::Taken))
 }
 
-/// One address.
+/// One address, unless it is `there`.
 ///
 /// # Errors
 ///
 /// If it cannot be bound.
-pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    listen_on(address).map_err(|error| ListenError::new(Listen::Tcp(address), error.into()))
+pub(super) fn bind(
+    address: SocketAddr,
+    mut there: impl FnMut(SocketAddr) -> Option<Arc<Listener>>,
+) -> Result<Arc<Listener>, ListenError> {
+    if let Some(listener) = there(address) {
+        return Ok(listener);
+    }
+    let error = |error: io::Error| ListenError::new(Listen::Tcp(address), error.into());
+    let bound = listen_on(address).map_err(error)?;
+    Ok(Arc::new(Listener::Tcp(bound)))
 }
 
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
@@ -75,19 +91,19 @@ mod tests {
 
     #[tokio::test]
     async fn localhost_is_one_port_on_both_loopbacks() {
-        let listeners = bind_localhost(0).unwrap();
+        let listeners = bind_localhost(0, |_| None).unwrap();
 
-        let addresses: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap()).collect();
+        let addresses: Vec<_> = listeners.iter().map(|l| l.port().unwrap()).collect();
         assert!(addresses.iter().all(|a| a.ip().is_loopback()));
         assert!(addresses.iter().all(|a| a.port() == addresses[0].port()));
     }
 
     #[tokio::test]
     async fn a_port_in_use_is_named_with_the_remedy() {
-        let held = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = held.local_addr().unwrap();
+        let held = bind("127.0.0.1:0".parse().unwrap(), |_| None).unwrap();
+        let address = held.port().unwrap();
 
-        let error = bind(address).unwrap_err();
+        let error = bind(address, |_| None).unwrap_err();
 
         assert_eq!(
             error.to_string(),

@@ -141,6 +141,7 @@ async fn stop_waits_for_what_is_open_and_says_that_it_does() {
 
     let mut stop = Process::start(&mut scene.command(&["stop"]));
     until("it stops", || scene.status()["stopping"] == true).await;
+    assert_eq!(scene.status()["forwards"][0]["state"], "stopping");
     let (code, _, told) = scene.run(&["reload"]);
     assert_eq!(
         (code, told.contains("the daemon stops")),

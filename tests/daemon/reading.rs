@@ -1,0 +1,126 @@
+//! A reload whose file does not come: everything else goes on.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ssm_proxyd::config::{self, Config};
+use ssm_proxyd::daemon::{Answer, Caller, Client, Daemon, Request, Signals};
+use ssm_proxyd::forward::Passed;
+use ssm_proxyd::session::{Effort, Identity};
+use ssm_proxyd::sim::{Options, Simulator};
+use tokio::task::JoinSet;
+
+use crate::support::process::Process;
+use crate::support::running::{caller, forward};
+use crate::support::stage::until;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_answers_and_stops_while_its_file_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("admin.sock");
+    let (began, begun) = channel();
+    let (go, gone) = channel();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(daemon(socket.clone(), Disk::new(began, gone)));
+    until("it listens", || socket.exists()).await;
+
+    let mut first = JoinSet::new();
+    first.spawn(asked(socket.clone(), Request::Reload));
+    begun.recv_timeout(PATIENCE).unwrap();
+    let status = asked(socket.clone(), Request::Status).await;
+    assert!(matches!(status, Answer::Status(_)), "{status:?}");
+    go.send(()).unwrap();
+    let answer = first.join_next().await.unwrap().unwrap();
+    assert!(matches!(answer, Answer::Reloaded(_)), "{answer:?}");
+
+    let mut second = JoinSet::new();
+    second.spawn(asked(socket.clone(), Request::Reload));
+    begun.recv_timeout(PATIENCE).unwrap();
+    let mut third = JoinSet::new();
+    third.spawn(asked(socket.clone(), Request::Reload));
+    asked(socket.clone(), Request::Status).await;
+    go.send(()).unwrap();
+    second.join_next().await.unwrap().unwrap();
+    begun.recv_timeout(PATIENCE).unwrap();
+    let stopped = asked(socket.clone(), Request::Stop { now: false }).await;
+    assert!(matches!(stopped, Answer::Stopped { .. }), "{stopped:?}");
+    let answer = third.join_next().await.unwrap().unwrap();
+    assert!(matches!(answer, Answer::Error(_)), "{answer:?}");
+    tasks.join_next().await.unwrap().unwrap();
+    drop(go);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_is_read_once_at_the_start() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("config.toml");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let mut command = caller(&simulator);
+    let mut daemon = Process::start(command.args(["run", "--config"]).arg(&pipe));
+    std::fs::write(&pipe, text()).unwrap();
+    daemon.stderr.wait_for("listening");
+
+    daemon.signal("HUP");
+    daemon.stderr.wait_for("is not a regular file");
+
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code(), 0);
+}
+
+/// A disk that says when it was asked, and answers when it is told to.
+#[derive(Clone)]
+struct Disk {
+    began: Sender<()>,
+    gone: Arc<Mutex<Receiver<()>>>,
+}
+
+impl Disk {
+    fn new(began: Sender<()>, gone: Receiver<()>) -> Self {
+        let gone = Arc::new(Mutex::new(gone));
+        Self { began, gone }
+    }
+
+    fn read(&self) -> Result<Config, impl Display + use<>> {
+        self.began.send(()).unwrap();
+        let told = self.gone.lock().unwrap().recv();
+        told.map(|()| config::parse(&text()).unwrap())
+    }
+}
+
+async fn daemon(socket: std::path::PathBuf, disk: Disk) {
+    let caller = Caller {
+        origin: "tests".to_owned(),
+        identity: Identity::Chain,
+        state: None,
+        passed: Passed::default(),
+        admin: Some(socket),
+        log: None,
+        leftovers: Effort::Full,
+    };
+    let config = config::parse(&text()).unwrap();
+    let mut daemon = Daemon::start(config, caller).await.unwrap();
+    let mut signals = Signals::new().unwrap();
+    daemon
+        .until_stopped(&mut signals, move || disk.read())
+        .await;
+    daemon.stop_unless_hurried(&mut signals).await;
+}
+
+async fn asked(socket: impl AsRef<Path>, request: Request) -> Answer {
+    let mut client = Client::connect(socket.as_ref()).await.unwrap();
+    client.ask(&request).await.unwrap()
+}
+
+fn text() -> String {
+    let aws = "[aws]\nregion = \"us-east-1\"\n";
+    format!("{aws}{}", forward("f", "remote = 1"))
+}
+
+/// Only a failure waits as long.
+const PATIENCE: Duration = Duration::from_secs(60);
