@@ -20,6 +20,7 @@ mod file;
 mod model;
 mod place;
 mod problem;
+mod secret;
 pub mod settings;
 mod spelling;
 mod syntax;
