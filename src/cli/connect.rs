@@ -122,7 +122,7 @@ fn exit_of(class: Class) -> Exit {
 }
 
 fn explain(error: &StartError) -> Exit {
-    fail(base::exit_of(error), error, &error.hint())
+    fail(base::exit_of(error), error, &run::hint(error))
 }
 
 /// Says in one line what failed and what to do about it.
