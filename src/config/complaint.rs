@@ -125,6 +125,10 @@ impl<'a> Reader<'a> {
                 format!("`{shown}` is not a value"),
                 "write `false`".to_owned(),
             ),
+            quoted if quoted.contains(TYPOGRAPHIC) => (
+                format!("the quotes of `{shown}` are not those of TOML"),
+                straight(written),
+            ),
             words if words.contains(char::is_whitespace) => (
                 format!("`{shown}` is not one value"),
                 format!(
@@ -219,6 +223,15 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The same word in the quotes of TOML; of a string that goes on behind it, how to write that.
+fn straight(written: &str) -> String {
+    let is_whole = written.starts_with(TYPOGRAPHIC) && written.ends_with(TYPOGRAPHIC);
+    match written.trim_matches(TYPOGRAPHIC) {
+        word if is_whole && !word.is_empty() => format!("write {}", quoted(word)),
+        _ => "write straight quotes: \"…\"".to_owned(),
+    }
+}
+
 /// What the parser says, in our words: what is wrong, and what to write.
 fn phrase(message: &str) -> (String, &'static str) {
     let (what, hint) = match message {
@@ -282,5 +295,8 @@ fn tables(value: &Value) -> Vec<&Table> {
         Data::Text(_) | Data::Number(_) | Data::Float | Data::Flag(_) | Data::Date => Vec::new(),
     }
 }
+
+/// Quotes that an editor for prose makes of straight ones.
+const TYPOGRAPHIC: [char; 8] = ['“', '”', '„', '‟', '‘', '’', '‚', '‛'];
 
 const WRITE_VALUE: &str = "write it behind the `=`, or leave the whole line out";
