@@ -1,6 +1,7 @@
 //! `check`: what a configuration will do, told without a look at the network.
 
 use serde_json::Value;
+use ssm_proxyd::sim::{Options, Simulator};
 
 use crate::cli::ended;
 use crate::support::process::ssm_proxyd;
@@ -96,6 +97,67 @@ fn what_is_wrong_is_told_as_by_run() {
 
     assert_eq!((code, out.as_str()), (78, ""));
     assert!(err.contains("`target`, `remote` are missing"), "{err}");
+}
+
+#[test]
+fn certificates_are_read_and_told_as_by_run() {
+    let file = File::new(&with_bundle("/nowhere/company.pem"));
+    let run = ended(ssm_proxyd().args(["run", "--config"]).arg(file.path()));
+
+    let (code, out, err) = checked(&file, &[]);
+
+    assert_eq!((code, out.as_str()), (78, ""));
+    assert!(
+        err.contains("cannot read the certificates in /nowhere/company.pem"),
+        "{err}"
+    );
+    assert!(
+        err.contains(&format!(
+            "`ca_bundle` in [aws] of {}",
+            file.path().display()
+        )),
+        "{err}"
+    );
+    assert!(run.2.ends_with(&err), "{}", run.2);
+    assert_eq!(checked(&file, &["--json"]).0, 78);
+}
+
+#[test]
+fn the_variable_is_named_that_is_to_blame_for_certificates() {
+    let file = File::new(GOOD);
+    let mut command = ssm_proxyd();
+    command.env("AWS_CA_BUNDLE", "/nowhere/other.pem");
+
+    let (code, _, err) = ended(command.args(["check", "--config"]).arg(file.path()));
+
+    assert_eq!(code, 78, "{err}");
+    assert!(err.contains("/nowhere/other.pem"), "{err}");
+    assert!(
+        err.contains("hint: check AWS_CA_BUNDLE in the environment"),
+        "{err}"
+    );
+    assert!(!err.contains(&file.path().display().to_string()), "{err}");
+}
+
+#[tokio::test]
+async fn certificates_that_can_be_used_are_shown() {
+    let options = Options {
+        tls: true,
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let bundle = File::new(simulator.certificate_pem().unwrap());
+    let file = File::new(&with_bundle(&bundle.path().display().to_string()));
+
+    let (code, out, err) = checked(&file, &[]);
+
+    assert_eq!((code, err.as_str()), (0, ""));
+    let row = format!("  CA bundle     {}\n", bundle.path().display());
+    assert!(out.contains(&row), "{out}");
+}
+
+fn with_bundle(path: &str) -> String {
+    GOOD.replace("[aws]", &format!("[aws]\nca_bundle = {path:?}"))
 }
 
 /// Exit code, stdout and stderr.

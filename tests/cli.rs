@@ -168,6 +168,61 @@ fn an_exit_code_needs_nobody_who_listens() {
 }
 
 /// Runs the binary: its exit code, its output, and what it said beside.
+#[test]
+fn an_option_is_held_to_what_the_file_is_held_to() {
+    let node = "i-0123456789abcdef0";
+    for (arguments, fault, hint) in [
+        (
+            &["connect", node, "--region", "xx yy"][..],
+            "\"xx yy\" is not a region",
+            "for example \"eu-west-1\"",
+        ),
+        (
+            &["forward", node, "-L", "0:db:5432", "--role-arn", "tunnel"],
+            "\"tunnel\" is not the ARN of a role",
+            "write its ARN",
+        ),
+        (
+            &["exec", "db", "--region", "eu-west-1a", "--", "true"],
+            "\"eu-west-1a\" is not a region",
+            "its region is \"eu-west-1\"",
+        ),
+        (
+            &["ssh-config", "--profile", "prod\nHost *"],
+            "cannot be a profile",
+            "write a name that stands in ~/.aws/config",
+        ),
+        (
+            &["connect", node, "--document", "a b"],
+            "\"a b\" cannot be a document",
+            "3 to 128 letters",
+        ),
+        (
+            &["wait", "--timeout", "5"],
+            "\"5\" is not a duration",
+            "write \"5s\"",
+        ),
+    ] {
+        let (code, out, said) = run(arguments);
+
+        assert_eq!((code, out.as_str()), (2, ""), "{said}");
+        assert!(said.contains(fault), "{said}");
+        let told = said.split_once("\n hint: ").map(|(_, told)| told);
+        assert!(told.is_some_and(|told| told.contains(hint)), "{said}");
+    }
+}
+
+#[test]
+fn a_region_behind_a_target_is_one() {
+    let (code, _, said) = run(&["connect", "i-0123456789abcdef0.nowhere"]);
+
+    assert_eq!((code, said.lines().count()), (2, 1), "{said}");
+    assert!(
+        said.contains("\"nowhere\" is not a region; for example"),
+        "{said}"
+    );
+}
+
 fn run(arguments: &[&str]) -> (i32, String, String) {
     ended(ssm_proxyd().args(arguments))
 }

@@ -2,19 +2,19 @@
 
 use clap::Args;
 
-use crate::config::Account;
+use crate::config::{self, Account};
 
 /// How to reach AWS. Flags win over the environment, and that over the file.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct AwsOptions {
     /// The region of the target
-    #[arg(long, value_name = "REGION")]
+    #[arg(long, value_name = "REGION", value_parser = config::region)]
     pub(super) region: Option<String>,
     /// The profile in AWS's own configuration files
-    #[arg(long, value_name = "PROFILE")]
+    #[arg(long, value_name = "PROFILE", value_parser = config::profile)]
     pub(super) profile: Option<String>,
     /// The role to assume
-    #[arg(long, value_name = "ARN")]
+    #[arg(long, value_name = "ARN", value_parser = config::role)]
     pub(super) role_arn: Option<String>,
 }
 

@@ -12,6 +12,7 @@ use crate::config::{
     self, Account, Aws, Config, Forward, Http, Listen, Proxy, Sessions, Target, Targets,
     written_duration, written_size,
 };
+use crate::network::Network;
 
 /// Options of `check`.
 #[derive(Debug, Args)]
@@ -31,6 +32,10 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
         Err(error) => return style::fail_as_told(Exit::Configuration, &error),
     };
     run::prefer_environment(&mut config.aws);
+    // No address is dialled for it.
+    if let Err(error) = Network::new(config.aws.ca_bundle.as_deref()) {
+        return run::explain(&path, &error.into());
+    }
     let told = match args.json {
         true => output::line(described(&path, &config)),
         false => output::part(told(&path, &config)),
@@ -63,6 +68,9 @@ fn told(path: &Path, config: &Config) -> String {
     }
     if let Some(endpoint) = &aws.ssmmessages_endpoint {
         text += &row("data channels", endpoint);
+    }
+    if let Some(bundle) = &aws.ca_bundle {
+        text += &row("CA bundle", &bundle.display().to_string());
     }
     if let Some(proxy) = &aws.proxy {
         text += &row("proxy", &proxied(proxy));

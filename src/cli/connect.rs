@@ -32,7 +32,7 @@ pub(super) struct ConnectArgs {
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "port")]
     remote: Option<String>,
     /// The SSM document [default: AWS-StartSSHSession; with --remote the one for it]
-    #[arg(long, value_name = "DOCUMENT")]
+    #[arg(long, value_name = "DOCUMENT", value_parser = config::document)]
     document: Option<String>,
     #[command(flatten)]
     aws: AwsOptions,
@@ -122,7 +122,7 @@ fn exit_of(class: Class) -> Exit {
 }
 
 fn explain(error: &StartError) -> Exit {
-    fail(base::exit_of(error), error, &error.hint())
+    fail(base::exit_of(error), error, &run::hint(error))
 }
 
 /// Says in one line what failed and what to do about it.
@@ -149,13 +149,14 @@ fn order(args: ConnectArgs) -> Result<Order, Exit> {
     let (target, region) = split_target(&target);
     let usage = |fault: config::Fault| fail(Exit::Usage, &fault, fault.hint());
     let target: Target = target.parse().map_err(usage)?;
+    let region = region.map(config::region).transpose().map_err(usage)?;
     let remote = remote.map(|remote| remote.parse().map_err(usage));
     let (remote, own_document) = match remote.transpose()? {
         Some(remote) => (remote, None),
         None => (Remote::Port(port), Some(SSH_DOCUMENT.to_owned())),
     };
     // A host that names its region means that one, whatever an `ssh_config` says for all hosts.
-    options.region = region.map(str::to_owned).or(options.region);
+    options.region = region.or(options.region);
     let Base { config, forward } = base(ONE)?;
     let forward = Forward {
         account: options.account(),

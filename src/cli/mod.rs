@@ -31,6 +31,7 @@ use std::sync::LazyLock;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub use self::exit::Exit;
+use crate::config::Fault;
 use crate::daemon::Signals;
 use crate::forward::PassedSockets;
 use crate::proto::CLIENT_VERSION;
@@ -216,6 +217,10 @@ fn usage(error: &clap::Error) -> Exit {
     };
     // Nobody is left to be told that nobody listens.
     drop(error.print());
+    let fault = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Fault>());
+    if let Some(fault) = fault {
+        style::say(&format!(" hint: {}", fault.hint()));
+    }
     exit
 }
 

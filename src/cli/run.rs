@@ -1,5 +1,6 @@
 //! `run`: the daemon in the foreground.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -142,7 +143,7 @@ pub(super) fn prefer_environment(aws: &mut config::Aws) {
     prefer(profile, "profile", &["AWS_PROFILE"]);
     prefer(ssm_endpoint, "ssm_endpoint", &["AWS_ENDPOINT_URL_SSM"]);
     let mut bundle = ca_bundle.as_ref().map(|path| path.display().to_string());
-    prefer(&mut bundle, "ca_bundle", &["AWS_CA_BUNDLE"]);
+    prefer(&mut bundle, "ca_bundle", &[BUNDLE]);
     *ca_bundle = bundle.map(PathBuf::from);
     *proxy = proxy.take().or_else(proxy_of_environment);
 }
@@ -170,8 +171,9 @@ fn prefer(value: &mut Option<String>, key: &str, variables: &[&'static str]) {
     *value = Some(given);
 }
 
-fn explain(path: &Path, error: &StartError) -> Exit {
-    let hint = error.hint();
+/// Says why the daemon cannot start with the configuration at `path`.
+pub(super) fn explain(path: &Path, error: &StartError) -> Exit {
+    let hint = hint(error);
     match error {
         StartError::Listen { line, .. } => {
             let error = format!("{error} ({}, line {line})", path.display());
@@ -182,7 +184,10 @@ fn explain(path: &Path, error: &StartError) -> Exit {
             style::fail(source.kind().into(), &error, &hint)
         }
         StartError::Roots(source) => {
-            let hint = format!("{hint} of {}", path.display());
+            let hint = match bundle_of_environment() {
+                Some(_) => hint.into_owned(),
+                None => format!("{hint} of {}", path.display()),
+            };
             style::fail(Exit::Configuration, &with_sources(source), &hint)
         }
         StartError::Http(_) | StartError::Admin(_) => style::fail(Exit::CannotListen, error, &hint),
@@ -193,6 +198,23 @@ fn explain(path: &Path, error: &StartError) -> Exit {
         StartError::Standard(_) => style::fail(Exit::Failed, error, &hint),
     }
 }
+
+/// What to do about it, where the value came from that is to blame.
+pub(super) fn hint(error: &StartError) -> Cow<'static, str> {
+    match (error, bundle_of_environment()) {
+        (StartError::Roots(_), Some(_)) => Cow::Owned(format!(
+            "check {BUNDLE} in the environment, which wins over `ca_bundle` in the file"
+        )),
+        _ => error.hint(),
+    }
+}
+
+fn bundle_of_environment() -> Option<String> {
+    style::environment(BUNDLE)
+}
+
+/// The certificates to trust, of every AWS program.
+const BUNDLE: &str = "AWS_CA_BUNDLE";
 
 /// An error and what caused it, in one line.
 fn with_sources(error: &dyn std::error::Error) -> String {

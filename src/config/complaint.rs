@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::config::file::{Data, Table, Value};
-use crate::config::place::{quoted, shortened};
+use crate::config::place::{Source, quoted, shortened};
 use crate::config::problem::Finding;
 
 /// What the parser says.
@@ -50,6 +50,7 @@ impl Complaint<'_> {
 /// The text and what the parser made of it.
 pub(super) struct Reader<'a> {
     text: &'a str,
+    source: &'a Source<'a>,
     root: &'a Table,
     /// Whether an array or an inline table never ends.
     has_open_end: bool,
@@ -57,9 +58,15 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Reads a text from which the parser made `root`, with all its complaints.
-    pub(super) fn new(text: &'a str, root: &'a Table, complaints: &[Complaint<'_>]) -> Self {
+    pub(super) fn new(
+        text: &'a str,
+        source: &'a Source<'a>,
+        root: &'a Table,
+        complaints: &[Complaint<'_>],
+    ) -> Self {
         Self {
             text,
+            source,
             root,
             has_open_end: complaints.iter().any(Complaint::is_open_end),
         }
@@ -105,7 +112,8 @@ impl<'a> Reader<'a> {
     /// A value that is no string, number or date: most probably a string.
     fn bare_word(&self, span: Range<usize>) -> Finding {
         let word = self.word(span);
-        let written = &self.text[word.clone()];
+        let written = self.source.shown(word.clone());
+        let written = written.as_str();
         let shown = shortened(written);
         let (what, hint) = match written.to_ascii_lowercase().as_str() {
             "" => ("the value is missing".to_owned(), WRITE_VALUE.to_owned()),
@@ -117,12 +125,20 @@ impl<'a> Reader<'a> {
                 format!("`{shown}` is not a value"),
                 "write `false`".to_owned(),
             ),
+            quoted if quoted.contains(TYPOGRAPHIC) => (
+                format!("the quotes of `{shown}` are not those of TOML"),
+                straight(written),
+            ),
             words if words.contains(char::is_whitespace) => (
                 format!("`{shown}` is not one value"),
                 format!(
                     "put a comma between two values, or quotes around one: {}",
                     quoted(written)
                 ),
+            ),
+            _ if written != &self.text[word.clone()] => (
+                format!("`{shown}` has no quotes"),
+                "put it into quotes".to_owned(),
             ),
             _ => (
                 format!("`{shown}` has no quotes"),
@@ -207,6 +223,15 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The same word in the quotes of TOML; of a string that goes on behind it, how to write that.
+fn straight(written: &str) -> String {
+    let is_whole = written.starts_with(TYPOGRAPHIC) && written.ends_with(TYPOGRAPHIC);
+    match written.trim_matches(TYPOGRAPHIC) {
+        word if is_whole && !word.is_empty() => format!("write {}", quoted(word)),
+        _ => "write straight quotes: \"…\"".to_owned(),
+    }
+}
+
 /// What the parser says, in our words: what is wrong, and what to write.
 fn phrase(message: &str) -> (String, &'static str) {
     let (what, hint) = match message {
@@ -270,5 +295,8 @@ fn tables(value: &Value) -> Vec<&Table> {
         Data::Text(_) | Data::Number(_) | Data::Float | Data::Flag(_) | Data::Date => Vec::new(),
     }
 }
+
+/// Quotes that an editor for prose makes of straight ones.
+const TYPOGRAPHIC: [char; 8] = ['“', '”', '„', '‟', '‘', '’', '‚', '‛'];
 
 const WRITE_VALUE: &str = "write it behind the `=`, or leave the whole line out";

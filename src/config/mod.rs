@@ -20,6 +20,7 @@ mod file;
 mod model;
 mod place;
 mod problem;
+mod secret;
 pub mod settings;
 mod spelling;
 mod syntax;
@@ -31,7 +32,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::config::check::MAX_LENGTH;
-pub use crate::config::check::{duration, parse, written_duration, written_size};
+pub use crate::config::check::{
+    document, duration, parse, profile, region, role, written_duration, written_size,
+};
 pub use crate::config::model::{
     Account, Admin, Aws, Config, Forward, Http, Limits, Listen, Log, LogFormat, LogLevel, Proxy,
     Remote, Sessions, Shutdown, Target, Targets, Upload,

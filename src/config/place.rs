@@ -3,10 +3,12 @@
 //! Lines and columns count from 1, columns in characters. An excerpt is made to be printed on a
 //! terminal whatever the file holds: tabs become spaces, control characters and those that
 //! reverse the direction of text become `�`, a very long line is cut around the mark, and what
-//! looks like a password in a URL is starred.
+//! may be a secret is starred.
 
 use std::fmt;
 use std::ops::Range;
+
+use crate::config::secret::{secrets, starred};
 
 /// A text with its line starts known.
 #[derive(Debug)]
@@ -14,6 +16,8 @@ pub(super) struct Source<'a> {
     text: &'a str,
     /// The offset of the first byte of each line; never empty.
     starts: Vec<usize>,
+    /// Bytes that are not shown.
+    secrets: Vec<Range<usize>>,
 }
 
 impl<'a> Source<'a> {
@@ -24,6 +28,7 @@ impl<'a> Source<'a> {
         Self {
             text,
             starts: starts.collect(),
+            secrets: secrets(text),
         }
     }
 
@@ -40,12 +45,19 @@ impl<'a> Source<'a> {
         let content = self.content(line);
         let before = self.characters(line, start, content);
         let marked = self.characters(line, end, content).saturating_sub(before);
+        let first = content.as_ptr().addr() - self.text.as_ptr().addr();
+        let content = self.shown(first..first + content.len());
         Place {
             line,
             column: before + 1,
             span: start..end,
-            excerpt: Excerpt::of(content, before, marked),
+            excerpt: Excerpt::of(&content, before, marked),
         }
+    }
+
+    /// A part of the text, with stars for what may be a secret.
+    pub(super) fn shown(&self, part: Range<usize>) -> String {
+        starred(self.text, part, &self.secrets)
     }
 
     /// A line without its end, and without a byte order mark.
@@ -151,7 +163,7 @@ pub(super) fn shortened(value: &str) -> String {
 
 /// The same number of characters, but stars for what stands between `://` and `@`.
 fn masked(line: &str) -> String {
-    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
+    let ends = |c: char| matches!(c, '"' | '\'');
     line.split_inclusive(ends).map(masked_word).collect()
 }
 

@@ -30,7 +30,7 @@ impl Syntax {
         mut complaints: Vec<Complaint<'_>>,
     ) -> Self {
         complaints.sort_by_key(|complaint| complaint.span.start);
-        let reader = Reader::new(text, root, &complaints);
+        let reader = Reader::new(text, source, root, &complaints);
         let mut syntax = Self {
             errors: Findings::default(),
             lines: BTreeSet::new(),

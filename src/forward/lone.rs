@@ -19,7 +19,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, error_span, warn};
 
 use super::World;
-use super::connection::{Connection, Standard};
+use super::connection::{Connection, Fault, Faults, Standard};
 use super::failure::Failure;
 use super::relay::{Outcome, Patience};
 use super::serve::{Serve, patience};
@@ -37,6 +37,7 @@ pub struct Lone {
     serve: Serve,
     supplier: Supplier,
     connection: Connection,
+    faults: Faults,
 }
 
 impl Lone {
@@ -46,7 +47,7 @@ impl Lone {
     ///
     /// If stdin or stdout cannot be waited for.
     pub fn new(settings: config::Forward, world: World, standard: Standard) -> io::Result<Self> {
-        let connection = Connection::standard(standard)?;
+        let (connection, faults) = Connection::standard(standard)?;
         let settings = Arc::new(settings);
         let patience = Patience {
             delivery: FAREWELL,
@@ -70,6 +71,7 @@ impl Lone {
             serve,
             supplier,
             connection,
+            faults,
         })
     }
 
@@ -79,6 +81,7 @@ impl Lone {
             serve,
             supplier,
             connection,
+            faults,
         } = self;
         let span = error_span!("connection", session = Empty, stream = Empty);
         let stop = Course::new(stop);
@@ -87,6 +90,9 @@ impl Lone {
         supplying.spawn(supplier.run(stop.clone(), ended).instrument(span.clone()));
         let ending = carry(&serve, connection, stop, &progress);
         let ending = ending.instrument(span).await;
+        // Whatever the relay made of it: bytes were lost here.
+        let fault = faults.borrow().clone();
+        let ending = fault.map_or(ending, |fault| Ending::Failed(Trouble::here(fault)));
         progress.send_replace(Progress::Over(ending));
         end.send_replace(true);
         while let Some(done) = supplying.join_next().await {
@@ -147,7 +153,7 @@ pub enum Ending {
     Stopped,
     /// stdin ended, and then nothing moved for too long.
     Quiet,
-    /// It could not be opened, or was lost.
+    /// It could not be opened, or was lost, or stdin or stdout failed.
     Failed(Trouble),
 }
 
@@ -190,6 +196,15 @@ impl Trouble {
             what: failure.to_string(),
             hint: failure.hint().unwrap_or_default().to_owned(),
             class,
+        }
+    }
+
+    /// stdin or stdout failed.
+    fn here(fault: Fault) -> Self {
+        Self {
+            what: fault.what,
+            hint: fault.hint.to_owned(),
+            class: Class::Lost,
         }
     }
 

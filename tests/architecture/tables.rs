@@ -171,6 +171,7 @@ pub(super) const PURE: &[&str] = &[
     "config/check",
     "config/complaint",
     "config/place",
+    "config/secret",
     "config/settings",
     "config/spelling",
     "config/syntax",

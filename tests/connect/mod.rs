@@ -262,6 +262,48 @@ async fn files_may_stand_for_stdin_and_stdout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_stdout_cannot_take_is_told_and_is_no_clean_end() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let file = crate::support::errand::file(&simulator, DEFAULTS);
+    let (question, mut says) = std::io::pipe().unwrap();
+    says.write_all(b"question\n").unwrap();
+
+    // stdin stays open: the fault alone must end it.
+    let mut command = crate::support::running::caller(&simulator);
+    let ended = command
+        .env("SSM_PROXYD_CONFIG", file.path())
+        .args([
+            "connect",
+            TARGET,
+            &answering(pattern(4, 30_000)).to_string(),
+        ])
+        .stdin(question)
+        .stdout(
+            std::fs::File::options()
+                .write(true)
+                .open("/dev/full")
+                .unwrap(),
+        )
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(
+        (ended.status.code(), said.lines().count()),
+        (Some(1), 1),
+        "{said}"
+    );
+    assert!(
+        said.contains("stdout cannot be written: No space left"),
+        "{said}"
+    );
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_is_lost_is_told_and_is_no_clean_end() {
     let mut options = unpaced();
     options.agent.crash_delay = Duration::from_millis(10);

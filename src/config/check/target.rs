@@ -8,6 +8,7 @@ use crate::config::model::{Target, Targets};
 use crate::config::place::{quoted, shortened};
 use crate::config::problem::Fault;
 use crate::config::settings::Setting;
+use crate::config::spelling::nearest;
 
 /// What a value means as a target.
 pub(super) fn targets(setting: &Setting, value: &Value) -> Result<Meaning, Vec<Misplaced>> {
@@ -58,7 +59,11 @@ fn of_table(table: &Table, value: &Value) -> Result<Target, Vec<Misplaced>> {
     let mut faults = Vec::new();
     for entry in table.entries.iter().filter(|entry| entry.key != TAGS) {
         let what = format!("unknown key `{}` of a target", shortened(&entry.key));
-        faults.push((entry.span.clone(), Fault::new(what, EXAMPLE)));
+        let hint = match nearest(&entry.key, [TAGS]) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => EXAMPLE.to_owned(),
+        };
+        faults.push((entry.span.clone(), Fault::new(what, hint)));
     }
     let tags = table.entries.iter().find(|entry| entry.key == TAGS);
     let tags = match tags.map(|tags| (&tags.value.data, tags)) {

@@ -16,6 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 pub use self::standard::Standard;
 use self::standard::StandardSocket;
+pub(super) use self::standard::{Fault, Faults};
 use self::tcp::TcpSocket;
 use self::unix::UnixSocket;
 use super::peer::Peer;
@@ -47,13 +48,15 @@ impl Connection {
         UnixSocket::new(unix).map(Self::Unix)
     }
 
-    /// Takes stdin and stdout.
+    /// Takes stdin and stdout; also returns where their faults are told.
     ///
     /// # Errors
     ///
     /// If they cannot be waited for.
-    pub(super) fn standard(standard: Standard) -> io::Result<Self> {
-        StandardSocket::new(standard).map(Self::Standard)
+    pub(super) fn standard(standard: Standard) -> io::Result<(Self, Faults)> {
+        let socket = StandardSocket::new(standard)?;
+        let faults = socket.faults();
+        Ok((Self::Standard(socket), faults))
     }
 
     /// Who connected.

@@ -10,6 +10,7 @@
 //!   stdout  POLLERR, HUP   nobody reads: the client is gone
 //! ```
 //!
+//! What cannot be read or written for another reason, as on a full disk, is no end: bytes were lost.
 //! There is no reset. The client sees an end either way, and is told by the exit code which it was
 //! (interfaces.md section 7).
 
@@ -24,6 +25,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
 
 use super::READ_BUFFER;
 
@@ -61,6 +63,18 @@ impl Standard {
     }
 }
 
+/// What kept bytes from being read or written, other than that their reader left.
+#[derive(Clone, Debug)]
+pub(in crate::forward) struct Fault {
+    /// What failed and what the system says.
+    pub(in crate::forward) what: String,
+    /// What to do about it.
+    pub(in crate::forward) hint: &'static str,
+}
+
+/// Tells of the first fault, even when the connection is closed.
+pub(in crate::forward) type Faults = watch::Receiver<Option<Fault>>;
+
 /// The connection.
 #[derive(Debug)]
 pub(in crate::forward) struct StandardSocket {
@@ -69,6 +83,7 @@ pub(in crate::forward) struct StandardSocket {
     /// The output once more: waits for its end apart from those who wait for room.
     end: Waited,
     is_socket: bool,
+    fault: watch::Sender<Option<Fault>>,
 }
 
 impl StandardSocket {
@@ -83,15 +98,39 @@ impl StandardSocket {
             // Hang-ups are told whatever one is interested in.
             end: Waited::new(end.into(), Interest::READABLE)?,
             is_socket,
+            fault: watch::Sender::new(None),
         })
     }
 
-    /// Reads what is there, or waits for something. That nobody reads the output ends this at once.
+    /// Where a fault is told.
+    pub(super) fn faults(&self) -> Faults {
+        self.fault.subscribe()
+    }
+
+    /// Reads what is there, or waits for something. That nobody reads the output, or that it takes
+    /// nothing, ends this at once.
     pub(super) async fn read(&self) -> io::Result<Vec<u8>> {
+        let mut faults = self.faults();
         tokio::select! {
             biased;
             () = self.gone() => Err(io::ErrorKind::BrokenPipe.into()),
-            read = self.take() => read,
+            _ = faults.wait_for(Option::is_some) => Err(io::ErrorKind::BrokenPipe.into()),
+            read = self.take() => read.inspect_err(|error| {
+                self.note(&format!("stdin cannot be read: {error}"), READABLE, error);
+            }),
+        }
+    }
+
+    /// Keeps the first fault. That whoever is at the other end left is none.
+    fn note(&self, what: &str, hint: &'static str, error: &io::Error) {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
+        if !matches!(error.kind(), BrokenPipe | ConnectionReset | WouldBlock) {
+            let what = what.to_owned();
+            self.fault.send_if_modified(|fault| {
+                let is_first = fault.is_none();
+                fault.get_or_insert(Fault { what, hint });
+                is_first
+            });
         }
     }
 
@@ -115,7 +154,13 @@ impl StandardSocket {
                 rustix::io::write(output, &data[..data.len().min(NEVER_BLOCKS)])
             }
         };
-        Ok(written?)
+        written.map_err(io::Error::from).inspect_err(|error| {
+            self.note(
+                &format!("stdout cannot be written: {error}"),
+                WRITABLE,
+                error,
+            );
+        })
     }
 
     /// Waits for room.
@@ -200,6 +245,9 @@ const NOTHING: &str = "/dev/null";
 
 /// What a pipe takes without blocking once it says that it has room (`PIPE_BUF`, pipe(7)).
 const NEVER_BLOCKS: usize = 4096;
+
+const READABLE: &str = "give it a file or a pipe that can be read";
+const WRITABLE: &str = "what was not written is lost: make room, or lead stdout elsewhere";
 
 #[cfg(test)]
 mod tests {
@@ -305,6 +353,29 @@ mod tests {
         written.read_to_end(&mut got).unwrap();
         assert_eq!(got, [7; 100_000]);
         assert!(!socket.is_gone());
+    }
+
+    #[tokio::test]
+    async fn a_full_device_is_a_fault_and_a_reader_that_left_is_none() {
+        let (input, _says) = io::pipe().unwrap();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let socket = socket(input.into(), full.into());
+        let faults = socket.faults();
+
+        assert!(socket.try_write(b"lost").is_err());
+        assert!(socket.read().await.is_err(), "nothing more is taken");
+        drop(socket);
+        let fault = faults.borrow().clone().unwrap();
+        assert!(fault.what.starts_with("stdout cannot be written: "));
+
+        let (input, _says) = io::pipe().unwrap();
+        let (hears, output) = io::pipe().unwrap();
+        let socket = self::socket(input.into(), output.into());
+        let faults = socket.faults();
+        drop(hears);
+        assert!(socket.try_write(b"unheard").is_err());
+        assert!(socket.read().await.is_err());
+        assert!(faults.borrow().is_none());
     }
 
     fn socket(input: OwnedFd, output: OwnedFd) -> StandardSocket {

@@ -2,6 +2,7 @@
 
 use crate::config::check::address::{Pair, is_localhost, port};
 use crate::config::problem::Fault;
+use crate::config::secret::is_host;
 
 /// Finds what is wrong with the URL of an API endpoint.
 pub(in crate::config::check) fn check_endpoint(url: &str) -> Result<(), Fault> {
@@ -63,7 +64,15 @@ pub(in crate::config::check) fn check_proxy(url: &str) -> Result<(), Fault> {
     if address.contains(['/', '?', '#', '\\']) {
         return Err(Fault::new("it holds more than a host and a port", example));
     }
-    is_loopback(address).map(|_| ())
+    let may_quote = !rest.contains('@') && is_host(rest);
+    match is_loopback(address) {
+        Ok(_) => Ok(()),
+        Err(fault) if may_quote => Err(fault),
+        Err(_) => Err(Fault::new(
+            "what it names is not a host and a port",
+            example,
+        )),
+    }
 }
 
 /// Whether a text can be taken apart: printable, and two digits behind each `%`.
@@ -142,6 +151,14 @@ mod tests {
             "http://me:s3cret ä@proxy.corp",
             "http://me:s3cret@proxy.corp/x",
             "http://me:s3cret@proxy.corp:0",
+            "http://me:s3cret",
+            "http://proxy.corp:3128@me:s3cret",
+            "me:s3cret@proxy.corp:3128",
+            "http:/me:s3cret@proxy.corp:3128",
+            "http:me:s3cret@proxy.corp:3128",
+            "//me:s3cret@proxy.corp:3128",
+            "me:s3cret://proxy.corp",
+            "me s3cret://x@proxy.corp",
         ] {
             let fault = check_proxy(bad).expect_err(bad);
             let told = format!("{fault} {}", fault.hint());
