@@ -79,7 +79,10 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
         Err(number) => (Exit::Signal(number), Leaving::Hurried),
     };
     errand.release();
-    errand.end(leaving, &mut signals).await;
+    if let Err(hint) = errand.end(leaving, &mut signals).await {
+        let what = format!("{target}: a session may have been left behind");
+        return fail(exit, &what, hint);
+    }
     exit
 }
 

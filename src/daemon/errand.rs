@@ -144,15 +144,21 @@ impl Errand {
     /// Carries nothing more, and ends the session: in order, or as far as that is possible in a
     /// moment, from the beginning or once `signals` bring one. ssh sends HUP when it ends, after an
     /// INT of the terminal that both have got, so it takes three to leave a session behind.
-    pub async fn end(self, leaving: Leaving, signals: &mut Signals) {
+    ///
+    /// # Errors
+    ///
+    /// How to find what may have been left behind.
+    pub async fn end(self, leaving: Leaving, signals: &mut Signals) -> Result<(), &'static str> {
         let stage = self.leaving.clone();
-        tokio::select! {
-            () = self.end_by(leaving) => {}
-            () = hurried(signals, &stage) => {}
-        }
+        let is_clean = tokio::select! {
+            is_clean = self.end_by(leaving) => is_clean,
+            () = hurried(signals, &stage) => false,
+        };
+        is_clean.then_some(()).ok_or(LOOK_FOR_SESSIONS)
     }
 
-    async fn end_by(mut self, leaving: Leaving) {
+    /// Whether every session is ended.
+    async fn end_by(mut self, leaving: Leaving) -> bool {
         self.stop.send_replace(Stop::Now);
         self.release();
         self.aside.shutdown().await;
@@ -166,15 +172,7 @@ impl Errand {
             *stage = (*stage).max(leaving);
             is_later
         });
-        match self.terminator.join_next().await {
-            Some(Ok(0)) => {}
-            Some(Ok(_) | Err(_)) | None => {
-                warn!(
-                    hint = LOOK_FOR_SESSIONS,
-                    "sessions may have been left behind"
-                );
-            }
-        }
+        matches!(self.terminator.join_next().await, Some(Ok(0)))
     }
 }
 

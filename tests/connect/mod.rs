@@ -121,6 +121,24 @@ async fn a_signal_while_the_session_is_opened_ends_it_too() {
     assert_clean(&simulator);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_may_be_left_behind_is_told() {
+    let options = Options {
+        api_delay: Duration::from_secs(3600),
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let errand = Errand::start(&simulator, 22);
+    until("the call has arrived", || simulator.ledger().started == 1).await;
+
+    errand.signal("TERM");
+
+    let (code, told) = errand.end();
+    assert_eq!(code, 143);
+    assert!(told.contains("may have been left behind"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
 /// ssh sends HUP when it ends, after an INT of the terminal that both have got.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_hurries_and_leaves_no_session() {
