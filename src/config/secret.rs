@@ -51,24 +51,30 @@ enum Nature {
     Secret,
 }
 
-/// The first key of a line that is called like a secret, and where what is behind it begins.
+/// The first key of a line that is called like a secret, and where what is behind it begins. A
+/// secret behind a proxy hides both: `{ proxy = "…", token = "…" }`.
 fn value(line: &str) -> Option<(Nature, usize)> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let mut proxy = None;
     let mut at = 0;
     while let Some(begin) = line[at..].find(is_letter).map(|skipped| at + skipped) {
         let end = line[begin..].find(|c| !is_letter(c));
         let end = end.map_or(line.len(), |length| begin + length);
         let behind = line[end..].trim_start_matches([' ', '\t', '"', '\'']);
         let is_first = line[..begin].chars().all(|c| " \t\"'\u{feff}".contains(c));
-        if let Some(nature) = nature(&line[begin..end])
-            && (behind.starts_with('=') || is_first)
+        if (behind.starts_with('=') || is_first)
+            && let Some(nature) = nature(&line[begin..end])
         {
             let behind = behind.trim_start_matches(['=', ':', ' ', '\t']);
-            return Some((nature, line.len() - behind.len()));
+            let first = proxy.unwrap_or(line.len() - behind.len());
+            if nature == Nature::Secret {
+                return Some((nature, first));
+            }
+            proxy = Some(first);
         }
         at = end;
     }
-    None
+    proxy.map(|first| (Nature::Proxy, first))
 }
 
 fn nature(key: &str) -> Option<Nature> {
@@ -186,9 +192,18 @@ mod tests {
             "x = { api-key = \"s3cret\" }",
             "token = '''\n\ns3cret\n'''",
             "token = \"\"\"\ns3cret",
+            "proxy.password = s3cret",
+            "aws = { proxy = \"http://p\", token = \"s3cret\" }",
         ] {
             assert!(!shown(text).contains("s3cret"), "{}", shown(text));
         }
+    }
+
+    #[test]
+    fn a_line_of_nothing_but_keys_is_read_to_its_end() {
+        let text = "token=".repeat(100_000) + "\n" + &"proxy=".repeat(100_000);
+
+        assert!(secrets(&text).iter().all(|secret| secret.end <= text.len()));
     }
 
     #[test]
