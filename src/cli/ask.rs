@@ -236,6 +236,9 @@ async fn look(args: &WaitArgs) -> Look {
 }
 
 fn missing(report: &Report, names: &[String]) -> Look {
+    if report.stopping {
+        return Look::Missing("the daemon stops".to_owned(), START_ONE.to_owned());
+    }
     for name in names {
         let Some(forward) = report.forwards.iter().find(|forward| forward.name == *name) else {
             let known: Vec<&str> = report.forwards.iter().map(|f| f.name.as_str()).collect();
@@ -256,10 +259,7 @@ fn missing(report: &Report, names: &[String]) -> Look {
             }
         }
     }
-    match report.stopping {
-        true => Look::Missing("the daemon stops".to_owned(), START_ONE.to_owned()),
-        false => Look::Ready,
-    }
+    Look::Ready
 }
 
 /// Asks the daemon, and says what went wrong.

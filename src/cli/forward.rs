@@ -47,7 +47,7 @@ pub(super) struct Rules {
     #[arg(short = 'g', long)]
     allow_remote_clients: bool,
     /// The SSM document [default: the one for the destination]
-    #[arg(long, value_name = "DOCUMENT")]
+    #[arg(long, value_name = "DOCUMENT", value_parser = config::document)]
     document: Option<String>,
 }
 
@@ -126,11 +126,11 @@ pub(super) fn configuration(
     mut aws: AwsOptions,
 ) -> Result<Config, Exit> {
     let (target, region) = split_target(target);
+    let usage = |fault: config::Fault| style::fail(Exit::Usage, &fault, fault.hint());
+    let target: Target = target.parse().map_err(usage)?;
     // A name that holds its region means that one.
-    aws.region = region.map(str::to_owned).or(aws.region);
-    let target: Target = target
-        .parse()
-        .map_err(|fault: config::Fault| style::fail(Exit::Usage, &fault, fault.hint()))?;
+    let region = region.map(config::region).transpose().map_err(usage)?;
+    aws.region = region.or(aws.region);
     let Base {
         mut config,
         forward,
