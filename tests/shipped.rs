@@ -105,7 +105,7 @@ impl Typed {
         let mut daemon = Process::start(command.args(["run", "--config"]).arg(file.path()));
         let (_, first) = text.split_once("\nname = ").unwrap();
         let first = first.lines().next().unwrap();
-        let line = format!("forward{{name={first}}}: listening");
+        let line = format!("serving{{forward={first}}}: listening");
         let (_, address) = listening(&daemon.stderr.wait_for(&line));
 
         assert_eq!(self.around("curl").1, ["http://localhost:5432/"]);
