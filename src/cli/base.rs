@@ -6,7 +6,6 @@ use std::io;
 use super::exit::Exit;
 use super::{run, style};
 use crate::config::{self, Config, Forward};
-use crate::daemon::StartError;
 
 /// What a forward is made of that stands in no file.
 #[derive(Debug)]
@@ -52,21 +51,6 @@ pub(super) fn split_target(host: &str) -> (&str, Option<&str>) {
     match host.split_once('.') {
         Some((target, region)) if !target.contains(':') => (target, Some(region)),
         _ => (host, None),
-    }
-}
-
-/// How a command ends that could not start.
-pub(super) fn exit_of(error: &StartError) -> Exit {
-    match error {
-        StartError::Aws(source) | StartError::Forward { source, .. } => source.kind().into(),
-        StartError::Roots(_)
-        | StartError::Proxy(_)
-        | StartError::AdminMoved
-        | StartError::Log(_) => Exit::Configuration,
-        StartError::Listen { .. } | StartError::Http(_) | StartError::Admin(_) => {
-            Exit::CannotListen
-        }
-        StartError::Standard(_) => Exit::Failed,
     }
 }
 

@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::time::timeout;
 
 use super::aws::AwsOptions;
-use super::base::{self, Base, base, split_target};
+use super::base::{Base, base, split_target};
 use super::exit::Exit;
 use super::{run, style};
 use crate::config::{self, Forward, Remote, Target};
@@ -42,7 +42,7 @@ pub(super) struct ConnectArgs {
 pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
     // Before anything else: a signal during the start must end what was started.
     let mut signals = match Signals::new() {
-        Ok(signals) => signals,
+        Ok(signals) => signals.without_reload(),
         Err(error) => return fail(Exit::Failed, &error, "signals cannot be received"),
     };
     if let Err(error) = log.start(Format::Text, Verbosity::Faults) {
@@ -125,7 +125,7 @@ fn exit_of(class: Class) -> Exit {
 }
 
 fn explain(error: &StartError) -> Exit {
-    fail(base::exit_of(error), error, &run::hint(error))
+    fail(error.into(), error, &run::hint(error))
 }
 
 /// Says in one line what failed and what to do about it.

@@ -19,11 +19,11 @@ use tracing::warn;
 use super::aws::AwsOptions;
 use super::completions::forward_names;
 use super::exit::Exit;
-use super::forward::{Rules, configuration, start};
+use super::forward::{Rules, begin, configuration, start};
 use super::{run, style};
 use crate::config::{Config, Listen, Sessions};
 use crate::daemon::{Daemon, Signals};
-use crate::telemetry::{Format, Log, Verbosity};
+use crate::telemetry::Log;
 
 /// Options of `exec`.
 #[derive(Debug, Args)]
@@ -42,13 +42,10 @@ pub(super) struct ExecArgs {
 
 /// Runs the command.
 pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals.without_reload(),
-        Err(error) => return style::fail(Exit::Failed, &error, "signals cannot be received"),
+    let mut signals = match begin(log) {
+        Ok(signals) => signals,
+        Err(exit) => return exit,
     };
-    if let Err(error) = log.start(Format::Text, Verbosity::Quiet) {
-        return style::fail(Exit::Failed, &error, "this is a fault of this program");
-    }
     let config = match args.rules.local.is_empty() {
         true => named(&args.name, args.aws),
         false => configuration(&args.name, &args.rules, args.aws),

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::daemon::StartError;
 use crate::session::Kind;
 
 /// How a command ended.
@@ -50,6 +51,23 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
+    }
+}
+
+/// Of a command that could not start.
+impl From<&StartError> for Exit {
+    fn from(error: &StartError) -> Self {
+        match error {
+            StartError::Aws(source) | StartError::Forward { source, .. } => source.kind().into(),
+            StartError::Roots(_)
+            | StartError::Proxy(_)
+            | StartError::AdminMoved
+            | StartError::Log(_) => Self::Configuration,
+            StartError::Listen { .. } | StartError::Http(_) | StartError::Admin(_) => {
+                Self::CannotListen
+            }
+            StartError::Standard(_) => Self::Failed,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::aws::AwsOptions;
-use super::base::{Base, base, exit_of, split_target};
+use super::base::{Base, base, split_target};
 use super::exit::Exit;
 use super::local_forward::LocalForward;
 use super::{live, output, replace, run, style};
@@ -53,13 +53,10 @@ pub(super) struct Rules {
 
 /// Forwards until a signal ends it.
 pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals.without_reload(),
-        Err(error) => return style::fail(Exit::Failed, &error, "signals cannot be received"),
+    let mut signals = match begin(log) {
+        Ok(signals) => signals,
+        Err(exit) => return exit,
     };
-    if let Err(error) = log.start(Format::Text, Verbosity::Quiet) {
-        return style::fail(Exit::Failed, &error, "this is a fault of this program");
-    }
     if args.rules.local.is_empty() {
         let hint = "for example `-L 5432:db.internal:5432`, as for ssh";
         return style::fail(Exit::Usage, &"nothing to forward: there is no -L", hint);
@@ -112,6 +109,16 @@ fn tell_open(daemon: &Daemon) {
             "ssm-proxyd: waiting for {open} open connection{plural}; another Ctrl-C resets them"
         ));
     }
+}
+
+/// Takes over the signals, and begins to log what is wrong.
+pub(super) fn begin(log: Log) -> Result<Signals, Exit> {
+    let signals = Signals::new()
+        .map_err(|error| style::fail(Exit::Failed, &error, "signals cannot be received"))?;
+    let started = log.start(Format::Text, Verbosity::Quiet);
+    started
+        .map_err(|error| style::fail(Exit::Failed, &error, "this is a fault of this program"))?;
+    Ok(signals.without_reload())
 }
 
 /// There is no file, and so no signal for it.
@@ -184,7 +191,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
         leftovers: Effort::Casual,
     };
     let started = Daemon::start(config, caller).await;
-    started.map_err(|error: StartError| style::fail(exit_of(&error), &error, &error.hint()))
+    started.map_err(|error: StartError| style::fail((&error).into(), &error, &run::hint(&error)))
 }
 
 /// Where the ready file is, behind its links. Nothing but a file is ever replaced.

@@ -187,10 +187,10 @@ async fn quietly(log: Log, command: impl Future<Output = Exit>) -> Exit {
 
 async fn run_simulator(args: simulate::Args) -> Exit {
     let mut signals = match Signals::new() {
-        Ok(signals) => signals,
+        Ok(signals) => signals.without_reload(),
         Err(error) => return style::fail(Exit::Failed, &error, "signals cannot be received"),
     };
-    match simulate::run(args, signals.end()).await {
+    match simulate::run(args, signals.stop()).await {
         Ok(()) => Exit::Done,
         Err(failure) => failure.tell(),
     }

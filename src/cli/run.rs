@@ -173,29 +173,26 @@ fn prefer(value: &mut Option<String>, key: &str, variables: &[&'static str]) {
 
 /// Says why the daemon cannot start with the configuration at `path`.
 pub(super) fn explain(path: &Path, error: &StartError) -> Exit {
-    let hint = hint(error);
+    let (hint, path) = (hint(error), path.display());
     match error {
-        StartError::Listen { line, .. } => {
-            let error = format!("{error} ({}, line {line})", path.display());
-            style::fail(Exit::CannotListen, &error, &hint)
-        }
-        StartError::Forward { line, source, .. } => {
-            let error = format!("{error} ({}, line {line})", path.display());
-            style::fail(source.kind().into(), &error, &hint)
+        StartError::Listen { line, .. } | StartError::Forward { line, .. } => {
+            let error_there = format!("{error} ({path}, line {line})");
+            style::fail(error.into(), &error_there, &hint)
         }
         StartError::Roots(source) => {
             let hint = match bundle_of_environment() {
                 Some(_) => hint.into_owned(),
-                None => format!("{hint} of {}", path.display()),
+                None => format!("{hint} of {path}"),
             };
-            style::fail(Exit::Configuration, &with_sources(source), &hint)
+            style::fail(error.into(), &with_sources(source), &hint)
         }
-        StartError::Http(_) | StartError::Admin(_) => style::fail(Exit::CannotListen, error, &hint),
-        StartError::AdminMoved | StartError::Log(_) | StartError::Proxy(_) => {
-            style::fail(Exit::Configuration, error, &hint)
-        }
-        StartError::Aws(source) => style::fail(source.kind().into(), error, &hint),
-        StartError::Standard(_) => style::fail(Exit::Failed, error, &hint),
+        StartError::Http(_)
+        | StartError::Admin(_)
+        | StartError::AdminMoved
+        | StartError::Log(_)
+        | StartError::Proxy(_)
+        | StartError::Aws(_)
+        | StartError::Standard(_) => style::fail(error.into(), error, &hint),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::fmt::Display;
 
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::admin::{self, Answer, Call, Fault, Rejection, Reply, Request};
 use super::ending::hurry;
@@ -63,11 +63,7 @@ impl Daemon {
                     info!("this machine has slept; testing every session");
                     self.nudge();
                 }
-                Some(done) = self.forwards.tasks.join_next() => {
-                    if let Err(fault) = done {
-                        error!(error = %fault, "a forward has stopped by a fault of this program");
-                    }
-                }
+                never = self.forwards.tend() => match never {},
             }
         }
     }
@@ -78,11 +74,7 @@ impl Daemon {
         loop {
             tokio::select! {
                 () = slumber.noticed() => self.nudge(),
-                Some(done) = self.forwards.tasks.join_next() => {
-                    if let Err(fault) = done {
-                        error!(error = %fault, "a forward has stopped by a fault of this program");
-                    }
-                }
+                never = self.forwards.tend() => match never {},
             }
         }
     }

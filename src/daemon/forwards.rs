@@ -9,12 +9,14 @@
 //! between. The predecessor keeps its connections, with its settings, until the last has ended.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::error;
 
 use super::StartError;
 use super::reach::Reach;
@@ -173,6 +175,17 @@ impl Forwards {
         for finishing in &self.finishing {
             finishing.stop.send_replace(how);
         }
+    }
+
+    /// Takes leave of forwards that have ended, for ever, and tells of those that were lost.
+    /// Cancelling loses none.
+    pub(super) async fn tend(&mut self) -> Infallible {
+        while let Some(done) = self.tasks.join_next().await {
+            if let Err(fault) = done {
+                error!(error = %fault, "a forward has stopped by a fault of this program");
+            }
+        }
+        std::future::pending().await
     }
 
     /// Waits until every forward has ended.

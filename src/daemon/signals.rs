@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// TERM or INT: stop. Holds the signal's name.
+    /// TERM or INT, or HUP where nothing is reloaded: stop. Holds the signal's name.
     Stop(&'static str),
     /// USR2: try again now, whatever is waited for.
     Nudge,
@@ -99,19 +99,13 @@ impl Signals {
         while !matches!(self.next().await, Signal::Stop(_)) {}
     }
 
-    /// The next signal that ends a command which has nothing to reload: as [`stop`](Self::stop),
-    /// or HUP, for its terminal is gone; not under `nohup`.
-    pub async fn end(&mut self) {
-        let _number = self.last().await;
-    }
-
     /// The same. Returns the signal's number.
     pub async fn last(&mut self) -> u8 {
         loop {
             match self.next().await {
                 Signal::Stop("SIGINT") => return INTERRUPT,
+                Signal::Stop("SIGHUP") => return HANG_UP,
                 Signal::Stop(_) => return TERMINATE,
-                Signal::Reload if !self.outlives => return HANG_UP,
                 Signal::Nudge | Signal::Reload | Signal::RollCall => {}
             }
         }

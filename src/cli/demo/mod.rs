@@ -44,14 +44,14 @@ pub(super) async fn run(args: DemoArgs) -> Exit {
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 async fn show(keep: bool) -> Result<(), Failure> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new()?.without_reload();
     let stage = tokio::select! {
         stage = Stage::build() => stage?,
-        () = signals.end() => return Ok(()),
+        () = signals.stop() => return Ok(()),
     };
     let shown = tokio::select! {
         shown = stage.play(keep) => shown,
-        () = signals.end() => Ok(()),
+        () = signals.stop() => Ok(()),
     };
     stage.strike().await?;
     shown?;

@@ -85,6 +85,15 @@ const LOG_SETTINGS: &[Setting] = &[
     },
 ];
 
+/// Of a forward and of `[http]`.
+const ALLOW_REMOTE_CLIENTS: Setting = Setting {
+    key: "allow_remote_clients",
+    kind: Kind::Flag,
+    absent: Absent::Flag(false),
+    example: "true",
+    doc: "Whether `listen` may hold an address that other machines can reach",
+};
+
 const HTTP_SETTINGS: &[Setting] = &[
     Setting {
         key: "listen",
@@ -93,13 +102,7 @@ const HTTP_SETTINGS: &[Setting] = &[
         example: "\"127.0.0.1:9187\"",
         doc: "The local address, or an array of them; a port alone is on 127.0.0.1 and ::1",
     },
-    Setting {
-        key: "allow_remote_clients",
-        kind: Kind::Flag,
-        absent: Absent::Flag(false),
-        example: "true",
-        doc: "Whether `listen` may hold an address that other machines can reach",
-    },
+    ALLOW_REMOTE_CLIENTS,
 ];
 
 const ADMIN_SETTINGS: &[Setting] = &[Setting {
@@ -291,13 +294,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
         example: "64",
         doc: "Connections at once; further ones wait",
     },
-    Setting {
-        key: "allow_remote_clients",
-        kind: Kind::Flag,
-        absent: Absent::Flag(false),
-        example: "true",
-        doc: "Whether `listen` may hold an address that other machines can reach",
-    },
+    ALLOW_REMOTE_CLIENTS,
     Setting {
         doc: "The region of this target; absent: that of [aws]",
         ..REGION
