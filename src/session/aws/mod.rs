@@ -10,6 +10,7 @@
 
 mod caller;
 mod directory;
+mod profiles;
 mod refusal;
 mod role;
 mod settings;

@@ -1,0 +1,113 @@
+//! Where the credentials of a profile come from.
+//!
+//! ```text
+//!   prod (role_arn) ──source_profile──▶ hub (role_arn) ──source_profile──▶ base (keys, SSO, a process)
+//! ```
+
+use super::Profiles;
+
+/// A profile and those that it leads to, the base last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::session::aws) struct Chain {
+    /// Never empty.
+    pub(in crate::session::aws) profiles: Vec<String>,
+}
+
+impl Chain {
+    /// The profile whose own credentials the chain begins with.
+    pub(in crate::session::aws) fn base(&self) -> &str {
+        self.profiles.last().map_or(super::DEFAULT, String::as_str)
+    }
+}
+
+/// Why the profiles do not lead to credentials.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::session::aws) enum ChainError {
+    /// The profile does not exist.
+    #[error("the profile {name:?} does not exist; {there_are}")]
+    Missing {
+        /// Its name.
+        name: String,
+        /// A section that was meant to be it, or the names of those that exist.
+        there_are: String,
+    },
+    /// A `source_profile` does not exist.
+    #[error(
+        "the profile {profile:?} names the source_profile {name:?}, which does not exist; {there_are}"
+    )]
+    MissingSource {
+        /// The profile that names it.
+        profile: String,
+        /// The name.
+        name: String,
+        /// The names of those that exist.
+        there_are: String,
+    },
+    /// The profiles lead back to one of them.
+    #[error("the source_profile of {profile:?} leads back to it")]
+    Loop {
+        /// The profile where that was noticed.
+        profile: String,
+    },
+}
+
+impl Profiles {
+    /// Follows `source_profile` from a profile.
+    ///
+    /// # Errors
+    ///
+    /// If one does not exist, or they lead in a circle.
+    pub(in crate::session::aws) fn chain(&self, name: &str) -> Result<Chain, ChainError> {
+        if !self.contains(name) {
+            let (name, there_are) = (name.to_owned(), self.there_are(name));
+            return Err(ChainError::Missing { name, there_are });
+        }
+        let mut profiles = vec![name.to_owned()];
+        let mut last = name;
+        while let Some(next) = self.source_of(last) {
+            if !self.contains(next) {
+                return Err(ChainError::MissingSource {
+                    profile: last.to_owned(),
+                    name: next.to_owned(),
+                    there_are: self.there_are(next),
+                });
+            }
+            if profiles.iter().any(|seen| seen == next) {
+                let profile = last.to_owned();
+                return Err(ChainError::Loop { profile });
+            }
+            profiles.push(next.to_owned());
+            last = next;
+        }
+        Ok(Chain { profiles })
+    }
+
+    /// A profile that names itself uses its own keys for its role.
+    fn source_of(&self, profile: &str) -> Option<&str> {
+        self.get(profile, "role_arn")?;
+        let is_web_identity = self.get(profile, "web_identity_token_file").is_some();
+        let source = self.get(profile, "source_profile")?;
+        (!is_web_identity && source != profile).then_some(source)
+    }
+
+    /// What there is in place of a profile: a section that was meant to be it, or the names of
+    /// the others.
+    fn there_are(&self, missing: &str) -> String {
+        if let Some(problem) = self.misnamed.get(missing) {
+            return problem.to_string();
+        }
+        let names: Vec<_> = self
+            .names()
+            .take(MAX_NAMES)
+            .map(|name| format!("{name:?}"))
+            .collect();
+        match (names.is_empty(), self.names().count() > MAX_NAMES) {
+            (true, _) => "AWS's files have no profiles".to_owned(),
+            (false, false) => format!("there are {}", names.join(", ")),
+            (false, true) => format!("there are {}, …", names.join(", ")),
+        }
+    }
+}
+
+/// How many profiles a message names.
+const MAX_NAMES: usize = 12;

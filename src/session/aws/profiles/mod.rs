@@ -1,0 +1,195 @@
+//! AWS's shared configuration and credentials files.
+//!
+//! The SDK's own parser refuses files that the AWS CLI reads, and then acts as if there were none.
+//! So the files are read here, as leniently as the CLI does, and the SDK gets a text that it
+//! understands: [`Profiles::for_sdk`]. That also makes a fresh read possible at any time; the SDK
+//! keeps what it has read for the life of a provider.
+//!
+//! ```text
+//!   ~/.aws/config ──────┐ ini::parse
+//!   ~/.aws/credentials ─┴────────────▶ Profiles ── for_sdk ──▶ the SDK's profile provider
+//! ```
+//!
+//! A profile whose name the SDK refuses (spaces, other scripts) has an alias in that text.
+
+mod chain;
+mod ini;
+mod render;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub(super) use self::chain::{Chain, ChainError};
+use self::ini::Section;
+
+/// The keys of a section. Values may be secrets.
+pub(super) type Keys = BTreeMap<String, String>;
+
+/// The profiles of both files. The keys of the credentials file win, as in the AWS CLI.
+#[derive(Clone, Default)]
+pub(super) struct Profiles {
+    profiles: BTreeMap<String, Keys>,
+    sso_sessions: BTreeMap<String, Keys>,
+    services: BTreeMap<String, Keys>,
+    problems: Vec<Problem>,
+    /// Sections that would be a profile with another header, by the name of that profile.
+    misnamed: BTreeMap<String, Problem>,
+}
+
+/// What is wrong in a file, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{line}: {why}", path.display())]
+pub(super) struct Problem {
+    pub(super) path: PathBuf,
+    /// From 1; 0 for the file as a whole.
+    pub(super) line: usize,
+    pub(super) why: String,
+}
+
+impl Profiles {
+    /// Adds the text of a configuration file.
+    pub(super) fn add_config(&mut self, path: &Path, text: &str) {
+        for section in self.sections(path, text) {
+            match shell_words(&section.header).as_deref() {
+                Some([name]) if name == DEFAULT => self.add_profile(DEFAULT, section.keys),
+                Some([kind, name]) if kind == "profile" => self.add_profile(name, section.keys),
+                Some([kind, name]) if kind == "sso-session" => {
+                    self.sso_sessions
+                        .entry(name.clone())
+                        .or_default()
+                        .extend(section.keys);
+                }
+                Some([kind, name]) if kind == "services" => {
+                    self.services
+                        .entry(name.clone())
+                        .or_default()
+                        .extend(section.keys);
+                }
+                Some([kind, words @ ..]) if kind == "profile" => {
+                    let name = words.join(" ");
+                    let why = format!("a name with spaces needs quotes: [profile \"{name}\"]");
+                    self.add_misnamed(name, path, section.line, why);
+                }
+                Some([name]) => {
+                    let why = format!("not a profile; write [profile {name}]");
+                    self.add_misnamed(name.clone(), path, section.line, why);
+                }
+                // Sections of other tools.
+                Some(_) => {}
+                None => self.add_problem(path, section.line, "the section has an open quote"),
+            }
+        }
+    }
+
+    /// Adds the text of a credentials file, where each section is a profile.
+    pub(super) fn add_credentials(&mut self, path: &Path, text: &str) {
+        for section in self.sections(path, text) {
+            if let Some(name) = section.header.strip_prefix("profile ") {
+                let name = name.trim().to_owned();
+                let why = format!(
+                    "in this file a profile has no `profile` in its header; write [{name}]"
+                );
+                self.add_misnamed(name, path, section.line, why);
+            }
+            self.add_profile(&section.header, section.keys);
+        }
+    }
+
+    /// Adds a problem of a file.
+    pub(super) fn add_problem(&mut self, path: &Path, line: usize, why: impl Into<String>) {
+        self.problems.push(Problem {
+            path: path.to_owned(),
+            line,
+            why: why.into(),
+        });
+    }
+
+    fn add_misnamed(&mut self, name: String, path: &Path, line: usize, why: String) {
+        let path = path.to_owned();
+        self.misnamed.insert(name, Problem { path, line, why });
+    }
+
+    fn sections(&mut self, path: &Path, text: &str) -> Vec<Section> {
+        let (sections, bad) = ini::parse(text);
+        for bad in bad {
+            self.add_problem(path, bad.line, bad.why);
+        }
+        sections
+    }
+
+    fn add_profile(&mut self, name: &str, keys: Vec<(String, String)>) {
+        self.profiles
+            .entry(name.to_owned())
+            .or_default()
+            .extend(keys);
+    }
+
+    /// What is wrong in the files, in their order.
+    pub(super) fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Whether a profile exists.
+    pub(super) fn contains(&self, profile: &str) -> bool {
+        self.profiles.contains_key(profile)
+    }
+
+    /// The names of all profiles, sorted.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.profiles.keys().map(String::as_str)
+    }
+
+    /// The value of a key of a profile; `None` if it is absent or empty.
+    pub(super) fn get(&self, profile: &str, key: &str) -> Option<&str> {
+        let value = self.profiles.get(profile)?.get(key)?;
+        Some(value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// Sets a key of a profile that exists and has no value for it.
+    pub(super) fn set_default(&mut self, profile: &str, key: &str, value: &str) {
+        if self.get(profile, key).is_none()
+            && let Some(keys) = self.profiles.get_mut(profile)
+        {
+            keys.insert(key.to_owned(), value.to_owned());
+        }
+    }
+}
+
+/// Names only: the values may be secrets.
+impl fmt::Debug for Profiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Profiles")
+            .field("names", &self.profiles.keys())
+            .field("problems", &self.problems)
+            .finish()
+    }
+}
+
+/// The words of a header, which may be quoted as for a shell. `None` if a quote is open.
+fn shell_words(text: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (Some('"') | None, '\\') => word.get_or_insert_default().extend(chars.next()),
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    quote.is_none().then_some(words)
+}
+
+/// The profile that is used if none is named.
+pub(super) const DEFAULT: &str = "default";
+
+#[cfg(test)]
+mod tests;

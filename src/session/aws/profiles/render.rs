@@ -1,0 +1,72 @@
+//! The profiles as a text that the SDK's parser understands.
+
+use std::fmt::Write;
+
+use super::{Keys, Profiles};
+
+impl Profiles {
+    /// One configuration file for the SDK. It holds secrets.
+    pub(in crate::session::aws) fn for_sdk(&self) -> String {
+        let mut text = String::new();
+        for (name, keys) in &self.profiles {
+            self.render(&mut text, "profile", name, keys);
+        }
+        for (name, keys) in &self.sso_sessions {
+            self.render(&mut text, "sso-session", name, keys);
+        }
+        for (name, keys) in &self.services {
+            self.render(&mut text, "services", name, keys);
+        }
+        text
+    }
+
+    /// The name that a section has in the text for the SDK.
+    pub(in crate::session::aws) fn alias(name: &str) -> String {
+        match !name.is_empty() && name.chars().all(is_of_identifier) {
+            true => name.to_owned(),
+            false => name.bytes().fold(ALIAS.to_owned(), |alias, byte| {
+                alias + &format!("{byte:02x}")
+            }),
+        }
+    }
+
+    fn render(&self, text: &mut String, kind: &str, name: &str, keys: &Keys) {
+        line(text, format_args!("[{kind} {}]", Self::alias(name)));
+        for (key, value) in keys
+            .iter()
+            .filter(|(key, _)| key.chars().all(is_of_identifier))
+        {
+            let mut lines = value.split('\n');
+            let first = lines.next().unwrap_or_default();
+            match REFERENCES.contains(&key.as_str()) {
+                true => line(text, format_args!("{key} = {}", Self::alias(first))),
+                false => line(text, format_args!("{key} = {first}")),
+            }
+            // Where the first line is empty, the SDK takes the others for keys of their own.
+            for nested in lines.filter(|nested| !first.is_empty() || is_pair(nested)) {
+                line(text, format_args!("  {nested}"));
+            }
+        }
+    }
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a string does not fail.
+    let _never = writeln!(text, "{line}");
+}
+
+fn is_pair(line: &str) -> bool {
+    line.split_once('=')
+        .is_some_and(|(key, _)| !key.trim().is_empty() && !key.contains(['#', ';']))
+}
+
+/// The characters that the SDK allows in names of profiles and keys.
+fn is_of_identifier(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_-/.%@:+".contains(c)
+}
+
+/// The keys whose value is the name of a section.
+const REFERENCES: [&str; 3] = ["source_profile", "sso_session", "services"];
+
+/// The beginning of a name that stands for one that the SDK refuses.
+const ALIAS: &str = "alias:";
