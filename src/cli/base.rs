@@ -4,7 +4,7 @@
 use std::io;
 
 use super::exit::Exit;
-use super::{run, style};
+use super::{environment, run, style};
 use crate::config::{self, Config, Forward};
 
 /// What a forward is made of that stands in no file.
@@ -31,7 +31,7 @@ pub(super) fn base(keys: &str) -> Result<Base, Exit> {
     let mut forward = config.forwards.pop().ok_or(Exit::Failed)?;
     let account = std::mem::take(&mut forward.account);
     config.aws = account.within(&config.aws);
-    run::prefer_environment(&mut config.aws);
+    environment::apply(&mut config.aws).map_err(|bad| bad.fail())?;
     config.forwards.clear();
     Ok(Base { config, forward })
 }

@@ -7,12 +7,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::exit::Exit;
-use super::{output, run, style};
+use super::{environment, output, run, style};
 use crate::config::{
     self, Account, Aws, Config, Forward, Http, Listen, Proxy, Sessions, Target, Targets,
     written_duration, written_size,
 };
-use crate::network::Network;
+use crate::network::{self, Network};
 
 /// Options of `check`.
 #[derive(Debug, Args)]
@@ -31,9 +31,16 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
         Ok(read) => read,
         Err(error) => return style::fail_as_told(Exit::Configuration, &error),
     };
-    run::prefer_environment(&mut config.aws);
+    if let Err(bad) = environment::apply(&mut config.aws) {
+        return bad.fail();
+    }
     // No address is dialled for it.
     if let Err(error) = Network::new(config.aws.ca_bundle.as_deref()) {
+        return run::explain(&path, &error.into());
+    }
+    if let Some(proxy) = &config.aws.proxy
+        && let Err(error) = network::Proxy::new(proxy.expose(), &proxy.exempt)
+    {
         return run::explain(&path, &error.into());
     }
     let told = match args.json {

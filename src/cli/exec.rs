@@ -20,7 +20,7 @@ use super::aws::AwsOptions;
 use super::completions::forward_names;
 use super::exit::Exit;
 use super::forward::{Rules, begin, configuration, start};
-use super::{run, style};
+use super::{environment, run, style};
 use crate::config::{Config, Listen, Sessions};
 use crate::daemon::{Daemon, Signals};
 use crate::telemetry::Log;
@@ -76,7 +76,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
 fn named(name: &str, aws: AwsOptions) -> Result<Config, Exit> {
     let (path, mut config) =
         run::read(None).map_err(|error| style::fail_as_told(Exit::Configuration, &error))?;
-    run::prefer_environment(&mut config.aws);
+    environment::apply(&mut config.aws).map_err(|bad| bad.fail())?;
     let known: Vec<&str> = config.forwards.iter().map(|f| f.name.as_str()).collect();
     let known = known.join(", ");
     config.forwards.retain(|forward| forward.name == name);

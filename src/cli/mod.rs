@@ -10,6 +10,7 @@ mod check;
 mod completions;
 mod connect;
 mod demo;
+mod environment;
 mod exec;
 mod exit;
 mod forward;

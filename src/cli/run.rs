@@ -8,7 +8,7 @@ use clap::Args;
 use tracing::info;
 
 use super::exit::Exit;
-use super::{ask, style};
+use super::{ask, environment, style};
 use crate::config;
 use crate::daemon::{Caller, Daemon, Signals, StartError, log_format, log_verbosity};
 use crate::forward::{Passed, PassedSockets};
@@ -42,7 +42,9 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
             return style::fail(Exit::Configuration, &error, hint);
         }
     };
-    prefer_environment(&mut config.aws);
+    if let Err(bad) = environment::apply(&mut config.aws) {
+        return bad.fail();
+    }
     let passed = match sockets.and_then(Passed::new) {
         Ok(passed) => passed,
         Err(error) => {
@@ -89,7 +91,7 @@ fn reread(path: &Path) -> Result<config::Config, String> {
         ));
     }
     let mut config = config::read(path).map_err(|error| error.to_string())?;
-    prefer_environment(&mut config.aws);
+    environment::apply(&mut config.aws).map_err(|bad| bad.to_string())?;
     Ok(config)
 }
 
@@ -126,51 +128,6 @@ pub(super) fn state_directory() -> Option<PathBuf> {
     of_service.or_else(|| Some(of_user.or_else(of_home)?.join("ssm-proxyd")))
 }
 
-/// The environment wins over the file (interfaces.md section 1), as it does for every AWS program. A
-/// forward's own keys win over both. No variable names a role: AWS_ROLE_ARN is the SDK's, for a role
-/// that a web identity assumes.
-pub(super) fn prefer_environment(aws: &mut config::Aws) {
-    let config::Aws {
-        region,
-        profile,
-        role_arn: _,
-        ssm_endpoint,
-        ssmmessages_endpoint: _,
-        ca_bundle,
-        proxy,
-    } = aws;
-    prefer(region, "region", &["AWS_REGION", "AWS_DEFAULT_REGION"]);
-    prefer(profile, "profile", &["AWS_PROFILE"]);
-    prefer(ssm_endpoint, "ssm_endpoint", &["AWS_ENDPOINT_URL_SSM"]);
-    let mut bundle = ca_bundle.as_ref().map(|path| path.display().to_string());
-    prefer(&mut bundle, "ca_bundle", &[BUNDLE]);
-    *ca_bundle = bundle.map(PathBuf::from);
-    *proxy = proxy.take().or_else(proxy_of_environment);
-}
-
-/// The proxy that programs are to use for HTTPS, if the file names none.
-fn proxy_of_environment() -> Option<config::Proxy> {
-    let first = |names: &[&str]| names.iter().find_map(|name| style::environment(name));
-    let url = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?;
-    let exempt = first(&["NO_PROXY", "no_proxy"]).unwrap_or_default();
-    Some(config::Proxy::new(url, exempt))
-}
-
-/// Takes the value of the first of `variables` that has one.
-fn prefer(value: &mut Option<String>, key: &str, variables: &[&'static str]) {
-    let given = variables.iter().find_map(|name| {
-        let value = style::environment(name)?;
-        Some((*name, value))
-    });
-    let Some((variable, given)) = given else {
-        return;
-    };
-    if value.as_ref().is_some_and(|written| *written != given) {
-        info!(variable, key, "the environment wins over the file");
-    }
-    *value = Some(given);
-}
-
 /// Says why the daemon cannot start with the configuration at `path`.
 pub(super) fn explain(path: &Path, error: &StartError) -> Exit {
     let (hint, path) = (hint(error), path.display());
@@ -180,9 +137,9 @@ pub(super) fn explain(path: &Path, error: &StartError) -> Exit {
             style::fail(error.into(), &error_there, &hint)
         }
         StartError::Roots(source) => {
-            let hint = match bundle_of_environment() {
-                Some(_) => hint.into_owned(),
-                None => format!("{hint} of {path}"),
+            let hint = match environment::names_bundle() {
+                true => hint.into_owned(),
+                false => format!("{hint} of {path}"),
             };
             style::fail(error.into(), &with_sources(source), &hint)
         }
@@ -198,20 +155,13 @@ pub(super) fn explain(path: &Path, error: &StartError) -> Exit {
 
 /// What to do about it, where the value came from that is to blame.
 pub(super) fn hint(error: &StartError) -> Cow<'static, str> {
-    match (error, bundle_of_environment()) {
-        (StartError::Roots(_), Some(_)) => Cow::Owned(format!(
-            "check {BUNDLE} in the environment, which wins over `ca_bundle` in the file"
-        )),
+    match (error, environment::names_bundle()) {
+        (StartError::Roots(_), true) => Cow::Borrowed(
+            "check AWS_CA_BUNDLE in the environment, which wins over `ca_bundle` in the file",
+        ),
         _ => error.hint(),
     }
 }
-
-fn bundle_of_environment() -> Option<String> {
-    style::environment(BUNDLE)
-}
-
-/// The certificates to trust, of every AWS program.
-const BUNDLE: &str = "AWS_CA_BUNDLE";
 
 /// An error and what caused it, in one line.
 fn with_sources(error: &dyn std::error::Error) -> String {

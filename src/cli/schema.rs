@@ -88,7 +88,7 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Role => text("^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"),
         Kind::Endpoint => text("^https?://.+$"),
         Kind::Gateway => text("^(https?|wss?)://[^/]+/?$"),
-        Kind::Proxy => text("^[Hh][Tt][Tt][Pp]://.+$"),
+        Kind::Proxy => text("^([Hh][Tt][Tt][Pp]://.+|none)$"),
         Kind::File | Kind::Socket => text("^/.+$"),
         Kind::Mode => text("^[0-7]{3,4}$"),
         Kind::Target => {

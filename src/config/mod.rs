@@ -33,7 +33,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::check::MAX_LENGTH;
 pub use crate::config::check::{
-    document, duration, parse, profile, region, role, written_duration, written_size,
+    document, duration, endpoint, parse, profile, proxy, region, role, written_duration,
+    written_size,
 };
 pub use crate::config::model::{
     Account, Admin, Aws, Config, Forward, Http, Limits, Listen, Log, LogFormat, LogLevel, Proxy,

@@ -5,10 +5,12 @@ use std::process::Command;
 
 use ssm_proxyd::sim::{Options, Role, Simulator};
 
+use crate::cli::ended;
 use crate::support::api::Api;
 use crate::support::process::{Process, ssm_proxyd};
 use crate::support::running::{
-    Running, assert_echo, assert_names, assert_reset, caller, connect, forward, forward_to, vacant,
+    File, Running, assert_echo, assert_names, assert_reset, caller, connect, forward, forward_to,
+    vacant,
 };
 use crate::support::stage::destination;
 
@@ -149,7 +151,6 @@ async fn no_call_leaves_this_machine_unencrypted_wherever_its_endpoint_is_writte
     let text = "[default]\nendpoint_url = http://192.0.2.1:9\n";
     std::fs::write(profile.path(), text).unwrap();
     let variables = [
-        ("AWS_ENDPOINT_URL_SSM", "http://192.0.2.1:9"),
         ("AWS_ENDPOINT_URL", "http://192.0.2.1:9"),
         ("AWS_CONFIG_FILE", profile.path().to_str().unwrap()),
     ];
@@ -239,4 +240,47 @@ async fn a_flag_wins_over_the_filter_of_the_environment() {
 
     assert_echo(&mut connect(daemon.address()), b"hello");
     daemon.stop(&simulator);
+}
+
+#[test]
+fn the_environment_is_checked_as_the_file_is() {
+    let file = File::new(&forward("f", "remote = 1"));
+    for (name, value, words) in [
+        ("AWS_REGION", "eu-west-1a", "availability zone"),
+        ("AWS_REGION", "\"eu-west-1\"", "not a region"),
+        ("AWS_DEFAULT_REGION", "eu-west-1\nx", "not a region"),
+        ("AWS_PROFILE", "[prod]", "cannot be a profile"),
+        ("AWS_DEFAULT_PROFILE", "a\tb", "cannot be a profile"),
+        (
+            "AWS_ENDPOINT_URL_SSM",
+            "https://me:s3cret@a.example.com",
+            "a password",
+        ),
+        ("AWS_ENDPOINT_URL_SSM", "http://192.0.2.1:9", "without TLS"),
+    ] {
+        for command in ["run", "check"] {
+            let mut program = ssm_proxyd();
+            program.env(name, value).args([command, "--config"]);
+
+            let (code, _, err) = ended(program.arg(file.path()));
+
+            assert_eq!(code, 77, "{command} {name}: {err}");
+            assert_names(&err, &[name, words]);
+            assert!(!err.contains("s3cret"), "{err}");
+        }
+    }
+}
+
+#[test]
+fn white_space_around_a_value_of_the_environment_is_ignored() {
+    let file = File::new(&forward("f", "remote = 1"));
+    let mut command = ssm_proxyd();
+    command
+        .env("AWS_REGION", " eu-west-1\n")
+        .args(["check", "--config"]);
+
+    let (code, out, err) = ended(command.arg(file.path()));
+
+    assert_eq!(code, 0, "{err}");
+    assert_names(&out, &["eu-west-1"]);
 }

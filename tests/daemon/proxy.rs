@@ -8,7 +8,7 @@ use ssm_proxyd::sim::{Options, Role, Simulator};
 
 use crate::cli::ended;
 use crate::support::connect_proxy::ConnectProxy;
-use crate::support::process::ssm_proxyd;
+use crate::support::process::{Process, ssm_proxyd};
 use crate::support::running::{
     File, Running, assert_echo, assert_names, assert_reset, caller, connect, forward, forward_to,
 };
@@ -136,14 +136,49 @@ fn a_proxy_of_the_environment_that_cannot_be_used_is_told_at_the_start() {
         ("http://me:s3cret@", "malformed"),
     ] {
         let mut command = ssm_proxyd();
-        command.env("ALL_PROXY", value);
+        command.env("HTTPS_PROXY", value);
 
         let (code, _, err) = ended(command.args(["run", "--config"]).arg(file.path()));
 
         assert_eq!(code, 78, "{err}");
-        assert_names(&err, &["proxy", words, "ALL_PROXY", "NO_PROXY"]);
+        assert_names(&err, &["proxy", words, "HTTPS_PROXY", "NO_PROXY"]);
         assert!(!err.contains("s3cret"), "{err}");
     }
+}
+
+#[test]
+fn a_socks_proxy_for_everything_is_ignored_with_a_warning() {
+    let file = File::new(&format!(
+        "[aws]\nregion = \"us-east-1\"\n{}",
+        forward("f", "remote = 1")
+    ));
+    for name in ["ALL_PROXY", "all_proxy"] {
+        let mut command = ssm_proxyd();
+        command.env(name, "socks5://me:s3cret@127.0.0.1:1");
+        let mut daemon = Process::start(command.args(["run", "--config"]).arg(file.path()));
+
+        let line = daemon.stderr.wait_for("WARN");
+
+        assert_names(&line, &[name, "socks5://", "ignored", "HTTPS_PROXY"]);
+        daemon.stderr.wait_for("listening");
+        daemon.end("TERM");
+        assert!(!daemon.stderr.all().contains("s3cret"));
+    }
+}
+
+#[test]
+fn no_proxy_of_the_environment_is_used_where_the_file_says_none() {
+    let file = File::new(&format!(
+        "[aws]\nregion = \"us-east-1\"\nproxy = \"none\"\n{}",
+        forward("f", "remote = 1")
+    ));
+    let mut command = ssm_proxyd();
+    command.env("HTTPS_PROXY", "http://proxy.corp:3128");
+
+    let (code, out, err) = ended(command.args(["check", "--config"]).arg(file.path()));
+
+    assert_eq!(code, 0, "{err}");
+    assert!(!out.contains("proxy.corp"), "{out}");
 }
 
 #[test]

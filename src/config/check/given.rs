@@ -1,5 +1,6 @@
 //! Single values that are given on a command line, held to what a file is held to.
 
+use crate::config::check::address::{check_endpoint, check_proxy};
 use crate::config::check::word::{check_document, check_profile, check_region, check_role};
 use crate::config::problem::Fault;
 
@@ -28,6 +29,24 @@ pub fn profile(text: &str) -> Result<String, Fault> {
 /// If it cannot be one.
 pub fn role(text: &str) -> Result<String, Fault> {
     check_role(text).map(|()| text.to_owned())
+}
+
+/// The URL of an API endpoint.
+///
+/// # Errors
+///
+/// If it cannot be one.
+pub fn endpoint(text: &str) -> Result<String, Fault> {
+    check_endpoint(text).map(|()| text.to_owned())
+}
+
+/// The URL of an HTTP proxy.
+///
+/// # Errors
+///
+/// If it cannot be one.
+pub fn proxy(text: &str) -> Result<String, Fault> {
+    check_proxy(text).map(|()| text.to_owned())
 }
 
 /// The name or ARN of a document.

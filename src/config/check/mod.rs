@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 pub use crate::config::check::amount::{duration, written_duration, written_size};
 use crate::config::check::conflict::{check_admin, check_forward, check_listeners};
 use crate::config::check::fields::Fields;
-pub use crate::config::check::given::{document, profile, region, role};
+pub use crate::config::check::given::{document, endpoint, profile, proxy, region, role};
 use crate::config::file::{Data, Document, Entry, Table, Value};
 use crate::config::model::{
     Account, Admin, Aws, Config, Forward, Http, Limits, Log, LogFormat, LogLevel, Proxy, Sessions,

@@ -38,11 +38,19 @@ impl Proxy {
         Self { url, exempt }
     }
 
+    /// Whether it says that no proxy is used, whatever the environment says.
+    pub fn is_none(&self) -> bool {
+        self.url == NO_PROXY
+    }
+
     /// The URL with user and password.
     pub fn expose(&self) -> &str {
         &self.url
     }
 }
+
+/// The value of `proxy` that stands for no proxy.
+pub(in crate::config) const NO_PROXY: &str = "none";
 
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(super) use self::aws::NO_PROXY;
 pub use self::aws::{Account, Aws, Proxy};
 pub use self::target::{Target, Targets};
 

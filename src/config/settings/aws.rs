@@ -33,7 +33,7 @@ pub(super) const AWS_SETTINGS: &[Setting] = &[
         kind: Kind::Proxy,
         absent: Absent::Nothing,
         example: "\"http://proxy.corp:3128\"",
-        doc: "The HTTP proxy through which AWS is reached; absent: HTTPS_PROXY, and NO_PROXY",
+        doc: "The HTTP proxy through which AWS is reached, or \"none\"; absent: HTTPS_PROXY, and NO_PROXY",
     },
 ];
 

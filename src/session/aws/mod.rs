@@ -10,6 +10,7 @@
 
 mod caller;
 mod directory;
+#[cfg(test)]
 mod profiles;
 mod refusal;
 mod role;

@@ -1,6 +1,7 @@
 //! The URLs of endpoints.
 
 use crate::config::check::address::{Pair, is_localhost, port};
+use crate::config::model::NO_PROXY;
 use crate::config::problem::Fault;
 use crate::config::secret::is_host;
 
@@ -41,6 +42,9 @@ pub(in crate::config::check) fn check_gateway(url: &str) -> Result<(), Fault> {
 
 /// Finds what is wrong with the URL of a proxy. No fault quotes it: it may hold a password.
 pub(in crate::config::check) fn check_proxy(url: &str) -> Result<(), Fault> {
+    if url == NO_PROXY {
+        return Ok(());
+    }
     let example = "for example \"http://proxy.corp:3128\"";
     let (scheme, rest) = split(url, example)?;
     match scheme.as_str() {

@@ -20,7 +20,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub(super) use self::chain::{Chain, ChainError};
 use self::ini::Section;
 
 /// The keys of a section. Values may be secrets.

@@ -1,3 +1,5 @@
+//! Profiles of files as people have them.
+
 use super::*;
 
 fn profiles(config: &str, credentials: &str) -> Profiles {
