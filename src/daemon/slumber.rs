@@ -7,27 +7,36 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::time::sleep;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// What notices that the machine has slept.
 #[derive(Debug)]
 pub(super) struct Slumber {
     monotonic: Instant,
     wall: SystemTime,
+    /// It keeps its deadline while the caller waits for other things too.
+    looks: Interval,
 }
 
 impl Slumber {
     pub(super) fn new() -> Self {
+        Self::every(LOOK)
+    }
+
+    fn every(period: Duration) -> Self {
+        let mut looks = interval(period);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             monotonic: Instant::now(),
             wall: SystemTime::now(),
+            looks,
         }
     }
 
     /// Waits until the machine has slept. Cancelling loses nothing.
     pub(super) async fn noticed(&mut self) {
         loop {
-            sleep(LOOK).await;
+            self.looks.tick().await;
             if self.look(Instant::now(), SystemTime::now()) {
                 return;
             }
@@ -37,7 +46,7 @@ impl Slumber {
     fn look(&mut self, monotonic: Instant, wall: SystemTime) -> bool {
         let awake = monotonic.saturating_duration_since(self.monotonic);
         let passed = wall.duration_since(self.wall).unwrap_or_default();
-        *self = Self { monotonic, wall };
+        (self.monotonic, self.wall) = (monotonic, wall);
         passed > awake + NAP
     }
 }
@@ -50,10 +59,29 @@ const NAP: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
 
-    #[test]
-    fn a_wall_clock_that_ran_ahead_is_a_sleep_and_is_told_once() {
+    #[tokio::test]
+    async fn a_sleep_is_noticed_by_a_caller_that_is_often_interrupted() {
+        let mut slumber = Slumber::every(Duration::from_millis(50));
+        // The first tick of an interval comes at once.
+        slumber.looks.tick().await;
+        slumber.wall -= Duration::from_secs(3600);
+
+        let mut interruptions = 0;
+        while timeout(Duration::from_millis(5), slumber.noticed())
+            .await
+            .is_err()
+        {
+            interruptions += 1;
+            assert!(interruptions < 2000, "not noticed within ten seconds");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wall_clock_that_ran_ahead_is_a_sleep_and_is_told_once() {
         let mut slumber = Slumber::new();
         let (monotonic, wall) = (slumber.monotonic + LOOK, slumber.wall + LOOK);
 
@@ -65,8 +93,8 @@ mod tests {
         ));
     }
 
-    #[test]
-    fn a_wall_clock_that_is_set_back_is_none() {
+    #[tokio::test]
+    async fn a_wall_clock_that_is_set_back_is_none() {
         let mut slumber = Slumber::new();
 
         assert!(!slumber.look(

@@ -115,10 +115,9 @@ impl Supplier {
 
     /// When something is to be done, if nothing happens before.
     fn deadline(&self) -> Instant {
-        let now = Instant::now();
         let ending = self.ending.iter().map(|(at, _)| *at);
-        let times = ending.chain(self.pool.poll_timeout(now));
-        times.min().unwrap_or(now + IDLE)
+        let times = ending.chain(self.pool.poll_timeout());
+        times.min().unwrap_or_else(|| Instant::now() + IDLE)
     }
 
     fn handle_timeout(&mut self) {

@@ -2,6 +2,7 @@
 //! for the client, and the next connection is served.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use ssm_proxyd::sim::{ApiFault, Operation, Options, Role, Simulator};
 
@@ -51,6 +52,21 @@ async fn a_refusal_of_the_api_is_told_once_and_the_next_connection_is_served() {
     let log = daemon.stop(&simulator);
     assert_eq!(log.matches("WARN").count(), 6, "{log}");
     assert_eq!(log.matches("sessions start again").count(), 6, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_connection_is_reset_after_connect_timeout_while_the_api_does_not_answer() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let api = Api::before(simulator.address(), usize::MAX);
+    let text = forward("f", "remote = 9\nconnect_timeout = \"2s\"");
+    let daemon = Running::launch(caller(&simulator), &api.endpoint(), &text);
+
+    let clients: Vec<_> = (0..100).map(|_| connect(daemon.address())).collect();
+
+    for client in clients {
+        client.set_read_timeout(Some(RESET_TIMEOUT)).unwrap();
+        assert_reset(client);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -368,3 +384,6 @@ fn session_at(origin: &str) -> String {
         r#"{{"SessionId":"s-1","StreamUrl":"{origin}/v1/data-channel/s-1?role=publish_subscribe","TokenValue":"t"}}"#
     )
 }
+
+/// Far beyond any `connect_timeout` of these tests.
+const RESET_TIMEOUT: Duration = Duration::from_secs(30);

@@ -10,6 +10,8 @@ use crate::session::Admission;
 impl<E: Clone> Pool<E> {
     /// Gives what there is, starts what is missing, ends what is too much.
     pub(super) fn balance(&mut self, now: Instant) {
+        self.balanced_at = Some(now);
+        self.waits_for_gate = false;
         self.give(now);
         self.start_for_waiting(now);
         self.start_spares(now);
@@ -50,7 +52,7 @@ impl<E: Clone> Pool<E> {
                 Admission::Pass => self.start(Urgency::Connection, false),
                 Admission::Probe => self.start(Urgency::Connection, true),
                 Admission::Refuse(error) => return self.refuse_last(now, &error),
-                Admission::Wait => return,
+                Admission::Wait => return self.waits_for_gate = true,
             }
         }
     }
@@ -86,14 +88,11 @@ impl<E: Clone> Pool<E> {
     }
 
     fn start_spares(&mut self, now: Instant) {
-        if self.spares_from.is_some() {
-            return;
-        }
-        for _ in self.spares(now) + self.spares_to_come(now)..self.spares_wanted(now) {
+        for _ in self.spares_to_come(now)..self.spares_missing(now) {
             match self.gate.admit(now) {
                 Admission::Pass => self.start(Urgency::Spare, false),
                 Admission::Probe => self.start(Urgency::Spare, true),
-                Admission::Refuse(_) | Admission::Wait => return,
+                Admission::Refuse(_) | Admission::Wait => return self.waits_for_gate = true,
             }
         }
     }

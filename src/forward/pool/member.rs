@@ -190,13 +190,13 @@ impl Ready {
         self.is_empty() && self.empty_since + shape.idle <= now
     }
 
-    /// When the next of these answers changes by itself.
-    pub(super) fn next_change(&self, now: Instant, shape: &Shape) -> Option<Instant> {
+    /// The times at which these answers change by themselves, past ones included.
+    pub(super) fn changes(&self, shape: &Shape) -> impl Iterator<Item = Instant> + use<> {
         let too_old_at = shape.max_age.map(|age| self.since + age);
         let if_empty = [Some(self.empty_since + shape.idle), too_old_at];
-        let if_empty = if_empty.into_iter().filter(|_| self.is_empty());
-        let changes = if_empty.chain([self.stale_at]).flatten();
-        changes.filter(|at| *at > now).min()
+        let is_empty = self.is_empty();
+        let if_empty = if_empty.into_iter().filter(move |_| is_empty);
+        if_empty.chain([self.stale_at]).flatten()
     }
 }
 

@@ -36,7 +36,7 @@ use crate::session::Gate;
 pub(super) struct Pool<E> {
     shape: Shape,
     gate: Gate<E>,
-    /// In the order of their arrival, and so of their deadlines.
+    /// In the order of their deadlines.
     waiting: VecDeque<Waiter>,
     members: BTreeMap<TunnelId, Member>,
     next: TunnelId,
@@ -47,6 +47,10 @@ pub(super) struct Pool<E> {
     /// Nothing is kept ready any more.
     draining: bool,
     actions: VecDeque<Action<E>>,
+    /// The time of the last [`Pool::balance`]: changes up to then have been handled.
+    balanced_at: Option<Instant>,
+    /// A tunnel is missing and is started when the gate opens.
+    waits_for_gate: bool,
 }
 
 impl<E: Clone> Pool<E> {
@@ -63,12 +67,19 @@ impl<E: Clone> Pool<E> {
             chance: Rng::with_seed(seed),
             draining: false,
             actions: VecDeque::new(),
+            balanced_at: None,
+            waits_for_gate: false,
         }
     }
 
-    /// A connection wants a place until `deadline`, which is not before that of any other.
+    /// A connection wants a place until `deadline`. Places are given in the order of the deadlines.
     pub(super) fn handle_waiter(&mut self, now: Instant, id: WaiterId, deadline: Instant) {
-        self.waiting.push_back(Waiter { id, deadline });
+        // Almost always the last one: only a connection whose tunnel ended before it had a stream
+        // comes again, with an earlier deadline than others have.
+        let place = self
+            .waiting
+            .partition_point(|other| other.deadline <= deadline);
+        self.waiting.insert(place, Waiter { id, deadline });
         self.balance(now);
     }
 
@@ -224,19 +235,20 @@ impl<E: Clone> Pool<E> {
         self.actions.pop_front()
     }
 
-    /// When [`Pool::handle_timeout`] has something to do.
-    pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+    /// When [`Pool::handle_timeout`] has something to do. A time in the past means at once; after
+    /// [`Pool::handle_timeout`] it is in the future.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        // The handler consumes these, so one in the past is due.
         let late = self.waiting.front().map(|waiter| waiter.deadline);
-        let ages = self
-            .ready()
-            .filter_map(|(_, ready)| ready.next_change(now, &self.shape));
-        let wants_more = self.has_waiting() || self.shape.spares > 0;
-        let opening = self.gate.opens().filter(|_| wants_more);
+        let opening = self.gate.opens().filter(|_| self.waits_for_gate);
+        let consumed = late.into_iter().chain(self.spares_from).chain(opening);
+        // These only mark when an answer changes. The last balance has seen those up to its time.
+        let ages = self.ready();
+        let ages = ages.flat_map(|(_, ready)| ready.changes(&self.shape));
         let doubts = self.members.values().filter_map(Member::doubted_at);
-        let doubts = doubts.filter(|_| self.has_waiting());
-        let times = ages.chain(late).chain(self.spares_from).chain(opening);
-        let times = times.chain(doubts);
-        times.filter(|at| *at > now).min()
+        let changes = ages.chain(doubts);
+        let changes = changes.filter(|at| self.balanced_at.is_none_or(|seen| *at > seen));
+        consumed.chain(changes).min()
     }
 
     fn postpone_spares(&mut self, now: Instant) {

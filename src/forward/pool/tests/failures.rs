@@ -15,7 +15,7 @@ fn whoever_waits_for_a_login_is_asked_about_once_a_second_and_answered_together(
     let (fourth, fifth) = (world.come(), world.come());
     assert_eq!(world.started.len(), 3, "in a second");
     assert_eq!(
-        world.pool.poll_timeout(world.now),
+        world.pool.poll_timeout(),
         Some(world.now + Duration::from_secs(1))
     );
     world.pass(Duration::from_secs(1));
@@ -119,7 +119,7 @@ fn whoever_waits_too_long_is_refused() {
     let mut world = World::new(OWN);
     let first = world.come();
     assert_eq!(
-        world.pool.poll_timeout(world.now),
+        world.pool.poll_timeout(),
         Some(world.now + Duration::from_secs(30))
     );
 

@@ -4,6 +4,7 @@ mod chaos;
 mod failures;
 mod places;
 mod spares;
+mod timeouts;
 
 use super::*;
 use crate::session::Patience;

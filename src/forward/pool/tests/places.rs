@@ -127,7 +127,7 @@ fn a_shared_tunnel_without_connections_is_kept_for_a_while() {
     world.pass(Duration::from_secs(599));
     assert_eq!(world.retired, []);
     assert_eq!(
-        world.pool.poll_timeout(world.now),
+        world.pool.poll_timeout(),
         Some(world.now + Duration::from_secs(1))
     );
     world.pass(Duration::from_secs(1));

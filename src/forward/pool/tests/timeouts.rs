@@ -1,0 +1,221 @@
+//! Deadlines under a clock that moves between a handler and the question for the next deadline.
+
+use super::*;
+
+/// A pool under random operations. The clock moves on between each handler and each
+/// `poll_timeout`, as it does on a loaded machine.
+struct Load {
+    world: World,
+    chance: Rng,
+    /// Deadlines of the connections that have no answer yet.
+    waiting: BTreeMap<u64, Instant>,
+    queued: Vec<TunnelId>,
+    called: Vec<TunnelId>,
+    /// Ready tunnels and the connections on each.
+    live: BTreeMap<TunnelId, usize>,
+    seed: u64,
+}
+
+impl Load {
+    fn new(seed: u64) -> Self {
+        let mut chance = Rng::with_seed(seed);
+        let successors = Shape {
+            max_age: Some(Duration::from_secs(20)),
+            ..SHARED
+        };
+        let spares = World::with_spares(2).pool.shape;
+        let many_spares = Shape {
+            spares: 4,
+            max_age: Some(Duration::from_secs(15)),
+            ..OWN
+        };
+        let shapes = [OWN, SHARED, successors, spares, many_spares];
+        let mut load = Self {
+            world: World::new(shapes[chance.usize(..shapes.len())]),
+            chance,
+            waiting: BTreeMap::new(),
+            queued: Vec::new(),
+            called: Vec::new(),
+            live: BTreeMap::new(),
+            seed,
+        };
+        load.settle();
+        load
+    }
+
+    fn up_to(&mut self, most: Duration) -> Duration {
+        most.mul_f64(self.chance.f64())
+    }
+
+    /// One random operation of a connection, a tunnel or a person.
+    fn step(&mut self) {
+        let now = self.world.now;
+        match self.chance.u32(..12) {
+            0..4 => self.come(),
+            4 => {
+                if let Some(&id) = self.waiting.keys().next() {
+                    self.waiting.remove(&id);
+                    self.world.leave(id);
+                }
+            }
+            5 if !self.queued.is_empty() => {
+                let id = self.queued[self.chance.usize(..self.queued.len())];
+                self.queued.retain(|other| *other != id);
+                self.world.pool.handle_called(now, id);
+                self.called.push(id);
+            }
+            6 | 7 if !self.called.is_empty() => self.answer(),
+            8 if !self.live.is_empty() => self.change_tunnel(),
+            9 if self.chance.u32(..8) == 0 => self.world.pool.cut_short(now),
+            10 if self.chance.u32(..40) == 0 => self.world.pool.handle_drain(now),
+            _ => {}
+        }
+        self.settle();
+    }
+
+    fn come(&mut self) {
+        let id = self.world.next;
+        self.world.next += 1;
+        // One that asks again after its tunnel ended has an earlier deadline than others have.
+        let deadline = self.world.now + self.up_to(Duration::from_secs(10));
+        self.waiting.insert(id, deadline);
+        let now = self.world.now;
+        self.world.pool.handle_waiter(now, WaiterId(id), deadline);
+    }
+
+    fn answer(&mut self) {
+        let now = self.world.now;
+        let which = self.chance.usize(..self.called.len());
+        let id = self.called.swap_remove(which);
+        if self.chance.bool() {
+            self.live.insert(id, 0);
+            return self.world.pool.handle_ready(now, id);
+        }
+        let weights = [
+            TARGET_IS_OFF,
+            Weight::Definite(Patience::Steady),
+            Weight::Passing,
+            Weight::Throttled,
+        ];
+        let weight = weights[self.chance.usize(..weights.len())];
+        self.world.pool.handle_failed(now, id, "why", weight);
+    }
+
+    fn change_tunnel(&mut self) {
+        let now = self.world.now;
+        let which = self.chance.usize(..self.live.len());
+        let (&id, &taken) = self.live.iter().nth(which).unwrap();
+        match self.chance.u32(..4) {
+            0 => {
+                self.live.remove(&id);
+                self.world.pool.handle_ended(now, id);
+            }
+            1 => self.world.pool.handle_away(id),
+            2 => self.world.pool.handle_back(now, id),
+            _ if taken > 0 => {
+                self.live.insert(id, taken - 1);
+                let touched = self.chance.bool();
+                self.world.pool.handle_returned(now, id, touched);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the actions of the pool.
+    fn settle(&mut self) {
+        self.world.act();
+        self.queued.append(&mut self.world.started);
+        for id in self.world.cancelled.drain(..) {
+            self.queued.retain(|queued| *queued != id);
+        }
+        for (waiter, tunnel) in self.world.given.drain(..) {
+            self.waiting.remove(&waiter);
+            *self.live.get_mut(&tunnel).unwrap() += 1;
+        }
+        for (waiter, _) in self.world.refused.drain(..) {
+            self.waiting.remove(&waiter);
+        }
+        for id in self.world.retired.drain(..) {
+            self.live.remove(&id);
+        }
+    }
+
+    /// Lets time pass, then does what the owner of a pool does: asks for the deadline, and handles
+    /// it if it is due.
+    fn poll(&mut self, most: Duration) {
+        let earliest = self.waiting.values().min().copied();
+        let passed = self.up_to(most);
+        self.world.now += passed;
+        let (now, seed) = (self.world.now, self.seed);
+        let due = self.world.pool.poll_timeout();
+        if let Some(earliest) = earliest {
+            assert!(
+                due.is_some_and(|due| due <= earliest),
+                "seed {seed}: a connection waits beyond its deadline"
+            );
+        }
+        if due.is_some_and(|due| due <= now) {
+            self.world.pool.handle_timeout(now);
+            self.settle();
+            let next = self.world.pool.poll_timeout();
+            assert!(
+                next.is_none_or(|next| next > now),
+                "seed {seed}: handled, and due again at once"
+            );
+            let late = self.waiting.values().any(|deadline| *deadline <= now);
+            assert!(!late, "seed {seed}: a late connection was not refused");
+        }
+    }
+}
+
+#[test]
+fn a_pool_is_due_when_the_first_deadline_is_whatever_the_time() {
+    for seed in 0..2000 {
+        let mut load = Load::new(seed);
+        let pace = [1, 100, 2000, 20_000][load.chance.usize(..4)];
+
+        for _ in 0..200 {
+            load.step();
+            load.poll(Duration::from_millis(pace));
+        }
+
+        // Nothing happens any more but time.
+        for _ in 0..1000 {
+            let Some(due) = load.world.pool.poll_timeout() else {
+                break;
+            };
+            load.world.now = load.world.now.max(due);
+            load.poll(Duration::from_millis(1));
+        }
+        assert!(load.waiting.is_empty(), "seed {seed}: {:?}", load.waiting);
+    }
+}
+
+#[test]
+fn a_deadline_that_has_passed_since_the_last_handler_is_due() {
+    let mut world = World::new(OWN);
+    world.come();
+    let deadline = world.now + Duration::from_secs(30);
+
+    world.now = deadline + Duration::from_millis(1);
+
+    assert_eq!(world.pool.poll_timeout(), Some(deadline));
+    world.pass(Duration::ZERO);
+    assert_eq!(world.refused, [(0, Why::Late)]);
+}
+
+#[test]
+fn connections_that_ask_again_are_refused_at_their_own_deadlines() {
+    let mut world = World::new(OWN);
+    let now = world.now;
+    world.come();
+    let earlier = now + Duration::from_secs(5);
+    world.pool.handle_waiter(now, WaiterId(1), earlier);
+    world.next = 2;
+    world.act();
+
+    assert_eq!(world.pool.poll_timeout(), Some(earlier));
+    world.pass(Duration::from_secs(5));
+
+    assert_eq!(world.refused, [(1, Why::Late)]);
+}
