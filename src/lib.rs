@@ -10,6 +10,7 @@
 //!   tunnel      a websocket, a waker, the clock of a tunnel
 //!   config      what a person may write, and what it means
 //!   telemetry   what can be seen from outside
+//!   panics      a panic: reported, caught, counted
 //!   forward     a local address, an accepted connection
 //!   daemon      all forwards, signals, shutdown
 //!   sim         the far side on loopback; knows `wire` and nothing else
@@ -25,6 +26,7 @@ pub mod config;
 pub mod daemon;
 pub mod forward;
 pub mod network;
+pub mod panics;
 pub mod proto;
 pub mod session;
 pub mod sim;

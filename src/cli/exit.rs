@@ -80,6 +80,7 @@ impl From<Kind> for Exit {
             | Kind::ServiceFault
             | Kind::Stranger
             | Kind::Ended => Self::Unavailable,
+            Kind::Internal => Self::Failed,
             Kind::Throttled => Self::TryAgain,
             Kind::Denied | Kind::Credentials | Kind::Role => Self::Refused,
             Kind::Document | Kind::Invalid | Kind::Endpoint | Kind::Region => Self::Configuration,

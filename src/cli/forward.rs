@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::local_forward::LocalForward;
 use super::{live, output, replace, run, style};
 use crate::config::{self, Config, Forward, Target, Targets};
-use crate::daemon::{Caller, Daemon, Signals, StartError};
+use crate::daemon::{Caller, Cause, Daemon, Signals, StartError};
 use crate::forward::Passed;
 use crate::session::{Effort, Identity};
 use crate::telemetry::{Format, ForwardReport, Log, Verbosity};
@@ -83,10 +83,12 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
             written = file;
             let meters = daemon.meters();
             tokio::select! {
-                () = daemon.until_stopped(&mut signals, nothing_to_read) => {}
+                cause = daemon.until_stopped(&mut signals, nothing_to_read) => match cause {
+                    Cause::Asked => Exit::Done,
+                    Cause::Lost => Exit::Failed,
+                },
                 never = live::watch(meters) => match never {},
             }
-            Exit::Done
         }
         Err(exit) => exit,
     };

@@ -27,6 +27,7 @@ mod status;
 mod style;
 
 use std::io;
+use std::panic::catch_unwind;
 use std::sync::LazyLock;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -35,11 +36,18 @@ pub use self::exit::Exit;
 use crate::config::Fault;
 use crate::daemon::Signals;
 use crate::forward::PassedSockets;
+use crate::panics;
 use crate::proto::CLIENT_VERSION;
 use crate::telemetry::{self, Format, Log, Verbosity};
 
 /// Does what the arguments say. Returns when it is done.
 pub fn main() -> Exit {
+    panics::install_hook(|line| style::say(&line));
+    // The hook has reported it.
+    catch_unwind(run_command).unwrap_or(Exit::Failed)
+}
+
+fn run_command() -> Exit {
     if let Some(exit) = completions::answer() {
         return exit;
     }
@@ -47,6 +55,8 @@ pub fn main() -> Exit {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    #[cfg(debug_assertions)]
+    cli.panic_at.into_iter().for_each(panics::arm);
     let log = match log(&cli.log) {
         Ok(log) => log,
         Err(error) => {
@@ -81,6 +91,10 @@ struct Cli {
     command: Command,
     #[command(flatten)]
     log: LogOptions,
+    /// A point of the program that panics once, for tests
+    #[cfg(debug_assertions)]
+    #[arg(long, global = true, hide = true, value_name = "POINT")]
+    panic_at: Vec<panics::Armed>,
 }
 
 #[derive(Debug, Args)]

@@ -5,13 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use tracing::info;
+use tracing::{error, info};
 
 use super::exit::Exit;
 use super::{ask, environment, style};
 use crate::config;
-use crate::daemon::{Caller, Daemon, Signals, StartError, log_format, log_verbosity};
+use crate::daemon::{Caller, Cause, Daemon, Signals, StartError, log_format, log_verbosity};
 use crate::forward::{Passed, PassedSockets};
+use crate::panics::caught;
 use crate::session::{Effort, Identity};
 use crate::telemetry::{Control, Log, LogError};
 
@@ -75,9 +76,15 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
         Err(error) => return explain(&path, &error),
     };
     let reread = move || reread(&path);
-    daemon.until_stopped(&mut signals, reread).await;
+    let cause = caught(daemon.until_stopped(&mut signals, reread)).await;
+    if cause != Ok(Cause::Asked) {
+        error!("stopping, so that the daemon can be started again");
+    }
     daemon.stop_unless_hurried(&mut signals).await;
-    Exit::Done
+    match cause {
+        Ok(Cause::Asked) => Exit::Done,
+        Ok(Cause::Lost) | Err(_) => Exit::Failed,
+    }
 }
 
 /// Reads the configuration once more.

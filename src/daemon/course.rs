@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::fmt::Display;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::admin::{self, Answer, Call, Fault, Rejection, Reply, Request};
 use super::ending::hurry;
@@ -15,15 +15,17 @@ use super::slumber::Slumber;
 use super::systemd::ServiceManager;
 use super::{Change, Daemon, StartError};
 use crate::config::Config;
+use crate::panics;
 
 impl Daemon {
-    /// Waits until it shall stop, because of a signal or of a command. `reread` reads the
-    /// configuration when it is to be reloaded, and may block.
+    /// Waits until it shall stop, because of a signal or of a command, or because a part of it is
+    /// lost that cannot be restarted. `reread` reads the configuration when it is to be reloaded, and
+    /// may block.
     pub async fn until_stopped<E: Display>(
         &mut self,
         signals: &mut Signals,
         reread: impl Fn() -> Result<Config, E> + Clone + Send + 'static,
-    ) {
+    ) -> Cause {
         let mut reading = Reading::default();
         let mut slumber = Slumber::new();
         let mut manager = ServiceManager::new();
@@ -36,9 +38,13 @@ impl Daemon {
                     manager.status(self.status());
                 }
                 signal = signals.next() => match signal {
-                    Signal::Stop(name) => return info!(signal = name, "stopping"),
+                    Signal::Stop(name) => {
+                        info!(signal = name, "stopping");
+                        return Cause::Asked;
+                    }
                     Signal::Nudge => {
                         info!("trying again now");
+                        panics::point("daemon");
                         self.nudge();
                     }
                     Signal::Reload => reading.ask(&reread, None),
@@ -51,7 +57,8 @@ impl Daemon {
                 call = called(&mut self.admin, &mut self.http) => {
                     let reload = |reply| reading.ask(&reread, Some(reply));
                     if self.is_told_to_stop(call, reload) {
-                        return info!("stopping, as asked over the admin socket");
+                        info!("stopping, as asked over the admin socket");
+                        return Cause::Asked;
                     }
                 }
                 read = reading.done() => {
@@ -63,7 +70,11 @@ impl Daemon {
                     info!("this machine has slept; testing every session");
                     self.nudge();
                 }
-                never = self.forwards.tend() => match never {},
+                () = self.forwards.lost() => return Cause::Lost,
+                Some(_) = self.terminator.join_next() => {
+                    error!("the task that starts and ends sessions is lost");
+                    return Cause::Lost;
+                }
             }
         }
     }
@@ -74,7 +85,8 @@ impl Daemon {
         loop {
             tokio::select! {
                 () = slumber.noticed() => self.nudge(),
-                never = self.forwards.tend() => match never {},
+                // Its clients see that nobody listens.
+                () = self.forwards.lost() => {}
             }
         }
     }
@@ -136,6 +148,15 @@ impl Daemon {
     fn status(&self) -> String {
         self.forwards.roster().line()
     }
+}
+
+/// Why a daemon stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A signal or a command.
+    Asked,
+    /// A part of it was lost by a panic. Whoever started it should start it again.
+    Lost,
 }
 
 fn rejected(error: &StartError) -> Rejection {

@@ -9,7 +9,6 @@
 //! between. The predecessor keeps its connections, with its settings, until the last has ended.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
@@ -177,15 +176,14 @@ impl Forwards {
         }
     }
 
-    /// Takes leave of forwards that have ended, for ever, and tells of those that were lost.
-    /// Cancelling loses none.
-    pub(super) async fn tend(&mut self) -> Infallible {
+    /// Waits until a forward is lost by a panic that it could not recover from. Cancelling loses none.
+    pub(super) async fn lost(&mut self) {
         while let Some(done) = self.tasks.join_next().await {
-            if let Err(fault) = done {
-                error!(error = %fault, "a forward has stopped by a fault of this program");
+            if done.is_err_and(|fault| fault.is_panic()) {
+                return error!("a forward is lost, and cannot be restarted");
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Waits until every forward has ended.

@@ -36,6 +36,7 @@ use tracing::{debug, info, warn};
 
 use self::admin::{Admin, Place, Reply};
 pub use self::admin::{Answer, Client, ClientError, Fault, Rejection, Request};
+pub use self::course::Cause;
 use self::drain::Drain;
 pub use self::errand::{Errand, Order};
 pub use self::error::StartError;
@@ -48,6 +49,7 @@ use self::report::History;
 pub use self::signals::{Signal, Signals};
 use crate::config::{self, Config};
 use crate::forward::{Bound, Passed, World};
+use crate::panics::caught;
 use crate::proto::EarlyPool;
 use crate::session::{self, Effort, Entry, Identity, Journal, Leaving, Sessions};
 use crate::telemetry::{Control, ForwardReport, Meters};
@@ -224,10 +226,10 @@ impl Daemon {
                     count,
                     "a former run was killed and left sessions behind; ending them"
                 );
-                self.forwards.tasks.spawn(ending);
+                self.forwards.tasks.spawn(reported(ending));
             }
             Effort::Casual => {
-                self.aside.spawn(ending);
+                self.aside.spawn(reported(ending));
             }
         }
     }
@@ -268,6 +270,13 @@ impl Daemon {
         self.reach.cut_short();
         self.world.sessions.cut_short();
         self.nudge.send();
+    }
+}
+
+/// Runs what nothing else depends on. The panic hook has reported a panic.
+async fn reported(future: impl Future<Output = ()>) {
+    if let Err(panic) = caught(future).await {
+        warn!(%panic, "sessions of a former run may have been left behind");
     }
 }
 

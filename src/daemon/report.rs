@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::config::{self, Listen, Sessions};
+use crate::panics;
 use crate::telemetry::{
     Finishing, ForwardReport, ForwardState, Meters, Report, Trouble, TroubleReport,
 };
@@ -177,6 +178,7 @@ impl History {
             alive: stopping || self.is_alive(now),
             reloads: self.reloads,
             failed_reloads: self.failed_reloads,
+            internal_errors: panics::internal_errors(),
             log,
             connections: roster.connections(),
             forwards: roster

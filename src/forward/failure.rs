@@ -81,7 +81,7 @@ impl fmt::Display for Failure {
                 "not ready within connect_timeout: still waiting for {}",
                 step.name
             ),
-            Self::Fault => f.write_str("a fault of this program"),
+            Self::Fault => f.write_str("internal error"),
             Self::Stopping => f.write_str("stopping"),
         }
     }
@@ -109,9 +109,12 @@ fn of_session(error: &session::Error) -> Weight {
         | Kind::Endpoint
         | Kind::Role
         | Kind::Region => Weight::Definite(Patience::Growing),
-        Kind::Unreachable | Kind::Proxy | Kind::ServiceFault | Kind::Stranger | Kind::Ended => {
-            Weight::Passing
-        }
+        Kind::Unreachable
+        | Kind::Proxy
+        | Kind::ServiceFault
+        | Kind::Internal
+        | Kind::Stranger
+        | Kind::Ended => Weight::Passing,
     }
 }
 

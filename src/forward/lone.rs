@@ -97,7 +97,7 @@ impl Lone {
         end.send_replace(true);
         while let Some(done) = supplying.join_next().await {
             if let Err(error) = done {
-                warn!(%error, "the supply of tunnels was lost");
+                warn!(%error, "the tunnels were lost");
             }
         }
     }

@@ -26,6 +26,7 @@ mod supplier;
 mod supply;
 mod tale;
 mod tend;
+mod tended;
 mod wish;
 
 use std::future::poll_fn;
@@ -38,7 +39,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::field::Empty;
-use tracing::{Instrument, debug, error_span, info, warn};
+use tracing::{Instrument, debug, error, error_span, info, warn};
 
 use self::connection::Connection;
 pub use self::connection::Standard;
@@ -54,6 +55,7 @@ pub use self::stop::Stop;
 use self::supplier::Supplier;
 use crate::config;
 use crate::network::Network;
+use crate::panics::{self, Panic, caught};
 use crate::proto::EarlyPool;
 use crate::session::{Service, Sessions};
 use crate::telemetry::Meters;
@@ -142,6 +144,10 @@ impl Forward {
     }
 
     /// Accepts connections until it shall stop, and ends when the last one has ended.
+    ///
+    /// # Panics
+    ///
+    /// If one of its tasks is lost and cannot be restarted: then it serves nobody.
     pub async fn run(self, stop: watch::Receiver<Stop>) {
         // Of the highest level, so that every line has it, however little is said.
         let span = error_span!("serving", forward = self.name());
@@ -160,17 +166,19 @@ impl Forward {
             loops.spawn(accept.instrument(span.clone()));
         }
         drop(self.bound);
-        while let Some(done) = loops.join_next().await {
-            if let Err(error) = done {
-                warn!(%error, "an accept loop was lost");
+        loop {
+            tokio::select! {
+                done = loops.join_next() => match done {
+                    Some(done) => pass_on_panic(done),
+                    None => break,
+                },
+                Some(done) = supplying.join_next() => pass_on_panic(done),
             }
         }
         // Only now: the last connections may still be at their last words.
         end.send_replace(true);
         while let Some(done) = supplying.join_next().await {
-            if let Err(error) = done {
-                warn!(%error, "the supply of tunnels was lost");
-            }
+            pass_on_panic(done);
         }
     }
 }
@@ -211,6 +219,32 @@ async fn accept_loop(
         info!(local_address = %address, node = %serve.settings.target, %destination, "listening");
     }
     let mut connections = JoinSet::new();
+    while let Err(panic) = caught(accept_until_released(
+        &listener,
+        &serve,
+        &mut stop,
+        &mut answer,
+        &mut connections,
+    ))
+    .await
+    {
+        error!(%panic, "accepting connections failed; starting anew");
+        serve.handle_fault();
+        tokio::time::sleep(MAX_ACCEPT_PAUSE).await;
+    }
+    drop(listener);
+    while let Some(done) = connections.join_next().await {
+        warn_if_panicked(done);
+    }
+}
+
+async fn accept_until_released(
+    listener: &Listener,
+    serve: &Arc<Serve>,
+    stop: &mut Course,
+    answer: &mut Answer,
+    connections: &mut JoinSet<()>,
+) {
     let mut pause = ACCEPT_PAUSE;
     loop {
         // The stop first: whoever connects after a reload is the successor's to accept.
@@ -222,17 +256,20 @@ async fn accept_loop(
                 warn_if_panicked(done);
                 continue;
             }
-            accepted = accept(&listener, &serve) => accepted,
+            accepted = accept(listener, serve) => accepted,
         };
+        panics::point("accept-loop");
         match accepted {
             Ok((connection, slot)) => {
                 pause = ACCEPT_PAUSE;
                 let peer = connection.peer();
                 let span = error_span!("connection", %peer, session = Empty, stream = Empty);
-                let task = Arc::clone(&serve).run(connection, slot, stop.clone());
+                let task = Arc::clone(serve).run(connection, slot, stop.clone());
                 let mut task = Box::pin(task.instrument(span));
-                if first_step(task.as_mut()).await.is_pending() {
-                    connections.spawn(task);
+                match first_step(task.as_mut()).await {
+                    Ok(Poll::Pending) => drop(connections.spawn(task)),
+                    Ok(Poll::Ready(())) => {}
+                    Err(panic) => warn!(error = %panic, "a connection was lost"),
                 }
             }
             Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection vanished"),
@@ -243,16 +280,12 @@ async fn accept_loop(
             }
         }
     }
-    drop(listener);
-    while let Some(done) = connections.join_next().await {
-        warn_if_panicked(done);
-    }
 }
 
 /// Lets a connection take its place in the queues before the next one is accepted: tasks that are
 /// only spawned begin in any order.
-async fn first_step(mut task: Pin<&mut impl Future<Output = ()>>) -> Poll<()> {
-    poll_fn(|context| Poll::Ready(task.as_mut().poll(context))).await
+async fn first_step(mut task: Pin<&mut impl Future<Output = ()>>) -> Result<Poll<()>, Panic> {
+    caught(poll_fn(|context| Poll::Ready(task.as_mut().poll(context)))).await
 }
 
 async fn accept(
@@ -277,6 +310,13 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::InvalidInput
             | io::ErrorKind::Interrupted
     )
+}
+
+/// A task that restarts itself after a panic was lost all the same.
+fn pass_on_panic(done: Result<(), tokio::task::JoinError>) {
+    if let Some(panic) = done.err().and_then(|error| error.try_into_panic().ok()) {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 fn warn_if_panicked(done: Result<(), tokio::task::JoinError>) {

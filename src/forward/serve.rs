@@ -28,6 +28,7 @@ use super::stop::Course;
 use super::supply::{Refusal, Supply};
 use super::tale::Tale;
 use crate::config;
+use crate::panics;
 use crate::proto::Reason;
 use crate::telemetry::Meters;
 use crate::tunnel::{self, Nudged, Step, Stream};
@@ -57,6 +58,7 @@ impl Serve {
         _slot: OwnedSemaphorePermit,
         mut stop: Course,
     ) {
+        panics::point("connection");
         let begin = Instant::now();
         self.meters.accepted.fetch_add(1, Relaxed);
         let waiting = self.meters.waiting.count();
@@ -74,6 +76,12 @@ impl Serve {
                 tell(&refusal);
             }
         }
+    }
+
+    /// A part of this forward was lost by a panic, and is restarted.
+    pub(super) fn handle_fault(&self) {
+        let now = Instant::now();
+        self.meters.handle_trouble(Failure::Fault.trouble(now));
     }
 
     /// Says a line at each roll call.

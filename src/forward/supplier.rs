@@ -6,6 +6,9 @@
 //!                                             ▼ │
 //!                                            Pool
 //! ```
+//!
+//! A panic in here loses the tunnels of this forward and nothing else: pending connections are
+//! refused, the sessions are ended, and after a pause it starts anew.
 
 #![expect(clippy::disallowed_methods, reason = "the pool is told the time")]
 
@@ -26,12 +29,12 @@ use super::pool::{Action, Pool, Shape, TunnelId, Urgency as Class, WaiterId, Wei
 use super::stop::Course;
 use super::supply::{Refusal, Request, Supply};
 use super::tend::{News, Tend};
+use super::tended::{Tended, step};
 use super::wish;
 use crate::config;
-use crate::proto;
+use crate::panics::{self, Panic, caught};
 use crate::session::Urgency;
 use crate::telemetry::Meters;
-use crate::tunnel::{Life, Step, Tunnel};
 
 /// The task behind a [`Supply`].
 #[derive(Debug)]
@@ -50,17 +53,6 @@ pub(super) struct Supplier {
     /// What AWS said when it throttled last, while that holds.
     throttled: Option<Failure>,
     meters: Arc<Meters>,
-}
-
-/// A tunnel that is to come, or is there.
-#[derive(Debug)]
-struct Tended {
-    urgency: Urgency,
-    task: AbortHandle,
-    called: bool,
-    is_looking_up: bool,
-    /// Once it has a session.
-    tunnel: Option<Tunnel>,
 }
 
 impl Supplier {
@@ -91,7 +83,28 @@ impl Supplier {
 
     /// Runs until `end` says true; then ends every tunnel. Once nothing more is
     /// accepted, it keeps nothing ready.
-    pub(super) async fn run(mut self, mut stop: Course, mut end: watch::Receiver<bool>) {
+    pub(super) async fn run(mut self, stop: Course, mut end: watch::Receiver<bool>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let begin = Instant::now();
+            let Err(panic) = caught(self.supply(stop.clone(), &mut end)).await else {
+                break;
+            };
+            let now = Instant::now();
+            if now.saturating_duration_since(begin) >= STABLE {
+                pause = FIRST_PAUSE;
+            }
+            self.start_anew(now, &panic, pause);
+            if !self.refuse_until(now + pause, &mut end).await {
+                break;
+            }
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+        self.end().await;
+    }
+
+    /// Runs until `end` says true.
+    async fn supply(&mut self, mut stop: Course, end: &mut watch::Receiver<bool>) {
         let mut draining = false;
         let mut nudged = self.world.nudged.clone().afresh();
         self.pool.handle_timeout(Instant::now());
@@ -107,10 +120,44 @@ impl Supplier {
                     draining = true;
                     self.pool.handle_drain(Instant::now());
                 }
-                _ = end.wait_for(|end| *end) => break,
+                _ = end.wait_for(|end| *end) => return,
             }
         }
-        self.end().await;
+    }
+
+    /// Gives up everything that may be in any state after a panic. Dropped tunnels end their
+    /// sessions.
+    fn start_anew(&mut self, now: Instant, panic: &Panic, pause: Duration) {
+        panics::point("supplier-restart");
+        error!(%panic, ?pause, "the tunnels of this forward are lost; starting anew");
+        self.meters.handle_trouble(Failure::Fault.trouble(now));
+        for (_, reply) in std::mem::take(&mut self.waiters) {
+            let _left = reply.send(Err(Refusal::fault()));
+        }
+        self.pool = self.pool.successor(self.world.seed);
+        self.tunnels.clear();
+        self.ending.clear();
+        // Dropping the former set aborts its tasks.
+        drop(std::mem::take(&mut self.tasks));
+        self.teller = Teller::default();
+        self.throttled = None;
+        self.meters.sessions.store(0, Relaxed);
+        self.meters.ready.store(0, Relaxed);
+    }
+
+    /// Refuses every connection until `at`. False if it is to end before.
+    async fn refuse_until(&mut self, at: Instant, end: &mut watch::Receiver<bool>) -> bool {
+        loop {
+            tokio::select! {
+                Some(request) = self.incoming.recv() => {
+                    if let Request::Want { reply, .. } = request {
+                        let _left = reply.send(Err(Refusal::fault()));
+                    }
+                }
+                () = sleep_until(at.into()) => return true,
+                _ = end.wait_for(|end| *end) => return false,
+            }
+        }
     }
 
     /// When something is to be done, if nothing happens before.
@@ -141,6 +188,7 @@ impl Supplier {
                 reply,
             } => {
                 self.waiters.insert(id, reply);
+                panics::point("supplier");
                 self.pool.handle_waiter(now, id, deadline);
             }
             Request::Leave(id) => {
@@ -163,6 +211,8 @@ impl Supplier {
                 self.meters.started.fetch_add(1, Relaxed);
                 self.with(id, |tended| tended.tunnel = Some(tunnel));
             }
+            // Of a tunnel that was given up meanwhile.
+            News::Ready if !self.tunnels.contains_key(&id) => {}
             News::Ready => {
                 self.throttled = None;
                 self.meters.handle_success();
@@ -261,7 +311,7 @@ impl Supplier {
             world: self.world.clone(),
             targets: wish::targets(&self.settings),
             request: wish::request(&self.settings, &self.world.origin),
-            life: self.life(),
+            life: wish::life(&self.settings, &self.world),
             urgency: urgency.clone(),
             patience: self.settings.connect_timeout,
             news: self.requests.clone(),
@@ -275,26 +325,6 @@ impl Supplier {
             tunnel: None,
         };
         self.tunnels.insert(id, tended);
-    }
-
-    fn life(&self) -> Life {
-        let config::Upload {
-            rate,
-            payload,
-            window,
-        } = self.settings.upload;
-        Life {
-            options: proto::Options {
-                upload_rate: rate,
-                upload_payload: payload,
-                upload_window: window,
-                keep_alive: self.settings.keep_alive,
-                shared: matches!(self.settings.sessions, config::Sessions::Shared { .. }),
-            },
-            resume_timeout: self.settings.resume_timeout,
-            nudged: self.world.nudged.clone(),
-            pool: self.world.pool.clone(),
-        }
     }
 
     fn give(&mut self, waiter: WaiterId, id: TunnelId) {
@@ -313,7 +343,7 @@ impl Supplier {
     fn refuse(&mut self, waiter: WaiterId, why: Why<Failure>) {
         let failure = match why {
             Why::Failed(failure) => failure,
-            Why::Late => Failure::Late(self.step()),
+            Why::Late => Failure::Late(step(self.tunnels.values(), self.throttled.as_ref())),
         };
         let now = Instant::now();
         self.meters.handle_trouble(failure.trouble(now));
@@ -332,35 +362,6 @@ impl Supplier {
             tunnel.close();
         }
         self.ending.push((Instant::now() + MAX_GOODBYE, task));
-    }
-
-    /// What the tunnel is waiting for that will be ready next.
-    fn step(&self) -> Step {
-        let opening = self.tunnels.values().find(|tended| match &tended.tunnel {
-            Some(tunnel) => tunnel.is_opening(),
-            None => true,
-        });
-        match opening {
-            Some(Tended {
-                tunnel: Some(tunnel),
-                ..
-            }) => tunnel.step(),
-            Some(Tended {
-                is_looking_up: true,
-                ..
-            }) => Step::of("DescribeInstanceInformation, which finds its target by its tags"),
-            Some(Tended { called: true, .. }) => Step::of("StartSession"),
-            Some(_) | None => match &self.throttled {
-                Some(failure) => Step {
-                    name: format!("its turn to call StartSession ({failure})"),
-                    hint: "AWS limits the rate of this call, for all who use the account; open fewer connections at once",
-                },
-                None => Step {
-                    name: "its turn to call StartSession".to_owned(),
-                    hint: "`session_start_rate` in [limits] holds it back; raise it, or keep sessions ready with `warm`",
-                },
-            },
-        }
     }
 
     /// Tells those who wait, and lets every tunnel say goodbye.
@@ -384,6 +385,13 @@ impl Supplier {
 
 /// The flag on the channel waits a second for its acknowledgement.
 const MAX_GOODBYE: Duration = Duration::from_secs(3);
+
+/// The pauses before it starts anew after a panic.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// After so long without a panic, the pauses begin anew.
+const STABLE: Duration = Duration::from_secs(60);
 
 /// Without a deadline of its own, the pool is asked this often.
 const IDLE: Duration = Duration::from_secs(3600);

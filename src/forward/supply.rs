@@ -41,7 +41,15 @@ impl Supply {
         };
         self.requests.send(want).map_err(|_| Refusal::stopping())?;
         let _departure = Departure { supply: self, id };
-        answer.await.unwrap_or_else(|_| Err(Refusal::stopping()))
+        answer.await.unwrap_or_else(|_| Err(self.unanswered()))
+    }
+
+    /// A supplier that stops answers, or is gone. One that dropped a request had a panic.
+    fn unanswered(&self) -> Refusal {
+        match self.requests.is_closed() {
+            true => Refusal::stopping(),
+            false => Refusal::fault(),
+        }
     }
 }
 
@@ -67,6 +75,14 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
+    /// Because of a panic, which was reported.
+    pub(super) fn fault() -> Self {
+        Self {
+            failure: Failure::Fault,
+            is_news: true,
+        }
+    }
+
     pub(super) fn stopping() -> Self {
         Self {
             failure: Failure::Stopping,

@@ -1,7 +1,10 @@
-//! What a forward asks StartSession for.
+//! What a forward asks StartSession for, and how its tunnels live.
 
+use super::World;
 use crate::config;
+use crate::proto;
 use crate::session::{StartRequest, Target};
+use crate::tunnel::Life;
 
 /// Everything but the target. `origin` is who asks, for those who look at the sessions of a target.
 pub(super) fn request(settings: &config::Forward, origin: &str) -> StartRequest {
@@ -21,6 +24,27 @@ pub(super) fn targets(settings: &config::Forward) -> Vec<Target> {
         config::Target::Tags(tags) => Target::Tags(tags.clone()),
     });
     targets.collect()
+}
+
+/// How the tunnels of a forward live.
+pub(super) fn life(settings: &config::Forward, world: &World) -> Life {
+    let config::Upload {
+        rate,
+        payload,
+        window,
+    } = settings.upload;
+    Life {
+        options: proto::Options {
+            upload_rate: rate,
+            upload_payload: payload,
+            upload_window: window,
+            keep_alive: settings.keep_alive,
+            shared: matches!(settings.sessions, config::Sessions::Shared { .. }),
+        },
+        resume_timeout: settings.resume_timeout,
+        nudged: world.nudged.clone(),
+        pool: world.pool.clone(),
+    }
 }
 
 /// What the API takes for a reason, in characters.

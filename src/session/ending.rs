@@ -8,8 +8,9 @@ use tokio::time::sleep;
 use tracing::{Span, debug, info, warn};
 
 use super::aws::Service;
-use super::error::{Error, Recovery};
+use super::error::{Error, Kind, Recovery};
 use super::journal::Journal;
+use crate::panics::{self, Panic, caught};
 
 /// A session that was dropped.
 #[derive(Debug)]
@@ -112,7 +113,15 @@ impl Ending {
 
     async fn try_once(&self, at_once: &Semaphore) -> Result<(), Error> {
         let _permit = at_once.acquire().await;
-        self.service.terminate(&self.id).await
+        let terminated = caught(async {
+            panics::point("terminate-session");
+            self.service.terminate(&self.id).await
+        });
+        let panicked = |panic: Panic| {
+            let why = panic.to_string();
+            Err(Error::new("TerminateSession", Kind::Internal, why))
+        };
+        terminated.await.unwrap_or_else(panicked)
     }
 
     fn done(&self, pause: Duration) -> usize {

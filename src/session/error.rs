@@ -43,6 +43,7 @@ impl Error {
             | Kind::Unreachable
             | Kind::Proxy
             | Kind::ServiceFault
+            | Kind::Internal
             | Kind::Credentials => Recovery::Retry,
             Kind::Ended => Recovery::Reopen,
             Kind::TargetNotConnected
@@ -91,6 +92,7 @@ impl Error {
             Kind::Proxy => {
                 "check `proxy` in [aws], or HTTPS_PROXY: host, port, user and password; the proxy must allow CONNECT to AWS, and NO_PROXY names hosts that are reached without it"
             }
+            Kind::Internal => "this is a bug; please report it with the lines before",
             Kind::ServiceFault => "the service had an error of its own; try again",
             Kind::Ended => "the session is over; a new connection gets a new one",
             Kind::Invalid => "check `target`, `remote` and `document` of this forward",
@@ -129,6 +131,8 @@ pub enum Kind {
     Proxy,
     /// The service answered with an error of its own, or with nonsense.
     ServiceFault,
+    /// A panic, of this program or of a library.
+    Internal,
     /// The session is over and cannot be resumed.
     Ended,
     /// The service found the request wrong.
@@ -155,6 +159,7 @@ impl Kind {
             Self::Unreachable => "Unreachable",
             Self::Proxy => "ProxyRefused",
             Self::ServiceFault => "ServiceFault",
+            Self::Internal => "InternalError",
             Self::Ended => "SessionEnded",
             Self::Invalid => "InvalidRequest",
             Self::Endpoint => "BadEndpoint",

@@ -18,6 +18,7 @@ mod endpoint;
 mod error;
 mod gate;
 mod journal;
+mod leaving;
 mod limiter;
 mod nodes;
 mod queue;
@@ -38,9 +39,10 @@ pub use self::endpoint::{StreamUrl, StreamUrlError};
 pub use self::error::{Error, Kind, Recovery};
 pub use self::gate::{Admission, Gate, Patience};
 pub use self::journal::{Entry, Journal, Origin};
+pub use self::leaving::Leaving;
 pub use self::sign::Upgrade;
 pub use self::target::{Progress, Target};
-pub use self::terminator::{Leaving, Sessions, Terminator, Turn, unix_seconds};
+pub use self::terminator::{Sessions, Terminator, Turn, unix_seconds};
 pub use self::urgency::Urgency;
 
 /// What StartSession is asked for.

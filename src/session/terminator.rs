@@ -7,6 +7,8 @@
 //!                                                               └▶ ends:   TerminateSession
 //! ```
 //!
+//! After a panic in here it starts anew: requests for a turn fail, calls are tasks of their own and go on.
+//!
 //! It outlives all forwards and is awaited last, within a bound. What it cannot end it tries again
 //! as long as it lives, and leaves to the journal when it does not live long enough.
 
@@ -21,16 +23,18 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
-use tracing::{Instrument, Span, debug, warn};
+use tracing::{Instrument, Span, debug, error, warn};
 
 use super::aws::Service;
 use super::ending::{Effort, Ending, Farewell};
 use super::error::{Error, Kind};
 use super::journal::{Entry, Journal};
+use super::leaving::{Leaving, time_is_up};
 use super::limiter::Limiter;
 use super::queue::{Queue, Waiting};
 use super::urgency::Urgency;
 use super::{Session, StartRequest};
+use crate::panics::{self, Panic, caught};
 
 /// A handle by which sessions are started and ended. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -51,6 +55,8 @@ impl Sessions {
         let terminator = Terminator {
             incoming,
             queue: Queue::new(limiter),
+            rate,
+            seed,
             starts: JoinSet::new(),
             ends: JoinSet::new(),
             at_once: Arc::new(Semaphore::new(MAX_ENDS_AT_ONCE)),
@@ -75,9 +81,17 @@ impl Sessions {
         let urgency = urgency.clone();
         let place = Place { urgency, reply };
         self.jobs.send(Job::Queue(place)).map_err(|_| ending())?;
-        let called = turn.await.map_err(|_| ending())?;
+        let called = turn.await.map_err(|_| self.unanswered())?;
         let sessions = self.clone();
         Ok(Turn { sessions, called })
+    }
+
+    /// A terminator that has ended is gone. One that dropped a request had a panic.
+    fn unanswered(&self) -> Error {
+        match self.jobs.is_closed() {
+            true => ending(),
+            false => internal("the request was lost"),
+        }
     }
 
     /// Lets calls go on at once that wait because AWS throttled one.
@@ -124,18 +138,6 @@ impl Sessions {
     }
 }
 
-/// Whether the process is about to end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Leaving {
-    /// No.
-    #[default]
-    No,
-    /// Every session is to be ended first.
-    InOrder,
-    /// As far as that is possible in a moment.
-    Hurried,
-}
-
 /// The right to call StartSession now, once.
 #[derive(Debug)]
 pub struct Turn {
@@ -152,7 +154,7 @@ impl Turn {
     pub async fn start(self, service: Service, request: StartRequest) -> Result<Session, Error> {
         let Self { sessions, called } = self;
         let (reply, answer) = oneshot::channel();
-        let jobs = sessions.jobs.clone();
+        let handle = sessions.clone();
         let job = Job::Start(Box::new(Start {
             service,
             request,
@@ -161,8 +163,8 @@ impl Turn {
             sessions,
             span: Span::current(),
         }));
-        jobs.send(job).map_err(|_| ending())?;
-        answer.await.unwrap_or_else(|_| Err(ending()))
+        handle.jobs.send(job).map_err(|_| ending())?;
+        answer.await.unwrap_or_else(|_| Err(handle.unanswered()))
     }
 }
 
@@ -171,6 +173,9 @@ impl Turn {
 pub struct Terminator {
     incoming: mpsc::UnboundedReceiver<Job>,
     queue: Queue<Place>,
+    /// What the limiter is made from.
+    rate: u32,
+    seed: u64,
     starts: JoinSet<()>,
     ends: JoinSet<usize>,
     at_once: Arc<Semaphore>,
@@ -185,7 +190,7 @@ impl Terminator {
         let mut left = 0;
         let farewell = self.farewell.clone();
         tokio::select! {
-            () = self.work(&mut left) => return left,
+            () = self.work_on(&mut left) => return left,
             () = time_is_up(&mut leaving, farewell) => {}
         }
         for _ in 0..self.starts.len() {
@@ -199,6 +204,21 @@ impl Terminator {
         self.starts.shutdown().await;
         self.farewell.send_replace(Farewell::Now);
         left + self.ends.join_all().await.into_iter().sum::<usize>()
+    }
+
+    /// Works until nothing can come any more, and starts anew after a panic.
+    async fn work_on(&mut self, left: &mut usize) {
+        while let Err(panic) = caught(self.work(left)).await {
+            self.start_anew(&panic);
+            sleep_until((Instant::now() + RESTART_PAUSE).into()).await;
+        }
+    }
+
+    /// Gives up what may be in any state after a panic: who waits, and the limiter.
+    fn start_anew(&mut self, panic: &Panic) {
+        error!(%panic, "starting and ending sessions failed; starting anew");
+        let limiter = Limiter::new(Instant::now(), self.rate, self.seed);
+        self.queue = Queue::new(limiter);
     }
 
     /// Does what comes until nothing can come any more.
@@ -221,13 +241,19 @@ impl Terminator {
 
     fn take(&mut self, job: Job) {
         match job {
-            Job::Queue(place) => self.queue.push(place),
+            Job::Queue(place) => {
+                panics::point("terminator");
+                self.queue.push(place);
+            }
             Job::Throttled(called) => {
                 let now = Instant::now();
                 self.queue.limiter().handle_throttled(now, called);
             }
             Job::Answered(called) => self.queue.limiter().handle_answer(called),
-            Job::Rate(rate) => self.queue.limiter().set_rate(rate),
+            Job::Rate(rate) => {
+                self.rate = rate;
+                self.queue.limiter().set_rate(rate);
+            }
             Job::CutShort => self.queue.limiter().cut_short(Instant::now()),
             Job::Start(start) => {
                 let span = start.span.clone();
@@ -251,28 +277,6 @@ impl Terminator {
     }
 }
 
-/// Ends when the goodbye has taken too long.
-async fn time_is_up(leaving: &mut watch::Receiver<Leaving>, farewell: watch::Sender<Farewell>) {
-    wait_for(leaving, Leaving::InOrder).await;
-    farewell.send_replace(Farewell::Soon);
-    let in_order = tokio::time::sleep(MAX_GOODBYE);
-    let hurried = async {
-        wait_for(leaving, Leaving::Hurried).await;
-        tokio::time::sleep(MAX_HURRIED_GOODBYE).await;
-    };
-    tokio::select! {
-        () = in_order => {}
-        () = hurried => {}
-    }
-}
-
-async fn wait_for(leaving: &mut watch::Receiver<Leaving>, stage: Leaving) {
-    if leaving.wait_for(|now| *now >= stage).await.is_err() {
-        // Nobody is left who could say it.
-        std::future::pending::<()>().await;
-    }
-}
-
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,
@@ -291,6 +295,10 @@ fn left_behind(outcome: Result<usize, tokio::task::JoinError>) -> usize {
 pub fn unix_seconds() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.unwrap_or_default().as_secs()
+}
+
+fn internal(why: &str) -> Error {
+    Error::new("StartSession", Kind::Internal, why)
 }
 
 fn ending() -> Error {
@@ -347,7 +355,13 @@ impl Start {
             sessions,
             span,
         } = *self;
-        let started = service.start(&request).await;
+        let started = caught(async {
+            panics::point("start-session");
+            service.start(&request).await
+        });
+        let started = started
+            .await
+            .unwrap_or_else(|panic| Err(internal(&panic.to_string())));
         let throttled = matches!(&started, Err(error) if error.kind() == Kind::Throttled);
         let news = match throttled {
             true => Job::Throttled(called),
@@ -375,14 +389,11 @@ impl Start {
     }
 }
 
+/// The pause after a panic before it starts anew.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
 /// Calls that resume sessions, at the same time.
 const MAX_RESUMPTIONS_AT_ONCE: usize = 64;
 
 /// Calls that end sessions, at the same time.
 const MAX_ENDS_AT_ONCE: usize = 32;
-
-/// How long the last sessions may take to end.
-const MAX_GOODBYE: Duration = Duration::from_secs(10);
-
-/// The same for someone who does not want to wait.
-const MAX_HURRIED_GOODBYE: Duration = Duration::from_secs(2);

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// The meters of one forward.
@@ -92,7 +92,7 @@ impl Meters {
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {
-        self.past.lock().expect("no holder of this lock panics")
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

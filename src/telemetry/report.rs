@@ -19,6 +19,9 @@ pub struct Report {
     pub reloads: u64,
     /// Reloads that changed nothing, because something was wrong.
     pub failed_reloads: u64,
+    /// Panics, each of which is a bug.
+    #[serde(default)]
+    pub internal_errors: u64,
     /// What the log lets through, as a filter.
     pub log: String,
     /// Connections that have a session, those of forwards that are gone included.

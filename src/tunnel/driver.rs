@@ -5,12 +5,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "the clock enters here")]
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::{Notify, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::trace;
 
@@ -19,8 +18,9 @@ use super::error::Error;
 use super::nudge::Nudged;
 use super::pulse::Pulse;
 use super::websocket::{self, Frame, Sink, Source};
-use super::{Inner, Phase, Shared, Step, Tunnel};
+use super::{Beginning, FAULT, Inner, Shared, Step, Tunnel};
 use crate::network::Network;
+use crate::panics;
 use crate::proto::{self, EarlyPool, Options, Reason, Transmit};
 use crate::session::Session;
 
@@ -57,21 +57,14 @@ impl Driver {
             nudged,
             pool,
         } = life;
-        let core =
-            proto::Tunnel::new(Instant::now(), SystemTime::now(), seed(), options).sharing(pool);
-        let (phase, watcher) = watch::channel(Phase::Opening(Step::of("the websocket")));
-        let shared = Arc::new(Shared {
-            inner: Mutex::new(Inner {
-                core,
-                readers: BTreeMap::new(),
-                writers: BTreeMap::new(),
-                phase,
-                closing: false,
-                stale: None,
-            }),
-            stirred: Notify::new(),
-            hungry: Notify::new(),
-        });
+        let beginning = Beginning {
+            now: Instant::now(),
+            wall: SystemTime::now(),
+            options,
+        };
+        let core = proto::Tunnel::new(beginning.now, beginning.wall, seed(), options);
+        let (shared, watcher) = Shared::new(core.sharing(pool), beginning);
+        let shared = Arc::new(shared);
         let nudged = nudged.afresh();
         let session_id = session.id().into();
         let tunnel = Tunnel {
@@ -93,17 +86,16 @@ impl Driver {
         )
     }
 
-    /// Runs until the tunnel has ended. The session is ended when this is dropped.
+    /// Runs until the tunnel has ended. The tunnel and its session are ended when this is dropped,
+    /// by a panic too.
     pub async fn run(mut self) {
-        let outcome = self.drive().await;
-        let mut inner = self.shared.lock();
-        if let Err(error) = outcome {
+        let _end = EndOnDrop(Arc::clone(&self.shared));
+        if let Err(error) = self.drive().await {
             let why = error.to_string();
+            let mut inner = self.shared.lock();
             inner.end(error);
             inner.core.abandon(why);
         }
-        inner.core.abandon(Reason::Finished.to_string());
-        inner.dispatch();
     }
 
     /// Carries messages over one websocket after the other, until the tunnel has ended.
@@ -150,6 +142,31 @@ impl Driver {
             error = pulse.watch(&self.shared) => Err(error),
             never = pulse.test_when_nudged(&mut self.nudged) => never,
             never = pulse.tell_when_proved(outage) => never,
+        }
+    }
+}
+
+/// Ends a tunnel when it is dropped: when its driver has ended, panicked, or was aborted. Whoever
+/// waits for a stream is woken.
+#[derive(Debug)]
+pub(super) struct EndOnDrop(pub(super) Arc<Shared>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        let why = match std::thread::panicking() {
+            true => FAULT.to_owned(),
+            false => Reason::Finished.to_string(),
+        };
+        let end = || {
+            let mut inner = self.0.lock();
+            inner.core.abandon(why);
+            inner.dispatch();
+            inner.wake_all();
+        };
+        // A second panic in this place would end the process.
+        if catch_unwind(AssertUnwindSafe(end)).is_err() {
+            // The lock is poisoned, and so this ends the tunnel.
+            drop(self.0.lock());
         }
     }
 }
@@ -268,7 +285,9 @@ fn handle(
     pulse: &Pulse,
 ) -> Result<bool, Error> {
     let now = Instant::now();
+    panics::point("tunnel");
     let mut inner = shared.lock();
+    panics::point("tunnel-core");
     for frame in frames {
         let outcome = match frame.map(Frame::from) {
             Ok(Frame::Data(bytes)) => {

@@ -22,7 +22,7 @@ mod websocket;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
@@ -195,6 +195,15 @@ struct Shared {
     stirred: Notify,
     /// The read loop may go on.
     hungry: Notify,
+    beginning: Beginning,
+}
+
+/// What a core is made from.
+#[derive(Clone, Copy, Debug)]
+struct Beginning {
+    now: Instant,
+    wall: SystemTime,
+    options: proto::Options,
 }
 
 #[derive(Debug)]
@@ -210,8 +219,38 @@ struct Inner {
 }
 
 impl Shared {
+    /// What handles and driver share, and what watches its phase.
+    fn new(core: proto::Tunnel, beginning: Beginning) -> (Self, watch::Receiver<Phase>) {
+        let (phase, watcher) = watch::channel(Phase::Opening(Step::of("the websocket")));
+        let inner = Inner {
+            core,
+            readers: BTreeMap::new(),
+            writers: BTreeMap::new(),
+            phase,
+            closing: false,
+            stale: None,
+        };
+        let shared = Self {
+            inner: Mutex::new(inner),
+            stirred: Notify::new(),
+            hungry: Notify::new(),
+            beginning,
+        };
+        (shared, watcher)
+    }
+
+    /// Locks the state. After a panic under the lock nobody knows what state the core is in: the
+    /// tunnel has ended then, and every stream is lost.
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no holder of this lock panics")
+        self.inner.lock().unwrap_or_else(|poisoned| {
+            let mut inner = poisoned.into_inner();
+            let Beginning { now, wall, options } = self.beginning;
+            inner.lose(proto::Tunnel::lost(now, wall, options, FAULT.to_owned()));
+            self.inner.clear_poison();
+            self.stirred.notify_one();
+            self.hungry.notify_one();
+            inner
+        })
     }
 
     fn connect(&self, now: Instant, token: &str) {
@@ -288,6 +327,19 @@ impl Inner {
         }
     }
 
+    /// Ends the tunnel without its core, which another one replaces.
+    fn lose(&mut self, core: proto::Tunnel) {
+        self.core = core;
+        self.dispatch();
+        self.wake_all();
+    }
+
+    fn wake_all(&mut self) {
+        let readers = std::mem::take(&mut self.readers).into_values();
+        let writers = std::mem::take(&mut self.writers).into_values();
+        readers.chain(writers).for_each(Waker::wake);
+    }
+
     /// The first end is the one that is told.
     fn end(&mut self, error: Error) {
         self.phase.send_if_modified(|phase| {
@@ -333,3 +385,10 @@ fn wake(wakers: &mut BTreeMap<StreamId, Waker>, id: StreamId) {
         waker.wake();
     }
 }
+
+/// Why a tunnel was lost in which a panic happened.
+const FAULT: &str = "internal error (please report it, with the lines before)";
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
+mod tests;

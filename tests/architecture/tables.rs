@@ -12,9 +12,10 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
     ("network", &[]),
     ("config", &[]),
     ("telemetry", &[]),
-    ("session", &["network"]),
+    ("panics", &[]),
+    ("session", &["network", "panics"]),
     ("proto", &["wire"]),
-    ("tunnel", &["proto", "session", "network"]),
+    ("tunnel", &["proto", "session", "network", "panics"]),
     (
         "forward",
         &[
@@ -24,6 +25,7 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
             "network",
             "config",
             "telemetry",
+            "panics",
         ],
     ),
     (
@@ -36,6 +38,7 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
             "network",
             "config",
             "telemetry",
+            "panics",
         ],
     ),
     ("sim", &["wire"]),
@@ -50,6 +53,7 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
             "network",
             "config",
             "telemetry",
+            "panics",
         ],
     ),
     ("main", &["cli"]),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ssm_proxyd::config::{self, Config};
-use ssm_proxyd::daemon::{Answer, Caller, Client, Daemon, Request, Signals};
+use ssm_proxyd::daemon::{Answer, Caller, Cause, Client, Daemon, Request, Signals};
 use ssm_proxyd::forward::Passed;
 use ssm_proxyd::session::{Effort, Identity};
 use ssm_proxyd::sim::{Options, Simulator};
@@ -106,9 +106,10 @@ async fn daemon(socket: std::path::PathBuf, disk: Disk) {
     let config = config::parse(&text()).unwrap();
     let mut daemon = Daemon::start(config, caller).await.unwrap();
     let mut signals = Signals::new().unwrap();
-    daemon
+    let cause = daemon
         .until_stopped(&mut signals, move || disk.read())
         .await;
+    assert_eq!(cause, Cause::Asked);
     daemon.stop_unless_hurried(&mut signals).await;
 }
 

@@ -21,12 +21,13 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 pub use self::client::{Client, ClientError};
 pub use self::exchange::{Answer, Fault, Rejection, Request};
 use crate::config::Listen;
 use crate::forward::{ListenError, SocketFile};
+use crate::panics::{self, caught};
 use crate::telemetry::Control;
 
 /// The socket, and what was asked over it.
@@ -116,7 +117,17 @@ fn make_directory(directory: &Path) -> io::Result<()> {
 /// Runs until nobody answers any more.
 async fn serve(socket: SocketFile, requests: mpsc::Sender<Call>) {
     let mut clients = JoinSet::new();
+    while let Err(panic) = caught(accept(&socket, &requests, &mut clients)).await {
+        error!(%panic, "the admin socket failed; starting anew");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+    drop(socket);
+    while clients.join_next().await.is_some() {}
+}
+
+async fn accept(socket: &SocketFile, requests: &mpsc::Sender<Call>, clients: &mut JoinSet<()>) {
     loop {
+        panics::point("admin");
         tokio::select! {
             accepted = socket.accept(), if clients.len() < MAX_CLIENTS => match accepted {
                 Ok(stream) if is_ours(&stream) => {
@@ -129,11 +140,9 @@ async fn serve(socket: SocketFile, requests: mpsc::Sender<Call>) {
                 }
             },
             Some(_) = clients.join_next() => {}
-            () = requests.closed() => break,
+            () = requests.closed() => return,
         }
     }
-    drop(socket);
-    while clients.join_next().await.is_some() {}
 }
 
 /// Whether the client runs as we do, or as root.

@@ -39,6 +39,18 @@ pub(super) fn text(report: &Report) -> String {
     for (outcome, value) in [("done", report.reloads), ("failed", report.failed_reloads)] {
         sample(&mut text, "reloads_total", &[("outcome", outcome)], value);
     }
+    head(
+        &mut text,
+        "internal_errors_total",
+        COUNTER,
+        "Panics, each of which is a bug",
+    );
+    sample(
+        &mut text,
+        "internal_errors_total",
+        &[],
+        report.internal_errors,
+    );
     for (name, kind, help, value) in FORWARD {
         head(&mut text, name, kind, help);
         for forward in &report.forwards {

@@ -147,6 +147,7 @@ mod tests {
             alive: true,
             reloads: 0,
             failed_reloads: 0,
+            internal_errors: 0,
             log: String::new(),
             connections: 0,
             forwards: Vec::new(),

@@ -14,11 +14,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tracing::debug;
+use tracing::{debug, error};
 
 use super::pages::{self, Page, Response};
 use crate::daemon::admin::{Answer, Call, Request as Question};
 use crate::forward::{Listener, Stream};
+use crate::panics::{self, caught};
 use crate::telemetry::Report;
 
 /// Runs until nobody answers any more.
@@ -28,9 +29,24 @@ pub(super) async fn serve(
     requests: mpsc::Sender<Call>,
 ) {
     let mut clients = JoinSet::new();
+    while let Err(panic) = caught(accept(&listener, &places, &requests, &mut clients)).await {
+        error!(%panic, "an HTTP listener failed; starting anew");
+        sleep(ACCEPT_PAUSE).await;
+    }
+    drop(listener);
+    while clients.join_next().await.is_some() {}
+}
+
+async fn accept(
+    listener: &Listener,
+    places: &Arc<Semaphore>,
+    requests: &mpsc::Sender<Call>,
+    clients: &mut JoinSet<()>,
+) {
     loop {
+        panics::point("http");
         let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
+            let place = Arc::clone(places).acquire_owned().await;
             (listener.accept_stream().await, place)
         };
         tokio::select! {
@@ -51,11 +67,9 @@ pub(super) async fn serve(
                 }
             },
             Some(_) = clients.join_next() => {}
-            () = requests.closed() => break,
+            () = requests.closed() => return,
         }
     }
-    drop(listener);
-    while clients.join_next().await.is_some() {}
 }
 
 /// Speaks HTTP with one client, for as long as it asks in time.

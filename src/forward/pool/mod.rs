@@ -72,6 +72,15 @@ impl<E: Clone> Pool<E> {
         }
     }
 
+    /// An empty pool in place of this one. Its ids are new, so that news of former tunnels mean none
+    /// of its own.
+    pub(super) fn successor(&self, seed: u64) -> Self {
+        Self {
+            next: self.next,
+            ..Self::new(self.shape, seed)
+        }
+    }
+
     /// A connection wants a place until `deadline`. Places are given in the order of the deadlines.
     pub(super) fn handle_waiter(&mut self, now: Instant, id: WaiterId, deadline: Instant) {
         // Almost always the last one: only a connection whose tunnel ended before it had a stream

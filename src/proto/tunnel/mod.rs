@@ -46,6 +46,13 @@ impl Tunnel {
         }
     }
 
+    /// A tunnel that has ended. It takes the place of one that cannot be trusted after a panic.
+    pub fn lost(now: Instant, wall: SystemTime, options: Options, why: String) -> Self {
+        let mut tunnel = Self::new(now, wall, 0, options);
+        tunnel.abandon(why);
+        tunnel
+    }
+
     /// Keeps early messages in a pool with other tunnels. Only before the first message.
     pub fn sharing(mut self, pool: EarlyPool) -> Self {
         self.channel.share(pool);

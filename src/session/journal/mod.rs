@@ -18,7 +18,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -79,7 +79,8 @@ impl Journal {
 
     fn book(&self) -> Option<MutexGuard<'_, Book>> {
         let book = self.0.as_ref()?;
-        Some(book.lock().expect("no holder of this lock panics"))
+        // What a panic left is what is in the file, but for a line.
+        Some(book.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

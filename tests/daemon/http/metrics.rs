@@ -19,6 +19,7 @@ async fn every_metric_is_explained_and_a_daemon_at_rest_counts_nothing() {
         (build.as_str(), 1),
         ("ssm_proxyd_stopping", 0),
         ("ssm_proxyd_finishing_connections", 0),
+        ("ssm_proxyd_internal_errors_total", 0),
         ("ssm_proxyd_reloads_total{outcome=\"done\"}", 0),
         ("ssm_proxyd_reloads_total{outcome=\"failed\"}", 0),
     ] {

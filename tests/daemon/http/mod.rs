@@ -3,6 +3,8 @@
 mod clients;
 mod life;
 mod metrics;
+#[cfg(debug_assertions)]
+mod panics;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

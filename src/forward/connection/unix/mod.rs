@@ -20,7 +20,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::pin::pin;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 
 use rustix::buffer::spare_capacity;
@@ -89,7 +89,7 @@ impl UnixSocket {
 
     /// Takes what is fresh, but leaves the last byte of a short write in the queue.
     fn take(&self, is_last: bool) -> io::Result<Vec<u8>> {
-        let mut queue = self.queue.lock().expect("no holder of this lock panics");
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let mut buffer = Vec::with_capacity(READ_BUFFER);
         let seen = recv(&self.stream, spare_capacity(&mut buffer), RecvFlags::PEEK)?.1;
         let kept = queue.kept;

@@ -1,0 +1,177 @@
+//! Panics: reported as one log line, caught where the work can go on.
+//!
+//! A panic is a bug, here or in a library. It ends the task in which it happens and no more:
+//!
+//! - [`install_hook`] reports it as one log line.
+//! - [`caught`] turns it into an error, for whoever restarts the work or refuses what depends on it.
+//! - [`internal_errors`] counts it.
+//!
+//! [`point`] is where a test of a debug build can make a task panic. Release builds have none.
+
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
+use std::pin::pin;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+
+use tracing::{debug, dispatcher, error};
+
+/// Reports every panic of the process as one line of the log, and by `print` where no log was
+/// started.
+pub fn install_hook(print: fn(&str)) {
+    set_hook(Box::new(move |info| {
+        COUNT.fetch_add(1, Relaxed);
+        report(info, print);
+    }));
+}
+
+fn report(info: &PanicHookInfo<'_>, print: fn(&str)) {
+    let message = message(info.payload());
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    if !dispatcher::has_been_set() {
+        return print(&format!(
+            "error: internal error at {place}: {message}\n hint: {HINT}"
+        ));
+    }
+    error!(panic = %message, at = %place, hint = HINT, "internal error");
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        debug!(%backtrace, "internal error");
+    }
+}
+
+/// The number of panics in this process since [`install_hook`].
+pub fn internal_errors() -> u64 {
+    COUNT.load(Relaxed)
+}
+
+/// Runs a future and returns its panic as an error. The future is dropped then.
+///
+/// What it has borrowed may be in any state after a panic: replace it, or treat it as lost.
+///
+/// # Errors
+///
+/// The panic, if there was one.
+pub async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
+    let mut future = pin!(future);
+    poll_fn(
+        |context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(poll) => poll.map(Ok),
+            Err(payload) => Poll::Ready(Err(Panic::new(&*payload))),
+        },
+    )
+    .await
+}
+
+/// A panic that was caught.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("internal error: {0}")]
+pub struct Panic(String);
+
+impl Panic {
+    /// `payload` is what `catch_unwind` returned.
+    pub fn new(payload: &(dyn Any + Send)) -> Self {
+        Self(message(payload))
+    }
+}
+
+/// The message of a panic: one printable line.
+fn message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let text = text.unwrap_or("a panic without a message");
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(printable).take(MAX_MESSAGE).collect()
+}
+
+/// Panics here if a test of a debug build has armed `name`. Does nothing in a release build.
+#[cfg(not(debug_assertions))]
+#[inline]
+pub fn point(_name: &str) {}
+
+#[cfg(debug_assertions)]
+pub use self::injection::{Armed, arm, point};
+
+/// Panics on purpose, for tests of debug builds.
+#[cfg(debug_assertions)]
+mod injection {
+    use std::str::FromStr;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+    use std::sync::{Mutex, PoisonError};
+
+    /// A point that panics: `NAME`, or `NAME:N` to pass it N times first.
+    #[derive(Clone, Debug)]
+    pub struct Armed {
+        name: String,
+        passes: usize,
+    }
+
+    impl FromStr for Armed {
+        type Err = std::num::ParseIntError;
+
+        fn from_str(text: &str) -> Result<Self, Self::Err> {
+            let (name, passes) = text.split_once(':').unwrap_or((text, "0"));
+            Ok(Self {
+                name: name.to_owned(),
+                passes: passes.parse()?,
+            })
+        }
+    }
+
+    /// Lets a point panic once.
+    pub fn arm(armed: Armed) {
+        lock().push(armed);
+        IS_ARMED.store(true, Relaxed);
+    }
+
+    /// Panics here if a test of a debug build has armed `name`. Does nothing in a release build.
+    pub fn point(name: &str) {
+        if !IS_ARMED.load(Relaxed) {
+            return;
+        }
+        let mut armed = lock();
+        let Some(place) = armed.iter().position(|armed| armed.name == name) else {
+            return;
+        };
+        match &mut armed[place].passes {
+            0 => drop(armed.remove(place)),
+            passes => return *passes -= 1,
+        }
+        drop(armed);
+        let count = COUNT.fetch_add(1, Relaxed) + 1;
+        panic!("injected panic {count} at {name}");
+    }
+
+    fn lock() -> std::sync::MutexGuard<'static, Vec<Armed>> {
+        ARMED.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    static ARMED: Mutex<Vec<Armed>> = Mutex::new(Vec::new());
+    static IS_ARMED: AtomicBool = AtomicBool::new(false);
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+}
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+const HINT: &str = "this is a bug; please report it with the lines before";
+
+/// Characters of a message that are kept.
+const MAX_MESSAGE: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_with_its_message_in_one_line() {
+        let panic = caught(async { panic!("a\nb {}", 1) }).await;
+
+        let error: Result<(), _> = panic;
+        assert_eq!(error.unwrap_err().to_string(), "internal error: a b 1");
+        assert_eq!(caught(async { 5 }).await, Ok(5));
+    }
+}

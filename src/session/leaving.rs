@@ -1,0 +1,50 @@
+//! The end of the process, and how long the last sessions may take.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::ending::Farewell;
+
+/// Whether the process is about to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leaving {
+    /// No.
+    #[default]
+    No,
+    /// Every session is to be ended first.
+    InOrder,
+    /// As far as that is possible in a moment.
+    Hurried,
+}
+
+/// Ends when the goodbye has taken too long.
+pub(super) async fn time_is_up(
+    leaving: &mut watch::Receiver<Leaving>,
+    farewell: watch::Sender<Farewell>,
+) {
+    wait_for(leaving, Leaving::InOrder).await;
+    farewell.send_replace(Farewell::Soon);
+    let in_order = tokio::time::sleep(MAX_GOODBYE);
+    let hurried = async {
+        wait_for(leaving, Leaving::Hurried).await;
+        tokio::time::sleep(MAX_HURRIED_GOODBYE).await;
+    };
+    tokio::select! {
+        () = in_order => {}
+        () = hurried => {}
+    }
+}
+
+async fn wait_for(leaving: &mut watch::Receiver<Leaving>, stage: Leaving) {
+    if leaving.wait_for(|now| *now >= stage).await.is_err() {
+        // Nobody is left who could say it.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// How long the last sessions may take to end.
+const MAX_GOODBYE: Duration = Duration::from_secs(10);
+
+/// The same for someone who does not want to wait.
+const MAX_HURRIED_GOODBYE: Duration = Duration::from_secs(2);

@@ -1,0 +1,94 @@
+//! Panics of a driver and under the lock: whoever waits is woken, and nothing panics again.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
+
+use super::driver::EndOnDrop;
+use super::*;
+
+const OPTIONS: proto::Options = proto::Options {
+    upload_rate: 0,
+    upload_payload: 1024,
+    upload_window: 1024,
+    keep_alive: false,
+    shared: false,
+};
+
+fn shared() -> Arc<Shared> {
+    let beginning = Beginning {
+        now: Instant::now(),
+        wall: SystemTime::now(),
+        options: OPTIONS,
+    };
+    let core = proto::Tunnel::new(beginning.now, beginning.wall, 1, OPTIONS);
+    Arc::new(Shared::new(core, beginning).0)
+}
+
+/// Waits for a stream as a relay does, lets `fail` happen meanwhile, and returns what a read gives
+/// once the waiter is woken.
+async fn read_after(shared: &Arc<Shared>, fail: impl FnOnce()) -> Taken {
+    let stream = Stream::new(Arc::clone(shared), StreamId(1));
+    let mut fail = Some(fail);
+    poll_fn(|context| match fail.take() {
+        Some(fail) => {
+            let waker = context.waker().clone();
+            shared.lock().readers.insert(StreamId(1), waker);
+            fail();
+            Poll::Pending
+        }
+        None => Poll::Ready(()),
+    })
+    .await;
+    stream.read(&mut Vec::new(), 10).await
+}
+
+#[tokio::test]
+async fn a_driver_that_panics_wakes_who_reads_with_a_loss() {
+    let shared = shared();
+    let driver = {
+        let shared = Arc::clone(&shared);
+        move || {
+            let panic = catch_unwind(AssertUnwindSafe(|| {
+                let _end = EndOnDrop(shared);
+                panic!("the driver");
+            }));
+            assert!(panic.is_err());
+        }
+    };
+
+    let lost = wait(read_after(&shared, driver)).await;
+
+    assert_eq!(
+        lost,
+        Taken::Lost(Reason::Lost {
+            why: FAULT.to_owned()
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_panic_under_the_lock_is_a_loss_for_all_and_no_second_panic() {
+    let shared = shared();
+    let (first, second) = (Arc::clone(&shared), Arc::clone(&shared));
+    let fail = move || {
+        let panic = catch_unwind(AssertUnwindSafe(|| {
+            // As a relay: its stream is dropped by the panic, and resets itself.
+            let _stream = Stream::new(Arc::clone(&first), StreamId(3));
+            let _end = EndOnDrop(Arc::clone(&first));
+            first.change(|_| panic!("the core"))
+        }));
+        assert!(panic.is_err());
+    };
+
+    let lost = wait(read_after(&shared, fail)).await;
+
+    assert!(matches!(lost, Taken::Lost(Reason::Lost { .. })), "{lost:?}");
+    assert!(second.lock().core.ended().is_some());
+}
+
+async fn wait<T>(future: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(60);
+    let done = tokio::time::timeout(limit, future).await;
+    done.expect("nobody was woken")
+}
