@@ -11,7 +11,7 @@
 mod caller;
 mod directory;
 #[cfg(test)]
-mod profiles;
+mod files;
 mod refusal;
 mod role;
 mod settings;
