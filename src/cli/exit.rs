@@ -81,7 +81,7 @@ impl From<Kind> for Exit {
             | Kind::Stranger
             | Kind::Ended => Self::Unavailable,
             Kind::Internal => Self::Failed,
-            Kind::Throttled => Self::TryAgain,
+            Kind::Throttled | Kind::Shortage => Self::TryAgain,
             Kind::Denied | Kind::Credentials | Kind::Role => Self::Refused,
             Kind::Document | Kind::Invalid | Kind::Endpoint | Kind::Region => Self::Configuration,
         }

@@ -113,6 +113,7 @@ fn of_session(error: &session::Error) -> Weight {
         | Kind::Proxy
         | Kind::ServiceFault
         | Kind::Internal
+        | Kind::Shortage
         | Kind::Stranger
         | Kind::Ended => Weight::Passing,
     }

@@ -8,6 +8,7 @@ mod answer;
 mod exempt;
 mod proxy;
 mod roots;
+pub mod shortage;
 
 use std::io;
 use std::net::SocketAddr;
@@ -136,8 +137,11 @@ pub struct DialError {
 }
 
 impl DialError {
-    /// What a person can do about it, if it is the proxy's fault.
+    /// What a person can do about it, if it is the proxy's fault or a shortage on this machine.
     pub fn hint(&self) -> Option<&'static str> {
+        if let Some(hint) = shortage::hint(&self.source) {
+            return Some(hint);
+        }
         let fault = self.source.get_ref()?.downcast_ref::<ProxyFault>()?;
         Some(fault.hint())
     }
@@ -194,7 +198,8 @@ impl AsyncWrite for Stream {
 
 async fn connect_tcp(endpoint: &Endpoint) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no usable address");
-    for address in lookup_host((endpoint.host.as_str(), endpoint.port)).await? {
+    let addresses = lookup_host((endpoint.host.as_str(), endpoint.port)).await;
+    for address in addresses.map_err(shortage::behind)? {
         if endpoint.loopback_only && !is_loopback(&address) {
             continue;
         }

@@ -44,6 +44,7 @@ impl Error {
             | Kind::Proxy
             | Kind::ServiceFault
             | Kind::Internal
+            | Kind::Shortage
             | Kind::Credentials => Recovery::Retry,
             Kind::Ended => Recovery::Reopen,
             Kind::TargetNotConnected
@@ -93,6 +94,9 @@ impl Error {
                 "check `proxy` in [aws], or HTTPS_PROXY: host, port, user and password; the proxy must allow CONNECT to AWS, and NO_PROXY names hosts that are reached without it"
             }
             Kind::Internal => "this is a bug; please report it with the lines before",
+            Kind::Shortage => {
+                "raise the limit of open files (`ulimit -n`, `LimitNOFILE=` in a systemd unit) or of memory, or lower `max_connections`"
+            }
             Kind::ServiceFault => "the service had an error of its own; try again",
             Kind::Ended => "the session is over; a new connection gets a new one",
             Kind::Invalid => "check `target`, `remote` and `document` of this forward",
@@ -127,6 +131,8 @@ pub enum Kind {
     Credentials,
     /// No answer: name, route, TLS or time.
     Unreachable,
+    /// This process or machine has no descriptor or memory left for the call.
+    Shortage,
     /// The proxy did not open the way.
     Proxy,
     /// The service answered with an error of its own, or with nonsense.
@@ -157,6 +163,7 @@ impl Kind {
             Self::Throttled => "Throttled",
             Self::Credentials => "NoCredentials",
             Self::Unreachable => "Unreachable",
+            Self::Shortage => "OutOfResources",
             Self::Proxy => "ProxyRefused",
             Self::ServiceFault => "ServiceFault",
             Self::Internal => "InternalError",

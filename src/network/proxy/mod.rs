@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::answer::{self, Answer, MAX_HEAD};
 use super::exempt::Exempt;
-use super::{Endpoint, connect_tcp};
+use super::{Endpoint, connect_tcp, shortage};
 
 /// A forward proxy, and who is reached without it. It does not print its password.
 #[derive(Clone, PartialEq, Eq)]
@@ -94,7 +94,11 @@ impl Proxy {
     pub(super) async fn connect(&self, to: &Endpoint) -> io::Result<TcpStream> {
         let fault = |what| io::Error::other(self.fault(what));
         let connected = connect_tcp(&self.endpoint).await;
-        let mut tcp = connected.map_err(|error| fault(What::Unreachable(error)))?;
+        let mut tcp = connected.map_err(|error| match shortage::hint(&error) {
+            // Not the proxy's fault.
+            Some(_) => error,
+            None => fault(What::Unreachable(error)),
+        })?;
         tcp.set_nodelay(true)?;
         tcp.write_all(self.request(to).as_bytes()).await?;
         let mut came = Vec::with_capacity(MAX_HEAD);

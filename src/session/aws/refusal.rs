@@ -1,10 +1,13 @@
 //! What the errors of the AWS SDK mean.
 
+use std::io;
+
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
 use super::settings::{CALL_TIMEOUT, Settings, Unencrypted};
+use crate::network::shortage;
 use crate::session::error::{Error, Kind, sources};
 use crate::session::sign::no_credentials;
 
@@ -42,6 +45,10 @@ where
             if let Some(unencrypted) = find::<Unencrypted>(other) {
                 return Error::new(what, Kind::Endpoint, unencrypted.to_string());
             }
+            if let Some(shortage) = shortage_behind(other) {
+                let why = format!("cannot reach the SSM API of {region}: {shortage}");
+                return Error::new(what, Kind::Shortage, why);
+            }
             let sources = sources(other);
             match &settings.proxy {
                 Some(proxy) if sources.contains(TUNNEL_ERROR) => {
@@ -54,6 +61,16 @@ where
                 }
             }
         }
+    }
+}
+
+/// What this process or machine has run out of, if that is why nothing was reached.
+fn shortage_behind(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
+    let named = find::<io::Error>(error).filter(|error| shortage::hint(error).is_some());
+    match named {
+        Some(error) => error.raw_os_error().map(io::Error::from_raw_os_error),
+        // A name that could not be looked up for want of a descriptor is reported as unknown.
+        None => shortage::current(),
     }
 }
 

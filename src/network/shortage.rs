@@ -1,0 +1,68 @@
+//! Errors that say that this process or this machine has run out of something, and what to do.
+//!
+//! They look like faults of the network or of an address, and are none.
+
+use std::fs::File;
+use std::io;
+
+use rustix::io::Errno;
+
+/// What a person can do about an error that is a shortage on this machine; `None` if it is another.
+pub fn hint(error: &io::Error) -> Option<&'static str> {
+    match Errno::from_io_error(error)? {
+        Errno::MFILE => Some(
+            "this process has as many open files and sockets as it may have: raise the limit (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or lower `max_connections`",
+        ),
+        Errno::NFILE => Some(
+            "this machine has as many open files as it may have: raise `fs.file-max` (sysctl), or find who holds them with `lsof`",
+        ),
+        Errno::NOMEM | Errno::NOBUFS => Some(
+            "the system has no memory left for this: free some, or raise the memory limit of the service or container",
+        ),
+        _ => None,
+    }
+}
+
+/// The shortage of descriptors behind an error that does not name it: to look a name up, files and
+/// sockets are opened, and if that fails the name is reported as unknown.
+pub(super) fn behind(error: io::Error) -> io::Error {
+    current().unwrap_or(error)
+}
+
+/// What keeps this process from opening a file at this moment, if something does.
+pub fn current() -> Option<io::Error> {
+    let error = File::open(ALWAYS_THERE).err()?;
+    hint(&error).is_some().then_some(error)
+}
+
+const ALWAYS_THERE: &str = "/dev/null";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_has_a_hint_that_names_its_limit() {
+        for (errno, word) in [
+            (Errno::MFILE, "LimitNOFILE"),
+            (Errno::NFILE, "fs.file-max"),
+            (Errno::NOMEM, "memory"),
+            (Errno::NOBUFS, "memory"),
+        ] {
+            let hint = hint(&errno.into()).unwrap();
+
+            assert!(hint.contains(word), "{errno}: {hint}");
+        }
+        for errno in [Errno::ADDRINUSE, Errno::ACCESS, Errno::CONNREFUSED] {
+            assert_eq!(hint(&errno.into()), None);
+        }
+        assert_eq!(hint(&io::ErrorKind::TimedOut.into()), None);
+    }
+
+    #[test]
+    fn an_error_without_a_shortage_behind_it_stays() {
+        let error = behind(io::ErrorKind::NotFound.into());
+
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}
