@@ -275,5 +275,11 @@ fn between<'a>(line: &'a str, before: &str, after: &str) -> &'a str {
     found.unwrap_or_else(|| panic!("no {before:?} in {line:?}"))
 }
 
+/// Whether this process may become another user.
+pub(crate) fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    id.stdout == b"0\n"
+}
+
 /// As long as a child may take for anything.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -30,9 +30,14 @@ impl Client {
         };
         let connected = timeout(CONNECT_TIMEOUT, UnixStream::connect(path)).await;
         let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let stream = connected.map_err(fail)?;
+        let peer = stream.peer_cred().map_err(fail)?;
+        if !is_believed(peer.uid()) {
+            return Err(fail(io::ErrorKind::PermissionDenied.into()));
+        }
         Ok(Self {
             path: path.to_owned(),
-            stream: BufReader::new(connected.map_err(fail)?),
+            stream: BufReader::new(stream),
         })
     }
 
@@ -65,6 +70,14 @@ impl Client {
         }
         Ok(serde_json::from_str(&answer)?)
     }
+}
+
+/// Whether a daemon of this user may be asked. In a directory such as /tmp another user can listen at
+/// the expected path and give any answer; no daemon of another user would listen to us either. Root
+/// asks everyone's.
+fn is_believed(daemon: u32) -> bool {
+    let own = rustix::process::geteuid();
+    own.is_root() || daemon == own.as_raw()
 }
 
 /// A daemon that cannot be asked.

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::Listen;
+use crate::network::shortage;
 
 /// A local address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,11 @@ impl ListenError {
 
     /// What to do about it.
     pub fn hint(&self) -> String {
+        if let Obstacle::System(error) = &self.obstacle
+            && let Some(hint) = shortage::hint(error)
+        {
+            return hint.to_owned();
+        }
         match &self.address {
             Listen::Localhost(port) => port_hint(*port, &self.obstacle),
             Listen::Tcp(address) => port_hint(address.port(), &self.obstacle),
@@ -66,9 +72,9 @@ pub enum Obstacle {
     /// The directory of a Unix socket is not there.
     #[error("its directory does not exist")]
     NoDirectory,
-    /// Another program keeps the directory of a Unix socket locked.
-    #[error("another program has locked its directory")]
-    Locked,
+    /// Another start of this user holds the lock file of a Unix socket.
+    #[error("another start holds its lock file")]
+    Locked(PathBuf),
     /// The service manager has passed no socket of that name, but those.
     #[error("no socket of that name was passed{}", but(.0))]
     NotPassed(String),
@@ -84,7 +90,7 @@ impl Obstacle {
             Self::Taken | Self::Ours(_) => Some(io::ErrorKind::AddrInUse),
             Self::Foreign
             | Self::NoDirectory
-            | Self::Locked
+            | Self::Locked(_)
             | Self::NotPassed(_)
             | Self::Open(_) => None,
         }
@@ -108,13 +114,19 @@ fn port_hint(port: u16, obstacle: &Obstacle) -> String {
         Some(io::ErrorKind::AddrInUse) => format!(
             "another program holds this port; choose another `listen`, or find it with `ss -ltnp 'sport = :{port}'`"
         ),
-        Some(io::ErrorKind::PermissionDenied) => {
+        Some(io::ErrorKind::PermissionDenied) if port < FIRST_FREE_PORT => {
             "ports below 1024 need a privilege; choose a higher one, or grant CAP_NET_BIND_SERVICE"
                 .to_owned()
         }
-        Some(_) | None => {
-            "choose another `listen`; the addresses of this machine are in `ip address`".to_owned()
+        Some(io::ErrorKind::PermissionDenied) => {
+            "a policy of this machine forbids it: SELinux, AppArmor, or the sandbox of the service"
+                .to_owned()
         }
+        Some(io::ErrorKind::AddrNotAvailable) => {
+            "this machine does not have the address (yet); its addresses are in `ip address`"
+                .to_owned()
+        }
+        Some(_) | None => "choose another `listen`".to_owned(),
     }
 }
 
@@ -127,8 +139,11 @@ fn path_hint(path: &Path, obstacle: &Obstacle) -> String {
         Obstacle::NoDirectory => {
             format!("create it: `mkdir {directory}`, or `RuntimeDirectory=` in a systemd unit")
         }
-        Obstacle::Locked => {
-            format!("find it with `fuser {directory}`, and try again when it is done")
+        Obstacle::Locked(lock) => {
+            format!(
+                "find it with `fuser {}`, and try again when it is done",
+                lock.display()
+            )
         }
         Obstacle::Taken => {
             "another program listens there; stop it (`ss -lxp` shows it), or choose another path"
@@ -156,7 +171,7 @@ fn passed_hint(name: &str, obstacle: &Obstacle) -> String {
         | Obstacle::Ours(_)
         | Obstacle::Foreign
         | Obstacle::NoDirectory
-        | Obstacle::Locked
+        | Obstacle::Locked(_)
         | Obstacle::NotPassed(_) => format!(
             "a .socket unit passes one with `FileDescriptorName={name}` and `Service=ssm-proxyd.service`; a reload cannot bring new ones"
         ),
@@ -171,9 +186,45 @@ fn but(names: &str) -> String {
     }
 }
 
+/// Ports below this one are privileged.
+const FIRST_FREE_PORT: u16 = 1024;
+
 /// The system's words, without the number behind them.
 fn words(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or_default();
     words.to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    fn hint(address: &Listen, errno: Errno) -> String {
+        ListenError::new(address.clone(), io::Error::from(errno).into()).hint()
+    }
+
+    #[test]
+    fn a_hint_speaks_of_what_is_in_the_way() {
+        let low = Listen::Tcp("127.0.0.1:443".parse().unwrap());
+        let high = Listen::Tcp("192.0.2.1:5432".parse().unwrap());
+        let path = Listen::Unix("/run/x/a.sock".into());
+        for (address, errno, word) in [
+            (&high, Errno::MFILE, "LimitNOFILE"),
+            (&path, Errno::MFILE, "LimitNOFILE"),
+            (&high, Errno::NFILE, "fs.file-max"),
+            (&high, Errno::NOBUFS, "memory"),
+            (&low, Errno::ACCESS, "CAP_NET_BIND_SERVICE"),
+            (&high, Errno::ACCESS, "policy"),
+            (&high, Errno::ADDRNOTAVAIL, "ip address"),
+            (&high, Errno::ADDRINUSE, "ss -ltnp"),
+            (&path, Errno::ACCESS, "create files"),
+        ] {
+            let hint = hint(address, errno);
+
+            assert!(hint.contains(word), "{address} {errno}: {hint}");
+        }
+    }
 }

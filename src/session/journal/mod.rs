@@ -20,6 +20,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -146,7 +147,15 @@ impl Book {
         let pid = std::process::id();
         for n in 0..MAX_NAMES {
             let path = directory.join(format!("{PREFIX}{pid}-{n}{SUFFIX}"));
-            if let Some(file) = hold(&path, OpenOptions::new().create(true))? {
+            let held = match hold(&path, OpenOptions::new().create(true)) {
+                Err(error) if fs::symlink_metadata(&path).is_ok() => {
+                    let path = path.display();
+                    warn!(%error, %path, "the journal of sessions gets another name");
+                    None
+                }
+                held => held?,
+            };
+            if let Some(file) = held {
                 let open = read(&file)?;
                 return Ok(Self {
                     path,
@@ -192,10 +201,10 @@ impl Book {
     /// Leaves out what is over.
     fn rewrite(&mut self) -> io::Result<()> {
         let path = self.path.with_extension("new");
-        let file = hold(&path, OpenOptions::new().create(true).truncate(true))?;
-        let Some(mut file) = file else {
+        let Some(mut file) = hold(&path, OpenOptions::new().create(true))? else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
+        file.set_len(0)?;
         for entry in self.open.values() {
             write_line(&mut file, &Line::Started(entry.clone()))?;
         }
@@ -216,8 +225,27 @@ impl Drop for Book {
 }
 
 /// Opens and locks a file; `None` if another process has, or has replaced it meanwhile.
+///
+/// # Errors
+///
+/// What the system says; `PermissionDenied` if it is not a regular file of this user. What another
+/// user wrote names sessions, roles and endpoints that must not be used, and a lock on a file that
+/// others can open could be theirs.
 fn hold(path: &Path, options: &mut OpenOptions) -> io::Result<Option<File>> {
-    let file = options.read(true).write(true).mode(0o600).open(path)?;
+    // Without NONBLOCK, opening a FIFO could wait for ever.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = options
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    let metadata = file.metadata()?;
+    let own = rustix::process::geteuid().as_raw();
+    if !metadata.is_file() || metadata.uid() != own || metadata.nlink() > 1 {
+        let why = "it is not a regular file of this user, under one name";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
@@ -245,7 +273,11 @@ fn abandoned(directory: &Path, ours: &Path) -> io::Result<Vec<(PathBuf, File)>> 
             // Another process lives, or was faster.
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            // It must not keep this process from its own journal.
+            Err(error) => {
+                let path = path.display();
+                warn!(%error, %path, "a journal of sessions is left alone");
+            }
         }
     }
     Ok(files)

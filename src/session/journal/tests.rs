@@ -142,3 +142,37 @@ fn its_files_are_for_nobody_else() {
     assert_eq!(mode(&inner), 0o700);
     assert_eq!(mode(&journal.book().unwrap().path), 0o600);
 }
+
+/// Nobody but this user can write to the directory where a service manager makes it. Elsewhere, what
+/// another user wrote could name an endpoint that is then called with our credentials.
+#[test]
+fn what_is_not_a_file_of_this_user_is_neither_read_nor_waited_for_nor_locked() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let own = killed(directory.path(), &["own"]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = killed(elsewhere.path(), &["linked", "to"]);
+    std::os::unix::fs::symlink(&target, at("sessions-2-0.journal")).unwrap();
+    fs::hard_link(&target, at("sessions-2-1.journal")).unwrap();
+    let fifo = std::process::Command::new("mkfifo")
+        .arg(at("sessions-2-2.journal"))
+        .status();
+    assert!(fifo.unwrap().success());
+    let foreign = killed(directory.path(), &["for", "ei", "gn"]);
+    let other = Some(65_534);
+    if std::os::unix::fs::chown(&foreign, other, other).is_err() {
+        eprintln!("SKIPPED in part: only root can give a file to another user");
+        fs::remove_file(&foreign).unwrap();
+    }
+    let pid = std::process::id();
+    std::os::unix::fs::symlink(&target, at(&format!("sessions-{pid}-0.journal"))).unwrap();
+
+    let (journal, left) = Journal::open(directory.path(), NOW + 60).unwrap();
+
+    assert_eq!(names(&left), ["own"]);
+    assert!(!own.exists(), "it was adopted");
+    let path = journal.book().unwrap().path.clone();
+    assert!(path.ends_with(format!("sessions-{pid}-1.journal")));
+    assert!(fs::symlink_metadata(&path).unwrap().is_file());
+    assert!(target.exists());
+}

@@ -80,6 +80,69 @@ async fn another_user_is_not_listened_to() {
     scene.ends();
 }
 
+/// Everyone who may open the directory of the socket can lock it, and in /tmp can put files there.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_user_cannot_keep_the_socket_from_being_bound() {
+    let mut scene = Scene::new("").await;
+    let open = std::fs::Permissions::from_mode(0o1777);
+    std::fs::set_permissions(scene.directory.path(), open).unwrap();
+    let program = "import fcntl, os, sys, time\n\
+        os.setuid(65534)\n\
+        held = [os.open(os.path.dirname(sys.argv[1]), os.O_RDONLY)]\n\
+        held.append(os.open(sys.argv[1] + '.lock', os.O_RDWR | os.O_CREAT, 0o666))\n\
+        for each in held: fcntl.flock(each, fcntl.LOCK_EX)\n\
+        print('locked', flush=True)\n\
+        time.sleep(600)\n";
+    let mut other = Command::new("python3");
+    let other = other.args(["-c", program]).arg(scene.socket());
+    if !crate::support::running::is_root() {
+        return eprintln!("SKIPPED: only root can become another user");
+    }
+    let mut other = Process::start(other);
+    other.stdout.wait_for("locked");
+
+    scene.start();
+
+    assert_eq!(scene.run(&["status"]).0, 0);
+    drop(other);
+    scene.ends();
+}
+
+/// Where another user can bind the expected path, it could answer anything, and learn what is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_of_another_user_is_not_asked() {
+    if !crate::support::running::is_root() {
+        return eprintln!("SKIPPED: only root can become another user");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(directory.path(), open.clone()).unwrap();
+    let socket = directory.path().join("admin.sock");
+    let impostor = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::fs::set_permissions(&socket, open).unwrap();
+    let binary = directory.path().join("ssm-proxyd");
+    std::fs::copy(ssm_proxyd().get_program(), &binary).unwrap();
+    let program = "import os, subprocess, sys\n\
+        os.setuid(65534)\n\
+        done = subprocess.run([sys.argv[1], 'status', '--socket', sys.argv[2]], capture_output=True, text=True)\n\
+        print(done.returncode, done.stderr)\n";
+    let mut other = Command::new("python3");
+    other.args(["-c", program]).arg(&binary).arg(&socket);
+    for (name, value) in ssm_proxyd().get_envs() {
+        value.map(|value| other.env(name, value));
+    }
+
+    let said = other.env_remove("HOME").output().unwrap();
+
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert_names(&said, &["belongs to another user"]);
+    impostor.set_nonblocking(true).unwrap();
+    let mut came = String::new();
+    let (mut asked, _) = impostor.accept().unwrap();
+    std::io::Read::read_to_string(&mut asked, &mut came).unwrap();
+    assert_eq!(came, "");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_that_is_in_use_is_left_alone_and_a_dead_one_is_not() {
     let mut scene = Scene::new("").await;

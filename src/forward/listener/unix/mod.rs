@@ -4,7 +4,7 @@
 //! is taken from anyone.
 //!
 //! ```text
-//!   lock the directory ─▶ what is there? ─▶ bind ─▶ listen ─▶ unlock
+//!   lock (lock.rs) ────▶ what is there? ─▶ bind ─▶ listen ─▶ unlock
 //!                          nothing              ▲
 //!                          a dead socket: remove┘    a live one, or no socket at all: an error
 //! ```
@@ -16,22 +16,31 @@
 //! - **Dead or alive.** A *datagram* socket asks: to one that nobody holds it is refused, to one
 //!   that a program holds it is of the wrong kind. Nobody's `accept` ever sees it, and a program
 //!   between its `bind` and its `listen` is not taken for dead.
-//! - **Two daemons at once.** Whoever holds the lock of the directory is alone between the question
-//!   and the answer. `bind` itself replaces nothing.
+//! - **Two daemons at once.** The lock file makes the look and the `bind` one step. `bind` itself
+//!   replaces nothing. A directory in which others may replace files is reported: there they can
+//!   replace the socket as well.
 //! - **The end.** The file is removed while its socket is still open, if it is still that file:
 //!   until then its number cannot belong to another.
 
-use std::fs::{self, File, Metadata, Permissions, TryLockError};
+mod lock;
+
+use std::fs::{self, File, Metadata, Permissions};
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
+#[cfg(target_os = "linux")]
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use rustix::fs::OFlags;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 use tracing::{debug, info, warn};
 
+use self::lock::LockFile;
 use super::BACKLOG;
 use super::error::Obstacle;
 
@@ -50,7 +59,8 @@ impl SocketFile {
     ///
     /// What is in the way; nothing is left behind then.
     pub async fn bind(path: &Path, mode: u32) -> Result<Self, Obstacle> {
-        let _lock = lock(path.parent().unwrap_or(path)).await?;
+        let _lock = LockFile::acquire(path).await?;
+        warn_if_replaceable(path);
         clear(path)?;
         let socket = socket(mode)?;
         socket.bind(&SockAddr::unix(path)?)?;
@@ -103,9 +113,29 @@ impl BoundFile {
     fn widen(&self, mode: u32) -> io::Result<()> {
         let metadata = fs::symlink_metadata(&self.path)?;
         if self.is(&metadata) && metadata.mode() & ALL != mode {
-            fs::set_permissions(&self.path, Permissions::from_mode(mode))?;
+            self.set_permissions(Permissions::from_mode(mode))?;
         }
         Ok(())
+    }
+
+    /// Changes the permissions of this very file: a link that has taken its place is not followed.
+    #[cfg(target_os = "linux")]
+    fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let handle = File::options()
+            .read(true)
+            .custom_flags(flags.bits().cast_signed())
+            .open(&self.path)?;
+        if !self.is(&handle.metadata()?) {
+            return Ok(());
+        }
+        let by_handle = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        fs::set_permissions(by_handle, permissions)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
+        fs::set_permissions(&self.path, permissions)
     }
 
     fn is(&self, metadata: &Metadata) -> bool {
@@ -128,28 +158,20 @@ impl Drop for BoundFile {
     }
 }
 
-/// Locks a directory against other daemons; dropping the file unlocks it. `None` where that is
-/// impossible: then `bind` says what is wrong, if anything.
-async fn lock(directory: &Path) -> Result<Option<File>, Obstacle> {
-    let file = match File::open(directory) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Obstacle::NoDirectory),
-        Err(error) => {
-            debug!(%error, directory = %directory.display(), "cannot lock the directory");
-            return Ok(None);
-        }
+/// Reports a directory in which every user may remove files, so that another could take the place of
+/// the socket. In a sticky directory such as /tmp they cannot.
+fn warn_if_replaceable(path: &Path) {
+    let directory = path.parent().unwrap_or(path);
+    let Ok(metadata) = fs::metadata(directory) else {
+        return;
     };
-    for _ in 0..LOCK_ATTEMPTS {
-        match file.try_lock() {
-            Ok(()) => return Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
-            Err(TryLockError::Error(error)) => {
-                debug!(%error, directory = %directory.display(), "cannot lock the directory");
-                return Ok(None);
-            }
-        }
+    if metadata.mode() & (FOR_EVERYBODY | STICKY) == FOR_EVERYBODY {
+        warn!(
+            directory = %directory.display(),
+            hint = "choose a directory that only this user can write to",
+            "every user can replace the sockets in this directory"
+        );
     }
-    Err(Obstacle::Locked)
 }
 
 /// Removes a socket that nobody holds, and nothing else.
@@ -195,9 +217,9 @@ fn socket(mode: u32) -> io::Result<Socket> {
 /// Every permission that a mode can give.
 const ALL: u32 = 0o777;
 
-/// A start holds the lock for less than a millisecond.
-const LOCK_ATTEMPTS: usize = 200;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// The permission to create and remove files in a directory, and the bit that keeps it to a file's owner.
+const FOR_EVERYBODY: u32 = 0o002;
+const STICKY: u32 = 0o1000;
 
 #[cfg(test)]
 mod tests;

@@ -202,13 +202,100 @@ async fn of_many_who_start_at_once_one_has_the_socket() {
     }
 }
 
+/// Every user who may open the directory can lock it.
 #[tokio::test]
-async fn a_directory_that_another_program_keeps_locked_is_an_error_in_the_end() {
+async fn a_lock_on_the_directory_does_not_keep_the_socket_from_being_bound() {
     let directory = directory();
     let held = File::open(directory.path()).unwrap();
     held.lock().unwrap();
 
     let outcome = SocketFile::bind(&directory.path().join("a.sock"), 0o600).await;
 
-    assert!(matches!(outcome, Err(Obstacle::Locked)), "{outcome:?}");
+    assert!(outcome.is_ok(), "{outcome:?}");
+}
+
+/// In a directory where everyone may create files, anything may be at the path of the lock file.
+#[tokio::test]
+async fn what_another_user_puts_at_the_path_of_the_lock_file_is_left_alone_and_costs_nothing() {
+    let directory = directory();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("victim"), "precious").unwrap();
+    let lock_of = |name: &str| at(&format!("{name}.sock.lock"));
+    fs::create_dir(lock_of("directory")).unwrap();
+    std::os::unix::fs::symlink(at("victim"), lock_of("link")).unwrap();
+    std::os::unix::fs::symlink(at("nowhere"), lock_of("dangling")).unwrap();
+    fs::hard_link(at("victim"), lock_of("hard")).unwrap();
+    drop(net::UnixListener::bind(lock_of("socket")).unwrap());
+    let fifo = std::process::Command::new("mkfifo")
+        .arg(lock_of("fifo"))
+        .status();
+    assert!(fifo.unwrap().success());
+    fs::write(lock_of("foreign"), "").unwrap();
+    let other = Some(65_534);
+    if std::os::unix::fs::chown(lock_of("foreign"), other, other).is_err() {
+        eprintln!("SKIPPED in part: only root can give a file to another user");
+    }
+    let foreign = File::open(lock_of("foreign")).unwrap();
+    foreign.lock().unwrap();
+
+    for name in [
+        "directory",
+        "link",
+        "dangling",
+        "hard",
+        "socket",
+        "fifo",
+        "foreign",
+    ] {
+        if name == "foreign" && foreign.metadata().unwrap().uid() != 65_534 {
+            continue;
+        }
+        let outcome = SocketFile::bind(&at(&format!("{name}.sock")), 0o600).await;
+
+        assert!(outcome.is_ok(), "{name}: {outcome:?}");
+        assert!(fs::symlink_metadata(lock_of(name)).is_ok(), "{name}");
+    }
+    assert_eq!(fs::read_to_string(at("victim")).unwrap(), "precious");
+    assert!(!at("nowhere").exists());
+}
+
+#[tokio::test]
+async fn the_lock_file_is_gone_when_the_socket_is_bound() {
+    let directory = directory();
+
+    let _socket = SocketFile::bind(&directory.path().join("a.sock"), 0o600).await;
+
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+/// What a start that was killed leaves behind.
+#[tokio::test]
+async fn a_lock_file_of_ours_that_nobody_holds_is_used_and_removed() {
+    let directory = directory();
+    let path = directory.path().join("a.sock");
+    let lock = directory.path().join("a.sock.lock");
+    fs::write(&lock, "").unwrap();
+    fs::set_permissions(&lock, Permissions::from_mode(0o600)).unwrap();
+
+    let _socket = SocketFile::bind(&path, 0o600).await.unwrap();
+
+    assert!(!lock.exists());
+}
+
+#[tokio::test]
+async fn a_lock_file_that_another_start_of_this_user_holds_is_an_error_in_the_end() {
+    let directory = directory();
+    let path = directory.path().join("a.sock");
+    let lock = directory.path().join("a.sock.lock");
+    let mut options = File::options();
+    let held = options.read(true).write(true).create(true);
+    let held = held.mode(0o600).open(&lock).unwrap();
+    held.lock().unwrap();
+
+    let obstacle = SocketFile::bind(&path, 0o600).await.unwrap_err();
+
+    assert!(matches!(obstacle, Obstacle::Locked(_)), "{obstacle:?}");
+    let error = super::super::ListenError::new(crate::config::Listen::Unix(path), obstacle);
+    assert!(error.hint().contains("a.sock.lock"), "{}", error.hint());
+    assert!(lock.exists(), "it is not ours to remove");
 }

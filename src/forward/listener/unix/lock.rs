@@ -1,0 +1,143 @@
+//! The lock file of a Unix socket: one start of this user at a time looks at the path and binds it.
+//!
+//! The file lies beside the socket (`db.sock.lock`), belongs to this user, has the mode 0600 and is
+//! removed when the lock is released. No other user can open such a file, so none can hold the lock.
+//! A lock on the directory is no alternative: whoever may open the directory could hold it.
+//!
+//! In a directory where others may create files, something of theirs may be at this path. It is
+//! neither opened for good, nor waited for, nor removed: the socket is bound without the lock then.
+//! The lock protects two starts of the same user from each other only; `bind` itself replaces nothing.
+
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use tracing::{debug, warn};
+
+use crate::forward::listener::error::Obstacle;
+
+/// A held lock. Dropping it removes the file and releases the lock.
+#[derive(Debug)]
+pub(super) struct LockFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl LockFile {
+    /// Waits for the lock of a socket path. `None` where there can be no lock: `bind` reports what is
+    /// wrong with the directory, if anything.
+    ///
+    /// # Errors
+    ///
+    /// If the directory does not exist, or another start of this user holds the lock for too long.
+    pub(super) async fn acquire(socket: &Path) -> Result<Option<Self>, Obstacle> {
+        let path = path_of(socket);
+        for _ in 0..ATTEMPTS {
+            match try_acquire(&path) {
+                Ok(Attempt::Held(file)) => return Ok(Some(Self { path, file })),
+                Ok(Attempt::Busy) => tokio::time::sleep(PAUSE).await,
+                Ok(Attempt::Foreign) => {
+                    let path = path.display();
+                    warn!(%path, "binding without a lock: what is at the path of the lock file is not a private file of this user");
+                    return Ok(None);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(Obstacle::NoDirectory);
+                }
+                Err(error) => {
+                    let path = path.display();
+                    debug!(%error, %path, "binding without a lock: the lock file cannot be used");
+                    return Ok(None);
+                }
+            }
+        }
+        Err(Obstacle::Locked(path))
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // While the lock is held, so that no other start holds a file that is no longer at the path.
+        if is_at(&self.path, &self.file)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            let path = self.path.display();
+            warn!(%error, %path, "the lock file cannot be removed");
+        }
+    }
+}
+
+/// Where the lock file of a socket is.
+fn path_of(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
+}
+
+enum Attempt {
+    Held(File),
+    /// Another start has it, or has just removed it.
+    Busy,
+    /// It is no private file of this user.
+    Foreign,
+}
+
+fn try_acquire(path: &Path) -> io::Result<Attempt> {
+    // Without NONBLOCK, opening a FIFO could wait for ever.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .mode(MODE)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        // A file of another user, a link, a directory or a socket. Were the path free, the directory
+        // itself would refuse a new file, which `bind` reports.
+        Err(error) if error.kind() != io::ErrorKind::NotFound && exists(path) => {
+            return Ok(Attempt::Foreign);
+        }
+        Err(error) => return Err(error),
+    };
+    if !is_private(&file.metadata()?) {
+        return Ok(Attempt::Foreign);
+    }
+    match file.try_lock() {
+        Ok(()) if is_at(path, &file) => Ok(Attempt::Held(file)),
+        Ok(()) | Err(TryLockError::WouldBlock) => Ok(Attempt::Busy),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// True for a regular file of this user that no other user can open, under no other name.
+fn is_private(metadata: &Metadata) -> bool {
+    metadata.is_file()
+        && metadata.uid() == rustix::process::geteuid().as_raw()
+        && metadata.nlink() <= 1
+        && metadata.mode() & FOR_OTHERS == 0
+}
+
+fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+fn is_at(path: &Path, file: &File) -> bool {
+    let (Ok(there), Ok(held)) = (fs::symlink_metadata(path), file.metadata()) else {
+        return false;
+    };
+    (there.dev(), there.ino()) == (held.dev(), held.ino())
+}
+
+const MODE: u32 = 0o600;
+
+/// The permissions of the group and of everybody else.
+const FOR_OTHERS: u32 = 0o077;
+
+/// A start holds the lock for less than a millisecond.
+const ATTEMPTS: usize = 200;
+const PAUSE: Duration = Duration::from_millis(10);
