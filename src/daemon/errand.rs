@@ -90,6 +90,7 @@ impl Errand {
             roll_call: called,
             passed: Passed::default(),
             permits: Arc::new(Semaphore::new(1)),
+            max_waiting: 0,
             pool: EarlyPool::new(),
             origin,
             seed: seed(),

@@ -64,6 +64,7 @@ impl Lone {
             permits: Semaphore::new(1),
             all_permits,
             slots: Arc::new(Semaphore::new(1)),
+            lingering: Semaphore::new(1),
             roll_call,
             meters,
         };

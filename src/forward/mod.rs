@@ -54,7 +54,7 @@ use self::stop::Course;
 pub use self::stop::Stop;
 use self::supplier::Supplier;
 use crate::config;
-use crate::network::Network;
+use crate::network::{Network, shortage};
 use crate::panics::{self, Panic, caught};
 use crate::proto::EarlyPool;
 use crate::session::{Service, Sessions};
@@ -90,7 +90,9 @@ impl Forward {
         let permits = Semaphore::new(settings.max_connections);
         let all_permits = Arc::clone(&world.permits);
         // Each listener holds one while it listens.
-        let slots = settings.max_connections + MAX_WAITING + bound.listeners().count();
+        let slots = settings.max_connections + world.max_waiting + bound.listeners().count();
+        // No more than there are places for connections that wait: some of those stay free.
+        let lingering = settings.max_connections.min(world.max_waiting / 2).max(1);
         let slots = Arc::new(Semaphore::new(slots));
         let roll_call = world.roll_call.clone();
         let meters = Arc::new(Meters::default());
@@ -102,6 +104,7 @@ impl Forward {
             permits,
             all_permits,
             slots,
+            lingering: Semaphore::new(lingering),
             roll_call,
             meters,
         });
@@ -202,6 +205,9 @@ pub struct World {
     pub roll_call: Nudged,
     /// Connections that the whole daemon may have at once.
     pub permits: Arc<Semaphore>,
+    /// Connections of a forward that may be accepted and wait for their turn; the rest stay in the
+    /// backlog.
+    pub max_waiting: usize,
     /// Where the chance of all pools begins.
     pub seed: u64,
     /// Program, version and host, for the `Reason` of a session.
@@ -246,6 +252,7 @@ async fn accept_until_released(
     connections: &mut JoinSet<()>,
 ) {
     let mut pause = ACCEPT_PAUSE;
+    let mut failures = 0_u32;
     loop {
         // The stop first: whoever connects after a reload is the successor's to accept.
         let accepted = tokio::select! {
@@ -261,7 +268,10 @@ async fn accept_until_released(
         panics::point("accept-loop");
         match accepted {
             Ok((connection, slot)) => {
-                pause = ACCEPT_PAUSE;
+                if pause == MAX_ACCEPT_PAUSE {
+                    info!("accepting again");
+                }
+                (pause, failures) = (ACCEPT_PAUSE, 0);
                 let peer = connection.peer();
                 let span = error_span!("connection", %peer, session = Empty, stream = Empty);
                 let task = Arc::clone(serve).run(connection, slot, stop.clone());
@@ -274,7 +284,12 @@ async fn accept_until_released(
             }
             Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection vanished"),
             Err(error) => {
-                warn!(%error, ?pause, "cannot accept; will try again");
+                failures += 1;
+                // A shortage can last: it is reported at first, and once a minute.
+                if pause < MAX_ACCEPT_PAUSE || failures.is_multiple_of(FAILURES_PER_MINUTE) {
+                    let hint = shortage::hint(&error).unwrap_or_default();
+                    warn!(%error, hint, ?pause, "cannot accept; will try again");
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(MAX_ACCEPT_PAUSE);
             }
@@ -325,10 +340,9 @@ fn warn_if_panicked(done: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Connections of a forward that may be accepted and wait for their turn; the rest stay in the
-/// backlog.
-const MAX_WAITING: usize = 1024;
-
 /// How long to wait after a failed accept, at first and at most.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Attempts at the longest pause.
+const FAILURES_PER_MINUTE: u32 = 60;

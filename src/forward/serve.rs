@@ -45,6 +45,8 @@ pub(super) struct Serve {
     pub(super) all_permits: Arc<Semaphore>,
     /// Connections that may be accepted.
     pub(super) slots: Arc<Semaphore>,
+    /// Ended connections whose client may take its time to read the last bytes.
+    pub(super) lingering: Semaphore,
     /// Asks every connection to say a line.
     pub(super) roll_call: Nudged,
     pub(super) meters: Arc<Meters>,
@@ -167,16 +169,26 @@ impl Serve {
         drop(lease);
         drop(permits);
         if let Some(connection) = ended {
-            tokio::select! {
-                () = connection.finish() => {}
-                () = stop.now() => {}
-            }
+            self.finish(connection, stop).await;
         }
         (outcome, failure)
     }
 }
 
 impl Serve {
+    /// Ends a connection truly. A client that does not read its last bytes keeps this from ending, so only
+    /// some may; the system cares for the others, for some minutes.
+    async fn finish(&self, connection: Connection, mut stop: Course) {
+        let Ok(_place) = self.lingering.try_acquire() else {
+            debug!("many clients do not read their last bytes; this one is left to the system");
+            return connection.leave();
+        };
+        tokio::select! {
+            () = connection.finish() => {}
+            () = stop.now() => {}
+        }
+    }
+
     /// What a status says of the destination.
     fn remember(&self, outcome: Option<&Outcome>, tally: &Tally<'_>) {
         if tally.received() > 0 {

@@ -12,7 +12,9 @@ use std::future::pending;
 use std::io;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
+use tracing::debug;
 
 pub use self::standard::Standard;
 use self::standard::StandardSocket;
@@ -158,6 +160,27 @@ impl Connection {
             // What was written stays readable, and there is no other end than this.
             Self::Standard(socket) => drop(socket),
         }
+    }
+
+    /// Ends the connection truly, and waits for nothing: the system delivers what was written. A client
+    /// that still sends may be reset.
+    pub(super) fn leave(self) {
+        match self {
+            Self::Tcp(socket) => socket.leave(),
+            Self::Unix(socket) => socket.leave(),
+            Self::Standard(socket) => drop(socket),
+        }
+    }
+}
+
+/// Keeps urgent ("out-of-band") bytes among the others: the system would skip them otherwise, and
+/// they would be lost. A system without such bytes has none to lose.
+fn take_urgent_bytes_as_others<'a, S>(stream: &'a S)
+where
+    SockRef<'a>: From<&'a S>,
+{
+    if let Err(error) = SockRef::from(stream).set_out_of_band_inline(true) {
+        debug!(%error, "urgent bytes of this client will be skipped");
     }
 }
 

@@ -1,14 +1,19 @@
 //! A TCP connection: `SO_LINGER` of zero is the promise to be reset.
+//!
+//! A client on another machine can vanish without a word. Keep-alive finds that out, so that it does
+//! not hold its connection, its permit and its session for ever. `TCP_USER_TIMEOUT` is not set: on
+//! Linux it also ends connections whose client answers and reads nothing for a while. The system gives
+//! up on unacknowledged bytes by itself after about 15 minutes (`tcp_retries2`).
 
 use std::io;
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{LINGER, READ_BUFFER};
+use super::{LINGER, READ_BUFFER, take_urgent_bytes_as_others};
 use crate::forward::peer::TcpPeer;
 
 /// An accepted TCP socket.
@@ -22,7 +27,10 @@ impl TcpSocket {
     pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
-        let peer = TcpPeer::new(stream.local_addr()?, stream.peer_addr()?);
+        take_urgent_bytes_as_others(&stream);
+        let (local, address) = (stream.local_addr()?, stream.peer_addr()?);
+        probe_if_remote(&stream, address.ip())?;
+        let peer = TcpPeer::new(local, address);
         Ok(Self { stream, peer })
     }
 
@@ -65,11 +73,127 @@ impl TcpSocket {
         while timeout(LINGER, self.discard()).await.is_err() && self.peer.is_behind() {}
     }
 
+    /// Ends it without waiting. Unread input would make a reset of the end, so what is there is taken.
+    pub(super) fn leave(self) {
+        let socket = SockRef::from(&self.stream);
+        let ended = socket
+            .set_linger(None)
+            .and_then(|()| socket.shutdown(Shutdown::Write));
+        let mut buffer = [0; 4096];
+        let mut taken = 0;
+        while ended.is_ok() && taken < MAX_DISCARDED {
+            match self.stream.try_read(&mut buffer) {
+                Ok(0) | Err(_) => return,
+                Ok(len) => taken += len,
+            }
+        }
+    }
+
     async fn discard(&self) {
         while let Ok(bytes) = self.read().await {
             if bytes.is_empty() {
                 return;
             }
         }
+    }
+}
+
+/// Turns keep-alive on for a client that can vanish: one on another machine.
+fn probe_if_remote(stream: &TcpStream, client: IpAddr) -> io::Result<()> {
+    if client.to_canonical().is_loopback() {
+        return Ok(());
+    }
+    let keepalive = TcpKeepalive::new()
+        .with_time(IDLE)
+        .with_interval(PROBE_INTERVAL)
+        .with_retries(PROBES);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// Bytes of a client that are taken at most when nothing is waited for: as many as the system buffers.
+const MAX_DISCARDED: usize = 8 * 1024 * 1024;
+
+/// How long a remote client may be silent before it is probed, how often it is probed, and how many
+/// probes may stay unanswered: it is given up after two minutes.
+const IDLE: Duration = Duration::from_secs(60);
+const PROBE_INTERVAL: Duration = Duration::from_secs(20);
+const PROBES: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn accepted() -> (std::net::TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn a_client_on_another_machine_is_probed_and_one_on_this_machine_is_not() {
+        for (client, is_probed) in [
+            ("127.0.0.1", false),
+            ("127.8.0.1", false),
+            ("::1", false),
+            ("::ffff:127.0.0.1", false),
+            ("192.0.2.1", true),
+            ("2001:db8::1", true),
+            ("::ffff:192.0.2.1", true),
+        ] {
+            let (_client, stream) = accepted().await;
+
+            probe_if_remote(&stream, client.parse().unwrap()).unwrap();
+
+            let socket = SockRef::from(&stream);
+            assert_eq!(socket.keepalive().unwrap(), is_probed, "{client}");
+            if is_probed {
+                assert_eq!(socket.tcp_keepalive_time().unwrap(), IDLE);
+                assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_INTERVAL);
+                assert_eq!(socket.tcp_keepalive_retries().unwrap(), PROBES);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_left_to_the_system_gets_every_byte_and_an_end() {
+        let (mut client, stream) = accepted().await;
+        let socket = TcpSocket::new(stream).unwrap();
+        client.write_all(b"unread").unwrap();
+        let mut written = 0;
+        socket.stream.writable().await.unwrap();
+        while let Ok(len) = socket.stream.try_write(&[7; 65_536]) {
+            written += len;
+        }
+
+        socket.leave();
+
+        let mut came = Vec::new();
+        client.read_to_end(&mut came).unwrap();
+        assert_eq!(came.len(), written);
+    }
+
+    #[tokio::test]
+    async fn an_urgent_byte_is_a_byte_like_any_other() {
+        let (mut client, stream) = accepted().await;
+        let socket = TcpSocket::new(stream).unwrap();
+        client.write_all(b"be").unwrap();
+        SockRef::from(&client).send_out_of_band(b"!").unwrap();
+        client.write_all(b"hind").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+
+        let mut came = Vec::new();
+        loop {
+            let bytes = socket.read().await.unwrap();
+            if bytes.is_empty() {
+                break;
+            }
+            came.extend(bytes);
+        }
+
+        assert_eq!(came, b"be!hind");
     }
 }

@@ -31,7 +31,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{LINGER, READ_BUFFER};
+use super::{LINGER, READ_BUFFER, take_urgent_bytes_as_others};
 use crate::forward::peer::Credentials;
 
 /// An accepted Unix socket.
@@ -54,6 +54,7 @@ struct Queue {
 impl UnixSocket {
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
         let credentials = stream.peer_cred()?;
+        take_urgent_bytes_as_others(&stream);
         Ok(Self {
             stream,
             credentials: Credentials {
@@ -101,14 +102,14 @@ impl UnixSocket {
             buffer.drain(..kept);
             return Ok(buffer);
         }
-        if seen == 0 || is_last {
-            return Ok(Vec::new());
-        }
-        // A peek does not see beyond a byte that came with a file descriptor.
-        if ioctl_fionread(&self.stream)? > kept as u64 {
+        // A peek sees neither beyond a byte that came with a file descriptor, nor beyond an urgent one.
+        if kept > 0 && ioctl_fionread(&self.stream)? > kept as u64 {
             queue.kept -= self.consume(&mut buffer)?;
             drop(queue);
             return self.take(is_last);
+        }
+        if seen == 0 || is_last {
+            return Ok(Vec::new());
         }
         Err(io::ErrorKind::WouldBlock.into())
     }
@@ -144,6 +145,11 @@ impl UnixSocket {
         if ended.is_ok() && timeout(LINGER, self.discard()).await.is_err() {
             self.refuse();
         }
+    }
+
+    /// Ends it without waiting.
+    pub(super) fn leave(self) {
+        self.refuse();
     }
 
     /// Lets the client's writes fail from now on, and discards the last ones.

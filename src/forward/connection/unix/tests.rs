@@ -205,3 +205,71 @@ async fn bytes_behind_a_file_descriptor_are_read() {
 
     assert_eq!(came, b"with and behind");
 }
+
+/// Sends bytes with a descriptor attached to them.
+fn send_with_descriptor(client: &net::UnixStream, bytes: &[u8]) {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    use std::os::fd::AsFd;
+
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [client.as_fd()];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    let bytes = [io::IoSlice::new(bytes)];
+    sendmsg(client, &bytes, &mut control, SendFlags::empty()).unwrap();
+}
+
+#[tokio::test]
+async fn bytes_behind_a_one_byte_message_with_a_descriptor_are_read_before_the_end() {
+    for close in [true, false] {
+        let (mut client, socket) = pair();
+        send_with_descriptor(&client, b"1");
+        client.write_all(b"behind").unwrap();
+        // The descriptor is the client's own socket: without this, it would keep it open.
+        client.shutdown(Shutdown::Write).unwrap();
+        if close {
+            drop(client);
+        }
+
+        assert_eq!(read_to_end(&socket).await, b"1behind", "closed: {close}");
+    }
+}
+
+#[tokio::test]
+async fn many_one_byte_messages_with_descriptors_are_read_and_their_descriptors_are_closed() {
+    let (client, socket) = pair();
+    for _ in 0..100 {
+        send_with_descriptor(&client, b"1");
+    }
+    client.shutdown(Shutdown::Write).unwrap();
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+
+    let before = open();
+    assert_eq!(read_to_end(&socket).await, [b'1'; 100]);
+
+    // Other tests of this process open descriptors meanwhile, but not a hundred.
+    assert!(open() < before + 100);
+}
+
+#[tokio::test]
+async fn an_urgent_byte_is_a_byte_like_any_other() {
+    use rustix::net::{SendFlags, send};
+
+    for kept in [&b""[..], b"a"] {
+        let (mut client, socket) = pair();
+        client.write_all(kept).unwrap();
+        if !kept.is_empty() {
+            assert_eq!(socket.read().await.unwrap(), kept);
+        }
+        match send(&client, b"!", SendFlags::OOB) {
+            Err(error) => {
+                return eprintln!("SKIPPED: this kernel knows no urgent bytes here: {error}");
+            }
+            Ok(sent) => assert_eq!(sent, 1),
+        }
+        client.write_all(b"behind").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+
+        assert_eq!(read_to_end(&socket).await, b"!behind");
+    }
+}
