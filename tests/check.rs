@@ -70,7 +70,7 @@ fn a_program_reads_the_same_as_json_with_the_names_of_the_file() {
     let told: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(code, 0);
     assert_eq!(told["aws"]["region"], "eu-west-1");
-    let http = serde_json::json!({ "listen": ["localhost:9187"], "allow_remote_clients": false });
+    let http = serde_json::json!({ "listen": ["localhost:9187"], "allow_remote_clients": false, "hosts": [] });
     assert_eq!(told["http"], http);
     assert_eq!(told["shutdown"]["drain_timeout"], "30s");
     let [orders, metrics] = &told["forwards"].as_array().unwrap()[..] else {

@@ -247,7 +247,7 @@ fn described(path: &Path, config: &Config) -> Value {
 
 fn described_http(http: &Http) -> Value {
     let listen: Vec<String> = http.listen.iter().map(ToString::to_string).collect();
-    json!({ "listen": listen, "allow_remote_clients": http.allow_remote_clients })
+    json!({ "listen": listen, "allow_remote_clients": http.allow_remote_clients, "hosts": http.hosts })
 }
 
 /// As in the file: alone if there is one.

@@ -91,6 +91,11 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Proxy => text("^([Hh][Tt][Tt][Pp]://.+|none)$"),
         Kind::File | Kind::Socket => text("^/.+$"),
         Kind::Mode => text("^[0-7]{3,4}$"),
+        Kind::Hosts => json!({
+            "type": "array",
+            "minItems": 1,
+            "items": { "type": "string", "pattern": "^[A-Za-z0-9_.-]+$" },
+        }),
         Kind::Target => {
             let node = text("^(i-([0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}|ecs:.+)$");
             let many = json!({

@@ -10,6 +10,7 @@
 //! not touch a single byte of traffic.
 
 mod admin;
+mod clients;
 mod course;
 mod descriptors;
 mod drain;
@@ -109,7 +110,7 @@ impl Daemon {
             leftovers,
         } = caller;
         let reach = Reach::new(aws, identity, &forwards).await?;
-        descriptors::prepare(&limits, &forwards);
+        let max_waiting = descriptors::prepare(&limits, &forwards);
         let (journal, abandoned) = journal(state.as_deref());
         let (sessions, terminator) = Sessions::new(limits.session_start_rate, seed(), journal);
         let (nudge, nudged) = Nudge::new();
@@ -123,6 +124,7 @@ impl Daemon {
             roll_call: called,
             passed,
             permits: drain.permits(),
+            max_waiting,
             pool: EarlyPool::new(),
             origin,
             seed: seed(),
@@ -180,7 +182,7 @@ impl Daemon {
             return Err(StartError::AdminMoved);
         }
         let (reach, afresh) = self.reach.renewed(aws, &forwards).await?;
-        descriptors::prepare(&limits, &forwards);
+        self.world.max_waiting = descriptors::prepare(&limits, &forwards);
         let held = &mut self.http.given_up(http.as_ref());
         let plan = self
             .forwards

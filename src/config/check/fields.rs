@@ -178,6 +178,13 @@ impl Fields {
         Some(value)
     }
 
+    pub(super) fn hosts(&self, key: &str) -> Option<Vec<String>> {
+        let Meaning::Hosts(value) = self.meaning(key)? else {
+            return None;
+        };
+        Some(value)
+    }
+
     pub(super) fn target(&self, key: &str) -> Option<Targets> {
         let Meaning::Target(value) = self.meaning(key)? else {
             return None;

@@ -9,6 +9,7 @@ mod amount;
 mod conflict;
 mod fields;
 mod given;
+mod hosts;
 mod target;
 mod value;
 mod word;
@@ -229,6 +230,7 @@ fn served(fields: &Fields) -> Option<Http> {
     Some(Http {
         listen: listen.map(|(listen, _)| listen).collect(),
         allow_remote_clients: fields.flag("allow_remote_clients")?,
+        hosts: fields.hosts("hosts").unwrap_or_default(),
     })
 }
 

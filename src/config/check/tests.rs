@@ -42,6 +42,7 @@ level = "trace"
 [http]
 listen = 9187
 allow_remote_clients = true
+hosts = ["metrics.example.org"]
 
 [admin]
 socket = "/run/user/1000/admin.sock"
@@ -84,11 +85,8 @@ fn good(text: &str) -> Config {
 
 fn messages(text: &str) -> Vec<String> {
     let problems = parse(text).unwrap_err();
-    let messages = problems
-        .list()
-        .iter()
-        .map(|problem| problem.message().to_owned());
-    messages.collect()
+    let list = problems.list().iter();
+    list.map(|problem| problem.message().to_owned()).collect()
 }
 
 #[test]
@@ -164,6 +162,7 @@ fn what_is_written_is_meant() {
     assert_eq!(forward.max_connections, 16);
     let http = config.http.as_ref().unwrap();
     assert_eq!(http.listen, [Listen::Localhost(9187)]);
+    assert_eq!(http.hosts, ["metrics.example.org"]);
     assert!(forward.allow_remote_clients && http.allow_remote_clients);
     assert_eq!(
         config.admin.socket.as_deref(),
@@ -176,7 +175,7 @@ fn what_is_written_is_meant() {
     let proxy = config.aws.proxy.as_ref().unwrap();
     assert_eq!(proxy.expose(), "http://me:s%40cret@proxy.corp:3128");
     assert_eq!(proxy.exempt, "");
-    assert_eq!(forward.line, 31);
+    assert_eq!(forward.line, 32);
     let account = Account {
         region: Some("eu-north-1".to_owned()),
         profile: Some("cache".to_owned()),
@@ -257,7 +256,7 @@ fn every_example_makes_sense() {
                 _ => others,
             };
             let beside = match setting.key {
-                "allow_remote_clients" if section.name == HTTP.name => "listen = 1\n",
+                "allow_remote_clients" | "hosts" if section.name == HTTP.name => "listen = 1\n",
                 _ => "",
             };
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::check::address::{check_endpoint, check_gateway, check_proxy, port_number};
 use crate::config::check::amount::{duration, size, written_duration, written_size};
+use crate::config::check::hosts::hosts;
 use crate::config::check::target::targets;
 use crate::config::check::word::{
     check_document, check_name, check_path, check_profile, check_region, check_role, check_socket,
@@ -29,6 +30,8 @@ pub(super) enum Meaning {
     Listen(Vec<(Listen, Range<usize>)>),
     Target(Targets),
     Remote(Remote),
+    /// Names of hosts.
+    Hosts(Vec<String>),
 }
 
 /// What is wrong, and with which bytes: the value or a part of it.
@@ -38,6 +41,9 @@ pub(super) type Misplaced = (Range<usize>, Fault);
 pub(super) fn meaning(setting: &Setting, value: &Value) -> Result<Meaning, Vec<Misplaced>> {
     if matches!(setting.kind, Kind::Listen) {
         return listen(setting, value);
+    }
+    if matches!(setting.kind, Kind::Hosts) {
+        return hosts(setting, value);
     }
     if matches!(setting.kind, Kind::Target) {
         return targets(setting, value);
@@ -91,6 +97,7 @@ fn word(setting: &Setting, text: &str) -> Result<Meaning, Fault> {
         | Kind::Size { .. }
         | Kind::Choice(_)
         | Kind::Listen
+        | Kind::Hosts
         | Kind::Mode
         | Kind::Target
         | Kind::Remote => return Err(wrong_type(setting, &Data::Text(text.to_owned()))),
@@ -200,6 +207,7 @@ pub(super) fn wrong_type(setting: &Setting, data: &Data) -> Fault {
         Kind::Duration { .. } => "a duration in quotes",
         Kind::Size { .. } => "a size in quotes",
         Kind::Listen => "a port, an address or an array of them",
+        Kind::Hosts => "an array of strings",
         Kind::Mode => "octal digits in quotes",
         Kind::Choice(_) => "a word in quotes",
         Kind::Target => "the id of a node, a table of tags or an array of them",

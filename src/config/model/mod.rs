@@ -59,6 +59,8 @@ pub struct Http {
     pub listen: Vec<Listen>,
     /// Whether an address of `listen` may be other than loopback.
     pub allow_remote_clients: bool,
+    /// The names by which clients call it, besides addresses and `localhost`.
+    pub hosts: Vec<String>,
 }
 
 /// How commands reach the daemon.

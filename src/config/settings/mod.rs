@@ -134,6 +134,8 @@ pub enum Kind {
     Socket,
     /// A local address or an array of them.
     Listen,
+    /// An array of names of hosts.
+    Hosts,
     /// Permissions of a file in octal digits, such as `"0600"`.
     Mode,
     /// A managed node by its id or its tags, or an array of them.

@@ -103,6 +103,13 @@ const HTTP_SETTINGS: &[Setting] = &[
         doc: "The local address, or an array of them; a port alone is on 127.0.0.1 and ::1",
     },
     ALLOW_REMOTE_CLIENTS,
+    Setting {
+        key: "hosts",
+        kind: Kind::Hosts,
+        absent: Absent::Nothing,
+        example: "[\"metrics.example.org\"]",
+        doc: "The names by which clients call this machine, besides addresses and localhost; requests for other names are refused",
+    },
 ];
 
 const ADMIN_SETTINGS: &[Setting] = &[Setting {

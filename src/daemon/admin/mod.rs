@@ -7,7 +7,7 @@
 //!
 //! Besides root, only the user who runs the daemon is listened to: the permissions of the file say
 //! so, and the system is asked once more who has connected. A client that says nothing, or too
-//! much, is left.
+//! much, is left, and gives way to others where there are too many (`clients.rs`).
 
 mod client;
 mod exchange;
@@ -25,8 +25,10 @@ use tracing::{debug, error, info, warn};
 
 pub use self::client::{Client, ClientError};
 pub use self::exchange::{Answer, Fault, Rejection, Request};
+use super::clients::{Client as Served, Clients, Peer};
 use crate::config::Listen;
 use crate::forward::{ListenError, SocketFile};
+use crate::network::shortage;
 use crate::panics::{self, caught};
 use crate::telemetry::Control;
 
@@ -116,32 +118,64 @@ fn make_directory(directory: &Path) -> io::Result<()> {
 
 /// Runs until nobody answers any more.
 async fn serve(socket: SocketFile, requests: mpsc::Sender<Call>) {
-    let mut clients = JoinSet::new();
-    while let Err(panic) = caught(accept(&socket, &requests, &mut clients)).await {
+    let clients = Clients::new("admin", MAX_CLIENTS);
+    let mut tasks = JoinSet::new();
+    while let Err(panic) = caught(accept(&socket, &clients, &requests, &mut tasks)).await {
         error!(%panic, "the admin socket failed; starting anew");
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
     drop(socket);
-    while clients.join_next().await.is_some() {}
+    while tasks.join_next().await.is_some() {}
 }
 
-async fn accept(socket: &SocketFile, requests: &mpsc::Sender<Call>, clients: &mut JoinSet<()>) {
+async fn accept(
+    socket: &SocketFile,
+    clients: &Clients,
+    requests: &mpsc::Sender<Call>,
+    tasks: &mut JoinSet<()>,
+) {
     loop {
         panics::point("admin");
-        tokio::select! {
-            accepted = socket.accept(), if clients.len() < MAX_CLIENTS => match accepted {
-                Ok(stream) if is_ours(&stream) => {
-                    clients.spawn(attend(stream, requests.clone()));
-                }
-                Ok(stream) => tell_of_stranger(&stream),
+        let stream = tokio::select! {
+            accepted = socket.accept() => match accepted {
+                Ok(stream) => stream,
                 Err(error) => {
-                    debug!(%error, "the admin socket cannot accept");
+                    let hint = shortage::hint(&error).unwrap_or_default();
+                    debug!(%error, hint, "the admin socket cannot accept");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
                 }
             },
-            Some(_) = clients.join_next() => {}
+            Some(_) = tasks.join_next() => continue,
             () = requests.closed() => return,
+        };
+        if !is_ours(&stream) {
+            tell_of_stranger(&stream);
+        } else if let Some(client) = clients.admit(Peer::Local).await {
+            let requests = requests.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = attend(stream, &client, requests) => {}
+                    () = client.replaced() => debug!("an idle admin client was closed"),
+                }
+            });
+        } else {
+            refuse(&stream);
         }
+    }
+}
+
+/// Every client waits for an answer. This one gets one at once.
+fn refuse(stream: &UnixStream) {
+    let busy = rejection(
+        Fault::Busy,
+        format!("{MAX_CLIENTS} commands are being executed"),
+        "wait until one of them is done",
+    );
+    if let Ok(mut answer) = serde_json::to_vec(&busy) {
+        answer.push(b'\n');
+        // What cannot be written at once is not waited for.
+        let _partial = stream.try_write(&answer);
     }
 }
 
@@ -162,7 +196,7 @@ fn tell_of_stranger(stream: &UnixStream) {
 }
 
 /// Serves one client, request by request.
-async fn attend(mut stream: UnixStream, requests: mpsc::Sender<Call>) {
+async fn attend(mut stream: UnixStream, client: &Served, requests: mpsc::Sender<Call>) {
     let (reading, mut writing) = stream.split();
     let mut reading = BufReader::new(reading);
     loop {
@@ -173,7 +207,10 @@ async fn attend(mut stream: UnixStream, requests: mpsc::Sender<Call>) {
         let Ok(Ok(Some(line))) = line else {
             return;
         };
-        let mut answer = match serde_json::to_vec(&answer(&line, &requests).await) {
+        let answering = client.answering();
+        let answer = answer(&line, &requests).await;
+        drop(answering);
+        let mut answer = match serde_json::to_vec(&answer) {
             Ok(answer) => answer,
             Err(error) => return warn!(%error, "an answer cannot be written as JSON"),
         };
@@ -251,8 +288,8 @@ const MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 const ROOT: u32 = 0;
 
-/// Clients at once; the rest wait.
-const MAX_CLIENTS: usize = 64;
+/// Clients at once. Beyond that, idle ones are closed for new ones.
+pub(super) const MAX_CLIENTS: usize = 64;
 
 /// Bytes of a request.
 const MAX_LINE: u64 = 4096;

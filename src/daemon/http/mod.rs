@@ -1,28 +1,32 @@
 //! Health and metrics over HTTP, if the file says where.
 //!
 //! ```text
-//!   a client ─▶ Bound ─▶ one of 64 ─▶ hyper ─▶ Call ─▶ the daemon
+//!   a client ─▶ Bound ─▶ Clients ─▶ hyper ─▶ host.rs ─▶ Call ─▶ the daemon
 //!            ◀────────────── pages.rs, metrics.rs ◀── Report
 //! ```
 //!
 //! Everything is asked of the daemon itself, as over the admin socket, so an answer shows that it
-//! runs. Nothing can be changed from here. A client that is slow, or says nothing, is left.
+//! runs. Nothing can be changed from here. A client that is slow, or says nothing, is left, and a
+//! request that names another host is refused.
 
+mod host;
 mod metrics;
 mod pages;
 mod serve;
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use self::host::Names;
 pub(super) use self::serve::MAX_CONNECTIONS;
 use self::serve::{LAST_ANSWERS, serve};
 use super::StartError;
 use super::admin::{Admin, Call};
+use super::clients::Clients;
 use crate::config;
 use crate::forward::{Bound, Passed, Wanted};
 
@@ -127,9 +131,8 @@ impl Http {
 impl Served {
     fn start(settings: config::Http, bound: Bound) -> Self {
         let (requests, calls) = mpsc::channel(1);
-        // Each listener holds one while it listens.
-        let places = MAX_CONNECTIONS + bound.listeners().count();
-        let places = Arc::new(Semaphore::new(places));
+        let clients = Clients::new("http", MAX_CONNECTIONS);
+        let names = Arc::new(Names::new(&settings.hosts));
         let mut listeners = JoinSet::new();
         if let Err(error) = bound.set_mode(MODE) {
             warn!(%error, "the permissions of a socket cannot be changed");
@@ -138,8 +141,8 @@ impl Served {
             if let Ok(address) = listener.address() {
                 info!(local_address = %address, "serving HTTP");
             }
-            let (listener, places) = (Arc::clone(listener), Arc::clone(&places));
-            listeners.spawn(serve(listener, places, requests.clone()));
+            let (listener, names) = (Arc::clone(listener), Arc::clone(&names));
+            listeners.spawn(serve(listener, clients.clone(), names, requests.clone()));
         }
         Self {
             settings,

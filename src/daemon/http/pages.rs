@@ -5,6 +5,7 @@ use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, StatusCode};
 
+use super::host::HostFault;
 use super::metrics;
 use crate::telemetry::Report;
 
@@ -52,6 +53,20 @@ pub(super) fn refused(refusal: Refusal) -> Response {
     let allowed = HeaderValue::from_static("GET, HEAD");
     refused.headers_mut().insert(ALLOW, allowed);
     refused
+}
+
+/// The request does not name this service as its host.
+pub(super) fn misdirected(fault: HostFault) -> Response {
+    match fault {
+        HostFault::Malformed => plain(
+            StatusCode::BAD_REQUEST,
+            "the request needs one well-formed Host header\n",
+        ),
+        HostFault::Misdirected => plain(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this host name is not served; use an address or localhost, or add the name to `hosts` in [http]\n",
+        ),
+    }
 }
 
 /// Whoever can ask finds everything bound.

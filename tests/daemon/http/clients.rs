@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 use super::{Answer, Scene};
 use crate::support::running::connect;
@@ -19,7 +20,7 @@ async fn a_connection_serves_one_request_after_the_other() {
     ] {
         let text: String = requests
             .iter()
-            .map(|request| format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n"))
+            .map(|request| format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
             .collect();
         client.write_all(text.as_bytes()).unwrap();
         for request in requests {
@@ -69,13 +70,17 @@ async fn nonsense_is_refused_and_harms_nobody() {
         ("a long header", header.as_bytes(), &[431]),
         ("many headers", many.as_bytes(), &[431]),
         // Who says no more may still listen.
-        ("a whole one", b"GET /status HTTP/1.1\r\n\r\n", &[200]),
+        (
+            "a whole one",
+            b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            &[200],
+        ),
         // Its end is the client's: nothing is waited for.
         ("half a request", b"GET /status HT", &[]),
         ("nothing", b"", &[]),
         (
             "a body that does not come",
-            b"POST /status HTTP/1.1\r\nContent-Length: 99\r\n\r\n",
+            b"POST /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n",
             &[405],
         ),
     ] {
@@ -93,23 +98,79 @@ async fn nonsense_is_refused_and_harms_nobody() {
     scene.ends();
 }
 
-/// More than there may be, and none of them says a whole word. Whoever comes then waits until they
-/// are left.
+/// A web page can point its own name at this machine; the browser says that name.
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_say_nothing_are_left_however_many_they_are() {
-    let scene = Scene::new("").await;
-    let silent: Vec<_> = (0..100)
-        .map(|n| {
+async fn a_request_for_another_host_is_refused() {
+    let scene = Scene::with_http("hosts = [\"metrics.example.org\"]\n").await;
+    for (host, status) in [
+        ("evil.example", 421),
+        ("localhost.evil.example:9187", 421),
+        ("", 400),
+        ("localhost, evil.example", 400),
+        ("localhost", 200),
+        ("127.0.0.1:1", 200),
+        ("[::1]", 200),
+        ("metrics.example.org", 200),
+    ] {
+        for path in ["/status", "/metrics", "/readiness", "/startup"] {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let answer = exchanged(connect(scene.http), request.as_bytes());
+
+            assert_eq!(Answer::of(&answer).status, status, "{host:?} {path}");
+            assert!(!answer.contains("evil"), "it is not repeated: {answer}");
+        }
+    }
+    for (request, status) in [
+        (
+            "GET http://evil.example/status HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            421,
+        ),
+        (
+            "GET http://localhost/status HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+            421,
+        ),
+        (
+            "GET http://localhost/status HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            200,
+        ),
+        ("GET /nowhere HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+        (
+            "GET /status HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+            400,
+        ),
+        ("GET /status HTTP/1.1\r\n\r\n", 400),
+        ("GET /status HTTP/1.0\r\n\r\n", 200),
+    ] {
+        let answer = exchanged(connect(scene.http), request.as_bytes());
+
+        assert_eq!(Answer::of(&answer).status, status, "{request:?}");
+    }
+    scene.ends();
+}
+
+/// Far more than there may be, and none of them asks for anything. While they are there, and as many come
+/// again each time, others are answered as if they were not: had each probe to wait until some of them
+/// are left, ten would take ten times as long as a client may be silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_say_nothing_cost_no_other_its_answer() {
+    let mut scene = Scene::new("").await;
+    let mut silent = Vec::new();
+    let begin = now();
+    for _ in 0..10 {
+        for n in 0..150 {
             let mut client = connect(scene.http);
             if n % 2 == 0 {
-                client.write_all(b"GET /status HTTP/1.1\r\nX: ").unwrap();
+                // It may have been closed already.
+                let _written = client.write_all(b"GET /status HTTP/1.1\r\nX: ");
             }
-            client
-        })
-        .collect();
+            silent.push(client);
+        }
+        assert_eq!(scene.get("/liveness").status, 200);
+    }
+    let time = now() - begin;
+    assert!(time < Duration::from_secs(30), "{time:?}");
 
-    assert_eq!(scene.get("/liveness").status, 200);
-
+    scene.daemon.stderr.wait_for("too many connections");
     for mut client in silent {
         let mut came = Vec::new();
         let end = client.read_to_end(&mut came);
@@ -120,6 +181,27 @@ async fn clients_that_say_nothing_are_left_however_many_they_are() {
         );
         assert_eq!(came, b"", "nothing was asked");
     }
+    scene.ends();
+}
+
+/// They ask again and again, and their buffers are full of answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_do_not_read_their_answers_cost_no_other_its_answer() {
+    let scene = Scene::new("").await;
+    let mut deaf = Vec::new();
+    for _ in 0..150 {
+        let mut client = connect(scene.http);
+        client.set_nonblocking(true).unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50);
+        // As much as there is room for.
+        let _written = client.write(&request);
+        deaf.push(client);
+    }
+
+    for path in ["/liveness", "/metrics", "/status"] {
+        assert_eq!(scene.get(path).status, 200, "{path}");
+    }
+    drop(deaf);
     scene.ends();
 }
 
@@ -140,6 +222,11 @@ async fn many_may_ask_at_once() {
             .all(|status| *status == 200)
     );
     scene.ends();
+}
+
+#[expect(clippy::disallowed_methods, reason = "a child lives in real time")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
 }
 
 /// Says this and nothing more; all that came back.

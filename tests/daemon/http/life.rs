@@ -21,7 +21,7 @@ async fn a_reload_moves_it_turns_it_off_and_on_and_leaves_what_is_the_same() {
 
     scene.write(&serving(first), &forward);
     scene.reload("reloaded: ");
-    kept.write_all(b"GET /startup HTTP/1.1\r\nHost: x\r\n\r\n")
+    kept.write_all(b"GET /startup HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
     let mut byte = [0];
     std::io::Read::read_exact(&mut kept, &mut byte).unwrap();

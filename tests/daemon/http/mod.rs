@@ -160,6 +160,15 @@ impl Scene {
         Self::with(tables, |command| command).await
     }
 
+    /// With these keys in `[http]`.
+    async fn with_http(keys: &str) -> Self {
+        let mut scene = Self::new("").await;
+        let http = serving(scene.http) + keys;
+        scene.write(&http, &scene.forward_with(""));
+        scene.reload("reloaded: ");
+        scene
+    }
+
     /// The same, with something else about its environment.
     async fn with(tables: &str, change: impl Fn(&mut Command) -> &mut Command) -> Self {
         let simulator = Simulator::start(Options::default()).await.unwrap();
@@ -260,9 +269,9 @@ fn to(echo: &Destination, listen: SocketAddr) -> String {
 /// An answer, taken apart.
 #[derive(Debug)]
 pub(super) struct Answer {
-    status: u16,
+    pub(super) status: u16,
     headers: Vec<(String, String)>,
-    body: String,
+    pub(super) body: String,
 }
 
 impl Answer {

@@ -1,0 +1,87 @@
+//! Names of hosts, by which a service is asked.
+
+use crate::config::check::value::{Meaning, Misplaced, wrong_type};
+use crate::config::file::{Data, Value};
+use crate::config::place::quoted;
+use crate::config::problem::Fault;
+use crate::config::settings::Setting;
+
+/// Reads an array of names.
+pub(super) fn hosts(setting: &Setting, value: &Value) -> Result<Meaning, Vec<Misplaced>> {
+    let Data::Array(values) = &value.data else {
+        return Err(vec![(value.span.clone(), wrong_type(setting, &value.data))]);
+    };
+    if !(1..=MAX_HOSTS).contains(&values.len()) {
+        let what = format!("an array of {} names", values.len());
+        let fault = Fault::new(what, format!("write 1 to {MAX_HOSTS} of them"));
+        return Err(vec![(value.span.clone(), fault)]);
+    }
+    let mut names = Vec::new();
+    let mut faults = Vec::new();
+    for value in values {
+        let checked = if let Data::Text(text) = &value.data {
+            check_host(text).map(|()| text.clone())
+        } else {
+            Err(wrong_type(setting, &value.data))
+        };
+        match checked {
+            Ok(name) => names.push(name),
+            Err(fault) => faults.push((value.span.clone(), fault)),
+        }
+    }
+    match faults.is_empty() {
+        true => Ok(Meaning::Hosts(names)),
+        false => Err(faults),
+    }
+}
+
+/// Finds what keeps a text from being the name of a host (RFC 1123 section 2.1).
+fn check_host(text: &str) -> Result<(), Fault> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if name.len() <= MAX_NAME && name.split('.').all(is_label) {
+        return Ok(());
+    }
+    let what = format!("{} is not the name of a host", quoted(text));
+    let hint = match text.contains(':') {
+        true => "write the name alone, without a scheme and a port: \"metrics.example.org\"",
+        false => "write the name as clients write it: \"metrics.example.org\"",
+    };
+    Err(Fault::new(what, hint))
+}
+
+/// Names of one service, and characters of a name.
+const MAX_HOSTS: usize = 16;
+const MAX_NAME: usize = 253;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_hosts_have_labels_and_neither_scheme_nor_port() {
+        for good in ["metrics.example.org", "Host-1", "a_b.example.", "x"] {
+            assert!(check_host(good).is_ok(), "{good}");
+        }
+        let long = "a".repeat(64);
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "host:9187",
+            "http://host",
+            "*.example.org",
+            "a b",
+            "a/b",
+            "häuser.example",
+            long.as_str(),
+        ] {
+            assert!(check_host(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! A bounded set of connections that replaces idle ones: a client that is silent or slow costs no
+//! other client its answer.
+//!
+//! ```text
+//!   admit ─▶ room? ── yes ────────────────────────────────────────────▶ Client
+//!              └ no ─▶ one has been idle for a while: it is closed ───▶ Client
+//!                        └ none: the first that leaves makes room ────▶ Client, or None: refused
+//! ```
+//!
+//! A client is idle unless its request is being answered: one that says nothing, sends a request byte
+//! by byte, keeps its connection for later or does not read its answer. It can be replaced once it has
+//! been idle for [`GRACE`]: a request needs a moment to arrive. The peer with the most connections
+//! loses one first, and of those the one that has been idle for longest.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+/// The connections of one service. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Clients {
+    /// What they ask for, in the log.
+    service: &'static str,
+    places: Arc<Semaphore>,
+    state: Arc<Mutex<State>>,
+    /// One can be replaced that could not before.
+    settled: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// In the order in which they came.
+    entries: BTreeMap<u64, Entry>,
+    /// Counts admissions and answers: the order of events, without a clock.
+    events: u64,
+    /// Connections that were closed for others.
+    closed: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    peer: Peer,
+    activity: Activity,
+    close: Arc<Notify>,
+}
+
+/// What a connection does, and since which event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Activity {
+    /// Its request is being answered.
+    Answering,
+    /// It is idle, but not for long.
+    Fresh(u64),
+    /// It can be replaced.
+    Idle(u64),
+}
+
+/// Whose connections are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Peer {
+    /// Every client of Unix sockets.
+    Local,
+    /// An address of the network.
+    Address(IpAddr),
+}
+
+impl Clients {
+    /// No connections, of at most `most`.
+    pub(super) fn new(service: &'static str, most: usize) -> Self {
+        Self {
+            service,
+            places: Arc::new(Semaphore::new(most)),
+            state: Arc::default(),
+            settled: Arc::default(),
+        }
+    }
+
+    /// Takes a connection in, and closes an idle one for it if need be. `None` if none can be closed and
+    /// none ends for a while.
+    pub(super) async fn admit(&self, peer: Peer) -> Option<Client> {
+        let place = timeout(PATIENCE, self.place()).await.ok()??;
+        let close = Arc::new(Notify::new());
+        let mut state = self.state();
+        let id = state.next_event();
+        let entry = Entry {
+            peer,
+            activity: Activity::Fresh(id),
+            close: Arc::clone(&close),
+        };
+        state.entries.insert(id, entry);
+        drop(state);
+        Some(Client {
+            id,
+            clients: self.clone(),
+            close,
+            changed: Notify::new(),
+            _place: place,
+        })
+    }
+
+    /// Waits for room, and makes some.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        loop {
+            if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+                return Some(place);
+            }
+            let freed = Arc::clone(&self.places).acquire_owned();
+            if self.close_one() {
+                return freed.await.ok();
+            }
+            tokio::select! {
+                freed = freed => return freed.ok(),
+                () = self.settled.notified() => {}
+            }
+        }
+    }
+
+    /// Asks an idle connection to close. False if there is none.
+    fn close_one(&self) -> bool {
+        let mut state = self.state();
+        let Some(id) = state.victim() else {
+            return false;
+        };
+        let entry = state.entries.remove(&id).expect("it was just found");
+        state.closed += 1;
+        let (service, closed) = (self.service, state.closed);
+        drop(state);
+        entry.close.notify_one();
+        // Each power of two, so that a flood of connections is no flood of lines.
+        if closed.is_power_of_two() {
+            warn!(
+                service,
+                closed, "too many connections: idle ones are closed for new ones"
+            );
+        } else {
+            debug!(
+                service,
+                closed, "an idle connection is closed for a new one"
+            );
+        }
+        true
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl State {
+    fn next_event(&mut self) -> u64 {
+        self.events += 1;
+        self.events
+    }
+
+    /// The connection that has been idle for longest, of the peer that has the most among those with one
+    /// that is not being answered. `None` if that peer's must be waited for.
+    fn victim(&self) -> Option<u64> {
+        let mut counts: BTreeMap<Peer, usize> = BTreeMap::new();
+        for entry in self.entries.values() {
+            *counts.entry(entry.peer).or_default() += 1;
+        }
+        let not_answering = |entry: &&Entry| entry.activity != Activity::Answering;
+        let peers = self.entries.values().filter(not_answering);
+        let most = peers
+            .map(|entry| entry.peer)
+            .max_by_key(|peer| counts.get(peer))?;
+        let idle = self
+            .entries
+            .iter()
+            .filter_map(|(id, entry)| match entry.activity {
+                Activity::Idle(since) if entry.peer == most => Some((since, *id)),
+                Activity::Idle(_) | Activity::Fresh(_) | Activity::Answering => None,
+            });
+        idle.min().map(|(_, id)| id)
+    }
+}
+
+/// An admitted connection. Dropping it makes room.
+#[derive(Debug)]
+pub(super) struct Client {
+    id: u64,
+    clients: Clients,
+    close: Arc<Notify>,
+    /// It began or ended an answer.
+    changed: Notify,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Client {
+    /// Waits until it must close for another connection. It can be asked to only while this is awaited.
+    pub(super) async fn replaced(&self) {
+        loop {
+            let activity = self.activity();
+            tokio::select! {
+                () = self.close.notified() => return,
+                () = self.changed.notified() => {}
+                () = sleep(GRACE), if matches!(activity, Some(Activity::Fresh(_))) => {
+                    self.settle(activity);
+                }
+            }
+        }
+    }
+
+    /// Its request is being answered, until this is dropped.
+    pub(super) fn answering(&self) -> Answering<'_> {
+        self.set(|_| Activity::Answering);
+        Answering(self)
+    }
+
+    fn activity(&self) -> Option<Activity> {
+        let state = self.clients.state();
+        state.entries.get(&self.id).map(|entry| entry.activity)
+    }
+
+    fn set(&self, activity: impl FnOnce(u64) -> Activity) {
+        let mut state = self.clients.state();
+        let event = state.next_event();
+        if let Some(entry) = state.entries.get_mut(&self.id) {
+            entry.activity = activity(event);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// It can be replaced from now on, if it has done nothing since `then`.
+    fn settle(&self, then: Option<Activity>) {
+        let mut state = self.clients.state();
+        if let Some(entry) = state.entries.get_mut(&self.id)
+            && let (Activity::Fresh(since), true) = (entry.activity, then == Some(entry.activity))
+        {
+            entry.activity = Activity::Idle(since);
+            drop(state);
+            self.clients.settled.notify_one();
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.clients.state().entries.remove(&self.id);
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(super) struct Answering<'a>(&'a Client);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.set(Activity::Fresh);
+    }
+}
+
+/// How long a connection is idle before it can be replaced.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// How long a new connection waits for room.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    fn peer(last: u8) -> Peer {
+        Peer::Address(IpAddr::from([192, 0, 2, last]))
+    }
+
+    /// Clients that leave when they are asked to, each with the name that it returns then.
+    #[derive(Default)]
+    struct Idle(JoinSet<&'static str>);
+
+    impl Idle {
+        fn keep(&mut self, name: &'static str, client: Client) {
+            self.0.spawn(async move {
+                client.replaced().await;
+                name
+            });
+        }
+
+        fn left(&mut self) -> Vec<&'static str> {
+            let left = std::iter::from_fn(|| self.0.try_join_next());
+            left.map(Result::unwrap).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_one_that_is_idle_for_longest_gives_way() {
+        let clients = Clients::new("test", 3);
+        let mut idle = Idle::default();
+        for name in ["first", "second", "third"] {
+            let client = clients.admit(peer(1)).await.unwrap();
+            if name == "third" {
+                drop(client.answering());
+            }
+            idle.keep(name, client);
+        }
+        let first = clients.state().entries.keys().next().copied().unwrap();
+        // The first has been answered since.
+        clients.state().entries.get_mut(&first).unwrap().activity = Activity::Fresh(99);
+
+        let _fourth = clients.admit(peer(1)).await.unwrap();
+
+        assert_eq!(idle.left(), ["second"]);
+    }
+
+    #[tokio::test]
+    async fn a_peer_with_many_connections_costs_no_other_its_one() {
+        let clients = Clients::new("test", 4);
+        let mut idle = Idle::default();
+        idle.keep("one", clients.admit(peer(1)).await.unwrap());
+        for _ in 0..20 {
+            idle.keep("many", clients.admit(peer(2)).await.unwrap());
+        }
+
+        idle.keep("third", clients.admit(peer(3)).await.unwrap());
+
+        assert_eq!(idle.left(), ["many"; 18]);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_being_answered_is_not_cut() {
+        let clients = Clients::new("test", 2);
+        let first = clients.admit(peer(1)).await.unwrap();
+        let second = clients.admit(peer(1)).await.unwrap();
+        let answers = (first.answering(), second.answering());
+        let replaced = async {
+            tokio::select! {
+                () = first.replaced() => {}
+                () = second.replaced() => {}
+            }
+        };
+
+        tokio::select! {
+            third = clients.admit(peer(1)) => assert!(third.is_none(), "refused after a while"),
+            () = replaced => panic!("an answer was cut"),
+        }
+
+        drop(answers);
+    }
+
+    #[tokio::test]
+    async fn one_that_has_just_come_may_ask_before_it_is_replaced() {
+        let clients = Clients::new("test", 1);
+        let mut idle = Idle::default();
+        idle.keep("first", clients.admit(peer(1)).await.unwrap());
+        let mut admitted = std::pin::pin!(clients.admit(peer(1)));
+
+        assert!(timeout(GRACE / 2, admitted.as_mut()).await.is_err());
+        assert!(idle.left().is_empty());
+        assert!(admitted.await.is_some());
+        assert_eq!(idle.left(), ["first"]);
+    }
+
+    #[tokio::test]
+    async fn one_that_has_left_makes_room() {
+        let clients = Clients::new("test", 1);
+        for _ in 0..3 {
+            let client = clients.admit(Peer::Local).await.unwrap();
+            drop(client);
+        }
+        assert!(clients.state().entries.is_empty());
+        assert_eq!(clients.state().closed, 0);
+    }
+}

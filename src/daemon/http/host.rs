@@ -1,0 +1,165 @@
+//! Which names this service answers to: whether a request was meant for it.
+//!
+//! A web page can point its own name at this machine ("DNS rebinding"), and let the browser of a user
+//! who may connect here read the answers: to the browser they come from the page's own host. The
+//! request names that host, so a request for a name that is not ours is refused. An address cannot be
+//! pointed elsewhere, and neither can `localhost`.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use hyper::header::HOST;
+use hyper::http::uri::Authority;
+use hyper::{Request, Version};
+
+/// The names that a service is asked by, besides addresses and `localhost`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names(Vec<String>);
+
+/// Why a request is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HostFault {
+    /// `Host` is missing, comes twice, or is malformed.
+    Malformed,
+    /// It names a host that is not this service.
+    Misdirected,
+}
+
+impl Names {
+    /// Names from the configuration.
+    pub(super) fn new(names: &[String]) -> Self {
+        Self(names.iter().map(|name| canonical(name)).collect())
+    }
+
+    /// Checks the host that a request names: `Host`, and a target in absolute form too.
+    ///
+    /// # Errors
+    ///
+    /// If it names none, although it must (RFC 9112 section 3.2), or another than this service.
+    pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), HostFault> {
+        let mut hosts = request.headers().get_all(HOST).iter();
+        match (hosts.next(), hosts.next()) {
+            (Some(_), Some(_)) => return Err(HostFault::Malformed),
+            (Some(host), None) => {
+                let host = host.to_str().map_err(|_| HostFault::Malformed)?;
+                let authority = host.parse().map_err(|_| HostFault::Malformed)?;
+                self.check_authority(&authority)?;
+            }
+            // A browser always sends one; programs of the time before do not.
+            (None, _) if request.version() < Version::HTTP_11 => {}
+            (None, _) => return Err(HostFault::Malformed),
+        }
+        match request.uri().authority() {
+            Some(authority) => self.check_authority(authority),
+            None => Ok(()),
+        }
+    }
+
+    fn check_authority(&self, authority: &Authority) -> Result<(), HostFault> {
+        if authority.as_str().contains('@') {
+            return Err(HostFault::Malformed);
+        }
+        match self.is_ours(authority.host()) {
+            true => Ok(()),
+            false => Err(HostFault::Misdirected),
+        }
+    }
+
+    fn is_ours(&self, host: &str) -> bool {
+        let within = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        if let Some(address) = within {
+            return address.parse::<Ipv6Addr>().is_ok();
+        }
+        let name = canonical(host);
+        name == "localhost" || host.parse::<Ipv4Addr>().is_ok() || self.0.contains(&name)
+    }
+}
+
+/// Names are the same in upper case, and with the dot of the root behind them.
+fn canonical(name: &str) -> String {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(version: Version, target: &str, hosts: &[&str]) -> Result<(), HostFault> {
+        let mut request = Request::builder().version(version).uri(target);
+        for host in hosts {
+            request = request.header(HOST, *host);
+        }
+        let names = Names::new(&["Metrics.example.org".to_owned()]);
+        names.check(&request.body(()).unwrap())
+    }
+
+    #[test]
+    fn addresses_localhost_and_configured_names_are_answered_to() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:9187",
+            "[::1]:9187",
+            "[::1]",
+            "10.1.2.3:80",
+            "localhost",
+            "LocalHost.:9187",
+            "metrics.example.org:9187",
+            "METRICS.EXAMPLE.ORG.",
+        ] {
+            assert_eq!(
+                check(Version::HTTP_11, "/status", &[host]),
+                Ok(()),
+                "{host}"
+            );
+            let absolute = format!("http://{host}/status");
+            assert_eq!(
+                check(Version::HTTP_11, &absolute, &[host]),
+                Ok(()),
+                "{host}"
+            );
+        }
+        assert_eq!(check(Version::HTTP_10, "/status", &[]), Ok(()));
+    }
+
+    #[test]
+    fn other_names_are_not() {
+        for host in [
+            "evil.example",
+            "evil.example:9187",
+            "localhost.evil.example",
+            "evil.localhost.example",
+            "127.0.0.1.evil.example",
+            "metrics.example.org.evil.example",
+            "example.org",
+            "127.0.0.256",
+            "0x7f000001",
+        ] {
+            let misdirected = Err(HostFault::Misdirected);
+            assert_eq!(check(Version::HTTP_11, "/", &[host]), misdirected, "{host}");
+            assert_eq!(check(Version::HTTP_10, "/", &[host]), misdirected, "{host}");
+            let absolute = format!("http://{host}/");
+            assert_eq!(
+                check(Version::HTTP_11, &absolute, &["localhost"]),
+                misdirected,
+                "{host}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_missing_or_malformed_is_an_error_of_the_request() {
+        let malformed = Err(HostFault::Malformed);
+        assert_eq!(check(Version::HTTP_11, "/", &[]), malformed);
+        assert_eq!(check(Version::HTTP_11, "http://localhost/", &[]), malformed);
+        assert_eq!(
+            check(Version::HTTP_11, "/", &["localhost", "localhost"]),
+            malformed
+        );
+        for host in ["", "a b", "user@localhost", "localhost/x", "[::1"] {
+            assert_eq!(check(Version::HTTP_11, "/", &[host]), malformed, "{host:?}");
+        }
+        assert_eq!(check(Version::HTTP_10, "/", &["user@localhost"]), malformed);
+    }
+}
