@@ -5,6 +5,9 @@
 //!                  └────▶ WATCHDOG, while the accept loops answer
 //! ```
 
+use std::sync::OnceLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -80,12 +83,37 @@ pub(super) fn stopping(most: Duration) {
     ]);
 }
 
-/// Whoever asked and does not listen has no other ear.
+/// Queues a message for the service manager. Where it reads none, messages are dropped: nothing that
+/// runs may wait for it.
 fn tell(news: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(news) {
-        debug!(%error, "the service manager cannot be told");
+    static QUEUE: OnceLock<SyncSender<String>> = OnceLock::new();
+    let message: Vec<String> = news.iter().map(ToString::to_string).collect();
+    let queue = QUEUE.get_or_init(start_sender);
+    if queue.try_send(message.join("\n")).is_err() {
+        debug!("the service manager does not read its messages; one is dropped");
     }
 }
+
+/// Starts the thread that sends: a send blocks while the socket of the service manager is full. It ends
+/// with the process.
+fn start_sender() -> SyncSender<String> {
+    let (queue, messages) = sync_channel::<String>(MAX_QUEUED);
+    let sender = thread::Builder::new().name("notify".to_owned());
+    let started = sender.spawn(move || {
+        for message in messages {
+            if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&message)]) {
+                debug!(%error, "the service manager cannot be told");
+            }
+        }
+    });
+    if let Err(error) = started {
+        debug!(%error, "the service manager cannot be told: no thread");
+    }
+    queue
+}
+
+/// Messages that wait while the service manager is busy.
+const MAX_QUEUED: usize = 16;
 
 /// How old a status may be.
 const REFRESH: Duration = Duration::from_secs(1);

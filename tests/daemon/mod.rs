@@ -11,6 +11,7 @@ mod drain;
 mod environment;
 mod failures;
 mod gateway;
+mod hostile;
 mod http;
 mod log;
 mod pace;
