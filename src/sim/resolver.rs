@@ -53,7 +53,7 @@ impl Resolver {
         match (self.find(&name, port), literal) {
             (Some(address), _) => Ok(vec![address]),
             (None, Some(_)) => Ok(Vec::new()),
-            (None, None) => Err(format!("lookup {host}: no such host")),
+            (None, None) => Err(format!("lookup {host} on {NAME_SERVER}: no such host")),
         }
     }
 
@@ -94,6 +94,9 @@ fn is_forbidden(address: IpAddr) -> bool {
     let address = address.to_canonical();
     address.is_loopback() || address.is_unspecified() || METADATA.contains(&address)
 }
+
+/// The name server that an agent's text names.
+const NAME_SERVER: &str = "127.0.0.53:53";
 
 /// The default list of agents, and the credential endpoints of containers (protocol.md
 /// sections 0.1 and 9.3).
@@ -183,7 +186,7 @@ mod tests {
 
         assert_eq!(
             unknown,
-            Err("lookup nowhere.internal: no such host".to_owned())
+            Err("lookup nowhere.internal on 127.0.0.53:53: no such host".to_owned())
         );
         assert_eq!(resolver().resolve(Some("10.0.0.9"), 80), Ok(Vec::new()));
     }

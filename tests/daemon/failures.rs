@@ -260,7 +260,7 @@ async fn a_destination_that_cannot_be_reached_is_named_with_the_remedy() {
         &refused,
         &["{forward=\"f\"}", &destination, "check `remote`"],
     );
-    let words = "lookup nowhere.internal: no such host";
+    let words = "lookup nowhere.internal on 127.0.0.53:53: no such host";
     assert_names(&lost, &["{forward=\"lost\"}", words, "check `remote`"]);
     daemon.stop(&simulator);
 }

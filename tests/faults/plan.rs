@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use ssm_proxyd::proto::Options;
-use ssm_proxyd::sim::agent::{Pace, Retransmission, Version};
+use ssm_proxyd::sim::agent::{Pace, Race, Retransmission, Version};
 
 use crate::support::bytes::pattern;
 use crate::support::destination::Destination;
@@ -94,6 +94,18 @@ fn setup(rng: &mut Rng, seed: u64) -> Setup {
     setup.agent.pace = pick(rng, &[setup.agent.pace, Pace::Unlimited]);
     setup.agent.retransmission = pick(rng, &[Retransmission::Front, Retransmission::All]);
     setup.agent.readiness = Duration::ZERO..Duration::from_millis(rng.u64(1..500));
+    setup.agent.acknowledgement_race = Race {
+        chance: pick(rng, &[0.0, 0.003, 0.1]),
+        delay: Duration::ZERO..Duration::from_millis(100),
+    };
+    // A path that keeps what it carries and its order, as every websocket does: on another one
+    // nobody can tell a message that was refused from one that was lost.
+    if setup.up.loss + setup.up.overtaking == 0.0 {
+        setup.agent.handshake_race = Race {
+            chance: 0.5,
+            delay: Duration::ZERO..Duration::from_millis(8),
+        };
+    }
     setup
 }
 

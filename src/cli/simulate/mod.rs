@@ -83,7 +83,7 @@ pub(super) struct Args {
     /// What the agents send again: the oldest message, as real ones do, or all that is overdue
     #[arg(long, value_enum, default_value = "front")]
     agent_resend: Resend,
-    /// Time from HandshakeComplete to the first acknowledgement; otherwise 4 to 9 ms
+    /// Time from HandshakeComplete to the first acknowledgement; otherwise 0.2 to 2.1 ms
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     readiness: Option<Duration>,
     /// What a session with a host adds to that
@@ -118,7 +118,7 @@ pub(super) struct Args {
 /// How fast agents send.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Pace {
-    /// 0.65 MiB/s in messages of 1024 bytes.
+    /// 0.685 MiB/s in messages of 1024 bytes.
     Faithful,
     /// As fast as the path carries.
     None,

@@ -52,8 +52,9 @@ pub(super) fn timed_out() -> String {
     format!("{HANDSHAKE_FAILED}{TIMED_OUT}")
 }
 
-/// What the text of every failed handshake begins with (protocol.md section 9.3).
-const HANDSHAKE_FAILED: &str = "Encountered error while initiating handshake. ";
+/// What the text of every failed handshake begins with (protocol.md sections 0.2 and 9.3).
+const HANDSHAKE_FAILED: &str =
+    "\n----------ERROR-------\nEncountered error while initiating handshake. ";
 
 /// The agent's own words (datachannel.go, PerformHandshake).
 const TIMED_OUT: &str = "Handshake timed out. Please ensure that you have the latest version of \

@@ -122,7 +122,11 @@ impl Agent {
 
     /// Goes on with what came early, as far as it is in order and there is room.
     pub(super) fn drain_early(&mut self, now: Instant) {
-        while matches!(self.phase, Phase::Waiting { .. } | Phase::Up) && self.wants_input() {
+        while matches!(
+            self.phase,
+            Phase::Waiting { .. } | Phase::Completing { .. } | Phase::Up
+        ) && self.wants_input()
+        {
             let Some(message) = self.receiver.take_expected() else {
                 return;
             };
@@ -204,6 +208,11 @@ impl Agent {
             (PayloadType::EncChallengeResponse, _) => self.go_deaf(Violation::UnaskedChallenge),
             (_, Phase::Waiting { .. }) => {
                 self.stats.note(Violation::DataBeforeHandshake);
+                Verdict::Done
+            }
+            // The client cannot know: that is no violation.
+            (_, Phase::Completing { .. }) => {
+                self.stats.discarded_in += 1;
                 Verdict::Done
             }
             (_, Phase::Up) => self.consume_data(now, message),

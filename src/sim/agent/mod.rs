@@ -16,9 +16,9 @@
 //! `wants_read` and what a destination says. The same seed and the same calls give the same bytes.
 //!
 //! ```text
-//!  Waiting ─ response ─▶ Starting ─ ready ─▶ Up ─ flag 2, an error ─▶ Ending ─ drained ─▶ Ended
-//!     └─ 15 s ─▶ Ending     │ (basic: Dialling)  └─ sshd closed ─▶ Finishing ─┘           ▲
-//!                           └──────── refused dial in basic mode ─▶ Crashed ─ 60 s ───────┘
+//!  Waiting ─ response ─▶ (Completing) ─▶ Starting ─ ready ─▶ Up ─ flag 2, an error ─▶ Ending ─ drained ─▶ Ended
+//!     └─ 15 s ─▶ Ending                      │ (basic: Dialling)  └─ sshd closed ─▶ Finishing ─┘           ▲
+//!                                            └──────── refused dial in basic mode ─▶ Crashed ─ 34 ms ───────┘
 //! ```
 //!
 //! Specification: protocol.md sections 5 to 10 and appendix B, "Agent side".
@@ -50,7 +50,7 @@ use basic::Basic;
 pub use event::{ConnectionId, DestinationEnd, End, Event, Outcome};
 use input::InHand;
 use mux::Mux;
-pub use options::{Digests, FAITHFUL_INTERVAL, Job, Options, Pace, Retransmission};
+pub use options::{Digests, FAITHFUL_INTERVAL, Job, Options, Pace, Race, Retransmission};
 use outbox::Outbox;
 use pacer::Pacer;
 use phase::{CRASHED, Phase};
@@ -144,10 +144,15 @@ impl Agent {
             Phase::Waiting { deadline } if *deadline <= now => {
                 self.begin_ending(now, End::failed(handshake::timed_out()));
             }
+            Phase::Completing { marked } if *marked <= now => self.start(*marked),
             Phase::Starting { ready } if *ready <= now => self.start_plugin(now),
-            Phase::Crashed { until } if *until <= now => self.end(now, End::failed(CRASHED)),
+            Phase::Crashed { until, end } if *until <= now => {
+                let end = end.clone();
+                self.end(now, end);
+            }
             Phase::Up => self.keep_alive(now),
             Phase::Waiting { .. }
+            | Phase::Completing { .. }
             | Phase::Starting { .. }
             | Phase::Dialling
             | Phase::Finishing(_)
@@ -172,14 +177,16 @@ impl Agent {
 
     /// The worker dies: no drain, and no word for [`Options::crash_delay`].
     pub fn handle_death(&mut self, now: Instant) {
+        self.crash(now + self.options.crash_delay, End::failed(CRASHED));
+    }
+
+    fn crash(&mut self, until: Instant, end: End) {
         if self.has_ended() {
             return;
         }
         self.close_destinations();
         self.control.clear();
-        self.phase = Phase::Crashed {
-            until: now + self.options.crash_delay,
-        };
+        self.phase = Phase::Crashed { until, end };
     }
 
     /// A dial that [`Event::Dial`] asked for has succeeded.
@@ -207,7 +214,7 @@ impl Agent {
             }
             Plugin::Basic(basic) if !basic.is_dialling(id) => {}
             Plugin::Basic(_) if self.options.version.crashes_on_failed_dial() => {
-                self.handle_death(now);
+                self.crash(now + self.options.refusal_delay, End::failed(""));
             }
             Plugin::Basic(_) => {
                 self.begin_ending(now, End::failed("Unable to connect to specified port"));
@@ -262,8 +269,9 @@ impl Agent {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let phase = match &self.phase {
             Phase::Waiting { deadline } | Phase::Ending { deadline, .. } => Some(*deadline),
+            Phase::Completing { marked } => Some(*marked),
             Phase::Starting { ready } => Some(*ready),
-            Phase::Crashed { until } => return Some(*until),
+            Phase::Crashed { until, .. } => return Some(*until),
             Phase::Dialling | Phase::Up | Phase::Finishing(_) => None,
             Phase::Ended => return None,
         };

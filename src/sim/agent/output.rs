@@ -43,25 +43,44 @@ impl Agent {
         self.out.outbox.cut(len, draft.payload());
         self.pacer.sent(now);
         self.stats.bytes_out += count(len);
-        Some(self.number(now, PayloadType::Output, draft))
+        let recorded = now + self.options.acknowledgement_race.draw(&mut self.chance);
+        Some(self.number(now, recorded, PayloadType::Output, draft))
     }
 
     /// Sends something sequenced ahead of all data.
     pub(super) fn send(&mut self, now: Instant, payload_type: PayloadType, payload: &[u8]) {
+        self.send_recorded(now, now, payload_type, payload);
+    }
+
+    /// Sends something sequenced ahead of all data, and records it as unacknowledged at
+    /// `recorded`.
+    pub(super) fn send_recorded(
+        &mut self,
+        now: Instant,
+        recorded: Instant,
+        payload_type: PayloadType,
+        payload: &[u8],
+    ) {
         let mut draft = Draft::with_capacity(payload.len());
         draft.payload().extend_from_slice(payload);
-        let frame = self.number(now, payload_type, draft);
+        let frame = self.number(now, recorded, payload_type, draft);
         if !self.paused {
             self.control.push_back(frame);
         }
     }
 
-    fn number(&mut self, now: Instant, payload_type: PayloadType, draft: Draft) -> Bytes {
+    fn number(
+        &mut self,
+        now: Instant,
+        recorded: Instant,
+        payload_type: PayloadType,
+        draft: Draft,
+    ) -> Bytes {
         let seq = self.sender.next();
         let flags = if seq == 0 { SYN } else { 0 };
         let header = self.header(now, Kind::Output, seq, flags, payload_type);
         let frame = draft.seal(&header);
-        self.sender.keep(now, &frame);
+        self.sender.keep(now, recorded, &frame);
         self.stats.messages_out += 1;
         frame
     }

@@ -47,8 +47,9 @@ impl Pacer {
     }
 }
 
-/// How many intervals may be caught up after a late wake: a few messages at once.
-const MAX_LATE: u32 = 4;
+/// How many intervals may be caught up after a late wake: a timer of whole milliseconds is late by
+/// less than two.
+const MAX_LATE: u32 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -80,7 +81,7 @@ mod tests {
     #[test]
     fn the_mean_is_that_of_an_agent_whatever_the_timer() {
         let minute = Duration::from_secs(60);
-        for micros in [0, 300, 1_000, 2_900] {
+        for micros in [0, 300, 1_000, 1_900] {
             let count = messages(minute, |n| {
                 Duration::from_micros(u64::from(n * 7919 % (micros + 1)))
             });
@@ -88,7 +89,7 @@ mod tests {
             let rate = f64::from(count) * 1024.0 / 60.0 / 1_048_576.0;
 
             assert!(
-                (0.60..=0.69).contains(&rate),
+                (0.65..=0.69).contains(&rate),
                 "{rate} MiB/s, late by {micros} µs"
             );
         }
@@ -129,6 +130,6 @@ mod tests {
             burst += 1;
         }
 
-        assert!((1..=6).contains(&burst), "{burst} messages at once");
+        assert!((1..=4).contains(&burst), "{burst} messages at once");
     }
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use crate::wire::message::PayloadType;
 use crate::wire::payload::HandshakeResponse;
 
-use super::{Agent, Basic, DestinationEnd, End, Event, Mux, Outcome, Plugin, Version, handshake};
+use super::{
+    Agent, Basic, DestinationEnd, End, Event, Mux, Outcome, Plugin, Version, handshake, options,
+};
 
 /// Where in its life a session is. The picture is in the header of `mod.rs`.
 #[derive(Debug)]
@@ -14,6 +16,12 @@ pub(super) enum Phase {
     Waiting {
         /// When the agent gives up.
         deadline: Instant,
+    },
+    /// HandshakeComplete is out, and the agent has not marked the handshake as complete: data is
+    /// acknowledged and discarded.
+    Completing {
+        /// When it will have.
+        marked: Instant,
     },
     /// HandshakeComplete is out, and the plugin is not ready: nothing is acknowledged.
     Starting {
@@ -37,6 +45,8 @@ pub(super) enum Phase {
     Crashed {
         /// When it will.
         until: Instant,
+        /// What it will report.
+        end: End,
     },
     /// `Event::Ended` was given.
     Ended,
@@ -52,29 +62,30 @@ impl Agent {
             return;
         }
         let complete = handshake::complete((now - self.start).as_nanos());
-        self.send(now, PayloadType::HandshakeComplete, &complete);
+        let marked = now + self.options.handshake_race.draw(&mut self.chance);
+        self.send_recorded(now, marked, PayloadType::HandshakeComplete, &complete);
         self.timeline.complete = Some(now);
         let refusal = self.job.refusal.clone();
         match refusal.filter(|_| self.options.version.resolves_at_start()) {
             Some(text) => self.begin_ending(now, End::failed(text)),
-            None => {
-                self.phase = Phase::Starting {
-                    ready: now + self.draw_readiness(),
-                }
-            }
+            None if marked > now => self.phase = Phase::Completing { marked },
+            None => self.start(now),
         }
     }
 
+    /// The handshake is marked as complete, and the plugin starts.
+    pub(super) fn start(&mut self, marked: Instant) {
+        self.phase = Phase::Starting {
+            ready: marked + self.draw_readiness(),
+        };
+    }
+
     fn draw_readiness(&mut self) -> Duration {
-        let range = &self.options.readiness;
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let (start, end) = (nanos(range.start), nanos(range.end));
-        let drawn = self.chance.u64(start..=end.max(start));
         let looked_up = match self.job.has_host() {
             true => self.options.host_readiness,
             false => Duration::ZERO,
         };
-        Duration::from_nanos(drawn) + looked_up
+        options::draw(&self.options.readiness, &mut self.chance) + looked_up
     }
 
     pub(super) fn start_plugin(&mut self, now: Instant) {
@@ -100,7 +111,7 @@ impl Agent {
             return;
         };
         if mux.handle_timeout(&mut self.out, now).is_err() {
-            self.begin_ending(now, End::failed("timeout"));
+            self.begin_ending(now, End::failed(""));
         }
     }
 
@@ -116,7 +127,7 @@ impl Agent {
         }
         self.phase = Phase::Finishing(match how {
             DestinationEnd::Finished => End::success(),
-            DestinationEnd::Broken => End::failed("the connection to the destination broke"),
+            DestinationEnd::Broken => End::failed(""),
         });
     }
 

@@ -40,13 +40,15 @@ impl Sender {
         self.next
     }
 
-    /// Takes the next number for `frame` and keeps a copy.
-    pub(super) fn keep(&mut self, now: Instant, frame: &Bytes) {
+    /// Takes the next number for `frame` and keeps a copy. An acknowledgement that comes before
+    /// `recorded` has no effect.
+    pub(super) fn keep(&mut self, now: Instant, recorded: Instant, frame: &Bytes) {
         if self.kept.len() < MAX_KEPT {
             self.bytes += frame.len();
             let kept = Kept {
                 frame: frame.clone(),
                 sent: now,
+                recorded,
             };
             let _former: Option<Kept> = self.kept.insert(self.next, kept);
             self.tick.get_or_insert(now + TICK);
@@ -56,7 +58,10 @@ impl Sender {
 
     /// The client has it. False for a number that was never sent.
     pub(super) fn acknowledge(&mut self, now: Instant, seq: u64) -> bool {
-        if let Some(kept) = self.kept.remove(&seq) {
+        let is_recorded = |kept: &Kept| kept.recorded <= now;
+        if self.kept.get(&seq).is_some_and(is_recorded)
+            && let Some(kept) = self.kept.remove(&seq)
+        {
             self.bytes -= kept.frame.len();
             self.rtt.sample(now - kept.sent);
             if self.kept.is_empty() {
@@ -103,6 +108,7 @@ impl Sender {
 struct Kept {
     frame: Bytes,
     sent: Instant,
+    recorded: Instant,
 }
 
 /// The agent's estimate of the round trip, and the timeout that follows from it.
@@ -150,7 +156,7 @@ mod tests {
     fn kept(retransmission: Retransmission, count: u8, now: Instant) -> Sender {
         let mut sender = Sender::new(retransmission);
         for byte in 0..count {
-            sender.keep(now, &Bytes::from(vec![byte]));
+            sender.keep(now, now, &Bytes::from(vec![byte]));
         }
         sender
     }
@@ -212,7 +218,7 @@ mod tests {
         let now = Instant::now();
         let mut sender = Sender::new(Retransmission::Front);
         for _ in 0..=MAX_KEPT {
-            sender.keep(now, &Bytes::from_static(b"x"));
+            sender.keep(now, now, &Bytes::from_static(b"x"));
         }
 
         assert_eq!(sender.unacknowledged(), MAX_KEPT);

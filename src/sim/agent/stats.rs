@@ -18,6 +18,9 @@ pub struct Stats {
     /// Messages that were processed and could not be acknowledged, so that they are processed
     /// again when they come again.
     pub unacknowledged_in: u64,
+    /// Messages that were acknowledged and discarded between HandshakeComplete and the agent's
+    /// own mark.
+    pub discarded_in: u64,
     /// Acknowledgements that arrived.
     pub acknowledgements_in: u64,
     /// Sequenced messages, retransmissions not counted.
