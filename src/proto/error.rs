@@ -33,6 +33,13 @@ pub enum Reason {
     )]
     NoAnswer,
 
+    /// The channel was closed without a word before the agent said or acknowledged anything of its
+    /// one connection: what a refused dial looks like to current agents (protocol.md section 0.2).
+    #[error(
+        "the session ended right after the handshake: the destination refuses the connection, or closed it at once"
+    )]
+    ClosedAtOnce,
+
     /// The handshake cannot succeed.
     #[error("{why}")]
     Handshake {
@@ -106,6 +113,8 @@ impl Reason {
     fn from_output(output: &str) -> Self {
         let line: String = output
             .trim()
+            .trim_start_matches(HEADING)
+            .trim()
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
             .take(MAX_OUTPUT)
@@ -116,6 +125,9 @@ impl Reason {
         }
     }
 }
+
+/// What an agent puts above the text of some failures (protocol.md section 0.2).
+const HEADING: &str = "----------ERROR-------";
 
 /// Characters of an agent's text that are kept.
 const MAX_OUTPUT: usize = 500;

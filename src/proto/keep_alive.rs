@@ -9,6 +9,8 @@ pub(super) struct KeepAlive {
     mux: Option<Instant>,
     /// For the service: sessions with an open stream shall not be taken for idle.
     holds_session: bool,
+    /// When something was last put in line, which may leave later.
+    said: Option<Instant>,
 }
 
 impl KeepAlive {
@@ -16,6 +18,7 @@ impl KeepAlive {
         Self {
             mux: None,
             holds_session,
+            said: None,
         }
     }
 
@@ -29,12 +32,14 @@ impl KeepAlive {
     pub(super) fn due(&self, idle_since: Option<Instant>) -> Option<Instant> {
         let session = idle_since
             .filter(|_| self.holds_session)
-            .map(|since| since + SESSION);
+            .map(|since| since.max(self.said.unwrap_or(since)) + SESSION);
         [self.mux, session].into_iter().flatten().min()
     }
 
-    /// A NOP goes out.
+    /// A NOP is put in line. It leaves when the service lets it; the next one is due after a whole
+    /// interval all the same.
     pub(super) fn handle_said(&mut self, now: Instant) {
+        self.said = Some(now);
         self.mux = self.mux.map(|_| now + MUX);
     }
 }

@@ -24,6 +24,7 @@ mod error;
 mod event;
 mod keep_alive;
 mod mux;
+mod readiness;
 mod single;
 mod state;
 mod stats;

@@ -1,7 +1,7 @@
 //! Where a tunnel stands.
 //!
 //! ```text
-//!            handshake complete         probe acknowledged
+//!            handshake complete         agent is ready
 //!   Opening ───────────────────▶ Probing ──────────────────▶ Ready
 //!      │ close                      │ close                    │ close
 //!      └───────────▶ Ended ◀────────┴──────── Closing ◀────────┘
@@ -15,12 +15,14 @@
 use std::time::Instant;
 
 use super::error::Reason;
+use super::readiness::Readiness;
 
 #[derive(Debug)]
 pub(super) enum State {
     Opening,
     Probing {
         agent_version: String,
+        readiness: Readiness,
         /// When it counts as ready, if it cannot prove it.
         settled: Option<Instant>,
         /// When it counts as refused, while there is a websocket; without a mux.
@@ -39,8 +41,14 @@ impl State {
         match self {
             Self::Closing { deadline } => Some(*deadline),
             Self::Probing {
-                settled, refused, ..
-            } => [*settled, *refused].into_iter().flatten().min(),
+                settled,
+                refused,
+                readiness,
+                ..
+            } => [*settled, *refused, readiness.due()]
+                .into_iter()
+                .flatten()
+                .min(),
             Self::Opening | Self::Ready | Self::Ended(_) => None,
         }
     }

@@ -92,7 +92,7 @@ impl Error {
             Self::Ended(Reason::Refused) => {
                 "check `remote`: does the destination listen, and may the target reach it?"
             }
-            Self::Ended(Reason::NoAnswer) => {
+            Self::Ended(Reason::NoAnswer | Reason::ClosedAtOnce) => {
                 "check the port: does anything listen on it on the target?"
             }
             Self::Ended(Reason::ClosedBecause { .. }) => {

@@ -11,6 +11,7 @@
 
 mod end;
 mod handshake;
+mod opening;
 mod order;
 mod pace;
 mod streams;

@@ -8,9 +8,38 @@ use ssm_proxyd::wire::payload;
 
 use crate::support::bytes::{assert_whole, pattern};
 use crate::support::destination::Destination;
+use crate::support::forge;
 use crate::support::link::Weather;
 use crate::support::pair::{Kept, Pair};
 use crate::support::setup::Setup;
+
+#[test]
+fn a_paused_publication_holds_back_one_sign_of_life() {
+    for setup in [Setup::default(), Setup::single()] {
+        let mut setup = setup;
+        setup.options.keep_alive = true;
+        let is_single = !setup.options.shared;
+        let mut pair = Pair::new(setup);
+        pair.lead_to(Destination::sink());
+        pair.connect("token");
+        pair.run_until(|pair| pair.ready.is_some());
+        let stream = match is_single {
+            true => pair.open_single(),
+            false => pair.open(Destination::sink()),
+        };
+        pair.write(stream, b"hello");
+        pair.run_for(Duration::from_secs(29));
+        let before = pair.messages();
+
+        for _ in 0..30 {
+            pair.tell_client(forge::publication(Kind::PausePublication));
+            pair.run_for(Duration::from_secs(2));
+        }
+
+        let more = pair.messages() - before;
+        assert!(more <= 8, "{more} messages in a minute");
+    }
+}
 
 #[test]
 fn no_second_brings_more_than_the_rate_and_its_burst() {

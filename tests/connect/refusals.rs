@@ -37,13 +37,14 @@ async fn what_is_refused_has_its_exit_code_and_one_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_where_nothing_listens_is_told_before_the_agent_does() {
+async fn a_port_where_nothing_listens_is_reported() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
 
     let (code, said) = Errand::start(&simulator, free_port()).end();
 
     assert_eq!(code, 69, "{said}");
     assert!(said.contains("check the port"), "{said}");
+    assert!(said.contains("refuses the connection"), "{said}");
     assert_clean(&simulator);
 }
 

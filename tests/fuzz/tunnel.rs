@@ -37,7 +37,7 @@ pub(super) fn single(data: &[u8]) {
 
 fn play(data: &[u8], request: Bytes, first: StreamId) {
     let mut tape = Tape::new(data);
-    let mut owner = Owner::new(&mut tape, request, first);
+    let mut owner = Owner::new(&mut tape, data.len(), request, first);
     while let Some(step) = tape.step() {
         owner.step(step, &mut tape);
         owner.drain();
@@ -63,13 +63,13 @@ struct Owner {
 }
 
 impl Owner {
-    fn new(tape: &mut Tape<'_>, request: Bytes, first: StreamId) -> Self {
+    fn new(tape: &mut Tape<'_>, data_len: usize, request: Bytes, first: StreamId) -> Self {
         let now = beginning();
         let options = Options {
             upload_rate: tape.pick(&[0, 900, 1]),
             upload_payload: tape.pick(&[64, 1024, 40_000]),
             upload_window: 64 * 1024,
-            keep_alive: false,
+            keep_alive: data_len % 2 == 1,
             shared: first != StreamId(0),
         };
         let mut owner = Self {
@@ -99,6 +99,7 @@ impl Owner {
         self.seq = 2;
         self.drain();
         self.give(forge::acknowledge(&Kind::Input, 0));
+        self.give(forge::acknowledge(&Kind::Input, 2));
         self.wait(Duration::from_secs(1));
         self.give(forge::acknowledge(&Kind::Input, 1));
         self.drain();

@@ -104,17 +104,14 @@ fn tell(tally: &mut Tally, seed: u64) {
         Some(End::Clean) => {
             tally.clean += 1;
             assert_eq!(pair.destination_of(id).state(), State::Ended);
-            assert_eq!(ends, Ends::Well);
+            // Agents do not say that a destination broke (protocol.md section 0.2).
+            assert_ne!(ends, Ends::Never);
             assert_whole(pair.local_of(id).received(), &said);
         }
         Some(End::Lost(Reason::Closed)) => {
-            assert_eq!(ends, Ends::Well);
+            assert_ne!(ends, Ends::Never);
             tally.lost += 1;
             tally.truncated += u64::from(pair.local_of(id).received() != said);
-        }
-        Some(End::Lost(Reason::ClosedBecause { .. })) => {
-            tally.lost += 1;
-            assert_eq!(ends, Ends::Broken);
         }
         Some(End::Lost(Reason::Lost { why })) if why == OVER => tally.lost += 1,
         Some(End::Lost(other)) => panic!("{other}"),

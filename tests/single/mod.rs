@@ -110,11 +110,12 @@ fn closing_ends_the_session_by_the_flag() {
 
 #[test]
 fn an_end_with_words_of_the_agent_is_a_loss() {
-    let mut pair = ready(Destination::abrupt(1, b"bye".to_vec()));
+    let mut pair = ready(Destination::greeting(b"bye".to_vec()));
     let id = pair.open_single();
-
-    pair.write(id, b"x");
     pair.settle();
+
+    pair.tell_client(forge::channel_closed("the agent gives up"));
+    pair.run_for(Duration::from_secs(1));
 
     assert_eq!(pair.local(id).received(), b"bye");
     let end = pair.local(id).end().cloned();
@@ -138,9 +139,21 @@ fn an_end_behind_a_gap_is_a_loss() {
 }
 
 #[test]
-fn a_destination_that_refuses_is_told_after_some_seconds() {
+fn a_destination_that_refuses_is_reported_as_soon_as_the_agent_closes() {
     let mut pair = Pair::new(Setup::single());
     pair.lead_to(Destination::refusing());
+
+    pair.connect("token");
+    pair.run_until(|pair| pair.closed.is_some());
+
+    assert_eq!(pair.closed, Some(Reason::ClosedAtOnce));
+    assert!(pair.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn a_destination_that_does_not_answer_is_reported_after_some_seconds() {
+    let mut pair = Pair::new(Setup::single());
+    pair.lead_to(Destination::black_hole());
 
     pair.connect("token");
     pair.run_until(|pair| pair.closed.is_some());

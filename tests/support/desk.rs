@@ -38,12 +38,13 @@ impl Desk {
         }
     }
 
-    /// A tunnel that is ready. The next number of the agent is 2, that of the tunnel too.
+    /// A tunnel that is ready. The next number of the agent is 2, that of the tunnel is 3.
     pub(crate) fn ready() -> Self {
         let mut desk = Self::new();
         desk.hear(forge::handshake_request(0, "3.3.987.0", ""));
         desk.hear(forge::handshake_complete(1, ""));
         desk.hear(forge::acknowledge(&Kind::Input, 0));
+        desk.hear(forge::acknowledge(&Kind::Input, 2));
         desk.hear(forge::acknowledge(&Kind::Input, 1));
         desk.said.clear();
         desk.events.clear();

@@ -2,8 +2,12 @@
 //!
 //! Each takes a sequence number and is acknowledged like data, but needs no window. Of some, the
 //! acknowledgement means something.
+//!
+//! The queue is bounded by what is put into it: one response to the handshake, the probes of one
+//! tunnel, one flag, and one size.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -14,7 +18,7 @@ use crate::wire::message::{PayloadType, Seq};
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     queue: VecDeque<Word>,
-    awaited: Vec<(Seq, Mark)>,
+    awaited: Vec<Awaited>,
 }
 
 impl Control {
@@ -27,21 +31,56 @@ impl Control {
         });
     }
 
-    /// The next payload leaves, as number `seq`.
-    pub(crate) fn pop(&mut self, seq: Seq) -> Option<Word> {
+    /// Puts the size of a terminal in line, unless one waits.
+    pub(crate) fn put_size(&mut self, payload: Bytes) {
+        if !self.queue.iter().any(Word::is_size) {
+            self.put(PayloadType::Size, payload, None);
+        }
+    }
+
+    /// The number of the oldest probe that is not acknowledged.
+    pub(crate) fn oldest_probe(&self) -> Option<Seq> {
+        let is_probe = |awaited: &&Awaited| matches!(awaited.mark, Mark::Probe(_));
+        let probes = self.awaited.iter().filter(is_probe);
+        probes.map(|awaited| awaited.seq).min()
+    }
+
+    /// Forgets all probes.
+    pub(crate) fn withdraw_probes(&mut self) {
+        let is_probe = |mark: Option<Mark>| matches!(mark, Some(Mark::Probe(_)));
+        self.queue.retain(|word| !is_probe(word.mark));
+        self.awaited.retain(|awaited| !is_probe(Some(awaited.mark)));
+    }
+
+    /// True if the next payload has time.
+    pub(crate) fn waits_for_slot(&self) -> bool {
+        self.queue.front().is_some_and(Word::is_size)
+    }
+
+    /// The next payload leaves now, as number `seq`.
+    pub(crate) fn pop(&mut self, now: Instant, seq: Seq) -> Option<Word> {
         let word = self.queue.pop_front()?;
-        self.awaited.extend(word.mark.map(|mark| (seq, mark)));
+        let sent = now;
+        let awaited = |mark| Awaited { seq, mark, sent };
+        self.awaited.extend(word.mark.map(awaited));
         Some(word)
     }
 
-    /// Number `seq` was acknowledged. Returns what that means.
-    pub(crate) fn handle_arrival(&mut self, seq: Seq) -> Option<Mark> {
-        let place = self
-            .awaited
-            .iter()
-            .position(|(awaited, _)| *awaited == seq)?;
-        Some(self.awaited.swap_remove(place).1)
+    /// Number `seq` was acknowledged. Returns what that means, and when it first left.
+    pub(crate) fn handle_arrival(&mut self, seq: Seq) -> Option<(Mark, Instant)> {
+        let is_awaited = |awaited: &Awaited| awaited.seq == seq;
+        let place = self.awaited.iter().position(is_awaited)?;
+        let Awaited { mark, sent, .. } = self.awaited.swap_remove(place);
+        Some((mark, sent))
     }
+}
+
+/// A payload whose acknowledgement is awaited.
+#[derive(Debug)]
+struct Awaited {
+    seq: Seq,
+    mark: Mark,
+    sent: Instant,
 }
 
 /// One payload.
@@ -53,4 +92,11 @@ pub(crate) struct Word {
     pub(crate) payload: Bytes,
     /// What its arrival means.
     pub(crate) mark: Option<Mark>,
+}
+
+impl Word {
+    /// True for a size that only keeps the session alive; no probe.
+    fn is_size(&self) -> bool {
+        self.payload_type == PayloadType::Size && self.mark.is_none()
+    }
 }

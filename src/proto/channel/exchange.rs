@@ -1,6 +1,7 @@
 //! What a channel hands over: deliveries to its tunnel, frames to its driver; and what it owes.
 
 use std::fmt;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -26,8 +27,8 @@ pub(crate) enum Delivery {
     Output(Bytes),
     /// The agent raised a flag.
     Flag(Flag),
-    /// A message of ours was acknowledged.
-    Arrived(Mark),
+    /// A message of ours was acknowledged that first left then.
+    Arrived(Mark, Instant),
     /// What the driver shall know, as it is.
     Tell(Event),
 }
@@ -35,8 +36,8 @@ pub(crate) enum Delivery {
 /// A message whose acknowledgement means something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
-    /// The agent's plugin is ready.
-    Probe,
+    /// The probe of readiness with this number.
+    Probe(u32),
     /// The agent is ending the session.
     Termination,
 }

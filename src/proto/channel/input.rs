@@ -7,7 +7,7 @@ use tracing::{debug, trace};
 
 use super::Channel;
 use super::blame::Judgement;
-use super::exchange::{Delivery, Due};
+use super::exchange::{Delivery, Due, Mark};
 use super::handshake;
 use super::receiver::{Item, Verdict};
 use super::silence::Silence;
@@ -92,7 +92,11 @@ impl Channel {
         if self.sender.acknowledge(now, Seq(seq)) {
             self.silence = Silence::default();
             let arrived = self.control.handle_arrival(Seq(seq));
-            self.deliveries.extend(arrived.map(Delivery::Arrived));
+            if matches!(arrived, Some((Mark::Probe(_), _))) {
+                self.hasten_probe(now);
+            }
+            self.deliveries
+                .extend(arrived.map(|(mark, sent)| Delivery::Arrived(mark, sent)));
         }
         Ok(())
     }
@@ -171,6 +175,7 @@ impl Channel {
                     mode,
                     notice,
                 } = completed;
+                self.reacknowledges = version.acknowledges_duplicates();
                 self.deliveries.push_back(Delivery::Complete {
                     version,
                     mode,

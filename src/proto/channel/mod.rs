@@ -64,6 +64,8 @@ pub(crate) struct Channel {
     pacer: Pacer,
     blame: Blame,
     handshake: Handshake,
+    /// The agent acknowledges a message again that it has processed.
+    reacknowledges: bool,
     /// False before the first websocket, and while it is broken.
     connected: bool,
     /// What must leave before anything else on a new websocket.
@@ -90,6 +92,7 @@ impl Channel {
             pacer: Pacer::new(now, rate),
             blame: Blame::new(now),
             handshake: Handshake::new(),
+            reacknowledges: true,
             connected: false,
             opening: None,
             acknowledgements: VecDeque::new(),
@@ -148,14 +151,29 @@ impl Channel {
 
     /// Puts a payload in line that the agent ignores, and repeats it quickly until it is
     /// acknowledged: then [`Mark::Probe`] has arrived.
-    pub(crate) fn send_probe(&mut self, payload_type: PayloadType, payload: Bytes) {
-        self.control.put(payload_type, payload, Some(Mark::Probe));
+    pub(crate) fn send_probe(&mut self, probe: u32, payload_type: PayloadType, payload: Bytes) {
+        self.control
+            .put(payload_type, payload, Some(Mark::Probe(probe)));
+    }
+
+    /// Forgets the probes that have not left, and those whose acknowledgement is awaited. Those
+    /// that have left are repeated like data.
+    pub(crate) fn withdraw_probes(&mut self) {
+        self.control.withdraw_probes();
+        self.sender.relax();
+    }
+
+    /// The agent processes what it acknowledges. From now on its silence about a message that it got
+    /// has one meaning; before, it refuses some.
+    pub(crate) fn handle_ready(&mut self) {
+        self.withdraw_probes();
+        self.sender.set_reacknowledges(self.reacknowledges);
     }
 
     /// Puts the size of a terminal in line, which agents of a port acknowledge and ignore
-    /// (protocol.md section 4.2).
+    /// (protocol.md section 4.2). Only one waits at a time, and it waits for a slot.
     pub(crate) fn send_size(&mut self, payload: Bytes) {
-        self.control.put(PayloadType::Size, payload, None);
+        self.control.put_size(payload);
     }
 
     /// Puts the flag that ends the session in line; once it is acknowledged,
@@ -187,21 +205,32 @@ impl Channel {
         Some(Transmit::Message(message))
     }
 
-    /// The next message of our own. They are few, and wait for no slot: a flag that does comes
-    /// too late.
+    /// The next message of our own. They are few, and but for sizes wait for no slot: a flag that
+    /// does comes too late.
     fn word(&mut self, now: Instant) -> Option<Bytes> {
+        if self.control.waits_for_slot() && now < self.pacer.next() {
+            return None;
+        }
         let Word {
             payload_type,
             payload,
             mark,
-        } = self.control.pop(self.sender.next_seq())?;
-        let urgency = match mark {
-            Some(Mark::Probe) => Urgency::probe(now),
-            Some(Mark::Termination) | None => Urgency::Patient,
-        };
+        } = self.control.pop(now, self.sender.next_seq())?;
         let mut draft = Draft::with_capacity(payload.len());
         draft.payload().extend_from_slice(&payload);
-        Some(self.send(now, draft, payload_type, urgency))
+        let message = self.send(now, draft, payload_type, Urgency::Patient);
+        if matches!(mark, Some(Mark::Probe(_))) {
+            self.hasten_probe(now);
+        }
+        Some(message)
+    }
+
+    /// Repeats the oldest probe quickly: the one that an agent refuses. Copies of the others would
+    /// only fill the path.
+    pub(super) fn hasten_probe(&mut self, now: Instant) {
+        if let Some(seq) = self.control.oldest_probe() {
+            self.sender.hasten_probe(now, seq);
+        }
     }
 
     fn retransmission(&mut self, now: Instant) -> Option<Bytes> {
@@ -212,6 +241,19 @@ impl Channel {
         self.stats.retransmitted += 1;
         self.pacer.take(now);
         Some(message)
+    }
+
+    /// A message without meaning, if the silence of an old agent must be judged. Only when there is
+    /// no data to send, which does the same.
+    pub(crate) fn poll_question(&mut self, now: Instant, payload: &[u8]) -> Option<Transmit> {
+        if !self.connected || !self.sender.wants_question() || !self.may_send(now) {
+            return None;
+        }
+        self.sender.handle_question();
+        let mut draft = Draft::with_capacity(payload.len());
+        draft.payload().extend_from_slice(payload);
+        let message = self.send(now, draft, PayloadType::Size, Urgency::Patient);
+        Some(Transmit::Message(message))
     }
 
     /// True if a data payload of up to `len` bytes may leave now.
@@ -257,7 +299,10 @@ impl Channel {
             return Some(until);
         }
         let fits = data.is_some_and(|(len, share)| self.sender.has_room(len, share));
-        let eager = self.sender.has_due() || fits;
+        let eager = self.sender.has_due()
+            || self.sender.wants_question()
+            || self.control.waits_for_slot()
+            || fits;
         let paced = eager.then(|| self.pacer.next());
         [
             paced,

@@ -37,6 +37,12 @@ impl AgentVersion {
         self.is_above(LAST_WITHOUT_PROOF)
     }
 
+    /// True if the agent acknowledges a message again that it has processed (protocol.md section
+    /// 6.4).
+    pub(crate) fn acknowledges_duplicates(&self) -> bool {
+        self.is_above(LAST_WITHOUT_DUPLICATES)
+    }
+
     /// True if the version has four components and is strictly greater.
     fn is_above(&self, threshold: [u32; 4]) -> bool {
         self.components()
@@ -62,6 +68,8 @@ impl fmt::Display for AgentVersion {
 const LAST_WITHOUT_MUX: [u32; 4] = [3, 0, 196, 0];
 /// The last before 3.0.655.0.
 const LAST_WITHOUT_PROOF: [u32; 4] = [3, 0, 654, u32::MAX];
+/// The last before 3.2.1041.0.
+const LAST_WITHOUT_DUPLICATES: [u32; 4] = [3, 2, 1040, u32::MAX];
 const LAST_WITH_KEEP_ALIVE: [u32; 4] = [3, 1, 1511, 0];
 
 #[cfg(test)]

@@ -63,6 +63,7 @@ impl Tunnel {
     pub fn handle_connected(&mut self, now: Instant, token: &str) {
         self.channel.handle_connected(now, token);
         self.begin_waiting(now);
+        self.probe_again(now);
     }
 
     /// The websocket is gone. Streams go on taking bytes until their queues are full.
@@ -89,16 +90,22 @@ impl Tunnel {
             if *reason == Reason::Closed && self.channel.is_whole(now) {
                 self.streams.handle_end();
             }
-            self.end(reason.clone());
+            self.end(self.told_apart(reason.clone()));
         }
         self.assert_invariants();
-        outcome
+        match (&self.state, outcome) {
+            (State::Ended(reason), Err(_)) => Err(reason.clone()),
+            (_, outcome) => outcome,
+        }
     }
 
     fn handle_deliveries(&mut self, now: Instant) -> Result<(), Reason> {
         while let Some(delivery) = self.channel.poll_delivery() {
             match delivery {
-                Delivery::Output(bytes) => self.streams.handle_output(bytes)?,
+                Delivery::Output(bytes) => {
+                    self.streams.handle_output(bytes)?;
+                    self.handle_first_output();
+                }
                 Delivery::Flag(Flag::ConnectToPortError) => self.streams.handle_refusal(),
                 // Not for clients (protocol.md section 4.2).
                 Delivery::Flag(
@@ -112,8 +119,8 @@ impl Tunnel {
                     self.begin(mode)?;
                     self.probe(now, version, notice);
                 }
-                Delivery::Arrived(Mark::Probe) => self.handle_probed(),
-                Delivery::Arrived(Mark::Termination) => self.end(Reason::Finished),
+                Delivery::Arrived(Mark::Probe(probe), sent) => self.handle_probed(now, probe, sent),
+                Delivery::Arrived(Mark::Termination, _) => self.end(Reason::Finished),
                 Delivery::Tell(event) => self.tell(event),
             }
         }
@@ -122,7 +129,7 @@ impl Tunnel {
     }
 
     fn handle_arrivals(&mut self) {
-        if self.channel.sender().unacknowledged() == 0 {
+        if self.channel.sender().is_empty() {
             self.streams.handle_all_arrived();
         }
         self.forward_changes();
@@ -171,6 +178,7 @@ impl Tunnel {
         {
             self.end(Reason::NoAnswer);
         }
+        self.send_probes(now);
         if self.keep_alive_due().is_some_and(|due| due <= now) {
             self.keep_alive.handle_said(now);
             match &mut self.streams {
@@ -287,7 +295,7 @@ impl Tunnel {
         }
         let max = self.options.upload_payload;
         if !self.may_send_data() || !self.channel.has_room(now, max, self.streams.share()) {
-            return None;
+            return self.channel.poll_question(now, &size());
         }
         let mut draft = Draft::with_capacity(max);
         self.streams.fill(&mut draft, max);
@@ -361,7 +369,7 @@ impl Tunnel {
 
     /// True while every stream is forgotten and nothing waits to be acknowledged.
     pub fn is_quiet(&self) -> bool {
-        self.streams.is_empty() && self.channel.sender().unacknowledged() == 0
+        self.streams.is_empty() && self.channel.sender().is_empty()
     }
 
     fn assert_invariants(&self) {

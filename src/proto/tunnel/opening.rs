@@ -1,5 +1,5 @@
-//! From the handshake to a tunnel that is ready: what the payloads carry, and a probe that proves
-//! that somebody takes them.
+//! From the handshake to a tunnel that is ready: what the payloads carry, and probes that prove
+//! that the agent processes them.
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use super::Tunnel;
 use crate::proto::channel::{AgentVersion, Mode};
 use crate::proto::error::Reason;
 use crate::proto::event::Event;
+use crate::proto::readiness::Readiness;
 use crate::proto::single::Single;
 use crate::proto::state::State;
 use crate::proto::streams::Streams;
@@ -36,14 +37,35 @@ impl Tunnel {
         if matches!(self.state, State::Opening) {
             self.state = State::Probing {
                 agent_version: version.to_string(),
+                readiness: Readiness::new(now),
                 settled: (!version.proves_readiness()).then(|| now + SETTLING),
                 refused: None,
             };
             self.begin_waiting(now);
-            match self.streams {
-                Streams::Mux(_) => self.channel.send_probe(PayloadType::Output, nothing()),
-                Streams::Single(_) => self.channel.send_probe(PayloadType::Size, size()),
-            }
+            self.send_probes(now);
+        }
+    }
+
+    /// Sends the probes that are due.
+    pub(super) fn send_probes(&mut self, now: Instant) {
+        let State::Probing { readiness, .. } = &mut self.state else {
+            return;
+        };
+        while let Some(probe) = readiness.poll_probe(now) {
+            let (payload_type, payload) = match self.streams {
+                Streams::Mux(_) => (PayloadType::Output, nothing()),
+                Streams::Single(_) => (PayloadType::Size, size()),
+            };
+            self.channel.send_probe(probe, payload_type, payload);
+        }
+    }
+
+    /// A new websocket is open: the probes of the old one count no more.
+    pub(super) fn probe_again(&mut self, now: Instant) {
+        if let State::Probing { readiness, .. } = &mut self.state {
+            readiness.handle_connected(now);
+            self.channel.withdraw_probes();
+            self.send_probes(now);
         }
     }
 
@@ -56,15 +78,42 @@ impl Tunnel {
         }
     }
 
-    pub(super) fn handle_probed(&mut self) {
-        if let State::Probing { settled: None, .. } = &self.state {
+    /// A probe that first left at `sent` was acknowledged.
+    pub(super) fn handle_probed(&mut self, now: Instant, probe: u32, sent: Instant) {
+        if let State::Probing {
+            settled: None,
+            readiness,
+            ..
+        } = &mut self.state
+            && readiness.handle_answer(now, probe, sent)
+        {
             self.handle_ready();
+        }
+    }
+
+    /// The agent sent bytes of its destination. It reads one only after everything else is ready.
+    pub(super) fn handle_first_output(&mut self) {
+        if matches!(self.streams, Streams::Single(_)) {
+            self.handle_ready();
+        }
+    }
+
+    /// An agent without a mux dials before anything else. One that closes before it said or
+    /// acknowledged anything was refused.
+    pub(super) fn told_apart(&self, reason: Reason) -> Reason {
+        let is_probing = matches!(self.state, State::Probing { .. });
+        let is_single = matches!(self.streams, Streams::Single(_));
+        if reason == Reason::Closed && is_probing && is_single {
+            Reason::ClosedAtOnce
+        } else {
+            reason
         }
     }
 
     pub(super) fn handle_ready(&mut self) {
         if let State::Probing { agent_version, .. } = &mut self.state {
             let agent_version = std::mem::take(agent_version);
+            self.channel.handle_ready();
             self.state = State::Ready;
             self.tell(Event::Ready { agent_version });
         }

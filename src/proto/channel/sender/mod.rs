@@ -20,6 +20,9 @@
 //! While none come, the oldest message asks, ever more rarely, until something is acknowledged: an
 //! agent whose destination does not read falls silent altogether (protocol.md section 8.5).
 
+mod proof;
+mod urgency;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -29,13 +32,24 @@ use crate::proto::channel::delay::DelayWindow;
 use crate::proto::channel::rtt::RttEstimator;
 use crate::wire::message::Seq;
 
+pub(crate) use self::urgency::Urgency;
+
 /// The messages that have left and are not acknowledged.
 #[derive(Debug)]
 pub(crate) struct Sender {
-    /// By number. Holes cost nothing: agents before 3.2.1041.0 leave some for good (protocol.md
-    /// section 6.5 item 5).
+    /// By number.
     kept: BTreeMap<u64, Kept>,
     next: u64,
+    /// Copies that have left.
+    copies: u64,
+    /// Websockets so far.
+    websocket: u32,
+    /// The agent acknowledges a message again that it has processed.
+    reacknowledges: bool,
+    /// A copy has left whose silence means nothing before something else is acknowledged.
+    question_due: bool,
+    /// The last message that left to be acknowledged behind such a copy.
+    question: Option<u64>,
     unacknowledged: usize,
     window: usize,
     /// Holds beside `window` while streams share the channel.
@@ -78,6 +92,11 @@ impl Sender {
         Self {
             kept: BTreeMap::new(),
             next: 0,
+            copies: 0,
+            websocket: 0,
+            reacknowledges: true,
+            question_due: false,
+            question: None,
             unacknowledged: 0,
             window,
             shared: DelayWindow::new(now),
@@ -101,16 +120,21 @@ impl Sender {
         self.unacknowledged += len;
         let quiet = now + self.rtt.timeout(1);
         self.hasten(urgency.next().unwrap_or(quiet));
+        self.copies += 1;
         let kept = Kept {
             message,
             len,
             sent: now,
+            copy: self.copies,
+            websocket: self.websocket,
             attempts: 1,
             urgency,
             missed: None,
+            proofs: 0,
         };
         self.kept.insert(self.next, kept);
         self.next += 1;
+        self.question_due = false;
     }
 
     /// Takes in an acknowledgement. False if nothing was waiting for it.
@@ -126,6 +150,9 @@ impl Sender {
                 self.rtt.sample(trip);
                 self.shared.sample(now, seq.0, trip, self.next);
                 self.miss(now, kept.sent, ..seq.0);
+                if !self.reacknowledges && kept.websocket == self.websocket {
+                    self.prove(now, kept.copy);
+                }
             }
             // If that was for the first copy, acknowledgements of the others are not far behind.
             _ if self.silence.asked > 0 => {
@@ -202,6 +229,7 @@ impl Sender {
     /// may be so still, and would have all of it once more: there the oldest and the newest message
     /// ask first. Agents before 3.2.1041.0 answer to none that they have, and the newest may be new.
     pub(crate) fn handle_connected(&mut self, now: Instant) {
+        self.websocket += 1;
         if self.silence.asked >= SILENT {
             let ends = [self.kept.first_key_value(), self.kept.last_key_value()];
             self.due = ends.into_iter().flatten().map(|(seq, _)| *seq).collect();
@@ -219,8 +247,12 @@ impl Sender {
         let kept = self.kept.get_mut(&seq)?;
         kept.attempts = kept.attempts.saturating_add(1);
         kept.missed = None;
+        self.copies += 1;
+        kept.copy = self.copies;
+        kept.websocket = self.websocket;
         if kept.is_patient() {
             kept.sent = now;
+            self.question_due = !self.reacknowledges;
         } else {
             kept.urgency = kept.urgency.after(now);
         }
@@ -229,6 +261,24 @@ impl Sender {
         let quiet = now + self.rtt.timeout(1);
         self.hasten(next.unwrap_or(quiet));
         Some(message)
+    }
+
+    /// Message `seq` is a probe that is repeated quickly from now on.
+    pub(crate) fn hasten_probe(&mut self, now: Instant, seq: Seq) {
+        let urgency = Urgency::probe(now);
+        if let Some(kept) = self.kept.get_mut(&seq.0)
+            && kept.is_patient()
+        {
+            kept.urgency = urgency;
+            self.hasten(urgency.next().unwrap_or(now));
+        }
+    }
+
+    /// Probes that are not acknowledged have lost their hurry.
+    pub(crate) fn relax(&mut self) {
+        for kept in self.kept.values_mut() {
+            kept.urgency = Urgency::Patient;
+        }
     }
 
     /// When [`Sender::handle_timeout`] has something to do.
@@ -243,7 +293,7 @@ impl Sender {
 
     /// True if a payload of `len` bytes fits the window.
     pub(crate) fn has_room(&self, len: usize, share: Share) -> bool {
-        let fits = self.unacknowledged + len <= self.window;
+        let fits = self.unacknowledged + len <= self.window && self.kept.len() < MAX_KEPT;
         fits && (share == Share::Alone || self.shared.has_room(self.unacknowledged, len))
     }
 
@@ -257,7 +307,12 @@ impl Sender {
         (!self.kept.is_empty()).then_some(self.silence.since)
     }
 
-    /// Payload bytes that are not acknowledged.
+    /// True if everything that was sent has arrived.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// Payload bytes that are not acknowledged and take up the window.
     pub(crate) fn unacknowledged(&self) -> usize {
         self.unacknowledged
     }
@@ -281,71 +336,29 @@ pub(crate) enum Share {
     Shared,
 }
 
-/// How soon a message is sent again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Urgency {
-    /// By the round trip.
-    Patient,
-    /// The probe of readiness: agents drop what comes before their plugin is ready, and nobody
-    /// can tell when that is (protocol.md section 5.1). Every 3 ms for 30 ms, then 1.5 times
-    /// slower each time, up to 50 ms.
-    Probe {
-        /// When it first left.
-        since: Instant,
-        /// When it leaves again.
-        next: Instant,
-        /// The pause before that.
-        pause: Duration,
-    },
-}
-
-impl Urgency {
-    /// The urgency of a probe that leaves now.
-    pub(crate) fn probe(now: Instant) -> Self {
-        Self::Probe {
-            since: now,
-            next: now + PROBE_PAUSE,
-            pause: PROBE_PAUSE,
-        }
-    }
-
-    /// When the message leaves again, if that is certain.
-    fn next(self) -> Option<Instant> {
-        match self {
-            Self::Patient => None,
-            Self::Probe { next, .. } => Some(next),
-        }
-    }
-
-    fn after(self, now: Instant) -> Self {
-        let Self::Probe { since, pause, .. } = self else {
-            return self;
-        };
-        let pause = match now - since < PROBE_STEADY {
-            true => pause,
-            false => (pause * 3 / 2).min(PROBE_MAX_PAUSE),
-        };
-        Self::Probe {
-            since,
-            next: now + pause,
-            pause,
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Kept {
     message: Bytes,
     len: usize,
     /// When the last copy left.
     sent: Instant,
+    /// Which of all copies that was, and on which websocket.
+    copy: u64,
+    websocket: u32,
     attempts: u32,
     urgency: Urgency,
     /// From when on it is missed: what left later was acknowledged.
     missed: Option<Instant>,
+    /// How often its agent's silence proved that it was processed.
+    proofs: u32,
 }
 
 impl Kept {
+    /// True if the last copy left on this websocket, and was not the first one.
+    fn is_repeated_on(&self, websocket: u32) -> bool {
+        self.is_patient() && self.attempts > 1 && self.websocket == websocket
+    }
+
     /// When it shall go again, if it shall.
     fn overdue(&self, rtt: &RttEstimator) -> Option<Instant> {
         match self.urgency {
@@ -366,14 +379,12 @@ fn earlier(one: Option<Instant>, other: Instant) -> Option<Instant> {
     Some(one.map_or(other, |one| one.min(other)))
 }
 
+/// Messages that are kept at most. The window counts payloads only, and a payload may be one byte,
+/// or be given back to the window before its message is dropped.
+const MAX_KEPT: usize = 10_000;
+
 /// An agent that answered to none of so many messages that asked is silent.
 const SILENT: u32 = 2;
-
-// Agents are ready 4 to 9 ms after the handshake, with a remote host up to 450 ms
-// (protocol.md section 5.1 and appendix E).
-const PROBE_PAUSE: Duration = Duration::from_millis(3);
-const PROBE_STEADY: Duration = Duration::from_millis(30);
-const PROBE_MAX_PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]

@@ -196,3 +196,17 @@ fn a_probe_asks_every_three_milliseconds_and_then_slower() {
     assert_eq!(asked[10..13], [34, 41, 51]);
     assert_eq!(asked[19] - asked[18], 50);
 }
+
+#[test]
+fn messages_of_one_byte_are_bounded_in_number_too() {
+    let now = Instant::now();
+    let mut sender = Sender::new(now, usize::MAX);
+    let mut sent = 0;
+
+    while sender.has_room(1, Share::Alone) {
+        sender.send(now, Bytes::from_static(b"x"), 1, Urgency::Patient);
+        sent += 1;
+    }
+
+    assert_eq!(sent, MAX_KEPT);
+}
