@@ -3,6 +3,7 @@
 //! The house, from the bottom up; each room knows one thing and looks only down:
 //!
 //! ```text
+//!   printable   text from outside, made fit to be shown
 //!   wire        where a byte lies in a message
 //!   proto       sequence numbers, acknowledgements, streams, deadlines: pure
 //!   network     a byte stream to an outside host
@@ -27,6 +28,7 @@ pub mod daemon;
 pub mod forward;
 pub mod network;
 pub mod panics;
+pub mod printable;
 pub mod proto;
 pub mod session;
 pub mod sim;

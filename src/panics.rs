@@ -19,6 +19,8 @@ use std::task::Poll;
 
 use tracing::{debug, dispatcher, error};
 
+use crate::printable::Printable;
+
 /// Reports every panic of the process as one line of the log, and by `print` where no log was
 /// started.
 pub fn install_hook(print: fn(&str)) {
@@ -69,7 +71,7 @@ pub async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
 /// A panic that was caught.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("internal error: {0}")]
-pub struct Panic(String);
+pub struct Panic(Printable);
 
 impl Panic {
     /// `payload` is what `catch_unwind` returned.
@@ -78,13 +80,11 @@ impl Panic {
     }
 }
 
-/// The message of a panic: one printable line.
-fn message(payload: &(dyn Any + Send)) -> String {
+/// The message of a panic.
+fn message(payload: &(dyn Any + Send)) -> Printable {
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    let text = text.unwrap_or("a panic without a message");
-    let printable = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().map(printable).take(MAX_MESSAGE).collect()
+    Printable::cut(text.unwrap_or("a panic without a message"), MAX_MESSAGE)
 }
 
 /// Panics here if a test of a debug build has armed `name`. Does nothing in a release build.

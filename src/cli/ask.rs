@@ -251,7 +251,10 @@ fn missing(report: &Report, names: &[String]) -> Look {
             // Longer ago than a forward refuses without asking: nobody knows.
             (_, Some(trouble)) if trouble.seen_seconds >= FORGOTTEN => {}
             (_, Some(trouble)) => {
-                return Look::Missing(format!("{name}: {}", trouble.error), trouble.hint.clone());
+                return Look::Missing(
+                    format!("{name}: {}", trouble.error),
+                    trouble.hint.to_string(),
+                );
             }
             (_, None) => {
                 let what = format!("{name}: the first of its sessions is under way");

@@ -105,7 +105,7 @@ impl Place {
     fn of(daemon: &Daemon) -> Self {
         let reports = daemon.reports();
         let first = reports.first().and_then(|report| report.listen.first());
-        let first = first.map(String::as_str).unwrap_or_default();
+        let first = first.map(|address| address.as_str()).unwrap_or_default();
         let (host, port) = match first.strip_prefix("unix:") {
             Some(path) => (path, ""),
             None => first.rsplit_once(':').unwrap_or((first, "")),

@@ -1,14 +1,14 @@
 //! A line that a person watches: open connections, and the bytes that they have carried.
 
 use std::convert::Infallible;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::telemetry::Meters;
+use crate::telemetry::{Meters, write_to_stderr};
 
 /// Keeps the line current while stderr is a terminal. Lines of the log go over it: the cursor
 /// stays at its beginning.
@@ -20,7 +20,7 @@ pub(super) async fn watch(meters: Vec<Arc<Meters>>) -> Infallible {
     loop {
         let line = told(&meters);
         if line != last {
-            drop(write!(io::stderr(), "{CLEAR}{line}\r"));
+            write_to_stderr(&format!("{CLEAR}{line}\r"));
             last = line;
         }
         sleep(REFRESH).await;
@@ -30,7 +30,7 @@ pub(super) async fn watch(meters: Vec<Arc<Meters>>) -> Infallible {
 /// Takes the line away.
 pub(super) fn clear() {
     if io::stderr().is_terminal() {
-        drop(write!(io::stderr(), "{CLEAR}"));
+        write_to_stderr(CLEAR);
     }
 }
 

@@ -40,11 +40,13 @@ use crate::panics;
 use crate::proto::CLIENT_VERSION;
 use crate::telemetry::{self, Format, Log, Verbosity};
 
-/// Does what the arguments say. Returns when it is done.
+/// Does what the arguments say. Returns when it is done, and what was logged is written.
 pub fn main() -> Exit {
     panics::install_hook(|line| style::say(&line));
     // The hook has reported it.
-    catch_unwind(run_command).unwrap_or(Exit::Failed)
+    let exit = catch_unwind(run_command).unwrap_or(Exit::Failed);
+    telemetry::flush_log();
+    exit
 }
 
 fn run_command() -> Exit {

@@ -53,6 +53,10 @@ fn told(report: &Report) -> String {
         let (done, failed) = (report.reloads, report.failed_reloads);
         text += &format!("reloads: {done} done, {failed} failed\n");
     }
+    if report.log_lines_dropped > 0 {
+        let dropped = report.log_lines_dropped;
+        text += &format!("log: {dropped} lines dropped because nobody read them\n");
+    }
     text += "\n";
     text += &table(&report.forwards.iter().map(row).collect::<Vec<_>>());
     for forward in &report.forwards {
@@ -69,7 +73,7 @@ fn told(report: &Report) -> String {
 
 fn row(forward: &ForwardReport) -> Vec<String> {
     vec![
-        forward.name.clone(),
+        forward.name.to_string(),
         forward.state.as_str().to_owned(),
         forward.connections.to_string(),
         forward.waiting.to_string(),

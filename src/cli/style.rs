@@ -4,11 +4,13 @@
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 use super::exit::Exit;
+use crate::printable::printable_lines;
+use crate::telemetry::write_to_stderr;
 
 /// Says what failed and what to do about it (nothing, if the hint is empty).
 pub(super) fn fail(exit: Exit, error: &dyn Display, hint: &str) -> Exit {
@@ -17,7 +19,8 @@ pub(super) fn fail(exit: Exit, error: &dyn Display, hint: &str) -> Exit {
     } else {
         ("", "")
     };
-    say(&format!("{red}error{plain}: {error}"));
+    let error = printable_lines(&error.to_string());
+    write_to_stderr(&format!("{red}error{plain}: {error}\n"));
     if !hint.is_empty() {
         say(&format!(" hint: {hint}"));
     }
@@ -39,7 +42,8 @@ pub(super) fn words(error: &io::Error) -> String {
 
 /// Says a line, if anybody listens: the exit code is told in any case.
 pub(super) fn say(line: &dyn Display) {
-    drop(writeln!(io::stderr(), "{line}"));
+    let lines = printable_lines(&line.to_string());
+    write_to_stderr(&format!("{lines}\n"));
 }
 
 /// Who we are, for those who look at the sessions of a target: program, version and host.

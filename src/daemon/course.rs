@@ -135,7 +135,11 @@ impl Daemon {
             Err(Rejection { message, hint, .. }) => {
                 self.history.failed_reloads += 1;
                 match hint.as_str() {
-                    "" => warn!("not reloaded, everything stays as it was\n{message}"),
+                    "" => {
+                        warn!("not reloaded, everything stays as it was");
+                        let lines = message.lines().filter(|line| !line.trim().is_empty());
+                        lines.for_each(|line| warn!("{line}"));
+                    }
                     hint => {
                         warn!(error = %message, hint, "not reloaded, everything stays as it was");
                     }

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::config::{self, Listen, Sessions};
 use crate::panics;
+use crate::printable::Printable;
 use crate::telemetry::{
     Finishing, ForwardReport, ForwardState, Meters, Report, Trouble, TroubleReport,
+    dropped_log_lines,
 };
 
 /// A forward as it is shown.
@@ -89,10 +91,10 @@ impl Listed {
             meters,
         } = self;
         ForwardReport {
-            name: settings.name.clone(),
-            listen: addresses.iter().map(Listen::to_string).collect(),
-            target: settings.target.to_string(),
-            remote: settings.remote.to_string(),
+            name: settings.name.as_str().into(),
+            listen: addresses.iter().map(Printable::of).collect(),
+            target: Printable::of(&settings.target),
+            remote: Printable::of(&settings.remote),
             state: match stopping {
                 true => ForwardState::Stopping,
                 false => self.state(),
@@ -115,7 +117,7 @@ impl Listed {
 fn told(trouble: Trouble, now: Instant) -> TroubleReport {
     let ago = |at| now.saturating_duration_since(at).as_secs();
     TroubleReport {
-        word: trouble.word.to_owned(),
+        word: trouble.word.into(),
         since_seconds: ago(trouble.since),
         seen_seconds: ago(trouble.seen),
         error: trouble.error,
@@ -166,11 +168,11 @@ impl History {
     pub(super) fn report(&self, roster: &Roster, log: String, stopping: bool) -> Report {
         let now = Instant::now();
         let finishing = roster.finishing.iter().map(|(name, meters)| Finishing {
-            name: name.clone(),
+            name: name.as_str().into(),
             connections: meters.open.get(),
         });
         Report {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             uptime_seconds: now.saturating_duration_since(self.began).as_secs(),
             stopping,
@@ -179,7 +181,8 @@ impl History {
             reloads: self.reloads,
             failed_reloads: self.failed_reloads,
             internal_errors: panics::internal_errors(),
-            log,
+            log: log.into(),
+            log_lines_dropped: dropped_log_lines(),
             connections: roster.connections(),
             forwards: roster
                 .running

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::pool::Weight;
 use crate::config::Remote;
+use crate::printable::Printable;
 use crate::proto::Reason;
 use crate::session::{self, Kind, Patience};
 use crate::telemetry::Trouble;
@@ -40,8 +41,8 @@ impl Failure {
     pub(super) fn trouble(&self, now: Instant) -> Trouble {
         Trouble {
             word: self.word(),
-            error: self.to_string(),
-            hint: self.hint().unwrap_or_default().to_owned(),
+            error: Printable::of(self),
+            hint: self.hint().unwrap_or_default().into(),
             since: now,
             seen: now,
         }
@@ -91,8 +92,8 @@ impl fmt::Display for Failure {
 pub(super) fn refusal(destination: &Remote, now: Instant) -> Trouble {
     Trouble {
         word: "DestinationRefused",
-        error: format!("the agent could not connect to {destination}"),
-        hint: tunnel::Error::Ended(Reason::Refused).hint().to_owned(),
+        error: Printable::of(format_args!("the agent could not connect to {destination}")),
+        hint: tunnel::Error::Ended(Reason::Refused).hint().into(),
         since: now,
         seen: now,
     }

@@ -26,6 +26,7 @@ use super::serve::{Serve, patience};
 use super::stop::{Course, Stop};
 use super::supplier::Supplier;
 use crate::config;
+use crate::printable::Printable;
 use crate::proto::Reason;
 use crate::session::Kind;
 use crate::telemetry::Meters;
@@ -162,9 +163,9 @@ pub enum Ending {
 #[derive(Clone, Debug)]
 pub struct Trouble {
     /// What.
-    pub what: String,
+    pub what: Printable,
     /// What to do about it; empty if nothing is known.
-    pub hint: String,
+    pub hint: Printable,
     /// Of which kind it is.
     pub class: Class,
 }
@@ -194,8 +195,8 @@ impl Trouble {
             Failure::Fault | Failure::Stopping => Class::Lost,
         };
         Self {
-            what: failure.to_string(),
-            hint: failure.hint().unwrap_or_default().to_owned(),
+            what: Printable::of(failure),
+            hint: failure.hint().unwrap_or_default().into(),
             class,
         }
     }
@@ -203,8 +204,8 @@ impl Trouble {
     /// stdin or stdout failed.
     fn here(fault: Fault) -> Self {
         Self {
-            what: fault.what,
-            hint: fault.hint.to_owned(),
+            what: fault.what.into(),
+            hint: fault.hint.into(),
             class: Class::Lost,
         }
     }
@@ -219,8 +220,8 @@ impl Trouble {
         let ended = tunnel::Error::Ended(reason);
         let error = failure.unwrap_or(&ended);
         Self {
-            what: error.to_string(),
-            hint: error.hint().to_owned(),
+            what: Printable::of(error),
+            hint: error.hint().into(),
             class,
         }
     }

@@ -96,7 +96,7 @@ impl Tend {
 /// Tells what becomes of a tunnel. One that is not ready within `patience` is closed.
 async fn watch(mut tunnel: Tunnel, patience: Duration, tell: &impl Fn(News)) {
     match timeout(patience, tunnel.ready()).await {
-        Ok(Ok(agent_version)) => debug!(agent_version, "tunnel ready"),
+        Ok(Ok(agent_version)) => debug!(agent_version = agent_version.as_str(), "tunnel ready"),
         Ok(Err(error)) => return tell(News::Failed(Failure::Tunnel(error))),
         Err(_) => {
             let step = tunnel.step();

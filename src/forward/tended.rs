@@ -3,6 +3,7 @@
 use tokio::task::AbortHandle;
 
 use super::failure::Failure;
+use crate::printable::Printable;
 use crate::session::Urgency;
 use crate::tunnel::{Step, Tunnel};
 
@@ -39,11 +40,11 @@ pub(super) fn step<'a>(
         Some(Tended { called: true, .. }) => Step::of("StartSession"),
         Some(_) | None => match throttled {
             Some(failure) => Step {
-                name: format!("its turn to call StartSession ({failure})"),
+                name: Printable::of(format_args!("its turn to call StartSession ({failure})")),
                 hint: "AWS limits the rate of this call, for all who use the account; open fewer connections at once",
             },
             None => Step {
-                name: "its turn to call StartSession".to_owned(),
+                name: "its turn to call StartSession".into(),
                 hint: "`session_start_rate` in [limits] holds it back; raise it, or keep sessions ready with `warm`",
             },
         },

@@ -1,5 +1,7 @@
 //! What a proxy answers to CONNECT (RFC 9110 section 9.3.6).
 
+use crate::printable::Printable;
+
 /// What the bytes that have come so far say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -11,8 +13,8 @@ pub(super) enum Answer {
     Refused {
         /// From 100 to 999.
         status: u16,
-        /// The proxy's words, without what could forge a line.
-        reason: String,
+        /// The proxy's words.
+        reason: Printable,
     },
     /// Whoever answers is no HTTP proxy, or says more than it may.
     Nonsense,
@@ -44,15 +46,13 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
     Some(begin + END.len())
 }
 
-fn status_line(line: &[u8]) -> Option<(u16, String)> {
+fn status_line(line: &[u8]) -> Option<(u16, Printable)> {
     let rest = line.strip_prefix(START)?;
     let rest = rest.get(1..)?.strip_prefix(b" ")?;
     let (digits, reason) = rest.split_at_checked(3)?;
     let status: u16 = std::str::from_utf8(digits).ok()?.parse().ok()?;
     let is_good = status >= 100 && reason.first().is_none_or(|byte| *byte == b' ');
-    let reason = String::from_utf8_lossy(reason);
-    let reason = reason.chars().filter(|c| !c.is_control()).take(MAX_REASON);
-    is_good.then(|| (status, reason.collect::<String>().trim().to_owned()))
+    is_good.then(|| (status, Printable::from_bytes(reason, MAX_REASON)))
 }
 
 const START: &[u8] = b"HTTP/1.";
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     fn refused(status: u16, reason: &str) -> Answer {
-        let reason = reason.to_owned();
+        let reason = reason.into();
         Answer::Refused { status, reason }
     }
 
@@ -88,7 +88,10 @@ mod tests {
                 b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n<html>",
                 refused(407, "Proxy Authentication Required"),
             ),
-            (b"HTTP/1.1 403 no\x1b[2J\r\n\r\n", refused(403, "no[2J")),
+            (
+                b"HTTP/1.1 403 no\x1b[2J\r\n\r\n",
+                refused(403, "no\u{fffd}[2J"),
+            ),
             (
                 b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n",
                 refused(302, "Found"),

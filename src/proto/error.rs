@@ -1,5 +1,6 @@
 //! Why a tunnel ended.
 
+use crate::printable::Printable;
 use crate::wire::message::DecodeError;
 use crate::wire::payload::{self, ChannelClosed, PayloadError};
 use crate::wire::smux::FrameError;
@@ -18,8 +19,8 @@ pub enum Reason {
     /// The service closed the channel and told why, in the agent's words.
     #[error("the session was ended by the service or on the target: {output}")]
     ClosedBecause {
-        /// The agent's text, printable and cut to a line's length.
-        output: String,
+        /// The agent's text.
+        output: Printable,
     },
 
     /// The agent could not reach the destination. Ends one stream, not the tunnel.
@@ -44,7 +45,7 @@ pub enum Reason {
     #[error("{why}")]
     Handshake {
         /// What the agent asked or is, and the remedy.
-        why: String,
+        why: Printable,
     },
 
     /// A frame of the websocket is not a message.
@@ -57,7 +58,7 @@ pub enum Reason {
         /// Which payload.
         what: &'static str,
         /// What the parser said.
-        why: String,
+        why: Printable,
     },
 
     /// The bytes of the mux are no frames.
@@ -68,7 +69,7 @@ pub enum Reason {
     #[error("{why}")]
     Lost {
         /// The driver's words.
-        why: String,
+        why: Printable,
     },
 }
 
@@ -76,30 +77,24 @@ impl Reason {
     pub(crate) fn unreadable(what: &'static str, error: &PayloadError) -> Self {
         Self::Payload {
             what,
-            why: error.to_string(),
+            why: Printable::of(error),
         }
     }
 
     pub(crate) fn no_handshake() -> Self {
         let why =
             "the agent sent data without a handshake, as for a shell; choose another `document`";
-        Self::Handshake {
-            why: why.to_owned(),
-        }
+        Self::Handshake { why: why.into() }
     }
 
     pub(crate) fn not_shared() -> Self {
         let why = "the document opens a session for one connection, which cannot be shared; set `sessions = \"per_connection\"`, or choose another `document`";
-        Self::Handshake {
-            why: why.to_owned(),
-        }
+        Self::Handshake { why: why.into() }
     }
 
     pub(crate) fn encryption() -> Self {
         let why = "the agent insists on KMS encryption, which port forwarding sessions do not have";
-        Self::Handshake {
-            why: why.to_owned(),
-        }
+        Self::Handshake { why: why.into() }
     }
 
     /// From the body of a `channel_closed`, whose fields are the service's own (section 9.1).
@@ -108,20 +103,13 @@ impl Reason {
             .map_or(Self::Closed, |body| Self::from_output(&body.output))
     }
 
-    /// From the `Output` of a `channel_closed`. Control characters could forge log lines, and a
-    /// long text would drown them.
+    /// From the `Output` of a `channel_closed`.
     fn from_output(output: &str) -> Self {
-        let line: String = output
-            .trim()
-            .trim_start_matches(HEADING)
-            .trim()
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .take(MAX_OUTPUT)
-            .collect();
-        match line.is_empty() {
+        let text = output.trim().trim_start_matches(HEADING);
+        let output = Printable::cut(text, MAX_OUTPUT);
+        match output.is_empty() {
             true => Self::Closed,
-            false => Self::ClosedBecause { output: line },
+            false => Self::ClosedBecause { output },
         }
     }
 }
@@ -143,7 +131,7 @@ mod tests {
         assert_eq!(
             reason,
             Reason::ClosedBecause {
-                output: "lookup x: no such [2J host".to_owned()
+                output: "lookup x: no such\u{fffd}[2J host".into()
             }
         );
         assert_eq!(Reason::from_output(" \n"), Reason::Closed);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::error::Reason;
+use crate::printable::Printable;
 use crate::wire::smux::StreamId;
 
 /// What the owner of a tunnel chooses.
@@ -28,14 +29,14 @@ pub enum Event {
     /// The agent is ready; streams may be opened.
     Ready {
         /// The agent's version.
-        agent_version: String,
+        agent_version: Printable,
     },
     /// A read that was blocked would not block now.
     Readable(StreamId),
     /// A write that found no room would find some now.
     Writable(StreamId),
     /// The agent has a message for the user.
-    Notice(String),
+    Notice(Printable),
     /// The service objected to our rate: messages leave more slowly for a while.
     Lowered {
         /// Messages per second.

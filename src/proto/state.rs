@@ -16,12 +16,13 @@ use std::time::Instant;
 
 use super::error::Reason;
 use super::readiness::Readiness;
+use crate::printable::Printable;
 
 #[derive(Debug)]
 pub(super) enum State {
     Opening,
     Probing {
-        agent_version: String,
+        agent_version: Printable,
         readiness: Readiness,
         /// When it counts as ready, if it cannot prove it.
         settled: Option<Instant>,

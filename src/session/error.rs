@@ -1,18 +1,19 @@
 //! What went wrong with a session, and what to do about it.
 
+use crate::printable::Printable;
+
 /// A session that could not be started, resumed or dialled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {why}")]
 pub struct Error {
     /// The call that failed, as a person knows it.
     what: &'static str,
-    why: String,
+    why: Printable,
     kind: Kind,
 }
 
 impl Error {
-    /// `what` is the call, `why` the service's or the library's words, without secrets. They
-    /// become one line, lest they forge another.
+    /// `what` is the call, `why` the service's or the library's words, without secrets.
     pub(super) fn new(what: &'static str, kind: Kind, why: impl AsRef<str>) -> Self {
         Self {
             what,
@@ -203,11 +204,12 @@ pub(super) fn sources(error: &(dyn std::error::Error + 'static)) -> String {
     words.join(": ")
 }
 
-/// A text without line breaks and other control characters, cut to what a person reads.
-fn one_line(text: &str) -> String {
-    let words = text.split(|c: char| c.is_control() || c == ' ');
-    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
-    words.join(" ").chars().take(MAX_WHY).collect()
+/// A text whose line breaks and indentation are single blanks.
+fn one_line(text: &str) -> Printable {
+    let words = text.split(|c: char| c.is_ascii_whitespace());
+    // What is behind is cut off in any case.
+    let words = words.filter(|word| !word.is_empty()).take(Printable::MAX);
+    words.collect::<Vec<_>>().join(" ").into()
 }
 
 /// The call that finds nodes by their tags.
@@ -221,9 +223,6 @@ const EMPTY_WORDS: [&str; 4] = [
     "client error (Connect)",
 ];
 
-/// Characters of a service's or a library's words that are kept.
-const MAX_WHY: usize = 1000;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,7 +231,7 @@ mod tests {
     fn an_error_is_one_line() {
         let error = Error::new("call", Kind::Invalid, "one:\n  two\u{1b}[2J\r\nthree\n");
 
-        assert_eq!(error.to_string(), "call: one: two [2J three");
+        assert_eq!(error.to_string(), "call: one: two\u{fffd}[2J three");
     }
 
     #[test]

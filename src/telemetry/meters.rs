@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::printable::Printable;
+
 /// The meters of one forward.
 #[derive(Debug, Default)]
 pub struct Meters {
@@ -48,9 +50,9 @@ pub struct Trouble {
     /// What is wrong, in a word.
     pub word: &'static str,
     /// In a sentence.
-    pub error: String,
+    pub error: Printable,
     /// What to do about it; empty if nothing.
-    pub hint: String,
+    pub hint: Printable,
     /// When it began.
     pub since: Instant,
     /// When it was seen last.
@@ -141,8 +143,8 @@ mod tests {
     fn trouble(word: &'static str, at: Instant) -> Trouble {
         Trouble {
             word,
-            error: String::new(),
-            hint: String::new(),
+            error: Printable::default(),
+            hint: Printable::default(),
             since: at,
             seen: at,
         }

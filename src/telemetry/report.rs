@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::printable::Printable;
+
 /// A daemon and its forwards at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Of the program that runs.
-    pub version: String,
+    pub version: Printable,
     /// Of its process.
     pub pid: u32,
     /// Since it was ready, in seconds.
@@ -23,7 +25,10 @@ pub struct Report {
     #[serde(default)]
     pub internal_errors: u64,
     /// What the log lets through, as a filter.
-    pub log: String,
+    pub log: Printable,
+    /// Lines of the log that were lost because nobody read them.
+    #[serde(default)]
+    pub log_lines_dropped: u64,
     /// Connections that have a session, those of forwards that are gone included.
     pub connections: usize,
     /// Forwards that accept connections, in the order of the file.
@@ -36,13 +41,13 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForwardReport {
     /// Its name.
-    pub name: String,
+    pub name: Printable,
     /// Where it listens.
     pub listen: Vec<Listening>,
     /// The managed node.
-    pub target: String,
+    pub target: Printable,
     /// What the agent dials.
-    pub remote: String,
+    pub remote: Printable,
     /// How it does.
     pub state: ForwardState,
     /// Connections that have a session.
@@ -70,7 +75,7 @@ pub struct ForwardReport {
 }
 
 /// An address on which a forward listens, as a client would write it.
-pub type Listening = String;
+pub type Listening = Printable;
 
 /// How a forward does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,11 +107,11 @@ impl ForwardState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TroubleReport {
     /// What is wrong, in a word.
-    pub word: String,
+    pub word: Printable,
     /// In a sentence.
-    pub error: String,
+    pub error: Printable,
     /// What to do about it; empty if nothing.
-    pub hint: String,
+    pub hint: Printable,
     /// Since when, in seconds.
     pub since_seconds: u64,
     /// How long ago it was seen last, in seconds.
@@ -117,7 +122,7 @@ pub struct TroubleReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finishing {
     /// Its name.
-    pub name: String,
+    pub name: Printable,
     /// Connections that it still has.
     pub connections: usize,
 }

@@ -21,6 +21,7 @@ use super::websocket::{self, Frame, Sink, Source};
 use super::{Beginning, FAULT, Inner, Shared, Step, Tunnel};
 use crate::network::Network;
 use crate::panics;
+use crate::printable::Printable;
 use crate::proto::{self, EarlyPool, Options, Reason, Transmit};
 use crate::session::Session;
 
@@ -91,7 +92,7 @@ impl Driver {
     pub async fn run(mut self) {
         let _end = EndOnDrop(Arc::clone(&self.shared));
         if let Err(error) = self.drive().await {
-            let why = error.to_string();
+            let why = Printable::of(&error);
             let mut inner = self.shared.lock();
             inner.end(error);
             inner.core.abandon(why);
@@ -190,7 +191,7 @@ async fn write_loop(shared: &Shared, mut sink: Sink, pulse: &Pulse) -> Result<()
             Next::Ended => return Ok(()),
             Next::Stale(silent) => {
                 let why = format!("the agent acknowledged nothing for {} s", silent.as_secs());
-                return Err(Error::Broken(why));
+                return Err(Error::Broken(why.into()));
             }
             Next::At(deadline) => tokio::select! {
                 () = shared.stirred.notified() => {}
@@ -265,9 +266,7 @@ async fn read_loop(shared: &Shared, source: Source, pulse: &Pulse) -> Result<(),
             pulse.beat();
         }
         let Some(frames) = source.next().await else {
-            return Err(Error::Broken(
-                "the service closed the connection".to_owned(),
-            ));
+            return Err(Error::Broken("the service closed the connection".into()));
         };
         pulse.beat();
         let goes_on = handle(shared, frames, pulse)?;
@@ -315,7 +314,7 @@ fn handle(
 }
 
 fn broken(error: websocket::LibraryError) -> Error {
-    Error::Broken(error.to_string())
+    Error::Broken(Printable::of(error))
 }
 
 /// Chance for message ids and the like.

@@ -1,6 +1,7 @@
 //! Why a tunnel was lost or never came up.
 
 use crate::network;
+use crate::printable::Printable;
 use crate::proto::Reason;
 use crate::session;
 
@@ -16,7 +17,7 @@ pub enum Error {
     Session(#[from] session::Error),
 
     /// The service could not be dialled.
-    #[error("cannot reach the session: {}: {}", .0, .0.source)]
+    #[error("cannot reach the session: {}: {}", .0, Printable::of(&.0.source))]
     Dial(#[from] network::DialError),
 
     /// The service answered the upgrade with something else than a websocket.
@@ -24,8 +25,8 @@ pub enum Error {
     Refused {
         /// The status of the answer.
         status: u16,
-        /// The beginning of its body, printable.
-        text: String,
+        /// The beginning of its body.
+        text: Printable,
     },
 
     /// The session could not be resumed in time.
@@ -34,14 +35,14 @@ pub enum Error {
         /// `resume_timeout`, in seconds.
         seconds: u64,
         /// The last failure.
-        last: String,
+        last: Printable,
         /// What a person can do about that; empty if nothing.
         hint: &'static str,
     },
 
     /// The websocket broke; the session behind it may well be alive.
     #[error("the websocket broke: {0}")]
-    Broken(String),
+    Broken(Printable),
 }
 
 impl Error {
@@ -107,17 +108,18 @@ impl Error {
 }
 
 /// What is behind a reason, if it has more to tell.
-fn cause(reason: &Reason) -> String {
+fn cause(reason: &Reason) -> Printable {
     let source = std::error::Error::source(reason);
-    source.map_or_else(String::new, |source| format!(": {source}"))
+    source.map_or_else(Printable::default, |source| {
+        Printable::of(format_args!(": {source}"))
+    })
 }
 
-fn quoted(text: &str) -> String {
-    if text.is_empty() {
-        String::new()
-    } else {
-        format!(" ({text})")
-    }
+fn quoted(text: &Printable) -> impl std::fmt::Display {
+    std::fmt::from_fn(move |f| match text.is_empty() {
+        true => Ok(()),
+        false => write!(f, " ({text})"),
+    })
 }
 
 /// What leads to the gateway.

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
+use crate::printable::Printable;
 use crate::proto;
 use crate::proto::{Reason, Stats, StreamId};
 
@@ -49,7 +50,7 @@ impl Tunnel {
     /// # Errors
     ///
     /// If the tunnel ended before.
-    pub async fn ready(&mut self) -> Result<String, Arc<Error>> {
+    pub async fn ready(&mut self) -> Result<Printable, Arc<Error>> {
         let phase = self
             .phase
             .wait_for(|phase| !matches!(phase, Phase::Opening(_)))
@@ -125,7 +126,7 @@ impl Tunnel {
 #[derive(Clone, Debug)]
 pub struct Step {
     /// As a noun.
-    pub name: String,
+    pub name: Printable,
     /// What a person can do about it, if it failed; empty if nothing is known to be wrong.
     pub hint: &'static str,
 }
@@ -134,7 +135,7 @@ impl Step {
     /// A step that is just under way.
     pub fn of(name: &str) -> Self {
         Self {
-            name: name.to_owned(),
+            name: name.into(),
             hint: "",
         }
     }
@@ -142,7 +143,7 @@ impl Step {
     /// A step that has failed and is tried again.
     fn failed(name: &str, error: &Error) -> Self {
         Self {
-            name: format!("{name} ({error})"),
+            name: Printable::of(format_args!("{name} ({error})")),
             hint: error.hint(),
         }
     }
@@ -178,11 +179,11 @@ enum Phase {
     /// Not ready; what is waited for.
     Opening(Step),
     Ready {
-        agent_version: String,
+        agent_version: Printable,
     },
     /// Ready, and without a websocket.
     Away {
-        agent_version: String,
+        agent_version: Printable,
     },
     Ended(Arc<Error>),
 }
@@ -306,7 +307,9 @@ impl Inner {
                 proto::Event::Ready { agent_version } => {
                     self.phase.send_replace(Phase::Ready { agent_version });
                 }
-                proto::Event::Notice(text) => info!(text, "message from the target"),
+                proto::Event::Notice(text) => {
+                    info!(text = text.as_str(), "message from the target");
+                }
                 proto::Event::Lowered { rate } => {
                     warn!(
                         rate,

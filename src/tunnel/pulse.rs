@@ -85,7 +85,7 @@ impl Pulse {
                 self.beat();
             }
             if self.deadline() <= Instant::now() {
-                return Error::Broken("nothing came for too long, not even a pong".to_owned());
+                return Error::Broken("nothing came for too long, not even a pong".into());
             }
         }
     }

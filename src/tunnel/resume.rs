@@ -21,6 +21,7 @@ use super::driver::Driver;
 use super::error::Error;
 use super::websocket::{self, Sink, Source};
 use crate::network::Network;
+use crate::printable::Printable;
 use crate::proto::Reason;
 use crate::session::{self, Session};
 
@@ -50,7 +51,7 @@ impl Driver {
     ) -> Result<(Sink, Source), Error> {
         let deadline = begin + self.resume_timeout;
         warn!(error = %broken, "resuming the session");
-        let (mut last, mut hint) = (broken.to_string(), broken.hint());
+        let (mut last, mut hint) = (Printable::of(broken), broken.hint());
         let mut told = None;
         loop {
             let failure = tokio::select! {
@@ -69,7 +70,7 @@ impl Driver {
                 return Err(failure);
             }
             tell(&failure, &mut told);
-            (last, hint) = (failure.to_string(), failure.hint());
+            (last, hint) = (Printable::of(&failure), failure.hint());
             match timeout_at(deadline.into(), self.pause()).await {
                 Ok(paused) => paused?,
                 Err(_) => return Err(self.late(last, hint)),
@@ -81,7 +82,7 @@ impl Driver {
         dial(&self.session, &self.network).await
     }
 
-    fn late(&self, last: String, hint: &'static str) -> Error {
+    fn late(&self, last: Printable, hint: &'static str) -> Error {
         let seconds = self.resume_timeout.as_secs();
         Error::Late {
             seconds,

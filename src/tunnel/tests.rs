@@ -59,12 +59,7 @@ async fn a_driver_that_panics_wakes_who_reads_with_a_loss() {
 
     let lost = wait(read_after(&shared, driver)).await;
 
-    assert_eq!(
-        lost,
-        Taken::Lost(Reason::Lost {
-            why: FAULT.to_owned()
-        })
-    );
+    assert_eq!(lost, Taken::Lost(Reason::Lost { why: FAULT.into() }));
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use super::error::Error;
 use super::head::Head;
 use crate::network::{Network, Stream};
+use crate::printable::Printable;
 use crate::proto::Transmit;
 use crate::session::Upgrade;
 
@@ -37,10 +38,10 @@ pub(super) async fn connect(
     match tokio::time::timeout(timeout, open(stream, request)).await {
         Ok(Ok(websocket)) => Ok(websocket.split()),
         Ok(Err(LibraryError::Http(response))) => Err(refused(&response)),
-        Ok(Err(error)) => Err(Error::Broken(error.to_string())),
+        Ok(Err(error)) => Err(Error::Broken(Printable::of(error))),
         Err(_) => {
             let why = format!("no answer to the upgrade within {} s", timeout.as_secs());
-            Err(Error::Broken(why))
+            Err(Error::Broken(why.into()))
         }
     }
 }
@@ -70,7 +71,9 @@ where
 }
 
 fn request(upgrade: Upgrade) -> Result<Request, Error> {
-    let invalid = |error: &dyn std::fmt::Display| Error::Broken(format!("bad request: {error}"));
+    let invalid = |error: &dyn std::fmt::Display| {
+        Error::Broken(Printable::of(format_args!("bad request: {error}")))
+    };
     let uri = upgrade.url.parse().map_err(|error| invalid(&error))?;
     let mut builder = ClientRequestBuilder::new(uri);
     for (name, value) in upgrade.headers {
@@ -83,15 +86,9 @@ fn request(upgrade: Upgrade) -> Result<Request, Error> {
 
 fn refused(response: &Response<Option<Vec<u8>>>) -> Error {
     let body = response.body().as_deref().unwrap_or_default();
-    let text = String::from_utf8_lossy(&body[..body.len().min(MAX_BODY)]);
-    let text = text
-        .trim()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
     Error::Refused {
         status: response.status().as_u16(),
-        text,
+        text: Printable::from_bytes(body, MAX_BODY),
     }
 }
 
@@ -102,7 +99,7 @@ pub(super) enum Frame {
     /// A sign of life.
     Pong,
     /// The service closes the websocket.
-    Close(String),
+    Close(Printable),
 }
 
 impl From<Message> for Frame {
@@ -117,16 +114,14 @@ impl From<Message> for Frame {
     }
 }
 
-fn close_words(frame: Option<CloseFrame>) -> String {
+fn close_words(frame: Option<CloseFrame>) -> Printable {
     match frame {
-        None => "the service closed it without a code".to_owned(),
-        Some(CloseFrame { code, reason }) => format!(
+        None => "the service closed it without a code".into(),
+        Some(CloseFrame { code, reason }) => Printable::of(format_args!(
             "the service closed it with code {} {}",
             u16::from(code),
             reason.as_str()
-        )
-        .trim_end()
-        .to_owned(),
+        )),
     }
 }
 

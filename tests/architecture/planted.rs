@@ -349,6 +349,14 @@ fn a_window_in_the_wrong_wall_is_found() {
 }
 
 #[test]
+fn a_string_in_what_is_shown_is_found() {
+    let text = "//! X.\nenum Reason { Closed(String) }\n";
+
+    assert_found(rules::shown, "src/proto/error.rs", text, 2, "Printable");
+    assert_eq!(rules::shown(&[file("src/proto/mux/mod.rs", text)]), []);
+}
+
+#[test]
 fn a_fault_reads_as_a_place_a_rule_and_a_remedy() {
     let faults = rules::names(&[file("src/lib.rs", "//! X.\nmod misc;\n")]);
 

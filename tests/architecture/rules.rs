@@ -5,7 +5,8 @@
 
 use super::syntax::{Import, Path, starts_with};
 use super::tables::{
-    ADDRESSES, CUPBOARDS, DOORS, Door, FAR_SIDE, IMPURE, LONGEST, PURE, REEXPORTS, ROOMS, WINDOWS,
+    ADDRESSES, CUPBOARDS, DOORS, Door, FAR_SIDE, IMPURE, LONGEST, PURE, REEXPORTS, ROOMS, SHOWN,
+    WINDOWS,
 };
 use super::{Fault, Source};
 
@@ -16,6 +17,7 @@ pub(super) type Rule = fn(&[Source]) -> Vec<Fault>;
 pub(super) fn inspect(sources: &[Source]) -> Vec<Fault> {
     const RULES: &[Rule] = &[
         rooms, detours, doors, manifest, purity, neighbours, headers, lengths, names, windows,
+        shown,
     ];
     let mut faults: Vec<_> = RULES.iter().flat_map(|rule| rule(sources)).collect();
     faults.dedup();
@@ -221,6 +223,19 @@ pub(super) fn windows(sources: &[Source]) -> Vec<Fault> {
             let what = "no window here; take `now`, a seed or a `JoinSet` from the caller, or \
                         argue for a window in architecture.md section 4, rule 7";
             faults.push(source.fault(path.line, "window", what.to_owned()));
+        }
+    }
+    faults
+}
+
+/// A text that may come from outside is made printable where it enters.
+pub(super) fn shown(sources: &[Source]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (source, path) in shipped(sources) {
+        let is_shown = lies_in(source.place().unwrap_or_default(), SHOWN);
+        if is_shown && path.names().first() == Some(&"String") {
+            let what = "a text that is shown may come from outside; hold a `Printable`";
+            faults.push(source.fault(path.line, "shown", what.to_owned()));
         }
     }
     faults

@@ -8,14 +8,18 @@
 
 /// Each room and the rooms that it may import.
 pub(super) const ROOMS: &[(&str, &[&str])] = &[
+    ("printable", &[]),
     ("wire", &[]),
-    ("network", &[]),
-    ("config", &[]),
-    ("telemetry", &[]),
-    ("panics", &[]),
-    ("session", &["network", "panics"]),
-    ("proto", &["wire"]),
-    ("tunnel", &["proto", "session", "network", "panics"]),
+    ("network", &["printable"]),
+    ("config", &["printable"]),
+    ("telemetry", &["printable"]),
+    ("panics", &["printable"]),
+    ("session", &["network", "panics", "printable"]),
+    ("proto", &["wire", "printable"]),
+    (
+        "tunnel",
+        &["proto", "session", "network", "panics", "printable"],
+    ),
     (
         "forward",
         &[
@@ -26,6 +30,7 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
             "config",
             "telemetry",
             "panics",
+            "printable",
         ],
     ),
     (
@@ -39,6 +44,7 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
             "config",
             "telemetry",
             "panics",
+            "printable",
         ],
     ),
     ("sim", &["wire"]),
@@ -54,6 +60,7 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
             "config",
             "telemetry",
             "panics",
+            "printable",
         ],
     ),
     ("main", &["cli"]),
@@ -114,6 +121,7 @@ pub(super) const DOORS: &[(&str, Door)] = &[
             "forward/listener",
             "network/shortage",
             "session/journal",
+            "telemetry/log/stderr",
         ]),
     ),
     ("rustls", At(&["network", "sim"])),
@@ -139,7 +147,6 @@ pub(super) const DOORS: &[(&str, Door)] = &[
     ("tokio-tungstenite", At(&["tunnel/websocket", "sim"])),
     ("toml", At(&["config/file"])),
     ("tracing", AnywhereBut(&["wire", "config"])),
-    ("tracing-journald", At(&["telemetry/log"])),
     ("tracing-subscriber", At(&["telemetry/log"])),
     ("uuid", At(&["wire/message", "proto", "tunnel", "sim"])),
     ("std::env", At(&["cli"])),
@@ -147,6 +154,7 @@ pub(super) const DOORS: &[(&str, Door)] = &[
 
 /// Where data becomes text that others read, and back.
 const WRITES_DOWN: &[&str] = &[
+    "printable",
     "wire/payload",
     "config/file",
     "telemetry/report",
@@ -165,6 +173,7 @@ const HAS_TASKS: &[&str] = &[
 
 /// The pure files: no `async`, no I/O, no clock.
 pub(super) const PURE: &[&str] = &[
+    "printable",
     "wire",
     "proto",
     "network/answer",
@@ -240,6 +249,19 @@ pub(super) const WINDOWS: &[&str] = &[
     "sim/destination*",
     "sim/gateway*",
     "sim/signature*",
+];
+
+/// The files whose errors, events and reports are shown to people: a text in them is `Printable`,
+/// which may come from outside, or `&'static str`, which cannot.
+pub(super) const SHOWN: &[&str] = &[
+    "network/answer",
+    "proto/error",
+    "proto/event",
+    "proto/state",
+    "telemetry/meters",
+    "telemetry/report",
+    "tunnel/error",
+    "tunnel/resume",
 ];
 
 /// Names of cupboards, not of rooms.

@@ -95,7 +95,9 @@ fn the_end_of_the_session_loses_every_stream() {
     pair.run_for(Duration::from_secs(1));
 
     let output = "idle for too long".to_owned();
-    let reason = Reason::ClosedBecause { output };
+    let reason = Reason::ClosedBecause {
+        output: output.into(),
+    };
     assert_eq!(pair.closed, Some(reason.clone()));
     assert_eq!(pair.local(silent).end(), Some(&End::Lost(reason.clone())));
     assert_eq!(pair.local(talker).end(), Some(&End::Lost(reason)));
@@ -198,7 +200,12 @@ fn a_host_that_cannot_be_dialled_ends_the_session_with_the_reason() {
     pair.run_until(|pair| pair.closed.is_some());
 
     let output = refusal.to_owned();
-    assert_eq!(pair.closed, Some(Reason::ClosedBecause { output }));
+    assert_eq!(
+        pair.closed,
+        Some(Reason::ClosedBecause {
+            output: output.into()
+        })
+    );
     assert_eq!(pair.ready, None);
 }
 
@@ -221,7 +228,7 @@ fn the_owner_of_a_tunnel_may_give_it_up() {
     pair.tunnel.abandon(why.clone());
     pair.stir();
 
-    let reason = Reason::Lost { why };
+    let reason = Reason::Lost { why: why.into() };
     assert_eq!(pair.closed, Some(reason.clone()));
     assert_eq!(pair.local(stream).end(), Some(&End::Lost(reason)));
 }

@@ -100,7 +100,10 @@ fn a_stream_is_refused_before_the_handshake_and_after_the_end() {
 
     assert_eq!(before, Err(OpenError::NotReady));
     let why = "no network".to_owned();
-    assert_eq!(after, Err(OpenError::Ended(Reason::Lost { why })));
+    assert_eq!(
+        after,
+        Err(OpenError::Ended(Reason::Lost { why: why.into() }))
+    );
 }
 
 #[test]
@@ -134,7 +137,7 @@ fn a_notice_of_the_agent_reaches_the_user() {
     desk.hear(forge::handshake_request(0, "3.3.987.0", ""));
     desk.hear(forge::handshake_complete(1, "be careful"));
 
-    assert_eq!(desk.events, [Event::Notice("be careful".to_owned())]);
+    assert_eq!(desk.events, [Event::Notice("be careful".into())]);
 }
 
 #[test]

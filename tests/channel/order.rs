@@ -344,7 +344,12 @@ fn what_the_service_makes_itself_needs_no_more_than_is_known_of_it() {
     desk.hear(bare.into());
 
     let output = "gone".to_owned();
-    assert_eq!(desk.tunnel.ended(), Some(&Reason::ClosedBecause { output }));
+    assert_eq!(
+        desk.tunnel.ended(),
+        Some(&Reason::ClosedBecause {
+            output: output.into()
+        })
+    );
 }
 
 #[test]

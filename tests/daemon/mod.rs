@@ -10,6 +10,7 @@ mod breaks;
 mod drain;
 mod environment;
 mod failures;
+mod foreign_text;
 mod gateway;
 mod hostile;
 mod http;
@@ -24,6 +25,7 @@ mod signals;
 mod start;
 mod systemd;
 mod targets;
+mod unread;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

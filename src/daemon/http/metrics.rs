@@ -35,6 +35,9 @@ pub(super) fn text(report: &Report) -> String {
         head(&mut text, name, kind, help);
         sample(&mut text, name, &[], value);
     }
+    let dropped = "log_lines_dropped_total";
+    head(&mut text, dropped, COUNTER, "Log lines that nobody read");
+    sample(&mut text, dropped, &[], report.log_lines_dropped);
     head(&mut text, "reloads_total", COUNTER, "Reloads");
     for (outcome, value) in [("done", report.reloads), ("failed", report.failed_reloads)] {
         sample(&mut text, "reloads_total", &[("outcome", outcome)], value);

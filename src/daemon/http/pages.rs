@@ -155,7 +155,7 @@ mod tests {
 
     fn report() -> Report {
         Report {
-            version: "1".to_owned(),
+            version: "1".into(),
             pid: 1,
             uptime_seconds: 1,
             stopping: false,
@@ -163,7 +163,8 @@ mod tests {
             reloads: 0,
             failed_reloads: 0,
             internal_errors: 0,
-            log: String::new(),
+            log_lines_dropped: 0,
+            log: "".into(),
             connections: 0,
             forwards: Vec::new(),
             finishing: Vec::new(),

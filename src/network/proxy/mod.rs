@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use super::answer::{self, Answer, MAX_HEAD};
 use super::exempt::Exempt;
 use super::{Endpoint, connect_tcp, shortage};
+use crate::printable::Printable;
 
 /// A forward proxy, and who is reached without it. It does not print its password.
 #[derive(Clone, PartialEq, Eq)]
@@ -43,7 +44,7 @@ impl Proxy {
         if scheme != "http" {
             let is_word = scheme.bytes().all(|b| b.is_ascii_alphanumeric());
             return Err(match is_word {
-                true => ProxyError::Scheme(scheme),
+                true => ProxyError::Scheme(scheme.into()),
                 false => ProxyError::Malformed,
             });
         }
@@ -130,7 +131,7 @@ impl Proxy {
     }
 
     fn fault(&self, what: What) -> ProxyFault {
-        let proxy = self.to_string();
+        let proxy = Printable::of(self);
         ProxyFault { proxy, what }
     }
 }
@@ -155,14 +156,14 @@ pub enum ProxyError {
     Malformed,
     /// It wants another protocol.
     #[error("the proxy is of the kind {0}://, and only http:// is spoken to a proxy")]
-    Scheme(String),
+    Scheme(Printable),
 }
 
 /// A proxy that did not open the way.
 #[derive(Debug, thiserror::Error)]
 #[error("the proxy {proxy} {what}")]
 pub(super) struct ProxyFault {
-    proxy: String,
+    proxy: Printable,
     what: What,
 }
 
@@ -191,7 +192,7 @@ enum What {
     #[error("wants a user and a password (HTTP 407)")]
     Unauthorized,
     #[error("does not connect (HTTP {status} {reason})")]
-    Refused { status: u16, reason: String },
+    Refused { status: u16, reason: Printable },
     #[error("gave no answer of HTTP")]
     Nonsense,
 }

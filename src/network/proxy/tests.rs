@@ -68,7 +68,7 @@ fn what_is_no_proxy_is_refused_without_its_secrets() {
     for scheme in ["https", "socks5", "socks5h"] {
         let error = proxy(&format!("{scheme}://me:s3cret@p:1")).unwrap_err();
 
-        assert_eq!(error, ProxyError::Scheme(scheme.to_owned()));
+        assert_eq!(error, ProxyError::Scheme(scheme.into()));
         assert!(!error.to_string().contains("s3cret"));
     }
 }

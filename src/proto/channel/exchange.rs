@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::handshake::Mode;
 use super::version::AgentVersion;
+use crate::printable::Printable;
 use crate::proto::event::Event;
 use crate::wire::message::{Message, MessageId, Seq};
 use crate::wire::payload::Flag;
@@ -21,7 +22,7 @@ pub(crate) enum Delivery {
         /// What its payloads carry.
         mode: Mode,
         /// A message for the user; may be empty.
-        notice: String,
+        notice: Printable,
     },
     /// The next bytes of the agent's mux, or of its one connection.
     Output(Bytes),

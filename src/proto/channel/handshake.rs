@@ -12,6 +12,7 @@
 use bytes::Bytes;
 
 use super::version::{AgentVersion, CLIENT_VERSION};
+use crate::printable::Printable;
 use crate::proto::error::Reason;
 use crate::wire::payload::{
     self, ACTION_SUCCESS, ACTION_UNSUPPORTED, HandshakeComplete, HandshakeRequest,
@@ -44,7 +45,7 @@ impl Handshake {
         }
         let request: HandshakeRequest = payload::decode(request)
             .map_err(|error| Reason::unreadable("handshake request", &error))?;
-        let version = AgentVersion::new(request.agent_version);
+        let version = AgentVersion::new(&request.agent_version);
         let mut processed = Vec::new();
         let mut mode = Mode::Mux;
         for action in &request.requested_client_actions {
@@ -70,10 +71,10 @@ impl Handshake {
             State::Answered { version, mode } => Ok(Completed {
                 version,
                 mode,
-                notice: complete.customer_message,
+                notice: Printable::cut(&complete.customer_message, MAX_NOTICE),
             }),
             State::Waiting | State::Complete => Err(Reason::Handshake {
-                why: "the agent completed a handshake that it had not begun".to_owned(),
+                why: "the agent completed a handshake that it had not begun".into(),
             }),
         }
     }
@@ -97,7 +98,7 @@ pub(crate) struct Completed {
     /// What its payloads carry.
     pub mode: Mode,
     /// A message for the user; may be empty.
-    pub notice: String,
+    pub notice: Printable,
 }
 
 /// What the payloads of a session carry. No option of ours: the document decides.
@@ -145,11 +146,11 @@ fn session_mode(action: &RequestedAction, version: &AgentVersion) -> Result<Mode
         .session_type()
         .map_err(|error| Reason::unreadable("session type", &error))?;
     if session.session_type != "Port" {
-        let got = &session.session_type;
+        let got = Printable::cut(&session.session_type, MAX_NAME);
         return Err(Reason::Handshake {
-            why: format!(
+            why: Printable::of(format_args!(
                 "the document opens a session of type {got:?}, not of a port; choose another `document`"
-            ),
+            )),
         });
     }
     if session.property("type") != "LocalPortForwarding" {
@@ -157,13 +158,19 @@ fn session_mode(action: &RequestedAction, version: &AgentVersion) -> Result<Mode
     }
     if !version.has_mux() {
         return Err(Reason::Handshake {
-            why: format!(
+            why: Printable::of(format_args!(
                 "the agent on the target has version {version}, too old to multiplex; update it to 3.0.222.0 or later"
-            ),
+            )),
         });
     }
     Ok(Mode::Mux)
 }
+
+/// Characters of a message for the user that are kept.
+const MAX_NOTICE: usize = 500;
+
+/// Characters of a type's name that are kept.
+const MAX_NAME: usize = 40;
 
 #[cfg(test)]
 mod tests {

@@ -6,18 +6,28 @@
 
 use std::fmt;
 
+use crate::printable::Printable;
+
+/// Characters of a version that are kept; a real one has about ten.
+const MAX_LEN: usize = 40;
+
 /// The version that we claim, in the opening of the channel and in the handshake: the oldest one
 /// that AWS supports (protocol.md section 0.1). Agents choose mux mode and silence by it.
 pub const CLIENT_VERSION: &str = "1.2.764.0";
 
 /// The version of an agent; four numbers in every known release.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AgentVersion(String);
+pub(crate) struct AgentVersion(Printable);
 
 impl AgentVersion {
-    /// Takes the text of the handshake as it is.
-    pub(crate) fn new(text: String) -> Self {
-        Self(text)
+    /// From the text of the handshake.
+    pub(crate) fn new(text: &str) -> Self {
+        Self(Printable::cut(text, MAX_LEN))
+    }
+
+    /// As it is shown.
+    pub(crate) fn text(&self) -> &Printable {
+        &self.0
     }
 
     /// True if the agent speaks smux on `LocalPortForwarding`.
@@ -77,7 +87,7 @@ mod tests {
     use super::*;
 
     fn version(text: &str) -> AgentVersion {
-        AgentVersion::new(text.to_owned())
+        AgentVersion::new(text)
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::mux::{self, Change, Mux, Write};
 use super::state::State;
 use super::stats::Stats;
 use super::streams::Streams;
+use crate::printable::Printable;
 use crate::wire::message::Draft;
 use crate::wire::payload::Flag;
 use crate::wire::smux::StreamId;
@@ -267,8 +268,8 @@ impl Tunnel {
     }
 
     /// Ends the tunnel without the agent: its driver could not keep the session.
-    pub fn abandon(&mut self, why: String) {
-        self.end(Reason::Lost { why });
+    pub fn abandon(&mut self, why: impl Into<Printable>) {
+        self.end(Reason::Lost { why: why.into() });
     }
 
     fn end(&mut self, reason: Reason) {

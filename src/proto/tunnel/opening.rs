@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Tunnel;
+use crate::printable::Printable;
 use crate::proto::channel::{AgentVersion, Mode};
 use crate::proto::error::Reason;
 use crate::proto::event::Event;
@@ -26,8 +27,8 @@ impl Tunnel {
         Ok(())
     }
 
-    pub(super) fn probe(&mut self, now: Instant, version: AgentVersion, notice: String) {
-        if !notice.trim().is_empty() {
+    pub(super) fn probe(&mut self, now: Instant, version: AgentVersion, notice: Printable) {
+        if !notice.is_empty() {
             self.tell(Event::Notice(notice));
         }
         let is_single = matches!(self.streams, Streams::Single(_));
@@ -36,7 +37,7 @@ impl Tunnel {
         }
         if matches!(self.state, State::Opening) {
             self.state = State::Probing {
-                agent_version: version.to_string(),
+                agent_version: version.text().clone(),
                 readiness: Readiness::new(now),
                 settled: (!version.proves_readiness()).then(|| now + SETTLING),
                 refused: None,

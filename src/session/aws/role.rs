@@ -15,6 +15,7 @@ use aws_sdk_ssm::error::ErrorMetadata;
 use tokio::sync::Mutex;
 
 use super::refusal::{find, kind_of};
+use crate::printable::Printable;
 use crate::session::error::{Kind, sources};
 
 /// The same settings, with the credentials of a role in place of those that they have.
@@ -87,8 +88,8 @@ impl fmt::Debug for Role {
 #[derive(Debug, thiserror::Error)]
 #[error("{role}: {why}")]
 pub(in crate::session) struct NotAssumed {
-    role: String,
-    why: String,
+    role: Printable,
+    why: Printable,
     kind: Kind,
 }
 
@@ -97,10 +98,13 @@ impl NotAssumed {
         let meta = find::<ErrorMetadata>(error);
         let said = meta.and_then(|meta| Some((meta.code()?, meta.message().unwrap_or_default())));
         let (kind, why) = match said {
-            Some((code, message)) => (refused(code), format!("{code}: {message}")),
-            None => (Kind::Unreachable, sources(error)),
+            Some((code, message)) => (
+                refused(code),
+                Printable::of(format_args!("{code}: {message}")),
+            ),
+            None => (Kind::Unreachable, sources(error).into()),
         };
-        let role = role.to_owned();
+        let role = role.into();
         Self { role, why, kind }
     }
 

@@ -24,6 +24,8 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use crate::printable::is_printable;
+
 /// Writes down which sessions are open. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Journal(Option<Arc<Mutex<Book>>>);
@@ -291,6 +293,8 @@ fn read(mut file: &File) -> io::Result<BTreeMap<String, Entry>> {
     let mut open = BTreeMap::new();
     for line in text.split(|byte| *byte == b'\n') {
         match serde_json::from_slice(line) {
+            // An id of the service has nothing else; others can write to the directory.
+            Ok(Line::Started(entry)) if !entry.session.chars().all(is_printable) => {}
             Ok(Line::Started(entry)) => drop(open.insert(entry.session.clone(), entry)),
             Ok(Line::Ended(session)) => drop(open.remove(&session)),
             Err(_) => {}

@@ -3,16 +3,24 @@
 //! Lines go to stderr: stdout belongs to a command's result. Colour only on a terminal. No filter
 //! makes other people's crates say more than `debug`: at `trace` the AWS SDK prints answers whole,
 //! tokens included.
+//!
+//! Nobody waits for whoever reads the log: lines go through a bounded queue to a thread that
+//! writes them, and what finds no room there is dropped, counted and reported.
 
 mod filter;
+mod journal;
+mod line;
+mod stderr;
+mod writer;
 
+use std::path::Path;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use tracing::callsite::rebuild_interest_cache;
 use tracing::{Level, Metadata};
-use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -21,6 +29,10 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 pub use self::filter::{FilterError, Verbosity};
 use self::filter::{OURS, read_filter};
+use self::journal::Journal;
+use self::stderr::Lines;
+pub use self::stderr::write_to_stderr;
+use self::writer::Writer;
 
 /// What was asked for on the command line and in the environment. Flags win over the environment,
 /// and that over the file.
@@ -69,8 +81,8 @@ impl Log {
         let (filter, handle) = reload::Layer::new(filter);
         let shape = Shape::default();
         let journal = match format {
-            Format::Journald => Some(journald().map_err(LogError::Journal)?),
-            Format::Auto | Format::Text | Format::Json => journald().ok(),
+            Format::Journald => Some(journal().map_err(LogError::Journal)?),
+            Format::Auto | Format::Text | Format::Json => journal().ok(),
         };
         let control = Control(Arc::new(Inner {
             handle,
@@ -81,16 +93,16 @@ impl Log {
             words: Mutex::new(words),
         }));
         control.set_format(format)?;
-        let lines = || {
-            // What goes wrong with the log would be told on stderr, whose loss is the likely error:
-            // that is a panic.
+        let lines = |lines: Lines| {
             fmt::layer()
-                .with_writer(std::io::stderr)
+                .with_writer(lines)
                 .with_target(false)
                 .log_internal_errors(false)
         };
-        let json = lines().json().flatten_event(true).with_current_span(false);
-        let text = lines().with_ansi(self.colour);
+        let colour = self.colour;
+        let json = lines(Lines::Json).json();
+        let json = json.flatten_event(true).with_current_span(false);
+        let text = lines(Lines::Text { colour }).with_ansi(colour);
         let mut layers = vec![
             shape.only(Format::Text, text),
             shape.only(Format::Json, json.with_target(true)),
@@ -228,19 +240,32 @@ impl Shape {
 
 type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;
 
-/// Fields have a prefix, lest `target` and the like be taken for the journal's own.
-fn journald() -> std::io::Result<tracing_journald::Layer> {
-    let priorities = PriorityMappings {
-        info: Priority::Informational,
-        debug: Priority::Debug,
-        ..PriorityMappings::new()
-    };
-    let layer = tracing_journald::layer()?;
-    Ok(layer
-        .with_field_prefix(Some("SSM_PROXYD".to_owned()))
-        .with_syslog_identifier("ssm-proxyd".to_owned())
-        .with_priority_mappings(priorities))
+/// The journal of the system, whose queue ends with the process.
+fn journal() -> std::io::Result<Journal> {
+    let journal = Journal::open(Path::new(journal::SOCKET), stderr::report)?;
+    // A second one belongs to a log that is refused.
+    let _second = JOURNAL.set(journal.writer().clone());
+    Ok(journal)
 }
+
+/// Lines of the log that were lost since the process began, because nobody read them.
+pub fn dropped_log_lines() -> u64 {
+    writers().map(Writer::dropped).sum()
+}
+
+/// Waits until what was logged is written, for a second at most: nobody may read it.
+pub fn flush_log() {
+    writers().for_each(|writer| writer.flush(LAST_LINES));
+}
+
+fn writers() -> impl Iterator<Item = &'static Writer> {
+    JOURNAL.get().into_iter().chain([stderr::writer()])
+}
+
+static JOURNAL: OnceLock<Writer> = OnceLock::new();
+
+/// How long an end waits for the reader of the log.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Our own lines are known to hold no secret.
 fn keeps_secrets(metadata: &Metadata<'_>) -> bool {

@@ -146,10 +146,10 @@ impl Pair {
             self.moved = true;
             assert_eq!(self.closed, None, "nothing follows the end");
             match event {
-                Event::Ready { agent_version } => self.ready = Some(agent_version),
+                Event::Ready { agent_version } => self.ready = Some(agent_version.to_string()),
                 Event::Readable(id) => self.local(id).handle_readable(),
                 Event::Writable(id) => self.local(id).handle_writable(),
-                Event::Notice(text) => self.notices.push(text),
+                Event::Notice(text) => self.notices.push(text.to_string()),
                 Event::Lowered { .. } | Event::Silent { .. } | Event::Stale { .. } => {
                     self.told.push(event);
                 }

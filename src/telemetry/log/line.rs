@@ -1,0 +1,216 @@
+//! The last line of defence: whatever a line of the log was made of, it holds no raw control,
+//! format or invisible character when it leaves, is one line, and is not longer than a bound.
+//!
+//! Our own lines hold text from outside as `Printable`. Libraries log as well, and their `debug`
+//! lines quote what a server sent.
+
+use std::fmt::{self, Write};
+
+use crate::printable::is_printable;
+
+/// A line for people. With `colour` the formatter's own escape sequences for colours stay: it
+/// escapes those in the values.
+pub(super) fn text(line: &str, colour: bool) -> Vec<u8> {
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    let mut value = Value::new(MAX_LINE);
+    let mut rest = line;
+    while let Some(at) = rest.find('\u{1b}').filter(|_| colour) {
+        let (before, sequence) = rest.split_at(at);
+        let len = colour_len(sequence);
+        value.add(before);
+        match len {
+            // It takes no place on the screen.
+            Some(len) => value.text.push_str(&sequence[..len]),
+            None => value.add("\u{1b}"),
+        }
+        rest = &sequence[len.unwrap_or(1)..];
+    }
+    value.add(rest);
+    if value.is_cut && colour {
+        value.text.push_str("\u{1b}[0m");
+    }
+    value.text.push('\n');
+    value.text.into_bytes()
+}
+
+/// The length of the sequence at the beginning if it only chooses a colour or a style.
+fn colour_len(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\u{1b}[")?;
+    let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    parameters[end..].starts_with('m').then_some(2 + end + 1)
+}
+
+/// An object of JSON in a line. Each string in it is cut by itself, so that it stays an object.
+pub(super) fn json(line: &str) -> Vec<u8> {
+    let mut out = String::with_capacity(line.len());
+    // `Some`: inside of a string, and how many characters more are kept of it.
+    let mut left: Option<usize> = None;
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        if left.is_none() || c == '"' {
+            left = match left {
+                None if c == '"' => Some(MAX_VALUE),
+                None | Some(_) => None,
+            };
+            out.push(c);
+            continue;
+        }
+        let from = out.len();
+        if c == '\\' {
+            // `\n` or `\u001b`: kept or cut as a whole.
+            let escaped = chars.next();
+            let digits = if escaped == Some('u') { 4 } else { 0 };
+            out.push(c);
+            out.extend(escaped.into_iter().chain(chars.by_ref().take(digits)));
+        } else if is_printable(c) {
+            out.push(c);
+        } else {
+            escape_json(&mut out, c);
+        }
+        match left {
+            Some(0) => out.truncate(from),
+            Some(1) => {
+                out.push('…');
+                left = Some(0);
+            }
+            Some(kept) => left = Some(kept - 1),
+            None => {}
+        }
+    }
+    if !out.ends_with('\n') {
+        out.push('\n');
+    }
+    out.into_bytes()
+}
+
+fn escape_json(out: &mut String, c: char) {
+    for unit in c.encode_utf16(&mut [0; 2]) {
+        write!(out, "\\u{unit:04x}").expect("a string takes all");
+    }
+}
+
+/// A value of a field while it is made, for people or for the journal.
+#[derive(Debug)]
+pub(super) struct Value {
+    text: String,
+    left: usize,
+    is_cut: bool,
+}
+
+impl Value {
+    /// One that takes `max` characters.
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            text: String::new(),
+            left: max,
+            is_cut: false,
+        }
+    }
+
+    /// Adds a text, as far as there is room.
+    pub(super) fn add(&mut self, text: &str) {
+        for c in text.chars() {
+            if self.left == 0 {
+                if !self.is_cut {
+                    self.text.push('…');
+                }
+                self.is_cut = true;
+                return;
+            }
+            self.left -= 1;
+            match c {
+                c if is_printable(c) => self.text.push(c),
+                c => self.text.extend(c.escape_default()),
+            }
+        }
+    }
+
+    /// What it holds.
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Write for Value {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.add(text);
+        Ok(())
+    }
+}
+
+/// Characters of a line for people.
+const MAX_LINE: usize = 8192;
+
+/// Characters of a value in JSON or in the journal.
+pub(super) const MAX_VALUE: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTILE: &str = "a\u{1b}[2Jb\r\nc\u{202e}d\u{2028}e\u{9b}f\u{200b}g\u{e0041}h\u{7f}i";
+
+    fn read(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn assert_harmless(line: &str) {
+        let line = line.strip_suffix('\n').unwrap();
+        assert!(line.chars().all(is_printable), "{line:?}");
+    }
+
+    #[test]
+    fn a_line_for_people_shows_what_was_in_it() {
+        let line = read(text(&format!("INFO {HOSTILE}\n"), false));
+
+        assert_harmless(&line);
+        assert_eq!(
+            line,
+            "INFO a\\u{1b}[2Jb\\r\\nc\\u{202e}d\\u{2028}e\\u{9b}f\\u{200b}g\\u{e0041}h\\u{7f}i\n"
+        );
+    }
+
+    #[test]
+    fn colours_stay_and_no_other_sequence() {
+        let line = read(text(
+            "\u{1b}[1;31mred\u{1b}[0m \u{1b}[2J \u{1b}]0;t\u{7} \u{1b}[1\n",
+            true,
+        ));
+
+        assert_eq!(
+            line,
+            "\u{1b}[1;31mred\u{1b}[0m \\u{1b}[2J \\u{1b}]0;t\\u{7} \\u{1b}[1\n"
+        );
+        let without = read(text("\u{1b}[31mred\n", false));
+        assert_harmless(&without);
+    }
+
+    #[test]
+    fn json_stays_json_and_means_the_same() {
+        let written = serde_json::to_string(&[HOSTILE, "\"\\\u{0}", "ä 🦀", ""]).unwrap();
+
+        let line = read(json(&written));
+
+        assert_harmless(&line);
+        let read: [String; 4] = serde_json::from_str(&line).unwrap();
+        assert_eq!(read, [HOSTILE, "\"\\\u{0}", "ä 🦀", ""]);
+    }
+
+    #[test]
+    fn what_is_long_is_cut() {
+        for unit in ["x", "\n", "\"", "\\", "\u{202e}", "\u{1}"] {
+            let long = unit.repeat(1 << 16);
+
+            let line = read(text(&long, true));
+            assert!(line.chars().count() < 10 * MAX_LINE, "{}", line.len());
+            assert!(line.contains('…'), "{unit:?}");
+
+            let written = serde_json::to_string(&[&long, "next"]).unwrap();
+            let line = read(json(&written));
+            assert!(line.chars().count() < 13 * MAX_VALUE, "{}", line.len());
+            let parts: [String; 2] = serde_json::from_str(&line).unwrap();
+            assert_eq!(parts[0], unit.repeat(MAX_VALUE) + "…");
+            assert_eq!(parts[1], "next");
+        }
+    }
+}

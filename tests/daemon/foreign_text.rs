@@ -1,0 +1,273 @@
+//! A far side that puts control characters, line breaks, invisible characters and 64 KiB into every
+//! text that it may send. None of it may reach a terminal, a log or a status as it came.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::thread;
+
+use serde_json::{Value, json};
+use ssm_proxyd::printable::is_printable;
+use ssm_proxyd::wire::message::{Kind, PayloadType};
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Message, WebSocket, accept_hdr};
+
+use crate::support::api::Api;
+use crate::support::forge;
+use crate::support::process::{Process, ssm_proxyd};
+use crate::support::running::{File, assert_reset, connect, vacant};
+
+/// What the far side does to the session of a forward, by the forward's number.
+#[derive(Clone, Copy, Debug)]
+enum Attack {
+    ApiError,
+    ApiIsNoApi,
+    SessionId,
+    StreamUrl,
+    Upgrade,
+    CloseReason,
+    AgentVersion,
+    SessionType,
+    Unreadable,
+    MessageType,
+    ActionAndNotice,
+}
+
+use Attack::*;
+
+const ATTACKS: [Attack; 11] = [
+    ApiError,
+    ApiIsNoApi,
+    SessionId,
+    StreamUrl,
+    Upgrade,
+    CloseReason,
+    AgentVersion,
+    SessionType,
+    Unreadable,
+    MessageType,
+    ActionAndNotice,
+];
+
+#[test]
+fn nothing_that_the_far_side_says_reaches_the_log_or_the_status_as_it_came() {
+    let gateway = gateway();
+    for format in ["text", "json"] {
+        let api = Api::by(move |operation, body| answer(gateway, operation, body));
+        let http = vacant();
+        let forwards: Vec<SocketAddr> = ATTACKS.iter().map(|_| vacant()).collect();
+        let mut text = format!(
+            "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n[log]\nformat = \"{format}\"\n\
+             [http]\nlisten = \"{http}\"\n[shutdown]\ndrain_timeout = \"0s\"\n\
+             [defaults]\nconnect_timeout = \"2s\"\nresume_timeout = \"1s\"\n",
+            api.endpoint()
+        );
+        for (number, address) in forwards.iter().enumerate() {
+            text += &format!(
+                "[[forward]]\nname = \"f{number}\"\nlisten = \"{address}\"\ntarget = \"{}\"\nremote = 1\n",
+                target(number)
+            );
+        }
+        let file = File::new(&text);
+        let mut command = ssm_proxyd();
+        command.env("SSM_PROXYD_LOG", "trace");
+        let mut daemon = Process::start(command.args(["run", "--config"]).arg(file.path()));
+        for address in forwards {
+            while TcpStream::connect(address).is_err() {
+                thread::sleep(std::time::Duration::from_millis(10));
+            }
+            assert_reset(connect(address));
+        }
+
+        for page in ["/status", "/metrics"] {
+            let page = super::unread::get(http, page);
+            for line in page.lines() {
+                assert_harmless(line);
+            }
+        }
+        daemon.signal("TERM");
+        assert_eq!(daemon.exit_code(), 0);
+        let log = daemon.stderr.all();
+
+        assert!(log.contains(MARK), "some of it is quoted");
+        for line in log.lines() {
+            assert_harmless(line);
+            match format {
+                "json" => drop(serde_json::from_str::<Value>(line).expect(line)),
+                _ => assert!(line.starts_with("20"), "no time: {line:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn connect_shows_nothing_as_it_came() {
+    let gateway = gateway();
+    let api = Api::by(move |operation, body| answer(gateway, operation, body));
+    let children: Vec<Process> = (0..ATTACKS.len())
+        .map(|number| {
+            let mut command: Command = ssm_proxyd();
+            command
+                .args(["-v", "connect", &target(number)])
+                .env("AWS_REGION", "us-east-1")
+                .env("AWS_ENDPOINT_URL_SSM", api.endpoint())
+                .env("SSM_PROXYD_CONFIG", "/dev/null");
+            Process::start(&mut command)
+        })
+        .collect();
+
+    for (mut child, attack) in children.into_iter().zip(ATTACKS) {
+        // A websocket that breaks is tried again until `connect_timeout`.
+        if matches!(attack, Upgrade | CloseReason) {
+            child.stderr.wait_for(MARK);
+            child.signal("TERM");
+        }
+        assert_ne!(child.exit_code(), 0, "{attack:?}");
+        for line in child.stderr.all().lines() {
+            assert_harmless(line);
+        }
+    }
+}
+
+fn assert_harmless(line: &str) {
+    assert!(line.chars().all(is_printable), "{line:?}");
+    assert!(line.chars().count() < 20_000, "{} characters", line.len());
+}
+
+/// Every kind of character that is not to be shown, and more of it than anybody reads.
+fn hostile() -> String {
+    let begin = format!(
+        "{MARK}\u{1b}[2J\u{1b}]0;title\u{7}\r\n{MARK}\n\u{7f}\u{9b}2J\u{85}\u{ad}\u{200b}\u{200e}\u{202e}\u{2028}\u{2029}\u{2066}\u{feff}\u{e0041}\t"
+    );
+    begin + &"A".repeat(1 << 16)
+}
+
+const MARK: &str = "FORGED";
+
+/// As much of it as the reason of a close frame holds.
+fn short() -> String {
+    hostile().chars().take(60).collect()
+}
+
+fn target(number: usize) -> String {
+    format!("i-{number:017x}")
+}
+
+/// The attack whose forward a text is about.
+fn attack(text: &str) -> Option<(usize, Attack)> {
+    let number = (0..ATTACKS.len()).find(|number| text.contains(&target(*number)))?;
+    Some((number, ATTACKS[number]))
+}
+
+/// What the API answers.
+fn answer(gateway: SocketAddr, operation: &str, body: &str) -> (u16, String) {
+    let Some((number, attack)) = attack(body).filter(|_| operation == "StartSession") else {
+        let error = json!({ "__type": short(), "message": hostile() });
+        return (400, error.to_string());
+    };
+    let session = |id: &str, url: &str| {
+        json!({ "SessionId": id, "StreamUrl": url, "TokenValue": "token" }).to_string()
+    };
+    let url = format!("ws://{gateway}/v1/data-channel/{}", target(number));
+    match attack {
+        ApiError => {
+            let error = json!({ "__type": short(), "message": hostile(), "Message": hostile() });
+            (400, error.to_string())
+        }
+        ApiIsNoApi => (502, hostile()),
+        SessionId => (200, session(&hostile(), &url)),
+        StreamUrl => (200, session("me-0", &hostile())),
+        Upgrade | CloseReason | AgentVersion | SessionType | Unreadable | MessageType
+        | ActionAndNotice => (200, session(&format!("me-{number}"), &url)),
+    }
+}
+
+/// The service behind the stream URLs. Its threads end with the test binary.
+fn gateway() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || serve(stream));
+        }
+    });
+    address
+}
+
+#[expect(clippy::result_large_err, reason = "the library's own type")]
+fn serve(stream: TcpStream) {
+    let mut of_session = None;
+    let upgraded = accept_hdr(stream, |request: &Request, response: Response| {
+        of_session = attack(request.uri().path());
+        match of_session {
+            Some((_, Upgrade)) => {
+                let mut refusal = ErrorResponse::new(Some(hostile()));
+                *refusal.status_mut() = http::StatusCode::BAD_GATEWAY;
+                Err(refusal)
+            }
+            Some(_) | None => Ok(response),
+        }
+    });
+    let Ok(mut websocket) = upgraded else { return };
+    let Some((_, attack)) = of_session else {
+        return;
+    };
+    // The client may have gone at any time.
+    let _gone = perform(&mut websocket, attack);
+    while websocket.read().is_ok() {}
+}
+
+fn perform(
+    websocket: &mut WebSocket<TcpStream>,
+    attack: Attack,
+) -> tokio_tungstenite::tungstenite::Result<()> {
+    websocket.read()?;
+    let escaped = serde_json::to_string(&hostile()).unwrap();
+    let escaped = escaped.trim_matches('"');
+    let mut send = |message| websocket.send(Message::Binary(message));
+    match attack {
+        AgentVersion => send(forge::handshake_request(0, escaped, ""))?,
+        SessionType => {
+            let request = json!({ "AgentVersion": hostile(), "RequestedClientActions": [{
+                "ActionType": "SessionType",
+                "ActionParameters": { "SessionType": hostile(), "Properties": { "type": hostile() } },
+            }] });
+            let request = request.to_string();
+            let kind = PayloadType::HandshakeRequest;
+            send(forge::message(Kind::Output, 0, kind, request.as_bytes()))?;
+        }
+        Unreadable => {
+            let request =
+                json!({ "AgentVersion": [hostile()], "RequestedClientActions": hostile() });
+            let request = request.to_string();
+            let kind = PayloadType::HandshakeRequest;
+            send(forge::message(Kind::Output, 0, kind, request.as_bytes()))?;
+        }
+        MessageType => {
+            let mut message = forge::channel_closed("").to_vec();
+            message[4..36]
+                .copy_from_slice(b"\x1b[2J\r\nFORGED\n\xe2\x80\xae\x1b]0;title\x07\x9b2J\xc2\x85 ");
+            send(message.into())?;
+            send(forge::channel_closed(&hostile()))?;
+        }
+        ActionAndNotice => {
+            let more = format!(r#",{{"ActionType":"{escaped}","ActionParameters":{{}}}}"#);
+            send(forge::handshake_request(0, "3.3.987.0", &more))?;
+            send(forge::handshake_complete(1, escaped))?;
+            send(forge::channel_closed(&hostile()))?;
+        }
+        ApiError | ApiIsNoApi | SessionId | StreamUrl | Upgrade | CloseReason => {}
+    }
+    let mut reason = short();
+    while reason.len() > 120 {
+        reason.pop();
+    }
+    websocket.close(Some(CloseFrame {
+        code: CloseCode::Policy,
+        reason: reason.into(),
+    }))?;
+    websocket.get_mut().flush()?;
+    Ok(())
+}
