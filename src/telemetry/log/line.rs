@@ -68,10 +68,11 @@ pub(super) fn json(line: &str) -> Vec<u8> {
             escape_json(&mut out, c);
         }
         match left {
-            Some(0) => out.truncate(from),
-            Some(1) => {
-                out.push('…');
-                left = Some(0);
+            Some(0) => {
+                out.truncate(from);
+                if !out.ends_with('…') {
+                    out.push('…');
+                }
             }
             Some(kept) => left = Some(kept - 1),
             None => {}
@@ -205,6 +206,8 @@ mod tests {
             assert!(line.chars().count() < 10 * MAX_LINE, "{}", line.len());
             assert!(line.contains('…'), "{unit:?}");
 
+            let whole = serde_json::to_string(&[unit.repeat(MAX_VALUE)]).unwrap();
+            assert!(!read(json(&whole)).contains('…'), "{unit:?}");
             let written = serde_json::to_string(&[&long, "next"]).unwrap();
             let line = read(json(&written));
             assert!(line.chars().count() < 13 * MAX_VALUE, "{}", line.len());
