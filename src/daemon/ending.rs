@@ -16,7 +16,7 @@ use super::report::{History, Roster};
 use super::signals::{Signal, Signals};
 use super::{Daemon, systemd};
 use crate::forward::Stop;
-use crate::session::Leaving;
+use crate::session::{Impatience, Leaving};
 use crate::telemetry::Control;
 use crate::tunnel::Nudge;
 
@@ -30,6 +30,7 @@ impl Daemon {
             waiting: std::mem::take(&mut self.waiting),
             leaving: self.leaving.clone(),
             reach: self.reach.clone(),
+            impatience: self.world.sessions.impatience(),
             nudge: self.nudge.clone(),
             roll_call: self.roll_call.clone(),
             roster: self.forwards.roster(),
@@ -104,6 +105,7 @@ struct Desk {
     waiting: Vec<Reply>,
     leaving: watch::Sender<Leaving>,
     reach: Reach,
+    impatience: Impatience,
     nudge: Nudge,
     roll_call: Nudge,
     roster: Roster,
@@ -128,6 +130,7 @@ impl Desk {
                     Signal::Nudge => {
                         info!("trying again now");
                         self.reach.cut_short();
+                        self.impatience.cut_short();
                         self.nudge.send();
                     }
                     Signal::Reload => warn!("not reloaded: the daemon stops"),

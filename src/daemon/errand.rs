@@ -70,7 +70,7 @@ impl Errand {
         } = order;
         let reach = Reach::new(aws, Identity::Chain, std::slice::from_ref(&forward)).await?;
         let (network, service) = (reach.network().clone(), reach.any());
-        let (journal, abandoned) = journal(state.as_deref());
+        let (journal, abandoned) = journal(state).await;
         let (sessions, terminator) = Sessions::new(1, seed(), journal);
         let (nudge, nudged) = Nudge::new();
         let (_roll_call, called) = Nudge::new();
@@ -163,9 +163,14 @@ impl Errand {
         self.stop.send_replace(Stop::Now);
         self.release();
         self.aside.shutdown().await;
+        let mut hurried = self.leaving.subscribe();
         let running = async { while self.forward.join_next().await.is_some() {} };
-        if timeout(MAX_FORWARDS, running).await.is_err() {
-            warn!("the connection did not end in time");
+        tokio::select! {
+            ended = timeout(MAX_FORWARDS, running) => if ended.is_err() {
+                warn!("the connection did not end in time");
+            },
+            // Its session needs the time that is left.
+            _ = hurried.wait_for(|stage| *stage == Leaving::Hurried) => {}
         }
         self.forward.shutdown().await;
         self.leaving.send_if_modified(|stage| {

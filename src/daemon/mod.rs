@@ -27,12 +27,15 @@ mod signals;
 mod slumber;
 mod systemd;
 
+use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use self::admin::{Admin, Place, Reply};
@@ -111,7 +114,7 @@ impl Daemon {
         } = caller;
         let reach = Reach::new(aws, identity, &forwards).await?;
         let max_waiting = descriptors::prepare(&limits, &forwards);
-        let (journal, abandoned) = journal(state.as_deref());
+        let (journal, abandoned) = journal(state).await;
         let (sessions, terminator) = Sessions::new(limits.session_start_rate, seed(), journal);
         let (nudge, nudged) = Nudge::new();
         let (roll_call, called) = Nudge::new();
@@ -283,16 +286,26 @@ async fn reported(future: impl Future<Output = ()>) {
 }
 
 /// Where it is written down which sessions are open, and what former processes left there.
-fn journal(state: Option<&Path>) -> (Journal, Vec<Entry>) {
+async fn journal(state: Option<PathBuf>) -> (Journal, Vec<Entry>) {
     let Some(directory) = state else {
         return (Journal::none(), Vec::new());
     };
-    Journal::open(directory, session::unix_seconds()).unwrap_or_else(|error| {
+    let now = session::unix_seconds();
+    let path = directory.clone();
+    let opening = spawn_blocking(move || Journal::open(&path, now));
+    let opened = match timeout(JOURNAL_TIMEOUT, opening).await {
+        Ok(opened) => opened.unwrap_or_else(|error| Err(error.into())),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    opened.unwrap_or_else(|error| {
         let directory = directory.display();
         warn!(%error, %directory, "cannot write down which sessions are open; if this process is killed they are left behind");
         (Journal::none(), Vec::new())
     })
 }
+
+/// How long the journal's disk may take at the start.
+const JOURNAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Chance for pauses and lifetimes.
 fn seed() -> u64 {

@@ -1,6 +1,7 @@
 //! One session that is to be ended, however often that must be tried.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -10,6 +11,7 @@ use tracing::{Span, debug, info, warn};
 use super::aws::Service;
 use super::error::{Error, Kind, Recovery};
 use super::journal::Journal;
+use super::registry::Registration;
 use crate::panics::{self, Panic, caught};
 
 /// A session that was dropped.
@@ -21,6 +23,17 @@ pub(super) struct Ending {
     pub(super) span: Span,
     pub(super) journal: Journal,
     pub(super) effort: Effort,
+    pub(super) source: Source,
+}
+
+/// Who started a session.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// This process. The session is registered until this is dropped.
+    Own(Arc<Registration>),
+    /// A former process. The flag is set once it was reported that one of its sessions cannot be
+    /// ended: there may be thousands.
+    Former(Arc<AtomicBool>),
 }
 
 /// What it is worth to end a session.
@@ -56,7 +69,7 @@ impl Ending {
             self.try_casually(&at_once, farewell).await;
             return 0;
         }
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
         let mut hasty_tries = 0;
         loop {
             let outcome = tokio::select! {
@@ -64,14 +77,17 @@ impl Ending {
                 () = reached(&mut farewell, Farewell::Now) => return self.leave(None),
             };
             let error = match outcome {
-                Ok(()) => return self.done(pause),
-                Err(error) if error.recovery() != Recovery::Retry => {
-                    // Nobody will fare better.
-                    self.journal.remove(&self.id);
-                    return self.leave(Some(&error));
-                }
+                Ok(()) => return self.done(pause).await,
                 Err(error) => error,
             };
+            match Verdict::of(&error, waited) {
+                Verdict::TryAgain => {}
+                Verdict::Refused => return self.refused(&error).await,
+                Verdict::Over => {
+                    self.journal.remove(&self.id).await;
+                    return self.leave(Some(&error));
+                }
+            }
             if *farewell.borrow() != Farewell::NotYet {
                 hasty_tries += 1;
                 if hasty_tries > MAX_HASTY_TRIES {
@@ -85,6 +101,7 @@ impl Ending {
                 () = sleep(pause) => {}
                 () = reached(&mut farewell, Farewell::Soon) => {}
             }
+            waited += pause;
             pause = (pause * 2).min(MAX_PAUSE);
         }
     }
@@ -98,16 +115,17 @@ impl Ending {
 
     async fn try_quietly(&self, at_once: &Semaphore) {
         let session = &self.id;
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
         while let Err(error) = self.try_once(at_once).await {
             debug!(%session, %error, "session of a former process not ended");
-            if error.recovery() != Recovery::Retry {
+            if Verdict::of(&error, waited) != Verdict::TryAgain {
                 return;
             }
             sleep(pause).await;
+            waited += pause;
             pause = (pause * 2).min(MAX_PAUSE);
         }
-        self.journal.remove(session);
+        self.journal.remove(session).await;
         debug!(%session, "session of a former process ended");
     }
 
@@ -124,8 +142,8 @@ impl Ending {
         terminated.await.unwrap_or_else(panicked)
     }
 
-    fn done(&self, pause: Duration) -> usize {
-        self.journal.remove(&self.id);
+    async fn done(&self, pause: Duration) -> usize {
+        self.journal.remove(&self.id).await;
         if pause > WORTH_TELLING {
             info!(session = %self.id, "session ended at last");
         } else {
@@ -145,11 +163,48 @@ impl Ending {
         }
     }
 
-    fn leave(&self, error: Option<&Error>) -> usize {
+    /// Credentials, policy or configuration may be better for the next process, which tries once
+    /// more.
+    async fn refused(&self, error: &Error) -> usize {
+        let Source::Former(is_reported) = &self.source else {
+            return self.leave(Some(error));
+        };
+        self.journal.remove(&self.id).await;
+        if is_reported.swap(true, Relaxed) {
+            debug!(session = %self.id, %error, "session of a former process cannot be ended");
+            return 1;
+        }
+        self.leave(Some(error))
+    }
+
+    pub(super) fn leave(&self, error: Option<&Error>) -> usize {
         let hint = "if its data channel was open it was asked to end there too; see `aws ssm describe-sessions --state Active`";
         let error = error.map(tracing::field::display);
         warn!(session = %self.id, error, hint, "session may have been left behind");
         1
+    }
+}
+
+/// What follows from a failed TerminateSession.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    TryAgain,
+    /// AWS refuses it, or the configuration does not allow the call.
+    Refused,
+    /// The session has idled out by now.
+    Over,
+}
+
+impl Verdict {
+    /// Of an error, after pauses of `waited` in all.
+    fn of(error: &Error, waited: Duration) -> Self {
+        // What a proxy or a portal answers says nothing about the session.
+        let is_temporary = error.recovery() == Recovery::Retry || error.kind() == Kind::Stranger;
+        match is_temporary {
+            true if waited >= MAX_LIFE => Self::Over,
+            true => Self::TryAgain,
+            false => Self::Refused,
+        }
     }
 }
 
@@ -170,5 +225,32 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// The pause before which a trouble is told: some seconds after it began.
 const WORTH_TELLING: Duration = Duration::from_secs(4);
 
+/// How long an ending is tried: as long as the journal keeps a session.
+const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
+
 /// Tries that a goodbye has time for.
 const MAX_HASTY_TRIES: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_of_aws_or_a_day_of_tries_ends_the_tries() {
+        let verdict = |kind, waited| Verdict::of(&Error::new("TerminateSession", kind, ""), waited);
+        for kind in [
+            Kind::Throttled,
+            Kind::Unreachable,
+            Kind::Proxy,
+            Kind::ServiceFault,
+            Kind::Credentials,
+            Kind::Stranger,
+        ] {
+            assert_eq!(verdict(kind, MAX_LIFE / 2), Verdict::TryAgain, "{kind:?}");
+            assert_eq!(verdict(kind, MAX_LIFE), Verdict::Over, "{kind:?}");
+        }
+        for kind in [Kind::Denied, Kind::Role, Kind::Invalid] {
+            assert_eq!(verdict(kind, Duration::ZERO), Verdict::Refused, "{kind:?}");
+        }
+    }
+}

@@ -10,6 +10,7 @@ pub struct Error {
     what: &'static str,
     why: Printable,
     kind: Kind,
+    effect: Effect,
 }
 
 impl Error {
@@ -19,7 +20,18 @@ impl Error {
             what,
             why: one_line(why.as_ref()),
             kind,
+            effect: Effect::NotSent,
         }
+    }
+
+    /// The same, of a call that may have reached the service.
+    pub(super) fn with_effect(self, effect: Effect) -> Self {
+        Self { effect, ..self }
+    }
+
+    /// Whether the call that failed reached the service.
+    pub(super) fn effect(&self) -> Effect {
+        self.effect
     }
 
     /// One for several nodes, none of which is connected.
@@ -176,6 +188,17 @@ impl Kind {
             Self::Region => "NoRegion",
         }
     }
+}
+
+/// Whether a call that failed reached the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// The service has not seen it.
+    NotSent,
+    /// The service answered it.
+    Answered,
+    /// It was sent, and the service may have done what it asks for.
+    Unknown,
 }
 
 /// What to do next.

@@ -22,12 +22,14 @@ mod leaving;
 mod limiter;
 mod nodes;
 mod queue;
+mod registry;
 mod sign;
 mod target;
 mod terminator;
 mod urgency;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -40,9 +42,10 @@ pub use self::error::{Error, Kind, Recovery};
 pub use self::gate::{Admission, Gate, Patience};
 pub use self::journal::{Entry, Journal, Origin};
 pub use self::leaving::Leaving;
+use self::registry::Registration;
 pub use self::sign::Upgrade;
 pub use self::target::{Progress, Target};
-pub use self::terminator::{Sessions, Terminator, Turn, unix_seconds};
+pub use self::terminator::{Impatience, Sessions, Terminator, Turn, unix_seconds};
 pub use self::urgency::Urgency;
 
 /// What StartSession is asked for.
@@ -62,7 +65,7 @@ pub struct StartRequest {
 /// A session that was started. Dropping it ends it.
 #[derive(Debug)]
 pub struct Session {
-    id: String,
+    registration: Arc<Registration>,
     access: Access,
     service: Service,
     sessions: Sessions,
@@ -73,7 +76,7 @@ pub struct Session {
 impl Session {
     /// The id by which the service knows it.
     pub fn id(&self) -> &str {
-        &self.id
+        self.registration.id()
     }
 
     /// The newest token.
@@ -89,7 +92,9 @@ impl Session {
     /// [`Kind::Ended`] if the session is over; else what the service says.
     pub async fn resume(&mut self) -> Result<(), Error> {
         let _turn = self.sessions.resumption().await;
-        let resumed = self.service.resume(&self.id, &self.access.url);
+        let resumed = self
+            .service
+            .resume(self.registration.id(), &self.access.url);
         self.access = match timeout(RESUME_TIMEOUT, resumed).await {
             Ok(resumed) => resumed?,
             Err(_) => return Err(late()),
@@ -115,8 +120,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let (id, span) = (std::mem::take(&mut self.id), self.span.clone());
-        self.sessions.end(self.service.clone(), id, span);
+        let (registration, span) = (Arc::clone(&self.registration), self.span.clone());
+        self.sessions.end(self.service.clone(), registration, span);
     }
 }
 

@@ -2,6 +2,7 @@
 //! left behind.
 
 mod abandoned;
+mod answers;
 mod burst;
 mod churn;
 mod keep_alive;

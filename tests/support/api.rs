@@ -63,8 +63,11 @@ impl Api {
         })
     }
 
-    /// Serves every call with what `answer` makes of its number, itself and its text.
-    fn new(answer: impl Fn(usize, &Call, &[u8]) -> (u16, String) + Send + Sync + 'static) -> Self {
+    /// Serves every call with what `answer` makes of its number, itself and its text: a status and a
+    /// body, or [`HANG_UP`].
+    pub(crate) fn new(
+        answer: impl Fn(usize, &Call, &[u8]) -> (u16, String) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let calls = Arc::<Mutex<Vec<Call>>>::default();
@@ -94,7 +97,7 @@ impl Api {
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     /// `StartSession`, `TerminateSession`, …
-    operation: String,
+    pub(crate) operation: String,
     /// The body of the call.
     pub(crate) body: String,
     /// The body of the answer, once there is one.
@@ -117,6 +120,9 @@ fn serve(
         };
         let number = note(record, call.clone());
         let (status, body) = answer(number, &call, &[head.as_bytes(), &body].concat());
+        if status == HANG_UP {
+            return;
+        }
         record.lock().unwrap()[number].answer = Some(body.clone());
         let length = body.len();
         let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n");
@@ -137,6 +143,9 @@ fn operation<'a>(head: &'a str, body: &'a str) -> &'a str {
     let operation = header(head, "x-amz-target").or_else(of_form).unwrap();
     operation.trim_start_matches("AmazonSSM.")
 }
+
+/// In place of a status: the connection ends without an answer.
+pub(crate) const HANG_UP: u16 = 0;
 
 fn wait_for_ever() -> ! {
     loop {

@@ -10,6 +10,7 @@
 
 mod caller;
 mod directory;
+mod effect;
 #[cfg(test)]
 mod files;
 mod refusal;
@@ -29,13 +30,14 @@ use tracing::warn;
 use self::caller::{Book, Caller};
 use self::directory::Directory;
 pub(super) use self::directory::Found;
+pub(super) use self::effect::Transmission;
 use self::refusal::classify;
 pub(super) use self::refusal::find;
 pub(super) use self::role::NotAssumed;
 pub use self::settings::{Identity, Settings};
 use self::settings::{Transport, sdk_config};
 use super::endpoint::{Gateway, StreamUrl, StreamUrlError};
-use super::error::{Error, Kind};
+use super::error::{Effect, Error, Kind};
 use super::journal::Origin;
 use super::sign::Upgrade;
 use super::{Access, StartRequest, Token};
@@ -93,8 +95,12 @@ impl Service {
         &self.0.region
     }
 
-    /// Calls StartSession, once.
-    pub(super) async fn start(&self, request: &StartRequest) -> Result<(String, Access), Error> {
+    /// Calls StartSession, once. The error tells whether a session may have been started.
+    pub(super) async fn start(
+        &self,
+        request: &StartRequest,
+        transmission: &Transmission,
+    ) -> Result<Started, Error> {
         let caller = self.caller().await?;
         let mut call = caller.client.start_session();
         for (name, value) in &request.parameters {
@@ -104,19 +110,23 @@ impl Service {
             .target(&request.target)
             .document_name(&request.document)
             .reason(&request.reason)
+            .customize()
+            .interceptor(transmission.clone())
             .send()
             .await;
-        let answer = self.classified(&caller, START, answer)?;
+        let effect = match &answer {
+            Ok(_) => Effect::Answered,
+            Err(error) => transmission.effect(error),
+        };
+        let answer = self.classified(&caller, START, answer);
+        let answer = answer.map_err(|error| error.with_effect(effect))?;
         let id = answer.session_id.filter(|id| is_session_id(id));
-        let id = id.ok_or_else(|| incomplete(START, "a session id"))?;
-        match self.access(START, answer.stream_url, answer.token_value) {
-            Ok(access) => Ok((id, access)),
-            Err(error) => {
-                // It was started, whatever is wrong with the rest of the answer.
-                let ended = self.terminate(&id).await;
-                Err(ended.err().unwrap_or(error))
-            }
-        }
+        let id = id.ok_or_else(|| {
+            // It was started, but nobody can end it by its id.
+            incomplete(START, "a session id that can be used").with_effect(Effect::Unknown)
+        })?;
+        let access = self.access(START, answer.stream_url, answer.token_value);
+        Ok(Started { id, access })
     }
 
     /// Calls ResumeSession, once. An answer without a token means that the session is over
@@ -282,6 +292,13 @@ impl Service {
         };
         self.beside(settings).await
     }
+}
+
+/// A session that was started, whatever is wrong with the rest of the answer.
+pub(super) struct Started {
+    pub(super) id: String,
+    /// What opens its data channel, or why that cannot be used.
+    pub(super) access: Result<Access, Error>,
 }
 
 impl fmt::Debug for Service {

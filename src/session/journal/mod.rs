@@ -13,22 +13,25 @@
 //! A line is in the file before its session is used. Nothing in it is secret. When most of it is
 //! history it is written anew beside itself, locked, and put in its place.
 
+mod writer;
+
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use self::writer::Shared;
 use crate::printable::is_printable;
 
 /// Writes down which sessions are open. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Journal(Option<Arc<Mutex<Book>>>);
+pub struct Journal(Option<Arc<Shared>>);
 
 impl Journal {
     /// Nothing is written down.
@@ -47,43 +50,44 @@ impl Journal {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(directory)?;
         let mut book = Book::begin(directory)?;
-        let mut left: Vec<_> = book.open.values().cloned().collect();
+        let own = std::mem::take(&mut book.open).into_values();
+        let mut left: Vec<_> = own.map(|entry| entry.dated(now)).collect();
+        book.apply(started(&left))?;
         for file in abandoned(directory, &book.path)? {
-            left.extend(book.adopt(file)?);
+            let path = file.0.clone();
+            match book.adopt(file, now) {
+                Ok(adopted) => left.extend(adopted),
+                Err(error) => {
+                    let path = path.display();
+                    warn!(%error, %path, "a journal of sessions cannot be taken over");
+                }
+            }
         }
         let (left, over): (Vec<_>, Vec<_>) = left.into_iter().partition(|e| e.may_live(now));
-        for entry in over {
-            book.remove(&entry.session)?;
-        }
-        Ok((Self(Some(Arc::new(Mutex::new(book)))), left))
+        book.apply(over.into_iter().map(|e| (e.session, None)).collect())?;
+        Ok((Self(Some(Arc::new(Shared::new(book)))), left))
     }
 
-    /// A session was started.
-    pub(super) fn add(&self, entry: Entry) {
-        self.write(|book| book.add(entry));
-    }
-
-    /// A session was ended.
-    pub(super) fn remove(&self, session: &str) {
-        self.write(|book| book.remove(session));
-    }
-
-    fn write(&self, verb: impl FnOnce(&mut Book) -> io::Result<()>) {
-        let Some(mut book) = self.book() else {
-            return;
-        };
-        if let Err(error) = verb(&mut book)
-            && !std::mem::replace(&mut book.is_broken, true)
-        {
-            let path = book.path.display();
-            warn!(%error, %path, "cannot write down which sessions are open; if this process is killed they are left behind");
+    /// Notes that a session was started. Returns once the disk has it, or after two seconds: a disk
+    /// that hangs must not keep connections waiting.
+    pub(super) async fn add(&self, entry: Entry) {
+        if let Some(shared) = &self.0 {
+            shared.pending().insert(entry.session.clone(), Some(entry));
+            shared.write().await;
         }
     }
 
-    fn book(&self) -> Option<MutexGuard<'_, Book>> {
-        let book = self.0.as_ref()?;
-        // What a panic left is what is in the file, but for a line.
-        Some(book.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Notes that a session was ended.
+    pub(super) async fn remove(&self, session: &str) {
+        if let Some(shared) = &self.0 {
+            shared.forget(session);
+            shared.write().await;
+        }
+    }
+
+    #[cfg(test)]
+    fn book(&self) -> Option<tokio::sync::MutexGuard<'_, Book>> {
+        self.0.as_ref()?.book.try_lock().ok()
     }
 }
 
@@ -102,6 +106,14 @@ pub struct Entry {
 impl Entry {
     fn may_live(&self, now: u64) -> bool {
         now.saturating_sub(self.since) < MAX_LIFE
+    }
+
+    /// The same, as if it was started now if the clock was wrong when it was started, or is now: it
+    /// is tried to end it at least once, and not for ever.
+    fn dated(self, now: u64) -> Self {
+        let is_plausible = (FIRST_DATE..=now).contains(&self.since);
+        let since = if is_plausible { self.since } else { now };
+        Self { since, ..self }
     }
 }
 
@@ -137,10 +149,12 @@ struct Book {
     path: PathBuf,
     file: File,
     open: BTreeMap<String, Entry>,
-    /// Lines that tell of sessions that are over.
-    history: usize,
-    /// Someone was told that it cannot be written.
-    is_broken: bool,
+    /// Lines of the file.
+    lines: usize,
+    /// When the newest session was started.
+    newest: u64,
+    /// The file lacks something, or may end within a line.
+    is_stale: bool,
 }
 
 impl Book {
@@ -163,8 +177,10 @@ impl Book {
                     path,
                     file,
                     open,
-                    history: 0,
-                    is_broken: false,
+                    lines: 0,
+                    newest: 0,
+                    // What a killed process was writing.
+                    is_stale: true,
                 });
             }
         }
@@ -173,48 +189,68 @@ impl Book {
     }
 
     /// Takes over what another file tells of, and removes it.
-    fn adopt(&mut self, (path, file): (PathBuf, File)) -> io::Result<Vec<Entry>> {
-        let left: Vec<_> = read(&file)?.into_values().collect();
-        for entry in &left {
-            self.add(entry.clone())?;
-        }
+    fn adopt(&mut self, (path, file): (PathBuf, File), now: u64) -> io::Result<Vec<Entry>> {
+        let left: Vec<_> = read(&file)?.into_values().map(|e| e.dated(now)).collect();
+        self.apply(started(&left))?;
         fs::remove_file(path)?;
         Ok(left)
     }
 
-    fn add(&mut self, entry: Entry) -> io::Result<()> {
-        let line = Line::Started(entry.clone());
-        self.open.insert(entry.session.clone(), entry);
-        write_line(&mut self.file, &line)
-    }
-
-    fn remove(&mut self, session: &str) -> io::Result<()> {
-        if self.open.remove(session).is_none() {
+    /// Writes what has changed: a session was started, or (`None`) ended.
+    fn apply(&mut self, changes: BTreeMap<String, Option<Entry>>) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for (session, entry) in changes {
+            match entry {
+                Some(entry) => {
+                    self.newest = self.newest.max(entry.since);
+                    self.open.insert(session, entry.clone());
+                    lines.push(Line::Started(entry));
+                }
+                None if self.open.remove(&session).is_some() => lines.push(Line::Ended(session)),
+                None => {}
+            }
+        }
+        if lines.is_empty() {
             return Ok(());
         }
-        write_line(&mut self.file, &Line::Ended(session.to_owned()))?;
-        self.history += 2;
-        if self.history > MAX_HISTORY.max(2 * self.open.len()) {
-            self.rewrite()?;
+        self.lines += lines.len();
+        if self.is_stale || self.lines > self.open.len() + MAX_HISTORY.max(2 * self.open.len()) {
+            return self.rewrite();
         }
+        self.is_stale = true;
+        write_lines(&mut self.file, &lines)?;
+        self.is_stale = false;
         Ok(())
     }
 
     /// Leaves out what is over.
     fn rewrite(&mut self) -> io::Result<()> {
+        self.is_stale = true;
         let path = self.path.with_extension("new");
         let Some(mut file) = hold(&path, OpenOptions::new().create(true))? else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
         file.set_len(0)?;
-        for entry in self.open.values() {
-            write_line(&mut file, &Line::Started(entry.clone()))?;
+        // What could not be ended has idled out.
+        let newest = self.newest;
+        self.open.retain(|_, entry| entry.may_live(newest));
+        let lines: Vec<_> = self.open.values().cloned().map(Line::Started).collect();
+        let written = write_lines(&mut file, &lines).and_then(|()| fs::rename(&path, &self.path));
+        if let Err(error) = written {
+            // Before the lock is given back: another process would end the sessions in it.
+            fs::remove_file(&path)?;
+            return Err(error);
         }
-        fs::rename(path, &self.path)?;
         self.file = file;
-        self.history = 0;
+        self.lines = lines.len();
+        self.is_stale = false;
         Ok(())
     }
+}
+
+fn started(entries: &[Entry]) -> BTreeMap<String, Option<Entry>> {
+    let entries = entries.iter().cloned();
+    entries.map(|e| (e.session.clone(), Some(e))).collect()
 }
 
 impl Drop for Book {
@@ -287,9 +323,9 @@ fn abandoned(directory: &Path, ours: &Path) -> io::Result<Vec<(PathBuf, File)>> 
 
 /// The sessions that were started and not ended. What cannot be read was being written when its
 /// process was killed, or was never ours.
-fn read(mut file: &File) -> io::Result<BTreeMap<String, Entry>> {
+fn read(file: &File) -> io::Result<BTreeMap<String, Entry>> {
     let mut text = Vec::new();
-    file.read_to_end(&mut text)?;
+    file.take(MAX_FILE).read_to_end(&mut text)?;
     let mut open = BTreeMap::new();
     for line in text.split(|byte| *byte == b'\n') {
         match serde_json::from_slice(line) {
@@ -304,15 +340,24 @@ fn read(mut file: &File) -> io::Result<BTreeMap<String, Entry>> {
 }
 
 /// In one call, so that a kill leaves all of it or nothing.
-fn write_line(file: &mut File, line: &Line) -> io::Result<()> {
-    let mut text = serde_json::to_vec(line)?;
-    text.push(b'\n');
+fn write_lines(file: &mut File, lines: &[Line]) -> io::Result<()> {
+    let mut text = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut text, line)?;
+        text.push(b'\n');
+    }
     file.write_all(&text)
 }
 
 /// Seconds that a session may live whose client is dead: the longest idle timeout is an hour, and
 /// the longest duration that an account can set is a day.
 const MAX_LIFE: u64 = 24 * 3600;
+
+/// 2020-01-01: no clock that is right says less.
+const FIRST_DATE: u64 = 1_577_836_800;
+
+/// Bytes that are read of a file.
+const MAX_FILE: u64 = 64 << 20;
 
 /// How the files are called.
 const PREFIX: &str = "sessions-";

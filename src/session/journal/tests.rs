@@ -1,5 +1,7 @@
 //! Processes that come, go and are killed; a kill is a file that is closed as it is.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::*;
 
 const NOW: u64 = 1_795_618_385;
@@ -22,11 +24,10 @@ fn entry(session: &str) -> Entry {
 fn killed(directory: &Path, sessions: &[&str]) -> PathBuf {
     let path = directory.join(format!("{PREFIX}1-{}{SUFFIX}", sessions.len()));
     let mut file = File::create(&path).unwrap();
-    for session in sessions {
-        write_line(&mut file, &Line::Started(entry(session))).unwrap();
-    }
-    write_line(&mut file, &Line::Started(entry("over"))).unwrap();
-    write_line(&mut file, &Line::Ended("over".to_owned())).unwrap();
+    let started = sessions.iter().chain(&["over"]);
+    let mut lines: Vec<_> = started.map(|s| Line::Started(entry(s))).collect();
+    lines.push(Line::Ended("over".to_owned()));
+    write_lines(&mut file, &lines).unwrap();
     path
 }
 
@@ -57,14 +58,14 @@ fn what_killed_processes_left_open_is_found_once() {
     assert_eq!(names(&again), ["a", "b", "c"], "until someone ends them");
 }
 
-#[test]
-fn a_process_that_ended_its_sessions_leaves_no_file() {
+#[tokio::test]
+async fn a_process_that_ended_its_sessions_leaves_no_file() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(directory.path(), NOW + 60).unwrap();
 
-    journal.add(entry("a"));
+    journal.add(entry("a")).await;
     assert_eq!(files(directory.path()), 1);
-    journal.remove("a");
+    journal.remove("a").await;
     drop(journal);
 
     assert_eq!(files(directory.path()), 0);
@@ -107,16 +108,16 @@ fn what_is_no_journal_is_left_alone() {
     assert!(directory.path().join("notes").exists());
 }
 
-#[test]
-fn a_long_life_does_not_fill_the_disk() {
+#[tokio::test]
+async fn a_long_life_does_not_fill_the_disk() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(directory.path(), NOW + 60).unwrap();
-    journal.add(entry("long"));
+    journal.add(entry("long")).await;
 
     for n in 0..20_000 {
         let session = format!("short-{n}");
-        journal.add(entry(&session));
-        journal.remove(&session);
+        journal.add(entry(&session)).await;
+        journal.remove(&session).await;
     }
 
     let path = journal.book().unwrap().path.clone();
@@ -175,4 +176,115 @@ fn what_is_not_a_file_of_this_user_is_neither_read_nor_waited_for_nor_locked() {
     assert!(path.ends_with(format!("sessions-{pid}-1.journal")));
     assert!(fs::symlink_metadata(&path).unwrap().is_file());
     assert!(target.exists());
+}
+
+/// ENOSPC leaves half a line; so does a kill.
+#[tokio::test]
+async fn after_half_a_line_everything_is_written_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(directory.path(), NOW).unwrap();
+    journal.add(entry("a")).await;
+    {
+        let mut book = journal.book().unwrap();
+        book.file
+            .write_all(b"{\"started\":{\"session\":\"b")
+            .unwrap();
+        book.is_stale = true;
+    }
+
+    journal.add(entry("c")).await;
+
+    assert_eq!(files(directory.path()), 1);
+    drop(journal);
+    let (_next, left) = Journal::open(directory.path(), NOW).unwrap();
+    assert_eq!(names(&left), ["a", "c"]);
+}
+
+#[tokio::test]
+async fn what_a_full_disk_did_not_take_is_written_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(directory.path(), NOW).unwrap();
+    journal.add(entry("a")).await;
+    let kept = {
+        let mut book = journal.book().unwrap();
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        std::mem::replace(&mut book.file, full)
+    };
+    journal.add(entry("lost")).await;
+    assert!(journal.book().unwrap().is_stale);
+
+    journal.add(entry("b")).await;
+
+    drop((journal, kept));
+    let (_next, left) = Journal::open(directory.path(), NOW).unwrap();
+    assert_eq!(names(&left), ["a", "b", "lost"]);
+}
+
+/// Another process could take over a file that nobody holds, and end the sessions in it.
+#[test]
+fn a_failed_rewrite_leaves_no_file_with_open_sessions() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut book = Book::begin(directory.path()).unwrap();
+    book.apply(BTreeMap::from([("a".to_owned(), Some(entry("a")))]))
+        .unwrap();
+    fs::remove_file(&book.path).unwrap();
+    fs::create_dir(&book.path).unwrap();
+
+    assert!(book.rewrite().is_err());
+
+    assert!(!book.path.with_extension("new").exists());
+}
+
+/// A machine without a battery starts in 1970, until its clock is set.
+#[test]
+fn a_date_that_cannot_be_right_counts_as_now_once() {
+    for (started, first, next_day) in [
+        (5, NOW, NOW + 25 * 3600),
+        (NOW, 5, NOW + 25 * 3600),
+        (NOW + 10 * 365 * 24 * 3600, NOW, NOW + 25 * 3600),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sessions-1-0.journal");
+        let mut file = File::create(path).unwrap();
+        let since = started;
+        write_lines(
+            &mut file,
+            &[Line::Started(Entry {
+                since,
+                ..entry("a")
+            })],
+        )
+        .unwrap();
+        drop(file);
+
+        let (journal, left) = Journal::open(directory.path(), first).unwrap();
+        assert_eq!(names(&left), ["a"], "{started} at {first}");
+        drop(journal);
+        let (journal, left) = Journal::open(directory.path(), NOW).unwrap();
+        assert_eq!(names(&left), ["a"], "{started} at {first}, again");
+        drop(journal);
+
+        let (_journal, left) = Journal::open(directory.path(), next_day).unwrap();
+        assert_eq!(left, [], "{started} at {first}, a day later");
+    }
+}
+
+/// The disk of a journal may be one that is reached over a network.
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_nobody_for_long() {
+    let directory = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(directory.path(), NOW).unwrap();
+    let shared = journal.0.clone().unwrap();
+    let hanging = Arc::clone(&shared.book).lock_owned().await;
+
+    journal.add(entry("a")).await;
+    journal.add(entry("b")).await;
+    journal.remove("b").await;
+    assert!(shared.is_stuck.load(Relaxed));
+    assert_eq!(shared.pending().len(), 1);
+
+    drop(hanging);
+    Arc::clone(&shared).write_pending().await.unwrap();
+    assert!(!shared.is_stuck.load(Relaxed));
+    assert_eq!(journal.book().unwrap().open.len(), 1);
 }

@@ -17,21 +17,26 @@
     reason = "turns and goodbyes are measured by the clock"
 )]
 
+mod start;
+
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
-use tracing::{Instrument, Span, debug, error, warn};
+use tracing::{Instrument, Span, error, warn};
 
+pub use self::start::Turn;
 use super::aws::Service;
-use super::ending::{Effort, Ending, Farewell};
+use super::ending::{Effort, Ending, Farewell, Source};
 use super::error::{Error, Kind};
 use super::journal::{Entry, Journal};
 use super::leaving::{Leaving, time_is_up};
 use super::limiter::Limiter;
 use super::queue::{Queue, Waiting};
+use super::registry::{Registration, Registry};
 use super::urgency::Urgency;
 use super::{Session, StartRequest};
 use crate::panics::{self, Panic, caught};
@@ -42,6 +47,9 @@ pub struct Sessions {
     jobs: mpsc::UnboundedSender<Job>,
     resumptions: Arc<Semaphore>,
     journal: Journal,
+    registry: Registry,
+    /// It was reported that a session of a former process cannot be ended.
+    is_refusal_reported: Arc<AtomicBool>,
 }
 
 impl Sessions {
@@ -52,6 +60,7 @@ impl Sessions {
         // than sessions and those who want one, and both have a limit.
         let (jobs, incoming) = mpsc::unbounded_channel();
         let limiter = Limiter::new(Instant::now(), rate, seed);
+        let registry = Registry::default();
         let terminator = Terminator {
             incoming,
             queue: Queue::new(limiter),
@@ -61,12 +70,15 @@ impl Sessions {
             ends: JoinSet::new(),
             at_once: Arc::new(Semaphore::new(MAX_ENDS_AT_ONCE)),
             farewell: watch::Sender::new(Farewell::NotYet),
+            registry: registry.clone(),
         };
         let resumptions = Arc::new(Semaphore::new(MAX_RESUMPTIONS_AT_ONCE));
         let sessions = Self {
             jobs,
             resumptions,
             journal,
+            registry,
+            is_refusal_reported: Arc::default(),
         };
         (sessions, terminator)
     }
@@ -100,6 +112,11 @@ impl Sessions {
         let _gone = self.jobs.send(Job::CutShort);
     }
 
+    /// A handle for [`Sessions::cut_short`] alone: the terminator does not wait until it is dropped.
+    pub fn impatience(&self) -> Impatience {
+        Impatience(self.jobs.downgrade())
+    }
+
     /// Changes how many StartSession calls may be made in a second, at least 1.
     pub fn set_rate(&self, rate: u32) {
         // Without a task nobody waits.
@@ -107,27 +124,36 @@ impl Sessions {
     }
 
     /// Ends a session, soon. `span` is that of the connection that it was started for.
-    pub(super) fn end(&self, service: Service, id: String, span: Span) {
-        self.try_to_end(service, id, span, Effort::Full);
+    pub(super) fn end(&self, service: Service, registration: Arc<Registration>, span: Span) {
+        let id = registration.id().to_owned();
+        let source = Source::Own(registration);
+        self.try_to_end(service, id, span, Effort::Full, source);
     }
 
     /// Ends what a former process left behind.
     pub fn end_abandoned(&self, service: Service, entry: Entry, effort: Effort) {
-        self.try_to_end(service, entry.session, Span::current(), effort);
+        let source = Source::Former(Arc::clone(&self.is_refusal_reported));
+        self.try_to_end(service, entry.session, Span::current(), effort, source);
     }
 
-    fn try_to_end(&self, service: Service, id: String, span: Span, effort: Effort) {
+    fn try_to_end(&self, service: Service, id: String, span: Span, effort: Effort, source: Source) {
         let ending = Ending {
             service,
             id,
             span,
             journal: self.journal.clone(),
             effort,
+            source,
         };
         if let Err(lost) = self.jobs.send(Job::End(ending))
-            && let Job::End(Ending { id, span, .. }) = lost.0
+            && let Job::End(Ending {
+                id, span, source, ..
+            }) = lost.0
             && effort == Effort::Full
         {
+            if let Source::Own(registration) = source {
+                registration.lose();
+            }
             span.in_scope(|| warn!(session = %id, "session was not ended: the daemon had stopped"));
         }
     }
@@ -138,33 +164,17 @@ impl Sessions {
     }
 }
 
-/// The right to call StartSession now, once.
-#[derive(Debug)]
-pub struct Turn {
-    sessions: Sessions,
-    called: Instant,
-}
+/// See [`Sessions::impatience`].
+#[derive(Clone, Debug)]
+pub struct Impatience(mpsc::WeakUnboundedSender<Job>);
 
-impl Turn {
-    /// Calls StartSession. The call goes on if this future is dropped; its session is ended then.
-    ///
-    /// # Errors
-    ///
-    /// What the service says, or that the daemon is ending.
-    pub async fn start(self, service: Service, request: StartRequest) -> Result<Session, Error> {
-        let Self { sessions, called } = self;
-        let (reply, answer) = oneshot::channel();
-        let handle = sessions.clone();
-        let job = Job::Start(Box::new(Start {
-            service,
-            request,
-            called,
-            reply,
-            sessions,
-            span: Span::current(),
-        }));
-        handle.jobs.send(job).map_err(|_| ending())?;
-        answer.await.unwrap_or_else(|_| Err(handle.unanswered()))
+impl Impatience {
+    /// As [`Sessions::cut_short`].
+    pub fn cut_short(&self) {
+        if let Some(jobs) = self.0.upgrade() {
+            // Without a task nobody waits.
+            let _gone = jobs.send(Job::CutShort);
+        }
     }
 }
 
@@ -176,8 +186,9 @@ pub struct Terminator {
     /// What the limiter is made from.
     rate: u32,
     seed: u64,
-    starts: JoinSet<()>,
+    starts: JoinSet<usize>,
     ends: JoinSet<usize>,
+    registry: Registry,
     at_once: Arc<Semaphore>,
     farewell: watch::Sender<Farewell>,
 }
@@ -193,8 +204,13 @@ impl Terminator {
             () = self.work_on(&mut left) => return left,
             () = time_is_up(&mut leaving, farewell) => {}
         }
+        // What is dropped from now on cannot be ended, and reports that.
+        self.incoming.close();
+        while let Some(done) = self.starts.try_join_next() {
+            left += left_behind(done);
+        }
         for _ in 0..self.starts.len() {
-            let hint = "its `Reason` names this program, host and forward";
+            let hint = FIND_BY_REASON;
             warn!(
                 hint,
                 "StartSession was not answered; its session may have been left behind"
@@ -203,7 +219,27 @@ impl Terminator {
         left += self.starts.len();
         self.starts.shutdown().await;
         self.farewell.send_replace(Farewell::Now);
-        left + self.ends.join_all().await.into_iter().sum::<usize>()
+        while let Some(done) = self.ends.join_next().await {
+            left += left_behind(done);
+        }
+        left + self.give_up()
+    }
+
+    /// Counts the sessions that nobody has tried to end.
+    fn give_up(&mut self) -> usize {
+        let mut left = 0;
+        while let Ok(job) = self.incoming.try_recv() {
+            if let Job::End(ending) = job
+                && ending.effort == Effort::Full
+            {
+                left += ending.span.in_scope(|| ending.leave(None));
+            }
+        }
+        let count = self.registry.len();
+        if count > 0 {
+            warn!(count, "sessions are still in use; they are left behind");
+        }
+        left + count
     }
 
     /// Works until nothing can come any more, and starts anew after a panic.
@@ -228,7 +264,7 @@ impl Terminator {
             self.give_turns();
             tokio::select! {
                 biased;
-                Some(done) = self.starts.join_next() => *left += left_behind(done.map(|()| 0)),
+                Some(done) = self.starts.join_next() => *left += left_behind(done),
                 Some(done) = self.ends.join_next() => *left += left_behind(done),
                 job = self.incoming.recv(), if has_handles => match job {
                     Some(job) => self.take(job),
@@ -345,55 +381,17 @@ struct Start {
     span: Span,
 }
 
-impl Start {
-    async fn run(self: Box<Self>) {
-        let Self {
-            service,
-            request,
-            called,
-            reply,
-            sessions,
-            span,
-        } = *self;
-        let started = caught(async {
-            panics::point("start-session");
-            service.start(&request).await
-        });
-        let started = started
-            .await
-            .unwrap_or_else(|panic| Err(internal(&panic.to_string())));
-        let throttled = matches!(&started, Err(error) if error.kind() == Kind::Throttled);
-        let news = match throttled {
-            true => Job::Throttled(called),
-            false => Job::Answered(called),
-        };
-        // Before the reply: whoever was throttled asks for another turn at once.
-        let _ending = sessions.jobs.send(news);
-        let session = started.map(|(id, access)| {
-            debug!(session = %id, target = %request.target, "session started");
-            sessions.journal.add(Entry {
-                session: id.clone(),
-                since: unix_seconds(),
-                origin: service.origin(),
-            });
-            Session {
-                id,
-                access,
-                service,
-                sessions,
-                span,
-            }
-        });
-        // If nobody waits any more, the session comes back here, is dropped, and ended.
-        drop(reply.send(session));
-    }
-}
-
 /// The pause after a panic before it starts anew.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// How to find a session whose id is not known.
+const FIND_BY_REASON: &str = "its `Reason` names this program, host and forward; see `aws ssm describe-sessions --state Active`";
 
 /// Calls that resume sessions, at the same time.
 const MAX_RESUMPTIONS_AT_ONCE: usize = 64;
 
 /// Calls that end sessions, at the same time.
 const MAX_ENDS_AT_ONCE: usize = 32;
+
+#[cfg(test)]
+mod tests;

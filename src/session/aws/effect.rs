@@ -1,0 +1,93 @@
+//! Whether a call took effect that did not succeed.
+//!
+//! StartSession is not idempotent: a call that was sent and not answered may have started a session
+//! whose id nobody knows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use aws_sdk_ssm::config::http::HttpResponse;
+use aws_sdk_ssm::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_ssm::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_ssm::error::{BoxError, ProvideErrorMetadata, SdkError};
+
+use super::refusal::find;
+use super::settings::Unencrypted;
+use crate::session::error::Effect;
+
+/// Notes that a call is complete and signed, and handed to the connection.
+#[derive(Clone, Debug, Default)]
+pub(in crate::session) struct Transmission(Arc<AtomicBool>);
+
+impl Transmission {
+    /// What is known of a call that ended with a panic.
+    pub(in crate::session) fn effect_of_panic(&self) -> Effect {
+        match self.0.load(Relaxed) {
+            true => Effect::Unknown,
+            false => Effect::NotSent,
+        }
+    }
+
+    /// What is known of a call that failed.
+    pub(super) fn effect<E>(&self, error: &SdkError<E, HttpResponse>) -> Effect
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match error {
+            SdkError::ServiceError(context) if context.err().code().is_some() => Effect::Answered,
+            SdkError::ServiceError(context) => of_status(context.raw()),
+            SdkError::ResponseError(context) => of_status(context.raw()),
+            SdkError::ConstructionFailure(_) => Effect::NotSent,
+            // The list is not ours to close: what may have been sent counts as sent.
+            SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | _ => {
+                match self.0.load(Relaxed) && !is_of_connecting(error) {
+                    true => Effect::Unknown,
+                    false => Effect::NotSent,
+                }
+            }
+        }
+    }
+}
+
+impl Intercept for Transmission {
+    fn name(&self) -> &'static str {
+        "Transmission"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.store(true, Relaxed);
+        Ok(())
+    }
+}
+
+/// Of an answer without a code of AWS. One that says success, or that a gateway got no answer,
+/// follows a call that was passed on.
+fn of_status(response: &HttpResponse) -> Effect {
+    match response.status().as_u16() {
+        200..=299 | 502 | 504 => Effect::Unknown,
+        _ => Effect::NotSent,
+    }
+}
+
+/// Whether no connection was made, or none was allowed.
+fn is_of_connecting(error: &(dyn std::error::Error + 'static)) -> bool {
+    if find::<Unencrypted>(error).is_some() {
+        return true;
+    }
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.to_string() == CONNECT_ERROR {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// What the SDK's HTTP client says of a call without a connection.
+const CONNECT_ERROR: &str = "client error (Connect)";

@@ -1,0 +1,98 @@
+//! The sessions of this process that are not ended yet, by caller and id.
+//!
+//! ```text
+//!   StartSession answers ─▶ Registration ─▶ Session ── dropped ─▶ Ending ── done ─▶ removed
+//! ```
+//!
+//! It tells whether the service gave an id twice, and how many sessions are left when no more can
+//! be ended.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::journal::Origin;
+
+/// Sessions that are not ended yet. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Registry(Arc<Mutex<BTreeSet<(Origin, String)>>>);
+
+impl Registry {
+    /// Adds a session. `None` if its caller has one with this id already.
+    pub(super) fn add(&self, origin: Origin, id: &str) -> Option<Registration> {
+        let key = (origin, id.to_owned());
+        let is_new = self.keys().insert(key.clone());
+        is_new.then(|| Registration {
+            key,
+            registry: self.clone(),
+            is_lost: AtomicBool::new(false),
+        })
+    }
+
+    /// How many sessions are not ended.
+    pub(super) fn len(&self) -> usize {
+        self.keys().len()
+    }
+
+    fn keys(&self) -> MutexGuard<'_, BTreeSet<(Origin, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The entry of one session. Dropping it removes the entry.
+#[derive(Debug)]
+pub(super) struct Registration {
+    key: (Origin, String),
+    registry: Registry,
+    is_lost: AtomicBool,
+}
+
+impl Registration {
+    /// The id of the session.
+    pub(super) fn id(&self) -> &str {
+        &self.key.1
+    }
+
+    /// Keeps the entry for good: nobody can end the session any more.
+    pub(super) fn lose(&self) {
+        self.is_lost.store(true, Relaxed);
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        if !self.is_lost.load(Relaxed) {
+            self.registry.keys().remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(region: &str) -> Origin {
+        Origin {
+            region: region.to_owned(),
+            profile: None,
+            profile_first: false,
+            role: None,
+            endpoint: None,
+        }
+    }
+
+    #[test]
+    fn an_id_is_registered_once_for_a_caller_until_its_session_is_ended() {
+        let registry = Registry::default();
+        let first = registry.add(origin("here"), "a").unwrap();
+        assert!(registry.add(origin("here"), "a").is_none());
+        assert_eq!(registry.len(), 1);
+        assert!(registry.add(origin("there"), "a").is_some());
+
+        drop(first);
+
+        assert_eq!(registry.len(), 0);
+        registry.add(origin("here"), "a").unwrap().lose();
+        assert_eq!(registry.len(), 1, "it was not ended");
+    }
+}

@@ -1,0 +1,131 @@
+//! One StartSession call, and the session that comes of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use tracing::{Span, debug, warn};
+
+use super::{FIND_BY_REASON, Job, Sessions, Start, ending, internal, unix_seconds};
+use crate::panics::{self, caught};
+use crate::session::aws::{Service, Started, Transmission};
+use crate::session::error::{Effect, Error, Kind};
+use crate::session::journal::Entry;
+use crate::session::{Session, StartRequest};
+
+/// The right to call StartSession now, once.
+#[derive(Debug)]
+pub struct Turn {
+    pub(super) sessions: Sessions,
+    pub(super) called: Instant,
+}
+
+impl Turn {
+    /// Calls StartSession. The call goes on if this future is dropped; its session is ended then.
+    ///
+    /// # Errors
+    ///
+    /// What the service says, or that the daemon is ending.
+    pub async fn start(self, service: Service, request: StartRequest) -> Result<Session, Error> {
+        let Self { sessions, called } = self;
+        let (reply, answer) = oneshot::channel();
+        let handle = sessions.clone();
+        let job = Job::Start(Box::new(Start {
+            service,
+            request,
+            called,
+            reply,
+            sessions,
+            span: Span::current(),
+        }));
+        handle.jobs.send(job).map_err(|_| ending())?;
+        answer.await.unwrap_or_else(|_| Err(handle.unanswered()))
+    }
+}
+
+impl Start {
+    /// Calls StartSession and replies. Returns how many sessions may have been left behind.
+    pub(super) async fn run(self: Box<Self>) -> usize {
+        let Self {
+            service,
+            request,
+            called,
+            reply,
+            sessions,
+            span,
+        } = *self;
+        let transmission = Transmission::default();
+        let started = caught(async {
+            panics::point("start-session");
+            service.start(&request, &transmission).await
+        });
+        let started = started.await.unwrap_or_else(|panic| {
+            Err(internal(&panic.to_string()).with_effect(transmission.effect_of_panic()))
+        });
+        if let Some(news) = news(&started, called) {
+            // Before the reply: whoever was throttled asks for another turn at once.
+            let _ending = sessions.jobs.send(news);
+        }
+        let is_unknown = |error: &Error| error.effect() == Effect::Unknown;
+        let left = usize::from(started.as_ref().is_err_and(is_unknown));
+        if let Err(error) = &started
+            && left > 0
+        {
+            let hint = FIND_BY_REASON;
+            warn!(%error, hint, "StartSession has no usable answer; its session may have been left behind");
+        }
+        let session = match started {
+            Ok(started) => sessions.keep(started, service, span).await,
+            Err(error) => Err(error),
+        };
+        if let Ok(session) = &session {
+            debug!(session = %session.id(), target = %request.target, "session started");
+        }
+        // If nobody waits any more, the session comes back here, is dropped, and ended.
+        drop(reply.send(session));
+        left
+    }
+}
+
+impl Sessions {
+    /// Takes over a session that was started: from here on it is ended.
+    async fn keep(&self, started: Started, service: Service, span: Span) -> Result<Session, Error> {
+        let Started { id, access } = started;
+        let origin = service.origin();
+        let registration = self.registry.add(origin.clone(), &id).ok_or_else(|| {
+            // One of the two would end the other.
+            let why = format!("the service gave the id of another session: {id}");
+            Error::new("StartSession", Kind::ServiceFault, why)
+        })?;
+        let registration = Arc::new(registration);
+        let entry = Entry {
+            session: id,
+            since: unix_seconds(),
+            origin,
+        };
+        self.journal.add(entry).await;
+        match access {
+            Ok(access) => Ok(Session {
+                registration,
+                access,
+                service,
+                sessions: self.clone(),
+                span,
+            }),
+            Err(error) => {
+                self.end(service, registration, span);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What a call tells about the rate that AWS allows: nothing if AWS did not answer it.
+pub(super) fn news(started: &Result<Started, Error>, called: Instant) -> Option<Job> {
+    match started {
+        Ok(_) => Some(Job::Answered(called)),
+        Err(error) if error.kind() == Kind::Throttled => Some(Job::Throttled(called)),
+        Err(error) if error.effect() == Effect::Answered => Some(Job::Answered(called)),
+        Err(_) => None,
+    }
+}

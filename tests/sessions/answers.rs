@@ -1,0 +1,211 @@
+//! Answers of the API that leave it open whether a session is there, or who can end it: each session
+//! is ended, or in the journal, or counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use ssm_proxyd::session::{
+    Entry, Error, Identity, Journal, Kind, Leaving, Service, Session, Sessions, Settings,
+    StartRequest, Urgency, unix_seconds,
+};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::support::api::{Api, HANG_UP};
+use crate::support::running::vacant;
+use crate::support::stage::{TARGET, until};
+
+#[tokio::test]
+async fn the_session_of_an_unusable_answer_is_ended_in_the_end() {
+    let foreign = session_at("wss://ssmmessages.eu-north-1.amazonaws.com");
+    let api = api(foreign, &[(400, THROTTLED)]);
+    let scene = Scene::new(&api.endpoint());
+
+    let error = scene.start().await.unwrap_err();
+
+    assert_eq!(error.kind(), Kind::Endpoint, "{error}");
+    until("it is ended", || api.calls("TerminateSession").len() == 2).await;
+    assert_eq!(scene.finish().await, (0, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_session_without_a_usable_id_is_counted() {
+    for answer in [
+        "{}".to_owned(),
+        session_at("ws://127.0.0.1:1").replace("s-1", "a b"),
+    ] {
+        let api = api(answer, &[]);
+        let scene = Scene::new(&api.endpoint());
+
+        assert_eq!(scene.start().await.unwrap_err().kind(), Kind::ServiceFault);
+
+        assert_eq!(scene.finish().await, (1, Vec::new()));
+    }
+}
+
+/// The call may have been done.
+#[tokio::test]
+async fn a_call_that_breaks_after_it_was_sent_is_counted_and_one_before_is_not() {
+    let api = Api::new(|_, _, _| (HANG_UP, String::new()));
+    for (endpoint, left) in [
+        (api.endpoint(), 1),
+        (format!("http://{}", vacant()), 0),
+        // Refused here: it is not encrypted.
+        ("http://192.0.2.1:9".to_owned(), 0),
+    ] {
+        let scene = Scene::new(&endpoint);
+
+        scene.start().await.unwrap_err();
+
+        assert_eq!(scene.finish().await, (left, Vec::new()), "{endpoint}");
+    }
+}
+
+#[tokio::test]
+async fn answers_of_others_than_aws_say_nothing_about_the_session() {
+    for (status, body) in [(403, "<html>"), (302, ""), (404, "not found"), (502, "")] {
+        let api = api(session_at("ws://127.0.0.1:1"), &[(status, body)]);
+        let scene = Scene::new(&api.endpoint());
+
+        drop(scene.start().await.unwrap());
+
+        until("it is tried again", || {
+            api.calls("TerminateSession").len() == 2
+        })
+        .await;
+        assert_eq!(scene.finish().await, (0, Vec::new()), "{status}");
+    }
+}
+
+/// The next one may have another policy, other credentials, another configuration. It tries once.
+#[tokio::test]
+async fn what_aws_refuses_to_end_is_left_to_the_next_process() {
+    let api = api(session_at("ws://127.0.0.1:1"), &[(400, DENIED); 3]);
+    let scene = Scene::new(&api.endpoint());
+    drop(scene.start().await.unwrap());
+
+    let (left, journal) = scene.finish().await;
+
+    assert_eq!((left, journal.len()), (1, 1));
+    assert_eq!(journal[0].session, "s-1");
+}
+
+#[tokio::test]
+async fn a_session_that_is_in_use_when_the_time_is_up_is_counted_and_stays_in_the_journal() {
+    let api = api(session_at("ws://127.0.0.1:1"), &[]);
+    let scene = Scene::new(&api.endpoint());
+    let session = scene.start().await.unwrap();
+
+    scene.leaving.send_replace(Leaving::Hurried);
+    let (left, journal) = scene.finish_before(Some(session)).await;
+
+    assert_eq!((left, journal.len()), (1, 1));
+    assert_eq!(api.calls("TerminateSession").len(), 0);
+}
+
+#[tokio::test]
+async fn an_id_that_is_given_twice_ends_nobody_elses_session() {
+    let api = api(session_at("ws://127.0.0.1:1"), &[]);
+    let scene = Scene::new(&api.endpoint());
+    let first = scene.start().await.unwrap();
+
+    let second = scene.start().await;
+
+    assert_eq!(second.unwrap_err().kind(), Kind::ServiceFault);
+    assert_eq!(api.calls("TerminateSession").len(), 0);
+    drop(first);
+    until("it is ended", || api.calls("TerminateSession").len() == 1).await;
+    drop(scene.start().await.unwrap());
+    assert_eq!(scene.finish().await, (0, Vec::new()));
+}
+
+/// Sessions with a journal.
+struct Scene {
+    endpoint: String,
+    directory: TempDir,
+    sessions: Sessions,
+    leaving: watch::Sender<Leaving>,
+    terminator: JoinSet<usize>,
+}
+
+impl Scene {
+    fn new(endpoint: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(directory.path(), unix_seconds()).unwrap();
+        let (sessions, terminator) = Sessions::new(100, 1, journal);
+        let leaving = watch::Sender::new(Leaving::No);
+        let mut ending = JoinSet::new();
+        ending.spawn(terminator.run(leaving.subscribe()));
+        Self {
+            endpoint: endpoint.to_owned(),
+            directory,
+            sessions,
+            leaving,
+            terminator: ending,
+        }
+    }
+
+    async fn start(&self) -> Result<Session, Error> {
+        let settings = Settings {
+            region: Some("us-east-1".to_owned()),
+            ssm_endpoint: Some(self.endpoint.clone()),
+            identity: Identity::Fixed {
+                access_key: "AKIDEXAMPLE".to_owned(),
+                secret_key: "not-a-secret".to_owned(),
+            },
+            ..Settings::default()
+        };
+        let service = Service::load(settings).await.unwrap();
+        let request = StartRequest {
+            target: TARGET.to_owned(),
+            document: "AWS-StartPortForwardingSession".to_owned(),
+            parameters: vec![("portNumber", "1".to_owned())],
+            reason: "a test".to_owned(),
+        };
+        let turn = self.sessions.turn(&Urgency::connection()).await.unwrap();
+        turn.start(service, request).await
+    }
+
+    /// How many sessions are counted as left, and what the next process finds.
+    async fn finish(self) -> (usize, Vec<Entry>) {
+        self.finish_before(None).await
+    }
+
+    /// The same, with a session that is dropped too late.
+    async fn finish_before(self, held: Option<Session>) -> (usize, Vec<Entry>) {
+        let Self {
+            directory,
+            sessions,
+            leaving,
+            mut terminator,
+            ..
+        } = self;
+        drop(sessions);
+        let left = terminator.join_next().await.unwrap().unwrap();
+        drop((leaving, held));
+        let (_next, entries) = Journal::open(directory.path(), unix_seconds()).unwrap();
+        (left, entries)
+    }
+}
+
+/// Starts sessions with this body, and ends them after these answers.
+fn api(body: String, first: &[(u16, &'static str)]) -> Api {
+    let (first, ends) = (first.to_vec(), Arc::new(AtomicUsize::new(0)));
+    Api::new(move |_, call, _| match call.operation.as_str() {
+        "StartSession" => (200, body.clone()),
+        _ => match first.get(ends.fetch_add(1, Relaxed)) {
+            Some((status, body)) => (*status, (*body).to_owned()),
+            None => (200, "{}".to_owned()),
+        },
+    })
+}
+
+fn session_at(origin: &str) -> String {
+    format!(
+        r#"{{"SessionId":"s-1","StreamUrl":"{origin}/v1/data-channel/s-1?role=publish_subscribe","TokenValue":"t"}}"#
+    )
+}
+
+const THROTTLED: &str = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
+const DENIED: &str = r#"{"__type":"AccessDeniedException","message":"no"}"#;
