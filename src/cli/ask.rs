@@ -139,15 +139,18 @@ pub(super) struct StopArgs {
     whereabouts: Whereabouts,
 }
 
-/// Stops the daemon and waits until it has.
+/// Stops the daemon and waits until it has. It is no success if sessions may have been left behind.
 pub(super) async fn stop(args: StopArgs) -> Exit {
     match ask(&args.whereabouts, &Request::Stop { now: args.now }).await {
         Ok(Answer::Stopped {
             sessions_left: Some(0),
         }) => said(output::line("stopped; every session is ended")),
-        Ok(Answer::Stopped { .. }) => said(output::line(
-            "stopped; sessions may have been left behind: the daemon's log says more",
-        )),
+        Ok(Answer::Stopped { sessions_left }) => {
+            let count = sessions_left.map_or_else(String::new, |count| format!("{count} "));
+            let error = format!("stopped, but {count}sessions may have been left behind");
+            let hint = "the daemon's log names them; `aws ssm describe-sessions --state Active` lists those that are open";
+            style::fail(Exit::Failed, &error, hint)
+        }
         Ok(other) => strange(&other),
         Err(exit) => exit,
     }

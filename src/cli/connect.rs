@@ -81,6 +81,12 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
     errand.release();
     if let Err(hint) = errand.end(leaving, &mut signals).await {
         let what = format!("{target}: a session may have been left behind");
+        // The bytes may be whole; that all is done is not true.
+        let exit = if exit == Exit::Done {
+            Exit::Failed
+        } else {
+            exit
+        };
         return fail(exit, &what, hint);
     }
     exit

@@ -124,7 +124,8 @@ async fn carry(
     progress.send_replace(Progress::Open);
     match serve.carry(begin, connection, opened, stop).await {
         (Some(Outcome::End), _) => Ending::End,
-        (Some(Outcome::ClientGone | Outcome::Undelivered), _) => Ending::Gone,
+        (Some(Outcome::ClientGone), _) => Ending::Gone,
+        (Some(Outcome::Undelivered), _) => Ending::Failed(Trouble::undelivered()),
         (Some(Outcome::Quiet), _) => Ending::Quiet,
         (Some(Outcome::Lost(reason)), failure) => {
             Ending::Failed(Trouble::after(reason, failure.as_deref()))
@@ -149,7 +150,7 @@ pub enum Progress {
 pub enum Ending {
     /// The destination ended, and stdout has every byte of it.
     End,
-    /// Nobody reads stdout any more.
+    /// Nobody reads stdout any more, and the destination has what was read of stdin.
     Gone,
     /// It was told to stop.
     Stopped,
@@ -198,6 +199,15 @@ impl Trouble {
             what: Printable::of(failure),
             hint: failure.hint().unwrap_or_default().into(),
             class,
+        }
+    }
+
+    /// Nobody reads stdout any more, and the destination does not take what was read of stdin.
+    fn undelivered() -> Self {
+        Self {
+            what: "stdout was closed before the destination had all of stdin".into(),
+            hint: "keep stdout open until the destination ends".into(),
+            class: Class::Lost,
         }
     }
 

@@ -163,6 +163,7 @@ impl Serve {
             time: begin.elapsed(),
         };
         tale.tell(&self.settings.remote);
+        let undelivered = delivered.is_err() && tally.sent() > 0;
         if let Err(error) = delivered {
             warn!(error, "the last bytes of the client may not have arrived");
         }
@@ -171,7 +172,10 @@ impl Serve {
         if let Some(connection) = ended {
             self.finish(connection, stop).await;
         }
-        (outcome, failure)
+        match outcome {
+            Some(Outcome::ClientGone) if undelivered => (Some(Outcome::Undelivered), failure),
+            outcome => (outcome, failure),
+        }
     }
 }
 

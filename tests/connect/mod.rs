@@ -1,5 +1,6 @@
 //! `connect`: bytes, ends, signals, exit codes and words, without ssh.
 
+mod leftovers;
 mod refusals;
 
 use std::io::{BufRead, BufReader, Read, Write};

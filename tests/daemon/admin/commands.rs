@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use serde_json::json;
+use ssm_proxyd::sim::{ApiFault, Operation};
 
 use super::Scene;
 use crate::cli::ended;
@@ -282,4 +283,22 @@ fn without_a_daemon_each_command_says_so() {
     let (code, _, told) =
         ended(ssm_proxyd().args(["wait", "--timeout", "0s", "--socket", &socket]));
     assert_eq!(code, 75, "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_leaves_a_session_is_no_success() {
+    let mut scene = Scene::new("").await;
+    let fault = ApiFault {
+        code: "AccessDeniedException".to_owned(),
+        times: None,
+    };
+    scene.simulator.fail(Operation::TerminateSession, fault);
+    scene.start();
+    assert_echo(&mut connect(scene.address), b"hello");
+
+    let (code, _, told) = scene.run(&["stop"]);
+
+    assert_eq!(code, 1, "{told}");
+    assert_names(&told, &["stopped", "left behind", "hint: "]);
+    assert_eq!(scene.daemon().exit_code(), 0, "it was asked to stop");
 }

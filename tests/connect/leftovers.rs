@@ -1,0 +1,90 @@
+//! What is left when `connect` ends: a session, or bytes of stdin.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+
+use ssm_proxyd::sim::{ApiFault, Operation, Options, Role, Simulator};
+
+use crate::support::errand::{DEFAULTS, Errand};
+use crate::support::stage::{TARGET, destination, unpaced, until};
+
+/// The forward ends late, so the time that is left belongs to its session.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_signals_while_an_upgrade_hangs_leave_no_session() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tables = format!(
+        "ssmmessages_endpoint = \"ws://{}\"\n{DEFAULTS}",
+        gateway.local_addr().unwrap()
+    );
+    let errand = Errand::with(&simulator, &tables, &[TARGET, "22"]);
+    let _silent = gateway.accept().unwrap();
+
+    errand.signal("INT");
+    errand.signal("HUP");
+
+    let (code, told) = errand.end();
+    assert!([129, 130].contains(&code), "{code}");
+    assert_eq!(told, "");
+    assert!(simulator.ledger().sessions[0].terminate_called);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_end_that_leaves_a_session_is_no_success() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let fault = ApiFault {
+        code: "AccessDeniedException".to_owned(),
+        times: None,
+    };
+    simulator.fail(Operation::TerminateSession, fault);
+    let source = destination(Role::Source { len: 10, seed: 5 }).await;
+    let mut errand = Errand::start(&simulator, source.address().port());
+
+    assert_eq!(errand.hear_all().len(), 10);
+
+    let (code, told) = errand.end();
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("may have been left behind"), "{told}");
+}
+
+/// As by `connect < file | head -c1`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_vanishes_before_stdin_is_delivered_is_no_success() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut errand = Errand::start(&simulator, slow.local_addr().unwrap().port());
+    let (mut unread, _) = slow.accept().unwrap();
+    unread.write_all(b"x").unwrap();
+    assert_eq!(errand.hear(1), b"x");
+    let mut stdin = errand.stdin.take().unwrap();
+    let written = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&written);
+    let writer = thread::spawn(move || {
+        while stdin.write_all(&[7; 4096]).is_ok() {
+            count.fetch_add(1, Relaxed);
+        }
+    });
+    let (mut before, mut same) = (0, 0);
+    until("nothing more is taken", || {
+        let now = written.load(Relaxed);
+        same = if now > 0 && now == before {
+            same + 1
+        } else {
+            0
+        };
+        before = now;
+        same == 200
+    })
+    .await;
+
+    drop(errand.stdout.take());
+
+    let (code, told) = errand.end();
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("stdin"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    writer.join().unwrap();
+}
