@@ -36,6 +36,18 @@ pub(super) fn base(keys: &str) -> Result<Base, Exit> {
     Ok(Base { config, forward })
 }
 
+/// Runs work that may block, such as reading a pipe in the place of a file, on a thread of its own:
+/// a signal can end the wait for it.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Exit> + Send + 'static,
+) -> Result<T, Exit> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| {
+        let error = format!("internal error ({panic})");
+        Err(style::fail(Exit::Failed, &error, "please report it"))
+    })
+}
+
 /// Whether a file may not be read that nobody named.
 fn is_closed_to_us(error: &config::Error) -> bool {
     let is_named = style::environment("SSM_PROXYD_CONFIG").is_some();

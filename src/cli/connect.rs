@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::time::timeout;
 
 use super::aws::AwsOptions;
-use super::base::{Base, base, split_target};
+use super::base::{Base, base, blocking, split_target};
 use super::exit::Exit;
 use super::{run, style};
 use crate::config::{self, Forward, Remote, Target};
@@ -48,7 +48,11 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
     if let Err(error) = log.start(Format::Text, Verbosity::Faults) {
         return fail(Exit::Failed, &error, "this is a fault of this program");
     }
-    let order = match order(args) {
+    let order = tokio::select! {
+        order = blocking(|| order(args)) => order,
+        number = signals.last() => return Exit::Signal(number),
+    };
+    let order = match order {
         Ok(order) => order,
         Err(exit) => return exit,
     };

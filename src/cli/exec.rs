@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::aws::AwsOptions;
+use super::base::blocking;
 use super::completions::forward_names;
 use super::exit::Exit;
 use super::forward::{Rules, begin, configuration, start};
@@ -46,9 +47,19 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
         Ok(signals) => signals,
         Err(exit) => return exit,
     };
-    let config = match args.rules.local.is_empty() {
-        true => named(&args.name, args.aws),
-        false => configuration(&args.name, &args.rules, args.aws),
+    let ExecArgs {
+        name,
+        rules,
+        aws,
+        command,
+    } = args;
+    let reading = blocking(move || match rules.local.is_empty() {
+        true => named(&name, aws),
+        false => configuration(&name, &rules, aws),
+    });
+    let config = tokio::select! {
+        config = reading => config,
+        number = signals.number() => return Exit::Signal(number),
     };
     let mut config = match config {
         Ok(config) => config,
@@ -64,7 +75,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
         Ok(daemon) => daemon,
         Err(exit) => return exit,
     };
-    let exit = match Running::start(&args.command, &Place::of(&daemon)) {
+    let exit = match Running::start(&command, &Place::of(&daemon)) {
         Ok(running) => running.wait(&mut daemon, &mut signals).await,
         Err(exit) => exit,
     };

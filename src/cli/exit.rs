@@ -59,6 +59,7 @@ impl From<&StartError> for Exit {
     fn from(error: &StartError) -> Self {
         match error {
             StartError::Aws(source) | StartError::Forward { source, .. } => source.kind().into(),
+            StartError::Unfinished { .. } => Self::TryAgain,
             StartError::Roots(_)
             | StartError::Proxy(_)
             | StartError::AdminMoved

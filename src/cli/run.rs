@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use tracing::{error, info};
 
+use super::base::blocking;
 use super::exit::Exit;
 use super::{ask, environment, style};
 use crate::config;
@@ -32,9 +33,17 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
         Ok(signals) => signals,
         Err(error) => return style::fail(Exit::Failed, &error, "signals cannot be received"),
     };
-    let (path, mut config) = match read(args.config.as_deref()) {
+    let reading = blocking(move || {
+        read(args.config.as_deref())
+            .map_err(|error| style::fail_as_told(Exit::Configuration, &error))
+    });
+    let read = tokio::select! {
+        read = reading => read,
+        () = signals.stop() => return Exit::Done,
+    };
+    let (path, mut config) = match read {
         Ok(read) => read,
-        Err(error) => return style::fail_as_told(Exit::Configuration, &error),
+        Err(exit) => return exit,
     };
     let log = match start_log(log, config.log) {
         Ok(log) => log,
@@ -150,7 +159,8 @@ pub(super) fn explain(path: &Path, error: &StartError) -> Exit {
             };
             style::fail(error.into(), &with_sources(source), &hint)
         }
-        StartError::Http(_)
+        StartError::Unfinished { .. }
+        | StartError::Http(_)
         | StartError::Admin(_)
         | StartError::AdminMoved
         | StartError::Log(_)

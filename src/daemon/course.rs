@@ -6,14 +6,14 @@ use std::fmt::Display;
 
 use tracing::{error, info, warn};
 
-use super::admin::{self, Answer, Call, Fault, Rejection, Reply, Request};
+use super::admin::{self, Answer, Call, Rejection, Reply, Request};
 use super::ending::hurry;
 use super::http::called;
-use super::reading::Reading;
+use super::reading::{Loaded, Reading, rejected};
 use super::signals::{Signal, Signals};
 use super::slumber::Slumber;
 use super::systemd::ServiceManager;
-use super::{Change, Daemon, StartError};
+use super::{Change, Daemon};
 use crate::config::Config;
 use crate::panics;
 
@@ -47,7 +47,7 @@ impl Daemon {
                         panics::point("daemon");
                         self.nudge();
                     }
-                    Signal::Reload => reading.ask(&reread, None),
+                    Signal::Reload => reading.ask(&reread, &self.reach, None),
                     Signal::RollCall => {
                         let connections = self.forwards.roster().connections();
                         info!(connections, "roll call");
@@ -55,7 +55,8 @@ impl Daemon {
                     }
                 },
                 call = called(&mut self.admin, &mut self.http) => {
-                    let reload = |reply| reading.ask(&reread, Some(reply));
+                    let reach = self.reach.clone();
+                    let reload = |reply| reading.ask(&reread, &reach, Some(reply));
                     if self.is_told_to_stop(call, reload) {
                         info!("stopping, as asked over the admin socket");
                         return Cause::Asked;
@@ -64,7 +65,7 @@ impl Daemon {
                 read = reading.done() => {
                     let outcome = self.follow(read).await;
                     manager.ready(self.status());
-                    reading.tell(&outcome, &reread);
+                    reading.tell(&outcome, &reread, &self.reach);
                 }
                 () = slumber.noticed() => {
                     info!("this machine has slept; testing every session");
@@ -122,9 +123,9 @@ impl Daemon {
     }
 
     /// Does what was read, or says why not.
-    async fn follow(&mut self, read: Result<Config, Rejection>) -> Result<Change, Rejection> {
+    async fn follow(&mut self, read: Result<Loaded, Rejection>) -> Result<Change, Rejection> {
         let outcome = match read {
-            Ok(config) => self.reload(config).await.map_err(|error| rejected(&error)),
+            Ok(loaded) => self.apply(loaded).await.map_err(|error| rejected(&error)),
             Err(rejection) => Err(rejection),
         };
         match &outcome {
@@ -161,23 +162,4 @@ pub enum Cause {
     Asked,
     /// A part of it was lost by a panic. Whoever started it should start it again.
     Lost,
-}
-
-fn rejected(error: &StartError) -> Rejection {
-    let kind = match error {
-        StartError::Listen { .. } | StartError::Http(_) => Fault::Listen,
-        StartError::Roots(_)
-        | StartError::Aws(_)
-        | StartError::Forward { .. }
-        | StartError::Proxy(_)
-        | StartError::Standard(_)
-        | StartError::Admin(_)
-        | StartError::AdminMoved
-        | StartError::Log(_) => Fault::Configuration,
-    };
-    Rejection {
-        kind,
-        message: error.to_string(),
-        hint: error.hint().into_owned(),
-    }
 }

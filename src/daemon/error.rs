@@ -10,6 +10,14 @@ use crate::telemetry::LogError;
 /// Why the daemon did not start, or not reload.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// What had to be read was not read in time.
+    #[error("{what}: {why}")]
+    Unfinished {
+        /// What was read.
+        what: &'static str,
+        /// How far that came.
+        why: String,
+    },
     /// The certificates to trust cannot be used.
     #[error("{0}")]
     Roots(#[from] RootsError),
@@ -70,6 +78,9 @@ impl StartError {
             }
             Self::AdminMoved => Cow::Borrowed("write it as it was, or restart the daemon"),
             Self::Log(_) => Cow::Borrowed("write `format = \"text\"` or \"json\""),
+            Self::Unfinished { .. } => Cow::Borrowed(
+                "check the disk and the paths: `ca_bundle`, AWS_CA_BUNDLE, AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE must be files, not pipes",
+            ),
             Self::Standard(_) => Cow::Borrowed("pipes, sockets, terminals and files can be"),
         }
     }

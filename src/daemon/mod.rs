@@ -20,6 +20,7 @@ mod error;
 mod forwards;
 mod http;
 mod log;
+mod off_runtime;
 mod reach;
 mod reading;
 mod report;
@@ -49,6 +50,7 @@ use self::forwards::Forwards;
 use self::http::Http;
 pub use self::log::{log_format, log_verbosity};
 use self::reach::Reach;
+use self::reading::Loaded;
 use self::report::History;
 pub use self::signals::{Signal, Signals};
 use crate::config::{self, Config};
@@ -172,8 +174,19 @@ impl Daemon {
     ///
     /// As [`Daemon::start`]; nothing has changed then.
     pub async fn reload(&mut self, config: Config) -> Result<Change, StartError> {
+        let loaded = Loaded::new(config, self.reach.clone()).await?;
+        self.apply(loaded).await
+    }
+
+    /// Does what a configuration says that was loaded.
+    async fn apply(&mut self, loaded: Loaded) -> Result<Change, StartError> {
+        let Loaded {
+            config,
+            reach,
+            afresh,
+        } = loaded;
         let Config {
-            aws,
+            aws: _,
             limits,
             shutdown,
             log,
@@ -184,7 +197,6 @@ impl Daemon {
         if admin != self.admin_settings {
             return Err(StartError::AdminMoved);
         }
-        let (reach, afresh) = self.reach.renewed(aws, &forwards).await?;
         self.world.max_waiting = descriptors::prepare(&limits, &forwards);
         let held = &mut self.http.given_up(http.as_ref());
         let plan = self

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tracing::{debug, warn};
 
 use super::StartError;
+use super::off_runtime::off_runtime;
 use crate::config::{self, Account};
 use crate::forward::World;
 use crate::network::{Network, Proxy};
@@ -22,12 +23,23 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// Loads a service for each of the forwards.
+    /// Loads a service for each of the forwards, on a thread that may block.
     ///
     /// # Errors
     ///
-    /// Bad certificates, a bad proxy, or a forward without a region.
+    /// Bad certificates, a bad proxy, a forward without a region, or files that are not read in
+    /// time.
     pub(super) async fn new(
+        aws: config::Aws,
+        identity: Identity,
+        forwards: &[config::Forward],
+    ) -> Result<Self, StartError> {
+        let forwards = forwards.to_vec();
+        let loading = async move { Self::read(aws, identity, &forwards).await };
+        off_runtime(SETTINGS, loading).await
+    }
+
+    async fn read(
         aws: config::Aws,
         identity: Identity,
         forwards: &[config::Forward],
@@ -55,15 +67,25 @@ impl Reach {
     ///
     /// As [`Reach::new`].
     pub(super) async fn renewed(
-        &self,
+        self,
+        aws: config::Aws,
+        forwards: &[config::Forward],
+    ) -> Result<(Self, bool), StartError> {
+        let forwards = forwards.to_vec();
+        let loading = async move { self.reread(aws, &forwards).await };
+        off_runtime(SETTINGS, loading).await
+    }
+
+    async fn reread(
+        self,
         aws: config::Aws,
         forwards: &[config::Forward],
     ) -> Result<(Self, bool), StartError> {
         if aws != self.aws {
-            let renewed = Self::new(aws, self.identity.clone(), forwards).await?;
+            let renewed = Self::read(aws, self.identity, forwards).await?;
             return Ok((renewed, true));
         }
-        let mut renewed = self.clone();
+        let mut renewed = self;
         let is_named = |account: &Account| forwards.iter().any(|f| f.account == *account);
         renewed.services.retain(|account, _| is_named(account));
         renewed.load(forwards).await?;
@@ -178,6 +200,9 @@ fn settings(aws: config::Aws) -> Settings {
         ..Settings::default()
     }
 }
+
+/// What is read to reach AWS.
+const SETTINGS: &str = "AWS's files and the certificates to trust";
 
 /// Who says nothing of its own is no more to blame than the others.
 fn refused(forward: &config::Forward, source: session::Error) -> StartError {

@@ -1,4 +1,5 @@
-//! The configuration, read anew beside everything else: its disk may not answer for long.
+//! The configuration, read again with all files that it names, beside everything else: a disk may
+//! not answer for long.
 //!
 //! Whoever asks for a reload while one is under way gets another one after it, for the file may have
 //! changed since that was begun.
@@ -11,14 +12,36 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::admin::{Answer, Fault, Rejection, Reply};
-use super::{Change, systemd};
+use super::reach::Reach;
+use super::{Change, StartError, systemd};
 use crate::config::Config;
+
+/// A configuration, and what was loaded to reach AWS by it.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) config: Config,
+    pub(super) reach: Reach,
+    /// Whether what all forwards have in common has changed.
+    pub(super) afresh: bool,
+}
+
+impl Loaded {
+    /// Loads what a configuration needs, as far as `reach` does not have it.
+    pub(super) async fn new(config: Config, reach: Reach) -> Result<Self, StartError> {
+        let (reach, afresh) = reach.renewed(config.aws.clone(), &config.forwards).await?;
+        Ok(Self {
+            config,
+            reach,
+            afresh,
+        })
+    }
+}
 
 /// Reloads that were asked for.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     /// At most one task. A read that never ends outlives it, as nothing can end that.
-    reader: JoinSet<Result<Config, Rejection>>,
+    reader: JoinSet<Result<Loaded, Rejection>>,
     /// They wait for what comes of it.
     waiting: Vec<Reply>,
     /// They have asked since.
@@ -30,6 +53,7 @@ impl Reading {
     pub(super) fn ask<E: Display>(
         &mut self,
         read: &(impl Fn() -> Result<Config, E> + Clone + Send + 'static),
+        reach: &Reach,
         reply: Option<Reply>,
     ) {
         if !self.reader.is_empty() {
@@ -38,13 +62,16 @@ impl Reading {
         }
         systemd::reloading();
         self.waiting.extend(reply);
-        let read = read.clone();
-        self.reader
-            .spawn(in_time(move || read().map_err(|error| error.to_string())));
+        let (read, reach) = (read.clone(), reach.clone());
+        self.reader.spawn(async move {
+            let config = in_time(move || read().map_err(|error| error.to_string())).await?;
+            let loaded = Loaded::new(config, reach).await;
+            loaded.map_err(|error| rejected(&error))
+        });
     }
 
     /// Waits for a configuration; never ends if none is read. Cancelling loses none.
-    pub(super) async fn done(&mut self) -> Result<Config, Rejection> {
+    pub(super) async fn done(&mut self) -> Result<Loaded, Rejection> {
         match self.reader.join_next().await {
             Some(read) => read.unwrap_or_else(|fault| Err(unreadable(fault.to_string()))),
             None => std::future::pending().await,
@@ -56,6 +83,7 @@ impl Reading {
         &mut self,
         outcome: &Result<Change, Rejection>,
         read: &(impl Fn() -> Result<Config, E> + Clone + Send + 'static),
+        reach: &Reach,
     ) {
         for reply in self.waiting.drain(..) {
             let answer = match outcome {
@@ -67,7 +95,7 @@ impl Reading {
         }
         if let Some(replies) = self.next.take() {
             self.waiting = replies;
-            self.ask(read, None);
+            self.ask(read, reach, None);
         }
     }
 }
@@ -92,6 +120,27 @@ fn unreadable(message: String) -> Rejection {
         kind: Fault::Configuration,
         message,
         hint: String::new(),
+    }
+}
+
+/// What is answered to a reload that failed.
+pub(super) fn rejected(error: &StartError) -> Rejection {
+    let kind = match error {
+        StartError::Listen { .. } | StartError::Http(_) => Fault::Listen,
+        StartError::Unfinished { .. }
+        | StartError::Roots(_)
+        | StartError::Aws(_)
+        | StartError::Forward { .. }
+        | StartError::Proxy(_)
+        | StartError::Standard(_)
+        | StartError::Admin(_)
+        | StartError::AdminMoved
+        | StartError::Log(_) => Fault::Configuration,
+    };
+    Rejection {
+        kind,
+        message: error.to_string(),
+        hint: error.hint().into_owned(),
     }
 }
 

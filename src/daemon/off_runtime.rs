@@ -1,0 +1,41 @@
+//! Work that may block a thread: files on a disk that does not answer, the SDK's own file reads.
+//!
+//! It runs on a thread of its own with a deadline, so that signals, commands and the watchdog are
+//! served meanwhile. Nothing can end a thread that blocks for ever; the runtime does not wait for
+//! it when the process ends.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::StartError;
+
+/// Runs a future on a thread where it may block.
+///
+/// # Errors
+///
+/// The future's own error; [`StartError::Unfinished`] if it takes longer than [`LIMIT`] or panics.
+pub(super) async fn off_runtime<T: Send + 'static>(
+    what: &'static str,
+    future: impl Future<Output = Result<T, StartError>> + Send + 'static,
+) -> Result<T, StartError> {
+    let runtime = Handle::current();
+    let done = spawn_blocking(move || runtime.block_on(future));
+    match timeout(LIMIT, done).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(panic)) => Err(StartError::Unfinished {
+            what,
+            why: format!("internal error ({panic}); please report it"),
+        }),
+        Err(_) => Err(StartError::Unfinished {
+            what,
+            why: format!("not read within {} s", LIMIT.as_secs()),
+        }),
+    }
+}
+
+/// Longer than the instance metadata service may be asked for the region.
+const LIMIT: Duration = Duration::from_secs(20);
