@@ -39,7 +39,10 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
     });
     let read = tokio::select! {
         read = reading => read,
-        () = signals.stop() => return Exit::Done,
+        () = signals.stop() => {
+            style::say(&"stopping; nothing was started yet");
+            return Exit::Done;
+        }
     };
     let (path, mut config) = match read {
         Ok(read) => read,

@@ -14,7 +14,7 @@ use ssm_proxyd::session::{Effort, Identity};
 use ssm_proxyd::sim::{Options, Simulator};
 use tokio::task::JoinSet;
 
-use crate::support::process::Process;
+use crate::support::process::{Process, ssm_proxyd};
 use crate::support::running::{caller, forward};
 use crate::support::stage::until;
 
@@ -71,6 +71,67 @@ async fn a_pipe_is_read_once_at_the_start() {
 
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_never_comes_stops_neither_status_nor_the_end() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("admin.sock");
+    let pipe = directory.path().join("bundle.pem");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let file = directory.path().join("config.toml");
+    let with = |keys: &str| {
+        let admin = format!("[admin]\nsocket = \"{}\"\n", socket.display());
+        format!(
+            "{admin}[aws]\nregion = \"us-east-1\"\n{keys}{}",
+            forward("f", "remote = 1")
+        )
+    };
+    std::fs::write(&file, with("")).unwrap();
+    let mut command = caller(&simulator);
+    let mut daemon = Process::start(command.args(["run", "--config"]).arg(&file));
+    daemon.stderr.wait_for("listening");
+
+    std::fs::write(
+        &file,
+        with(&format!("ca_bundle = \"{}\"\n", pipe.display())),
+    )
+    .unwrap();
+    daemon.signal("HUP");
+    let status = asked(&socket, Request::Status).await;
+    assert!(matches!(status, Answer::Status(_)), "{status:?}");
+
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code(), 0);
+}
+
+#[test]
+fn a_signal_ends_a_start_that_waits_for_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let file = directory.path().join("config.toml");
+    std::fs::write(&file, text()).unwrap();
+    let mut without_configuration = ssm_proxyd();
+    without_configuration.args(["run", "--config"]).arg(&pipe);
+    let mut without_aws_files = ssm_proxyd();
+    without_aws_files
+        .env("AWS_CONFIG_FILE", &pipe)
+        .args(["run", "--config"])
+        .arg(&file);
+
+    for mut command in [without_configuration, without_aws_files] {
+        let mut daemon = Process::start(&mut command);
+        // Opening it for writing succeeds once the process waits for what is written.
+        let _writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+
+        daemon.signal("TERM");
+
+        assert_eq!(daemon.exit_code(), 0, "{}", daemon.stderr.all());
+    }
 }
 
 /// A disk that says when it was asked, and answers when it is told to.
