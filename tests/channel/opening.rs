@@ -40,9 +40,11 @@ fn the_first_bytes_arrive_although_the_agent_discards_at_first() {
         let delay = Duration::from_micros(micros);
         let is_single = seed % 8 > 3;
         let mut setup = setup(seed, delay, is_single);
+        // As long as a tunnel waits that was shown no refusal.
+        let longest = if micros < 500 { 22 } else { 8 };
         setup.agent.handshake_race = Race {
             chance: 1.0,
-            delay: Duration::ZERO..Duration::from_millis(8),
+            delay: Duration::ZERO..Duration::from_millis(longest),
         };
 
         let (mut pair, _) = ready(setup);
@@ -73,9 +75,9 @@ fn proof_of_readiness_takes_a_few_milliseconds_in_the_median() {
         );
         // HandshakeComplete, a probe and its acknowledgement, in steps of 3 ms; or the time after
         // which an agent discards no more.
+        let is_near = delay < Duration::from_micros(500);
         let probed = 3 * delay + Duration::from_millis(4);
-        let settled = 3 * delay + Duration::from_millis(11);
-        let is_near = delay < Duration::from_millis(1);
+        let settled = 3 * delay + Duration::from_millis(if is_near { 26 } else { 11 });
         assert!(late[50] <= if is_near { probed } else { settled });
         assert!(late[100] <= settled + Duration::from_millis(4));
     }
