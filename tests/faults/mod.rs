@@ -10,6 +10,7 @@
 //! ```
 
 mod plan;
+mod resets;
 mod trial;
 
 use std::thread;

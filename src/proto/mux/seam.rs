@@ -14,7 +14,9 @@
 //! ```
 //!
 //! Either ends the agent's mux, the session, and with a reset the local connections, which is the
-//! truth. The second needs stream ids below 65,536.
+//! truth. The second needs stream ids below 65,536. It also needs fourteen bytes to show at once: a
+//! shorter message would leave the agent amid a header, and its mux would break only with the next
+//! message, long after the cause. So a short one is filled up with a NOP.
 
 use crate::wire::message::Draft;
 use crate::wire::smux::{Command, Header, StreamId};
@@ -37,6 +39,9 @@ impl Seam {
     /// Ends a message.
     pub(super) fn end(&mut self, draft: &mut Draft) {
         if !self.is_open {
+            if draft.len() + HEAD < SHORTEST {
+                draft.payload().extend_from_slice(&nothing());
+            }
             draft.payload().extend_from_slice(&nothing()[..HEAD]);
         }
         self.is_open = !self.is_open;
@@ -53,6 +58,10 @@ pub(super) const MAX_STREAM: StreamId = StreamId(u16::MAX as u32);
 
 /// What of a NOP ends a message: enough to make what follows a NOP, whatever it is.
 const HEAD: usize = 2;
+
+/// The shortest odd message that cannot be processed twice unseen: what is left of the NOP, and the
+/// header with the wrong version behind it.
+const SHORTEST: usize = Header::LEN - HEAD + Header::LEN;
 
 fn nothing() -> [u8; Header::LEN] {
     Header::bare(Command::Nothing, StreamId(0)).encode()

@@ -216,6 +216,8 @@ impl Agent {
                 Verdict::Done
             }
             (_, Phase::Up) => self.consume_data(now, message),
+            // A broken mux goes on acknowledging until the plugin has noticed.
+            (_, Phase::Breaking) => Verdict::Done,
             (_, _) => Verdict::Refused,
         }
     }
@@ -225,7 +227,7 @@ impl Agent {
         match message.header.payload_type {
             PayloadType::Output => {
                 self.timeline.first_input.get_or_insert(now);
-                self.consume_output(now, payload.clone())
+                self.consume_output(payload.clone())
             }
             PayloadType::Flag => {
                 self.consume_flag(now, Flag::decode(payload));
@@ -243,13 +245,13 @@ impl Agent {
         }
     }
 
-    fn consume_output(&mut self, now: Instant, payload: Bytes) -> Verdict {
+    fn consume_output(&mut self, payload: Bytes) -> Verdict {
         match &mut self.plugin {
             Plugin::None => Verdict::Refused,
             Plugin::Mux(mux) => {
-                if let Err(error) = mux.receive(&mut self.out, payload) {
+                if mux.receive(&mut self.out, payload).is_err() {
                     self.stats.note(Violation::BrokenMux);
-                    self.begin_ending(now, End::failed(format!("invalid protocol: {error}")));
+                    self.break_mux();
                 }
                 Verdict::Done
             }

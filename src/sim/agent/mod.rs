@@ -17,7 +17,8 @@
 //!
 //! ```text
 //!  Waiting ─ response ─▶ (Completing) ─▶ Starting ─ ready ─▶ Up ─ flag 2, an error ─▶ Ending ─ drained ─▶ Ended
-//!     └─ 15 s ─▶ Ending                      │ (basic: Dialling)  └─ sshd closed ─▶ Finishing ─┘           ▲
+//!     └─ 15 s ─▶ Ending                      │ (basic: Dialling)  ├─ sshd closed ─▶ Finishing ─┤           ▲
+//!                                            │                    └─ broken mux ─▶ Breaking ───┘           │
 //!                                            └──────── refused dial in basic mode ─▶ Crashed ─ 34 ms ───────┘
 //! ```
 //!
@@ -156,6 +157,7 @@ impl Agent {
             | Phase::Starting { .. }
             | Phase::Dialling
             | Phase::Finishing(_)
+            | Phase::Breaking
             | Phase::Ending { .. }
             | Phase::Crashed { .. }
             | Phase::Ended => {}
@@ -268,11 +270,14 @@ impl Agent {
     /// When to call [`handle_timeout`](Self::handle_timeout), or poll for a message again.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let phase = match &self.phase {
-            Phase::Waiting { deadline } | Phase::Ending { deadline, .. } => Some(*deadline),
+            Phase::Waiting { deadline } => Some(*deadline),
             Phase::Completing { marked } => Some(*marked),
+            Phase::Ending {
+                deadline, earliest, ..
+            } => Some(earliest.unwrap_or(*deadline)),
             Phase::Starting { ready } => Some(*ready),
             Phase::Crashed { until, .. } => return Some(*until),
-            Phase::Dialling | Phase::Up | Phase::Finishing(_) => None,
+            Phase::Dialling | Phase::Up | Phase::Finishing(_) | Phase::Breaking => None,
             Phase::Ended => return None,
         };
         let keep_alive = match &self.plugin {

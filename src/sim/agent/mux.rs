@@ -155,6 +155,17 @@ impl Mux {
         self.zombie = true;
     }
 
+    /// The bytes of the client are no frames: every destination is closed, and each stream gets its
+    /// FIN, although its destination has not ended. From now on input is taken and ignored.
+    pub(super) fn break_off(&mut self, out: &mut Out) {
+        for (id, stream) in std::mem::take(&mut self.streams) {
+            out.events.extend(stream.connection.map(Event::Close));
+            out.outbox.push(encoded(Header::bare(Command::Finish, id)));
+        }
+        *self = Self::default();
+        self.zombie = true;
+    }
+
     /// Whether the receive loop runs; if not, nothing at all is read.
     pub(super) fn has_room(&self) -> bool {
         self.unwritten < BUDGET && self.backlog.len() <= MAX_BACKLOG

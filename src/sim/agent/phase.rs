@@ -34,10 +34,14 @@ pub(super) enum Phase {
     Up,
     /// The destination is gone; what it said still leaves (SSH).
     Finishing(End),
+    /// The mux is broken: FINs of streams that have not ended leave (protocol.md section 0.2).
+    Breaking,
     /// Over; acknowledgements are awaited for a while.
     Ending {
         /// For how long.
         deadline: Instant,
+        /// Not before this, until it has passed.
+        earliest: Option<Instant>,
         /// How it ended.
         end: End,
     },
@@ -140,7 +144,20 @@ impl Agent {
             false => Duration::ZERO,
         };
         let deadline = now + patience;
-        self.phase = Phase::Ending { deadline, end };
+        self.phase = Phase::Ending {
+            deadline,
+            earliest: None,
+            end,
+        };
+    }
+
+    /// The client's bytes are no frames: the mux sends FIN on its open streams, and the session
+    /// ends without a text some milliseconds later.
+    pub(super) fn break_mux(&mut self) {
+        if let Plugin::Mux(mux) = &mut self.plugin {
+            mux.break_off(&mut self.out);
+        }
+        self.phase = Phase::Breaking;
     }
 
     pub(super) fn close_destinations(&mut self) {
@@ -161,11 +178,23 @@ impl Agent {
             let end = end.clone();
             self.begin_ending(now, end);
         }
-        let Phase::Ending { deadline, end } = &self.phase else {
+        if matches!(self.phase, Phase::Breaking) && self.out.outbox.is_empty() {
+            self.begin_ending(now, End::failed(""));
+            if let Phase::Ending { earliest, .. } = &mut self.phase {
+                *earliest = Some(now + NOTICED);
+            }
+        }
+        let Phase::Ending {
+            deadline,
+            earliest,
+            end,
+        } = &mut self.phase
+        else {
             return;
         };
+        let _passed: Option<Instant> = earliest.take_if(|at| *at <= now);
         let drained = self.control.is_empty() && self.sender.unacknowledged() == 0;
-        if drained || *deadline <= now {
+        if earliest.is_none() && (drained || *deadline <= now) {
             let end = end.clone();
             self.end(now, end);
         }
@@ -179,6 +208,9 @@ impl Agent {
         self.out.events.push_back(Event::Ended(end));
     }
 }
+
+/// From the FINs of a broken mux to the end of the session: measured with the real agent.
+const NOTICED: Duration = Duration::from_millis(4);
 
 /// What an agent's master says of a worker that crashed (protocol.md section 7).
 pub(super) const CRASHED: &str = "document process failed unexpectedly: ipc messaging received \
