@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tracing::{Instrument, debug, error_span};
+use tracing::{Instrument, error_span};
 
 use super::World;
 use super::failure::Failure;
@@ -96,7 +96,7 @@ impl Tend {
 /// Tells what becomes of a tunnel. One that is not ready within `patience` is closed.
 async fn watch(mut tunnel: Tunnel, patience: Duration, tell: &impl Fn(News)) {
     match timeout(patience, tunnel.ready()).await {
-        Ok(Ok(agent_version)) => debug!(agent_version = agent_version.as_str(), "tunnel ready"),
+        Ok(Ok(())) => {}
         Ok(Err(error)) => return tell(News::Failed(Failure::Tunnel(error))),
         Err(_) => {
             let step = tunnel.step();
@@ -105,8 +105,11 @@ async fn watch(mut tunnel: Tunnel, patience: Duration, tell: &impl Fn(News)) {
         }
     }
     tell(News::Ready);
+    let mut state = State::Ready;
     loop {
-        match tunnel.changed().await {
+        // From the state that was told: it may have changed since.
+        state = tunnel.changed(state).await;
+        match state {
             State::Away => tell(News::Away),
             State::Ready => tell(News::Back),
             State::Ended => return tell(News::Over),

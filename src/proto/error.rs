@@ -97,10 +97,13 @@ impl Reason {
         Self::Handshake { why: why.into() }
     }
 
-    /// From the body of a `channel_closed`, whose fields are the service's own (section 9.1).
+    /// From the body of a `channel_closed`, whose fields are the service's own (section 9.1). One
+    /// that cannot be read does not say that all is well.
     pub(crate) fn closed(body: &[u8]) -> Self {
-        payload::decode::<ChannelClosed>(body)
-            .map_or(Self::Closed, |body| Self::from_output(&body.output))
+        match payload::decode::<ChannelClosed>(body) {
+            Ok(body) => Self::from_output(&body.output),
+            Err(error) => Self::unreadable("end of the session", &error),
+        }
     }
 
     /// From the `Output` of a `channel_closed`.

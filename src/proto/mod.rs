@@ -22,6 +22,7 @@
 mod channel;
 mod error;
 mod event;
+mod inquiry;
 mod keep_alive;
 mod mux;
 mod readiness;

@@ -8,6 +8,10 @@
 //!                                             └── whatever else ──▶ Lost
 //! ```
 //!
+//! Nothing is missing as far as can be told from what came (`proto/channel/remainder.rs`) and from
+//! what was acknowledged (`proto/channel/accounts.rs`, `proto/inquiry.rs`). A destination that ends
+//! before it has taken everything that was written is a loss.
+//!
 //! There is no frame for an end: ours cannot be told without closing both directions, so it is
 //! held, as in a mux; theirs is the end of the session. What was written before the local side left
 //! has reached the destination when all of it is acknowledged. And there is no seam: bytes that an
@@ -55,6 +59,11 @@ impl Single {
         })
     }
 
+    /// True if bytes wait for a stream that nobody has opened.
+    pub(super) fn has_remainder(&self) -> bool {
+        self.life == Life::Unopened && self.stream.unread() > 0
+    }
+
     /// Takes bytes for the destination.
     pub(super) fn write(&mut self, id: StreamId, data: &[u8]) -> Write {
         if !self.is_known(id) {
@@ -79,7 +88,7 @@ impl Single {
             (Some(chunk), _) => Read::Data(chunk),
             (None, Theirs::Ended) => Read::End,
             (None, Theirs::Refused) => Read::Refused,
-            (None, Theirs::Open) => {
+            (None, Theirs::Open | Theirs::Ending) => {
                 self.stream.reader_waits = true;
                 Read::Blocked
             }
@@ -121,6 +130,7 @@ impl Single {
 
     fn handle_finish(&mut self, refused: bool) {
         self.stream.handle_finish(refused);
+        self.stream.confirm_end();
         self.wake_reader();
         self.wake_writer();
     }

@@ -90,6 +90,30 @@ impl Streams {
         }
     }
 
+    /// The next stream whose FIN came and is not confirmed.
+    pub(super) fn poll_end(&mut self) -> Option<StreamId> {
+        match self {
+            Self::Mux(mux) => mux.poll_end(),
+            Self::Single(_) => None,
+        }
+    }
+
+    /// The FIN of a stream was sent because its destination ended.
+    pub(super) fn confirm_end(&mut self, id: StreamId) {
+        match self {
+            Self::Mux(mux) => mux.confirm_end(id),
+            Self::Single(_) => {}
+        }
+    }
+
+    /// True if bytes wait for a stream that nobody has opened. On a mux there are none.
+    pub(super) fn has_remainder(&self) -> bool {
+        match self {
+            Self::Mux(_) => false,
+            Self::Single(single) => single.has_remainder(),
+        }
+    }
+
     pub(super) fn is_over(&mut self, id: StreamId) -> bool {
         match self {
             Self::Mux(mux) => mux.is_over(id),

@@ -25,7 +25,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::printable::Printable;
 use crate::proto;
@@ -45,28 +45,30 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Waits until streams can be opened. Returns the agent's version.
+    /// Waits until streams can be opened. A tunnel that has ended by then is ready too if its one
+    /// stream can still be opened and read.
     ///
     /// # Errors
     ///
     /// If the tunnel ended before.
-    pub async fn ready(&mut self) -> Result<Printable, Arc<Error>> {
+    pub async fn ready(&mut self) -> Result<(), Arc<Error>> {
         let phase = self
             .phase
             .wait_for(|phase| !matches!(phase, Phase::Opening(_)))
             .await;
-        match phase.as_deref() {
-            Ok(Phase::Ready { agent_version } | Phase::Away { agent_version }) => {
-                Ok(agent_version.clone())
-            }
-            Ok(Phase::Ended(error)) => Err(Arc::clone(error)),
-            Ok(Phase::Opening(_)) | Err(_) => Err(Arc::new(Error::Ended(Reason::Finished))),
-        }
+        let ended = match phase.as_deref() {
+            Ok(Phase::Ready { .. } | Phase::Away { .. }) => return Ok(()),
+            Ok(Phase::Ended(error)) => Arc::clone(error),
+            Ok(Phase::Opening(_)) | Err(_) => Arc::new(Error::Ended(Reason::Finished)),
+        };
+        // Whoever changes the phase holds the lock of the core.
+        drop(phase);
+        let has_remainder = self.shared.lock().core.has_remainder();
+        has_remainder.then_some(()).ok_or(ended)
     }
 
-    /// Waits until it is in another state, and returns that.
-    pub async fn changed(&mut self) -> State {
-        let before = State::of(&self.phase.borrow());
+    /// Waits until it is in another state than `before`, and returns that.
+    pub async fn changed(&mut self, before: State) -> State {
         let changed = self.phase.wait_for(|phase| State::of(phase) != before);
         changed
             .await
@@ -305,6 +307,7 @@ impl Inner {
                 proto::Event::Readable(id) => wake(&mut self.readers, id),
                 proto::Event::Writable(id) => wake(&mut self.writers, id),
                 proto::Event::Ready { agent_version } => {
+                    debug!(agent_version = agent_version.as_str(), "tunnel ready");
                     self.phase.send_replace(Phase::Ready { agent_version });
                 }
                 proto::Event::Notice(text) => {

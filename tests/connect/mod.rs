@@ -1,5 +1,6 @@
 //! `connect`: bytes, ends, signals, exit codes and words, without ssh.
 
+mod ends;
 mod leftovers;
 mod refusals;
 

@@ -44,8 +44,8 @@ fn an_agent_that_is_reset_in_mid_transfer_ends_no_truncated_stream_cleanly() {
             false_losses,
             ..
         } = tally;
-        assert!(broken > SEEDS / 2 && finished > SEEDS / 4, "{tally:?}");
-        assert!(truncated > SEEDS / 2 && clean > SEEDS / 4, "{tally:?}");
+        assert!(broken > SEEDS / 5 && finished > SEEDS / 4, "{tally:?}");
+        assert!(truncated > SEEDS / 3 && clean > SEEDS / 2, "{tally:?}");
         assert!(false_losses < clean / 20, "{tally:?}");
     }
 }
@@ -87,7 +87,7 @@ fn play(tally: &mut Tally, seed: u64) {
         pair.set_reads(*stream, true);
     }
     // An acknowledgement that is lost holds up a transfer for seconds, and nothing else does.
-    pair.run_for(Duration::from_secs(1000));
+    pair.run_for(Duration::from_secs(300));
 
     tally.broken += u64::from(pair.violations().contains_key(&Violation::BrokenMux));
     for stream in streams {
@@ -164,7 +164,10 @@ struct Replay(u64);
 impl Drop for Replay {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("replay it: RESETS_SEED={} cargo test faults::resets", self.0);
+            eprintln!(
+                "replay it: RESETS_SEED={} cargo test faults::resets",
+                self.0
+            );
         }
     }
 }

@@ -52,6 +52,8 @@ struct Tally {
     lost: u64,
     /// Lost with a part of what the destination said.
     truncated: u64,
+    /// Lost, although both sides have every byte.
+    false_losses: u64,
     /// Still open when all is quiet.
     open: u64,
 }
@@ -88,11 +90,18 @@ fn tell(tally: &mut Tally, seed: u64) {
             pair.connect("another");
         }
     }
+    // What came late before is forgotten after some seconds, and an end is believed again.
+    let is_calm = rng.bool();
+    if is_calm {
+        pair.run_for(Duration::from_secs(10));
+    }
+    let is_sudden = pair.agent.has_ended() || rest.is_empty();
     pair.write(id, rest);
     if rng.bool() {
         pair.finish(id);
     }
-    let fair = Weather::fair(Duration::from_millis(10));
+    // Not faster than before: an end that comes sooner than a round trip allows is no end.
+    let fair = Weather::fair(Duration::from_millis(60));
     pair.up.change_weather(fair);
     pair.down.change_weather(fair);
     pair.settle();
@@ -111,7 +120,12 @@ fn tell(tally: &mut Tally, seed: u64) {
         Some(End::Lost(Reason::Closed)) => {
             assert_ne!(ends, Ends::Never);
             tally.lost += 1;
-            tally.truncated += u64::from(pair.local_of(id).received() != said);
+            let is_whole = pair.local_of(id).received() == said;
+            tally.truncated += u64::from(!is_whole);
+            let is_taken = pair.destination_of(id).received() == words;
+            let is_false = is_whole && is_taken;
+            tally.false_losses += u64::from(is_false);
+            assert!(!is_false || !is_calm || is_sudden, "a false loss in a calm");
         }
         Some(End::Lost(Reason::Lost { why })) if why == OVER => tally.lost += 1,
         Some(End::Lost(other)) => panic!("{other}"),
@@ -173,7 +187,12 @@ fn destination(rng: &mut Rng, words: &[u8], said: Vec<u8>) -> (Destination, Ends
         ),
         3 => (Destination::source(said), Ends::Well),
         _ => {
-            let after = rng.usize(1..=words.len());
+            // One that ends before it has read all is a loss.
+            let after = if rng.u8(..4) == 0 {
+                rng.usize(1..=words.len())
+            } else {
+                words.len()
+            };
             (Destination::answering(after, said), Ends::Well)
         }
     }

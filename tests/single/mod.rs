@@ -1,6 +1,7 @@
 //! Sessions without a mux, in virtual time: one connection, whose end is the end of the session.
 
 mod chaos;
+mod ends;
 
 use std::time::Duration;
 

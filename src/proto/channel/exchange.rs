@@ -84,6 +84,8 @@ impl fmt::Debug for Transmit {
 pub(super) struct Due {
     pub(super) seq: Seq,
     pub(super) id: MessageId,
+    /// False for a duplicate.
+    pub(super) is_new: bool,
 }
 
 /// Acknowledgements that may wait for the websocket.

@@ -114,7 +114,7 @@ impl Channel {
             payload,
         } = message;
         self.publication.start();
-        let mut next = match self.receiver.receive(
+        let (is_new, mut next) = match self.receiver.receive(
             seq,
             Item {
                 payload_type,
@@ -127,23 +127,24 @@ impl Channel {
             }
             Verdict::Duplicate => {
                 self.stats.duplicates += 1;
-                None
+                (false, None)
             }
             Verdict::Early => {
                 self.stats.received += 1;
                 self.stats.early += 1;
                 self.remainder.handle_message(now, created);
-                None
+                (true, None)
             }
             Verdict::Deliver(item) => {
                 self.stats.received += 1;
                 self.remainder.handle_message(now, created);
-                Some(item)
+                (true, Some(item))
             }
         };
         // Even if it was seen before: the first acknowledgement may have been lost, and the
         // agent retransmits until it has one.
-        self.acknowledgements.push_back(Due { seq, id });
+        self.acknowledgements.push_back(Due { seq, id, is_new });
+        self.accounts.unanswered += usize::from(is_new);
         while let Some(item) = next {
             self.deliver(item)?;
             next = self.receiver.poll_early();
@@ -176,6 +177,7 @@ impl Channel {
                     notice,
                 } = completed;
                 self.reacknowledges = version.acknowledges_duplicates();
+                self.accounts.handle_version(&version);
                 self.deliveries.push_back(Delivery::Complete {
                     version,
                     mode,

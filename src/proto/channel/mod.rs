@@ -11,6 +11,7 @@
 //!
 //! Specification: protocol.md sections 3, 5 and 6.
 
+mod accounts;
 mod blame;
 mod control;
 mod delay;
@@ -32,6 +33,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
+use self::accounts::Accounts;
 use self::blame::Blame;
 use self::control::{Control, Word};
 pub use self::exchange::Transmit;
@@ -61,6 +63,7 @@ pub(crate) struct Channel {
     sender: Sender,
     receiver: Receiver,
     remainder: Remainder,
+    accounts: Accounts,
     pacer: Pacer,
     blame: Blame,
     handshake: Handshake,
@@ -89,6 +92,7 @@ impl Channel {
             sender: Sender::new(now, window),
             receiver: Receiver::new(EarlyPool::new()),
             remainder: Remainder::default(),
+            accounts: Accounts::default(),
             pacer: Pacer::new(now, rate),
             blame: Blame::new(now),
             handshake: Handshake::new(),
@@ -194,6 +198,9 @@ impl Channel {
             return Some(Transmit::Opening(opening));
         }
         if let Some(due) = self.acknowledgements.pop_front() {
+            if due.is_new {
+                self.accounts.handle_answer(now);
+            }
             return Some(Transmit::Message(
                 self.sealer.acknowledgement(now, due.seq, due.id),
             ));
@@ -267,6 +274,7 @@ impl Channel {
 
     /// Sends a payload of mux data. Only after [`Channel::has_room`] said yes.
     pub(crate) fn send_data(&mut self, now: Instant, draft: Draft) -> Transmit {
+        self.accounts.handle_data(self.sender.next_seq());
         Transmit::Message(self.send(now, draft, PayloadType::Output, Urgency::Patient))
     }
 
@@ -317,11 +325,6 @@ impl Channel {
     /// False while so many acknowledgements wait that more input would only pile them up.
     pub(crate) fn wants_input(&self) -> bool {
         self.acknowledgements.len() < MAX_ACKNOWLEDGEMENTS
-    }
-
-    /// True if nothing can be missing of what an agent said that has closed.
-    pub(crate) fn is_whole(&self, now: Instant) -> bool {
-        !self.receiver.has_gap() && self.remainder.is_whole(now)
     }
 
     /// When a sequenced message left last, for the first time.

@@ -1,23 +1,37 @@
 //! May something be missing behind the last message that came?
 //!
 //! An agent closes when all is acknowledged, or two seconds after its destination ended. What a
-//! broken websocket has swallowed comes again one message at a time, so an end may overtake it, and
-//! no gap shows that: what is missing is the tail. So after a resume the tail is in doubt, until a
-//! message comes that was sent on the new websocket, or nothing old has come for longer than an
-//! agent drains (protocol.md sections 6.3 and 9.3).
+//! broken websocket has swallowed, ours or the agent's, comes again one message at a time, so an
+//! end may overtake it, and no gap shows that: what is missing is the tail. Two things put it in
+//! doubt (protocol.md sections 6.3 and 9.3):
+//!
+//! * Our websocket was resumed. The doubt lasts until a message comes that was sent on the new one.
+//! * A message came much later than it was created, and alone. That is a retransmission: agents
+//!   retransmit one message in 100 ms. What only waited in a queue, because the path or the reader
+//!   is slow, is late too, but comes in one run with others. The doubt lasts until a message comes
+//!   in time.
+//!
+//! Dates are compared with earlier ones, so a clock of the agent that is set forward would make a
+//! retransmission look as if it came in time. A message that seems to have come much faster than
+//! any before it keeps the tail in doubt, or puts it there, until messages come in one run.
 //!
 //! ```text
 //!   sent      1 2 3 4 5 ╳ websocket                 6
-//!   came      1 2           3 … 4 … channel_closed?  └ 6 closes the doubt, once 5 has come
+//!   came      1 2           3 … 4 … channel_closed?  └ 6 ends the doubt, once 5 has come
 //! ```
+//!
+//! Either ends when nothing old has come for longer than an agent waits before it closes.
 
 use std::time::{Duration, Instant};
 
-/// The doubt about the tail of what an agent said.
+/// The doubt about the tail of what an agent sent.
 #[derive(Debug, Default)]
 pub(super) struct Remainder {
-    /// A moment, and what the agent's clock said when it spoke that we heard then, in milliseconds.
-    anchor: Option<(Instant, u64)>,
+    clock: AgentClock,
+    /// The agent's clock was set while the tail was in doubt, or may be; dates tell nothing then.
+    is_stepped: bool,
+    /// When the last new message came, and when it was created, by our clock.
+    last: Option<(Instant, Instant)>,
     /// There was a websocket before.
     is_opened: bool,
     /// When the newest websocket opened that is not the first.
@@ -37,32 +51,71 @@ impl Remainder {
 
     /// A message came for the first time that the agent dated `created`.
     pub(super) fn handle_message(&mut self, now: Instant, created: u64) {
-        let Some((heard, then)) = self.anchor else {
-            self.anchor = Some((now, created));
-            return;
-        };
-        let (Some(resumed), Some(_)) = (self.resumed, self.doubt) else {
-            // The quickest message tells most about the agent's clock.
-            if ahead(now, heard) < created.saturating_sub(then) {
-                self.anchor = Some((now, created));
-            }
-            return;
-        };
-        let since = Duration::from_millis(created.saturating_sub(then));
-        let sent = heard.checked_add(since);
-        let is_new = sent.is_some_and(|sent| sent > resumed + MARGIN);
-        self.doubt = (!is_new).then_some(now + DRAIN);
+        let (delay, has_jumped) = self.clock.delay(now, created);
+        let sent = now.checked_sub(delay).unwrap_or(now);
+        let before = self.last.replace((now, sent));
+        let is_alone = before.is_some_and(|(came, _)| now - came >= APART);
+        let is_repeated = is_alone && delay >= LATE;
+        let is_older = self.resumed.is_some_and(|at| sent <= at + MARGIN);
+        if has_jumped && (is_alone || !self.is_whole(now)) {
+            self.is_stepped = true;
+        } else if !is_alone || self.is_whole(now) {
+            self.is_stepped = false;
+        }
+        let is_doubtful = is_repeated || self.is_stepped || (is_older && self.doubt.is_some());
+        self.doubt = is_doubtful.then(|| now + DRAIN);
     }
 
     /// True if nothing can be missing behind what came.
     pub(super) fn is_whole(&self, now: Instant) -> bool {
         self.doubt.is_none_or(|until| until <= now)
     }
+
+    /// When the last new message was created, by our clock.
+    pub(super) fn last_created(&self) -> Option<Instant> {
+        self.last.map(|(_, created)| created)
+    }
 }
 
-fn ahead(now: Instant, then: Instant) -> u64 {
-    let span = now.saturating_duration_since(then).as_millis();
-    u64::try_from(span).unwrap_or(u64::MAX)
+/// How the dates of an agent relate to our clock: the quickest message of the last one or two
+/// spans tells most. Clocks drift, so what was long ago is forgotten.
+#[derive(Debug, Default)]
+struct AgentClock {
+    /// When the first message came; offsets are counted from there.
+    origin: Option<Instant>,
+    /// When the newer span began.
+    since: Option<Instant>,
+    before: Option<i128>,
+    lately: Option<i128>,
+    /// Messages so far.
+    count: u32,
+}
+
+impl AgentClock {
+    /// How much longer than the quickest message this one took that came now, and whether the
+    /// clock was set forward before it was created.
+    fn delay(&mut self, now: Instant, created: u64) -> (Duration, bool) {
+        let origin = *self.origin.get_or_insert(now);
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= SPAN {
+            self.before = self.lately.take();
+            self.since = Some(now);
+        }
+        let came = now.saturating_duration_since(origin).as_millis();
+        let offset = i128::try_from(came).unwrap_or(i128::MAX) - i128::from(created);
+        let offset_before = [self.before, self.lately].into_iter().flatten().min();
+        let quickest = offset_before.map_or(offset, |before| before.min(offset));
+        // The first messages may all have been late: a handshake is retransmitted too.
+        let has_jumped =
+            self.count >= FEW && offset_before.is_some_and(|before| offset + STEP <= before);
+        self.count = self.count.saturating_add(1);
+        if has_jumped {
+            (self.before, self.lately, self.since) = (None, None, Some(now));
+        }
+        self.lately = Some(self.lately.map_or(offset, |lately| lately.min(offset)));
+        let delay = Duration::from_millis(u64::try_from(offset - quickest).unwrap_or(0));
+        (delay, has_jumped)
+    }
 }
 
 /// Longer than an agent waits for acknowledgements before it closes, and than it takes to say so.
@@ -70,6 +123,23 @@ const DRAIN: Duration = Duration::from_secs(3);
 
 /// By how much the agent's clock, as we know it, may be wrong.
 const MARGIN: Duration = Duration::from_secs(1);
+
+/// So late is a message only after a break. When an agent closes before it has retransmitted all,
+/// the last message that it retransmitted is later still: two seconds, less one timeout of it.
+const LATE: Duration = Duration::from_millis(500);
+
+/// Retransmissions of an agent come at least 100 ms apart; in a queue messages follow one another
+/// within some milliseconds.
+const APART: Duration = Duration::from_millis(20);
+
+/// By so many milliseconds a message is faster than all others only if the clock was set.
+const STEP: i128 = 500;
+
+/// Messages that tell too little about a clock to see that it was set.
+const FEW: u32 = 4;
+
+/// For how long the relation of two clocks is believed; an outage may last as long.
+const SPAN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
@@ -80,23 +150,25 @@ mod tests {
         Duration::from_millis(millis)
     }
 
+    /// A remainder with a first websocket and a first message.
+    fn begun(start: Instant) -> Remainder {
+        let mut remainder = Remainder::default();
+        remainder.handle_connected(start);
+        remainder.handle_message(start, 1_000_000);
+        remainder
+    }
+
     #[test]
     fn a_first_websocket_is_above_doubt() {
         let start = Instant::now();
-        let mut remainder = Remainder::default();
 
-        remainder.handle_connected(start);
-        remainder.handle_message(start, 1_000_000);
-
-        assert!(remainder.is_whole(start));
+        assert!(begun(start).is_whole(start));
     }
 
     #[test]
     fn old_messages_keep_up_the_doubt_and_a_new_one_ends_it() {
         let start = Instant::now();
-        let mut remainder = Remainder::default();
-        remainder.handle_connected(start);
-        remainder.handle_message(start, 1_000_000);
+        let mut remainder = begun(start);
 
         remainder.handle_connected(start + at(10_000));
         assert!(!remainder.is_whole(start + at(10_000)));
@@ -110,14 +182,105 @@ mod tests {
     #[test]
     fn silence_ends_the_doubt() {
         let start = Instant::now();
-        let mut remainder = Remainder::default();
-        remainder.handle_connected(start);
-        remainder.handle_message(start, 1_000_000);
+        let mut remainder = begun(start);
 
         remainder.handle_connected(start + at(10_000));
         remainder.handle_message(start + at(10_100), 1_009_000);
 
         assert!(!remainder.is_whole(start + at(13_000)));
         assert!(remainder.is_whole(start + at(13_100)));
+    }
+
+    #[test]
+    fn a_retransmission_puts_the_tail_in_doubt_until_a_message_comes_in_time() {
+        let start = Instant::now();
+        let mut remainder = begun(start);
+
+        remainder.handle_message(start + at(1000), 1_000_400);
+        assert!(!remainder.is_whole(start + at(1000)));
+        remainder.handle_message(start + at(1100), 1_000_402);
+        assert!(!remainder.is_whole(start + at(1100)));
+        remainder.handle_message(start + at(1200), 1_001_190);
+
+        assert!(remainder.is_whole(start + at(1200)));
+    }
+
+    #[test]
+    fn messages_that_waited_in_a_queue_are_no_retransmissions() {
+        let start = Instant::now();
+        let mut remainder = begun(start);
+
+        for n in 0..1000 {
+            // Sent every millisecond, and carried every four.
+            remainder.handle_message(start + at(4 * n), 1_000_000 + n);
+        }
+
+        assert!(remainder.is_whole(start + at(4000)));
+    }
+
+    #[test]
+    fn a_clock_that_drifts_is_followed() {
+        let start = Instant::now();
+        let mut remainder = begun(start);
+
+        for minute in 1..1000 {
+            // The agent's clock loses 10 ms in a minute.
+            let now = start + at(60_000 * minute);
+            remainder.handle_message(now, 1_000_000 + 59_990 * minute);
+            assert!(remainder.is_whole(now), "after {minute} minutes");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_forward_does_not_end_the_doubt() {
+        let start = Instant::now();
+        let mut remainder = begun(start);
+        for n in 0..10 {
+            remainder.handle_message(start + at(n), 1_000_000 + n);
+        }
+
+        remainder.handle_connected(start + at(10_000));
+        // Created before the resume, after the clock was set forward by a minute.
+        remainder.handle_message(start + at(12_000), 1_069_000);
+        assert!(!remainder.is_whole(start + at(12_000)));
+        remainder.handle_message(start + at(12_100), 1_069_001);
+        assert!(!remainder.is_whole(start + at(12_100)));
+        remainder.handle_message(start + at(12_200), 1_072_199);
+        remainder.handle_message(start + at(12_202), 1_072_201);
+
+        assert!(remainder.is_whole(start + at(12_202)));
+    }
+
+    #[test]
+    fn a_retransmission_that_was_created_after_the_clock_was_set_puts_the_tail_in_doubt() {
+        let start = Instant::now();
+        let mut remainder = begun(start);
+        for n in 0..10 {
+            remainder.handle_message(start + at(n), 1_000_000 + n);
+        }
+
+        remainder.handle_message(start + at(1500), 1_060_010);
+
+        assert!(!remainder.is_whole(start + at(1500)));
+    }
+
+    #[test]
+    fn a_first_message_that_is_late_is_no_step_of_the_clock() {
+        let start = Instant::now();
+        let mut remainder = begun(start);
+
+        remainder.handle_message(start + at(100), 1_001_100);
+
+        assert!(remainder.is_whole(start + at(100)));
+    }
+
+    #[test]
+    fn a_message_that_an_outage_kept_is_late() {
+        let start = Instant::now();
+        let mut remainder = begun(start);
+
+        remainder.handle_message(start + at(600_000), 1_000_001);
+
+        assert!(!remainder.is_whole(start + at(600_000)));
     }
 }

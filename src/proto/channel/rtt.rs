@@ -12,6 +12,8 @@ pub(crate) struct RttEstimator {
     smoothed: Duration,
     variation: Duration,
     timeout: Duration,
+    least: Option<Duration>,
+    samples: u32,
 }
 
 impl RttEstimator {
@@ -21,6 +23,8 @@ impl RttEstimator {
             smoothed: INITIAL_RTT,
             variation: Duration::ZERO,
             timeout: MIN_TIMEOUT,
+            least: None,
+            samples: 0,
         }
     }
 
@@ -29,6 +33,8 @@ impl RttEstimator {
     /// Leave out messages that were sent twice: nobody can tell which copy the acknowledgement
     /// answers (Karn's algorithm).
     pub(crate) fn sample(&mut self, rtt: Duration) {
+        self.samples = self.samples.saturating_add(1);
+        self.least = Some(self.least.map_or(rtt, |least| least.min(rtt)));
         self.variation = (3 * self.variation + self.smoothed.abs_diff(rtt)) / 4;
         self.smoothed = (7 * self.smoothed + rtt) / 8;
         let timeout = self.smoothed + (4 * self.variation).max(GRANULARITY);
@@ -45,6 +51,11 @@ impl RttEstimator {
     /// How soon after one acknowledgement others come that were under way with it.
     pub(crate) fn grace(&self) -> Duration {
         self.smoothed + GRANULARITY
+    }
+
+    /// The shortest round trip, once some were measured: the first contain the start of the agent.
+    pub(crate) fn least(&self) -> Option<Duration> {
+        self.least.filter(|_| self.samples >= FEW)
     }
 
     /// The smoothed round trip.
@@ -64,6 +75,9 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(200);
 /// seconds to drain, and a stalled agent is asked every five.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 const MAX_DOUBLINGS: u32 = 8;
+
+/// Round trips that tell too little about a path.
+const FEW: u32 = 3;
 
 #[cfg(test)]
 mod tests {

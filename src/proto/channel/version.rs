@@ -53,6 +53,11 @@ impl AgentVersion {
         self.is_above(LAST_WITHOUT_DUPLICATES)
     }
 
+    /// True if the agent waits for acknowledgements before it closes (protocol.md section 9.3).
+    pub(crate) fn drains(&self) -> bool {
+        self.is_above(LAST_WITHOUT_DRAIN)
+    }
+
     /// True if the version has four components and is strictly greater.
     fn is_above(&self, threshold: [u32; 4]) -> bool {
         self.components()
@@ -78,6 +83,8 @@ impl fmt::Display for AgentVersion {
 const LAST_WITHOUT_MUX: [u32; 4] = [3, 0, 196, 0];
 /// The last before 3.0.655.0.
 const LAST_WITHOUT_PROOF: [u32; 4] = [3, 0, 654, u32::MAX];
+/// The last before 3.0.732.0.
+const LAST_WITHOUT_DRAIN: [u32; 4] = [3, 0, 731, u32::MAX];
 /// The last before 3.2.1041.0.
 const LAST_WITHOUT_DUPLICATES: [u32; 4] = [3, 2, 1040, u32::MAX];
 const LAST_WITH_KEEP_ALIVE: [u32; 4] = [3, 1, 1511, 0];
@@ -96,6 +103,9 @@ mod tests {
         assert!(version("3.0.222.0").has_mux());
         assert!(!version("3.0.654.0").proves_readiness());
         assert!(version("3.0.655.0").proves_readiness());
+        assert!(!version("3.0.731.0").drains() && version("3.0.732.0").drains());
+        assert!(!version("3.2.1040.0").acknowledges_duplicates());
+        assert!(version("3.2.1041.0").acknowledges_duplicates());
         assert!(version("3.1.1511.0").needs_keep_alive());
         assert!(!version("3.1.1575.0").needs_keep_alive());
         assert!(!version("3.3.987.0").needs_keep_alive());

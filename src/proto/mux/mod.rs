@@ -13,6 +13,7 @@
 
 mod answer;
 mod budget;
+mod ends;
 mod seam;
 mod stream;
 mod turns;
@@ -47,6 +48,8 @@ pub(crate) struct Mux {
     /// Dials that the agent reported as failed, without saying which.
     refusals: usize,
     changes: VecDeque<Change>,
+    /// Streams whose FIN came and is neither confirmed nor taken by [`Mux::poll_end`].
+    ends: VecDeque<StreamId>,
     /// A NOP frame shall leave.
     nothing_due: bool,
     bytes_sent: u64,
@@ -65,6 +68,7 @@ impl Mux {
             budget: Budget::new(),
             refusals: 0,
             changes: VecDeque::new(),
+            ends: VecDeque::new(),
             nothing_due: false,
             bytes_sent: 0,
             bytes_received: 0,
@@ -117,7 +121,7 @@ impl Mux {
             }
             (None, Theirs::Ended) => Read::End,
             (None, Theirs::Refused) => Read::Refused,
-            (None, Theirs::Open) => {
+            (None, Theirs::Open | Theirs::Ending) => {
                 stream.reader_waits = true;
                 Read::Blocked
             }
@@ -178,17 +182,6 @@ impl Mux {
         let kept = stream.handle_data(data);
         self.budget.add(unread, kept);
         self.wake_reader(id);
-    }
-
-    /// The flag of a failed dial names no stream; the FIN that follows it does, by being the
-    /// next on a stream that has not shown a byte.
-    fn handle_finish(&mut self, id: StreamId) {
-        let refused = self.refusals > 0 && self.streams.get(&id).is_some_and(|s| !s.answered);
-        self.refusals -= usize::from(refused);
-        self.change(id, |stream| stream.handle_finish(refused));
-        self.wake_reader(id);
-        self.wake_writer(id);
-        self.forget_if_over(id);
     }
 
     /// The agent could not reach the destination of some stream.

@@ -131,6 +131,11 @@ fn a_refusal_meets_the_first_fin_of_a_stream_without_a_byte() {
     mux.handle_output(frames(&fins)).unwrap();
 
     assert_eq!(mux.read(served, 9), Read::Data(Bytes::from_static(b"hi")));
+    assert_eq!(mux.read(served, 9), Read::Blocked, "not confirmed");
+    assert_eq!(mux.poll_end(), Some(served));
+    assert_eq!(mux.poll_end(), None);
+    mux.confirm_end(served);
+    assert_eq!(mux.poll_change(), Some(Change::Readable(served)));
     assert_eq!(mux.read(served, 9), Read::End);
     assert_eq!(mux.read(refused, 9), Read::Refused);
 }
@@ -180,6 +185,8 @@ fn a_stream_that_both_sides_closed_is_forgotten() {
     assert!(!mux.is_over(id));
     mux.handle_output(frames(&[Header::bare(Command::Finish, id)]))
         .unwrap();
+    assert!(!mux.is_over(id), "the FIN is not confirmed");
+    mux.confirm_end(id);
 
     assert_eq!(mux.poll_change(), Some(Change::Readable(id)));
     assert!(mux.is_over(id));

@@ -1,20 +1,23 @@
 //! A data channel and its streams as one machine.
 
+mod ends;
 mod opening;
+mod view;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
+use self::ends::Ends;
 use self::opening::size;
 use super::channel::{Channel, Delivery, EarlyPool, Mark, Transmit};
 use super::error::Reason;
 use super::event::{Event, OpenError, Options, Read};
+use super::inquiry::Inquiry;
 use super::keep_alive::KeepAlive;
 use super::mux::{self, Change, Mux, Write};
 use super::state::State;
-use super::stats::Stats;
 use super::streams::Streams;
 use crate::printable::Printable;
 use crate::wire::message::Draft;
@@ -28,6 +31,8 @@ pub struct Tunnel {
     state: State,
     channel: Channel,
     streams: Streams,
+    ends: Ends,
+    inquiry: Inquiry,
     keep_alive: KeepAlive,
     events: VecDeque<Event>,
 }
@@ -42,6 +47,8 @@ impl Tunnel {
             state: State::Opening,
             channel,
             streams: Streams::Mux(Mux::new()),
+            ends: Ends::default(),
+            inquiry: Inquiry::default(),
             keep_alive: KeepAlive::new(options.keep_alive),
             events: VecDeque::new(),
         }
@@ -63,6 +70,7 @@ impl Tunnel {
     /// A websocket is open; `token` is the newest that the service gave.
     pub fn handle_connected(&mut self, now: Instant, token: &str) {
         self.channel.handle_connected(now, token);
+        self.ends.handle_connected(now);
         self.begin_waiting(now);
         self.probe_again(now);
     }
@@ -70,6 +78,7 @@ impl Tunnel {
     /// The websocket is gone. Streams go on taking bytes until their queues are full.
     pub fn handle_disconnected(&mut self, now: Instant) {
         self.channel.handle_disconnected(now);
+        self.ends.handle_disconnected();
         if let State::Probing { refused, .. } = &mut self.state {
             *refused = None;
         }
@@ -104,6 +113,7 @@ impl Tunnel {
         while let Some(delivery) = self.channel.poll_delivery() {
             match delivery {
                 Delivery::Output(bytes) => {
+                    self.inquiry.handle_output(now);
                     self.streams.handle_output(bytes)?;
                     self.handle_first_output();
                 }
@@ -125,6 +135,7 @@ impl Tunnel {
                 Delivery::Tell(event) => self.tell(event),
             }
         }
+        self.confirm_ends(now);
         self.handle_arrivals();
         Ok(())
     }
@@ -187,7 +198,15 @@ impl Tunnel {
                 Streams::Single(_) => self.channel.send_size(size()),
             }
         }
+        if self.inquiry_due().is_some_and(|due| due <= now) {
+            self.inquiry.handle_asked();
+            self.channel.send_size(size());
+        }
         self.channel.handle_timeout(now);
+        if self.ended().is_none() {
+            self.confirm_ends(now);
+            self.forward_changes();
+        }
         self.forward_news();
         self.assert_invariants();
     }
@@ -199,18 +218,35 @@ impl Tunnel {
         due.filter(|_| matches!(self.state, State::Ready))
     }
 
+    /// On a mux every stream has an end of its own.
+    fn inquiry_due(&self) -> Option<Instant> {
+        let is_single = matches!(self.streams, Streams::Single(_)) && !self.streams.is_empty();
+        let may_ask = is_single && self.channel.is_connected();
+        let due = self.inquiry.due(self.channel.last_sent());
+        due.filter(|_| may_ask && matches!(self.state, State::Ready))
+    }
+
     /// Opens a stream: one dial of the agent.
     ///
     /// # Errors
     ///
-    /// Before [`Event::Ready`], and after the end.
+    /// Before [`Event::Ready`], and after the end, but for what [`Tunnel::has_remainder`].
     pub fn open(&mut self) -> Result<StreamId, OpenError> {
         match &self.state {
             State::Ready => self.streams.open().ok_or(OpenError::Exhausted),
             State::Opening | State::Probing { .. } => Err(OpenError::NotReady),
             State::Closing { .. } => Err(OpenError::Ended(Reason::Finished)),
+            State::Ended(_) if self.streams.has_remainder() => {
+                self.streams.open().ok_or(OpenError::Exhausted)
+            }
             State::Ended(reason) => Err(OpenError::Ended(reason.clone())),
         }
+    }
+
+    /// True if bytes came for a stream that nobody has opened: it can be opened and read although
+    /// the tunnel may have ended.
+    pub fn has_remainder(&self) -> bool {
+        self.streams.has_remainder()
     }
 
     /// Takes bytes for the agent.
@@ -323,54 +359,14 @@ impl Tunnel {
         let channel = self
             .channel
             .poll_timeout(self.may_send_data().then_some(data));
-        let times = [self.state.deadline(), channel, self.keep_alive_due()];
+        let times = [
+            self.state.deadline(),
+            channel,
+            self.keep_alive_due(),
+            self.inquiry_due(),
+            self.ends.poll_timeout(),
+        ];
         times.into_iter().flatten().min()
-    }
-
-    /// False while nothing more should be taken from the websocket.
-    pub fn wants_input(&self) -> bool {
-        self.streams.wants_input() && self.channel.wants_input()
-    }
-
-    /// False while there is no websocket: nothing can move then.
-    pub fn is_connected(&self) -> bool {
-        self.channel.is_connected()
-    }
-
-    /// Why the tunnel ended; `None` while it lives.
-    pub fn ended(&self) -> Option<&Reason> {
-        self.state.ended()
-    }
-
-    /// True once a stream that was reset is closed by the agent too, or the tunnel has ended. If
-    /// not, [`Event::Readable`] follows when it is.
-    pub fn is_over(&mut self, id: StreamId) -> bool {
-        matches!(self.state, State::Ended(_)) || self.streams.is_over(id)
-    }
-
-    /// Bytes of a stream that were sent and received; nothing once it is forgotten.
-    pub fn traffic(&self, id: StreamId) -> (u64, u64) {
-        self.streams.traffic_of(id)
-    }
-
-    /// What was counted.
-    pub fn stats(&self) -> Stats {
-        let (bytes_sent, bytes_received) = self.streams.traffic();
-        Stats {
-            bytes_sent,
-            bytes_received,
-            ..self.channel.stats()
-        }
-    }
-
-    /// The smoothed round trip of messages that were sent once.
-    pub fn rtt(&self) -> Duration {
-        self.channel.sender().rtt()
-    }
-
-    /// True while every stream is forgotten and nothing waits to be acknowledged.
-    pub fn is_quiet(&self) -> bool {
-        self.streams.is_empty() && self.channel.sender().is_empty()
     }
 
     fn assert_invariants(&self) {

@@ -217,7 +217,13 @@ impl Agent {
             }
             (_, Phase::Up) => self.consume_data(now, message),
             // A broken mux goes on acknowledging until the plugin has noticed.
-            (_, Phase::Breaking) => Verdict::Done,
+            (
+                _,
+                Phase::Breaking
+                | Phase::Ending {
+                    earliest: Some(_), ..
+                },
+            ) => Verdict::Done,
             (_, _) => Verdict::Refused,
         }
     }

@@ -26,7 +26,10 @@ impl Agent {
     pub(super) fn has_data(&self) -> bool {
         !self.out.outbox.is_empty()
             && !self.paused
-            && matches!(self.phase, Phase::Up | Phase::Finishing(_) | Phase::Breaking)
+            && matches!(
+                self.phase,
+                Phase::Up | Phase::Finishing(_) | Phase::Breaking
+            )
             && self.sender.unacknowledged_bytes() < self.options.window()
     }
 

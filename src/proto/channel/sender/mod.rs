@@ -21,6 +21,8 @@
 //! agent whose destination does not read falls silent altogether (protocol.md section 8.5).
 
 mod proof;
+mod repeats;
+mod settled;
 mod urgency;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use self::repeats::Repeats;
 use crate::proto::channel::delay::DelayWindow;
 use crate::proto::channel::rtt::RttEstimator;
 use crate::wire::message::Seq;
@@ -60,6 +63,7 @@ pub(crate) struct Sender {
     /// Nothing is overdue before this.
     deadline: Option<Instant>,
     silence: Silence,
+    repeats: Repeats,
 }
 
 /// Since when nothing was acknowledged, and what was done about it; meaningless while nothing is
@@ -104,6 +108,7 @@ impl Sender {
             due: BTreeSet::new(),
             deadline: None,
             silence: Silence::new(now),
+            repeats: Repeats::default(),
         }
     }
 
@@ -139,6 +144,7 @@ impl Sender {
 
     /// Takes in an acknowledgement. False if nothing was waiting for it.
     pub(crate) fn acknowledge(&mut self, now: Instant, seq: Seq) -> bool {
+        self.repeats.handle_acknowledgement(now, seq.0);
         let Some(kept) = self.kept.remove(&seq.0) else {
             return false;
         };
@@ -253,6 +259,7 @@ impl Sender {
         if kept.is_patient() {
             kept.sent = now;
             self.question_due = !self.reacknowledges;
+            self.repeats.handle_copy(seq);
         } else {
             kept.urgency = kept.urgency.after(now);
         }

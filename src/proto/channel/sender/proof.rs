@@ -29,6 +29,9 @@ impl Sender {
             }
         }
         self.unacknowledged -= given_back;
+        for (seq, _) in self.kept.iter().filter(|(_, kept)| kept.proofs >= PROVED) {
+            self.repeats.handle_acknowledgement(now, *seq);
+        }
         self.kept.retain(|_, kept| kept.proofs < PROVED);
         self.due.retain(|seq| self.kept.contains_key(seq));
         self.deadline = next.map_or(self.deadline, |next| earlier(self.deadline, next));

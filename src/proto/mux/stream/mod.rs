@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   ours                              theirs
-//!   Unopened ──SYN──▶ Open            Open ──FIN──▶ Ended
+//!   Unopened ──SYN──▶ Open            Open ──FIN──▶ Ending ──confirmed──▶ Ended
 //!                      │ finish         │
 //!                      ▼                └─FIN after a refusal──▶ Refused
 //!                     Held ──their FIN, or reset──▶ Closing ──FIN──▶ Closed
@@ -11,6 +11,9 @@
 //! FIN closes both directions at the agent, so ours is held while an answer may come (protocol.md
 //! section 8.5). It leaves when the agent's has come, or when the local side is gone; always
 //! behind every byte that was written, and only once.
+//!
+//! A FIN of the agent counts as the end of the destination once the tunnel has confirmed it: a mux
+//! that breaks sends FIN too (`proto/tunnel/ends.rs`).
 
 use std::collections::VecDeque;
 
@@ -96,7 +99,7 @@ impl Stream {
             self.ours = match (self.theirs, self.ours) {
                 (_, Ours::Unopened) => Ours::UnopenedHeld,
                 (Theirs::Open, _) => Ours::Held,
-                (Theirs::Ended | Theirs::Refused, _) => Ours::Closing,
+                (Theirs::Ending | Theirs::Ended | Theirs::Refused, _) => Ours::Closing,
             };
         }
     }
@@ -156,11 +159,18 @@ impl Stream {
         self.theirs = if refused {
             Theirs::Refused
         } else {
-            Theirs::Ended
+            Theirs::Ending
         };
         self.outbox.clear();
         if matches!(self.ours, Ours::Open | Ours::Held) {
             self.ours = Ours::Closing;
+        }
+    }
+
+    /// The FIN that came was sent because the destination ended.
+    pub(crate) fn confirm_end(&mut self) {
+        if self.theirs == Theirs::Ending {
+            self.theirs = Theirs::Ended;
         }
     }
 
@@ -241,7 +251,8 @@ impl Stream {
 
     /// True once both sides have closed and nobody reads: the stream can be forgotten.
     pub(crate) fn is_over(&self) -> bool {
-        self.deaf && self.ours == Ours::Closed && self.theirs != Theirs::Open
+        let is_known = matches!(self.theirs, Theirs::Ended | Theirs::Refused);
+        self.deaf && self.ours == Ours::Closed && is_known
     }
 }
 
@@ -263,6 +274,8 @@ pub(crate) enum Intent {
 pub(crate) enum Theirs {
     /// More may come.
     Open,
+    /// A FIN came; nothing follows. Whether the destination has ended is not certain yet.
+    Ending,
     /// The destination ended; every byte came before.
     Ended,
     /// The destination could not be reached.

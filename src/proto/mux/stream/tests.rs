@@ -19,6 +19,8 @@ fn a_fin_is_held_until_the_agents_has_come() {
 
     assert_eq!(stream.intent(), Intent::Finish);
     assert_eq!(stream.read(99).as_deref(), Some(&b"answer"[..]));
+    assert_eq!(stream.theirs(), Theirs::Ending);
+    stream.confirm_end();
     assert_eq!(stream.theirs(), Theirs::Ended);
 }
 
@@ -41,6 +43,8 @@ fn a_reset_sends_what_was_written_and_then_one_fin() {
     assert_eq!(stream.intent(), Intent::Nothing);
     assert!(!stream.is_over());
     stream.handle_finish(false);
+    assert!(!stream.is_over(), "the FIN is not confirmed");
+    stream.confirm_end();
     assert!(stream.is_over());
 }
 
@@ -64,6 +68,8 @@ fn a_second_reset_changes_nothing() {
 
     assert!(!stream.is_over(), "the agent's FIN is still to come");
     stream.handle_finish(false);
+    assert!(!stream.is_over(), "the FIN is not confirmed");
+    stream.confirm_end();
     assert!(stream.is_over());
 }
 

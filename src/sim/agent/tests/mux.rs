@@ -95,7 +95,7 @@ fn a_full_budget_stops_all_reading_until_the_destination_takes_some() {
 }
 
 #[test]
-fn a_bad_frame_ends_the_session_if_a_stream_is_open() {
+fn a_bad_frame_ends_the_session_with_a_fin_if_a_stream_is_open() {
     for open in [true, false] {
         let mut bench = Bench::ready();
         if open {
@@ -104,10 +104,16 @@ fn a_bad_frame_ends_the_session_if_a_stream_is_open() {
 
         bench.say(PayloadType::Output, &[2, 0, 0, 0, 3, 0, 0, 0]);
         bench.frames(&[(Command::Open, 5, b"")]);
+        assert!(bench.end().is_none());
+        bench.wait(SECOND / 100);
 
-        let ended = bench.end().map(|end| end.outcome);
-        assert_eq!(ended, open.then_some(Outcome::Failed));
-        assert_eq!(bench.acknowledged(), [1, 2]);
+        let expected = End::failed("");
+        assert_eq!(bench.end(), open.then_some(&expected));
+        let fins = if open { fin(3).to_vec() } else { Vec::new() };
+        assert_eq!(bench.output(PayloadType::Output), fins);
+        // The mux goes on acknowledging until it has ended.
+        let last = if open { 3 } else { 2 };
+        assert_eq!(bench.acknowledged().last(), Some(&last));
     }
 }
 

@@ -12,26 +12,28 @@
 
 #![expect(clippy::disallowed_methods, reason = "the pool is told the time")]
 
+mod ends;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep_until, timeout};
-use tracing::{Instrument, Span, debug, error, info, warn};
+use tracing::{Instrument, Span, debug, error, info};
 
-use super::World;
-use super::failure::{Failure, Teller};
-use super::lease::{Lease, Place};
-use super::pool::{Action, Pool, Shape, TunnelId, Urgency as Class, WaiterId, Weight, Why};
-use super::stop::Course;
-use super::supply::{Refusal, Request, Supply};
-use super::tend::{News, Tend};
-use super::tended::{Tended, step};
-use super::wish;
 use crate::config;
+use crate::forward::World;
+use crate::forward::failure::{Failure, Teller};
+use crate::forward::lease::{Lease, Place};
+use crate::forward::pool::{Action, Pool, Shape, TunnelId, Urgency as Class, WaiterId, Why};
+use crate::forward::stop::Course;
+use crate::forward::supply::{Refusal, Request, Supply};
+use crate::forward::tend::{News, Tend};
+use crate::forward::tended::{Tended, step};
+use crate::forward::wish;
 use crate::panics::{self, Panic, caught};
 use crate::session::Urgency;
 use crate::telemetry::Meters;
@@ -213,6 +215,7 @@ impl Supplier {
             }
             // Of a tunnel that was given up meanwhile.
             News::Ready if !self.tunnels.contains_key(&id) => {}
+            News::Ready if self.is_wasted(id) => self.handle_wasted(now, id),
             News::Ready => {
                 self.throttled = None;
                 self.meters.handle_success();
@@ -235,50 +238,6 @@ impl Supplier {
         if let Some(tended) = self.tunnels.get_mut(&id) {
             change(tended);
         }
-    }
-
-    fn handle_failed(&mut self, now: Instant, id: TunnelId, failure: Failure) {
-        if self.tunnels.remove(&id).is_none() {
-            return;
-        }
-        let weight = failure.weight();
-        self.meters.failed.fetch_add(1, Relaxed);
-        self.meters.handle_trouble(failure.trouble(now));
-        if weight == Weight::Throttled {
-            debug!(error = %failure, "throttled; will try again in turn");
-            self.throttled = Some(failure.clone());
-        } else if !self.pool.has_waiting() && self.teller.handle_failure(now, &failure, 0) {
-            warn!(error = %failure, hint = failure.hint(), "no session can be kept ready");
-        }
-        self.pool.handle_failed(now, id, failure, weight);
-    }
-
-    fn handle_over(&mut self, now: Instant, id: TunnelId) {
-        let Some(tended) = self.tunnels.remove(&id) else {
-            return;
-        };
-        let failure = tended.tunnel.and_then(|tunnel| tunnel.failure());
-        if let Some(error) = failure.filter(|_| self.pool.is_spare(id)) {
-            debug!(%error, "a session that was kept ready has ended");
-        }
-        self.pool.handle_ended(now, id);
-    }
-
-    /// A task that ends by itself has told so; one that panicked has not.
-    fn handle_done(&mut self, done: Result<(), JoinError>) {
-        let Some(fault) = done.err().filter(JoinError::is_panic) else {
-            return;
-        };
-        error!(error = %fault, "a tunnel was lost by a fault of this program");
-        let is_it =
-            |(id, tended): (&TunnelId, &Tended)| (tended.task.id() == fault.id()).then_some(*id);
-        let Some(id) = self.tunnels.iter().find_map(is_it) else {
-            return;
-        };
-        let now = Instant::now();
-        self.pool.handle_ended(now, id);
-        self.handle_failed(now, id, Failure::Fault);
-        self.tunnels.remove(&id);
     }
 
     fn act(&mut self) {

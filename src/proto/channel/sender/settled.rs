@@ -1,0 +1,32 @@
+//! What the acknowledgements prove about messages that have left.
+
+use std::time::{Duration, Instant};
+
+use super::Sender;
+use crate::wire::message::Seq;
+
+impl Sender {
+    /// The oldest message that is not acknowledged, but for probes, and when its acknowledgement
+    /// is overdue.
+    pub(crate) fn oldest(&self) -> Option<(Seq, Instant)> {
+        let mut patient = self.kept.iter().filter(|(_, kept)| kept.is_patient());
+        let (seq, kept) = patient.next()?;
+        let overdue = match kept.attempts {
+            1 => kept.sent + self.rtt.timeout(1),
+            _ => kept.sent,
+        };
+        Some((Seq(*seq), overdue))
+    }
+
+    /// The shortest round trip of a message that was sent once; zero if none was measured.
+    pub(crate) fn least_trip(&self) -> Duration {
+        self.rtt.least().unwrap_or_default()
+    }
+
+    /// True if the agent has acknowledged every message before number `end`, and has processed none
+    /// of them twice a short time ago. Probes do not count: they have no effect, once or twice.
+    pub(crate) fn is_settled(&self, now: Instant, end: Seq) -> bool {
+        let mut before = self.kept.range(..end.0);
+        !before.any(|(_, kept)| kept.is_patient()) && !self.repeats.has_suspect(now, end.0)
+    }
+}

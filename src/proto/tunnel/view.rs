@@ -1,0 +1,57 @@
+//! What a tunnel reports about itself and its streams.
+
+use std::time::Duration;
+
+use super::Tunnel;
+use crate::proto::error::Reason;
+use crate::proto::state::State;
+use crate::proto::stats::Stats;
+use crate::wire::smux::StreamId;
+
+impl Tunnel {
+    /// False while nothing more should be taken from the websocket.
+    pub fn wants_input(&self) -> bool {
+        self.streams.wants_input() && self.channel.wants_input()
+    }
+
+    /// False while there is no websocket: nothing can move then.
+    pub fn is_connected(&self) -> bool {
+        self.channel.is_connected()
+    }
+
+    /// Why the tunnel ended; `None` while it lives.
+    pub fn ended(&self) -> Option<&Reason> {
+        self.state.ended()
+    }
+
+    /// True once a stream that was reset is closed by the agent too, or the tunnel has ended. If
+    /// not, [`Event::Readable`] follows when it is.
+    pub fn is_over(&mut self, id: StreamId) -> bool {
+        matches!(self.state, State::Ended(_)) || self.streams.is_over(id)
+    }
+
+    /// Bytes of a stream that were sent and received; nothing once it is forgotten.
+    pub fn traffic(&self, id: StreamId) -> (u64, u64) {
+        self.streams.traffic_of(id)
+    }
+
+    /// What was counted.
+    pub fn stats(&self) -> Stats {
+        let (bytes_sent, bytes_received) = self.streams.traffic();
+        Stats {
+            bytes_sent,
+            bytes_received,
+            ..self.channel.stats()
+        }
+    }
+
+    /// The smoothed round trip of messages that were sent once.
+    pub fn rtt(&self) -> Duration {
+        self.channel.sender().rtt()
+    }
+
+    /// True while every stream is forgotten and nothing waits to be acknowledged.
+    pub fn is_quiet(&self) -> bool {
+        self.streams.is_empty() && self.channel.sender().is_empty()
+    }
+}

@@ -1,0 +1,60 @@
+//! Exit codes of `connect` where the end of the session does not prove the end of the destination.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
+
+use ssm_proxyd::sim::{Blow, Options, Role, Simulator};
+
+use crate::support::errand::Errand;
+use crate::support::running::assert_clean;
+use crate::support::stage::{destination, unpaced};
+
+/// The agent's websocket breaks, the destination ends meanwhile, and the agent closes after two
+/// seconds, before it has retransmitted everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tail_that_the_agents_websocket_swallowed_is_a_loss() {
+    const LEN: usize = 400_000;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let source = destination(Role::Source {
+        len: LEN as u64,
+        seed: 5,
+    })
+    .await;
+    let mut errand = Errand::start(&simulator, source.address().port());
+    errand.hear(LEN / 2);
+
+    simulator.strike(None, Blow::AgentAway(Duration::from_millis(300)));
+    let rest = errand.hear_all().len();
+
+    let (code, told) = errand.end();
+    assert!(rest < LEN - LEN / 2, "nothing was truncated");
+    assert_eq!(code, 1, "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
+/// sshd does so when it has too many clients.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bytes_of_a_destination_that_closes_at_once_are_printed() {
+    let words = b"Not allowed at this time\r\n";
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            connection.unwrap().write_all(words).unwrap();
+        }
+    });
+
+    for _ in 0..10 {
+        let mut errand = Errand::start(&simulator, port);
+        let got = errand.hear_all();
+
+        assert_eq!(got, words);
+        // So short a session does not always prove that nothing is missing.
+        let (code, told) = errand.end();
+        assert!(code == 0 || code == 1, "{code}: {told}");
+    }
+    assert_clean(&simulator);
+}
