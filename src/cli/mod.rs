@@ -38,6 +38,7 @@ use crate::daemon::Signals;
 use crate::forward::PassedSockets;
 use crate::panics;
 use crate::proto::CLIENT_VERSION;
+use crate::session::kill_credential_processes;
 use crate::telemetry::{self, Format, Log, Verbosity};
 
 /// Does what the arguments say. Returns when it is done, and what was logged is written.
@@ -73,6 +74,7 @@ fn run_command() -> Exit {
     {
         Ok(runtime) => {
             let exit = runtime.block_on(cli.command.run(log, sockets));
+            kill_credential_processes();
             // A look-up of a name that hangs must not keep the process.
             runtime.shutdown_background();
             exit

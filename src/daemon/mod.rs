@@ -206,6 +206,7 @@ impl Daemon {
         let served = self.http.plan(http, &self.world.passed, held).await?;
         self.set_log(log)?;
         self.reach = reach;
+        self.reach.doubt_files();
         self.world.sessions.set_rate(limits.session_start_rate);
         self.drain.limit(limits.max_connections);
         self.drain.timeout = shutdown.drain_timeout;

@@ -144,6 +144,13 @@ impl Reach {
         services.next().expect("a service is loaded").clone()
     }
 
+    /// Every service looks whether AWS's files have changed, at its next call.
+    pub(super) fn doubt_files(&self) {
+        for service in self.services.values() {
+            service.doubt_files();
+        }
+    }
+
     /// Every service looks for credentials at once.
     pub(super) fn cut_short(&self) {
         for service in self.services.values() {

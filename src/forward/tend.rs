@@ -5,11 +5,13 @@
 //!                          └─────────────┴─▶ Failed
 //! ```
 
+use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tracing::{Instrument, error_span};
+use tracing::{Instrument, debug, error_span};
 
 use super::World;
 use super::failure::Failure;
@@ -69,9 +71,8 @@ impl Tend {
         };
         let span = error_span!("tunnel", session = %tunnel.session_id());
         tell(News::Opened(tunnel.clone()));
-        let watch = watch(tunnel, patience, &tell);
-        let both = async { tokio::join!(driver.run(), watch) };
-        let ((), ()) = both.instrument(span).await;
+        let both = run(driver, watch(tunnel, patience, &tell));
+        both.instrument(span).await;
     }
 
     async fn start(self, tell: &impl Fn(News)) -> Result<(Tunnel, Driver), Failure> {
@@ -90,6 +91,19 @@ impl Tend {
         let session = sessions.start_on(targets, &service, request, &self.urgency, told);
         let session = session.await.map_err(Failure::Session)?;
         Ok(Driver::new(session, network, self.life))
+    }
+}
+
+/// Runs a tunnel beside its watch. Once that is over, the tunnel must end soon: what is left of it is
+/// dropped, and with it the session.
+async fn run(driver: Driver, watch: impl Future<Output = ()>) {
+    let (mut driving, mut watching) = (pin!(driver.run()), pin!(watch));
+    tokio::select! {
+        () = &mut driving => return watching.await,
+        () = &mut watching => {}
+    }
+    if timeout(MAX_GOODBYE, driving).await.is_err() {
+        debug!("the tunnel did not end in time; its session is ended by the API");
     }
 }
 
@@ -117,3 +131,7 @@ async fn watch(mut tunnel: Tunnel, patience: Duration, tell: &impl Fn(News)) {
         }
     }
 }
+
+/// How long a tunnel may take to end. The flag on the channel waits a second for its
+/// acknowledgement.
+const MAX_GOODBYE: Duration = Duration::from_secs(3);

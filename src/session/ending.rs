@@ -57,28 +57,57 @@ pub(super) enum Farewell {
     Now,
 }
 
+/// What an ending listens to.
+#[derive(Clone, Debug)]
+pub(super) struct Pace {
+    pub(super) farewell: watch::Receiver<Farewell>,
+    /// Each change ends the pause before the next try.
+    pub(super) hurry: watch::Receiver<()>,
+}
+
+impl Pace {
+    fn is_farewell(&self) -> bool {
+        *self.farewell.borrow() != Farewell::NotYet
+    }
+
+    /// Waits before the next try. True if it was cut short.
+    async fn pause(&mut self, pause: Duration) -> bool {
+        tokio::select! {
+            () = sleep(pause) => false,
+            Ok(()) = self.hurry.changed() => true,
+            () = reached(&mut self.farewell, Farewell::Soon) => true,
+        }
+    }
+
+    /// Waits before the next try. Returns the pause after it, and the sum of pauses with this one.
+    async fn next(&mut self, pause: Duration, waited: Duration) -> (Duration, Duration) {
+        match self.pause(pause).await {
+            true => (FIRST_PAUSE, waited),
+            false => ((pause * 2).min(MAX_PAUSE), waited + pause),
+        }
+    }
+}
+
 impl Ending {
     /// Calls TerminateSession until it was of use, it never will be, or there is no time. Returns
     /// how many sessions may have been left behind: this one, or none.
-    pub(super) async fn run(
-        self,
-        at_once: Arc<Semaphore>,
-        mut farewell: watch::Receiver<Farewell>,
-    ) -> usize {
+    pub(super) async fn run(self, at_once: Arc<Semaphore>, mut pace: Pace) -> usize {
         if self.effort == Effort::Casual {
-            self.try_casually(&at_once, farewell).await;
+            self.try_casually(&at_once, pace).await;
             return 0;
         }
         let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
         let mut hasty_tries = 0;
+        let mut over = pace.farewell.clone();
         loop {
             let outcome = tokio::select! {
-                outcome = self.try_once(&at_once) => outcome,
-                () = reached(&mut farewell, Farewell::Now) => return self.leave(None),
+                outcome = self.try_once(&at_once, &mut pace) => outcome,
+                () = reached(&mut over, Farewell::Now) => return self.leave(None),
             };
             let error = match outcome {
-                Ok(()) => return self.done(pause).await,
-                Err(error) => error,
+                Some(Ok(())) => return self.done(pause).await,
+                Some(Err(error)) => error,
+                None => return self.leave(Some(&no_answer())),
             };
             match Verdict::of(&error, waited) {
                 Verdict::TryAgain => {}
@@ -88,7 +117,7 @@ impl Ending {
                     return self.leave(Some(&error));
                 }
             }
-            if *farewell.borrow() != Farewell::NotYet {
+            if pace.is_farewell() {
                 hasty_tries += 1;
                 if hasty_tries > MAX_HASTY_TRIES {
                     return self.leave(Some(&error));
@@ -97,39 +126,49 @@ impl Ending {
                 continue;
             }
             self.tell(&error, pause);
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = reached(&mut farewell, Farewell::Soon) => {}
-            }
-            waited += pause;
-            pause = (pause * 2).min(MAX_PAUSE);
+            (pause, waited) = pace.next(pause, waited).await;
         }
     }
 
-    async fn try_casually(&self, at_once: &Semaphore, mut farewell: watch::Receiver<Farewell>) {
+    async fn try_casually(&self, at_once: &Semaphore, pace: Pace) {
+        let mut farewell = pace.farewell.clone();
         tokio::select! {
-            () = self.try_quietly(at_once) => {}
+            () = self.try_quietly(at_once, pace) => {}
             () = reached(&mut farewell, Farewell::Soon) => {}
         }
     }
 
-    async fn try_quietly(&self, at_once: &Semaphore) {
+    async fn try_quietly(&self, at_once: &Semaphore, mut pace: Pace) {
         let session = &self.id;
         let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
-        while let Err(error) = self.try_once(at_once).await {
+        loop {
+            let error = match self.try_once(at_once, &mut pace).await {
+                Some(Ok(())) => break,
+                Some(Err(error)) => error,
+                None => return,
+            };
             debug!(%session, %error, "session of a former process not ended");
             if Verdict::of(&error, waited) != Verdict::TryAgain {
                 return;
             }
-            sleep(pause).await;
-            waited += pause;
-            pause = (pause * 2).min(MAX_PAUSE);
+            (pause, waited) = pace.next(pause, waited).await;
         }
         self.journal.remove(session).await;
         debug!(%session, "session of a former process ended");
     }
 
-    async fn try_once(&self, at_once: &Semaphore) -> Result<(), Error> {
+    /// A stop waits for a credential provider for a moment only: `None` if it has not answered.
+    async fn try_once(&self, at_once: &Semaphore, pace: &mut Pace) -> Option<Result<(), Error>> {
+        let waited_for_credentials = async {
+            reached(&mut pace.farewell, Farewell::Soon).await;
+            sleep(MAX_WAIT_FOR_CREDENTIALS).await;
+        };
+        tokio::select! {
+            caller = self.service.caller() => if let Err(error) = caller {
+                return Some(Err(error));
+            },
+            () = waited_for_credentials => return None,
+        }
         let _permit = at_once.acquire().await;
         let terminated = caught(async {
             panics::point("terminate-session");
@@ -139,7 +178,7 @@ impl Ending {
             let why = panic.to_string();
             Err(Error::new("TerminateSession", Kind::Internal, why))
         };
-        terminated.await.unwrap_or_else(panicked)
+        Some(terminated.await.unwrap_or_else(panicked))
     }
 
     async fn done(&self, pause: Duration) -> usize {
@@ -208,7 +247,13 @@ impl Verdict {
     }
 }
 
-async fn reached(farewell: &mut watch::Receiver<Farewell>, stage: Farewell) {
+fn no_answer() -> Error {
+    let why = "the credential provider has not answered";
+    Error::new("TerminateSession", Kind::Credentials, why)
+}
+
+/// Waits for a stage of the goodbye.
+pub(super) async fn reached(farewell: &mut watch::Receiver<Farewell>, stage: Farewell) {
     let reached = |now: &Farewell| match stage {
         Farewell::NotYet => true,
         Farewell::Soon => *now != Farewell::NotYet,
@@ -227,12 +272,16 @@ const WORTH_TELLING: Duration = Duration::from_secs(4);
 
 /// How long an ending is tried: as long as the journal keeps a session.
 const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// How long a stop waits for a credential provider.
+const MAX_WAIT_FOR_CREDENTIALS: Duration = Duration::from_secs(2);
 
 /// Tries that a goodbye has time for.
 const MAX_HASTY_TRIES: u32 = 3;
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
 
     #[test]
@@ -252,5 +301,22 @@ mod tests {
         for kind in [Kind::Denied, Kind::Role, Kind::Invalid] {
             assert_eq!(verdict(kind, Duration::ZERO), Verdict::Refused, "{kind:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_pause_between_tries_ends_when_it_is_cut_short() {
+        let (farewell, hurry) = (watch::Sender::new(Farewell::NotYet), watch::Sender::new(()));
+        let mut pace = Pace {
+            farewell: farewell.subscribe(),
+            hurry: hurry.subscribe(),
+        };
+        let long = Duration::from_secs(3600);
+
+        hurry.send_replace(());
+        let hurried = timeout(MAX_PAUSE, pace.pause(long)).await;
+        farewell.send_replace(Farewell::Soon);
+        let stopped = timeout(MAX_PAUSE, pace.pause(long)).await;
+
+        assert_eq!((hurried, stopped), (Ok(true), Ok(true)));
     }
 }

@@ -106,7 +106,9 @@ impl Error {
             Kind::Proxy => {
                 "check `proxy` in [aws], or HTTPS_PROXY: host, port, user and password; the proxy must allow CONNECT to AWS, and NO_PROXY names hosts that are reached without it"
             }
-            Kind::Internal => "this is a bug; please report it with the lines before",
+            Kind::Internal => {
+                "check the values in the environment, in AWS's files and in [aws] for odd characters; if they are right, this is a bug: please report it with the lines before"
+            }
             Kind::Shortage => {
                 "raise the limit of open files (`ulimit -n`, `LimitNOFILE=` in a systemd unit) or of memory, or lower `max_connections`"
             }

@@ -24,6 +24,7 @@ mod nodes;
 mod queue;
 mod registry;
 mod sign;
+mod start;
 mod target;
 mod terminator;
 mod urgency;
@@ -35,7 +36,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::Span;
 
-pub use self::aws::{Identity, Service, Settings};
+pub use self::aws::{Identity, Service, Settings, kill_credential_processes};
 pub use self::ending::Effort;
 pub use self::endpoint::{StreamUrl, StreamUrlError};
 pub use self::error::{Error, Kind, Recovery};
@@ -43,7 +44,7 @@ pub use self::gate::{Admission, Gate, Patience};
 pub use self::journal::{Entry, Journal, Origin};
 pub use self::leaving::Leaving;
 use self::registry::Registration;
-pub use self::sign::Upgrade;
+pub use self::sign::{Signature, Upgrade};
 pub use self::target::{Progress, Target};
 pub use self::terminator::{Impatience, Sessions, Terminator, Turn, unix_seconds};
 pub use self::urgency::Urgency;
@@ -102,12 +103,6 @@ impl Session {
         Ok(())
     }
 
-    /// The service did not like what the upgrade was signed with: the next one looks for other
-    /// credentials.
-    pub fn doubt_credentials(&self) {
-        self.service.forget_credentials();
-    }
-
     /// A signed request for the newest stream URL, to be sent at once.
     ///
     /// # Errors
@@ -115,6 +110,17 @@ impl Session {
     /// If there are no credentials to sign with.
     pub async fn upgrade(&self) -> Result<Upgrade, Error> {
         self.service.upgrade(&self.access.url).await
+    }
+
+    /// The same with other credentials, after the service has refused those of `refused`. `None` if
+    /// there are no others.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::upgrade`].
+    pub async fn upgrade_again(&self, refused: &Signature) -> Result<Option<Upgrade>, Error> {
+        let url = &self.access.url;
+        self.service.upgrade_again(url, refused).await
     }
 }
 

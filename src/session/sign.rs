@@ -10,118 +10,48 @@
 )]
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use tokio::sync::Mutex;
-use tracing::debug;
 
-use super::aws::{NotAssumed, find};
 use super::endpoint::{StreamUrl, is_presigned};
-use super::error::{Error, Kind, sources};
+use super::error::{Error, Kind};
 use crate::network::Endpoint;
 
-/// Signs upgrades with the caller's credentials.
-pub(super) struct Signer {
-    region: String,
-    provider: Option<SharedCredentialsProvider>,
-    /// Where credentials were looked for, if there are none.
-    looked_at: String,
-    /// What the provider gave last. Held across the question, so that many dials ask once.
-    last: Mutex<Option<(Credentials, SystemTime)>>,
+/// The upgrade of a stream URL that carries a signature of its own.
+pub(super) fn presigned(url: &StreamUrl) -> Option<Upgrade> {
+    is_presigned(url.uri()).then(|| Upgrade {
+        endpoint: url.endpoint().clone(),
+        url: url.text(),
+        headers: Vec::new(),
+        credentials: None,
+    })
 }
 
-impl Signer {
-    pub(super) fn new(
-        region: String,
-        provider: Option<SharedCredentialsProvider>,
-        looked_at: String,
-    ) -> Self {
-        Self {
-            region,
-            provider,
-            looked_at,
-            last: Mutex::new(None),
-        }
-    }
-
-    /// Signs the upgrade of a stream URL, as of now.
-    ///
-    /// # Errors
-    ///
-    /// If there are no credentials, or the signer refuses the URL.
-    pub(super) async fn sign(&self, url: &StreamUrl) -> Result<Upgrade, Error> {
-        let now = SystemTime::now();
-        let text = url.text();
-        let headers = match is_presigned(url.uri()) {
-            true => Vec::new(),
-            false => headers(&text, &self.region, self.credentials(now).await?, now)?,
-        };
-        Ok(Upgrade {
-            endpoint: url.endpoint().clone(),
-            url: text,
-            headers,
-        })
-    }
-
-    /// The SDK caches credentials for its own calls only, and some providers make a call or
-    /// start a program for each answer.
-    async fn credentials(&self, now: SystemTime) -> Result<Credentials, Error> {
-        let mut last = self.last.lock().await;
-        if let Some((credentials, since)) = &*last
-            && is_fresh(credentials, *since, now)
-        {
-            return Ok(credentials.clone());
-        }
-        let provider = self
-            .provider
-            .as_ref()
-            .ok_or_else(|| missing("none are configured"))?;
-        let credentials = provider
-            .provide_credentials()
-            .await
-            .map_err(|error| no_credentials(&error, &self.looked_at))?;
-        *last = Some((credentials.clone(), now));
-        Ok(credentials)
-    }
-}
-
-impl fmt::Debug for Signer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Signer({})", self.region)
-    }
-}
-
-/// Why there are no credentials, in one line. `looked_at` says where none are.
-pub(super) fn no_credentials(error: &CredentialsError, looked_at: &str) -> Error {
-    if let Some(refused) = find::<NotAssumed>(error) {
-        return Error::new(ROLE, refused.kind(), refused.to_string());
-    }
-    let tried = sources(error);
-    if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
-        debug!(tried, "no credentials");
-        return missing(looked_at);
-    }
-    missing(&tried)
-}
-
-fn missing(why: &str) -> Error {
-    Error::new("credentials", Kind::Credentials, why)
+/// Signs the upgrade of a stream URL, as of now.
+///
+/// # Errors
+///
+/// If the signer refuses the URL.
+pub(super) fn signed(
+    url: &StreamUrl,
+    region: &str,
+    credentials: Credentials,
+) -> Result<Upgrade, Error> {
+    let text = url.text();
+    Ok(Upgrade {
+        endpoint: url.endpoint().clone(),
+        headers: headers(&text, region, credentials.clone(), SystemTime::now())?,
+        url: text,
+        credentials: Some(credentials),
+    })
 }
 
 fn unsignable(why: &dyn fmt::Display) -> Error {
     let why = format!("the stream URL of the session cannot be signed: {why}");
     Error::new("upgrade of the websocket", Kind::Invalid, why)
-}
-
-fn is_fresh(credentials: &Credentials, since: SystemTime, now: SystemTime) -> bool {
-    let age = now.duration_since(since);
-    let expires_late = |expiry: SystemTime| expiry > now + REUSE;
-    age.is_ok_and(|age| age < REUSE) && credentials.expiry().is_none_or(expires_late)
 }
 
 /// An upgrade request, ready to send once. It carries a signature, so it does not print itself.
@@ -131,6 +61,8 @@ pub struct Upgrade {
     pub url: String,
     /// Headers beside those of the websocket protocol, by name.
     pub headers: Vec<(String, String)>,
+    /// What it is signed with.
+    credentials: Option<Credentials>,
 }
 
 impl Upgrade {
@@ -138,11 +70,26 @@ impl Upgrade {
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
+
+    /// What it is signed with; none if its URL was signed by the service.
+    pub fn signature(&self) -> Option<Signature> {
+        self.credentials.clone().map(Signature)
+    }
 }
 
 impl fmt::Debug for Upgrade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Upgrade({})", self.endpoint)
+    }
+}
+
+/// The credentials of a signature, to be told from others. They do not print themselves.
+#[derive(Clone)]
+pub struct Signature(pub(super) Credentials);
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signature(..)")
     }
 }
 
@@ -174,13 +121,6 @@ fn headers(
         .collect())
 }
 
-/// How long credentials sign upgrades before the provider is asked again, and how long they must
-/// still be good for.
-const REUSE: Duration = Duration::from_secs(60);
-
-/// The call that assumes a role.
-const ROLE: &str = "AssumeRole";
-
 /// The signing name of the message gateway.
 const SERVICE: &str = "ssmmessages";
 
@@ -200,35 +140,7 @@ mod tests {
 
     fn upgrade(url: &str) -> Upgrade {
         let url = StreamUrl::new(url, "eu-west-1").unwrap();
-        let provider = SharedCredentialsProvider::new(credentials());
-        let signer = Signer::new("eu-west-1".to_owned(), Some(provider), String::new());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        runtime.block_on(signer.sign(&url)).unwrap()
-    }
-
-    #[test]
-    fn credentials_are_reused_for_a_minute_and_not_when_they_expire_soon() {
-        let now = SystemTime::now();
-        let expiring = |expiry| Credentials::new("a", "b", None, Some(expiry), "test");
-
-        assert!(is_fresh(&credentials(), now, now + Duration::from_secs(59)));
-        assert!(!is_fresh(
-            &credentials(),
-            now,
-            now + Duration::from_secs(60)
-        ));
-        assert!(!is_fresh(
-            &expiring(now + Duration::from_secs(59)),
-            now,
-            now
-        ));
-        assert!(is_fresh(
-            &expiring(now + Duration::from_secs(600)),
-            now,
-            now
-        ));
+        presigned(&url).unwrap_or_else(|| signed(&url, "eu-west-1", credentials()).unwrap())
     }
 
     #[test]

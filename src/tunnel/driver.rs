@@ -18,7 +18,7 @@ use super::error::Error;
 use super::nudge::Nudged;
 use super::pulse::Pulse;
 use super::websocket::{self, Frame, Sink, Source};
-use super::{Beginning, FAULT, Inner, Shared, Step, Tunnel};
+use super::{FAULT, Inner, Shared, Step, Tunnel};
 use crate::network::Network;
 use crate::panics;
 use crate::printable::Printable;
@@ -47,6 +47,14 @@ pub struct Life {
     pub nudged: Nudged,
     /// What early messages of all tunnels may take.
     pub pool: EarlyPool,
+}
+
+/// What a core is made from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beginning {
+    pub(super) now: Instant,
+    pub(super) wall: SystemTime,
+    pub(super) options: Options,
 }
 
 impl Driver {
@@ -114,6 +122,10 @@ impl Driver {
             }
             let now = Instant::now();
             self.shared.disconnect(now);
+            if self.shared.lock().closing {
+                // The API ends the session, once this is dropped.
+                return Err(Error::Ended(Reason::Finished));
+            }
             if pulse.is_proved(now) {
                 outage = None;
             }
@@ -232,7 +244,7 @@ fn drain(shared: &Shared, batch: &mut Vec<Transmit>) -> Next {
 
 fn drain_core(inner: &mut Inner, batch: &mut Vec<Transmit>) -> Next {
     let now = Instant::now();
-    if std::mem::take(&mut inner.closing) {
+    if inner.closing && !std::mem::replace(&mut inner.is_core_closed, inner.closing) {
         inner.core.close(now);
     }
     inner.core.handle_timeout(now);

@@ -22,7 +22,7 @@ mod websocket;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 use tracing::{debug, info, warn};
@@ -31,6 +31,7 @@ use crate::printable::Printable;
 use crate::proto;
 use crate::proto::{Reason, Stats, StreamId};
 
+use self::driver::Beginning;
 pub use self::driver::{Driver, Life};
 pub use self::error::Error;
 pub use self::nudge::{Nudge, Nudged};
@@ -201,22 +202,16 @@ struct Shared {
     beginning: Beginning,
 }
 
-/// What a core is made from.
-#[derive(Clone, Copy, Debug)]
-struct Beginning {
-    now: Instant,
-    wall: SystemTime,
-    options: proto::Options,
-}
-
 #[derive(Debug)]
 struct Inner {
     core: proto::Tunnel,
     readers: BTreeMap<StreamId, Waker>,
     writers: BTreeMap<StreamId, Waker>,
     phase: watch::Sender<Phase>,
-    /// The owner wants the session to end.
+    /// The owner wants the session to end. Never taken back.
     closing: bool,
+    /// The core knows that.
+    is_core_closed: bool,
     /// The websocket shall be replaced, because the agent was silent for so long.
     stale: Option<Duration>,
 }
@@ -231,6 +226,7 @@ impl Shared {
             writers: BTreeMap::new(),
             phase,
             closing: false,
+            is_core_closed: false,
             stale: None,
         };
         let shared = Self {

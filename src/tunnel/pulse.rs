@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{self, sleep_until, timeout};
 use tracing::info;
 
 use super::Shared;
@@ -29,6 +29,8 @@ pub(super) struct Pulse {
     begin: Instant,
     /// When it counts as broken if nothing comes before.
     deadline: Mutex<Instant>,
+    /// The deadline was moved to an earlier time.
+    moved: Notify,
     /// It shall be tested by a ping now.
     tested: Notify,
     heard: AtomicBool,
@@ -38,10 +40,11 @@ pub(super) struct Pulse {
 impl Pulse {
     /// Of a websocket that was just opened.
     pub(super) fn new() -> Self {
-        let begin = Instant::now();
+        let begin = now();
         Self {
             begin,
             deadline: Mutex::new(begin + MAX_SILENCE),
+            moved: Notify::new(),
             tested: Notify::new(),
             heard: AtomicBool::new(false),
             first_heard: Notify::new(),
@@ -80,11 +83,14 @@ impl Pulse {
     /// rests.
     pub(super) async fn watch(&self, shared: &Shared) -> Error {
         loop {
-            sleep_until(self.deadline().into()).await;
+            tokio::select! {
+                () = sleep_until(self.deadline().into()) => {}
+                () = self.moved.notified() => continue,
+            }
             if !shared.lock().core.wants_input() {
                 self.beat();
             }
-            if self.deadline() <= Instant::now() {
+            if self.deadline() <= now() {
                 return Error::Broken("nothing came for too long, not even a pong".into());
             }
         }
@@ -104,18 +110,30 @@ impl Pulse {
         if let Some(begin) = outage {
             // A word, or time: either is a proof.
             drop(timeout(PROOF, self.first_heard.notified()).await);
-            info!(after = ?begin.elapsed(), "session resumed");
+            info!(after = ?now().saturating_duration_since(begin), "session resumed");
         }
         pending().await
     }
 
     fn set(&self, time: Duration) {
-        *self.deadline.lock().expect("no holder of this lock panics") = Instant::now() + time;
+        let next = now() + time;
+        let mut deadline = self.deadline.lock().expect("no holder of this lock panics");
+        let is_earlier = next < *deadline;
+        *deadline = next;
+        drop(deadline);
+        if is_earlier {
+            self.moved.notify_one();
+        }
     }
 
     fn deadline(&self) -> Instant {
         *self.deadline.lock().expect("no holder of this lock panics")
     }
+}
+
+/// The clock of the runtime, so that its sleeps and this agree when a test stops it.
+fn now() -> Instant {
+    time::Instant::now().into_std()
 }
 
 /// Two pings and a bit.
@@ -127,3 +145,46 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A websocket that lived so long without a message is proved too: an agent that has nothing to say
 /// says nothing.
 const PROOF: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{Options, Tunnel};
+    use crate::tunnel::Beginning;
+
+    fn shared() -> Shared {
+        let options = Options {
+            upload_rate: 0,
+            upload_payload: 1024,
+            upload_window: 1024,
+            keep_alive: false,
+            shared: true,
+        };
+        let beginning = Beginning {
+            now: now(),
+            wall: std::time::SystemTime::UNIX_EPOCH,
+            options,
+        };
+        let core = Tunnel::new(beginning.now, beginning.wall, 1, options);
+        Shared::new(core, beginning).0
+    }
+
+    #[tokio::test]
+    async fn a_deadline_that_is_moved_to_an_earlier_time_is_kept() {
+        let (pulse, shared) = (Pulse::new(), shared());
+        let watching = pulse.watch(&shared);
+        let mut watching = std::pin::pin!(watching);
+        // Polled once, it sleeps until the first deadline.
+        tokio::select! {
+            biased;
+            error = &mut watching => panic!("{error}"),
+            () = tokio::task::yield_now() => {}
+        }
+
+        pulse.set(Duration::from_millis(1));
+
+        // The first deadline is later than this.
+        let ended = timeout(MAX_SILENCE / 2, watching).await;
+        assert!(ended.is_ok());
+    }
+}

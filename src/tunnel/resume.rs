@@ -26,10 +26,14 @@ use crate::proto::Reason;
 use crate::session::{self, Session};
 
 impl Driver {
-    /// The first websocket of a session. Tries as long as its owner lets it.
+    /// The first websocket of a session. Tries until its owner closes the tunnel.
     pub(super) async fn first(&mut self) -> Result<(Sink, Source), Error> {
         loop {
-            match self.dial().await {
+            let dialled = tokio::select! {
+                dialled = self.dial() => dialled,
+                () = self.shared.close_asked() => return Err(Error::Ended(Reason::Finished)),
+            };
+            match dialled {
                 Ok(websocket) => return Ok(websocket),
                 Err(error) if error.is_final_at_first() => return Err(error),
                 Err(error) => {
@@ -109,12 +113,16 @@ async fn attempt(session: &mut Session, network: &Network) -> Result<(Sink, Sour
 
 async fn dial(session: &Session, network: &Network) -> Result<(Sink, Source), Error> {
     let upgrade = session.upgrade().await?;
+    let signature = upgrade.signature();
     let dialled = websocket::connect(network, upgrade, DIAL_TIMEOUT).await;
+    // AWS's files may have other credentials by now.
     if let Err(Error::Refused {
         status: 401 | 403, ..
     }) = dialled
+        && let Some(signature) = signature
+        && let Some(upgrade) = session.upgrade_again(&signature).await?
     {
-        session.doubt_credentials();
+        return websocket::connect(network, upgrade, DIAL_TIMEOUT).await;
     }
     dialled
 }

@@ -1,5 +1,7 @@
 //! Panics of a driver and under the lock: whoever waits is woken, and nothing panics again.
 
+use std::time::SystemTime;
+
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;

@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, SystemTime};
 
+use aws_sdk_ssm::primitives::{DateTime, DateTimeFormat};
 use ssm_proxyd::sim::Credentials;
 
 /// The API. Its threads end with the test binary.
@@ -47,6 +49,39 @@ impl Api {
             credentials.session_token.as_deref().unwrap(),
         );
         Self::answering(200, body)
+    }
+
+    /// STS that gives each role session keys of its own, which expire after `life`: they are those
+    /// that `keys` makes of the name of the role session.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the SDK compares an expiry with the wall clock"
+    )]
+    pub(crate) fn granting_each(
+        life: Duration,
+        keys: impl Fn(&str) -> Credentials + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(move |_, call, _| {
+            let fields = call.body.split('&');
+            let mut names = fields.filter_map(|field| field.strip_prefix("RoleSessionName="));
+            let keys = keys(names.next().unwrap_or_default());
+            let operation = &call.operation;
+            let expiry = SystemTime::now() + life;
+            let expiry = DateTime::from(expiry)
+                .fmt(DateTimeFormat::DateTime)
+                .unwrap();
+            let body = format!(
+                "<{operation}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+                 <{operation}Result><Credentials><AccessKeyId>{}</AccessKeyId>\
+                 <SecretAccessKey>{}</SecretAccessKey><SessionToken>{}</SessionToken>\
+                 <Expiration>{expiry}</Expiration></Credentials></{operation}Result>\
+                 </{operation}Response>",
+                keys.access_key_id,
+                keys.secret_access_key,
+                keys.session_token.as_deref().unwrap(),
+            );
+            (200, body)
+        })
     }
 
     /// Passes calls on to `real`, all but the first few, which are never answered.

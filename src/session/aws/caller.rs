@@ -1,75 +1,345 @@
-//! Who calls, and what is known of credentials.
+//! The credentials of one caller: asked for once, shared by every call and every signature, and
+//! kept until shortly before they expire.
+//!
+//! ```text
+//!   call, signature ──▶ Callers::caller ──▶ known and fresh ─────────────────▶ Caller
+//!                          │                known, expires soon ─▶ ask ahead ─▶ Caller
+//!                          └─ else wait ──▶ one task asks the provider ───────▶ Caller, or why not
+//! ```
+//!
+//! No lock is held while a provider is asked, so that everyone who waits can be cancelled. A
+//! [`Caller`] does not change: what one gives to the SDK's client and to the signature of an
+//! upgrade is always the same.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use aws_config::SdkConfig;
+use aws_credential_types::Credentials;
 use aws_sdk_ssm::Client;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+use tracing::debug;
 
-use super::settings::{self, Settings};
+use super::guard::guarded;
+use super::refusal::no_credentials;
+use super::settings::{self, Settings, Transport};
+use super::source::Source;
 use crate::session::error::{Error, Kind};
-use crate::session::sign::Signer;
 
-/// What is known of credentials: the SDK remembers for ever what it has read in files.
-#[derive(Default)]
-pub(super) struct Book {
-    pub(super) caller: Option<Arc<Caller>>,
-    /// When there were none of use, and why.
-    pub(super) refused: Option<(Instant, Error)>,
-}
-
-impl Book {
-    pub(super) fn caller(&self) -> Option<Arc<Caller>> {
-        self.caller.clone()
-    }
-
-    pub(super) fn refused(&self) -> Option<(Instant, Error)> {
-        self.refused.clone()
-    }
-
-    pub(super) fn know(&mut self, caller: Arc<Caller>) {
-        self.caller = Some(caller);
-    }
-
-    /// Something went wrong with what a caller knows.
-    pub(super) fn doubt(&mut self, caller: &Arc<Caller>, error: &Error) {
-        let is_known = self
-            .caller
-            .as_ref()
-            .is_some_and(|known| Arc::ptr_eq(known, caller));
-        if !is_known {
-            return;
-        }
-        if error.kind() == Kind::Credentials {
-            self.caller = None;
-            self.refused = Some((Instant::now(), error.clone()));
-        }
-        if matches!(error.kind(), Kind::Denied | Kind::Role) {
-            self.caller = None;
-        }
-    }
-
-    pub(super) fn forget(&mut self) {
-        self.caller = None;
-    }
-
-    pub(super) fn cut_short(&mut self) {
-        self.refused = None;
-    }
-}
-
-/// Calls and signs with what was found of credentials at one time.
-pub(super) struct Caller {
+/// A client and the credentials that it uses.
+pub(in crate::session) struct Caller {
     pub(super) client: Client,
-    pub(super) signer: Signer,
+    pub(super) credentials: Credentials,
+    source: Arc<Source>,
+    times: Option<Times>,
+}
+
+/// When credentials are to be replaced.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    refresh: SystemTime,
+    expiry: SystemTime,
+}
+
+impl Times {
+    /// Of credentials that were received `now`.
+    fn new(now: SystemTime, expiry: SystemTime) -> Self {
+        let life = expiry.duration_since(now).unwrap_or_default();
+        // Those that live for some minutes only would be replaced all the time.
+        let early = EARLY.min(life / 5);
+        let refresh = expiry.checked_sub(early).unwrap_or(expiry);
+        Self { refresh, expiry }
+    }
 }
 
 impl Caller {
-    pub(super) fn new(config: &SdkConfig, settings: &Settings, region: &str) -> Self {
-        let looked_at = settings.looked_at();
+    fn new(source: Arc<Source>, settings: &Settings, credentials: Credentials) -> Self {
+        let now = SystemTime::now();
         Self {
-            client: settings::client(config, settings),
-            signer: Signer::new(region.to_owned(), config.credentials_provider(), looked_at),
+            client: settings::client(&source.config, settings, credentials.clone()),
+            times: credentials.expiry().map(|expiry| Times::new(now, expiry)),
+            credentials,
+            source,
         }
     }
+
+    /// Whether these are its credentials.
+    fn has(&self, other: &Credentials) -> bool {
+        let own = &self.credentials;
+        own.access_key_id() == other.access_key_id()
+            && own.secret_access_key() == other.secret_access_key()
+            && own.session_token() == other.session_token()
+    }
+
+    fn is_good(&self, now: SystemTime) -> bool {
+        self.times.is_none_or(|times| now < times.expiry)
+    }
+
+    fn is_old(&self, now: SystemTime) -> bool {
+        self.times.is_some_and(|times| now >= times.refresh)
+    }
 }
+
+/// The credentials of one caller, and how to get other ones.
+pub(super) struct Callers {
+    asked: Arc<Asked>,
+    state: Arc<Mutex<State>>,
+    /// The one that asks. Dropping this cancels it.
+    task: Mutex<JoinSet<()>>,
+}
+
+/// What a question consists of.
+struct Asked {
+    settings: Settings,
+    transport: Transport,
+}
+
+#[derive(Default)]
+struct State {
+    known: Option<Arc<Caller>>,
+    /// Where credentials come from, unless AWS's files are to be read again.
+    source: Option<Arc<Source>>,
+    /// AWS's files may have changed: what is known holds if they have not.
+    is_doubtful: bool,
+    question: Option<Question>,
+    /// Counts questions, so that one that was given up does not answer for its successor.
+    number: u64,
+    /// When there were none of use, and why.
+    refused: Option<(Instant, Error)>,
+}
+
+struct Question {
+    number: u64,
+    answer: watch::Receiver<Option<Answer>>,
+}
+
+type Answer = Result<Arc<Caller>, Error>;
+
+impl Callers {
+    /// `source` was read just now.
+    pub(super) fn new(settings: Settings, transport: Transport, source: Source) -> Self {
+        let state = State {
+            source: Some(Arc::new(source)),
+            ..State::default()
+        };
+        Self {
+            asked: Arc::new(Asked {
+                settings,
+                transport,
+            }),
+            state: Arc::new(Mutex::new(state)),
+            task: Mutex::default(),
+        }
+    }
+
+    /// Who calls now. Waits for a provider if it must; dropping the future costs nobody anything.
+    ///
+    /// A failed question is answered to all who had asked by then. Whoever asks later causes
+    /// another one, at most one in a second, so that a login is found at once.
+    pub(super) async fn caller(&self) -> Answer {
+        let asked = Instant::now();
+        loop {
+            let mut answer = {
+                let mut state = lock(&self.state);
+                let now = SystemTime::now();
+                let known = state.known.clone();
+                let known = known.filter(|known| !state.is_doubtful && known.is_good(now));
+                if let Some(known) = known {
+                    if known.is_old(now) && state.may_ask_ahead() {
+                        self.ask(&mut state);
+                    }
+                    return Ok(known);
+                }
+                match &state.refused {
+                    Some((at, error)) if asked < *at => return Err(error.clone()),
+                    Some(_) | None => self.ask(&mut state),
+                }
+            };
+            if let Ok(answer) = answer.wait_for(Option::is_some).await
+                && let Some(answer) = answer.clone()
+            {
+                return answer;
+            }
+            // That question was given up; there is another one.
+        }
+    }
+
+    /// Who else may call, after AWS has refused these credentials: AWS's files are read again.
+    /// `None` if there are no others. `error` is answered to all who have asked by then; without
+    /// one, the same credentials may be used again.
+    pub(super) async fn other_than(
+        &self,
+        refused: &Credentials,
+        error: Option<&Error>,
+    ) -> Option<Answer> {
+        self.drop_if_known(refused);
+        let other = match self.caller().await {
+            Ok(other) => other,
+            Err(error) => return Some(Err(error)),
+        };
+        if !other.has(refused) {
+            return Some(Ok(other));
+        }
+        if let Some(error) = error
+            && self.drop_if_known(refused)
+        {
+            lock(&self.state).refused = Some((Instant::now(), error.clone()));
+        }
+        None
+    }
+
+    /// The next call reads AWS's files again, if it would be made with these credentials.
+    pub(super) fn drop_if_known(&self, refused: &Credentials) -> bool {
+        let mut state = lock(&self.state);
+        let known = state.known.as_ref();
+        let is_known = known.is_some_and(|known| known.has(refused));
+        if is_known {
+            state.known = None;
+            state.source = None;
+            // It was asked of what was read before.
+            self.give_up(&mut state);
+        }
+        is_known
+    }
+
+    /// The next call looks whether AWS's files have changed.
+    pub(super) fn doubt(&self) {
+        let mut state = lock(&self.state);
+        state.is_doubtful = true;
+        self.give_up(&mut state);
+    }
+
+    /// The next question waits for nothing, and one that still has no answer is asked again.
+    pub(super) fn cut_short(&self) {
+        let mut state = lock(&self.state);
+        state.refused = None;
+        self.give_up(&mut state);
+    }
+
+    /// Cancels the question that runs; all who wait for its answer ask again.
+    fn give_up(&self, state: &mut State) {
+        state.question = None;
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        task.abort_all();
+    }
+
+    /// The answer to a question that runs, or to a new one.
+    fn ask(&self, state: &mut State) -> watch::Receiver<Option<Answer>> {
+        if let Some(question) = &state.question {
+            return question.answer.clone();
+        }
+        state.number += 1;
+        let number = state.number;
+        let (sender, answer) = watch::channel(None);
+        state.question = Some(Question {
+            number,
+            answer: answer.clone(),
+        });
+        let pause = state.refused.as_ref().map(|(at, _)| *at + PAUSE);
+        let (asked, shared) = (Arc::clone(&self.asked), Arc::clone(&self.state));
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        while task.try_join_next().is_some() {}
+        task.spawn(async move {
+            if let Some(pause) = pause {
+                sleep_until(pause.into()).await;
+            }
+            let answer = asked.ask(&shared).await;
+            let mut state = lock(&shared);
+            if state.question.as_ref().is_some_and(|q| q.number == number) {
+                state.handle(&answer);
+                sender.send_replace(Some(answer));
+            }
+        });
+        answer
+    }
+}
+
+impl Asked {
+    async fn ask(&self, state: &Mutex<State>) -> Answer {
+        let limited = guarded("credentials", MAX_QUESTION, self.ask_provider(state));
+        limited.await.unwrap_or_else(|error| {
+            let why = "the credential provider did not answer in time";
+            // The guard's own word for an answer that did not come.
+            let is_late = error.kind() == Kind::Unreachable;
+            Err(match is_late {
+                true => Error::new("credentials", Kind::Credentials, why),
+                false => error,
+            })
+        })
+    }
+
+    async fn ask_provider(&self, state: &Mutex<State>) -> Answer {
+        let (known, mut source, is_doubtful) = {
+            let state = lock(state);
+            (state.known.clone(), state.source.clone(), state.is_doubtful)
+        };
+        if is_doubtful {
+            let read = source.or_else(|| known.as_ref().map(|known| Arc::clone(&known.source)));
+            source = match read {
+                Some(read) if read.is_current().await => Some(read),
+                Some(_) | None => None,
+            };
+            let now = SystemTime::now();
+            let good = known.filter(|known| known.is_good(now) && !known.is_old(now));
+            if let (Some(known), Some(_)) = (good, &source) {
+                return Ok(known);
+            }
+        }
+        let source = match source {
+            Some(source) => source,
+            None => Arc::new(Source::load(&self.settings, &self.transport).await?),
+        };
+        let credentials = source.ask().await;
+        let credentials =
+            credentials.map_err(|error| no_credentials(&error, &self.settings.looked_at()))?;
+        let caller = Caller::new(source, &self.settings, credentials);
+        if !caller.is_good(SystemTime::now()) {
+            let why = "the credentials have expired, or the clock of this machine is wrong";
+            return Err(Error::new("credentials", Kind::Credentials, why));
+        }
+        Ok(Arc::new(caller))
+    }
+}
+
+impl State {
+    fn handle(&mut self, answer: &Answer) {
+        self.question = None;
+        match answer {
+            Ok(caller) => {
+                self.source = Some(Arc::clone(&caller.source));
+                self.known = Some(Arc::clone(caller));
+                self.is_doubtful = false;
+                self.refused = None;
+            }
+            Err(error) => {
+                debug!(%error, "no other credentials");
+                // Read again next time: a login may have changed AWS's files.
+                self.source = None;
+                self.refused = Some((Instant::now(), error.clone()));
+            }
+        }
+    }
+
+    /// Not again soon after a question that failed while what is known is still good.
+    fn may_ask_ahead(&self) -> bool {
+        let failed = self.refused.as_ref();
+        failed.is_none_or(|(at, _)| at.elapsed() >= PAUSE_AHEAD)
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long before they expire credentials are replaced.
+const EARLY: Duration = Duration::from_secs(300);
+
+/// The pause after a question that failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The same while nobody waits for the answer.
+const PAUSE_AHEAD: Duration = Duration::from_secs(10);
+
+/// Limit of a question: a program of the user's, and a role or two assumed after it.
+const MAX_QUESTION: Duration = Duration::from_secs(60);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{InstanceInformation, InstanceInformationStringFilter, PingStatus};
 use tokio::time::sleep_until;
 
@@ -123,11 +124,12 @@ impl Service {
         let filters = filters.collect::<Result<Vec<_>, _>>()?;
         let (mut nodes, mut next) = (Vec::new(), None);
         for _ in 0..MAX_PAGES {
-            let caller = self.caller().await?;
-            let call = caller.client.describe_instance_information();
-            let call = call.set_filters(Some(filters.clone())).max_results(PAGE);
-            let answer = call.set_next_token(next).send().await;
-            let answer = self.classified(&caller, DESCRIBE, answer)?;
+            let call = |client: Client| {
+                let call = client.describe_instance_information();
+                let call = call.set_filters(Some(filters.clone())).max_results(PAGE);
+                call.set_next_token(next.clone()).send()
+            };
+            let answer = self.call(DESCRIBE, call).await?;
             nodes.extend(
                 answer
                     .instance_information_list

@@ -17,11 +17,11 @@ use crate::session::error::Effect;
 
 /// Notes that a call is complete and signed, and handed to the connection.
 #[derive(Clone, Debug, Default)]
-pub(in crate::session) struct Transmission(Arc<AtomicBool>);
+pub(super) struct Transmission(Arc<AtomicBool>);
 
 impl Transmission {
-    /// What is known of a call that ended with a panic.
-    pub(in crate::session) fn effect_of_panic(&self) -> Effect {
+    /// What is known of a call that ended without an answer or an error of its own.
+    pub(super) fn effect_of_cut(&self) -> Effect {
         match self.0.load(Relaxed) {
             true => Effect::Unknown,
             false => Effect::NotSent,

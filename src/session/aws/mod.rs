@@ -1,11 +1,13 @@
 //! The SSM API by the AWS SDK.
 //!
-//! Credentials come from the SDK's own chain. The SDK's retries are off: StartSession is not
-//! idempotent, and whoever calls knows better when to try again.
+//! Credentials come from the SDK's own providers, and every call and signature of a service shares
+//! them (`caller`). A call that AWS refuses because of them is made once more if AWS's files have
+//! others. The SDK's retries are off: StartSession is not idempotent, and whoever calls knows better
+//! when to try again. Every call has a limit, and a panic in the SDK is an error.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "credentials are looked for once a second"
+    reason = "credentials expire, and are looked for once a second"
 )]
 
 mod caller;
@@ -13,33 +15,42 @@ mod directory;
 mod effect;
 #[cfg(test)]
 mod files;
+mod guard;
+mod process;
+mod profiles;
 mod refusal;
 mod role;
 mod settings;
+mod source;
+mod values;
+mod web;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_config::Region;
+use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
-use tokio::time::sleep_until;
 use tracing::warn;
 
-use self::caller::{Book, Caller};
+pub(super) use self::caller::Caller;
+use self::caller::Callers;
 use self::directory::Directory;
 pub(super) use self::directory::Found;
-pub(super) use self::effect::Transmission;
+use self::effect::Transmission;
+use self::guard::guarded;
+pub use self::process::kill_credential_processes;
 use self::refusal::classify;
-pub(super) use self::refusal::find;
-pub(super) use self::role::NotAssumed;
+use self::settings::Transport;
 pub use self::settings::{Identity, Settings};
-use self::settings::{Transport, sdk_config};
+use self::source::Source;
 use super::endpoint::{Gateway, StreamUrl, StreamUrlError};
 use super::error::{Effect, Error, Kind};
 use super::journal::Origin;
-use super::sign::Upgrade;
+use super::sign::{Signature, Upgrade, presigned, signed};
 use super::{Access, StartRequest, Token};
 
 /// The SSM API of one region, as one caller. Cheap to clone.
@@ -71,17 +82,14 @@ impl Service {
         let gateway = gateway.transpose().map_err(|error| {
             Error::new("ssmmessages_endpoint", Kind::Endpoint, error.to_string())
         })?;
-        let config = sdk_config(&settings, &transport).await;
-        let region = config.region().map(Region::to_string).ok_or_else(|| {
+        let source = Source::load(&settings, &transport).await?;
+        let region = source.config.region().map(Region::to_string);
+        let region = region.ok_or_else(|| {
             let why = "neither the file, the environment nor the profile says which one";
             Error::new("no region", Kind::Region, why)
         })?;
         Ok(Self(Arc::new(Inner {
-            book: Mutex::new(Book {
-                caller: Some(Arc::new(Caller::new(&config, &settings, &region))),
-                refused: None,
-            }),
-            looking: tokio::sync::Mutex::default(),
+            callers: Callers::new(settings.clone(), transport.clone(), source),
             transport,
             directory: Directory::default(),
             settings,
@@ -95,30 +103,50 @@ impl Service {
         &self.0.region
     }
 
+    /// Who calls, once there are credentials. Can be cancelled.
+    pub(super) async fn caller(&self) -> Result<Arc<Caller>, Error> {
+        self.0.callers.caller().await
+    }
+
+    /// Who else can call after AWS has refused `caller` with `error`; `None` if nobody. Can be
+    /// cancelled.
+    pub(super) async fn other_than(
+        &self,
+        caller: &Caller,
+        error: &Error,
+    ) -> Option<Result<Arc<Caller>, Error>> {
+        let callers = &self.0.callers;
+        callers.other_than(&caller.credentials, Some(error)).await
+    }
+
     /// Calls StartSession, once. The error tells whether a session may have been started.
     pub(super) async fn start(
         &self,
+        caller: &Caller,
         request: &StartRequest,
-        transmission: &Transmission,
     ) -> Result<Started, Error> {
-        let caller = self.caller().await?;
-        let mut call = caller.client.start_session();
-        for (name, value) in &request.parameters {
-            call = call.parameters(*name, vec![value.clone()]);
-        }
-        let answer = call
-            .target(&request.target)
-            .document_name(&request.document)
-            .reason(&request.reason)
-            .customize()
-            .interceptor(transmission.clone())
-            .send()
-            .await;
+        let transmission = Transmission::default();
+        let call = async {
+            let mut call = caller.client.start_session();
+            for (name, value) in &request.parameters {
+                call = call.parameters(*name, vec![value.clone()]);
+            }
+            call.target(&request.target)
+                .document_name(&request.document)
+                .reason(&request.reason)
+                .customize()
+                .interceptor(transmission.clone())
+                .send()
+                .await
+        };
+        let answer = guarded(START, MAX_CALL, call).await;
+        // It panicked, or had no answer in time.
+        let answer = answer.map_err(|error| error.with_effect(transmission.effect_of_cut()))?;
         let effect = match &answer {
             Ok(_) => Effect::Answered,
             Err(error) => transmission.effect(error),
         };
-        let answer = self.classified(&caller, START, answer);
+        let answer = self.classified(caller, START, answer);
         let answer = answer.map_err(|error| error.with_effect(effect))?;
         let id = answer.session_id.filter(|id| is_session_id(id));
         let id = id.ok_or_else(|| {
@@ -132,9 +160,8 @@ impl Service {
     /// Calls ResumeSession, once. An answer without a token means that the session is over
     /// (protocol.md section 1.1); `former` is dialled again if it brings no other URL.
     pub(super) async fn resume(&self, id: &str, former: &StreamUrl) -> Result<Access, Error> {
-        let caller = self.caller().await?;
-        let call = caller.client.resume_session().session_id(id);
-        let answer = self.classified(&caller, RESUME, call.send().await)?;
+        let call = |client: Client| client.resume_session().session_id(id).send();
+        let answer = self.call(RESUME, call).await?;
         let token = answer.token_value.filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| {
             let why = "the session is over: it timed out, or was terminated";
@@ -176,75 +203,104 @@ impl Service {
 
     /// Calls TerminateSession, once. Ending an ended session is no error.
     pub(super) async fn terminate(&self, id: &str) -> Result<(), Error> {
-        let caller = self.caller().await?;
-        let call = caller.client.terminate_session().session_id(id);
-        match call.send().await {
-            Err(error) if code(&error) == Some("DoesNotExistException") => Ok(()),
-            answer => self.classified(&caller, TERMINATE, answer).map(drop),
+        let call = |client: Client| client.terminate_session().session_id(id).send();
+        match self.call(TERMINATE, call).await {
+            Err(error) if error.kind() == Kind::Ended => Ok(()),
+            answer => answer.map(drop),
         }
     }
 
     /// Signs the upgrade of a stream URL, as of now.
     pub(super) async fn upgrade(&self, url: &StreamUrl) -> Result<Upgrade, Error> {
+        if let Some(upgrade) = presigned(url) {
+            return Ok(upgrade);
+        }
         let caller = self.caller().await?;
-        let signed = caller.signer.sign(url).await;
-        signed.inspect_err(|error| self.0.book().doubt(&caller, error))
+        self.sign(url, &caller).await
     }
 
-    /// Looks for credentials anew if the last ones were of no use: one looks for all, and once a
-    /// second. What is missing is not remembered for longer, so that a login is found at once.
-    async fn caller(&self) -> Result<Arc<Caller>, Error> {
-        let inner = &self.0;
-        let asked = Instant::now();
-        if let Some(caller) = inner.book().caller() {
-            return Ok(caller);
+    /// Signs the upgrade of a stream URL with other credentials than those of `refused`, if AWS's
+    /// files have any.
+    pub(super) async fn upgrade_again(
+        &self,
+        url: &StreamUrl,
+        refused: &Signature,
+    ) -> Result<Option<Upgrade>, Error> {
+        match self.0.callers.other_than(&refused.0, None).await {
+            Some(other) => self.sign(url, &*other?).await.map(Some),
+            None => Ok(None),
         }
-        let _looking = inner.looking.lock().await;
-        if let Some(caller) = inner.book().caller() {
-            return Ok(caller);
+    }
+
+    async fn sign(&self, url: &StreamUrl, caller: &Caller) -> Result<Upgrade, Error> {
+        let signed = async { signed(url, self.region(), caller.credentials.clone()) };
+        guarded("signature", MAX_CALL, signed).await?
+    }
+
+    /// Makes a call, and once more if AWS refuses the credentials and there are others by then.
+    async fn call<T, E, F>(
+        &self,
+        what: &'static str,
+        call: impl Fn(Client) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let caller = self.caller().await?;
+        let error = match self.call_once(&caller, what, &call).await {
+            Err(error) if error.kind() == Kind::Credentials => error,
+            outcome => return outcome,
+        };
+        match self.other_than(&caller, &error).await {
+            Some(other) => self.call_once(&*other?, what, &call).await,
+            None => Err(error),
         }
-        let refused = inner.book().refused();
-        if let Some((at, error)) = refused {
-            if asked < at {
-                return Err(error);
-            }
-            sleep_until((at + CREDENTIALS_PAUSE).into()).await;
-        }
-        let Inner {
-            settings,
-            transport,
-            region,
-            ..
-        } = &**inner;
-        let config = sdk_config(settings, transport).await;
-        let caller = Arc::new(Caller::new(&config, settings, region));
-        inner.book().know(Arc::clone(&caller));
-        Ok(caller)
+    }
+
+    async fn call_once<T, E, F>(
+        &self,
+        caller: &Caller,
+        what: &'static str,
+        call: impl Fn(Client) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let answer = async { call(caller.client.clone()).await };
+        let answer = guarded(what, MAX_CALL, answer).await?;
+        self.classified(caller, what, answer)
     }
 
     fn classified<T, E>(
         &self,
-        caller: &Arc<Caller>,
-        call: &'static str,
+        caller: &Caller,
+        what: &'static str,
         answer: Result<T, SdkError<E, HttpResponse>>,
     ) -> Result<T, Error>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let (settings, region) = (&self.0.settings, self.region());
-        let classify = |error| classify(call, region, settings, &error);
-        let answer = answer.map_err(classify);
-        answer.inspect_err(|error| self.0.book().doubt(caller, error))
+        let answer = answer.map_err(|error| classify(what, region, settings, &error));
+        answer.inspect_err(|error| {
+            // Another login may be allowed what this one is not.
+            if error.kind() == Kind::Denied {
+                self.0.callers.drop_if_known(&caller.credentials);
+            }
+        })
     }
 
-    /// The next call looks for credentials anew.
-    pub(super) fn forget_credentials(&self) {
-        self.0.book().forget();
+    /// The next call looks whether AWS's files have changed. Open sessions are not touched.
+    pub fn doubt_files(&self) {
+        self.0.callers.doubt();
     }
 
-    /// The next call looks for credentials at once.
+    /// The next call looks for credentials at once, and a provider that is being asked is asked
+    /// again.
     pub fn cut_short(&self) {
-        self.0.book().cut_short();
+        self.0.callers.cut_short();
     }
 
     /// Where and as whom its sessions are started.
@@ -308,21 +364,13 @@ impl fmt::Debug for Service {
 }
 
 struct Inner {
-    book: Mutex<Book>,
-    /// Someone looks for credentials.
-    looking: tokio::sync::Mutex<()>,
+    callers: Callers,
     transport: Transport,
     directory: Directory,
     settings: Settings,
     region: String,
     /// Where data channels are dialled, if not where the service says.
     gateway: Option<Gateway>,
-}
-
-impl Inner {
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().expect("no holder of this lock panics")
-    }
 }
 
 /// What can be said in a line, and asked for in a call: AWS's own are of letters, digits, `-`.
@@ -338,12 +386,6 @@ fn incomplete(call: &'static str, missing: &str) -> Error {
     )
 }
 
-fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option<&str> {
-    error
-        .as_service_error()
-        .and_then(ProvideErrorMetadata::code)
-}
-
 const START: &str = "StartSession";
 const RESUME: &str = "ResumeSession";
 const TERMINATE: &str = "TerminateSession";
@@ -351,5 +393,5 @@ const TERMINATE: &str = "TerminateSession";
 /// Bytes of a session id; the API says 96.
 const MAX_SESSION_ID: usize = 256;
 
-/// How often credentials are looked for that are not there.
-const CREDENTIALS_PAUSE: Duration = Duration::from_secs(1);
+/// Limit of a call, beyond those of the SDK.
+const MAX_CALL: Duration = Duration::from_secs(40);

@@ -5,11 +5,12 @@ use std::io;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
+use tracing::debug;
 
+use super::role::NotAssumed;
 use super::settings::{CALL_TIMEOUT, Settings, Unencrypted};
 use crate::network::shortage;
 use crate::session::error::{Error, Kind, sources};
-use crate::session::sign::no_credentials;
 
 /// Every error of the SDK is put into one of a few classes, here and nowhere else.
 pub(super) fn classify<E>(
@@ -39,9 +40,6 @@ where
         SdkError::ResponseError(context) => no_answer_of_aws(what, context.raw()),
         // The list is not ours to close: what was not answered was not reached.
         other @ (SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | _) => {
-            if let Some(credentials) = find::<CredentialsError>(other) {
-                return no_credentials(credentials, &settings.looked_at());
-            }
             if let Some(unencrypted) = find::<Unencrypted>(other) {
                 return Error::new(what, Kind::Endpoint, unencrypted.to_string());
             }
@@ -72,6 +70,19 @@ fn shortage_behind(error: &(dyn std::error::Error + 'static)) -> Option<io::Erro
         // A name that could not be looked up for want of a descriptor is reported as unknown.
         None => shortage::current(),
     }
+}
+
+/// Why there are no credentials, in one line. `looked_at` says where none are.
+pub(super) fn no_credentials(error: &CredentialsError, looked_at: &str) -> Error {
+    if let Some(refused) = find::<NotAssumed>(error) {
+        return Error::new(ROLE, refused.kind(), refused.to_string());
+    }
+    let tried = sources(error);
+    if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
+        debug!(tried, "no credentials");
+        return Error::new("credentials", Kind::Credentials, looked_at);
+    }
+    Error::new("credentials", Kind::Credentials, tried)
 }
 
 /// Something answered that is not the API: a proxy, a portal, a page of errors.
@@ -126,7 +137,7 @@ pub(super) fn kind_of(code: &str) -> Kind {
 }
 
 /// The error of a type that is behind another one.
-pub(in crate::session) fn find<'a, T: std::error::Error + 'static>(
+pub(super) fn find<'a, T: std::error::Error + 'static>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> Option<&'a T> {
     let mut next = Some(error);
@@ -138,6 +149,9 @@ pub(in crate::session) fn find<'a, T: std::error::Error + 'static>(
     }
     None
 }
+
+/// The call that assumes a role.
+const ROLE: &str = "AssumeRole";
 
 /// What the SDK's HTTP client says if a proxy did not open the way.
 const TUNNEL_ERROR: &str = "tunnel error";

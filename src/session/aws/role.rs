@@ -4,60 +4,46 @@
 //! `AWS_ENDPOINT_URL_STS` and the profile lead.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
 use aws_config::sts::AssumeRoleProvider;
-use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_ssm::error::ErrorMetadata;
-use tokio::sync::Mutex;
 
 use super::refusal::{find, kind_of};
+use super::source::SESSION_NAME;
+use super::values::{OF_PROVIDER, checked};
 use crate::printable::Printable;
 use crate::session::error::{Kind, sources};
 
-/// The same settings, with the credentials of a role in place of those that they have.
-pub(super) fn assuming(role: &str, config: &SdkConfig) -> SdkConfig {
-    let assumed = Role {
+/// The credentials of a role, which it assumes with those of `own`.
+pub(super) fn assuming(
+    role: &str,
+    config: &SdkConfig,
+    own: SharedCredentialsProvider,
+) -> SharedCredentialsProvider {
+    SharedCredentialsProvider::new(Role {
         arn: role.to_owned(),
         config: config.clone(),
-        last: Mutex::default(),
-    };
-    let provider = SharedCredentialsProvider::new(assumed);
-    config.to_builder().credentials_provider(provider).build()
+        own,
+    })
 }
 
-/// Gives the credentials of a role.
+/// Assumes a role each time it is asked.
 struct Role {
     arn: String,
-    /// As whom it is assumed, and how calls are made.
+    /// How calls are made.
     config: SdkConfig,
-    /// What was given last: two ask, the client and the signer. Held across the call, so that one
-    /// calls for all.
-    last: Mutex<Option<Credentials>>,
+    /// As whom.
+    own: SharedCredentialsProvider,
 }
 
 impl Role {
     async fn credentials(&self) -> provider::Result {
-        let mut last = self.last.lock().await;
-        let soon = SystemTime::now() + EARLY;
-        let is_good = |known: &&Credentials| known.expiry().is_none_or(|expiry| expiry > soon);
-        if let Some(known) = last.as_ref().filter(is_good) {
-            return Ok(known.clone());
-        }
-        let assumed = self.assume().await?;
-        *last = Some(assumed.clone());
-        Ok(assumed)
-    }
-
-    async fn assume(&self) -> provider::Result {
-        let Some(provider) = self.config.credentials_provider() else {
-            return Err(CredentialsError::not_loaded_no_source());
-        };
         // Asked for here, so that their lack is not told as a fault of the role.
-        let own = provider.provide_credentials().await?;
+        let own = self.own.provide_credentials().await?;
+        let own = checked(&own, OF_PROVIDER)?;
         let role = AssumeRoleProvider::builder(&self.arn)
             .session_name(SESSION_NAME)
             .configure(&self.config)
@@ -87,7 +73,7 @@ impl fmt::Debug for Role {
 /// Why a role could not be assumed.
 #[derive(Debug, thiserror::Error)]
 #[error("{role}: {why}")]
-pub(in crate::session) struct NotAssumed {
+pub(super) struct NotAssumed {
     role: Printable,
     why: Printable,
     kind: Kind,
@@ -109,7 +95,7 @@ impl NotAssumed {
     }
 
     /// What kind of error that is.
-    pub(in crate::session) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> Kind {
         self.kind
     }
 }
@@ -123,9 +109,3 @@ fn refused(code: &str) -> Kind {
     );
     if is_other { kind } else { Kind::Role }
 }
-
-/// By this the account's logs know who called.
-const SESSION_NAME: &str = "ssm-proxyd";
-
-/// How long before they expire credentials are replaced.
-const EARLY: Duration = Duration::from_secs(300);

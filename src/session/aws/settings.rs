@@ -10,12 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::Duration;
 
-use aws_config::default_provider::region::DefaultRegionChain;
-use aws_config::profile::ProfileFileCredentialsProvider;
-use aws_config::provider_config::ProviderConfig;
-use aws_config::retry::RetryConfig;
+use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::interceptors::BeforeTransmitInterceptorContextRef;
@@ -26,7 +22,6 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provi
 use aws_smithy_http_client::{Builder, Connector};
 use tracing::warn;
 
-use super::role::assuming;
 use crate::network::{Proxy, platform_has_roots};
 use crate::session::endpoint::is_loopback_url;
 use crate::session::error::{Error, Kind};
@@ -94,7 +89,7 @@ impl fmt::Debug for Identity {
 /// What carries calls. Shared by all that look for credentials anew, and by services beside each
 /// other: it has read the platform's roots.
 #[derive(Clone, Debug)]
-pub(super) struct Transport(SharedHttpClient);
+pub(super) struct Transport(pub(super) SharedHttpClient);
 
 impl Transport {
     /// # Errors
@@ -123,9 +118,11 @@ impl Transport {
     }
 }
 
-/// The client of the SSM API.
-pub(super) fn client(config: &SdkConfig, settings: &Settings) -> Client {
-    let mut builder = ssm::Builder::from(config).interceptor(OnlyEncrypted);
+/// The client of the SSM API, which signs with these credentials and no others.
+pub(super) fn client(config: &SdkConfig, settings: &Settings, credentials: Credentials) -> Client {
+    let mut builder = ssm::Builder::from(config)
+        .credentials_provider(credentials)
+        .interceptor(OnlyEncrypted);
     if let Some(endpoint) = &settings.ssm_endpoint {
         // The URL says it all: a FIPS or dual-stack variant of it is not to be made up.
         builder = builder
@@ -136,65 +133,7 @@ pub(super) fn client(config: &SdkConfig, settings: &Settings) -> Client {
     Client::from_conf(builder.build())
 }
 
-/// Reads the usual AWS environment and files.
-pub(super) async fn sdk_config(settings: &Settings, transport: &Transport) -> SdkConfig {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts())
-        .http_client(transport.0.clone());
-    if let Some(region) = &settings.region {
-        loader = loader.region(Region::new(region.clone()));
-    }
-    if let Some(profile) = &settings.profile {
-        loader = loader.profile_name(profile);
-    }
-    match (&settings.identity, &settings.profile) {
-        (
-            Identity::Fixed {
-                access_key,
-                secret_key,
-            },
-            _,
-        ) => {
-            loader = loader.credentials_provider(Credentials::new(
-                access_key, secret_key, None, None, "fixed",
-            ));
-        }
-        (Identity::Chain, Some(profile)) if settings.profile_first => {
-            loader = loader.credentials_provider(of_profile(profile, settings, transport).await);
-        }
-        (Identity::Chain, _) => {}
-    }
-    let config = loader.load().await;
-    match &settings.role {
-        Some(role) => assuming(role, &config),
-        None => config,
-    }
-}
-
-/// The credentials of a profile and no others: the SDK's chain begins with the environment.
-async fn of_profile(
-    profile: &str,
-    settings: &Settings,
-    transport: &Transport,
-) -> ProfileFileCredentialsProvider {
-    let region = match &settings.region {
-        Some(region) => Some(Region::new(region.clone())),
-        None => {
-            let of_profile = DefaultRegionChain::builder().profile_name(profile).build();
-            of_profile.region().await
-        }
-    };
-    let config = ProviderConfig::without_region()
-        .with_region(region)
-        .with_retry_config(RetryConfig::disabled())
-        .with_timeout_config(timeouts())
-        .with_http_client(transport.0.clone());
-    let provider = ProfileFileCredentialsProvider::builder().configure(&config);
-    provider.profile_name(profile).build()
-}
-
-fn timeouts() -> TimeoutConfig {
+pub(super) fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(CALL_TIMEOUT)

@@ -20,7 +20,7 @@
 mod start;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
@@ -29,8 +29,9 @@ use tokio::time::sleep_until;
 use tracing::{Instrument, Span, error, warn};
 
 pub use self::start::Turn;
+use self::start::{FIND_BY_REASON, Start};
 use super::aws::Service;
-use super::ending::{Effort, Ending, Farewell, Source};
+use super::ending::{Effort, Ending, Farewell, Pace, Source};
 use super::error::{Error, Kind};
 use super::journal::{Entry, Journal};
 use super::leaving::{Leaving, time_is_up};
@@ -38,7 +39,6 @@ use super::limiter::Limiter;
 use super::queue::{Queue, Waiting};
 use super::registry::{Registration, Registry};
 use super::urgency::Urgency;
-use super::{Session, StartRequest};
 use crate::panics::{self, Panic, caught};
 
 /// A handle by which sessions are started and ended. Cheap to clone.
@@ -71,6 +71,8 @@ impl Sessions {
             at_once: Arc::new(Semaphore::new(MAX_ENDS_AT_ONCE)),
             farewell: watch::Sender::new(Farewell::NotYet),
             registry: registry.clone(),
+            hurry: watch::Sender::new(()),
+            calling: Arc::default(),
         };
         let resumptions = Arc::new(Semaphore::new(MAX_RESUMPTIONS_AT_ONCE));
         let sessions = Self {
@@ -191,6 +193,10 @@ pub struct Terminator {
     registry: Registry,
     at_once: Arc<Semaphore>,
     farewell: watch::Sender<Farewell>,
+    /// Those that pause before the next try do so no longer.
+    hurry: watch::Sender<()>,
+    /// StartSession calls that have no answer yet.
+    calling: Arc<AtomicUsize>,
 }
 
 impl Terminator {
@@ -209,14 +215,16 @@ impl Terminator {
         while let Some(done) = self.starts.try_join_next() {
             left += left_behind(done);
         }
-        for _ in 0..self.starts.len() {
+        // The others wait for credentials and have called nobody.
+        let calling = self.calling.load(Ordering::Relaxed);
+        for _ in 0..calling {
             let hint = FIND_BY_REASON;
             warn!(
                 hint,
                 "StartSession was not answered; its session may have been left behind"
             );
         }
-        left += self.starts.len();
+        left += calling;
         self.starts.shutdown().await;
         self.farewell.send_replace(Farewell::Now);
         while let Some(done) = self.ends.join_next().await {
@@ -290,15 +298,23 @@ impl Terminator {
                 self.rate = rate;
                 self.queue.limiter().set_rate(rate);
             }
-            Job::CutShort => self.queue.limiter().cut_short(Instant::now()),
+            Job::CutShort => {
+                self.queue.limiter().cut_short(Instant::now());
+                self.hurry.send_replace(());
+            }
             Job::Start(start) => {
                 let span = start.span.clone();
-                self.starts.spawn(start.run().instrument(span));
+                let farewell = self.farewell.subscribe();
+                let run = start.run(Arc::clone(&self.calling), farewell);
+                self.starts.spawn(run.instrument(span));
             }
             Job::End(ending) => {
                 let span = ending.span.clone();
-                let farewell = self.farewell.subscribe();
-                let run = ending.run(Arc::clone(&self.at_once), farewell);
+                let pace = Pace {
+                    farewell: self.farewell.subscribe(),
+                    hurry: self.hurry.subscribe(),
+                };
+                let run = ending.run(Arc::clone(&self.at_once), pace);
                 self.ends.spawn(run.instrument(span));
             }
         }
@@ -371,21 +387,8 @@ impl Waiting for Place {
     }
 }
 
-#[derive(Debug)]
-struct Start {
-    service: Service,
-    request: StartRequest,
-    called: Instant,
-    reply: oneshot::Sender<Result<Session, Error>>,
-    sessions: Sessions,
-    span: Span,
-}
-
 /// The pause after a panic before it starts anew.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
-
-/// How to find a session whose id is not known.
-const FIND_BY_REASON: &str = "its `Reason` names this program, host and forward; see `aws ssm describe-sessions --state Active`";
 
 /// Calls that resume sessions, at the same time.
 const MAX_RESUMPTIONS_AT_ONCE: usize = 64;

@@ -1,16 +1,19 @@
 //! One StartSession call, and the session that comes of it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::{Span, debug, warn};
 
-use super::{FIND_BY_REASON, Job, Sessions, Start, ending, internal, unix_seconds};
+use super::{Job, Sessions, ending, internal, unix_seconds};
 use crate::panics::{self, caught};
-use crate::session::aws::{Service, Started, Transmission};
+use crate::session::aws::{Service, Started};
+use crate::session::ending::{Farewell, reached};
 use crate::session::error::{Effect, Error, Kind};
 use crate::session::journal::Entry;
+use crate::session::start::start;
 use crate::session::{Session, StartRequest};
 
 /// The right to call StartSession now, once.
@@ -43,25 +46,48 @@ impl Turn {
     }
 }
 
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) service: Service,
+    pub(super) request: StartRequest,
+    pub(super) called: Instant,
+    pub(super) reply: oneshot::Sender<Result<Session, Error>>,
+    pub(super) sessions: Sessions,
+    pub(super) span: Span,
+}
+
 impl Start {
     /// Calls StartSession and replies. Returns how many sessions may have been left behind.
-    pub(super) async fn run(self: Box<Self>) -> usize {
+    /// The wait for credentials ends when nobody waits for the session any more.
+    pub(super) async fn run(
+        self: Box<Self>,
+        calling: Arc<AtomicUsize>,
+        mut farewell: watch::Receiver<Farewell>,
+    ) -> usize {
         let Self {
             service,
             request,
             called,
-            reply,
+            mut reply,
             sessions,
             span,
         } = *self;
-        let transmission = Transmission::default();
+        let abandoned = async {
+            tokio::select! {
+                () = reply.closed() => {}
+                () = reached(&mut farewell, Farewell::Soon) => {}
+            }
+        };
         let started = caught(async {
             panics::point("start-session");
-            service.start(&request, &transmission).await
+            start(&service, &request, &calling, abandoned).await
         });
-        let started = started.await.unwrap_or_else(|panic| {
-            Err(internal(&panic.to_string()).with_effect(transmission.effect_of_panic()))
-        });
+        let started = match started.await {
+            Ok(Some(started)) => started,
+            // Nothing was called.
+            Ok(None) => return 0,
+            Err(panic) => Err(internal(&panic.to_string())),
+        };
         if let Some(news) = news(&started, called) {
             // Before the reply: whoever was throttled asks for another turn at once.
             let _ending = sessions.jobs.send(news);
@@ -129,3 +155,6 @@ pub(super) fn news(started: &Result<Started, Error>, called: Instant) -> Option<
         Err(_) => None,
     }
 }
+
+/// How to find a session whose id is not known.
+pub(super) const FIND_BY_REASON: &str = "its `Reason` names this program, host and forward; see `aws ssm describe-sessions --state Active`";

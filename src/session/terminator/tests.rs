@@ -3,6 +3,7 @@
 use super::start::news;
 use super::*;
 use crate::session::Settings;
+use crate::session::StartRequest;
 use crate::session::error::Effect;
 
 async fn service() -> Service {

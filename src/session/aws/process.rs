@@ -1,0 +1,328 @@
+//! The `credential_process` of a profile: a program of the user's that prints credentials.
+//!
+//! It runs in a process group of its own. Whatever ends the wait for it, its deadline, a stop or
+//! the end of this program, kills the group: the SDK's own provider leaves a program that hangs
+//! behind. What it prints is read up to a bound.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::pin::pin;
+use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{self, ProvideCredentials, future};
+use aws_sdk_ssm::primitives::{DateTime, DateTimeFormat};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// Runs a `credential_process` each time it is asked.
+pub(super) struct Process {
+    command: String,
+    /// Used if the program does not print one.
+    account: Option<String>,
+}
+
+impl Process {
+    pub(super) fn new(command: String, account: Option<String>) -> Self {
+        Self { command, account }
+    }
+
+    async fn credentials(&self) -> provider::Result {
+        let printed = match timeout(LIMIT, self.run()).await {
+            Ok(printed) => printed,
+            Err(_) => {
+                let seconds = LIMIT.as_secs();
+                Err(format!("did not end within {seconds} s and was killed"))
+            }
+        };
+        let credentials = printed.and_then(|printed| self.parse(&printed));
+        credentials.map_err(|why| CredentialsError::provider_error(self.failed(why)))
+    }
+
+    /// Returns what the program printed to stdout.
+    async fn run(&self) -> Result<Vec<u8>, String> {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &self.command])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .process_group(0);
+        let mut child = command
+            .spawn()
+            .map_err(|error| format!("could not be started: {error}"))?;
+        let group = Group::of(child.id());
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = {
+            let reading = async {
+                tokio::join!(
+                    read(stdout, MAX_OUT, &mut out),
+                    read(stderr, MAX_ERR, &mut err)
+                );
+            };
+            let mut reading = pin!(reading);
+            tokio::select! {
+                status = child.wait() => {
+                    // A program that it leaves behind may keep its output open.
+                    let _still_open = timeout(MAX_REST, reading).await;
+                    status
+                }
+                () = &mut reading => child.wait().await,
+            }
+        };
+        let status = status.map_err(|error| format!("could not be waited for: {error}"))?;
+        group.ended();
+        if !status.success() {
+            let said = String::from_utf8_lossy(&err);
+            let said = match said.trim() {
+                "" => "it printed no error".to_owned(),
+                said => format!("it printed: {said}"),
+            };
+            return Err(format!("failed with {status}; {said}"));
+        }
+        if out.len() > MAX_OUT {
+            return Err(format!("printed more than {MAX_OUT} bytes"));
+        }
+        Ok(out)
+    }
+
+    /// Reads the JSON object. Keys may be written in upper or lower case, as in other SDKs. The
+    /// parser's own messages could quote a secret and are not used.
+    fn parse(&self, printed: &[u8]) -> Result<Credentials, String> {
+        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(printed)
+            .map_err(|_| "printed something that is not a JSON object".to_owned())?;
+        let value = |name: &str| {
+            let mut fields = object.iter();
+            let found = fields.find(|(key, _)| key.eq_ignore_ascii_case(name));
+            found
+                .map(|(_, value)| value)
+                .filter(|value| !value.is_null())
+        };
+        let text = |name: &'static str| match value(name) {
+            None => Ok(None),
+            Some(serde_json::Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(format!("printed a `{name}` that is not a string")),
+        };
+        let needed = |name| text(name)?.ok_or_else(|| format!("printed no `{name}`"));
+        match value("Version").map(serde_json::Value::as_u64) {
+            Some(Some(1)) => {}
+            Some(_) => return Err("printed a `Version` other than 1".to_owned()),
+            None => return Err("printed no `Version`".to_owned()),
+        }
+        let expiry = text("Expiration")?.map(|text| expiry(&text)).transpose()?;
+        let account = text("AccountId")?.or_else(|| self.account.clone());
+        let mut builder = Credentials::builder()
+            .access_key_id(needed("AccessKeyId")?)
+            .secret_access_key(needed("SecretAccessKey")?)
+            .provider_name("credential_process");
+        builder.set_session_token(text("SessionToken")?);
+        builder.set_expiry(expiry);
+        builder.set_account_id(account.map(Into::into));
+        Ok(builder.build())
+    }
+
+    /// Names the program without its arguments, which may contain a secret.
+    fn failed(&self, why: String) -> Failed {
+        let program = self.command.split_whitespace().next().unwrap_or_default();
+        let program = program.to_owned();
+        Failed { program, why }
+    }
+}
+
+impl ProvideCredentials for Process {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.credentials())
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Process(..)")
+    }
+}
+
+/// Why a program gave no credentials.
+#[derive(Debug, thiserror::Error)]
+#[error("the credential_process {program} {why}")]
+struct Failed {
+    program: String,
+    why: String,
+}
+
+fn expiry(text: &str) -> Result<SystemTime, String> {
+    let bad = || "printed an `Expiration` that is not a date of RFC 3339".to_owned();
+    let date = DateTime::from_str(text, DateTimeFormat::DateTimeWithOffset).map_err(|_| bad())?;
+    SystemTime::try_from(date).map_err(|_| bad())
+}
+
+/// Reads to the end, or to an error, and keeps the first `max` bytes and one more.
+async fn read(from: Option<impl AsyncRead + Unpin>, max: usize, kept: &mut Vec<u8>) {
+    let Some(mut from) = from else {
+        return;
+    };
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        let room = (max + 1).saturating_sub(kept.len());
+        kept.extend_from_slice(&buffer[..count.min(room)]);
+    }
+}
+
+/// The process group of a program that runs. Killed when this is dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(id: Option<u32>) -> Self {
+        let id = id.and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        if let Some(id) = id {
+            running().insert(id.as_raw_nonzero().get());
+        }
+        Self(id)
+    }
+
+    /// The program has ended by itself. What it has left running on purpose goes on.
+    fn ended(mut self) {
+        self.forget();
+    }
+
+    fn forget(&mut self) -> Option<Pid> {
+        let id = self.0.take()?;
+        running().remove(&id.as_raw_nonzero().get());
+        Some(id)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(id) = self.forget() {
+            // An error means that it has just ended.
+            let _ended = kill_process_group(id, Signal::KILL);
+        }
+    }
+}
+
+/// Kills every `credential_process` that still runs. Called last: the end of the program does not
+/// wait for tasks, so that none of them may get to it.
+pub fn kill_credential_processes() {
+    for id in running().iter().copied() {
+        if let Some(id) = Pid::from_raw(id) {
+            // An error means that it has just ended.
+            let _ended = kill_process_group(id, Signal::KILL);
+        }
+    }
+}
+
+fn running() -> MutexGuard<'static, BTreeSet<i32>> {
+    static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long a program may run: somebody may have to confirm a login on a telephone.
+const LIMIT: Duration = Duration::from_secs(40);
+
+/// How long output may follow the end of a program.
+const MAX_REST: Duration = Duration::from_secs(2);
+
+/// Bytes of stdout that are read as credentials.
+const MAX_OUT: usize = 64 * 1024;
+
+/// Bytes of stderr that are kept for the message.
+const MAX_ERR: usize = 600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn asked(command: &str) -> Result<Credentials, String> {
+        let process = Process::new(command.to_owned(), Some("111122223333".to_owned()));
+        let asked = process.provide_credentials().await;
+        asked.map_err(|error| std::error::Error::source(&error).unwrap().to_string())
+    }
+
+    #[tokio::test]
+    async fn what_a_program_prints_becomes_credentials() {
+        let printed = r#"printf '{"version":1,"accesskeyid":"AKID","SecretAccessKey":"s","SessionToken":"t","Expiration":"2030-01-01T02:00:00+02:00"}'"#;
+
+        let credentials = asked(printed).await.unwrap();
+
+        assert_eq!(credentials.access_key_id(), "AKID");
+        assert_eq!(credentials.session_token(), Some("t"));
+        let expected = SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_456_000);
+        assert_eq!(credentials.expiry(), Some(expected));
+        assert_eq!(
+            credentials.account_id().map(|id| id.as_str()),
+            Some("111122223333")
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_named_without_a_secret() {
+        for (command, expected) in [
+            ("echo log in first >&2; exit 3", "log in first"),
+            ("exit 1", "it printed no error"),
+            ("echo '{\"SecretAccessKey\": hidden'", "not a JSON object"),
+            ("echo '{\"Version\": 2}'", "`Version` other than 1"),
+            ("echo '{\"Version\": 1}'", "no `AccessKeyId`"),
+            (
+                "echo '{\"Version\": 1, \"Expiration\": \"hidden\"}'",
+                "RFC 3339",
+            ),
+            ("head -c 100000 /dev/zero", "more than 65536 bytes"),
+            (
+                "/nonexistent --secret=hidden",
+                "the credential_process /nonexistent failed",
+            ),
+        ] {
+            let error = asked(command).await.unwrap_err();
+
+            assert!(error.contains(expected), "{command}: {error}");
+            assert!(
+                !error.contains("hidden") || command.starts_with('/'),
+                "{command}: {error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_nobody_waits_for_is_killed_with_its_children() {
+        let directory = tempfile::tempdir().unwrap();
+        let (ids, path) = (directory.path().join("ids"), directory.path());
+        let command = format!(
+            "cd {}; sleep 1000 & echo $! $$ > new; mv new ids; wait",
+            path.display()
+        );
+        let process = Process::new(command, None);
+
+        let asking = process.provide_credentials();
+        let started = async {
+            while !ids.exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            asked = asking => panic!("{asked:?}"),
+            () = started => {}
+        }
+
+        for id in std::fs::read_to_string(ids).unwrap().split_whitespace() {
+            while is_running(id) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+
+    /// Whether a process exists and is not a zombie.
+    fn is_running(id: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    }
+}
