@@ -64,7 +64,8 @@ impl Reference {
         let stream = self.stream(id);
         let room = MAX_UNSENT - (stream.written.len() - stream.sent);
         let taken = data.len().min(room);
-        let right = if stream.finished || stream.gone || stream.ended {
+        let is_over = stream.ended && (stream.confirmed || answer == Write::Closed);
+        let right = if stream.finished || stream.gone || is_over {
             Write::Closed
         } else if taken == 0 && !data.is_empty() {
             stream.writer_waits = true;
@@ -96,7 +97,11 @@ impl Reference {
                 return;
             }
             () if stream.refused => Read::Lost(Reason::Refused),
-            () if stream.ended => Read::End,
+            // The tunnel may hold an end until it is certain.
+            () if stream.ended && (stream.confirmed || *answer != Read::Blocked) => {
+                stream.confirmed = true;
+                Read::End
+            }
             () => {
                 stream.reader_waits = true;
                 Read::Blocked
@@ -258,6 +263,11 @@ impl Reference {
     /// Everything has arrived: what was written has left and so has, where there is one, the FIN.
     pub(super) fn check_end(&self) {
         for (id, stream) in &self.streams {
+            let waits = stream.reader_waits || stream.writer_waits;
+            assert!(
+                !(stream.ended && waits && !stream.gone),
+                "the end of {id} was not told"
+            );
             if !stream.ended {
                 assert_eq!(stream.sent, stream.written.len(), "stream {id}");
             }
@@ -287,6 +297,8 @@ struct Naive {
     /// Our FIN left.
     fin: bool,
     finished: bool,
+    /// The tunnel has shown the end.
+    confirmed: bool,
     gone: bool,
     /// What came in order.
     heard: Vec<u8>,
@@ -318,12 +330,13 @@ impl Naive {
     }
 
     fn check(&self, id: u32) {
-        let readable = self.read < self.heard.len() || self.ended;
+        let is_over = self.refused || (self.ended && self.confirmed);
+        let readable = self.read < self.heard.len() || is_over;
         assert!(
             !(self.reader_waits && readable && !self.gone),
             "the reader of {id} was not woken"
         );
-        let writable = self.written.len() - self.sent <= MAX_UNSENT / 2 || self.ended;
+        let writable = self.written.len() - self.sent <= MAX_UNSENT / 2 || is_over;
         assert!(
             !(self.writer_waits && writable && !self.gone),
             "the writer of {id} was not woken"
