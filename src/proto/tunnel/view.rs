@@ -25,7 +25,7 @@ impl Tunnel {
     }
 
     /// True once a stream that was reset is closed by the agent too, or the tunnel has ended. If
-    /// not, [`Event::Readable`] follows when it is.
+    /// not, [`Readable`](crate::proto::Event::Readable) follows when it is.
     pub fn is_over(&mut self, id: StreamId) -> bool {
         matches!(self.state, State::Ended(_)) || self.streams.is_over(id)
     }
