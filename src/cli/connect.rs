@@ -17,7 +17,7 @@ use crate::config::{self, Forward, Remote, Target};
 use crate::daemon::{Errand, Order, Signals, StartError};
 use crate::forward::{Class, Ending, Standard, Trouble};
 use crate::session::Leaving;
-use crate::telemetry::{Format, Log, Verbosity};
+use crate::telemetry::{self, Format, Log, Verbosity};
 
 /// Options of `connect`.
 #[derive(Args, Debug)]
@@ -82,6 +82,8 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
         }
         Err(number) => (Exit::Signal(number), Leaving::Hurried),
     };
+    // ssh prints its own line as soon as stdout ends; ours belongs above it.
+    drop(tokio::task::spawn_blocking(telemetry::flush_log).await);
     errand.release();
     if let Err(hint) = errand.end(leaving, &mut signals).await {
         let what = format!("{target}: a session may have been left behind");

@@ -57,16 +57,15 @@ fn nothing_that_the_far_side_says_reaches_the_log_or_the_status_as_it_came() {
     for format in ["text", "json"] {
         let api = Api::by(move |operation, body| answer(gateway, operation, body));
         let http = vacant();
-        let forwards: Vec<SocketAddr> = ATTACKS.iter().map(|_| vacant()).collect();
         let mut text = format!(
             "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n[log]\nformat = \"{format}\"\n\
              [http]\nlisten = \"{http}\"\n[shutdown]\ndrain_timeout = \"0s\"\n\
              [defaults]\nconnect_timeout = \"2s\"\nresume_timeout = \"1s\"\n",
             api.endpoint()
         );
-        for (number, address) in forwards.iter().enumerate() {
+        for number in 0..ATTACKS.len() {
             text += &format!(
-                "[[forward]]\nname = \"f{number}\"\nlisten = \"{address}\"\ntarget = \"{}\"\nremote = 1\n",
+                "[[forward]]\nname = \"f{number}\"\nlisten = \"127.0.0.1:0\"\ntarget = \"{}\"\nremote = 1\n",
                 target(number)
             );
         }
@@ -74,10 +73,9 @@ fn nothing_that_the_far_side_says_reaches_the_log_or_the_status_as_it_came() {
         let mut command = ssm_proxyd();
         command.env("SSM_PROXYD_LOG", "trace");
         let mut daemon = Process::start(command.args(["run", "--config"]).arg(file.path()));
+        // All are read before the first connection, whose lines name an address too.
+        let forwards = ATTACKS.map(|_| local_address(&daemon.stderr.wait_for("destination")));
         for address in forwards {
-            while TcpStream::connect(address).is_err() {
-                thread::sleep(std::time::Duration::from_millis(10));
-            }
             assert_reset(connect(address));
         }
 
@@ -100,6 +98,14 @@ fn nothing_that_the_far_side_says_reaches_the_log_or_the_status_as_it_came() {
             }
         }
     }
+}
+
+/// The address in a line of either format that says where a forward listens.
+fn local_address(line: &str) -> SocketAddr {
+    let (_, behind) = line.split_once("local_address").expect(line);
+    let address = behind.trim_start_matches(['=', ':', '"']);
+    let end = address.find([' ', '"']).unwrap_or(address.len());
+    address[..end].parse().expect(line)
 }
 
 #[test]
