@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::pool::TunnelId;
+use super::pool::{Returned, TunnelId};
 use super::supply::Request;
 use crate::proto::OpenError;
 use crate::tunnel::{Stream, Tunnel};
@@ -23,11 +23,15 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// If the tunnel has ended in this moment; another one is to be asked for.
+    /// If the tunnel has ended in this moment or has no stream numbers left. The pool gives no more
+    /// places on it then; another one is to be asked for.
     pub(super) fn open_stream(&mut self) -> Result<Stream, OpenError> {
-        let stream = self.tunnel.open_stream()?;
-        self.place.touched = true;
-        Ok(stream)
+        let opened = self.tunnel.open_stream();
+        self.place.returned = match opened {
+            Ok(_) => Returned::Used,
+            Err(_) => Returned::Unusable,
+        };
+        opened
     }
 
     pub(super) fn tunnel(&self) -> &Tunnel {
@@ -39,7 +43,7 @@ impl Lease {
 #[derive(Debug)]
 pub(super) struct Place {
     id: TunnelId,
-    touched: bool,
+    returned: Returned,
     requests: mpsc::UnboundedSender<Request>,
 }
 
@@ -47,7 +51,7 @@ impl Place {
     pub(super) fn new(id: TunnelId, requests: mpsc::UnboundedSender<Request>) -> Self {
         Self {
             id,
-            touched: false,
+            returned: Returned::Unused,
             requests,
         }
     }
@@ -56,6 +60,6 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         // A supplier that is gone counts no places.
-        let _gone = self.requests.send(Request::Return(self.id, self.touched));
+        let _gone = self.requests.send(Request::Return(self.id, self.returned));
     }
 }

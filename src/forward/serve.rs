@@ -29,7 +29,7 @@ use super::supply::{Refusal, Supply};
 use super::tale::Tale;
 use crate::config;
 use crate::panics;
-use crate::proto::Reason;
+use crate::proto::{OpenError, Reason};
 use crate::telemetry::Meters;
 use crate::tunnel::{self, Nudged, Step, Stream};
 
@@ -102,23 +102,16 @@ impl Serve {
         let permit = within(deadline, most, self.permits.acquire()).await?;
         let most = "one of `max_connections` in [limits]";
         let all_permit = within(deadline, most, self.all_permits.acquire()).await?;
-        loop {
-            let mut lease = self.supply.want(deadline).await?;
-            match lease.open_stream() {
-                Ok(stream) => {
-                    let span = Span::current();
-                    span.record("session", lease.tunnel().session_id());
-                    span.record("stream", stream.id().0);
-                    return Ok(Opened {
-                        lease,
-                        stream,
-                        _permits: (permit, all_permit),
-                    });
-                }
-                // The supply will hear of that too, and knows of another.
-                Err(error) => debug!(%error, "a tunnel ended just now; asking for another"),
-            }
-        }
+        let want = || self.supply.want(deadline);
+        let (lease, stream) = first_stream(deadline, want, Lease::open_stream).await?;
+        let span = Span::current();
+        span.record("session", lease.tunnel().session_id());
+        span.record("stream", stream.id().0);
+        Ok(Opened {
+            lease,
+            stream,
+            _permits: (permit, all_permit),
+        })
     }
 
     /// From the first byte to the last. Returns how it ended, and why the tunnel did if it has.
@@ -242,6 +235,30 @@ pub(super) struct Opened<'a> {
     _permits: (SemaphorePermit<'a>, SemaphorePermit<'a>),
 }
 
+/// Asks for places until a stream can be opened on one, or `deadline` has passed.
+async fn first_stream<P, S, F: Future<Output = Result<P, Refusal>>>(
+    deadline: Instant,
+    want: impl Fn() -> F,
+    open: impl Fn(&mut P) -> Result<S, OpenError>,
+) -> Result<(P, S), Refusal> {
+    loop {
+        let mut place = want().await?;
+        match open(&mut place) {
+            Ok(stream) => return Ok((place, stream)),
+            // The place goes back as unusable. Each round checks the deadline, so that not even a
+            // supply that gives such places for ever keeps a connection here.
+            Err(error) if Instant::now() >= deadline => {
+                debug!(%error, "no stream on the last tunnel before the deadline");
+                return Err(Refusal {
+                    failure: Failure::Late(Step::of("a tunnel that opens a stream")),
+                    is_news: true,
+                });
+            }
+            Err(error) => debug!(%error, "no stream on this tunnel; asking for another"),
+        }
+    }
+}
+
 /// Waits for a permit. They are never taken away.
 async fn within<'a, E>(
     deadline: Instant,
@@ -267,3 +284,46 @@ fn tell(Refusal { failure, is_news }: &Refusal) {
 
 /// How long a stop waits for what a client had said that is gone already.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::ready;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_supply_of_tunnels_without_streams_does_not_hold_a_connection_beyond_its_deadline() {
+        let rounds = Cell::new(0_u32);
+        let want = || {
+            rounds.set(rounds.get() + 1);
+            assert!(rounds.get() < 100, "the deadline has passed");
+            ready(Ok(()))
+        };
+        let open = |(): &mut ()| Err::<(), _>(OpenError::Exhausted);
+
+        let opened = first_stream(Instant::now(), want, open).await;
+
+        assert!(matches!(opened.unwrap_err().failure, Failure::Late(_)));
+        assert_eq!(rounds.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_asks_again_when_a_tunnel_opens_no_stream() {
+        let rounds = Cell::new(0);
+        let want = || {
+            rounds.set(rounds.get() + 1);
+            ready(Ok(rounds.get()))
+        };
+        let open = |place: &mut i32| match place {
+            1 => Err(OpenError::Exhausted),
+            2 => Err(OpenError::Ended(Reason::Finished)),
+            place => Ok(*place),
+        };
+        let deadline = Instant::now() + Duration::from_secs(3600);
+
+        let opened = first_stream(deadline, want, open).await;
+
+        assert_eq!(opened.unwrap(), (3, 3));
+    }
+}

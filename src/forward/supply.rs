@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::failure::Failure;
 use super::lease::Lease;
-use super::pool::{TunnelId, WaiterId};
+use super::pool::{Returned, TunnelId, WaiterId};
 use super::tend::News;
 
 /// Where connections get their tunnels.
@@ -102,8 +102,8 @@ pub(super) enum Request {
     },
     /// A connection wants none any more.
     Leave(WaiterId),
-    /// A place is free again, and was used or not.
-    Return(TunnelId, bool),
+    /// A place is free again.
+    Return(TunnelId, Returned),
     /// Something happened to a tunnel.
     News(TunnelId, News),
 }

@@ -36,6 +36,17 @@ pub(in crate::forward) enum Urgency {
     Spare,
 }
 
+/// What a connection did with its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::forward) enum Returned {
+    /// It opened a stream.
+    Used,
+    /// It left before it opened one.
+    Unused,
+    /// The tunnel opened no stream: it has ended, or has no stream numbers left.
+    Unusable,
+}
+
 /// Why a connection gets no place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::forward) enum Why<E> {

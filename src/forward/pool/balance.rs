@@ -144,7 +144,8 @@ impl<E: Clone> Pool<E> {
         let mut over = Vec::new();
         for (id, ready) in self.ready() {
             let is_over = if ready.is_stale(now) {
-                ready.is_empty() && (wanted <= fresh || ready.is_too_old(now, &shape))
+                let is_useless = ready.is_unusable() || ready.is_too_old(now, &shape);
+                ready.is_empty() && (is_useless || wanted <= fresh)
             } else {
                 spares += usize::from(ready.is_spare());
                 let is_needed = ready.is_spare() && spares <= wanted;
@@ -173,7 +174,9 @@ impl<E: Clone> Pool<E> {
         if self.draining {
             return 0;
         }
-        let is_old = |(_, ready): (TunnelId, &Ready)| ready.is_stale(now) && !ready.is_empty();
+        let is_old = |(_, ready): (TunnelId, &Ready)| {
+            ready.is_stale(now) && !ready.is_empty() && !ready.is_unusable()
+        };
         let needs_successor = self.shape.reuse
             && self.ready().any(is_old)
             && !self.ready().any(|(_, ready)| !ready.is_stale(now));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Shape, Urgency};
+use super::{Returned, Shape, Urgency};
 
 /// A tunnel that is to come, or is there.
 #[derive(Debug)]
@@ -125,6 +125,8 @@ pub(super) struct Ready {
     empty_since: Instant,
     /// Its websocket is being replaced: nobody knows for how long.
     pub(super) away: bool,
+    /// It opens no more streams.
+    is_unusable: bool,
 }
 
 impl Ready {
@@ -137,6 +139,7 @@ impl Ready {
             given: 0,
             empty_since: now,
             away: false,
+            is_unusable: false,
         }
     }
 
@@ -145,10 +148,11 @@ impl Ready {
         self.given += 1;
     }
 
-    pub(super) fn give_back(&mut self, now: Instant, touched: bool) {
+    pub(super) fn give_back(&mut self, now: Instant, returned: Returned) {
         self.taken = self.taken.saturating_sub(1);
-        self.given -= usize::from(!touched).min(self.given);
+        self.given -= usize::from(returned != Returned::Used).min(self.given);
         self.empty_since = now;
+        self.is_unusable |= returned == Returned::Unusable;
     }
 
     pub(super) fn age(&self, now: Instant) -> Duration {
@@ -166,7 +170,7 @@ impl Ready {
 
     /// Whether there is a free place.
     pub(super) fn has_place(&self, shape: &Shape) -> bool {
-        self.taken < shape.places && (shape.reuse || self.is_spare())
+        self.taken < shape.places && (shape.reuse || self.is_spare()) && !self.is_unusable
     }
 
     /// Whether a connection may have a place now. What was never used is not used any more once
@@ -178,7 +182,13 @@ impl Ready {
 
     /// Whether it shall be replaced: it is old, or its numbers of streams come to an end.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
-        self.stale_at.is_some_and(|at| at <= now) || self.given >= MAX_GIVEN
+        let is_old = self.stale_at.is_some_and(|at| at <= now);
+        is_old || self.given >= MAX_GIVEN || self.is_unusable
+    }
+
+    /// Whether it can never serve another connection.
+    pub(super) fn is_unusable(&self) -> bool {
+        self.is_unusable
     }
 
     pub(super) fn is_too_old(&self, now: Instant, shape: &Shape) -> bool {

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-pub(super) use self::action::{Action, TunnelId, Urgency, WaiterId, Weight, Why};
+pub(super) use self::action::{Action, Returned, TunnelId, Urgency, WaiterId, Weight, Why};
 use self::member::{Member, Ready};
 pub(super) use self::shape::Shape;
 use crate::session::Gate;
@@ -174,10 +174,14 @@ impl<E: Clone> Pool<E> {
         self.balance(now);
     }
 
-    /// A connection has left its place. `touched` tells whether it has made use of it.
-    pub(super) fn handle_returned(&mut self, now: Instant, id: TunnelId, touched: bool) {
+    /// A connection has left its place.
+    pub(super) fn handle_returned(&mut self, now: Instant, id: TunnelId, returned: Returned) {
         if let Some(Member::Ready(ready)) = self.members.get_mut(&id) {
-            ready.give_back(now, touched);
+            ready.give_back(now, returned);
+            // As one that ends before it was used.
+            if returned == Returned::Unusable && ready.is_spare() && ready.age(now) < HEALTHY {
+                self.postpone_spares(now);
+            }
         }
         self.balance(now);
     }

@@ -197,7 +197,7 @@ impl Supplier {
                 self.waiters.remove(&id);
                 self.pool.handle_departure(now, id);
             }
-            Request::Return(id, touched) => self.pool.handle_returned(now, id, touched),
+            Request::Return(id, returned) => self.pool.handle_returned(now, id, returned),
             Request::News(id, news) => self.handle_news(now, id, news),
         }
     }

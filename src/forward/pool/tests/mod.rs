@@ -115,8 +115,13 @@ impl World {
         self.act();
     }
 
+    fn give_back_unusable(&mut self, id: TunnelId) {
+        self.pool.handle_returned(self.now, id, Returned::Unusable);
+        self.act();
+    }
+
     fn give_back(&mut self, id: TunnelId) {
-        self.pool.handle_returned(self.now, id, true);
+        self.pool.handle_returned(self.now, id, Returned::Used);
         self.act();
     }
 }

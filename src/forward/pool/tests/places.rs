@@ -191,3 +191,45 @@ fn a_tunnel_without_its_websocket_is_not_given() {
     world.act();
     assert_eq!(world.given, [(first, one)]);
 }
+
+#[test]
+fn a_tunnel_that_opens_no_more_streams_is_not_given_again() {
+    for taken in [1, 2] {
+        let mut world = World::new(SHARED);
+        for _ in 0..taken {
+            world.come();
+        }
+        let one = world.ready(0);
+        world.give_back_unusable(one);
+
+        let again = world.come();
+
+        assert_eq!(
+            world.given.len(),
+            taken,
+            "only its other connections use it"
+        );
+        assert_eq!(world.started.len(), 2, "another tunnel is started");
+        let two = world.ready(1);
+        assert_eq!(world.given[taken], (again, two));
+        if taken == 2 {
+            assert_eq!(world.retired, [], "its other connection still uses it");
+            world.give_back(one);
+        }
+        assert_eq!(world.retired, [one]);
+    }
+}
+
+#[test]
+fn a_connection_without_a_usable_tunnel_is_refused_at_its_deadline() {
+    let mut world = World::new(SHARED);
+    world.come();
+    world.come();
+    let one = world.ready(0);
+    world.give_back_unusable(one);
+    world.come();
+
+    world.pass(Duration::from_secs(30));
+
+    assert_eq!(world.refused, [(2, Why::Late)]);
+}

@@ -8,7 +8,8 @@ fn a_place_that_was_not_used_makes_a_spare_no_less() {
     let one = world.ready(0);
     world.come();
 
-    world.pool.handle_returned(world.now, one, false);
+    let unused = Returned::Unused;
+    world.pool.handle_returned(world.now, one, unused);
     world.act();
 
     let second = world.come();
@@ -132,6 +133,23 @@ fn spares_that_do_not_live_are_started_ever_more_rarely() {
         let last = world.started.len() - 1;
         let id = world.ready(last);
         world.pool.handle_ended(world.now, id);
+        world.pass(Duration::from_secs(1));
+    }
+
+    assert!(world.started.len() < 200, "{}", world.started.len());
+}
+
+#[test]
+fn spares_that_open_no_stream_are_started_ever_more_rarely() {
+    let mut world = World::with_spares(1);
+
+    for _ in 0..3600 {
+        let last = world.started.len() - 1;
+        let id = world.ready(last);
+        if world.pool.is_spare(id) {
+            world.come();
+            world.give_back_unusable(id);
+        }
         world.pass(Duration::from_secs(1));
     }
 

@@ -114,8 +114,9 @@ impl Load {
             2 => self.world.pool.handle_back(now, id),
             _ if taken > 0 => {
                 self.live.insert(id, taken - 1);
-                let touched = self.chance.bool();
-                self.world.pool.handle_returned(now, id, touched);
+                let uses = [Returned::Used, Returned::Unused, Returned::Unusable];
+                let returned = uses[self.chance.usize(..3)];
+                self.world.pool.handle_returned(now, id, returned);
             }
             _ => {}
         }
