@@ -263,6 +263,7 @@ Usage: ssm-proxyd run [OPTIONS]
 
 Options:
       --config <FILE>  The configuration file [default: $SSM_PROXYD_CONFIG, then ~/.config/ssm-proxyd/config.toml, then /etc/ssm-proxyd/config.toml]
+      --strict         Start all forwards or none: one that cannot start ends the start, and refuses a reload
   -v, --verbose...     Say more: -v decisions, -vv every message
   -q, --quiet          Say only what is wrong
   -h, --help           Print help

@@ -251,6 +251,10 @@ fn missing(report: &Report, names: &[String]) -> Look {
         };
         match (forward.state, &forward.trouble) {
             (ForwardState::Ready, _) => {}
+            (ForwardState::Disabled, _) => {
+                let hint = "remove `enabled = false` from the forward, and reload";
+                return Look::Missing(format!("{name}: disabled"), hint.to_owned());
+            }
             // Longer ago than a forward refuses without asking: nobody knows.
             (_, Some(trouble)) if trouble.seen_seconds >= FORGOTTEN => {}
             (_, Some(trouble)) => {

@@ -148,6 +148,9 @@ fn rows(forward: &Forward) -> Vec<(&'static str, String)> {
         ),
         ("upload", upload(forward)),
     ];
+    if !forward.enabled {
+        rows.insert(0, ("enabled", "no: it is not served".to_owned()));
+    }
     let Account {
         region,
         profile,
@@ -268,6 +271,7 @@ fn described_forward(aws: &Aws, forward: &Forward) -> Value {
     let listen: Vec<String> = forward.listen.iter().map(ToString::to_string).collect();
     let mut described = json!({
         "name": forward.name,
+        "enabled": forward.enabled,
         "listen": listen,
         "mode": format!("{:04o}", forward.mode),
         "target": described_targets(&forward.target),

@@ -174,6 +174,7 @@ fn order(args: ConnectArgs) -> Result<Order, Exit> {
     options.region = region.or(options.region);
     let Base { config, forward } = base(ONE)?;
     let forward = Forward {
+        enabled: true,
         account: options.account(),
         target: target.into(),
         remote,

@@ -96,6 +96,8 @@ fn named(name: &str, aws: AwsOptions) -> Result<Config, Exit> {
         let hint = format!("it has {known}; for a target, say -L as well");
         return Err(style::fail(Exit::Usage, &error, &hint));
     };
+    // It was named.
+    forward.enabled = true;
     forward.listen = vec![Listen::Tcp(([127, 0, 0, 1], 0).into())];
     forward.account = aws.over(std::mem::take(&mut forward.account));
     if let Sessions::PerConnection { warm, .. } = &mut forward.sessions {

@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::local_forward::LocalForward;
 use super::{live, output, replace, run, style};
 use crate::config::{self, Config, Forward, Target, Targets};
-use crate::daemon::{Caller, Cause, Daemon, Signals, StartError};
+use crate::daemon::{Caller, Cause, Daemon, Manner, Signals, StartError};
 use crate::forward::Passed;
 use crate::session::{Effort, Identity};
 use crate::telemetry::{Format, ForwardReport, Log, Verbosity};
@@ -166,6 +166,7 @@ pub(super) fn configuration(
                 true => format!("{local} #{}", index + 1),
                 false => local.to_string(),
             },
+            enabled: true,
             listen: vec![local.listen.clone()],
             allow_remote_clients: rules.allow_remote_clients,
             target: Targets::from(target.clone()),
@@ -192,7 +193,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
         log: None,
         leftovers: Effort::Casual,
     };
-    let started = Daemon::start(config, caller).await;
+    let started = Daemon::begin(config, caller, Manner::default()).await;
     started.map_err(|error: StartError| style::fail((&error).into(), &error, &run::hint(&error)))
 }
 

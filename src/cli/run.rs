@@ -11,7 +11,9 @@ use super::base::blocking;
 use super::exit::Exit;
 use super::{ask, environment, style};
 use crate::config;
-use crate::daemon::{Caller, Cause, Daemon, Signals, StartError, log_format, log_verbosity};
+use crate::daemon::{
+    Caller, Cause, Daemon, Manner, Signals, StartError, log_format, log_verbosity,
+};
 use crate::forward::{Passed, PassedSockets};
 use crate::panics::caught;
 use crate::session::{Effort, Identity};
@@ -24,6 +26,9 @@ pub(super) struct RunArgs {
     /// ~/.config/ssm-proxyd/config.toml, then /etc/ssm-proxyd/config.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Start all forwards or none: one that cannot start ends the start, and refuses a reload
+    #[arg(long)]
+    strict: bool,
 }
 
 /// Runs until a signal says stop, then ends every session.
@@ -76,8 +81,12 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
         log: Some(log),
         leftovers: Effort::Full,
     };
+    let manner = Manner {
+        strict: args.strict,
+        file: Some(path.clone()),
+    };
     let started = tokio::select! {
-        started = Daemon::start(config, caller) => started,
+        started = Daemon::begin(config, caller, manner) => started,
         () = signals.stop() => {
             info!("stopping; nothing was started yet");
             return Exit::Done;

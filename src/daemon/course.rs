@@ -67,6 +67,10 @@ impl Daemon {
                     manager.ready(self.status());
                     reading.tell(&outcome, &reread, &self.reach);
                 }
+                loaded = self.retries.loaded() => {
+                    self.retry(loaded).await;
+                    manager.status(self.status());
+                }
                 () = slumber.noticed() => {
                     info!("this machine has slept; testing every session");
                     self.nudge();

@@ -19,9 +19,10 @@ use tracing::warn;
 use super::ending::{LOOK_FOR_SESSIONS, MAX_FORWARDS};
 use super::error::StartError;
 use super::reach::{self, Reach};
+use super::seed;
 use super::signals::Signals;
 use super::slumber::Slumber;
-use super::{journal, seed};
+use super::start::journal;
 use crate::config;
 use crate::forward::{Ending, Lone, Passed, Progress, Standard, Stop, World};
 use crate::proto::EarlyPool;
@@ -69,7 +70,8 @@ impl Errand {
             state,
         } = order;
         let reach = Reach::new(aws, Identity::Chain, std::slice::from_ref(&forward)).await?;
-        let (network, service) = (reach.network().clone(), reach.any());
+        let network = reach.network().clone();
+        let service = reach.any(std::slice::from_ref(&forward))?;
         let (journal, abandoned) = journal(state).await;
         let (sessions, terminator) = Sessions::new(1, seed(), journal);
         let (nudge, nudged) = Nudge::new();

@@ -65,6 +65,20 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// What the status of a forward says in one word.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Aws(source) | Self::Forward { source, .. } => source.kind().as_str(),
+            Self::Listen { .. } | Self::Http(_) | Self::Admin(_) => "CannotListen",
+            Self::Unfinished { .. } => "TimedOut",
+            Self::Roots(_)
+            | Self::Proxy(_)
+            | Self::Standard(_)
+            | Self::AdminMoved
+            | Self::Log(_) => "BadConfiguration",
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Cow<'static, str> {
         match self {

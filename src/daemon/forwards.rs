@@ -1,8 +1,9 @@
 //! Which forwards run, and which only finish what they have.
 //!
 //! ```text
-//!   settings ─▶ plan: bind what is new; the first failure changes nothing
+//!   settings ─▶ plan: bind what is new; nothing changes if none can start, or if one that must cannot
 //!                └▶ swap: the same goes on · new and changed ones start · the others are released
+//!                          · one that cannot start is failing ─▶ retry, until it starts
 //! ```
 //!
 //! A changed forward goes on with the listeners that its predecessor has, so nobody is refused in
@@ -19,9 +20,10 @@ use tracing::error;
 
 use super::StartError;
 use super::reach::Reach;
-use super::report::{Listed, Roster};
+use super::report::Roster;
+use super::running::{Active, Running};
 use crate::config;
-use crate::forward::{Bound, Forward, Liveness, Stop, World};
+use crate::forward::{Bound, Forward, Stop, World};
 use crate::telemetry::Meters;
 
 /// All forwards of a daemon.
@@ -35,77 +37,86 @@ pub(super) struct Forwards {
 }
 
 #[derive(Debug)]
-struct Running {
-    listed: Arc<Listed>,
-    bound: Bound,
-    liveness: Liveness,
-    stop: watch::Sender<Stop>,
-}
-
-impl Running {
-    fn settings(&self) -> &config::Forward {
-        &self.listed.settings
-    }
-
-    /// The same, as another file says it.
-    fn listed_as(&mut self, settings: config::Forward) {
-        self.listed = Arc::new(Listed {
-            settings,
-            addresses: self.listed.addresses.clone(),
-            meters: Arc::clone(&self.listed.meters),
-        });
-    }
-}
-
-#[derive(Debug)]
 struct Finishing {
     name: String,
     meters: Arc<Meters>,
     stop: watch::Sender<Stop>,
 }
 
-/// What will run, in the order of the file; everything is bound.
+/// What will run, in the order of the file.
 #[derive(Debug)]
-pub(super) struct Plan(Vec<(config::Forward, Option<Forward>)>);
+pub(super) struct Plan(Vec<(config::Forward, Step)>);
+
+/// What becomes of a forward.
+#[derive(Debug)]
+enum Step {
+    /// It goes on as it is.
+    Same,
+    /// Its addresses are bound.
+    Start(Box<Forward>),
+    /// It is not served.
+    Disable,
+    /// It cannot start now.
+    Fail(StartError),
+}
+
+/// How a plan is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    /// Not even what is the same may go on.
+    pub(super) afresh: bool,
+    /// All forwards start, or none.
+    pub(super) strict: bool,
+}
 
 impl Forwards {
-    /// Binds what does not run yet. Nothing changes before [`Forwards::swap`]. `afresh`: not even
-    /// what is the same may go on. What is not needed any more is in `held` then, which
-    /// already has what others give up.
+    /// Binds what does not run yet. Nothing changes before [`Forwards::swap`]. What is not needed any
+    /// more is in `held` then, which already has what others give up.
+    ///
+    /// # Errors
+    ///
+    /// Why the first forward cannot start that must: any if the plan is strict, else one if none can.
     pub(super) async fn plan(
         &self,
         settings: Vec<config::Forward>,
         world: &World,
         reach: &Reach,
-        afresh: bool,
+        how: How,
         held: &mut Bound,
     ) -> Result<Plan, StartError> {
         let goes_on =
-            |one: &config::Forward, other: &config::Forward| !afresh && one.is_same(other);
+            |one: &config::Forward, other: &config::Forward| !how.afresh && one.is_same(other);
         for running in &self.running {
-            if !settings.iter().any(|s| goes_on(s, running.settings())) {
-                held.join(&running.bound);
+            if let Some(active) = &running.active
+                && !settings.iter().any(|s| goes_on(s, running.settings()))
+            {
+                held.join(&active.bound);
             }
         }
         let mut plan = Vec::new();
         for settings in settings {
-            if self
-                .running
-                .iter()
-                .any(|r| goes_on(&settings, r.settings()))
-            {
-                plan.push((settings, None));
-                continue;
-            }
-            let (name, line) = (settings.name.clone(), settings.line);
-            let world = reach.world(&settings, world);
-            let predecessor = self.running.iter().find(|r| r.settings().name == name);
-            let own = predecessor.map(|r| r.bound.clone()).unwrap_or_default();
-            let forward = Forward::bind(settings.clone(), world, own, held).await;
-            let forward = forward.map_err(|source| StartError::Listen { name, line, source })?;
-            plan.push((settings, Some(forward)));
+            let predecessor = |r: &&Running| r.settings().name == settings.name;
+            let predecessor = self.running.iter().find(predecessor);
+            let step = match predecessor {
+                _ if !settings.enabled => Step::Disable,
+                Some(Running {
+                    active: Some(_),
+                    listed,
+                    ..
+                }) if goes_on(&settings, &listed.settings) => Step::Same,
+                predecessor => {
+                    let own = predecessor.and_then(|r| r.active.as_ref());
+                    let own = own.map(|active| active.bound.clone()).unwrap_or_default();
+                    match Box::pin(bind(&settings, world, reach, own, held)).await {
+                        Ok(forward) => Step::Start(Box::new(forward)),
+                        Err(error) if how.strict => return Err(error),
+                        Err(error) => Step::Fail(error),
+                    }
+                }
+            };
+            plan.push((settings, step));
         }
-        Ok(Plan(plan))
+        Plan(plan).unless_none_can_start()
     }
 
     /// Does what was planned.
@@ -114,48 +125,92 @@ impl Forwards {
         let mut former: BTreeMap<String, Running> =
             former.map(|r| (r.settings().name.clone(), r)).collect();
         let mut change = Change::default();
-        for (settings, forward) in plan {
+        for (settings, step) in plan {
             let predecessor = former.remove(&settings.name);
-            match (forward, predecessor) {
-                (None, Some(mut same)) => {
-                    change.unchanged += 1;
+            let is_same = predecessor
+                .as_ref()
+                .map(|r| r.settings().is_same(&settings) && r.active.is_none());
+            match is_same {
+                _ if matches!(step, Step::Same) => change.unchanged += 1,
+                None => change.added += 1,
+                Some(true) => change.unchanged += 1,
+                Some(false) => change.changed += 1,
+            }
+            let predecessor = match (step, predecessor) {
+                (Step::Same, Some(mut same)) => {
                     same.listed_as(settings);
                     self.running.push(same);
+                    None
                 }
-                (Some(forward), predecessor) => {
-                    change.added += usize::from(predecessor.is_none());
-                    change.changed += usize::from(predecessor.is_some());
-                    self.start(settings, forward);
-                    self.release(predecessor);
+                (Step::Start(forward), predecessor) => {
+                    let started = self.started(settings, *forward);
+                    self.running.push(started);
+                    predecessor
                 }
-                (None, None) => {}
-            }
+                (Step::Fail(error), Some(mut same)) if same.active.is_none() => {
+                    same.listed_as(settings);
+                    same.handle_failure(&error);
+                    self.running.push(same);
+                    None
+                }
+                (Step::Fail(error), predecessor) => {
+                    let mut failing = Running::idle(settings);
+                    failing.handle_failure(&error);
+                    self.running.push(failing);
+                    predecessor
+                }
+                (Step::Disable, predecessor) => {
+                    let disabled = Running::idle(settings);
+                    if is_same != Some(true) {
+                        disabled.announce_disabled();
+                    }
+                    self.running.push(disabled);
+                    predecessor
+                }
+                (Step::Same, None) => None,
+            };
+            self.release(predecessor);
         }
         change.removed = former.len();
         self.release(former.into_values());
         change
     }
 
-    fn start(&mut self, settings: config::Forward, forward: Forward) {
+    /// The forwards that could not start.
+    pub(super) fn failing(&self) -> Vec<config::Forward> {
+        let failing = self.running.iter().filter(|running| running.is_failing());
+        failing.map(|running| running.settings().clone()).collect()
+    }
+
+    /// Starts those that could not start and now can.
+    pub(super) async fn retry(&mut self, world: &World, reach: &Reach) {
+        for place in 0..self.running.len() {
+            if !self.running[place].is_failing() {
+                continue;
+            }
+            let settings = self.running[place].settings().clone();
+            let (own, mut held) = (Bound::default(), Bound::default());
+            match Box::pin(bind(&settings, world, reach, own, &mut held)).await {
+                Ok(forward) => self.running[place] = self.started(settings, forward),
+                Err(error) => self.running[place].handle_failure(&error),
+            }
+        }
+    }
+
+    fn started(&mut self, settings: config::Forward, forward: Forward) -> Running {
         let (stop, course) = watch::channel(Stop::No);
-        let listed = Listed {
-            settings,
-            addresses: forward.addresses(),
-            meters: Arc::clone(forward.meters()),
-        };
-        self.running.push(Running {
-            listed: Arc::new(listed),
-            bound: forward.bound().clone(),
-            liveness: forward.liveness().clone(),
-            stop,
-        });
+        let running = Running::new(settings, &forward, stop);
         self.tasks.spawn(forward.run(course));
+        running
     }
 
     fn release(&mut self, over: impl IntoIterator<Item = Running>) {
         self.finishing
             .retain(|finishing| !finishing.stop.is_closed());
-        for Running { stop, listed, .. } in over {
+        for Running { active, listed, .. } in over {
+            let Some(Active { stop, .. }) = active else {
+                continue;
+            };
             stop.send_replace(Stop::Release);
             self.finishing.push(Finishing {
                 name: listed.settings.name.clone(),
@@ -167,9 +222,9 @@ impl Forwards {
 
     /// Tells every forward, and keeps nothing bound by itself any more.
     pub(super) fn stop(&mut self, how: Stop) {
-        for running in &mut self.running {
-            running.bound = Bound::default();
-            running.stop.send_replace(how);
+        for active in self.running.iter_mut().filter_map(|r| r.active.as_mut()) {
+            active.bound = Bound::default();
+            active.stop.send_replace(how);
         }
         for finishing in &self.finishing {
             finishing.stop.send_replace(how);
@@ -204,10 +259,49 @@ impl Forwards {
 
     /// Asks every accept loop. False if one has not answered since the last time.
     pub(super) fn answer(&self) -> bool {
-        let running = self.running.iter();
+        let active = self.running.iter().filter_map(|r| r.active.as_ref());
         // Everyone is asked, whatever the others say.
-        running.filter(|running| !running.liveness.ask()).count() == 0
+        active.filter(|active| !active.liveness.ask()).count() == 0
     }
+}
+
+impl Plan {
+    /// # Errors
+    ///
+    /// Why the first forward cannot start, if one is to and none can.
+    fn unless_none_can_start(mut self) -> Result<Self, StartError> {
+        let serves = |step: &Step| matches!(step, Step::Same | Step::Start(_));
+        if self.0.iter().any(|(_, step)| serves(step)) {
+            return Ok(self);
+        }
+        let fails = |(_, step): &(_, Step)| matches!(step, Step::Fail(_));
+        match self
+            .0
+            .iter()
+            .position(fails)
+            .map(|place| self.0.remove(place))
+        {
+            Some((_, Step::Fail(error))) => Err(error),
+            Some(_) | None => Ok(self),
+        }
+    }
+}
+
+/// Binds the addresses of a forward.
+async fn bind(
+    settings: &config::Forward,
+    world: &World,
+    reach: &Reach,
+    own: Bound,
+    held: &mut Bound,
+) -> Result<Forward, StartError> {
+    let world = reach.world(settings, world)?;
+    let bound = Forward::bind(settings.clone(), world, own, held).await;
+    bound.map_err(|source| StartError::Listen {
+        name: settings.name.clone(),
+        line: settings.line,
+        source,
+    })
 }
 
 /// What a reload has changed, in forwards.

@@ -6,8 +6,8 @@
 //!          ─▶ Terminator ends their sessions ─▶ done
 //! ```
 //!
-//! Nothing is half-started: an address that cannot be bound leaves none bound. This room does
-//! not touch a single byte of traffic.
+//! A forward that cannot start is failing and is tried again; the others serve. A strict daemon
+//! starts all of them or none. This room does not touch a single byte of traffic.
 
 mod admin;
 mod clients;
@@ -24,40 +24,42 @@ mod off_runtime;
 mod reach;
 mod reading;
 mod report;
+mod retries;
+mod running;
 mod signals;
 mod slumber;
+mod start;
 mod systemd;
 
-use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::timeout;
+use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
-use self::admin::{Admin, Place, Reply};
+use self::admin::{Admin, Reply};
 pub use self::admin::{Answer, Client, ClientError, Fault, Rejection, Request};
 pub use self::course::Cause;
 use self::drain::Drain;
 pub use self::errand::{Errand, Order};
 pub use self::error::StartError;
 pub use self::forwards::Change;
-use self::forwards::Forwards;
+use self::forwards::{Forwards, How};
 use self::http::Http;
 pub use self::log::{log_format, log_verbosity};
 use self::reach::Reach;
 use self::reading::Loaded;
 use self::report::History;
+use self::retries::Retries;
 pub use self::signals::{Signal, Signals};
+pub use self::start::{Caller, Manner};
+use self::start::{admin, journal, log_start, warn_of_unused};
 use crate::config::{self, Config};
-use crate::forward::{Bound, Passed, World};
+use crate::forward::{Bound, World};
 use crate::panics::caught;
 use crate::proto::EarlyPool;
-use crate::session::{self, Effort, Entry, Identity, Journal, Leaving, Sessions};
+use crate::session::{Effort, Entry, Leaving, Sessions};
 use crate::telemetry::{Control, ForwardReport, Meters};
 use crate::tunnel::Nudge;
 
@@ -67,6 +69,9 @@ pub struct Daemon {
     forwards: Forwards,
     world: World,
     reach: Reach,
+    retries: Retries,
+    /// Whether all forwards start, or none.
+    strict: bool,
     drain: Drain,
     /// Lets the terminator say goodbye.
     leaving: watch::Sender<Leaving>,
@@ -89,13 +94,26 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Binds every forward and begins to accept.
+    /// Binds the forwards and begins to accept; what cannot start is tried again.
     ///
     /// # Errors
     ///
-    /// What cannot work whatever is tried again: no region, bad certificates, an address that
-    /// cannot be bound. Nothing is left running then.
+    /// As [`Daemon::begin`].
     pub async fn start(config: Config, caller: Caller) -> Result<Self, StartError> {
+        let manner = Manner {
+            strict: false,
+            ..Manner::default()
+        };
+        Self::begin(config, caller, manner).await
+    }
+
+    /// The same, strictly or not.
+    ///
+    /// # Errors
+    ///
+    /// What concerns all forwards, such as bad certificates; or why the first forward cannot start,
+    /// if none can or if the start is strict. Nothing is left running then.
+    pub async fn begin(config: Config, caller: Caller, manner: Manner) -> Result<Self, StartError> {
         let Config {
             aws,
             limits,
@@ -114,6 +132,7 @@ impl Daemon {
             log,
             leftovers,
         } = caller;
+        let Manner { strict, file } = manner;
         let reach = Reach::new(aws, identity, &forwards).await?;
         let max_waiting = descriptors::prepare(&limits, &forwards);
         let (journal, abandoned) = journal(state).await;
@@ -122,7 +141,7 @@ impl Daemon {
         let (roll_call, called) = Nudge::new();
         let drain = Drain::new(shutdown.drain_timeout, limits.max_connections);
         let world = World {
-            service: reach.any(),
+            service: reach.any(&forwards)?,
             sessions,
             network: reach.network().clone(),
             nudged,
@@ -137,11 +156,17 @@ impl Daemon {
         warn_of_unused(&world.passed, &forwards, http_settings.as_ref());
         let (mut running, mut http) = (Forwards::default(), Http::default());
         let held = &mut Bound::default();
-        let plan = running.plan(forwards, &world, &reach, false, held).await?;
+        let how = How {
+            afresh: false,
+            strict,
+        };
+        let plan = running.plan(forwards, &world, &reach, how, held).await?;
         let served = http.plan(http_settings, &world.passed, held).await?;
         let admin = admin(&admin_settings, usual).await?;
+        log_start(file.as_deref(), &reach);
         http.swap(served).await;
         running.swap(plan);
+        info!("{}", running.roster().ready());
         let leaving = watch::Sender::new(Leaving::No);
         let mut ending = JoinSet::new();
         ending.spawn(terminator.run(leaving.subscribe()));
@@ -149,6 +174,8 @@ impl Daemon {
             forwards: running,
             world,
             reach,
+            retries: Retries::default(),
+            strict,
             drain,
             leaving,
             nudge,
@@ -164,6 +191,7 @@ impl Daemon {
             aside: JoinSet::new(),
         };
         daemon.end_abandoned(abandoned, leftovers);
+        daemon.plan_retry();
         Ok(daemon)
     }
 
@@ -198,10 +226,14 @@ impl Daemon {
             return Err(StartError::AdminMoved);
         }
         self.world.max_waiting = descriptors::prepare(&limits, &forwards);
+        let how = How {
+            afresh,
+            strict: self.strict,
+        };
         let held = &mut self.http.given_up(http.as_ref());
         let plan = self
             .forwards
-            .plan(forwards, &self.world, &reach, afresh, held)
+            .plan(forwards, &self.world, &reach, how, held)
             .await?;
         let served = self.http.plan(http, &self.world.passed, held).await?;
         self.set_log(log)?;
@@ -211,7 +243,29 @@ impl Daemon {
         self.drain.limit(limits.max_connections);
         self.drain.timeout = shutdown.drain_timeout;
         self.http.swap(served).await;
-        Ok(self.forwards.swap(plan))
+        let change = self.forwards.swap(plan);
+        self.retries = Retries::default();
+        self.plan_retry();
+        Ok(change)
+    }
+
+    /// Tries the failing forwards again after a pause.
+    fn plan_retry(&mut self) {
+        let failing = self.forwards.failing();
+        if !failing.is_empty() {
+            let nudged = self.world.nudged.clone().afresh();
+            self.retries.plan(self.reach.clone(), failing, nudged);
+        }
+    }
+
+    /// Starts the failing forwards that can start with what was loaded for them.
+    async fn retry(&mut self, loaded: Result<Reach, StartError>) {
+        match loaded {
+            Ok(reach) => self.reach = reach,
+            Err(error) => debug!(%error, "AWS's files cannot be read; retrying"),
+        }
+        self.forwards.retry(&self.world, &self.reach).await;
+        self.plan_retry();
     }
 
     /// What was changed by hand stays until the file says something else.
@@ -298,88 +352,8 @@ async fn reported(future: impl Future<Output = ()>) {
     }
 }
 
-/// Where it is written down which sessions are open, and what former processes left there.
-async fn journal(state: Option<PathBuf>) -> (Journal, Vec<Entry>) {
-    let Some(directory) = state else {
-        return (Journal::none(), Vec::new());
-    };
-    let now = session::unix_seconds();
-    let path = directory.clone();
-    let opening = spawn_blocking(move || Journal::open(&path, now));
-    let opened = match timeout(JOURNAL_TIMEOUT, opening).await {
-        Ok(opened) => opened.unwrap_or_else(|error| Err(error.into())),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
-    };
-    opened.unwrap_or_else(|error| {
-        let directory = directory.display();
-        warn!(%error, %directory, "cannot write down which sessions are open; if this process is killed they are left behind");
-        (Journal::none(), Vec::new())
-    })
-}
-
-/// How long the journal's disk may take at the start.
-const JOURNAL_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Chance for pauses and lifetimes.
 fn seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
-}
-
-/// Who runs the daemon, as AWS sees it.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// Program, version and host, for those who look at the sessions of a target.
-    pub origin: String,
-    /// Whose credentials are used.
-    pub identity: Identity,
-    /// A directory in which it may be written down which sessions are open; `None`: nowhere.
-    pub state: Option<PathBuf>,
-    /// What the service manager has bound for the daemon.
-    pub passed: Passed,
-    /// Where the admin socket is if the configuration does not say; `None`: nowhere.
-    pub admin: Option<PathBuf>,
-    /// The log of the process, if the daemon may change it.
-    pub log: Option<Control>,
-    /// What is done about sessions that former processes left behind.
-    pub leftovers: Effort,
-}
-
-/// Binds the admin socket. Nobody has asked for the usual one, so that need not be there.
-async fn admin(
-    settings: &config::Admin,
-    usual: Option<PathBuf>,
-) -> Result<Option<Admin>, StartError> {
-    let is_usual = settings.socket.is_none();
-    let Some(path) = settings.socket.clone().or(usual) else {
-        debug!("no place for an admin socket; [admin] names one");
-        return Ok(None);
-    };
-    match Admin::bind(&Place {
-        path,
-        usual: is_usual,
-    })
-    .await
-    {
-        Ok(admin) => {
-            debug!(socket = %admin.path().display(), "commands are heard");
-            Ok(Some(admin))
-        }
-        Err(error) if is_usual => {
-            let hint = "`socket` in [admin] names another place";
-            warn!(%error, hint, "no admin socket: `status`, `reload` and `stop` will not find this daemon");
-            Ok(None)
-        }
-        Err(error) => Err(StartError::Admin(error)),
-    }
-}
-
-fn warn_of_unused(passed: &Passed, forwards: &[config::Forward], http: Option<&config::Http>) {
-    let listen = forwards.iter().flat_map(|forward| &forward.listen);
-    let listen = listen.chain(http.into_iter().flat_map(|http| &http.listen));
-    let names = listen.filter_map(|listen| match listen {
-        config::Listen::Systemd(name) => Some(name.as_str()),
-        config::Listen::Localhost(_) | config::Listen::Tcp(_) | config::Listen::Unix(_) => None,
-    });
-    passed.warn_of_others(&names.collect::<Vec<_>>());
 }

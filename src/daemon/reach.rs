@@ -20,6 +20,8 @@ pub(super) struct Reach {
     network: Network,
     /// Forwards that say the same share a service.
     services: BTreeMap<Account, Service>,
+    /// Why there is none for the others.
+    failed: BTreeMap<Account, session::Error>,
 }
 
 impl Reach {
@@ -27,8 +29,8 @@ impl Reach {
     ///
     /// # Errors
     ///
-    /// Bad certificates, a bad proxy, a forward without a region, or files that are not read in
-    /// time.
+    /// Bad certificates, a bad proxy, or files that are not read in time. A forward without a service
+    /// is none: [`Reach::world`] tells.
     pub(super) async fn new(
         aws: config::Aws,
         identity: Identity,
@@ -55,8 +57,9 @@ impl Reach {
             proxy,
             network,
             services: BTreeMap::new(),
+            failed: BTreeMap::new(),
         };
-        reach.load(forwards).await?;
+        reach.load(forwards).await;
         Ok(reach)
     }
 
@@ -88,26 +91,48 @@ impl Reach {
         let mut renewed = self;
         let is_named = |account: &Account| forwards.iter().any(|f| f.account == *account);
         renewed.services.retain(|account, _| is_named(account));
-        renewed.load(forwards).await?;
+        renewed.load(forwards).await;
         Ok((renewed, false))
     }
 
-    async fn load(&mut self, forwards: &[config::Forward]) -> Result<(), StartError> {
-        for forward in forwards {
-            let loaded = self.load_one(&forward.account).await;
-            loaded.map_err(|error| refused(forward, error))?;
+    /// The same, after another attempt to load what could not be loaded for these forwards.
+    ///
+    /// # Errors
+    ///
+    /// If files are not read in time.
+    pub(super) async fn retried(self, forwards: Vec<config::Forward>) -> Result<Self, StartError> {
+        if self.failed.is_empty() {
+            return Ok(self);
         }
-        if self.services.is_empty() {
-            let loaded = self.load_one(&Account::default()).await;
-            loaded.map_err(StartError::Aws)?;
-        }
-        Ok(())
+        let mut retried = self;
+        let loading = async move {
+            retried.load(&forwards).await;
+            Ok(retried)
+        };
+        off_runtime(SETTINGS, loading).await
     }
 
-    async fn load_one(&mut self, account: &Account) -> Result<(), session::Error> {
-        if self.services.contains_key(account) {
-            return Ok(());
+    async fn load(&mut self, forwards: &[config::Forward]) {
+        self.failed.clear();
+        for forward in forwards.iter().filter(|forward| forward.enabled) {
+            self.load_one(&forward.account).await;
         }
+        if self.services.is_empty() && self.failed.is_empty() {
+            self.load_one(&Account::default()).await;
+        }
+    }
+
+    async fn load_one(&mut self, account: &Account) {
+        if self.services.contains_key(account) || self.failed.contains_key(account) {
+            return;
+        }
+        match self.loaded(account).await {
+            Ok(service) => drop(self.services.insert(account.clone(), service)),
+            Err(error) => drop(self.failed.insert(account.clone(), error)),
+        }
+    }
+
+    async fn loaded(&self, account: &Account) -> Result<Service, session::Error> {
         let aws = account.within(&self.aws);
         let settings = Settings {
             profile_first: account.profile.is_some(),
@@ -115,22 +140,31 @@ impl Reach {
             proxy: self.proxy.clone(),
             ..settings(aws)
         };
-        let service = match self.services.values().next() {
-            Some(other) => other.beside(settings).await?,
-            None => Service::load(settings).await?,
-        };
-        self.services.insert(account.clone(), service);
-        Ok(())
+        match self.services.values().next() {
+            Some(other) => other.beside(settings).await,
+            None => Service::load(settings).await,
+        }
     }
 
     /// The world as a forward sees it.
-    pub(super) fn world(&self, forward: &config::Forward, world: &World) -> World {
+    ///
+    /// # Errors
+    ///
+    /// If its service could not be loaded.
+    pub(super) fn world(
+        &self,
+        forward: &config::Forward,
+        world: &World,
+    ) -> Result<World, StartError> {
+        if let Some(error) = self.failed.get(&forward.account) {
+            return Err(refused(forward, error.clone()));
+        }
         let service = self.services.get(&forward.account);
-        World {
+        Ok(World {
             service: service.unwrap_or(&world.service).clone(),
             network: self.network.clone(),
             ..world.clone()
-        }
+        })
     }
 
     /// What dials websockets.
@@ -139,9 +173,31 @@ impl Reach {
     }
 
     /// One of the services, for what is not of a forward.
-    pub(super) fn any(&self) -> Service {
-        let mut services = self.services.values();
-        services.next().expect("a service is loaded").clone()
+    ///
+    /// # Errors
+    ///
+    /// Why the first of these forwards has none, if there is none at all.
+    pub(super) fn any(&self, forwards: &[config::Forward]) -> Result<Service, StartError> {
+        if let Some(service) = self.services.values().next() {
+            return Ok(service.clone());
+        }
+        let mut failed = forwards.iter().filter_map(|forward| {
+            let error = self.failed.get(&forward.account)?;
+            Some(refused(forward, error.clone()))
+        });
+        Err(failed.next().unwrap_or_else(|| {
+            let error = self.failed.values().next().cloned();
+            StartError::Aws(error.expect("a service is loaded, or cannot be"))
+        }))
+    }
+
+    /// The region, and the profile that `[aws]` or the environment names.
+    pub(super) fn place(&self) -> (String, String) {
+        let service = self.services.values().next();
+        let region = self.aws.region.clone();
+        let region = region.or_else(|| service.map(|service| service.region().to_owned()));
+        let profile = self.aws.profile.as_deref().unwrap_or("default");
+        (region.unwrap_or_default(), profile.to_owned())
     }
 
     /// Every service looks whether AWS's files have changed, at its next call.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::StartError;
 use crate::config::{self, Listen, Sessions};
 use crate::panics;
 use crate::printable::Printable;
@@ -37,6 +38,25 @@ impl Roster {
         meters.map(|meters| meters.open.get()).sum()
     }
 
+    /// How many forwards are enabled.
+    fn enabled(&self) -> usize {
+        let running = self.running.iter();
+        running.filter(|listed| listed.settings.enabled).count()
+    }
+
+    /// What the start logs at its end.
+    pub(super) fn ready(&self) -> String {
+        let (count, plural) = match self.enabled() {
+            1 => (1, ""),
+            count => (count, "s"),
+        };
+        let failing = self.running.iter().filter_map(|f| f.failing()).count();
+        match failing {
+            0 => format!("ready: {count} forward{plural}"),
+            failing => format!("ready: {count} forward{plural}, {failing} failing"),
+        }
+    }
+
     /// Every forward, as of now.
     pub(super) fn reports(&self) -> Vec<ForwardReport> {
         let now = Instant::now();
@@ -46,7 +66,7 @@ impl Roster {
     /// In one line, for people.
     pub(super) fn line(&self) -> String {
         let plural = |count: usize| if count == 1 { "" } else { "s" };
-        let (forwards, connections) = (self.running.len(), self.connections());
+        let (forwards, connections) = (self.enabled(), self.connections());
         let mut line = format!(
             "{forwards} forward{}, {connections} connection{}",
             plural(forwards),
@@ -67,6 +87,18 @@ impl Roster {
 }
 
 impl Listed {
+    /// It cannot start.
+    pub(super) fn handle_failure(&self, error: &StartError) {
+        let now = Instant::now();
+        self.meters.handle_trouble(Trouble {
+            word: error.word(),
+            error: Printable::of(error),
+            hint: error.hint().as_ref().into(),
+            since: now,
+            seen: now,
+        });
+    }
+
     fn failing(&self) -> Option<String> {
         let trouble = self.meters.trouble()?;
         Some(format!("{} {}", self.settings.name, trouble.word))
@@ -95,9 +127,10 @@ impl Listed {
             listen: addresses.iter().map(Printable::of).collect(),
             target: Printable::of(&settings.target),
             remote: Printable::of(&settings.remote),
-            state: match stopping {
-                true => ForwardState::Stopping,
-                false => self.state(),
+            state: match (settings.enabled, stopping) {
+                (false, _) => ForwardState::Disabled,
+                (true, true) => ForwardState::Stopping,
+                (true, false) => self.state(),
             },
             connections: meters.open.get(),
             waiting: meters.waiting.get(),

@@ -131,6 +131,30 @@ impl Forward {
             .collect()
     }
 
+    /// Logs where it listens: one line.
+    pub fn announce(&self) {
+        let settings = &self.serve.settings;
+        let mut addresses = self.addresses().into_iter();
+        let Some(local_address) = addresses.next() else {
+            return;
+        };
+        let others: Vec<String> = addresses.map(|address| address.to_string()).collect();
+        let also = (!others.is_empty()).then(|| others.join(","));
+        let (node, destination) = (&settings.target, &settings.remote);
+        let (profile, region) = (&settings.account.profile, &settings.account.region);
+        error_span!("serving", forward = self.name()).in_scope(|| {
+            info!(
+                %local_address,
+                also,
+                %node,
+                %destination,
+                profile,
+                region,
+                "listening"
+            );
+        });
+    }
+
     /// What it counts.
     pub fn meters(&self) -> &Arc<Meters> {
         &self.serve.meters
@@ -220,10 +244,6 @@ async fn accept_loop(
     mut stop: Course,
     mut answer: Answer,
 ) {
-    if let Ok(address) = listener.address() {
-        let destination = &serve.settings.remote;
-        info!(local_address = %address, node = %serve.settings.target, %destination, "listening");
-    }
     let mut connections = JoinSet::new();
     while let Err(panic) = caught(accept_until_released(
         &listener,

@@ -31,7 +31,7 @@ pub struct Report {
     pub log_lines_dropped: u64,
     /// Connections that have a session, those of forwards that are gone included.
     pub connections: usize,
-    /// Forwards that accept connections, in the order of the file.
+    /// The forwards of the configuration, in the order of the file.
     pub forwards: Vec<ForwardReport>,
     /// Forwards that were removed or replaced, and still have connections.
     pub finishing: Vec<Finishing>,
@@ -42,7 +42,7 @@ pub struct Report {
 pub struct ForwardReport {
     /// Its name.
     pub name: Printable,
-    /// Where it listens.
+    /// Where it listens, or is to listen.
     pub listen: Vec<Listening>,
     /// The managed node.
     pub target: Printable,
@@ -85,10 +85,12 @@ pub enum ForwardState {
     Ready,
     /// It listens, and the first of the sessions that it shall keep ready is under way.
     Warming,
-    /// It listens, and the last session that was tried did not come up.
+    /// It cannot start and is retried, or the last session that was tried did not come up.
     Failing,
     /// It accepts nothing more, for the daemon stops.
     Stopping,
+    /// The configuration says that it is not served.
+    Disabled,
 }
 
 impl ForwardState {
@@ -99,11 +101,12 @@ impl ForwardState {
             Self::Warming => "warming",
             Self::Failing => "failing",
             Self::Stopping => "stopping",
+            Self::Disabled => "disabled",
         }
     }
 }
 
-/// Why sessions of a forward do not come up.
+/// Why a forward cannot start, or its sessions do not come up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TroubleReport {
     /// What is wrong, in a word.

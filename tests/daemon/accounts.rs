@@ -1,6 +1,7 @@
 //! Where and as whom AWS is called: by what a forward says itself, and by a role.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 use ssm_proxyd::sim::{Credentials, EndedBy, Options, Role, Simulator};
@@ -173,12 +174,13 @@ async fn another_role_changes_one_forward_and_leaves_the_others_alone() {
 #[test]
 fn a_forward_without_a_region_is_named_with_its_line() {
     let good = forward("good", "remote = 1\nregion = \"eu-west-1\"");
-    let text = good + &forward("lost", "remote = 2\nprofile = \"misspelt\"");
+    let text = good + &forward("lost", "remote = 2\nprofile = \"empty\"");
     let file = File::new(&text);
-    let mut command = ssm_proxyd();
+    let mut command = without_credentials("empty");
     command.env_remove("AWS_REGION");
+    command.args(["run", "--strict", "--config"]);
 
-    let (code, _, err) = ended(command.args(["run", "--config"]).arg(file.path()));
+    let (code, _, err) = ended(command.arg(file.path()));
 
     assert_eq!(code, 78, "{err}");
     assert_names(
@@ -195,13 +197,23 @@ fn a_forward_without_a_region_is_named_with_its_line() {
 
 #[test]
 fn a_profile_of_a_forward_without_credentials_does_not_fall_back_to_the_environment() {
-    let text = forward("f", "remote = 1\nprofile = \"misspelt\"");
-    let mut daemon = Running::launch(ssm_proxyd(), "http://127.0.0.1:9", &text);
+    let text = forward("f", "remote = 1\nprofile = \"empty\"");
+    let command = without_credentials("empty");
+    let mut daemon = Running::launch(command, "http://127.0.0.1:9", &text);
 
     assert_reset(connect(daemon.address()));
 
     let line = daemon.process.stderr.wait_for("WARN");
-    assert_names(&line, &["\"misspelt\" has none", "hint="]);
+    assert_names(&line, &["\"empty\" has none", "hint="]);
+}
+
+/// The binary with a profile that has no credentials.
+fn without_credentials(profile: &str) -> Command {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("profile-{profile}"));
+    std::fs::write(&file, format!("[profile {profile}]\noutput = json\n")).unwrap();
+    let mut command = ssm_proxyd();
+    command.env("AWS_CONFIG_FILE", file);
+    command
 }
 
 /// AWS's own configuration file, with a profile for each simulator.

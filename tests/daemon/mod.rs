@@ -15,6 +15,7 @@ mod gateway;
 mod hostile;
 mod http;
 mod identity;
+mod independent;
 mod log;
 mod pace;
 mod providers;

@@ -198,7 +198,7 @@ fn a_bundle_of_certificates_that_is_none_is_told_with_the_reason() {
 }
 
 #[test]
-fn a_port_in_use_leaves_nothing_half_started() {
+fn a_port_in_use_leaves_nothing_half_started_by_a_strict_daemon() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let (taken, free) = (held.local_addr().unwrap(), vacant());
     let on = |name: &str, address: &dyn ToString| {
@@ -207,8 +207,10 @@ fn a_port_in_use_leaves_nothing_half_started() {
     let aws = "[aws]\nregion = \"us-east-1\"\n";
     let text = format!("{aws}{}{}", on("first", &free), on("second", &taken));
     let file = File::new(&text);
+    let mut command = ssm_proxyd();
+    command.args(["run", "--strict", "--config"]);
 
-    let (code, said) = run(&file);
+    let (code, said) = ended(Process::start(command.arg(file.path())));
 
     assert_eq!(code, 71, "{said}");
     let place = format!("{}, line 10", file.path().display());

@@ -38,6 +38,9 @@ pub(super) fn check_admin(
         return;
     };
     for other in forwards.iter().chain([http]) {
+        if is_disabled(other) {
+            continue;
+        }
         let addresses = other.addresses("listen").unwrap_or_default();
         if addresses.iter().any(|(listen, _)| {
             listen
@@ -201,6 +204,9 @@ struct Holder<'a> {
 fn check_addresses<'a>(tables: impl Iterator<Item = &'a Fields>, findings: &mut Findings) {
     let mut by_place: BTreeMap<(Option<u16>, Option<PathBuf>), Vec<Holder<'_>>> = BTreeMap::new();
     for (table, fields) in tables.enumerate() {
+        if is_disabled(fields) {
+            continue;
+        }
         for (listen, span) in fields.addresses("listen").unwrap_or_default() {
             let place = (listen.port(), listen.path().map(ToOwned::to_owned));
             let holder = Holder {
@@ -219,6 +225,11 @@ fn check_addresses<'a>(tables: impl Iterator<Item = &'a Fields>, findings: &mut 
             }
         }
     }
+}
+
+/// A disabled forward does not listen, so another one may have its address.
+fn is_disabled(fields: &Fields) -> bool {
+    fields.flag("enabled") == Some(false)
 }
 
 fn taken(holder: &Holder<'_>, other: &Holder<'_>) -> Finding {

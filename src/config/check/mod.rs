@@ -258,6 +258,7 @@ fn forward(fields: &Fields, source: &Source<'_>) -> Option<Forward> {
     let listen = fields.addresses("listen")?.into_iter();
     Some(Forward {
         name: fields.text("name")?,
+        enabled: fields.flag("enabled")?,
         listen: listen.map(|(listen, _)| listen).collect(),
         mode: fields.number("mode")?,
         target: fields.target("target")?,

@@ -32,7 +32,7 @@ pub struct Config {
     /// How commands reach the daemon.
     pub admin: Admin,
     /// The forwards, in the order of the file; at least one. Their names differ, and no two of
-    /// them, nor `http`, listen on one address.
+    /// them that are enabled, nor `http`, listen on one address.
     pub forwards: Vec<Forward>,
 }
 
@@ -156,6 +156,8 @@ pub enum Sessions {
 pub struct Forward {
     /// Unique; in logs, metrics and commands. 1 to 64 of `[A-Za-z0-9_.-]`.
     pub name: String,
+    /// Whether it is served. One that is not is only checked and shown.
+    pub enabled: bool,
     /// Where it listens; at least one address.
     pub listen: Vec<Listen>,
     /// The permissions of its Unix sockets: at most 0o777, with a bit that lets someone connect.

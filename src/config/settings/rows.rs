@@ -170,6 +170,13 @@ const FORWARD_SETTINGS: &[Setting] = &[
         doc: "What the agent dials: host and port, or a port alone for the target itself",
     },
     Setting {
+        key: "enabled",
+        kind: Kind::Flag,
+        absent: Absent::Flag(true),
+        example: "false",
+        doc: "Whether it is served; false: it is checked and shown, and does nothing",
+    },
+    Setting {
         key: "mode",
         kind: Kind::Mode,
         absent: Absent::Text("0600"),

@@ -180,7 +180,7 @@ const FORWARD: [Measure; 11] = [
     (
         "forward_failing",
         GAUGE,
-        "1 while its sessions do not come up, or its destination refuses",
+        "1 while it cannot start, its sessions do not come up, or its destination refuses",
         |f| f.trouble.is_some().into(),
     ),
 ];

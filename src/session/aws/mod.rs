@@ -83,6 +83,7 @@ impl Service {
             Error::new("ssmmessages_endpoint", Kind::Endpoint, error.to_string())
         })?;
         let source = Source::load(&settings, &transport).await?;
+        source.check_profile(&settings)?;
         let region = source.config.region().map(Region::to_string);
         let region = region.ok_or_else(|| {
             let why = "neither the file, the environment nor the profile says which one";

@@ -28,7 +28,7 @@ use super::role::assuming;
 use super::settings::{Identity, Settings, Transport, timeouts};
 use super::values::{Environment, OF_PROVIDER, checked};
 use super::web::WebIdentity;
-use crate::session::error::Error;
+use crate::session::error::{Error, Kind};
 
 /// A way to credentials.
 #[derive(Debug)]
@@ -83,6 +83,28 @@ impl Source {
             provider,
             profiles,
         }
+    }
+
+    /// Fails if the profile that must be used does not exist.
+    pub(super) fn check_profile(&self, settings: &Settings) -> Result<(), Error> {
+        let named = settings.profile.as_deref();
+        let (Some(name), Some(profiles)) = (
+            named.filter(|_| settings.profile_first),
+            self.profiles.as_ref(),
+        ) else {
+            return Ok(());
+        };
+        if profiles.get_profile(name).is_some() {
+            return Ok(());
+        }
+        let mut known: Vec<_> = profiles.profiles().collect();
+        known.sort_unstable();
+        let known = match known.is_empty() {
+            true => "AWS's files have none".to_owned(),
+            false => format!("AWS's files have {}", known.join(", ")),
+        };
+        let why = format!("the profile {name:?} does not exist; {known}");
+        Err(Error::new("credentials", Kind::Credentials, why))
     }
 
     /// Asks for credentials, once.

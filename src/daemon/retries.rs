@@ -1,0 +1,59 @@
+//! Retries of forwards that cannot start: after 1 s, 2 s, 4 s, and then every 5 s.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::StartError;
+use super::reach::Reach;
+use crate::config;
+use crate::tunnel::Nudged;
+
+/// The next retry. Dropping this cancels it.
+#[derive(Debug)]
+pub(super) struct Retries {
+    /// At most one task. It waits, and loads what AWS is reached by for forwards that lack it.
+    task: JoinSet<Result<Reach, StartError>>,
+    pause: Duration,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            task: JoinSet::new(),
+            pause: FIRST_PAUSE,
+        }
+    }
+}
+
+impl Retries {
+    /// Tries these forwards again after the pause, which grows, or when everything is to be tried again.
+    pub(super) fn plan(&mut self, reach: Reach, failing: Vec<config::Forward>, mut nudged: Nudged) {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(MAX_PAUSE);
+        self.task.spawn(async move {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = nudged.nudged() => {}
+            }
+            reach.retried(failing).await
+        });
+    }
+
+    /// Waits until the forwards are to be tried again, with what was loaded; never ends if none are.
+    /// Cancelling loses nothing.
+    pub(super) async fn loaded(&mut self) -> Result<Reach, StartError> {
+        match self.task.join_next().await {
+            Some(Ok(loaded)) => loaded,
+            Some(Err(fault)) => Err(StartError::Unfinished {
+                what: "a retry",
+                why: format!("internal error ({fault}); please report it"),
+            }),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
