@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::local_forward::LocalForward;
 use super::{live, output, replace, run, style};
 use crate::config::{self, Config, Forward, Target, Targets};
-use crate::daemon::{Caller, Cause, Daemon, Manner, Signals, StartError};
+use crate::daemon::{Caller, Cause, Daemon, Signals, StartError};
 use crate::forward::Passed;
 use crate::session::{Effort, Identity};
 use crate::telemetry::{Format, ForwardReport, Log, Verbosity};
@@ -193,7 +193,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
         log: None,
         leftovers: Effort::Casual,
     };
-    let started = Daemon::begin(config, caller, Manner::default()).await;
+    let started = Daemon::start(config, caller).await;
     started.map_err(|error: StartError| style::fail((&error).into(), &error, &run::hint(&error)))
 }
 

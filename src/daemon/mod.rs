@@ -94,20 +94,17 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Binds the forwards and begins to accept; what cannot start is tried again.
+    /// Binds every forward and begins to accept, or starts nothing.
     ///
     /// # Errors
     ///
     /// As [`Daemon::begin`].
     pub async fn start(config: Config, caller: Caller) -> Result<Self, StartError> {
-        let manner = Manner {
-            strict: false,
-            ..Manner::default()
-        };
-        Self::begin(config, caller, manner).await
+        Self::begin(config, caller, Manner::default()).await
     }
 
-    /// The same, strictly or not.
+    /// Binds the forwards and begins to accept. Unless the start is strict, those that cannot start
+    /// are retried.
     ///
     /// # Errors
     ///
