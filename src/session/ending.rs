@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{Span, debug, info, warn};
 
@@ -91,9 +91,9 @@ impl Pace {
 impl Ending {
     /// Calls TerminateSession until it was of use, it never will be, or there is no time. Returns
     /// how many sessions may have been left behind: this one, or none.
-    pub(super) async fn run(self, at_once: Arc<Semaphore>, mut pace: Pace) -> usize {
+    pub(super) async fn run(self, mut pace: Pace) -> usize {
         if self.effort == Effort::Casual {
-            self.try_casually(&at_once, pace).await;
+            self.try_casually(pace).await;
             return 0;
         }
         let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
@@ -101,7 +101,7 @@ impl Ending {
         let mut over = pace.farewell.clone();
         loop {
             let outcome = tokio::select! {
-                outcome = self.try_once(&at_once, &mut pace) => outcome,
+                outcome = self.try_once(&mut pace) => outcome,
                 () = reached(&mut over, Farewell::Now) => return self.leave(None),
             };
             let error = match outcome {
@@ -130,19 +130,19 @@ impl Ending {
         }
     }
 
-    async fn try_casually(&self, at_once: &Semaphore, pace: Pace) {
+    async fn try_casually(&self, pace: Pace) {
         let mut farewell = pace.farewell.clone();
         tokio::select! {
-            () = self.try_quietly(at_once, pace) => {}
+            () = self.try_quietly(pace) => {}
             () = reached(&mut farewell, Farewell::Soon) => {}
         }
     }
 
-    async fn try_quietly(&self, at_once: &Semaphore, mut pace: Pace) {
+    async fn try_quietly(&self, mut pace: Pace) {
         let session = &self.id;
         let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
         loop {
-            let error = match self.try_once(at_once, &mut pace).await {
+            let error = match self.try_once(&mut pace).await {
                 Some(Ok(())) => break,
                 Some(Err(error)) => error,
                 None => return,
@@ -158,7 +158,7 @@ impl Ending {
     }
 
     /// A stop waits for a credential provider for a moment only: `None` if it has not answered.
-    async fn try_once(&self, at_once: &Semaphore, pace: &mut Pace) -> Option<Result<(), Error>> {
+    async fn try_once(&self, pace: &mut Pace) -> Option<Result<(), Error>> {
         let waited_for_credentials = async {
             reached(&mut pace.farewell, Farewell::Soon).await;
             sleep(MAX_WAIT_FOR_CREDENTIALS).await;
@@ -169,7 +169,7 @@ impl Ending {
             },
             () = waited_for_credentials => return None,
         }
-        let _permit = at_once.acquire().await;
+        let _permit = self.service.limits().terminate.acquire().await;
         let terminated = caught(async {
             panics::point("terminate-session");
             self.service.terminate(&self.id).await

@@ -30,6 +30,7 @@ mod terminator;
 mod urgency;
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,14 +93,14 @@ impl Session {
     ///
     /// [`Kind::Ended`] if the session is over; else what the service says.
     pub async fn resume(&mut self) -> Result<(), Error> {
-        let _turn = self.sessions.resumption().await;
-        let resumed = self
-            .service
-            .resume(self.registration.id(), &self.access.url);
-        self.access = match timeout(RESUME_TIMEOUT, resumed).await {
-            Ok(resumed) => resumed?,
-            Err(_) => return Err(late()),
-        };
+        // Before the permit: nobody else waits for a credential provider that hangs.
+        in_time(self.service.caller()).await?;
+        // When a network comes back, every session wants to be resumed.
+        let _permit = self.service.limits().resume.acquire().await;
+        let (id, former) = (self.registration.id(), &self.access.url);
+        // Boxed, because the futures of the callers would nest too deep for the compiler.
+        let resumed = Box::pin(self.service.resume(id, former));
+        self.access = in_time(resumed).await?;
         Ok(())
     }
 
@@ -131,10 +132,13 @@ impl Drop for Session {
     }
 }
 
-fn late() -> Error {
-    let seconds = RESUME_TIMEOUT.as_secs();
-    let why = format!("no answer within {seconds} s");
-    Error::new("ResumeSession", Kind::Unreachable, why)
+/// Awaits a step of a resumption for at most [`RESUME_TIMEOUT`].
+async fn in_time<T>(step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    timeout(RESUME_TIMEOUT, step).await.unwrap_or_else(|_| {
+        let seconds = RESUME_TIMEOUT.as_secs();
+        let why = format!("no answer within {seconds} s");
+        Err(Error::new("ResumeSession", Kind::Unreachable, why))
+    })
 }
 
 /// Sooner than the SDK would: an attempt may hang on a connection of a network that is no more.

@@ -2,6 +2,7 @@
 //! left behind.
 
 mod abandoned;
+mod accounts;
 mod answers;
 mod burst;
 mod churn;

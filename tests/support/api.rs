@@ -26,6 +26,19 @@ impl Api {
         })
     }
 
+    /// Starts and resumes sessions with what `body` makes and ends them, but never answers calls of
+    /// the operation `hangs`.
+    pub(crate) fn hanging_on(
+        hangs: &'static str,
+        body: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(move |_, call, _| match call.operation.as_str() {
+            operation if operation == hangs => wait_for_ever(),
+            "StartSession" | "ResumeSession" => (200, body()),
+            _ => (200, "{}".to_owned()),
+        })
+    }
+
     /// Answers every call with this status and body.
     pub(crate) fn answering(status: u16, body: String) -> Self {
         Self::new(move |_, _, _| (status, body.clone()))

@@ -16,12 +16,14 @@ mod effect;
 #[cfg(test)]
 mod files;
 mod guard;
+mod limits;
 mod process;
 mod profiles;
 mod refusal;
 mod role;
 mod settings;
 mod source;
+mod start;
 mod values;
 mod web;
 
@@ -40,18 +42,19 @@ pub(super) use self::caller::Caller;
 use self::caller::Callers;
 use self::directory::Directory;
 pub(super) use self::directory::Found;
-use self::effect::Transmission;
 use self::guard::guarded;
+use self::limits::Limits;
 pub use self::process::kill_credential_processes;
 use self::refusal::classify;
 use self::settings::Transport;
 pub use self::settings::{Identity, Settings};
 use self::source::Source;
+pub(super) use self::start::Started;
 use super::endpoint::{Gateway, StreamUrl, StreamUrlError};
-use super::error::{Effect, Error, Kind};
+use super::error::{Error, Kind};
 use super::journal::Origin;
 use super::sign::{Signature, Upgrade, presigned, signed};
-use super::{Access, StartRequest, Token};
+use super::{Access, Token};
 
 /// The SSM API of one region, as one caller. Cheap to clone.
 #[derive(Clone)]
@@ -93,6 +96,7 @@ impl Service {
             callers: Callers::new(settings.clone(), transport.clone(), source),
             transport,
             directory: Directory::default(),
+            limits: Limits::new(),
             settings,
             region,
             gateway,
@@ -102,6 +106,11 @@ impl Service {
     /// The region.
     pub fn region(&self) -> &str {
         &self.0.region
+    }
+
+    /// How many of its calls may be made at the same time.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.0.limits
     }
 
     /// Who calls, once there are credentials. Can be cancelled.
@@ -118,44 +127,6 @@ impl Service {
     ) -> Option<Result<Arc<Caller>, Error>> {
         let callers = &self.0.callers;
         callers.other_than(&caller.credentials, Some(error)).await
-    }
-
-    /// Calls StartSession, once. The error tells whether a session may have been started.
-    pub(super) async fn start(
-        &self,
-        caller: &Caller,
-        request: &StartRequest,
-    ) -> Result<Started, Error> {
-        let transmission = Transmission::default();
-        let call = async {
-            let mut call = caller.client.start_session();
-            for (name, value) in &request.parameters {
-                call = call.parameters(*name, vec![value.clone()]);
-            }
-            call.target(&request.target)
-                .document_name(&request.document)
-                .reason(&request.reason)
-                .customize()
-                .interceptor(transmission.clone())
-                .send()
-                .await
-        };
-        let answer = guarded(START, MAX_CALL, call).await;
-        // It panicked, or had no answer in time.
-        let answer = answer.map_err(|error| error.with_effect(transmission.effect_of_cut()))?;
-        let effect = match &answer {
-            Ok(_) => Effect::Answered,
-            Err(error) => transmission.effect(error),
-        };
-        let answer = self.classified(caller, START, answer);
-        let answer = answer.map_err(|error| error.with_effect(effect))?;
-        let id = answer.session_id.filter(|id| is_session_id(id));
-        let id = id.ok_or_else(|| {
-            // It was started, but nobody can end it by its id.
-            incomplete(START, "a session id that can be used").with_effect(Effect::Unknown)
-        })?;
-        let access = self.access(START, answer.stream_url, answer.token_value);
-        Ok(Started { id, access })
     }
 
     /// Calls ResumeSession, once. An answer without a token means that the session is over
@@ -351,13 +322,6 @@ impl Service {
     }
 }
 
-/// A session that was started, whatever is wrong with the rest of the answer.
-pub(super) struct Started {
-    pub(super) id: String,
-    /// What opens its data channel, or why that cannot be used.
-    pub(super) access: Result<Access, Error>,
-}
-
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Service({})", self.0.region)
@@ -368,15 +332,11 @@ struct Inner {
     callers: Callers,
     transport: Transport,
     directory: Directory,
+    limits: Limits,
     settings: Settings,
     region: String,
     /// Where data channels are dialled, if not where the service says.
     gateway: Option<Gateway>,
-}
-
-/// What can be said in a line, and asked for in a call: AWS's own are of letters, digits, `-`.
-fn is_session_id(id: &str) -> bool {
-    (1..=MAX_SESSION_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
 }
 
 fn incomplete(call: &'static str, missing: &str) -> Error {
@@ -387,12 +347,8 @@ fn incomplete(call: &'static str, missing: &str) -> Error {
     )
 }
 
-const START: &str = "StartSession";
 const RESUME: &str = "ResumeSession";
 const TERMINATE: &str = "TerminateSession";
-
-/// Bytes of a session id; the API says 96.
-const MAX_SESSION_ID: usize = 256;
 
 /// Limit of a call, beyond those of the SDK.
 const MAX_CALL: Duration = Duration::from_secs(40);

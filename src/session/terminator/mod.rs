@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tracing::{Instrument, Span, error, warn};
@@ -45,7 +45,6 @@ use crate::panics::{self, Panic, caught};
 #[derive(Clone, Debug)]
 pub struct Sessions {
     jobs: mpsc::UnboundedSender<Job>,
-    resumptions: Arc<Semaphore>,
     journal: Journal,
     registry: Registry,
     /// It was reported that a session of a former process cannot be ended.
@@ -68,16 +67,13 @@ impl Sessions {
             seed,
             starts: JoinSet::new(),
             ends: JoinSet::new(),
-            at_once: Arc::new(Semaphore::new(MAX_ENDS_AT_ONCE)),
             farewell: watch::Sender::new(Farewell::NotYet),
             registry: registry.clone(),
             hurry: watch::Sender::new(()),
             calling: Arc::default(),
         };
-        let resumptions = Arc::new(Semaphore::new(MAX_RESUMPTIONS_AT_ONCE));
         let sessions = Self {
             jobs,
-            resumptions,
             journal,
             registry,
             is_refusal_reported: Arc::default(),
@@ -159,11 +155,6 @@ impl Sessions {
             span.in_scope(|| warn!(session = %id, "session was not ended: the daemon had stopped"));
         }
     }
-
-    /// Waits for the right to call ResumeSession: when a network comes back, everyone wants to.
-    pub(super) async fn resumption(&self) -> Option<SemaphorePermit<'_>> {
-        self.resumptions.acquire().await.ok()
-    }
 }
 
 /// See [`Sessions::impatience`].
@@ -191,7 +182,6 @@ pub struct Terminator {
     starts: JoinSet<usize>,
     ends: JoinSet<usize>,
     registry: Registry,
-    at_once: Arc<Semaphore>,
     farewell: watch::Sender<Farewell>,
     /// Those that pause before the next try do so no longer.
     hurry: watch::Sender<()>,
@@ -314,7 +304,7 @@ impl Terminator {
                     farewell: self.farewell.subscribe(),
                     hurry: self.hurry.subscribe(),
                 };
-                let run = ending.run(Arc::clone(&self.at_once), pace);
+                let run = ending.run(pace);
                 self.ends.spawn(run.instrument(span));
             }
         }
@@ -389,12 +379,6 @@ impl Waiting for Place {
 
 /// The pause after a panic before it starts anew.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
-
-/// Calls that resume sessions, at the same time.
-const MAX_RESUMPTIONS_AT_ONCE: usize = 64;
-
-/// Calls that end sessions, at the same time.
-const MAX_ENDS_AT_ONCE: usize = 32;
 
 #[cfg(test)]
 mod tests;

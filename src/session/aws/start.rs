@@ -1,0 +1,65 @@
+//! StartSession.
+
+use super::caller::Caller;
+use super::effect::Transmission;
+use super::guard::guarded;
+use super::{MAX_CALL, Service, incomplete};
+use crate::session::error::{Effect, Error};
+use crate::session::{Access, StartRequest};
+
+impl Service {
+    /// Calls StartSession, once. The error tells whether a session may have been started.
+    pub(in crate::session) async fn start(
+        &self,
+        caller: &Caller,
+        request: &StartRequest,
+    ) -> Result<Started, Error> {
+        let transmission = Transmission::default();
+        let call = async {
+            let mut call = caller.client.start_session();
+            for (name, value) in &request.parameters {
+                call = call.parameters(*name, vec![value.clone()]);
+            }
+            call.target(&request.target)
+                .document_name(&request.document)
+                .reason(&request.reason)
+                .customize()
+                .interceptor(transmission.clone())
+                .send()
+                .await
+        };
+        let answer = guarded(START, MAX_CALL, call).await;
+        // It panicked, or had no answer in time.
+        let answer = answer.map_err(|error| error.with_effect(transmission.effect_of_cut()))?;
+        let effect = match &answer {
+            Ok(_) => Effect::Answered,
+            Err(error) => transmission.effect(error),
+        };
+        let answer = self.classified(caller, START, answer);
+        let answer = answer.map_err(|error| error.with_effect(effect))?;
+        let id = answer.session_id.filter(|id| is_session_id(id));
+        let id = id.ok_or_else(|| {
+            // It was started, but nobody can end it by its id.
+            incomplete(START, "a session id that can be used").with_effect(Effect::Unknown)
+        })?;
+        let access = self.access(START, answer.stream_url, answer.token_value);
+        Ok(Started { id, access })
+    }
+}
+
+/// A session that was started, whatever is wrong with the rest of the answer.
+pub(in crate::session) struct Started {
+    pub(in crate::session) id: String,
+    /// What opens its data channel, or why that cannot be used.
+    pub(in crate::session) access: Result<Access, Error>,
+}
+
+/// What can be said in a line, and asked for in a call: AWS's own are of letters, digits, `-`.
+fn is_session_id(id: &str) -> bool {
+    (1..=MAX_SESSION_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
+}
+
+const START: &str = "StartSession";
+
+/// Bytes of a session id; the API says 96.
+const MAX_SESSION_ID: usize = 256;

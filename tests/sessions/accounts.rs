@@ -1,0 +1,117 @@
+//! Several accounts or regions in one process: one that does not answer holds up no other.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use ssm_proxyd::session::{
+    Identity, Journal, Leaving, Service, Session, Sessions, Settings, StartRequest, Urgency,
+};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::support::api::Api;
+use crate::support::stage::{TARGET, until};
+
+/// More than the calls of one account at the same time.
+const MANY: usize = 70;
+
+#[tokio::test]
+async fn sessions_are_ended_beside_an_endpoint_that_hangs() {
+    let (hangs, works) = (starting("TerminateSession"), starting(""));
+    let scene = Scene::new();
+    let (far, near) = (service(&hangs).await, service(&works).await);
+    let mut held = Vec::new();
+    for _ in 0..MANY {
+        held.push(scene.start(&far).await);
+    }
+    let session = scene.start(&near).await;
+
+    drop(held);
+    let is_busy = || hangs.calls("TerminateSession").len() >= 30;
+    until("many calls hang", is_busy).await;
+    drop(session);
+
+    let is_ended = || works.calls("TerminateSession").len() == 1;
+    until("the other account ends its session", is_ended).await;
+    let calls = hangs.calls("TerminateSession").len();
+    assert!(
+        calls < 40,
+        "it waited until calls that hang had timed out: {calls}"
+    );
+}
+
+#[tokio::test]
+async fn sessions_are_resumed_beside_an_endpoint_that_hangs() {
+    let (hangs, works) = (starting("ResumeSession"), starting(""));
+    let scene = Scene::new();
+    let (far, near) = (service(&hangs).await, service(&works).await);
+    let mut session = scene.start(&near).await;
+    let mut hanging = JoinSet::new();
+    for _ in 0..MANY {
+        let mut session = scene.start(&far).await;
+        hanging.spawn(async move { session.resume().await });
+    }
+    let is_busy = || hangs.calls("ResumeSession").len() >= 60;
+    until("many calls hang", is_busy).await;
+
+    let resumed = tokio::select! {
+        resumed = session.resume() => resumed,
+        _ = hanging.join_next() => panic!("the other account waited for a call that hangs"),
+    };
+
+    resumed.unwrap();
+}
+
+/// Starts sessions and answers everything but calls of this operation.
+fn starting(hangs: &'static str) -> Api {
+    let number = AtomicUsize::new(0);
+    Api::hanging_on(hangs, move || {
+        let n = number.fetch_add(1, Relaxed);
+        let url = format!("ws://127.0.0.1:1/v1/data-channel/s-{n}?role=publish_subscribe");
+        format!(r#"{{"SessionId":"s-{n}","StreamUrl":"{url}","TokenValue":"t"}}"#)
+    })
+}
+
+/// One process.
+struct Scene {
+    sessions: Sessions,
+    _leaving: watch::Sender<Leaving>,
+    _terminator: JoinSet<usize>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (sessions, terminator) = Sessions::new(1000, 1, Journal::none());
+        let leaving = watch::Sender::new(Leaving::No);
+        let mut ending = JoinSet::new();
+        ending.spawn(terminator.run(leaving.subscribe()));
+        Self {
+            sessions,
+            _leaving: leaving,
+            _terminator: ending,
+        }
+    }
+
+    async fn start(&self, service: &Service) -> Session {
+        let request = StartRequest {
+            target: TARGET.to_owned(),
+            document: "AWS-StartPortForwardingSession".to_owned(),
+            parameters: vec![("portNumber", "1".to_owned())],
+            reason: "a test".to_owned(),
+        };
+        let turn = self.sessions.turn(&Urgency::connection()).await.unwrap();
+        turn.start(service.clone(), request).await.unwrap()
+    }
+}
+
+async fn service(api: &Api) -> Service {
+    let settings = Settings {
+        region: Some("us-east-1".to_owned()),
+        ssm_endpoint: Some(api.endpoint()),
+        identity: Identity::Fixed {
+            access_key: "AKIDEXAMPLE".to_owned(),
+            secret_key: "not-a-secret".to_owned(),
+        },
+        ..Settings::default()
+    };
+    Service::load(settings).await.unwrap()
+}
