@@ -72,7 +72,7 @@ fn a_program_reads_the_same_as_json_with_the_names_of_the_file() {
     assert_eq!(told["aws"]["region"], "eu-west-1");
     let http = serde_json::json!({ "listen": ["localhost:9187"], "allow_remote_clients": false, "hosts": [] });
     assert_eq!(told["http"], http);
-    assert_eq!(told["shutdown"]["drain_timeout"], "30s");
+    assert_eq!(told["shutdown"]["drain_timeout"], "8s");
     let [orders, metrics] = &told["forwards"].as_array().unwrap()[..] else {
         panic!("{told}")
     };

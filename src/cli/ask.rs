@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "`wait` has a deadline")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::completions::forward_names;
 use super::exit::Exit;
-use super::{output, run, style};
+use super::{output, place, run, style};
 use crate::config;
 use crate::daemon::{Answer, Client, ClientError, Fault, Rejection, Request};
 use crate::telemetry::{ForwardState, Report};
@@ -19,7 +19,8 @@ use crate::telemetry::{ForwardState, Report};
 #[derive(Debug, Args)]
 pub(super) struct Whereabouts {
     /// The admin socket of the daemon [default: the one of the configuration, then
-    /// $XDG_RUNTIME_DIR/ssm-proxyd/admin.sock, then /run/ssm-proxyd/admin.sock]
+    /// $XDG_RUNTIME_DIR/ssm-proxyd/admin.sock, then /run/ssm-proxyd/admin.sock, then
+    /// /tmp/ssm-proxyd-UID/admin.sock]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// The configuration of the daemon [default: as for `run`]
@@ -42,7 +43,7 @@ impl Whereabouts {
             }
         }
         Err(NotFound::Daemon(first.unwrap_or_else(|| ClientError {
-            path: PathBuf::from(SYSTEM),
+            path: PathBuf::from(place::SYSTEM),
             source: std::io::ErrorKind::NotFound.into(),
         })))
     }
@@ -55,8 +56,7 @@ impl Whereabouts {
         if let Some(named) = self.configured()? {
             return Ok(vec![named]);
         }
-        let usual = usual_socket().into_iter();
-        Ok(usual.chain([PathBuf::from(SYSTEM)]).collect())
+        Ok(place::of_clients())
     }
 
     /// What the configuration says. One that nobody named need not be readable for us.
@@ -96,16 +96,6 @@ impl NotFound {
             Self::Configuration(error) => style::fail_as_told(Exit::Configuration, error),
         }
     }
-}
-
-/// Where a daemon has its socket if its configuration does not say.
-pub(super) fn usual_socket() -> Option<PathBuf> {
-    // A manager that gives several separates them by colons.
-    let of_service = style::environment("RUNTIME_DIRECTORY");
-    let of_service = of_service.and_then(|paths| paths.split(':').next().map(PathBuf::from));
-    let of_user =
-        || style::environment("XDG_RUNTIME_DIR").map(|path| Path::new(&path).join("ssm-proxyd"));
-    Some(of_service.or_else(of_user)?.join(SOCKET))
 }
 
 /// Options of `reload`.
@@ -316,10 +306,6 @@ pub(super) fn strange(answer: &Answer) -> Exit {
         "is it of the same version as this command?",
     )
 }
-
-/// Of the service of the system.
-const SYSTEM: &str = "/run/ssm-proxyd/admin.sock";
-const SOCKET: &str = "admin.sock";
 
 const START_ONE: &str =
     "start one: `ssm-proxyd run`, or `systemctl start ssm-proxyd`; `--socket` names another place";

@@ -34,6 +34,7 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
     if let Err(bad) = environment::apply(&mut config.aws) {
         return bad.fail();
     }
+    environment::apply_manager(&mut config.shutdown);
     // No address is dialled for it.
     if let Err(error) = Network::new(config.aws.ca_bundle.as_deref()) {
         return run::explain(&path, &error.into());

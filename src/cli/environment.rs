@@ -7,12 +7,29 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::exit::Exit;
 use super::style;
 use crate::config;
+
+/// Lets open connections go on for longer under a service manager, unless the file says for how long.
+pub(super) fn apply_manager(shutdown: &mut config::Shutdown) {
+    let is_managed = ["NOTIFY_SOCKET", "INVOCATION_ID"]
+        .iter()
+        .any(|name| style::environment(name).is_some());
+    if shutdown.includes_endings && is_managed {
+        *shutdown = config::Shutdown {
+            drain_timeout: MANAGED_DRAIN,
+            includes_endings: false,
+        };
+    }
+}
+
+/// A service manager waits for 90 s if its unit does not say otherwise, and ours say 60 s.
+const MANAGED_DRAIN: Duration = Duration::from_secs(30);
 
 /// A variable whose value cannot be used.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use super::completions::forward_names;
 use super::exit::Exit;
 use super::forward::{Rules, begin, configuration, start};
 use super::{environment, run, style};
-use crate::config::{Config, Listen, Sessions};
+use crate::config::{Config, Listen, Sessions, Shutdown};
 use crate::daemon::{Daemon, Signals};
 use crate::telemetry::Log;
 
@@ -66,7 +66,10 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
         Err(exit) => return exit,
     };
     // Nobody is left to wait for when the command has ended.
-    config.shutdown.drain_timeout = Duration::ZERO;
+    config.shutdown = Shutdown {
+        drain_timeout: Duration::ZERO,
+        includes_endings: false,
+    };
     let started = tokio::select! {
         started = start(config) => started,
         number = signals.number() => return Exit::Signal(number),

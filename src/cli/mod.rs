@@ -18,6 +18,7 @@ mod live;
 mod local_forward;
 mod man;
 mod output;
+mod place;
 mod replace;
 mod run;
 mod schema;

@@ -5,11 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::base::blocking;
 use super::exit::Exit;
-use super::{ask, environment, style};
+use super::{environment, place, style};
 use crate::config;
 use crate::daemon::{
     Caller, Cause, Daemon, Manner, Signals, StartError, log_format, log_verbosity,
@@ -63,6 +63,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
     if let Err(bad) = environment::apply(&mut config.aws) {
         return bad.fail();
     }
+    environment::apply_manager(&mut config.shutdown);
     let passed = match sockets.and_then(Passed::new) {
         Ok(passed) => passed,
         Err(error) => {
@@ -72,12 +73,24 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
             return style::fail(Exit::CannotListen, &error, hint);
         }
     };
+    let state = state_directory();
+    if state.is_none() {
+        let hint = "set STATE_DIRECTORY or HOME to a directory that outlives this process";
+        warn!(
+            hint,
+            "no journal of open sessions: if this process is killed, they are left behind"
+        );
+    }
+    let admin = match config.admin.socket {
+        Some(_) => None,
+        None => place::of_daemon(),
+    };
     let caller = Caller {
         origin: style::origin(),
         identity: Identity::Chain,
-        state: state_directory(),
+        state,
         passed,
-        admin: ask::usual_socket(),
+        admin,
         log: Some(log),
         leftovers: Effort::Full,
     };
@@ -119,6 +132,7 @@ fn reread(path: &Path) -> Result<config::Config, String> {
         ));
     }
     let mut config = config::read(path).map_err(|error| error.to_string())?;
+    environment::apply_manager(&mut config.shutdown);
     environment::apply(&mut config.aws).map_err(|bad| bad.to_string())?;
     Ok(config)
 }

@@ -3,8 +3,6 @@
 //! Whoever asks over the admin socket meanwhile is answered, whoever asked for the stop is told
 //! when it is done, and signals mean what they meant before, as far as a daemon that stops can do it.
 
-use std::time::Duration;
-
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -37,7 +35,7 @@ impl Daemon {
             history: self.history.clone(),
             log: self.log.clone(),
         };
-        systemd::stopping(self.drain.timeout + MAX_FORWARDS + MAX_ENDINGS);
+        systemd::stopping(self.drain.limits().most());
         let sessions_left = tokio::select! {
             left = self.stop() => left,
             () = desk.attend(signals) => {
@@ -64,14 +62,23 @@ impl Daemon {
         aside.shutdown().await;
         let roster = forwards.roster();
         forwards.stop(Stop::Drain);
+        let limits = drain.limits();
+        limits.announce(roster.connections());
         let mut hurried = leaving.subscribe();
+        if limits.idle.is_some() {
+            tokio::select! {
+                () = limits.wait_for_idle(forwards.ended()) => {}
+                _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
+            }
+            forwards.stop(Stop::Idle);
+        }
         tokio::select! {
-            () = drain.wait(|| roster.connections(), forwards.ended()) => {}
+            () = limits.wait(|| roster.connections(), forwards.ended()) => {}
             _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
         }
         forwards.stop(Stop::Now);
         tokio::select! {
-            ended = timeout(MAX_FORWARDS, forwards.ended()) => if ended.is_err() {
+            ended = timeout(limits.forwards, forwards.ended()) => if ended.is_err() {
                 warn!("some connections did not end in time");
             },
             _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
@@ -84,7 +91,14 @@ impl Daemon {
             *leaving = (*leaving).max(Leaving::InOrder);
             is_first
         });
-        let left = terminator.join_next().await.and_then(Result::ok);
+        let left = match timeout(limits.endings, terminator.join_next()).await {
+            Ok(left) => left,
+            Err(_) => {
+                hurry(&leaving);
+                terminator.join_next().await
+            }
+        };
+        let left = left.and_then(Result::ok);
         match left {
             Some(0) => info!("stopped; every session is ended"),
             count => warn!(
@@ -182,13 +196,6 @@ pub(super) fn hurry(leaving: &watch::Sender<Leaving>) {
     warn!("ending sessions now, and waiting for nothing else");
     leaving.send_replace(Leaving::Hurried);
 }
-
-/// How long connections may take to say goodbye: the flag on each channel waits a second for its
-/// acknowledgement.
-pub(super) const MAX_FORWARDS: Duration = Duration::from_secs(5);
-
-/// How long the terminator may take for what is left then, and some more.
-const MAX_ENDINGS: Duration = Duration::from_secs(15);
 
 /// How to find a session that was left behind.
 pub(super) const LOOK_FOR_SESSIONS: &str = "`aws ssm describe-sessions --state Active` lists them; the account's idle timeout ends them too";

@@ -16,7 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::ending::{LOOK_FOR_SESSIONS, MAX_FORWARDS};
+use super::drain::MAX_FORWARDS;
+use super::ending::LOOK_FOR_SESSIONS;
 use super::error::StartError;
 use super::reach::{self, Reach};
 use super::seed;

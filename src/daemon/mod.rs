@@ -136,7 +136,7 @@ impl Daemon {
         let (sessions, terminator) = Sessions::new(limits.session_start_rate, seed(), journal);
         let (nudge, nudged) = Nudge::new();
         let (roll_call, called) = Nudge::new();
-        let drain = Drain::new(shutdown.drain_timeout, limits.max_connections);
+        let drain = Drain::new(shutdown, limits.max_connections);
         let world = World {
             service: reach.any(&forwards)?,
             sessions,
@@ -161,6 +161,9 @@ impl Daemon {
         let served = http.plan(http_settings, &world.passed, held).await?;
         let admin = admin(&admin_settings, usual).await?;
         log_start(file.as_deref(), &reach);
+        if let Some(admin) = &admin {
+            info!(socket = %admin.path().display(), "accepting commands");
+        }
         http.swap(served).await;
         running.swap(plan);
         info!("{}", running.roster().ready());
@@ -238,7 +241,7 @@ impl Daemon {
         self.reach.doubt_files();
         self.world.sessions.set_rate(limits.session_start_rate);
         self.drain.limit(limits.max_connections);
-        self.drain.timeout = shutdown.drain_timeout;
+        self.drain.set(shutdown);
         self.http.swap(served).await;
         let change = self.forwards.swap(plan);
         self.retries = Retries::default();

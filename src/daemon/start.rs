@@ -78,10 +78,7 @@ pub(super) async fn admin(
     })
     .await
     {
-        Ok(admin) => {
-            debug!(socket = %admin.path().display(), "commands are heard");
-            Ok(Some(admin))
-        }
+        Ok(admin) => Ok(Some(admin)),
         Err(error) if is_usual => {
             let hint = "`socket` in [admin] names another place";
             warn!(%error, hint, "no admin socket: `status`, `reload` and `stop` will not find this daemon");

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tracing::{Span, debug, info, warn};
 
 use super::connection::Connection;
@@ -132,7 +132,7 @@ impl Serve {
         let tally = Tally::new(&self.meters);
         let outcome = tokio::select! {
             outcome = relay(&connection, &stream, patience, &tally) => Some(outcome),
-            () = stop.now() => None,
+            () = stopped(&mut stop, &tally) => None,
             never = self.answer(|| tell_open(&tally, begin)) => match never {},
         };
         // Whoever is reset is reset now, before anything else is waited for.
@@ -213,6 +213,18 @@ pub(super) fn patience(settings: &config::Forward) -> Patience {
     }
 }
 
+/// Waits until this connection must end: an idle one earlier than others.
+async fn stopped(stop: &mut Course, tally: &Tally<'_>) {
+    stop.idle().await;
+    let moved = || (tally.sent(), tally.received());
+    loop {
+        let before = moved();
+        if timeout(IDLE, stop.now()).await.is_ok() || moved() == before {
+            return;
+        }
+    }
+}
+
 /// Waits for so long, or for ever.
 async fn over(span: Option<Duration>) {
     match span {
@@ -281,6 +293,9 @@ fn tell(Refusal { failure, is_news }: &Refusal) {
         debug!(error = %failure, "no session; connection reset");
     }
 }
+
+/// A connection that carries nothing for this long is idle.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for what a client had said that is gone already.
 const LAST_WORDS: Duration = Duration::from_secs(1);

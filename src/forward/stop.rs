@@ -11,6 +11,8 @@ pub enum Stop {
     Release,
     /// Nothing new begins, nor what was accepted and waits; what is open may finish.
     Drain,
+    /// The same, and what is open and idle is reset.
+    Idle,
     /// What is open is reset.
     Now,
 }
@@ -32,6 +34,11 @@ impl Course {
     /// Waits until nothing new shall begin.
     pub(super) async fn asked(&mut self) {
         self.reached(Stop::Drain).await;
+    }
+
+    /// Waits until idle connections must end.
+    pub(super) async fn idle(&mut self) {
+        self.reached(Stop::Idle).await;
     }
 
     /// Waits until what is open shall end.

@@ -114,6 +114,7 @@ pub(super) const DOORS: &[(&str, Door)] = &[
         "rustix",
         At(&[
             "cli/exec",
+            "cli/place",
             "cli/style",
             "daemon/admin",
             "daemon/descriptors",

@@ -16,6 +16,7 @@ mod word;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 pub use crate::config::check::amount::{duration, written_duration, written_size};
 use crate::config::check::conflict::{check_admin, check_forward, check_listeners};
@@ -87,7 +88,7 @@ fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Conf
     Some(Config {
         aws: aws(&tables.of(AWS)),
         limits: limits(&tables.of(LIMITS))?,
-        shutdown: shutdown(&tables.of(SHUTDOWN))?,
+        shutdown: shutdown(&tables.of(SHUTDOWN)),
         log: log(&tables.of(LOG))?,
         http: served(&http),
         admin: admin(&tables.of(ADMIN)),
@@ -200,10 +201,13 @@ fn limits(fields: &Fields) -> Option<Limits> {
     })
 }
 
-fn shutdown(fields: &Fields) -> Option<Shutdown> {
-    Some(Shutdown {
-        drain_timeout: fields.duration("drain_timeout")?,
-    })
+/// `docker stop` waits for ten seconds.
+fn shutdown(fields: &Fields) -> Shutdown {
+    let given = fields.duration("drain_timeout");
+    Shutdown {
+        drain_timeout: given.unwrap_or(Duration::from_secs(8)),
+        includes_endings: given.is_none(),
+    }
 }
 
 fn log(fields: &Fields) -> Option<Log> {

@@ -50,6 +50,10 @@ pub struct Limits {
 pub struct Shutdown {
     /// How long open connections may go on; zero: not at all.
     pub drain_timeout: Duration,
+    /// Whether the file does not say so, and the whole stop is to fit into `drain_timeout`, because
+    /// whoever asks for it waits for little longer: connections end earlier, so that there is time to
+    /// end their sessions.
+    pub includes_endings: bool,
 }
 
 /// Where health and metrics are served.

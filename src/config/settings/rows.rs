@@ -63,9 +63,9 @@ const SHUTDOWN_SETTINGS: &[Setting] = &[Setting {
         min: Duration::ZERO,
         max: Duration::from_secs(60 * MINUTE),
     },
-    absent: Absent::Text("30s"),
+    absent: Absent::Nothing,
     example: "\"30s\"",
-    doc: "How long open connections may go on after a stop was asked for; 0s: they are reset at once",
+    doc: "How long open connections may go on after a stop was asked for; 0s: they are reset at once; absent: 30s under systemd, elsewhere 8s for the whole stop, as `docker stop` kills after 10 s",
 }];
 
 const LOG_SETTINGS: &[Setting] = &[

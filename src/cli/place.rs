@@ -1,0 +1,121 @@
+//! Where the admin socket is if neither the configuration nor an option says so.
+//!
+//! A service manager or a login names a directory (`RUNTIME_DIRECTORY`, `XDG_RUNTIME_DIR`). In a
+//! container nobody does: there the daemon takes the first of /run/ssm-proxyd and
+//! /tmp/ssm-proxyd-UID that it can write to, and commands look in the same places. A directory in
+//! /tmp is used only if it is a directory of this user and closed to all others: another user may
+//! have made it, or a link in its place.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+use rustix::process::geteuid;
+use tracing::warn;
+
+use super::style;
+
+/// Where the daemon has its socket; `None`: nowhere.
+pub(super) fn of_daemon() -> Option<PathBuf> {
+    let usual = usual();
+    if usual.is_some() || !is_bare() {
+        return usual;
+    }
+    let is_usable = |directory: &PathBuf| make(directory).is_ok() && check(directory).is_ok();
+    let found = fallbacks().into_iter().find(is_usable);
+    if found.is_none() {
+        let [first, second] = fallbacks().map(|directory| directory.display().to_string());
+        warn!(
+            hint = "mount a directory that can be written to, and name a file there with `socket` in [admin]",
+            "no admin socket: neither {first} nor {second} can be used; `status`, `wait`, `reload` and `stop` will not find this daemon"
+        );
+    }
+    found.map(|directory| directory.join(SOCKET))
+}
+
+/// Where commands look for a daemon, in this order.
+pub(super) fn of_clients() -> Vec<PathBuf> {
+    let [_, temporary] = fallbacks();
+    let temporary = check(&temporary).ok().map(|()| temporary.join(SOCKET));
+    let places = usual().into_iter().chain([PathBuf::from(SYSTEM)]);
+    places.chain(temporary).collect()
+}
+
+/// What the service manager or the login names.
+fn usual() -> Option<PathBuf> {
+    // A manager that gives several separates them by colons.
+    let of_service = style::environment("RUNTIME_DIRECTORY");
+    let of_service = of_service.and_then(|paths| paths.split(':').next().map(PathBuf::from));
+    let of_user =
+        || style::environment("XDG_RUNTIME_DIR").map(|path| Path::new(&path).join("ssm-proxyd"));
+    Some(of_service.or_else(of_user)?.join(SOCKET))
+}
+
+fn fallbacks() -> [PathBuf; 2] {
+    let user = geteuid().as_raw();
+    [
+        PathBuf::from("/run/ssm-proxyd"),
+        PathBuf::from(format!("/tmp/ssm-proxyd-{user}")),
+    ]
+}
+
+/// Whether this process has nothing that a login gives to a user, as in a container.
+fn is_bare() -> bool {
+    let home = style::environment("HOME").filter(|home| home != "/");
+    let can_write = |home: String| access(home.as_str(), Access::WRITE_OK).is_ok();
+    std::process::id() == 1 || !home.is_some_and(can_write)
+}
+
+fn make(directory: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(PRIVATE).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Fails unless it is a directory, not a link, of this user, closed to all others, and can be written.
+fn check(directory: &Path) -> io::Result<()> {
+    let metadata = std::fs::symlink_metadata(directory)?;
+    let is_private = metadata.is_dir()
+        && metadata.uid() == geteuid().as_raw()
+        && metadata.mode() & !PRIVATE & ALL == 0;
+    if !is_private {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+/// Of the service of the system.
+pub(super) const SYSTEM: &str = "/run/ssm-proxyd/admin.sock";
+const SOCKET: &str = "admin.sock";
+
+/// The permissions of a directory for this user alone, and all that there are.
+const PRIVATE: u32 = 0o700;
+const ALL: u32 = 0o7777;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn only_a_private_directory_of_this_user_is_used() {
+        let parent = tempfile::tempdir().unwrap();
+        let [own, open, file, link] =
+            ["own", "open", "file", "link"].map(|name| parent.path().join(name));
+        make(&own).unwrap();
+        make(&own).unwrap();
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(&file, "").unwrap();
+        symlink(&own, &link).unwrap();
+
+        assert!(check(&own).is_ok());
+        for other in [&open, &file, &link, &parent.path().join("none")] {
+            assert!(check(other).is_err(), "{}", other.display());
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! A container: a user without a name, no HOME, a root that cannot be written, and ten seconds
+//! between TERM and KILL.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use ssm_proxyd::sim::{Options, Role, Simulator};
+
+use crate::support::process::{Process, ssm_proxyd};
+use crate::support::running::{
+    File, Running, assert_clean, assert_echo, assert_names, assert_reset, caller, connect,
+    forward_to, listening,
+};
+use crate::support::stage::destination;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_is_found_in_its_container_and_leaves_no_session() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let Some(container) = Container::new(&simulator, &forward_to(echo.address()), "1777") else {
+        return;
+    };
+    let mut daemon = container.start();
+    let warning = daemon.stderr.wait_for("no journal");
+    let socket = daemon.stderr.wait_for("accepting commands");
+    let (_, address) = listening(&daemon.stderr.wait_for("listening"));
+    let mut clients = [connect(address), connect(address)];
+    for client in &mut clients {
+        assert_echo(client, b"hello");
+    }
+
+    assert_names(&warning, &["WARN", "STATE_DIRECTORY"]);
+    assert_names(&socket, &["INFO", "/tmp/ssm-proxyd-54321/admin.sock"]);
+    for command in [&["status"][..], &["wait", "f"]] {
+        let told = container.run_inside(&daemon, command);
+        assert!(told.status.success(), "{command:?}: {told:?}");
+    }
+
+    daemon.signal("TERM");
+    let kill = format!("sleep 10; kill -KILL {}", daemon.id());
+    let mut kill = Command::new("sh").args(["-c", &kill]).spawn().unwrap();
+    let code = daemon.exit_code();
+    kill.kill().unwrap();
+    kill.wait().unwrap();
+
+    assert_eq!(code, 0, "{}", daemon.stderr.all());
+    assert_clean(&simulator);
+    clients.into_iter().for_each(assert_reset);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_can_be_written_that_is_a_warning() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let forwards = forward_to("127.0.0.1:9".parse().unwrap());
+    let Some(container) = Container::new(&simulator, &forwards, "0755") else {
+        return;
+    };
+
+    let mut daemon = container.start();
+    let warnings = [
+        daemon.stderr.wait_for("no journal"),
+        daemon.stderr.wait_for("no admin socket"),
+    ];
+
+    daemon.stderr.wait_for("ready: 1 forward");
+    assert_names(&warnings[1], &["WARN", "/run/ssm-proxyd", "[admin]"]);
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_setting_idle_connections_end_first_and_all_in_time() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let daemon = without_setting(&simulator, &forward_to(echo.address()), caller(&simulator));
+    let mut idle = connect(daemon.address());
+    assert_echo(&mut idle, b"hello");
+    let busy = busy(connect(daemon.address()));
+
+    daemon.process.signal("TERM");
+
+    assert_reset(idle);
+    assert!(!busy.is_finished(), "the busy one ends later");
+    busy.join().unwrap();
+    let log = daemon.stop(&simulator);
+    assert_names(&log, &["timeout=5.5s", "every session is ended"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_a_service_manager_connections_may_go_on_for_longer() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let mut command = caller(&simulator);
+    command.env("INVOCATION_ID", "0123456789abcdef0123456789abcdef");
+    let mut daemon = without_setting(&simulator, &forward_to(echo.address()), command);
+    let mut client = connect(daemon.address());
+    assert_echo(&mut client, b"hello");
+
+    daemon.process.signal("TERM");
+    let line = daemon
+        .process
+        .stderr
+        .wait_for("waiting for open connections");
+
+    assert_names(&line, &["timeout=30s"]);
+    assert_echo(&mut client, b"still here");
+    drop(client);
+    assert_eq!(daemon.process.exit_code(), 0);
+    assert_clean(&simulator);
+}
+
+/// A daemon whose file does not say how it stops.
+fn without_setting(simulator: &Simulator, forwards: &str, mut command: Command) -> Running {
+    command.env_remove("NOTIFY_SOCKET");
+    let endpoint = simulator.endpoint();
+    let aws = format!("[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{endpoint}\"\n");
+    Running::of_file(command, &(aws + forwards))
+}
+
+/// Carries bytes all the time, until it is reset.
+fn busy(mut client: TcpStream) -> thread::JoinHandle<()> {
+    assert_echo(&mut client, b"hello");
+    thread::spawn(move || {
+        let mut answer = [0; 4];
+        loop {
+            let carried = client
+                .write_all(b"busy")
+                .and_then(|()| client.read_exact(&mut answer));
+            match carried {
+                Ok(()) => thread::sleep(Duration::from_millis(20)),
+                Err(error) => {
+                    let is_end = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+                    assert!(is_end.contains(&error.kind()), "{error}");
+                    return;
+                }
+            }
+        }
+    })
+}
+
+/// What a container has: mounts of its own, over which little can be written.
+struct Container {
+    file: File,
+    credentials: Vec<(String, String)>,
+    /// The mode of /tmp.
+    temporary: String,
+}
+
+impl Container {
+    /// `None`, with a message, where this process may not make mounts.
+    fn new(simulator: &Simulator, forwards: &str, temporary: &str) -> Option<Self> {
+        let trial = "mount -t tmpfs tmpfs /run && setpriv --reuid 54321 --clear-groups true";
+        let mut command = Command::new("unshare");
+        let tried = command.args(["--mount", "sh", "-c", trial]).output();
+        if !tried.is_ok_and(|tried| tried.status.success()) {
+            eprintln!("SKIPPED: unshare, mount and setpriv are not there or not permitted");
+            return None;
+        }
+        let endpoint = simulator.endpoint();
+        let aws = format!("[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{endpoint}\"\n");
+        let credentials = caller(simulator);
+        let credentials = credentials.get_envs().filter_map(|(name, value)| {
+            let name = name.to_str()?;
+            let value = value?.to_str()?;
+            name.starts_with("AWS_")
+                .then(|| (name.to_owned(), value.to_owned()))
+        });
+        Some(Self {
+            file: File::new(&(aws + forwards)),
+            credentials: credentials.collect(),
+            temporary: temporary.to_owned(),
+        })
+    }
+
+    fn start(&self) -> Process {
+        let (mode, file) = (&self.temporary, self.file.path().display().to_string());
+        let binary = ssm_proxyd().get_program().to_str().unwrap().to_owned();
+        let script = format!(
+            "set -e\n\
+             mount -t tmpfs -o mode=0755 tmpfs /run\n\
+             touch /run/ssm-proxyd.bin\n\
+             mount --bind '{binary}' /run/ssm-proxyd.bin\n\
+             cp '{file}' /run/config.toml\n\
+             chmod 644 /run/config.toml\n\
+             mount -t tmpfs -o mode={mode} tmpfs /tmp\n\
+             mount -o remount,bind,ro /\n\
+             exec \"$@\""
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script, "sh"]);
+        Process::start(self.user(&mut command, &["run", "--config", "/run/config.toml"]))
+    }
+
+    /// Runs our binary as `docker exec` does.
+    fn run_inside(&self, daemon: &Process, arguments: &[&str]) -> std::process::Output {
+        let mut command = Command::new("nsenter");
+        command.args(["--mount", "--target", &daemon.id().to_string()]);
+        self.user(&mut command, arguments).output().unwrap()
+    }
+
+    /// Adds our binary, as a user without a name and with a small environment.
+    fn user<'a>(&self, command: &'a mut Command, arguments: &[&str]) -> &'a mut Command {
+        command.args(["setpriv", "--reuid", "54321", "--regid", "54321"]);
+        command
+            .args(["--clear-groups", "/run/ssm-proxyd.bin"])
+            .args(arguments);
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.envs(self.credentials.clone()).current_dir("/")
+    }
+}
