@@ -12,7 +12,9 @@ use crate::config::{
     self, Account, Aws, Config, Forward, Http, Listen, Proxy, Sessions, Target, Targets,
     written_duration, written_size,
 };
+use crate::daemon::StartError;
 use crate::network::{self, Network};
+use crate::session;
 
 /// Options of `check`.
 #[derive(Debug, Args)]
@@ -44,6 +46,9 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
     {
         return run::explain(&path, &error.into());
     }
+    if let Err(error) = check_profiles(&config) {
+        return run::explain(&path, &error);
+    }
     let told = match args.json {
         true => output::line(described(&path, &config)),
         false => output::part(told(&path, &config)),
@@ -52,6 +57,30 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
         Ok(()) => Exit::Done,
         Err(unheard) => unheard.exit(),
     }
+}
+
+/// Looks up the profiles that `run` would use.
+fn check_profiles(config: &Config) -> Result<(), StartError> {
+    let forwards = config.forwards.iter().filter(|forward| forward.enabled);
+    for Forward {
+        name,
+        line,
+        account,
+        ..
+    } in forwards
+    {
+        let profile = account.within(&config.aws).profile;
+        let looked_up = session::check_profile(profile.as_deref(), account.profile.is_some());
+        looked_up.map_err(|source| match account.is_shared() {
+            true => StartError::Aws(source),
+            false => StartError::Forward {
+                name: name.clone(),
+                line: *line,
+                source,
+            },
+        })?;
+    }
+    Ok(())
 }
 
 fn told(path: &Path, config: &Config) -> String {

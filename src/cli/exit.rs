@@ -83,7 +83,7 @@ impl From<Kind> for Exit {
             | Kind::Ended => Self::Unavailable,
             Kind::Internal => Self::Failed,
             Kind::Throttled | Kind::Shortage => Self::TryAgain,
-            Kind::Denied | Kind::Credentials | Kind::Role => Self::Refused,
+            Kind::Denied | Kind::Credentials | Kind::Role | Kind::Profile => Self::Refused,
             Kind::Document | Kind::Invalid | Kind::Endpoint | Kind::Region => Self::Configuration,
         }
     }

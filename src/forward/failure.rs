@@ -102,7 +102,7 @@ pub(super) fn refusal(destination: &Remote, now: Instant) -> Trouble {
 fn of_session(error: &session::Error) -> Weight {
     match error.kind() {
         Kind::Throttled => Weight::Throttled,
-        Kind::Credentials => Weight::Definite(Patience::Steady),
+        Kind::Credentials | Kind::Profile => Weight::Definite(Patience::Steady),
         Kind::TargetNotConnected
         | Kind::Document
         | Kind::Denied

@@ -58,7 +58,8 @@ impl Error {
             | Kind::ServiceFault
             | Kind::Internal
             | Kind::Shortage
-            | Kind::Credentials => Recovery::Retry,
+            | Kind::Credentials
+            | Kind::Profile => Recovery::Retry,
             Kind::Ended => Recovery::Reopen,
             Kind::TargetNotConnected
             | Kind::Document
@@ -73,7 +74,8 @@ impl Error {
 
     /// Whether it lasts until a person does something.
     pub fn needs_a_person(&self) -> bool {
-        matches!(self.kind, Kind::Credentials | Kind::Proxy) || self.recovery() == Recovery::GiveUp
+        let waits = matches!(self.kind, Kind::Credentials | Kind::Profile | Kind::Proxy);
+        waits || self.recovery() == Recovery::GiveUp
     }
 
     /// What a person can do about it.
@@ -124,6 +126,9 @@ impl Error {
             Kind::Role => {
                 "the caller needs sts:AssumeRole on `role_arn`, and the role's trust policy must name the caller"
             }
+            Kind::Profile => {
+                "choose a `profile` that exists (`aws configure list-profiles`), or correct AWS's files; they are read again at the next connection"
+            }
             Kind::Region => {
                 "write `region` in [aws] or in the forward, set AWS_REGION, or choose a `profile` that has one"
             }
@@ -164,6 +169,8 @@ pub enum Kind {
     Stranger,
     /// The role may not be assumed.
     Role,
+    /// A profile does not exist, or AWS's files do not say what it needs.
+    Profile,
     /// No region is configured.
     Region,
 }
@@ -187,6 +194,7 @@ impl Kind {
             Self::Endpoint => "BadEndpoint",
             Self::Stranger => "NotTheApi",
             Self::Role => "RoleNotAssumed",
+            Self::Profile => "BadProfile",
             Self::Region => "NoRegion",
         }
     }

@@ -124,6 +124,7 @@ pub(super) const DOORS: &[(&str, Door)] = &[
             "network/shortage",
             "session/journal",
             "telemetry/log/stderr",
+            "session/aws/files/read",
             "session/aws/process",
         ]),
     ),

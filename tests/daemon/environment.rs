@@ -191,18 +191,21 @@ async fn what_answers_in_the_place_of_aws_is_told_with_its_status_and_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_without_credentials_is_named() {
+    let profile = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(profile.path(), "[profile empty]\nlost\n").unwrap();
     let mut command = ssm_proxyd();
     command
         .env_remove("AWS_ACCESS_KEY_ID")
         .env_remove("AWS_SECRET_ACCESS_KEY")
-        .env("AWS_PROFILE", "misspelt");
+        .env("AWS_CONFIG_FILE", profile.path())
+        .env("AWS_PROFILE", "empty");
     let endpoint = format!("http://{}", vacant());
     let mut daemon = Running::launch(command, &endpoint, &forward("f", "remote = 1"));
 
     assert_reset(connect(daemon.address()));
-    let line = daemon.process.stderr.wait_for("WARN");
+    let line = daemon.process.stderr.wait_for("hint=");
 
-    assert!(line.contains("misspelt"), "{line}");
+    assert_names(&line, &["WARN", "\"empty\"", ":2: neither a section"]);
 }
 
 #[test]

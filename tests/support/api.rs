@@ -66,18 +66,36 @@ impl Api {
 
     /// STS that gives each role session keys of its own, which expire after `life`: they are those
     /// that `keys` makes of the name of the role session.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the SDK compares an expiry with the wall clock"
-    )]
     pub(crate) fn granting_each(
         life: Duration,
         keys: impl Fn(&str) -> Credentials + Send + Sync + 'static,
     ) -> Self {
+        Self::granting_by(life, move |body| {
+            keys(field(body, "RoleSessionName=").unwrap_or_default())
+        })
+    }
+
+    /// The same by the name of the role.
+    pub(crate) fn granting_each_role(
+        life: Duration,
+        keys: impl Fn(&str) -> Credentials + Send + Sync + 'static,
+    ) -> Self {
+        Self::granting_by(life, move |body| {
+            let role = field(body, "RoleArn=").unwrap_or_default();
+            keys(role.rsplit("%2F").next().unwrap_or_default())
+        })
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the SDK compares an expiry with the wall clock"
+    )]
+    fn granting_by(
+        life: Duration,
+        keys: impl Fn(&str) -> Credentials + Send + Sync + 'static,
+    ) -> Self {
         Self::new(move |_, call, _| {
-            let fields = call.body.split('&');
-            let mut names = fields.filter_map(|field| field.strip_prefix("RoleSessionName="));
-            let keys = keys(names.next().unwrap_or_default());
+            let keys = keys(&call.body);
             let operation = &call.operation;
             let expiry = SystemTime::now() + life;
             let expiry = DateTime::from(expiry)
@@ -182,12 +200,14 @@ fn serve(
     }
 }
 
+/// A field of a form.
+fn field<'a>(body: &'a str, name: &str) -> Option<&'a str> {
+    body.split('&').find_map(|field| field.strip_prefix(name))
+}
+
 /// Of the SSM API in the head, of STS in the form.
 fn operation<'a>(head: &'a str, body: &'a str) -> &'a str {
-    let of_form = || {
-        body.split('&')
-            .find_map(|field| field.strip_prefix("Action="))
-    };
+    let of_form = || field(body, "Action=");
     let operation = header(head, "x-amz-target").or_else(of_form).unwrap();
     operation.trim_start_matches("AmazonSSM.")
 }

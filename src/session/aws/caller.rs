@@ -22,7 +22,6 @@ use tokio::time::sleep_until;
 use tracing::debug;
 
 use super::guard::guarded;
-use super::refusal::no_credentials;
 use super::settings::{self, Settings, Transport};
 use super::source::Source;
 use crate::session::error::{Error, Kind};
@@ -291,8 +290,7 @@ impl Asked {
             None => Arc::new(Source::load(&self.settings, &self.transport).await?),
         };
         let credentials = source.ask().await;
-        let credentials =
-            credentials.map_err(|error| no_credentials(&error, &self.settings.looked_at()))?;
+        let credentials = credentials.map_err(|error| source.explained(&error, &self.settings))?;
         let caller = Caller::new(source, &self.settings, credentials);
         if !caller.is_good(SystemTime::now()) {
             let why = "the credentials have expired, or the clock of this machine is wrong";

@@ -13,7 +13,6 @@
 mod caller;
 mod directory;
 mod effect;
-#[cfg(test)]
 mod files;
 mod guard;
 mod limits;
@@ -32,7 +31,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::Region;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
@@ -49,6 +47,7 @@ use self::refusal::classify;
 use self::settings::Transport;
 pub use self::settings::{Identity, Settings};
 use self::source::Source;
+pub use self::source::check_profile;
 pub(super) use self::start::Started;
 use super::endpoint::{Gateway, StreamUrl, StreamUrlError};
 use super::error::{Error, Kind};
@@ -86,12 +85,7 @@ impl Service {
             Error::new("ssmmessages_endpoint", Kind::Endpoint, error.to_string())
         })?;
         let source = Source::load(&settings, &transport).await?;
-        source.check_profile(&settings)?;
-        let region = source.config.region().map(Region::to_string);
-        let region = region.ok_or_else(|| {
-            let why = "neither the file, the environment nor the profile says which one";
-            Error::new("no region", Kind::Region, why)
-        })?;
+        let region = source.region()?;
         Ok(Self(Arc::new(Inner {
             callers: Callers::new(settings.clone(), transport.clone(), source),
             transport,

@@ -1,21 +1,20 @@
-//! Changes to AWS's profiles before the SDK acts on them, as a third file behind the user's two.
+//! Changes to AWS's profiles before the SDK acts on them, as a text behind that of the user's files.
 //!
 //! The SDK gives a role without `role_session_name` a new name at each call, so that two calls are
-//! made by two role sessions; and it cannot stop a `credential_process` that hangs. The third file
+//! made by two role sessions; and it cannot stop a `credential_process` that hangs. The second text
 //! names the role sessions and replaces each process by a source of credentials of our own. The
 //! user's files are not changed.
 
 use std::fmt::Write as _;
 
-use aws_config::profile::{Profile, ProfileSet};
-
+use super::files::Profiles;
 use super::process::Process;
 use super::source::SESSION_NAME;
 
 /// The changes.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// The text of the third file.
+    /// The text behind that of the files.
     pub(super) text: String,
     /// The sources that it names.
     pub(super) processes: Vec<(String, Process)>,
@@ -23,32 +22,32 @@ pub(super) struct Changes {
 
 impl Changes {
     /// The changes that these profiles need.
-    pub(super) fn to(profiles: &ProfileSet) -> Self {
+    pub(super) fn to(profiles: &Profiles) -> Self {
         let mut changes = Self::default();
-        let mut names: Vec<_> = profiles.profiles().collect();
-        names.sort_unstable();
-        for profile in names.iter().filter_map(|name| profiles.get_profile(name)) {
-            changes.add(profile);
+        for name in profiles.names() {
+            changes.add(profiles, name);
         }
         changes
     }
 
-    fn add(&mut self, profile: &Profile) {
+    fn add(&mut self, profiles: &Profiles, name: &str) {
+        let get = |key| profiles.get(name, key);
+        let is_role = get("role_arn").is_some();
         let mut lines = Vec::new();
-        if has(profile, "role_arn") && !has(profile, "role_session_name") {
+        if is_role && get("role_session_name").is_none() {
             lines.push(format!("role_session_name = {SESSION_NAME}"));
         }
-        let process = profile.get("credential_process").filter(|_| runs(profile));
+        let process = get("credential_process").filter(|_| runs(profiles, name));
         let source = process.map(|command| {
             let source = format!("ssm-proxyd-process-{}", self.processes.len());
-            let account = profile.get("aws_account_id").map(str::to_owned);
+            let account = get("aws_account_id").map(str::to_owned);
             let process = Process::new(command.to_owned(), account);
             self.processes.push((source.clone(), process));
             source
         });
         match source {
             // A profile that is its own source must not have two.
-            Some(source) if has(profile, "role_arn") => {
+            Some(source) if is_role => {
                 lines.push(format!("source_profile = {source}"));
                 self.section(&source, &[format!("credential_source = {source}")]);
             }
@@ -56,7 +55,7 @@ impl Changes {
             None => {}
         }
         if !lines.is_empty() {
-            self.section(profile.name(), &lines);
+            self.section(&Profiles::alias(name), &lines);
         }
     }
 
@@ -67,10 +66,11 @@ impl Changes {
 }
 
 /// Whether the SDK would run the `credential_process` of this profile: other ways come first.
-fn runs(profile: &Profile) -> bool {
-    let role = has(profile, "role_arn");
-    let web = role && profile.get("web_identity_token_file").is_some();
-    let is_own_source = profile.get("source_profile") == Some(profile.name());
+fn runs(profiles: &Profiles, name: &str) -> bool {
+    let get = |key| profiles.get(name, key);
+    let is_role = get("role_arn").is_some();
+    let is_web_identity = is_role && get("web_identity_token_file").is_some();
+    let is_own_source = get("source_profile") == Some(name);
     let comes_first = [
         "credential_source",
         "sso_account_id",
@@ -80,53 +80,43 @@ fn runs(profile: &Profile) -> bool {
         "sso_session",
         "login_session",
     ];
-    !web && (!role || is_own_source) && comes_first.iter().all(|key| profile.get(key).is_none())
-}
-
-fn has(profile: &Profile, key: &str) -> bool {
-    profile.get(key).is_some_and(|value| !value.is_empty())
+    !is_web_identity
+        && (!is_role || is_own_source)
+        && comes_first.iter().all(|key| get(key).is_none())
 }
 
 #[cfg(test)]
-#[expect(
-    deprecated,
-    reason = "the other names of these types are in a crate that is for generated code"
-)]
 mod tests {
-    use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
-    use aws_types::os_shim_internal::{Env, Fs};
+    use std::path::Path;
 
     use super::*;
 
-    async fn changes(text: &str) -> Changes {
-        let files = ProfileFiles::builder()
-            .with_contents(ProfileFileKind::Config, text)
-            .build();
-        let (fs, env) = (Fs::real(), Env::real());
-        let profiles = aws_config::profile::load(&fs, &env, &files, None).await;
-        Changes::to(&profiles.unwrap())
+    fn changes(text: &str) -> Changes {
+        let mut profiles = Profiles::default();
+        profiles.add_config(Path::new("config"), text);
+        Changes::to(&profiles)
     }
 
-    #[tokio::test]
-    async fn a_role_without_a_session_name_gets_one() {
+    #[test]
+    fn a_role_without_a_session_name_gets_one() {
         let text = "[profile a]\nrole_arn = r\nsource_profile = b\n[profile b]\nrole_arn = s\n\
                     role_session_name = mine\nsource_profile = c\n[profile c]\nregion = x\n\
                     [profile w]\nrole_arn = r\nweb_identity_token_file = /t\n";
 
-        let changes = changes(text).await;
+        let changes = changes(text);
 
         let expected = "[profile a]\nrole_session_name = ssm-proxyd\n\
                         [profile w]\nrole_session_name = ssm-proxyd\n";
         assert_eq!(changes.text, expected);
     }
 
-    #[tokio::test]
-    async fn a_process_is_run_by_a_source_of_our_own() {
+    #[test]
+    fn a_process_is_run_by_a_source_of_our_own() {
         let text = "[default]\ncredential_process = one\n\
                     [profile own]\nrole_arn = r\nsource_profile = own\ncredential_process = two\n\
                     [profile sso]\nsso_session = s\ncredential_process = not-run\n";
 
-        let changes = changes(text).await;
+        let changes = changes(text);
 
         let expected = "[profile default]\ncredential_source = ssm-proxyd-process-0\n\
                         [profile ssm-proxyd-process-1]\ncredential_source = ssm-proxyd-process-1\n\

@@ -72,17 +72,23 @@ fn shortage_behind(error: &(dyn std::error::Error + 'static)) -> Option<io::Erro
     }
 }
 
-/// Why there are no credentials, in one line. `looked_at` says where none are.
-pub(super) fn no_credentials(error: &CredentialsError, looked_at: &str) -> Error {
+/// Why there are no credentials, in one line. `looked_at` says where none are; `explain` adds what
+/// AWS's files have to do with it.
+pub(super) fn no_credentials(
+    error: &CredentialsError,
+    looked_at: &str,
+    explain: impl Fn(String) -> String,
+) -> Error {
     if let Some(refused) = find::<NotAssumed>(error) {
         return Error::new(ROLE, refused.kind(), refused.to_string());
     }
     let tried = sources(error);
     if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
         debug!(tried, "no credentials");
-        return Error::new("credentials", Kind::Credentials, looked_at);
+        let why = explain(looked_at.to_owned());
+        return Error::new("credentials", Kind::Credentials, why);
     }
-    Error::new("credentials", Kind::Credentials, tried)
+    Error::new("credentials", Kind::Credentials, explain(tried))
 }
 
 /// Something answered that is not the API: a proxy, a portal, a page of errors.

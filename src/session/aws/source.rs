@@ -1,29 +1,37 @@
 //! Where credentials come from: the SDK's providers, in the order of its own chain, as AWS's
-//! environment and files say at one time.
+//! environment and files say at one time. The files are read by [`Profiles`], never by the SDK.
 
 #![expect(
     deprecated,
     reason = "the other names of these types are in a crate that is for generated code"
 )]
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::identity::IdentityCache;
+use aws_config::imds;
 use aws_config::imds::credentials::ImdsCredentialsProvider;
 use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
-use aws_config::profile::{ProfileFileCredentialsProvider, ProfileSet};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider};
-use aws_types::os_shim_internal::{Env, Fs};
+use aws_types::os_shim_internal::Env;
+use tokio::task::spawn_blocking;
+use tracing::warn;
 
+use super::files::{DEFAULT, Profiles};
 use super::guard::guarded;
+use super::process::Process;
 use super::profiles::Changes;
+use super::refusal::no_credentials;
 use super::role::assuming;
 use super::settings::{Identity, Settings, Transport, timeouts};
 use super::values::{Environment, OF_PROVIDER, checked};
@@ -36,8 +44,11 @@ pub(super) struct Source {
     /// Everything but the credentials.
     pub(super) config: SdkConfig,
     provider: SharedCredentialsProvider,
-    /// The profiles that were read; none if they could not be.
-    profiles: Option<ProfileSet>,
+    profiles: Profiles,
+    /// The name of the profile that is used.
+    profile: String,
+    /// Whether the region is that of the profile, or of the machine.
+    is_region_found: bool,
 }
 
 impl Source {
@@ -45,26 +56,41 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// If that takes too long, or the SDK panics.
+    /// If that takes too long, the SDK panics, or a profile that is needed does not exist.
     pub(super) async fn load(settings: &Settings, transport: &Transport) -> Result<Self, Error> {
-        guarded("AWS settings", MAX_LOAD, Self::read(settings, transport)).await
+        guarded("AWS settings", MAX_LOAD, Self::read(settings, transport)).await?
     }
 
-    async fn read(settings: &Settings, transport: &Transport) -> Self {
+    async fn read(settings: &Settings, transport: &Transport) -> Result<Self, Error> {
+        let profiles = match settings.identity {
+            Identity::Chain => read_profiles().await?,
+            Identity::Fixed { .. } => Profiles::default(),
+        };
+        if matches!(settings.identity, Identity::Chain) {
+            check(
+                &profiles,
+                settings.profile.as_deref(),
+                settings.profile_first,
+            )?;
+        }
+        let profile = settings.profile.as_deref().unwrap_or(DEFAULT);
+        let Changes { text, processes } = Changes::to(&profiles);
+        let files = ProfileFiles::builder()
+            .with_contents(ProfileFileKind::Config, profiles.for_sdk())
+            .with_contents(ProfileFileKind::Config, text)
+            .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts())
             .identity_cache(IdentityCache::no_cache())
             .no_credentials()
+            .profile_files(files.clone())
+            .profile_name(Profiles::alias(profile))
             .http_client(transport.0.clone());
         if let Some(region) = &settings.region {
             loader = loader.region(Region::new(region.clone()));
         }
-        if let Some(profile) = &settings.profile {
-            loader = loader.profile_name(profile);
-        }
         let config = loader.load().await;
-        let profiles = read_profiles().await;
         let provider = match &settings.identity {
             Identity::Fixed {
                 access_key,
@@ -72,39 +98,64 @@ impl Source {
             } => SharedCredentialsProvider::new(Credentials::new(
                 access_key, secret_key, None, None, "fixed",
             )),
-            Identity::Chain => chain(settings, &config, transport, profiles.as_ref()).await,
+            Identity::Chain => {
+                let environment = ProviderConfig::without_region()
+                    .with_region(config.region().cloned())
+                    .with_use_fips(config.use_fips())
+                    .with_use_dual_stack(config.use_dual_stack())
+                    .with_retry_config(RetryConfig::disabled())
+                    .with_timeout_config(timeouts())
+                    .with_http_client(transport.0.clone());
+                let of_profile = of_profile(&environment, files, processes, profile);
+                match settings.profile_first {
+                    true => SharedCredentialsProvider::new(of_profile),
+                    false => chain(&environment, of_profile, imds(&profiles, profile)),
+                }
+            }
         };
         let provider = match &settings.role {
             Some(role) => assuming(role, &config, provider),
             None => provider,
         };
-        Self {
+        Ok(Self {
             config,
             provider,
+            profile: profile.to_owned(),
             profiles,
-        }
+            is_region_found: settings.region.is_none(),
+        })
     }
 
-    /// Fails if the profile that must be used does not exist.
-    pub(super) fn check_profile(&self, settings: &Settings) -> Result<(), Error> {
-        let named = settings.profile.as_deref();
-        let (Some(name), Some(profiles)) = (
-            named.filter(|_| settings.profile_first),
-            self.profiles.as_ref(),
-        ) else {
-            return Ok(());
+    /// The region. Problems of AWS's files that have not prevented it are logged, each once.
+    pub(super) fn region(&self) -> Result<String, Error> {
+        let (profile, profiles) = (&self.profile, &self.profiles);
+        let Some(region) = self.config.region().map(Region::to_string) else {
+            let why = format!(
+                "neither the file, the environment nor the profile {profile:?} says which one"
+            );
+            // The configuration is not at fault if the profile may have one that could not be read.
+            let kind = match profiles.problems().is_empty() {
+                true => Kind::Region,
+                false => Kind::Profile,
+            };
+            let why = profiles.with_problems(why);
+            return Err(Error::new("no region", kind, why));
         };
-        if profiles.get_profile(name).is_some() {
-            return Ok(());
+        if self.is_region_found && !is_region(&region) {
+            let why = format!("the profile {profile:?} has the region {region:?}, which is none");
+            let zone = region.strip_suffix(|c: char| c.is_ascii_lowercase());
+            let why = match zone.filter(|zone| is_region(zone)) {
+                Some(zone) => format!("{why}; the region of that availability zone is {zone}"),
+                None => why,
+            };
+            return Err(Error::new(
+                "region",
+                Kind::Profile,
+                profiles.with_problems(why),
+            ));
         }
-        let mut known: Vec<_> = profiles.profiles().collect();
-        known.sort_unstable();
-        let known = match known.is_empty() {
-            true => "AWS's files have none".to_owned(),
-            false => format!("AWS's files have {}", known.join(", ")),
-        };
-        let why = format!("the profile {name:?} does not exist; {known}");
-        Err(Error::new("credentials", Kind::Credentials, why))
+        log_problems(profiles);
+        Ok(region)
     }
 
     /// Asks for credentials, once.
@@ -112,77 +163,135 @@ impl Source {
         checked(&self.provider.provide_credentials().await?, OF_PROVIDER)
     }
 
+    /// Why there are no credentials.
+    pub(super) fn explained(&self, error: &CredentialsError, settings: &Settings) -> Error {
+        let explain = |text: String| {
+            self.profiles
+                .with_problems(self.profiles.without_aliases(&text))
+        };
+        no_credentials(error, &settings.looked_at(), explain)
+    }
+
     /// Whether AWS's files say the same as when this was read.
     pub(super) async fn is_current(&self) -> bool {
-        self.profiles == read_profiles().await
+        read_profiles()
+            .await
+            .is_ok_and(|profiles| profiles == self.profiles)
     }
 }
 
-async fn read_profiles() -> Option<ProfileSet> {
-    let (fs, env) = (Fs::real(), Env::real());
-    let files = ProfileFiles::default();
-    let profiles = aws_config::profile::load(&fs, &env, &files, None).await;
-    profiles.ok()
+/// Looks a profile up in AWS's files, without a call. Blocks. `is_first` says that only the
+/// credentials of this profile will do.
+///
+/// # Errors
+///
+/// [`Kind::Profile`], if it or one that it needs does not exist.
+pub fn check_profile(profile: Option<&str>, is_first: bool) -> Result<(), Error> {
+    check(&Profiles::read(&Env::real()), profile, is_first)
 }
 
-/// The order of the SDK's own chain; only the profile if no other credentials will do.
-async fn chain(
-    settings: &Settings,
-    config: &SdkConfig,
-    transport: &Transport,
-    profiles: Option<&ProfileSet>,
+fn check(profiles: &Profiles, profile: Option<&str>, is_first: bool) -> Result<(), Error> {
+    let name = profile.unwrap_or(DEFAULT);
+    if !profiles.contains(name) && name == DEFAULT {
+        return Ok(());
+    }
+    let keys = Env::real().get("AWS_ACCESS_KEY_ID").unwrap_or_default();
+    let has_keys = !is_first && !keys.trim().is_empty();
+    match profiles.chain(name) {
+        Err(error) if !has_keys || !profiles.contains(name) => {
+            let why = profiles.with_problems(error);
+            Err(Error::new("credentials", Kind::Profile, why))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+async fn read_profiles() -> Result<Profiles, Error> {
+    let reading = spawn_blocking(|| Profiles::read(&Env::real()));
+    let read = reading.await;
+    read.map_err(|fault| Error::new("AWS settings", Kind::Internal, fault.to_string()))
+}
+
+/// Logs what is wrong in AWS's files, once, however many services are loaded and however often.
+fn log_problems(profiles: &Profiles) {
+    static LOGGED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    for problem in profiles.problems() {
+        let problem = problem.to_string();
+        if logged.len() < MAX_LOGGED && logged.insert(problem.clone()) {
+            warn!(%problem, "AWS's files have something that is not used");
+        }
+    }
+}
+
+/// The order of the SDK's own chain.
+fn chain(
+    environment: &ProviderConfig,
+    of_profile: ProfileFileCredentialsProvider,
+    imds: imds::client::Builder,
 ) -> SharedCredentialsProvider {
-    let mut region = config.region().cloned();
-    if region.is_none()
-        && let Some(profile) = &settings.profile
-    {
-        let of_profile = DefaultRegionChain::builder().profile_name(profile).build();
-        region = of_profile.region().await;
-    }
-    let environment = ProviderConfig::without_region()
-        .with_region(region)
-        .with_use_fips(config.use_fips())
-        .with_use_dual_stack(config.use_dual_stack())
-        .with_retry_config(RetryConfig::disabled())
-        .with_timeout_config(timeouts())
-        .with_http_client(transport.0.clone());
-    let of_profile = of_profile(settings, &environment, profiles);
-    if settings.profile_first {
-        return SharedCredentialsProvider::new(of_profile);
-    }
-    let ecs = EcsCredentialsProvider::builder().configure(&environment);
-    let imds = ImdsCredentialsProvider::builder().configure(&environment);
+    let ecs = EcsCredentialsProvider::builder().configure(environment);
+    let imds = ImdsCredentialsProvider::builder()
+        .configure(environment)
+        .imds_client(imds.configure(environment).build());
     SharedCredentialsProvider::new(
         CredentialsProviderChain::first_try("Environment", Environment::default())
             .or_else("Profile", of_profile)
-            .or_else("WebIdentityToken", WebIdentity::new(&environment))
+            .or_else("WebIdentityToken", WebIdentity::new(environment))
             .or_else("EcsContainer", ecs.build())
             .or_else("Ec2InstanceMetadata", imds.build()),
     )
 }
 
+/// The client of the instance metadata service (IMDS). It would read AWS's files by itself for the
+/// address of the service, so that is looked up here.
+fn imds(profiles: &Profiles, profile: &str) -> imds::client::Builder {
+    let builder = imds::Client::builder();
+    let env = Env::real();
+    let value = |variable, key| {
+        let of_profile = || profiles.get(profile, key).map(str::to_owned);
+        env.get(variable).ok().or_else(of_profile)
+    };
+    let named = value(
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        "ec2_metadata_service_endpoint",
+    );
+    let mode = value(
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+        "ec2_metadata_service_endpoint_mode",
+    );
+    let usual = match mode.is_some_and(|mode| mode.eq_ignore_ascii_case("ipv6")) {
+        true => "http://[fd00:ec2::254]",
+        false => "http://169.254.169.254",
+    };
+    // An address that is none is reported by the SDK.
+    let endpoint = named.as_deref().unwrap_or(usual);
+    builder.clone().endpoint(endpoint).unwrap_or(builder)
+}
+
 fn of_profile(
-    settings: &Settings,
     environment: &ProviderConfig,
-    profiles: Option<&ProfileSet>,
+    files: ProfileFiles,
+    processes: Vec<(String, Process)>,
+    profile: &str,
 ) -> ProfileFileCredentialsProvider {
-    let Changes { text, processes } = profiles.map(Changes::to).unwrap_or_default();
-    let files = ProfileFiles::builder()
-        .include_default_config_file(true)
-        .include_default_credentials_file(true)
-        .with_contents(ProfileFileKind::Config, text)
-        .build();
     let mut provider = ProfileFileCredentialsProvider::builder()
         .configure(environment)
         .profile_files(files)
+        .profile_name(Profiles::alias(profile))
         .with_custom_provider("Environment", Environment::default());
     for (name, process) in processes {
         provider = provider.with_custom_provider(name, process);
     }
-    if let Some(profile) = &settings.profile {
-        provider = provider.profile_name(profile);
-    }
     provider.build()
+}
+
+/// Whether this is a region and not, for example, an availability zone.
+fn is_region(text: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let number = text.rsplit_once('-').map(|(_, number)| number);
+    text.chars().all(is_word)
+        && number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// The name of a role session that the user has not named. It is the same for each call and each
@@ -192,3 +301,6 @@ pub(super) const SESSION_NAME: &str = "ssm-proxyd";
 
 /// Limit for reading AWS's files, and for asking the machine for its region.
 const MAX_LOAD: Duration = Duration::from_secs(20);
+
+/// How many problems of AWS's files are logged.
+const MAX_LOGGED: usize = 20;

@@ -13,13 +13,6 @@ pub(in crate::session::aws) struct Chain {
     pub(in crate::session::aws) profiles: Vec<String>,
 }
 
-impl Chain {
-    /// The profile whose own credentials the chain begins with.
-    pub(in crate::session::aws) fn base(&self) -> &str {
-        self.profiles.last().map_or(super::DEFAULT, String::as_str)
-    }
-}
-
 /// Why the profiles do not lead to credentials.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::session::aws) enum ChainError {
@@ -65,6 +58,10 @@ impl Profiles {
         let mut profiles = vec![name.to_owned()];
         let mut last = name;
         while let Some(next) = self.source_of(last) {
+            // The keys of a source come before its role.
+            if profiles.len() > 1 && self.has_keys(last) {
+                break;
+            }
             if !self.contains(next) {
                 return Err(ChainError::MissingSource {
                     profile: last.to_owned(),
@@ -80,6 +77,11 @@ impl Profiles {
             last = next;
         }
         Ok(Chain { profiles })
+    }
+
+    fn has_keys(&self, profile: &str) -> bool {
+        let keys = ["aws_access_key_id", "aws_secret_access_key"];
+        keys.iter().all(|key| self.get(profile, key).is_some())
     }
 
     /// A profile that names itself uses its own keys for its role.
@@ -102,7 +104,19 @@ impl Profiles {
             .map(|name| format!("{name:?}"))
             .collect();
         match (names.is_empty(), self.names().count() > MAX_NAMES) {
-            (true, _) => "AWS's files have no profiles".to_owned(),
+            (true, _) => match &self.absent[..] {
+                [] => "AWS's files have no profiles".to_owned(),
+                absent => {
+                    let absent: Vec<_> = absent
+                        .iter()
+                        .map(|path| path.display().to_string())
+                        .collect();
+                    format!(
+                        "AWS's files have no profiles, and there is no {}",
+                        absent.join(", no ")
+                    )
+                }
+            },
             (false, false) => format!("there are {}", names.join(", ")),
             (false, true) => format!("there are {}, …", names.join(", ")),
         }

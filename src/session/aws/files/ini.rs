@@ -44,6 +44,8 @@ struct Parser {
     indent: usize,
     /// Whether a deeper line continues the last key.
     in_key: bool,
+    /// Whether the last header could not be read: its keys belong to no section.
+    is_lost: bool,
 }
 
 impl Parser {
@@ -66,9 +68,9 @@ impl Parser {
     }
 
     fn push_header(&mut self, number: usize, rest: &str) -> Result<(), &'static str> {
-        let (header, _behind) = rest
-            .split_once(']')
-            .ok_or("the section has no closing `]`")?;
+        let header = rest.split_once(']');
+        self.is_lost = header.is_none();
+        let (header, _behind) = header.ok_or("the section has no closing `]`")?;
         self.sections.push(Section {
             header: header.trim().to_owned(),
             line: number,
@@ -78,6 +80,9 @@ impl Parser {
     }
 
     fn push_key(&mut self, text: &str) -> Result<(), &'static str> {
+        if self.is_lost {
+            return Ok(());
+        }
         let section = self.sections.last_mut();
         let section = section.ok_or("a key before the first section, such as `[default]`")?;
         let (key, value) = text
@@ -176,12 +181,13 @@ mod tests {
 
     #[test]
     fn a_bad_line_is_reported_with_its_number_and_the_others_are_used() {
-        let text = "stray = 1\n[default]\nregion = x\nnonsense\n= y\n[open\noutput = json\n";
+        let text =
+            "stray = 1\n[default]\nregion = x\nnonsense\n= y\noutput = json\n[open\nregion = z\n";
 
         let (sections, bad) = parse(text);
 
         let lines: Vec<_> = bad.iter().map(|bad| bad.line).collect();
-        assert_eq!(lines, [1, 4, 5, 6]);
+        assert_eq!(lines, [1, 4, 5, 7]);
         assert_eq!(sections.len(), 1);
         assert_eq!(
             sections[0].keys,

@@ -14,6 +14,7 @@
 
 mod chain;
 mod ini;
+mod read;
 mod render;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ use self::ini::Section;
 pub(super) type Keys = BTreeMap<String, String>;
 
 /// The profiles of both files. The keys of the credentials file win, as in the AWS CLI.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Profiles {
     profiles: BTreeMap<String, Keys>,
     sso_sessions: BTreeMap<String, Keys>,
@@ -34,16 +35,25 @@ pub(super) struct Profiles {
     problems: Vec<Problem>,
     /// Sections that would be a profile with another header, by the name of that profile.
     misnamed: BTreeMap<String, Problem>,
+    /// The files that do not exist.
+    absent: Vec<PathBuf>,
 }
 
 /// What is wrong in a file, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}:{line}: {why}", path.display())]
+#[error("{}{}: {why}", path.display(), in_line(*line))]
 pub(super) struct Problem {
     pub(super) path: PathBuf,
     /// From 1; 0 for the file as a whole.
     pub(super) line: usize,
     pub(super) why: String,
+}
+
+fn in_line(line: usize) -> String {
+    match line {
+        0 => String::new(),
+        line => format!(":{line}"),
+    }
 }
 
 impl Profiles {
@@ -129,6 +139,18 @@ impl Profiles {
         &self.problems
     }
 
+    /// `why`, and behind it what is wrong in the files.
+    pub(super) fn with_problems(&self, why: impl fmt::Display) -> String {
+        let mut text = why.to_string();
+        for problem in self.problems.iter().take(MAX_PROBLEMS) {
+            text += &format!("; {problem}");
+        }
+        match self.problems.len().saturating_sub(MAX_PROBLEMS) {
+            0 => text,
+            more => format!("{text}; and {more} more lines"),
+        }
+    }
+
     /// Whether a profile exists.
     pub(super) fn contains(&self, profile: &str) -> bool {
         self.profiles.contains_key(profile)
@@ -143,15 +165,6 @@ impl Profiles {
     pub(super) fn get(&self, profile: &str, key: &str) -> Option<&str> {
         let value = self.profiles.get(profile)?.get(key)?;
         Some(value.as_str()).filter(|value| !value.is_empty())
-    }
-
-    /// Sets a key of a profile that exists and has no value for it.
-    pub(super) fn set_default(&mut self, profile: &str, key: &str, value: &str) {
-        if self.get(profile, key).is_none()
-            && let Some(keys) = self.profiles.get_mut(profile)
-        {
-            keys.insert(key.to_owned(), value.to_owned());
-        }
     }
 }
 
@@ -186,6 +199,9 @@ fn shell_words(text: &str) -> Option<Vec<String>> {
     words.extend(word);
     quote.is_none().then_some(words)
 }
+
+/// How many problems of the files a message names.
+const MAX_PROBLEMS: usize = 3;
 
 /// The profile that is used if none is named.
 pub(super) const DEFAULT: &str = "default";

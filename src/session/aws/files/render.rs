@@ -20,6 +20,14 @@ impl Profiles {
         text
     }
 
+    /// A text of the SDK with the profiles' own names in place of their aliases.
+    pub(in crate::session::aws) fn without_aliases(&self, text: &str) -> String {
+        let names = self.profiles.keys().chain(self.sso_sessions.keys());
+        names.fold(text.to_owned(), |text, name| {
+            text.replace(&Self::alias(name), name)
+        })
+    }
+
     /// The name that a section has in the text for the SDK.
     pub(in crate::session::aws) fn alias(name: &str) -> String {
         match !name.is_empty() && name.chars().all(is_of_identifier) {
@@ -34,7 +42,7 @@ impl Profiles {
         line(text, format_args!("[{kind} {}]", Self::alias(name)));
         for (key, value) in keys
             .iter()
-            .filter(|(key, _)| key.chars().all(is_of_identifier))
+            .filter(|(key, value)| key.chars().all(is_of_identifier) && !value.is_empty())
         {
             let mut lines = value.split('\n');
             let first = lines.next().unwrap_or_default();

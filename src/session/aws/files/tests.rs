@@ -84,7 +84,6 @@ fn a_chain_ends_at_the_profile_with_credentials() {
 
     let chain = profiles.chain("prod").unwrap();
     assert_eq!(chain.profiles, ["prod", "hub", "base"]);
-    assert_eq!(chain.base(), "base");
     assert_eq!(profiles.chain("self").unwrap().profiles, ["self"]);
 }
 
@@ -118,19 +117,6 @@ fn the_text_for_the_sdk_leaves_out_what_its_parser_refuses() {
         profiles.for_sdk(),
         "[profile default]\nregion = eu-west-1\ns3 = \n  max_queue_size = 10\n"
     );
-}
-
-#[test]
-fn a_value_is_set_where_there_is_none() {
-    let mut profiles = profiles("[profile a]\nrole_session_name = mine\n[profile b]\n", "");
-
-    for name in ["a", "b", "c"] {
-        profiles.set_default(name, "role_session_name", "ours");
-    }
-
-    assert_eq!(profiles.get("a", "role_session_name"), Some("mine"));
-    assert_eq!(profiles.get("b", "role_session_name"), Some("ours"));
-    assert!(!profiles.contains("c"));
 }
 
 #[test]

@@ -1,0 +1,182 @@
+//! Reading of AWS's files.
+//!
+//! A file that cannot be read is a [`Problem`](super::Problem) of its profiles. Reading never waits
+//! for another process: a FIFO is refused, and at most [`MAX_SIZE`] bytes are read.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use aws_types::os_shim_internal::Env;
+use rustix::fs::OFlags;
+
+use super::Profiles;
+
+impl Profiles {
+    /// Reads the files that the environment names, or those in the home directory. Blocks.
+    pub(in crate::session::aws) fn read(env: &Env) -> Self {
+        let mut profiles = Self::default();
+        if let Some(path) = location(env, "AWS_CONFIG_FILE", ".aws/config") {
+            let text = profiles.text_of(&path);
+            profiles.add_config(&path, &text);
+        }
+        if let Some(path) = location(env, "AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials") {
+            let text = profiles.text_of(&path);
+            profiles.add_credentials(&path, &text);
+        }
+        profiles
+    }
+
+    /// The text of a file; nothing if there is none, or it cannot be read.
+    fn text_of(&mut self, path: &Path) -> String {
+        match text_of(path) {
+            Ok(Some(text)) => text,
+            Ok(None) => {
+                self.absent.push(path.to_owned());
+                String::new()
+            }
+            Err(why) => {
+                self.add_problem(path, 0, why);
+                String::new()
+            }
+        }
+    }
+}
+
+/// Where a file is. `~/` at the beginning of a variable's value is the home directory.
+fn location(env: &Env, variable: &str, usual: &str) -> Option<PathBuf> {
+    let value = |name| env.get(name).ok().filter(|value| !value.trim().is_empty());
+    let home = value("HOME").map(PathBuf::from);
+    match value(variable) {
+        Some(named) => match (named.strip_prefix("~/"), home) {
+            (Some(rest), Some(home)) => Some(home.join(rest)),
+            _ => Some(named.into()),
+        },
+        None => Some(home?.join(usual)),
+    }
+}
+
+/// `None` if the file does not exist.
+fn text_of(path: &Path) -> Result<Option<String>, String> {
+    // Without NONBLOCK, opening a FIFO could wait for ever.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(|error| error.to_string())?;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = match file {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(format!("cannot be read: {error}")),
+    };
+    check_type(&file)?;
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_SIZE + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > MAX_SIZE {
+        return Err(format!("is larger than {MAX_SIZE} bytes, and is not read"));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("is not UTF-8 in line {line}, and is not read")
+    });
+    text.map(Some)
+}
+
+fn check_type(file: &File) -> Result<(), String> {
+    let metadata = file.metadata();
+    let file_type = metadata
+        .map_err(|error| format!("cannot be read: {error}"))?
+        .file_type();
+    let other = [
+        (file_type.is_dir(), "a directory"),
+        (file_type.is_fifo(), "a FIFO"),
+        (file_type.is_socket(), "a socket"),
+        (file_type.is_block_device(), "a block device"),
+    ];
+    match other.into_iter().find(|(is, _)| *is) {
+        Some((_, name)) => Err(format!("is {name}, and is not read")),
+        None => Ok(()),
+    }
+}
+
+/// Limit of the size of a file.
+const MAX_SIZE: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn problem(path: &Path) -> String {
+        let path = path.to_str().unwrap();
+        let env = Env::from_slice(&[
+            ("AWS_CONFIG_FILE", path),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+        ]);
+        let profiles = Profiles::read(&env);
+        let problems = profiles.problems().iter();
+        let problems: Vec<_> = problems.map(ToString::to_string).collect();
+        assert!(problems.iter().all(|problem| problem.contains(path)));
+        problems.join("\n").replace(path, "FILE")
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named_and_never_hangs() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let fifo = std::process::Command::new("mkfifo")
+            .arg(at("fifo"))
+            .status();
+        assert!(fifo.unwrap().success());
+        std::fs::write(at("large"), vec![b'\n'; 1024 * 1024 + 1]).unwrap();
+        std::fs::write(at("latin"), b"[default]\nregion = a\n# \xe4\n").unwrap();
+        std::fs::write(at("closed"), "[default]\n").unwrap();
+        std::fs::set_permissions(at("closed"), PermissionsExt::from_mode(0o000)).unwrap();
+
+        assert_eq!(problem(&at("fifo")), "FILE: is a FIFO, and is not read");
+        let large = "FILE: is larger than 1048576 bytes, and is not read";
+        assert_eq!(problem(&at("large")), large);
+        assert_eq!(problem(Path::new("/dev/zero")), large);
+        let latin = "FILE: is not UTF-8 in line 3, and is not read";
+        assert_eq!(problem(&at("latin")), latin);
+        let place = "FILE: is a directory, and is not read";
+        assert_eq!(problem(directory.path()), place);
+        assert_eq!(problem(&at("absent")), "");
+        if !rustix::process::geteuid().is_root() {
+            let closed = problem(&at("closed"));
+            assert!(closed.contains("Permission denied"), "{closed}");
+        }
+    }
+
+    #[test]
+    fn the_environment_says_where_the_files_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path();
+        std::fs::create_dir(home.join(".aws")).unwrap();
+        std::fs::write(home.join(".aws/config"), "[profile a]\n").unwrap();
+        std::fs::write(home.join(".aws/credentials"), "[b]\n").unwrap();
+        std::fs::write(home.join("config"), "[profile c]\n").unwrap();
+        let home = home.to_str().unwrap();
+
+        for (environment, expected) in [
+            (&[("HOME", home)][..], &["a", "b"][..]),
+            (
+                &[("HOME", home), ("AWS_CONFIG_FILE", "~/config")],
+                &["b", "c"],
+            ),
+            (
+                &[("HOME", home), ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")],
+                &["a"],
+            ),
+            (&[("HOME", home), ("AWS_CONFIG_FILE", "")], &["a", "b"]),
+            (&[], &[]),
+        ] {
+            let profiles = Profiles::read(&Env::from_slice(environment));
+            let names: Vec<_> = profiles.names().collect();
+            assert_eq!(names, expected, "{environment:?}");
+        }
+    }
+}

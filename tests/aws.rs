@@ -1,0 +1,216 @@
+//! AWS's files as people have them. Each directory of `tests/aws` has a `config`, a `credentials`, or
+//! both, and what is expected of them.
+//!
+//! The API and STS are fakes on loopback. The API records whose signature a call has and for which
+//! region, and refuses the call, so that `connect` ends.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ssm_proxyd::sim::Credentials;
+use tempfile::TempDir;
+
+use crate::cli::ended;
+use crate::support::api::Api;
+use crate::support::process::ssm_proxyd;
+use crate::support::running::{File, forward};
+use crate::support::stage::TARGET;
+
+#[test]
+fn each_pair_of_files_has_the_expected_caller_and_region_or_message() {
+    let entries = fs::read_dir(directory()).unwrap();
+    let paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    assert!(paths.len() >= 25, "{}", paths.len());
+
+    let failed = paths.iter().filter(|path| {
+        let checked = catch_unwind(AssertUnwindSafe(|| Fixture::new(path).check()));
+        checked.is_err()
+    });
+
+    let failed: Vec<_> = failed.collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// Who has called, and for which region.
+type Calls = Arc<Mutex<Vec<(String, String)>>>;
+
+/// A directory, and the fakes that its files lead to.
+struct Fixture {
+    name: String,
+    /// `key = value` lines of `expected`; a key may have several values.
+    expected: BTreeMap<String, Vec<String>>,
+    files: TempDir,
+    api: Api,
+    calls: Calls,
+    sts: Api,
+}
+
+impl Fixture {
+    fn new(path: &Path) -> Self {
+        let calls = Calls::default();
+        let record = Arc::clone(&calls);
+        let api = Api::new(move |_, _, text| {
+            let caller = scope(text);
+            let is_expired = caller.0.contains("EXPIRED");
+            record.lock().unwrap().push(caller);
+            let code = match is_expired {
+                true => "ExpiredTokenException",
+                false => "TargetNotConnected",
+            };
+            (400, format!("{{\"__type\":\"{code}\",\"message\":\"no\"}}"))
+        });
+        let files = tempfile::tempdir().unwrap();
+        copy(path, files.path(), files.path(), &api.endpoint());
+        let expected = fs::read_to_string(path.join("expected")).unwrap();
+        let mut values = BTreeMap::<_, Vec<_>>::new();
+        for line in expected.lines() {
+            let (key, value) = line.split_once(" = ").unwrap();
+            values
+                .entry(key.to_owned())
+                .or_default()
+                .push(value.to_owned());
+        }
+        Self {
+            name: path.file_name().unwrap().to_str().unwrap().to_owned(),
+            expected: values,
+            files,
+            api,
+            calls,
+            sts: sts(),
+        }
+    }
+
+    fn check(&self) {
+        let mut command = self.command();
+        command.args(["connect", TARGET]);
+        if let (Some(profile), Some(option)) = (self.value("profile"), self.value("option")) {
+            command.args([option, profile]);
+        }
+
+        let (code, _, err) = ended(&mut command);
+
+        let at = format!("{}: {err}", self.name);
+        let expected = self.value("exit").map_or(69, |code| code.parse().unwrap());
+        assert_eq!(code, expected, "{at}");
+        for words in self.values("says") {
+            assert!(err.contains(words), "no {words:?} in {at}");
+        }
+        let caller = self.value("caller").map(|caller| {
+            let region = self.value("region").unwrap();
+            (caller.to_owned(), region.to_owned())
+        });
+        assert_eq!(self.calls.lock().unwrap().first().cloned(), caller, "{at}");
+        let assumed = format!("{:?}", self.sts.calls("AssumeRole"));
+        let assumed = assumed + &format!("{:?}", self.sts.calls("AssumeRoleWithWebIdentity"));
+        for words in self.values("assumed") {
+            assert!(assumed.contains(words), "no {words:?} in {assumed}; {at}");
+        }
+        assert!(
+            !err.contains("aws_config") && !err.contains("alias:"),
+            "{at}"
+        );
+        assert!(!err.contains("secret/"), "{at}");
+        if let Some(code) = self.value("check") {
+            self.check_daemon(code.parse().unwrap());
+        }
+    }
+
+    /// `check` and `run` say the same as `connect`.
+    fn check_daemon(&self, expected: i32) {
+        let file = File::new(&forward("f", "remote = 1"));
+        for subcommand in ["check", "run"] {
+            let mut command = self.command();
+            command
+                .args([subcommand, "--config"])
+                .arg(file.path())
+                .env("AWS_REGION", "eu-west-1");
+
+            let (code, _, err) = ended(&mut command);
+
+            let at = format!("{} {subcommand}: {err}", self.name);
+            assert_eq!(code, expected, "{at}");
+            for words in self.values("says") {
+                assert!(err.contains(words), "no {words:?} in {at}");
+            }
+        }
+    }
+
+    fn command(&self) -> Command {
+        let at = |name| self.files.path().join(name);
+        let mut command = ssm_proxyd();
+        command
+            .env_remove("AWS_ACCESS_KEY_ID")
+            .env_remove("AWS_SECRET_ACCESS_KEY")
+            .env("HOME", self.files.path())
+            .env("AWS_CONFIG_FILE", at("config"))
+            .env("AWS_SHARED_CREDENTIALS_FILE", at("credentials"))
+            .env("AWS_ENDPOINT_URL_STS", self.sts.endpoint());
+        if self.value("endpoint").is_none() {
+            command.env("AWS_ENDPOINT_URL_SSM", self.api.endpoint());
+        }
+        if let (Some(profile), None) = (self.value("profile"), self.value("option")) {
+            command.env("AWS_PROFILE", profile);
+        }
+        for variable in self.values("env") {
+            let (name, value) = variable.split_once('=').unwrap();
+            command.env(name, value);
+        }
+        command
+    }
+
+    fn values(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.expected
+            .get(key)
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+    }
+
+    fn value(&self, key: &str) -> Option<&str> {
+        self.values(key).next()
+    }
+}
+
+/// STS that gives each role the key `ASIA` and the role's name.
+fn sts() -> Api {
+    Api::granting_each_role(Duration::from_secs(3600), |role| Credentials {
+        access_key_id: format!("ASIA{role}"),
+        secret_access_key: format!("not-a-secret-{role}"),
+        session_token: Some(format!("token-{role}")),
+    })
+}
+
+/// The access key and the region of a signature.
+fn scope(text: &[u8]) -> (String, String) {
+    let text = String::from_utf8_lossy(text);
+    let (_, scope) = text.split_once("Credential=").unwrap();
+    let mut parts = scope.split('/');
+    let key = parts.next().unwrap();
+    (key.to_owned(), parts.nth(1).unwrap().to_owned())
+}
+
+/// Copies a directory. `@DIR@` in a file is the copy, `@API@` the address of the API.
+fn copy(from: &Path, to: &Path, root: &Path, api: &str) {
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copied = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            fs::create_dir(&copied).unwrap();
+            copy(&path, &copied, root, api);
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.replace("@DIR@", root.to_str().unwrap());
+        fs::write(&copied, text.replace("@API@", api)).unwrap();
+        fs::set_permissions(&copied, fs::metadata(&path).unwrap().permissions()).unwrap();
+    }
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/aws")
+}
