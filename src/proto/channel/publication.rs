@@ -28,6 +28,8 @@ pub(crate) enum Publication {
 impl Publication {
     /// The service wants us to pause.
     pub(crate) fn pause(&mut self, now: Instant) {
+        // The last timeout may be long ago.
+        self.handle_timeout(now);
         if matches!(self, Self::Started) {
             *self = Self::Paused(now + MAX_PAUSE);
         }
@@ -91,5 +93,20 @@ mod tests {
         publication.pause(start);
 
         assert_eq!(publication.resumes(), Some(start + MAX_PAUSE));
+    }
+
+    #[test]
+    fn a_pause_counts_again_as_soon_as_others_are_no_longer_ignored() {
+        let start = Instant::now();
+        let mut publication = Publication::default();
+        publication.pause(start);
+        let ignored_from = start + MAX_PAUSE;
+        publication.handle_timeout(ignored_from);
+
+        // Nothing has happened since, not even a timeout.
+        let later = ignored_from + MAX_PAUSE;
+        publication.pause(later);
+
+        assert_eq!(publication.resumes(), Some(later + MAX_PAUSE));
     }
 }
