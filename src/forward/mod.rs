@@ -256,7 +256,7 @@ async fn accept_loop(
     {
         error!(%panic, "accepting connections failed; starting anew");
         serve.handle_fault();
-        tokio::time::sleep(MAX_ACCEPT_PAUSE).await;
+        stop.pause(MAX_ACCEPT_PAUSE).await;
     }
     drop(listener);
     while let Some(done) = connections.join_next().await {
@@ -310,7 +310,7 @@ async fn accept_until_released(
                     let hint = shortage::hint(&error).unwrap_or_default();
                     warn!(%error, hint, ?pause, "cannot accept; will try again");
                 }
-                tokio::time::sleep(pause).await;
+                stop.pause(pause).await;
                 pause = (pause * 2).min(MAX_ACCEPT_PAUSE);
             }
         }

@@ -1,6 +1,9 @@
 //! How a forward is told to stop.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 /// How far a stop has come. It never goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,8 +49,35 @@ impl Course {
         self.reached(Stop::Now).await;
     }
 
+    /// Waits for so long, but not after nothing more shall be accepted: the address must be free soon.
+    pub(super) async fn pause(&mut self, pause: Duration) {
+        tokio::select! {
+            () = self.released() => {}
+            () = sleep(pause) => {}
+        }
+    }
+
     async fn reached(&mut self, stop: Stop) {
         // An error means that whoever could stop is gone, which is a stop too.
         drop(self.0.wait_for(|now| *now >= stop).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pause_ends_with_a_stop() {
+        let (sender, receiver) = watch::channel(Stop::No);
+        let mut course = Course::new(receiver);
+        let long = Duration::from_secs(3600);
+
+        course.pause(Duration::from_millis(1)).await;
+        sender.send_replace(Stop::Release);
+        let limit = Duration::from_secs(60);
+        let paused = tokio::time::timeout(limit, course.pause(long)).await;
+
+        assert_eq!(paused, Ok(()));
     }
 }
