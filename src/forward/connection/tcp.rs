@@ -12,6 +12,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tracing::debug;
 
 use super::{LINGER, READ_BUFFER, take_urgent_bytes_as_others};
 use crate::forward::peer::TcpPeer;
@@ -60,9 +61,14 @@ impl TcpSocket {
     }
 
     /// Closing with unread input would reset the client before it has read our last byte, so its
-    /// input is taken for a while. A client that has not read everything yet has as long as it
-    /// likes: the kernel would give up on it after some minutes.
+    /// input is taken for a while. A client that has not read everything yet has an hour for its
+    /// next bytes: the kernel would give up on it after some minutes.
     pub(super) async fn finish(self) {
+        self.finish_in_turns(LINGER).await;
+    }
+
+    /// As [`TcpSocket::finish`], with turns of this length.
+    async fn finish_in_turns(self, turn: Duration) {
         let socket = SockRef::from(&self.stream);
         let ended = socket
             .set_linger(None)
@@ -70,7 +76,18 @@ impl TcpSocket {
         if ended.is_err() {
             return;
         }
-        while timeout(LINGER, self.discard()).await.is_err() && self.peer.is_behind() {}
+        let (mut left, mut stalled) = (u32::MAX, 0);
+        while timeout(turn, self.discard()).await.is_err() {
+            match self.peer.unacknowledged() {
+                0 => return,
+                now if now < left => (left, stalled) = (now, 0),
+                _ => stalled += 1,
+            }
+            if stalled >= MAX_STALLED {
+                debug!("a client does not read its last bytes; they are left to the system");
+                return;
+            }
+        }
     }
 
     /// Ends it without waiting. Unread input would make a reset of the end, so what is there is taken.
@@ -112,6 +129,9 @@ fn probe_if_remote(stream: &TcpStream, client: IpAddr) -> io::Result<()> {
 
 /// Bytes of a client that are taken at most when nothing is waited for: as many as the system buffers.
 const MAX_DISCARDED: usize = 8 * 1024 * 1024;
+
+/// Turns of [`LINGER`] without a byte that the client's system takes: one hour.
+const MAX_STALLED: u32 = 720;
 
 /// How long a remote client may be silent before it is probed, how often it is probed, and how many
 /// probes may stay unanswered: it is given up after two minutes.
@@ -195,5 +215,26 @@ mod tests {
         }
 
         assert_eq!(came, b"be!hind");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_reads_is_left_to_the_system_in_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        let socket = TcpSocket::new(listener.accept().await.unwrap().0).unwrap();
+        let bytes = vec![0; 64 * 1024];
+        let mut written = 0;
+        // Until the buffers of both ends are full.
+        while socket.peer.unacknowledged() == 0 || written < 1_000_000 {
+            written += socket.stream.try_write(&bytes).unwrap_or_default();
+            tokio::task::yield_now().await;
+        }
+
+        let finish = socket.finish_in_turns(Duration::from_millis(1));
+        let finished = timeout(Duration::from_secs(60), finish).await;
+
+        assert_eq!(finished, Ok(()));
+        drop(client);
     }
 }

@@ -89,10 +89,13 @@ impl TcpPeer {
         }
     }
 
-    /// True if its system has not taken all that was written, a FIN included.
-    pub(super) fn is_behind(&self) -> bool {
-        let entry = diag::find(self.local, self.address);
-        matches!(entry, Ok(Some(entry)) if entry.unacknowledged > 0)
+    /// How much of what was written its system has not taken, in bytes, a FIN included. 0 if that is
+    /// not known.
+    pub(super) fn unacknowledged(&self) -> u32 {
+        match diag::find(self.local, self.address) {
+            Ok(Some(entry)) => entry.unacknowledged,
+            Ok(None) | Err(_) => 0,
+        }
     }
 }
 
