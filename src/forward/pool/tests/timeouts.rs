@@ -220,3 +220,29 @@ fn connections_that_ask_again_are_refused_at_their_own_deadlines() {
 
     assert_eq!(world.refused, [(1, Why::Late)]);
 }
+
+#[test]
+fn the_successor_of_an_old_tunnel_is_tried_again_after_it_failed() {
+    for weight in [TARGET_IS_OFF, Weight::Passing, Weight::Throttled] {
+        let mut world = World::new(SHARED);
+        world.come();
+        world.ready(0);
+        let old_at = world.now + Duration::from_secs(3600);
+        assert_eq!(world.pool.poll_timeout(), Some(old_at));
+        world.pass(Duration::from_secs(3600));
+        assert_eq!(world.started.len(), 2, "its successor is started");
+
+        world.fail(1, "why", weight);
+
+        let mut timeouts = 0;
+        while world.started.len() < 3 {
+            timeouts += 1;
+            assert!(timeouts < 10, "{weight:?}: nothing was started");
+            let due = world.pool.poll_timeout().expect("it is to be tried again");
+            world.now = world.now.max(due);
+            world.pass(Duration::ZERO);
+        }
+        let passed = world.now.saturating_duration_since(old_at);
+        assert!(passed <= Duration::from_secs(60), "{weight:?}: {passed:?}");
+    }
+}
