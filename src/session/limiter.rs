@@ -1,6 +1,6 @@
-//! How often StartSession may be called, for the whole daemon.
+//! How often StartSession of one service (account and region) may be called.
 //!
-//! AWS limits the rate of the call for a whole account, so a burst here would be felt by others.
+//! AWS limits the rate of the call for an account in a region, so a burst here would be felt by others.
 //! A token bucket: one token for each call, so many a second, and four seconds' worth of them at
 //! most (interfaces.md section 2). When AWS throttles a call all the same, the bucket is emptied and
 //! fills half as fast, then a little faster with each call that is answered: so the rate is found
@@ -55,6 +55,12 @@ impl Limiter {
     pub(super) fn set_rate(&mut self, rate: u32) {
         self.rate = f64::from(rate.max(1));
         self.allowed = self.rate;
+    }
+
+    /// Whether a new limiter would allow the same: the bucket is full and no pause is remembered.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        let is_over = |at: Instant| at + FORGIVEN <= now;
+        self.full_at <= now && self.paused_until <= now && self.paused_at.is_none_or(is_over)
     }
 
     /// When the next call may go; now or earlier means at once.

@@ -1,16 +1,85 @@
 //! Whose turn it is to call StartSession.
 //!
-//! Whoever a connection waits for goes before what is only kept ready; else first come, first
-//! served, and all wait for the limiter. A place whose owner has left costs no token.
+//! Each service (account and region) has a queue and a limiter of its own: one that AWS throttles
+//! holds up no other. In a queue, whoever a connection waits for goes before what is only
+//! kept ready; else first come, first served, and all wait for the limiter. A place whose owner has
+//! left costs no token.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use super::limiter::Limiter;
 
-/// Those who wait for their turn.
+/// The queues of all services, by a key `K` of the service.
 #[derive(Debug)]
-pub(super) struct Queue<T> {
+pub(super) struct Queues<K, T> {
+    queues: BTreeMap<K, Queue<T>>,
+    /// What limiters are made from.
+    rate: u32,
+    seed: u64,
+}
+
+impl<K: Ord, T: Waiting> Queues<K, T> {
+    /// Nobody waits. `rate` is how many calls each service may get in a second, at least 1.
+    pub(super) fn new(rate: u32, seed: u64) -> Self {
+        Self {
+            queues: BTreeMap::new(),
+            rate,
+            seed,
+        }
+    }
+
+    /// Nobody waits, and nothing is known of any service.
+    pub(super) fn clear(&mut self) {
+        self.queues.clear();
+    }
+
+    /// One more waits for a service.
+    pub(super) fn push(&mut self, now: Instant, key: K, one: T) {
+        if !self.queues.contains_key(&key) {
+            // A reload may name other services again and again.
+            self.queues.retain(|_, queue| !queue.is_forgettable(now));
+        }
+        let (rate, seed) = (self.rate, self.seed);
+        let queue = self.queues.entry(key);
+        let queue = queue.or_insert_with(|| Queue::new(Limiter::new(now, rate, seed)));
+        queue.push(one);
+    }
+
+    /// The next one whose turn has come.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<T> {
+        self.queues.values_mut().find_map(|queue| queue.poll(now))
+    }
+
+    /// When [`Queues::poll`] may have one.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.queues.values().filter_map(Queue::poll_timeout).min()
+    }
+
+    /// What limits the turns of a service, if anybody has waited for it lately.
+    pub(super) fn limiter(&mut self, key: &K) -> Option<&mut Limiter> {
+        self.queues.get_mut(key).map(|queue| &mut queue.limiter)
+    }
+
+    /// Another rate, at least 1.
+    pub(super) fn set_rate(&mut self, rate: u32) {
+        self.rate = rate;
+        for queue in self.queues.values_mut() {
+            queue.limiter.set_rate(rate);
+        }
+    }
+
+    /// Ends all pauses.
+    pub(super) fn cut_short(&mut self, now: Instant) {
+        for queue in self.queues.values_mut() {
+            queue.limiter.cut_short(now);
+        }
+    }
+}
+
+/// Those who wait for their turn to call one service.
+#[derive(Debug)]
+struct Queue<T> {
     waiting: VecDeque<T>,
     limiter: Limiter,
 }
@@ -26,7 +95,7 @@ pub(super) trait Waiting {
 
 impl<T: Waiting> Queue<T> {
     /// Nobody waits.
-    pub(super) fn new(limiter: Limiter) -> Self {
+    fn new(limiter: Limiter) -> Self {
         Self {
             waiting: VecDeque::new(),
             limiter,
@@ -34,12 +103,12 @@ impl<T: Waiting> Queue<T> {
     }
 
     /// One more waits.
-    pub(super) fn push(&mut self, one: T) {
+    fn push(&mut self, one: T) {
         self.waiting.push_back(one);
     }
 
     /// The next one whose turn has come.
-    pub(super) fn poll(&mut self, now: Instant) -> Option<T> {
+    fn poll(&mut self, now: Instant) -> Option<T> {
         self.waiting.retain(|one| !one.has_left());
         if self.waiting.is_empty() || now < self.limiter.next() {
             return None;
@@ -51,13 +120,13 @@ impl<T: Waiting> Queue<T> {
     }
 
     /// When [`Queue::poll`] may have one.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    fn poll_timeout(&self) -> Option<Instant> {
         (!self.waiting.is_empty()).then(|| self.limiter.next())
     }
 
-    /// What limits the turns.
-    pub(super) fn limiter(&mut self) -> &mut Limiter {
-        &mut self.limiter
+    /// Whether a new queue would be the same.
+    fn is_forgettable(&self, now: Instant) -> bool {
+        self.waiting.iter().all(T::has_left) && self.limiter.is_fresh(now)
     }
 }
 
@@ -130,5 +199,52 @@ mod tests {
 
         assert_eq!(queue.poll(now), None);
         assert_eq!(queue.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_throttled_service_holds_up_no_other() {
+        let now = Instant::now();
+        let mut queues = Queues::new(1, 1);
+        let one = |name| One {
+            name,
+            urgent: true,
+            left: false,
+        };
+        for name in 0..5 {
+            queues.push(now, "throttled", one(name));
+        }
+        let first = queues.poll(now);
+        let limiter = queues.limiter(&"throttled").unwrap();
+        limiter.handle_throttled(now, now);
+
+        queues.push(now, "other", one(9));
+
+        assert_eq!(first, Some(one(0)));
+        assert_eq!(queues.poll(now), Some(one(9)));
+        assert_eq!(queues.poll(now), None);
+        let next = queues.poll_timeout().unwrap();
+        assert!(next > now);
+        assert_eq!(queues.poll(next + Duration::from_secs(60)), Some(one(1)));
+    }
+
+    #[test]
+    fn services_that_nobody_calls_any_more_are_forgotten() {
+        let start = Instant::now();
+        let mut queues = Queues::new(5, 1);
+        let one = One {
+            name: 1,
+            urgent: true,
+            left: false,
+        };
+
+        for key in 0..1000 {
+            let now = start + Duration::from_secs(key);
+            queues.push(now, key, one);
+            queues.poll(now).unwrap();
+            let limiter = queues.limiter(&key).unwrap();
+            limiter.handle_throttled(now, now);
+        }
+
+        assert!(queues.queues.len() < 200, "{}", queues.queues.len());
     }
 }

@@ -122,7 +122,7 @@ impl<F: Fn(Progress)> Attempt<'_, F> {
 
     async fn at(&self, node: &str) -> Result<Session, Error> {
         (self.tell)(Progress::Turn);
-        let turn = self.sessions.turn(self.urgency).await?;
+        let turn = self.sessions.turn(self.service, self.urgency).await?;
         (self.tell)(Progress::Call);
         let request = StartRequest {
             target: node.to_owned(),

@@ -198,7 +198,10 @@ async fn a_task_that_panics_or_is_aborted_leaves_no_session() {
     let start = |fate: Fate| {
         let (service, sessions) = (service.clone(), sessions.clone());
         async move {
-            let turn = sessions.turn(&Urgency::connection()).await.unwrap();
+            let turn = sessions
+                .turn(&service, &Urgency::connection())
+                .await
+                .unwrap();
             let session = turn.start(service, request()).await.unwrap();
             match fate {
                 Fate::Panic => panic!("with session {}", session.id()),

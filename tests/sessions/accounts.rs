@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use ssm_proxyd::session::{
-    Identity, Journal, Leaving, Service, Session, Sessions, Settings, StartRequest, Urgency,
+    Identity, Journal, Kind, Leaving, Service, Session, Sessions, Settings, StartRequest, Urgency,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -61,6 +61,31 @@ async fn sessions_are_resumed_beside_an_endpoint_that_hangs() {
     resumed.unwrap();
 }
 
+#[tokio::test]
+async fn sessions_are_started_beside_an_account_that_is_throttled() {
+    let throttled = Api::answering(400, THROTTLED.to_owned());
+    let works = starting("");
+    let scene = Scene::new();
+    let (far, near) = (service(&throttled).await, service(&works).await);
+    // Each answer makes the pause before the next call longer.
+    for _ in 0..4 {
+        let turn = scene.sessions.turn(&far, &Urgency::connection()).await;
+        let started = turn.unwrap().start(far.clone(), request()).await;
+        assert_eq!(started.unwrap_err().kind(), Kind::Throttled);
+    }
+    let mut asking = JoinSet::new();
+    let waits = scene.sessions.clone();
+    asking.spawn(async move { waits.turn(&far, &Urgency::connection()).await });
+
+    let session = tokio::select! {
+        session = scene.start(&near) => session,
+        _ = asking.join_next() => panic!("the pause of one account held up the other"),
+    };
+
+    assert_eq!(works.calls("StartSession").len(), 1);
+    drop(session);
+}
+
 /// Starts sessions and answers everything but calls of this operation.
 fn starting(hangs: &'static str) -> Api {
     let number = AtomicUsize::new(0);
@@ -92,14 +117,12 @@ impl Scene {
     }
 
     async fn start(&self, service: &Service) -> Session {
-        let request = StartRequest {
-            target: TARGET.to_owned(),
-            document: "AWS-StartPortForwardingSession".to_owned(),
-            parameters: vec![("portNumber", "1".to_owned())],
-            reason: "a test".to_owned(),
-        };
-        let turn = self.sessions.turn(&Urgency::connection()).await.unwrap();
-        turn.start(service.clone(), request).await.unwrap()
+        let turn = self
+            .sessions
+            .turn(service, &Urgency::connection())
+            .await
+            .unwrap();
+        turn.start(service.clone(), request()).await.unwrap()
     }
 }
 
@@ -115,3 +138,14 @@ async fn service(api: &Api) -> Service {
     };
     Service::load(settings).await.unwrap()
 }
+
+fn request() -> StartRequest {
+    StartRequest {
+        target: TARGET.to_owned(),
+        document: "AWS-StartPortForwardingSession".to_owned(),
+        parameters: vec![("portNumber", "1".to_owned())],
+        reason: "a test".to_owned(),
+    }
+}
+
+const THROTTLED: &str = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;

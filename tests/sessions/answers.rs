@@ -163,7 +163,11 @@ impl Scene {
             parameters: vec![("portNumber", "1".to_owned())],
             reason: "a test".to_owned(),
         };
-        let turn = self.sessions.turn(&Urgency::connection()).await.unwrap();
+        let turn = self
+            .sessions
+            .turn(&service, &Urgency::connection())
+            .await
+            .unwrap();
         turn.start(service, request).await
     }
 

@@ -41,7 +41,7 @@ pub struct Config {
 pub struct Limits {
     /// Connections at once; at least 1.
     pub max_connections: usize,
-    /// StartSession calls per second; at least 1. Bursts are of four seconds' worth.
+    /// StartSession calls per second for each service; at least 1. Bursts are of four seconds' worth.
     pub session_start_rate: u32,
 }
 

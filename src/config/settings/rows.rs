@@ -136,7 +136,7 @@ const LIMITS_SETTINGS: &[Setting] = &[
         kind: Kind::Number { min: 1, max: 1000 },
         absent: Absent::Number(5),
         example: "5",
-        doc: "StartSession calls per second, over all forwards; bursts of four seconds' worth",
+        doc: "StartSession calls per second, for each region and profile; bursts of four seconds' worth",
     },
 ];
 

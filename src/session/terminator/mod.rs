@@ -33,10 +33,9 @@ use self::start::{FIND_BY_REASON, Start};
 use super::aws::Service;
 use super::ending::{Effort, Ending, Farewell, Pace, Source};
 use super::error::{Error, Kind};
-use super::journal::{Entry, Journal};
+use super::journal::{Entry, Journal, Origin};
 use super::leaving::{Leaving, time_is_up};
-use super::limiter::Limiter;
-use super::queue::{Queue, Waiting};
+use super::queue::{Queues, Waiting};
 use super::registry::{Registration, Registry};
 use super::urgency::Urgency;
 use crate::panics::{self, Panic, caught};
@@ -53,18 +52,15 @@ pub struct Sessions {
 
 impl Sessions {
     /// A handle, and the task behind it, which its owner must run. `rate` is how many StartSession
-    /// calls may be made in a second, at least 1.
+    /// calls each service may get in a second, at least 1.
     pub fn new(rate: u32, seed: u64, journal: Journal) -> (Self, Terminator) {
         // Unbounded, because a guard cannot wait when it is dropped; there are never more jobs
         // than sessions and those who want one, and both have a limit.
         let (jobs, incoming) = mpsc::unbounded_channel();
-        let limiter = Limiter::new(Instant::now(), rate, seed);
         let registry = Registry::default();
         let terminator = Terminator {
             incoming,
-            queue: Queue::new(limiter),
-            rate,
-            seed,
+            queues: Queues::new(rate, seed),
             starts: JoinSet::new(),
             ends: JoinSet::new(),
             farewell: watch::Sender::new(Farewell::NotYet),
@@ -81,16 +77,17 @@ impl Sessions {
         (sessions, terminator)
     }
 
-    /// Waits for the right to call StartSession, which is lost if this future is dropped.
+    /// Waits for the right to call StartSession of a service, which is lost if this future is dropped.
     ///
     /// # Errors
     ///
     /// If the daemon is ending.
-    pub async fn turn(&self, urgency: &Urgency) -> Result<Turn, Error> {
+    pub async fn turn(&self, service: &Service, urgency: &Urgency) -> Result<Turn, Error> {
         let (reply, turn) = oneshot::channel();
-        let urgency = urgency.clone();
+        let (origin, urgency) = (service.origin(), urgency.clone());
         let place = Place { urgency, reply };
-        self.jobs.send(Job::Queue(place)).map_err(|_| ending())?;
+        let job = Job::Queue(origin, place);
+        self.jobs.send(job).map_err(|_| ending())?;
         let called = turn.await.map_err(|_| self.unanswered())?;
         let sessions = self.clone();
         Ok(Turn { sessions, called })
@@ -115,7 +112,7 @@ impl Sessions {
         Impatience(self.jobs.downgrade())
     }
 
-    /// Changes how many StartSession calls may be made in a second, at least 1.
+    /// Changes how many StartSession calls each service may get in a second, at least 1.
     pub fn set_rate(&self, rate: u32) {
         // Without a task nobody waits.
         let _gone = self.jobs.send(Job::Rate(rate));
@@ -175,10 +172,7 @@ impl Impatience {
 #[derive(Debug)]
 pub struct Terminator {
     incoming: mpsc::UnboundedReceiver<Job>,
-    queue: Queue<Place>,
-    /// What the limiter is made from.
-    rate: u32,
-    seed: u64,
+    queues: Queues<Origin, Place>,
     starts: JoinSet<usize>,
     ends: JoinSet<usize>,
     registry: Registry,
@@ -248,11 +242,10 @@ impl Terminator {
         }
     }
 
-    /// Gives up what may be in any state after a panic: who waits, and the limiter.
+    /// Gives up what may be in any state after a panic: who waits, and the limiters.
     fn start_anew(&mut self, panic: &Panic) {
         error!(%panic, "starting and ending sessions failed; starting anew");
-        let limiter = Limiter::new(Instant::now(), self.rate, self.seed);
-        self.queue = Queue::new(limiter);
+        self.queues.clear();
     }
 
     /// Does what comes until nothing can come any more.
@@ -268,28 +261,30 @@ impl Terminator {
                     Some(job) => self.take(job),
                     None => has_handles = false,
                 },
-                () = until(self.queue.poll_timeout()) => {}
+                () = until(self.queues.poll_timeout()) => {}
             }
         }
     }
 
     fn take(&mut self, job: Job) {
         match job {
-            Job::Queue(place) => {
+            Job::Queue(origin, place) => {
                 panics::point("terminator");
-                self.queue.push(place);
+                self.queues.push(Instant::now(), origin, place);
             }
-            Job::Throttled(called) => {
-                let now = Instant::now();
-                self.queue.limiter().handle_throttled(now, called);
+            Job::Throttled(origin, called) => {
+                if let Some(limiter) = self.queues.limiter(&origin) {
+                    limiter.handle_throttled(Instant::now(), called);
+                }
             }
-            Job::Answered(called) => self.queue.limiter().handle_answer(called),
-            Job::Rate(rate) => {
-                self.rate = rate;
-                self.queue.limiter().set_rate(rate);
+            Job::Answered(origin, called) => {
+                if let Some(limiter) = self.queues.limiter(&origin) {
+                    limiter.handle_answer(called);
+                }
             }
+            Job::Rate(rate) => self.queues.set_rate(rate),
             Job::CutShort => {
-                self.queue.limiter().cut_short(Instant::now());
+                self.queues.cut_short(Instant::now());
                 self.hurry.send_replace(());
             }
             Job::Start(start) => {
@@ -312,7 +307,7 @@ impl Terminator {
 
     fn give_turns(&mut self) {
         let now = Instant::now();
-        while let Some(place) = self.queue.poll(now) {
+        while let Some(place) = self.queues.poll(now) {
             // Whoever left in this moment has cost a token.
             let _left = place.reply.send(now);
         }
@@ -349,12 +344,12 @@ fn ending() -> Error {
 
 #[derive(Debug)]
 enum Job {
-    Queue(Place),
+    Queue(Origin, Place),
     Start(Box<Start>),
     /// AWS throttled the call that went then.
-    Throttled(Instant),
+    Throttled(Origin, Instant),
     /// AWS answered the call that went then.
-    Answered(Instant),
+    Answered(Origin, Instant),
     CutShort,
     Rate(u32),
     End(Ending),

@@ -88,7 +88,7 @@ impl Start {
             Ok(None) => return 0,
             Err(panic) => Err(internal(&panic.to_string())),
         };
-        if let Some(news) = news(&started, called) {
+        if let Some(news) = news(&service, &started, called) {
             // Before the reply: whoever was throttled asks for another turn at once.
             let _ending = sessions.jobs.send(news);
         }
@@ -147,11 +147,17 @@ impl Sessions {
 }
 
 /// What a call tells about the rate that AWS allows: nothing if AWS did not answer it.
-pub(super) fn news(started: &Result<Started, Error>, called: Instant) -> Option<Job> {
+pub(super) fn news(
+    service: &Service,
+    started: &Result<Started, Error>,
+    called: Instant,
+) -> Option<Job> {
+    let throttled = || Some(Job::Throttled(service.origin(), called));
+    let answered = || Some(Job::Answered(service.origin(), called));
     match started {
-        Ok(_) => Some(Job::Answered(called)),
-        Err(error) if error.kind() == Kind::Throttled => Some(Job::Throttled(called)),
-        Err(error) if error.effect() == Effect::Answered => Some(Job::Answered(called)),
+        Ok(_) => answered(),
+        Err(error) if error.kind() == Kind::Throttled => throttled(),
+        Err(error) if error.effect() == Effect::Answered => answered(),
         Err(_) => None,
     }
 }

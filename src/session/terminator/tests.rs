@@ -50,19 +50,20 @@ fn unattended() -> (Sessions, mpsc::UnboundedReceiver<Job>) {
     (sessions, terminator.incoming)
 }
 
-#[test]
-fn only_answers_of_aws_tell_of_its_rate() {
+#[tokio::test]
+async fn only_answers_of_aws_tell_of_its_rate() {
+    let service = service().await;
     let called = Instant::now();
     let failed = |kind, effect| {
         let error = Error::new("StartSession", kind, "").with_effect(effect);
-        news(&Err(error), called)
+        news(&service, &Err(error), called)
     };
 
     let throttled = failed(Kind::Throttled, Effect::Answered);
     let denied = failed(Kind::Denied, Effect::Answered);
 
-    assert!(matches!(throttled, Some(Job::Throttled(_))));
-    assert!(matches!(denied, Some(Job::Answered(_))));
+    assert!(matches!(throttled, Some(Job::Throttled(..))));
+    assert!(matches!(denied, Some(Job::Answered(..))));
     assert!(failed(Kind::Unreachable, Effect::NotSent).is_none());
     assert!(failed(Kind::Credentials, Effect::NotSent).is_none());
     assert!(failed(Kind::Unreachable, Effect::Unknown).is_none());
