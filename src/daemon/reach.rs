@@ -37,7 +37,13 @@ impl Reach {
         forwards: &[config::Forward],
     ) -> Result<Self, StartError> {
         let forwards = forwards.to_vec();
-        let loading = async move { Self::read(aws, identity, &forwards).await };
+        let loading = async move {
+            let aws = match identity {
+                Identity::Chain => with_bundle(aws, &forwards),
+                Identity::Fixed { .. } => aws,
+            };
+            Self::read(aws, identity, &forwards).await
+        };
         off_runtime(SETTINGS, loading).await
     }
 
@@ -75,7 +81,13 @@ impl Reach {
         forwards: &[config::Forward],
     ) -> Result<(Self, bool), StartError> {
         let forwards = forwards.to_vec();
-        let loading = async move { self.reread(aws, &forwards).await };
+        let loading = async move {
+            let aws = match self.identity {
+                Identity::Chain => with_bundle(aws, &forwards),
+                Identity::Fixed { .. } => aws,
+            };
+            self.reread(aws, &forwards).await
+        };
         off_runtime(SETTINGS, loading).await
     }
 
@@ -241,6 +253,17 @@ pub(super) async fn end_abandoned(
         callers.insert(entry.origin.clone(), service.clone());
         sessions.end_abandoned(service, entry, effort);
     }
+}
+
+/// With the `ca_bundle` of a profile, as the AWS CLI has it, if nothing else names one. Blocks.
+fn with_bundle(mut aws: config::Aws, forwards: &[config::Forward]) -> config::Aws {
+    if aws.ca_bundle.is_none() {
+        let of_forwards = forwards.iter().map(|forward| &forward.account.profile);
+        let profiles = std::iter::once(&aws.profile).chain(of_forwards.filter(|p| p.is_some()));
+        let profiles: Vec<_> = profiles.map(Option::as_deref).collect();
+        aws.ca_bundle = session::ca_bundle_of(&profiles);
+    }
+    aws
 }
 
 fn settings(aws: config::Aws) -> Settings {

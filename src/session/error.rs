@@ -24,6 +24,12 @@ impl Error {
         }
     }
 
+    /// The same, with more behind it.
+    pub(super) fn with_words(self, words: impl AsRef<str>) -> Self {
+        let why = one_line(&format!("{}{}", self.why.as_str(), words.as_ref()));
+        Self { why, ..self }
+    }
+
     /// The same, of a call that may have reached the service.
     pub(super) fn with_effect(self, effect: Effect) -> Self {
         Self { effect, ..self }
@@ -85,7 +91,7 @@ impl Error {
                 "check the tags, and that region and account are the right ones; `aws ssm describe-instance-information` lists the nodes that the service knows"
             }
             Kind::TargetNotConnected => {
-                "check that the target runs, that its SSM agent is online, and that region and account are the right ones"
+                "check that the target runs, that its SSM agent is online, and that region and account are the right ones (`connect i-….REGION` looks in another region)"
             }
             Kind::Document => {
                 "check `document`: it must exist in this region and account, and take these parameters"
@@ -249,7 +255,11 @@ fn one_line(text: &str) -> Printable {
 pub(super) const DESCRIBE: &str = "DescribeInstanceInformation";
 
 /// What the SDK and its HTTP client say on every level of an error, before they come to the point.
-const EMPTY_WORDS: [&str; 4] = [
+const EMPTY_WORDS: [&str; 8] = [
+    "an error occurred while loading credentials",
+    "the credentials provider was not properly configured",
+    "an error occurred while loading an access token",
+    "service error",
     "dispatch failure",
     "io error",
     "other",

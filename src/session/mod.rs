@@ -37,7 +37,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::Span;
 
-pub use self::aws::{Identity, Service, Settings, check_profile, kill_credential_processes};
+pub use self::aws::{
+    Identity, Service, Settings, ca_bundle_of, check_profile, kill_credential_processes,
+};
 pub use self::ending::Effort;
 pub use self::endpoint::{StreamUrl, StreamUrlError};
 pub use self::error::{Error, Kind, Recovery};

@@ -63,6 +63,11 @@ impl Caller {
         }
     }
 
+    /// The setting that asks for another kind of endpoint, if one does.
+    pub(super) fn endpoint_setting(&self) -> Option<&'static str> {
+        self.source.endpoint_setting()
+    }
+
     /// Whether these are its credentials.
     fn has(&self, other: &Credentials) -> bool {
         let own = &self.credentials;

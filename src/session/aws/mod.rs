@@ -11,11 +11,13 @@
 )]
 
 mod caller;
+mod cause;
 mod directory;
 mod effect;
 mod files;
 mod guard;
 mod limits;
+mod place;
 mod process;
 mod profiles;
 mod refusal;
@@ -47,7 +49,7 @@ use self::refusal::classify;
 use self::settings::Transport;
 pub use self::settings::{Identity, Settings};
 use self::source::Source;
-pub use self::source::check_profile;
+pub use self::source::{ca_bundle_of, check_profile};
 pub(super) use self::start::Started;
 use super::endpoint::{Gateway, StreamUrl, StreamUrlError};
 use super::error::{Error, Kind};
@@ -249,7 +251,11 @@ impl Service {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let (settings, region) = (&self.0.settings, self.region());
-        let answer = answer.map_err(|error| classify(what, region, settings, &error));
+        let answer = answer.map_err(|error| {
+            let error = classify(what, region, settings, &error);
+            let place = place::of(&error, caller, settings, region);
+            error.with_words(place)
+        });
         answer.inspect_err(|error| {
             // Another login may be allowed what this one is not.
             if error.kind() == Kind::Denied {

@@ -2,12 +2,9 @@
 
 use std::io;
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
-use tracing::debug;
 
-use super::role::NotAssumed;
 use super::settings::{CALL_TIMEOUT, Settings, Unencrypted};
 use crate::network::shortage;
 use crate::session::error::{Error, Kind, sources};
@@ -70,25 +67,6 @@ fn shortage_behind(error: &(dyn std::error::Error + 'static)) -> Option<io::Erro
         // A name that could not be looked up for want of a descriptor is reported as unknown.
         None => shortage::current(),
     }
-}
-
-/// Why there are no credentials, in one line. `looked_at` says where none are; `explain` adds what
-/// AWS's files have to do with it.
-pub(super) fn no_credentials(
-    error: &CredentialsError,
-    looked_at: &str,
-    explain: impl Fn(String) -> String,
-) -> Error {
-    if let Some(refused) = find::<NotAssumed>(error) {
-        return Error::new(ROLE, refused.kind(), refused.to_string());
-    }
-    let tried = sources(error);
-    if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
-        debug!(tried, "no credentials");
-        let why = explain(looked_at.to_owned());
-        return Error::new("credentials", Kind::Credentials, why);
-    }
-    Error::new("credentials", Kind::Credentials, explain(tried))
 }
 
 /// Something answered that is not the API: a proxy, a portal, a page of errors.
@@ -155,9 +133,6 @@ pub(super) fn find<'a, T: std::error::Error + 'static>(
     }
     None
 }
-
-/// The call that assumes a role.
-const ROLE: &str = "AssumeRole";
 
 /// What the SDK's HTTP client says if a proxy did not open the way.
 const TUNNEL_ERROR: &str = "tunnel error";

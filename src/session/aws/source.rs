@@ -7,6 +7,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,11 +28,11 @@ use aws_types::os_shim_internal::Env;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
+use super::cause::Place;
 use super::files::{DEFAULT, Profiles};
 use super::guard::guarded;
 use super::process::Process;
 use super::profiles::Changes;
-use super::refusal::no_credentials;
 use super::role::assuming;
 use super::settings::{Identity, Settings, Transport, timeouts};
 use super::values::{Environment, OF_PROVIDER, checked};
@@ -165,11 +166,25 @@ impl Source {
 
     /// Why there are no credentials.
     pub(super) fn explained(&self, error: &CredentialsError, settings: &Settings) -> Error {
-        let explain = |text: String| {
-            self.profiles
-                .with_problems(self.profiles.without_aliases(&text))
+        let place = Place {
+            profiles: &self.profiles,
+            profile: &self.profile,
+            settings,
         };
-        no_credentials(error, &settings.looked_at(), explain)
+        place.explain(error)
+    }
+
+    /// The setting that asks for another kind of endpoint, if one does.
+    pub(super) fn endpoint_setting(&self) -> Option<&'static str> {
+        match (self.config.use_fips(), self.config.use_dual_stack()) {
+            (Some(true), _) => Some(
+                "a FIPS endpoint, by AWS_USE_FIPS_ENDPOINT or `use_fips_endpoint` of the profile",
+            ),
+            (_, Some(true)) => Some(
+                "a dual-stack endpoint, by AWS_USE_DUALSTACK_ENDPOINT or `use_dualstack_endpoint` of the profile",
+            ),
+            _ => None,
+        }
     }
 
     /// Whether AWS's files say the same as when this was read.
@@ -198,12 +213,44 @@ fn check(profiles: &Profiles, profile: Option<&str>, is_first: bool) -> Result<(
     let keys = Env::real().get("AWS_ACCESS_KEY_ID").unwrap_or_default();
     let has_keys = !is_first && !keys.trim().is_empty();
     match profiles.chain(name) {
+        Ok(chain) if !has_keys => check_mfa(profiles, &chain.profiles),
         Err(error) if !has_keys || !profiles.contains(name) => {
             let why = profiles.with_problems(error);
             Err(Error::new("credentials", Kind::Profile, why))
         }
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+/// Nobody can be asked for a code.
+fn check_mfa(profiles: &Profiles, chain: &[String]) -> Result<(), Error> {
+    let mfa = chain.iter().find(|profile| {
+        let has = |key| profiles.get(profile, key).is_some();
+        has("mfa_serial") && has("role_arn") && !has("web_identity_token_file")
+    });
+    let Some(profile) = mfa else {
+        return Ok(());
+    };
+    let why = format!(
+        "the profile {profile:?} has an `mfa_serial`, and this program cannot ask for its code; \
+         write `credential_process = aws configure export-credentials --profile {profile}` into \
+         another profile and use that, or get a session by `aws configure mfa-login`"
+    );
+    Err(Error::new("credentials", Kind::Profile, why))
+}
+
+/// The `ca_bundle` of the first of these profiles that has one. Blocks.
+pub fn ca_bundle_of(profiles: &[Option<&str>]) -> Option<PathBuf> {
+    let read = Profiles::read(&Env::real());
+    let bundles = profiles.iter().map(|profile| {
+        let bundle = read.get(profile.unwrap_or(DEFAULT), "ca_bundle")?;
+        let home = Env::real().get("HOME").ok();
+        Some(match (bundle.strip_prefix("~/"), home) {
+            (Some(rest), Some(home)) => Path::new(&home).join(rest),
+            _ => PathBuf::from(bundle),
+        })
+    });
+    bundles.flatten().next()
 }
 
 async fn read_profiles() -> Result<Profiles, Error> {

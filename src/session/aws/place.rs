@@ -1,0 +1,49 @@
+//! Where and as whom a call was made that failed.
+
+use aws_types::os_shim_internal::Env;
+
+use super::caller::Caller;
+use super::settings::Settings;
+use crate::session::error::{Error, Kind};
+
+/// What an error says beside the words of AWS; nothing if it does not depend on the caller.
+pub(super) fn of(error: &Error, caller: &Caller, settings: &Settings, region: &str) -> String {
+    let kind = error.kind();
+    if kind == Kind::Unreachable && settings.ssm_endpoint.is_none() {
+        let setting = caller
+            .endpoint_setting()
+            .map(|setting| format!(" ({setting} is asked for, which may not exist there)"));
+        return setting.unwrap_or_default();
+    }
+    let place = place(caller, settings, region);
+    if kind == Kind::TargetNotConnected {
+        return format!(" (looked in {place})");
+    }
+    if kind == Kind::Credentials && are_of_environment(caller) {
+        return format!(
+            " (in {place}; the keys are those of the environment of this process, which does not change: restart it with fresh keys, or use a profile)"
+        );
+    }
+    match matches!(kind, Kind::Credentials | Kind::Denied) {
+        true => format!(" (in {place})"),
+        false => String::new(),
+    }
+}
+
+fn place(caller: &Caller, settings: &Settings, region: &str) -> String {
+    let mut text = format!("region {region}");
+    match &settings.profile {
+        Some(profile) => text += &format!(", profile {profile:?}"),
+        None if !are_of_environment(caller) => text += ", profile \"default\"",
+        None => {}
+    }
+    if let Some(account) = caller.credentials.account_id() {
+        text += &format!(", account {}", account.as_str());
+    }
+    text
+}
+
+fn are_of_environment(caller: &Caller) -> bool {
+    let key = Env::real().get("AWS_ACCESS_KEY_ID").unwrap_or_default();
+    key.trim() == caller.credentials.access_key_id()
+}
