@@ -45,10 +45,10 @@ pub(super) async fn start(
 }
 
 /// One call more, until this is dropped.
-struct Calling<'a>(&'a AtomicUsize);
+pub(super) struct Calling<'a>(&'a AtomicUsize);
 
 impl<'a> Calling<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
+    pub(super) fn new(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }

@@ -1,9 +1,10 @@
 //! Answers of the API that leave it open whether a session is there, or who can end it: each session
 //! is ended, or in the journal, or counted.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
+use serde_json::{Value, json};
 use ssm_proxyd::session::{
     Entry, Error, Identity, Journal, Kind, Leaving, Service, Session, Sessions, Settings,
     StartRequest, Urgency, unix_seconds,
@@ -47,7 +48,10 @@ async fn a_session_without_a_usable_id_is_counted() {
 /// The call may have been done.
 #[tokio::test]
 async fn a_call_that_breaks_after_it_was_sent_is_counted_and_one_before_is_not() {
-    let api = Api::new(|_, _, _| (HANG_UP, String::new()));
+    let api = Api::new(|_, call, _| match call.operation.as_str() {
+        "DescribeSessions" => (400, DENIED.to_owned()),
+        _ => (HANG_UP, String::new()),
+    });
     for (endpoint, left) in [
         (api.endpoint(), 1),
         (format!("http://{}", vacant()), 0),
@@ -60,6 +64,47 @@ async fn a_call_that_breaks_after_it_was_sent_is_counted_and_one_before_is_not()
 
         assert_eq!(scene.finish().await, (left, Vec::new()), "{endpoint}");
     }
+}
+
+#[tokio::test]
+async fn the_session_of_a_lost_answer_is_found_by_its_reason_and_ended() {
+    let reason = Mutex::<Option<String>>::default();
+    let api = Api::new(move |_, call, _| match call.operation.as_str() {
+        "StartSession" => {
+            let body: Value = serde_json::from_str(&call.body).unwrap();
+            *reason.lock().unwrap() = Some(body["Reason"].as_str().unwrap().to_owned());
+            (HANG_UP, String::new())
+        }
+        "DescribeSessions" => {
+            let asked: Value = serde_json::from_str(&call.body).unwrap();
+            assert_eq!(asked["State"], "Active");
+            assert_eq!(
+                asked["Filters"],
+                json!([{ "key": "Target", "value": TARGET }])
+            );
+            let page = match asked["NextToken"].is_null() {
+                true => json!({ "NextToken": "2", "Sessions": [
+                    { "SessionId": "other", "Reason": "a test" },
+                ] }),
+                false => json!({ "Sessions": [
+                    { "SessionId": "another" },
+                    { "SessionId": "s-1", "Reason": *reason.lock().unwrap() },
+                ] }),
+            };
+            (200, page.to_string())
+        }
+        _ => (200, "{}".to_owned()),
+    });
+    let scene = Scene::new(&api.endpoint());
+
+    scene.start().await.unwrap_err();
+
+    until("it is ended", || api.calls("TerminateSession").len() == 1).await;
+    let ended = &api.calls("TerminateSession")[0].body;
+    assert!(ended.contains("\"s-1\""), "{ended}");
+    assert_eq!(scene.finish().await, (0, Vec::new()));
+    let started = &api.calls("StartSession")[0].body;
+    assert!(started.contains("\"a test ["), "{started}");
 }
 
 #[tokio::test]
@@ -198,6 +243,7 @@ fn api(body: String, first: &[(u16, &'static str)]) -> Api {
     let (first, ends) = (first.to_vec(), Arc::new(AtomicUsize::new(0)));
     Api::new(move |_, call, _| match call.operation.as_str() {
         "StartSession" => (200, body.clone()),
+        "DescribeSessions" => (400, DENIED.to_owned()),
         _ => match first.get(ends.fetch_add(1, Relaxed)) {
             Some((status, body)) => (*status, (*body).to_owned()),
             None => (200, "{}".to_owned()),

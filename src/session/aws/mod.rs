@@ -22,6 +22,7 @@ mod process;
 mod profiles;
 mod refusal;
 mod role;
+mod sessions;
 mod settings;
 mod source;
 mod start;

@@ -55,7 +55,7 @@ pub(in crate::session) struct Started {
 }
 
 /// What can be said in a line, and asked for in a call: AWS's own are of letters, digits, `-`.
-fn is_session_id(id: &str) -> bool {
+pub(super) fn is_session_id(id: &str) -> bool {
     (1..=MAX_SESSION_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
 }
 

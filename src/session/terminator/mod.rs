@@ -17,6 +17,7 @@
     reason = "turns and goodbyes are measured by the clock"
 )]
 
+mod lost;
 mod start;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tracing::{Instrument, Span, error, warn};
 
+use self::lost::Reasons;
 pub use self::start::Turn;
 use self::start::{FIND_BY_REASON, Start};
 use super::aws::Service;
@@ -46,6 +48,7 @@ pub struct Sessions {
     jobs: mpsc::UnboundedSender<Job>,
     journal: Journal,
     registry: Registry,
+    reasons: Arc<Reasons>,
     /// It was reported that a session of a former process cannot be ended.
     is_refusal_reported: Arc<AtomicBool>,
 }
@@ -72,6 +75,7 @@ impl Sessions {
             jobs,
             journal,
             registry,
+            reasons: Arc::new(Reasons::new(seed)),
             is_refusal_reported: Arc::default(),
         };
         (sessions, terminator)

@@ -5,14 +5,16 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use tokio::sync::{oneshot, watch};
-use tracing::{Span, debug, warn};
+use tracing::{Span, debug};
 
+use super::lost::Lost;
 use super::{Job, Sessions, ending, internal, unix_seconds};
 use crate::panics::{self, caught};
 use crate::session::aws::{Service, Started};
 use crate::session::ending::{Farewell, reached};
 use crate::session::error::{Effect, Error, Kind};
 use crate::session::journal::Entry;
+use crate::session::registry::Registration;
 use crate::session::start::start;
 use crate::session::{Session, StartRequest};
 
@@ -29,8 +31,13 @@ impl Turn {
     /// # Errors
     ///
     /// What the service says, or that the daemon is ending.
-    pub async fn start(self, service: Service, request: StartRequest) -> Result<Session, Error> {
+    pub async fn start(
+        self,
+        service: Service,
+        mut request: StartRequest,
+    ) -> Result<Session, Error> {
         let Self { sessions, called } = self;
+        request.reason = sessions.reasons.unique(&request.reason);
         let (reply, answer) = oneshot::channel();
         let handle = sessions.clone();
         let job = Job::Start(Box::new(Start {
@@ -93,13 +100,14 @@ impl Start {
             let _ending = sessions.jobs.send(news);
         }
         let is_unknown = |error: &Error| error.effect() == Effect::Unknown;
-        let left = usize::from(started.as_ref().is_err_and(is_unknown));
-        if let Err(error) = &started
-            && left > 0
-        {
-            let hint = FIND_BY_REASON;
-            warn!(%error, hint, "StartSession has no usable answer; its session may have been left behind");
-        }
+        let lost = started.as_ref().err().filter(|error| is_unknown(error));
+        let lost = lost.map(|error| Lost {
+            service: service.clone(),
+            request: request.clone(),
+            sessions: sessions.clone(),
+            span: span.clone(),
+            error: error.clone(),
+        });
         let session = match started {
             Ok(started) => sessions.keep(started, service, span).await,
             Err(error) => Err(error),
@@ -109,7 +117,10 @@ impl Start {
         }
         // If nobody waits any more, the session comes back here, is dropped, and ended.
         drop(reply.send(session));
-        left
+        match lost {
+            Some(lost) => lost.find(&calling, farewell).await,
+            None => 0,
+        }
     }
 }
 
@@ -117,19 +128,11 @@ impl Sessions {
     /// Takes over a session that was started: from here on it is ended.
     async fn keep(&self, started: Started, service: Service, span: Span) -> Result<Session, Error> {
         let Started { id, access } = started;
-        let origin = service.origin();
-        let registration = self.registry.add(origin.clone(), &id).ok_or_else(|| {
+        let registration = self.register(&service, &id).await.ok_or_else(|| {
             // One of the two would end the other.
             let why = format!("the service gave the id of another session: {id}");
             Error::new("StartSession", Kind::ServiceFault, why)
         })?;
-        let registration = Arc::new(registration);
-        let entry = Entry {
-            session: id,
-            since: unix_seconds(),
-            origin,
-        };
-        self.journal.add(entry).await;
         match access {
             Ok(access) => Ok(Session {
                 registration,
@@ -143,6 +146,21 @@ impl Sessions {
                 Err(error)
             }
         }
+    }
+}
+
+impl Sessions {
+    /// Adds a session to the registry and the journal. `None` if its id is registered already.
+    pub(super) async fn register(&self, service: &Service, id: &str) -> Option<Arc<Registration>> {
+        let origin = service.origin();
+        let registration = self.registry.add(origin.clone(), id)?;
+        let entry = Entry {
+            session: id.to_owned(),
+            since: unix_seconds(),
+            origin,
+        };
+        self.journal.add(entry).await;
+        Some(Arc::new(registration))
     }
 }
 
@@ -163,4 +181,4 @@ pub(super) fn news(
 }
 
 /// How to find a session whose id is not known.
-pub(super) const FIND_BY_REASON: &str = "its `Reason` names this program, host and forward; see `aws ssm describe-sessions --state Active`";
+pub(super) const FIND_BY_REASON: &str = "its `Reason` names this program, host and forward; see `aws ssm describe-sessions --state Active`. A caller with ssm:DescribeSessions finds and ends such sessions by itself";

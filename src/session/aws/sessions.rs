@@ -1,0 +1,54 @@
+//! DescribeSessions: finds a session whose id was lost by its `Reason`.
+
+use aws_sdk_ssm::Client;
+use aws_sdk_ssm::types::{SessionFilter, SessionFilterKey, SessionState};
+
+use super::Service;
+use super::start::is_session_id;
+use crate::session::StartRequest;
+use crate::session::error::{Error, Kind};
+
+impl Service {
+    /// The id of the active session on the target of `request` that has exactly its reason.
+    ///
+    /// # Errors
+    ///
+    /// What the service says: [`Kind::Denied`] without the right to call DescribeSessions.
+    pub(in crate::session) async fn find_session(
+        &self,
+        request: &StartRequest,
+    ) -> Result<Option<String>, Error> {
+        let filter = SessionFilter::builder()
+            .key(SessionFilterKey::TargetId)
+            .value(&request.target)
+            .build()
+            .map_err(|error| Error::new(DESCRIBE, Kind::Invalid, error.to_string()))?;
+        let mut next = None;
+        for _ in 0..MAX_PAGES {
+            let call = |client: Client| {
+                let call = client.describe_sessions().state(SessionState::Active);
+                let call = call.filters(filter.clone()).max_results(PAGE);
+                call.set_next_token(next.clone()).send()
+            };
+            let answer = self.call(DESCRIBE, call).await?;
+            let mut sessions = answer.sessions.into_iter().flatten();
+            let found = sessions.find(|session| session.reason.as_ref() == Some(&request.reason));
+            if let Some(session) = found {
+                return Ok(session.session_id.filter(|id| is_session_id(id)));
+            }
+            next = answer.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(None)
+    }
+}
+
+const DESCRIBE: &str = "DescribeSessions";
+
+/// Sessions on a page; the API allows 200.
+const PAGE: i32 = 200;
+
+/// More active sessions of one target than these are not searched.
+const MAX_PAGES: usize = 50;
