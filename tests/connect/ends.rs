@@ -52,9 +52,7 @@ async fn the_bytes_of_a_destination_that_closes_at_once_are_printed() {
         let got = errand.hear_all();
 
         assert_eq!(got, words);
-        // So short a session does not always prove that nothing is missing.
-        let (code, told) = errand.end();
-        assert!(code == 0 || code == 1, "{code}: {told}");
+        assert_eq!(errand.end(), (0, String::new()));
     }
     assert_clean(&simulator);
 }

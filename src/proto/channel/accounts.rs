@@ -21,6 +21,9 @@ use crate::wire::message::Seq;
 /// What is known of the messages of both sides that an end depends on.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
+    /// Numbers below it are the handshake and probes of readiness. An agent that ends at once leaves
+    /// probes that it refused unacknowledged.
+    data_begin: u64,
     /// Numbers below it may be data; what is above is our own, and of no consequence.
     data_end: u64,
     /// New messages whose acknowledgement has not left.
@@ -35,6 +38,11 @@ impl Accounts {
     /// The handshake told the version of the agent.
     pub(super) fn handle_version(&mut self, version: &AgentVersion) {
         self.drains = version.drains();
+    }
+
+    /// The agent is ready; `next` is the first number that may be data.
+    pub(super) fn handle_ready(&mut self, next: Seq) {
+        self.data_begin = next.0;
     }
 
     /// Data leaves under this number.
@@ -59,13 +67,13 @@ impl Channel {
             && self.has_drained(now)
     }
 
-    /// The agent has acknowledged all data, and owes no other acknowledgement for long.
+    /// The agent has acknowledged all data, and owes no acknowledgement of a later message for long.
     fn has_taken_all(&self, now: Instant) -> bool {
         // Older agents leave messages unacknowledged that they have processed.
         if !self.reacknowledges {
             return true;
         }
-        match self.sender.oldest() {
+        match self.sender.oldest(Seq(self.accounts.data_begin)) {
             None => true,
             Some((seq, _)) if seq.0 < self.accounts.data_end => false,
             Some((_, overdue)) => now < overdue,

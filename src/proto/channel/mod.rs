@@ -171,6 +171,7 @@ impl Channel {
     /// has one meaning; before, it refuses some.
     pub(crate) fn handle_ready(&mut self) {
         self.withdraw_probes();
+        self.accounts.handle_ready(self.sender.next_seq());
         self.sender.set_reacknowledges(self.reacknowledges);
     }
 

@@ -6,10 +6,11 @@ use super::Sender;
 use crate::wire::message::Seq;
 
 impl Sender {
-    /// The oldest message that is not acknowledged, but for probes, and when its acknowledgement
-    /// is overdue.
-    pub(crate) fn oldest(&self) -> Option<(Seq, Instant)> {
-        let mut patient = self.kept.iter().filter(|(_, kept)| kept.is_patient());
+    /// The oldest message from number `begin` on that is not acknowledged, but for probes, and when
+    /// its acknowledgement is overdue.
+    pub(crate) fn oldest(&self, begin: Seq) -> Option<(Seq, Instant)> {
+        let kept = self.kept.range(begin.0..);
+        let mut patient = kept.filter(|(_, kept)| kept.is_patient());
         let (seq, kept) = patient.next()?;
         let overdue = match kept.attempts {
             1 => kept.sent + self.rtt.timeout(1),
