@@ -19,6 +19,7 @@ use crate::cli::ended;
 use crate::support::api::Api;
 use crate::support::process::ssm_proxyd;
 use crate::support::running::{File, forward};
+use crate::support::screen::Screen;
 use crate::support::stage::TARGET;
 
 #[test]
@@ -174,6 +175,37 @@ impl Fixture {
     fn value(&self, key: &str) -> Option<&str> {
         self.values(key).next()
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_on_a_terminal_asks_for_the_code_of_a_role() {
+    let fixture = Fixture::new(&directory().join("mfa-serial"));
+    let command = fixture.command();
+    let mut tmux = Command::new("tmux");
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => tmux.env(name, value),
+            None => tmux.env_remove(name),
+        };
+    }
+    let program = command.get_program().to_str().unwrap();
+    // Its stdin and stdout carry a connection.
+    let line = format!("{program} connect {TARGET} < /dev/null > /dev/null");
+    let screen = Screen::start(tmux, &line);
+
+    screen
+        .until("MFA code for arn:aws:iam::111122223333:mfa/jane:")
+        .await;
+    screen.keys(&["123456", "Enter"]);
+
+    screen.until("69-ended").await;
+    let calls = fixture.sts.calls("AssumeRole");
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    for words in ["TokenCode=123456", "SerialNumber=arn", "Admin"] {
+        assert!(calls[0].body.contains(words), "{calls:?}");
+    }
+    let calls = fixture.calls.lock().unwrap().clone();
+    assert_eq!(calls[0].0, "ASIAAdmin");
 }
 
 /// STS that gives each role the key `ASIA` and the role's name.

@@ -16,7 +16,7 @@ use super::{run, style};
 use crate::config::{self, Forward, Remote, Target};
 use crate::daemon::{Errand, Order, Signals, StartError};
 use crate::forward::{Class, Ending, Standard, Trouble};
-use crate::session::Leaving;
+use crate::session::{Leaving, allow_questions};
 use crate::telemetry::{self, Format, Log, Verbosity};
 
 /// Options of `connect`.
@@ -61,6 +61,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
         Ok(standard) => standard,
         Err(error) => return fail(Exit::Failed, &error, "stdin and stdout cannot be used"),
     };
+    allow_questions();
     let started = tokio::select! {
         started = Errand::start(order, standard) => started,
         number = signals.last() => return Exit::Signal(number),

@@ -15,7 +15,7 @@ use super::{live, output, replace, run, style};
 use crate::config::{self, Config, Forward, Target, Targets};
 use crate::daemon::{Caller, Cause, Daemon, Signals, StartError};
 use crate::forward::Passed;
-use crate::session::{Effort, Identity};
+use crate::session::{Effort, Identity, allow_questions};
 use crate::telemetry::{Format, ForwardReport, Log, Verbosity};
 
 /// Options of `forward`.
@@ -193,6 +193,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
         log: None,
         leftovers: Effort::Casual,
     };
+    allow_questions();
     let started = Daemon::start(config, caller).await;
     started.map_err(|error: StartError| style::fail((&error).into(), &error, &run::hint(&error)))
 }

@@ -38,7 +38,8 @@ use tokio::time::timeout;
 use tracing::Span;
 
 pub use self::aws::{
-    Identity, Service, Settings, ca_bundle_of, check_profile, kill_credential_processes,
+    Identity, Service, Settings, allow_questions, ca_bundle_of, check_profile,
+    kill_credential_processes,
 };
 pub use self::ending::Effort;
 pub use self::endpoint::{StreamUrl, StreamUrlError};

@@ -21,6 +21,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 /// Runs a `credential_process` each time it is asked.
+#[derive(Clone)]
 pub(super) struct Process {
     command: String,
     /// Used if the program does not print one.

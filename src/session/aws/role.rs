@@ -80,7 +80,7 @@ pub(super) struct NotAssumed {
 }
 
 impl NotAssumed {
-    fn new(role: &str, error: &CredentialsError) -> Self {
+    pub(super) fn new(role: &str, error: &CredentialsError) -> Self {
         let meta = find::<ErrorMetadata>(error);
         let said = meta.and_then(|meta| Some((meta.code()?, meta.message().unwrap_or_default())));
         let (kind, why) = match said {

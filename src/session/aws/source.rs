@@ -31,6 +31,7 @@ use tracing::warn;
 use super::cause::Place;
 use super::files::{DEFAULT, Profiles};
 use super::guard::guarded;
+use super::mfa;
 use super::process::Process;
 use super::profiles::Changes;
 use super::role::assuming;
@@ -107,9 +108,14 @@ impl Source {
                     .with_retry_config(RetryConfig::disabled())
                     .with_timeout_config(timeouts())
                     .with_http_client(transport.0.clone());
-                let of_profile = of_profile(&environment, files, processes, profile);
+                let of_base = |name: &str| {
+                    let provider = of_profile(&environment, files.clone(), processes.clone(), name);
+                    SharedCredentialsProvider::new(provider)
+                };
+                let of_profile = mfa::provider(&profiles, profile, &config, of_base)
+                    .unwrap_or_else(|| of_base(profile));
                 match settings.profile_first {
-                    true => SharedCredentialsProvider::new(of_profile),
+                    true => of_profile,
                     false => chain(&environment, of_profile, imds(&profiles, profile)),
                 }
             }
@@ -222,19 +228,15 @@ fn check(profiles: &Profiles, profile: Option<&str>, is_first: bool) -> Result<(
     }
 }
 
-/// Nobody can be asked for a code.
+/// A role must not need a code if nobody can be asked for it.
 fn check_mfa(profiles: &Profiles, chain: &[String]) -> Result<(), Error> {
-    let mfa = chain.iter().find(|profile| {
-        let has = |key| profiles.get(profile, key).is_some();
-        has("mfa_serial") && has("role_arn") && !has("web_identity_token_file")
-    });
-    let Some(profile) = mfa else {
+    let Some(profile) = mfa::needing_code(profiles, chain).filter(|_| !mfa::can_ask()) else {
         return Ok(());
     };
     let why = format!(
-        "the profile {profile:?} has an `mfa_serial`, and this program cannot ask for its code; \
-         write `credential_process = aws configure export-credentials --profile {profile}` into \
-         another profile and use that, or get a session by `aws configure mfa-login`"
+        "the profile {profile:?} has an `mfa_serial`, and without a terminal this program cannot \
+         ask for its code; write `credential_process = aws configure export-credentials --profile \
+         {profile}` into another profile and use that, or get a session by `aws configure mfa-login`"
     );
     Err(Error::new("credentials", Kind::Profile, why))
 }
@@ -274,7 +276,7 @@ fn log_problems(profiles: &Profiles) {
 /// The order of the SDK's own chain.
 fn chain(
     environment: &ProviderConfig,
-    of_profile: ProfileFileCredentialsProvider,
+    of_profile: SharedCredentialsProvider,
     imds: imds::client::Builder,
 ) -> SharedCredentialsProvider {
     let ecs = EcsCredentialsProvider::builder().configure(environment);
