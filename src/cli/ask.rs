@@ -180,7 +180,7 @@ pub(super) struct WaitArgs {
 
 /// Waits until the daemon listens, and until these forwards are ready.
 pub(super) async fn wait(args: WaitArgs) -> Exit {
-    let deadline = Instant::now() + args.timeout;
+    let deadline = Instant::now() + args.timeout.min(MAX_WAIT);
     let mut last = None;
     loop {
         let looked = timeout_at(deadline, look(&args)).await;
@@ -313,6 +313,9 @@ const START_ONE: &str =
 /// For how long a failure counts if nobody has tried since, in seconds: as long as the gate is shut
 /// at most.
 const FORGOTTEN: u64 = 15;
+
+/// A clock cannot count to just any time.
+const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How often is looked again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);

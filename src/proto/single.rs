@@ -113,7 +113,7 @@ impl Single {
     /// The next bytes of the destination came.
     pub(super) fn handle_output(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
-            self.stream.handle_data(bytes);
+            self.stream.handle_data(&bytes);
             self.wake_reader();
         }
     }

@@ -75,8 +75,9 @@ pub(super) fn describe(
         })
     });
     let mut answer = json!({ "InstanceInformationList": told.collect::<Vec<_>>() });
-    if begin + page < all.len() {
-        answer["NextToken"] = json!((begin + page).to_string());
+    let next = begin.saturating_add(page);
+    if next < all.len() {
+        answer["NextToken"] = json!(next.to_string());
     }
     Ok(answer)
 }
@@ -151,6 +152,8 @@ mod tests {
             second["InstanceInformationList"][1]["PingStatus"],
             "ConnectionLost"
         );
+        let beyond = ask(json!({ "NextToken": usize::MAX.to_string() })).unwrap();
+        assert_eq!(ids(&beyond), [""; 0]);
         assert_eq!(
             ask(json!({ "MaxResults": 1 })).unwrap_err().0,
             "ValidationException"

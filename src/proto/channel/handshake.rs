@@ -37,14 +37,15 @@ impl Handshake {
     ///
     /// # Errors
     ///
-    /// If the request cannot be read, is not about port forwarding, or comes from an agent that
-    /// is too old.
+    /// If the request cannot be read, has too many actions, is not about port forwarding, or comes
+    /// from an agent that is too old.
     pub(crate) fn handle_request(&mut self, request: &[u8]) -> Result<Option<Bytes>, Reason> {
         if !matches!(self.state, State::Waiting) {
             return Ok(None);
         }
         let request: HandshakeRequest = payload::decode(request)
             .map_err(|error| Reason::unreadable("handshake request", &error))?;
+        check_size(&request.requested_client_actions)?;
         let version = AgentVersion::new(&request.agent_version);
         let mut processed = Vec::new();
         let mut mode = Mode::Mux;
@@ -117,6 +118,26 @@ enum State {
     Complete,
 }
 
+/// The response repeats each action, so a request must not be able to make it large: it leaves
+/// outside the window and is kept until it is acknowledged.
+fn check_size(actions: &[RequestedAction]) -> Result<(), Reason> {
+    let count = actions.len();
+    if count > MAX_ACTIONS {
+        let why = format!(
+            "the agent requests {count} actions in the handshake, expected at most {MAX_ACTIONS}"
+        );
+        return Err(Reason::Handshake { why: why.into() });
+    }
+    let longest = actions.iter().map(|action| action.action_type.len()).max();
+    if let Some(len) = longest.filter(|len| *len > MAX_ACTION_TYPE) {
+        let why = format!(
+            "the agent requests an action whose type has {len} bytes, expected at most {MAX_ACTION_TYPE}"
+        );
+        return Err(Reason::Handshake { why: why.into() });
+    }
+    Ok(())
+}
+
 fn answer(
     action: &RequestedAction,
     version: &AgentVersion,
@@ -171,6 +192,12 @@ const MAX_NOTICE: usize = 500;
 
 /// Characters of a type's name that are kept.
 const MAX_NAME: usize = 40;
+
+/// Actions in a request. Agents know two.
+const MAX_ACTIONS: usize = 16;
+
+/// Bytes in the type of an action. The longest that agents know has 13.
+const MAX_ACTION_TYPE: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -240,6 +267,21 @@ mod tests {
                 .handle_request(request("3.3.987.0", &shell).as_bytes())
                 .is_err()
         );
+    }
+
+    #[test]
+    fn more_or_longer_actions_than_an_agent_requests_are_refused() {
+        let empty = |count: usize| vec!["{}"; count].join(",");
+        let long = |len: usize| format!(r#"{{"ActionType":"{}"}}"#, "x".repeat(len));
+        let answer = |actions: &str| {
+            let request = request("3.3.987.0", actions);
+            Handshake::new().handle_request(request.as_bytes())
+        };
+
+        assert!(answer(&empty(MAX_ACTIONS)).is_ok());
+        assert!(answer(&empty(MAX_ACTIONS + 1)).is_err());
+        assert!(answer(&long(MAX_ACTION_TYPE)).is_ok());
+        assert!(answer(&long(MAX_ACTION_TYPE + 1)).is_err());
     }
 
     #[test]

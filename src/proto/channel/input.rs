@@ -85,11 +85,12 @@ impl Channel {
                 return self.handle_damaged(Reason::unreadable("acknowledgement", &error));
             }
         };
-        self.pacer.handle_arrival(now);
         let Ok(seq) = u64::try_from(body.seq) else {
             return Ok(());
         };
+        // Of a message that was acknowledged before or never sent it proves no arrival.
         if self.sender.acknowledge(now, Seq(seq)) {
+            self.pacer.handle_arrival(now);
             self.silence = Silence::default();
             let arrived = self.control.handle_arrival(Seq(seq));
             if matches!(arrived, Some((Mark::Probe(_), _))) {

@@ -53,9 +53,10 @@ impl Receiver {
     }
 
     fn keep(&mut self, seq: Seq, item: &Item) -> Verdict {
-        let bytes = self.early_bytes + item.payload.len();
+        let cost = cost(item);
+        let bytes = self.early_bytes + cost;
         let fits = self.early.len() < MAX_EARLY_MESSAGES && bytes <= MAX_EARLY_BYTES;
-        if !fits || !self.pool.take(item.payload.len()) {
+        if !fits || !self.pool.take(cost) {
             return Verdict::Refused;
         }
         self.early_bytes = bytes;
@@ -80,8 +81,9 @@ impl Receiver {
     pub(crate) fn poll_early(&mut self) -> Option<Item> {
         let item = self.early.remove(&self.expected)?;
         self.expected += 1;
-        self.early_bytes -= item.payload.len();
-        self.pool.give(item.payload.len());
+        let cost = cost(&item);
+        self.early_bytes -= cost;
+        self.pool.give(cost);
         Some(item)
     }
 }
@@ -125,6 +127,11 @@ pub(crate) struct Item {
     pub payload: Bytes,
 }
 
+/// The memory that an early message takes.
+fn cost(item: &Item) -> usize {
+    item.payload.len() + MAX_OVERHEAD
+}
+
 /// What became of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -141,10 +148,13 @@ pub(crate) enum Verdict {
 /// As many as the agent itself keeps (protocol.md section 6.4).
 const MAX_EARLY_MESSAGES: usize = 100_000;
 
-/// Early payloads of one session.
+/// Early messages of one session.
 const MAX_EARLY_BYTES: usize = 32 * 1024 * 1024;
 
-/// Early payloads of all sessions of a pool.
+/// The entry of an early message in its map, and what the allocator adds to its payload.
+const MAX_OVERHEAD: usize = 128;
+
+/// Early messages of all sessions of a pool.
 const MAX_EARLY_BYTES_OF_ALL: usize = 256 * 1024 * 1024;
 
 #[cfg(test)]
@@ -201,10 +211,25 @@ mod tests {
     }
 
     #[test]
+    fn an_early_message_without_bytes_takes_room_too() {
+        let pool = EarlyPool::new();
+        let mut receiver = Receiver::new(pool.clone());
+
+        for seq in 1..=1000 {
+            assert_eq!(receiver.receive(Seq(seq), item(b"")), Verdict::Early);
+        }
+        let taken = pool.0.load(Ordering::Relaxed);
+        drop(receiver);
+
+        assert!(taken >= 1000 * size_of::<(u64, Item)>(), "{taken} bytes");
+        assert_eq!(pool.0.load(Ordering::Relaxed), 0, "all of it is given back");
+    }
+
+    #[test]
     fn the_bytes_of_early_messages_are_bounded() {
         let big = Item {
             payload_type: PayloadType::Output,
-            payload: Bytes::from(vec![0; MAX_EARLY_BYTES / 2]),
+            payload: Bytes::from(vec![0; MAX_EARLY_BYTES / 2 - MAX_OVERHEAD]),
         };
         let mut receiver = Receiver::new(EarlyPool::new());
 
@@ -218,7 +243,7 @@ mod tests {
         let pool = EarlyPool::new();
         let part = Item {
             payload_type: PayloadType::Output,
-            payload: Bytes::from(vec![0; MAX_EARLY_BYTES]),
+            payload: Bytes::from(vec![0; MAX_EARLY_BYTES - MAX_OVERHEAD]),
         };
         let mut receivers: Vec<_> = (0..9).map(|_| Receiver::new(pool.clone())).collect();
         let mut verdicts: Vec<_> = receivers

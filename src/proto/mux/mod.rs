@@ -179,7 +179,7 @@ impl Mux {
         };
         self.bytes_received += data.len() as u64;
         let unread = stream.unread();
-        let kept = stream.handle_data(data);
+        let kept = stream.handle_data(&data);
         self.budget.add(unread, kept);
         self.wake_reader(id);
     }

@@ -1,6 +1,8 @@
 //! How much is said: a word for it, or a filter of levels and modules.
 
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Builder;
 use tracing_subscriber::filter::LevelFilter;
 
 /// How much is said.
@@ -32,7 +34,7 @@ impl Verbosity {
     }
 
     pub(super) fn filter(self) -> EnvFilter {
-        EnvFilter::new(self.words())
+        parser().parse_lossy(self.words())
     }
 
     fn words(self) -> &'static str {
@@ -76,7 +78,14 @@ pub(super) fn read_filter(words: &str) -> Result<EnvFilter, FilterError> {
             "{stranger:?} is neither a level nor a module"
         )));
     }
-    EnvFilter::try_new(words).map_err(|error| fail(error.to_string()))
+    parser()
+        .parse(words)
+        .map_err(|error| fail(error.to_string()))
+}
+
+/// Values of fields are compared as text: a pattern could take any time and memory to compile.
+fn parser() -> Builder {
+    EnvFilter::builder().with_regex(false)
 }
 
 /// Whether a part of a filter can ever match a line. The library takes any word for a module, and
@@ -94,6 +103,25 @@ fn may_match(part: &str) -> bool {
 fn is_level(word: &str) -> bool {
     word.parse::<LevelFilter>().is_ok()
 }
+
+/// Whether a line is known to hold no secret, as our own. At `trace` the AWS SDK prints whole
+/// answers. Where it looks for credentials it prints key ids at `info`, and bodies of answers that it
+/// cannot read at `warn`; what matters of that is in our own errors.
+pub(super) fn keeps_secrets(target: &str, level: Level) -> bool {
+    if target.starts_with(OURS) {
+        return true;
+    }
+    let is_of_credentials = target == CREDENTIALS || target.starts_with("aws_config::");
+    level
+        <= if is_of_credentials {
+            Level::ERROR
+        } else {
+            Level::DEBUG
+        }
+}
+
+/// The part of the AWS SDK that looks for credentials.
+const CREDENTIALS: &str = "aws_config";
 
 /// The first part of the name of every module of this program.
 pub(super) const OURS: &str = "ssm_proxyd";
@@ -130,6 +158,27 @@ mod tests {
         ] {
             assert!(read_filter(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_value_of_a_field_is_a_text_and_no_pattern() {
+        for text in ["(", "*a"] {
+            let filter = format!("ssm_proxyd[connection{{peer={text:?}}}]=debug");
+            assert!(read_filter(&filter).is_ok(), "{filter}");
+        }
+    }
+
+    #[test]
+    fn the_sdk_tells_of_credentials_at_no_level_but_error() {
+        for target in ["aws_config", "aws_config::profile::credentials"] {
+            for level in [Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE] {
+                assert!(!keeps_secrets(target, level), "{target} {level}");
+            }
+            assert!(keeps_secrets(target, Level::ERROR));
+        }
+        assert!(keeps_secrets("ssm_proxyd::forward", Level::TRACE));
+        assert!(keeps_secrets("hyper", Level::DEBUG));
+        assert!(!keeps_secrets("hyper", Level::TRACE));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Lines go to stderr: stdout belongs to a command's result. Colour only on a terminal. No filter
 //! makes other people's crates say more than `debug`: at `trace` the AWS SDK prints answers whole,
-//! tokens included.
+//! tokens included. Where it looks for credentials, only its errors are printed.
 //!
 //! Nobody waits for whoever reads the log: lines go through a bounded queue to a thread that
 //! writes them, and what finds no room there is dropped, counted and reported.
@@ -16,19 +16,19 @@ mod writer;
 use std::path::Path;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tracing::Metadata;
 use tracing::callsite::rebuild_interest_cache;
-use tracing::{Level, Metadata};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
+use self::filter::read_filter;
 pub use self::filter::{FilterError, Verbosity};
-use self::filter::{OURS, read_filter};
 use self::journal::Journal;
 use self::stderr::Lines;
 pub use self::stderr::write_to_stderr;
@@ -188,7 +188,7 @@ impl Control {
     }
 
     fn words(&self) -> MutexGuard<'_, String> {
-        self.0.words.lock().expect("no holder of this lock panics")
+        self.0.words.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -267,9 +267,8 @@ static JOURNAL: OnceLock<Writer> = OnceLock::new();
 /// How long an end waits for the reader of the log.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Our own lines are known to hold no secret.
 fn keeps_secrets(metadata: &Metadata<'_>) -> bool {
-    metadata.target().starts_with(OURS) || *metadata.level() <= Level::DEBUG
+    filter::keeps_secrets(metadata.target(), *metadata.level())
 }
 
 /// Why there is no log, or not the one that was asked for.

@@ -220,15 +220,28 @@ impl Flag {
 
 /// A payload that is not what its type says.
 #[derive(Debug, thiserror::Error)]
-#[error("an unreadable payload: {0}")]
-pub struct PayloadError(#[from] serde_json::Error);
+pub enum PayloadError {
+    /// It is not JSON, or a value has the wrong type or is missing.
+    #[error("an unreadable payload: {0}")]
+    Json(#[from] serde_json::Error),
+
+    /// It is longer than any that a real agent sends.
+    #[error("a payload of {got} bytes of JSON, expected at most {MAX_JSON}")]
+    TooLong {
+        /// Its length.
+        got: usize,
+    },
+}
 
 /// Reads a JSON payload as Go would: exact keys first, then whatever their case.
 ///
 /// # Errors
 ///
-/// If it is not JSON, or a value has the wrong type or is missing.
+/// If it is longer than [`MAX_JSON`] or not JSON, or a value has the wrong type or is missing.
 pub fn decode<T: DeserializeOwned + Keys>(payload: &[u8]) -> Result<T, PayloadError> {
+    if payload.len() > MAX_JSON {
+        return Err(PayloadError::TooLong { got: payload.len() });
+    }
     let value: Value = serde_json::from_slice(payload)?;
     Ok(serde_json::from_value(canonical(value, T::KEYS))?)
 }
@@ -283,6 +296,9 @@ where
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
+
+/// Bytes of JSON that are read. The longest body of a real agent has a few hundred.
+pub const MAX_JSON: usize = 64 * 1024;
 
 /// The schema version of JSON messages.
 pub const SCHEMA_VERSION: &str = "1.0";

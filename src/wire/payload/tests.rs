@@ -60,3 +60,19 @@ fn flags_are_four_bytes() {
     }
     assert_eq!(Flag::decode(&[0, 0, 3]), None);
 }
+
+#[test]
+fn a_longer_json_payload_than_any_agent_sends_is_an_error() {
+    let padded = |len: usize| {
+        let mut text =
+            br#"{"AgentVersion":"3.3.0.0","AcknowledgedMessageSequenceNumber":1}"#.to_vec();
+        text.resize(len, b' ');
+        text
+    };
+
+    assert!(decode::<HandshakeRequest>(&padded(MAX_JSON)).is_ok());
+    assert!(decode_acknowledge(&padded(MAX_JSON)).is_ok());
+    let error = decode::<HandshakeRequest>(&padded(MAX_JSON + 1)).unwrap_err();
+    assert!(error.to_string().contains("65537"), "{error}");
+    assert!(decode_acknowledge(&padded(MAX_JSON + 1)).is_err());
+}

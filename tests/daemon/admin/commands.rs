@@ -195,7 +195,8 @@ async fn wait_waits_for_the_daemon_and_for_forwards() {
     assert_eq!(code, 2, "{told}");
     assert_names(&told, &["no forward \"g\"", "f"]);
 
-    let mut patient = Process::start(&mut scene.command(&["wait", "f"]));
+    let mut patient =
+        Process::start(&mut scene.command(&["wait", "f", "--timeout", "99999999999999999999h"]));
     scene.simulator.set_offline(TARGET, false);
     scene.daemon().signal("USR2");
     assert_eq!(patient.exit_code(), 0);

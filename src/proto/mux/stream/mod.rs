@@ -90,6 +90,10 @@ impl Stream {
             self.inbox.pop_front();
         }
         self.unread -= chunk.len();
+        if self.unread == 0 {
+            // The rest of its buffer would stay with an idle stream.
+            self.tail = BytesMut::new();
+        }
         Some(chunk)
     }
 
@@ -123,26 +127,25 @@ impl Stream {
         std::mem::take(&mut self.unread)
     }
 
-    /// Bytes came. Returns how many of them wait to be read.
-    pub(crate) fn handle_data(&mut self, data: Bytes) -> usize {
+    /// Bytes came. Returns how many of them wait to be read. They are copied: a slice would keep
+    /// its whole message, and the read buffer of the websocket, in memory.
+    pub(crate) fn handle_data(&mut self, data: &[u8]) -> usize {
         self.answered = true;
         self.received += data.len() as u64;
         self.unheard = 0;
         if self.deaf || self.theirs != Theirs::Open {
             return 0;
         }
-        let len = data.len();
         match self.unread {
-            0 => self.inbox.push_back(data),
-            _ => self.join(&data),
+            0 => self.inbox.push_back(Bytes::copy_from_slice(data)),
+            _ => self.join(data),
         }
-        self.unread += len;
-        len
+        self.unread += data.len();
+        data.len()
     }
 
-    /// Copies what comes while something waits. A slice would keep the whole read buffer of its
-    /// websocket alive, and a destination that speaks byte by byte would cost forty times what
-    /// it says.
+    /// Joins what comes while something waits: a destination that speaks byte by byte would cost
+    /// forty times what it says.
     fn join(&mut self, data: &[u8]) {
         self.tail.extend_from_slice(data);
         if self.tail.len() >= BLOCK {

@@ -14,7 +14,7 @@ fn a_fin_is_held_until_the_agents_has_come() {
 
     stream.finish();
     assert_eq!(stream.intent(), Intent::Nothing);
-    stream.handle_data(Bytes::from_static(b"answer"));
+    stream.handle_data(b"answer");
     stream.handle_finish(false);
 
     assert_eq!(stream.intent(), Intent::Finish);
@@ -76,10 +76,10 @@ fn a_second_reset_changes_nothing() {
 #[test]
 fn what_comes_for_a_local_side_that_is_gone_is_dropped() {
     let mut stream = opened();
-    stream.handle_data(Bytes::from_static(b"abc"));
+    stream.handle_data(b"abc");
 
     assert_eq!(stream.reset(), 3);
-    assert_eq!(stream.handle_data(Bytes::from_static(b"late")), 0);
+    assert_eq!(stream.handle_data(b"late"), 0);
     assert_eq!(stream.read(9), None);
 }
 
@@ -89,7 +89,7 @@ fn what_waits_unread_is_kept_in_few_pieces() {
     let words: Vec<u8> = (0..200_000u32).map(|n| n.to_le_bytes()[1]).collect();
 
     for byte in &words {
-        stream.handle_data(Bytes::copy_from_slice(&[*byte]));
+        stream.handle_data(&[*byte]);
     }
 
     assert_eq!(stream.inbox.len(), 1 + 200_000 / BLOCK);
@@ -115,4 +115,27 @@ fn nothing_is_written_after_the_destination_ended() {
 
     assert_eq!(stream.write(b"x"), None);
     assert_eq!(stream.theirs(), Theirs::Refused);
+}
+
+#[test]
+fn a_byte_does_not_keep_its_message_in_memory() {
+    let message = Bytes::from(vec![7; 1 << 20]);
+    let mut stream = opened();
+
+    stream.handle_data(&message.slice(..1));
+
+    assert!(message.is_unique(), "the stream holds a part of it");
+    assert_eq!(stream.read(9).as_deref(), Some(&[7][..]));
+}
+
+#[test]
+fn a_stream_without_unread_bytes_holds_no_buffer() {
+    let mut stream = opened();
+    for _ in 0..100 {
+        stream.handle_data(&[7; 1000]);
+    }
+
+    while stream.read(1000).is_some() {}
+
+    assert_eq!(stream.tail.capacity(), 0);
 }
