@@ -10,6 +10,7 @@ use crate::session::Admission;
 impl<E: Clone> Pool<E> {
     /// Gives what there is, starts what is missing, ends what is too much.
     pub(super) fn balance(&mut self, now: Instant) {
+        self.unbalanced = None;
         self.balanced_at = Some(now);
         self.waits_for_gate = false;
         self.give(now);
@@ -27,6 +28,7 @@ impl<E: Clone> Pool<E> {
             ready.take_place();
             if let Some(waiter) = self.waiting.pop_front() {
                 let waiter = waiter.id;
+                self.deadlines.remove(&waiter);
                 self.actions.push_back(Action::Give { waiter, tunnel: id });
             }
         }
@@ -47,7 +49,9 @@ impl<E: Clone> Pool<E> {
 
     fn start_for_waiting(&mut self, now: Instant) {
         self.hurry();
-        while self.places_to_come(now) < self.waiting.len() {
+        let mut to_come = self.places_to_come(now);
+        while to_come < self.waiting.len() {
+            to_come += self.shape.places;
             match self.gate.admit(now) {
                 Admission::Pass => self.start(Urgency::Connection, false),
                 Admission::Probe => self.start(Urgency::Connection, true),
@@ -84,6 +88,7 @@ impl<E: Clone> Pool<E> {
 
     pub(super) fn refuse(&mut self, waiter: Waiter, why: Why<E>) {
         let waiter = waiter.id;
+        self.deadlines.remove(&waiter);
         self.actions.push_back(Action::Refuse { waiter, why });
     }
 

@@ -47,6 +47,10 @@ pub(super) struct Pool<E> {
     /// Nothing is kept ready any more.
     draining: bool,
     actions: VecDeque<Action<E>>,
+    /// The time of an event since the last [`Pool::balance`].
+    unbalanced: Option<Instant>,
+    /// Connections in `waiting`, and their deadlines.
+    deadlines: BTreeMap<WaiterId, Instant>,
     /// The time of the last [`Pool::balance`]: changes up to then have been handled.
     balanced_at: Option<Instant>,
     /// A tunnel is missing and is started when the gate opens.
@@ -67,6 +71,8 @@ impl<E: Clone> Pool<E> {
             chance: Rng::with_seed(seed),
             draining: false,
             actions: VecDeque::new(),
+            unbalanced: None,
+            deadlines: BTreeMap::new(),
             balanced_at: None,
             waits_for_gate: false,
         }
@@ -89,13 +95,23 @@ impl<E: Clone> Pool<E> {
             .waiting
             .partition_point(|other| other.deadline <= deadline);
         self.waiting.insert(place, Waiter { id, deadline });
-        self.balance(now);
+        self.deadlines.insert(id, deadline);
+        self.unbalanced = Some(now);
     }
 
     /// A connection wants nothing any more.
     pub(super) fn handle_departure(&mut self, now: Instant, id: WaiterId) {
-        self.waiting.retain(|waiter| waiter.id != id);
-        self.balance(now);
+        // Each connection leaves, most of them after they were given a place.
+        let Some(deadline) = self.deadlines.remove(&id) else {
+            return;
+        };
+        let others = |waiter: &Waiter| waiter.deadline < deadline;
+        let first = self.waiting.partition_point(others);
+        let place = self.waiting.iter().skip(first).position(|w| w.id == id);
+        if let Some(place) = place {
+            self.waiting.remove(first + place);
+        }
+        self.unbalanced = Some(now);
     }
 
     /// StartSession is called now: what began cannot be taken back.
@@ -122,11 +138,12 @@ impl<E: Clone> Pool<E> {
         });
         *member = Member::Ready(Ready::new(now, lifetime));
         self.gate.handle_success();
-        self.balance(now);
+        self.unbalanced = Some(now);
     }
 
     /// A tunnel did not come up.
     pub(super) fn handle_failed(&mut self, now: Instant, id: TunnelId, error: E, weight: Weight) {
+        self.settle();
         let Some(member) = self.members.remove(&id) else {
             return;
         };
@@ -171,7 +188,7 @@ impl<E: Clone> Pool<E> {
         if let Some(Member::Ready(ready)) = self.members.get_mut(&id) {
             ready.away = false;
         }
-        self.balance(now);
+        self.unbalanced = Some(now);
     }
 
     /// A connection has left its place.
@@ -183,11 +200,12 @@ impl<E: Clone> Pool<E> {
                 self.postpone_spares(now);
             }
         }
-        self.balance(now);
+        self.unbalanced = Some(now);
     }
 
     /// A tunnel that was ready is no more.
     pub(super) fn handle_ended(&mut self, now: Instant, id: TunnelId) {
+        self.settle();
         let Some(Member::Ready(ready)) = self.members.get(&id) else {
             return;
         };
@@ -202,6 +220,7 @@ impl<E: Clone> Pool<E> {
 
     /// Time has passed; see [`Pool::poll_timeout`].
     pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.settle();
         while let Some(waiter) = self.waiting.pop_front_if(|waiter| waiter.deadline <= now) {
             self.refuse(waiter, Why::Late);
         }
@@ -211,6 +230,7 @@ impl<E: Clone> Pool<E> {
 
     /// Nobody will come any more: nothing is kept ready, and what nobody uses ends.
     pub(super) fn handle_drain(&mut self, now: Instant) {
+        self.settle();
         self.draining = true;
         self.shape.idle = Duration::ZERO;
         self.balance(now);
@@ -226,6 +246,7 @@ impl<E: Clone> Pool<E> {
 
     /// Tries again now, whatever failed before.
     pub(super) fn cut_short(&mut self, now: Instant) {
+        self.settle();
         self.gate.cut_short(now);
         self.spares_from = None;
         self.spare_pause = FIRST_PAUSE;
@@ -245,6 +266,7 @@ impl<E: Clone> Pool<E> {
 
     /// What the owner of the tunnels shall do.
     pub(super) fn poll_action(&mut self) -> Option<Action<E>> {
+        self.settle();
         self.actions.pop_front()
     }
 
@@ -262,6 +284,14 @@ impl<E: Clone> Pool<E> {
         let changes = ages.chain(doubts);
         let changes = changes.filter(|at| self.balanced_at.is_none_or(|seen| *at > seen));
         consumed.chain(changes).min()
+    }
+
+    /// Does what follows from the events that only were noted. A balance costs as much as there are
+    /// tunnels, so one is made for all events that came together.
+    pub(super) fn settle(&mut self) {
+        if let Some(now) = self.unbalanced.take() {
+            self.balance(now);
+        }
     }
 
     fn postpone_spares(&mut self, now: Instant) {

@@ -114,7 +114,7 @@ impl Supplier {
             self.act();
             let deadline = self.deadline();
             tokio::select! {
-                Some(request) = self.incoming.recv() => self.handle(request),
+                Some(request) = self.incoming.recv() => self.handle_all(request),
                 Some(done) = self.tasks.join_next() => self.handle_done(done),
                 () = sleep_until(deadline.into()) => self.handle_timeout(),
                 () = nudged.nudged() => self.pool.cut_short(Instant::now()),
@@ -181,6 +181,17 @@ impl Supplier {
         self.pool.handle_timeout(now);
     }
 
+    /// Handles a request, and those that came with it, before the pool acts on them all.
+    fn handle_all(&mut self, first: Request) {
+        self.handle(first);
+        for _ in 0..MAX_BATCH {
+            match self.incoming.try_recv() {
+                Ok(request) => self.handle(request),
+                Err(_) => return,
+            }
+        }
+    }
+
     fn handle(&mut self, request: Request) {
         let now = Instant::now();
         match request {
@@ -198,7 +209,11 @@ impl Supplier {
                 self.pool.handle_departure(now, id);
             }
             Request::Return(id, returned) => self.pool.handle_returned(now, id, returned),
-            Request::News(id, news) => self.handle_news(now, id, news),
+            Request::News(id, news) => {
+                // What news mean depends on who waits.
+                self.pool.settle();
+                self.handle_news(now, id, news);
+            }
         }
     }
 
@@ -341,6 +356,9 @@ impl Supplier {
         self.tasks.shutdown().await;
     }
 }
+
+/// Requests that are handled before timers and tasks are looked at again.
+const MAX_BATCH: usize = 1000;
 
 /// The flag on the channel waits a second for its acknowledgement.
 const MAX_GOODBYE: Duration = Duration::from_secs(3);

@@ -1,6 +1,7 @@
 //! Connections that come and go, tunnels that come up or not.
 
 mod chaos;
+mod crowd;
 mod failures;
 mod places;
 mod spares;
