@@ -96,7 +96,9 @@ impl Reach {
         aws: config::Aws,
         forwards: &[config::Forward],
     ) -> Result<(Self, bool), StartError> {
-        if aws != self.aws {
+        // The certificates may have changed though their path has not.
+        let network = Network::new(aws.ca_bundle.as_deref())?;
+        if aws != self.aws || !network.trusts_the_same(&self.network) {
             let renewed = Self::read(aws, self.identity, forwards).await?;
             return Ok((renewed, true));
         }

@@ -10,6 +10,7 @@ mod proxy;
 mod roots;
 pub mod shortage;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -35,6 +36,8 @@ pub use self::roots::{RootsError, platform_has_roots};
 #[derive(Clone)]
 pub struct Network {
     tls: Arc<ClientConfig>,
+    /// Subject and public key of each root in `tls`, which does not show them.
+    roots: Arc<BTreeSet<(Vec<u8>, Vec<u8>)>>,
     proxy: Option<Proxy>,
 }
 
@@ -46,6 +49,11 @@ impl Network {
     /// If the bundle cannot be read or holds no certificate.
     pub fn new(ca_bundle: Option<&Path>) -> Result<Self, RootsError> {
         let roots = roots::load(ca_bundle)?;
+        let trusted = roots.roots.iter().map(|root| {
+            let key = &root.subject_public_key_info;
+            (root.subject.to_vec(), key.to_vec())
+        });
+        let trusted = Arc::new(trusted.collect());
         let provider = Arc::new(aws_lc_rs::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -53,7 +61,16 @@ impl Network {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let tls = Arc::new(tls);
-        Ok(Self { tls, proxy: None })
+        Ok(Self {
+            tls,
+            roots: trusted,
+            proxy: None,
+        })
+    }
+
+    /// Returns true if both trust the same certificate authorities.
+    pub fn trusts_the_same(&self, other: &Self) -> bool {
+        self.roots == other.roots
     }
 
     /// The same, through a proxy where that leads.

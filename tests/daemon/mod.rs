@@ -7,6 +7,7 @@ mod accounts;
 mod activation;
 mod admin;
 mod breaks;
+mod certificates;
 mod container;
 mod drain;
 mod environment;

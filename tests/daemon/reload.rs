@@ -320,15 +320,15 @@ async fn another_way_to_aws_counts_from_the_next_connection_on() {
 const LIMITS: &str = "[shutdown]\ndrain_timeout = \"0s\"\n[limits]\nsession_start_rate = 1000\n";
 
 /// A daemon whose file changes, before an echo.
-struct Scene {
-    simulator: Simulator,
+pub(super) struct Scene {
+    pub(super) simulator: Simulator,
     echo: Destination,
-    file: File,
+    pub(super) file: File,
     daemon: Option<Process>,
 }
 
 impl Scene {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self {
             simulator: Simulator::start(Options::default()).await.unwrap(),
             echo: destination(Role::Echo).await,
@@ -337,7 +337,7 @@ impl Scene {
         }
     }
 
-    fn forward(&self, name: &str, address: SocketAddr, keys: &str) -> String {
+    pub(super) fn forward(&self, name: &str, address: SocketAddr, keys: &str) -> String {
         let port = self.echo.address().port();
         format!(
             "[[forward]]\nname = \"{name}\"\nlisten = \"{address}\"\ntarget = \"{TARGET}\"\n\
@@ -345,7 +345,7 @@ impl Scene {
         )
     }
 
-    fn write(&self, tables: &[String]) {
+    pub(super) fn write(&self, tables: &[String]) {
         let text = format!(
             "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n{LIMITS}{}",
             self.simulator.endpoint(),
@@ -355,7 +355,7 @@ impl Scene {
     }
 
     /// Until it listens.
-    fn start(&mut self, address: SocketAddr) {
+    pub(super) fn start(&mut self, address: SocketAddr) {
         let mut command = caller(&self.simulator);
         command.args(["run", "--config"]).arg(self.file.path());
         self.daemon = Some(Process::start(&mut command));
@@ -365,7 +365,7 @@ impl Scene {
         }
     }
 
-    fn reload(&mut self, words: &str) -> String {
+    pub(super) fn reload(&mut self, words: &str) -> String {
         self.daemon.as_ref().unwrap().signal("HUP");
         self.told(words)
     }
@@ -374,7 +374,7 @@ impl Scene {
         self.daemon.as_mut().unwrap().stderr.wait_for(words)
     }
 
-    fn ends(&mut self) {
+    pub(super) fn ends(&mut self) {
         let daemon = self.daemon.as_mut().unwrap();
         daemon.signal("TERM");
         assert_eq!(daemon.exit_code(), 0);

@@ -1,0 +1,38 @@
+//! A reload reads the certificates to trust again.
+
+use ssm_proxyd::sim::{Options, Simulator};
+
+use super::reload::Scene;
+use crate::support::running::{assert_echo, assert_reset, connect, vacant};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_certificates_at_the_same_path_count_from_the_next_connection_on() {
+    let options = || Options {
+        tls: true,
+        ..Options::default()
+    };
+    let mut scene = Scene::new().await;
+    scene.simulator = Simulator::start(options()).await.unwrap();
+    let stranger = Simulator::start(options()).await.unwrap();
+    let bundle = tempfile::NamedTempFile::new().unwrap();
+    let trust = |simulator: &Simulator| {
+        std::fs::write(bundle.path(), simulator.certificate_pem().unwrap()).unwrap();
+    };
+    let address = vacant();
+    scene.write(&[scene.forward("f", address, "")]);
+    let text = std::fs::read_to_string(scene.file.path()).unwrap();
+    let keys = format!("[aws]\nca_bundle = \"{}\"\n", bundle.path().display());
+    std::fs::write(scene.file.path(), text.replacen("[aws]\n", &keys, 1)).unwrap();
+    trust(&stranger);
+    scene.start(address);
+    assert_reset(connect(address));
+
+    let unchanged = scene.reload("reloaded");
+    trust(&scene.simulator);
+    let changed = scene.reload("reloaded");
+
+    assert!(unchanged.contains("+0 −0 ~0 =1"), "{unchanged}");
+    assert!(changed.contains("+0 −0 ~1 =0"), "{changed}");
+    assert_echo(&mut connect(address), b"hello");
+    scene.ends();
+}
