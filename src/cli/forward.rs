@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::aws::AwsOptions;
-use super::base::{Base, base, split_target};
+use super::base::{Base, base, blocking, split_target};
 use super::exit::Exit;
 use super::local_forward::LocalForward;
 use super::{live, output, replace, run, style};
@@ -78,19 +78,20 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
         Err(exit) => return exit,
     };
     let mut written = None;
-    let exit = match tell_ready(&daemon, args.json, file) {
-        Ok(file) => {
-            written = file;
-            let meters = daemon.meters();
-            tokio::select! {
-                cause = daemon.until_stopped(&mut signals, nothing_to_read) => match cause {
-                    Cause::Asked => Exit::Done,
-                    Cause::Lost => Exit::Failed,
-                },
-                never = live::watch(meters) => match never {},
-            }
-        }
-        Err(exit) => exit,
+    let (reports, meters) = (daemon.reports(), daemon.meters());
+    let ready = async {
+        written = match tell_ready(&reports, args.json, file).await {
+            Ok(file) => file,
+            Err(exit) => return exit,
+        };
+        match live::watch(meters).await {}
+    };
+    let exit = tokio::select! {
+        cause = daemon.until_stopped(&mut signals, nothing_to_read) => match cause {
+            Cause::Asked => Exit::Done,
+            Cause::Lost => Exit::Failed,
+        },
+        exit = ready => exit,
     };
     live::clear();
     tell_open(&daemon);
@@ -211,15 +212,23 @@ fn ready_file(path: &Path) -> Result<PathBuf, Exit> {
     }
 }
 
-/// A line for each forward. Returns the file that was written.
-fn tell_ready(daemon: &Daemon, json: bool, file: Option<PathBuf>) -> Result<Option<PathBuf>, Exit> {
-    let reports = daemon.reports();
+/// A line for each forward, on a thread: whoever should read them may not. Returns the file that was
+/// written.
+async fn tell_ready(
+    reports: &[ForwardReport],
+    json: bool,
+    file: Option<PathBuf>,
+) -> Result<Option<PathBuf>, Exit> {
     let lines: Vec<String> = reports.iter().map(|report| ready(report, json)).collect();
-    for line in &lines {
-        output::line(line).map_err(|unheard| unheard.exit())?;
-    }
+    let text = lines.join("\n");
+    let printed = lines;
+    blocking(move || {
+        let mut lines = printed.iter();
+        lines.try_for_each(|line| output::line(line).map_err(|unheard| unheard.exit()))
+    })
+    .await?;
     let Some(path) = file else { return Ok(None) };
-    match replace::replace(&path, (lines.join("\n") + "\n").as_bytes()) {
+    match replace::replace(&path, (text + "\n").as_bytes()) {
         Ok(()) => Ok(Some(path)),
         Err(error) => {
             let error = format!("cannot write {}: {}", path.display(), style::words(&error));

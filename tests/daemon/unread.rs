@@ -8,10 +8,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use ssm_proxyd::sim::{Options, Role, Simulator};
 
-use crate::support::running::{File, assert_echo, assert_served, caller, connect, vacant};
-use crate::support::stage::{TARGET, destination, until};
+use crate::support::running::{
+    File, assert_clean, assert_echo, assert_served, caller, connect, vacant,
+};
+use crate::support::stage::{TARGET, destination, unpaced, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_nobody_reads_stops_nothing() {
@@ -120,6 +124,57 @@ async fn connect_carries_bytes_and_ends_though_nobody_reads_its_log() {
     connect.signal("TERM");
     assert_eq!(connect.wait().code(), Some(128 + 15));
     drop(stdin);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forward_ends_though_nobody_reads_its_ready_line() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let address = vacant();
+    let local = format!("{address}:db:1");
+    let mut command = caller(&simulator);
+    let (_unread, mut full) = std::io::pipe().unwrap();
+    full.write_all(&[b'\n'; 65_536]).unwrap();
+    command
+        .args(["forward", TARGET, "-L", &local])
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ENDPOINT_URL_SSM", simulator.endpoint())
+        .stdout(full);
+    let (mut forward, _log) = Unread::start(&mut command);
+    until("it listens", || TcpStream::connect(address).is_ok()).await;
+
+    forward.signal("TERM");
+
+    assert_eq!(forward.wait().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connect_ends_though_nobody_reads_its_terminal() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let source = destination(Role::Source {
+        len: 10 << 20,
+        seed: 7,
+    })
+    .await;
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let output = rustix::fs::open(name, OFlags::WRONLY | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let mut command = caller(&simulator);
+    command
+        .args(["connect", TARGET, &source.address().port().to_string()])
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ENDPOINT_URL_SSM", simulator.endpoint())
+        .stdin(Stdio::piped())
+        .stdout(output);
+    let (mut connect, _log) = Unread::start(&mut command);
+    // As soon as output waits in the terminal, more follows until nothing fits.
+    let mut shown = [0];
+    assert_eq!(rustix::io::read(&terminal, &mut shown).unwrap(), 1);
+
+    connect.signal("TERM");
+
+    assert_eq!(connect.wait().code(), Some(128 + 15));
+    assert_clean(&simulator);
 }
 
 /// What a command prints itself goes the same way as its log.

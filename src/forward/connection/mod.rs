@@ -90,7 +90,7 @@ impl Connection {
     /// What the socket says: the client takes no more.
     pub(super) async fn write_all(&self, mut data: &[u8]) -> io::Result<()> {
         while !data.is_empty() {
-            match self.try_write(data) {
+            match self.write(data).await {
                 Ok(written) => data = &data[written..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
                 Err(error) => return Err(error),
@@ -99,11 +99,11 @@ impl Connection {
         Ok(())
     }
 
-    fn try_write(&self, data: &[u8]) -> io::Result<usize> {
+    async fn write(&self, data: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.stream().try_write(data),
             Self::Unix(socket) => socket.stream().try_write(data),
-            Self::Standard(socket) => socket.try_write(data),
+            Self::Standard(socket) => socket.write(data).await,
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Each may be a pipe, a socket, a terminal or a file, and belongs to others as well: the parent's
 //! shell reads the same terminal, and `O_NONBLOCK` would be set for all of them. So nothing is set.
-//! What can be waited for is asked whether it is ready, and then read or written so little that it
-//! does not block; a file is always ready.
+//! What can be waited for is asked whether it is ready first. Even then a call may block: a terminal
+//! takes less than it is given, another process may be faster, a file system may hang. So reads and
+//! writes run on threads that may block. At the end of the process nothing waits for them.
 //!
 //! ```text
 //!   stdin   EOF            the client will write no more, and may still read
@@ -19,13 +20,15 @@ use std::future::pending;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
+use std::sync::Arc;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::READ_BUFFER;
 
@@ -83,6 +86,11 @@ pub(in crate::forward) struct StandardSocket {
     /// The output once more: waits for its end apart from those who wait for room.
     end: Waited,
     is_socket: bool,
+    /// The same two descriptors, for the threads that read and write.
+    reader: Arc<OwnedFd>,
+    writer: Arc<OwnedFd>,
+    /// The read that is under way: it outlives whoever waits for it, so that its bytes are not lost.
+    reading: Mutex<Option<JoinHandle<io::Result<Vec<u8>>>>>,
     fault: watch::Sender<Option<Fault>>,
 }
 
@@ -92,12 +100,17 @@ impl StandardSocket {
         let Standard { input, output } = standard;
         let end = File::from(output.try_clone()?);
         let is_socket = end.metadata()?.file_type().is_socket();
+        let reader = Arc::new(input.try_clone()?);
+        let writer = Arc::new(output.try_clone()?);
         Ok(Self {
             input: Waited::new(input, Interest::READABLE)?,
             output: Waited::new(output, Interest::WRITABLE)?,
             // Hang-ups are told whatever one is interested in.
             end: Waited::new(end.into(), Interest::READABLE)?,
             is_socket,
+            reader,
+            writer,
+            reading: Mutex::new(None),
             fault: watch::Sender::new(None),
         })
     }
@@ -134,33 +147,54 @@ impl StandardSocket {
         }
     }
 
+    /// Cancelling loses nothing: the next call returns what was read.
     async fn take(&self) -> io::Result<Vec<u8>> {
-        self.input.ready(Interest::READABLE, PollFlags::IN).await?;
-        let mut buffer = Vec::with_capacity(READ_BUFFER);
-        rustix::io::read(self.input.get(), spare_capacity(&mut buffer))?;
-        Ok(buffer)
+        let mut reading = self.reading.lock().await;
+        let read = match &mut *reading {
+            Some(read) => read,
+            None => {
+                self.input.ready(Interest::READABLE, PollFlags::IN).await?;
+                let input = Arc::clone(&self.reader);
+                reading.insert(spawn_blocking(move || {
+                    let mut buffer = Vec::with_capacity(READ_BUFFER);
+                    rustix::io::read(&*input, spare_capacity(&mut buffer))?;
+                    Ok(buffer)
+                }))
+            }
+        };
+        let read = read.await;
+        *reading = None;
+        read.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 
-    /// Writes a part, if that does not block.
-    pub(super) fn try_write(&self, data: &[u8]) -> io::Result<usize> {
+    /// Writes a part. [`io::ErrorKind::WouldBlock`] if there is no room. A write that has begun goes
+    /// on after its caller has given up.
+    pub(super) async fn write(&self, data: &[u8]) -> io::Result<usize> {
         if !self.output.is_ready(PollFlags::OUT)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let output = self.output.get();
-        let written = match (self.is_socket, &self.output) {
-            (true, _) => rustix::net::send(output, data, SendFlags::DONTWAIT),
-            (false, Waited::Never(_)) => rustix::io::write(output, data),
-            (false, Waited::Watched(_)) => {
-                rustix::io::write(output, &data[..data.len().min(NEVER_BLOCKS)])
-            }
+        let written = match self.is_socket {
+            true => rustix::net::send(self.output.get(), data, SendFlags::DONTWAIT)
+                .map_err(io::Error::from),
+            false => self.write_on_a_thread(data).await,
         };
-        written.map_err(io::Error::from).inspect_err(|error| {
+        written.inspect_err(|error| {
             self.note(
                 &format!("stdout cannot be written: {error}"),
                 WRITABLE,
                 error,
             );
         })
+    }
+
+    async fn write_on_a_thread(&self, data: &[u8]) -> io::Result<usize> {
+        let len = match &self.output {
+            Waited::Watched(_) => data.len().min(SELDOM_BLOCKS),
+            Waited::Never(_) => data.len(),
+        };
+        let (output, data) = (Arc::clone(&self.writer), data[..len].to_vec());
+        let written = spawn_blocking(move || rustix::io::write(&*output, &data)).await;
+        Ok(written.map_err(io::Error::other)??)
     }
 
     /// Waits for room.
@@ -243,154 +277,12 @@ impl Waited {
 /// Where nothing is read and nothing is kept.
 const NOTHING: &str = "/dev/null";
 
-/// What a pipe takes without blocking once it says that it has room (`PIPE_BUF`, pipe(7)).
-const NEVER_BLOCKS: usize = 4096;
+/// What a pipe takes at once if it has room and nobody else writes (`PIPE_BUF`, pipe(7)): so a reader
+/// that is slow keeps no thread.
+const SELDOM_BLOCKS: usize = 4096;
 
 const READABLE: &str = "give it a file or a pipe that can be read";
 const WRITABLE: &str = "what was not written is lost: make room, or lead stdout elsewhere";
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::os::unix::net::UnixStream;
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn pipes_carry_everything_both_ways_and_are_not_changed() {
-        let (input, mut says) = io::pipe().unwrap();
-        let (mut hears, output) = io::pipe().unwrap();
-        let (watched, flags) = (output.try_clone().unwrap(), rustix::fs::fcntl_getfl);
-        let before = flags(&watched).unwrap();
-        let socket = socket(input.into(), output.into());
-
-        says.write_all(b"up").unwrap();
-        assert_eq!(socket.read().await.unwrap(), b"up");
-        drop(says);
-        assert_eq!(socket.read().await.unwrap(), b"", "an end is an end");
-        let down: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
-        let sent = down.clone();
-        let reader = std::thread::spawn(move || {
-            let mut got = Vec::new();
-            hears.read_to_end(&mut got).unwrap();
-            got
-        });
-        write_all(&socket, &sent).await;
-
-        assert_eq!(flags(&watched).unwrap(), before);
-        drop((socket, watched));
-        assert!(reader.join().unwrap() == down);
-    }
-
-    #[tokio::test]
-    async fn a_reader_that_leaves_is_noticed_without_a_write() {
-        let (input, _says) = io::pipe().unwrap();
-        let (hears, output) = io::pipe().unwrap();
-        let socket = socket(input.into(), output.into());
-        let looking = timeout(Duration::from_millis(1), socket.read());
-        assert!(looking.await.is_err() && !socket.is_gone());
-
-        drop(hears);
-
-        let error = socket.read().await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-        socket.gone().await;
-        assert!(socket.is_gone());
-    }
-
-    #[tokio::test]
-    async fn a_full_pipe_blocks_nobody_and_its_reader_is_still_watched() {
-        let (input, _says) = io::pipe().unwrap();
-        let (hears, output) = io::pipe().unwrap();
-        let socket = socket(input.into(), output.into());
-        while socket.try_write(&[7; 100_000]).is_ok() {}
-
-        let waiting = timeout(Duration::from_millis(1), socket.writable());
-        assert!(waiting.await.is_err());
-        drop(hears);
-
-        socket.gone().await;
-    }
-
-    #[tokio::test]
-    async fn one_socket_may_be_both() {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let input = OwnedFd::from(ours.try_clone().unwrap());
-        let socket = socket(input, ours.into());
-
-        theirs.write_all(b"up").unwrap();
-        assert_eq!(socket.read().await.unwrap(), b"up");
-        write_all(&socket, b"down").await;
-        let mut got = [0; 4];
-        theirs.read_exact(&mut got).unwrap();
-        theirs.shutdown(std::net::Shutdown::Write).unwrap();
-        assert_eq!(socket.read().await.unwrap(), b"");
-        assert!(!socket.is_gone(), "half-closed is not gone");
-        drop(theirs);
-
-        assert_eq!(&got, b"down");
-        socket.gone().await;
-    }
-
-    #[tokio::test]
-    async fn files_are_always_ready() {
-        let mut input = tempfile::tempfile().unwrap();
-        input.write_all(b"text").unwrap();
-        io::Seek::rewind(&mut input).unwrap();
-        let output = tempfile::tempfile().unwrap();
-        let mut written = output.try_clone().unwrap();
-        let socket = socket(input.into(), output.into());
-
-        assert_eq!(socket.read().await.unwrap(), b"text");
-        assert_eq!(socket.read().await.unwrap(), b"");
-        write_all(&socket, &[7; 100_000]).await;
-
-        io::Seek::rewind(&mut written).unwrap();
-        let mut got = Vec::new();
-        written.read_to_end(&mut got).unwrap();
-        assert_eq!(got, [7; 100_000]);
-        assert!(!socket.is_gone());
-    }
-
-    #[tokio::test]
-    async fn a_full_device_is_a_fault_and_a_reader_that_left_is_none() {
-        let (input, _says) = io::pipe().unwrap();
-        let full = File::options().write(true).open("/dev/full").unwrap();
-        let socket = socket(input.into(), full.into());
-        let faults = socket.faults();
-
-        assert!(socket.try_write(b"lost").is_err());
-        assert!(socket.read().await.is_err(), "nothing more is taken");
-        drop(socket);
-        let fault = faults.borrow().clone().unwrap();
-        assert!(fault.what.starts_with("stdout cannot be written: "));
-
-        let (input, _says) = io::pipe().unwrap();
-        let (hears, output) = io::pipe().unwrap();
-        let socket = self::socket(input.into(), output.into());
-        let faults = socket.faults();
-        drop(hears);
-        assert!(socket.try_write(b"unheard").is_err());
-        assert!(socket.read().await.is_err());
-        assert!(faults.borrow().is_none());
-    }
-
-    fn socket(input: OwnedFd, output: OwnedFd) -> StandardSocket {
-        StandardSocket::new(Standard { input, output }).unwrap()
-    }
-
-    async fn write_all(socket: &StandardSocket, mut data: &[u8]) {
-        while !data.is_empty() {
-            match socket.try_write(data) {
-                Ok(written) => data = &data[written..],
-                Err(error) => {
-                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-                    socket.writable().await.unwrap();
-                }
-            }
-        }
-    }
-}
+mod tests;
