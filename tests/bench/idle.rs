@@ -103,7 +103,9 @@ impl Daemon {
         command.env("AWS_ACCESS_KEY_ID", "AKIDSIMULATOR");
         command.env("AWS_SECRET_ACCESS_KEY", "simulated/not/a/secret");
         let mut child = Running(command.spawn().unwrap());
+        let listening = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(address).await.is_err() {
+            assert!(Instant::now() < listening, "the daemon does not listen");
             assert!(child.0.try_wait().unwrap().is_none(), "the daemon ended");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
