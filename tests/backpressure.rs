@@ -157,6 +157,27 @@ fn a_silence_is_told_with_the_stream_whose_destination_is_suspected() {
 }
 
 #[test]
+fn an_agent_is_not_called_silent_while_its_acknowledgements_are_not_read() {
+    let mut pair = fast();
+    let unread = pair.open(Destination::source(pattern(1, 12 << 20)).in_chunks_of(32_768));
+    let echo = pair.open(Destination::echo());
+    pair.set_reads(unread, false);
+    pair.run_for(Duration::from_secs(60));
+    assert!(!pair.tunnel.wants_input());
+
+    pair.write(echo, b"not acknowledged as far as we read");
+    pair.run_for(Duration::from_secs(700));
+
+    assert_eq!(pair.told, []);
+    pair.set_reads(unread, true);
+    pair.settle();
+    assert_eq!(
+        pair.local(echo).received(),
+        b"not acknowledged as far as we read"
+    );
+}
+
+#[test]
 fn a_destination_that_reads_by_spoonfuls_gets_everything() {
     let mut pair = fast();
     let words = pattern(1, 6 << 20);

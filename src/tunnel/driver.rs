@@ -9,20 +9,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use futures_util::{SinkExt, StreamExt};
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
-use tracing::trace;
+use futures_util::StreamExt;
 
 use super::backoff::Backoff;
 use super::error::Error;
 use super::nudge::Nudged;
-use super::pulse::Pulse;
+use super::pulse::{Pulse, now};
 use super::websocket::{self, Frame, Sink, Source};
-use super::{FAULT, Inner, Shared, Step, Tunnel};
+use super::writer::{MAX_STALL, write_loop};
+use super::{FAULT, Shared, Step, Tunnel};
 use crate::network::Network;
 use crate::panics;
 use crate::printable::Printable;
-use crate::proto::{self, EarlyPool, Options, Reason, Transmit};
+use crate::proto::{self, EarlyPool, Options, Reason};
 use crate::session::Session;
 
 /// What moves a tunnel: the owner of its session and its websocket.
@@ -67,7 +66,7 @@ impl Driver {
             pool,
         } = life;
         let beginning = Beginning {
-            now: Instant::now(),
+            now: now(),
             wall: SystemTime::now(),
             options,
         };
@@ -120,7 +119,7 @@ impl Driver {
             if broken.is_final() {
                 return Err(broken);
             }
-            let now = Instant::now();
+            let now = now();
             self.shared.disconnect(now);
             if self.shared.lock().closing {
                 // The API ends the session, once this is dropped.
@@ -148,9 +147,9 @@ impl Driver {
         outage: Option<Instant>,
     ) -> Result<(), Error> {
         let token = self.session.token().expose();
-        self.shared.connect(Instant::now(), token);
+        self.shared.connect(now(), token);
         tokio::select! {
-            outcome = write_loop(&self.shared, sink, pulse) => outcome,
+            outcome = write_loop(&self.shared, sink, pulse, MAX_STALL) => outcome,
             outcome = read_loop(&self.shared, source, pulse) => outcome,
             error = pulse.watch(&self.shared) => Err(error),
             never = pulse.test_when_nudged(&mut self.nudged) => never,
@@ -184,91 +183,6 @@ impl Drop for EndOnDrop {
     }
 }
 
-/// Sends whatever the core has to say, then sleeps until it may have more.
-async fn write_loop(shared: &Shared, mut sink: Sink, pulse: &Pulse) -> Result<(), Error> {
-    let mut pings = interval(PING_INTERVAL);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut batch = Vec::new();
-    loop {
-        let next = drain(shared, &mut batch);
-        for transmit in batch.drain(..) {
-            trace!(?transmit, "sending");
-            sink.feed(websocket::message(transmit))
-                .await
-                .map_err(broken)?;
-        }
-        sink.flush().await.map_err(broken)?;
-        match next {
-            Next::More => {}
-            Next::Ended => return Ok(()),
-            Next::Stale(silent) => {
-                let why = format!("the agent acknowledged nothing for {} s", silent.as_secs());
-                return Err(Error::Broken(why.into()));
-            }
-            Next::At(deadline) => tokio::select! {
-                () = shared.stirred.notified() => {}
-                () = sleep_until(deadline.into()) => {}
-                () = next_ping(&mut pings, pulse) => {
-                    sink.feed(websocket::ping()).await.map_err(broken)?;
-                }
-            },
-        }
-    }
-}
-
-/// The time for a ping: regularly, and when the websocket shall be tested.
-async fn next_ping(pings: &mut Interval, pulse: &Pulse) {
-    tokio::select! {
-        _ = pings.tick() => {}
-        () = pulse.test_wanted() => {}
-    }
-}
-
-/// When the write loop has to look again.
-enum Next {
-    /// At once.
-    More,
-    /// Never: the tunnel has ended.
-    Ended,
-    /// Never: the agent was silent for so long that the websocket is suspected.
-    Stale(Duration),
-    /// Then, if nobody stirs before.
-    At(Instant),
-}
-
-/// Takes what may leave now, up to a batch. Acknowledgements that leave make room for more of
-/// what they are for.
-fn drain(shared: &Shared, batch: &mut Vec<Transmit>) -> Next {
-    shared.making_room(|inner| drain_core(inner, batch))
-}
-
-fn drain_core(inner: &mut Inner, batch: &mut Vec<Transmit>) -> Next {
-    let now = Instant::now();
-    if inner.closing && !std::mem::replace(&mut inner.is_core_closed, inner.closing) {
-        inner.core.close(now);
-    }
-    inner.core.handle_timeout(now);
-    let mut bytes = 0;
-    while bytes < MAX_BATCH {
-        let Some(transmit) = inner.core.poll_transmit(now) else {
-            break;
-        };
-        bytes += transmit.len();
-        batch.push(transmit);
-    }
-    inner.dispatch();
-    if bytes >= MAX_BATCH {
-        return Next::More;
-    }
-    if inner.core.ended().is_some() {
-        return Next::Ended;
-    }
-    if let Some(silent) = inner.stale.take() {
-        return Next::Stale(silent);
-    }
-    Next::At(inner.core.poll_timeout().unwrap_or(now + IDLE))
-}
-
 /// Hands what comes to the core, all that is ready at a time.
 async fn read_loop(shared: &Shared, source: Source, pulse: &Pulse) -> Result<(), Error> {
     let mut source = source.ready_chunks(MAX_READY);
@@ -295,7 +209,7 @@ fn handle(
     frames: Vec<Result<websocket::Message, websocket::LibraryError>>,
     pulse: &Pulse,
 ) -> Result<bool, Error> {
-    let now = Instant::now();
+    let now = now();
     panics::point("tunnel");
     let mut inner = shared.lock();
     panics::point("tunnel-core");
@@ -325,7 +239,7 @@ fn handle(
     Ok(inner.core.ended().is_none())
 }
 
-fn broken(error: websocket::LibraryError) -> Error {
+pub(super) fn broken(error: websocket::LibraryError) -> Error {
     Error::Broken(Printable::of(error))
 }
 
@@ -335,17 +249,8 @@ fn seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Often enough that no proxy forgets the connection (protocol.md section 2.4).
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-
 /// A websocket that lived no longer is no success.
 const SHORT_LIFE: Duration = Duration::from_millis(100);
 
-/// Bytes that are handed to the websocket before the core is asked again.
-const MAX_BATCH: usize = 64 * 1024;
-
 /// Frames that are handed to the core at a time.
 const MAX_READY: usize = 64;
-
-/// Without a deadline of its own, the core is asked this often.
-const IDLE: Duration = Duration::from_secs(3600);

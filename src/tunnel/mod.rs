@@ -18,6 +18,7 @@ mod pulse;
 mod resume;
 mod stream;
 mod websocket;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -79,15 +79,16 @@ impl Pulse {
         now.saturating_duration_since(self.begin)
     }
 
-    /// Ends when nothing came for too long, not even a pong. While we take no input, the deadline
-    /// rests.
+    /// Ends when nothing came for too long, not even a pong. While unread bytes
+    /// of streams stop the input, the deadline rests. It does not while acknowledgements do that
+    /// wait to be sent: then the websocket takes nothing.
     pub(super) async fn watch(&self, shared: &Shared) -> Error {
         loop {
             tokio::select! {
                 () = sleep_until(self.deadline().into()) => {}
                 () = self.moved.notified() => continue,
             }
-            if !shared.lock().core.wants_input() {
+            if shared.lock().core.is_full() {
                 self.beat();
             }
             if self.deadline() <= now() {
@@ -132,7 +133,7 @@ impl Pulse {
 }
 
 /// The clock of the runtime, so that its sleeps and this agree when a test stops it.
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     time::Instant::now().into_std()
 }
 

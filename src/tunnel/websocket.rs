@@ -157,6 +157,17 @@ const MAX_MESSAGE: usize = 1024 * 1024;
 /// How much of a refusal is quoted.
 const MAX_BODY: usize = 200;
 
+/// A websocket whose peer reads nothing, with room for a few bytes on the way; and that peer.
+#[cfg(test)]
+pub(super) async fn unread() -> (
+    WebSocketStream<tokio::io::DuplexStream>,
+    tokio::io::DuplexStream,
+) {
+    let (client, peer) = tokio::io::duplex(16);
+    let websocket = WebSocketStream::from_raw_socket(client, Role::Client, Some(config())).await;
+    (websocket, peer)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io;

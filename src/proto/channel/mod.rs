@@ -49,7 +49,7 @@ use self::remainder::Remainder;
 use self::sealer::Sealer;
 pub(crate) use self::sender::Share;
 use self::sender::{Sender, Urgency};
-use self::silence::Silence;
+use self::silence::{Intake, Silence};
 pub(crate) use self::version::AgentVersion;
 pub use self::version::CLIENT_VERSION;
 use crate::proto::stats::Stats;
@@ -77,6 +77,7 @@ pub(crate) struct Channel {
     control: Control,
     publication: Publication,
     silence: Silence,
+    input: Intake,
     /// When a sequenced message left for the first time.
     last_sent: Instant,
     deliveries: VecDeque<Delivery>,
@@ -103,6 +104,7 @@ impl Channel {
             control: Control::default(),
             publication: Publication::default(),
             silence: Silence::default(),
+            input: Intake::default(),
             last_sent: now,
             deliveries: VecDeque::new(),
             stats: Stats::default(),
@@ -142,15 +144,31 @@ impl Channel {
         self.opening = None;
     }
 
-    /// Time has passed.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+    /// Time has passed. `wants_input` is false while we take nothing from the websocket.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, wants_input: bool) {
+        self.handle_intake(now, wants_input);
         self.publication.handle_timeout(now);
         self.pacer.handle_timeout(now);
         if self.connected {
             self.sender.handle_timeout(now);
-            let news = self.silence.poll(now, self.sender.silent_since());
+            let news = self.silence.poll(now, self.silent_since());
             self.deliveries.extend(news.map(Delivery::Tell));
         }
+    }
+
+    /// Notes whether we take input. An agent is not silent while we refuse to read it.
+    pub(crate) fn handle_intake(&mut self, now: Instant, wants_input: bool) {
+        self.input.handle(now, wants_input);
+    }
+
+    /// Since when the agent acknowledges nothing although we read.
+    fn silent_since(&self) -> Option<Instant> {
+        let since = self.sender.silent_since()?;
+        Some(
+            self.input
+                .refused_until()
+                .map_or(since, |until| since.max(until)),
+        )
     }
 
     /// Puts a payload in line that the agent ignores, and repeats it quickly until it is
@@ -316,7 +334,7 @@ impl Channel {
         [
             paced,
             self.sender.poll_timeout(),
-            self.silence.due(self.sender.silent_since()),
+            self.silence.due(self.silent_since()),
         ]
         .into_iter()
         .flatten()

@@ -49,6 +49,28 @@ impl Silence {
     }
 }
 
+/// When input was refused last by ourselves. Acknowledgements are not read then.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Intake {
+    refuses: bool,
+    until: Option<Instant>,
+}
+
+impl Intake {
+    /// Notes whether input is wanted now. A refusal that was noted before lasts until now.
+    pub(crate) fn handle(&mut self, now: Instant, wants_input: bool) {
+        if self.refuses || !wants_input {
+            self.until = Some(now);
+        }
+        self.refuses = !wants_input;
+    }
+
+    /// Until when input was refused, as far as that is known.
+    pub(crate) fn refused_until(self) -> Option<Instant> {
+        self.until
+    }
+}
+
 /// Long enough for a slow destination.
 const TELL_AFTER: Duration = Duration::from_secs(60);
 
@@ -87,6 +109,22 @@ mod tests {
             silence.poll(at(600), Some(since)),
             Some(Event::Stale { silent })
         );
+    }
+
+    #[test]
+    fn a_refusal_lasts_until_input_is_seen_to_be_wanted_again() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut intake = Intake::default();
+
+        intake.handle(at(0), true);
+        assert_eq!(intake.refused_until(), None);
+        intake.handle(at(1), false);
+        assert_eq!(intake.refused_until(), Some(at(1)));
+        intake.handle(at(100), true);
+        assert_eq!(intake.refused_until(), Some(at(100)));
+        intake.handle(at(200), true);
+        assert_eq!(intake.refused_until(), Some(at(100)));
     }
 
     #[test]

@@ -102,6 +102,7 @@ impl Tunnel {
             }
             self.end(self.told_apart(reason.clone()));
         }
+        self.channel.handle_intake(now, self.wants_input());
         self.assert_invariants();
         match (&self.state, outcome) {
             (State::Ended(reason), Err(_)) => Err(reason.clone()),
@@ -202,7 +203,7 @@ impl Tunnel {
             self.inquiry.handle_asked();
             self.channel.send_size(size());
         }
-        self.channel.handle_timeout(now);
+        self.channel.handle_timeout(now, self.wants_input());
         if self.ended().is_none() {
             self.confirm_ends(now);
             self.forward_changes();

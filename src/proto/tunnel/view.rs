@@ -14,6 +14,11 @@ impl Tunnel {
         self.streams.wants_input() && self.channel.wants_input()
     }
 
+    /// True while unread bytes of streams stop the input. Their readers may take any time.
+    pub fn is_full(&self) -> bool {
+        !self.streams.wants_input()
+    }
+
     /// False while there is no websocket: nothing can move then.
     pub fn is_connected(&self) -> bool {
         self.channel.is_connected()

@@ -1,0 +1,257 @@
+//! Sends what the core has to say over one websocket.
+//!
+//! A websocket may take nothing for a while, and one whose peer reads nothing never takes anything
+//! again, however alive it looks to the reader. So the timers of the core run while a message
+//! waits, and a websocket that takes nothing for [`MAX_STALL`] is replaced.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use futures_util::{Sink, SinkExt};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
+use tracing::trace;
+
+use super::driver::broken;
+use super::error::Error;
+use super::pulse::{Pulse, now};
+use super::{Inner, Shared, websocket};
+use crate::proto::Transmit;
+
+/// Sends whatever the core has to say, then sleeps until it may have more. The timers of the core
+/// run on while the websocket takes nothing.
+pub(super) async fn write_loop<S>(
+    shared: &Shared,
+    mut sink: S,
+    pulse: &Pulse,
+    max_stall: Duration,
+) -> Result<(), Error>
+where
+    S: Sink<websocket::Message, Error = websocket::LibraryError> + Unpin,
+{
+    let mut pings = interval(PING_INTERVAL);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut batch = Vec::new();
+    let mut ping = None;
+    loop {
+        let next = drain(shared, &mut batch);
+        let progress = Mutex::new(now());
+        tokio::select! {
+            biased;
+            sent = send(&mut sink, &mut batch, ping.take(), &progress) => sent?,
+            ended = wait_blocked(shared, &progress, max_stall) => return ended,
+        }
+        match next {
+            Next::More => {}
+            Next::Ended => return Ok(()),
+            Next::Stale(silent) => return Err(stale(silent)),
+            Next::At(deadline) => tokio::select! {
+                () = shared.stirred.notified() => {}
+                () = sleep_until(deadline.into()) => {}
+                () = next_ping(&mut pings, pulse) => ping = Some(websocket::ping()),
+            },
+        }
+    }
+}
+
+/// Hands messages to the websocket. Notes in `progress` when it took one.
+async fn send<S>(
+    sink: &mut S,
+    batch: &mut Vec<Transmit>,
+    ping: Option<websocket::Message>,
+    progress: &Mutex<Instant>,
+) -> Result<(), Error>
+where
+    S: Sink<websocket::Message, Error = websocket::LibraryError> + Unpin,
+{
+    if let Some(ping) = ping {
+        sink.feed(ping).await.map_err(broken)?;
+    }
+    for transmit in batch.drain(..) {
+        trace!(?transmit, "sending");
+        let message = websocket::message(transmit);
+        sink.feed(message).await.map_err(broken)?;
+        *progress.lock().expect(UNPOISONED) = now();
+    }
+    sink.flush().await.map_err(broken)
+}
+
+/// Runs the timers of the core while the websocket takes nothing. Returns when the tunnel has
+/// ended, or with an error when the websocket must be replaced.
+async fn wait_blocked(
+    shared: &Shared,
+    progress: &Mutex<Instant>,
+    max_stall: Duration,
+) -> Result<(), Error> {
+    loop {
+        let deadline = match shared.making_room(run_timers) {
+            // The core may want to send, which is due until it can. That must not be a busy loop.
+            Next::At(deadline) => deadline.max(now() + BLOCKED_INTERVAL),
+            Next::More => now() + BLOCKED_INTERVAL,
+            Next::Ended => return Ok(()),
+            Next::Stale(silent) => return Err(stale(silent)),
+        };
+        let stalled = *progress.lock().expect(UNPOISONED) + max_stall;
+        if stalled <= now() {
+            let why = format!("it took nothing for {} s", max_stall.as_secs());
+            return Err(Error::Broken(why.into()));
+        }
+        tokio::select! {
+            () = shared.stirred.notified() => {}
+            () = sleep_until(deadline.min(stalled).into()) => {}
+        }
+    }
+}
+
+fn stale(silent: Duration) -> Error {
+    let why = format!("the agent acknowledged nothing for {} s", silent.as_secs());
+    Error::Broken(why.into())
+}
+
+/// The time for a ping: regularly, and when the websocket shall be tested.
+async fn next_ping(pings: &mut Interval, pulse: &Pulse) {
+    tokio::select! {
+        _ = pings.tick() => {}
+        () = pulse.test_wanted() => {}
+    }
+}
+
+/// When the write loop has to look again.
+enum Next {
+    /// At once.
+    More,
+    /// Never: the tunnel has ended.
+    Ended,
+    /// Never: the agent was silent for so long that the websocket is suspected.
+    Stale(Duration),
+    /// Then, if nobody stirs before.
+    At(Instant),
+}
+
+/// Takes what may leave now, up to a batch. Acknowledgements that leave make room for more of
+/// what they are for.
+fn drain(shared: &Shared, batch: &mut Vec<Transmit>) -> Next {
+    shared.making_room(|inner| drain_core(inner, batch))
+}
+
+fn drain_core(inner: &mut Inner, batch: &mut Vec<Transmit>) -> Next {
+    begin_turn(inner);
+    let now = now();
+    let mut bytes = 0;
+    while bytes < MAX_BATCH {
+        let Some(transmit) = inner.core.poll_transmit(now) else {
+            break;
+        };
+        bytes += transmit.len();
+        batch.push(transmit);
+    }
+    if bytes >= MAX_BATCH {
+        inner.dispatch();
+        return Next::More;
+    }
+    end_turn(inner)
+}
+
+/// Does what is due, and sends nothing.
+fn run_timers(inner: &mut Inner) -> Next {
+    begin_turn(inner);
+    end_turn(inner)
+}
+
+fn begin_turn(inner: &mut Inner) {
+    let now = now();
+    if inner.closing && !std::mem::replace(&mut inner.is_core_closed, inner.closing) {
+        inner.core.close(now);
+    }
+    inner.core.handle_timeout(now);
+}
+
+fn end_turn(inner: &mut Inner) -> Next {
+    inner.dispatch();
+    if inner.core.ended().is_some() {
+        return Next::Ended;
+    }
+    if let Some(silent) = inner.stale.take() {
+        return Next::Stale(silent);
+    }
+    Next::At(inner.core.poll_timeout().unwrap_or_else(|| now() + IDLE))
+}
+
+/// Often enough that no proxy forgets the connection (protocol.md section 2.4).
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How long a websocket may take nothing of what it is given.
+pub(super) const MAX_STALL: Duration = Duration::from_secs(45);
+
+/// While it takes nothing, the core is not asked more often.
+const BLOCKED_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Bytes that are handed to the websocket before the core is asked again.
+const MAX_BATCH: usize = 64 * 1024;
+
+/// Without a deadline of its own, the core is asked this often.
+const IDLE: Duration = Duration::from_secs(3600);
+
+const UNPOISONED: &str = "no holder of this lock panics";
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::proto::{Options, Reason, Tunnel};
+    use crate::tunnel::Beginning;
+
+    fn connected() -> Shared {
+        let options = Options {
+            upload_rate: 0,
+            upload_payload: 1024,
+            upload_window: 1024,
+            keep_alive: false,
+            shared: true,
+        };
+        let beginning = Beginning {
+            now: now(),
+            wall: SystemTime::UNIX_EPOCH,
+            options,
+        };
+        let core = Tunnel::new(beginning.now, beginning.wall, 1, options);
+        let (shared, _) = Shared::new(core, beginning);
+        shared.connect(now(), "token");
+        shared
+    }
+
+    #[tokio::test]
+    async fn a_websocket_that_takes_nothing_is_broken_in_the_end() {
+        let shared = connected();
+        let (sink, _peer) = websocket::unread().await;
+        let pulse = Pulse::new();
+
+        let writing = write_loop(&shared, sink, &pulse, Duration::from_millis(10));
+        let outcome = tokio::time::timeout(MAX_STALL, writing).await;
+
+        assert!(matches!(outcome, Ok(Err(Error::Broken(_)))), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_closes_although_its_websocket_takes_nothing() {
+        let shared = connected();
+        let (sink, _peer) = websocket::unread().await;
+        let pulse = Pulse::new();
+        let close = async {
+            tokio::task::yield_now().await;
+            shared.lock().closing = true;
+            shared.stirred.notify_one();
+            std::future::pending::<()>().await;
+        };
+
+        let writing = write_loop(&shared, sink, &pulse, MAX_STALL * 2);
+        let outcome = tokio::select! {
+            biased;
+            outcome = tokio::time::timeout(MAX_STALL, writing) => outcome,
+            () = close => unreachable!("it is pending"),
+        };
+
+        assert!(matches!(outcome, Ok(Ok(()))), "{outcome:?}");
+        assert_eq!(shared.lock().core.ended(), Some(&Reason::Finished));
+    }
+}
