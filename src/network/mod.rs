@@ -4,6 +4,7 @@
 //! `TCP_NODELAY`: small frames must not wait for each other's acknowledgement. TLS is rustls with
 //! aws-lc-rs, verified against the platform's roots and a company's own.
 
+mod addresses;
 mod answer;
 mod exempt;
 mod proxy;
@@ -12,7 +13,6 @@ pub mod shortage;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,11 +23,12 @@ use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use self::addresses::connect_tcp;
 use self::proxy::ProxyFault;
 pub use self::proxy::{Proxy, ProxyError};
 pub use self::roots::{RootsError, platform_has_roots};
@@ -78,7 +79,7 @@ impl Network {
         Self { proxy, ..self }
     }
 
-    /// Dials a host, trying each of its addresses in turn, within `limit`.
+    /// Dials a host, trying each of its addresses soon after the one before, within `limit`.
     ///
     /// # Errors
     ///
@@ -211,29 +212,6 @@ impl AsyncWrite for Stream {
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
         }
     }
-}
-
-async fn connect_tcp(endpoint: &Endpoint) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no usable address");
-    let addresses = lookup_host((endpoint.host.as_str(), endpoint.port)).await;
-    for address in addresses.map_err(shortage::behind)? {
-        if endpoint.loopback_only && !is_loopback(&address) {
-            continue;
-        }
-        match timeout(ADDRESS_TIMEOUT, TcpStream::connect(address)).await {
-            Ok(Ok(tcp)) => return Ok(tcp),
-            Ok(Err(error)) => last = error,
-            Err(_) => last = io::ErrorKind::TimedOut.into(),
-        }
-    }
-    Err(last)
-}
-
-/// An address that takes longer shall not keep the others from being tried.
-const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
-
-fn is_loopback(address: &SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
 }
 
 fn invalid_name(error: InvalidDnsNameError) -> io::Error {

@@ -1,0 +1,169 @@
+//! A TCP connection to a name with several addresses (RFC 8305).
+//!
+//! One attempt begins 250 ms after the other, or when the one before fails; the families take
+//! turns. The first that succeeds is taken and the others are dropped. If none does, the error
+//! names what each address answered.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::{Endpoint, shortage};
+
+/// Resolves a name and connects to one of its addresses.
+pub(super) async fn connect_tcp(endpoint: &Endpoint) -> io::Result<TcpStream> {
+    let found = lookup_host((endpoint.host.as_str(), endpoint.port)).await;
+    let usable = found
+        .map_err(shortage::behind)?
+        .filter(|address| !endpoint.loopback_only || is_loopback(address));
+    connect_any(interleave(usable.collect())).await
+}
+
+async fn connect_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = addresses.into_iter();
+    let mut attempts = JoinSet::new();
+    let mut failures = Vec::new();
+    loop {
+        let next = waiting.next();
+        if let Some(address) = next {
+            attempts.spawn(async move { (address, attempt(address).await) });
+        }
+        let ended = match next {
+            Some(_) => tokio::select! {
+                ended = attempts.join_next() => ended,
+                () = sleep(STAGGER) => continue,
+            },
+            None => attempts.join_next().await,
+        };
+        match ended {
+            Some(Ok((_, Ok(tcp)))) => return Ok(tcp),
+            Some(Ok((address, Err(error)))) => failures.push((address, error)),
+            Some(Err(error)) => return Err(io::Error::other(error)),
+            None => return Err(all_failed(failures)),
+        }
+    }
+}
+
+async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
+    match timeout(ADDRESS_TIMEOUT, TcpStream::connect(address)).await {
+        Ok(connected) => connected,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// The families by turns, the first address first.
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv6() == first_is_v6);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut turns = Vec::new();
+    loop {
+        let before = turns.len();
+        turns.extend(first.next());
+        turns.extend(second.next());
+        if turns.len() == before {
+            return turns;
+        }
+    }
+}
+
+/// One failure stays as it is. A shortage on this machine is the cause of all.
+fn all_failed(mut failures: Vec<(SocketAddr, io::Error)>) -> io::Error {
+    let short = failures
+        .iter()
+        .position(|(_, error)| shortage::hint(error).is_some());
+    match (short, failures.len()) {
+        (_, 0) => io::Error::new(io::ErrorKind::NotFound, "the name has no usable address"),
+        (Some(index), _) => failures.swap_remove(index).1,
+        (None, 1) => failures.swap_remove(0).1,
+        (None, _) => {
+            let kind = failures[0].1.kind();
+            let told: Vec<_> = failures
+                .iter()
+                .map(|(address, error)| format!("{address}: {error}"))
+                .collect();
+            io::Error::new(kind, told.join("; "))
+        }
+    }
+}
+
+fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+/// How long the next address waits for the one before ("Connection Attempt Delay", RFC 8305).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// An address that takes longer is named in the error as one that does not answer.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use socket2::{Domain, Socket, Type};
+
+    /// An address that does not answer: its queue of connections is full. Both must be kept.
+    fn black_hole(last: u8) -> (SocketAddr, Socket, Vec<Socket>) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0);
+        socket.bind(&address.into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap();
+        let fillers = (0..4).map(|_| {
+            let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            filler.set_nonblocking(true).unwrap();
+            drop(filler.connect(&address));
+            filler
+        });
+        let fillers = fillers.collect();
+        (address.as_socket().unwrap(), socket, fillers)
+    }
+
+    #[tokio::test]
+    async fn the_fourth_address_is_reached_although_three_do_not_answer() {
+        let holes = [black_hole(2), black_hole(3), black_hole(4)];
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let mut addresses: Vec<_> = holes.iter().map(|hole| hole.0).collect();
+        addresses.push(good);
+
+        let tcp = connect_any(addresses).await.unwrap();
+
+        assert_eq!(tcp.peer_addr().unwrap(), good);
+    }
+
+    #[tokio::test]
+    async fn every_address_that_refuses_is_named() {
+        let one = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+        let two = std::net::TcpListener::bind("127.0.0.3:0").unwrap();
+        let addresses = [one.local_addr().unwrap(), two.local_addr().unwrap()];
+        drop((one, two));
+
+        let error = connect_any(addresses.to_vec()).await.unwrap_err();
+
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        for address in addresses {
+            assert!(error.to_string().contains(&address.to_string()), "{error}");
+        }
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let all = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+
+        let turns = interleave(all(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"]));
+
+        assert_eq!(turns, all(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"]));
+    }
+}
