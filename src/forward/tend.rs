@@ -31,7 +31,7 @@ pub(super) struct Tend {
     pub(super) request: StartRequest,
     pub(super) life: Life,
     pub(super) urgency: Urgency,
-    /// How long the tunnel may take to become ready once its session was started.
+    /// How long a session may take to start, and the tunnel to become ready after that.
     pub(super) patience: Duration,
     pub(super) news: mpsc::UnboundedSender<Request>,
 }
@@ -88,7 +88,14 @@ impl Tend {
             Progress::Turn => tell(News::LookingUp(false)),
             Progress::Call => tell(News::Called),
         };
-        let session = sessions.start_on(targets, &service, request, &self.urgency, told);
+        let session = sessions.start_on(
+            targets,
+            &service,
+            request,
+            &self.urgency,
+            self.patience,
+            told,
+        );
         let session = session.await.map_err(Failure::Session)?;
         Ok(Driver::new(session, network, self.life))
     }

@@ -11,6 +11,7 @@ pub struct Error {
     why: Printable,
     kind: Kind,
     effect: Effect,
+    transience: Transience,
 }
 
 impl Error {
@@ -21,6 +22,7 @@ impl Error {
             why: one_line(why.as_ref()),
             kind,
             effect: Effect::NotSent,
+            transience: Transience::None,
         }
     }
 
@@ -28,6 +30,16 @@ impl Error {
     pub(super) fn with_words(self, words: impl AsRef<str>) -> Self {
         let why = one_line(&format!("{}{}", self.why.as_str(), words.as_ref()));
         Self { why, ..self }
+    }
+
+    /// The same, of a call that may succeed in a moment.
+    pub(super) fn with_transience(self, transience: Transience) -> Self {
+        Self { transience, ..self }
+    }
+
+    /// Whether the same call may succeed in a moment.
+    pub(super) fn transience(&self) -> Transience {
+        self.transience
     }
 
     /// The same, of a call that may have reached the service.
@@ -215,6 +227,17 @@ pub(super) enum Effect {
     Answered,
     /// It was sent, and the service may have done what it asks for.
     Unknown,
+}
+
+/// Whether a failed call may succeed in a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transience {
+    /// That is not known.
+    None,
+    /// The service answered 500 or 503: it may have done what the call asks for.
+    Fault,
+    /// The service was not reached: the name service, a refused or reset connection.
+    Unreached,
 }
 
 /// What to do next.

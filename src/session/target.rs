@@ -3,9 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::debug;
 
 use super::aws::{Found, Service};
-use super::error::{Error, Kind};
+use super::error::{Error, Kind, Transience};
 use super::terminator::Sessions;
 use super::urgency::Urgency;
 use super::{Session, StartRequest};
@@ -45,6 +50,8 @@ pub enum Progress {
 impl Sessions {
     /// Starts a session on the first of the targets that is connected. Each call waits for a turn of
     /// its own; `tell` is told what is waited for. `request` asks for everything but the target.
+    /// What may pass in a moment is retried within `patience` if a connection waits: a service that is
+    /// not reached, and twice one that has a fault.
     ///
     /// # Errors
     ///
@@ -55,14 +62,47 @@ impl Sessions {
         service: &Service,
         request: &StartRequest,
         urgency: &Urgency,
+        patience: Duration,
         tell: impl Fn(Progress),
+    ) -> Result<Session, Error> {
+        // Whoever waits is to hear the cause, not that its time is up.
+        let mut time_is_up = pin!(sleep(patience * 7 / 8));
+        let (mut pause, mut faults) = (FIRST_PAUSE, 0);
+        loop {
+            let trial = self.start_once(targets, service, request, urgency, &tell);
+            // Boxed, because the futures of the callers would nest too deep for the compiler.
+            let error = match Box::pin(trial).await {
+                Err(error) if urgency.is_urgent() => error,
+                outcome => return outcome,
+            };
+            match error.transience() {
+                Transience::Unreached => {}
+                Transience::Fault if faults < MAX_FAULTS => faults += 1,
+                Transience::Fault | Transience::None => return Err(error),
+            }
+            debug!(%error, ?pause, "no session yet; retrying");
+            tokio::select! {
+                biased;
+                () = &mut time_is_up => return Err(error),
+                () = sleep(pause) => pause = (pause * 2).min(MAX_PAUSE),
+            }
+        }
+    }
+
+    async fn start_once(
+        &self,
+        targets: &[Target],
+        service: &Service,
+        request: &StartRequest,
+        urgency: &Urgency,
+        tell: &impl Fn(Progress),
     ) -> Result<Session, Error> {
         let attempt = Attempt {
             sessions: self,
             service,
             request,
             urgency,
-            tell: &tell,
+            tell,
         };
         let mut missed = Vec::new();
         for target in targets {
@@ -131,3 +171,10 @@ impl<F: Fn(Progress)> Attempt<'_, F> {
         turn.start(self.service.clone(), request).await
     }
 }
+
+/// The pauses between attempts, and where doubling ends.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// Faults of the service after which it is tried again: each may have cost a session.
+const MAX_FAULTS: u32 = 2;

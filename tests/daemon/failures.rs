@@ -29,7 +29,7 @@ async fn a_refusal_of_the_api_is_told_once_and_the_next_connection_is_served() {
     ] {
         let fault = ApiFault {
             code: code.to_owned(),
-            times: Some(1),
+            times: Some(if code == "InternalServerError" { 3 } else { 1 }),
         };
         simulator.fail(Operation::StartSession, fault);
 

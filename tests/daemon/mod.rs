@@ -30,6 +30,7 @@ mod signals;
 mod start;
 mod systemd;
 mod targets;
+mod transient;
 mod unread;
 
 use std::io::{BufRead, BufReader, Write};

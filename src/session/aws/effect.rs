@@ -3,6 +3,7 @@
 //! StartSession is not idempotent: a call that was sent and not answered may have started a session
 //! whose id nobody knows.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -11,9 +12,10 @@ use aws_sdk_ssm::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_ssm::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_ssm::error::{BoxError, ProvideErrorMetadata, SdkError};
 
-use super::refusal::find;
+use super::refusal::{TUNNEL_ERROR, find};
 use super::settings::Unencrypted;
-use crate::session::error::Effect;
+use crate::network::shortage;
+use crate::session::error::{Effect, Transience, sources};
 
 /// Notes that a call is complete and signed, and handed to the connection.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +66,32 @@ impl Intercept for Transmission {
         Ok(())
     }
 }
+
+/// Whether a call that failed may succeed in a moment. A certificate that is not trusted, a proxy that
+/// refuses and a missing descriptor are not of that kind.
+pub(super) fn transience<E>(error: &SdkError<E, HttpResponse>) -> Transience
+where
+    E: std::error::Error + 'static,
+{
+    let status = error.raw_response().map(|response| response.status());
+    match status.map(|status| status.as_u16()) {
+        Some(500 | 503) => Transience::Fault,
+        Some(_) => Transience::None,
+        None if is_of_connecting(error) && !is_lasting(error) => Transience::Unreached,
+        None => Transience::None,
+    }
+}
+
+/// Whether the cause of a failed connection does not pass by itself.
+fn is_lasting(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_short = find::<io::Error>(error).is_some_and(|error| shortage::hint(error).is_some());
+    let text = sources(error);
+    let is_named = LASTING.iter().any(|cause| text.contains(cause));
+    is_short || is_named || find::<Unencrypted>(error).is_some()
+}
+
+/// What the HTTP client says of a certificate or a proxy.
+const LASTING: [&str; 2] = ["certificate", TUNNEL_ERROR];
 
 /// Of an answer without a code of AWS. One that says success, or that a gateway got no answer,
 /// follows a call that was passed on.

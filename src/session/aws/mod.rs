@@ -3,7 +3,7 @@
 //! Credentials come from the SDK's own providers, and every call and signature of a service shares
 //! them (`caller`). A call that AWS refuses because of them is made once more if AWS's files have
 //! others. The SDK's retries are off: StartSession is not idempotent, and whoever calls knows better
-//! when to try again. Every call has a limit, and a panic in the SDK is an error.
+//! when to try again. Calls of credential providers are idempotent, and the SDK retries them. Every call has a limit, and a panic in the SDK is an error.
 
 #![expect(
     clippy::disallowed_methods,
@@ -44,6 +44,7 @@ pub(super) use self::caller::Caller;
 use self::caller::Callers;
 use self::directory::Directory;
 pub(super) use self::directory::Found;
+use self::effect::transience;
 use self::guard::guarded;
 use self::limits::Limits;
 pub use self::mfa::allow_questions;
@@ -255,9 +256,10 @@ impl Service {
     {
         let (settings, region) = (&self.0.settings, self.region());
         let answer = answer.map_err(|error| {
+            let transience = transience(&error);
             let error = classify(what, region, settings, &error);
             let place = place::of(&error, caller, settings, region);
-            error.with_words(place)
+            error.with_words(place).with_transience(transience)
         });
         answer.inspect_err(|error| {
             // Another login may be allowed what this one is not.

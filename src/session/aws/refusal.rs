@@ -135,7 +135,7 @@ pub(super) fn find<'a, T: std::error::Error + 'static>(
 }
 
 /// What the SDK's HTTP client says if a proxy did not open the way.
-const TUNNEL_ERROR: &str = "tunnel error";
+pub(super) const TUNNEL_ERROR: &str = "tunnel error";
 
 /// How much of an answer that is none is quoted.
 const MAX_BODY: usize = 200;

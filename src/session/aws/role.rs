@@ -6,6 +6,7 @@
 use std::fmt;
 
 use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
@@ -44,9 +45,11 @@ impl Role {
         // Asked for here, so that their lack is not told as a fault of the role.
         let own = self.own.provide_credentials().await?;
         let own = checked(&own, OF_PROVIDER)?;
+        let retrying = self.config.to_builder();
+        let retrying = retrying.retry_config(RetryConfig::standard()).build();
         let role = AssumeRoleProvider::builder(&self.arn)
             .session_name(SESSION_NAME)
-            .configure(&self.config)
+            .configure(&retrying)
             .build_from_provider(own)
             .await;
         let assumed = role.provide_credentials().await;

@@ -105,7 +105,7 @@ impl Source {
                     .with_region(config.region().cloned())
                     .with_use_fips(config.use_fips())
                     .with_use_dual_stack(config.use_dual_stack())
-                    .with_retry_config(RetryConfig::disabled())
+                    .with_retry_config(RetryConfig::standard())
                     .with_timeout_config(timeouts())
                     .with_http_client(transport.0.clone());
                 let of_base = |name: &str| {
