@@ -7,7 +7,7 @@ use std::time::Duration;
 use ssm_proxyd::sim::{Options, Role, Simulator};
 
 use crate::support::process::{Process, ssm_proxyd};
-use crate::support::running::{Running, assert_echo, assert_reset, connect, forward_to};
+use crate::support::running::{File, Running, assert_echo, assert_reset, connect, forward_to};
 use crate::support::stage::destination;
 
 const VALID: &str = r#"echo '{"Version":1,"AccessKeyId":"a","SecretAccessKey":"b","Expiration":"2100-01-01T00:00:00Z"}'"#;
@@ -127,6 +127,8 @@ async fn a_value_that_is_no_key_is_refused_by_the_name_of_its_variable() {
 
 #[test]
 fn no_value_of_the_environment_makes_the_program_panic() {
+    // Nobody answers, and that is retried.
+    let file = File::new("[defaults]\nconnect_timeout = \"2s\"\n");
     let odd = [
         "\n",
         "a\nb",
@@ -157,6 +159,7 @@ fn no_value_of_the_environment_makes_the_program_panic() {
             command
                 .env("AWS_REGION", "us-east-1")
                 .env("AWS_ENDPOINT_URL_SSM", "http://127.0.0.1:9")
+                .env("SSM_PROXYD_CONFIG", file.path())
                 .env(variable, value)
                 .args(["connect", "i-0123456789abcdef0"]);
             if variable.starts_with("AWS_CONTAINER") || variable.starts_with("AWS_EC2") {
