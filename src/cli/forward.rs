@@ -15,6 +15,7 @@ use super::{live, output, replace, run, style};
 use crate::config::{self, Config, Forward, Target, Targets};
 use crate::daemon::{Caller, Cause, Daemon, Signals, StartError};
 use crate::forward::Passed;
+use crate::panics::caught;
 use crate::session::{Effort, Identity, allow_questions};
 use crate::telemetry::{Format, ForwardReport, Log, Verbosity};
 
@@ -87,9 +88,9 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
         match live::watch(meters).await {}
     };
     let exit = tokio::select! {
-        cause = daemon.until_stopped(&mut signals, nothing_to_read) => match cause {
-            Cause::Asked => Exit::Done,
-            Cause::Lost => Exit::Failed,
+        cause = caught(daemon.until_stopped(&mut signals, nothing_to_read)) => match cause {
+            Ok(Cause::Asked) => Exit::Done,
+            Ok(Cause::Lost) | Err(_) => Exit::Failed,
         },
         exit = ready => exit,
     };

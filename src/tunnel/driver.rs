@@ -9,13 +9,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use futures_util::StreamExt;
-
 use super::backoff::Backoff;
+use super::batch::next_batch;
 use super::error::Error;
 use super::nudge::Nudged;
 use super::pulse::{Pulse, now};
-use super::websocket::{self, Frame, Sink, Source};
+use super::websocket::{self, Frame, Received, Sink, Source};
 use super::writer::{MAX_STALL, write_loop};
 use super::{FAULT, Shared, Step, Tunnel};
 use crate::network::Network;
@@ -184,16 +183,16 @@ impl Drop for EndOnDrop {
 }
 
 /// Hands what comes to the core, all that is ready at a time.
-async fn read_loop(shared: &Shared, source: Source, pulse: &Pulse) -> Result<(), Error> {
-    let mut source = source.ready_chunks(MAX_READY);
+async fn read_loop(shared: &Shared, mut source: Source, pulse: &Pulse) -> Result<(), Error> {
     loop {
         while !shared.lock().core.wants_input() {
             shared.hungry.notified().await;
             pulse.beat();
         }
-        let Some(frames) = source.next().await else {
+        let frames = next_batch(&mut source).await;
+        if frames.is_empty() {
             return Err(Error::Broken("the service closed the connection".into()));
-        };
+        }
         pulse.beat();
         let goes_on = handle(shared, frames, pulse)?;
         if !goes_on {
@@ -204,11 +203,7 @@ async fn read_loop(shared: &Shared, source: Source, pulse: &Pulse) -> Result<(),
 }
 
 /// False once the tunnel has ended.
-fn handle(
-    shared: &Shared,
-    frames: Vec<Result<websocket::Message, websocket::LibraryError>>,
-    pulse: &Pulse,
-) -> Result<bool, Error> {
+fn handle(shared: &Shared, frames: Vec<Received>, pulse: &Pulse) -> Result<bool, Error> {
     let now = now();
     panics::point("tunnel");
     let mut inner = shared.lock();
@@ -251,6 +246,3 @@ fn seed() -> u64 {
 
 /// A websocket that lived no longer is no success.
 const SHORT_LIFE: Duration = Duration::from_millis(100);
-
-/// Frames that are handed to the core at a time.
-const MAX_READY: usize = 64;

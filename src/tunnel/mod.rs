@@ -10,6 +10,7 @@
 //! and stir the driver; the driver moves frames and wakes the handles. Nothing is decided here.
 
 mod backoff;
+mod batch;
 mod driver;
 mod error;
 mod head;

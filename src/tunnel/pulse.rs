@@ -11,8 +11,8 @@
 )]
 
 use std::future::pending;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -118,7 +118,7 @@ impl Pulse {
 
     fn set(&self, time: Duration) {
         let next = now() + time;
-        let mut deadline = self.deadline.lock().expect("no holder of this lock panics");
+        let mut deadline = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
         let is_earlier = next < *deadline;
         *deadline = next;
         drop(deadline);
@@ -128,7 +128,7 @@ impl Pulse {
     }
 
     fn deadline(&self) -> Instant {
-        *self.deadline.lock().expect("no holder of this lock panics")
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -26,6 +26,8 @@ use crate::session::Upgrade;
 pub(super) type Sink = SplitSink<WebSocketStream<Stream>, Message>;
 /// The half that receives.
 pub(super) type Source = SplitStream<WebSocketStream<Stream>>;
+/// What that half gives.
+pub(super) type Received = Result<Message, LibraryError>;
 
 /// Dials and upgrades, within `timeout` for each.
 pub(super) async fn connect(

@@ -4,7 +4,7 @@
 //! again, however alive it looks to the reader. So the timers of the core run while a message
 //! waits, and a websocket that takes nothing for [`MAX_STALL`] is replaced.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{Sink, SinkExt};
@@ -70,7 +70,7 @@ where
         trace!(?transmit, "sending");
         let message = websocket::message(transmit);
         sink.feed(message).await.map_err(broken)?;
-        *progress.lock().expect(UNPOISONED) = now();
+        *progress.lock().unwrap_or_else(PoisonError::into_inner) = now();
     }
     sink.flush().await.map_err(broken)
 }
@@ -90,7 +90,7 @@ async fn wait_blocked(
             Next::Ended => return Ok(()),
             Next::Stale(silent) => return Err(stale(silent)),
         };
-        let stalled = *progress.lock().expect(UNPOISONED) + max_stall;
+        let stalled = *progress.lock().unwrap_or_else(PoisonError::into_inner) + max_stall;
         if stalled <= now() {
             let why = format!("it took nothing for {} s", max_stall.as_secs());
             return Err(Error::Broken(why.into()));
@@ -190,8 +190,6 @@ const MAX_BATCH: usize = 64 * 1024;
 
 /// Without a deadline of its own, the core is asked this often.
 const IDLE: Duration = Duration::from_secs(3600);
-
-const UNPOISONED: &str = "no holder of this lock panics";
 
 #[cfg(test)]
 mod tests {

@@ -101,7 +101,7 @@ fn nothing_that_the_far_side_says_reaches_the_log_or_the_status_as_it_came() {
 }
 
 /// The address in a line of either format that says where a forward listens.
-fn local_address(line: &str) -> SocketAddr {
+pub(super) fn local_address(line: &str) -> SocketAddr {
     let (_, behind) = line.split_once("local_address").expect(line);
     let address = behind.trim_start_matches(['=', ':', '"']);
     let end = address.find([' ', '"']).unwrap_or(address.len());

@@ -15,6 +15,7 @@ mod failures;
 mod foreign_text;
 mod gateway;
 mod hostile;
+mod hostile_agent;
 mod http;
 mod identity;
 mod independent;

@@ -2,7 +2,7 @@
 //! moment, so that a burst of connections is one call and a node that was replaced is found.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_sdk_ssm::Client;
@@ -40,7 +40,7 @@ struct Known {
 
 impl Directory {
     fn shelf(&self, tags: &Tags) -> Shelf {
-        let mut shelves = self.0.lock().expect("no holder of this lock panics");
+        let mut shelves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(shelves.entry(tags.clone()).or_default())
     }
 }

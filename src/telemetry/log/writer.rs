@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ impl Writer {
             .shared
             .emptied
             .wait_timeout_while(self.shared.lock(), timeout, waits);
-        drop(waited.expect(INTACT));
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -140,7 +140,8 @@ impl Shared {
     /// Waits for the next lines.
     fn next(&self) -> Batch {
         let empty = |queue: &mut Queue| queue.lines.is_empty();
-        let mut queue = self.filled.wait_while(self.lock(), empty).expect(INTACT);
+        let filled = self.filled.wait_while(self.lock(), empty);
+        let mut queue = filled.unwrap_or_else(PoisonError::into_inner);
         let mut batch = Batch::default();
         while let Some(line) = queue.lines.front() {
             if batch.lines > 0 && batch.bytes.len() + line.len() > self.batch {
@@ -155,7 +156,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().expect(INTACT)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -172,8 +173,6 @@ struct Batch {
 fn cost(line: &[u8]) -> usize {
     line.len() + OVERHEAD
 }
-
-const INTACT: &str = "no holder of this lock panics";
 
 /// Bytes that may wait for a reader: seconds of a busy log at `trace`.
 const MAX_SIZE: usize = 2 << 20;

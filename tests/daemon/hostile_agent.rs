@@ -1,0 +1,269 @@
+//! What a daemon keeps in memory for agents that send as much as they can, and what it computes
+//! once they are silent.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::json;
+use ssm_proxyd::wire::message::{Kind, Message as Decoded, PayloadType};
+use ssm_proxyd::wire::smux::{Command, StreamId};
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, accept_hdr};
+
+use crate::support::api::Api;
+use crate::support::forge;
+use crate::support::process::{Process, ssm_proxyd};
+use crate::support::running::{File, connect, vacant};
+
+/// What an agent sends without end, once its channel is open.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Flood {
+    /// A gap, and large messages behind it.
+    Gap,
+    /// The same, and the gap is closed in the end.
+    ClosedGap,
+    /// A gap, and messages without a byte behind it.
+    EmptyGap,
+    /// Bytes for a client that does not read.
+    Unread,
+    /// One byte for such a client in each message of a megabyte.
+    OneByte,
+    /// More actions than any agent requests.
+    Actions,
+    /// Acknowledgements of what was never sent.
+    Acknowledgements,
+    /// The same message again and again, each of which must be acknowledged.
+    Duplicates,
+    /// Pauses.
+    Pauses,
+}
+
+use Flood::*;
+
+const FLOODS: [Flood; 9] = [
+    Gap,
+    ClosedGap,
+    EmptyGap,
+    Unread,
+    OneByte,
+    Actions,
+    Acknowledgements,
+    Duplicates,
+    Pauses,
+];
+
+/// Bytes that each flood sends at most.
+const FLOOD: usize = 96 << 20;
+
+/// What all of them may add to the memory of a daemon: 32 MiB of early messages for each of three
+/// gaps, 8 MiB of unread bytes for each stream, and what allocators and buffers add to that.
+const MAX_GROWTH: u64 = 192 << 20;
+
+#[test]
+fn memory_under_hostile_agents_is_bounded_and_the_processor_comes_to_rest() {
+    let gateway = gateway();
+    let api = Api::by(move |operation, body| answer(gateway, operation, body));
+    let http = vacant();
+    let mut text = format!(
+        "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n[http]\nlisten = \"{http}\"\n\
+         [shutdown]\ndrain_timeout = \"0s\"\n",
+        api.endpoint()
+    );
+    for number in 0..FLOODS.len() {
+        text += &format!(
+            "[[forward]]\nname = \"f{number}\"\nlisten = \"127.0.0.1:0\"\ntarget = \"{}\"\nremote = 1\n",
+            target(number)
+        );
+    }
+    let file = File::new(&text);
+    let mut command = ssm_proxyd();
+    let mut daemon = Process::start(command.args(["run", "--config"]).arg(file.path()));
+    let addresses = FLOODS.map(|_| {
+        let line = daemon.stderr.wait_for("destination");
+        super::foreign_text::local_address(&line)
+    });
+    let before = resident(daemon.id());
+
+    let clients = addresses.map(connect);
+    for mut client in &clients {
+        std::io::Write::write_all(&mut client, b"hello").unwrap();
+    }
+    let most = most_memory_until_rest(daemon.id(), http);
+
+    let growth = most.saturating_sub(before);
+    println!("{before} bytes resident before, {growth} more at most");
+    assert!(growth < MAX_GROWTH, "{growth} bytes more");
+    drop(clients);
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code(), 0);
+}
+
+/// Watches a daemon until it has hardly computed for a while, for two minutes at most.
+fn most_memory_until_rest(id: u32, http: SocketAddr) -> u64 {
+    let end = Instant::now() + Duration::from_secs(120);
+    let (mut most, mut quiet) = (0, 0);
+    while quiet < 4 {
+        assert!(Instant::now() < end, "the daemon does not come to rest");
+        let before = ticks(id);
+        thread::sleep(Duration::from_millis(500));
+        most = most.max(resident(id));
+        // It answers others all the while.
+        assert!(super::unread::get(http, "/liveness").contains("200"));
+        // A tick is 10 ms.
+        quiet = if ticks(id) - before <= 5 {
+            quiet + 1
+        } else {
+            0
+        };
+    }
+    most
+}
+
+/// Bytes that a process has in memory (proc(5)).
+fn resident(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kibibytes = line.unwrap().split_whitespace().nth(1).unwrap();
+    kibibytes.parse::<u64>().unwrap() << 10
+}
+
+/// Processor time of a process, in ticks (proc(5)).
+fn ticks(id: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    let (_, behind) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<&str> = behind.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+fn target(number: usize) -> String {
+    format!("i-{number:017x}")
+}
+
+fn flood_of(text: &str) -> Option<(usize, Flood)> {
+    let number = (0..FLOODS.len()).find(|number| text.contains(&target(*number)))?;
+    Some((number, FLOODS[number]))
+}
+
+fn answer(gateway: SocketAddr, operation: &str, body: &str) -> (u16, String) {
+    let Some((number, _)) = flood_of(body).filter(|_| operation == "StartSession") else {
+        return (200, "{}".to_owned());
+    };
+    let answer = json!({
+        "SessionId": format!("me-{number}"),
+        "StreamUrl": format!("ws://{gateway}/v1/data-channel/{}", target(number)),
+        "TokenValue": "token",
+    });
+    (200, answer.to_string())
+}
+
+/// The service behind the stream URLs. Its threads end with the test binary.
+fn gateway() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || serve(stream));
+        }
+    });
+    address
+}
+
+#[expect(clippy::result_large_err, reason = "the library's own type")]
+fn serve(stream: TcpStream) {
+    // A daemon that refuses input ends a flood.
+    let limit = Some(Duration::from_secs(5));
+    stream.set_write_timeout(limit).unwrap();
+    let mut flood = None;
+    let upgraded = accept_hdr(
+        stream,
+        |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
+            flood = flood_of(request.uri().path());
+            Ok(response)
+        },
+    );
+    let Ok(mut websocket) = upgraded else { return };
+    let Some((_, flood)) = flood else { return };
+    let _refused = perform(&mut websocket, flood);
+    // What was sent is read, and the websocket stays open.
+    drop(websocket.get_mut().read(&mut [0; 1 << 16]));
+    thread::sleep(Duration::from_secs(300));
+}
+
+fn perform(websocket: &mut WebSocket<TcpStream>, flood: Flood) -> Result<(), Error> {
+    websocket.read()?;
+    if flood == Actions {
+        let more = ",{}".repeat(300_000);
+        return websocket.send(Message::Binary(forge::handshake_request(
+            0,
+            "3.3.987.0",
+            &more,
+        )));
+    }
+    websocket.send(Message::Binary(forge::handshake_request(
+        0,
+        "3.3.987.0",
+        "",
+    )))?;
+    websocket.send(Message::Binary(forge::handshake_complete(1, "")))?;
+    wait_for_stream(websocket)?;
+    let mut sent = 0;
+    let mut number = 0;
+    while sent < FLOOD {
+        let message = message(flood, number);
+        sent += message.len();
+        number += 1;
+        websocket.send(Message::Binary(message))?;
+    }
+    if flood == ClosedGap {
+        websocket.send(Message::Binary(forge::output(2, b"")))?;
+    }
+    Ok(())
+}
+
+/// Acknowledges what comes until the bytes of the client have.
+fn wait_for_stream(websocket: &mut WebSocket<TcpStream>) -> Result<(), Error> {
+    loop {
+        let Message::Binary(frame) = websocket.read()? else {
+            continue;
+        };
+        let Ok(came) = Decoded::decode(frame) else {
+            continue;
+        };
+        if came.header.kind != Kind::Input {
+            continue;
+        }
+        let seq = i64::try_from(came.header.seq.0).unwrap();
+        let acknowledgement = forge::acknowledge(&Kind::Input, seq);
+        websocket.send(Message::Binary(acknowledgement))?;
+        let is_data = came.header.payload_type == PayloadType::Output;
+        if is_data && came.payload.windows(5).any(|w| w == b"hello") {
+            return Ok(());
+        }
+    }
+}
+
+/// Message `number` of a flood; 0 and 1 were the handshake.
+fn message(flood: Flood, number: u64) -> Bytes {
+    const STREAM: StreamId = StreamId(3);
+    let block = [7; 60_000];
+    let bytes = forge::frames(&[(Command::Push, STREAM, &block)]);
+    match flood {
+        Gap | ClosedGap => forge::output(3 + number, &bytes),
+        EmptyGap => forge::output(3 + number, b""),
+        Unread => forge::output(2 + number, &bytes),
+        OneByte => {
+            let mut frames = vec![(Command::Push, STREAM, &b"x"[..])];
+            frames.extend([(Command::Push, StreamId(99), &block[..]); 16]);
+            forge::output(2 + number, &forge::frames(&frames))
+        }
+        Acknowledgements => {
+            forge::acknowledge(&Kind::Input, i64::try_from(number).unwrap() + 1_000_000)
+        }
+        Duplicates => forge::output(1, b""),
+        Pauses => forge::publication(Kind::PausePublication),
+        Actions => unreachable!("it has no channel"),
+    }
+}
