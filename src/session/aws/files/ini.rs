@@ -2,7 +2,7 @@
 //!
 //! It accepts what the AWS CLI accepts (Python's `configparser`): keys indented by spaces or tabs,
 //! `key: value`, text behind a section's header, indented comments. A line that is none of these
-//! is a [`Problem`] with its number, and the lines around it are still used. A byte order mark is
+//! is a [`BadLine`] with its number, and the lines around it are still used. A byte order mark is
 //! skipped.
 
 /// A section, with its keys in the order of the file.
