@@ -71,6 +71,7 @@ allow_remote_clients = true
 
 [[forward]]
 name = "shared"
+enabled = false
 listen = 1
 target = "i-01234567"
 remote = 1
@@ -194,6 +195,7 @@ fn what_is_written_is_meant() {
         max_age: Some(Duration::from_secs(3600)),
     };
     assert_eq!(config.forwards[1].sessions, shared);
+    assert!(forward.enabled && !config.forwards[1].enabled);
     assert_eq!(config.shutdown.drain_timeout, Duration::from_secs(120));
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.log.level, LogLevel::Trace);
