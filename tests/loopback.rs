@@ -47,7 +47,8 @@ async fn a_request_and_its_answer_travel_through_a_signed_session_of_their_own()
     );
     assert_eq!(session.parameters["host"], ["web.internal"]);
     assert_eq!(session.parameters["portNumber"], ["80"]);
-    assert_eq!(session.reason, "tests, forward f");
+    // A mark follows by which a session whose answer was lost is found.
+    assert!(session.reason.starts_with("tests, forward f ["));
     assert_eq!(session.opening_version, "1.2.764.0");
     assert_eq!(session.handshake_version, "1.2.764.0");
     assert_eq!(session.ended_by, Some(EndedBy::Flag));

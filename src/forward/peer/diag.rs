@@ -4,6 +4,7 @@
 
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -23,16 +24,31 @@ pub(super) struct Entry {
 ///
 /// If the kernel cannot be asked: another system, or a sandbox without netlink.
 pub(super) fn find(own: SocketAddr, other: SocketAddr) -> io::Result<Option<Entry>> {
-    let mut netlink = Socket::new(
+    let mut kept = NETLINK.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut netlink = match kept.take() {
+        Some(netlink) => netlink,
+        None => open()?,
+    };
+    netlink.send(&request(own, other))?;
+    let mut answer = [0; MAX_ANSWER];
+    let len = netlink.read(&mut answer)?;
+    let found = parse(&answer[..len])?;
+    *kept = Some(netlink);
+    Ok(found)
+}
+
+/// The socket that is asked, unless the last answer was an error. It is kept because a process
+/// without free descriptors must still see which of its clients are gone: they hold them.
+static NETLINK: Mutex<Option<Socket>> = Mutex::new(None);
+
+fn open() -> io::Result<Socket> {
+    let netlink = Socket::new(
         Domain::from(AF_NETLINK),
         Type::DGRAM,
         Some(Protocol::from(NETLINK_SOCK_DIAG)),
     )?;
     netlink.set_nonblocking(true)?;
-    netlink.send(&request(own, other))?;
-    let mut answer = [0; MAX_ANSWER];
-    let len = netlink.read(&mut answer)?;
-    parse(&answer[..len])
+    Ok(netlink)
 }
 
 /// A header of 16 bytes, and the question.
