@@ -150,17 +150,18 @@ async fn an_unknown_host_is_a_reset() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_cannot_start_is_a_reset_and_the_next_connection_is_served() {
     let echo = destination(Role::Echo).await;
-    for code in [
-        "TargetNotConnected",
-        "InvalidDocument",
-        "AccessDeniedException",
-        "ExpiredTokenException",
-        "InternalServerError",
+    for (code, times) in [
+        ("TargetNotConnected", 1),
+        ("InvalidDocument", 1),
+        ("AccessDeniedException", 1),
+        ("ExpiredTokenException", 1),
+        // It is asked for twice more.
+        ("InternalServerError", 3),
     ] {
         let stage = Stage::to(Options::default(), &echo).await;
         let fault = ApiFault {
             code: code.to_owned(),
-            times: Some(1),
+            times: Some(times),
         };
         stage.simulator.fail(Operation::StartSession, fault);
 

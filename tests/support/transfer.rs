@@ -49,9 +49,13 @@ pub(crate) async fn read_end(address: SocketAddr, words: &[u8]) -> io::Result<Ve
     let mut client = TcpStream::connect(address).await?;
     client.write_all(words).await?;
     let mut came = Vec::new();
-    client.read_to_end(&mut came).await?;
+    let reading = client.read_to_end(&mut came);
+    tokio::time::timeout(PATIENCE, reading).await??;
     Ok(came)
 }
+
+/// How long an end is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Reads to the end.
 pub(crate) async fn read_hash(address: SocketAddr) -> io::Result<String> {
