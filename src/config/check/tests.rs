@@ -189,13 +189,12 @@ fn what_is_written_is_meant() {
         warm_max_age: Duration::from_secs(300),
     };
     assert_eq!(forward.sessions, sessions);
-    assert!(forward.keep_alive);
+    assert!(forward.keep_alive && forward.enabled && !config.forwards[1].enabled);
     let shared = Sessions::Shared {
         max_streams: 8,
         max_age: Some(Duration::from_secs(3600)),
     };
     assert_eq!(config.forwards[1].sessions, shared);
-    assert!(forward.enabled && !config.forwards[1].enabled);
     assert_eq!(config.shutdown.drain_timeout, Duration::from_secs(120));
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.log.level, LogLevel::Trace);
