@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::cli::ended;
 use crate::support::api::Api;
-use crate::support::process::ssm_proxyd;
+use crate::support::process::{ssm_proxyd, take_environment};
 use crate::support::running::{File, forward};
 use crate::support::screen::Screen;
 use crate::support::stage::TARGET;
@@ -182,12 +182,7 @@ async fn a_command_on_a_terminal_asks_for_the_code_of_a_role() {
     let fixture = Fixture::new(&directory().join("mfa-serial"));
     let command = fixture.command();
     let mut tmux = Command::new("tmux");
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => tmux.env(name, value),
-            None => tmux.env_remove(name),
-        };
-    }
+    take_environment(&mut tmux, &command);
     let program = command.get_program().to_str().unwrap();
     // Its stdin and stdout carry a connection.
     let line = format!("{program} connect {TARGET} < /dev/null > /dev/null");

@@ -150,25 +150,7 @@ const PROOF: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{Options, Tunnel};
-    use crate::tunnel::Beginning;
-
-    fn shared() -> Shared {
-        let options = Options {
-            upload_rate: 0,
-            upload_payload: 1024,
-            upload_window: 1024,
-            keep_alive: false,
-            shared: true,
-        };
-        let beginning = Beginning {
-            now: now(),
-            wall: std::time::SystemTime::UNIX_EPOCH,
-            options,
-        };
-        let core = Tunnel::new(beginning.now, beginning.wall, 1, options);
-        Shared::new(core, beginning).0
-    }
+    use crate::tunnel::tests::shared;
 
     #[tokio::test]
     async fn a_deadline_that_is_moved_to_an_earlier_time_is_kept() {

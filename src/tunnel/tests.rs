@@ -17,7 +17,8 @@ const OPTIONS: proto::Options = proto::Options {
     shared: false,
 };
 
-fn shared() -> Arc<Shared> {
+/// A tunnel without a websocket.
+pub(super) fn shared() -> Arc<Shared> {
     let beginning = Beginning {
         now: Instant::now(),
         wall: SystemTime::now(),

@@ -193,27 +193,14 @@ const IDLE: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::sync::Arc;
 
     use super::*;
-    use crate::proto::{Options, Reason, Tunnel};
-    use crate::tunnel::Beginning;
+    use crate::proto::Reason;
+    use crate::tunnel::tests::shared;
 
-    fn connected() -> Shared {
-        let options = Options {
-            upload_rate: 0,
-            upload_payload: 1024,
-            upload_window: 1024,
-            keep_alive: false,
-            shared: true,
-        };
-        let beginning = Beginning {
-            now: now(),
-            wall: SystemTime::UNIX_EPOCH,
-            options,
-        };
-        let core = Tunnel::new(beginning.now, beginning.wall, 1, options);
-        let (shared, _) = Shared::new(core, beginning);
+    fn connected() -> Arc<Shared> {
+        let shared = shared();
         shared.connect(now(), "token");
         shared
     }

@@ -2,9 +2,8 @@
 //! text that it may send. None of it may reach a terminal, a log or a status as it came.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::thread;
 
 use serde_json::{Value, json};
 use ssm_proxyd::printable::is_printable;
@@ -53,7 +52,7 @@ const ATTACKS: [Attack; 11] = [
 
 #[test]
 fn nothing_that_the_far_side_says_reaches_the_log_or_the_status_as_it_came() {
-    let gateway = gateway();
+    let gateway = forge::gateway(serve);
     for format in ["text", "json"] {
         let api = Api::by(move |operation, body| answer(gateway, operation, body));
         let http = vacant();
@@ -110,7 +109,7 @@ pub(super) fn local_address(line: &str) -> SocketAddr {
 
 #[test]
 fn connect_shows_nothing_as_it_came() {
-    let gateway = gateway();
+    let gateway = forge::gateway(serve);
     let api = Api::by(move |operation, body| answer(gateway, operation, body));
     let children: Vec<Process> = (0..ATTACKS.len())
         .map(|number| {
@@ -188,18 +187,6 @@ fn answer(gateway: SocketAddr, operation: &str, body: &str) -> (u16, String) {
         Upgrade | CloseReason | AgentVersion | SessionType | Unreadable | MessageType
         | ActionAndNotice => (200, session(&format!("me-{number}"), &url)),
     }
-}
-
-/// The service behind the stream URLs. Its threads end with the test binary.
-fn gateway() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            thread::spawn(move || serve(stream));
-        }
-    });
-    address
 }
 
 #[expect(clippy::result_large_err, reason = "the library's own type")]

@@ -2,7 +2,7 @@
 //! once they are silent.
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ const MAX_GROWTH: u64 = 192 << 20;
 
 #[test]
 fn memory_under_hostile_agents_is_bounded_and_the_processor_comes_to_rest() {
-    let gateway = gateway();
+    let gateway = forge::gateway(serve);
     let api = Api::by(move |operation, body| answer(gateway, operation, body));
     let http = vacant();
     let mut text = format!(
@@ -158,18 +158,6 @@ fn answer(gateway: SocketAddr, operation: &str, body: &str) -> (u16, String) {
         "TokenValue": "token",
     });
     (200, answer.to_string())
-}
-
-/// The service behind the stream URLs. Its threads end with the test binary.
-fn gateway() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            thread::spawn(move || serve(stream));
-        }
-    });
-    address
 }
 
 #[expect(clippy::result_large_err, reason = "the library's own type")]

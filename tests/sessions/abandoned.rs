@@ -3,14 +3,12 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::session::{
-    Identity, Journal, Leaving, Service, Sessions, Settings, StartRequest, Urgency,
-};
+use ssm_proxyd::session::{Identity, Journal, Leaving, Service, Sessions, Settings, Urgency};
 use ssm_proxyd::sim::{ApiFault, EndedBy, Operation, Options, Role, Simulator};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::forward;
+use super::{forward, request};
 use crate::cli::ended;
 use crate::support::process::Process;
 use crate::support::running::{Running, assert_clean, assert_echo, assert_names, caller, connect};
@@ -229,13 +227,4 @@ async fn a_task_that_panics_or_is_aborted_leaves_no_session() {
 enum Fate {
     Panic,
     Abort,
-}
-
-fn request() -> StartRequest {
-    StartRequest {
-        target: TARGET.to_owned(),
-        document: "AWS-StartPortForwardingSession".to_owned(),
-        parameters: vec![("portNumber", "1".to_owned())],
-        reason: "a test".to_owned(),
-    }
 }

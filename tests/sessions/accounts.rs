@@ -3,13 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use ssm_proxyd::session::{
-    Identity, Journal, Kind, Leaving, Service, Session, Sessions, Settings, StartRequest, Urgency,
+    Identity, Journal, Kind, Leaving, Service, Session, Sessions, Settings, Urgency,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::request;
 use crate::support::api::Api;
-use crate::support::stage::{TARGET, until};
+use crate::support::stage::until;
 
 /// More than the calls of one account at the same time.
 const MANY: usize = 70;
@@ -137,15 +138,6 @@ async fn service(api: &Api) -> Service {
         ..Settings::default()
     };
     Service::load(settings).await.unwrap()
-}
-
-fn request() -> StartRequest {
-    StartRequest {
-        target: TARGET.to_owned(),
-        document: "AWS-StartPortForwardingSession".to_owned(),
-        parameters: vec![("portNumber", "1".to_owned())],
-        reason: "a test".to_owned(),
-    }
 }
 
 const THROTTLED: &str = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;

@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::forward;
+use crate::support::process::take_environment;
 use crate::support::running::{
     Running, assert_echo, assert_names, assert_reset, assert_served, caller, connect,
 };
@@ -92,12 +93,7 @@ async fn without_open_files_left_it_waits_and_goes_on() {
     let inner = caller(&simulator);
     command.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""]);
     command.arg(inner.get_program());
-    for (name, value) in inner.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    take_environment(&mut command, &inner);
     let mut daemon = Running::launch(command, &simulator.endpoint(), &forward("f", &echo, ""));
     let address = daemon.address();
 

@@ -11,6 +11,7 @@ mod limits;
 mod shared;
 mod warm;
 
+use ssm_proxyd::session::StartRequest;
 use ssm_proxyd::sim::{Destination, Operation, Simulator};
 
 use crate::support::stage::TARGET;
@@ -21,6 +22,16 @@ fn forward(name: &str, destination: &Destination, keys: &str) -> String {
     format!(
         "[[forward]]\nname = \"{name}\"\nlisten = \"127.0.0.1:0\"\ntarget = \"{TARGET}\"\nremote = {port}\n{keys}\n"
     )
+}
+
+/// A request for a session to a port of the target.
+fn request() -> StartRequest {
+    StartRequest {
+        target: TARGET.to_owned(),
+        document: "AWS-StartPortForwardingSession".to_owned(),
+        parameters: vec![("portNumber", "1".to_owned())],
+        reason: "a test".to_owned(),
+    }
 }
 
 /// How often an operation of the API was called.

@@ -1,9 +1,25 @@
 //! Messages made by hand, for what neither a tunnel nor an agent would say by itself.
 
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+
 use bytes::Bytes;
 use ssm_proxyd::wire::message::{Header, Kind, Message, MessageId, PayloadType, Seq};
 use ssm_proxyd::wire::payload::{self, Acknowledge, ChannelClosed, Flag};
 use ssm_proxyd::wire::smux::{self, Command, StreamId};
+
+/// The service behind stream URLs, which `serve`s each connection on a thread. They end with the test
+/// binary.
+pub(crate) fn gateway(serve: fn(TcpStream)) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || serve(stream));
+        }
+    });
+    address
+}
 
 /// Any message.
 pub(crate) fn message(kind: Kind, seq: u64, payload_type: PayloadType, payload: &[u8]) -> Bytes {

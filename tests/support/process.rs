@@ -219,14 +219,19 @@ pub(crate) fn behind(program: &str, arguments: &[&str]) -> Command {
     let ours = ssm_proxyd();
     let mut command = Command::new(program);
     command.args(arguments).arg(ours.get_program());
-    for (name, value) in ours.get_envs() {
+    take_environment(&mut command, &ours);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Gives a command the environment that another one was given.
+pub(crate) fn take_environment(command: &mut Command, other: &Command) {
+    for (name, value) in other.get_envs() {
         match value {
             Some(value) => command.env(name, value),
             None => command.env_remove(name),
         };
     }
-    command.stdin(Stdio::null());
-    command
 }
 
 /// Far longer than anything takes on a busy machine; only a failure waits as long.

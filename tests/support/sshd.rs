@@ -10,7 +10,7 @@ use ssm_proxyd::sim::{Options, Simulator};
 use tempfile::TempDir;
 
 use super::errand::{DEFAULTS, file};
-use super::process::Process;
+use super::process::{Process, take_environment};
 use super::running::{File, assert_clean, caller};
 use super::stage::{TARGET, until};
 
@@ -100,12 +100,7 @@ impl Sshd {
     /// A program that calls ssh as `$SSH`.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        for (name, value) in caller(&self.simulator).get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
+        take_environment(&mut command, &caller(&self.simulator));
         let ssh = format!("ssh -F {}", self.name("ssh_config"));
         command
             .env("SSM_PROXYD_CONFIG", self.file.path())

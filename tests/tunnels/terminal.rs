@@ -5,6 +5,7 @@ use std::process::Command;
 use ssm_proxyd::sim::{Options, Role, Simulator};
 
 use super::Desk;
+use crate::support::process::take_environment;
 use crate::support::running::{assert_clean, assert_echo, connect};
 use crate::support::screen::Screen;
 use crate::support::stage::{TARGET, destination};
@@ -17,12 +18,7 @@ async fn the_ready_line_the_live_line_and_ctrl_c() {
     let desk = Desk::new();
     let command = desk.command(&simulator, &[]);
     let mut tmux = Command::new("tmux");
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => tmux.env(name, value),
-            None => tmux.env_remove(name),
-        };
-    }
+    take_environment(&mut tmux, &command);
     let program = command.get_program().to_str().unwrap();
     let screen = Screen::start(tmux, &format!("{program} forward {TARGET} -L {local}"));
 
