@@ -49,7 +49,7 @@ pub(super) enum News {
     Ready,
     /// Its websocket broke.
     Away,
-    /// It has another one.
+    /// Its session was resumed on another one.
     Back,
     /// It did not come up.
     Failed(Failure),

@@ -31,6 +31,11 @@ impl Backoff {
         whole.mul_f64(0.5 + self.chance.f64() / 2.0)
     }
 
+    /// The next pause is at most so long.
+    pub(super) fn limit(&mut self, most: Duration) {
+        self.pause = self.pause.min(most);
+    }
+
     /// An attempt went well.
     pub(super) fn reset(&mut self) {
         self.pause = FIRST;
@@ -60,7 +65,12 @@ mod tests {
             whole = (whole * 2).min(MAX);
         }
 
+        backoff.limit(2 * FIRST);
+        let pause = backoff.pause();
+        assert!(FIRST <= pause && pause <= 2 * FIRST, "{pause:?}");
+
         backoff.reset();
+        backoff.limit(2 * FIRST);
         assert!(backoff.pause() <= FIRST);
     }
 

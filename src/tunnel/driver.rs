@@ -39,7 +39,7 @@ pub struct Driver {
 pub struct Life {
     /// What the core is told.
     pub options: Options,
-    /// How long to try to resume after the websocket broke.
+    /// How long to try to resume after the last websocket broke that was stable or carried new data.
     pub resume_timeout: Duration,
     /// What tells it to try again now.
     pub nudged: Nudged,
@@ -112,6 +112,7 @@ impl Driver {
         let mut outage = None;
         loop {
             let pulse = Pulse::new();
+            let before = self.shared.lock().core.progress();
             let Err(broken) = self.carry(websocket, &pulse, outage).await else {
                 return Ok(());
             };
@@ -124,21 +125,23 @@ impl Driver {
                 // The API ends the session, once this is dropped.
                 return Err(Error::Ended(Reason::Finished));
             }
-            if pulse.is_proved(now) {
+            let is_stable = pulse.is_stable(now);
+            let has_progress = self.shared.lock().core.progress() > before;
+            if is_stable || has_progress {
                 outage = None;
             }
-            // One that breaks at once, again and again, must not be replaced as fast.
-            if pulse.is_proved(now) && pulse.age(now) >= SHORT_LIFE {
+            if is_stable {
                 self.backoff.reset();
-            } else {
-                self.pause().await?;
+            } else if has_progress {
+                self.backoff.limit(MAX_PAUSE_AFTER_PROGRESS);
             }
             let begin = *outage.get_or_insert(now);
-            websocket = self.resume(&broken, begin).await?;
+            websocket = self.resume(&broken, begin, is_stable).await?;
         }
     }
 
-    /// Carries messages over one websocket. `outage` is when the last one that was proved broke.
+    /// Carries messages over one websocket. `outage` is when the last one broke that was
+    /// stable or carried new data.
     async fn carry(
         &mut self,
         (sink, source): (Sink, Source),
@@ -152,7 +155,7 @@ impl Driver {
             outcome = read_loop(&self.shared, source, pulse) => outcome,
             error = pulse.watch(&self.shared) => Err(error),
             never = pulse.test_when_nudged(&mut self.nudged) => never,
-            never = pulse.tell_when_proved(outage) => never,
+            never = pulse.tell_when_proved(&self.shared, outage) => never,
         }
     }
 }
@@ -244,5 +247,6 @@ fn seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// A websocket that lived no longer is no success.
-const SHORT_LIFE: Duration = Duration::from_millis(100);
+/// The longest pause after a websocket that broke soon but carried new data: long enough to call
+/// ResumeSession a few times a second at most, short enough for a transfer to go on.
+const MAX_PAUSE_AFTER_PROGRESS: Duration = Duration::from_millis(250);

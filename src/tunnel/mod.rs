@@ -161,7 +161,7 @@ pub enum State {
     Opening,
     /// Streams.
     Ready,
-    /// Streams, once it has another websocket.
+    /// Streams, once another websocket works.
     Away,
     /// Nothing any more.
     Ended,
@@ -186,7 +186,7 @@ enum Phase {
     Ready {
         agent_version: Printable,
     },
-    /// Ready, and without a websocket.
+    /// Ready, and without a websocket that is known to work.
     Away {
         agent_version: Printable,
     },
@@ -255,9 +255,7 @@ impl Shared {
     }
 
     fn connect(&self, now: Instant, token: &str) {
-        let mut inner = self.lock();
-        inner.core.handle_connected(now, token);
-        inner.come_back();
+        self.lock().core.handle_connected(now, token);
     }
 
     fn disconnect(&self, now: Instant) {
@@ -367,7 +365,7 @@ impl Inner {
         });
     }
 
-    /// It has another one.
+    /// The session was resumed: its new websocket works.
     fn come_back(&mut self) {
         self.phase.send_if_modified(|phase| {
             let Phase::Away { agent_version } = phase else {

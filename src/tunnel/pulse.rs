@@ -70,12 +70,18 @@ impl Pulse {
 
     /// Whether the session lives on this websocket: an upgrade alone says nothing of the token, and
     /// a service that does not like it may just close (protocol.md section 2.2).
-    pub(super) fn is_proved(&self, now: Instant) -> bool {
+    fn is_proved(&self, now: Instant) -> bool {
         self.heard.load(Ordering::Relaxed) || self.age(now) >= PROOF
     }
 
+    /// Whether the websocket was tested and lived for some time, so that the next one may be dialled
+    /// at once.
+    pub(super) fn is_stable(&self, now: Instant) -> bool {
+        self.is_proved(now) && self.age(now) >= SHORT_LIFE
+    }
+
     /// How long the websocket is open.
-    pub(super) fn age(&self, now: Instant) -> Duration {
+    fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.begin)
     }
 
@@ -106,11 +112,12 @@ impl Pulse {
         }
     }
 
-    /// Says so once the session lives on its new websocket, after `outage` if there was one.
-    pub(super) async fn tell_when_proved<T>(&self, outage: Option<Instant>) -> T {
+    /// Reports the tunnel as resumed, after `outage` if there was one: with the first message on
+    /// the new websocket, or after [`PROOF`]. The upgrade alone says nothing of the token.
+    pub(super) async fn tell_when_proved<T>(&self, shared: &Shared, outage: Option<Instant>) -> T {
         if let Some(begin) = outage {
-            // A word, or time: either is a proof.
             drop(timeout(PROOF, self.first_heard.notified()).await);
+            shared.lock().come_back();
             info!(after = ?now().saturating_duration_since(begin), "session resumed");
         }
         pending().await
@@ -143,6 +150,9 @@ const MAX_SILENCE: Duration = Duration::from_secs(45);
 /// How soon the answer to a test must come.
 const TEST_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A websocket that broke sooner is an unstable one, whatever it carried.
+const SHORT_LIFE: Duration = Duration::from_secs(5);
+
 /// A websocket that lived so long without a message is proved too: an agent that has nothing to say
 /// says nothing.
 const PROOF: Duration = Duration::from_secs(10);
@@ -151,6 +161,43 @@ const PROOF: Duration = Duration::from_secs(10);
 mod tests {
     use super::*;
     use crate::tunnel::tests::shared;
+    use crate::tunnel::{Phase, State};
+
+    #[tokio::test]
+    async fn a_tunnel_is_resumed_by_the_first_message_and_not_by_the_upgrade() {
+        let (pulse, shared) = (Pulse::new(), shared());
+        shared.lock().phase.send_replace(Phase::Away {
+            agent_version: "3.3.0.0".into(),
+        });
+        let state = || State::of(&shared.lock().phase.borrow());
+        shared.connect(now(), "token");
+        let mut reporting = std::pin::pin!(pulse.tell_when_proved::<()>(&shared, Some(now())));
+        let mut poll_once = async || {
+            tokio::select! {
+                biased;
+                () = &mut reporting => unreachable!("it is pending"),
+                () = tokio::task::yield_now() => {}
+            }
+        };
+
+        poll_once().await;
+        assert_eq!(state(), State::Away);
+        pulse.hear();
+        poll_once().await;
+
+        assert_eq!(state(), State::Ready);
+    }
+
+    #[test]
+    fn a_websocket_is_stable_once_it_was_tested_and_lived_for_some_time() {
+        let pulse = Pulse::new();
+        let begin = pulse.begin;
+        assert!(!pulse.is_stable(begin + SHORT_LIFE), "no message came");
+        assert!(pulse.is_stable(begin + PROOF));
+        pulse.hear();
+        assert!(!pulse.is_stable(begin + SHORT_LIFE / 2));
+        assert!(pulse.is_stable(begin + SHORT_LIFE));
+    }
 
     #[tokio::test]
     async fn a_deadline_that_is_moved_to_an_earlier_time_is_kept() {

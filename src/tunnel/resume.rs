@@ -3,9 +3,15 @@
 //! ```text
 //!   first:   sign ─▶ dial ──────────────────▶ up        the session was just started
 //!   resume:  ResumeSession ─▶ sign ─▶ dial ─▶ up        a new token, and perhaps a new URL
-//!              ▲                        │
-//!              └── pause, or a nudge ◀──┘ failed, and may pass
+//!              ▲                        │         │
+//!              └── pause, or a nudge ◀──┴─────────┘ failed, or broke soon
 //! ```
+//!
+//! A websocket is stable if a message came over it, or nothing for ten seconds, and it lived for five
+//! seconds. After a stable one ResumeSession is called at once, after any other one after a pause.
+//! `resume_timeout` begins when a websocket breaks that was stable or carried new data: an in-order
+//! message of the agent, or data of ours that the agent acknowledged. So a slow network does not end
+//! a transfer, and websockets that carry nothing do not follow each other for ever.
 //!
 //! The service closes every websocket about once an hour, networks change and laptops sleep: none
 //! of it ends a session (protocol.md section 2.5). It is over when the service says so, or when
@@ -46,17 +52,22 @@ impl Driver {
         }
     }
 
-    /// Another websocket after `broken`, for the same session, which has had none that was proved
-    /// since `begin`.
+    /// Another websocket after `broken`, for the same session, which has had none that was stable
+    /// or carried new data since `begin`. The first attempt is made at once if `broken` ended a
+    /// stable websocket.
     pub(super) async fn resume(
         &mut self,
         broken: &Error,
         begin: Instant,
+        is_stable: bool,
     ) -> Result<(Sink, Source), Error> {
         let deadline = begin + self.resume_timeout;
         warn!(error = %broken, "resuming the session");
         let (mut last, mut hint) = (Printable::of(broken), broken.hint());
         let mut told = None;
+        if !is_stable {
+            self.pause_until(deadline, &last, hint).await?;
+        }
         loop {
             let failure = tokio::select! {
                 outcome = timeout_at(deadline.into(), attempt(&mut self.session, &self.network)) => {
@@ -75,11 +86,20 @@ impl Driver {
             }
             tell(&failure, &mut told);
             (last, hint) = (Printable::of(&failure), failure.hint());
-            match timeout_at(deadline.into(), self.pause()).await {
-                Ok(paused) => paused?,
-                Err(_) => return Err(self.late(last, hint)),
-            }
+            self.pause_until(deadline, &last, hint).await?;
         }
+    }
+
+    /// Waits before the next attempt. Fails if that would come after `deadline`; `last` is the last
+    /// failure.
+    async fn pause_until(
+        &mut self,
+        deadline: Instant,
+        last: &Printable,
+        hint: &'static str,
+    ) -> Result<(), Error> {
+        let paused = timeout_at(deadline.into(), self.pause()).await;
+        paused.unwrap_or_else(|_| Err(self.late(last.clone(), hint)))
     }
 
     async fn dial(&self) -> Result<(Sink, Source), Error> {

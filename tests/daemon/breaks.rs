@@ -1,7 +1,7 @@
 //! Websockets that break under a daemon: what it says, what a signal and a login do, and when it
 //! gives up.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use ssm_proxyd::sim::{
 use crate::support::running::{
     Running, assert_echo, assert_names, assert_reset, connect, forward_to,
 };
-use crate::support::stage::{destination, until};
+use crate::support::stage::{broken_every, destination, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_that_fell_silent_is_found_out_by_a_missed_pong() {
@@ -56,6 +56,46 @@ async fn a_session_that_is_not_resumed_in_time_is_a_reset_and_one_line() {
         assert_eq!(log.matches("WARN").count(), 2, "one for the break: {log}");
         assert_eq!(simulator.ledger().sessions[0].attached, 1, "{cause}");
     }
+}
+
+/// Each websocket carries messages, but no data, and breaks soon.
+#[tokio::test(flavor = "multi_thread")]
+async fn websockets_that_break_soon_and_carry_no_data_are_replaced_with_pauses_and_not_for_ever() {
+    let talk = Talk::begin(Options::default(), "resume_timeout = \"3s\"\n").await;
+    talk.client
+        .set_read_timeout(Some(Duration::from_millis(5)))
+        .unwrap();
+    talk.simulator.set_faults(broken_every(150, Manner::Reset));
+
+    until("the client is reset", || {
+        talk.simulator.strike(None, Blow::StartClient);
+        let read = talk.client.peek(&mut [0]);
+        read.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
+    })
+    .await;
+
+    let log = talk.daemon.stop(&talk.simulator);
+    let line = only_line(&log, "session lost");
+    assert_names(&line, &["not resumed within 3 s"]);
+    // Pauses of 50 ms at the least, which double up to 2.5 s.
+    let calls = talk.simulator.ledger().calls["ResumeSession"];
+    assert!(calls <= 8, "{calls} calls in 3 s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_carries_data_outlives_websockets_that_break_soon() {
+    let mut talk = Talk::begin(Options::default(), "resume_timeout = \"5s\"\n").await;
+    talk.simulator.set_faults(broken_every(300, Manner::Reset));
+
+    // They live for 300 ms each: so many take longer than `resume_timeout`.
+    until("many websockets broke", || {
+        assert_echo(&mut talk.client, b"more");
+        talk.simulator.ledger().sessions[0].attached > 20
+    })
+    .await;
+
+    talk.simulator.set_faults(Faults::default());
+    talk.end();
 }
 
 #[tokio::test(flavor = "multi_thread")]

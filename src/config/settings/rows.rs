@@ -256,7 +256,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
         },
         absent: Absent::Text("5m"),
         example: "\"5m\"",
-        doc: "How long to try to resume a session whose websocket broke; 0s: not at all",
+        doc: "How long to try to resume a session after its last websocket broke that lived for 5 s or carried new data; 0s: not at all",
     },
     Setting {
         key: "half_close_timeout",

@@ -50,6 +50,11 @@ impl Accounts {
         self.data_end = seq.0 + 1;
     }
 
+    /// True if this number may be data.
+    pub(super) fn is_data(&self, seq: Seq) -> bool {
+        (self.data_begin..self.data_end).contains(&seq.0)
+    }
+
     /// The acknowledgement of a new message leaves.
     pub(super) fn handle_answer(&mut self, now: Instant) {
         self.unanswered = self.unanswered.saturating_sub(1);

@@ -92,6 +92,7 @@ impl Channel {
         if self.sender.acknowledge(now, Seq(seq)) {
             self.pacer.handle_arrival(now);
             self.silence = Silence::default();
+            self.progress += u64::from(self.accounts.is_data(Seq(seq)));
             let arrived = self.control.handle_arrival(Seq(seq));
             if matches!(arrived, Some((Mark::Probe(_), _))) {
                 self.hasten_probe(now);
@@ -138,6 +139,7 @@ impl Channel {
             }
             Verdict::Deliver(item) => {
                 self.stats.received += 1;
+                self.progress += 1;
                 self.remainder.handle_message(now, created);
                 (true, Some(item))
             }

@@ -81,6 +81,8 @@ pub(crate) struct Channel {
     /// When a sequenced message left for the first time.
     last_sent: Instant,
     deliveries: VecDeque<Delivery>,
+    /// New messages that came in order, and messages of data that were acknowledged.
+    progress: u64,
     stats: Stats,
 }
 
@@ -107,6 +109,7 @@ impl Channel {
             input: Intake::default(),
             last_sent: now,
             deliveries: VecDeque::new(),
+            progress: 0,
             stats: Stats::default(),
         }
     }
@@ -354,6 +357,11 @@ impl Channel {
     /// What has left and is not yet acknowledged.
     pub(crate) fn sender(&self) -> &Sender {
         &self.sender
+    }
+
+    /// New messages that came in order, and messages of data that were acknowledged.
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress
     }
 
     /// What was counted; the bytes of streams are the mux's to count.

@@ -61,12 +61,16 @@ impl Tunnel {
         }
     }
 
-    /// A new websocket is open: the probes of the old one count no more.
+    /// A new websocket is open: the probes of the old one count no more. A tunnel that was ready
+    /// asks for an acknowledgement, which shows that the session lives on this websocket, unless the
+    /// agent owes one anyway.
     pub(super) fn probe_again(&mut self, now: Instant) {
         if let State::Probing { readiness, .. } = &mut self.state {
             readiness.handle_connected(now);
             self.channel.withdraw_probes();
             self.send_probes(now);
+        } else if matches!(self.state, State::Ready) && self.channel.sender().is_empty() {
+            self.channel.send_size(size());
         }
     }
 

@@ -50,6 +50,12 @@ impl Tunnel {
         }
     }
 
+    /// A counter that grows with each new message of the agent that comes in order, and with each
+    /// message of data that the agent acknowledges.
+    pub fn progress(&self) -> u64 {
+        self.channel.progress()
+    }
+
     /// The smoothed round trip of messages that were sent once.
     pub fn rtt(&self) -> Duration {
         self.channel.sender().rtt()
