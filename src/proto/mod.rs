@@ -27,6 +27,7 @@ mod keep_alive;
 mod mux;
 mod readiness;
 mod single;
+mod start_check;
 mod state;
 mod stats;
 mod streams;

@@ -18,7 +18,7 @@
 //! one arrives. Then a probe counts that the agent read some time after it sent HandshakeComplete.
 //! On a short path a refusal is the rule, and an agent that shows none may still discard, so that
 //! time is [`SETTLED_NEAR`] there and [`SETTLED`] elsewhere; on a path with a longer round trip every
-//! probe is late enough.
+//! probe is late enough. Time alone proves nothing: see `proto/start_check.rs` for what follows.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Readiness {
     /// When HandshakeComplete came.
     completed: Instant,
+    /// A loss would be noticed.
+    is_checked: bool,
     /// The number of the next probe, in a count of its own.
     next: u32,
     unanswered: BTreeSet<u32>,
@@ -40,10 +42,12 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    /// HandshakeComplete came now.
-    pub(super) fn new(now: Instant) -> Self {
+    /// HandshakeComplete came now. `is_checked` is true if it would be noticed that the agent
+    /// discarded the first data.
+    pub(super) fn new(now: Instant, is_checked: bool) -> Self {
         Self {
             completed: now,
+            is_checked,
             next: 0,
             unanswered: BTreeSet::new(),
             due: Some((now, PAIR)),
@@ -73,9 +77,25 @@ impl Readiness {
         self.due = match count > 1 {
             true => Some((at, count - 1)),
             // Probes follow each other without waiting, so that one meets the refusal.
-            false => (self.is_near() && self.next < MAX_PROBES).then_some((now + NEXT, 1)),
+            false if self.is_near() => (self.next < MAX_PROBES).then_some((now + NEXT, 1)),
+            // One that is late enough whatever the round trip is.
+            false if self.is_checked && self.next == PAIR => Some((now + SETTLED_CHECKED, 1)),
+            false => None,
         };
         Some(probe)
+    }
+
+    /// True if the agent was seen to refuse, and so discards no more.
+    pub(super) fn is_proved(&self) -> bool {
+        self.refused
+    }
+
+    fn settled(&self, round_trip: Duration) -> Duration {
+        match self.is_near() {
+            true => SETTLED_NEAR,
+            false if self.is_checked => SETTLED.min(round_trip + SETTLED_CHECKED),
+            false => SETTLED,
+        }
     }
 
     fn is_near(&self) -> bool {
@@ -97,11 +117,7 @@ impl Readiness {
         }
         // HandshakeComplete and the probe were under way for one round trip together.
         let read_after = sent.saturating_duration_since(self.completed) + round_trip;
-        let settled = if self.is_near() {
-            SETTLED_NEAR
-        } else {
-            SETTLED
-        };
+        let settled = self.settled(round_trip);
         if self.refused || read_after >= settled {
             return true;
         }
@@ -129,7 +145,10 @@ const NEXT: Duration = Duration::from_millis(1);
 /// kept from running for as long, at one certain instruction, while another one reads.
 const SETTLED: Duration = Duration::from_millis(10);
 
-/// The same on a path whose round trip is less than [`NEAR`], where few tunnels wait for it.
+/// What a tunnel waits at most, beyond the round trip, that would notice a loss.
+const SETTLED_CHECKED: Duration = Duration::from_millis(3);
+
+/// [`SETTLED`] on a path whose round trip is less than [`NEAR`], where few tunnels wait for it.
 const SETTLED_NEAR: Duration = Duration::from_millis(25);
 
 /// On a shorter path the first probes arrive before most agents are ready (protocol.md section 0.2:
@@ -154,7 +173,7 @@ mod tests {
     #[test]
     fn a_later_probe_that_is_acknowledged_first_proves_readiness() {
         let start = Instant::now();
-        let mut readiness = Readiness::new(start);
+        let mut readiness = Readiness::new(start, false);
         assert_eq!(probes(&mut readiness, start), [0, 1]);
 
         assert!(!readiness.handle_answer(start + MS, 1, start));
@@ -163,9 +182,15 @@ mod tests {
 
     #[test]
     fn acknowledgements_in_order_prove_nothing_before_the_agent_has_settled() {
-        for (round_trip, settled) in [(MS / 2, SETTLED_NEAR), (2 * MS, SETTLED)] {
+        for (round_trip, is_checked, settled) in [
+            (MS / 2, false, SETTLED_NEAR),
+            (MS / 2, true, SETTLED_NEAR),
+            (2 * MS, false, SETTLED),
+            (2 * MS, true, 5 * MS),
+            (9 * MS, true, SETTLED),
+        ] {
             let start = Instant::now();
-            let mut readiness = Readiness::new(start);
+            let mut readiness = Readiness::new(start, is_checked);
             let mut sent: Vec<_> = probes(&mut readiness, start)
                 .into_iter()
                 .map(|p| (start, p))
@@ -192,7 +217,7 @@ mod tests {
     #[test]
     fn probes_follow_each_other_on_a_short_path_until_one_is_refused() {
         let start = Instant::now();
-        let mut readiness = Readiness::new(start);
+        let mut readiness = Readiness::new(start, false);
         probes(&mut readiness, start);
         let answered = start + MS / 5;
         assert!(!readiness.handle_answer(answered, 0, start), "discarded");
@@ -211,7 +236,7 @@ mod tests {
     #[test]
     fn a_long_round_trip_needs_no_more_time() {
         let start = Instant::now();
-        let mut readiness = Readiness::new(start);
+        let mut readiness = Readiness::new(start, false);
         probes(&mut readiness, start);
 
         assert!(readiness.handle_answer(start + SETTLED, 0, start));
@@ -220,7 +245,7 @@ mod tests {
     #[test]
     fn a_second_probe_that_was_refused_is_told_by_a_third() {
         let start = Instant::now();
-        let mut readiness = Readiness::new(start);
+        let mut readiness = Readiness::new(start, false);
         probes(&mut readiness, start);
 
         assert!(
@@ -237,7 +262,7 @@ mod tests {
     #[test]
     fn probes_of_a_broken_websocket_prove_nothing() {
         let start = Instant::now();
-        let mut readiness = Readiness::new(start);
+        let mut readiness = Readiness::new(start, false);
         probes(&mut readiness, start);
 
         readiness.handle_connected(start + MS);

@@ -116,9 +116,9 @@ fn a_slow_path_carries_each_message_once() {
         let stats = pair.tunnel.stats();
         let again = stats.retransmitted - before.retransmitted;
         assert_eq!(again, 0, "messages went again at {bandwidth} B/s");
-        // 1024 bytes of 1144, the first message sooner, the window's frames.
+        // Of 1144 bytes 30 are the seam while no answer has come, and 120 the header.
         assert!(
-            took < Duration::from_millis(23_000),
+            took < Duration::from_millis(23_400),
             "{took:?} at {bandwidth} B/s"
         );
     }

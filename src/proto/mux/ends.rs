@@ -14,6 +14,9 @@ impl Mux {
             stream.handle_finish(refused);
             was_open
         });
+        if was_open.is_some() {
+            self.prove_start();
+        }
         if refused {
             self.wake_reader(id);
         } else if was_open == Some(true) {

@@ -2,8 +2,8 @@
 //!
 //! Streams take turns message by message, and those that say little go first: a keystroke never
 //! waits behind another's megabyte.
-//! Frames are cut when a message is about to leave, so a turn is one message at most; none but the
-//! NOP of a seam straddles two.
+//! Frames are cut when a message is about to leave, so a turn is one message at most; none but those
+//! of the seam straddles two.
 //!
 //! ```text
 //!   turns: 3 ─▶ 7 ─▶ 5        fill: [SYN 7][PSH 7 …]   then 7 goes behind 5, if it has more
@@ -181,6 +181,7 @@ impl Mux {
         let unread = stream.unread();
         let kept = stream.handle_data(&data);
         self.budget.add(unread, kept);
+        self.prove_start();
         self.wake_reader(id);
     }
 

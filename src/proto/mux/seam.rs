@@ -17,41 +17,127 @@
 //! truth. The second needs stream ids below 65,536. It also needs fourteen bytes to show at once: a
 //! shorter message would leave the agent amid a header, and its mux would break only with the next
 //! message, long after the cause. So a short one is filled up with a NOP.
+//!
+//! While it is not known whether the agent discards what arrives (`proto/readiness.rs`), a message
+//! ends with the header of a frame whose payload begins the next one. The frame is for a stream that
+//! does not exist, so an agent ignores the payload. An agent that discarded the header reads the
+//! payload as frames: one opens the stream, the next has the wrong version.
+//!
+//! ```text
+//!   NOP NOP NOP SYN PSH … │PSH 1│   first message
+//!   SYN 1, 00 … 00    PSH … │PSH 1│   every other one; what comes first is payload, or ends the mux
+//! ```
+//!
+//! That ends the session too, because a stream is open; an agent without one would go on and only
+//! acknowledge (protocol.md section 8.2). So the connection is lost, and does not wait for ever. The
+//! payloads get shorter by one byte from message to message, down from 22 to 16, and the first message
+//! has NOPs before its frames, so that what is processed twice is noticed here as well.
 
+use super::Mux;
 use crate::wire::message::Draft;
 use crate::wire::smux::{Command, Header, StreamId};
 
 /// Where the last message ended.
 #[derive(Debug, Default)]
 pub(super) struct Seam {
+    place: Place,
+    /// The agent may discard messages.
+    is_doubted: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Place {
+    /// Between two frames.
+    #[default]
+    Boundary,
     /// Within a NOP.
-    is_open: bool,
+    Nothing,
+    /// Before a payload of this many bytes.
+    Payload(u16),
 }
 
 impl Seam {
     /// Begins a message.
     pub(super) fn begin(&self, draft: &mut Draft) {
-        if self.is_open {
-            draft.payload().extend_from_slice(&nothing()[HEAD..]);
+        let payload = draft.payload();
+        match self.place {
+            Place::Boundary if self.is_doubted => {
+                payload.extend_from_slice(&[nothing(); 3].concat());
+            }
+            Place::Boundary => {}
+            Place::Nothing => payload.extend_from_slice(&nothing()[HEAD..]),
+            Place::Payload(len) => {
+                let end = payload.len() + usize::from(len);
+                payload.extend_from_slice(&Header::bare(Command::Open, NO_STREAM).encode());
+                payload.resize(end, 0);
+            }
         }
     }
 
     /// Ends a message.
     pub(super) fn end(&mut self, draft: &mut Draft) {
-        if !self.is_open {
-            if draft.len() + HEAD < SHORTEST {
-                draft.payload().extend_from_slice(&nothing());
+        self.place = self.next();
+        match self.place {
+            Place::Boundary => {}
+            Place::Nothing => {
+                if draft.len() + HEAD < SHORTEST {
+                    draft.payload().extend_from_slice(&nothing());
+                }
+                draft.payload().extend_from_slice(&nothing()[..HEAD]);
             }
-            draft.payload().extend_from_slice(&nothing()[..HEAD]);
+            Place::Payload(len) => {
+                let header = Header::push(NO_STREAM, len).encode();
+                draft.payload().extend_from_slice(&header);
+            }
         }
-        self.is_open = !self.is_open;
     }
 
     /// Bytes that [`Seam::end`] will need.
     pub(super) fn len(&self) -> usize {
-        if self.is_open { 0 } else { HEAD }
+        match self.next() {
+            Place::Boundary => 0,
+            Place::Nothing => HEAD,
+            Place::Payload(_) => Header::LEN,
+        }
+    }
+
+    /// Where the next message ends.
+    fn next(&self) -> Place {
+        match (self.place, self.is_doubted) {
+            (Place::Payload(len), true) if len > MIN_PAYLOAD => Place::Payload(len - 1),
+            (_, true) => Place::Payload(MAX_PAYLOAD),
+            (Place::Boundary, false) => Place::Nothing,
+            (Place::Nothing | Place::Payload(_), false) => Place::Boundary,
+        }
     }
 }
+
+impl Mux {
+    /// The agent may discard the first messages. Only before the first one.
+    pub(crate) fn doubt_start(&mut self) {
+        self.seam.is_doubted = true;
+    }
+
+    /// The agent has processed a message, so it discards no more.
+    pub(crate) fn prove_start(&mut self) {
+        self.seam.is_doubted = false;
+    }
+
+    /// Whether the agent may discard messages.
+    pub(crate) fn doubts_start(&self) -> bool {
+        self.seam.is_doubted
+    }
+}
+
+/// Never opened by a client (protocol.md section 8.2).
+const NO_STREAM: StreamId = StreamId(1);
+
+/// A header that opens a stream, and one that ends a mux.
+const MIN_PAYLOAD: u16 = 16;
+
+/// Six bytes more than the shortest, which follows it: an agent that reads the message twice takes six
+/// bytes of the first header for payload, and its last two begin the next.
+const MAX_PAYLOAD: u16 = 22;
 
 /// The highest id with which the seam works.
 pub(super) const MAX_STREAM: StreamId = StreamId(u16::MAX as u32);

@@ -296,3 +296,85 @@ fn hear(peer: &mut Decoder, heard: &mut BTreeMap<StreamId, Vec<u8>>) -> Result<(
     }
     Ok(())
 }
+
+/// The messages of a mux whose agent may discard, each with `sizes` bytes of data, the last ones
+/// after the agent's answer.
+fn doubted(sizes: &[usize]) -> Vec<Bytes> {
+    let mut mux = Mux::new();
+    mux.doubt_start();
+    let id = mux.open().unwrap();
+    let messages = sizes.iter().enumerate().map(|(at, size)| {
+        if at == sizes.len() - 3 {
+            mux.handle_output(data(id, b"answer")).unwrap();
+            assert!(!mux.doubts_start());
+        }
+        match size {
+            0 => mux.send_nothing(),
+            _ => assert_eq!(mux.write(id, &vec![1; *size]), Write::Accepted(*size)),
+        }
+        message(&mut mux, 1024)
+    });
+    messages.collect()
+}
+
+/// What a peer does with some messages: the streams it opens, and whether its mux is broken then.
+fn processed<'a>(messages: impl Iterator<Item = &'a Bytes>) -> (Vec<StreamId>, bool) {
+    let (mut peer, mut opened) = (Decoder::new(), Vec::new());
+    for message in messages {
+        peer.push(message.clone());
+        loop {
+            match peer.poll() {
+                Ok(Some(Piece::Open(id))) => opened.push(id),
+                Ok(Some(Piece::Data(..) | Piece::Finish(_))) => {}
+                Ok(None) => break,
+                Err(_) => return (opened, true),
+            }
+        }
+    }
+    (opened, false)
+}
+
+/// Sizes that have every message at every place of the seam.
+fn sizes(seed: usize) -> Vec<usize> {
+    (0..20)
+        .map(|at| [1, 0, 7, 8, 300][(at + seed) % 5])
+        .collect()
+}
+
+#[test]
+fn messages_of_a_doubted_start_are_read_whole() {
+    for seed in 0..5 {
+        let messages = doubted(&sizes(seed));
+
+        let (opened, is_broken) = processed(messages.iter());
+
+        assert_eq!((opened, is_broken), (vec![StreamId(3)], false));
+    }
+}
+
+#[test]
+fn an_agent_that_discarded_the_first_messages_breaks_with_a_stream_open() {
+    for seed in 0..5 {
+        let messages = doubted(&sizes(seed));
+        for discarded in 1..messages.len() - 3 {
+            let (opened, is_broken) = processed(messages[discarded..].iter().take(1));
+
+            assert!(is_broken, "seed {seed}, {discarded} discarded");
+            assert_eq!(opened, [StreamId(1)]);
+        }
+    }
+}
+
+#[test]
+fn a_message_of_a_doubted_start_that_is_processed_twice_breaks_at_once() {
+    for seed in 0..5 {
+        let messages = doubted(&sizes(seed));
+        for twice in 0..messages.len() {
+            let until = messages[..=twice].iter().chain([&messages[twice]]);
+
+            let (_, is_broken) = processed(until);
+
+            assert!(is_broken, "seed {seed}, message {twice}");
+        }
+    }
+}

@@ -17,6 +17,7 @@ use super::event::{Event, OpenError, Options, Read};
 use super::inquiry::Inquiry;
 use super::keep_alive::KeepAlive;
 use super::mux::{self, Change, Mux, Write};
+use super::start_check::StartCheck;
 use super::state::State;
 use super::streams::Streams;
 use crate::printable::Printable;
@@ -34,6 +35,7 @@ pub struct Tunnel {
     ends: Ends,
     inquiry: Inquiry,
     keep_alive: KeepAlive,
+    start_check: StartCheck,
     events: VecDeque<Event>,
 }
 
@@ -50,6 +52,7 @@ impl Tunnel {
             ends: Ends::default(),
             inquiry: Inquiry::default(),
             keep_alive: KeepAlive::new(options.keep_alive),
+            start_check: StartCheck::new(),
             events: VecDeque::new(),
         }
     }
@@ -184,7 +187,7 @@ impl Tunnel {
         if let State::Probing { settled, .. } = self.state
             && settled.is_some_and(|settled| settled <= now)
         {
-            self.handle_ready();
+            self.handle_ready(false);
         }
         if let State::Probing { refused, .. } = self.state
             && refused.is_some_and(|refused| refused <= now)
@@ -203,6 +206,7 @@ impl Tunnel {
             self.inquiry.handle_asked();
             self.channel.send_size(size());
         }
+        self.check_start(now);
         self.channel.handle_timeout(now, self.wants_input());
         if self.ended().is_none() {
             self.confirm_ends(now);
@@ -338,6 +342,7 @@ impl Tunnel {
         let mut draft = Draft::with_capacity(max);
         self.streams.fill(&mut draft, max);
         self.forward_changes();
+        self.start_check.handle_sent(now);
         (!draft.is_empty()).then(|| self.channel.send_data(now, draft))
     }
 
@@ -365,6 +370,7 @@ impl Tunnel {
             channel,
             self.keep_alive_due(),
             self.inquiry_due(),
+            self.start_check_due(),
             self.ends.poll_timeout(),
         ];
         times.into_iter().flatten().min()

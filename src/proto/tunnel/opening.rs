@@ -38,7 +38,7 @@ impl Tunnel {
         if matches!(self.state, State::Opening) {
             self.state = State::Probing {
                 agent_version: version.text().clone(),
-                readiness: Readiness::new(now),
+                readiness: Readiness::new(now, !is_single),
                 settled: (!version.proves_readiness()).then(|| now + SETTLING),
                 refused: None,
             };
@@ -92,14 +92,15 @@ impl Tunnel {
         } = &mut self.state
             && readiness.handle_answer(now, probe, sent)
         {
-            self.handle_ready();
+            let is_proved = readiness.is_proved();
+            self.handle_ready(is_proved);
         }
     }
 
     /// The agent sent bytes of its destination. It reads one only after everything else is ready.
     pub(super) fn handle_first_output(&mut self) {
         if matches!(self.streams, Streams::Single(_)) {
-            self.handle_ready();
+            self.handle_ready(true);
         }
     }
 
@@ -115,12 +116,36 @@ impl Tunnel {
         }
     }
 
-    pub(super) fn handle_ready(&mut self) {
+    /// The agent is taken for ready, and is known to be if `is_proved`.
+    pub(super) fn handle_ready(&mut self, is_proved: bool) {
         if let State::Probing { agent_version, .. } = &mut self.state {
+            if let (Streams::Mux(mux), false) = (&mut self.streams, is_proved) {
+                mux.doubt_start();
+            }
             let agent_version = std::mem::take(agent_version);
             self.channel.handle_ready();
             self.state = State::Ready;
             self.tell(Event::Ready { agent_version });
+        }
+    }
+}
+
+impl Tunnel {
+    /// When a message must follow those that the agent may have discarded.
+    pub(super) fn start_check_due(&self) -> Option<Instant> {
+        let doubts = matches!(&self.streams, Streams::Mux(mux) if mux.doubts_start());
+        let due = self.start_check.due().filter(|_| doubts);
+        due.filter(|_| matches!(self.state, State::Ready))
+    }
+
+    pub(super) fn check_start(&mut self, now: Instant) {
+        if self.start_check_due().is_some_and(|due| due <= now)
+            && let Streams::Mux(mux) = &mut self.streams
+        {
+            mux.send_nothing();
+            if !self.start_check.handle_asked(now) {
+                mux.prove_start();
+            }
         }
     }
 }

@@ -159,6 +159,11 @@ impl Pair {
         self.destinations.insert(SINGLE, destination);
     }
 
+    /// What an agent dials for a stream that no local program has opened.
+    pub(crate) fn expect_stream(&mut self, id: StreamId, destination: Destination) {
+        self.destinations.insert(id, destination);
+    }
+
     /// A local program opens the only stream of a session without a mux.
     pub(crate) fn open_single(&mut self) -> StreamId {
         let id = self.tunnel.open().expect("the tunnel is ready");
