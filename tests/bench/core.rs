@@ -83,6 +83,7 @@ impl Pair {
         let agent_options = agent::Options {
             pace: Pace::Unlimited,
             message_size: payload,
+            process_start: Duration::ZERO..Duration::ZERO,
             ..agent::Options::default()
         };
         let properties = [("portNumber", "1"), ("type", "LocalPortForwarding")];

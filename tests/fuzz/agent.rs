@@ -49,6 +49,7 @@ impl Client {
             pace: tape.pick(&[Pace::Unlimited, agent::Options::default().pace]),
             digests: tape.pick(&[Digests::Ignored, Digests::Noted, Digests::Demanded]),
             retransmission: tape.pick(&[Retransmission::Front, Retransmission::All]),
+            process_start: Duration::ZERO..Duration::ZERO,
             ..agent::Options::default()
         };
         let mut job = Setup::default().job;

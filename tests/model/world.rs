@@ -44,6 +44,7 @@ impl World {
             message_size: 300,
             pace: Pace::Unlimited,
             retransmission: Retransmission::All,
+            process_start: Duration::ZERO..Duration::ZERO,
             ..agent::Options::default()
         };
         let job = Setup::default().job;

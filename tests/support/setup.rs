@@ -64,6 +64,7 @@ impl Default for Setup {
             },
             agent: agent::Options {
                 digests: Digests::Noted,
+                process_start: Duration::ZERO..Duration::ZERO,
                 ..agent::Options::default()
             },
             job: Job {

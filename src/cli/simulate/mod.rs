@@ -83,6 +83,9 @@ pub(super) struct Args {
     /// What the agents send again: the oldest message, as real ones do, or all that is overdue
     #[arg(long, value_enum, default_value = "front")]
     agent_resend: Resend,
+    /// Time from StartSession to HandshakeRequest; otherwise 21 to 29 ms
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    process_start: Option<Duration>,
     /// Time from HandshakeComplete to the first acknowledgement; otherwise 0.2 to 2.1 ms
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     readiness: Option<Duration>,
@@ -221,6 +224,9 @@ impl Args {
                 Digest::Noted => Digests::Noted,
                 Digest::Demanded => Digests::Demanded,
             },
+            process_start: self
+                .process_start
+                .map_or_else(|| defaults.process_start.clone(), |time| time..time),
             readiness: self
                 .readiness
                 .map_or_else(|| defaults.readiness.clone(), |time| time..time),

@@ -206,7 +206,7 @@ impl Agent {
             }
             (PayloadType::HandshakeResponse, _) => self.go_deaf(Violation::SecondHandshakeResponse),
             (PayloadType::EncChallengeResponse, _) => self.go_deaf(Violation::UnaskedChallenge),
-            (_, Phase::Waiting { .. }) => {
+            (_, Phase::Launching { .. } | Phase::Waiting { .. }) => {
                 self.stats.note(Violation::DataBeforeHandshake);
                 Verdict::Done
             }

@@ -16,6 +16,7 @@
 //! `wants_read` and what a destination says. The same seed and the same calls give the same bytes.
 //!
 //! ```text
+//!  Launching ─ process runs ─▶ Waiting
 //!  Waiting ─ response ─▶ (Completing) ─▶ Starting ─ ready ─▶ Up ─ flag 2, an error ─▶ Ending ─ drained ─▶ Ended
 //!     └─ 15 s ─▶ Ending                      │ (basic: Dialling)  ├─ sshd closed ─▶ Finishing ─┤           ▲
 //!                                            │                    └─ broken mux ─▶ Breaking ───┘           │
@@ -97,12 +98,13 @@ impl Agent {
         let since_epoch = wall
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
-        let deadline = now + options.handshake_timeout;
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let until = now + options::draw(&options.process_start, &mut chance);
         let mut agent = Self {
             start: now,
             wall: millis(since_epoch).max(1),
-            chance: fastrand::Rng::with_seed(seed),
-            phase: Phase::Waiting { deadline },
+            chance,
+            phase: Phase::Launching { until },
             plugin: Plugin::None,
             sender: Sender::new(options.retransmission),
             receiver: Receiver::default(),
@@ -120,9 +122,7 @@ impl Agent {
             options,
             job,
         };
-        let request = handshake::request(&agent.options.version, &agent.job);
-        agent.send(now, PayloadType::HandshakeRequest, &request);
-        agent.timeline.requested = Some(now);
+        agent.handle_timeout(now);
         agent
     }
 
@@ -142,6 +142,7 @@ impl Agent {
     /// Time has come to [`poll_timeout`](Self::poll_timeout), or passed it.
     pub fn handle_timeout(&mut self, now: Instant) {
         match &self.phase {
+            Phase::Launching { until } if *until <= now => self.request_handshake(*until),
             Phase::Waiting { deadline } if *deadline <= now => {
                 self.begin_ending(now, End::failed(handshake::timed_out()));
             }
@@ -152,7 +153,8 @@ impl Agent {
                 self.end(now, end);
             }
             Phase::Up => self.keep_alive(now),
-            Phase::Waiting { .. }
+            Phase::Launching { .. }
+            | Phase::Waiting { .. }
             | Phase::Completing { .. }
             | Phase::Starting { .. }
             | Phase::Dialling
@@ -270,6 +272,7 @@ impl Agent {
     /// When to call [`handle_timeout`](Self::handle_timeout), or poll for a message again.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let phase = match &self.phase {
+            Phase::Launching { until } => Some(*until),
             Phase::Waiting { deadline } => Some(*deadline),
             Phase::Completing { marked } => Some(*marked),
             Phase::Ending {

@@ -19,6 +19,9 @@ pub struct Options {
     pub retransmission: Retransmission,
     /// What a digest is worth.
     pub digests: Digests,
+    /// Time from StartSession to HandshakeRequest, in which the agent starts a process; one value is
+    /// drawn from it (protocol.md section 0.2: 21 to 29 ms).
+    pub process_start: Range<Duration>,
     /// Time from HandshakeComplete to the first acknowledgement; one value is drawn from it
     /// (protocol.md section 0.2: 0.2 to 2.1 ms).
     pub readiness: Range<Duration>,
@@ -64,6 +67,7 @@ impl Default for Options {
             pace: Pace::Every(FAITHFUL_INTERVAL),
             retransmission: Retransmission::Front,
             digests: Digests::Ignored,
+            process_start: Duration::from_millis(21)..Duration::from_millis(29),
             readiness: Duration::from_micros(200)..Duration::from_micros(2100),
             handshake_race: HANDSHAKE_RACE,
             acknowledgement_race: ACKNOWLEDGEMENT_RACE,

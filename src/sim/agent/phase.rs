@@ -12,6 +12,11 @@ use super::{
 /// Where in its life a session is. The picture is in the header of `mod.rs`.
 #[derive(Debug)]
 pub(super) enum Phase {
+    /// The process of the session starts.
+    Launching {
+        /// When HandshakeRequest leaves.
+        until: Instant,
+    },
     /// HandshakeRequest is out.
     Waiting {
         /// When the agent gives up.
@@ -57,6 +62,15 @@ pub(super) enum Phase {
 }
 
 impl Agent {
+    /// The process of the session runs.
+    pub(super) fn request_handshake(&mut self, now: Instant) {
+        let request = handshake::request(&self.options.version, &self.job);
+        self.send(now, PayloadType::HandshakeRequest, &request);
+        self.timeline.requested = Some(now);
+        let deadline = now + self.options.handshake_timeout;
+        self.phase = Phase::Waiting { deadline };
+    }
+
     /// The client answered the handshake.
     pub(super) fn complete_handshake(&mut self, now: Instant, response: HandshakeResponse) {
         let complaint = handshake::complaint(&response);

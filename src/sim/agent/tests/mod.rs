@@ -28,7 +28,8 @@ impl Bench {
         clippy::disallowed_methods,
         reason = "any instant will do as an origin"
     )]
-    fn new(options: Options, properties: &[(&str, &str)]) -> Self {
+    fn new(mut options: Options, properties: &[(&str, &str)]) -> Self {
+        options.process_start = Duration::ZERO..Duration::ZERO;
         let now = Instant::now();
         let properties = properties
             .iter()
