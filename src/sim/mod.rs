@@ -67,6 +67,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 pub mod agent;
+mod alarm;
 mod api;
 mod blow;
 mod bounds;
@@ -93,8 +94,10 @@ mod signature;
 mod socket;
 mod throttle;
 
+use alarm::Alarm;
 pub use api::is_target;
 pub use blow::{Blow, Manner, PlannedBlow};
+
 use certificate::Certificate;
 pub use destination::{Destination, Received, Role, seeded};
 pub use documents::{documents, is_document_name};
@@ -141,7 +144,8 @@ impl Simulator {
         let cannot_listen = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
         let bound = listener.local_addr().map_err(cannot_listen)?;
-        let service = Service::new(options, bound, clock::now());
+        let alarm = Alarm::start().map_err(StartError::Thread)?;
+        let service = Service::new(options, bound, clock::now(), alarm);
         let service = Arc::new(service);
         let mut tasks = JoinSet::new();
         tasks.spawn(gateway::listen(Arc::clone(&service), listener, tls));
@@ -237,6 +241,9 @@ pub enum StartError {
     /// There is no certificate to serve with.
     #[error("cannot make a certificate")]
     Certificate(#[source] io::Error),
+    /// There is no thread for its timers.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::agent::Job;
+use super::alarm::Alarm;
 use super::blow::Blow;
 use super::clock;
 use super::faults::{Faults, Operation, TokenLife};
@@ -23,6 +24,7 @@ pub(super) struct Service {
     pub(super) options: Options,
     pub(super) address: SocketAddr,
     pub(super) ledger: Ledger,
+    pub(super) alarm: Alarm,
     faults: Mutex<Faults>,
     bucket: Mutex<Bucket>,
     offline: Mutex<BTreeSet<String>>,
@@ -32,9 +34,10 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn new(options: Options, address: SocketAddr, now: Instant) -> Self {
+    pub(super) fn new(options: Options, address: SocketAddr, now: Instant, alarm: Alarm) -> Self {
         Self {
             address,
+            alarm,
             ledger: Ledger::new(now),
             faults: Mutex::new(options.faults.clone()),
             bucket: Mutex::default(),

@@ -45,7 +45,7 @@ impl Failure {
             Self::Start(StartError::NotLoopback(_)) => {
                 style::fail(Exit::Usage, self, "choose another --listen")
             }
-            Self::Start(StartError::Certificate(source)) => {
+            Self::Start(StartError::Certificate(source) | StartError::Thread(source)) => {
                 style::fail(Exit::Failed, &format!("{self}: {source}"), "")
             }
             Self::Certificate { .. } => style::fail(

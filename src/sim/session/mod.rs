@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
 use super::agent::{Agent, ConnectionId, End, Event, Job};
+use super::alarm;
 use super::blow::Blow;
 use super::client::Client;
 use super::clock;
@@ -103,6 +104,7 @@ pub(super) struct Session {
     tasks: JoinSet<Option<Dialled>>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
+    alarm_at: Option<Instant>,
     now: Instant,
     ended: Option<End>,
 }
@@ -142,6 +144,7 @@ impl Session {
             tasks: JoinSet::new(),
             timer: Box::pin(tokio::time::sleep_until(now.into())),
             armed: None,
+            alarm_at: None,
             now,
             ended: None,
             faults,
@@ -273,6 +276,14 @@ impl Session {
             return moved;
         };
         // A timer that fires early costs one idle round; moving it for each message costs more.
+        if deadline - now < alarm::NEAR {
+            let alarm_at = self.alarm_at.filter(|at| *at > now && *at <= deadline);
+            if alarm_at.is_none() {
+                self.service.alarm.wake_at(deadline, cx.waker().clone());
+                self.alarm_at = Some(deadline);
+            }
+            return false;
+        }
         if self.armed.is_none_or(|armed| armed > deadline) {
             self.timer.as_mut().reset(deadline.into());
             self.armed = Some(deadline);
