@@ -265,6 +265,7 @@ fn described(path: &Path, config: &Config) -> Value {
             "ssmmessages_endpoint": aws.ssmmessages_endpoint,
             "ca_bundle": aws.ca_bundle,
             "proxy": aws.proxy.as_ref().map(ToString::to_string),
+            "client_version": aws.client_version.as_ref().map(ToString::to_string),
         },
         "limits": {
             "max_connections": limits.max_connections,

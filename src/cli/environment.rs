@@ -66,6 +66,7 @@ pub(super) fn apply(aws: &mut config::Aws) -> Result<(), BadVariable> {
         ssmmessages_endpoint: _,
         ca_bundle,
         proxy,
+        client_version: _,
     } = aws;
     prefer(region, "region", &REGION, config::region)?;
     prefer(profile, "profile", &PROFILE, config::profile)?;

@@ -38,7 +38,7 @@ use crate::config::Fault;
 use crate::daemon::Signals;
 use crate::forward::PassedSockets;
 use crate::panics;
-use crate::proto::CLIENT_VERSION;
+use crate::proto::ClientVersion;
 use crate::session::kill_credential_processes;
 use crate::telemetry::{self, Format, Log, Verbosity};
 
@@ -248,8 +248,9 @@ fn usage(error: &clap::Error) -> Exit {
 fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
         format!(
-            "{} (protocol: client version {CLIENT_VERSION})",
-            env!("CARGO_PKG_VERSION")
+            "{} (protocol: client version {})",
+            env!("CARGO_PKG_VERSION"),
+            ClientVersion::DEFAULT
         )
     });
     &VERSION

@@ -86,6 +86,7 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Region => text("^[a-z0-9-]+-[0-9]+$"),
         Kind::Profile | Kind::Document => text("^.+$"),
         Kind::Role => text("^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"),
+        Kind::ClientVersion => text("^[0-9]+\\.[0-9]+\\.[0-9]+\\.[0-9]+$"),
         Kind::Endpoint => text("^https?://.+$"),
         Kind::Gateway => text("^(https?|wss?)://[^/]+/?$"),
         Kind::Proxy => text("^([Hh][Tt][Tt][Pp]://.+|none)$"),

@@ -37,8 +37,8 @@ pub use crate::config::check::{
     written_size,
 };
 pub use crate::config::model::{
-    Account, Admin, Aws, Config, Forward, Http, Limits, Listen, Log, LogFormat, LogLevel, Proxy,
-    Remote, Sessions, Shutdown, Target, Targets, Upload,
+    Account, Admin, Aws, ClientVersion, Config, Forward, Http, Limits, Listen, Log, LogFormat,
+    LogLevel, Proxy, Remote, Sessions, Shutdown, Target, Targets, Upload,
 };
 pub use crate::config::problem::{Fault, Problem, Problems};
 

@@ -71,7 +71,7 @@ impl Errand {
             state,
         } = order;
         let reach = Reach::new(aws, Identity::Chain, std::slice::from_ref(&forward)).await?;
-        let network = reach.network().clone();
+        let (network, client_version) = (reach.network().clone(), reach.client_version());
         let service = reach.any(std::slice::from_ref(&forward))?;
         let (journal, abandoned) = journal(state).await;
         let (sessions, terminator) = Sessions::new(1, seed(), journal);
@@ -95,6 +95,7 @@ impl Errand {
             permits: Arc::new(Semaphore::new(1)),
             max_waiting: 0,
             pool: EarlyPool::new(),
+            client_version,
             origin,
             seed: seed(),
         };

@@ -147,6 +147,7 @@ impl Daemon {
             permits: drain.permits(),
             max_waiting,
             pool: EarlyPool::new(),
+            client_version: reach.client_version(),
             origin,
             seed: seed(),
         };

@@ -9,6 +9,7 @@ use super::off_runtime::off_runtime;
 use crate::config::{self, Account};
 use crate::forward::World;
 use crate::network::{Network, Proxy};
+use crate::proto::ClientVersion;
 use crate::session::{self, Effort, Entry, Identity, Origin, Service, Sessions, Settings};
 
 /// The services of a configuration, and what they were made of.
@@ -177,8 +178,15 @@ impl Reach {
         Ok(World {
             service: service.unwrap_or(&world.service).clone(),
             network: self.network.clone(),
+            client_version: self.client_version(),
             ..world.clone()
         })
+    }
+
+    /// What the program claims to be.
+    pub(super) fn client_version(&self) -> ClientVersion {
+        let claimed = self.aws.client_version;
+        claimed.map_or(ClientVersion::DEFAULT, |version| ClientVersion(version.0))
     }
 
     /// What dials websockets.
@@ -277,6 +285,7 @@ fn settings(aws: config::Aws) -> Settings {
         ssmmessages_endpoint,
         ca_bundle,
         proxy: _,
+        client_version: _,
     } = aws;
     Settings {
         region,

@@ -56,7 +56,7 @@ use self::supplier::Supplier;
 use crate::config;
 use crate::network::{Network, shortage};
 use crate::panics::{self, Panic, caught};
-use crate::proto::EarlyPool;
+use crate::proto::{ClientVersion, EarlyPool};
 use crate::session::{Service, Sessions};
 use crate::telemetry::Meters;
 use crate::tunnel::Nudged;
@@ -234,6 +234,8 @@ pub struct World {
     pub max_waiting: usize,
     /// Where the chance of all pools begins.
     pub seed: u64,
+    /// What the program claims to be.
+    pub client_version: ClientVersion,
     /// Program, version and host, for the `Reason` of a session.
     pub origin: String,
 }

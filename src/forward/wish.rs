@@ -40,6 +40,7 @@ pub(super) fn life(settings: &config::Forward, world: &World) -> Life {
             upload_window: window,
             keep_alive: settings.keep_alive,
             shared: matches!(settings.sessions, config::Sessions::Shared { .. }),
+            client_version: world.client_version,
         },
         resume_timeout: settings.resume_timeout,
         nudged: world.nudged.clone(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::channel::ClientVersion;
 use super::error::Reason;
 use crate::printable::Printable;
 use crate::wire::smux::StreamId;
@@ -21,6 +22,8 @@ pub struct Options {
     pub keep_alive: bool,
     /// Whether streams will share it: a session that carries only one is refused then.
     pub shared: bool,
+    /// What the client claims to be; above 1.2.331.0.
+    pub client_version: ClientVersion,
 }
 
 /// What happened in a tunnel.

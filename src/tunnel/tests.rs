@@ -15,6 +15,7 @@ const OPTIONS: proto::Options = proto::Options {
     upload_window: 1024,
     keep_alive: false,
     shared: false,
+    client_version: proto::ClientVersion::DEFAULT,
 };
 
 /// A tunnel without a websocket.

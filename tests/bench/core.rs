@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use ssm_proxyd::proto::{Event, Options, Read, StreamId, Transmit, Tunnel, Write};
+use ssm_proxyd::proto::{ClientVersion, Event, Options, Read, StreamId, Transmit, Tunnel, Write};
 use ssm_proxyd::sim::agent::{self, Agent, Job, Pace};
 
 use crate::figures::{Samples, mib_per_second, title};
@@ -79,6 +79,7 @@ impl Pair {
             upload_window: 256 * 1024,
             keep_alive: false,
             shared: true,
+            client_version: ClientVersion::DEFAULT,
         };
         let agent_options = agent::Options {
             pace: Pace::Unlimited,

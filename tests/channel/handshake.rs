@@ -47,7 +47,7 @@ fn the_same_version_is_claimed_in_both_places() {
 
     assert_eq!(pair.openings[0].client_version, "1.2.764.0");
     assert_eq!(pair.agent.client_version(), "1.2.764.0");
-    assert_eq!(proto::CLIENT_VERSION, "1.2.764.0");
+    assert_eq!(proto::ClientVersion::DEFAULT.to_string(), "1.2.764.0");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `ssmmessages_endpoint`: sessions are dialled there, wherever the service says.
+//! `ssmmessages_endpoint`: sessions are dialled there, wherever the service says. `client_version`: what
+//! the daemon claims to be on every data channel.
 
 use ssm_proxyd::sim::{Options, Role, Simulator};
 
@@ -37,4 +38,26 @@ async fn a_session_is_dialled_at_the_gateway_and_signed_for_it() {
     let led = start(&format!("ssmmessages_endpoint = \"{here}\"\n"));
     assert_echo(&mut connect(led.address()), b"hello");
     led.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_client_version_is_claimed_in_both_places() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    for version in ["1.2.764.0", "1.2.9999.1"] {
+        let endpoint = simulator.endpoint();
+        let aws = format!(
+            "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{endpoint}\"\n\
+             client_version = \"{version}\"\n"
+        );
+        let text = aws + &forward_to(echo.address());
+        let daemon = Running::of_file(caller(&simulator), &text);
+        assert_echo(&mut connect(daemon.address()), b"hello");
+        daemon.stop(&simulator);
+
+        let sessions = simulator.ledger().sessions;
+        let last = sessions.last().unwrap();
+        assert_eq!(last.opening_version, version);
+        assert_eq!(last.handshake_version, version);
+    }
 }

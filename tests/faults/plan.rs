@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use ssm_proxyd::proto::Options;
+use ssm_proxyd::proto::{ClientVersion, Options};
 use ssm_proxyd::sim::agent::{Pace, Race, Retransmission, Version};
 
 use crate::support::bytes::pattern;
@@ -83,6 +83,7 @@ fn setup(rng: &mut Rng, seed: u64) -> Setup {
             upload_window: pick(rng, &[1024, 8 * 1024, 256 * 1024]),
             keep_alive: false,
             shared: true,
+            client_version: ClientVersion::DEFAULT,
         },
         up: weather(rng),
         down: weather(rng),

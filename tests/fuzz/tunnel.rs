@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use ssm_proxyd::proto::{
-    Event, MAX_UNREAD_OF_TUNNEL, Options, Read, Reason, StreamId, Transmit, Tunnel,
+    ClientVersion, Event, MAX_UNREAD_OF_TUNNEL, Options, Read, Reason, StreamId, Transmit, Tunnel,
 };
 use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
 use ssm_proxyd::wire::payload::Flag;
@@ -71,6 +71,7 @@ impl Owner {
             upload_window: 64 * 1024,
             keep_alive: data_len % 2 == 1,
             shared: first != StreamId(0),
+            client_version: ClientVersion::DEFAULT,
         };
         let mut owner = Self {
             tunnel: Tunnel::new(now, SystemTime::UNIX_EPOCH, 1, options),

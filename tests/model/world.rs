@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use ssm_proxyd::proto::{Event, OpenError, Options, StreamId, Transmit, Tunnel};
+use ssm_proxyd::proto::{ClientVersion, Event, OpenError, Options, StreamId, Transmit, Tunnel};
 use ssm_proxyd::sim::agent::{self, Agent, ConnectionId, Pace, Retransmission};
 
 use super::reference::Reference;
@@ -39,6 +39,7 @@ impl World {
             upload_window: 8192,
             keep_alive: false,
             shared: true,
+            client_version: ClientVersion::DEFAULT,
         };
         let agent_options = agent::Options {
             message_size: 300,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use ssm_proxyd::proto::{Event, Options, Reason, Transmit, Tunnel};
+use ssm_proxyd::proto::{ClientVersion, Event, Options, Reason, Transmit, Tunnel};
 use ssm_proxyd::wire::message::{Kind, Message};
 
 use super::forge;
@@ -27,6 +27,7 @@ impl Desk {
             upload_window: 64 * 1024,
             keep_alive: false,
             shared: true,
+            client_version: ClientVersion::DEFAULT,
         };
         let mut tunnel = Tunnel::new(now, SystemTime::UNIX_EPOCH, 1, options);
         tunnel.handle_connected(now, "token");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ssm_proxyd::proto::Options;
+use ssm_proxyd::proto::{ClientVersion, Options};
 use ssm_proxyd::sim::agent::{self, Digests, Job, Version};
 
 use super::link::Weather;
@@ -61,6 +61,7 @@ impl Default for Setup {
                 upload_window: 256 * 1024,
                 keep_alive: false,
                 shared: true,
+                client_version: ClientVersion::DEFAULT,
             },
             agent: agent::Options {
                 digests: Digests::Noted,

@@ -12,6 +12,7 @@ mod given;
 mod hosts;
 mod target;
 mod value;
+mod version;
 mod word;
 
 use std::borrow::Cow;
@@ -190,6 +191,9 @@ fn aws(fields: &Fields) -> Aws {
         proxy: fields
             .text("proxy")
             .map(|url| Proxy::new(url, String::new())),
+        client_version: fields
+            .text("client_version")
+            .and_then(|text| text.parse().ok()),
     }
 }
 

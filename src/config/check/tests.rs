@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::check::value::default;
-use crate::config::model::{Listen, Remote, Sessions};
+use crate::config::model::{ClientVersion, Listen, Remote, Sessions};
 use crate::config::settings::Absent;
 
 const MINIMAL: &str = r#"
@@ -27,6 +27,7 @@ ssm_endpoint = "http://127.0.0.1:4566"
 ssmmessages_endpoint = "wss://gateway.corp:8443"
 ca_bundle = "/etc/ssl/company.pem"
 proxy = "http://me:s%40cret@proxy.corp:3128"
+client_version = "1.2.835.0"
 
 [limits]
 max_connections = 5000
@@ -141,6 +142,10 @@ fn what_is_written_is_meant() {
         config.aws.ca_bundle.as_deref(),
         Some("/etc/ssl/company.pem".as_ref())
     );
+    assert_eq!(
+        config.aws.client_version,
+        Some(ClientVersion([1, 2, 835, 0]))
+    );
     assert_eq!(config.limits.max_connections, 5000);
     assert_eq!(config.limits.session_start_rate, 3);
     let forward = &config.forwards[0];
@@ -176,7 +181,7 @@ fn what_is_written_is_meant() {
     let proxy = config.aws.proxy.as_ref().unwrap();
     assert_eq!(proxy.expose(), "http://me:s%40cret@proxy.corp:3128");
     assert_eq!(proxy.exempt, "");
-    assert_eq!(forward.line, 32);
+    assert_eq!(forward.line, 33);
     let account = Account {
         region: Some("eu-north-1".to_owned()),
         profile: Some("cache".to_owned()),
@@ -356,14 +361,7 @@ fn pieces() -> impl Strategy<Value = String> {
     ];
     let line = prop_oneof![
         (prop::sample::select(keys), value).prop_map(|(key, value)| format!("{key} = {value}")),
-        prop::sample::select(vec![
-            "[aws]",
-            "[[forward]]",
-            "[forward]",
-            "[[aws]]",
-            "[log]"
-        ])
-        .prop_map(str::to_owned),
+        "(\\[\\[(aws|forward)\\]\\]|\\[(aws|forward|log)\\])",
         ".{0,20}",
     ];
     let end = prop::sample::select(vec!["\n", "\r\n", "\r", "", "\n\n"]);

@@ -7,6 +7,7 @@ use crate::config::check::address::{check_endpoint, check_gateway, check_proxy, 
 use crate::config::check::amount::{duration, size, written_duration, written_size};
 use crate::config::check::hosts::hosts;
 use crate::config::check::target::targets;
+use crate::config::check::version::check_client_version;
 use crate::config::check::word::{
     check_document, check_name, check_path, check_profile, check_region, check_role, check_socket,
     mode,
@@ -85,6 +86,7 @@ fn word(setting: &Setting, text: &str) -> Result<Meaning, Fault> {
         Kind::Region => check_region,
         Kind::Profile => check_profile,
         Kind::Role => check_role,
+        Kind::ClientVersion => check_client_version,
         Kind::Endpoint => check_endpoint,
         Kind::Gateway => check_gateway,
         Kind::Proxy => check_proxy,
@@ -216,6 +218,7 @@ pub(super) fn wrong_type(setting: &Setting, data: &Data) -> Fault {
         | Kind::Region
         | Kind::Profile
         | Kind::Role
+        | Kind::ClientVersion
         | Kind::Endpoint
         | Kind::Gateway
         | Kind::Proxy

@@ -21,6 +21,20 @@ pub struct Aws {
     pub ca_bundle: Option<PathBuf>,
     /// The proxy through which AWS is reached.
     pub proxy: Option<Proxy>,
+    /// What the program claims to be.
+    pub client_version: Option<ClientVersion>,
+}
+
+/// A version of AWS's own client, of four numbers and above 1.2.331.0: with an older one agents end
+/// idle sessions, or have no mux (protocol.md section 5.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientVersion(pub [u32; 4]);
+
+impl fmt::Display for ClientVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d] = self.0;
+        write!(f, "{a}.{b}.{c}.{d}")
+    }
 }
 
 /// A proxy, as a person wrote it. It shows neither user nor password.

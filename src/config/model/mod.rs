@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(super) use self::aws::NO_PROXY;
-pub use self::aws::{Account, Aws, Proxy};
+pub use self::aws::{Account, Aws, ClientVersion, Proxy};
 pub use self::target::{Target, Targets};
 
 /// Everything that a configuration file says.

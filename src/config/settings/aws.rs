@@ -35,6 +35,13 @@ pub(super) const AWS_SETTINGS: &[Setting] = &[
         example: "\"http://proxy.corp:3128\"",
         doc: "The HTTP proxy through which AWS is reached, or \"none\"; absent: HTTPS_PROXY, and NO_PROXY",
     },
+    Setting {
+        key: "client_version",
+        kind: Kind::ClientVersion,
+        absent: Absent::Nothing,
+        example: "\"1.2.835.0\"",
+        doc: "The version of AWS's client that the program claims to be; absent: 1.2.764.0, the oldest one that AWS supports",
+    },
 ];
 
 /// Also of a forward.

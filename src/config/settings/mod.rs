@@ -128,6 +128,8 @@ pub enum Kind {
     Gateway,
     /// An `http://` URL, which may hold a user and a password.
     Proxy,
+    /// A version of AWS's client: four numbers.
+    ClientVersion,
     /// An absolute path.
     File,
     /// An absolute path that fits into the address of a Unix socket.

@@ -11,7 +11,7 @@
 
 use bytes::Bytes;
 
-use super::version::{AgentVersion, CLIENT_VERSION};
+use super::version::{AgentVersion, ClientVersion};
 use crate::printable::Printable;
 use crate::proto::error::Reason;
 use crate::wire::payload::{
@@ -23,6 +23,7 @@ use crate::wire::payload::{
 #[derive(Debug)]
 pub(crate) struct Handshake {
     state: State,
+    client_version: ClientVersion,
 }
 
 impl Handshake {
@@ -30,7 +31,13 @@ impl Handshake {
     pub(crate) fn new() -> Self {
         Self {
             state: State::Waiting,
+            client_version: ClientVersion::DEFAULT,
         }
+    }
+
+    /// Claims another version.
+    pub(crate) fn claim(&mut self, version: ClientVersion) {
+        self.client_version = version;
     }
 
     /// The agent asks. Returns the one response, or `None` if it has been given already.
@@ -54,7 +61,7 @@ impl Handshake {
         }
         self.state = State::Answered { version, mode };
         Ok(Some(payload::encode(&HandshakeResponse {
-            client_version: CLIENT_VERSION.to_owned(),
+            client_version: self.client_version.to_string(),
             processed_client_actions: processed,
             errors: None,
         })))

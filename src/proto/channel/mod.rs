@@ -51,7 +51,7 @@ pub(crate) use self::sender::Share;
 use self::sender::{Sender, Urgency};
 use self::silence::{Intake, Silence};
 pub(crate) use self::version::AgentVersion;
-pub use self::version::CLIENT_VERSION;
+pub use self::version::ClientVersion;
 use crate::proto::stats::Stats;
 use crate::wire::message::{Draft, PayloadType};
 use crate::wire::payload::Flag;
@@ -112,6 +112,12 @@ impl Channel {
             progress: 0,
             stats: Stats::default(),
         }
+    }
+
+    /// Claims another version of the client. Only before the first message.
+    pub(crate) fn claim(&mut self, version: ClientVersion) {
+        self.sealer.claim(version);
+        self.handshake.claim(version);
     }
 
     /// Keeps early messages in a pool with other channels. Only before the first message.

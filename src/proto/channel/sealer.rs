@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use fastrand::Rng;
 
-use super::version::CLIENT_VERSION;
+use super::version::ClientVersion;
 use crate::wire::message::{Draft, FIN, Header, Kind, MessageId, PayloadType, SYN, Seq};
 use crate::wire::payload::{self, OpenDataChannel};
 
@@ -20,6 +20,7 @@ pub(crate) struct Sealer {
     wall: SystemTime,
     ids: Rng,
     client_id: MessageId,
+    client_version: ClientVersion,
 }
 
 impl Sealer {
@@ -32,7 +33,13 @@ impl Sealer {
             wall,
             ids,
             client_id,
+            client_version: ClientVersion::DEFAULT,
         }
+    }
+
+    /// Claims another version.
+    pub(crate) fn claim(&mut self, version: ClientVersion) {
+        self.client_version = version;
     }
 
     /// The text that opens the channel on a new websocket. It carries the token.
@@ -42,7 +49,7 @@ impl Sealer {
             request_id: random_id(&mut self.ids).to_string(),
             token_value: token.to_owned(),
             client_id: self.client_id.to_string(),
-            client_version: CLIENT_VERSION.to_owned(),
+            client_version: self.client_version.to_string(),
         });
         String::from_utf8_lossy(&body).into_owned()
     }

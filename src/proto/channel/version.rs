@@ -11,9 +11,22 @@ use crate::printable::Printable;
 /// Characters of a version that are kept; a real one has about ten.
 const MAX_LEN: usize = 40;
 
-/// The version that we claim, in the opening of the channel and in the handshake: the oldest one
-/// that AWS supports (protocol.md section 0.1). Agents choose mux mode and silence by it.
-pub const CLIENT_VERSION: &str = "1.2.764.0";
+/// The version that a client claims, in the opening of the channel and in the handshake. Agents choose
+/// mux mode and silence by it, so it is above 1.2.331.0 (protocol.md section 5.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientVersion(pub [u32; 4]);
+
+impl ClientVersion {
+    /// The oldest one that AWS supports (protocol.md section 0.1).
+    pub const DEFAULT: Self = Self([1, 2, 764, 0]);
+}
+
+impl fmt::Display for ClientVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d] = self.0;
+        write!(f, "{a}.{b}.{c}.{d}")
+    }
+}
 
 /// The version of an agent; four numbers in every known release.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -43,7 +43,8 @@ impl Tunnel {
     /// A tunnel that waits for its first websocket. `wall` is the wall clock at `now`; the same
     /// seed and the same calls give the same bytes.
     pub fn new(now: Instant, wall: SystemTime, seed: u64, options: Options) -> Self {
-        let channel = Channel::new(now, wall, seed, options.upload_rate, options.upload_window);
+        let mut channel = Channel::new(now, wall, seed, options.upload_rate, options.upload_window);
+        channel.claim(options.client_version);
         Self {
             options,
             state: State::Opening,

@@ -1,0 +1,47 @@
+//! The version of AWS's client.
+
+use std::str::FromStr;
+
+use crate::config::model::ClientVersion;
+use crate::config::place::quoted;
+use crate::config::problem::Fault;
+
+impl FromStr for ClientVersion {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        let numbers: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
+        let numbers = numbers.and_then(|numbers| numbers.try_into().ok());
+        let version = numbers.map(Self).filter(|v| v.to_string() == text);
+        let hint = "four numbers, as `session-manager-plugin --version` prints them: \"1.2.835.0\"";
+        let Some(version) = version else {
+            let what = format!("{} is not a version of AWS's client", quoted(text));
+            return Err(Fault::new(what, hint));
+        };
+        if version.0 <= TOO_OLD {
+            let what = format!("{} is too old", quoted(text));
+            return Err(Fault::new(
+                what,
+                "agents end the idle sessions of clients up to 1.2.331.0; leave it out, or claim a newer one",
+            ));
+        }
+        if version.0.iter().any(|number| *number > MAX_NUMBER) {
+            return Err(Fault::new(
+                format!("{} has a number above {MAX_NUMBER}", quoted(text)),
+                hint,
+            ));
+        }
+        Ok(version)
+    }
+}
+
+/// Finds what keeps a text from being such a version.
+pub(super) fn check_client_version(text: &str) -> Result<(), Fault> {
+    text.parse::<ClientVersion>().map(drop)
+}
+
+/// Clients up to this version have agents end a mux that is silent (protocol.md section 5.5).
+const TOO_OLD: [u32; 4] = [1, 2, 331, 0];
+
+/// More than the versions of any client, and safe for whatever compares them.
+const MAX_NUMBER: u32 = 999_999;
