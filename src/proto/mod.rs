@@ -40,3 +40,26 @@ pub use self::mux::{MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL, MAX_UNSENT, Writ
 pub use self::stats::Stats;
 pub use self::tunnel::Tunnel;
 pub use crate::wire::smux::StreamId;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    //! Messages for the tests of modules that do not import `wire`.
+
+    use bytes::Bytes;
+
+    use crate::wire::message::{Header, Kind, Message, MessageId, PayloadType, Seq};
+
+    /// A message of the agent without effect, which is acknowledged each time that it comes.
+    pub(crate) fn acknowledged_message() -> Bytes {
+        let header = Header {
+            kind: Kind::Output,
+            created: 1,
+            seq: Seq(0),
+            flags: 0,
+            id: MessageId::from_random([0; 16]),
+            payload_type: PayloadType::None,
+        };
+        let payload = Bytes::new();
+        Message { header, payload }.encode()
+    }
+}

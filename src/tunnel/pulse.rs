@@ -160,6 +160,7 @@ const PROOF: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::tests::acknowledged_message;
     use crate::tunnel::tests::shared;
     use crate::tunnel::{Phase, State};
 
@@ -197,6 +198,27 @@ mod tests {
         pulse.hear();
         assert!(!pulse.is_stable(begin + SHORT_LIFE / 2));
         assert!(pulse.is_stable(begin + SHORT_LIFE));
+    }
+
+    #[tokio::test]
+    async fn the_deadline_does_not_rest_while_acknowledgements_wait() {
+        let (pulse, shared) = (Pulse::new(), shared());
+        shared.connect(now(), "token");
+        {
+            let mut inner = shared.lock();
+            while inner.core.wants_input() {
+                inner
+                    .core
+                    .handle_message(now(), acknowledged_message())
+                    .unwrap();
+            }
+            assert!(!inner.core.is_full());
+        }
+
+        pulse.set(Duration::from_millis(1));
+
+        let ended = timeout(MAX_SILENCE / 2, pulse.watch(&shared)).await;
+        assert!(matches!(ended, Ok(Error::Broken(_))), "{ended:?}");
     }
 
     #[tokio::test]

@@ -3,16 +3,22 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
+use std::process;
 use std::time::Duration;
 
 use ssm_proxyd::sim::{
     ApiFault, Blow, Destination, EndedBy, Faults, Manner, Operation, Options, RefusedUpgrades,
     Role, Simulator,
 };
+use ssm_proxyd::wire::message::{Kind, Message as Decoded, PayloadType};
+use ssm_proxyd::wire::smux::{Command, StreamId};
+use tokio_tungstenite::tungstenite::{Message, accept};
 
+use crate::support::api::Api;
+use crate::support::forge;
+use crate::support::process::ssm_proxyd;
 use crate::support::running::{
-    Running, assert_echo, assert_names, assert_reset, connect, forward_to,
+    Running, assert_echo, assert_names, assert_reset, connect, forward, forward_to,
 };
 use crate::support::stage::{broken_every, destination, until};
 
@@ -205,6 +211,65 @@ async fn a_login_while_a_session_is_resumed_needs_no_restart() {
     assert_eq!((session.attached, session.resumes), (2, 1));
 }
 
+#[test]
+fn a_websocket_that_breaks_while_its_session_is_ended_is_not_replaced() {
+    let gateway = forge::gateway(break_at_the_flag);
+    let session = format!(
+        r#"{{"SessionId":"s-1","StreamUrl":"ws://{gateway}/v1/data-channel/s-1","TokenValue":"t"}}"#
+    );
+    let api = Api::starting(session);
+    let keys = "remote = 1\nresume_timeout = \"1h\"\n";
+    let mut daemon = Running::launch(ssm_proxyd(), &api.endpoint(), &forward("f", keys));
+    let mut client = connect(daemon.address());
+    client.write_all(b"hello").unwrap();
+    client.read_exact(&mut [0; 5]).unwrap();
+
+    daemon.process.signal("TERM");
+
+    assert_eq!(daemon.process.exit_code(), 0);
+    let log = daemon.process.stderr.all();
+    assert_names(&log, &["every session is ended"]);
+    assert!(!log.contains("resuming the session"), "{log}");
+    assert_eq!(api.calls("ResumeSession").len(), 0);
+    assert_eq!(api.calls("TerminateSession").len(), 1);
+}
+
+/// An agent that acknowledges everything and sends five bytes for those of the client. Its websocket
+/// breaks when the flag comes that ends the session.
+fn break_at_the_flag(stream: TcpStream) {
+    const STREAM: StreamId = StreamId(3);
+    let mut websocket = accept(stream).unwrap();
+    websocket.read().unwrap();
+    for message in [
+        forge::handshake_request(0, "3.3.987.0", ""),
+        forge::handshake_complete(1, ""),
+    ] {
+        websocket.send(Message::Binary(message)).unwrap();
+    }
+    let mut has_answered = false;
+    while let Ok(frame) = websocket.read() {
+        let Message::Binary(frame) = frame else {
+            continue;
+        };
+        let Decoded { header, payload } = Decoded::decode(frame).unwrap();
+        if header.kind != Kind::Input {
+            continue;
+        }
+        if header.payload_type == PayloadType::Flag {
+            return;
+        }
+        let seq = i64::try_from(header.seq.0).unwrap();
+        let acknowledgement = forge::acknowledge(&Kind::Input, seq);
+        websocket.send(Message::Binary(acknowledgement)).unwrap();
+        if !has_answered && payload.windows(5).any(|w| w == b"hello") {
+            has_answered = true;
+            let answer = forge::frames(&[(Command::Push, STREAM, b"hello")]);
+            let answer = forge::output(2, &answer);
+            websocket.send(Message::Binary(answer)).unwrap();
+        }
+    }
+}
+
 /// A client that has spoken once to an echo, through a daemon.
 struct Talk {
     simulator: Simulator,
@@ -222,7 +287,7 @@ impl Talk {
     async fn with(
         options: Options,
         keys: &str,
-        change: impl Fn(&mut Command) -> &mut Command,
+        change: impl Fn(&mut process::Command) -> &mut process::Command,
     ) -> Self {
         let echo = destination(Role::Echo).await;
         let simulator = Simulator::start(options).await.unwrap();

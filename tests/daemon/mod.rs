@@ -33,6 +33,7 @@ mod systemd;
 mod targets;
 mod transient;
 mod unread;
+mod upgrades;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

@@ -66,6 +66,28 @@ async fn a_call_that_breaks_after_it_was_sent_is_counted_and_one_before_is_not()
     }
 }
 
+/// A call that has failed started no session, and is not under way when the time is up.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_calls_that_are_under_way_are_counted_when_the_time_is_up() {
+    let hanging = Api::hanging_on("StartSession", || "{}".to_owned());
+    let denying = Api::answering(400, DENIED.to_owned());
+    let unreachable = format!("http://{}", vacant());
+    let scene = Scene::new(&unreachable);
+    for _ in 0..3 {
+        scene.start().await.unwrap_err();
+        scene.start_at(&denying.endpoint()).await.unwrap_err();
+    }
+    let endpoint = hanging.endpoint();
+    tokio::select! {
+        started = scene.start_at(&endpoint) => panic!("{started:?}"),
+        () = until("it is called", || hanging.calls("StartSession").len() == 1) => {}
+    }
+
+    scene.leaving.send_replace(Leaving::Hurried);
+
+    assert_eq!(scene.finish().await, (1, Vec::new()));
+}
+
 #[tokio::test]
 async fn the_session_of_a_lost_answer_is_found_by_its_reason_and_ended() {
     let reason = Mutex::<Option<String>>::default();
@@ -192,9 +214,14 @@ impl Scene {
     }
 
     async fn start(&self) -> Result<Session, Error> {
+        self.start_at(&self.endpoint).await
+    }
+
+    /// The same at another endpoint.
+    async fn start_at(&self, endpoint: &str) -> Result<Session, Error> {
         let settings = Settings {
             region: Some("us-east-1".to_owned()),
-            ssm_endpoint: Some(self.endpoint.clone()),
+            ssm_endpoint: Some(endpoint.to_owned()),
             identity: Identity::Fixed {
                 access_key: "AKIDEXAMPLE".to_owned(),
                 secret_key: "not-a-secret".to_owned(),
