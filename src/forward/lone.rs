@@ -124,6 +124,7 @@ async fn carry(
     progress.send_replace(Progress::Open);
     match serve.carry(begin, connection, opened, stop).await {
         (Some(Outcome::End), _) => Ending::End,
+        (Some(Outcome::EndedEarly), _) => Ending::Failed(Trouble::ended_early()),
         (Some(Outcome::ClientGone), _) => Ending::Gone,
         (Some(Outcome::Undelivered), _) => Ending::Failed(Trouble::undelivered()),
         (Some(Outcome::Quiet), _) => Ending::Quiet,
@@ -207,6 +208,15 @@ impl Trouble {
         Self {
             what: "stdout was closed before the destination had all of stdin".into(),
             hint: "keep stdout open until the destination ends".into(),
+            class: Class::Lost,
+        }
+    }
+
+    /// The destination closed before it had acknowledged what was read of stdin.
+    fn ended_early() -> Self {
+        Self {
+            what: "the destination ended before it had acknowledged all of stdin".into(),
+            hint: "some of it may not have arrived".into(),
             class: Class::Lost,
         }
     }

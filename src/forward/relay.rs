@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::connection::Connection;
-use crate::proto::Reason;
+use crate::proto::{Reason, Upload};
 use crate::telemetry::Meters;
 use crate::tunnel::{Closed, Stream, Taken};
 
@@ -48,7 +48,7 @@ pub(super) async fn relay(
                 gone.store(true, Relaxed);
                 return tokio::select! {
                     sent = sending => sent.into_outcome(),
-                    outcome = discard(stream) => outcome,
+                    ended = discard(stream) => ended,
                 };
             }
         },
@@ -75,21 +75,29 @@ pub(super) async fn relay(
 /// What may have kept some of it from arriving: the session was lost, or nothing moved for
 /// `patience`.
 pub(super) async fn deliver(stream: &Stream, patience: Duration) -> Result<(), String> {
-    stream.reset();
     tokio::select! {
-        () = stream.closed() => {}
-        () = silence(stream, sent, patience) => return Err(NOT_TAKEN.to_owned()),
+        upload = stream.leave() => judge(upload),
+        () = silence(stream, sent, patience) => Err(NOT_TAKEN.to_owned()),
     }
-    // A stream that was closed well is forgotten, and so is told as finished.
-    match stream.read(&mut Vec::new(), 1).await {
-        Taken::Lost(Reason::Finished) | Taken::End | Taken::Bytes => Ok(()),
-        Taken::Lost(reason) => Err(reason.to_string()),
+}
+
+/// Whether the destination has what was written to a stream that has ended.
+///
+/// # Errors
+///
+/// What may have kept some of it from arriving.
+pub(super) fn judge(upload: Upload) -> Result<(), String> {
+    match upload {
+        Upload::Delivered => Ok(()),
+        Upload::CutShort | Upload::Pending => Err(ENDED_EARLY.to_owned()),
+        Upload::Lost(reason) => Err(reason.to_string()),
     }
 }
 
 /// What a connection carried, in bytes.
 #[derive(Debug)]
 pub(super) struct Tally<'a> {
+    read: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
     /// Those of the forward, which count for all.
@@ -100,10 +108,15 @@ impl<'a> Tally<'a> {
     /// Nothing yet.
     pub(super) fn new(meters: &'a Meters) -> Self {
         Self {
+            read: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             meters,
         }
+    }
+
+    fn add_read(&self, bytes: usize) {
+        self.read.fetch_add(bytes as u64, Relaxed);
     }
 
     fn add_sent(&self, bytes: usize) {
@@ -114,6 +127,11 @@ impl<'a> Tally<'a> {
     fn add_received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Relaxed);
         self.meters.received.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Read from the client, whether the stream took it or not.
+    pub(super) fn read(&self) -> u64 {
+        self.read.load(Relaxed)
     }
 
     /// Taken from the client for the destination.
@@ -132,6 +150,8 @@ impl<'a> Tally<'a> {
 pub(super) enum Outcome {
     /// The destination ended, and the client has every byte of it.
     End,
+    /// The same, but the destination may not have every byte of the client.
+    EndedEarly,
     /// The stream was lost or refused: the client shall be reset.
     Lost(Reason),
     /// The client closed or reset its connection.
@@ -155,6 +175,7 @@ async fn send(
             Ok(bytes) if bytes.is_empty() => return Sent::End,
             Err(_) => return Sent::ClientGone,
             Ok(bytes) => {
+                tally.add_read(bytes.len());
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
                     let taken = tokio::select! {
@@ -241,13 +262,14 @@ impl From<Received> for Outcome {
     }
 }
 
-/// Takes what nobody reads, so that it does not hold up anything else.
+/// Takes what nobody reads, so that it does not hold up anything else. The client does not have
+/// every byte, so no end is one of the destination alone.
 async fn discard(stream: &Stream) -> Outcome {
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
         match stream.read(&mut buffer, WRITE_BUFFER).await {
-            Taken::End => return Outcome::End,
+            Taken::End => return Outcome::ClientGone,
             Taken::Lost(reason) => return Outcome::Lost(reason),
             Taken::Bytes => {}
         }
@@ -273,6 +295,9 @@ fn sent(stream: &Stream) -> u64 {
 
 /// Why the last bytes of a client may be lost.
 pub(super) const NOT_TAKEN: &str = "the destination takes nothing";
+
+/// Why bytes of a client may not have arrived, although nothing was lost on the way.
+pub(super) const ENDED_EARLY: &str = "the destination ended before it had acknowledged everything";
 
 /// What is written to a client at a time.
 const WRITE_BUFFER: usize = 64 * 1024;

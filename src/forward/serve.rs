@@ -23,7 +23,7 @@ use tracing::{Span, debug, info, warn};
 use super::connection::Connection;
 use super::failure::{Failure, refusal};
 use super::lease::Lease;
-use super::relay::{NOT_TAKEN, Outcome, Patience, Tally, deliver, relay};
+use super::relay::{ENDED_EARLY, NOT_TAKEN, Outcome, Patience, Tally, deliver, judge, relay};
 use super::stop::Course;
 use super::supply::{Refusal, Supply};
 use super::tale::Tale;
@@ -144,8 +144,10 @@ impl Serve {
                 () = over(patience.farewell) => Err(NOT_TAKEN.to_owned()),
             },
             Some(Outcome::Undelivered) => Err(NOT_TAKEN.to_owned()),
-            Some(Outcome::End | Outcome::Lost(_)) | None => Ok(()),
+            Some(Outcome::End | Outcome::EndedEarly) => judge(stream.upload()),
+            Some(Outcome::Lost(_)) | None => Ok(()),
         };
+        let (outcome, delivered) = judged(outcome, delivered, &tally);
         drop(stream);
         self.remember(outcome.as_ref(), &tally);
         let failure = lease.tunnel().failure();
@@ -156,8 +158,7 @@ impl Serve {
             time: begin.elapsed(),
         };
         tale.tell(&self.settings.remote);
-        let undelivered = delivered.is_err() && tally.sent() > 0;
-        if let Err(error) = delivered {
+        if let (Err(error), Some(Outcome::Undelivered | Outcome::Quiet)) = (delivered, &outcome) {
             warn!(error, "the last bytes of the client may not have arrived");
         }
         drop(lease);
@@ -165,10 +166,7 @@ impl Serve {
         if let Some(connection) = ended {
             self.finish(connection, stop).await;
         }
-        match outcome {
-            Some(Outcome::ClientGone) if undelivered => (Some(Outcome::Undelivered), failure),
-            outcome => (outcome, failure),
-        }
+        (outcome, failure)
     }
 }
 
@@ -211,6 +209,29 @@ pub(super) fn patience(settings: &config::Forward) -> Patience {
         delivery: settings.resume_timeout + quiet,
         farewell: None,
     }
+}
+
+/// Counts what the stream did not take any more, and says in the outcome if the destination may not
+/// have every byte of the client.
+fn judged(
+    outcome: Option<Outcome>,
+    delivered: Result<(), String>,
+    tally: &Tally<'_>,
+) -> (Option<Outcome>, Result<(), String>) {
+    let all_taken = match tally.read() == tally.sent() {
+        true => Ok(()),
+        false => Err(ENDED_EARLY.to_owned()),
+    };
+    let delivered = match tally.read() {
+        0 => Ok(()),
+        _ => delivered.and(all_taken),
+    };
+    let outcome = match (outcome, &delivered) {
+        (Some(Outcome::ClientGone), Err(_)) => Some(Outcome::Undelivered),
+        (Some(Outcome::End), Err(_)) => Some(Outcome::EndedEarly),
+        (outcome, _) => outcome,
+    };
+    (outcome, delivered)
 }
 
 /// Waits until this connection must end: an idle one earlier than others.

@@ -45,13 +45,19 @@ impl Tale<'_> {
                     "half-closed and quiet; connection reset"
                 );
             }
-            Some(Outcome::End | Outcome::ClientGone | Outcome::Undelivered)
-                if sent + received == 0 =>
-            {
+            Some(Outcome::End | Outcome::ClientGone) if sent + received == 0 => {
                 debug!(?time, "connection ended without a byte");
             }
             Some(Outcome::End) => {
                 info!(sent, received, ?time, "connection ended by the destination");
+            }
+            Some(Outcome::EndedEarly) => {
+                info!(
+                    sent,
+                    received,
+                    ?time,
+                    "connection ended by the destination, which may not have every byte of the client"
+                );
             }
             Some(Outcome::ClientGone | Outcome::Undelivered) => {
                 info!(sent, received, ?time, "connection ended by the client");

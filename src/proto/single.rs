@@ -25,7 +25,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::mux::{Change, Intent, MAX_UNREAD_OF_STREAM, MAX_UNSENT, Read, Stream, Theirs, Write};
+use super::mux::{
+    Change, Intent, MAX_UNREAD_OF_STREAM, MAX_UNSENT, Read, Stream, Theirs, Upload, Write,
+};
 use crate::wire::message::Draft;
 use crate::wire::smux::StreamId;
 
@@ -164,11 +166,16 @@ impl Single {
         }
     }
 
-    /// True once a stream that was reset is forgotten; if not, [`Change::Readable`] follows.
-    pub(super) fn is_over(&mut self, id: StreamId) -> bool {
-        let is_over = !self.is_known(id);
-        self.stream.reader_waits |= !is_over;
-        is_over
+    /// What became of the bytes that were written. If that is not known yet, [`Change::Readable`]
+    /// follows when it is.
+    pub(super) fn upload(&mut self, id: StreamId) -> Upload {
+        match self.life {
+            Life::Over if id == ONLY => return Upload::Delivered,
+            Life::Open | Life::Left | Life::Over | Life::Unopened => {}
+        }
+        let upload = self.stream.upload();
+        self.stream.reader_waits |= upload == Upload::Pending;
+        upload
     }
 
     /// What the owner of the stream waits for.
@@ -269,15 +276,15 @@ mod tests {
 
         single.reset(id);
         single.handle_all_arrived();
-        assert!(!single.is_over(id), "nothing was sent yet");
+        assert_eq!(single.upload(id), Upload::Pending, "nothing was sent yet");
         let mut draft = Draft::with_capacity(100);
         single.fill(&mut draft, 4);
         single.handle_all_arrived();
-        assert!(!single.is_over(id), "some of it was sent");
+        assert_eq!(single.upload(id), Upload::Pending, "some of it was sent");
         single.fill(&mut draft, 100);
         single.handle_all_arrived();
 
-        assert!(single.is_over(id));
+        assert_eq!(single.upload(id), Upload::Delivered);
         assert_eq!(single.poll_change(), Some(Change::Readable(id)));
         assert_eq!(draft.len(), 10);
         assert_eq!(single.traffic(), (10, 0));

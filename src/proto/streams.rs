@@ -6,9 +6,9 @@
 use bytes::Bytes;
 
 use super::channel::Share;
-use super::mux::{Change, Mux, Read, Write};
+use super::mux::{Change, Mux, Read, Upload, Write};
 use super::single::Single;
-use crate::wire::message::Draft;
+use crate::wire::message::{Draft, Seq};
 use crate::wire::smux::{FrameError, StreamId};
 
 /// What the payloads of a channel carry.
@@ -114,16 +114,42 @@ impl Streams {
         }
     }
 
-    pub(super) fn is_over(&mut self, id: StreamId) -> bool {
+    pub(super) fn leave(&mut self, id: StreamId) {
         match self {
-            Self::Mux(mux) => mux.is_over(id),
-            Self::Single(single) => single.is_over(id),
+            Self::Mux(mux) => mux.leave(id),
+            // It is known what became of it for as long as the tunnel lives.
+            Self::Single(single) => single.reset(id),
         }
     }
 
-    pub(super) fn fill(&mut self, draft: &mut Draft, max: usize) {
+    pub(super) fn upload(&mut self, id: StreamId) -> Upload {
         match self {
-            Self::Mux(mux) => mux.fill(draft, max),
+            Self::Mux(mux) => mux.upload(id),
+            Self::Single(single) => single.upload(id),
+        }
+    }
+
+    /// The number of the last message with bytes of a stream. Without a mux an end counts only if
+    /// everything was acknowledged, and the number does not matter.
+    pub(super) fn last_data(&self, id: StreamId) -> Option<Seq> {
+        match self {
+            Self::Mux(mux) => mux.last_data(id),
+            Self::Single(_) => None,
+        }
+    }
+
+    /// The FIN of a stream came before everything that was sent was acknowledged.
+    pub(super) fn cut_short(&mut self, id: StreamId) {
+        match self {
+            Self::Mux(mux) => mux.cut_short(id),
+            Self::Single(_) => {}
+        }
+    }
+
+    /// Fills message `seq`.
+    pub(super) fn fill(&mut self, draft: &mut Draft, max: usize, seq: Seq) {
+        match self {
+            Self::Mux(mux) => mux.fill(draft, max, seq),
             Self::Single(single) => single.fill(draft, max),
         }
     }

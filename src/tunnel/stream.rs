@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::{Inner, Shared};
-use crate::proto::{Read, Reason, StreamId, Write};
+use crate::proto::{Read, Reason, StreamId, Upload, Write};
 
 /// One connection inside a tunnel.
 #[derive(Debug)]
@@ -95,18 +95,28 @@ impl Stream {
         self.shared.change(|core| core.reset(self.id));
     }
 
-    /// Waits until the agent has closed a stream that was reset: then everything that was written
-    /// has been written to the destination (protocol.md section 8.5), or the tunnel has ended.
-    pub async fn closed(&self) {
+    /// The local side is gone. Returns what became of the bytes that were written, once that is
+    /// known.
+    pub async fn leave(&self) -> Upload {
+        self.shared.change(|core| core.leave(self.id));
         std::future::poll_fn(|cx| {
             let mut inner = self.shared.lock();
-            if inner.core.is_over(self.id) {
-                return Poll::Ready(());
+            match inner.core.upload(self.id) {
+                Upload::Pending => {
+                    inner.readers.insert(self.id, cx.waker().clone());
+                    Poll::Pending
+                }
+                upload @ (Upload::Delivered | Upload::CutShort | Upload::Lost(_)) => {
+                    Poll::Ready(upload)
+                }
             }
-            inner.readers.insert(self.id, cx.waker().clone());
-            Poll::Pending
         })
-        .await;
+        .await
+    }
+
+    /// What is known by now of the bytes that were written.
+    pub fn upload(&self) -> Upload {
+        self.shared.lock().core.upload(self.id)
     }
 
     /// False while the websocket is being replaced: that nothing moves then says nothing.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::proto::{Read, Reason, Write};
+use ssm_proxyd::proto::{Read, Reason, Upload, Write};
 use ssm_proxyd::wire::message::Kind;
 use ssm_proxyd::wire::smux::{Command, Decoder, Piece, StreamId};
 
@@ -108,6 +108,79 @@ fn a_finish_alone_sends_no_fin_and_no_more_bytes() {
     assert_eq!(late, Write::Closed);
     assert_eq!(commands(&pair, stream), [Command::Open]);
     assert_eq!(pair.destination(stream).state(), State::Open);
+}
+
+#[test]
+fn an_upload_is_delivered_once_the_agent_has_closed_behind_it() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::sink());
+
+    pair.write(stream, &pattern(1, 90_000));
+    pair.leave(stream);
+    assert_eq!(pair.tunnel.upload(stream), Upload::Pending);
+    pair.settle();
+
+    assert_whole(pair.destination(stream).received(), &pattern(1, 90_000));
+    assert_eq!(pair.tunnel.upload(stream), Upload::Delivered);
+    pair.reset(stream);
+    pair.settle();
+    assert!(pair.tunnel.is_quiet(), "the stream is forgotten");
+}
+
+/// The agent acknowledges what it drops, after its FIN; that proves nothing.
+#[test]
+fn an_upload_is_cut_short_if_the_destination_ends_before_it_is_acknowledged() {
+    for leaves in [false, true] {
+        let mut pair = Pair::established();
+        let stream = pair.open(Destination::answering(5, b"enough".to_vec()));
+
+        pair.write(stream, &pattern(1, 200_000));
+        if leaves {
+            pair.leave(stream);
+        }
+        pair.settle();
+
+        assert!(pair.destination(stream).received().len() < 200_000);
+        let upload = match leaves {
+            true => pair.tunnel.upload(stream),
+            false => pair.local(stream).upload().unwrap().clone(),
+        };
+        assert_eq!(upload, Upload::CutShort, "{leaves}");
+    }
+}
+
+#[test]
+fn an_upload_of_a_destination_that_ends_after_it_is_delivered() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::answering(5, b"answer".to_vec()));
+
+    pair.write(stream, b"query");
+    pair.settle();
+
+    assert_eq!(pair.local(stream).end(), Some(&End::Clean));
+    assert_eq!(pair.local(stream).upload(), Some(&Upload::Delivered));
+}
+
+#[test]
+fn an_upload_for_a_refused_dial_or_a_closed_tunnel_is_lost() {
+    let mut pair = Pair::established();
+    let refused = pair.open(Destination::refusing());
+    let open = pair.open(Destination::sink());
+    pair.write(refused, b"for nobody");
+    pair.write(open, b"x");
+    pair.leave(refused);
+    pair.settle();
+    pair.close();
+    pair.settle();
+
+    let refusal = Upload::Lost(Reason::Refused);
+    assert_eq!(pair.tunnel.upload(refused), refusal);
+    let closed = Upload::Lost(Reason::Finished);
+    assert_eq!(
+        pair.local(open).upload(),
+        Some(&closed),
+        "we ended the session"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod ends;
 
 use std::time::Duration;
 
-use ssm_proxyd::proto::{OpenError, Reason, StreamId};
+use ssm_proxyd::proto::{OpenError, Reason, StreamId, Upload};
 
 use crate::support::bytes::{assert_whole, pattern};
 use crate::support::destination::{Destination, State};
@@ -91,7 +91,7 @@ fn what_was_written_before_the_local_side_left_arrives() {
     pair.run_until(|pair| pair.tunnel.traffic(id) == (0, 0));
 
     assert_whole(pair.destination(id).received(), &words);
-    assert!(pair.tunnel.is_over(id));
+    assert_eq!(pair.tunnel.upload(id), Upload::Delivered);
     assert_eq!(pair.closed, None, "its owner ends the session");
 }
 

@@ -4,7 +4,7 @@
 //! it does not read again before `Readable`, after `Full` it does not write before `Writable`.
 //! A wake that the core forgets is thus a test that never ends.
 
-use ssm_proxyd::proto::{Read, Reason, StreamId, Tunnel, Write};
+use ssm_proxyd::proto::{Read, Reason, StreamId, Tunnel, Upload, Write};
 
 /// One local connection.
 pub(crate) struct Local {
@@ -13,6 +13,7 @@ pub(crate) struct Local {
     written: usize,
     received: Vec<u8>,
     end: Option<End>,
+    upload: Option<Upload>,
     reads: bool,
     /// The most that it reads at once.
     chunk: usize,
@@ -29,6 +30,7 @@ impl Local {
             written: 0,
             received: Vec::new(),
             end: None,
+            upload: None,
             reads: true,
             chunk: 16 * 1024,
             readable: true,
@@ -63,6 +65,12 @@ impl Local {
     pub(crate) fn reset(&mut self, tunnel: &mut Tunnel) {
         self.life = Life::Gone;
         tunnel.reset(self.id);
+    }
+
+    /// Leaves at once, and asks for its upload later.
+    pub(crate) fn leave_behind(&mut self, tunnel: &mut Tunnel) {
+        self.life = Life::Gone;
+        tunnel.leave(self.id);
     }
 
     pub(crate) fn handle_readable(&mut self) {
@@ -123,6 +131,7 @@ impl Local {
 
     fn leave(&mut self, tunnel: &mut Tunnel, end: End) {
         self.end = Some(end);
+        self.upload = Some(tunnel.upload(self.id));
         self.reset(tunnel);
     }
 
@@ -138,6 +147,11 @@ impl Local {
     /// All that it read.
     pub(crate) fn received(&self) -> &[u8] {
         &self.received
+    }
+
+    /// What had become of its upload when its stream ended.
+    pub(crate) fn upload(&self) -> Option<&Upload> {
+        self.upload.as_ref()
     }
 
     /// How its stream ended for it; `None` if it did not, or if it left before.

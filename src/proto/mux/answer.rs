@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::proto::error::Reason;
 use crate::wire::smux::StreamId;
 
 /// What became of a write.
@@ -28,6 +29,24 @@ pub(crate) enum Read {
     Refused,
     /// The stream is not known (any more).
     Gone,
+}
+
+/// What became of the bytes that were written to a stream.
+///
+/// An agent acknowledges what it has handed to its mux. It closes a stream because its destination
+/// ended, or because we closed it and everything before was written to the destination; it does not
+/// say which. So bytes that were acknowledged before its FIN came count as delivered, although a
+/// destination that reads slowly and then ends may not have read them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upload {
+    /// Not known yet; [`Event::Readable`](crate::proto::Event::Readable) follows when it is.
+    Pending,
+    /// The agent closed the stream after it had acknowledged every byte.
+    Delivered,
+    /// The agent closed the stream while bytes were unsent or unacknowledged.
+    CutShort,
+    /// The dial was refused, or the tunnel ended before.
+    Lost(Reason),
 }
 
 /// What the owner of a stream waits for.

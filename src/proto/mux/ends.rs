@@ -1,6 +1,8 @@
-//! FINs of the agent: refused dials, ends, and ends that are not confirmed yet.
+//! FINs of the agent: refused dials, ends, ends that are not confirmed yet, and what they say about
+//! the upload.
 
-use super::{Mux, Stream, Theirs};
+use super::{Mux, Stream, Theirs, Upload};
+use crate::wire::message::Seq;
 use crate::wire::smux::StreamId;
 
 impl Mux {
@@ -29,6 +31,38 @@ impl Mux {
     /// The next stream whose FIN came. [`Mux::confirm_end`] makes it the end of the stream.
     pub(crate) fn poll_end(&mut self) -> Option<StreamId> {
         self.ends.pop_front()
+    }
+
+    /// The local side is gone, and asks for the upload; see [`Stream::leave`].
+    pub(crate) fn leave(&mut self, id: StreamId) {
+        let Some(unread) = self.streams.get(&id).map(Stream::unread) else {
+            return;
+        };
+        let dropped = self.change(id, Stream::leave).unwrap_or_default();
+        self.budget.remove(unread, dropped);
+    }
+
+    /// What became of the bytes that were written. If that is not known yet, [`Change::Readable`]
+    /// follows when it is.
+    pub(crate) fn upload(&mut self, id: StreamId) -> Upload {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Upload::CutShort;
+        };
+        let upload = stream.upload();
+        stream.reader_waits |= upload == Upload::Pending;
+        upload
+    }
+
+    /// The number of the last message with bytes of a stream.
+    pub(crate) fn last_data(&self, id: StreamId) -> Option<Seq> {
+        self.streams.get(&id)?.last_data
+    }
+
+    /// The FIN of a stream came before everything that was sent was acknowledged.
+    pub(crate) fn cut_short(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.cut_short();
+        }
     }
 
     /// The FIN of a stream was sent because its destination ended.

@@ -23,14 +23,14 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use tracing::trace;
 
-pub use self::answer::Write;
 pub(crate) use self::answer::{Change, Read};
+pub use self::answer::{Upload, Write};
 use self::budget::Budget;
 use self::seam::Seam;
 pub(crate) use self::stream::{Intent, Stream, Theirs};
 use self::turns::{Line, Turns};
 use crate::proto::channel::Share;
-use crate::wire::message::Draft;
+use crate::wire::message::{Draft, Seq};
 use crate::wire::smux::{Command, Decoder, FrameError, Header, Piece, StreamId};
 
 pub use self::budget::{MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL};
@@ -208,15 +208,6 @@ impl Mux {
         }
     }
 
-    /// True if the stream is forgotten; if not, [`Change::Readable`] follows when it is.
-    pub(crate) fn is_over(&mut self, id: StreamId) -> bool {
-        let Some(stream) = self.streams.get_mut(&id) else {
-            return true;
-        };
-        stream.reader_waits = true;
-        false
-    }
-
     fn forget_if_over(&mut self, id: StreamId) {
         if self.streams.get(&id).is_some_and(Stream::is_over) {
             self.wake_reader(id);
@@ -225,27 +216,27 @@ impl Mux {
         }
     }
 
-    /// Fills a message of up to `max` bytes with frames, by turns.
-    pub(crate) fn fill(&mut self, draft: &mut Draft, max: usize) {
+    /// Fills message `seq` of up to `max` bytes with frames, by turns.
+    pub(crate) fn fill(&mut self, draft: &mut Draft, max: usize, seq: Seq) {
         if !self.has_output() {
             return;
         }
         self.seam.begin(draft);
-        self.fill_by_turns(draft, max - self.seam.len());
+        self.fill_by_turns(draft, max - self.seam.len(), seq);
         self.seam.end(draft);
     }
 
-    fn fill_by_turns(&mut self, draft: &mut Draft, max: usize) {
+    fn fill_by_turns(&mut self, draft: &mut Draft, max: usize, seq: Seq) {
         if std::mem::take(&mut self.nothing_due) {
             put(draft, Header::bare(Command::Nothing, StreamId(0)));
         }
         let half = draft.len() + (max.saturating_sub(draft.len()) / 2).max(MIN_QUICK);
-        self.fill_from(Line::Quick, draft, half.min(max));
-        self.fill_from(Line::Steady, draft, max);
-        self.fill_from(Line::Quick, draft, max);
+        self.fill_from(Line::Quick, draft, half.min(max), seq);
+        self.fill_from(Line::Steady, draft, max, seq);
+        self.fill_from(Line::Quick, draft, max, seq);
     }
 
-    fn fill_from(&mut self, line: Line, draft: &mut Draft, max: usize) {
+    fn fill_from(&mut self, line: Line, draft: &mut Draft, max: usize, seq: Seq) {
         for _ in 0..self.turns.len(line) {
             let Some(id) = self.turns.pop(line) else {
                 return;
@@ -254,11 +245,11 @@ impl Mux {
                 self.turns.push_front(line, id);
                 return;
             }
-            self.take_turn(id, draft, max);
+            self.take_turn(id, draft, max, seq);
         }
     }
 
-    fn take_turn(&mut self, id: StreamId, draft: &mut Draft, max: usize) {
+    fn take_turn(&mut self, id: StreamId, draft: &mut Draft, max: usize, seq: Seq) {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
@@ -281,6 +272,7 @@ impl Mux {
                     let length = u16::try_from(len).unwrap_or(u16::MAX);
                     put(draft, Header::push(id, length));
                     let sent = stream.drain_into(usize::from(length), draft.payload());
+                    stream.last_data = Some(seq);
                     self.bytes_sent += sent as u64;
                 }
             }

@@ -10,7 +10,7 @@ fn filled(mux: &mut Mux, peer: &mut Decoder, max: usize) -> Vec<Piece> {
 
 fn message(mux: &mut Mux, max: usize) -> Bytes {
     let mut draft = Draft::with_capacity(max);
-    mux.fill(&mut draft, max);
+    mux.fill(&mut draft, max, Seq(0));
     assert!(draft.len() <= max);
     draft.payload().split_off(draft_header()).freeze()
 }
@@ -180,16 +180,19 @@ fn a_stream_that_both_sides_closed_is_forgotten() {
     filled(&mut mux, &mut peer, 1024);
     mux.handle_output(data(id, b"unread")).unwrap();
 
-    mux.reset(id);
+    mux.leave(id);
     assert_eq!(filled(&mut mux, &mut peer, 1024), [Piece::Finish(id)]);
-    assert!(!mux.is_over(id));
+    assert_eq!(mux.upload(id), Upload::Pending);
     mux.handle_output(frames(&[Header::bare(Command::Finish, id)]))
         .unwrap();
-    assert!(!mux.is_over(id), "the FIN is not confirmed");
+    assert_eq!(mux.upload(id), Upload::Pending, "the FIN is not confirmed");
     mux.confirm_end(id);
 
     assert_eq!(mux.poll_change(), Some(Change::Readable(id)));
-    assert!(mux.is_over(id));
+    assert_eq!(mux.upload(id), Upload::Delivered);
+    assert!(!mux.is_empty(), "its owner may ask again");
+    mux.reset(id);
+    assert!(mux.is_empty());
     assert_eq!(mux.read(id, 9), Read::Gone);
     assert_eq!(mux.write(id, b"x"), Write::Closed);
     mux.assert_invariants();
@@ -206,7 +209,7 @@ fn what_comes_for_unknown_streams_is_swallowed() {
     mux.handle_output(frames(&[Header::bare(Command::Finish, stranger)]))
         .unwrap();
 
-    assert!(mux.is_over(stranger) && mux.wants_input());
+    assert!(mux.is_empty() && mux.wants_input());
 }
 
 #[test]

@@ -68,6 +68,11 @@ impl Tunnel {
     /// Takes up the FINs that came, and confirms those that can be.
     pub(super) fn confirm_ends(&mut self, now: Instant) {
         while let Some(stream) = self.streams.poll_end() {
+            // Later acknowledgements prove nothing: the agent gives them for bytes that it drops.
+            let last = self.streams.last_data(stream);
+            if last.is_some_and(|last| !self.channel.sender().has_arrived(last)) {
+                self.streams.cut_short(stream);
+            }
             self.ends.pending.push(End {
                 stream,
                 before: self.channel.sender().next_seq(),

@@ -249,12 +249,6 @@ impl Tunnel {
         }
     }
 
-    /// True if bytes came for a stream that nobody has opened: it can be opened and read although
-    /// the tunnel may have ended.
-    pub fn has_remainder(&self) -> bool {
-        self.streams.has_remainder()
-    }
-
     /// Takes bytes for the agent.
     pub fn write(&mut self, id: StreamId, data: &[u8]) -> Write {
         match self.state {
@@ -341,7 +335,8 @@ impl Tunnel {
             return self.channel.poll_question(now, &size());
         }
         let mut draft = Draft::with_capacity(max);
-        self.streams.fill(&mut draft, max);
+        self.streams
+            .fill(&mut draft, max, self.channel.sender().next_seq());
         self.forward_changes();
         self.start_check.handle_sent(now);
         (!draft.is_empty()).then(|| self.channel.send_data(now, draft))

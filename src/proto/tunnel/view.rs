@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Tunnel;
 use crate::proto::error::Reason;
+use crate::proto::mux::Upload;
 use crate::proto::state::State;
 use crate::proto::stats::Stats;
 use crate::wire::smux::StreamId;
@@ -29,10 +30,27 @@ impl Tunnel {
         self.state.ended()
     }
 
-    /// True once a stream that was reset is closed by the agent too, or the tunnel has ended. If
-    /// not, [`Readable`](crate::proto::Event::Readable) follows when it is.
-    pub fn is_over(&mut self, id: StreamId) -> bool {
-        matches!(self.state, State::Ended(_)) || self.streams.is_over(id)
+    /// The local side is gone, as with [`Tunnel::reset`], and will ask for the
+    /// [upload](Tunnel::upload). The stream is kept until it is reset.
+    pub fn leave(&mut self, id: StreamId) {
+        self.streams.leave(id);
+        self.handle_arrivals();
+        self.assert_invariants();
+    }
+
+    /// What became of the bytes that were written to a stream that has ended or was
+    /// [left](Tunnel::leave).
+    pub fn upload(&mut self, id: StreamId) -> Upload {
+        match (self.streams.upload(id), &self.state) {
+            (Upload::Pending, State::Ended(reason)) => Upload::Lost(reason.clone()),
+            (upload, _) => upload,
+        }
+    }
+
+    /// True if bytes came for a stream that nobody has opened: it can be opened and read although
+    /// the tunnel may have ended.
+    pub fn has_remainder(&self) -> bool {
+        self.streams.has_remainder()
     }
 
     /// Bytes of a stream that were sent and received; nothing once it is forgotten.

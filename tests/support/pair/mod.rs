@@ -194,6 +194,14 @@ impl Pair {
         self.stir();
     }
 
+    /// The local program of a stream leaves, and its upload is asked for later.
+    pub(crate) fn leave(&mut self, id: StreamId) {
+        if let Some(local) = self.locals.get_mut(&id) {
+            local.leave_behind(&mut self.tunnel);
+        }
+        self.stir();
+    }
+
     /// A local program leaves.
     pub(crate) fn reset(&mut self, id: StreamId) {
         if let Some(local) = self.locals.get_mut(&id) {

@@ -24,6 +24,13 @@ impl Sender {
         self.rtt.least().unwrap_or_default()
     }
 
+    /// True if the agent has acknowledged every message up to number `seq`. It processes them in
+    /// order, so one that is acknowledged alone may wait for those before it.
+    pub(crate) fn has_arrived(&self, seq: Seq) -> bool {
+        let mut kept = self.kept.range(..=seq.0);
+        !kept.any(|(_, kept)| kept.is_patient())
+    }
+
     /// True if the agent has acknowledged every message before number `end`, and has processed none
     /// of them twice a short time ago. Probes do not count: they have no effect, once or twice.
     pub(crate) fn is_settled(&self, now: Instant, end: Seq) -> bool {

@@ -19,7 +19,10 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::proto::error::Reason;
+use crate::proto::mux::answer::Upload;
 use crate::proto::mux::turns::Line;
+use crate::wire::message::Seq;
 
 /// One stream of a mux.
 #[derive(Debug)]
@@ -39,6 +42,12 @@ pub(crate) struct Stream {
     unheard: u64,
     /// True once nobody will read: what comes is dropped.
     deaf: bool,
+    /// True while the owner has left and asks what became of the upload.
+    watched: bool,
+    /// The number of the last message with bytes of this stream.
+    pub(in crate::proto) last_data: Option<Seq>,
+    /// True if the agent closed before it had acknowledged everything that was written.
+    cut_short: bool,
     /// True once a byte came.
     pub(in crate::proto) answered: bool,
     /// Someone waits to be told that bytes or an end came.
@@ -62,6 +71,9 @@ impl Stream {
             received: 0,
             unheard: 0,
             deaf: false,
+            watched: false,
+            last_data: None,
+            cut_short: false,
             answered: false,
             reader_waits: false,
             writer_waits: false,
@@ -122,9 +134,33 @@ impl Stream {
             Ours::Closed => Ours::Closed,
         };
         self.deaf = true;
+        self.watched = false;
         self.inbox.clear();
         self.tail = BytesMut::new();
         std::mem::take(&mut self.unread)
+    }
+
+    /// Like [`Stream::reset`], but the stream is not forgotten before it is reset, so that its
+    /// upload can be asked for.
+    pub(crate) fn leave(&mut self) -> usize {
+        let dropped = self.reset();
+        self.watched = true;
+        dropped
+    }
+
+    /// What became of the bytes that were written.
+    pub(crate) fn upload(&self) -> Upload {
+        match self.theirs {
+            Theirs::Open | Theirs::Ending => Upload::Pending,
+            Theirs::Refused => Upload::Lost(Reason::Refused),
+            Theirs::Ended if self.cut_short => Upload::CutShort,
+            Theirs::Ended => Upload::Delivered,
+        }
+    }
+
+    /// The agent's FIN came before it had acknowledged everything that was sent.
+    pub(in crate::proto) fn cut_short(&mut self) {
+        self.cut_short = true;
     }
 
     /// Bytes came. Returns how many of them wait to be read. They are copied: a slice would keep
@@ -164,6 +200,7 @@ impl Stream {
         } else {
             Theirs::Ending
         };
+        self.cut_short = !self.outbox.is_empty();
         self.outbox.clear();
         if matches!(self.ours, Ours::Open | Ours::Held) {
             self.ours = Ours::Closing;
@@ -252,10 +289,10 @@ impl Stream {
         self.outbox.len() <= MAX_UNSENT / 2
     }
 
-    /// True once both sides have closed and nobody reads: the stream can be forgotten.
+    /// True once both sides have closed and nobody reads or asks: the stream can be forgotten.
     pub(crate) fn is_over(&self) -> bool {
         let is_known = matches!(self.theirs, Theirs::Ended | Theirs::Refused);
-        self.deaf && self.ours == Ours::Closed && is_known
+        self.deaf && !self.watched && self.ours == Ours::Closed && is_known
     }
 }
 
