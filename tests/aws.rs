@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::cli::ended;
 use crate::support::api::Api;
+use crate::support::login;
 use crate::support::process::{ssm_proxyd, take_environment};
 use crate::support::running::{File, forward};
 use crate::support::screen::Screen;
@@ -49,6 +50,7 @@ struct Fixture {
     api: Api,
     calls: Calls,
     sts: Api,
+    logins: Api,
 }
 
 impl Fixture {
@@ -83,6 +85,7 @@ impl Fixture {
             api,
             calls,
             sts: sts(),
+            logins: login::services(),
         }
     }
 
@@ -150,7 +153,10 @@ impl Fixture {
             .env("HOME", self.files.path())
             .env("AWS_CONFIG_FILE", at("config"))
             .env("AWS_SHARED_CREDENTIALS_FILE", at("credentials"))
-            .env("AWS_ENDPOINT_URL_STS", self.sts.endpoint());
+            .env("AWS_ENDPOINT_URL_STS", self.sts.endpoint())
+            .env("AWS_ENDPOINT_URL_SSO", self.logins.endpoint())
+            .env("AWS_ENDPOINT_URL_SSO_OIDC", self.logins.endpoint())
+            .env("AWS_ENDPOINT_URL_SIGNIN", self.logins.endpoint());
         if self.value("endpoint").is_none() {
             command.env("AWS_ENDPOINT_URL_SSM", self.api.endpoint());
         }

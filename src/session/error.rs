@@ -118,7 +118,7 @@ impl Error {
                 "AWS limits the rate of this call; try again in a moment, and open fewer connections at once"
             }
             Kind::Credentials => {
-                "log in (`aws sso login`), set credentials, or choose another `profile`; they are looked for anew"
+                "log in (`aws sso login`, `aws login`), set credentials, or choose another `profile`; they are looked for anew"
             }
             Kind::Unreachable => {
                 "check the network, the name service and `ssm_endpoint`; where TLS is intercepted, `ca_bundle`"

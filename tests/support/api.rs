@@ -216,11 +216,12 @@ fn field<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     body.split('&').find_map(|field| field.strip_prefix(name))
 }
 
-/// Of the SSM API in the head, of STS in the form.
+/// Of the SSM API in the head, of STS in the form; the path where neither says it.
 fn operation<'a>(head: &'a str, body: &'a str) -> &'a str {
     let of_form = || field(body, "Action=");
-    let operation = header(head, "x-amz-target").or_else(of_form).unwrap();
-    operation.trim_start_matches("AmazonSSM.")
+    let operation = header(head, "x-amz-target").or_else(of_form);
+    let path = || head.split([' ', '?']).nth(1).unwrap_or_default();
+    operation.map_or_else(path, |named| named.trim_start_matches("AmazonSSM."))
 }
 
 /// In place of a status: the connection ends without an answer.

@@ -11,6 +11,7 @@ pub(crate) mod forge;
 pub(crate) mod journal;
 pub(crate) mod link;
 pub(crate) mod local;
+pub(crate) mod login;
 pub(crate) mod pair;
 pub(crate) mod postgres;
 pub(crate) mod process;

@@ -40,13 +40,6 @@ impl Place<'_> {
     }
 
     fn cause(&self, error: &CredentialsError, tried: String) -> (Kind, String) {
-        if tried.contains("credentials-login") {
-            let why = format!(
-                "it signs in with `aws login` (`login_session`), which this program cannot use; write `credential_process = aws configure export-credentials --profile {}` into another profile and use that",
-                self.profile
-            );
-            return (Kind::Credentials, why);
-        }
         if find::<ConnectorError>(error).is_some() {
             let service = self.service();
             return (
@@ -54,12 +47,16 @@ impl Place<'_> {
                 format!("cannot reach {service}: {tried}"),
             );
         }
-        let meta = find::<ErrorMetadata>(error);
-        if let Some((code, message)) = meta.and_then(|meta| Some((meta.code()?, meta.message()))) {
-            let said = format!("{} says {code}: {}", self.service(), message.unwrap_or("-"));
+        if tried.contains(NOT_JSON) && !tried.contains(LOGIN_TOKEN) {
+            let why = format!("{} answered something that is not of AWS", self.service());
+            return (Kind::Stranger, why);
+        }
+        if let Some((code, message)) = refusal(error, &tried) {
+            let said = format!("{} says {code}: {message}", self.service());
             let kind = match code {
                 "UnauthorizedException" | "InvalidGrantException" => Kind::Credentials,
-                "ForbiddenException" => Kind::Role,
+                "AccessDeniedException" if tried.contains(LOGIN_TOKEN) => Kind::Credentials,
+                "ForbiddenException" => return (Kind::Role, said + &self.of_permission_set()),
                 code => {
                     let kind = kind_of(code);
                     let is_own = matches!(
@@ -77,6 +74,20 @@ impl Place<'_> {
         match self.login() {
             Some(login) => (Kind::Credentials, format!("{tried}; {login}")),
             None => (Kind::Credentials, tried),
+        }
+    }
+
+    /// What the portal of IAM Identity Center was asked for.
+    fn of_permission_set(&self) -> String {
+        let value = |key| {
+            let base = self.base()?;
+            self.profiles.get(&base, key).map(str::to_owned)
+        };
+        match (value("sso_role_name"), value("sso_account_id")) {
+            (Some(role), Some(account)) => {
+                format!("; the login has no permission set {role:?} in the account {account:?}")
+            }
+            _ => String::new(),
         }
     }
 
@@ -122,11 +133,43 @@ impl Place<'_> {
         let is_role = self.has(self.profile, &["role_arn"]);
         match self.has(&base, &["sso_session", "sso_start_url"]) {
             true => "IAM Identity Center (SSO)",
+            false if self.has(&base, &["login_session"]) && !is_role => "AWS Sign-In",
             false if is_role => "the security token service (STS)",
             false => "the credentials service of this machine",
         }
     }
 }
+
+/// The code and the message of a service that refused. The SDK has errors of their own for some, which
+/// have no metadata; their text is `CODE: MESSAGE`.
+fn refusal<'a>(error: &'a CredentialsError, tried: &'a str) -> Option<(&'a str, &'a str)> {
+    let meta = find::<ErrorMetadata>(error);
+    let of_meta = meta.and_then(|meta| Some((meta.code()?, meta.message().unwrap_or("-"))));
+    of_meta.or_else(|| {
+        let mut found = OF_LOGINS.iter().filter_map(|code| {
+            let (_, rest) = tried.split_once(code)?;
+            Some((*code, rest.trim_start_matches(": ")))
+        });
+        found.next()
+    })
+}
+
+/// The errors of the services behind logins.
+const OF_LOGINS: [&str; 7] = [
+    "UnauthorizedException",
+    "ForbiddenException",
+    "AccessDeniedException",
+    "InvalidGrantException",
+    "ResourceNotFoundException",
+    "TooManyRequestsException",
+    "InternalServerException",
+];
+
+/// How the SDK begins an error about an answer that is no JSON.
+const NOT_JSON: &str = "Error at offset";
+
+/// What the SDK calls a token of `aws login`, in each of its errors about one.
+const LOGIN_TOKEN: &str = "Login token";
 
 const WHAT: &str = "credentials";
 
