@@ -1,7 +1,7 @@
 //! FINs of the agent: refused dials, ends, ends that are not confirmed yet, and what they say about
 //! the upload.
 
-use super::{Mux, Stream, Theirs, Upload};
+use super::{Intent, Mux, Stream, Theirs, Upload};
 use crate::wire::message::Seq;
 use crate::wire::smux::StreamId;
 
@@ -40,6 +40,11 @@ impl Mux {
         };
         let dropped = self.change(id, Stream::leave).unwrap_or_default();
         self.budget.remove(unread, dropped);
+        // A stream whose SYN has not left sends nothing after all.
+        let is_silent = |stream: &Stream| stream.intent() == Intent::Nothing;
+        if self.streams.get(&id).is_some_and(is_silent) {
+            self.turns.remove(id);
+        }
     }
 
     /// What became of the bytes that were written. If that is not known yet, [`Change::Readable`]

@@ -199,6 +199,20 @@ fn a_stream_that_both_sides_closed_is_forgotten() {
 }
 
 #[test]
+fn a_stream_that_was_left_before_it_had_its_turn_has_none() {
+    let (mut mux, mut peer) = (Mux::new(), Decoder::new());
+    let id = mux.open().unwrap();
+
+    mux.leave(id);
+
+    mux.assert_invariants();
+    assert_eq!(mux.upload(id), Upload::Delivered, "nothing was written");
+    assert_eq!(filled(&mut mux, &mut peer, 1024), []);
+    mux.reset(id);
+    assert!(mux.is_empty());
+}
+
+#[test]
 fn what_comes_for_unknown_streams_is_swallowed() {
     let mut mux = Mux::new();
     let stranger = StreamId(99);
