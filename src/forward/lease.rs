@@ -1,9 +1,11 @@
 //! A connection's place on a tunnel. Dropping it gives the place back.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 
 use super::pool::{Returned, TunnelId};
-use super::supply::Request;
+use super::supply::{Request, Slot};
 use crate::proto::OpenError;
 use crate::tunnel::{Stream, Tunnel};
 
@@ -44,14 +46,16 @@ impl Lease {
 pub(super) struct Place {
     id: TunnelId,
     returned: Returned,
+    slot: Slot,
     requests: mpsc::UnboundedSender<Request>,
 }
 
 impl Place {
-    pub(super) fn new(id: TunnelId, requests: mpsc::UnboundedSender<Request>) -> Self {
+    pub(super) fn new(id: TunnelId, slot: Slot, requests: mpsc::UnboundedSender<Request>) -> Self {
         Self {
             id,
             returned: Returned::Unused,
+            slot,
             requests,
         }
     }
@@ -60,6 +64,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         // A supplier that is gone counts no places.
-        let _gone = self.requests.send(Request::Return(self.id, self.returned));
+        let slot = Arc::clone(&self.slot);
+        let returned = Request::Return(self.id, self.returned, slot);
+        let _gone = self.requests.send(returned);
     }
 }

@@ -112,8 +112,11 @@ async fn carry(
     progress: &watch::Sender<Progress>,
 ) -> Ending {
     let begin = Instant::now();
+    let Ok(slot) = Arc::clone(&serve.slots).acquire_owned().await.map(Arc::new) else {
+        return Ending::Stopped;
+    };
     let opened = tokio::select! {
-        opened = serve.open(begin) => opened,
+        opened = serve.open(begin, &slot) => opened,
         () = stop.asked() => return Ending::Stopped,
         () = connection.gone() => return Ending::Gone,
     };

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::field::Empty;
 use tracing::{Instrument, debug, error, error_span, info, warn};
@@ -53,6 +53,7 @@ use self::serve::Serve;
 use self::stop::Course;
 pub use self::stop::Stop;
 use self::supplier::Supplier;
+use self::supply::Slot;
 use crate::config;
 use crate::network::{Network, shortage};
 use crate::panics::{self, Panic, caught};
@@ -325,15 +326,12 @@ async fn first_step(mut task: Pin<&mut impl Future<Output = ()>>) -> Result<Poll
     caught(poll_fn(|context| Poll::Ready(task.as_mut().poll(context)))).await
 }
 
-async fn accept(
-    listener: &Listener,
-    serve: &Serve,
-) -> io::Result<(Connection, OwnedSemaphorePermit)> {
+async fn accept(listener: &Listener, serve: &Serve) -> io::Result<(Connection, Slot)> {
     let slot = Arc::clone(&serve.slots)
         .acquire_owned()
         .await
         .map_err(io::Error::other)?;
-    Ok((listener.accept().await?, slot))
+    Ok((listener.accept().await?, Arc::new(slot)))
 }
 
 /// Errors that say nothing about the listener.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{timeout, timeout_at};
 use tracing::{Span, debug, info, warn};
 
@@ -25,7 +25,7 @@ use super::failure::{Failure, refusal};
 use super::lease::Lease;
 use super::relay::{ENDED_EARLY, NOT_TAKEN, Outcome, Patience, Tally, deliver, judge, relay};
 use super::stop::Course;
-use super::supply::{Refusal, Supply};
+use super::supply::{Refusal, Slot, Supply};
 use super::tale::Tale;
 use crate::config;
 use crate::panics;
@@ -54,18 +54,13 @@ pub(super) struct Serve {
 
 impl Serve {
     /// Serves a connection until it has ended or is told to. Dropping this resets it.
-    pub(super) async fn run(
-        self: Arc<Self>,
-        connection: Connection,
-        _slot: OwnedSemaphorePermit,
-        mut stop: Course,
-    ) {
+    pub(super) async fn run(self: Arc<Self>, connection: Connection, slot: Slot, mut stop: Course) {
         panics::point("connection");
         let begin = Instant::now();
         self.meters.accepted.fetch_add(1, Relaxed);
         let waiting = self.meters.waiting.count();
         let opened = tokio::select! {
-            opened = self.open(begin) => opened,
+            opened = self.open(begin, &slot) => opened,
             () = stop.asked() => return,
             never = self.answer(|| info!(time = ?begin.elapsed(), "open; it waits for a session")) => match never {},
             () = connection.abandoned() => return debug!("the client left before its session was ready"),
@@ -96,13 +91,13 @@ impl Serve {
     }
 
     /// Everything before the first byte, within `connect_timeout`.
-    pub(super) async fn open(&self, begin: Instant) -> Result<Opened<'_>, Refusal> {
+    pub(super) async fn open(&self, begin: Instant, slot: &Slot) -> Result<Opened<'_>, Refusal> {
         let deadline = begin + self.settings.connect_timeout;
         let most = "one of `max_connections` of this forward";
         let permit = within(deadline, most, self.permits.acquire()).await?;
         let most = "one of `max_connections` in [limits]";
         let all_permit = within(deadline, most, self.all_permits.acquire()).await?;
-        let want = || self.supply.want(deadline);
+        let want = || self.supply.want(deadline, slot);
         let (lease, stream) = first_stream(deadline, want, Lease::open_stream).await?;
         let span = Span::current();
         span.record("session", lease.tunnel().session_id());

@@ -30,7 +30,7 @@ use crate::forward::failure::{Failure, Teller};
 use crate::forward::lease::{Lease, Place};
 use crate::forward::pool::{Action, Pool, Shape, TunnelId, Urgency as Class, WaiterId, Why};
 use crate::forward::stop::Course;
-use crate::forward::supply::{Refusal, Request, Supply};
+use crate::forward::supply::{Refusal, Request, Slot, Supply};
 use crate::forward::tend::{News, Tend};
 use crate::forward::tended::{Tended, step};
 use crate::forward::wish;
@@ -46,7 +46,7 @@ pub(super) struct Supplier {
     pool: Pool<Failure>,
     incoming: mpsc::UnboundedReceiver<Request>,
     requests: mpsc::UnboundedSender<Request>,
-    waiters: BTreeMap<WaiterId, oneshot::Sender<Result<Lease, Refusal>>>,
+    waiters: BTreeMap<WaiterId, Waiter>,
     tunnels: BTreeMap<TunnelId, Tended>,
     tasks: JoinSet<()>,
     /// Tunnels that were told to end, and when that has taken too long.
@@ -133,7 +133,7 @@ impl Supplier {
         panics::point("supplier-restart");
         error!(%panic, ?pause, "the tunnels of this forward are lost; starting anew");
         self.meters.handle_trouble(Failure::Fault.trouble(now));
-        for (_, reply) in std::mem::take(&mut self.waiters) {
+        for (_, Waiter { reply, .. }) in std::mem::take(&mut self.waiters) {
             let _left = reply.send(Err(Refusal::fault()));
         }
         self.pool = self.pool.successor(self.world.seed);
@@ -199,16 +199,17 @@ impl Supplier {
                 id,
                 deadline,
                 reply,
+                slot,
             } => {
-                self.waiters.insert(id, reply);
+                self.waiters.insert(id, Waiter { reply, slot });
                 panics::point("supplier");
                 self.pool.handle_waiter(now, id, deadline);
             }
-            Request::Leave(id) => {
+            Request::Leave(id, _slot) => {
                 self.waiters.remove(&id);
                 self.pool.handle_departure(now, id);
             }
-            Request::Return(id, returned) => self.pool.handle_returned(now, id, returned),
+            Request::Return(id, returned, _slot) => self.pool.handle_returned(now, id, returned),
             Request::News(id, news) => {
                 // What news mean depends on who waits.
                 self.pool.settle();
@@ -302,14 +303,15 @@ impl Supplier {
     }
 
     fn give(&mut self, waiter: WaiterId, id: TunnelId) {
-        let place = Place::new(id, self.requests.clone());
         let tunnel = self
             .tunnels
             .get(&id)
             .and_then(|tended| tended.tunnel.clone());
-        let (Some(tunnel), Some(reply)) = (tunnel, self.waiters.remove(&waiter)) else {
+        let (Some(tunnel), Some(waiter)) = (tunnel, self.waiters.remove(&waiter)) else {
             return;
         };
+        let Waiter { reply, slot } = waiter;
+        let place = Place::new(id, slot, self.requests.clone());
         // A connection that has just left drops its place, which comes back.
         let _left = reply.send(Ok(Lease::new(tunnel, place)));
     }
@@ -322,7 +324,7 @@ impl Supplier {
         let now = Instant::now();
         self.meters.handle_trouble(failure.trouble(now));
         let is_news = self.teller.handle_failure(now, &failure, 1);
-        if let Some(reply) = self.waiters.remove(&waiter) {
+        if let Some(Waiter { reply, .. }) = self.waiters.remove(&waiter) {
             // One that has just left needs no reason.
             let _left = reply.send(Err(Refusal { failure, is_news }));
         }
@@ -340,7 +342,7 @@ impl Supplier {
 
     /// Tells those who wait, and lets every tunnel say goodbye.
     async fn end(mut self) {
-        for (_, reply) in std::mem::take(&mut self.waiters) {
+        for (_, Waiter { reply, .. }) in std::mem::take(&mut self.waiters) {
             let _left = reply.send(Err(Refusal::stopping()));
         }
         for (_, Tended { tunnel, task, .. }) in std::mem::take(&mut self.tunnels) {
@@ -355,6 +357,13 @@ impl Supplier {
         }
         self.tasks.shutdown().await;
     }
+}
+
+/// A connection that waits for a place.
+#[derive(Debug)]
+struct Waiter {
+    reply: oneshot::Sender<Result<Lease, Refusal>>,
+    slot: Slot,
 }
 
 /// Requests that are handled before timers and tasks are looked at again.
