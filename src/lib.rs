@@ -4,6 +4,7 @@
 //!
 //! ```text
 //!   printable   text from outside, made fit to be shown
+//!   files       bounded reads of files that a person has named
 //!   wire        where a byte lies in a message
 //!   proto       sequence numbers, acknowledgements, streams, deadlines: pure
 //!   network     a byte stream to an outside host
@@ -25,6 +26,7 @@
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod files;
 pub mod forward;
 pub mod network;
 pub mod panics;

@@ -5,9 +5,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::files::{self, Pipes};
+
 /// Reads a file; `None` if there is none.
 pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
+    match files::read(path, MAX_SIZE, Pipes::Refused).map_err(io::Error::from) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !is_link(path) => Ok(None),
         Err(error) => Err(error),
@@ -69,3 +71,6 @@ fn behind_links(path: &Path) -> io::Result<PathBuf> {
 fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
 }
+
+/// No person writes a file that is larger.
+const MAX_SIZE: u64 = 16 * 1024 * 1024;

@@ -27,8 +27,7 @@ mod syntax;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::check::MAX_LENGTH;
@@ -41,6 +40,7 @@ pub use crate::config::model::{
     LogLevel, Proxy, Remote, Sessions, Shutdown, Target, Targets, Upload,
 };
 pub use crate::config::problem::{Fault, Problem, Problems};
+use crate::files::{self, Pipes};
 
 /// Reads a configuration file.
 ///
@@ -206,15 +206,7 @@ fn remedy(kind: io::ErrorKind) -> &'static str {
 
 /// The text of a file.
 fn read_text(path: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(MAX_LENGTH).unwrap_or(u64::MAX);
-    File::open(path)?
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)?;
-    if bytes.len() > MAX_LENGTH {
-        let what = format!("it has more than {MAX_LENGTH} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
-    }
+    let bytes = files::read(path, MAX_LENGTH as u64, Pipes::Read)?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
         Err(error) => Err(not_text(error.as_bytes(), error.utf8_error().valid_up_to())),

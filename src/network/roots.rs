@@ -7,6 +7,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 
+use crate::files::{self, Pipes};
+
 /// Reads the platform's roots, and adds those of a PEM file.
 pub(super) fn load(ca_bundle: Option<&Path>) -> Result<RootCertStore, RootsError> {
     let mut roots = of_platform();
@@ -28,9 +30,18 @@ pub fn platform_has_roots() -> bool {
     !of_platform().is_empty()
 }
 
+/// Reads a file of certificates, which is no pipe and has at most 16 MiB. Blocks.
+///
+/// # Errors
+///
+/// If it cannot be read, is larger, or is no file.
+pub fn read_ca_bundle(path: &Path) -> io::Result<Vec<u8>> {
+    Ok(files::read(path, MAX_BUNDLE, Pipes::Refused)?)
+}
+
 fn add_bundle(roots: &mut RootCertStore, path: &Path) -> Result<(), RootsError> {
     let path = path.to_owned();
-    let text = match std::fs::read(&path) {
+    let text = match read_ca_bundle(&path) {
         Ok(text) => text,
         Err(source) => return Err(RootsError::Unreadable { path, source }),
     };
@@ -88,6 +99,9 @@ pub enum RootsError {
     Tls(#[source] rustls::Error),
 }
 
+/// Several dozen times what systems trust.
+const MAX_BUNDLE: u64 = 16 * 1024 * 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +119,21 @@ mod tests {
         assert!(matches!(bundle(torn), RootsError::NotPem { .. }));
         let empty = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         assert!(matches!(bundle(empty), RootsError::Invalid { .. }));
+    }
+
+    #[test]
+    fn a_bundle_without_an_end_or_a_writer_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+        assert!(made.unwrap().success());
+        for path in [Path::new("/dev/zero"), &fifo, directory.path()] {
+            let error = load(Some(path)).unwrap_err();
+
+            let is_named =
+                matches!(&error, RootsError::Unreadable { path: named, .. } if named == path);
+            assert!(is_named, "{error:?}");
+        }
     }
 
     #[test]

@@ -9,12 +9,13 @@
 /// Each room and the rooms that it may import.
 pub(super) const ROOMS: &[(&str, &[&str])] = &[
     ("printable", &[]),
+    ("files", &[]),
     ("wire", &[]),
-    ("network", &["printable"]),
-    ("config", &["printable"]),
+    ("network", &["files", "printable"]),
+    ("config", &["files", "printable"]),
     ("telemetry", &["printable"]),
     ("panics", &["printable"]),
-    ("session", &["network", "panics", "printable"]),
+    ("session", &["files", "network", "panics", "printable"]),
     ("proto", &["wire", "printable"]),
     (
         "tunnel",
@@ -51,6 +52,7 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "files",
             "daemon",
             "forward",
             "sim",
@@ -125,7 +127,7 @@ pub(super) const DOORS: &[(&str, Door)] = &[
             "network/shortage",
             "session/journal",
             "telemetry/log/stderr",
-            "session/aws/files/read",
+            "files",
             "session/aws/mfa",
             "session/aws/process",
         ]),

@@ -4,9 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::exchange::{Answer, Request};
 
@@ -41,18 +41,22 @@ impl Client {
         })
     }
 
-    /// Asks, and waits for the answer: for a reload or a stop as long as that takes.
+    /// Asks, and waits for the answer: for a reload or a stop as long as that takes and the daemon
+    /// answers others.
     ///
     /// # Errors
     ///
     /// If the daemon ends, hangs, or says what is no answer.
     pub async fn ask(&mut self, request: &Request) -> Result<Answer, ClientError> {
-        let exchange = self.exchange(request);
+        let path = self.path.clone();
         let asked = match request {
-            Request::Status | Request::Log { .. } => timeout(ANSWER_TIMEOUT, exchange)
-                .await
-                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
-            Request::Reload | Request::Stop { .. } => exchange.await,
+            Request::Status | Request::Log { .. } => {
+                self.answer_within(ANSWER_TIMEOUT, request).await
+            }
+            Request::Reload | Request::Stop { .. } => tokio::select! {
+                answer = self.exchange(request) => answer,
+                () = unresponsive(&path, PROBE_PAUSE, ANSWER_TIMEOUT) => Err(io::ErrorKind::TimedOut.into()),
+            },
         };
         asked.map_err(|source| ClientError {
             path: self.path.clone(),
@@ -60,15 +64,39 @@ impl Client {
         })
     }
 
+    async fn answer_within(&mut self, limit: Duration, request: &Request) -> io::Result<Answer> {
+        let answer = timeout(limit, self.exchange(request)).await;
+        answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
     async fn exchange(&mut self, request: &Request) -> io::Result<Answer> {
         let mut line = serde_json::to_string(request)?;
         line.push('\n');
         self.stream.write_all(line.as_bytes()).await?;
-        let mut answer = String::new();
-        if self.stream.read_line(&mut answer).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        let mut answer = Vec::new();
+        let mut limited = (&mut self.stream).take(MAX_ANSWER);
+        match limited.read_until(b'\n', &mut answer).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            read if read as u64 == MAX_ANSWER && !answer.ends_with(b"\n") => {
+                let why = format!("its answer has more than {MAX_ANSWER} bytes");
+                Err(io::Error::new(io::ErrorKind::InvalidData, why))
+            }
+            _ => Ok(serde_json::from_slice(&answer)?),
         }
-        Ok(serde_json::from_str(&answer)?)
+    }
+}
+
+/// Ends when the daemon has not answered other clients for a minute or so. A stop may take hours, by
+/// the configuration; so the time that it takes says nothing.
+async fn unresponsive(path: &Path, pause: Duration, limit: Duration) {
+    let mut failures = 0;
+    while failures < MAX_FAILURES {
+        sleep(pause).await;
+        let probed = match Client::connect(path).await {
+            Ok(mut client) => client.answer_within(limit, &Request::Status).await.is_ok(),
+            Err(_) => false,
+        };
+        failures = if probed { 0 } else { failures + 1 };
     }
 }
 
@@ -130,5 +158,54 @@ const GONE: &str = " ended before it answered, or does not listen to this user";
 /// What takes a daemon that is well less than a millisecond. A reload may be under way.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// While a reload or a stop is under way: the pause between two probes, and how many fail before the
+/// daemon counts as unresponsive. A daemon that stops closes its socket some seconds before it ends.
+const PROBE_PAUSE: Duration = Duration::from_secs(10);
+const MAX_FAILURES: u32 = 6;
+
+/// Limit of an answer: a status of thousands of forwards.
+const MAX_ANSWER: u64 = 16 * 1024 * 1024;
+
 /// It is on this machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::thread;
+
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_answers_nobody_is_not_waited_for_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let soon = Duration::from_millis(1);
+
+        // Nobody accepts, and then nobody listens.
+        unresponsive(&path, soon, soon).await;
+        drop(listener);
+        unresponsive(&path, soon, soon).await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let flood = thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            while client.write_all(&[b'x'; 65536]).is_ok() {}
+        });
+
+        let mut client = Client::connect(&path).await.unwrap();
+        let asked = client.ask(&Request::Reload).await;
+        drop(client);
+
+        assert_eq!(asked.unwrap_err().source.kind(), io::ErrorKind::InvalidData);
+        flood.join().unwrap();
+    }
+}

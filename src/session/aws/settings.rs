@@ -22,7 +22,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provi
 use aws_smithy_http_client::{Builder, Connector};
 use tracing::warn;
 
-use crate::network::{Proxy, platform_has_roots};
+use crate::network::{Proxy, platform_has_roots, read_ca_bundle};
 use crate::session::endpoint::is_loopback_url;
 use crate::session::error::{Error, Kind};
 
@@ -169,7 +169,7 @@ fn warn_of_no_roots(settings: &Settings) {
 }
 
 fn read(ca_bundle: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(ca_bundle).map_err(|error| {
+    read_ca_bundle(ca_bundle).map_err(|error| {
         let why = format!("cannot read {}: {error}", ca_bundle.display());
         Error::new(CERTIFICATES, Kind::Invalid, why)
     })

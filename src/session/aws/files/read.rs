@@ -3,15 +3,13 @@
 //! A file that cannot be read is a [`Problem`](super::Problem) of its profiles. Reading never waits
 //! for another process: a FIFO is refused, and at most [`MAX_SIZE`] bytes are read.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use aws_types::os_shim_internal::Env;
-use rustix::fs::OFlags;
 
 use super::Profiles;
+use crate::files::{self, Pipes, ReadError};
 
 impl Profiles {
     /// Reads the files that the environment names, or those in the home directory. Blocks.
@@ -59,46 +57,25 @@ fn location(env: &Env, variable: &str, usual: &str) -> Option<PathBuf> {
 
 /// `None` if the file does not exist.
 fn text_of(path: &Path) -> Result<Option<String>, String> {
-    // Without NONBLOCK, opening a FIFO could wait for ever.
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(|error| error.to_string())?;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let file = match file {
-        Ok(file) => file,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+    let bytes = match files::read(path, MAX_SIZE, Pipes::Refused) {
+        Ok(bytes) => bytes,
+        Err(ReadError::System(error))
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+        {
             return Ok(None);
         }
-        Err(error) => return Err(format!("cannot be read: {error}")),
+        Err(ReadError::System(error)) => return Err(format!("cannot be read: {error}")),
+        Err(ReadError::NotAFile(name)) => return Err(format!("is {name}, and is not read")),
+        Err(ReadError::TooLarge(max)) => {
+            return Err(format!("is larger than {max} bytes, and is not read"));
+        }
     };
-    check_type(&file)?;
-    let mut bytes = Vec::new();
-    let read = file.take(MAX_SIZE + 1).read_to_end(&mut bytes);
-    read.map_err(|error| format!("cannot be read: {error}"))?;
-    if bytes.len() as u64 > MAX_SIZE {
-        return Err(format!("is larger than {MAX_SIZE} bytes, and is not read"));
-    }
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
         format!("is not UTF-8 in line {line}, and is not read")
     });
     text.map(Some)
-}
-
-fn check_type(file: &File) -> Result<(), String> {
-    let metadata = file.metadata();
-    let file_type = metadata
-        .map_err(|error| format!("cannot be read: {error}"))?
-        .file_type();
-    let other = [
-        (file_type.is_dir(), "a directory"),
-        (file_type.is_fifo(), "a FIFO"),
-        (file_type.is_socket(), "a socket"),
-        (file_type.is_block_device(), "a block device"),
-    ];
-    match other.into_iter().find(|(is, _)| *is) {
-        Some((_, name)) => Err(format!("is {name}, and is not read")),
-        None => Ok(()),
-    }
 }
 
 /// Limit of the size of a file.
