@@ -8,7 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use ssm_proxyd::sim::{Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, Faults, Operation, Options, Role, Simulator};
 
 use crate::support::process::{Process, ssm_proxyd};
 use crate::support::running::{
@@ -174,6 +174,37 @@ async fn a_signal_that_asks_for_nothing_more_ends_nothing() {
 
         assert_echo(&mut client, signal.as_bytes());
     }
+    daemon.stop(&simulator);
+}
+
+/// The pauses double; a pause that is cut short is followed by the shortest one.
+#[tokio::test(flavor = "multi_thread")]
+async fn usr2_ends_the_pause_before_the_next_terminate_session() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let fault = ApiFault {
+        code: "InternalServerError".to_owned(),
+        times: None,
+    };
+    simulator.fail(Operation::TerminateSession, fault);
+    let forward = forward_to(echo.address());
+    let mut daemon = Running::with(&simulator, &forward, |command| {
+        command.env("SSM_PROXYD_LOG", "debug")
+    });
+    let mut client = connect(daemon.address());
+    assert_echo(&mut client, b"hello");
+    drop(client);
+    let line = daemon.process.stderr.wait_for("pause=2s");
+    assert!(line.contains("session not ended yet"), "{line}");
+
+    daemon.process.signal("USR2");
+
+    // A signal that comes late cuts the pause of 4 s or 8 s short.
+    let pauses = ["pause=500ms", "pause=16s"];
+    let next = daemon.process.stderr.wait_for_any(&pauses);
+    assert!(next.contains("pause=500ms"), "{next}");
+    simulator.set_faults(Faults::default());
+    daemon.process.signal("USR2");
     daemon.stop(&simulator);
 }
 

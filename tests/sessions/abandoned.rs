@@ -69,6 +69,10 @@ async fn what_a_killed_daemon_leaves_is_ended_by_the_next_one_and_by_no_other_be
     until("five are ended", || simulator.open_sessions() == 1).await;
     assert_echo(&mut other, b"untouched");
     drop(other);
+    until("its session has ended too", || {
+        simulator.open_sessions() == 0
+    })
+    .await;
     let log = next.stop(&simulator);
     assert_names(&log, &["left sessions behind", "count=5"]);
     beside.stop(&simulator);
