@@ -17,11 +17,11 @@ use tempfile::TempDir;
 
 use crate::cli::ended;
 use crate::support::api::Api;
-use crate::support::login;
 use crate::support::process::{ssm_proxyd, take_environment};
 use crate::support::running::{File, forward};
 use crate::support::screen::Screen;
 use crate::support::stage::TARGET;
+use crate::support::{login, machine};
 
 #[test]
 fn each_pair_of_files_has_the_expected_caller_and_region_or_message() {
@@ -51,6 +51,7 @@ struct Fixture {
     calls: Calls,
     sts: Api,
     logins: Api,
+    machine: Api,
 }
 
 impl Fixture {
@@ -78,14 +79,20 @@ impl Fixture {
                 .or_default()
                 .push(value.to_owned());
         }
+        let mood = |key| values.get(key).map_or("good", |moods| moods[0].as_str());
+        let (sts, machine) = (
+            sts(mood("sts").to_owned()),
+            machine::services(mood("machine")),
+        );
         Self {
             name: path.file_name().unwrap().to_str().unwrap().to_owned(),
             expected: values,
             files,
             api,
             calls,
-            sts: sts(),
+            sts,
             logins: login::services(),
+            machine,
         }
     }
 
@@ -119,6 +126,10 @@ impl Fixture {
             "{at}"
         );
         assert!(!err.contains("secret/"), "{at}");
+        // No value of Rust is shown.
+        for words in [" { ", "Some(", "Ok(", "Err(", "StatusCode", "Error("] {
+            assert!(!err.contains(words), "{at}");
+        }
         if let Some(code) = self.value("check") {
             self.check_daemon(code.parse().unwrap());
         }
@@ -165,7 +176,11 @@ impl Fixture {
         }
         for variable in self.values("env") {
             let (name, value) = variable.split_once('=').unwrap();
-            command.env(name, value);
+            let value = value.replace("@MACHINE@", &self.machine.endpoint());
+            command.env(
+                name,
+                value.replace("@DIR@", self.files.path().to_str().unwrap()),
+            );
         }
         command
     }
@@ -209,12 +224,26 @@ async fn a_command_on_a_terminal_asks_for_the_code_of_a_role() {
     assert_eq!(calls[0].0, "ASIAAdmin");
 }
 
-/// STS that gives each role the key `ASIA` and the role's name.
-fn sts() -> Api {
-    Api::granting_each_role(Duration::from_secs(3600), |role| Credentials {
+/// STS that gives each role the key `ASIA` and the role's name, unless it `fails`, `fails-once` or
+/// has `denied`.
+fn sts(mood: String) -> Api {
+    let granting = Api::granting_each_role(Duration::from_secs(3600), |role| Credentials {
         access_key_id: format!("ASIA{role}"),
         secret_access_key: format!("not-a-secret-{role}"),
         session_token: Some(format!("token-{role}")),
+    });
+    let error = |code: &str| {
+        format!(
+            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code>\
+             <Message>not you</Message></Error></ErrorResponse>"
+        )
+    };
+    Api::before_with(granting.address(), move |number| match mood.as_str() {
+        "denied" => Some((403, error("AccessDenied"))),
+        "fails" => Some((503, error("ServiceUnavailable"))),
+        "fails-once" if number == 0 => Some((503, error("ServiceUnavailable"))),
+        "html" => Some((200, "<html>log in to the network</html>".to_owned())),
+        _ => None,
     })
 }
 

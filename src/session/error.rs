@@ -142,7 +142,7 @@ impl Error {
                 "something between here and AWS answers in its place: a proxy, a portal, a wrong `ssm_endpoint`"
             }
             Kind::Role => {
-                "the caller needs sts:AssumeRole on `role_arn`, and the role's trust policy must name the caller"
+                "the caller needs sts:AssumeRole on `role_arn`, and the role's trust policy must name the caller; with SSO, the permission set must be assigned"
             }
             Kind::Profile => {
                 "choose a `profile` that exists (`aws configure list-profiles`), or correct AWS's files; they are read again at the next connection"
@@ -278,7 +278,9 @@ fn one_line(text: &str) -> Printable {
 pub(super) const DESCRIBE: &str = "DescribeInstanceInformation";
 
 /// What the SDK and its HTTP client say on every level of an error, before they come to the point.
-const EMPTY_WORDS: [&str; 8] = [
+const EMPTY_WORDS: [&str; 10] = [
+    "unexpected credentials error",
+    "unhandled error",
     "an error occurred while loading credentials",
     "the credentials provider was not properly configured",
     "an error occurred while loading an access token",

@@ -158,6 +158,11 @@ impl Api {
         Self { address, calls }
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -203,7 +208,8 @@ fn serve(
         record.lock().unwrap()[number].answer = Some(body.clone());
         let length = body.len();
         let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n");
-        let media_type = "content-type: application/x-amz-json-1.1\r\n\r\n";
+        let media_type = "content-type: application/x-amz-json-1.1\r\n\
+                          x-aws-ec2-metadata-token-ttl-seconds: 21600\r\n\r\n";
         let text = head + media_type + &body;
         if outgoing.write_all(text.as_bytes()).is_err() {
             return;

@@ -12,6 +12,7 @@ pub(crate) mod journal;
 pub(crate) mod link;
 pub(crate) mod local;
 pub(crate) mod login;
+pub(crate) mod machine;
 pub(crate) mod pair;
 pub(crate) mod postgres;
 pub(crate) mod process;

@@ -1,10 +1,14 @@
 //! Why there are no credentials: each cause with what helps against it.
 
+use std::io;
+
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ssm::error::{ConnectorError, ErrorMetadata};
+use aws_types::os_shim_internal::Env;
 use tracing::debug;
 
 use super::files::Profiles;
+use super::machine::{Machine, OfMachine};
 use super::refusal::{find, kind_of};
 use super::role::NotAssumed;
 use super::settings::Settings;
@@ -34,47 +38,75 @@ impl Place<'_> {
             let why = self.profiles.with_problems(why);
             return Error::new(WHAT, Kind::Credentials, why);
         }
-        let (kind, why) = self.cause(error, tried);
-        let why = format!("{}{why}", self.of_profile());
+        let machine = find::<OfMachine>(error).map(|of| of.machine);
+        let (kind, why) = self.cause(error, plain(&tried), machine);
+        let why = match machine {
+            None => format!("{}{why}", self.of_profile()),
+            Some(_) => why,
+        };
         Error::new(WHAT, kind, self.profiles.with_problems(why))
     }
 
-    fn cause(&self, error: &CredentialsError, tried: String) -> (Kind, String) {
+    fn cause(
+        &self,
+        error: &CredentialsError,
+        tried: String,
+        machine: Option<Machine>,
+    ) -> (Kind, String) {
+        let service = machine.map_or_else(|| self.service(), Machine::name);
         if find::<ConnectorError>(error).is_some() {
-            let service = self.service();
-            return (
-                Kind::Unreachable,
-                format!("cannot reach {service}: {tried}"),
-            );
+            let why = format!("cannot reach {service}: {tried}");
+            return (Kind::Unreachable, why);
         }
-        if tried.contains(NOT_JSON) && !tried.contains(LOGIN_TOKEN) {
-            let why = format!("{} answered something that is not of AWS", self.service());
+        let is_of_aws = !NOT_OF_AWS.iter().any(|words| tried.contains(words));
+        if !is_of_aws && !tried.contains(LOGIN_TOKEN) {
+            let why = format!("{service} answered something that is not of AWS");
             return (Kind::Stranger, why);
         }
         if let Some((code, message)) = refusal(error, &tried) {
-            let said = format!("{} says {code}: {message}", self.service());
-            let kind = match code {
-                "UnauthorizedException" | "InvalidGrantException" => Kind::Credentials,
-                "AccessDeniedException" if tried.contains(LOGIN_TOKEN) => Kind::Credentials,
-                "ForbiddenException" => return (Kind::Role, said + &self.of_permission_set()),
-                code => {
-                    let kind = kind_of(code);
-                    let is_own = matches!(
-                        kind,
-                        Kind::Throttled | Kind::ServiceFault | Kind::Credentials
-                    );
-                    if is_own { kind } else { Kind::Role }
-                }
-            };
-            return match (kind, self.login()) {
-                (Kind::Credentials, Some(login)) => (kind, format!("{said}; {login}")),
-                _ => (kind, said),
-            };
+            return self.refused(service, code, message, &tried);
         }
-        match self.login() {
-            Some(login) => (Kind::Credentials, format!("{tried}; {login}")),
-            None => (Kind::Credentials, tried),
+        if let Some(path) = self.missing(error, machine) {
+            let why = format!("cannot read the token in {path}: {tried}");
+            return (Kind::Credentials, why);
         }
+        let kind = kind_of_status(&tried);
+        match self.login().filter(|_| kind == Kind::Credentials) {
+            Some(login) => (kind, format!("{tried}; {login}")),
+            None => (kind, tried),
+        }
+    }
+
+    /// A service has refused.
+    fn refused(&self, service: &str, code: &str, message: &str, tried: &str) -> (Kind, String) {
+        let said = format!("{service} says {code}: {message}");
+        let kind = match code {
+            "UnauthorizedException" | "InvalidGrantException" => Kind::Credentials,
+            "AccessDeniedException" if tried.contains(LOGIN_TOKEN) => Kind::Credentials,
+            "ForbiddenException" => return (Kind::Role, said + &self.of_permission_set()),
+            code => {
+                let kind = kind_of(code);
+                let is_own = matches!(
+                    kind,
+                    Kind::Throttled | Kind::ServiceFault | Kind::Credentials
+                );
+                if is_own { kind } else { Kind::Role }
+            }
+        };
+        match (kind, self.login()) {
+            (Kind::Credentials, Some(login)) => (kind, format!("{said}; {login}")),
+            _ => (kind, said),
+        }
+    }
+
+    /// The file of a token, if it is what was not read.
+    fn missing(&self, error: &CredentialsError, machine: Option<Machine>) -> Option<String> {
+        find::<io::Error>(error)?;
+        let Some(machine) = machine else {
+            let of_base = self.profiles.get(&self.base()?, "web_identity_token_file");
+            return of_base.map(str::to_owned);
+        };
+        Env::real().get(machine.token_file()?).ok()
     }
 
     /// What the portal of IAM Identity Center was asked for.
@@ -165,8 +197,37 @@ const OF_LOGINS: [&str; 7] = [
     "InternalServerException",
 ];
 
-/// How the SDK begins an error about an answer that is no JSON.
-const NOT_JSON: &str = "Error at offset";
+/// A text of the SDK without the values of Rust in it.
+fn plain(text: &str) -> String {
+    let text = match text.find(" {") {
+        Some(end) => {
+            let begin = text[..end].rfind(' ').map_or(0, |blank| blank + 1);
+            let is_type = text[begin..].starts_with(|c: char| c.is_ascii_uppercase());
+            let text = if is_type { &text[..begin] } else { text };
+            text.trim_end_matches([' ', '.', ':'])
+        }
+        None => text,
+    };
+    let text = text.replace(STATUS, "error response (code: ");
+    text.replace("StatusCode(", "(")
+}
+
+/// How the SDK speaks of a status of the endpoint of a container.
+const STATUS: &str = "Non-success status from HTTP credential provider: StatusCode(";
+
+/// What a status in a text of the SDK means.
+fn kind_of_status(text: &str) -> Kind {
+    let status = text.split_once("(code: ");
+    let status = status.and_then(|(_, rest)| rest.split_once(')'));
+    match status.map(|(status, _)| status.parse::<u16>()) {
+        Some(Ok(429)) => Kind::Throttled,
+        Some(Ok(500..)) => Kind::ServiceFault,
+        _ => Kind::Credentials,
+    }
+}
+
+/// How the SDK speaks of an answer that is no JSON or no XML.
+const NOT_OF_AWS: [&str; 2] = ["Error at offset", "error parsing XML"];
 
 /// What the SDK calls a token of `aws login`, in each of its errors about one.
 const LOGIN_TOKEN: &str = "Login token";

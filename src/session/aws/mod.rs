@@ -17,6 +17,7 @@ mod effect;
 mod files;
 mod guard;
 mod limits;
+mod machine;
 mod mfa;
 mod place;
 mod process;

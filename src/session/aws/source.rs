@@ -31,6 +31,7 @@ use tracing::warn;
 use super::cause::Place;
 use super::files::{DEFAULT, Profiles};
 use super::guard::guarded;
+use super::machine::{Machine, Named};
 use super::mfa;
 use super::process::Process;
 use super::profiles::Changes;
@@ -286,9 +287,15 @@ fn chain(
     SharedCredentialsProvider::new(
         CredentialsProviderChain::first_try("Environment", Environment::default())
             .or_else("Profile", of_profile)
-            .or_else("WebIdentityToken", WebIdentity::new(environment))
-            .or_else("EcsContainer", ecs.build())
-            .or_else("Ec2InstanceMetadata", imds.build()),
+            .or_else(
+                "WebIdentityToken",
+                Named::new(Machine::WebIdentity, WebIdentity::new(environment)),
+            )
+            .or_else("EcsContainer", Named::new(Machine::Container, ecs.build()))
+            .or_else(
+                "Ec2InstanceMetadata",
+                Named::new(Machine::Instance, imds.build()),
+            ),
     )
 }
 

@@ -1,0 +1,89 @@
+//! The services of the machine that give credentials, so that an error names the one that it is of.
+
+use std::fmt;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{self, ProvideCredentials, future};
+
+/// Who is asked after AWS's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Machine {
+    /// The role of a web identity.
+    WebIdentity,
+    /// The endpoint of a container.
+    Container,
+    /// The metadata service of an instance.
+    Instance,
+}
+
+impl Machine {
+    /// As errors call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::WebIdentity => "the security token service (STS)",
+            Self::Container => "the credentials endpoint of the container",
+            Self::Instance => "the instance metadata service (IMDS)",
+        }
+    }
+
+    /// The variable that names the file of its token.
+    pub(super) fn token_file(self) -> Option<&'static str> {
+        match self {
+            Self::WebIdentity => Some("AWS_WEB_IDENTITY_TOKEN_FILE"),
+            Self::Container => Some("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+            Self::Instance => None,
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An error of one of them.
+#[derive(Debug, thiserror::Error)]
+#[error("{machine}")]
+pub(super) struct OfMachine {
+    pub(super) machine: Machine,
+    source: CredentialsError,
+}
+
+/// A provider whose errors say whose they are.
+#[derive(Debug)]
+pub(super) struct Named<P> {
+    machine: Machine,
+    provider: P,
+}
+
+impl<P: ProvideCredentials> Named<P> {
+    pub(super) fn new(machine: Machine, provider: P) -> Self {
+        Self { machine, provider }
+    }
+
+    async fn credentials(&self) -> provider::Result {
+        let machine = self.machine;
+        self.provider
+            .provide_credentials()
+            .await
+            .map_err(|source| match source {
+                // The next provider is asked.
+                CredentialsError::CredentialsNotLoaded(_) => source,
+                CredentialsError::ProviderTimedOut(_)
+                | CredentialsError::InvalidConfiguration(_)
+                | CredentialsError::ProviderError(_)
+                | CredentialsError::Unhandled(_)
+                | _ => CredentialsError::provider_error(OfMachine { machine, source }),
+            })
+    }
+}
+
+impl<P: ProvideCredentials> ProvideCredentials for Named<P> {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.credentials())
+    }
+}
