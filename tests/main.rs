@@ -26,6 +26,8 @@ mod daemon;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod early;
+#[cfg(test)]
 mod endings;
 #[cfg(test)]
 mod faults;

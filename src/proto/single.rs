@@ -193,6 +193,11 @@ impl Single {
         self.stream.unread() < MAX_UNREAD_OF_STREAM
     }
 
+    /// Bytes that wait to be read.
+    pub(super) fn unread(&self) -> usize {
+        self.stream.unread()
+    }
+
     /// The stream, while it is open and not forgotten.
     pub(super) fn id(&self) -> Option<StreamId> {
         self.is_known(ONLY).then_some(ONLY)

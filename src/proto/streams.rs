@@ -175,6 +175,14 @@ impl Streams {
         }
     }
 
+    /// Bytes that wait to be read.
+    pub(super) fn unread(&self) -> usize {
+        match self {
+            Self::Mux(mux) => mux.unread(),
+            Self::Single(single) => single.unread(),
+        }
+    }
+
     pub(super) fn share(&self) -> Share {
         match self {
             Self::Mux(mux) => mux.share(),

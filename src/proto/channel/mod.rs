@@ -355,6 +355,17 @@ impl Channel {
         self.acknowledgements.len() < MAX_ACKNOWLEDGEMENTS
     }
 
+    /// Gives room in the pool of early messages back, because no more than `unread` bytes wait beyond
+    /// the bound of their streams.
+    pub(crate) fn settle_early(&mut self, unread: usize) {
+        self.receiver.settle(unread);
+    }
+
+    /// Whether released early messages take no room in the pool.
+    pub(crate) fn is_early_settled(&self) -> bool {
+        self.receiver.is_settled()
+    }
+
     /// When a sequenced message left last, for the first time.
     pub(crate) fn last_sent(&self) -> Instant {
         self.last_sent

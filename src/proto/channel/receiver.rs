@@ -8,6 +8,10 @@
 //! What was delivered stays delivered: `expected` moves on whatever becomes of the
 //! acknowledgement, so that a message whose acknowledgement was lost is never delivered twice
 //! (protocol.md section 6.5 item 2).
+//!
+//! A message that closes a gap releases all early ones behind it at once, up to 32 MiB, which may be
+//! more than their streams may leave unread. Their room in the pool stays taken until the bytes are
+//! read or dropped, so that no number of tunnels holds more than the pool allows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +27,8 @@ pub(crate) struct Receiver {
     expected: u64,
     early: BTreeMap<u64, Item>,
     early_bytes: usize,
+    /// The room in the pool that messages still take that are not early any more.
+    released: usize,
     pool: EarlyPool,
 }
 
@@ -33,6 +39,7 @@ impl Receiver {
             expected: 0,
             early: BTreeMap::new(),
             early_bytes: 0,
+            released: 0,
             pool,
         }
     }
@@ -77,20 +84,35 @@ impl Receiver {
         !self.early.is_empty()
     }
 
-    /// The next message, if it came early. To be asked until `None` after each delivery.
+    /// The next message, if it came early. To be asked until `None` after each delivery. It takes
+    /// room in the pool until [`Receiver::settle`].
     pub(crate) fn poll_early(&mut self) -> Option<Item> {
         let item = self.early.remove(&self.expected)?;
         self.expected += 1;
         let cost = cost(&item);
         self.early_bytes -= cost;
-        self.pool.give(cost);
+        self.released += cost;
         Some(item)
+    }
+
+    /// No more than `unread` bytes of the messages that were given wait unread.
+    pub(crate) fn settle(&mut self, unread: usize) {
+        let free = self.released.saturating_sub(unread);
+        if free > 0 {
+            self.released -= free;
+            self.pool.give(free);
+        }
+    }
+
+    /// Whether no message takes room in the pool that is not early any more.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.released == 0
     }
 }
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.pool.give(self.early_bytes);
+        self.pool.give(self.early_bytes + self.released);
     }
 }
 
@@ -102,6 +124,11 @@ impl EarlyPool {
     /// Nothing is taken.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The bytes that are taken now.
+    pub fn taken(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 
     fn take(&self, bytes: usize) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! Version 1 of smux has no window updates, so the only brake is the websocket itself: when a
 //! local program leaves too much unread, no more is taken from the service. Everyone on that
-//! tunnel waits then; a stream is never cut short in silence.
+//! tunnel waits then; a stream is never cut short in silence. Early messages whose gap closes may
+//! exceed the limits by what they took before, and take it on (`proto/channel/receiver.rs`).
 
 /// The unread bytes of a tunnel.
 #[derive(Debug, Default)]

@@ -306,6 +306,11 @@ impl Mux {
         self.budget.has_room()
     }
 
+    /// Bytes of all streams that wait to be read.
+    pub(crate) fn unread(&self) -> usize {
+        self.budget.unread()
+    }
+
     /// Whether streams share the channel.
     pub(crate) fn share(&self) -> Share {
         match self.streams.len() {

@@ -1,5 +1,6 @@
 //! A data channel and its streams as one machine.
 
+mod access;
 mod ends;
 mod opening;
 mod view;
@@ -13,17 +14,16 @@ use self::ends::Ends;
 use self::opening::size;
 use super::channel::{Channel, Delivery, EarlyPool, Mark, Transmit};
 use super::error::Reason;
-use super::event::{Event, OpenError, Options, Read};
+use super::event::{Event, Options};
 use super::inquiry::Inquiry;
 use super::keep_alive::KeepAlive;
-use super::mux::{self, Change, Mux, Write};
+use super::mux::{Change, Mux};
 use super::start_check::StartCheck;
 use super::state::State;
 use super::streams::Streams;
 use crate::printable::Printable;
 use crate::wire::message::Draft;
 use crate::wire::payload::Flag;
-use crate::wire::smux::StreamId;
 
 /// A session's data channel and the streams on it, without socket and clock.
 #[derive(Debug)]
@@ -106,6 +106,7 @@ impl Tunnel {
             }
             self.end(self.told_apart(reason.clone()));
         }
+        self.settle_early();
         self.channel.handle_intake(now, self.wants_input());
         self.assert_invariants();
         match (&self.state, outcome) {
@@ -232,61 +233,6 @@ impl Tunnel {
         due.filter(|_| may_ask && matches!(self.state, State::Ready))
     }
 
-    /// Opens a stream: one dial of the agent.
-    ///
-    /// # Errors
-    ///
-    /// Before [`Event::Ready`], and after the end, but for what [`Tunnel::has_remainder`].
-    pub fn open(&mut self) -> Result<StreamId, OpenError> {
-        match &self.state {
-            State::Ready => self.streams.open().ok_or(OpenError::Exhausted),
-            State::Opening | State::Probing { .. } => Err(OpenError::NotReady),
-            State::Closing { .. } => Err(OpenError::Ended(Reason::Finished)),
-            State::Ended(_) if self.streams.has_remainder() => {
-                self.streams.open().ok_or(OpenError::Exhausted)
-            }
-            State::Ended(reason) => Err(OpenError::Ended(reason.clone())),
-        }
-    }
-
-    /// Takes bytes for the agent.
-    pub fn write(&mut self, id: StreamId, data: &[u8]) -> Write {
-        match self.state {
-            State::Ended(_) => Write::Closed,
-            State::Opening | State::Probing { .. } | State::Ready | State::Closing { .. } => {
-                self.streams.write(id, data)
-            }
-        }
-    }
-
-    /// Gives bytes of the agent, at most `max`. What came in order before the end of the tunnel
-    /// is given first.
-    pub fn read(&mut self, id: StreamId, max: usize) -> Read {
-        match (self.streams.read(id, max), &self.state) {
-            (mux::Read::Data(chunk), _) => Read::Data(chunk),
-            (mux::Read::End, _) => Read::End,
-            (mux::Read::Refused, _) => Read::Lost(Reason::Refused),
-            (mux::Read::Blocked | mux::Read::Gone, State::Ended(reason)) => {
-                Read::Lost(reason.clone())
-            }
-            (mux::Read::Gone, _) => Read::Lost(Reason::Finished),
-            (mux::Read::Blocked, _) => Read::Blocked,
-        }
-    }
-
-    /// The local side will write no more. FIN would close both directions at the agent, so it is
-    /// held until the agent's comes or the stream is reset.
-    pub fn finish(&mut self, id: StreamId) {
-        self.streams.finish(id);
-    }
-
-    /// The local side is gone: FIN follows what was written, and what comes is discarded.
-    pub fn reset(&mut self, id: StreamId) {
-        self.streams.reset(id);
-        self.handle_arrivals();
-        self.assert_invariants();
-    }
-
     /// Ends the session: the flag leaves, and its acknowledgement or a second later
     /// [`Event::Closed`] follows. Before the handshake is complete there is nobody to read a
     /// flag, and the end is at once.
@@ -375,6 +321,10 @@ impl Tunnel {
     fn assert_invariants(&self) {
         if cfg!(debug_assertions) {
             self.streams.assert_invariants();
+            assert!(
+                !self.streams.wants_input() || self.channel.is_early_settled(),
+                "early messages that were read take no room in their pool"
+            );
             let over = self
                 .channel
                 .sender()

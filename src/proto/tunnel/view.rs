@@ -34,6 +34,7 @@ impl Tunnel {
     /// [upload](Tunnel::upload). The stream is kept until it is reset.
     pub fn leave(&mut self, id: StreamId) {
         self.streams.leave(id);
+        self.settle_early();
         self.handle_arrivals();
         self.assert_invariants();
     }

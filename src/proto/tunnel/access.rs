@@ -1,0 +1,77 @@
+//! The streams of a tunnel, as their owners use them.
+
+use super::Tunnel;
+use crate::proto::error::Reason;
+use crate::proto::event::{OpenError, Read};
+use crate::proto::mux::{self, Write};
+use crate::proto::state::State;
+use crate::wire::smux::StreamId;
+
+impl Tunnel {
+    /// Opens a stream: one dial of the agent.
+    ///
+    /// # Errors
+    ///
+    /// Before [`Event::Ready`](crate::proto::Event::Ready), and after the end, but for what [`Tunnel::has_remainder`].
+    pub fn open(&mut self) -> Result<StreamId, OpenError> {
+        match &self.state {
+            State::Ready => self.streams.open().ok_or(OpenError::Exhausted),
+            State::Opening | State::Probing { .. } => Err(OpenError::NotReady),
+            State::Closing { .. } => Err(OpenError::Ended(Reason::Finished)),
+            State::Ended(_) if self.streams.has_remainder() => {
+                self.streams.open().ok_or(OpenError::Exhausted)
+            }
+            State::Ended(reason) => Err(OpenError::Ended(reason.clone())),
+        }
+    }
+
+    /// Takes bytes for the agent.
+    pub fn write(&mut self, id: StreamId, data: &[u8]) -> Write {
+        match self.state {
+            State::Ended(_) => Write::Closed,
+            State::Opening | State::Probing { .. } | State::Ready | State::Closing { .. } => {
+                self.streams.write(id, data)
+            }
+        }
+    }
+
+    /// Gives bytes of the agent, at most `max`. What came in order before the end of the tunnel
+    /// is given first.
+    pub fn read(&mut self, id: StreamId, max: usize) -> Read {
+        let read = self.streams.read(id, max);
+        self.settle_early();
+        match (read, &self.state) {
+            (mux::Read::Data(chunk), _) => Read::Data(chunk),
+            (mux::Read::End, _) => Read::End,
+            (mux::Read::Refused, _) => Read::Lost(Reason::Refused),
+            (mux::Read::Blocked | mux::Read::Gone, State::Ended(reason)) => {
+                Read::Lost(reason.clone())
+            }
+            (mux::Read::Gone, _) => Read::Lost(Reason::Finished),
+            (mux::Read::Blocked, _) => Read::Blocked,
+        }
+    }
+
+    /// The local side will write no more. FIN would close both directions at the agent, so it is
+    /// held until the agent's comes or the stream is reset.
+    pub fn finish(&mut self, id: StreamId) {
+        self.streams.finish(id);
+    }
+
+    /// The local side is gone: FIN follows what was written, and what comes is discarded.
+    pub fn reset(&mut self, id: StreamId) {
+        self.streams.reset(id);
+        self.settle_early();
+        self.handle_arrivals();
+        self.assert_invariants();
+    }
+
+    /// Gives room in the pool of early messages back, once fewer bytes of them wait unread.
+    pub(super) fn settle_early(&mut self) {
+        let unread = match self.streams.wants_input() {
+            true => 0,
+            false => self.streams.unread(),
+        };
+        self.channel.settle_early(unread);
+    }
+}

@@ -1,0 +1,131 @@
+//! Early messages and the pool that tunnels share for them.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use ssm_proxyd::proto::{EarlyPool, MAX_UNREAD_OF_TUNNEL, Read, StreamId, Tunnel};
+use ssm_proxyd::wire::message::Kind;
+use ssm_proxyd::wire::smux::Command;
+
+use crate::support::forge;
+use crate::support::pair::beginning;
+use crate::support::setup::Setup;
+
+/// What becomes of bytes that nobody reads.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Read,
+    Reset,
+    /// The owner leaves the stream, and asks what became of what it wrote.
+    Leave,
+    /// The tunnel ends, and then they are read.
+    EndAndRead,
+    /// The tunnel is dropped.
+    Drop,
+}
+
+#[test]
+fn early_messages_take_room_in_the_pool_until_the_bytes_of_a_closed_gap_are_read_or_dropped() {
+    for fate in [
+        Fate::Read,
+        Fate::Reset,
+        Fate::Leave,
+        Fate::EndAndRead,
+        Fate::Drop,
+    ] {
+        let pool = EarlyPool::new();
+        let (mut tunnel, stream) = established(&pool);
+        let block = vec![7; 60_000];
+        let bytes = forge::frames(&[(Command::Push, stream, &block)]);
+        let count = 16 * MIB / block.len();
+        for number in 0..count {
+            let message = forge::output(3 + number as u64, &bytes);
+            tunnel.handle_message(later(), message).unwrap();
+        }
+        let early = pool.taken();
+        assert!(early > 15 * MIB, "{early} bytes");
+
+        let message = forge::output(2, &bytes);
+        tunnel.handle_message(later(), message).unwrap();
+
+        assert!(!tunnel.wants_input());
+        let released = pool.taken();
+        assert!(released > 15 * MIB, "{released} bytes, {fate:?}");
+        let mut read = 0;
+        match fate {
+            Fate::Read => read = read_all(&mut tunnel, stream, &pool),
+            Fate::Reset => tunnel.reset(stream),
+            Fate::Leave => tunnel.leave(stream),
+            Fate::EndAndRead => {
+                tunnel.abandon("a test");
+                assert_eq!(pool.taken(), released, "they are still there");
+                read = read_all(&mut tunnel, stream, &pool);
+            }
+            Fate::Drop => drop(tunnel),
+        }
+        assert_eq!(pool.taken(), 0, "{fate:?}");
+        if matches!(fate, Fate::Read | Fate::EndAndRead) {
+            assert_eq!(read, (count + 1) * block.len());
+        }
+    }
+}
+
+#[test]
+fn early_messages_that_are_read_at_once_take_no_room_in_the_pool() {
+    let pool = EarlyPool::new();
+    let (mut tunnel, stream) = established(&pool);
+    let bytes = forge::frames(&[(Command::Push, stream, b"early")]);
+
+    for seq in [3, 2] {
+        let message = forge::output(seq, &bytes);
+        tunnel.handle_message(later(), message).unwrap();
+    }
+
+    assert_eq!(pool.taken(), 0);
+}
+
+/// Reads what is there. The pool never counts less than what is beyond the bound.
+fn read_all(tunnel: &mut Tunnel, stream: StreamId, pool: &EarlyPool) -> usize {
+    let all = usize::try_from(tunnel.stats().bytes_received).unwrap();
+    let mut read = 0;
+    while let Read::Data(chunk) = tunnel.read(stream, 100_000) {
+        read += chunk.len();
+        let beyond = (all - read).saturating_sub(MAX_UNREAD_OF_TUNNEL);
+        assert!(pool.taken() >= beyond, "{} of {beyond}", pool.taken());
+    }
+    read
+}
+
+/// A tunnel whose agent is ready, and its first stream.
+fn established(pool: &EarlyPool) -> (Tunnel, StreamId) {
+    let (now, options) = (beginning(), Setup::default().options);
+    let tunnel = Tunnel::new(now, SystemTime::UNIX_EPOCH, 1, options);
+    let mut tunnel = tunnel.sharing(pool.clone());
+    tunnel.handle_connected(now, "token");
+    for message in [
+        forge::handshake_request(0, "3.3.987.0", ""),
+        forge::handshake_complete(1, ""),
+    ] {
+        tunnel.handle_message(now, message).unwrap();
+        while tunnel.poll_transmit(now).is_some() {}
+    }
+    tunnel
+        .handle_message(now, forge::acknowledge(&Kind::Input, 0))
+        .unwrap();
+    tunnel
+        .handle_message(now, forge::acknowledge(&Kind::Input, 2))
+        .unwrap();
+    tunnel.handle_timeout(later());
+    while tunnel.poll_transmit(later()).is_some() {}
+    tunnel
+        .handle_message(later(), forge::acknowledge(&Kind::Input, 1))
+        .unwrap();
+    let stream = tunnel.open().unwrap();
+    (tunnel, stream)
+}
+
+/// When its agent is ready.
+fn later() -> Instant {
+    beginning() + Duration::from_secs(1)
+}
+
+const MIB: usize = 1 << 20;
