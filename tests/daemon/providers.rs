@@ -83,6 +83,25 @@ async fn a_credential_process_that_hangs_leaves_no_session_and_no_program_behind
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_credential_process_that_takes_long_is_reported_while_it_runs() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let script = format!("until test -e go; do sleep 0.1; done\n{VALID}");
+    let command = caller(directory.path(), &script);
+    let mut daemon = Running::launch(command, &simulator.endpoint(), &forward_to(echo.address()));
+    let mut client = connect(daemon.address());
+
+    let line = daemon.process.stderr.wait_for("has run for 5 s");
+    std::fs::write(directory.path().join("go"), "").unwrap();
+
+    assert!(line.contains("WARN") && line.contains("USR2"), "{line}");
+    assert_echo(&mut client, b"hello");
+    drop(client);
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_line_feed_behind_a_key_of_the_environment_does_no_harm() {
     let echo = destination(Role::Echo).await;
     let options = Options {

@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::time::timeout;
+use tracing::warn;
 
 /// Runs a `credential_process` each time it is asked.
 #[derive(Clone)]
@@ -34,7 +35,7 @@ impl Process {
     }
 
     async fn credentials(&self) -> provider::Result {
-        let printed = match timeout(LIMIT, self.run()).await {
+        let printed = match timeout(LIMIT, self.reported()).await {
             Ok(printed) => printed,
             Err(_) => {
                 let seconds = LIMIT.as_secs();
@@ -43,6 +44,26 @@ impl Process {
         };
         let credentials = printed.and_then(|printed| self.parse(&printed));
         credentials.map_err(|why| CredentialsError::provider_error(self.failed(why)))
+    }
+
+    /// Runs it, and logs that it still runs, less and less often.
+    async fn reported(&self) -> Result<Vec<u8>, String> {
+        let mut run = pin!(self.run());
+        let (mut so_far, mut pause) = (Duration::ZERO, REPORT);
+        loop {
+            if let Ok(printed) = timeout(pause, &mut run).await {
+                return printed;
+            }
+            so_far += pause;
+            pause = so_far;
+            warn!(
+                program = self.program(),
+                hint = "it may wait for somebody to log in; USR2 kills it and starts it anew",
+                "the credential_process has run for {} s, and is killed after {} s",
+                so_far.as_secs(),
+                LIMIT.as_secs(),
+            );
+        }
     }
 
     /// Returns what the program printed to stdout.
@@ -131,9 +152,12 @@ impl Process {
 
     /// Names the program without its arguments, which may contain a secret.
     fn failed(&self, why: String) -> Failed {
-        let program = self.command.split_whitespace().next().unwrap_or_default();
-        let program = program.to_owned();
+        let program = self.program().to_owned();
         Failed { program, why }
+    }
+
+    fn program(&self) -> &str {
+        self.command.split_whitespace().next().unwrap_or_default()
     }
 }
 
@@ -226,6 +250,9 @@ fn running() -> MutexGuard<'static, BTreeSet<i32>> {
     static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// When it is first logged that a program still runs.
+const REPORT: Duration = Duration::from_secs(5);
 
 /// How long a program may run: somebody may have to confirm a login on a telephone.
 const LIMIT: Duration = Duration::from_secs(40);
