@@ -1,4 +1,4 @@
-//! The SSM API over HTTP: AWS JSON 1.1, four operations, and their errors.
+//! The SSM API over HTTP: AWS JSON 1.1, five operations, and their errors.
 //!
 //! A request is checked in AWS's order: signature, operation, JSON, constraints, document,
 //! parameters, target. Where AWS's own text is not known the sentence says what was wrong.
@@ -19,6 +19,7 @@ use super::agent::Job;
 use super::clock;
 use super::documents::{DOCUMENT_NAME, Document, documents, is_document_name};
 use super::faults::Operation;
+use super::history::{self, SessionsRequest};
 use super::ledger::{Record, micros};
 use super::nodes::{self, DescribeRequest};
 use super::service::Service;
@@ -31,14 +32,14 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// Answers one call; `arrived` is when its last byte did.
+/// Answers one call, unless its answer must be lost; `arrived` is when its last byte did.
 pub(super) async fn answer(
     service: &Arc<Service>,
     headers: &HeaderMap,
     body: &[u8],
     signature: &Signature,
     arrived: Instant,
-) -> Answer {
+) -> Option<Answer> {
     let operation = operation(headers);
     let outcome = call(service, headers, body, signature, arrived);
     tokio::time::sleep(service.options.api_delay).await;
@@ -56,7 +57,8 @@ pub(super) async fn answer(
     service
         .ledger
         .count_call(name, &code, &signature.to_string(), arrived);
-    answer
+    let has_started = operation == Some(Operation::StartSession) && code == "ok";
+    (!has_started || !service.loses_answer()).then_some(answer)
 }
 
 fn call(
@@ -84,6 +86,7 @@ fn call(
         Operation::StartSession => start(service, parse(body)?, signature, arrived),
         Operation::ResumeSession => resume(service, &parse(body)?),
         Operation::TerminateSession => terminate(service, &parse(body)?),
+        Operation::DescribeSessions => list(service, &parse(body)?),
         Operation::DescribeInstanceInformation => describe(service, &parse(body)?),
     }
 }
@@ -261,6 +264,12 @@ fn describe(service: &Service, request: &DescribeRequest) -> Result<Vec<u8>, Api
     let now = now.unwrap_or_default().as_secs();
     let told = nodes::describe(&service.options.nodes, request, is_offline, now);
     told.map(|answer| encode(&answer))
+        .map_err(|(code, message)| ApiError::new(code, message))
+}
+
+fn list(service: &Service, request: &SessionsRequest) -> Result<Vec<u8>, ApiError> {
+    history::describe(&service.ledger.snapshot().sessions, request)
+        .map(|answer| encode(&answer))
         .map_err(|(code, message)| ApiError::new(code, message))
 }
 

@@ -24,6 +24,8 @@ pub struct Faults {
     pub api: BTreeMap<Operation, ApiFault>,
     /// StartSession calls above a rate are throttled.
     pub throttle: Option<Throttle>,
+    /// StartSession calls whose session is started and whose connection is closed without an answer.
+    pub lose_answers: Option<LostAnswers>,
     /// Upgrades that are refused.
     pub refuse_upgrades: Option<RefusedUpgrades>,
     /// How long a token is good for.
@@ -76,6 +78,12 @@ impl Faults {
         count_down(&mut fault.times).then(|| fault.code.clone())
     }
 
+    /// Whether the answer of this StartSession must be lost; counts it.
+    pub(super) fn lose_answer(&mut self) -> bool {
+        let lost = self.lose_answers.as_mut();
+        lost.is_some_and(|lost| count_down(&mut lost.times))
+    }
+
     /// The status that this upgrade must get, if any; counts it.
     pub(super) fn refuse_upgrade(&mut self) -> Option<u16> {
         let refused = self.refuse_upgrades.as_mut()?;
@@ -91,6 +99,15 @@ pub struct ApiFault {
     #[serde(deserialize_with = "bounds::error_code")]
     pub code: String,
     /// How many calls fail; `None`: all.
+    #[serde(default)]
+    pub times: Option<u32>,
+}
+
+/// A connection that is closed in place of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LostAnswers {
+    /// How many answers are lost; `None`: all.
     #[serde(default)]
     pub times: Option<u32>,
 }
@@ -220,6 +237,8 @@ pub enum Operation {
     ResumeSession,
     /// TerminateSession.
     TerminateSession,
+    /// DescribeSessions.
+    DescribeSessions,
     /// DescribeInstanceInformation.
     DescribeInstanceInformation,
 }
@@ -231,6 +250,7 @@ impl Operation {
             Self::StartSession => "StartSession",
             Self::ResumeSession => "ResumeSession",
             Self::TerminateSession => "TerminateSession",
+            Self::DescribeSessions => "DescribeSessions",
             Self::DescribeInstanceInformation => "DescribeInstanceInformation",
         }
     }
@@ -241,6 +261,7 @@ impl Operation {
             Self::StartSession,
             Self::ResumeSession,
             Self::TerminateSession,
+            Self::DescribeSessions,
             Self::DescribeInstanceInformation,
         ];
         all.into_iter().find(|operation| operation.as_str() == name)

@@ -80,6 +80,7 @@ mod documents;
 mod duration;
 mod faults;
 mod gateway;
+mod history;
 mod ledger;
 pub mod link;
 mod nodes;
@@ -103,7 +104,7 @@ pub use destination::{Destination, Received, Role, seeded};
 pub use documents::{documents, is_document_name};
 pub use duration::parse_duration;
 pub use faults::{
-    Action, ApiFault, BreakEvery, Direction, Faults, Join, MessageFault, Operation,
+    Action, ApiFault, BreakEvery, Direction, Faults, Join, LostAnswers, MessageFault, Operation,
     RefusedUpgrades, SecondWebsocket, Subject, TokenLife,
 };
 pub use gateway::MANUAL;

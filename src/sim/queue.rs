@@ -32,6 +32,10 @@ impl Queue {
         Some(message)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
     /// Whether the limit is not reached.
     pub(super) fn has_room(&self) -> bool {
         self.bytes < self.limit || self.messages.is_empty()

@@ -137,6 +137,11 @@ impl Service {
         throttled.or_else(|| faults.strike(operation))
     }
 
+    /// Whether the answer of a StartSession that has started a session must be lost.
+    pub(super) fn loses_answer(&self) -> bool {
+        locked(&self.faults).lose_answer()
+    }
+
     /// Whether this upgrade must be refused, and with which status.
     pub(super) fn refuse_upgrade(&self) -> Option<u16> {
         locked(&self.faults).refuse_upgrade()

@@ -9,13 +9,14 @@ use ssm_proxyd::session::{
     Entry, Error, Identity, Journal, Kind, Leaving, Service, Session, Sessions, Settings,
     StartRequest, Urgency, unix_seconds,
 };
+use ssm_proxyd::sim::{Faults, LostAnswers, Options, Role, Simulator};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::support::api::{Api, HANG_UP};
-use crate::support::running::vacant;
-use crate::support::stage::{TARGET, until};
+use crate::support::running::{Running, connect, forward_to, vacant};
+use crate::support::stage::{TARGET, destination, until};
 
 #[tokio::test]
 async fn the_session_of_an_unusable_answer_is_ended_in_the_end() {
@@ -185,6 +186,38 @@ async fn an_id_that_is_given_twice_ends_nobody_elses_session() {
     until("it is ended", || api.calls("TerminateSession").len() == 1).await;
     drop(scene.start().await.unwrap());
     assert_eq!(scene.finish().await, (0, Vec::new()));
+}
+
+/// Its client gets a session of a second call, or a reset.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_finds_and_ends_the_session_of_an_answer_that_was_lost() {
+    let echo = destination(Role::Echo).await;
+    let faults = Faults {
+        lose_answers: Some(LostAnswers { times: Some(1) }),
+        ..Faults::default()
+    };
+    let options = Options {
+        faults,
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let mut daemon = Running::start(&simulator, &forward_to(echo.address()));
+
+    let client = connect(daemon.address());
+    daemon
+        .process
+        .stderr
+        .wait_for("found the session of a lost answer");
+
+    let is_ended = || {
+        let sessions = simulator.ledger().sessions;
+        let first = sessions.first();
+        first.is_some_and(|session| session.terminate_called && session.upgrades == 0)
+    };
+    until("it is ended", is_ended).await;
+    assert!(simulator.ledger().calls.contains_key("DescribeSessions"));
+    drop(client);
+    daemon.stop(&simulator);
 }
 
 /// Sessions with a journal.

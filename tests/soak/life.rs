@@ -203,7 +203,7 @@ impl Far {
     async fn open_sessions(&self) -> usize {
         let mut http = TcpStream::connect(&self.address).await.unwrap();
         let request =
-            "GET /simulator/ledger HTTP/1.1\r\nHost: simulator\r\nConnection: close\r\n\r\n";
+            "GET /simulator/ledger HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         http.write_all(request.as_bytes()).await.unwrap();
         count(http, b"\"ended_us\":null").await
     }

@@ -49,7 +49,8 @@ impl Far {
     /// One of its own pages.
     pub(crate) fn page(&self, path: &str) -> String {
         let mut http = TcpStream::connect(self.address).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         http.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         http.read_to_string(&mut answer).unwrap();

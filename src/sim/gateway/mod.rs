@@ -13,7 +13,9 @@
 //! demanded and missing or wrong, 404 for an unknown session, 410 for one that is over
 //! (protocol.md appendix B).
 
-use std::convert::Infallible;
+mod guard;
+
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -26,7 +28,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -69,7 +71,10 @@ async fn greet(service: Arc<Service>, tcp: TcpStream, tls: Option<TlsAcceptor>) 
     let served = async {
         tcp.set_nodelay(true)?;
         let socket = match tls {
-            Some(tls) => Socket::Tls(Box::new(tls.accept(tcp).await?)),
+            Some(tls) => {
+                let accepted = tokio::time::timeout(guard::HEAD_TIMEOUT, tls.accept(tcp)).await;
+                Socket::Tls(Box::new(accepted.map_err(io::Error::from)??))
+            }
             None => Socket::Plain(tcp),
         };
         serve(service, TokioIo::new(socket))
@@ -88,19 +93,31 @@ where
 {
     let respond = service_fn(move |request| {
         let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(respond(&service, request).await) }
+        // An error closes the connection without an answer.
+        async move { respond(&service, request).await.ok_or(fmt::Error) }
     });
     http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(guard::HEAD_TIMEOUT)
         .serve_connection(io, respond)
         .with_upgrades()
         .await
 }
 
-async fn respond(service: &Arc<Service>, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// The answer to a request; `None` if there must be none.
+async fn respond(
+    service: &Arc<Service>,
+    mut request: Request<Incoming>,
+) -> Option<Response<Full<Bytes>>> {
     let path = request.uri().path().to_owned();
     let session_id = path.strip_prefix("/v1/data-channel/");
-    match (request.method(), path.as_str(), session_id) {
-        (&Method::POST, "/", _) => call(service, request).await,
+    let is_own = path == "/simulator" || path.starts_with("/simulator/");
+    if is_own && !guard::is_allowed(request.headers()) {
+        let refusal = "this page is not for other hosts";
+        return Some(text(StatusCode::FORBIDDEN, refusal));
+    }
+    Some(match (request.method(), path.as_str(), session_id) {
+        (&Method::POST, "/", _) => return call(service, request).await,
         (&Method::GET, "/simulator" | "/simulator/", _) => manual(),
         (&Method::GET, "/simulator/ledger", _) => page(&service.ledger.snapshot()),
         (&Method::GET, "/simulator/faults", _) => page(&service.faults()),
@@ -117,22 +134,20 @@ async fn respond(service: &Arc<Service>, mut request: Request<Incoming>) -> Resp
             StatusCode::NOT_FOUND,
             "there is nothing here; see /simulator/",
         ),
-    }
+    })
 }
 
-async fn call(service: &Arc<Service>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn call(service: &Arc<Service>, request: Request<Incoming>) -> Option<Response<Full<Bytes>>> {
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
-        return text(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the request is too long or broke off",
-        );
+        let refusal = "the request is too long or broke off";
+        return Some(text(StatusCode::PAYLOAD_TOO_LARGE, refusal));
     };
     let arrived = clock::now();
     let body = body.to_bytes();
     let (method, headers) = (parts.method.as_str(), &parts.headers);
     let signature = verify(service, "ssm", method, &parts.uri, headers, &body);
-    let answer = api::answer(service, headers, &body, &signature, arrived).await;
+    let answer = api::answer(service, headers, &body, &signature, arrived).await?;
     let mut response = Response::new(Full::from(answer.body));
     *response.status_mut() = answer.status;
     let media_type = HeaderValue::from_bytes(api::MEDIA_TYPE).expect("it is ASCII");
@@ -142,7 +157,7 @@ async fn call(service: &Arc<Service>, request: Request<Incoming>) -> Response<Fu
     let id = format!("{:032x}", fastrand::u128(..));
     let id = HeaderValue::from_str(&id).expect("it is ASCII");
     response.headers_mut().insert("x-amzn-requestid", id);
-    response
+    Some(response)
 }
 
 fn verify(

@@ -14,7 +14,7 @@ impl Session {
         let mut moved = false;
         for _ in 0..MAX_MESSAGES {
             if self.agent.wants_input()
-                && let Some(frame) = self.inbox.pop()
+                && let Some(frame) = self.waiting()
             {
                 self.agent.handle_message(self.now, frame);
             } else if let Some(frame) = self.arrived() {
@@ -28,8 +28,23 @@ impl Session {
         moved
     }
 
+    /// The next message that waits for the agent: first what came before its websocket broke, then
+    /// what was kept meanwhile.
+    fn waiting(&mut self) -> Option<Bytes> {
+        match (self.inbox.pop(), self.back_at) {
+            (Some(frame), _) => Some(frame),
+            (None, None) => self.kept.pop(),
+            (None, Some(_)) => None,
+        }
+    }
+
+    /// Whether another message may come. What was kept for the agent goes first.
+    fn has_room(&self) -> bool {
+        self.inbox.has_room() && (self.back_at.is_some() || self.kept.is_empty())
+    }
+
     fn arrived(&mut self) -> Option<Bytes> {
-        if !self.inbox.has_room() {
+        if !self.has_room() {
             return None;
         }
         self.to_agent.pop(self.now)
@@ -37,7 +52,7 @@ impl Session {
 
     /// Takes one message from the client; false if there is none, or no room for it.
     fn listen(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.inbox.has_room() || !self.to_agent.has_room() {
+        if !self.has_room() || !self.to_agent.has_room() {
             return false;
         }
         let Some(client) = &mut self.client else {

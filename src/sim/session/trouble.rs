@@ -67,13 +67,10 @@ impl Session {
         self.back_at = Some(self.now + span);
     }
 
-    /// The agent has its own websocket again; what was kept for it comes first.
+    /// The agent has its own websocket again; what was kept for it comes before anything else.
     pub(super) fn find_agent(&mut self) {
         self.back_at = None;
         self.agent.handle_connected(self.now);
-        while let Some(frame) = self.kept.pop() {
-            self.inbox.push(frame);
-        }
     }
 
     fn tell_agent(&mut self, kind: Kind) {

@@ -33,7 +33,7 @@ async fn end(client: &mut Client) -> Option<u16> {
 async fn order(simulator: &Simulator, order: &Value) -> (u16, Value) {
     let body = order.to_string();
     let request = format!(
-        "POST /simulator/faults HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /simulator/faults HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     send(simulator, &request).await

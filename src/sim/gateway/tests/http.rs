@@ -14,7 +14,7 @@ async fn the_ledger_is_served_as_json() {
     start(&simulator, 9).await;
     let mut tcp = TcpStream::connect(simulator.address()).await.unwrap();
 
-    let request = "GET /simulator/ledger HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let request = "GET /simulator/ledger HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     tcp.write_all(request.as_bytes()).await.unwrap();
     let mut response = String::new();
     tcp.read_to_string(&mut response).await.unwrap();
@@ -85,7 +85,8 @@ async fn every_reply_leaves_in_one_write() {
                 r#"{"Target":"i-0123456789abcdef0","DocumentName":"AWS-StartSSHSession"}"#,
             ),
             api_request("StartSession", "{}"),
-            "GET /simulator/ledger HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(),
+            "GET /simulator/ledger HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                .to_owned(),
             "GET /v1/data-channel/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(),
         ] {
             let (mut near, far) = tokio::io::duplex(1 << 20);

@@ -12,7 +12,8 @@ async fn the_manual_is_served_as_text() {
     let simulator = simulator(unpaced()).await;
 
     for path in ["/simulator/", "/simulator"] {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let mut tcp = TcpStream::connect(simulator.address()).await.unwrap();
         tcp.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();

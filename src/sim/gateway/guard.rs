@@ -1,0 +1,90 @@
+//! Who may use the simulator's own pages, and for how long a connection may say nothing.
+//!
+//! A web page can send requests to this machine, and its name server can point a name of its own
+//! at it. So a request of another page, which names its `Origin`, is refused, and so is a request
+//! for a name that is not this machine's.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use hyper::header::{HOST, HeaderMap, ORIGIN};
+
+/// Whether a request for one of the simulator's own pages is answered.
+pub(super) fn is_allowed(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().ok(),
+        _ => None,
+    };
+    let Some(host) = host.filter(|host| is_local(host)) else {
+        return false;
+    };
+    let mut origins = headers.get_all(ORIGIN).iter();
+    origins.all(|origin| {
+        let origin = origin.as_bytes();
+        let scheme = [&b"http://"[..], b"https://"];
+        let named = scheme
+            .iter()
+            .find_map(|scheme| origin.strip_prefix(*scheme));
+        named.is_some_and(|named| named.eq_ignore_ascii_case(host.as_bytes()))
+    })
+}
+
+/// An address cannot be pointed elsewhere, and neither can `localhost`.
+fn is_local(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let within = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    match within {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => name.parse::<Ipv4Addr>().is_ok() || name.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+/// How long a connection may take for TLS, and for the head of each request.
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(host: &str, origin: Option<&str>) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, host.parse().unwrap());
+        if let Some(origin) = origin {
+            headers.insert(ORIGIN, origin.parse().unwrap());
+        }
+        is_allowed(&headers)
+    }
+
+    #[test]
+    fn pages_are_for_this_machine_and_not_for_other_pages() {
+        for host in [
+            "127.0.0.1:80",
+            "127.0.0.1",
+            "localhost:1",
+            "[::1]:80",
+            "[::1]",
+            "10.0.0.1:1",
+        ] {
+            assert!(allowed(host, None), "{host}");
+            assert!(allowed(host, Some(&format!("http://{host}"))), "{host}");
+            assert!(!allowed(host, Some("http://example.org")), "{host}");
+            assert!(!allowed(host, Some("null")), "{host}");
+        }
+        for host in [
+            "example.org",
+            "127.0.0.1.example.org:80",
+            "localhost.example.org",
+            "[x]",
+            "",
+        ] {
+            assert!(!allowed(host, None), "{host}");
+        }
+        assert!(!is_allowed(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,148 @@
+//! The sessions of the account, for DescribeSessions: those that are open, and those that have ended.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::ledger::Record;
+use super::nodes::Complaint;
+
+/// What DescribeSessions is asked.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct SessionsRequest {
+    state: State,
+    #[serde(default)]
+    filters: Vec<Filter>,
+    max_results: Option<usize>,
+    next_token: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+enum State {
+    Active,
+    History,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+struct Filter {
+    key: String,
+    value: String,
+}
+
+/// Answers, page by page, in the order in which the sessions were started.
+pub(super) fn describe(records: &[Record], request: &SessionsRequest) -> Result<Value, Complaint> {
+    if let Some(Filter { key, .. }) = request.filters.iter().find(|filter| !filter.is_known()) {
+        let what = format!("the simulator knows no filter {key:?}, only Target and SessionId");
+        return Err(("InvalidFilterKey", what));
+    }
+    let page = request.max_results.unwrap_or(MAX_PAGE);
+    if !(1..=MAX_PAGE).contains(&page) {
+        let what = format!("MaxResults is from 1 to {MAX_PAGE}");
+        return Err(("ValidationException", what));
+    }
+    let token = request.next_token.as_deref().unwrap_or("0");
+    let Ok(begin) = token.parse::<usize>() else {
+        let what = "the token is none that the simulator gave";
+        return Err(("InvalidNextToken", what.to_owned()));
+    };
+    let fitting = records.iter().filter(|record| {
+        let is_active = request.state == State::Active;
+        record.is_open() == is_active && request.filters.iter().all(|filter| filter.fits(record))
+    });
+    let mut rest = fitting.skip(begin);
+    let sessions: Vec<_> = rest.by_ref().take(page).map(described).collect();
+    let mut answer = json!({ "Sessions": sessions });
+    if rest.next().is_some() {
+        answer["NextToken"] = json!(begin.saturating_add(page).to_string());
+    }
+    Ok(answer)
+}
+
+impl Filter {
+    fn is_known(&self) -> bool {
+        ["Target", "SessionId"].contains(&self.key.as_str())
+    }
+
+    fn fits(&self, record: &Record) -> bool {
+        match self.key.as_str() {
+            "Target" => record.target == self.value,
+            _ => record.session_id == self.value,
+        }
+    }
+}
+
+fn described(record: &Record) -> Value {
+    let status = match record.is_open() {
+        true => "Connected",
+        false => "Terminated",
+    };
+    let mut session = json!({
+        "SessionId": record.session_id,
+        "Target": record.target,
+        "Status": status,
+        "DocumentName": record.document,
+    });
+    if !record.reason.is_empty() {
+        session["Reason"] = json!(record.reason);
+    }
+    session
+}
+
+/// Sessions on a page.
+const MAX_PAGE: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(request: Value) -> Result<Value, Complaint> {
+        let records: Vec<_> = (0..5_u64)
+            .map(|n| Record {
+                session_id: format!("s-{n}"),
+                target: format!("i-{}", n % 2),
+                reason: format!("for {n}"),
+                ended_us: (n == 4).then_some(n),
+                ..Record::default()
+            })
+            .collect();
+        describe(&records, &serde_json::from_value(request).unwrap())
+    }
+
+    fn ids(answer: &Value) -> Vec<&str> {
+        let sessions = answer["Sessions"].as_array().unwrap().iter();
+        sessions
+            .filter_map(|session| session["SessionId"].as_str())
+            .collect()
+    }
+
+    #[test]
+    fn sessions_are_found_by_state_and_target() {
+        let active = ask(json!({ "State": "Active" })).unwrap();
+        assert_eq!(ids(&active), ["s-0", "s-1", "s-2", "s-3"]);
+        assert_eq!(active["Sessions"][0]["Reason"], "for 0");
+        assert_eq!(ids(&ask(json!({ "State": "History" })).unwrap()), ["s-4"]);
+        let filter = json!([{ "key": "Target", "value": "i-1" }]);
+        let of_target = ask(json!({ "State": "Active", "Filters": filter })).unwrap();
+        assert_eq!(ids(&of_target), ["s-1", "s-3"]);
+        let unknown = json!([{ "key": "Owner", "value": "x" }]);
+        let refused = ask(json!({ "State": "Active", "Filters": unknown }));
+        assert_eq!(refused.unwrap_err().0, "InvalidFilterKey");
+    }
+
+    #[test]
+    fn pages_of_sessions_follow_each_other() {
+        let first = ask(json!({ "State": "Active", "MaxResults": 3 })).unwrap();
+        let token = &first["NextToken"];
+        let second = ask(json!({ "State": "Active", "MaxResults": 3, "NextToken": token }));
+        let second = second.unwrap();
+
+        assert_eq!(ids(&first), ["s-0", "s-1", "s-2"]);
+        assert_eq!(ids(&second), ["s-3"]);
+        assert!(second["NextToken"].is_null());
+        let beyond = json!({ "State": "Active", "NextToken": usize::MAX.to_string() });
+        assert_eq!(ids(&ask(beyond).unwrap()), [""; 0]);
+        let refused = ask(json!({ "State": "Active", "NextToken": "x" }));
+        assert_eq!(refused.unwrap_err().0, "InvalidNextToken");
+    }
+}
