@@ -47,8 +47,8 @@ impl Mux {
         }
     }
 
-    /// What became of the bytes that were written. If that is not known yet, [`Change::Readable`](super::Change::Readable)
-    /// follows when it is.
+    /// What became of the bytes that were written. If that is not known yet,
+    /// [`Change::Readable`](super::Change::Readable) follows when it is.
     pub(crate) fn upload(&mut self, id: StreamId) -> Upload {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Upload::CutShort;
