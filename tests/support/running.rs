@@ -223,7 +223,7 @@ pub(crate) fn assert_served(address: SocketAddr) {
             Err(error) => {
                 let has_waited = error.kind() == io::ErrorKind::WouldBlock;
                 last = Some(error);
-                if has_waited { PATIENCE } else { pause }
+                if has_waited { MAX_TURN } else { pause }
             }
         };
         left = left.saturating_sub(took);
@@ -233,11 +233,11 @@ pub(crate) fn assert_served(address: SocketAddr) {
 }
 
 /// How long one connection may wait for its turn.
-const PATIENCE: Duration = Duration::from_secs(20);
+const MAX_TURN: Duration = Duration::from_secs(20);
 
 fn served(address: SocketAddr) -> io::Result<()> {
     let mut client = connect(address);
-    client.set_read_timeout(Some(PATIENCE))?;
+    client.set_read_timeout(Some(MAX_TURN))?;
     let mut answer = [0; 5];
     client.write_all(b"hello")?;
     client.read_exact(&mut answer)?;
