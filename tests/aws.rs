@@ -224,6 +224,37 @@ async fn a_command_on_a_terminal_asks_for_the_code_of_a_role() {
     assert_eq!(calls[0].0, "ASIAAdmin");
 }
 
+#[test]
+fn a_refreshed_sso_token_is_used_though_its_file_cannot_be_written() {
+    let fixture = Fixture::new(&directory().join("sso-refreshed"));
+    let command = fixture.command();
+    let mut unshared = Command::new("unshare");
+    take_environment(&mut unshared, &command);
+    let script = "mount --bind \"$HOME/.aws\" \"$HOME/.aws\" \
+                  && mount -o remount,ro,bind \"$HOME/.aws\" || exit 99; exec \"$@\"";
+    unshared.args(["--mount", "sh", "-c", script, "sh"]);
+    unshared
+        .arg(command.get_program())
+        .args(["connect", TARGET]);
+
+    let (code, _, err) = ended(&mut unshared);
+
+    if code == 99 || err.contains("unshare:") {
+        eprintln!("SKIPPED: unshare and mount are not permitted");
+        return;
+    }
+    let cache = fixture.files.path().join(".aws/sso/cache");
+    let token = cache.join("ee0bfd2552fbd840c02cc48b6e823320543c450f.json");
+    let token = fs::read_to_string(token).unwrap();
+    assert!(token.contains("\"old\""), "the file is not read-only");
+    let calls = fixture.calls.lock().unwrap().clone();
+    assert_eq!(
+        calls.first().map(|call| call.0.as_str()),
+        Some("ASIASSO"),
+        "{err}"
+    );
+}
+
 /// STS that gives each role the key `ASIA` and the role's name, unless it `fails`, `fails-once` or
 /// has `denied`.
 fn sts(mood: String) -> Api {

@@ -88,6 +88,8 @@ pub(super) const DOORS: &[(&str, Door)] = &[
     ("aws-config", At(&["session/aws", "session/target"])),
     ("aws-credential-types", At(&["session/aws", "session/sign"])),
     ("aws-sdk-ssm", At(&["session/aws", "session/target"])),
+    ("aws-sdk-sso", At(&["session/aws/sso"])),
+    ("aws-sdk-ssooidc", At(&["session/aws/sso"])),
     ("aws-sdk-sts", At(&["session/aws/mfa"])),
     ("aws-sigv4", At(&["session/sign", "sim/signature"])),
     ("aws-smithy-http-client", At(&["session/aws"])),
@@ -136,6 +138,7 @@ pub(super) const DOORS: &[(&str, Door)] = &[
     ("rustls-native-certs", At(&["network"])),
     ("serde", At(WRITES_DOWN)),
     ("serde_json", At(WRITES_DOWN)),
+    ("sha1", At(&["session/aws/sso"])),
     (
         "sha2",
         At(&[
@@ -171,6 +174,7 @@ const WRITES_DOWN: &[&str] = &[
     "daemon/http",
     "session/journal",
     "session/aws/process",
+    "session/aws/sso",
     "sim",
     "cli",
 ];

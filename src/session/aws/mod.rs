@@ -27,6 +27,7 @@ mod role;
 mod sessions;
 mod settings;
 mod source;
+mod sso;
 mod start;
 mod values;
 mod web;

@@ -1,15 +1,17 @@
 //! Changes to AWS's profiles before the SDK acts on them, as a text behind that of the user's files.
 //!
 //! The SDK gives a role without `role_session_name` a new name at each call, so that two calls are
-//! made by two role sessions; and it cannot stop a `credential_process` that hangs. The second text
-//! names the role sessions and replaces each process by a source of credentials of our own. The
-//! user's files are not changed.
+//! made by two role sessions; it cannot stop a `credential_process` that hangs; and it discards a
+//! refreshed SSO token that it cannot write. The second text names the role sessions and replaces
+//! each process and each `sso_session` by a source of credentials of our own. The user's files are
+//! not changed.
 
 use std::fmt::Write as _;
 
 use super::files::Profiles;
 use super::process::Process;
 use super::source::SESSION_NAME;
+use super::sso::Login;
 
 /// The changes.
 #[derive(Debug, Default)]
@@ -18,6 +20,8 @@ pub(super) struct Changes {
     pub(super) text: String,
     /// The sources that it names.
     pub(super) processes: Vec<(String, Process)>,
+    /// The same, for logins of IAM Identity Center.
+    pub(super) logins: Vec<(String, Login)>,
 }
 
 impl Changes {
@@ -44,6 +48,11 @@ impl Changes {
             let process = Process::new(command.to_owned(), account);
             self.processes.push((source.clone(), process));
             source
+        });
+        let source = source.or_else(|| {
+            let source = format!("ssm-proxyd-sso-{}", self.logins.len());
+            self.logins.push((source.clone(), login(profiles, name)?));
+            Some(source)
         });
         match source {
             // A profile that is its own source must not have two.
@@ -85,6 +94,34 @@ fn runs(profiles: &Profiles, name: &str) -> bool {
         && comes_first.iter().all(|key| get(key).is_none())
 }
 
+/// The login of a profile, if the SDK would use it and nothing is missing. What is missing is
+/// reported by the SDK.
+fn login(profiles: &Profiles, name: &str) -> Option<Login> {
+    let get = |key| profiles.get(name, key);
+    let is_role = get("role_arn").is_some();
+    let comes_first = [
+        "credential_source",
+        "web_identity_token_file",
+        "login_session",
+    ];
+    if is_role && get("source_profile") != Some(name)
+        || comes_first.iter().any(|key| get(key).is_some())
+    {
+        return None;
+    }
+    let session = get("sso_session")?;
+    let of_session = |key| profiles.get_of_session(session, key);
+    // The SDK refuses a profile that contradicts its session.
+    let agrees = |key| get(key).is_none_or(|own| of_session(key) == Some(own));
+    of_session("sso_start_url").filter(|_| agrees("sso_start_url") && agrees("sso_region"))?;
+    Some(Login {
+        session: session.to_owned(),
+        region: of_session("sso_region")?.to_owned(),
+        account: get("sso_account_id")?.to_owned(),
+        role: get("sso_role_name")?.to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -124,5 +161,19 @@ mod tests {
                         source_profile = ssm-proxyd-process-1\n";
         assert_eq!(changes.text, expected);
         assert_eq!(changes.processes.len(), 2);
+    }
+
+    #[test]
+    fn an_sso_session_is_replaced_if_nothing_is_missing() {
+        let session = "[sso-session s]\nsso_region = eu-west-1\nsso_start_url = https://x\n";
+        let profile = "[profile a]\nsso_session = s\nsso_account_id = 1\n";
+
+        let complete = changes(&format!("{session}{profile}sso_role_name = r\n"));
+        let without_role = changes(&format!("{session}{profile}"));
+
+        let expected = "[profile a]\ncredential_source = ssm-proxyd-sso-0\n";
+        assert_eq!(complete.text, expected);
+        assert_eq!(complete.logins.len(), 1);
+        assert_eq!(without_role.text, "");
     }
 }

@@ -33,10 +33,10 @@ use super::files::{DEFAULT, Profiles};
 use super::guard::guarded;
 use super::machine::{Machine, Named};
 use super::mfa;
-use super::process::Process;
 use super::profiles::Changes;
 use super::role::assuming;
 use super::settings::{Identity, Settings, Transport, timeouts};
+use super::sso::SsoProvider;
 use super::values::{Environment, OF_PROVIDER, checked};
 use super::web::WebIdentity;
 use crate::session::error::{Error, Kind};
@@ -77,10 +77,10 @@ impl Source {
             )?;
         }
         let profile = settings.profile.as_deref().unwrap_or(DEFAULT);
-        let Changes { text, processes } = Changes::to(&profiles);
+        let changes = Changes::to(&profiles);
         let files = ProfileFiles::builder()
             .with_contents(ProfileFileKind::Config, profiles.for_sdk())
-            .with_contents(ProfileFileKind::Config, text)
+            .with_contents(ProfileFileKind::Config, changes.text.as_str())
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::disabled())
@@ -110,7 +110,7 @@ impl Source {
                     .with_timeout_config(timeouts())
                     .with_http_client(transport.0.clone());
                 let of_base = |name: &str| {
-                    let provider = of_profile(&environment, files.clone(), processes.clone(), name);
+                    let provider = of_profile(&environment, files.clone(), &changes, &config, name);
                     SharedCredentialsProvider::new(provider)
                 };
                 let of_profile = mfa::provider(&profiles, profile, &config, of_base)
@@ -328,7 +328,8 @@ fn imds(profiles: &Profiles, profile: &str) -> imds::client::Builder {
 fn of_profile(
     environment: &ProviderConfig,
     files: ProfileFiles,
-    processes: Vec<(String, Process)>,
+    changes: &Changes,
+    config: &SdkConfig,
     profile: &str,
 ) -> ProfileFileCredentialsProvider {
     let mut provider = ProfileFileCredentialsProvider::builder()
@@ -336,8 +337,12 @@ fn of_profile(
         .profile_files(files)
         .profile_name(Profiles::alias(profile))
         .with_custom_provider("Environment", Environment::default());
-    for (name, process) in processes {
-        provider = provider.with_custom_provider(name, process);
+    for (name, process) in &changes.processes {
+        provider = provider.with_custom_provider(name.clone(), process.clone());
+    }
+    for (name, login) in &changes.logins {
+        let sso = SsoProvider::new(login.clone(), config);
+        provider = provider.with_custom_provider(name.clone(), sso);
     }
     provider.build()
 }

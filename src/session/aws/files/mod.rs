@@ -166,6 +166,12 @@ impl Profiles {
         let value = self.profiles.get(profile)?.get(key)?;
         Some(value.as_str()).filter(|value| !value.is_empty())
     }
+
+    /// The value of a key of an `sso-session` section; `None` if it is absent or empty.
+    pub(super) fn get_of_session(&self, session: &str, key: &str) -> Option<&str> {
+        let value = self.sso_sessions.get(session)?.get(key)?;
+        Some(value.as_str()).filter(|value| !value.is_empty())
+    }
 }
 
 /// Names only: the values may be secrets.

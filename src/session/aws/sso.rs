@@ -1,0 +1,343 @@
+//! Credentials of IAM Identity Center (SSO), for profiles with an `sso_session`.
+//!
+//! The token of `aws sso login` is refreshed shortly before it expires, and written back to its
+//! file. The SDK's own provider discards the new token if the file cannot be written (for example
+//! a read-only mount). Here it is kept for the life of the process, until the file changes.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_config::retry::RetryConfig;
+use aws_config::{Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{self, ProvideCredentials, future};
+use aws_sdk_ssm::primitives::{DateTime, DateTimeFormat};
+use aws_types::os_shim_internal::Env;
+use serde_json::{Map, Value};
+use sha1::{Digest, Sha1};
+use tokio::task::spawn_blocking;
+use tracing::{debug, warn};
+
+use crate::files::{self, Pipes};
+use crate::printable::Printable;
+use crate::session::error::sources;
+
+/// What a profile says about its login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Login {
+    /// The name of the `sso-session` section.
+    pub(super) session: String,
+    /// The region of IAM Identity Center.
+    pub(super) region: String,
+    pub(super) account: String,
+    pub(super) role: String,
+}
+
+/// Gets the credentials of a permission set, with the token of a login.
+#[derive(Clone, Debug)]
+pub(super) struct SsoProvider {
+    login: Login,
+    /// How calls are made.
+    config: SdkConfig,
+}
+
+impl SsoProvider {
+    pub(super) fn new(login: Login, config: &SdkConfig) -> Self {
+        let config = config
+            .to_builder()
+            .region(Region::new(login.region.clone()))
+            .retry_config(RetryConfig::standard())
+            .build();
+        Self { login, config }
+    }
+
+    async fn credentials(&self) -> provider::Result {
+        let token = self.token().await?;
+        let answer = aws_sdk_sso::Client::new(&self.config)
+            .get_role_credentials()
+            .role_name(&self.login.role)
+            .account_id(&self.login.account)
+            .access_token(token)
+            .send()
+            .await
+            .map_err(CredentialsError::provider_error)?;
+        let role = answer.role_credentials;
+        let role = role.ok_or_else(|| unusable("SSO did not return credentials"))?;
+        let lacking = || unusable("the credentials that SSO returned are not complete");
+        let expiry = SystemTime::try_from(DateTime::from_millis(role.expiration))
+            .map_err(|_| unusable("the credentials that SSO returned have no valid expiration"))?;
+        let mut builder = Credentials::builder()
+            .access_key_id(role.access_key_id.ok_or_else(lacking)?)
+            .secret_access_key(role.secret_access_key.ok_or_else(lacking)?)
+            .account_id(self.login.account.as_str())
+            .expiry(expiry)
+            .provider_name("SSO");
+        builder.set_session_token(role.session_token);
+        Ok(builder.build())
+    }
+
+    /// Returns a valid access token. Refreshes it if it expires soon.
+    async fn token(&self) -> Result<String, CredentialsError> {
+        let home = Env::real().get("HOME").ok();
+        let home = home.ok_or_else(|| unusable("HOME is not set"))?;
+        let path = path(Path::new(&home), &self.login.session);
+        let token = blocking(move || current(&path).map(|token| (path, token))).await?;
+        let (path, token) = token.map_err(CredentialsError::provider_error)?;
+        let now = SystemTime::now();
+        let access = token.access()?;
+        let expiry = token.expiry()?;
+        if now + EARLY < expiry {
+            return Ok(access);
+        }
+        let is_expired = expiry <= now;
+        let Some(refresh) = token.refresh(now) else {
+            let why = "the SSO token has expired and cannot be refreshed";
+            return if is_expired {
+                Err(unusable(why))
+            } else {
+                Ok(access)
+            };
+        };
+        match self.refreshed(token, refresh, now).await {
+            Ok(token) => {
+                let access = token.access()?;
+                blocking(move || keep(&path, token)).await?;
+                Ok(access)
+            }
+            Err(error) if is_expired => Err(error),
+            Err(error) => {
+                debug!(error = %Printable::from(sources(&error)), "the SSO token is not refreshed");
+                Ok(access)
+            }
+        }
+    }
+
+    async fn refreshed(
+        &self,
+        mut token: Token,
+        refresh: Refresh,
+        now: SystemTime,
+    ) -> Result<Token, CredentialsError> {
+        let answer = aws_sdk_ssooidc::Client::new(&self.config)
+            .create_token()
+            .grant_type("refresh_token")
+            .client_id(refresh.client_id)
+            .client_secret(refresh.client_secret)
+            .refresh_token(refresh.token)
+            .send()
+            .await
+            .map_err(CredentialsError::provider_error)?;
+        let access = answer.access_token;
+        let access = access.ok_or_else(|| unusable("SSO did not return an access token"))?;
+        let life = u64::try_from(answer.expires_in).unwrap_or_default();
+        let expiry = DateTime::from(now + Duration::from_secs(life));
+        let expiry = expiry.fmt(DateTimeFormat::DateTime);
+        let expiry = expiry.map_err(|_| unusable("SSO returned a token without a valid expiry"))?;
+        token.set("accessToken", access);
+        token.set("expiresAt", expiry);
+        if let Some(refresh) = answer.refresh_token {
+            token.set("refreshToken", refresh);
+        }
+        Ok(token)
+    }
+}
+
+impl ProvideCredentials for SsoProvider {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.credentials())
+    }
+}
+
+/// The JSON object in the file of a login. Not `Debug`: it holds secrets.
+#[derive(Clone, PartialEq, Eq)]
+struct Token(Map<String, Value>);
+
+/// What a refresh needs.
+struct Refresh {
+    client_id: String,
+    client_secret: String,
+    token: String,
+}
+
+impl Token {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok().map(Self)
+    }
+
+    /// The text of a field. Upper and lower case are the same, as in the SDK.
+    fn get(&self, name: &str) -> Option<&str> {
+        let mut fields = self.0.iter();
+        let (_, value) = fields.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        value.as_str()
+    }
+
+    fn set(&mut self, name: &str, value: String) {
+        self.0.retain(|key, _| !key.eq_ignore_ascii_case(name));
+        self.0.insert(name.to_owned(), value.into());
+    }
+
+    fn time(&self, name: &str) -> Option<SystemTime> {
+        let date = DateTime::from_str(self.get(name)?, DateTimeFormat::DateTime).ok()?;
+        SystemTime::try_from(date).ok()
+    }
+
+    fn access(&self) -> Result<String, CredentialsError> {
+        let token = self.get("accessToken").map(str::to_owned);
+        token.ok_or_else(|| unusable("the SSO token's file has no `accessToken`"))
+    }
+
+    fn expiry(&self) -> Result<SystemTime, CredentialsError> {
+        let expiry = self.time("expiresAt");
+        expiry.ok_or_else(|| unusable("the SSO token's file has no valid `expiresAt`"))
+    }
+
+    /// `None` if the token cannot be refreshed.
+    fn refresh(&self, now: SystemTime) -> Option<Refresh> {
+        self.time("registrationExpiresAt")
+            .filter(|end| *end > now)?;
+        let text = |name| self.get(name).map(str::to_owned);
+        Some(Refresh {
+            client_id: text("clientId")?,
+            client_secret: text("clientSecret")?,
+            token: text("refreshToken")?,
+        })
+    }
+}
+
+/// A refreshed token that could not be written.
+struct Unwritten {
+    /// The content of the file, which the token replaces.
+    instead_of: Vec<u8>,
+    token: Token,
+}
+
+/// By file. Forwards and reloads share it.
+static UNWRITTEN: Mutex<BTreeMap<PathBuf, Unwritten>> = Mutex::new(BTreeMap::new());
+
+/// The token of a file, or the newer one that could not be written there. Blocks.
+fn current(path: &Path) -> Result<Token, Unusable> {
+    let bytes = read(path).map_err(|error| {
+        let why = format!("failed to read the SSO token {}: {error}", path.display());
+        Unusable(why)
+    })?;
+    let mut unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    match unwritten.get(path) {
+        Some(kept) if kept.instead_of == bytes => return Ok(kept.token.clone()),
+        // Another login has written the file.
+        Some(_) => drop(unwritten.remove(path)),
+        None => {}
+    }
+    let why = || format!("the SSO token {} is not a JSON object", path.display());
+    Token::parse(&bytes).ok_or_else(|| Unusable(why()))
+}
+
+/// Writes a token to its file. Keeps it in memory if that fails. Blocks.
+fn keep(path: &Path, token: Token) {
+    let Err(error) = write(path, &token) else {
+        return;
+    };
+    warn!(
+        path = %path.display(),
+        %error,
+        "cannot write the refreshed SSO token; it is used until this program ends"
+    );
+    // A failed write may have changed the file.
+    let instead_of = read(path).unwrap_or_default();
+    let mut unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    unwritten.insert(path.to_owned(), Unwritten { instead_of, token });
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    Ok(files::read(path, MAX_FILE, Pipes::Refused)?)
+}
+
+fn write(path: &Path, token: &Token) -> io::Result<()> {
+    let bytes = serde_json::to_vec(&token.0)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)?.write_all(&bytes)
+}
+
+/// Where `aws sso login` writes the token of a session.
+fn path(home: &Path, session: &str) -> PathBuf {
+    let digest = Sha1::digest(session.as_bytes());
+    let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    home.join(".aws/sso/cache").join(name + ".json")
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CredentialsError> {
+    spawn_blocking(work)
+        .await
+        .map_err(CredentialsError::unhandled)
+}
+
+/// Why a token cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unusable(String);
+
+fn unusable(why: &str) -> CredentialsError {
+    CredentialsError::provider_error(Unusable(why.to_owned()))
+}
+
+/// How long before it expires a token is refreshed.
+const EARLY: Duration = Duration::from_secs(300);
+
+/// Limit of the size of a token's file.
+const MAX_FILE: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(access: &str) -> Token {
+        let text = format!("{{\"accessToken\":\"{access}\",\"other\":1}}");
+        Token::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_path_is_that_of_the_aws_cli() {
+        let path = path(Path::new("/home/me"), "corp");
+
+        let name = "ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
+        assert_eq!(path, Path::new("/home/me/.aws/sso/cache").join(name));
+    }
+
+    #[test]
+    fn a_written_token_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token.json");
+
+        keep(&path, token("new"));
+
+        assert!(current(&path).unwrap() == token("new"));
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_written_is_used_until_the_file_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        // A directory that does not exist yet cannot be written to, even by root.
+        let parent = directory.path().join("cache");
+        let path = parent.join("token.json");
+        keep(&path, token("new"));
+        std::fs::create_dir(&parent).unwrap();
+
+        std::fs::write(&path, "").unwrap();
+        assert!(current(&path).unwrap() == token("new"));
+        assert!(current(&path).unwrap() == token("new"));
+
+        std::fs::write(&path, "{\"accessToken\":\"login\",\"other\":1}").unwrap();
+        assert!(current(&path).unwrap() == token("login"));
+    }
+}
