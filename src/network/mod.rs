@@ -31,7 +31,7 @@ use tokio_rustls::client::TlsStream;
 use self::addresses::connect_tcp;
 use self::proxy::ProxyFault;
 pub use self::proxy::{Proxy, ProxyError};
-pub use self::roots::{RootsError, platform_has_roots, read_ca_bundle};
+pub use self::roots::{RootsError, platform_roots, read_ca_bundle};
 
 /// What is needed to dial: the roots, read once, and a proxy.
 #[derive(Clone)]

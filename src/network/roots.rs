@@ -3,31 +3,60 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls_native_certs::ErrorKind;
 
+use super::shortage;
 use crate::files::{self, Pipes};
 
 /// Reads the platform's roots, and adds those of a PEM file.
 pub(super) fn load(ca_bundle: Option<&Path>) -> Result<RootCertStore, RootsError> {
-    let mut roots = of_platform();
+    let mut roots = RootCertStore::empty();
+    for certificate in of_platform()? {
+        // Unusable ones are not ours to complain about.
+        drop(roots.add(certificate));
+    }
     if let Some(path) = ca_bundle {
         add_bundle(&mut roots, path)?;
     }
     Ok(roots)
 }
 
-/// Unreadable ones are not ours to complain about.
-fn of_platform() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
+/// The certificates that the platform trusts. Unreadable ones are not ours to complain about, but
+/// those that were not read for want of descriptors or memory would be missing for ever.
+fn of_platform() -> Result<Vec<CertificateDer<'static>>, RootsError> {
+    let loaded = rustls_native_certs::load_native_certs();
+    for error in loaded.errors {
+        if let ErrorKind::Io { inner, path } = error.kind
+            && shortage::hint(&inner).is_some()
+        {
+            let source = inner;
+            return Err(RootsError::Unreadable { path, source });
+        }
+    }
+    Ok(loaded.certs)
 }
 
-/// Whether this machine has any roots: a small one has none until somebody installs them.
-pub fn platform_has_roots() -> bool {
-    !of_platform().is_empty()
+/// The certificates that the platform trusts and that can be used, in PEM; an empty text if there are
+/// none, as on a small machine until somebody installs them. Blocks.
+///
+/// # Errors
+///
+/// If they cannot be read because this process or machine has run out of something.
+pub fn platform_roots() -> Result<String, RootsError> {
+    let usable = of_platform()?.into_iter().filter(|certificate| {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).is_ok()
+    });
+    let pem = usable.map(|certificate| {
+        let text = BASE64_STANDARD.encode(&certificate);
+        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    });
+    Ok(pem.collect())
 }
 
 /// Reads a file of certificates, which is no pipe and has at most 16 MiB. Blocks.
@@ -134,6 +163,16 @@ mod tests {
                 matches!(&error, RootsError::Unreadable { path: named, .. } if named == path);
             assert!(is_named, "{error:?}");
         }
+    }
+
+    #[test]
+    fn the_platform_trusts_the_same_in_pem() {
+        let pem = platform_roots().unwrap();
+
+        let read = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+
+        let roots = load(None).unwrap();
+        assert_eq!(read.unwrap().len(), roots.len());
     }
 
     #[test]

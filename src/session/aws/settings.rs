@@ -22,9 +22,9 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provi
 use aws_smithy_http_client::{Builder, Connector};
 use tracing::warn;
 
-use crate::network::{Proxy, platform_has_roots, read_ca_bundle};
+use crate::network::{Proxy, platform_roots, read_ca_bundle};
 use crate::session::endpoint::is_loopback_url;
-use crate::session::error::{Error, Kind};
+use crate::session::error::{Error, Kind, sources};
 
 /// What a person may say about AWS; the environment and its files say the rest.
 #[derive(Clone, Debug, Default)]
@@ -143,8 +143,16 @@ pub(super) fn timeouts() -> TimeoutConfig {
 /// The platform's certificates and those of a bundle. A machine without any is no fault of the
 /// program, for which the SDK's own client would take it.
 fn trusting(settings: &Settings) -> Result<TlsContext, Error> {
-    let has_roots = platform_has_roots();
-    let mut roots = TrustStore::default().with_native_roots(has_roots);
+    // The SDK reads the platform's once and lazily, and would go on without them if it could not.
+    let of_platform = platform_roots().map_err(|error| {
+        let why = sources(&error);
+        Error::new(CERTIFICATES, Kind::Shortage, why)
+    })?;
+    let has_roots = !of_platform.is_empty();
+    let mut roots = TrustStore::empty();
+    if has_roots {
+        roots = roots.with_pem_certificate(of_platform);
+    }
     match settings.ca_bundle.as_deref() {
         Some(bundle) => roots = roots.with_pem_certificate(read(bundle)?),
         None if !has_roots => warn_of_no_roots(settings),
