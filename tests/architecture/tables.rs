@@ -94,7 +94,7 @@ pub(super) const DOORS: &[(&str, Door)] = &[
     ("aws-sigv4", At(&["session/sign", "sim/signature"])),
     ("aws-smithy-http-client", At(&["session/aws"])),
     ("aws-types", At(&["session/aws"])),
-    ("base64", At(&["network/proxy"])),
+    ("base64", At(&["network/proxy", "network/roots"])),
     ("bytes", AnywhereBut(&[])),
     ("clap", At(&["cli"])),
     ("clap_complete", At(&["cli/completions"])),
