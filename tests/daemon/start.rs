@@ -116,7 +116,7 @@ fn a_file_that_cannot_be_read_is_told_with_its_name() {
     std::fs::write(&binary, b"x\n\xff").unwrap();
     for (path, words) in [
         (&missing, "No such file"),
-        (&file.directory().to_owned(), "Is a directory"),
+        (&file.directory().to_owned(), "it is a directory"),
         (&binary, "line 2 is not UTF-8"),
     ] {
         let (code, said) = ended(Process::start(
