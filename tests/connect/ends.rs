@@ -52,8 +52,8 @@ async fn the_bytes_of_a_destination_that_closes_at_once_are_printed() {
         let mut errand = Errand::start(&simulator, port);
         let got = errand.hear_all();
 
-        assert_eq!(got, words);
         let (code, told) = errand.end();
+        assert_eq!(got, words, "{code}: {told}");
         assert!(code == 0 || code == 1, "{code}: {told}");
         clean += u32::from(code == 0);
     }

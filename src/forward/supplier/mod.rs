@@ -213,6 +213,10 @@ impl Supplier {
             Request::News(id, news) => {
                 // What news mean depends on who waits.
                 self.pool.settle();
+                if matches!(news, News::Over) {
+                    // A place on it was given in this moment, and bytes may wait there.
+                    self.act();
+                }
                 self.handle_news(now, id, news);
             }
         }
