@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ledger::Record;
-use super::nodes::Complaint;
+use super::paging::{Complaint, Page};
 
 /// What DescribeSessions is asked.
 #[derive(Debug, Deserialize)]
@@ -36,26 +36,17 @@ pub(super) fn describe(records: &[Record], request: &SessionsRequest) -> Result<
         let what = format!("the simulator knows no filter {key:?}, only Target and SessionId");
         return Err(("InvalidFilterKey", what));
     }
-    let page = request.max_results.unwrap_or(MAX_PAGE);
-    if !(1..=MAX_PAGE).contains(&page) {
-        let what = format!("MaxResults is from 1 to {MAX_PAGE}");
-        return Err(("ValidationException", what));
-    }
-    let token = request.next_token.as_deref().unwrap_or("0");
-    let Ok(begin) = token.parse::<usize>() else {
-        let what = "the token is none that the simulator gave";
-        return Err(("InvalidNextToken", what.to_owned()));
-    };
+    let token = request.next_token.as_deref();
+    let page = Page::new(request.max_results, token, 1..=MAX_PAGE)?;
     let fitting = records.iter().filter(|record| {
         let is_active = request.state == State::Active;
         record.is_open() == is_active && request.filters.iter().all(|filter| filter.fits(record))
     });
-    let mut rest = fitting.skip(begin);
-    let sessions: Vec<_> = rest.by_ref().take(page).map(described).collect();
+    let all: Vec<_> = fitting.collect();
+    let count = all.len();
+    let sessions: Vec<_> = page.of(all.into_iter()).map(described).collect();
     let mut answer = json!({ "Sessions": sessions });
-    if rest.next().is_some() {
-        answer["NextToken"] = json!(begin.saturating_add(page).to_string());
-    }
+    page.tell_next(&mut answer, count);
     Ok(answer)
 }
 

@@ -86,6 +86,7 @@ pub mod link;
 mod nodes;
 mod notice;
 mod options;
+mod paging;
 mod path;
 mod queue;
 mod resolver;

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::paging::{Complaint, Page};
+
 /// Ids, each with its tags.
 pub type Nodes = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -30,9 +32,6 @@ struct Filter {
     values: Vec<String>,
 }
 
-/// What is wrong with a request: a code of the API, and a sentence.
-pub(super) type Complaint = (&'static str, String);
-
 /// Answers, page by page; `now` is in seconds since the Unix epoch. Nodes are told in the order of
 /// their ids, and each was heard a minute before the one behind it.
 pub(super) fn describe(
@@ -47,16 +46,8 @@ pub(super) fn describe(
             return Err(("InvalidFilterKey", what));
         }
     }
-    let page = request.max_results.unwrap_or(MAX_PAGE);
-    if !(MIN_PAGE..=MAX_PAGE).contains(&page) {
-        let what = format!("MaxResults is from {MIN_PAGE} to {MAX_PAGE}");
-        return Err(("ValidationException", what));
-    }
-    let token = request.next_token.as_deref().unwrap_or("0");
-    let Ok(begin) = token.parse::<usize>() else {
-        let what = "the token is none that the simulator gave";
-        return Err(("InvalidNextToken", what.to_owned()));
-    };
+    let token = request.next_token.as_deref();
+    let page = Page::new(request.max_results, token, MIN_PAGE..=MAX_PAGE)?;
     let fitting = nodes.iter().filter(|(_, tags)| {
         let has = |Filter { key, values }: &Filter| {
             let value = tags.get(key.trim_start_matches(TAG));
@@ -66,8 +57,7 @@ pub(super) fn describe(
     });
     let all: Vec<_> = fitting.map(|(id, _)| id).collect();
     let count = u64::try_from(all.len()).unwrap_or_default();
-    let told = all.iter().zip(0..count).skip(begin).take(page);
-    let told = told.map(|(id, place)| {
+    let told = page.of(all.iter().zip(0..count)).map(|(id, place)| {
         json!({
             "InstanceId": id,
             "PingStatus": if is_offline(id) { "ConnectionLost" } else { "Online" },
@@ -75,10 +65,7 @@ pub(super) fn describe(
         })
     });
     let mut answer = json!({ "InstanceInformationList": told.collect::<Vec<_>>() });
-    let next = begin.saturating_add(page);
-    if next < all.len() {
-        answer["NextToken"] = json!(next.to_string());
-    }
+    page.tell_next(&mut answer, all.len());
     Ok(answer)
 }
 

@@ -217,6 +217,7 @@ pub(super) const PURE: &[&str] = &[
     "sim/throttle",
     "sim/link",
     "sim/nodes",
+    "sim/paging",
     "sim/path",
     "sim/queue",
     "sim/resolver",
