@@ -39,8 +39,7 @@ fn open(path: &Path, pipes: Pipes) -> io::Result<File> {
     let mut options = OpenOptions::new();
     if pipes == Pipes::Refused {
         // Otherwise opening a FIFO waits until somebody writes.
-        let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
-        options.custom_flags(flags);
+        options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
     }
     options.read(true).open(path)
 }

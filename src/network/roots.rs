@@ -16,10 +16,8 @@ use crate::files::{self, Pipes};
 /// Reads the platform's roots, and adds those of a PEM file.
 pub(super) fn load(ca_bundle: Option<&Path>) -> Result<RootCertStore, RootsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in of_platform()? {
-        // Unusable ones are not ours to complain about.
-        drop(roots.add(certificate));
-    }
+    // Unusable ones are not ours to complain about.
+    roots.add_parsable_certificates(of_platform()?);
     if let Some(path) = ca_bundle {
         add_bundle(&mut roots, path)?;
     }
@@ -31,10 +29,12 @@ pub(super) fn load(ca_bundle: Option<&Path>) -> Result<RootCertStore, RootsError
 fn of_platform() -> Result<Vec<CertificateDer<'static>>, RootsError> {
     let loaded = rustls_native_certs::load_native_certs();
     for error in loaded.errors {
-        if let ErrorKind::Io { inner, path } = error.kind
-            && shortage::hint(&inner).is_some()
+        if let ErrorKind::Io {
+            inner: source,
+            path,
+        } = error.kind
+            && shortage::hint(&source).is_some()
         {
-            let source = inner;
             return Err(RootsError::Unreadable { path, source });
         }
     }
