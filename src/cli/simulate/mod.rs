@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -208,6 +209,9 @@ impl Args {
 
     fn agent(&self) -> agent::Options {
         let defaults = agent::Options::default();
+        let time_or = |time: Option<Duration>, usual: &Range<Duration>| {
+            time.map_or_else(|| usual.clone(), |time| time..time)
+        };
         agent::Options {
             version: self.agent_version.clone(),
             message_size: self.message_size,
@@ -224,12 +228,8 @@ impl Args {
                 Digest::Noted => Digests::Noted,
                 Digest::Demanded => Digests::Demanded,
             },
-            process_start: self
-                .process_start
-                .map_or_else(|| defaults.process_start.clone(), |time| time..time),
-            readiness: self
-                .readiness
-                .map_or_else(|| defaults.readiness.clone(), |time| time..time),
+            process_start: time_or(self.process_start, &defaults.process_start),
+            readiness: time_or(self.readiness, &defaults.readiness),
             host_readiness: self.host_readiness,
             crash_delay: self.crash_delay,
             ..defaults

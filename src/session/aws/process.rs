@@ -49,13 +49,13 @@ impl Process {
     /// Runs it, and logs that it still runs, less and less often.
     async fn reported(&self) -> Result<Vec<u8>, String> {
         let mut run = pin!(self.run());
-        let (mut so_far, mut pause) = (Duration::ZERO, REPORT);
+        let mut so_far = Duration::ZERO;
         loop {
+            let pause = so_far.max(REPORT);
             if let Ok(printed) = timeout(pause, &mut run).await {
                 return printed;
             }
             so_far += pause;
-            pause = so_far;
             warn!(
                 program = self.program(),
                 hint = "it may wait for somebody to log in; USR2 kills it and starts it anew",
