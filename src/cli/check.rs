@@ -71,6 +71,10 @@ fn check_profiles(config: &Config) -> Result<(), StartError> {
     {
         let profile = account.within(&config.aws).profile;
         let looked_up = session::check_profile(profile.as_deref(), account.profile.is_some());
+        let looked_up = looked_up.and_then(|()| match config.aws.ca_bundle {
+            Some(_) => Ok(()),
+            None => session::ProfileBundle::read(profile.as_deref()).map(drop),
+        });
         looked_up.map_err(|source| match account.is_shared() {
             true => StartError::Aws(source),
             false => StartError::Forward {

@@ -71,7 +71,7 @@ impl Errand {
             state,
         } = order;
         let reach = Reach::new(aws, Identity::Chain, std::slice::from_ref(&forward)).await?;
-        let (network, client_version) = (reach.network().clone(), reach.client_version());
+        let (network, client_version) = (reach.network_of(&forward), reach.client_version());
         let service = reach.any(std::slice::from_ref(&forward))?;
         let (journal, abandoned) = journal(state).await;
         let (sessions, terminator) = Sessions::new(1, seed(), journal);
@@ -80,7 +80,7 @@ impl Errand {
         let mut running = JoinSet::new();
         let mut aside = JoinSet::new();
         aside.spawn(reach::end_abandoned(
-            service.clone(),
+            reach,
             sessions.clone(),
             abandoned,
             Effort::Casual,

@@ -288,11 +288,9 @@ impl Daemon {
         if abandoned.is_empty() {
             return;
         }
-        let World {
-            service, sessions, ..
-        } = self.world.clone();
+        let (reach, sessions) = (self.reach.clone(), self.world.sessions.clone());
         let count = abandoned.len();
-        let ending = reach::end_abandoned(service, sessions, abandoned, effort);
+        let ending = reach::end_abandoned(reach, sessions, abandoned, effort);
         match effort {
             Effort::Full => {
                 info!(

@@ -1,6 +1,7 @@
 //! What AWS is reached by: one service for each region, profile and role that forwards name.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use tracing::{debug, warn};
 
@@ -10,7 +11,9 @@ use crate::config::{self, Account};
 use crate::forward::World;
 use crate::network::{Network, Proxy};
 use crate::proto::ClientVersion;
-use crate::session::{self, Effort, Entry, Identity, Origin, Service, Sessions, Settings};
+use crate::session::{
+    self, Effort, Entry, Identity, Origin, ProfileBundle, Service, Sessions, Settings,
+};
 
 /// The services of a configuration, and what they were made of.
 #[derive(Clone, Debug)]
@@ -18,11 +21,20 @@ pub(super) struct Reach {
     aws: config::Aws,
     identity: Identity,
     proxy: Option<Proxy>,
+    /// Trusts the platform's certificates and those of `[aws]`.
     network: Network,
     /// Forwards that say the same share a service.
-    services: BTreeMap<Account, Service>,
+    services: BTreeMap<Account, Loaded>,
     /// Why there is none for the others.
     failed: BTreeMap<Account, session::Error>,
+}
+
+/// What the connections of an account use.
+#[derive(Clone, Debug)]
+struct Loaded {
+    service: Service,
+    /// Trusts the same certificates as the service.
+    network: Network,
 }
 
 impl Reach {
@@ -38,13 +50,7 @@ impl Reach {
         forwards: &[config::Forward],
     ) -> Result<Self, StartError> {
         let forwards = forwards.to_vec();
-        let loading = async move {
-            let aws = match identity {
-                Identity::Chain => with_bundle(aws, &forwards),
-                Identity::Fixed { .. } => aws,
-            };
-            Self::read(aws, identity, &forwards).await
-        };
+        let loading = async move { Self::read(aws, identity, &forwards).await };
         off_runtime(SETTINGS, loading).await
     }
 
@@ -82,13 +88,7 @@ impl Reach {
         forwards: &[config::Forward],
     ) -> Result<(Self, bool), StartError> {
         let forwards = forwards.to_vec();
-        let loading = async move {
-            let aws = match self.identity {
-                Identity::Chain => with_bundle(aws, &forwards),
-                Identity::Fixed { .. } => aws,
-            };
-            self.reread(aws, &forwards).await
-        };
+        let loading = async move { self.reread(aws, &forwards).await };
         off_runtime(SETTINGS, loading).await
     }
 
@@ -106,8 +106,44 @@ impl Reach {
         let mut renewed = self;
         let is_named = |account: &Account| forwards.iter().any(|f| f.account == *account);
         renewed.services.retain(|account, _| is_named(account));
+        let changed = renewed.with_other_certificates();
+        for account in &changed {
+            renewed.services.remove(account);
+        }
         renewed.load(forwards).await;
-        Ok((renewed, false))
+        Ok((renewed, !changed.is_empty()))
+    }
+
+    /// The accounts whose profile has other certificates now. Where they cannot be read again, those
+    /// that were read before stay in use. Blocks.
+    fn with_other_certificates(&self) -> Vec<Account> {
+        let mut changed = Vec::new();
+        for (account, loaded) in &self.services {
+            match self.trust(account.within(&self.aws).profile.as_deref()) {
+                Ok((_, network)) if network.trusts_the_same(&loaded.network) => {}
+                Ok(_) => changed.push(account.clone()),
+                Err(error) => {
+                    let hint = error.hint();
+                    warn!(%error, hint, "certificates cannot be read again; the former ones stay in use");
+                }
+            }
+        }
+        changed
+    }
+
+    /// The file of certificates for calls with this profile, and the network that trusts them. As in
+    /// the AWS CLI, the profile's own file counts if nothing else names one. Blocks.
+    fn trust(&self, profile: Option<&str>) -> Result<(Option<PathBuf>, Network), session::Error> {
+        let of_profile = match (&self.aws.ca_bundle, &self.identity) {
+            (None, Identity::Chain) => ProfileBundle::read(profile)?,
+            (Some(_), _) | (None, Identity::Fixed { .. }) => None,
+        };
+        Ok(match of_profile {
+            Some(ProfileBundle { path, network }) => {
+                (Some(path), network.through(self.proxy.clone()))
+            }
+            None => (self.aws.ca_bundle.clone(), self.network.clone()),
+        })
     }
 
     /// The same, after another attempt to load what could not be loaded for these forwards.
@@ -142,22 +178,53 @@ impl Reach {
             return;
         }
         match self.loaded(account).await {
-            Ok(service) => drop(self.services.insert(account.clone(), service)),
+            Ok(loaded) => drop(self.services.insert(account.clone(), loaded)),
             Err(error) => drop(self.failed.insert(account.clone(), error)),
         }
     }
 
-    async fn loaded(&self, account: &Account) -> Result<Service, session::Error> {
+    async fn loaded(&self, account: &Account) -> Result<Loaded, session::Error> {
         let aws = account.within(&self.aws);
+        let (ca_bundle, network) = self.trust(aws.profile.as_deref())?;
         let settings = Settings {
             profile_first: account.profile.is_some(),
             identity: self.identity.clone(),
             proxy: self.proxy.clone(),
+            ca_bundle,
             ..settings(aws)
         };
+        let others = || self.services.values();
+        let similar = others().find(|other| other.network.trusts_the_same(&network));
+        let service = match similar.or_else(|| others().next()) {
+            Some(other) => other.service.beside(settings).await?,
+            None => Service::load(settings).await?,
+        };
+        Ok(Loaded { service, network })
+    }
+
+    /// The service that acts as the caller who has started a session.
+    async fn caller(self, origin: Origin) -> Result<Service, StartError> {
+        let finding = async move {
+            let mut services = self.services.values().map(|loaded| &loaded.service);
+            if let Some(same) = services.find(|service| service.origin() == origin) {
+                return Ok(same.clone());
+            }
+            let found = async {
+                let (ca_bundle, _) = self.trust(origin.profile.as_deref())?;
+                self.any_service()?.of(&origin, ca_bundle).await
+            };
+            found.await.map_err(StartError::Aws)
+        };
+        off_runtime(SETTINGS, finding).await
+    }
+
+    fn any_service(&self) -> Result<&Service, session::Error> {
         match self.services.values().next() {
-            Some(other) => other.beside(settings).await,
-            None => Service::load(settings).await,
+            Some(loaded) => Ok(&loaded.service),
+            None => {
+                let error = self.failed.values().next().cloned();
+                Err(error.expect("a service is loaded, or cannot be"))
+            }
         }
     }
 
@@ -174,10 +241,11 @@ impl Reach {
         if let Some(error) = self.failed.get(&forward.account) {
             return Err(refused(forward, error.clone()));
         }
-        let service = self.services.get(&forward.account);
+        let loaded = self.services.get(&forward.account);
+        let service = loaded.map_or(&world.service, |loaded| &loaded.service);
         Ok(World {
-            service: service.unwrap_or(&world.service).clone(),
-            network: self.network.clone(),
+            service: service.clone(),
+            network: self.network_of(forward),
             client_version: self.client_version(),
             ..world.clone()
         })
@@ -189,9 +257,17 @@ impl Reach {
         claimed.map_or(ClientVersion::DEFAULT, |version| ClientVersion(version.0))
     }
 
-    /// What dials websockets.
+    /// What dials websockets where no forward has a say.
     pub(super) fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// What dials the websockets of a forward.
+    pub(super) fn network_of(&self, forward: &config::Forward) -> Network {
+        let loaded = self.services.get(&forward.account);
+        loaded
+            .map_or(&self.network, |loaded| &loaded.network)
+            .clone()
     }
 
     /// One of the services, for what is not of a forward.
@@ -200,22 +276,20 @@ impl Reach {
     ///
     /// Why the first of these forwards has none, if there is none at all.
     pub(super) fn any(&self, forwards: &[config::Forward]) -> Result<Service, StartError> {
-        if let Some(service) = self.services.values().next() {
-            return Ok(service.clone());
-        }
+        let error = match self.any_service() {
+            Ok(service) => return Ok(service.clone()),
+            Err(error) => error,
+        };
         let mut failed = forwards.iter().filter_map(|forward| {
             let error = self.failed.get(&forward.account)?;
             Some(refused(forward, error.clone()))
         });
-        Err(failed.next().unwrap_or_else(|| {
-            let error = self.failed.values().next().cloned();
-            StartError::Aws(error.expect("a service is loaded, or cannot be"))
-        }))
+        Err(failed.next().unwrap_or(StartError::Aws(error)))
     }
 
     /// The region, and the profile that `[aws]` or the environment names.
     pub(super) fn place(&self) -> (String, String) {
-        let service = self.services.values().next();
+        let service = self.services.values().next().map(|loaded| &loaded.service);
         let region = self.aws.region.clone();
         let region = region.or_else(|| service.map(|service| service.region().to_owned()));
         let profile = self.aws.profile.as_deref().unwrap_or("default");
@@ -224,14 +298,14 @@ impl Reach {
 
     /// Every service looks whether AWS's files have changed, at its next call.
     pub(super) fn doubt_files(&self) {
-        for service in self.services.values() {
+        for Loaded { service, .. } in self.services.values() {
             service.doubt_files();
         }
     }
 
     /// Every service looks for credentials at once.
     pub(super) fn cut_short(&self) {
-        for service in self.services.values() {
+        for Loaded { service, .. } in self.services.values() {
             service.cut_short();
         }
     }
@@ -239,7 +313,7 @@ impl Reach {
 
 /// Ends what former processes left behind, each by the caller that started it.
 pub(super) async fn end_abandoned(
-    service: Service,
+    reach: Reach,
     sessions: Sessions,
     abandoned: Vec<Entry>,
     effort: Effort,
@@ -248,7 +322,7 @@ pub(super) async fn end_abandoned(
     for entry in abandoned {
         let service = match callers.get(&entry.origin) {
             Some(known) => known.clone(),
-            None => match service.of(&entry.origin).await {
+            None => match reach.clone().caller(entry.origin.clone()).await {
                 Ok(service) => service,
                 Err(error) => {
                     let session = &entry.session;
@@ -265,17 +339,6 @@ pub(super) async fn end_abandoned(
     }
 }
 
-/// With the `ca_bundle` of a profile, as the AWS CLI has it, if nothing else names one. Blocks.
-fn with_bundle(mut aws: config::Aws, forwards: &[config::Forward]) -> config::Aws {
-    if aws.ca_bundle.is_none() {
-        let of_forwards = forwards.iter().map(|forward| &forward.account.profile);
-        let profiles = std::iter::once(&aws.profile).chain(of_forwards.filter(|p| p.is_some()));
-        let profiles: Vec<_> = profiles.map(Option::as_deref).collect();
-        aws.ca_bundle = session::ca_bundle_of(&profiles);
-    }
-    aws
-}
-
 fn settings(aws: config::Aws) -> Settings {
     let config::Aws {
         region,
@@ -283,7 +346,7 @@ fn settings(aws: config::Aws) -> Settings {
         role_arn,
         ssm_endpoint,
         ssmmessages_endpoint,
-        ca_bundle,
+        ca_bundle: _,
         proxy: _,
         client_version: _,
     } = aws;
@@ -293,7 +356,6 @@ fn settings(aws: config::Aws) -> Settings {
         role: role_arn,
         ssm_endpoint,
         ssmmessages_endpoint,
-        ca_bundle,
         ..Settings::default()
     }
 }

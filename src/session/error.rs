@@ -144,6 +144,9 @@ impl Error {
             Kind::Role => {
                 "the caller needs sts:AssumeRole on `role_arn`, and the role's trust policy must name the caller; with SSO, the permission set must be assigned"
             }
+            Kind::Profile if self.what == PROFILE_BUNDLE => {
+                "correct `ca_bundle` of this profile or its file, or write `ca_bundle` in [aws], which is used for every profile"
+            }
             Kind::Profile => {
                 "choose a `profile` that exists (`aws configure list-profiles`), or correct AWS's files; they are read again at the next connection"
             }
@@ -250,6 +253,9 @@ pub enum Recovery {
     /// Nothing will change until a person does something.
     GiveUp,
 }
+
+/// What has failed if the certificates of a profile cannot be used.
+pub(super) const PROFILE_BUNDLE: &str = "`ca_bundle` of a profile";
 
 /// An error and what caused it, without what repeats or says nothing.
 pub(super) fn sources(error: &(dyn std::error::Error + 'static)) -> String {

@@ -38,7 +38,7 @@ use tokio::time::timeout;
 use tracing::Span;
 
 pub use self::aws::{
-    Identity, Service, Settings, allow_questions, ca_bundle_of, check_profile,
+    Identity, ProfileBundle, Service, Settings, allow_questions, check_profile,
     kill_credential_processes,
 };
 pub use self::ending::Effort;

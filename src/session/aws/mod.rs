@@ -10,6 +10,7 @@
     reason = "credentials expire, and are looked for once a second"
 )]
 
+mod bundle;
 mod caller;
 mod cause;
 mod directory;
@@ -34,6 +35,7 @@ mod web;
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +44,7 @@ use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use tracing::warn;
 
+pub use self::bundle::ProfileBundle;
 pub(super) use self::caller::Caller;
 use self::caller::Callers;
 use self::directory::Directory;
@@ -55,7 +58,7 @@ use self::refusal::classify;
 use self::settings::Transport;
 pub use self::settings::{Identity, Settings};
 use self::source::Source;
-pub use self::source::{ca_bundle_of, check_profile};
+pub use self::source::check_profile;
 pub(super) use self::start::Started;
 use super::endpoint::{Gateway, StreamUrl, StreamUrlError};
 use super::error::{Error, Kind};
@@ -78,13 +81,18 @@ impl Service {
         Self::over(transport, settings).await
     }
 
-    /// One with the same certificates and the same proxy as this.
+    /// Returns another service with the same proxy. It shares the connections of this one if both
+    /// have the same `ca_bundle`.
     ///
     /// # Errors
     ///
     /// As [`Service::load`].
     pub async fn beside(&self, settings: Settings) -> Result<Self, Error> {
-        Self::over(self.0.transport.clone(), settings).await
+        let transport = match settings.ca_bundle == self.0.settings.ca_bundle {
+            true => self.0.transport.clone(),
+            false => Transport::new(&settings)?,
+        };
+        Self::over(transport, settings).await
     }
 
     async fn over(transport: Transport, settings: Settings) -> Result<Self, Error> {
@@ -306,10 +314,7 @@ impl Service {
     /// # Errors
     ///
     /// As [`Service::load`].
-    pub async fn of(&self, origin: &Origin) -> Result<Self, Error> {
-        if self.origin() == *origin {
-            return Ok(self.clone());
-        }
+    pub async fn of(&self, origin: &Origin, ca_bundle: Option<PathBuf>) -> Result<Self, Error> {
         let Origin {
             region,
             profile,
@@ -323,6 +328,7 @@ impl Service {
             profile_first,
             role,
             ssm_endpoint: endpoint,
+            ca_bundle,
             ..self.0.settings.clone()
         };
         self.beside(settings).await

@@ -7,7 +7,6 @@
 )]
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -240,20 +239,6 @@ fn check_mfa(profiles: &Profiles, chain: &[String]) -> Result<(), Error> {
          {profile}` into another profile and use that, or get a session by `aws configure mfa-login`"
     );
     Err(Error::new("credentials", Kind::Profile, why))
-}
-
-/// The `ca_bundle` of the first of these profiles that has one. Blocks.
-pub fn ca_bundle_of(profiles: &[Option<&str>]) -> Option<PathBuf> {
-    let read = Profiles::read(&Env::real());
-    let bundles = profiles.iter().map(|profile| {
-        let bundle = read.get(profile.unwrap_or(DEFAULT), "ca_bundle")?;
-        let home = Env::real().get("HOME").ok();
-        Some(match (bundle.strip_prefix("~/"), home) {
-            (Some(rest), Some(home)) => Path::new(&home).join(rest),
-            _ => PathBuf::from(bundle),
-        })
-    });
-    bundles.flatten().next()
 }
 
 async fn read_profiles() -> Result<Profiles, Error> {

@@ -1,6 +1,7 @@
 //! Forwards are independent: one that cannot start is failing and is tried again, and the others
 //! serve.
 
+mod bundles;
 mod scene;
 
 use std::net::{TcpListener, TcpStream};
