@@ -62,6 +62,10 @@ fn told(report: &Report) -> String {
     for forward in &report.forwards {
         text += &trouble(forward);
     }
+    for failing in &report.failing_servers {
+        let (error, hint) = (&failing.error, &failing.hint);
+        text += &format!("\n{error}; retrying\n  hint: {hint}\n");
+    }
     for finishing in &report.finishing {
         let (name, connections) = (&finishing.name, finishing.connections);
         let plural = if connections == 1 { "" } else { "s" };

@@ -71,6 +71,10 @@ impl Daemon {
                     self.retry(loaded).await;
                     manager.status(self.status());
                 }
+                () = self.servers.due() => {
+                    self.retry_servers().await;
+                    manager.status(self.status());
+                }
                 () = slumber.noticed() => {
                     info!("this machine has slept; testing every session");
                     self.nudge();
@@ -155,7 +159,11 @@ impl Daemon {
     }
 
     fn status(&self) -> String {
-        self.forwards.roster().line()
+        let mut line = self.forwards.roster().line();
+        for failing in &self.history.failing_servers {
+            line += &format!(", [{}] failing", failing.server);
+        }
+        line
     }
 }
 

@@ -26,6 +26,7 @@ mod reading;
 mod report;
 mod retries;
 mod running;
+mod servers;
 mod signals;
 mod slumber;
 mod start;
@@ -52,9 +53,10 @@ use self::reach::Reach;
 use self::reading::Loaded;
 use self::report::History;
 use self::retries::Retries;
+use self::servers::{Servers, plan_http};
 pub use self::signals::{Signal, Signals};
 pub use self::start::{Caller, Manner};
-use self::start::{admin, journal, log_start, warn_of_unused};
+use self::start::{journal, log_start, warn_of_unused};
 use crate::config::{self, Config};
 use crate::forward::{Bound, World};
 use crate::panics::caught;
@@ -84,6 +86,8 @@ pub struct Daemon {
     admin_settings: config::Admin,
     /// How health and metrics are asked for.
     http: Http,
+    /// What of both cannot be bound yet.
+    servers: Servers,
     /// Those who have asked for the stop.
     waiting: Vec<Reply>,
     log: Option<Control>,
@@ -159,8 +163,12 @@ impl Daemon {
             strict,
         };
         let plan = running.plan(forwards, &world, &reach, how, held).await?;
-        let served = http.plan(http_settings, &world.passed, held).await?;
-        let admin = admin(&admin_settings, usual).await?;
+        let mut servers = Servers::default();
+        let served;
+        (served, servers.http) =
+            plan_http(&http, http_settings, &world.passed, held, strict).await?;
+        let admin;
+        (admin, servers.admin) = start::admin(&admin_settings, usual, strict).await?;
         log_start(file.as_deref(), &reach);
         if let Some(admin) = &admin {
             info!(socket = %admin.path().display(), "accepting commands");
@@ -185,6 +193,7 @@ impl Daemon {
             admin,
             admin_settings,
             http,
+            servers,
             waiting: Vec::new(),
             log,
             log_settings,
@@ -193,6 +202,7 @@ impl Daemon {
         };
         daemon.end_abandoned(abandoned, leftovers);
         daemon.plan_retry();
+        daemon.plan_server_retry();
         Ok(daemon)
     }
 
@@ -236,7 +246,8 @@ impl Daemon {
             .forwards
             .plan(forwards, &self.world, &reach, how, held)
             .await?;
-        let served = self.http.plan(http, &self.world.passed, held).await?;
+        let (served, failing) =
+            plan_http(&self.http, http, &self.world.passed, held, self.strict).await?;
         self.set_log(log)?;
         self.reach = reach;
         self.reach.doubt_files();
@@ -244,9 +255,11 @@ impl Daemon {
         self.drain.limit(limits.max_connections);
         self.drain.set(shutdown);
         self.http.swap(served).await;
+        self.servers.http = failing;
         let change = self.forwards.swap(plan);
         self.retries = Retries::default();
         self.plan_retry();
+        self.plan_server_retry();
         Ok(change)
     }
 

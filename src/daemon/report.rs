@@ -11,7 +11,7 @@ use crate::config::{self, Listen, Sessions};
 use crate::panics;
 use crate::printable::Printable;
 use crate::telemetry::{
-    Finishing, ForwardReport, ForwardState, Meters, Report, Trouble, TroubleReport,
+    FailingServer, Finishing, ForwardReport, ForwardState, Meters, Report, Trouble, TroubleReport,
     dropped_log_lines,
 };
 
@@ -167,6 +167,8 @@ pub(super) struct History {
     /// Reloads that were done, and such that were not.
     pub(super) reloads: u64,
     pub(super) failed_reloads: u64,
+    /// Servers that cannot be bound now.
+    pub(super) failing_servers: Vec<FailingServer>,
 }
 
 impl History {
@@ -177,6 +179,7 @@ impl History {
             silent: None,
             reloads: 0,
             failed_reloads: 0,
+            failing_servers: Vec::new(),
         }
     }
 
@@ -217,6 +220,7 @@ impl History {
             log: log.into(),
             log_lines_dropped: dropped_log_lines(),
             connections: roster.connections(),
+            failing_servers: self.failing_servers.clone(),
             forwards: roster
                 .running
                 .iter()

@@ -11,8 +11,9 @@ use tracing::{debug, info, warn};
 use super::StartError;
 use super::admin::{Admin, Place};
 use super::reach::Reach;
+use super::servers::Failing;
 use crate::config;
-use crate::forward::Passed;
+use crate::forward::{Obstacle, Passed};
 use crate::session::{self, Effort, Entry, Identity, Journal};
 use crate::telemetry::Control;
 
@@ -62,29 +63,41 @@ pub(super) fn log_start(file: Option<&Path>, reach: &Reach) {
     info!(version, configuration, profile, region, "starting");
 }
 
-/// Binds the admin socket. Nobody has asked for the usual one, so that need not be there.
+/// Binds the admin socket. Nobody has asked for the usual one, so that need not be there. Unless all
+/// must start, one that cannot be made is returned as failing.
+///
+/// # Errors
+///
+/// Why it cannot be made, if all must start; that another daemon has it.
 pub(super) async fn admin(
     settings: &config::Admin,
     usual: Option<PathBuf>,
-) -> Result<Option<Admin>, StartError> {
+    strict: bool,
+) -> Result<(Option<Admin>, Option<Failing<Place>>), StartError> {
     let is_usual = settings.socket.is_none();
     let Some(path) = settings.socket.clone().or(usual) else {
         debug!("no place for an admin socket; [admin] names one");
-        return Ok(None);
+        return Ok((None, None));
     };
-    match Admin::bind(&Place {
+    let place = Place {
         path,
         usual: is_usual,
-    })
-    .await
-    {
-        Ok(admin) => Ok(Some(admin)),
+    };
+    match Admin::bind(&place).await {
+        Ok(admin) => Ok((Some(admin), None)),
         Err(error) if is_usual => {
             let hint = "`socket` in [admin] names another place";
             warn!(%error, hint, "no admin socket: `status`, `reload` and `stop` will not find this daemon");
-            Ok(None)
+            Ok((None, None))
         }
-        Err(error) => Err(StartError::Admin(error)),
+        Err(error) => {
+            let is_held = matches!(error.obstacle, Obstacle::Taken | Obstacle::Locked(_));
+            let error = StartError::Admin(error);
+            match strict || is_held {
+                true => Err(error),
+                false => Ok((None, Some(Failing::new(place, "admin", &error)))),
+            }
+        }
     }
 }
 

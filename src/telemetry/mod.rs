@@ -8,4 +8,6 @@ mod report;
 pub use self::log::{Control, FilterError, Format, Log, LogError, Verbosity};
 pub use self::log::{dropped_log_lines, flush_log, write_to_stderr};
 pub use self::meters::{Count, Meters, Trouble};
-pub use self::report::{Finishing, ForwardReport, ForwardState, Listening, Report, TroubleReport};
+pub use self::report::{
+    FailingServer, Finishing, ForwardReport, ForwardState, Listening, Report, TroubleReport,
+};

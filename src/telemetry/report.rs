@@ -31,10 +31,24 @@ pub struct Report {
     pub log_lines_dropped: u64,
     /// Connections that have a session, those of forwards that are gone included.
     pub connections: usize,
+    /// `[http]` and `[admin]`, where they cannot be bound; they are tried again.
+    #[serde(default)]
+    pub failing_servers: Vec<FailingServer>,
     /// The forwards of the configuration, in the order of the file.
     pub forwards: Vec<ForwardReport>,
     /// Forwards that were removed or replaced, and still have connections.
     pub finishing: Vec<Finishing>,
+}
+
+/// A server of the daemon that cannot be bound now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailingServer {
+    /// The table of the configuration: `http` or `admin`.
+    pub server: Printable,
+    /// Why.
+    pub error: Printable,
+    /// What to do about it.
+    pub hint: Printable,
 }
 
 /// A forward at one moment.

@@ -54,6 +54,13 @@ pub(super) fn text(report: &Report) -> String {
         &[],
         report.internal_errors,
     );
+    let failing = "server_failing";
+    head(&mut text, failing, GAUGE, "1 while it cannot be bound");
+    for server in ["http", "admin"] {
+        let mut servers = report.failing_servers.iter();
+        let fails = servers.any(|failing| failing.server.as_str() == server);
+        sample(&mut text, failing, &[("server", server)], fails.into());
+    }
     for (name, kind, help, value) in FORWARD {
         head(&mut text, name, kind, help);
         for forward in &report.forwards {

@@ -166,6 +166,7 @@ mod tests {
             log_lines_dropped: 0,
             log: "".into(),
             connections: 0,
+            failing_servers: Vec::new(),
             forwards: Vec::new(),
             finishing: Vec::new(),
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Scene, curl, get, serving};
-use crate::support::running::{assert_echo, connect, vacant};
+use crate::support::running::{assert_echo, assert_names, connect, vacant};
 use crate::support::stage::until;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,24 +45,25 @@ async fn a_reload_moves_it_turns_it_off_and_on_and_leaves_what_is_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_to_a_port_that_is_taken_changes_nothing() {
+async fn a_reload_to_a_port_that_is_taken_serves_http_when_it_is_free() {
     let mut scene = Scene::new("").await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let other = vacant();
-    let moved = scene
-        .forward_with("")
-        .replace(&scene.forward.to_string(), &other.to_string());
+    let address = taken.local_addr().unwrap();
 
-    scene.write(&serving(taken.local_addr().unwrap()), &moved);
-    let told = scene.reload("everything stays as it was");
+    scene.write(&serving(address), &scene.forward_with(""));
+    let line = scene.reload("cannot serve [http]");
+    scene.daemon.stderr.wait_for("reloaded: ");
 
-    assert!(told.contains("[http]: cannot listen on"), "{told}");
+    assert_names(&line, &["ERROR", "in use", "hint=", "retrying"]);
     assert!(
-        TcpStream::connect(other).is_err(),
-        "it was bound for nothing"
+        TcpStream::connect(scene.http).is_err(),
+        "it has been given up"
     );
-    assert_eq!(scene.get("/readiness").status, 200);
     assert_echo(&mut connect(scene.forward), b"hello");
+
+    drop(taken);
+    scene.daemon.stderr.wait_for("serving HTTP");
+    assert_eq!(get(address, "/readiness").status, 200);
     scene.ends();
 }
 

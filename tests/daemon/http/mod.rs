@@ -117,7 +117,7 @@ async fn a_failing_forward_is_told_and_does_not_make_the_daemon_unready() {
 
 /// What is told of a daemon that serves HTTP before anything runs.
 #[test]
-fn a_port_in_use_leaves_nothing_half_started() {
+fn a_port_in_use_leaves_nothing_half_started_if_all_must_start() {
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (taken, free) = (held.local_addr().unwrap(), vacant());
     let text = format!(
@@ -127,7 +127,11 @@ fn a_port_in_use_leaves_nothing_half_started() {
     let file = File::new(&text);
     let mut command = ssm_proxyd();
 
-    let (code, _, told) = ended(command.args(["run", "--config"]).arg(file.path()));
+    let (code, _, told) = ended(
+        command
+            .args(["run", "--strict", "--config"])
+            .arg(file.path()),
+    );
 
     assert_eq!(code, 71, "{told}");
     let address = taken.to_string();

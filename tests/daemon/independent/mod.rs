@@ -3,6 +3,7 @@
 
 mod bundles;
 mod scene;
+mod servers;
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;

@@ -1,0 +1,137 @@
+//! The sockets of `[http]` and `[admin]` that cannot be bound now. They are tried again every
+//! [`PAUSE`]; the forwards serve meanwhile.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tracing::{debug, error, info};
+
+use super::admin::{Admin, Place};
+use super::http::{Http, Plan};
+use super::{Daemon, StartError};
+use crate::config;
+use crate::forward::{Bound, Passed};
+use crate::printable::Printable;
+use crate::telemetry::FailingServer;
+use crate::tunnel::Nudged;
+
+/// What cannot be bound, and the timer of the next attempt.
+#[derive(Debug, Default)]
+pub(super) struct Servers {
+    pub(super) http: Option<Failing<config::Http>>,
+    pub(super) admin: Option<Failing<Place>>,
+    /// At most one task.
+    timer: JoinSet<()>,
+}
+
+/// A server that cannot be bound.
+#[derive(Debug)]
+pub(super) struct Failing<T> {
+    wanted: T,
+    report: FailingServer,
+}
+
+impl<T> Failing<T> {
+    /// Logs the failure.
+    pub(super) fn new(wanted: T, server: &str, error: &StartError) -> Self {
+        let hint = error.hint();
+        error!(%error, %hint, "cannot serve [{server}]; retrying");
+        let report = FailingServer {
+            server: server.into(),
+            error: Printable::of(error),
+            hint: hint.as_ref().into(),
+        };
+        Self { wanted, report }
+    }
+}
+
+impl Servers {
+    /// What fails, for the status.
+    pub(super) fn reports(&self) -> Vec<FailingServer> {
+        let http = self.http.as_ref().map(|failing| &failing.report);
+        let admin = self.admin.as_ref().map(|failing| &failing.report);
+        http.into_iter().chain(admin).cloned().collect()
+    }
+
+    /// Starts the timer of the next attempt if something fails.
+    pub(super) fn plan_retry(&mut self, mut nudged: Nudged) {
+        self.timer = JoinSet::new();
+        if self.http.is_none() && self.admin.is_none() {
+            return;
+        }
+        self.timer.spawn(async move {
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                () = nudged.nudged() => {}
+            }
+        });
+    }
+
+    /// Waits for the next attempt; never ends if nothing fails. Cancelling loses nothing.
+    pub(super) async fn due(&mut self) {
+        if self.timer.join_next().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Binds what `[http]` wants. Unless all must start, an address that cannot be bound is returned as
+/// failing.
+///
+/// # Errors
+///
+/// Why it cannot be bound, if all must start.
+pub(super) async fn plan_http(
+    http: &Http,
+    wanted: Option<config::Http>,
+    passed: &Passed,
+    held: &mut Bound,
+    strict: bool,
+) -> Result<(Plan, Option<Failing<config::Http>>), StartError> {
+    match (http.plan(wanted.clone(), passed, held).await, wanted) {
+        (Ok(plan), _) => Ok((plan, None)),
+        (Err(error), Some(wanted)) if !strict => {
+            let failing = Failing::new(wanted, "http", &error);
+            Ok((Plan::Other(None), Some(failing)))
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+impl Daemon {
+    /// Binds what could not be bound before.
+    pub(super) async fn retry_servers(&mut self) {
+        if let Some(failing) = &self.servers.http {
+            let wanted = Some(failing.wanted.clone());
+            let held = &mut Bound::default();
+            match self.http.plan(wanted, &self.world.passed, held).await {
+                Ok(plan) => {
+                    self.http.swap(plan).await;
+                    self.servers.http = None;
+                }
+                Err(error) => debug!(%error, "cannot serve [http] yet"),
+            }
+        }
+        if let Some(failing) = &self.servers.admin {
+            match Admin::bind(&failing.wanted).await {
+                Ok(admin) => {
+                    info!(socket = %admin.path().display(), "accepting commands");
+                    self.admin = Some(admin);
+                    self.servers.admin = None;
+                }
+                Err(error) => debug!(%error, "cannot serve [admin] yet"),
+            }
+        }
+        self.plan_server_retry();
+    }
+
+    pub(super) fn plan_server_retry(&mut self) {
+        self.history.failing_servers = self.servers.reports();
+        let nudged = self.world.nudged.clone().afresh();
+        self.servers.plan_retry(nudged);
+    }
+}
+
+/// As long as the longest pause of forwards that fail.
+const PAUSE: Duration = Duration::from_secs(5);
