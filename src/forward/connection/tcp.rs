@@ -56,8 +56,11 @@ impl TcpSocket {
         }
     }
 
+    /// True if the client has closed both directions, or the connection has failed: a reset, or
+    /// keep-alive without an answer, which no read reports once the end of file was read.
     pub(super) async fn is_gone(&self) -> bool {
-        self.peer.is_gone().await
+        let failed = !matches!(self.stream.take_error(), Ok(None));
+        failed || self.peer.is_gone().await
     }
 
     /// Closing with unread input would reset the client before it has read our last byte, so its
@@ -194,6 +197,26 @@ mod tests {
         let mut came = Vec::new();
         client.read_to_end(&mut came).unwrap();
         assert_eq!(came.len(), written);
+    }
+
+    /// As if the client were on another machine, or behind a packet filter.
+    #[tokio::test]
+    async fn a_reset_behind_a_half_close_is_noticed_wherever_the_client_is() {
+        let (client, stream) = accepted().await;
+        let mut socket = TcpSocket::new(stream).unwrap();
+        let nowhere = "192.0.2.1:1".parse().unwrap();
+        socket.peer = TcpPeer::new(nowhere, nowhere);
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(socket.read().await.unwrap(), b"");
+        assert!(!socket.is_gone().await);
+
+        SockRef::from(&client)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(client);
+
+        assert!(socket.is_gone().await);
+        assert_eq!(socket.read().await.unwrap(), b"", "the end stays an end");
     }
 
     #[tokio::test]
