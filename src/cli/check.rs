@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::exit::Exit;
-use super::{environment, output, run, style};
+use super::{environment, run, stdout, terminal};
 use crate::config::{
     self, Account, Aws, Config, Forward, Http, Listen, Proxy, Sessions, Target, Targets,
     written_duration, written_size,
@@ -31,7 +31,7 @@ pub(super) struct CheckArgs {
 pub(super) fn check(args: &CheckArgs) -> Exit {
     let (path, mut config) = match run::read(args.config.as_deref()) {
         Ok(read) => read,
-        Err(error) => return style::fail_as_told(Exit::Configuration, &error),
+        Err(error) => return terminal::fail_as_told(Exit::Configuration, &error),
     };
     if let Err(bad) = environment::apply(&mut config.aws) {
         return bad.fail();
@@ -50,8 +50,8 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
         return run::explain(&path, &error);
     }
     let told = match args.json {
-        true => output::line(described(&path, &config)),
-        false => output::part(told(&path, &config)),
+        true => stdout::line(described(&path, &config)),
+        false => stdout::part(told(&path, &config)),
     };
     match told {
         Ok(()) => Exit::Done,

@@ -10,7 +10,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
 
 use super::exit::Exit;
-use super::{Cli, output, run, style, usage};
+use super::{Cli, run, stdout, terminal, usage};
 use crate::config;
 
 /// Options of `completions`.
@@ -41,13 +41,13 @@ impl Shell {
 pub(super) fn completions(args: &CompletionsArgs) -> Exit {
     let shells = Shells::builtins();
     let Some(shell) = shells.completer(args.shell.name()) else {
-        return style::fail(Exit::Failed, &"no such shell", "");
+        return terminal::fail(Exit::Failed, &"no such shell", "");
     };
     let mut script = Vec::new();
     if let Err(error) = shell.write_registration(ASKS, NAME, NAME, NAME, &mut script) {
-        return style::fail(Exit::Failed, &error, "");
+        return terminal::fail(Exit::Failed, &error, "");
     }
-    match output::part(String::from_utf8_lossy(&script)) {
+    match stdout::part(String::from_utf8_lossy(&script)) {
         Ok(()) => Exit::Done,
         Err(unheard) => unheard.exit(),
     }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::timeout;
 
-use super::aws::AwsOptions;
-use super::base::{Base, base, blocking, split_target};
+use super::ad_hoc::{Base, base, blocking, split_target};
+use super::aws_options::AwsOptions;
 use super::exit::Exit;
-use super::{run, style};
+use super::{run, terminal};
 use crate::config::{self, Forward, Remote, Target};
 use crate::daemon::{Errand, Order, Signals, StartError};
 use crate::forward::{Class, Ending, Standard, Trouble};
@@ -103,7 +103,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
 async fn watch(errand: &mut Errand, target: &str) -> Option<Ending> {
     let opened = timeout(PATIENCE, errand.opened()).await;
     if opened.is_err() && io::stderr().is_terminal() {
-        style::say(&format!(
+        terminal::say(&format!(
             "ssm-proxyd: still connecting to {target}; `-v` tells what it waits for"
         ));
     }
@@ -149,7 +149,7 @@ fn fail(exit: Exit, error: &dyn std::fmt::Display, hint: &str) -> Exit {
     };
     let error = error.to_string();
     let error = error.trim_end_matches('.');
-    style::say(&format!("ssm-proxyd: {error}{hint}"));
+    terminal::say(&format!("ssm-proxyd: {error}{hint}"));
     exit
 }
 
@@ -185,7 +185,7 @@ fn order(args: ConnectArgs) -> Result<Order, Exit> {
     Ok(Order {
         aws: config.aws,
         forward,
-        origin: style::origin(),
+        origin: terminal::origin(),
         state: run::state_directory(),
     })
 }

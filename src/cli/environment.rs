@@ -12,14 +12,14 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::exit::Exit;
-use super::style;
+use super::terminal;
 use crate::config;
 
 /// Lets open connections go on for longer under a service manager, unless the file says for how long.
 pub(super) fn apply_manager(shutdown: &mut config::Shutdown) {
     let is_managed = ["NOTIFY_SOCKET", "INVOCATION_ID"]
         .iter()
-        .any(|name| style::environment(name).is_some());
+        .any(|name| terminal::environment(name).is_some());
     if shutdown.includes_endings && is_managed {
         *shutdown = config::Shutdown {
             drain_timeout: MANAGED_DRAIN,
@@ -42,7 +42,7 @@ impl BadVariable {
     /// Prints the error and the remedy. The exit code says that AWS cannot be called as the
     /// environment asks.
     pub(super) fn fail(&self) -> Exit {
-        style::fail(Exit::Refused, self, self.fault.hint())
+        terminal::fail(Exit::Refused, self, self.fault.hint())
     }
 }
 
@@ -92,14 +92,16 @@ pub(super) fn apply(aws: &mut config::Aws) -> Result<(), BadVariable> {
 
 /// Whether the certificates to trust are named by the environment.
 pub(super) fn names_bundle() -> bool {
-    style::environment(BUNDLE).is_some()
+    terminal::environment(BUNDLE).is_some()
 }
 
 /// The proxy for HTTPS. ALL_PROXY is often set for a whole desktop, and then for SOCKS: such a
 /// value is ignored, as the AWS CLI ignores it.
 fn proxy_of_environment() -> Option<config::Proxy> {
     let first = |names: &[&'static str]| {
-        let found = names.iter().map(|name| (*name, style::environment(name)));
+        let found = names
+            .iter()
+            .map(|name| (*name, terminal::environment(name)));
         found
             .into_iter()
             .find_map(|(name, value)| Some((name, value?)))
@@ -132,7 +134,7 @@ fn prefer(
     check: impl Fn(&str) -> Result<String, config::Fault>,
 ) -> Result<(), BadVariable> {
     let given = variables.iter().find_map(|name| {
-        let value = style::environment(name)?;
+        let value = terminal::environment(name)?;
         Some((*name, value.trim().to_owned())).filter(|(_, value)| !value.is_empty())
     });
     let Some((name, given)) = given else {

@@ -16,12 +16,12 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process,
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use super::aws::AwsOptions;
-use super::base::blocking;
+use super::ad_hoc::blocking;
+use super::aws_options::AwsOptions;
 use super::completions::forward_names;
 use super::exit::Exit;
 use super::forward::{Rules, begin, configuration, start};
-use super::{environment, run, style};
+use super::{environment, run, terminal};
 use crate::config::{Config, Listen, Sessions, Shutdown};
 use crate::daemon::{Daemon, Signals};
 use crate::telemetry::Log;
@@ -89,7 +89,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
 /// A forward of the file, on a free port and with sessions of its own.
 fn named(name: &str, aws: AwsOptions) -> Result<Config, Exit> {
     let (path, mut config) =
-        run::read(None).map_err(|error| style::fail_as_told(Exit::Configuration, &error))?;
+        run::read(None).map_err(|error| terminal::fail_as_told(Exit::Configuration, &error))?;
     environment::apply(&mut config.aws).map_err(|bad| bad.fail())?;
     let known: Vec<&str> = config.forwards.iter().map(|f| f.name.as_str()).collect();
     let known = known.join(", ");
@@ -97,7 +97,7 @@ fn named(name: &str, aws: AwsOptions) -> Result<Config, Exit> {
     let Some(forward) = config.forwards.first_mut() else {
         let error = format!("{} has no forward {name:?}", path.display());
         let hint = format!("it has {known}; for a target, say -L as well");
-        return Err(style::fail(Exit::Usage, &error, &hint));
+        return Err(terminal::fail(Exit::Usage, &error, &hint));
     };
     // It was named.
     forward.enabled = true;
@@ -156,8 +156,8 @@ impl Running {
         let child = started.map_err(|error| {
             let is_there = error.kind() != io::ErrorKind::NotFound;
             let exit = Exit::Command(if is_there { 126 } else { 127 });
-            let error = format!("cannot run {program}: {}", style::words(&error));
-            style::fail(exit, &error, "is it in the PATH, and may it be executed?")
+            let error = format!("cannot run {program}: {}", terminal::words(&error));
+            terminal::fail(exit, &error, "is it in the PATH, and may it be executed?")
         })?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         Ok(Self { child, pid })
@@ -178,7 +178,7 @@ impl Running {
         }
         match self.child.wait() {
             Ok(status) => exit_of(status),
-            Err(error) => style::fail(Exit::Failed, &error, "the command cannot be waited for"),
+            Err(error) => terminal::fail(Exit::Failed, &error, "the command cannot be waited for"),
         }
     }
 

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::aws::AwsOptions;
-use super::base::{Base, base, blocking, split_target};
+use super::ad_hoc::{Base, base, blocking, split_target};
+use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::local_forward::LocalForward;
-use super::{live, output, replace, run, style};
+use super::{atomic_file, live_status, run, stdout, terminal};
 use crate::config::{self, Config, Forward, Target, Targets};
 use crate::daemon::{Caller, Cause, Daemon, Signals, StartError};
 use crate::forward::Passed;
@@ -60,7 +60,7 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
     };
     if args.rules.local.is_empty() {
         let hint = "for example `-L 5432:db.internal:5432`, as for ssh";
-        return style::fail(Exit::Usage, &"nothing to forward: there is no -L", hint);
+        return terminal::fail(Exit::Usage, &"nothing to forward: there is no -L", hint);
     }
     let config = match configuration(&args.target, &args.rules, args.aws) {
         Ok(config) => config,
@@ -85,7 +85,7 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
             Ok(file) => file,
             Err(exit) => return exit,
         };
-        match live::watch(meters).await {}
+        match live_status::watch(meters).await {}
     };
     let exit = tokio::select! {
         cause = caught(daemon.until_stopped(&mut signals, nothing_to_read)) => match cause {
@@ -94,7 +94,7 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
         },
         exit = ready => exit,
     };
-    live::clear();
+    live_status::clear();
     tell_open(&daemon);
     daemon.stop_unless_hurried(&mut signals).await;
     if let Some(path) = written {
@@ -109,7 +109,7 @@ fn tell_open(daemon: &Daemon) {
     let open: usize = daemon.meters().iter().map(|meters| meters.open.get()).sum();
     if open > 0 {
         let plural = if open == 1 { "" } else { "s" };
-        style::say(&format!(
+        terminal::say(&format!(
             "ssm-proxyd: waiting for {open} open connection{plural}; another Ctrl-C resets them"
         ));
     }
@@ -118,10 +118,10 @@ fn tell_open(daemon: &Daemon) {
 /// Takes over the signals, and begins to log what is wrong.
 pub(super) fn begin(log: Log) -> Result<Signals, Exit> {
     let signals = Signals::new()
-        .map_err(|error| style::fail(Exit::Failed, &error, "signals cannot be received"))?;
+        .map_err(|error| terminal::fail(Exit::Failed, &error, "signals cannot be received"))?;
     let started = log.start(Format::Text, Verbosity::Quiet);
     started
-        .map_err(|error| style::fail(Exit::Failed, &error, "this is a fault of this program"))?;
+        .map_err(|error| terminal::fail(Exit::Failed, &error, "this is a fault of this program"))?;
     Ok(signals.without_reload())
 }
 
@@ -137,7 +137,7 @@ pub(super) fn configuration(
     mut aws: AwsOptions,
 ) -> Result<Config, Exit> {
     let (target, region) = split_target(target);
-    let usage = |fault: config::Fault| style::fail(Exit::Usage, &fault, fault.hint());
+    let usage = |fault: config::Fault| terminal::fail(Exit::Usage, &fault, fault.hint());
     let target: Target = target.parse().map_err(usage)?;
     // A name that holds its region means that one.
     let region = region.map(config::region).transpose().map_err(usage)?;
@@ -150,13 +150,13 @@ pub(super) fn configuration(
         if !local.listen.is_loopback() && !rules.allow_remote_clients {
             let error = format!("-L {local}: other machines could connect to it");
             let hint = "leave BIND out, or, if that is meant, add `--allow-remote-clients`";
-            return Err(style::fail(Exit::Usage, &error, hint));
+            return Err(terminal::fail(Exit::Usage, &error, hint));
         }
         let is_repeated = rules.local[..index].contains(local);
         let is_taken = |other: &LocalForward| other.listen == local.listen;
         if local.listen.port() != Some(0) && rules.local[..index].iter().any(is_taken) {
             let error = format!("-L {local}: another -L listens there too");
-            return Err(style::fail(
+            return Err(terminal::fail(
                 Exit::Usage,
                 &error,
                 "choose another port for one of them",
@@ -187,7 +187,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
     config.admin = config::Admin::default();
     config.http = None;
     let caller = Caller {
-        origin: style::origin(),
+        origin: terminal::origin(),
         identity: Identity::Chain,
         state: run::state_directory(),
         passed: Passed::default(),
@@ -197,7 +197,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
     };
     allow_questions();
     let started = Daemon::start(config, caller).await;
-    started.map_err(|error: StartError| style::fail((&error).into(), &error, &run::hint(&error)))
+    started.map_err(|error: StartError| terminal::fail((&error).into(), &error, &run::hint(&error)))
 }
 
 /// Where the ready file is, behind its links. Nothing but a file is ever replaced.
@@ -207,7 +207,7 @@ fn ready_file(path: &Path) -> Result<PathBuf, Exit> {
         Ok(metadata) if !metadata.is_file() => {
             let error = format!("{} is there, and is no file", path.display());
             let hint = "choose another path for --ready-file";
-            Err(style::fail(Exit::Usage, &error, hint))
+            Err(terminal::fail(Exit::Usage, &error, hint))
         }
         Ok(_) | Err(_) => Ok(path),
     }
@@ -225,15 +225,23 @@ async fn tell_ready(
     let printed = lines;
     blocking(move || {
         let mut lines = printed.iter();
-        lines.try_for_each(|line| output::line(line).map_err(|unheard| unheard.exit()))
+        lines.try_for_each(|line| stdout::line(line).map_err(|unheard| unheard.exit()))
     })
     .await?;
     let Some(path) = file else { return Ok(None) };
-    match replace::replace(&path, (text + "\n").as_bytes()) {
+    match atomic_file::replace(&path, (text + "\n").as_bytes()) {
         Ok(()) => Ok(Some(path)),
         Err(error) => {
-            let error = format!("cannot write {}: {}", path.display(), style::words(&error));
-            Err(style::fail(Exit::Failed, &error, "is its directory there?"))
+            let error = format!(
+                "cannot write {}: {}",
+                path.display(),
+                terminal::words(&error)
+            );
+            Err(terminal::fail(
+                Exit::Failed,
+                &error,
+                "is its directory there?",
+            ))
         }
     }
 }

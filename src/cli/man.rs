@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory};
 use clap_mangen::Man;
 
 use super::exit::Exit;
-use super::{Cli, output, style};
+use super::{Cli, stdout, terminal};
 
 /// Options of `man`.
 #[derive(Debug, Args)]
@@ -23,15 +23,15 @@ pub(super) fn man(args: &ManArgs) -> Exit {
             Some(command) => command.clone(),
             None => {
                 let error = format!("there is no command {name:?}");
-                return style::fail(Exit::Usage, &error, "`ssm-proxyd --help` lists them");
+                return terminal::fail(Exit::Usage, &error, "`ssm-proxyd --help` lists them");
             }
         },
     };
     let mut text = Vec::new();
     if let Err(error) = Man::new(page).render(&mut text) {
-        return style::fail(Exit::Failed, &error, "");
+        return terminal::fail(Exit::Failed, &error, "");
     }
-    match output::part(String::from_utf8_lossy(&text)) {
+    match stdout::part(String::from_utf8_lossy(&text)) {
         Ok(()) => Exit::Done,
         Err(unheard) => unheard.exit(),
     }

@@ -3,29 +3,29 @@
 //! Commands, options, exit codes, sentences. Everything that is done is done elsewhere. stdout
 //! carries a command's result; all else goes to stderr.
 
-mod ask;
-mod aws;
-mod base;
+mod ad_hoc;
+mod atomic_file;
+mod aws_options;
 mod check;
 mod completions;
 mod connect;
+mod control;
 mod demo;
 mod environment;
 mod exec;
 mod exit;
 mod forward;
-mod live;
+mod live_status;
 mod local_forward;
 mod man;
-mod output;
 mod place;
-mod replace;
 mod run;
 mod schema;
 mod simulate;
 mod ssh_config;
 mod status;
-mod style;
+mod stdout;
+mod terminal;
 
 use std::io;
 use std::panic::catch_unwind;
@@ -44,7 +44,7 @@ use crate::telemetry::{self, Format, Log, Verbosity};
 
 /// Does what the arguments say. Returns when it is done, and what was logged is written.
 pub fn main() -> Exit {
-    panics::install_hook(|line| style::say(&line));
+    panics::install_hook(|line| terminal::say(&line));
     // The hook has reported it.
     let exit = catch_unwind(run_command).unwrap_or(Exit::Failed);
     telemetry::flush_log();
@@ -65,7 +65,7 @@ fn run_command() -> Exit {
         Ok(log) => log,
         Err(error) => {
             let hint = "for example SSM_PROXYD_LOG=ssm_proxyd=debug";
-            return style::fail(Exit::Usage, &error, hint);
+            return terminal::fail(Exit::Usage, &error, hint);
         }
     };
     let sockets = passed_sockets(&cli.command);
@@ -80,7 +80,7 @@ fn run_command() -> Exit {
             runtime.shutdown_background();
             exit
         }
-        Err(error) => style::fail(
+        Err(error) => terminal::fail(
             Exit::Failed,
             &error,
             "does this machine allow more threads?",
@@ -121,13 +121,13 @@ enum Command {
     /// Show the forwards of a running daemon
     Status(status::StatusArgs),
     /// Wait until a daemon, or some of its forwards, are ready
-    Wait(ask::WaitArgs),
+    Wait(control::WaitArgs),
     /// Let a running daemon read its configuration anew
-    Reload(ask::ReloadArgs),
+    Reload(control::ReloadArgs),
     /// Stop a running daemon, and wait until it has
-    Stop(ask::StopArgs),
+    Stop(control::StopArgs),
     /// Show or change what a running daemon logs
-    Log(ask::LogArgs),
+    Log(control::LogArgs),
     /// Carry stdin and stdout to a destination: ssh's ProxyCommand
     Connect(connect::ConnectArgs),
     /// Forward ports without a file, until Ctrl-C
@@ -154,10 +154,10 @@ impl Command {
             Self::Run(args) => run::run(args, log, sockets).await,
             Self::Check(args) => quietly(log, async { check::check(&args) }).await,
             Self::Status(args) => quietly(log, status::status(args)).await,
-            Self::Wait(args) => quietly(log, ask::wait(args)).await,
-            Self::Reload(args) => quietly(log, ask::reload(args)).await,
-            Self::Stop(args) => quietly(log, ask::stop(args)).await,
-            Self::Log(args) => quietly(log, ask::log(args)).await,
+            Self::Wait(args) => quietly(log, control::wait(args)).await,
+            Self::Reload(args) => quietly(log, control::reload(args)).await,
+            Self::Stop(args) => quietly(log, control::stop(args)).await,
+            Self::Log(args) => quietly(log, control::log(args)).await,
             Self::Forward(args) => forward::forward(args, log).await,
             Self::Exec(args) => exec::exec(args, log).await,
             Self::Connect(args) => connect::connect(args, log).await,
@@ -177,7 +177,7 @@ impl Command {
 fn passed_sockets(command: &Command) -> io::Result<PassedSockets> {
     match command {
         Command::Run(_) => {
-            PassedSockets::take(&style::environment("LISTEN_FDNAMES").unwrap_or_default())
+            PassedSockets::take(&terminal::environment("LISTEN_FDNAMES").unwrap_or_default())
         }
         Command::Check(_)
         | Command::Status(_)
@@ -201,14 +201,14 @@ fn passed_sockets(command: &Command) -> io::Result<PassedSockets> {
 async fn quietly(log: Log, command: impl Future<Output = Exit>) -> Exit {
     match log.start(Format::Text, Verbosity::Quiet) {
         Ok(_) => command.await,
-        Err(error) => style::fail(Exit::Failed, &error, "this is a fault of this program"),
+        Err(error) => terminal::fail(Exit::Failed, &error, "this is a fault of this program"),
     }
 }
 
 async fn run_simulator(args: simulate::Args) -> Exit {
     let mut signals = match Signals::new() {
         Ok(signals) => signals.without_reload(),
-        Err(error) => return style::fail(Exit::Failed, &error, "signals cannot be received"),
+        Err(error) => return terminal::fail(Exit::Failed, &error, "signals cannot be received"),
     };
     match simulate::run(args, signals.stop()).await {
         Ok(()) => Exit::Done,
@@ -223,9 +223,9 @@ fn log(options: &LogOptions) -> Result<Log, telemetry::LogError> {
         (false, 1) => Some(Verbosity::Verbose),
         (false, _) => Some(Verbosity::Everything),
     };
-    let filter = style::environment("SSM_PROXYD_LOG");
-    let journal = style::is_journal();
-    Log::new(filter.as_deref(), flag, style::has_colour(), journal)
+    let filter = terminal::environment("SSM_PROXYD_LOG");
+    let journal = terminal::is_journal();
+    Log::new(filter.as_deref(), flag, terminal::has_colour(), journal)
 }
 
 /// Help and version are asked for; all else is bad usage. Both are clap's to print.
@@ -239,7 +239,7 @@ fn usage(error: &clap::Error) -> Exit {
     drop(error.print());
     let fault = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Fault>());
     if let Some(fault) = fault {
-        style::say(&format!(" hint: {}", fault.hint()));
+        terminal::say(&format!(" hint: {}", fault.hint()));
     }
     exit
 }

@@ -15,7 +15,7 @@ use rustix::fs::{Access, access};
 use rustix::process::geteuid;
 use tracing::warn;
 
-use super::style;
+use super::terminal;
 
 /// Where the daemon has its socket; `None`: nowhere.
 pub(super) fn of_daemon() -> Option<PathBuf> {
@@ -46,10 +46,10 @@ pub(super) fn of_clients() -> Vec<PathBuf> {
 /// What the service manager or the login names.
 fn usual() -> Option<PathBuf> {
     // A manager that gives several separates them by colons.
-    let of_service = style::environment("RUNTIME_DIRECTORY");
+    let of_service = terminal::environment("RUNTIME_DIRECTORY");
     let of_service = of_service.and_then(|paths| paths.split(':').next().map(PathBuf::from));
     let of_user =
-        || style::environment("XDG_RUNTIME_DIR").map(|path| Path::new(&path).join("ssm-proxyd"));
+        || terminal::environment("XDG_RUNTIME_DIR").map(|path| Path::new(&path).join("ssm-proxyd"));
     Some(of_service.or_else(of_user)?.join(SOCKET))
 }
 
@@ -63,7 +63,7 @@ fn fallbacks() -> [PathBuf; 2] {
 
 /// Whether this process has nothing that a login gives to a user, as in a container.
 fn is_bare() -> bool {
-    let home = style::environment("HOME").filter(|home| home != "/");
+    let home = terminal::environment("HOME").filter(|home| home != "/");
     let can_write = |home: String| access(home.as_str(), Access::WRITE_OK).is_ok();
     std::process::id() == 1 || !home.is_some_and(can_write)
 }

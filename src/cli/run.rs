@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use tracing::{error, info, warn};
 
-use super::base::blocking;
+use super::ad_hoc::blocking;
 use super::exit::Exit;
-use super::{environment, place, style};
+use super::{environment, place, terminal};
 use crate::config;
 use crate::daemon::{
     Caller, Cause, Daemon, Manner, Signals, StartError, log_format, log_verbosity,
@@ -36,16 +36,16 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
     // Before anything else: a signal during the start must end the start in order.
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
-        Err(error) => return style::fail(Exit::Failed, &error, "signals cannot be received"),
+        Err(error) => return terminal::fail(Exit::Failed, &error, "signals cannot be received"),
     };
     let reading = blocking(move || {
         read(args.config.as_deref())
-            .map_err(|error| style::fail_as_told(Exit::Configuration, &error))
+            .map_err(|error| terminal::fail_as_told(Exit::Configuration, &error))
     });
     let read = tokio::select! {
         read = reading => read,
         () = signals.stop() => {
-            style::say(&"stopping; nothing was started yet");
+            terminal::say(&"stopping; nothing was started yet");
             return Exit::Done;
         }
     };
@@ -57,7 +57,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
         Ok(log) => log,
         Err(error) => {
             let hint = "`format` in [log] may be \"text\" or \"json\" too";
-            return style::fail(Exit::Configuration, &error, hint);
+            return terminal::fail(Exit::Configuration, &error, hint);
         }
     };
     if let Err(bad) = environment::apply(&mut config.aws) {
@@ -70,7 +70,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
             let hint =
                 "each must be a stream socket that listens (ListenStream= of a .socket unit)";
             let error = format!("the sockets of the service manager cannot be used: {error}");
-            return style::fail(Exit::CannotListen, &error, hint);
+            return terminal::fail(Exit::CannotListen, &error, hint);
         }
     };
     let state = state_directory();
@@ -86,7 +86,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
         None => place::of_daemon(),
     };
     let caller = Caller {
-        origin: style::origin(),
+        origin: terminal::origin(),
         identity: Identity::Chain,
         state,
         passed,
@@ -161,12 +161,12 @@ fn start_log(log: Log, settings: config::Log) -> Result<Control, LogError> {
 
 /// Where a service manager or a desktop keeps what outlives a process.
 pub(super) fn state_directory() -> Option<PathBuf> {
-    let of_service = style::environment("STATE_DIRECTORY");
+    let of_service = terminal::environment("STATE_DIRECTORY");
     // A manager that gives several separates them by colons.
     let of_service = of_service.and_then(|paths| paths.split(':').next().map(PathBuf::from));
     let of_home =
-        || style::environment("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    let of_user = style::environment("XDG_STATE_HOME").map(PathBuf::from);
+        || terminal::environment("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let of_user = terminal::environment("XDG_STATE_HOME").map(PathBuf::from);
     of_service.or_else(|| Some(of_user.or_else(of_home)?.join("ssm-proxyd")))
 }
 
@@ -176,14 +176,14 @@ pub(super) fn explain(path: &Path, error: &StartError) -> Exit {
     match error {
         StartError::Listen { line, .. } | StartError::Forward { line, .. } => {
             let error_there = format!("{error} ({path}, line {line})");
-            style::fail(error.into(), &error_there, &hint)
+            terminal::fail(error.into(), &error_there, &hint)
         }
         StartError::Roots(source) => {
             let hint = match environment::names_bundle() {
                 true => hint.into_owned(),
                 false => format!("{hint} of {path}"),
             };
-            style::fail(error.into(), &with_sources(source), &hint)
+            terminal::fail(error.into(), &with_sources(source), &hint)
         }
         StartError::Unfinished { .. }
         | StartError::Http(_)
@@ -192,7 +192,7 @@ pub(super) fn explain(path: &Path, error: &StartError) -> Exit {
         | StartError::Log(_)
         | StartError::Proxy(_)
         | StartError::Aws(_)
-        | StartError::Standard(_) => style::fail(error.into(), error, &hint),
+        | StartError::Standard(_) => terminal::fail(error.into(), error, &hint),
     }
 }
 

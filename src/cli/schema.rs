@@ -3,12 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::exit::Exit;
-use super::output;
+use super::stdout;
 use crate::config::settings::{Absent, Kind, SECTIONS, Section, Setting, Shape};
 
 /// Prints the JSON Schema of a configuration.
 pub(super) fn schema() -> Exit {
-    match output::line(format_args!("{:#}", of_file())) {
+    match stdout::line(format_args!("{:#}", of_file())) {
         Ok(()) => Exit::Done,
         Err(unheard) => unheard.exit(),
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::ask::{Whereabouts, ask, said, strange};
+use super::control::{Whereabouts, ask, said, strange};
 use super::exit::Exit;
-use super::output;
+use super::stdout;
 use crate::config::written_duration;
 use crate::daemon::{Answer, Request};
 use crate::telemetry::{ForwardReport, Report};
@@ -29,11 +29,11 @@ pub(super) async fn status(args: StatusArgs) -> Exit {
         Err(exit) => return exit,
     };
     if !args.json {
-        return said(output::part(told(&report)));
+        return said(stdout::part(told(&report)));
     }
     match serde_json::to_string(&*report) {
-        Ok(json) => said(output::line(json)),
-        Err(error) => super::style::fail(Exit::Failed, &error, ""),
+        Ok(json) => said(stdout::line(json)),
+        Err(error) => super::terminal::fail(Exit::Failed, &error, ""),
     }
 }
 

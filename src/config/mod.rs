@@ -15,15 +15,15 @@
 //! Specification: interfaces.md sections 2 and 8.
 
 mod check;
-mod complaint;
-mod file;
+mod diagnostic;
+mod document;
 mod model;
-mod place;
-mod problem;
-mod secret;
+mod redact;
 pub mod settings;
-mod spelling;
-mod syntax;
+mod source;
+mod suggest;
+mod syntax_errors;
+mod syntax_messages;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -35,11 +35,11 @@ pub use crate::config::check::{
     document, duration, endpoint, parse, profile, proxy, region, role, written_duration,
     written_size,
 };
+pub use crate::config::diagnostic::{Fault, Problem, Problems};
 pub use crate::config::model::{
     Account, Admin, Aws, ClientVersion, Config, Forward, Http, Limits, Listen, Log, LogFormat,
     LogLevel, Proxy, Remote, Sessions, Shutdown, Target, Targets, Upload,
 };
-pub use crate::config::problem::{Fault, Problem, Problems};
 use crate::files::{self, Pipes};
 
 /// Reads a configuration file.

@@ -19,9 +19,9 @@ use tokio::task::JoinSet;
 use tracing::error;
 
 use super::StartError;
-use super::reach::Reach;
-use super::report::Roster;
+use super::aws_clients::Reach;
 use super::running::{Active, Running};
+use super::status::Roster;
 use crate::config;
 use crate::forward::{Bound, Forward, Stop, World};
 use crate::telemetry::Meters;

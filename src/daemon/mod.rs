@@ -10,26 +10,26 @@
 //! starts all of them or none. This room does not touch a single byte of traffic.
 
 mod admin;
+mod aws_clients;
 mod clients;
-mod course;
-mod descriptors;
-mod drain;
-mod ending;
-mod errand;
+mod config_reload;
+mod connection_limit;
 mod error;
+mod event_loop;
+mod fd_limit;
 mod forwards;
 mod http;
-mod log;
+mod log_settings;
 mod off_runtime;
-mod reach;
-mod reading;
-mod report;
+mod one_shot;
 mod retries;
 mod running;
 mod servers;
+mod shutdown;
 mod signals;
-mod slumber;
 mod start;
+mod status;
+mod suspend;
 mod systemd;
 
 use std::net::SocketAddr;
@@ -41,22 +41,22 @@ use tracing::{debug, info, warn};
 
 use self::admin::{Admin, Reply};
 pub use self::admin::{Answer, Client, ClientError, Fault, Rejection, Request};
-pub use self::course::Cause;
-use self::drain::Drain;
-pub use self::errand::{Errand, Order};
+use self::aws_clients::Reach;
+use self::config_reload::Loaded;
+use self::connection_limit::Drain;
 pub use self::error::StartError;
+pub use self::event_loop::Cause;
 pub use self::forwards::Change;
 use self::forwards::{Forwards, How};
 use self::http::Http;
-pub use self::log::{log_format, log_verbosity};
-use self::reach::Reach;
-use self::reading::Loaded;
-use self::report::History;
+pub use self::log_settings::{log_format, log_verbosity};
+pub use self::one_shot::{Errand, Order};
 use self::retries::Retries;
 use self::servers::{Servers, plan_http};
 pub use self::signals::{Signal, Signals};
 pub use self::start::{Caller, Manner};
 use self::start::{journal, log_start, warn_of_unused};
+use self::status::History;
 use crate::config::{self, Config};
 use crate::forward::{Bound, World};
 use crate::panics::caught;
@@ -135,7 +135,7 @@ impl Daemon {
         } = caller;
         let Manner { strict, file } = manner;
         let reach = Reach::new(aws, identity, &forwards).await?;
-        let max_waiting = descriptors::prepare(&limits, &forwards);
+        let max_waiting = fd_limit::prepare(&limits, &forwards);
         let (journal, abandoned) = journal(state).await;
         let (sessions, terminator) = Sessions::new(limits.session_start_rate, seed(), journal);
         let (nudge, nudged) = Nudge::new();
@@ -236,7 +236,7 @@ impl Daemon {
         if admin != self.admin_settings {
             return Err(StartError::AdminMoved);
         }
-        self.world.max_waiting = descriptors::prepare(&limits, &forwards);
+        self.world.max_waiting = fd_limit::prepare(&limits, &forwards);
         let how = How {
             afresh,
             strict: self.strict,
@@ -303,7 +303,7 @@ impl Daemon {
         }
         let (reach, sessions) = (self.reach.clone(), self.world.sessions.clone());
         let count = abandoned.len();
-        let ending = reach::end_abandoned(reach, sessions, abandoned, effort);
+        let ending = aws_clients::end_abandoned(reach, sessions, abandoned, effort);
         match effort {
             Effort::Full => {
                 info!(

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::StartError;
-use super::reach::Reach;
+use super::aws_clients::Reach;
 use crate::config;
 use crate::tunnel::Nudged;
 

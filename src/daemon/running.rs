@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tracing::{error_span, info, warn};
 
 use super::StartError;
-use super::report::Listed;
+use super::status::Listed;
 use crate::config;
 use crate::forward::{Bound, Forward, Liveness, Stop};
 

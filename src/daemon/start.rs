@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::StartError;
 use super::admin::{Admin, Place};
-use super::reach::Reach;
+use super::aws_clients::Reach;
 use super::servers::Failing;
 use crate::config;
 use crate::forward::{Obstacle, Passed};

@@ -11,23 +11,23 @@
 //! A forward knows nothing of other forwards and of signals. It runs until it is told to stop:
 //! then it accepts nothing more, lets its connections finish if it may, and ends what is left.
 
-mod connection;
-mod failure;
-mod lease;
+mod access_log;
+mod client;
+mod error;
+mod handler;
 mod listener;
 mod liveness;
-mod lone;
 mod peer;
 mod pool;
+mod pool_handle;
+mod pool_task;
 mod relay;
-mod serve;
-mod stop;
-mod supplier;
-mod supply;
-mod tale;
-mod tend;
-mod tended;
-mod wish;
+mod shutdown;
+mod slot;
+mod start_request;
+mod stdio_forward;
+mod tunnel_record;
+mod tunnel_task;
 
 use std::future::poll_fn;
 use std::io;
@@ -41,19 +41,19 @@ use tokio::task::JoinSet;
 use tracing::field::Empty;
 use tracing::{Instrument, debug, error, error_span, info, warn};
 
-use self::connection::Connection;
-pub use self::connection::Standard;
+use self::client::Connection;
+pub use self::client::Standard;
+use self::handler::Serve;
 pub use self::listener::{
     Bound, ListenError, Listener, Obstacle, Passed, PassedSockets, SocketFile, Stream, Wanted,
 };
 use self::liveness::Answer;
 pub use self::liveness::Liveness;
-pub use self::lone::{Class, Ending, Lone, Progress, Trouble};
-use self::serve::Serve;
-use self::stop::Course;
-pub use self::stop::Stop;
-use self::supplier::Supplier;
-use self::supply::Slot;
+use self::pool_handle::Slot;
+use self::pool_task::Supplier;
+use self::shutdown::Course;
+pub use self::shutdown::Stop;
+pub use self::stdio_forward::{Class, Ending, Lone, Progress, Trouble};
 use crate::config;
 use crate::network::{Network, shortage};
 use crate::panics::{self, Panic, caught};
@@ -99,7 +99,7 @@ impl Forward {
         let meters = Arc::new(Meters::default());
         let (supply, supplier) = Supplier::new(Arc::clone(&settings), world, Arc::clone(&meters));
         let serve = Arc::new(Serve {
-            patience: serve::patience(&settings),
+            patience: handler::patience(&settings),
             settings,
             supply,
             permits,

@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::connection::Connection;
+use super::client::Connection;
 use crate::proto::{Reason, Upload};
 use crate::telemetry::Meters;
 use crate::tunnel::{Closed, Stream, Taken};

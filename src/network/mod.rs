@@ -5,8 +5,8 @@
 //! aws-lc-rs, verified against the platform's roots and a company's own.
 
 mod addresses;
-mod answer;
-mod exempt;
+mod connect_response;
+mod no_proxy;
 mod proxy;
 mod roots;
 pub mod shortage;

@@ -26,7 +26,7 @@ mod inquiry;
 mod keep_alive;
 mod mux;
 mod readiness;
-mod single;
+mod single_stream;
 mod start_check;
 mod state;
 mod stats;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::channel::Share;
 use super::mux::{Change, Mux, Read, Upload, Write};
-use super::single::Single;
+use super::single_stream::Single;
 use crate::wire::message::{Draft, Seq};
 use crate::wire::smux::{FrameError, StreamId};
 

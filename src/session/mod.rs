@@ -13,21 +13,21 @@
 //! This room knows nothing of what travels inside a session.
 
 mod aws;
-mod ending;
-mod endpoint;
+mod circuit_breaker;
+mod dispatcher;
 mod error;
-mod gate;
 mod journal;
 mod leaving;
-mod limiter;
-mod nodes;
-mod queue;
+mod node_order;
+mod priority;
+mod rate_limiter;
 mod registry;
-mod sign;
+mod sigv4;
 mod start;
+mod start_queue;
+mod stream_url;
 mod target;
-mod terminator;
-mod urgency;
+mod terminate;
 
 use std::fmt;
 use std::future::Future;
@@ -41,17 +41,17 @@ pub use self::aws::{
     Identity, ProfileBundle, Service, Settings, allow_questions, check_profile,
     kill_credential_processes,
 };
-pub use self::ending::Effort;
-pub use self::endpoint::{StreamUrl, StreamUrlError};
+pub use self::circuit_breaker::{Admission, Gate, Patience};
+pub use self::dispatcher::{Impatience, Sessions, Terminator, Turn, unix_seconds};
 pub use self::error::{Error, Kind, Recovery};
-pub use self::gate::{Admission, Gate, Patience};
 pub use self::journal::{Entry, Journal, Origin};
 pub use self::leaving::Leaving;
+pub use self::priority::Urgency;
 use self::registry::Registration;
-pub use self::sign::{Signature, Upgrade};
+pub use self::sigv4::{Signature, Upgrade};
+pub use self::stream_url::{StreamUrl, StreamUrlError};
 pub use self::target::{Progress, Target};
-pub use self::terminator::{Impatience, Sessions, Terminator, Turn, unix_seconds};
-pub use self::urgency::Urgency;
+pub use self::terminate::Effort;
 
 /// What StartSession is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,9 +10,9 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use super::aws::{Found, Service};
+use super::dispatcher::Sessions;
 use super::error::{Error, Kind, Transience};
-use super::terminator::Sessions;
-use super::urgency::Urgency;
+use super::priority::Urgency;
 use super::{Session, StartRequest};
 
 /// A managed node, by its id or by its tags.

@@ -20,8 +20,8 @@ use super::clock;
 use super::documents::{DOCUMENT_NAME, Document, documents, is_document_name};
 use super::faults::Operation;
 use super::history::{self, SessionsRequest};
-use super::ledger::{Record, micros};
 use super::nodes::{self, DescribeRequest};
+use super::records::{Record, micros};
 use super::service::Service;
 use super::signature::{Fault, Signature};
 

@@ -11,10 +11,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::blow::{Manner, PlannedBlow};
 use super::link::Conditions;
+use super::one_off_fault::{Manner, PlannedBlow};
 use super::throttle::Throttle;
-use super::{bounds, duration};
+use super::{duration, json_bounds};
 
 /// The faults that are switched on. The default is a world without any.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ impl Faults {
 #[serde(deny_unknown_fields)]
 pub struct ApiFault {
     /// The error's code, as `ThrottlingException`.
-    #[serde(deserialize_with = "bounds::error_code")]
+    #[serde(deserialize_with = "json_bounds::error_code")]
     pub code: String,
     /// How many calls fail; `None`: all.
     #[serde(default)]
@@ -117,7 +117,7 @@ pub struct LostAnswers {
 #[serde(deny_unknown_fields)]
 pub struct RefusedUpgrades {
     /// The HTTP status, 400 to 599.
-    #[serde(deserialize_with = "bounds::status")]
+    #[serde(deserialize_with = "json_bounds::status")]
     pub status: u16,
     /// How many upgrades are refused; `None`: all.
     #[serde(default)]
@@ -166,7 +166,7 @@ pub struct MessageFault {
     /// What is done.
     pub action: Action,
     /// To every so many of those that fit; 1: to all.
-    #[serde(deserialize_with = "bounds::every")]
+    #[serde(deserialize_with = "json_bounds::every")]
     pub every: u32,
     /// On which way; `None`: both, counted apart.
     #[serde(default)]

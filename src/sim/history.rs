@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ledger::Record;
 use super::paging::{Complaint, Page};
+use super::records::Record;
 
 /// What DescribeSessions is asked.
 #[derive(Debug, Deserialize)]

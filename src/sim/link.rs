@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{bounds, duration};
+use super::{duration, json_bounds};
 
 /// One direction of a path.
 #[derive(Debug)]
@@ -162,13 +162,13 @@ pub struct Conditions {
     #[serde(with = "duration")]
     pub jitter: Duration,
     /// How many are lost.
-    #[serde(deserialize_with = "bounds::per_mille")]
+    #[serde(deserialize_with = "json_bounds::per_mille")]
     pub loss: u16,
     /// How many arrive twice.
-    #[serde(deserialize_with = "bounds::per_mille")]
+    #[serde(deserialize_with = "json_bounds::per_mille")]
     pub doubling: u16,
     /// How many are overtaken by later ones.
-    #[serde(deserialize_with = "bounds::per_mille")]
+    #[serde(deserialize_with = "json_bounds::per_mille")]
     pub reordering: u16,
 }
 

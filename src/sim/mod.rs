@@ -69,52 +69,52 @@ use tokio::task::JoinSet;
 pub mod agent;
 mod alarm;
 mod api;
-mod blow;
-mod bounds;
 mod certificate;
-mod client;
+mod client_websocket;
 mod clock;
 mod connection;
-mod destination;
 mod documents;
 mod duration;
+mod fault_rules;
 mod faults;
-mod gateway;
 mod history;
-mod ledger;
+mod http_server;
+mod json_bounds;
 pub mod link;
+mod messages;
 mod nodes;
-mod notice;
+mod one_off_fault;
 mod options;
 mod paging;
-mod path;
 mod queue;
+mod records;
 mod resolver;
 mod service;
 mod session;
 mod signature;
-mod socket;
+mod test_servers;
 mod throttle;
+mod tls_stream;
 
 use alarm::Alarm;
 pub use api::is_target;
-pub use blow::{Blow, Manner, PlannedBlow};
+pub use one_off_fault::{Blow, Manner, PlannedBlow};
 
 use certificate::Certificate;
-pub use destination::{Destination, Received, Role, seeded};
 pub use documents::{documents, is_document_name};
 pub use duration::parse_duration;
 pub use faults::{
     Action, ApiFault, BreakEvery, Direction, Faults, Join, LostAnswers, MessageFault, Operation,
     RefusedUpgrades, SecondWebsocket, Subject, TokenLife,
 };
-pub use gateway::MANUAL;
-pub use ledger::{EndedBy, Record, Snapshot, Traffic};
+pub use http_server::MANUAL;
 pub use nodes::Nodes;
 pub use options::Options;
+pub use records::{EndedBy, Record, Snapshot, Traffic};
 pub use resolver::{NotLoopback, Resolver};
 use service::Service;
 pub use signature::{Credentials, Fault, Signature};
+pub use test_servers::{Destination, Received, Role, seeded};
 pub use throttle::Throttle;
 
 /// A running simulator. Dropping it ends its tasks.
@@ -150,7 +150,7 @@ impl Simulator {
         let service = Service::new(options, bound, clock::now(), alarm);
         let service = Arc::new(service);
         let mut tasks = JoinSet::new();
-        tasks.spawn(gateway::listen(Arc::clone(&service), listener, tls));
+        tasks.spawn(http_server::listen(Arc::clone(&service), listener, tls));
         Ok(Self {
             service,
             certificate_pem,

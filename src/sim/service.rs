@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 
 use super::agent::Job;
 use super::alarm::Alarm;
-use super::blow::Blow;
 use super::clock;
 use super::faults::{Faults, Operation, TokenLife};
-use super::ledger::{EndedBy, Ledger, Page, Record};
+use super::one_off_fault::Blow;
 use super::options::Options;
+use super::records::{EndedBy, Ledger, Page, Record};
 use super::session::{Brief, Command, Session};
 use super::throttle::Bucket;
 

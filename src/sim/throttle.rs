@@ -4,17 +4,17 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::bounds;
+use super::json_bounds;
 
 /// A limit of StartSession calls; AWS's is not published (protocol.md section 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Throttle {
     /// Calls per second, at least 1.
-    #[serde(deserialize_with = "bounds::every")]
+    #[serde(deserialize_with = "json_bounds::every")]
     pub rate: u32,
     /// Calls at once, at least 1.
-    #[serde(deserialize_with = "bounds::every")]
+    #[serde(deserialize_with = "json_bounds::every")]
     pub burst: u32,
 }
 

@@ -2,12 +2,12 @@
 //! running daemon gives of itself.
 
 mod log;
-mod meters;
-mod report;
+mod metrics;
+mod status;
 
 pub use self::log::{Control, FilterError, Format, Log, LogError, Verbosity};
 pub use self::log::{dropped_log_lines, flush_log, write_to_stderr};
-pub use self::meters::{Count, Meters, Trouble};
-pub use self::report::{
+pub use self::metrics::{Count, Meters, Trouble};
+pub use self::status::{
     FailingServer, Finishing, ForwardReport, ForwardState, Listening, Report, TroubleReport,
 };

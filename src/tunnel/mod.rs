@@ -13,11 +13,11 @@ mod backoff;
 mod batch;
 mod driver;
 mod error;
-mod head;
-mod nudge;
-mod pulse;
+mod heartbeat;
+mod http_head;
 mod resume;
 mod stream;
+mod trigger;
 mod websocket;
 mod writer;
 
@@ -36,8 +36,8 @@ use crate::proto::{Reason, Stats, StreamId};
 use self::driver::Beginning;
 pub use self::driver::{Driver, Life};
 pub use self::error::Error;
-pub use self::nudge::{Nudge, Nudged};
 pub use self::stream::{Closed, Stream, Taken};
+pub use self::trigger::{Nudge, Nudged};
 
 /// A handle on a tunnel. Cheap to clone; the [`Driver`] owns the session.
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ pub(super) use tokio_tungstenite::tungstenite::{Error as LibraryError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::error::Error;
-use super::head::Head;
+use super::http_head::Head;
 use crate::network::{Network, Stream};
 use crate::printable::Printable;
 use crate::proto::Transmit;

@@ -13,7 +13,7 @@ use tracing::trace;
 
 use super::driver::broken;
 use super::error::Error;
-use super::pulse::{Pulse, now};
+use super::heartbeat::{Pulse, now};
 use super::{Inner, Shared, websocket};
 use crate::proto::Transmit;
 

@@ -35,6 +35,17 @@ fn the_source_keeps_the_rules_of_the_house() {
     );
 }
 
+#[test]
+fn every_place_in_the_tables_exists() {
+    let sources = sources();
+
+    assert_eq!(rules::stale_places(&sources, &[]), [] as [&str; 0]);
+    assert_eq!(
+        rules::stale_places(&sources, &["proto/none"]),
+        ["proto/none"]
+    );
+}
+
 /// A file, read and cut up.
 struct Source {
     /// From the root of the package, with `/`.

@@ -28,7 +28,7 @@ fn a_clean_house_has_no_fault() {
              mod tests { use super::*; use crate::sim::agent; fn f() { Instant::now(); } }\n",
         ),
         file(
-            "src/proto/channel/sealer.rs",
+            "src/proto/channel/encoder.rs",
             "//! A sealer.\nuse super::Error;\nuse fastrand::Rng;\n",
         ),
         file(
@@ -169,7 +169,7 @@ fn a_crate_that_comes_in_beside_its_door_is_found() {
             "session/aws",
         ),
         (
-            "src/session/sign.rs",
+            "src/session/sigv4.rs",
             "fn f() { ::aws_config::load() }",
             "session/aws",
         ),
@@ -184,11 +184,15 @@ fn a_crate_that_comes_in_beside_its_door_is_found() {
             "fn f() { tracing::info!(\"x\") }",
             "but wire",
         ),
-        ("src/config/check.rs", "use toml::Spanned;", "config/file"),
+        (
+            "src/config/check.rs",
+            "use toml::Spanned;",
+            "config/document",
+        ),
         (
             "src/config/file_name.rs",
             "use toml::Spanned;",
-            "config/file",
+            "config/document",
         ),
         ("src/daemon/mod.rs", "use std::{env, io};", "cli"),
     ] {
@@ -201,8 +205,11 @@ fn a_crate_that_comes_in_beside_its_door_is_found() {
 #[test]
 fn a_door_lets_in_its_file_its_folder_and_unit_tests() {
     let clean = [
-        file("src/config/file.rs", "//! X.\nuse toml::Table;\n"),
-        file("src/config/file/spans.rs", "//! X.\nuse toml::Spanned;\n"),
+        file("src/config/document.rs", "//! X.\nuse toml::Table;\n"),
+        file(
+            "src/config/document/spans.rs",
+            "//! X.\nuse toml::Spanned;\n",
+        ),
         file(
             "src/config/check.rs",
             "//! X.\n#[cfg(test)]\nuse toml::Table;\n",
@@ -343,7 +350,7 @@ fn a_window_in_the_wrong_wall_is_found() {
     );
     assert_eq!(rules::windows(&[file("src/cli/run.rs", methods)]), []);
     assert_eq!(
-        rules::windows(&[file("src/sim/gateway_legs.rs", methods)]),
+        rules::windows(&[file("src/sim/http_server_legs.rs", methods)]),
         []
     );
 }

@@ -241,6 +241,20 @@ pub(super) fn shown(sources: &[Source]) -> Vec<Fault> {
     faults
 }
 
+/// The places of the tables, and of `more`, that are neither a file nor a folder: a row that names
+/// nothing protects nothing.
+pub(super) fn stale_places<'a>(sources: &[Source], more: &[&'a str]) -> Vec<&'a str> {
+    let doors = DOORS.iter().flat_map(|(_, door)| match door {
+        Door::At(places) | Door::AnywhereBut(places) => places.iter(),
+    });
+    let tables = doors.chain(PURE).chain(WINDOWS).chain(SHOWN).chain(more);
+    let exists = |known: &str| {
+        let mut places = sources.iter().filter_map(Source::place);
+        places.any(|place| lies_in(place, &[known]))
+    };
+    tables.copied().filter(|known| !exists(known)).collect()
+}
+
 fn with_room(sources: &[Source]) -> impl Iterator<Item = (&Source, &str)> {
     sources
         .iter()

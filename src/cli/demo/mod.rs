@@ -10,8 +10,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use clap::Args;
 
 use super::exit::Exit;
-use super::output::{self, Unheard};
-use super::style;
+use super::stdout::{self, Unheard};
+use super::terminal;
 use crate::config;
 use crate::daemon::{Caller, Daemon, Signals};
 use crate::forward::Passed;
@@ -33,7 +33,7 @@ pub(super) async fn run(args: DemoArgs) -> Exit {
     };
     match error.downcast_ref::<Unheard>() {
         Some(unheard) => unheard.exit(),
-        None => style::fail(
+        None => terminal::fail(
             Exit::Failed,
             &error,
             "this is a fault of the demo; please report it",
@@ -55,7 +55,7 @@ async fn show(keep: bool) -> Result<(), Failure> {
     };
     stage.strike().await?;
     shown?;
-    Ok(output::part(EPILOGUE)?)
+    Ok(stdout::part(EPILOGUE)?)
 }
 
 /// Everything that the demo needs, running.
@@ -69,7 +69,7 @@ struct Stage {
 
 impl Stage {
     async fn build() -> Result<Self, Failure> {
-        output::line(
+        stdout::line(
             "A whole tunnel on this machine. Nothing leaves it, and no AWS account is used.\n",
         )?;
         let web = Destination::start(Role::Http).await?;
@@ -88,17 +88,17 @@ impl Stage {
         }
         let credentials = options.credentials.clone();
         let simulator = Simulator::start(options).await?;
-        output::line(format_args!(
+        stdout::line(format_args!(
             "1. A stand-in for AWS is up at {}: the SSM API, the message",
             simulator.endpoint()
         ))?;
-        output::line(format_args!(
+        stdout::line(format_args!(
             "   service, and an agent on a target called {TARGET}."
         ))?;
-        output::line(
+        stdout::line(
             "2. Three servers that only the target can reach: web.internal, source.internal",
         )?;
-        output::line("   and sink.internal.")?;
+        stdout::line("   and sink.internal.")?;
         let config = config::parse(&configuration(&simulator.endpoint()))?;
         let identity = Identity::Fixed {
             access_key: credentials.access_key_id,
@@ -107,7 +107,7 @@ impl Stage {
         let daemon = Daemon::start(
             config,
             Caller {
-                origin: style::origin(),
+                origin: terminal::origin(),
                 identity,
                 state: None,
                 passed: Passed::default(),
@@ -124,11 +124,11 @@ impl Stage {
             sink,
             daemon,
         };
-        output::line(
+        stdout::line(
             "3. The daemon listens, as `ssm-proxyd run` would with a file of three forwards:",
         )?;
         for name in ["web", "source", "sink"] {
-            output::line(format_args!(
+            stdout::line(format_args!(
                 "     {:<16} → {TARGET} → {name}.internal",
                 stage.port(name)?.to_string()
             ))?;
@@ -149,23 +149,23 @@ impl Stage {
 
     /// Shows everything; does not end if it shall be kept.
     async fn play(&self, keep: bool) -> Result<(), Failure> {
-        output::line("\n4. A request and its answer")?;
+        stdout::line("\n4. A request and its answer")?;
         transfers::request(self.port("web")?).await?;
         self.tell_last_session()?;
-        output::line(format_args!(
+        stdout::line(format_args!(
             "\n5. {} down, through one session",
             transfers::words(transfers::SIZE)
         ))?;
         let single = transfers::down(self.port("source")?, 1).await?;
-        output::line("\n6. The same up")?;
+        stdout::line("\n6. The same up")?;
         transfers::up(self.port("sink")?, &self.sink).await?;
         let many = transfers::CONNECTIONS;
-        output::line(format_args!(
+        stdout::line(format_args!(
             "\n7. {many} connections at once, {} each, and each with a session of its own",
             transfers::words(transfers::SIZE)
         ))?;
         let together = transfers::down(self.port("source")?, many).await?;
-        output::line(pace(single, together))?;
+        stdout::line(pace(single, together))?;
         if keep {
             self.invite()?;
             std::future::pending::<()>().await;
@@ -179,33 +179,33 @@ impl Stage {
         let Some(session) = ledger.sessions.last() else {
             return Ok(());
         };
-        output::line("   Behind it, for this one connection:")?;
-        output::line(format_args!(
+        stdout::line("   Behind it, for this one connection:")?;
+        stdout::line(format_args!(
             "     StartSession        {} ({})",
             session.session_id, session.document
         ))?;
-        output::line(format_args!(
+        stdout::line(format_args!(
             "     websocket upgrade   signed: {}",
             session.upgrade_signatures.join(", ")
         ))?;
-        output::line(format_args!(
+        stdout::line(format_args!(
             "     handshake           we claim version {}",
             session.handshake_version
         ))?;
         if let (Some(handshake), Some(ready)) = (session.handshake_us, session.ready_us) {
-            output::line(format_args!(
+            stdout::line(format_args!(
                 "     readiness           the agent was ready {:.1} ms later; we asked every 3 ms",
                 millis(ready - handshake)
             ))?;
         }
-        output::line("     TerminateSession    when the connection ended")
+        stdout::line("     TerminateSession    when the connection ended")
     }
 
     fn invite(&self) -> Result<(), Failure> {
         let address = self.port("web")?;
-        output::line("\nIt goes on running. In another terminal:\n")?;
-        output::line(format_args!("    curl http://{address}/\n"))?;
-        Ok(output::line("Ctrl-C ends it.")?)
+        stdout::line("\nIt goes on running. In another terminal:\n")?;
+        stdout::line(format_args!("    curl http://{address}/\n"))?;
+        Ok(stdout::line("Ctrl-C ends it.")?)
     }
 
     async fn strike(self) -> Result<(), Failure> {
@@ -220,7 +220,7 @@ impl Stage {
         let ledger = simulator.ledger();
         let (started, left) = (ledger.started, ledger.open_sessions());
         // Whether anybody listens is seen at the next word; what is left behind comes first.
-        drop(output::line(format_args!(
+        drop(stdout::line(format_args!(
             "\n8. The daemon has stopped. Sessions started: {started}; left behind: {left}."
         )));
         simulator.shutdown().await;

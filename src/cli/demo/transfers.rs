@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::super::output::{self, Unheard};
+use super::super::stdout::{self, Unheard};
 use super::Failure;
 use crate::sim::{Destination, seeded};
 
@@ -27,14 +27,14 @@ pub(super) async fn request(address: SocketAddr) -> Result<(), Failure> {
     let len = web.read(&mut answer).await?;
     let answer = String::from_utf8_lossy(&answer[..len]);
     let (first, last) = (answer.lines().next(), answer.lines().last());
-    output::line(format_args!(
+    stdout::line(format_args!(
         "   GET / → {}: \"{}\"",
         first.unwrap_or_default(),
         last.unwrap_or_default()
     ))?;
     let took = begin.elapsed().as_secs_f64() * 1000.0;
     let line = format_args!("   in {took:.0} ms, all of them on this machine");
-    Ok(output::line(line)?)
+    Ok(stdout::line(line)?)
 }
 
 /// Reads everything over several connections at once. Returns MiB/s, together.
@@ -135,7 +135,7 @@ impl<D: Fn() -> u64> Progress<D> {
             tokio::select! {
                 outcome = &mut work => {
                     if terminal {
-                        output::part("\r\x1b[K")?;
+                        stdout::part("\r\x1b[K")?;
                     }
                     return Ok(outcome);
                 }
@@ -148,8 +148,8 @@ impl<D: Fn() -> u64> Progress<D> {
         let (arrived, total) = (words((self.arrived)()), words(self.total));
         let line = format!("   {arrived} of {total}, {:.2} MiB/s", self.rate());
         match terminal {
-            true => output::part(format_args!("\r\x1b[K{line}")),
-            false => output::line(line),
+            true => stdout::part(format_args!("\r\x1b[K{line}")),
+            false => stdout::line(line),
         }
     }
 
@@ -157,7 +157,7 @@ impl<D: Fn() -> u64> Progress<D> {
     fn conclude(&self) -> Result<f64, Unheard> {
         let (seconds, rate) = (self.begin.elapsed().as_secs_f64(), self.rate());
         let total = words(self.total);
-        output::line(format_args!(
+        stdout::line(format_args!(
             "   {total} in {seconds:.1} s: {rate:.2} MiB/s, hash equal"
         ))?;
         Ok(rate)

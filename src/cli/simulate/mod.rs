@@ -11,20 +11,20 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::{output, style};
+use super::{stdout, terminal};
 use crate::sim::agent::{self, Digests, FAITHFUL_INTERVAL, Retransmission, Version};
 use crate::sim::{Credentials, MANUAL, Options, Resolver, Simulator, parse_duration};
 
-mod announcement;
-mod blow;
-mod failure;
-mod trouble;
-mod written;
+mod error;
+mod fault_args;
+mod ready_line;
+mod schedule;
+mod value_parsers;
 
-use announcement::{described, hint};
-pub(super) use failure::Failure;
-use trouble::Trouble;
-use written::{Mapping, document, limit, loopback, mapping, node, size, target, version};
+pub(super) use error::Failure;
+use fault_args::Trouble;
+use ready_line::{described, hint};
+use value_parsers::{Mapping, document, limit, loopback, mapping, node, size, target, version};
 
 /// What `simulate` can be told.
 #[derive(Clone, Debug, clap::Args)]
@@ -165,8 +165,8 @@ pub(super) async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Resul
         })?;
     }
     let described = described(&simulator, certificate.as_deref());
-    output::line(&described)?;
-    style::say(&hint(&described));
+    stdout::line(&described)?;
+    terminal::say(&hint(&described));
     shutdown.await;
     simulator.shutdown().await;
     Ok(())

@@ -9,7 +9,7 @@
 //! the Include is at the top. What the user wrote is not touched, and `--remove` leaves it as it was,
 //! byte for byte.
 
-mod text;
+mod include;
 
 use std::fs;
 use std::io;
@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::aws::AwsOptions;
+use super::aws_options::AwsOptions;
 use super::exit::Exit;
-use super::{output, replace, style};
+use super::{atomic_file, stdout, terminal};
 
 /// Options of `ssh-config`.
 #[derive(Args, Debug)]
@@ -42,27 +42,27 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
         remove,
     } = args;
     if !install && !remove {
-        let block = text::block(&own_path(), &aws.words());
-        return match output::part(block) {
+        let block = include::block(&own_path(), &aws.words());
+        return match stdout::part(block) {
             Ok(()) => Exit::Done,
             Err(unheard) => unheard.exit(),
         };
     }
-    let Some(home) = style::environment("HOME") else {
+    let Some(home) = terminal::environment("HOME") else {
         let hint = "print the block with `ssm-proxyd ssh-config`, and paste it";
-        return style::fail(Exit::Failed, &"HOME is not set", hint);
+        return terminal::fail(Exit::Failed, &"HOME is not set", hint);
     };
     let files = Files::of(Path::new(&home));
     let done = match install {
-        true => files.install(&text::block(&own_path(), &aws.words())),
+        true => files.install(&include::block(&own_path(), &aws.words())),
         false => files.remove(),
     };
     let said = match done {
-        Ok(words) => output::line(words),
+        Ok(words) => stdout::line(words),
         Err((path, error)) => {
-            let error = format!("{}: {}", path.display(), style::words(&error));
+            let error = format!("{}: {}", path.display(), terminal::words(&error));
             let hint = "nothing of it was changed; `ssm-proxyd ssh-config` prints the block";
-            return style::fail(Exit::Failed, &error, hint);
+            return terminal::fail(Exit::Failed, &error, hint);
         }
     };
     said.map_or_else(|unheard| unheard.exit(), |()| Exit::Done)
@@ -93,13 +93,13 @@ impl Files {
             |error| (path, error)
         };
         if let Some(directory) = self.own.parent() {
-            replace::make_directory(directory).map_err(failed(directory))?;
+            atomic_file::make_directory(directory).map_err(failed(directory))?;
         }
-        replace::replace(&self.own, block.as_bytes()).map_err(failed(&self.own))?;
-        let user = replace::read(&self.user).map_err(failed(&self.user))?;
-        let added = text::add(user.as_deref(), &self.own);
+        atomic_file::replace(&self.own, block.as_bytes()).map_err(failed(&self.own))?;
+        let user = atomic_file::read(&self.user).map_err(failed(&self.user))?;
+        let added = include::add(user.as_deref(), &self.own);
         if let Some(changed) = added {
-            replace::replace(&self.user, &changed).map_err(failed(&self.user))?;
+            atomic_file::replace(&self.user, &changed).map_err(failed(&self.user))?;
         }
         Ok(format!(
             "{} includes {}; `ssh USER@i-…` works now",
@@ -114,11 +114,11 @@ impl Files {
             let path = path.to_owned();
             |error| (path, error)
         };
-        let user = replace::read(&self.user).map_err(failed(&self.user))?;
-        match user.map(|user| text::take(&user, &self.own)) {
-            Some(text::Taken::Rest(rest)) => replace::replace(&self.user, &rest),
-            Some(text::Taken::All) => replace::delete(&self.user),
-            Some(text::Taken::Nothing) | None => Ok(()),
+        let user = atomic_file::read(&self.user).map_err(failed(&self.user))?;
+        match user.map(|user| include::take(&user, &self.own)) {
+            Some(include::Taken::Rest(rest)) => atomic_file::replace(&self.user, &rest),
+            Some(include::Taken::All) => atomic_file::delete(&self.user),
+            Some(include::Taken::Nothing) | None => Ok(()),
         }
         .map_err(failed(&self.user))?;
         match fs::remove_file(&self.own) {
@@ -140,7 +140,7 @@ fn own_path() -> PathBuf {
 }
 
 fn in_path(name: &Path) -> Option<PathBuf> {
-    let path = style::environment("PATH")?;
+    let path = terminal::environment("PATH")?;
     let places = std::env::split_paths(&path).map(|place| place.join(name));
     places
         .filter(|place| place.is_absolute())

@@ -5,11 +5,11 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::config::check::address::overlap;
-use crate::config::check::fields::Fields;
+use crate::config::check::section::Fields;
+use crate::config::diagnostic::{Finding, Findings};
 use crate::config::model::{HOST_DOCUMENT, Listen, PORT_DOCUMENT, Remote};
-use crate::config::place::quoted;
-use crate::config::problem::{Finding, Findings};
 use crate::config::settings::{PER_CONNECTION, SHARED};
+use crate::config::source::quoted;
 
 /// Checks the settings of one forward against each other.
 pub(super) fn check_forward(fields: &Fields, findings: &mut Findings) {

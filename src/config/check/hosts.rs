@@ -1,10 +1,10 @@
 //! Names of hosts, by which a service is asked.
 
 use crate::config::check::value::{Meaning, Misplaced, wrong_type};
-use crate::config::file::{Data, Value};
-use crate::config::place::quoted;
-use crate::config::problem::Fault;
+use crate::config::diagnostic::Fault;
+use crate::config::document::{Data, Value};
 use crate::config::settings::Setting;
+use crate::config::source::quoted;
 
 /// Reads an array of names.
 pub(super) fn hosts(setting: &Setting, value: &Value) -> Result<Meaning, Vec<Misplaced>> {

@@ -5,35 +5,35 @@
 //! at the first problem; a problem that only follows from another one is not told.
 
 mod address;
-mod amount;
+mod arguments;
 mod conflict;
-mod fields;
-mod given;
 mod hosts;
+mod identifiers;
+mod section;
 mod target;
+mod units;
 mod value;
 mod version;
-mod word;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use crate::config::check::amount::{duration, written_duration, written_size};
+pub use crate::config::check::arguments::{document, endpoint, profile, proxy, region, role};
 use crate::config::check::conflict::{check_admin, check_forward, check_listeners};
-use crate::config::check::fields::Fields;
-pub use crate::config::check::given::{document, endpoint, profile, proxy, region, role};
-use crate::config::file::{Data, Document, Entry, Table, Value};
+use crate::config::check::section::Fields;
+pub use crate::config::check::units::{duration, written_duration, written_size};
+use crate::config::diagnostic::{Finding, Findings, Problems};
+use crate::config::document::{Data, Document, Entry, Table, Value};
 use crate::config::model::{
     Account, Admin, Aws, Config, Forward, Http, Limits, Log, LogFormat, LogLevel, Proxy, Sessions,
     Shutdown, Upload,
 };
-use crate::config::place::{Source, quoted, shortened};
-use crate::config::problem::{Finding, Findings, Problems};
 use crate::config::settings::{
     ADMIN, AWS, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, SECTIONS, SHARED, SHUTDOWN, Section, Shape,
 };
-use crate::config::spelling::nearest;
+use crate::config::source::{Source, quoted, shortened};
+use crate::config::suggest::nearest;
 
 /// Reads the text of a configuration.
 ///

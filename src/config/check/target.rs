@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::config::check::value::{Meaning, Misplaced, wrong_type};
-use crate::config::file::{Data, Entry, Table, Value};
+use crate::config::diagnostic::Fault;
+use crate::config::document::{Data, Entry, Table, Value};
 use crate::config::model::{Target, Targets};
-use crate::config::place::{quoted, shortened};
-use crate::config::problem::Fault;
 use crate::config::settings::Setting;
-use crate::config::spelling::nearest;
+use crate::config::source::{quoted, shortened};
+use crate::config::suggest::nearest;
 
 /// What a value means as a target.
 pub(super) fn targets(setting: &Setting, value: &Value) -> Result<Meaning, Vec<Misplaced>> {

@@ -374,7 +374,7 @@ fn pieces() -> impl Strategy<Value = String> {
     })
 }
 
-fn lies_in(problem: &crate::config::problem::Problem, text: &str) -> bool {
+fn lies_in(problem: &crate::config::diagnostic::Problem, text: &str) -> bool {
     let span = problem.span();
     let line = text.split('\n').nth(problem.line() - 1);
     text.get(span).is_some()

@@ -4,20 +4,20 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::config::check::address::{check_endpoint, check_gateway, check_proxy, port_number};
-use crate::config::check::amount::{duration, size, written_duration, written_size};
 use crate::config::check::hosts::hosts;
-use crate::config::check::target::targets;
-use crate::config::check::version::check_client_version;
-use crate::config::check::word::{
+use crate::config::check::identifiers::{
     check_document, check_name, check_path, check_profile, check_region, check_role, check_socket,
     mode,
 };
-use crate::config::file::{Data, Value};
+use crate::config::check::target::targets;
+use crate::config::check::units::{duration, size, written_duration, written_size};
+use crate::config::check::version::check_client_version;
+use crate::config::diagnostic::Fault;
+use crate::config::document::{Data, Value};
 use crate::config::model::{Listen, Remote, Targets};
-use crate::config::place::quoted;
-use crate::config::problem::Fault;
 use crate::config::settings::{Absent, Kind, Setting};
-use crate::config::spelling::nearest;
+use crate::config::source::quoted;
+use crate::config::suggest::nearest;
 
 /// A value that makes sense for its setting.
 #[derive(Clone, Debug)]

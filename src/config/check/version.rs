@@ -2,9 +2,9 @@
 
 use std::str::FromStr;
 
+use crate::config::diagnostic::Fault;
 use crate::config::model::ClientVersion;
-use crate::config::place::quoted;
-use crate::config::problem::Fault;
+use crate::config::source::quoted;
 
 impl FromStr for ClientVersion {
     type Err = Fault;

@@ -8,11 +8,11 @@
 //! each wide enough for every sensible use and narrow enough to catch a wrong unit.
 
 mod aws;
-mod rows;
+mod table;
 
 use std::time::Duration;
 
-pub use crate::config::settings::rows::{
+pub use crate::config::settings::table::{
     ADMIN, AWS, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, PER_CONNECTION, SECTIONS, SHARED, SHUTDOWN,
 };
 

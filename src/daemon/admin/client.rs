@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
-use super::exchange::{Answer, Request};
+use super::protocol::{Answer, Request};
 
 /// A connection to a running daemon.
 #[derive(Debug)]

@@ -10,7 +10,7 @@
 //! much, is left, and gives way to others where there are too many (`clients.rs`).
 
 mod client;
-mod exchange;
+mod protocol;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 pub use self::client::{Client, ClientError};
-pub use self::exchange::{Answer, Fault, Rejection, Request};
+pub use self::protocol::{Answer, Fault, Rejection, Request};
 use super::clients::{Client as Served, Clients, Peer};
 use crate::config::Listen;
 use crate::forward::{ListenError, SocketFile};

@@ -10,9 +10,9 @@
 //! request that names another host is refused.
 
 mod host;
-mod metrics;
-mod pages;
-mod serve;
+mod prometheus;
+mod routes;
+mod server;
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use self::host::Names;
-pub(super) use self::serve::MAX_CONNECTIONS;
-use self::serve::{LAST_ANSWERS, serve};
+pub(super) use self::server::MAX_CONNECTIONS;
+use self::server::{LAST_ANSWERS, serve};
 use super::StartError;
 use super::admin::{Admin, Call};
 use super::clients::Clients;

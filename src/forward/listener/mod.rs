@@ -1,7 +1,7 @@
 //! Local listeners: TCP and Unix sockets under one name.
 
 mod error;
-mod passed;
+mod socket_activation;
 mod tcp;
 mod unix;
 
@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::connection::Connection;
+use super::client::Connection;
 use crate::config::{Forward, Listen};
 
 pub use self::error::{ListenError, Obstacle};
-pub use self::passed::{Passed, PassedSockets};
+pub use self::socket_activation::{Passed, PassedSockets};
 pub use self::unix::SocketFile;
 
 /// Local addresses that are bound, as they were written. A clone keeps them bound too.

@@ -14,8 +14,8 @@
 //! came from another network namespace, the client's socket is not found although it is there. So
 //! a socket that is *not found* means that its client is gone only if it was found before.
 
-mod diag;
-mod table;
+mod proc_net_tcp;
+mod sock_diag;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -69,7 +69,7 @@ impl TcpPeer {
     /// The peer of a connection that was just accepted.
     pub(super) fn new(local: SocketAddr, address: SocketAddr) -> Self {
         let (local, address) = (canonical(local), canonical(address));
-        let sighted = matches!(diag::find(address, local), Ok(Some(_)));
+        let sighted = matches!(sock_diag::find(address, local), Ok(Some(_)));
         Self {
             local,
             address,
@@ -79,11 +79,11 @@ impl TcpPeer {
 
     /// True if it holds its socket no more. False if it does, or if nobody knows.
     pub(super) async fn is_gone(&self) -> bool {
-        match diag::find(self.address, self.local) {
+        match sock_diag::find(self.address, self.local) {
             Ok(Some(entry)) => entry.inode == 0,
             Ok(None) if self.sighted => true,
             Ok(None) | Err(_) if self.address.ip().is_loopback() => {
-                table::is_orphan(self.address, self.local).await
+                proc_net_tcp::is_orphan(self.address, self.local).await
             }
             Ok(None) | Err(_) => false,
         }
@@ -92,7 +92,7 @@ impl TcpPeer {
     /// How much of what was written its system has not taken, in bytes, a FIN included. 0 if that is
     /// not known.
     pub(super) fn unacknowledged(&self) -> u32 {
-        match diag::find(self.local, self.address) {
+        match sock_diag::find(self.local, self.address) {
             Ok(Some(entry)) => entry.unacknowledged,
             Ok(None) | Err(_) => 0,
         }

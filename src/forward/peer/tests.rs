@@ -33,7 +33,7 @@ impl Pair {
 
     /// What the table alone says.
     async fn is_orphan(&self) -> bool {
-        table::is_orphan(self.peer.address, self.peer.local).await
+        proc_net_tcp::is_orphan(self.peer.address, self.peer.local).await
     }
 }
 
@@ -55,7 +55,7 @@ async fn a_half_closed_client_is_there_and_a_closed_one_is_gone() {
         drop(client);
         assert!(peer.is_gone().await, "{address}");
         assert!(
-            table::is_orphan(peer.address, peer.local).await,
+            proc_net_tcp::is_orphan(peer.address, peer.local).await,
             "{address}"
         );
         drop(accepted);
@@ -78,7 +78,7 @@ async fn a_client_of_an_ipv6_socket_may_reach_an_ipv4_listener() {
     drop(pair.client);
 
     assert!(peer.is_gone().await);
-    assert!(table::is_orphan(peer.address, peer.local).await);
+    assert!(proc_net_tcp::is_orphan(peer.address, peer.local).await);
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn a_client_whose_socket_was_there_and_is_no_more_is_gone() {
         .unwrap();
     drop(pair.client);
 
-    assert_eq!(diag::find(peer.address, peer.local).unwrap(), None);
+    assert_eq!(sock_diag::find(peer.address, peer.local).unwrap(), None);
     assert!(peer.is_gone().await);
 }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::action::{Action, TunnelId, Urgency, Why};
-use super::member::{Member, Ready};
+use super::entry::{Member, Ready};
 use super::{Pool, Waiter};
 use crate::session::Admission;
 

@@ -18,8 +18,8 @@
 
 mod action;
 mod balance;
-mod member;
-mod shape;
+mod entry;
+mod limits;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 pub(super) use self::action::{Action, Returned, TunnelId, Urgency, WaiterId, Weight, Why};
-use self::member::{Member, Ready};
-pub(super) use self::shape::Shape;
+use self::entry::{Member, Ready};
+pub(super) use self::limits::Shape;
 use crate::session::Gate;
 
 /// The tunnels of one forward. `E` is why one did not come up.

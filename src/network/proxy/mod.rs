@@ -12,8 +12,8 @@ use base64::prelude::BASE64_STANDARD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::answer::{self, Answer, MAX_HEAD};
-use super::exempt::Exempt;
+use super::connect_response::{self, Answer, MAX_HEAD};
+use super::no_proxy::Exempt;
 use super::{Endpoint, connect_tcp, shortage};
 use crate::printable::Printable;
 
@@ -104,7 +104,7 @@ impl Proxy {
         tcp.write_all(self.request(to).as_bytes()).await?;
         let mut came = Vec::with_capacity(MAX_HEAD);
         loop {
-            match answer::read(&came) {
+            match connect_response::read(&came) {
                 Answer::Open => return Ok(tcp),
                 Answer::More => {}
                 Answer::Refused { status: 407, .. } => return Err(fault(What::Unauthorized)),

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::exchange::Mark;
+use super::event::Mark;
 use crate::wire::message::{PayloadType, Seq};
 
 /// Payloads that wait to leave, and those whose arrival is awaited.

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use tracing::{debug, trace};
 
 use super::Channel;
-use super::blame::Judgement;
-use super::exchange::{Delivery, Due, Mark};
+use super::ack_watchdog::Silence;
+use super::event::{Delivery, Due, Mark};
 use super::handshake;
+use super::rate_limit_detector::Judgement;
 use super::receiver::{Item, Verdict};
-use super::silence::Silence;
 use crate::proto::error::Reason;
 use crate::proto::event::Event;
 use crate::wire::message::{Header, Kind, Message, PayloadType, Seq};

@@ -12,20 +12,20 @@
 //! Specification: protocol.md sections 3, 5 and 6.
 
 mod accounts;
-mod blame;
+mod ack_watchdog;
+mod congestion;
 mod control;
-mod delay;
-mod exchange;
+mod encoder;
+mod event;
 mod handshake;
 mod input;
 mod pacer;
 mod publication;
+mod rate_limit_detector;
 mod receiver;
-mod remainder;
 mod rtt;
-mod sealer;
 mod sender;
-mod silence;
+mod tail_check;
 mod version;
 
 use std::collections::VecDeque;
@@ -34,22 +34,22 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 
 use self::accounts::Accounts;
-use self::blame::Blame;
+use self::ack_watchdog::{Intake, Silence};
 use self::control::{Control, Word};
-pub use self::exchange::Transmit;
-pub(crate) use self::exchange::{Delivery, Mark};
-use self::exchange::{Due, MAX_ACKNOWLEDGEMENTS};
+use self::encoder::Sealer;
+pub use self::event::Transmit;
+pub(crate) use self::event::{Delivery, Mark};
+use self::event::{Due, MAX_ACKNOWLEDGEMENTS};
 use self::handshake::Handshake;
 pub(crate) use self::handshake::Mode;
 use self::pacer::Pacer;
 use self::publication::Publication;
+use self::rate_limit_detector::Blame;
 pub use self::receiver::EarlyPool;
 use self::receiver::Receiver;
-use self::remainder::Remainder;
-use self::sealer::Sealer;
 pub(crate) use self::sender::Share;
 use self::sender::{Sender, Urgency};
-use self::silence::{Intake, Silence};
+use self::tail_check::Remainder;
 pub(crate) use self::version::AgentVersion;
 pub use self::version::ClientVersion;
 use crate::proto::stats::Stats;

@@ -11,29 +11,29 @@
 //!
 //! Specification: protocol.md section 8.
 
-mod answer;
-mod budget;
 mod ends;
-mod seam;
+mod outcome;
+mod receive_budget;
+mod replay_guard;
+mod scheduler;
 mod stream;
-mod turns;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use tracing::trace;
 
-pub(crate) use self::answer::{Change, Read};
-pub use self::answer::{Upload, Write};
-use self::budget::Budget;
-use self::seam::Seam;
+pub(crate) use self::outcome::{Change, Read};
+pub use self::outcome::{Upload, Write};
+use self::receive_budget::Budget;
+use self::replay_guard::Seam;
+use self::scheduler::{Line, Turns};
 pub(crate) use self::stream::{Intent, Stream, Theirs};
-use self::turns::{Line, Turns};
 use crate::proto::channel::Share;
 use crate::wire::message::{Draft, Seq};
 use crate::wire::smux::{Command, Decoder, FrameError, Header, Piece, StreamId};
 
-pub use self::budget::{MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL};
+pub use self::receive_budget::{MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL};
 pub use self::stream::MAX_UNSENT;
 
 /// The streams of a tunnel.
@@ -78,7 +78,7 @@ impl Mux {
     /// Opens a stream; `None` when the numbers are used up. An id is never given twice.
     pub(crate) fn open(&mut self) -> Option<StreamId> {
         let id = self.next;
-        if id > seam::MAX_STREAM {
+        if id > replay_guard::MAX_STREAM {
             return None;
         }
         self.next = StreamId(id.0 + STEP);

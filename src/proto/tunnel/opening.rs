@@ -11,7 +11,7 @@ use crate::proto::channel::{AgentVersion, Mode};
 use crate::proto::error::Reason;
 use crate::proto::event::Event;
 use crate::proto::readiness::Readiness;
-use crate::proto::single::Single;
+use crate::proto::single_stream::Single;
 use crate::proto::state::State;
 use crate::proto::streams::Streams;
 use crate::wire::message::PayloadType;

@@ -7,10 +7,10 @@ use aws_sdk_ssm::error::{ConnectorError, ErrorMetadata};
 use aws_types::os_shim_internal::Env;
 use tracing::debug;
 
+use super::assume_role::NotAssumed;
 use super::files::Profiles;
 use super::machine::{Machine, OfMachine};
 use super::refusal::{find, kind_of};
-use super::role::NotAssumed;
 use super::settings::Settings;
 use crate::session::error::{Error, Kind, sources};
 

@@ -20,8 +20,8 @@ use aws_sdk_sts::Client;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::oneshot;
 
+use super::assume_role::NotAssumed;
 use super::files::Profiles;
-use super::role::NotAssumed;
 use super::source::SESSION_NAME;
 use super::values::{OF_PROVIDER, checked};
 

@@ -10,10 +10,10 @@
     reason = "credentials expire, and are looked for once a second"
 )]
 
+mod assume_role;
 mod bundle;
 mod caller;
 mod cause;
-mod directory;
 mod effect;
 mod files;
 mod guard;
@@ -24,14 +24,14 @@ mod place;
 mod process;
 mod profiles;
 mod refusal;
-mod role;
 mod sessions;
 mod settings;
 mod source;
 mod sso;
 mod start;
+mod tag_lookup;
 mod values;
-mod web;
+mod web_identity;
 
 use std::fmt;
 use std::future::Future;
@@ -47,8 +47,6 @@ use tracing::warn;
 pub use self::bundle::ProfileBundle;
 pub(super) use self::caller::Caller;
 use self::caller::Callers;
-use self::directory::Directory;
-pub(super) use self::directory::Found;
 use self::effect::transience;
 use self::guard::guarded;
 use self::limits::Limits;
@@ -60,10 +58,12 @@ pub use self::settings::{Identity, Settings};
 use self::source::Source;
 pub use self::source::check_profile;
 pub(super) use self::start::Started;
-use super::endpoint::{Gateway, StreamUrl, StreamUrlError};
+use self::tag_lookup::Directory;
+pub(super) use self::tag_lookup::Found;
 use super::error::{Error, Kind};
 use super::journal::Origin;
-use super::sign::{Signature, Upgrade, presigned, signed};
+use super::sigv4::{Signature, Upgrade, presigned, signed};
+use super::stream_url::{Gateway, StreamUrl, StreamUrlError};
 use super::{Access, Token};
 
 /// The SSM API of one region, as one caller. Cheap to clone.

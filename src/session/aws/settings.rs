@@ -23,8 +23,8 @@ use aws_smithy_http_client::{Builder, Connector};
 use tracing::warn;
 
 use crate::network::{Proxy, platform_roots, read_ca_bundle};
-use crate::session::endpoint::is_loopback_url;
 use crate::session::error::{Error, Kind, sources};
+use crate::session::stream_url::is_loopback_url;
 
 /// What a person may say about AWS; the environment and its files say the rest.
 #[derive(Clone, Debug, Default)]

@@ -27,17 +27,17 @@ use aws_types::os_shim_internal::Env;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
+use super::assume_role::assuming;
 use super::cause::Place;
 use super::files::{DEFAULT, Profiles};
 use super::guard::guarded;
 use super::machine::{Machine, Named};
 use super::mfa;
 use super::profiles::Changes;
-use super::role::assuming;
 use super::settings::{Identity, Settings, Transport, timeouts};
 use super::sso::SsoProvider;
 use super::values::{Environment, OF_PROVIDER, checked};
-use super::web::WebIdentity;
+use super::web_identity::WebIdentity;
 use crate::session::error::{Error, Kind};
 
 /// A way to credentials.

@@ -33,31 +33,31 @@ use bytes::Bytes;
 use crate::wire::message::PayloadType;
 use crate::wire::payload::Flag;
 
-mod basic;
 mod event;
 mod handshake;
 mod input;
+mod lifecycle;
 mod mux;
 mod options;
 mod outbox;
 mod output;
 mod pacer;
-mod phase;
 mod receiver;
 mod sender;
+mod single_stream;
 mod stats;
 mod version;
 
-use basic::Basic;
 pub use event::{ConnectionId, DestinationEnd, End, Event, Outcome};
 use input::InHand;
+use lifecycle::{CRASHED, Phase};
 use mux::Mux;
 pub use options::{Digests, FAITHFUL_INTERVAL, Job, Options, Pace, Race, Retransmission};
 use outbox::Outbox;
 use pacer::Pacer;
-use phase::{CRASHED, Phase};
 use receiver::Receiver;
 use sender::Sender;
+use single_stream::Basic;
 pub use stats::{Stats, Timeline, Violation};
 pub use version::Version;
 

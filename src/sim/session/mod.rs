@@ -24,19 +24,19 @@ use tokio::time::Sleep;
 
 use super::agent::{Agent, ConnectionId, End, Event, Job};
 use super::alarm;
-use super::blow::Blow;
-use super::client::Client;
+use super::client_websocket::Client;
 use super::clock;
 use super::connection::Connection;
+use super::fault_rules::{Path, Rate};
 use super::faults::{Direction, Faults, Join};
-use super::ledger::Page;
-use super::path::{Path, Rate};
+use super::one_off_fault::Blow;
 use super::queue::Queue;
+use super::records::Page;
 use super::service::Service;
 
-mod book;
-mod flow;
-mod trouble;
+mod faults;
+mod message_io;
+mod recording;
 
 /// What others ask of a session.
 pub(super) enum Command {

@@ -11,10 +11,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 mod acknowledgement;
-mod keys;
+mod json_keys;
 
 pub use acknowledgement::{Acknowledge, Acknowledged, acknowledge, decode_acknowledge};
-pub use keys::Keys;
+pub use json_keys::Keys;
 
 /// The first frame on a websocket, sent as text before anything else (section 2.2).
 ///

@@ -9,9 +9,9 @@ use std::str::FromStr;
 pub(super) use crate::config::check::address::socket_path::MAX_PATH;
 use crate::config::check::address::socket_path::{bare_path, socket_path};
 pub(super) use crate::config::check::address::url::{check_endpoint, check_gateway, check_proxy};
+use crate::config::diagnostic::Fault;
 use crate::config::model::{Listen, Remote};
-use crate::config::place::{quoted, shortened};
-use crate::config::problem::Fault;
+use crate::config::source::{quoted, shortened};
 
 impl FromStr for Listen {
     type Err = Fault;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::check::address::is_digits;
-use crate::config::place::quoted;
-use crate::config::problem::Fault;
+use crate::config::diagnostic::Fault;
+use crate::config::source::quoted;
 
 /// Reads what stands behind `unix:`.
 pub(super) fn socket_path(text: &str) -> Result<PathBuf, Fault> {

@@ -1,9 +1,9 @@
 //! The URLs of endpoints.
 
 use crate::config::check::address::{Pair, is_localhost, port};
+use crate::config::diagnostic::Fault;
 use crate::config::model::NO_PROXY;
-use crate::config::problem::Fault;
-use crate::config::secret::is_host;
+use crate::config::redact::is_host;
 
 /// Finds what is wrong with the URL of an API endpoint.
 pub(in crate::config::check) fn check_endpoint(url: &str) -> Result<(), Fault> {

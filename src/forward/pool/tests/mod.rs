@@ -3,7 +3,7 @@
 mod chaos;
 mod crowd;
 mod failures;
-mod places;
+mod slots;
 mod spares;
 mod timeouts;
 

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use self::repeats::Repeats;
-use crate::proto::channel::delay::DelayWindow;
+use crate::proto::channel::congestion::DelayWindow;
 use crate::proto::channel::rtt::RttEstimator;
 use crate::wire::message::Seq;
 

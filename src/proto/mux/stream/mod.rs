@@ -20,8 +20,8 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use crate::proto::error::Reason;
-use crate::proto::mux::answer::Upload;
-use crate::proto::mux::turns::Line;
+use crate::proto::mux::outcome::Upload;
+use crate::proto::mux::scheduler::Line;
 use crate::wire::message::Seq;
 
 /// One stream of a mux.

@@ -9,9 +9,9 @@ use crate::wire::smux::{self, Command};
 
 mod channel;
 mod chaos;
-mod ends;
 mod handshake;
 mod mux;
+mod session_end;
 
 /// An agent, a clock, and the least that a client can do.
 struct Bench {

@@ -1,0 +1,385 @@
+//! Texts that must keep a pattern: names, regions, paths, targets, documents, modes.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::config::check::address::MAX_PATH;
+use crate::config::diagnostic::Fault;
+use crate::config::model::Target;
+use crate::config::source::quoted;
+
+impl FromStr for Target {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        if let Some(task) = text.strip_prefix("ecs:") {
+            return check_task(task).map(|()| Self::Node(text.to_owned()));
+        }
+        let digits = |prefix: &str| text.strip_prefix(prefix).filter(|rest| is_hex(rest));
+        match (digits("i-").map(str::len), digits("mi-").map(str::len)) {
+            (Some(8 | 17), _) | (_, Some(17)) => Ok(Self::Node(text.to_owned())),
+            _ => Err(no_target(text)),
+        }
+    }
+}
+
+/// Finds what keeps a text from being the name of a forward.
+pub(super) fn check_name(text: &str) -> Result<(), Fault> {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let is_good = text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.len() <= MAX_NAME
+        && text.chars().all(is_letter);
+    let hint = "1 to 64 letters, digits, `-`, `_` and `.`, a letter or digit first: \"orders-db\"";
+    or(is_good, format!("{} cannot be a name", quoted(text)), hint)
+}
+
+/// Finds what keeps a text from being a region.
+pub(super) fn check_region(text: &str) -> Result<(), Fault> {
+    let is_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let has_number = |text: &str| {
+        text.rsplit_once('-').is_some_and(|(area, number)| {
+            area.contains('-') && number.bytes().all(|b| b.is_ascii_digit()) && !number.is_empty()
+        })
+    };
+    let is_good = text.len() <= MAX_REGION && text.chars().all(is_letter) && has_number(text);
+    let zone = text.strip_suffix(|c: char| c.is_ascii_lowercase());
+    let hint = match zone.filter(|region| has_number(region)) {
+        Some(region) => format!(
+            "that is an availability zone; its region is {}",
+            quoted(region)
+        ),
+        None => "for example \"eu-west-1\"".to_owned(),
+    };
+    or(is_good, format!("{} is not a region", quoted(text)), &hint)
+}
+
+/// Finds what keeps a text from being the name of a profile.
+pub(super) fn check_profile(text: &str) -> Result<(), Fault> {
+    let is_good = !text.trim().is_empty()
+        && text.trim() == text
+        && text.chars().count() <= MAX_PROFILE
+        && !text
+            .chars()
+            .any(|c| c.is_control() || matches!(c, '[' | ']'));
+    let hint = "write a name that stands in ~/.aws/config as `[profile NAME]`: \"prod\"";
+    or(
+        is_good,
+        format!("{} cannot be a profile", quoted(text)),
+        hint,
+    )
+}
+
+/// Finds what keeps a text from being the ARN of a role (the IAM reference: names are of letters,
+/// digits and `+=,.@-_`, paths of more).
+pub(super) fn check_role(text: &str) -> Result<(), Fault> {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let is_partition = |text: &str| {
+        text.starts_with("aws") && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+    };
+    let is_account = |text: &str| text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
+    let is_path = |text: &str| {
+        let is_letter = |c: char| c.is_ascii_alphanumeric() || "+=,.@-_/".contains(c);
+        !text.is_empty() && !text.ends_with('/') && text.chars().all(is_letter)
+    };
+    let is_good = matches!(parts[..], ["arn", partition, "iam", "", account, role]
+        if is_partition(partition) && is_account(account) && role.strip_prefix("role/").is_some_and(is_path));
+    let hint = match parts[..] {
+        ["arn", _, "sts", ..] => {
+            "that is a session of a role; write the role: \"arn:aws:iam::111122223333:role/tunnel\""
+        }
+        ["arn", _, "iam", ..] => {
+            "an account of 12 digits, then `role/` and its path and name: \"arn:aws:iam::111122223333:role/tunnel\""
+        }
+        _ => {
+            "write its ARN (`aws iam get-role` shows it): \"arn:aws:iam::111122223333:role/tunnel\""
+        }
+    };
+    or(
+        is_good && text.len() <= MAX_ROLE,
+        format!("{} is not the ARN of a role", quoted(text)),
+        hint,
+    )
+}
+
+/// Finds what keeps a text from being the path of a file, wherever the program was started.
+pub(super) fn check_path(text: &str) -> Result<(), Fault> {
+    let what = format!("{} is not an absolute path", quoted(text));
+    let hint = match text.strip_prefix('~') {
+        Some(_) => "`~` is not expanded here; write the path from the root: \"/home/me/…\"",
+        None => "write it from the root: \"/etc/ssl/company.pem\"",
+    };
+    or(
+        Path::new(text).is_absolute() && !text.contains('\0'),
+        what,
+        hint,
+    )
+}
+
+/// Finds what keeps a text from being the path of a Unix socket.
+pub(super) fn check_socket(text: &str) -> Result<(), Fault> {
+    let hint = match text.strip_prefix("unix:") {
+        Some(path) => format!("write the path alone: {}", quoted(path)),
+        None => "write it from the root: \"/run/ssm-proxyd/admin.sock\"".to_owned(),
+    };
+    let is_file = !text.ends_with(['/', '.']) && !text.contains(char::is_control);
+    let what = format!("{} is not the absolute path of a socket", quoted(text));
+    or(text.starts_with('/') && is_file, what, &hint)?;
+    let what = format!("{} is too long: {} bytes", quoted(text), text.len());
+    let hint = format!("the address of a Unix socket holds {MAX_PATH} bytes");
+    or(text.len() <= MAX_PATH, what, &hint)
+}
+
+/// Finds what keeps a text from being the name or ARN of a document
+/// (the SSM API reference: `^[a-zA-Z0-9_\-.:/]{3,128}$`).
+pub(super) fn check_document(text: &str) -> Result<(), Fault> {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || "_-.:/".contains(c);
+    let is_good = (3..=128).contains(&text.len()) && text.chars().all(is_letter);
+    let hint =
+        "3 to 128 letters, digits and `_-.:/`: \"AWS-StartPortForwardingSession\", or an ARN";
+    or(
+        is_good,
+        format!("{} cannot be a document", quoted(text)),
+        hint,
+    )
+}
+
+/// Reads the permissions of a file.
+pub(super) fn mode(text: &str) -> Result<u32, Fault> {
+    let is_octal = text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let mode = u32::from_str_radix(text, 8).ok();
+    let Some(mode) = mode.filter(|mode| is_octal && text.len() <= MAX_MODE && *mode <= 0o777)
+    else {
+        let what = format!("{} is not a mode", quoted(text));
+        let hint =
+            "octal digits up to \"0777\": \"0600\" is for the owner, \"0660\" for the group too";
+        return Err(Fault::new(what, hint));
+    };
+    if mode & 0o222 == 0 {
+        let what = format!("nobody could connect with the mode {}", quoted(text));
+        let hint = "connecting takes the permission to write: \"0600\"";
+        return Err(Fault::new(what, hint));
+    }
+    Ok(mode)
+}
+
+/// A task is known by its cluster, which may hold `_`, its id, and the runtime id of a container.
+fn check_task(task: &str) -> Result<(), Fault> {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let parts = task.rsplitn(3, '_');
+    let is_good = task.len() + "ecs:".len() <= MAX_TARGET
+        && task.chars().all(is_letter)
+        && parts.filter(|part| !part.is_empty()).count() == 3;
+    let what = format!("{} is not an ECS target", quoted(&format!("ecs:{task}")));
+    or(
+        is_good,
+        what,
+        "write \"ecs:CLUSTER_TASK_RUNTIME\", the runtime id being the container's",
+    )
+}
+
+fn no_target(text: &str) -> Fault {
+    let what = format!("{} is not a target", quoted(text));
+    let lower = text.to_ascii_lowercase();
+    let prefix = ["mi-", "i-"]
+        .into_iter()
+        .find(|prefix| lower.starts_with(prefix));
+    let hint = match prefix {
+        Some(_) if lower != text && lower.parse::<Target>().is_ok() => {
+            format!("in lower case: {}", quoted(&lower))
+        }
+        Some("i-") => "`i-` and 8 or 17 of the digits 0-9 and a-f".to_owned(),
+        Some(_) => "`mi-` and 17 of the digits 0-9 and a-f".to_owned(),
+        None => "write the node's id (`aws ssm describe-instance-information` lists them): \
+                 \"i-0123456789abcdef0\""
+            .to_owned(),
+    };
+    Fault::new(what, hint)
+}
+
+fn is_hex(text: &str) -> bool {
+    text.bytes()
+        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+fn or(is_good: bool, what: String, hint: &str) -> Result<(), Fault> {
+    is_good.then_some(()).ok_or_else(|| Fault::new(what, hint))
+}
+
+/// Names are labels of metrics and stand in tables.
+const MAX_NAME: usize = 64;
+
+/// A region is a label of a host name.
+const MAX_REGION: usize = 63;
+
+/// Far beyond what anyone types.
+const MAX_PROFILE: usize = 256;
+
+/// Bytes of an ARN that IAM takes.
+const MAX_ROLE: usize = 2048;
+
+/// Four digits, the first of which is 0.
+const MAX_MODE: usize = 4;
+
+/// The limit of StartSession's `Target`.
+const MAX_TARGET: usize = 400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_target(text: &str) -> bool {
+        text.parse::<Target>().is_ok()
+    }
+
+    #[test]
+    fn targets_keep_the_pattern_of_their_kind() {
+        for good in [
+            "i-01234567",
+            "i-0123456789abcdef0",
+            "mi-0123456789abcdef0",
+            "ecs:prod_0123456789abcdef_0123456789abcdef-123456",
+            "ecs:my_prod_0123456789abcdef_0123456789abcdef-123456",
+        ] {
+            assert!(is_target(good), "{good}");
+        }
+        for bad in [
+            "",
+            "i-",
+            "i-012345678",
+            "i-0123456g",
+            "i-0123456A",
+            "mi-01234567",
+            "bastion",
+            "ecs:",
+            "ecs:a_b",
+            "ecs:__",
+            "ecs:a_b_",
+            "ecs:a_b_c d",
+            " i-01234567",
+        ] {
+            assert!(!is_target(bad), "{bad}");
+        }
+        assert!(!is_target(&format!("ecs:{}_b_c", "a".repeat(400))));
+    }
+
+    #[test]
+    fn names_are_fit_for_labels() {
+        for good in ["a", "7", "orders-db", "a.b_c", &"x".repeat(64)] {
+            assert_eq!(check_name(good), Ok(()), "{good}");
+        }
+        for bad in ["", "-a", ".a", "a b", "ä", "a/b", "a\n", &"x".repeat(65)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn regions_end_with_a_number() {
+        for good in [
+            "eu-west-1",
+            "us-gov-east-1",
+            "us-isob-east-1",
+            "eusc-de-east-1",
+            "ap-southeast-12",
+        ] {
+            assert_eq!(check_region(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "eu",
+            "eu-west",
+            "eu-1",
+            "EU-WEST-1",
+            "eu_west_1",
+            "eu-west-1a",
+            "eu-west-",
+            "-1",
+        ] {
+            assert!(check_region(bad).is_err(), "{bad}");
+        }
+        let zone = check_region("eu-west-1a").unwrap_err();
+        assert!(zone.hint().ends_with("its region is \"eu-west-1\""));
+    }
+
+    #[test]
+    fn roles_are_arns() {
+        for good in [
+            "arn:aws:iam::111122223333:role/tunnel",
+            "arn:aws-us-gov:iam::111122223333:role/team/a+=,.@-_",
+        ] {
+            assert_eq!(check_role(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "tunnel",
+            "arn:aws:iam::1111:role/tunnel",
+            "arn:aws:iam::111122223333:user/me",
+            "arn:aws:iam::111122223333:role/",
+            "arn:aws:iam::111122223333:role/a b",
+            "arn:aws:iam:eu-west-1:111122223333:role/a",
+            "arn:aws:sts::111122223333:assumed-role/tunnel/me",
+            &format!("arn:aws:iam::111122223333:role/{}", "x".repeat(2048)),
+        ] {
+            assert!(check_role(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_are_absolute() {
+        assert_eq!(check_path("/etc/ssl/a b.pem"), Ok(()));
+        for bad in ["", "a.pem", "./a.pem", "~/a.pem", "/a\0b"] {
+            assert!(check_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_socket_has_an_absolute_path_that_fits() {
+        assert_eq!(check_socket("/run/ssm-proxyd/admin.sock"), Ok(()));
+        let longest = format!("/{}", "x".repeat(MAX_PATH - 1));
+        assert_eq!(check_socket(&longest), Ok(()));
+        for bad in ["", "a.sock", "/", "/run/", "/run/..", "unix:/a", "/a\nb"] {
+            assert!(check_socket(bad).is_err(), "{bad}");
+        }
+        assert!(check_socket(&format!("{longest}x")).is_err());
+    }
+
+    #[test]
+    fn modes_are_octal_and_let_someone_connect() {
+        assert_eq!(mode("0600"), Ok(0o600));
+        assert_eq!(mode("660"), Ok(0o660));
+        assert_eq!(mode("0777"), Ok(0o777));
+        assert_eq!(mode("2"), Ok(0o002));
+        for bad in [
+            "", "+600", "-600", "0o600", "0x1ff", "0800", "1777", "00600", "rw", "600 ", "٦٠٠",
+        ] {
+            let fault = mode(bad).expect_err(bad);
+            assert!(fault.to_string().ends_with("is not a mode"), "{bad}");
+        }
+        for useless in ["0000", "0444", "0555"] {
+            let fault = mode(useless).expect_err(useless);
+            assert!(fault.to_string().starts_with("nobody"), "{useless}");
+        }
+    }
+
+    #[test]
+    fn documents_are_names_or_arns() {
+        for good in [
+            "abc",
+            "AWS-StartPortForwardingSession",
+            "arn:aws:ssm:eu-west-1:111122223333:document/My.Doc_1",
+        ] {
+            assert_eq!(check_document(good), Ok(()), "{good}");
+        }
+        for bad in ["", "ab", "a b c", "doc$1", &"x".repeat(129)] {
+            assert!(check_document(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn profiles_are_names() {
+        assert_eq!(check_profile("prod"), Ok(()));
+        assert_eq!(check_profile("my team/prod"), Ok(()));
+        for bad in ["", " ", " prod", "[prod]", "a\nb", &"x".repeat(257)] {
+            assert!(check_profile(bad).is_err(), "{bad}");
+        }
+    }
+}

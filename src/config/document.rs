@@ -1,0 +1,134 @@
+//! The text as TOML sees it: tables and values, each with the bytes it stands in.
+//!
+//! A text that is not TOML is read as far as it can be understood, so that its other problems are
+//! found in the same run; [`Syntax`] knows what is then to be believed. This is the one door to
+//! `toml`.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use crate::config::source::Source;
+use crate::config::syntax_errors::Syntax;
+use crate::config::syntax_messages::Complaint;
+
+/// A text, read.
+#[derive(Debug)]
+pub(super) struct Document {
+    /// Everything outside of a table, and the tables.
+    pub(super) root: Table,
+    /// What is not TOML.
+    pub(super) syntax: Syntax,
+}
+
+impl Document {
+    /// Reads a text, whatever it holds.
+    pub(super) fn read(text: &str, source: &Source<'_>) -> Self {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        let root = Table::of(root.get_ref(), 0..0);
+        let complaints = errors.iter().map(|error| Complaint {
+            span: whole(text, error.span().unwrap_or_default()),
+            message: error.message(),
+        });
+        let syntax = Syntax::of(text, source, &root, complaints.collect());
+        Self { root, syntax }
+    }
+}
+
+/// Keys and their values, in the order of the file.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// The header, or the whole of an inline table.
+    pub(super) span: Range<usize>,
+    pub(super) entries: Vec<Entry>,
+}
+
+impl Table {
+    fn of(table: &DeTable<'_>, span: Range<usize>) -> Self {
+        let mut entries: Vec<_> = table
+            .iter()
+            .map(|(key, value)| Entry::of(key, value))
+            .collect();
+        entries.sort_by_key(|entry| entry.span.start);
+        Self { span, entries }
+    }
+}
+
+/// A key and its value.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    /// Where the key stands.
+    pub(super) span: Range<usize>,
+    pub(super) value: Value,
+}
+
+impl Entry {
+    fn of(key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> Self {
+        Self {
+            key: key.get_ref().to_string(),
+            span: key.span(),
+            value: Value::of(value),
+        }
+    }
+}
+
+/// A value and where it stands.
+#[derive(Debug)]
+pub(super) struct Value {
+    pub(super) span: Range<usize>,
+    pub(super) data: Data,
+}
+
+impl Value {
+    fn of(value: &Spanned<DeValue<'_>>) -> Self {
+        let span = value.span();
+        let data = match value.get_ref() {
+            DeValue::String(text) => Data::Text(text.to_string()),
+            DeValue::Integer(integer) => Data::Number(
+                // One too long for the type is out of every range.
+                i128::from_str_radix(integer.as_str(), integer.radix()).unwrap_or(i128::MAX),
+            ),
+            DeValue::Float(_) => Data::Float,
+            DeValue::Boolean(flag) => Data::Flag(*flag),
+            DeValue::Datetime(_) => Data::Date,
+            DeValue::Array(values) => Data::Array(values.iter().map(Self::of).collect()),
+            DeValue::Table(table) => Data::Table(Table::of(table, span.clone())),
+        };
+        Self { span, data }
+    }
+}
+
+/// What a value is.
+#[derive(Debug)]
+pub(super) enum Data {
+    Text(String),
+    Number(i128),
+    Float,
+    Flag(bool),
+    Date,
+    Array(Vec<Value>),
+    Table(Table),
+}
+
+impl Data {
+    /// As a noun with its article.
+    pub(super) fn noun(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a string",
+            Self::Number(_) => "a number",
+            Self::Float => "a number with a fraction",
+            Self::Flag(_) => "a boolean",
+            Self::Date => "a date",
+            Self::Array(_) => "an array",
+            Self::Table(_) => "a table",
+        }
+    }
+}
+
+/// The same bytes, but of whole characters of the text.
+fn whole(text: &str, span: Range<usize>) -> Range<usize> {
+    let start = text.floor_char_boundary(span.start);
+    start..text.floor_char_boundary(span.end).max(start)
+}

@@ -1,0 +1,302 @@
+//! What the parser says about a text that is not TOML, in words for a person.
+//!
+//! Its messages are in the language of its grammar and point at the byte where it stumbled. Where
+//! the likely mistake is known, it is named instead, with all the bytes that belong to it.
+
+use std::ops::Range;
+
+use crate::config::diagnostic::Finding;
+use crate::config::document::{Data, Table, Value};
+use crate::config::source::{Source, quoted, shortened};
+
+/// What the parser says.
+#[derive(Clone, Debug)]
+pub(super) struct Complaint<'a> {
+    pub(super) span: Range<usize>,
+    pub(super) message: &'a str,
+}
+
+impl Complaint<'_> {
+    /// Whether an array or an inline table never ends.
+    fn is_open_end(&self) -> bool {
+        self.message.starts_with("unclosed array,")
+            || self.message.starts_with("unclosed inline table,")
+    }
+
+    /// Whether it is about the inside of an array or an inline table.
+    fn is_inside(&self) -> bool {
+        self.is_open_end()
+            || ["array elements", "in array", "key-value pairs"]
+                .iter()
+                .any(|part| self.message.contains(part))
+    }
+
+    /// Whether it is about a multi-line string, most likely one without its end.
+    fn is_block(&self) -> bool {
+        self.message.starts_with("invalid multi-line")
+    }
+
+    /// Whether it is about a value that is no string, number or date.
+    fn is_bare_word(&self) -> bool {
+        let kinds = [
+            "boolean", "float", "integer", "mantissa", "fraction", "exponent",
+        ];
+        let invalid = self.message.strip_prefix("invalid ");
+        self.message.starts_with("string values must be quoted")
+            || invalid.is_some_and(|rest| kinds.iter().any(|kind| rest.starts_with(kind)))
+    }
+}
+
+/// The text and what the parser made of it.
+pub(super) struct Reader<'a> {
+    text: &'a str,
+    source: &'a Source<'a>,
+    root: &'a Table,
+    /// Whether an array or an inline table never ends.
+    has_open_end: bool,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads a text from which the parser made `root`, with all its complaints.
+    pub(super) fn new(
+        text: &'a str,
+        source: &'a Source<'a>,
+        root: &'a Table,
+        complaints: &[Complaint<'_>],
+    ) -> Self {
+        Self {
+            text,
+            source,
+            root,
+            has_open_end: complaints.iter().any(Complaint::is_open_end),
+        }
+    }
+
+    /// A complaint in our words, where we have some.
+    pub(super) fn finding(&self, complaint: &Complaint<'_>) -> Finding {
+        let Complaint { span, message } = complaint.clone();
+        if complaint.is_block() || (self.has_open_end && complaint.is_inside()) {
+            return self.open_end(span);
+        }
+        if complaint.is_bare_word() {
+            return self.bare_word(span);
+        }
+        match message {
+            "duplicate key" => self.duplicate(span),
+            m if m.starts_with("unexpected key or value") => self.leftover(span),
+            m if m.starts_with("invalid") && m.contains("string") => self.string(span, m),
+            other => {
+                let (what, hint) = phrase(other);
+                Finding::new(span, what, hint)
+            }
+        }
+    }
+
+    fn duplicate(&self, span: Range<usize>) -> Finding {
+        let key = self.text.get(span.clone()).unwrap_or_default();
+        if self.is_header(&span) {
+            let hint = match key {
+                "forward" => "begin every forward with `[[forward]]`, in two brackets",
+                _ => "bring its lines together under one header",
+            };
+            return Finding::new(span, format!("a second table `{}`", shortened(key)), hint);
+        }
+        let what = format!("`{}` is set twice", shortened(key));
+        let finding = Finding::new(span.clone(), what, "keep one of the two lines");
+        match last_before(self.root, key, span.start) {
+            Some(first) => finding.beside(first, "set here first"),
+            None => finding,
+        }
+    }
+
+    /// A value that is no string, number or date: most probably a string.
+    fn bare_word(&self, span: Range<usize>) -> Finding {
+        let word = self.word(span);
+        let written = self.source.shown(word.clone());
+        let written = written.as_str();
+        let shown = shortened(written);
+        let (what, hint) = match written.to_ascii_lowercase().as_str() {
+            "" => ("the value is missing".to_owned(), WRITE_VALUE.to_owned()),
+            "true" | "yes" | "on" => (
+                format!("`{shown}` is not a value"),
+                "write `true`".to_owned(),
+            ),
+            "false" | "no" | "off" => (
+                format!("`{shown}` is not a value"),
+                "write `false`".to_owned(),
+            ),
+            quoted if quoted.contains(TYPOGRAPHIC) => (
+                format!("the quotes of `{shown}` are not those of TOML"),
+                straight(written),
+            ),
+            words if words.contains(char::is_whitespace) => (
+                format!("`{shown}` is not one value"),
+                format!(
+                    "put a comma between two values, or quotes around one: {}",
+                    quoted(written)
+                ),
+            ),
+            _ if written != &self.text[word.clone()] => (
+                format!("`{shown}` has no quotes"),
+                "put it into quotes".to_owned(),
+            ),
+            _ => (
+                format!("`{shown}` has no quotes"),
+                format!("write {}", quoted(written)),
+            ),
+        };
+        Finding::new(word, what, hint)
+    }
+
+    fn string(&self, span: Range<usize>, message: &str) -> Finding {
+        if span.is_empty() && message.ends_with(['"', '\'', '`']) {
+            let start = self.value_start(span.start);
+            let what = "this string is not closed";
+            return Finding::new(start..span.end, what, "end it with the quote it began with");
+        }
+        let what = "a character that may not stand in a string";
+        Finding::new(span, what, "write it as an escape, such as \\t or \\u001B")
+    }
+
+    fn leftover(&self, span: Range<usize>) -> Finding {
+        let rest = span.start..self.line_end(span.start);
+        if self.is_header(&span) {
+            let hint = "write `[[forward]]` or `[aws]` on a line of its own";
+            return Finding::new(rest, "something stands behind this header", hint);
+        }
+        let hint = "begin a new line for a new key, a comment with `#`, a string with a quote";
+        Finding::new(rest, "something stands behind this value", hint)
+    }
+
+    /// A value that swallows the rest of the text, at its beginning.
+    fn open_end(&self, span: Range<usize>) -> Finding {
+        let value = outermost(self.root, span.start);
+        let start = value.map_or(span.start, |value| value.span.start);
+        let (what, hint) = match value.map(|value| &value.data) {
+            Some(Data::Array(_)) => ("this array is not closed", "end it with `]`"),
+            Some(Data::Text(_)) => (
+                "this string is not closed",
+                "end it with the three quotes it began with",
+            ),
+            _ => ("this table is not closed", "end it with `}`"),
+        };
+        Finding::new(start..self.line_end(start), what, hint)
+    }
+
+    /// Whether the text behind an error belongs to it.
+    pub(super) fn swallows(&self, complaint: &Complaint<'_>) -> bool {
+        complaint.is_block()
+            || complaint.message.starts_with("unclosed")
+            || (self.has_open_end && complaint.is_inside())
+            || (complaint.message == "duplicate key" && self.is_header(&complaint.span))
+    }
+
+    /// Whether these bytes belong to a line that begins with a bracket.
+    fn is_header(&self, span: &Range<usize>) -> bool {
+        let line = &self.text[self.line_start(span.start)..];
+        line.trim_start_matches([' ', '\t']).starts_with('[')
+    }
+
+    /// The word around some bytes.
+    fn word(&self, span: Range<usize>) -> Range<usize> {
+        let ends = |c: char| c.is_whitespace() || ",[]{}#=".contains(c);
+        let before = self.text[..span.start].trim_end_matches(|c| !ends(c));
+        let behind = self.text[span.start..].find(ends);
+        let end = behind.map_or(self.text.len(), |length| span.start + length);
+        before.len()..end.max(span.end)
+    }
+
+    /// Where the value of the line begins that holds the byte at `offset`.
+    fn value_start(&self, offset: usize) -> usize {
+        let line = &self.text[self.line_start(offset)..offset];
+        let value = line.split_once('=').map_or(line, |(_, value)| value);
+        offset - value.trim_start().len()
+    }
+
+    fn line_start(&self, offset: usize) -> usize {
+        self.text[..offset].rfind('\n').map_or(0, |end| end + 1)
+    }
+
+    fn line_end(&self, offset: usize) -> usize {
+        let line = self.text[offset..].split('\n').next().unwrap_or_default();
+        offset + line.trim_end().len()
+    }
+}
+
+/// The same word in the quotes of TOML; of a string that goes on behind it, how to write that.
+fn straight(written: &str) -> String {
+    let is_whole = written.starts_with(TYPOGRAPHIC) && written.ends_with(TYPOGRAPHIC);
+    match written.trim_matches(TYPOGRAPHIC) {
+        word if is_whole && !word.is_empty() => format!("write {}", quoted(word)),
+        _ => "write straight quotes: \"…\"".to_owned(),
+    }
+}
+
+/// What the parser says, in our words: what is wrong, and what to write.
+fn phrase(message: &str) -> (String, &'static str) {
+    let (what, hint) = match message {
+        m if m.starts_with("missing escaped value") => (
+            "a backslash begins an escape, and this is none",
+            "write `\\\\` for one backslash, or put the string into '…'",
+        ),
+        m if m.starts_with("unclosed") => (
+            "this header is not closed",
+            "write `[[forward]]` or `[aws]` on a line of its own",
+        ),
+        m if m.starts_with("missing value") => ("the value is missing", WRITE_VALUE),
+        m if m.starts_with("missing comma") => ("a comma is missing", "put one between two values"),
+        m if m.starts_with("unexpected leading zero") => {
+            ("a number begins with 0", "write it without leading zeros")
+        }
+        m if m.starts_with("carriage return") => (
+            "a carriage return that ends no line",
+            "end every line with a newline",
+        ),
+        m if ["key with no value", "invalid unquoted key", "invalid key"]
+            .iter()
+            .any(|start| m.starts_with(start)) =>
+        {
+            ("this is not TOML", "write `key = value`, one on a line")
+        }
+        other => {
+            return (
+                format!("this is not TOML: {other}"),
+                "the language is told at https://toml.io",
+            );
+        }
+    };
+    (what.to_owned(), hint)
+}
+
+/// The last key of that name before `offset`.
+fn last_before(table: &Table, key: &str, offset: usize) -> Option<Range<usize>> {
+    let here = table.entries.iter().filter(|entry| entry.key == key);
+    let here = here.map(|entry| entry.span.clone());
+    let below = table.entries.iter().flat_map(|entry| tables(&entry.value));
+    here.chain(below.filter_map(|table| last_before(table, key, offset)))
+        .filter(|span| span.end <= offset)
+        .max_by_key(|span| span.start)
+}
+
+/// The outermost value that holds the byte at `offset`.
+fn outermost(table: &Table, offset: usize) -> Option<&Value> {
+    let here = table.entries.iter().map(|entry| &entry.value);
+    let below = table.entries.iter().flat_map(|entry| tables(&entry.value));
+    here.filter(|value| value.span.start < offset && offset <= value.span.end)
+        .chain(below.filter_map(|table| outermost(table, offset)))
+        .min_by_key(|value| value.span.start)
+}
+
+/// The tables right inside a value.
+fn tables(value: &Value) -> Vec<&Table> {
+    match &value.data {
+        Data::Table(table) => vec![table],
+        Data::Array(values) => values.iter().flat_map(tables).collect(),
+        Data::Text(_) | Data::Number(_) | Data::Float | Data::Flag(_) | Data::Date => Vec::new(),
+    }
+}
+
+/// Quotes that an editor for prose makes of straight ones.
+const TYPOGRAPHIC: [char; 8] = ['“', '”', '„', '‟', '‘', '’', '‚', '‛'];
+
+const WRITE_VALUE: &str = "write it behind the `=`, or leave the whole line out";

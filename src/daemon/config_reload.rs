@@ -1,0 +1,148 @@
+//! The configuration, read again with all files that it names, beside everything else: a disk may
+//! not answer for long.
+//!
+//! Whoever asks for a reload while one is under way gets another one after it, for the file may have
+//! changed since that was begun.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::timeout;
+use tracing::info;
+
+use super::admin::{Answer, Fault, Rejection, Reply};
+use super::aws_clients::Reach;
+use super::{Change, StartError, systemd};
+use crate::config::Config;
+
+/// A configuration, and what was loaded to reach AWS by it.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) config: Config,
+    pub(super) reach: Reach,
+    /// Whether what all forwards have in common has changed.
+    pub(super) afresh: bool,
+}
+
+impl Loaded {
+    /// Loads what a configuration needs, as far as `reach` does not have it.
+    pub(super) async fn new(config: Config, reach: Reach) -> Result<Self, StartError> {
+        let (reach, afresh) = reach.renewed(config.aws.clone(), &config.forwards).await?;
+        Ok(Self {
+            config,
+            reach,
+            afresh,
+        })
+    }
+}
+
+/// Reloads that were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// At most one task. A read that never ends outlives it, as nothing can end that.
+    reader: JoinSet<Result<Loaded, Rejection>>,
+    /// They wait for what comes of it.
+    waiting: Vec<Reply>,
+    /// They have asked since.
+    next: Option<Vec<Reply>>,
+}
+
+impl Reading {
+    /// Begins to read, now or when the one that is under way is done.
+    pub(super) fn ask<E: Display>(
+        &mut self,
+        read: &(impl Fn() -> Result<Config, E> + Clone + Send + 'static),
+        reach: &Reach,
+        reply: Option<Reply>,
+    ) {
+        if !self.reader.is_empty() {
+            info!("a reload is under way; another one follows");
+            return self.next.get_or_insert_default().extend(reply);
+        }
+        systemd::reloading();
+        self.waiting.extend(reply);
+        let (read, reach) = (read.clone(), reach.clone());
+        self.reader.spawn(async move {
+            let config = in_time(move || read().map_err(|error| error.to_string())).await?;
+            let loaded = Loaded::new(config, reach).await;
+            loaded.map_err(|error| rejected(&error))
+        });
+    }
+
+    /// Waits for a configuration; never ends if none is read. Cancelling loses none.
+    pub(super) async fn done(&mut self) -> Result<Loaded, Rejection> {
+        match self.reader.join_next().await {
+            Some(read) => read.unwrap_or_else(|fault| Err(unreadable(fault.to_string()))),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells those who wait what came of it, and begins what was asked for since.
+    pub(super) fn tell<E: Display>(
+        &mut self,
+        outcome: &Result<Change, Rejection>,
+        read: &(impl Fn() -> Result<Config, E> + Clone + Send + 'static),
+        reach: &Reach,
+    ) {
+        for reply in self.waiting.drain(..) {
+            let answer = match outcome {
+                Ok(change) => Answer::Reloaded(*change),
+                Err(rejection) => Answer::Error(rejection.clone()),
+            };
+            // Whoever has gone needs no answer.
+            let _gone = reply.send(answer);
+        }
+        if let Some(replies) = self.next.take() {
+            self.waiting = replies;
+            self.ask(read, reach, None);
+        }
+    }
+}
+
+async fn in_time(
+    read: impl FnOnce() -> Result<Config, String> + Send + 'static,
+) -> Result<Config, Rejection> {
+    match timeout(PATIENCE, spawn_blocking(read)).await {
+        Ok(Ok(read)) => read.map_err(unreadable),
+        Ok(Err(fault)) => Err(unreadable(fault.to_string())),
+        Err(_) => Err(Rejection {
+            hint: "see whether its disk answers, and reload again".to_owned(),
+            ..unreadable(format!(
+                "the configuration could not be read within {PATIENCE:?}"
+            ))
+        }),
+    }
+}
+
+fn unreadable(message: String) -> Rejection {
+    Rejection {
+        kind: Fault::Configuration,
+        message,
+        hint: String::new(),
+    }
+}
+
+/// What is answered to a reload that failed.
+pub(super) fn rejected(error: &StartError) -> Rejection {
+    let kind = match error {
+        StartError::Listen { .. } | StartError::Http(_) => Fault::Listen,
+        StartError::Unfinished { .. }
+        | StartError::Roots(_)
+        | StartError::Aws(_)
+        | StartError::Forward { .. }
+        | StartError::Proxy(_)
+        | StartError::Standard(_)
+        | StartError::Admin(_)
+        | StartError::AdminMoved
+        | StartError::Log(_) => Fault::Configuration,
+    };
+    Rejection {
+        kind,
+        message: error.to_string(),
+        hint: error.hint().into_owned(),
+    }
+}
+
+/// How long a file may take to be read.
+const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,177 @@
+//! The days of a daemon: signals, questions, reloads, the service manager, until something says
+//! stop.
+
+use std::convert::Infallible;
+use std::fmt::Display;
+
+use tracing::{error, info, warn};
+
+use super::admin::{self, Answer, Call, Rejection, Reply, Request};
+use super::config_reload::{Loaded, Reading, rejected};
+use super::http::called;
+use super::shutdown::hurry;
+use super::signals::{Signal, Signals};
+use super::suspend::Slumber;
+use super::systemd::ServiceManager;
+use super::{Change, Daemon};
+use crate::config::Config;
+use crate::panics;
+
+impl Daemon {
+    /// Waits until it shall stop, because of a signal or of a command, or because a part of it is
+    /// lost that cannot be restarted. `reread` reads the configuration when it is to be reloaded, and
+    /// may block.
+    pub async fn until_stopped<E: Display>(
+        &mut self,
+        signals: &mut Signals,
+        reread: impl Fn() -> Result<Config, E> + Clone + Send + 'static,
+    ) -> Cause {
+        let mut reading = Reading::default();
+        let mut slumber = Slumber::new();
+        let mut manager = ServiceManager::new();
+        manager.ready(self.status());
+        loop {
+            tokio::select! {
+                () = manager.tick() => {
+                    let alive = self.history.handle_answer(self.forwards.answer());
+                    manager.feed(alive);
+                    manager.status(self.status());
+                }
+                signal = signals.next() => match signal {
+                    Signal::Stop(name) => {
+                        info!(signal = name, "stopping");
+                        return Cause::Asked;
+                    }
+                    Signal::Nudge => {
+                        info!("trying again now");
+                        panics::point("daemon");
+                        self.nudge();
+                    }
+                    Signal::Reload => reading.ask(&reread, &self.reach, None),
+                    Signal::RollCall => {
+                        let connections = self.forwards.roster().connections();
+                        info!(connections, "roll call");
+                        self.roll_call.send();
+                    }
+                },
+                call = called(&mut self.admin, &mut self.http) => {
+                    let reach = self.reach.clone();
+                    let reload = |reply| reading.ask(&reread, &reach, Some(reply));
+                    if self.is_told_to_stop(call, reload) {
+                        info!("stopping, as asked over the admin socket");
+                        return Cause::Asked;
+                    }
+                }
+                read = reading.done() => {
+                    let outcome = self.follow(read).await;
+                    manager.ready(self.status());
+                    reading.tell(&outcome, &reread, &self.reach);
+                }
+                loaded = self.retries.loaded() => {
+                    self.retry(loaded).await;
+                    manager.status(self.status());
+                }
+                () = self.servers.due() => {
+                    self.retry_servers().await;
+                    manager.status(self.status());
+                }
+                () = slumber.noticed() => {
+                    info!("this machine has slept; testing every session");
+                    self.nudge();
+                }
+                () = self.forwards.lost() => return Cause::Lost,
+                Some(_) = self.terminator.join_next() => {
+                    error!("the task that starts and ends sessions is lost");
+                    return Cause::Lost;
+                }
+            }
+        }
+    }
+
+    /// Looks after what runs, for ever, while somebody else listens to signals.
+    pub async fn attend(&mut self) -> Infallible {
+        let mut slumber = Slumber::new();
+        loop {
+            tokio::select! {
+                () = slumber.noticed() => self.nudge(),
+                // Its clients see that nobody listens.
+                () = self.forwards.lost() => {}
+            }
+        }
+    }
+
+    /// Answers; whoever asks for the stop has the answer when it is done.
+    fn is_told_to_stop(
+        &mut self,
+        Call { request, reply }: Call,
+        reload: impl FnOnce(Reply),
+    ) -> bool {
+        let answer = match request {
+            Request::Status => {
+                let filter = admin::filter(self.log.as_ref());
+                let roster = self.forwards.roster();
+                Answer::Status(Box::new(self.history.report(&roster, filter, false)))
+            }
+            Request::Reload => {
+                reload(reply);
+                return false;
+            }
+            Request::Log { level } => admin::set_log(self.log.as_ref(), level),
+            Request::Stop { now } => {
+                self.waiting.push(reply);
+                if now {
+                    hurry(&self.leaving);
+                }
+                return true;
+            }
+        };
+        // Whoever has gone needs no answer.
+        let _gone = reply.send(answer);
+        false
+    }
+
+    /// Does what was read, or says why not.
+    async fn follow(&mut self, read: Result<Loaded, Rejection>) -> Result<Change, Rejection> {
+        let outcome = match read {
+            Ok(loaded) => self.apply(loaded).await.map_err(|error| rejected(&error)),
+            Err(rejection) => Err(rejection),
+        };
+        match &outcome {
+            Ok(change) => {
+                self.history.reloads += 1;
+                info!("reloaded: {change}");
+            }
+            Err(Rejection { message, hint, .. }) => {
+                self.history.failed_reloads += 1;
+                match hint.as_str() {
+                    "" => {
+                        warn!("not reloaded, everything stays as it was");
+                        let lines = message.lines().filter(|line| !line.trim().is_empty());
+                        lines.for_each(|line| warn!("{line}"));
+                    }
+                    hint => {
+                        warn!(error = %message, hint, "not reloaded, everything stays as it was");
+                    }
+                }
+            }
+        }
+        outcome
+    }
+
+    fn status(&self) -> String {
+        let mut line = self.forwards.roster().line();
+        for failing in &self.history.failing_servers {
+            line += &format!(", [{}] failing", failing.server);
+        }
+        line
+    }
+}
+
+/// Why a daemon stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A signal or a command.
+    Asked,
+    /// A part of it was lost by a panic. Whoever started it should start it again.
+    Lost,
+}

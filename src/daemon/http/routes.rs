@@ -1,0 +1,200 @@
+//! What is asked, and what is answered: the paths, their statuses and their texts.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, StatusCode};
+
+use super::host::HostFault;
+use super::prometheus;
+use crate::telemetry::Report;
+
+/// An answer.
+pub(super) type Response = hyper::Response<Full<Bytes>>;
+
+/// What can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Page {
+    Startup,
+    Readiness,
+    Liveness,
+    Metrics,
+    Status,
+}
+
+/// Why there is no page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The path means nothing.
+    Unknown,
+    /// There is nothing to be done there.
+    ReadOnly,
+}
+
+/// What a request asks for.
+pub(super) fn asked(method: &Method, path: &str) -> Result<Page, Refusal> {
+    let page = PAGES.iter().find(|(known, _)| *known == path);
+    match page {
+        None => Err(Refusal::Unknown),
+        Some((_, page)) if [Method::GET, Method::HEAD].contains(method) => Ok(*page),
+        Some(_) => Err(Refusal::ReadOnly),
+    }
+}
+
+/// That there is no page.
+pub(super) fn refused(refusal: Refusal) -> Response {
+    if refusal == Refusal::Unknown {
+        let paths: Vec<&str> = PAGES.iter().map(|(path, _)| *path).collect();
+        let text = format!("there is no such page, but {}\n", paths.join(", "));
+        return plain(StatusCode::NOT_FOUND, text);
+    }
+    let text = "it can be read, and nothing else\n";
+    let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, text);
+    let allowed = HeaderValue::from_static("GET, HEAD");
+    refused.headers_mut().insert(ALLOW, allowed);
+    refused
+}
+
+/// The request does not name this service as its host.
+pub(super) fn misdirected(fault: HostFault) -> Response {
+    match fault {
+        HostFault::Malformed => plain(
+            StatusCode::BAD_REQUEST,
+            "the request needs one well-formed Host header\n",
+        ),
+        HostFault::Misdirected => plain(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this host name is not served; use an address or localhost, or add the name to `hosts` in [http]\n",
+        ),
+    }
+}
+
+/// Whoever can ask finds everything bound.
+pub(super) fn startup() -> Response {
+    plain(StatusCode::OK, "started\n")
+}
+
+/// The daemon has ended while somebody asked, or does not listen here any more.
+pub(super) fn over() -> Response {
+    let text = "nobody answers here any more\n";
+    plain(StatusCode::SERVICE_UNAVAILABLE, text)
+}
+
+/// The daemon does not answer.
+pub(super) fn silent() -> Response {
+    let text = "the daemon does not answer\n";
+    plain(StatusCode::SERVICE_UNAVAILABLE, text)
+}
+
+/// A page that tells of the daemon.
+pub(super) fn told(page: Page, report: &Report) -> Response {
+    match page {
+        Page::Startup => startup(),
+        Page::Readiness => readiness(report),
+        Page::Liveness => liveness(report),
+        Page::Metrics => typed(prometheus::TYPE, prometheus::text(report)),
+        Page::Status => status(report),
+    }
+}
+
+/// A forward that fails is told and does not count: the others serve, and it tries again.
+fn readiness(report: &Report) -> Response {
+    if report.stopping {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+    }
+    let failing = report.forwards.iter().filter_map(|forward| {
+        let trouble = forward.trouble.as_ref()?;
+        Some(format!("failing: {} {}\n", forward.name, trouble.word))
+    });
+    let failing: String = failing.collect();
+    plain(StatusCode::OK, format!("ready\n{failing}"))
+}
+
+fn liveness(report: &Report) -> Response {
+    match report.alive {
+        true => plain(StatusCode::OK, "alive\n"),
+        false => plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "a forward does not accept connections any more\n",
+        ),
+    }
+}
+
+fn status(report: &Report) -> Response {
+    match serde_json::to_string(report) {
+        Ok(json) => typed("application/json", json + "\n"),
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+fn plain(status: StatusCode, text: impl Into<String>) -> Response {
+    let mut response = typed("text/plain; charset=utf-8", text);
+    *response.status_mut() = status;
+    response
+}
+
+fn typed(kind: &'static str, text: impl Into<String>) -> Response {
+    let mut response = Response::new(Full::from(text.into()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+const PAGES: &[(&str, Page)] = &[
+    ("/startup", Page::Startup),
+    ("/readiness", Page::Readiness),
+    ("/liveness", Page::Liveness),
+    ("/metrics", Page::Metrics),
+    ("/status", Page::Status),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        Report {
+            version: "1".into(),
+            pid: 1,
+            uptime_seconds: 1,
+            stopping: false,
+            alive: true,
+            reloads: 0,
+            failed_reloads: 0,
+            internal_errors: 0,
+            log_lines_dropped: 0,
+            log: "".into(),
+            connections: 0,
+            failing_servers: Vec::new(),
+            forwards: Vec::new(),
+            finishing: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_stops_lives_and_is_not_ready() {
+        let stopping = Report {
+            stopping: true,
+            ..report()
+        };
+
+        let status = |page, report: &Report| told(page, report).status().as_u16();
+
+        assert_eq!(status(Page::Readiness, &report()), 200);
+        assert_eq!(status(Page::Readiness, &stopping), 503);
+        assert_eq!(status(Page::Liveness, &stopping), 200);
+    }
+
+    #[test]
+    fn accept_loops_that_do_not_answer_are_not_alive() {
+        let dead = Report {
+            alive: false,
+            ..report()
+        };
+
+        let statuses = [Page::Liveness, Page::Readiness].map(|page| told(page, &dead).status());
+
+        assert_eq!(statuses.map(|status| status.as_u16()), [503, 200]);
+    }
+}

@@ -1,0 +1,201 @@
+//! How a daemon stops: nothing new, then what is open, then every session.
+//!
+//! Whoever asks over the admin socket meanwhile is answered, whoever asked for the stop is told
+//! when it is done, and signals mean what they meant before, as far as a daemon that stops can do it.
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::admin::{self, Admin, Answer, Call, Fault, Reply, Request, rejection};
+use super::aws_clients::Reach;
+use super::http::{Http, called};
+use super::signals::{Signal, Signals};
+use super::status::{History, Roster};
+use super::{Daemon, systemd};
+use crate::forward::Stop;
+use crate::session::{Impatience, Leaving};
+use crate::telemetry::Control;
+use crate::tunnel::Nudge;
+
+impl Daemon {
+    /// Stops in order, or as fast as sessions can be ended when another signal asks for it. A third
+    /// one waits for nothing.
+    pub async fn stop_unless_hurried(mut self, signals: &mut Signals) {
+        let mut desk = Desk {
+            admin: self.admin.take(),
+            http: std::mem::take(&mut self.http),
+            waiting: std::mem::take(&mut self.waiting),
+            leaving: self.leaving.clone(),
+            reach: self.reach.clone(),
+            impatience: self.world.sessions.impatience(),
+            nudge: self.nudge.clone(),
+            roll_call: self.roll_call.clone(),
+            roster: self.forwards.roster(),
+            history: self.history.clone(),
+            log: self.log.clone(),
+        };
+        systemd::stopping(self.drain.limits().most());
+        let sessions_left = tokio::select! {
+            left = self.stop() => left,
+            () = desk.attend(signals) => {
+                warn!(hint = LOOK_FOR_SESSIONS, "stopped at once; sessions may have been left behind");
+                None
+            }
+        };
+        desk.close(sessions_left).await;
+    }
+
+    /// Accepts nothing more, lets connections finish for as long as the drain may take, ends what is
+    /// left, then every session. Returns how many sessions may have been left behind, if that is
+    /// known.
+    pub async fn stop(self) -> Option<usize> {
+        let Self {
+            mut forwards,
+            world,
+            drain,
+            leaving,
+            mut terminator,
+            mut aside,
+            ..
+        } = self;
+        aside.shutdown().await;
+        let roster = forwards.roster();
+        forwards.stop(Stop::Drain);
+        let limits = drain.limits();
+        limits.announce(roster.connections());
+        let mut hurried = leaving.subscribe();
+        if limits.idle.is_some() {
+            tokio::select! {
+                () = limits.wait_for_idle(forwards.ended()) => {}
+                _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
+            }
+            forwards.stop(Stop::Idle);
+        }
+        tokio::select! {
+            () = limits.wait(|| roster.connections(), forwards.ended()) => {}
+            _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
+        }
+        forwards.stop(Stop::Now);
+        tokio::select! {
+            ended = timeout(limits.forwards, forwards.ended()) => if ended.is_err() {
+                warn!("some connections did not end in time");
+            },
+            _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
+        }
+        // Whatever has not ended by itself leaves its session to the terminator.
+        forwards.tasks.shutdown().await;
+        drop(world);
+        leaving.send_if_modified(|leaving| {
+            let is_first = *leaving == Leaving::No;
+            *leaving = (*leaving).max(Leaving::InOrder);
+            is_first
+        });
+        let left = match timeout(limits.endings, terminator.join_next()).await {
+            Ok(left) => left,
+            Err(_) => {
+                hurry(&leaving);
+                terminator.join_next().await
+            }
+        };
+        let left = left.and_then(Result::ok);
+        match left {
+            Some(0) => info!("stopped; every session is ended"),
+            count => warn!(
+                count,
+                hint = LOOK_FOR_SESSIONS,
+                "stopped; sessions may have been left behind"
+            ),
+        }
+        left
+    }
+}
+
+/// Who is spoken to while the daemon stops.
+struct Desk {
+    admin: Option<Admin>,
+    http: Http,
+    /// They have asked for the stop.
+    waiting: Vec<Reply>,
+    leaving: watch::Sender<Leaving>,
+    reach: Reach,
+    impatience: Impatience,
+    nudge: Nudge,
+    roll_call: Nudge,
+    roster: Roster,
+    history: History,
+    log: Option<Control>,
+}
+
+impl Desk {
+    /// Answers and hears signals. A second one that asks to stop is handed on, and this ends with the
+    /// third.
+    async fn attend(&mut self, signals: &mut Signals) {
+        let mut is_asked_again = false;
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::Stop(_) if is_asked_again => return,
+                    Signal::Stop(_) => {
+                        is_asked_again = true;
+                        warn!("asked again to stop");
+                        hurry(&self.leaving);
+                    }
+                    Signal::Nudge => {
+                        info!("trying again now");
+                        self.reach.cut_short();
+                        self.impatience.cut_short();
+                        self.nudge.send();
+                    }
+                    Signal::Reload => warn!("not reloaded: the daemon stops"),
+                    Signal::RollCall => {
+                        let connections = self.roster.connections();
+                        info!(connections, "roll call");
+                        self.roll_call.send();
+                    }
+                },
+                call = called(&mut self.admin, &mut self.http) => self.answer(call),
+            }
+        }
+    }
+
+    fn answer(&mut self, Call { request, reply }: Call) {
+        let answer = match request {
+            Request::Stop { now } => {
+                if now {
+                    hurry(&self.leaving);
+                }
+                return self.waiting.push(reply);
+            }
+            Request::Status => {
+                let report =
+                    self.history
+                        .report(&self.roster, admin::filter(self.log.as_ref()), true);
+                Answer::Status(Box::new(report))
+            }
+            Request::Log { level } => admin::set_log(self.log.as_ref(), level),
+            Request::Reload => rejection(Fault::Busy, "the daemon stops", "start it again"),
+        };
+        // Whoever has gone needs no answer.
+        let _gone = reply.send(answer);
+    }
+
+    async fn close(self, sessions_left: Option<usize>) {
+        for reply in self.waiting {
+            let _gone = reply.send(Answer::Stopped { sessions_left });
+        }
+        if let Some(admin) = self.admin {
+            admin.close().await;
+        }
+        self.http.close().await;
+    }
+}
+
+/// What is left is ended now.
+pub(super) fn hurry(leaving: &watch::Sender<Leaving>) {
+    warn!("ending sessions now, and waiting for nothing else");
+    leaving.send_replace(Leaving::Hurried);
+}
+
+/// How to find a session that was left behind.
+pub(super) const LOOK_FOR_SESSIONS: &str = "`aws ssm describe-sessions --state Active` lists them; the account's idle timeout ends them too";

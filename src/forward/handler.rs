@@ -1,0 +1,360 @@
+//! One connection, from accept to its end.
+//!
+//! ```text
+//!   permits ─▶ a place on a tunnel ─▶ stream ─▶ relay ─▶ last words ─▶ the place is given back
+//!   └───────── connect_timeout ────────────┘
+//! ```
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a connection's deadline and duration begin here"
+)]
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{timeout, timeout_at};
+use tracing::{Span, debug, info, warn};
+
+use super::access_log::Tale;
+use super::client::Connection;
+use super::error::{Failure, refusal};
+use super::pool_handle::{Refusal, Slot, Supply};
+use super::relay::{ENDED_EARLY, NOT_TAKEN, Outcome, Patience, Tally, deliver, judge, relay};
+use super::shutdown::Course;
+use super::slot::Lease;
+use crate::config;
+use crate::panics;
+use crate::proto::{OpenError, Reason};
+use crate::telemetry::Meters;
+use crate::tunnel::{self, Nudged, Step, Stream};
+
+/// What every connection of a forward shares.
+#[derive(Debug)]
+pub(super) struct Serve {
+    pub(super) settings: Arc<config::Forward>,
+    pub(super) patience: Patience,
+    pub(super) supply: Supply,
+    /// Connections of this forward that may have a session.
+    pub(super) permits: Semaphore,
+    /// Connections of the whole daemon that may have one.
+    pub(super) all_permits: Arc<Semaphore>,
+    /// Connections that may be accepted.
+    pub(super) slots: Arc<Semaphore>,
+    /// Ended connections whose client may take its time to read the last bytes.
+    pub(super) lingering: Semaphore,
+    /// Asks every connection to say a line.
+    pub(super) roll_call: Nudged,
+    pub(super) meters: Arc<Meters>,
+}
+
+impl Serve {
+    /// Serves a connection until it has ended or is told to. Dropping this resets it.
+    pub(super) async fn run(self: Arc<Self>, connection: Connection, slot: Slot, mut stop: Course) {
+        panics::point("connection");
+        let begin = Instant::now();
+        self.meters.accepted.fetch_add(1, Relaxed);
+        let waiting = self.meters.waiting.count();
+        let opened = tokio::select! {
+            opened = self.open(begin, &slot) => opened,
+            () = stop.asked() => return,
+            never = self.answer(|| info!(time = ?begin.elapsed(), "open; it waits for a session")) => match never {},
+            () = connection.abandoned() => return debug!("the client left before its session was ready"),
+        };
+        drop(waiting);
+        match opened {
+            Ok(opened) => drop(self.carry(begin, connection, opened, stop).await),
+            Err(refusal) => {
+                drop(connection);
+                tell(&refusal);
+            }
+        }
+    }
+
+    /// A part of this forward was lost by a panic, and is restarted.
+    pub(super) fn handle_fault(&self) {
+        let now = Instant::now();
+        self.meters.handle_trouble(Failure::Fault.trouble(now));
+    }
+
+    /// Says a line at each roll call.
+    async fn answer(&self, tell: impl Fn()) -> Infallible {
+        let mut roll_call = self.roll_call.clone().afresh();
+        loop {
+            roll_call.nudged().await;
+            tell();
+        }
+    }
+
+    /// Everything before the first byte, within `connect_timeout`.
+    pub(super) async fn open(&self, begin: Instant, slot: &Slot) -> Result<Opened<'_>, Refusal> {
+        let deadline = begin + self.settings.connect_timeout;
+        let most = "one of `max_connections` of this forward";
+        let permit = within(deadline, most, self.permits.acquire()).await?;
+        let most = "one of `max_connections` in [limits]";
+        let all_permit = within(deadline, most, self.all_permits.acquire()).await?;
+        let want = || self.supply.want(deadline, slot);
+        let (lease, stream) = first_stream(deadline, want, Lease::open_stream).await?;
+        let span = Span::current();
+        span.record("session", lease.tunnel().session_id());
+        span.record("stream", stream.id().0);
+        Ok(Opened {
+            lease,
+            stream,
+            _permits: (permit, all_permit),
+        })
+    }
+
+    /// From the first byte to the last. Returns how it ended, and why the tunnel did if it has.
+    pub(super) async fn carry(
+        &self,
+        begin: Instant,
+        connection: Connection,
+        opened: Opened<'_>,
+        mut stop: Course,
+    ) -> (Option<Outcome>, Option<Arc<tunnel::Error>>) {
+        let Opened {
+            lease,
+            stream,
+            _permits: permits,
+        } = opened;
+        let _open = self.meters.open.count();
+        let patience = self.patience;
+        let tally = Tally::new(&self.meters);
+        let outcome = tokio::select! {
+            outcome = relay(&connection, &stream, patience, &tally) => Some(outcome),
+            () = stopped(&mut stop, &tally) => None,
+            never = self.answer(|| tell_open(&tally, begin)) => match never {},
+        };
+        // Whoever is reset is reset now, before anything else is waited for.
+        let ended = (outcome == Some(Outcome::End)).then_some(connection);
+        let delivered = match outcome {
+            Some(Outcome::ClientGone | Outcome::Quiet) => tokio::select! {
+                delivered = deliver(&stream, patience.delivery) => delivered,
+                () = stopped_for_long(&mut stop) => Err("stopping".to_owned()),
+                () = over(patience.farewell) => Err(NOT_TAKEN.to_owned()),
+            },
+            Some(Outcome::Undelivered) => Err(NOT_TAKEN.to_owned()),
+            Some(Outcome::End | Outcome::EndedEarly) => judge(stream.upload()),
+            Some(Outcome::Lost(_)) | None => Ok(()),
+        };
+        let (outcome, delivered) = judged(outcome, delivered, &tally);
+        drop(stream);
+        self.remember(outcome.as_ref(), &tally);
+        let failure = lease.tunnel().failure();
+        let tale = Tale {
+            outcome: outcome.as_ref(),
+            failure: failure.clone(),
+            tally: &tally,
+            time: begin.elapsed(),
+        };
+        tale.tell(&self.settings.remote);
+        if let (Err(error), Some(Outcome::Undelivered | Outcome::Quiet)) = (delivered, &outcome) {
+            warn!(error, "the last bytes of the client may not have arrived");
+        }
+        drop(lease);
+        drop(permits);
+        if let Some(connection) = ended {
+            self.finish(connection, stop).await;
+        }
+        (outcome, failure)
+    }
+}
+
+impl Serve {
+    /// Ends a connection truly. A client that does not read its last bytes keeps this from ending, so only
+    /// some may; the system cares for the others, for some minutes.
+    async fn finish(&self, connection: Connection, mut stop: Course) {
+        let Ok(_place) = self.lingering.try_acquire() else {
+            debug!("many clients do not read their last bytes; this one is left to the system");
+            return connection.leave();
+        };
+        tokio::select! {
+            () = connection.finish() => {}
+            () = stop.now() => {}
+        }
+    }
+
+    /// What a status says of the destination.
+    fn remember(&self, outcome: Option<&Outcome>, tally: &Tally<'_>) {
+        if tally.received() > 0 {
+            self.meters.handle_answer();
+        } else if let Some(Outcome::Lost(Reason::Refused)) = outcome {
+            self.meters
+                .handle_refusal(refusal(&self.settings.remote, Instant::now()));
+        }
+    }
+}
+
+fn tell_open(tally: &Tally<'_>, begin: Instant) {
+    let (sent, received) = (tally.sent(), tally.received());
+    info!(sent, received, time = ?begin.elapsed(), "open");
+}
+
+/// A destination may be slow to take what a client had sent before it left, and a broken websocket
+/// may have to be resumed first.
+pub(super) fn patience(settings: &config::Forward) -> Patience {
+    let quiet = settings.half_close_timeout;
+    Patience {
+        quiet,
+        delivery: settings.resume_timeout + quiet,
+        farewell: None,
+    }
+}
+
+/// Counts what the stream did not take any more, and says in the outcome if the destination may not
+/// have every byte of the client.
+fn judged(
+    outcome: Option<Outcome>,
+    delivered: Result<(), String>,
+    tally: &Tally<'_>,
+) -> (Option<Outcome>, Result<(), String>) {
+    let all_taken = match tally.read() == tally.sent() {
+        true => Ok(()),
+        false => Err(ENDED_EARLY.to_owned()),
+    };
+    let delivered = match tally.read() {
+        0 => Ok(()),
+        _ => delivered.and(all_taken),
+    };
+    let outcome = match (outcome, &delivered) {
+        (Some(Outcome::ClientGone), Err(_)) => Some(Outcome::Undelivered),
+        (Some(Outcome::End), Err(_)) => Some(Outcome::EndedEarly),
+        (outcome, _) => outcome,
+    };
+    (outcome, delivered)
+}
+
+/// Waits until this connection must end: an idle one earlier than others.
+async fn stopped(stop: &mut Course, tally: &Tally<'_>) {
+    stop.idle().await;
+    let moved = || (tally.sent(), tally.received());
+    loop {
+        let before = moved();
+        if timeout(IDLE, stop.now()).await.is_ok() || moved() == before {
+            return;
+        }
+    }
+}
+
+/// Waits for so long, or for ever.
+async fn over(span: Option<Duration>) {
+    match span {
+        Some(span) => tokio::time::sleep(span).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a stop, and then as long as the last words of a client commonly take that left just
+/// before it.
+async fn stopped_for_long(stop: &mut Course) {
+    stop.now().await;
+    tokio::time::sleep(LAST_WORDS).await;
+}
+
+/// A connection's way to its destination.
+pub(super) struct Opened<'a> {
+    lease: Lease,
+    stream: Stream,
+    _permits: (SemaphorePermit<'a>, SemaphorePermit<'a>),
+}
+
+/// Asks for places until a stream can be opened on one, or `deadline` has passed.
+async fn first_stream<P, S, F: Future<Output = Result<P, Refusal>>>(
+    deadline: Instant,
+    want: impl Fn() -> F,
+    open: impl Fn(&mut P) -> Result<S, OpenError>,
+) -> Result<(P, S), Refusal> {
+    loop {
+        let mut place = want().await?;
+        match open(&mut place) {
+            Ok(stream) => return Ok((place, stream)),
+            // The place goes back as unusable. Each round checks the deadline, so that not even a
+            // supply that gives such places for ever keeps a connection here.
+            Err(error) if Instant::now() >= deadline => {
+                debug!(%error, "no stream on the last tunnel before the deadline");
+                return Err(Refusal {
+                    failure: Failure::Late(Step::of("a tunnel that opens a stream")),
+                    is_news: true,
+                });
+            }
+            Err(error) => debug!(%error, "no stream on this tunnel; asking for another"),
+        }
+    }
+}
+
+/// Waits for a permit. They are never taken away.
+async fn within<'a, E>(
+    deadline: Instant,
+    step: &str,
+    permit: impl Future<Output = Result<SemaphorePermit<'a>, E>>,
+) -> Result<SemaphorePermit<'a>, Refusal> {
+    let (failure, is_news) = match timeout_at(deadline.into(), permit).await {
+        Ok(Ok(permit)) => return Ok(permit),
+        Ok(Err(_)) => (Failure::Stopping, false),
+        Err(_) => (Failure::Late(Step::of(step)), true),
+    };
+    Err(Refusal { failure, is_news })
+}
+
+/// One line, unless the same was told a moment ago.
+fn tell(Refusal { failure, is_news }: &Refusal) {
+    if *is_news {
+        warn!(error = %failure, hint = failure.hint(), "no session; connection reset");
+    } else {
+        debug!(error = %failure, "no session; connection reset");
+    }
+}
+
+/// A connection that carries nothing for this long is idle.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// How long a stop waits for what a client had said that is gone already.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::ready;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_supply_of_tunnels_without_streams_does_not_hold_a_connection_beyond_its_deadline() {
+        let rounds = Cell::new(0_u32);
+        let want = || {
+            rounds.set(rounds.get() + 1);
+            assert!(rounds.get() < 100, "the deadline has passed");
+            ready(Ok(()))
+        };
+        let open = |(): &mut ()| Err::<(), _>(OpenError::Exhausted);
+
+        let opened = first_stream(Instant::now(), want, open).await;
+
+        assert!(matches!(opened.unwrap_err().failure, Failure::Late(_)));
+        assert_eq!(rounds.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_asks_again_when_a_tunnel_opens_no_stream() {
+        let rounds = Cell::new(0);
+        let want = || {
+            rounds.set(rounds.get() + 1);
+            ready(Ok(rounds.get()))
+        };
+        let open = |place: &mut i32| match place {
+            1 => Err(OpenError::Exhausted),
+            2 => Err(OpenError::Ended(Reason::Finished)),
+            place => Ok(*place),
+        };
+        let deadline = Instant::now() + Duration::from_secs(3600);
+
+        let opened = first_stream(deadline, want, open).await;
+
+        assert_eq!(opened.unwrap(), (3, 3));
+    }
+}

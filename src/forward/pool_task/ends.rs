@@ -1,0 +1,75 @@
+//! What a supplier does when a tunnel fails or ends.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use tokio::task::JoinError;
+use tracing::{debug, error, warn};
+
+use super::Supplier;
+use crate::forward::error::Failure;
+use crate::forward::pool::{TunnelId, Weight};
+use crate::forward::tunnel_record::Tended;
+use crate::tunnel;
+
+impl Supplier {
+    /// True for a tunnel that became ready and ended at once, with bytes that nobody waits for.
+    pub(super) fn is_wasted(&self, id: TunnelId) -> bool {
+        self.ended(id).is_some() && !self.pool.has_waiting()
+    }
+
+    pub(super) fn handle_wasted(&mut self, now: Instant, id: TunnelId) {
+        if let Some(error) = self.ended(id) {
+            self.handle_failed(now, id, Failure::Tunnel(error));
+        }
+    }
+
+    pub(super) fn ended(&self, id: TunnelId) -> Option<Arc<tunnel::Error>> {
+        self.tunnels.get(&id)?.tunnel.as_ref()?.failure()
+    }
+
+    pub(super) fn handle_failed(&mut self, now: Instant, id: TunnelId, failure: Failure) {
+        if self.tunnels.remove(&id).is_none() {
+            return;
+        }
+        let weight = failure.weight();
+        self.meters.failed.fetch_add(1, Relaxed);
+        self.meters.handle_trouble(failure.trouble(now));
+        if weight == Weight::Throttled {
+            debug!(error = %failure, "throttled; will try again in turn");
+            self.throttled = Some(failure.clone());
+        } else if !self.pool.has_waiting() && self.teller.handle_failure(now, &failure, 0) {
+            warn!(error = %failure, hint = failure.hint(), "no session can be kept ready");
+        }
+        self.pool.handle_failed(now, id, failure, weight);
+    }
+
+    pub(super) fn handle_over(&mut self, now: Instant, id: TunnelId) {
+        let Some(tended) = self.tunnels.remove(&id) else {
+            return;
+        };
+        let failure = tended.tunnel.and_then(|tunnel| tunnel.failure());
+        if let Some(error) = failure.filter(|_| self.pool.is_spare(id)) {
+            debug!(%error, "a session that was kept ready has ended");
+        }
+        self.pool.handle_ended(now, id);
+    }
+
+    /// A task that ends by itself has told so; one that panicked has not.
+    pub(super) fn handle_done(&mut self, done: Result<(), JoinError>) {
+        let Some(fault) = done.err().filter(JoinError::is_panic) else {
+            return;
+        };
+        error!(error = %fault, "a tunnel was lost by a fault of this program");
+        let is_it =
+            |(id, tended): (&TunnelId, &Tended)| (tended.task.id() == fault.id()).then_some(*id);
+        let Some(id) = self.tunnels.iter().find_map(is_it) else {
+            return;
+        };
+        let now = Instant::now();
+        self.pool.handle_ended(now, id);
+        self.handle_failed(now, id, Failure::Fault);
+        self.tunnels.remove(&id);
+    }
+}

@@ -1,0 +1,387 @@
+//! The tunnels of one forward: does what the pool decides.
+//!
+//! ```text
+//!   connections ── want, leave, return ──▶ Supplier ◀── news ── one task for each tunnel
+//!               ◀── a lease, or why not ──    │ ▲
+//!                                             ▼ │
+//!                                            Pool
+//! ```
+//!
+//! A panic in here loses the tunnels of this forward and nothing else: pending connections are
+//! refused, the sessions are ended, and after a pause it starts anew.
+
+#![expect(clippy::disallowed_methods, reason = "the pool is told the time")]
+
+mod ends;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep_until, timeout};
+use tracing::{Instrument, Span, debug, error, info};
+
+use crate::config;
+use crate::forward::World;
+use crate::forward::error::{Failure, Teller};
+use crate::forward::pool::{Action, Pool, Shape, TunnelId, Urgency as Class, WaiterId, Why};
+use crate::forward::pool_handle::{Refusal, Request, Slot, Supply};
+use crate::forward::shutdown::Course;
+use crate::forward::slot::{Lease, Place};
+use crate::forward::start_request;
+use crate::forward::tunnel_record::{Tended, step};
+use crate::forward::tunnel_task::{News, Tend};
+use crate::panics::{self, Panic, caught};
+use crate::session::Urgency;
+use crate::telemetry::Meters;
+
+/// The task behind a [`Supply`].
+#[derive(Debug)]
+pub(super) struct Supplier {
+    settings: Arc<config::Forward>,
+    world: World,
+    pool: Pool<Failure>,
+    incoming: mpsc::UnboundedReceiver<Request>,
+    requests: mpsc::UnboundedSender<Request>,
+    waiters: BTreeMap<WaiterId, Waiter>,
+    tunnels: BTreeMap<TunnelId, Tended>,
+    tasks: JoinSet<()>,
+    /// Tunnels that were told to end, and when that has taken too long.
+    ending: Vec<(Instant, AbortHandle)>,
+    teller: Teller,
+    /// What AWS said when it throttled last, while that holds.
+    throttled: Option<Failure>,
+    meters: Arc<Meters>,
+}
+
+impl Supplier {
+    /// A supply, and the task behind it, which its owner must run.
+    pub(super) fn new(
+        settings: Arc<config::Forward>,
+        world: World,
+        meters: Arc<Meters>,
+    ) -> (Supply, Self) {
+        let (requests, incoming) = mpsc::unbounded_channel();
+        let supply = Supply::new(requests.clone());
+        let supplier = Self {
+            pool: Pool::new(Shape::of(&settings), world.seed),
+            settings,
+            world,
+            incoming,
+            requests,
+            waiters: BTreeMap::new(),
+            tunnels: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            ending: Vec::new(),
+            teller: Teller::default(),
+            throttled: None,
+            meters,
+        };
+        (supply, supplier)
+    }
+
+    /// Runs until `end` says true; then ends every tunnel. Once nothing more is
+    /// accepted, it keeps nothing ready.
+    pub(super) async fn run(mut self, stop: Course, mut end: watch::Receiver<bool>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let begin = Instant::now();
+            let Err(panic) = caught(self.supply(stop.clone(), &mut end)).await else {
+                break;
+            };
+            let now = Instant::now();
+            if now.saturating_duration_since(begin) >= STABLE {
+                pause = FIRST_PAUSE;
+            }
+            self.start_anew(now, &panic, pause);
+            if !self.refuse_until(now + pause, &mut end).await {
+                break;
+            }
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+        self.end().await;
+    }
+
+    /// Runs until `end` says true.
+    async fn supply(&mut self, mut stop: Course, end: &mut watch::Receiver<bool>) {
+        let mut draining = false;
+        let mut nudged = self.world.nudged.clone().afresh();
+        self.pool.handle_timeout(Instant::now());
+        loop {
+            self.act();
+            let deadline = self.deadline();
+            tokio::select! {
+                Some(request) = self.incoming.recv() => self.handle_all(request),
+                Some(done) = self.tasks.join_next() => self.handle_done(done),
+                () = sleep_until(deadline.into()) => self.handle_timeout(),
+                () = nudged.nudged() => self.pool.cut_short(Instant::now()),
+                () = stop.released(), if !draining => {
+                    draining = true;
+                    self.pool.handle_drain(Instant::now());
+                }
+                _ = end.wait_for(|end| *end) => return,
+            }
+        }
+    }
+
+    /// Gives up everything that may be in any state after a panic. Dropped tunnels end their
+    /// sessions.
+    fn start_anew(&mut self, now: Instant, panic: &Panic, pause: Duration) {
+        panics::point("supplier-restart");
+        error!(%panic, ?pause, "the tunnels of this forward are lost; starting anew");
+        self.meters.handle_trouble(Failure::Fault.trouble(now));
+        for (_, Waiter { reply, .. }) in std::mem::take(&mut self.waiters) {
+            let _left = reply.send(Err(Refusal::fault()));
+        }
+        self.pool = self.pool.successor(self.world.seed);
+        self.tunnels.clear();
+        self.ending.clear();
+        // Dropping the former set aborts its tasks.
+        drop(std::mem::take(&mut self.tasks));
+        self.teller = Teller::default();
+        self.throttled = None;
+        self.meters.sessions.store(0, Relaxed);
+        self.meters.ready.store(0, Relaxed);
+    }
+
+    /// Refuses every connection until `at`. False if it is to end before.
+    async fn refuse_until(&mut self, at: Instant, end: &mut watch::Receiver<bool>) -> bool {
+        loop {
+            tokio::select! {
+                Some(request) = self.incoming.recv() => {
+                    if let Request::Want { reply, .. } = request {
+                        let _left = reply.send(Err(Refusal::fault()));
+                    }
+                }
+                () = sleep_until(at.into()) => return true,
+                _ = end.wait_for(|end| *end) => return false,
+            }
+        }
+    }
+
+    /// When something is to be done, if nothing happens before.
+    fn deadline(&self) -> Instant {
+        let ending = self.ending.iter().map(|(at, _)| *at);
+        let times = ending.chain(self.pool.poll_timeout());
+        times.min().unwrap_or_else(|| Instant::now() + IDLE)
+    }
+
+    fn handle_timeout(&mut self) {
+        let now = Instant::now();
+        self.ending.retain(|(at, task)| {
+            let is_over = *at <= now;
+            if is_over {
+                task.abort();
+            }
+            !is_over && !task.is_finished()
+        });
+        self.pool.handle_timeout(now);
+    }
+
+    /// Handles a request, and those that came with it, before the pool acts on them all.
+    fn handle_all(&mut self, first: Request) {
+        self.handle(first);
+        for _ in 0..MAX_BATCH {
+            match self.incoming.try_recv() {
+                Ok(request) => self.handle(request),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn handle(&mut self, request: Request) {
+        let now = Instant::now();
+        match request {
+            Request::Want {
+                id,
+                deadline,
+                reply,
+                slot,
+            } => {
+                self.waiters.insert(id, Waiter { reply, slot });
+                panics::point("supplier");
+                self.pool.handle_waiter(now, id, deadline);
+            }
+            Request::Leave(id, _slot) => {
+                self.waiters.remove(&id);
+                self.pool.handle_departure(now, id);
+            }
+            Request::Return(id, returned, _slot) => self.pool.handle_returned(now, id, returned),
+            Request::News(id, news) => {
+                // What news mean depends on who waits.
+                self.pool.settle();
+                if matches!(news, News::Over) {
+                    // A place on it was given in this moment, and bytes may wait there.
+                    self.act();
+                }
+                self.handle_news(now, id, news);
+            }
+        }
+    }
+
+    fn handle_news(&mut self, now: Instant, id: TunnelId, news: News) {
+        match news {
+            News::LookingUp(is) => self.with(id, |tended| tended.is_looking_up = is),
+            News::Called => {
+                self.with(id, |tended| tended.called = true);
+                self.pool.handle_called(now, id);
+            }
+            News::Opened(tunnel) => {
+                self.meters.started.fetch_add(1, Relaxed);
+                self.with(id, |tended| tended.tunnel = Some(tunnel));
+            }
+            // Of a tunnel that was given up meanwhile.
+            News::Ready if !self.tunnels.contains_key(&id) => {}
+            News::Ready if self.is_wasted(id) => self.handle_wasted(now, id),
+            News::Ready => {
+                self.throttled = None;
+                self.meters.handle_success();
+                if let Some((after, cost)) = self.teller.handle_success(now) {
+                    info!(?after, connections_reset = cost, "sessions start again");
+                }
+                self.pool.handle_ready(now, id);
+            }
+            News::Away => self.pool.handle_away(id),
+            News::Back => {
+                self.meters.resumed.fetch_add(1, Relaxed);
+                self.pool.handle_back(now, id);
+            }
+            News::Failed(failure) => self.handle_failed(now, id, failure),
+            News::Over => self.handle_over(now, id),
+        }
+    }
+
+    fn with(&mut self, id: TunnelId, change: impl FnOnce(&mut Tended)) {
+        if let Some(tended) = self.tunnels.get_mut(&id) {
+            change(tended);
+        }
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.pool.poll_action() {
+            match action {
+                Action::Start { tunnel, urgency } => self.start(tunnel, urgency),
+                Action::Hurry(id) => self.with(id, |tended| tended.urgency.hurry()),
+                Action::Cancel(id) => {
+                    if let Some(tended) = self.tunnels.remove(&id) {
+                        tended.task.abort();
+                    }
+                }
+                Action::Give { waiter, tunnel } => self.give(waiter, tunnel),
+                Action::Refuse { waiter, why } => self.refuse(waiter, why),
+                Action::Retire(id) => self.retire(id),
+            }
+        }
+        let (sessions, ready) = self.pool.count();
+        self.meters.sessions.store(sessions, Relaxed);
+        self.meters.ready.store(ready, Relaxed);
+    }
+
+    fn start(&mut self, id: TunnelId, class: Class) {
+        let urgency = match class {
+            Class::Connection => Urgency::connection(),
+            Class::Spare => Urgency::spare(),
+        };
+        let tend = Tend {
+            id,
+            world: self.world.clone(),
+            targets: start_request::targets(&self.settings),
+            request: start_request::request(&self.settings, &self.world.origin),
+            life: start_request::life(&self.settings, &self.world),
+            urgency: urgency.clone(),
+            patience: self.settings.connect_timeout,
+            news: self.requests.clone(),
+        };
+        let task = self.tasks.spawn(tend.run().instrument(Span::current()));
+        let tended = Tended {
+            urgency,
+            task,
+            called: false,
+            is_looking_up: false,
+            tunnel: None,
+        };
+        self.tunnels.insert(id, tended);
+    }
+
+    fn give(&mut self, waiter: WaiterId, id: TunnelId) {
+        let tunnel = self
+            .tunnels
+            .get(&id)
+            .and_then(|tended| tended.tunnel.clone());
+        let (Some(tunnel), Some(waiter)) = (tunnel, self.waiters.remove(&waiter)) else {
+            return;
+        };
+        let Waiter { reply, slot } = waiter;
+        let place = Place::new(id, slot, self.requests.clone());
+        // A connection that has just left drops its place, which comes back.
+        let _left = reply.send(Ok(Lease::new(tunnel, place)));
+    }
+
+    fn refuse(&mut self, waiter: WaiterId, why: Why<Failure>) {
+        let failure = match why {
+            Why::Failed(failure) => failure,
+            Why::Late => Failure::Late(step(self.tunnels.values(), self.throttled.as_ref())),
+        };
+        let now = Instant::now();
+        self.meters.handle_trouble(failure.trouble(now));
+        let is_news = self.teller.handle_failure(now, &failure, 1);
+        if let Some(Waiter { reply, .. }) = self.waiters.remove(&waiter) {
+            // One that has just left needs no reason.
+            let _left = reply.send(Err(Refusal { failure, is_news }));
+        }
+    }
+
+    fn retire(&mut self, id: TunnelId) {
+        let Some(Tended { tunnel, task, .. }) = self.tunnels.remove(&id) else {
+            return;
+        };
+        if let Some(tunnel) = tunnel {
+            tunnel.close();
+        }
+        self.ending.push((Instant::now() + MAX_GOODBYE, task));
+    }
+
+    /// Tells those who wait, and lets every tunnel say goodbye.
+    async fn end(mut self) {
+        for (_, Waiter { reply, .. }) in std::mem::take(&mut self.waiters) {
+            let _left = reply.send(Err(Refusal::stopping()));
+        }
+        for (_, Tended { tunnel, task, .. }) in std::mem::take(&mut self.tunnels) {
+            match tunnel {
+                Some(tunnel) => tunnel.close(),
+                None => task.abort(),
+            }
+        }
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(MAX_GOODBYE, all).await.is_err() {
+            debug!("some tunnels did not say goodbye in time");
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+/// A connection that waits for a place.
+#[derive(Debug)]
+struct Waiter {
+    reply: oneshot::Sender<Result<Lease, Refusal>>,
+    slot: Slot,
+}
+
+/// Requests that are handled before timers and tasks are looked at again.
+const MAX_BATCH: usize = 1000;
+
+/// The flag on the channel waits a second for its acknowledgement.
+const MAX_GOODBYE: Duration = Duration::from_secs(3);
+
+/// The pauses before it starts anew after a panic.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// After so long without a panic, the pauses begin anew.
+const STABLE: Duration = Duration::from_secs(60);
+
+/// Without a deadline of its own, the pool is asked this often.
+const IDLE: Duration = Duration::from_secs(3600);

@@ -1,0 +1,52 @@
+//! A tunnel as its forward keeps it, and what it is waiting for.
+
+use tokio::task::AbortHandle;
+
+use super::error::Failure;
+use crate::printable::Printable;
+use crate::session::Urgency;
+use crate::tunnel::{Step, Tunnel};
+
+/// A tunnel that is to come, or is there.
+#[derive(Debug)]
+pub(super) struct Tended {
+    pub(super) urgency: Urgency,
+    pub(super) task: AbortHandle,
+    pub(super) called: bool,
+    pub(super) is_looking_up: bool,
+    /// Once it has a session.
+    pub(super) tunnel: Option<Tunnel>,
+}
+
+/// What the tunnel is waiting for that will be ready next. `throttled` is what AWS said when it
+/// throttled last, while that holds.
+pub(super) fn step<'a>(
+    mut tunnels: impl Iterator<Item = &'a Tended>,
+    throttled: Option<&Failure>,
+) -> Step {
+    let opening = tunnels.find(|tended| match &tended.tunnel {
+        Some(tunnel) => tunnel.is_opening(),
+        None => true,
+    });
+    match opening {
+        Some(Tended {
+            tunnel: Some(tunnel),
+            ..
+        }) => tunnel.step(),
+        Some(Tended {
+            is_looking_up: true,
+            ..
+        }) => Step::of("DescribeInstanceInformation, which finds its target by its tags"),
+        Some(Tended { called: true, .. }) => Step::of("StartSession"),
+        Some(_) | None => match throttled {
+            Some(failure) => Step {
+                name: Printable::of(format_args!("its turn to call StartSession ({failure})")),
+                hint: "AWS limits the rate of this call, for all who use the account; open fewer connections at once",
+            },
+            None => Step {
+                name: "its turn to call StartSession".into(),
+                hint: "`session_start_rate` in [limits] holds it back; raise it, or keep sessions ready with `warm`",
+            },
+        },
+    }
+}

@@ -1,0 +1,144 @@
+//! The life of one tunnel, from the wish for a session to its end, told step by step.
+//!
+//! ```text
+//!   look-up ─▶ turn ─▶ Called ─▶ StartSession ─▶ Opened ─▶ Ready ─▶ (Away ─▶ Back)… ─▶ Over
+//!                          └─────────────┴─▶ Failed
+//! ```
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::{Instrument, debug, error_span};
+
+use super::World;
+use super::error::Failure;
+use super::pool::TunnelId;
+use super::pool_handle::Request;
+use crate::session::{Progress, StartRequest, Target, Urgency};
+use crate::tunnel::{Driver, Life, State, Tunnel};
+
+/// What is needed to bring up a tunnel and keep it.
+#[derive(Debug)]
+pub(super) struct Tend {
+    pub(super) id: TunnelId,
+    pub(super) world: World,
+    /// In the order in which they are tried.
+    pub(super) targets: Vec<Target>,
+    /// Its target is the one that is tried.
+    pub(super) request: StartRequest,
+    pub(super) life: Life,
+    pub(super) urgency: Urgency,
+    /// How long a session may take to start, and the tunnel to become ready after that.
+    pub(super) patience: Duration,
+    pub(super) news: mpsc::UnboundedSender<Request>,
+}
+
+/// What happened to a tunnel.
+#[derive(Debug)]
+pub(super) enum News {
+    /// Its target is looked up by its tags, or not any more.
+    LookingUp(bool),
+    /// StartSession is called now.
+    Called,
+    /// There is a session.
+    Opened(Tunnel),
+    /// Streams can be opened.
+    Ready,
+    /// Its websocket broke.
+    Away,
+    /// Its session was resumed on another one.
+    Back,
+    /// It did not come up.
+    Failed(Failure),
+    /// It was ready and has ended.
+    Over,
+}
+
+impl Tend {
+    /// Runs until the tunnel has ended. Dropping this ends its session.
+    pub(super) async fn run(self) {
+        let (id, news, patience) = (self.id, self.news.clone(), self.patience);
+        let tell = |what| {
+            // A supply that is gone has no use for news.
+            let _gone = news.send(Request::News(id, what));
+        };
+        let (tunnel, driver) = match self.start(&tell).await {
+            Ok(started) => started,
+            Err(failure) => return tell(News::Failed(failure)),
+        };
+        let span = error_span!("tunnel", session = %tunnel.session_id());
+        tell(News::Opened(tunnel.clone()));
+        let both = run(driver, watch(tunnel, patience, &tell));
+        both.instrument(span).await;
+    }
+
+    async fn start(self, tell: &impl Fn(News)) -> Result<(Tunnel, Driver), Failure> {
+        let World {
+            service,
+            sessions,
+            network,
+            ..
+        } = self.world;
+        let (targets, request) = (&self.targets, &self.request);
+        let told = |progress| match progress {
+            Progress::LookUp => tell(News::LookingUp(true)),
+            Progress::Turn => tell(News::LookingUp(false)),
+            Progress::Call => tell(News::Called),
+        };
+        let session = sessions.start_on(
+            targets,
+            &service,
+            request,
+            &self.urgency,
+            self.patience,
+            told,
+        );
+        let session = session.await.map_err(Failure::Session)?;
+        Ok(Driver::new(session, network, self.life))
+    }
+}
+
+/// Runs a tunnel beside its watch. Once that is over, the tunnel must end soon: what is left of it is
+/// dropped, and with it the session.
+async fn run(driver: Driver, watch: impl Future<Output = ()>) {
+    let (mut driving, mut watching) = (pin!(driver.run()), pin!(watch));
+    tokio::select! {
+        () = &mut driving => return watching.await,
+        () = &mut watching => {}
+    }
+    if timeout(MAX_GOODBYE, driving).await.is_err() {
+        debug!("the tunnel did not end in time; its session is ended by the API");
+    }
+}
+
+/// Tells what becomes of a tunnel. One that is not ready within `patience` is closed.
+async fn watch(mut tunnel: Tunnel, patience: Duration, tell: &impl Fn(News)) {
+    match timeout(patience, tunnel.ready()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return tell(News::Failed(Failure::Tunnel(error))),
+        Err(_) => {
+            let step = tunnel.step();
+            tunnel.close();
+            return tell(News::Failed(Failure::Late(step)));
+        }
+    }
+    tell(News::Ready);
+    let mut state = State::Ready;
+    loop {
+        // From the state that was told: it may have changed since.
+        state = tunnel.changed(state).await;
+        match state {
+            State::Away => tell(News::Away),
+            State::Ready => tell(News::Back),
+            State::Ended => return tell(News::Over),
+            State::Opening => {}
+        }
+    }
+}
+
+/// How long a tunnel may take to end. The flag on the channel waits a second for its
+/// acknowledgement.
+const MAX_GOODBYE: Duration = Duration::from_secs(3);

@@ -1,0 +1,169 @@
+//! Which nodes have which tags: looked up once for all who ask meanwhile, and remembered for a
+//! moment, so that a burst of connections is one call and a node that was replaced is found.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use aws_sdk_ssm::Client;
+use aws_sdk_ssm::types::{InstanceInformation, InstanceInformationStringFilter, PingStatus};
+use tokio::time::sleep_until;
+
+use super::Service;
+use crate::session::Target;
+use crate::session::error::{DESCRIBE, Error, Kind};
+use crate::session::node_order::{Node, in_order};
+
+/// What was found of a target.
+#[derive(Clone, Debug)]
+pub(in crate::session) struct Found {
+    /// Ids, in the order in which they are to be tried; at least one.
+    pub(in crate::session) nodes: Vec<String>,
+    /// Whether it was known before it was asked for.
+    pub(in crate::session) remembered: bool,
+    at: Instant,
+}
+
+/// What is remembered.
+#[derive(Default)]
+pub(super) struct Directory(Mutex<BTreeMap<Tags, Shelf>>);
+
+type Tags = BTreeMap<String, String>;
+
+/// Held while someone looks.
+type Shelf = Arc<tokio::sync::Mutex<Option<Known>>>;
+
+struct Known {
+    at: Instant,
+    nodes: Result<Vec<String>, Error>,
+}
+
+impl Directory {
+    fn shelf(&self, tags: &Tags) -> Shelf {
+        let mut shelves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(shelves.entry(tags.clone()).or_default())
+    }
+}
+
+impl Service {
+    /// The nodes of a target.
+    pub(in crate::session) async fn find(&self, target: &Target) -> Result<Found, Error> {
+        let asked = Instant::now();
+        let tags = match target {
+            Target::Node(id) => {
+                return Ok(Found {
+                    nodes: vec![id.clone()],
+                    remembered: false,
+                    at: asked,
+                });
+            }
+            Target::Tags(tags) => tags,
+        };
+        let shelf = self.0.directory.shelf(tags);
+        let mut known = shelf.lock().await;
+        match known.as_ref() {
+            Some(Known {
+                at,
+                nodes: Ok(nodes),
+            }) if asked < *at + REMEMBERED => {
+                return Ok(Found {
+                    nodes: nodes.clone(),
+                    remembered: asked >= *at,
+                    at: *at,
+                });
+            }
+            Some(Known {
+                at,
+                nodes: Err(error),
+            }) if asked < *at => return Err(error.clone()),
+            Some(Known { at, nodes: Err(_) }) => sleep_until((*at + PAUSE).into()).await,
+            Some(Known { nodes: Ok(_), .. }) | None => {}
+        }
+        let nodes = self.look_up(target, tags).await;
+        let at = Instant::now();
+        *known = Some(Known {
+            at,
+            nodes: nodes.clone(),
+        });
+        Ok(Found {
+            nodes: nodes?,
+            remembered: false,
+            at,
+        })
+    }
+
+    /// None of the nodes that were found is connected: whoever asks next, looks.
+    pub(in crate::session) fn forget(&self, target: &Target, found: &Found) {
+        let Target::Tags(tags) = target else {
+            return;
+        };
+        // If it is locked, someone looks already.
+        if let Ok(mut known) = self.0.directory.shelf(tags).try_lock()
+            && known.as_ref().is_some_and(|known| known.at == found.at)
+        {
+            *known = None;
+        }
+    }
+
+    async fn look_up(&self, target: &Target, tags: &Tags) -> Result<Vec<String>, Error> {
+        let nodes = in_order(self.describe(tags).await?);
+        if nodes.is_empty() {
+            let why = format!("no managed node of {} has {target}", self.region());
+            return Err(Error::new(DESCRIBE, Kind::TargetNotConnected, why));
+        }
+        Ok(nodes)
+    }
+
+    /// Calls DescribeInstanceInformation, page by page.
+    async fn describe(&self, tags: &Tags) -> Result<Vec<Node>, Error> {
+        let filters = tags.iter().map(|(key, value)| {
+            let filter = InstanceInformationStringFilter::builder();
+            let filter = filter.key(format!("tag:{key}")).values(value).build();
+            filter.map_err(|error| Error::new(DESCRIBE, Kind::Invalid, error.to_string()))
+        });
+        let filters = filters.collect::<Result<Vec<_>, _>>()?;
+        let (mut nodes, mut next) = (Vec::new(), None);
+        for _ in 0..MAX_PAGES {
+            let call = |client: Client| {
+                let call = client.describe_instance_information();
+                let call = call.set_filters(Some(filters.clone())).max_results(PAGE);
+                call.set_next_token(next.clone()).send()
+            };
+            let answer = self.call(DESCRIBE, call).await?;
+            nodes.extend(
+                answer
+                    .instance_information_list
+                    .into_iter()
+                    .flatten()
+                    .filter_map(node),
+            );
+            next = answer.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(nodes)
+    }
+}
+
+fn node(information: InstanceInformation) -> Option<Node> {
+    Some(Node {
+        is_online: information.ping_status == Some(PingStatus::Online),
+        heard: information
+            .last_ping_date_time
+            .map_or(0, |time| time.secs()),
+        id: information.instance_id?,
+    })
+}
+
+/// How long nodes are remembered.
+const REMEMBERED: Duration = Duration::from_secs(10);
+
+/// How soon after a failure it is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Nodes on a page; the API says 50.
+const PAGE: i32 = 50;
+
+/// Tags that name more nodes than these are no names.
+const MAX_PAGES: usize = 10;

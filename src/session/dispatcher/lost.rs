@@ -1,0 +1,141 @@
+//! Sessions that may have been started although nobody knows their id: StartSession was sent, and
+//! its answer was lost.
+//!
+//! The `Reason` of each call is unique. DescribeSessions finds the session by it, if the caller may
+//! call that; then it is ended like any other.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{Span, debug, info, warn};
+
+use super::Sessions;
+use super::start::FIND_BY_REASON;
+use crate::session::StartRequest;
+use crate::session::aws::Service;
+use crate::session::error::{Error, Recovery};
+use crate::session::start::Calling;
+use crate::session::terminate::{Farewell, reached};
+
+/// Makes the reason of each call unique.
+#[derive(Debug)]
+pub(super) struct Reasons {
+    /// Of this process: 32 bits.
+    nonce: u64,
+    next: AtomicU64,
+}
+
+impl Reasons {
+    /// `seed` is random, and another one in each process.
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            nonce: seed & 0xffff_ffff,
+            next: AtomicU64::new(1),
+        }
+    }
+
+    /// `reason` and a mark that no other call has, within what the API takes.
+    pub(super) fn unique(&self, reason: &str) -> String {
+        let number = self.next.fetch_add(1, Relaxed);
+        let mark = format!(" [{:08x}-{number}]", self.nonce);
+        let most = MAX_REASON.saturating_sub(mark.len());
+        reason.chars().take(most).chain(mark.chars()).collect()
+    }
+}
+
+/// A StartSession call whose answer was lost.
+pub(super) struct Lost {
+    pub(super) service: Service,
+    pub(super) request: StartRequest,
+    pub(super) sessions: Sessions,
+    pub(super) span: Span,
+    /// Why there is no answer.
+    pub(super) error: Error,
+}
+
+impl Lost {
+    /// Looks for the session for a minute, and ends it if it is there. Returns how many sessions may
+    /// have been left behind: 1 unless it was found.
+    pub(super) async fn find(
+        self,
+        calling: &AtomicUsize,
+        mut farewell: watch::Receiver<Farewell>,
+    ) -> usize {
+        // Counted as a call without an answer, should the time be up meanwhile.
+        let _calling = Calling::new(calling);
+        let mut last = None;
+        for pause in PAUSES {
+            let is_last = tokio::select! {
+                () = sleep(pause) => false,
+                () = reached(&mut farewell, Farewell::Soon) => true,
+            };
+            match self.service.find_session(&self.request).await {
+                Ok(Some(id)) => {
+                    self.end(id).await;
+                    return 0;
+                }
+                Ok(None) => last = None,
+                Err(error) => {
+                    debug!(%error, "the session of a lost answer is not found");
+                    let is_final = error.recovery() == Recovery::GiveUp;
+                    last = Some(error);
+                    if is_final {
+                        break;
+                    }
+                }
+            }
+            if is_last {
+                break;
+            }
+        }
+        let (error, hint) = (&self.error, FIND_BY_REASON);
+        let search = last.map_or_else(
+            || "DescribeSessions does not list it".to_owned(),
+            |error| error.to_string(),
+        );
+        warn!(%error, search, hint, "StartSession has no usable answer; its session may have been left behind");
+        1
+    }
+
+    async fn end(self, id: String) {
+        info!(session = %id, error = %self.error, "found the session of a lost answer; ending it");
+        // If its id is registered, somebody else ends it.
+        if let Some(registration) = self.sessions.register(&self.service, &id).await {
+            self.sessions.end(self.service, registration, self.span);
+        }
+    }
+}
+
+/// The pauses before each search: an answer may be lost before the session is there.
+const PAUSES: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(4),
+    Duration::from_secs(15),
+    Duration::from_secs(40),
+];
+
+/// What the API takes for a reason, in characters.
+const MAX_REASON: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_another_and_none_is_too_long() {
+        let reasons = Reasons::new(1);
+        let (first, second) = (reasons.unique("who"), reasons.unique("who"));
+        let long = reasons.unique(&"ä".repeat(300));
+
+        assert!(
+            first.starts_with("who [") && first.ends_with("-1]"),
+            "{first}"
+        );
+        assert_ne!(first, second);
+        assert_eq!(long.chars().count(), MAX_REASON);
+        assert!(long.ends_with("-3]"), "{long}");
+        assert_ne!(Reasons::new(2).unique("who"), first, "another process");
+    }
+}

@@ -1,0 +1,383 @@
+//! The task that starts sessions, in turn and without being cancelled, and ends every one that was
+//! dropped.
+//!
+//! ```text
+//!   Sessions (handle) ── turn, start, end ──▶ Terminator (task) ─▶ queue:  whose turn it is
+//!                                                               ├▶ starts: StartSession
+//!                                                               └▶ ends:   TerminateSession
+//! ```
+//!
+//! After a panic in here it starts anew: requests for a turn fail, calls are tasks of their own and go on.
+//!
+//! It outlives all forwards and is awaited last, within a bound. What it cannot end it tries again
+//! as long as it lives, and leaves to the journal when it does not live long enough.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "turns and goodbyes are measured by the clock"
+)]
+
+mod lost;
+mod start;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+use tracing::{Instrument, Span, error, warn};
+
+use self::lost::Reasons;
+pub use self::start::Turn;
+use self::start::{FIND_BY_REASON, Start};
+use super::aws::Service;
+use super::error::{Error, Kind};
+use super::journal::{Entry, Journal, Origin};
+use super::leaving::{Leaving, time_is_up};
+use super::priority::Urgency;
+use super::registry::{Registration, Registry};
+use super::start_queue::{Queues, Waiting};
+use super::terminate::{Effort, Ending, Farewell, Pace, Source};
+use crate::panics::{self, Panic, caught};
+
+/// A handle by which sessions are started and ended. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    jobs: mpsc::UnboundedSender<Job>,
+    journal: Journal,
+    registry: Registry,
+    reasons: Arc<Reasons>,
+    /// It was reported that a session of a former process cannot be ended.
+    is_refusal_reported: Arc<AtomicBool>,
+}
+
+impl Sessions {
+    /// A handle, and the task behind it, which its owner must run. `rate` is how many StartSession
+    /// calls each service may get in a second, at least 1.
+    pub fn new(rate: u32, seed: u64, journal: Journal) -> (Self, Terminator) {
+        // Unbounded, because a guard cannot wait when it is dropped; there are never more jobs
+        // than sessions and those who want one, and both have a limit.
+        let (jobs, incoming) = mpsc::unbounded_channel();
+        let registry = Registry::default();
+        let terminator = Terminator {
+            incoming,
+            queues: Queues::new(rate, seed),
+            starts: JoinSet::new(),
+            ends: JoinSet::new(),
+            farewell: watch::Sender::new(Farewell::NotYet),
+            registry: registry.clone(),
+            hurry: watch::Sender::new(()),
+            calling: Arc::default(),
+        };
+        let sessions = Self {
+            jobs,
+            journal,
+            registry,
+            reasons: Arc::new(Reasons::new(seed)),
+            is_refusal_reported: Arc::default(),
+        };
+        (sessions, terminator)
+    }
+
+    /// Waits for the right to call StartSession of a service, which is lost if this future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the daemon is ending.
+    pub async fn turn(&self, service: &Service, urgency: &Urgency) -> Result<Turn, Error> {
+        let (reply, turn) = oneshot::channel();
+        let (origin, urgency) = (service.origin(), urgency.clone());
+        let place = Place { urgency, reply };
+        let job = Job::Queue(origin, place);
+        self.jobs.send(job).map_err(|_| ending())?;
+        let called = turn.await.map_err(|_| self.unanswered())?;
+        let sessions = self.clone();
+        Ok(Turn { sessions, called })
+    }
+
+    /// A terminator that has ended is gone. One that dropped a request had a panic.
+    fn unanswered(&self) -> Error {
+        match self.jobs.is_closed() {
+            true => ending(),
+            false => internal("the request was lost"),
+        }
+    }
+
+    /// Lets calls go on at once that wait because AWS throttled one.
+    pub fn cut_short(&self) {
+        // Without a task nobody waits.
+        let _gone = self.jobs.send(Job::CutShort);
+    }
+
+    /// A handle for [`Sessions::cut_short`] alone: the terminator does not wait until it is dropped.
+    pub fn impatience(&self) -> Impatience {
+        Impatience(self.jobs.downgrade())
+    }
+
+    /// Changes how many StartSession calls each service may get in a second, at least 1.
+    pub fn set_rate(&self, rate: u32) {
+        // Without a task nobody waits.
+        let _gone = self.jobs.send(Job::Rate(rate));
+    }
+
+    /// Ends a session, soon. `span` is that of the connection that it was started for.
+    pub(super) fn end(&self, service: Service, registration: Arc<Registration>, span: Span) {
+        let id = registration.id().to_owned();
+        let source = Source::Own(registration);
+        self.try_to_end(service, id, span, Effort::Full, source);
+    }
+
+    /// Ends what a former process left behind.
+    pub fn end_abandoned(&self, service: Service, entry: Entry, effort: Effort) {
+        let source = Source::Former(Arc::clone(&self.is_refusal_reported));
+        self.try_to_end(service, entry.session, Span::current(), effort, source);
+    }
+
+    fn try_to_end(&self, service: Service, id: String, span: Span, effort: Effort, source: Source) {
+        let ending = Ending {
+            service,
+            id,
+            span,
+            journal: self.journal.clone(),
+            effort,
+            source,
+        };
+        if let Err(lost) = self.jobs.send(Job::End(ending))
+            && let Job::End(Ending {
+                id, span, source, ..
+            }) = lost.0
+            && effort == Effort::Full
+        {
+            if let Source::Own(registration) = source {
+                registration.lose();
+            }
+            span.in_scope(|| warn!(session = %id, "session was not ended: the daemon had stopped"));
+        }
+    }
+}
+
+/// See [`Sessions::impatience`].
+#[derive(Clone, Debug)]
+pub struct Impatience(mpsc::WeakUnboundedSender<Job>);
+
+impl Impatience {
+    /// As [`Sessions::cut_short`].
+    pub fn cut_short(&self) {
+        if let Some(jobs) = self.0.upgrade() {
+            // Without a task nobody waits.
+            let _gone = jobs.send(Job::CutShort);
+        }
+    }
+}
+
+/// The task behind [`Sessions`].
+#[derive(Debug)]
+pub struct Terminator {
+    incoming: mpsc::UnboundedReceiver<Job>,
+    queues: Queues<Origin, Place>,
+    starts: JoinSet<usize>,
+    ends: JoinSet<usize>,
+    registry: Registry,
+    farewell: watch::Sender<Farewell>,
+    /// Those that pause before the next try do so no longer.
+    hurry: watch::Sender<()>,
+    /// StartSession calls that have no answer yet.
+    calling: Arc<AtomicUsize>,
+}
+
+impl Terminator {
+    /// Runs until every handle is dropped and every session is ended; once `leaving` says so, no
+    /// longer than ten seconds, or two in a hurry. Returns how many sessions may have been left
+    /// behind.
+    pub async fn run(mut self, mut leaving: watch::Receiver<Leaving>) -> usize {
+        let mut left = 0;
+        let farewell = self.farewell.clone();
+        tokio::select! {
+            () = self.work_on(&mut left) => return left,
+            () = time_is_up(&mut leaving, farewell) => {}
+        }
+        // What is dropped from now on cannot be ended, and reports that.
+        self.incoming.close();
+        while let Some(done) = self.starts.try_join_next() {
+            left += left_behind(done);
+        }
+        // The others wait for credentials and have called nobody.
+        let calling = self.calling.load(Ordering::Relaxed);
+        for _ in 0..calling {
+            let hint = FIND_BY_REASON;
+            warn!(
+                hint,
+                "StartSession was not answered; its session may have been left behind"
+            );
+        }
+        left += calling;
+        self.starts.shutdown().await;
+        self.farewell.send_replace(Farewell::Now);
+        while let Some(done) = self.ends.join_next().await {
+            left += left_behind(done);
+        }
+        left + self.give_up()
+    }
+
+    /// Counts the sessions that nobody has tried to end.
+    fn give_up(&mut self) -> usize {
+        let mut left = 0;
+        while let Ok(job) = self.incoming.try_recv() {
+            if let Job::End(ending) = job
+                && ending.effort == Effort::Full
+            {
+                left += ending.span.in_scope(|| ending.leave(None));
+            }
+        }
+        let count = self.registry.len();
+        if count > 0 {
+            warn!(count, "sessions are still in use; they are left behind");
+        }
+        left + count
+    }
+
+    /// Works until nothing can come any more, and starts anew after a panic.
+    async fn work_on(&mut self, left: &mut usize) {
+        while let Err(panic) = caught(self.work(left)).await {
+            self.start_anew(&panic);
+            sleep_until((Instant::now() + RESTART_PAUSE).into()).await;
+        }
+    }
+
+    /// Gives up what may be in any state after a panic: who waits, and the limiters.
+    fn start_anew(&mut self, panic: &Panic) {
+        error!(%panic, "starting and ending sessions failed; starting anew");
+        self.queues.clear();
+    }
+
+    /// Does what comes until nothing can come any more.
+    async fn work(&mut self, left: &mut usize) {
+        let mut has_handles = true;
+        while has_handles || !self.starts.is_empty() || !self.ends.is_empty() {
+            self.give_turns();
+            tokio::select! {
+                biased;
+                Some(done) = self.starts.join_next() => *left += left_behind(done),
+                Some(done) = self.ends.join_next() => *left += left_behind(done),
+                job = self.incoming.recv(), if has_handles => match job {
+                    Some(job) => self.take(job),
+                    None => has_handles = false,
+                },
+                () = until(self.queues.poll_timeout()) => {}
+            }
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Queue(origin, place) => {
+                panics::point("terminator");
+                self.queues.push(Instant::now(), origin, place);
+            }
+            Job::Throttled(origin, called) => {
+                if let Some(limiter) = self.queues.limiter(&origin) {
+                    limiter.handle_throttled(Instant::now(), called);
+                }
+            }
+            Job::Answered(origin, called) => {
+                if let Some(limiter) = self.queues.limiter(&origin) {
+                    limiter.handle_answer(called);
+                }
+            }
+            Job::Rate(rate) => self.queues.set_rate(rate),
+            Job::CutShort => {
+                self.queues.cut_short(Instant::now());
+                self.hurry.send_replace(());
+            }
+            Job::Start(start) => {
+                let span = start.span.clone();
+                let farewell = self.farewell.subscribe();
+                let run = start.run(Arc::clone(&self.calling), farewell);
+                self.starts.spawn(run.instrument(span));
+            }
+            Job::End(ending) => {
+                let span = ending.span.clone();
+                let pace = Pace {
+                    farewell: self.farewell.subscribe(),
+                    hurry: self.hurry.subscribe(),
+                };
+                let run = ending.run(pace);
+                self.ends.spawn(run.instrument(span));
+            }
+        }
+    }
+
+    fn give_turns(&mut self) {
+        let now = Instant::now();
+        while let Some(place) = self.queues.poll(now) {
+            // Whoever left in this moment has cost a token.
+            let _left = place.reply.send(now);
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn left_behind(outcome: Result<usize, tokio::task::JoinError>) -> usize {
+    outcome.unwrap_or_else(|error| {
+        warn!(%error, "a call to AWS was lost");
+        1
+    })
+}
+
+/// The wall clock, for the journal.
+pub fn unix_seconds() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
+fn internal(why: &str) -> Error {
+    Error::new("StartSession", Kind::Internal, why)
+}
+
+fn ending() -> Error {
+    Error::new("StartSession", Kind::Ended, "the daemon is stopping")
+}
+
+#[derive(Debug)]
+enum Job {
+    Queue(Origin, Place),
+    Start(Box<Start>),
+    /// AWS throttled the call that went then.
+    Throttled(Origin, Instant),
+    /// AWS answered the call that went then.
+    Answered(Origin, Instant),
+    CutShort,
+    Rate(u32),
+    End(Ending),
+}
+
+/// One who waits for the right to call StartSession.
+#[derive(Debug)]
+struct Place {
+    urgency: Urgency,
+    reply: oneshot::Sender<Instant>,
+}
+
+impl Waiting for Place {
+    fn has_left(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.urgency.is_urgent()
+    }
+}
+
+/// The pause after a panic before it starts anew.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

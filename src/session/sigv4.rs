@@ -1,0 +1,180 @@
+//! The signed upgrade request for a stream URL.
+//!
+//! Every dial is signed anew with SigV4 for the service `ssmmessages`: GET, the URL with its
+//! query, an empty body, and only `host` as signed header beside those that signing adds. A URL
+//! that carries a signature in its query is left alone (protocol.md section 0.1).
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a signature carries the wall clock"
+)]
+
+use std::fmt;
+use std::time::SystemTime;
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+
+use super::error::{Error, Kind};
+use super::stream_url::{StreamUrl, is_presigned};
+use crate::network::Endpoint;
+
+/// The upgrade of a stream URL that carries a signature of its own.
+pub(super) fn presigned(url: &StreamUrl) -> Option<Upgrade> {
+    is_presigned(url.uri()).then(|| Upgrade {
+        endpoint: url.endpoint().clone(),
+        url: url.text(),
+        headers: Vec::new(),
+        credentials: None,
+    })
+}
+
+/// Signs the upgrade of a stream URL, as of now.
+///
+/// # Errors
+///
+/// If the signer refuses the URL.
+pub(super) fn signed(
+    url: &StreamUrl,
+    region: &str,
+    credentials: Credentials,
+) -> Result<Upgrade, Error> {
+    let text = url.text();
+    Ok(Upgrade {
+        endpoint: url.endpoint().clone(),
+        headers: headers(&text, region, credentials.clone(), SystemTime::now())?,
+        url: text,
+        credentials: Some(credentials),
+    })
+}
+
+fn unsignable(why: &dyn fmt::Display) -> Error {
+    let why = format!("the stream URL of the session cannot be signed: {why}");
+    Error::new("upgrade of the websocket", Kind::Invalid, why)
+}
+
+/// An upgrade request, ready to send once. It carries a signature, so it does not print itself.
+pub struct Upgrade {
+    endpoint: Endpoint,
+    /// The whole URL.
+    pub url: String,
+    /// Headers beside those of the websocket protocol, by name.
+    pub headers: Vec<(String, String)>,
+    /// What it is signed with.
+    credentials: Option<Credentials>,
+}
+
+impl Upgrade {
+    /// Where to send it.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// What it is signed with; none if its URL was signed by the service.
+    pub fn signature(&self) -> Option<Signature> {
+        self.credentials.clone().map(Signature)
+    }
+}
+
+impl fmt::Debug for Upgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Upgrade({})", self.endpoint)
+    }
+}
+
+/// The credentials of a signature, to be told from others. They do not print themselves.
+#[derive(Clone)]
+pub struct Signature(pub(super) Credentials);
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signature(..)")
+    }
+}
+
+fn headers(
+    url: &str,
+    region: &str,
+    credentials: Credentials,
+    now: SystemTime,
+) -> Result<Vec<(String, String)>, Error> {
+    let identity = credentials.into();
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name(SERVICE)
+        .time(now)
+        .settings(SigningSettings::default())
+        .build()
+        .map_err(|error| unsignable(&error))?
+        .into();
+    // The signer takes the host from the URL and leaves out a default port, as HTTP does; it
+    // knows the default ports of HTTP schemes only.
+    let url = url.replacen("ws", "http", 1);
+    let request = SignableRequest::new("GET", &url, std::iter::empty(), SignableBody::Bytes(&[]));
+    let request = request.map_err(|error| unsignable(&error))?;
+    let signed = sign(request, &params).map_err(|error| unsignable(&error))?;
+    let headers = signed.output().headers();
+    Ok(headers
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect())
+}
+
+/// The signing name of the message gateway.
+const SERVICE: &str = "ssmmessages";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials() -> Credentials {
+        Credentials::new(
+            "AKIDEXAMPLE",
+            "not-a-secret",
+            Some("a-token".to_owned()),
+            None,
+            "test",
+        )
+    }
+
+    fn upgrade(url: &str) -> Upgrade {
+        let url = StreamUrl::new(url, "eu-west-1").unwrap();
+        presigned(&url).unwrap_or_else(|| signed(&url, "eu-west-1", credentials()).unwrap())
+    }
+
+    #[test]
+    fn only_the_host_is_signed_beside_what_signing_adds() {
+        let upgrade = upgrade("wss://ssmmessages.eu-west-1.amazonaws.com/v1/data-channel/a?b=c");
+
+        let authorization = upgrade
+            .headers
+            .iter()
+            .find(|(name, _)| name == "authorization");
+        let value = &authorization.expect("it is signed").1;
+        assert!(
+            value.contains("SignedHeaders=host;x-amz-date;x-amz-security-token,"),
+            "{value}"
+        );
+        assert!(
+            value.contains("/eu-west-1/ssmmessages/aws4_request"),
+            "{value}"
+        );
+    }
+
+    #[test]
+    fn a_presigned_url_is_left_alone() {
+        assert!(
+            upgrade("ws://127.0.0.1:9/x?X-Amz-Signature=00")
+                .headers
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn an_upgrade_prints_no_secret() {
+        let upgrade = upgrade("ws://127.0.0.1:9/x?role=a");
+
+        assert_eq!(format!("{upgrade:?}"), "Upgrade(127.0.0.1:9)");
+    }
+}

@@ -1,0 +1,250 @@
+//! Whose turn it is to call StartSession.
+//!
+//! Each service (account and region) has a queue and a limiter of its own: one that AWS throttles
+//! holds up no other. In a queue, whoever a connection waits for goes before what is only
+//! kept ready; else first come, first served, and all wait for the limiter. A place whose owner has
+//! left costs no token.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use super::rate_limiter::Limiter;
+
+/// The queues of all services, by a key `K` of the service.
+#[derive(Debug)]
+pub(super) struct Queues<K, T> {
+    queues: BTreeMap<K, Queue<T>>,
+    /// What limiters are made from.
+    rate: u32,
+    seed: u64,
+}
+
+impl<K: Ord, T: Waiting> Queues<K, T> {
+    /// Nobody waits. `rate` is how many calls each service may get in a second, at least 1.
+    pub(super) fn new(rate: u32, seed: u64) -> Self {
+        Self {
+            queues: BTreeMap::new(),
+            rate,
+            seed,
+        }
+    }
+
+    /// Nobody waits, and nothing is known of any service.
+    pub(super) fn clear(&mut self) {
+        self.queues.clear();
+    }
+
+    /// One more waits for a service.
+    pub(super) fn push(&mut self, now: Instant, key: K, one: T) {
+        if !self.queues.contains_key(&key) {
+            // A reload may name other services again and again.
+            self.queues.retain(|_, queue| !queue.is_forgettable(now));
+        }
+        let (rate, seed) = (self.rate, self.seed);
+        let queue = self.queues.entry(key);
+        let queue = queue.or_insert_with(|| Queue::new(Limiter::new(now, rate, seed)));
+        queue.push(one);
+    }
+
+    /// The next one whose turn has come.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<T> {
+        self.queues.values_mut().find_map(|queue| queue.poll(now))
+    }
+
+    /// When [`Queues::poll`] may have one.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.queues.values().filter_map(Queue::poll_timeout).min()
+    }
+
+    /// What limits the turns of a service, if anybody has waited for it lately.
+    pub(super) fn limiter(&mut self, key: &K) -> Option<&mut Limiter> {
+        self.queues.get_mut(key).map(|queue| &mut queue.limiter)
+    }
+
+    /// Another rate, at least 1.
+    pub(super) fn set_rate(&mut self, rate: u32) {
+        self.rate = rate;
+        for queue in self.queues.values_mut() {
+            queue.limiter.set_rate(rate);
+        }
+    }
+
+    /// Ends all pauses.
+    pub(super) fn cut_short(&mut self, now: Instant) {
+        for queue in self.queues.values_mut() {
+            queue.limiter.cut_short(now);
+        }
+    }
+}
+
+/// Those who wait for their turn to call one service.
+#[derive(Debug)]
+struct Queue<T> {
+    waiting: VecDeque<T>,
+    limiter: Limiter,
+}
+
+/// One who waits.
+pub(super) trait Waiting {
+    /// Whether nobody waits any more.
+    fn has_left(&self) -> bool;
+
+    /// Whether a connection waits for it.
+    fn is_urgent(&self) -> bool;
+}
+
+impl<T: Waiting> Queue<T> {
+    /// Nobody waits.
+    fn new(limiter: Limiter) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            limiter,
+        }
+    }
+
+    /// One more waits.
+    fn push(&mut self, one: T) {
+        self.waiting.push_back(one);
+    }
+
+    /// The next one whose turn has come.
+    fn poll(&mut self, now: Instant) -> Option<T> {
+        self.waiting.retain(|one| !one.has_left());
+        if self.waiting.is_empty() || now < self.limiter.next() {
+            return None;
+        }
+        let urgent = self.waiting.iter().position(T::is_urgent);
+        let next = self.waiting.remove(urgent.unwrap_or(0))?;
+        self.limiter.take(now);
+        Some(next)
+    }
+
+    /// When [`Queue::poll`] may have one.
+    fn poll_timeout(&self) -> Option<Instant> {
+        (!self.waiting.is_empty()).then(|| self.limiter.next())
+    }
+
+    /// Whether a new queue would be the same.
+    fn is_forgettable(&self, now: Instant) -> bool {
+        self.waiting.iter().all(T::has_left) && self.limiter.is_fresh(now)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct One {
+        name: u32,
+        urgent: bool,
+        left: bool,
+    }
+
+    impl Waiting for One {
+        fn has_left(&self) -> bool {
+            self.left
+        }
+
+        fn is_urgent(&self) -> bool {
+            self.urgent
+        }
+    }
+
+    fn queue(rate: u32, now: Instant) -> Queue<One> {
+        Queue::new(Limiter::new(now, rate, 1))
+    }
+
+    fn names(queue: &mut Queue<One>, now: Instant) -> Vec<u32> {
+        std::iter::from_fn(|| queue.poll(now).map(|one| one.name)).collect()
+    }
+
+    #[test]
+    fn connections_go_before_spares_and_else_in_order() {
+        let now = Instant::now();
+        let mut queue = queue(5, now);
+        for (name, urgent) in [(1, false), (2, true), (3, false), (4, true)] {
+            let left = false;
+            queue.push(One { name, urgent, left });
+        }
+
+        assert_eq!(names(&mut queue, now), [2, 4, 1, 3]);
+    }
+
+    #[test]
+    fn turns_come_at_the_rate_and_those_who_left_cost_none() {
+        let now = Instant::now();
+        let mut queue = queue(1, now);
+        for name in 0..12 {
+            let (urgent, left) = (true, name % 2 == 1);
+            queue.push(One { name, urgent, left });
+        }
+
+        assert_eq!(names(&mut queue, now), [0, 2, 4, 6]);
+        let next = queue.poll_timeout().unwrap();
+        assert_eq!(next, now + Duration::from_secs(1));
+        assert_eq!(names(&mut queue, next), [8]);
+    }
+
+    #[test]
+    fn an_empty_queue_waits_for_nothing() {
+        let now = Instant::now();
+        let mut queue = queue(1, now);
+        assert_eq!(queue.poll_timeout(), None);
+        let (name, urgent, left) = (1, true, true);
+        queue.push(One { name, urgent, left });
+
+        assert_eq!(queue.poll(now), None);
+        assert_eq!(queue.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_throttled_service_holds_up_no_other() {
+        let now = Instant::now();
+        let mut queues = Queues::new(1, 1);
+        let one = |name| One {
+            name,
+            urgent: true,
+            left: false,
+        };
+        for name in 0..5 {
+            queues.push(now, "throttled", one(name));
+        }
+        let first = queues.poll(now);
+        let limiter = queues.limiter(&"throttled").unwrap();
+        limiter.handle_throttled(now, now);
+
+        queues.push(now, "other", one(9));
+
+        assert_eq!(first, Some(one(0)));
+        assert_eq!(queues.poll(now), Some(one(9)));
+        assert_eq!(queues.poll(now), None);
+        let next = queues.poll_timeout().unwrap();
+        assert!(next > now);
+        assert_eq!(queues.poll(next + Duration::from_secs(60)), Some(one(1)));
+    }
+
+    #[test]
+    fn services_that_nobody_calls_any_more_are_forgotten() {
+        let start = Instant::now();
+        let mut queues = Queues::new(5, 1);
+        let one = One {
+            name: 1,
+            urgent: true,
+            left: false,
+        };
+
+        for key in 0..1000 {
+            let now = start + Duration::from_secs(key);
+            queues.push(now, key, one);
+            queues.poll(now).unwrap();
+            let limiter = queues.limiter(&key).unwrap();
+            limiter.handle_throttled(now, now);
+        }
+
+        assert!(queues.queues.len() < 200, "{}", queues.queues.len());
+    }
+}

@@ -1,0 +1,361 @@
+//! One address for everything: the API, the data channels, and the simulator's own pages.
+//!
+//! ```text
+//!   POST /                           the SSM API
+//!   GET  /v1/data-channel/<id>       the upgrade of a data channel
+//!   GET  /simulator/                 the manual of the pages below, as text
+//!   GET  /simulator/ledger           what was seen so far, as JSON
+//!   GET  /simulator/faults           what is switched on to go wrong, as JSON
+//!   POST /simulator/faults           changes that, or lets something happen now
+//! ```
+//!
+//! A refused upgrade is an HTTP response with a short text: 403 for a signature that is
+//! demanded and missing or wrong, 404 for an unknown session, 410 for one that is over
+//! (protocol.md appendix B).
+
+mod guard;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::rt::{Read, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tracing::debug;
+
+use crate::wire::payload::{self, OpenDataChannel};
+
+use super::api;
+use super::client_websocket::Client;
+use super::clock;
+use super::faults::SecondWebsocket;
+use super::one_off_fault::Blow;
+use super::service::Service;
+use super::session::Command;
+use super::signature::{self, Expected, Signature};
+use super::tls_stream::Socket;
+
+/// Accepts connections until it is dropped.
+pub(super) async fn listen(service: Arc<Service>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((tcp, _)) => {
+                connections.spawn(greet(Arc::clone(&service), tcp, tls.clone()));
+            }
+            Err(error) => {
+                debug!(%error, "cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn greet(service: Arc<Service>, tcp: TcpStream, tls: Option<TlsAcceptor>) {
+    let served = async {
+        tcp.set_nodelay(true)?;
+        let socket = match tls {
+            Some(tls) => {
+                let accepted = tokio::time::timeout(guard::HEAD_TIMEOUT, tls.accept(tcp)).await;
+                Socket::Tls(Box::new(accepted.map_err(io::Error::from)??))
+            }
+            None => Socket::Plain(tcp),
+        };
+        serve(service, TokioIo::new(socket))
+            .await
+            .map_err(io::Error::other)
+    };
+    if let Err(error) = served.await {
+        debug!(%error, "a connection broke");
+    }
+}
+
+/// Speaks HTTP on one connection, until it ends or becomes a websocket.
+async fn serve<I>(service: Arc<Service>, io: I) -> hyper::Result<()>
+where
+    I: Read + Write + Send + Unpin + 'static,
+{
+    let respond = service_fn(move |request| {
+        let service = Arc::clone(&service);
+        // An error closes the connection without an answer.
+        async move { respond(&service, request).await.ok_or(fmt::Error) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(guard::HEAD_TIMEOUT)
+        .serve_connection(io, respond)
+        .with_upgrades()
+        .await
+}
+
+/// The answer to a request; `None` if there must be none.
+async fn respond(
+    service: &Arc<Service>,
+    mut request: Request<Incoming>,
+) -> Option<Response<Full<Bytes>>> {
+    let path = request.uri().path().to_owned();
+    let session_id = path.strip_prefix("/v1/data-channel/");
+    let is_own = path == "/simulator" || path.starts_with("/simulator/");
+    if is_own && !guard::is_allowed(request.headers()) {
+        let refusal = "this page is not for other hosts";
+        return Some(text(StatusCode::FORBIDDEN, refusal));
+    }
+    Some(match (request.method(), path.as_str(), session_id) {
+        (&Method::POST, "/", _) => return call(service, request).await,
+        (&Method::GET, "/simulator" | "/simulator/", _) => manual(),
+        (&Method::GET, "/simulator/ledger", _) => page(&service.ledger.snapshot()),
+        (&Method::GET, "/simulator/faults", _) => page(&service.faults()),
+        (&Method::POST, "/simulator/faults", _) => order(service, request).await,
+        (&Method::GET, _, Some(session_id)) => {
+            let upgrade = hyper::upgrade::on(&mut request);
+            let upgraded = self::upgrade(service, &request, session_id, upgrade);
+            upgraded.unwrap_or_else(|refusal| {
+                service.ledger.count_refused_upgrade(refusal.0.as_u16());
+                text(refusal.0, refusal.1)
+            })
+        }
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there is nothing here; see /simulator/",
+        ),
+    })
+}
+
+async fn call(service: &Arc<Service>, request: Request<Incoming>) -> Option<Response<Full<Bytes>>> {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+        let refusal = "the request is too long or broke off";
+        return Some(text(StatusCode::PAYLOAD_TOO_LARGE, refusal));
+    };
+    let arrived = clock::now();
+    let body = body.to_bytes();
+    let (method, headers) = (parts.method.as_str(), &parts.headers);
+    let signature = verify(service, "ssm", method, &parts.uri, headers, &body);
+    let answer = api::answer(service, headers, &body, &signature, arrived).await?;
+    let mut response = Response::new(Full::from(answer.body));
+    *response.status_mut() = answer.status;
+    let media_type = HeaderValue::from_bytes(api::MEDIA_TYPE).expect("it is ASCII");
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, media_type);
+    let id = format!("{:032x}", fastrand::u128(..));
+    let id = HeaderValue::from_str(&id).expect("it is ASCII");
+    response.headers_mut().insert("x-amzn-requestid", id);
+    Some(response)
+}
+
+fn verify(
+    service: &Service,
+    name: &str,
+    method: &str,
+    uri: &hyper::Uri,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Signature {
+    let expected = Expected {
+        credentials: &service.options.credentials,
+        region: &service.options.region,
+        service: name,
+        wall: clock::wall(),
+    };
+    let request = signature::Request {
+        method,
+        path: uri.path(),
+        query: uri.query().unwrap_or_default(),
+        headers,
+        body,
+    };
+    signature::verify(request, expected)
+}
+
+/// Agrees to an upgrade, or refuses it.
+fn upgrade(
+    service: &Arc<Service>,
+    request: &Request<Incoming>,
+    session_id: &str,
+    upgrade: OnUpgrade,
+) -> Result<Response<Full<Bytes>>, Refusal> {
+    let headers = request.headers();
+    let signature = verify(service, "ssmmessages", "GET", request.uri(), headers, b"");
+    let entry = service.find(session_id);
+    if let Some(entry) = &entry {
+        entry.page.lock().note_upgrade(&signature.to_string());
+    }
+    if service.options.require_signature && signature != Signature::Valid {
+        return Err(Refusal(
+            StatusCode::FORBIDDEN,
+            "the signature is missing or wrong",
+        ));
+    }
+    let entry = entry.ok_or(Refusal(StatusCode::NOT_FOUND, "there is no such session"))?;
+    if entry.over {
+        return Err(Refusal(StatusCode::GONE, "the session is over"));
+    }
+    if let Some(status) = service.refuse_upgrade() {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        return Err(Refusal(status, "refused by the simulator"));
+    }
+    let is_second = entry.page.lock().is_attached;
+    if is_second && service.faults().second_websocket == SecondWebsocket::Refused {
+        return Err(Refusal(StatusCode::CONFLICT, "the session has a websocket"));
+    }
+    let key = websocket_key(headers).ok_or(Refusal(
+        StatusCode::BAD_REQUEST,
+        "this is not a websocket upgrade",
+    ))?;
+    let accept = derive_accept_key(key.as_bytes());
+    service.spawn(open(Arc::clone(service), session_id.to_owned(), upgrade));
+    Ok(switching(&accept))
+}
+
+/// Why an upgrade is refused, in a status and a word.
+struct Refusal(StatusCode, &'static str);
+
+fn websocket_key(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let says = |name, word: &str| {
+        let value = headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok());
+        value.is_some_and(|value| value.to_ascii_lowercase().contains(word))
+    };
+    let fits = says(header::UPGRADE, "websocket")
+        && says(header::CONNECTION, "upgrade")
+        && says(header::SEC_WEBSOCKET_VERSION, "13");
+    headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| fits)
+}
+
+fn switching(accept: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    let accept = HeaderValue::from_str(accept).expect("base64 is ASCII");
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    response
+}
+
+/// Waits for the token behind an upgrade, and hands the websocket to its session.
+async fn open(service: Arc<Service>, session_id: String, upgrade: OnUpgrade) {
+    let Ok(upgraded) = upgrade.await else {
+        return;
+    };
+    let Some((socket, early)) = socket(upgraded) else {
+        return;
+    };
+    let mut client = Client::new(socket, early, service.options.max_message).await;
+    let Some(opening) = client.opening().await else {
+        let reason = "the first message must open the channel";
+        return client.close(None, CloseCode::Policy, reason).await;
+    };
+    let opening = payload::decode::<OpenDataChannel>(&opening).ok();
+    let fitting = opening.and_then(|opening| {
+        let entry = service.redeem(&session_id, &opening.token_value)?;
+        Some((opening, entry))
+    });
+    let Some((opening, entry)) = fitting else {
+        return client
+            .close(None, CloseCode::Policy, "the token does not fit")
+            .await;
+    };
+    entry
+        .page
+        .lock()
+        .opening_version
+        .clone_from(&opening.client_version);
+    // It fails if the session ended just now; the websocket closes with it.
+    drop(entry.commands.send(Command::Attach(Box::new(client))).await);
+}
+
+fn socket(upgraded: Upgraded) -> Option<(Socket, Vec<u8>)> {
+    let parts = upgraded.downcast::<TokioIo<Socket>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf.to_vec()))
+}
+
+fn manual() -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::OK, MANUAL);
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+fn page<T: Serialize>(content: &T) -> Response<Full<Bytes>> {
+    let body = serde_json::to_vec(content).expect("the simulator's own pages are JSON");
+    let mut response = Response::new(Full::from(body));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// What `POST /simulator/faults` takes.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Order {
+    faults: Map<String, Value>,
+    blows: Vec<Blow>,
+    session: Option<String>,
+}
+
+/// Changes what goes wrong; answers with how many sessions were struck, or what did not fit.
+async fn order(service: &Service, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let Ok(body) = Limited::new(request.into_body(), MAX_BODY).collect().await else {
+        return text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the request is too long or broke off",
+        );
+    };
+    let obeyed = serde_json::from_slice(&body.to_bytes()).and_then(|order| obey(service, order));
+    match obeyed {
+        Ok(struck) => page(&json!({ "struck": struck })),
+        Err(error) => {
+            let mut response = page(&json!({ "error": error.to_string() }));
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            response
+        }
+    }
+}
+
+fn obey(service: &Service, order: Order) -> serde_json::Result<usize> {
+    if !order.faults.is_empty() {
+        service.change(|faults| faults.changed(order.faults))?;
+    }
+    let session = order.session.as_deref();
+    let struck = order
+        .blows
+        .iter()
+        .map(|blow| service.suffer(session, *blow));
+    Ok(struck.max().unwrap_or(0))
+}
+
+fn text(status: StatusCode, words: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(words));
+    *response.status_mut() = status;
+    response
+}
+
+/// What the simulator's own pages tell and take, for whoever uses them.
+pub const MANUAL: &str = include_str!("manual.txt");
+
+/// Longest body of an API call.
+const MAX_BODY: usize = 1 << 20;
+/// Pause after a failed accept, which is a lack of descriptors.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests;

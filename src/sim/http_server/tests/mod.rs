@@ -1,0 +1,257 @@
+//! The simulator over real sockets, with a bare client.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message as Frame;
+
+use super::*;
+use crate::sim::agent::{self, Pace};
+use crate::sim::{ApiFault, Destination, EndedBy, Operation, Options, Role, Simulator};
+use crate::wire::message::{FIN, Header, Kind, Message, MessageId, PayloadType, SYN, Seq};
+use crate::wire::payload::{Acknowledge, ChannelClosed};
+
+mod api;
+mod channel;
+mod faults;
+mod http;
+mod manual;
+mod path_delays;
+mod session_end;
+
+async fn simulator(options: Options) -> Simulator {
+    Simulator::start(options).await.unwrap()
+}
+
+fn unpaced() -> Options {
+    Options {
+        agent: agent::Options {
+            pace: Pace::Unlimited,
+            readiness: Duration::ZERO..Duration::ZERO,
+            ..agent::Options::default()
+        },
+        ..Options::default()
+    }
+}
+
+fn api_request(operation: &str, body: &str) -> String {
+    format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-amz-json-1.1\r\n\
+         X-Amz-Target: AmazonSSM.{operation}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// Calls the API; the status and the body.
+async fn call(simulator: &Simulator, operation: &str, body: &Value) -> (u16, Value) {
+    send(simulator, &api_request(operation, &body.to_string())).await
+}
+
+/// Sends a request that closes its connection; the status and the body.
+async fn send(simulator: &Simulator, request: &str) -> (u16, Value) {
+    let mut tcp = TcpStream::connect(simulator.address()).await.unwrap();
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    tcp.read_to_string(&mut response).await.unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap())
+}
+
+/// Waits for something that the simulator's tasks bring about.
+async fn until(reached: impl Fn() -> bool) {
+    let wait = async {
+        while !reached() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .expect("it comes about");
+}
+
+async fn start(simulator: &Simulator, port: u16) -> Value {
+    let request = json!({
+        "Target": "i-0123456789abcdef0",
+        "DocumentName": "AWS-StartPortForwardingSession",
+        "Parameters": { "portNumber": [port.to_string()] },
+    });
+    let (status, body) = call(simulator, "StartSession", &request).await;
+    assert_eq!(status, 200, "{body}");
+    body
+}
+
+/// A session behind its handshake, and a client that it knows.
+async fn established(simulator: &Simulator, port: u16) -> (Value, Client) {
+    let session = start(simulator, port).await;
+    let mut client = Client::open(simulator, &session).await;
+    client.shake_hands().await;
+    (session, client)
+}
+
+async fn resume(simulator: &Simulator, session: &Value, next: u64) -> Client {
+    let id = json!({ "SessionId": session["SessionId"] });
+    let (status, resumed) = call(simulator, "ResumeSession", &id).await;
+    assert_eq!(status, 200, "{resumed}");
+    let mut client = Client::open(simulator, &resumed).await;
+    client.next = next;
+    client
+}
+
+/// Upgrades; an error is the status of the refusal.
+async fn upgrade(simulator: &Simulator, url: &str) -> Result<WebSocketStream<TcpStream>, u16> {
+    let tcp = TcpStream::connect(simulator.address()).await.unwrap();
+    match tokio_tungstenite::client_async(url, tcp).await {
+        Ok((websocket, _)) => Ok(websocket),
+        Err(tokio_tungstenite::tungstenite::Error::Http(refusal)) => Err(refusal.status().as_u16()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A client that acknowledges what comes and keeps what it is told.
+struct Client {
+    websocket: WebSocketStream<TcpStream>,
+    next: u64,
+    acknowledges: bool,
+}
+
+impl Client {
+    async fn open(simulator: &Simulator, session: &Value) -> Self {
+        let url = session["StreamUrl"].as_str().unwrap();
+        let mut client = Self {
+            websocket: upgrade(simulator, url).await.unwrap(),
+            next: 0,
+            acknowledges: true,
+        };
+        client.present(&session["TokenValue"]).await;
+        client
+    }
+
+    async fn present(&mut self, token: &Value) {
+        let opening = json!({
+            "MessageSchemaVersion": "1.0",
+            "RequestId": "11111111-2222-4333-8444-555555555555",
+            "TokenValue": token,
+            "ClientVersion": "1.2.764.0",
+        });
+        let opening = Frame::text(opening.to_string());
+        self.websocket.send(opening).await.unwrap();
+    }
+
+    async fn shake_hands(&mut self) {
+        let response = json!({
+            "ClientVersion": "1.2.764.0",
+            "ProcessedClientActions": [{ "ActionType": "SessionType", "ActionStatus": 1 }],
+        });
+        let response = response.to_string();
+        self.say(PayloadType::HandshakeResponse, response.as_bytes())
+            .await;
+        self.hear(PayloadType::HandshakeComplete).await;
+    }
+
+    /// Waits until the agent takes data: says a number again and again until it is acknowledged.
+    async fn ready(&mut self) {
+        let seq = self.next;
+        loop {
+            self.next = seq;
+            self.say(PayloadType::Size, b"probe").await;
+            let pause = Duration::from_millis(5);
+            let answer = tokio::time::timeout(pause, self.hear_acknowledgement_of(seq));
+            if answer.await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    async fn say(&mut self, payload_type: PayloadType, payload: &[u8]) {
+        self.feed(payload_type, payload).await;
+        self.websocket.flush().await.unwrap();
+    }
+
+    /// As `say`, but it leaves with the next that is said, or when it likes.
+    async fn feed(&mut self, payload_type: PayloadType, payload: &[u8]) {
+        let message = message(Kind::Input, self.next, 0, payload_type, payload);
+        self.next += 1;
+        self.websocket.feed(Frame::binary(message)).await.unwrap();
+    }
+
+    /// Waits for an acknowledgement; the number in it.
+    async fn hear_acknowledgement(&mut self) -> u64 {
+        loop {
+            let message = self.next().await.expect("the websocket is open");
+            if message.header.kind == Kind::Acknowledge {
+                return acknowledged(&message);
+            }
+        }
+    }
+
+    /// Waits until this number is acknowledged.
+    async fn hear_acknowledgement_of(&mut self, seq: u64) {
+        while self.hear_acknowledgement().await != seq {}
+    }
+
+    /// Waits for a payload of this type.
+    async fn hear(&mut self, payload_type: PayloadType) -> Bytes {
+        loop {
+            let message = self.next().await.expect("the websocket is open");
+            if message.header.payload_type == payload_type && message.header.kind == Kind::Output {
+                return message.payload;
+            }
+        }
+    }
+
+    /// The next message, acknowledged unless it is told otherwise; `None` when the websocket has closed.
+    async fn next(&mut self) -> Option<Message> {
+        loop {
+            let heard = tokio::time::timeout(PATIENCE, self.websocket.next()).await;
+            let frame = match heard.expect("something comes, or the end")? {
+                Ok(Frame::Binary(frame)) => frame,
+                Ok(_) => continue,
+                Err(_) => return None,
+            };
+            let message = Message::decode(frame).unwrap();
+            if message.header.kind == Kind::Output && self.acknowledges {
+                let body = payload::encode(&Acknowledge {
+                    kind: message.header.kind.to_string(),
+                    id: message.header.id.to_string(),
+                    seq: i64::try_from(message.header.seq.0).unwrap(),
+                    sequential: true,
+                });
+                let frame =
+                    self::message(Kind::Acknowledge, 0, SYN | FIN, PayloadType::None, &body);
+                self.websocket.send(Frame::binary(frame)).await.unwrap();
+            }
+            return Some(message);
+        }
+    }
+}
+
+fn message(kind: Kind, seq: u64, flags: u64, payload_type: PayloadType, payload: &[u8]) -> Bytes {
+    let header = Header {
+        kind,
+        created: 1,
+        seq: Seq(seq),
+        flags,
+        id: MessageId::from_random([3; 16]),
+        payload_type,
+    };
+    Message {
+        header,
+        payload: Bytes::copy_from_slice(payload),
+    }
+    .encode()
+}
+
+fn acknowledged(message: &Message) -> u64 {
+    let body = payload::decode_acknowledge(&message.payload).unwrap();
+    u64::try_from(body.seq).unwrap()
+}
+
+/// Far longer than anything takes; only a failure waits as long.
+const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,0 +1,169 @@
+//! How a session goes wrong, when it is told to.
+
+use std::time::{Duration, Instant};
+
+use super::super::messages;
+use super::super::one_off_fault::{Blow, Manner, PlannedBlow};
+use super::super::records::EndedBy;
+use super::Session;
+use crate::wire::message::Kind;
+
+impl Session {
+    /// Puts the rules and the weather of `faults` on both paths.
+    pub(super) fn set_paths(&mut self) {
+        let faults = &self.faults;
+        self.to_agent.set(&faults.messages, faults.to_agent);
+        self.to_client.set(&faults.messages, faults.to_client);
+        let attached = self.client.is_some();
+        self.break_at = faults
+            .break_every
+            .filter(|_| attached)
+            .map(|fault| self.now + fault.every);
+    }
+
+    /// When the next planned blow falls.
+    pub(super) fn next_blow(&self) -> Option<Instant> {
+        let next = self.to_come().map(|planned| planned.after).min();
+        next.map(|after| self.start + after)
+    }
+
+    /// What was planned for now happens, in the order of the plan.
+    pub(super) fn suffer_planned(&mut self) {
+        let age = self.now - self.start;
+        let due = self.to_come().filter(|planned| planned.after <= age);
+        let mut due: Vec<_> = due.copied().collect();
+        due.sort_by_key(|planned| planned.after);
+        for PlannedBlow { after, blow } in due {
+            self.struck = Some(after);
+            self.suffer(blow);
+        }
+    }
+
+    fn to_come(&self) -> impl Iterator<Item = &PlannedBlow> {
+        let planned = self.faults.planned.iter();
+        planned.filter(|planned| Some(planned.after) > self.struck)
+    }
+
+    /// Something happens, once.
+    pub(super) fn suffer(&mut self, blow: Blow) {
+        match blow {
+            Blow::Break(manner) => self.break_websocket(manner),
+            Blow::PauseClient => self.feed(messages::publication(Kind::PausePublication)),
+            Blow::StartClient => self.feed(messages::publication(Kind::StartPublication)),
+            Blow::PauseAgent => self.tell_agent(Kind::PausePublication),
+            Blow::StartAgent => self.tell_agent(Kind::StartPublication),
+            Blow::KillAgent => self.agent.handle_death(self.now),
+            Blow::AgentAway(span) => self.lose_agent(span),
+            Blow::AgentAwayAmidMessage(span) => {
+                self.lose_agent(span);
+                self.amid_message = true;
+            }
+        }
+    }
+
+    /// The agent's own websocket breaks; it is back after `span`.
+    fn lose_agent(&mut self, span: Duration) {
+        self.agent.handle_disconnected(self.now);
+        self.back_at = Some(self.now + span);
+    }
+
+    /// The agent has its own websocket again; what was kept for it comes before anything else.
+    pub(super) fn find_agent(&mut self) {
+        self.back_at = None;
+        self.agent.handle_connected(self.now);
+    }
+
+    fn tell_agent(&mut self, kind: Kind) {
+        self.agent
+            .handle_message(self.now, messages::publication(kind));
+    }
+
+    /// The client's websocket breaks; the session lives on.
+    pub(super) fn break_websocket(&mut self, manner: Manner) {
+        let Some(mut client) = self.client.take() else {
+            self.break_at = None;
+            return;
+        };
+        self.cut_paths();
+        if manner == Manner::BlackHole {
+            client.fall_silent();
+            self.client = Some(client);
+            return;
+        }
+        self.record_lost();
+        self.tasks.spawn(async move {
+            client.break_off(manner).await;
+            None
+        });
+    }
+
+    /// The client's websocket is gone.
+    pub(super) fn lose_client(&mut self) {
+        self.client = None;
+        self.cut_paths();
+        self.record_lost();
+    }
+
+    pub(super) fn cut_paths(&mut self) {
+        self.break_at = None;
+        self.to_agent.cut();
+        self.to_client.cut();
+    }
+
+    /// Looks whether stream data came or went; the time of idleness begins anew then.
+    pub(super) fn watch(&mut self) {
+        let Some(timeout) = self.faults.idle_timeout else {
+            self.idle_at = None;
+            return;
+        };
+        let stats = self.agent.stats();
+        let said = stats.messages_in + stats.messages_out;
+        if said != self.said || self.idle_at.is_none() {
+            self.said = said;
+            self.idle_at = Some(self.now + timeout);
+        }
+    }
+
+    /// Nothing was said for too long: the service ends the session.
+    pub(super) fn end_idle(&mut self) {
+        let at = self.service.ledger.micros(self.now);
+        self.page.end(at, EndedBy::Idle, "");
+        self.service.close(&self.brief.session_id);
+        self.absent = false;
+        self.agent.handle_channel_closed(self.now);
+        self.faults.idle_timeout = None;
+        self.idle_at = None;
+        self.obey();
+    }
+
+    /// Whether a message is more than the service takes; its websocket breaks then.
+    pub(super) fn offends(&mut self, frame: &[u8]) -> bool {
+        let is_data = frame
+            .get(4..36)
+            .is_some_and(|kind| kind.starts_with(b"input_stream_data"));
+        let rate = if is_data {
+            self.rate.count(self.now)
+        } else {
+            0
+        };
+        let code = if self
+            .faults
+            .max_message
+            .is_some_and(|most| frame.len() > most)
+        {
+            TOO_BIG
+        } else if self.faults.max_rate.is_some_and(|most| rate > most) {
+            TOO_MANY
+        } else {
+            return false;
+        };
+        self.record_cut_off();
+        self.break_websocket(Manner::Close(code));
+        true
+    }
+}
+
+/// The close code for a message that is too long; what AWS says is unknown.
+const TOO_BIG: u16 = 1009;
+/// The close code for too many messages; what AWS says is unknown.
+const TOO_MANY: u16 = 1008;

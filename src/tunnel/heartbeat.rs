@@ -1,0 +1,242 @@
+//! The signs of life of one websocket.
+//!
+//! ```text
+//!   anything, a pong too     it lives: it is broken when nothing comes for 45 s
+//!   a message                the session lives on it: the token was good
+//! ```
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the pulse of a websocket is taken by the clock"
+)]
+
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time::{self, sleep_until, timeout};
+use tracing::info;
+
+use super::Shared;
+use super::error::Error;
+use super::trigger::Nudged;
+
+/// What came of a websocket since it was opened.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    begin: Instant,
+    /// When it counts as broken if nothing comes before.
+    deadline: Mutex<Instant>,
+    /// The deadline was moved to an earlier time.
+    moved: Notify,
+    /// It shall be tested by a ping now.
+    tested: Notify,
+    heard: AtomicBool,
+    first_heard: Notify,
+}
+
+impl Pulse {
+    /// Of a websocket that was just opened.
+    pub(super) fn new() -> Self {
+        let begin = now();
+        Self {
+            begin,
+            deadline: Mutex::new(begin + MAX_SILENCE),
+            moved: Notify::new(),
+            tested: Notify::new(),
+            heard: AtomicBool::new(false),
+            first_heard: Notify::new(),
+        }
+    }
+
+    /// Something came, or nothing could have.
+    pub(super) fn beat(&self) {
+        self.set(MAX_SILENCE);
+    }
+
+    /// A message came.
+    pub(super) fn hear(&self) {
+        if !self.heard.swap(true, Ordering::Relaxed) {
+            self.first_heard.notify_one();
+        }
+    }
+
+    /// Waits until the websocket shall be tested by a ping.
+    pub(super) async fn test_wanted(&self) {
+        self.tested.notified().await;
+    }
+
+    /// Whether the session lives on this websocket: an upgrade alone says nothing of the token, and
+    /// a service that does not like it may just close (protocol.md section 2.2).
+    fn is_proved(&self, now: Instant) -> bool {
+        self.heard.load(Ordering::Relaxed) || self.age(now) >= PROOF
+    }
+
+    /// Whether the websocket was tested and lived for some time, so that the next one may be dialled
+    /// at once.
+    pub(super) fn is_stable(&self, now: Instant) -> bool {
+        self.is_proved(now) && self.age(now) >= SHORT_LIFE
+    }
+
+    /// How long the websocket is open.
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.begin)
+    }
+
+    /// Ends when nothing came for too long, not even a pong. While unread bytes
+    /// of streams stop the input, the deadline rests. It does not while acknowledgements do that
+    /// wait to be sent: then the websocket takes nothing.
+    pub(super) async fn watch(&self, shared: &Shared) -> Error {
+        loop {
+            tokio::select! {
+                () = sleep_until(self.deadline().into()) => {}
+                () = self.moved.notified() => continue,
+            }
+            if shared.lock().core.is_full() {
+                self.beat();
+            }
+            if self.deadline() <= now() {
+                return Error::Broken("nothing came for too long, not even a pong".into());
+            }
+        }
+    }
+
+    /// After a nudge, an answer must come soon.
+    pub(super) async fn test_when_nudged<T>(&self, nudged: &mut Nudged) -> T {
+        loop {
+            nudged.nudged().await;
+            self.set(TEST_TIMEOUT);
+            self.tested.notify_one();
+        }
+    }
+
+    /// Reports the tunnel as resumed, after `outage` if there was one: with the first message on
+    /// the new websocket, or after [`PROOF`]. The upgrade alone says nothing of the token.
+    pub(super) async fn tell_when_proved<T>(&self, shared: &Shared, outage: Option<Instant>) -> T {
+        if let Some(begin) = outage {
+            drop(timeout(PROOF, self.first_heard.notified()).await);
+            shared.lock().come_back();
+            info!(after = ?now().saturating_duration_since(begin), "session resumed");
+        }
+        pending().await
+    }
+
+    fn set(&self, time: Duration) {
+        let next = now() + time;
+        let mut deadline = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_earlier = next < *deadline;
+        *deadline = next;
+        drop(deadline);
+        if is_earlier {
+            self.moved.notify_one();
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The clock of the runtime, so that its sleeps and this agree when a test stops it.
+pub(super) fn now() -> Instant {
+    time::Instant::now().into_std()
+}
+
+/// Two pings and a bit.
+const MAX_SILENCE: Duration = Duration::from_secs(45);
+
+/// How soon the answer to a test must come.
+const TEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A websocket that broke sooner is an unstable one, whatever it carried.
+const SHORT_LIFE: Duration = Duration::from_secs(5);
+
+/// A websocket that lived so long without a message is proved too: an agent that has nothing to say
+/// says nothing.
+const PROOF: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::tests::acknowledged_message;
+    use crate::tunnel::tests::shared;
+    use crate::tunnel::{Phase, State};
+
+    #[tokio::test]
+    async fn a_tunnel_is_resumed_by_the_first_message_and_not_by_the_upgrade() {
+        let (pulse, shared) = (Pulse::new(), shared());
+        shared.lock().phase.send_replace(Phase::Away {
+            agent_version: "3.3.0.0".into(),
+        });
+        let state = || State::of(&shared.lock().phase.borrow());
+        shared.connect(now(), "token");
+        let mut reporting = std::pin::pin!(pulse.tell_when_proved::<()>(&shared, Some(now())));
+        let mut poll_once = async || {
+            tokio::select! {
+                biased;
+                () = &mut reporting => unreachable!("it is pending"),
+                () = tokio::task::yield_now() => {}
+            }
+        };
+
+        poll_once().await;
+        assert_eq!(state(), State::Away);
+        pulse.hear();
+        poll_once().await;
+
+        assert_eq!(state(), State::Ready);
+    }
+
+    #[test]
+    fn a_websocket_is_stable_once_it_was_tested_and_lived_for_some_time() {
+        let pulse = Pulse::new();
+        let begin = pulse.begin;
+        assert!(!pulse.is_stable(begin + SHORT_LIFE), "no message came");
+        assert!(pulse.is_stable(begin + PROOF));
+        pulse.hear();
+        assert!(!pulse.is_stable(begin + SHORT_LIFE / 2));
+        assert!(pulse.is_stable(begin + SHORT_LIFE));
+    }
+
+    #[tokio::test]
+    async fn the_deadline_does_not_rest_while_acknowledgements_wait() {
+        let (pulse, shared) = (Pulse::new(), shared());
+        shared.connect(now(), "token");
+        {
+            let mut inner = shared.lock();
+            while inner.core.wants_input() {
+                inner
+                    .core
+                    .handle_message(now(), acknowledged_message())
+                    .unwrap();
+            }
+            assert!(!inner.core.is_full());
+        }
+
+        pulse.set(Duration::from_millis(1));
+
+        let ended = timeout(MAX_SILENCE / 2, pulse.watch(&shared)).await;
+        assert!(matches!(ended, Ok(Error::Broken(_))), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn a_deadline_that_is_moved_to_an_earlier_time_is_kept() {
+        let (pulse, shared) = (Pulse::new(), shared());
+        let watching = pulse.watch(&shared);
+        let mut watching = std::pin::pin!(watching);
+        // Polled once, it sleeps until the first deadline.
+        tokio::select! {
+            biased;
+            error = &mut watching => panic!("{error}"),
+            () = tokio::task::yield_now() => {}
+        }
+
+        pulse.set(Duration::from_millis(1));
+
+        // The first deadline is later than this.
+        let ended = timeout(MAX_SILENCE / 2, watching).await;
+        assert!(ended.is_ok());
+    }
+}
