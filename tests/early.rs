@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use ssm_proxyd::proto::{EarlyPool, MAX_UNREAD_OF_TUNNEL, Read, StreamId, Tunnel};
+use ssm_proxyd::proto::{MAX_UNREAD_OF_TUNNEL, Read, ReorderBudget, StreamId, Tunnel};
 use ssm_proxyd::wire::message::Kind;
 use ssm_proxyd::wire::smux::Command;
 
@@ -32,7 +32,7 @@ fn early_messages_take_room_in_the_pool_until_the_bytes_of_a_closed_gap_are_read
         Fate::EndAndRead,
         Fate::Drop,
     ] {
-        let pool = EarlyPool::new();
+        let pool = ReorderBudget::new();
         let (mut tunnel, stream) = established(&pool);
         let block = vec![7; 60_000];
         let bytes = forge::frames(&[(Command::Push, stream, &block)]);
@@ -71,7 +71,7 @@ fn early_messages_take_room_in_the_pool_until_the_bytes_of_a_closed_gap_are_read
 
 #[test]
 fn early_messages_that_are_read_at_once_take_no_room_in_the_pool() {
-    let pool = EarlyPool::new();
+    let pool = ReorderBudget::new();
     let (mut tunnel, stream) = established(&pool);
     let bytes = forge::frames(&[(Command::Push, stream, b"early")]);
 
@@ -84,7 +84,7 @@ fn early_messages_that_are_read_at_once_take_no_room_in_the_pool() {
 }
 
 /// Reads what is there. The pool never counts less than what is beyond the bound.
-fn read_all(tunnel: &mut Tunnel, stream: StreamId, pool: &EarlyPool) -> usize {
+fn read_all(tunnel: &mut Tunnel, stream: StreamId, pool: &ReorderBudget) -> usize {
     let all = usize::try_from(tunnel.stats().bytes_received).unwrap();
     let mut read = 0;
     while let Read::Data(chunk) = tunnel.read(stream, 100_000) {
@@ -96,7 +96,7 @@ fn read_all(tunnel: &mut Tunnel, stream: StreamId, pool: &EarlyPool) -> usize {
 }
 
 /// A tunnel whose agent is ready, and its first stream.
-fn established(pool: &EarlyPool) -> (Tunnel, StreamId) {
+fn established(pool: &ReorderBudget) -> (Tunnel, StreamId) {
     let (now, options) = (beginning(), Setup::default().options);
     let tunnel = Tunnel::new(now, SystemTime::UNIX_EPOCH, 1, options);
     let mut tunnel = tunnel.sharing(pool.clone());

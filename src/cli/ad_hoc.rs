@@ -9,7 +9,7 @@ use crate::config::{self, Config, Forward};
 
 /// What a forward is made of that stands in no file.
 #[derive(Debug)]
-pub(super) struct Base {
+pub(super) struct AdHocConfig {
     /// Without a forward.
     pub(super) config: Config,
     /// Where it listens and whereto are not meant; its account is in the configuration.
@@ -17,7 +17,7 @@ pub(super) struct Base {
 }
 
 /// Reads it. `keys` of the forward go before those of `[defaults]`.
-pub(super) fn base(keys: &str) -> Result<Base, Exit> {
+pub(super) fn base(keys: &str) -> Result<AdHocConfig, Exit> {
     let own = format!("{FORWARD}{keys}");
     let read = run::search(None).map(|path| config::read_with(&path, &own));
     let without = || config::parse(&own).map_err(|problems| problems.to_string());
@@ -33,7 +33,7 @@ pub(super) fn base(keys: &str) -> Result<Base, Exit> {
     config.aws = account.within(&config.aws);
     environment::apply(&mut config.aws).map_err(|bad| bad.fail())?;
     config.forwards.clear();
-    Ok(Base { config, forward })
+    Ok(AdHocConfig { config, forward })
 }
 
 /// Runs work that may block, such as reading a pipe in the place of a file, on a thread of its own:

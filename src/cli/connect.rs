@@ -9,14 +9,14 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::timeout;
 
-use super::ad_hoc::{Base, base, blocking, split_target};
+use super::ad_hoc::{AdHocConfig, base, blocking, split_target};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::{run, terminal};
 use crate::config::{self, Forward, Remote, Target};
-use crate::daemon::{Errand, Order, Signals, StartError};
+use crate::daemon::{OneShot, OneShotConfig, Signals, StartError};
 use crate::forward::{Class, Ending, Standard, Trouble};
-use crate::session::{Leaving, allow_questions};
+use crate::session::{ShutdownMode, allow_questions};
 use crate::telemetry::{self, Format, Log, Verbosity};
 
 /// Options of `connect`.
@@ -63,7 +63,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
     };
     allow_questions();
     let started = tokio::select! {
-        started = Errand::start(order, standard) => started,
+        started = OneShot::start(order, standard) => started,
         number = signals.last() => return Exit::Signal(number),
     };
     let mut errand = match started {
@@ -75,13 +75,13 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
         number = signals.last() => Err(number),
     };
     let (exit, leaving) = match over {
-        Ok(Some(ending)) => (tell(&target, ending), Leaving::InOrder),
+        Ok(Some(ending)) => (tell(&target, ending), ShutdownMode::InOrder),
         Ok(None) => {
             let hint = "please report it";
             let exit = fail(Exit::Failed, &"a fault of this program", hint);
-            (exit, Leaving::InOrder)
+            (exit, ShutdownMode::InOrder)
         }
-        Err(number) => (Exit::Signal(number), Leaving::Hurried),
+        Err(number) => (Exit::Signal(number), ShutdownMode::Hurried),
     };
     // ssh prints its own line as soon as stdout ends; ours belongs above it.
     drop(tokio::task::spawn_blocking(telemetry::flush_log).await);
@@ -100,7 +100,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
 }
 
 /// Waits for the end. A person who waits for the beginning is told that it takes long.
-async fn watch(errand: &mut Errand, target: &str) -> Option<Ending> {
+async fn watch(errand: &mut OneShot, target: &str) -> Option<Ending> {
     let opened = timeout(PATIENCE, errand.opened()).await;
     if opened.is_err() && io::stderr().is_terminal() {
         terminal::say(&format!(
@@ -154,7 +154,7 @@ fn fail(exit: Exit, error: &dyn std::fmt::Display, hint: &str) -> Exit {
 }
 
 /// From the arguments, the environment and the file, if there is one.
-fn order(args: ConnectArgs) -> Result<Order, Exit> {
+fn order(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
     let ConnectArgs {
         target,
         port,
@@ -163,7 +163,7 @@ fn order(args: ConnectArgs) -> Result<Order, Exit> {
         aws: mut options,
     } = args;
     let (target, region) = split_target(&target);
-    let usage = |fault: config::Fault| fail(Exit::Usage, &fault, fault.hint());
+    let usage = |fault: config::ValueError| fail(Exit::Usage, &fault, fault.hint());
     let target: Target = target.parse().map_err(usage)?;
     let region = region.map(config::region).transpose().map_err(usage)?;
     let remote = remote.map(|remote| remote.parse().map_err(usage));
@@ -173,7 +173,7 @@ fn order(args: ConnectArgs) -> Result<Order, Exit> {
     };
     // A host that names its region means that one, whatever an `ssh_config` says for all hosts.
     options.region = region.or(options.region);
-    let Base { config, forward } = base(ONE)?;
+    let AdHocConfig { config, forward } = base(ONE)?;
     let forward = Forward {
         enabled: true,
         account: options.account(),
@@ -182,7 +182,7 @@ fn order(args: ConnectArgs) -> Result<Order, Exit> {
         document: document.or(own_document),
         ..forward
     };
-    Ok(Order {
+    Ok(OneShotConfig {
         aws: config.aws,
         forward,
         origin: terminal::origin(),

@@ -12,12 +12,12 @@ use super::completions::forward_names;
 use super::exit::Exit;
 use super::{place, run, stdout, terminal};
 use crate::config;
-use crate::daemon::{Answer, Client, ClientError, Fault, Rejection, Request};
+use crate::daemon::{Answer, Client, ClientError, ErrorResponse, Fault, Request};
 use crate::telemetry::{ForwardState, Report};
 
 /// Where the daemon is.
 #[derive(Debug, Args)]
-pub(super) struct Whereabouts {
+pub(super) struct DaemonAddress {
     /// The admin socket of the daemon [default: the one of the configuration, then
     /// $XDG_RUNTIME_DIR/ssm-proxyd/admin.sock, then /run/ssm-proxyd/admin.sock, then
     /// /tmp/ssm-proxyd-UID/admin.sock]
@@ -28,7 +28,7 @@ pub(super) struct Whereabouts {
     config: Option<PathBuf>,
 }
 
-impl Whereabouts {
+impl DaemonAddress {
     /// Connects to the first daemon that is there.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ impl NotFound {
 #[derive(Debug, Args)]
 pub(super) struct ReloadArgs {
     #[command(flatten)]
-    whereabouts: Whereabouts,
+    whereabouts: DaemonAddress,
 }
 
 /// Lets the daemon read its configuration anew, and tells what came of it.
@@ -127,7 +127,7 @@ pub(super) struct StopArgs {
     #[arg(long)]
     now: bool,
     #[command(flatten)]
-    whereabouts: Whereabouts,
+    whereabouts: DaemonAddress,
 }
 
 /// Stops the daemon and waits until it has. It is no success if sessions may have been left behind.
@@ -153,7 +153,7 @@ pub(super) struct LogArgs {
     /// error, warn, info, debug or trace, or a filter as in SSM_PROXYD_LOG [default: change nothing]
     level: Option<String>,
     #[command(flatten)]
-    whereabouts: Whereabouts,
+    whereabouts: DaemonAddress,
 }
 
 /// Changes what the daemon logs, and tells what that is now.
@@ -176,7 +176,7 @@ pub(super) struct WaitArgs {
     #[arg(value_name = "NAME", add = forward_names())]
     names: Vec<String>,
     #[command(flatten)]
-    whereabouts: Whereabouts,
+    whereabouts: DaemonAddress,
 }
 
 /// Waits until the daemon listens, and until these forwards are ready.
@@ -264,7 +264,7 @@ fn missing(report: &Report, names: &[String]) -> Look {
 }
 
 /// Asks the daemon, and says what went wrong.
-pub(super) async fn ask(whereabouts: &Whereabouts, request: &Request) -> Result<Answer, Exit> {
+pub(super) async fn ask(whereabouts: &DaemonAddress, request: &Request) -> Result<Answer, Exit> {
     let asked = async { Ok::<_, NotFound>(whereabouts.find().await?.ask(request).await?) };
     match asked.await {
         Ok(Answer::Error(rejection)) => Err(rejected(&rejection)),
@@ -274,11 +274,11 @@ pub(super) async fn ask(whereabouts: &Whereabouts, request: &Request) -> Result<
 }
 
 fn rejected(
-    Rejection {
+    ErrorResponse {
         kind,
         message,
         hint,
-    }: &Rejection,
+    }: &ErrorResponse,
 ) -> Exit {
     let exit = match kind {
         Fault::Request => Exit::Usage,
@@ -294,7 +294,7 @@ fn rejected(
 }
 
 /// How a command ends that has said its result.
-pub(super) fn said(told: Result<(), stdout::Unheard>) -> Exit {
+pub(super) fn said(told: Result<(), stdout::StdoutClosed>) -> Exit {
     told.map_or_else(|unheard| unheard.exit(), |()| Exit::Done)
 }
 

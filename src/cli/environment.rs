@@ -35,7 +35,7 @@ const MANAGED_DRAIN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct BadVariable {
     name: &'static str,
-    fault: config::Fault,
+    fault: config::ValueError,
 }
 
 impl BadVariable {
@@ -131,7 +131,7 @@ fn prefer(
     value: &mut Option<String>,
     key: &str,
     variables: &[&'static str],
-    check: impl Fn(&str) -> Result<String, config::Fault>,
+    check: impl Fn(&str) -> Result<String, config::ValueError>,
 ) -> Result<(), BadVariable> {
     let given = variables.iter().find_map(|name| {
         let value = terminal::environment(name)?;

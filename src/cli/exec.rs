@@ -20,7 +20,7 @@ use super::ad_hoc::blocking;
 use super::aws_options::AwsOptions;
 use super::completions::forward_names;
 use super::exit::Exit;
-use super::forward::{Rules, begin, configuration, start};
+use super::forward::{ForwardOptions, begin, configuration, start};
 use super::{environment, run, terminal};
 use crate::config::{Config, Listen, Sessions, Shutdown};
 use crate::daemon::{Daemon, Signals};
@@ -33,7 +33,7 @@ pub(super) struct ExecArgs {
     #[arg(value_name = "NAME|TARGET", add = forward_names())]
     name: String,
     #[command(flatten)]
-    rules: Rules,
+    rules: ForwardOptions,
     #[command(flatten)]
     aws: AwsOptions,
     /// What to run; {host} and {port} stand for where the forward listens

@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::ad_hoc::{Base, base, blocking, split_target};
+use super::ad_hoc::{AdHocConfig, base, blocking, split_target};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::local_forward::LocalForward;
 use super::{atomic_file, live_status, run, stdout, terminal};
 use crate::config::{self, Config, Forward, Target, Targets};
 use crate::daemon::{Caller, Cause, Daemon, Signals, StartError};
-use crate::forward::Passed;
+use crate::forward::ActivatedSockets;
 use crate::panics::caught;
-use crate::session::{Effort, Identity, allow_questions};
+use crate::session::{Identity, TerminatePolicy, allow_questions};
 use crate::telemetry::{Format, ForwardReport, Log, Verbosity};
 
 /// Options of `forward`.
@@ -26,7 +26,7 @@ pub(super) struct ForwardArgs {
     #[arg(value_name = "TARGET")]
     target: String,
     #[command(flatten)]
-    rules: Rules,
+    rules: ForwardOptions,
     /// Print the ready lines as objects of JSON
     #[arg(long)]
     json: bool,
@@ -39,7 +39,7 @@ pub(super) struct ForwardArgs {
 
 /// What is forwarded, and how; for `exec` too.
 #[derive(Clone, Debug, Args)]
-pub(super) struct Rules {
+pub(super) struct ForwardOptions {
     /// A local port and the destination that it leads to, as for ssh; port 0 is a free one, a HOST
     /// of localhost the target itself
     #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:HOSTPORT")]
@@ -133,16 +133,16 @@ fn nothing_to_read() -> Result<Config, &'static str> {
 /// One forward for each `-L`, to one target.
 pub(super) fn configuration(
     target: &str,
-    rules: &Rules,
+    rules: &ForwardOptions,
     mut aws: AwsOptions,
 ) -> Result<Config, Exit> {
     let (target, region) = split_target(target);
-    let usage = |fault: config::Fault| terminal::fail(Exit::Usage, &fault, fault.hint());
+    let usage = |fault: config::ValueError| terminal::fail(Exit::Usage, &fault, fault.hint());
     let target: Target = target.parse().map_err(usage)?;
     // A name that holds its region means that one.
     let region = region.map(config::region).transpose().map_err(usage)?;
     aws.region = region.or(aws.region);
-    let Base {
+    let AdHocConfig {
         mut config,
         forward,
     } = base("")?;
@@ -190,10 +190,10 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
         origin: terminal::origin(),
         identity: Identity::Chain,
         state: run::state_directory(),
-        passed: Passed::default(),
+        passed: ActivatedSockets::default(),
         admin: None,
         log: None,
-        leftovers: Effort::Casual,
+        leftovers: TerminatePolicy::Casual,
     };
     allow_questions();
     let started = Daemon::start(config, caller).await;

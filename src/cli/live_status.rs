@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::telemetry::{Meters, write_to_stderr};
+use crate::telemetry::{ForwardMetrics, write_to_stderr};
 
 /// Keeps the line current while stderr is a terminal. Lines of the log go over it: the cursor
 /// stays at its beginning.
-pub(super) async fn watch(meters: Vec<Arc<Meters>>) -> Infallible {
+pub(super) async fn watch(meters: Vec<Arc<ForwardMetrics>>) -> Infallible {
     if !io::stderr().is_terminal() {
         return std::future::pending().await;
     }
@@ -34,8 +34,9 @@ pub(super) fn clear() {
     }
 }
 
-fn told(meters: &[Arc<Meters>]) -> String {
-    let sum = |count: fn(&Meters) -> u64| meters.iter().map(|meters| count(meters)).sum::<u64>();
+fn told(meters: &[Arc<ForwardMetrics>]) -> String {
+    let sum =
+        |count: fn(&ForwardMetrics) -> u64| meters.iter().map(|meters| count(meters)).sum::<u64>();
     let open = sum(|meters| meters.open.get() as u64);
     let waiting = sum(|meters| meters.waiting.get() as u64);
     let sent = amount(sum(|meters| meters.sent.load(Relaxed)));
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn it_tells_what_is_open_and_what_was_carried() {
-        let meters = Arc::new(Meters::default());
+        let meters = Arc::new(ForwardMetrics::default());
         let _one = meters.open.count();
         meters.sent.store(1023, Relaxed);
         meters.received.store(3 << 19, Relaxed);

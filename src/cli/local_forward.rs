@@ -94,7 +94,7 @@ fn remote(host: &str, port: &str) -> Result<Remote, String> {
     text.parse().map_err(told)
 }
 
-fn told(fault: crate::config::Fault) -> String {
+fn told(fault: crate::config::ValueError) -> String {
     format!("{fault}; {}", fault.hint())
 }
 

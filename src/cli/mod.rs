@@ -34,9 +34,9 @@ use std::sync::LazyLock;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub use self::exit::Exit;
-use crate::config::Fault;
+use crate::config::ValueError;
 use crate::daemon::Signals;
-use crate::forward::PassedSockets;
+use crate::forward::InheritedSockets;
 use crate::panics;
 use crate::proto::ClientVersion;
 use crate::session::kill_credential_processes;
@@ -149,7 +149,7 @@ enum Command {
 }
 
 impl Command {
-    async fn run(self, log: Log, sockets: io::Result<PassedSockets>) -> Exit {
+    async fn run(self, log: Log, sockets: io::Result<InheritedSockets>) -> Exit {
         match self {
             Self::Run(args) => run::run(args, log, sockets).await,
             Self::Check(args) => quietly(log, async { check::check(&args) }).await,
@@ -174,10 +174,10 @@ impl Command {
 }
 
 /// While there is one thread: taking them changes the environment.
-fn passed_sockets(command: &Command) -> io::Result<PassedSockets> {
+fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
     match command {
         Command::Run(_) => {
-            PassedSockets::take(&terminal::environment("LISTEN_FDNAMES").unwrap_or_default())
+            InheritedSockets::take(&terminal::environment("LISTEN_FDNAMES").unwrap_or_default())
         }
         Command::Check(_)
         | Command::Status(_)
@@ -193,7 +193,7 @@ fn passed_sockets(command: &Command) -> io::Result<PassedSockets> {
         | Command::Man(_)
         | Command::Schema
         | Command::Demo(_)
-        | Command::Simulate(_) => Ok(PassedSockets::default()),
+        | Command::Simulate(_) => Ok(InheritedSockets::default()),
     }
 }
 
@@ -237,7 +237,8 @@ fn usage(error: &clap::Error) -> Exit {
     };
     // Nobody is left to be told that nobody listens.
     drop(error.print());
-    let fault = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Fault>());
+    let fault =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<ValueError>());
     if let Some(fault) = fault {
         terminal::say(&format!(" hint: {}", fault.hint()));
     }

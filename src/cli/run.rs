@@ -14,9 +14,9 @@ use crate::config;
 use crate::daemon::{
     Caller, Cause, Daemon, Manner, Signals, StartError, log_format, log_verbosity,
 };
-use crate::forward::{Passed, PassedSockets};
+use crate::forward::{ActivatedSockets, InheritedSockets};
 use crate::panics::caught;
-use crate::session::{Effort, Identity};
+use crate::session::{Identity, TerminatePolicy};
 use crate::telemetry::{Control, Log, LogError};
 
 /// Options of `run`.
@@ -32,7 +32,7 @@ pub(super) struct RunArgs {
 }
 
 /// Runs until a signal says stop, then ends every session.
-pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSockets>) -> Exit {
+pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSockets>) -> Exit {
     // Before anything else: a signal during the start must end the start in order.
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
@@ -64,7 +64,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
         return bad.fail();
     }
     environment::apply_manager(&mut config.shutdown);
-    let passed = match sockets.and_then(Passed::new) {
+    let passed = match sockets.and_then(ActivatedSockets::new) {
         Ok(passed) => passed,
         Err(error) => {
             let hint =
@@ -92,7 +92,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<PassedSocke
         passed,
         admin,
         log: Some(log),
-        leftovers: Effort::Full,
+        leftovers: TerminatePolicy::Full,
     };
     let manner = Manner {
         strict: args.strict,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::control::{Whereabouts, ask, said, strange};
+use super::control::{DaemonAddress, ask, said, strange};
 use super::exit::Exit;
 use super::stdout;
 use crate::config::written_duration;
@@ -18,7 +18,7 @@ pub(super) struct StatusArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    whereabouts: Whereabouts,
+    whereabouts: DaemonAddress,
 }
 
 /// Tells how the daemon does.

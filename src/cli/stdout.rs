@@ -14,8 +14,8 @@ use super::terminal;
 /// # Errors
 ///
 /// If it could not be written.
-pub(super) fn line(line: impl Display) -> Result<(), Unheard> {
-    writeln!(io::stdout(), "{line}").map_err(Unheard)
+pub(super) fn line(line: impl Display) -> Result<(), StdoutClosed> {
+    writeln!(io::stdout(), "{line}").map_err(StdoutClosed)
 }
 
 /// Says a part of a line, at once.
@@ -23,18 +23,18 @@ pub(super) fn line(line: impl Display) -> Result<(), Unheard> {
 /// # Errors
 ///
 /// If it could not be written.
-pub(super) fn part(part: impl Display) -> Result<(), Unheard> {
+pub(super) fn part(part: impl Display) -> Result<(), StdoutClosed> {
     let mut stdout = io::stdout();
-    write!(stdout, "{part}").map_err(Unheard)?;
-    stdout.flush().map_err(Unheard)
+    write!(stdout, "{part}").map_err(StdoutClosed)?;
+    stdout.flush().map_err(StdoutClosed)
 }
 
 /// A word that reached nobody.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to stdout: {0}")]
-pub(super) struct Unheard(io::Error);
+pub(super) struct StdoutClosed(io::Error);
 
-impl Unheard {
+impl StdoutClosed {
     /// How the command ends that wanted to say it: well, if its reader has gone.
     pub(super) fn exit(&self) -> Exit {
         if self.0.kind() == io::ErrorKind::BrokenPipe {

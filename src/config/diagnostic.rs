@@ -108,12 +108,12 @@ impl Problem {
 /// What is wrong with one value, whoever gave it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
-pub struct Fault {
+pub struct ValueError {
     what: String,
     hint: String,
 }
 
-impl Fault {
+impl ValueError {
     pub(super) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             what: what.into(),

@@ -11,7 +11,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use crate::config::source::Source;
 use crate::config::syntax_errors::Syntax;
-use crate::config::syntax_messages::Complaint;
+use crate::config::syntax_messages::ParseError;
 
 /// A text, read.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Document {
     pub(super) fn read(text: &str, source: &Source<'_>) -> Self {
         let (root, errors) = DeTable::parse_recoverable(text);
         let root = Table::of(root.get_ref(), 0..0);
-        let complaints = errors.iter().map(|error| Complaint {
+        let complaints = errors.iter().map(|error| ParseError {
             span: whole(text, error.span().unwrap_or_default()),
             message: error.message(),
         });
@@ -78,23 +78,23 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Value {
     pub(super) span: Range<usize>,
-    pub(super) data: Data,
+    pub(super) data: ValueData,
 }
 
 impl Value {
     fn of(value: &Spanned<DeValue<'_>>) -> Self {
         let span = value.span();
         let data = match value.get_ref() {
-            DeValue::String(text) => Data::Text(text.to_string()),
-            DeValue::Integer(integer) => Data::Number(
+            DeValue::String(text) => ValueData::Text(text.to_string()),
+            DeValue::Integer(integer) => ValueData::Number(
                 // One too long for the type is out of every range.
                 i128::from_str_radix(integer.as_str(), integer.radix()).unwrap_or(i128::MAX),
             ),
-            DeValue::Float(_) => Data::Float,
-            DeValue::Boolean(flag) => Data::Flag(*flag),
-            DeValue::Datetime(_) => Data::Date,
-            DeValue::Array(values) => Data::Array(values.iter().map(Self::of).collect()),
-            DeValue::Table(table) => Data::Table(Table::of(table, span.clone())),
+            DeValue::Float(_) => ValueData::Float,
+            DeValue::Boolean(flag) => ValueData::Flag(*flag),
+            DeValue::Datetime(_) => ValueData::Date,
+            DeValue::Array(values) => ValueData::Array(values.iter().map(Self::of).collect()),
+            DeValue::Table(table) => ValueData::Table(Table::of(table, span.clone())),
         };
         Self { span, data }
     }
@@ -102,7 +102,7 @@ impl Value {
 
 /// What a value is.
 #[derive(Debug)]
-pub(super) enum Data {
+pub(super) enum ValueData {
     Text(String),
     Number(i128),
     Float,
@@ -112,7 +112,7 @@ pub(super) enum Data {
     Table(Table),
 }
 
-impl Data {
+impl ValueData {
     /// As a noun with its article.
     pub(super) fn noun(&self) -> &'static str {
         match self {

@@ -35,7 +35,7 @@ pub use crate::config::check::{
     document, duration, endpoint, parse, profile, proxy, region, role, written_duration,
     written_size,
 };
-pub use crate::config::diagnostic::{Fault, Problem, Problems};
+pub use crate::config::diagnostic::{Problem, Problems, ValueError};
 pub use crate::config::model::{
     Account, Admin, Aws, ClientVersion, Config, Forward, Http, Limits, Listen, Log, LogFormat,
     LogLevel, Proxy, Remote, Sessions, Shutdown, Target, Targets, Upload,

@@ -46,14 +46,14 @@ pub(super) fn starred(text: &str, part: Range<usize>, secrets: &[Range<usize>]) 
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Nature {
+enum SecretKind {
     Proxy,
     Secret,
 }
 
 /// The first key of a line that is called like a secret, and where what is behind it begins. A
 /// secret behind a proxy hides both: `{ proxy = "…", token = "…" }`.
-fn value(line: &str) -> Option<(Nature, usize)> {
+fn value(line: &str) -> Option<(SecretKind, usize)> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let mut proxy = None;
     let mut at = 0;
@@ -67,17 +67,17 @@ fn value(line: &str) -> Option<(Nature, usize)> {
         {
             let behind = behind.trim_start_matches(['=', ':', ' ', '\t']);
             let first = proxy.unwrap_or(line.len() - behind.len());
-            if nature == Nature::Secret {
+            if nature == SecretKind::Secret {
                 return Some((nature, first));
             }
             proxy = Some(first);
         }
         at = end;
     }
-    proxy.map(|first| (Nature::Proxy, first))
+    proxy.map(|first| (SecretKind::Proxy, first))
 }
 
-fn nature(key: &str) -> Option<Nature> {
+fn nature(key: &str) -> Option<SecretKind> {
     let key = key.to_ascii_lowercase();
     let is_secret = [
         "secret",
@@ -92,9 +92,9 @@ fn nature(key: &str) -> Option<Nature> {
     let is_proxy = key.contains("proxy") || nearest(&key, [PROXY]).is_some();
     let mut words = key.split(['_', '-']);
     if is_secret || words.any(|word| word.ends_with("key") || word.ends_with("keys")) {
-        return Some(Nature::Secret);
+        return Some(SecretKind::Secret);
     }
-    is_proxy.then_some(Nature::Proxy)
+    is_proxy.then_some(SecretKind::Proxy)
 }
 
 /// Where a value ends: with its line, unless it begins with what is closed on a later one.
@@ -110,7 +110,7 @@ fn value_end(text: &str, start: usize, line_end: usize) -> usize {
 }
 
 /// The part of a value that is not shown.
-fn hidden(nature: Nature, text: &str, value: Range<usize>) -> Option<Range<usize>> {
+fn hidden(nature: SecretKind, text: &str, value: Range<usize>) -> Option<Range<usize>> {
     let written = &text[value.clone()];
     let quotes = ['"', '\''];
     let inner = written.trim_start_matches(quotes);
@@ -118,7 +118,7 @@ fn hidden(nature: Nature, text: &str, value: Range<usize>) -> Option<Range<usize
     let inner = inner.trim_end();
     let all = inner.strip_suffix(quotes).unwrap_or(inner);
     let all = start..start + all.len();
-    if all.is_empty() || nature == Nature::Secret {
+    if all.is_empty() || nature == SecretKind::Secret {
         return (!all.is_empty()).then_some(all);
     }
     let url = &text[all.clone()];

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use crate::config::diagnostic::{Finding, Findings};
 use crate::config::document::Table;
 use crate::config::source::Source;
-use crate::config::syntax_messages::{Complaint, Reader};
+use crate::config::syntax_messages::{ParseError, Reader};
 
 /// The syntax errors of a text.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Syntax {
         text: &str,
         source: &Source<'_>,
         root: &Table,
-        mut complaints: Vec<Complaint<'_>>,
+        mut complaints: Vec<ParseError<'_>>,
     ) -> Self {
         complaints.sort_by_key(|complaint| complaint.span.start);
         let reader = Reader::new(text, source, root, &complaints);
@@ -45,7 +45,7 @@ impl Syntax {
         syntax
     }
 
-    fn take(&mut self, reader: &Reader<'_>, source: &Source<'_>, complaint: &Complaint<'_>) {
+    fn take(&mut self, reader: &Reader<'_>, source: &Source<'_>, complaint: &ParseError<'_>) {
         if self.lines.contains(&source.line(complaint.span.start)) {
             return;
         }

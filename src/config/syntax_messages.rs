@@ -6,17 +6,17 @@
 use std::ops::Range;
 
 use crate::config::diagnostic::Finding;
-use crate::config::document::{Data, Table, Value};
+use crate::config::document::{Table, Value, ValueData};
 use crate::config::source::{Source, quoted, shortened};
 
 /// What the parser says.
 #[derive(Clone, Debug)]
-pub(super) struct Complaint<'a> {
+pub(super) struct ParseError<'a> {
     pub(super) span: Range<usize>,
     pub(super) message: &'a str,
 }
 
-impl Complaint<'_> {
+impl ParseError<'_> {
     /// Whether an array or an inline table never ends.
     fn is_open_end(&self) -> bool {
         self.message.starts_with("unclosed array,")
@@ -62,19 +62,19 @@ impl<'a> Reader<'a> {
         text: &'a str,
         source: &'a Source<'a>,
         root: &'a Table,
-        complaints: &[Complaint<'_>],
+        complaints: &[ParseError<'_>],
     ) -> Self {
         Self {
             text,
             source,
             root,
-            has_open_end: complaints.iter().any(Complaint::is_open_end),
+            has_open_end: complaints.iter().any(ParseError::is_open_end),
         }
     }
 
     /// A complaint in our words, where we have some.
-    pub(super) fn finding(&self, complaint: &Complaint<'_>) -> Finding {
-        let Complaint { span, message } = complaint.clone();
+    pub(super) fn finding(&self, complaint: &ParseError<'_>) -> Finding {
+        let ParseError { span, message } = complaint.clone();
         if complaint.is_block() || (self.has_open_end && complaint.is_inside()) {
             return self.open_end(span);
         }
@@ -173,8 +173,8 @@ impl<'a> Reader<'a> {
         let value = outermost(self.root, span.start);
         let start = value.map_or(span.start, |value| value.span.start);
         let (what, hint) = match value.map(|value| &value.data) {
-            Some(Data::Array(_)) => ("this array is not closed", "end it with `]`"),
-            Some(Data::Text(_)) => (
+            Some(ValueData::Array(_)) => ("this array is not closed", "end it with `]`"),
+            Some(ValueData::Text(_)) => (
                 "this string is not closed",
                 "end it with the three quotes it began with",
             ),
@@ -184,7 +184,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether the text behind an error belongs to it.
-    pub(super) fn swallows(&self, complaint: &Complaint<'_>) -> bool {
+    pub(super) fn swallows(&self, complaint: &ParseError<'_>) -> bool {
         complaint.is_block()
             || complaint.message.starts_with("unclosed")
             || (self.has_open_end && complaint.is_inside())
@@ -290,9 +290,13 @@ fn outermost(table: &Table, offset: usize) -> Option<&Value> {
 /// The tables right inside a value.
 fn tables(value: &Value) -> Vec<&Table> {
     match &value.data {
-        Data::Table(table) => vec![table],
-        Data::Array(values) => values.iter().flat_map(tables).collect(),
-        Data::Text(_) | Data::Number(_) | Data::Float | Data::Flag(_) | Data::Date => Vec::new(),
+        ValueData::Table(table) => vec![table],
+        ValueData::Array(values) => values.iter().flat_map(tables).collect(),
+        ValueData::Text(_)
+        | ValueData::Number(_)
+        | ValueData::Float
+        | ValueData::Flag(_)
+        | ValueData::Date => Vec::new(),
     }
 }
 

@@ -8,16 +8,16 @@ use tracing::{debug, warn};
 use super::StartError;
 use super::off_runtime::off_runtime;
 use crate::config::{self, Account};
-use crate::forward::World;
+use crate::forward::Context;
 use crate::network::{Network, Proxy};
 use crate::proto::ClientVersion;
 use crate::session::{
-    self, Effort, Entry, Identity, Origin, ProfileBundle, Service, Sessions, Settings,
+    self, Entry, Identity, Origin, ProfileBundle, Service, Sessions, Settings, TerminatePolicy,
 };
 
 /// The services of a configuration, and what they were made of.
 #[derive(Clone, Debug)]
-pub(super) struct Reach {
+pub(super) struct AwsClients {
     aws: config::Aws,
     identity: Identity,
     proxy: Option<Proxy>,
@@ -37,13 +37,13 @@ struct Loaded {
     network: Network,
 }
 
-impl Reach {
+impl AwsClients {
     /// Loads a service for each of the forwards, on a thread that may block.
     ///
     /// # Errors
     ///
     /// Bad certificates, a bad proxy, or files that are not read in time. A forward without a service
-    /// is none: [`Reach::world`] tells.
+    /// is none: [`AwsClients::world`] tells.
     pub(super) async fn new(
         aws: config::Aws,
         identity: Identity,
@@ -81,7 +81,7 @@ impl Reach {
     ///
     /// # Errors
     ///
-    /// As [`Reach::new`].
+    /// As [`AwsClients::new`].
     pub(super) async fn renewed(
         self,
         aws: config::Aws,
@@ -236,14 +236,14 @@ impl Reach {
     pub(super) fn world(
         &self,
         forward: &config::Forward,
-        world: &World,
-    ) -> Result<World, StartError> {
+        world: &Context,
+    ) -> Result<Context, StartError> {
         if let Some(error) = self.failed.get(&forward.account) {
             return Err(refused(forward, error.clone()));
         }
         let loaded = self.services.get(&forward.account);
         let service = loaded.map_or(&world.service, |loaded| &loaded.service);
-        Ok(World {
+        Ok(Context {
             service: service.clone(),
             network: self.network_of(forward),
             client_version: self.client_version(),
@@ -313,10 +313,10 @@ impl Reach {
 
 /// Ends what former processes left behind, each by the caller that started it.
 pub(super) async fn end_abandoned(
-    reach: Reach,
+    reach: AwsClients,
     sessions: Sessions,
     abandoned: Vec<Entry>,
-    effort: Effort,
+    effort: TerminatePolicy,
 ) {
     let mut callers: BTreeMap<Origin, Service> = BTreeMap::new();
     for entry in abandoned {
@@ -327,8 +327,8 @@ pub(super) async fn end_abandoned(
                 Err(error) => {
                     let session = &entry.session;
                     match effort {
-                        Effort::Full => warn!(session, %error, "cannot end it"),
-                        Effort::Casual => debug!(session, %error, "cannot end it"),
+                        TerminatePolicy::Full => warn!(session, %error, "cannot end it"),
+                        TerminatePolicy::Casual => debug!(session, %error, "cannot end it"),
                     }
                     continue;
                 }

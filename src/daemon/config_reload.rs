@@ -11,8 +11,8 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use tracing::info;
 
-use super::admin::{Answer, Fault, Rejection, Reply};
-use super::aws_clients::Reach;
+use super::admin::{Answer, ErrorResponse, Fault, Reply};
+use super::aws_clients::AwsClients;
 use super::{Change, StartError, systemd};
 use crate::config::Config;
 
@@ -20,14 +20,14 @@ use crate::config::Config;
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) config: Config,
-    pub(super) reach: Reach,
+    pub(super) reach: AwsClients,
     /// Whether what all forwards have in common has changed.
     pub(super) afresh: bool,
 }
 
 impl Loaded {
     /// Loads what a configuration needs, as far as `reach` does not have it.
-    pub(super) async fn new(config: Config, reach: Reach) -> Result<Self, StartError> {
+    pub(super) async fn new(config: Config, reach: AwsClients) -> Result<Self, StartError> {
         let (reach, afresh) = reach.renewed(config.aws.clone(), &config.forwards).await?;
         Ok(Self {
             config,
@@ -39,21 +39,21 @@ impl Loaded {
 
 /// Reloads that were asked for.
 #[derive(Debug, Default)]
-pub(super) struct Reading {
+pub(super) struct ConfigReloader {
     /// At most one task. A read that never ends outlives it, as nothing can end that.
-    reader: JoinSet<Result<Loaded, Rejection>>,
+    reader: JoinSet<Result<Loaded, ErrorResponse>>,
     /// They wait for what comes of it.
     waiting: Vec<Reply>,
     /// They have asked since.
     next: Option<Vec<Reply>>,
 }
 
-impl Reading {
+impl ConfigReloader {
     /// Begins to read, now or when the one that is under way is done.
     pub(super) fn ask<E: Display>(
         &mut self,
         read: &(impl Fn() -> Result<Config, E> + Clone + Send + 'static),
-        reach: &Reach,
+        reach: &AwsClients,
         reply: Option<Reply>,
     ) {
         if !self.reader.is_empty() {
@@ -71,7 +71,7 @@ impl Reading {
     }
 
     /// Waits for a configuration; never ends if none is read. Cancelling loses none.
-    pub(super) async fn done(&mut self) -> Result<Loaded, Rejection> {
+    pub(super) async fn done(&mut self) -> Result<Loaded, ErrorResponse> {
         match self.reader.join_next().await {
             Some(read) => read.unwrap_or_else(|fault| Err(unreadable(fault.to_string()))),
             None => std::future::pending().await,
@@ -81,9 +81,9 @@ impl Reading {
     /// Tells those who wait what came of it, and begins what was asked for since.
     pub(super) fn tell<E: Display>(
         &mut self,
-        outcome: &Result<Change, Rejection>,
+        outcome: &Result<Change, ErrorResponse>,
         read: &(impl Fn() -> Result<Config, E> + Clone + Send + 'static),
-        reach: &Reach,
+        reach: &AwsClients,
     ) {
         for reply in self.waiting.drain(..) {
             let answer = match outcome {
@@ -102,11 +102,11 @@ impl Reading {
 
 async fn in_time(
     read: impl FnOnce() -> Result<Config, String> + Send + 'static,
-) -> Result<Config, Rejection> {
+) -> Result<Config, ErrorResponse> {
     match timeout(PATIENCE, spawn_blocking(read)).await {
         Ok(Ok(read)) => read.map_err(unreadable),
         Ok(Err(fault)) => Err(unreadable(fault.to_string())),
-        Err(_) => Err(Rejection {
+        Err(_) => Err(ErrorResponse {
             hint: "see whether its disk answers, and reload again".to_owned(),
             ..unreadable(format!(
                 "the configuration could not be read within {PATIENCE:?}"
@@ -115,8 +115,8 @@ async fn in_time(
     }
 }
 
-fn unreadable(message: String) -> Rejection {
-    Rejection {
+fn unreadable(message: String) -> ErrorResponse {
+    ErrorResponse {
         kind: Fault::Configuration,
         message,
         hint: String::new(),
@@ -124,7 +124,7 @@ fn unreadable(message: String) -> Rejection {
 }
 
 /// What is answered to a reload that failed.
-pub(super) fn rejected(error: &StartError) -> Rejection {
+pub(super) fn rejected(error: &StartError) -> ErrorResponse {
     let kind = match error {
         StartError::Listen { .. } | StartError::Http(_) => Fault::Listen,
         StartError::Unfinished { .. }
@@ -137,7 +137,7 @@ pub(super) fn rejected(error: &StartError) -> Rejection {
         | StartError::AdminMoved
         | StartError::Log(_) => Fault::Configuration,
     };
-    Rejection {
+    ErrorResponse {
         kind,
         message: error.to_string(),
         hint: error.hint().into_owned(),

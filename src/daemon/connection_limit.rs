@@ -12,7 +12,7 @@ use crate::config::Shutdown;
 
 /// How long a stop waits for connections that are open.
 #[derive(Debug)]
-pub(super) struct Drain {
+pub(super) struct ConnectionLimit {
     settings: Shutdown,
     /// One is taken by each connection that has a session, or is about to get one.
     permits: Arc<Semaphore>,
@@ -22,7 +22,7 @@ pub(super) struct Drain {
     takers: JoinSet<()>,
 }
 
-impl Drain {
+impl ConnectionLimit {
     /// `most` permits, all free.
     pub(super) fn new(settings: Shutdown, most: usize) -> Self {
         Self {
@@ -164,7 +164,7 @@ mod tests {
                 drain_timeout,
                 includes_endings,
             };
-            Drain::new(settings, 1).limits()
+            ConnectionLimit::new(settings, 1).limits()
         };
 
         let short = limits(true, 8);

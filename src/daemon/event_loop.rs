@@ -6,12 +6,12 @@ use std::fmt::Display;
 
 use tracing::{error, info, warn};
 
-use super::admin::{self, Answer, Call, Rejection, Reply, Request};
-use super::config_reload::{Loaded, Reading, rejected};
+use super::admin::{self, Answer, Call, ErrorResponse, Reply, Request};
+use super::config_reload::{ConfigReloader, Loaded, rejected};
 use super::http::called;
 use super::shutdown::hurry;
 use super::signals::{Signal, Signals};
-use super::suspend::Slumber;
+use super::suspend::SuspendDetector;
 use super::systemd::ServiceManager;
 use super::{Change, Daemon};
 use crate::config::Config;
@@ -26,8 +26,8 @@ impl Daemon {
         signals: &mut Signals,
         reread: impl Fn() -> Result<Config, E> + Clone + Send + 'static,
     ) -> Cause {
-        let mut reading = Reading::default();
-        let mut slumber = Slumber::new();
+        let mut reading = ConfigReloader::default();
+        let mut slumber = SuspendDetector::new();
         let mut manager = ServiceManager::new();
         manager.ready(self.status());
         loop {
@@ -90,7 +90,7 @@ impl Daemon {
 
     /// Looks after what runs, for ever, while somebody else listens to signals.
     pub async fn attend(&mut self) -> Infallible {
-        let mut slumber = Slumber::new();
+        let mut slumber = SuspendDetector::new();
         loop {
             tokio::select! {
                 () = slumber.noticed() => self.nudge(),
@@ -131,7 +131,10 @@ impl Daemon {
     }
 
     /// Does what was read, or says why not.
-    async fn follow(&mut self, read: Result<Loaded, Rejection>) -> Result<Change, Rejection> {
+    async fn follow(
+        &mut self,
+        read: Result<Loaded, ErrorResponse>,
+    ) -> Result<Change, ErrorResponse> {
         let outcome = match read {
             Ok(loaded) => self.apply(loaded).await.map_err(|error| rejected(&error)),
             Err(rejection) => Err(rejection),
@@ -141,7 +144,7 @@ impl Daemon {
                 self.history.reloads += 1;
                 info!("reloaded: {change}");
             }
-            Err(Rejection { message, hint, .. }) => {
+            Err(ErrorResponse { message, hint, .. }) => {
                 self.history.failed_reloads += 1;
                 match hint.as_str() {
                     "" => {

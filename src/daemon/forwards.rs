@@ -19,12 +19,12 @@ use tokio::task::JoinSet;
 use tracing::error;
 
 use super::StartError;
-use super::aws_clients::Reach;
+use super::aws_clients::AwsClients;
 use super::running::{Active, Running};
-use super::status::Roster;
+use super::status::ForwardSnapshot;
 use crate::config;
-use crate::forward::{Bound, Forward, Stop, World};
-use crate::telemetry::Meters;
+use crate::forward::{Context, Forward, Listeners, Stop};
+use crate::telemetry::ForwardMetrics;
 
 /// All forwards of a daemon.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ pub(super) struct Forwards {
 #[derive(Debug)]
 struct Finishing {
     name: String,
-    meters: Arc<Meters>,
+    meters: Arc<ForwardMetrics>,
     stop: watch::Sender<Stop>,
 }
 
@@ -79,10 +79,10 @@ impl Forwards {
     pub(super) async fn plan(
         &self,
         settings: Vec<config::Forward>,
-        world: &World,
-        reach: &Reach,
+        world: &Context,
+        reach: &AwsClients,
         how: How,
-        held: &mut Bound,
+        held: &mut Listeners,
     ) -> Result<Plan, StartError> {
         let goes_on =
             |one: &config::Forward, other: &config::Forward| !how.afresh && one.is_same(other);
@@ -183,13 +183,13 @@ impl Forwards {
     }
 
     /// Starts those that could not start and now can.
-    pub(super) async fn retry(&mut self, world: &World, reach: &Reach) {
+    pub(super) async fn retry(&mut self, world: &Context, reach: &AwsClients) {
         for place in 0..self.running.len() {
             if !self.running[place].is_failing() {
                 continue;
             }
             let settings = self.running[place].settings().clone();
-            let (own, mut held) = (Bound::default(), Bound::default());
+            let (own, mut held) = (Listeners::default(), Listeners::default());
             match Box::pin(bind(&settings, world, reach, own, &mut held)).await {
                 Ok(forward) => self.running[place] = self.started(settings, forward),
                 Err(error) => self.running[place].handle_failure(&error),
@@ -223,7 +223,7 @@ impl Forwards {
     /// Tells every forward, and keeps nothing bound by itself any more.
     pub(super) fn stop(&mut self, how: Stop) {
         for active in self.running.iter_mut().filter_map(|r| r.active.as_mut()) {
-            active.bound = Bound::default();
+            active.bound = Listeners::default();
             active.stop.send_replace(how);
         }
         for finishing in &self.finishing {
@@ -247,9 +247,9 @@ impl Forwards {
     }
 
     /// Everyone, as they can be shown.
-    pub(super) fn roster(&self) -> Roster {
+    pub(super) fn roster(&self) -> ForwardSnapshot {
         let finishing = self.finishing.iter().filter(|f| !f.stop.is_closed());
-        Roster {
+        ForwardSnapshot {
             running: self.running.iter().map(|r| Arc::clone(&r.listed)).collect(),
             finishing: finishing
                 .map(|f| (f.name.clone(), Arc::clone(&f.meters)))
@@ -290,10 +290,10 @@ impl Plan {
 /// Binds the addresses of a forward.
 async fn bind(
     settings: &config::Forward,
-    world: &World,
-    reach: &Reach,
-    own: Bound,
-    held: &mut Bound,
+    world: &Context,
+    reach: &AwsClients,
+    own: Listeners,
+    held: &mut Listeners,
 ) -> Result<Forward, StartError> {
     let world = reach.world(settings, world)?;
     let bound = Forward::bind(settings.clone(), world, own, held).await;

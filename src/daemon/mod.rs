@@ -40,45 +40,45 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use self::admin::{Admin, Reply};
-pub use self::admin::{Answer, Client, ClientError, Fault, Rejection, Request};
-use self::aws_clients::Reach;
+pub use self::admin::{Answer, Client, ClientError, ErrorResponse, Fault, Request};
+use self::aws_clients::AwsClients;
 use self::config_reload::Loaded;
-use self::connection_limit::Drain;
+use self::connection_limit::ConnectionLimit;
 pub use self::error::StartError;
 pub use self::event_loop::Cause;
 pub use self::forwards::Change;
 use self::forwards::{Forwards, How};
 use self::http::Http;
 pub use self::log_settings::{log_format, log_verbosity};
-pub use self::one_shot::{Errand, Order};
+pub use self::one_shot::{OneShot, OneShotConfig};
 use self::retries::Retries;
 use self::servers::{Servers, plan_http};
 pub use self::signals::{Signal, Signals};
 pub use self::start::{Caller, Manner};
 use self::start::{journal, log_start, warn_of_unused};
-use self::status::History;
+use self::status::DaemonStats;
 use crate::config::{self, Config};
-use crate::forward::{Bound, World};
+use crate::forward::{Context, Listeners};
 use crate::panics::caught;
-use crate::proto::EarlyPool;
-use crate::session::{Effort, Entry, Leaving, Sessions};
-use crate::telemetry::{Control, ForwardReport, Meters};
-use crate::tunnel::Nudge;
+use crate::proto::ReorderBudget;
+use crate::session::{Entry, Sessions, ShutdownMode, TerminatePolicy};
+use crate::telemetry::{Control, ForwardMetrics, ForwardReport};
+use crate::tunnel::Trigger;
 
 /// A running daemon. Dropping it ends everything at once; [`Daemon::stop`] does it in order.
 #[derive(Debug)]
 pub struct Daemon {
     forwards: Forwards,
-    world: World,
-    reach: Reach,
+    world: Context,
+    reach: AwsClients,
     retries: Retries,
     /// Whether all forwards start, or none.
     strict: bool,
-    drain: Drain,
+    drain: ConnectionLimit,
     /// Lets the terminator say goodbye.
-    leaving: watch::Sender<Leaving>,
-    nudge: Nudge,
-    roll_call: Nudge,
+    leaving: watch::Sender<ShutdownMode>,
+    nudge: Trigger,
+    roll_call: Trigger,
     terminator: JoinSet<usize>,
     /// How commands reach it.
     admin: Option<Admin>,
@@ -92,7 +92,7 @@ pub struct Daemon {
     waiting: Vec<Reply>,
     log: Option<Control>,
     log_settings: config::Log,
-    history: History,
+    history: DaemonStats,
     /// What no stop waits for.
     aside: JoinSet<()>,
 }
@@ -134,14 +134,14 @@ impl Daemon {
             leftovers,
         } = caller;
         let Manner { strict, file } = manner;
-        let reach = Reach::new(aws, identity, &forwards).await?;
+        let reach = AwsClients::new(aws, identity, &forwards).await?;
         let max_waiting = fd_limit::prepare(&limits, &forwards);
         let (journal, abandoned) = journal(state).await;
         let (sessions, terminator) = Sessions::new(limits.session_start_rate, seed(), journal);
-        let (nudge, nudged) = Nudge::new();
-        let (roll_call, called) = Nudge::new();
-        let drain = Drain::new(shutdown, limits.max_connections);
-        let world = World {
+        let (nudge, nudged) = Trigger::new();
+        let (roll_call, called) = Trigger::new();
+        let drain = ConnectionLimit::new(shutdown, limits.max_connections);
+        let world = Context {
             service: reach.any(&forwards)?,
             sessions,
             network: reach.network().clone(),
@@ -150,14 +150,14 @@ impl Daemon {
             passed,
             permits: drain.permits(),
             max_waiting,
-            pool: EarlyPool::new(),
+            pool: ReorderBudget::new(),
             client_version: reach.client_version(),
             origin,
             seed: seed(),
         };
         warn_of_unused(&world.passed, &forwards, http_settings.as_ref());
         let (mut running, mut http) = (Forwards::default(), Http::default());
-        let held = &mut Bound::default();
+        let held = &mut Listeners::default();
         let how = How {
             afresh: false,
             strict,
@@ -176,7 +176,7 @@ impl Daemon {
         http.swap(served).await;
         running.swap(plan);
         info!("{}", running.roster().ready());
-        let leaving = watch::Sender::new(Leaving::No);
+        let leaving = watch::Sender::new(ShutdownMode::No);
         let mut ending = JoinSet::new();
         ending.spawn(terminator.run(leaving.subscribe()));
         let mut daemon = Self {
@@ -197,7 +197,7 @@ impl Daemon {
             waiting: Vec::new(),
             log,
             log_settings,
-            history: History::new(),
+            history: DaemonStats::new(),
             aside: JoinSet::new(),
         };
         daemon.end_abandoned(abandoned, leftovers);
@@ -273,7 +273,7 @@ impl Daemon {
     }
 
     /// Starts the failing forwards that can start with what was loaded for them.
-    async fn retry(&mut self, loaded: Result<Reach, StartError>) {
+    async fn retry(&mut self, loaded: Result<AwsClients, StartError>) {
         match loaded {
             Ok(reach) => self.reach = reach,
             Err(error) => debug!(%error, "AWS's files cannot be read; retrying"),
@@ -297,7 +297,7 @@ impl Daemon {
     }
 
     /// Ends what former processes left behind, beside everything else.
-    fn end_abandoned(&mut self, abandoned: Vec<Entry>, effort: Effort) {
+    fn end_abandoned(&mut self, abandoned: Vec<Entry>, effort: TerminatePolicy) {
         if abandoned.is_empty() {
             return;
         }
@@ -305,14 +305,14 @@ impl Daemon {
         let count = abandoned.len();
         let ending = aws_clients::end_abandoned(reach, sessions, abandoned, effort);
         match effort {
-            Effort::Full => {
+            TerminatePolicy::Full => {
                 info!(
                     count,
                     "a former run was killed and left sessions behind; ending them"
                 );
                 self.forwards.tasks.spawn(reported(ending));
             }
-            Effort::Casual => {
+            TerminatePolicy::Casual => {
                 self.aside.spawn(reported(ending));
             }
         }
@@ -340,7 +340,7 @@ impl Daemon {
     }
 
     /// What each forward counts.
-    pub fn meters(&self) -> Vec<Arc<Meters>> {
+    pub fn meters(&self) -> Vec<Arc<ForwardMetrics>> {
         let roster = self.forwards.roster();
         let meters = roster
             .running

@@ -16,27 +16,27 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::aws_clients::{self, Reach};
+use super::aws_clients::{self, AwsClients};
 use super::connection_limit::MAX_FORWARDS;
 use super::error::StartError;
 use super::seed;
 use super::shutdown::LOOK_FOR_SESSIONS;
 use super::signals::Signals;
 use super::start::journal;
-use super::suspend::Slumber;
+use super::suspend::SuspendDetector;
 use crate::config;
-use crate::forward::{Ending, Lone, Passed, Progress, Standard, Stop, World};
-use crate::proto::EarlyPool;
-use crate::session::{Effort, Identity, Leaving, Sessions};
-use crate::tunnel::Nudge;
+use crate::forward::{ActivatedSockets, Context, Ending, Progress, Standard, StdioForward, Stop};
+use crate::proto::ReorderBudget;
+use crate::session::{Identity, Sessions, ShutdownMode, TerminatePolicy};
+use crate::tunnel::Trigger;
 
 /// One connection that runs.
 #[derive(Debug)]
-pub struct Errand {
+pub struct OneShot {
     progress: watch::Receiver<Progress>,
     stop: watch::Sender<Stop>,
-    leaving: watch::Sender<Leaving>,
-    nudge: Nudge,
+    leaving: watch::Sender<ShutdownMode>,
+    nudge: Trigger,
     held: Option<OwnedFd>,
     forward: JoinSet<()>,
     /// What no end waits for.
@@ -46,7 +46,7 @@ pub struct Errand {
 
 /// What an errand is to do.
 #[derive(Debug)]
-pub struct Order {
+pub struct OneShotConfig {
     /// How to reach AWS.
     pub aws: config::Aws,
     /// What to carry; where it listens does not matter.
@@ -57,54 +57,54 @@ pub struct Order {
     pub state: Option<PathBuf>,
 }
 
-impl Errand {
+impl OneShot {
     /// Begins to open the connection.
     ///
     /// # Errors
     ///
     /// What cannot work whatever is tried again: no region, bad certificates.
-    pub async fn start(order: Order, standard: Standard) -> Result<Self, StartError> {
-        let Order {
+    pub async fn start(order: OneShotConfig, standard: Standard) -> Result<Self, StartError> {
+        let OneShotConfig {
             aws,
             forward,
             origin,
             state,
         } = order;
-        let reach = Reach::new(aws, Identity::Chain, std::slice::from_ref(&forward)).await?;
+        let reach = AwsClients::new(aws, Identity::Chain, std::slice::from_ref(&forward)).await?;
         let (network, client_version) = (reach.network_of(&forward), reach.client_version());
         let service = reach.any(std::slice::from_ref(&forward))?;
         let (journal, abandoned) = journal(state).await;
         let (sessions, terminator) = Sessions::new(1, seed(), journal);
-        let (nudge, nudged) = Nudge::new();
-        let (_roll_call, called) = Nudge::new();
+        let (nudge, nudged) = Trigger::new();
+        let (_roll_call, called) = Trigger::new();
         let mut running = JoinSet::new();
         let mut aside = JoinSet::new();
         aside.spawn(aws_clients::end_abandoned(
             reach,
             sessions.clone(),
             abandoned,
-            Effort::Casual,
+            TerminatePolicy::Casual,
         ));
-        let world = World {
+        let world = Context {
             service,
             sessions,
             network,
             nudged,
             roll_call: called,
-            passed: Passed::default(),
+            passed: ActivatedSockets::default(),
             permits: Arc::new(Semaphore::new(1)),
             max_waiting: 0,
-            pool: EarlyPool::new(),
+            pool: ReorderBudget::new(),
             client_version,
             origin,
             seed: seed(),
         };
         let held = standard.hold()?;
-        let lone = Lone::new(forward, world, standard)?;
+        let lone = StdioForward::new(forward, world, standard)?;
         let stop = watch::Sender::new(Stop::No);
         let (told, progress) = watch::channel(Progress::Opening);
         running.spawn(lone.run(stop.subscribe(), told));
-        let leaving = watch::Sender::new(Leaving::No);
+        let leaving = watch::Sender::new(ShutdownMode::No);
         let mut ending = JoinSet::new();
         ending.spawn(terminator.run(leaving.subscribe()));
         Ok(Self {
@@ -128,7 +128,7 @@ impl Errand {
 
     /// Waits until no more bytes are carried. `None`: by a fault of this program.
     pub async fn over(&mut self) -> Option<Ending> {
-        let mut slumber = Slumber::new();
+        let mut slumber = SuspendDetector::new();
         let is_over = |progress: &Progress| matches!(progress, Progress::Over(_));
         loop {
             tokio::select! {
@@ -153,7 +153,11 @@ impl Errand {
     /// # Errors
     ///
     /// How to find what may have been left behind.
-    pub async fn end(self, leaving: Leaving, signals: &mut Signals) -> Result<(), &'static str> {
+    pub async fn end(
+        self,
+        leaving: ShutdownMode,
+        signals: &mut Signals,
+    ) -> Result<(), &'static str> {
         let stage = self.leaving.clone();
         let is_clean = tokio::select! {
             is_clean = self.end_by(leaving) => is_clean,
@@ -163,7 +167,7 @@ impl Errand {
     }
 
     /// Whether every session is ended.
-    async fn end_by(mut self, leaving: Leaving) -> bool {
+    async fn end_by(mut self, leaving: ShutdownMode) -> bool {
         self.stop.send_replace(Stop::Now);
         self.release();
         self.aside.shutdown().await;
@@ -174,7 +178,7 @@ impl Errand {
                 warn!("the connection did not end in time");
             },
             // Its session needs the time that is left.
-            _ = hurried.wait_for(|stage| *stage == Leaving::Hurried) => {}
+            _ = hurried.wait_for(|stage| *stage == ShutdownMode::Hurried) => {}
         }
         self.forward.shutdown().await;
         self.leaving.send_if_modified(|stage| {
@@ -187,9 +191,9 @@ impl Errand {
 }
 
 /// Hurries at the first signal, and ends with the third.
-async fn hurried(signals: &mut Signals, stage: &watch::Sender<Leaving>) {
+async fn hurried(signals: &mut Signals, stage: &watch::Sender<ShutdownMode>) {
     signals.last().await;
-    stage.send_replace(Leaving::Hurried);
+    stage.send_replace(ShutdownMode::Hurried);
     signals.last().await;
     signals.last().await;
 }

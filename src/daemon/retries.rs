@@ -6,15 +6,15 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::StartError;
-use super::aws_clients::Reach;
+use super::aws_clients::AwsClients;
 use crate::config;
-use crate::tunnel::Nudged;
+use crate::tunnel::TriggerReceiver;
 
 /// The next retry. Dropping this cancels it.
 #[derive(Debug)]
 pub(super) struct Retries {
     /// At most one task. It waits, and loads what AWS is reached by for forwards that lack it.
-    task: JoinSet<Result<Reach, StartError>>,
+    task: JoinSet<Result<AwsClients, StartError>>,
     pause: Duration,
 }
 
@@ -29,7 +29,12 @@ impl Default for Retries {
 
 impl Retries {
     /// Tries these forwards again after the pause, which grows, or when everything is to be tried again.
-    pub(super) fn plan(&mut self, reach: Reach, failing: Vec<config::Forward>, mut nudged: Nudged) {
+    pub(super) fn plan(
+        &mut self,
+        reach: AwsClients,
+        failing: Vec<config::Forward>,
+        mut nudged: TriggerReceiver,
+    ) {
         let pause = self.pause;
         self.pause = (pause * 2).min(MAX_PAUSE);
         self.task.spawn(async move {
@@ -43,7 +48,7 @@ impl Retries {
 
     /// Waits until the forwards are to be tried again, with what was loaded; never ends if none are.
     /// Cancelling loses nothing.
-    pub(super) async fn loaded(&mut self) -> Result<Reach, StartError> {
+    pub(super) async fn loaded(&mut self) -> Result<AwsClients, StartError> {
         match self.task.join_next().await {
             Some(Ok(loaded)) => loaded,
             Some(Err(fault)) => Err(StartError::Unfinished {

@@ -6,14 +6,14 @@ use tokio::sync::watch;
 use tracing::{error_span, info, warn};
 
 use super::StartError;
-use super::status::Listed;
+use super::status::ForwardInfo;
 use crate::config;
-use crate::forward::{Bound, Forward, Liveness, Stop};
+use crate::forward::{Forward, Listeners, Liveness, Stop};
 
 /// A forward of the configuration.
 #[derive(Debug)]
 pub(super) struct Running {
-    pub(super) listed: Arc<Listed>,
+    pub(super) listed: Arc<ForwardInfo>,
     /// `None`: it is disabled, or it is failing.
     pub(super) active: Option<Active>,
     /// Why it could not start, as it was logged.
@@ -23,7 +23,7 @@ pub(super) struct Running {
 /// A forward that listens.
 #[derive(Debug)]
 pub(super) struct Active {
-    pub(super) bound: Bound,
+    pub(super) bound: Listeners,
     pub(super) liveness: Liveness,
     pub(super) stop: watch::Sender<Stop>,
 }
@@ -41,7 +41,7 @@ impl Running {
         stop: watch::Sender<Stop>,
     ) -> Self {
         forward.announce();
-        let listed = Listed {
+        let listed = ForwardInfo {
             settings,
             addresses: forward.addresses(),
             meters: Arc::clone(forward.meters()),
@@ -61,7 +61,7 @@ impl Running {
     /// One that does not listen.
     pub(super) fn idle(settings: config::Forward) -> Self {
         let addresses = settings.listen.clone();
-        let listed = Listed {
+        let listed = ForwardInfo {
             settings,
             addresses,
             meters: Arc::default(),
@@ -101,7 +101,7 @@ impl Running {
 
     /// The same, as another file says it.
     pub(super) fn listed_as(&mut self, settings: config::Forward) {
-        self.listed = Arc::new(Listed {
+        self.listed = Arc::new(ForwardInfo {
             settings,
             addresses: self.listed.addresses.clone(),
             meters: Arc::clone(&self.listed.meters),

@@ -11,10 +11,10 @@ use super::admin::{Admin, Place};
 use super::http::{Http, Plan};
 use super::{Daemon, StartError};
 use crate::config;
-use crate::forward::{Bound, Passed};
+use crate::forward::{ActivatedSockets, Listeners};
 use crate::printable::Printable;
 use crate::telemetry::FailingServer;
-use crate::tunnel::Nudged;
+use crate::tunnel::TriggerReceiver;
 
 /// What cannot be bound, and the timer of the next attempt.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ impl Servers {
     }
 
     /// Starts the timer of the next attempt if something fails.
-    pub(super) fn plan_retry(&mut self, mut nudged: Nudged) {
+    pub(super) fn plan_retry(&mut self, mut nudged: TriggerReceiver) {
         self.timer = JoinSet::new();
         if self.http.is_none() && self.admin.is_none() {
             return;
@@ -85,8 +85,8 @@ impl Servers {
 pub(super) async fn plan_http(
     http: &Http,
     wanted: Option<config::Http>,
-    passed: &Passed,
-    held: &mut Bound,
+    passed: &ActivatedSockets,
+    held: &mut Listeners,
     strict: bool,
 ) -> Result<(Plan, Option<Failing<config::Http>>), StartError> {
     match (http.plan(wanted.clone(), passed, held).await, wanted) {
@@ -104,7 +104,7 @@ impl Daemon {
     pub(super) async fn retry_servers(&mut self) {
         if let Some(failing) = &self.servers.http {
             let wanted = Some(failing.wanted.clone());
-            let held = &mut Bound::default();
+            let held = &mut Listeners::default();
             match self.http.plan(wanted, &self.world.passed, held).await {
                 Ok(plan) => {
                     self.http.swap(plan).await;

@@ -8,21 +8,21 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::admin::{self, Admin, Answer, Call, Fault, Reply, Request, rejection};
-use super::aws_clients::Reach;
+use super::aws_clients::AwsClients;
 use super::http::{Http, called};
 use super::signals::{Signal, Signals};
-use super::status::{History, Roster};
+use super::status::{DaemonStats, ForwardSnapshot};
 use super::{Daemon, systemd};
 use crate::forward::Stop;
-use crate::session::{Impatience, Leaving};
+use crate::session::{Impatience, ShutdownMode};
 use crate::telemetry::Control;
-use crate::tunnel::Nudge;
+use crate::tunnel::Trigger;
 
 impl Daemon {
     /// Stops in order, or as fast as sessions can be ended when another signal asks for it. A third
     /// one waits for nothing.
     pub async fn stop_unless_hurried(mut self, signals: &mut Signals) {
-        let mut desk = Desk {
+        let mut desk = ShutdownControl {
             admin: self.admin.take(),
             http: std::mem::take(&mut self.http),
             waiting: std::mem::take(&mut self.waiting),
@@ -68,27 +68,27 @@ impl Daemon {
         if limits.idle.is_some() {
             tokio::select! {
                 () = limits.wait_for_idle(forwards.ended()) => {}
-                _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
+                _ = hurried.wait_for(|leaving| *leaving == ShutdownMode::Hurried) => {}
             }
             forwards.stop(Stop::Idle);
         }
         tokio::select! {
             () = limits.wait(|| roster.connections(), forwards.ended()) => {}
-            _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
+            _ = hurried.wait_for(|leaving| *leaving == ShutdownMode::Hurried) => {}
         }
         forwards.stop(Stop::Now);
         tokio::select! {
             ended = timeout(limits.forwards, forwards.ended()) => if ended.is_err() {
                 warn!("some connections did not end in time");
             },
-            _ = hurried.wait_for(|leaving| *leaving == Leaving::Hurried) => {}
+            _ = hurried.wait_for(|leaving| *leaving == ShutdownMode::Hurried) => {}
         }
         // Whatever has not ended by itself leaves its session to the terminator.
         forwards.tasks.shutdown().await;
         drop(world);
         leaving.send_if_modified(|leaving| {
-            let is_first = *leaving == Leaving::No;
-            *leaving = (*leaving).max(Leaving::InOrder);
+            let is_first = *leaving == ShutdownMode::No;
+            *leaving = (*leaving).max(ShutdownMode::InOrder);
             is_first
         });
         let left = match timeout(limits.endings, terminator.join_next()).await {
@@ -112,22 +112,22 @@ impl Daemon {
 }
 
 /// Who is spoken to while the daemon stops.
-struct Desk {
+struct ShutdownControl {
     admin: Option<Admin>,
     http: Http,
     /// They have asked for the stop.
     waiting: Vec<Reply>,
-    leaving: watch::Sender<Leaving>,
-    reach: Reach,
+    leaving: watch::Sender<ShutdownMode>,
+    reach: AwsClients,
     impatience: Impatience,
-    nudge: Nudge,
-    roll_call: Nudge,
-    roster: Roster,
-    history: History,
+    nudge: Trigger,
+    roll_call: Trigger,
+    roster: ForwardSnapshot,
+    history: DaemonStats,
     log: Option<Control>,
 }
 
-impl Desk {
+impl ShutdownControl {
     /// Answers and hears signals. A second one that asks to stop is handed on, and this ends with the
     /// third.
     async fn attend(&mut self, signals: &mut Signals) {
@@ -192,9 +192,9 @@ impl Desk {
 }
 
 /// What is left is ended now.
-pub(super) fn hurry(leaving: &watch::Sender<Leaving>) {
+pub(super) fn hurry(leaving: &watch::Sender<ShutdownMode>) {
     warn!("ending sessions now, and waiting for nothing else");
-    leaving.send_replace(Leaving::Hurried);
+    leaving.send_replace(ShutdownMode::Hurried);
 }
 
 /// How to find a session that was left behind.

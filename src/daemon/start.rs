@@ -10,11 +10,11 @@ use tracing::{debug, info, warn};
 
 use super::StartError;
 use super::admin::{Admin, Place};
-use super::aws_clients::Reach;
+use super::aws_clients::AwsClients;
 use super::servers::Failing;
 use crate::config;
-use crate::forward::{Obstacle, Passed};
-use crate::session::{self, Effort, Entry, Identity, Journal};
+use crate::forward::{ActivatedSockets, ListenErrorKind};
+use crate::session::{self, Entry, Identity, Journal, TerminatePolicy};
 use crate::telemetry::Control;
 
 /// Who runs the daemon, as AWS sees it.
@@ -27,13 +27,13 @@ pub struct Caller {
     /// A directory in which it may be written down which sessions are open; `None`: nowhere.
     pub state: Option<PathBuf>,
     /// What the service manager has bound for the daemon.
-    pub passed: Passed,
+    pub passed: ActivatedSockets,
     /// Where the admin socket is if the configuration does not say; `None`: nowhere.
     pub admin: Option<PathBuf>,
     /// The log of the process, if the daemon may change it.
     pub log: Option<Control>,
     /// What is done about sessions that former processes left behind.
-    pub leftovers: Effort,
+    pub leftovers: TerminatePolicy,
 }
 
 /// How a daemon starts.
@@ -56,7 +56,7 @@ impl Default for Manner {
 }
 
 /// Logs what starts.
-pub(super) fn log_start(file: Option<&Path>, reach: &Reach) {
+pub(super) fn log_start(file: Option<&Path>, reach: &AwsClients) {
     let version = env!("CARGO_PKG_VERSION");
     let configuration = file.map(|path| path.display().to_string());
     let (region, profile) = reach.place();
@@ -91,7 +91,10 @@ pub(super) async fn admin(
             Ok((None, None))
         }
         Err(error) => {
-            let is_held = matches!(error.obstacle, Obstacle::Taken | Obstacle::Locked(_));
+            let is_held = matches!(
+                error.obstacle,
+                ListenErrorKind::Taken | ListenErrorKind::Locked(_)
+            );
             let error = StartError::Admin(error);
             match strict || is_held {
                 true => Err(error),
@@ -103,7 +106,7 @@ pub(super) async fn admin(
 
 /// Warns of sockets that were passed for nobody.
 pub(super) fn warn_of_unused(
-    passed: &Passed,
+    passed: &ActivatedSockets,
     forwards: &[config::Forward],
     http: Option<&config::Http>,
 ) {

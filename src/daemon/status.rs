@@ -11,26 +11,26 @@ use crate::config::{self, Listen, Sessions};
 use crate::panics;
 use crate::printable::Printable;
 use crate::telemetry::{
-    FailingServer, Finishing, ForwardReport, ForwardState, Meters, Report, Trouble, TroubleReport,
-    dropped_log_lines,
+    FailingServer, Finishing, ForwardMetrics, ForwardReport, ForwardState, Report, Trouble,
+    TroubleReport, dropped_log_lines,
 };
 
 /// A forward as it is shown.
 #[derive(Debug)]
-pub(super) struct Listed {
+pub(super) struct ForwardInfo {
     pub(super) settings: config::Forward,
     pub(super) addresses: Vec<Listen>,
-    pub(super) meters: Arc<Meters>,
+    pub(super) meters: Arc<ForwardMetrics>,
 }
 
 /// All forwards, those that only finish their connections by name alone. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Roster {
-    pub(super) running: Vec<Arc<Listed>>,
-    pub(super) finishing: Vec<(String, Arc<Meters>)>,
+pub(super) struct ForwardSnapshot {
+    pub(super) running: Vec<Arc<ForwardInfo>>,
+    pub(super) finishing: Vec<(String, Arc<ForwardMetrics>)>,
 }
 
-impl Roster {
+impl ForwardSnapshot {
     /// Connections that have a session.
     pub(super) fn connections(&self) -> usize {
         let running = self.running.iter().map(|listed| &listed.meters);
@@ -86,7 +86,7 @@ impl Roster {
     }
 }
 
-impl Listed {
+impl ForwardInfo {
     /// It cannot start.
     pub(super) fn handle_failure(&self, error: &StartError) {
         let now = Instant::now();
@@ -160,7 +160,7 @@ fn told(trouble: Trouble, now: Instant) -> TroubleReport {
 
 /// What is told besides the forwards.
 #[derive(Clone, Debug)]
-pub(super) struct History {
+pub(super) struct DaemonStats {
     began: Instant,
     /// Since when an accept loop has not answered; `None`: all do.
     silent: Option<Instant>,
@@ -171,7 +171,7 @@ pub(super) struct History {
     pub(super) failing_servers: Vec<FailingServer>,
 }
 
-impl History {
+impl DaemonStats {
     /// It begins now.
     pub(super) fn new() -> Self {
         Self {
@@ -201,7 +201,7 @@ impl History {
     }
 
     /// Everything, as of now.
-    pub(super) fn report(&self, roster: &Roster, log: String, stopping: bool) -> Report {
+    pub(super) fn report(&self, roster: &ForwardSnapshot, log: String, stopping: bool) -> Report {
         let now = Instant::now();
         let finishing = roster.finishing.iter().map(|(name, meters)| Finishing {
             name: name.as_str().into(),
@@ -243,8 +243,8 @@ mod tests {
 
     #[test]
     fn loops_that_are_silent_for_long_are_dead_until_they_answer() {
-        let mut history = History::new();
-        let alive_in = |history: &History, seconds| {
+        let mut history = DaemonStats::new();
+        let alive_in = |history: &DaemonStats, seconds| {
             history.is_alive(Instant::now() + Duration::from_secs(seconds))
         };
         assert!(alive_in(&history, 3600), "nobody was asked");
@@ -254,7 +254,8 @@ mod tests {
 
         assert!(alive_in(&history, 1));
         assert!(!alive_in(&history, 5));
-        let report = |stopping| history.report(&Roster::default(), String::new(), stopping);
+        let report =
+            |stopping| history.report(&ForwardSnapshot::default(), String::new(), stopping);
         assert!(report(false).alive && report(true).alive);
         assert!(history.handle_answer(true));
         assert!(alive_in(&history, 3600));

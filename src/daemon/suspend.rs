@@ -11,14 +11,14 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// What notices that the machine has slept.
 #[derive(Debug)]
-pub(super) struct Slumber {
+pub(super) struct SuspendDetector {
     monotonic: Instant,
     wall: SystemTime,
     /// It keeps its deadline while the caller waits for other things too.
     looks: Interval,
 }
 
-impl Slumber {
+impl SuspendDetector {
     pub(super) fn new() -> Self {
         Self::every(LOOK)
     }
@@ -65,7 +65,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_sleep_is_noticed_by_a_caller_that_is_often_interrupted() {
-        let mut slumber = Slumber::every(Duration::from_millis(50));
+        let mut slumber = SuspendDetector::every(Duration::from_millis(50));
         // The first tick of an interval comes at once.
         slumber.looks.tick().await;
         slumber.wall -= Duration::from_secs(3600);
@@ -82,7 +82,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wall_clock_that_ran_ahead_is_a_sleep_and_is_told_once() {
-        let mut slumber = Slumber::new();
+        let mut slumber = SuspendDetector::new();
         let (monotonic, wall) = (slumber.monotonic + LOOK, slumber.wall + LOOK);
 
         assert!(!slumber.look(monotonic, wall));
@@ -95,7 +95,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wall_clock_that_is_set_back_is_none() {
-        let mut slumber = Slumber::new();
+        let mut slumber = SuspendDetector::new();
 
         assert!(!slumber.look(
             slumber.monotonic + LOOK,

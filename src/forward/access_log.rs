@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use super::relay::{Outcome, Tally};
+use super::relay::{ByteCounters, Outcome};
 use crate::config::Remote;
 use crate::proto::Reason;
 use crate::tunnel;
 
 /// What is told of a connection that has ended.
 #[derive(Debug)]
-pub(super) struct Tale<'a> {
+pub(super) struct AccessLog<'a> {
     /// `None`: the daemon stops.
     pub(super) outcome: Option<&'a Outcome>,
     /// Why the tunnel ended, if it has.
     pub(super) failure: Option<Arc<tunnel::Error>>,
-    pub(super) tally: &'a Tally<'a>,
+    pub(super) tally: &'a ByteCounters<'a>,
     pub(super) time: Duration,
 }
 
-impl Tale<'_> {
+impl AccessLog<'_> {
     /// One line.
     pub(super) fn tell(self, destination: &Remote) {
         let (sent, received) = (self.tally.sent(), self.tally.received());

@@ -138,7 +138,7 @@ fn of_tunnel(error: &tunnel::Error) -> Weight {
 
 /// Tells a failure once, and not for each connection that it costs.
 #[derive(Debug, Default)]
-pub(super) struct Teller {
+pub(super) struct LogDedup {
     last: Option<Told>,
 }
 
@@ -151,7 +151,7 @@ struct Told {
     cost: u64,
 }
 
-impl Teller {
+impl LogDedup {
     /// A failure has cost `cost` connections. True if it is news: another one than the last, or
     /// that one again after a minute.
     pub(super) fn handle_failure(&mut self, now: Instant, failure: &Failure, cost: u64) -> bool {
@@ -192,7 +192,7 @@ mod tests {
     fn a_failure_is_told_once_a_minute_and_its_end_once() {
         let start = Instant::now();
         let late = Failure::Late(Step::of("StartSession"));
-        let mut teller = Teller::default();
+        let mut teller = LogDedup::default();
 
         let told: Vec<u64> = (0..150)
             .filter(|second| {
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn another_failure_is_news() {
         let now = Instant::now();
-        let mut teller = Teller::default();
+        let mut teller = LogDedup::default();
 
         for step in ["StartSession", "the websocket", "StartSession"] {
             assert!(teller.handle_failure(now, &Failure::Late(Step::of(step)), 1));

@@ -20,25 +20,27 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{timeout, timeout_at};
 use tracing::{Span, debug, info, warn};
 
-use super::access_log::Tale;
+use super::access_log::AccessLog;
 use super::client::Connection;
 use super::error::{Failure, refusal};
-use super::pool_handle::{Refusal, Slot, Supply};
-use super::relay::{ENDED_EARLY, NOT_TAKEN, Outcome, Patience, Tally, deliver, judge, relay};
-use super::shutdown::Course;
+use super::pool_handle::{PoolHandle, Refusal, Slot};
+use super::relay::{
+    ByteCounters, ENDED_EARLY, NOT_TAKEN, Outcome, Patience, deliver, judge, relay,
+};
+use super::shutdown::ShutdownWatch;
 use super::slot::Lease;
 use crate::config;
 use crate::panics;
 use crate::proto::{OpenError, Reason};
-use crate::telemetry::Meters;
-use crate::tunnel::{self, Nudged, Step, Stream};
+use crate::telemetry::ForwardMetrics;
+use crate::tunnel::{self, Step, Stream, TriggerReceiver};
 
 /// What every connection of a forward shares.
 #[derive(Debug)]
-pub(super) struct Serve {
+pub(super) struct Handler {
     pub(super) settings: Arc<config::Forward>,
     pub(super) patience: Patience,
-    pub(super) supply: Supply,
+    pub(super) supply: PoolHandle,
     /// Connections of this forward that may have a session.
     pub(super) permits: Semaphore,
     /// Connections of the whole daemon that may have one.
@@ -48,13 +50,18 @@ pub(super) struct Serve {
     /// Ended connections whose client may take its time to read the last bytes.
     pub(super) lingering: Semaphore,
     /// Asks every connection to say a line.
-    pub(super) roll_call: Nudged,
-    pub(super) meters: Arc<Meters>,
+    pub(super) roll_call: TriggerReceiver,
+    pub(super) meters: Arc<ForwardMetrics>,
 }
 
-impl Serve {
+impl Handler {
     /// Serves a connection until it has ended or is told to. Dropping this resets it.
-    pub(super) async fn run(self: Arc<Self>, connection: Connection, slot: Slot, mut stop: Course) {
+    pub(super) async fn run(
+        self: Arc<Self>,
+        connection: Connection,
+        slot: Slot,
+        mut stop: ShutdownWatch,
+    ) {
         panics::point("connection");
         let begin = Instant::now();
         self.meters.accepted.fetch_add(1, Relaxed);
@@ -115,7 +122,7 @@ impl Serve {
         begin: Instant,
         connection: Connection,
         opened: Opened<'_>,
-        mut stop: Course,
+        mut stop: ShutdownWatch,
     ) -> (Option<Outcome>, Option<Arc<tunnel::Error>>) {
         let Opened {
             lease,
@@ -124,7 +131,7 @@ impl Serve {
         } = opened;
         let _open = self.meters.open.count();
         let patience = self.patience;
-        let tally = Tally::new(&self.meters);
+        let tally = ByteCounters::new(&self.meters);
         let outcome = tokio::select! {
             outcome = relay(&connection, &stream, patience, &tally) => Some(outcome),
             () = stopped(&mut stop, &tally) => None,
@@ -146,7 +153,7 @@ impl Serve {
         drop(stream);
         self.remember(outcome.as_ref(), &tally);
         let failure = lease.tunnel().failure();
-        let tale = Tale {
+        let tale = AccessLog {
             outcome: outcome.as_ref(),
             failure: failure.clone(),
             tally: &tally,
@@ -165,10 +172,10 @@ impl Serve {
     }
 }
 
-impl Serve {
+impl Handler {
     /// Ends a connection truly. A client that does not read its last bytes keeps this from ending, so only
     /// some may; the system cares for the others, for some minutes.
-    async fn finish(&self, connection: Connection, mut stop: Course) {
+    async fn finish(&self, connection: Connection, mut stop: ShutdownWatch) {
         let Ok(_place) = self.lingering.try_acquire() else {
             debug!("many clients do not read their last bytes; this one is left to the system");
             return connection.leave();
@@ -180,7 +187,7 @@ impl Serve {
     }
 
     /// What a status says of the destination.
-    fn remember(&self, outcome: Option<&Outcome>, tally: &Tally<'_>) {
+    fn remember(&self, outcome: Option<&Outcome>, tally: &ByteCounters<'_>) {
         if tally.received() > 0 {
             self.meters.handle_answer();
         } else if let Some(Outcome::Lost(Reason::Refused)) = outcome {
@@ -190,7 +197,7 @@ impl Serve {
     }
 }
 
-fn tell_open(tally: &Tally<'_>, begin: Instant) {
+fn tell_open(tally: &ByteCounters<'_>, begin: Instant) {
     let (sent, received) = (tally.sent(), tally.received());
     info!(sent, received, time = ?begin.elapsed(), "open");
 }
@@ -211,7 +218,7 @@ pub(super) fn patience(settings: &config::Forward) -> Patience {
 fn judged(
     outcome: Option<Outcome>,
     delivered: Result<(), String>,
-    tally: &Tally<'_>,
+    tally: &ByteCounters<'_>,
 ) -> (Option<Outcome>, Result<(), String>) {
     let all_taken = match tally.read() == tally.sent() {
         true => Ok(()),
@@ -230,7 +237,7 @@ fn judged(
 }
 
 /// Waits until this connection must end: an idle one earlier than others.
-async fn stopped(stop: &mut Course, tally: &Tally<'_>) {
+async fn stopped(stop: &mut ShutdownWatch, tally: &ByteCounters<'_>) {
     stop.idle().await;
     let moved = || (tally.sent(), tally.received());
     loop {
@@ -251,7 +258,7 @@ async fn over(span: Option<Duration>) {
 
 /// Waits for a stop, and then as long as the last words of a client commonly take that left just
 /// before it.
-async fn stopped_for_long(stop: &mut Course) {
+async fn stopped_for_long(stop: &mut ShutdownWatch) {
     stop.now().await;
     tokio::time::sleep(LAST_WORDS).await;
 }

@@ -43,34 +43,35 @@ use tracing::{Instrument, debug, error, error_span, info, warn};
 
 use self::client::Connection;
 pub use self::client::Standard;
-use self::handler::Serve;
+use self::handler::Handler;
 pub use self::listener::{
-    Bound, ListenError, Listener, Obstacle, Passed, PassedSockets, SocketFile, Stream, Wanted,
+    ActivatedSockets, InheritedSockets, ListenError, ListenErrorKind, ListenSpec, Listener,
+    Listeners, SocketFile, Stream,
 };
 use self::liveness::Answer;
 pub use self::liveness::Liveness;
 use self::pool_handle::Slot;
-use self::pool_task::Supplier;
-use self::shutdown::Course;
+use self::pool_task::PoolTask;
+use self::shutdown::ShutdownWatch;
 pub use self::shutdown::Stop;
-pub use self::stdio_forward::{Class, Ending, Lone, Progress, Trouble};
+pub use self::stdio_forward::{Class, Ending, Progress, StdioForward, Trouble};
 use crate::config;
 use crate::network::{Network, shortage};
 use crate::panics::{self, Panic, caught};
-use crate::proto::{ClientVersion, EarlyPool};
+use crate::proto::{ClientVersion, ReorderBudget};
 use crate::session::{Service, Sessions};
-use crate::telemetry::Meters;
-use crate::tunnel::Nudged;
+use crate::telemetry::ForwardMetrics;
+use crate::tunnel::TriggerReceiver;
 
 /// A forward whose local addresses are bound.
 #[derive(Debug)]
 pub struct Forward {
-    bound: Bound,
+    bound: Listeners,
     liveness: Liveness,
     /// One for each listener.
     answers: Vec<Answer>,
-    serve: Arc<Serve>,
-    supplier: Supplier,
+    serve: Arc<Handler>,
+    supplier: PoolTask,
 }
 
 impl Forward {
@@ -82,11 +83,11 @@ impl Forward {
     /// The first address that cannot be bound.
     pub async fn bind(
         settings: config::Forward,
-        world: World,
-        own: Bound,
-        held: &mut Bound,
+        world: Context,
+        own: Listeners,
+        held: &mut Listeners,
     ) -> Result<Self, ListenError> {
-        let bound = Bound::bind((&settings).into(), &world.passed, own, held).await?;
+        let bound = Listeners::bind((&settings).into(), &world.passed, own, held).await?;
         let settings = Arc::new(settings);
         let permits = Semaphore::new(settings.max_connections);
         let all_permits = Arc::clone(&world.permits);
@@ -96,9 +97,9 @@ impl Forward {
         let lingering = settings.max_connections.min(world.max_waiting / 2).max(1);
         let slots = Arc::new(Semaphore::new(slots));
         let roll_call = world.roll_call.clone();
-        let meters = Arc::new(Meters::default());
-        let (supply, supplier) = Supplier::new(Arc::clone(&settings), world, Arc::clone(&meters));
-        let serve = Arc::new(Serve {
+        let meters = Arc::new(ForwardMetrics::default());
+        let (supply, supplier) = PoolTask::new(Arc::clone(&settings), world, Arc::clone(&meters));
+        let serve = Arc::new(Handler {
             patience: handler::patience(&settings),
             settings,
             supply,
@@ -157,7 +158,7 @@ impl Forward {
     }
 
     /// What it counts.
-    pub fn meters(&self) -> &Arc<Meters> {
+    pub fn meters(&self) -> &Arc<ForwardMetrics> {
         &self.serve.meters
     }
 
@@ -167,7 +168,7 @@ impl Forward {
     }
 
     /// What it has bound.
-    pub fn bound(&self) -> &Bound {
+    pub fn bound(&self) -> &Listeners {
         &self.bound
     }
 
@@ -179,7 +180,7 @@ impl Forward {
     pub async fn run(self, stop: watch::Receiver<Stop>) {
         // Of the highest level, so that every line has it, however little is said.
         let span = error_span!("serving", forward = self.name());
-        let stop = Course::new(stop);
+        let stop = ShutdownWatch::new(stop);
         let (end, ended) = watch::channel(false);
         let mut supplying = JoinSet::new();
         let supply = self.supplier.run(stop.clone(), ended);
@@ -213,7 +214,7 @@ impl Forward {
 
 /// What a forward needs of the rest of the process. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct World {
+pub struct Context {
     /// The API that starts sessions.
     pub service: Service,
     /// The task that ends them.
@@ -221,13 +222,13 @@ pub struct World {
     /// What dials their websockets.
     pub network: Network,
     /// What early messages of all tunnels may take.
-    pub pool: EarlyPool,
+    pub pool: ReorderBudget,
     /// What tells tunnels to try again now.
-    pub nudged: Nudged,
+    pub nudged: TriggerReceiver,
     /// What the service manager has bound.
-    pub passed: Passed,
+    pub passed: ActivatedSockets,
     /// What asks every connection to say a line.
-    pub roll_call: Nudged,
+    pub roll_call: TriggerReceiver,
     /// Connections that the whole daemon may have at once.
     pub permits: Arc<Semaphore>,
     /// Connections of a forward that may be accepted and wait for their turn; the rest stay in the
@@ -243,8 +244,8 @@ pub struct World {
 
 async fn accept_loop(
     listener: Arc<Listener>,
-    serve: Arc<Serve>,
-    mut stop: Course,
+    serve: Arc<Handler>,
+    mut stop: ShutdownWatch,
     mut answer: Answer,
 ) {
     let mut connections = JoinSet::new();
@@ -269,8 +270,8 @@ async fn accept_loop(
 
 async fn accept_until_released(
     listener: &Listener,
-    serve: &Arc<Serve>,
-    stop: &mut Course,
+    serve: &Arc<Handler>,
+    stop: &mut ShutdownWatch,
     answer: &mut Answer,
     connections: &mut JoinSet<()>,
 ) {
@@ -326,7 +327,7 @@ async fn first_step(mut task: Pin<&mut impl Future<Output = ()>>) -> Result<Poll
     caught(poll_fn(|context| Poll::Ready(task.as_mut().poll(context)))).await
 }
 
-async fn accept(listener: &Listener, serve: &Serve) -> io::Result<(Connection, Slot)> {
+async fn accept(listener: &Listener, serve: &Handler) -> io::Result<(Connection, Slot)> {
     let slot = Arc::clone(&serve.slots)
         .acquire_owned()
         .await

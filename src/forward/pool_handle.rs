@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::error::Failure;
 use super::pool::{Returned, TunnelId, WaiterId};
 use super::slot::Lease;
-use super::tunnel_task::News;
+use super::tunnel_task::TunnelEvent;
 
 /// Lets one connection be accepted. Every request of the connection holds it too, so another one is
 /// accepted only after the supplier has processed them. This bounds the queue of requests: a
@@ -18,12 +18,12 @@ pub(super) type Slot = Arc<OwnedSemaphorePermit>;
 
 /// Where connections get their tunnels.
 #[derive(Debug)]
-pub(super) struct Supply {
+pub(super) struct PoolHandle {
     requests: mpsc::UnboundedSender<Request>,
     next: AtomicU64,
 }
 
-impl Supply {
+impl PoolHandle {
     /// `requests` goes to the supplier.
     pub(super) fn new(requests: mpsc::UnboundedSender<Request>) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl Supply {
             slot: Arc::clone(slot),
         };
         self.requests.send(want).map_err(|_| Refusal::stopping())?;
-        let _departure = Departure {
+        let _departure = CancelOnDrop {
             supply: self,
             id,
             slot,
@@ -65,13 +65,13 @@ impl Supply {
 }
 
 /// Tells that a connection wants nothing any more, however that came.
-struct Departure<'a> {
-    supply: &'a Supply,
+struct CancelOnDrop<'a> {
+    supply: &'a PoolHandle,
     id: WaiterId,
     slot: &'a Slot,
 }
 
-impl Drop for Departure<'_> {
+impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         // A supplier that is gone counts nobody.
         let leave = Request::Leave(self.id, Arc::clone(self.slot));
@@ -119,7 +119,7 @@ pub(super) enum Request {
     /// A place is free again.
     Return(TunnelId, Returned, Slot),
     /// Something happened to a tunnel.
-    News(TunnelId, News),
+    News(TunnelId, TunnelEvent),
 }
 
 #[cfg(test)]
@@ -137,7 +137,7 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "a wait has some deadline")]
     async fn a_slot_is_not_free_before_the_supplier_has_processed_the_departure() {
         let (requests, mut incoming) = mpsc::unbounded_channel();
-        let supply = Supply::new(requests);
+        let supply = PoolHandle::new(requests);
         let slots = Arc::new(Semaphore::new(1));
         let slot = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
 
@@ -156,7 +156,7 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "a wait has some deadline")]
     async fn a_slot_is_free_without_a_supplier() {
         let (requests, incoming) = mpsc::unbounded_channel();
-        let supply = Supply::new(requests);
+        let supply = PoolHandle::new(requests);
         let slots = Arc::new(Semaphore::new(1));
         let slot = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
         let want = supply.want(Instant::now(), &slot);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::client::Connection;
 use crate::proto::{Reason, Upload};
-use crate::telemetry::Meters;
+use crate::telemetry::ForwardMetrics;
 use crate::tunnel::{Closed, Stream, Taken};
 
 /// How long a relay waits when nothing moves.
@@ -35,7 +35,7 @@ pub(super) async fn relay(
     connection: &Connection,
     stream: &Stream,
     patience: Patience,
-    tally: &Tally<'_>,
+    tally: &ByteCounters<'_>,
 ) -> Outcome {
     // True once the client is known to be gone, with something left to carry.
     let gone = AtomicBool::new(false);
@@ -96,17 +96,17 @@ pub(super) fn judge(upload: Upload) -> Result<(), String> {
 
 /// What a connection carried, in bytes.
 #[derive(Debug)]
-pub(super) struct Tally<'a> {
+pub(super) struct ByteCounters<'a> {
     read: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
     /// Those of the forward, which count for all.
-    meters: &'a Meters,
+    meters: &'a ForwardMetrics,
 }
 
-impl<'a> Tally<'a> {
+impl<'a> ByteCounters<'a> {
     /// Nothing yet.
-    pub(super) fn new(meters: &'a Meters) -> Self {
+    pub(super) fn new(meters: &'a ForwardMetrics) -> Self {
         Self {
             read: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -167,7 +167,7 @@ async fn send(
     stream: &Stream,
     patience: Duration,
     gone: &AtomicBool,
-    tally: &Tally<'_>,
+    tally: &ByteCounters<'_>,
 ) -> Sent {
     loop {
         match connection.read().await {
@@ -229,7 +229,7 @@ impl Sent {
     }
 }
 
-async fn receive(connection: &Connection, stream: &Stream, tally: &Tally<'_>) -> Received {
+async fn receive(connection: &Connection, stream: &Stream, tally: &ByteCounters<'_>) -> Received {
     let mut buffer = Vec::new();
     loop {
         buffer.clear();

@@ -22,9 +22,9 @@ pub enum Stop {
 
 /// What a task watches.
 #[derive(Clone, Debug)]
-pub(super) struct Course(watch::Receiver<Stop>);
+pub(super) struct ShutdownWatch(watch::Receiver<Stop>);
 
-impl Course {
+impl ShutdownWatch {
     pub(super) fn new(stop: watch::Receiver<Stop>) -> Self {
         Self(stop)
     }
@@ -70,7 +70,7 @@ mod tests {
     #[tokio::test]
     async fn a_pause_ends_with_a_stop() {
         let (sender, receiver) = watch::channel(Stop::No);
-        let mut course = Course::new(receiver);
+        let mut course = ShutdownWatch::new(receiver);
         let long = Duration::from_secs(3600);
 
         course.pause(Duration::from_millis(1)).await;

@@ -1,6 +1,6 @@
 //! What a forward asks StartSession for, and how its tunnels live.
 
-use super::World;
+use super::Context;
 use crate::config;
 use crate::proto;
 use crate::session::{StartRequest, Target};
@@ -27,7 +27,7 @@ pub(super) fn targets(settings: &config::Forward) -> Vec<Target> {
 }
 
 /// How the tunnels of a forward live.
-pub(super) fn life(settings: &config::Forward, world: &World) -> Life {
+pub(super) fn life(settings: &config::Forward, world: &Context) -> Life {
     let config::Upload {
         rate,
         payload,

@@ -18,36 +18,36 @@ use tokio::task::JoinSet;
 use tracing::field::Empty;
 use tracing::{Instrument, error_span, warn};
 
-use super::World;
+use super::Context;
 use super::client::{Connection, Fault, Faults, Standard};
 use super::error::Failure;
-use super::handler::{Serve, patience};
-use super::pool_task::Supplier;
+use super::handler::{Handler, patience};
+use super::pool_task::PoolTask;
 use super::relay::{Outcome, Patience};
-use super::shutdown::{Course, Stop};
+use super::shutdown::{ShutdownWatch, Stop};
 use crate::config;
 use crate::printable::Printable;
 use crate::proto::Reason;
 use crate::session::Kind;
-use crate::telemetry::Meters;
+use crate::telemetry::ForwardMetrics;
 use crate::tunnel;
 
 /// A forward for one connection.
 #[derive(Debug)]
-pub struct Lone {
-    serve: Serve,
-    supplier: Supplier,
+pub struct StdioForward {
+    serve: Handler,
+    supplier: PoolTask,
     connection: Connection,
     faults: Faults,
 }
 
-impl Lone {
+impl StdioForward {
     /// A forward that does what `settings` say, but for where they listen.
     ///
     /// # Errors
     ///
     /// If stdin or stdout cannot be waited for.
-    pub fn new(settings: config::Forward, world: World, standard: Standard) -> io::Result<Self> {
+    pub fn new(settings: config::Forward, world: Context, standard: Standard) -> io::Result<Self> {
         let (connection, faults) = Connection::standard(standard)?;
         let settings = Arc::new(settings);
         let patience = Patience {
@@ -56,9 +56,9 @@ impl Lone {
             ..patience(&settings)
         };
         let (all_permits, roll_call) = (Arc::clone(&world.permits), world.roll_call.clone());
-        let meters = Arc::new(Meters::default());
-        let (supply, supplier) = Supplier::new(Arc::clone(&settings), world, Arc::clone(&meters));
-        let serve = Serve {
+        let meters = Arc::new(ForwardMetrics::default());
+        let (supply, supplier) = PoolTask::new(Arc::clone(&settings), world, Arc::clone(&meters));
+        let serve = Handler {
             settings,
             patience,
             supply,
@@ -86,7 +86,7 @@ impl Lone {
             faults,
         } = self;
         let span = error_span!("connection", session = Empty, stream = Empty);
-        let stop = Course::new(stop);
+        let stop = ShutdownWatch::new(stop);
         let (end, ended) = watch::channel(false);
         let mut supplying = JoinSet::new();
         supplying.spawn(supplier.run(stop.clone(), ended).instrument(span.clone()));
@@ -106,9 +106,9 @@ impl Lone {
 }
 
 async fn carry(
-    serve: &Serve,
+    serve: &Handler,
     connection: Connection,
-    mut stop: Course,
+    mut stop: ShutdownWatch,
     progress: &watch::Sender<Progress>,
 ) -> Ending {
     let begin = Instant::now();

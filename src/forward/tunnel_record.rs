@@ -9,7 +9,7 @@ use crate::tunnel::{Step, Tunnel};
 
 /// A tunnel that is to come, or is there.
 #[derive(Debug)]
-pub(super) struct Tended {
+pub(super) struct TunnelRecord {
     pub(super) urgency: Urgency,
     pub(super) task: AbortHandle,
     pub(super) called: bool,
@@ -21,7 +21,7 @@ pub(super) struct Tended {
 /// What the tunnel is waiting for that will be ready next. `throttled` is what AWS said when it
 /// throttled last, while that holds.
 pub(super) fn step<'a>(
-    mut tunnels: impl Iterator<Item = &'a Tended>,
+    mut tunnels: impl Iterator<Item = &'a TunnelRecord>,
     throttled: Option<&Failure>,
 ) -> Step {
     let opening = tunnels.find(|tended| match &tended.tunnel {
@@ -29,15 +29,15 @@ pub(super) fn step<'a>(
         None => true,
     });
     match opening {
-        Some(Tended {
+        Some(TunnelRecord {
             tunnel: Some(tunnel),
             ..
         }) => tunnel.step(),
-        Some(Tended {
+        Some(TunnelRecord {
             is_looking_up: true,
             ..
         }) => Step::of("DescribeInstanceInformation, which finds its target by its tags"),
-        Some(Tended { called: true, .. }) => Step::of("StartSession"),
+        Some(TunnelRecord { called: true, .. }) => Step::of("StartSession"),
         Some(_) | None => match throttled {
             Some(failure) => Step {
                 name: Printable::of(format_args!("its turn to call StartSession ({failure})")),

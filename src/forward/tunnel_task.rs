@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{Instrument, debug, error_span};
 
-use super::World;
+use super::Context;
 use super::error::Failure;
 use super::pool::TunnelId;
 use super::pool_handle::Request;
@@ -22,9 +22,9 @@ use crate::tunnel::{Driver, Life, State, Tunnel};
 
 /// What is needed to bring up a tunnel and keep it.
 #[derive(Debug)]
-pub(super) struct Tend {
+pub(super) struct TunnelTask {
     pub(super) id: TunnelId,
-    pub(super) world: World,
+    pub(super) world: Context,
     /// In the order in which they are tried.
     pub(super) targets: Vec<Target>,
     /// Its target is the one that is tried.
@@ -38,7 +38,7 @@ pub(super) struct Tend {
 
 /// What happened to a tunnel.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum TunnelEvent {
     /// Its target is looked up by its tags, or not any more.
     LookingUp(bool),
     /// StartSession is called now.
@@ -57,7 +57,7 @@ pub(super) enum News {
     Over,
 }
 
-impl Tend {
+impl TunnelTask {
     /// Runs until the tunnel has ended. Dropping this ends its session.
     pub(super) async fn run(self) {
         let (id, news, patience) = (self.id, self.news.clone(), self.patience);
@@ -67,16 +67,16 @@ impl Tend {
         };
         let (tunnel, driver) = match self.start(&tell).await {
             Ok(started) => started,
-            Err(failure) => return tell(News::Failed(failure)),
+            Err(failure) => return tell(TunnelEvent::Failed(failure)),
         };
         let span = error_span!("tunnel", session = %tunnel.session_id());
-        tell(News::Opened(tunnel.clone()));
+        tell(TunnelEvent::Opened(tunnel.clone()));
         let both = run(driver, watch(tunnel, patience, &tell));
         both.instrument(span).await;
     }
 
-    async fn start(self, tell: &impl Fn(News)) -> Result<(Tunnel, Driver), Failure> {
-        let World {
+    async fn start(self, tell: &impl Fn(TunnelEvent)) -> Result<(Tunnel, Driver), Failure> {
+        let Context {
             service,
             sessions,
             network,
@@ -84,9 +84,9 @@ impl Tend {
         } = self.world;
         let (targets, request) = (&self.targets, &self.request);
         let told = |progress| match progress {
-            Progress::LookUp => tell(News::LookingUp(true)),
-            Progress::Turn => tell(News::LookingUp(false)),
-            Progress::Call => tell(News::Called),
+            Progress::LookUp => tell(TunnelEvent::LookingUp(true)),
+            Progress::Turn => tell(TunnelEvent::LookingUp(false)),
+            Progress::Call => tell(TunnelEvent::Called),
         };
         let session = sessions.start_on(
             targets,
@@ -115,25 +115,25 @@ async fn run(driver: Driver, watch: impl Future<Output = ()>) {
 }
 
 /// Tells what becomes of a tunnel. One that is not ready within `patience` is closed.
-async fn watch(mut tunnel: Tunnel, patience: Duration, tell: &impl Fn(News)) {
+async fn watch(mut tunnel: Tunnel, patience: Duration, tell: &impl Fn(TunnelEvent)) {
     match timeout(patience, tunnel.ready()).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => return tell(News::Failed(Failure::Tunnel(error))),
+        Ok(Err(error)) => return tell(TunnelEvent::Failed(Failure::Tunnel(error))),
         Err(_) => {
             let step = tunnel.step();
             tunnel.close();
-            return tell(News::Failed(Failure::Late(step)));
+            return tell(TunnelEvent::Failed(Failure::Late(step)));
         }
     }
-    tell(News::Ready);
+    tell(TunnelEvent::Ready);
     let mut state = State::Ready;
     loop {
         // From the state that was told: it may have changed since.
         state = tunnel.changed(state).await;
         match state {
-            State::Away => tell(News::Away),
-            State::Ready => tell(News::Back),
-            State::Ended => return tell(News::Over),
+            State::Away => tell(TunnelEvent::Away),
+            State::Ready => tell(TunnelEvent::Back),
+            State::Ended => return tell(TunnelEvent::Over),
             State::Opening => {}
         }
     }

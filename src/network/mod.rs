@@ -29,7 +29,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use self::addresses::connect_tcp;
-use self::proxy::ProxyFault;
+use self::proxy::ProxyConnectError;
 pub use self::proxy::{Proxy, ProxyError};
 pub use self::roots::{RootsError, platform_roots, read_ca_bundle};
 
@@ -160,7 +160,7 @@ impl DialError {
         if let Some(hint) = shortage::hint(&self.source) {
             return Some(hint);
         }
-        let fault = self.source.get_ref()?.downcast_ref::<ProxyFault>()?;
+        let fault = self.source.get_ref()?.downcast_ref::<ProxyConnectError>()?;
         Some(fault.hint())
     }
 }

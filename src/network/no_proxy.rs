@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 /// The hosts that need no proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Exempt(Vec<Rule>);
+pub(super) struct NoProxy(Vec<Rule>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Rule {
@@ -18,7 +18,7 @@ enum Rule {
     Net(IpAddr, u8),
 }
 
-impl Exempt {
+impl NoProxy {
     /// Reads a list. What no host can be is left out.
     pub(super) fn new(list: &str) -> Self {
         let entries = list.split([',', ' ', '\t']);
@@ -125,15 +125,15 @@ mod tests {
             ("10.0.0.7", "10.0.0.7.evil.com", false),
             (",,. ,", "a.com", false),
         ] {
-            assert_eq!(Exempt::new(list).has(host), exempt, "{list:?} {host}");
+            assert_eq!(NoProxy::new(list).has(host), exempt, "{list:?} {host}");
         }
     }
 
     #[test]
     fn a_list_is_the_same_when_it_is_written_again() {
-        let list = Exempt::new("*, .A.com,10.0.0.0/8  fd00::1");
+        let list = NoProxy::new("*, .A.com,10.0.0.0/8  fd00::1");
 
         assert_eq!(list.text(), "*,a.com,10.0.0.0/8,fd00::1/128");
-        assert_eq!(Exempt::new(&list.text()), list);
+        assert_eq!(NoProxy::new(&list.text()), list);
     }
 }

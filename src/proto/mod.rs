@@ -33,7 +33,7 @@ mod stats;
 mod streams;
 mod tunnel;
 
-pub use self::channel::{ClientVersion, EarlyPool, Transmit};
+pub use self::channel::{ClientVersion, ReorderBudget, Transmit};
 pub use self::error::Reason;
 pub use self::event::{Event, OpenError, Options, Read};
 pub use self::mux::{MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL, MAX_UNSENT, Upload, Write};

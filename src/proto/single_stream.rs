@@ -26,20 +26,20 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::mux::{
-    Change, Intent, MAX_UNREAD_OF_STREAM, MAX_UNSENT, Read, Stream, Theirs, Upload, Write,
+    Change, MAX_UNREAD_OF_STREAM, MAX_UNSENT, NextFrame, Read, RemoteSide, Stream, Upload, Write,
 };
 use crate::wire::message::Draft;
 use crate::wire::smux::StreamId;
 
 /// The one connection of a session.
 #[derive(Debug)]
-pub(super) struct Single {
+pub(super) struct SingleStream {
     stream: Stream,
     life: Life,
     changes: VecDeque<Change>,
 }
 
-impl Single {
+impl SingleStream {
     /// A connection that nobody has opened here.
     pub(super) fn new() -> Self {
         let mut stream = Stream::new();
@@ -88,9 +88,9 @@ impl Single {
         }
         match (self.stream.read(max), self.stream.theirs()) {
             (Some(chunk), _) => Read::Data(chunk),
-            (None, Theirs::Ended) => Read::End,
-            (None, Theirs::Refused) => Read::Refused,
-            (None, Theirs::Open | Theirs::Ending) => {
+            (None, RemoteSide::Ended) => Read::End,
+            (None, RemoteSide::Refused) => Read::Refused,
+            (None, RemoteSide::Open | RemoteSide::Ending) => {
                 self.stream.reader_waits = true;
                 Read::Blocked
             }
@@ -139,7 +139,7 @@ impl Single {
 
     /// Everything that was sent is acknowledged.
     pub(super) fn handle_all_arrived(&mut self) {
-        if self.life == Life::Left && self.stream.intent() != Intent::Data {
+        if self.life == Life::Left && self.stream.intent() != NextFrame::Data {
             self.life = Life::Over;
             self.wake_reader();
         }
@@ -185,7 +185,7 @@ impl Single {
 
     /// True if there are bytes to send.
     pub(super) fn has_output(&self) -> bool {
-        self.stream.intent() == Intent::Data
+        self.stream.intent() == NextFrame::Data
     }
 
     /// False while more input would wait unread beyond its budget.
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn what_comes_before_the_stream_is_opened_is_kept() {
-        let mut single = Single::new();
+        let mut single = SingleStream::new();
 
         single.handle_output(Bytes::from_static(b"SSH-2.0-"));
         let id = single.open().unwrap();
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn an_end_comes_behind_the_last_byte() {
-        let mut single = Single::new();
+        let mut single = SingleStream::new();
         let id = single.open().unwrap();
         assert_eq!(single.read(id, 1), Read::Blocked);
 
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_was_left_is_over_when_all_is_sent_and_arrived() {
-        let mut single = Single::new();
+        let mut single = SingleStream::new();
         let id = single.open().unwrap();
         assert_eq!(single.write(id, b"last words"), Write::Accepted(10));
 
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_full_outbox_is_told_when_it_has_room() {
-        let mut single = Single::new();
+        let mut single = SingleStream::new();
         let id = single.open().unwrap();
 
         assert_eq!(

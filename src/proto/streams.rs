@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::channel::Share;
 use super::mux::{Change, Mux, Read, Upload, Write};
-use super::single_stream::Single;
+use super::single_stream::SingleStream;
 use crate::wire::message::{Draft, Seq};
 use crate::wire::smux::{FrameError, StreamId};
 
@@ -17,7 +17,7 @@ pub(super) enum Streams {
     /// Frames of many streams.
     Mux(Mux),
     /// The bytes of one.
-    Single(Single),
+    Single(SingleStream),
 }
 
 impl Streams {

@@ -18,26 +18,26 @@ use std::time::{Duration, Instant};
 
 /// Whether a forward may start sessions. `E` is why not.
 #[derive(Debug)]
-pub struct Gate<E> {
+pub struct CircuitBreaker<E> {
     state: State<E>,
 }
 
-impl<E: Clone> Gate<E> {
+impl<E: Clone> CircuitBreaker<E> {
     /// Open: nothing has failed.
     pub fn new() -> Self {
         Self { state: State::Open }
     }
 
     /// Someone wants a session to be started.
-    pub fn admit(&mut self, now: Instant) -> Admission<E> {
+    pub fn admit(&mut self, now: Instant) -> Decision<E> {
         match &mut self.state {
-            State::Open => Admission::Pass,
+            State::Open => Decision::Pass,
             State::Shut(shut) if shut.until <= now && !shut.probing => {
                 shut.probing = true;
-                Admission::Probe
+                Decision::Probe
             }
-            State::Shut(shut) if shut.patience == Patience::Steady => Admission::Wait,
-            State::Shut(shut) => Admission::Refuse(shut.error.clone()),
+            State::Shut(shut) if shut.patience == Patience::Steady => Decision::Wait,
+            State::Shut(shut) => Decision::Refuse(shut.error.clone()),
         }
     }
 
@@ -96,7 +96,7 @@ impl<E: Clone> Gate<E> {
 
 /// The answer to someone who wants a session to be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Admission<E> {
+pub enum Decision<E> {
     /// Start it.
     Pass,
     /// Start it; others wait for what becomes of it.
@@ -166,31 +166,31 @@ mod tests {
     #[test]
     fn after_a_definite_failure_all_are_refused_but_one_probe_when_time_is_up() {
         let start = Instant::now();
-        let mut gate = Gate::new();
-        assert_eq!(gate.admit(start), Admission::Pass);
+        let mut gate = CircuitBreaker::new();
+        assert_eq!(gate.admit(start), Decision::Pass);
 
         gate.handle_failure(start, start, "off", GROWING);
 
-        assert_eq!(gate.admit(start), Admission::Refuse("off"));
+        assert_eq!(gate.admit(start), Decision::Refuse("off"));
         let later = start + seconds(1);
-        assert_eq!(gate.admit(later), Admission::Probe);
-        assert_eq!(gate.admit(later), Admission::Refuse("off"));
+        assert_eq!(gate.admit(later), Decision::Probe);
+        assert_eq!(gate.admit(later), Decision::Refuse("off"));
         gate.handle_success();
-        assert_eq!(gate.admit(later), Admission::Pass);
+        assert_eq!(gate.admit(later), Decision::Pass);
     }
 
     #[test]
     fn the_gate_stays_shut_longer_each_time_up_to_fifteen_seconds() {
         let start = Instant::now();
-        let mut gate = Gate::new();
+        let mut gate = CircuitBreaker::new();
         gate.handle_failure(start, start, "off", GROWING);
         let mut now = start;
 
         for hold in [1, 2, 4, 8, 15, 15] {
             let early = now + seconds(hold) - Duration::from_millis(1);
-            assert_eq!(gate.admit(early), Admission::Refuse("off"), "{hold}");
+            assert_eq!(gate.admit(early), Decision::Refuse("off"), "{hold}");
             now += seconds(hold);
-            assert_eq!(gate.admit(now), Admission::Probe, "{hold}");
+            assert_eq!(gate.admit(now), Decision::Probe, "{hold}");
             gate.handle_failure(now, now, "off", GROWING);
         }
     }
@@ -198,46 +198,46 @@ mod tests {
     #[test]
     fn failures_of_starts_that_were_under_way_together_are_one() {
         let start = Instant::now();
-        let mut gate = Gate::new();
+        let mut gate = CircuitBreaker::new();
 
         for millis in 0..50 {
             let now = start + Duration::from_millis(100 + millis);
             gate.handle_failure(now, start, "off", GROWING);
         }
 
-        assert_eq!(gate.admit(start + seconds(2)), Admission::Probe);
+        assert_eq!(gate.admit(start + seconds(2)), Decision::Probe);
     }
 
     #[test]
     fn a_probe_without_a_definite_answer_is_followed_by_another() {
         let start = Instant::now();
-        let mut gate = Gate::new();
+        let mut gate = CircuitBreaker::new();
         gate.handle_failure(start, start, "off", GROWING);
         let later = start + seconds(1);
-        assert_eq!(gate.admit(later), Admission::Probe);
+        assert_eq!(gate.admit(later), Decision::Probe);
 
         gate.handle_doubt();
 
-        assert_eq!(gate.admit(later), Admission::Probe);
+        assert_eq!(gate.admit(later), Decision::Probe);
     }
 
     #[test]
     fn what_may_be_there_in_a_moment_is_asked_for_every_second() {
         let start = Instant::now();
-        let mut gate = Gate::new();
+        let mut gate = CircuitBreaker::new();
 
         for second in 0..20 {
             let now = start + seconds(second);
             gate.handle_failure(now, now, "no credentials", Patience::Steady);
-            assert_eq!(gate.admit(now), Admission::Wait);
-            assert_eq!(gate.admit(now + seconds(1)), Admission::Probe);
+            assert_eq!(gate.admit(now), Decision::Wait);
+            assert_eq!(gate.admit(now + seconds(1)), Decision::Probe);
         }
     }
 
     #[test]
     fn it_can_be_cut_short_and_then_begins_anew() {
         let start = Instant::now();
-        let mut gate = Gate::new();
+        let mut gate = CircuitBreaker::new();
         for second in 0..5 {
             let now = start + seconds(100 * second);
             gate.handle_failure(now, now, "off", GROWING);
@@ -247,8 +247,8 @@ mod tests {
         gate.cut_short(now);
 
         assert!(!gate.is_open());
-        assert_eq!(gate.admit(now), Admission::Probe);
+        assert_eq!(gate.admit(now), Decision::Probe);
         gate.handle_failure(now, now, "off", GROWING);
-        assert_eq!(gate.admit(now + seconds(1)), Admission::Probe);
+        assert_eq!(gate.admit(now + seconds(1)), Decision::Probe);
     }
 }

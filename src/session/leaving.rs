@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::terminate::Farewell;
+use super::terminate::TimeLeft;
 
 /// Whether the process is about to end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Leaving {
+pub enum ShutdownMode {
     /// No.
     #[default]
     No,
@@ -20,14 +20,14 @@ pub enum Leaving {
 
 /// Ends when the goodbye has taken too long.
 pub(super) async fn time_is_up(
-    leaving: &mut watch::Receiver<Leaving>,
-    farewell: watch::Sender<Farewell>,
+    leaving: &mut watch::Receiver<ShutdownMode>,
+    farewell: watch::Sender<TimeLeft>,
 ) {
-    wait_for(leaving, Leaving::InOrder).await;
-    farewell.send_replace(Farewell::Soon);
+    wait_for(leaving, ShutdownMode::InOrder).await;
+    farewell.send_replace(TimeLeft::Soon);
     let in_order = tokio::time::sleep(MAX_GOODBYE);
     let hurried = async {
-        wait_for(leaving, Leaving::Hurried).await;
+        wait_for(leaving, ShutdownMode::Hurried).await;
         tokio::time::sleep(MAX_HURRIED_GOODBYE).await;
     };
     tokio::select! {
@@ -36,7 +36,7 @@ pub(super) async fn time_is_up(
     }
 }
 
-async fn wait_for(leaving: &mut watch::Receiver<Leaving>, stage: Leaving) {
+async fn wait_for(leaving: &mut watch::Receiver<ShutdownMode>, stage: ShutdownMode) {
     if leaving.wait_for(|now| *now >= stage).await.is_err() {
         // Nobody is left who could say it.
         std::future::pending::<()>().await;

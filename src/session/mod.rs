@@ -8,7 +8,7 @@
 //!
 //! A session leaves a worker process on the target until it is ended, so none is forgotten: the
 //! call that starts one is never cancelled, and what it gives is a guard. Dropping the guard, on
-//! whatever path, hands the id to the [`Terminator`], which outlives all forwards.
+//! whatever path, hands the id to the [`Dispatcher`], which outlives all forwards.
 //!
 //! This room knows nothing of what travels inside a session.
 
@@ -41,17 +41,17 @@ pub use self::aws::{
     Identity, ProfileBundle, Service, Settings, allow_questions, check_profile,
     kill_credential_processes,
 };
-pub use self::circuit_breaker::{Admission, Gate, Patience};
-pub use self::dispatcher::{Impatience, Sessions, Terminator, Turn, unix_seconds};
+pub use self::circuit_breaker::{CircuitBreaker, Decision, Patience};
+pub use self::dispatcher::{Dispatcher, Impatience, Sessions, Turn, unix_seconds};
 pub use self::error::{Error, Kind, Recovery};
 pub use self::journal::{Entry, Journal, Origin};
-pub use self::leaving::Leaving;
+pub use self::leaving::ShutdownMode;
 pub use self::priority::Urgency;
 use self::registry::Registration;
 pub use self::sigv4::{Signature, Upgrade};
 pub use self::stream_url::{StreamUrl, StreamUrlError};
 pub use self::target::{Progress, Target};
-pub use self::terminate::Effort;
+pub use self::terminate::TerminatePolicy;
 
 /// What StartSession is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

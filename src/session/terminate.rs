@@ -16,13 +16,13 @@ use crate::panics::{self, Panic, caught};
 
 /// A session that was dropped.
 #[derive(Debug)]
-pub(super) struct Ending {
+pub(super) struct Termination {
     pub(super) service: Service,
     pub(super) id: String,
     /// Of the connection that it was started for.
     pub(super) span: Span,
     pub(super) journal: Journal,
-    pub(super) effort: Effort,
+    pub(super) effort: TerminatePolicy,
     pub(super) source: Source,
 }
 
@@ -38,7 +38,7 @@ pub(super) enum Source {
 
 /// What it is worth to end a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effort {
+pub enum TerminatePolicy {
     /// It is tried for as long as that can be of use, and told if it was of none.
     Full,
     /// It is tried beside everything else: nobody waits for it, or hears of it. What comes to
@@ -48,7 +48,7 @@ pub enum Effort {
 
 /// Whether the daemon says goodbye.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Farewell {
+pub(super) enum TimeLeft {
     /// It lives on, and there is time.
     NotYet,
     /// In a few seconds: a pause makes sense no more.
@@ -60,14 +60,14 @@ pub(super) enum Farewell {
 /// What an ending listens to.
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
-    pub(super) farewell: watch::Receiver<Farewell>,
+    pub(super) farewell: watch::Receiver<TimeLeft>,
     /// Each change ends the pause before the next try.
     pub(super) hurry: watch::Receiver<()>,
 }
 
 impl Pace {
     fn is_farewell(&self) -> bool {
-        *self.farewell.borrow() != Farewell::NotYet
+        *self.farewell.borrow() != TimeLeft::NotYet
     }
 
     /// Waits before the next try. True if it was cut short.
@@ -75,7 +75,7 @@ impl Pace {
         tokio::select! {
             () = sleep(pause) => false,
             Ok(()) = self.hurry.changed() => true,
-            () = reached(&mut self.farewell, Farewell::Soon) => true,
+            () = reached(&mut self.farewell, TimeLeft::Soon) => true,
         }
     }
 
@@ -88,11 +88,11 @@ impl Pace {
     }
 }
 
-impl Ending {
+impl Termination {
     /// Calls TerminateSession until it was of use, it never will be, or there is no time. Returns
     /// how many sessions may have been left behind: this one, or none.
     pub(super) async fn run(self, mut pace: Pace) -> usize {
-        if self.effort == Effort::Casual {
+        if self.effort == TerminatePolicy::Casual {
             self.try_casually(pace).await;
             return 0;
         }
@@ -102,7 +102,7 @@ impl Ending {
         loop {
             let outcome = tokio::select! {
                 outcome = self.try_once(&mut pace) => outcome,
-                () = reached(&mut over, Farewell::Now) => return self.leave(None),
+                () = reached(&mut over, TimeLeft::Now) => return self.leave(None),
             };
             let error = match outcome {
                 Some(Ok(())) => return self.done(pause).await,
@@ -134,7 +134,7 @@ impl Ending {
         let mut farewell = pace.farewell.clone();
         tokio::select! {
             () = self.try_quietly(pace) => {}
-            () = reached(&mut farewell, Farewell::Soon) => {}
+            () = reached(&mut farewell, TimeLeft::Soon) => {}
         }
     }
 
@@ -160,7 +160,7 @@ impl Ending {
     /// A stop waits for a credential provider for a moment only: `None` if it has not answered.
     async fn try_once(&self, pace: &mut Pace) -> Option<Result<(), Error>> {
         let waited_for_credentials = async {
-            reached(&mut pace.farewell, Farewell::Soon).await;
+            reached(&mut pace.farewell, TimeLeft::Soon).await;
             sleep(MAX_WAIT_FOR_CREDENTIALS).await;
         };
         tokio::select! {
@@ -253,11 +253,11 @@ fn no_answer() -> Error {
 }
 
 /// Waits for a stage of the goodbye.
-pub(super) async fn reached(farewell: &mut watch::Receiver<Farewell>, stage: Farewell) {
-    let reached = |now: &Farewell| match stage {
-        Farewell::NotYet => true,
-        Farewell::Soon => *now != Farewell::NotYet,
-        Farewell::Now => *now == Farewell::Now,
+pub(super) async fn reached(farewell: &mut watch::Receiver<TimeLeft>, stage: TimeLeft) {
+    let reached = |now: &TimeLeft| match stage {
+        TimeLeft::NotYet => true,
+        TimeLeft::Soon => *now != TimeLeft::NotYet,
+        TimeLeft::Now => *now == TimeLeft::Now,
     };
     // An error means that the terminator is gone, and so is this.
     drop(farewell.wait_for(reached).await);
@@ -305,7 +305,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_pause_between_tries_ends_when_it_is_cut_short() {
-        let (farewell, hurry) = (watch::Sender::new(Farewell::NotYet), watch::Sender::new(()));
+        let (farewell, hurry) = (watch::Sender::new(TimeLeft::NotYet), watch::Sender::new(()));
         let mut pace = Pace {
             farewell: farewell.subscribe(),
             hurry: hurry.subscribe(),
@@ -314,7 +314,7 @@ mod tests {
 
         hurry.send_replace(());
         let hurried = timeout(MAX_PAUSE, pace.pause(long)).await;
-        farewell.send_replace(Farewell::Soon);
+        farewell.send_replace(TimeLeft::Soon);
         let stopped = timeout(MAX_PAUSE, pace.pause(long)).await;
 
         assert_eq!((hurried, stopped), (Ok(true), Ok(true)));

@@ -1,6 +1,6 @@
 //! What shall go wrong, and when.
 //!
-//! [`Faults`] stay switched on until they are changed; a [`Blow`](super::Blow) falls once, now or
+//! [`Faults`] stay switched on until they are changed; a [`OneOffFault`](super::Blow) falls once, now or
 //! as planned. Both come from the command line, from tests, and as JSON from
 //! `POST /simulator/faults`, which `gateway/manual.txt` explains: a fault that is not told of there
 //! is unknown to its users.
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::link::Conditions;
-use super::one_off_fault::{Manner, PlannedBlow};
+use super::one_off_fault::{Manner, ScheduledFault};
 use super::throttle::Throttle;
 use super::{duration, json_bounds};
 
@@ -43,7 +43,7 @@ pub struct Faults {
     /// Breaks every websocket, so long after it was opened.
     pub break_every: Option<BreakEvery>,
     /// What happens to every session, so long after its start.
-    pub planned: Vec<PlannedBlow>,
+    pub planned: Vec<ScheduledFault>,
     /// A longer message from the client breaks its websocket; in bytes, header included.
     pub max_message: Option<usize>,
     /// More sequenced messages from the client in any second break its websocket.

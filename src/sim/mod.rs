@@ -12,7 +12,7 @@
 //!   DescribeInstanceInformation of nodes by their tags.
 //! - The data channel: upgrade, token, replacing a client, holding output while none is there.
 //! - Destinations: real TCP connections, to loopback addresses and nowhere else.
-//! - What goes wrong, and when: [`Faults`] and [`Blow`]s, idle sessions that are ended among them.
+//! - What goes wrong, and when: [`Faults`] and [`OneOffFault`]s, idle sessions that are ended among them.
 //!
 //! Not imitated: shells, KMS, the agent's control channel, its pings, quotas.
 //!
@@ -98,7 +98,7 @@ mod tls_stream;
 
 use alarm::Alarm;
 pub use api::is_target;
-pub use one_off_fault::{Blow, Manner, PlannedBlow};
+pub use one_off_fault::{Manner, OneOffFault, ScheduledFault};
 
 use certificate::Certificate;
 pub use documents::{documents, is_document_name};
@@ -212,7 +212,7 @@ impl Simulator {
     }
 
     /// Lets something happen to one session, or to every one; how many that were.
-    pub fn strike(&self, session_id: Option<&str>, blow: Blow) -> usize {
+    pub fn strike(&self, session_id: Option<&str>, blow: OneOffFault) -> usize {
         self.service.suffer(session_id, blow)
     }
 

@@ -12,7 +12,7 @@ use super::{duration, json_bounds};
 /// Something that happens to a session once, now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Blow {
+pub enum OneOffFault {
     /// Its websocket breaks.
     Break(Manner),
     /// `pause_publication` goes to the client.
@@ -35,12 +35,12 @@ pub enum Blow {
 /// A blow that falls on every session when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PlannedBlow {
+pub struct ScheduledFault {
     /// How long after the start of the session; at once if it is older already.
     #[serde(with = "duration")]
     pub after: Duration,
     /// What happens.
-    pub blow: Blow,
+    pub blow: OneOffFault,
 }
 
 /// How a websocket breaks.
@@ -68,13 +68,13 @@ mod tests {
     fn blows_are_words() {
         let words = json!(["kill_agent", { "break": "reset" }, { "agent_away": "1000000us" }]);
 
-        let blows: Vec<Blow> = serde_json::from_value(words.clone()).unwrap();
+        let blows: Vec<OneOffFault> = serde_json::from_value(words.clone()).unwrap();
 
         let second = Duration::from_secs(1);
         let expected = [
-            Blow::KillAgent,
-            Blow::Break(Manner::Reset),
-            Blow::AgentAway(second),
+            OneOffFault::KillAgent,
+            OneOffFault::Break(Manner::Reset),
+            OneOffFault::AgentAway(second),
         ];
         assert_eq!(blows, expected);
         assert_eq!(serde_json::to_value(&blows).unwrap(), words);

@@ -12,10 +12,10 @@ use super::agent::Job;
 use super::alarm::Alarm;
 use super::clock;
 use super::faults::{Faults, Operation, TokenLife};
-use super::one_off_fault::Blow;
+use super::one_off_fault::OneOffFault;
 use super::options::Options;
 use super::records::{EndedBy, Ledger, Page, Record};
-use super::session::{Brief, Command, Session};
+use super::session::{Command, Session, SessionSpec};
 use super::throttle::Bucket;
 
 /// Everything that the API and the data channels share.
@@ -65,7 +65,7 @@ impl Service {
             page: page.clone(),
             commands,
         };
-        let brief = Brief {
+        let brief = SessionSpec {
             session_id: opened.session_id.clone(),
             job,
             addresses: to,
@@ -160,7 +160,7 @@ impl Service {
     }
 
     /// Lets something happen to one session, or to every one; how many that were.
-    pub(super) fn suffer(&self, session_id: Option<&str>, blow: Blow) -> usize {
+    pub(super) fn suffer(&self, session_id: Option<&str>, blow: OneOffFault) -> usize {
         self.command(session_id, || Command::Suffer(blow))
     }
 

@@ -10,7 +10,7 @@ use crate::printable::Printable;
 
 /// The meters of one forward.
 #[derive(Debug, Default)]
-pub struct Meters {
+pub struct ForwardMetrics {
     /// Connections that have no session yet.
     pub waiting: Gauge,
     /// Connections that have one.
@@ -59,7 +59,7 @@ pub struct Trouble {
     pub seen: Instant,
 }
 
-impl Meters {
+impl ForwardMetrics {
     /// A session came up: nothing is wrong with that.
     pub fn handle_success(&self) {
         let mut past = self.past();
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_is_counted_is_counted_while_it_lasts() {
-        let meters = Meters::default();
+        let meters = ForwardMetrics::default();
         let one = meters.open.count();
         let two = meters.open.count();
         assert_eq!(meters.open.get(), 2);
@@ -164,7 +164,7 @@ mod tests {
     fn trouble_lasts_from_its_beginning_to_the_next_success() {
         let start = Instant::now();
         let later = start + Duration::from_secs(5);
-        let meters = Meters::default();
+        let meters = ForwardMetrics::default();
 
         meters.handle_trouble(trouble("AccessDenied", start));
         meters.handle_trouble(trouble("Unreachable", later));
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_destination_that_refuses_is_told_until_it_answers() {
-        let meters = Meters::default();
+        let meters = ForwardMetrics::default();
 
         meters.handle_refusal(trouble("DestinationRefused", Instant::now()));
         // Of another connection.

@@ -12,15 +12,15 @@ use std::time::{Duration, Instant, SystemTime};
 use super::backoff::Backoff;
 use super::batch::next_batch;
 use super::error::Error;
-use super::heartbeat::{Pulse, now};
-use super::trigger::Nudged;
+use super::heartbeat::{Heartbeat, now};
+use super::trigger::TriggerReceiver;
 use super::websocket::{self, Frame, Received, Sink, Source};
 use super::writer::{MAX_STALL, write_loop};
 use super::{FAULT, Shared, Step, Tunnel};
 use crate::network::Network;
 use crate::panics;
 use crate::printable::Printable;
-use crate::proto::{self, EarlyPool, Options, Reason};
+use crate::proto::{self, Options, Reason, ReorderBudget};
 use crate::session::Session;
 
 /// What moves a tunnel: the owner of its session and its websocket.
@@ -29,7 +29,7 @@ pub struct Driver {
     pub(super) shared: Arc<Shared>,
     pub(super) session: Session,
     pub(super) network: Network,
-    pub(super) nudged: Nudged,
+    pub(super) nudged: TriggerReceiver,
     pub(super) resume_timeout: Duration,
     pub(super) backoff: Backoff,
 }
@@ -42,9 +42,9 @@ pub struct Life {
     /// How long to try to resume after the last websocket broke that was stable or carried new data.
     pub resume_timeout: Duration,
     /// What tells it to try again now.
-    pub nudged: Nudged,
+    pub nudged: TriggerReceiver,
     /// What early messages of all tunnels may take.
-    pub pool: EarlyPool,
+    pub pool: ReorderBudget,
 }
 
 /// What a core is made from.
@@ -111,7 +111,7 @@ impl Driver {
         self.shared.lock().step(Step::of("the agent's handshake"));
         let mut outage = None;
         loop {
-            let pulse = Pulse::new();
+            let pulse = Heartbeat::new();
             let before = self.shared.lock().core.progress();
             let Err(broken) = self.carry(websocket, &pulse, outage).await else {
                 return Ok(());
@@ -145,7 +145,7 @@ impl Driver {
     async fn carry(
         &mut self,
         (sink, source): (Sink, Source),
-        pulse: &Pulse,
+        pulse: &Heartbeat,
         outage: Option<Instant>,
     ) -> Result<(), Error> {
         let token = self.session.token().expose();
@@ -186,7 +186,7 @@ impl Drop for EndOnDrop {
 }
 
 /// Hands what comes to the core, all that is ready at a time.
-async fn read_loop(shared: &Shared, mut source: Source, pulse: &Pulse) -> Result<(), Error> {
+async fn read_loop(shared: &Shared, mut source: Source, pulse: &Heartbeat) -> Result<(), Error> {
     loop {
         while !shared.lock().core.wants_input() {
             shared.hungry.notified().await;
@@ -206,7 +206,7 @@ async fn read_loop(shared: &Shared, mut source: Source, pulse: &Pulse) -> Result
 }
 
 /// False once the tunnel has ended.
-fn handle(shared: &Shared, frames: Vec<Received>, pulse: &Pulse) -> Result<bool, Error> {
+fn handle(shared: &Shared, frames: Vec<Received>, pulse: &Heartbeat) -> Result<bool, Error> {
     let now = now();
     panics::point("tunnel");
     let mut inner = shared.lock();

@@ -21,11 +21,11 @@ use tracing::info;
 
 use super::Shared;
 use super::error::Error;
-use super::trigger::Nudged;
+use super::trigger::TriggerReceiver;
 
 /// What came of a websocket since it was opened.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(super) struct Heartbeat {
     begin: Instant,
     /// When it counts as broken if nothing comes before.
     deadline: Mutex<Instant>,
@@ -37,7 +37,7 @@ pub(super) struct Pulse {
     first_heard: Notify,
 }
 
-impl Pulse {
+impl Heartbeat {
     /// Of a websocket that was just opened.
     pub(super) fn new() -> Self {
         let begin = now();
@@ -104,7 +104,7 @@ impl Pulse {
     }
 
     /// After a nudge, an answer must come soon.
-    pub(super) async fn test_when_nudged<T>(&self, nudged: &mut Nudged) -> T {
+    pub(super) async fn test_when_nudged<T>(&self, nudged: &mut TriggerReceiver) -> T {
         loop {
             nudged.nudged().await;
             self.set(TEST_TIMEOUT);
@@ -166,7 +166,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_tunnel_is_resumed_by_the_first_message_and_not_by_the_upgrade() {
-        let (pulse, shared) = (Pulse::new(), shared());
+        let (pulse, shared) = (Heartbeat::new(), shared());
         shared.lock().phase.send_replace(Phase::Away {
             agent_version: "3.3.0.0".into(),
         });
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_websocket_is_stable_once_it_was_tested_and_lived_for_some_time() {
-        let pulse = Pulse::new();
+        let pulse = Heartbeat::new();
         let begin = pulse.begin;
         assert!(!pulse.is_stable(begin + SHORT_LIFE), "no message came");
         assert!(pulse.is_stable(begin + PROOF));
@@ -202,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_deadline_does_not_rest_while_acknowledgements_wait() {
-        let (pulse, shared) = (Pulse::new(), shared());
+        let (pulse, shared) = (Heartbeat::new(), shared());
         shared.connect(now(), "token");
         {
             let mut inner = shared.lock();
@@ -223,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_deadline_that_is_moved_to_an_earlier_time_is_kept() {
-        let (pulse, shared) = (Pulse::new(), shared());
+        let (pulse, shared) = (Heartbeat::new(), shared());
         let watching = pulse.watch(&shared);
         let mut watching = std::pin::pin!(watching);
         // Polled once, it sleeps until the first deadline.

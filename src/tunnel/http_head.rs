@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream at the beginning of a response.
 #[derive(Debug)]
-pub(super) struct Head<S> {
+pub(super) struct ResponseHead<S> {
     stream: S,
     /// What came together with the end of the head.
     behind: Vec<u8>,
@@ -24,7 +24,7 @@ pub(super) struct Head<S> {
     over: bool,
 }
 
-impl<S> Head<S> {
+impl<S> ResponseHead<S> {
     /// Nothing of the response was read yet.
     pub(super) fn new(stream: S) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl<S> Head<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Head<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ResponseHead<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -77,7 +77,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Head<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Head<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ResponseHead<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -108,7 +108,7 @@ mod tests {
     async fn the_reader_sees_the_head_alone_in_every_cut() {
         for cut in 1..RESPONSE.len() {
             let (mut service, client) = tokio::io::duplex(RESPONSE.len());
-            let mut head = Head::new(client);
+            let mut head = ResponseHead::new(client);
             let mut seen = vec![0; 1000];
 
             service.write_all(&RESPONSE[..cut]).await.unwrap();
@@ -128,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_may_end_without_a_carriage_return() {
-        let mut head = Head::new(&b"HTTP/1.1 101 Switching\nA: b\n\nframes"[..]);
+        let mut head = ResponseHead::new(&b"HTTP/1.1 101 Switching\nA: b\n\nframes"[..]);
         let mut seen = [0; 1000];
 
         let len = head.read(&mut seen).await.unwrap();

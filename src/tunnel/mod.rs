@@ -37,7 +37,7 @@ use self::driver::Beginning;
 pub use self::driver::{Driver, Life};
 pub use self::error::Error;
 pub use self::stream::{Closed, Stream, Taken};
-pub use self::trigger::{Nudge, Nudged};
+pub use self::trigger::{Trigger, TriggerReceiver};
 
 /// A handle on a tunnel. Cheap to clone; the [`Driver`] owns the session.
 #[derive(Clone, Debug)]

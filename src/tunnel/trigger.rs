@@ -6,13 +6,13 @@ use tokio::sync::watch;
 
 /// The side that nudges. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Nudge(watch::Sender<()>);
+pub struct Trigger(watch::Sender<()>);
 
-impl Nudge {
+impl Trigger {
     /// A nudge, and what tunnels listen to. That is cheap to clone.
-    pub fn new() -> (Self, Nudged) {
+    pub fn new() -> (Self, TriggerReceiver) {
         let (sender, receiver) = watch::channel(());
-        (Self(sender), Nudged(receiver))
+        (Self(sender), TriggerReceiver(receiver))
     }
 
     /// Nudges every listener.
@@ -23,9 +23,9 @@ impl Nudge {
 
 /// The side that is nudged.
 #[derive(Clone, Debug)]
-pub struct Nudged(watch::Receiver<()>);
+pub struct TriggerReceiver(watch::Receiver<()>);
 
-impl Nudged {
+impl TriggerReceiver {
     /// A listener to nudges from now on.
     pub fn afresh(mut self) -> Self {
         self.0.mark_unchanged();

@@ -16,7 +16,7 @@ pub(super) use tokio_tungstenite::tungstenite::{Error as LibraryError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::error::Error;
-use super::http_head::Head;
+use super::http_head::ResponseHead;
 use crate::network::{Network, Stream};
 use crate::printable::Printable;
 use crate::proto::Transmit;
@@ -54,7 +54,7 @@ async fn open<S>(stream: S, request: Request) -> Result<WebSocketStream<S>, Libr
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut head = Head::new(stream);
+    let mut head = ResponseHead::new(stream);
     let upgraded = client_async_with_config(request, &mut head, Some(config())).await;
     let outcome = upgraded.map(|_| ());
     let (stream, mut behind) = head.into_parts();

@@ -13,7 +13,7 @@ use tracing::trace;
 
 use super::driver::broken;
 use super::error::Error;
-use super::heartbeat::{Pulse, now};
+use super::heartbeat::{Heartbeat, now};
 use super::{Inner, Shared, websocket};
 use crate::proto::Transmit;
 
@@ -22,7 +22,7 @@ use crate::proto::Transmit;
 pub(super) async fn write_loop<S>(
     shared: &Shared,
     mut sink: S,
-    pulse: &Pulse,
+    pulse: &Heartbeat,
     max_stall: Duration,
 ) -> Result<(), Error>
 where
@@ -108,7 +108,7 @@ fn stale(silent: Duration) -> Error {
 }
 
 /// The time for a ping: regularly, and when the websocket shall be tested.
-async fn next_ping(pings: &mut Interval, pulse: &Pulse) {
+async fn next_ping(pings: &mut Interval, pulse: &Heartbeat) {
     tokio::select! {
         _ = pings.tick() => {}
         () = pulse.test_wanted() => {}
@@ -209,7 +209,7 @@ mod tests {
     async fn a_websocket_that_takes_nothing_is_broken_in_the_end() {
         let shared = connected();
         let (sink, _peer) = websocket::unread().await;
-        let pulse = Pulse::new();
+        let pulse = Heartbeat::new();
 
         let writing = write_loop(&shared, sink, &pulse, Duration::from_millis(10));
         let outcome = tokio::time::timeout(MAX_STALL, writing).await;
@@ -221,7 +221,7 @@ mod tests {
     async fn a_tunnel_closes_although_its_websocket_takes_nothing() {
         let shared = connected();
         let (sink, _peer) = websocket::unread().await;
-        let pulse = Pulse::new();
+        let pulse = Heartbeat::new();
         let close = async {
             tokio::task::yield_now().await;
             shared.lock().closing = true;

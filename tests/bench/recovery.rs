@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ssm_proxyd::sim::{Blow, BreakEvery, Faults, Manner, Options};
+use ssm_proxyd::sim::{BreakEvery, Faults, Manner, OneOffFault, Options};
 
 use crate::figures::{Samples, mib_per_second, title};
 use crate::probe::{Destination, Probe};
@@ -25,7 +25,9 @@ async fn next_bytes() {
     let mut samples = Vec::new();
     for _ in 0..BREAKS {
         let begin = Instant::now();
-        stage.simulator.strike(None, Blow::Break(Manner::Reset));
+        stage
+            .simulator
+            .strike(None, OneOffFault::Break(Manner::Reset));
         probe.echo().await;
         samples.push(begin.elapsed());
         // A websocket that lives shorter counts as no success, and the next attempt waits.

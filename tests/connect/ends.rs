@@ -5,9 +5,9 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use ssm_proxyd::sim::{Blow, Options, Role, Simulator};
+use ssm_proxyd::sim::{OneOffFault, Options, Role, Simulator};
 
-use crate::support::errand::Errand;
+use crate::support::errand::OneShot;
 use crate::support::running::assert_clean;
 use crate::support::stage::{destination, unpaced};
 
@@ -22,10 +22,10 @@ async fn a_tail_that_the_agents_websocket_swallowed_is_a_loss() {
         seed: 5,
     })
     .await;
-    let mut errand = Errand::start(&simulator, source.address().port());
+    let mut errand = OneShot::start(&simulator, source.address().port());
     errand.hear(LEN / 2);
 
-    simulator.strike(None, Blow::AgentAway(Duration::from_millis(300)));
+    simulator.strike(None, OneOffFault::AgentAway(Duration::from_millis(300)));
     let rest = errand.hear_all().len();
 
     let (code, told) = errand.end();
@@ -49,7 +49,7 @@ async fn the_bytes_of_a_destination_that_closes_at_once_are_printed() {
 
     let mut clean = 0;
     for _ in 0..10 {
-        let mut errand = Errand::start(&simulator, port);
+        let mut errand = OneShot::start(&simulator, port);
         let got = errand.hear_all();
 
         let (code, told) = errand.end();

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use ssm_proxyd::sim::{ApiFault, Operation, Options, Role, Simulator};
 
-use crate::support::errand::{DEFAULTS, Errand};
+use crate::support::errand::{DEFAULTS, OneShot};
 use crate::support::stage::{TARGET, destination, unpaced, until};
 
 /// The forward ends late, so the time that is left belongs to its session.
@@ -20,7 +20,7 @@ async fn two_signals_while_an_upgrade_hangs_leave_no_session() {
         "ssmmessages_endpoint = \"ws://{}\"\n{DEFAULTS}",
         gateway.local_addr().unwrap()
     );
-    let errand = Errand::with(&simulator, &tables, &[TARGET, "22"]);
+    let errand = OneShot::with(&simulator, &tables, &[TARGET, "22"]);
     let _silent = gateway.accept().unwrap();
 
     errand.signal("INT");
@@ -41,7 +41,7 @@ async fn a_good_end_that_leaves_a_session_is_no_success() {
     };
     simulator.fail(Operation::TerminateSession, fault);
     let source = destination(Role::Source { len: 10, seed: 5 }).await;
-    let mut errand = Errand::start(&simulator, source.address().port());
+    let mut errand = OneShot::start(&simulator, source.address().port());
 
     assert_eq!(errand.hear_all().len(), 10);
 
@@ -88,7 +88,7 @@ async fn a_destination_that_ends_behind_its_reader_is_no_success() {
 
 /// A `connect` whose destination has said one byte and reads nothing, so that stdin is full.
 struct Blocked {
-    errand: Errand,
+    errand: OneShot,
     destination: Option<TcpStream>,
     writer: JoinHandle<()>,
     _simulator: Simulator,
@@ -105,7 +105,7 @@ impl Blocked {
             _ => format!("localhost:{port}"),
         };
         let arguments = [&[TARGET], by, &[&address]].concat();
-        let mut errand = Errand::with(&simulator, DEFAULTS, &arguments);
+        let mut errand = OneShot::with(&simulator, DEFAULTS, &arguments);
         let (mut destination, _) = slow.accept().unwrap();
         destination.write_all(b"x").unwrap();
         assert_eq!(errand.hear(1), b"x");

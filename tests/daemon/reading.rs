@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use ssm_proxyd::config::{self, Config};
 use ssm_proxyd::daemon::{Answer, Caller, Cause, Client, Daemon, Request, Signals};
-use ssm_proxyd::forward::Passed;
-use ssm_proxyd::session::{Effort, Identity};
+use ssm_proxyd::forward::ActivatedSockets;
+use ssm_proxyd::session::{Identity, TerminatePolicy};
 use ssm_proxyd::sim::{Options, Simulator};
 use tokio::task::JoinSet;
 
@@ -159,10 +159,10 @@ async fn daemon(socket: std::path::PathBuf, disk: Disk) {
         origin: "tests".to_owned(),
         identity: Identity::Chain,
         state: None,
-        passed: Passed::default(),
+        passed: ActivatedSockets::default(),
         admin: Some(socket),
         log: None,
-        leftovers: Effort::Full,
+        leftovers: TerminatePolicy::Full,
     };
     let config = config::parse(&text()).unwrap();
     let mut daemon = Daemon::start(config, caller).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::sim::{Blow, Faults, Manner, Options, RefusedUpgrades};
+use ssm_proxyd::sim::{Faults, Manner, OneOffFault, Options, RefusedUpgrades};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::scene::{End, Kind, Scene, each, pattern, read_to_end};
@@ -19,7 +19,10 @@ async fn a_session_that_is_lost_is_a_reset_and_no_end() {
         destination.read_exact(&mut [0; 8]).await.unwrap();
         destination.write_all(&words).await.unwrap();
         let mut came = client.read(1000).await;
-        assert_eq!(scene.stage.simulator.strike(None, Blow::KillAgent), 1);
+        assert_eq!(
+            scene.stage.simulator.strike(None, OneOffFault::KillAgent),
+            1
+        );
 
         let (rest, end) = client.read_to_end().await;
         came.extend(rest);
@@ -39,7 +42,10 @@ async fn a_half_closed_client_whose_session_is_lost_sees_a_reset() {
         client.say(b"question").await;
         client.half_close().await;
         destination.read_exact(&mut [0; 8]).await.unwrap();
-        assert_eq!(scene.stage.simulator.strike(None, Blow::KillAgent), 1);
+        assert_eq!(
+            scene.stage.simulator.strike(None, OneOffFault::KillAgent),
+            1
+        );
 
         assert_eq!(
             client.read_to_end().await,
@@ -60,7 +66,10 @@ async fn a_client_that_said_nothing_sees_a_reset_over_tcp_alone() {
 
         destination.write_all(b"half a banner").await.unwrap();
         assert_eq!(client.read(13).await, b"half a banner", "{kind:?}");
-        assert_eq!(scene.stage.simulator.strike(None, Blow::KillAgent), 1);
+        assert_eq!(
+            scene.stage.simulator.strike(None, OneOffFault::KillAgent),
+            1
+        );
 
         let (_, end) = client.read_to_end().await;
         let expected = match kind {
@@ -182,7 +191,7 @@ async fn outage(scene: &Scene) {
         ..Faults::default()
     };
     scene.stage.simulator.set_faults(faults);
-    let broken = Blow::Break(Manner::Fin);
+    let broken = OneOffFault::Break(Manner::Fin);
     assert_eq!(scene.stage.simulator.strike(None, broken), 1);
     // The pauses between so many attempts are longer than a second and a half together.
     scene

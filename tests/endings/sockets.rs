@@ -6,8 +6,8 @@ use std::path::Path;
 
 use ssm_proxyd::config;
 use ssm_proxyd::daemon::{Caller, Daemon, StartError};
-use ssm_proxyd::forward::Passed;
-use ssm_proxyd::session::{Effort, Identity};
+use ssm_proxyd::forward::ActivatedSockets;
+use ssm_proxyd::session::{Identity, TerminatePolicy};
 
 use crate::support::stage::TARGET;
 
@@ -28,10 +28,10 @@ async fn start(listen: &[&str], keys: &str) -> Result<Daemon, StartError> {
         origin: "tests".to_owned(),
         identity,
         state: None,
-        passed: Passed::default(),
+        passed: ActivatedSockets::default(),
         admin: None,
         log: None,
-        leftovers: Effort::Full,
+        leftovers: TerminatePolicy::Full,
     };
     Daemon::start(config::parse(&text).unwrap(), caller).await
 }

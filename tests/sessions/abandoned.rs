@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::session::{Identity, Journal, Leaving, Service, Sessions, Settings, Urgency};
+use ssm_proxyd::session::{Identity, Journal, Service, Sessions, Settings, ShutdownMode, Urgency};
 use ssm_proxyd::sim::{ApiFault, EndedBy, Operation, Options, Role, Simulator};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -196,7 +196,7 @@ async fn a_task_that_panics_or_is_aborted_leaves_no_session() {
     let service = Service::load(settings).await.unwrap();
     let (sessions, terminator) = Sessions::new(100, 1, Journal::none());
     let mut ending = JoinSet::new();
-    ending.spawn(terminator.run(watch::Sender::new(Leaving::No).subscribe()));
+    ending.spawn(terminator.run(watch::Sender::new(ShutdownMode::No).subscribe()));
     let start = |fate: Fate| {
         let (service, sessions) = (service.clone(), sessions.clone());
         async move {

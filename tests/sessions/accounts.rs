@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use ssm_proxyd::session::{
-    Identity, Journal, Kind, Leaving, Service, Session, Sessions, Settings, Urgency,
+    Identity, Journal, Kind, Service, Session, Sessions, Settings, ShutdownMode, Urgency,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -100,14 +100,14 @@ fn starting(hangs: &'static str) -> Api {
 /// One process.
 struct Scene {
     sessions: Sessions,
-    _leaving: watch::Sender<Leaving>,
+    _leaving: watch::Sender<ShutdownMode>,
     _terminator: JoinSet<usize>,
 }
 
 impl Scene {
     fn new() -> Self {
         let (sessions, terminator) = Sessions::new(1000, 1, Journal::none());
-        let leaving = watch::Sender::new(Leaving::No);
+        let leaving = watch::Sender::new(ShutdownMode::No);
         let mut ending = JoinSet::new();
         ending.spawn(terminator.run(leaving.subscribe()));
         Self {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use ssm_proxyd::session::{
-    Entry, Error, Identity, Journal, Kind, Leaving, Service, Session, Sessions, Settings,
+    Entry, Error, Identity, Journal, Kind, Service, Session, Sessions, Settings, ShutdownMode,
     StartRequest, Urgency, unix_seconds,
 };
 use ssm_proxyd::sim::{Faults, LostAnswers, Options, Role, Simulator};
@@ -84,7 +84,7 @@ async fn only_calls_that_are_under_way_are_counted_when_the_time_is_up() {
         () = until("it is called", || hanging.calls("StartSession").len() == 1) => {}
     }
 
-    scene.leaving.send_replace(Leaving::Hurried);
+    scene.leaving.send_replace(ShutdownMode::Hurried);
 
     assert_eq!(scene.finish().await, (1, Vec::new()));
 }
@@ -165,7 +165,7 @@ async fn a_session_that_is_in_use_when_the_time_is_up_is_counted_and_stays_in_th
     let scene = Scene::new(&api.endpoint());
     let session = scene.start().await.unwrap();
 
-    scene.leaving.send_replace(Leaving::Hurried);
+    scene.leaving.send_replace(ShutdownMode::Hurried);
     let (left, journal) = scene.finish_before(Some(session)).await;
 
     assert_eq!((left, journal.len()), (1, 1));
@@ -225,7 +225,7 @@ struct Scene {
     endpoint: String,
     directory: TempDir,
     sessions: Sessions,
-    leaving: watch::Sender<Leaving>,
+    leaving: watch::Sender<ShutdownMode>,
     terminator: JoinSet<usize>,
 }
 
@@ -234,7 +234,7 @@ impl Scene {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(directory.path(), unix_seconds()).unwrap();
         let (sessions, terminator) = Sessions::new(100, 1, journal);
-        let leaving = watch::Sender::new(Leaving::No);
+        let leaving = watch::Sender::new(ShutdownMode::No);
         let mut ending = JoinSet::new();
         ending.spawn(terminator.run(leaving.subscribe()));
         Self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::sim::{ApiFault, Blow, Operation, Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, OneOffFault, Operation, Options, Role, Simulator};
 
 use super::{calls, forward};
 use crate::support::running::{Running, connect};
@@ -61,7 +61,12 @@ async fn what_is_used_or_dies_is_replaced() {
         .iter()
         .find(|session| session.traffic.dials == 0);
     let unused = unused.unwrap().session_id.clone();
-    assert_eq!(stage.simulator.strike(Some(&unused), Blow::KillAgent), 1);
+    assert_eq!(
+        stage
+            .simulator
+            .strike(Some(&unused), OneOffFault::KillAgent),
+        1
+    );
     stage
         .until("it is replaced", |ledger| ledger.started == 4)
         .await;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use ssm_proxyd::config;
 use ssm_proxyd::daemon::{Caller, Daemon};
-use ssm_proxyd::forward::Passed;
-use ssm_proxyd::session::{Effort, Identity};
+use ssm_proxyd::forward::ActivatedSockets;
+use ssm_proxyd::session::{Identity, TerminatePolicy};
 use ssm_proxyd::sim::{Destination, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -190,10 +190,10 @@ impl Far {
             origin: "soak".to_owned(),
             identity,
             state: None,
-            passed: Passed::default(),
+            passed: ActivatedSockets::default(),
             admin: None,
             log: None,
-            leftovers: Effort::Full,
+            leftovers: TerminatePolicy::Full,
         };
         Daemon::start(config::parse(&text).unwrap(), caller)
             .await

@@ -12,7 +12,7 @@ use super::stage::TARGET;
 
 /// A running `connect`.
 #[derive(Debug)]
-pub(crate) struct Errand {
+pub(crate) struct OneShot {
     child: Child,
     pub(crate) stdin: Option<ChildStdin>,
     pub(crate) stdout: Option<ChildStdout>,
@@ -20,7 +20,7 @@ pub(crate) struct Errand {
     _file: File,
 }
 
-impl Errand {
+impl OneShot {
     /// Starts one to a port of the target.
     pub(crate) fn start(simulator: &Simulator, port: u16) -> Self {
         Self::with(simulator, DEFAULTS, &[TARGET, &port.to_string()])
@@ -115,7 +115,7 @@ impl Errand {
     }
 }
 
-impl Drop for Errand {
+impl Drop for OneShot {
     fn drop(&mut self) {
         // An error means that it has ended already.
         let _ended = self.child.kill();

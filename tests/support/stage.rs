@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ssm_proxyd::config;
 use ssm_proxyd::daemon::{Caller, Daemon};
-use ssm_proxyd::forward::Passed;
-use ssm_proxyd::session::{Effort, Identity};
+use ssm_proxyd::forward::ActivatedSockets;
+use ssm_proxyd::session::{Identity, TerminatePolicy};
 use ssm_proxyd::sim::{
     BreakEvery, Destination, Faults, Manner, Options, Role, Simulator, Snapshot,
 };
@@ -105,10 +105,10 @@ pub(crate) async fn daemon(
             origin: "tests".to_owned(),
             identity,
             state: None,
-            passed: Passed::default(),
+            passed: ActivatedSockets::default(),
             admin: None,
             log: None,
-            leftovers: Effort::Full,
+            leftovers: TerminatePolicy::Full,
         },
     )
     .await

@@ -10,12 +10,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use clap::Args;
 
 use super::exit::Exit;
-use super::stdout::{self, Unheard};
+use super::stdout::{self, StdoutClosed};
 use super::terminal;
 use crate::config;
 use crate::daemon::{Caller, Daemon, Signals};
-use crate::forward::Passed;
-use crate::session::{Effort, Identity};
+use crate::forward::ActivatedSockets;
+use crate::session::{Identity, TerminatePolicy};
 use crate::sim::{Destination, Options, Role, Simulator};
 
 /// Options of `demo`.
@@ -31,7 +31,7 @@ pub(super) async fn run(args: DemoArgs) -> Exit {
     let Err(error) = show(args.keep).await else {
         return Exit::Done;
     };
-    match error.downcast_ref::<Unheard>() {
+    match error.downcast_ref::<StdoutClosed>() {
         Some(unheard) => unheard.exit(),
         None => terminal::fail(
             Exit::Failed,
@@ -110,10 +110,10 @@ impl Stage {
                 origin: terminal::origin(),
                 identity,
                 state: None,
-                passed: Passed::default(),
+                passed: ActivatedSockets::default(),
                 admin: None,
                 log: None,
-                leftovers: Effort::Full,
+                leftovers: TerminatePolicy::Full,
             },
         )
         .await?;
@@ -174,7 +174,7 @@ impl Stage {
     }
 
     /// What happened behind the first connection.
-    fn tell_last_session(&self) -> Result<(), Unheard> {
+    fn tell_last_session(&self) -> Result<(), StdoutClosed> {
         let ledger = self.simulator.ledger();
         let Some(session) = ledger.sessions.last() else {
             return Ok(());

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::super::stdout::{self, Unheard};
+use super::super::stdout::{self, StdoutClosed};
 use super::Failure;
 use crate::sim::{Destination, seeded};
 
@@ -126,7 +126,7 @@ impl<D: Fn() -> u64> Progress<D> {
     }
 
     /// Shows progress until `work` is done: a living line on a terminal, else a line now and then.
-    async fn watch<T>(&self, work: impl Future<Output = T>) -> Result<T, Unheard> {
+    async fn watch<T>(&self, work: impl Future<Output = T>) -> Result<T, StdoutClosed> {
         let terminal = std::io::stdout().is_terminal();
         let mut ticks = tokio::time::interval(if terminal { LOOK } else { 10 * LOOK });
         ticks.tick().await;
@@ -144,7 +144,7 @@ impl<D: Fn() -> u64> Progress<D> {
         }
     }
 
-    fn show(&self, terminal: bool) -> Result<(), Unheard> {
+    fn show(&self, terminal: bool) -> Result<(), StdoutClosed> {
         let (arrived, total) = (words((self.arrived)()), words(self.total));
         let line = format!("   {arrived} of {total}, {:.2} MiB/s", self.rate());
         match terminal {
@@ -154,7 +154,7 @@ impl<D: Fn() -> u64> Progress<D> {
     }
 
     /// Says how fast it was, in MiB/s, and returns that.
-    fn conclude(&self) -> Result<f64, Unheard> {
+    fn conclude(&self) -> Result<f64, StdoutClosed> {
         let (seconds, rate) = (self.begin.elapsed().as_secs_f64(), self.rate());
         let total = words(self.total);
         stdout::line(format_args!(

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::super::exit::Exit;
-use super::super::stdout::Unheard;
+use super::super::stdout::StdoutClosed;
 use super::super::terminal;
 use crate::sim::StartError;
 
@@ -24,7 +24,7 @@ pub(in super::super) enum Failure {
     },
     /// Nobody was told where it is.
     #[error(transparent)]
-    Unheard(#[from] Unheard),
+    Unheard(#[from] StdoutClosed),
 }
 
 impl Failure {

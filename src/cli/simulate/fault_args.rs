@@ -11,13 +11,13 @@ use clap::ValueEnum;
 use super::schedule::{manner, planned};
 use crate::sim::{
     Action, ApiFault, BreakEvery, Direction, Faults, Join, Manner, MessageFault, Operation,
-    PlannedBlow, RefusedUpgrades, SecondWebsocket, Subject, TokenLife, parse_duration,
+    RefusedUpgrades, ScheduledFault, SecondWebsocket, Subject, TokenLife, parse_duration,
 };
 
 /// The options about what goes wrong.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "What goes wrong")]
-pub(super) struct Trouble {
+pub(super) struct FaultArgs {
     /// Break every websocket that long after it was opened
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     drop_every: Option<Duration>,
@@ -34,7 +34,7 @@ pub(super) struct Trouble {
     /// --drop-manner, pause-client, start-client, pause-agent, start-agent, kill-agent,
     /// agent-away:DURATION, or agent-away-amid-message:DURATION
     #[arg(long = "blow", value_name = "AFTER=BLOW", value_parser = planned)]
-    planned: Vec<PlannedBlow>,
+    planned: Vec<ScheduledFault>,
     /// Do something to every Nth message: drop|duplicate|reorder|delay=DURATION, then :N, then
     /// perhaps :data|handshake|flag|acknowledge, then perhaps :to-agent|to-client
     #[arg(long = "message", value_name = "ACTION:N[:KIND[:WAY]]", value_parser = message)]
@@ -78,7 +78,7 @@ pub(super) struct Trouble {
     faults: Option<Faults>,
 }
 
-impl Trouble {
+impl FaultArgs {
     /// The faults that the options ask for.
     pub(super) fn faults(self) -> Faults {
         let mut faults = self.faults.unwrap_or_default();
@@ -252,12 +252,12 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::sim::Blow;
+    use crate::sim::OneOffFault;
 
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        trouble: Trouble,
+        trouble: FaultArgs,
     }
 
     fn faults(line: &[&str]) -> Result<Faults, clap::Error> {
@@ -299,7 +299,7 @@ mod tests {
         let every = Duration::from_millis(200);
         let manner = Manner::Close(1000);
         assert_eq!(faults.break_every, Some(BreakEvery { every, manner }));
-        assert_eq!(faults.planned[1].blow, Blow::StartClient);
+        assert_eq!(faults.planned[1].blow, OneOffFault::StartClient);
         assert_eq!(faults.messages[0].direction, Some(Direction::ToAgent));
         assert_eq!(
             faults.messages[1].action,

@@ -22,7 +22,7 @@ mod schedule;
 mod value_parsers;
 
 pub(super) use error::Failure;
-use fault_args::Trouble;
+use fault_args::FaultArgs;
 use ready_line::{described, hint};
 use value_parsers::{Mapping, document, limit, loopback, mapping, node, size, target, version};
 
@@ -116,7 +116,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
-    trouble: Trouble,
+    trouble: FaultArgs,
 }
 
 /// How fast agents send.

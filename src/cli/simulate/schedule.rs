@@ -2,40 +2,42 @@
 
 use std::time::Duration;
 
-use crate::sim::{Blow, Manner, PlannedBlow, parse_duration};
+use crate::sim::{Manner, OneOffFault, ScheduledFault, parse_duration};
 
 /// Reads `AFTER=BLOW`.
 ///
 /// # Errors
 ///
 /// A sentence for whoever wrote it.
-pub(super) fn planned(text: &str) -> Result<PlannedBlow, String> {
+pub(super) fn planned(text: &str) -> Result<ScheduledFault, String> {
     let (after, blow) = text
         .split_once('=')
         .ok_or("expected AFTER=BLOW, as 5s=kill-agent")?;
     let after = parse_duration(after).map_err(|error| format!("AFTER: {error}"))?;
     let blow = self::blow(blow)?;
-    Ok(PlannedBlow { after, blow })
+    Ok(ScheduledFault { after, blow })
 }
 
-fn blow(text: &str) -> Result<Blow, String> {
+fn blow(text: &str) -> Result<OneOffFault, String> {
     match text.split_once(':') {
-        Some(("break", how)) => manner(how).map(Blow::Break),
-        Some(("agent-away", span)) => away(span).map(Blow::AgentAway),
-        Some(("agent-away-amid-message", span)) => away(span).map(Blow::AgentAwayAmidMessage),
+        Some(("break", how)) => manner(how).map(OneOffFault::Break),
+        Some(("agent-away", span)) => away(span).map(OneOffFault::AgentAway),
+        Some(("agent-away-amid-message", span)) => {
+            away(span).map(OneOffFault::AgentAwayAmidMessage)
+        }
         None => word(text),
         Some(_) => Err(unknown(text)),
     }
 }
 
 /// Reads a blow that is a single word.
-fn word(text: &str) -> Result<Blow, String> {
+fn word(text: &str) -> Result<OneOffFault, String> {
     Ok(match text {
-        "pause-client" => Blow::PauseClient,
-        "start-client" => Blow::StartClient,
-        "pause-agent" => Blow::PauseAgent,
-        "start-agent" => Blow::StartAgent,
-        "kill-agent" => Blow::KillAgent,
+        "pause-client" => OneOffFault::PauseClient,
+        "start-client" => OneOffFault::StartClient,
+        "pause-agent" => OneOffFault::PauseAgent,
+        "start-agent" => OneOffFault::StartAgent,
+        "kill-agent" => OneOffFault::KillAgent,
         "break" => return Err("how? for example break:reset or break:1000".to_owned()),
         "agent-away" | "agent-away-amid-message" => {
             return Err(format!("for how long? for example {text}:2s"));
@@ -80,19 +82,19 @@ mod tests {
     fn every_blow_has_its_words() {
         let two = Duration::from_secs(2);
         for (words, expected) in [
-            ("break:reset", Blow::Break(Manner::Reset)),
-            ("break:fin", Blow::Break(Manner::Fin)),
-            ("break:black-hole", Blow::Break(Manner::BlackHole)),
-            ("break:1000", Blow::Break(Manner::Close(1000))),
-            ("pause-client", Blow::PauseClient),
-            ("start-client", Blow::StartClient),
-            ("pause-agent", Blow::PauseAgent),
-            ("start-agent", Blow::StartAgent),
-            ("kill-agent", Blow::KillAgent),
-            ("agent-away:2s", Blow::AgentAway(two)),
+            ("break:reset", OneOffFault::Break(Manner::Reset)),
+            ("break:fin", OneOffFault::Break(Manner::Fin)),
+            ("break:black-hole", OneOffFault::Break(Manner::BlackHole)),
+            ("break:1000", OneOffFault::Break(Manner::Close(1000))),
+            ("pause-client", OneOffFault::PauseClient),
+            ("start-client", OneOffFault::StartClient),
+            ("pause-agent", OneOffFault::PauseAgent),
+            ("start-agent", OneOffFault::StartAgent),
+            ("kill-agent", OneOffFault::KillAgent),
+            ("agent-away:2s", OneOffFault::AgentAway(two)),
             (
                 "agent-away-amid-message:2s",
-                Blow::AgentAwayAmidMessage(two),
+                OneOffFault::AgentAwayAmidMessage(two),
             ),
         ] {
             let read = planned(&format!("150ms={words}")).unwrap();

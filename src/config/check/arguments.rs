@@ -2,14 +2,14 @@
 
 use crate::config::check::address::{check_endpoint, check_proxy};
 use crate::config::check::identifiers::{check_document, check_profile, check_region, check_role};
-use crate::config::diagnostic::Fault;
+use crate::config::diagnostic::ValueError;
 
 /// A region.
 ///
 /// # Errors
 ///
 /// If it cannot be one.
-pub fn region(text: &str) -> Result<String, Fault> {
+pub fn region(text: &str) -> Result<String, ValueError> {
     check_region(text).map(|()| text.to_owned())
 }
 
@@ -18,7 +18,7 @@ pub fn region(text: &str) -> Result<String, Fault> {
 /// # Errors
 ///
 /// If it cannot be one.
-pub fn profile(text: &str) -> Result<String, Fault> {
+pub fn profile(text: &str) -> Result<String, ValueError> {
     check_profile(text).map(|()| text.to_owned())
 }
 
@@ -27,7 +27,7 @@ pub fn profile(text: &str) -> Result<String, Fault> {
 /// # Errors
 ///
 /// If it cannot be one.
-pub fn role(text: &str) -> Result<String, Fault> {
+pub fn role(text: &str) -> Result<String, ValueError> {
     check_role(text).map(|()| text.to_owned())
 }
 
@@ -36,7 +36,7 @@ pub fn role(text: &str) -> Result<String, Fault> {
 /// # Errors
 ///
 /// If it cannot be one.
-pub fn endpoint(text: &str) -> Result<String, Fault> {
+pub fn endpoint(text: &str) -> Result<String, ValueError> {
     check_endpoint(text).map(|()| text.to_owned())
 }
 
@@ -45,7 +45,7 @@ pub fn endpoint(text: &str) -> Result<String, Fault> {
 /// # Errors
 ///
 /// If it cannot be one.
-pub fn proxy(text: &str) -> Result<String, Fault> {
+pub fn proxy(text: &str) -> Result<String, ValueError> {
     check_proxy(text).map(|()| text.to_owned())
 }
 
@@ -54,6 +54,6 @@ pub fn proxy(text: &str) -> Result<String, Fault> {
 /// # Errors
 ///
 /// If it cannot be one.
-pub fn document(text: &str) -> Result<String, Fault> {
+pub fn document(text: &str) -> Result<String, ValueError> {
     check_document(text).map(|()| text.to_owned())
 }

@@ -194,7 +194,7 @@ fn check_names(forwards: &[Fields], findings: &mut Findings) {
 }
 
 /// An address and the table that has it.
-struct Holder<'a> {
+struct AddressOwner<'a> {
     listen: Listen,
     span: Range<usize>,
     table: usize,
@@ -202,14 +202,15 @@ struct Holder<'a> {
 }
 
 fn check_addresses<'a>(tables: impl Iterator<Item = &'a Fields>, findings: &mut Findings) {
-    let mut by_place: BTreeMap<(Option<u16>, Option<PathBuf>), Vec<Holder<'_>>> = BTreeMap::new();
+    let mut by_place: BTreeMap<(Option<u16>, Option<PathBuf>), Vec<AddressOwner<'_>>> =
+        BTreeMap::new();
     for (table, fields) in tables.enumerate() {
         if is_disabled(fields) {
             continue;
         }
         for (listen, span) in fields.addresses("listen").unwrap_or_default() {
             let place = (listen.port(), listen.path().map(ToOwned::to_owned));
-            let holder = Holder {
+            let holder = AddressOwner {
                 listen,
                 span,
                 table,
@@ -232,8 +233,8 @@ fn is_disabled(fields: &Fields) -> bool {
     fields.flag("enabled") == Some(false)
 }
 
-fn taken(holder: &Holder<'_>, other: &Holder<'_>) -> Finding {
-    let Holder { listen, fields, .. } = holder;
+fn taken(holder: &AddressOwner<'_>, other: &AddressOwner<'_>) -> Finding {
+    let AddressOwner { listen, fields, .. } = holder;
     let elsewhere = match listen {
         Listen::Localhost(_) | Listen::Tcp(_) => {
             "choose another port for one of them; 0 takes any free one"

@@ -1,25 +1,25 @@
 //! Names of hosts, by which a service is asked.
 
-use crate::config::check::value::{Meaning, Misplaced, wrong_type};
-use crate::config::diagnostic::Fault;
-use crate::config::document::{Data, Value};
+use crate::config::check::value::{SpannedError, TypedValue, wrong_type};
+use crate::config::diagnostic::ValueError;
+use crate::config::document::{Value, ValueData};
 use crate::config::settings::Setting;
 use crate::config::source::quoted;
 
 /// Reads an array of names.
-pub(super) fn hosts(setting: &Setting, value: &Value) -> Result<Meaning, Vec<Misplaced>> {
-    let Data::Array(values) = &value.data else {
+pub(super) fn hosts(setting: &Setting, value: &Value) -> Result<TypedValue, Vec<SpannedError>> {
+    let ValueData::Array(values) = &value.data else {
         return Err(vec![(value.span.clone(), wrong_type(setting, &value.data))]);
     };
     if !(1..=MAX_HOSTS).contains(&values.len()) {
         let what = format!("an array of {} names", values.len());
-        let fault = Fault::new(what, format!("write 1 to {MAX_HOSTS} of them"));
+        let fault = ValueError::new(what, format!("write 1 to {MAX_HOSTS} of them"));
         return Err(vec![(value.span.clone(), fault)]);
     }
     let mut names = Vec::new();
     let mut faults = Vec::new();
     for value in values {
-        let checked = if let Data::Text(text) = &value.data {
+        let checked = if let ValueData::Text(text) = &value.data {
             check_host(text).map(|()| text.clone())
         } else {
             Err(wrong_type(setting, &value.data))
@@ -30,13 +30,13 @@ pub(super) fn hosts(setting: &Setting, value: &Value) -> Result<Meaning, Vec<Mis
         }
     }
     match faults.is_empty() {
-        true => Ok(Meaning::Hosts(names)),
+        true => Ok(TypedValue::Hosts(names)),
         false => Err(faults),
     }
 }
 
 /// Finds what keeps a text from being the name of a host (RFC 1123 section 2.1).
-fn check_host(text: &str) -> Result<(), Fault> {
+fn check_host(text: &str) -> Result<(), ValueError> {
     let name = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -52,7 +52,7 @@ fn check_host(text: &str) -> Result<(), Fault> {
         true => "write the name alone, without a scheme and a port: \"metrics.example.org\"",
         false => "write the name as clients write it: \"metrics.example.org\"",
     };
-    Err(Fault::new(what, hint))
+    Err(ValueError::new(what, hint))
 }
 
 /// Names of one service, and characters of a name.

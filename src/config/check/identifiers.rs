@@ -4,14 +4,14 @@ use std::path::Path;
 use std::str::FromStr;
 
 use crate::config::check::address::MAX_PATH;
-use crate::config::diagnostic::Fault;
+use crate::config::diagnostic::ValueError;
 use crate::config::model::Target;
 use crate::config::source::quoted;
 
 impl FromStr for Target {
-    type Err = Fault;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Fault> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         if let Some(task) = text.strip_prefix("ecs:") {
             return check_task(task).map(|()| Self::Node(text.to_owned()));
         }
@@ -24,7 +24,7 @@ impl FromStr for Target {
 }
 
 /// Finds what keeps a text from being the name of a forward.
-pub(super) fn check_name(text: &str) -> Result<(), Fault> {
+pub(super) fn check_name(text: &str) -> Result<(), ValueError> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let is_good = text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.len() <= MAX_NAME
@@ -34,7 +34,7 @@ pub(super) fn check_name(text: &str) -> Result<(), Fault> {
 }
 
 /// Finds what keeps a text from being a region.
-pub(super) fn check_region(text: &str) -> Result<(), Fault> {
+pub(super) fn check_region(text: &str) -> Result<(), ValueError> {
     let is_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let has_number = |text: &str| {
         text.rsplit_once('-').is_some_and(|(area, number)| {
@@ -54,7 +54,7 @@ pub(super) fn check_region(text: &str) -> Result<(), Fault> {
 }
 
 /// Finds what keeps a text from being the name of a profile.
-pub(super) fn check_profile(text: &str) -> Result<(), Fault> {
+pub(super) fn check_profile(text: &str) -> Result<(), ValueError> {
     let is_good = !text.trim().is_empty()
         && text.trim() == text
         && text.chars().count() <= MAX_PROFILE
@@ -71,7 +71,7 @@ pub(super) fn check_profile(text: &str) -> Result<(), Fault> {
 
 /// Finds what keeps a text from being the ARN of a role (the IAM reference: names are of letters,
 /// digits and `+=,.@-_`, paths of more).
-pub(super) fn check_role(text: &str) -> Result<(), Fault> {
+pub(super) fn check_role(text: &str) -> Result<(), ValueError> {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     let is_partition = |text: &str| {
         text.starts_with("aws") && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
@@ -102,7 +102,7 @@ pub(super) fn check_role(text: &str) -> Result<(), Fault> {
 }
 
 /// Finds what keeps a text from being the path of a file, wherever the program was started.
-pub(super) fn check_path(text: &str) -> Result<(), Fault> {
+pub(super) fn check_path(text: &str) -> Result<(), ValueError> {
     let what = format!("{} is not an absolute path", quoted(text));
     let hint = match text.strip_prefix('~') {
         Some(_) => "`~` is not expanded here; write the path from the root: \"/home/me/…\"",
@@ -116,7 +116,7 @@ pub(super) fn check_path(text: &str) -> Result<(), Fault> {
 }
 
 /// Finds what keeps a text from being the path of a Unix socket.
-pub(super) fn check_socket(text: &str) -> Result<(), Fault> {
+pub(super) fn check_socket(text: &str) -> Result<(), ValueError> {
     let hint = match text.strip_prefix("unix:") {
         Some(path) => format!("write the path alone: {}", quoted(path)),
         None => "write it from the root: \"/run/ssm-proxyd/admin.sock\"".to_owned(),
@@ -131,7 +131,7 @@ pub(super) fn check_socket(text: &str) -> Result<(), Fault> {
 
 /// Finds what keeps a text from being the name or ARN of a document
 /// (the SSM API reference: `^[a-zA-Z0-9_\-.:/]{3,128}$`).
-pub(super) fn check_document(text: &str) -> Result<(), Fault> {
+pub(super) fn check_document(text: &str) -> Result<(), ValueError> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || "_-.:/".contains(c);
     let is_good = (3..=128).contains(&text.len()) && text.chars().all(is_letter);
     let hint =
@@ -144,7 +144,7 @@ pub(super) fn check_document(text: &str) -> Result<(), Fault> {
 }
 
 /// Reads the permissions of a file.
-pub(super) fn mode(text: &str) -> Result<u32, Fault> {
+pub(super) fn mode(text: &str) -> Result<u32, ValueError> {
     let is_octal = text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     let mode = u32::from_str_radix(text, 8).ok();
     let Some(mode) = mode.filter(|mode| is_octal && text.len() <= MAX_MODE && *mode <= 0o777)
@@ -152,18 +152,18 @@ pub(super) fn mode(text: &str) -> Result<u32, Fault> {
         let what = format!("{} is not a mode", quoted(text));
         let hint =
             "octal digits up to \"0777\": \"0600\" is for the owner, \"0660\" for the group too";
-        return Err(Fault::new(what, hint));
+        return Err(ValueError::new(what, hint));
     };
     if mode & 0o222 == 0 {
         let what = format!("nobody could connect with the mode {}", quoted(text));
         let hint = "connecting takes the permission to write: \"0600\"";
-        return Err(Fault::new(what, hint));
+        return Err(ValueError::new(what, hint));
     }
     Ok(mode)
 }
 
 /// A task is known by its cluster, which may hold `_`, its id, and the runtime id of a container.
-fn check_task(task: &str) -> Result<(), Fault> {
+fn check_task(task: &str) -> Result<(), ValueError> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let parts = task.rsplitn(3, '_');
     let is_good = task.len() + "ecs:".len() <= MAX_TARGET
@@ -177,7 +177,7 @@ fn check_task(task: &str) -> Result<(), Fault> {
     )
 }
 
-fn no_target(text: &str) -> Fault {
+fn no_target(text: &str) -> ValueError {
     let what = format!("{} is not a target", quoted(text));
     let lower = text.to_ascii_lowercase();
     let prefix = ["mi-", "i-"]
@@ -193,7 +193,7 @@ fn no_target(text: &str) -> Fault {
                  \"i-0123456789abcdef0\""
             .to_owned(),
     };
-    Fault::new(what, hint)
+    ValueError::new(what, hint)
 }
 
 fn is_hex(text: &str) -> bool {
@@ -201,8 +201,10 @@ fn is_hex(text: &str) -> bool {
         .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-fn or(is_good: bool, what: String, hint: &str) -> Result<(), Fault> {
-    is_good.then_some(()).ok_or_else(|| Fault::new(what, hint))
+fn or(is_good: bool, what: String, hint: &str) -> Result<(), ValueError> {
+    is_good
+        .then_some(())
+        .ok_or_else(|| ValueError::new(what, hint))
 }
 
 /// Names are labels of metrics and stand in tables.

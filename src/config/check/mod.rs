@@ -24,7 +24,7 @@ use crate::config::check::conflict::{check_admin, check_forward, check_listeners
 use crate::config::check::section::Fields;
 pub use crate::config::check::units::{duration, written_duration, written_size};
 use crate::config::diagnostic::{Finding, Findings, Problems};
-use crate::config::document::{Data, Document, Entry, Table, Value};
+use crate::config::document::{Document, Entry, Table, Value, ValueData};
 use crate::config::model::{
     Account, Admin, Aws, Config, Forward, Http, Limits, Log, LogFormat, LogLevel, Proxy, Sessions,
     Shutdown, Upload,
@@ -127,18 +127,20 @@ impl Tables {
 
     fn take(&mut self, section: Section, entry: &Entry, findings: &mut Findings) {
         match (section.shape, &entry.value.data) {
-            (Shape::One, Data::Table(table)) => {
+            (Shape::One, ValueData::Table(table)) => {
                 let fields = Fields::read(table, section, section.header(), findings);
                 self.single.insert(section.name, fields);
             }
-            (Shape::Many, Data::Array(values)) => self.take_forwards(section, values, findings),
+            (Shape::Many, ValueData::Array(values)) => {
+                self.take_forwards(section, values, findings)
+            }
             _ => findings.add(wrong_shape(section, entry)),
         }
     }
 
     fn take_forwards(&mut self, section: Section, values: &[Value], findings: &mut Findings) {
         for (index, value) in values.iter().enumerate() {
-            let Data::Table(table) = &value.data else {
+            let ValueData::Table(table) = &value.data else {
                 let what = format!(
                     "forward #{}: expected a table, found {}",
                     index + 1,
@@ -175,7 +177,9 @@ impl Tables {
 fn scope(table: &Table, index: usize) -> String {
     let name = table.entries.iter().find(|entry| entry.key == "name");
     match name.map(|entry| &entry.value.data) {
-        Some(Data::Text(name)) if !name.trim().is_empty() => format!("forward {}", quoted(name)),
+        Some(ValueData::Text(name)) if !name.trim().is_empty() => {
+            format!("forward {}", quoted(name))
+        }
         Some(_) | None => format!("forward #{}", index + 1),
     }
 }
@@ -333,11 +337,15 @@ fn meant_section(key: &str) -> Option<&'static Section> {
 
 fn holds_tables(value: &Value) -> bool {
     match &value.data {
-        Data::Table(_) => true,
-        Data::Array(values) => values
+        ValueData::Table(_) => true,
+        ValueData::Array(values) => values
             .iter()
-            .any(|value| matches!(value.data, Data::Table(_))),
-        Data::Text(_) | Data::Number(_) | Data::Float | Data::Flag(_) | Data::Date => false,
+            .any(|value| matches!(value.data, ValueData::Table(_))),
+        ValueData::Text(_)
+        | ValueData::Number(_)
+        | ValueData::Float
+        | ValueData::Flag(_)
+        | ValueData::Date => false,
     }
 }
 
@@ -359,7 +367,7 @@ fn wrong_shape(section: Section, entry: &Entry) -> Finding {
 /// Whether this is where a person wrote forwards, well or badly.
 fn may_be_forwards(entry: &Entry) -> bool {
     let meant = meant_section(&entry.key).is_some_and(|section| section.name == FORWARD.name);
-    let is_empty = matches!(&entry.value.data, Data::Array(values) if values.is_empty());
+    let is_empty = matches!(&entry.value.data, ValueData::Array(values) if values.is_empty());
     meant && !is_empty
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::config::check::value::{Meaning, default, meaning};
+use crate::config::check::value::{TypedValue, default, meaning};
 use crate::config::diagnostic::{Finding, Findings};
 use crate::config::document::{Entry, Table};
 use crate::config::model::{Listen, Remote, Targets};
@@ -21,13 +21,13 @@ pub(super) struct Fields {
     pub(super) header: Range<usize>,
     section: Section,
     /// Where each known key's value stands; its meaning if it has one.
-    given: Given,
+    given: Entries,
     /// The same of `[defaults]`.
-    inherited: Given,
+    inherited: Entries,
 }
 
 /// Keys, each with its place and its meaning.
-pub(super) type Given = BTreeMap<&'static str, (Range<usize>, Option<Meaning>)>;
+pub(super) type Entries = BTreeMap<&'static str, (Range<usize>, Option<TypedValue>)>;
 
 impl Fields {
     /// Checks the keys of a table and their values, each by itself.
@@ -143,7 +143,7 @@ impl Fields {
 
     /// What holds for a key: what was written here, or else in `[defaults]`, or else its default.
     /// `None` if there is no default, or a fault was found.
-    pub(super) fn meaning(&self, key: &str) -> Option<Meaning> {
+    pub(super) fn meaning(&self, key: &str) -> Option<TypedValue> {
         match self.given.get(key).or_else(|| self.inherited.get(key)) {
             Some((_, meaning)) => meaning.clone(),
             None => self.section.setting(key).and_then(default),
@@ -151,49 +151,49 @@ impl Fields {
     }
 
     pub(super) fn flag(&self, key: &str) -> Option<bool> {
-        let Meaning::Flag(value) = self.meaning(key)? else {
+        let TypedValue::Flag(value) = self.meaning(key)? else {
             return None;
         };
         Some(value)
     }
 
     pub(super) fn duration(&self, key: &str) -> Option<Duration> {
-        let Meaning::Duration(value) = self.meaning(key)? else {
+        let TypedValue::Duration(value) = self.meaning(key)? else {
             return None;
         };
         Some(value)
     }
 
     pub(super) fn text(&self, key: &str) -> Option<String> {
-        let Meaning::Text(value) = self.meaning(key)? else {
+        let TypedValue::Text(value) = self.meaning(key)? else {
             return None;
         };
         Some(value)
     }
 
     pub(super) fn addresses(&self, key: &str) -> Option<Vec<(Listen, Range<usize>)>> {
-        let Meaning::Listen(value) = self.meaning(key)? else {
+        let TypedValue::Listen(value) = self.meaning(key)? else {
             return None;
         };
         Some(value)
     }
 
     pub(super) fn hosts(&self, key: &str) -> Option<Vec<String>> {
-        let Meaning::Hosts(value) = self.meaning(key)? else {
+        let TypedValue::Hosts(value) = self.meaning(key)? else {
             return None;
         };
         Some(value)
     }
 
     pub(super) fn target(&self, key: &str) -> Option<Targets> {
-        let Meaning::Target(value) = self.meaning(key)? else {
+        let TypedValue::Target(value) = self.meaning(key)? else {
             return None;
         };
         Some(value)
     }
 
     pub(super) fn remote(&self, key: &str) -> Option<Remote> {
-        let Meaning::Remote(value) = self.meaning(key)? else {
+        let TypedValue::Remote(value) = self.meaning(key)? else {
             return None;
         };
         Some(value)
@@ -201,7 +201,7 @@ impl Fields {
 
     /// A number whose range fits into `T`.
     pub(super) fn number<T: TryFrom<u64>>(&self, key: &str) -> Option<T> {
-        let Meaning::Number(value) = self.meaning(key)? else {
+        let TypedValue::Number(value) = self.meaning(key)? else {
             return None;
         };
         value.try_into().ok()

@@ -2,28 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::check::value::{Meaning, Misplaced, wrong_type};
-use crate::config::diagnostic::Fault;
-use crate::config::document::{Data, Entry, Table, Value};
+use crate::config::check::value::{SpannedError, TypedValue, wrong_type};
+use crate::config::diagnostic::ValueError;
+use crate::config::document::{Entry, Table, Value, ValueData};
 use crate::config::model::{Target, Targets};
 use crate::config::settings::Setting;
 use crate::config::source::{quoted, shortened};
 use crate::config::suggest::nearest;
 
 /// What a value means as a target.
-pub(super) fn targets(setting: &Setting, value: &Value) -> Result<Meaning, Vec<Misplaced>> {
+pub(super) fn targets(setting: &Setting, value: &Value) -> Result<TypedValue, Vec<SpannedError>> {
     let values = match &value.data {
-        Data::Array(values) => values.as_slice(),
-        Data::Text(_)
-        | Data::Number(_)
-        | Data::Float
-        | Data::Flag(_)
-        | Data::Date
-        | Data::Table(_) => std::slice::from_ref(value),
+        ValueData::Array(values) => values.as_slice(),
+        ValueData::Text(_)
+        | ValueData::Number(_)
+        | ValueData::Float
+        | ValueData::Flag(_)
+        | ValueData::Date
+        | ValueData::Table(_) => std::slice::from_ref(value),
     };
     if !(1..=MAX_TARGETS).contains(&values.len()) {
         let what = format!("an array of {} targets", values.len());
-        let fault = Fault::new(what, format!("write 1 to {MAX_TARGETS} of them"));
+        let fault = ValueError::new(what, format!("write 1 to {MAX_TARGETS} of them"));
         return Err(vec![(value.span.clone(), fault)]);
     }
     let (mut targets, mut faults) = (Vec::new(), Vec::new());
@@ -34,28 +34,28 @@ pub(super) fn targets(setting: &Setting, value: &Value) -> Result<Meaning, Vec<M
         }
     }
     match faults.is_empty() {
-        true => Ok(Meaning::Target(Targets::new(targets))),
+        true => Ok(TypedValue::Target(Targets::new(targets))),
         false => Err(faults),
     }
 }
 
-fn one(setting: &Setting, value: &Value) -> Result<Target, Vec<Misplaced>> {
+fn one(setting: &Setting, value: &Value) -> Result<Target, Vec<SpannedError>> {
     let here = |fault| vec![(value.span.clone(), fault)];
     match &value.data {
-        Data::Text(text) => text.parse().map_err(here),
-        Data::Table(table) => of_table(table, value),
-        Data::Array(_) => {
+        ValueData::Text(text) => text.parse().map_err(here),
+        ValueData::Table(table) => of_table(table, value),
+        ValueData::Array(_) => {
             let hint = "write ids and tables of tags side by side";
-            Err(here(Fault::new("an array inside of an array", hint)))
+            Err(here(ValueError::new("an array inside of an array", hint)))
         }
-        data @ (Data::Number(_) | Data::Float | Data::Flag(_) | Data::Date) => {
+        data @ (ValueData::Number(_) | ValueData::Float | ValueData::Flag(_) | ValueData::Date) => {
             Err(here(wrong_type(setting, data)))
         }
     }
 }
 
 /// `{ tags = { Name = "bastion" } }`.
-fn of_table(table: &Table, value: &Value) -> Result<Target, Vec<Misplaced>> {
+fn of_table(table: &Table, value: &Value) -> Result<Target, Vec<SpannedError>> {
     let mut faults = Vec::new();
     for entry in table.entries.iter().filter(|entry| entry.key != TAGS) {
         let what = format!("unknown key `{}` of a target", shortened(&entry.key));
@@ -63,24 +63,24 @@ fn of_table(table: &Table, value: &Value) -> Result<Target, Vec<Misplaced>> {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => EXAMPLE.to_owned(),
         };
-        faults.push((entry.span.clone(), Fault::new(what, hint)));
+        faults.push((entry.span.clone(), ValueError::new(what, hint)));
     }
     let tags = table.entries.iter().find(|entry| entry.key == TAGS);
     let tags = match tags.map(|tags| (&tags.value.data, tags)) {
-        Some((Data::Table(tags), _)) if (1..=MAX_TAGS).contains(&tags.entries.len()) => tags,
-        Some((Data::Table(tags), entry)) => {
+        Some((ValueData::Table(tags), _)) if (1..=MAX_TAGS).contains(&tags.entries.len()) => tags,
+        Some((ValueData::Table(tags), entry)) => {
             let what = format!("{} tags", tags.entries.len());
             let hint = format!("write 1 to {MAX_TAGS} of them: {EXAMPLE}");
-            faults.push((entry.value.span.clone(), Fault::new(what, hint)));
+            faults.push((entry.value.span.clone(), ValueError::new(what, hint)));
             return Err(faults);
         }
         Some((data, entry)) => {
             let what = format!("expected a table of tags, found {}", data.noun());
-            faults.push((entry.value.span.clone(), Fault::new(what, EXAMPLE)));
+            faults.push((entry.value.span.clone(), ValueError::new(what, EXAMPLE)));
             return Err(faults);
         }
         None if faults.is_empty() => {
-            let fault = Fault::new("an empty table", EXAMPLE);
+            let fault = ValueError::new("an empty table", EXAMPLE);
             return Err(vec![(value.span.clone(), fault)]);
         }
         None => return Err(faults),
@@ -100,13 +100,13 @@ fn of_table(table: &Table, value: &Value) -> Result<Target, Vec<Misplaced>> {
 
 /// The limits of AWS: 128 characters of a key and 256 of a value, in letters of any script, digits,
 /// spaces and some signs.
-fn tag(entry: &Entry) -> Result<(String, String), Fault> {
-    let Data::Text(value) = &entry.value.data else {
+fn tag(entry: &Entry) -> Result<(String, String), ValueError> {
+    let ValueData::Text(value) = &entry.value.data else {
         let what = format!(
             "expected the value of a tag in quotes, found {}",
             entry.value.data.noun()
         );
-        return Err(Fault::new(what, EXAMPLE));
+        return Err(ValueError::new(what, EXAMPLE));
     };
     let is_letter = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c);
     let fits = |text: &str, most: usize| {
@@ -114,7 +114,7 @@ fn tag(entry: &Entry) -> Result<(String, String), Fault> {
     };
     if !fits(&entry.key, MAX_KEY) {
         let what = format!("{} cannot be the key of a tag", quoted(&entry.key));
-        return Err(Fault::new(
+        return Err(ValueError::new(
             what,
             "1 to 128 letters, digits, spaces and `_.:/=+-@`",
         ));
@@ -124,7 +124,7 @@ fn tag(entry: &Entry) -> Result<(String, String), Fault> {
             "{} cannot be looked for as the value of a tag",
             quoted(value)
         );
-        return Err(Fault::new(
+        return Err(ValueError::new(
             what,
             "1 to 256 letters, digits, spaces and `_.:/=+-@`",
         ));

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::config::diagnostic::Fault;
+use crate::config::diagnostic::ValueError;
 use crate::config::source::quoted;
 
 /// Reads an amount of time.
@@ -15,7 +15,7 @@ use crate::config::source::quoted;
 /// # Errors
 ///
 /// If it is none.
-pub fn duration(text: &str) -> Result<Duration, Fault> {
+pub fn duration(text: &str) -> Result<Duration, ValueError> {
     let mut units = TIME.iter();
     let mut total = Some(Duration::ZERO);
     let mut rest = text;
@@ -38,7 +38,7 @@ pub fn duration(text: &str) -> Result<Duration, Fault> {
 }
 
 /// Reads an amount of bytes.
-pub(super) fn size(text: &str) -> Result<u64, Fault> {
+pub(super) fn size(text: &str) -> Result<u64, ValueError> {
     let (number, unit, behind) = part(text).ok_or_else(|| no_size(text))?;
     let (_, bytes) = SIZE
         .iter()
@@ -77,18 +77,18 @@ fn part(text: &str) -> Option<(Option<u64>, &str, &str)> {
     (!number.is_empty()).then(|| (number.parse().ok(), unit, behind))
 }
 
-fn no_duration(text: &str) -> Fault {
+fn no_duration(text: &str) -> ValueError {
     let what = format!("{} is not a duration", quoted(text));
     let likely = likely_unit(text, LIKELY_TIME);
     let hint = "write numbers with a unit, larger units first: \"500ms\", \"30s\", \"5m\", \"1m30s\", \"1h\"";
-    Fault::new(what, likely.unwrap_or_else(|| hint.to_owned()))
+    ValueError::new(what, likely.unwrap_or_else(|| hint.to_owned()))
 }
 
-fn no_size(text: &str) -> Fault {
+fn no_size(text: &str) -> ValueError {
     let what = format!("{} is not a size", quoted(text));
     let likely = likely_unit(text, LIKELY_SIZE);
     let hint = "write a whole number and B, KiB, MiB or GiB: \"256KiB\"";
-    Fault::new(what, likely.unwrap_or_else(|| hint.to_owned()))
+    ValueError::new(what, likely.unwrap_or_else(|| hint.to_owned()))
 }
 
 /// A hint for a number with a unit that we can guess.

@@ -12,8 +12,8 @@ use crate::config::check::identifiers::{
 use crate::config::check::target::targets;
 use crate::config::check::units::{duration, size, written_duration, written_size};
 use crate::config::check::version::check_client_version;
-use crate::config::diagnostic::Fault;
-use crate::config::document::{Data, Value};
+use crate::config::diagnostic::ValueError;
+use crate::config::document::{Value, ValueData};
 use crate::config::model::{Listen, Remote, Targets};
 use crate::config::settings::{Absent, Kind, Setting};
 use crate::config::source::quoted;
@@ -21,7 +21,7 @@ use crate::config::suggest::nearest;
 
 /// A value that makes sense for its setting.
 #[derive(Clone, Debug)]
-pub(super) enum Meaning {
+pub(super) enum TypedValue {
     Flag(bool),
     /// Of things, or of bytes; the bits of a mode.
     Number(u64),
@@ -36,10 +36,10 @@ pub(super) enum Meaning {
 }
 
 /// What is wrong, and with which bytes: the value or a part of it.
-pub(super) type Misplaced = (Range<usize>, Fault);
+pub(super) type SpannedError = (Range<usize>, ValueError);
 
 /// What a value means for a setting of this version.
-pub(super) fn meaning(setting: &Setting, value: &Value) -> Result<Meaning, Vec<Misplaced>> {
+pub(super) fn meaning(setting: &Setting, value: &Value) -> Result<TypedValue, Vec<SpannedError>> {
     if matches!(setting.kind, Kind::Listen) {
         return listen(setting, value);
     }
@@ -53,34 +53,36 @@ pub(super) fn meaning(setting: &Setting, value: &Value) -> Result<Meaning, Vec<M
 }
 
 /// What holds if a setting is not written; `None` if nothing does.
-pub(super) fn default(setting: &Setting) -> Option<Meaning> {
+pub(super) fn default(setting: &Setting) -> Option<TypedValue> {
     let data = match setting.absent {
         Absent::Problem | Absent::Nothing => return None,
-        Absent::Text(text) => Data::Text(text.to_owned()),
-        Absent::Number(number) => Data::Number(number.into()),
-        Absent::Flag(flag) => Data::Flag(flag),
+        Absent::Text(text) => ValueData::Text(text.to_owned()),
+        Absent::Number(number) => ValueData::Number(number.into()),
+        Absent::Flag(flag) => ValueData::Flag(flag),
     };
     single(setting, &data).ok()
 }
 
-fn single(setting: &Setting, data: &Data) -> Result<Meaning, Fault> {
+fn single(setting: &Setting, data: &ValueData) -> Result<TypedValue, ValueError> {
     match (setting.kind, data) {
-        (Kind::Flag, Data::Flag(flag)) => Ok(Meaning::Flag(*flag)),
-        (Kind::Number { min, max }, Data::Number(number)) => whole(*number, min, max),
-        (Kind::Duration { min, max }, Data::Text(text)) => time(text, min, max),
-        (Kind::Size { min, max }, Data::Text(text)) => bytes(text, min, max),
-        (Kind::Choice(words), Data::Text(text)) => choice(text, words),
-        (Kind::Mode, Data::Text(text)) => mode(text).map(|mode| Meaning::Number(mode.into())),
-        (Kind::Remote, Data::Text(text)) => text.parse().map(Meaning::Remote),
-        (Kind::Remote, Data::Number(number)) => {
-            port_number(*number, 1).map(|port| Meaning::Remote(Remote::Port(port)))
+        (Kind::Flag, ValueData::Flag(flag)) => Ok(TypedValue::Flag(*flag)),
+        (Kind::Number { min, max }, ValueData::Number(number)) => whole(*number, min, max),
+        (Kind::Duration { min, max }, ValueData::Text(text)) => time(text, min, max),
+        (Kind::Size { min, max }, ValueData::Text(text)) => bytes(text, min, max),
+        (Kind::Choice(words), ValueData::Text(text)) => choice(text, words),
+        (Kind::Mode, ValueData::Text(text)) => {
+            mode(text).map(|mode| TypedValue::Number(mode.into()))
         }
-        (_, Data::Text(text)) => word(setting, text),
+        (Kind::Remote, ValueData::Text(text)) => text.parse().map(TypedValue::Remote),
+        (Kind::Remote, ValueData::Number(number)) => {
+            port_number(*number, 1).map(|port| TypedValue::Remote(Remote::Port(port)))
+        }
+        (_, ValueData::Text(text)) => word(setting, text),
         _ => Err(wrong_type(setting, data)),
     }
 }
 
-fn word(setting: &Setting, text: &str) -> Result<Meaning, Fault> {
+fn word(setting: &Setting, text: &str) -> Result<TypedValue, ValueError> {
     let check = match setting.kind {
         Kind::Name => check_name,
         Kind::Region => check_region,
@@ -102,20 +104,20 @@ fn word(setting: &Setting, text: &str) -> Result<Meaning, Fault> {
         | Kind::Hosts
         | Kind::Mode
         | Kind::Target
-        | Kind::Remote => return Err(wrong_type(setting, &Data::Text(text.to_owned()))),
+        | Kind::Remote => return Err(wrong_type(setting, &ValueData::Text(text.to_owned()))),
     };
-    check(text).map(|()| Meaning::Text(text.to_owned()))
+    check(text).map(|()| TypedValue::Text(text.to_owned()))
 }
 
-fn listen(setting: &Setting, value: &Value) -> Result<Meaning, Vec<Misplaced>> {
-    let values = if let Data::Array(values) = &value.data {
+fn listen(setting: &Setting, value: &Value) -> Result<TypedValue, Vec<SpannedError>> {
+    let values = if let ValueData::Array(values) = &value.data {
         values
     } else {
         std::slice::from_ref(value)
     };
     if !(1..=MAX_ADDRESSES).contains(&values.len()) {
         let what = format!("an array of {} addresses", values.len());
-        let fault = Fault::new(what, format!("write 1 to {MAX_ADDRESSES} of them"));
+        let fault = ValueError::new(what, format!("write 1 to {MAX_ADDRESSES} of them"));
         return Err(vec![(value.span.clone(), fault)]);
     }
     let mut addresses = Vec::new();
@@ -127,67 +129,69 @@ fn listen(setting: &Setting, value: &Value) -> Result<Meaning, Vec<Misplaced>> {
         }
     }
     if faults.is_empty() {
-        Ok(Meaning::Listen(addresses))
+        Ok(TypedValue::Listen(addresses))
     } else {
         Err(faults)
     }
 }
 
-fn one_listen(setting: &Setting, data: &Data) -> Result<Listen, Fault> {
+fn one_listen(setting: &Setting, data: &ValueData) -> Result<Listen, ValueError> {
     match data {
-        Data::Text(text) => text.parse(),
-        Data::Number(number) => port_number(*number, 0).map(Listen::Localhost),
-        Data::Float | Data::Flag(_) | Data::Date | Data::Array(_) | Data::Table(_) => {
-            Err(wrong_type(setting, data))
-        }
+        ValueData::Text(text) => text.parse(),
+        ValueData::Number(number) => port_number(*number, 0).map(Listen::Localhost),
+        ValueData::Float
+        | ValueData::Flag(_)
+        | ValueData::Date
+        | ValueData::Array(_)
+        | ValueData::Table(_) => Err(wrong_type(setting, data)),
     }
 }
 
-fn choice(text: &str, words: &[&str]) -> Result<Meaning, Fault> {
+fn choice(text: &str, words: &[&str]) -> Result<TypedValue, ValueError> {
     if words.contains(&text) {
-        return Ok(Meaning::Text(text.to_owned()));
+        return Ok(TypedValue::Text(text.to_owned()));
     }
     let hint = match nearest(text, words.iter().copied()) {
         Some(meant) => format!("did you mean \"{meant}\"?"),
         None => format!("write \"{}\"", words.join("\" or \"")),
     };
-    Err(Fault::new(
+    Err(ValueError::new(
         format!("{} is none of the choices", quoted(text)),
         hint,
     ))
 }
 
-fn whole(number: i128, min: u64, max: u64) -> Result<Meaning, Fault> {
+fn whole(number: i128, min: u64, max: u64) -> Result<TypedValue, ValueError> {
     let fitting = u64::try_from(number)
         .ok()
         .filter(|n| (min..=max).contains(n));
-    fitting.map(Meaning::Number).ok_or_else(|| {
+    fitting.map(TypedValue::Number).ok_or_else(|| {
         let what = format!("{} is out of range", shown(number));
-        Fault::new(what, format!("write a whole number from {min} to {max}"))
+        ValueError::new(what, format!("write a whole number from {min} to {max}"))
     })
 }
 
-fn time(text: &str, min: Duration, max: Duration) -> Result<Meaning, Fault> {
+fn time(text: &str, min: Duration, max: Duration) -> Result<TypedValue, ValueError> {
     let duration = duration(text)?;
     if (min..=max).contains(&duration) {
-        return Ok(Meaning::Duration(duration));
+        return Ok(TypedValue::Duration(duration));
     }
     let (min, max) = (written_duration(min), written_duration(max));
     let hint = format!("write a duration from \"{min}\" to \"{max}\"");
-    Err(Fault::new(
+    Err(ValueError::new(
         format!("{} is out of range", quoted(text)),
         hint,
     ))
 }
 
-fn bytes(text: &str, min: u64, max: u64) -> Result<Meaning, Fault> {
+fn bytes(text: &str, min: u64, max: u64) -> Result<TypedValue, ValueError> {
     let size = size(text)?;
     if (min..=max).contains(&size) {
-        return Ok(Meaning::Number(size));
+        return Ok(TypedValue::Number(size));
     }
     let (min, max) = (written_size(min), written_size(max));
     let hint = format!("write a size from \"{min}\" to \"{max}\"");
-    Err(Fault::new(
+    Err(ValueError::new(
         format!("{} is out of range", quoted(text)),
         hint,
     ))
@@ -202,7 +206,7 @@ fn shown(number: i128) -> String {
 }
 
 /// Says what a setting holds, and shows it.
-pub(super) fn wrong_type(setting: &Setting, data: &Data) -> Fault {
+pub(super) fn wrong_type(setting: &Setting, data: &ValueData) -> ValueError {
     let wanted = match setting.kind {
         Kind::Flag => "true or false",
         Kind::Number { .. } => "a whole number",
@@ -227,21 +231,21 @@ pub(super) fn wrong_type(setting: &Setting, data: &Data) -> Fault {
         | Kind::Document => "a string",
     };
     let what = format!("expected {wanted}, found {}", data.noun());
-    Fault::new(
+    ValueError::new(
         what,
         rewritten(setting, data).unwrap_or_else(|| example(setting)),
     )
 }
 
 /// The same value in the right type, where the person's wish is plain.
-fn rewritten(setting: &Setting, data: &Data) -> Option<String> {
+fn rewritten(setting: &Setting, data: &ValueData) -> Option<String> {
     let value = match (setting.kind, data) {
-        (Kind::Flag, Data::Text(text)) if text == "true" || text == "false" => text.clone(),
-        (Kind::Number { .. }, Data::Text(text)) => text.parse::<u64>().ok()?.to_string(),
-        (Kind::Duration { .. }, Data::Number(number)) => {
+        (Kind::Flag, ValueData::Text(text)) if text == "true" || text == "false" => text.clone(),
+        (Kind::Number { .. }, ValueData::Text(text)) => text.parse::<u64>().ok()?.to_string(),
+        (Kind::Duration { .. }, ValueData::Number(number)) => {
             format!("\"{}s\"", u32::try_from(*number).ok()?)
         }
-        (Kind::Size { .. }, Data::Number(number)) => {
+        (Kind::Size { .. }, ValueData::Number(number)) => {
             format!("\"{}\"", written_size(u64::try_from(*number).ok()?))
         }
         _ => return None,

@@ -2,31 +2,31 @@
 
 use std::str::FromStr;
 
-use crate::config::diagnostic::Fault;
+use crate::config::diagnostic::ValueError;
 use crate::config::model::ClientVersion;
 use crate::config::source::quoted;
 
 impl FromStr for ClientVersion {
-    type Err = Fault;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Fault> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let numbers: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
         let numbers = numbers.and_then(|numbers| numbers.try_into().ok());
         let version = numbers.map(Self).filter(|v| v.to_string() == text);
         let hint = "four numbers, as `session-manager-plugin --version` prints them: \"1.2.835.0\"";
         let Some(version) = version else {
             let what = format!("{} is not a version of AWS's client", quoted(text));
-            return Err(Fault::new(what, hint));
+            return Err(ValueError::new(what, hint));
         };
         if version.0 <= TOO_OLD {
             let what = format!("{} is too old", quoted(text));
-            return Err(Fault::new(
+            return Err(ValueError::new(
                 what,
                 "agents end the idle sessions of clients up to 1.2.331.0; leave it out, or claim a newer one",
             ));
         }
         if version.0.iter().any(|number| *number > MAX_NUMBER) {
-            return Err(Fault::new(
+            return Err(ValueError::new(
                 format!("{} has a number above {MAX_NUMBER}", quoted(text)),
                 hint,
             ));
@@ -36,7 +36,7 @@ impl FromStr for ClientVersion {
 }
 
 /// Finds what keeps a text from being such a version.
-pub(super) fn check_client_version(text: &str) -> Result<(), Fault> {
+pub(super) fn check_client_version(text: &str) -> Result<(), ValueError> {
     text.parse::<ClientVersion>().map(drop)
 }
 

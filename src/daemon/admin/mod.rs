@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 pub use self::client::{Client, ClientError};
-pub use self::protocol::{Answer, Fault, Rejection, Request};
+pub use self::protocol::{Answer, ErrorResponse, Fault, Request};
 use super::clients::{Client as Served, Clients, Peer};
 use crate::config::Listen;
 use crate::forward::{ListenError, SocketFile};
@@ -276,7 +276,7 @@ pub(super) fn set_log(log: Option<&Control>, level: Option<String>) -> Answer {
 
 /// An answer to what is not done.
 pub(super) fn rejection(kind: Fault, message: impl Into<String>, hint: &str) -> Answer {
-    Answer::Error(Rejection {
+    Answer::Error(ErrorResponse {
         kind,
         message: message.into(),
         hint: hint.to_owned(),

@@ -54,12 +54,12 @@ pub enum Answer {
         filter: String,
     },
     /// It was not done.
-    Error(Rejection),
+    Error(ErrorResponse),
 }
 
 /// Why something was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rejection {
+pub struct ErrorResponse {
     /// Whose fault it is.
     pub kind: Fault,
     /// What happened.
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn answers_read_as_they_were_written() {
-        let rejection = Rejection {
+        let rejection = ErrorResponse {
             kind: Fault::Listen,
             message: "no".to_owned(),
             hint: String::new(),

@@ -28,7 +28,7 @@ use super::StartError;
 use super::admin::{Admin, Call};
 use super::clients::Clients;
 use crate::config;
-use crate::forward::{Bound, Passed, Wanted};
+use crate::forward::{ActivatedSockets, ListenSpec, Listeners};
 
 /// What serves health and metrics, if something does.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ pub(super) struct Http(Option<Served>);
 #[derive(Debug)]
 struct Served {
     settings: config::Http,
-    bound: Bound,
+    bound: Listeners,
     calls: mpsc::Receiver<Call>,
     /// One task for each listener, which owns its connections.
     listeners: JoinSet<()>,
@@ -49,15 +49,15 @@ pub(super) enum Plan {
     /// What is.
     Same,
     /// Something else, or nothing.
-    Other(Option<(config::Http, Bound)>),
+    Other(Option<(config::Http, Listeners)>),
 }
 
 impl Http {
     /// What others may listen on if this is wanted from now on.
-    pub(super) fn given_up(&self, wanted: Option<&config::Http>) -> Bound {
+    pub(super) fn given_up(&self, wanted: Option<&config::Http>) -> Listeners {
         let served = self.0.as_ref();
         let over = served.filter(|served| Some(&served.settings) != wanted);
-        let mut given_up = Bound::default();
+        let mut given_up = Listeners::default();
         if let Some(served) = over {
             given_up.join(&served.bound);
         }
@@ -69,8 +69,8 @@ impl Http {
     pub(super) async fn plan(
         &self,
         wanted: Option<config::Http>,
-        passed: &Passed,
-        held: &mut Bound,
+        passed: &ActivatedSockets,
+        held: &mut Listeners,
     ) -> Result<Plan, StartError> {
         if self.0.as_ref().map(|served| &served.settings) == wanted.as_ref() {
             return Ok(Plan::Same);
@@ -78,13 +78,13 @@ impl Http {
         let Some(settings) = wanted else {
             return Ok(Plan::Other(None));
         };
-        let wanted = Wanted {
+        let wanted = ListenSpec {
             listen: &settings.listen,
             mode: MODE,
             allow_remote_clients: settings.allow_remote_clients,
         };
         let own = self.0.as_ref().map(|served| served.bound.clone());
-        let bound = Bound::bind(wanted, passed, own.unwrap_or_default(), held).await;
+        let bound = Listeners::bind(wanted, passed, own.unwrap_or_default(), held).await;
         let bound = bound.map_err(StartError::Http)?;
         Ok(Plan::Other(Some((settings, bound))))
     }
@@ -129,7 +129,7 @@ impl Http {
 }
 
 impl Served {
-    fn start(settings: config::Http, bound: Bound) -> Self {
+    fn start(settings: config::Http, bound: Listeners) -> Self {
         let (requests, calls) = mpsc::channel(1);
         let clients = Clients::new("http", MAX_CONNECTIONS);
         let names = Arc::new(Names::new(&settings.hosts));

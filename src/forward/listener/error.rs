@@ -14,19 +14,19 @@ pub struct ListenError {
     /// The address.
     pub address: Listen,
     /// What is in the way.
-    pub obstacle: Obstacle,
+    pub obstacle: ListenErrorKind,
 }
 
 impl ListenError {
-    pub(super) fn new(address: Listen, obstacle: Obstacle) -> Self {
+    pub(super) fn new(address: Listen, obstacle: ListenErrorKind) -> Self {
         Self { address, obstacle }
     }
 
     /// The same; but the daemon blames nobody else for what it holds itself: `ours` tells what that is.
     pub(super) fn or_ours(self, ours: impl FnOnce(SocketAddr) -> Option<SocketAddr>) -> Self {
         match (&self.address, &self.obstacle) {
-            (Listen::Tcp(port), Obstacle::Taken) => match ours(*port) {
-                Some(held) => Self::new(self.address, Obstacle::Ours(held)),
+            (Listen::Tcp(port), ListenErrorKind::Taken) => match ours(*port) {
+                Some(held) => Self::new(self.address, ListenErrorKind::Ours(held)),
                 None => self,
             },
             _ => self,
@@ -35,7 +35,7 @@ impl ListenError {
 
     /// What to do about it.
     pub fn hint(&self) -> String {
-        if let Obstacle::System(error) = &self.obstacle
+        if let ListenErrorKind::System(error) = &self.obstacle
             && let Some(hint) = shortage::hint(error)
         {
             return hint.to_owned();
@@ -56,7 +56,7 @@ impl ListenError {
 
 /// What keeps an address from being listened on.
 #[derive(Debug, thiserror::Error)]
-pub enum Obstacle {
+pub enum ListenErrorKind {
     /// What the system says.
     #[error("{}", words(.0))]
     System(io::Error),
@@ -83,7 +83,7 @@ pub enum Obstacle {
     Open(String),
 }
 
-impl Obstacle {
+impl ListenErrorKind {
     fn kind(&self) -> Option<io::ErrorKind> {
         match self {
             Self::System(error) => Some(error.kind()),
@@ -97,7 +97,7 @@ impl Obstacle {
     }
 }
 
-impl From<io::Error> for Obstacle {
+impl From<io::Error> for ListenErrorKind {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::AddrInUse {
             return Self::Taken;
@@ -106,8 +106,8 @@ impl From<io::Error> for Obstacle {
     }
 }
 
-fn port_hint(port: u16, obstacle: &Obstacle) -> String {
-    if let Obstacle::Ours(_) = obstacle {
+fn port_hint(port: u16, obstacle: &ListenErrorKind) -> String {
+    if let ListenErrorKind::Ours(_) = obstacle {
         return "an address and all addresses cannot be listened on at once, so neither can follow the other; restart the daemon, or reload once without this `listen` and then with it".to_owned();
     }
     match obstacle.kind() {
@@ -130,49 +130,50 @@ fn port_hint(port: u16, obstacle: &Obstacle) -> String {
     }
 }
 
-fn path_hint(path: &Path, obstacle: &Obstacle) -> String {
+fn path_hint(path: &Path, obstacle: &ListenErrorKind) -> String {
     let directory = path.parent().unwrap_or(path).display();
     match obstacle {
-        Obstacle::Foreign => {
+        ListenErrorKind::Foreign => {
             "nothing but a socket is ever replaced; move it away, or choose another path".to_owned()
         }
-        Obstacle::NoDirectory => {
+        ListenErrorKind::NoDirectory => {
             format!("create it: `mkdir {directory}`, or `RuntimeDirectory=` in a systemd unit")
         }
-        Obstacle::Locked(lock) => {
+        ListenErrorKind::Locked(lock) => {
             format!(
                 "find it with `fuser {}`, and try again when it is done",
                 lock.display()
             )
         }
-        Obstacle::Taken => {
+        ListenErrorKind::Taken => {
             "another program listens there; stop it (`ss -lxp` shows it), or choose another path"
                 .to_owned()
         }
-        Obstacle::System(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+        ListenErrorKind::System(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             format!(
                 "this user must be able to create files in {directory}, and to replace a socket that is left there"
             )
         }
-        Obstacle::System(_) | Obstacle::Ours(_) | Obstacle::NotPassed(_) | Obstacle::Open(_) => {
-            "choose another path".to_owned()
-        }
+        ListenErrorKind::System(_)
+        | ListenErrorKind::Ours(_)
+        | ListenErrorKind::NotPassed(_)
+        | ListenErrorKind::Open(_) => "choose another path".to_owned(),
     }
 }
 
-fn passed_hint(name: &str, obstacle: &Obstacle) -> String {
+fn passed_hint(name: &str, obstacle: &ListenErrorKind) -> String {
     match obstacle {
-        Obstacle::Open(_) => {
+        ListenErrorKind::Open(_) => {
             "give its .socket unit a loopback address, or, if that is meant, add `allow_remote_clients = true`"
                 .to_owned()
         }
-        Obstacle::System(_)
-        | Obstacle::Taken
-        | Obstacle::Ours(_)
-        | Obstacle::Foreign
-        | Obstacle::NoDirectory
-        | Obstacle::Locked(_)
-        | Obstacle::NotPassed(_) => format!(
+        ListenErrorKind::System(_)
+        | ListenErrorKind::Taken
+        | ListenErrorKind::Ours(_)
+        | ListenErrorKind::Foreign
+        | ListenErrorKind::NoDirectory
+        | ListenErrorKind::Locked(_)
+        | ListenErrorKind::NotPassed(_) => format!(
             "a .socket unit passes one with `FileDescriptorName={name}` and `Service=ssm-proxyd.service`; a reload cannot bring new ones"
         ),
     }

@@ -15,20 +15,20 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use super::client::Connection;
 use crate::config::{Forward, Listen};
 
-pub use self::error::{ListenError, Obstacle};
-pub use self::socket_activation::{Passed, PassedSockets};
+pub use self::error::{ListenError, ListenErrorKind};
+pub use self::socket_activation::{ActivatedSockets, InheritedSockets};
 pub use self::unix::SocketFile;
 
 /// Local addresses that are bound, as they were written. A clone keeps them bound too.
 #[derive(Clone, Debug, Default)]
-pub struct Bound(Vec<Group>);
+pub struct Listeners(Vec<Group>);
 
 /// What was written, and what it stands for.
 type Group = (Listen, Vec<Arc<Listener>>);
 
 /// What is to be bound.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct ListenSpec<'a> {
     /// The addresses, as they were written.
     pub listen: &'a [Listen],
     /// The permissions of Unix sockets.
@@ -37,7 +37,7 @@ pub struct Wanted<'a> {
     pub allow_remote_clients: bool,
 }
 
-impl<'a> From<&'a Forward> for Wanted<'a> {
+impl<'a> From<&'a Forward> for ListenSpec<'a> {
     fn from(forward: &'a Forward) -> Self {
         Self {
             listen: &forward.listen,
@@ -47,7 +47,7 @@ impl<'a> From<&'a Forward> for Wanted<'a> {
     }
 }
 
-impl Bound {
+impl Listeners {
     /// Every address that is wanted, or none. What `own` has, which the predecessor held, is taken from
     /// there, and what `held` has that others held: as it was written, or a single port of it.
     ///
@@ -55,8 +55,8 @@ impl Bound {
     ///
     /// The first address that cannot be bound.
     pub async fn bind(
-        wanted: Wanted<'_>,
-        passed: &Passed,
+        wanted: ListenSpec<'_>,
+        passed: &ActivatedSockets,
         mut own: Self,
         held: &mut Self,
     ) -> Result<Self, ListenError> {
@@ -153,18 +153,18 @@ pub enum Stream {
 
 /// What was passed under a name, if it is as the forward wants it.
 fn passed_by(
-    passed: &Passed,
+    passed: &ActivatedSockets,
     name: &str,
-    wanted: Wanted<'_>,
+    wanted: ListenSpec<'_>,
 ) -> Result<Vec<Arc<Listener>>, ListenError> {
     let error = |obstacle| ListenError::new(Listen::Systemd(name.to_owned()), obstacle);
     let Some(group) = passed.of(name) else {
-        return Err(error(Obstacle::NotPassed(passed.names())));
+        return Err(error(ListenErrorKind::NotPassed(passed.names())));
     };
     let addresses = group.iter().filter_map(|listener| listener.address().ok());
     let is_open = |address: &Listen| !address.is_loopback() && !wanted.allow_remote_clients;
     match addresses.into_iter().find(is_open) {
-        Some(address) => Err(error(Obstacle::Open(address.to_string()))),
+        Some(address) => Err(error(ListenErrorKind::Open(address.to_string()))),
         None => Ok(group.clone()),
     }
 }

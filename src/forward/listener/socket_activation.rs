@@ -16,7 +16,7 @@ use super::Listener;
 
 /// Sockets that listen, and are not known to the runtime yet.
 #[derive(Debug, Default)]
-pub struct PassedSockets(Vec<(String, Socket)>);
+pub struct InheritedSockets(Vec<(String, Socket)>);
 
 #[derive(Debug)]
 enum Socket {
@@ -24,7 +24,7 @@ enum Socket {
     Unix(UnixListener),
 }
 
-impl PassedSockets {
+impl InheritedSockets {
     /// Takes what was passed to this process, once; to be called before there are other threads.
     /// `names` is `LISTEN_FDNAMES`.
     ///
@@ -50,15 +50,15 @@ impl PassedSockets {
 
 /// The same, by name. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Passed(Arc<BTreeMap<String, Vec<Arc<Listener>>>>);
+pub struct ActivatedSockets(Arc<BTreeMap<String, Vec<Arc<Listener>>>>);
 
-impl Passed {
+impl ActivatedSockets {
     /// Makes listeners of what was passed: hands them to the runtime.
     ///
     /// # Errors
     ///
     /// What the system says.
-    pub fn new(sockets: PassedSockets) -> io::Result<Self> {
+    pub fn new(sockets: InheritedSockets) -> io::Result<Self> {
         let mut by_name = BTreeMap::<String, Vec<Arc<Listener>>>::new();
         for (name, socket) in sockets.0 {
             let listener = match socket {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-use super::error::{ListenError, Obstacle};
+use super::error::{ListenError, ListenErrorKind};
 use super::{BACKLOG, Listener};
 use crate::config::Listen;
 
@@ -35,7 +35,10 @@ pub(super) fn bind_localhost(
             Err(error) => return Err(error),
         }
     }
-    Err(ListenError::new(Listen::Localhost(port), Obstacle::Taken))
+    Err(ListenError::new(
+        Listen::Localhost(port),
+        ListenErrorKind::Taken,
+    ))
 }
 
 /// One address, unless it is `there`.
@@ -73,7 +76,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn is_without_ipv6(error: &ListenError) -> bool {
-    let Obstacle::System(error) = &error.obstacle else {
+    let ListenErrorKind::System(error) = &error.obstacle else {
         return false;
     };
     error.raw_os_error() == Some(EAFNOSUPPORT) || error.kind() == io::ErrorKind::AddrNotAvailable

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::action::{Action, TunnelId, Urgency, Why};
-use super::entry::{Member, Ready};
+use super::entry::{Entry, Ready};
 use super::{Pool, Waiter};
-use crate::session::Admission;
+use crate::session::Decision;
 
 impl<E: Clone> Pool<E> {
     /// Gives what there is, starts what is missing, ends what is too much.
@@ -53,10 +53,10 @@ impl<E: Clone> Pool<E> {
         while to_come < self.waiting.len() {
             to_come += self.shape.places;
             match self.gate.admit(now) {
-                Admission::Pass => self.start(Urgency::Connection, false),
-                Admission::Probe => self.start(Urgency::Connection, true),
-                Admission::Refuse(error) => return self.refuse_last(now, &error),
-                Admission::Wait => return self.waits_for_gate = true,
+                Decision::Pass => self.start(Urgency::Connection, false),
+                Decision::Probe => self.start(Urgency::Connection, true),
+                Decision::Refuse(error) => return self.refuse_last(now, &error),
+                Decision::Wait => return self.waits_for_gate = true,
             }
         }
     }
@@ -95,9 +95,9 @@ impl<E: Clone> Pool<E> {
     fn start_spares(&mut self, now: Instant) {
         for _ in self.spares_to_come(now)..self.spares_missing(now) {
             match self.gate.admit(now) {
-                Admission::Pass => self.start(Urgency::Spare, false),
-                Admission::Probe => self.start(Urgency::Spare, true),
-                Admission::Refuse(_) | Admission::Wait => return self.waits_for_gate = true,
+                Decision::Pass => self.start(Urgency::Spare, false),
+                Decision::Probe => self.start(Urgency::Spare, true),
+                Decision::Refuse(_) | Decision::Wait => return self.waits_for_gate = true,
             }
         }
     }
@@ -105,7 +105,7 @@ impl<E: Clone> Pool<E> {
     fn start(&mut self, urgency: Urgency, probe: bool) {
         let id = self.next;
         self.next = TunnelId(id.0 + 1);
-        let former = self.members.insert(id, Member::Queued { urgency, probe });
+        let former = self.members.insert(id, Entry::Queued { urgency, probe });
         debug_assert!(former.is_none(), "ids are given once");
         self.actions.push_back(Action::Start {
             tunnel: id,

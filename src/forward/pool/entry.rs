@@ -6,7 +6,7 @@ use super::{Returned, Shape, Urgency};
 
 /// A tunnel that is to come, or is there.
 #[derive(Debug)]
-pub(super) enum Member {
+pub(super) enum Entry {
     /// Its StartSession waits for its turn.
     Queued { urgency: Urgency, probe: bool },
     /// StartSession was called; the tunnel is not ready yet. Nobody `wanted` it any more once whoever
@@ -20,7 +20,7 @@ pub(super) enum Member {
     Ready(Ready),
 }
 
-impl Member {
+impl Entry {
     pub(super) fn is_queued(&self) -> bool {
         matches!(self, Self::Queued { .. })
     }

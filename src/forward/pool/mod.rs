@@ -27,18 +27,18 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 pub(super) use self::action::{Action, Returned, TunnelId, Urgency, WaiterId, Weight, Why};
-use self::entry::{Member, Ready};
+use self::entry::{Entry, Ready};
 pub(super) use self::limits::Shape;
-use crate::session::Gate;
+use crate::session::CircuitBreaker;
 
 /// The tunnels of one forward. `E` is why one did not come up.
 #[derive(Debug)]
 pub(super) struct Pool<E> {
     shape: Shape,
-    gate: Gate<E>,
+    gate: CircuitBreaker<E>,
     /// In the order of their deadlines.
     waiting: VecDeque<Waiter>,
-    members: BTreeMap<TunnelId, Member>,
+    members: BTreeMap<TunnelId, Entry>,
     next: TunnelId,
     /// No spare is started before, because the last one did not live.
     spares_from: Option<Instant>,
@@ -62,7 +62,7 @@ impl<E: Clone> Pool<E> {
     pub(super) fn new(shape: Shape, seed: u64) -> Self {
         Self {
             shape,
-            gate: Gate::new(),
+            gate: CircuitBreaker::new(),
             waiting: VecDeque::new(),
             members: BTreeMap::new(),
             next: TunnelId(1),
@@ -116,8 +116,8 @@ impl<E: Clone> Pool<E> {
 
     /// StartSession is called now: what began cannot be taken back.
     pub(super) fn handle_called(&mut self, now: Instant, id: TunnelId) {
-        if let Some(member @ Member::Queued { .. }) = self.members.get_mut(&id) {
-            *member = Member::Called {
+        if let Some(member @ Entry::Queued { .. }) = self.members.get_mut(&id) {
+            *member = Entry::Called {
                 begun: now,
                 probe: member.is_probe(),
                 wanted: true,
@@ -136,7 +136,7 @@ impl<E: Clone> Pool<E> {
             // Spares that began together shall not end together.
             _ => age.mul_f64(share),
         });
-        *member = Member::Ready(Ready::new(now, lifetime));
+        *member = Entry::Ready(Ready::new(now, lifetime));
         self.gate.handle_success();
         self.unbalanced = Some(now);
     }
@@ -178,14 +178,14 @@ impl<E: Clone> Pool<E> {
 
     /// The websocket of a tunnel broke; it is being resumed.
     pub(super) fn handle_away(&mut self, id: TunnelId) {
-        if let Some(Member::Ready(ready)) = self.members.get_mut(&id) {
+        if let Some(Entry::Ready(ready)) = self.members.get_mut(&id) {
             ready.away = true;
         }
     }
 
     /// A tunnel was resumed.
     pub(super) fn handle_back(&mut self, now: Instant, id: TunnelId) {
-        if let Some(Member::Ready(ready)) = self.members.get_mut(&id) {
+        if let Some(Entry::Ready(ready)) = self.members.get_mut(&id) {
             ready.away = false;
         }
         self.unbalanced = Some(now);
@@ -193,7 +193,7 @@ impl<E: Clone> Pool<E> {
 
     /// A connection has left its place.
     pub(super) fn handle_returned(&mut self, now: Instant, id: TunnelId, returned: Returned) {
-        if let Some(Member::Ready(ready)) = self.members.get_mut(&id) {
+        if let Some(Entry::Ready(ready)) = self.members.get_mut(&id) {
             ready.give_back(now, returned);
             // As one that ends before it was used.
             if returned == Returned::Unusable && ready.is_spare() && ready.age(now) < HEALTHY {
@@ -206,7 +206,7 @@ impl<E: Clone> Pool<E> {
     /// A tunnel that was ready is no more.
     pub(super) fn handle_ended(&mut self, now: Instant, id: TunnelId) {
         self.settle();
-        let Some(Member::Ready(ready)) = self.members.get(&id) else {
+        let Some(Entry::Ready(ready)) = self.members.get(&id) else {
             return;
         };
         let was_healthy = !ready.is_spare() || ready.age(now) >= HEALTHY;
@@ -238,7 +238,7 @@ impl<E: Clone> Pool<E> {
 
     /// Tunnels that can carry streams, and how many of them nobody has used.
     pub(super) fn count(&self) -> (usize, usize) {
-        let ready = self.members.values().filter_map(Member::ready);
+        let ready = self.members.values().filter_map(Entry::ready);
         ready.fold((0, 0), |(all, spare), ready| {
             (all + 1, spare + usize::from(ready.is_spare()))
         })
@@ -260,7 +260,7 @@ impl<E: Clone> Pool<E> {
 
     /// Whether a tunnel is ready and was never used.
     pub(super) fn is_spare(&self, id: TunnelId) -> bool {
-        let ready = self.members.get(&id).and_then(Member::ready);
+        let ready = self.members.get(&id).and_then(Entry::ready);
         ready.is_some_and(Ready::is_spare)
     }
 
@@ -280,7 +280,7 @@ impl<E: Clone> Pool<E> {
         // These only mark when an answer changes. The last balance has seen those up to its time.
         let ages = self.ready();
         let ages = ages.flat_map(|(_, ready)| ready.changes(&self.shape));
-        let doubts = self.members.values().filter_map(Member::doubted_at);
+        let doubts = self.members.values().filter_map(Entry::doubted_at);
         let changes = ages.chain(doubts);
         let changes = changes.filter(|at| self.balanced_at.is_none_or(|seen| *at > seen));
         consumed.chain(changes).min()

@@ -7,13 +7,13 @@ use std::time::Instant;
 use tokio::task::JoinError;
 use tracing::{debug, error, warn};
 
-use super::Supplier;
+use super::PoolTask;
 use crate::forward::error::Failure;
 use crate::forward::pool::{TunnelId, Weight};
-use crate::forward::tunnel_record::Tended;
+use crate::forward::tunnel_record::TunnelRecord;
 use crate::tunnel;
 
-impl Supplier {
+impl PoolTask {
     /// True for a tunnel that became ready and ended at once, with bytes that nobody waits for.
     pub(super) fn is_wasted(&self, id: TunnelId) -> bool {
         self.ended(id).is_some() && !self.pool.has_waiting()
@@ -62,8 +62,9 @@ impl Supplier {
             return;
         };
         error!(error = %fault, "a tunnel was lost by a fault of this program");
-        let is_it =
-            |(id, tended): (&TunnelId, &Tended)| (tended.task.id() == fault.id()).then_some(*id);
+        let is_it = |(id, tended): (&TunnelId, &TunnelRecord)| {
+            (tended.task.id() == fault.id()).then_some(*id)
+        };
         let Some(id) = self.tunnels.iter().find_map(is_it) else {
             return;
         };

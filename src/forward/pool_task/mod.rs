@@ -25,47 +25,47 @@ use tokio::time::{sleep_until, timeout};
 use tracing::{Instrument, Span, debug, error, info};
 
 use crate::config;
-use crate::forward::World;
-use crate::forward::error::{Failure, Teller};
+use crate::forward::Context;
+use crate::forward::error::{Failure, LogDedup};
 use crate::forward::pool::{Action, Pool, Shape, TunnelId, Urgency as Class, WaiterId, Why};
-use crate::forward::pool_handle::{Refusal, Request, Slot, Supply};
-use crate::forward::shutdown::Course;
+use crate::forward::pool_handle::{PoolHandle, Refusal, Request, Slot};
+use crate::forward::shutdown::ShutdownWatch;
 use crate::forward::slot::{Lease, Place};
 use crate::forward::start_request;
-use crate::forward::tunnel_record::{Tended, step};
-use crate::forward::tunnel_task::{News, Tend};
+use crate::forward::tunnel_record::{TunnelRecord, step};
+use crate::forward::tunnel_task::{TunnelEvent, TunnelTask};
 use crate::panics::{self, Panic, caught};
 use crate::session::Urgency;
-use crate::telemetry::Meters;
+use crate::telemetry::ForwardMetrics;
 
-/// The task behind a [`Supply`].
+/// The task behind a [`PoolHandle`].
 #[derive(Debug)]
-pub(super) struct Supplier {
+pub(super) struct PoolTask {
     settings: Arc<config::Forward>,
-    world: World,
+    world: Context,
     pool: Pool<Failure>,
     incoming: mpsc::UnboundedReceiver<Request>,
     requests: mpsc::UnboundedSender<Request>,
     waiters: BTreeMap<WaiterId, Waiter>,
-    tunnels: BTreeMap<TunnelId, Tended>,
+    tunnels: BTreeMap<TunnelId, TunnelRecord>,
     tasks: JoinSet<()>,
     /// Tunnels that were told to end, and when that has taken too long.
     ending: Vec<(Instant, AbortHandle)>,
-    teller: Teller,
+    teller: LogDedup,
     /// What AWS said when it throttled last, while that holds.
     throttled: Option<Failure>,
-    meters: Arc<Meters>,
+    meters: Arc<ForwardMetrics>,
 }
 
-impl Supplier {
+impl PoolTask {
     /// A supply, and the task behind it, which its owner must run.
     pub(super) fn new(
         settings: Arc<config::Forward>,
-        world: World,
-        meters: Arc<Meters>,
-    ) -> (Supply, Self) {
+        world: Context,
+        meters: Arc<ForwardMetrics>,
+    ) -> (PoolHandle, Self) {
         let (requests, incoming) = mpsc::unbounded_channel();
-        let supply = Supply::new(requests.clone());
+        let supply = PoolHandle::new(requests.clone());
         let supplier = Self {
             pool: Pool::new(Shape::of(&settings), world.seed),
             settings,
@@ -76,7 +76,7 @@ impl Supplier {
             tunnels: BTreeMap::new(),
             tasks: JoinSet::new(),
             ending: Vec::new(),
-            teller: Teller::default(),
+            teller: LogDedup::default(),
             throttled: None,
             meters,
         };
@@ -85,7 +85,7 @@ impl Supplier {
 
     /// Runs until `end` says true; then ends every tunnel. Once nothing more is
     /// accepted, it keeps nothing ready.
-    pub(super) async fn run(mut self, stop: Course, mut end: watch::Receiver<bool>) {
+    pub(super) async fn run(mut self, stop: ShutdownWatch, mut end: watch::Receiver<bool>) {
         let mut pause = FIRST_PAUSE;
         loop {
             let begin = Instant::now();
@@ -106,7 +106,7 @@ impl Supplier {
     }
 
     /// Runs until `end` says true.
-    async fn supply(&mut self, mut stop: Course, end: &mut watch::Receiver<bool>) {
+    async fn supply(&mut self, mut stop: ShutdownWatch, end: &mut watch::Receiver<bool>) {
         let mut draining = false;
         let mut nudged = self.world.nudged.clone().afresh();
         self.pool.handle_timeout(Instant::now());
@@ -141,7 +141,7 @@ impl Supplier {
         self.ending.clear();
         // Dropping the former set aborts its tasks.
         drop(std::mem::take(&mut self.tasks));
-        self.teller = Teller::default();
+        self.teller = LogDedup::default();
         self.throttled = None;
         self.meters.sessions.store(0, Relaxed);
         self.meters.ready.store(0, Relaxed);
@@ -213,7 +213,7 @@ impl Supplier {
             Request::News(id, news) => {
                 // What news mean depends on who waits.
                 self.pool.settle();
-                if matches!(news, News::Over) {
+                if matches!(news, TunnelEvent::Over) {
                     // A place on it was given in this moment, and bytes may wait there.
                     self.act();
                 }
@@ -222,21 +222,21 @@ impl Supplier {
         }
     }
 
-    fn handle_news(&mut self, now: Instant, id: TunnelId, news: News) {
+    fn handle_news(&mut self, now: Instant, id: TunnelId, news: TunnelEvent) {
         match news {
-            News::LookingUp(is) => self.with(id, |tended| tended.is_looking_up = is),
-            News::Called => {
+            TunnelEvent::LookingUp(is) => self.with(id, |tended| tended.is_looking_up = is),
+            TunnelEvent::Called => {
                 self.with(id, |tended| tended.called = true);
                 self.pool.handle_called(now, id);
             }
-            News::Opened(tunnel) => {
+            TunnelEvent::Opened(tunnel) => {
                 self.meters.started.fetch_add(1, Relaxed);
                 self.with(id, |tended| tended.tunnel = Some(tunnel));
             }
             // Of a tunnel that was given up meanwhile.
-            News::Ready if !self.tunnels.contains_key(&id) => {}
-            News::Ready if self.is_wasted(id) => self.handle_wasted(now, id),
-            News::Ready => {
+            TunnelEvent::Ready if !self.tunnels.contains_key(&id) => {}
+            TunnelEvent::Ready if self.is_wasted(id) => self.handle_wasted(now, id),
+            TunnelEvent::Ready => {
                 self.throttled = None;
                 self.meters.handle_success();
                 if let Some((after, cost)) = self.teller.handle_success(now) {
@@ -244,17 +244,17 @@ impl Supplier {
                 }
                 self.pool.handle_ready(now, id);
             }
-            News::Away => self.pool.handle_away(id),
-            News::Back => {
+            TunnelEvent::Away => self.pool.handle_away(id),
+            TunnelEvent::Back => {
                 self.meters.resumed.fetch_add(1, Relaxed);
                 self.pool.handle_back(now, id);
             }
-            News::Failed(failure) => self.handle_failed(now, id, failure),
-            News::Over => self.handle_over(now, id),
+            TunnelEvent::Failed(failure) => self.handle_failed(now, id, failure),
+            TunnelEvent::Over => self.handle_over(now, id),
         }
     }
 
-    fn with(&mut self, id: TunnelId, change: impl FnOnce(&mut Tended)) {
+    fn with(&mut self, id: TunnelId, change: impl FnOnce(&mut TunnelRecord)) {
         if let Some(tended) = self.tunnels.get_mut(&id) {
             change(tended);
         }
@@ -285,7 +285,7 @@ impl Supplier {
             Class::Connection => Urgency::connection(),
             Class::Spare => Urgency::spare(),
         };
-        let tend = Tend {
+        let tend = TunnelTask {
             id,
             world: self.world.clone(),
             targets: start_request::targets(&self.settings),
@@ -296,7 +296,7 @@ impl Supplier {
             news: self.requests.clone(),
         };
         let task = self.tasks.spawn(tend.run().instrument(Span::current()));
-        let tended = Tended {
+        let tended = TunnelRecord {
             urgency,
             task,
             called: false,
@@ -335,7 +335,7 @@ impl Supplier {
     }
 
     fn retire(&mut self, id: TunnelId) {
-        let Some(Tended { tunnel, task, .. }) = self.tunnels.remove(&id) else {
+        let Some(TunnelRecord { tunnel, task, .. }) = self.tunnels.remove(&id) else {
             return;
         };
         if let Some(tunnel) = tunnel {
@@ -349,7 +349,7 @@ impl Supplier {
         for (_, Waiter { reply, .. }) in std::mem::take(&mut self.waiters) {
             let _left = reply.send(Err(Refusal::stopping()));
         }
-        for (_, Tended { tunnel, task, .. }) in std::mem::take(&mut self.tunnels) {
+        for (_, TunnelRecord { tunnel, task, .. }) in std::mem::take(&mut self.tunnels) {
             match tunnel {
                 Some(tunnel) => tunnel.close(),
                 None => task.abort(),

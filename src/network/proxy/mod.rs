@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::connect_response::{self, Answer, MAX_HEAD};
-use super::no_proxy::Exempt;
+use super::no_proxy::NoProxy;
 use super::{Endpoint, connect_tcp, shortage};
 use crate::printable::Printable;
 
@@ -23,7 +23,7 @@ pub struct Proxy {
     endpoint: Endpoint,
     /// User and password, as they are.
     user: Option<(String, String)>,
-    exempt: Exempt,
+    exempt: NoProxy,
 }
 
 impl Proxy {
@@ -35,7 +35,7 @@ impl Proxy {
     ///
     /// If the URL is malformed, or of another kind of proxy.
     pub fn new(url: &str, no_proxy: &str) -> Result<Option<Self>, ProxyError> {
-        let exempt = Exempt::new(no_proxy);
+        let exempt = NoProxy::new(no_proxy);
         if exempt.is_everyone() {
             return Ok(None);
         }
@@ -130,9 +130,9 @@ impl Proxy {
         format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{user}\r\n")
     }
 
-    fn fault(&self, what: What) -> ProxyFault {
+    fn fault(&self, what: What) -> ProxyConnectError {
         let proxy = Printable::of(self);
-        ProxyFault { proxy, what }
+        ProxyConnectError { proxy, what }
     }
 }
 
@@ -162,12 +162,12 @@ pub enum ProxyError {
 /// A proxy that did not open the way.
 #[derive(Debug, thiserror::Error)]
 #[error("the proxy {proxy} {what}")]
-pub(super) struct ProxyFault {
+pub(super) struct ProxyConnectError {
     proxy: Printable,
     what: What,
 }
 
-impl ProxyFault {
+impl ProxyConnectError {
     /// What a person can do about it.
     pub(super) fn hint(&self) -> &'static str {
         match self.what {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// The window of a session with several streams, in payload bytes.
 #[derive(Debug)]
-pub(crate) struct DelayWindow {
+pub(crate) struct CongestionWindow {
     size: usize,
     base: Base,
     /// The shortest trip of this round.
@@ -28,7 +28,7 @@ pub(crate) struct DelayWindow {
     resume: Option<usize>,
 }
 
-impl DelayWindow {
+impl CongestionWindow {
     /// At the beginning nobody knows the path.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
@@ -156,7 +156,7 @@ mod tests {
 
     /// A path that drains so many bytes a millisecond and is `length` long.
     struct Path {
-        window: DelayWindow,
+        window: CongestionWindow,
         now: Instant,
         length: Duration,
         drain: u32,
@@ -169,7 +169,7 @@ mod tests {
         fn new(length: Duration, drain: u32) -> Self {
             let now = Instant::now();
             Self {
-                window: DelayWindow::new(now),
+                window: CongestionWindow::new(now),
                 now,
                 length,
                 drain,
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn who_sends_little_has_room() {
-        let window = DelayWindow::new(Instant::now());
+        let window = CongestionWindow::new(Instant::now());
 
         assert!(window.has_room(0, 1 << 20));
         assert!(!window.has_room(INITIAL, 1));

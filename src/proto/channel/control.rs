@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::event::Mark;
+use super::event::AckMarker;
 use crate::wire::message::{PayloadType, Seq};
 
 /// Payloads that wait to leave, and those whose arrival is awaited.
@@ -23,7 +23,12 @@ pub(crate) struct Control {
 
 impl Control {
     /// Puts a payload in line.
-    pub(crate) fn put(&mut self, payload_type: PayloadType, payload: Bytes, mark: Option<Mark>) {
+    pub(crate) fn put(
+        &mut self,
+        payload_type: PayloadType,
+        payload: Bytes,
+        mark: Option<AckMarker>,
+    ) {
         self.queue.push_back(Word {
             payload_type,
             payload,
@@ -40,14 +45,14 @@ impl Control {
 
     /// The number of the oldest probe that is not acknowledged.
     pub(crate) fn oldest_probe(&self) -> Option<Seq> {
-        let is_probe = |awaited: &&Awaited| matches!(awaited.mark, Mark::Probe(_));
+        let is_probe = |awaited: &&Awaited| matches!(awaited.mark, AckMarker::Probe(_));
         let probes = self.awaited.iter().filter(is_probe);
         probes.map(|awaited| awaited.seq).min()
     }
 
     /// Forgets all probes.
     pub(crate) fn withdraw_probes(&mut self) {
-        let is_probe = |mark: Option<Mark>| matches!(mark, Some(Mark::Probe(_)));
+        let is_probe = |mark: Option<AckMarker>| matches!(mark, Some(AckMarker::Probe(_)));
         self.queue.retain(|word| !is_probe(word.mark));
         self.awaited.retain(|awaited| !is_probe(Some(awaited.mark)));
     }
@@ -67,7 +72,7 @@ impl Control {
     }
 
     /// Number `seq` was acknowledged. Returns what that means, and when it first left.
-    pub(crate) fn handle_arrival(&mut self, seq: Seq) -> Option<(Mark, Instant)> {
+    pub(crate) fn handle_arrival(&mut self, seq: Seq) -> Option<(AckMarker, Instant)> {
         let is_awaited = |awaited: &Awaited| awaited.seq == seq;
         let place = self.awaited.iter().position(is_awaited)?;
         let Awaited { mark, sent, .. } = self.awaited.swap_remove(place);
@@ -79,7 +84,7 @@ impl Control {
 #[derive(Debug)]
 struct Awaited {
     seq: Seq,
-    mark: Mark,
+    mark: AckMarker,
     sent: Instant,
 }
 
@@ -91,7 +96,7 @@ pub(crate) struct Word {
     /// Itself.
     pub(crate) payload: Bytes,
     /// What its arrival means.
-    pub(crate) mark: Option<Mark>,
+    pub(crate) mark: Option<AckMarker>,
 }
 
 impl Word {

@@ -14,7 +14,7 @@ use crate::wire::payload::{self, OpenDataChannel};
 
 /// Makes messages ready to travel.
 #[derive(Debug)]
-pub(crate) struct Sealer {
+pub(crate) struct MessageEncoder {
     /// A moment, and what the wall clock said then.
     now: Instant,
     wall: SystemTime,
@@ -23,7 +23,7 @@ pub(crate) struct Sealer {
     client_version: ClientVersion,
 }
 
-impl Sealer {
+impl MessageEncoder {
     /// `wall` is the wall clock at `now`.
     pub(crate) fn new(now: Instant, wall: SystemTime, seed: u64) -> Self {
         let mut ids = Rng::with_seed(seed);
@@ -115,7 +115,7 @@ mod tests {
     fn dates_follow_the_wall_clock_of_the_beginning() {
         let now = Instant::now();
         let wall = UNIX_EPOCH + Duration::from_secs(1_000);
-        let mut sealer = Sealer::new(now, wall, 1);
+        let mut sealer = MessageEncoder::new(now, wall, 1);
 
         let later = now + Duration::from_millis(250);
         let frame = sealer.acknowledgement(later, Seq(5), MessageId::from_random([1; 16]));
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_clock_before_the_epoch_still_gives_a_date() {
         let now = Instant::now();
-        let sealer = Sealer::new(now, UNIX_EPOCH - Duration::from_secs(9), 1);
+        let sealer = MessageEncoder::new(now, UNIX_EPOCH - Duration::from_secs(9), 1);
 
         assert_eq!(sealer.date(now), 1);
     }

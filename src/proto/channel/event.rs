@@ -14,7 +14,7 @@ use crate::wire::payload::Flag;
 
 /// What a channel hands to its tunnel.
 #[derive(Debug)]
-pub(crate) enum Delivery {
+pub(crate) enum ChannelEvent {
     /// The handshake is over; the agent may not be ready yet.
     Complete {
         /// The agent's version.
@@ -29,14 +29,14 @@ pub(crate) enum Delivery {
     /// The agent raised a flag.
     Flag(Flag),
     /// A message of ours was acknowledged that first left then.
-    Arrived(Mark, Instant),
+    Arrived(AckMarker, Instant),
     /// What the driver shall know, as it is.
     Tell(Event),
 }
 
 /// A message whose acknowledgement means something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mark {
+pub(crate) enum AckMarker {
     /// The probe of readiness with this number.
     Probe(u32),
     /// The agent is ending the session.
@@ -81,7 +81,7 @@ impl fmt::Debug for Transmit {
 
 /// An acknowledgement that is owed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Due {
+pub(super) struct PendingAck {
     pub(super) seq: Seq,
     pub(super) id: MessageId,
     /// False for a duplicate.

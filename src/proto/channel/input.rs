@@ -7,9 +7,9 @@ use tracing::{debug, trace};
 
 use super::Channel;
 use super::ack_watchdog::Silence;
-use super::event::{Delivery, Due, Mark};
+use super::event::{AckMarker, ChannelEvent, PendingAck};
 use super::handshake;
-use super::rate_limit_detector::Judgement;
+use super::rate_limit_detector::RateVerdict;
 use super::receiver::{Item, Verdict};
 use crate::proto::error::Reason;
 use crate::proto::event::Event;
@@ -59,13 +59,13 @@ impl Channel {
     pub(super) fn handle_break(&mut self, now: Instant) {
         let recent = self.pacer.recent(now);
         match self.blame.judge(now, recent) {
-            Judgement::Suspected => {
+            RateVerdict::Suspected => {
                 if self.handle_objection(now) {
                     self.blame.accuse(now, recent);
                 }
             }
-            Judgement::Cleared => self.pacer.restore(),
-            Judgement::Known => {}
+            RateVerdict::Cleared => self.pacer.restore(),
+            RateVerdict::Known => {}
         }
     }
 
@@ -74,7 +74,7 @@ impl Channel {
     fn handle_objection(&mut self, now: Instant) -> bool {
         let lowered = self.pacer.handle_objection(now);
         self.deliveries
-            .extend(lowered.map(|rate| Delivery::Tell(Event::Lowered { rate })));
+            .extend(lowered.map(|rate| ChannelEvent::Tell(Event::Lowered { rate })));
         lowered.is_some()
     }
 
@@ -94,11 +94,11 @@ impl Channel {
             self.silence = Silence::default();
             self.progress += u64::from(self.accounts.is_data(Seq(seq)));
             let arrived = self.control.handle_arrival(Seq(seq));
-            if matches!(arrived, Some((Mark::Probe(_), _))) {
+            if matches!(arrived, Some((AckMarker::Probe(_), _))) {
                 self.hasten_probe(now);
             }
             self.deliveries
-                .extend(arrived.map(|(mark, sent)| Delivery::Arrived(mark, sent)));
+                .extend(arrived.map(|(mark, sent)| ChannelEvent::Arrived(mark, sent)));
         }
         Ok(())
     }
@@ -146,7 +146,8 @@ impl Channel {
         };
         // Even if it was seen before: the first acknowledgement may have been lost, and the
         // agent retransmits until it has one.
-        self.acknowledgements.push_back(Due { seq, id, is_new });
+        self.acknowledgements
+            .push_back(PendingAck { seq, id, is_new });
         self.accounts.unanswered += usize::from(is_new);
         while let Some(item) = next {
             self.deliver(item)?;
@@ -158,12 +159,13 @@ impl Channel {
     fn deliver(&mut self, item: Item) -> Result<(), Reason> {
         match item.payload_type {
             PayloadType::Output if self.handshake.is_complete() => {
-                self.deliveries.push_back(Delivery::Output(item.payload));
+                self.deliveries
+                    .push_back(ChannelEvent::Output(item.payload));
             }
             PayloadType::Output => return Err(Reason::no_handshake()),
             PayloadType::Flag => {
                 if let Some(flag) = Flag::decode(&item.payload) {
-                    self.deliveries.push_back(Delivery::Flag(flag));
+                    self.deliveries.push_back(ChannelEvent::Flag(flag));
                 }
             }
             PayloadType::HandshakeRequest => {
@@ -181,7 +183,7 @@ impl Channel {
                 } = completed;
                 self.reacknowledges = version.acknowledges_duplicates();
                 self.accounts.handle_version(&version);
-                self.deliveries.push_back(Delivery::Complete {
+                self.deliveries.push_back(ChannelEvent::Complete {
                     version,
                     mode,
                     notice,

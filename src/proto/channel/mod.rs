@@ -2,7 +2,7 @@
 //!
 //! The channel numbers, keeps and retransmits what leaves, puts into order and acknowledges what
 //! comes, and carries the handshake. What the payloads of a running session mean is left to the
-//! tunnel, which takes [`Delivery`]s and hands back payloads.
+//! tunnel, which takes [`ChannelEvent`]s and hands back payloads.
 //!
 //! ```text
 //!   frame ─▶ decode ─▶ receiver ─▶ handshake | Delivery         (and an acknowledgement)
@@ -36,20 +36,20 @@ use bytes::Bytes;
 use self::accounts::Accounts;
 use self::ack_watchdog::{Intake, Silence};
 use self::control::{Control, Word};
-use self::encoder::Sealer;
+use self::encoder::MessageEncoder;
 pub use self::event::Transmit;
-pub(crate) use self::event::{Delivery, Mark};
-use self::event::{Due, MAX_ACKNOWLEDGEMENTS};
+pub(crate) use self::event::{AckMarker, ChannelEvent};
+use self::event::{MAX_ACKNOWLEDGEMENTS, PendingAck};
 use self::handshake::Handshake;
 pub(crate) use self::handshake::Mode;
 use self::pacer::Pacer;
 use self::publication::Publication;
-use self::rate_limit_detector::Blame;
-pub use self::receiver::EarlyPool;
+use self::rate_limit_detector::RateLimitDetector;
 use self::receiver::Receiver;
+pub use self::receiver::ReorderBudget;
 pub(crate) use self::sender::Share;
 use self::sender::{Sender, Urgency};
-use self::tail_check::Remainder;
+use self::tail_check::TailCheck;
 pub(crate) use self::version::AgentVersion;
 pub use self::version::ClientVersion;
 use crate::proto::stats::Stats;
@@ -59,13 +59,13 @@ use crate::wire::payload::Flag;
 /// One data channel, without its websocket.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    sealer: Sealer,
+    sealer: MessageEncoder,
     sender: Sender,
     receiver: Receiver,
-    remainder: Remainder,
+    remainder: TailCheck,
     accounts: Accounts,
     pacer: Pacer,
-    blame: Blame,
+    blame: RateLimitDetector,
     handshake: Handshake,
     /// The agent acknowledges a message again that it has processed.
     reacknowledges: bool,
@@ -73,14 +73,14 @@ pub(crate) struct Channel {
     connected: bool,
     /// What must leave before anything else on a new websocket.
     opening: Option<String>,
-    acknowledgements: VecDeque<Due>,
+    acknowledgements: VecDeque<PendingAck>,
     control: Control,
     publication: Publication,
     silence: Silence,
     input: Intake,
     /// When a sequenced message left for the first time.
     last_sent: Instant,
-    deliveries: VecDeque<Delivery>,
+    deliveries: VecDeque<ChannelEvent>,
     /// New messages that came in order, and messages of data that were acknowledged.
     progress: u64,
     stats: Stats,
@@ -91,13 +91,13 @@ impl Channel {
     /// payload bytes may leave.
     pub(crate) fn new(now: Instant, wall: SystemTime, seed: u64, rate: u32, window: usize) -> Self {
         Self {
-            sealer: Sealer::new(now, wall, seed),
+            sealer: MessageEncoder::new(now, wall, seed),
             sender: Sender::new(now, window),
-            receiver: Receiver::new(EarlyPool::new()),
-            remainder: Remainder::default(),
+            receiver: Receiver::new(ReorderBudget::new()),
+            remainder: TailCheck::default(),
             accounts: Accounts::default(),
             pacer: Pacer::new(now, rate),
-            blame: Blame::new(now),
+            blame: RateLimitDetector::new(now),
             handshake: Handshake::new(),
             reacknowledges: true,
             connected: false,
@@ -121,7 +121,7 @@ impl Channel {
     }
 
     /// Keeps early messages in a pool with other channels. Only before the first message.
-    pub(crate) fn share(&mut self, pool: EarlyPool) {
+    pub(crate) fn share(&mut self, pool: ReorderBudget) {
         self.receiver = Receiver::new(pool);
     }
 
@@ -161,7 +161,7 @@ impl Channel {
         if self.connected {
             self.sender.handle_timeout(now);
             let news = self.silence.poll(now, self.silent_since());
-            self.deliveries.extend(news.map(Delivery::Tell));
+            self.deliveries.extend(news.map(ChannelEvent::Tell));
         }
     }
 
@@ -181,10 +181,10 @@ impl Channel {
     }
 
     /// Puts a payload in line that the agent ignores, and repeats it quickly until it is
-    /// acknowledged: then [`Mark::Probe`] has arrived.
+    /// acknowledged: then [`AckMarker::Probe`] has arrived.
     pub(crate) fn send_probe(&mut self, probe: u32, payload_type: PayloadType, payload: Bytes) {
         self.control
-            .put(payload_type, payload, Some(Mark::Probe(probe)));
+            .put(payload_type, payload, Some(AckMarker::Probe(probe)));
     }
 
     /// Forgets the probes that have not left, and those whose acknowledgement is awaited. Those
@@ -209,11 +209,11 @@ impl Channel {
     }
 
     /// Puts the flag that ends the session in line; once it is acknowledged,
-    /// [`Mark::Termination`] has arrived.
+    /// [`AckMarker::Termination`] has arrived.
     pub(crate) fn send_termination(&mut self) {
         let flag = Bytes::copy_from_slice(&Flag::TerminateSession.encode());
         self.control
-            .put(PayloadType::Flag, flag, Some(Mark::Termination));
+            .put(PayloadType::Flag, flag, Some(AckMarker::Termination));
     }
 
     /// The next thing to send, but for new data: the opening, acknowledgements, our own messages,
@@ -254,7 +254,7 @@ impl Channel {
         let mut draft = Draft::with_capacity(payload.len());
         draft.payload().extend_from_slice(&payload);
         let message = self.send(now, draft, payload_type, Urgency::Patient);
-        if matches!(mark, Some(Mark::Probe(_))) {
+        if matches!(mark, Some(AckMarker::Probe(_))) {
             self.hasten_probe(now);
         }
         Some(message)
@@ -321,7 +321,7 @@ impl Channel {
     }
 
     /// What came for the tunnel, in order.
-    pub(crate) fn poll_delivery(&mut self) -> Option<Delivery> {
+    pub(crate) fn poll_delivery(&mut self) -> Option<ChannelEvent> {
         self.deliveries.pop_front()
     }
 

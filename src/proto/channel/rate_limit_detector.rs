@@ -18,7 +18,7 @@ use super::pacer::AFTERMATH;
 
 /// What is known about breaks.
 #[derive(Debug)]
-pub(crate) struct Blame {
+pub(crate) struct RateLimitDetector {
     connected: Instant,
     /// Messages in the second before the break for which the rate was lowered last, and when.
     accused: Option<(u32, Instant)>,
@@ -28,7 +28,7 @@ pub(crate) struct Blame {
 
 /// What a break says about the rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Judgement {
+pub(crate) enum RateVerdict {
     /// It may have been too high.
     Suspected,
     /// It was not the reason, now and before.
@@ -37,7 +37,7 @@ pub(crate) enum Judgement {
     Known,
 }
 
-impl Blame {
+impl RateLimitDetector {
     /// Nothing has broken.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
@@ -53,25 +53,25 @@ impl Blame {
     }
 
     /// It broke, after `recent` messages in a second.
-    pub(crate) fn judge(&mut self, now: Instant, recent: u32) -> Judgement {
+    pub(crate) fn judge(&mut self, now: Instant, recent: u32) -> RateVerdict {
         if let Some((borne, until)) = self.borne
             && now < until
             && recent <= borne.saturating_add(borne / 4)
         {
-            return Judgement::Known;
+            return RateVerdict::Known;
         }
         let Some((accused, at)) = self.accused.filter(|(accused, _)| recent < accused / 4 * 3)
         else {
-            return Judgement::Suspected;
+            return RateVerdict::Suspected;
         };
         // A shorter life says nothing about what a second holds.
         let life = now.saturating_duration_since(self.connected);
         if life < FULL_LIFE || now < at + AFTERMATH {
-            return Judgement::Suspected;
+            return RateVerdict::Suspected;
         }
         self.accused = None;
         self.borne = Some((accused, now + BELIEVED));
-        Judgement::Cleared
+        RateVerdict::Cleared
     }
 
     /// The rate was lowered, after `recent` messages in a second.
@@ -96,11 +96,11 @@ mod tests {
     #[test]
     fn a_service_that_has_a_limit_stays_suspected() {
         let mut now = Instant::now();
-        let mut blame = Blame::new(now);
+        let mut blame = RateLimitDetector::new(now);
 
         for recent in [420, 410, 400] {
             now += SECOND;
-            assert_eq!(blame.judge(now, recent), Judgement::Suspected);
+            assert_eq!(blame.judge(now, recent), RateVerdict::Suspected);
             blame.accuse(now, recent);
             blame.handle_connected(now);
         }
@@ -109,36 +109,40 @@ mod tests {
     #[test]
     fn breaks_that_go_on_at_half_the_rate_clear_it_for_a_while() {
         let mut now = Instant::now();
-        let mut blame = Blame::new(now);
+        let mut blame = RateLimitDetector::new(now);
         now += SECOND;
-        assert_eq!(blame.judge(now, 900), Judgement::Suspected);
+        assert_eq!(blame.judge(now, 900), RateVerdict::Suspected);
         blame.accuse(now, 900);
         now += SECOND;
-        assert_eq!(blame.judge(now, 450), Judgement::Suspected, "too soon");
+        assert_eq!(blame.judge(now, 450), RateVerdict::Suspected, "too soon");
         now += AFTERMATH;
         blame.handle_connected(now);
         now += SECOND;
 
-        assert_eq!(blame.judge(now, 450), Judgement::Cleared);
+        assert_eq!(blame.judge(now, 450), RateVerdict::Cleared);
 
         for _ in 0..10 {
             now += SECOND;
-            assert_eq!(blame.judge(now, 910), Judgement::Known);
+            assert_eq!(blame.judge(now, 910), RateVerdict::Known);
         }
-        assert_eq!(blame.judge(now, 2000), Judgement::Suspected, "never borne");
-        assert_eq!(blame.judge(now + BELIEVED, 900), Judgement::Suspected);
+        assert_eq!(
+            blame.judge(now, 2000),
+            RateVerdict::Suspected,
+            "never borne"
+        );
+        assert_eq!(blame.judge(now + BELIEVED, 900), RateVerdict::Suspected);
     }
 
     #[test]
     fn a_short_life_clears_nothing() {
         let now = Instant::now();
-        let mut blame = Blame::new(now);
+        let mut blame = RateLimitDetector::new(now);
         blame.accuse(now, 900);
         let now = now + AFTERMATH;
         blame.handle_connected(now);
 
         let at = now + Duration::from_millis(300);
 
-        assert_eq!(blame.judge(at, 100), Judgement::Suspected);
+        assert_eq!(blame.judge(at, 100), RateVerdict::Suspected);
     }
 }

@@ -29,12 +29,12 @@ pub(crate) struct Receiver {
     early_bytes: usize,
     /// The room in the pool that messages still take that are not early any more.
     released: usize,
-    pool: EarlyPool,
+    pool: ReorderBudget,
 }
 
 impl Receiver {
     /// Nothing has come yet; the first number is 0.
-    pub(crate) fn new(pool: EarlyPool) -> Self {
+    pub(crate) fn new(pool: ReorderBudget) -> Self {
         Self {
             expected: 0,
             early: BTreeMap::new(),
@@ -118,9 +118,9 @@ impl Drop for Receiver {
 
 /// What early messages of many tunnels may take together.
 #[derive(Clone, Debug, Default)]
-pub struct EarlyPool(Arc<AtomicUsize>);
+pub struct ReorderBudget(Arc<AtomicUsize>);
 
-impl EarlyPool {
+impl ReorderBudget {
     /// Nothing is taken.
     pub fn new() -> Self {
         Self::default()
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn early_messages_are_delivered_when_the_gap_closes() {
-        let mut receiver = Receiver::new(EarlyPool::new());
+        let mut receiver = Receiver::new(ReorderBudget::new());
 
         assert_eq!(receiver.receive(Seq(2), item(b"c")), Verdict::Early);
         assert_eq!(receiver.receive(Seq(1), item(b"b")), Verdict::Early);
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn nothing_is_delivered_twice() {
-        let mut receiver = Receiver::new(EarlyPool::new());
+        let mut receiver = Receiver::new(ReorderBudget::new());
         receiver.receive(Seq(0), item(b"a"));
         receiver.receive(Seq(2), item(b"c"));
 
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_number_of_early_messages_is_bounded() {
-        let mut receiver = Receiver::new(EarlyPool::new());
+        let mut receiver = Receiver::new(ReorderBudget::new());
 
         for seq in 1..=MAX_EARLY_MESSAGES as u64 {
             assert_eq!(receiver.receive(Seq(seq), item(b"")), Verdict::Early);
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn an_early_message_without_bytes_takes_room_too() {
-        let pool = EarlyPool::new();
+        let pool = ReorderBudget::new();
         let mut receiver = Receiver::new(pool.clone());
 
         for seq in 1..=1000 {
@@ -258,7 +258,7 @@ mod tests {
             payload_type: PayloadType::Output,
             payload: Bytes::from(vec![0; MAX_EARLY_BYTES / 2 - MAX_OVERHEAD]),
         };
-        let mut receiver = Receiver::new(EarlyPool::new());
+        let mut receiver = Receiver::new(ReorderBudget::new());
 
         assert_eq!(receiver.receive(Seq(1), big.clone()), Verdict::Early);
         assert_eq!(receiver.receive(Seq(2), big), Verdict::Early);
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn early_messages_of_all_tunnels_together_are_bounded() {
-        let pool = EarlyPool::new();
+        let pool = ReorderBudget::new();
         let part = Item {
             payload_type: PayloadType::Output,
             payload: Bytes::from(vec![0; MAX_EARLY_BYTES - MAX_OVERHEAD]),

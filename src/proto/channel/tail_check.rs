@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 /// The doubt about the tail of what an agent sent.
 #[derive(Debug, Default)]
-pub(super) struct Remainder {
+pub(super) struct TailCheck {
     clock: AgentClock,
     /// The agent's clock was set while the tail was in doubt, or may be; dates tell nothing then.
     is_stepped: bool,
@@ -40,7 +40,7 @@ pub(super) struct Remainder {
     doubt: Option<Instant>,
 }
 
-impl Remainder {
+impl TailCheck {
     /// A websocket is open.
     pub(super) fn handle_connected(&mut self, now: Instant) {
         if std::mem::replace(&mut self.is_opened, true) {
@@ -151,8 +151,8 @@ mod tests {
     }
 
     /// A remainder with a first websocket and a first message.
-    fn begun(start: Instant) -> Remainder {
-        let mut remainder = Remainder::default();
+    fn begun(start: Instant) -> TailCheck {
+        let mut remainder = TailCheck::default();
         remainder.handle_connected(start);
         remainder.handle_message(start, 1_000_000);
         remainder

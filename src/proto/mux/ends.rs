@@ -1,7 +1,7 @@
 //! FINs of the agent: refused dials, ends, ends that are not confirmed yet, and what they say about
 //! the upload.
 
-use super::{Intent, Mux, Stream, Theirs, Upload};
+use super::{Mux, NextFrame, RemoteSide, Stream, Upload};
 use crate::wire::message::Seq;
 use crate::wire::smux::StreamId;
 
@@ -12,7 +12,7 @@ impl Mux {
         let refused = self.refusals > 0 && self.streams.get(&id).is_some_and(|s| !s.answered);
         self.refusals -= usize::from(refused);
         let was_open = self.change(id, |stream| {
-            let was_open = stream.theirs() == Theirs::Open;
+            let was_open = stream.theirs() == RemoteSide::Open;
             stream.handle_finish(refused);
             was_open
         });
@@ -41,7 +41,7 @@ impl Mux {
         let dropped = self.change(id, Stream::leave).unwrap_or_default();
         self.budget.remove(unread, dropped);
         // A stream whose SYN has not left sends nothing after all.
-        let is_silent = |stream: &Stream| stream.intent() == Intent::Nothing;
+        let is_silent = |stream: &Stream| stream.intent() == NextFrame::Nothing;
         if self.streams.get(&id).is_some_and(is_silent) {
             self.turns.remove(id);
         }

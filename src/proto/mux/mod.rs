@@ -26,9 +26,9 @@ use tracing::trace;
 pub(crate) use self::outcome::{Change, Read};
 pub use self::outcome::{Upload, Write};
 use self::receive_budget::Budget;
-use self::replay_guard::Seam;
-use self::scheduler::{Line, Turns};
-pub(crate) use self::stream::{Intent, Stream, Theirs};
+use self::replay_guard::ReplayGuard;
+use self::scheduler::{Line, Scheduler};
+pub(crate) use self::stream::{NextFrame, RemoteSide, Stream};
 use crate::proto::channel::Share;
 use crate::wire::message::{Draft, Seq};
 use crate::wire::smux::{Command, Decoder, FrameError, Header, Piece, StreamId};
@@ -40,9 +40,9 @@ pub use self::stream::MAX_UNSENT;
 #[derive(Debug)]
 pub(crate) struct Mux {
     streams: BTreeMap<StreamId, Stream>,
-    turns: Turns,
+    turns: Scheduler,
     next: StreamId,
-    seam: Seam,
+    seam: ReplayGuard,
     decoder: Decoder,
     budget: Budget,
     /// Dials that the agent reported as failed, without saying which.
@@ -61,9 +61,9 @@ impl Mux {
     pub(crate) fn new() -> Self {
         Self {
             streams: BTreeMap::new(),
-            turns: Turns::default(),
+            turns: Scheduler::default(),
             next: FIRST,
-            seam: Seam::default(),
+            seam: ReplayGuard::default(),
             decoder: Decoder::new(),
             budget: Budget::new(),
             refusals: 0,
@@ -92,7 +92,7 @@ impl Mux {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Write::Closed;
         };
-        let idle = stream.intent() == Intent::Nothing;
+        let idle = stream.intent() == NextFrame::Nothing;
         match stream.write(data) {
             None => Write::Closed,
             Some(0) if !data.is_empty() => {
@@ -100,7 +100,7 @@ impl Mux {
                 Write::Full
             }
             Some(taken) => {
-                if idle && stream.intent() != Intent::Nothing {
+                if idle && stream.intent() != NextFrame::Nothing {
                     self.turns.push(stream.line(), id);
                 }
                 Write::Accepted(taken)
@@ -119,9 +119,9 @@ impl Mux {
                 self.budget.remove(unread, chunk.len());
                 Read::Data(chunk)
             }
-            (None, Theirs::Ended) => Read::End,
-            (None, Theirs::Refused) => Read::Refused,
-            (None, Theirs::Open | Theirs::Ending) => {
+            (None, RemoteSide::Ended) => Read::End,
+            (None, RemoteSide::Refused) => Read::Refused,
+            (None, RemoteSide::Open | RemoteSide::Ending) => {
                 stream.reader_waits = true;
                 Read::Blocked
             }
@@ -146,9 +146,9 @@ impl Mux {
     /// Does something to a stream, which may then have something to send.
     fn change<T>(&mut self, id: StreamId, verb: impl FnOnce(&mut Stream) -> T) -> Option<T> {
         let stream = self.streams.get_mut(&id)?;
-        let idle = stream.intent() == Intent::Nothing;
+        let idle = stream.intent() == NextFrame::Nothing;
         let outcome = verb(stream);
-        if idle && stream.intent() != Intent::Nothing {
+        if idle && stream.intent() != NextFrame::Nothing {
             self.turns.push(stream.line(), id);
         }
         Some(outcome)
@@ -256,18 +256,18 @@ impl Mux {
         loop {
             let room = max.saturating_sub(draft.len());
             match stream.intent() {
-                Intent::Nothing => break,
+                NextFrame::Nothing => break,
                 _ if room < Header::LEN => break,
-                Intent::Open => {
+                NextFrame::Open => {
                     put(draft, Header::bare(Command::Open, id));
                     stream.sent_open();
                 }
-                Intent::Finish => {
+                NextFrame::Finish => {
                     put(draft, Header::bare(Command::Finish, id));
                     stream.sent_finish();
                 }
-                Intent::Data if room == Header::LEN => break,
-                Intent::Data => {
+                NextFrame::Data if room == Header::LEN => break,
+                NextFrame::Data => {
                     let len = (room - Header::LEN).min(stream.unsent()).min(MAX_FRAME);
                     let length = u16::try_from(len).unwrap_or(u16::MAX);
                     put(draft, Header::push(id, length));
@@ -277,7 +277,7 @@ impl Mux {
                 }
             }
         }
-        if stream.intent() != Intent::Nothing {
+        if stream.intent() != NextFrame::Nothing {
             self.turns.push(Line::Steady, id);
         }
         if stream.has_room() {
@@ -357,7 +357,7 @@ impl Mux {
         );
         for (id, stream) in &self.streams {
             let turns = self.turns.iter().filter(|turn| turn == id).count();
-            let wanted = usize::from(stream.intent() != Intent::Nothing);
+            let wanted = usize::from(stream.intent() != NextFrame::Nothing);
             assert_eq!(turns, wanted, "stream {id} with an intent has one turn");
             assert!(stream.unsent() <= MAX_UNSENT, "the outbox is bounded");
         }

@@ -39,7 +39,7 @@ use crate::wire::smux::{Command, Header, StreamId};
 
 /// Where the last message ended.
 #[derive(Debug, Default)]
-pub(super) struct Seam {
+pub(super) struct ReplayGuard {
     place: Place,
     /// The agent may discard messages.
     is_doubted: bool,
@@ -56,7 +56,7 @@ enum Place {
     Payload(u16),
 }
 
-impl Seam {
+impl ReplayGuard {
     /// Begins a message.
     pub(super) fn begin(&self, draft: &mut Draft) {
         let payload = draft.payload();
@@ -92,7 +92,7 @@ impl Seam {
         }
     }
 
-    /// Bytes that [`Seam::end`] will need.
+    /// Bytes that [`ReplayGuard::end`] will need.
     pub(super) fn len(&self) -> usize {
         match self.next() {
             Place::Boundary => 0,

@@ -15,7 +15,7 @@ use crate::wire::smux::StreamId;
 
 /// The streams that have something to send, each once.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(super) struct Scheduler {
     quick: VecDeque<StreamId>,
     steady: VecDeque<StreamId>,
 }
@@ -29,7 +29,7 @@ pub(super) enum Line {
     Steady,
 }
 
-impl Turns {
+impl Scheduler {
     pub(super) fn push(&mut self, line: Line, id: StreamId) {
         self.of_mut(line).push_back(id);
     }

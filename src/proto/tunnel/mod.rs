@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use self::ends::Ends;
 use self::opening::size;
-use super::channel::{Channel, Delivery, EarlyPool, Mark, Transmit};
+use super::channel::{AckMarker, Channel, ChannelEvent, ReorderBudget, Transmit};
 use super::error::Reason;
 use super::event::{Event, Options};
 use super::inquiry::Inquiry;
@@ -66,7 +66,7 @@ impl Tunnel {
     }
 
     /// Keeps early messages in a pool with other tunnels. Only before the first message.
-    pub fn sharing(mut self, pool: EarlyPool) -> Self {
+    pub fn sharing(mut self, pool: ReorderBudget) -> Self {
         self.channel.share(pool);
         self
     }
@@ -118,17 +118,17 @@ impl Tunnel {
     fn handle_deliveries(&mut self, now: Instant) -> Result<(), Reason> {
         while let Some(delivery) = self.channel.poll_delivery() {
             match delivery {
-                Delivery::Output(bytes) => {
+                ChannelEvent::Output(bytes) => {
                     self.inquiry.handle_output(now);
                     self.streams.handle_output(bytes)?;
                     self.handle_first_output();
                 }
-                Delivery::Flag(Flag::ConnectToPortError) => self.streams.handle_refusal(),
+                ChannelEvent::Flag(Flag::ConnectToPortError) => self.streams.handle_refusal(),
                 // Not for clients (protocol.md section 4.2).
-                Delivery::Flag(
+                ChannelEvent::Flag(
                     Flag::DisconnectToPort | Flag::TerminateSession | Flag::Other(_),
                 ) => {}
-                Delivery::Complete {
+                ChannelEvent::Complete {
                     version,
                     mode,
                     notice,
@@ -136,9 +136,11 @@ impl Tunnel {
                     self.begin(mode)?;
                     self.probe(now, version, notice);
                 }
-                Delivery::Arrived(Mark::Probe(probe), sent) => self.handle_probed(now, probe, sent),
-                Delivery::Arrived(Mark::Termination, _) => self.end(Reason::Finished),
-                Delivery::Tell(event) => self.tell(event),
+                ChannelEvent::Arrived(AckMarker::Probe(probe), sent) => {
+                    self.handle_probed(now, probe, sent)
+                }
+                ChannelEvent::Arrived(AckMarker::Termination, _) => self.end(Reason::Finished),
+                ChannelEvent::Tell(event) => self.tell(event),
             }
         }
         self.confirm_ends(now);
@@ -165,7 +167,7 @@ impl Tunnel {
 
     /// What the channel tells on occasions that bring no message.
     fn forward_news(&mut self) {
-        while let Some(Delivery::Tell(event)) = self.channel.poll_delivery() {
+        while let Some(ChannelEvent::Tell(event)) = self.channel.poll_delivery() {
             self.tell(event);
         }
     }

@@ -11,7 +11,7 @@ use crate::proto::channel::{AgentVersion, Mode};
 use crate::proto::error::Reason;
 use crate::proto::event::Event;
 use crate::proto::readiness::Readiness;
-use crate::proto::single_stream::Single;
+use crate::proto::single_stream::SingleStream;
 use crate::proto::state::State;
 use crate::proto::streams::Streams;
 use crate::wire::message::PayloadType;
@@ -22,7 +22,7 @@ impl Tunnel {
         match mode {
             Mode::Mux => {}
             Mode::Single if self.options.shared => return Err(Reason::not_shared()),
-            Mode::Single => self.streams = Streams::Single(Single::new()),
+            Mode::Single => self.streams = Streams::Single(SingleStream::new()),
         }
         Ok(())
     }

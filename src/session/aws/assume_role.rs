@@ -53,8 +53,9 @@ impl Role {
             .build_from_provider(own)
             .await;
         let assumed = role.provide_credentials().await;
-        assumed
-            .map_err(|error| CredentialsError::provider_error(NotAssumed::new(&self.arn, &error)))
+        assumed.map_err(|error| {
+            CredentialsError::provider_error(AssumeRoleError::new(&self.arn, &error))
+        })
     }
 }
 
@@ -76,13 +77,13 @@ impl fmt::Debug for Role {
 /// Why a role could not be assumed.
 #[derive(Debug, thiserror::Error)]
 #[error("{role}: {why}")]
-pub(super) struct NotAssumed {
+pub(super) struct AssumeRoleError {
     role: Printable,
     why: Printable,
     kind: Kind,
 }
 
-impl NotAssumed {
+impl AssumeRoleError {
     pub(super) fn new(role: &str, error: &CredentialsError) -> Self {
         let meta = find::<ErrorMetadata>(error);
         let said = meta.and_then(|meta| Some((meta.code()?, meta.message().unwrap_or_default())));

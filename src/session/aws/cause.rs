@@ -7,7 +7,7 @@ use aws_sdk_ssm::error::{ConnectorError, ErrorMetadata};
 use aws_types::os_shim_internal::Env;
 use tracing::debug;
 
-use super::assume_role::NotAssumed;
+use super::assume_role::AssumeRoleError;
 use super::files::Profiles;
 use super::machine::{Machine, OfMachine};
 use super::refusal::{find, kind_of};
@@ -25,7 +25,7 @@ pub(super) struct Place<'a> {
 impl Place<'_> {
     /// Why there are no credentials, in one line.
     pub(super) fn explain(&self, error: &CredentialsError) -> Error {
-        if let Some(refused) = find::<NotAssumed>(error) {
+        if let Some(refused) = find::<AssumeRoleError>(error) {
             return Error::new(ROLE, refused.kind(), refused.to_string());
         }
         let tried = self.profiles.without_aliases(&sources(error));

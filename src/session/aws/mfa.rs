@@ -20,7 +20,7 @@ use aws_sdk_sts::Client;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::oneshot;
 
-use super::assume_role::NotAssumed;
+use super::assume_role::AssumeRoleError;
 use super::files::Profiles;
 use super::source::SESSION_NAME;
 use super::values::{OF_PROVIDER, checked};
@@ -125,7 +125,7 @@ impl Role {
             .set_token_code(code);
         let answer = call.send().await.map_err(|error| {
             let error = CredentialsError::provider_error(error);
-            CredentialsError::provider_error(NotAssumed::new(&self.arn, &error))
+            CredentialsError::provider_error(AssumeRoleError::new(&self.arn, &error))
         })?;
         let given = answer.credentials.ok_or_else(|| {
             CredentialsError::unhandled("the answer of AssumeRole has no credentials")

@@ -58,12 +58,12 @@ pub use self::settings::{Identity, Settings};
 use self::source::Source;
 pub use self::source::check_profile;
 pub(super) use self::start::Started;
-use self::tag_lookup::Directory;
 pub(super) use self::tag_lookup::Found;
+use self::tag_lookup::TagCache;
 use super::error::{Error, Kind};
 use super::journal::Origin;
 use super::sigv4::{Signature, Upgrade, presigned, signed};
-use super::stream_url::{Gateway, StreamUrl, StreamUrlError};
+use super::stream_url::{EndpointOverride, StreamUrl, StreamUrlError};
 use super::{Access, Token};
 
 /// The SSM API of one region, as one caller. Cheap to clone.
@@ -96,7 +96,10 @@ impl Service {
     }
 
     async fn over(transport: Transport, settings: Settings) -> Result<Self, Error> {
-        let gateway = settings.ssmmessages_endpoint.as_deref().map(Gateway::new);
+        let gateway = settings
+            .ssmmessages_endpoint
+            .as_deref()
+            .map(EndpointOverride::new);
         let gateway = gateway.transpose().map_err(|error| {
             Error::new("ssmmessages_endpoint", Kind::Endpoint, error.to_string())
         })?;
@@ -105,7 +108,7 @@ impl Service {
         Ok(Self(Arc::new(Inner {
             callers: Callers::new(settings.clone(), transport.clone(), source),
             transport,
-            directory: Directory::default(),
+            directory: TagCache::default(),
             limits: Limits::new(),
             settings,
             region,
@@ -344,12 +347,12 @@ impl fmt::Debug for Service {
 struct Inner {
     callers: Callers,
     transport: Transport,
-    directory: Directory,
+    directory: TagCache,
     limits: Limits,
     settings: Settings,
     region: String,
     /// Where data channels are dialled, if not where the service says.
-    gateway: Option<Gateway>,
+    gateway: Option<EndpointOverride>,
 }
 
 fn incomplete(call: &'static str, missing: &str) -> Error {

@@ -122,7 +122,7 @@ impl Transport {
 pub(super) fn client(config: &SdkConfig, settings: &Settings, credentials: Credentials) -> Client {
     let mut builder = ssm::Builder::from(config)
         .credentials_provider(credentials)
-        .interceptor(OnlyEncrypted);
+        .interceptor(RequireTls);
     if let Some(endpoint) = &settings.ssm_endpoint {
         // The URL says it all: a FIPS or dual-stack variant of it is not to be made up.
         builder = builder
@@ -186,9 +186,9 @@ fn read(ca_bundle: &Path) -> Result<Vec<u8>, Error> {
 /// Lets no call leave this machine unencrypted, wherever its endpoint was found: an answer holds a
 /// token.
 #[derive(Debug)]
-struct OnlyEncrypted;
+struct RequireTls;
 
-impl Intercept for OnlyEncrypted {
+impl Intercept for RequireTls {
     fn name(&self) -> &'static str {
         "OnlyEncrypted"
     }

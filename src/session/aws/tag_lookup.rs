@@ -26,7 +26,7 @@ pub(in crate::session) struct Found {
 
 /// What is remembered.
 #[derive(Default)]
-pub(super) struct Directory(Mutex<BTreeMap<Tags, Shelf>>);
+pub(super) struct TagCache(Mutex<BTreeMap<Tags, Shelf>>);
 
 type Tags = BTreeMap<String, String>;
 
@@ -38,7 +38,7 @@ struct Known {
     nodes: Result<Vec<String>, Error>,
 }
 
-impl Directory {
+impl TagCache {
     fn shelf(&self, tags: &Tags) -> Shelf {
         let mut shelves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(shelves.entry(tags.clone()).or_default())

@@ -17,7 +17,7 @@ use crate::session::StartRequest;
 use crate::session::aws::Service;
 use crate::session::error::{Error, Recovery};
 use crate::session::start::Calling;
-use crate::session::terminate::{Farewell, reached};
+use crate::session::terminate::{TimeLeft, reached};
 
 /// Makes the reason of each call unique.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Lost {
     pub(super) async fn find(
         self,
         calling: &AtomicUsize,
-        mut farewell: watch::Receiver<Farewell>,
+        mut farewell: watch::Receiver<TimeLeft>,
     ) -> usize {
         // Counted as a call without an answer, should the time be up meanwhile.
         let _calling = Calling::new(calling);
@@ -69,7 +69,7 @@ impl Lost {
         for pause in PAUSES {
             let is_last = tokio::select! {
                 () = sleep(pause) => false,
-                () = reached(&mut farewell, Farewell::Soon) => true,
+                () = reached(&mut farewell, TimeLeft::Soon) => true,
             };
             match self.service.find_session(&self.request).await {
                 Ok(Some(id)) => {

@@ -35,11 +35,11 @@ use self::start::{FIND_BY_REASON, Start};
 use super::aws::Service;
 use super::error::{Error, Kind};
 use super::journal::{Entry, Journal, Origin};
-use super::leaving::{Leaving, time_is_up};
+use super::leaving::{ShutdownMode, time_is_up};
 use super::priority::Urgency;
 use super::registry::{Registration, Registry};
 use super::start_queue::{Queues, Waiting};
-use super::terminate::{Effort, Ending, Farewell, Pace, Source};
+use super::terminate::{Pace, Source, TerminatePolicy, Termination, TimeLeft};
 use crate::panics::{self, Panic, caught};
 
 /// A handle by which sessions are started and ended. Cheap to clone.
@@ -56,17 +56,17 @@ pub struct Sessions {
 impl Sessions {
     /// A handle, and the task behind it, which its owner must run. `rate` is how many StartSession
     /// calls each service may get in a second, at least 1.
-    pub fn new(rate: u32, seed: u64, journal: Journal) -> (Self, Terminator) {
+    pub fn new(rate: u32, seed: u64, journal: Journal) -> (Self, Dispatcher) {
         // Unbounded, because a guard cannot wait when it is dropped; there are never more jobs
         // than sessions and those who want one, and both have a limit.
         let (jobs, incoming) = mpsc::unbounded_channel();
         let registry = Registry::default();
-        let terminator = Terminator {
+        let terminator = Dispatcher {
             incoming,
             queues: Queues::new(rate, seed),
             starts: JoinSet::new(),
             ends: JoinSet::new(),
-            farewell: watch::Sender::new(Farewell::NotYet),
+            farewell: watch::Sender::new(TimeLeft::NotYet),
             registry: registry.clone(),
             hurry: watch::Sender::new(()),
             calling: Arc::default(),
@@ -126,17 +126,24 @@ impl Sessions {
     pub(super) fn end(&self, service: Service, registration: Arc<Registration>, span: Span) {
         let id = registration.id().to_owned();
         let source = Source::Own(registration);
-        self.try_to_end(service, id, span, Effort::Full, source);
+        self.try_to_end(service, id, span, TerminatePolicy::Full, source);
     }
 
     /// Ends what a former process left behind.
-    pub fn end_abandoned(&self, service: Service, entry: Entry, effort: Effort) {
+    pub fn end_abandoned(&self, service: Service, entry: Entry, effort: TerminatePolicy) {
         let source = Source::Former(Arc::clone(&self.is_refusal_reported));
         self.try_to_end(service, entry.session, Span::current(), effort, source);
     }
 
-    fn try_to_end(&self, service: Service, id: String, span: Span, effort: Effort, source: Source) {
-        let ending = Ending {
+    fn try_to_end(
+        &self,
+        service: Service,
+        id: String,
+        span: Span,
+        effort: TerminatePolicy,
+        source: Source,
+    ) {
+        let ending = Termination {
             service,
             id,
             span,
@@ -145,10 +152,10 @@ impl Sessions {
             source,
         };
         if let Err(lost) = self.jobs.send(Job::End(ending))
-            && let Job::End(Ending {
+            && let Job::End(Termination {
                 id, span, source, ..
             }) = lost.0
-            && effort == Effort::Full
+            && effort == TerminatePolicy::Full
         {
             if let Source::Own(registration) = source {
                 registration.lose();
@@ -174,24 +181,24 @@ impl Impatience {
 
 /// The task behind [`Sessions`].
 #[derive(Debug)]
-pub struct Terminator {
+pub struct Dispatcher {
     incoming: mpsc::UnboundedReceiver<Job>,
     queues: Queues<Origin, Place>,
     starts: JoinSet<usize>,
     ends: JoinSet<usize>,
     registry: Registry,
-    farewell: watch::Sender<Farewell>,
+    farewell: watch::Sender<TimeLeft>,
     /// Those that pause before the next try do so no longer.
     hurry: watch::Sender<()>,
     /// StartSession calls that have no answer yet.
     calling: Arc<AtomicUsize>,
 }
 
-impl Terminator {
+impl Dispatcher {
     /// Runs until every handle is dropped and every session is ended; once `leaving` says so, no
     /// longer than ten seconds, or two in a hurry. Returns how many sessions may have been left
     /// behind.
-    pub async fn run(mut self, mut leaving: watch::Receiver<Leaving>) -> usize {
+    pub async fn run(mut self, mut leaving: watch::Receiver<ShutdownMode>) -> usize {
         let mut left = 0;
         let farewell = self.farewell.clone();
         tokio::select! {
@@ -214,7 +221,7 @@ impl Terminator {
         }
         left += calling;
         self.starts.shutdown().await;
-        self.farewell.send_replace(Farewell::Now);
+        self.farewell.send_replace(TimeLeft::Now);
         while let Some(done) = self.ends.join_next().await {
             left += left_behind(done);
         }
@@ -226,7 +233,7 @@ impl Terminator {
         let mut left = 0;
         while let Ok(job) = self.incoming.try_recv() {
             if let Job::End(ending) = job
-                && ending.effort == Effort::Full
+                && ending.effort == TerminatePolicy::Full
             {
                 left += ending.span.in_scope(|| ending.leave(None));
             }
@@ -356,7 +363,7 @@ enum Job {
     Answered(Origin, Instant),
     CutShort,
     Rate(u32),
-    End(Ending),
+    End(Termination),
 }
 
 /// One who waits for the right to call StartSession.

@@ -15,7 +15,7 @@ use crate::session::error::{Effect, Error, Kind};
 use crate::session::journal::Entry;
 use crate::session::registry::Registration;
 use crate::session::start::start;
-use crate::session::terminate::{Farewell, reached};
+use crate::session::terminate::{TimeLeft, reached};
 use crate::session::{Session, StartRequest};
 
 /// The right to call StartSession now, once.
@@ -69,7 +69,7 @@ impl Start {
     pub(super) async fn run(
         self: Box<Self>,
         calling: Arc<AtomicUsize>,
-        mut farewell: watch::Receiver<Farewell>,
+        mut farewell: watch::Receiver<TimeLeft>,
     ) -> usize {
         let Self {
             service,
@@ -82,7 +82,7 @@ impl Start {
         let abandoned = async {
             tokio::select! {
                 () = reply.closed() => {}
-                () = reached(&mut farewell, Farewell::Soon) => {}
+                () = reached(&mut farewell, TimeLeft::Soon) => {}
             }
         };
         let started = caught(async {

@@ -4,7 +4,7 @@
 //! only if it is a Session Manager endpoint of the session's region, or a loopback address, and
 //! unencrypted only to loopback (interfaces.md section 3; protocol.md sections 0.1 and B).
 //!
-//! A person may name a [`Gateway`] instead, such as a VPC endpoint without private DNS. Then every
+//! A person may name a [`EndpointOverride`] instead, such as a VPC endpoint without private DNS. Then every
 //! session is dialled there: host, port and scheme of the URL are replaced, path and query are the
 //! service's. What is dialled is what is signed and what the certificate must name, since the gateway
 //! verifies a signature over the `Host` that it gets.
@@ -53,7 +53,7 @@ impl StreamUrl {
     /// # Errors
     ///
     /// If it is no websocket URL, or is signed for the host that it names.
-    pub(super) fn at(gateway: &Gateway, text: &str) -> Result<Self, StreamUrlError> {
+    pub(super) fn at(gateway: &EndpointOverride, text: &str) -> Result<Self, StreamUrlError> {
         let uri: Uri = text.parse().map_err(|_| StreamUrlError::Malformed)?;
         is_encrypted(&uri)?;
         host(&uri)?;
@@ -132,32 +132,32 @@ pub(super) fn is_presigned(uri: &Uri) -> bool {
 
 /// Where every stream URL is dialled, because a person says so.
 #[derive(Clone, Debug)]
-pub(super) struct Gateway {
+pub(super) struct EndpointOverride {
     /// Of a websocket.
     scheme: Scheme,
     authority: Authority,
     endpoint: Endpoint,
 }
 
-impl Gateway {
+impl EndpointOverride {
     /// Reads an `https` or `wss` URL, or an `http` or `ws` URL of a loopback address.
     ///
     /// # Errors
     ///
     /// If it is none of these.
-    pub(super) fn new(text: &str) -> Result<Self, GatewayError> {
-        let uri: Uri = text.parse().map_err(|_| GatewayError)?;
+    pub(super) fn new(text: &str) -> Result<Self, EndpointOverrideError> {
+        let uri: Uri = text.parse().map_err(|_| EndpointOverrideError)?;
         let (name, tls) = match uri.scheme_str() {
             Some("https" | "wss") => ("wss", true),
             Some("http" | "ws") => ("ws", false),
-            Some(_) | None => return Err(GatewayError),
+            Some(_) | None => return Err(EndpointOverrideError),
         };
-        let host = host(&uri).map_err(|_| GatewayError)?;
+        let host = host(&uri).map_err(|_| EndpointOverrideError)?;
         let loopback = is_loopback(host);
         let authority = uri.authority().filter(|_| tls || loopback);
         Ok(Self {
-            scheme: name.parse().map_err(|_| GatewayError)?,
-            authority: authority.ok_or(GatewayError)?.clone(),
+            scheme: name.parse().map_err(|_| EndpointOverrideError)?,
+            authority: authority.ok_or(EndpointOverrideError)?.clone(),
             endpoint: endpoint(&uri, host, tls, loopback),
         })
     }
@@ -166,7 +166,7 @@ impl Gateway {
 /// What was given as a gateway is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an https:// or wss:// URL, nor one without TLS of a loopback address")]
-pub(super) struct GatewayError;
+pub(super) struct EndpointOverrideError;
 
 impl fmt::Debug for StreamUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -83,7 +83,7 @@ fn a_port_that_goes_without_saying_is_not_said() {
 }
 
 fn at(gateway: &str, url: &str) -> Result<String, StreamUrlError> {
-    let url = StreamUrl::at(&Gateway::new(gateway).unwrap(), url)?;
+    let url = StreamUrl::at(&EndpointOverride::new(gateway).unwrap(), url)?;
     let Endpoint {
         host, port, tls, ..
     } = url.endpoint();
@@ -145,7 +145,7 @@ fn a_gateway_without_tls_is_on_this_machine() {
         "gateway.corp",
         "",
     ] {
-        assert!(Gateway::new(bad).is_err(), "{bad}");
+        assert!(EndpointOverride::new(bad).is_err(), "{bad}");
     }
 }
 

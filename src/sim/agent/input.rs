@@ -103,11 +103,11 @@ impl Agent {
     /// Processes the expected message and acknowledges it, or the other way round.
     fn take(&mut self, now: Instant, message: Message) {
         let owed = match self.options.version.acknowledges_after_processing() {
-            true => Owed::Acknowledgement,
+            true => AckState::Acknowledgement,
             false if self.connected => {
                 self.acknowledge(now, &message);
                 self.finish(&message);
-                Owed::Nothing
+                AckState::Nothing
             }
             false => return,
         };
@@ -130,10 +130,10 @@ impl Agent {
             let Some(message) = self.receiver.take_expected() else {
                 return;
             };
-            let mut owed = Owed::Number;
+            let mut owed = AckState::Number;
             if !self.options.version.acknowledges_after_processing() {
                 self.finish(&message);
-                owed = Owed::Nothing;
+                owed = AckState::Nothing;
             }
             // Acknowledged when it came, so nobody sends it again: stuck, as agents are, or lost.
             if !self.process(now, message, owed) {
@@ -143,11 +143,11 @@ impl Agent {
     }
 
     /// Processes a message whose turn it is. True if it was consumed and nothing is owed any more.
-    fn process(&mut self, now: Instant, message: Message, owed: Owed) -> bool {
+    fn process(&mut self, now: Instant, message: Message, owed: AckState) -> bool {
         match self.consume(now, &message) {
             Verdict::Done => self.conclude(now, &message, owed),
             Verdict::InHand => {
-                self.in_hand = Some(InHand { message, owed });
+                self.in_hand = Some(PendingWrite { message, owed });
                 false
             }
             Verdict::Refused => false,
@@ -155,18 +155,18 @@ impl Agent {
     }
 
     /// A message was consumed. False if its acknowledgement could not be sent.
-    fn conclude(&mut self, now: Instant, message: &Message, owed: Owed) -> bool {
+    fn conclude(&mut self, now: Instant, message: &Message, owed: AckState) -> bool {
         match owed {
-            Owed::Acknowledgement if !self.connected => {
+            AckState::Acknowledgement if !self.connected => {
                 self.stats.unacknowledged_in += 1;
                 return false;
             }
-            Owed::Acknowledgement => {
+            AckState::Acknowledgement => {
                 self.acknowledge(now, message);
                 self.finish(message);
             }
-            Owed::Number => self.finish(message),
-            Owed::Nothing => {}
+            AckState::Number => self.finish(message),
+            AckState::Nothing => {}
         }
         true
     }
@@ -181,7 +181,7 @@ impl Agent {
 
     /// The message in hand is written.
     pub(super) fn take_from_hand(&mut self, now: Instant) {
-        if let Some(InHand { message, owed }) = self.in_hand.take() {
+        if let Some(PendingWrite { message, owed }) = self.in_hand.take() {
             self.conclude(now, &message, owed);
         }
     }
@@ -308,14 +308,14 @@ impl Agent {
 
 /// A message whose payload is being written (basic mode).
 #[derive(Debug)]
-pub(super) struct InHand {
+pub(super) struct PendingWrite {
     message: Message,
-    owed: Owed,
+    owed: AckState,
 }
 
 /// What is still to be done about a message once it is consumed.
 #[derive(Clone, Copy, Debug)]
-enum Owed {
+enum AckState {
     /// It is to be acknowledged, and the next number to be expected.
     Acknowledgement,
     /// The next number is to be expected.

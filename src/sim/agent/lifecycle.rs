@@ -6,7 +6,8 @@ use crate::wire::message::PayloadType;
 use crate::wire::payload::HandshakeResponse;
 
 use super::{
-    Agent, Basic, DestinationEnd, End, Event, Mux, Outcome, Plugin, Version, handshake, options,
+    Agent, DestinationEnd, End, Event, Mux, Outcome, Plugin, SingleStream, Version, handshake,
+    options,
 };
 
 /// Where in its life a session is. The picture is in the header of `mod.rs`.
@@ -114,7 +115,7 @@ impl Agent {
             self.plugin = Plugin::Mux(Mux::new(keep_alive));
             self.become_ready(now);
         } else {
-            self.plugin = Plugin::Basic(Basic::new(&mut self.out));
+            self.plugin = Plugin::Basic(SingleStream::new(&mut self.out));
             self.phase = Phase::Dialling;
         }
     }

@@ -49,7 +49,7 @@ mod stats;
 mod version;
 
 pub use event::{ConnectionId, DestinationEnd, End, Event, Outcome};
-use input::InHand;
+use input::PendingWrite;
 use lifecycle::{CRASHED, Phase};
 use mux::Mux;
 pub use options::{Digests, FAITHFUL_INTERVAL, Job, Options, Pace, Race, Retransmission};
@@ -57,7 +57,7 @@ use outbox::Outbox;
 use pacer::Pacer;
 use receiver::Receiver;
 use sender::Sender;
-use single_stream::Basic;
+use single_stream::SingleStream;
 pub use stats::{Stats, Timeline, Violation};
 pub use version::Version;
 
@@ -79,7 +79,7 @@ pub struct Agent {
     /// Acknowledgements, the handshake, flags, and what goes again: all that knows no pace.
     control: VecDeque<Bytes>,
     /// The message in hand whose payload is not yet written (basic mode).
-    in_hand: Option<InHand>,
+    in_hand: Option<PendingWrite>,
     connected: bool,
     paused: bool,
     /// The reader is blocked or dead, for good.
@@ -367,7 +367,7 @@ impl Agent {
 enum Plugin {
     None,
     Mux(Mux),
-    Basic(Basic),
+    Basic(SingleStream),
 }
 
 /// What a plugin produces: words for the driver, and bytes for the client.

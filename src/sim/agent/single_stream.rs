@@ -18,7 +18,7 @@ use super::{ConnectionId, Event, Out};
 
 /// The one destination of a session.
 #[derive(Debug)]
-pub(super) struct Basic {
+pub(super) struct SingleStream {
     state: State,
     serial: u64,
     /// What is in hand: not yet written to the end.
@@ -26,7 +26,7 @@ pub(super) struct Basic {
     unwritten: usize,
 }
 
-impl Basic {
+impl SingleStream {
     /// Dials at once.
     pub(super) fn new(out: &mut Out) -> Self {
         let mut basic = Self {

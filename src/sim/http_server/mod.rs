@@ -44,7 +44,7 @@ use super::api;
 use super::client_websocket::Client;
 use super::clock;
 use super::faults::SecondWebsocket;
-use super::one_off_fault::Blow;
+use super::one_off_fault::OneOffFault;
 use super::service::Service;
 use super::session::Command;
 use super::signature::{self, Expected, Signature};
@@ -308,7 +308,7 @@ fn page<T: Serialize>(content: &T) -> Response<Full<Bytes>> {
 #[serde(default, deny_unknown_fields)]
 struct Order {
     faults: Map<String, Value>,
-    blows: Vec<Blow>,
+    blows: Vec<OneOffFault>,
     session: Option<String>,
 }
 

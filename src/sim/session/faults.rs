@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::messages;
-use super::super::one_off_fault::{Blow, Manner, PlannedBlow};
+use super::super::one_off_fault::{Manner, OneOffFault, ScheduledFault};
 use super::super::records::EndedBy;
 use super::Session;
 use crate::wire::message::Kind;
@@ -33,28 +33,28 @@ impl Session {
         let due = self.to_come().filter(|planned| planned.after <= age);
         let mut due: Vec<_> = due.copied().collect();
         due.sort_by_key(|planned| planned.after);
-        for PlannedBlow { after, blow } in due {
+        for ScheduledFault { after, blow } in due {
             self.struck = Some(after);
             self.suffer(blow);
         }
     }
 
-    fn to_come(&self) -> impl Iterator<Item = &PlannedBlow> {
+    fn to_come(&self) -> impl Iterator<Item = &ScheduledFault> {
         let planned = self.faults.planned.iter();
         planned.filter(|planned| Some(planned.after) > self.struck)
     }
 
     /// Something happens, once.
-    pub(super) fn suffer(&mut self, blow: Blow) {
+    pub(super) fn suffer(&mut self, blow: OneOffFault) {
         match blow {
-            Blow::Break(manner) => self.break_websocket(manner),
-            Blow::PauseClient => self.feed(messages::publication(Kind::PausePublication)),
-            Blow::StartClient => self.feed(messages::publication(Kind::StartPublication)),
-            Blow::PauseAgent => self.tell_agent(Kind::PausePublication),
-            Blow::StartAgent => self.tell_agent(Kind::StartPublication),
-            Blow::KillAgent => self.agent.handle_death(self.now),
-            Blow::AgentAway(span) => self.lose_agent(span),
-            Blow::AgentAwayAmidMessage(span) => {
+            OneOffFault::Break(manner) => self.break_websocket(manner),
+            OneOffFault::PauseClient => self.feed(messages::publication(Kind::PausePublication)),
+            OneOffFault::StartClient => self.feed(messages::publication(Kind::StartPublication)),
+            OneOffFault::PauseAgent => self.tell_agent(Kind::PausePublication),
+            OneOffFault::StartAgent => self.tell_agent(Kind::StartPublication),
+            OneOffFault::KillAgent => self.agent.handle_death(self.now),
+            OneOffFault::AgentAway(span) => self.lose_agent(span),
+            OneOffFault::AgentAwayAmidMessage(span) => {
                 self.lose_agent(span);
                 self.amid_message = true;
             }

@@ -29,7 +29,7 @@ use super::clock;
 use super::connection::Connection;
 use super::fault_rules::{Path, Rate};
 use super::faults::{Direction, Faults, Join};
-use super::one_off_fault::Blow;
+use super::one_off_fault::OneOffFault;
 use super::queue::Queue;
 use super::records::Page;
 use super::service::Service;
@@ -47,12 +47,12 @@ pub(super) enum Command {
     /// The faults have changed.
     Look,
     /// Something goes wrong once.
-    Suffer(Blow),
+    Suffer(OneOffFault),
 }
 
 /// What a session is about.
 #[derive(Debug)]
-pub(super) struct Brief {
+pub(super) struct SessionSpec {
     pub(super) session_id: String,
     /// What the agent is told.
     pub(super) job: Job,
@@ -65,7 +65,7 @@ pub(super) struct Brief {
 /// Everything that belongs to one session.
 pub(super) struct Session {
     service: Arc<Service>,
-    brief: Brief,
+    brief: SessionSpec,
     page: Page,
     agent: Agent,
     /// The agent waits for the first websocket.
@@ -112,7 +112,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(
         service: Arc<Service>,
-        brief: Brief,
+        brief: SessionSpec,
         page: Page,
         commands: mpsc::Receiver<Command>,
     ) -> Self {
@@ -374,7 +374,7 @@ struct Dialled {
 }
 
 /// The agent of a session, which asks for the handshake at once.
-fn join(service: &Service, brief: &Brief, now: Instant) -> Agent {
+fn join(service: &Service, brief: &SessionSpec, now: Instant) -> Agent {
     let options = service.options.agent.clone();
     Agent::new(now, clock::wall(), brief.seed, options, brief.job.clone())
 }

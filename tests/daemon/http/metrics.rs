@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ssm_proxyd::sim::{Blow, Manner};
+use ssm_proxyd::sim::{Manner, OneOffFault};
 
 use super::{Scene, until};
 use crate::support::running::{assert_echo, assert_reset, connect, forward};
@@ -71,7 +71,12 @@ async fn what_happens_is_counted() {
     assert!(failed >= 1 && started >= 1, "{failed} {started}");
 
     assert_eq!(scene.of_f("resumes_total"), 0);
-    assert_eq!(scene.simulator.strike(None, Blow::Break(Manner::Reset)), 2);
+    assert_eq!(
+        scene
+            .simulator
+            .strike(None, OneOffFault::Break(Manner::Reset)),
+        2
+    );
     until("both are resumed", || scene.of_f("resumes_total") == 2).await;
     assert_echo(&mut clients[0], b"still here");
     until("more is counted", || {

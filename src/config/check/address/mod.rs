@@ -9,14 +9,14 @@ use std::str::FromStr;
 pub(super) use crate::config::check::address::socket_path::MAX_PATH;
 use crate::config::check::address::socket_path::{bare_path, socket_path};
 pub(super) use crate::config::check::address::url::{check_endpoint, check_gateway, check_proxy};
-use crate::config::diagnostic::Fault;
+use crate::config::diagnostic::ValueError;
 use crate::config::model::{Listen, Remote};
 use crate::config::source::{quoted, shortened};
 
 impl FromStr for Listen {
-    type Err = Fault;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Fault> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         if let Some(path) = text.strip_prefix("unix:") {
             return socket_path(path).map(Self::Unix);
         }
@@ -43,9 +43,9 @@ impl FromStr for Listen {
 }
 
 impl FromStr for Remote {
-    type Err = Fault;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Fault> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         if is_digits(text) {
             return Ok(Self::Port(port(text, 1)?));
         }
@@ -66,7 +66,7 @@ impl FromStr for Remote {
 }
 
 /// A port given as a number of the file.
-pub(super) fn port_number(number: i128, least: u16) -> Result<u16, Fault> {
+pub(super) fn port_number(number: i128, least: u16) -> Result<u16, ValueError> {
     match u16::try_from(number) {
         Ok(port) if port >= least => Ok(port),
         Ok(_) | Err(_) => Err(no_port(&number.to_string(), least)),
@@ -106,7 +106,7 @@ struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
-    fn of(text: &'a str) -> Result<Self, Fault> {
+    fn of(text: &'a str) -> Result<Self, ValueError> {
         let what = |why: &str| format!("{} {why}", quoted(text));
         if let Some((_, rest)) = text.split_once("://") {
             let pair = rest
@@ -114,17 +114,17 @@ impl<'a> Pair<'a> {
                 .next()
                 .and_then(|rest| rest.split('/').next());
             let hint = format!("write {}", quoted(pair.unwrap_or_default()));
-            return Err(Fault::new(what("is a URL and not an address"), hint));
+            return Err(ValueError::new(what("is a URL and not an address"), hint));
         }
         if text.is_empty() {
-            return Err(Fault::new("an empty address", "write \"host:port\""));
+            return Err(ValueError::new("an empty address", "write \"host:port\""));
         }
         let Some((host, port)) = text.rsplit_once(':') else {
             let hint = format!(
                 "write it behind the host: {}",
                 quoted(&format!("{text}:5432"))
             );
-            return Err(Fault::new(what("has no port"), hint));
+            return Err(ValueError::new(what("has no port"), hint));
         };
         if let Some(host) = host
             .strip_prefix('[')
@@ -139,11 +139,11 @@ impl<'a> Pair<'a> {
         if text.parse::<Ipv6Addr>().is_ok() || host.contains([':', '[', ']']) {
             let hint =
                 "an IPv6 address stands in brackets, its port behind them: \"[2001:db8::7]:5432\"";
-            return Err(Fault::new(what("is not an address with a port"), hint));
+            return Err(ValueError::new(what("is not an address with a port"), hint));
         }
         if host.is_empty() {
             let hint = format!("write it before the port: \"localhost:{port}\"");
-            return Err(Fault::new(what("has no host"), hint));
+            return Err(ValueError::new(what("has no host"), hint));
         }
         Ok(Self {
             host,
@@ -153,12 +153,12 @@ impl<'a> Pair<'a> {
     }
 
     /// The address if the host is one; `None` is a name that could exist.
-    fn address(&self) -> Result<Option<IpAddr>, Fault> {
+    fn address(&self) -> Result<Option<IpAddr>, ValueError> {
         if self.is_bracketed {
             let address = self.host.parse::<Ipv6Addr>();
             return address.map(|address| Some(address.into())).map_err(|_| {
                 let what = format!("{} is not an IPv6 address", quoted(self.host));
-                Fault::new(
+                ValueError::new(
                     what,
                     "brackets are for IPv6 addresses alone: \"[2001:db8::7]:5432\"",
                 )
@@ -171,32 +171,32 @@ impl<'a> Pair<'a> {
     }
 }
 
-fn port(text: &str, least: u16) -> Result<u16, Fault> {
+fn port(text: &str, least: u16) -> Result<u16, ValueError> {
     let number = is_digits(text).then(|| text.parse().ok()).flatten();
     let port = number.filter(|port| *port >= least);
     port.ok_or_else(|| no_port(text, least))
 }
 
 /// Finds what keeps a text from being the name of a host.
-fn check_name(host: &str) -> Result<(), Fault> {
+fn check_name(host: &str) -> Result<(), ValueError> {
     let what = |why: &str| format!("{} is not the name of a host: {why}", quoted(host));
     let name = host.strip_suffix('.').unwrap_or(host);
     let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let example = "for example \"db.internal:5432\" or \"10.0.0.7:5432\"";
     if let Some(stranger) = name.chars().find(|c| !is_letter(*c) && *c != '.') {
         let why = format!("{} cannot be part of it", quoted(&stranger.to_string()));
-        return Err(Fault::new(what(&why), example));
+        return Err(ValueError::new(what(&why), example));
     }
     let is_label = |label: &str| {
         (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
     };
     if name.len() > 253 || !name.split('.').all(is_label) {
         let hint = "parts between dots have 1 to 63 letters, digits or inner hyphens; 253 in all";
-        return Err(Fault::new(what("a part of it is malformed"), hint));
+        return Err(ValueError::new(what("a part of it is malformed"), hint));
     }
     if name.rsplit('.').next().is_some_and(is_digits) {
         let hint = "an IPv4 address has four numbers from 0 to 255: \"10.0.0.7:5432\"";
-        return Err(Fault::new(
+        return Err(ValueError::new(
             format!("{} is not an IPv4 address", quoted(host)),
             hint,
         ));
@@ -219,47 +219,47 @@ fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn no_port(text: &str, least: u16) -> Fault {
+fn no_port(text: &str, least: u16) -> ValueError {
     let shown = if is_digits(text) {
         shortened(text)
     } else {
         quoted(text)
     };
     let what = format!("the port {shown} is not a number from {least} to 65535");
-    Fault::new(what, "for example 5432")
+    ValueError::new(what, "for example 5432")
 }
 
-fn no_local_address(pair: &Pair<'_>, port: u16) -> Fault {
+fn no_local_address(pair: &Pair<'_>, port: u16) -> ValueError {
     let host = quoted(pair.host);
     if pair.host == "*" {
         let what = format!("{host} is not an address");
         let hint = format!("write \"0.0.0.0:{port}\", and `allow_remote_clients = true` beside it");
-        return Fault::new(what, hint);
+        return ValueError::new(what, hint);
     }
     if pair.is_bracketed {
         let what = format!("{host} is not an IPv6 address");
-        return Fault::new(what, format!("for example \"[::1]:{port}\""));
+        return ValueError::new(what, format!("for example \"[::1]:{port}\""));
     }
     let what = format!("{host} is neither localhost nor an IP address; names are not looked up");
-    Fault::new(
+    ValueError::new(
         what,
         format!("write \"localhost:{port}\" or \"127.0.0.1:{port}\""),
     )
 }
 
-fn own_address(pair: &Pair<'_>, port: u16) -> Fault {
+fn own_address(pair: &Pair<'_>, port: u16) -> ValueError {
     let what = format!(
         "the agent refuses to dial {}, its own machine, as a host",
         pair.host
     );
-    Fault::new(
+    ValueError::new(
         what,
         format!("for the target itself write the port alone: `remote = {port}`"),
     )
 }
 
 /// The name of a socket of the service manager, as systemd.socket(5) has it.
-fn descriptor_name(name: &str) -> Result<String, Fault> {
+fn descriptor_name(name: &str) -> Result<String, ValueError> {
     let fits = |c: char| c.is_ascii_graphic() && c != ':' && c != '/';
     if (1..=255).contains(&name.len()) && name.chars().all(fits) {
         return Ok(name.to_owned());
@@ -267,7 +267,7 @@ fn descriptor_name(name: &str) -> Result<String, Fault> {
     let what = format!("{} is no name of a socket of systemd", quoted(name));
     let hint =
         "write what `FileDescriptorName=` of the .socket unit says: `listen = \"systemd:db\"`";
-    Err(Fault::new(what, hint))
+    Err(ValueError::new(what, hint))
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::check::address::is_digits;
-use crate::config::diagnostic::Fault;
+use crate::config::diagnostic::ValueError;
 use crate::config::source::quoted;
 
 /// Reads what stands behind `unix:`.
-pub(super) fn socket_path(text: &str) -> Result<PathBuf, Fault> {
+pub(super) fn socket_path(text: &str) -> Result<PathBuf, ValueError> {
     if let Some(rest) = text.strip_prefix("//") {
         return Err(url(text, rest));
     }
@@ -20,31 +20,31 @@ pub(super) fn socket_path(text: &str) -> Result<PathBuf, Fault> {
         let hint = format!(
             "the address of a Unix socket holds {MAX_PATH} bytes; choose a shorter directory"
         );
-        return Err(Fault::new(what, hint));
+        return Err(ValueError::new(what, hint));
     }
     Ok(Path::new(text).to_owned())
 }
 
 /// An absolute path without `unix:` before it.
-pub(super) fn bare_path(text: &str) -> Fault {
+pub(super) fn bare_path(text: &str) -> ValueError {
     let what = format!("{} is a path and not an address", quoted(text));
     let hint = format!(
         "for a Unix socket write {}",
         quoted(&format!("unix:{text}"))
     );
-    Fault::new(what, hint)
+    ValueError::new(what, hint)
 }
 
-fn url(text: &str, rest: &str) -> Fault {
+fn url(text: &str, rest: &str) -> ValueError {
     let what = format!(
         "{} is a URL and not an address",
         quoted(&format!("unix:{text}"))
     );
     let path = rest.trim_start_matches('/');
-    Fault::new(what, format!("write {}", quoted(&format!("unix:/{path}"))))
+    ValueError::new(what, format!("write {}", quoted(&format!("unix:/{path}"))))
 }
 
-fn relative(text: &str) -> Fault {
+fn relative(text: &str) -> ValueError {
     let what = match text {
         "" => "there is no path behind `unix:`".to_owned(),
         text => format!("{} is not an absolute path", quoted(text)),
@@ -54,11 +54,11 @@ fn relative(text: &str) -> Fault {
         Some('@') => "a socket without a file has no permissions; write a path: \"unix:/run/…\"",
         Some(_) | None => "write it from the root: \"unix:/run/ssm-proxyd/db.sock\"",
     };
-    Fault::new(what, hint)
+    ValueError::new(what, hint)
 }
 
 /// Finds what stands behind the path, or keeps it from being one.
-fn check_end(text: &str) -> Result<(), Fault> {
+fn check_end(text: &str) -> Result<(), ValueError> {
     let file = text.rsplit('/').next().unwrap_or_default();
     let (what, hint) = if matches!(file, "" | "." | "..") {
         (
@@ -86,7 +86,7 @@ fn check_end(text: &str) -> Result<(), Fault> {
     } else {
         return Ok(());
     };
-    Err(Fault::new(format!("{} {what}", quoted(text)), hint))
+    Err(ValueError::new(format!("{} {what}", quoted(text)), hint))
 }
 
 /// Bytes of a path in `sockaddr_un`, without the zero behind it.

@@ -1,12 +1,12 @@
 //! The URLs of endpoints.
 
 use crate::config::check::address::{Pair, is_localhost, port};
-use crate::config::diagnostic::Fault;
+use crate::config::diagnostic::ValueError;
 use crate::config::model::NO_PROXY;
 use crate::config::redact::is_host;
 
 /// Finds what is wrong with the URL of an API endpoint.
-pub(in crate::config::check) fn check_endpoint(url: &str) -> Result<(), Fault> {
+pub(in crate::config::check) fn check_endpoint(url: &str) -> Result<(), ValueError> {
     let example = "for example \"https://ssm.eu-west-1.amazonaws.com\"";
     let (scheme, rest) = split(url, example)?;
     let is_plain = match scheme.as_str() {
@@ -14,14 +14,14 @@ pub(in crate::config::check) fn check_endpoint(url: &str) -> Result<(), Fault> {
         "https" => false,
         _ => {
             let what = "it begins with neither https:// nor http://";
-            return Err(Fault::new(what, example));
+            return Err(ValueError::new(what, example));
         }
     };
     check_host(rest, is_plain, example).map(|_| ())
 }
 
 /// Finds what is wrong with the URL of an endpoint for data channels.
-pub(in crate::config::check) fn check_gateway(url: &str) -> Result<(), Fault> {
+pub(in crate::config::check) fn check_gateway(url: &str) -> Result<(), ValueError> {
     let example = "for example \"https://vpce-0123-abcd.ssmmessages.eu-west-1.vpce.amazonaws.com\"";
     let (scheme, rest) = split(url, example)?;
     let is_plain = match scheme.as_str() {
@@ -29,19 +29,19 @@ pub(in crate::config::check) fn check_gateway(url: &str) -> Result<(), Fault> {
         "https" | "wss" => false,
         _ => {
             let what = "it begins with neither https:// nor wss://";
-            return Err(Fault::new(what, example));
+            return Err(ValueError::new(what, example));
         }
     };
     let path = check_host(rest, is_plain, example)?;
     if !path.is_empty() {
         let hint = "leave the path out: StartSession says it for each session";
-        return Err(Fault::new("it holds a path", hint));
+        return Err(ValueError::new("it holds a path", hint));
     }
     Ok(())
 }
 
 /// Finds what is wrong with the URL of a proxy. No fault quotes it: it may hold a password.
-pub(in crate::config::check) fn check_proxy(url: &str) -> Result<(), Fault> {
+pub(in crate::config::check) fn check_proxy(url: &str) -> Result<(), ValueError> {
     if url == NO_PROXY {
         return Ok(());
     }
@@ -51,28 +51,31 @@ pub(in crate::config::check) fn check_proxy(url: &str) -> Result<(), Fault> {
         "http" => {}
         "https" | "socks4" | "socks4a" | "socks5" | "socks5h" => {
             let what = format!("{scheme}:// is not spoken to a proxy");
-            return Err(Fault::new(
+            return Err(ValueError::new(
                 what,
                 "write an HTTP proxy: \"http://proxy.corp:3128\"",
             ));
         }
-        _ => return Err(Fault::new("it does not begin with http://", example)),
+        _ => return Err(ValueError::new("it does not begin with http://", example)),
     }
     let (user, address) = rest.rsplit_once('@').unwrap_or(("", rest));
     if !is_encoded(user) {
         let what = "user and password hold a character that cannot stand there";
         let hint = "percent-encode all but letters and digits: `@` is %40, `%` is %25";
-        return Err(Fault::new(what, hint));
+        return Err(ValueError::new(what, hint));
     }
     let address = address.strip_suffix('/').unwrap_or(address);
     if address.contains(['/', '?', '#', '\\']) {
-        return Err(Fault::new("it holds more than a host and a port", example));
+        return Err(ValueError::new(
+            "it holds more than a host and a port",
+            example,
+        ));
     }
     let may_quote = !rest.contains('@') && is_host(rest);
     match is_loopback(address) {
         Ok(_) => Ok(()),
         Err(fault) if may_quote => Err(fault),
-        Err(_) => Err(Fault::new(
+        Err(_) => Err(ValueError::new(
             "what it names is not a host and a port",
             example,
         )),
@@ -91,33 +94,33 @@ fn is_encoded(text: &str) -> bool {
 }
 
 /// The scheme in lower case, and what is behind it.
-fn split<'a>(url: &'a str, example: &str) -> Result<(String, &'a str), Fault> {
+fn split<'a>(url: &'a str, example: &str) -> Result<(String, &'a str), ValueError> {
     let parts = url.split_once("://");
-    let (scheme, rest) = parts.ok_or_else(|| Fault::new("it is not a URL", example))?;
+    let (scheme, rest) = parts.ok_or_else(|| ValueError::new("it is not a URL", example))?;
     Ok((scheme.to_ascii_lowercase(), rest))
 }
 
 /// Checks what is behind the scheme; returns the path, without the slash that it begins with.
-fn check_host<'a>(rest: &'a str, is_plain: bool, example: &str) -> Result<&'a str, Fault> {
+fn check_host<'a>(rest: &'a str, is_plain: bool, example: &str) -> Result<&'a str, ValueError> {
     if rest.contains('@') {
         let hint = "leave `user:password@` out: requests are signed with AWS credentials";
-        return Err(Fault::new("it holds a user or a password", hint));
+        return Err(ValueError::new("it holds a user or a password", hint));
     }
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     if rest.contains(['?', '#', '\\']) || !rest.chars().all(|c| c.is_ascii_graphic()) {
         let what = "it holds more than a host, a port and a path";
-        return Err(Fault::new(what, example));
+        return Err(ValueError::new(what, example));
     }
     let is_loopback = is_loopback(authority)?;
     if is_plain && !is_loopback {
         let what = "without TLS an endpoint must be a loopback address";
-        return Err(Fault::new(what, "write https://"));
+        return Err(ValueError::new(what, "write https://"));
     }
     Ok(path)
 }
 
 /// Checks a host that may have a port; tells whether it is this machine.
-fn is_loopback(authority: &str) -> Result<bool, Fault> {
+fn is_loopback(authority: &str) -> Result<bool, ValueError> {
     let has_port = match authority.strip_prefix('[') {
         Some(host) => host.contains("]:"),
         None => authority.contains(':'),

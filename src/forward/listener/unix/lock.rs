@@ -17,7 +17,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use tracing::{debug, warn};
 
-use crate::forward::listener::error::Obstacle;
+use crate::forward::listener::error::ListenErrorKind;
 
 /// A held lock. Dropping it removes the file and releases the lock.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl LockFile {
     /// # Errors
     ///
     /// If the directory does not exist, or another start of this user holds the lock for too long.
-    pub(super) async fn acquire(socket: &Path) -> Result<Option<Self>, Obstacle> {
+    pub(super) async fn acquire(socket: &Path) -> Result<Option<Self>, ListenErrorKind> {
         let path = path_of(socket);
         for _ in 0..ATTEMPTS {
             match try_acquire(&path) {
@@ -45,7 +45,7 @@ impl LockFile {
                     return Ok(None);
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(Obstacle::NoDirectory);
+                    return Err(ListenErrorKind::NoDirectory);
                 }
                 Err(error) => {
                     let path = path.display();
@@ -54,7 +54,7 @@ impl LockFile {
                 }
             }
         }
-        Err(Obstacle::Locked(path))
+        Err(ListenErrorKind::Locked(path))
     }
 }
 

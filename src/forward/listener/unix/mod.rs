@@ -42,7 +42,7 @@ use tracing::{debug, info, warn};
 
 use self::lock::LockFile;
 use super::BACKLOG;
-use super::error::Obstacle;
+use super::error::ListenErrorKind;
 
 /// A listening Unix socket. Dropping it removes its file.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl SocketFile {
     /// # Errors
     ///
     /// What is in the way; nothing is left behind then.
-    pub async fn bind(path: &Path, mode: u32) -> Result<Self, Obstacle> {
+    pub async fn bind(path: &Path, mode: u32) -> Result<Self, ListenErrorKind> {
         let _lock = LockFile::acquire(path).await?;
         warn_if_replaceable(path);
         clear(path)?;
@@ -175,14 +175,14 @@ fn warn_if_replaceable(path: &Path) {
 }
 
 /// Removes a socket that nobody holds, and nothing else.
-fn clear(path: &Path) -> Result<(), Obstacle> {
+fn clear(path: &Path) -> Result<(), ListenErrorKind> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     if !metadata.file_type().is_socket() {
-        return Err(Obstacle::Foreign);
+        return Err(ListenErrorKind::Foreign);
     }
     let question = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
     match question
@@ -197,7 +197,7 @@ fn clear(path: &Path) -> Result<(), Obstacle> {
         Err((io::ErrorKind::NotFound, _)) => Ok(()),
         Err((io::ErrorKind::PermissionDenied, error)) => Err(error.into()),
         // Of the wrong kind, or, if it is a datagram socket, of the right one.
-        Ok(()) | Err(_) => Err(Obstacle::Taken),
+        Ok(()) | Err(_) => Err(ListenErrorKind::Taken),
     }
 }
 

@@ -15,8 +15,8 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
 }
 
-fn is_in_use(outcome: Result<SocketFile, Obstacle>) -> bool {
-    matches!(outcome, Err(Obstacle::Taken))
+fn is_in_use(outcome: Result<SocketFile, ListenErrorKind>) -> bool {
+    matches!(outcome, Err(ListenErrorKind::Taken))
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn what_is_not_a_socket_is_never_removed() {
         let outcome = SocketFile::bind(&at(name), 0o600).await;
 
         assert!(
-            matches!(outcome, Err(Obstacle::Foreign)),
+            matches!(outcome, Err(ListenErrorKind::Foreign)),
             "{name}: {outcome:?}"
         );
         assert!(fs::symlink_metadata(at(name)).is_ok(), "{name}");
@@ -151,7 +151,10 @@ async fn a_file_where_a_directory_should_be_is_an_error() {
 
     let obstacle = SocketFile::bind(&directory.path().join("file/a.sock"), 0o600).await;
 
-    assert!(matches!(obstacle, Err(Obstacle::System(_))), "{obstacle:?}");
+    assert!(
+        matches!(obstacle, Err(ListenErrorKind::System(_))),
+        "{obstacle:?}"
+    );
 }
 
 #[tokio::test]
@@ -294,7 +297,10 @@ async fn a_lock_file_that_another_start_of_this_user_holds_is_an_error_in_the_en
 
     let obstacle = SocketFile::bind(&path, 0o600).await.unwrap_err();
 
-    assert!(matches!(obstacle, Obstacle::Locked(_)), "{obstacle:?}");
+    assert!(
+        matches!(obstacle, ListenErrorKind::Locked(_)),
+        "{obstacle:?}"
+    );
     let error = super::super::ListenError::new(crate::config::Listen::Unix(path), obstacle);
     assert!(error.hint().contains("a.sock.lock"), "{}", error.hint());
     assert!(lock.exists(), "it is not ours to remove");

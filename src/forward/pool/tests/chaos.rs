@@ -6,8 +6,8 @@ use super::*;
 fn nobody_is_forgotten_whatever_happens() {
     for seed in 0..2000 {
         let mut chance = Rng::with_seed(seed);
-        let shape = [OWN, SHARED, World::with_spares(2).pool.shape][chance.usize(..3)];
-        let mut world = World::new(shape);
+        let shape = [OWN, SHARED, Context::with_spares(2).pool.shape][chance.usize(..3)];
+        let mut world = Context::new(shape);
         let mut queued: Vec<TunnelId> = Vec::new();
         let mut called: Vec<TunnelId> = Vec::new();
         let mut live: BTreeMap<TunnelId, usize> = BTreeMap::new();

@@ -5,10 +5,10 @@ use super::*;
 const CROWD: usize = 500;
 
 /// What is handled before the actions are taken: one event, or all that wait.
-fn serve_crowd(are_batched: bool) -> (Duration, World) {
-    let mut world = World::new(OWN);
+fn serve_crowd(are_batched: bool) -> (Duration, Context) {
+    let mut world = Context::new(OWN);
     let begin = Instant::now();
-    let settle = |world: &mut World| {
+    let settle = |world: &mut Context| {
         if !are_batched {
             world.act();
         }

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn whoever_waits_for_a_login_is_asked_about_once_a_second_and_answered_together() {
-    let mut world = World::new(OWN);
+    let mut world = Context::new(OWN);
     for _ in 0..3 {
         world.come();
     }
@@ -29,7 +29,7 @@ fn whoever_waits_for_a_login_is_asked_about_once_a_second_and_answered_together(
 
 #[test]
 fn after_a_definite_failure_all_without_a_start_under_way_are_refused_at_once() {
-    let mut world = World::new(OWN);
+    let mut world = Context::new(OWN);
     for _ in 0..3 {
         world.come();
     }
@@ -49,7 +49,7 @@ fn after_a_definite_failure_all_without_a_start_under_way_are_refused_at_once() 
 
 #[test]
 fn one_connection_is_let_through_as_the_probe() {
-    let mut world = World::new(OWN);
+    let mut world = Context::new(OWN);
     world.come();
     world.fail(0, "off", TARGET_IS_OFF);
     world.pass(Duration::from_secs(1));
@@ -65,7 +65,7 @@ fn one_connection_is_let_through_as_the_probe() {
 
 #[test]
 fn a_nudge_lets_the_next_connection_try() {
-    let mut world = World::new(OWN);
+    let mut world = Context::new(OWN);
     world.come();
     world.fail(0, "off", TARGET_IS_OFF);
 
@@ -77,7 +77,7 @@ fn a_nudge_lets_the_next_connection_try() {
 
 #[test]
 fn a_passing_failure_costs_one_connection() {
-    let mut world = World::new(OWN);
+    let mut world = Context::new(OWN);
     let first = world.come();
     world.come();
 
@@ -89,7 +89,7 @@ fn a_passing_failure_costs_one_connection() {
 
 #[test]
 fn a_failed_shared_start_costs_those_who_waited_for_it() {
-    let mut world = World::new(SHARED);
+    let mut world = Context::new(SHARED);
     for _ in 0..5 {
         world.come();
     }
@@ -104,7 +104,7 @@ fn a_failed_shared_start_costs_those_who_waited_for_it() {
 
 #[test]
 fn a_throttled_start_is_tried_again_and_nobody_is_refused() {
-    let mut world = World::new(OWN);
+    let mut world = Context::new(OWN);
     let first = world.come();
 
     world.fail(0, "slower", Weight::Throttled);
@@ -116,7 +116,7 @@ fn a_throttled_start_is_tried_again_and_nobody_is_refused() {
 
 #[test]
 fn whoever_waits_too_long_is_refused() {
-    let mut world = World::new(OWN);
+    let mut world = Context::new(OWN);
     let first = world.come();
     assert_eq!(
         world.pool.poll_timeout(),

@@ -27,7 +27,7 @@ const SHARED: Shape = Shape {
 const TARGET_IS_OFF: Weight = Weight::Definite(Patience::Growing);
 
 /// A pool and its owner, who does what it says and writes it down.
-struct World {
+struct Context {
     pool: Pool<&'static str>,
     now: Instant,
     next: u64,
@@ -39,7 +39,7 @@ struct World {
     hurried: Vec<TunnelId>,
 }
 
-impl World {
+impl Context {
     fn new(shape: Shape) -> Self {
         let mut world = Self {
             pool: Pool::new(shape, 1),

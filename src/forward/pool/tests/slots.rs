@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn each_connection_gets_a_tunnel_of_its_own_which_ends_with_it() {
-    let mut world = World::new(OWN);
+    let mut world = Context::new(OWN);
     let (first, second) = (world.come(), world.come());
 
     let (one, two) = (world.ready(0), world.ready(1));
@@ -17,7 +17,7 @@ fn each_connection_gets_a_tunnel_of_its_own_which_ends_with_it() {
 
 #[test]
 fn whoever_waits_longest_gets_what_comes_first() {
-    let mut world = World::new(OWN);
+    let mut world = Context::new(OWN);
     let (first, second) = (world.come(), world.come());
 
     let two = world.ready(1);
@@ -28,7 +28,7 @@ fn whoever_waits_longest_gets_what_comes_first() {
 
 #[test]
 fn a_start_that_was_not_called_yet_is_taken_back_when_its_connection_leaves() {
-    let mut world = World::new(OWN);
+    let mut world = Context::new(OWN);
     let (first, second) = (world.come(), world.come());
     world.call(0);
 
@@ -42,7 +42,7 @@ fn a_start_that_was_not_called_yet_is_taken_back_when_its_connection_leaves() {
 
 #[test]
 fn a_tunnel_of_its_own_is_never_given_to_a_second_connection() {
-    let mut world = World::new(OWN);
+    let mut world = Context::new(OWN);
     let first = world.come();
     let one = world.ready(0);
     world.come();
@@ -55,7 +55,7 @@ fn a_tunnel_of_its_own_is_never_given_to_a_second_connection() {
 
 #[test]
 fn a_shared_tunnel_for_one_at_a_time_is_given_again() {
-    let mut world = World::new(Shape {
+    let mut world = Context::new(Shape {
         places: 1,
         ..SHARED
     });
@@ -70,7 +70,7 @@ fn a_shared_tunnel_for_one_at_a_time_is_given_again() {
 
 #[test]
 fn a_call_whose_connection_left_and_that_is_never_answered_is_not_counted_on() {
-    let mut world = World::new(OWN);
+    let mut world = Context::new(OWN);
     let first = world.come();
     world.call(0);
     world.leave(first);
@@ -88,7 +88,7 @@ fn a_call_whose_connection_left_and_that_is_never_answered_is_not_counted_on() {
 
 #[test]
 fn a_start_that_was_called_serves_the_next_connection() {
-    let mut world = World::new(OWN);
+    let mut world = Context::new(OWN);
     let first = world.come();
     world.call(0);
     world.leave(first);
@@ -102,7 +102,7 @@ fn a_start_that_was_called_serves_the_next_connection() {
 
 #[test]
 fn shared_tunnels_are_filled_before_another_is_started() {
-    let mut world = World::new(SHARED);
+    let mut world = Context::new(SHARED);
     for _ in 0..3 {
         world.come();
     }
@@ -119,7 +119,7 @@ fn shared_tunnels_are_filled_before_another_is_started() {
 
 #[test]
 fn a_shared_tunnel_without_connections_is_kept_for_a_while() {
-    let mut world = World::new(SHARED);
+    let mut world = Context::new(SHARED);
     world.come();
     let one = world.ready(0);
     world.give_back(one);
@@ -137,7 +137,7 @@ fn a_shared_tunnel_without_connections_is_kept_for_a_while() {
 
 #[test]
 fn a_fresh_shared_tunnel_takes_over_while_the_old_one_finishes() {
-    let mut world = World::new(SHARED);
+    let mut world = Context::new(SHARED);
     world.come();
     let old = world.ready(0);
 
@@ -163,7 +163,7 @@ fn a_fresh_shared_tunnel_takes_over_while_the_old_one_finishes() {
 
 #[test]
 fn an_old_shared_tunnel_without_connections_needs_no_successor() {
-    let mut world = World::new(Shape {
+    let mut world = Context::new(Shape {
         idle: Duration::from_secs(7200),
         ..SHARED
     });
@@ -179,7 +179,7 @@ fn an_old_shared_tunnel_without_connections_needs_no_successor() {
 
 #[test]
 fn a_tunnel_without_its_websocket_is_not_given() {
-    let mut world = World::with_spares(1);
+    let mut world = Context::with_spares(1);
     let one = world.ready(0);
     world.pool.handle_away(one);
 
@@ -195,7 +195,7 @@ fn a_tunnel_without_its_websocket_is_not_given() {
 #[test]
 fn a_tunnel_that_opens_no_more_streams_is_not_given_again() {
     for taken in [1, 2] {
-        let mut world = World::new(SHARED);
+        let mut world = Context::new(SHARED);
         for _ in 0..taken {
             world.come();
         }
@@ -222,7 +222,7 @@ fn a_tunnel_that_opens_no_more_streams_is_not_given_again() {
 
 #[test]
 fn a_connection_without_a_usable_tunnel_is_refused_at_its_deadline() {
-    let mut world = World::new(SHARED);
+    let mut world = Context::new(SHARED);
     world.come();
     world.come();
     let one = world.ready(0);

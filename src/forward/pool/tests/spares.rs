@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_place_that_was_not_used_makes_a_spare_no_less() {
-    let mut world = World::with_spares(1);
+    let mut world = Context::with_spares(1);
     let one = world.ready(0);
     world.come();
 
@@ -18,7 +18,7 @@ fn a_place_that_was_not_used_makes_a_spare_no_less() {
 
 #[test]
 fn spares_are_kept_ready_and_replaced_when_they_are_used() {
-    let mut world = World::with_spares(2);
+    let mut world = Context::with_spares(2);
     assert_eq!(world.started.len(), 2);
     let (one, _) = (world.ready(0), world.ready(1));
 
@@ -32,7 +32,7 @@ fn spares_are_kept_ready_and_replaced_when_they_are_used() {
 
 #[test]
 fn a_connection_takes_over_the_start_of_a_spare() {
-    let mut world = World::with_spares(1);
+    let mut world = Context::with_spares(1);
 
     world.come();
 
@@ -42,7 +42,7 @@ fn a_connection_takes_over_the_start_of_a_spare() {
 
 #[test]
 fn an_old_spare_is_replaced_and_serves_until_then() {
-    let mut world = World::with_spares(1);
+    let mut world = Context::with_spares(1);
     let old = world.ready(0);
     world.pass(Duration::from_secs(599));
     assert_eq!(world.started.len(), 2, "replaced before it is too old");
@@ -57,7 +57,7 @@ fn an_old_spare_is_replaced_and_serves_until_then() {
 
 #[test]
 fn a_spare_that_is_too_old_is_never_used() {
-    let mut world = World::with_spares(1);
+    let mut world = Context::with_spares(1);
     let old = world.ready(0);
 
     world.pass(Duration::from_secs(600));
@@ -69,7 +69,7 @@ fn a_spare_that_is_too_old_is_never_used() {
 
 #[test]
 fn while_sessions_are_known_to_fail_one_spare_is_tried_ever_more_rarely() {
-    let mut world = World::with_spares(4);
+    let mut world = Context::with_spares(4);
     world.fail(0, "off", TARGET_IS_OFF);
     assert_eq!(world.cancelled.len(), 3);
 
@@ -92,7 +92,7 @@ fn while_sessions_are_known_to_fail_one_spare_is_tried_ever_more_rarely() {
 
 #[test]
 fn spares_that_fail_together_are_one_failure() {
-    let mut world = World::with_spares(8);
+    let mut world = Context::with_spares(8);
     for n in 0..8 {
         world.call(n);
     }
@@ -113,7 +113,7 @@ fn spares_that_fail_together_are_one_failure() {
 
 #[test]
 fn a_connection_takes_over_the_spare_that_is_the_probe() {
-    let mut world = World::with_spares(1);
+    let mut world = Context::with_spares(1);
     world.fail(0, "off", TARGET_IS_OFF);
     world.pass(Duration::from_secs(1));
     assert_eq!(world.started.len(), 2);
@@ -127,7 +127,7 @@ fn a_connection_takes_over_the_spare_that_is_the_probe() {
 
 #[test]
 fn spares_that_do_not_live_are_started_ever_more_rarely() {
-    let mut world = World::with_spares(1);
+    let mut world = Context::with_spares(1);
 
     for _ in 0..3600 {
         let last = world.started.len() - 1;
@@ -141,7 +141,7 @@ fn spares_that_do_not_live_are_started_ever_more_rarely() {
 
 #[test]
 fn spares_that_open_no_stream_are_started_ever_more_rarely() {
-    let mut world = World::with_spares(1);
+    let mut world = Context::with_spares(1);
 
     for _ in 0..3600 {
         let last = world.started.len() - 1;

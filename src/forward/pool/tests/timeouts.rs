@@ -5,7 +5,7 @@ use super::*;
 /// A pool under random operations. The clock moves on between each handler and each
 /// `poll_timeout`, as it does on a loaded machine.
 struct Load {
-    world: World,
+    world: Context,
     chance: Rng,
     /// Deadlines of the connections that have no answer yet.
     waiting: BTreeMap<u64, Instant>,
@@ -23,7 +23,7 @@ impl Load {
             max_age: Some(Duration::from_secs(20)),
             ..SHARED
         };
-        let spares = World::with_spares(2).pool.shape;
+        let spares = Context::with_spares(2).pool.shape;
         let many_spares = Shape {
             spares: 4,
             max_age: Some(Duration::from_secs(15)),
@@ -31,7 +31,7 @@ impl Load {
         };
         let shapes = [OWN, SHARED, successors, spares, many_spares];
         let mut load = Self {
-            world: World::new(shapes[chance.usize(..shapes.len())]),
+            world: Context::new(shapes[chance.usize(..shapes.len())]),
             chance,
             waiting: BTreeMap::new(),
             queued: Vec::new(),
@@ -194,7 +194,7 @@ fn a_pool_is_due_when_the_first_deadline_is_whatever_the_time() {
 
 #[test]
 fn a_deadline_that_has_passed_since_the_last_handler_is_due() {
-    let mut world = World::new(OWN);
+    let mut world = Context::new(OWN);
     world.come();
     let deadline = world.now + Duration::from_secs(30);
 
@@ -207,7 +207,7 @@ fn a_deadline_that_has_passed_since_the_last_handler_is_due() {
 
 #[test]
 fn connections_that_ask_again_are_refused_at_their_own_deadlines() {
-    let mut world = World::new(OWN);
+    let mut world = Context::new(OWN);
     let now = world.now;
     world.come();
     let earlier = now + Duration::from_secs(5);
@@ -224,7 +224,7 @@ fn connections_that_ask_again_are_refused_at_their_own_deadlines() {
 #[test]
 fn the_successor_of_an_old_tunnel_is_tried_again_after_it_failed() {
     for weight in [TARGET_IS_OFF, Weight::Passing, Weight::Throttled] {
-        let mut world = World::new(SHARED);
+        let mut world = Context::new(SHARED);
         world.come();
         world.ready(0);
         let old_at = world.now + Duration::from_secs(3600);

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use self::repeats::Repeats;
-use crate::proto::channel::congestion::DelayWindow;
+use crate::proto::channel::congestion::CongestionWindow;
 use crate::proto::channel::rtt::RttEstimator;
 use crate::wire::message::Seq;
 
@@ -56,7 +56,7 @@ pub(crate) struct Sender {
     unacknowledged: usize,
     window: usize,
     /// Holds beside `window` while streams share the channel.
-    shared: DelayWindow,
+    shared: CongestionWindow,
     rtt: RttEstimator,
     /// To be retransmitted as soon as they may.
     due: BTreeSet<u64>,
@@ -103,7 +103,7 @@ impl Sender {
             question: None,
             unacknowledged: 0,
             window,
-            shared: DelayWindow::new(now),
+            shared: CongestionWindow::new(now),
             rtt: RttEstimator::new(),
             due: BTreeSet::new(),
             deadline: None,

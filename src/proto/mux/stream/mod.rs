@@ -27,8 +27,8 @@ use crate::wire::message::Seq;
 /// One stream of a mux.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    ours: Ours,
-    theirs: Theirs,
+    ours: LocalSide,
+    theirs: RemoteSide,
     outbox: VecDeque<u8>,
     inbox: VecDeque<Bytes>,
     /// What came while something waited, behind the inbox.
@@ -60,8 +60,8 @@ impl Stream {
     /// A stream whose SYN has not left.
     pub(crate) fn new() -> Self {
         Self {
-            ours: Ours::Unopened,
-            theirs: Theirs::Open,
+            ours: LocalSide::Unopened,
+            theirs: RemoteSide::Open,
             outbox: VecDeque::new(),
             inbox: VecDeque::new(),
             tail: BytesMut::new(),
@@ -83,7 +83,9 @@ impl Stream {
     /// Takes as much of `data` as the outbox has room for; `None` if nothing can be written any
     /// more.
     pub(crate) fn write(&mut self, data: &[u8]) -> Option<usize> {
-        if self.theirs != Theirs::Open || !matches!(self.ours, Ours::Unopened | Ours::Open) {
+        if self.theirs != RemoteSide::Open
+            || !matches!(self.ours, LocalSide::Unopened | LocalSide::Open)
+        {
             return None;
         }
         let taken = data.len().min(MAX_UNSENT.saturating_sub(self.outbox.len()));
@@ -111,11 +113,13 @@ impl Stream {
 
     /// The local side will write no more. Its FIN is held until the agent's has come.
     pub(crate) fn finish(&mut self) {
-        if matches!(self.ours, Ours::Unopened | Ours::Open) {
+        if matches!(self.ours, LocalSide::Unopened | LocalSide::Open) {
             self.ours = match (self.theirs, self.ours) {
-                (_, Ours::Unopened) => Ours::UnopenedHeld,
-                (Theirs::Open, _) => Ours::Held,
-                (Theirs::Ending | Theirs::Ended | Theirs::Refused, _) => Ours::Closing,
+                (_, LocalSide::Unopened) => LocalSide::UnopenedHeld,
+                (RemoteSide::Open, _) => LocalSide::Held,
+                (RemoteSide::Ending | RemoteSide::Ended | RemoteSide::Refused, _) => {
+                    LocalSide::Closing
+                }
             };
         }
     }
@@ -124,14 +128,16 @@ impl Stream {
     /// Returns how many unread bytes were dropped.
     pub(crate) fn reset(&mut self) -> usize {
         self.ours = match self.ours {
-            Ours::Unopened if self.outbox.is_empty() => {
+            LocalSide::Unopened if self.outbox.is_empty() => {
                 // The agent never hears of it, so nothing is to be waited for.
-                self.theirs = Theirs::Ended;
-                Ours::Closed
+                self.theirs = RemoteSide::Ended;
+                LocalSide::Closed
             }
-            Ours::Unopened | Ours::UnopenedHeld | Ours::UnopenedClosing => Ours::UnopenedClosing,
-            Ours::Open | Ours::Held | Ours::Closing => Ours::Closing,
-            Ours::Closed => Ours::Closed,
+            LocalSide::Unopened | LocalSide::UnopenedHeld | LocalSide::UnopenedClosing => {
+                LocalSide::UnopenedClosing
+            }
+            LocalSide::Open | LocalSide::Held | LocalSide::Closing => LocalSide::Closing,
+            LocalSide::Closed => LocalSide::Closed,
         };
         self.deaf = true;
         self.watched = false;
@@ -151,10 +157,10 @@ impl Stream {
     /// What became of the bytes that were written.
     pub(crate) fn upload(&self) -> Upload {
         match self.theirs {
-            Theirs::Open | Theirs::Ending => Upload::Pending,
-            Theirs::Refused => Upload::Lost(Reason::Refused),
-            Theirs::Ended if self.cut_short => Upload::CutShort,
-            Theirs::Ended => Upload::Delivered,
+            RemoteSide::Open | RemoteSide::Ending => Upload::Pending,
+            RemoteSide::Refused => Upload::Lost(Reason::Refused),
+            RemoteSide::Ended if self.cut_short => Upload::CutShort,
+            RemoteSide::Ended => Upload::Delivered,
         }
     }
 
@@ -169,7 +175,7 @@ impl Stream {
         self.answered = true;
         self.received += data.len() as u64;
         self.unheard = 0;
-        if self.deaf || self.theirs != Theirs::Open {
+        if self.deaf || self.theirs != RemoteSide::Open {
             return 0;
         }
         match self.unread {
@@ -192,35 +198,39 @@ impl Stream {
     /// The agent closed both directions, after a refused dial or not. What was not sent has
     /// nobody to go to.
     pub(crate) fn handle_finish(&mut self, refused: bool) {
-        if self.theirs != Theirs::Open {
+        if self.theirs != RemoteSide::Open {
             return;
         }
         self.theirs = if refused {
-            Theirs::Refused
+            RemoteSide::Refused
         } else {
-            Theirs::Ending
+            RemoteSide::Ending
         };
         self.cut_short = !self.outbox.is_empty();
         self.outbox.clear();
-        if matches!(self.ours, Ours::Open | Ours::Held) {
-            self.ours = Ours::Closing;
+        if matches!(self.ours, LocalSide::Open | LocalSide::Held) {
+            self.ours = LocalSide::Closing;
         }
     }
 
     /// The FIN that came was sent because the destination ended.
     pub(crate) fn confirm_end(&mut self) {
-        if self.theirs == Theirs::Ending {
-            self.theirs = Theirs::Ended;
+        if self.theirs == RemoteSide::Ending {
+            self.theirs = RemoteSide::Ended;
         }
     }
 
     /// What this stream would send next.
-    pub(crate) fn intent(&self) -> Intent {
+    pub(crate) fn intent(&self) -> NextFrame {
         match self.ours {
-            Ours::Unopened | Ours::UnopenedHeld | Ours::UnopenedClosing => Intent::Open,
-            Ours::Open | Ours::Held | Ours::Closing if !self.outbox.is_empty() => Intent::Data,
-            Ours::Closing => Intent::Finish,
-            Ours::Open | Ours::Held | Ours::Closed => Intent::Nothing,
+            LocalSide::Unopened | LocalSide::UnopenedHeld | LocalSide::UnopenedClosing => {
+                NextFrame::Open
+            }
+            LocalSide::Open | LocalSide::Held | LocalSide::Closing if !self.outbox.is_empty() => {
+                NextFrame::Data
+            }
+            LocalSide::Closing => NextFrame::Finish,
+            LocalSide::Open | LocalSide::Held | LocalSide::Closed => NextFrame::Nothing,
         }
     }
 
@@ -235,16 +245,24 @@ impl Stream {
     /// Its SYN leaves.
     pub(crate) fn sent_open(&mut self) {
         self.ours = match self.ours {
-            Ours::UnopenedHeld => Ours::Held,
-            Ours::UnopenedClosing => Ours::Closing,
-            Ours::Unopened | Ours::Open | Ours::Held | Ours::Closing | Ours::Closed => Ours::Open,
+            LocalSide::UnopenedHeld => LocalSide::Held,
+            LocalSide::UnopenedClosing => LocalSide::Closing,
+            LocalSide::Unopened
+            | LocalSide::Open
+            | LocalSide::Held
+            | LocalSide::Closing
+            | LocalSide::Closed => LocalSide::Open,
         };
     }
 
     /// Its FIN leaves.
     pub(crate) fn sent_finish(&mut self) {
-        debug_assert_eq!(self.ours, Ours::Closing, "one FIN, behind everything else");
-        self.ours = Ours::Closed;
+        debug_assert_eq!(
+            self.ours,
+            LocalSide::Closing,
+            "one FIN, behind everything else"
+        );
+        self.ours = LocalSide::Closed;
     }
 
     /// Cuts up to `max` bytes off the outbox, into `into`. Returns how many.
@@ -265,7 +283,7 @@ impl Stream {
     }
 
     /// What the agent did with its side.
-    pub(crate) fn theirs(&self) -> Theirs {
+    pub(crate) fn theirs(&self) -> RemoteSide {
         self.theirs
     }
 
@@ -291,14 +309,14 @@ impl Stream {
 
     /// True once both sides have closed and nobody reads or asks: the stream can be forgotten.
     pub(crate) fn is_over(&self) -> bool {
-        let is_known = matches!(self.theirs, Theirs::Ended | Theirs::Refused);
-        self.deaf && !self.watched && self.ours == Ours::Closed && is_known
+        let is_known = matches!(self.theirs, RemoteSide::Ended | RemoteSide::Refused);
+        self.deaf && !self.watched && self.ours == LocalSide::Closed && is_known
     }
 }
 
 /// What a stream would send next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Intent {
+pub(crate) enum NextFrame {
     /// Nothing.
     Nothing,
     /// Its SYN.
@@ -311,7 +329,7 @@ pub(crate) enum Intent {
 
 /// The agent's side of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Theirs {
+pub(crate) enum RemoteSide {
     /// More may come.
     Open,
     /// A FIN came; nothing follows. Whether the destination has ended is not certain yet.
@@ -324,7 +342,7 @@ pub(crate) enum Theirs {
 
 /// Our side of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ours {
+enum LocalSide {
     Unopened,
     /// Finished before the SYN left.
     UnopenedHeld,

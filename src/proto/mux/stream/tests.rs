@@ -13,15 +13,15 @@ fn a_fin_is_held_until_the_agents_has_come() {
     let mut stream = opened();
 
     stream.finish();
-    assert_eq!(stream.intent(), Intent::Nothing);
+    assert_eq!(stream.intent(), NextFrame::Nothing);
     stream.handle_data(b"answer");
     stream.handle_finish(false);
 
-    assert_eq!(stream.intent(), Intent::Finish);
+    assert_eq!(stream.intent(), NextFrame::Finish);
     assert_eq!(stream.read(99).as_deref(), Some(&b"answer"[..]));
-    assert_eq!(stream.theirs(), Theirs::Ending);
+    assert_eq!(stream.theirs(), RemoteSide::Ending);
     stream.confirm_end();
-    assert_eq!(stream.theirs(), Theirs::Ended);
+    assert_eq!(stream.theirs(), RemoteSide::Ended);
 }
 
 #[test]
@@ -31,16 +31,16 @@ fn a_reset_sends_what_was_written_and_then_one_fin() {
 
     stream.reset();
 
-    assert_eq!(stream.intent(), Intent::Open);
+    assert_eq!(stream.intent(), NextFrame::Open);
     stream.sent_open();
-    assert_eq!(stream.intent(), Intent::Data);
+    assert_eq!(stream.intent(), NextFrame::Data);
     let mut sent = BytesMut::new();
     assert_eq!(stream.drain_into(4, &mut sent), 4);
     assert_eq!(stream.drain_into(99, &mut sent), 6);
     assert_eq!(&sent[..], b"last words");
-    assert_eq!(stream.intent(), Intent::Finish);
+    assert_eq!(stream.intent(), NextFrame::Finish);
     stream.sent_finish();
-    assert_eq!(stream.intent(), Intent::Nothing);
+    assert_eq!(stream.intent(), NextFrame::Nothing);
     assert!(!stream.is_over());
     stream.handle_finish(false);
     assert!(!stream.is_over(), "the FIN is not confirmed");
@@ -54,7 +54,7 @@ fn a_stream_that_never_opened_needs_no_fin() {
 
     stream.reset();
 
-    assert_eq!(stream.intent(), Intent::Nothing);
+    assert_eq!(stream.intent(), NextFrame::Nothing);
     assert!(stream.is_over());
 }
 
@@ -114,7 +114,7 @@ fn nothing_is_written_after_the_destination_ended() {
     stream.handle_finish(true);
 
     assert_eq!(stream.write(b"x"), None);
-    assert_eq!(stream.theirs(), Theirs::Refused);
+    assert_eq!(stream.theirs(), RemoteSide::Refused);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::sim::{
-    Action, Blow, Direction, Faults, Join, Manner, SecondWebsocket, Subject, TokenLife,
+    Action, Direction, Faults, Join, Manner, OneOffFault, SecondWebsocket, Subject, TokenLife,
 };
 
 #[tokio::test]
@@ -46,7 +46,7 @@ fn every_fault_is_shown_in_a_shape_that_is_taken() {
 
 #[test]
 fn every_blow_is_shown_once() {
-    let blows: Vec<Blow> = examples("Blows")
+    let blows: Vec<OneOffFault> = examples("Blows")
         .map(|example| serde_json::from_value(example).unwrap())
         .collect();
 
@@ -128,15 +128,15 @@ fn examples(section: &str) -> impl Iterator<Item = Value> {
 }
 
 /// Where the manual shows a blow. A new one stops the build here, and is then missing there.
-fn place(blow: Blow) -> usize {
+fn place(blow: OneOffFault) -> usize {
     match blow {
-        Blow::Break(_) => 0,
-        Blow::PauseClient => 1,
-        Blow::StartClient => 2,
-        Blow::PauseAgent => 3,
-        Blow::StartAgent => 4,
-        Blow::KillAgent => 5,
-        Blow::AgentAway(_) => 6,
-        Blow::AgentAwayAmidMessage(_) => 7,
+        OneOffFault::Break(_) => 0,
+        OneOffFault::PauseClient => 1,
+        OneOffFault::StartClient => 2,
+        OneOffFault::PauseAgent => 3,
+        OneOffFault::StartAgent => 4,
+        OneOffFault::KillAgent => 5,
+        OneOffFault::AgentAway(_) => 6,
+        OneOffFault::AgentAwayAmidMessage(_) => 7,
     }
 }

@@ -1,7 +1,7 @@
 //! What becomes of messages while the client or the agent has no websocket.
 
 use super::*;
-use crate::sim::Blow;
+use crate::sim::OneOffFault;
 
 #[tokio::test]
 async fn without_a_buffer_output_is_discarded_until_a_client_is_there() {
@@ -26,10 +26,10 @@ async fn input_for_an_agent_that_is_away_is_discarded() {
     let (_, mut client) = established(&simulator, 9).await;
     client.ready().await;
 
-    simulator.strike(None, Blow::AgentAway(AN_HOUR));
+    simulator.strike(None, OneOffFault::AgentAway(AN_HOUR));
     client.say(PayloadType::Size, b"lost").await;
     until(|| simulator.ledger().sessions[0].traffic.discarded_in == 1).await;
-    simulator.strike(None, Blow::AgentAway(Duration::ZERO));
+    simulator.strike(None, OneOffFault::AgentAway(Duration::ZERO));
     client.next -= 1;
 
     client.ready().await;
@@ -46,12 +46,12 @@ async fn input_for_an_agent_that_is_away_is_kept_as_far_as_asked() {
     let (_, mut client) = established(&simulator, 9).await;
     client.ready().await;
 
-    simulator.strike(None, Blow::AgentAway(AN_HOUR));
+    simulator.strike(None, OneOffFault::AgentAway(AN_HOUR));
     for _ in 0..3 {
         client.say(PayloadType::Size, b"kept").await;
     }
     until(|| simulator.ledger().sessions[0].traffic.discarded_in == 1).await;
-    simulator.strike(None, Blow::AgentAway(Duration::ZERO));
+    simulator.strike(None, OneOffFault::AgentAway(Duration::ZERO));
 
     client.hear_acknowledgement_of(2).await;
     client.hear_acknowledgement_of(3).await;

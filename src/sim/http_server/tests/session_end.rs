@@ -1,7 +1,7 @@
 //! How a session ends, and that its client hears of it.
 
 use super::*;
-use crate::sim::{Blow, Join};
+use crate::sim::{Join, OneOffFault};
 
 /// The agent waits for acknowledgements, but no two seconds.
 fn impatient() -> Options {
@@ -120,7 +120,7 @@ async fn a_client_that_never_answers_the_handshake_is_told() {
 async fn terminate_ends_a_session_whose_worker_is_dead() {
     let simulator = simulator(unpaced()).await;
     let (session, mut client) = established(&simulator, 9).await;
-    simulator.strike(None, Blow::KillAgent);
+    simulator.strike(None, OneOffFault::KillAgent);
 
     let id = json!({ "SessionId": session["SessionId"] });
     assert_eq!(call(&simulator, "TerminateSession", &id).await.0, 200);
