@@ -66,12 +66,12 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
         started = OneShot::start(order, standard) => started,
         number = signals.last() => return Exit::Signal(number),
     };
-    let mut errand = match started {
-        Ok(errand) => errand,
+    let mut one_shot = match started {
+        Ok(one_shot) => one_shot,
         Err(error) => return explain(&error),
     };
     let over = tokio::select! {
-        over = watch(&mut errand, &target) => Ok(over),
+        over = watch(&mut one_shot, &target) => Ok(over),
         number = signals.last() => Err(number),
     };
     let (exit, leaving) = match over {
@@ -85,8 +85,8 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
     };
     // ssh prints its own line as soon as stdout ends; ours belongs above it.
     drop(tokio::task::spawn_blocking(telemetry::flush_log).await);
-    errand.release();
-    if let Err(hint) = errand.end(leaving, &mut signals).await {
+    one_shot.release();
+    if let Err(hint) = one_shot.end(leaving, &mut signals).await {
         let what = format!("{target}: a session may have been left behind");
         // The bytes may be whole; that all is done is not true.
         let exit = if exit == Exit::Done {
@@ -100,14 +100,14 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
 }
 
 /// Waits for the end. A person who waits for the beginning is told that it takes long.
-async fn watch(errand: &mut OneShot, target: &str) -> Option<Ending> {
-    let opened = timeout(PATIENCE, errand.opened()).await;
+async fn watch(one_shot: &mut OneShot, target: &str) -> Option<Ending> {
+    let opened = timeout(PATIENCE, one_shot.opened()).await;
     if opened.is_err() && io::stderr().is_terminal() {
         terminal::say(&format!(
             "ssm-proxyd: still connecting to {target}; `-v` tells what it waits for"
         ));
     }
-    errand.over().await
+    one_shot.over().await
 }
 
 fn tell(target: &str, ending: Ending) -> Exit {

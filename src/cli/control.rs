@@ -191,10 +191,10 @@ pub(super) async fn wait(args: WaitArgs) -> Exit {
             Ok(Look::Missing(what, hint)) => last = Some((what, hint)),
             Err(_) => break,
         }
-        if Instant::now() + LOOK_AGAIN >= deadline {
+        if Instant::now() + POLL_INTERVAL >= deadline {
             break;
         }
-        sleep(LOOK_AGAIN).await;
+        sleep(POLL_INTERVAL).await;
     }
     let (what, hint) = last.unwrap_or_else(|| ("the daemon does not answer".into(), String::new()));
     let within = config::written_duration(args.timeout);
@@ -247,7 +247,7 @@ fn missing(report: &Report, names: &[String]) -> Look {
                 return Look::Missing(format!("{name}: disabled"), hint.to_owned());
             }
             // Longer ago than a forward refuses without asking: nobody knows.
-            (_, Some(trouble)) if trouble.seen_seconds >= FORGOTTEN => {}
+            (_, Some(trouble)) if trouble.seen_seconds >= FAILURE_TTL => {}
             (_, Some(trouble)) => {
                 return Look::Missing(
                     format!("{name}: {}", trouble.error),
@@ -313,10 +313,10 @@ const START_ONE: &str =
 
 /// For how long a failure counts if nobody has tried since, in seconds: as long as the gate is shut
 /// at most.
-const FORGOTTEN: u64 = 15;
+const FAILURE_TTL: u64 = 15;
 
 /// A clock cannot count to just any time.
 const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How often is looked again.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);

@@ -79,13 +79,13 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
         Err(exit) => return exit,
     };
     let mut written = None;
-    let (reports, meters) = (daemon.reports(), daemon.meters());
+    let (reports, metrics) = (daemon.reports(), daemon.metrics());
     let ready = async {
         written = match tell_ready(&reports, args.json, file).await {
             Ok(file) => file,
             Err(exit) => return exit,
         };
-        match live_status::watch(meters).await {}
+        match live_status::watch(metrics).await {}
     };
     let exit = tokio::select! {
         cause = caught(daemon.until_stopped(&mut signals, nothing_to_read)) => match cause {
@@ -106,7 +106,11 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
 
 /// What the end waits for, if a person waits for the end.
 fn tell_open(daemon: &Daemon) {
-    let open: usize = daemon.meters().iter().map(|meters| meters.open.get()).sum();
+    let open: usize = daemon
+        .metrics()
+        .iter()
+        .map(|metrics| metrics.open.get())
+        .sum();
     if open > 0 {
         let plural = if open == 1 { "" } else { "s" };
         terminal::say(&format!(

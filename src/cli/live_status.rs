@@ -12,13 +12,13 @@ use crate::telemetry::{ForwardMetrics, write_to_stderr};
 
 /// Keeps the line current while stderr is a terminal. Lines of the log go over it: the cursor
 /// stays at its beginning.
-pub(super) async fn watch(meters: Vec<Arc<ForwardMetrics>>) -> Infallible {
+pub(super) async fn watch(metrics: Vec<Arc<ForwardMetrics>>) -> Infallible {
     if !io::stderr().is_terminal() {
         return std::future::pending().await;
     }
     let mut last = String::new();
     loop {
-        let line = told(&meters);
+        let line = told(&metrics);
         if line != last {
             write_to_stderr(&format!("{CLEAR}{line}\r"));
             last = line;
@@ -34,13 +34,14 @@ pub(super) fn clear() {
     }
 }
 
-fn told(meters: &[Arc<ForwardMetrics>]) -> String {
-    let sum =
-        |count: fn(&ForwardMetrics) -> u64| meters.iter().map(|meters| count(meters)).sum::<u64>();
-    let open = sum(|meters| meters.open.get() as u64);
-    let waiting = sum(|meters| meters.waiting.get() as u64);
-    let sent = amount(sum(|meters| meters.sent.load(Relaxed)));
-    let received = amount(sum(|meters| meters.received.load(Relaxed)));
+fn told(metrics: &[Arc<ForwardMetrics>]) -> String {
+    let sum = |count: fn(&ForwardMetrics) -> u64| {
+        metrics.iter().map(|metrics| count(metrics)).sum::<u64>()
+    };
+    let open = sum(|metrics| metrics.open.get() as u64);
+    let waiting = sum(|metrics| metrics.waiting.get() as u64);
+    let sent = amount(sum(|metrics| metrics.sent.load(Relaxed)));
+    let received = amount(sum(|metrics| metrics.received.load(Relaxed)));
     let plural = if open == 1 { "" } else { "s" };
     let waiting = match waiting {
         0 => String::new(),
@@ -75,18 +76,18 @@ mod tests {
 
     #[test]
     fn it_tells_what_is_open_and_what_was_carried() {
-        let meters = Arc::new(ForwardMetrics::default());
-        let _one = meters.open.count();
-        meters.sent.store(1023, Relaxed);
-        meters.received.store(3 << 19, Relaxed);
+        let metrics = Arc::new(ForwardMetrics::default());
+        let _one = metrics.open.count();
+        metrics.sent.store(1023, Relaxed);
+        metrics.received.store(3 << 19, Relaxed);
 
         assert_eq!(
-            told(&[Arc::clone(&meters)]),
+            told(&[Arc::clone(&metrics)]),
             "1 connection, 1023 B sent, 1.5 MiB received"
         );
-        let _two = (meters.open.count(), meters.waiting.count());
+        let _two = (metrics.open.count(), metrics.waiting.count());
         assert_eq!(
-            told(&[Arc::clone(&meters)]),
+            told(&[Arc::clone(&metrics)]),
             "2 connections, 1 waiting, 1023 B sent, 1.5 MiB received"
         );
     }

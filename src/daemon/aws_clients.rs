@@ -43,7 +43,7 @@ impl AwsClients {
     /// # Errors
     ///
     /// Bad certificates, a bad proxy, or files that are not read in time. A forward without a service
-    /// is none: [`AwsClients::world`] tells.
+    /// is none: [`AwsClients::context`] tells.
     pub(super) async fn new(
         aws: config::Aws,
         identity: Identity,
@@ -64,7 +64,7 @@ impl AwsClients {
             None => None,
         };
         let network = Network::new(aws.ca_bundle.as_deref())?.through(proxy.clone());
-        let mut reach = Self {
+        let mut aws = Self {
             aws,
             identity,
             proxy,
@@ -72,8 +72,8 @@ impl AwsClients {
             services: BTreeMap::new(),
             failed: BTreeMap::new(),
         };
-        reach.load(forwards).await;
-        Ok(reach)
+        aws.load(forwards).await;
+        Ok(aws)
     }
 
     /// The same for other forwards: what some of these already have stays as it is. Also tells
@@ -233,21 +233,21 @@ impl AwsClients {
     /// # Errors
     ///
     /// If its service could not be loaded.
-    pub(super) fn world(
+    pub(super) fn context(
         &self,
         forward: &config::Forward,
-        world: &Context,
+        context: &Context,
     ) -> Result<Context, StartError> {
         if let Some(error) = self.failed.get(&forward.account) {
             return Err(refused(forward, error.clone()));
         }
         let loaded = self.services.get(&forward.account);
-        let service = loaded.map_or(&world.service, |loaded| &loaded.service);
+        let service = loaded.map_or(&context.service, |loaded| &loaded.service);
         Ok(Context {
             service: service.clone(),
             network: self.network_of(forward),
             client_version: self.client_version(),
-            ..world.clone()
+            ..context.clone()
         })
     }
 
@@ -304,16 +304,16 @@ impl AwsClients {
     }
 
     /// Every service looks for credentials at once.
-    pub(super) fn cut_short(&self) {
+    pub(super) fn retry_now(&self) {
         for Loaded { service, .. } in self.services.values() {
-            service.cut_short();
+            service.retry_now();
         }
     }
 }
 
 /// Ends what former processes left behind, each by the caller that started it.
-pub(super) async fn end_abandoned(
-    reach: AwsClients,
+pub(super) async fn terminate_orphans(
+    aws: AwsClients,
     sessions: Sessions,
     abandoned: Vec<Entry>,
     effort: TerminatePolicy,
@@ -322,7 +322,7 @@ pub(super) async fn end_abandoned(
     for entry in abandoned {
         let service = match callers.get(&entry.origin) {
             Some(known) => known.clone(),
-            None => match reach.clone().caller(entry.origin.clone()).await {
+            None => match aws.clone().caller(entry.origin.clone()).await {
                 Ok(service) => service,
                 Err(error) => {
                     let session = &entry.session;
@@ -335,7 +335,7 @@ pub(super) async fn end_abandoned(
             },
         };
         callers.insert(entry.origin.clone(), service.clone());
-        sessions.end_abandoned(service, entry, effort);
+        sessions.terminate_orphans(service, entry, effort);
     }
 }
 

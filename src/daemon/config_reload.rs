@@ -20,18 +20,18 @@ use crate::config::Config;
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) config: Config,
-    pub(super) reach: AwsClients,
+    pub(super) aws: AwsClients,
     /// Whether what all forwards have in common has changed.
     pub(super) afresh: bool,
 }
 
 impl Loaded {
-    /// Loads what a configuration needs, as far as `reach` does not have it.
-    pub(super) async fn new(config: Config, reach: AwsClients) -> Result<Self, StartError> {
-        let (reach, afresh) = reach.renewed(config.aws.clone(), &config.forwards).await?;
+    /// Loads what a configuration needs, as far as `aws` does not have it.
+    pub(super) async fn new(config: Config, aws: AwsClients) -> Result<Self, StartError> {
+        let (aws, afresh) = aws.renewed(config.aws.clone(), &config.forwards).await?;
         Ok(Self {
             config,
-            reach,
+            aws,
             afresh,
         })
     }
@@ -53,7 +53,7 @@ impl ConfigReloader {
     pub(super) fn ask<E: Display>(
         &mut self,
         read: &(impl Fn() -> Result<Config, E> + Clone + Send + 'static),
-        reach: &AwsClients,
+        aws: &AwsClients,
         reply: Option<Reply>,
     ) {
         if !self.reader.is_empty() {
@@ -62,10 +62,10 @@ impl ConfigReloader {
         }
         systemd::reloading();
         self.waiting.extend(reply);
-        let (read, reach) = (read.clone(), reach.clone());
+        let (read, aws) = (read.clone(), aws.clone());
         self.reader.spawn(async move {
             let config = in_time(move || read().map_err(|error| error.to_string())).await?;
-            let loaded = Loaded::new(config, reach).await;
+            let loaded = Loaded::new(config, aws).await;
             loaded.map_err(|error| rejected(&error))
         });
     }
@@ -83,7 +83,7 @@ impl ConfigReloader {
         &mut self,
         outcome: &Result<Change, ErrorResponse>,
         read: &(impl Fn() -> Result<Config, E> + Clone + Send + 'static),
-        reach: &AwsClients,
+        aws: &AwsClients,
     ) {
         for reply in self.waiting.drain(..) {
             let answer = match outcome {
@@ -95,7 +95,7 @@ impl ConfigReloader {
         }
         if let Some(replies) = self.next.take() {
             self.waiting = replies;
-            self.ask(read, reach, None);
+            self.ask(read, aws, None);
         }
     }
 }

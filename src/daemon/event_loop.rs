@@ -26,8 +26,8 @@ impl Daemon {
         signals: &mut Signals,
         reread: impl Fn() -> Result<Config, E> + Clone + Send + 'static,
     ) -> Cause {
-        let mut reading = ConfigReloader::default();
-        let mut slumber = SuspendDetector::new();
+        let mut reloader = ConfigReloader::default();
+        let mut suspend_detector = SuspendDetector::new();
         let mut manager = ServiceManager::new();
         manager.ready(self.status());
         loop {
@@ -47,25 +47,25 @@ impl Daemon {
                         panics::point("daemon");
                         self.nudge();
                     }
-                    Signal::Reload => reading.ask(&reread, &self.reach, None),
+                    Signal::Reload => reloader.ask(&reread, &self.aws, None),
                     Signal::RollCall => {
-                        let connections = self.forwards.roster().connections();
+                        let connections = self.forwards.snapshot().connections();
                         info!(connections, "roll call");
-                        self.roll_call.send();
+                        self.dump_connections.send();
                     }
                 },
                 call = called(&mut self.admin, &mut self.http) => {
-                    let reach = self.reach.clone();
-                    let reload = |reply| reading.ask(&reread, &reach, Some(reply));
+                    let aws = self.aws.clone();
+                    let reload = |reply| reloader.ask(&reread, &aws, Some(reply));
                     if self.is_told_to_stop(call, reload) {
                         info!("stopping, as asked over the admin socket");
                         return Cause::Asked;
                     }
                 }
-                read = reading.done() => {
+                read = reloader.done() => {
                     let outcome = self.follow(read).await;
                     manager.ready(self.status());
-                    reading.tell(&outcome, &reread, &self.reach);
+                    reloader.tell(&outcome, &reread, &self.aws);
                 }
                 loaded = self.retries.loaded() => {
                     self.retry(loaded).await;
@@ -75,12 +75,12 @@ impl Daemon {
                     self.retry_servers().await;
                     manager.status(self.status());
                 }
-                () = slumber.noticed() => {
+                () = suspend_detector.noticed() => {
                     info!("this machine has slept; testing every session");
                     self.nudge();
                 }
                 () = self.forwards.lost() => return Cause::Lost,
-                Some(_) = self.terminator.join_next() => {
+                Some(_) = self.dispatcher.join_next() => {
                     error!("the task that starts and ends sessions is lost");
                     return Cause::Lost;
                 }
@@ -90,10 +90,10 @@ impl Daemon {
 
     /// Looks after what runs, for ever, while somebody else listens to signals.
     pub async fn attend(&mut self) -> Infallible {
-        let mut slumber = SuspendDetector::new();
+        let mut suspend_detector = SuspendDetector::new();
         loop {
             tokio::select! {
-                () = slumber.noticed() => self.nudge(),
+                () = suspend_detector.noticed() => self.nudge(),
                 // Its clients see that nobody listens.
                 () = self.forwards.lost() => {}
             }
@@ -109,8 +109,8 @@ impl Daemon {
         let answer = match request {
             Request::Status => {
                 let filter = admin::filter(self.log.as_ref());
-                let roster = self.forwards.roster();
-                Answer::Status(Box::new(self.history.report(&roster, filter, false)))
+                let snapshot = self.forwards.snapshot();
+                Answer::Status(Box::new(self.history.report(&snapshot, filter, false)))
             }
             Request::Reload => {
                 reload(reply);
@@ -162,7 +162,7 @@ impl Daemon {
     }
 
     fn status(&self) -> String {
-        let mut line = self.forwards.roster().line();
+        let mut line = self.forwards.snapshot().line();
         for failing in &self.history.failing_servers {
             line += &format!(", [{}] failing", failing.server);
         }

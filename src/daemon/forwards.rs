@@ -39,7 +39,7 @@ pub(super) struct Forwards {
 #[derive(Debug)]
 struct Finishing {
     name: String,
-    meters: Arc<ForwardMetrics>,
+    metrics: Arc<ForwardMetrics>,
     stop: watch::Sender<Stop>,
 }
 
@@ -79,8 +79,8 @@ impl Forwards {
     pub(super) async fn plan(
         &self,
         settings: Vec<config::Forward>,
-        world: &Context,
-        reach: &AwsClients,
+        context: &Context,
+        aws: &AwsClients,
         how: How,
         held: &mut Listeners,
     ) -> Result<Plan, StartError> {
@@ -107,7 +107,7 @@ impl Forwards {
                 predecessor => {
                     let own = predecessor.and_then(|r| r.active.as_ref());
                     let own = own.map(|active| active.bound.clone()).unwrap_or_default();
-                    match Box::pin(bind(&settings, world, reach, own, held)).await {
+                    match Box::pin(bind(&settings, context, aws, own, held)).await {
                         Ok(forward) => Step::Start(Box::new(forward)),
                         Err(error) if how.strict => return Err(error),
                         Err(error) => Step::Fail(error),
@@ -183,14 +183,14 @@ impl Forwards {
     }
 
     /// Starts those that could not start and now can.
-    pub(super) async fn retry(&mut self, world: &Context, reach: &AwsClients) {
+    pub(super) async fn retry(&mut self, context: &Context, aws: &AwsClients) {
         for place in 0..self.running.len() {
             if !self.running[place].is_failing() {
                 continue;
             }
             let settings = self.running[place].settings().clone();
             let (own, mut held) = (Listeners::default(), Listeners::default());
-            match Box::pin(bind(&settings, world, reach, own, &mut held)).await {
+            match Box::pin(bind(&settings, context, aws, own, &mut held)).await {
                 Ok(forward) => self.running[place] = self.started(settings, forward),
                 Err(error) => self.running[place].handle_failure(&error),
             }
@@ -198,9 +198,9 @@ impl Forwards {
     }
 
     fn started(&mut self, settings: config::Forward, forward: Forward) -> Running {
-        let (stop, course) = watch::channel(Stop::No);
+        let (stop, shutdown) = watch::channel(Stop::No);
         let running = Running::new(settings, &forward, stop);
-        self.tasks.spawn(forward.run(course));
+        self.tasks.spawn(forward.run(shutdown));
         running
     }
 
@@ -214,7 +214,7 @@ impl Forwards {
             stop.send_replace(Stop::Release);
             self.finishing.push(Finishing {
                 name: listed.settings.name.clone(),
-                meters: Arc::clone(&listed.meters),
+                metrics: Arc::clone(&listed.metrics),
                 stop,
             });
         }
@@ -247,12 +247,12 @@ impl Forwards {
     }
 
     /// Everyone, as they can be shown.
-    pub(super) fn roster(&self) -> ForwardSnapshot {
+    pub(super) fn snapshot(&self) -> ForwardSnapshot {
         let finishing = self.finishing.iter().filter(|f| !f.stop.is_closed());
         ForwardSnapshot {
             running: self.running.iter().map(|r| Arc::clone(&r.listed)).collect(),
             finishing: finishing
-                .map(|f| (f.name.clone(), Arc::clone(&f.meters)))
+                .map(|f| (f.name.clone(), Arc::clone(&f.metrics)))
                 .collect(),
         }
     }
@@ -290,13 +290,13 @@ impl Plan {
 /// Binds the addresses of a forward.
 async fn bind(
     settings: &config::Forward,
-    world: &Context,
-    reach: &AwsClients,
+    context: &Context,
+    aws: &AwsClients,
     own: Listeners,
     held: &mut Listeners,
 ) -> Result<Forward, StartError> {
-    let world = reach.world(settings, world)?;
-    let bound = Forward::bind(settings.clone(), world, own, held).await;
+    let context = aws.context(settings, context)?;
+    let bound = Forward::bind(settings.clone(), context, own, held).await;
     bound.map_err(|source| StartError::Listen {
         name: settings.name.clone(),
         line: settings.line,

@@ -69,8 +69,8 @@ use crate::tunnel::Trigger;
 #[derive(Debug)]
 pub struct Daemon {
     forwards: Forwards,
-    world: Context,
-    reach: AwsClients,
+    context: Context,
+    aws: AwsClients,
     retries: Retries,
     /// Whether all forwards start, or none.
     strict: bool,
@@ -78,8 +78,8 @@ pub struct Daemon {
     /// Lets the terminator say goodbye.
     leaving: watch::Sender<ShutdownMode>,
     nudge: Trigger,
-    roll_call: Trigger,
-    terminator: JoinSet<usize>,
+    dump_connections: Trigger,
+    dispatcher: JoinSet<usize>,
     /// How commands reach it.
     admin: Option<Admin>,
     /// What the file says of that.
@@ -134,62 +134,62 @@ impl Daemon {
             leftovers,
         } = caller;
         let Manner { strict, file } = manner;
-        let reach = AwsClients::new(aws, identity, &forwards).await?;
+        let aws = AwsClients::new(aws, identity, &forwards).await?;
         let max_waiting = fd_limit::prepare(&limits, &forwards);
         let (journal, abandoned) = journal(state).await;
-        let (sessions, terminator) = Sessions::new(limits.session_start_rate, seed(), journal);
+        let (sessions, dispatcher) = Sessions::new(limits.session_start_rate, seed(), journal);
         let (nudge, nudged) = Trigger::new();
-        let (roll_call, called) = Trigger::new();
+        let (dump_connections, called) = Trigger::new();
         let drain = ConnectionLimit::new(shutdown, limits.max_connections);
-        let world = Context {
-            service: reach.any(&forwards)?,
+        let context = Context {
+            service: aws.any(&forwards)?,
             sessions,
-            network: reach.network().clone(),
+            network: aws.network().clone(),
             nudged,
-            roll_call: called,
+            dump_connections: called,
             passed,
             permits: drain.permits(),
             max_waiting,
             pool: ReorderBudget::new(),
-            client_version: reach.client_version(),
+            client_version: aws.client_version(),
             origin,
             seed: seed(),
         };
-        warn_of_unused(&world.passed, &forwards, http_settings.as_ref());
+        warn_of_unused(&context.passed, &forwards, http_settings.as_ref());
         let (mut running, mut http) = (Forwards::default(), Http::default());
         let held = &mut Listeners::default();
         let how = How {
             afresh: false,
             strict,
         };
-        let plan = running.plan(forwards, &world, &reach, how, held).await?;
+        let plan = running.plan(forwards, &context, &aws, how, held).await?;
         let mut servers = Servers::default();
         let served;
         (served, servers.http) =
-            plan_http(&http, http_settings, &world.passed, held, strict).await?;
+            plan_http(&http, http_settings, &context.passed, held, strict).await?;
         let admin;
         (admin, servers.admin) = start::admin(&admin_settings, usual, strict).await?;
-        log_start(file.as_deref(), &reach);
+        log_start(file.as_deref(), &aws);
         if let Some(admin) = &admin {
             info!(socket = %admin.path().display(), "accepting commands");
         }
         http.swap(served).await;
         running.swap(plan);
-        info!("{}", running.roster().ready());
+        info!("{}", running.snapshot().ready());
         let leaving = watch::Sender::new(ShutdownMode::No);
         let mut ending = JoinSet::new();
-        ending.spawn(terminator.run(leaving.subscribe()));
+        ending.spawn(dispatcher.run(leaving.subscribe()));
         let mut daemon = Self {
             forwards: running,
-            world,
-            reach,
+            context,
+            aws,
             retries: Retries::default(),
             strict,
             drain,
             leaving,
             nudge,
-            roll_call,
-            terminator: ending,
+            dump_connections,
+            dispatcher: ending,
             admin,
             admin_settings,
             http,
@@ -200,7 +200,7 @@ impl Daemon {
             history: DaemonStats::new(),
             aside: JoinSet::new(),
         };
-        daemon.end_abandoned(abandoned, leftovers);
+        daemon.terminate_orphans(abandoned, leftovers);
         daemon.plan_retry();
         daemon.plan_server_retry();
         Ok(daemon)
@@ -213,7 +213,7 @@ impl Daemon {
     ///
     /// As [`Daemon::start`]; nothing has changed then.
     pub async fn reload(&mut self, config: Config) -> Result<Change, StartError> {
-        let loaded = Loaded::new(config, self.reach.clone()).await?;
+        let loaded = Loaded::new(config, self.aws.clone()).await?;
         self.apply(loaded).await
     }
 
@@ -221,7 +221,7 @@ impl Daemon {
     async fn apply(&mut self, loaded: Loaded) -> Result<Change, StartError> {
         let Loaded {
             config,
-            reach,
+            aws,
             afresh,
         } = loaded;
         let Config {
@@ -236,7 +236,7 @@ impl Daemon {
         if admin != self.admin_settings {
             return Err(StartError::AdminMoved);
         }
-        self.world.max_waiting = fd_limit::prepare(&limits, &forwards);
+        self.context.max_waiting = fd_limit::prepare(&limits, &forwards);
         let how = How {
             afresh,
             strict: self.strict,
@@ -244,14 +244,14 @@ impl Daemon {
         let held = &mut self.http.given_up(http.as_ref());
         let plan = self
             .forwards
-            .plan(forwards, &self.world, &reach, how, held)
+            .plan(forwards, &self.context, &aws, how, held)
             .await?;
         let (served, failing) =
-            plan_http(&self.http, http, &self.world.passed, held, self.strict).await?;
+            plan_http(&self.http, http, &self.context.passed, held, self.strict).await?;
         self.set_log(log)?;
-        self.reach = reach;
-        self.reach.doubt_files();
-        self.world.sessions.set_rate(limits.session_start_rate);
+        self.aws = aws;
+        self.aws.doubt_files();
+        self.context.sessions.set_rate(limits.session_start_rate);
         self.drain.limit(limits.max_connections);
         self.drain.set(shutdown);
         self.http.swap(served).await;
@@ -267,18 +267,18 @@ impl Daemon {
     fn plan_retry(&mut self) {
         let failing = self.forwards.failing();
         if !failing.is_empty() {
-            let nudged = self.world.nudged.clone().afresh();
-            self.retries.plan(self.reach.clone(), failing, nudged);
+            let nudged = self.context.nudged.clone().afresh();
+            self.retries.plan(self.aws.clone(), failing, nudged);
         }
     }
 
     /// Starts the failing forwards that can start with what was loaded for them.
     async fn retry(&mut self, loaded: Result<AwsClients, StartError>) {
         match loaded {
-            Ok(reach) => self.reach = reach,
+            Ok(aws) => self.aws = aws,
             Err(error) => debug!(%error, "AWS's files cannot be read; retrying"),
         }
-        self.forwards.retry(&self.world, &self.reach).await;
+        self.forwards.retry(&self.context, &self.aws).await;
         self.plan_retry();
     }
 
@@ -297,13 +297,13 @@ impl Daemon {
     }
 
     /// Ends what former processes left behind, beside everything else.
-    fn end_abandoned(&mut self, abandoned: Vec<Entry>, effort: TerminatePolicy) {
+    fn terminate_orphans(&mut self, abandoned: Vec<Entry>, effort: TerminatePolicy) {
         if abandoned.is_empty() {
             return;
         }
-        let (reach, sessions) = (self.reach.clone(), self.world.sessions.clone());
+        let (aws, sessions) = (self.aws.clone(), self.context.sessions.clone());
         let count = abandoned.len();
-        let ending = aws_clients::end_abandoned(reach, sessions, abandoned, effort);
+        let ending = aws_clients::terminate_orphans(aws, sessions, abandoned, effort);
         match effort {
             TerminatePolicy::Full => {
                 info!(
@@ -320,14 +320,14 @@ impl Daemon {
 
     /// The name of each forward, and the ports on which it listens.
     pub fn addresses(&self) -> Vec<(String, Vec<SocketAddr>)> {
-        let roster = self.forwards.roster();
+        let snapshot = self.forwards.snapshot();
         let ports = |listen: &config::Listen| match listen {
             config::Listen::Tcp(address) => Some(*address),
             config::Listen::Localhost(_) | config::Listen::Unix(_) | config::Listen::Systemd(_) => {
                 None
             }
         };
-        let named = roster.running.iter().map(|listed| {
+        let named = snapshot.running.iter().map(|listed| {
             let addresses = listed.addresses.iter().filter_map(ports);
             (listed.settings.name.clone(), addresses.collect())
         });
@@ -336,23 +336,23 @@ impl Daemon {
 
     /// Each forward, as it can be shown.
     pub fn reports(&self) -> Vec<ForwardReport> {
-        self.forwards.roster().reports()
+        self.forwards.snapshot().reports()
     }
 
     /// What each forward counts.
-    pub fn meters(&self) -> Vec<Arc<ForwardMetrics>> {
-        let roster = self.forwards.roster();
-        let meters = roster
+    pub fn metrics(&self) -> Vec<Arc<ForwardMetrics>> {
+        let snapshot = self.forwards.snapshot();
+        let metrics = snapshot
             .running
             .iter()
-            .map(|listed| Arc::clone(&listed.meters));
-        meters.collect()
+            .map(|listed| Arc::clone(&listed.metrics));
+        metrics.collect()
     }
 
     /// Lets everything try again now, and every tunnel test its websocket.
     pub fn nudge(&self) {
-        self.reach.cut_short();
-        self.world.sessions.cut_short();
+        self.aws.retry_now();
+        self.context.sessions.retry_now();
         self.nudge.send();
     }
 }

@@ -41,7 +41,7 @@ pub struct OneShot {
     forward: JoinSet<()>,
     /// What no end waits for.
     aside: JoinSet<()>,
-    terminator: JoinSet<usize>,
+    dispatcher: JoinSet<usize>,
 }
 
 /// What an errand is to do.
@@ -70,27 +70,27 @@ impl OneShot {
             origin,
             state,
         } = order;
-        let reach = AwsClients::new(aws, Identity::Chain, std::slice::from_ref(&forward)).await?;
-        let (network, client_version) = (reach.network_of(&forward), reach.client_version());
-        let service = reach.any(std::slice::from_ref(&forward))?;
+        let aws = AwsClients::new(aws, Identity::Chain, std::slice::from_ref(&forward)).await?;
+        let (network, client_version) = (aws.network_of(&forward), aws.client_version());
+        let service = aws.any(std::slice::from_ref(&forward))?;
         let (journal, abandoned) = journal(state).await;
-        let (sessions, terminator) = Sessions::new(1, seed(), journal);
+        let (sessions, dispatcher) = Sessions::new(1, seed(), journal);
         let (nudge, nudged) = Trigger::new();
         let (_roll_call, called) = Trigger::new();
         let mut running = JoinSet::new();
         let mut aside = JoinSet::new();
-        aside.spawn(aws_clients::end_abandoned(
-            reach,
+        aside.spawn(aws_clients::terminate_orphans(
+            aws,
             sessions.clone(),
             abandoned,
             TerminatePolicy::Casual,
         ));
-        let world = Context {
+        let context = Context {
             service,
             sessions,
             network,
             nudged,
-            roll_call: called,
+            dump_connections: called,
             passed: ActivatedSockets::default(),
             permits: Arc::new(Semaphore::new(1)),
             max_waiting: 0,
@@ -100,13 +100,13 @@ impl OneShot {
             seed: seed(),
         };
         let held = standard.hold()?;
-        let lone = StdioForward::new(forward, world, standard)?;
+        let lone = StdioForward::new(forward, context, standard)?;
         let stop = watch::Sender::new(Stop::No);
         let (told, progress) = watch::channel(Progress::Opening);
         running.spawn(lone.run(stop.subscribe(), told));
         let leaving = watch::Sender::new(ShutdownMode::No);
         let mut ending = JoinSet::new();
-        ending.spawn(terminator.run(leaving.subscribe()));
+        ending.spawn(dispatcher.run(leaving.subscribe()));
         Ok(Self {
             progress,
             stop,
@@ -115,7 +115,7 @@ impl OneShot {
             held: Some(held),
             forward: running,
             aside,
-            terminator: ending,
+            dispatcher: ending,
         })
     }
 
@@ -128,7 +128,7 @@ impl OneShot {
 
     /// Waits until no more bytes are carried. `None`: by a fault of this program.
     pub async fn over(&mut self) -> Option<Ending> {
-        let mut slumber = SuspendDetector::new();
+        let mut suspend_detector = SuspendDetector::new();
         let is_over = |progress: &Progress| matches!(progress, Progress::Over(_));
         loop {
             tokio::select! {
@@ -136,7 +136,7 @@ impl OneShot {
                     Progress::Over(ending) => return Some(ending.clone()),
                     Progress::Opening | Progress::Open => {}
                 },
-                () = slumber.noticed() => self.nudge.send(),
+                () = suspend_detector.noticed() => self.nudge.send(),
             }
         }
     }
@@ -186,7 +186,7 @@ impl OneShot {
             *stage = (*stage).max(leaving);
             is_later
         });
-        matches!(self.terminator.join_next().await, Some(Ok(0)))
+        matches!(self.dispatcher.join_next().await, Some(Ok(0)))
     }
 }
 

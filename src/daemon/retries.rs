@@ -31,7 +31,7 @@ impl Retries {
     /// Tries these forwards again after the pause, which grows, or when everything is to be tried again.
     pub(super) fn plan(
         &mut self,
-        reach: AwsClients,
+        aws: AwsClients,
         failing: Vec<config::Forward>,
         mut nudged: TriggerReceiver,
     ) {
@@ -42,7 +42,7 @@ impl Retries {
                 () = sleep(pause) => {}
                 () = nudged.nudged() => {}
             }
-            reach.retried(failing).await
+            aws.retried(failing).await
         });
     }
 

@@ -44,7 +44,7 @@ impl Running {
         let listed = ForwardInfo {
             settings,
             addresses: forward.addresses(),
-            meters: Arc::clone(forward.meters()),
+            metrics: Arc::clone(forward.metrics()),
         };
         let active = Active {
             bound: forward.bound().clone(),
@@ -64,7 +64,7 @@ impl Running {
         let listed = ForwardInfo {
             settings,
             addresses,
-            meters: Arc::default(),
+            metrics: Arc::default(),
         };
         Self {
             listed: Arc::new(listed),
@@ -104,7 +104,7 @@ impl Running {
         self.listed = Arc::new(ForwardInfo {
             settings,
             addresses: self.listed.addresses.clone(),
-            meters: Arc::clone(&self.listed.meters),
+            metrics: Arc::clone(&self.listed.metrics),
         });
     }
 }

@@ -105,7 +105,7 @@ impl Daemon {
         if let Some(failing) = &self.servers.http {
             let wanted = Some(failing.wanted.clone());
             let held = &mut Listeners::default();
-            match self.http.plan(wanted, &self.world.passed, held).await {
+            match self.http.plan(wanted, &self.context.passed, held).await {
                 Ok(plan) => {
                     self.http.swap(plan).await;
                     self.servers.http = None;
@@ -128,7 +128,7 @@ impl Daemon {
 
     pub(super) fn plan_server_retry(&mut self) {
         self.history.failing_servers = self.servers.reports();
-        let nudged = self.world.nudged.clone().afresh();
+        let nudged = self.context.nudged.clone().afresh();
         self.servers.plan_retry(nudged);
     }
 }

@@ -27,11 +27,11 @@ impl Daemon {
             http: std::mem::take(&mut self.http),
             waiting: std::mem::take(&mut self.waiting),
             leaving: self.leaving.clone(),
-            reach: self.reach.clone(),
-            impatience: self.world.sessions.impatience(),
+            aws: self.aws.clone(),
+            impatience: self.context.sessions.impatience(),
             nudge: self.nudge.clone(),
-            roll_call: self.roll_call.clone(),
-            roster: self.forwards.roster(),
+            dump_connections: self.dump_connections.clone(),
+            snapshot: self.forwards.snapshot(),
             history: self.history.clone(),
             log: self.log.clone(),
         };
@@ -52,18 +52,18 @@ impl Daemon {
     pub async fn stop(self) -> Option<usize> {
         let Self {
             mut forwards,
-            world,
+            context,
             drain,
             leaving,
-            mut terminator,
+            mut dispatcher,
             mut aside,
             ..
         } = self;
         aside.shutdown().await;
-        let roster = forwards.roster();
+        let snapshot = forwards.snapshot();
         forwards.stop(Stop::Drain);
         let limits = drain.limits();
-        limits.announce(roster.connections());
+        limits.announce(snapshot.connections());
         let mut hurried = leaving.subscribe();
         if limits.idle.is_some() {
             tokio::select! {
@@ -73,7 +73,7 @@ impl Daemon {
             forwards.stop(Stop::Idle);
         }
         tokio::select! {
-            () = limits.wait(|| roster.connections(), forwards.ended()) => {}
+            () = limits.wait(|| snapshot.connections(), forwards.ended()) => {}
             _ = hurried.wait_for(|leaving| *leaving == ShutdownMode::Hurried) => {}
         }
         forwards.stop(Stop::Now);
@@ -85,17 +85,17 @@ impl Daemon {
         }
         // Whatever has not ended by itself leaves its session to the terminator.
         forwards.tasks.shutdown().await;
-        drop(world);
+        drop(context);
         leaving.send_if_modified(|leaving| {
             let is_first = *leaving == ShutdownMode::No;
             *leaving = (*leaving).max(ShutdownMode::InOrder);
             is_first
         });
-        let left = match timeout(limits.endings, terminator.join_next()).await {
+        let left = match timeout(limits.endings, dispatcher.join_next()).await {
             Ok(left) => left,
             Err(_) => {
                 hurry(&leaving);
-                terminator.join_next().await
+                dispatcher.join_next().await
             }
         };
         let left = left.and_then(Result::ok);
@@ -118,11 +118,11 @@ struct ShutdownControl {
     /// They have asked for the stop.
     waiting: Vec<Reply>,
     leaving: watch::Sender<ShutdownMode>,
-    reach: AwsClients,
+    aws: AwsClients,
     impatience: Impatience,
     nudge: Trigger,
-    roll_call: Trigger,
-    roster: ForwardSnapshot,
+    dump_connections: Trigger,
+    snapshot: ForwardSnapshot,
     history: DaemonStats,
     log: Option<Control>,
 }
@@ -143,15 +143,15 @@ impl ShutdownControl {
                     }
                     Signal::Nudge => {
                         info!("trying again now");
-                        self.reach.cut_short();
-                        self.impatience.cut_short();
+                        self.aws.retry_now();
+                        self.impatience.retry_now();
                         self.nudge.send();
                     }
                     Signal::Reload => warn!("not reloaded: the daemon stops"),
                     Signal::RollCall => {
-                        let connections = self.roster.connections();
+                        let connections = self.snapshot.connections();
                         info!(connections, "roll call");
-                        self.roll_call.send();
+                        self.dump_connections.send();
                     }
                 },
                 call = called(&mut self.admin, &mut self.http) => self.answer(call),
@@ -170,7 +170,7 @@ impl ShutdownControl {
             Request::Status => {
                 let report =
                     self.history
-                        .report(&self.roster, admin::filter(self.log.as_ref()), true);
+                        .report(&self.snapshot, admin::filter(self.log.as_ref()), true);
                 Answer::Status(Box::new(report))
             }
             Request::Log { level } => admin::set_log(self.log.as_ref(), level),

@@ -56,10 +56,10 @@ impl Default for Manner {
 }
 
 /// Logs what starts.
-pub(super) fn log_start(file: Option<&Path>, reach: &AwsClients) {
+pub(super) fn log_start(file: Option<&Path>, aws: &AwsClients) {
     let version = env!("CARGO_PKG_VERSION");
     let configuration = file.map(|path| path.display().to_string());
-    let (region, profile) = reach.place();
+    let (region, profile) = aws.place();
     info!(version, configuration, profile, region, "starting");
 }
 

@@ -20,7 +20,7 @@ use crate::telemetry::{
 pub(super) struct ForwardInfo {
     pub(super) settings: config::Forward,
     pub(super) addresses: Vec<Listen>,
-    pub(super) meters: Arc<ForwardMetrics>,
+    pub(super) metrics: Arc<ForwardMetrics>,
 }
 
 /// All forwards, those that only finish their connections by name alone. Cheap to clone.
@@ -33,9 +33,9 @@ pub(super) struct ForwardSnapshot {
 impl ForwardSnapshot {
     /// Connections that have a session.
     pub(super) fn connections(&self) -> usize {
-        let running = self.running.iter().map(|listed| &listed.meters);
-        let meters = running.chain(self.finishing.iter().map(|(_, meters)| meters));
-        meters.map(|meters| meters.open.get()).sum()
+        let running = self.running.iter().map(|listed| &listed.metrics);
+        let metrics = running.chain(self.finishing.iter().map(|(_, metrics)| metrics));
+        metrics.map(|metrics| metrics.open.get()).sum()
     }
 
     /// How many forwards are enabled.
@@ -90,7 +90,7 @@ impl ForwardInfo {
     /// It cannot start.
     pub(super) fn handle_failure(&self, error: &StartError) {
         let now = Instant::now();
-        self.meters.handle_trouble(Trouble {
+        self.metrics.record_failure(Trouble {
             word: error.word(),
             error: Printable::of(error),
             hint: error.hint().as_ref().into(),
@@ -100,7 +100,7 @@ impl ForwardInfo {
     }
 
     fn failing(&self) -> Option<String> {
-        let trouble = self.meters.trouble()?;
+        let trouble = self.metrics.trouble()?;
         Some(format!("{} {}", self.settings.name, trouble.word))
     }
 
@@ -109,7 +109,7 @@ impl ForwardInfo {
             self.settings.sessions,
             Sessions::PerConnection { warm: 1.., .. }
         );
-        match (self.meters.trouble(), self.meters.has_come_up()) {
+        match (self.metrics.trouble(), self.metrics.has_come_up()) {
             (Some(_), _) => ForwardState::Failing,
             (None, false) if is_to_warm => ForwardState::Warming,
             (None, _) => ForwardState::Ready,
@@ -120,7 +120,7 @@ impl ForwardInfo {
         let Self {
             settings,
             addresses,
-            meters,
+            metrics,
         } = self;
         ForwardReport {
             name: settings.name.as_str().into(),
@@ -132,17 +132,17 @@ impl ForwardInfo {
                 (true, true) => ForwardState::Stopping,
                 (true, false) => self.state(),
             },
-            connections: meters.open.get(),
-            waiting: meters.waiting.get(),
-            accepted: meters.accepted.load(Relaxed),
-            sent: meters.sent.load(Relaxed),
-            received: meters.received.load(Relaxed),
-            sessions: meters.sessions.load(Relaxed),
-            sessions_ready: meters.ready.load(Relaxed),
-            sessions_started: meters.started.load(Relaxed),
-            sessions_failed: meters.failed.load(Relaxed),
-            resumes: meters.resumed.load(Relaxed),
-            trouble: meters.trouble().map(|trouble| told(trouble, now)),
+            connections: metrics.open.get(),
+            waiting: metrics.waiting.get(),
+            accepted: metrics.accepted.load(Relaxed),
+            sent: metrics.sent.load(Relaxed),
+            received: metrics.received.load(Relaxed),
+            sessions: metrics.sessions.load(Relaxed),
+            sessions_ready: metrics.ready.load(Relaxed),
+            sessions_started: metrics.started.load(Relaxed),
+            sessions_failed: metrics.failed.load(Relaxed),
+            resumes: metrics.resumed.load(Relaxed),
+            trouble: metrics.trouble().map(|trouble| told(trouble, now)),
         }
     }
 }
@@ -201,11 +201,11 @@ impl DaemonStats {
     }
 
     /// Everything, as of now.
-    pub(super) fn report(&self, roster: &ForwardSnapshot, log: String, stopping: bool) -> Report {
+    pub(super) fn report(&self, snapshot: &ForwardSnapshot, log: String, stopping: bool) -> Report {
         let now = Instant::now();
-        let finishing = roster.finishing.iter().map(|(name, meters)| Finishing {
+        let finishing = snapshot.finishing.iter().map(|(name, metrics)| Finishing {
             name: name.as_str().into(),
-            connections: meters.open.get(),
+            connections: metrics.open.get(),
         });
         Report {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -219,9 +219,9 @@ impl DaemonStats {
             internal_errors: panics::internal_errors(),
             log: log.into(),
             log_lines_dropped: dropped_log_lines(),
-            connections: roster.connections(),
+            connections: snapshot.connections(),
             failing_servers: self.failing_servers.clone(),
-            forwards: roster
+            forwards: snapshot
                 .running
                 .iter()
                 .map(|f| f.report(now, stopping))

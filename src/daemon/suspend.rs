@@ -65,13 +65,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_sleep_is_noticed_by_a_caller_that_is_often_interrupted() {
-        let mut slumber = SuspendDetector::every(Duration::from_millis(50));
+        let mut suspend_detector = SuspendDetector::every(Duration::from_millis(50));
         // The first tick of an interval comes at once.
-        slumber.looks.tick().await;
-        slumber.wall -= Duration::from_secs(3600);
+        suspend_detector.looks.tick().await;
+        suspend_detector.wall -= Duration::from_secs(3600);
 
         let mut interruptions = 0;
-        while timeout(Duration::from_millis(5), slumber.noticed())
+        while timeout(Duration::from_millis(5), suspend_detector.noticed())
             .await
             .is_err()
         {
@@ -82,12 +82,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_wall_clock_that_ran_ahead_is_a_sleep_and_is_told_once() {
-        let mut slumber = SuspendDetector::new();
-        let (monotonic, wall) = (slumber.monotonic + LOOK, slumber.wall + LOOK);
+        let mut suspend_detector = SuspendDetector::new();
+        let (monotonic, wall) = (
+            suspend_detector.monotonic + LOOK,
+            suspend_detector.wall + LOOK,
+        );
 
-        assert!(!slumber.look(monotonic, wall));
-        assert!(slumber.look(monotonic + LOOK, wall + Duration::from_secs(3600)));
-        assert!(!slumber.look(
+        assert!(!suspend_detector.look(monotonic, wall));
+        assert!(suspend_detector.look(monotonic + LOOK, wall + Duration::from_secs(3600)));
+        assert!(!suspend_detector.look(
             monotonic + 2 * LOOK,
             wall + Duration::from_secs(3600) + LOOK
         ));
@@ -95,11 +98,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_wall_clock_that_is_set_back_is_none() {
-        let mut slumber = SuspendDetector::new();
+        let mut suspend_detector = SuspendDetector::new();
 
-        assert!(!slumber.look(
-            slumber.monotonic + LOOK,
-            slumber.wall - Duration::from_secs(60)
+        assert!(!suspend_detector.look(
+            suspend_detector.monotonic + LOOK,
+            suspend_detector.wall - Duration::from_secs(60)
         ));
     }
 }

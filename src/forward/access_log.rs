@@ -17,14 +17,14 @@ pub(super) struct AccessLog<'a> {
     pub(super) outcome: Option<&'a Outcome>,
     /// Why the tunnel ended, if it has.
     pub(super) failure: Option<Arc<tunnel::Error>>,
-    pub(super) tally: &'a ByteCounters<'a>,
+    pub(super) counters: &'a ByteCounters<'a>,
     pub(super) time: Duration,
 }
 
 impl AccessLog<'_> {
     /// One line.
     pub(super) fn tell(self, destination: &Remote) {
-        let (sent, received) = (self.tally.sent(), self.tally.received());
+        let (sent, received) = (self.counters.sent(), self.counters.received());
         let time = self.time;
         match self.outcome {
             Some(Outcome::Lost(Reason::Refused)) => {

@@ -166,11 +166,11 @@ impl LogDedup {
             return true;
         };
         told.cost += cost;
-        let is_news = told.words != words || now.saturating_duration_since(told.at) >= REPEAT;
-        if is_news {
+        let should_log = told.words != words || now.saturating_duration_since(told.at) >= REPEAT;
+        if should_log {
             (told.words, told.at) = (words, now);
         }
-        is_news
+        should_log
     }
 
     /// A session came up: since when none did, and how many connections that cost.
@@ -192,29 +192,29 @@ mod tests {
     fn a_failure_is_told_once_a_minute_and_its_end_once() {
         let start = Instant::now();
         let late = Failure::Late(Step::of("StartSession"));
-        let mut teller = LogDedup::default();
+        let mut log_dedup = LogDedup::default();
 
         let told: Vec<u64> = (0..150)
             .filter(|second| {
                 let now = start + Duration::from_secs(*second);
-                teller.handle_failure(now, &late, 1)
+                log_dedup.handle_failure(now, &late, 1)
             })
             .collect();
 
         assert_eq!(told, [0, 60, 120]);
         let end = start + Duration::from_secs(200);
-        let over = teller.handle_success(end);
+        let over = log_dedup.handle_success(end);
         assert_eq!(over, Some((Duration::from_secs(200), 150)));
-        assert_eq!(teller.handle_success(end), None);
+        assert_eq!(log_dedup.handle_success(end), None);
     }
 
     #[test]
     fn another_failure_is_news() {
         let now = Instant::now();
-        let mut teller = LogDedup::default();
+        let mut log_dedup = LogDedup::default();
 
         for step in ["StartSession", "the websocket", "StartSession"] {
-            assert!(teller.handle_failure(now, &Failure::Late(Step::of(step)), 1));
+            assert!(log_dedup.handle_failure(now, &Failure::Late(Step::of(step)), 1));
         }
     }
 }

@@ -50,8 +50,8 @@ pub(super) struct Handler {
     /// Ended connections whose client may take its time to read the last bytes.
     pub(super) lingering: Semaphore,
     /// Asks every connection to say a line.
-    pub(super) roll_call: TriggerReceiver,
-    pub(super) meters: Arc<ForwardMetrics>,
+    pub(super) dump_connections: TriggerReceiver,
+    pub(super) metrics: Arc<ForwardMetrics>,
 }
 
 impl Handler {
@@ -64,8 +64,8 @@ impl Handler {
     ) {
         panics::point("connection");
         let begin = Instant::now();
-        self.meters.accepted.fetch_add(1, Relaxed);
-        let waiting = self.meters.waiting.count();
+        self.metrics.accepted.fetch_add(1, Relaxed);
+        let waiting = self.metrics.waiting.count();
         let opened = tokio::select! {
             opened = self.open(begin, &slot) => opened,
             () = stop.asked() => return,
@@ -85,14 +85,14 @@ impl Handler {
     /// A part of this forward was lost by a panic, and is restarted.
     pub(super) fn handle_fault(&self) {
         let now = Instant::now();
-        self.meters.handle_trouble(Failure::Fault.trouble(now));
+        self.metrics.record_failure(Failure::Fault.trouble(now));
     }
 
     /// Says a line at each roll call.
     async fn answer(&self, tell: impl Fn()) -> Infallible {
-        let mut roll_call = self.roll_call.clone().afresh();
+        let mut dump_connections = self.dump_connections.clone().afresh();
         loop {
-            roll_call.nudged().await;
+            dump_connections.nudged().await;
             tell();
         }
     }
@@ -129,13 +129,13 @@ impl Handler {
             stream,
             _permits: permits,
         } = opened;
-        let _open = self.meters.open.count();
+        let _open = self.metrics.open.count();
         let patience = self.patience;
-        let tally = ByteCounters::new(&self.meters);
+        let counters = ByteCounters::new(&self.metrics);
         let outcome = tokio::select! {
-            outcome = relay(&connection, &stream, patience, &tally) => Some(outcome),
-            () = stopped(&mut stop, &tally) => None,
-            never = self.answer(|| tell_open(&tally, begin)) => match never {},
+            outcome = relay(&connection, &stream, patience, &counters) => Some(outcome),
+            () = stopped(&mut stop, &counters) => None,
+            never = self.answer(|| tell_open(&counters, begin)) => match never {},
         };
         // Whoever is reset is reset now, before anything else is waited for.
         let ended = (outcome == Some(Outcome::End)).then_some(connection);
@@ -143,20 +143,20 @@ impl Handler {
             Some(Outcome::ClientGone | Outcome::Quiet) => tokio::select! {
                 delivered = deliver(&stream, patience.delivery) => delivered,
                 () = stopped_for_long(&mut stop) => Err("stopping".to_owned()),
-                () = over(patience.farewell) => Err(NOT_TAKEN.to_owned()),
+                () = over(patience.flush_total) => Err(NOT_TAKEN.to_owned()),
             },
             Some(Outcome::Undelivered) => Err(NOT_TAKEN.to_owned()),
             Some(Outcome::End | Outcome::EndedEarly) => judge(stream.upload()),
             Some(Outcome::Lost(_)) | None => Ok(()),
         };
-        let (outcome, delivered) = judged(outcome, delivered, &tally);
+        let (outcome, delivered) = judged(outcome, delivered, &counters);
         drop(stream);
-        self.remember(outcome.as_ref(), &tally);
+        self.remember(outcome.as_ref(), &counters);
         let failure = lease.tunnel().failure();
         let tale = AccessLog {
             outcome: outcome.as_ref(),
             failure: failure.clone(),
-            tally: &tally,
+            counters: &counters,
             time: begin.elapsed(),
         };
         tale.tell(&self.settings.remote);
@@ -187,18 +187,18 @@ impl Handler {
     }
 
     /// What a status says of the destination.
-    fn remember(&self, outcome: Option<&Outcome>, tally: &ByteCounters<'_>) {
-        if tally.received() > 0 {
-            self.meters.handle_answer();
+    fn remember(&self, outcome: Option<&Outcome>, counters: &ByteCounters<'_>) {
+        if counters.received() > 0 {
+            self.metrics.handle_answer();
         } else if let Some(Outcome::Lost(Reason::Refused)) = outcome {
-            self.meters
+            self.metrics
                 .handle_refusal(refusal(&self.settings.remote, Instant::now()));
         }
     }
 }
 
-fn tell_open(tally: &ByteCounters<'_>, begin: Instant) {
-    let (sent, received) = (tally.sent(), tally.received());
+fn tell_open(counters: &ByteCounters<'_>, begin: Instant) {
+    let (sent, received) = (counters.sent(), counters.received());
     info!(sent, received, time = ?begin.elapsed(), "open");
 }
 
@@ -209,7 +209,7 @@ pub(super) fn patience(settings: &config::Forward) -> Patience {
     Patience {
         quiet,
         delivery: settings.resume_timeout + quiet,
-        farewell: None,
+        flush_total: None,
     }
 }
 
@@ -218,13 +218,13 @@ pub(super) fn patience(settings: &config::Forward) -> Patience {
 fn judged(
     outcome: Option<Outcome>,
     delivered: Result<(), String>,
-    tally: &ByteCounters<'_>,
+    counters: &ByteCounters<'_>,
 ) -> (Option<Outcome>, Result<(), String>) {
-    let all_taken = match tally.read() == tally.sent() {
+    let all_taken = match counters.read() == counters.sent() {
         true => Ok(()),
         false => Err(ENDED_EARLY.to_owned()),
     };
-    let delivered = match tally.read() {
+    let delivered = match counters.read() {
         0 => Ok(()),
         _ => delivered.and(all_taken),
     };
@@ -237,9 +237,9 @@ fn judged(
 }
 
 /// Waits until this connection must end: an idle one earlier than others.
-async fn stopped(stop: &mut ShutdownWatch, tally: &ByteCounters<'_>) {
+async fn stopped(stop: &mut ShutdownWatch, counters: &ByteCounters<'_>) {
     stop.idle().await;
-    let moved = || (tally.sent(), tally.received());
+    let moved = || (counters.sent(), counters.received());
     loop {
         let before = moved();
         if timeout(IDLE, stop.now()).await.is_ok() || moved() == before {
@@ -286,7 +286,7 @@ async fn first_stream<P, S, F: Future<Output = Result<P, Refusal>>>(
                 debug!(%error, "no stream on the last tunnel before the deadline");
                 return Err(Refusal {
                     failure: Failure::Late(Step::of("a tunnel that opens a stream")),
-                    is_news: true,
+                    should_log: true,
                 });
             }
             Err(error) => debug!(%error, "no stream on this tunnel; asking for another"),
@@ -300,17 +300,25 @@ async fn within<'a, E>(
     step: &str,
     permit: impl Future<Output = Result<SemaphorePermit<'a>, E>>,
 ) -> Result<SemaphorePermit<'a>, Refusal> {
-    let (failure, is_news) = match timeout_at(deadline.into(), permit).await {
+    let (failure, should_log) = match timeout_at(deadline.into(), permit).await {
         Ok(Ok(permit)) => return Ok(permit),
         Ok(Err(_)) => (Failure::Stopping, false),
         Err(_) => (Failure::Late(Step::of(step)), true),
     };
-    Err(Refusal { failure, is_news })
+    Err(Refusal {
+        failure,
+        should_log,
+    })
 }
 
 /// One line, unless the same was told a moment ago.
-fn tell(Refusal { failure, is_news }: &Refusal) {
-    if *is_news {
+fn tell(
+    Refusal {
+        failure,
+        should_log,
+    }: &Refusal,
+) {
+    if *should_log {
         warn!(error = %failure, hint = failure.hint(), "no session; connection reset");
     } else {
         debug!(error = %failure, "no session; connection reset");

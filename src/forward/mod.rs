@@ -83,22 +83,23 @@ impl Forward {
     /// The first address that cannot be bound.
     pub async fn bind(
         settings: config::Forward,
-        world: Context,
+        context: Context,
         own: Listeners,
         held: &mut Listeners,
     ) -> Result<Self, ListenError> {
-        let bound = Listeners::bind((&settings).into(), &world.passed, own, held).await?;
+        let bound = Listeners::bind((&settings).into(), &context.passed, own, held).await?;
         let settings = Arc::new(settings);
         let permits = Semaphore::new(settings.max_connections);
-        let all_permits = Arc::clone(&world.permits);
+        let all_permits = Arc::clone(&context.permits);
         // Each listener holds one while it listens.
-        let slots = settings.max_connections + world.max_waiting + bound.listeners().count();
+        let slots = settings.max_connections + context.max_waiting + bound.listeners().count();
         // No more than there are places for connections that wait: some of those stay free.
-        let lingering = settings.max_connections.min(world.max_waiting / 2).max(1);
+        let lingering = settings.max_connections.min(context.max_waiting / 2).max(1);
         let slots = Arc::new(Semaphore::new(slots));
-        let roll_call = world.roll_call.clone();
-        let meters = Arc::new(ForwardMetrics::default());
-        let (supply, supplier) = PoolTask::new(Arc::clone(&settings), world, Arc::clone(&meters));
+        let dump_connections = context.dump_connections.clone();
+        let metrics = Arc::new(ForwardMetrics::default());
+        let (supply, supplier) =
+            PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
         let serve = Arc::new(Handler {
             patience: handler::patience(&settings),
             settings,
@@ -107,8 +108,8 @@ impl Forward {
             all_permits,
             slots,
             lingering: Semaphore::new(lingering),
-            roll_call,
-            meters,
+            dump_connections,
+            metrics,
         });
         let (liveness, answers) = Liveness::new(bound.listeners().count());
         Ok(Self {
@@ -158,8 +159,8 @@ impl Forward {
     }
 
     /// What it counts.
-    pub fn meters(&self) -> &Arc<ForwardMetrics> {
-        &self.serve.meters
+    pub fn metrics(&self) -> &Arc<ForwardMetrics> {
+        &self.serve.metrics
     }
 
     /// Whether its accept loops still turn, once it runs.
@@ -228,7 +229,7 @@ pub struct Context {
     /// What the service manager has bound.
     pub passed: ActivatedSockets,
     /// What asks every connection to say a line.
-    pub roll_call: TriggerReceiver,
+    pub dump_connections: TriggerReceiver,
     /// Connections that the whole daemon may have at once.
     pub permits: Arc<Semaphore>,
     /// Connections of a forward that may be accepted and wait for their turn; the rest stay in the

@@ -84,7 +84,7 @@ impl Drop for CancelOnDrop<'_> {
 pub(super) struct Refusal {
     pub(super) failure: Failure,
     /// Whether it is to be told: false for what was told a moment ago.
-    pub(super) is_news: bool,
+    pub(super) should_log: bool,
 }
 
 impl Refusal {
@@ -92,14 +92,14 @@ impl Refusal {
     pub(super) fn fault() -> Self {
         Self {
             failure: Failure::Fault,
-            is_news: true,
+            should_log: true,
         }
     }
 
     pub(super) fn stopping() -> Self {
         Self {
             failure: Failure::Stopping,
-            is_news: false,
+            should_log: false,
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Patience {
     /// For the destination to take what a client has sent that is gone.
     pub(super) delivery: Duration,
     /// For that to end, whether anything moves or not.
-    pub(super) farewell: Option<Duration>,
+    pub(super) flush_total: Option<Duration>,
 }
 
 /// Carries bytes both ways until one side has ended. The connection is not closed yet: its owner
@@ -35,12 +35,12 @@ pub(super) async fn relay(
     connection: &Connection,
     stream: &Stream,
     patience: Patience,
-    tally: &ByteCounters<'_>,
+    counters: &ByteCounters<'_>,
 ) -> Outcome {
     // True once the client is known to be gone, with something left to carry.
     let gone = AtomicBool::new(false);
-    let mut sending = pin!(send(connection, stream, patience.delivery, &gone, tally));
-    let mut receiving = pin!(receive(connection, stream, tally));
+    let mut sending = pin!(send(connection, stream, patience.delivery, &gone, counters));
+    let mut receiving = pin!(receive(connection, stream, counters));
     let sent = tokio::select! {
         received = &mut receiving => match received {
             Received::Ended(outcome) => return outcome,
@@ -101,17 +101,17 @@ pub(super) struct ByteCounters<'a> {
     sent: AtomicU64,
     received: AtomicU64,
     /// Those of the forward, which count for all.
-    meters: &'a ForwardMetrics,
+    metrics: &'a ForwardMetrics,
 }
 
 impl<'a> ByteCounters<'a> {
     /// Nothing yet.
-    pub(super) fn new(meters: &'a ForwardMetrics) -> Self {
+    pub(super) fn new(metrics: &'a ForwardMetrics) -> Self {
         Self {
             read: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
-            meters,
+            metrics,
         }
     }
 
@@ -121,12 +121,12 @@ impl<'a> ByteCounters<'a> {
 
     fn add_sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Relaxed);
-        self.meters.sent.fetch_add(bytes as u64, Relaxed);
+        self.metrics.sent.fetch_add(bytes as u64, Relaxed);
     }
 
     fn add_received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Relaxed);
-        self.meters.received.fetch_add(bytes as u64, Relaxed);
+        self.metrics.received.fetch_add(bytes as u64, Relaxed);
     }
 
     /// Read from the client, whether the stream took it or not.
@@ -167,7 +167,7 @@ async fn send(
     stream: &Stream,
     patience: Duration,
     gone: &AtomicBool,
-    tally: &ByteCounters<'_>,
+    counters: &ByteCounters<'_>,
 ) -> Sent {
     loop {
         match connection.read().await {
@@ -175,7 +175,7 @@ async fn send(
             Ok(bytes) if bytes.is_empty() => return Sent::End,
             Err(_) => return Sent::ClientGone,
             Ok(bytes) => {
-                tally.add_read(bytes.len());
+                counters.add_read(bytes.len());
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
                     let taken = tokio::select! {
@@ -187,7 +187,7 @@ async fn send(
                     };
                     match taken {
                         Ok(taken) => {
-                            tally.add_sent(taken);
+                            counters.add_sent(taken);
                             rest = &rest[taken..];
                         }
                         Err(Closed) => return Sent::StreamEnded,
@@ -229,7 +229,11 @@ impl Sent {
     }
 }
 
-async fn receive(connection: &Connection, stream: &Stream, tally: &ByteCounters<'_>) -> Received {
+async fn receive(
+    connection: &Connection,
+    stream: &Stream,
+    counters: &ByteCounters<'_>,
+) -> Received {
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
@@ -240,7 +244,7 @@ async fn receive(connection: &Connection, stream: &Stream, tally: &ByteCounters<
                 if connection.write_all(&buffer).await.is_err() {
                     return Received::ClientDeaf;
                 }
-                tally.add_received(buffer.len());
+                counters.add_received(buffer.len());
             }
         }
     }

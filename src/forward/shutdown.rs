@@ -70,13 +70,13 @@ mod tests {
     #[tokio::test]
     async fn a_pause_ends_with_a_stop() {
         let (sender, receiver) = watch::channel(Stop::No);
-        let mut course = ShutdownWatch::new(receiver);
+        let mut shutdown = ShutdownWatch::new(receiver);
         let long = Duration::from_secs(3600);
 
-        course.pause(Duration::from_millis(1)).await;
+        shutdown.pause(Duration::from_millis(1)).await;
         sender.send_replace(Stop::Release);
         let limit = Duration::from_secs(60);
-        let paused = tokio::time::timeout(limit, course.pause(long)).await;
+        let paused = tokio::time::timeout(limit, shutdown.pause(long)).await;
 
         assert_eq!(paused, Ok(()));
     }

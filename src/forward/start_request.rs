@@ -27,7 +27,7 @@ pub(super) fn targets(settings: &config::Forward) -> Vec<Target> {
 }
 
 /// How the tunnels of a forward live.
-pub(super) fn life(settings: &config::Forward, world: &Context) -> Life {
+pub(super) fn life(settings: &config::Forward, context: &Context) -> Life {
     let config::Upload {
         rate,
         payload,
@@ -40,11 +40,11 @@ pub(super) fn life(settings: &config::Forward, world: &Context) -> Life {
             upload_window: window,
             keep_alive: settings.keep_alive,
             shared: matches!(settings.sessions, config::Sessions::Shared { .. }),
-            client_version: world.client_version,
+            client_version: context.client_version,
         },
         resume_timeout: settings.resume_timeout,
-        nudged: world.nudged.clone(),
-        pool: world.pool.clone(),
+        nudged: context.nudged.clone(),
+        pool: context.pool.clone(),
     }
 }
 

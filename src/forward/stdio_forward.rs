@@ -47,17 +47,25 @@ impl StdioForward {
     /// # Errors
     ///
     /// If stdin or stdout cannot be waited for.
-    pub fn new(settings: config::Forward, world: Context, standard: Standard) -> io::Result<Self> {
+    pub fn new(
+        settings: config::Forward,
+        context: Context,
+        standard: Standard,
+    ) -> io::Result<Self> {
         let (connection, faults) = Connection::standard(standard)?;
         let settings = Arc::new(settings);
         let patience = Patience {
             delivery: FAREWELL,
-            farewell: Some(FAREWELL),
+            flush_total: Some(FAREWELL),
             ..patience(&settings)
         };
-        let (all_permits, roll_call) = (Arc::clone(&world.permits), world.roll_call.clone());
-        let meters = Arc::new(ForwardMetrics::default());
-        let (supply, supplier) = PoolTask::new(Arc::clone(&settings), world, Arc::clone(&meters));
+        let (all_permits, dump_connections) = (
+            Arc::clone(&context.permits),
+            context.dump_connections.clone(),
+        );
+        let metrics = Arc::new(ForwardMetrics::default());
+        let (supply, supplier) =
+            PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
         let serve = Handler {
             settings,
             patience,
@@ -66,8 +74,8 @@ impl StdioForward {
             all_permits,
             slots: Arc::new(Semaphore::new(1)),
             lingering: Semaphore::new(1),
-            roll_call,
-            meters,
+            dump_connections,
+            metrics,
         };
         Ok(Self {
             serve,

@@ -24,7 +24,7 @@ pub(super) fn step<'a>(
     mut tunnels: impl Iterator<Item = &'a TunnelRecord>,
     throttled: Option<&Failure>,
 ) -> Step {
-    let opening = tunnels.find(|tended| match &tended.tunnel {
+    let opening = tunnels.find(|record| match &record.tunnel {
         Some(tunnel) => tunnel.is_opening(),
         None => true,
     });

@@ -24,7 +24,7 @@ use crate::tunnel::{Driver, Life, State, Tunnel};
 #[derive(Debug)]
 pub(super) struct TunnelTask {
     pub(super) id: TunnelId,
-    pub(super) world: Context,
+    pub(super) context: Context,
     /// In the order in which they are tried.
     pub(super) targets: Vec<Target>,
     /// Its target is the one that is tried.
@@ -81,7 +81,7 @@ impl TunnelTask {
             sessions,
             network,
             ..
-        } = self.world;
+        } = self.context;
         let (targets, request) = (&self.targets, &self.request);
         let told = |progress| match progress {
             Progress::LookUp => tell(TunnelEvent::LookingUp(true)),
@@ -109,7 +109,7 @@ async fn run(driver: Driver, watch: impl Future<Output = ()>) {
         () = &mut driving => return watching.await,
         () = &mut watching => {}
     }
-    if timeout(MAX_GOODBYE, driving).await.is_err() {
+    if timeout(CLOSE_TIMEOUT, driving).await.is_err() {
         debug!("the tunnel did not end in time; its session is ended by the API");
     }
 }
@@ -141,4 +141,4 @@ async fn watch(mut tunnel: Tunnel, patience: Duration, tell: &impl Fn(TunnelEven
 
 /// How long a tunnel may take to end. The flag on the channel waits a second for its
 /// acknowledgement.
-const MAX_GOODBYE: Duration = Duration::from_secs(3);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);

@@ -69,7 +69,7 @@ impl<E: Clone> CircuitBreaker<E> {
     }
 
     /// The probe told nothing definite, or was given up: the next one to come is a probe again.
-    pub fn handle_doubt(&mut self) {
+    pub fn handle_inconclusive_probe(&mut self) {
         if let State::Shut(shut) = &mut self.state {
             shut.probing = false;
         }
@@ -81,7 +81,7 @@ impl<E: Clone> CircuitBreaker<E> {
     }
 
     /// Lets the next one through as a probe, however short the gate was shut.
-    pub fn cut_short(&mut self, now: Instant) {
+    pub fn retry_now(&mut self, now: Instant) {
         if let State::Shut(shut) = &mut self.state {
             shut.until = now;
             shut.hold = Duration::ZERO;
@@ -166,89 +166,89 @@ mod tests {
     #[test]
     fn after_a_definite_failure_all_are_refused_but_one_probe_when_time_is_up() {
         let start = Instant::now();
-        let mut gate = CircuitBreaker::new();
-        assert_eq!(gate.admit(start), Decision::Pass);
+        let mut breaker = CircuitBreaker::new();
+        assert_eq!(breaker.admit(start), Decision::Pass);
 
-        gate.handle_failure(start, start, "off", GROWING);
+        breaker.handle_failure(start, start, "off", GROWING);
 
-        assert_eq!(gate.admit(start), Decision::Refuse("off"));
+        assert_eq!(breaker.admit(start), Decision::Refuse("off"));
         let later = start + seconds(1);
-        assert_eq!(gate.admit(later), Decision::Probe);
-        assert_eq!(gate.admit(later), Decision::Refuse("off"));
-        gate.handle_success();
-        assert_eq!(gate.admit(later), Decision::Pass);
+        assert_eq!(breaker.admit(later), Decision::Probe);
+        assert_eq!(breaker.admit(later), Decision::Refuse("off"));
+        breaker.handle_success();
+        assert_eq!(breaker.admit(later), Decision::Pass);
     }
 
     #[test]
     fn the_gate_stays_shut_longer_each_time_up_to_fifteen_seconds() {
         let start = Instant::now();
-        let mut gate = CircuitBreaker::new();
-        gate.handle_failure(start, start, "off", GROWING);
+        let mut breaker = CircuitBreaker::new();
+        breaker.handle_failure(start, start, "off", GROWING);
         let mut now = start;
 
         for hold in [1, 2, 4, 8, 15, 15] {
             let early = now + seconds(hold) - Duration::from_millis(1);
-            assert_eq!(gate.admit(early), Decision::Refuse("off"), "{hold}");
+            assert_eq!(breaker.admit(early), Decision::Refuse("off"), "{hold}");
             now += seconds(hold);
-            assert_eq!(gate.admit(now), Decision::Probe, "{hold}");
-            gate.handle_failure(now, now, "off", GROWING);
+            assert_eq!(breaker.admit(now), Decision::Probe, "{hold}");
+            breaker.handle_failure(now, now, "off", GROWING);
         }
     }
 
     #[test]
     fn failures_of_starts_that_were_under_way_together_are_one() {
         let start = Instant::now();
-        let mut gate = CircuitBreaker::new();
+        let mut breaker = CircuitBreaker::new();
 
         for millis in 0..50 {
             let now = start + Duration::from_millis(100 + millis);
-            gate.handle_failure(now, start, "off", GROWING);
+            breaker.handle_failure(now, start, "off", GROWING);
         }
 
-        assert_eq!(gate.admit(start + seconds(2)), Decision::Probe);
+        assert_eq!(breaker.admit(start + seconds(2)), Decision::Probe);
     }
 
     #[test]
     fn a_probe_without_a_definite_answer_is_followed_by_another() {
         let start = Instant::now();
-        let mut gate = CircuitBreaker::new();
-        gate.handle_failure(start, start, "off", GROWING);
+        let mut breaker = CircuitBreaker::new();
+        breaker.handle_failure(start, start, "off", GROWING);
         let later = start + seconds(1);
-        assert_eq!(gate.admit(later), Decision::Probe);
+        assert_eq!(breaker.admit(later), Decision::Probe);
 
-        gate.handle_doubt();
+        breaker.handle_inconclusive_probe();
 
-        assert_eq!(gate.admit(later), Decision::Probe);
+        assert_eq!(breaker.admit(later), Decision::Probe);
     }
 
     #[test]
     fn what_may_be_there_in_a_moment_is_asked_for_every_second() {
         let start = Instant::now();
-        let mut gate = CircuitBreaker::new();
+        let mut breaker = CircuitBreaker::new();
 
         for second in 0..20 {
             let now = start + seconds(second);
-            gate.handle_failure(now, now, "no credentials", Patience::Steady);
-            assert_eq!(gate.admit(now), Decision::Wait);
-            assert_eq!(gate.admit(now + seconds(1)), Decision::Probe);
+            breaker.handle_failure(now, now, "no credentials", Patience::Steady);
+            assert_eq!(breaker.admit(now), Decision::Wait);
+            assert_eq!(breaker.admit(now + seconds(1)), Decision::Probe);
         }
     }
 
     #[test]
     fn it_can_be_cut_short_and_then_begins_anew() {
         let start = Instant::now();
-        let mut gate = CircuitBreaker::new();
+        let mut breaker = CircuitBreaker::new();
         for second in 0..5 {
             let now = start + seconds(100 * second);
-            gate.handle_failure(now, now, "off", GROWING);
+            breaker.handle_failure(now, now, "off", GROWING);
         }
         let now = start + seconds(401);
 
-        gate.cut_short(now);
+        breaker.retry_now(now);
 
-        assert!(!gate.is_open());
-        assert_eq!(gate.admit(now), Decision::Probe);
-        gate.handle_failure(now, now, "off", GROWING);
-        assert_eq!(gate.admit(now + seconds(1)), Decision::Probe);
+        assert!(!breaker.is_open());
+        assert_eq!(breaker.admit(now), Decision::Probe);
+        breaker.handle_failure(now, now, "off", GROWING);
+        assert_eq!(breaker.admit(now + seconds(1)), Decision::Probe);
     }
 }

@@ -105,7 +105,7 @@ impl Limiter {
     }
 
     /// Forgets that AWS throttled; the tokens stay what they are.
-    pub(super) fn cut_short(&mut self, now: Instant) {
+    pub(super) fn retry_now(&mut self, now: Instant) {
         self.paused_until = now;
         self.pause = FIRST_PAUSE;
         self.allowed = self.rate;
@@ -249,7 +249,7 @@ mod tests {
         burst(&mut limiter, start);
         limiter.handle_throttled(start, start);
 
-        limiter.cut_short(start);
+        limiter.retry_now(start);
 
         assert_eq!(limiter.next(), start + Duration::from_secs(1));
     }

@@ -70,9 +70,9 @@ impl<K: Ord, T: Waiting> Queues<K, T> {
     }
 
     /// Ends all pauses.
-    pub(super) fn cut_short(&mut self, now: Instant) {
+    pub(super) fn retry_now(&mut self, now: Instant) {
         for queue in self.queues.values_mut() {
-            queue.limiter.cut_short(now);
+            queue.limiter.retry_now(now);
         }
     }
 }

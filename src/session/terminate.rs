@@ -60,14 +60,14 @@ pub(super) enum TimeLeft {
 /// What an ending listens to.
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
-    pub(super) farewell: watch::Receiver<TimeLeft>,
+    pub(super) time_left: watch::Receiver<TimeLeft>,
     /// Each change ends the pause before the next try.
     pub(super) hurry: watch::Receiver<()>,
 }
 
 impl Pace {
     fn is_farewell(&self) -> bool {
-        *self.farewell.borrow() != TimeLeft::NotYet
+        *self.time_left.borrow() != TimeLeft::NotYet
     }
 
     /// Waits before the next try. True if it was cut short.
@@ -75,7 +75,7 @@ impl Pace {
         tokio::select! {
             () = sleep(pause) => false,
             Ok(()) = self.hurry.changed() => true,
-            () = reached(&mut self.farewell, TimeLeft::Soon) => true,
+            () = reached(&mut self.time_left, TimeLeft::Soon) => true,
         }
     }
 
@@ -98,7 +98,7 @@ impl Termination {
         }
         let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
         let mut hasty_tries = 0;
-        let mut over = pace.farewell.clone();
+        let mut over = pace.time_left.clone();
         loop {
             let outcome = tokio::select! {
                 outcome = self.try_once(&mut pace) => outcome,
@@ -131,10 +131,10 @@ impl Termination {
     }
 
     async fn try_casually(&self, pace: Pace) {
-        let mut farewell = pace.farewell.clone();
+        let mut time_left = pace.time_left.clone();
         tokio::select! {
             () = self.try_quietly(pace) => {}
-            () = reached(&mut farewell, TimeLeft::Soon) => {}
+            () = reached(&mut time_left, TimeLeft::Soon) => {}
         }
     }
 
@@ -160,7 +160,7 @@ impl Termination {
     /// A stop waits for a credential provider for a moment only: `None` if it has not answered.
     async fn try_once(&self, pace: &mut Pace) -> Option<Result<(), Error>> {
         let waited_for_credentials = async {
-            reached(&mut pace.farewell, TimeLeft::Soon).await;
+            reached(&mut pace.time_left, TimeLeft::Soon).await;
             sleep(MAX_WAIT_FOR_CREDENTIALS).await;
         };
         tokio::select! {
@@ -253,14 +253,14 @@ fn no_answer() -> Error {
 }
 
 /// Waits for a stage of the goodbye.
-pub(super) async fn reached(farewell: &mut watch::Receiver<TimeLeft>, stage: TimeLeft) {
+pub(super) async fn reached(time_left: &mut watch::Receiver<TimeLeft>, stage: TimeLeft) {
     let reached = |now: &TimeLeft| match stage {
         TimeLeft::NotYet => true,
         TimeLeft::Soon => *now != TimeLeft::NotYet,
         TimeLeft::Now => *now == TimeLeft::Now,
     };
     // An error means that the terminator is gone, and so is this.
-    drop(farewell.wait_for(reached).await);
+    drop(time_left.wait_for(reached).await);
 }
 
 /// The pauses between tries, and where doubling ends.
@@ -305,16 +305,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_pause_between_tries_ends_when_it_is_cut_short() {
-        let (farewell, hurry) = (watch::Sender::new(TimeLeft::NotYet), watch::Sender::new(()));
+        let (time_left, hurry) = (watch::Sender::new(TimeLeft::NotYet), watch::Sender::new(()));
         let mut pace = Pace {
-            farewell: farewell.subscribe(),
+            time_left: time_left.subscribe(),
             hurry: hurry.subscribe(),
         };
         let long = Duration::from_secs(3600);
 
         hurry.send_replace(());
         let hurried = timeout(MAX_PAUSE, pace.pause(long)).await;
-        farewell.send_replace(TimeLeft::Soon);
+        time_left.send_replace(TimeLeft::Soon);
         let stopped = timeout(MAX_PAUSE, pace.pause(long)).await;
 
         assert_eq!((hurried, stopped), (Ok(true), Ok(true)));

@@ -146,7 +146,7 @@ impl Client {
     }
 
     /// From now on nothing comes or goes, and the other side is not told.
-    pub(super) fn fall_silent(&mut self) {
+    pub(super) fn blackhole(&mut self) {
         self.silent = true;
     }
 
@@ -166,7 +166,7 @@ impl Client {
     }
 
     /// Breaks the websocket; what was fed and not flushed is lost.
-    pub(super) async fn break_off(mut self, manner: Manner) {
+    pub(super) async fn disconnect(mut self, manner: Manner) {
         let tcp = self.websocket.get_mut().tcp();
         match manner {
             Manner::Close(1006) | Manner::Fin => finish(tcp).await,

@@ -193,7 +193,7 @@ impl Breaks {
     }
 
     /// Whether it breaks now; the next break is planned then.
-    pub fn strike(&mut self, now: Instant) -> bool {
+    pub fn inject(&mut self, now: Instant) -> bool {
         let strikes = self.next <= now;
         if strikes {
             self.plan(now);
@@ -342,7 +342,7 @@ mod tests {
         let span = Duration::from_millis(100)..Duration::from_millis(200);
         let mut breaks = Breaks::new(now, 1, span);
 
-        let times = (0..1000).filter(|ms| breaks.strike(now + Duration::from_millis(*ms)));
+        let times = (0..1000).filter(|ms| breaks.inject(now + Duration::from_millis(*ms)));
 
         assert!((5..=9).contains(&times.count()));
     }

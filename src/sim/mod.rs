@@ -212,8 +212,8 @@ impl Simulator {
     }
 
     /// Lets something happen to one session, or to every one; how many that were.
-    pub fn strike(&self, session_id: Option<&str>, blow: OneOffFault) -> usize {
-        self.service.suffer(session_id, blow)
+    pub fn inject(&self, session_id: Option<&str>, blow: OneOffFault) -> usize {
+        self.service.apply_fault(session_id, blow)
     }
 
     /// Connects or disconnects the agent of a target, for sessions to come.

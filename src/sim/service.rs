@@ -128,13 +128,13 @@ impl Service {
     }
 
     /// Whether this API call must fail, and with which code.
-    pub(super) fn strike(&self, operation: Operation, now: Instant) -> Option<String> {
+    pub(super) fn inject(&self, operation: Operation, now: Instant) -> Option<String> {
         let mut faults = locked(&self.faults);
         let limit = faults.throttle;
         let limit = limit.filter(|_| operation == Operation::StartSession);
         let is_throttled = limit.is_some_and(|limit| !locked(&self.bucket).take(now, limit));
         let throttled = is_throttled.then(|| "ThrottlingException".to_owned());
-        throttled.or_else(|| faults.strike(operation))
+        throttled.or_else(|| faults.inject(operation))
     }
 
     /// Whether the answer of a StartSession that has started a session must be lost.
@@ -160,7 +160,7 @@ impl Service {
     }
 
     /// Lets something happen to one session, or to every one; how many that were.
-    pub(super) fn suffer(&self, session_id: Option<&str>, blow: OneOffFault) -> usize {
+    pub(super) fn apply_fault(&self, session_id: Option<&str>, blow: OneOffFault) -> usize {
         self.command(session_id, || Command::Suffer(blow))
     }
 

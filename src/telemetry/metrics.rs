@@ -68,7 +68,7 @@ impl ForwardMetrics {
     }
 
     /// A session did not come up. The same trouble goes on since it began.
-    pub fn handle_trouble(&self, trouble: Trouble) {
+    pub fn record_failure(&self, trouble: Trouble) {
         trouble.follow(&mut self.past().trouble);
     }
 
@@ -152,44 +152,44 @@ mod tests {
 
     #[test]
     fn what_is_counted_is_counted_while_it_lasts() {
-        let meters = ForwardMetrics::default();
-        let one = meters.open.count();
-        let two = meters.open.count();
-        assert_eq!(meters.open.get(), 2);
+        let metrics = ForwardMetrics::default();
+        let one = metrics.open.count();
+        let two = metrics.open.count();
+        assert_eq!(metrics.open.get(), 2);
         drop((one, two));
-        assert_eq!(meters.open.get(), 0);
+        assert_eq!(metrics.open.get(), 0);
     }
 
     #[test]
     fn trouble_lasts_from_its_beginning_to_the_next_success() {
         let start = Instant::now();
         let later = start + Duration::from_secs(5);
-        let meters = ForwardMetrics::default();
+        let metrics = ForwardMetrics::default();
 
-        meters.handle_trouble(trouble("AccessDenied", start));
-        meters.handle_trouble(trouble("Unreachable", later));
+        metrics.record_failure(trouble("AccessDenied", start));
+        metrics.record_failure(trouble("Unreachable", later));
 
-        let known = meters.trouble().unwrap();
+        let known = metrics.trouble().unwrap();
         assert_eq!(
             (known.word, known.since, known.seen),
             ("Unreachable", start, later)
         );
-        assert!(!meters.has_come_up());
-        meters.handle_success();
-        assert_eq!(meters.trouble(), None);
-        assert!(meters.has_come_up());
+        assert!(!metrics.has_come_up());
+        metrics.handle_success();
+        assert_eq!(metrics.trouble(), None);
+        assert!(metrics.has_come_up());
     }
 
     #[test]
     fn a_destination_that_refuses_is_told_until_it_answers() {
-        let meters = ForwardMetrics::default();
+        let metrics = ForwardMetrics::default();
 
-        meters.handle_refusal(trouble("DestinationRefused", Instant::now()));
+        metrics.handle_refusal(trouble("DestinationRefused", Instant::now()));
         // Of another connection.
-        meters.handle_success();
-        assert!(meters.trouble().is_some());
-        meters.handle_answer();
+        metrics.handle_success();
+        assert!(metrics.trouble().is_some());
+        metrics.handle_answer();
 
-        assert_eq!(meters.trouble(), None);
+        assert_eq!(metrics.trouble(), None);
     }
 }

@@ -111,9 +111,9 @@ impl Driver {
         self.shared.lock().step(Step::of("the agent's handshake"));
         let mut outage = None;
         loop {
-            let pulse = Heartbeat::new();
+            let heartbeat = Heartbeat::new();
             let before = self.shared.lock().core.progress();
-            let Err(broken) = self.carry(websocket, &pulse, outage).await else {
+            let Err(broken) = self.carry(websocket, &heartbeat, outage).await else {
                 return Ok(());
             };
             if broken.is_final() {
@@ -125,7 +125,7 @@ impl Driver {
                 // The API ends the session, once this is dropped.
                 return Err(Error::Ended(Reason::Finished));
             }
-            let is_stable = pulse.is_stable(now);
+            let is_stable = heartbeat.is_stable(now);
             let has_progress = self.shared.lock().core.progress() > before;
             if is_stable || has_progress {
                 outage = None;
@@ -145,17 +145,17 @@ impl Driver {
     async fn carry(
         &mut self,
         (sink, source): (Sink, Source),
-        pulse: &Heartbeat,
+        heartbeat: &Heartbeat,
         outage: Option<Instant>,
     ) -> Result<(), Error> {
         let token = self.session.token().expose();
         self.shared.connect(now(), token);
         tokio::select! {
-            outcome = write_loop(&self.shared, sink, pulse, MAX_STALL) => outcome,
-            outcome = read_loop(&self.shared, source, pulse) => outcome,
-            error = pulse.watch(&self.shared) => Err(error),
-            never = pulse.test_when_nudged(&mut self.nudged) => never,
-            never = pulse.tell_when_proved(&self.shared, outage) => never,
+            outcome = write_loop(&self.shared, sink, heartbeat, MAX_STALL) => outcome,
+            outcome = read_loop(&self.shared, source, heartbeat) => outcome,
+            error = heartbeat.watch(&self.shared) => Err(error),
+            never = heartbeat.test_when_nudged(&mut self.nudged) => never,
+            never = heartbeat.tell_when_proved(&self.shared, outage) => never,
         }
     }
 }
@@ -186,18 +186,22 @@ impl Drop for EndOnDrop {
 }
 
 /// Hands what comes to the core, all that is ready at a time.
-async fn read_loop(shared: &Shared, mut source: Source, pulse: &Heartbeat) -> Result<(), Error> {
+async fn read_loop(
+    shared: &Shared,
+    mut source: Source,
+    heartbeat: &Heartbeat,
+) -> Result<(), Error> {
     loop {
         while !shared.lock().core.wants_input() {
             shared.hungry.notified().await;
-            pulse.beat();
+            heartbeat.beat();
         }
         let frames = next_batch(&mut source).await;
         if frames.is_empty() {
             return Err(Error::Broken("the service closed the connection".into()));
         }
-        pulse.beat();
-        let goes_on = handle(shared, frames, pulse)?;
+        heartbeat.beat();
+        let goes_on = handle(shared, frames, heartbeat)?;
         if !goes_on {
             return Ok(());
         }
@@ -206,7 +210,7 @@ async fn read_loop(shared: &Shared, mut source: Source, pulse: &Heartbeat) -> Re
 }
 
 /// False once the tunnel has ended.
-fn handle(shared: &Shared, frames: Vec<Received>, pulse: &Heartbeat) -> Result<bool, Error> {
+fn handle(shared: &Shared, frames: Vec<Received>, heartbeat: &Heartbeat) -> Result<bool, Error> {
     let now = now();
     panics::point("tunnel");
     let mut inner = shared.lock();
@@ -214,7 +218,7 @@ fn handle(shared: &Shared, frames: Vec<Received>, pulse: &Heartbeat) -> Result<b
     for frame in frames {
         let outcome = match frame.map(Frame::from) {
             Ok(Frame::Data(bytes)) => {
-                pulse.hear();
+                heartbeat.hear();
                 inner.core.handle_message(now, bytes)
             }
             Ok(Frame::Pong) => Ok(()),

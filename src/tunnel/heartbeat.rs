@@ -166,13 +166,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_tunnel_is_resumed_by_the_first_message_and_not_by_the_upgrade() {
-        let (pulse, shared) = (Heartbeat::new(), shared());
+        let (heartbeat, shared) = (Heartbeat::new(), shared());
         shared.lock().phase.send_replace(Phase::Away {
             agent_version: "3.3.0.0".into(),
         });
         let state = || State::of(&shared.lock().phase.borrow());
         shared.connect(now(), "token");
-        let mut reporting = std::pin::pin!(pulse.tell_when_proved::<()>(&shared, Some(now())));
+        let mut reporting = std::pin::pin!(heartbeat.tell_when_proved::<()>(&shared, Some(now())));
         let mut poll_once = async || {
             tokio::select! {
                 biased;
@@ -183,7 +183,7 @@ mod tests {
 
         poll_once().await;
         assert_eq!(state(), State::Away);
-        pulse.hear();
+        heartbeat.hear();
         poll_once().await;
 
         assert_eq!(state(), State::Ready);
@@ -191,18 +191,18 @@ mod tests {
 
     #[test]
     fn a_websocket_is_stable_once_it_was_tested_and_lived_for_some_time() {
-        let pulse = Heartbeat::new();
-        let begin = pulse.begin;
-        assert!(!pulse.is_stable(begin + SHORT_LIFE), "no message came");
-        assert!(pulse.is_stable(begin + PROOF));
-        pulse.hear();
-        assert!(!pulse.is_stable(begin + SHORT_LIFE / 2));
-        assert!(pulse.is_stable(begin + SHORT_LIFE));
+        let heartbeat = Heartbeat::new();
+        let begin = heartbeat.begin;
+        assert!(!heartbeat.is_stable(begin + SHORT_LIFE), "no message came");
+        assert!(heartbeat.is_stable(begin + PROOF));
+        heartbeat.hear();
+        assert!(!heartbeat.is_stable(begin + SHORT_LIFE / 2));
+        assert!(heartbeat.is_stable(begin + SHORT_LIFE));
     }
 
     #[tokio::test]
     async fn the_deadline_does_not_rest_while_acknowledgements_wait() {
-        let (pulse, shared) = (Heartbeat::new(), shared());
+        let (heartbeat, shared) = (Heartbeat::new(), shared());
         shared.connect(now(), "token");
         {
             let mut inner = shared.lock();
@@ -215,16 +215,16 @@ mod tests {
             assert!(!inner.core.is_full());
         }
 
-        pulse.set(Duration::from_millis(1));
+        heartbeat.set(Duration::from_millis(1));
 
-        let ended = timeout(MAX_SILENCE / 2, pulse.watch(&shared)).await;
+        let ended = timeout(MAX_SILENCE / 2, heartbeat.watch(&shared)).await;
         assert!(matches!(ended, Ok(Error::Broken(_))), "{ended:?}");
     }
 
     #[tokio::test]
     async fn a_deadline_that_is_moved_to_an_earlier_time_is_kept() {
-        let (pulse, shared) = (Heartbeat::new(), shared());
-        let watching = pulse.watch(&shared);
+        let (heartbeat, shared) = (Heartbeat::new(), shared());
+        let watching = heartbeat.watch(&shared);
         let mut watching = std::pin::pin!(watching);
         // Polled once, it sleeps until the first deadline.
         tokio::select! {
@@ -233,7 +233,7 @@ mod tests {
             () = tokio::task::yield_now() => {}
         }
 
-        pulse.set(Duration::from_millis(1));
+        heartbeat.set(Duration::from_millis(1));
 
         // The first deadline is later than this.
         let ended = timeout(MAX_SILENCE / 2, watching).await;

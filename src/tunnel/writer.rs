@@ -22,7 +22,7 @@ use crate::proto::Transmit;
 pub(super) async fn write_loop<S>(
     shared: &Shared,
     mut sink: S,
-    pulse: &Heartbeat,
+    heartbeat: &Heartbeat,
     max_stall: Duration,
 ) -> Result<(), Error>
 where
@@ -47,7 +47,7 @@ where
             Next::At(deadline) => tokio::select! {
                 () = shared.stirred.notified() => {}
                 () = sleep_until(deadline.into()) => {}
-                () = next_ping(&mut pings, pulse) => ping = Some(websocket::ping()),
+                () = next_ping(&mut pings, heartbeat) => ping = Some(websocket::ping()),
             },
         }
     }
@@ -108,10 +108,10 @@ fn stale(silent: Duration) -> Error {
 }
 
 /// The time for a ping: regularly, and when the websocket shall be tested.
-async fn next_ping(pings: &mut Interval, pulse: &Heartbeat) {
+async fn next_ping(pings: &mut Interval, heartbeat: &Heartbeat) {
     tokio::select! {
         _ = pings.tick() => {}
-        () = pulse.test_wanted() => {}
+        () = heartbeat.test_wanted() => {}
     }
 }
 
@@ -209,9 +209,9 @@ mod tests {
     async fn a_websocket_that_takes_nothing_is_broken_in_the_end() {
         let shared = connected();
         let (sink, _peer) = websocket::unread().await;
-        let pulse = Heartbeat::new();
+        let heartbeat = Heartbeat::new();
 
-        let writing = write_loop(&shared, sink, &pulse, Duration::from_millis(10));
+        let writing = write_loop(&shared, sink, &heartbeat, Duration::from_millis(10));
         let outcome = tokio::time::timeout(MAX_STALL, writing).await;
 
         assert!(matches!(outcome, Ok(Err(Error::Broken(_)))), "{outcome:?}");
@@ -221,7 +221,7 @@ mod tests {
     async fn a_tunnel_closes_although_its_websocket_takes_nothing() {
         let shared = connected();
         let (sink, _peer) = websocket::unread().await;
-        let pulse = Heartbeat::new();
+        let heartbeat = Heartbeat::new();
         let close = async {
             tokio::task::yield_now().await;
             shared.lock().closing = true;
@@ -229,7 +229,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
 
-        let writing = write_loop(&shared, sink, &pulse, MAX_STALL * 2);
+        let writing = write_loop(&shared, sink, &heartbeat, MAX_STALL * 2);
         let outcome = tokio::select! {
             biased;
             outcome = tokio::time::timeout(MAX_STALL, writing) => outcome,

@@ -27,7 +27,7 @@ async fn next_bytes() {
         let begin = Instant::now();
         stage
             .simulator
-            .strike(None, OneOffFault::Break(Manner::Reset));
+            .inject(None, OneOffFault::Break(Manner::Reset));
         probe.echo().await;
         samples.push(begin.elapsed());
         // A websocket that lives shorter counts as no success, and the next attempt waits.

@@ -25,7 +25,7 @@ async fn a_tail_that_the_agents_websocket_swallowed_is_a_loss() {
     let mut errand = OneShot::start(&simulator, source.address().port());
     errand.hear(LEN / 2);
 
-    simulator.strike(None, OneOffFault::AgentAway(Duration::from_millis(300)));
+    simulator.inject(None, OneOffFault::AgentAway(Duration::from_millis(300)));
     let rest = errand.hear_all().len();
 
     let (code, told) = errand.end();

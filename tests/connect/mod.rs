@@ -333,7 +333,7 @@ async fn a_session_that_is_lost_is_told_and_is_no_clean_end() {
     errand.say(b"hello");
     assert_eq!(errand.hear(5), b"hello");
 
-    simulator.strike(None, OneOffFault::KillAgent);
+    simulator.inject(None, OneOffFault::KillAgent);
     let _open = errand.stdin.take();
     let (code, said) = errand.end();
 

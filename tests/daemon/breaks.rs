@@ -26,7 +26,7 @@ use crate::support::stage::{broken_every, destination, until};
 async fn a_websocket_that_fell_silent_is_found_out_by_a_missed_pong() {
     let mut talk = Talk::begin(Options::default(), "").await;
     let broken = OneOffFault::Break(Manner::BlackHole);
-    assert_eq!(talk.simulator.strike(None, broken), 1);
+    assert_eq!(talk.simulator.inject(None, broken), 1);
 
     assert_echo(&mut talk.client, b"into the silence");
 
@@ -74,7 +74,7 @@ async fn websockets_that_break_soon_and_carry_no_data_are_replaced_with_pauses_a
     talk.simulator.set_faults(broken_every(150, Manner::Reset));
 
     until("the client is reset", || {
-        talk.simulator.strike(None, OneOffFault::StartClient);
+        talk.simulator.inject(None, OneOffFault::StartClient);
         let read = talk.client.peek(&mut [0]);
         read.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
     })
@@ -143,7 +143,7 @@ async fn a_session_that_is_closed_with_the_agents_words_is_a_reset_and_one_line(
     options.agent.crash_delay = Duration::from_millis(10);
     let talk = Talk::begin(options, "").await;
 
-    assert_eq!(talk.simulator.strike(None, OneOffFault::KillAgent), 1);
+    assert_eq!(talk.simulator.inject(None, OneOffFault::KillAgent), 1);
 
     let (simulator, log) = talk.lost();
     let words = &simulator.ledger().sessions[0].output;
@@ -304,7 +304,7 @@ impl Talk {
 
     fn break_websocket(&self) {
         let broken = OneOffFault::Break(Manner::Reset);
-        assert_eq!(self.simulator.strike(None, broken), 1);
+        assert_eq!(self.simulator.inject(None, broken), 1);
     }
 
     /// Tells the daemon to try again, and waits until it does.

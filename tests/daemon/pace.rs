@@ -14,7 +14,7 @@ async fn a_websocket_that_is_closed_amid_an_upload_lowers_its_rate_and_is_told_o
     for attached in 1..=3 {
         upload.messages(RATE).await;
         let broken = OneOffFault::Break(Manner::Close(1000));
-        assert_eq!(upload.simulator.strike(None, broken), 1);
+        assert_eq!(upload.simulator.inject(None, broken), 1);
         until("it is resumed", || {
             upload.simulator.ledger().sessions[0].attached > attached
         })
@@ -33,8 +33,8 @@ async fn a_pause_amid_an_upload_lowers_its_rate_and_is_told_once() {
     let upload = Upload::begin().await;
     for _ in 0..3 {
         upload.messages(RATE).await;
-        assert_eq!(upload.simulator.strike(None, OneOffFault::PauseClient), 1);
-        assert_eq!(upload.simulator.strike(None, OneOffFault::StartClient), 1);
+        assert_eq!(upload.simulator.inject(None, OneOffFault::PauseClient), 1);
+        assert_eq!(upload.simulator.inject(None, OneOffFault::StartClient), 1);
     }
 
     upload.assert_lowered().await;

@@ -20,7 +20,7 @@ async fn a_session_that_is_lost_is_a_reset_and_no_end() {
         destination.write_all(&words).await.unwrap();
         let mut came = client.read(1000).await;
         assert_eq!(
-            scene.stage.simulator.strike(None, OneOffFault::KillAgent),
+            scene.stage.simulator.inject(None, OneOffFault::KillAgent),
             1
         );
 
@@ -43,7 +43,7 @@ async fn a_half_closed_client_whose_session_is_lost_sees_a_reset() {
         client.half_close().await;
         destination.read_exact(&mut [0; 8]).await.unwrap();
         assert_eq!(
-            scene.stage.simulator.strike(None, OneOffFault::KillAgent),
+            scene.stage.simulator.inject(None, OneOffFault::KillAgent),
             1
         );
 
@@ -67,7 +67,7 @@ async fn a_client_that_said_nothing_sees_a_reset_over_tcp_alone() {
         destination.write_all(b"half a banner").await.unwrap();
         assert_eq!(client.read(13).await, b"half a banner", "{kind:?}");
         assert_eq!(
-            scene.stage.simulator.strike(None, OneOffFault::KillAgent),
+            scene.stage.simulator.inject(None, OneOffFault::KillAgent),
             1
         );
 
@@ -192,7 +192,7 @@ async fn outage(scene: &Scene) {
     };
     scene.stage.simulator.set_faults(faults);
     let broken = OneOffFault::Break(Manner::Fin);
-    assert_eq!(scene.stage.simulator.strike(None, broken), 1);
+    assert_eq!(scene.stage.simulator.inject(None, broken), 1);
     // The pauses between so many attempts are longer than a second and a half together.
     scene
         .stage

@@ -126,7 +126,7 @@ async fn a_session_that_is_lost_resets_its_connections_and_the_next_one_gets_ano
 
     stage
         .simulator
-        .strike(None, ssm_proxyd::sim::OneOffFault::KillAgent);
+        .inject(None, ssm_proxyd::sim::OneOffFault::KillAgent);
 
     for mut client in clients {
         let end = client.read(&mut [0; 1]).await;

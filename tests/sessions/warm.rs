@@ -64,7 +64,7 @@ async fn what_is_used_or_dies_is_replaced() {
     assert_eq!(
         stage
             .simulator
-            .strike(Some(&unused), OneOffFault::KillAgent),
+            .inject(Some(&unused), OneOffFault::KillAgent),
         1
     );
     stage

@@ -37,7 +37,7 @@ async fn a_connection_survives_every_end_of_its_websocket() {
     ] {
         let (stage, mut client, _echo) = conversation(Options::default()).await;
 
-        assert_eq!(stage.simulator.strike(None, OneOffFault::Break(manner)), 1);
+        assert_eq!(stage.simulator.inject(None, OneOffFault::Break(manner)), 1);
         let answer = talk(&mut client, b"after").await;
 
         assert_eq!(answer.unwrap(), b"after", "{manner:?}");
@@ -57,7 +57,7 @@ async fn a_websocket_that_fell_silent_is_found_out_when_someone_nudges() {
     let (stage, mut client, _echo) = conversation(Options::default()).await;
     stage
         .simulator
-        .strike(None, OneOffFault::Break(Manner::BlackHole));
+        .inject(None, OneOffFault::Break(Manner::BlackHole));
 
     stage.daemon.nudge();
     let answer = talk(&mut client, b"after").await;
@@ -85,7 +85,7 @@ async fn a_throttled_or_expired_resume_is_tried_again() {
 
         stage
             .simulator
-            .strike(None, OneOffFault::Break(Manner::Reset));
+            .inject(None, OneOffFault::Break(Manner::Reset));
         let answer = talk(&mut client, b"after").await;
 
         assert_eq!(answer.unwrap(), b"after", "{code}");
@@ -104,7 +104,7 @@ async fn a_session_that_is_over_resets_its_client() {
     stage.simulator.fail(Operation::ResumeSession, fault);
 
     let closed = OneOffFault::Break(Manner::Close(1000));
-    stage.simulator.strike(None, closed);
+    stage.simulator.inject(None, closed);
     let end = client.read(&mut [0]).await;
 
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
@@ -117,7 +117,7 @@ async fn the_death_of_the_agent_resets_the_client() {
     options.agent.crash_delay = Duration::from_millis(10);
     let (stage, mut client, _echo) = conversation(options).await;
 
-    stage.simulator.strike(None, OneOffFault::KillAgent);
+    stage.simulator.inject(None, OneOffFault::KillAgent);
     let end = client.read(&mut [0]).await;
 
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
@@ -150,7 +150,7 @@ async fn an_upload_that_the_agent_would_double_is_a_reset() {
     let away = Duration::from_millis(100);
     stage
         .simulator
-        .strike(None, OneOffFault::AgentAwayAmidMessage(away));
+        .inject(None, OneOffFault::AgentAwayAmidMessage(away));
     let heard = hears.read(&mut [0]).await;
     let said = upload.join_next().await.unwrap().unwrap();
 
@@ -188,7 +188,7 @@ async fn refused_dials_are_tried_again() {
     stage.simulator.set_faults(faults);
     stage
         .simulator
-        .strike(None, OneOffFault::Break(Manner::Reset));
+        .inject(None, OneOffFault::Break(Manner::Reset));
 
     assert_eq!(talk(&mut client, b"after").await.unwrap(), b"after");
     drop(client);
@@ -223,7 +223,7 @@ async fn tokens_of_a_single_use_and_a_service_that_keeps_nothing_are_survived() 
 async fn a_pause_without_a_start_ends_by_itself() {
     let (stage, mut client, _echo) = conversation(Options::default()).await;
 
-    stage.simulator.strike(None, OneOffFault::PauseClient);
+    stage.simulator.inject(None, OneOffFault::PauseClient);
 
     assert_eq!(talk(&mut client, b"after").await.unwrap(), b"after");
     drop(client);

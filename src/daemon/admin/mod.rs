@@ -197,11 +197,11 @@ fn tell_of_stranger(stream: &UnixStream) {
 
 /// Serves one client, request by request.
 async fn attend(mut stream: UnixStream, client: &Served, requests: mpsc::Sender<Call>) {
-    let (reading, mut writing) = stream.split();
-    let mut reading = BufReader::new(reading);
+    let (reloader, mut writing) = stream.split();
+    let mut reloader = BufReader::new(reloader);
     loop {
         let line = tokio::select! {
-            line = timeout(PATIENCE, line(&mut reading)) => line,
+            line = timeout(PATIENCE, line(&mut reloader)) => line,
             () = requests.closed() => return,
         };
         let Ok(Ok(Some(line))) = line else {
@@ -223,9 +223,9 @@ async fn attend(mut stream: UnixStream, client: &Served, requests: mpsc::Sender<
 }
 
 /// A line, if one came whole; else the client has nothing more to say.
-async fn line(reading: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<Vec<u8>>> {
+async fn line(reloader: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    reading.take(MAX_LINE).read_until(b'\n', &mut line).await?;
+    reloader.take(MAX_LINE).read_until(b'\n', &mut line).await?;
     Ok(line.ends_with(b"\n").then_some(line))
 }
 

@@ -155,7 +155,7 @@ async fn answer(
     Ok(match page {
         Page::Startup => routes::startup(),
         Page::Readiness | Page::Liveness | Page::Metrics | Page::Status => {
-            match timeout(MAX_THOUGHT, report(requests)).await {
+            match timeout(RESPONSE_TIMEOUT, report(requests)).await {
                 Ok(Some(report)) => routes::told(page, &report),
                 Ok(None) => routes::over(),
                 Err(_) => routes::silent(),
@@ -195,7 +195,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const LIFE: Duration = Duration::from_secs(60);
 
 /// How long the daemon may take for an answer; a reload is thought of in between.
-const MAX_THOUGHT: Duration = Duration::from_secs(5);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long clients may take at the end.
 pub(super) const LAST_ANSWERS: Duration = Duration::from_secs(1);

@@ -122,17 +122,17 @@ impl Connection {
             return socket.gone().await;
         }
         let mut pause = FIRST_LOOK;
-        while !self.is_gone().await {
+        while !self.is_closed().await {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
-    async fn is_gone(&self) -> bool {
+    async fn is_closed(&self) -> bool {
         match self {
-            Self::Tcp(socket) => socket.is_gone().await,
-            Self::Unix(socket) => socket.is_gone().await,
-            Self::Standard(socket) => socket.is_gone(),
+            Self::Tcp(socket) => socket.is_closed().await,
+            Self::Unix(socket) => socket.is_closed().await,
+            Self::Standard(socket) => socket.is_closed(),
         }
     }
 

@@ -58,9 +58,9 @@ impl TcpSocket {
 
     /// True if the client has closed both directions, or the connection has failed: a reset, or
     /// keep-alive without an answer, which no read reports once the end of file was read.
-    pub(super) async fn is_gone(&self) -> bool {
+    pub(super) async fn is_closed(&self) -> bool {
         let failed = !matches!(self.stream.take_error(), Ok(None));
-        failed || self.peer.is_gone().await
+        failed || self.peer.is_closed().await
     }
 
     /// Closing with unread input would reset the client before it has read our last byte, so its
@@ -208,14 +208,14 @@ mod tests {
         socket.peer = TcpPeer::new(nowhere, nowhere);
         client.shutdown(Shutdown::Write).unwrap();
         assert_eq!(socket.read().await.unwrap(), b"");
-        assert!(!socket.is_gone().await);
+        assert!(!socket.is_closed().await);
 
         SockRef::from(&client)
             .set_linger(Some(Duration::ZERO))
             .unwrap();
         drop(client);
 
-        assert!(socket.is_gone().await);
+        assert!(socket.is_closed().await);
         assert_eq!(socket.read().await.unwrap(), b"", "the end stays an end");
     }
 

@@ -78,12 +78,12 @@ impl TcpPeer {
     }
 
     /// True if it holds its socket no more. False if it does, or if nobody knows.
-    pub(super) async fn is_gone(&self) -> bool {
+    pub(super) async fn is_closed(&self) -> bool {
         match sock_diag::find(self.address, self.local) {
             Ok(Some(entry)) => entry.inode == 0,
             Ok(None) if self.sighted => true,
             Ok(None) | Err(_) if self.address.ip().is_loopback() => {
-                proc_net_tcp::is_orphan(self.address, self.local).await
+                proc_net_tcp::is_orphaned(self.address, self.local).await
             }
             Ok(None) | Err(_) => false,
         }

@@ -13,7 +13,7 @@ use super::canonical;
 
 /// True if the socket that is bound to `own` and connected to `other` is found, and no process
 /// holds it.
-pub(super) async fn is_orphan(own: SocketAddr, other: SocketAddr) -> bool {
+pub(super) async fn is_orphaned(own: SocketAddr, other: SocketAddr) -> bool {
     let _one_at_a_time = READER.lock().await;
     let found = spawn_blocking(move || {
         let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"].map(fs::read_to_string);

@@ -32,8 +32,8 @@ impl Pair {
     }
 
     /// What the table alone says.
-    async fn is_orphan(&self) -> bool {
-        proc_net_tcp::is_orphan(self.peer.address, self.peer.local).await
+    async fn is_orphaned(&self) -> bool {
+        proc_net_tcp::is_orphaned(self.peer.address, self.peer.local).await
     }
 }
 
@@ -44,8 +44,8 @@ async fn a_half_closed_client_is_there_and_a_closed_one_is_gone() {
         assert!(pair.peer.sighted, "{address}");
 
         pair.client.shutdown(Shutdown::Write).unwrap();
-        assert!(!pair.peer.is_gone().await, "{address}");
-        assert!(!pair.is_orphan().await, "{address}");
+        assert!(!pair.peer.is_closed().await, "{address}");
+        assert!(!pair.is_orphaned().await, "{address}");
 
         let Pair {
             client,
@@ -53,9 +53,9 @@ async fn a_half_closed_client_is_there_and_a_closed_one_is_gone() {
             peer,
         } = pair;
         drop(client);
-        assert!(peer.is_gone().await, "{address}");
+        assert!(peer.is_closed().await, "{address}");
         assert!(
-            proc_net_tcp::is_orphan(peer.address, peer.local).await,
+            proc_net_tcp::is_orphaned(peer.address, peer.local).await,
             "{address}"
         );
         drop(accepted);
@@ -72,13 +72,13 @@ async fn a_client_of_an_ipv6_socket_may_reach_an_ipv4_listener() {
     let pair = Pair::accept(&listener, client.into());
 
     pair.client.shutdown(Shutdown::Write).unwrap();
-    assert!(!pair.peer.is_gone().await);
-    assert!(!pair.is_orphan().await);
+    assert!(!pair.peer.is_closed().await);
+    assert!(!pair.is_orphaned().await);
     let peer = pair.peer;
     drop(pair.client);
 
-    assert!(peer.is_gone().await);
-    assert!(proc_net_tcp::is_orphan(peer.address, peer.local).await);
+    assert!(peer.is_closed().await);
+    assert!(proc_net_tcp::is_orphaned(peer.address, peer.local).await);
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn a_client_whose_socket_was_there_and_is_no_more_is_gone() {
     drop(pair.client);
 
     assert_eq!(sock_diag::find(peer.address, peer.local).unwrap(), None);
-    assert!(peer.is_gone().await);
+    assert!(peer.is_closed().await);
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn a_client_whose_socket_was_never_found_may_still_be_there() {
     let peer = TcpPeer::new(elsewhere, pair.peer.address);
 
     assert!(!peer.sighted);
-    assert!(!peer.is_gone().await);
+    assert!(!peer.is_closed().await);
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn of_clients_elsewhere_nothing_is_known() {
 
     let peer = TcpPeer::new(local.parse().unwrap(), address.parse().unwrap());
 
-    assert!(!peer.is_gone().await);
+    assert!(!peer.is_closed().await);
 }
 
 #[test]

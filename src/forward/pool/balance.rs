@@ -25,7 +25,7 @@ impl<E: Clone> Pool<E> {
             let Some((id, ready)) = self.best(now) else {
                 return;
             };
-            ready.take_place();
+            ready.take_slot();
             if let Some(waiter) = self.waiting.pop_front() {
                 let waiter = waiter.id;
                 self.deadlines.remove(&waiter);
@@ -49,10 +49,10 @@ impl<E: Clone> Pool<E> {
 
     fn start_for_waiting(&mut self, now: Instant) {
         self.hurry();
-        let mut to_come = self.places_to_come(now);
-        while to_come < self.waiting.len() {
-            to_come += self.shape.places;
-            match self.gate.admit(now) {
+        let mut pending = self.pending_slots(now);
+        while pending < self.waiting.len() {
+            pending += self.shape.slots;
+            match self.breaker.admit(now) {
                 Decision::Pass => self.start(Urgency::Connection, false),
                 Decision::Probe => self.start(Urgency::Connection, true),
                 Decision::Refuse(error) => return self.refuse_last(now, &error),
@@ -77,8 +77,8 @@ impl<E: Clone> Pool<E> {
 
     /// Those for whom no tunnel is under way, last come first.
     fn refuse_last(&mut self, now: Instant, error: &E) {
-        let places = self.places_to_come(now);
-        while self.waiting.len() > places {
+        let slots = self.pending_slots(now);
+        while self.waiting.len() > slots {
             let Some(waiter) = self.waiting.pop_back() else {
                 return;
             };
@@ -93,8 +93,8 @@ impl<E: Clone> Pool<E> {
     }
 
     fn start_spares(&mut self, now: Instant) {
-        for _ in self.spares_to_come(now)..self.spares_missing(now) {
-            match self.gate.admit(now) {
+        for _ in self.pending_spares(now)..self.spares_missing(now) {
+            match self.breaker.admit(now) {
                 Decision::Pass => self.start(Urgency::Spare, false),
                 Decision::Probe => self.start(Urgency::Spare, true),
                 Decision::Refuse(_) | Decision::Wait => return self.waits_for_gate = true,
@@ -117,14 +117,14 @@ impl<E: Clone> Pool<E> {
     /// that nobody wants.
     fn cancel_surplus(&mut self, now: Instant) {
         let needed = self.tunnels_needed() + self.spares_missing(now);
-        self.cancel(self.to_come(now).saturating_sub(needed));
+        self.cancel(self.pending(now).saturating_sub(needed));
         let wanted = self.members.values().filter(|m| m.is_wanted()).count();
         let mut surplus = wanted.saturating_sub(needed);
         for member in self.members.values_mut() {
             if surplus == 0 {
                 return;
             }
-            surplus -= usize::from(member.become_unwanted());
+            surplus -= usize::from(member.mark_unwanted());
         }
     }
 
@@ -134,7 +134,7 @@ impl<E: Clone> Pool<E> {
         let queued: Vec<TunnelId> = queued.map(|(id, _)| *id).take(most).collect();
         for id in queued {
             if self.members.remove(&id).is_some_and(|m| m.is_probe()) {
-                self.gate.handle_doubt();
+                self.breaker.handle_inconclusive_probe();
             }
             self.actions.push_back(Action::Cancel(id));
         }
@@ -167,7 +167,7 @@ impl<E: Clone> Pool<E> {
     /// Spares that may be under way: while sessions are known to fail, only the probe.
     fn spares_missing(&self, now: Instant) -> usize {
         let missing = self.spares_wanted(now).saturating_sub(self.spares(now));
-        match (self.spares_from, self.gate.is_open()) {
+        match (self.spares_from, self.breaker.is_open()) {
             (Some(_), _) => 0,
             (None, true) => missing,
             (None, false) => missing.min(1),
@@ -190,7 +190,7 @@ impl<E: Clone> Pool<E> {
 
     /// Tunnels that are ready for more, and young.
     fn spares(&self, now: Instant) -> usize {
-        let is_spare = |ready: &Ready| ready.has_place(&self.shape) && !ready.is_stale(now);
+        let is_spare = |ready: &Ready| ready.has_slot(&self.shape) && !ready.is_stale(now);
         self.ready().filter(|(_, ready)| is_spare(ready)).count()
     }
 
@@ -199,20 +199,20 @@ impl<E: Clone> Pool<E> {
         members.filter_map(|(id, member)| Some((*id, member.ready()?)))
     }
 
-    fn spares_to_come(&self, now: Instant) -> usize {
-        self.to_come(now).saturating_sub(self.tunnels_needed())
+    fn pending_spares(&self, now: Instant) -> usize {
+        self.pending(now).saturating_sub(self.tunnels_needed())
     }
 
-    pub(super) fn places_to_come(&self, now: Instant) -> usize {
-        self.to_come(now) * self.shape.places
+    pub(super) fn pending_slots(&self, now: Instant) -> usize {
+        self.pending(now) * self.shape.slots
     }
 
-    fn to_come(&self, now: Instant) -> usize {
+    fn pending(&self, now: Instant) -> usize {
         let members = self.members.values();
-        members.filter(|member| member.is_to_come(now)).count()
+        members.filter(|member| member.is_pending(now)).count()
     }
 
     fn tunnels_needed(&self) -> usize {
-        self.waiting.len().div_ceil(self.shape.places)
+        self.waiting.len().div_ceil(self.shape.slots)
     }
 }

@@ -27,22 +27,22 @@ impl Entry {
 
     /// Whether it will have places soon. A call that nobody wants any more may be one that is never
     /// answered.
-    pub(super) fn is_to_come(&self, now: Instant) -> bool {
+    pub(super) fn is_pending(&self, now: Instant) -> bool {
         match self {
             Self::Queued { .. } => true,
-            Self::Called { .. } => self.doubted_at().is_none_or(|at| now < at),
+            Self::Called { .. } => self.unreliable_after().is_none_or(|at| now < at),
             Self::Ready(_) => false,
         }
     }
 
     /// When it is not counted on any more.
-    pub(super) fn doubted_at(&self) -> Option<Instant> {
+    pub(super) fn unreliable_after(&self) -> Option<Instant> {
         match self {
             Self::Called {
                 begun,
                 wanted: false,
                 ..
-            } => Some(*begun + DOUBT),
+            } => Some(*begun + CALL_GRACE),
             Self::Queued { .. } | Self::Called { .. } | Self::Ready(_) => None,
         }
     }
@@ -57,7 +57,7 @@ impl Entry {
     }
 
     /// Nobody wants it any more. False if that was known, or it was not called.
-    pub(super) fn become_unwanted(&mut self) -> bool {
+    pub(super) fn mark_unwanted(&mut self) -> bool {
         match self {
             Self::Called { wanted, .. } => std::mem::take(wanted),
             Self::Queued { .. } | Self::Ready(_) => false,
@@ -143,12 +143,12 @@ impl Ready {
         }
     }
 
-    pub(super) fn take_place(&mut self) {
+    pub(super) fn take_slot(&mut self) {
         self.taken += 1;
         self.given += 1;
     }
 
-    pub(super) fn give_back(&mut self, now: Instant, returned: Returned) {
+    pub(super) fn release(&mut self, now: Instant, returned: Returned) {
         self.taken = self.taken.saturating_sub(1);
         self.given -= usize::from(returned != Returned::Used).min(self.given);
         self.empty_since = now;
@@ -169,21 +169,21 @@ impl Ready {
     }
 
     /// Whether there is a free place.
-    pub(super) fn has_place(&self, shape: &Shape) -> bool {
-        self.taken < shape.places && (shape.reuse || self.is_spare()) && !self.is_unusable
+    pub(super) fn has_slot(&self, shape: &Shape) -> bool {
+        self.taken < shape.slots && (shape.reuse || self.is_spare()) && !self.is_unusable
     }
 
     /// Whether a connection may have a place now. What was never used is not used any more once
     /// it is too old.
     pub(super) fn can_serve(&self, now: Instant, shape: &Shape) -> bool {
         let is_spoiled = self.is_spare() && self.is_too_old(now, shape);
-        self.has_place(shape) && !self.away && !is_spoiled
+        self.has_slot(shape) && !self.away && !is_spoiled
     }
 
     /// Whether it shall be replaced: it is old, or its numbers of streams come to an end.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
         let is_old = self.stale_at.is_some_and(|at| at <= now);
-        is_old || self.given >= MAX_GIVEN || self.is_unusable
+        is_old || self.given >= MAX_STREAMS_PER_TUNNEL || self.is_unusable
     }
 
     /// Whether it can never serve another connection.
@@ -211,7 +211,7 @@ impl Ready {
 }
 
 /// A tunnel has 32,767 numbers for streams.
-const MAX_GIVEN: usize = 32_000;
+const MAX_STREAMS_PER_TUNNEL: usize = 32_000;
 
 /// How long a call is counted on that nobody wants any more: StartSession takes a second or two.
-const DOUBT: Duration = Duration::from_secs(3);
+const CALL_GRACE: Duration = Duration::from_secs(3);

@@ -8,7 +8,7 @@ use crate::config::{self, Sessions};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::forward) struct Shape {
     /// Connections on one tunnel at once; at least 1.
-    pub(in crate::forward) places: usize,
+    pub(in crate::forward) slots: usize,
     /// Whether a place is given again once it is free.
     pub(in crate::forward) reuse: bool,
     /// Tunnels that are kept ready.
@@ -24,7 +24,7 @@ impl Shape {
     pub(in crate::forward) fn of(settings: &config::Forward) -> Self {
         match settings.sessions {
             Sessions::PerConnection { warm, warm_max_age } => Self {
-                places: 1,
+                slots: 1,
                 reuse: false,
                 spares: warm,
                 max_age: Some(warm_max_age),
@@ -34,7 +34,7 @@ impl Shape {
                 max_streams,
                 max_age,
             } => Self {
-                places: max_streams,
+                slots: max_streams,
                 reuse: true,
                 spares: 0,
                 max_age,

@@ -35,7 +35,7 @@ use crate::session::CircuitBreaker;
 #[derive(Debug)]
 pub(super) struct Pool<E> {
     shape: Shape,
-    gate: CircuitBreaker<E>,
+    breaker: CircuitBreaker<E>,
     /// In the order of their deadlines.
     waiting: VecDeque<Waiter>,
     members: BTreeMap<TunnelId, Entry>,
@@ -62,7 +62,7 @@ impl<E: Clone> Pool<E> {
     pub(super) fn new(shape: Shape, seed: u64) -> Self {
         Self {
             shape,
-            gate: CircuitBreaker::new(),
+            breaker: CircuitBreaker::new(),
             waiting: VecDeque::new(),
             members: BTreeMap::new(),
             next: TunnelId(1),
@@ -88,7 +88,7 @@ impl<E: Clone> Pool<E> {
     }
 
     /// A connection wants a place until `deadline`. Places are given in the order of the deadlines.
-    pub(super) fn handle_waiter(&mut self, now: Instant, id: WaiterId, deadline: Instant) {
+    pub(super) fn handle_acquire(&mut self, now: Instant, id: WaiterId, deadline: Instant) {
         // Almost always the last one: only a connection whose tunnel ended before it had a stream
         // comes again, with an earlier deadline than others have.
         let place = self
@@ -100,7 +100,7 @@ impl<E: Clone> Pool<E> {
     }
 
     /// A connection wants nothing any more.
-    pub(super) fn handle_departure(&mut self, now: Instant, id: WaiterId) {
+    pub(super) fn handle_cancel(&mut self, now: Instant, id: WaiterId) {
         // Each connection leaves, most of them after they were given a place.
         let Some(deadline) = self.deadlines.remove(&id) else {
             return;
@@ -137,7 +137,7 @@ impl<E: Clone> Pool<E> {
             _ => age.mul_f64(share),
         });
         *member = Entry::Ready(Ready::new(now, lifetime));
-        self.gate.handle_success();
+        self.breaker.handle_success();
         self.unbalanced = Some(now);
     }
 
@@ -148,19 +148,19 @@ impl<E: Clone> Pool<E> {
             return;
         };
         if member.is_probe() {
-            self.gate.handle_doubt();
+            self.breaker.handle_inconclusive_probe();
         }
         self.postpone_spares(now);
         match weight {
             Weight::Definite(patience) => {
                 let begun = member.begun().unwrap_or(now);
-                self.gate
+                self.breaker
                     .handle_failure(now, begun, error.clone(), patience);
                 self.cancel(usize::MAX);
                 // It is the failure of all who have waited for the same.
                 self.refuse_first(now, &error, usize::MAX);
             }
-            Weight::Passing => self.refuse_first(now, &error, self.shape.places),
+            Weight::Passing => self.refuse_first(now, &error, self.shape.slots),
             Weight::Throttled => {}
         }
         self.balance(now);
@@ -168,7 +168,7 @@ impl<E: Clone> Pool<E> {
 
     /// Those who have waited longest: at most so many, and none whom another tunnel will serve.
     fn refuse_first(&mut self, now: Instant, error: &E, most: usize) {
-        let without = self.waiting.len().saturating_sub(self.places_to_come(now));
+        let without = self.waiting.len().saturating_sub(self.pending_slots(now));
         for _ in 0..without.min(most) {
             if let Some(waiter) = self.waiting.pop_front() {
                 self.refuse(waiter, Why::Failed(error.clone()));
@@ -177,14 +177,14 @@ impl<E: Clone> Pool<E> {
     }
 
     /// The websocket of a tunnel broke; it is being resumed.
-    pub(super) fn handle_away(&mut self, id: TunnelId) {
+    pub(super) fn handle_disconnected(&mut self, id: TunnelId) {
         if let Some(Entry::Ready(ready)) = self.members.get_mut(&id) {
             ready.away = true;
         }
     }
 
     /// A tunnel was resumed.
-    pub(super) fn handle_back(&mut self, now: Instant, id: TunnelId) {
+    pub(super) fn handle_resumed(&mut self, now: Instant, id: TunnelId) {
         if let Some(Entry::Ready(ready)) = self.members.get_mut(&id) {
             ready.away = false;
         }
@@ -194,7 +194,7 @@ impl<E: Clone> Pool<E> {
     /// A connection has left its place.
     pub(super) fn handle_returned(&mut self, now: Instant, id: TunnelId, returned: Returned) {
         if let Some(Entry::Ready(ready)) = self.members.get_mut(&id) {
-            ready.give_back(now, returned);
+            ready.release(now, returned);
             // As one that ends before it was used.
             if returned == Returned::Unusable && ready.is_spare() && ready.age(now) < HEALTHY {
                 self.postpone_spares(now);
@@ -245,9 +245,9 @@ impl<E: Clone> Pool<E> {
     }
 
     /// Tries again now, whatever failed before.
-    pub(super) fn cut_short(&mut self, now: Instant) {
+    pub(super) fn retry_now(&mut self, now: Instant) {
         self.settle();
-        self.gate.cut_short(now);
+        self.breaker.retry_now(now);
         self.spares_from = None;
         self.spare_pause = FIRST_PAUSE;
         self.balance(now);
@@ -275,12 +275,12 @@ impl<E: Clone> Pool<E> {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         // The handler consumes these, so one in the past is due.
         let late = self.waiting.front().map(|waiter| waiter.deadline);
-        let opening = self.gate.opens().filter(|_| self.waits_for_gate);
+        let opening = self.breaker.opens().filter(|_| self.waits_for_gate);
         let consumed = late.into_iter().chain(self.spares_from).chain(opening);
         // These only mark when an answer changes. The last balance has seen those up to its time.
         let ages = self.ready();
         let ages = ages.flat_map(|(_, ready)| ready.changes(&self.shape));
-        let doubts = self.members.values().filter_map(Entry::doubted_at);
+        let doubts = self.members.values().filter_map(Entry::unreliable_after);
         let changes = ages.chain(doubts);
         let changes = changes.filter(|at| self.balanced_at.is_none_or(|seen| *at > seen));
         consumed.chain(changes).min()

@@ -34,22 +34,22 @@ impl PoolTask {
             return;
         }
         let weight = failure.weight();
-        self.meters.failed.fetch_add(1, Relaxed);
-        self.meters.handle_trouble(failure.trouble(now));
+        self.metrics.failed.fetch_add(1, Relaxed);
+        self.metrics.record_failure(failure.trouble(now));
         if weight == Weight::Throttled {
             debug!(error = %failure, "throttled; will try again in turn");
             self.throttled = Some(failure.clone());
-        } else if !self.pool.has_waiting() && self.teller.handle_failure(now, &failure, 0) {
+        } else if !self.pool.has_waiting() && self.log_dedup.handle_failure(now, &failure, 0) {
             warn!(error = %failure, hint = failure.hint(), "no session can be kept ready");
         }
         self.pool.handle_failed(now, id, failure, weight);
     }
 
     pub(super) fn handle_over(&mut self, now: Instant, id: TunnelId) {
-        let Some(tended) = self.tunnels.remove(&id) else {
+        let Some(record) = self.tunnels.remove(&id) else {
             return;
         };
-        let failure = tended.tunnel.and_then(|tunnel| tunnel.failure());
+        let failure = record.tunnel.and_then(|tunnel| tunnel.failure());
         if let Some(error) = failure.filter(|_| self.pool.is_spare(id)) {
             debug!(%error, "a session that was kept ready has ended");
         }
@@ -62,8 +62,8 @@ impl PoolTask {
             return;
         };
         error!(error = %fault, "a tunnel was lost by a fault of this program");
-        let is_it = |(id, tended): (&TunnelId, &TunnelRecord)| {
-            (tended.task.id() == fault.id()).then_some(*id)
+        let is_it = |(id, record): (&TunnelId, &TunnelRecord)| {
+            (record.task.id() == fault.id()).then_some(*id)
         };
         let Some(id) = self.tunnels.iter().find_map(is_it) else {
             return;

@@ -42,7 +42,7 @@ use crate::telemetry::ForwardMetrics;
 #[derive(Debug)]
 pub(super) struct PoolTask {
     settings: Arc<config::Forward>,
-    world: Context,
+    context: Context,
     pool: Pool<Failure>,
     incoming: mpsc::UnboundedReceiver<Request>,
     requests: mpsc::UnboundedSender<Request>,
@@ -51,34 +51,34 @@ pub(super) struct PoolTask {
     tasks: JoinSet<()>,
     /// Tunnels that were told to end, and when that has taken too long.
     ending: Vec<(Instant, AbortHandle)>,
-    teller: LogDedup,
+    log_dedup: LogDedup,
     /// What AWS said when it throttled last, while that holds.
     throttled: Option<Failure>,
-    meters: Arc<ForwardMetrics>,
+    metrics: Arc<ForwardMetrics>,
 }
 
 impl PoolTask {
     /// A supply, and the task behind it, which its owner must run.
     pub(super) fn new(
         settings: Arc<config::Forward>,
-        world: Context,
-        meters: Arc<ForwardMetrics>,
+        context: Context,
+        metrics: Arc<ForwardMetrics>,
     ) -> (PoolHandle, Self) {
         let (requests, incoming) = mpsc::unbounded_channel();
         let supply = PoolHandle::new(requests.clone());
         let supplier = Self {
-            pool: Pool::new(Shape::of(&settings), world.seed),
+            pool: Pool::new(Shape::of(&settings), context.seed),
             settings,
-            world,
+            context,
             incoming,
             requests,
             waiters: BTreeMap::new(),
             tunnels: BTreeMap::new(),
             tasks: JoinSet::new(),
             ending: Vec::new(),
-            teller: LogDedup::default(),
+            log_dedup: LogDedup::default(),
             throttled: None,
-            meters,
+            metrics,
         };
         (supply, supplier)
     }
@@ -108,7 +108,7 @@ impl PoolTask {
     /// Runs until `end` says true.
     async fn supply(&mut self, mut stop: ShutdownWatch, end: &mut watch::Receiver<bool>) {
         let mut draining = false;
-        let mut nudged = self.world.nudged.clone().afresh();
+        let mut nudged = self.context.nudged.clone().afresh();
         self.pool.handle_timeout(Instant::now());
         loop {
             self.act();
@@ -117,7 +117,7 @@ impl PoolTask {
                 Some(request) = self.incoming.recv() => self.handle_all(request),
                 Some(done) = self.tasks.join_next() => self.handle_done(done),
                 () = sleep_until(deadline.into()) => self.handle_timeout(),
-                () = nudged.nudged() => self.pool.cut_short(Instant::now()),
+                () = nudged.nudged() => self.pool.retry_now(Instant::now()),
                 () = stop.released(), if !draining => {
                     draining = true;
                     self.pool.handle_drain(Instant::now());
@@ -132,19 +132,19 @@ impl PoolTask {
     fn start_anew(&mut self, now: Instant, panic: &Panic, pause: Duration) {
         panics::point("supplier-restart");
         error!(%panic, ?pause, "the tunnels of this forward are lost; starting anew");
-        self.meters.handle_trouble(Failure::Fault.trouble(now));
+        self.metrics.record_failure(Failure::Fault.trouble(now));
         for (_, Waiter { reply, .. }) in std::mem::take(&mut self.waiters) {
             let _left = reply.send(Err(Refusal::fault()));
         }
-        self.pool = self.pool.successor(self.world.seed);
+        self.pool = self.pool.successor(self.context.seed);
         self.tunnels.clear();
         self.ending.clear();
         // Dropping the former set aborts its tasks.
         drop(std::mem::take(&mut self.tasks));
-        self.teller = LogDedup::default();
+        self.log_dedup = LogDedup::default();
         self.throttled = None;
-        self.meters.sessions.store(0, Relaxed);
-        self.meters.ready.store(0, Relaxed);
+        self.metrics.sessions.store(0, Relaxed);
+        self.metrics.ready.store(0, Relaxed);
     }
 
     /// Refuses every connection until `at`. False if it is to end before.
@@ -203,11 +203,11 @@ impl PoolTask {
             } => {
                 self.waiters.insert(id, Waiter { reply, slot });
                 panics::point("supplier");
-                self.pool.handle_waiter(now, id, deadline);
+                self.pool.handle_acquire(now, id, deadline);
             }
             Request::Leave(id, _slot) => {
                 self.waiters.remove(&id);
-                self.pool.handle_departure(now, id);
+                self.pool.handle_cancel(now, id);
             }
             Request::Return(id, returned, _slot) => self.pool.handle_returned(now, id, returned),
             Request::News(id, news) => {
@@ -224,30 +224,30 @@ impl PoolTask {
 
     fn handle_news(&mut self, now: Instant, id: TunnelId, news: TunnelEvent) {
         match news {
-            TunnelEvent::LookingUp(is) => self.with(id, |tended| tended.is_looking_up = is),
+            TunnelEvent::LookingUp(is) => self.with(id, |record| record.is_looking_up = is),
             TunnelEvent::Called => {
-                self.with(id, |tended| tended.called = true);
+                self.with(id, |record| record.called = true);
                 self.pool.handle_called(now, id);
             }
             TunnelEvent::Opened(tunnel) => {
-                self.meters.started.fetch_add(1, Relaxed);
-                self.with(id, |tended| tended.tunnel = Some(tunnel));
+                self.metrics.started.fetch_add(1, Relaxed);
+                self.with(id, |record| record.tunnel = Some(tunnel));
             }
             // Of a tunnel that was given up meanwhile.
             TunnelEvent::Ready if !self.tunnels.contains_key(&id) => {}
             TunnelEvent::Ready if self.is_wasted(id) => self.handle_wasted(now, id),
             TunnelEvent::Ready => {
                 self.throttled = None;
-                self.meters.handle_success();
-                if let Some((after, cost)) = self.teller.handle_success(now) {
+                self.metrics.handle_success();
+                if let Some((after, cost)) = self.log_dedup.handle_success(now) {
                     info!(?after, connections_reset = cost, "sessions start again");
                 }
                 self.pool.handle_ready(now, id);
             }
-            TunnelEvent::Away => self.pool.handle_away(id),
+            TunnelEvent::Away => self.pool.handle_disconnected(id),
             TunnelEvent::Back => {
-                self.meters.resumed.fetch_add(1, Relaxed);
-                self.pool.handle_back(now, id);
+                self.metrics.resumed.fetch_add(1, Relaxed);
+                self.pool.handle_resumed(now, id);
             }
             TunnelEvent::Failed(failure) => self.handle_failed(now, id, failure),
             TunnelEvent::Over => self.handle_over(now, id),
@@ -255,8 +255,8 @@ impl PoolTask {
     }
 
     fn with(&mut self, id: TunnelId, change: impl FnOnce(&mut TunnelRecord)) {
-        if let Some(tended) = self.tunnels.get_mut(&id) {
-            change(tended);
+        if let Some(record) = self.tunnels.get_mut(&id) {
+            change(record);
         }
     }
 
@@ -264,10 +264,10 @@ impl PoolTask {
         while let Some(action) = self.pool.poll_action() {
             match action {
                 Action::Start { tunnel, urgency } => self.start(tunnel, urgency),
-                Action::Hurry(id) => self.with(id, |tended| tended.urgency.hurry()),
+                Action::Hurry(id) => self.with(id, |record| record.urgency.hurry()),
                 Action::Cancel(id) => {
-                    if let Some(tended) = self.tunnels.remove(&id) {
-                        tended.task.abort();
+                    if let Some(record) = self.tunnels.remove(&id) {
+                        record.task.abort();
                     }
                 }
                 Action::Give { waiter, tunnel } => self.give(waiter, tunnel),
@@ -276,8 +276,8 @@ impl PoolTask {
             }
         }
         let (sessions, ready) = self.pool.count();
-        self.meters.sessions.store(sessions, Relaxed);
-        self.meters.ready.store(ready, Relaxed);
+        self.metrics.sessions.store(sessions, Relaxed);
+        self.metrics.ready.store(ready, Relaxed);
     }
 
     fn start(&mut self, id: TunnelId, class: Class) {
@@ -287,30 +287,30 @@ impl PoolTask {
         };
         let tend = TunnelTask {
             id,
-            world: self.world.clone(),
+            context: self.context.clone(),
             targets: start_request::targets(&self.settings),
-            request: start_request::request(&self.settings, &self.world.origin),
-            life: start_request::life(&self.settings, &self.world),
+            request: start_request::request(&self.settings, &self.context.origin),
+            life: start_request::life(&self.settings, &self.context),
             urgency: urgency.clone(),
             patience: self.settings.connect_timeout,
             news: self.requests.clone(),
         };
         let task = self.tasks.spawn(tend.run().instrument(Span::current()));
-        let tended = TunnelRecord {
+        let record = TunnelRecord {
             urgency,
             task,
             called: false,
             is_looking_up: false,
             tunnel: None,
         };
-        self.tunnels.insert(id, tended);
+        self.tunnels.insert(id, record);
     }
 
     fn give(&mut self, waiter: WaiterId, id: TunnelId) {
         let tunnel = self
             .tunnels
             .get(&id)
-            .and_then(|tended| tended.tunnel.clone());
+            .and_then(|record| record.tunnel.clone());
         let (Some(tunnel), Some(waiter)) = (tunnel, self.waiters.remove(&waiter)) else {
             return;
         };
@@ -326,11 +326,14 @@ impl PoolTask {
             Why::Late => Failure::Late(step(self.tunnels.values(), self.throttled.as_ref())),
         };
         let now = Instant::now();
-        self.meters.handle_trouble(failure.trouble(now));
-        let is_news = self.teller.handle_failure(now, &failure, 1);
+        self.metrics.record_failure(failure.trouble(now));
+        let should_log = self.log_dedup.handle_failure(now, &failure, 1);
         if let Some(Waiter { reply, .. }) = self.waiters.remove(&waiter) {
             // One that has just left needs no reason.
-            let _left = reply.send(Err(Refusal { failure, is_news }));
+            let _left = reply.send(Err(Refusal {
+                failure,
+                should_log,
+            }));
         }
     }
 
@@ -341,7 +344,7 @@ impl PoolTask {
         if let Some(tunnel) = tunnel {
             tunnel.close();
         }
-        self.ending.push((Instant::now() + MAX_GOODBYE, task));
+        self.ending.push((Instant::now() + CLOSE_TIMEOUT, task));
     }
 
     /// Tells those who wait, and lets every tunnel say goodbye.
@@ -356,7 +359,7 @@ impl PoolTask {
             }
         }
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        if timeout(MAX_GOODBYE, all).await.is_err() {
+        if timeout(CLOSE_TIMEOUT, all).await.is_err() {
             debug!("some tunnels did not say goodbye in time");
         }
         self.tasks.shutdown().await;
@@ -374,7 +377,7 @@ struct Waiter {
 const MAX_BATCH: usize = 1000;
 
 /// The flag on the channel waits a second for its acknowledgement.
-const MAX_GOODBYE: Duration = Duration::from_secs(3);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The pauses before it starts anew after a panic.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

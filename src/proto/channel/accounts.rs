@@ -67,7 +67,7 @@ impl Channel {
     /// nothing of either side can be missing.
     pub(crate) fn is_whole(&self, now: Instant) -> bool {
         !self.receiver.has_gap()
-            && self.remainder.is_whole(now)
+            && self.tail_check.is_whole(now)
             && self.has_taken_all(now)
             && self.has_drained(now)
     }
@@ -90,7 +90,7 @@ impl Channel {
         if !self.accounts.drains {
             return true;
         }
-        let created = self.remainder.last_created();
+        let created = self.tail_check.last_created();
         let is_late = created.is_some_and(|created| now >= created + LEAST_DRAIN);
         let trip = self.sender.least_trip() / 2;
         let answered = self.accounts.answered.is_some_and(|at| now >= at + trip);

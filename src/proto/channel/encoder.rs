@@ -115,10 +115,10 @@ mod tests {
     fn dates_follow_the_wall_clock_of_the_beginning() {
         let now = Instant::now();
         let wall = UNIX_EPOCH + Duration::from_secs(1_000);
-        let mut sealer = MessageEncoder::new(now, wall, 1);
+        let mut encoder = MessageEncoder::new(now, wall, 1);
 
         let later = now + Duration::from_millis(250);
-        let frame = sealer.acknowledgement(later, Seq(5), MessageId::from_random([1; 16]));
+        let frame = encoder.acknowledgement(later, Seq(5), MessageId::from_random([1; 16]));
         let message = Message::decode(frame).unwrap();
 
         assert_eq!(message.header.created, 1_000_250);
@@ -132,8 +132,8 @@ mod tests {
     #[test]
     fn a_clock_before_the_epoch_still_gives_a_date() {
         let now = Instant::now();
-        let sealer = MessageEncoder::new(now, UNIX_EPOCH - Duration::from_secs(9), 1);
+        let encoder = MessageEncoder::new(now, UNIX_EPOCH - Duration::from_secs(9), 1);
 
-        assert_eq!(sealer.date(now), 1);
+        assert_eq!(encoder.date(now), 1);
     }
 }

@@ -34,7 +34,7 @@ impl Channel {
             Kind::ChannelClosed => Err(Reason::closed(&message.payload)),
             Kind::PausePublication => {
                 self.publication.pause(now);
-                let _lowered = self.handle_objection(now);
+                let _lowered = self.lower_rate(now);
                 Ok(())
             }
             Kind::StartPublication => {
@@ -58,10 +58,10 @@ impl Channel {
     /// The websocket broke.
     pub(super) fn handle_break(&mut self, now: Instant) {
         let recent = self.pacer.recent(now);
-        match self.blame.judge(now, recent) {
+        match self.detector.judge(now, recent) {
             RateVerdict::Suspected => {
-                if self.handle_objection(now) {
-                    self.blame.accuse(now, recent);
+                if self.lower_rate(now) {
+                    self.detector.accuse(now, recent);
                 }
             }
             RateVerdict::Cleared => self.pacer.restore(),
@@ -71,8 +71,8 @@ impl Channel {
 
     /// The service may have had too much of us (protocol.md section 0.1). True if the rate was
     /// lowered for it.
-    fn handle_objection(&mut self, now: Instant) -> bool {
-        let lowered = self.pacer.handle_objection(now);
+    fn lower_rate(&mut self, now: Instant) -> bool {
+        let lowered = self.pacer.lower_rate(now);
         self.deliveries
             .extend(lowered.map(|rate| ChannelEvent::Tell(Event::Lowered { rate })));
         lowered.is_some()
@@ -134,13 +134,13 @@ impl Channel {
             Verdict::Early => {
                 self.stats.received += 1;
                 self.stats.early += 1;
-                self.remainder.handle_message(now, created);
+                self.tail_check.handle_message(now, created);
                 (true, None)
             }
             Verdict::Deliver(item) => {
                 self.stats.received += 1;
                 self.progress += 1;
-                self.remainder.handle_message(now, created);
+                self.tail_check.handle_message(now, created);
                 (true, Some(item))
             }
         };

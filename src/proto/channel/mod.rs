@@ -59,13 +59,13 @@ use crate::wire::payload::Flag;
 /// One data channel, without its websocket.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    sealer: MessageEncoder,
+    encoder: MessageEncoder,
     sender: Sender,
     receiver: Receiver,
-    remainder: TailCheck,
+    tail_check: TailCheck,
     accounts: Accounts,
     pacer: Pacer,
-    blame: RateLimitDetector,
+    detector: RateLimitDetector,
     handshake: Handshake,
     /// The agent acknowledges a message again that it has processed.
     reacknowledges: bool,
@@ -91,13 +91,13 @@ impl Channel {
     /// payload bytes may leave.
     pub(crate) fn new(now: Instant, wall: SystemTime, seed: u64, rate: u32, window: usize) -> Self {
         Self {
-            sealer: MessageEncoder::new(now, wall, seed),
+            encoder: MessageEncoder::new(now, wall, seed),
             sender: Sender::new(now, window),
             receiver: Receiver::new(ReorderBudget::new()),
-            remainder: TailCheck::default(),
+            tail_check: TailCheck::default(),
             accounts: Accounts::default(),
             pacer: Pacer::new(now, rate),
-            blame: RateLimitDetector::new(now),
+            detector: RateLimitDetector::new(now),
             handshake: Handshake::new(),
             reacknowledges: true,
             connected: false,
@@ -116,7 +116,7 @@ impl Channel {
 
     /// Claims another version of the client. Only before the first message.
     pub(crate) fn claim(&mut self, version: ClientVersion) {
-        self.sealer.claim(version);
+        self.encoder.claim(version);
         self.handshake.claim(version);
     }
 
@@ -127,10 +127,10 @@ impl Channel {
 
     /// A websocket is open. The channel is opened on it with `token` before anything else.
     pub(crate) fn handle_connected(&mut self, now: Instant, token: &str) {
-        self.opening = Some(self.sealer.opening(token));
+        self.opening = Some(self.encoder.opening(token));
         self.connected = true;
-        self.remainder.handle_connected(now);
-        self.blame.handle_connected(now);
+        self.tail_check.handle_connected(now);
+        self.detector.handle_connected(now);
         self.publication = Publication::default();
         self.sender.handle_connected(now);
         // A silence that outlives its websocket goes on.
@@ -230,7 +230,7 @@ impl Channel {
                 self.accounts.handle_answer(now);
             }
             return Some(Transmit::Message(
-                self.sealer.acknowledgement(now, due.seq, due.id),
+                self.encoder.acknowledgement(now, due.seq, due.id),
             ));
         }
         if self.publication.resumes().is_some() {
@@ -308,7 +308,7 @@ impl Channel {
 
     fn send(&mut self, now: Instant, draft: Draft, kind: PayloadType, urgency: Urgency) -> Bytes {
         let len = draft.len();
-        let message = self.sealer.input(now, self.sender.next_seq(), kind, draft);
+        let message = self.encoder.input(now, self.sender.next_seq(), kind, draft);
         self.sender.send(now, message.clone(), len, urgency);
         self.pacer.take(now);
         self.last_sent = now;

@@ -98,7 +98,7 @@ impl Pacer {
 
     /// The service asks for less, or has cut off a sender that was busy. Returns the new rate if
     /// that lowers it. What comes soon after is about what was sent before.
-    pub(crate) fn handle_objection(&mut self, now: Instant) -> Option<u32> {
+    pub(crate) fn lower_rate(&mut self, now: Instant) -> Option<u32> {
         self.roll(now);
         let measured = self.count.max(self.before);
         let (allowed, from) = match self.lowered {
@@ -283,8 +283,8 @@ mod tests {
     fn an_objection_to_a_busy_sender_halves_its_rate_for_a_minute() {
         let (mut pacer, now) = busy(900, 900);
 
-        assert_eq!(pacer.handle_objection(now), Some(450));
-        assert_eq!(pacer.handle_objection(now), None, "about the same");
+        assert_eq!(pacer.lower_rate(now), Some(450));
+        assert_eq!(pacer.lower_rate(now), None, "about the same");
 
         assert_eq!(pacer.slot, slot(450));
         pacer.handle_timeout(now + LOWERED);
@@ -297,7 +297,7 @@ mod tests {
         let mut rates = Vec::new();
 
         for _ in 0..9 {
-            rates.extend(pacer.handle_objection(now));
+            rates.extend(pacer.lower_rate(now));
             now += AFTERMATH;
             for _ in 0..5000 {
                 pacer.take(now);
@@ -316,7 +316,7 @@ mod tests {
     fn a_sender_without_a_rate_is_lowered_by_what_it_sent() {
         let (mut pacer, now) = busy(0, 4000);
 
-        assert_eq!(pacer.handle_objection(now), Some(2000));
+        assert_eq!(pacer.lower_rate(now), Some(2000));
 
         pacer.handle_timeout(now + LOWERED);
         assert_eq!(pacer.slot, Duration::ZERO);
@@ -329,7 +329,7 @@ mod tests {
             let mut idle = Pacer::new(start, rate);
             idle.take(start);
 
-            assert_eq!(idle.handle_objection(start), None);
+            assert_eq!(idle.lower_rate(start), None);
         }
     }
 }

@@ -96,53 +96,53 @@ mod tests {
     #[test]
     fn a_service_that_has_a_limit_stays_suspected() {
         let mut now = Instant::now();
-        let mut blame = RateLimitDetector::new(now);
+        let mut detector = RateLimitDetector::new(now);
 
         for recent in [420, 410, 400] {
             now += SECOND;
-            assert_eq!(blame.judge(now, recent), RateVerdict::Suspected);
-            blame.accuse(now, recent);
-            blame.handle_connected(now);
+            assert_eq!(detector.judge(now, recent), RateVerdict::Suspected);
+            detector.accuse(now, recent);
+            detector.handle_connected(now);
         }
     }
 
     #[test]
     fn breaks_that_go_on_at_half_the_rate_clear_it_for_a_while() {
         let mut now = Instant::now();
-        let mut blame = RateLimitDetector::new(now);
+        let mut detector = RateLimitDetector::new(now);
         now += SECOND;
-        assert_eq!(blame.judge(now, 900), RateVerdict::Suspected);
-        blame.accuse(now, 900);
+        assert_eq!(detector.judge(now, 900), RateVerdict::Suspected);
+        detector.accuse(now, 900);
         now += SECOND;
-        assert_eq!(blame.judge(now, 450), RateVerdict::Suspected, "too soon");
+        assert_eq!(detector.judge(now, 450), RateVerdict::Suspected, "too soon");
         now += AFTERMATH;
-        blame.handle_connected(now);
+        detector.handle_connected(now);
         now += SECOND;
 
-        assert_eq!(blame.judge(now, 450), RateVerdict::Cleared);
+        assert_eq!(detector.judge(now, 450), RateVerdict::Cleared);
 
         for _ in 0..10 {
             now += SECOND;
-            assert_eq!(blame.judge(now, 910), RateVerdict::Known);
+            assert_eq!(detector.judge(now, 910), RateVerdict::Known);
         }
         assert_eq!(
-            blame.judge(now, 2000),
+            detector.judge(now, 2000),
             RateVerdict::Suspected,
             "never borne"
         );
-        assert_eq!(blame.judge(now + BELIEVED, 900), RateVerdict::Suspected);
+        assert_eq!(detector.judge(now + BELIEVED, 900), RateVerdict::Suspected);
     }
 
     #[test]
     fn a_short_life_clears_nothing() {
         let now = Instant::now();
-        let mut blame = RateLimitDetector::new(now);
-        blame.accuse(now, 900);
+        let mut detector = RateLimitDetector::new(now);
+        detector.accuse(now, 900);
         let now = now + AFTERMATH;
-        blame.handle_connected(now);
+        detector.handle_connected(now);
 
         let at = now + Duration::from_millis(300);
 
-        assert_eq!(blame.judge(at, 100), RateVerdict::Suspected);
+        assert_eq!(detector.judge(at, 100), RateVerdict::Suspected);
     }
 }

@@ -152,10 +152,10 @@ mod tests {
 
     /// A remainder with a first websocket and a first message.
     fn begun(start: Instant) -> TailCheck {
-        let mut remainder = TailCheck::default();
-        remainder.handle_connected(start);
-        remainder.handle_message(start, 1_000_000);
-        remainder
+        let mut tail_check = TailCheck::default();
+        tail_check.handle_connected(start);
+        tail_check.handle_message(start, 1_000_000);
+        tail_check
     }
 
     #[test]
@@ -168,119 +168,119 @@ mod tests {
     #[test]
     fn old_messages_keep_up_the_doubt_and_a_new_one_ends_it() {
         let start = Instant::now();
-        let mut remainder = begun(start);
+        let mut tail_check = begun(start);
 
-        remainder.handle_connected(start + at(10_000));
-        assert!(!remainder.is_whole(start + at(10_000)));
-        remainder.handle_message(start + at(12_000), 1_009_000);
-        assert!(!remainder.is_whole(start + at(14_000)), "more may come");
-        remainder.handle_message(start + at(14_500), 1_014_400);
+        tail_check.handle_connected(start + at(10_000));
+        assert!(!tail_check.is_whole(start + at(10_000)));
+        tail_check.handle_message(start + at(12_000), 1_009_000);
+        assert!(!tail_check.is_whole(start + at(14_000)), "more may come");
+        tail_check.handle_message(start + at(14_500), 1_014_400);
 
-        assert!(remainder.is_whole(start + at(14_500)));
+        assert!(tail_check.is_whole(start + at(14_500)));
     }
 
     #[test]
     fn silence_ends_the_doubt() {
         let start = Instant::now();
-        let mut remainder = begun(start);
+        let mut tail_check = begun(start);
 
-        remainder.handle_connected(start + at(10_000));
-        remainder.handle_message(start + at(10_100), 1_009_000);
+        tail_check.handle_connected(start + at(10_000));
+        tail_check.handle_message(start + at(10_100), 1_009_000);
 
-        assert!(!remainder.is_whole(start + at(13_000)));
-        assert!(remainder.is_whole(start + at(13_100)));
+        assert!(!tail_check.is_whole(start + at(13_000)));
+        assert!(tail_check.is_whole(start + at(13_100)));
     }
 
     #[test]
     fn a_retransmission_puts_the_tail_in_doubt_until_a_message_comes_in_time() {
         let start = Instant::now();
-        let mut remainder = begun(start);
+        let mut tail_check = begun(start);
 
-        remainder.handle_message(start + at(1000), 1_000_400);
-        assert!(!remainder.is_whole(start + at(1000)));
-        remainder.handle_message(start + at(1100), 1_000_402);
-        assert!(!remainder.is_whole(start + at(1100)));
-        remainder.handle_message(start + at(1200), 1_001_190);
+        tail_check.handle_message(start + at(1000), 1_000_400);
+        assert!(!tail_check.is_whole(start + at(1000)));
+        tail_check.handle_message(start + at(1100), 1_000_402);
+        assert!(!tail_check.is_whole(start + at(1100)));
+        tail_check.handle_message(start + at(1200), 1_001_190);
 
-        assert!(remainder.is_whole(start + at(1200)));
+        assert!(tail_check.is_whole(start + at(1200)));
     }
 
     #[test]
     fn messages_that_waited_in_a_queue_are_no_retransmissions() {
         let start = Instant::now();
-        let mut remainder = begun(start);
+        let mut tail_check = begun(start);
 
         for n in 0..1000 {
             // Sent every millisecond, and carried every four.
-            remainder.handle_message(start + at(4 * n), 1_000_000 + n);
+            tail_check.handle_message(start + at(4 * n), 1_000_000 + n);
         }
 
-        assert!(remainder.is_whole(start + at(4000)));
+        assert!(tail_check.is_whole(start + at(4000)));
     }
 
     #[test]
     fn a_clock_that_drifts_is_followed() {
         let start = Instant::now();
-        let mut remainder = begun(start);
+        let mut tail_check = begun(start);
 
         for minute in 1..1000 {
             // The agent's clock loses 10 ms in a minute.
             let now = start + at(60_000 * minute);
-            remainder.handle_message(now, 1_000_000 + 59_990 * minute);
-            assert!(remainder.is_whole(now), "after {minute} minutes");
+            tail_check.handle_message(now, 1_000_000 + 59_990 * minute);
+            assert!(tail_check.is_whole(now), "after {minute} minutes");
         }
     }
 
     #[test]
     fn a_clock_that_is_set_forward_does_not_end_the_doubt() {
         let start = Instant::now();
-        let mut remainder = begun(start);
+        let mut tail_check = begun(start);
         for n in 0..10 {
-            remainder.handle_message(start + at(n), 1_000_000 + n);
+            tail_check.handle_message(start + at(n), 1_000_000 + n);
         }
 
-        remainder.handle_connected(start + at(10_000));
+        tail_check.handle_connected(start + at(10_000));
         // Created before the resume, after the clock was set forward by a minute.
-        remainder.handle_message(start + at(12_000), 1_069_000);
-        assert!(!remainder.is_whole(start + at(12_000)));
-        remainder.handle_message(start + at(12_100), 1_069_001);
-        assert!(!remainder.is_whole(start + at(12_100)));
-        remainder.handle_message(start + at(12_200), 1_072_199);
-        remainder.handle_message(start + at(12_202), 1_072_201);
+        tail_check.handle_message(start + at(12_000), 1_069_000);
+        assert!(!tail_check.is_whole(start + at(12_000)));
+        tail_check.handle_message(start + at(12_100), 1_069_001);
+        assert!(!tail_check.is_whole(start + at(12_100)));
+        tail_check.handle_message(start + at(12_200), 1_072_199);
+        tail_check.handle_message(start + at(12_202), 1_072_201);
 
-        assert!(remainder.is_whole(start + at(12_202)));
+        assert!(tail_check.is_whole(start + at(12_202)));
     }
 
     #[test]
     fn a_retransmission_that_was_created_after_the_clock_was_set_puts_the_tail_in_doubt() {
         let start = Instant::now();
-        let mut remainder = begun(start);
+        let mut tail_check = begun(start);
         for n in 0..10 {
-            remainder.handle_message(start + at(n), 1_000_000 + n);
+            tail_check.handle_message(start + at(n), 1_000_000 + n);
         }
 
-        remainder.handle_message(start + at(1500), 1_060_010);
+        tail_check.handle_message(start + at(1500), 1_060_010);
 
-        assert!(!remainder.is_whole(start + at(1500)));
+        assert!(!tail_check.is_whole(start + at(1500)));
     }
 
     #[test]
     fn a_first_message_that_is_late_is_no_step_of_the_clock() {
         let start = Instant::now();
-        let mut remainder = begun(start);
+        let mut tail_check = begun(start);
 
-        remainder.handle_message(start + at(100), 1_001_100);
+        tail_check.handle_message(start + at(100), 1_001_100);
 
-        assert!(remainder.is_whole(start + at(100)));
+        assert!(tail_check.is_whole(start + at(100)));
     }
 
     #[test]
     fn a_message_that_an_outage_kept_is_late() {
         let start = Instant::now();
-        let mut remainder = begun(start);
+        let mut tail_check = begun(start);
 
-        remainder.handle_message(start + at(600_000), 1_000_001);
+        tail_check.handle_message(start + at(600_000), 1_000_001);
 
-        assert!(!remainder.is_whole(start + at(600_000)));
+        assert!(!tail_check.is_whole(start + at(600_000)));
     }
 }

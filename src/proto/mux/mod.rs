@@ -42,7 +42,7 @@ pub(crate) struct Mux {
     streams: BTreeMap<StreamId, Stream>,
     turns: Scheduler,
     next: StreamId,
-    seam: ReplayGuard,
+    replay_guard: ReplayGuard,
     decoder: Decoder,
     budget: Budget,
     /// Dials that the agent reported as failed, without saying which.
@@ -51,7 +51,7 @@ pub(crate) struct Mux {
     /// Streams whose FIN came and is neither confirmed nor taken by [`Mux::poll_end`].
     ends: VecDeque<StreamId>,
     /// A NOP frame shall leave.
-    nothing_due: bool,
+    nop_due: bool,
     bytes_sent: u64,
     bytes_received: u64,
 }
@@ -63,13 +63,13 @@ impl Mux {
             streams: BTreeMap::new(),
             turns: Scheduler::default(),
             next: FIRST,
-            seam: ReplayGuard::default(),
+            replay_guard: ReplayGuard::default(),
             decoder: Decoder::new(),
             budget: Budget::new(),
             refusals: 0,
             changes: VecDeque::new(),
             ends: VecDeque::new(),
-            nothing_due: false,
+            nop_due: false,
             bytes_sent: 0,
             bytes_received: 0,
         }
@@ -221,13 +221,13 @@ impl Mux {
         if !self.has_output() {
             return;
         }
-        self.seam.begin(draft);
-        self.fill_by_turns(draft, max - self.seam.len(), seq);
-        self.seam.end(draft);
+        self.replay_guard.begin(draft);
+        self.fill_by_turns(draft, max - self.replay_guard.len(), seq);
+        self.replay_guard.end(draft);
     }
 
     fn fill_by_turns(&mut self, draft: &mut Draft, max: usize, seq: Seq) {
-        if std::mem::take(&mut self.nothing_due) {
+        if std::mem::take(&mut self.nop_due) {
             put(draft, Header::bare(Command::Nothing, StreamId(0)));
         }
         let half = draft.len() + (max.saturating_sub(draft.len()) / 2).max(MIN_QUICK);
@@ -245,11 +245,11 @@ impl Mux {
                 self.turns.push_front(line, id);
                 return;
             }
-            self.take_turn(id, draft, max, seq);
+            self.send_from(id, draft, max, seq);
         }
     }
 
-    fn take_turn(&mut self, id: StreamId, draft: &mut Draft, max: usize, seq: Seq) {
+    fn send_from(&mut self, id: StreamId, draft: &mut Draft, max: usize, seq: Seq) {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
@@ -287,8 +287,8 @@ impl Mux {
     }
 
     /// Puts a NOP frame in line.
-    pub(crate) fn send_nothing(&mut self) {
-        self.nothing_due = true;
+    pub(crate) fn send_nop(&mut self) {
+        self.nop_due = true;
     }
 
     /// What the owners of streams wait for.
@@ -298,7 +298,7 @@ impl Mux {
 
     /// True if a stream has something to send.
     pub(crate) fn has_output(&self) -> bool {
-        self.nothing_due || !self.turns.is_empty()
+        self.nop_due || !self.turns.is_empty()
     }
 
     /// False while more input would wait unread beyond its budget.

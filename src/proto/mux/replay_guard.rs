@@ -115,17 +115,17 @@ impl ReplayGuard {
 impl Mux {
     /// The agent may discard the first messages. Only before the first one.
     pub(crate) fn doubt_start(&mut self) {
-        self.seam.is_doubted = true;
+        self.replay_guard.is_doubted = true;
     }
 
     /// The agent has processed a message, so it discards no more.
     pub(crate) fn prove_start(&mut self) {
-        self.seam.is_doubted = false;
+        self.replay_guard.is_doubted = false;
     }
 
     /// Whether the agent may discard messages.
     pub(crate) fn doubts_start(&self) -> bool {
-        self.seam.is_doubted
+        self.replay_guard.is_doubted
     }
 }
 

@@ -291,7 +291,7 @@ fn conversation(chance: &mut fastrand::Rng) -> (Vec<Bytes>, BTreeMap<StreamId, V
                 said.insert(id, Vec::new());
             }
             (1, Some(id)) => mux.reset(id),
-            (2, _) => mux.send_nothing(),
+            (2, _) => mux.send_nop(),
             (_, Some(id)) => {
                 let words = vec![n; chance.usize(1..300)];
                 if let Write::Accepted(taken) = mux.write(id, &words) {
@@ -326,7 +326,7 @@ fn doubted(sizes: &[usize]) -> Vec<Bytes> {
             assert!(!mux.doubts_start());
         }
         match size {
-            0 => mux.send_nothing(),
+            0 => mux.send_nop(),
             _ => assert_eq!(mux.write(id, &vec![1; *size]), Write::Accepted(*size)),
         }
         message(&mut mux, 1024)

@@ -202,7 +202,7 @@ impl Tunnel {
         if self.keep_alive_due().is_some_and(|due| due <= now) {
             self.keep_alive.handle_said(now);
             match &mut self.streams {
-                Streams::Mux(mux) => mux.send_nothing(),
+                Streams::Mux(mux) => mux.send_nop(),
                 Streams::Single(_) => self.channel.send_size(size()),
             }
         }

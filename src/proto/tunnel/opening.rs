@@ -142,7 +142,7 @@ impl Tunnel {
         if self.start_check_due().is_some_and(|due| due <= now)
             && let Streams::Mux(mux) = &mut self.streams
         {
-            mux.send_nothing();
+            mux.send_nop();
             if !self.start_check.handle_asked(now) {
                 mux.prove_start();
             }

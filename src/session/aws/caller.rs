@@ -215,7 +215,7 @@ impl Callers {
     }
 
     /// The next question waits for nothing, and one that still has no answer is asked again.
-    pub(super) fn cut_short(&self) {
+    pub(super) fn retry_now(&self) {
         let mut state = lock(&self.state);
         state.refused = None;
         self.give_up(&mut state);

@@ -289,8 +289,8 @@ impl Service {
 
     /// The next call looks for credentials at once, and a provider that is being asked is asked
     /// again.
-    pub fn cut_short(&self) {
-        self.0.callers.cut_short();
+    pub fn retry_now(&self) {
+        self.0.callers.retry_now();
     }
 
     /// Where and as whom its sessions are started.

@@ -61,7 +61,7 @@ impl Lost {
     pub(super) async fn find(
         self,
         calling: &AtomicUsize,
-        mut farewell: watch::Receiver<TimeLeft>,
+        mut time_left: watch::Receiver<TimeLeft>,
     ) -> usize {
         // Counted as a call without an answer, should the time be up meanwhile.
         let _calling = Calling::new(calling);
@@ -69,7 +69,7 @@ impl Lost {
         for pause in PAUSES {
             let is_last = tokio::select! {
                 () = sleep(pause) => false,
-                () = reached(&mut farewell, TimeLeft::Soon) => true,
+                () = reached(&mut time_left, TimeLeft::Soon) => true,
             };
             match self.service.find_session(&self.request).await {
                 Ok(Some(id)) => {

@@ -35,9 +35,9 @@ use self::start::{FIND_BY_REASON, Start};
 use super::aws::Service;
 use super::error::{Error, Kind};
 use super::journal::{Entry, Journal, Origin};
-use super::leaving::{ShutdownMode, time_is_up};
 use super::priority::Urgency;
 use super::registry::{Registration, Registry};
+use super::shutdown_mode::{ShutdownMode, time_is_up};
 use super::start_queue::{Queues, Waiting};
 use super::terminate::{Pace, Source, TerminatePolicy, Termination, TimeLeft};
 use crate::panics::{self, Panic, caught};
@@ -61,12 +61,12 @@ impl Sessions {
         // than sessions and those who want one, and both have a limit.
         let (jobs, incoming) = mpsc::unbounded_channel();
         let registry = Registry::default();
-        let terminator = Dispatcher {
+        let dispatcher = Dispatcher {
             incoming,
             queues: Queues::new(rate, seed),
             starts: JoinSet::new(),
             ends: JoinSet::new(),
-            farewell: watch::Sender::new(TimeLeft::NotYet),
+            time_left: watch::Sender::new(TimeLeft::NotYet),
             registry: registry.clone(),
             hurry: watch::Sender::new(()),
             calling: Arc::default(),
@@ -78,7 +78,7 @@ impl Sessions {
             reasons: Arc::new(Reasons::new(seed)),
             is_refusal_reported: Arc::default(),
         };
-        (sessions, terminator)
+        (sessions, dispatcher)
     }
 
     /// Waits for the right to call StartSession of a service, which is lost if this future is dropped.
@@ -106,12 +106,12 @@ impl Sessions {
     }
 
     /// Lets calls go on at once that wait because AWS throttled one.
-    pub fn cut_short(&self) {
+    pub fn retry_now(&self) {
         // Without a task nobody waits.
         let _gone = self.jobs.send(Job::CutShort);
     }
 
-    /// A handle for [`Sessions::cut_short`] alone: the terminator does not wait until it is dropped.
+    /// A handle for [`Sessions::retry_now`] alone: the terminator does not wait until it is dropped.
     pub fn impatience(&self) -> Impatience {
         Impatience(self.jobs.downgrade())
     }
@@ -130,7 +130,7 @@ impl Sessions {
     }
 
     /// Ends what a former process left behind.
-    pub fn end_abandoned(&self, service: Service, entry: Entry, effort: TerminatePolicy) {
+    pub fn terminate_orphans(&self, service: Service, entry: Entry, effort: TerminatePolicy) {
         let source = Source::Former(Arc::clone(&self.is_refusal_reported));
         self.try_to_end(service, entry.session, Span::current(), effort, source);
     }
@@ -170,8 +170,8 @@ impl Sessions {
 pub struct Impatience(mpsc::WeakUnboundedSender<Job>);
 
 impl Impatience {
-    /// As [`Sessions::cut_short`].
-    pub fn cut_short(&self) {
+    /// As [`Sessions::retry_now`].
+    pub fn retry_now(&self) {
         if let Some(jobs) = self.0.upgrade() {
             // Without a task nobody waits.
             let _gone = jobs.send(Job::CutShort);
@@ -187,7 +187,7 @@ pub struct Dispatcher {
     starts: JoinSet<usize>,
     ends: JoinSet<usize>,
     registry: Registry,
-    farewell: watch::Sender<TimeLeft>,
+    time_left: watch::Sender<TimeLeft>,
     /// Those that pause before the next try do so no longer.
     hurry: watch::Sender<()>,
     /// StartSession calls that have no answer yet.
@@ -195,15 +195,15 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Runs until every handle is dropped and every session is ended; once `leaving` says so, no
+    /// Runs until every handle is dropped and every session is ended; once `shutdown_mode` says so, no
     /// longer than ten seconds, or two in a hurry. Returns how many sessions may have been left
     /// behind.
-    pub async fn run(mut self, mut leaving: watch::Receiver<ShutdownMode>) -> usize {
+    pub async fn run(mut self, mut shutdown_mode: watch::Receiver<ShutdownMode>) -> usize {
         let mut left = 0;
-        let farewell = self.farewell.clone();
+        let time_left = self.time_left.clone();
         tokio::select! {
             () = self.work_on(&mut left) => return left,
-            () = time_is_up(&mut leaving, farewell) => {}
+            () = time_is_up(&mut shutdown_mode, time_left) => {}
         }
         // What is dropped from now on cannot be ended, and reports that.
         self.incoming.close();
@@ -221,7 +221,7 @@ impl Dispatcher {
         }
         left += calling;
         self.starts.shutdown().await;
-        self.farewell.send_replace(TimeLeft::Now);
+        self.time_left.send_replace(TimeLeft::Now);
         while let Some(done) = self.ends.join_next().await {
             left += left_behind(done);
         }
@@ -295,19 +295,19 @@ impl Dispatcher {
             }
             Job::Rate(rate) => self.queues.set_rate(rate),
             Job::CutShort => {
-                self.queues.cut_short(Instant::now());
+                self.queues.retry_now(Instant::now());
                 self.hurry.send_replace(());
             }
             Job::Start(start) => {
                 let span = start.span.clone();
-                let farewell = self.farewell.subscribe();
-                let run = start.run(Arc::clone(&self.calling), farewell);
+                let time_left = self.time_left.subscribe();
+                let run = start.run(Arc::clone(&self.calling), time_left);
                 self.starts.spawn(run.instrument(span));
             }
             Job::End(ending) => {
                 let span = ending.span.clone();
                 let pace = Pace {
-                    farewell: self.farewell.subscribe(),
+                    time_left: self.time_left.subscribe(),
                     hurry: self.hurry.subscribe(),
                 };
                 let run = ending.run(pace);

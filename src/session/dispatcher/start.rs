@@ -69,7 +69,7 @@ impl Start {
     pub(super) async fn run(
         self: Box<Self>,
         calling: Arc<AtomicUsize>,
-        mut farewell: watch::Receiver<TimeLeft>,
+        mut time_left: watch::Receiver<TimeLeft>,
     ) -> usize {
         let Self {
             service,
@@ -82,7 +82,7 @@ impl Start {
         let abandoned = async {
             tokio::select! {
                 () = reply.closed() => {}
-                () = reached(&mut farewell, TimeLeft::Soon) => {}
+                () = reached(&mut time_left, TimeLeft::Soon) => {}
             }
         };
         let started = caught(async {
@@ -118,7 +118,7 @@ impl Start {
         // If nobody waits any more, the session comes back here, is dropped, and ended.
         drop(reply.send(session));
         match lost {
-            Some(lost) => lost.find(&calling, farewell).await,
+            Some(lost) => lost.find(&calling, time_left).await,
             None => 0,
         }
     }

@@ -46,8 +46,8 @@ async fn a_lost_call_is_an_internal_error_unless_the_daemon_stops() {
 
 /// A handle whose jobs nobody does.
 fn unattended() -> (Sessions, mpsc::UnboundedReceiver<Job>) {
-    let (sessions, terminator) = Sessions::new(1, 1, Journal::none());
-    (sessions, terminator.incoming)
+    let (sessions, dispatcher) = Sessions::new(1, 1, Journal::none());
+    (sessions, dispatcher.incoming)
 }
 
 #[tokio::test]

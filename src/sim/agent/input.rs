@@ -204,8 +204,12 @@ impl Agent {
                 self.complete_handshake(now, response);
                 Verdict::Done
             }
-            (PayloadType::HandshakeResponse, _) => self.go_deaf(Violation::SecondHandshakeResponse),
-            (PayloadType::EncChallengeResponse, _) => self.go_deaf(Violation::UnaskedChallenge),
+            (PayloadType::HandshakeResponse, _) => {
+                self.stop_reading(Violation::SecondHandshakeResponse)
+            }
+            (PayloadType::EncChallengeResponse, _) => {
+                self.stop_reading(Violation::UnaskedChallenge)
+            }
             (_, Phase::Launching { .. } | Phase::Waiting { .. }) => {
                 self.stats.note(Violation::DataBeforeHandshake);
                 Verdict::Done
@@ -283,7 +287,7 @@ impl Agent {
     }
 
     /// The reader blocks or dies, and never reads again; everything else goes on.
-    fn go_deaf(&mut self, violation: Violation) -> Verdict {
+    fn stop_reading(&mut self, violation: Violation) -> Verdict {
         self.stats.note(violation);
         self.deaf = true;
         Verdict::Refused

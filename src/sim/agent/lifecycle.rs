@@ -170,7 +170,7 @@ impl Agent {
     /// ends without a text some milliseconds later.
     pub(super) fn break_mux(&mut self) {
         if let Plugin::Mux(mux) = &mut self.plugin {
-            mux.break_off(&mut self.out);
+            mux.disconnect(&mut self.out);
         }
         self.phase = Phase::Breaking;
     }

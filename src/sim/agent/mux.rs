@@ -157,7 +157,7 @@ impl Mux {
 
     /// The bytes of the client are no frames: every destination is closed, and each stream gets its
     /// FIN, although its destination has not ended. From now on input is taken and ignored.
-    pub(super) fn break_off(&mut self, out: &mut Out) {
+    pub(super) fn disconnect(&mut self, out: &mut Out) {
         for (id, stream) in std::mem::take(&mut self.streams) {
             out.events.extend(stream.connection.map(Event::Close));
             out.outbox.push(encoded(Header::bare(Command::Finish, id)));

@@ -35,7 +35,7 @@ impl Session {
         due.sort_by_key(|planned| planned.after);
         for ScheduledFault { after, blow } in due {
             self.struck = Some(after);
-            self.suffer(blow);
+            self.apply_fault(blow);
         }
     }
 
@@ -45,7 +45,7 @@ impl Session {
     }
 
     /// Something happens, once.
-    pub(super) fn suffer(&mut self, blow: OneOffFault) {
+    pub(super) fn apply_fault(&mut self, blow: OneOffFault) {
         match blow {
             OneOffFault::Break(manner) => self.break_websocket(manner),
             OneOffFault::PauseClient => self.feed(messages::publication(Kind::PausePublication)),
@@ -86,13 +86,13 @@ impl Session {
         };
         self.cut_paths();
         if manner == Manner::BlackHole {
-            client.fall_silent();
+            client.blackhole();
             self.client = Some(client);
             return;
         }
         self.record_lost();
         self.tasks.spawn(async move {
-            client.break_off(manner).await;
+            client.disconnect(manner).await;
             None
         });
     }

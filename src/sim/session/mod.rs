@@ -212,7 +212,7 @@ impl Session {
                 self.faults = self.service.faults();
                 self.set_paths();
             }
-            Command::Suffer(blow) => self.suffer(blow),
+            Command::Suffer(blow) => self.apply_fault(blow),
         }
         true
     }

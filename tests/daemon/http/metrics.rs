@@ -74,7 +74,7 @@ async fn what_happens_is_counted() {
     assert_eq!(
         scene
             .simulator
-            .strike(None, OneOffFault::Break(Manner::Reset)),
+            .inject(None, OneOffFault::Break(Manner::Reset)),
         2
     );
     until("both are resumed", || scene.of_f("resumes_total") == 2).await;

@@ -212,7 +212,7 @@ impl StandardSocket {
     }
 
     /// True if nobody reads the output.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.end.is_ready(PollFlags::empty()).unwrap_or(false)
     }
 }

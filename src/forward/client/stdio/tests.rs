@@ -42,14 +42,14 @@ async fn a_reader_that_leaves_is_noticed_without_a_write() {
     let (hears, output) = io::pipe().unwrap();
     let socket = socket(input.into(), output.into());
     let looking = timeout(Duration::from_millis(1), socket.read());
-    assert!(looking.await.is_err() && !socket.is_gone());
+    assert!(looking.await.is_err() && !socket.is_closed());
 
     drop(hears);
 
     let error = socket.read().await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     socket.gone().await;
-    assert!(socket.is_gone());
+    assert!(socket.is_closed());
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn one_socket_may_be_both() {
     theirs.read_exact(&mut got).unwrap();
     theirs.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(socket.read().await.unwrap(), b"");
-    assert!(!socket.is_gone(), "half-closed is not gone");
+    assert!(!socket.is_closed(), "half-closed is not gone");
     drop(theirs);
 
     assert_eq!(&got, b"down");
@@ -103,7 +103,7 @@ async fn files_are_always_ready() {
     let mut got = Vec::new();
     written.read_to_end(&mut got).unwrap();
     assert_eq!(got, [7; 100_000]);
-    assert!(!socket.is_gone());
+    assert!(!socket.is_closed());
 }
 
 #[tokio::test]

@@ -129,7 +129,7 @@ impl UnixSocket {
     }
 
     /// A peer that has closed fully is told by POLLHUP, one that has closed one direction is not.
-    pub(super) async fn is_gone(&self) -> bool {
+    pub(super) async fn is_closed(&self) -> bool {
         let mut ready = pin!(self.stream.ready(Interest::WRITABLE));
         poll_fn(|cx| {
             let ready = ready.as_mut().poll(cx);

@@ -144,10 +144,10 @@ async fn a_half_closed_client_is_there_and_a_closed_one_is_gone() {
 
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_to_end(&socket).await, b"");
-    assert!(!socket.is_gone().await);
+    assert!(!socket.is_closed().await);
     drop(client);
 
-    while !socket.is_gone().await {
+    while !socket.is_closed().await {
         tokio::task::yield_now().await;
     }
 }
@@ -161,7 +161,7 @@ async fn a_client_that_leaves_without_reading_is_gone_after_its_words() {
 
     assert_eq!(socket.read().await.unwrap(), b"words");
     assert!(matches!(socket.read().await.as_deref(), Ok([]) | Err(_)));
-    assert!(socket.is_gone().await);
+    assert!(socket.is_closed().await);
 }
 
 /// A kept byte keeps the memory of the write that it came with, on the client's account.

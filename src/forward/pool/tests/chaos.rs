@@ -7,7 +7,7 @@ fn nobody_is_forgotten_whatever_happens() {
     for seed in 0..2000 {
         let mut chance = Rng::with_seed(seed);
         let shape = [OWN, SHARED, Context::with_spares(2).pool.shape][chance.usize(..3)];
-        let mut world = Context::new(shape);
+        let mut context = Context::new(shape);
         let mut queued: Vec<TunnelId> = Vec::new();
         let mut called: Vec<TunnelId> = Vec::new();
         let mut live: BTreeMap<TunnelId, usize> = BTreeMap::new();
@@ -17,15 +17,15 @@ fn nobody_is_forgotten_whatever_happens() {
         for step in 0..300 {
             let winding_up = step > 200;
             match chance.u32(..10) {
-                0..3 if !winding_up => drop(world.come()),
-                3 if world.next > 0 => {
-                    let id = chance.u64(..world.next);
+                0..3 if !winding_up => drop(context.come()),
+                3 if context.next > 0 => {
+                    let id = chance.u64(..context.next);
                     left.push(id);
-                    world.leave(id);
+                    context.leave(id);
                 }
                 4 if !queued.is_empty() => {
                     let id = queued.swap_remove(chance.usize(..queued.len()));
-                    world.pool.handle_called(world.now, id);
+                    context.pool.handle_called(context.now, id);
                     called.push(id);
                 }
                 5..7 if !called.is_empty() => {
@@ -33,50 +33,50 @@ fn nobody_is_forgotten_whatever_happens() {
                     let weights = [TARGET_IS_OFF, Weight::Passing, Weight::Throttled];
                     if chance.u32(..3) > 0 {
                         live.insert(id, 0);
-                        world.pool.handle_ready(world.now, id);
+                        context.pool.handle_ready(context.now, id);
                     } else {
                         let weight = weights[chance.usize(..3)];
-                        world.pool.handle_failed(world.now, id, "why", weight);
+                        context.pool.handle_failed(context.now, id, "why", weight);
                     }
-                    world.act();
+                    context.act();
                 }
                 7 if !live.is_empty() => {
                     let (&id, &taken) = live.iter().nth(chance.usize(..live.len())).unwrap();
                     if taken > 0 {
                         live.insert(id, taken - 1);
-                        world.give_back(id);
+                        context.release(id);
                     } else if chance.bool() {
                         live.remove(&id);
-                        world.pool.handle_ended(world.now, id);
-                        world.act();
+                        context.pool.handle_ended(context.now, id);
+                        context.act();
                     }
                 }
-                8 => world.pass(Duration::from_millis(chance.u64(..20_000))),
+                8 => context.pass(Duration::from_millis(chance.u64(..20_000))),
                 _ => {}
             }
-            queued.extend(&world.started[started..]);
-            started = world.started.len();
-            for id in &world.cancelled[cancelled..] {
+            queued.extend(&context.started[started..]);
+            started = context.started.len();
+            for id in &context.cancelled[cancelled..] {
                 queued.retain(|queued| queued != id);
                 assert!(!called.contains(id), "seed {seed}: {id:?} was called");
             }
-            cancelled = world.cancelled.len();
-            for (_, id) in &world.given[given..] {
+            cancelled = context.cancelled.len();
+            for (_, id) in &context.given[given..] {
                 assert!(shape.reuse || live[id] == 0, "seed {seed}: {id:?} is used");
                 *live.get_mut(id).unwrap() += 1;
-                assert!(live[id] <= shape.places, "seed {seed}: {id:?} is full");
+                assert!(live[id] <= shape.slots, "seed {seed}: {id:?} is full");
             }
-            given = world.given.len();
-            for id in &world.retired[retired..] {
+            given = context.given.len();
+            for id in &context.retired[retired..] {
                 assert_eq!(live.remove(id), Some(0), "seed {seed}: {id:?} is in use");
             }
-            retired = world.retired.len();
+            retired = context.retired.len();
         }
 
-        world.pass(Duration::from_secs(3600));
-        for id in 0..world.next {
-            let given = world.given.iter().filter(|(waiter, _)| *waiter == id);
-            let refused = world.refused.iter().filter(|(waiter, _)| *waiter == id);
+        context.pass(Duration::from_secs(3600));
+        for id in 0..context.next {
+            let given = context.given.iter().filter(|(waiter, _)| *waiter == id);
+            let refused = context.refused.iter().filter(|(waiter, _)| *waiter == id);
             let outcomes = given.count() + refused.count();
             let may_have_left = usize::from(left.contains(&id));
             assert!(

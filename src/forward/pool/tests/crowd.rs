@@ -6,32 +6,32 @@ const CROWD: usize = 500;
 
 /// What is handled before the actions are taken: one event, or all that wait.
 fn serve_crowd(are_batched: bool) -> (Duration, Context) {
-    let mut world = Context::new(OWN);
+    let mut context = Context::new(OWN);
     let begin = Instant::now();
-    let settle = |world: &mut Context| {
+    let settle = |context: &mut Context| {
         if !are_batched {
-            world.act();
+            context.act();
         }
     };
-    let deadline = world.now + Duration::from_secs(30);
+    let deadline = context.now + Duration::from_secs(30);
     for id in 0..CROWD as u64 {
-        let now = world.now;
-        world.pool.handle_waiter(now, WaiterId(id), deadline);
-        settle(&mut world);
+        let now = context.now;
+        context.pool.handle_acquire(now, WaiterId(id), deadline);
+        settle(&mut context);
     }
-    world.act();
+    context.act();
     for n in 0..CROWD {
-        let id = world.call(n);
-        world.pool.handle_ready(world.now, id);
-        settle(&mut world);
+        let id = context.call(n);
+        context.pool.handle_ready(context.now, id);
+        settle(&mut context);
     }
-    world.act();
+    context.act();
     for id in 0..CROWD as u64 {
-        world.pool.handle_departure(world.now, WaiterId(id));
-        settle(&mut world);
+        context.pool.handle_cancel(context.now, WaiterId(id));
+        settle(&mut context);
     }
-    world.act();
-    (begin.elapsed(), world)
+    context.act();
+    (begin.elapsed(), context)
 }
 
 #[test]
@@ -41,9 +41,9 @@ fn a_crowd_is_served_in_order_whether_events_come_one_by_one_or_together() {
 
     println!("{CROWD} connections: {one_by_one:?} one by one, {together:?} together");
     let order: Vec<u64> = (0..CROWD as u64).collect();
-    for world in [single, batched] {
-        assert_eq!(world.started.len(), CROWD);
-        let given: Vec<u64> = world.given.iter().map(|(waiter, _)| *waiter).collect();
+    for context in [single, batched] {
+        assert_eq!(context.started.len(), CROWD);
+        let given: Vec<u64> = context.given.iter().map(|(waiter, _)| *waiter).collect();
         assert_eq!(given, order);
     }
 }

@@ -11,14 +11,14 @@ use super::*;
 use crate::session::Patience;
 
 const OWN: Shape = Shape {
-    places: 1,
+    slots: 1,
     reuse: false,
     spares: 0,
     max_age: None,
     idle: Duration::ZERO,
 };
 const SHARED: Shape = Shape {
-    places: 3,
+    slots: 3,
     reuse: true,
     spares: 0,
     max_age: Some(Duration::from_secs(3600)),
@@ -41,7 +41,7 @@ struct Context {
 
 impl Context {
     fn new(shape: Shape) -> Self {
-        let mut world = Self {
+        let mut context = Self {
             pool: Pool::new(shape, 1),
             now: Instant::now(),
             next: 0,
@@ -52,8 +52,8 @@ impl Context {
             cancelled: Vec::new(),
             hurried: Vec::new(),
         };
-        world.pass(Duration::ZERO);
-        world
+        context.pass(Duration::ZERO);
+        context
     }
 
     fn with_spares(spares: usize) -> Self {
@@ -87,13 +87,13 @@ impl Context {
         let id = self.next;
         self.next += 1;
         let deadline = self.now + Duration::from_secs(30);
-        self.pool.handle_waiter(self.now, WaiterId(id), deadline);
+        self.pool.handle_acquire(self.now, WaiterId(id), deadline);
         self.act();
         id
     }
 
     fn leave(&mut self, id: u64) {
-        self.pool.handle_departure(self.now, WaiterId(id));
+        self.pool.handle_cancel(self.now, WaiterId(id));
         self.act();
     }
 
@@ -121,7 +121,7 @@ impl Context {
         self.act();
     }
 
-    fn give_back(&mut self, id: TunnelId) {
+    fn release(&mut self, id: TunnelId) {
         self.pool.handle_returned(self.now, id, Returned::Used);
         self.act();
     }

@@ -5,7 +5,7 @@ use super::*;
 /// A pool under random operations. The clock moves on between each handler and each
 /// `poll_timeout`, as it does on a loaded machine.
 struct Load {
-    world: Context,
+    context: Context,
     chance: Rng,
     /// Deadlines of the connections that have no answer yet.
     waiting: BTreeMap<u64, Instant>,
@@ -31,7 +31,7 @@ impl Load {
         };
         let shapes = [OWN, SHARED, successors, spares, many_spares];
         let mut load = Self {
-            world: Context::new(shapes[chance.usize(..shapes.len())]),
+            context: Context::new(shapes[chance.usize(..shapes.len())]),
             chance,
             waiting: BTreeMap::new(),
             queued: Vec::new(),
@@ -49,47 +49,49 @@ impl Load {
 
     /// One random operation of a connection, a tunnel or a person.
     fn step(&mut self) {
-        let now = self.world.now;
+        let now = self.context.now;
         match self.chance.u32(..12) {
             0..4 => self.come(),
             4 => {
                 if let Some(&id) = self.waiting.keys().next() {
                     self.waiting.remove(&id);
-                    self.world.leave(id);
+                    self.context.leave(id);
                 }
             }
             5 if !self.queued.is_empty() => {
                 let id = self.queued[self.chance.usize(..self.queued.len())];
                 self.queued.retain(|other| *other != id);
-                self.world.pool.handle_called(now, id);
+                self.context.pool.handle_called(now, id);
                 self.called.push(id);
             }
             6 | 7 if !self.called.is_empty() => self.answer(),
             8 if !self.live.is_empty() => self.change_tunnel(),
-            9 if self.chance.u32(..8) == 0 => self.world.pool.cut_short(now),
-            10 if self.chance.u32(..40) == 0 => self.world.pool.handle_drain(now),
+            9 if self.chance.u32(..8) == 0 => self.context.pool.retry_now(now),
+            10 if self.chance.u32(..40) == 0 => self.context.pool.handle_drain(now),
             _ => {}
         }
         self.settle();
     }
 
     fn come(&mut self) {
-        let id = self.world.next;
-        self.world.next += 1;
+        let id = self.context.next;
+        self.context.next += 1;
         // One that asks again after its tunnel ended has an earlier deadline than others have.
-        let deadline = self.world.now + self.up_to(Duration::from_secs(10));
+        let deadline = self.context.now + self.up_to(Duration::from_secs(10));
         self.waiting.insert(id, deadline);
-        let now = self.world.now;
-        self.world.pool.handle_waiter(now, WaiterId(id), deadline);
+        let now = self.context.now;
+        self.context
+            .pool
+            .handle_acquire(now, WaiterId(id), deadline);
     }
 
     fn answer(&mut self) {
-        let now = self.world.now;
+        let now = self.context.now;
         let which = self.chance.usize(..self.called.len());
         let id = self.called.swap_remove(which);
         if self.chance.bool() {
             self.live.insert(id, 0);
-            return self.world.pool.handle_ready(now, id);
+            return self.context.pool.handle_ready(now, id);
         }
         let weights = [
             TARGET_IS_OFF,
@@ -98,25 +100,25 @@ impl Load {
             Weight::Throttled,
         ];
         let weight = weights[self.chance.usize(..weights.len())];
-        self.world.pool.handle_failed(now, id, "why", weight);
+        self.context.pool.handle_failed(now, id, "why", weight);
     }
 
     fn change_tunnel(&mut self) {
-        let now = self.world.now;
+        let now = self.context.now;
         let which = self.chance.usize(..self.live.len());
         let (&id, &taken) = self.live.iter().nth(which).unwrap();
         match self.chance.u32(..4) {
             0 => {
                 self.live.remove(&id);
-                self.world.pool.handle_ended(now, id);
+                self.context.pool.handle_ended(now, id);
             }
-            1 => self.world.pool.handle_away(id),
-            2 => self.world.pool.handle_back(now, id),
+            1 => self.context.pool.handle_disconnected(id),
+            2 => self.context.pool.handle_resumed(now, id),
             _ if taken > 0 => {
                 self.live.insert(id, taken - 1);
                 let uses = [Returned::Used, Returned::Unused, Returned::Unusable];
                 let returned = uses[self.chance.usize(..3)];
-                self.world.pool.handle_returned(now, id, returned);
+                self.context.pool.handle_returned(now, id, returned);
             }
             _ => {}
         }
@@ -124,19 +126,19 @@ impl Load {
 
     /// Takes the actions of the pool.
     fn settle(&mut self) {
-        self.world.act();
-        self.queued.append(&mut self.world.started);
-        for id in self.world.cancelled.drain(..) {
+        self.context.act();
+        self.queued.append(&mut self.context.started);
+        for id in self.context.cancelled.drain(..) {
             self.queued.retain(|queued| *queued != id);
         }
-        for (waiter, tunnel) in self.world.given.drain(..) {
+        for (waiter, tunnel) in self.context.given.drain(..) {
             self.waiting.remove(&waiter);
             *self.live.get_mut(&tunnel).unwrap() += 1;
         }
-        for (waiter, _) in self.world.refused.drain(..) {
+        for (waiter, _) in self.context.refused.drain(..) {
             self.waiting.remove(&waiter);
         }
-        for id in self.world.retired.drain(..) {
+        for id in self.context.retired.drain(..) {
             self.live.remove(&id);
         }
     }
@@ -146,9 +148,9 @@ impl Load {
     fn poll(&mut self, most: Duration) {
         let earliest = self.waiting.values().min().copied();
         let passed = self.up_to(most);
-        self.world.now += passed;
-        let (now, seed) = (self.world.now, self.seed);
-        let due = self.world.pool.poll_timeout();
+        self.context.now += passed;
+        let (now, seed) = (self.context.now, self.seed);
+        let due = self.context.pool.poll_timeout();
         if let Some(earliest) = earliest {
             assert!(
                 due.is_some_and(|due| due <= earliest),
@@ -156,9 +158,9 @@ impl Load {
             );
         }
         if due.is_some_and(|due| due <= now) {
-            self.world.pool.handle_timeout(now);
+            self.context.pool.handle_timeout(now);
             self.settle();
-            let next = self.world.pool.poll_timeout();
+            let next = self.context.pool.poll_timeout();
             assert!(
                 next.is_none_or(|next| next > now),
                 "seed {seed}: handled, and due again at once"
@@ -182,10 +184,10 @@ fn a_pool_is_due_when_the_first_deadline_is_whatever_the_time() {
 
         // Nothing happens any more but time.
         for _ in 0..1000 {
-            let Some(due) = load.world.pool.poll_timeout() else {
+            let Some(due) = load.context.pool.poll_timeout() else {
                 break;
             };
-            load.world.now = load.world.now.max(due);
+            load.context.now = load.context.now.max(due);
             load.poll(Duration::from_millis(1));
         }
         assert!(load.waiting.is_empty(), "seed {seed}: {:?}", load.waiting);
@@ -194,55 +196,58 @@ fn a_pool_is_due_when_the_first_deadline_is_whatever_the_time() {
 
 #[test]
 fn a_deadline_that_has_passed_since_the_last_handler_is_due() {
-    let mut world = Context::new(OWN);
-    world.come();
-    let deadline = world.now + Duration::from_secs(30);
+    let mut context = Context::new(OWN);
+    context.come();
+    let deadline = context.now + Duration::from_secs(30);
 
-    world.now = deadline + Duration::from_millis(1);
+    context.now = deadline + Duration::from_millis(1);
 
-    assert_eq!(world.pool.poll_timeout(), Some(deadline));
-    world.pass(Duration::ZERO);
-    assert_eq!(world.refused, [(0, Why::Late)]);
+    assert_eq!(context.pool.poll_timeout(), Some(deadline));
+    context.pass(Duration::ZERO);
+    assert_eq!(context.refused, [(0, Why::Late)]);
 }
 
 #[test]
 fn connections_that_ask_again_are_refused_at_their_own_deadlines() {
-    let mut world = Context::new(OWN);
-    let now = world.now;
-    world.come();
+    let mut context = Context::new(OWN);
+    let now = context.now;
+    context.come();
     let earlier = now + Duration::from_secs(5);
-    world.pool.handle_waiter(now, WaiterId(1), earlier);
-    world.next = 2;
-    world.act();
+    context.pool.handle_acquire(now, WaiterId(1), earlier);
+    context.next = 2;
+    context.act();
 
-    assert_eq!(world.pool.poll_timeout(), Some(earlier));
-    world.pass(Duration::from_secs(5));
+    assert_eq!(context.pool.poll_timeout(), Some(earlier));
+    context.pass(Duration::from_secs(5));
 
-    assert_eq!(world.refused, [(1, Why::Late)]);
+    assert_eq!(context.refused, [(1, Why::Late)]);
 }
 
 #[test]
 fn the_successor_of_an_old_tunnel_is_tried_again_after_it_failed() {
     for weight in [TARGET_IS_OFF, Weight::Passing, Weight::Throttled] {
-        let mut world = Context::new(SHARED);
-        world.come();
-        world.ready(0);
-        let old_at = world.now + Duration::from_secs(3600);
-        assert_eq!(world.pool.poll_timeout(), Some(old_at));
-        world.pass(Duration::from_secs(3600));
-        assert_eq!(world.started.len(), 2, "its successor is started");
+        let mut context = Context::new(SHARED);
+        context.come();
+        context.ready(0);
+        let old_at = context.now + Duration::from_secs(3600);
+        assert_eq!(context.pool.poll_timeout(), Some(old_at));
+        context.pass(Duration::from_secs(3600));
+        assert_eq!(context.started.len(), 2, "its successor is started");
 
-        world.fail(1, "why", weight);
+        context.fail(1, "why", weight);
 
         let mut timeouts = 0;
-        while world.started.len() < 3 {
+        while context.started.len() < 3 {
             timeouts += 1;
             assert!(timeouts < 10, "{weight:?}: nothing was started");
-            let due = world.pool.poll_timeout().expect("it is to be tried again");
-            world.now = world.now.max(due);
-            world.pass(Duration::ZERO);
+            let due = context
+                .pool
+                .poll_timeout()
+                .expect("it is to be tried again");
+            context.now = context.now.max(due);
+            context.pass(Duration::ZERO);
         }
-        let passed = world.now.saturating_duration_since(old_at);
+        let passed = context.now.saturating_duration_since(old_at);
         assert!(passed <= Duration::from_secs(60), "{weight:?}: {passed:?}");
     }
 }

@@ -51,7 +51,7 @@ async fn a_broken_websocket_is_resumed_whatever_broke_it() {
         let simulator = simulator(unpaced()).await;
         let (session, mut client) = established(&simulator, 9).await;
 
-        assert_eq!(simulator.strike(None, OneOffFault::Break(manner)), 1);
+        assert_eq!(simulator.inject(None, OneOffFault::Break(manner)), 1);
         assert_eq!(end(&mut client).await, code, "{manner:?}");
         let mut client = resume(&simulator, &session, client.next).await;
         client.say(PayloadType::Size, b"probe").await;
@@ -67,7 +67,7 @@ async fn a_black_hole_swallows_what_is_said_and_can_be_left() {
     let simulator = simulator(unpaced()).await;
     let (session, mut client) = established(&simulator, 9).await;
 
-    simulator.strike(None, OneOffFault::Break(Manner::BlackHole));
+    simulator.inject(None, OneOffFault::Break(Manner::BlackHole));
     client.say(PayloadType::Size, b"lost").await;
     let mut second = resume(&simulator, &session, 1).await;
     second.say(PayloadType::Size, b"probe").await;
@@ -82,7 +82,7 @@ async fn nothing_comes_out_of_a_black_hole_when_the_session_ends_or_has_another_
     let (ended, mut first) = established(&simulator, 9).await;
     let (resumed, mut second) = established(&simulator, 9).await;
 
-    simulator.strike(None, OneOffFault::Break(Manner::BlackHole));
+    simulator.inject(None, OneOffFault::Break(Manner::BlackHole));
     let mut third = resume(&simulator, &resumed, second.next).await;
     third.ready().await;
     let id = json!({ "SessionId": ended["SessionId"] });
@@ -259,7 +259,7 @@ async fn a_dead_agent_is_silent_and_then_reported() {
     let simulator = simulator(options).await;
     let (_, mut client) = established(&simulator, 9).await;
 
-    simulator.strike(None, OneOffFault::KillAgent);
+    simulator.inject(None, OneOffFault::KillAgent);
     while client.next().await.is_some() {}
 
     let record = &simulator.ledger().sessions[0];
@@ -294,7 +294,7 @@ async fn the_client_is_told_to_pause() {
     let simulator = simulator(unpaced()).await;
     let (_, mut client) = established(&simulator, 9).await;
 
-    simulator.strike(None, OneOffFault::PauseClient);
+    simulator.inject(None, OneOffFault::PauseClient);
 
     while client.next().await.unwrap().header.kind != Kind::PausePublication {}
 }

@@ -26,10 +26,10 @@ async fn input_for_an_agent_that_is_away_is_discarded() {
     let (_, mut client) = established(&simulator, 9).await;
     client.ready().await;
 
-    simulator.strike(None, OneOffFault::AgentAway(AN_HOUR));
+    simulator.inject(None, OneOffFault::AgentAway(AN_HOUR));
     client.say(PayloadType::Size, b"lost").await;
     until(|| simulator.ledger().sessions[0].traffic.discarded_in == 1).await;
-    simulator.strike(None, OneOffFault::AgentAway(Duration::ZERO));
+    simulator.inject(None, OneOffFault::AgentAway(Duration::ZERO));
     client.next -= 1;
 
     client.ready().await;
@@ -46,12 +46,12 @@ async fn input_for_an_agent_that_is_away_is_kept_as_far_as_asked() {
     let (_, mut client) = established(&simulator, 9).await;
     client.ready().await;
 
-    simulator.strike(None, OneOffFault::AgentAway(AN_HOUR));
+    simulator.inject(None, OneOffFault::AgentAway(AN_HOUR));
     for _ in 0..3 {
         client.say(PayloadType::Size, b"kept").await;
     }
     until(|| simulator.ledger().sessions[0].traffic.discarded_in == 1).await;
-    simulator.strike(None, OneOffFault::AgentAway(Duration::ZERO));
+    simulator.inject(None, OneOffFault::AgentAway(Duration::ZERO));
 
     client.hear_acknowledgement_of(2).await;
     client.hear_acknowledgement_of(3).await;

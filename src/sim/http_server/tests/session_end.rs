@@ -120,7 +120,7 @@ async fn a_client_that_never_answers_the_handshake_is_told() {
 async fn terminate_ends_a_session_whose_worker_is_dead() {
     let simulator = simulator(unpaced()).await;
     let (session, mut client) = established(&simulator, 9).await;
-    simulator.strike(None, OneOffFault::KillAgent);
+    simulator.inject(None, OneOffFault::KillAgent);
 
     let id = json!({ "SessionId": session["SessionId"] });
     assert_eq!(call(&simulator, "TerminateSession", &id).await.0, 200);

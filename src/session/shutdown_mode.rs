@@ -20,14 +20,14 @@ pub enum ShutdownMode {
 
 /// Ends when the goodbye has taken too long.
 pub(super) async fn time_is_up(
-    leaving: &mut watch::Receiver<ShutdownMode>,
-    farewell: watch::Sender<TimeLeft>,
+    shutdown_mode: &mut watch::Receiver<ShutdownMode>,
+    time_left: watch::Sender<TimeLeft>,
 ) {
-    wait_for(leaving, ShutdownMode::InOrder).await;
-    farewell.send_replace(TimeLeft::Soon);
+    wait_for(shutdown_mode, ShutdownMode::InOrder).await;
+    time_left.send_replace(TimeLeft::Soon);
     let in_order = tokio::time::sleep(MAX_GOODBYE);
     let hurried = async {
-        wait_for(leaving, ShutdownMode::Hurried).await;
+        wait_for(shutdown_mode, ShutdownMode::Hurried).await;
         tokio::time::sleep(MAX_HURRIED_GOODBYE).await;
     };
     tokio::select! {
@@ -36,8 +36,8 @@ pub(super) async fn time_is_up(
     }
 }
 
-async fn wait_for(leaving: &mut watch::Receiver<ShutdownMode>, stage: ShutdownMode) {
-    if leaving.wait_for(|now| *now >= stage).await.is_err() {
+async fn wait_for(shutdown_mode: &mut watch::Receiver<ShutdownMode>, stage: ShutdownMode) {
+    if shutdown_mode.wait_for(|now| *now >= stage).await.is_err() {
         // Nobody is left who could say it.
         std::future::pending::<()>().await;
     }
