@@ -140,6 +140,8 @@ impl Handler {
         // Whoever is reset is reset now, before anything else is waited for.
         let ended = (outcome == Some(Outcome::End)).then_some(connection);
         let delivered = match outcome {
+            // Without a byte of the client there is nothing to wait for.
+            Some(Outcome::ClientGone | Outcome::Quiet) if counters.read() == 0 => Ok(()),
             Some(Outcome::ClientGone | Outcome::Quiet) => tokio::select! {
                 delivered = deliver(&stream, patience.delivery) => delivered,
                 () = stopped_for_long(&mut stop) => Err("stopping".to_owned()),

@@ -139,9 +139,9 @@ impl Streams {
     }
 
     /// The FIN of a stream came before everything that was sent was acknowledged.
-    pub(super) fn retry_now(&mut self, id: StreamId) {
+    pub(super) fn cut_short(&mut self, id: StreamId) {
         match self {
-            Self::Mux(mux) => mux.retry_now(id),
+            Self::Mux(mux) => mux.cut_short(id),
             Self::Single(_) => {}
         }
     }

@@ -6,7 +6,7 @@
 //! up on unacknowledged bytes by itself after about 15 minutes (`tcp_retries2`).
 
 use std::io;
-use std::net::{IpAddr, Shutdown};
+use std::net::Shutdown;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -30,8 +30,8 @@ impl TcpSocket {
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         take_urgent_bytes_as_others(&stream);
         let (local, address) = (stream.local_addr()?, stream.peer_addr()?);
-        probe_if_remote(&stream, address.ip())?;
         let peer = TcpPeer::new(local, address);
+        probe(&stream, &peer)?;
         Ok(Self { stream, peer })
     }
 
@@ -118,13 +118,16 @@ impl TcpSocket {
     }
 }
 
-/// Turns keep-alive on for a client that can vanish: one on another machine.
-fn probe_if_remote(stream: &TcpStream, client: IpAddr) -> io::Result<()> {
-    if client.to_canonical().is_loopback() {
-        return Ok(());
-    }
+/// Turns keep-alive on for a client that can vanish: one on another machine, or one whose socket
+/// was not found when it was accepted. The system of a client that is gone answers with a reset.
+fn probe(stream: &TcpStream, peer: &TcpPeer) -> io::Result<()> {
+    let idle = match (peer.is_loopback(), peer.is_known()) {
+        (true, true) => return Ok(()),
+        (true, false) => IDLE_ON_LOOPBACK,
+        (false, _) => IDLE,
+    };
     let keepalive = TcpKeepalive::new()
-        .with_time(IDLE)
+        .with_time(idle)
         .with_interval(PROBE_INTERVAL)
         .with_retries(PROBES);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
@@ -139,12 +142,14 @@ const MAX_STALLED: u32 = 720;
 /// How long a remote client may be silent before it is probed, how often it is probed, and how many
 /// probes may stay unanswered: it is given up after two minutes.
 const IDLE: Duration = Duration::from_secs(60);
+const IDLE_ON_LOOPBACK: Duration = Duration::from_secs(1);
 const PROBE_INTERVAL: Duration = Duration::from_secs(20);
 const PROBES: u32 = 3;
 
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::net::SocketAddr;
 
     use tokio::net::TcpListener;
 
@@ -157,28 +162,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_on_another_machine_is_probed_and_one_on_this_machine_is_not() {
-        for (client, is_probed) in [
-            ("127.0.0.1", false),
-            ("127.8.0.1", false),
-            ("::1", false),
-            ("::ffff:127.0.0.1", false),
-            ("192.0.2.1", true),
-            ("2001:db8::1", true),
-            ("::ffff:192.0.2.1", true),
+    async fn a_client_that_can_vanish_is_probed() {
+        for (client, idle) in [
+            ("127.0.0.1", IDLE_ON_LOOPBACK),
+            ("127.8.0.1", IDLE_ON_LOOPBACK),
+            ("::1", IDLE_ON_LOOPBACK),
+            ("::ffff:127.0.0.1", IDLE_ON_LOOPBACK),
+            ("192.0.2.1", IDLE),
+            ("2001:db8::1", IDLE),
+            ("::ffff:192.0.2.1", IDLE),
         ] {
             let (_client, stream) = accepted().await;
+            let address = SocketAddr::new(client.parse().unwrap(), 1);
 
-            probe_if_remote(&stream, client.parse().unwrap()).unwrap();
+            probe(&stream, &TcpPeer::new(address, address)).unwrap();
 
             let socket = SockRef::from(&stream);
-            assert_eq!(socket.keepalive().unwrap(), is_probed, "{client}");
-            if is_probed {
-                assert_eq!(socket.tcp_keepalive_time().unwrap(), IDLE);
-                assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_INTERVAL);
-                assert_eq!(socket.tcp_keepalive_retries().unwrap(), PROBES);
-            }
+            assert!(socket.keepalive().unwrap(), "{client}");
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), idle);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_INTERVAL);
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), PROBES);
         }
+    }
+
+    #[tokio::test]
+    async fn a_client_of_this_machine_whose_socket_is_known_is_not_probed() {
+        let (_client, stream) = accepted().await;
+
+        let socket = TcpSocket::new(stream).unwrap();
+
+        assert!(!SockRef::from(&socket.stream).keepalive().unwrap());
     }
 
     #[tokio::test]

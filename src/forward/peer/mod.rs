@@ -77,6 +77,16 @@ impl TcpPeer {
         }
     }
 
+    /// True if it is on this machine, whatever was found of it.
+    pub(super) fn is_loopback(&self) -> bool {
+        self.address.ip().is_loopback()
+    }
+
+    /// True if its socket was found when it was accepted.
+    pub(super) fn is_known(&self) -> bool {
+        self.sighted
+    }
+
     /// True if it holds its socket no more. False if it does, or if nobody knows.
     pub(super) async fn is_closed(&self) -> bool {
         match sock_diag::find(self.address, self.local) {

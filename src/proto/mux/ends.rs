@@ -64,9 +64,9 @@ impl Mux {
     }
 
     /// The FIN of a stream came before everything that was sent was acknowledged.
-    pub(crate) fn retry_now(&mut self, id: StreamId) {
+    pub(crate) fn cut_short(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id) {
-            stream.retry_now();
+            stream.cut_short();
         }
     }
 

@@ -71,7 +71,7 @@ impl Tunnel {
             // Later acknowledgements prove nothing: the agent gives them for bytes that it drops.
             let last = self.streams.last_data(stream);
             if last.is_some_and(|last| !self.channel.sender().has_arrived(last)) {
-                self.streams.retry_now(stream);
+                self.streams.cut_short(stream);
             }
             self.ends.pending.push(End {
                 stream,

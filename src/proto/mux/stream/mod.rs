@@ -47,7 +47,7 @@ pub(crate) struct Stream {
     /// The number of the last message with bytes of this stream.
     pub(in crate::proto) last_data: Option<Seq>,
     /// True if the agent closed before it had acknowledged everything that was written.
-    retry_now: bool,
+    cut_short: bool,
     /// True once a byte came.
     pub(in crate::proto) answered: bool,
     /// Someone waits to be told that bytes or an end came.
@@ -73,7 +73,7 @@ impl Stream {
             deaf: false,
             watched: false,
             last_data: None,
-            retry_now: false,
+            cut_short: false,
             answered: false,
             reader_waits: false,
             writer_waits: false,
@@ -159,14 +159,14 @@ impl Stream {
         match self.theirs {
             RemoteSide::Open | RemoteSide::Ending => Upload::Pending,
             RemoteSide::Refused => Upload::Lost(Reason::Refused),
-            RemoteSide::Ended if self.retry_now => Upload::CutShort,
+            RemoteSide::Ended if self.cut_short => Upload::CutShort,
             RemoteSide::Ended => Upload::Delivered,
         }
     }
 
     /// The agent's FIN came before it had acknowledged everything that was sent.
-    pub(in crate::proto) fn retry_now(&mut self) {
-        self.retry_now = true;
+    pub(in crate::proto) fn cut_short(&mut self) {
+        self.cut_short = true;
     }
 
     /// Bytes came. Returns how many of them wait to be read. They are copied: a slice would keep
@@ -206,7 +206,7 @@ impl Stream {
         } else {
             RemoteSide::Ending
         };
-        self.retry_now = !self.outbox.is_empty();
+        self.cut_short = !self.outbox.is_empty();
         self.outbox.clear();
         if matches!(self.ours, LocalSide::Open | LocalSide::Held) {
             self.ours = LocalSide::Closing;
