@@ -1,4 +1,4 @@
-//! A problem: where, what, and what to write instead.
+//! Problems of a configuration: location, cause and hint.
 //!
 //! ```text
 //! error: forward "db": `listen`: the port 543200 is not a number from 0 to 65535
@@ -9,8 +9,8 @@
 //!  hint: for example `listen = 5432`
 //! ```
 //!
-//! While a file is checked, problems are *findings*: a span and sentences. All of them are kept,
-//! up to a bound, and only then is each given its place and its excerpt.
+//! Checks collect *findings*, which are a byte range and messages. Findings are bounded; only when
+//! the check is complete are their locations and excerpts computed.
 
 use std::fmt;
 use std::ops::Range;
@@ -18,23 +18,24 @@ use std::path::Path;
 
 use crate::config::source::{Place, Source};
 
-/// Everything that is wrong with a text, in the order of its lines; never empty.
+/// All problems of a text, in line order; never empty.
 ///
-/// Its `Display` is complete, for a person: begins with `error: ` and ends without a newline.
+/// `Display` is the complete message for the user: it starts with `error: ` and ends without a
+/// newline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
     list: Vec<Problem>,
-    /// How many more there are.
+    /// Number of further problems that are not listed.
     unlisted: usize,
 }
 
 impl Problems {
-    /// Each with its place.
+    /// Returns the listed problems.
     pub fn list(&self) -> &[Problem] {
         &self.list
     }
 
-    /// The same words as `Display`, with the file's name at every place.
+    /// Formats as `Display` does, with the file name at every location.
     pub fn in_file<'a>(&'a self, file: &'a Path) -> impl fmt::Display + 'a {
         Rendered {
             problems: self,
@@ -55,7 +56,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// One thing that is wrong, and where.
+/// One problem and its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     what: String,
@@ -65,27 +66,27 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// What is wrong and why, in one line.
+    /// Returns the cause, in one line.
     pub fn message(&self) -> &str {
         &self.what
     }
 
-    /// What to write instead; one line, or a few with an example.
+    /// Returns what to write instead: one line, or a few with an example.
     pub fn hint(&self) -> &str {
         &self.hint
     }
 
-    /// The line, from 1.
+    /// Returns the line, from 1.
     pub fn line(&self) -> usize {
         self.place.line
     }
 
-    /// The column in characters, from 1.
+    /// Returns the column in characters, from 1.
     pub fn column(&self) -> usize {
         self.place.column
     }
 
-    /// The bytes of the text that it is about.
+    /// Returns the byte range of the text that the problem refers to.
     pub fn span(&self) -> Range<usize> {
         self.place.span.clone()
     }
@@ -105,7 +106,7 @@ impl Problem {
     }
 }
 
-/// What is wrong with one value, whoever gave it.
+/// Error of a single value, from a file or from the command line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct ValueError {
@@ -121,22 +122,22 @@ impl ValueError {
         }
     }
 
-    /// What to write instead.
+    /// Returns what to write instead.
     pub fn hint(&self) -> &str {
         &self.hint
     }
 }
 
-/// A problem that has no place yet.
+/// A problem whose location has not been computed yet.
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
-    /// Bytes of the text.
+    /// Byte range in the text.
     pub(super) span: Range<usize>,
     pub(super) what: String,
     pub(super) hint: String,
-    /// Another place that one must see to understand it, and what is there.
+    /// A related range and its message.
     pub(super) other: Option<(Range<usize>, String)>,
-    /// Whether it is about something that is not there.
+    /// Whether the finding is about something missing.
     pub(super) is_absence: bool,
 }
 
@@ -155,13 +156,13 @@ impl Finding {
         }
     }
 
-    /// The same, with a second place.
+    /// Adds a related range.
     pub(super) fn beside(mut self, span: Range<usize>, what: impl Into<String>) -> Self {
         self.other = Some((span, what.into()));
         self
     }
 
-    /// The same, about something that is not there.
+    /// Marks the finding as being about something missing.
     pub(super) fn absence(mut self) -> Self {
         self.is_absence = true;
         self
@@ -178,7 +179,7 @@ impl Finding {
     }
 }
 
-/// The findings of a check; bounded, so that a file of nonsense cannot fill the memory.
+/// Findings of a check. Bounded, so that an invalid file cannot exhaust memory.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     list: Vec<Finding>,
@@ -186,7 +187,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Adds one, or counts it if there are many already.
+    /// Adds a finding, or only counts it if the limit is reached.
     pub(super) fn add(&mut self, finding: Finding) {
         if self.has_room() {
             self.list.push(finding);
@@ -195,12 +196,12 @@ impl Findings {
         }
     }
 
-    /// Whether another one would be kept.
+    /// Returns whether another finding would be kept.
     pub(super) fn has_room(&self) -> bool {
         self.list.len() < MAX_FINDINGS
     }
 
-    /// Takes in those of another check of the same text.
+    /// Adds the findings of another check of the same text.
     pub(super) fn append(&mut self, others: Self) {
         self.unlisted += others.unlisted;
         for finding in others.list {
@@ -208,12 +209,12 @@ impl Findings {
         }
     }
 
-    /// Forgets what does not meet the condition.
+    /// Removes findings that do not meet the condition.
     pub(super) fn retain(&mut self, condition: impl FnMut(&Finding) -> bool) {
         self.list.retain(condition);
     }
 
-    /// Gives every finding its place in the text; `None` if nothing was found.
+    /// Computes the location of every finding. Returns `None` if there are no findings.
     pub(super) fn into_problems(mut self, source: &Source<'_>) -> Option<Problems> {
         if self.list.is_empty() {
             return None;
@@ -247,7 +248,7 @@ impl fmt::Display for Rendered<'_> {
     }
 }
 
-/// A place as editors and terminals understand it: `file:line:column`.
+/// A location in the form that editors and terminals recognise: `file:line:column`.
 struct At<'a>(Option<&'a Path>, &'a Place);
 
 impl fmt::Display for At<'_> {
@@ -260,7 +261,7 @@ impl fmt::Display for At<'_> {
     }
 }
 
-/// More problems than these are counted and not shown.
+/// Maximum number of findings kept; further ones are counted only.
 const MAX_FINDINGS: usize = 100;
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! The text as TOML sees it: tables and values, each with the bytes it stands in.
+//! Parsed TOML document: tables and values with their byte ranges.
 //!
-//! A text that is not TOML is read as far as it can be understood, so that its other problems are
-//! found in the same run; [`Syntax`] knows what is then to be believed. This is the one door to
-//! `toml`.
+//! Invalid TOML is parsed as far as possible, so that other problems are found in the same run;
+//! [`Syntax`] then decides which findings are reliable. This file is the only user of `toml`.
 
 use std::ops::Range;
 
@@ -13,17 +12,17 @@ use crate::config::source::Source;
 use crate::config::syntax_errors::Syntax;
 use crate::config::syntax_messages::ParseError;
 
-/// A text, read.
+/// A parsed text.
 #[derive(Debug)]
 pub(super) struct Document {
-    /// Everything outside of a table, and the tables.
+    /// The top-level table.
     pub(super) root: Table,
-    /// What is not TOML.
+    /// Syntax errors.
     pub(super) syntax: Syntax,
 }
 
 impl Document {
-    /// Reads a text, whatever it holds.
+    /// Parses a text. Never fails.
     pub(super) fn read(text: &str, source: &Source<'_>) -> Self {
         let (root, errors) = DeTable::parse_recoverable(text);
         let root = Table::of(root.get_ref(), 0..0);
@@ -36,10 +35,10 @@ impl Document {
     }
 }
 
-/// Keys and their values, in the order of the file.
+/// Keys and values, in file order.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// The header, or the whole of an inline table.
+    /// Range of the header, or of a whole inline table.
     pub(super) span: Range<usize>,
     pub(super) entries: Vec<Entry>,
 }
@@ -59,7 +58,7 @@ impl Table {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
-    /// Where the key stands.
+    /// Range of the key.
     pub(super) span: Range<usize>,
     pub(super) value: Value,
 }
@@ -74,7 +73,7 @@ impl Entry {
     }
 }
 
-/// A value and where it stands.
+/// A value and its range.
 #[derive(Debug)]
 pub(super) struct Value {
     pub(super) span: Range<usize>,
@@ -87,7 +86,7 @@ impl Value {
         let data = match value.get_ref() {
             DeValue::String(text) => ValueData::Text(text.to_string()),
             DeValue::Integer(integer) => ValueData::Number(
-                // One too long for the type is out of every range.
+                // An integer that overflows the type is out of every range.
                 i128::from_str_radix(integer.as_str(), integer.radix()).unwrap_or(i128::MAX),
             ),
             DeValue::Float(_) => ValueData::Float,
@@ -100,7 +99,7 @@ impl Value {
     }
 }
 
-/// What a value is.
+/// Data of a value, by type.
 #[derive(Debug)]
 pub(super) enum ValueData {
     Text(String),
@@ -113,7 +112,7 @@ pub(super) enum ValueData {
 }
 
 impl ValueData {
-    /// As a noun with its article.
+    /// Returns the type as a noun with its article.
     pub(super) fn noun(&self) -> &'static str {
         match self {
             Self::Text(_) => "a string",
@@ -127,7 +126,7 @@ impl ValueData {
     }
 }
 
-/// The same bytes, but of whole characters of the text.
+/// Widens a range to character boundaries of the text.
 fn whole(text: &str, span: Range<usize>) -> Range<usize> {
     let start = text.floor_char_boundary(span.start);
     start..text.floor_char_boundary(span.end).max(start)

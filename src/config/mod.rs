@@ -1,18 +1,17 @@
-//! What a person may write, and what it means.
+//! Configuration: finding, reading and checking the file.
 //!
 //! ```text
-//!   a path ──search──▶ a text ──file──▶ tables ──check──▶ Config
-//!                                  │               │
-//!                                  └── syntax      └──▶ problems, each with its place
+//!   path ──search──▶ text ──document──▶ tables ──check──▶ Config
+//!                              │                   │
+//!                              └── syntax errors   └──▶ problems with source locations
 //! ```
 //!
-//! Everything about a file is found in one run and said at once: where it is wrong, what is wrong,
-//! and what to write instead. [`settings`] is the table of all that can be written; [`Config`] is
-//! what it means, and cannot be wrong.
+//! All problems of a file are found in one run and reported together: location, cause, and what to
+//! write instead. [`settings`] is the table of all settings; a [`Config`] is always valid.
 //!
-//! Only this file touches the disk. The environment is read by `cli` and handed in.
+//! Only this file of the module reads from disk. `cli` reads the environment and passes it in.
 //!
-//! Specification: interfaces.md sections 2 and 8.
+//! Specification: docs/interfaces.md, sections 2 and 8.
 
 mod check;
 mod diagnostic;
@@ -46,7 +45,7 @@ use crate::files::{self, Pipes};
 ///
 /// # Errors
 ///
-/// The file cannot be read, or everything that is wrong with it.
+/// Fails if the file cannot be read, or with all problems found in it.
 pub fn read(path: &Path) -> Result<Config, Error> {
     let text = read_text(path).map_err(|source| Error::Unreadable {
         path: path.to_owned(),
@@ -58,11 +57,11 @@ pub fn read(path: &Path) -> Result<Config, Error> {
     })
 }
 
-/// Reads what a configuration file says of `[admin]`, whatever is wrong with the rest.
+/// Reads `[admin]` from a configuration file, even if other parts of the file are invalid.
 ///
 /// # Errors
 ///
-/// The file cannot be read, or what it says of that cannot be understood.
+/// Fails if the file cannot be read or its `[admin]` cannot be understood.
 pub fn read_admin(path: &Path) -> Result<Admin, Error> {
     let text = read_text(path).map_err(|source| Error::Unreadable {
         path: path.to_owned(),
@@ -77,12 +76,12 @@ pub fn read_admin(path: &Path) -> Result<Admin, Error> {
     }
 }
 
-/// Reads a file as if `extra`, the text of one more forward, stood at its end: what `[defaults]` says
-/// holds for that one too. The last forward is the one of `extra`.
+/// Reads a file as if `extra`, the text of one more forward, were appended to it, so that
+/// `[defaults]` applies to that forward too. The last forward of the result is the one in `extra`.
 ///
 /// # Errors
 ///
-/// As [`read`]; but the file needs no forward of its own.
+/// As [`read`], except that the file itself may have no forward.
 pub fn read_with(path: &Path, extra: &str) -> Result<Config, Error> {
     let text = read_text(path).map_err(|source| Error::Unreadable {
         path: path.to_owned(),
@@ -91,7 +90,7 @@ pub fn read_with(path: &Path, extra: &str) -> Result<Config, Error> {
     if let Ok(config) = parse(&format!("{text}\n{extra}")) {
         return Ok(config);
     }
-    // Forwards in an inline array take no other behind them.
+    // Nothing can be appended to forwards written as an inline array.
     let wrong = |problems| Error::Wrong {
         path: path.to_owned(),
         problems,
@@ -101,14 +100,14 @@ pub fn read_with(path: &Path, extra: &str) -> Result<Config, Error> {
     Ok(config)
 }
 
-/// Chooses the file to read: `option` (of `--config`), else `$SSM_PROXYD_CONFIG`, else the first of
-/// the default places that is there.
+/// Selects the configuration file: `option` (from `--config`), else `$SSM_PROXYD_CONFIG`, else the
+/// first default location where a file exists.
 ///
-/// A file that was named is not looked for: reading it tells if it is missing.
+/// A file named explicitly is not checked for existence here; reading it reports the error.
 ///
 /// # Errors
 ///
-/// None was named and none of the default places holds one.
+/// Fails if no file was named and no default location holds one.
 pub fn search(option: Option<&Path>, variables: &Variables) -> Result<PathBuf, Error> {
     if let Some(path) = option {
         return Ok(path.to_owned());
@@ -121,19 +120,19 @@ pub fn search(option: Option<&Path>, variables: &Variables) -> Result<PathBuf, E
     found.ok_or(Error::NotFound { places })
 }
 
-/// The environment variables that say where a configuration lies; an empty one counts as unset.
+/// Environment variables that locate the configuration. An empty one counts as unset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Variables {
     /// `SSM_PROXYD_CONFIG`.
     pub config: Option<OsString>,
-    /// `XDG_CONFIG_HOME`; ignored unless it is an absolute path, as its specification asks.
+    /// `XDG_CONFIG_HOME`; ignored unless it is an absolute path, as the XDG specification requires.
     pub config_home: Option<OsString>,
     /// `HOME`.
     pub home: Option<OsString>,
 }
 
 impl Variables {
-    /// The default places, in the order of the search.
+    /// Returns the default locations in search order.
     fn places(&self) -> Vec<PathBuf> {
         let config_home = filled(self.config_home.as_ref()).filter(|path| path.is_absolute());
         let home = filled(self.home.as_ref()).map(|home| home.join(".config"));
@@ -143,29 +142,29 @@ impl Variables {
     }
 }
 
-/// Why there is no configuration.
+/// Error of finding or reading the configuration.
 ///
-/// Its `Display` is complete, for a person: begins with `error: `, ends with a hint and without a
-/// newline.
+/// `Display` is the complete message for the user: it starts with `error: ` and ends with a hint,
+/// without a newline.
 #[derive(Debug)]
 pub enum Error {
-    /// No file was named and none is where one is looked for.
+    /// No file was named and none exists in the default locations.
     NotFound {
-        /// Where it was looked for, in order.
+        /// Paths that were tried, in order.
         places: Vec<PathBuf>,
     },
-    /// The file is not there, may not be read, or is not a text.
+    /// The file does not exist, cannot be read, or is not UTF-8 text.
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// The file does not make sense.
+    /// The file is invalid.
     Wrong {
         /// The file.
         path: PathBuf,
-        /// All that is wrong.
+        /// All problems found.
         problems: Problems,
     },
 }
@@ -204,7 +203,6 @@ fn remedy(kind: io::ErrorKind) -> &'static str {
     known.map_or("try to read it with `cat`", |(_, remedy)| remedy)
 }
 
-/// The text of a file.
 fn read_text(path: &Path) -> io::Result<String> {
     let bytes = files::read(path, MAX_LENGTH as u64, Pipes::Read)?;
     match String::from_utf8(bytes) {
@@ -219,7 +217,8 @@ fn not_text(bytes: &[u8], valid: usize) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Whether something is there; what may not be looked at is, so that reading it tells why.
+/// Returns whether a path exists. An inaccessible path counts as existing, so that reading it
+/// reports the reason.
 fn exists(path: &Path) -> bool {
     path.try_exists().unwrap_or(true)
 }
@@ -229,10 +228,10 @@ fn filled(variable: Option<&OsString>) -> Option<PathBuf> {
     value.map(PathBuf::from)
 }
 
-/// The configuration of the machine.
+/// System-wide configuration file.
 const SYSTEM: &str = "/etc/ssm-proxyd/config.toml";
 
-/// What helps against errors of the system.
+/// Hints for I/O errors.
 const REMEDIES: &[(io::ErrorKind, &str)] = &[
     (io::ErrorKind::NotFound, "is the path right?"),
     (

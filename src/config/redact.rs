@@ -1,14 +1,15 @@
-//! Which bytes of a text may be a secret, and are never shown.
+//! Redaction: finds the byte ranges of a text that may be secrets and must not be shown.
 //!
-//! Told from the text alone, for much of what is shown is no TOML: a key that is called like a
-//! secret hides whatever is behind it, and one that is called like a proxy hides what may be a user
+//! Works on the plain text, because much of what is displayed is not valid TOML. A key named like a
+//! secret hides everything after it; a key named like a proxy hides a possible user and password.
+//! When in doubt, text is hidden.
 //! and a password. Rather too much is hidden than too little.
 
 use std::ops::Range;
 
 use crate::config::suggest::nearest;
 
-/// Finds them, in order; none overlaps another.
+/// Returns the secret ranges, in order and without overlap.
 pub(super) fn secrets(text: &str) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     let mut start = 0;
@@ -29,7 +30,7 @@ pub(super) fn secrets(text: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// The text of a part, with stars for what is hidden of it.
+/// Returns a part of the text, with secrets replaced by asterisks.
 pub(super) fn starred(text: &str, part: Range<usize>, secrets: &[Range<usize>]) -> String {
     let (start, end) = (part.start, part.end.max(part.start));
     let first = secrets.partition_point(|secret| secret.end <= start);
@@ -51,8 +52,8 @@ enum SecretKind {
     Secret,
 }
 
-/// The first key of a line that is called like a secret, and where what is behind it begins. A
-/// secret behind a proxy hides both: `{ proxy = "…", token = "…" }`.
+/// Returns the first key of a line that is named like a secret, and where its value starts. A
+/// secret after a proxy hides both: `{ proxy = "…", token = "…" }`.
 fn value(line: &str) -> Option<(SecretKind, usize)> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let mut proxy = None;
@@ -97,7 +98,8 @@ fn nature(key: &str) -> Option<SecretKind> {
     is_proxy.then_some(SecretKind::Proxy)
 }
 
-/// Where a value ends: with its line, unless it begins with what is closed on a later one.
+/// Returns where a value ends: at the end of its line, or, for a multi-line delimiter, where it is
+/// closed.
 fn value_end(text: &str, start: usize, line_end: usize) -> usize {
     let rest = &text[start..];
     let close = CLOSED.iter().find(|(open, _)| rest.starts_with(open));
@@ -109,7 +111,7 @@ fn value_end(text: &str, start: usize, line_end: usize) -> usize {
     end.max(line_end)
 }
 
-/// The part of a value that is not shown.
+/// Returns the part of a value to hide.
 fn hidden(nature: SecretKind, text: &str, value: Range<usize>) -> Option<Range<usize>> {
     let written = &text[value.clone()];
     let quotes = ['"', '\''];
@@ -134,8 +136,8 @@ fn hidden(nature: SecretKind, text: &str, value: Range<usize>) -> Option<Range<u
     }
 }
 
-/// Whether a text without `@` is at most a host and a port, and no user and password: digits are
-/// behind each colon.
+/// Returns whether a text without `@` is only a host and port, not a user and password: a digit
+/// follows each colon.
 pub(super) fn is_host(text: &str) -> bool {
     let mut parts = text.split(':').skip(1);
     text.starts_with('[') || parts.all(|part| part.starts_with(|c: char| c.is_ascii_digit()))
@@ -143,7 +145,7 @@ pub(super) fn is_host(text: &str) -> bool {
 
 const PROXY: &str = "proxy";
 
-/// What goes on beyond its line, and how it ends.
+/// Opening and closing delimiters of values that may span lines.
 const CLOSED: &[(&str, &str)] = &[("\"\"\"", "\"\"\""), ("'''", "'''"), ("[", "]"), ("{", "}")];
 
 #[cfg(test)]

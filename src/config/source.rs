@@ -1,27 +1,27 @@
-//! Where a problem lies in a file, shown so that the eye finds it.
+//! Source locations and excerpts.
 //!
-//! Lines and columns count from 1, columns in characters. An excerpt is made to be printed on a
-//! terminal whatever the file holds: tabs become spaces, control characters and those that
-//! reverse the direction of text become `�`, a very long line is cut around the mark, and what
-//! may be a secret is starred.
+//! Lines and columns count from 1, columns in characters. An excerpt is safe to print on a terminal
+//! whatever the file contains: tabs become spaces, control characters and bidirectional formatting
+//! characters become `�`, a very long line is cut around the mark, and possible secrets are
+//! replaced by asterisks.
 
 use std::fmt;
 use std::ops::Range;
 
 use crate::config::redact::{secrets, starred};
 
-/// A text with its line starts known.
+/// A text with an index of its lines.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     text: &'a str,
-    /// The offset of the first byte of each line; never empty.
+    /// Byte offset of the start of each line; never empty.
     starts: Vec<usize>,
-    /// Bytes that are not shown.
+    /// Byte ranges that must not be shown.
     secrets: Vec<Range<usize>>,
 }
 
 impl<'a> Source<'a> {
-    /// Finds the lines of `text`.
+    /// Indexes the lines of `text`.
     pub(super) fn new(text: &'a str) -> Self {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let starts = std::iter::once(0).chain(ends.map(|(end, _)| end + 1));
@@ -32,12 +32,12 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The line that holds the byte at `offset`, from 1.
+    /// Returns the line that contains the byte at `offset`, from 1.
     pub(super) fn line(&self, offset: usize) -> usize {
         self.starts.partition_point(|start| *start <= offset)
     }
 
-    /// The place of some bytes of the text; bytes beyond its end are its end.
+    /// Returns the location of a byte range. Offsets beyond the end are clamped to it.
     pub(super) fn place(&self, span: Range<usize>) -> Place {
         let start = self.text.floor_char_boundary(span.start);
         let end = self.text.floor_char_boundary(span.end).max(start);
@@ -55,12 +55,12 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// A part of the text, with stars for what may be a secret.
+    /// Returns a part of the text, with possible secrets replaced by asterisks.
     pub(super) fn shown(&self, part: Range<usize>) -> String {
         starred(self.text, part, &self.secrets)
     }
 
-    /// A line without its end, and without a byte order mark.
+    /// Returns a line without its line ending and byte order mark.
     fn content(&self, line: usize) -> &'a str {
         let rest = &self.text[self.starts[line - 1]..];
         let content = rest.split('\n').next().unwrap_or_default();
@@ -68,7 +68,7 @@ impl<'a> Source<'a> {
         content.strip_prefix('\u{feff}').unwrap_or(content)
     }
 
-    /// How many characters of a line lie before `offset`.
+    /// Returns the number of characters of a line before `offset`.
     fn characters(&self, line: usize, offset: usize, content: &str) -> usize {
         let start = self.starts[line - 1];
         let mark = if self.text[start..].starts_with('\u{feff}') {
@@ -83,21 +83,21 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Where something stands in a text, and how it looks there.
+/// Location in a text, with its excerpt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// From 1.
+    /// Line, from 1.
     pub(super) line: usize,
-    /// In characters, from 1.
+    /// Column in characters, from 1.
     pub(super) column: usize,
-    /// Bytes of the text.
+    /// Byte range in the text.
     pub(super) span: Range<usize>,
     excerpt: Excerpt,
 }
 
 impl Place {
-    /// Writes the line and the mark below it, behind a gutter of that width; nothing of an empty
-    /// line.
+    /// Writes the line and the mark below it, after a gutter of the given width. Writes nothing if
+    /// the line is blank.
     pub(super) fn write_excerpt(&self, f: &mut fmt::Formatter<'_>, gutter: usize) -> fmt::Result {
         let Excerpt {
             line,
@@ -112,13 +112,13 @@ impl Place {
         writeln!(f, " {:gutter$} | {:before$}{:^<marked$}", "", "", "")
     }
 
-    /// Digits of its line number.
+    /// Number of digits of the line number.
     pub(super) fn gutter(&self) -> usize {
         self.line.to_string().len()
     }
 }
 
-/// A line as it is shown; all counts in columns of a terminal.
+/// A line as displayed. Counts are in terminal columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Excerpt {
     line: String,
@@ -147,12 +147,12 @@ impl Excerpt {
     }
 }
 
-/// A value as it is quoted in a sentence: on one line, not too long, without a password.
+/// Formats a value for a message: quoted, on one line, shortened, without a password.
 pub(super) fn quoted(value: &str) -> String {
     format!("\"{}\"", shortened(value))
 }
 
-/// The same without quotes.
+/// As [`quoted`], without quotes.
 pub(super) fn shortened(value: &str) -> String {
     let masked = masked(value);
     let mut characters = masked.chars();
@@ -161,7 +161,7 @@ pub(super) fn shortened(value: &str) -> String {
     printable(&head) + more
 }
 
-/// The same number of characters, but stars for what stands between `://` and `@`.
+/// Replaces what is between `://` and `@` by the same number of asterisks.
 fn masked(line: &str) -> String {
     let ends = |c: char| matches!(c, '"' | '\'');
     line.split_inclusive(ends).map(masked_word).collect()
@@ -190,7 +190,7 @@ fn printable(characters: &[char]) -> String {
     out
 }
 
-/// Whether a character moves the cursor or reorders its neighbours.
+/// Returns whether a character moves the cursor or reorders its neighbours.
 fn is_hostile(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}')
@@ -202,16 +202,16 @@ fn columns(characters: &[char]) -> usize {
     characters.iter().map(width).sum()
 }
 
-/// A tab as it is shown.
+/// Replacement for a tab.
 const TAB: &str = "    ";
 
-/// Characters of a line that are shown.
+/// Maximum characters of a line in an excerpt.
 const WIDTH: usize = 110;
 
-/// Characters that are shown before a mark in a long line.
+/// Maximum characters shown before the mark in a long line.
 const CONTEXT: usize = 60;
 
-/// Characters of a value that are quoted in a sentence.
+/// Maximum characters of a value in a message.
 const QUOTED: usize = 60;
 
 #[cfg(test)]

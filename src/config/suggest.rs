@@ -1,7 +1,7 @@
-//! The word that a person probably meant.
+//! Spelling suggestions ("did you mean").
 
-/// The candidate nearest to `word`, if one is near: at most a third of its letters differ.
-/// Case is ignored, and `-` is `_`.
+/// Returns the candidate nearest to `word` if at most a third of the letters differ. Ignores case;
+/// `-` equals `_`.
 pub(super) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -26,7 +26,7 @@ fn letters(word: &str) -> Vec<char> {
     word.chars().map(plain).collect()
 }
 
-/// How many letters must be put in, left out, replaced or swapped with their neighbour.
+/// Edit distance: insertions, deletions, substitutions and swaps of adjacent letters.
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut before_last = vec![0; b.len() + 1];
     let mut last: Vec<usize> = (0..=b.len()).collect();

@@ -1,9 +1,9 @@
-//! What is not TOML in a text, and how far the rest can be believed.
+//! Syntax errors of a text, and which other findings remain reliable.
 //!
-//! The parser goes on after an error, which finds more of them but also consequences. Those are
-//! not told: of a line only its first error, nothing about what is absent once there is an error,
-//! and nothing behind an error that swallows what follows it: an array, a multi-line string or a
-//! header without its end.
+//! The parser continues after an error, which finds more errors but also consequences of earlier
+//! ones. Not reported are therefore: all but the first error of a line; missing settings, once
+//! there is any syntax error; and everything after an unclosed array, multi-line string or header,
+//! which extends over the text that follows it.
 
 use std::collections::BTreeSet;
 
@@ -17,12 +17,12 @@ use crate::config::syntax_messages::{ParseError, Reader};
 pub(super) struct Syntax {
     errors: Findings,
     lines: BTreeSet<usize>,
-    /// The line from which on nothing is believed.
+    /// First line from which findings are ignored.
     lost_from: usize,
 }
 
 impl Syntax {
-    /// Makes sense of what the parser said about a text from which it made `root`.
+    /// Selects the parser errors to report. `root` is the table the parser recovered from the text.
     pub(super) fn of(
         text: &str,
         source: &Source<'_>,
@@ -58,14 +58,14 @@ impl Syntax {
         }
     }
 
-    /// Whether a finding is about what was written, and not a consequence of a syntax error.
+    /// Returns whether a finding is reliable, rather than a consequence of a syntax error.
     pub(super) fn leaves(&self, finding: &Finding, source: &Source<'_>) -> bool {
         let line = source.line(finding.span.start);
         let in_doubt = finding.is_absence && !self.lines.is_empty();
         !in_doubt && line < self.lost_from && !self.lines.contains(&line)
     }
 
-    /// Hands over the errors.
+    /// Returns the errors.
     pub(super) fn into_errors(self) -> Findings {
         self.errors
     }

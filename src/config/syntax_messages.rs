@@ -1,7 +1,7 @@
-//! What the parser says about a text that is not TOML, in words for a person.
+//! Rewords syntax errors of the TOML parser for users.
 //!
-//! Its messages are in the language of its grammar and point at the byte where it stumbled. Where
-//! the likely mistake is known, it is named instead, with all the bytes that belong to it.
+//! The parser's messages use terms of the grammar and point at the byte where parsing failed. Where
+//! the likely mistake is known, it is named instead, with the whole range it covers.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use crate::config::diagnostic::Finding;
 use crate::config::document::{Table, Value, ValueData};
 use crate::config::source::{Source, quoted, shortened};
 
-/// What the parser says.
+/// Error reported by the parser.
 #[derive(Clone, Debug)]
 pub(super) struct ParseError<'a> {
     pub(super) span: Range<usize>,
@@ -17,13 +17,13 @@ pub(super) struct ParseError<'a> {
 }
 
 impl ParseError<'_> {
-    /// Whether an array or an inline table never ends.
+    /// Returns whether an array or inline table is not closed.
     fn is_open_end(&self) -> bool {
         self.message.starts_with("unclosed array,")
             || self.message.starts_with("unclosed inline table,")
     }
 
-    /// Whether it is about the inside of an array or an inline table.
+    /// Returns whether the error is inside an array or inline table.
     fn is_inside(&self) -> bool {
         self.is_open_end()
             || ["array elements", "in array", "key-value pairs"]
@@ -31,12 +31,12 @@ impl ParseError<'_> {
                 .any(|part| self.message.contains(part))
     }
 
-    /// Whether it is about a multi-line string, most likely one without its end.
+    /// Returns whether the error is in a multi-line string, most likely an unclosed one.
     fn is_block(&self) -> bool {
         self.message.starts_with("invalid multi-line")
     }
 
-    /// Whether it is about a value that is no string, number or date.
+    /// Returns whether the error is a value that is not a string, number or date.
     fn is_bare_word(&self) -> bool {
         let kinds = [
             "boolean", "float", "integer", "mantissa", "fraction", "exponent",
@@ -47,17 +47,17 @@ impl ParseError<'_> {
     }
 }
 
-/// The text and what the parser made of it.
+/// Converts the parser errors of one text into findings.
 pub(super) struct Reader<'a> {
     text: &'a str,
     source: &'a Source<'a>,
     root: &'a Table,
-    /// Whether an array or an inline table never ends.
+    /// Whether an array or inline table is not closed.
     has_open_end: bool,
 }
 
 impl<'a> Reader<'a> {
-    /// Reads a text from which the parser made `root`, with all its complaints.
+    /// `root` is the table that the parser recovered from `text`, `complaints` are all its errors.
     pub(super) fn new(
         text: &'a str,
         source: &'a Source<'a>,
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A complaint in our words, where we have some.
+    /// Converts a parser error, with a message of our own where one exists.
     pub(super) fn finding(&self, complaint: &ParseError<'_>) -> Finding {
         let ParseError { span, message } = complaint.clone();
         if complaint.is_block() || (self.has_open_end && complaint.is_inside()) {
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A value that is no string, number or date: most probably a string.
+    /// A value that is not a string, number or date; most likely an unquoted string.
     fn bare_word(&self, span: Range<usize>) -> Finding {
         let word = self.word(span);
         let written = self.source.shown(word.clone());
@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
         Finding::new(rest, "something stands behind this value", hint)
     }
 
-    /// A value that swallows the rest of the text, at its beginning.
+    /// An unclosed value that extends over the rest of the text, reported at its start.
     fn open_end(&self, span: Range<usize>) -> Finding {
         let value = outermost(self.root, span.start);
         let start = value.map_or(span.start, |value| value.span.start);
@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
         Finding::new(start..self.line_end(start), what, hint)
     }
 
-    /// Whether the text behind an error belongs to it.
+    /// Returns whether the parser took the text after an error as part of it.
     pub(super) fn swallows(&self, complaint: &ParseError<'_>) -> bool {
         complaint.is_block()
             || complaint.message.starts_with("unclosed")
@@ -191,13 +191,13 @@ impl<'a> Reader<'a> {
             || (complaint.message == "duplicate key" && self.is_header(&complaint.span))
     }
 
-    /// Whether these bytes belong to a line that begins with a bracket.
+    /// Returns whether a range is on a line that starts with a bracket.
     fn is_header(&self, span: &Range<usize>) -> bool {
         let line = &self.text[self.line_start(span.start)..];
         line.trim_start_matches([' ', '\t']).starts_with('[')
     }
 
-    /// The word around some bytes.
+    /// Returns the word around a range.
     fn word(&self, span: Range<usize>) -> Range<usize> {
         let ends = |c: char| c.is_whitespace() || ",[]{}#=".contains(c);
         let before = self.text[..span.start].trim_end_matches(|c| !ends(c));
@@ -206,7 +206,7 @@ impl<'a> Reader<'a> {
         before.len()..end.max(span.end)
     }
 
-    /// Where the value of the line begins that holds the byte at `offset`.
+    /// Returns the offset of the value on the line that contains `offset`.
     fn value_start(&self, offset: usize) -> usize {
         let line = &self.text[self.line_start(offset)..offset];
         let value = line.split_once('=').map_or(line, |(_, value)| value);
@@ -223,7 +223,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The same word in the quotes of TOML; of a string that goes on behind it, how to write that.
+/// Returns a hint with the value in straight quotes, or a general one if the string continues after
+/// the word.
 fn straight(written: &str) -> String {
     let is_whole = written.starts_with(TYPOGRAPHIC) && written.ends_with(TYPOGRAPHIC);
     match written.trim_matches(TYPOGRAPHIC) {
@@ -232,7 +233,7 @@ fn straight(written: &str) -> String {
     }
 }
 
-/// What the parser says, in our words: what is wrong, and what to write.
+/// Rewords a parser message: cause and hint.
 fn phrase(message: &str) -> (String, &'static str) {
     let (what, hint) = match message {
         m if m.starts_with("missing escaped value") => (
@@ -268,7 +269,7 @@ fn phrase(message: &str) -> (String, &'static str) {
     (what.to_owned(), hint)
 }
 
-/// The last key of that name before `offset`.
+/// Returns the last key of that name before `offset`.
 fn last_before(table: &Table, key: &str, offset: usize) -> Option<Range<usize>> {
     let here = table.entries.iter().filter(|entry| entry.key == key);
     let here = here.map(|entry| entry.span.clone());
@@ -278,7 +279,7 @@ fn last_before(table: &Table, key: &str, offset: usize) -> Option<Range<usize>> 
         .max_by_key(|span| span.start)
 }
 
-/// The outermost value that holds the byte at `offset`.
+/// Returns the outermost value that contains the byte at `offset`.
 fn outermost(table: &Table, offset: usize) -> Option<&Value> {
     let here = table.entries.iter().map(|entry| &entry.value);
     let below = table.entries.iter().flat_map(|entry| tables(&entry.value));
@@ -287,7 +288,7 @@ fn outermost(table: &Table, offset: usize) -> Option<&Value> {
         .min_by_key(|value| value.span.start)
 }
 
-/// The tables right inside a value.
+/// Returns the tables directly inside a value.
 fn tables(value: &Value) -> Vec<&Table> {
     match &value.data {
         ValueData::Table(table) => vec![table],
@@ -300,7 +301,7 @@ fn tables(value: &Value) -> Vec<&Table> {
     }
 }
 
-/// Quotes that an editor for prose makes of straight ones.
+/// Typographic quotes that text editors substitute for straight ones.
 const TYPOGRAPHIC: [char; 8] = ['“', '”', '„', '‟', '‘', '’', '‚', '‛'];
 
 const WRITE_VALUE: &str = "write it behind the `=`, or leave the whole line out";

@@ -1,4 +1,4 @@
-//! Files, and where they are looked for.
+//! Tests of reading files and of the search for them.
 
 use std::fs;
 

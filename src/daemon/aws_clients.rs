@@ -1,4 +1,4 @@
-//! What AWS is reached by: one service for each region, profile and role that forwards name.
+//! AWS clients: one [`Service`] per region, profile and role named by forwards.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::session::{
     self, Entry, Identity, Origin, ProfileBundle, Service, Sessions, Settings, TerminatePolicy,
 };
 
-/// The services of a configuration, and what they were made of.
+/// The services of a configuration, and the settings they were loaded from.
 #[derive(Clone, Debug)]
 pub(super) struct AwsClients {
     aws: config::Aws,
@@ -23,13 +23,13 @@ pub(super) struct AwsClients {
     proxy: Option<Proxy>,
     /// Trusts the platform's certificates and those of `[aws]`.
     network: Network,
-    /// Forwards that say the same share a service.
+    /// Forwards with the same account settings share a service.
     services: BTreeMap<Account, Loaded>,
-    /// Why there is none for the others.
+    /// Errors of the services that could not be loaded.
     failed: BTreeMap<Account, session::Error>,
 }
 
-/// What the connections of an account use.
+/// The service and network of an account.
 #[derive(Clone, Debug)]
 struct Loaded {
     service: Service,
@@ -38,12 +38,12 @@ struct Loaded {
 }
 
 impl AwsClients {
-    /// Loads a service for each of the forwards, on a thread that may block.
+    /// Loads the services of the forwards, on a thread that may block.
     ///
     /// # Errors
     ///
-    /// Bad certificates, a bad proxy, or files that are not read in time. A forward without a service
-    /// is none: [`AwsClients::context`] tells.
+    /// Invalid certificates or proxy, or files that are not read in time. A service that cannot be
+    /// loaded is not an error here but one of [`AwsClients::context`].
     pub(super) async fn new(
         aws: config::Aws,
         identity: Identity,
@@ -76,12 +76,12 @@ impl AwsClients {
         Ok(aws)
     }
 
-    /// The same for other forwards: what some of these already have stays as it is. Also tells
-    /// whether what all of them have in common has changed.
+    /// Reloads for other settings and forwards; unchanged services are kept. Also returns whether
+    /// something common to all forwards has changed.
     ///
     /// # Errors
     ///
-    /// As [`AwsClients::new`].
+    /// Same as [`AwsClients::new`].
     pub(super) async fn renewed(
         self,
         aws: config::Aws,
@@ -97,7 +97,7 @@ impl AwsClients {
         aws: config::Aws,
         forwards: &[config::Forward],
     ) -> Result<(Self, bool), StartError> {
-        // The certificates may have changed though their path has not.
+        // The certificates may have changed although their path has not.
         let network = Network::new(aws.ca_bundle.as_deref())?;
         if aws != self.aws || !network.trusts_the_same(&self.network) {
             let renewed = Self::read(aws, self.identity, forwards).await?;
@@ -114,8 +114,8 @@ impl AwsClients {
         Ok((renewed, !changed.is_empty()))
     }
 
-    /// The accounts whose profile has other certificates now. Where they cannot be read again, those
-    /// that were read before stay in use. Blocks.
+    /// Returns the accounts whose certificates have changed. Where they cannot be read again, the
+    /// previous ones stay in use. Blocks.
     fn with_other_certificates(&self) -> Vec<Account> {
         let mut changed = Vec::new();
         for (account, loaded) in &self.services {
@@ -131,8 +131,8 @@ impl AwsClients {
         changed
     }
 
-    /// The file of certificates for calls with this profile, and the network that trusts them. As in
-    /// the AWS CLI, the profile's own file counts if nothing else names one. Blocks.
+    /// Returns the CA bundle for calls with this profile, and the network that trusts it. As in the
+    /// AWS CLI, the profile's own bundle is used if nothing else names one. Blocks.
     fn trust(&self, profile: Option<&str>) -> Result<(Option<PathBuf>, Network), session::Error> {
         let of_profile = match (&self.aws.ca_bundle, &self.identity) {
             (None, Identity::Chain) => ProfileBundle::read(profile)?,
@@ -146,7 +146,7 @@ impl AwsClients {
         })
     }
 
-    /// The same, after another attempt to load what could not be loaded for these forwards.
+    /// Tries again to load the services of these forwards that could not be loaded.
     ///
     /// # Errors
     ///
@@ -202,7 +202,7 @@ impl AwsClients {
         Ok(Loaded { service, network })
     }
 
-    /// The service that acts as the caller who has started a session.
+    /// Returns a service with the origin that started a session.
     async fn caller(self, origin: Origin) -> Result<Service, StartError> {
         let finding = async move {
             let mut services = self.services.values().map(|loaded| &loaded.service);
@@ -228,7 +228,7 @@ impl AwsClients {
         }
     }
 
-    /// The world as a forward sees it.
+    /// Returns the context of a forward.
     ///
     /// # Errors
     ///
@@ -251,18 +251,18 @@ impl AwsClients {
         })
     }
 
-    /// What the program claims to be.
+    /// Returns the client version that is sent to agents.
     pub(super) fn client_version(&self) -> ClientVersion {
         let claimed = self.aws.client_version;
         claimed.map_or(ClientVersion::DEFAULT, |version| ClientVersion(version.0))
     }
 
-    /// What dials websockets where no forward has a say.
+    /// Returns the network for websockets that belong to no forward.
     pub(super) fn network(&self) -> &Network {
         &self.network
     }
 
-    /// What dials the websockets of a forward.
+    /// Returns the network for the websockets of a forward.
     pub(super) fn network_of(&self, forward: &config::Forward) -> Network {
         let loaded = self.services.get(&forward.account);
         loaded
@@ -270,11 +270,11 @@ impl AwsClients {
             .clone()
     }
 
-    /// One of the services, for what is not of a forward.
+    /// Returns one of the services, for calls that belong to no forward.
     ///
     /// # Errors
     ///
-    /// Why the first of these forwards has none, if there is none at all.
+    /// If there is no service at all: the error of the first of these forwards.
     pub(super) fn any(&self, forwards: &[config::Forward]) -> Result<Service, StartError> {
         let error = match self.any_service() {
             Ok(service) => return Ok(service.clone()),
@@ -287,7 +287,7 @@ impl AwsClients {
         Err(failed.next().unwrap_or(StartError::Aws(error)))
     }
 
-    /// The region, and the profile that `[aws]` or the environment names.
+    /// Returns the region, and the profile of `[aws]` or the environment.
     pub(super) fn place(&self) -> (String, String) {
         let service = self.services.values().next().map(|loaded| &loaded.service);
         let region = self.aws.region.clone();
@@ -296,14 +296,14 @@ impl AwsClients {
         (region.unwrap_or_default(), profile.to_owned())
     }
 
-    /// Every service looks whether AWS's files have changed, at its next call.
+    /// Makes every service check at its next call whether the AWS files have changed.
     pub(super) fn doubt_files(&self) {
         for Loaded { service, .. } in self.services.values() {
             service.doubt_files();
         }
     }
 
-    /// Every service looks for credentials at once.
+    /// Makes every service retry credentials now.
     pub(super) fn retry_now(&self) {
         for Loaded { service, .. } in self.services.values() {
             service.retry_now();
@@ -311,7 +311,7 @@ impl AwsClients {
     }
 }
 
-/// Ends what former processes left behind, each by the caller that started it.
+/// Terminates the sessions of former processes, each with the identity that started it.
 pub(super) async fn terminate_orphans(
     aws: AwsClients,
     sessions: Sessions,
@@ -360,10 +360,11 @@ fn settings(aws: config::Aws) -> Settings {
     }
 }
 
-/// What is read to reach AWS.
+/// Name of the loaded files in errors.
 const SETTINGS: &str = "AWS's files and the certificates to trust";
 
-/// Who says nothing of its own is no more to blame than the others.
+/// Creates the start error of a forward. An error of the shared account settings does not name the
+/// forward.
 fn refused(forward: &config::Forward, source: session::Error) -> StartError {
     if forward.account.is_shared() {
         return StartError::Aws(source);

@@ -1,16 +1,17 @@
-//! A bounded set of connections that replaces idle ones: a client that is silent or slow costs no
-//! other client its answer.
+//! A bounded set of client connections that replaces idle ones, so that an idle or slow client does
+//! not block others.
 //!
 //! ```text
-//!   admit ─▶ room? ── yes ────────────────────────────────────────────▶ Client
-//!              └ no ─▶ one has been idle for a while: it is closed ───▶ Client
-//!                        └ none: the first that leaves makes room ────▶ Client, or None: refused
+//!   admit ─▶ below the limit? ── yes ─────────────────────────────────▶ Client
+//!              └ no ─▶ a connection is idle: it is closed ────────────▶ Client
+//!                        └ none: wait until one is closed or settles ─▶ Client
+//!                                                   └ timeout ────────▶ None: refused
 //! ```
 //!
-//! A client is idle unless its request is being answered: one that says nothing, sends a request byte
-//! by byte, keeps its connection for later or does not read its answer. It can be replaced once it has
-//! been idle for [`GRACE`]: a request needs a moment to arrive. The peer with the most connections
-//! loses one first, and of those the one that has been idle for longest.
+//! A client is idle unless its request is being answered: one that sends nothing, sends a request
+//! byte by byte, keeps its connection for later or does not read its answer. It can be replaced
+//! after [`GRACE`], since a request needs a moment to arrive. The peer with the most connections
+//! loses one first, and of its connections the one that has been idle longest.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,24 +22,24 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-/// The connections of one service. Cheap to clone.
+/// The connections of one server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
-    /// What they ask for, in the log.
+    /// Name of the server in the log.
     service: &'static str,
     places: Arc<Semaphore>,
     state: Arc<Mutex<State>>,
-    /// One can be replaced that could not before.
+    /// Notified when a connection becomes replaceable.
     settled: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// In the order in which they came.
+    /// By admission order.
     entries: BTreeMap<u64, Entry>,
-    /// Counts admissions and answers: the order of events, without a clock.
+    /// Number of admissions and answers; orders events without a clock.
     events: u64,
-    /// Connections that were closed for others.
+    /// Number of connections replaced by others.
     closed: u64,
 }
 
@@ -49,28 +50,28 @@ struct Entry {
     close: Arc<Notify>,
 }
 
-/// What a connection does, and since which event.
+/// Activity of a connection, and the event at which it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Activity {
-    /// Its request is being answered.
+    /// A request is being answered.
     Answering,
-    /// It is idle, but not for long.
+    /// Idle for less than [`GRACE`].
     Fresh(u64),
-    /// It can be replaced.
+    /// Idle and replaceable.
     Idle(u64),
 }
 
-/// Whose connections are counted together.
+/// A client whose connections are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Peer {
-    /// Every client of Unix sockets.
+    /// All clients of Unix sockets.
     Local,
-    /// An address of the network.
+    /// A remote IP address.
     Address(IpAddr),
 }
 
 impl Clients {
-    /// No connections, of at most `most`.
+    /// Creates an empty set of at most `most` connections.
     pub(super) fn new(service: &'static str, most: usize) -> Self {
         Self {
             service,
@@ -80,8 +81,8 @@ impl Clients {
         }
     }
 
-    /// Takes a connection in, and closes an idle one for it if need be. `None` if none can be closed and
-    /// none ends for a while.
+    /// Admits a connection, and closes an idle one for it if necessary. Returns `None` if no
+    /// connection becomes replaceable or ends within [`PATIENCE`].
     pub(super) async fn admit(&self, peer: Peer) -> Option<Client> {
         let place = timeout(PATIENCE, self.place()).await.ok()??;
         let close = Arc::new(Notify::new());
@@ -103,7 +104,7 @@ impl Clients {
         })
     }
 
-    /// Waits for room, and makes some.
+    /// Waits for a permit, and closes an idle connection if there is none.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         loop {
             if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
@@ -120,7 +121,7 @@ impl Clients {
         }
     }
 
-    /// Asks an idle connection to close. False if there is none.
+    /// Tells an idle connection to close. Returns false if there is none.
     fn close_one(&self) -> bool {
         let mut state = self.state();
         let Some(id) = state.victim() else {
@@ -131,7 +132,7 @@ impl Clients {
         let (service, closed) = (self.service, state.closed);
         drop(state);
         entry.close.notify_one();
-        // Each power of two, so that a flood of connections is no flood of lines.
+        // Logged at powers of two only, so that many connections do not flood the log.
         if closed.is_power_of_two() {
             warn!(
                 service,
@@ -157,8 +158,9 @@ impl State {
         self.events
     }
 
-    /// The connection that has been idle for longest, of the peer that has the most among those with one
-    /// that is not being answered. `None` if that peer's must be waited for.
+    /// Selects the connection to replace: of the peers with a connection that is not being
+    /// answered, the one with the most connections; of its connections, the one idle longest.
+    /// Returns `None` if that peer has no replaceable connection yet.
     fn victim(&self) -> Option<u64> {
         let mut counts: BTreeMap<Peer, usize> = BTreeMap::new();
         for entry in self.entries.values() {
@@ -180,19 +182,20 @@ impl State {
     }
 }
 
-/// An admitted connection. Dropping it makes room.
+/// An admitted connection. Dropping it frees its permit.
 #[derive(Debug)]
 pub(super) struct Client {
     id: u64,
     clients: Clients,
     close: Arc<Notify>,
-    /// It began or ended an answer.
+    /// Notified when an answer begins or ends.
     changed: Notify,
     _place: OwnedSemaphorePermit,
 }
 
 impl Client {
-    /// Waits until it must close for another connection. It can be asked to only while this is awaited.
+    /// Waits until this connection must close for another one. It is replaceable only while this is
+    /// awaited.
     pub(super) async fn replaced(&self) {
         loop {
             let activity = self.activity();
@@ -206,7 +209,7 @@ impl Client {
         }
     }
 
-    /// Its request is being answered, until this is dropped.
+    /// Marks the connection as answering a request until the returned guard is dropped.
     pub(super) fn answering(&self) -> Answering<'_> {
         self.set(|_| Activity::Answering);
         Answering(self)
@@ -227,7 +230,7 @@ impl Client {
         self.changed.notify_one();
     }
 
-    /// It can be replaced from now on, if it has done nothing since `then`.
+    /// Marks the connection as replaceable, if nothing has happened since `then`.
     fn settle(&self, then: Option<Activity>) {
         let mut state = self.clients.state();
         if let Some(entry) = state.entries.get_mut(&self.id)
@@ -246,7 +249,7 @@ impl Drop for Client {
     }
 }
 
-/// A request that is being answered.
+/// Guard of a request that is being answered.
 #[derive(Debug)]
 pub(super) struct Answering<'a>(&'a Client);
 
@@ -256,10 +259,10 @@ impl Drop for Answering<'_> {
     }
 }
 
-/// How long a connection is idle before it can be replaced.
+/// Time for which a connection must be idle before it can be replaced.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// How long a new connection waits for room.
+/// Timeout for admitting a connection.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -272,7 +275,7 @@ mod tests {
         Peer::Address(IpAddr::from([192, 0, 2, last]))
     }
 
-    /// Clients that leave when they are asked to, each with the name that it returns then.
+    /// Clients that close when they are replaced, each returning its name.
     #[derive(Default)]
     struct Idle(JoinSet<&'static str>);
 
@@ -302,7 +305,7 @@ mod tests {
             idle.keep(name, client);
         }
         let first = clients.state().entries.keys().next().copied().unwrap();
-        // The first has been answered since.
+        // The first has been answered more recently.
         clients.state().entries.get_mut(&first).unwrap().activity = Activity::Fresh(99);
 
         let _fourth = clients.admit(peer(1)).await.unwrap();

@@ -1,8 +1,8 @@
-//! The configuration, read again with all files that it names, beside everything else: a disk may
-//! not answer for long.
+//! Reloads the configuration and all files that it names, in a task of its own: a disk may not
+//! respond for a long time.
 //!
-//! Whoever asks for a reload while one is under way gets another one after it, for the file may have
-//! changed since that was begun.
+//! A reload requested while one is in progress starts after it, because the file may have changed
+//! since the first one began.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use super::aws_clients::AwsClients;
 use super::{Change, StartError, systemd};
 use crate::config::Config;
 
-/// A configuration, and what was loaded to reach AWS by it.
+/// A configuration and the AWS clients that were loaded for it.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) config: Config,
     pub(super) aws: AwsClients,
-    /// Whether what all forwards have in common has changed.
+    /// The settings or certificates common to all forwards have changed.
     pub(super) afresh: bool,
 }
 
 impl Loaded {
-    /// Loads what a configuration needs, as far as `aws` does not have it.
+    /// Loads the AWS clients of a configuration; reuses those of `aws` where possible.
     pub(super) async fn new(config: Config, aws: AwsClients) -> Result<Self, StartError> {
         let (aws, afresh) = aws.renewed(config.aws.clone(), &config.forwards).await?;
         Ok(Self {
@@ -37,19 +37,19 @@ impl Loaded {
     }
 }
 
-/// Reloads that were asked for.
+/// Reload in progress, and requests for the next one.
 #[derive(Debug, Default)]
 pub(super) struct ConfigReloader {
-    /// At most one task. A read that never ends outlives it, as nothing can end that.
+    /// At most one task. A read that never returns outlives it, because it cannot be cancelled.
     reader: JoinSet<Result<Loaded, ErrorResponse>>,
-    /// They wait for what comes of it.
+    /// Clients that wait for the reload in progress.
     waiting: Vec<Reply>,
-    /// They have asked since.
+    /// Clients that wait for the next reload.
     next: Option<Vec<Reply>>,
 }
 
 impl ConfigReloader {
-    /// Begins to read, now or when the one that is under way is done.
+    /// Starts a reload, now or after the one in progress.
     pub(super) fn ask<E: Display>(
         &mut self,
         read: &(impl Fn() -> Result<Config, E> + Clone + Send + 'static),
@@ -70,7 +70,7 @@ impl ConfigReloader {
         });
     }
 
-    /// Waits for a configuration; never ends if none is read. Cancelling loses none.
+    /// Waits for a loaded configuration; never returns if no reload is in progress. Cancel safe.
     pub(super) async fn done(&mut self) -> Result<Loaded, ErrorResponse> {
         match self.reader.join_next().await {
             Some(read) => read.unwrap_or_else(|fault| Err(unreadable(fault.to_string()))),
@@ -78,7 +78,7 @@ impl ConfigReloader {
         }
     }
 
-    /// Tells those who wait what came of it, and begins what was asked for since.
+    /// Answers the waiting clients, and starts the next reload if one was requested.
     pub(super) fn tell<E: Display>(
         &mut self,
         outcome: &Result<Change, ErrorResponse>,
@@ -90,7 +90,7 @@ impl ConfigReloader {
                 Ok(change) => Answer::Reloaded(*change),
                 Err(rejection) => Answer::Error(rejection.clone()),
             };
-            // Whoever has gone needs no answer.
+            // Receiver dropped: ignore.
             let _gone = reply.send(answer);
         }
         if let Some(replies) = self.next.take() {
@@ -123,7 +123,7 @@ fn unreadable(message: String) -> ErrorResponse {
     }
 }
 
-/// What is answered to a reload that failed.
+/// Converts the error of a failed reload to an answer.
 pub(super) fn rejected(error: &StartError) -> ErrorResponse {
     let kind = match error {
         StartError::Listen { .. } | StartError::Http(_) => Fault::Listen,
@@ -144,5 +144,5 @@ pub(super) fn rejected(error: &StartError) -> ErrorResponse {
     }
 }
 
-/// How long a file may take to be read.
+/// Timeout for reading the configuration.
 const PATIENCE: Duration = Duration::from_secs(10);

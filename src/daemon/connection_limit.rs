@@ -1,4 +1,4 @@
-//! What a stop waits for.
+//! Limit of open connections, and timeouts of the shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use tracing::{info, warn};
 
 use crate::config::Shutdown;
 
-/// How long a stop waits for connections that are open.
+/// The connection limit and the shutdown settings.
 #[derive(Debug)]
 pub(super) struct ConnectionLimit {
     settings: Shutdown,
-    /// One is taken by each connection that has a session, or is about to get one.
+    /// One permit for each connection that has a session or is about to get one.
     permits: Arc<Semaphore>,
-    /// How many there shall be.
+    /// The configured number of permits.
     most: usize,
-    /// They wait in line for permits that are too many.
+    /// Tasks that wait for surplus permits after the limit was lowered.
     takers: JoinSet<()>,
 }
 
 impl ConnectionLimit {
-    /// `most` permits, all free.
+    /// Creates a limit of `most` connections.
     pub(super) fn new(settings: Shutdown, most: usize) -> Self {
         Self {
             settings,
@@ -33,17 +33,17 @@ impl ConnectionLimit {
         }
     }
 
-    /// What connections take their permits from.
+    /// Returns the semaphore of the permits.
     pub(super) fn permits(&self) -> Arc<Semaphore> {
         Arc::clone(&self.permits)
     }
 
-    /// Follows another configuration.
+    /// Replaces the shutdown settings.
     pub(super) fn set(&mut self, settings: Shutdown) {
         self.settings = settings;
     }
 
-    /// The limits of a stop.
+    /// Returns the timeouts of a shutdown.
     pub(super) fn limits(&self) -> Limits {
         let Shutdown {
             drain_timeout,
@@ -66,8 +66,8 @@ impl ConnectionLimit {
         }
     }
 
-    /// Another limit of connections. Those that are open beyond it go on, and the next ones wait
-    /// until enough of them have ended.
+    /// Changes the limit. Open connections beyond a lower limit go on; new ones wait until enough
+    /// of them have ended.
     pub(super) fn limit(&mut self, most: usize) {
         while self.takers.try_join_next().is_some() {}
         let former = std::mem::replace(&mut self.most, most);
@@ -79,7 +79,7 @@ impl ConnectionLimit {
         let surplus = former - most;
         self.takers.spawn(async move {
             let many = u32::try_from(surplus).unwrap_or(u32::MAX);
-            // Permits are never closed, and a limit is far below the most that can be asked for.
+            // The semaphore is never closed, and a limit is far below the maximum request.
             if let Ok(taken) = permits.acquire_many_owned(many).await {
                 taken.forget();
             }
@@ -87,26 +87,27 @@ impl ConnectionLimit {
     }
 }
 
-/// How long each part of a stop may take.
+/// Timeouts of the shutdown phases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
-    /// From the beginning until idle connections are reset; `None`: as all others.
+    /// From the start of the shutdown until idle connections are reset; `None`: when all others
+    /// are.
     pub(super) idle: Option<Duration>,
-    /// From the beginning until all connections are reset.
+    /// From the start of the shutdown until all connections are reset.
     pub(super) open: Duration,
-    /// From then until they have ended.
+    /// From then until the connections have ended.
     pub(super) forwards: Duration,
-    /// From then until their sessions have ended. After that there are two more seconds.
+    /// From then until their sessions are terminated; two more seconds follow.
     pub(super) endings: Duration,
 }
 
 impl Limits {
-    /// How long the stop takes at most.
+    /// Returns the maximum duration of the shutdown.
     pub(super) fn most(&self) -> Duration {
         self.open + self.forwards + self.endings
     }
 
-    /// Logs what is waited for.
+    /// Logs that open connections are waited for.
     pub(super) fn announce(&self, connections: usize) {
         if connections > 0 && !self.open.is_zero() {
             let timeout = self.open;
@@ -118,16 +119,16 @@ impl Limits {
         }
     }
 
-    /// Waits until everything has `ended`, or until what is idle is to be reset.
+    /// Waits until everything has `ended`, or until idle connections must be reset.
     pub(super) async fn wait_for_idle(&self, ended: impl Future<Output = ()>) {
         if let Some(idle) = self.idle {
-            // An error means that something is still open.
+            // An error means that connections are still open.
             drop(timeout(idle, ended).await);
         }
     }
 
-    /// Waits until everything has `ended`, or for as long as it may. `connections` counts those that
-    /// have a session.
+    /// Waits until everything has `ended`, or until all connections must be reset. `connections`
+    /// returns the number of those that have a session.
     pub(super) async fn wait(
         &self,
         connections: impl Fn() -> usize,
@@ -141,15 +142,15 @@ impl Limits {
     }
 }
 
-/// How long connections may take to say goodbye: the flag on each channel waits a second for its
+/// Timeout for closing connections: the flag on each channel waits a second for its
 /// acknowledgement.
 pub(super) const MAX_FORWARDS: Duration = Duration::from_secs(5);
 
-/// How long the terminator may take for what is left then, and some more.
+/// Timeout for the dispatcher to terminate the remaining sessions, with some margin.
 const MAX_ENDINGS: Duration = Duration::from_secs(15);
 
-/// The part of a `drain_timeout` that belongs to the ends of sessions where the whole stop is to fit
-/// into it.
+/// Part of `drain_timeout` reserved for terminating sessions if the whole shutdown must fit into
+/// it.
 const RESERVE: Duration = Duration::from_millis(2500);
 
 #[cfg(test)]

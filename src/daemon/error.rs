@@ -1,4 +1,4 @@
-//! Why a daemon cannot do what its configuration says.
+//! Errors of start and reload.
 
 use std::borrow::Cow;
 
@@ -7,65 +7,65 @@ use crate::network::{ProxyError, RootsError};
 use crate::session;
 use crate::telemetry::LogError;
 
-/// Why the daemon did not start, or not reload.
+/// Error of a start or reload.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// What had to be read was not read in time.
+    /// Files were not read in time, or reading them panicked.
     #[error("{what}: {why}")]
     Unfinished {
-        /// What was read.
+        /// What was being read.
         what: &'static str,
-        /// How far that came.
+        /// Reason.
         why: String,
     },
-    /// The certificates to trust cannot be used.
+    /// The trusted certificates cannot be used.
     #[error("{0}")]
     Roots(#[from] RootsError),
     /// The proxy cannot be used.
     #[error("{0}")]
     Proxy(#[from] ProxyError),
-    /// The settings of AWS are not enough.
+    /// The shared AWS settings are insufficient.
     #[error("{0}")]
     Aws(session::Error),
-    /// What a forward says of AWS is not enough.
+    /// The AWS settings of a forward are insufficient.
     #[error("forward {name:?}: {source}")]
     Forward {
-        /// The forward.
+        /// Name of the forward.
         name: String,
-        /// Where it stands in the file, from 1.
+        /// Line in the configuration file, from 1.
         line: usize,
-        /// What is not.
+        /// Error of the AWS settings.
         source: session::Error,
     },
     /// stdin or stdout cannot be used.
     #[error("stdin and stdout cannot be used: {0}")]
     Standard(#[from] std::io::Error),
-    /// A local address cannot be bound.
+    /// A local address of a forward cannot be bound.
     #[error("forward {name:?}: {source}")]
     Listen {
-        /// The forward.
+        /// Name of the forward.
         name: String,
-        /// Where it stands in the file, from 1.
+        /// Line in the configuration file, from 1.
         line: usize,
-        /// The address and why.
+        /// The address and the cause.
         source: ListenError,
     },
-    /// The address for health and metrics cannot be bound.
+    /// An address of the HTTP server cannot be bound.
     #[error("[http]: {0}")]
     Http(ListenError),
     /// The admin socket cannot be bound.
     #[error("[admin]: {0}")]
     Admin(ListenError),
-    /// The admin socket is where it is until the daemon ends.
+    /// The path of the admin socket cannot change while the daemon runs.
     #[error("[admin]: `socket` cannot change while the daemon runs")]
     AdminMoved,
-    /// The log cannot be written as it shall be.
+    /// The log cannot be written in the configured format.
     #[error("[log]: {0}")]
     Log(LogError),
 }
 
 impl StartError {
-    /// What the status of a forward says in one word.
+    /// Returns the error code in the status of a forward.
     pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Aws(source) | Self::Forward { source, .. } => source.kind().as_str(),
@@ -79,7 +79,7 @@ impl StartError {
         }
     }
 
-    /// What to do about it.
+    /// Returns the suggested action.
     pub fn hint(&self) -> Cow<'static, str> {
         match self {
             Self::Roots(_) => Cow::Borrowed("check `ca_bundle` in [aws]"),

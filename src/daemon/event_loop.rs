@@ -1,5 +1,9 @@
-//! The days of a daemon: signals, questions, reloads, the service manager, until something says
-//! stop.
+//! The daemon's main event loop.
+//!
+//! Waits for one event at a time (a signal, an admin or HTTP request, a finished configuration
+//! load, the service manager's timer, a retry, a resume from suspend, a lost task) and handles it.
+//! The loop ends on SIGTERM, SIGINT or an admin `stop`, or when a part of the daemon is lost;
+//! `shutdown.rs` takes over from there.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -18,8 +22,8 @@ use crate::config::Config;
 use crate::panics;
 
 impl Daemon {
-    /// Waits until it shall stop, because of a signal or of a command, or because a part of it is
-    /// lost that cannot be restarted. `reread` reads the configuration when it is to be reloaded, and
+    /// Runs the event loop until a signal or a command requests a stop, or until a part of the
+    /// daemon is lost that cannot be restarted. `reread` reads the configuration for a reload, and
     /// may block.
     pub async fn until_stopped<E: Display>(
         &mut self,
@@ -88,19 +92,20 @@ impl Daemon {
         }
     }
 
-    /// Looks after what runs, for ever, while somebody else listens to signals.
+    /// Retries after a resume from suspend, while the caller handles signals. Never returns.
     pub async fn attend(&mut self) -> Infallible {
         let mut suspend_detector = SuspendDetector::new();
         loop {
             tokio::select! {
                 () = suspend_detector.noticed() => self.nudge(),
-                // Its clients see that nobody listens.
+                // The clients notice: nothing accepts their connections.
                 () = self.forwards.lost() => {}
             }
         }
     }
 
-    /// Answers; whoever asks for the stop has the answer when it is done.
+    /// Handles one request. Returns true for `stop`, whose client is answered when the stop is
+    /// done.
     fn is_told_to_stop(
         &mut self,
         Call { request, reply }: Call,
@@ -125,12 +130,12 @@ impl Daemon {
                 return true;
             }
         };
-        // Whoever has gone needs no answer.
+        // Receiver dropped: ignore.
         let _gone = reply.send(answer);
         false
     }
 
-    /// Does what was read, or says why not.
+    /// Applies a loaded configuration, or logs why it was rejected. On error nothing has changed.
     async fn follow(
         &mut self,
         read: Result<Loaded, ErrorResponse>,
@@ -170,11 +175,11 @@ impl Daemon {
     }
 }
 
-/// Why a daemon stops.
+/// The reason why a daemon stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// A signal or a command.
+    /// Requested by a signal or a command.
     Asked,
-    /// A part of it was lost by a panic. Whoever started it should start it again.
+    /// A task was lost by a panic. The process should be restarted.
     Lost,
 }

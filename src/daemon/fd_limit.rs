@@ -1,8 +1,7 @@
-//! Are there enough file descriptors for the limits?
+//! Compares the file descriptor limit with the configured connection limits.
 //!
-//! A connection takes two: its own and the websocket of its session. The system's soft limit is
-//! commonly 1024, kept low for programs of another time, and may be raised by anyone to the hard
-//! one.
+//! A connection takes two descriptors: its socket and the websocket of its session. The soft limit
+//! is commonly 1024, kept low for old programs; any process may raise it to the hard limit.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{debug, warn};
@@ -11,9 +10,9 @@ use super::admin::MAX_CLIENTS;
 use super::http::MAX_CONNECTIONS;
 use crate::config::{Forward, Limits, Sessions};
 
-/// Raises the soft limit to the hard one, and tells if that is too little. Returns how many connections
-/// of each forward may be accepted and wait for their turn: were they to take every descriptor, the
-/// clients of one forward would keep the others from being served.
+/// Raises the soft limit to the hard limit, and warns if that is too low. Returns the number of
+/// accepted connections of each forward that may wait for a session: if they could take every
+/// descriptor, the clients of one forward would block the others.
 pub(super) fn prepare(limits: &Limits, forwards: &[Forward]) -> usize {
     let needed = needed(limits, forwards);
     let Some(allowed) = raise() else {
@@ -33,21 +32,20 @@ pub(super) fn prepare(limits: &Limits, forwards: &[Forward]) -> usize {
     max_waiting
 }
 
-/// Each forward's share of what is left when all others have what they need.
+/// Returns each forward's share of the descriptors that remain after [`served`].
 fn max_waiting(allowed: u64, limits: &Limits, forwards: &[Forward]) -> usize {
     let served = served(limits, forwards) as u64;
     let left = usize::try_from(allowed.saturating_sub(served)).unwrap_or(usize::MAX);
     (left / forwards.len().max(1)).clamp(MIN_WAITING, MAX_WAITING)
 }
 
-/// What connections, spares, listeners and everything else can take at most, when as many connections
-/// wait as are served.
+/// Returns the maximum number of descriptors in use if as many connections wait as are served.
 fn needed(limits: &Limits, forwards: &[Forward]) -> u64 {
     let waiting: usize = forwards.iter().map(|forward| forward.max_connections).sum();
     (served(limits, forwards) + waiting) as u64
 }
 
-/// The same without connections that wait.
+/// Returns the maximum number of descriptors in use without waiting connections.
 fn served(limits: &Limits, forwards: &[Forward]) -> usize {
     let most: usize = forwards.iter().map(|forward| forward.max_connections).sum();
     let carried = 2 * most.min(limits.max_connections);
@@ -66,7 +64,7 @@ fn spares(forward: &Forward) -> usize {
     }
 }
 
-/// The limit that holds from now on; `None` if there is none.
+/// Raises the soft limit. Returns the resulting limit; `None` if there is none.
 fn raise() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = Rlimit {
@@ -82,11 +80,12 @@ fn raise() -> Option<u64> {
     }
 }
 
-/// Connections of a forward that may be accepted and wait for their turn; the rest stay in the backlog.
+/// Maximum number of accepted connections of a forward that wait for a session; further ones stay
+/// in the backlog.
 pub(super) const MAX_WAITING: usize = 1024;
 const MIN_WAITING: usize = 16;
 
-/// Calls to AWS, the log, signals, the runtime; clients of HTTP and of the admin socket.
+/// Descriptors for AWS calls, the log, signals, the runtime, HTTP clients and admin clients.
 const RESERVE: usize = 64 + MAX_CONNECTIONS + MAX_CLIENTS;
 
 #[cfg(test)]

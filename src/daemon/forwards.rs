@@ -1,13 +1,13 @@
-//! Which forwards run, and which only finish what they have.
+//! The set of running forwards, and of those that only finish their connections.
 //!
 //! ```text
-//!   settings ─▶ plan: bind what is new; nothing changes if none can start, or if one that must cannot
-//!                └▶ swap: the same goes on · new and changed ones start · the others are released
-//!                          · one that cannot start is failing ─▶ retry, until it starts
+//!   settings ─▶ plan: bind new forwards; fails if none can start, or if a required one cannot
+//!                └▶ swap: unchanged forwards go on · new and changed ones start
+//!                         · the others are released · failing ones are retried until they start
 //! ```
 //!
-//! A changed forward goes on with the listeners that its predecessor has, so nobody is refused in
-//! between. The predecessor keeps its connections, with its settings, until the last has ended.
+//! A changed forward takes over the listeners of its predecessor, so no client is refused in
+//! between. The predecessor keeps its connections, with its settings, until the last one has ended.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,9 +29,9 @@ use crate::telemetry::ForwardMetrics;
 /// All forwards of a daemon.
 #[derive(Debug, Default)]
 pub(super) struct Forwards {
-    /// In the order of the file.
+    /// In the order of the configuration file.
     running: Vec<Running>,
-    /// Released, until their last connection has ended.
+    /// Released forwards whose connections have not ended yet.
     finishing: Vec<Finishing>,
     pub(super) tasks: JoinSet<()>,
 }
@@ -43,39 +43,41 @@ struct Finishing {
     stop: watch::Sender<Stop>,
 }
 
-/// What will run, in the order of the file.
+/// The next set of forwards, in the order of the configuration file.
 #[derive(Debug)]
 pub(super) struct Plan(Vec<(config::Forward, Step)>);
 
-/// What becomes of a forward.
+/// The planned step for a forward.
 #[derive(Debug)]
 enum Step {
-    /// It goes on as it is.
+    /// It is unchanged.
     Same,
-    /// Its addresses are bound.
+    /// It starts; its addresses are bound.
     Start(Box<Forward>),
-    /// It is not served.
+    /// It is disabled.
     Disable,
-    /// It cannot start now.
+    /// It is failing.
     Fail(StartError),
 }
 
-/// How a plan is made.
+/// Options of a plan.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct How {
-    /// Not even what is the same may go on.
+    /// Restart unchanged forwards as well.
     pub(super) afresh: bool,
-    /// All forwards start, or none.
+    /// All forwards start or none.
     pub(super) strict: bool,
 }
 
 impl Forwards {
-    /// Binds what does not run yet. Nothing changes before [`Forwards::swap`]. What is not needed any
-    /// more is in `held` then, which already has what others give up.
+    /// Binds new and changed forwards. Nothing changes before [`Forwards::swap`]. `held` holds
+    /// listeners released by others; those of changed and removed forwards are added, and used ones
+    /// are taken.
     ///
     /// # Errors
     ///
-    /// Why the first forward cannot start that must: any if the plan is strict, else one if none can.
+    /// The error of the first forward that cannot start: of any if the plan is strict, else only if
+    /// none can start.
     pub(super) async fn plan(
         &self,
         settings: Vec<config::Forward>,
@@ -119,7 +121,7 @@ impl Forwards {
         Plan(plan).unless_none_can_start()
     }
 
-    /// Does what was planned.
+    /// Applies a plan.
     pub(super) fn swap(&mut self, Plan(plan): Plan) -> Change {
         let former = std::mem::take(&mut self.running).into_iter();
         let mut former: BTreeMap<String, Running> =
@@ -176,13 +178,13 @@ impl Forwards {
         change
     }
 
-    /// The forwards that could not start.
+    /// Returns the settings of the failing forwards.
     pub(super) fn failing(&self) -> Vec<config::Forward> {
         let failing = self.running.iter().filter(|running| running.is_failing());
         failing.map(|running| running.settings().clone()).collect()
     }
 
-    /// Starts those that could not start and now can.
+    /// Tries to start the failing forwards again.
     pub(super) async fn retry(&mut self, context: &Context, aws: &AwsClients) {
         for place in 0..self.running.len() {
             if !self.running[place].is_failing() {
@@ -220,7 +222,7 @@ impl Forwards {
         }
     }
 
-    /// Tells every forward, and keeps nothing bound by itself any more.
+    /// Sends the stop level to every forward, and drops the listeners held here.
     pub(super) fn stop(&mut self, how: Stop) {
         for active in self.running.iter_mut().filter_map(|r| r.active.as_mut()) {
             active.bound = Listeners::default();
@@ -231,7 +233,7 @@ impl Forwards {
         }
     }
 
-    /// Waits until a forward is lost by a panic that it could not recover from. Cancelling loses none.
+    /// Waits until a forward has panicked beyond recovery. Cancel safe.
     pub(super) async fn lost(&mut self) {
         while let Some(done) = self.tasks.join_next().await {
             if done.is_err_and(|fault| fault.is_panic()) {
@@ -246,7 +248,7 @@ impl Forwards {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// Everyone, as they can be shown.
+    /// Returns a snapshot for status reports.
     pub(super) fn snapshot(&self) -> ForwardSnapshot {
         let finishing = self.finishing.iter().filter(|f| !f.stop.is_closed());
         ForwardSnapshot {
@@ -257,18 +259,20 @@ impl Forwards {
         }
     }
 
-    /// Asks every accept loop. False if one has not answered since the last time.
+    /// Probes every accept loop. Returns false if one has not answered since the last probe.
     pub(super) fn answer(&self) -> bool {
         let active = self.running.iter().filter_map(|r| r.active.as_ref());
-        // Everyone is asked, whatever the others say.
+        // `filter` probes every loop, even after one has failed.
         active.filter(|active| !active.liveness.ask()).count() == 0
     }
 }
 
 impl Plan {
+    /// Returns the plan unless an enabled forward exists and none can start.
+    ///
     /// # Errors
     ///
-    /// Why the first forward cannot start, if one is to and none can.
+    /// The error of the first forward that cannot start.
     fn unless_none_can_start(mut self) -> Result<Self, StartError> {
         let serves = |step: &Step| matches!(step, Step::Same | Step::Start(_));
         if self.0.iter().any(|(_, step)| serves(step)) {
@@ -304,16 +308,16 @@ async fn bind(
     })
 }
 
-/// What a reload has changed, in forwards.
+/// Numbers of forwards that a reload has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Such that were not there before.
+    /// Forwards added.
     pub added: usize,
-    /// Such that are not there any more.
+    /// Forwards removed.
     pub removed: usize,
-    /// Such whose new connections are served in another way.
+    /// Forwards whose settings changed; they apply to new connections.
     pub changed: usize,
-    /// Such that go on as they are.
+    /// Forwards unchanged.
     pub unchanged: usize,
 }
 

@@ -1,9 +1,9 @@
-//! What `[log]` means for the log.
+//! Conversion of the `[log]` settings.
 
 use crate::config::{LogFormat, LogLevel};
 use crate::telemetry::{Format, Verbosity};
 
-/// For whom lines are written.
+/// Returns the log format of a setting.
 pub fn log_format(format: LogFormat) -> Format {
     match format {
         LogFormat::Auto => Format::Auto,
@@ -13,7 +13,7 @@ pub fn log_format(format: LogFormat) -> Format {
     }
 }
 
-/// How much is said.
+/// Returns the verbosity of a level.
 pub fn log_verbosity(level: LogLevel) -> Verbosity {
     match level {
         LogLevel::Error => Verbosity::Faults,

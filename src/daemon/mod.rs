@@ -1,13 +1,13 @@
-//! All forwards, from start to drained.
+//! Runs all forwards, from start to shutdown.
 //!
 //! ```text
-//!   start: read AWS settings ─▶ bind every local address ─▶ run
-//!   stop:  forwards accept nothing more ─▶ connections finish, or are reset after the drain
-//!          ─▶ Terminator ends their sessions ─▶ done
+//!   start: load AWS settings ─▶ bind every local address ─▶ run
+//!   stop:  forwards stop accepting ─▶ connections finish, or are reset after the drain timeout
+//!          ─▶ the dispatcher terminates their sessions ─▶ done
 //! ```
 //!
-//! A forward that cannot start is failing and is tried again; the others serve. A strict daemon
-//! starts all of them or none. This room does not touch a single byte of traffic.
+//! A forward that cannot start is marked as failing and retried; the others serve. A strict daemon
+//! starts all of them or none. No code in this module touches traffic.
 
 mod admin;
 mod aws_clients;
@@ -65,55 +65,57 @@ use crate::session::{Entry, Sessions, ShutdownMode, TerminatePolicy};
 use crate::telemetry::{Control, ForwardMetrics, ForwardReport};
 use crate::tunnel::Trigger;
 
-/// A running daemon. Dropping it ends everything at once; [`Daemon::stop`] does it in order.
+/// A running daemon. Dropping it aborts everything at once; [`Daemon::stop`] shuts it down in
+/// order.
 #[derive(Debug)]
 pub struct Daemon {
     forwards: Forwards,
     context: Context,
     aws: AwsClients,
     retries: Retries,
-    /// Whether all forwards start, or none.
+    /// If set, all forwards start or none.
     strict: bool,
     drain: ConnectionLimit,
-    /// Lets the terminator say goodbye.
+    /// Sets the shutdown mode of the dispatcher.
     leaving: watch::Sender<ShutdownMode>,
     nudge: Trigger,
     dump_connections: Trigger,
     dispatcher: JoinSet<usize>,
-    /// How commands reach it.
+    /// The admin socket, if it is bound.
     admin: Option<Admin>,
-    /// What the file says of that.
+    /// The `[admin]` table of the configuration.
     admin_settings: config::Admin,
-    /// How health and metrics are asked for.
+    /// The HTTP server for health and metrics.
     http: Http,
-    /// What of both cannot be bound yet.
+    /// The servers of `[http]` and `[admin]` that cannot be bound yet.
     servers: Servers,
-    /// Those who have asked for the stop.
+    /// Clients that requested the stop. They are answered when it has completed.
     waiting: Vec<Reply>,
     log: Option<Control>,
     log_settings: config::Log,
     history: DaemonStats,
-    /// What no stop waits for.
+    /// Background tasks that a stop does not wait for.
     aside: JoinSet<()>,
 }
 
 impl Daemon {
-    /// Binds every forward and begins to accept, or starts nothing.
+    /// Binds every forward and starts accepting connections, or starts nothing.
     ///
     /// # Errors
     ///
-    /// As [`Daemon::begin`].
+    /// Same as [`Daemon::begin`].
     pub async fn start(config: Config, caller: Caller) -> Result<Self, StartError> {
         Self::begin(config, caller, Manner::default()).await
     }
 
-    /// Binds the forwards and begins to accept. Unless the start is strict, those that cannot start
-    /// are retried.
+    /// Binds the forwards and starts accepting connections. Unless the start is strict, forwards
+    /// that cannot start are retried.
     ///
     /// # Errors
     ///
-    /// What concerns all forwards, such as bad certificates; or why the first forward cannot start,
-    /// if none can or if the start is strict. Nothing is left running then.
+    /// An error that concerns all forwards, such as an invalid certificate; or the error of the
+    /// first forward that cannot start, if none can or if the start is strict. Nothing is left
+    /// running then.
     pub async fn begin(config: Config, caller: Caller, manner: Manner) -> Result<Self, StartError> {
         let Config {
             aws,
@@ -206,18 +208,18 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Does what another configuration says, from the next connection on. What is the same is not
-    /// touched, what is gone finishes its connections.
+    /// Applies another configuration to new connections. Unchanged forwards are not touched; the
+    /// connections of removed forwards may finish.
     ///
     /// # Errors
     ///
-    /// As [`Daemon::start`]; nothing has changed then.
+    /// Same as [`Daemon::start`]; nothing has changed then.
     pub async fn reload(&mut self, config: Config) -> Result<Change, StartError> {
         let loaded = Loaded::new(config, self.aws.clone()).await?;
         self.apply(loaded).await
     }
 
-    /// Does what a configuration says that was loaded.
+    /// Applies a loaded configuration.
     async fn apply(&mut self, loaded: Loaded) -> Result<Change, StartError> {
         let Loaded {
             config,
@@ -263,7 +265,7 @@ impl Daemon {
         Ok(change)
     }
 
-    /// Tries the failing forwards again after a pause.
+    /// Schedules a retry of the failing forwards.
     fn plan_retry(&mut self) {
         let failing = self.forwards.failing();
         if !failing.is_empty() {
@@ -272,7 +274,7 @@ impl Daemon {
         }
     }
 
-    /// Starts the failing forwards that can start with what was loaded for them.
+    /// Starts the failing forwards that can start with the loaded AWS settings.
     async fn retry(&mut self, loaded: Result<AwsClients, StartError>) {
         match loaded {
             Ok(aws) => self.aws = aws,
@@ -282,7 +284,7 @@ impl Daemon {
         self.plan_retry();
     }
 
-    /// What was changed by hand stays until the file says something else.
+    /// Applies `[log]` if it has changed. A level set over the admin socket stays until then.
     fn set_log(&mut self, settings: config::Log) -> Result<(), StartError> {
         let former = std::mem::replace(&mut self.log_settings, settings);
         let Some(log) = self.log.as_ref().filter(|_| former != settings) else {
@@ -296,7 +298,7 @@ impl Daemon {
             })
     }
 
-    /// Ends what former processes left behind, beside everything else.
+    /// Terminates sessions of former processes in the background.
     fn terminate_orphans(&mut self, abandoned: Vec<Entry>, effort: TerminatePolicy) {
         if abandoned.is_empty() {
             return;
@@ -318,7 +320,7 @@ impl Daemon {
         }
     }
 
-    /// The name of each forward, and the ports on which it listens.
+    /// Returns the name of each forward and the TCP addresses on which it listens.
     pub fn addresses(&self) -> Vec<(String, Vec<SocketAddr>)> {
         let snapshot = self.forwards.snapshot();
         let ports = |listen: &config::Listen| match listen {
@@ -334,12 +336,12 @@ impl Daemon {
         named.collect()
     }
 
-    /// Each forward, as it can be shown.
+    /// Returns a report of each forward.
     pub fn reports(&self) -> Vec<ForwardReport> {
         self.forwards.snapshot().reports()
     }
 
-    /// What each forward counts.
+    /// Returns the metrics of each forward.
     pub fn metrics(&self) -> Vec<Arc<ForwardMetrics>> {
         let snapshot = self.forwards.snapshot();
         let metrics = snapshot
@@ -349,7 +351,7 @@ impl Daemon {
         metrics.collect()
     }
 
-    /// Lets everything try again now, and every tunnel test its websocket.
+    /// Retries everything immediately, and makes every tunnel test its websocket.
     pub fn nudge(&self) {
         self.aws.retry_now();
         self.context.sessions.retry_now();
@@ -357,14 +359,14 @@ impl Daemon {
     }
 }
 
-/// Runs what nothing else depends on. The panic hook has reported a panic.
+/// Runs a future and logs a warning if it panics. The panic hook has reported the panic itself.
 async fn reported(future: impl Future<Output = ()>) {
     if let Err(panic) = caught(future).await {
         warn!(%panic, "sessions of a former run may have been left behind");
     }
 }
 
-/// Chance for pauses and lifetimes.
+/// Returns a random seed for pauses and lifetimes.
 fn seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()

@@ -1,8 +1,8 @@
-//! Work that may block a thread: files on a disk that does not answer, the SDK's own file reads.
+//! Runs work that may block: files on a disk that does not respond, the SDK's own file reads.
 //!
-//! It runs on a thread of its own with a deadline, so that signals, commands and the watchdog are
-//! served meanwhile. Nothing can end a thread that blocks for ever; the runtime does not wait for
-//! it when the process ends.
+//! The work runs on a thread of its own with a deadline, so that signals, commands and the watchdog
+//! are served meanwhile. A blocked thread cannot be ended; the runtime does not wait for it when
+//! the process exits.
 
 use std::future::Future;
 use std::time::Duration;
@@ -37,5 +37,5 @@ pub(super) async fn off_runtime<T: Send + 'static>(
     }
 }
 
-/// Longer than the instance metadata service may be asked for the region.
+/// Longer than the timeout for asking the instance metadata service for the region.
 const LIMIT: Duration = Duration::from_secs(20);

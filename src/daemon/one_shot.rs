@@ -1,11 +1,11 @@
-//! One connection over stdin and stdout, without a daemon: what a daemon is made of, for once.
+//! One connection over stdin and stdout, without a daemon.
 //!
 //! ```text
-//!   start ─▶ progress: Opening, Open, Over ─▶ (its words are said) ─▶ release ─▶ end
+//!   start ─▶ progress: Opening, Open, Over ─▶ (caller prints the outcome) ─▶ release ─▶ end
 //! ```
 //!
-//! Whoever reads stdout takes its end for the end of everything, so stdout stays open until it is
-//! released: what went wrong is told before.
+//! The reader of stdout takes its end as the end of the command, so stdout stays open until it is
+//! released: errors are printed before.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ use crate::proto::ReorderBudget;
 use crate::session::{Identity, Sessions, ShutdownMode, TerminatePolicy};
 use crate::tunnel::Trigger;
 
-/// One connection that runs.
+/// A running connection.
 #[derive(Debug)]
 pub struct OneShot {
     progress: watch::Receiver<Progress>,
@@ -39,30 +39,30 @@ pub struct OneShot {
     nudge: Trigger,
     held: Option<OwnedFd>,
     forward: JoinSet<()>,
-    /// What no end waits for.
+    /// Background tasks that the end does not wait for.
     aside: JoinSet<()>,
     dispatcher: JoinSet<usize>,
 }
 
-/// What an errand is to do.
+/// Configuration of a [`OneShot`].
 #[derive(Debug)]
 pub struct OneShotConfig {
-    /// How to reach AWS.
+    /// AWS settings.
     pub aws: config::Aws,
-    /// What to carry; where it listens does not matter.
+    /// The forward; its listen addresses are ignored.
     pub forward: config::Forward,
-    /// Program, version and host, for those who look at the sessions of a target.
+    /// Program, version and host, shown to users who list the sessions of a target.
     pub origin: String,
-    /// A directory in which it may be written down which sessions are open; `None`: nowhere.
+    /// Directory of the journal of open sessions; `None`: no journal.
     pub state: Option<PathBuf>,
 }
 
 impl OneShot {
-    /// Begins to open the connection.
+    /// Starts opening the connection.
     ///
     /// # Errors
     ///
-    /// What cannot work whatever is tried again: no region, bad certificates.
+    /// Errors that a retry cannot fix, such as a missing region or invalid certificates.
     pub async fn start(order: OneShotConfig, standard: Standard) -> Result<Self, StartError> {
         let OneShotConfig {
             aws,
@@ -119,14 +119,14 @@ impl OneShot {
         })
     }
 
-    /// Waits until bytes can be carried, or never will be.
+    /// Waits until the connection is open or has failed.
     pub async fn opened(&mut self) {
         let is_settled = |progress: &Progress| !matches!(progress, Progress::Opening);
-        // An error means that the task is gone, which `over` tells.
+        // An error means that the task has ended, which `over` reports.
         drop(self.progress.wait_for(is_settled).await);
     }
 
-    /// Waits until no more bytes are carried. `None`: by a fault of this program.
+    /// Waits until the connection has ended. `None`: the task has panicked.
     pub async fn over(&mut self) -> Option<Ending> {
         let mut suspend_detector = SuspendDetector::new();
         let is_over = |progress: &Progress| matches!(progress, Progress::Over(_));
@@ -141,18 +141,18 @@ impl OneShot {
         }
     }
 
-    /// Lets whoever reads stdout see its end.
+    /// Closes stdout.
     pub fn release(&mut self) {
         self.held = None;
     }
 
-    /// Carries nothing more, and ends the session: in order, or as far as that is possible in a
-    /// moment, from the beginning or once `signals` bring one. ssh sends HUP when it ends, after an
-    /// INT of the terminal that both have got, so it takes three to leave a session behind.
+    /// Closes the connection and terminates the session: in order or forced, as `leaving` says; a
+    /// signal forces it. ssh sends SIGHUP when it ends, after a SIGINT from the terminal that both
+    /// have received, so only the third signal abandons the session.
     ///
     /// # Errors
     ///
-    /// How to find what may have been left behind.
+    /// A hint for finding sessions that may still be active.
     pub async fn end(
         self,
         leaving: ShutdownMode,
@@ -166,7 +166,7 @@ impl OneShot {
         is_clean.then_some(()).ok_or(LOOK_FOR_SESSIONS)
     }
 
-    /// Whether every session is ended.
+    /// Returns true if every session was terminated.
     async fn end_by(mut self, leaving: ShutdownMode) -> bool {
         self.stop.send_replace(Stop::Now);
         self.release();
@@ -177,7 +177,7 @@ impl OneShot {
             ended = timeout(MAX_FORWARDS, running) => if ended.is_err() {
                 warn!("the connection did not end in time");
             },
-            // Its session needs the time that is left.
+            // The remaining time is needed to terminate the session.
             _ = hurried.wait_for(|stage| *stage == ShutdownMode::Hurried) => {}
         }
         self.forward.shutdown().await;
@@ -190,7 +190,7 @@ impl OneShot {
     }
 }
 
-/// Hurries at the first signal, and ends with the third.
+/// Forces the shutdown at the first signal; returns at the third.
 async fn hurried(signals: &mut Signals, stage: &watch::Sender<ShutdownMode>) {
     signals.last().await;
     stage.send_replace(ShutdownMode::Hurried);

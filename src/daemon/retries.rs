@@ -13,7 +13,7 @@ use crate::tunnel::TriggerReceiver;
 /// The next retry. Dropping this cancels it.
 #[derive(Debug)]
 pub(super) struct Retries {
-    /// At most one task. It waits, and loads what AWS is reached by for forwards that lack it.
+    /// At most one task. It waits, then loads the AWS clients that failing forwards lack.
     task: JoinSet<Result<AwsClients, StartError>>,
     pause: Duration,
 }
@@ -28,7 +28,7 @@ impl Default for Retries {
 }
 
 impl Retries {
-    /// Tries these forwards again after the pause, which grows, or when everything is to be tried again.
+    /// Schedules a retry after the pause, which doubles each time, or when the trigger fires.
     pub(super) fn plan(
         &mut self,
         aws: AwsClients,
@@ -46,8 +46,8 @@ impl Retries {
         });
     }
 
-    /// Waits until the forwards are to be tried again, with what was loaded; never ends if none are.
-    /// Cancelling loses nothing.
+    /// Waits until the forwards must be retried, and returns the loaded clients; never returns if
+    /// no retry is scheduled. Cancel safe.
     pub(super) async fn loaded(&mut self) -> Result<AwsClients, StartError> {
         match self.task.join_next().await {
             Some(Ok(loaded)) => loaded,

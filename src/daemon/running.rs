@@ -1,4 +1,4 @@
-//! A forward of the configuration: it listens, or it is disabled, or it cannot start.
+//! A forward of the configuration: listening, disabled or failing.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use crate::forward::{Forward, Listeners, Liveness, Stop};
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) listed: Arc<ForwardInfo>,
-    /// `None`: it is disabled, or it is failing.
+    /// `None` if the forward is disabled or failing.
     pub(super) active: Option<Active>,
-    /// Why it could not start, as it was logged.
+    /// The start error that was logged last.
     pub(super) failure: Option<String>,
 }
 
-/// A forward that listens.
+/// A listening forward.
 #[derive(Debug)]
 pub(super) struct Active {
     pub(super) bound: Listeners,
@@ -29,12 +29,11 @@ pub(super) struct Active {
 }
 
 impl Running {
-    /// What the configuration says of it.
     pub(super) fn settings(&self) -> &config::Forward {
         &self.listed.settings
     }
 
-    /// One that listens. That is logged.
+    /// Creates the entry of a listening forward, and logs its addresses.
     pub(super) fn new(
         settings: config::Forward,
         forward: &Forward,
@@ -58,7 +57,7 @@ impl Running {
         }
     }
 
-    /// One that does not listen.
+    /// Creates the entry of a forward that does not listen.
     pub(super) fn idle(settings: config::Forward) -> Self {
         let addresses = settings.listen.clone();
         let listed = ForwardInfo {
@@ -73,13 +72,12 @@ impl Running {
         }
     }
 
-    /// Logs that it is disabled.
     pub(super) fn announce_disabled(&self) {
         let forward = &self.settings().name;
         error_span!("serving", forward).in_scope(|| info!("disabled"));
     }
 
-    /// It cannot start. That is logged unless it was the reason last time.
+    /// Records a start error. Logs it unless the previous attempt failed with the same text.
     pub(super) fn handle_failure(&mut self, error: &StartError) {
         let text = error.to_string();
         let hint = error.hint();
@@ -94,12 +92,12 @@ impl Running {
         self.failure = Some(text);
     }
 
-    /// Whether it could not start.
+    /// Returns true if the forward could not start.
     pub(super) fn is_failing(&self) -> bool {
         self.failure.is_some()
     }
 
-    /// The same, as another file says it.
+    /// Replaces the settings; addresses and metrics stay.
     pub(super) fn listed_as(&mut self, settings: config::Forward) {
         self.listed = Arc::new(ForwardInfo {
             settings,

@@ -1,4 +1,4 @@
-//! The sockets of `[http]` and `[admin]` that cannot be bound now. They are tried again every
+//! Retries of the `[http]` and `[admin]` sockets that cannot be bound. They are tried again every
 //! [`PAUSE`]; the forwards serve meanwhile.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::printable::Printable;
 use crate::telemetry::FailingServer;
 use crate::tunnel::TriggerReceiver;
 
-/// What cannot be bound, and the timer of the next attempt.
+/// The servers that cannot be bound, and the timer of the next attempt.
 #[derive(Debug, Default)]
 pub(super) struct Servers {
     pub(super) http: Option<Failing<config::Http>>,
@@ -25,7 +25,6 @@ pub(super) struct Servers {
     timer: JoinSet<()>,
 }
 
-/// A server that cannot be bound.
 #[derive(Debug)]
 pub(super) struct Failing<T> {
     wanted: T,
@@ -33,7 +32,7 @@ pub(super) struct Failing<T> {
 }
 
 impl<T> Failing<T> {
-    /// Logs the failure.
+    /// Records and logs the failure.
     pub(super) fn new(wanted: T, server: &str, error: &StartError) -> Self {
         let hint = error.hint();
         error!(%error, %hint, "cannot serve [{server}]; retrying");
@@ -47,14 +46,14 @@ impl<T> Failing<T> {
 }
 
 impl Servers {
-    /// What fails, for the status.
+    /// Returns the failing servers for the status report.
     pub(super) fn reports(&self) -> Vec<FailingServer> {
         let http = self.http.as_ref().map(|failing| &failing.report);
         let admin = self.admin.as_ref().map(|failing| &failing.report);
         http.into_iter().chain(admin).cloned().collect()
     }
 
-    /// Starts the timer of the next attempt if something fails.
+    /// Starts the timer of the next attempt if a server is failing.
     pub(super) fn plan_retry(&mut self, mut nudged: TriggerReceiver) {
         self.timer = JoinSet::new();
         if self.http.is_none() && self.admin.is_none() {
@@ -68,7 +67,7 @@ impl Servers {
         });
     }
 
-    /// Waits for the next attempt; never ends if nothing fails. Cancelling loses nothing.
+    /// Waits for the next attempt; never returns if no server is failing. Cancel safe.
     pub(super) async fn due(&mut self) {
         if self.timer.join_next().await.is_none() {
             std::future::pending::<()>().await;
@@ -76,12 +75,12 @@ impl Servers {
     }
 }
 
-/// Binds what `[http]` wants. Unless all must start, an address that cannot be bound is returned as
-/// failing.
+/// Binds the addresses of `[http]`. Unless the start is strict, a server that cannot be bound is
+/// returned as failing.
 ///
 /// # Errors
 ///
-/// Why it cannot be bound, if all must start.
+/// The bind error, if the start is strict.
 pub(super) async fn plan_http(
     http: &Http,
     wanted: Option<config::Http>,
@@ -100,7 +99,7 @@ pub(super) async fn plan_http(
 }
 
 impl Daemon {
-    /// Binds what could not be bound before.
+    /// Tries to bind the failing servers again.
     pub(super) async fn retry_servers(&mut self) {
         if let Some(failing) = &self.servers.http {
             let wanted = Some(failing.wanted.clone());
@@ -133,5 +132,5 @@ impl Daemon {
     }
 }
 
-/// As long as the longest pause of forwards that fail.
+/// Pause between two attempts, equal to the longest pause for failing forwards.
 const PAUSE: Duration = Duration::from_secs(5);

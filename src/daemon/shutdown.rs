@@ -1,7 +1,7 @@
-//! How a daemon stops: nothing new, then what is open, then every session.
+//! Shutdown: stop accepting, let connections finish, then terminate every session.
 //!
-//! Whoever asks over the admin socket meanwhile is answered, whoever asked for the stop is told
-//! when it is done, and signals mean what they meant before, as far as a daemon that stops can do it.
+//! Meanwhile, admin and HTTP requests are answered, clients that requested the stop are answered
+//! when it is done, and signals keep their meaning as far as a stopping daemon can follow them.
 
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -19,8 +19,8 @@ use crate::telemetry::Control;
 use crate::tunnel::Trigger;
 
 impl Daemon {
-    /// Stops in order, or as fast as sessions can be ended when another signal asks for it. A third
-    /// one waits for nothing.
+    /// Stops in order. A second stop signal skips all waiting and only terminates sessions; a third
+    /// one returns immediately.
     pub async fn stop_unless_hurried(mut self, signals: &mut Signals) {
         let mut desk = ShutdownControl {
             admin: self.admin.take(),
@@ -46,9 +46,8 @@ impl Daemon {
         desk.close(sessions_left).await;
     }
 
-    /// Accepts nothing more, lets connections finish for as long as the drain may take, ends what is
-    /// left, then every session. Returns how many sessions may have been left behind, if that is
-    /// known.
+    /// Stops accepting, lets connections finish within the drain timeout, resets the rest, then
+    /// terminates every session. Returns the number of sessions that may still be active, if known.
     pub async fn stop(self) -> Option<usize> {
         let Self {
             mut forwards,
@@ -83,7 +82,7 @@ impl Daemon {
             },
             _ = hurried.wait_for(|leaving| *leaving == ShutdownMode::Hurried) => {}
         }
-        // Whatever has not ended by itself leaves its session to the terminator.
+        // Aborted tasks leave the termination of their session to the dispatcher.
         forwards.tasks.shutdown().await;
         drop(context);
         leaving.send_if_modified(|leaving| {
@@ -111,11 +110,11 @@ impl Daemon {
     }
 }
 
-/// Who is spoken to while the daemon stops.
+/// Answers requests and signals while the daemon stops.
 struct ShutdownControl {
     admin: Option<Admin>,
     http: Http,
-    /// They have asked for the stop.
+    /// Clients that requested the stop.
     waiting: Vec<Reply>,
     leaving: watch::Sender<ShutdownMode>,
     aws: AwsClients,
@@ -128,7 +127,7 @@ struct ShutdownControl {
 }
 
 impl ShutdownControl {
-    /// Answers and hears signals. A second one that asks to stop is handed on, and this ends with the
+    /// Handles requests and signals. The second stop signal forces the shutdown; returns at the
     /// third.
     async fn attend(&mut self, signals: &mut Signals) {
         let mut is_asked_again = false;
@@ -176,7 +175,7 @@ impl ShutdownControl {
             Request::Log { level } => admin::set_log(self.log.as_ref(), level),
             Request::Reload => rejection(Fault::Busy, "the daemon stops", "start it again"),
         };
-        // Whoever has gone needs no answer.
+        // Receiver dropped: ignore.
         let _gone = reply.send(answer);
     }
 
@@ -191,11 +190,11 @@ impl ShutdownControl {
     }
 }
 
-/// What is left is ended now.
+/// Forces the shutdown: the remaining sessions are terminated now.
 pub(super) fn hurry(leaving: &watch::Sender<ShutdownMode>) {
     warn!("ending sessions now, and waiting for nothing else");
     leaving.send_replace(ShutdownMode::Hurried);
 }
 
-/// How to find a session that was left behind.
+/// Hint for finding sessions that may still be active.
 pub(super) const LOOK_FOR_SESSIONS: &str = "`aws ssm describe-sessions --state Active` lists them; the account's idle timeout ends them too";

@@ -1,7 +1,7 @@
-//! What each signal means; the one door to signal-hook.
+//! Meaning of each signal; the only user of signal-hook.
 //!
-//! A handler may do next to nothing, so each signal writes a byte into a socket of its own, and
-//! the daemon reads those like any other socket.
+//! A signal handler may do very little, so each signal writes a byte to a socket of its own, which
+//! the daemon reads like any other socket.
 
 use std::io;
 
@@ -9,20 +9,20 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::low_level::pipe;
 use tokio::net::UnixStream;
 
-/// What a signal asks for.
+/// The action that a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// TERM or INT, or HUP where nothing is reloaded: stop. Holds the signal's name.
+    /// SIGTERM or SIGINT, or SIGHUP where nothing can be reloaded: stop. Holds the signal's name.
     Stop(&'static str),
-    /// USR2: try again now, whatever is waited for.
+    /// SIGUSR2: retry now, skip all waits.
     Nudge,
-    /// HUP: read the configuration again.
+    /// SIGHUP: reload the configuration.
     Reload,
-    /// USR1: a line about each open connection.
+    /// SIGUSR1: log a line for each open connection.
     RollCall,
 }
 
-/// The signals of the process, from the moment this was made.
+/// The signals of the process since this was created.
 #[derive(Debug)]
 pub struct Signals {
     terminate: UnixStream,
@@ -30,18 +30,18 @@ pub struct Signals {
     hang_up: UnixStream,
     user1: UnixStream,
     user2: UnixStream,
-    /// The process shall outlive its terminal.
+    /// SIGHUP was ignored when the process started, so it must outlive its terminal.
     outlives: bool,
-    /// There is something to reload.
+    /// SIGHUP requests a reload.
     reloads: bool,
 }
 
 impl Signals {
-    /// Takes over the signals.
+    /// Installs the signal handlers.
     ///
     /// # Errors
     ///
-    /// If the system has no socket left.
+    /// If no socket can be created.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             outlives: is_hang_up_ignored(),
@@ -54,7 +54,7 @@ impl Signals {
         })
     }
 
-    /// For what has nothing to reload: HUP asks to stop, unless the process shall outlive its
+    /// For a process without reload: SIGHUP requests a stop, unless the process must outlive its
     /// terminal.
     pub fn without_reload(self) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl Signals {
         }
     }
 
-    /// The number of the next signal, whatever it means. Cancelling loses none.
+    /// Waits for the next signal and returns its number. Cancel safe.
     pub async fn number(&mut self) -> u8 {
         tokio::select! {
             () = arrival(&self.terminate) => TERMINATE,
@@ -74,7 +74,7 @@ impl Signals {
         }
     }
 
-    /// The next signal. Cancelling loses none.
+    /// Waits for the next signal. Cancel safe.
     pub async fn next(&mut self) -> Signal {
         tokio::select! {
             () = arrival(&self.terminate) => Signal::Stop("SIGTERM"),
@@ -85,7 +85,8 @@ impl Signals {
         }
     }
 
-    /// One that the process shall outlive asks for as little as a roll call.
+    /// Returns the meaning of SIGHUP. If the process must outlive its terminal, the signal only
+    /// dumps the open connections.
     fn hung_up(&self) -> Signal {
         match (self.reloads, self.outlives) {
             (true, _) => Signal::Reload,
@@ -94,12 +95,12 @@ impl Signals {
         }
     }
 
-    /// The next signal that asks to stop. Others are passed over.
+    /// Waits for the next stop signal; ignores others.
     pub async fn stop(&mut self) {
         while !matches!(self.next().await, Signal::Stop(_)) {}
     }
 
-    /// The same. Returns the signal's number.
+    /// Waits for the next stop signal and returns its number; ignores others.
     pub async fn last(&mut self) -> u8 {
         loop {
             match self.next().await {
@@ -116,13 +117,13 @@ fn number_of(signal: i32) -> u8 {
     u8::try_from(signal).unwrap_or(TERMINATE)
 }
 
-// The same everywhere.
+// The same on every platform.
 const HANG_UP: u8 = 1;
 const INTERRUPT: u8 = 2;
 const TERMINATE: u8 = 15;
 
-/// Whether who started the process let it ignore HUP, as `nohup` does. To be asked before a handler
-/// takes the place of that; elsewhere than on Linux nobody can tell.
+/// Returns true if SIGHUP was ignored when the process started, as under `nohup`. Must be called
+/// before a handler is installed. Always false on platforms other than Linux.
 fn is_hang_up_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -137,7 +138,8 @@ fn watch(signal: i32) -> io::Result<UnixStream> {
     UnixStream::from_std(ours)
 }
 
-/// One byte for each signal. A socket that fails, which its own end never does, is silent.
+/// Waits for one byte, which is one signal. Never returns if the socket fails, which does not
+/// happen while its other end is open.
 async fn arrival(socket: &UnixStream) {
     loop {
         if socket.readable().await.is_err() {

@@ -1,4 +1,4 @@
-//! What a start needs besides the forwards: who calls, the journal of sessions, the admin socket.
+//! Parts of the start besides the forwards: caller, session journal, admin socket.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,35 +17,35 @@ use crate::forward::{ActivatedSockets, ListenErrorKind};
 use crate::session::{self, Entry, Identity, Journal, TerminatePolicy};
 use crate::telemetry::Control;
 
-/// Who runs the daemon, as AWS sees it.
+/// The environment in which a daemon runs.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Program, version and host, for those who look at the sessions of a target.
+    /// Program, version and host, shown to users who list the sessions of a target.
     pub origin: String,
-    /// Whose credentials are used.
+    /// The AWS identity whose credentials are used.
     pub identity: Identity,
-    /// A directory in which it may be written down which sessions are open; `None`: nowhere.
+    /// Directory of the journal of open sessions; `None`: no journal.
     pub state: Option<PathBuf>,
-    /// What the service manager has bound for the daemon.
+    /// Sockets passed by the service manager.
     pub passed: ActivatedSockets,
-    /// Where the admin socket is if the configuration does not say; `None`: nowhere.
+    /// Default path of the admin socket, used if the configuration has none; `None`: no socket.
     pub admin: Option<PathBuf>,
-    /// The log of the process, if the daemon may change it.
+    /// Control of the process log, if the daemon may change it.
     pub log: Option<Control>,
-    /// What is done about sessions that former processes left behind.
+    /// Policy for sessions that former processes left open.
     pub leftovers: TerminatePolicy,
 }
 
-/// How a daemon starts.
+/// Options of a start.
 #[derive(Clone, Debug)]
 pub struct Manner {
-    /// Whether all forwards start, or none.
+    /// If set, all forwards start or none.
     pub strict: bool,
-    /// The configuration file, if there is one.
+    /// Path of the configuration file, if one is used.
     pub file: Option<PathBuf>,
 }
 
-/// Of what has no file.
+/// The options for a daemon without a configuration file.
 impl Default for Manner {
     fn default() -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Default for Manner {
     }
 }
 
-/// Logs what starts.
+/// Logs version, configuration, profile and region.
 pub(super) fn log_start(file: Option<&Path>, aws: &AwsClients) {
     let version = env!("CARGO_PKG_VERSION");
     let configuration = file.map(|path| path.display().to_string());
@@ -63,12 +63,14 @@ pub(super) fn log_start(file: Option<&Path>, aws: &AwsClients) {
     info!(version, configuration, profile, region, "starting");
 }
 
-/// Binds the admin socket. Nobody has asked for the usual one, so that need not be there. Unless all
-/// must start, one that cannot be made is returned as failing.
+/// Binds the admin socket. A default path was not requested explicitly, so its failure is only
+/// logged. Unless the start is strict, a configured socket that cannot be bound is returned as
+/// failing.
 ///
 /// # Errors
 ///
-/// Why it cannot be made, if all must start; that another daemon has it.
+/// The bind error of a configured socket, if the start is strict or another daemon holds the
+/// socket.
 pub(super) async fn admin(
     settings: &config::Admin,
     usual: Option<PathBuf>,
@@ -104,7 +106,7 @@ pub(super) async fn admin(
     }
 }
 
-/// Warns of sockets that were passed for nobody.
+/// Warns about passed sockets that neither a forward nor `[http]` uses.
 pub(super) fn warn_of_unused(
     passed: &ActivatedSockets,
     forwards: &[config::Forward],
@@ -120,7 +122,7 @@ pub(super) fn warn_of_unused(
     passed.warn_of_others(&names.collect::<Vec<_>>());
 }
 
-/// Where it is written down which sessions are open, and what former processes left there.
+/// Opens the journal of open sessions. Also returns the sessions that former processes left open.
 pub(super) async fn journal(state: Option<PathBuf>) -> (Journal, Vec<Entry>) {
     let Some(directory) = state else {
         return (Journal::none(), Vec::new());
@@ -139,5 +141,5 @@ pub(super) async fn journal(state: Option<PathBuf>) -> (Journal, Vec<Entry>) {
     })
 }
 
-/// How long the journal's disk may take at the start.
+/// Timeout for opening the journal.
 const JOURNAL_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
-//! What the daemon says of itself: a line for the service manager, a report for whoever asks.
+//! Status of the daemon: a line for the service manager, and a report for admin and HTTP clients.
 
-#![expect(clippy::disallowed_methods, reason = "a report tells how long ago")]
+#![expect(clippy::disallowed_methods, reason = "reports contain durations")]
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,7 +15,7 @@ use crate::telemetry::{
     TroubleReport, dropped_log_lines,
 };
 
-/// A forward as it is shown.
+/// Data of a forward for reports.
 #[derive(Debug)]
 pub(super) struct ForwardInfo {
     pub(super) settings: config::Forward,
@@ -23,7 +23,7 @@ pub(super) struct ForwardInfo {
     pub(super) metrics: Arc<ForwardMetrics>,
 }
 
-/// All forwards, those that only finish their connections by name alone. Cheap to clone.
+/// All forwards at one moment; those that only finish their connections by name. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ForwardSnapshot {
     pub(super) running: Vec<Arc<ForwardInfo>>,
@@ -31,20 +31,19 @@ pub(super) struct ForwardSnapshot {
 }
 
 impl ForwardSnapshot {
-    /// Connections that have a session.
+    /// Returns the number of connections that have a session.
     pub(super) fn connections(&self) -> usize {
         let running = self.running.iter().map(|listed| &listed.metrics);
         let metrics = running.chain(self.finishing.iter().map(|(_, metrics)| metrics));
         metrics.map(|metrics| metrics.open.get()).sum()
     }
 
-    /// How many forwards are enabled.
     fn enabled(&self) -> usize {
         let running = self.running.iter();
         running.filter(|listed| listed.settings.enabled).count()
     }
 
-    /// What the start logs at its end.
+    /// Returns the log message for the end of the start.
     pub(super) fn ready(&self) -> String {
         let (count, plural) = match self.enabled() {
             1 => (1, ""),
@@ -57,13 +56,13 @@ impl ForwardSnapshot {
         }
     }
 
-    /// Every forward, as of now.
+    /// Returns the current report of every forward.
     pub(super) fn reports(&self) -> Vec<ForwardReport> {
         let now = Instant::now();
         self.running.iter().map(|f| f.report(now, false)).collect()
     }
 
-    /// In one line, for people.
+    /// Returns a summary in one line.
     pub(super) fn line(&self) -> String {
         let plural = |count: usize| if count == 1 { "" } else { "s" };
         let (forwards, connections) = (self.enabled(), self.connections());
@@ -87,7 +86,7 @@ impl ForwardSnapshot {
 }
 
 impl ForwardInfo {
-    /// It cannot start.
+    /// Records a start error.
     pub(super) fn handle_failure(&self, error: &StartError) {
         let now = Instant::now();
         self.metrics.record_failure(Trouble {
@@ -158,13 +157,13 @@ fn told(trouble: Trouble, now: Instant) -> TroubleReport {
     }
 }
 
-/// What is told besides the forwards.
+/// State of the daemon for reports, besides the forwards.
 #[derive(Clone, Debug)]
 pub(super) struct DaemonStats {
     began: Instant,
-    /// Since when an accept loop has not answered; `None`: all do.
+    /// The time since which an accept loop has not answered; `None`: all do.
     silent: Option<Instant>,
-    /// Reloads that were done, and such that were not.
+    /// Number of reloads applied, and of those that failed.
     pub(super) reloads: u64,
     pub(super) failed_reloads: u64,
     /// Servers that cannot be bound now.
@@ -172,7 +171,7 @@ pub(super) struct DaemonStats {
 }
 
 impl DaemonStats {
-    /// It begins now.
+    /// Starts at the current time.
     pub(super) fn new() -> Self {
         Self {
             began: Instant::now(),
@@ -183,7 +182,7 @@ impl DaemonStats {
         }
     }
 
-    /// Whether the accept loops have answered when they were asked last, which is passed on.
+    /// Records whether the accept loops have answered the last probe. Returns `answered`.
     pub(super) fn handle_answer(&mut self, answered: bool) -> bool {
         match answered {
             true => self.silent = None,
@@ -192,7 +191,8 @@ impl DaemonStats {
         answered
     }
 
-    /// Whether they do; one that pauses because nothing can be accepted answers a little late.
+    /// Returns true unless an accept loop has been unresponsive for [`PATIENCE`]. A loop that
+    /// pauses after a failed accept answers a little late.
     fn is_alive(&self, now: Instant) -> bool {
         let silence = self
             .silent
@@ -200,7 +200,7 @@ impl DaemonStats {
         silence.is_none_or(|silence| silence < PATIENCE)
     }
 
-    /// Everything, as of now.
+    /// Returns the current report.
     pub(super) fn report(&self, snapshot: &ForwardSnapshot, log: String, stopping: bool) -> Report {
         let now = Instant::now();
         let finishing = snapshot.finishing.iter().map(|(name, metrics)| Finishing {
@@ -212,7 +212,7 @@ impl DaemonStats {
             pid: std::process::id(),
             uptime_seconds: now.saturating_duration_since(self.began).as_secs(),
             stopping,
-            // Loops that have ended because they should have nothing to answer.
+            // While stopping, the accept loops have ended on purpose.
             alive: stopping || self.is_alive(now),
             reloads: self.reloads,
             failed_reloads: self.failed_reloads,
@@ -231,10 +231,10 @@ impl DaemonStats {
     }
 }
 
-/// Failing forwards that a line names.
+/// Maximum number of failing forwards named in the summary.
 const MAX_NAMED: usize = 3;
 
-/// How long an accept loop may be silent.
+/// Time after which an unresponsive accept loop counts as dead.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

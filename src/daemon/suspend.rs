@@ -1,7 +1,7 @@
-//! Has the machine slept?
+//! Detects that the machine was suspended.
 //!
-//! While it sleeps its monotonic clock stands still, and its wall clock goes on. So both are read
-//! every few seconds, and a wall clock that has run ahead tells.
+//! The monotonic clock stops during a suspend, and the wall clock does not. Both are read every few
+//! seconds; a wall clock that has run ahead indicates a suspend.
 
 #![expect(clippy::disallowed_methods, reason = "two clocks are compared here")]
 
@@ -9,12 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// What notices that the machine has slept.
+/// Detector of suspends.
 #[derive(Debug)]
 pub(super) struct SuspendDetector {
     monotonic: Instant,
     wall: SystemTime,
-    /// It keeps its deadline while the caller waits for other things too.
+    /// An interval keeps its deadline when [`SuspendDetector::noticed`] is cancelled.
     looks: Interval,
 }
 
@@ -33,7 +33,7 @@ impl SuspendDetector {
         }
     }
 
-    /// Waits until the machine has slept. Cancelling loses nothing.
+    /// Waits until the machine has resumed from a suspend. Cancel safe.
     pub(super) async fn noticed(&mut self) {
         loop {
             self.looks.tick().await;
@@ -51,10 +51,10 @@ impl SuspendDetector {
     }
 }
 
-/// How often the clocks are read.
+/// Interval at which the clocks are read.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// A wall clock is corrected now and then; a sleep is longer than that.
+/// Minimum detected suspend. Corrections of the wall clock are smaller.
 const NAP: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
     #[tokio::test]
     async fn a_sleep_is_noticed_by_a_caller_that_is_often_interrupted() {
         let mut suspend_detector = SuspendDetector::every(Duration::from_millis(50));
-        // The first tick of an interval comes at once.
+        // The first tick of an interval completes immediately.
         suspend_detector.looks.tick().await;
         suspend_detector.wall -= Duration::from_secs(3600);
 

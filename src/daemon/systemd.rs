@@ -1,7 +1,7 @@
-//! What the service manager is told, where one asked to be told (`NOTIFY_SOCKET`).
+//! Notifications to the service manager (`sd_notify`), if `NOTIFY_SOCKET` is set.
 //!
 //! ```text
-//!   all bound ─▶ READY ─▶ STATUS, whenever it changes ─▶ STOPPING, and how long that may take
+//!   all bound ─▶ READY ─▶ STATUS, on every change ─▶ STOPPING, with the maximum duration
 //!                  └────▶ WATCHDOG, while the accept loops answer
 //! ```
 
@@ -14,12 +14,12 @@ use sd_notify::NotifyState;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::debug;
 
-/// The service manager.
+/// Connection to the service manager.
 #[derive(Debug)]
 pub(super) struct ServiceManager {
-    /// What it was told last.
+    /// The status that was sent last.
     status: String,
-    /// It wants to hear that we are alive.
+    /// The service manager expects watchdog notifications.
     watches: bool,
     ticks: Interval,
 }
@@ -37,26 +37,26 @@ impl ServiceManager {
         }
     }
 
-    /// Everything is bound.
+    /// Reports that startup or a reload is complete.
     pub(super) fn ready(&mut self, status: String) {
         tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
         self.status = status;
     }
 
-    /// The time to look whether the status has changed.
+    /// Waits for the next time to send the watchdog notification and a changed status.
     pub(super) async fn tick(&mut self) {
         self.ticks.tick().await;
     }
 
-    /// Feeds the watchdog, if there is one and the accept loops are `alive`. That this is called shows
-    /// that the rest is.
+    /// Sends a watchdog notification, if one is expected and the accept loops are `alive`. The call
+    /// itself shows that the event loop runs.
     pub(super) fn feed(&self, alive: bool) {
         if self.watches && alive {
             tell(&[NotifyState::Watchdog]);
         }
     }
 
-    /// What `systemctl status` shows.
+    /// Sends the text shown by `systemctl status`, if it has changed.
     pub(super) fn status(&mut self, status: String) {
         if status != self.status {
             tell(&[NotifyState::Status(&status)]);
@@ -65,7 +65,7 @@ impl ServiceManager {
     }
 }
 
-/// The configuration is read again; [`ServiceManager::ready`] ends that.
+/// Reports that a reload has started; [`ServiceManager::ready`] completes it.
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -73,7 +73,7 @@ pub(super) fn reloading() {
     }
 }
 
-/// The end begins, and may take so long.
+/// Reports that the daemon is stopping, which takes at most `most`.
 pub(super) fn stopping(most: Duration) {
     let most = u32::try_from(most.as_micros()).unwrap_or(u32::MAX);
     tell(&[
@@ -83,8 +83,8 @@ pub(super) fn stopping(most: Duration) {
     ]);
 }
 
-/// Queues a message for the service manager. Where it reads none, messages are dropped: nothing that
-/// runs may wait for it.
+/// Queues a message for the service manager. Drops it if the queue is full: no caller may block on
+/// the service manager.
 fn tell(news: &[NotifyState<'_>]) {
     static QUEUE: OnceLock<SyncSender<String>> = OnceLock::new();
     let message: Vec<String> = news.iter().map(ToString::to_string).collect();
@@ -94,8 +94,8 @@ fn tell(news: &[NotifyState<'_>]) {
     }
 }
 
-/// Starts the thread that sends: a send blocks while the socket of the service manager is full. It ends
-/// with the process.
+/// Starts the sending thread, because a send blocks while the service manager's socket is full. The
+/// thread ends with the process.
 fn start_sender() -> SyncSender<String> {
     let (queue, messages) = sync_channel::<String>(MAX_QUEUED);
     let sender = thread::Builder::new().name("notify".to_owned());
@@ -112,8 +112,8 @@ fn start_sender() -> SyncSender<String> {
     queue
 }
 
-/// Messages that wait while the service manager is busy.
+/// Maximum number of queued messages.
 const MAX_QUEUED: usize = 16;
 
-/// How old a status may be.
+/// Maximum age of a status.
 const REFRESH: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use super::pool::Weight;
 use crate::config::Remote;
 use crate::printable::Printable;
 use crate::proto::Reason;
-use crate::session::{self, Kind, Patience};
+use crate::session::{self, HoldTime, Kind};
 use crate::telemetry::Trouble;
 use crate::tunnel::{self, Step};
 
@@ -102,14 +102,14 @@ pub(super) fn refusal(destination: &Remote, now: Instant) -> Trouble {
 fn of_session(error: &session::Error) -> Weight {
     match error.kind() {
         Kind::Throttled => Weight::Throttled,
-        Kind::Credentials | Kind::Profile => Weight::Definite(Patience::Steady),
+        Kind::Credentials | Kind::Profile => Weight::Definite(HoldTime::Constant),
         Kind::TargetNotConnected
         | Kind::Document
         | Kind::Denied
         | Kind::Invalid
         | Kind::Endpoint
         | Kind::Role
-        | Kind::Region => Weight::Definite(Patience::Growing),
+        | Kind::Region => Weight::Definite(HoldTime::Exponential),
         Kind::Unreachable
         | Kind::Proxy
         | Kind::ServiceFault
@@ -127,7 +127,7 @@ fn of_tunnel(error: &tunnel::Error) -> Weight {
         tunnel::Error::Refused {
             status: 401 | 403, ..
         }
-        | tunnel::Error::Ended(Reason::Handshake { .. }) => Weight::Definite(Patience::Growing),
+        | tunnel::Error::Ended(Reason::Handshake { .. }) => Weight::Definite(HoldTime::Exponential),
         tunnel::Error::Refused { .. }
         | tunnel::Error::Ended(_)
         | tunnel::Error::Dial(_)

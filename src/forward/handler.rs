@@ -1,13 +1,13 @@
-//! One connection, from accept to its end.
+//! Handles one connection, from accept to close.
 //!
 //! ```text
-//!   permits ─▶ a place on a tunnel ─▶ stream ─▶ relay ─▶ last words ─▶ the place is given back
-//!   └───────── connect_timeout ────────────┘
+//!   permits ─▶ slot on a tunnel ─▶ stream ─▶ relay ─▶ flush upload ─▶ release the slot
+//!   └───────── connect_timeout ─────────┘
 //! ```
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "a connection's deadline and duration begin here"
+    reason = "a connection's deadline and duration are measured here"
 )]
 
 use std::convert::Infallible;
@@ -35,27 +35,27 @@ use crate::proto::{OpenError, Reason};
 use crate::telemetry::ForwardMetrics;
 use crate::tunnel::{self, Step, Stream, TriggerReceiver};
 
-/// What every connection of a forward shares.
+/// State shared by all connections of a forward.
 #[derive(Debug)]
 pub(super) struct Handler {
     pub(super) settings: Arc<config::Forward>,
     pub(super) patience: Patience,
     pub(super) supply: PoolHandle,
-    /// Connections of this forward that may have a session.
+    /// Limits the connections of this forward that may use a tunnel.
     pub(super) permits: Semaphore,
-    /// Connections of the whole daemon that may have one.
+    /// The same limit for the whole daemon.
     pub(super) all_permits: Arc<Semaphore>,
-    /// Connections that may be accepted.
+    /// Limits the accepted connections.
     pub(super) slots: Arc<Semaphore>,
-    /// Ended connections whose client may take its time to read the last bytes.
+    /// Limits the ended connections whose client has not read its last bytes yet.
     pub(super) lingering: Semaphore,
-    /// Asks every connection to say a line.
+    /// Makes every connection log one line (dump of open connections).
     pub(super) dump_connections: TriggerReceiver,
     pub(super) metrics: Arc<ForwardMetrics>,
 }
 
 impl Handler {
-    /// Serves a connection until it has ended or is told to. Dropping this resets it.
+    /// Serves a connection until it ends or a stop is requested. Dropping the future resets it.
     pub(super) async fn run(
         self: Arc<Self>,
         connection: Connection,
@@ -82,13 +82,13 @@ impl Handler {
         }
     }
 
-    /// A part of this forward was lost by a panic, and is restarted.
+    /// Records a panic in a part of this forward, which is restarted.
     pub(super) fn handle_fault(&self) {
         let now = Instant::now();
         self.metrics.record_failure(Failure::Fault.trouble(now));
     }
 
-    /// Says a line at each roll call.
+    /// Calls `tell` at each dump of open connections.
     async fn answer(&self, tell: impl Fn()) -> Infallible {
         let mut dump_connections = self.dump_connections.clone().afresh();
         loop {
@@ -97,7 +97,7 @@ impl Handler {
         }
     }
 
-    /// Everything before the first byte, within `connect_timeout`.
+    /// Acquires the permits, a tunnel and a stream. Fails after `connect_timeout`.
     pub(super) async fn open(&self, begin: Instant, slot: &Slot) -> Result<Opened<'_>, Refusal> {
         let deadline = begin + self.settings.connect_timeout;
         let most = "one of `max_connections` of this forward";
@@ -116,7 +116,7 @@ impl Handler {
         })
     }
 
-    /// From the first byte to the last. Returns how it ended, and why the tunnel did if it has.
+    /// Relays until one side has ended. Returns the outcome and, if the tunnel ended, its error.
     pub(super) async fn carry(
         &self,
         begin: Instant,
@@ -137,10 +137,10 @@ impl Handler {
             () = stopped(&mut stop, &counters) => None,
             never = self.answer(|| tell_open(&counters, begin)) => match never {},
         };
-        // Whoever is reset is reset now, before anything else is waited for.
+        // A connection that is to be reset is dropped, and so reset, before any further wait.
         let ended = (outcome == Some(Outcome::End)).then_some(connection);
         let delivered = match outcome {
-            // Without a byte of the client there is nothing to wait for.
+            // Nothing was read from the client: no upload to flush.
             Some(Outcome::ClientGone | Outcome::Quiet) if counters.read() == 0 => Ok(()),
             Some(Outcome::ClientGone | Outcome::Quiet) => tokio::select! {
                 delivered = deliver(&stream, patience.delivery) => delivered,
@@ -175,8 +175,8 @@ impl Handler {
 }
 
 impl Handler {
-    /// Ends a connection truly. A client that does not read its last bytes keeps this from ending, so only
-    /// some may; the system cares for the others, for some minutes.
+    /// Closes a connection gracefully. A client that does not read its last bytes delays this, so
+    /// the number of such connections is limited; the kernel delivers the others' for some minutes.
     async fn finish(&self, connection: Connection, mut stop: ShutdownWatch) {
         let Ok(_place) = self.lingering.try_acquire() else {
             debug!("many clients do not read their last bytes; this one is left to the system");
@@ -188,7 +188,7 @@ impl Handler {
         }
     }
 
-    /// What a status says of the destination.
+    /// Records in the metrics whether the destination answered or refused.
     fn remember(&self, outcome: Option<&Outcome>, counters: &ByteCounters<'_>) {
         if counters.received() > 0 {
             self.metrics.handle_answer();
@@ -204,8 +204,8 @@ fn tell_open(counters: &ByteCounters<'_>, begin: Instant) {
     info!(sent, received, time = ?begin.elapsed(), "open");
 }
 
-/// A destination may be slow to take what a client had sent before it left, and a broken websocket
-/// may have to be resumed first.
+/// Timeouts of a relay. Delivery allows for resuming a broken websocket, and then for a
+/// destination that is slow to take the upload of a closed client.
 pub(super) fn patience(settings: &config::Forward) -> Patience {
     let quiet = settings.half_close_timeout;
     Patience {
@@ -215,8 +215,8 @@ pub(super) fn patience(settings: &config::Forward) -> Patience {
     }
 }
 
-/// Counts what the stream did not take any more, and says in the outcome if the destination may not
-/// have every byte of the client.
+/// Checks that the stream took all that was read, and changes the outcome if the destination may
+/// have missed bytes of the client.
 fn judged(
     outcome: Option<Outcome>,
     delivered: Result<(), String>,
@@ -238,7 +238,7 @@ fn judged(
     (outcome, delivered)
 }
 
-/// Waits until this connection must end: an idle one earlier than others.
+/// Waits until this connection must end. Idle connections end earlier than others.
 async fn stopped(stop: &mut ShutdownWatch, counters: &ByteCounters<'_>) {
     stop.idle().await;
     let moved = || (counters.sent(), counters.received());
@@ -250,7 +250,7 @@ async fn stopped(stop: &mut ShutdownWatch, counters: &ByteCounters<'_>) {
     }
 }
 
-/// Waits for so long, or for ever.
+/// Waits for `span`; never returns if it is `None`.
 async fn over(span: Option<Duration>) {
     match span {
         Some(span) => tokio::time::sleep(span).await,
@@ -258,21 +258,21 @@ async fn over(span: Option<Duration>) {
     }
 }
 
-/// Waits for a stop, and then as long as the last words of a client commonly take that left just
-/// before it.
+/// Waits for a stop, and then for the time that the upload of a client that disconnected just
+/// before commonly needs.
 async fn stopped_for_long(stop: &mut ShutdownWatch) {
     stop.now().await;
     tokio::time::sleep(LAST_WORDS).await;
 }
 
-/// A connection's way to its destination.
+/// Lease, stream and permits of a connection.
 pub(super) struct Opened<'a> {
     lease: Lease,
     stream: Stream,
     _permits: (SemaphorePermit<'a>, SemaphorePermit<'a>),
 }
 
-/// Asks for places until a stream can be opened on one, or `deadline` has passed.
+/// Leases slots until a stream can be opened on one, or `deadline` has passed.
 async fn first_stream<P, S, F: Future<Output = Result<P, Refusal>>>(
     deadline: Instant,
     want: impl Fn() -> F,
@@ -282,8 +282,8 @@ async fn first_stream<P, S, F: Future<Output = Result<P, Refusal>>>(
         let mut place = want().await?;
         match open(&mut place) {
             Ok(stream) => return Ok((place, stream)),
-            // The place goes back as unusable. Each round checks the deadline, so that not even a
-            // supply that gives such places for ever keeps a connection here.
+            // Dropping the lease returns the slot as unusable. The deadline is checked in each
+            // round, so that a pool of unusable tunnels cannot hold the connection.
             Err(error) if Instant::now() >= deadline => {
                 debug!(%error, "no stream on the last tunnel before the deadline");
                 return Err(Refusal {
@@ -296,7 +296,7 @@ async fn first_stream<P, S, F: Future<Output = Result<P, Refusal>>>(
     }
 }
 
-/// Waits for a permit. They are never taken away.
+/// Waits for a permit until `deadline`.
 async fn within<'a, E>(
     deadline: Instant,
     step: &str,
@@ -313,7 +313,7 @@ async fn within<'a, E>(
     })
 }
 
-/// One line, unless the same was told a moment ago.
+/// Logs one line, at debug level if the same failure was logged recently.
 fn tell(
     Refusal {
         failure,
@@ -327,10 +327,10 @@ fn tell(
     }
 }
 
-/// A connection that carries nothing for this long is idle.
+/// A connection without traffic for this long is idle.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// How long a stop waits for what a client had said that is gone already.
+/// How long a stop waits for the upload of a client that has already disconnected.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
-//! One forward, running: accept, open, relay, stop.
+//! A running forward: accepts connections, opens streams, relays bytes and shuts down.
 //!
 //! ```text
-//!   Forward::run ─▶ one accept loop for each local address
-//!              │         └─▶ one task for each connection (serve.rs)
-//!              │                  │ a place on a tunnel
-//!              └─▶ one supplier (supplier.rs), which does what the pool decides
-//!                        └─▶ one task for each tunnel (tend.rs)
+//!   Forward::run ─▶ one accept loop per local address
+//!              │         └─▶ one task per connection (handler.rs)
+//!              │                  │ leases a slot on a tunnel
+//!              └─▶ one pool task (pool_task/), which executes the actions of the pool
+//!                        └─▶ one task per tunnel (tunnel_task.rs)
 //! ```
 //!
-//! A forward knows nothing of other forwards and of signals. It runs until it is told to stop:
-//! then it accepts nothing more, lets its connections finish if it may, and ends what is left.
+//! A forward does not depend on other forwards or on signals. It runs until a stop is requested;
+//! then it stops accepting, drains its connections if permitted, and resets the remaining ones.
 
 mod access_log;
 mod client;
@@ -68,19 +68,19 @@ use crate::tunnel::TriggerReceiver;
 pub struct Forward {
     bound: Listeners,
     liveness: Liveness,
-    /// One for each listener.
+    /// One per listener.
     answers: Vec<Answer>,
     serve: Arc<Handler>,
     supplier: PoolTask,
 }
 
 impl Forward {
-    /// Binds the local addresses of a forward, but for those that `own` or `held` has: of its
-    /// predecessor, and of others. Connections wait in the backlog until it runs.
+    /// Binds the local addresses of a forward, except those already bound in `own` (listeners of
+    /// its predecessor) or `held` (of others). Connections wait in the backlog until it runs.
     ///
     /// # Errors
     ///
-    /// The first address that cannot be bound.
+    /// Returns the error of the first address that cannot be bound.
     pub async fn bind(
         settings: config::Forward,
         context: Context,
@@ -91,9 +91,9 @@ impl Forward {
         let settings = Arc::new(settings);
         let permits = Semaphore::new(settings.max_connections);
         let all_permits = Arc::clone(&context.permits);
-        // Each listener holds one while it listens.
+        // Each listener holds one slot while it waits in accept.
         let slots = settings.max_connections + context.max_waiting + bound.listeners().count();
-        // No more than there are places for connections that wait: some of those stay free.
+        // At most half of the slots for pending connections, so that some of those stay free.
         let lingering = settings.max_connections.min(context.max_waiting / 2).max(1);
         let slots = Arc::new(Semaphore::new(slots));
         let dump_connections = context.dump_connections.clone();
@@ -121,12 +121,12 @@ impl Forward {
         })
     }
 
-    /// Its name.
+    /// Returns the name of the forward.
     pub fn name(&self) -> &str {
         &self.serve.settings.name
     }
 
-    /// Where it listens, one by one.
+    /// Returns the local addresses of its listeners.
     pub fn addresses(&self) -> Vec<config::Listen> {
         let listeners = self.bound.listeners();
         listeners
@@ -134,7 +134,7 @@ impl Forward {
             .collect()
     }
 
-    /// Logs where it listens: one line.
+    /// Logs the local addresses in one line.
     pub fn announce(&self) {
         let settings = &self.serve.settings;
         let mut addresses = self.addresses().into_iter();
@@ -158,28 +158,28 @@ impl Forward {
         });
     }
 
-    /// What it counts.
+    /// Returns the metrics of the forward.
     pub fn metrics(&self) -> &Arc<ForwardMetrics> {
         &self.serve.metrics
     }
 
-    /// Whether its accept loops still turn, once it runs.
+    /// Returns the liveness check of the accept loops.
     pub fn liveness(&self) -> &Liveness {
         &self.liveness
     }
 
-    /// What it has bound.
+    /// Returns the bound listeners.
     pub fn bound(&self) -> &Listeners {
         &self.bound
     }
 
-    /// Accepts connections until it shall stop, and ends when the last one has ended.
+    /// Accepts connections until a stop is requested. Returns when the last connection has ended.
     ///
     /// # Panics
     ///
-    /// If one of its tasks is lost and cannot be restarted: then it serves nobody.
+    /// If one of its tasks panicked and cannot be restarted: the forward cannot serve clients then.
     pub async fn run(self, stop: watch::Receiver<Stop>) {
-        // Of the highest level, so that every line has it, however little is said.
+        // At error level, so that the span is enabled at every log level.
         let span = error_span!("serving", forward = self.name());
         let stop = ShutdownWatch::new(stop);
         let (end, ended) = watch::channel(false);
@@ -205,7 +205,7 @@ impl Forward {
                 Some(done) = supplying.join_next() => pass_on_panic(done),
             }
         }
-        // Only now: the last connections may still be at their last words.
+        // Only now: the last connections may still be flushing their upload.
         end.send_replace(true);
         while let Some(done) = supplying.join_next().await {
             pass_on_panic(done);
@@ -213,31 +213,31 @@ impl Forward {
     }
 }
 
-/// What a forward needs of the rest of the process. Cheap to clone.
+/// Shared services of the process that a forward needs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// The API that starts sessions.
+    /// API client that starts sessions.
     pub service: Service,
-    /// The task that ends them.
+    /// Task that terminates sessions.
     pub sessions: Sessions,
-    /// What dials their websockets.
+    /// Connects the websockets.
     pub network: Network,
-    /// What early messages of all tunnels may take.
+    /// Memory budget for messages received out of order, shared by all tunnels.
     pub pool: ReorderBudget,
-    /// What tells tunnels to try again now.
+    /// Makes tunnels retry now.
     pub nudged: TriggerReceiver,
-    /// What the service manager has bound.
+    /// Listeners bound by the service manager (socket activation).
     pub passed: ActivatedSockets,
-    /// What asks every connection to say a line.
+    /// Makes every connection log one line (dump of open connections).
     pub dump_connections: TriggerReceiver,
-    /// Connections that the whole daemon may have at once.
+    /// Limits the open connections of the whole daemon.
     pub permits: Arc<Semaphore>,
-    /// Connections of a forward that may be accepted and wait for their turn; the rest stay in the
+    /// Connections of a forward that may be accepted and pending; further ones stay in the
     /// backlog.
     pub max_waiting: usize,
-    /// Where the chance of all pools begins.
+    /// Seed of the random number generators of all pools.
     pub seed: u64,
-    /// What the program claims to be.
+    /// Client version reported to the agent.
     pub client_version: ClientVersion,
     /// Program, version and host, for the `Reason` of a session.
     pub origin: String,
@@ -279,7 +279,7 @@ async fn accept_until_released(
     let mut pause = ACCEPT_PAUSE;
     let mut failures = 0_u32;
     loop {
-        // The stop first: whoever connects after a reload is the successor's to accept.
+        // The stop first: after a reload, the successor must accept new connections.
         let accepted = tokio::select! {
             biased;
             () = stop.released() => break,
@@ -310,7 +310,7 @@ async fn accept_until_released(
             Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection vanished"),
             Err(error) => {
                 failures += 1;
-                // A shortage can last: it is reported at first, and once a minute.
+                // A resource shortage can last: logged at first, then once a minute.
                 if pause < MAX_ACCEPT_PAUSE || failures.is_multiple_of(FAILURES_PER_MINUTE) {
                     let hint = shortage::hint(&error).unwrap_or_default();
                     warn!(%error, hint, ?pause, "cannot accept; will try again");
@@ -322,8 +322,8 @@ async fn accept_until_released(
     }
 }
 
-/// Lets a connection take its place in the queues before the next one is accepted: tasks that are
-/// only spawned begin in any order.
+/// Polls a connection once, so that it enters the queues before the next one is accepted:
+/// spawned tasks start in any order.
 async fn first_step(mut task: Pin<&mut impl Future<Output = ()>>) -> Result<Poll<()>, Panic> {
     caught(poll_fn(|context| Poll::Ready(task.as_mut().poll(context)))).await
 }
@@ -336,7 +336,7 @@ async fn accept(listener: &Listener, serve: &Handler) -> io::Result<(Connection,
     Ok((listener.accept().await?, Arc::new(slot)))
 }
 
-/// Errors that say nothing about the listener.
+/// Returns true for errors that concern one connection and not the listener.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -349,7 +349,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// A task that restarts itself after a panic was lost all the same.
+/// Propagates a panic: a task that restarts itself after a panic ended all the same.
 fn pass_on_panic(done: Result<(), tokio::task::JoinError>) {
     if let Some(panic) = done.err().and_then(|error| error.try_into_panic().ok()) {
         std::panic::resume_unwind(panic);
@@ -362,9 +362,9 @@ fn warn_if_panicked(done: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// How long to wait after a failed accept, at first and at most.
+/// Pause after a failed accept, initial and maximum.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Attempts at the longest pause.
+/// Attempts per minute at the maximum pause.
 const FAILURES_PER_MINUTE: u32 = 60;

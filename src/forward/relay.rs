@@ -1,13 +1,13 @@
-//! A connection and its stream, each told how the other ended.
+//! Relays bytes between a connection and its stream, and propagates how each side ends.
 //!
 //! ```text
-//!   client ── read ──▶ send ──────▶ stream          EOF: half-closed, or gone?
+//!   client ── read ──▶ send ──────▶ stream          EOF: half-closed, or closed?
 //!          ◀─ write ── receive ◀─── stream          End: FIN     Lost: reset
 //! ```
 //!
-//! FIN closes both directions at the agent, so a client that half-closes keeps its stream open
-//! until the answer has ended, it turns out to be gone, or all is quiet for too long. What a client
-//! has sent before it left is carried all the same, as long as it moves.
+//! FIN closes both directions at the agent. After a half-close by the client, the stream therefore
+//! stays open until the destination ends, the client turns out to be closed, or no byte moves for
+//! too long. Bytes sent before the client closed are still delivered, as long as they move.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -18,26 +18,26 @@ use crate::proto::{Reason, Upload};
 use crate::telemetry::ForwardMetrics;
 use crate::tunnel::{Closed, Stream, Taken};
 
-/// How long a relay waits when nothing moves.
+/// Timeouts of a relay without traffic.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// For the answer, after a client has half-closed.
+    /// For the response, after the client has half-closed.
     pub(super) quiet: Duration,
-    /// For the destination to take what a client has sent that is gone.
+    /// For the destination to take the remaining upload of a client that has closed.
     pub(super) delivery: Duration,
-    /// For that to end, whether anything moves or not.
+    /// For the whole of that delivery, with or without traffic.
     pub(super) flush_total: Option<Duration>,
 }
 
-/// Carries bytes both ways until one side has ended. The connection is not closed yet: its owner
-/// tells the client, by the outcome.
+/// Relays both ways until one side has ended. The connection is not closed yet: its owner closes
+/// or resets it, depending on the outcome.
 pub(super) async fn relay(
     connection: &Connection,
     stream: &Stream,
     patience: Patience,
     counters: &ByteCounters<'_>,
 ) -> Outcome {
-    // True once the client is known to be gone, with something left to carry.
+    // True once the client is known to be closed while upload remains.
     let gone = AtomicBool::new(false);
     let mut sending = pin!(send(connection, stream, patience.delivery, &gone, counters));
     let mut receiving = pin!(receive(connection, stream, counters));
@@ -68,11 +68,11 @@ pub(super) async fn relay(
     }
 }
 
-/// Lets what a client has sent reach the destination after it has left.
+/// Waits until the upload of a closed client has been delivered to the destination.
 ///
 /// # Errors
 ///
-/// What may have kept some of it from arriving: the session was lost, or nothing moved for
+/// Describes why some of it may not have arrived: the session was lost, or nothing moved for
 /// `patience`.
 pub(super) async fn deliver(stream: &Stream, patience: Duration) -> Result<(), String> {
     tokio::select! {
@@ -81,11 +81,11 @@ pub(super) async fn deliver(stream: &Stream, patience: Duration) -> Result<(), S
     }
 }
 
-/// Whether the destination has what was written to a stream that has ended.
+/// Checks that the destination received everything written to a stream that has ended.
 ///
 /// # Errors
 ///
-/// What may have kept some of it from arriving.
+/// Describes why some of it may not have arrived.
 pub(super) fn judge(upload: Upload) -> Result<(), String> {
     match upload {
         Upload::Delivered => Ok(()),
@@ -94,18 +94,18 @@ pub(super) fn judge(upload: Upload) -> Result<(), String> {
     }
 }
 
-/// What a connection carried, in bytes.
+/// Bytes carried by one connection.
 #[derive(Debug)]
 pub(super) struct ByteCounters<'a> {
     read: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
-    /// Those of the forward, which count for all.
+    /// Counters of the forward, which sum up all connections.
     metrics: &'a ForwardMetrics,
 }
 
 impl<'a> ByteCounters<'a> {
-    /// Nothing yet.
+    /// Creates counters of zero.
     pub(super) fn new(metrics: &'a ForwardMetrics) -> Self {
         Self {
             read: AtomicU64::new(0),
@@ -129,17 +129,17 @@ impl<'a> ByteCounters<'a> {
         self.metrics.received.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// Read from the client, whether the stream took it or not.
+    /// Bytes read from the client, whether the stream took them or not.
     pub(super) fn read(&self) -> u64 {
         self.read.load(Relaxed)
     }
 
-    /// Taken from the client for the destination.
+    /// Bytes taken by the stream.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Relaxed)
     }
 
-    /// Given to the client.
+    /// Bytes written to the client.
     pub(super) fn received(&self) -> u64 {
         self.received.load(Relaxed)
     }
@@ -152,11 +152,11 @@ pub(super) enum Outcome {
     End,
     /// The same, but the destination may not have every byte of the client.
     EndedEarly,
-    /// The stream was lost or refused: the client shall be reset.
+    /// The stream was lost or refused: the client must be reset.
     Lost(Reason),
     /// The client closed or reset its connection.
     ClientGone,
-    /// The client is gone, and the destination does not take what it had sent.
+    /// The client closed, and the destination does not take the remaining upload.
     Undelivered,
     /// The client half-closed, and then nothing moved for too long.
     Quiet,
@@ -198,8 +198,8 @@ async fn send(
     }
 }
 
-/// While the stream takes nothing, nothing is read that would tell of a client's end. So it is
-/// looked for; and once it is gone, `patience` begins. Ends when that is over.
+/// While the stream takes nothing, nothing is read, so the end of the client is not noticed by a
+/// read. Polls for it instead; returns when nothing moved for `patience` after that.
 async fn leaving(connection: &Connection, stream: &Stream, patience: Duration, gone: &AtomicBool) {
     if !gone.load(Relaxed) {
         tokio::time::sleep(FIRST_LOOK).await;
@@ -215,12 +215,12 @@ enum Sent {
     End,
     ClientGone,
     Undelivered,
-    /// The other direction knows why.
+    /// The other direction knows the reason.
     StreamEnded,
 }
 
 impl Sent {
-    /// Of a client that is gone.
+    /// Converts to the outcome for a client that has closed.
     fn into_outcome(self) -> Outcome {
         match self {
             Self::Undelivered => Outcome::Undelivered,
@@ -266,8 +266,8 @@ impl From<Received> for Outcome {
     }
 }
 
-/// Takes what nobody reads, so that it does not hold up anything else. The client does not have
-/// every byte, so no end is one of the destination alone.
+/// Reads and discards the download, so that it does not block other streams. The client misses
+/// bytes, so an end of the destination is reported as `ClientGone`.
 async fn discard(stream: &Stream) -> Outcome {
     let mut buffer = Vec::new();
     loop {
@@ -280,7 +280,7 @@ async fn discard(stream: &Stream) -> Outcome {
     }
 }
 
-/// Ends when `traffic` stood still for `timeout`, to within an eighth of it, although it could move.
+/// Returns when `traffic` was unchanged for `timeout` (to 1/8 of it) while connected.
 async fn silence<T: PartialEq>(stream: &Stream, traffic: impl Fn(&Stream) -> T, timeout: Duration) {
     let mut before = traffic(stream);
     let mut quiet = 0;
@@ -297,17 +297,17 @@ fn sent(stream: &Stream) -> u64 {
     stream.traffic().0
 }
 
-/// Why the last bytes of a client may be lost.
+/// Reason why the last bytes of a client may be lost.
 pub(super) const NOT_TAKEN: &str = "the destination takes nothing";
 
-/// Why bytes of a client may not have arrived, although nothing was lost on the way.
+/// Reason why bytes of a client may not have arrived, although the stream was not lost.
 pub(super) const ENDED_EARLY: &str = "the destination ended before it had acknowledged everything";
 
-/// What is written to a client at a time.
+/// Maximum bytes per write to a client.
 const WRITE_BUFFER: usize = 64 * 1024;
 
-/// How often silence is looked at within its timeout.
+/// Checks for traffic per timeout.
 const LOOKS: u32 = 8;
 
-/// How long a stream takes nothing before its client is looked for.
+/// How long a stream must be blocked before its client is polled for a close.
 const FIRST_LOOK: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! A connection's place on a tunnel. Dropping it gives the place back.
+//! A connection's slot on a tunnel. Dropping the lease returns the slot to the pool.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::pool_handle::{Request, Slot};
 use crate::proto::OpenError;
 use crate::tunnel::{Stream, Tunnel};
 
-/// A place on a tunnel.
+/// A tunnel with a slot for one stream.
 #[derive(Debug)]
 pub(super) struct Lease {
     tunnel: Tunnel,
@@ -25,8 +25,8 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// If the tunnel has ended in this moment or has no stream numbers left. The pool gives no more
-    /// places on it then; another one is to be asked for.
+    /// If the tunnel has just ended or has no stream numbers left. The pool gives no more slots on
+    /// it then; the caller must request another lease.
     pub(super) fn open_stream(&mut self) -> Result<Stream, OpenError> {
         let opened = self.tunnel.open_stream();
         self.place.returned = match opened {
@@ -41,7 +41,7 @@ impl Lease {
     }
 }
 
-/// What is given back.
+/// The slot; returned to the pool when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     id: TunnelId,
@@ -63,7 +63,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // A supplier that is gone counts no places.
+        // Receiver dropped: ignore.
         let slot = Arc::clone(&self.slot);
         let returned = Request::Return(self.id, self.returned, slot);
         let _gone = self.requests.send(returned);

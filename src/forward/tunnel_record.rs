@@ -1,4 +1,4 @@
-//! A tunnel as its forward keeps it, and what it is waiting for.
+//! Record of a tunnel in the pool task, and the step it waits for.
 
 use tokio::task::AbortHandle;
 
@@ -7,19 +7,19 @@ use crate::printable::Printable;
 use crate::session::Urgency;
 use crate::tunnel::{Step, Tunnel};
 
-/// A tunnel that is to come, or is there.
+/// A tunnel that is being established, or is ready.
 #[derive(Debug)]
 pub(super) struct TunnelRecord {
     pub(super) urgency: Urgency,
     pub(super) task: AbortHandle,
     pub(super) called: bool,
     pub(super) is_looking_up: bool,
-    /// Once it has a session.
+    /// Set once it has a session.
     pub(super) tunnel: Option<Tunnel>,
 }
 
-/// What the tunnel is waiting for that will be ready next. `throttled` is what AWS said when it
-/// throttled last, while that holds.
+/// Returns the step that the next tunnel to become ready is waiting for. `throttled` is the error
+/// of the last throttled call, if calls are still throttled.
 pub(super) fn step<'a>(
     mut tunnels: impl Iterator<Item = &'a TunnelRecord>,
     throttled: Option<&Failure>,

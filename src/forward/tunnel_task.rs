@@ -1,8 +1,8 @@
-//! The life of one tunnel, from the wish for a session to its end, told step by step.
+//! Task of one tunnel, from the request for a session to its end. Reports each step to the pool.
 //!
 //! ```text
-//!   look-up ─▶ turn ─▶ Called ─▶ StartSession ─▶ Opened ─▶ Ready ─▶ (Away ─▶ Back)… ─▶ Over
-//!                          └─────────────┴─▶ Failed
+//!   look-up ─▶ queue ─▶ Called ─▶ StartSession ─▶ Opened ─▶ Ready ─▶ (Away ─▶ Back)… ─▶ Over
+//!                           └─────────────┴─▶ Failed
 //! ```
 
 use std::future::Future;
@@ -20,49 +20,49 @@ use super::pool_handle::Request;
 use crate::session::{Progress, StartRequest, Target, Urgency};
 use crate::tunnel::{Driver, Life, State, Tunnel};
 
-/// What is needed to bring up a tunnel and keep it.
+/// Parameters of a tunnel.
 #[derive(Debug)]
 pub(super) struct TunnelTask {
     pub(super) id: TunnelId,
     pub(super) context: Context,
-    /// In the order in which they are tried.
+    /// Tried in this order.
     pub(super) targets: Vec<Target>,
-    /// Its target is the one that is tried.
+    /// Its target is replaced by the one being tried.
     pub(super) request: StartRequest,
     pub(super) life: Life,
     pub(super) urgency: Urgency,
-    /// How long a session may take to start, and the tunnel to become ready after that.
+    /// Timeout for starting the session, and again for the tunnel to become ready.
     pub(super) patience: Duration,
     pub(super) news: mpsc::UnboundedSender<Request>,
 }
 
-/// What happened to a tunnel.
+/// Event of a tunnel.
 #[derive(Debug)]
 pub(super) enum TunnelEvent {
-    /// Its target is looked up by its tags, or not any more.
+    /// Its target is being looked up by tags, or no longer.
     LookingUp(bool),
-    /// StartSession is called now.
+    /// StartSession is being called.
     Called,
-    /// There is a session.
+    /// The session was started.
     Opened(Tunnel),
     /// Streams can be opened.
     Ready,
     /// Its websocket broke.
     Away,
-    /// Its session was resumed on another one.
+    /// Its session was resumed on a new websocket.
     Back,
-    /// It did not come up.
+    /// It could not be established.
     Failed(Failure),
     /// It was ready and has ended.
     Over,
 }
 
 impl TunnelTask {
-    /// Runs until the tunnel has ended. Dropping this ends its session.
+    /// Runs until the tunnel has ended. Dropping the future terminates its session.
     pub(super) async fn run(self) {
         let (id, news, patience) = (self.id, self.news.clone(), self.patience);
         let tell = |what| {
-            // A supply that is gone has no use for news.
+            // Receiver dropped: ignore.
             let _gone = news.send(Request::News(id, what));
         };
         let (tunnel, driver) = match self.start(&tell).await {
@@ -101,8 +101,8 @@ impl TunnelTask {
     }
 }
 
-/// Runs a tunnel beside its watch. Once that is over, the tunnel must end soon: what is left of it is
-/// dropped, and with it the session.
+/// Runs a tunnel and its watch. Once the watch is over, the tunnel has `CLOSE_TIMEOUT` to end; then
+/// it is dropped, and with it the session.
 async fn run(driver: Driver, watch: impl Future<Output = ()>) {
     let (mut driving, mut watching) = (pin!(driver.run()), pin!(watch));
     tokio::select! {
@@ -114,7 +114,7 @@ async fn run(driver: Driver, watch: impl Future<Output = ()>) {
     }
 }
 
-/// Tells what becomes of a tunnel. One that is not ready within `patience` is closed.
+/// Reports the state changes of a tunnel. Closes it if it is not ready within `patience`.
 async fn watch(mut tunnel: Tunnel, patience: Duration, tell: &impl Fn(TunnelEvent)) {
     match timeout(patience, tunnel.ready()).await {
         Ok(Ok(())) => {}
@@ -128,7 +128,7 @@ async fn watch(mut tunnel: Tunnel, patience: Duration, tell: &impl Fn(TunnelEven
     tell(TunnelEvent::Ready);
     let mut state = State::Ready;
     loop {
-        // From the state that was told: it may have changed since.
+        // From the last reported state: it may have changed since.
         state = tunnel.changed(state).await;
         match state {
             State::Away => tell(TunnelEvent::Away),
@@ -139,6 +139,5 @@ async fn watch(mut tunnel: Tunnel, patience: Duration, tell: &impl Fn(TunnelEven
     }
 }
 
-/// How long a tunnel may take to end. The flag on the channel waits a second for its
-/// acknowledgement.
+/// Timeout of a graceful close: the flag on the channel waits 1 s for its acknowledgement.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);

@@ -1,154 +1,154 @@
-//! A forward's memory of definite failures.
+//! Circuit breaker for StartSession, one per forward.
 //!
-//! A target that is off, a permission that is missing: what failed for one connection fails for
-//! the next, and asking AWS each time helps nobody. So after a definite failure the gate is shut,
-//! and whoever comes is refused with the same reason. After a while one is let through as the
-//! probe; if it fails too the gate stays shut, twice as long. What may be mended in a moment, as by a
-//! login, is asked for every second, and whoever comes waits for the answer.
+//! A persistent failure (target offline, permission missing) would hit every following connection
+//! too. So it opens the breaker: starts are rejected with the same error and AWS is not called.
+//! After the hold time one start is allowed as a probe. If it fails, the breaker stays open twice as
+//! long, from 1 s up to 15 s; if it succeeds, the breaker closes.
+//!
+//! Missing credentials are different: a login may provide them at any moment. The breaker then allows
+//! a probe every second, and other starts wait for its result instead of being rejected.
 //!
 //! ```text
-//!           definite failure              time is up, someone comes
-//!   Open ───────────────────────▶ Shut ─────────────────────────────▶ Probing
-//!    ▲                             ▲ ▲                                   │
-//!    │                             │ └───── failed: twice as long ───────┤
-//!    └──── a session came up ──────┴──────── nothing definite ───────────┘
+//!            persistent failure              hold time over, next start
+//!   Closed ──────────────────────▶ Open ─────────────────────────────▶ Open, probing
+//!     ▲                             ▲ ▲                                   │
+//!     │                             │ └── probe failed: twice as long ────┤
+//!     └──── a start succeeded ──────┴──── probe inconclusive ─────────────┘
 //! ```
 
 use std::time::{Duration, Instant};
 
-/// Whether a forward may start sessions. `E` is why not.
+/// Decides whether a forward may start sessions. `E` is the error that opened the breaker.
 #[derive(Debug)]
 pub struct CircuitBreaker<E> {
     state: State<E>,
 }
 
 impl<E: Clone> CircuitBreaker<E> {
-    /// Open: nothing has failed.
+    /// A closed breaker: nothing has failed.
     pub fn new() -> Self {
-        Self { state: State::Open }
+        Self {
+            state: State::Closed,
+        }
     }
 
-    /// Someone wants a session to be started.
-    pub fn admit(&mut self, now: Instant) -> Decision<E> {
+    /// Decides about a start at `now`.
+    pub fn check(&mut self, now: Instant) -> Decision<E> {
         match &mut self.state {
-            State::Open => Decision::Pass,
-            State::Shut(shut) if shut.until <= now && !shut.probing => {
-                shut.probing = true;
+            State::Closed => Decision::Allow,
+            State::Open(open) if open.until <= now && !open.probing => {
+                open.probing = true;
                 Decision::Probe
             }
-            State::Shut(shut) if shut.patience == Patience::Steady => Decision::Wait,
-            State::Shut(shut) => Decision::Refuse(shut.error.clone()),
+            State::Open(open) if open.growth == HoldTime::Constant => Decision::Wait,
+            State::Open(open) => Decision::Reject(open.error.clone()),
         }
     }
 
-    /// When a probe may pass, if one is not under way.
-    pub fn opens(&self) -> Option<Instant> {
+    /// When a probe may start, unless one is in progress. `None` for a closed breaker.
+    pub fn next_probe_at(&self) -> Option<Instant> {
         match &self.state {
-            State::Shut(shut) if !shut.probing => Some(shut.until),
-            State::Open | State::Shut(_) => None,
+            State::Open(open) if !open.probing => Some(open.until),
+            State::Closed | State::Open(_) => None,
         }
     }
 
-    /// A start that began at `begun` failed in a way that the next one will too. Failures of
-    /// starts that were under way when the gate was shut are one failure. `patience` is how the
-    /// time grows.
-    pub fn handle_failure(&mut self, now: Instant, begun: Instant, error: E, patience: Patience) {
+    /// Records a persistent failure of a start that began at `begun`. Failures of starts that were
+    /// in progress when the breaker opened count as one.
+    pub fn handle_failure(&mut self, now: Instant, begun: Instant, error: E, growth: HoldTime) {
         let hold = match &self.state {
-            State::Shut(shut) if begun < shut.since => return,
-            State::Shut(shut) => patience.after(shut.hold),
-            State::Open => patience.first(),
+            State::Open(open) if begun < open.since => return,
+            State::Open(open) => growth.after(open.hold),
+            State::Closed => FIRST_HOLD,
         };
-        self.state = State::Shut(Shut {
+        self.state = State::Open(Open {
             error,
             since: now,
             until: now + hold,
             hold,
-            patience,
+            growth,
             probing: false,
         });
     }
 
-    /// The probe told nothing definite, or was given up: the next one to come is a probe again.
+    /// Records that the probe was cancelled or failed for an unrelated reason. The next start is a
+    /// probe again.
     pub fn handle_inconclusive_probe(&mut self) {
-        if let State::Shut(shut) = &mut self.state {
-            shut.probing = false;
+        if let State::Open(open) = &mut self.state {
+            open.probing = false;
         }
     }
 
-    /// A session came up.
+    /// Records a start that succeeded: closes the breaker.
     pub fn handle_success(&mut self) {
-        self.state = State::Open;
+        self.state = State::Closed;
     }
 
-    /// Lets the next one through as a probe, however short the gate was shut.
+    /// Allows a probe now, whatever is left of the hold time, which begins again at 1 s.
     pub fn retry_now(&mut self, now: Instant) {
-        if let State::Shut(shut) = &mut self.state {
-            shut.until = now;
-            shut.hold = Duration::ZERO;
+        if let State::Open(open) = &mut self.state {
+            open.until = now;
+            open.hold = Duration::ZERO;
         }
     }
 
-    /// False while sessions are known to fail.
-    pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Open)
+    /// True while no persistent failure is known.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
     }
 }
 
-/// The answer to someone who wants a session to be started.
+/// What to do about a start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision<E> {
     /// Start it.
-    Pass,
-    /// Start it; others wait for what becomes of it.
+    Allow,
+    /// Start it as the probe; its result decides about the others.
     Probe,
-    /// It would fail, for this reason.
-    Refuse(E),
-    /// Soon, or what becomes of the probe.
+    /// Fail it with this error.
+    Reject(E),
+    /// Keep it pending until the next probe is due or has a result.
     Wait,
 }
 
-/// How long a failure is remembered.
+/// How the hold time develops while probes fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// Longer each time, from 1 s to 15 s.
-    Growing,
-    /// 1 s each time, and whoever comes waits: what is missing may be there in a moment, as
-    /// credentials after a login.
-    Steady,
+pub enum HoldTime {
+    /// It doubles, from 1 s to 15 s.
+    Exponential,
+    /// It stays 1 s, and starts wait: what is missing may be provided at any moment, such as
+    /// credentials by a login.
+    Constant,
 }
 
-impl Patience {
-    fn first(self) -> Duration {
-        FIRST_HOLD
-    }
-
+impl HoldTime {
     fn after(self, hold: Duration) -> Duration {
         match self {
-            Self::Growing => (hold * 2).clamp(FIRST_HOLD, MAX_HOLD),
-            Self::Steady => FIRST_HOLD,
+            Self::Exponential => (hold * 2).clamp(FIRST_HOLD, MAX_HOLD),
+            Self::Constant => FIRST_HOLD,
         }
     }
 }
 
 #[derive(Debug)]
 enum State<E> {
-    Open,
-    Shut(Shut<E>),
+    Closed,
+    Open(Open<E>),
 }
 
 #[derive(Debug)]
-struct Shut<E> {
+struct Open<E> {
     error: E,
     since: Instant,
-    /// When a probe may pass.
+    /// When a probe may start.
     until: Instant,
     hold: Duration,
-    patience: Patience,
-    /// A probe is under way.
+    growth: HoldTime,
+    /// A probe is in progress.
     probing: bool,
 }
 
-/// How long the gate is shut at first, and at most.
+/// The first and the longest hold time.
 const FIRST_HOLD: Duration = Duration::from_secs(1);
 const MAX_HOLD: Duration = Duration::from_secs(15);
 
@@ -157,98 +157,98 @@ const MAX_HOLD: Duration = Duration::from_secs(15);
 mod tests {
     use super::*;
 
-    const GROWING: Patience = Patience::Growing;
+    const EXPONENTIAL: HoldTime = HoldTime::Exponential;
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
     #[test]
-    fn after_a_definite_failure_all_are_refused_but_one_probe_when_time_is_up() {
+    fn a_persistent_failure_rejects_all_starts_but_one_probe_after_the_hold_time() {
         let start = Instant::now();
         let mut breaker = CircuitBreaker::new();
-        assert_eq!(breaker.admit(start), Decision::Pass);
+        assert_eq!(breaker.check(start), Decision::Allow);
 
-        breaker.handle_failure(start, start, "off", GROWING);
+        breaker.handle_failure(start, start, "off", EXPONENTIAL);
 
-        assert_eq!(breaker.admit(start), Decision::Refuse("off"));
+        assert_eq!(breaker.check(start), Decision::Reject("off"));
         let later = start + seconds(1);
-        assert_eq!(breaker.admit(later), Decision::Probe);
-        assert_eq!(breaker.admit(later), Decision::Refuse("off"));
+        assert_eq!(breaker.check(later), Decision::Probe);
+        assert_eq!(breaker.check(later), Decision::Reject("off"));
         breaker.handle_success();
-        assert_eq!(breaker.admit(later), Decision::Pass);
+        assert_eq!(breaker.check(later), Decision::Allow);
     }
 
     #[test]
-    fn the_gate_stays_shut_longer_each_time_up_to_fifteen_seconds() {
+    fn the_hold_time_doubles_up_to_fifteen_seconds() {
         let start = Instant::now();
         let mut breaker = CircuitBreaker::new();
-        breaker.handle_failure(start, start, "off", GROWING);
+        breaker.handle_failure(start, start, "off", EXPONENTIAL);
         let mut now = start;
 
         for hold in [1, 2, 4, 8, 15, 15] {
             let early = now + seconds(hold) - Duration::from_millis(1);
-            assert_eq!(breaker.admit(early), Decision::Refuse("off"), "{hold}");
+            assert_eq!(breaker.check(early), Decision::Reject("off"), "{hold}");
             now += seconds(hold);
-            assert_eq!(breaker.admit(now), Decision::Probe, "{hold}");
-            breaker.handle_failure(now, now, "off", GROWING);
+            assert_eq!(breaker.check(now), Decision::Probe, "{hold}");
+            breaker.handle_failure(now, now, "off", EXPONENTIAL);
         }
     }
 
     #[test]
-    fn failures_of_starts_that_were_under_way_together_are_one() {
+    fn failures_of_starts_that_were_in_progress_together_count_once() {
         let start = Instant::now();
         let mut breaker = CircuitBreaker::new();
 
         for millis in 0..50 {
             let now = start + Duration::from_millis(100 + millis);
-            breaker.handle_failure(now, start, "off", GROWING);
+            breaker.handle_failure(now, start, "off", EXPONENTIAL);
         }
 
-        assert_eq!(breaker.admit(start + seconds(2)), Decision::Probe);
+        assert_eq!(breaker.check(start + seconds(2)), Decision::Probe);
     }
 
     #[test]
-    fn a_probe_without_a_definite_answer_is_followed_by_another() {
+    fn an_inconclusive_probe_is_followed_by_another() {
         let start = Instant::now();
         let mut breaker = CircuitBreaker::new();
-        breaker.handle_failure(start, start, "off", GROWING);
+        breaker.handle_failure(start, start, "off", EXPONENTIAL);
         let later = start + seconds(1);
-        assert_eq!(breaker.admit(later), Decision::Probe);
+        assert_eq!(breaker.check(later), Decision::Probe);
 
         breaker.handle_inconclusive_probe();
 
-        assert_eq!(breaker.admit(later), Decision::Probe);
+        assert_eq!(breaker.check(later), Decision::Probe);
     }
 
     #[test]
-    fn what_may_be_there_in_a_moment_is_asked_for_every_second() {
+    fn missing_credentials_are_probed_every_second() {
         let start = Instant::now();
         let mut breaker = CircuitBreaker::new();
 
         for second in 0..20 {
             let now = start + seconds(second);
-            breaker.handle_failure(now, now, "no credentials", Patience::Steady);
-            assert_eq!(breaker.admit(now), Decision::Wait);
-            assert_eq!(breaker.admit(now + seconds(1)), Decision::Probe);
+            breaker.handle_failure(now, now, "no credentials", HoldTime::Constant);
+            assert_eq!(breaker.check(now), Decision::Wait);
+            assert_eq!(breaker.check(now + seconds(1)), Decision::Probe);
         }
     }
 
     #[test]
-    fn it_can_be_cut_short_and_then_begins_anew() {
+    fn retry_now_allows_a_probe_and_resets_the_hold_time() {
         let start = Instant::now();
         let mut breaker = CircuitBreaker::new();
         for second in 0..5 {
             let now = start + seconds(100 * second);
-            breaker.handle_failure(now, now, "off", GROWING);
+            breaker.handle_failure(now, now, "off", EXPONENTIAL);
         }
         let now = start + seconds(401);
 
         breaker.retry_now(now);
 
-        assert!(!breaker.is_open());
-        assert_eq!(breaker.admit(now), Decision::Probe);
-        breaker.handle_failure(now, now, "off", GROWING);
-        assert_eq!(breaker.admit(now + seconds(1)), Decision::Probe);
+        assert!(!breaker.is_closed());
+        assert_eq!(breaker.check(now), Decision::Probe);
+        breaker.handle_failure(now, now, "off", EXPONENTIAL);
+        assert_eq!(breaker.check(now + seconds(1)), Decision::Probe);
     }
 }

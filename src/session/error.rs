@@ -1,12 +1,12 @@
-//! What went wrong with a session, and what to do about it.
+//! Errors of sessions: their class, recovery and hint.
 
 use crate::printable::Printable;
 
-/// A session that could not be started, resumed or dialled.
+/// A session that could not be started, resumed or connected to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {why}")]
 pub struct Error {
-    /// The call that failed, as a person knows it.
+    /// The failed call, as shown to the user.
     what: &'static str,
     why: Printable,
     kind: Kind,
@@ -15,7 +15,8 @@ pub struct Error {
 }
 
 impl Error {
-    /// `what` is the call, `why` the service's or the library's words, without secrets.
+    /// Creates an error. `what` is the call, `why` the message of AWS or a library, without
+    /// secrets.
     pub(super) fn new(what: &'static str, kind: Kind, why: impl AsRef<str>) -> Self {
         Self {
             what,
@@ -26,33 +27,33 @@ impl Error {
         }
     }
 
-    /// The same, with more behind it.
+    /// Appends text to the message.
     pub(super) fn with_words(self, words: impl AsRef<str>) -> Self {
         let why = one_line(&format!("{}{}", self.why.as_str(), words.as_ref()));
         Self { why, ..self }
     }
 
-    /// The same, of a call that may succeed in a moment.
+    /// Sets whether the same call may succeed shortly.
     pub(super) fn with_transience(self, transience: Transience) -> Self {
         Self { transience, ..self }
     }
 
-    /// Whether the same call may succeed in a moment.
+    /// Returns whether the same call may succeed shortly.
     pub(super) fn transience(&self) -> Transience {
         self.transience
     }
 
-    /// The same, of a call that may have reached the service.
+    /// Sets whether the failed call reached AWS.
     pub(super) fn with_effect(self, effect: Effect) -> Self {
         Self { effect, ..self }
     }
 
-    /// Whether the call that failed reached the service.
+    /// Returns whether the failed call reached AWS.
     pub(super) fn effect(&self) -> Effect {
         self.effect
     }
 
-    /// One for several nodes, none of which is connected.
+    /// Merges the errors of several nodes, none of which is connected.
     pub(super) fn all(mut errors: Vec<Self>) -> Self {
         if errors.len() == 1 {
             return errors.remove(0);
@@ -62,12 +63,12 @@ impl Error {
         Self::new("StartSession", Kind::TargetNotConnected, why)
     }
 
-    /// Which of the few classes it belongs to.
+    /// Returns the class of the error.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// What its caller should do about it.
+    /// Returns what the caller should do about it.
     pub fn recovery(&self) -> Recovery {
         match self.kind {
             Kind::Throttled
@@ -90,13 +91,13 @@ impl Error {
         }
     }
 
-    /// Whether it lasts until a person does something.
+    /// Returns whether the error lasts until the user or operator does something.
     pub fn needs_a_person(&self) -> bool {
         let waits = matches!(self.kind, Kind::Credentials | Kind::Profile | Kind::Proxy);
         waits || self.recovery() == Recovery::GiveUp
     }
 
-    /// What a person can do about it.
+    /// Returns what the user can do about it.
     pub fn hint(&self) -> &'static str {
         match self.kind {
             Kind::TargetNotConnected if self.what == DESCRIBE => {
@@ -157,47 +158,47 @@ impl Error {
     }
 }
 
-/// The classes of errors that are told apart.
+/// Classes of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The target is unknown, offline, or in another account or region.
     TargetNotConnected,
     /// The document does not exist, or does not take these parameters.
     Document,
-    /// AWS refused the caller.
+    /// The caller lacks a permission.
     Denied,
     /// Too many calls.
     Throttled,
     /// There are no credentials, or they have expired.
     Credentials,
-    /// No answer: name, route, TLS or time.
+    /// AWS was not reached: DNS, routing, TLS or timeout.
     Unreachable,
-    /// This process or machine has no descriptor or memory left for the call.
+    /// This process or machine has no file descriptor or memory left for the call.
     Shortage,
-    /// The proxy did not open the way.
+    /// The proxy did not open the tunnel.
     Proxy,
-    /// The service answered with an error of its own, or with nonsense.
+    /// AWS reported an internal error, or its response is invalid.
     ServiceFault,
-    /// A panic, of this program or of a library.
+    /// A panic in this program or in a library.
     Internal,
-    /// The session is over and cannot be resumed.
+    /// The session has ended and cannot be resumed.
     Ended,
-    /// The service found the request wrong.
+    /// AWS rejected the request as invalid.
     Invalid,
-    /// An endpoint that is not called or dialled: not encrypted, or of another region.
+    /// An endpoint that is not allowed: unencrypted, or of another region.
     Endpoint,
-    /// What answered is not the API.
+    /// The response did not come from the AWS API.
     Stranger,
-    /// The role may not be assumed.
+    /// The role could not be assumed.
     Role,
-    /// A profile does not exist, or AWS's files do not say what it needs.
+    /// A profile does not exist, or AWS's files lack what it needs.
     Profile,
     /// No region is configured.
     Region,
 }
 
 impl Kind {
-    /// The name by which the log and the status call it.
+    /// Returns the name of the class in logs and status.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TargetNotConnected => "TargetNotConnected",
@@ -221,43 +222,43 @@ impl Kind {
     }
 }
 
-/// Whether a call that failed reached the service.
+/// Whether a failed call reached AWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// The service has not seen it.
+    /// AWS has not received it.
     NotSent,
-    /// The service answered it.
+    /// AWS answered it.
     Answered,
-    /// It was sent, and the service may have done what it asks for.
+    /// It was sent, and AWS may have carried it out.
     Unknown,
 }
 
-/// Whether a failed call may succeed in a moment.
+/// Whether a failed call may succeed shortly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transience {
-    /// That is not known.
+    /// Unknown.
     None,
-    /// The service answered 500 or 503: it may have done what the call asks for.
+    /// AWS answered 500 or 503: it may have carried out the call.
     Fault,
-    /// The service was not reached: the name service, a refused or reset connection.
+    /// AWS was not reached: DNS failure, connection refused or reset.
     Unreached,
 }
 
-/// What to do next.
+/// What to do after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recovery {
-    /// Try the same again after a pause.
+    /// Retry after a pause.
     Retry,
-    /// Open a new session; streams are lost.
+    /// Open a new session; the streams of this one are lost.
     Reopen,
-    /// Nothing will change until a person does something.
+    /// Give up: the error lasts until the user or operator does something.
     GiveUp,
 }
 
-/// What has failed if the certificates of a profile cannot be used.
+/// The `what` of an error with the certificates of a profile.
 pub(super) const PROFILE_BUNDLE: &str = "`ca_bundle` of a profile";
 
-/// An error and what caused it, without what repeats or says nothing.
+/// Returns the messages of an error and its sources, without repetitions and generic messages.
 pub(super) fn sources(error: &(dyn std::error::Error + 'static)) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut next = Some(error);
@@ -272,10 +273,10 @@ pub(super) fn sources(error: &(dyn std::error::Error + 'static)) -> String {
     words.join(": ")
 }
 
-/// A text whose line breaks and indentation are single blanks.
+/// Replaces each run of white space by one space, so that the text is one line.
 fn one_line(text: &str) -> Printable {
     let words = text.split(|c: char| c.is_ascii_whitespace());
-    // What is behind is cut off in any case.
+    // Longer text is cut off in any case.
     let words = words.filter(|word| !word.is_empty()).take(Printable::MAX);
     words.collect::<Vec<_>>().join(" ").into()
 }
@@ -283,7 +284,7 @@ fn one_line(text: &str) -> Printable {
 /// The call that finds nodes by their tags.
 pub(super) const DESCRIBE: &str = "DescribeInstanceInformation";
 
-/// What the SDK and its HTTP client say on every level of an error, before they come to the point.
+/// Generic messages that the SDK and its HTTP client add at each level of an error.
 const EMPTY_WORDS: [&str; 10] = [
     "unexpected credentials error",
     "unhandled error",

@@ -1,16 +1,16 @@
-//! SSM sessions, and the one door to AWS.
+//! SSM sessions: starting, resuming and terminating them. The only user of the AWS SDK.
 //!
 //! ```text
-//!   Sessions::turn ─▶ Turn::start ─▶ task: StartSession ─▶ Session ── dropped ─▶ TerminateSession
-//!   (the limiter)                    (never cancelled)       │         (tried until it is of use)
-//!                                                            └─ upgrade: a signed request
+//!   Sessions::turn ─▶ Turn::start ─▶ task: StartSession ─▶ Session ─ dropped ─▶ TerminateSession
+//!   (rate limiter)                   (never cancelled)       │                  (with retries)
+//!                                                            └─ upgrade: signed websocket request
 //! ```
 //!
-//! A session leaves a worker process on the target until it is ended, so none is forgotten: the
-//! call that starts one is never cancelled, and what it gives is a guard. Dropping the guard, on
-//! whatever path, hands the id to the [`Dispatcher`], which outlives all forwards.
+//! An active session keeps a worker process running on its target. To leave none behind, a
+//! StartSession call is never cancelled, and its result is a guard: dropping a [`Session`], on any
+//! path, sends its id to the [`Dispatcher`], which outlives all forwards.
 //!
-//! This room knows nothing of what travels inside a session.
+//! This module does not know the data channel protocol inside a session.
 
 mod aws;
 mod circuit_breaker;
@@ -41,7 +41,7 @@ pub use self::aws::{
     Identity, ProfileBundle, Service, Settings, allow_questions, check_profile,
     kill_credential_processes,
 };
-pub use self::circuit_breaker::{CircuitBreaker, Decision, Patience};
+pub use self::circuit_breaker::{CircuitBreaker, Decision, HoldTime};
 pub use self::dispatcher::{Dispatcher, Impatience, Sessions, Turn, unix_seconds};
 pub use self::error::{Error, Kind, Recovery};
 pub use self::journal::{Entry, Journal, Origin};
@@ -53,71 +53,72 @@ pub use self::stream_url::{StreamUrl, StreamUrlError};
 pub use self::target::{Progress, Target};
 pub use self::terminate::TerminatePolicy;
 
-/// What StartSession is asked for.
+/// Parameters of a StartSession call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartRequest {
     /// The managed node: `i-…`, `mi-…` or `ecs:…`.
     pub target: String,
-    /// The document.
+    /// The name of the SSM document.
     pub document: String,
-    /// Parameters of the document, each of which has one value.
+    /// Parameters of the document, each with one value.
     pub parameters: Vec<(&'static str, String)>,
-    /// Who starts it and what for, so that a session whose id was lost can be found; 1 to 256
-    /// characters.
+    /// The `Reason` of the session, 1 to 256 characters: who starts it and what for. It is used to
+    /// find a session whose id was lost.
     pub reason: String,
 }
 
-/// A session that was started. Dropping it ends it.
+/// An active session. Dropping it terminates the session.
 #[derive(Debug)]
 pub struct Session {
     registration: Arc<Registration>,
     access: Access,
     service: Service,
     sessions: Sessions,
-    /// Of the connection that it was started for.
+    /// Span of the connection that the session was started for.
     span: Span,
 }
 
 impl Session {
-    /// The id by which the service knows it.
+    /// Returns the session id.
     pub fn id(&self) -> &str {
         self.registration.id()
     }
 
-    /// The newest token.
+    /// Returns the most recent token.
     pub fn token(&self) -> &Token {
         &self.access.token
     }
 
-    /// Asks the service for another token and stream URL, once; sequence numbers and streams of
-    /// the session live on.
+    /// Calls ResumeSession once for a new token and stream URL. Sequence numbers and streams of the
+    /// session are kept.
     ///
     /// # Errors
     ///
-    /// [`Kind::Ended`] if the session is over; else what the service says.
+    /// [`Kind::Ended`] if the session has ended; otherwise the error of the call. Times out after
+    /// 10 s for the credentials and 10 s for the call.
     pub async fn resume(&mut self) -> Result<(), Error> {
-        // Before the permit: nobody else waits for a credential provider that hangs.
+        // Before the permit, so that a hanging credential provider holds none.
         in_time(self.service.caller()).await?;
-        // When a network comes back, every session wants to be resumed.
+        // After a network outage all sessions are resumed at once.
         let _permit = self.service.limits().resume.acquire().await;
         let (id, former) = (self.registration.id(), &self.access.url);
-        // Boxed, because the futures of the callers would nest too deep for the compiler.
+        // Boxed, because the callers' futures would nest too deep for the compiler.
         let resumed = Box::pin(self.service.resume(id, former));
         self.access = in_time(resumed).await?;
         Ok(())
     }
 
-    /// A signed request for the newest stream URL, to be sent at once.
+    /// Returns a signed upgrade request for the most recent stream URL, to be sent immediately.
     ///
     /// # Errors
     ///
-    /// If there are no credentials to sign with.
+    /// Fails if there are no credentials to sign with.
     pub async fn upgrade(&self) -> Result<Upgrade, Error> {
         self.service.upgrade(&self.access.url).await
     }
 
-    /// The same with other credentials, after the service has refused those of `refused`. `None` if
-    /// there are no others.
+    /// Like [`Session::upgrade`], but with other credentials, after AWS has rejected those of
+    /// `refused`. Returns `None` if there are no others.
     ///
     /// # Errors
     ///
@@ -135,7 +136,7 @@ impl Drop for Session {
     }
 }
 
-/// Awaits a step of a resumption for at most [`RESUME_TIMEOUT`].
+/// Runs a step of [`Session::resume`] with [`RESUME_TIMEOUT`].
 async fn in_time<T>(step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     timeout(RESUME_TIMEOUT, step).await.unwrap_or_else(|_| {
         let seconds = RESUME_TIMEOUT.as_secs();
@@ -144,22 +145,22 @@ async fn in_time<T>(step: impl Future<Output = Result<T, Error>>) -> Result<T, E
     })
 }
 
-/// Sooner than the SDK would: an attempt may hang on a connection of a network that is no more.
+/// Shorter than the SDK's timeout: an attempt may hang on a connection of a network that is gone.
 const RESUME_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What opens the data channel of a session.
+/// The stream URL and token that open the data channel of a session.
 #[derive(Clone, Debug)]
 pub struct Access {
     url: StreamUrl,
     token: Token,
 }
 
-/// A token, valid just long enough to connect. It does not print itself.
+/// A token, valid just long enough to connect. `Debug` omits it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// The token itself, for the opening of the channel and nowhere else.
+    /// Returns the secret token. Only for the opening message of the data channel.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,18 +1,18 @@
-//! Which of the nodes that a look-up found are tried, and in which order.
+//! Order in which the nodes found by a tag lookup are tried.
 
-/// A managed node, as the service sees it.
+/// A managed node, as Session Manager sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Node {
     pub(super) id: String,
-    /// Whether its agent is connected, as far as the service knows.
+    /// Whether its agent is connected, as far as Session Manager knows.
     pub(super) is_online: bool,
-    /// When its agent was heard last, in seconds since the Unix epoch.
+    /// When its agent last sent a ping, in seconds since the Unix epoch.
     pub(super) heard: i64,
 }
 
-/// The ids of those that are online, whoever was heard last first: a node that has just died is
-/// called online for minutes, but falls silent. If none is online, the one that was heard last: it
-/// may just be back.
+/// Returns the ids of the online nodes, at most [`MAX_NODES`], the most recently seen first: a node
+/// that has just died is reported online for minutes, but its pings stop. If none is online,
+/// returns the most recently seen one: it may just be back.
 pub(super) fn in_order(mut nodes: Vec<Node>) -> Vec<String> {
     nodes.sort_by(|a, b| {
         let online = b.is_online.cmp(&a.is_online);
@@ -23,7 +23,7 @@ pub(super) fn in_order(mut nodes: Vec<Node>) -> Vec<String> {
     nodes.into_iter().map(|node| node.id).collect()
 }
 
-/// How many nodes of one look-up are tried: each is a call, while a connection waits.
+/// Maximum number of nodes tried per lookup: each is a call while a connection waits.
 const MAX_NODES: usize = 4;
 
 #[cfg(test)]

@@ -1,30 +1,30 @@
-//! Who goes first in the queue for StartSession.
+//! Priority in the StartSession queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether a connection waits for a session, or it is only to be kept ready. That may change while
-/// its turn has not come. Cheap to clone.
+/// Whether a connection is waiting for the session, or it is a warm session. May change while the
+/// start is queued. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Urgency(Arc<AtomicBool>);
 
 impl Urgency {
-    /// A connection waits.
+    /// A connection is waiting.
     pub fn connection() -> Self {
         Self(Arc::new(AtomicBool::new(true)))
     }
 
-    /// Nobody waits.
+    /// A warm session; no connection is waiting.
     pub fn spare() -> Self {
         Self(Arc::new(AtomicBool::new(false)))
     }
 
-    /// Someone waits now.
+    /// Raises the priority: a connection is waiting now.
     pub fn hurry(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether someone waits.
+    /// Returns whether a connection is waiting.
     pub(super) fn is_urgent(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

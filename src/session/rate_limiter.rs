@@ -1,43 +1,43 @@
-//! How often StartSession of one service (account and region) may be called.
+//! Rate limiter for StartSession of one service (account and region).
 //!
-//! AWS limits the rate of the call for an account in a region, so a burst here would be felt by others.
-//! A token bucket: one token for each call, so many a second, and four seconds' worth of them at
-//! most (interfaces.md section 2). When AWS throttles a call all the same, the bucket is emptied and
-//! fills half as fast, then a little faster with each call that is answered: so the rate is found
-//! that AWS allows. Every call waits for a while too, longer each time, and with jitter, for other
-//! clients were throttled in the same moment.
+//! AWS limits the rate of the call per account and region, so a burst here would also affect other
+//! users of the account. A token bucket: each call takes one token; tokens are added at `rate` per
+//! second, up to four seconds' worth (docs/interfaces.md, section 2). If AWS throttles a call
+//! nevertheless, the bucket is emptied and the rate is halved; each answered call raises it a
+//! little. So the rate converges to what AWS allows. Throttling also pauses all calls, twice as
+//! long each time, with jitter, because other clients were probably throttled at the same moment.
 //!
 //! ```text
-//!   full_at ────────▶ time     the bucket is full again then; each call moves it by a slot, and
-//!      │  now                  may go while it is at most four seconds ahead of now
-//!      └─ never behind now
+//!   full_at ────────▶ time     when the bucket is full again; each call adds one slot (1 / rate),
+//!      │  now                  and may go while this is at most four seconds ahead of now
+//!      └─ never before now
 //! ```
 
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-/// The calls that may still be made.
+/// Token bucket with a rate that adapts to throttling.
 #[derive(Debug)]
 pub(super) struct Limiter {
-    /// Calls a second, at most.
+    /// Configured maximum, in calls per second.
     rate: f64,
-    /// Calls a second, as AWS seems to allow.
+    /// Estimate of the rate that AWS allows, in calls per second.
     allowed: f64,
-    /// What may be owed before the next call, its own slot included.
+    /// How far `full_at` may be ahead of now after a call, including that call's slot.
     depth: Duration,
     full_at: Instant,
-    /// No call may go before, because AWS throttled one.
+    /// No call is allowed before, because AWS throttled one.
     paused_until: Instant,
-    /// When the pause was decided: calls that were under way then say nothing new.
+    /// When the pause began. Calls that were in flight then carry no new information.
     paused_at: Option<Instant>,
-    /// The next pause, without its jitter.
+    /// The next pause, without jitter.
     pause: Duration,
     chance: Rng,
 }
 
 impl Limiter {
-    /// A full bucket of `rate` calls a second, at least 1.
+    /// Creates a full bucket. `rate` is in calls per second, at least 1.
     pub(super) fn new(now: Instant, rate: u32, seed: u64) -> Self {
         Self {
             rate: f64::from(rate.max(1)),
@@ -51,26 +51,27 @@ impl Limiter {
         }
     }
 
-    /// Another rate, at least 1. What AWS seems to allow is found anew.
+    /// Changes the rate, at least 1, and resets the estimate of what AWS allows.
     pub(super) fn set_rate(&mut self, rate: u32) {
         self.rate = f64::from(rate.max(1));
         self.allowed = self.rate;
     }
 
-    /// Whether a new limiter would allow the same: the bucket is full and no pause is remembered.
+    /// Returns whether a new limiter would behave the same: the bucket is full and no throttling is
+    /// remembered.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         let is_over = |at: Instant| at + FORGIVEN <= now;
         self.full_at <= now && self.paused_until <= now && self.paused_at.is_none_or(is_over)
     }
 
-    /// When the next call may go; now or earlier means at once.
+    /// Returns when the next call is allowed; a time that is not in the future means now.
     pub(super) fn next(&self) -> Instant {
         let ahead = self.depth.saturating_sub(self.slot());
         let bucket = self.full_at.checked_sub(ahead).unwrap_or(self.full_at);
         bucket.max(self.paused_until)
     }
 
-    /// Takes the token of a call that goes now.
+    /// Takes the token of a call that is made now.
     pub(super) fn take(&mut self, now: Instant) {
         if self.paused_at.is_some_and(|at| at + FORGIVEN <= now) {
             self.paused_at = None;
@@ -79,12 +80,12 @@ impl Limiter {
         self.full_at = self.full_at.max(now) + self.slot();
     }
 
-    /// What each call costs.
+    /// The time that one call costs.
     fn slot(&self) -> Duration {
         Duration::from_secs_f64(1.0 / self.allowed)
     }
 
-    /// AWS throttled a call that went at `called`.
+    /// AWS throttled a call that was made at `called`.
     pub(super) fn handle_throttled(&mut self, now: Instant, called: Instant) {
         if self.paused_at.is_some_and(|at| called < at) {
             return;
@@ -96,7 +97,7 @@ impl Limiter {
         self.pause = (self.pause * 2).min(MAX_PAUSE);
     }
 
-    /// AWS answered a call that went at `called`.
+    /// AWS answered a call that was made at `called`.
     pub(super) fn handle_answer(&mut self, called: Instant) {
         if called >= self.paused_until {
             self.pause = FIRST_PAUSE;
@@ -104,7 +105,7 @@ impl Limiter {
         }
     }
 
-    /// Forgets that AWS throttled; the tokens stay what they are.
+    /// Forgets that AWS throttled. Spent tokens are not given back.
     pub(super) fn retry_now(&mut self, now: Instant) {
         self.paused_until = now;
         self.pause = FIRST_PAUSE;
@@ -112,28 +113,28 @@ impl Limiter {
     }
 }
 
-/// Bursts are of four seconds' worth (interfaces.md section 2).
+/// The size of the bucket: four seconds' worth of calls (docs/interfaces.md, section 2).
 const BURST: Duration = Duration::from_secs(4);
 
-/// The first pause after a call was throttled, and where doubling ends.
+/// The first pause after throttling, and the limit of its doubling.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(8);
 
-/// However often AWS throttles, so many calls a second are tried when no pause holds them.
+/// Lower limit of the adapted rate, in calls per second, however often AWS throttles.
 const LEAST_RATE: f64 = 0.5;
 
-/// By which part of the whole rate each answer speeds calls up again.
+/// The part of the configured rate by which each answer raises the adapted rate.
 const GROWTH: f64 = 1.0 / 200.0;
 
-/// A throttled call is forgotten after that.
+/// After this time without throttling, the configured rate is restored.
 const FORGIVEN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
+#[expect(clippy::disallowed_methods, reason = "a test needs a start time")]
 mod tests {
     use super::*;
 
-    /// How many calls go at once.
+    /// Makes all calls that are allowed now, and returns their number.
     fn burst(limiter: &mut Limiter, now: Instant) -> usize {
         let mut calls = 0;
         while limiter.next() <= now {
@@ -201,7 +202,7 @@ mod tests {
     fn it_finds_the_rate_that_is_allowed() {
         let start = Instant::now();
         let mut limiter = Limiter::new(start, 20, 1);
-        // A service that allows 8 calls a second, and 8 at once.
+        // A service that allows 8 calls per second, and bursts of 8.
         let (mut level, mut asked) = (8.0_f64, start);
         let (mut answered, mut throttled) = (0, 0);
         for millis in 0..60_000 {
@@ -224,7 +225,7 @@ mod tests {
 
         assert!(answered > 300, "{answered} of 480 that were allowed");
         assert!(throttled < 30, "{throttled} of {answered} in vain");
-        // A minute without a call, and all is forgotten.
+        // After a minute without a call the configured rate is restored.
         let later = start + Duration::from_secs(121);
         assert_eq!(burst(&mut limiter, later), 80);
     }

@@ -1,11 +1,11 @@
-//! The sessions of this process that are not ended yet, by caller and id.
+//! The sessions of this process that are not terminated yet, by caller and id.
 //!
 //! ```text
-//!   StartSession answers ─▶ Registration ─▶ Session ── dropped ─▶ Ending ── done ─▶ removed
+//!   StartSession ok ─▶ Registration ─▶ Session ─ dropped ─▶ Termination ─ done ─▶ removed
 //! ```
 //!
-//! It tells whether the service gave an id twice, and how many sessions are left when no more can
-//! be ended.
+//! Detects a session id that was returned twice, and counts the sessions that are still active at
+//! the end of a shutdown.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,12 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::journal::Origin;
 
-/// Sessions that are not ended yet. Cheap to clone.
+/// Sessions that are not terminated yet. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Registry(Arc<Mutex<BTreeSet<(Origin, String)>>>);
 
 impl Registry {
-    /// Adds a session. `None` if its caller has one with this id already.
+    /// Adds a session. Returns `None` if its caller already has one with this id.
     pub(super) fn add(&self, origin: Origin, id: &str) -> Option<Registration> {
         let key = (origin, id.to_owned());
         let is_new = self.keys().insert(key.clone());
@@ -29,7 +29,7 @@ impl Registry {
         })
     }
 
-    /// How many sessions are not ended.
+    /// Returns the number of sessions that are not terminated.
     pub(super) fn len(&self) -> usize {
         self.keys().len()
     }
@@ -48,12 +48,11 @@ pub(super) struct Registration {
 }
 
 impl Registration {
-    /// The id of the session.
     pub(super) fn id(&self) -> &str {
         &self.key.1
     }
 
-    /// Keeps the entry for good: nobody can end the session any more.
+    /// Keeps the entry permanently: the session can no longer be terminated.
     pub(super) fn lose(&self) {
         self.is_lost.store(true, Relaxed);
     }

@@ -1,4 +1,4 @@
-//! The end of the process, and how long the last sessions may take.
+//! Shutdown modes, and the time limits for terminating sessions.
 
 use std::time::Duration;
 
@@ -6,19 +6,20 @@ use tokio::sync::watch;
 
 use super::terminate::TimeLeft;
 
-/// Whether the process is about to end.
+/// Whether and how the process shuts down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ShutdownMode {
-    /// No.
+    /// Running.
     #[default]
     No,
-    /// Every session is to be ended first.
+    /// Graceful: terminate every session first.
     InOrder,
-    /// As far as that is possible in a moment.
+    /// Forced: terminate as many sessions as possible in a short time.
     Hurried,
 }
 
-/// Ends when the goodbye has taken too long.
+/// Completes when the time limit of the shutdown is over. Sets `time_left` to [`TimeLeft::Soon`]
+/// when the shutdown begins.
 pub(super) async fn time_is_up(
     shutdown_mode: &mut watch::Receiver<ShutdownMode>,
     time_left: watch::Sender<TimeLeft>,
@@ -38,13 +39,13 @@ pub(super) async fn time_is_up(
 
 async fn wait_for(shutdown_mode: &mut watch::Receiver<ShutdownMode>, stage: ShutdownMode) {
     if shutdown_mode.wait_for(|now| *now >= stage).await.is_err() {
-        // Nobody is left who could say it.
+        // The sender is gone: the mode cannot change any more.
         std::future::pending::<()>().await;
     }
 }
 
-/// How long the last sessions may take to end.
+/// Time limit of a graceful shutdown.
 const MAX_GOODBYE: Duration = Duration::from_secs(10);
 
-/// The same for someone who does not want to wait.
+/// Time limit of a forced shutdown, from when it was requested.
 const MAX_HURRIED_GOODBYE: Duration = Duration::from_secs(2);

@@ -1,12 +1,12 @@
-//! The signed upgrade request for a stream URL.
+//! The signed websocket upgrade request for a stream URL.
 //!
-//! Every dial is signed anew with SigV4 for the service `ssmmessages`: GET, the URL with its
-//! query, an empty body, and only `host` as signed header beside those that signing adds. A URL
-//! that carries a signature in its query is left alone (protocol.md section 0.1).
+//! Each connection attempt is signed with SigV4 for the service `ssmmessages`: GET, the URL with
+//! its query, an empty body, and `host` as the only signed header besides those that signing adds.
+//! A URL with a signature in its query is used unchanged (docs/protocol.md, section 0.1).
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "a signature carries the wall clock"
+    reason = "a SigV4 signature contains the wall-clock time"
 )]
 
 use std::fmt;
@@ -20,7 +20,7 @@ use super::error::{Error, Kind};
 use super::stream_url::{StreamUrl, is_presigned};
 use crate::network::Endpoint;
 
-/// The upgrade of a stream URL that carries a signature of its own.
+/// Returns the upgrade request for a presigned stream URL; `None` if it is not presigned.
 pub(super) fn presigned(url: &StreamUrl) -> Option<Upgrade> {
     is_presigned(url.uri()).then(|| Upgrade {
         endpoint: url.endpoint().clone(),
@@ -30,11 +30,11 @@ pub(super) fn presigned(url: &StreamUrl) -> Option<Upgrade> {
     })
 }
 
-/// Signs the upgrade of a stream URL, as of now.
+/// Signs the upgrade request for a stream URL with the current time.
 ///
 /// # Errors
 ///
-/// If the signer refuses the URL.
+/// Fails if the signer rejects the URL.
 pub(super) fn signed(
     url: &StreamUrl,
     region: &str,
@@ -54,24 +54,24 @@ fn unsignable(why: &dyn fmt::Display) -> Error {
     Error::new("upgrade of the websocket", Kind::Invalid, why)
 }
 
-/// An upgrade request, ready to send once. It carries a signature, so it does not print itself.
+/// An upgrade request, to be sent once. `Debug` omits the signature.
 pub struct Upgrade {
     endpoint: Endpoint,
-    /// The whole URL.
+    /// The full URL.
     pub url: String,
-    /// Headers beside those of the websocket protocol, by name.
+    /// Names and values of headers besides those of the websocket protocol.
     pub headers: Vec<(String, String)>,
-    /// What it is signed with.
+    /// The credentials used for signing.
     credentials: Option<Credentials>,
 }
 
 impl Upgrade {
-    /// Where to send it.
+    /// Returns the endpoint to connect to.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// What it is signed with; none if its URL was signed by the service.
+    /// Returns the credentials used for signing; `None` if the URL was presigned.
     pub fn signature(&self) -> Option<Signature> {
         self.credentials.clone().map(Signature)
     }
@@ -83,7 +83,7 @@ impl fmt::Debug for Upgrade {
     }
 }
 
-/// The credentials of a signature, to be told from others. They do not print themselves.
+/// The credentials of a signature, for comparison with others. `Debug` omits them.
 #[derive(Clone)]
 pub struct Signature(pub(super) Credentials);
 
@@ -109,8 +109,8 @@ fn headers(
         .build()
         .map_err(|error| unsignable(&error))?
         .into();
-    // The signer takes the host from the URL and leaves out a default port, as HTTP does; it
-    // knows the default ports of HTTP schemes only.
+    // The signer takes the host from the URL and omits a default port, as HTTP does; it knows only
+    // the default ports of HTTP schemes.
     let url = url.replacen("ws", "http", 1);
     let request = SignableRequest::new("GET", &url, std::iter::empty(), SignableBody::Bytes(&[]));
     let request = request.map_err(|error| unsignable(&error))?;
@@ -121,7 +121,7 @@ fn headers(
         .collect())
 }
 
-/// The signing name of the message gateway.
+/// The signing name of the data channel endpoint.
 const SERVICE: &str = "ssmmessages";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The call that starts a session, and what is waited for before it.
+//! Calls StartSession, after waiting for credentials.
 
 use std::future::Future;
 use std::pin::pin;
@@ -8,8 +8,11 @@ use super::StartRequest;
 use super::aws::{Service, Started};
 use super::error::{Error, Kind};
 
-/// Calls StartSession, and once more if AWS refuses the credentials and there are others by then.
-/// The calls are not cancelled. The wait for credentials is, once `abandoned` ends: `None`.
+/// Calls StartSession, and again with other credentials if AWS rejects the first and there are
+/// others by then.
+///
+/// The calls are not cancelled. The wait for credentials ends when `abandoned` completes: returns
+/// `None` if nothing was called.
 pub(super) async fn start(
     service: &Service,
     request: &StartRequest,
@@ -44,7 +47,7 @@ pub(super) async fn start(
     }
 }
 
-/// One call more, until this is dropped.
+/// Counts a call in flight until it is dropped.
 pub(super) struct Calling<'a>(&'a AtomicUsize);
 
 impl<'a> Calling<'a> {

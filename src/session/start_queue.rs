@@ -1,26 +1,26 @@
-//! Whose turn it is to call StartSession.
+//! Queues of StartSession calls, one per service (account and region).
 //!
-//! Each service (account and region) has a queue and a limiter of its own: one that AWS throttles
-//! holds up no other. In a queue, whoever a connection waits for goes before what is only
-//! kept ready; else first come, first served, and all wait for the limiter. A place whose owner has
-//! left costs no token.
+//! Each queue has its own rate limiter, so that throttling of one service does not delay the
+//! others. In a queue, starts with a waiting connection take priority over warm sessions; within
+//! each class the order is first in, first out. A waiter that was cancelled uses no token.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use super::rate_limiter::Limiter;
 
-/// The queues of all services, by a key `K` of the service.
+/// The queues of all services. `K` identifies a service.
 #[derive(Debug)]
 pub(super) struct Queues<K, T> {
     queues: BTreeMap<K, Queue<T>>,
-    /// What limiters are made from.
+    /// Rate and random seed of new limiters.
     rate: u32,
     seed: u64,
 }
 
 impl<K: Ord, T: Waiting> Queues<K, T> {
-    /// Nobody waits. `rate` is how many calls each service may get in a second, at least 1.
+    /// Creates empty queues. `rate` is the maximum number of calls per second and service, at least
+    /// 1.
     pub(super) fn new(rate: u32, seed: u64) -> Self {
         Self {
             queues: BTreeMap::new(),
@@ -29,15 +29,15 @@ impl<K: Ord, T: Waiting> Queues<K, T> {
         }
     }
 
-    /// Nobody waits, and nothing is known of any service.
+    /// Removes all waiters and all rate limiter state.
     pub(super) fn clear(&mut self) {
         self.queues.clear();
     }
 
-    /// One more waits for a service.
+    /// Adds a waiter to the queue of a service.
     pub(super) fn push(&mut self, now: Instant, key: K, one: T) {
         if !self.queues.contains_key(&key) {
-            // A reload may name other services again and again.
+            // Reloads may configure new services again and again.
             self.queues.retain(|_, queue| !queue.is_forgettable(now));
         }
         let (rate, seed) = (self.rate, self.seed);
@@ -46,22 +46,22 @@ impl<K: Ord, T: Waiting> Queues<K, T> {
         queue.push(one);
     }
 
-    /// The next one whose turn has come.
+    /// Returns the next waiter whose call may be made now.
     pub(super) fn poll(&mut self, now: Instant) -> Option<T> {
         self.queues.values_mut().find_map(|queue| queue.poll(now))
     }
 
-    /// When [`Queues::poll`] may have one.
+    /// Returns when [`Queues::poll`] may next return a waiter.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.queues.values().filter_map(Queue::poll_timeout).min()
     }
 
-    /// What limits the turns of a service, if anybody has waited for it lately.
+    /// Returns the rate limiter of a service, if it has been used lately.
     pub(super) fn limiter(&mut self, key: &K) -> Option<&mut Limiter> {
         self.queues.get_mut(key).map(|queue| &mut queue.limiter)
     }
 
-    /// Another rate, at least 1.
+    /// Changes the rate, at least 1 call per second and service.
     pub(super) fn set_rate(&mut self, rate: u32) {
         self.rate = rate;
         for queue in self.queues.values_mut() {
@@ -69,7 +69,7 @@ impl<K: Ord, T: Waiting> Queues<K, T> {
         }
     }
 
-    /// Ends all pauses.
+    /// Ends all pauses after throttling.
     pub(super) fn retry_now(&mut self, now: Instant) {
         for queue in self.queues.values_mut() {
             queue.limiter.retry_now(now);
@@ -77,24 +77,23 @@ impl<K: Ord, T: Waiting> Queues<K, T> {
     }
 }
 
-/// Those who wait for their turn to call one service.
+/// Waiters for one service.
 #[derive(Debug)]
 struct Queue<T> {
     waiting: VecDeque<T>,
     limiter: Limiter,
 }
 
-/// One who waits.
+/// A queued start.
 pub(super) trait Waiting {
-    /// Whether nobody waits any more.
+    /// Returns whether the waiter was cancelled.
     fn has_left(&self) -> bool;
 
-    /// Whether a connection waits for it.
+    /// Returns whether a connection is waiting for this start.
     fn is_urgent(&self) -> bool;
 }
 
 impl<T: Waiting> Queue<T> {
-    /// Nobody waits.
     fn new(limiter: Limiter) -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -102,12 +101,11 @@ impl<T: Waiting> Queue<T> {
         }
     }
 
-    /// One more waits.
     fn push(&mut self, one: T) {
         self.waiting.push_back(one);
     }
 
-    /// The next one whose turn has come.
+    /// Returns the next waiter whose call may be made now.
     fn poll(&mut self, now: Instant) -> Option<T> {
         self.waiting.retain(|one| !one.has_left());
         if self.waiting.is_empty() || now < self.limiter.next() {
@@ -119,19 +117,19 @@ impl<T: Waiting> Queue<T> {
         Some(next)
     }
 
-    /// When [`Queue::poll`] may have one.
+    /// Returns when [`Queue::poll`] may next return a waiter.
     fn poll_timeout(&self) -> Option<Instant> {
         (!self.waiting.is_empty()).then(|| self.limiter.next())
     }
 
-    /// Whether a new queue would be the same.
+    /// Returns whether the queue can be dropped: a new one would behave the same.
     fn is_forgettable(&self, now: Instant) -> bool {
         self.waiting.iter().all(T::has_left) && self.limiter.is_fresh(now)
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
+#[expect(clippy::disallowed_methods, reason = "a test needs a start time")]
 mod tests {
     use std::time::Duration;
 

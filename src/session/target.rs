@@ -1,5 +1,4 @@
-//! From what a person named to a session on a node: one target after the other, and of each the
-//! nodes that it means.
+//! Starts a session on one of several targets: tries them in order, and the nodes of each.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,12 +14,12 @@ use super::error::{Error, Kind, Transience};
 use super::priority::Urgency;
 use super::{Session, StartRequest};
 
-/// A managed node, by its id or by its tags.
+/// A target, by node id or by tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Its id.
+    /// A node id.
     Node(String),
-    /// It has all of these tags.
+    /// Tags, all of which a node must have.
     Tags(BTreeMap<String, String>),
 }
 
@@ -36,26 +35,28 @@ impl fmt::Display for Target {
     }
 }
 
-/// What is waited for before there is a session.
+/// What a start is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// DescribeInstanceInformation, to find a target by its tags.
+    /// DescribeInstanceInformation, which finds a target by its tags.
     LookUp,
-    /// The right to call StartSession.
+    /// A permit of the StartSession rate limiter.
     Turn,
     /// StartSession.
     Call,
 }
 
 impl Sessions {
-    /// Starts a session on the first of the targets that is connected. Each call waits for a turn of
-    /// its own; `tell` is told what is waited for. `request` asks for everything but the target.
-    /// What may pass in a moment is retried within `patience` if a connection waits: a service that is
-    /// not reached, and twice one that has a fault.
+    /// Starts a session on the first connected target. Each call waits for its own rate limit
+    /// permit; `tell` is called with what the start is waiting for. `request` has all parameters
+    /// but the target.
+    ///
+    /// If a connection is waiting, transient failures are retried within 7/8 of `patience`: AWS not
+    /// reached, any number of times; an internal error of AWS, twice.
     ///
     /// # Errors
     ///
-    /// What the service says; if no target is connected, of each what is wrong with it.
+    /// The error of the call; if no target is connected, the errors of all of them.
     pub async fn start_on(
         &self,
         targets: &[Target],
@@ -65,12 +66,12 @@ impl Sessions {
         patience: Duration,
         tell: impl Fn(Progress),
     ) -> Result<Session, Error> {
-        // Whoever waits is to hear the cause, not that its time is up.
+        // Before the caller's timeout, so that the client gets the cause instead of a timeout.
         let mut time_is_up = pin!(sleep(patience * 7 / 8));
         let (mut pause, mut faults) = (FIRST_PAUSE, 0);
         loop {
             let trial = self.start_once(targets, service, request, urgency, &tell);
-            // Boxed, because the futures of the callers would nest too deep for the compiler.
+            // Boxed, because the callers' futures would nest too deep for the compiler.
             let error = match Box::pin(trial).await {
                 Err(error) if urgency.is_urgent() => error,
                 outcome => return outcome,
@@ -124,8 +125,7 @@ struct Attempt<'a, F> {
 }
 
 impl<F: Fn(Progress)> Attempt<'_, F> {
-    /// Tries the nodes of a target. What was only remembered of them is looked up again before they
-    /// are given up.
+    /// Tries the nodes of a target. A cached lookup is repeated before the target is given up.
     async fn on(&self, target: &Target) -> Result<Session, Error> {
         let mut missed = Vec::new();
         let mut tried = Vec::new();
@@ -172,9 +172,9 @@ impl<F: Fn(Progress)> Attempt<'_, F> {
     }
 }
 
-/// The pauses between attempts, and where doubling ends.
+/// The first pause between attempts, and the limit of its doubling.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// Faults of the service after which it is tried again: each may have cost a session.
+/// Maximum number of retries after internal errors of AWS: each may have started a session.
 const MAX_FAULTS: u32 = 2;

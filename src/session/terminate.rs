@@ -1,4 +1,7 @@
-//! One session that is to be ended, however often that must be tried.
+//! Terminates one session, with retries.
+//!
+//! Retries temporary errors with exponential backoff (0.5 s to 60 s) for up to 24 h of pauses.
+//! During shutdown only a few more attempts are made.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -14,54 +17,54 @@ use super::journal::Journal;
 use super::registry::Registration;
 use crate::panics::{self, Panic, caught};
 
-/// A session that was dropped.
+/// The termination of a session.
 #[derive(Debug)]
 pub(super) struct Termination {
     pub(super) service: Service,
     pub(super) id: String,
-    /// Of the connection that it was started for.
+    /// Span of the connection that the session was started for.
     pub(super) span: Span,
     pub(super) journal: Journal,
     pub(super) effort: TerminatePolicy,
     pub(super) source: Source,
 }
 
-/// Who started a session.
+/// The process that started a session.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// This process. The session is registered until this is dropped.
+    /// This process. The session stays registered until this is dropped.
     Own(Arc<Registration>),
-    /// A former process. The flag is set once it was reported that one of its sessions cannot be
-    /// ended: there may be thousands.
+    /// A former process. The flag is set once a failure to terminate one of its sessions was
+    /// logged: there may be thousands.
     Former(Arc<AtomicBool>),
 }
 
-/// What it is worth to end a session.
+/// How persistently a session is terminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TerminatePolicy {
-    /// It is tried for as long as that can be of use, and told if it was of none.
+    /// Retry until it succeeds or no longer makes sense, and log a failure.
     Full,
-    /// It is tried beside everything else: nobody waits for it, or hears of it. What comes to
-    /// nothing stays in the journal, for the next process.
+    /// Retry in the background: shutdown does not wait for it and failures are not logged as
+    /// warnings. On failure the session stays in the journal for the next process.
     Casual,
 }
 
-/// Whether the daemon says goodbye.
+/// Progress of the shutdown, as terminations see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TimeLeft {
-    /// It lives on, and there is time.
+    /// No shutdown.
     NotYet,
-    /// In a few seconds: a pause makes sense no more.
+    /// Shutting down: a few seconds are left, no backoff.
     Soon,
-    /// What is not ended now is left.
+    /// The shutdown is over: give up.
     Now,
 }
 
-/// What an ending listens to.
+/// Signals to a termination.
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
     pub(super) time_left: watch::Receiver<TimeLeft>,
-    /// Each change ends the pause before the next try.
+    /// Each change skips the pause before the next attempt.
     pub(super) hurry: watch::Receiver<()>,
 }
 
@@ -70,7 +73,7 @@ impl Pace {
         *self.time_left.borrow() != TimeLeft::NotYet
     }
 
-    /// Waits before the next try. True if it was cut short.
+    /// Waits before the next attempt. Returns true if the pause was cut short.
     async fn pause(&mut self, pause: Duration) -> bool {
         tokio::select! {
             () = sleep(pause) => false,
@@ -79,7 +82,8 @@ impl Pace {
         }
     }
 
-    /// Waits before the next try. Returns the pause after it, and the sum of pauses with this one.
+    /// Waits before the next attempt. Returns the pause after it, and the sum of all completed
+    /// pauses.
     async fn next(&mut self, pause: Duration, waited: Duration) -> (Duration, Duration) {
         match self.pause(pause).await {
             true => (FIRST_PAUSE, waited),
@@ -89,8 +93,8 @@ impl Pace {
 }
 
 impl Termination {
-    /// Calls TerminateSession until it was of use, it never will be, or there is no time. Returns
-    /// how many sessions may have been left behind: this one, or none.
+    /// Calls TerminateSession until it succeeds, fails permanently, or time runs out. Returns how
+    /// many sessions may still be active: this one, or none.
     pub(super) async fn run(self, mut pace: Pace) -> usize {
         if self.effort == TerminatePolicy::Casual {
             self.try_casually(pace).await;
@@ -157,7 +161,8 @@ impl Termination {
         debug!(%session, "session of a former process ended");
     }
 
-    /// A stop waits for a credential provider for a moment only: `None` if it has not answered.
+    /// Makes one attempt. During shutdown it waits for a credential provider for only 2 s more:
+    /// `None` if the provider has not answered by then.
     async fn try_once(&self, pace: &mut Pace) -> Option<Result<(), Error>> {
         let waited_for_credentials = async {
             reached(&mut pace.time_left, TimeLeft::Soon).await;
@@ -191,7 +196,7 @@ impl Termination {
         0
     }
 
-    /// A short trouble is nobody's; one that lasts is told once.
+    /// Logs a failure: one warning if it lasts, `debug` otherwise.
     fn tell(&self, error: &Error, pause: Duration) {
         let session = &self.id;
         if pause == WORTH_TELLING {
@@ -202,8 +207,9 @@ impl Termination {
         }
     }
 
-    /// Credentials, policy or configuration may be better for the next process, which tries once
-    /// more.
+    /// Handles a permanent failure. A session of a former process is removed from the journal; one
+    /// of this process stays, since the next process, which tries once more, may have better
+    /// credentials, policy or configuration.
     async fn refused(&self, error: &Error) -> usize {
         let Source::Former(is_reported) = &self.source else {
             return self.leave(Some(error));
@@ -224,20 +230,20 @@ impl Termination {
     }
 }
 
-/// What follows from a failed TerminateSession.
+/// What to do after a failed TerminateSession.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     TryAgain,
-    /// AWS refuses it, or the configuration does not allow the call.
+    /// AWS rejects the call, or the configuration does not allow it.
     Refused,
-    /// The session has idled out by now.
+    /// The session has reached the idle timeout by now.
     Over,
 }
 
 impl Verdict {
-    /// Of an error, after pauses of `waited` in all.
+    /// Classifies an error, after pauses of `waited` in total.
     fn of(error: &Error, waited: Duration) -> Self {
-        // What a proxy or a portal answers says nothing about the session.
+        // A response of a proxy or captive portal says nothing about the session.
         let is_temporary = error.recovery() == Recovery::Retry || error.kind() == Kind::Stranger;
         match is_temporary {
             true if waited >= MAX_LIFE => Self::Over,
@@ -252,30 +258,30 @@ fn no_answer() -> Error {
     Error::new("TerminateSession", Kind::Credentials, why)
 }
 
-/// Waits for a stage of the goodbye.
+/// Waits until the shutdown has reached `stage`.
 pub(super) async fn reached(time_left: &mut watch::Receiver<TimeLeft>, stage: TimeLeft) {
     let reached = |now: &TimeLeft| match stage {
         TimeLeft::NotYet => true,
         TimeLeft::Soon => *now != TimeLeft::NotYet,
         TimeLeft::Now => *now == TimeLeft::Now,
     };
-    // An error means that the terminator is gone, and so is this.
+    // An error means that the dispatcher is gone, and with it this task.
     drop(time_left.wait_for(reached).await);
 }
 
-/// The pauses between tries, and where doubling ends.
+/// The first pause between attempts, and the limit of its doubling.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// The pause before which a trouble is told: some seconds after it began.
+/// The pause before which a failure is logged as a warning: some seconds after the first attempt.
 const WORTH_TELLING: Duration = Duration::from_secs(4);
 
-/// How long an ending is tried: as long as the journal keeps a session.
+/// How long a termination is retried: as long as the journal keeps a session.
 const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
-/// How long a stop waits for a credential provider.
+/// How long a shutdown waits for a credential provider.
 const MAX_WAIT_FOR_CREDENTIALS: Duration = Duration::from_secs(2);
 
-/// Tries that a goodbye has time for.
+/// Maximum number of retries during shutdown.
 const MAX_HASTY_TRIES: u32 = 3;
 
 #[cfg(test)]

@@ -1,20 +1,20 @@
-//! What the bytes look like.
+//! Byte layouts of the Session Manager protocol: encoders and decoders.
 //!
-//! This room knows where a byte lies in a message and nothing else: not the order of messages,
-//! not the time, not whether a message makes sense now. Both sides of the wire stand on it, ours
-//! in `proto` and the far one in `sim`, and it is the only thing that they share.
+//! This module knows the position of every field and nothing about the order of messages, time, or
+//! whether a message is valid in the current state. It is used by both sides of the wire, `proto`
+//! (client) and `sim` (simulator), and is the only code that they share.
 //!
-//! The law of the room: **decoding is total**. Every input is a value or an error; none panics,
-//! and none allocates more than it was given.
+//! Invariant: **decoding is total**. Every input yields a value or an error; no input panics or
+//! allocates more than its own size.
 //!
 //! ```text
-//!   message   120 bytes of header, then the payload            big-endian
-//!   payload   by its type: raw bytes, JSON, or a 4-byte flag   big-endian
-//!   smux      raw bytes of many messages, joined: 8-byte       little-endian
-//!             headers, data behind some of them
+//!   message   header of 120 bytes, then the payload          big-endian
+//!   payload   depends on its type: raw bytes, JSON or a flag   big-endian
+//!   smux      concatenated raw bytes of many messages:         little-endian
+//!             8-byte headers, some followed by data
 //! ```
 //!
-//! Specification: protocol.md sections 2.2, 3, 4, 5, 6.2, 8.2, 9.1.
+//! Specification: docs/protocol.md, sections 2.2, 3, 4, 5, 6.2, 8.2 and 9.1.
 
 pub mod message;
 pub mod payload;

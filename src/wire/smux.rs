@@ -1,36 +1,36 @@
-//! Frames of smux v1, and finding them in cut-up input.
+//! Frames of smux v1, and an incremental decoder for them.
 //!
-//! The Output payloads of a direction, joined, are one byte stream of frames. A message may hold
-//! several frames or a piece of one, so the decoder keeps its place between messages:
+//! The concatenated Output payloads of a direction are one byte stream of frames. A message may
+//! hold several frames or part of one, so the decoder keeps its state between messages:
 //!
 //! ```text
-//!   ┌─ 8 bytes ─┐                 8 bytes, then `length` bytes of data
-//!   │ SYN 3     │ PSH 3 │ hel┆lo │ FIN 3 │     ┆ = a message ends here
-//! ```
+//!   ┌─ 8 bytes ─┐         8 bytes, then `length` bytes of data
+//!   │ SYN 3     │ PSH 3 │ hel┆lo │ FIN 3 │         ┆ = end of a message
 //!
-//! All integers are little-endian. Only PSH carries data: a length in any other frame is not
-//! skipped by receivers (protocol.md section 8.2). There are no window updates in version 1.
+//! All integers are little-endian. Only PSH carries data: receivers do not skip the data of a frame
+//! of any other type that has a length (docs/protocol.md, section 8.2). Version 1 has no window
+//! updates.
 
 use std::fmt;
 
 use bytes::{Buf, Bytes};
 
-/// The eight bytes before the data of a frame.
+/// The header of a frame: eight bytes before its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What the frame does.
+    /// Type of the frame.
     pub command: Command,
-    /// How many bytes of data follow; only after PSH.
+    /// Number of data bytes that follow; only for PSH.
     pub length: u16,
-    /// The stream it is about.
+    /// Stream that the frame belongs to.
     pub stream: StreamId,
 }
 
 impl Header {
-    /// Bytes of a header.
+    /// Length of a header in bytes.
     pub const LEN: usize = 8;
 
-    /// A frame without data.
+    /// Creates the header of a frame without data.
     pub fn bare(command: Command, stream: StreamId) -> Self {
         Self {
             command,
@@ -39,7 +39,7 @@ impl Header {
         }
     }
 
-    /// A PSH before `length` bytes of data.
+    /// Creates the header of a PSH frame with `length` bytes of data.
     pub fn push(stream: StreamId, length: u16) -> Self {
         Self {
             command: Command::Push,
@@ -48,11 +48,12 @@ impl Header {
         }
     }
 
-    /// Reads a header from its eight bytes.
+    /// Reads a header.
     ///
     /// # Errors
     ///
-    /// Another version or an unknown command: fatal to the whole mux (protocol.md section 8.3).
+    /// Fails on another version or an unknown command. Either is fatal to the whole mux
+    /// (docs/protocol.md, section 8.3).
     pub fn decode(bytes: [u8; Self::LEN]) -> Result<Self, FrameError> {
         let [version, command, l0, l1, s0, s1, s2, s3] = bytes;
         if version != VERSION {
@@ -65,7 +66,7 @@ impl Header {
         })
     }
 
-    /// The header as it travels.
+    /// Encodes the header.
     pub fn encode(self) -> [u8; Self::LEN] {
         let [l0, l1] = self.length.to_le_bytes();
         let [s0, s1, s2, s3] = self.stream.0.to_le_bytes();
@@ -86,7 +87,7 @@ impl fmt::Display for Header {
     }
 }
 
-/// What a frame does.
+/// Type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// SYN: opens a stream.
@@ -95,9 +96,9 @@ pub enum Command {
     Finish,
     /// PSH: carries data.
     Push,
-    /// NOP: nothing, at any time.
+    /// NOP: no effect; allowed at any time.
     Nothing,
-    /// UPD: a window update of version 2. Receivers swallow it with eight further bytes.
+    /// UPD: a window update of version 2. Receivers skip it and the eight bytes after its header.
     Update,
 }
 
@@ -124,7 +125,7 @@ impl Command {
     }
 }
 
-/// One stream of a mux. Clients use odd numbers from 3 (protocol.md section 8.2).
+/// Id of a stream in a mux. Clients use odd numbers from 3 (docs/protocol.md, section 8.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u32);
 
@@ -134,14 +135,14 @@ impl fmt::Display for StreamId {
     }
 }
 
-/// What a peer said, one piece at a time.
+/// One decoded event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
     /// A stream was opened.
     Open(StreamId),
     /// A stream was closed in both directions.
     Finish(StreamId),
-    /// Data of a stream; a frame that straddles messages leaves as several chunks. Never empty.
+    /// Data of a stream, never empty. A frame split across messages yields several chunks.
     Data(StreamId, Bytes),
 }
 
@@ -155,34 +156,34 @@ impl fmt::Display for Piece {
     }
 }
 
-/// Finds frames in a byte stream that arrives in any cut.
+/// Decodes a byte stream of frames that is split at arbitrary positions.
 #[derive(Debug, Default)]
 pub struct Decoder {
     input: Bytes,
     header: [u8; Header::LEN],
-    /// How many bytes of `header` are known.
+    /// Number of bytes of `header` received so far.
     known: usize,
-    /// What the bytes after the last whole header are.
+    /// Meaning of the bytes after the last complete header.
     body: Body,
 }
 
 impl Decoder {
-    /// A decoder at the first byte of a mux.
+    /// Creates a decoder for the start of a mux.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Hands over the next bytes. All pieces of the former ones must have been taken.
+    /// Passes the next bytes. All pieces of the previous input must have been polled.
     pub fn push(&mut self, input: Bytes) {
         debug_assert!(self.input.is_empty(), "the former input was taken apart");
         self.input = input;
     }
 
-    /// The next piece; `None` when the input is used up.
+    /// Returns the next piece; `None` when the input is exhausted.
     ///
     /// # Errors
     ///
-    /// The bytes are no frames of version 1. There is no way to find the next frame.
+    /// Fails if the bytes are not frames of version 1. The decoder cannot resynchronize.
     pub fn poll(&mut self) -> Result<Option<Piece>, FrameError> {
         while !self.input.is_empty() {
             match self.body {
@@ -251,19 +252,19 @@ impl Decoder {
     }
 }
 
-/// Why bytes are no frame.
+/// Error of decoding a frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// Not version 1.
     #[error("a mux frame of version {got}, expected {VERSION}")]
     Version {
-        /// The byte that came.
+        /// Version found.
         got: u8,
     },
-    /// No command of version 1.
+    /// Not a command of version 1.
     #[error("an unknown mux command {got}")]
     Command {
-        /// The byte that came.
+        /// Command found.
         got: u8,
     },
 }
@@ -283,7 +284,7 @@ enum Body {
 
 const VERSION: u8 = 1;
 
-/// Bytes behind an UPD header.
+/// Bytes after a UPD header.
 const UPDATE_LEN: usize = 8;
 
 #[cfg(test)]
@@ -294,7 +295,7 @@ mod tests {
         1, 0, 0, 0, 3, 0, 0, 0, // SYN 3
         1, 2, 5, 0, 3, 0, 0, 0, b'h', b'e', b'l', b'l', b'o', // PSH 3
         1, 3, 0, 0, 0, 0, 0, 0, // NOP
-        1, 4, 0, 0, 3, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9, // UPD, swallowed
+        1, 4, 0, 0, 3, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9, // UPD, skipped
         1, 2, 0, 0, 3, 0, 0, 0, // PSH without data
         1, 1, 0, 0, 3, 0, 0, 0, // FIN 3
     ];

@@ -1,4 +1,4 @@
-//! Settings that are good alone and not together.
+//! Checks for settings that are valid alone but conflict with each other.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,14 +20,14 @@ pub(super) fn check_forward(fields: &Fields, findings: &mut Findings) {
     check_document(fields, findings);
 }
 
-/// Checks what listens against each other: the forwards, and `[http]`.
+/// Checks the listeners of all forwards and of `[http]` against each other.
 pub(super) fn check_listeners(forwards: &[Fields], http: &Fields, findings: &mut Findings) {
     check_names(forwards, findings);
     check_remote_clients(http, findings);
     check_addresses(forwards.iter().chain([http]), findings);
 }
 
-/// Finds what else listens where the admin socket is.
+/// Reports listeners on the path of the admin socket.
 pub(super) fn check_admin(
     admin: &Fields,
     forwards: &[Fields],
@@ -71,7 +71,7 @@ fn check_remote_clients(fields: &Fields, findings: &mut Findings) {
     }
 }
 
-/// A key that does nothing is a mistake: someone believes that it protects something.
+/// Reports `mode` where it has no effect, as the user may rely on it for protection.
 fn check_mode(fields: &Fields, findings: &mut Findings) {
     let (Some(span), Some(addresses)) = (fields.span("mode"), fields.addresses("listen")) else {
         return;
@@ -110,7 +110,7 @@ fn check_window(fields: &Fields, findings: &mut Findings) {
     findings.add(Finding::new(span.unwrap_or_default(), what, hint));
 }
 
-/// Keys that mean something to the other kind of sessions only, and more spares than connections.
+/// Reports keys of the other session mode, and more warm sessions than connections.
 fn check_sessions(fields: &Fields, findings: &mut Findings) {
     let Some(sessions) = fields.text("sessions") else {
         return;
@@ -145,7 +145,7 @@ fn check_sessions(fields: &Fields, findings: &mut Findings) {
     }
 }
 
-/// The documents of AWS take a host or take none (protocol.md section 1.3).
+/// AWS documents either require a host or accept none (docs/protocol.md, section 1.3).
 fn check_document(fields: &Fields, findings: &mut Findings) {
     let (Some(document), Some(remote), Some(span)) = (
         fields.text("document"),
@@ -165,7 +165,7 @@ fn check_document(fields: &Fields, findings: &mut Findings) {
     findings.add(Finding::new(span, what, hint));
 }
 
-/// Documents of AWS whose sessions are for something else (protocol.md sections 1.3 and 10).
+/// AWS documents whose sessions are not port forwarding (docs/protocol.md, sections 1.3 and 10).
 const OTHER_DOCUMENTS: [&str; 5] = [
     "AWS-StartSSHSession",
     "AWS-StartInteractiveCommand",
@@ -193,7 +193,7 @@ fn check_names(forwards: &[Fields], findings: &mut Findings) {
     }
 }
 
-/// An address and the table that has it.
+/// An address and the table that listens on it.
 struct AddressOwner<'a> {
     listen: Listen,
     span: Range<usize>,
@@ -228,7 +228,7 @@ fn check_addresses<'a>(tables: impl Iterator<Item = &'a Fields>, findings: &mut 
     }
 }
 
-/// A disabled forward does not listen, so another one may have its address.
+/// A disabled forward does not listen, so another one may use its address.
 fn is_disabled(fields: &Fields) -> bool {
     fields.flag("enabled") == Some(false)
 }

@@ -1,4 +1,4 @@
-//! Names of hosts, by which a service is asked.
+//! Host names by which clients call the HTTP server.
 
 use crate::config::check::value::{SpannedError, TypedValue, wrong_type};
 use crate::config::diagnostic::ValueError;
@@ -6,7 +6,7 @@ use crate::config::document::{Value, ValueData};
 use crate::config::settings::Setting;
 use crate::config::source::quoted;
 
-/// Reads an array of names.
+/// Parses an array of host names.
 pub(super) fn hosts(setting: &Setting, value: &Value) -> Result<TypedValue, Vec<SpannedError>> {
     let ValueData::Array(values) = &value.data else {
         return Err(vec![(value.span.clone(), wrong_type(setting, &value.data))]);
@@ -35,7 +35,7 @@ pub(super) fn hosts(setting: &Setting, value: &Value) -> Result<TypedValue, Vec<
     }
 }
 
-/// Finds what keeps a text from being the name of a host (RFC 1123 section 2.1).
+/// Checks the syntax of a host name (RFC 1123, section 2.1).
 fn check_host(text: &str) -> Result<(), ValueError> {
     let name = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
@@ -55,7 +55,7 @@ fn check_host(text: &str) -> Result<(), ValueError> {
     Err(ValueError::new(what, hint))
 }
 
-/// Names of one service, and characters of a name.
+/// Maximum number of host names.
 const MAX_HOSTS: usize = 16;
 const MAX_NAME: usize = 253;
 

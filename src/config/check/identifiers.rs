@@ -1,4 +1,4 @@
-//! Texts that must keep a pattern: names, regions, paths, targets, documents, modes.
+//! Syntax of identifiers: names, regions, paths, targets, documents, modes.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -23,7 +23,7 @@ impl FromStr for Target {
     }
 }
 
-/// Finds what keeps a text from being the name of a forward.
+/// Checks the name of a forward.
 pub(super) fn check_name(text: &str) -> Result<(), ValueError> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let is_good = text.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -33,7 +33,7 @@ pub(super) fn check_name(text: &str) -> Result<(), ValueError> {
     or(is_good, format!("{} cannot be a name", quoted(text)), hint)
 }
 
-/// Finds what keeps a text from being a region.
+/// Checks the name of a region.
 pub(super) fn check_region(text: &str) -> Result<(), ValueError> {
     let is_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let has_number = |text: &str| {
@@ -53,7 +53,7 @@ pub(super) fn check_region(text: &str) -> Result<(), ValueError> {
     or(is_good, format!("{} is not a region", quoted(text)), &hint)
 }
 
-/// Finds what keeps a text from being the name of a profile.
+/// Checks the name of a profile.
 pub(super) fn check_profile(text: &str) -> Result<(), ValueError> {
     let is_good = !text.trim().is_empty()
         && text.trim() == text
@@ -69,8 +69,8 @@ pub(super) fn check_profile(text: &str) -> Result<(), ValueError> {
     )
 }
 
-/// Finds what keeps a text from being the ARN of a role (the IAM reference: names are of letters,
-/// digits and `+=,.@-_`, paths of more).
+/// Checks the ARN of a role. By the IAM reference, names consist of letters, digits and `+=,.@-_`;
+/// paths may contain more.
 pub(super) fn check_role(text: &str) -> Result<(), ValueError> {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     let is_partition = |text: &str| {
@@ -101,7 +101,8 @@ pub(super) fn check_role(text: &str) -> Result<(), ValueError> {
     )
 }
 
-/// Finds what keeps a text from being the path of a file, wherever the program was started.
+/// Checks the path of a file. Must be absolute, so that it does not depend on the working
+/// directory.
 pub(super) fn check_path(text: &str) -> Result<(), ValueError> {
     let what = format!("{} is not an absolute path", quoted(text));
     let hint = match text.strip_prefix('~') {
@@ -115,7 +116,7 @@ pub(super) fn check_path(text: &str) -> Result<(), ValueError> {
     )
 }
 
-/// Finds what keeps a text from being the path of a Unix socket.
+/// Checks the path of a Unix socket.
 pub(super) fn check_socket(text: &str) -> Result<(), ValueError> {
     let hint = match text.strip_prefix("unix:") {
         Some(path) => format!("write the path alone: {}", quoted(path)),
@@ -129,8 +130,7 @@ pub(super) fn check_socket(text: &str) -> Result<(), ValueError> {
     or(text.len() <= MAX_PATH, what, &hint)
 }
 
-/// Finds what keeps a text from being the name or ARN of a document
-/// (the SSM API reference: `^[a-zA-Z0-9_\-.:/]{3,128}$`).
+/// Checks the name or ARN of a document (SSM API reference: `^[a-zA-Z0-9_\-.:/]{3,128}$`).
 pub(super) fn check_document(text: &str) -> Result<(), ValueError> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || "_-.:/".contains(c);
     let is_good = (3..=128).contains(&text.len()) && text.chars().all(is_letter);
@@ -143,7 +143,7 @@ pub(super) fn check_document(text: &str) -> Result<(), ValueError> {
     )
 }
 
-/// Reads the permissions of a file.
+/// Parses file permissions.
 pub(super) fn mode(text: &str) -> Result<u32, ValueError> {
     let is_octal = text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     let mode = u32::from_str_radix(text, 8).ok();
@@ -162,7 +162,7 @@ pub(super) fn mode(text: &str) -> Result<u32, ValueError> {
     Ok(mode)
 }
 
-/// A task is known by its cluster, which may hold `_`, its id, and the runtime id of a container.
+/// An ECS task: the cluster, which may contain `_`, the task id and the runtime id of a container.
 fn check_task(task: &str) -> Result<(), ValueError> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let parts = task.rsplitn(3, '_');
@@ -207,22 +207,22 @@ fn or(is_good: bool, what: String, hint: &str) -> Result<(), ValueError> {
         .ok_or_else(|| ValueError::new(what, hint))
 }
 
-/// Names are labels of metrics and stand in tables.
+/// Maximum length of a name, which is a metric label and is printed in tables.
 const MAX_NAME: usize = 64;
 
-/// A region is a label of a host name.
+/// Maximum length of a region, which is a label of a host name.
 const MAX_REGION: usize = 63;
 
-/// Far beyond what anyone types.
+/// Maximum length of a profile name; longer than any in use.
 const MAX_PROFILE: usize = 256;
 
-/// Bytes of an ARN that IAM takes.
+/// Maximum bytes of a role ARN, as in IAM.
 const MAX_ROLE: usize = 2048;
 
-/// Four digits, the first of which is 0.
+/// Maximum length of a mode: four digits, the first of which is 0.
 const MAX_MODE: usize = 4;
 
-/// The limit of StartSession's `Target`.
+/// Maximum length of `Target` in StartSession.
 const MAX_TARGET: usize = 400;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! From the text to the model, with every problem found.
+//! Checks a parsed file and converts it to the model, reporting all problems.
 //!
-//! A text is read as TOML, each table is checked key by key against the settings, then the
-//! settings of a forward against each other, then the forwards against each other. Nothing stops
-//! at the first problem; a problem that only follows from another one is not told.
+//! Each table is checked key by key against the settings table, then the settings of a forward
+//! against each other, then the forwards against each other. Checking continues after a problem;
+//! problems that are only consequences of another one are not reported.
 
 mod address;
 mod arguments;
@@ -35,11 +35,11 @@ use crate::config::settings::{
 use crate::config::source::{Source, quoted, shortened};
 use crate::config::suggest::nearest;
 
-/// Reads the text of a configuration.
+/// Parses the text of a configuration.
 ///
 /// # Errors
 ///
-/// Everything that is wrong with it, at once.
+/// Fails with all problems found.
 pub fn parse(text: &str) -> Result<Config, Problems> {
     let source = Source::new(text);
     let mut findings = Findings::default();
@@ -56,8 +56,8 @@ pub fn parse(text: &str) -> Result<Config, Problems> {
     }
 }
 
-/// What a text says of `[admin]`, whatever is wrong with the rest: a daemon that runs by an older
-/// text is to be found. `None` if it says something that cannot be understood.
+/// Parses `[admin]` even if the rest of the text is invalid, so that a daemon started with an older
+/// version of the file can still be found. Returns `None` if `[admin]` cannot be understood.
 pub(super) fn parse_admin(text: &str) -> Option<Admin> {
     let source = Source::new(text);
     let Document { root, .. } = Document::read(text, &source);
@@ -67,7 +67,7 @@ pub(super) fn parse_admin(text: &str) -> Option<Admin> {
     is_understood.then_some(admin)
 }
 
-/// Whether a person wrote where the socket is, as far as lines can tell.
+/// Returns whether `[admin]` sets the socket path, judged line by line.
 fn names_socket(text: &str) -> bool {
     let lines = text.lines().map(str::trim);
     let mut behind = lines
@@ -97,10 +97,10 @@ fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Conf
     })
 }
 
-/// The tables of a file, each checked by itself.
+/// Tables of a file, each checked separately.
 #[derive(Debug, Default)]
 struct Tables {
-    /// Those that stand once, by their names.
+    /// Tables that occur once, by name.
     single: BTreeMap<&'static str, Fields>,
     forwards: Vec<Fields>,
 }
@@ -108,7 +108,7 @@ struct Tables {
 impl Tables {
     fn read(root: &Table, text: &str, findings: &mut Findings) -> Self {
         let mut tables = Self::default();
-        // Defaults may stand behind the forwards that they are for.
+        // `[defaults]` may follow the forwards that it applies to.
         let (forwards, others): (Vec<_>, Vec<_>) = root
             .entries
             .iter()
@@ -164,7 +164,7 @@ impl Tables {
 }
 
 impl Tables {
-    /// A table that stands once; if it does not, every key has its default.
+    /// Returns a table that occurs once. If it is absent, every key has its default.
     fn of(&self, section: Section) -> Cow<'_, Fields> {
         match self.single.get(section.name) {
             Some(fields) => Cow::Borrowed(fields),
@@ -173,7 +173,7 @@ impl Tables {
     }
 }
 
-/// How problems call a forward: by its name, or else by its place.
+/// Returns how messages refer to a forward: by name, else by position.
 fn scope(table: &Table, index: usize) -> String {
     let name = table.entries.iter().find(|entry| entry.key == "name");
     match name.map(|entry| &entry.value.data) {
@@ -201,7 +201,7 @@ fn aws(fields: &Fields) -> Aws {
     }
 }
 
-/// The limits, if none that was written is wrong.
+/// Returns the limits, unless one of them is invalid.
 fn limits(fields: &Fields) -> Option<Limits> {
     Some(Limits {
         max_connections: fields.number("max_connections")?,
@@ -209,7 +209,7 @@ fn limits(fields: &Fields) -> Option<Limits> {
     })
 }
 
-/// `docker stop` waits for ten seconds.
+/// The default is below the ten seconds after which `docker stop` kills.
 fn shutdown(fields: &Fields) -> Shutdown {
     let given = fields.duration("drain_timeout");
     Shutdown {
@@ -236,7 +236,7 @@ fn log(fields: &Fields) -> Option<Log> {
     })
 }
 
-/// Where health and metrics are served, if they are to be.
+/// Returns the HTTP settings, if enabled.
 fn served(fields: &Fields) -> Option<Http> {
     let listen = fields.addresses("listen")?.into_iter();
     Some(Http {
@@ -265,7 +265,7 @@ fn sessions(fields: &Fields) -> Option<Sessions> {
     })
 }
 
-/// The forward, if nothing is missing from it.
+/// Returns the forward, unless a setting is missing or invalid.
 fn forward(fields: &Fields, source: &Source<'_>) -> Option<Forward> {
     let listen = fields.addresses("listen")?.into_iter();
     Some(Forward {
@@ -297,7 +297,7 @@ fn forward(fields: &Fields, source: &Source<'_>) -> Option<Forward> {
     })
 }
 
-/// A key or a table that has no business at the top of a file.
+/// Reports an unknown key or table at the top level.
 fn stranger(entry: &Entry) -> Finding {
     let key = shortened(&entry.key);
     let noun = if holds_tables(&entry.value) {
@@ -329,7 +329,7 @@ fn tables_of_a_file() -> String {
     )
 }
 
-/// The section that a person probably meant.
+/// Returns the section whose name is most similar.
 fn meant_section(key: &str) -> Option<&'static Section> {
     let meant = nearest(key, SECTIONS.iter().map(|section| section.name));
     SECTIONS.iter().find(|section| Some(section.name) == meant)
@@ -364,7 +364,7 @@ fn wrong_shape(section: Section, entry: &Entry) -> Finding {
     Finding::new(entry.span.clone(), what, hint)
 }
 
-/// Whether this is where a person wrote forwards, well or badly.
+/// Returns whether the user defined forwards here, possibly misspelled or malformed.
 fn may_be_forwards(entry: &Entry) -> bool {
     let meant = meant_section(&entry.key).is_some_and(|section| section.name == FORWARD.name);
     let is_empty = matches!(&entry.value.data, ValueData::Array(values) if values.is_empty());
@@ -376,10 +376,10 @@ fn no_forward(text: &str) -> Finding {
     Finding::new(end..end, "there is no forward", EXAMPLE).absence()
 }
 
-/// The key of `[admin]`.
+/// Key of the socket path in `[admin]`.
 const SOCKET: &str = "socket";
 
-/// The simplest forward, on one line each.
+/// A minimal forward.
 const EXAMPLE: &str = "the simplest one is:
 
 [[forward]]
@@ -388,10 +388,10 @@ listen = 5432
 target = \"i-0123456789abcdef0\"
 remote = \"db.internal:5432\"";
 
-/// Bytes of a text: a thousand forwards with a kilobyte each.
+/// Maximum bytes of a file: a thousand forwards of a kilobyte each.
 pub(super) const MAX_LENGTH: usize = 1 << 20;
 
-/// Forwards of a file; each has its listeners.
+/// Maximum number of forwards of a file; each has its own listeners.
 const MAX_FORWARDS: usize = 1000;
 
 #[cfg(test)]

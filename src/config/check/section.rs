@@ -1,4 +1,4 @@
-//! The settings of one table: which were written, and what each means.
+//! Settings of one table: which are set, and their values.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,22 +15,22 @@ use crate::config::suggest::nearest;
 /// A table, checked key by key.
 #[derive(Clone, Debug)]
 pub(super) struct Fields {
-    /// How problems call this table.
+    /// How messages refer to this table.
     pub(super) scope: String,
-    /// Where its header stands.
+    /// Range of its header.
     pub(super) header: Range<usize>,
     section: Section,
-    /// Where each known key's value stands; its meaning if it has one.
+    /// Keys set in this table: range of the value, and the value if valid.
     given: Entries,
-    /// The same of `[defaults]`.
+    /// Keys set in `[defaults]`.
     inherited: Entries,
 }
 
-/// Keys, each with its place and its meaning.
+/// Keys with the range of their value, and the value if valid.
 pub(super) type Entries = BTreeMap<&'static str, (Range<usize>, Option<TypedValue>)>;
 
 impl Fields {
-    /// Checks the keys of a table and their values, each by itself.
+    /// Checks each key and value of a table.
     pub(super) fn read(
         table: &Table,
         section: Section,
@@ -58,7 +58,7 @@ impl Fields {
         fields
     }
 
-    /// A table that is not there: every key has its default.
+    /// Returns an absent table, in which every key has its default.
     pub(super) fn absent(section: Section) -> Self {
         Self {
             scope: section.header(),
@@ -69,12 +69,12 @@ impl Fields {
         }
     }
 
-    /// Whether there may be more tables of its kind.
+    /// Returns whether the section may occur more than once.
     pub(super) fn is_many(&self) -> bool {
         matches!(self.section.shape, Shape::Many)
     }
 
-    /// What is not written here is as it is there.
+    /// Takes settings that are absent here from `defaults`.
     pub(super) fn inheriting(mut self, defaults: Option<&Self>) -> Self {
         self.inherited = defaults.map(|d| d.given.clone()).unwrap_or_default();
         self
@@ -110,7 +110,7 @@ impl Fields {
         }
     }
 
-    /// Finds the required keys that were not written, nor most probably `meant`.
+    /// Reports missing required keys, except those in `meant`, which were probably misspelled.
     fn find_missing(&self, meant: &[&str], findings: &mut Findings) {
         let required = self.section.settings.iter().filter(|s| s.is_required());
         let missing: Vec<_> = required
@@ -130,19 +130,19 @@ impl Fields {
         findings.add(Finding::new(self.header.clone(), what, hint).absence());
     }
 
-    /// Where the value of a key stands, if it was written here.
+    /// Returns the range of a value set in this table.
     pub(super) fn span(&self, key: &str) -> Option<Range<usize>> {
         self.given.get(key).map(|(span, _)| span.clone())
     }
 
-    /// Where it stands here or in `[defaults]`.
+    /// Returns the range of a value set in this table or in `[defaults]`.
     pub(super) fn place(&self, key: &str) -> Option<Range<usize>> {
         let inherited = || self.inherited.get(key).map(|(span, _)| span.clone());
         self.span(key).or_else(inherited)
     }
 
-    /// What holds for a key: what was written here, or else in `[defaults]`, or else its default.
-    /// `None` if there is no default, or a fault was found.
+    /// Returns the value of a key: from this table, else from `[defaults]`, else the default.
+    /// `None` if there is no default or the value is invalid.
     pub(super) fn meaning(&self, key: &str) -> Option<TypedValue> {
         match self.given.get(key).or_else(|| self.inherited.get(key)) {
             Some((_, meaning)) => meaning.clone(),
@@ -199,7 +199,7 @@ impl Fields {
         Some(value)
     }
 
-    /// A number whose range fits into `T`.
+    /// Returns a number; its permitted range must fit into `T`.
     pub(super) fn number<T: TryFrom<u64>>(&self, key: &str) -> Option<T> {
         let TypedValue::Number(value) = self.meaning(key)? else {
             return None;

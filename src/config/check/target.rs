@@ -1,4 +1,4 @@
-//! `target`: the id of a node, a table of tags, or an array of both.
+//! `target`: a node id, a table of tags, or an array of both.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::config::settings::Setting;
 use crate::config::source::{quoted, shortened};
 use crate::config::suggest::nearest;
 
-/// What a value means as a target.
+/// Parses a value as one or more targets.
 pub(super) fn targets(setting: &Setting, value: &Value) -> Result<TypedValue, Vec<SpannedError>> {
     let values = match &value.data {
         ValueData::Array(values) => values.as_slice(),
@@ -54,7 +54,7 @@ fn one(setting: &Setting, value: &Value) -> Result<Target, Vec<SpannedError>> {
     }
 }
 
-/// `{ tags = { Name = "bastion" } }`.
+/// Parses `{ tags = { Name = "bastion" } }`.
 fn of_table(table: &Table, value: &Value) -> Result<Target, Vec<SpannedError>> {
     let mut faults = Vec::new();
     for entry in table.entries.iter().filter(|entry| entry.key != TAGS) {
@@ -98,8 +98,8 @@ fn of_table(table: &Table, value: &Value) -> Result<Target, Vec<SpannedError>> {
     }
 }
 
-/// The limits of AWS: 128 characters of a key and 256 of a value, in letters of any script, digits,
-/// spaces and some signs.
+/// Parses a tag. Limits of AWS: keys of up to 128 and values of up to 256 characters (letters of
+/// any script, digits, spaces and some signs).
 fn tag(entry: &Entry) -> Result<(String, String), ValueError> {
     let ValueData::Text(value) = &entry.value.data else {
         let what = format!(
@@ -136,12 +136,12 @@ const TAGS: &str = "tags";
 
 const EXAMPLE: &str = "for example `target = { tags = { Name = \"bastion\" } }`";
 
-/// Each is a StartSession call, while a connection waits.
+/// Maximum number of targets. Each costs a StartSession call while a connection waits.
 const MAX_TARGETS: usize = 8;
 
-/// Each is a filter of one look-up.
+/// Maximum number of tags. Each is a filter in one lookup.
 const MAX_TAGS: usize = 10;
 
-/// Characters.
+/// Maximum characters of a tag key.
 const MAX_KEY: usize = 128;
 const MAX_VALUE: usize = 256;

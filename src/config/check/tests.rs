@@ -1,4 +1,4 @@
-//! What a text means, and that no text does harm.
+//! Tests of parsing and checking whole files, with property tests for arbitrary text.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ target = "i-0123456789abcdef0"
 remote = "db.internal:5432"
 "#;
 
-/// Every setting of this version, each with another value than its default.
+/// Every setting of this version, with a value other than its default.
 const FULL: &str = r#"
 [aws]
 region = "eu-west-1"
@@ -344,7 +344,7 @@ fn nonsense_of_any_length_is_told_in_bounded_words() {
     }
 }
 
-/// Pieces that meet in files, well and badly put together.
+/// Generates fragments of configuration files, valid and invalid.
 fn pieces() -> impl Strategy<Value = String> {
     let keys: Vec<&str> = SECTIONS.iter().flat_map(Section::keys).collect();
     let value = prop_oneof![

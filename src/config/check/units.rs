@@ -1,4 +1,4 @@
-//! Amounts of time and of bytes, as a person writes them.
+//! Durations and sizes with units.
 //!
 //! ```text
 //!   "500ms"  "30s"  "5m"  "1h"  "1m30s"      one or more numbers, each with a unit, larger first
@@ -10,11 +10,11 @@ use std::time::Duration;
 use crate::config::diagnostic::ValueError;
 use crate::config::source::quoted;
 
-/// Reads an amount of time.
+/// Parses a duration.
 ///
 /// # Errors
 ///
-/// If it is none.
+/// Fails if it is not valid.
 pub fn duration(text: &str) -> Result<Duration, ValueError> {
     let mut units = TIME.iter();
     let mut total = Some(Duration::ZERO);
@@ -33,11 +33,11 @@ pub fn duration(text: &str) -> Result<Duration, ValueError> {
     if text.is_empty() {
         return Err(no_duration(text));
     }
-    // One too long to count is out of every range.
+    // A duration that overflows the type is out of every range.
     Ok(total.unwrap_or(Duration::MAX))
 }
 
-/// Reads an amount of bytes.
+/// Parses a size in bytes.
 pub(super) fn size(text: &str) -> Result<u64, ValueError> {
     let (number, unit, behind) = part(text).ok_or_else(|| no_size(text))?;
     let (_, bytes) = SIZE
@@ -48,7 +48,7 @@ pub(super) fn size(text: &str) -> Result<u64, ValueError> {
     Ok(total.unwrap_or(u64::MAX))
 }
 
-/// A duration as one writes it into the file: `1m30s`; parts of a millisecond are left out.
+/// Formats a duration as in the file (`1m30s`); fractions of a millisecond are dropped.
 pub fn written_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut out = String::new();
@@ -61,14 +61,14 @@ pub fn written_duration(duration: Duration) -> String {
     if out.is_empty() { "0s".to_owned() } else { out }
 }
 
-/// A size as one writes it into the file, in the largest unit that divides it: `256KiB`.
+/// Formats a size as in the file, in the largest unit that divides it (`256KiB`).
 pub fn written_size(bytes: u64) -> String {
     let divides = |(_, unit): &&(&str, u64)| bytes >= *unit && bytes.is_multiple_of(*unit);
     let (name, unit) = SIZE.iter().find(divides).unwrap_or(&("B", 1));
     format!("{}{name}", bytes / unit)
 }
 
-/// A number, the letters behind it, and what follows; a number too long to count is `None`.
+/// Splits off a number and its unit; the third value is the rest. The number is `None` on overflow.
 fn part(text: &str) -> Option<(Option<u64>, &str, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, rest) = text.split_at(digits);
@@ -91,7 +91,7 @@ fn no_size(text: &str) -> ValueError {
     ValueError::new(what, likely.unwrap_or_else(|| hint.to_owned()))
 }
 
-/// A hint for a number with a unit that we can guess.
+/// Returns a hint for a number with a recognisable unit.
 fn likely_unit(text: &str, units: &[(&str, &str)]) -> Option<String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let number: u32 = digits.parse().ok()?;
@@ -100,10 +100,10 @@ fn likely_unit(text: &str, units: &[(&str, &str)]) -> Option<String> {
     Some(format!("write \"{number}{meant}\""))
 }
 
-/// Milliseconds.
+/// Units in milliseconds.
 const TIME: &[(&str, u64)] = &[("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
-/// Bytes.
+/// Units in bytes.
 const SIZE: &[(&str, u64)] = &[
     ("GiB", 1 << 30),
     ("MiB", 1 << 20),
@@ -111,7 +111,7 @@ const SIZE: &[(&str, u64)] = &[
     ("B", 1),
 ];
 
-/// What people write, in lower case, and what it is here.
+/// Common spellings of time units, in lower case, and their names here.
 const LIKELY_TIME: &[(&str, &str)] = &[
     ("", "s"),
     ("ms", "ms"),
@@ -132,7 +132,7 @@ const LIKELY_TIME: &[(&str, &str)] = &[
     ("hours", "h"),
 ];
 
-/// As above; decimal units are taken for the binary ones.
+/// Common spellings of size units; decimal units are taken as binary ones.
 const LIKELY_SIZE: &[(&str, &str)] = &[
     ("", "B"),
     ("b", "B"),

@@ -1,4 +1,4 @@
-//! One value: what a setting's kind makes of it.
+//! Converts one value by the kind of its setting.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -19,26 +19,26 @@ use crate::config::settings::{Absent, Kind, Setting};
 use crate::config::source::quoted;
 use crate::config::suggest::nearest;
 
-/// A value that makes sense for its setting.
+/// A valid value of a setting.
 #[derive(Clone, Debug)]
 pub(super) enum TypedValue {
     Flag(bool),
-    /// Of things, or of bytes; the bits of a mode.
+    /// A count, a size in bytes, or the bits of a mode.
     Number(u64),
     Duration(Duration),
     Text(String),
-    /// Each with where it stands; at least one.
+    /// Addresses with their ranges; at least one.
     Listen(Vec<(Listen, Range<usize>)>),
     Target(Targets),
     Remote(Remote),
-    /// Names of hosts.
+    /// Host names.
     Hosts(Vec<String>),
 }
 
-/// What is wrong, and with which bytes: the value or a part of it.
+/// An error and its range: the value or a part of it.
 pub(super) type SpannedError = (Range<usize>, ValueError);
 
-/// What a value means for a setting of this version.
+/// Converts a value by the kind of its setting.
 pub(super) fn meaning(setting: &Setting, value: &Value) -> Result<TypedValue, Vec<SpannedError>> {
     if matches!(setting.kind, Kind::Listen) {
         return listen(setting, value);
@@ -52,7 +52,7 @@ pub(super) fn meaning(setting: &Setting, value: &Value) -> Result<TypedValue, Ve
     single(setting, &value.data).map_err(|fault| vec![(value.span.clone(), fault)])
 }
 
-/// What holds if a setting is not written; `None` if nothing does.
+/// Returns the default of a setting; `None` if it has none.
 pub(super) fn default(setting: &Setting) -> Option<TypedValue> {
     let data = match setting.absent {
         Absent::Problem | Absent::Nothing => return None,
@@ -197,7 +197,7 @@ fn bytes(text: &str, min: u64, max: u64) -> Result<TypedValue, ValueError> {
     ))
 }
 
-/// A number as it is said; one that is too long for the type has no digits.
+/// Formats a number. One that overflowed the type is shown without digits.
 fn shown(number: i128) -> String {
     match number {
         i128::MAX => "the number".to_owned(),
@@ -205,7 +205,7 @@ fn shown(number: i128) -> String {
     }
 }
 
-/// Says what a setting holds, and shows it.
+/// Returns a type error that names the expected type and gives an example.
 pub(super) fn wrong_type(setting: &Setting, data: &ValueData) -> ValueError {
     let wanted = match setting.kind {
         Kind::Flag => "true or false",
@@ -237,7 +237,7 @@ pub(super) fn wrong_type(setting: &Setting, data: &ValueData) -> ValueError {
     )
 }
 
-/// The same value in the right type, where the person's wish is plain.
+/// Returns a hint with the value in the right type, if the intention is clear.
 fn rewritten(setting: &Setting, data: &ValueData) -> Option<String> {
     let value = match (setting.kind, data) {
         (Kind::Flag, ValueData::Text(text)) if text == "true" || text == "false" => text.clone(),
@@ -253,10 +253,10 @@ fn rewritten(setting: &Setting, data: &ValueData) -> Option<String> {
     Some(format!("write `{} = {value}`", setting.key))
 }
 
-/// A hint that shows a good value.
+/// Returns a hint with a valid example.
 fn example(setting: &Setting) -> String {
     format!("for example `{} = {}`", setting.key, setting.example)
 }
 
-/// Addresses of one forward.
+/// Maximum number of addresses of a forward.
 const MAX_ADDRESSES: usize = 16;

@@ -1,4 +1,4 @@
-//! The version of AWS's client.
+//! Version of the AWS client.
 
 use std::str::FromStr;
 
@@ -35,13 +35,13 @@ impl FromStr for ClientVersion {
     }
 }
 
-/// Finds what keeps a text from being such a version.
+/// Checks the version of a client.
 pub(super) fn check_client_version(text: &str) -> Result<(), ValueError> {
     text.parse::<ClientVersion>().map(drop)
 }
 
-/// Clients up to this version have agents end a mux that is silent (protocol.md section 5.5).
+/// With clients up to this version, agents end an idle mux (docs/protocol.md, section 5.5).
 const TOO_OLD: [u32; 4] = [1, 2, 331, 0];
 
-/// More than the versions of any client, and safe for whatever compares them.
+/// Maximum of each number; above any client version, and safe for code that compares them.
 const MAX_NUMBER: u32 = 999_999;

@@ -1,32 +1,33 @@
-//! How AWS is reached, by the daemon and by one forward.
+//! AWS settings, of the daemon and of a single forward.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// How to reach AWS; what is absent comes from the usual environment and files.
+/// How to connect to AWS. Absent values come from the standard AWS environment and files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Aws {
-    /// The region of the targets.
+    /// Region of the targets.
     pub region: Option<String>,
-    /// The profile in AWS's own configuration files.
+    /// Profile in the AWS configuration files.
     pub profile: Option<String>,
-    /// The ARN of a role to assume.
+    /// ARN of the role to assume.
     pub role_arn: Option<String>,
-    /// Another address of the SSM API; without TLS only to a loopback address.
+    /// URL of the SSM API instead of the default; without TLS only for a loopback address.
     pub ssm_endpoint: Option<String>,
-    /// Where data channels are dialled, in place of the host that the service names: a URL without
-    /// a path, without TLS only of a loopback address.
+    /// URL to which data channels are connected, instead of the host returned by Session Manager.
+    /// Has no path; without TLS only for a loopback address.
     pub ssmmessages_endpoint: Option<String>,
-    /// Certificates to trust besides the platform's: an absolute path to PEM, not yet opened.
+    /// CA certificates to trust in addition to the platform's: absolute path of a PEM file, not
+    /// opened yet.
     pub ca_bundle: Option<PathBuf>,
-    /// The proxy through which AWS is reached.
+    /// Proxy for connections to AWS.
     pub proxy: Option<Proxy>,
-    /// What the program claims to be.
+    /// Client version to report.
     pub client_version: Option<ClientVersion>,
 }
 
-/// A version of AWS's own client, of four numbers and above 1.2.331.0: with an older one agents end
-/// idle sessions, or have no mux (protocol.md section 5.5).
+/// Version of the AWS client: four numbers, above 1.2.331.0. With an older one agents end idle
+/// sessions, or have no mux (docs/protocol.md, section 5.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientVersion(pub [u32; 4]);
 
@@ -37,33 +38,33 @@ impl fmt::Display for ClientVersion {
     }
 }
 
-/// A proxy, as a person wrote it. It shows neither user nor password.
+/// A proxy, as written by the user. `Display` and `Debug` omit user and password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
     url: String,
-    /// The hosts that are reached without it, as in `NO_PROXY`.
+    /// Hosts that are connected directly, in `NO_PROXY` format.
     pub exempt: String,
 }
 
 impl Proxy {
-    /// A proxy for all but the exempt hosts. Whether the URL is good is for whoever uses it to say,
-    /// if `check` has not.
+    /// Creates a proxy for all but the exempt hosts. Does not validate the URL: that is left to
+    /// `check`, or to the code that uses the proxy.
     pub fn new(url: String, exempt: String) -> Self {
         Self { url, exempt }
     }
 
-    /// Whether it says that no proxy is used, whatever the environment says.
+    /// Returns whether proxies are disabled, regardless of the environment.
     pub fn is_none(&self) -> bool {
         self.url == NO_PROXY
     }
 
-    /// The URL with user and password.
+    /// Returns the URL including user and password.
     pub fn expose(&self) -> &str {
         &self.url
     }
 }
 
-/// The value of `proxy` that stands for no proxy.
+/// Value of `proxy` that disables proxies.
 pub(in crate::config) const NO_PROXY: &str = "none";
 
 impl fmt::Display for Proxy {
@@ -80,26 +81,26 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// What one forward says about where and as whom AWS is called; what is absent is as in [`Aws`].
-/// Each key by itself: a forward with a profile of its own still assumes the role of `[aws]`.
+/// AWS settings of one forward; absent ones are taken from [`Aws`]. Each key is independent: a
+/// forward with its own profile still assumes the role of `[aws]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Account {
-    /// The region of its target.
+    /// Region of the target.
     pub region: Option<String>,
-    /// The profile in AWS's own configuration files. Its credentials win over those of the
+    /// Profile in the AWS configuration files. Its credentials take precedence over those of the
     /// environment.
     pub profile: Option<String>,
-    /// The ARN of a role to assume.
+    /// ARN of the role to assume.
     pub role_arn: Option<String>,
 }
 
 impl Account {
-    /// Whether the forward leaves everything to `[aws]`.
+    /// Returns whether the forward overrides nothing.
     pub fn is_shared(&self) -> bool {
         *self == Self::default()
     }
 
-    /// `aws` with what the forward says in place of what stands there.
+    /// Returns `aws` with the overrides of this forward applied.
     pub fn within(&self, aws: &Aws) -> Aws {
         let Self {
             region,

@@ -1,8 +1,8 @@
-//! What a configuration means, once it makes sense.
+//! Validated configuration.
 //!
-//! `check` is the only way to make these from what a person wrote, so whoever holds a [`Forward`]
-//! need not ask whether its names, addresses and numbers are good. Programs that want one without
-//! a file write the text and call [`parse`](crate::config::parse).
+//! These types are only created by `check`, so users of a [`Forward`] can rely on valid names,
+//! addresses and numbers. Callers without a file write the text and call
+//! [`parse`](crate::config::parse).
 
 mod aws;
 mod target;
@@ -16,88 +16,89 @@ pub(super) use self::aws::NO_PROXY;
 pub use self::aws::{Account, Aws, ClientVersion, Proxy};
 pub use self::target::{Target, Targets};
 
-/// Everything that a configuration file says.
+/// Contents of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// How to reach AWS.
+    /// How to connect to AWS.
     pub aws: Aws,
-    /// What the whole daemon may take.
+    /// Daemon-wide limits.
     pub limits: Limits,
-    /// How the daemon stops.
+    /// Shutdown behaviour.
     pub shutdown: Shutdown,
-    /// What is said, and how.
+    /// Log settings.
     pub log: Log,
-    /// Where health and metrics are served; `None`: nowhere.
+    /// HTTP server for health and metrics; `None`: off.
     pub http: Option<Http>,
-    /// How commands reach the daemon.
+    /// Admin socket.
     pub admin: Admin,
-    /// The forwards, in the order of the file; at least one. Their names differ, and no two of
-    /// them that are enabled, nor `http`, listen on one address.
+    /// Forwards, in file order; at least one. Names are unique, and no address is used twice by the
+    /// enabled forwards and `http`.
     pub forwards: Vec<Forward>,
 }
 
-/// What the whole daemon may take, over all forwards.
+/// Daemon-wide limits, over all forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at once; at least 1.
+    /// Maximum concurrent connections; at least 1.
     pub max_connections: usize,
-    /// StartSession calls per second for each service; at least 1. Bursts are of four seconds' worth.
+    /// StartSession calls per second, per AWS client; at least 1. Bursts of up to four seconds'
+    /// worth.
     pub session_start_rate: u32,
 }
 
-/// How the daemon stops.
+/// Shutdown behaviour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {
-    /// How long open connections may go on; zero: not at all.
+    /// How long open connections may continue; zero: they are reset at once.
     pub drain_timeout: Duration,
-    /// Whether the file does not say so, and the whole stop is to fit into `drain_timeout`, because
-    /// whoever asks for it waits for little longer: connections end earlier, so that there is time to
-    /// end their sessions.
+    /// Whether `drain_timeout` covers the whole shutdown. True if the file does not set it: the
+    /// caller will not wait much longer, so connections are closed earlier to leave time for
+    /// terminating their sessions.
     pub includes_endings: bool,
 }
 
-/// Where health and metrics are served.
+/// HTTP server for health and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
-    /// Where it listens; at least one address.
+    /// Addresses to listen on; at least one.
     pub listen: Vec<Listen>,
-    /// Whether an address of `listen` may be other than loopback.
+    /// Whether `listen` may include non-loopback addresses.
     pub allow_remote_clients: bool,
-    /// The names by which clients call it, besides addresses and `localhost`.
+    /// Host names accepted from clients, besides IP addresses and `localhost`.
     pub hosts: Vec<String>,
 }
 
-/// How commands reach the daemon.
+/// Admin socket, through which commands reach the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admin {
-    /// An absolute path that fits into the address of a Unix socket; `None`: in the usual place.
+    /// Absolute path that fits into a Unix socket address; `None`: the default path.
     pub socket: Option<PathBuf>,
 }
 
-/// What is said, and how.
+/// Log settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// For whom lines are written.
+    /// Output format.
     pub format: LogFormat,
-    /// The least important lines that are written.
+    /// Lowest level that is written.
     pub level: LogLevel,
 }
 
-/// For whom lines are written.
+/// Output format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For the journal if stderr is the journal, else for people.
+    /// `Journald` if stderr is connected to the journal, else `Text`.
     Auto,
-    /// For people.
+    /// Human-readable lines.
     Text,
-    /// An object of JSON in each line.
+    /// One JSON object per line.
     Json,
-    /// For the journal, each field by itself.
+    /// Native journal entries with separate fields.
     Journald,
 }
 
 impl LogFormat {
-    /// As it is written in the file.
+    /// Returns the value as written in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -108,23 +109,23 @@ impl LogFormat {
     }
 }
 
-/// How important a line is.
+/// Log level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
-    /// What stopped and will not come back.
+    /// Failures that will not recover without intervention.
     Error,
-    /// What a person may look at tomorrow.
+    /// Problems to be looked at, but not urgently.
     Warn,
-    /// What the person who runs it would feel.
+    /// Events that the operator would notice.
     Info,
-    /// Decisions that differed from the ordinary path.
+    /// Decisions that deviate from the normal path.
     Debug,
     /// Every message.
     Trace,
 }
 
 impl LogLevel {
-    /// As it is written in the file.
+    /// Returns the value as written in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -136,67 +137,68 @@ impl LogLevel {
     }
 }
 
-/// How connections and sessions belong together.
+/// How connections are mapped to sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sessions {
-    /// Every connection has one of its own.
+    /// One session per connection.
     PerConnection {
-        /// Sessions that are kept ready.
+        /// Number of warm sessions.
         warm: usize,
-        /// One that is older is replaced, unused.
+        /// Age after which an unused warm session is replaced.
         warm_max_age: Duration,
     },
-    /// Connections share one, as streams of its mux.
+    /// Connections share a session, as streams of its mux.
     Shared {
-        /// Connections on one session; at least 1.
+        /// Maximum connections per session; at least 1.
         max_streams: usize,
-        /// A fresh session takes over after this; `None`: never.
+        /// Age after which a new session takes over; `None`: never.
         max_age: Option<Duration>,
     },
 }
 
-/// A configured rule: local address → target, host, port.
+/// A forwarding rule: local address → target, host, port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
-    /// Unique; in logs, metrics and commands. 1 to 64 of `[A-Za-z0-9_.-]`.
+    /// Unique name, used in logs, metrics and commands. 1 to 64 characters of `[A-Za-z0-9_.-]`.
     pub name: String,
-    /// Whether it is served. One that is not is only checked and shown.
+    /// Whether it is served. A disabled forward is only checked and listed.
     pub enabled: bool,
-    /// Where it listens; at least one address.
+    /// Addresses to listen on; at least one.
     pub listen: Vec<Listen>,
-    /// The permissions of its Unix sockets: at most 0o777, with a bit that lets someone connect.
+    /// Permissions of its Unix sockets: at most 0o777, with at least one bit that permits
+    /// connecting.
     pub mode: u32,
-    /// The managed node that runs the agent.
+    /// Managed nodes that run the agent.
     pub target: Targets,
-    /// What the agent dials.
+    /// Destination that the agent connects to.
     pub remote: Remote,
-    /// Where and as whom AWS is called for it, if not as `[aws]` says.
+    /// AWS settings that override `[aws]`.
     pub account: Account,
-    /// The SSM document, if not the one that `remote` asks for; see [`Forward::document`].
+    /// SSM document, if not the default for `remote`; see [`Forward::document`].
     pub document: Option<String>,
-    /// How its connections and sessions belong together.
+    /// How connections are mapped to sessions.
     pub sessions: Sessions,
-    /// Whether an open connection keeps its session from idling out.
+    /// Whether an open connection prevents the idle timeout of its session.
     pub keep_alive: bool,
-    /// From accept to a stream that can carry bytes.
+    /// Maximum time from accept to a stream that can carry data.
     pub connect_timeout: Duration,
-    /// How long a broken websocket may be replaced before its connection is given up; zero: not
-    /// at all. At most an hour.
+    /// How long a broken websocket may be re-established before its connection is closed; zero: not
+    /// at all. At most one hour.
     pub resume_timeout: Duration,
-    /// Quiet time after a local EOF before both directions are closed.
+    /// Time without traffic after a local EOF before both directions are closed.
     pub half_close_timeout: Duration,
-    /// How fast bytes go towards the agent.
+    /// Upload limits, towards the agent.
     pub upload: Upload,
-    /// Connections at once; at least 1.
+    /// Maximum concurrent connections; at least 1.
     pub max_connections: usize,
-    /// Whether an address of `listen` may be other than loopback.
+    /// Whether `listen` may include non-loopback addresses.
     pub allow_remote_clients: bool,
-    /// The line of the file with its `listen`, from 1.
+    /// Line of its `listen` in the file, from 1.
     pub line: usize,
 }
 
 impl Forward {
-    /// Whether the other does the same, wherever in the file it stands.
+    /// Returns whether both forwards are equal apart from their line.
     pub fn is_same(&self, other: &Self) -> bool {
         let other = Self {
             line: self.line,
@@ -205,8 +207,8 @@ impl Forward {
         *self == other
     }
 
-    /// The SSM document that its sessions run: the one it names, else the one for its `remote`
-    /// (protocol.md section 1.3).
+    /// Returns the SSM document of its sessions: the configured one, else the default for `remote`
+    /// (docs/protocol.md, section 1.3).
     pub fn document(&self) -> &str {
         self.document
             .as_deref()
@@ -217,18 +219,18 @@ impl Forward {
 /// A local address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// A port of both 127.0.0.1 and ::1; 0 is one free port, the same for both.
+    /// A port on both 127.0.0.1 and ::1; 0 picks one free port for both.
     Localhost(u16),
-    /// One address; port 0 is a free one.
+    /// One address; port 0 picks a free one.
     Tcp(SocketAddr),
-    /// A Unix socket: an absolute path that fits into its address.
+    /// A Unix socket: an absolute path that fits into a socket address.
     Unix(PathBuf),
-    /// What the service manager has bound under this name (`FileDescriptorName=`).
+    /// A socket passed by the service manager under this name (`FileDescriptorName=`).
     Systemd(String),
 }
 
 impl Listen {
-    /// The port, if it has one; 0 stands for any that is free.
+    /// Returns the port, if it has one; 0 stands for any free port.
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::Localhost(port) => Some(*port),
@@ -237,7 +239,7 @@ impl Listen {
         }
     }
 
-    /// The path, if it is a Unix socket.
+    /// Returns the path, if it is a Unix socket.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Localhost(_) | Self::Tcp(_) | Self::Systemd(_) => None,
@@ -245,8 +247,8 @@ impl Listen {
         }
     }
 
-    /// Whether only programs of this machine can connect to it, as far as the file tells: where a
-    /// socket of the service manager listens is seen when it is passed.
+    /// Returns whether only local programs can connect, as far as the file determines it: the
+    /// address of a socket passed by the service manager is known only when it is passed.
     pub fn is_loopback(&self) -> bool {
         match self {
             Self::Localhost(_) | Self::Unix(_) | Self::Systemd(_) => true,
@@ -266,22 +268,22 @@ impl fmt::Display for Listen {
     }
 }
 
-/// The destination: what the agent dials.
+/// Destination that the agent connects to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remote {
     /// A port of the target itself.
     Port(u16),
     /// A port of a host that the target can reach.
     Host {
-        /// A name, an IPv4 address, or an IPv6 address without brackets; never a loopback one.
+        /// Name, IPv4 address, or IPv6 address without brackets; never loopback.
         host: String,
-        /// From 1.
+        /// Port, from 1.
         port: u16,
     },
 }
 
 impl Remote {
-    /// The parameters of its document, by name.
+    /// Returns the document parameters, by name.
     pub fn parameters(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Port(port) => vec![("portNumber", port.to_string())],
@@ -299,7 +301,8 @@ impl Remote {
     }
 }
 
-/// As a person would write it: the port of the target itself is `localhost:PORT`, as in `ssh -L`.
+/// Formats as the user would write it. A port of the target itself is `localhost:PORT`, as in `ssh
+/// -L`.
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -310,15 +313,15 @@ impl fmt::Display for Remote {
     }
 }
 
-/// How fast bytes go towards the agent; the defaults are what the service bears
-/// (protocol.md section 0.1).
+/// Upload limits, towards the agent. The defaults are what Session Manager tolerates
+/// (docs/protocol.md, section 0.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upload {
-    /// Sequenced messages per second and session; 0 is no limit.
+    /// Sequenced messages per second and session; 0: unlimited.
     pub rate: u32,
-    /// Bytes of payload in a message.
+    /// Payload bytes per message.
     pub payload: usize,
-    /// Bytes that may be unacknowledged; at least one payload.
+    /// Maximum unacknowledged bytes; at least one payload.
     pub window: usize,
 }
 
@@ -332,10 +335,10 @@ impl Default for Upload {
     }
 }
 
-/// Dials a port of the target itself.
+/// Document for a port of the target itself.
 pub(super) const PORT_DOCUMENT: &str = "AWS-StartPortForwardingSession";
 
-/// Dials a host that the target can reach.
+/// Document for a host that the target can reach.
 pub(super) const HOST_DOCUMENT: &str = "AWS-StartPortForwardingSessionToRemoteHost";
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! Which managed node runs the agent.
+//! Target: the managed node that runs the agent.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A managed node, by its id or by its tags.
+/// A managed node, by id or by tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// `i-…`, `mi-…` or `ecs:cluster_task_runtime`.
     Node(String),
-    /// Any node that has all of these tags; at least one, neither key nor value is empty.
+    /// Any node that has all of these tags. At least one; neither keys nor values are empty.
     Tags(BTreeMap<String, String>),
 }
 
@@ -27,17 +27,17 @@ impl fmt::Display for Target {
     }
 }
 
-/// One target or several, which are tried in order.
+/// One or more targets, tried in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Targets(Vec<Target>);
 
 impl Targets {
-    /// Targets that `check` has found good; at least one.
+    /// Creates a list of validated targets; at least one.
     pub(in crate::config) fn new(targets: Vec<Target>) -> Self {
         Self(targets)
     }
 
-    /// Each of them, in order.
+    /// Returns the targets in order.
     pub fn iter(&self) -> impl Iterator<Item = &Target> {
         self.0.iter()
     }

@@ -1,8 +1,8 @@
-//! The settings of `[aws]`, some of which may stand in a forward too.
+//! Settings of `[aws]`, some of which are also accepted in a forward.
 
 use crate::config::settings::{Absent, Kind, Setting};
 
-/// What may stand in `[aws]`.
+/// Settings of `[aws]`.
 pub(super) const AWS_SETTINGS: &[Setting] = &[
     REGION,
     PROFILE,
@@ -44,7 +44,7 @@ pub(super) const AWS_SETTINGS: &[Setting] = &[
     },
 ];
 
-/// Also of a forward.
+/// Also accepted in a forward.
 pub(super) const REGION: Setting = Setting {
     key: "region",
     kind: Kind::Region,
@@ -53,7 +53,7 @@ pub(super) const REGION: Setting = Setting {
     doc: "The region of the targets; absent: as for every AWS program",
 };
 
-/// Also of a forward.
+/// Also accepted in a forward.
 pub(super) const PROFILE: Setting = Setting {
     key: "profile",
     kind: Kind::Profile,
@@ -62,7 +62,7 @@ pub(super) const PROFILE: Setting = Setting {
     doc: "The profile in ~/.aws/config; absent: as for every AWS program",
 };
 
-/// Also of a forward.
+/// Also accepted in a forward.
 pub(super) const ROLE: Setting = Setting {
     key: "role_arn",
     kind: Kind::Role,

@@ -1,11 +1,10 @@
-//! Every setting: its key, what it may hold, its default, and a sentence about it.
+//! Table of all settings: key, accepted values, default and description.
 //!
-//! This table drives the check, and whatever else wants to know what can be written. To add a
-//! setting, add its row here, its field to the model, and the line in `check` that moves the one
-//! into the other.
+//! This table drives the check and everything else that lists settings. To add a setting, add its
+//! row here, its field in the model, and the line in `check` that assigns it.
 //!
-//! Specification: interfaces.md sections 2 and 8. Ranges that it does not give are chosen here,
-//! each wide enough for every sensible use and narrow enough to catch a wrong unit.
+//! Specification: docs/interfaces.md, sections 2 and 8. Ranges not given there are chosen here,
+//! wide enough for every sensible use and narrow enough to catch a wrong unit.
 
 mod aws;
 mod table;
@@ -16,37 +15,37 @@ pub use crate::config::settings::table::{
     ADMIN, AWS, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, PER_CONNECTION, SECTIONS, SHARED, SHUTDOWN,
 };
 
-/// A table of the file.
+/// A table of the configuration file.
 #[derive(Clone, Copy, Debug)]
 pub struct Section {
-    /// Its key, as in `[aws]`.
+    /// Table key, as in `[aws]`.
     pub name: &'static str,
-    /// Whether it may stand more than once.
+    /// Whether it may occur more than once.
     pub shape: Shape,
-    /// The keys that may stand in it.
+    /// Accepted keys.
     pub settings: &'static [Setting],
-    /// What it is for.
+    /// Description.
     pub doc: &'static str,
 }
 
 impl Section {
-    /// The row of a key.
+    /// Returns the row of a key.
     pub fn setting(&self, key: &str) -> Option<&'static Setting> {
         self.settings.iter().find(|setting| setting.key == key)
     }
 
-    /// The keys that may stand in it.
+    /// Returns the accepted keys.
     pub fn keys(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.settings.iter().map(|setting| setting.key)
     }
 
-    /// The section in which this version knows a key.
+    /// Returns the section that has a key of this name.
     pub fn home_of(key: &str) -> Option<&'static Self> {
         let knows = |section: &&Self| section.setting(key).is_some();
         SECTIONS.iter().find(knows)
     }
 
-    /// As a person writes its header.
+    /// Returns the header as written in the file.
     pub fn header(&self) -> String {
         match self.shape {
             Shape::One => format!("[{}]", self.name),
@@ -55,7 +54,7 @@ impl Section {
     }
 }
 
-/// How often a section stands in a file.
+/// How often a section occurs in a file.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// `[name]`, once or not at all.
@@ -67,98 +66,98 @@ pub enum Shape {
 /// A key of a section.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// As written in the file.
+    /// Key as written in the file.
     pub key: &'static str,
-    /// What it may hold.
+    /// Accepted values.
     pub kind: Kind,
-    /// What holds if it is absent.
+    /// Behaviour if absent.
     pub absent: Absent,
-    /// A value that would be good, as written in the file.
+    /// A valid value, as written in the file.
     pub example: &'static str,
-    /// What it is for, in one sentence without its stop.
+    /// Description: one sentence without a full stop.
     pub doc: &'static str,
 }
 
 impl Setting {
-    /// Whether its section cannot do without it.
+    /// Returns whether the setting must be present in its section.
     pub fn is_required(&self) -> bool {
         matches!(self.absent, Absent::Problem)
     }
 }
 
-/// What a setting may hold. Ranges are inclusive.
+/// Accepted values of a setting. Ranges are inclusive.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// `true` or `false`.
     Flag,
-    /// A whole number.
+    /// An integer.
     Number {
-        /// The least.
+        /// Minimum.
         min: u64,
-        /// The greatest.
+        /// Maximum.
         max: u64,
     },
-    /// An amount of time, such as `"30s"`.
+    /// A duration, such as `"30s"`.
     Duration {
-        /// The shortest.
+        /// Minimum.
         min: Duration,
-        /// The longest.
+        /// Maximum.
         max: Duration,
     },
-    /// An amount of bytes, such as `"256KiB"`.
+    /// A size in bytes, such as `"256KiB"`.
     Size {
-        /// The least, in bytes.
+        /// Minimum in bytes.
         min: u64,
-        /// The most, in bytes.
+        /// Maximum in bytes.
         max: u64,
     },
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// The name of a forward: 1 to 64 of `[A-Za-z0-9_.-]`, a letter or digit first.
+    /// Name of a forward: 1 to 64 of `[A-Za-z0-9_.-]`, starting with a letter or digit.
     Name,
-    /// The name of a region.
+    /// Name of a region.
     Region,
-    /// The name of a profile.
+    /// Name of a profile.
     Profile,
-    /// The ARN of a role.
+    /// ARN of a role.
     Role,
     /// An `https://` URL, or an `http://` URL of a loopback address.
     Endpoint,
-    /// An `https://` or `wss://` URL without a path, or one without TLS of a loopback address.
+    /// An `https://` or `wss://` URL without a path; without TLS only for a loopback address.
     Gateway,
-    /// An `http://` URL, which may hold a user and a password.
+    /// An `http://` URL, which may contain a user and a password.
     Proxy,
-    /// A version of AWS's client: four numbers.
+    /// Version of the AWS client: four numbers.
     ClientVersion,
     /// An absolute path.
     File,
-    /// An absolute path that fits into the address of a Unix socket.
+    /// An absolute path that fits into a Unix socket address.
     Socket,
     /// A local address or an array of them.
     Listen,
-    /// An array of names of hosts.
+    /// An array of host names.
     Hosts,
-    /// Permissions of a file in octal digits, such as `"0600"`.
+    /// File permissions in octal digits, such as `"0600"`.
     Mode,
-    /// A managed node by its id or its tags, or an array of them.
+    /// A managed node by id or tags, or an array of them.
     Target,
     /// A destination.
     Remote,
-    /// The name or ARN of an SSM document.
+    /// Name or ARN of an SSM document.
     Document,
 }
 
-/// What holds if a setting is absent.
+/// Behaviour if a setting is absent.
 #[derive(Clone, Copy, Debug)]
 pub enum Absent {
-    /// It must be there.
+    /// The setting is required.
     Problem,
-    /// Nothing: the setting's sentence says what that means.
+    /// No default; the description says what absence means.
     Nothing,
-    /// As if this had been written.
+    /// Default text.
     Text(&'static str),
-    /// As if this had been written.
+    /// Default number.
     Number(u32),
-    /// As if this had been written.
+    /// Default flag.
     Flag(bool),
 }

@@ -1,11 +1,11 @@
-//! The rows: every section and every setting.
+//! The settings table: every section and every setting.
 
 use std::time::Duration;
 
 use crate::config::settings::aws::{AWS_SETTINGS, PROFILE, REGION, ROLE};
 use crate::config::settings::{Absent, Kind, Section, Setting, Shape};
 
-/// Every table that may stand in a file.
+/// All tables of a file.
 pub const SECTIONS: &[Section] = &[AWS, FORWARD, LIMITS, SHUTDOWN, LOG, HTTP, ADMIN, DEFAULTS];
 
 /// `[aws]`.
@@ -50,7 +50,7 @@ pub const ADMIN: Section = once(
     "How `status`, `reload`, `stop`, `wait` and `log` find the daemon",
 );
 
-/// `[defaults]`: what may stand in a forward, but for what makes it one.
+/// `[defaults]`: settings of a forward, except those that define it.
 pub const DEFAULTS: Section = once(
     "defaults",
     FORWARD_SETTINGS.split_at(OWN).1,
@@ -85,7 +85,7 @@ const LOG_SETTINGS: &[Setting] = &[
     },
 ];
 
-/// Of a forward and of `[http]`.
+/// Setting of a forward and of `[http]`.
 const ALLOW_REMOTE_CLIENTS: Setting = Setting {
     key: "allow_remote_clients",
     kind: Kind::Flag,
@@ -323,7 +323,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
     },
 ];
 
-/// A table that stands once or not at all.
+/// A section that occurs at most once.
 const fn once(name: &'static str, settings: &'static [Setting], doc: &'static str) -> Section {
     Section {
         name,
@@ -345,11 +345,11 @@ const FORMATS: &[&str] = &["auto", "text", "json", "journald"];
 /// The values of `level`.
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 
-/// So many settings at the head of a forward are its own: name, listen, target, remote.
+/// Number of settings at the start of the list that define a forward: name, listen, target, remote.
 const OWN: usize = 4;
 
-/// Seconds.
+/// Seconds per minute.
 const MINUTE: u64 = 60;
 
-/// Bytes.
+/// Bytes per KiB.
 const KIB: u64 = 1024;

@@ -1,4 +1,4 @@
-//! The other end of the admin socket: one who asks a running daemon.
+//! Client side of the admin socket.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::protocol::{Answer, Request};
 
-/// A connection to a running daemon.
+/// A connection to the admin socket of a running daemon.
 #[derive(Debug)]
 pub struct Client {
     path: PathBuf,
@@ -18,11 +18,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects.
+    /// Connects to the socket at `path`.
     ///
     /// # Errors
     ///
-    /// If no daemon listens there, or not to this user.
+    /// If no daemon listens there, or the socket belongs to another user.
     pub async fn connect(path: &Path) -> Result<Self, ClientError> {
         let fail = |source| ClientError {
             path: path.to_owned(),
@@ -41,12 +41,12 @@ impl Client {
         })
     }
 
-    /// Asks, and waits for the answer: for a reload or a stop as long as that takes and the daemon
-    /// answers others.
+    /// Sends a request and waits for the answer. A reload or a stop may take any time, as long as
+    /// the daemon answers other clients.
     ///
     /// # Errors
     ///
-    /// If the daemon ends, hangs, or says what is no answer.
+    /// If the daemon ends, does not respond, or sends an invalid answer.
     pub async fn ask(&mut self, request: &Request) -> Result<Answer, ClientError> {
         let path = self.path.clone();
         let asked = match request {
@@ -86,8 +86,8 @@ impl Client {
     }
 }
 
-/// Ends when the daemon has not answered other clients for a minute or so. A stop may take hours, by
-/// the configuration; so the time that it takes says nothing.
+/// Returns when the daemon has not answered other clients for about a minute. A stop may take hours
+/// by configuration, so its duration alone is no evidence of a hang.
 async fn unresponsive(path: &Path, pause: Duration, limit: Duration) {
     let mut failures = 0;
     while failures < MAX_FAILURES {
@@ -100,26 +100,26 @@ async fn unresponsive(path: &Path, pause: Duration, limit: Duration) {
     }
 }
 
-/// Whether a daemon of this user may be asked. In a directory such as /tmp another user can listen at
-/// the expected path and give any answer; no daemon of another user would listen to us either. Root
-/// asks everyone's.
+/// Returns true if the daemon runs as this user. In a directory such as /tmp another user could
+/// listen at the expected path and give any answer; a daemon of another user would not accept our
+/// requests either. Root may connect to any daemon.
 fn is_believed(daemon: u32) -> bool {
     let own = rustix::process::geteuid();
     own.is_root() || daemon == own.as_raw()
 }
 
-/// A daemon that cannot be asked.
+/// Error of a request to a daemon.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", told(path, source))]
 pub struct ClientError {
-    /// Its socket.
+    /// Path of the socket.
     pub path: PathBuf,
-    /// What went wrong.
+    /// The cause.
     pub source: io::Error,
 }
 
 impl ClientError {
-    /// Whether there was nobody.
+    /// Returns true if no daemon was listening.
     pub fn is_absence(&self) -> bool {
         matches!(
             self.source.kind(),
@@ -137,7 +137,7 @@ fn told(path: &Path, source: &io::Error) -> String {
     }
 }
 
-/// What it means that something went wrong: what stands before the path, and behind.
+/// Error texts by kind: the text before the path, and the text after it.
 const KNOWN: &[(io::ErrorKind, &str, &str)] = &[
     (io::ErrorKind::NotFound, NOBODY, ""),
     (io::ErrorKind::ConnectionRefused, NOBODY, ""),
@@ -155,18 +155,20 @@ const NOBODY: &str = "no daemon answers at";
 const DAEMON: &str = "the daemon at";
 const GONE: &str = " ended before it answered, or does not listen to this user";
 
-/// What takes a daemon that is well less than a millisecond. A reload may be under way.
+/// Timeout for an answer. A healthy daemon answers within a millisecond, but a reload may be in
+/// progress.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// While a reload or a stop is under way: the pause between two probes, and how many fail before the
-/// daemon counts as unresponsive. A daemon that stops closes its socket some seconds before it ends.
+/// During a reload or a stop: the pause between two probes, and the number of failed probes after
+/// which the daemon counts as unresponsive. A stopping daemon closes its socket some seconds before
+/// it ends.
 const PROBE_PAUSE: Duration = Duration::from_secs(10);
 const MAX_FAILURES: u32 = 6;
 
-/// Limit of an answer: a status of thousands of forwards.
+/// Maximum length of an answer in bytes, enough for the status of thousands of forwards.
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 
-/// It is on this machine.
+/// Timeout for connecting to a local socket.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -185,7 +187,7 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         let soon = Duration::from_millis(1);
 
-        // Nobody accepts, and then nobody listens.
+        // First the listener does not accept, then it is closed.
         unresponsive(&path, soon, soon).await;
         drop(listener);
         unresponsive(&path, soon, soon).await;

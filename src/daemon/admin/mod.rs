@@ -1,13 +1,13 @@
-//! The socket by which commands reach a running daemon.
+//! Server side of the admin socket, which receives commands for a running daemon.
 //!
 //! ```text
-//!   a client ─▶ SocketFile (0600) ─▶ whose is it? ─▶ a line, read ─▶ Call ─▶ the daemon
-//!            ◀───────────────────────────────────────── a line, written ◀── Answer
+//!   a client ─▶ SocketFile (0600) ─▶ check its user ─▶ read a line ─▶ Call ─▶ the daemon
+//!            ◀──────────────────────────────────────── write a line ◀── Answer
 //! ```
 //!
-//! Besides root, only the user who runs the daemon is listened to: the permissions of the file say
-//! so, and the system is asked once more who has connected. A client that says nothing, or too
-//! much, is left, and gives way to others where there are too many (`clients.rs`).
+//! Only root and the user who runs the daemon are accepted: the permissions of the file enforce it,
+//! and the peer credentials are checked as well. A client that sends nothing or too much is
+//! disconnected, and idle clients are replaced when there are too many (`clients.rs`).
 
 mod client;
 mod protocol;
@@ -32,7 +32,7 @@ use crate::network::shortage;
 use crate::panics::{self, caught};
 use crate::telemetry::Control;
 
-/// The socket, and what was asked over it.
+/// The server task and the requests that it has received.
 #[derive(Debug)]
 pub(super) struct Admin {
     calls: mpsc::Receiver<Call>,
@@ -40,30 +40,30 @@ pub(super) struct Admin {
     server: JoinSet<()>,
 }
 
-/// A request, and who waits for the answer.
+/// A request and the channel for its answer.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) request: Request,
     pub(super) reply: Reply,
 }
 
-/// Who waits for the answer; it may have gone.
+/// Sender of an answer; the receiver may have been dropped.
 pub(super) type Reply = oneshot::Sender<Answer>;
 
-/// Where the socket is to be.
+/// The path at which the socket is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) path: PathBuf,
-    /// Nobody has chosen it: its directory is made if it is not there.
+    /// This is the default path: its directory is created if missing.
     pub(super) usual: bool,
 }
 
 impl Admin {
-    /// Binds the socket.
+    /// Binds the socket and starts serving it.
     ///
     /// # Errors
     ///
-    /// What is in the way.
+    /// The error that prevented the bind.
     pub(super) async fn bind(place: &Place) -> Result<Self, ListenError> {
         let directory = place.path.parent().filter(|_| place.usual);
         if let Some(Err(error)) = directory.map(make_directory) {
@@ -84,12 +84,12 @@ impl Admin {
         })
     }
 
-    /// Where it is.
+    /// Returns the path of the socket.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The next request. Cancelling loses none.
+    /// Waits for the next request. Cancel safe.
     pub(super) async fn called(&mut self) -> Call {
         match self.calls.recv().await {
             Some(call) => call,
@@ -97,7 +97,8 @@ impl Admin {
         }
     }
 
-    /// Hears nothing more, and lets those who wait have their answers.
+    /// Stops accepting requests, and waits until pending answers are written, for [`LAST_ANSWERS`]
+    /// at most.
     pub(super) async fn close(mut self) {
         self.calls.close();
         let done = async { while self.server.join_next().await.is_some() {} };
@@ -116,7 +117,7 @@ fn make_directory(directory: &Path) -> io::Result<()> {
         .create(directory)
 }
 
-/// Runs until nobody answers any more.
+/// Serves clients until the receiver of requests is closed.
 async fn serve(socket: SocketFile, requests: mpsc::Sender<Call>) {
     let clients = Clients::new("admin", MAX_CLIENTS);
     let mut tasks = JoinSet::new();
@@ -165,7 +166,7 @@ async fn accept(
     }
 }
 
-/// Every client waits for an answer. This one gets one at once.
+/// Answers `Busy` and closes: every other client waits for an answer.
 fn refuse(stream: &UnixStream) {
     let busy = rejection(
         Fault::Busy,
@@ -174,12 +175,12 @@ fn refuse(stream: &UnixStream) {
     );
     if let Ok(mut answer) = serde_json::to_vec(&busy) {
         answer.push(b'\n');
-        // What cannot be written at once is not waited for.
+        // A partial write is not completed.
         let _partial = stream.try_write(&answer);
     }
 }
 
-/// Whether the client runs as we do, or as root.
+/// Returns true if the client runs as the daemon's user or as root.
 fn is_ours(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
     stream
@@ -195,7 +196,7 @@ fn tell_of_stranger(stream: &UnixStream) {
     );
 }
 
-/// Serves one client, request by request.
+/// Serves one client, one request at a time.
 async fn attend(mut stream: UnixStream, client: &Served, requests: mpsc::Sender<Call>) {
     let (reloader, mut writing) = stream.split();
     let mut reloader = BufReader::new(reloader);
@@ -222,7 +223,7 @@ async fn attend(mut stream: UnixStream, client: &Served, requests: mpsc::Sender<
     }
 }
 
-/// A line, if one came whole; else the client has nothing more to say.
+/// Reads a line. Returns `None` if the client ends or exceeds [`MAX_LINE`] before the line ends.
 async fn line(reloader: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     reloader.take(MAX_LINE).read_until(b'\n', &mut line).await?;
@@ -248,12 +249,12 @@ async fn answer(line: &[u8], requests: &mpsc::Sender<Call>) -> Answer {
     answer.await.unwrap_or_else(|_| stopping())
 }
 
-/// What the log lets through; nothing is known of the log of another program.
+/// Returns the current log filter; empty if the daemon does not control the log.
 pub(super) fn filter(log: Option<&Control>) -> String {
     log.map(Control::filter).unwrap_or_default()
 }
 
-/// Changes what the log lets through, if that is wished.
+/// Changes the log filter if `level` is given, and answers with the current one.
 pub(super) fn set_log(log: Option<&Control>, level: Option<String>) -> Answer {
     let changed = match (log, &level) {
         (Some(log), Some(level)) => log.set_filter(level),
@@ -274,7 +275,7 @@ pub(super) fn set_log(log: Option<&Control>, level: Option<String>) -> Answer {
     Answer::Log { filter }
 }
 
-/// An answer to what is not done.
+/// Creates an error answer.
 pub(super) fn rejection(kind: Fault, message: impl Into<String>, hint: &str) -> Answer {
     Answer::Error(ErrorResponse {
         kind,
@@ -283,21 +284,21 @@ pub(super) fn rejection(kind: Fault, message: impl Into<String>, hint: &str) -> 
     })
 }
 
-/// Who may connect: the user who runs the daemon, and root.
+/// Permissions of the socket: only the user who runs the daemon, and root.
 const MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 const ROOT: u32 = 0;
 
-/// Clients at once. Beyond that, idle ones are closed for new ones.
+/// Maximum number of clients. Beyond it, idle clients are replaced by new ones.
 pub(super) const MAX_CLIENTS: usize = 64;
 
-/// Bytes of a request.
+/// Maximum length of a request in bytes.
 const MAX_LINE: u64 = 4096;
 
-/// How long a client may take to ask, and to take its answer.
+/// Timeout for receiving a request, and for writing its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The same at the end.
+/// Timeout for writing the last answers at shutdown.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

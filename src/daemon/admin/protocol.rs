@@ -1,11 +1,11 @@
-//! What is asked of a running daemon and what it answers: an object of JSON in a line each.
+//! Messages of the admin socket: one JSON object per line.
 //!
 //! ```text
-//!   {"command":"status"}                   {"status":{…}}
-//!   {"command":"reload"}                   {"reloaded":{"added":1,…}}
-//!   {"command":"stop","now":true}          {"stopped":{"sessions_left":0}}, once it has
-//!   {"command":"log","level":"debug"}      {"log":{"filter":"…"}}
-//!                                          {"error":{"kind":"configuration","message":"…","hint":"…"}}
+//!   {"command":"status"}              {"status":{…}}
+//!   {"command":"reload"}              {"reloaded":{"added":1,…}}
+//!   {"command":"stop","now":true}     {"stopped":{"sessions_left":0}}, when it has stopped
+//!   {"command":"log","level":"debug"} {"log":{"filter":"…"}}
+//!                                     {"error":{"kind":"configuration","message":"…","hint":"…"}}
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -13,72 +13,72 @@ use serde::{Deserialize, Serialize};
 use crate::daemon::Change;
 use crate::telemetry::Report;
 
-/// What is asked.
+/// A request to the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
-    /// How it does.
+    /// Return the status of the daemon and its forwards.
     Status,
-    /// To read its configuration anew.
+    /// Reload the configuration.
     Reload,
-    /// To stop; the answer comes when it has.
+    /// Stop the daemon. The answer is sent when it has stopped.
     Stop {
-        /// Without waiting for open connections.
+        /// Do not wait for open connections.
         #[serde(default)]
         now: bool,
     },
-    /// What the log lets through.
+    /// Return the log filter, or change it.
     Log {
-        /// What it shall let through from now on: a word of `[log] level`, or a filter.
+        /// The new filter: a level of `[log] level`, or a filter expression.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         level: Option<String>,
     },
 }
 
-/// What is answered.
+/// An answer of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
-    /// How it does.
+    /// The status of the daemon and its forwards.
     Status(Box<Report>),
-    /// What the reload has changed.
+    /// The changes made by a reload.
     Reloaded(Change),
-    /// It has stopped.
+    /// The daemon has stopped.
     Stopped {
-        /// Sessions that may have been left behind; absent if nobody knows.
+        /// The number of sessions that may still be active; absent if unknown.
         sessions_left: Option<usize>,
     },
-    /// What the log lets through now.
+    /// The current log filter.
     Log {
-        /// As a filter.
+        /// The filter expression.
         filter: String,
     },
-    /// It was not done.
+    /// The request failed.
     Error(ErrorResponse),
 }
 
-/// Why something was not done.
+/// Error of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorResponse {
-    /// Whose fault it is.
+    /// The cause.
     pub kind: Fault,
-    /// What happened.
+    /// Error message.
     pub message: String,
-    /// What to do about it; empty if nothing.
+    /// Suggested action; empty if there is none.
     pub hint: String,
 }
 
-/// Whose fault it is that something was not done.
+/// The cause of a failed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fault {
-    /// The request's.
+    /// The request is invalid.
     Request,
-    /// The configuration's.
+    /// The configuration is invalid.
     Configuration,
     /// A local address cannot be listened on.
     Listen,
-    /// The daemon stops, or has too much to do.
+    /// The daemon is stopping or overloaded.
     Busy,
 }
 

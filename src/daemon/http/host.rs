@@ -1,9 +1,9 @@
-//! Which names this service answers to: whether a request was meant for it.
+//! Checks the host names of HTTP requests, against DNS rebinding.
 //!
-//! A web page can point its own name at this machine ("DNS rebinding"), and let the browser of a user
-//! who may connect here read the answers: to the browser they come from the page's own host. The
-//! request names that host, so a request for a name that is not ours is refused. An address cannot be
-//! pointed elsewhere, and neither can `localhost`.
+//! A web page can let its own name resolve to this machine ("DNS rebinding"), and have the browser
+//! of a user who may connect here read the responses: to the browser they come from the page's own
+//! host. The request names that host, so a request for an unknown name is rejected. An address
+//! cannot be pointed elsewhere, and neither can `localhost`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -11,30 +11,30 @@ use hyper::header::HOST;
 use hyper::http::uri::Authority;
 use hyper::{Request, Version};
 
-/// The names that a service is asked by, besides addresses and `localhost`.
+/// Host names accepted besides addresses and `localhost`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names(Vec<String>);
 
-/// Why a request is not answered.
+/// The reason why a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HostFault {
-    /// `Host` is missing, comes twice, or is malformed.
+    /// `Host` is missing, repeated or malformed.
     Malformed,
-    /// It names a host that is not this service.
+    /// The host is not this server.
     Misdirected,
 }
 
 impl Names {
-    /// Names from the configuration.
+    /// Creates the set from the configured names.
     pub(super) fn new(names: &[String]) -> Self {
         Self(names.iter().map(|name| canonical(name)).collect())
     }
 
-    /// Checks the host that a request names: `Host`, and a target in absolute form too.
+    /// Checks the host in `Host`, and in a request target in absolute form.
     ///
     /// # Errors
     ///
-    /// If it names none, although it must (RFC 9112 section 3.2), or another than this service.
+    /// If the required host is missing (RFC 9112 section 3.2), malformed, or not this server.
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), HostFault> {
         let mut hosts = request.headers().get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {
@@ -44,7 +44,7 @@ impl Names {
                 let authority = host.parse().map_err(|_| HostFault::Malformed)?;
                 self.check_authority(&authority)?;
             }
-            // A browser always sends one; programs of the time before do not.
+            // Browsers always send it; HTTP/1.0 clients may not.
             (None, _) if request.version() < Version::HTTP_11 => {}
             (None, _) => return Err(HostFault::Malformed),
         }
@@ -76,7 +76,7 @@ impl Names {
     }
 }
 
-/// Names are the same in upper case, and with the dot of the root behind them.
+/// Returns the name in lower case, without the dot of the root.
 fn canonical(name: &str) -> String {
     let name = name.strip_suffix('.').unwrap_or(name);
     name.to_ascii_lowercase()

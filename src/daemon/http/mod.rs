@@ -1,13 +1,13 @@
-//! Health and metrics over HTTP, if the file says where.
+//! HTTP server for health and metrics, if `[http]` is configured.
 //!
 //! ```text
-//!   a client ─▶ Bound ─▶ Clients ─▶ hyper ─▶ host.rs ─▶ Call ─▶ the daemon
-//!            ◀────────────── pages.rs, metrics.rs ◀── Report
+//!   a client ─▶ Listeners ─▶ Clients ─▶ hyper ─▶ host.rs ─▶ Call ─▶ the daemon
+//!            ◀───────────────── routes.rs, prometheus.rs ◀── Report
 //! ```
 //!
-//! Everything is asked of the daemon itself, as over the admin socket, so an answer shows that it
-//! runs. Nothing can be changed from here. A client that is slow, or says nothing, is left, and a
-//! request that names another host is refused.
+//! Every request but `/startup` is answered by the daemon's event loop, as over the admin socket,
+//! so a response shows that it runs. The server is read-only. Slow or idle clients are
+//! disconnected, and requests that name another host are rejected.
 
 mod host;
 mod prometheus;
@@ -30,7 +30,7 @@ use super::clients::Clients;
 use crate::config;
 use crate::forward::{ActivatedSockets, ListenSpec, Listeners};
 
-/// What serves health and metrics, if something does.
+/// The HTTP server, if there is one.
 #[derive(Debug, Default)]
 pub(super) struct Http(Option<Served>);
 
@@ -39,21 +39,21 @@ struct Served {
     settings: config::Http,
     bound: Listeners,
     calls: mpsc::Receiver<Call>,
-    /// One task for each listener, which owns its connections.
+    /// One task per listener, which owns its connections.
     listeners: JoinSet<()>,
 }
 
-/// What will be served; everything is bound.
+/// A prepared change of the server; everything is bound.
 #[derive(Debug)]
 pub(super) enum Plan {
-    /// What is.
+    /// No change.
     Same,
-    /// Something else, or nothing.
+    /// Another server, or none.
     Other(Option<(config::Http, Listeners)>),
 }
 
 impl Http {
-    /// What others may listen on if this is wanted from now on.
+    /// Returns the listeners that others may take over if the settings change to `wanted`.
     pub(super) fn given_up(&self, wanted: Option<&config::Http>) -> Listeners {
         let served = self.0.as_ref();
         let over = served.filter(|served| Some(&served.settings) != wanted);
@@ -64,8 +64,8 @@ impl Http {
         given_up
     }
 
-    /// Binds what is wanted and not there. Nothing changes before [`Http::swap`]. What `held` has is
-    /// taken from there.
+    /// Binds the addresses of `wanted`. Nothing changes before [`Http::swap`]. Listeners in `held`
+    /// are taken from there.
     pub(super) async fn plan(
         &self,
         wanted: Option<config::Http>,
@@ -89,14 +89,14 @@ impl Http {
         Ok(Plan::Other(Some((settings, bound))))
     }
 
-    /// Does what was planned.
+    /// Applies a plan.
     pub(super) async fn swap(&mut self, plan: Plan) {
         let Plan::Other(wanted) = plan else { return };
         std::mem::take(self).close().await;
         self.0 = wanted.map(|(settings, bound)| Served::start(settings, bound));
     }
 
-    /// The next request. Cancelling loses none.
+    /// Waits for the next request. Cancel safe.
     async fn called(&mut self) -> Call {
         let call = match &mut self.0 {
             Some(served) => served.calls.recv().await,
@@ -108,7 +108,7 @@ impl Http {
         }
     }
 
-    /// Accepts and answers nothing more; who waits for an answer hears that.
+    /// Stops accepting; pending requests are answered with an error.
     pub(super) async fn close(self) {
         let Some(Served {
             bound,
@@ -153,7 +153,7 @@ impl Served {
     }
 }
 
-/// Waits for a request from anywhere.
+/// Waits for a request from the admin socket or the HTTP server.
 pub(super) async fn called(admin: &mut Option<Admin>, http: &mut Http) -> Call {
     let admin = async {
         match admin {
@@ -167,5 +167,5 @@ pub(super) async fn called(admin: &mut Option<Admin>, http: &mut Http) -> Call {
     }
 }
 
-/// Who may connect to a Unix socket: the user who runs the daemon.
+/// Permissions of a Unix socket: only the user who runs the daemon.
 const MODE: u32 = 0o600;

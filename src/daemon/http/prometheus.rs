@@ -1,17 +1,17 @@
-//! The report as text for Prometheus, in its format 0.0.4.
+//! Formats the report in the Prometheus text format 0.0.4.
 //!
-//! Labels are the names of forwards that the file has now, and words of this program: their number
-//! is bounded. What a forward counts begins anew when a reload changes it, which Prometheus takes
-//! for a restart.
+//! Label values are the names of configured forwards and constants of this program, so their number
+//! is bounded. The counters of a forward restart at zero when a reload changes it, which Prometheus
+//! treats as a restart.
 
 use std::fmt::{self, Display, Write as _};
 
 use crate::telemetry::{ForwardReport, Report};
 
-/// What the text is.
+/// Content type of the text.
 pub(super) const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Everything that is measured.
+/// Returns all metrics of a report.
 pub(super) fn text(report: &Report) -> String {
     let mut text = String::new();
     let version = [("version", report.version.as_str())];
@@ -101,7 +101,7 @@ fn add(text: &mut String, words: fmt::Arguments<'_>) {
     text.write_fmt(words).expect("a string takes all");
 }
 
-/// The value of a label.
+/// A label value, escaped when displayed.
 struct Escaped<'a>(&'a str);
 
 impl Display for Escaped<'_> {
@@ -118,7 +118,7 @@ impl Display for Escaped<'_> {
     }
 }
 
-/// Of each forward: name, kind, help, and what is measured.
+/// A metric of each forward: name, kind, help and value.
 type Measure = (
     &'static str,
     &'static str,

@@ -1,4 +1,4 @@
-//! What is asked, and what is answered: the paths, their statuses and their texts.
+//! Routes of the HTTP server: paths, status codes and response bodies.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -9,10 +9,10 @@ use super::host::HostFault;
 use super::prometheus;
 use crate::telemetry::Report;
 
-/// An answer.
+/// A response.
 pub(super) type Response = hyper::Response<Full<Bytes>>;
 
-/// What can be asked for.
+/// A page of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Page {
     Startup,
@@ -22,16 +22,16 @@ pub(super) enum Page {
     Status,
 }
 
-/// Why there is no page.
+/// The reason why a request has no page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// The path means nothing.
+    /// The path is unknown.
     Unknown,
-    /// There is nothing to be done there.
+    /// The method is neither GET nor HEAD.
     ReadOnly,
 }
 
-/// What a request asks for.
+/// Returns the page for a method and path.
 pub(super) fn asked(method: &Method, path: &str) -> Result<Page, Refusal> {
     let page = PAGES.iter().find(|(known, _)| *known == path);
     match page {
@@ -41,7 +41,7 @@ pub(super) fn asked(method: &Method, path: &str) -> Result<Page, Refusal> {
     }
 }
 
-/// That there is no page.
+/// Returns the response for a request without a page.
 pub(super) fn refused(refusal: Refusal) -> Response {
     if refusal == Refusal::Unknown {
         let paths: Vec<&str> = PAGES.iter().map(|(path, _)| *path).collect();
@@ -55,7 +55,7 @@ pub(super) fn refused(refusal: Refusal) -> Response {
     refused
 }
 
-/// The request does not name this service as its host.
+/// Returns the response for a request with an invalid or unknown host.
 pub(super) fn misdirected(fault: HostFault) -> Response {
     match fault {
         HostFault::Malformed => plain(
@@ -69,24 +69,24 @@ pub(super) fn misdirected(fault: HostFault) -> Response {
     }
 }
 
-/// Whoever can ask finds everything bound.
+/// Returns the response of `/startup`. The server starts only after everything is bound.
 pub(super) fn startup() -> Response {
     plain(StatusCode::OK, "started\n")
 }
 
-/// The daemon has ended while somebody asked, or does not listen here any more.
+/// Returns the response for requests pending when the daemon ends or the server closes.
 pub(super) fn over() -> Response {
     let text = "nobody answers here any more\n";
     plain(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
-/// The daemon does not answer.
+/// Returns the response for a daemon that does not answer in time.
 pub(super) fn silent() -> Response {
     let text = "the daemon does not answer\n";
     plain(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
-/// A page that tells of the daemon.
+/// Returns the response for a page.
 pub(super) fn told(page: Page, report: &Report) -> Response {
     match page {
         Page::Startup => startup(),
@@ -97,7 +97,7 @@ pub(super) fn told(page: Page, report: &Report) -> Response {
     }
 }
 
-/// A forward that fails is told and does not count: the others serve, and it tries again.
+/// A failing forward is listed but does not affect readiness: the others serve, and it is retried.
 fn readiness(report: &Report) -> Response {
     if report.stopping {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");

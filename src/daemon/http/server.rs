@@ -1,7 +1,7 @@
-//! The connections: accepted, read, answered and left.
+//! Accepts HTTP connections, and reads and answers their requests.
 //!
-//! A client that is slow or says nothing holds up no other: it has its own task and a deadline, and
-//! where there are too many connections it is the one that gives way (`clients.rs`).
+//! A slow or idle client does not block others: each connection has its own task and deadlines, and
+//! idle ones are replaced when there are too many (`clients.rs`).
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -28,8 +28,8 @@ use crate::network::shortage;
 use crate::panics::{self, caught};
 use crate::telemetry::Report;
 
-/// Accepts and serves connections until nobody answers any more. `names` are those that a client of
-/// the network may ask for; a web page cannot reach a Unix socket.
+/// Accepts and serves connections until the receiver of requests is closed. `names` are the host
+/// names accepted over TCP; a web page cannot reach a Unix socket.
 pub(super) async fn serve(
     listener: Arc<Listener>,
     clients: Clients,
@@ -85,7 +85,7 @@ async fn accept(
     }
 }
 
-/// Whose connection it is; `None` if it has ended already.
+/// Returns the peer of a connection; `None` if it has already closed.
 fn peer_of(stream: &Stream) -> Option<Peer> {
     match stream {
         Stream::Tcp(tcp) => {
@@ -96,7 +96,7 @@ fn peer_of(stream: &Stream) -> Option<Peer> {
     }
 }
 
-/// Serves one client, for as long as it asks in time and need not give way to another.
+/// Serves one client until it ends, is replaced, or reaches a limit.
 async fn attend(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     client: Client,
@@ -110,7 +110,7 @@ async fn attend(
     let mut speech = http1::Builder::new();
     speech
         .timer(TokioTimer::new())
-        // `nc -N` says no more and listens.
+        // `nc -N` closes its sending side before it reads the response.
         .half_close(true)
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
@@ -122,7 +122,7 @@ async fn attend(
         () = sleep(LIFE) => {}
         () = client.replaced() => return debug!("an idle HTTP connection was closed"),
     }
-    // What was asked is answered, and nothing more.
+    // Finish the response to the current request; accept no more.
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         ended = timeout(PATIENCE, connection) => match ended {
@@ -164,7 +164,7 @@ async fn answer(
     })
 }
 
-/// What the daemon says of itself; nothing, if it answers nobody any more.
+/// Requests the status of the daemon. Returns `None` if the daemon no longer answers.
 async fn report(requests: &mpsc::Sender<Call>) -> Option<Report> {
     let (reply, answer) = oneshot::channel();
     let request = Question::Status;
@@ -177,27 +177,28 @@ async fn report(requests: &mpsc::Sender<Call>) -> Option<Report> {
     }
 }
 
-/// Connections at once, over all addresses. Beyond that, idle ones are closed for new ones.
+/// Maximum number of connections over all addresses. Beyond it, idle ones are replaced by new ones.
 pub(in crate::daemon) const MAX_CONNECTIONS: usize = 128;
 
-/// Bytes of a request and its headers: the least that hyper takes.
+/// Maximum length of a request head in bytes: the minimum that hyper accepts.
 const MAX_HEAD: usize = 8192;
 const MAX_HEADERS: usize = 64;
 
-/// How long a client may take for the head of a request, and may be idle before it. Not what programs
-/// like to wait between two requests (5 s, 10 s): a connection that ends just then costs them a second one.
+/// Timeout for receiving a request head, including the idle time before it. It differs from common
+/// scrape and probe intervals (5 s, 10 s): a connection that closes just when the next request is
+/// sent costs the client a second connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a client may take for its last answer.
+/// Timeout for writing the last response.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// How long a connection may be kept, so that one that does not take its answer is not for ever.
+/// Maximum lifetime of a connection, which also bounds clients that do not read their response.
 const LIFE: Duration = Duration::from_secs(60);
 
-/// How long the daemon may take for an answer; a reload is thought of in between.
+/// Timeout for the daemon's answer; applying a reload may delay it.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long clients may take at the end.
+/// Timeout for the last responses when the server closes.
 pub(super) const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,6 +1,6 @@
 //! What a pool and its owner say to each other.
 
-use crate::session::Patience;
+use crate::session::HoldTime;
 
 /// A tunnel of the pool; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +60,7 @@ pub(in crate::forward) enum Why<E> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::forward) enum Weight {
     /// It will fail too.
-    Definite(Patience),
+    Definite(HoldTime),
     /// Nothing.
     Passing,
     /// It is to be tried again, in turn.

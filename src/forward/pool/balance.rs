@@ -12,7 +12,7 @@ impl<E: Clone> Pool<E> {
     pub(super) fn balance(&mut self, now: Instant) {
         self.unbalanced = None;
         self.balanced_at = Some(now);
-        self.waits_for_gate = false;
+        self.waits_for_breaker = false;
         self.give(now);
         self.start_for_waiting(now);
         self.start_spares(now);
@@ -52,11 +52,11 @@ impl<E: Clone> Pool<E> {
         let mut pending = self.pending_slots(now);
         while pending < self.waiting.len() {
             pending += self.shape.slots;
-            match self.breaker.admit(now) {
-                Decision::Pass => self.start(Urgency::Connection, false),
+            match self.breaker.check(now) {
+                Decision::Allow => self.start(Urgency::Connection, false),
                 Decision::Probe => self.start(Urgency::Connection, true),
-                Decision::Refuse(error) => return self.refuse_last(now, &error),
-                Decision::Wait => return self.waits_for_gate = true,
+                Decision::Reject(error) => return self.refuse_last(now, &error),
+                Decision::Wait => return self.waits_for_breaker = true,
             }
         }
     }
@@ -94,10 +94,10 @@ impl<E: Clone> Pool<E> {
 
     fn start_spares(&mut self, now: Instant) {
         for _ in self.pending_spares(now)..self.spares_missing(now) {
-            match self.breaker.admit(now) {
-                Decision::Pass => self.start(Urgency::Spare, false),
+            match self.breaker.check(now) {
+                Decision::Allow => self.start(Urgency::Spare, false),
                 Decision::Probe => self.start(Urgency::Spare, true),
-                Decision::Refuse(_) | Decision::Wait => return self.waits_for_gate = true,
+                Decision::Reject(_) | Decision::Wait => return self.waits_for_breaker = true,
             }
         }
     }
@@ -167,7 +167,7 @@ impl<E: Clone> Pool<E> {
     /// Spares that may be under way: while sessions are known to fail, only the probe.
     fn spares_missing(&self, now: Instant) -> usize {
         let missing = self.spares_wanted(now).saturating_sub(self.spares(now));
-        match (self.spares_from, self.breaker.is_open()) {
+        match (self.spares_from, self.breaker.is_closed()) {
             (Some(_), _) => 0,
             (None, true) => missing,
             (None, false) => missing.min(1),

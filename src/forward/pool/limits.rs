@@ -1,26 +1,26 @@
-//! What the settings of a forward mean for its pool.
+//! Parameters of a pool, derived from the settings of its forward.
 
 use std::time::Duration;
 
 use crate::config::{self, Sessions};
 
-/// What makes a pool one of shared tunnels, or of tunnels for one connection each.
+/// Distinguishes a pool of shared tunnels from one of tunnels for one connection each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::forward) struct Shape {
     /// Connections on one tunnel at once; at least 1.
     pub(in crate::forward) slots: usize,
-    /// Whether a place is given again once it is free.
+    /// Whether a slot is given again once it is free.
     pub(in crate::forward) reuse: bool,
-    /// Tunnels that are kept ready.
+    /// Number of warm sessions.
     pub(in crate::forward) spares: usize,
-    /// A tunnel older than that is replaced as soon as nobody needs it.
+    /// A tunnel older than this is replaced as soon as it is unused.
     pub(in crate::forward) max_age: Option<Duration>,
-    /// How long a tunnel is kept without a connection, if it is no spare.
+    /// How long a tunnel without a connection is kept, if it is not a warm session.
     pub(in crate::forward) idle: Duration,
 }
 
 impl Shape {
-    /// What the settings of a forward ask for.
+    /// Returns the parameters for the settings of a forward.
     pub(in crate::forward) fn of(settings: &config::Forward) -> Self {
         match settings.sessions {
             Sessions::PerConnection { warm, warm_max_age } => Self {
@@ -44,6 +44,6 @@ impl Shape {
     }
 }
 
-/// How long a shared session is kept without a connection: half of the idle timeout that accounts
-/// have if they choose no other.
+/// How long a shared session is kept without a connection: half of the default idle timeout of
+/// an AWS account.
 const MAX_IDLE: Duration = Duration::from_secs(600);

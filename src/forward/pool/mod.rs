@@ -54,7 +54,7 @@ pub(super) struct Pool<E> {
     /// The time of the last [`Pool::balance`]: changes up to then have been handled.
     balanced_at: Option<Instant>,
     /// A tunnel is missing and is started when the gate opens.
-    waits_for_gate: bool,
+    waits_for_breaker: bool,
 }
 
 impl<E: Clone> Pool<E> {
@@ -74,7 +74,7 @@ impl<E: Clone> Pool<E> {
             unbalanced: None,
             deadlines: BTreeMap::new(),
             balanced_at: None,
-            waits_for_gate: false,
+            waits_for_breaker: false,
         }
     }
 
@@ -275,7 +275,10 @@ impl<E: Clone> Pool<E> {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         // The handler consumes these, so one in the past is due.
         let late = self.waiting.front().map(|waiter| waiter.deadline);
-        let opening = self.breaker.opens().filter(|_| self.waits_for_gate);
+        let opening = self
+            .breaker
+            .next_probe_at()
+            .filter(|_| self.waits_for_breaker);
         let consumed = late.into_iter().chain(self.spares_from).chain(opening);
         // These only mark when an answer changes. The last balance has seen those up to its time.
         let ages = self.ready();

@@ -1,4 +1,4 @@
-//! What a supplier does when a tunnel fails or ends.
+//! Handling of tunnels that fail or end.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,7 +14,7 @@ use crate::forward::tunnel_record::TunnelRecord;
 use crate::tunnel;
 
 impl PoolTask {
-    /// True for a tunnel that became ready and ended at once, with bytes that nobody waits for.
+    /// Returns true if the tunnel ended right after it was ready and no connection is pending.
     pub(super) fn is_wasted(&self, id: TunnelId) -> bool {
         self.ended(id).is_some() && !self.pool.has_waiting()
     }
@@ -56,7 +56,7 @@ impl PoolTask {
         self.pool.handle_ended(now, id);
     }
 
-    /// A task that ends by itself has told so; one that panicked has not.
+    /// Handles a finished task. Only a panic matters: other tasks have sent their event.
     pub(super) fn handle_done(&mut self, done: Result<(), JoinError>) {
         let Some(fault) = done.err().filter(JoinError::is_panic) else {
             return;

@@ -1,16 +1,16 @@
-//! The tunnels of one forward: does what the pool decides.
+//! Runs the tunnels of one forward: executes the actions of its pool.
 //!
 //! ```text
-//!   connections ── want, leave, return ──▶ Supplier ◀── news ── one task for each tunnel
-//!               ◀── a lease, or why not ──    │ ▲
+//!   connections ── want, leave, return ──▶ PoolTask ◀── events ── one task per tunnel
+//!               ◀── lease or refusal ──────   │ ▲
 //!                                             ▼ │
 //!                                            Pool
 //! ```
 //!
-//! A panic in here loses the tunnels of this forward and nothing else: pending connections are
-//! refused, the sessions are ended, and after a pause it starts anew.
+//! A panic here loses the tunnels of this forward only: pending connections are refused, the
+//! sessions are terminated, and the task restarts after a pause.
 
-#![expect(clippy::disallowed_methods, reason = "the pool is told the time")]
+#![expect(clippy::disallowed_methods, reason = "passes the time to the pool")]
 
 mod ends;
 
@@ -49,16 +49,16 @@ pub(super) struct PoolTask {
     waiters: BTreeMap<WaiterId, Waiter>,
     tunnels: BTreeMap<TunnelId, TunnelRecord>,
     tasks: JoinSet<()>,
-    /// Tunnels that were told to end, and when that has taken too long.
+    /// Tunnels that are closing, and when each is aborted.
     ending: Vec<(Instant, AbortHandle)>,
     log_dedup: LogDedup,
-    /// What AWS said when it throttled last, while that holds.
+    /// Error of the last throttled call, until a tunnel is ready.
     throttled: Option<Failure>,
     metrics: Arc<ForwardMetrics>,
 }
 
 impl PoolTask {
-    /// A supply, and the task behind it, which its owner must run.
+    /// Creates a handle and its task. The caller must run the task.
     pub(super) fn new(
         settings: Arc<config::Forward>,
         context: Context,
@@ -83,8 +83,8 @@ impl PoolTask {
         (supply, supplier)
     }
 
-    /// Runs until `end` says true; then ends every tunnel. Once nothing more is
-    /// accepted, it keeps nothing ready.
+    /// Runs until `end` is true, then closes every tunnel. No warm sessions are kept once the
+    /// forward has stopped accepting.
     pub(super) async fn run(mut self, stop: ShutdownWatch, mut end: watch::Receiver<bool>) {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -105,7 +105,7 @@ impl PoolTask {
         self.end().await;
     }
 
-    /// Runs until `end` says true.
+    /// Handles events until `end` is true.
     async fn supply(&mut self, mut stop: ShutdownWatch, end: &mut watch::Receiver<bool>) {
         let mut draining = false;
         let mut nudged = self.context.nudged.clone().afresh();
@@ -127,8 +127,8 @@ impl PoolTask {
         }
     }
 
-    /// Gives up everything that may be in any state after a panic. Dropped tunnels end their
-    /// sessions.
+    /// Drops all state after a panic, since it may be inconsistent. Dropped tunnels terminate
+    /// their sessions.
     fn start_anew(&mut self, now: Instant, panic: &Panic, pause: Duration) {
         panics::point("supplier-restart");
         error!(%panic, ?pause, "the tunnels of this forward are lost; starting anew");
@@ -139,7 +139,7 @@ impl PoolTask {
         self.pool = self.pool.successor(self.context.seed);
         self.tunnels.clear();
         self.ending.clear();
-        // Dropping the former set aborts its tasks.
+        // Dropping the previous set aborts its tasks.
         drop(std::mem::take(&mut self.tasks));
         self.log_dedup = LogDedup::default();
         self.throttled = None;
@@ -147,7 +147,7 @@ impl PoolTask {
         self.metrics.ready.store(0, Relaxed);
     }
 
-    /// Refuses every connection until `at`. False if it is to end before.
+    /// Refuses every connection until `at`. Returns false if `end` becomes true before.
     async fn refuse_until(&mut self, at: Instant, end: &mut watch::Receiver<bool>) -> bool {
         loop {
             tokio::select! {
@@ -162,7 +162,7 @@ impl PoolTask {
         }
     }
 
-    /// When something is to be done, if nothing happens before.
+    /// Returns the time of the next timer.
     fn deadline(&self) -> Instant {
         let ending = self.ending.iter().map(|(at, _)| *at);
         let times = ending.chain(self.pool.poll_timeout());
@@ -181,7 +181,7 @@ impl PoolTask {
         self.pool.handle_timeout(now);
     }
 
-    /// Handles a request, and those that came with it, before the pool acts on them all.
+    /// Handles a request and those already queued behind it, before the pool acts on them.
     fn handle_all(&mut self, first: Request) {
         self.handle(first);
         for _ in 0..MAX_BATCH {
@@ -211,10 +211,10 @@ impl PoolTask {
             }
             Request::Return(id, returned, _slot) => self.pool.handle_returned(now, id, returned),
             Request::News(id, news) => {
-                // What news mean depends on who waits.
+                // The meaning of an event depends on the pending connections.
                 self.pool.settle();
                 if matches!(news, TunnelEvent::Over) {
-                    // A place on it was given in this moment, and bytes may wait there.
+                    // A slot on it may have just been given, and received bytes may be waiting.
                     self.act();
                 }
                 self.handle_news(now, id, news);
@@ -233,7 +233,7 @@ impl PoolTask {
                 self.metrics.started.fetch_add(1, Relaxed);
                 self.with(id, |record| record.tunnel = Some(tunnel));
             }
-            // Of a tunnel that was given up meanwhile.
+            // Event of a tunnel that was dropped meanwhile.
             TunnelEvent::Ready if !self.tunnels.contains_key(&id) => {}
             TunnelEvent::Ready if self.is_wasted(id) => self.handle_wasted(now, id),
             TunnelEvent::Ready => {
@@ -316,7 +316,7 @@ impl PoolTask {
         };
         let Waiter { reply, slot } = waiter;
         let place = Place::new(id, slot, self.requests.clone());
-        // A connection that has just left drops its place, which comes back.
+        // If the receiver was dropped, the lease is dropped too and returns its slot.
         let _left = reply.send(Ok(Lease::new(tunnel, place)));
     }
 
@@ -329,7 +329,7 @@ impl PoolTask {
         self.metrics.record_failure(failure.trouble(now));
         let should_log = self.log_dedup.handle_failure(now, &failure, 1);
         if let Some(Waiter { reply, .. }) = self.waiters.remove(&waiter) {
-            // One that has just left needs no reason.
+            // Receiver dropped: ignore.
             let _left = reply.send(Err(Refusal {
                 failure,
                 should_log,
@@ -347,7 +347,7 @@ impl PoolTask {
         self.ending.push((Instant::now() + CLOSE_TIMEOUT, task));
     }
 
-    /// Tells those who wait, and lets every tunnel say goodbye.
+    /// Refuses the pending connections and closes every tunnel gracefully.
     async fn end(mut self) {
         for (_, Waiter { reply, .. }) in std::mem::take(&mut self.waiters) {
             let _left = reply.send(Err(Refusal::stopping()));
@@ -366,25 +366,25 @@ impl PoolTask {
     }
 }
 
-/// A connection that waits for a place.
+/// A connection that waits for a slot.
 #[derive(Debug)]
 struct Waiter {
     reply: oneshot::Sender<Result<Lease, Refusal>>,
     slot: Slot,
 }
 
-/// Requests that are handled before timers and tasks are looked at again.
+/// Maximum requests handled in a row before timers and tasks are polled again.
 const MAX_BATCH: usize = 1000;
 
-/// The flag on the channel waits a second for its acknowledgement.
+/// Timeout of a graceful close: the flag on the channel waits 1 s for its acknowledgement.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The pauses before it starts anew after a panic.
+/// Pause before a restart after a panic, initial and maximum.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// After so long without a panic, the pauses begin anew.
+/// The pause is reset after this long without a panic.
 const STABLE: Duration = Duration::from_secs(60);
 
-/// Without a deadline of its own, the pool is asked this often.
+/// Poll interval of the pool if it has no deadline.
 const IDLE: Duration = Duration::from_secs(3600);

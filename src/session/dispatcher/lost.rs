@@ -1,8 +1,7 @@
-//! Sessions that may have been started although nobody knows their id: StartSession was sent, and
-//! its answer was lost.
+//! Finds sessions whose StartSession response was lost, so that their id is unknown.
 //!
-//! The `Reason` of each call is unique. DescribeSessions finds the session by it, if the caller may
-//! call that; then it is ended like any other.
+//! The `Reason` of each call is unique. DescribeSessions finds the session by it, if the caller has
+//! the permission. The session is then terminated like any other.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -22,13 +21,13 @@ use crate::session::terminate::{TimeLeft, reached};
 /// Makes the reason of each call unique.
 #[derive(Debug)]
 pub(super) struct Reasons {
-    /// Of this process: 32 bits.
+    /// Identifies this process: 32 bits.
     nonce: u64,
     next: AtomicU64,
 }
 
 impl Reasons {
-    /// `seed` is random, and another one in each process.
+    /// Creates it from a random `seed`, which differs between processes.
     pub(super) fn new(seed: u64) -> Self {
         Self {
             nonce: seed & 0xffff_ffff,
@@ -36,7 +35,7 @@ impl Reasons {
         }
     }
 
-    /// `reason` and a mark that no other call has, within what the API takes.
+    /// Returns `reason` with a unique suffix, cut to the length that the API allows.
     pub(super) fn unique(&self, reason: &str) -> String {
         let number = self.next.fetch_add(1, Relaxed);
         let mark = format!(" [{:08x}-{number}]", self.nonce);
@@ -45,25 +44,25 @@ impl Reasons {
     }
 }
 
-/// A StartSession call whose answer was lost.
+/// A StartSession call whose response was lost.
 pub(super) struct Lost {
     pub(super) service: Service,
     pub(super) request: StartRequest,
     pub(super) sessions: Sessions,
     pub(super) span: Span,
-    /// Why there is no answer.
+    /// Why there is no response.
     pub(super) error: Error,
 }
 
 impl Lost {
-    /// Looks for the session for a minute, and ends it if it is there. Returns how many sessions may
-    /// have been left behind: 1 unless it was found.
+    /// Searches for the session for one minute, and terminates it if found. Returns how many
+    /// sessions may still be active: 1 unless it was found.
     pub(super) async fn find(
         self,
         calling: &AtomicUsize,
         mut time_left: watch::Receiver<TimeLeft>,
     ) -> usize {
-        // Counted as a call without an answer, should the time be up meanwhile.
+        // Counted as a call in flight, in case the shutdown times out during the search.
         let _calling = Calling::new(calling);
         let mut last = None;
         for pause in PAUSES {
@@ -101,14 +100,14 @@ impl Lost {
 
     async fn end(self, id: String) {
         info!(session = %id, error = %self.error, "found the session of a lost answer; ending it");
-        // If its id is registered, somebody else ends it.
+        // A registered session is terminated by its own guard.
         if let Some(registration) = self.sessions.register(&self.service, &id).await {
             self.sessions.end(self.service, registration, self.span);
         }
     }
 }
 
-/// The pauses before each search: an answer may be lost before the session is there.
+/// The pause before each search: the response may be lost before the session is listed.
 const PAUSES: [Duration; 4] = [
     Duration::from_secs(1),
     Duration::from_secs(4),
@@ -116,7 +115,7 @@ const PAUSES: [Duration; 4] = [
     Duration::from_secs(40),
 ];
 
-/// What the API takes for a reason, in characters.
+/// Limit of the API for a reason, in characters.
 const MAX_REASON: usize = 256;
 
 #[cfg(test)]

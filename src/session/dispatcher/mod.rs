@@ -1,20 +1,21 @@
-//! The task that starts sessions, in turn and without being cancelled, and ends every one that was
-//! dropped.
+//! The task that starts and terminates sessions. StartSession calls are rate limited and never
+//! cancelled; every dropped session is terminated.
 //!
 //! ```text
-//!   Sessions (handle) ── turn, start, end ──▶ Terminator (task) ─▶ queue:  whose turn it is
+//!   Sessions (handle) ── turn, start, end ──▶ Dispatcher (task) ─▶ queues: rate limit permits
 //!                                                               ├▶ starts: StartSession
 //!                                                               └▶ ends:   TerminateSession
 //! ```
 //!
-//! After a panic in here it starts anew: requests for a turn fail, calls are tasks of their own and go on.
+//! After a panic in the dispatcher itself it restarts: queued requests fail, while calls are
+//! separate tasks and continue.
 //!
-//! It outlives all forwards and is awaited last, within a bound. What it cannot end it tries again
-//! as long as it lives, and leaves to the journal when it does not live long enough.
+//! The dispatcher outlives all forwards and is awaited last, with a time limit. Failed terminations
+//! are retried while it runs; after that the journal leaves them to the next process.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "turns and goodbyes are measured by the clock"
+    reason = "rate limits and shutdown timeouts need the clock"
 )]
 
 mod lost;
@@ -42,23 +43,23 @@ use super::start_queue::{Queues, Waiting};
 use super::terminate::{Pace, Source, TerminatePolicy, Termination, TimeLeft};
 use crate::panics::{self, Panic, caught};
 
-/// A handle by which sessions are started and ended. Cheap to clone.
+/// Handle to start and terminate sessions. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sessions {
     jobs: mpsc::UnboundedSender<Job>,
     journal: Journal,
     registry: Registry,
     reasons: Arc<Reasons>,
-    /// It was reported that a session of a former process cannot be ended.
+    /// A failure to terminate a session of a former process was logged.
     is_refusal_reported: Arc<AtomicBool>,
 }
 
 impl Sessions {
-    /// A handle, and the task behind it, which its owner must run. `rate` is how many StartSession
-    /// calls each service may get in a second, at least 1.
+    /// Creates a handle and its task, which the caller must run. `rate` is the maximum number of
+    /// StartSession calls per second and service, at least 1.
     pub fn new(rate: u32, seed: u64, journal: Journal) -> (Self, Dispatcher) {
-        // Unbounded, because a guard cannot wait when it is dropped; there are never more jobs
-        // than sessions and those who want one, and both have a limit.
+        // Unbounded, because a guard cannot wait in `drop`. The number of jobs is limited by the
+        // number of sessions and of waiters for one, which are both bounded.
         let (jobs, incoming) = mpsc::unbounded_channel();
         let registry = Registry::default();
         let dispatcher = Dispatcher {
@@ -81,11 +82,11 @@ impl Sessions {
         (sessions, dispatcher)
     }
 
-    /// Waits for the right to call StartSession of a service, which is lost if this future is dropped.
+    /// Waits for a permit to call StartSession of a service. Dropping the future gives it up.
     ///
     /// # Errors
     ///
-    /// If the daemon is ending.
+    /// Fails if the daemon is stopping.
     pub async fn turn(&self, service: &Service, urgency: &Urgency) -> Result<Turn, Error> {
         let (reply, turn) = oneshot::channel();
         let (origin, urgency) = (service.origin(), urgency.clone());
@@ -97,7 +98,7 @@ impl Sessions {
         Ok(Turn { sessions, called })
     }
 
-    /// A terminator that has ended is gone. One that dropped a request had a panic.
+    /// Returns the error of a dropped request: the dispatcher has ended, or had a panic.
     fn unanswered(&self) -> Error {
         match self.jobs.is_closed() {
             true => ending(),
@@ -105,31 +106,33 @@ impl Sessions {
         }
     }
 
-    /// Lets calls go on at once that wait because AWS throttled one.
+    /// Skips the pauses after throttling and between attempts to terminate sessions.
     pub fn retry_now(&self) {
-        // Without a task nobody waits.
+        // Without a task, nothing is waiting.
         let _gone = self.jobs.send(Job::CutShort);
     }
 
-    /// A handle for [`Sessions::retry_now`] alone: the terminator does not wait until it is dropped.
+    /// Returns a handle for [`Sessions::retry_now`] only, which does not keep the dispatcher
+    /// running.
     pub fn impatience(&self) -> Impatience {
         Impatience(self.jobs.downgrade())
     }
 
-    /// Changes how many StartSession calls each service may get in a second, at least 1.
+    /// Changes the maximum number of StartSession calls per second and service, at least 1.
     pub fn set_rate(&self, rate: u32) {
-        // Without a task nobody waits.
+        // Without a task, nothing is waiting.
         let _gone = self.jobs.send(Job::Rate(rate));
     }
 
-    /// Ends a session, soon. `span` is that of the connection that it was started for.
+    /// Terminates a session in the background. `span` is that of the connection that the session
+    /// was started for.
     pub(super) fn end(&self, service: Service, registration: Arc<Registration>, span: Span) {
         let id = registration.id().to_owned();
         let source = Source::Own(registration);
         self.try_to_end(service, id, span, TerminatePolicy::Full, source);
     }
 
-    /// Ends what a former process left behind.
+    /// Terminates a session that a former process left active.
     pub fn terminate_orphans(&self, service: Service, entry: Entry, effort: TerminatePolicy) {
         let source = Source::Former(Arc::clone(&self.is_refusal_reported));
         self.try_to_end(service, entry.session, Span::current(), effort, source);
@@ -173,7 +176,7 @@ impl Impatience {
     /// As [`Sessions::retry_now`].
     pub fn retry_now(&self) {
         if let Some(jobs) = self.0.upgrade() {
-            // Without a task nobody waits.
+            // Without a task, nothing is waiting.
             let _gone = jobs.send(Job::CutShort);
         }
     }
@@ -188,16 +191,16 @@ pub struct Dispatcher {
     ends: JoinSet<usize>,
     registry: Registry,
     time_left: watch::Sender<TimeLeft>,
-    /// Those that pause before the next try do so no longer.
+    /// Each change skips the pauses before the next attempt.
     hurry: watch::Sender<()>,
-    /// StartSession calls that have no answer yet.
+    /// StartSession calls in flight.
     calling: Arc<AtomicUsize>,
 }
 
 impl Dispatcher {
-    /// Runs until every handle is dropped and every session is ended; once `shutdown_mode` says so, no
-    /// longer than ten seconds, or two in a hurry. Returns how many sessions may have been left
-    /// behind.
+    /// Runs until every handle is dropped and every session is terminated. After `shutdown_mode`
+    /// has changed, it runs for at most ten seconds, or two if forced. Returns how many sessions
+    /// may still be active.
     pub async fn run(mut self, mut shutdown_mode: watch::Receiver<ShutdownMode>) -> usize {
         let mut left = 0;
         let time_left = self.time_left.clone();
@@ -205,12 +208,12 @@ impl Dispatcher {
             () = self.work_on(&mut left) => return left,
             () = time_is_up(&mut shutdown_mode, time_left) => {}
         }
-        // What is dropped from now on cannot be ended, and reports that.
+        // Sessions dropped from now on are not terminated; that is logged.
         self.incoming.close();
         while let Some(done) = self.starts.try_join_next() {
             left += left_behind(done);
         }
-        // The others wait for credentials and have called nobody.
+        // The other starts wait for credentials and have called nothing.
         let calling = self.calling.load(Ordering::Relaxed);
         for _ in 0..calling {
             let hint = FIND_BY_REASON;
@@ -228,7 +231,7 @@ impl Dispatcher {
         left + self.give_up()
     }
 
-    /// Counts the sessions that nobody has tried to end.
+    /// Counts the sessions that no attempt was made to terminate.
     fn give_up(&mut self) -> usize {
         let mut left = 0;
         while let Ok(job) = self.incoming.try_recv() {
@@ -245,7 +248,7 @@ impl Dispatcher {
         left + count
     }
 
-    /// Works until nothing can come any more, and starts anew after a panic.
+    /// Runs [`Dispatcher::work`]. Restarts it after a panic.
     async fn work_on(&mut self, left: &mut usize) {
         while let Err(panic) = caught(self.work(left)).await {
             self.start_anew(&panic);
@@ -253,13 +256,13 @@ impl Dispatcher {
         }
     }
 
-    /// Gives up what may be in any state after a panic: who waits, and the limiters.
+    /// Drops the state that a panic may have left inconsistent: the waiters and rate limiters.
     fn start_anew(&mut self, panic: &Panic) {
         error!(%panic, "starting and ending sessions failed; starting anew");
         self.queues.clear();
     }
 
-    /// Does what comes until nothing can come any more.
+    /// Handles jobs until there can be no more.
     async fn work(&mut self, left: &mut usize) {
         let mut has_handles = true;
         while has_handles || !self.starts.is_empty() || !self.ends.is_empty() {
@@ -319,7 +322,7 @@ impl Dispatcher {
     fn give_turns(&mut self) {
         let now = Instant::now();
         while let Some(place) = self.queues.poll(now) {
-            // Whoever left in this moment has cost a token.
+            // A waiter that is cancelled at this moment has used up a token.
             let _left = place.reply.send(now);
         }
     }
@@ -339,7 +342,7 @@ fn left_behind(outcome: Result<usize, tokio::task::JoinError>) -> usize {
     })
 }
 
-/// The wall clock, for the journal.
+/// Returns the wall-clock time in seconds since the Unix epoch, for the journal.
 pub fn unix_seconds() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.unwrap_or_default().as_secs()
@@ -357,16 +360,16 @@ fn ending() -> Error {
 enum Job {
     Queue(Origin, Place),
     Start(Box<Start>),
-    /// AWS throttled the call that went then.
+    /// AWS throttled the call that was made at this time.
     Throttled(Origin, Instant),
-    /// AWS answered the call that went then.
+    /// AWS answered the call that was made at this time.
     Answered(Origin, Instant),
     CutShort,
     Rate(u32),
     End(Termination),
 }
 
-/// One who waits for the right to call StartSession.
+/// A waiter for a permit to call StartSession.
 #[derive(Debug)]
 struct Place {
     urgency: Urgency,
@@ -383,7 +386,7 @@ impl Waiting for Place {
     }
 }
 
-/// The pause after a panic before it starts anew.
+/// The pause before a restart after a panic.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One StartSession call, and the session that comes of it.
+//! One StartSession call and its session.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -18,7 +18,7 @@ use crate::session::start::start;
 use crate::session::terminate::{TimeLeft, reached};
 use crate::session::{Session, StartRequest};
 
-/// The right to call StartSession now, once.
+/// A permit for one StartSession call now.
 #[derive(Debug)]
 pub struct Turn {
     pub(super) sessions: Sessions,
@@ -26,11 +26,12 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Calls StartSession. The call goes on if this future is dropped; its session is ended then.
+    /// Calls StartSession. The call continues if this future is dropped; its session is then
+    /// terminated.
     ///
     /// # Errors
     ///
-    /// What the service says, or that the daemon is ending.
+    /// The error of the call, or that the daemon is stopping.
     pub async fn start(
         self,
         service: Service,
@@ -64,8 +65,8 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// Calls StartSession and replies. Returns how many sessions may have been left behind.
-    /// The wait for credentials ends when nobody waits for the session any more.
+    /// Calls StartSession and replies. Returns how many sessions may still be active. The wait for
+    /// credentials ends when the receiver of the reply is dropped.
     pub(super) async fn run(
         self: Box<Self>,
         calling: Arc<AtomicUsize>,
@@ -96,7 +97,7 @@ impl Start {
             Err(panic) => Err(internal(&panic.to_string())),
         };
         if let Some(news) = news(&service, &started, called) {
-            // Before the reply: whoever was throttled asks for another turn at once.
+            // Before the reply: after throttling the caller requests another permit at once.
             let _ending = sessions.jobs.send(news);
         }
         let is_unknown = |error: &Error| error.effect() == Effect::Unknown;
@@ -115,7 +116,7 @@ impl Start {
         if let Ok(session) = &session {
             debug!(session = %session.id(), target = %request.target, "session started");
         }
-        // If nobody waits any more, the session comes back here, is dropped, and ended.
+        // If the receiver was dropped, the session is returned, dropped here, and terminated.
         drop(reply.send(session));
         match lost {
             Some(lost) => lost.find(&calling, time_left).await,
@@ -125,11 +126,11 @@ impl Start {
 }
 
 impl Sessions {
-    /// Takes over a session that was started: from here on it is ended.
+    /// Creates the guard of a started session.
     async fn keep(&self, started: Started, service: Service, span: Span) -> Result<Session, Error> {
         let Started { id, access } = started;
         let registration = self.register(&service, &id).await.ok_or_else(|| {
-            // One of the two would end the other.
+            // One of the two guards would terminate the session of the other.
             let why = format!("the service gave the id of another session: {id}");
             Error::new("StartSession", Kind::ServiceFault, why)
         })?;
@@ -150,7 +151,8 @@ impl Sessions {
 }
 
 impl Sessions {
-    /// Adds a session to the registry and the journal. `None` if its id is registered already.
+    /// Adds a session to the registry and the journal. Returns `None` if its id is already
+    /// registered.
     pub(super) async fn register(&self, service: &Service, id: &str) -> Option<Arc<Registration>> {
         let origin = service.origin();
         let registration = self.registry.add(origin.clone(), id)?;
@@ -164,7 +166,7 @@ impl Sessions {
     }
 }
 
-/// What a call tells about the rate that AWS allows: nothing if AWS did not answer it.
+/// Returns what a call says about the rate that AWS allows: `None` if AWS did not answer it.
 pub(super) fn news(
     service: &Service,
     started: &Result<Started, Error>,
@@ -180,5 +182,5 @@ pub(super) fn news(
     }
 }
 
-/// How to find a session whose id is not known.
+/// Hint for finding a session whose id is unknown.
 pub(super) const FIND_BY_REASON: &str = "its `Reason` names this program, host and forward; see `aws ssm describe-sessions --state Active`. A caller with ssm:DescribeSessions finds and ends such sessions by itself";

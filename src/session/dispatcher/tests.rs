@@ -1,4 +1,4 @@
-//! What follows from answers, and from calls that are lost.
+//! Effects of responses, and of lost calls.
 
 use super::start::news;
 use super::*;
@@ -23,7 +23,7 @@ fn request() -> StartRequest {
     }
 }
 
-/// A task that panics drops what it would reply to.
+/// A task that panics drops its reply channel.
 #[tokio::test]
 async fn a_lost_call_is_an_internal_error_unless_the_daemon_stops() {
     for (is_stopping, kind) in [(false, Kind::Internal), (true, Kind::Ended)] {
@@ -44,7 +44,7 @@ async fn a_lost_call_is_an_internal_error_unless_the_daemon_stops() {
     }
 }
 
-/// A handle whose jobs nobody does.
+/// Returns a handle without a dispatcher.
 fn unattended() -> (Sessions, mpsc::UnboundedReceiver<Job>) {
     let (sessions, dispatcher) = Sessions::new(1, 1, Journal::none());
     (sessions, dispatcher.incoming)

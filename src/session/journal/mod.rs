@@ -1,17 +1,17 @@
-//! What a killed process left behind.
+//! Journal of active sessions, so that the next process can terminate those of a killed one.
 //!
-//! A session that is not ended leaves a worker process on its target, until the account's idle
-//! timeout takes it. So every process writes down which sessions it has started and ended, in a
-//! file of its own that it holds locked. A lock dies with its process: whoever starts next finds
-//! the files that nobody holds, and ends what is in them.
+//! A session that is not terminated keeps a worker process on its target until the account's idle
+//! timeout. Each process therefore records the sessions it starts and terminates in its own file,
+//! which it keeps locked. The lock ends with the process: the next process to start finds the
+//! unlocked files and terminates the sessions in them.
 //!
 //! ```text
 //!   {"started":{"session":"me-0123","since":1795618385,"region":"eu-west-1","profile":"prod"}}
 //!   {"ended":"me-0123"}
 //! ```
 //!
-//! A line is in the file before its session is used. Nothing in it is secret. When most of it is
-//! history it is written anew beside itself, locked, and put in its place.
+//! A line is written before its session is used. The file contains no secrets. When most of it is
+//! outdated, it is rewritten to a new file, which is locked and renamed over the old one.
 
 mod writer;
 
@@ -29,23 +29,24 @@ use tracing::warn;
 use self::writer::Shared;
 use crate::printable::is_printable;
 
-/// Writes down which sessions are open. Cheap to clone.
+/// Records which sessions are active. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Journal(Option<Arc<Shared>>);
 
 impl Journal {
-    /// Nothing is written down.
+    /// Returns a journal that records nothing.
     pub fn none() -> Self {
         Self(None)
     }
 
-    /// Begins the file of this process in a directory, which is made if it is not there. Returns
-    /// what files that nobody holds tell of; it is in the new file too. `now` is in seconds since
-    /// the Unix epoch: what was started a day ago has idled out.
+    /// Creates the file of this process in `directory`, which is created if it does not exist.
+    /// Returns the active sessions in unlocked files, which are copied to the new file. `now` is in
+    /// seconds since the Unix epoch; sessions started a day or longer ago have reached the idle
+    /// timeout and are left out.
     ///
     /// # Errors
     ///
-    /// If the directory cannot be used, or its file system knows no locks.
+    /// Fails if the directory cannot be used, or its file system does not support locks.
     pub fn open(directory: &Path, now: u64) -> io::Result<(Self, Vec<Entry>)> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(directory)?;
@@ -68,8 +69,8 @@ impl Journal {
         Ok((Self(Some(Arc::new(Shared::new(book)))), left))
     }
 
-    /// Notes that a session was started. Returns once the disk has it, or after two seconds: a disk
-    /// that hangs must not keep connections waiting.
+    /// Records the start of a session. Returns once it is written, or after two seconds: a hanging
+    /// disk must not delay connections.
     pub(super) async fn add(&self, entry: Entry) {
         if let Some(shared) = &self.0 {
             shared.pending().insert(entry.session.clone(), Some(entry));
@@ -77,7 +78,7 @@ impl Journal {
         }
     }
 
-    /// Notes that a session was ended.
+    /// Records the end of a session.
     pub(super) async fn remove(&self, session: &str) {
         if let Some(shared) = &self.0 {
             shared.forget(session);
@@ -91,10 +92,10 @@ impl Journal {
     }
 }
 
-/// An open session, and who can end it.
+/// An active session and its origin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Entry {
-    /// Its id.
+    /// The session id.
     pub session: String,
     /// When it was started, in seconds since the Unix epoch.
     pub since: u64,
@@ -108,8 +109,8 @@ impl Entry {
         now.saturating_sub(self.since) < MAX_LIFE
     }
 
-    /// The same, as if it was started now if the clock was wrong when it was started, or is now: it
-    /// is tried to end it at least once, and not for ever.
+    /// Replaces an implausible start time by `now` (the clock was wrong then, or is now), so that a
+    /// termination is attempted at least once, but not indefinitely.
     fn dated(self, now: u64) -> Self {
         let is_plausible = (FIRST_DATE..=now).contains(&self.since);
         let since = if is_plausible { self.since } else { now };
@@ -117,21 +118,21 @@ impl Entry {
     }
 }
 
-/// Where and as whom a session was started.
+/// Region, identity and endpoint with which a session was started.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Origin {
     /// The region.
     pub region: String,
-    /// The profile, if one was chosen.
+    /// The profile, if one was configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// Whether its credentials won over those of the environment.
+    /// Whether its credentials had priority over those of the environment.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub profile_first: bool,
     /// The role, if one was assumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// The endpoint of the API, if another one than AWS's was chosen.
+    /// The endpoint of the SSM API, if it is not the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
 }
@@ -149,16 +150,17 @@ struct Book {
     path: PathBuf,
     file: File,
     open: BTreeMap<String, Entry>,
-    /// Lines of the file.
+    /// Lines in the file.
     lines: usize,
-    /// When the newest session was started.
+    /// Start time of the most recent session.
     newest: u64,
-    /// The file lacks something, or may end within a line.
+    /// The file is incomplete, or may end within a line.
     is_stale: bool,
 }
 
 impl Book {
-    /// The first name that no other process holds. What is in a file of that name is adopted.
+    /// Uses the first file name that no other process has locked. Sessions in an existing file of
+    /// that name are adopted.
     fn begin(directory: &Path) -> io::Result<Self> {
         let pid = std::process::id();
         for n in 0..MAX_NAMES {
@@ -179,7 +181,7 @@ impl Book {
                     open,
                     lines: 0,
                     newest: 0,
-                    // What a killed process was writing.
+                    // It may end in a partial line of a killed process.
                     is_stale: true,
                 });
             }
@@ -188,7 +190,7 @@ impl Book {
         Err(io::Error::new(io::ErrorKind::AddrInUse, why))
     }
 
-    /// Takes over what another file tells of, and removes it.
+    /// Copies the active sessions of another file, and removes that file.
     fn adopt(&mut self, (path, file): (PathBuf, File), now: u64) -> io::Result<Vec<Entry>> {
         let left: Vec<_> = read(&file)?.into_values().map(|e| e.dated(now)).collect();
         self.apply(started(&left))?;
@@ -196,7 +198,7 @@ impl Book {
         Ok(left)
     }
 
-    /// Writes what has changed: a session was started, or (`None`) ended.
+    /// Writes changes by session: `Some` if it was started, `None` if it has ended.
     fn apply(&mut self, changes: BTreeMap<String, Option<Entry>>) -> io::Result<()> {
         let mut lines = Vec::new();
         for (session, entry) in changes {
@@ -223,7 +225,7 @@ impl Book {
         Ok(())
     }
 
-    /// Leaves out what is over.
+    /// Rewrites the file with only the active sessions.
     fn rewrite(&mut self) -> io::Result<()> {
         self.is_stale = true;
         let path = self.path.with_extension("new");
@@ -231,13 +233,13 @@ impl Book {
             return Err(io::ErrorKind::WouldBlock.into());
         };
         file.set_len(0)?;
-        // What could not be ended has idled out.
+        // Sessions that could not be terminated have reached the idle timeout.
         let newest = self.newest;
         self.open.retain(|_, entry| entry.may_live(newest));
         let lines: Vec<_> = self.open.values().cloned().map(Line::Started).collect();
         let written = write_lines(&mut file, &lines).and_then(|()| fs::rename(&path, &self.path));
         if let Err(error) = written {
-            // Before the lock is given back: another process would end the sessions in it.
+            // Before the lock is released: another process would terminate the sessions in it.
             fs::remove_file(&path)?;
             return Err(error);
         }
@@ -256,21 +258,22 @@ fn started(entries: &[Entry]) -> BTreeMap<String, Option<Entry>> {
 impl Drop for Book {
     fn drop(&mut self) {
         if self.open.is_empty() {
-            // Nothing is lost if it stays: the next process removes it.
+            // If this fails, the next process removes it.
             let _removed = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Opens and locks a file; `None` if another process has, or has replaced it meanwhile.
+/// Opens and locks a file. Returns `None` if another process has locked it, or has replaced it
+/// meanwhile.
 ///
 /// # Errors
 ///
-/// What the system says; `PermissionDenied` if it is not a regular file of this user. What another
-/// user wrote names sessions, roles and endpoints that must not be used, and a lock on a file that
-/// others can open could be theirs.
+/// The I/O error; `PermissionDenied` if it is not a regular file of this user with a single link. A
+/// file written by another user could name sessions, roles and endpoints that must not be used, and
+/// others could hold the lock on a file that they can open.
 fn hold(path: &Path, options: &mut OpenOptions) -> io::Result<Option<File>> {
-    // Without NONBLOCK, opening a FIFO could wait for ever.
+    // Without NONBLOCK, opening a FIFO could block indefinitely.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = options
         .read(true)
@@ -296,7 +299,7 @@ fn hold(path: &Path, options: &mut OpenOptions) -> io::Result<Option<File>> {
     Ok(is_same.then_some(file))
 }
 
-/// The files of processes that are no more, each held by us now.
+/// Opens and locks the files of processes that have ended.
 fn abandoned(directory: &Path, ours: &Path) -> io::Result<Vec<(PathBuf, File)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -308,10 +311,10 @@ fn abandoned(directory: &Path, ours: &Path) -> io::Result<Vec<(PathBuf, File)>> 
         }
         match hold(&path, &mut OpenOptions::new()) {
             Ok(Some(file)) => files.push((path, file)),
-            // Another process lives, or was faster.
+            // The other process is running, or locked it first.
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // It must not keep this process from its own journal.
+            // Must not prevent this process from having its own journal.
             Err(error) => {
                 let path = path.display();
                 warn!(%error, %path, "a journal of sessions is left alone");
@@ -321,15 +324,15 @@ fn abandoned(directory: &Path, ours: &Path) -> io::Result<Vec<(PathBuf, File)>> 
     Ok(files)
 }
 
-/// The sessions that were started and not ended. What cannot be read was being written when its
-/// process was killed, or was never ours.
+/// Returns the sessions that were started and have not ended. Invalid lines are ignored: they were
+/// being written when their process was killed, or were not written by this program.
 fn read(file: &File) -> io::Result<BTreeMap<String, Entry>> {
     let mut text = Vec::new();
     file.take(MAX_FILE).read_to_end(&mut text)?;
     let mut open = BTreeMap::new();
     for line in text.split(|byte| *byte == b'\n') {
         match serde_json::from_slice(line) {
-            // An id of the service has nothing else; others can write to the directory.
+            // Ids from AWS are always printable, but others may be able to write to the directory.
             Ok(Line::Started(entry)) if !entry.session.chars().all(is_printable) => {}
             Ok(Line::Started(entry)) => drop(open.insert(entry.session.clone(), entry)),
             Ok(Line::Ended(session)) => drop(open.remove(&session)),
@@ -339,7 +342,7 @@ fn read(file: &File) -> io::Result<BTreeMap<String, Entry>> {
     Ok(open)
 }
 
-/// In one call, so that a kill leaves all of it or nothing.
+/// Writes all lines in one call, so that a kill leaves either all of them or none.
 fn write_lines(file: &mut File, lines: &[Line]) -> io::Result<()> {
     let mut text = Vec::new();
     for line in lines {
@@ -349,24 +352,24 @@ fn write_lines(file: &mut File, lines: &[Line]) -> io::Result<()> {
     file.write_all(&text)
 }
 
-/// Seconds that a session may live whose client is dead: the longest idle timeout is an hour, and
-/// the longest duration that an account can set is a day.
+/// Maximum lifetime of a session whose client is dead, in seconds: the longest idle timeout is one
+/// hour, and the longest duration that an account can configure is one day.
 const MAX_LIFE: u64 = 24 * 3600;
 
-/// 2020-01-01: no clock that is right says less.
+/// 2020-01-01: an earlier time means that the clock is wrong.
 const FIRST_DATE: u64 = 1_577_836_800;
 
-/// Bytes that are read of a file.
+/// Maximum number of bytes read from a file.
 const MAX_FILE: u64 = 64 << 20;
 
-/// How the files are called.
+/// Parts of the file names.
 const PREFIX: &str = "sessions-";
 const SUFFIX: &str = ".journal";
 
-/// Processes with the same number, as in containers that share a directory.
+/// Maximum number of processes with the same id, as in containers that share a directory.
 const MAX_NAMES: u32 = 100;
 
-/// Lines of history that are not worth a new file.
+/// Outdated lines that do not yet cause a rewrite.
 const MAX_HISTORY: usize = 4096;
 
 #[cfg(test)]

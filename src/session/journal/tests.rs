@@ -1,4 +1,4 @@
-//! Processes that come, go and are killed; a kill is a file that is closed as it is.
+//! Processes that start, stop and are killed. A kill is simulated by closing the file as it is.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -20,7 +20,7 @@ fn entry(session: &str) -> Entry {
     }
 }
 
-/// A process that is killed with these sessions open.
+/// Simulates a process that was killed with these sessions active.
 fn killed(directory: &Path, sessions: &[&str]) -> PathBuf {
     let path = directory.join(format!("{PREFIX}1-{}{SUFFIX}", sessions.len()));
     let mut file = File::create(&path).unwrap();
@@ -144,8 +144,8 @@ fn its_files_are_for_nobody_else() {
     assert_eq!(mode(&journal.book().unwrap().path), 0o600);
 }
 
-/// Nobody but this user can write to the directory where a service manager makes it. Elsewhere, what
-/// another user wrote could name an endpoint that is then called with our credentials.
+/// A directory created by the service manager is writable by this user only. Elsewhere, a file
+/// written by another user could name an endpoint, which would be called with our credentials.
 #[test]
 fn what_is_not_a_file_of_this_user_is_neither_read_nor_waited_for_nor_locked() {
     let directory = tempfile::tempdir().unwrap();
@@ -178,7 +178,7 @@ fn what_is_not_a_file_of_this_user_is_neither_read_nor_waited_for_nor_locked() {
     assert!(target.exists());
 }
 
-/// ENOSPC leaves half a line; so does a kill.
+/// ENOSPC or a kill leaves a partial line.
 #[tokio::test]
 async fn after_half_a_line_everything_is_written_anew() {
     let directory = tempfile::tempdir().unwrap();
@@ -220,7 +220,7 @@ async fn what_a_full_disk_did_not_take_is_written_later() {
     assert_eq!(names(&left), ["a", "b", "lost"]);
 }
 
-/// Another process could take over a file that nobody holds, and end the sessions in it.
+/// Another process could take over an unlocked file and terminate the sessions in it.
 #[test]
 fn a_failed_rewrite_leaves_no_file_with_open_sessions() {
     let directory = tempfile::tempdir().unwrap();
@@ -235,7 +235,7 @@ fn a_failed_rewrite_leaves_no_file_with_open_sessions() {
     assert!(!book.path.with_extension("new").exists());
 }
 
-/// A machine without a battery starts in 1970, until its clock is set.
+/// A machine without a clock battery starts in 1970, until its clock is set.
 #[test]
 fn a_date_that_cannot_be_right_counts_as_now_once() {
     for (started, first, next_day) in [
@@ -269,7 +269,7 @@ fn a_date_that_cannot_be_right_counts_as_now_once() {
     }
 }
 
-/// The disk of a journal may be one that is reached over a network.
+/// The disk of a journal may be a network file system.
 #[tokio::test]
 async fn a_disk_that_hangs_holds_up_nobody_for_long() {
     let directory = tempfile::tempdir().unwrap();

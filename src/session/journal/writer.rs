@@ -1,4 +1,4 @@
-//! Writes a journal on threads that may block, and bounds how long anybody waits for them.
+//! Writes the journal on blocking threads, with a limit on the time that callers wait.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,15 +12,15 @@ use tracing::warn;
 
 use super::{Book, Entry};
 
-/// What the handles of one journal share. Files are written on threads that may block, by one at a
-/// time, which writes for all.
+/// State shared by the handles of a journal. Files are written on blocking threads, by one writer
+/// at a time, which writes the changes of all handles.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// What is not written yet, by session: it was started, or (`None`) ended. There are never more
-    /// than sessions that were open since the disk last answered.
+    /// Changes not yet written, by session: `Some` if it was started, `None` if it has ended. Never
+    /// more than the sessions that were active since the disk last responded.
     pub(super) pending: Mutex<BTreeMap<String, Option<Entry>>>,
     pub(super) book: Arc<tokio::sync::Mutex<Book>>,
-    /// A write has not returned in time; what is pending is written after it.
+    /// A write has timed out. Pending changes are written after it.
     pub(super) is_stuck: AtomicBool,
     /// A failure was logged.
     is_reported: AtomicBool,
@@ -40,7 +40,7 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes an end. What was not written needs not be taken back.
+    /// Records the end of a session. An unwritten start is removed instead.
     pub(super) fn forget(&self, session: &str) {
         let mut pending = self.pending();
         let is_unwritten = matches!(pending.remove(session), Some(Some(_)));
@@ -49,7 +49,7 @@ impl Shared {
         }
     }
 
-    /// Writes what is pending, within a bound.
+    /// Writes pending changes. Returns after [`PATIENCE`] at the latest.
     pub(super) async fn write(self: &Arc<Self>) {
         if self.is_stuck.load(Relaxed) {
             return;
@@ -91,5 +91,5 @@ impl Shared {
     }
 }
 
-/// How long a write may take before connections go on without it.
+/// Timeout of a write, after which connections continue without it.
 const PATIENCE: Duration = Duration::from_secs(2);

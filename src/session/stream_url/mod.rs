@@ -1,13 +1,14 @@
-//! Which stream URL may be dialled.
+//! Checks of the stream URL of a session before it is used.
 //!
-//! The URL comes from the service, but it is a credential's way out of the house: it is dialled
-//! only if it is a Session Manager endpoint of the session's region, or a loopback address, and
-//! unencrypted only to loopback (interfaces.md section 3; protocol.md sections 0.1 and B).
+//! The URL comes from AWS, but signed requests and tokens are sent to it. It is accepted only if
+//! its host is a Session Manager endpoint of the session's region or a loopback address, and
+//! without TLS only for loopback (docs/interfaces.md, section 3; docs/protocol.md, sections 0.1 and
+//! B).
 //!
-//! A person may name a [`EndpointOverride`] instead, such as a VPC endpoint without private DNS. Then every
-//! session is dialled there: host, port and scheme of the URL are replaced, path and query are the
-//! service's. What is dialled is what is signed and what the certificate must name, since the gateway
-//! verifies a signature over the `Host` that it gets.
+//! An [`EndpointOverride`] can be configured instead, such as a VPC endpoint without private DNS.
+//! All sessions then connect to it: scheme, host and port of the URL are replaced, path and query
+//! are kept. The replaced host is also the one that is signed and that the certificate must match,
+//! since Session Manager verifies the signature over the `Host` header it receives.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,7 +18,7 @@ use http::uri::{Authority, Scheme};
 
 use crate::network::Endpoint;
 
-/// A stream URL that may be dialled.
+/// A stream URL that passed the checks.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StreamUrl {
     uri: Uri,
@@ -25,11 +26,12 @@ pub struct StreamUrl {
 }
 
 impl StreamUrl {
-    /// Checks a URL that the service gave for a session in `region`.
+    /// Checks a URL that AWS returned for a session in `region`.
     ///
     /// # Errors
     ///
-    /// If it is no `wss` (or, to loopback, `ws`) URL of an endpoint that is expected there.
+    /// Fails unless it is a `wss` URL of a Session Manager endpoint in that region, or a `ws` or
+    /// `wss` URL of a loopback address.
     pub fn new(text: &str, region: &str) -> Result<Self, StreamUrlError> {
         let uri: Uri = text.parse().map_err(|_| StreamUrlError::Malformed)?;
         let tls = is_encrypted(&uri)?;
@@ -48,11 +50,11 @@ impl StreamUrl {
         Ok(Self { endpoint, uri })
     }
 
-    /// The same URL at a gateway, whatever host it names.
+    /// Replaces the endpoint of a URL, whatever host it names.
     ///
     /// # Errors
     ///
-    /// If it is no websocket URL, or is signed for the host that it names.
+    /// Fails if it is not a websocket URL, or is presigned for its host.
     pub(super) fn at(gateway: &EndpointOverride, text: &str) -> Result<Self, StreamUrlError> {
         let uri: Uri = text.parse().map_err(|_| StreamUrlError::Malformed)?;
         is_encrypted(&uri)?;
@@ -69,18 +71,18 @@ impl StreamUrl {
         })
     }
 
-    /// Where to dial.
+    /// Returns the endpoint to connect to.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// The URL itself. Its query may carry a signature.
+    /// Returns the URL. Its query may contain a signature.
     pub(super) fn uri(&self) -> &Uri {
         &self.uri
     }
 
-    /// The URL as it is signed and dialled: without a port that goes without saying, which
-    /// signers leave out of the host.
+    /// Returns the URL as it is signed and requested: without a default port, which signers leave
+    /// out of the host.
     pub(super) fn text(&self) -> String {
         let text = self.uri.to_string();
         let default = if self.endpoint.tls { ":443" } else { ":80" };
@@ -103,7 +105,7 @@ fn is_encrypted(uri: &Uri) -> Result<bool, StreamUrlError> {
     }
 }
 
-/// The host without brackets, of a URL that holds no user.
+/// Returns the host without brackets. Fails if the URL contains user information.
 fn host(uri: &Uri) -> Result<&str, StreamUrlError> {
     let authority = uri.authority().ok_or(StreamUrlError::Malformed)?;
     if authority.as_str().contains('@') {
@@ -121,7 +123,7 @@ fn endpoint(uri: &Uri, host: &str, tls: bool, loopback: bool) -> Endpoint {
     }
 }
 
-/// Whether a URL carries a signature in its query.
+/// Returns whether the query of a URL contains a signature.
 pub(super) fn is_presigned(uri: &Uri) -> bool {
     uri.query().is_some_and(|query| {
         query
@@ -130,21 +132,21 @@ pub(super) fn is_presigned(uri: &Uri) -> bool {
     })
 }
 
-/// Where every stream URL is dialled, because a person says so.
+/// The configured endpoint of all data channels.
 #[derive(Clone, Debug)]
 pub(super) struct EndpointOverride {
-    /// Of a websocket.
+    /// `ws` or `wss`.
     scheme: Scheme,
     authority: Authority,
     endpoint: Endpoint,
 }
 
 impl EndpointOverride {
-    /// Reads an `https` or `wss` URL, or an `http` or `ws` URL of a loopback address.
+    /// Parses an `https` or `wss` URL, or an `http` or `ws` URL of a loopback address.
     ///
     /// # Errors
     ///
-    /// If it is none of these.
+    /// Fails for any other text.
     pub(super) fn new(text: &str) -> Result<Self, EndpointOverrideError> {
         let uri: Uri = text.parse().map_err(|_| EndpointOverrideError)?;
         let (name, tls) = match uri.scheme_str() {
@@ -163,7 +165,7 @@ impl EndpointOverride {
     }
 }
 
-/// What was given as a gateway is none.
+/// The configured endpoint is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an https:// or wss:// URL, nor one without TLS of a loopback address")]
 pub(super) struct EndpointOverrideError;
@@ -174,16 +176,16 @@ impl fmt::Debug for StreamUrl {
     }
 }
 
-/// Why a stream URL is not dialled.
+/// Errors of stream URLs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StreamUrlError {
-    /// It cannot be taken apart.
+    /// It cannot be parsed.
     #[error("the stream URL of the session is malformed")]
     Malformed,
-    /// It is no websocket URL.
+    /// It is not a websocket URL.
     #[error("the stream URL of the session is neither wss:// nor ws://")]
     Scheme,
-    /// Its host is not where sessions live.
+    /// Its host is not a Session Manager endpoint of the region.
     #[error(
         "the stream URL of the session names {host}, which is no Session Manager endpoint of {region}"
     )]
@@ -193,7 +195,7 @@ pub enum StreamUrlError {
         /// The region of the session.
         region: String,
     },
-    /// It cannot be dialled elsewhere.
+    /// It is presigned, so its host cannot be replaced.
     #[error(
         "the stream URL of the session is signed for its own host, and cannot be dialled at `ssmmessages_endpoint`"
     )]
@@ -208,7 +210,7 @@ pub enum StreamUrlError {
     },
 }
 
-/// Whether a URL names a host of this machine.
+/// Returns whether the host of a URL is a loopback address.
 pub(super) fn is_loopback_url(url: &str) -> bool {
     let uri = url.parse::<Uri>().ok();
     let host = uri.as_ref().and_then(Uri::host);
@@ -222,7 +224,7 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-/// True for `ssmmessages[-fips].<region>.<suffix>` and for interface endpoints,
+/// Returns true for `ssmmessages[-fips].<region>.<suffix>` and for interface endpoints,
 /// `*.ssmmessages[-fips].<region>.vpce.<suffix>`.
 fn is_session_manager(host: &str, region: &str) -> bool {
     let host = host.to_ascii_lowercase();
@@ -244,7 +246,7 @@ fn is_label(id: &str) -> bool {
 
 const SERVICES: &[&str] = &["ssmmessages", "ssmmessages-fips"];
 
-/// The DNS and dual-stack suffixes of the partitions that the SDK's own partition data names.
+/// DNS and dual-stack suffixes of the partitions in the SDK's partition data.
 const SUFFIXES: &[&str] = &[
     "amazonaws.com",
     "api.aws",

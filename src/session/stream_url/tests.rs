@@ -1,4 +1,4 @@
-//! Which URLs are dialled, and where.
+//! Which URLs are accepted, and which endpoint they use.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The message of a data channel: 120 bytes and a payload.
+//! A data channel message: a header of 120 bytes and a payload.
 //!
 //! ```text
 //!     0   4  header length, always 116     48   8  sequence number
@@ -10,9 +10,9 @@
 //!                                         120   n  payload
 //! ```
 //!
-//! All integers are big-endian. The header length does not count the payload length, so the
-//! payload begins four bytes after the header ends. Readers trust the frame and not the payload
-//! length (protocol.md section 3).
+//! All integers are big-endian. The header length excludes the payload length field, so the payload
+//! begins four bytes after the end of the header. Receivers take the payload to be the rest of the
+//! frame and ignore the payload length field (docs/protocol.md, section 3).
 
 use std::fmt;
 
@@ -27,24 +27,24 @@ mod kind;
 use kind::TYPE_LEN;
 pub use kind::{Kind, PayloadType};
 
-/// One decoded message.
+/// A decoded message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// The fields before the payload.
     pub header: Header,
-    /// Everything behind the header.
+    /// The bytes after the header.
     pub payload: Bytes,
 }
 
 impl Message {
-    /// Takes a message apart. The payload is a slice of `frame`, not a copy.
+    /// Decodes a message. The payload is a slice of `frame`, not a copy.
     ///
     /// # Errors
     ///
-    /// A frame that is too short, whose header length points outside of it, whose type is blank,
-    /// whose date is zero or whose sequence number is negative is [`DecodeError`], and so is a
-    /// payload that does not match its digest. Publication messages pass with a header alone
-    /// (protocol.md section 3, "Validation on receipt").
+    /// Fails with [`DecodeError`] if the frame is too short, the header length points outside of
+    /// it, the type is blank, the date is zero, the sequence number is negative, or the payload
+    /// does not match its digest. Publication messages need only a header (docs/protocol.md,
+    /// section 3, "Validation on receipt").
     pub fn decode(frame: Bytes) -> Result<Self, DecodeError> {
         let Some((fixed, _)) = frame.split_first_chunk::<FIXED_LEN>() else {
             return Err(DecodeError::Short { len: frame.len() });
@@ -60,8 +60,8 @@ impl Message {
         Ok(Self { header, payload })
     }
 
-    /// As [`decode`](Self::decode), but never looks at the digest, and treats publication
-    /// messages as all others: the reading of an agent (protocol.md section 3).
+    /// Like [`decode`](Self::decode), but ignores the digest and treats publication messages like
+    /// all others, as agents do (docs/protocol.md, section 3).
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl Message {
         Ok(Self { header, payload })
     }
 
-    /// The message as it travels.
+    /// Encodes the message into a frame.
     pub fn encode(&self) -> Bytes {
         let mut draft = Draft::with_capacity(self.payload.len());
         draft.payload().extend_from_slice(&self.payload);
@@ -103,57 +103,57 @@ impl fmt::Display for Message {
     }
 }
 
-/// What stands before the payload, but for what follows from the payload itself.
+/// The header fields, except those derived from the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What the message is for.
+    /// Purpose of the message.
     pub kind: Kind,
-    /// When it was made, in milliseconds since the Unix epoch; never 0.
+    /// Creation time in milliseconds since the Unix epoch; never 0.
     pub created: u64,
-    /// Its place in its direction; 0 where the kind is not sequenced.
+    /// Position in its direction; 0 if the kind is not sequenced.
     pub seq: Seq,
-    /// See [`SYN`] and [`FIN`].
+    /// Combination of [`SYN`] and [`FIN`].
     pub flags: u64,
-    /// Its own id, repeated in its acknowledgement.
+    /// Id of the message, repeated in its acknowledgement.
     pub id: MessageId,
-    /// What the payload holds; 0 where the kind is not stream data.
+    /// Content of the payload; 0 if the kind is not stream data.
     pub payload_type: PayloadType,
 }
 
-/// A message being built: room for the header, and a payload that grows in place.
+/// A message under construction: space for the header, and a payload that grows in place.
 #[derive(Debug)]
 pub struct Draft {
     bytes: BytesMut,
 }
 
 impl Draft {
-    /// Starts a message whose payload will take about `payload` bytes.
+    /// Creates a draft with capacity for `payload` payload bytes.
     pub fn with_capacity(payload: usize) -> Self {
         let mut bytes = BytesMut::with_capacity(HEADER_LEN + payload);
         bytes.resize(HEADER_LEN, 0);
         Self { bytes }
     }
 
-    /// Where the payload is appended. What is there already must stay.
+    /// Returns the buffer to append the payload to. Bytes already in it must be kept.
     pub fn payload(&mut self) -> &mut BytesMut {
         &mut self.bytes
     }
 
-    /// The number of payload bytes so far.
+    /// Returns the number of payload bytes so far.
     pub fn len(&self) -> usize {
         self.bytes.len() - HEADER_LEN
     }
 
-    /// True while no payload was appended.
+    /// Returns true if no payload was appended yet.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Writes the header and the digest before the payload; the result is ready to travel.
+    /// Writes the header, with the payload's digest, and returns the complete frame.
     ///
     /// # Panics
     ///
-    /// If the payload is longer than a `u32` can tell. No caller builds one of 4 GiB.
+    /// Panics if the payload length does not fit a `u32`. No caller builds a payload of 4 GiB.
     pub fn seal(mut self, header: &Header) -> Bytes {
         let len = u32::try_from(self.len()).expect("a payload is far smaller than 4 GiB");
         let (head, payload) = self.bytes.split_at_mut(HEADER_LEN);
@@ -173,7 +173,7 @@ impl Draft {
     }
 }
 
-/// The place of a message in its direction. On the wire an `i64`; never negative.
+/// Sequence number of a message in its direction. An `i64` on the wire; never negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(pub u64);
 
@@ -183,22 +183,22 @@ impl fmt::Display for Seq {
     }
 }
 
-/// The id of a message, in canonical byte order.
+/// Id of a message, in canonical byte order.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct MessageId(Uuid);
 
 impl MessageId {
-    /// A version 4 UUID out of 16 random bytes.
+    /// Creates a version 4 UUID from 16 random bytes.
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
     }
 
-    /// The UUID itself.
+    /// Returns the UUID.
     pub fn uuid(self) -> Uuid {
         self.0
     }
 
-    /// Reads the wire form, whose halves are swapped.
+    /// Reads the wire format, in which the two halves are swapped.
     fn from_wire(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_u128(u128::from_be_bytes(bytes).rotate_left(64)))
     }
@@ -226,42 +226,42 @@ impl fmt::Debug for MessageId {
     }
 }
 
-/// Why a frame is not a message.
+/// Error of decoding a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Fewer bytes than the fixed fields take.
+    /// The frame is shorter than the fixed fields.
     #[error("a message of {len} bytes is shorter than its header of {HEADER_LEN}")]
     Short {
-        /// How many bytes there were.
+        /// Length of the frame.
         len: usize,
     },
-    /// The header length does not lie inside the frame.
+    /// The header length points outside of the frame.
     #[error("a header length of {got} does not fit a message of {len} bytes")]
     HeaderLength {
-        /// What the field said.
+        /// Value of the field.
         got: u32,
-        /// How many bytes there were.
+        /// Length of the frame.
         len: usize,
     },
     /// The type is blank.
     #[error("a message without a type")]
     NoType,
-    /// The creation date is zero. What the service makes itself need not have one: of its fields
-    /// little is known (protocol.md appendix C).
+    /// The creation date is zero. Accepted for messages made by Session Manager itself, about whose
+    /// fields little is known (docs/protocol.md, appendix C).
     #[error("a message without a creation date")]
     NoDate,
-    /// The sequence number of stream data is below zero.
+    /// The sequence number of stream data is negative.
     #[error("a negative sequence number ({got})")]
     NegativeSeq {
-        /// What the field said.
+        /// Value of the field.
         got: i64,
     },
-    /// The payload is not the one that was sent.
+    /// The payload does not match its digest.
     #[error("the payload does not match its SHA-256 digest")]
     Digest,
 }
 
-/// The fixed fields, cut but not yet understood.
+/// The fixed fields, split but not yet interpreted.
 struct Fields<'a> {
     header_length: u32,
     kind: &'a [u8; TYPE_LEN],
@@ -302,7 +302,7 @@ impl<'a> Fields<'a> {
         }
         let seq = u64::try_from(self.seq).or(match is_sequenced {
             true => Err(DecodeError::NegativeSeq { got: self.seq }),
-            // What it says there means nothing.
+            // The field has no meaning for this kind.
             false => Ok(0),
         })?;
         Ok(Header {
@@ -315,7 +315,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Everything behind the header.
+    /// Returns the bytes after the header.
     fn payload(&self, mut frame: Bytes) -> Result<Bytes, DecodeError> {
         let len = frame.len();
         let got = self.header_length;
@@ -328,7 +328,7 @@ impl<'a> Fields<'a> {
         Ok(frame.split_off(start))
     }
 
-    /// Whether the payload is what the digest says; an empty one always is.
+    /// Checks the payload against the digest. An empty payload always matches.
     fn verify(&self, payload: &[u8]) -> Result<(), DecodeError> {
         if !payload.is_empty() && Sha256::digest(payload).as_slice() != self.digest {
             return Err(DecodeError::Digest);
@@ -337,7 +337,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Cuts the next `N` bytes off.
+/// Splits off the next `N` bytes.
 fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> &'a [u8; N] {
     let (head, tail) = rest
         .split_first_chunk()
@@ -346,25 +346,25 @@ fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> &'a [u8; N] {
     head
 }
 
-/// Writes `field` at the front of `rest` and moves behind it.
+/// Writes `field` at the front of `rest` and advances `rest` past it.
 fn put(rest: &mut &mut [u8], field: &[u8]) {
     let (head, tail) = std::mem::take(rest).split_at_mut(field.len());
     head.copy_from_slice(field);
     *rest = tail;
 }
 
-/// Flag of the first message of a direction, and of every acknowledgement.
+/// Set on the first message of a direction, and on every acknowledgement.
 pub const SYN: u64 = 1;
-/// Flag of the last message of a direction, and of every acknowledgement.
+/// Set on the last message of a direction, and on every acknowledgement.
 pub const FIN: u64 = 2;
 
-/// Bytes before the payload.
+/// Length of the header in bytes.
 pub const HEADER_LEN: usize = 120;
 
-/// Bytes before the payload length: what every message must have.
+/// Length of the header without the payload length field: the minimum of a valid message.
 const FIXED_LEN: usize = 116;
 
-/// The value of the header length field: it does not count the payload length.
+/// Value of the header length field, which excludes the payload length field.
 const HEADER_LENGTH: u32 = 116;
 const SCHEMA_VERSION: u32 = 1;
 

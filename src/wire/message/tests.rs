@@ -1,4 +1,4 @@
-//! The layout, its edges, and what is no message.
+//! Tests of the message layout, its limits, and invalid input.
 
 use super::*;
 

@@ -1,9 +1,9 @@
-//! The body of `acknowledge`, of which one goes for every message that comes.
+//! The body of `acknowledge`, sent once for every received message.
 //!
-//! So there is a short way beside the long one, both for writing and for reading: the form that
-//! both references write is known to the byte.
+//! Because it is so frequent, writing and reading have a fast path: both reference implementations
+//! write exactly the same bytes.
 //!
-//! Specification: protocol.md section 6.2.
+//! Specification: docs/protocol.md, section 6.2.
 
 use std::fmt::Write as _;
 
@@ -12,24 +12,24 @@ use serde::{Deserialize, Serialize};
 use super::{PayloadError, decode, null_is_default};
 use crate::wire::message::{Draft, Kind, MessageId, Seq};
 
-/// The body of `acknowledge`: names one message that arrived.
+/// The body of `acknowledge`: identifies one received message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledge {
-    /// The type of the acknowledged message.
+    /// Type of the acknowledged message.
     #[serde(
         rename = "AcknowledgedMessageType",
         default,
         deserialize_with = "null_is_default"
     )]
     pub kind: String,
-    /// Its id, as a hyphenated UUID.
+    /// Id of the acknowledged message, as a hyphenated UUID.
     #[serde(
         rename = "AcknowledgedMessageId",
         default,
         deserialize_with = "null_is_default"
     )]
     pub id: String,
-    /// Its sequence number: the one field that receivers use.
+    /// Sequence number of the acknowledged message: the only field that receivers use.
     #[serde(rename = "AcknowledgedMessageSequenceNumber")]
     pub seq: i64,
     /// Always true.
@@ -41,16 +41,16 @@ pub struct Acknowledge {
     pub sequential: bool,
 }
 
-/// What receivers use of an [`Acknowledge`].
+/// The fields of an [`Acknowledge`] that receivers use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// The sequence number of the message that arrived.
+    /// Sequence number of the acknowledged message.
     pub seq: i64,
 }
 
-/// Starts the message that acknowledges another: the body is written where it will travel. The
-/// same bytes as [`Acknowledge`], encoded. Only kinds that are sequenced are acknowledged, and
-/// their names need no escaping.
+/// Builds an acknowledgement; the body is written directly into the message. The bytes equal those
+/// of an encoded [`Acknowledge`]. Only sequenced kinds are acknowledged, and their names need no
+/// escaping.
 pub fn acknowledge(kind: &Kind, id: MessageId, seq: Seq) -> Draft {
     let mut draft = Draft::with_capacity(ACKNOWLEDGE_LEN);
     let kind = kind.as_str();
@@ -62,11 +62,11 @@ pub fn acknowledge(kind: &Kind, id: MessageId, seq: Seq) -> Draft {
     draft
 }
 
-/// Reads an acknowledgement.
+/// Reads the body of an acknowledgement.
 ///
 /// # Errors
 ///
-/// As [`decode`].
+/// Same as [`decode`].
 pub fn decode_acknowledge(payload: &[u8]) -> Result<Acknowledged, PayloadError> {
     let seq = match usual_acknowledge(payload) {
         Some(seq) => seq,
@@ -75,7 +75,7 @@ pub fn decode_acknowledge(payload: &[u8]) -> Result<Acknowledged, PayloadError> 
     Ok(Acknowledged { seq })
 }
 
-/// The number in an acknowledgement of the usual form; `None` if it has another.
+/// Returns the sequence number of a body in the usual form; `None` for any other form.
 fn usual_acknowledge(payload: &[u8]) -> Option<i64> {
     let rest = payload.strip_prefix(br#"{"AcknowledgedMessageType":""#)?;
     let rest = [b"output_stream_data".as_slice(), b"input_stream_data"]
@@ -91,20 +91,20 @@ fn usual_acknowledge(payload: &[u8]) -> Option<i64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Whether an id has none but its own characters.
+/// Returns true if the id consists of hexadecimal digits and hyphens only.
 fn is_plain(id: &[u8; UUID_LEN]) -> bool {
     id.iter().all(|b| b.is_ascii_hexdigit() || *b == b'-')
 }
 
-/// Whether JSON takes these digits for a number.
+/// Returns true if the digits are a valid JSON number.
 fn is_number(digits: &[u8]) -> bool {
     matches!(digits, [b'1'..=b'9', ..] | [b'0']) && digits.iter().all(u8::is_ascii_digit)
 }
 
-/// A hyphenated UUID.
+/// Length of a hyphenated UUID.
 const UUID_LEN: usize = 36;
 
-/// An acknowledgement's body with a number of twenty digits, rounded up.
+/// Length of a body with a sequence number of 20 digits, rounded up.
 const ACKNOWLEDGE_LEN: usize = 200;
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! The keys that payloads are read by, so that another spelling finds its field.
+//! The JSON keys of each payload type, for case-insensitive matching.
 
 use super::{
     Acknowledge, ChannelClosed, HandshakeComplete, HandshakeRequest, HandshakeResponse,
     OpenDataChannel, SessionType,
 };
 
-/// The keys that a payload is read by, so that another spelling finds its field.
+/// The JSON keys of a payload type, for case-insensitive matching.
 pub trait Keys {
-    /// Every key in the case that it is written in.
+    /// All keys, in their canonical spelling.
     const KEYS: &'static [&'static str];
 }
 

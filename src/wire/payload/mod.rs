@@ -1,9 +1,9 @@
-//! Bodies: handshake, acknowledge, `channel_closed`, flags, and the opening of a channel.
+//! Message payloads: handshake, acknowledge, `channel_closed`, flags, and the open message.
 //!
-//! All but the flag are JSON as Go writes and reads it: absent slices are `null`, unknown keys
-//! are ignored, and a key matches whatever its case (protocol.md section 4.2, last line).
+//! All except the flag are JSON, read and written as Go does: absent slices are `null`, unknown
+//! keys are ignored, and keys match case-insensitively (docs/protocol.md, section 4.2, last line).
 //!
-//! Specification: protocol.md sections 2.2, 4.2, 5.2 to 5.4, 6.2, 9.1.
+//! Specification: docs/protocol.md, sections 2.2, 4.2, 5.2 to 5.4, 6.2 and 9.1.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -16,57 +16,57 @@ mod json_keys;
 pub use acknowledgement::{Acknowledge, Acknowledged, acknowledge, decode_acknowledge};
 pub use json_keys::Keys;
 
-/// The first frame on a websocket, sent as text before anything else (section 2.2).
+/// The first frame on a websocket, sent as text (docs/protocol.md, section 2.2).
 ///
-/// It carries the token, so it has no `Debug`.
+/// Has no `Debug` because it contains the token.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 #[expect(missing_debug_implementations, reason = "it carries the token")]
 pub struct OpenDataChannel {
     /// Always `1.0`.
     pub message_schema_version: String,
-    /// A fresh UUID.
+    /// A new UUID.
     pub request_id: String,
-    /// The token that StartSession or ResumeSession gave.
+    /// The token returned by StartSession or ResumeSession.
     pub token_value: String,
-    /// One UUID for the life of the client.
+    /// A UUID, constant for the lifetime of the client.
     #[serde(default)]
     pub client_id: String,
-    /// The version that the client claims; absent before 1.2.677.0.
+    /// The version that the client reports; absent before 1.2.677.0.
     #[serde(default)]
     pub client_version: String,
 }
 
-/// What the agent asks first (section 5.2).
+/// First message of the agent (docs/protocol.md, section 5.2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct HandshakeRequest {
-    /// Four numbers with dots; decides what the agent can do.
+    /// Four numbers separated by dots; determines the capabilities of the agent.
     #[serde(default, deserialize_with = "null_is_default")]
     pub agent_version: String,
-    /// What the client shall do, in order.
+    /// Actions requested of the client, in order.
     #[serde(default, deserialize_with = "null_is_default")]
     pub requested_client_actions: Vec<RequestedAction>,
 }
 
-/// One thing that the agent asks for.
+/// One action requested by the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RequestedAction {
     /// `SessionType` or `KMSEncryption`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub action_type: String,
-    /// Its parameters, by type.
+    /// Parameters; their structure depends on the type.
     #[serde(default)]
     pub action_parameters: Value,
 }
 
 impl RequestedAction {
-    /// The parameters of a `SessionType` action.
+    /// Returns the parameters of a `SessionType` action.
     ///
     /// # Errors
     ///
-    /// If they are not an object of the right shape.
+    /// Fails if they are not an object of the expected structure.
     pub fn session_type(&self) -> Result<SessionType, PayloadError> {
         let keys = SessionType::KEYS;
         Ok(serde_json::from_value(canonical(
@@ -76,20 +76,20 @@ impl RequestedAction {
     }
 }
 
-/// The parameters of a `SessionType` action.
+/// Parameters of a `SessionType` action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SessionType {
-    /// `Port` for every session of ours.
+    /// `Port` for all port forwarding sessions.
     #[serde(default, deserialize_with = "null_is_default")]
     pub session_type: String,
-    /// The resolved properties of the document.
+    /// Resolved properties of the document.
     #[serde(default, deserialize_with = "null_is_default")]
     pub properties: Map<String, Value>,
 }
 
 impl SessionType {
-    /// A property by its name; empty if it is missing or no text.
+    /// Returns the property `name`; empty if it is missing or not a string.
     pub fn property(&self, name: &str) -> &str {
         self.properties
             .get(name)
@@ -98,32 +98,32 @@ impl SessionType {
     }
 }
 
-/// What the client answers, exactly once (section 5.3).
+/// Response of the client, sent exactly once (docs/protocol.md, section 5.3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct HandshakeResponse {
-    /// The version that the client claims; decides the agent's mode and its keep-alive.
+    /// The version that the client reports; determines the agent's mode and keep-alive.
     #[serde(default, deserialize_with = "null_is_default")]
     pub client_version: String,
-    /// One for each requested action, in order.
+    /// One result per requested action, in order.
     #[serde(default, deserialize_with = "null_is_default")]
     pub processed_client_actions: Vec<ProcessedAction>,
-    /// Not read by the agent.
+    /// Ignored by the agent.
     #[serde(default)]
     pub errors: Option<Vec<String>>,
 }
 
-/// What became of one requested action.
+/// Result of one requested action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ProcessedAction {
-    /// The type that was asked for.
+    /// Type of the requested action.
     #[serde(default, deserialize_with = "null_is_default")]
     pub action_type: String,
-    /// See [`ACTION_SUCCESS`], [`ACTION_FAILED`] and [`ACTION_UNSUPPORTED`].
+    /// One of [`ACTION_SUCCESS`], [`ACTION_FAILED`] and [`ACTION_UNSUPPORTED`].
     #[serde(default, deserialize_with = "null_is_default")]
     pub action_status: i64,
-    /// Null for a session type.
+    /// Null for `SessionType`.
     #[serde(default)]
     pub action_result: Value,
     /// Empty on success.
@@ -132,7 +132,7 @@ pub struct ProcessedAction {
 }
 
 impl ProcessedAction {
-    /// An answer without a result, which no action of a port session has.
+    /// Creates a result with a null `action_result`; no action of a port session has one.
     pub fn new(action_type: String, action_status: i64, error: String) -> Self {
         Self {
             action_type,
@@ -143,32 +143,32 @@ impl ProcessedAction {
     }
 }
 
-/// The agent is content with the handshake (section 5.4).
+/// Confirms the handshake; sent by the agent (docs/protocol.md, section 5.4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct HandshakeComplete {
-    /// Nanoseconds.
+    /// Duration in nanoseconds.
     #[serde(default, deserialize_with = "null_is_default")]
     pub handshake_time_to_complete: i64,
-    /// To be shown to the user, if not empty.
+    /// Message to show to the user, if not empty.
     #[serde(default, deserialize_with = "null_is_default")]
     pub customer_message: String,
 }
 
-/// The session has ended (section 9.1).
+/// Reports that the session has ended (docs/protocol.md, section 9.1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ChannelClosed {
-    /// An id of the service's own.
+    /// Id assigned by Session Manager.
     #[serde(default, deserialize_with = "null_is_default")]
     pub message_id: String,
-    /// A date, as text.
+    /// Date as text.
     #[serde(default, deserialize_with = "null_is_default")]
     pub created_date: String,
-    /// Whom it is for.
+    /// Recipient of the message.
     #[serde(default, deserialize_with = "null_is_default")]
     pub destination_id: String,
-    /// The session.
+    /// Id of the session.
     #[serde(default, deserialize_with = "null_is_default")]
     pub session_id: String,
     /// `channel_closed`.
@@ -177,26 +177,26 @@ pub struct ChannelClosed {
     /// Always 1.
     #[serde(default, deserialize_with = "null_is_default")]
     pub schema_version: i64,
-    /// Why, in the agent's words; may be empty.
+    /// Message from the agent that gives the reason; may be empty.
     #[serde(default, deserialize_with = "null_is_default")]
     pub output: String,
 }
 
-/// A payload of type Flag: four bytes, big-endian.
+/// Payload of type Flag: four bytes, big-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flag {
-    /// 1: the local connection is gone (basic mode).
+    /// 1: the local connection was closed (basic mode).
     DisconnectToPort,
-    /// 2: the client ends the session.
+    /// 2: the client terminates the session.
     TerminateSession,
-    /// 3: the agent could not reach the destination.
+    /// 3: the agent could not connect to the destination.
     ConnectToPortError,
-    /// Any other number; ignored and acknowledged.
+    /// Any other number; ignored but acknowledged.
     Other(u32),
 }
 
 impl Flag {
-    /// Reads a flag; `None` if the payload is not four bytes long.
+    /// Reads a flag; returns `None` if the payload is not four bytes long.
     pub fn decode(payload: &[u8]) -> Option<Self> {
         Some(match u32::from_be_bytes(payload.try_into().ok()?) {
             1 => Self::DisconnectToPort,
@@ -206,7 +206,7 @@ impl Flag {
         })
     }
 
-    /// The flag as it travels.
+    /// Encodes the flag as a payload.
     pub fn encode(self) -> [u8; 4] {
         match self {
             Self::DisconnectToPort => 1u32,
@@ -218,26 +218,27 @@ impl Flag {
     }
 }
 
-/// A payload that is not what its type says.
+/// Error of decoding a JSON payload.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
-    /// It is not JSON, or a value has the wrong type or is missing.
+    /// The payload is not JSON, or a value is missing or has the wrong type.
     #[error("an unreadable payload: {0}")]
     Json(#[from] serde_json::Error),
 
-    /// It is longer than any that a real agent sends.
+    /// The payload is longer than any that a real agent sends.
     #[error("a payload of {got} bytes of JSON, expected at most {MAX_JSON}")]
     TooLong {
-        /// Its length.
+        /// Length of the payload.
         got: usize,
     },
 }
 
-/// Reads a JSON payload as Go would: exact keys first, then whatever their case.
+/// Reads a JSON payload as Go does: exact keys take precedence, others match case-insensitively.
 ///
 /// # Errors
 ///
-/// If it is longer than [`MAX_JSON`] or not JSON, or a value has the wrong type or is missing.
+/// Fails if the payload is longer than [`MAX_JSON`], is not JSON, or a value is missing or has the
+/// wrong type.
 pub fn decode<T: DeserializeOwned + Keys>(payload: &[u8]) -> Result<T, PayloadError> {
     if payload.len() > MAX_JSON {
         return Err(PayloadError::TooLong { got: payload.len() });
@@ -246,19 +247,19 @@ pub fn decode<T: DeserializeOwned + Keys>(payload: &[u8]) -> Result<T, PayloadEr
     Ok(serde_json::from_value(canonical(value, T::KEYS))?)
 }
 
-/// Writes a JSON payload, without spaces.
+/// Writes a JSON payload without white space.
 ///
 /// # Panics
 ///
-/// Never: the types of this file have text keys and finite numbers, all that JSON asks for.
+/// Never panics: the types of this file have text keys and finite numbers, as JSON requires.
 pub fn encode<T: Serialize>(body: &T) -> Bytes {
     serde_json::to_vec(body)
         .expect("the types of this file are JSON")
         .into()
 }
 
-/// Gives every known key its own spelling, at every depth. Where an object has a key in several
-/// spellings, the exact one comes last and wins.
+/// Replaces every known key by its canonical spelling, at every depth. If an object has a key in
+/// several spellings, the exact one comes last and takes precedence.
 fn canonical(value: Value, keys: &[&str]) -> Value {
     match value {
         Value::Object(map) => {
@@ -288,7 +289,7 @@ fn spelling(key: String, keys: &[&str]) -> String {
         .map_or(key, |known| (*known).to_owned())
 }
 
-/// Go reads `null` as the zero value of the field.
+/// Reads `null` as the zero value of the field, as Go does.
 fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -297,17 +298,17 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Bytes of JSON that are read. The longest body of a real agent has a few hundred.
+/// Maximum length of a JSON payload in bytes. Real agents send a few hundred at most.
 pub const MAX_JSON: usize = 64 * 1024;
 
 /// The schema version of JSON messages.
 pub const SCHEMA_VERSION: &str = "1.0";
 
-/// An action was done.
+/// The action was performed.
 pub const ACTION_SUCCESS: i64 = 1;
-/// An action could not be done.
+/// The action failed.
 pub const ACTION_FAILED: i64 = 2;
-/// An action is not known here.
+/// The action is not supported.
 pub const ACTION_UNSUPPORTED: i64 = 3;
 
 #[cfg(test)]

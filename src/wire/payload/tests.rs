@@ -1,4 +1,4 @@
-//! Bodies as a real agent writes them, and bodies as it would not.
+//! Tests with valid payloads, as a real agent writes them, and with invalid ones.
 
 use super::*;
 

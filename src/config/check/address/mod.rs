@@ -1,4 +1,4 @@
-//! Addresses: where to listen, what to dial, and the URL of an endpoint.
+//! Addresses: listeners, destinations, and endpoint URLs.
 
 mod socket_path;
 mod url;
@@ -34,7 +34,7 @@ impl FromStr for Listen {
         if is_localhost(pair.host) && !pair.is_bracketed {
             return Ok(Self::Localhost(port));
         }
-        // With the brackets, so that a zone (`[fe80::1%2]:80`) is read too.
+        // Parsed with the brackets, to accept a zone (`[fe80::1%2]:80`).
         let address = text.parse::<SocketAddr>();
         address
             .map(Self::Tcp)
@@ -65,7 +65,7 @@ impl FromStr for Remote {
     }
 }
 
-/// A port given as a number of the file.
+/// Checks a port written as a number.
 pub(super) fn port_number(number: i128, least: u16) -> Result<u16, ValueError> {
     match u16::try_from(number) {
         Ok(port) if port >= least => Ok(port),
@@ -73,11 +73,10 @@ pub(super) fn port_number(number: i128, least: u16) -> Result<u16, ValueError> {
     }
 }
 
-/// Whether two addresses cannot both be listened on. Port 0 is any free port; a path may be written
-/// with `.` and doubled slashes in it.
+/// Returns whether two addresses cannot both be listened on. Port 0 is any free port; paths are
+/// compared regardless of `.` components and doubled slashes.
 ///
-/// A wildcard takes every address of its own family only: listeners on IPv6 are expected to leave
-/// IPv4 alone.
+/// A wildcard covers its own address family only: IPv6 listeners are expected not to accept IPv4.
 pub(super) fn overlap(a: &Listen, b: &Listen) -> bool {
     let taken = |listen: &Listen| match listen {
         Listen::Localhost(_) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
@@ -97,7 +96,7 @@ pub(super) fn overlap(a: &Listen, b: &Listen) -> bool {
     }
 }
 
-/// A host and a port, neither looked at yet.
+/// A host and a port, not validated yet.
 #[derive(Clone, Copy, Debug)]
 struct Pair<'a> {
     host: &'a str,
@@ -152,7 +151,7 @@ impl<'a> Pair<'a> {
         })
     }
 
-    /// The address if the host is one; `None` is a name that could exist.
+    /// Returns the IP address of the host; `None` for a syntactically valid name.
     fn address(&self) -> Result<Option<IpAddr>, ValueError> {
         if self.is_bracketed {
             let address = self.host.parse::<Ipv6Addr>();
@@ -177,7 +176,7 @@ fn port(text: &str, least: u16) -> Result<u16, ValueError> {
     port.ok_or_else(|| no_port(text, least))
 }
 
-/// Finds what keeps a text from being the name of a host.
+/// Checks the syntax of a host name.
 fn check_name(host: &str) -> Result<(), ValueError> {
     let what = |why: &str| format!("{} is not the name of a host: {why}", quoted(host));
     let name = host.strip_suffix('.').unwrap_or(host);
@@ -209,7 +208,7 @@ fn is_localhost(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost")
 }
 
-/// Whether an address is always the machine that dials it.
+/// Returns whether an address always refers to the machine that connects to it.
 fn is_own(address: IpAddr) -> bool {
     let address = address.to_canonical();
     address.is_loopback() || address.is_unspecified()
@@ -258,7 +257,7 @@ fn own_address(pair: &Pair<'_>, port: u16) -> ValueError {
     )
 }
 
-/// The name of a socket of the service manager, as systemd.socket(5) has it.
+/// Checks the name of a socket of the service manager, by systemd.socket(5).
 fn descriptor_name(name: &str) -> Result<String, ValueError> {
     let fits = |c: char| c.is_ascii_graphic() && c != ':' && c != '/';
     if (1..=255).contains(&name.len()) && name.chars().all(fits) {

@@ -1,4 +1,4 @@
-//! The path of a Unix socket.
+//! Path of a Unix socket.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use crate::config::check::address::is_digits;
 use crate::config::diagnostic::ValueError;
 use crate::config::source::quoted;
 
-/// Reads what stands behind `unix:`.
+/// Parses the path after `unix:`.
 pub(super) fn socket_path(text: &str) -> Result<PathBuf, ValueError> {
     if let Some(rest) = text.strip_prefix("//") {
         return Err(url(text, rest));
@@ -25,7 +25,7 @@ pub(super) fn socket_path(text: &str) -> Result<PathBuf, ValueError> {
     Ok(Path::new(text).to_owned())
 }
 
-/// An absolute path without `unix:` before it.
+/// Returns the error for an absolute path without `unix:`.
 pub(super) fn bare_path(text: &str) -> ValueError {
     let what = format!("{} is a path and not an address", quoted(text));
     let hint = format!(
@@ -57,7 +57,7 @@ fn relative(text: &str) -> ValueError {
     ValueError::new(what, hint)
 }
 
-/// Finds what stands behind the path, or keeps it from being one.
+/// Checks that the path names a file and is followed by nothing else.
 fn check_end(text: &str) -> Result<(), ValueError> {
     let file = text.rsplit('/').next().unwrap_or_default();
     let (what, hint) = if matches!(file, "" | "." | "..") {
@@ -89,7 +89,7 @@ fn check_end(text: &str) -> Result<(), ValueError> {
     Err(ValueError::new(format!("{} {what}", quoted(text)), hint))
 }
 
-/// Bytes of a path in `sockaddr_un`, without the zero behind it.
+/// Maximum bytes of a path in `sockaddr_un`, without the terminating zero.
 pub(in crate::config::check) const MAX_PATH: usize =
     if cfg!(target_os = "linux") { 107 } else { 103 };
 

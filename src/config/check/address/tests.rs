@@ -1,4 +1,4 @@
-//! Addresses that are good, and what is said of those that are not.
+//! Tests of valid addresses, and of the messages for invalid ones.
 
 use super::*;
 

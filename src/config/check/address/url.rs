@@ -1,11 +1,11 @@
-//! The URLs of endpoints.
+//! URLs of endpoints and proxies.
 
 use crate::config::check::address::{Pair, is_localhost, port};
 use crate::config::diagnostic::ValueError;
 use crate::config::model::NO_PROXY;
 use crate::config::redact::is_host;
 
-/// Finds what is wrong with the URL of an API endpoint.
+/// Checks the URL of an API endpoint.
 pub(in crate::config::check) fn check_endpoint(url: &str) -> Result<(), ValueError> {
     let example = "for example \"https://ssm.eu-west-1.amazonaws.com\"";
     let (scheme, rest) = split(url, example)?;
@@ -20,7 +20,7 @@ pub(in crate::config::check) fn check_endpoint(url: &str) -> Result<(), ValueErr
     check_host(rest, is_plain, example).map(|_| ())
 }
 
-/// Finds what is wrong with the URL of an endpoint for data channels.
+/// Checks the URL of an endpoint for data channels.
 pub(in crate::config::check) fn check_gateway(url: &str) -> Result<(), ValueError> {
     let example = "for example \"https://vpce-0123-abcd.ssmmessages.eu-west-1.vpce.amazonaws.com\"";
     let (scheme, rest) = split(url, example)?;
@@ -40,7 +40,7 @@ pub(in crate::config::check) fn check_gateway(url: &str) -> Result<(), ValueErro
     Ok(())
 }
 
-/// Finds what is wrong with the URL of a proxy. No fault quotes it: it may hold a password.
+/// Checks the URL of a proxy. Errors do not quote it, as it may contain a password.
 pub(in crate::config::check) fn check_proxy(url: &str) -> Result<(), ValueError> {
     if url == NO_PROXY {
         return Ok(());
@@ -82,7 +82,7 @@ pub(in crate::config::check) fn check_proxy(url: &str) -> Result<(), ValueError>
     }
 }
 
-/// Whether a text can be taken apart: printable, and two digits behind each `%`.
+/// Returns whether a text is printable, with two hexadecimal digits after each `%`.
 fn is_encoded(text: &str) -> bool {
     let mut parts = text.split('%');
     let first = parts.next().unwrap_or_default();
@@ -93,14 +93,14 @@ fn is_encoded(text: &str) -> bool {
     is_plain(first) && parts.all(is_code)
 }
 
-/// The scheme in lower case, and what is behind it.
+/// Returns the scheme in lower case, and the rest.
 fn split<'a>(url: &'a str, example: &str) -> Result<(String, &'a str), ValueError> {
     let parts = url.split_once("://");
     let (scheme, rest) = parts.ok_or_else(|| ValueError::new("it is not a URL", example))?;
     Ok((scheme.to_ascii_lowercase(), rest))
 }
 
-/// Checks what is behind the scheme; returns the path, without the slash that it begins with.
+/// Checks the part after the scheme. Returns the path without its leading slash.
 fn check_host<'a>(rest: &'a str, is_plain: bool, example: &str) -> Result<&'a str, ValueError> {
     if rest.contains('@') {
         let hint = "leave `user:password@` out: requests are signed with AWS credentials";
@@ -119,7 +119,7 @@ fn check_host<'a>(rest: &'a str, is_plain: bool, example: &str) -> Result<&'a st
     Ok(path)
 }
 
-/// Checks a host that may have a port; tells whether it is this machine.
+/// Checks a host with an optional port. Returns whether it is the local machine.
 fn is_loopback(authority: &str) -> Result<bool, ValueError> {
     let has_port = match authority.strip_prefix('[') {
         Some(host) => host.contains("]:"),

@@ -8,7 +8,7 @@ fn whoever_waits_for_a_login_is_asked_about_once_a_second_and_answered_together(
     for _ in 0..3 {
         context.come();
     }
-    context.fail(0, "no credentials", Weight::Definite(Patience::Steady));
+    context.fail(0, "no credentials", Weight::Definite(HoldTime::Constant));
     assert_eq!(context.refused.len(), 3, "they have waited for the same");
     assert_eq!(context.cancelled.len(), 2);
 

@@ -8,7 +8,7 @@ mod spares;
 mod timeouts;
 
 use super::*;
-use crate::session::Patience;
+use crate::session::HoldTime;
 
 const OWN: Shape = Shape {
     slots: 1,
@@ -24,7 +24,7 @@ const SHARED: Shape = Shape {
     max_age: Some(Duration::from_secs(3600)),
     idle: Duration::from_secs(600),
 };
-const TARGET_IS_OFF: Weight = Weight::Definite(Patience::Growing);
+const TARGET_IS_OFF: Weight = Weight::Definite(HoldTime::Exponential);
 
 /// A pool and its owner, who does what it says and writes it down.
 struct Context {

@@ -95,7 +95,7 @@ impl Load {
         }
         let weights = [
             TARGET_IS_OFF,
-            Weight::Definite(Patience::Steady),
+            Weight::Definite(HoldTime::Constant),
             Weight::Passing,
             Weight::Throttled,
         ];
