@@ -1,4 +1,4 @@
-//! What a forward counts while it runs. Cheap to read at any time, from anywhere.
+//! Per-forward metrics. Cheap to read at any time from any thread.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
@@ -8,87 +8,87 @@ use std::time::Instant;
 
 use crate::printable::Printable;
 
-/// The meters of one forward.
+/// Metrics of one forward.
 #[derive(Debug, Default)]
 pub struct ForwardMetrics {
-    /// Connections that have no session yet.
+    /// Connections that wait for a session.
     pub waiting: Gauge,
-    /// Connections that have one.
+    /// Connections that have a session.
     pub open: Gauge,
-    /// Connections that were accepted since it runs.
+    /// Connections accepted since its start.
     pub accepted: AtomicU64,
-    /// Bytes that were taken from clients.
+    /// Bytes read from clients.
     pub sent: AtomicU64,
-    /// Bytes that were given to clients.
+    /// Bytes written to clients.
     pub received: AtomicU64,
-    /// Sessions that can carry bytes.
+    /// Sessions that can carry data.
     pub sessions: AtomicUsize,
-    /// Of these, such as wait for a connection.
+    /// Of these, sessions that wait for a connection.
     pub ready: AtomicUsize,
-    /// Sessions that AWS has started since it runs.
+    /// Sessions started by AWS since its start.
     pub started: AtomicU64,
-    /// Sessions that did not come up.
+    /// Failed attempts to establish a session.
     pub failed: AtomicU64,
-    /// Websockets that took the place of one that broke.
+    /// Websockets that replaced a broken one.
     pub resumed: AtomicU64,
-    /// A session could carry bytes at some time.
+    /// Past successes and failures.
     past: Mutex<Past>,
 }
 
 #[derive(Debug, Default)]
 struct Past {
     has_come_up: bool,
-    /// Why sessions do not come up.
+    /// Failure to establish a session.
     trouble: Option<Trouble>,
-    /// Why connections do not reach their destination.
+    /// Failure to reach the destination.
     refusal: Option<Trouble>,
 }
 
-/// What is wrong with a forward.
+/// A failure of a forward.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// What is wrong, in a word.
+    /// Error code.
     pub word: &'static str,
-    /// In a sentence.
+    /// Error message.
     pub error: Printable,
-    /// What to do about it; empty if nothing.
+    /// Suggested action; empty if there is none.
     pub hint: Printable,
-    /// When it began.
+    /// Time at which it began.
     pub since: Instant,
-    /// When it was seen last.
+    /// Time at which it was last observed.
     pub seen: Instant,
 }
 
 impl ForwardMetrics {
-    /// A session came up: nothing is wrong with that.
+    /// Records an established session; clears the failure to establish one.
     pub fn handle_success(&self) {
         let mut past = self.past();
         past.has_come_up = true;
         past.trouble = None;
     }
 
-    /// A session did not come up. The same trouble goes on since it began.
+    /// Records a failed session start or forward start. An ongoing failure keeps its beginning.
     pub fn record_failure(&self, trouble: Trouble) {
         trouble.follow(&mut self.past().trouble);
     }
 
-    /// The destination could not be reached through a session that came up.
+    /// Records that the destination could not be reached through an established session.
     pub fn handle_refusal(&self, refusal: Trouble) {
         refusal.follow(&mut self.past().refusal);
     }
 
-    /// The destination has said something.
+    /// Records data from the destination; clears the failure to reach it.
     pub fn handle_answer(&self) {
         self.past().refusal = None;
     }
 
-    /// What is wrong, as far as is known.
+    /// Returns the current failure: that of session starts, else that of the destination.
     pub fn trouble(&self) -> Option<Trouble> {
         let past = self.past();
         past.trouble.clone().or_else(|| past.refusal.clone())
     }
 
-    /// Whether a session has ever come up.
+    /// Returns true if a session has ever been established.
     pub fn has_come_up(&self) -> bool {
         self.past().has_come_up
     }
@@ -99,31 +99,31 @@ impl ForwardMetrics {
 }
 
 impl Trouble {
-    /// Takes the place of what was known before, since when it has lasted.
+    /// Replaces the former failure and keeps its beginning.
     fn follow(self, former: &mut Option<Self>) {
         let since = former.as_ref().map_or(self.since, |former| former.since);
         *former = Some(Self { since, ..self });
     }
 }
 
-/// How many there are now.
+/// A counter of things that exist now.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicUsize);
 
 impl Gauge {
-    /// One more, until what is returned is dropped.
+    /// Increments the gauge until the returned guard is dropped.
     pub fn count(&self) -> Count<'_> {
         self.0.fetch_add(1, Relaxed);
         Count(self)
     }
 
-    /// How many.
+    /// Returns the current number.
     pub fn get(&self) -> usize {
         self.0.load(Relaxed)
     }
 }
 
-/// One of those that are counted.
+/// Guard of one counted item.
 #[derive(Debug)]
 pub struct Count<'a>(&'a Gauge);
 
@@ -185,7 +185,7 @@ mod tests {
         let metrics = ForwardMetrics::default();
 
         metrics.handle_refusal(trouble("DestinationRefused", Instant::now()));
-        // Of another connection.
+        // A success of another connection.
         metrics.handle_success();
         assert!(metrics.trouble().is_some());
         metrics.handle_answer();

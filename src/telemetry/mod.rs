@@ -1,5 +1,4 @@
-//! What can be seen from outside: lines of the log, the meters of a forward, and the report that a
-//! running daemon gives of itself.
+//! Log, per-forward metrics, and the status report of a running daemon.
 
 mod log;
 mod metrics;

@@ -1,114 +1,114 @@
-//! What a daemon says of itself when it is asked, as data that travels as JSON.
+//! Status report of a daemon, serialized as JSON.
 
 use serde::{Deserialize, Serialize};
 
 use crate::printable::Printable;
 
-/// A daemon and its forwards at one moment.
+/// Status of a daemon and its forwards at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Of the program that runs.
+    /// Version of the running program.
     pub version: Printable,
-    /// Of its process.
+    /// Process id.
     pub pid: u32,
-    /// Since it was ready, in seconds.
+    /// Seconds since it was ready.
     pub uptime_seconds: u64,
-    /// Whether it accepts nothing more and waits for open connections.
+    /// True while it shuts down: it accepts no connections and waits for open ones.
     pub stopping: bool,
-    /// Whether the accept loops answer.
+    /// True if the accept loops respond.
     pub alive: bool,
-    /// Reloads that changed what the file said to change.
+    /// Number of reloads applied.
     pub reloads: u64,
-    /// Reloads that changed nothing, because something was wrong.
+    /// Number of reloads that failed and changed nothing.
     pub failed_reloads: u64,
-    /// Panics, each of which is a bug.
+    /// Number of panics, each of which is a bug.
     #[serde(default)]
     pub internal_errors: u64,
-    /// What the log lets through, as a filter.
+    /// Current log filter.
     pub log: Printable,
-    /// Lines of the log that were lost because nobody read them.
+    /// Number of log lines dropped because their reader was too slow or absent.
     #[serde(default)]
     pub log_lines_dropped: u64,
-    /// Connections that have a session, those of forwards that are gone included.
+    /// Connections that have a session, including those of removed forwards.
     pub connections: usize,
-    /// `[http]` and `[admin]`, where they cannot be bound; they are tried again.
+    /// The servers of `[http]` and `[admin]` that cannot be bound and are retried.
     #[serde(default)]
     pub failing_servers: Vec<FailingServer>,
     /// The forwards of the configuration, in the order of the file.
     pub forwards: Vec<ForwardReport>,
-    /// Forwards that were removed or replaced, and still have connections.
+    /// Forwards that were removed or replaced and still have connections.
     pub finishing: Vec<Finishing>,
 }
 
 /// A server of the daemon that cannot be bound now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailingServer {
-    /// The table of the configuration: `http` or `admin`.
+    /// Table of the configuration: `http` or `admin`.
     pub server: Printable,
-    /// Why.
+    /// Error of the last attempt.
     pub error: Printable,
-    /// What to do about it.
+    /// Suggested action.
     pub hint: Printable,
 }
 
-/// A forward at one moment.
+/// Status of a forward at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForwardReport {
-    /// Its name.
+    /// Name of the forward.
     pub name: Printable,
-    /// Where it listens, or is to listen.
+    /// Addresses on which it listens, or will listen.
     pub listen: Vec<Listening>,
     /// The managed node.
     pub target: Printable,
-    /// What the agent dials.
+    /// Destination that the agent connects to.
     pub remote: Printable,
-    /// How it does.
+    /// State of the forward.
     pub state: ForwardState,
     /// Connections that have a session.
     pub connections: usize,
-    /// Connections that have none yet.
+    /// Connections that wait for a session.
     pub waiting: usize,
-    /// Connections that were accepted since it runs.
+    /// Connections accepted since its start.
     pub accepted: u64,
-    /// Bytes that were taken from clients since it runs.
+    /// Bytes read from clients since its start.
     pub sent: u64,
-    /// Bytes that were given to clients since it runs.
+    /// Bytes written to clients since its start.
     pub received: u64,
-    /// Sessions that can carry bytes.
+    /// Sessions that can carry data.
     pub sessions: usize,
-    /// Of these, such as wait for a connection.
+    /// Of these, sessions that wait for a connection.
     pub sessions_ready: usize,
-    /// Sessions that AWS has started since it runs.
+    /// Sessions started by AWS since its start.
     pub sessions_started: u64,
-    /// Attempts at a session that could carry bytes, and came to nothing.
+    /// Failed attempts to establish a session.
     pub sessions_failed: u64,
-    /// Sessions that went on over another websocket after theirs broke.
+    /// Sessions resumed over another websocket after theirs broke.
     pub resumes: u64,
-    /// Why it fails, if it does.
+    /// The current failure, if any.
     pub trouble: Option<TroubleReport>,
 }
 
 /// An address on which a forward listens, as a client would write it.
 pub type Listening = Printable;
 
-/// How a forward does.
+/// State of a forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ForwardState {
-    /// It listens, and nothing is known to be wrong.
+    /// It listens, and no failure is known.
     Ready,
-    /// It listens, and the first of the sessions that it shall keep ready is under way.
+    /// It listens, and the first of its warm sessions is being established.
     Warming,
-    /// It cannot start and is retried, or the last session that was tried did not come up.
+    /// It cannot start and is retried, or its last session or destination connection failed.
     Failing,
-    /// It accepts nothing more, for the daemon stops.
+    /// The daemon is shutting down; it accepts no connections.
     Stopping,
-    /// The configuration says that it is not served.
+    /// It is disabled by the configuration.
     Disabled,
 }
 
 impl ForwardState {
-    /// As it is shown.
+    /// Returns the name used in reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -120,26 +120,26 @@ impl ForwardState {
     }
 }
 
-/// Why a forward cannot start, or its sessions do not come up.
+/// The reason why a forward cannot start, or its sessions or connections fail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TroubleReport {
-    /// What is wrong, in a word.
+    /// Error code.
     pub word: Printable,
-    /// In a sentence.
+    /// Error message.
     pub error: Printable,
-    /// What to do about it; empty if nothing.
+    /// Suggested action; empty if there is none.
     pub hint: Printable,
-    /// Since when, in seconds.
+    /// Seconds since it began.
     pub since_seconds: u64,
-    /// How long ago it was seen last, in seconds.
+    /// Seconds since it was last observed.
     pub seen_seconds: u64,
 }
 
-/// A forward that accepts nothing more.
+/// A forward that only finishes its connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finishing {
-    /// Its name.
+    /// Name of the forward.
     pub name: Printable,
-    /// Connections that it still has.
+    /// Number of its open connections.
     pub connections: usize,
 }

@@ -1,4 +1,4 @@
-//! How much is said: a word for it, or a filter of levels and modules.
+//! Log filters: a verbosity level, or an expression of levels and modules.
 
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
@@ -8,20 +8,20 @@ use tracing_subscriber::filter::LevelFilter;
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
-    /// What stopped and will not come back.
+    /// Failures that do not recover without intervention.
     Faults,
-    /// `-q`: that, and what a person may look at tomorrow.
+    /// `-q`: also warnings that can wait until tomorrow.
     Quiet,
-    /// What the person who runs it would feel.
+    /// Also events that affect the user.
     Normal,
-    /// `-v`: decisions that differed from the ordinary path.
+    /// `-v`: also decisions that differ from the ordinary path.
     Verbose,
-    /// `-vv`: every message and every frame.
+    /// `-vv`: also every message and every frame.
     Everything,
 }
 
 impl Verbosity {
-    /// The one that a word of `[log] level` stands for.
+    /// Returns the verbosity of a value of `[log] level`.
     pub(super) fn named(word: &str) -> Option<Self> {
         Some(match word {
             "error" => Self::Faults,
@@ -40,8 +40,8 @@ impl Verbosity {
     fn words(self) -> &'static str {
         match self {
             Self::Faults => "error",
-            // What the SDK says about credentials that cannot be had, or about an answer that is no
-            // HTTP, is in our own line.
+            // Our own log lines contain what the SDK logs about missing credentials and responses
+            // that are not HTTP.
             Self::Quiet => {
                 "warn,aws_config::profile=error,aws_config::meta=error,aws_config::sts=error,aws_smithy_http_client=error"
             }
@@ -54,17 +54,17 @@ impl Verbosity {
     }
 }
 
-/// A text that is no filter.
+/// An invalid filter.
 #[derive(Debug, thiserror::Error)]
 #[error("{filter:?} is no filter: {why}")]
 pub struct FilterError {
-    /// What it says.
+    /// The filter.
     pub(super) filter: String,
-    /// What is wrong with it.
+    /// The reason.
     pub(super) why: String,
 }
 
-/// Reads a filter, and refuses what could never match.
+/// Parses a filter. Rejects parts that can never match.
 pub(super) fn read_filter(words: &str) -> Result<EnvFilter, FilterError> {
     let fail = |why: String| FilterError {
         filter: words.to_owned(),
@@ -83,13 +83,14 @@ pub(super) fn read_filter(words: &str) -> Result<EnvFilter, FilterError> {
         .map_err(|error| fail(error.to_string()))
 }
 
-/// Values of fields are compared as text: a pattern could take any time and memory to compile.
+/// Field values are compared as text, because compiling a pattern could take unbounded time and
+/// memory.
 fn parser() -> Builder {
     EnvFilter::builder().with_regex(false)
 }
 
-/// Whether a part of a filter can ever match a line. The library takes any word for a module, and
-/// a slip of the finger would mean silence.
+/// Returns true if a part of a filter can match a line. The library takes any word for a module, so
+/// a typing error would disable the log.
 fn may_match(part: &str) -> bool {
     let module = part.split(['=', '[']).next().unwrap_or_default();
     if module.len() == part.len() && !part.is_empty() {
@@ -104,9 +105,9 @@ fn is_level(word: &str) -> bool {
     word.parse::<LevelFilter>().is_ok()
 }
 
-/// Whether a line is known to hold no secret, as our own. At `trace` the AWS SDK prints whole
-/// answers. Where it looks for credentials it prints key ids at `info`, and bodies of answers that it
-/// cannot read at `warn`; what matters of that is in our own errors.
+/// Returns true if a line is known to contain no secret, such as our own lines. At `trace` the AWS
+/// SDK logs whole responses. While it resolves credentials it logs key ids at `info`, and the
+/// bodies of invalid responses at `warn`; our own errors contain the relevant part.
 pub(super) fn keeps_secrets(target: &str, level: Level) -> bool {
     if target.starts_with(OURS) {
         return true;
@@ -120,10 +121,10 @@ pub(super) fn keeps_secrets(target: &str, level: Level) -> bool {
         }
 }
 
-/// The part of the AWS SDK that looks for credentials.
+/// The part of the AWS SDK that resolves credentials.
 const CREDENTIALS: &str = "aws_config";
 
-/// The first part of the name of every module of this program.
+/// First segment of all module paths of this program.
 pub(super) const OURS: &str = "ssm_proxyd";
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! Lines for the journal: each event as a datagram of fields.
+//! Log output to journald: one datagram of fields per event.
 //!
-//! The format is journald's native protocol: a name, a line break, the length of the value as a
-//! little-endian number of 64 bits, the value, a line break. Values of spans come before those of
-//! the event. Fields of ours have a prefix, so that `target` and the like are not taken for the
-//! journal's own.
+//! The format is journald's native protocol: name, newline, length of the value as a little-endian
+//! 64-bit number, value, newline. Fields of spans precede those of the event. Our field names have
+//! a prefix, so that `target` and the like do not collide with the journal's own.
 
 use std::fmt::{Debug, Write};
 use std::io;
@@ -20,7 +19,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::line::{MAX_VALUE, Value};
 use super::writer::{Report, Writer};
 
-/// Where journald receives.
+/// Socket of journald.
 pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// Sends events to journald.
@@ -30,23 +29,23 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Writes to the socket at `path`.
+    /// Opens the socket at `path`.
     ///
     /// # Errors
     ///
-    /// If nobody receives there.
+    /// If the socket does not exist or accepts no connection.
     pub(super) fn open(path: &'static Path, report: Report) -> io::Result<Self> {
-        // Nothing is sent to find out: that would wait for a journald that hangs.
+        // Test without sending, which would block while journald hangs.
         UnixDatagram::unbound()?.connect(path)?;
         let socket = UnixDatagram::unbound()?;
-        // By its path each time: a journald that was restarted has another socket.
+        // Address it by path each time: a restarted journald has another socket.
         let send = move |datagram: &[u8]| socket.send_to(datagram, path).map(|_| ());
         Ok(Self {
             writer: Writer::start("journal", 0, Box::new(send), report),
         })
     }
 
-    /// The queue of its datagrams.
+    /// Returns the queue of datagrams.
     pub(super) fn writer(&self) -> &Writer {
         &self.writer
     }
@@ -89,12 +88,12 @@ where
     }
 }
 
-/// Fields as they are sent.
+/// Encoded fields.
 #[derive(Debug, Default)]
 struct Fields(Vec<u8>);
 
 impl Fields {
-    /// `name` has only what the journal takes; `value` is printable.
+    /// `name` must be valid for the journal, `value` printable.
     fn put(&mut self, name: &str, value: &str) {
         self.0.extend_from_slice(name.as_bytes());
         self.0.push(b'\n');
@@ -132,13 +131,14 @@ impl Visit for Fields {
 
     fn record_debug(&mut self, field: &Field, shown: &dyn Debug) {
         let mut value = Value::new(MAX_VALUE);
-        // A value that cannot be shown is shown as far as it goes.
+        // If formatting fails, the part written so far is kept.
         let _shown = write!(value, "{shown:?}");
         self.put_field(field, &value);
     }
 }
 
-/// The journal takes capital letters, digits and underscores, and no underscore at the beginning.
+/// Converts a name to the journal's syntax: capital letters, digits and underscores, not starting
+/// with an underscore.
 fn name_of(name: &str) -> String {
     name.trim_start_matches(['_', '.'])
         .chars()
@@ -157,7 +157,7 @@ fn priority(level: Level) -> &'static str {
     }
 }
 
-/// Of the fields of our events and spans.
+/// Prefix of the fields of our events and spans.
 const PREFIX: &str = "SSM_PROXYD_";
 
 #[cfg(test)]
@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// A journald in a directory that stays until the process ends.
+    /// Creates a fake journald in a directory that is never removed.
     fn journald() -> (UnixDatagram, &'static Path) {
         let directory = tempfile::tempdir().unwrap();
         let path: &Path = Box::leak(directory.path().join("socket").into_boxed_path());

@@ -1,15 +1,15 @@
-//! The last line of defence: whatever a line of the log was made of, it holds no raw control,
-//! format or invisible character when it leaves, is one line, and is not longer than a bound.
+//! Final filter for log lines: the output has no raw control, format or invisible characters, is
+//! one line, and has a bounded length, whatever the input was.
 //!
-//! Our own lines hold text from outside as `Printable`. Libraries log as well, and their `debug`
+//! Our own lines contain text from outside as `Printable`. Libraries log as well, and their `debug`
 //! lines quote what a server sent.
 
 use std::fmt::{self, Write};
 
 use crate::printable::is_printable;
 
-/// A line for people. With `colour` the formatter's own escape sequences for colours stay: it
-/// escapes those in the values.
+/// Filters a text line. With `colour` the formatter's own colour sequences are kept: it escapes
+/// those in values.
 pub(super) fn text(line: &str, colour: bool) -> Vec<u8> {
     let line = line.strip_suffix('\n').unwrap_or(line);
     let mut value = Value::new(MAX_LINE);
@@ -19,7 +19,7 @@ pub(super) fn text(line: &str, colour: bool) -> Vec<u8> {
         let len = colour_len(sequence);
         value.add(before);
         match len {
-            // It takes no place on the screen.
+            // Not counted: it is not visible.
             Some(len) => value.text.push_str(&sequence[..len]),
             None => value.add("\u{1b}"),
         }
@@ -33,17 +33,17 @@ pub(super) fn text(line: &str, colour: bool) -> Vec<u8> {
     value.text.into_bytes()
 }
 
-/// The length of the sequence at the beginning if it only chooses a colour or a style.
+/// Returns the length of the leading escape sequence if it only selects a colour or a style.
 fn colour_len(text: &str) -> Option<usize> {
     let parameters = text.strip_prefix("\u{1b}[")?;
     let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;
     parameters[end..].starts_with('m').then_some(2 + end + 1)
 }
 
-/// An object of JSON in a line. Each string in it is cut by itself, so that it stays an object.
+/// Filters a line of JSON. Each string is cut separately, so that the line stays valid JSON.
 pub(super) fn json(line: &str) -> Vec<u8> {
     let mut out = String::with_capacity(line.len());
-    // `Some`: inside of a string, and how many characters more are kept of it.
+    // `Some`: inside a string, with the number of characters that may still be kept.
     let mut left: Option<usize> = None;
     let mut chars = line.chars();
     while let Some(c) = chars.next() {
@@ -57,7 +57,7 @@ pub(super) fn json(line: &str) -> Vec<u8> {
         }
         let from = out.len();
         if c == '\\' {
-            // `\n` or `\u001b`: kept or cut as a whole.
+            // `\n` or `\u001b`: kept or dropped as a whole.
             let escaped = chars.next();
             let digits = if escaped == Some('u') { 4 } else { 0 };
             out.push(c);
@@ -90,7 +90,7 @@ fn escape_json(out: &mut String, c: char) {
     }
 }
 
-/// A value of a field while it is made, for people or for the journal.
+/// Builder of a printable field value, for text or the journal.
 #[derive(Debug)]
 pub(super) struct Value {
     text: String,
@@ -99,7 +99,7 @@ pub(super) struct Value {
 }
 
 impl Value {
-    /// One that takes `max` characters.
+    /// Creates a value of at most `max` characters.
     pub(super) fn new(max: usize) -> Self {
         Self {
             text: String::new(),
@@ -108,7 +108,7 @@ impl Value {
         }
     }
 
-    /// Adds a text, as far as there is room.
+    /// Appends a text, and marks a cut with `…`.
     pub(super) fn add(&mut self, text: &str) {
         for c in text.chars() {
             if self.left == 0 {
@@ -126,7 +126,6 @@ impl Value {
         }
     }
 
-    /// What it holds.
     pub(super) fn as_str(&self) -> &str {
         &self.text
     }
@@ -139,10 +138,10 @@ impl Write for Value {
     }
 }
 
-/// Characters of a line for people.
+/// Maximum number of characters of a text line.
 const MAX_LINE: usize = 8192;
 
-/// Characters of a value in JSON or in the journal.
+/// Maximum number of characters of a value in JSON or in the journal.
 pub(super) const MAX_VALUE: usize = 4096;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! Tracing, for people, for programs, or for the journal.
+//! Log setup: text, JSON or journald output.
 //!
-//! Lines go to stderr: stdout belongs to a command's result. Colour only on a terminal. No filter
-//! makes other people's crates say more than `debug`: at `trace` the AWS SDK prints answers whole,
-//! tokens included. Where it looks for credentials, only its errors are printed.
+//! Lines go to stderr, because stdout is reserved for the result of a command. Colours are used on
+//! terminals only. No filter lets other crates log more than `debug`: at `trace` the AWS SDK logs
+//! whole responses, including tokens. While it resolves credentials, only its errors are logged.
 //!
-//! Nobody waits for whoever reads the log: lines go through a bounded queue to a thread that
-//! writes them, and what finds no room there is dropped, counted and reported.
+//! Logging never waits for the reader of the log: lines go through a bounded queue to a writer
+//! thread; lines that do not fit are dropped, counted and reported.
 
 mod filter;
 mod journal;
@@ -34,24 +34,24 @@ use self::stderr::Lines;
 pub use self::stderr::write_to_stderr;
 use self::writer::Writer;
 
-/// What was asked for on the command line and in the environment. Flags win over the environment,
-/// and that over the file.
+/// Log settings of the command line and the environment. Flags take precedence over the
+/// environment, and that over the configuration file.
 #[derive(Debug)]
 pub struct Log {
     filter: Option<EnvFilter>,
     flag: Option<Verbosity>,
     colour: bool,
-    /// stderr is a stream into the journal.
+    /// stderr is connected to the journal.
     journal: bool,
 }
 
 impl Log {
-    /// `filter` is `SSM_PROXYD_LOG`, `flag` what `-q`, `-v` and `-vv` say; `journal` tells that
-    /// stderr is a stream into the journal.
+    /// Parses the settings. `filter` is `SSM_PROXYD_LOG`, `flag` the result of `-q`, `-v` or `-vv`;
+    /// `journal` is true if stderr is connected to the journal.
     ///
     /// # Errors
     ///
-    /// If the filter counts and cannot be understood.
+    /// If the filter is used and invalid.
     pub fn new(
         filter: Option<&str>,
         flag: Option<Verbosity>,
@@ -68,11 +68,12 @@ impl Log {
         })
     }
 
-    /// Starts logging for the whole process, at `verbosity` if nobody asked for another.
+    /// Starts logging for the whole process, at `verbosity` unless a flag or the environment
+    /// overrides it.
     ///
     /// # Errors
     ///
-    /// If it was started before, or if there is no journal and `format` wants one.
+    /// If it was started before, or if `format` requires a journal and there is none.
     pub fn start(self, format: Format, verbosity: Verbosity) -> Result<Control, LogError> {
         let is_fixed = self.filter.is_some() || self.flag.is_some();
         let verbosity = self.flag.unwrap_or(verbosity);
@@ -118,7 +119,7 @@ impl Log {
     }
 }
 
-/// Changes what is said while the process runs. Cheap to clone.
+/// Changes format and filter at run time. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Control(Arc<Inner>);
 
@@ -128,17 +129,17 @@ struct Inner {
     shape: Shape,
     has_journal: bool,
     journal: bool,
-    /// A flag or the environment says how much is said.
+    /// A flag or the environment determines the filter.
     is_fixed: bool,
     words: Mutex<String>,
 }
 
 impl Control {
-    /// Writes the next lines in another way.
+    /// Changes the format of the following lines.
     ///
     /// # Errors
     ///
-    /// If there is no journal and `format` wants one.
+    /// If `format` requires a journal and there is none.
     pub fn set_format(&self, format: Format) -> Result<(), LogError> {
         let format = format.among(self.0.journal);
         if format == Format::Journald && !self.0.has_journal {
@@ -148,12 +149,12 @@ impl Control {
         Ok(())
     }
 
-    /// Says so much from now on, as a file wishes that was read anew; flags and the environment
-    /// win over it.
+    /// Sets the verbosity of the configuration file. Has no effect if a flag or the environment
+    /// overrides it.
     ///
     /// # Errors
     ///
-    /// If the log is gone, as in a process that ends.
+    /// If the log no longer exists, as in a process that ends.
     pub fn set_verbosity(&self, verbosity: Verbosity) -> Result<(), LogError> {
         match self.0.is_fixed {
             true => Ok(()),
@@ -161,12 +162,12 @@ impl Control {
         }
     }
 
-    /// Says from now on what a person asks for who runs the daemon: a word of `[log] level`, or a
+    /// Sets the filter requested by the operator of the daemon: a value of `[log] level`, or a
     /// filter as in `SSM_PROXYD_LOG`.
     ///
     /// # Errors
     ///
-    /// If that is no filter.
+    /// If the filter is invalid.
     pub fn set_filter(&self, words: &str) -> Result<(), LogError> {
         match Verbosity::named(words) {
             Some(verbosity) => self.install(verbosity.filter()),
@@ -174,7 +175,7 @@ impl Control {
         }
     }
 
-    /// What is let through, as a filter.
+    /// Returns the current filter.
     pub fn filter(&self) -> String {
         self.words().clone()
     }
@@ -192,21 +193,21 @@ impl Control {
     }
 }
 
-/// For whom lines are written.
+/// Format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For the journal if stderr is a stream into it, else for people.
+    /// Journald if stderr is connected to the journal, else text.
     Auto,
     /// For people.
     Text,
-    /// For programs: an object of JSON in each line.
+    /// JSON for programs: one object per line.
     Json,
-    /// For the journal, each field by itself.
+    /// Journald's native protocol, with separate fields.
     Journald,
 }
 
 impl Format {
-    /// The one that is meant. `journal`: stderr is a stream into the journal.
+    /// Resolves `Auto`. `journal`: stderr is connected to the journal.
     fn among(self, journal: bool) -> Self {
         match (self, journal) {
             (Self::Auto, true) => Self::Journald,
@@ -216,7 +217,7 @@ impl Format {
     }
 }
 
-/// The format of the moment. Every layer knows every span, and one of them writes the events.
+/// The current format. Every layer receives every span, and one of them writes the events.
 #[derive(Clone, Debug, Default)]
 struct Shape(Arc<AtomicU8>);
 
@@ -240,20 +241,20 @@ impl Shape {
 
 type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;
 
-/// The journal of the system, whose queue ends with the process.
+/// Opens the system journal, whose queue lives as long as the process.
 fn journal() -> std::io::Result<Journal> {
     let journal = Journal::open(Path::new(journal::SOCKET), stderr::report)?;
-    // A second one belongs to a log that is refused.
+    // A second journal belongs to a log whose start will fail.
     let _second = JOURNAL.set(journal.writer().clone());
     Ok(journal)
 }
 
-/// Lines of the log that were lost since the process began, because nobody read them.
+/// Returns the number of log lines dropped since the process started.
 pub fn dropped_log_lines() -> u64 {
     writers().map(Writer::dropped).sum()
 }
 
-/// Waits until what was logged is written, for a second at most: nobody may read it.
+/// Waits until all lines are written, for one second at most.
 pub fn flush_log() {
     writers().for_each(|writer| writer.flush(LAST_LINES));
 }
@@ -264,29 +265,29 @@ fn writers() -> impl Iterator<Item = &'static Writer> {
 
 static JOURNAL: OnceLock<Writer> = OnceLock::new();
 
-/// How long an end waits for the reader of the log.
+/// Maximum time for which the end of the process waits for the reader of the log.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn keeps_secrets(metadata: &Metadata<'_>) -> bool {
     filter::keeps_secrets(metadata.target(), *metadata.level())
 }
 
-/// Why there is no log, or not the one that was asked for.
+/// Error of a log start or change.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// `SSM_PROXYD_LOG` is no filter.
+    /// `SSM_PROXYD_LOG` is not a valid filter.
     #[error("SSM_PROXYD_LOG={:?} is no filter: {}", .0.filter, .0.why)]
     Environment(FilterError),
-    /// What was asked for while the process runs is no filter.
+    /// A filter set at run time is invalid.
     #[error("{0}")]
     Filter(#[from] FilterError),
-    /// It was started before, or is gone.
+    /// It was started before, or no longer exists.
     #[error("logging cannot be started: {0}")]
     Started(String),
-    /// The journal does not answer.
+    /// The journal is not available.
     #[error("the journal cannot be written to: {0}")]
     Journal(std::io::Error),
-    /// There was no journal when the process began.
+    /// There was no journal when the process started.
     #[error("there is no journal here to write to")]
     NoJournal,
 }

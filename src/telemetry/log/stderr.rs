@@ -1,6 +1,6 @@
-//! stderr, which may be a pipe that nobody reads, or a terminal that was halted.
+//! Log output to stderr, which may be a full pipe or a stopped terminal.
 //!
-//! Lines of the log and what a command says itself go through one queue, in their order.
+//! Log lines and the messages of a command go through one queue, in order.
 
 use std::io;
 use std::sync::LazyLock;
@@ -13,17 +13,17 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::line;
 use super::writer::Writer;
 
-/// Writes to stderr, in order with the lines of the log, and never waits for its reader.
+/// Writes to stderr, in order with the log lines; never waits for the reader.
 pub fn write_to_stderr(text: &str) {
     WRITER.push(text.as_bytes().to_vec());
 }
 
-/// The queue of stderr.
+/// Returns the queue of stderr.
 pub(super) fn writer() -> &'static Writer {
     &WRITER
 }
 
-/// Logs that lines were dropped; from the writer's own thread.
+/// Logs the number of dropped lines. Called on the writer thread.
 pub(super) fn report(dropped: u64) {
     warn!(
         lines = dropped,
@@ -31,15 +31,15 @@ pub(super) fn report(dropped: u64) {
     );
 }
 
-/// Where the layers of the log write their lines.
+/// Writers used by the log layers.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Lines {
-    /// For people.
+    /// For humans.
     Text {
         /// The formatter writes colours.
         colour: bool,
     },
-    /// For programs.
+    /// JSON, for programs.
     Json,
 }
 
@@ -51,7 +51,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// The formatter writes each line as a whole.
+/// The formatter writes each line with one call.
 impl io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
@@ -70,13 +70,14 @@ impl io::Write for Lines {
 static WRITER: LazyLock<Writer> =
     LazyLock::new(|| Writer::start("stderr", PIPE_BUF, Box::new(write), report));
 
-/// Without the lock of `std::io::stderr`, which others would wait for.
+/// Writes without the lock of `std::io::stderr`, so that other threads do not wait for it.
 fn write(mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(rustix::stdio::stderr(), bytes) {
             Ok(len) => bytes = &bytes[len..],
             Err(Errno::INTR) => {}
-            // Whoever shares it has made it so: ssh does, and a shell.
+            // A process that shares the file description, such as ssh or a shell, made it
+            // non-blocking.
             Err(Errno::AGAIN) => std::thread::sleep(RETRY),
             Err(error) => return Err(error.into()),
         }
@@ -84,7 +85,7 @@ fn write(mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Up to here a write into a pipe is not mixed with those of other processes.
+/// Maximum size of an atomic write to a pipe.
 const PIPE_BUF: usize = 4096;
 
 const RETRY: Duration = Duration::from_millis(10);

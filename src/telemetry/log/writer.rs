@@ -1,13 +1,12 @@
-//! A bounded queue of log lines, and the one thread that writes them.
+//! A bounded queue of log lines, and the thread that writes them.
 //!
 //! ```text
 //!   any thread ─push─▶ queue (at most MAX_SIZE bytes) ─▶ writer thread ─▶ stderr or journald
 //!                  └─▶ full: dropped and counted
 //! ```
 //!
-//! [`Writer::push`] never waits for the reader of the log: a pipe that is full or a journald that
-//! hangs delays the writer thread and nothing else. Once it writes again, the number of lines that
-//! were dropped is reported.
+//! [`Writer::push`] never waits for the reader of the log: a full pipe or a hanging journald delays
+//! only the writer thread. Once writes succeed again, the number of dropped lines is reported.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,45 +14,45 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Writes one batch; it may block for any time.
+/// Writes one batch; may block for any time.
 pub(super) type Sink = Box<dyn Fn(&[u8]) -> io::Result<()> + Send + Sync>;
 
-/// Logs that so many lines were dropped.
+/// Logs the given number of dropped lines.
 pub(super) type Report = fn(u64);
 
-/// The queue, and the thread behind it, which lives as long as the process.
+/// Handle of the queue; its thread lives as long as the process.
 #[derive(Clone)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    /// Without one, lines are written at once.
+    /// The thread was started; without one, [`Writer::push`] writes directly.
     has_thread: bool,
 }
 
 struct Shared {
     queue: Mutex<Queue>,
-    /// There is something to write.
+    /// Notified when a line is queued.
     filled: Condvar,
-    /// Everything was written.
+    /// Notified when everything has been written.
     emptied: Condvar,
     sink: Sink,
     report: Report,
-    /// Lines are joined up to so many bytes; 0: each is written by itself.
+    /// Maximum size in bytes of lines written together; 0: each line is written separately.
     batch: usize,
 }
 
 #[derive(Default)]
 struct Queue {
     lines: VecDeque<Vec<u8>>,
-    /// Bytes that wait, those that are being written included.
+    /// Queued bytes, including those being written.
     size: usize,
-    /// Lines that were lost, since the process began.
+    /// Lines dropped since the process started.
     dropped: u64,
-    /// Of these, such as were not reported yet.
+    /// Of these, lines not yet reported.
     unreported: u64,
 }
 
 impl Writer {
-    /// Starts the thread. `batch` is how many bytes of whole lines may go out together.
+    /// Starts the thread. `batch` is the maximum size in bytes of whole lines written together.
     pub(super) fn start(name: &str, batch: usize, sink: Sink, report: Report) -> Self {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
@@ -72,10 +71,10 @@ impl Writer {
         }
     }
 
-    /// Queues a line, or drops it if too much waits already.
+    /// Queues a line, or drops it if the queue is full.
     pub(super) fn push(&self, line: Vec<u8>) {
         if !self.has_thread {
-            // A machine without room for a thread has little to log but that.
+            // Rare: a system that cannot start a thread logs little.
             let written = (self.shared.sink)(&line);
             self.shared.lock().dropped += u64::from(written.is_err());
             return;
@@ -92,12 +91,11 @@ impl Writer {
         self.shared.filled.notify_one();
     }
 
-    /// Lines that were lost, since the process began.
     pub(super) fn dropped(&self) -> u64 {
         self.shared.lock().dropped
     }
 
-    /// Waits until everything was written, for `timeout` at most.
+    /// Waits until everything is written, for `timeout` at most.
     pub(super) fn flush(&self, timeout: Duration) {
         let waits = |queue: &mut Queue| queue.size > 0;
         let waited = self
@@ -121,12 +119,12 @@ impl Shared {
             let written = (self.sink)(&batch.bytes);
             let mut queue = self.lock();
             if written.is_err() {
-                // Nobody is there; a report would be lost as well.
+                // There is no reader; a report would be lost as well.
                 queue.dropped += batch.lines;
             } else if queue.unreported > 0 && queue.size - batch.size <= MAX_SIZE / 2 {
                 let dropped = std::mem::take(&mut queue.unreported);
                 drop(queue);
-                // It comes back through `push`.
+                // The report is queued through `push`.
                 (self.report)(dropped);
                 queue = self.lock();
             }
@@ -137,7 +135,7 @@ impl Shared {
         }
     }
 
-    /// Waits for the next lines.
+    /// Waits for the next batch.
     fn next(&self) -> Batch {
         let empty = |queue: &mut Queue| queue.lines.is_empty();
         let filled = self.filled.wait_while(self.lock(), empty);
@@ -160,24 +158,24 @@ impl Shared {
     }
 }
 
-/// Lines that go out together.
+/// Lines that are written together.
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
     lines: u64,
-    /// What they cost in the queue.
+    /// Sum of their [`cost`].
     size: usize,
 }
 
-/// What a line takes in memory.
+/// Returns the memory used by a queued line.
 fn cost(line: &[u8]) -> usize {
     line.len() + OVERHEAD
 }
 
-/// Bytes that may wait for a reader: seconds of a busy log at `trace`.
+/// Maximum size of the queue in bytes: seconds of a busy log at `trace`.
 const MAX_SIZE: usize = 2 << 20;
 
-/// Of an allocation and its place in the queue.
+/// Overhead in bytes of an allocation and a queue entry.
 const OVERHEAD: usize = 64;
 
 #[cfg(test)]
@@ -188,7 +186,7 @@ mod tests {
 
     use super::*;
 
-    /// A writer whose reader takes a batch for each unit that is sent.
+    /// Creates a writer whose reader takes one batch per unit that is sent.
     fn writer(batch: usize, report: Report) -> (Writer, Sender<()>, Receiver<Vec<u8>>) {
         let (permit, permits) = channel();
         let permits = Mutex::new(permits);
