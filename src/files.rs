@@ -1,7 +1,7 @@
-//! Reading of files that a person has named.
+//! Bounded reads of files named by the user.
 //!
-//! A read takes at most as many bytes as its caller allows, so `/dev/zero` fills no memory. Where a
-//! pipe makes no sense, opening it does not wait for a writer.
+//! A read takes at most as many bytes as its caller allows, so `/dev/zero` does not exhaust memory.
+//! Where pipes are refused, opening one does not wait for a writer.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -10,12 +10,12 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Whether a file may be a pipe.
+/// Handling of pipes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pipes {
-    /// It is read until its writer closes it. Blocks for as long as that takes.
+    /// Read until the writer closes it. Blocks for as long as that takes.
     Read,
-    /// It is an error.
+    /// Return an error.
     Refused,
 }
 
@@ -23,7 +23,7 @@ pub enum Pipes {
 ///
 /// # Errors
 ///
-/// If the file cannot be read, is larger, or is no file, such as a directory.
+/// If the file cannot be read, is larger, or is not a file, such as a directory.
 pub fn read(path: &Path, max: u64, pipes: Pipes) -> Result<Vec<u8>, ReadError> {
     let file = open(path, pipes)?;
     check_type(&file, pipes)?;
@@ -38,7 +38,7 @@ pub fn read(path: &Path, max: u64, pipes: Pipes) -> Result<Vec<u8>, ReadError> {
 fn open(path: &Path, pipes: Pipes) -> io::Result<File> {
     let mut options = OpenOptions::new();
     if pipes == Pipes::Refused {
-        // Otherwise opening a FIFO waits until somebody writes.
+        // Otherwise opening a FIFO waits for a writer.
         options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
     }
     options.read(true).open(path)
@@ -58,16 +58,16 @@ fn check_type(file: &File, pipes: Pipes) -> Result<(), ReadError> {
     }
 }
 
-/// Why a file was not read.
+/// Error of a file read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The system's error.
+    /// System error.
     #[error(transparent)]
     System(#[from] io::Error),
-    /// It is something else, named here.
+    /// Not a file; holds the name of its type.
     #[error("it is {0}, not a file")]
     NotAFile(&'static str),
-    /// It has more bytes than this.
+    /// Larger than the limit, which it holds in bytes.
     #[error("it has more than {0} bytes")]
     TooLarge(u64),
 }

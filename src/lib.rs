@@ -1,26 +1,27 @@
 //! Port forwarding over AWS Systems Manager Session Manager, one session per connection.
 //!
-//! The house, from the bottom up; each room knows one thing and looks only down:
+//! The modules, from the bottom up; each has one purpose and imports only from those above it in
+//! this list:
 //!
 //! ```text
-//!   printable   text from outside, made fit to be shown
-//!   files       bounded reads of files that a person has named
-//!   wire        where a byte lies in a message
-//!   proto       sequence numbers, acknowledgements, streams, deadlines: pure
-//!   network     a byte stream to an outside host
-//!   session     AWS: starting and ending a session, signing its upgrade
-//!   tunnel      a websocket, a waker, the clock of a tunnel
-//!   config      what a person may write, and what it means
-//!   telemetry   what can be seen from outside
-//!   panics      a panic: reported, caught, counted
-//!   forward     a local address, an accepted connection
+//!   printable   text from outside, made safe to display
+//!   files       bounded reads of files named by the user
+//!   panics      panics: reported, caught, counted
+//!   wire        layout of messages
+//!   proto       sequence numbers, acknowledgements, streams, deadlines; no I/O
+//!   network     byte streams to remote hosts
+//!   session     AWS: starts and terminates sessions, signs their websocket upgrade
+//!   tunnel      websocket, wakers and clock of a tunnel
+//!   config      syntax and meaning of the configuration
+//!   telemetry   log, metrics, status
+//!   forward     local listeners and accepted connections
 //!   daemon      all forwards, signals, shutdown
-//!   sim         the far side on loopback; knows `wire` and nothing else
-//!   cli         arguments, exit codes, sentences for a human
+//!   sim         AWS simulator on loopback; imports `wire` only
+//!   cli         arguments, exit codes, output for users
 //! ```
 //!
-//! Follow a byte: `forward::relay` reads it, `tunnel::stream` hands it to the core,
-//! `proto::mux` cuts a frame, `proto::channel` numbers a message, `tunnel::driver` sends it.
+//! Path of an upload: `forward::relay` reads it, `tunnel::stream` passes it to the protocol core,
+//! `proto::mux` makes a frame, `proto::channel` numbers a message, `tunnel::driver` sends it.
 #![forbid(unsafe_code)]
 
 pub mod cli;

@@ -1,12 +1,12 @@
-//! Panics: reported as one log line, caught where the work can go on.
+//! Panics: reported as one log line, caught where work can continue.
 //!
 //! A panic is a bug, here or in a library. It ends the task in which it happens and no more:
 //!
 //! - [`install_hook`] reports it as one log line.
-//! - [`caught`] turns it into an error, for whoever restarts the work or refuses what depends on it.
+//! - [`caught`] turns it into an error, so that the caller can restart the work or reject requests.
 //! - [`internal_errors`] counts it.
 //!
-//! [`point`] is where a test of a debug build can make a task panic. Release builds have none.
+//! Tests of debug builds can make a task panic at a [`point`]. Release builds have none.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -21,8 +21,7 @@ use tracing::{debug, dispatcher, error};
 
 use crate::printable::Printable;
 
-/// Reports every panic of the process as one line of the log, and by `print` where no log was
-/// started.
+/// Reports every panic of the process as one log line, or through `print` if no log was started.
 pub fn install_hook(print: fn(&str)) {
     set_hook(Box::new(move |info| {
         COUNT.fetch_add(1, Relaxed);
@@ -45,14 +44,14 @@ fn report(info: &PanicHookInfo<'_>, print: fn(&str)) {
     }
 }
 
-/// The number of panics in this process since [`install_hook`].
+/// Returns the number of panics in this process since [`install_hook`].
 pub fn internal_errors() -> u64 {
     COUNT.load(Relaxed)
 }
 
 /// Runs a future and returns its panic as an error. The future is dropped then.
 ///
-/// What it has borrowed may be in any state after a panic: replace it, or treat it as lost.
+/// Data that it has borrowed may be in any state after a panic: replace it, or treat it as lost.
 ///
 /// # Errors
 ///
@@ -68,19 +67,18 @@ pub async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
     .await
 }
 
-/// A panic that was caught.
+/// A caught panic.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("internal error: {0}")]
 pub struct Panic(Printable);
 
 impl Panic {
-    /// `payload` is what `catch_unwind` returned.
+    /// Creates the error from the payload returned by `catch_unwind`.
     pub fn new(payload: &(dyn Any + Send)) -> Self {
         Self(message(payload))
     }
 }
 
-/// The message of a panic.
 fn message(payload: &(dyn Any + Send)) -> Printable {
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
@@ -95,7 +93,7 @@ pub fn point(_name: &str) {}
 #[cfg(debug_assertions)]
 pub use self::injection::{Armed, arm, point};
 
-/// Panics on purpose, for tests of debug builds.
+/// Injected panics, for tests of debug builds.
 #[cfg(debug_assertions)]
 mod injection {
     use std::str::FromStr;
@@ -103,7 +101,7 @@ mod injection {
     use std::sync::atomic::{AtomicBool, AtomicUsize};
     use std::sync::{Mutex, PoisonError};
 
-    /// A point that panics: `NAME`, or `NAME:N` to pass it N times first.
+    /// A point that panics: `NAME`, or `NAME:N` to skip its first N passes.
     #[derive(Clone, Debug)]
     pub struct Armed {
         name: String,
@@ -122,7 +120,7 @@ mod injection {
         }
     }
 
-    /// Lets a point panic once.
+    /// Makes a point panic once.
     pub fn arm(armed: Armed) {
         lock().push(armed);
         IS_ARMED.store(true, Relaxed);
@@ -159,7 +157,7 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 
 const HINT: &str = "this is a bug; please report it with the lines before";
 
-/// Characters of a message that are kept.
+/// Maximum number of characters of a message.
 const MAX_MESSAGE: usize = 300;
 
 #[cfg(test)]

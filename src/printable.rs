@@ -1,10 +1,9 @@
 //! Text from outside the process: printable, on one line, and cut.
 //!
 //! Agents, services, proxies, other users and files may send any text. Control characters could
-//! move the cursor of a terminal, line breaks could forge lines of the log, bidirectional and
-//! invisible characters could show something else than what is there, and a long text would hide
-//! the rest. [`Printable`] is made where such a text enters; errors, events, status and logs hold
-//! it in place of a `String`.
+//! move the cursor of a terminal, line breaks could forge log lines, bidirectional and invisible
+//! characters could misrepresent the text, and a long text would hide the rest. [`Printable`] is
+//! created where such a text enters; errors, events, status and logs use it instead of a `String`.
 
 use std::borrow::Borrow;
 use std::fmt::{self, Display, Write};
@@ -12,46 +11,46 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
-/// A text that can be shown anywhere: no control, format or invisible characters, no line breaks,
-/// at most [`Printable::MAX`] characters. What was replaced shows as a blank or as `�`, and what
-/// was cut off as `…`.
+/// A text that is safe to display: no control, format or invisible characters, no line breaks, at
+/// most [`Printable::MAX`] characters. Replaced characters appear as a blank or as `�`, and a cut
+/// as `…`.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "String")]
 pub struct Printable(Box<str>);
 
 impl Printable {
-    /// Characters that no such text exceeds, the `…` of a cut not counted.
+    /// Maximum number of characters, not counting the `…` of a cut.
     pub const MAX: usize = 1000;
 
-    /// Of any text.
+    /// Creates a printable text from any text.
     pub fn new(text: &str) -> Self {
         Self::cut(text, Self::MAX)
     }
 
-    /// At most `max` characters of any text.
+    /// Creates a printable text from at most `max` characters.
     pub fn cut(text: &str, max: usize) -> Self {
         let mut line = Line::new(max);
         line.add(text.trim_matches(|c: char| c.is_whitespace() || c.is_control()));
         line.end()
     }
 
-    /// Of bytes that should be UTF-8. At most `max` characters.
+    /// Creates a printable text of at most `max` characters from bytes that should be UTF-8.
     pub fn from_bytes(bytes: &[u8], max: usize) -> Self {
-        // A character has four bytes at most; what is behind is cut off in any case.
+        // A character has at most four bytes; the rest would be cut off anyway.
         let begin = &bytes[..bytes.len().min(max.saturating_mul(4).saturating_add(4))];
         Self::cut(&String::from_utf8_lossy(begin), max)
     }
 
-    /// What a value shows: an error of a library, for example. No more is kept in memory than what
-    /// is shown.
+    /// Creates a printable text from the `Display` output of a value, such as the error of a
+    /// library. Uses no more memory than the result needs.
     pub fn of(value: impl Display) -> Self {
         let mut line = Line::new(Self::MAX);
-        // It fails when the line is full, or if the value does.
+        // Fails if the line is full or the value's own formatting fails.
         let _full = write!(line, "{value}");
         line.end()
     }
 
-    /// What an error and its sources show, each behind a colon.
+    /// Creates a printable text from an error and its sources, separated by colons.
     pub fn of_sources(error: &dyn std::error::Error) -> Self {
         let mut line = Line::new(Self::MAX);
         let mut _full = write!(line, "{error}");
@@ -63,7 +62,7 @@ impl Printable {
         line.end()
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -125,7 +124,7 @@ impl PartialEq<&str> for Printable {
     }
 }
 
-/// A text while it is made printable.
+/// Builder of a [`Printable`].
 struct Line {
     text: String,
     left: usize,
@@ -171,7 +170,7 @@ impl Write for Line {
     }
 }
 
-/// The character that stands for this one.
+/// Returns the printable replacement of a character.
 fn shown(c: char) -> char {
     match c {
         '\t' | '\n' | '\u{b}' | '\u{c}' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => ' ',
@@ -180,8 +179,8 @@ fn shown(c: char) -> char {
     }
 }
 
-/// Several lines that a person reads, such as an error of the configuration with the place that it
-/// quotes: what is not printable but a line break is escaped.
+/// Returns a text of several lines, such as a configuration error with its excerpt, with all
+/// characters escaped that are neither printable nor newlines.
 pub fn printable_lines(text: &str) -> String {
     let mut lines = String::with_capacity(text.len());
     for c in text.chars() {
@@ -194,9 +193,9 @@ pub fn printable_lines(text: &str) -> String {
     lines
 }
 
-/// Whether a character shows as itself and changes nothing around it: no control character (C0,
-/// DEL, C1), no line or paragraph separator, no format character (Unicode's `Cf`: bidirectional
-/// controls, zero width, tags), and none that is ignored by default and so invisible.
+/// Returns true if a character displays as itself and does not affect its surroundings. Excludes
+/// control characters (C0, DEL, C1), line and paragraph separators, format characters (Unicode
+/// `Cf`: bidirectional controls, zero width, tags), and default-ignorable, hence invisible, ones.
 pub fn is_printable(c: char) -> bool {
     if c.is_control() {
         return false;
@@ -206,7 +205,7 @@ pub fn is_printable(c: char) -> bool {
 }
 
 /// `Cf`, `Zl`, `Zp` and `Default_Ignorable_Code_Point` of Unicode 16, and all of plane 14, which
-/// has nothing else.
+/// contains nothing else.
 const INVISIBLE: &[(u32, u32)] = &[
     (0xad, 0xad),
     (0x34f, 0x34f),

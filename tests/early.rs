@@ -35,7 +35,7 @@ fn early_messages_take_room_in_the_pool_until_the_bytes_of_a_closed_gap_are_read
         let pool = ReorderBudget::new();
         let (mut tunnel, stream) = established(&pool);
         let block = vec![7; 60_000];
-        let bytes = forge::frames(&[(Command::Push, stream, &block)]);
+        let bytes = forge::frames(&[(Command::Psh, stream, &block)]);
         let count = 16 * MIB / block.len();
         for number in 0..count {
             let message = forge::output(3 + number as u64, &bytes);
@@ -73,7 +73,7 @@ fn early_messages_take_room_in_the_pool_until_the_bytes_of_a_closed_gap_are_read
 fn early_messages_that_are_read_at_once_take_no_room_in_the_pool() {
     let pool = ReorderBudget::new();
     let (mut tunnel, stream) = established(&pool);
-    let bytes = forge::frames(&[(Command::Push, stream, b"early")]);
+    let bytes = forge::frames(&[(Command::Psh, stream, b"early")]);
 
     for seq in [3, 2] {
         let message = forge::output(seq, &bytes);

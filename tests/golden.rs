@@ -16,7 +16,7 @@ use ssm_proxyd::wire::payload::{
     HandshakeResponse, Keys, OpenDataChannel, ProcessedAction, RequestedAction, SCHEMA_VERSION,
     SessionType,
 };
-use ssm_proxyd::wire::smux::{self, Command, Decoder, Piece, StreamId};
+use ssm_proxyd::wire::smux::{self, Command, Decoder, FrameEvent, StreamId};
 
 #[test]
 fn every_golden_message_decodes_to_its_fields() {
@@ -174,22 +174,22 @@ fn the_worked_frames_are_read_and_written() {
     for (name, header, piece) in [
         (
             "frame_syn",
-            smux::Header::bare(Command::Open, three),
-            Some(Piece::Open(three)),
+            smux::Header::bare(Command::Syn, three),
+            Some(FrameEvent::Open(three)),
         ),
         (
             "frame_psh",
             smux::Header::push(three, 5),
-            Some(Piece::Data(three, hello)),
+            Some(FrameEvent::Data(three, hello)),
         ),
         (
             "frame_fin",
-            smux::Header::bare(Command::Finish, three),
-            Some(Piece::Finish(three)),
+            smux::Header::bare(Command::Fin, three),
+            Some(FrameEvent::Finish(three)),
         ),
         (
             "frame_nop",
-            smux::Header::bare(Command::Nothing, StreamId(0)),
+            smux::Header::bare(Command::Nop, StreamId(0)),
             None,
         ),
     ] {

@@ -1,4 +1,4 @@
-//! What commands without a daemon take from elsewhere: `[aws]` and `[defaults]` of the file, and the
+//! Configuration for commands without a daemon: `[aws]` and `[defaults]` of the file, and the
 //! environment.
 
 use std::io;
@@ -7,23 +7,24 @@ use super::exit::Exit;
 use super::{environment, run, terminal};
 use crate::config::{self, Config, Forward};
 
-/// What a forward is made of that stands in no file.
+/// Basis for a forward that is not in the file.
 #[derive(Debug)]
 pub(super) struct AdHocConfig {
-    /// Without a forward.
+    /// Configuration without forwards.
     pub(super) config: Config,
-    /// Where it listens and whereto are not meant; its account is in the configuration.
+    /// Template. Its listener and destination are placeholders; its account has been merged into
+    /// `config.aws`.
     pub(super) forward: Forward,
 }
 
-/// Reads it. `keys` of the forward go before those of `[defaults]`.
+/// Reads the file and the environment. `keys` of the forward take precedence over `[defaults]`.
 pub(super) fn base(keys: &str) -> Result<AdHocConfig, Exit> {
     let own = format!("{FORWARD}{keys}");
     let read = run::search(None).map(|path| config::read_with(&path, &own));
     let without = || config::parse(&own).map_err(|problems| problems.to_string());
     let config = match read {
         Err(_nowhere) => without(),
-        // That of a service on this machine concerns those only who may read it.
+        // The file of a system service only concerns users who may read it.
         Ok(Err(error)) if is_closed_to_us(&error) => without(),
         Ok(config) => config.map_err(|error| error.to_string()),
     };
@@ -36,8 +37,8 @@ pub(super) fn base(keys: &str) -> Result<AdHocConfig, Exit> {
     Ok(AdHocConfig { config, forward })
 }
 
-/// Runs work that may block, such as reading a pipe in the place of a file, on a thread of its own:
-/// a signal can end the wait for it.
+/// Runs blocking work, such as reading a named pipe instead of a file, on a separate thread, so
+/// that a signal can interrupt the wait.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Exit> + Send + 'static,
 ) -> Result<T, Exit> {
@@ -48,7 +49,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     })
 }
 
-/// Whether a file may not be read that nobody named.
+/// Returns whether the error is an unreadable file that was not named explicitly.
 fn is_closed_to_us(error: &config::Error) -> bool {
     let is_named = terminal::environment("SSM_PROXYD_CONFIG").is_some();
     let is_closed = matches!(
@@ -58,7 +59,7 @@ fn is_closed_to_us(error: &config::Error) -> bool {
     is_closed && !is_named
 }
 
-/// The target, and the region that may stand behind it: `i-….eu-west-1`.
+/// Splits a target from the region that may follow it, as in `i-….eu-west-1`.
 pub(super) fn split_target(host: &str) -> (&str, Option<&str>) {
     match host.split_once('.') {
         Some((target, region)) if !target.contains(':') => (target, Some(region)),
@@ -66,7 +67,7 @@ pub(super) fn split_target(host: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// A forward whose target, destination and document are not these.
+/// A forward with a placeholder target, destination and document.
 const FORWARD: &str = r#"
 [[forward]]
 name = "ssm-proxyd.base"

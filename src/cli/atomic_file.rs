@@ -1,4 +1,4 @@
-//! Replaces a file of a person: whole or not at all, with its permissions, behind its links.
+//! Replaces a user's file atomically, keeping its permissions and following links.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files::{self, Pipes};
 
-/// Reads a file; `None` if there is none.
+/// Reads a file; `None` if it does not exist.
 pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match files::read(path, MAX_SIZE, Pipes::Refused).map_err(io::Error::from) {
         Ok(text) => Ok(Some(text)),
@@ -16,7 +16,7 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Puts another text in the place of a file, or makes one that only its owner may read.
+/// Replaces the content of a file, or creates one readable by its owner only.
 pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let path = behind_links(path)?;
     let permissions = match fs::metadata(&path) {
@@ -34,18 +34,18 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
         fs::rename(&beside, &path)
     });
     if written.is_err() {
-        // What went wrong before is what is told.
+        // The first error is reported.
         let _left = fs::remove_file(&beside);
     }
     written
 }
 
-/// Deletes a file, and the links to it: there was nothing before.
+/// Deletes a file that did not exist before this program created it.
 pub(super) fn delete(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// Makes a directory that only its owner may enter, if it is not there.
+/// Creates a directory with access for its owner only, if it does not exist.
 pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -72,5 +72,5 @@ fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
 }
 
-/// No person writes a file that is larger.
+/// Maximum size of a file; larger than any written by hand.
 const MAX_SIZE: u64 = 16 * 1024 * 1024;

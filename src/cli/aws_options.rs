@@ -1,4 +1,4 @@
-//! Options that say how to reach AWS, for commands that work without a daemon.
+//! AWS options of commands that work without a daemon.
 
 use clap::Args;
 
@@ -19,7 +19,7 @@ pub(super) struct AwsOptions {
 }
 
 impl AwsOptions {
-    /// As they are written, for a command line that is kept.
+    /// Returns the options as command-line arguments, for a stored command.
     pub(super) fn words(&self) -> Vec<String> {
         let Self {
             region,
@@ -37,7 +37,7 @@ impl AwsOptions {
         given.flatten().collect()
     }
 
-    /// The same, and what it does not say as in `account`.
+    /// Returns these options, completed from `account`.
     pub(super) fn over(self, account: Account) -> Account {
         Account {
             region: self.region.or(account.region),
@@ -46,8 +46,8 @@ impl AwsOptions {
         }
     }
 
-    /// What goes before everything that is written elsewhere, as a forward's own account does: a
-    /// profile that was named on the command line before keys in the environment.
+    /// Returns the options as the account of a forward, which takes precedence over all other
+    /// sources: a profile named on the command line wins over keys in the environment.
     pub(super) fn account(self) -> Account {
         let Self {
             region,

@@ -1,4 +1,4 @@
-//! `check`: is this configuration good, and what will it do.
+//! `check`: validates a configuration and prints its effect.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(super) struct CheckArgs {
     json: bool,
 }
 
-/// Reads the configuration and tells what it means, without a look at the network.
+/// Reads the configuration and prints its effect. Does not access the network.
 pub(super) fn check(args: &CheckArgs) -> Exit {
     let (path, mut config) = match run::read(args.config.as_deref()) {
         Ok(read) => read,
@@ -37,7 +37,7 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
         return bad.fail();
     }
     environment::apply_manager(&mut config.shutdown);
-    // No address is dialled for it.
+    // Does not connect to anything.
     if let Err(error) = Network::new(config.aws.ca_bundle.as_deref()) {
         return run::explain(&path, &error.into());
     }
@@ -136,7 +136,7 @@ fn told(path: &Path, config: &Config) -> String {
     text
 }
 
-/// Without user and password.
+/// Formats a proxy without user and password.
 fn proxied(proxy: &Proxy) -> String {
     match proxy.exempt.as_str() {
         "" => proxy.to_string(),
@@ -199,7 +199,7 @@ fn rows(forward: &Forward) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// Every address by itself.
+/// Returns each address separately.
 fn addresses(forward: &Forward) -> Vec<String> {
     let listen = forward.listen.iter();
     listen
@@ -288,7 +288,7 @@ fn described_http(http: &Http) -> Value {
     json!({ "listen": listen, "allow_remote_clients": http.allow_remote_clients, "hosts": http.hosts })
 }
 
-/// As in the file: alone if there is one.
+/// Formats targets as in the file: a single one is not an array.
 fn described_targets(targets: &Targets) -> Value {
     let described = targets.iter().map(|target| match target {
         Target::Node(id) => json!(id),

@@ -1,7 +1,7 @@
-//! `completions`: what a shell needs to complete words of this program, names of forwards included.
+//! `completions`: shell completion of commands, options and forward names.
 //!
-//! The script asks the program itself what may stand at the cursor, so it is current as long as both
-//! are of the same version.
+//! The script calls this program for the candidates at the cursor, so it stays current as long as
+//! both are of the same version.
 
 use std::ffi::OsString;
 
@@ -37,7 +37,7 @@ impl Shell {
     }
 }
 
-/// Prints the script that a shell is to read when it starts.
+/// Prints the script that the shell reads at startup.
 pub(super) fn completions(args: &CompletionsArgs) -> Exit {
     let shells = Shells::builtins();
     let Some(shell) = shells.completer(args.shell.name()) else {
@@ -53,7 +53,7 @@ pub(super) fn completions(args: &CompletionsArgs) -> Exit {
     }
 }
 
-/// Answers the question of such a script; `None` if there is none.
+/// Answers a completion request of the script. Returns `None` if this is not one.
 pub(super) fn answer() -> Option<Exit> {
     let words: Vec<OsString> = std::env::args_os().collect();
     let env = CompleteEnv::with_factory(Cli::command).var(ASKS);
@@ -64,7 +64,7 @@ pub(super) fn answer() -> Option<Exit> {
     }
 }
 
-/// The names of the forwards of the configuration, if there is a good one.
+/// Returns the forward names of the configuration, if it is valid.
 pub(super) fn forward_names() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let config = run::search(None).and_then(|path| config::read(&path));
@@ -77,7 +77,7 @@ pub(super) fn forward_names() -> ArgValueCandidates {
     })
 }
 
-/// The variable by which a script asks.
+/// Environment variable set by the script in a completion request.
 const ASKS: &str = "SSM_PROXYD_COMPLETE";
 
 const NAME: &str = "ssm-proxyd";

@@ -1,7 +1,7 @@
-//! `connect`: stdin and stdout to a destination, for ssh's ProxyCommand.
+//! `connect`: connects stdin and stdout to a destination, for ssh's ProxyCommand.
 //!
-//! stdout carries the bytes of the tunnel alone. stderr is silent unless something fails, or takes
-//! long on a terminal; a failure is one line, which ssh shows above its own.
+//! stdout carries the data of the tunnel only. Nothing is written to stderr unless something fails,
+//! or takes long on a terminal. A failure is one line, which ssh prints above its own.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -38,9 +38,9 @@ pub(super) struct ConnectArgs {
     aws: AwsOptions,
 }
 
-/// Carries bytes until one side has ended.
+/// Relays data until one side has closed.
 pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
-    // Before anything else: a signal during the start must end what was started.
+    // Registered first: a signal during the start must terminate what was started.
     let mut signals = match Signals::new() {
         Ok(signals) => signals.without_reload(),
         Err(error) => return fail(Exit::Failed, &error, "signals cannot be received"),
@@ -83,12 +83,12 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
         }
         Err(number) => (Exit::Signal(number), ShutdownMode::Hurried),
     };
-    // ssh prints its own line as soon as stdout ends; ours belongs above it.
+    // ssh prints its own line as soon as stdout is closed; ours must come before it.
     drop(tokio::task::spawn_blocking(telemetry::flush_log).await);
     one_shot.release();
     if let Err(hint) = one_shot.end(leaving, &mut signals).await {
         let what = format!("{target}: a session may have been left behind");
-        // The bytes may be whole; that all is done is not true.
+        // All data may have arrived, but the cleanup is not complete.
         let exit = if exit == Exit::Done {
             Exit::Failed
         } else {
@@ -99,7 +99,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
     exit
 }
 
-/// Waits for the end. A person who waits for the beginning is told that it takes long.
+/// Waits for the end of the connection. Reports a slow start on a terminal.
 async fn watch(one_shot: &mut OneShot, target: &str) -> Option<Ending> {
     let opened = timeout(PATIENCE, one_shot.opened()).await;
     if opened.is_err() && io::stderr().is_terminal() {
@@ -141,7 +141,7 @@ fn explain(error: &StartError) -> Exit {
     fail(error.into(), error, &run::hint(error))
 }
 
-/// Says in one line what failed and what to do about it.
+/// Prints an error and its hint in one line.
 fn fail(exit: Exit, error: &dyn std::fmt::Display, hint: &str) -> Exit {
     let hint = match hint {
         "" => String::new(),
@@ -153,7 +153,7 @@ fn fail(exit: Exit, error: &dyn std::fmt::Display, hint: &str) -> Exit {
     exit
 }
 
-/// From the arguments, the environment and the file, if there is one.
+/// Builds the configuration from the arguments, the environment and the file, if any.
 fn order(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
     let ConnectArgs {
         target,
@@ -171,7 +171,7 @@ fn order(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
         Some(remote) => (remote, None),
         None => (Remote::Port(port), Some(SSH_DOCUMENT.to_owned())),
     };
-    // A host that names its region means that one, whatever an `ssh_config` says for all hosts.
+    // A region in the host name overrides the options that an `ssh_config` sets for all hosts.
     options.region = region.or(options.region);
     let AdHocConfig { config, forward } = base(ONE)?;
     let forward = Forward {
@@ -190,14 +190,14 @@ fn order(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
     })
 }
 
-/// What concerns several connections is not inherited.
+/// Overrides settings that concern several connections.
 const ONE: &str = "sessions = \"per_connection\"\nwarm = 0\n";
 
-/// Where sshd listens.
+/// Port of sshd.
 const SSH: u16 = 22;
 
-/// The document for one connection to a port of the target (protocol.md section 10).
+/// Document for one connection to a port of the target (docs/protocol.md, section 10).
 const SSH_DOCUMENT: &str = "AWS-StartSSHSession";
 
-/// How long a person is left alone with it.
+/// Delay before a slow start is reported on a terminal.
 const PATIENCE: Duration = Duration::from_secs(2);

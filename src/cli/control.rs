@@ -1,4 +1,4 @@
-//! Commands that ask a running daemon: `reload`, `stop`, `wait`, `log`; and how it is found.
+//! Commands for a running daemon (`reload`, `stop`, `wait`, `log`), and how they find it.
 
 #![expect(clippy::disallowed_methods, reason = "`wait` has a deadline")]
 
@@ -29,11 +29,11 @@ pub(super) struct DaemonAddress {
 }
 
 impl DaemonAddress {
-    /// Connects to the first daemon that is there.
+    /// Connects to the first daemon found.
     ///
     /// # Errors
     ///
-    /// If there is none, or the configuration does not tell where.
+    /// Fails if no daemon is found, or the configuration that names its socket is invalid.
     async fn find(&self) -> Result<Client, NotFound> {
         let mut first = None;
         for place in self.places()? {
@@ -48,7 +48,7 @@ impl DaemonAddress {
         })))
     }
 
-    /// One that was named stands alone.
+    /// Returns the paths to try. An explicitly named socket is the only one.
     fn places(&self) -> Result<Vec<PathBuf>, NotFound> {
         if let Some(named) = &self.socket {
             return Ok(vec![named.clone()]);
@@ -59,7 +59,8 @@ impl DaemonAddress {
         Ok(place::of_clients())
     }
 
-    /// What the configuration says. One that nobody named need not be readable for us.
+    /// Returns the socket set in the configuration. An implicit configuration file may be
+    /// unreadable.
     fn configured(&self) -> Result<Option<PathBuf>, NotFound> {
         let Ok(path) = run::search(self.config.as_deref()) else {
             return Ok(None);
@@ -74,10 +75,10 @@ impl DaemonAddress {
     }
 }
 
-/// Why there is no daemon to ask.
+/// Error of finding or asking the daemon.
 enum NotFound {
     Daemon(ClientError),
-    /// It does not tell where the daemon is.
+    /// The configuration does not say where the daemon is.
     Configuration(config::Error),
 }
 
@@ -106,7 +107,7 @@ pub(super) struct ReloadArgs {
     whereabouts: DaemonAddress,
 }
 
-/// Lets the daemon read its configuration anew, and tells what came of it.
+/// Reloads the daemon's configuration and prints the result.
 pub(super) async fn reload(args: ReloadArgs) -> Exit {
     match ask(&args.whereabouts, &Request::Reload).await {
         Ok(Answer::Reloaded(change)) => said(stdout::line(format_args!("reloaded: {change}"))),
@@ -130,7 +131,7 @@ pub(super) struct StopArgs {
     whereabouts: DaemonAddress,
 }
 
-/// Stops the daemon and waits until it has. It is no success if sessions may have been left behind.
+/// Stops the daemon and waits for its end. Fails if sessions may still be active.
 pub(super) async fn stop(args: StopArgs) -> Exit {
     match ask(&args.whereabouts, &Request::Stop { now: args.now }).await {
         Ok(Answer::Stopped {
@@ -156,7 +157,7 @@ pub(super) struct LogArgs {
     whereabouts: DaemonAddress,
 }
 
-/// Changes what the daemon logs, and tells what that is now.
+/// Changes the daemon's log filter and prints the current one.
 pub(super) async fn log(args: LogArgs) -> Exit {
     let request = Request::Log { level: args.level };
     match ask(&args.whereabouts, &request).await {
@@ -179,7 +180,7 @@ pub(super) struct WaitArgs {
     whereabouts: DaemonAddress,
 }
 
-/// Waits until the daemon listens, and until these forwards are ready.
+/// Waits until the daemon is listening and the named forwards are ready.
 pub(super) async fn wait(args: WaitArgs) -> Exit {
     let deadline = Instant::now() + args.timeout.min(MAX_WAIT);
     let mut last = None;
@@ -205,10 +206,10 @@ pub(super) async fn wait(args: WaitArgs) -> Exit {
     )
 }
 
-/// What is seen at one moment.
+/// Result of one poll.
 enum Look {
     Ready,
-    /// What is missing, and what to do about it.
+    /// What is not ready, and a hint.
     Missing(String, String),
     Never(Exit),
 }
@@ -246,7 +247,8 @@ fn missing(report: &Report, names: &[String]) -> Look {
                 let hint = "remove `enabled = false` from the forward, and reload";
                 return Look::Missing(format!("{name}: disabled"), hint.to_owned());
             }
-            // Longer ago than a forward refuses without asking: nobody knows.
+            // The failure is older than the circuit breaker stays open: the current state is
+            // unknown.
             (_, Some(trouble)) if trouble.seen_seconds >= FAILURE_TTL => {}
             (_, Some(trouble)) => {
                 return Look::Missing(
@@ -263,7 +265,7 @@ fn missing(report: &Report, names: &[String]) -> Look {
     Look::Ready
 }
 
-/// Asks the daemon, and says what went wrong.
+/// Sends a request to the daemon, and prints the error if it fails.
 pub(super) async fn ask(whereabouts: &DaemonAddress, request: &Request) -> Result<Answer, Exit> {
     let asked = async { Ok::<_, NotFound>(whereabouts.find().await?.ask(request).await?) };
     match asked.await {
@@ -286,19 +288,19 @@ fn rejected(
         Fault::Listen => Exit::CannotListen,
         Fault::Busy => Exit::Unavailable,
     };
-    // Problems of a file come as they are told.
+    // Problems of a file are already formatted.
     match message.starts_with("error: ") {
         true => terminal::fail_as_told(exit, message),
         false => terminal::fail(exit, message, hint),
     }
 }
 
-/// How a command ends that has said its result.
+/// Returns the exit code of a command that has printed its result.
 pub(super) fn said(told: Result<(), stdout::StdoutClosed>) -> Exit {
     told.map_or_else(|unheard| unheard.exit(), |()| Exit::Done)
 }
 
-/// An answer to something else.
+/// Reports a response of an unexpected type.
 pub(super) fn strange(answer: &Answer) -> Exit {
     let error = format!("the daemon has answered something else: {answer:?}");
     terminal::fail(
@@ -311,12 +313,12 @@ pub(super) fn strange(answer: &Answer) -> Exit {
 const START_ONE: &str =
     "start one: `ssm-proxyd run`, or `systemctl start ssm-proxyd`; `--socket` names another place";
 
-/// For how long a failure counts if nobody has tried since, in seconds: as long as the gate is shut
-/// at most.
+/// Seconds for which a failure counts if there was no attempt since: the longest time that the
+/// circuit breaker stays open.
 const FAILURE_TTL: u64 = 15;
 
-/// A clock cannot count to just any time.
+/// Maximum for `--timeout`, so that the deadline is representable.
 const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How often is looked again.
+/// Interval between polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);

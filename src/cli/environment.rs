@@ -1,9 +1,9 @@
-//! What the AWS variables of the environment add to `[aws]`.
+//! Applies the AWS environment variables to `[aws]`.
 //!
-//! The environment wins over the file, as for every AWS program (interfaces.md section 1); a
-//! forward's own keys win over both. A value is checked as a value in the file is, after white
-//! space around it is cut off: a secret made with `echo` ends with a line feed. No variable names
-//! our `role_arn`: AWS_ROLE_ARN belongs to the SDK's web identity.
+//! The environment takes precedence over the file, as in all AWS programs (docs/interfaces.md,
+//! section 1); settings of a forward take precedence over both. Values are checked as in the file,
+//! after trimming whitespace: a secret created with `echo` ends with a line feed. There is no
+//! variable for `role_arn`: AWS_ROLE_ARN belongs to the SDK's web identity provider.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use super::exit::Exit;
 use super::terminal;
 use crate::config;
 
-/// Lets open connections go on for longer under a service manager, unless the file says for how long.
+/// Extends the drain timeout under a service manager, unless the file sets it.
 pub(super) fn apply_manager(shutdown: &mut config::Shutdown) {
     let is_managed = ["NOTIFY_SOCKET", "INVOCATION_ID"]
         .iter()
@@ -28,10 +28,10 @@ pub(super) fn apply_manager(shutdown: &mut config::Shutdown) {
     }
 }
 
-/// A service manager waits for 90 s if its unit does not say otherwise, and ours say 60 s.
+/// Service managers wait 90 s by default; the units shipped with this program set 60 s.
 const MANAGED_DRAIN: Duration = Duration::from_secs(30);
 
-/// A variable whose value cannot be used.
+/// A variable with an invalid value.
 #[derive(Debug)]
 pub(super) struct BadVariable {
     name: &'static str,
@@ -39,8 +39,8 @@ pub(super) struct BadVariable {
 }
 
 impl BadVariable {
-    /// Prints the error and the remedy. The exit code says that AWS cannot be called as the
-    /// environment asks.
+    /// Prints the error and its hint. The exit code means that AWS cannot be called as the
+    /// environment requires.
     pub(super) fn fail(&self) -> Exit {
         terminal::fail(Exit::Refused, self, self.fault.hint())
     }
@@ -52,11 +52,11 @@ impl fmt::Display for BadVariable {
     }
 }
 
-/// Puts what the environment says in place of what `[aws]` says.
+/// Overrides `[aws]` with the values of the environment.
 ///
 /// # Errors
 ///
-/// If a variable has a value that would be an error in the file.
+/// Fails if a variable has a value that would be invalid in the file.
 pub(super) fn apply(aws: &mut config::Aws) -> Result<(), BadVariable> {
     let config::Aws {
         region,
@@ -82,7 +82,7 @@ pub(super) fn apply(aws: &mut config::Aws) -> Result<(), BadVariable> {
     })?;
     *ca_bundle = bundle.map(PathBuf::from);
     *proxy = match proxy.take() {
-        // Said in the file: no proxy, whatever the environment says.
+        // The file disables proxies, regardless of the environment.
         Some(proxy) if proxy.is_none() => None,
         Some(proxy) => Some(proxy),
         None => proxy_of_environment(),
@@ -90,13 +90,13 @@ pub(super) fn apply(aws: &mut config::Aws) -> Result<(), BadVariable> {
     Ok(())
 }
 
-/// Whether the certificates to trust are named by the environment.
+/// Returns whether the environment names the CA certificates.
 pub(super) fn names_bundle() -> bool {
     terminal::environment(BUNDLE).is_some()
 }
 
-/// The proxy for HTTPS. ALL_PROXY is often set for a whole desktop, and then for SOCKS: such a
-/// value is ignored, as the AWS CLI ignores it.
+/// Returns the proxy for HTTPS. ALL_PROXY is often set for a whole desktop, to a SOCKS proxy; such
+/// a value is ignored, as the AWS CLI does.
 fn proxy_of_environment() -> Option<config::Proxy> {
     let first = |names: &[&'static str]| {
         let found = names
@@ -126,7 +126,7 @@ fn proxy_of_environment() -> Option<config::Proxy> {
     }
 }
 
-/// Takes the value of the first of `variables` that has one.
+/// Sets `value` from the first variable that is set.
 fn prefer(
     value: &mut Option<String>,
     key: &str,
@@ -150,8 +150,8 @@ fn prefer(
 
 const REGION: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 
-/// The second is the AWS CLI's own.
+/// The second is specific to the AWS CLI.
 const PROFILE: [&str; 2] = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"];
 
-/// The certificates to trust, of every AWS program.
+/// CA certificates to trust, as in all AWS programs.
 const BUNDLE: &str = "AWS_CA_BUNDLE";

@@ -1,8 +1,8 @@
-//! `exec`: a forward for as long as a command runs.
+//! `exec`: a forward for the lifetime of a command.
 //!
 //! ```text
-//!   bind a free port ─▶ start the command ─▶ pass signals on ─▶ it has ended ─▶ end every session
-//!                        {host} {port}                           its exit code is ours
+//!   bind a free port ─▶ start the command ─▶ pass on signals ─▶ command exits ─▶ terminate sessions
+//!                        {host} {port}                          its exit code becomes ours
 //! ```
 
 use std::io::{self, IsTerminal};
@@ -65,7 +65,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    // Nobody is left to wait for when the command has ended.
+    // After the command has exited there are no clients to wait for.
     config.shutdown = Shutdown {
         drain_timeout: Duration::ZERO,
         includes_endings: false,
@@ -86,7 +86,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
     exit
 }
 
-/// A forward of the file, on a free port and with sessions of its own.
+/// Returns a forward of the file, changed to a free port and without warm sessions.
 fn named(name: &str, aws: AwsOptions) -> Result<Config, Exit> {
     let (path, mut config) =
         run::read(None).map_err(|error| terminal::fail_as_told(Exit::Configuration, &error))?;
@@ -99,25 +99,25 @@ fn named(name: &str, aws: AwsOptions) -> Result<Config, Exit> {
         let hint = format!("it has {known}; for a target, say -L as well");
         return Err(terminal::fail(Exit::Usage, &error, &hint));
     };
-    // It was named.
+    // Named explicitly, so enabled.
     forward.enabled = true;
     forward.listen = vec![Listen::Tcp(([127, 0, 0, 1], 0).into())];
     forward.account = aws.over(std::mem::take(&mut forward.account));
     if let Sessions::PerConnection { warm, .. } = &mut forward.sessions {
-        // For how many connections a command has, nobody knows.
+        // The number of connections of the command is unknown.
         *warm = 0;
     }
     Ok(config)
 }
 
-/// Where the first forward listens.
+/// Address of the first forward.
 struct Place {
     host: String,
     port: String,
 }
 
 impl Place {
-    /// A Unix socket is a host without a port, as PostgreSQL's programs have it.
+    /// A Unix socket becomes a host without a port, as in PostgreSQL clients.
     fn of(daemon: &Daemon) -> Self {
         let reports = daemon.reports();
         let first = reports.first().and_then(|report| report.listen.first());
@@ -138,14 +138,14 @@ impl Place {
     }
 }
 
-/// The command, which runs.
+/// The running command.
 struct Running {
     child: Child,
     pid: Option<Pid>,
 }
 
 impl Running {
-    /// Starts it, as a shell would: 127 if it is not there, 126 if it cannot be run.
+    /// Starts the command. Fails as a shell does: 127 if not found, 126 if not executable.
     fn start(command: &[String], place: &Place) -> Result<Self, Exit> {
         let (program, arguments) = command.split_first().ok_or(Exit::Usage)?;
         let started = Command::new(place.fill(program))
@@ -163,11 +163,11 @@ impl Running {
         Ok(Self { child, pid })
     }
 
-    /// Waits until it ends; what it is not told by the terminal, it is told here.
+    /// Waits for the command, passing on signals that the terminal does not send to it.
     async fn wait(mut self, daemon: &mut Daemon, signals: &mut Signals) -> Exit {
         let mut waiting = JoinSet::new();
         let pid = self.pid;
-        // It is not reaped before nobody can send it a signal any more: its number stays its own.
+        // Not reaped until no more signals can be sent, so that its pid is not reused.
         waiting.spawn_blocking(move || pid.map(wait_for));
         loop {
             tokio::select! {
@@ -195,13 +195,14 @@ impl Running {
     }
 }
 
-/// Waits until a child has ended, and leaves it to be reaped.
+/// Waits until a child has exited, without reaping it.
 fn wait_for(pid: Pid) {
     let ends = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     while waitid(WaitId::Pid(pid), ends).is_err_and(|error| error == Errno::INTR) {}
 }
 
-/// What a terminal says to us, it says to the command too.
+/// Returns whether we are in the foreground group, whose signals from the terminal the command
+/// receives too.
 fn is_in_the_foreground() -> bool {
     let stdin = io::stdin();
     stdin.is_terminal() && rustix::termios::tcgetpgrp(&stdin).is_ok_and(|group| group == getpgrp())

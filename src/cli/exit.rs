@@ -1,11 +1,11 @@
-//! Exit codes, as a type (interfaces.md section 5).
+//! Exit codes (docs/interfaces.md, section 5).
 
 use std::process::ExitCode;
 
 use crate::daemon::StartError;
 use crate::session::Kind;
 
-/// How a command ended.
+/// Result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// 0: done.
@@ -14,24 +14,24 @@ pub enum Exit {
     Failed,
     /// 2: bad usage.
     Usage,
-    /// 69: the target or the service is unavailable.
+    /// 69: the target or Session Manager is unavailable.
     Unavailable,
-    /// 71: a local address cannot be listened on.
+    /// 71: cannot listen on a local address.
     CannotListen,
-    /// 75: timed out or throttled; try again.
+    /// 75: timed out or throttled; retry later.
     TryAgain,
-    /// 77: AWS refused the caller.
+    /// 77: AWS denied access.
     Refused,
-    /// 78: bad configuration.
+    /// 78: invalid configuration.
     Configuration,
-    /// The command that was run has ended with this code, or could not be run: 126, 127.
+    /// Exit code of the executed command; 126 or 127 if it could not be run.
     Command(u8),
-    /// 128 and the number of the signal that ended it.
+    /// Terminated by a signal: 128 plus its number.
     Signal(u8),
 }
 
 impl Exit {
-    /// The number, as `sysexits.h` has it where it has one.
+    /// Returns the numeric code, from `sysexits.h` where one exists.
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -54,7 +54,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Of a command that could not start.
+/// Exit code of a failed start.
 impl From<&StartError> for Exit {
     fn from(error: &StartError) -> Self {
         match error {

@@ -1,6 +1,6 @@
 //! `forward`: forwards without a file, until Ctrl-C.
 //!
-//! stdout has a line for each forward that is ready, and nothing else.
+//! stdout contains one line for each forward that is ready, and nothing else.
 
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,7 @@ pub(super) struct ForwardOptions {
     document: Option<String>,
 }
 
-/// Forwards until a signal ends it.
+/// Runs the forwards until a signal.
 pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
     let mut signals = match begin(log) {
         Ok(signals) => signals,
@@ -98,13 +98,13 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
     tell_open(&daemon);
     daemon.stop_unless_hurried(&mut signals).await;
     if let Some(path) = written {
-        // Whoever has taken it away already was faster.
+        // May have been removed already.
         drop(std::fs::remove_file(path));
     }
     exit
 }
 
-/// What the end waits for, if a person waits for the end.
+/// Reports open connections that shutdown waits for.
 fn tell_open(daemon: &Daemon) {
     let open: usize = daemon
         .metrics()
@@ -119,7 +119,7 @@ fn tell_open(daemon: &Daemon) {
     }
 }
 
-/// Takes over the signals, and begins to log what is wrong.
+/// Registers the signal handlers and starts logging errors.
 pub(super) fn begin(log: Log) -> Result<Signals, Exit> {
     let signals = Signals::new()
         .map_err(|error| terminal::fail(Exit::Failed, &error, "signals cannot be received"))?;
@@ -129,12 +129,12 @@ pub(super) fn begin(log: Log) -> Result<Signals, Exit> {
     Ok(signals.without_reload())
 }
 
-/// There is no file, and so no signal for it.
+/// Reload without a file; not reached, as SIGHUP is not handled.
 fn nothing_to_read() -> Result<Config, &'static str> {
     Err("there is no configuration to read again")
 }
 
-/// One forward for each `-L`, to one target.
+/// Builds one forward for each `-L`, all to one target.
 pub(super) fn configuration(
     target: &str,
     rules: &ForwardOptions,
@@ -143,7 +143,7 @@ pub(super) fn configuration(
     let (target, region) = split_target(target);
     let usage = |fault: config::ValueError| terminal::fail(Exit::Usage, &fault, fault.hint());
     let target: Target = target.parse().map_err(usage)?;
-    // A name that holds its region means that one.
+    // A region in the target name takes precedence.
     let region = region.map(config::region).transpose().map_err(usage)?;
     aws.region = region.or(aws.region);
     let AdHocConfig {
@@ -167,7 +167,7 @@ pub(super) fn configuration(
             ));
         }
         config.forwards.push(Forward {
-            // Twice the same means two free ports.
+            // A repeated `-L` means two free ports.
             name: match is_repeated {
                 true => format!("{local} #{}", index + 1),
                 false => local.to_string(),
@@ -185,9 +185,9 @@ pub(super) fn configuration(
     Ok(config)
 }
 
-/// Starts what was configured on the command line, or says why not.
+/// Starts the forwards, or prints the error.
 pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
-    // What the file says of these is for the daemon that runs by it.
+    // These sections of the file apply to the daemon only.
     config.admin = config::Admin::default();
     config.http = None;
     let caller = Caller {
@@ -204,7 +204,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
     started.map_err(|error: StartError| terminal::fail((&error).into(), &error, &run::hint(&error)))
 }
 
-/// Where the ready file is, behind its links. Nothing but a file is ever replaced.
+/// Resolves the path of the ready file. Only a regular file is ever replaced.
 fn ready_file(path: &Path) -> Result<PathBuf, Exit> {
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match std::fs::metadata(&path) {
@@ -217,8 +217,8 @@ fn ready_file(path: &Path) -> Result<PathBuf, Exit> {
     }
 }
 
-/// A line for each forward, on a thread: whoever should read them may not. Returns the file that was
-/// written.
+/// Prints a line for each forward, on a separate thread because stdout may block. Returns the path
+/// of the ready file if written.
 async fn tell_ready(
     reports: &[ForwardReport],
     json: bool,

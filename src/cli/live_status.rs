@@ -1,4 +1,4 @@
-//! A line that a person watches: open connections, and the bytes that they have carried.
+//! Status line on a terminal: open connections and transferred bytes.
 
 use std::convert::Infallible;
 use std::io::{self, IsTerminal};
@@ -10,8 +10,8 @@ use tokio::time::sleep;
 
 use crate::telemetry::{ForwardMetrics, write_to_stderr};
 
-/// Keeps the line current while stderr is a terminal. Lines of the log go over it: the cursor
-/// stays at its beginning.
+/// Updates the line while stderr is a terminal. The cursor stays at its start, so that log lines
+/// overwrite it.
 pub(super) async fn watch(metrics: Vec<Arc<ForwardMetrics>>) -> Infallible {
     if !io::stderr().is_terminal() {
         return std::future::pending().await;
@@ -27,7 +27,7 @@ pub(super) async fn watch(metrics: Vec<Arc<ForwardMetrics>>) -> Infallible {
     }
 }
 
-/// Takes the line away.
+/// Clears the line.
 pub(super) fn clear() {
     if io::stderr().is_terminal() {
         write_to_stderr(CLEAR);
@@ -50,7 +50,7 @@ fn told(metrics: &[Arc<ForwardMetrics>]) -> String {
     format!("{open} connection{plural}{waiting}, {sent} sent, {received} received")
 }
 
-/// For people.
+/// Formats a size for display.
 fn amount(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut units = ["KiB", "MiB", "GiB", "TiB"].iter();
@@ -65,7 +65,7 @@ fn amount(bytes: u64) -> String {
     }
 }
 
-/// To the beginning of the line, and away with what stands there.
+/// Moves to the start of the line and clears it.
 const CLEAR: &str = "\r\x1b[K";
 
 const REFRESH: Duration = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! `-L`: a local address and a destination, as ssh writes them.
+//! `-L`: a local address and a destination, in the syntax of ssh.
 //!
 //! ```text
 //!   5432:db.internal:5432              localhost:5432 ▶ db.internal:5432
@@ -44,7 +44,7 @@ impl fmt::Display for LocalForward {
     }
 }
 
-/// What stands between colons that are in no brackets; the brackets are taken off.
+/// Splits at colons outside of brackets, and removes the brackets.
 fn parts(text: &str) -> Result<Vec<String>, String> {
     let mut parts = vec![String::new()];
     let mut is_inside = false;
@@ -76,7 +76,7 @@ fn listen(parts: &[String]) -> Result<Listen, String> {
         .map_err(|_| format!("{port:?} is not a port from 0 to 65535"))?;
     match bind {
         "localhost" => Ok(Listen::Localhost(port)),
-        // As ssh has it: every address of this machine.
+        // As in ssh: all addresses of this machine.
         "" | "*" => Ok(Listen::Tcp(SocketAddr::new([0, 0, 0, 0].into(), port))),
         bind => {
             let ip: Result<IpAddr, _> = bind.parse();

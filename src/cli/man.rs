@@ -1,4 +1,4 @@
-//! `man`: the manual pages, made of the same words as `--help`.
+//! `man`: manual pages, generated from the same texts as `--help`.
 
 use clap::{Args, CommandFactory};
 use clap_mangen::Man;

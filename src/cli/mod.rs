@@ -1,7 +1,7 @@
-//! What a person types, and what they read.
+//! Command line: commands, options, exit codes and messages.
 //!
-//! Commands, options, exit codes, sentences. Everything that is done is done elsewhere. stdout
-//! carries a command's result; all else goes to stderr.
+//! The commands only call other modules. stdout carries the result of a command; everything else
+//! goes to stderr.
 
 mod ad_hoc;
 mod atomic_file;
@@ -42,10 +42,10 @@ use crate::proto::ClientVersion;
 use crate::session::kill_credential_processes;
 use crate::telemetry::{self, Format, Log, Verbosity};
 
-/// Does what the arguments say. Returns when it is done, and what was logged is written.
+/// Runs the command given by the arguments. Returns when it is complete and the log is flushed.
 pub fn main() -> Exit {
     panics::install_hook(|line| terminal::say(&line));
-    // The hook has reported it.
+    // The panic hook has reported it.
     let exit = catch_unwind(run_command).unwrap_or(Exit::Failed);
     telemetry::flush_log();
     exit
@@ -76,7 +76,7 @@ fn run_command() -> Exit {
         Ok(runtime) => {
             let exit = runtime.block_on(cli.command.run(log, sockets));
             kill_credential_processes();
-            // A look-up of a name that hangs must not keep the process.
+            // A hanging name lookup must not delay the exit.
             runtime.shutdown_background();
             exit
         }
@@ -173,7 +173,7 @@ impl Command {
     }
 }
 
-/// While there is one thread: taking them changes the environment.
+/// Must be called while there is one thread, as it changes the environment.
 fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
     match command {
         Command::Run(_) => {
@@ -197,7 +197,7 @@ fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
     }
 }
 
-/// For commands that speak for themselves.
+/// Runs a command that prints its own messages.
 async fn quietly(log: Log, command: impl Future<Output = Exit>) -> Exit {
     match log.start(Format::Text, Verbosity::Quiet) {
         Ok(_) => command.await,
@@ -228,14 +228,14 @@ fn log(options: &LogOptions) -> Result<Log, telemetry::LogError> {
     Log::new(filter.as_deref(), flag, terminal::has_colour(), journal)
 }
 
-/// Help and version are asked for; all else is bad usage. Both are clap's to print.
+/// Handles help and version, which are requested, and usage errors. clap prints all of them.
 fn usage(error: &clap::Error) -> Exit {
     let exit = if error.use_stderr() {
         Exit::Usage
     } else {
         Exit::Done
     };
-    // Nobody is left to be told that nobody listens.
+    // If stderr is closed, the error cannot be reported.
     drop(error.print());
     let fault =
         std::error::Error::source(error).and_then(|source| source.downcast_ref::<ValueError>());
@@ -245,7 +245,7 @@ fn usage(error: &clap::Error) -> Exit {
     exit
 }
 
-/// The program's version, and the version of the protocol's client that it claims to be.
+/// Version of the program, and the client version it reports in the protocol.
 fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
         format!(

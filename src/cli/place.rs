@@ -1,10 +1,10 @@
-//! Where the admin socket is if neither the configuration nor an option says so.
+//! Default path of the admin socket, used if neither configuration nor option sets one.
 //!
-//! A service manager or a login names a directory (`RUNTIME_DIRECTORY`, `XDG_RUNTIME_DIR`). In a
-//! container nobody does: there the daemon takes the first of /run/ssm-proxyd and
-//! /tmp/ssm-proxyd-UID that it can write to, and commands look in the same places. A directory in
-//! /tmp is used only if it is a directory of this user and closed to all others: another user may
-//! have made it, or a link in its place.
+//! A service manager or login session provides a directory (`RUNTIME_DIRECTORY`,
+//! `XDG_RUNTIME_DIR`). A container has neither: there the daemon takes the first of /run/ssm-proxyd
+//! and /tmp/ssm-proxyd-UID that is writable, and commands try the same paths. A directory in /tmp
+//! is used only if it is a real directory, owned by this user and inaccessible to others, as
+//! another user may have created it or a link in its place.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::terminal;
 
-/// Where the daemon has its socket; `None`: nowhere.
+/// Returns the socket path of the daemon; `None` if there is no usable directory.
 pub(super) fn of_daemon() -> Option<PathBuf> {
     let usual = usual();
     if usual.is_some() || !is_bare() {
@@ -35,7 +35,7 @@ pub(super) fn of_daemon() -> Option<PathBuf> {
     found.map(|directory| directory.join(SOCKET))
 }
 
-/// Where commands look for a daemon, in this order.
+/// Returns the paths at which commands look for a daemon, in order.
 pub(super) fn of_clients() -> Vec<PathBuf> {
     let [_, temporary] = fallbacks();
     let temporary = check(&temporary).ok().map(|()| temporary.join(SOCKET));
@@ -43,9 +43,9 @@ pub(super) fn of_clients() -> Vec<PathBuf> {
     places.chain(temporary).collect()
 }
 
-/// What the service manager or the login names.
+/// Returns the path provided by the service manager or login session.
 fn usual() -> Option<PathBuf> {
-    // A manager that gives several separates them by colons.
+    // Several directories are separated by colons.
     let of_service = terminal::environment("RUNTIME_DIRECTORY");
     let of_service = of_service.and_then(|paths| paths.split(':').next().map(PathBuf::from));
     let of_user =
@@ -61,7 +61,7 @@ fn fallbacks() -> [PathBuf; 2] {
     ]
 }
 
-/// Whether this process has nothing that a login gives to a user, as in a container.
+/// Returns whether the process has no login environment, as in a container.
 fn is_bare() -> bool {
     let home = terminal::environment("HOME").filter(|home| home != "/");
     let can_write = |home: String| access(home.as_str(), Access::WRITE_OK).is_ok();
@@ -75,7 +75,8 @@ fn make(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Fails unless it is a directory, not a link, of this user, closed to all others, and can be written.
+/// Fails unless the path is a directory, not a link, owned by this user, inaccessible to others,
+/// and writable.
 fn check(directory: &Path) -> io::Result<()> {
     let metadata = std::fs::symlink_metadata(directory)?;
     let is_private = metadata.is_dir()
@@ -87,11 +88,11 @@ fn check(directory: &Path) -> io::Result<()> {
     Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
-/// Of the service of the system.
+/// Path of the system service.
 pub(super) const SYSTEM: &str = "/run/ssm-proxyd/admin.sock";
 const SOCKET: &str = "admin.sock";
 
-/// The permissions of a directory for this user alone, and all that there are.
+/// Permissions of a private directory, and the mask of all permission bits.
 const PRIVATE: u32 = 0o700;
 const ALL: u32 = 0o7777;
 

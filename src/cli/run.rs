@@ -1,4 +1,4 @@
-//! `run`: the daemon in the foreground.
+//! `run`: runs the daemon in the foreground.
 
 use std::borrow::Cow;
 use std::io;
@@ -31,9 +31,9 @@ pub(super) struct RunArgs {
     strict: bool,
 }
 
-/// Runs until a signal says stop, then ends every session.
+/// Runs until a stop signal, then terminates all sessions.
 pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSockets>) -> Exit {
-    // Before anything else: a signal during the start must end the start in order.
+    // Registered first: a signal during the start must end it in order.
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => return terminal::fail(Exit::Failed, &error, "signals cannot be received"),
@@ -121,10 +121,10 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
     }
 }
 
-/// Reads the configuration once more.
+/// Reads the configuration again, for a reload.
 fn reread(path: &Path) -> Result<config::Config, String> {
     let is_kept = |there: std::fs::Metadata| there.is_file() || there.is_dir();
-    // What is not there is not read either, and that says why.
+    // A missing file is left to the read below, which reports the reason.
     if !std::fs::metadata(path).map_or(true, is_kept) {
         let path = path.display();
         return Err(format!(
@@ -159,10 +159,10 @@ fn start_log(log: Log, settings: config::Log) -> Result<Control, LogError> {
     log.start(log_format(format), log_verbosity(level))
 }
 
-/// Where a service manager or a desktop keeps what outlives a process.
+/// Returns the directory for persistent state, of the service manager or the user.
 pub(super) fn state_directory() -> Option<PathBuf> {
     let of_service = terminal::environment("STATE_DIRECTORY");
-    // A manager that gives several separates them by colons.
+    // Several directories are separated by colons.
     let of_service = of_service.and_then(|paths| paths.split(':').next().map(PathBuf::from));
     let of_home =
         || terminal::environment("HOME").map(|home| PathBuf::from(home).join(".local/state"));
@@ -170,7 +170,7 @@ pub(super) fn state_directory() -> Option<PathBuf> {
     of_service.or_else(|| Some(of_user.or_else(of_home)?.join("ssm-proxyd")))
 }
 
-/// Says why the daemon cannot start with the configuration at `path`.
+/// Reports why the daemon cannot start with the configuration at `path`.
 pub(super) fn explain(path: &Path, error: &StartError) -> Exit {
     let (hint, path) = (hint(error), path.display());
     match error {
@@ -196,7 +196,7 @@ pub(super) fn explain(path: &Path, error: &StartError) -> Exit {
     }
 }
 
-/// What to do about it, where the value came from that is to blame.
+/// Returns the hint, naming the source of the invalid value.
 pub(super) fn hint(error: &StartError) -> Cow<'static, str> {
     match (error, environment::names_bundle()) {
         (StartError::Roots(_), true) => Cow::Borrowed(
@@ -206,7 +206,7 @@ pub(super) fn hint(error: &StartError) -> Cow<'static, str> {
     }
 }
 
-/// An error and what caused it, in one line.
+/// Formats an error and its sources in one line.
 fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -1,4 +1,4 @@
-//! `schema`: what may stand in a configuration, for editors. Made of the table that checks it.
+//! `schema`: JSON Schema of the configuration, for editors. Generated from the settings table.
 
 use serde_json::{Map, Value, json};
 
@@ -71,7 +71,7 @@ fn of_setting(setting: &Setting) -> Value {
     schema
 }
 
-/// Ranges of durations and sizes, and what belongs together, are the check's alone.
+/// Ranges of durations and sizes, and dependencies between settings, are checked by `check` only.
 fn of_kind(kind: Kind) -> Value {
     let text = |pattern: &str| json!({ "type": "string", "pattern": pattern });
     match kind {

@@ -1,4 +1,4 @@
-//! `status`: the forwards of a running daemon, with their state and what they count.
+//! `status`: forwards of a running daemon, with state and counters.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(super) struct StatusArgs {
     whereabouts: DaemonAddress,
 }
 
-/// Tells how the daemon does.
+/// Prints the status of the daemon.
 pub(super) async fn status(args: StatusArgs) -> Exit {
     let report = match ask(&args.whereabouts, &Request::Status).await {
         Ok(Answer::Status(report)) => report,
@@ -104,7 +104,7 @@ fn trouble(forward: &ForwardReport) -> String {
     )
 }
 
-/// Columns as wide as what stands in them; the last one is as long as it is.
+/// Aligns columns to their widest cell; the last column is not padded.
 fn table(rows: &[Vec<String>]) -> String {
     let head = HEAD.iter().map(ToString::to_string).collect();
     let rows: Vec<&Vec<String>> = [&head].into_iter().chain(rows).collect();
@@ -137,5 +137,5 @@ const HEAD: [&str; 7] = [
     "DESTINATION",
 ];
 
-/// Columns of numbers.
+/// Columns with numbers.
 const NUMBERS: std::ops::RangeInclusive<usize> = 2..=4;

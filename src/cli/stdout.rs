@@ -1,7 +1,7 @@
-//! What a command says on stdout, to a reader who may have gone.
+//! Output of commands on stdout, whose reader may have closed it.
 //!
-//! `head` leaves when it has seen enough. That is no fault: there is nobody to tell anything
-//! more, so the command ends what it began and says no word about it.
+//! Programs such as `head` close stdout early. That is not an error: the command stops without a
+//! message.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -9,33 +9,33 @@ use std::io::{self, Write};
 use super::exit::Exit;
 use super::terminal;
 
-/// Says a line.
+/// Prints a line.
 ///
 /// # Errors
 ///
-/// If it could not be written.
+/// Fails if stdout cannot be written.
 pub(super) fn line(line: impl Display) -> Result<(), StdoutClosed> {
     writeln!(io::stdout(), "{line}").map_err(StdoutClosed)
 }
 
-/// Says a part of a line, at once.
+/// Prints part of a line and flushes it.
 ///
 /// # Errors
 ///
-/// If it could not be written.
+/// Fails if stdout cannot be written.
 pub(super) fn part(part: impl Display) -> Result<(), StdoutClosed> {
     let mut stdout = io::stdout();
     write!(stdout, "{part}").map_err(StdoutClosed)?;
     stdout.flush().map_err(StdoutClosed)
 }
 
-/// A word that reached nobody.
+/// Output could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to stdout: {0}")]
 pub(super) struct StdoutClosed(io::Error);
 
 impl StdoutClosed {
-    /// How the command ends that wanted to say it: well, if its reader has gone.
+    /// Returns the exit code of the command: success if the reader has closed the pipe.
     pub(super) fn exit(&self) -> Exit {
         if self.0.kind() == io::ErrorKind::BrokenPipe {
             return Exit::Done;

@@ -1,4 +1,4 @@
-//! Sentences for a person: what failed, what to do, colour where it is wanted.
+//! Messages on stderr: errors with hints, colour if wanted.
 
 #![expect(clippy::disallowed_methods, reason = "the environment is read here")]
 
@@ -12,7 +12,7 @@ use super::exit::Exit;
 use crate::printable::printable_lines;
 use crate::telemetry::write_to_stderr;
 
-/// Says what failed and what to do about it (nothing, if the hint is empty).
+/// Prints an error and its hint; an empty hint is omitted.
 pub(super) fn fail(exit: Exit, error: &dyn Display, hint: &str) -> Exit {
     let (red, plain) = if has_colour() {
         ("\x1b[1;31m", "\x1b[0m")
@@ -27,26 +27,26 @@ pub(super) fn fail(exit: Exit, error: &dyn Display, hint: &str) -> Exit {
     exit
 }
 
-/// Says an error that already reads like [`fail`]'s words.
+/// Prints an error that is already formatted as by [`fail`].
 pub(super) fn fail_as_told(exit: Exit, error: &dyn Display) -> Exit {
     say(error);
     exit
 }
 
-/// The system's words, without the number behind them.
+/// Returns the message of a system error, without its number.
 pub(super) fn words(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or_default();
     words.to_lowercase()
 }
 
-/// Says a line, if anybody listens: the exit code is told in any case.
+/// Prints a line. Write errors are ignored, as the exit code reports the result anyway.
 pub(super) fn say(line: &dyn Display) {
     let lines = printable_lines(&line.to_string());
     write_to_stderr(&format!("{lines}\n"));
 }
 
-/// Who we are, for those who look at the sessions of a target: program, version and host.
+/// Returns program, version and host name, as shown with the sessions of a target.
 pub(super) fn origin() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let system = rustix::system::uname();
@@ -56,13 +56,13 @@ pub(super) fn origin() -> String {
     )
 }
 
-/// True if stderr is a terminal and nobody asked for no colour.
+/// Returns whether stderr is a terminal and `NO_COLOR` is not set.
 pub(super) fn has_colour() -> bool {
     io::stderr().is_terminal() && environment("NO_COLOR").is_none()
 }
 
-/// True if stderr is the stream into the journal that a service manager has made for the process
-/// (systemd.exec(5), `$JOURNAL_STREAM`).
+/// Returns whether stderr is the journal stream set up by the service manager (systemd.exec(5),
+/// `$JOURNAL_STREAM`).
 pub(super) fn is_journal() -> bool {
     let stream = environment("JOURNAL_STREAM");
     let number = |text: &str| text.parse::<u64>().ok();
@@ -75,7 +75,7 @@ pub(super) fn is_journal() -> bool {
         .is_some_and(|(stderr, stream)| (stderr.dev(), stderr.ino()) == stream)
 }
 
-/// A variable of the environment that is set and not empty.
+/// Returns an environment variable if set and not empty.
 pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

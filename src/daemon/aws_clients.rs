@@ -327,8 +327,8 @@ pub(super) async fn terminate_orphans(
                 Err(error) => {
                     let session = &entry.session;
                     match effort {
-                        TerminatePolicy::Full => warn!(session, %error, "cannot end it"),
-                        TerminatePolicy::Casual => debug!(session, %error, "cannot end it"),
+                        TerminatePolicy::Required => warn!(session, %error, "cannot end it"),
+                        TerminatePolicy::BestEffort => debug!(session, %error, "cannot end it"),
                     }
                     continue;
                 }

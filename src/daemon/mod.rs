@@ -307,14 +307,14 @@ impl Daemon {
         let count = abandoned.len();
         let ending = aws_clients::terminate_orphans(aws, sessions, abandoned, effort);
         match effort {
-            TerminatePolicy::Full => {
+            TerminatePolicy::Required => {
                 info!(
                     count,
                     "a former run was killed and left sessions behind; ending them"
                 );
                 self.forwards.tasks.spawn(reported(ending));
             }
-            TerminatePolicy::Casual => {
+            TerminatePolicy::BestEffort => {
                 self.aside.spawn(reported(ending));
             }
         }

@@ -83,7 +83,7 @@ impl OneShot {
             aws,
             sessions.clone(),
             abandoned,
-            TerminatePolicy::Casual,
+            TerminatePolicy::BestEffort,
         ));
         let context = Context {
             service,

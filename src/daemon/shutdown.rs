@@ -14,7 +14,7 @@ use super::signals::{Signal, Signals};
 use super::status::{DaemonStats, ForwardSnapshot};
 use super::{Daemon, systemd};
 use crate::forward::Stop;
-use crate::session::{Impatience, ShutdownMode};
+use crate::session::{RetryTrigger, ShutdownMode};
 use crate::telemetry::Control;
 use crate::tunnel::Trigger;
 
@@ -28,7 +28,7 @@ impl Daemon {
             waiting: std::mem::take(&mut self.waiting),
             leaving: self.leaving.clone(),
             aws: self.aws.clone(),
-            impatience: self.context.sessions.impatience(),
+            retry_trigger: self.context.sessions.retry_trigger(),
             nudge: self.nudge.clone(),
             dump_connections: self.dump_connections.clone(),
             snapshot: self.forwards.snapshot(),
@@ -118,7 +118,7 @@ struct ShutdownControl {
     waiting: Vec<Reply>,
     leaving: watch::Sender<ShutdownMode>,
     aws: AwsClients,
-    impatience: Impatience,
+    retry_trigger: RetryTrigger,
     nudge: Trigger,
     dump_connections: Trigger,
     snapshot: ForwardSnapshot,
@@ -143,7 +143,7 @@ impl ShutdownControl {
                     Signal::Nudge => {
                         info!("trying again now");
                         self.aws.retry_now();
-                        self.impatience.retry_now();
+                        self.retry_trigger.retry_now();
                         self.nudge.send();
                     }
                     Signal::Reload => warn!("not reloaded: the daemon stops"),

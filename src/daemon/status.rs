@@ -11,7 +11,7 @@ use crate::config::{self, Listen, Sessions};
 use crate::panics;
 use crate::printable::Printable;
 use crate::telemetry::{
-    FailingServer, Finishing, ForwardMetrics, ForwardReport, ForwardState, Report, Trouble,
+    FailingServer, FailureStatus, Finishing, ForwardMetrics, ForwardReport, ForwardState, Report,
     TroubleReport, dropped_log_lines,
 };
 
@@ -89,7 +89,7 @@ impl ForwardInfo {
     /// Records a start error.
     pub(super) fn handle_failure(&self, error: &StartError) {
         let now = Instant::now();
-        self.metrics.record_failure(Trouble {
+        self.metrics.record_failure(FailureStatus {
             word: error.word(),
             error: Printable::of(error),
             hint: error.hint().as_ref().into(),
@@ -146,7 +146,7 @@ impl ForwardInfo {
     }
 }
 
-fn told(trouble: Trouble, now: Instant) -> TroubleReport {
+fn told(trouble: FailureStatus, now: Instant) -> TroubleReport {
     let ago = |at| now.saturating_duration_since(at).as_secs();
     TroubleReport {
         word: trouble.word.into(),

@@ -1,4 +1,4 @@
-//! What is told of a connection that has ended.
+//! Access log: one line per connection that has ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use crate::config::Remote;
 use crate::proto::Reason;
 use crate::tunnel;
 
-/// What is told of a connection that has ended.
+/// Record of a connection that has ended.
 #[derive(Debug)]
 pub(super) struct AccessLog<'a> {
     /// `None`: the daemon stops.
     pub(super) outcome: Option<&'a Outcome>,
-    /// Why the tunnel ended, if it has.
+    /// The error of the tunnel, if it has ended.
     pub(super) failure: Option<Arc<tunnel::Error>>,
     pub(super) counters: &'a ByteCounters<'a>,
     pub(super) time: Duration,
 }
 
 impl AccessLog<'_> {
-    /// One line.
+    /// Logs the record in one line.
     pub(super) fn tell(self, destination: &Remote) {
         let (sent, received) = (self.counters.sent(), self.counters.received());
         let time = self.time;
@@ -37,7 +37,7 @@ impl AccessLog<'_> {
                 let hint = Some(error.hint()).filter(|hint| !hint.is_empty());
                 warn!(%error, hint, sent, received, ?time, "session lost; connection reset");
             }
-            Some(Outcome::Quiet) => {
+            Some(Outcome::HalfCloseTimeout) => {
                 info!(
                     sent,
                     received,
@@ -45,10 +45,10 @@ impl AccessLog<'_> {
                     "half-closed and quiet; connection reset"
                 );
             }
-            Some(Outcome::End | Outcome::ClientGone) if sent + received == 0 => {
+            Some(Outcome::DestinationClosed | Outcome::ClientClosed) if sent + received == 0 => {
                 debug!(?time, "connection ended without a byte");
             }
-            Some(Outcome::End) => {
+            Some(Outcome::DestinationClosed) => {
                 info!(sent, received, ?time, "connection ended by the destination");
             }
             Some(Outcome::EndedEarly) => {
@@ -59,7 +59,7 @@ impl AccessLog<'_> {
                     "connection ended by the destination, which may not have every byte of the client"
                 );
             }
-            Some(Outcome::ClientGone | Outcome::Undelivered) => {
+            Some(Outcome::ClientClosed | Outcome::UploadIncomplete) => {
                 info!(sent, received, ?time, "connection ended by the client");
             }
             None => info!(sent, received, ?time, "stopping; connection reset"),

@@ -1,45 +1,45 @@
-//! Why a connection gets no stream, what that says about the next one, and how often it is told.
+//! Errors that keep a connection from getting a stream, their severity, and log deduplication.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::pool::Weight;
+use super::pool::Severity;
 use crate::config::Remote;
 use crate::printable::Printable;
 use crate::proto::Reason;
 use crate::session::{self, HoldTime, Kind};
-use crate::telemetry::Trouble;
+use crate::telemetry::FailureStatus;
 use crate::tunnel::{self, Step};
 
-/// Why a connection gets no stream.
+/// Reason why a connection gets no stream.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
-    /// No session.
+    /// The session could not be started.
     Session(session::Error),
-    /// A session, but no tunnel.
+    /// The session was started, but the tunnel was not established.
     Tunnel(Arc<tunnel::Error>),
-    /// Nothing in time.
+    /// The deadline passed; the step that was pending.
     Late(Step),
-    /// A fault of this program.
+    /// Internal error.
     Fault,
     /// The forward stops.
     Stopping,
 }
 
 impl Failure {
-    /// What it says about the next start.
-    pub(super) fn weight(&self) -> Weight {
+    /// Returns what the failure implies for the next start.
+    pub(super) fn severity(&self) -> Severity {
         match self {
             Self::Session(error) => of_session(error),
             Self::Tunnel(error) => of_tunnel(error),
-            Self::Late(_) | Self::Fault | Self::Stopping => Weight::Passing,
+            Self::Late(_) | Self::Fault | Self::Stopping => Severity::Transient,
         }
     }
 
-    /// What a status says about it.
-    pub(super) fn trouble(&self, now: Instant) -> Trouble {
-        Trouble {
+    /// Returns the failure as shown in the status.
+    pub(super) fn trouble(&self, now: Instant) -> FailureStatus {
+        FailureStatus {
             word: self.word(),
             error: Printable::of(self),
             hint: self.hint().unwrap_or_default().into(),
@@ -58,7 +58,7 @@ impl Failure {
         }
     }
 
-    /// What a person can do about it; `None` if nothing.
+    /// Returns what the user can do about it, if known.
     pub(super) fn hint(&self) -> Option<&str> {
         let hint = match self {
             Self::Session(error) => error.hint(),
@@ -88,9 +88,9 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What a status says about a destination that the agent could not connect to.
-pub(super) fn refusal(destination: &Remote, now: Instant) -> Trouble {
-    Trouble {
+/// Status entry for a destination that the agent could not connect to.
+pub(super) fn refusal(destination: &Remote, now: Instant) -> FailureStatus {
+    FailureStatus {
         word: "DestinationRefused",
         error: Printable::of(format_args!("the agent could not connect to {destination}")),
         hint: tunnel::Error::Ended(Reason::Refused).hint().into(),
@@ -99,44 +99,46 @@ pub(super) fn refusal(destination: &Remote, now: Instant) -> Trouble {
     }
 }
 
-fn of_session(error: &session::Error) -> Weight {
+fn of_session(error: &session::Error) -> Severity {
     match error.kind() {
-        Kind::Throttled => Weight::Throttled,
-        Kind::Credentials | Kind::Profile => Weight::Definite(HoldTime::Constant),
+        Kind::Throttled => Severity::Throttled,
+        Kind::Credentials | Kind::Profile => Severity::Persistent(HoldTime::Constant),
         Kind::TargetNotConnected
         | Kind::Document
         | Kind::Denied
         | Kind::Invalid
         | Kind::Endpoint
         | Kind::Role
-        | Kind::Region => Weight::Definite(HoldTime::Exponential),
+        | Kind::Region => Severity::Persistent(HoldTime::Exponential),
         Kind::Unreachable
         | Kind::Proxy
         | Kind::ServiceFault
         | Kind::Internal
         | Kind::Shortage
         | Kind::Stranger
-        | Kind::Ended => Weight::Passing,
+        | Kind::Ended => Severity::Transient,
     }
 }
 
-fn of_tunnel(error: &tunnel::Error) -> Weight {
+fn of_tunnel(error: &tunnel::Error) -> Severity {
     match error {
         tunnel::Error::Session(error) => of_session(error),
-        // A permission is missing, or the document is of another kind: the same for the next one.
+        // A permission is missing, or the document is of another kind: the next one would fail too.
         tunnel::Error::Refused {
             status: 401 | 403, ..
         }
-        | tunnel::Error::Ended(Reason::Handshake { .. }) => Weight::Definite(HoldTime::Exponential),
+        | tunnel::Error::Ended(Reason::Handshake { .. }) => {
+            Severity::Persistent(HoldTime::Exponential)
+        }
         tunnel::Error::Refused { .. }
         | tunnel::Error::Ended(_)
         | tunnel::Error::Dial(_)
         | tunnel::Error::Late { .. }
-        | tunnel::Error::Broken(_) => Weight::Passing,
+        | tunnel::Error::Broken(_) => Severity::Transient,
     }
 }
 
-/// Tells a failure once, and not for each connection that it costs.
+/// Suppresses repeated log lines: a failure is logged once, not for each connection.
 #[derive(Debug, Default)]
 pub(super) struct LogDedup {
     last: Option<Told>,
@@ -146,14 +148,14 @@ pub(super) struct LogDedup {
 struct Told {
     words: String,
     at: Instant,
-    /// Since when everything fails, and how many that cost.
+    /// Start of the outage, and the number of connections reset since.
     since: Instant,
     cost: u64,
 }
 
 impl LogDedup {
-    /// A failure has cost `cost` connections. True if it is news: another one than the last, or
-    /// that one again after a minute.
+    /// Records a failure that reset `cost` connections. Returns true if it should be logged as a
+    /// warning: it differs from the last one, or was last logged a minute ago.
     pub(super) fn handle_failure(&mut self, now: Instant, failure: &Failure, cost: u64) -> bool {
         let words = failure.to_string();
         let Some(told) = &mut self.last else {
@@ -173,14 +175,14 @@ impl LogDedup {
         should_log
     }
 
-    /// A session came up: since when none did, and how many connections that cost.
+    /// Records a success. Returns how long starts failed, and how many connections were reset.
     pub(super) fn handle_success(&mut self, now: Instant) -> Option<(Duration, u64)> {
         let told = self.last.take()?;
         Some((now.saturating_duration_since(told.since), told.cost))
     }
 }
 
-/// How often one and the same failure is told.
+/// Interval at which the same failure is logged again.
 const REPEAT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

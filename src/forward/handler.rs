@@ -25,7 +25,7 @@ use super::client::Connection;
 use super::error::{Failure, refusal};
 use super::pool_handle::{PoolHandle, Refusal, Slot};
 use super::relay::{
-    ByteCounters, ENDED_EARLY, NOT_TAKEN, Outcome, Patience, deliver, judge, relay,
+    ByteCounters, ENDED_EARLY, NOT_TAKEN, Outcome, RelayTimeouts, deliver, judge, relay,
 };
 use super::shutdown::ShutdownWatch;
 use super::slot::Lease;
@@ -39,7 +39,7 @@ use crate::tunnel::{self, Step, Stream, TriggerReceiver};
 #[derive(Debug)]
 pub(super) struct Handler {
     pub(super) settings: Arc<config::Forward>,
-    pub(super) patience: Patience,
+    pub(super) patience: RelayTimeouts,
     pub(super) supply: PoolHandle,
     /// Limits the connections of this forward that may use a tunnel.
     pub(super) permits: Semaphore,
@@ -104,8 +104,8 @@ impl Handler {
         let permit = within(deadline, most, self.permits.acquire()).await?;
         let most = "one of `max_connections` in [limits]";
         let all_permit = within(deadline, most, self.all_permits.acquire()).await?;
-        let want = || self.supply.want(deadline, slot);
-        let (lease, stream) = first_stream(deadline, want, Lease::open_stream).await?;
+        let acquire = || self.supply.acquire(deadline, slot);
+        let (lease, stream) = first_stream(deadline, acquire, Lease::open_stream).await?;
         let span = Span::current();
         span.record("session", lease.tunnel().session_id());
         span.record("stream", stream.id().0);
@@ -138,17 +138,19 @@ impl Handler {
             never = self.answer(|| tell_open(&counters, begin)) => match never {},
         };
         // A connection that is to be reset is dropped, and so reset, before any further wait.
-        let ended = (outcome == Some(Outcome::End)).then_some(connection);
+        let ended = (outcome == Some(Outcome::DestinationClosed)).then_some(connection);
         let delivered = match outcome {
             // Nothing was read from the client: no upload to flush.
-            Some(Outcome::ClientGone | Outcome::Quiet) if counters.read() == 0 => Ok(()),
-            Some(Outcome::ClientGone | Outcome::Quiet) => tokio::select! {
+            Some(Outcome::ClientClosed | Outcome::HalfCloseTimeout) if counters.read() == 0 => {
+                Ok(())
+            }
+            Some(Outcome::ClientClosed | Outcome::HalfCloseTimeout) => tokio::select! {
                 delivered = deliver(&stream, patience.delivery) => delivered,
                 () = stopped_for_long(&mut stop) => Err("stopping".to_owned()),
                 () = over(patience.flush_total) => Err(NOT_TAKEN.to_owned()),
             },
-            Some(Outcome::Undelivered) => Err(NOT_TAKEN.to_owned()),
-            Some(Outcome::End | Outcome::EndedEarly) => judge(stream.upload()),
+            Some(Outcome::UploadIncomplete) => Err(NOT_TAKEN.to_owned()),
+            Some(Outcome::DestinationClosed | Outcome::EndedEarly) => judge(stream.upload()),
             Some(Outcome::Lost(_)) | None => Ok(()),
         };
         let (outcome, delivered) = judged(outcome, delivered, &counters);
@@ -162,7 +164,9 @@ impl Handler {
             time: begin.elapsed(),
         };
         tale.tell(&self.settings.remote);
-        if let (Err(error), Some(Outcome::Undelivered | Outcome::Quiet)) = (delivered, &outcome) {
+        if let (Err(error), Some(Outcome::UploadIncomplete | Outcome::HalfCloseTimeout)) =
+            (delivered, &outcome)
+        {
             warn!(error, "the last bytes of the client may not have arrived");
         }
         drop(lease);
@@ -206,9 +210,9 @@ fn tell_open(counters: &ByteCounters<'_>, begin: Instant) {
 
 /// Timeouts of a relay. Delivery allows for resuming a broken websocket, and then for a
 /// destination that is slow to take the upload of a closed client.
-pub(super) fn patience(settings: &config::Forward) -> Patience {
+pub(super) fn patience(settings: &config::Forward) -> RelayTimeouts {
     let quiet = settings.half_close_timeout;
-    Patience {
+    RelayTimeouts {
         quiet,
         delivery: settings.resume_timeout + quiet,
         flush_total: None,
@@ -231,8 +235,8 @@ fn judged(
         _ => delivered.and(all_taken),
     };
     let outcome = match (outcome, &delivered) {
-        (Some(Outcome::ClientGone), Err(_)) => Some(Outcome::Undelivered),
-        (Some(Outcome::End), Err(_)) => Some(Outcome::EndedEarly),
+        (Some(Outcome::ClientClosed), Err(_)) => Some(Outcome::UploadIncomplete),
+        (Some(Outcome::DestinationClosed), Err(_)) => Some(Outcome::EndedEarly),
         (outcome, _) => outcome,
     };
     (outcome, delivered)
@@ -275,11 +279,11 @@ pub(super) struct Opened<'a> {
 /// Leases slots until a stream can be opened on one, or `deadline` has passed.
 async fn first_stream<P, S, F: Future<Output = Result<P, Refusal>>>(
     deadline: Instant,
-    want: impl Fn() -> F,
+    acquire: impl Fn() -> F,
     open: impl Fn(&mut P) -> Result<S, OpenError>,
 ) -> Result<(P, S), Refusal> {
     loop {
-        let mut place = want().await?;
+        let mut place = acquire().await?;
         match open(&mut place) {
             Ok(stream) => return Ok((place, stream)),
             // Dropping the lease returns the slot as unusable. The deadline is checked in each
@@ -343,14 +347,14 @@ mod tests {
     #[tokio::test]
     async fn a_supply_of_tunnels_without_streams_does_not_hold_a_connection_beyond_its_deadline() {
         let rounds = Cell::new(0_u32);
-        let want = || {
+        let acquire = || {
             rounds.set(rounds.get() + 1);
             assert!(rounds.get() < 100, "the deadline has passed");
             ready(Ok(()))
         };
         let open = |(): &mut ()| Err::<(), _>(OpenError::Exhausted);
 
-        let opened = first_stream(Instant::now(), want, open).await;
+        let opened = first_stream(Instant::now(), acquire, open).await;
 
         assert!(matches!(opened.unwrap_err().failure, Failure::Late(_)));
         assert_eq!(rounds.get(), 1);
@@ -359,7 +363,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_asks_again_when_a_tunnel_opens_no_stream() {
         let rounds = Cell::new(0);
-        let want = || {
+        let acquire = || {
             rounds.set(rounds.get() + 1);
             ready(Ok(rounds.get()))
         };
@@ -370,7 +374,7 @@ mod tests {
         };
         let deadline = Instant::now() + Duration::from_secs(3600);
 
-        let opened = first_stream(deadline, want, open).await;
+        let opened = first_stream(deadline, acquire, open).await;
 
         assert_eq!(opened.unwrap(), (3, 3));
     }

@@ -1,4 +1,4 @@
-//! Whether the accept loops of a forward still turn: each is asked, and answers from its loop.
+//! Liveness of a forward's accept loops: each loop must respond to a probe from inside the loop.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -6,17 +6,17 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::sync::watch;
 
-/// Whoever asks the loops of one forward.
+/// Probes the accept loops of one forward.
 #[derive(Clone, Debug)]
 pub struct Liveness {
     loops: usize,
     question: watch::Sender<()>,
-    /// Loops that have not answered the last question.
+    /// Loops that have not responded to the last probe.
     missing: Arc<AtomicUsize>,
 }
 
 impl Liveness {
-    /// And what each loop needs to answer, from now on: a question may come before it turns.
+    /// Creates the probe and a responder per loop. A probe may be sent before the loops run.
     pub(super) fn new(loops: usize) -> (Self, Vec<Answer>) {
         let liveness = Self {
             loops,
@@ -31,8 +31,8 @@ impl Liveness {
         (liveness, answers)
     }
 
-    /// Asks every loop. False while one has not answered the last question; nothing more is asked
-    /// then.
+    /// Probes every loop. Returns false while one has not responded to the last probe; no new probe
+    /// is sent then.
     pub fn ask(&self) -> bool {
         let all = self.missing.load(Relaxed) == 0;
         if all {
@@ -43,7 +43,7 @@ impl Liveness {
     }
 }
 
-/// One loop's ear.
+/// Responder of one loop.
 #[derive(Debug)]
 pub(super) struct Answer {
     question: watch::Receiver<()>,
@@ -51,10 +51,10 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Waits for a question and answers it.
+    /// Waits for a probe and responds to it.
     pub(super) async fn given(&mut self) {
         if self.question.changed().await.is_err() {
-            // Nobody will ask any more.
+            // Sender dropped: no more probes.
             return std::future::pending().await;
         }
         self.missing.fetch_sub(1, Relaxed);
@@ -70,7 +70,7 @@ mod tests {
         let (liveness, mut answers) = Liveness::new(2);
         let (mut one, mut two) = (answers.pop().unwrap(), answers.pop().unwrap());
 
-        // Before any of them turns.
+        // Before any of them runs.
         assert!(liveness.ask());
         assert!(!liveness.ask(), "nobody has answered");
         one.given().await;

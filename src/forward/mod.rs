@@ -54,7 +54,7 @@ use self::pool_handle::Slot;
 use self::pool_task::PoolTask;
 use self::shutdown::ShutdownWatch;
 pub use self::shutdown::Stop;
-pub use self::stdio_forward::{Class, Ending, Progress, StdioForward, Trouble};
+pub use self::stdio_forward::{Class, Ending, Progress, StdioError, StdioForward};
 use crate::config;
 use crate::network::{Network, shortage};
 use crate::panics::{self, Panic, caught};

@@ -1,4 +1,4 @@
-//! Where connections get a place on a tunnel.
+//! Requests of connections to the pool task.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +11,12 @@ use super::pool::{Returned, TunnelId, WaiterId};
 use super::slot::Lease;
 use super::tunnel_task::TunnelEvent;
 
-/// Lets one connection be accepted. Every request of the connection holds it too, so another one is
-/// accepted only after the supplier has processed them. This bounds the queue of requests: a
-/// connection has at most three in it.
+/// Permit to accept one connection. Every request of the connection holds it too, so another
+/// connection is accepted only after the pool task has processed them. This bounds the queue of
+/// requests: a connection has at most three in it.
 pub(super) type Slot = Arc<OwnedSemaphorePermit>;
 
-/// Where connections get their tunnels.
+/// Handle through which connections get a slot on a tunnel.
 #[derive(Debug)]
 pub(super) struct PoolHandle {
     requests: mpsc::UnboundedSender<Request>,
@@ -24,7 +24,7 @@ pub(super) struct PoolHandle {
 }
 
 impl PoolHandle {
-    /// `requests` goes to the supplier.
+    /// Creates a handle. `requests` goes to the pool task.
     pub(super) fn new(requests: mpsc::UnboundedSender<Request>) -> Self {
         Self {
             requests,
@@ -32,21 +32,23 @@ impl PoolHandle {
         }
     }
 
-    /// Waits for a place on a tunnel, until `deadline`.
+    /// Waits for a slot on a tunnel, until `deadline`.
     ///
     /// # Errors
     ///
-    /// Why there is none, and whether that is news.
-    pub(super) async fn want(&self, deadline: Instant, slot: &Slot) -> Result<Lease, Refusal> {
+    /// Returns the failure, and whether it should be logged.
+    pub(super) async fn acquire(&self, deadline: Instant, slot: &Slot) -> Result<Lease, Refusal> {
         let id = WaiterId(self.next.fetch_add(1, Ordering::Relaxed));
         let (reply, answer) = oneshot::channel();
-        let want = Request::Want {
+        let acquire = Request::Acquire {
             id,
             deadline,
             reply,
             slot: Arc::clone(slot),
         };
-        self.requests.send(want).map_err(|_| Refusal::stopping())?;
+        self.requests
+            .send(acquire)
+            .map_err(|_| Refusal::stopping())?;
         let _departure = CancelOnDrop {
             supply: self,
             id,
@@ -55,7 +57,7 @@ impl PoolHandle {
         answer.await.unwrap_or_else(|_| Err(self.unanswered()))
     }
 
-    /// A supplier that stops answers, or is gone. One that dropped a request had a panic.
+    /// Refusal without a reply: the pool task has stopped, or dropped the request in a panic.
     fn unanswered(&self) -> Refusal {
         match self.requests.is_closed() {
             true => Refusal::stopping(),
@@ -64,7 +66,7 @@ impl PoolHandle {
     }
 }
 
-/// Tells that a connection wants nothing any more, however that came.
+/// Cancels the request of a connection when dropped, whether it was fulfilled or not.
 struct CancelOnDrop<'a> {
     supply: &'a PoolHandle,
     id: WaiterId,
@@ -73,22 +75,22 @@ struct CancelOnDrop<'a> {
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        // A supplier that is gone counts nobody.
-        let leave = Request::Leave(self.id, Arc::clone(self.slot));
+        // Receiver dropped: ignore.
+        let leave = Request::CancelWait(self.id, Arc::clone(self.slot));
         let _gone = self.supply.requests.send(leave);
     }
 }
 
-/// Why a connection gets no place.
+/// Reason why a connection gets no slot.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) failure: Failure,
-    /// Whether it is to be told: false for what was told a moment ago.
+    /// False if the same failure was logged recently.
     pub(super) should_log: bool,
 }
 
 impl Refusal {
-    /// Because of a panic, which was reported.
+    /// Refusal after a panic, which was logged.
     pub(super) fn fault() -> Self {
         Self {
             failure: Failure::Fault,
@@ -104,22 +106,22 @@ impl Refusal {
     }
 }
 
-/// What is said to the supplier.
+/// Message to the pool task.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// A connection wants a place.
-    Want {
+    /// A connection wants a slot.
+    Acquire {
         id: WaiterId,
         deadline: Instant,
         reply: oneshot::Sender<Result<Lease, Refusal>>,
         slot: Slot,
     },
-    /// A connection wants none any more.
-    Leave(WaiterId, Slot),
-    /// A place is free again.
-    Return(TunnelId, Returned, Slot),
-    /// Something happened to a tunnel.
-    News(TunnelId, TunnelEvent),
+    /// A connection no longer waits.
+    CancelWait(WaiterId, Slot),
+    /// A slot is free again.
+    Release(TunnelId, Returned, Slot),
+    /// An event of a tunnel.
+    Tunnel(TunnelId, TunnelEvent),
 }
 
 #[cfg(test)]
@@ -131,36 +133,42 @@ mod tests {
 
     use super::*;
 
-    /// A client that leaves makes room for the next one, which may leave too: without this the
-    /// queue of a supplier that is busy would grow with every one of them.
+    /// A client that disconnects allows the next one, which may disconnect too: otherwise the
+    /// queue of a busy pool task would grow with each of them.
     #[tokio::test]
-    #[expect(clippy::disallowed_methods, reason = "a wait has some deadline")]
+    #[expect(clippy::disallowed_methods, reason = "a request needs a deadline")]
     async fn a_slot_is_not_free_before_the_supplier_has_processed_the_departure() {
         let (requests, mut incoming) = mpsc::unbounded_channel();
         let supply = PoolHandle::new(requests);
         let slots = Arc::new(Semaphore::new(1));
         let slot = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
 
-        let want = supply.want(Instant::now(), &slot);
-        assert!(timeout(Duration::ZERO, want).await.is_err());
+        let acquire = supply.acquire(Instant::now(), &slot);
+        assert!(timeout(Duration::ZERO, acquire).await.is_err());
         drop(slot);
 
         assert_eq!(slots.available_permits(), 0);
-        assert!(matches!(incoming.recv().await, Some(Request::Want { .. })));
+        assert!(matches!(
+            incoming.recv().await,
+            Some(Request::Acquire { .. })
+        ));
         assert_eq!(slots.available_permits(), 0);
-        assert!(matches!(incoming.recv().await, Some(Request::Leave(..))));
+        assert!(matches!(
+            incoming.recv().await,
+            Some(Request::CancelWait(..))
+        ));
         assert_eq!(slots.available_permits(), 1);
     }
 
     #[tokio::test]
-    #[expect(clippy::disallowed_methods, reason = "a wait has some deadline")]
+    #[expect(clippy::disallowed_methods, reason = "a request needs a deadline")]
     async fn a_slot_is_free_without_a_supplier() {
         let (requests, incoming) = mpsc::unbounded_channel();
         let supply = PoolHandle::new(requests);
         let slots = Arc::new(Semaphore::new(1));
         let slot = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
-        let want = supply.want(Instant::now(), &slot);
-        assert!(timeout(Duration::ZERO, want).await.is_err());
+        let acquire = supply.acquire(Instant::now(), &slot);
+        assert!(timeout(Duration::ZERO, acquire).await.is_err());
 
         drop((slot, incoming));
 

@@ -20,7 +20,7 @@ use crate::tunnel::{Closed, Stream, Taken};
 
 /// Timeouts of a relay without traffic.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(super) struct RelayTimeouts {
     /// For the response, after the client has half-closed.
     pub(super) quiet: Duration,
     /// For the destination to take the remaining upload of a client that has closed.
@@ -34,7 +34,7 @@ pub(super) struct Patience {
 pub(super) async fn relay(
     connection: &Connection,
     stream: &Stream,
-    patience: Patience,
+    patience: RelayTimeouts,
     counters: &ByteCounters<'_>,
 ) -> Outcome {
     // True once the client is known to be closed while upload remains.
@@ -44,7 +44,7 @@ pub(super) async fn relay(
     let sent = tokio::select! {
         received = &mut receiving => match received {
             Received::Ended(outcome) => return outcome,
-            Received::ClientDeaf => {
+            Received::ClientWriteFailed => {
                 gone.store(true, Relaxed);
                 return tokio::select! {
                     sent = sending => sent.into_outcome(),
@@ -56,13 +56,13 @@ pub(super) async fn relay(
     };
     match sent {
         Sent::StreamEnded => receiving.await.into(),
-        Sent::ClientGone | Sent::Undelivered => sent.into_outcome(),
-        Sent::End => {
+        Sent::ClientClosed | Sent::UploadIncomplete => sent.into_outcome(),
+        Sent::DestinationClosed => {
             stream.finish();
             tokio::select! {
                 received = receiving => received.into(),
-                () = connection.gone() => Outcome::ClientGone,
-                () = silence(stream, Stream::traffic, patience.quiet) => Outcome::Quiet,
+                () = connection.gone() => Outcome::ClientClosed,
+                () = silence(stream, Stream::traffic, patience.quiet) => Outcome::HalfCloseTimeout,
             }
         }
     }
@@ -149,17 +149,17 @@ impl<'a> ByteCounters<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The destination ended, and the client has every byte of it.
-    End,
+    DestinationClosed,
     /// The same, but the destination may not have every byte of the client.
     EndedEarly,
     /// The stream was lost or refused: the client must be reset.
     Lost(Reason),
     /// The client closed or reset its connection.
-    ClientGone,
+    ClientClosed,
     /// The client closed, and the destination does not take the remaining upload.
-    Undelivered,
+    UploadIncomplete,
     /// The client half-closed, and then nothing moved for too long.
-    Quiet,
+    HalfCloseTimeout,
 }
 
 async fn send(
@@ -171,9 +171,9 @@ async fn send(
 ) -> Sent {
     loop {
         match connection.read().await {
-            Ok(bytes) if bytes.is_empty() && gone.load(Relaxed) => return Sent::ClientGone,
-            Ok(bytes) if bytes.is_empty() => return Sent::End,
-            Err(_) => return Sent::ClientGone,
+            Ok(bytes) if bytes.is_empty() && gone.load(Relaxed) => return Sent::ClientClosed,
+            Ok(bytes) if bytes.is_empty() => return Sent::DestinationClosed,
+            Err(_) => return Sent::ClientClosed,
             Ok(bytes) => {
                 counters.add_read(bytes.len());
                 let mut rest = &bytes[..];
@@ -182,7 +182,7 @@ async fn send(
                         biased;
                         taken = stream.write(rest) => taken,
                         () = leaving(connection, stream, patience, gone) => {
-                            return Sent::Undelivered;
+                            return Sent::UploadIncomplete;
                         }
                     };
                     match taken {
@@ -212,9 +212,9 @@ async fn leaving(connection: &Connection, stream: &Stream, patience: Duration, g
 /// How the direction towards the destination ended.
 #[derive(Clone, Copy)]
 enum Sent {
-    End,
-    ClientGone,
-    Undelivered,
+    DestinationClosed,
+    ClientClosed,
+    UploadIncomplete,
     /// The other direction knows the reason.
     StreamEnded,
 }
@@ -223,8 +223,10 @@ impl Sent {
     /// Converts to the outcome for a client that has closed.
     fn into_outcome(self) -> Outcome {
         match self {
-            Self::Undelivered => Outcome::Undelivered,
-            Self::End | Self::ClientGone | Self::StreamEnded => Outcome::ClientGone,
+            Self::UploadIncomplete => Outcome::UploadIncomplete,
+            Self::DestinationClosed | Self::ClientClosed | Self::StreamEnded => {
+                Outcome::ClientClosed
+            }
         }
     }
 }
@@ -238,11 +240,11 @@ async fn receive(
     loop {
         buffer.clear();
         match stream.read(&mut buffer, WRITE_BUFFER).await {
-            Taken::End => return Received::Ended(Outcome::End),
+            Taken::End => return Received::Ended(Outcome::DestinationClosed),
             Taken::Lost(reason) => return Received::Ended(Outcome::Lost(reason)),
             Taken::Bytes => {
                 if connection.write_all(&buffer).await.is_err() {
-                    return Received::ClientDeaf;
+                    return Received::ClientWriteFailed;
                 }
                 counters.add_received(buffer.len());
             }
@@ -254,14 +256,14 @@ async fn receive(
 enum Received {
     Ended(Outcome),
     /// The client takes no more bytes.
-    ClientDeaf,
+    ClientWriteFailed,
 }
 
 impl From<Received> for Outcome {
     fn from(received: Received) -> Self {
         match received {
             Received::Ended(outcome) => outcome,
-            Received::ClientDeaf => Self::ClientGone,
+            Received::ClientWriteFailed => Self::ClientClosed,
         }
     }
 }
@@ -273,7 +275,7 @@ async fn discard(stream: &Stream) -> Outcome {
     loop {
         buffer.clear();
         match stream.read(&mut buffer, WRITE_BUFFER).await {
-            Taken::End => return Outcome::ClientGone,
+            Taken::End => return Outcome::ClientClosed,
             Taken::Lost(reason) => return Outcome::Lost(reason),
             Taken::Bytes => {}
         }

@@ -1,26 +1,26 @@
-//! How a forward is told to stop.
+//! Shutdown levels of a forward.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// How far a stop has come. It never goes back.
+/// Shutdown level. It only increases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
-    /// Nobody has asked.
+    /// No stop was requested.
     No,
-    /// Another forward accepts in its place, or nobody: what was accepted goes on.
+    /// Accepts no more connections, another forward may have taken over; accepted ones continue.
     Release,
-    /// Nothing new begins, nor what was accepted and waits; what is open may finish.
+    /// Accepted connections without a stream are dropped; open ones may finish.
     Drain,
-    /// The same, and what is open and idle is reset.
+    /// The same, and open connections that are idle are reset.
     Idle,
-    /// What is open is reset.
+    /// Open connections are reset.
     Now,
 }
 
-/// What a task watches.
+/// Watches the shutdown level on behalf of a task.
 #[derive(Clone, Debug)]
 pub(super) struct ShutdownWatch(watch::Receiver<Stop>);
 
@@ -29,12 +29,12 @@ impl ShutdownWatch {
         Self(stop)
     }
 
-    /// Waits until nothing more shall be accepted.
+    /// Waits until nothing more must be accepted.
     pub(super) async fn released(&mut self) {
         self.reached(Stop::Release).await;
     }
 
-    /// Waits until nothing new shall begin.
+    /// Waits until no new streams must be opened.
     pub(super) async fn asked(&mut self) {
         self.reached(Stop::Drain).await;
     }
@@ -44,12 +44,12 @@ impl ShutdownWatch {
         self.reached(Stop::Idle).await;
     }
 
-    /// Waits until what is open shall end.
+    /// Waits until open connections must end.
     pub(super) async fn now(&mut self) {
         self.reached(Stop::Now).await;
     }
 
-    /// Waits for so long, but not after nothing more shall be accepted: the address must be free soon.
+    /// Sleeps for `pause`, but not after [`Stop::Release`]: the address must be free soon.
     pub(super) async fn pause(&mut self, pause: Duration) {
         tokio::select! {
             () = self.released() => {}
@@ -58,7 +58,7 @@ impl ShutdownWatch {
     }
 
     async fn reached(&mut self, stop: Stop) {
-        // An error means that whoever could stop is gone, which is a stop too.
+        // An error means that the sender was dropped, which counts as a stop.
         drop(self.0.wait_for(|now| *now >= stop).await);
     }
 }

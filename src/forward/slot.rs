@@ -65,7 +65,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         // Receiver dropped: ignore.
         let slot = Arc::clone(&self.slot);
-        let returned = Request::Return(self.id, self.returned, slot);
+        let returned = Request::Release(self.id, self.returned, slot);
         let _gone = self.requests.send(returned);
     }
 }

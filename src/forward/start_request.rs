@@ -1,4 +1,4 @@
-//! What a forward asks StartSession for, and how its tunnels live.
+//! Parameters of StartSession and of tunnels, derived from the settings of a forward.
 
 use super::Context;
 use crate::config;
@@ -6,7 +6,7 @@ use crate::proto;
 use crate::session::{StartRequest, Target};
 use crate::tunnel::Life;
 
-/// Everything but the target. `origin` is who asks, for those who look at the sessions of a target.
+/// Returns the request without its target. `origin` identifies the caller in the list of sessions.
 pub(super) fn request(settings: &config::Forward, origin: &str) -> StartRequest {
     let reason = format!("{origin}, forward {}", settings.name);
     StartRequest {
@@ -17,7 +17,7 @@ pub(super) fn request(settings: &config::Forward, origin: &str) -> StartRequest 
     }
 }
 
-/// Where, in the order in which it is tried.
+/// Returns the targets in the order in which they are tried.
 pub(super) fn targets(settings: &config::Forward) -> Vec<Target> {
     let targets = settings.target.iter().map(|target| match target {
         config::Target::Node(id) => Target::Node(id.clone()),
@@ -26,7 +26,7 @@ pub(super) fn targets(settings: &config::Forward) -> Vec<Target> {
     targets.collect()
 }
 
-/// How the tunnels of a forward live.
+/// Returns the parameters of the tunnels of a forward.
 pub(super) fn life(settings: &config::Forward, context: &Context) -> Life {
     let config::Upload {
         rate,
@@ -48,5 +48,5 @@ pub(super) fn life(settings: &config::Forward, context: &Context) -> Life {
     }
 }
 
-/// What the API takes for a reason, in characters.
+/// Maximum length of a reason in the API, in characters.
 const MAX_REASON: usize = 256;

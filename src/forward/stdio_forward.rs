@@ -1,13 +1,16 @@
 //! A forward whose one connection is stdin and stdout.
 //!
-//! It has no listener and needs no daemon; from the pool on it is a forward like any other.
+//! It has no listener and needs no daemon; from the pool on it works like any other forward.
 //!
 //! ```text
 //!   Opening ──▶ Open ──▶ Over(End, Gone, Stopped, Quiet, Failed)
 //!      └───────────────────▲
 //! ```
 
-#![expect(clippy::disallowed_methods, reason = "the one connection begins here")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "measures the time of the connection"
+)]
 
 use std::io;
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use super::client::{Connection, Fault, Faults, Standard};
 use super::error::Failure;
 use super::handler::{Handler, patience};
 use super::pool_task::PoolTask;
-use super::relay::{Outcome, Patience};
+use super::relay::{Outcome, RelayTimeouts};
 use super::shutdown::{ShutdownWatch, Stop};
 use crate::config;
 use crate::printable::Printable;
@@ -42,11 +45,11 @@ pub struct StdioForward {
 }
 
 impl StdioForward {
-    /// A forward that does what `settings` say, but for where they listen.
+    /// Creates a forward for `settings`, ignoring its local addresses.
     ///
     /// # Errors
     ///
-    /// If stdin or stdout cannot be waited for.
+    /// If stdin or stdout cannot be registered with the runtime.
     pub fn new(
         settings: config::Forward,
         context: Context,
@@ -54,7 +57,7 @@ impl StdioForward {
     ) -> io::Result<Self> {
         let (connection, faults) = Connection::standard(standard)?;
         let settings = Arc::new(settings);
-        let patience = Patience {
+        let patience = RelayTimeouts {
             delivery: FAREWELL,
             flush_total: Some(FAREWELL),
             ..patience(&settings)
@@ -85,7 +88,7 @@ impl StdioForward {
         })
     }
 
-    /// Carries the connection, tells how far it is, and then ends its session.
+    /// Serves the connection, reports its progress, and then terminates its session.
     pub async fn run(self, stop: watch::Receiver<Stop>, progress: watch::Sender<Progress>) {
         let Self {
             serve,
@@ -100,9 +103,9 @@ impl StdioForward {
         supplying.spawn(supplier.run(stop.clone(), ended).instrument(span.clone()));
         let ending = carry(&serve, connection, stop, &progress);
         let ending = ending.instrument(span).await;
-        // Whatever the relay made of it: bytes were lost here.
+        // Regardless of the outcome of the relay: bytes were lost here.
         let fault = faults.borrow().clone();
-        let ending = fault.map_or(ending, |fault| Ending::Failed(Trouble::here(fault)));
+        let ending = fault.map_or(ending, |fault| Ending::Failed(StdioError::here(fault)));
         progress.send_replace(Progress::Over(ending));
         end.send_replace(true);
         while let Some(done) = supplying.join_next().await {
@@ -130,76 +133,76 @@ async fn carry(
     };
     let opened = match opened {
         Ok(opened) => opened,
-        Err(refusal) => return Ending::Failed(Trouble::before(&refusal.failure)),
+        Err(refusal) => return Ending::Failed(StdioError::before(&refusal.failure)),
     };
     progress.send_replace(Progress::Open);
     match serve.carry(begin, connection, opened, stop).await {
-        (Some(Outcome::End), _) => Ending::End,
-        (Some(Outcome::EndedEarly), _) => Ending::Failed(Trouble::ended_early()),
-        (Some(Outcome::ClientGone), _) => Ending::Gone,
-        (Some(Outcome::Undelivered), _) => Ending::Failed(Trouble::undelivered()),
-        (Some(Outcome::Quiet), _) => Ending::Quiet,
+        (Some(Outcome::DestinationClosed), _) => Ending::End,
+        (Some(Outcome::EndedEarly), _) => Ending::Failed(StdioError::ended_early()),
+        (Some(Outcome::ClientClosed), _) => Ending::Gone,
+        (Some(Outcome::UploadIncomplete), _) => Ending::Failed(StdioError::undelivered()),
+        (Some(Outcome::HalfCloseTimeout), _) => Ending::Quiet,
         (Some(Outcome::Lost(reason)), failure) => {
-            Ending::Failed(Trouble::after(reason, failure.as_deref()))
+            Ending::Failed(StdioError::after(reason, failure.as_deref()))
         }
         (None, _) => Ending::Stopped,
     }
 }
 
-/// How far it is.
+/// Progress of the connection.
 #[derive(Clone, Debug)]
 pub enum Progress {
     /// No byte can be carried yet.
     Opening,
     /// Bytes are carried.
     Open,
-    /// None any more.
+    /// The connection has ended.
     Over(Ending),
 }
 
-/// How the one connection ended.
+/// How the connection ended.
 #[derive(Clone, Debug)]
 pub enum Ending {
     /// The destination ended, and stdout has every byte of it.
     End,
-    /// Nobody reads stdout any more, and the destination has what was read of stdin.
+    /// The reader of stdout is gone, and the destination has what was read from stdin.
     Gone,
-    /// It was told to stop.
+    /// A stop was requested.
     Stopped,
     /// stdin ended, and then nothing moved for too long.
     Quiet,
-    /// It could not be opened, or was lost, or stdin or stdout failed.
-    Failed(Trouble),
+    /// It could not be opened, was lost, or stdin or stdout failed.
+    Failed(StdioError),
 }
 
-/// What went wrong, for a person and for a program.
+/// Failure of the connection, for the user and for programs.
 #[derive(Clone, Debug)]
-pub struct Trouble {
-    /// What.
+pub struct StdioError {
+    /// Description.
     pub what: Printable,
     /// What to do about it; empty if nothing is known.
     pub hint: Printable,
-    /// Of which kind it is.
+    /// Failure class.
     pub class: Class,
 }
 
-/// The kinds of trouble that are told apart.
+/// Failure classes that callers distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// The API or the service said no.
+    /// The API or Session Manager returned an error.
     Session(Kind),
-    /// The destination, or the way to it, is not there.
+    /// The destination, or the network path to it, is not available.
     Unavailable,
-    /// It took too long.
+    /// A timeout.
     Late,
     /// The document opens another kind of session.
     Document,
-    /// What was open was lost.
+    /// An open connection was lost.
     Lost,
 }
 
-impl Trouble {
-    /// Nothing was carried yet.
+impl StdioError {
+    /// Failure before a stream was open.
     fn before(failure: &Failure) -> Self {
         let class = match failure {
             Failure::Session(error) => Class::Session(error.kind()),
@@ -214,7 +217,7 @@ impl Trouble {
         }
     }
 
-    /// Nobody reads stdout any more, and the destination does not take what was read of stdin.
+    /// The reader of stdout is gone, and the destination does not take what was read from stdin.
     fn undelivered() -> Self {
         Self {
             what: "stdout was closed before the destination had all of stdin".into(),
@@ -223,7 +226,7 @@ impl Trouble {
         }
     }
 
-    /// The destination closed before it had acknowledged what was read of stdin.
+    /// The destination closed before it had acknowledged what was read from stdin.
     fn ended_early() -> Self {
         Self {
             what: "the destination ended before it had acknowledged all of stdin".into(),
@@ -241,7 +244,7 @@ impl Trouble {
         }
     }
 
-    /// A stream was open.
+    /// Failure of an open stream.
     fn after(reason: Reason, failure: Option<&tunnel::Error>) -> Self {
         let class = if reason == Reason::Refused {
             Class::Unavailable
@@ -273,5 +276,5 @@ fn class_of(error: &tunnel::Error) -> Class {
     }
 }
 
-/// How long the last bytes of a client are waited for that is gone: a round trip or two.
+/// How long to wait for the remaining upload of a closed client: one or two round trips.
 const FAREWELL: Duration = Duration::from_millis(250);

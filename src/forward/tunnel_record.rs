@@ -4,13 +4,13 @@ use tokio::task::AbortHandle;
 
 use super::error::Failure;
 use crate::printable::Printable;
-use crate::session::Urgency;
+use crate::session::Priority;
 use crate::tunnel::{Step, Tunnel};
 
 /// A tunnel that is being established, or is ready.
 #[derive(Debug)]
 pub(super) struct TunnelRecord {
-    pub(super) urgency: Urgency,
+    pub(super) priority: Priority,
     pub(super) task: AbortHandle,
     pub(super) called: bool,
     pub(super) is_looking_up: bool,

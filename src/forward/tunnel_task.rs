@@ -17,7 +17,7 @@ use super::Context;
 use super::error::Failure;
 use super::pool::TunnelId;
 use super::pool_handle::Request;
-use crate::session::{Progress, StartRequest, Target, Urgency};
+use crate::session::{Priority, Progress, StartRequest, Target};
 use crate::tunnel::{Driver, Life, State, Tunnel};
 
 /// Parameters of a tunnel.
@@ -30,7 +30,7 @@ pub(super) struct TunnelTask {
     /// Its target is replaced by the one being tried.
     pub(super) request: StartRequest,
     pub(super) life: Life,
-    pub(super) urgency: Urgency,
+    pub(super) priority: Priority,
     /// Timeout for starting the session, and again for the tunnel to become ready.
     pub(super) patience: Duration,
     pub(super) news: mpsc::UnboundedSender<Request>,
@@ -40,21 +40,21 @@ pub(super) struct TunnelTask {
 #[derive(Debug)]
 pub(super) enum TunnelEvent {
     /// Its target is being looked up by tags, or no longer.
-    LookingUp(bool),
+    Resolving(bool),
     /// StartSession is being called.
-    Called,
+    StartCalled,
     /// The session was started.
-    Opened(Tunnel),
+    SessionStarted(Tunnel),
     /// Streams can be opened.
     Ready,
     /// Its websocket broke.
-    Away,
+    Disconnected,
     /// Its session was resumed on a new websocket.
-    Back,
+    Resumed,
     /// It could not be established.
     Failed(Failure),
     /// It was ready and has ended.
-    Over,
+    Ended,
 }
 
 impl TunnelTask {
@@ -63,14 +63,14 @@ impl TunnelTask {
         let (id, news, patience) = (self.id, self.news.clone(), self.patience);
         let tell = |what| {
             // Receiver dropped: ignore.
-            let _gone = news.send(Request::News(id, what));
+            let _gone = news.send(Request::Tunnel(id, what));
         };
         let (tunnel, driver) = match self.start(&tell).await {
             Ok(started) => started,
             Err(failure) => return tell(TunnelEvent::Failed(failure)),
         };
         let span = error_span!("tunnel", session = %tunnel.session_id());
-        tell(TunnelEvent::Opened(tunnel.clone()));
+        tell(TunnelEvent::SessionStarted(tunnel.clone()));
         let both = run(driver, watch(tunnel, patience, &tell));
         both.instrument(span).await;
     }
@@ -84,15 +84,15 @@ impl TunnelTask {
         } = self.context;
         let (targets, request) = (&self.targets, &self.request);
         let told = |progress| match progress {
-            Progress::LookUp => tell(TunnelEvent::LookingUp(true)),
-            Progress::Turn => tell(TunnelEvent::LookingUp(false)),
-            Progress::Call => tell(TunnelEvent::Called),
+            Progress::LookUp => tell(TunnelEvent::Resolving(true)),
+            Progress::Turn => tell(TunnelEvent::Resolving(false)),
+            Progress::Call => tell(TunnelEvent::StartCalled),
         };
         let session = sessions.start_on(
             targets,
             &service,
             request,
-            &self.urgency,
+            &self.priority,
             self.patience,
             told,
         );
@@ -131,9 +131,9 @@ async fn watch(mut tunnel: Tunnel, patience: Duration, tell: &impl Fn(TunnelEven
         // From the last reported state: it may have changed since.
         state = tunnel.changed(state).await;
         match state {
-            State::Away => tell(TunnelEvent::Away),
-            State::Ready => tell(TunnelEvent::Back),
-            State::Ended => return tell(TunnelEvent::Over),
+            State::Disconnected => tell(TunnelEvent::Disconnected),
+            State::Ready => tell(TunnelEvent::Resumed),
+            State::Ended => return tell(TunnelEvent::Ended),
             State::Opening => {}
         }
     }

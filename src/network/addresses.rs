@@ -1,8 +1,8 @@
-//! A TCP connection to a name with several addresses (RFC 8305).
+//! TCP connection to a name with several addresses (RFC 8305).
 //!
-//! One attempt begins 250 ms after the other, or when the one before fails; the families take
-//! turns. The first that succeeds is taken and the others are dropped. If none does, the error
-//! names what each address answered.
+//! Attempts start 250 ms apart, or when the previous one fails; address families alternate. The
+//! first successful attempt is used and the others are dropped. If all fail, the error names the
+//! failure of each address.
 
 use std::io;
 use std::net::SocketAddr;
@@ -55,7 +55,7 @@ async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// The families by turns, the first address first.
+/// Alternates the address families, starting with that of the first address.
 fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addresses
@@ -73,7 +73,8 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
-/// One failure stays as it is. A shortage on this machine is the cause of all.
+/// Combines the failures into one error. A single failure is returned as it is; a shortage on this
+/// machine is the cause of all failures.
 fn all_failed(mut failures: Vec<(SocketAddr, io::Error)>) -> io::Error {
     let short = failures
         .iter()
@@ -97,10 +98,10 @@ fn is_loopback(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// How long the next address waits for the one before ("Connection Attempt Delay", RFC 8305).
+/// Delay before the next address is tried ("Connection Attempt Delay", RFC 8305).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// An address that takes longer is named in the error as one that does not answer.
+/// Timeout for one address, which is then reported as not answering.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -111,7 +112,7 @@ mod tests {
 
     use socket2::{Domain, Socket, Type};
 
-    /// An address that does not answer: its queue of connections is full. Both must be kept.
+    /// An address that does not answer: its accept queue is full. Both values must be kept alive.
     fn black_hole(last: u8) -> (SocketAddr, Socket, Vec<Socket>) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0);

@@ -1,26 +1,26 @@
-//! What a proxy answers to CONNECT (RFC 9110 section 9.3.6).
+//! Parser for the response of a proxy to CONNECT (RFC 9110 section 9.3.6).
 
 use crate::printable::Printable;
 
-/// What the bytes that have come so far say.
+/// Result of parsing the bytes received so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// Nothing yet.
+    /// The response is incomplete.
     More,
-    /// The way is open: what comes next is of the other host.
+    /// The proxy has connected: the following bytes are from the remote host.
     Open,
-    /// The proxy does not connect.
+    /// The proxy refuses to connect.
     Refused {
         /// From 100 to 999.
         status: u16,
-        /// The proxy's words.
+        /// Reason phrase of the proxy.
         reason: Printable,
     },
-    /// Whoever answers is no HTTP proxy, or says more than it may.
+    /// The peer is not an HTTP proxy, or sends more than allowed.
     Nonsense,
 }
 
-/// Reads an answer from its first byte on.
+/// Parses a response from its first byte.
 pub(super) fn read(bytes: &[u8]) -> Answer {
     let Some(end) = end_of_head(bytes) else {
         let begins_well = bytes.iter().zip(START).all(|(byte, good)| byte == good);
@@ -34,7 +34,7 @@ pub(super) fn read(bytes: &[u8]) -> Answer {
         return Answer::Nonsense;
     };
     match status {
-        // Whoever dials speaks first, as all do who use TLS.
+        // The client must send first, as in TLS, so bytes after the head are an error.
         200..=299 if end < bytes.len() => Answer::Nonsense,
         200..=299 => Answer::Open,
         _ => Answer::Refused { status, reason },
@@ -58,10 +58,10 @@ fn status_line(line: &[u8]) -> Option<(u16, Printable)> {
 const START: &[u8] = b"HTTP/1.";
 const END: &[u8] = b"\r\n\r\n";
 
-/// Bytes of an answer; the SDK takes as many.
+/// Maximum length of a response in bytes; same as in the SDK.
 pub(super) const MAX_HEAD: usize = 8192;
 
-/// How much of the proxy's words is quoted.
+/// Maximum number of characters of a quoted reason phrase.
 const MAX_REASON: usize = 100;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! A byte stream to an outside host: name, proxy, TLS roots, deadline.
+//! Byte streams to remote hosts: name resolution, proxy, TLS, deadline.
 //!
-//! This room dials. It does not know what is said over the stream. Every TCP socket has
-//! `TCP_NODELAY`: small frames must not wait for each other's acknowledgement. TLS is rustls with
-//! aws-lc-rs, verified against the platform's roots and a company's own.
+//! This module connects; it knows nothing of the protocol in the stream. Every TCP socket has
+//! `TCP_NODELAY`, so that small frames do not wait for each other's acknowledgement. TLS is rustls
+//! with aws-lc-rs, verified against the platform's roots and a configured CA bundle.
 
 mod addresses;
 mod connect_response;
@@ -33,21 +33,21 @@ use self::proxy::ProxyConnectError;
 pub use self::proxy::{Proxy, ProxyError};
 pub use self::roots::{RootsError, platform_roots, read_ca_bundle};
 
-/// What is needed to dial: the roots, read once, and a proxy.
+/// Everything needed to connect: the roots, read once, and a proxy.
 #[derive(Clone)]
 pub struct Network {
     tls: Arc<ClientConfig>,
-    /// Subject and public key of each root in `tls`, which does not show them.
+    /// Subject and public key of each root in `tls`, which does not expose them.
     roots: Arc<BTreeSet<(Vec<u8>, Vec<u8>)>>,
     proxy: Option<Proxy>,
 }
 
 impl Network {
-    /// Reads the platform's roots, and those of `ca_bundle` beside them.
+    /// Reads the platform's roots, and those of `ca_bundle` in addition.
     ///
     /// # Errors
     ///
-    /// If the bundle cannot be read or holds no certificate.
+    /// If the bundle cannot be read or contains no certificate.
     pub fn new(ca_bundle: Option<&Path>) -> Result<Self, RootsError> {
         let roots = roots::load(ca_bundle)?;
         let trusted = roots.roots.iter().map(|root| {
@@ -74,16 +74,18 @@ impl Network {
         self.roots == other.roots
     }
 
-    /// The same, through a proxy where that leads.
+    /// Uses a proxy for the hosts that are not exempt from it.
     pub fn through(self, proxy: Option<Proxy>) -> Self {
         Self { proxy, ..self }
     }
 
-    /// Dials a host, trying each of its addresses soon after the one before, within `limit`.
+    /// Connects to a host within `limit`. Tries each of its addresses, each soon after the previous
+    /// one.
     ///
     /// # Errors
     ///
-    /// If the name does not resolve, no address answers, the proxy refuses, TLS fails, or time is up.
+    /// If the name does not resolve, no address answers, the proxy refuses, TLS fails, or the limit
+    /// expires.
     pub async fn dial(&self, endpoint: &Endpoint, limit: Duration) -> Result<Stream, DialError> {
         let fail = |source| DialError {
             endpoint: endpoint.clone(),
@@ -122,16 +124,16 @@ impl std::fmt::Debug for Network {
     }
 }
 
-/// Where to dial.
+/// The host and port to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// A name or an address, without brackets.
     pub host: String,
     /// A TCP port.
     pub port: u16,
-    /// Whether the stream is encrypted.
+    /// Use TLS.
     pub tls: bool,
-    /// Whether only loopback addresses may be dialled, whatever the name resolves to.
+    /// Connect to loopback addresses only, whatever the name resolves to.
     pub loopback_only: bool,
 }
 
@@ -144,18 +146,18 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
-/// A host that could not be reached.
+/// Error of a connection attempt.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot connect to {endpoint}")]
 pub struct DialError {
-    /// The host.
+    /// The endpoint.
     pub endpoint: Endpoint,
-    /// What went wrong.
+    /// The cause.
     pub source: io::Error,
 }
 
 impl DialError {
-    /// What a person can do about it, if it is the proxy's fault or a shortage on this machine.
+    /// Returns the suggested action, if the proxy or a shortage on this machine is the cause.
     pub fn hint(&self) -> Option<&'static str> {
         if let Some(hint) = shortage::hint(&self.source) {
             return Some(hint);
@@ -165,12 +167,12 @@ impl DialError {
     }
 }
 
-/// A byte stream to an outside host.
+/// A byte stream to a remote host.
 #[derive(Debug)]
 pub enum Stream {
     /// Unencrypted, for loopback.
     Plain(TcpStream),
-    /// Encrypted.
+    /// Encrypted with TLS.
     Tls(Box<TlsStream<TcpStream>>),
 }
 

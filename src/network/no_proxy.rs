@@ -1,31 +1,31 @@
-//! Which hosts are reached without the proxy: `NO_PROXY`, as curl reads it.
+//! Hosts reached without the proxy: `NO_PROXY`, with the rules of curl.
 //!
-//! Entries are separated by commas or spaces. `*` is every host; a name is that host and those below
-//! it, with or without a dot before it; an address may have a mask (`10.0.0.0/8`). No name is looked
-//! up, so an address exempts only who is written as an address.
+//! Entries are separated by commas or spaces. `*` matches every host; a name matches that host and
+//! its subdomains, with or without a leading dot; an address may have a mask (`10.0.0.0/8`). Names
+//! are not resolved, so an address matches only a host written as an address.
 
 use std::net::IpAddr;
 
-/// The hosts that need no proxy.
+/// The hosts exempt from the proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct NoProxy(Vec<Rule>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Rule {
     Everyone,
-    /// In lower case, without dots around it.
+    /// In lower case, without leading and trailing dots.
     Name(String),
     Net(IpAddr, u8),
 }
 
 impl NoProxy {
-    /// Reads a list. What no host can be is left out.
+    /// Parses a list. Invalid entries are ignored.
     pub(super) fn new(list: &str) -> Self {
         let entries = list.split([',', ' ', '\t']);
         Self(entries.filter_map(rule).collect())
     }
 
-    /// Whether a host is on the list: a name or an address, without brackets.
+    /// Returns true if a host is on the list: a name or an address, without brackets.
     pub(super) fn has(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         let host = host.strip_suffix('.').unwrap_or(&host);
@@ -38,12 +38,12 @@ impl NoProxy {
         })
     }
 
-    /// Whether every host is.
+    /// Returns true if every host is on the list.
     pub(super) fn is_everyone(&self) -> bool {
         self.0.contains(&Rule::Everyone)
     }
 
-    /// The list, as the SDK reads it.
+    /// Returns the list in the syntax of the SDK.
     pub(super) fn text(&self) -> String {
         let entry = |rule: &Rule| match rule {
             Rule::Everyone => "*".to_owned(),
@@ -82,7 +82,7 @@ fn is_in(address: IpAddr, net: IpAddr, length: u8) -> bool {
     width == of_net && address.checked_shr(rest) == net.checked_shr(rest)
 }
 
-/// An address as a number, and of how many bits.
+/// Returns an address as a number, and its width in bits.
 fn bits(address: IpAddr) -> (u128, u8) {
     match address {
         IpAddr::V4(address) => (u128::from(address.to_bits()), 32),

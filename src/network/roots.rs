@@ -1,4 +1,4 @@
-//! Platform roots and a company's own.
+//! Trusted root certificates: those of the platform and of a CA bundle.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::files::{self, Pipes};
 /// Reads the platform's roots, and adds those of a PEM file.
 pub(super) fn load(ca_bundle: Option<&Path>) -> Result<RootCertStore, RootsError> {
     let mut roots = RootCertStore::empty();
-    // Unusable ones are not ours to complain about.
+    // Unusable platform certificates are ignored.
     roots.add_parsable_certificates(of_platform()?);
     if let Some(path) = ca_bundle {
         add_bundle(&mut roots, path)?;
@@ -24,8 +24,8 @@ pub(super) fn load(ca_bundle: Option<&Path>) -> Result<RootCertStore, RootsError
     Ok(roots)
 }
 
-/// The certificates that the platform trusts. Unreadable ones are not ours to complain about, but
-/// those that were not read for want of descriptors or memory would be missing for ever.
+/// Returns the certificates that the platform trusts. Unreadable ones are ignored, except for a
+/// shortage of descriptors or memory: those would be missing permanently.
 fn of_platform() -> Result<Vec<CertificateDer<'static>>, RootsError> {
     let loaded = rustls_native_certs::load_native_certs();
     for error in loaded.errors {
@@ -41,12 +41,12 @@ fn of_platform() -> Result<Vec<CertificateDer<'static>>, RootsError> {
     Ok(loaded.certs)
 }
 
-/// The certificates that the platform trusts and that can be used, in PEM; an empty text if there are
-/// none, as on a small machine until somebody installs them. Blocks.
+/// Returns the usable certificates of the platform in PEM; empty if there are none, as on a minimal
+/// system. Blocks.
 ///
 /// # Errors
 ///
-/// If they cannot be read because this process or machine has run out of something.
+/// If they cannot be read because of a shortage in this process or machine.
 pub fn platform_roots() -> Result<String, RootsError> {
     let usable = of_platform()?.into_iter().filter(|certificate| {
         let mut roots = RootCertStore::empty();
@@ -59,11 +59,11 @@ pub fn platform_roots() -> Result<String, RootsError> {
     Ok(pem.collect())
 }
 
-/// Reads a file of certificates, which is no pipe and has at most 16 MiB. Blocks.
+/// Reads a CA bundle, which must not be a pipe and has at most 16 MiB. Blocks.
 ///
 /// # Errors
 ///
-/// If it cannot be read, is larger, or is no file.
+/// If it cannot be read, is larger, or is not a file.
 pub fn read_ca_bundle(path: &Path) -> io::Result<Vec<u8>> {
     Ok(files::read(path, MAX_BUNDLE, Pipes::Refused)?)
 }
@@ -90,45 +90,45 @@ fn add_bundle(roots: &mut RootCertStore, path: &Path) -> Result<(), RootsError> 
     Ok(())
 }
 
-/// Why there are no roots to verify against.
+/// Error of loading the roots.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
     /// The bundle cannot be read.
     #[error("cannot read the certificates in {}", path.display())]
     Unreadable {
-        /// The bundle.
+        /// Path of the bundle.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The bundle is no PEM file.
+    /// The bundle is not a PEM file.
     #[error("{} is not a PEM file", path.display())]
     NotPem {
-        /// The bundle.
+        /// Path of the bundle.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: PemError,
     },
-    /// The bundle holds no certificate.
+    /// The bundle contains no certificate.
     #[error("{} holds no certificate (a PEM section that begins with BEGIN CERTIFICATE)", path.display())]
     NoCertificate {
-        /// The bundle.
+        /// Path of the bundle.
         path: PathBuf,
     },
     /// A certificate of the bundle cannot be used as a root.
     #[error("{} holds a certificate that cannot be used", path.display())]
     Invalid {
-        /// The bundle.
+        /// Path of the bundle.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: rustls::Error,
     },
-    /// The TLS library refused its own defaults.
+    /// The TLS library rejected its own defaults.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
 }
 
-/// Several dozen times what systems trust.
+/// Several dozen times the size of a platform's roots.
 const MAX_BUNDLE: u64 = 16 * 1024 * 1024;
 
 #[cfg(test)]

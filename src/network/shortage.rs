@@ -1,13 +1,14 @@
-//! Errors that say that this process or this machine has run out of something, and what to do.
+//! Detects errors caused by a shortage of descriptors or memory on this machine.
 //!
-//! They look like faults of the network or of an address, and are none.
+//! They look like faults of the network or of an address.
 
 use std::fs::File;
 use std::io;
 
 use rustix::io::Errno;
 
-/// What a person can do about an error that is a shortage on this machine; `None` if it is another.
+/// Returns the suggested action for an error that is a shortage on this machine; `None` if it is
+/// another error.
 pub fn hint(error: &io::Error) -> Option<&'static str> {
     match Errno::from_io_error(error)? {
         Errno::MFILE => Some(
@@ -23,13 +24,13 @@ pub fn hint(error: &io::Error) -> Option<&'static str> {
     }
 }
 
-/// The shortage of descriptors behind an error that does not name it: to look a name up, files and
-/// sockets are opened, and if that fails the name is reported as unknown.
+/// Returns the shortage that caused an error which hides it: name resolution opens files and
+/// sockets, and reports the name as unknown if that fails.
 pub(super) fn behind(error: io::Error) -> io::Error {
     current().unwrap_or(error)
 }
 
-/// What keeps this process from opening a file at this moment, if something does.
+/// Returns the shortage that prevents this process from opening a file now, if there is one.
 pub fn current() -> Option<io::Error> {
     let error = File::open(ALWAYS_THERE).err()?;
     hint(&error).is_some().then_some(error)

@@ -1,41 +1,42 @@
-//! Why a tunnel ended.
+//! Reasons for the end of a tunnel.
 
 use crate::printable::Printable;
 use crate::wire::message::DecodeError;
 use crate::wire::payload::{self, ChannelClosed, PayloadError};
 use crate::wire::smux::FrameError;
 
-/// Why a tunnel, or one of its streams, ended. Final in every case.
+/// Reason for the end of a tunnel or of one of its streams. Final in every case.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// We ended the session on purpose.
+    /// The session was terminated on purpose by this program.
     #[error("the session was ended here")]
     Finished,
 
-    /// The service closed the channel without a word.
+    /// Session Manager closed the channel without giving a reason.
     #[error("the session was ended by the service or on the target")]
     Closed,
 
-    /// The service closed the channel and told why, in the agent's words.
+    /// Session Manager closed the channel with a message from the agent.
     #[error("the session was ended by the service or on the target: {output}")]
     ClosedBecause {
         /// The agent's text.
         output: Printable,
     },
 
-    /// The agent could not reach the destination. Ends one stream, not the tunnel.
+    /// The agent could not connect to the destination. Ends one stream, not the tunnel.
     #[error("the agent could not connect to the destination")]
     Refused,
 
-    /// The agent completed the handshake and then acknowledged nothing: without a mux, that is
-    /// what a refused dial looks like (protocol.md section 7).
+    /// The agent completed the handshake and then acknowledged nothing: without a mux, a refused
+    /// dial looks like this (docs/protocol.md, section 7).
     #[error(
         "the agent answers nothing since the handshake: the destination refuses the connection, or none of its packets come"
     )]
     NoAnswer,
 
-    /// The channel was closed without a word before the agent said or acknowledged anything of its
-    /// one connection: what a refused dial looks like to current agents (protocol.md section 0.2).
+    /// The channel was closed without a reason before the agent sent data or acknowledged anything
+    /// of its single connection: with current agents, a refused dial looks like this
+    /// (docs/protocol.md, section 0.2).
     #[error(
         "the session ended right after the handshake: the destination refuses the connection, or closed it at once"
     )]
@@ -44,31 +45,31 @@ pub enum Reason {
     /// The handshake cannot succeed.
     #[error("{why}")]
     Handshake {
-        /// What the agent asked or is, and the remedy.
+        /// What the agent requested or which agent it is, and the remedy.
         why: Printable,
     },
 
-    /// A frame of the websocket is not a message.
+    /// A websocket frame is not a valid message.
     #[error("the service sent what is no message")]
     Message(#[from] DecodeError),
 
-    /// The payload of a message is not what its type says.
+    /// The payload of a message does not match its type.
     #[error("the agent sent an unreadable {what}: {why}")]
     Payload {
         /// Which payload.
         what: &'static str,
-        /// What the parser said.
+        /// Message of the parser.
         why: Printable,
     },
 
-    /// The bytes of the mux are no frames.
+    /// The mux bytes are not valid frames.
     #[error("the agent broke the mux")]
     Frame(#[from] FrameError),
 
-    /// The session could not be kept; the tunnel's driver says why.
+    /// The session could not be kept, for a reason given by the tunnel's driver.
     #[error("{why}")]
     Lost {
-        /// The driver's words.
+        /// Message of the driver.
         why: Printable,
     },
 }
@@ -97,8 +98,8 @@ impl Reason {
         Self::Handshake { why: why.into() }
     }
 
-    /// From the body of a `channel_closed`, whose fields are the service's own (section 9.1). One
-    /// that cannot be read does not say that all is well.
+    /// Converts the body of a `channel_closed`, whose fields are set by Session Manager
+    /// (docs/protocol.md, section 9.1). A body that cannot be parsed is an error, not a clean end.
     pub(crate) fn closed(body: &[u8]) -> Self {
         match payload::decode::<ChannelClosed>(body) {
             Ok(body) => Self::from_output(&body.output),
@@ -106,7 +107,7 @@ impl Reason {
         }
     }
 
-    /// From the `Output` of a `channel_closed`.
+    /// Converts the `Output` of a `channel_closed`.
     fn from_output(output: &str) -> Self {
         let text = output.trim().trim_start_matches(HEADING);
         let output = Printable::cut(text, MAX_OUTPUT);
@@ -117,10 +118,10 @@ impl Reason {
     }
 }
 
-/// What an agent puts above the text of some failures (protocol.md section 0.2).
+/// Heading that agents put above the text of some failures (docs/protocol.md, section 0.2).
 const HEADING: &str = "----------ERROR-------";
 
-/// Characters of an agent's text that are kept.
+/// Maximum length of an agent's text, in characters.
 const MAX_OUTPUT: usize = 500;
 
 #[cfg(test)]

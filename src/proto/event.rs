@@ -1,4 +1,4 @@
-//! What the owner of a tunnel chooses, and what it is told.
+//! Options of a tunnel, its events, and the results of its methods.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::error::Reason;
 use crate::printable::Printable;
 use crate::wire::smux::StreamId;
 
-/// What the owner of a tunnel chooses.
+/// Options of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Messages per second towards the agent; 0 means no limit.
@@ -18,15 +18,15 @@ pub struct Options {
     pub upload_payload: usize,
     /// Payload bytes that may be unacknowledged; at least one payload.
     pub upload_window: usize,
-    /// Whether open streams keep the session from idling out.
+    /// True if open streams keep the session from reaching its idle timeout.
     pub keep_alive: bool,
-    /// Whether streams will share it: a session that carries only one is refused then.
+    /// True if streams will share the session: one that carries a single stream is then refused.
     pub shared: bool,
-    /// What the client claims to be; above 1.2.331.0.
+    /// Client version sent to the agent; above 1.2.331.0.
     pub client_version: ClientVersion,
 }
 
-/// What happened in a tunnel.
+/// An event of a tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The agent is ready; streams may be opened.
@@ -34,53 +34,53 @@ pub enum Event {
         /// The agent's version.
         agent_version: Printable,
     },
-    /// A read that was blocked would not block now.
+    /// A read that returned [`Read::Blocked`] would now return something.
     Readable(StreamId),
-    /// A write that found no room would find some now.
+    /// A write that was refused because the outbox was full would now be accepted.
     Writable(StreamId),
-    /// The agent has a message for the user.
+    /// The agent sent a message for the user.
     Notice(Printable),
-    /// The service objected to our rate: messages leave more slowly for a while.
+    /// Session Manager limits our rate: messages are sent more slowly for a while.
     Lowered {
         /// Messages per second.
         rate: u32,
     },
-    /// The agent has acknowledged nothing for long: a destination may not be reading.
+    /// No acknowledgement from the agent for a long time: a destination may have stopped reading.
     Silent {
-        /// How long.
+        /// Time without an acknowledgement.
         silent: Duration,
-        /// The stream that was sent most since it was last heard: its destination may be the one.
+        /// The stream with the most bytes sent since it last received any: the likely cause.
         suspect: Option<StreamId>,
     },
-    /// For so long that the websocket should be replaced.
+    /// No acknowledgement for so long that the websocket should be replaced.
     Stale {
-        /// How long.
+        /// Time without an acknowledgement.
         silent: Duration,
     },
-    /// The tunnel has ended; nothing follows.
+    /// The tunnel has ended; no event follows.
     Closed(Reason),
 }
 
-/// What a read gives.
+/// Result of a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {
     /// The next bytes; never empty.
     Data(Bytes),
-    /// None yet; [`Event::Readable`] follows.
+    /// No data yet; [`Event::Readable`] follows.
     Blocked,
-    /// The destination ended its side, and every byte of it was read.
+    /// The destination closed its side, and every byte of it was read.
     End,
-    /// Whatever else ended the stream.
+    /// The stream ended for any other reason.
     Lost(Reason),
 }
 
-/// Why a stream was not opened.
+/// Error of opening a stream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// The handshake and its probe are not over.
+    /// The handshake and its readiness probes are not complete.
     #[error("the tunnel is not ready yet")]
     NotReady,
-    /// 32,767 streams were opened on this tunnel, and no number is given twice.
+    /// 32,767 streams were opened on this tunnel; ids are not reused.
     #[error("the tunnel has no more stream numbers")]
     Exhausted,
     /// The tunnel has ended.

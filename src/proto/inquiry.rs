@@ -1,39 +1,39 @@
-//! Asks an agent without a mux whether it is still there, once after its last bytes.
+//! Asks an agent without a mux, once after its last bytes, whether it is still connected.
 //!
-//! Such an agent ends the session with its destination. If it has lost its own websocket by then,
-//! nothing of what it says last arrives, and the end looks as if there had been nothing. A message
-//! of ours that it does not acknowledge shows that. So when its bytes have stopped for a second and
-//! nothing was sent since, one message is sent that has no effect. There is one for each pause, so
-//! that no session is kept from idling out by it.
+//! Such an agent ends the session when its destination closes. If it has lost its own websocket by
+//! then, its final bytes do not arrive, and the end looks as if there had been none. A message of
+//! ours that stays unacknowledged reveals that. So when bytes from the agent have stopped for a
+//! second and nothing was sent since, one message without effect is sent. There is only one per
+//! pause, so that it does not keep the session from reaching its idle timeout.
 
 use std::time::{Duration, Instant};
 
-/// Whether the agent is to be asked.
+/// Decides when the agent is asked.
 #[derive(Debug, Default)]
 pub(super) struct Inquiry {
-    /// When bytes came last, if it was not asked since.
+    /// When bytes were last received, if the agent was not asked since.
     heard: Option<Instant>,
 }
 
 impl Inquiry {
-    /// Bytes came.
+    /// Bytes were received.
     pub(super) fn handle_output(&mut self, now: Instant) {
         self.heard = Some(now);
     }
 
-    /// The agent is asked.
+    /// The message is sent.
     pub(super) fn handle_asked(&mut self) {
         self.heard = None;
     }
 
-    /// When the agent is to be asked; `last_sent` is when anything was sent to it last.
+    /// Returns when to ask the agent; `last_sent` is when anything was last sent to it.
     pub(super) fn due(&self, last_sent: Instant) -> Option<Instant> {
         let heard = self.heard.filter(|heard| last_sent <= *heard);
         heard.map(|heard| heard + PAUSE)
     }
 }
 
-/// Half as long as an agent waits before it closes, so that its silence shows in time.
+/// Half the time an agent waits before it closes, so that a missing acknowledgement is noticed.
 const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,23 +1,23 @@
-//! What the protocol does, with the world left out.
+//! The data channel protocol as a state machine without I/O.
 //!
-//! A [`Tunnel`] is a value. It owns no socket, starts no task and reads no clock. Its verbs tell
-//! their direction by their prefix:
+//! A [`Tunnel`] is a value. It owns no socket, starts no task and reads no clock. The prefix of a
+//! method gives its direction:
 //!
 //! ```text
-//!   handle_*   the world tells us       a websocket opened or broke, a frame came, time passed
-//!   open, write, read, finish, reset    the owners of streams ask
-//!   poll_*     we tell the driver       the next frame, the next event, the next deadline
+//!   handle_*   input from the driver    websocket opened or broke, frame received, time passed
+//!   open, write, read, finish, reset    calls of the owners of streams
+//!   poll_*     output for the driver    the next frame, the next event, the next deadline
 //! ```
 //!
-//! **The loop.** After any `handle_*` and any verb of a stream: drain `poll_event`, drain
-//! `poll_transmit`, then sleep until `poll_timeout` or the next input. Nothing else is owed.
+//! **Event loop.** After any `handle_*` and any stream method: drain `poll_event`, drain
+//! `poll_transmit`, then sleep until `poll_timeout` or the next input. Nothing else is required.
 //!
-//! **The laws.** The same seed and the same calls give the same bytes. Time never goes back.
-//! Errors of `handle_message` are final. End and loss are different answers: a stream ends only
-//! when its destination did and every byte was read. Nothing grows without a bound: unacknowledged
-//! bytes, early messages, unsent bytes and unread bytes each have a limit that is named.
+//! **Invariants.** The same seed and the same calls give the same bytes. Time never goes
+//! backwards. Errors of `handle_message` are final. End and loss are distinct: a stream ends only
+//! when its destination did and every byte was read. All buffers are bounded: unacknowledged
+//! bytes, early messages, unsent bytes and unread bytes each have a named limit.
 //!
-//! Specification: protocol.md sections 3 to 11.
+//! Specification: docs/protocol.md, sections 3 to 11.
 
 mod channel;
 mod error;
@@ -49,7 +49,7 @@ pub(crate) mod tests {
 
     use crate::wire::message::{Header, Kind, Message, MessageId, PayloadType, Seq};
 
-    /// A message of the agent without effect, which is acknowledged each time that it comes.
+    /// Returns an agent message without effect that is acknowledged each time it arrives.
     pub(crate) fn acknowledged_message() -> Bytes {
         let header = Header {
             kind: Kind::Output,

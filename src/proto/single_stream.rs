@@ -1,25 +1,27 @@
-//! One connection without a mux: `AWS-StartSSHSession`.
+//! A session with one connection and no mux: `AWS-StartSSHSession`.
 //!
-//! The payloads of each direction are the bytes of the connection and nothing else. The agent dials
-//! before it is ready, so what comes may come before anybody has opened the stream, and is kept.
+//! The payloads of each direction are the bytes of the connection and nothing else. The agent
+//! dials before it is ready, so bytes may arrive before the stream is opened here; they are kept.
 //!
 //! ```text
-//!   agent ready: dialled ── bytes both ways ──┬── channel_closed, nothing missing ──▶ End
-//!                                             └── whatever else ──▶ Lost
+//!   agent ready: connected ── bytes both ways ──┬── channel_closed, nothing missing ──▶ End
+//!                                               └── anything else ──▶ Lost
 //! ```
 //!
-//! Nothing is missing as far as can be told from what came (`proto/channel/remainder.rs`) and from
-//! what was acknowledged (`proto/channel/accounts.rs`, `proto/inquiry.rs`). A destination that ends
-//! before it has taken everything that was written is a loss.
+//! "Nothing missing" is derived from the received bytes (`proto/channel/tail_check.rs`) and from
+//! the acknowledgements (`proto/channel/accounts.rs`, `proto/inquiry.rs`). If the destination
+//! closes before it has taken everything that was written, that is a loss.
 //!
-//! There is no frame for an end: ours cannot be told without closing both directions, so it is
-//! held, as in a mux; theirs is the end of the session. What was written before the local side left
-//! has reached the destination when all of it is acknowledged. And there is no seam: bytes that an
-//! agent processes twice (protocol.md section 6.5 item 2) arrive twice, which ssh notices. Nor is an
-//! end by the service without a word, such as a timeout, told from one of the destination; what
-//! matters over such a session has an end of its own, as ssh has.
+//! There is no frame for an end. Ours cannot be sent without closing both directions, so it is
+//! held back, as in a mux; the destination's is the end of the session. After the local side has
+//! disconnected, its bytes count as delivered when all of them are acknowledged.
 //!
-//! Specification: protocol.md sections 7 and 10.
+//! Limits: there is no replay guard, so bytes that an agent processes twice (docs/protocol.md,
+//! section 6.5 item 2) arrive twice, which ssh detects. An end by Session Manager without a
+//! reason, such as a timeout, cannot be distinguished from one by the destination; protocols that
+//! need the distinction have an end marker of their own, as ssh does.
+//!
+//! Specification: docs/protocol.md, sections 7 and 10.
 
 use std::collections::VecDeque;
 
@@ -31,7 +33,7 @@ use super::mux::{
 use crate::wire::message::Draft;
 use crate::wire::smux::StreamId;
 
-/// The one connection of a session.
+/// The only connection of a session.
 #[derive(Debug)]
 pub(super) struct SingleStream {
     stream: Stream,
@@ -40,10 +42,10 @@ pub(super) struct SingleStream {
 }
 
 impl SingleStream {
-    /// A connection that nobody has opened here.
+    /// Creates the connection, not yet opened on our side.
     pub(super) fn new() -> Self {
         let mut stream = Stream::new();
-        // There is no SYN: the agent has dialled.
+        // There is no SYN: the agent has already connected.
         stream.sent_open();
         Self {
             stream,
@@ -52,7 +54,7 @@ impl SingleStream {
         }
     }
 
-    /// Opens the stream, once.
+    /// Opens the stream. Returns `None` from the second call on.
     pub(super) fn open(&mut self) -> Option<StreamId> {
         let is_first = self.life == Life::Unopened;
         is_first.then(|| {
@@ -61,12 +63,12 @@ impl SingleStream {
         })
     }
 
-    /// True if bytes wait for a stream that nobody has opened.
+    /// Returns true if bytes are waiting for a stream that is not opened yet.
     pub(super) fn has_remainder(&self) -> bool {
         self.life == Life::Unopened && self.stream.unread() > 0
     }
 
-    /// Takes bytes for the destination.
+    /// Queues bytes for the destination.
     pub(super) fn write(&mut self, id: StreamId, data: &[u8]) -> Write {
         if !self.is_known(id) {
             return Write::Closed;
@@ -81,7 +83,7 @@ impl SingleStream {
         }
     }
 
-    /// Gives bytes of the destination, at most `max`.
+    /// Returns bytes from the destination, at most `max`.
     pub(super) fn read(&mut self, id: StreamId, max: usize) -> Read {
         if !self.is_known(id) {
             return Read::Gone;
@@ -97,14 +99,14 @@ impl SingleStream {
         }
     }
 
-    /// The local side will write no more, which nobody is told.
+    /// The local side will write no more. Nothing is sent for it.
     pub(super) fn finish(&mut self, id: StreamId) {
         if self.is_known(id) {
             self.stream.finish();
         }
     }
 
-    /// The local side is gone. What was written still leaves.
+    /// The local side has disconnected. Queued bytes are still sent.
     pub(super) fn reset(&mut self, id: StreamId) {
         if self.is_known(id) {
             self.life = Life::Left;
@@ -112,7 +114,7 @@ impl SingleStream {
         }
     }
 
-    /// The next bytes of the destination came.
+    /// Bytes from the destination were received.
     pub(super) fn handle_output(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             self.stream.handle_data(&bytes);
@@ -120,12 +122,12 @@ impl SingleStream {
         }
     }
 
-    /// The agent could not reach the destination.
+    /// The agent could not connect to the destination.
     pub(super) fn handle_refusal(&mut self) {
         self.handle_finish(true);
     }
 
-    /// The destination ended, and nothing of it is missing.
+    /// The destination closed, and none of its bytes are missing.
     pub(super) fn handle_end(&mut self) {
         self.handle_finish(false);
     }
@@ -137,7 +139,7 @@ impl SingleStream {
         self.wake_writer();
     }
 
-    /// Everything that was sent is acknowledged.
+    /// Everything sent is acknowledged.
     pub(super) fn handle_all_arrived(&mut self) {
         if self.life == Life::Left && self.stream.intent() != NextFrame::Data {
             self.life = Life::Over;
@@ -166,8 +168,8 @@ impl SingleStream {
         }
     }
 
-    /// What became of the bytes that were written. If that is not known yet, [`Change::Readable`]
-    /// follows when it is.
+    /// Returns the result of the upload. If it is still pending, [`Change::Readable`] follows when
+    /// it is known.
     pub(super) fn upload(&mut self, id: StreamId) -> Upload {
         match self.life {
             Life::Over if id == ONLY => return Upload::Delivered,
@@ -178,37 +180,37 @@ impl SingleStream {
         upload
     }
 
-    /// What the owner of the stream waits for.
+    /// Returns the next readiness change for the owner of the stream.
     pub(super) fn poll_change(&mut self) -> Option<Change> {
         self.changes.pop_front()
     }
 
-    /// True if there are bytes to send.
+    /// Returns true if there are bytes to send.
     pub(super) fn has_output(&self) -> bool {
         self.stream.intent() == NextFrame::Data
     }
 
-    /// False while more input would wait unread beyond its budget.
+    /// Returns false while the receive budget is used up.
     pub(super) fn wants_input(&self) -> bool {
         self.stream.unread() < MAX_UNREAD_OF_STREAM
     }
 
-    /// Bytes that wait to be read.
+    /// Returns the number of unread bytes.
     pub(super) fn unread(&self) -> usize {
         self.stream.unread()
     }
 
-    /// The stream, while it is open and not forgotten.
+    /// Returns the stream while it is open and its state is still needed.
     pub(super) fn id(&self) -> Option<StreamId> {
         self.is_known(ONLY).then_some(ONLY)
     }
 
-    /// The stream, if it was sent something since it was last heard.
+    /// Returns the stream if bytes were sent on it since it last received any.
     pub(super) fn suspect(&self) -> Option<StreamId> {
         self.id().filter(|_| self.stream.unheard() > 0)
     }
 
-    /// Bytes that were sent and received.
+    /// Bytes sent and received.
     pub(super) fn traffic(&self) -> (u64, u64) {
         (self.stream.sent, self.stream.received)
     }
@@ -217,25 +219,25 @@ impl SingleStream {
         id == ONLY && matches!(self.life, Life::Open | Life::Left)
     }
 
-    /// Asserts what must always hold.
+    /// Asserts the invariants.
     pub(super) fn assert_invariants(&self) {
         assert!(self.stream.unsent() <= MAX_UNSENT, "the outbox is bounded");
     }
 }
 
-/// What became of the local side.
+/// State of the local side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
-    /// Nobody has opened the stream.
+    /// Not opened yet.
     Unopened,
     Open,
-    /// Reset, with bytes that are not acknowledged.
+    /// Reset, with unacknowledged bytes.
     Left,
-    /// Reset, and forgotten.
+    /// Reset, and everything is acknowledged.
     Over,
 }
 
-/// The id of the one stream; no mux gives it.
+/// Id of the only stream; a mux never assigns it.
 const ONLY: StreamId = StreamId(0);
 
 #[cfg(test)]

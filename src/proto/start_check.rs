@@ -1,23 +1,24 @@
-//! Messages that show whether an agent discarded the first ones.
+//! Sends further messages that detect whether an agent discarded the first ones.
 //!
-//! On most paths an agent proves that it is ready, or much time has passed (`proto/readiness.rs`).
-//! Where it was time alone, the first messages may be lost in an agent whose process was kept from
-//! running, and nothing would follow. Each message begins in a way that ends the agent's mux if one
-//! before it was discarded (`proto/mux/seam.rs`). So while the agent says nothing, further ones leave.
+//! On most paths a refusal shows that the agent is ready, or enough time has passed
+//! (`proto/readiness.rs`). Where only time was the criterion, the first messages may be lost in an
+//! agent whose process was not scheduled, and nothing would follow. Each message begins with bytes
+//! that break the agent's mux if an earlier message was discarded (`proto/mux/replay_guard.rs`). So
+//! further messages are sent while nothing is received from the agent.
 
 use std::time::{Duration, Instant};
 
-/// When the next message of a check leaves.
+/// Schedule of the messages of a check.
 #[derive(Debug)]
 pub(super) struct StartCheck {
-    /// After the first data.
+    /// When the next message is due; set once data was sent.
     due: Option<Instant>,
-    /// How long after the last one.
+    /// Interval after the last message.
     pause: Duration,
 }
 
 impl StartCheck {
-    /// Nothing has left.
+    /// Creates a check that starts with the first data.
     pub(super) fn new() -> Self {
         Self {
             due: None,
@@ -25,17 +26,17 @@ impl StartCheck {
         }
     }
 
-    /// Data leaves.
+    /// Data is sent.
     pub(super) fn handle_sent(&mut self, now: Instant) {
         self.due.get_or_insert(now + self.pause);
     }
 
-    /// When the next message is due.
+    /// Returns the time of the next message.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// The message is put in line. False if the agent was given all the time.
+    /// A message was queued. Returns false if the check is complete.
     pub(super) fn handle_asked(&mut self, now: Instant) -> bool {
         self.pause *= 3;
         self.due = Some(now + self.pause);
@@ -43,8 +44,8 @@ impl StartCheck {
     }
 }
 
-/// The answer of most destinations comes before.
+/// Most destinations answer within this time.
 const FIRST: Duration = Duration::from_millis(50);
 
-/// An agent was seen to discard for some milliseconds, while the rest of its process ran.
+/// An agent was observed to discard for some milliseconds while the rest of its process ran.
 const LAST: Duration = Duration::from_secs(2);

@@ -1,16 +1,16 @@
-//! Where a tunnel stands.
+//! State machine of a tunnel.
 //!
 //! ```text
 //!            handshake complete         agent is ready
 //!   Opening ───────────────────▶ Probing ──────────────────▶ Ready
 //!      │ close                      │ close                    │ close
 //!      └───────────▶ Ended ◀────────┴──────── Closing ◀────────┘
-//!                      ▲   flag acknowledged, or a second      │
+//!                      ▲   flag acknowledged, or one second    │
 //!                      └── an error, channel_closed, abandon ──┘
 //! ```
 //!
-//! No byte of a user leaves before `Ready`: agents drop what comes before their plugin is ready
-//! (protocol.md section 5.1).
+//! No user data is sent before `Ready`: agents discard what arrives before their plugin is ready
+//! (docs/protocol.md, section 5.1).
 
 use std::time::Instant;
 
@@ -24,9 +24,9 @@ pub(super) enum State {
     Probing {
         agent_version: Printable,
         readiness: Readiness,
-        /// When it counts as ready, if it cannot prove it.
+        /// When the agent is assumed to be ready if no refusal was seen.
         settled: Option<Instant>,
-        /// When it counts as refused, while there is a websocket; without a mux.
+        /// When the dial is assumed to be refused; only without a mux and while connected.
         refused: Option<Instant>,
     },
     Ready,
@@ -37,7 +37,7 @@ pub(super) enum State {
 }
 
 impl State {
-    /// When the state changes by itself.
+    /// Returns the time of the next timed state change.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Closing { deadline } => Some(*deadline),
@@ -54,7 +54,7 @@ impl State {
         }
     }
 
-    /// Why nothing follows.
+    /// Returns the reason if the tunnel has ended.
     pub(super) fn ended(&self) -> Option<&Reason> {
         match self {
             Self::Ended(reason) => Some(reason),
@@ -62,7 +62,7 @@ impl State {
         }
     }
 
-    /// True while data may leave.
+    /// Returns true while stream data may be sent.
     pub(super) fn may_send_data(&self) -> bool {
         matches!(self, Self::Ready | Self::Closing { .. })
     }

@@ -1,6 +1,6 @@
-//! What a tunnel counted.
+//! Message and byte counters of a tunnel.
 
-/// Counters of one tunnel since it was made. Messages of stream data unless said otherwise.
+/// Counters of one tunnel since it was created, in messages of stream data unless noted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Sent for the first time.
@@ -11,14 +11,14 @@ pub struct Stats {
     pub received: u64,
     /// Received again; acknowledged and dropped.
     pub duplicates: u64,
-    /// Received before one that comes earlier in order.
+    /// Received ahead of a missing message.
     pub early: u64,
-    /// Received but not kept for want of room; not acknowledged.
+    /// Received but dropped because the buffer is full; not acknowledged.
     pub refused: u64,
-    /// Received with a digest that does not match; not acknowledged.
+    /// Received with a digest mismatch; not acknowledged.
     pub damaged: u64,
-    /// Bytes of streams sent, without frames and messages.
+    /// Stream bytes sent, without frame and message headers.
     pub bytes_sent: u64,
-    /// Bytes of streams received.
+    /// Stream bytes received.
     pub bytes_received: u64,
 }

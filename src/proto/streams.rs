@@ -1,7 +1,7 @@
-//! The streams of a tunnel: many on a mux, or one without.
+//! The streams of a tunnel: many on a mux, or a single one without a mux.
 //!
-//! The handshake decides which (protocol.md sections 7, 8 and 10); before it nothing can be open,
-//! and the kind does not matter.
+//! The handshake decides which (docs/protocol.md, sections 7, 8 and 10). Before it no stream can
+//! be open, and the variant does not matter.
 
 use bytes::Bytes;
 
@@ -11,12 +11,12 @@ use super::single_stream::SingleStream;
 use crate::wire::message::{Draft, Seq};
 use crate::wire::smux::{FrameError, StreamId};
 
-/// What the payloads of a channel carry.
+/// Content of the payloads of a channel.
 #[derive(Debug)]
 pub(super) enum Streams {
     /// Frames of many streams.
     Mux(Mux),
-    /// The bytes of one.
+    /// The bytes of one stream.
     Single(SingleStream),
 }
 
@@ -73,7 +73,7 @@ impl Streams {
         }
     }
 
-    /// Everything that was sent is acknowledged. On a mux that is not the destination's word.
+    /// Everything sent is acknowledged. On a mux this does not mean that the destination has it.
     pub(super) fn handle_all_arrived(&mut self) {
         match self {
             Self::Mux(_) => {}
@@ -81,8 +81,8 @@ impl Streams {
         }
     }
 
-    /// The agent closed the session well, and nothing of it is missing. On a mux streams end
-    /// before, each by its FIN.
+    /// The agent closed the session cleanly and nothing is missing. On a mux, streams end earlier,
+    /// each with its FIN.
     pub(super) fn handle_end(&mut self) {
         match self {
             Self::Mux(_) => {}
@@ -90,7 +90,7 @@ impl Streams {
         }
     }
 
-    /// The next stream whose FIN came and is not confirmed.
+    /// Returns the next stream whose FIN was received and is not confirmed.
     pub(super) fn poll_end(&mut self) -> Option<StreamId> {
         match self {
             Self::Mux(mux) => mux.poll_end(),
@@ -98,7 +98,7 @@ impl Streams {
         }
     }
 
-    /// The FIN of a stream was sent because its destination ended.
+    /// The FIN of a stream was sent because its destination closed.
     pub(super) fn confirm_end(&mut self, id: StreamId) {
         match self {
             Self::Mux(mux) => mux.confirm_end(id),
@@ -106,7 +106,7 @@ impl Streams {
         }
     }
 
-    /// True if bytes wait for a stream that nobody has opened. On a mux there are none.
+    /// Returns true if bytes are waiting for a stream that is not opened yet. Never on a mux.
     pub(super) fn has_remainder(&self) -> bool {
         match self {
             Self::Mux(_) => false,
@@ -117,7 +117,7 @@ impl Streams {
     pub(super) fn leave(&mut self, id: StreamId) {
         match self {
             Self::Mux(mux) => mux.leave(id),
-            // It is known what became of it for as long as the tunnel lives.
+            // Its state is kept for the lifetime of the tunnel.
             Self::Single(single) => single.reset(id),
         }
     }
@@ -129,8 +129,8 @@ impl Streams {
         }
     }
 
-    /// The number of the last message with bytes of a stream. Without a mux an end counts only if
-    /// everything was acknowledged, and the number does not matter.
+    /// Returns the number of the last message with bytes of a stream. Without a mux an end counts
+    /// only if everything was acknowledged, and the number does not matter.
     pub(super) fn last_data(&self, id: StreamId) -> Option<Seq> {
         match self {
             Self::Mux(mux) => mux.last_data(id),
@@ -138,7 +138,7 @@ impl Streams {
         }
     }
 
-    /// The FIN of a stream came before everything that was sent was acknowledged.
+    /// The FIN of a stream was received before everything sent was acknowledged.
     pub(super) fn cut_short(&mut self, id: StreamId) {
         match self {
             Self::Mux(mux) => mux.cut_short(id),
@@ -175,7 +175,7 @@ impl Streams {
         }
     }
 
-    /// Bytes that wait to be read.
+    /// Returns the number of unread bytes.
     pub(super) fn unread(&self) -> usize {
         match self {
             Self::Mux(mux) => mux.unread(),
@@ -211,7 +211,7 @@ impl Streams {
         }
     }
 
-    /// Bytes of one stream: sent and received; nothing once it is forgotten.
+    /// Bytes sent and received on one stream; zero once it was removed.
     pub(super) fn traffic_of(&self, id: StreamId) -> (u64, u64) {
         match self {
             Self::Mux(mux) => mux.traffic_of(id),
@@ -220,7 +220,7 @@ impl Streams {
         }
     }
 
-    /// Bytes of all streams: sent and received.
+    /// Bytes sent and received on all streams.
     pub(super) fn traffic(&self) -> (u64, u64) {
         match self {
             Self::Mux(mux) => mux.traffic(),

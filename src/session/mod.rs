@@ -42,10 +42,10 @@ pub use self::aws::{
     kill_credential_processes,
 };
 pub use self::circuit_breaker::{CircuitBreaker, Decision, HoldTime};
-pub use self::dispatcher::{Dispatcher, Impatience, Sessions, Turn, unix_seconds};
+pub use self::dispatcher::{Dispatcher, RetryTrigger, Sessions, Turn, unix_seconds};
 pub use self::error::{Error, Kind, Recovery};
 pub use self::journal::{Entry, Journal, Origin};
-pub use self::priority::Urgency;
+pub use self::priority::Priority;
 use self::registry::Registration;
 pub use self::shutdown_mode::ShutdownMode;
 pub use self::sigv4::{Signature, Upgrade};

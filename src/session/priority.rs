@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Whether a connection is waiting for the session, or it is a warm session. May change while the
 /// start is queued. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Urgency(Arc<AtomicBool>);
+pub struct Priority(Arc<AtomicBool>);
 
-impl Urgency {
+impl Priority {
     /// A connection is waiting.
     pub fn connection() -> Self {
         Self(Arc::new(AtomicBool::new(true)))

@@ -18,14 +18,14 @@ pub enum ShutdownMode {
     Hurried,
 }
 
-/// Completes when the time limit of the shutdown is over. Sets `time_left` to [`TimeLeft::Soon`]
+/// Completes when the time limit of the shutdown is over. Sets `time_left` to [`TimeLeft::Seconds`]
 /// when the shutdown begins.
 pub(super) async fn time_is_up(
     shutdown_mode: &mut watch::Receiver<ShutdownMode>,
     time_left: watch::Sender<TimeLeft>,
 ) {
     wait_for(shutdown_mode, ShutdownMode::InOrder).await;
-    time_left.send_replace(TimeLeft::Soon);
+    time_left.send_replace(TimeLeft::Seconds);
     let in_order = tokio::time::sleep(MAX_GOODBYE);
     let hurried = async {
         wait_for(shutdown_mode, ShutdownMode::Hurried).await;

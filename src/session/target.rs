@@ -11,7 +11,7 @@ use tracing::debug;
 use super::aws::{Found, Service};
 use super::dispatcher::Sessions;
 use super::error::{Error, Kind, Transience};
-use super::priority::Urgency;
+use super::priority::Priority;
 use super::{Session, StartRequest};
 
 /// A target, by node id or by tags.
@@ -62,7 +62,7 @@ impl Sessions {
         targets: &[Target],
         service: &Service,
         request: &StartRequest,
-        urgency: &Urgency,
+        priority: &Priority,
         patience: Duration,
         tell: impl Fn(Progress),
     ) -> Result<Session, Error> {
@@ -70,10 +70,10 @@ impl Sessions {
         let mut time_is_up = pin!(sleep(patience * 7 / 8));
         let (mut pause, mut faults) = (FIRST_PAUSE, 0);
         loop {
-            let trial = self.start_once(targets, service, request, urgency, &tell);
+            let trial = self.start_once(targets, service, request, priority, &tell);
             // Boxed, because the callers' futures would nest too deep for the compiler.
             let error = match Box::pin(trial).await {
-                Err(error) if urgency.is_urgent() => error,
+                Err(error) if priority.is_urgent() => error,
                 outcome => return outcome,
             };
             match error.transience() {
@@ -95,14 +95,14 @@ impl Sessions {
         targets: &[Target],
         service: &Service,
         request: &StartRequest,
-        urgency: &Urgency,
+        priority: &Priority,
         tell: &impl Fn(Progress),
     ) -> Result<Session, Error> {
         let attempt = Attempt {
             sessions: self,
             service,
             request,
-            urgency,
+            priority,
             tell,
         };
         let mut missed = Vec::new();
@@ -120,7 +120,7 @@ struct Attempt<'a, F> {
     sessions: &'a Sessions,
     service: &'a Service,
     request: &'a StartRequest,
-    urgency: &'a Urgency,
+    priority: &'a Priority,
     tell: &'a F,
 }
 
@@ -162,7 +162,7 @@ impl<F: Fn(Progress)> Attempt<'_, F> {
 
     async fn at(&self, node: &str) -> Result<Session, Error> {
         (self.tell)(Progress::Turn);
-        let turn = self.sessions.turn(self.service, self.urgency).await?;
+        let turn = self.sessions.turn(self.service, self.priority).await?;
         (self.tell)(Progress::Call);
         let request = StartRequest {
             target: node.to_owned(),

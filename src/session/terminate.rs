@@ -43,21 +43,21 @@ pub(super) enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TerminatePolicy {
     /// Retry until it succeeds or no longer makes sense, and log a failure.
-    Full,
+    Required,
     /// Retry in the background: shutdown does not wait for it and failures are not logged as
     /// warnings. On failure the session stays in the journal for the next process.
-    Casual,
+    BestEffort,
 }
 
 /// Progress of the shutdown, as terminations see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TimeLeft {
     /// No shutdown.
-    NotYet,
+    Unlimited,
     /// Shutting down: a few seconds are left, no backoff.
-    Soon,
+    Seconds,
     /// The shutdown is over: give up.
-    Now,
+    None,
 }
 
 /// Signals to a termination.
@@ -70,7 +70,7 @@ pub(super) struct Pace {
 
 impl Pace {
     fn is_farewell(&self) -> bool {
-        *self.time_left.borrow() != TimeLeft::NotYet
+        *self.time_left.borrow() != TimeLeft::Unlimited
     }
 
     /// Waits before the next attempt. Returns true if the pause was cut short.
@@ -78,7 +78,7 @@ impl Pace {
         tokio::select! {
             () = sleep(pause) => false,
             Ok(()) = self.hurry.changed() => true,
-            () = reached(&mut self.time_left, TimeLeft::Soon) => true,
+            () = reached(&mut self.time_left, TimeLeft::Seconds) => true,
         }
     }
 
@@ -96,8 +96,8 @@ impl Termination {
     /// Calls TerminateSession until it succeeds, fails permanently, or time runs out. Returns how
     /// many sessions may still be active: this one, or none.
     pub(super) async fn run(self, mut pace: Pace) -> usize {
-        if self.effort == TerminatePolicy::Casual {
-            self.try_casually(pace).await;
+        if self.effort == TerminatePolicy::BestEffort {
+            self.run_best_effort(pace).await;
             return 0;
         }
         let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
@@ -106,7 +106,7 @@ impl Termination {
         loop {
             let outcome = tokio::select! {
                 outcome = self.try_once(&mut pace) => outcome,
-                () = reached(&mut over, TimeLeft::Now) => return self.leave(None),
+                () = reached(&mut over, TimeLeft::None) => return self.leave(None),
             };
             let error = match outcome {
                 Some(Ok(())) => return self.done(pause).await,
@@ -134,15 +134,15 @@ impl Termination {
         }
     }
 
-    async fn try_casually(&self, pace: Pace) {
+    async fn run_best_effort(&self, pace: Pace) {
         let mut time_left = pace.time_left.clone();
         tokio::select! {
-            () = self.try_quietly(pace) => {}
-            () = reached(&mut time_left, TimeLeft::Soon) => {}
+            () = self.try_best_effort(pace) => {}
+            () = reached(&mut time_left, TimeLeft::Seconds) => {}
         }
     }
 
-    async fn try_quietly(&self, mut pace: Pace) {
+    async fn try_best_effort(&self, mut pace: Pace) {
         let session = &self.id;
         let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
         loop {
@@ -165,7 +165,7 @@ impl Termination {
     /// `None` if the provider has not answered by then.
     async fn try_once(&self, pace: &mut Pace) -> Option<Result<(), Error>> {
         let waited_for_credentials = async {
-            reached(&mut pace.time_left, TimeLeft::Soon).await;
+            reached(&mut pace.time_left, TimeLeft::Seconds).await;
             sleep(MAX_WAIT_FOR_CREDENTIALS).await;
         };
         tokio::select! {
@@ -261,9 +261,9 @@ fn no_answer() -> Error {
 /// Waits until the shutdown has reached `stage`.
 pub(super) async fn reached(time_left: &mut watch::Receiver<TimeLeft>, stage: TimeLeft) {
     let reached = |now: &TimeLeft| match stage {
-        TimeLeft::NotYet => true,
-        TimeLeft::Soon => *now != TimeLeft::NotYet,
-        TimeLeft::Now => *now == TimeLeft::Now,
+        TimeLeft::Unlimited => true,
+        TimeLeft::Seconds => *now != TimeLeft::Unlimited,
+        TimeLeft::None => *now == TimeLeft::None,
     };
     // An error means that the dispatcher is gone, and with it this task.
     drop(time_left.wait_for(reached).await);
@@ -311,7 +311,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_pause_between_tries_ends_when_it_is_cut_short() {
-        let (time_left, hurry) = (watch::Sender::new(TimeLeft::NotYet), watch::Sender::new(()));
+        let (time_left, hurry) = (
+            watch::Sender::new(TimeLeft::Unlimited),
+            watch::Sender::new(()),
+        );
         let mut pace = Pace {
             time_left: time_left.subscribe(),
             hurry: hurry.subscribe(),
@@ -320,7 +323,7 @@ mod tests {
 
         hurry.send_replace(());
         let hurried = timeout(MAX_PAUSE, pace.pause(long)).await;
-        time_left.send_replace(TimeLeft::Soon);
+        time_left.send_replace(TimeLeft::Seconds);
         let stopped = timeout(MAX_PAUSE, pace.pause(long)).await;
 
         assert_eq!((hurried, stopped), (Ok(true), Ok(true)));

@@ -1,44 +1,46 @@
-//! The far side on loopback: the SSM API, the service between client and agent, and agents.
+//! A simulator on loopback: the SSM API, Session Manager's data channels, and agents.
 //!
-//! It stands in for AWS towards any client, ours or not: over real sockets, reached as AWS is,
-//! with an endpoint override. It shares the bytes of [`wire`](crate::wire) with our client and
-//! not a line of its logic. What it does is what protocol.md describes; where nothing is known
-//! it does what appendix B says, and knobs do the other thing.
+//! It replaces AWS for any client over real sockets and is reached like AWS, with an endpoint
+//! override. It shares the byte layouts of [`wire`](crate::wire) with our client and none of its
+//! logic. It implements docs/protocol.md; where the real behaviour is unknown, it follows appendix
+//! B by default, and options select the alternative.
 //!
-//! # What is imitated
+//! # What is simulated
 //!
-//! - [`agent`]: one side of a session as a pure value, for tests in virtual time.
-//! - The API: StartSession, ResumeSession, TerminateSession, their checks and errors, and
-//!   DescribeInstanceInformation of nodes by their tags.
-//! - The data channel: upgrade, token, replacing a client, holding output while none is there.
-//! - Destinations: real TCP connections, to loopback addresses and nowhere else.
-//! - What goes wrong, and when: [`Faults`] and [`OneOffFault`]s, idle sessions that are ended among them.
+//! - [`agent`]: one side of a session as a state machine without I/O, for tests in virtual time.
+//! - The API: StartSession, ResumeSession and TerminateSession with their checks and errors, and
+//!   DescribeInstanceInformation for nodes selected by tags.
+//! - The data channel: upgrade, token, replacing a client, and holding output while none is
+//!   attached.
+//! - Destinations: real TCP connections, to loopback addresses only.
+//! - Faults: [`Faults`] and [`OneOffFault`]s, including the termination of idle sessions.
 //!
-//! Not imitated: shells, KMS, the agent's control channel, its pings, quotas.
+//! Not simulated: shells, KMS, the agent's control channel and its pings, quotas.
 //!
 //! # For tests over sockets
 //!
 //! ```text
 //! let simulator = Simulator::start(Options::default()).await?;
-//! simulator.endpoint()           http://127.0.0.1:PORT: AWS_ENDPOINT_URL_SSM
-//! simulator.certificate_pem()    what to trust, with Options::tls
-//! simulator.ledger()             what was seen: sessions, waits, signatures, violations
-//! simulator.open_sessions()      0 when no session was forgotten
-//! simulator.set_faults(…)        what goes wrong from now on, in running sessions too
-//! simulator.strike(None, Blow::Break(Manner::Reset))       what happens now, to every session
-//! simulator.fail(Operation::ResumeSession, ApiFault { … }) errors of the API
+//! simulator.endpoint()           http://127.0.0.1:PORT, for AWS_ENDPOINT_URL_SSM
+//! simulator.certificate_pem()    CA certificate for clients, with Options::tls
+//! simulator.ledger()             records: sessions, delays, signatures, violations
+//! simulator.open_sessions()      0 when no session was leaked
+//! simulator.set_faults(…)        replaces the faults, in running sessions too
+//! simulator.inject(None, OneOffFault::Break(Manner::Reset))   one fault now, in all sessions
+//! simulator.fail(Operation::ResumeSession, ApiFault { … })    errors of the API
 //! simulator.set_offline(target, true)
-//! simulator.shutdown().await     ends every task
+//! simulator.shutdown().await     stops all tasks
 //!
-//! Destination::start(Role::Echo) and Source, Sink, Http: servers to forward to
-//! Resolver::insert("db.internal", Some(5432), address): what `host` means to the agents
-//! Options { agent: agent::Options { pace: Pace::Unlimited, .. }, .. }: no waiting for a pace
+//! Destination::start(Role::Echo) and Source, Sink, Http: test servers as destinations
+//! Resolver::insert("db.internal", Some(5432), address): maps a `host` for the agents
+//! Options { agent: agent::Options { pace: Pace::Unlimited, .. }, .. }: no pacing
 //! ```
 //!
 //! # For tests in virtual time
 //!
-//! [`agent::Agent`] is the far side without sockets; [`link::Link`] is a bad path for each
-//! direction, [`link::Breaks`] says when a websocket breaks. All take `now` and a seed.
+//! [`agent::Agent`] is the simulated agent without sockets; [`link::Link`] simulates one direction
+//! of a faulty network path; [`link::Breaks`] schedules disconnects of a websocket. All take `now`
+//! and a seed.
 //!
 //! ```text
 //! loop {
@@ -47,16 +49,16 @@
 //!     agent.poll_event: Dial  ─▶ agent.handle_dialled, or handle_dial_failed
 //!                       Write ─▶ the test's destination, then agent.handle_written
 //!                       Close, Ended
-//!     agent.handle_read, handle_ended: what the destination says, if wants_read
+//!     agent.handle_read, handle_ended: input from the destination, if wants_read
 //!     now = the earliest of poll_timeout (both), next_arrival (both), Breaks::next
 //!     handle_timeout of both
 //! }
 //! ```
 //!
-//! A websocket that breaks is `up.cut(); down.cut()` and a word to the core; the agent has a
-//! websocket of its own, so it notices nothing, and what it says meanwhile is held by the
-//! service up to [`Options::gateway_buffer`] and then discarded. Its own may break as well, and what
-//! is said to it meanwhile is kept up to [`Options::gateway_input_buffer`].
+//! To break a websocket, call `up.cut(); down.cut()` and notify the core. The agent has a websocket
+//! of its own and does not notice: Session Manager holds its output up to
+//! [`Options::gateway_buffer`] and then discards it. The agent's websocket can break as well; input
+//! is then kept up to [`Options::gateway_input_buffer`].
 
 use std::convert::Infallible;
 use std::io;
@@ -117,7 +119,7 @@ pub use signature::{Credentials, Fault, Signature};
 pub use test_servers::{Destination, Received, Role, seeded};
 pub use throttle::Throttle;
 
-/// A running simulator. Dropping it ends its tasks.
+/// A running simulator. Dropping it aborts its tasks.
 #[derive(Debug)]
 pub struct Simulator {
     service: Arc<Service>,
@@ -126,11 +128,12 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Listens and serves.
+    /// Starts the simulator and listens on `options.listen`.
     ///
     /// # Errors
     ///
-    /// If the address is not loopback or cannot be bound, or no certificate can be made.
+    /// Fails if the address is not loopback or cannot be bound, or if a certificate or the timer
+    /// thread cannot be created.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let address = options.listen;
         if !address.ip().is_loopback() {
@@ -158,12 +161,12 @@ impl Simulator {
         })
     }
 
-    /// Where it listens.
+    /// Returns the bound address.
     pub fn address(&self) -> SocketAddr {
         self.service.address
     }
 
-    /// What `AWS_ENDPOINT_URL_SSM` must be.
+    /// Returns the value for `AWS_ENDPOINT_URL_SSM`.
     pub fn endpoint(&self) -> String {
         let scheme = if self.service.options.tls {
             "https"
@@ -173,55 +176,55 @@ impl Simulator {
         format!("{scheme}://{}", self.service.advertised())
     }
 
-    /// What it was started with; `listen` is as asked for, see [`address`](Self::address).
+    /// Returns the options; for the bound address see [`address`](Self::address).
     pub fn options(&self) -> &Options {
         &self.service.options
     }
 
-    /// The authority that clients must trust, with `tls`.
+    /// Returns the CA certificate that clients must trust, if `tls` is enabled.
     pub fn certificate_pem(&self) -> Option<&str> {
         self.certificate_pem.as_deref()
     }
 
-    /// What was seen so far.
+    /// Returns a snapshot of the records.
     pub fn ledger(&self) -> Snapshot {
         self.service.ledger.snapshot()
     }
 
-    /// How many sessions have not ended.
+    /// Returns the number of sessions that have not ended.
     pub fn open_sessions(&self) -> usize {
         self.ledger().open_sessions()
     }
 
-    /// What is switched on to go wrong.
+    /// Returns the current faults.
     pub fn faults(&self) -> Faults {
         self.service.faults()
     }
 
-    /// Switches faults on and off; sessions that run notice at once.
+    /// Replaces the faults; running sessions apply them immediately.
     pub fn set_faults(&self, faults: Faults) {
         let changed: Result<(), Infallible> = self.service.change(|_| Ok(faults));
         let Ok(()) = changed;
     }
 
-    /// Lets API calls fail from now on; a former fault of the operation is replaced.
+    /// Makes API calls fail from now on. Replaces the previous fault of the operation.
     pub fn fail(&self, operation: Operation, fault: ApiFault) {
         let mut faults = self.faults();
         let _former: Option<ApiFault> = faults.api.insert(operation, fault);
         self.set_faults(faults);
     }
 
-    /// Lets something happen to one session, or to every one; how many that were.
-    pub fn inject(&self, session_id: Option<&str>, blow: OneOffFault) -> usize {
-        self.service.apply_fault(session_id, blow)
+    /// Injects a fault into one session or, with `None`, into all. Returns the number of sessions.
+    pub fn inject(&self, session_id: Option<&str>, fault: OneOffFault) -> usize {
+        self.service.apply_fault(session_id, fault)
     }
 
-    /// Connects or disconnects the agent of a target, for sessions to come.
+    /// Sets whether the agent of a target is offline, for new sessions.
     pub fn set_offline(&self, target: &str, offline: bool) {
         self.service.set_offline(target, offline);
     }
 
-    /// Ends every task and waits for it.
+    /// Stops all tasks and waits for them.
     pub async fn shutdown(mut self) {
         self.listener.shutdown().await;
         self.service.shutdown().await;
@@ -234,24 +237,24 @@ impl Drop for Simulator {
     }
 }
 
-/// Why a simulator does not start.
+/// Error of starting a simulator.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// It listens on nothing but loopback.
+    /// The address is not loopback.
     #[error(transparent)]
     NotLoopback(#[from] NotLoopback),
-    /// There is no certificate to serve with.
+    /// The certificate cannot be generated.
     #[error("cannot make a certificate")]
     Certificate(#[source] io::Error),
-    /// There is no thread for its timers.
+    /// The timer thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
-    /// The address cannot be listened on.
+    /// The address cannot be bound.
     #[error("cannot listen on {address}")]
     Listen {
-        /// The address.
+        /// Address to bind.
         address: SocketAddr,
-        /// What the system says.
+        /// Error from the operating system.
         #[source]
         source: io::Error,
     },

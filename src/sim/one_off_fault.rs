@@ -40,7 +40,7 @@ pub struct ScheduledFault {
     #[serde(with = "duration")]
     pub after: Duration,
     /// What happens.
-    pub blow: OneOffFault,
+    pub fault: OneOffFault,
 }
 
 /// How a websocket breaks.

@@ -1,4 +1,4 @@
-//! The service's memory: which sessions there are, their tokens, and their tasks.
+//! State of the simulated Session Manager: sessions, their tokens and tasks.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use super::records::{EndedBy, Ledger, Page, Record};
 use super::session::{Command, Session, SessionSpec};
 use super::throttle::Bucket;
 
-/// Everything that the API and the data channels share.
+/// State shared by the API and the data channels.
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) options: Options,
@@ -49,7 +49,8 @@ impl Service {
         }
     }
 
-    /// Starts a session: the agent joins it at once, unless it is told otherwise.
+    /// Starts a session. Its agent joins at once, unless the faults delay it to the first
+    /// websocket.
     pub(super) fn start(self: &Arc<Self>, record: Record, job: Job, to: Vec<SocketAddr>) -> Opened {
         let now = clock::now();
         let opened = self.draw();
@@ -76,7 +77,8 @@ impl Service {
         opened
     }
 
-    /// A new token for a session; `None` if it is unknown, an empty one if it is over.
+    /// Creates a new token for a session. Returns `None` if the session is unknown, and an empty
+    /// string if it has ended.
     pub(super) fn resume(&self, session_id: &str) -> Option<String> {
         let token = self.draw().token;
         let mut sessions = locked(&self.sessions);
@@ -89,7 +91,7 @@ impl Service {
         Some(token)
     }
 
-    /// Ends a session, if it is there and not over; the agent is told.
+    /// Terminates a session, if it exists and has not ended, and notifies its agent.
     pub(super) fn terminate(&self, session_id: &str) {
         let at = self.ledger.micros(clock::now());
         let mut sessions = locked(&self.sessions);
@@ -98,22 +100,22 @@ impl Service {
         };
         entry.page.lock().terminate_called = true;
         entry.page.end(at, EndedBy::Api, "");
-        // A full queue is that of a session with a command under way; a closed one is over.
+        // The send fails if the queue is full or the session has ended. Either may be ignored.
         drop(entry.commands.try_send(Command::Terminate));
         sessions.close(session_id);
     }
 
-    /// The agent's side is over: there is nothing to resume any more.
+    /// Marks a session as ended, so that it can no longer be resumed.
     pub(super) fn close(&self, session_id: &str) {
         locked(&self.sessions).close(session_id);
     }
 
-    /// What the service knows of a session.
+    /// Returns the entry of a session.
     pub(super) fn find(&self, session_id: &str) -> Option<Entry> {
         locked(&self.sessions).entries.get(session_id).cloned()
     }
 
-    /// The session that a token opens, if it is known, not over, and the token is still good.
+    /// Returns the session if it has not ended and the token is valid for it.
     pub(super) fn redeem(&self, session_id: &str, token: &str) -> Option<Entry> {
         let life = locked(&self.faults).token;
         let mut sessions = locked(&self.sessions);
@@ -122,12 +124,12 @@ impl Service {
         good.then(|| entry.clone())
     }
 
-    /// What is switched on.
+    /// Returns the current faults.
     pub(super) fn faults(&self) -> Faults {
         locked(&self.faults).clone()
     }
 
-    /// Whether this API call must fail, and with which code.
+    /// Returns the error code if this API call must fail.
     pub(super) fn inject(&self, operation: Operation, now: Instant) -> Option<String> {
         let mut faults = locked(&self.faults);
         let limit = faults.throttle;
@@ -137,17 +139,17 @@ impl Service {
         throttled.or_else(|| faults.inject(operation))
     }
 
-    /// Whether the answer of a StartSession that has started a session must be lost.
+    /// Returns true if the response to a successful StartSession must be dropped.
     pub(super) fn loses_answer(&self) -> bool {
         locked(&self.faults).lose_answer()
     }
 
-    /// Whether this upgrade must be refused, and with which status.
+    /// Returns the HTTP status if this upgrade must be rejected.
     pub(super) fn refuse_upgrade(&self) -> Option<u16> {
         locked(&self.faults).refuse_upgrade()
     }
 
-    /// Switches faults on and off; every session looks at them again.
+    /// Replaces the faults and makes every session reload them.
     pub(super) fn change<E>(
         &self,
         change: impl FnOnce(&Faults) -> Result<Faults, E>,
@@ -159,12 +161,13 @@ impl Service {
         Ok(())
     }
 
-    /// Lets something happen to one session, or to every one; how many that were.
-    pub(super) fn apply_fault(&self, session_id: Option<&str>, blow: OneOffFault) -> usize {
-        self.command(session_id, || Command::Suffer(blow))
+    /// Injects a fault into one session or, with `None`, into all. Returns the number of sessions.
+    pub(super) fn apply_fault(&self, session_id: Option<&str>, fault: OneOffFault) -> usize {
+        self.command(session_id, || Command::Suffer(fault))
     }
 
-    /// Sends a command to one session that is not over, or to every one.
+    /// Sends a command to one session or, with `None`, to all that have not ended. Returns the
+    /// number of sessions.
     fn command(&self, session_id: Option<&str>, command: impl Fn() -> Command) -> usize {
         let sessions = locked(&self.sessions);
         let fitting = sessions
@@ -180,7 +183,7 @@ impl Service {
         locked(&self.offline).contains(target)
     }
 
-    /// Connects or disconnects the agent of a target, for sessions to come.
+    /// Sets whether the agent of a target is offline, for new sessions.
     pub(super) fn set_offline(&self, target: &str, offline: bool) {
         let mut targets = locked(&self.offline);
         match offline {
@@ -189,12 +192,12 @@ impl Service {
         };
     }
 
-    /// Where clients reach it.
+    /// Returns the address at which clients reach the simulator.
     pub(super) fn advertised(&self) -> SocketAddr {
         self.options.advertised.unwrap_or(self.address)
     }
 
-    /// The URL of a session's data channel.
+    /// Returns the URL of a session's data channel.
     pub(super) fn stream_url(&self, session_id: &str) -> String {
         let scheme = if self.options.tls { "wss" } else { "ws" };
         let host = match self.options.public_names {
@@ -204,25 +207,25 @@ impl Service {
         format!("{scheme}://{host}/v1/data-channel/{session_id}?role=publish_subscribe")
     }
 
-    /// Runs a task until it ends or the simulator does.
+    /// Spawns a task that runs until it ends or the simulator stops.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = locked(&self.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
     }
 
-    /// Ends all tasks without waiting for them.
+    /// Aborts all tasks without waiting for them.
     pub(super) fn abort(&self) {
         locked(&self.tasks).abort_all();
     }
 
-    /// Ends all tasks.
+    /// Stops all tasks and waits for them.
     pub(super) async fn shutdown(&self) {
         let mut tasks = std::mem::take(&mut *locked(&self.tasks));
         tasks.shutdown().await;
     }
 
-    /// A fresh session id and token.
+    /// Draws a new session id and token.
     fn draw(&self) -> Opened {
         let mut chance = locked(&self.chance);
         Opened {
@@ -232,25 +235,25 @@ impl Service {
     }
 }
 
-/// What StartSession answers. It carries the token, so it has no `Debug`.
+/// Result of StartSession. Has no `Debug` because it contains the token.
 pub(super) struct Opened {
     pub(super) session_id: String,
     pub(super) token: String,
 }
 
-/// One session, as the service knows it.
+/// One session, as known to Session Manager.
 #[derive(Clone)]
 pub(super) struct Entry {
-    /// What OpenDataChannelInput must say.
+    /// The token expected in OpenDataChannelInput.
     token: Token,
-    /// Whether it has ended.
+    /// Whether the session has ended.
     pub(super) over: bool,
     pub(super) page: Page,
-    /// To its task.
+    /// Sends commands to the task of the session.
     pub(super) commands: mpsc::Sender<Command>,
 }
 
-/// A token, and what is left of its life. It has no `Debug`, for it is a secret.
+/// A token and its validity. Has no `Debug` because it is a secret.
 #[derive(Clone)]
 struct Token {
     text: String,
@@ -282,7 +285,7 @@ impl Token {
 #[derive(Default)]
 struct Sessions {
     entries: BTreeMap<String, Entry>,
-    /// Those that are over, oldest first.
+    /// Ended sessions, oldest first.
     over: VecDeque<String>,
 }
 
@@ -316,7 +319,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no holder of this lock panics")
 }
 
-/// Commands that may wait for one session.
+/// Capacity of the command queue of a session.
 const COMMANDS: usize = 64;
-/// Ended sessions that are still known as such.
+/// Maximum number of ended sessions that are kept.
 const MAX_OVER: usize = 20_000;

@@ -39,14 +39,14 @@ pub struct ForwardMetrics {
 struct Past {
     has_come_up: bool,
     /// Failure to establish a session.
-    trouble: Option<Trouble>,
+    trouble: Option<FailureStatus>,
     /// Failure to reach the destination.
-    refusal: Option<Trouble>,
+    refusal: Option<FailureStatus>,
 }
 
 /// A failure of a forward.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct FailureStatus {
     /// Error code.
     pub word: &'static str,
     /// Error message.
@@ -68,12 +68,12 @@ impl ForwardMetrics {
     }
 
     /// Records a failed session start or forward start. An ongoing failure keeps its beginning.
-    pub fn record_failure(&self, trouble: Trouble) {
+    pub fn record_failure(&self, trouble: FailureStatus) {
         trouble.follow(&mut self.past().trouble);
     }
 
     /// Records that the destination could not be reached through an established session.
-    pub fn handle_refusal(&self, refusal: Trouble) {
+    pub fn handle_refusal(&self, refusal: FailureStatus) {
         refusal.follow(&mut self.past().refusal);
     }
 
@@ -83,7 +83,7 @@ impl ForwardMetrics {
     }
 
     /// Returns the current failure: that of session starts, else that of the destination.
-    pub fn trouble(&self) -> Option<Trouble> {
+    pub fn trouble(&self) -> Option<FailureStatus> {
         let past = self.past();
         past.trouble.clone().or_else(|| past.refusal.clone())
     }
@@ -98,7 +98,7 @@ impl ForwardMetrics {
     }
 }
 
-impl Trouble {
+impl FailureStatus {
     /// Replaces the former failure and keeps its beginning.
     fn follow(self, former: &mut Option<Self>) {
         let since = former.as_ref().map_or(self.since, |former| former.since);
@@ -140,8 +140,8 @@ mod tests {
 
     use super::*;
 
-    fn trouble(word: &'static str, at: Instant) -> Trouble {
-        Trouble {
+    fn trouble(word: &'static str, at: Instant) -> FailureStatus {
+        FailureStatus {
             word,
             error: Printable::default(),
             hint: Printable::default(),

@@ -182,7 +182,7 @@ mod tests {
         };
 
         poll_once().await;
-        assert_eq!(state(), State::Away);
+        assert_eq!(state(), State::Disconnected);
         heartbeat.hear();
         poll_once().await;
 

@@ -162,7 +162,7 @@ pub enum State {
     /// Streams.
     Ready,
     /// Streams, once another websocket works.
-    Away,
+    Disconnected,
     /// Nothing any more.
     Ended,
 }
@@ -172,7 +172,7 @@ impl State {
         match phase {
             Phase::Opening(_) => Self::Opening,
             Phase::Ready { .. } => Self::Ready,
-            Phase::Away { .. } => Self::Away,
+            Phase::Away { .. } => Self::Disconnected,
             Phase::Ended(_) => Self::Ended,
         }
     }

@@ -8,7 +8,7 @@
 //! allocates more than its own size.
 //!
 //! ```text
-//!   message   header of 120 bytes, then the payload          big-endian
+//!   message   header of 120 bytes, then the payload            big-endian
 //!   payload   depends on its type: raw bytes, JSON or a flag   big-endian
 //!   smux      concatenated raw bytes of many messages:         little-endian
 //!             8-byte headers, some followed by data

@@ -6,6 +6,7 @@
 //! ```text
 //!   ┌─ 8 bytes ─┐         8 bytes, then `length` bytes of data
 //!   │ SYN 3     │ PSH 3 │ hel┆lo │ FIN 3 │         ┆ = end of a message
+//! ```
 //!
 //! All integers are little-endian. Only PSH carries data: receivers do not skip the data of a frame
 //! of any other type that has a length (docs/protocol.md, section 8.2). Version 1 has no window
@@ -42,7 +43,7 @@ impl Header {
     /// Creates the header of a PSH frame with `length` bytes of data.
     pub fn push(stream: StreamId, length: u16) -> Self {
         Self {
-            command: Command::Push,
+            command: Command::Psh,
             length,
             stream,
         }
@@ -77,11 +78,11 @@ impl Header {
 impl fmt::Display for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let command = match self.command {
-            Command::Open => "SYN",
-            Command::Finish => "FIN",
-            Command::Push => "PSH",
-            Command::Nothing => "NOP",
-            Command::Update => "UPD",
+            Command::Syn => "SYN",
+            Command::Fin => "FIN",
+            Command::Psh => "PSH",
+            Command::Nop => "NOP",
+            Command::Upd => "UPD",
         };
         write!(f, "{command} stream={} {} B", self.stream, self.length)
     }
@@ -91,36 +92,36 @@ impl fmt::Display for Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// SYN: opens a stream.
-    Open,
+    Syn,
     /// FIN: closes both directions of a stream.
-    Finish,
+    Fin,
     /// PSH: carries data.
-    Push,
+    Psh,
     /// NOP: no effect; allowed at any time.
-    Nothing,
+    Nop,
     /// UPD: a window update of version 2. Receivers skip it and the eight bytes after its header.
-    Update,
+    Upd,
 }
 
 impl Command {
     fn from_byte(byte: u8) -> Result<Self, FrameError> {
         Ok(match byte {
-            0 => Self::Open,
-            1 => Self::Finish,
-            2 => Self::Push,
-            3 => Self::Nothing,
-            4 => Self::Update,
+            0 => Self::Syn,
+            1 => Self::Fin,
+            2 => Self::Psh,
+            3 => Self::Nop,
+            4 => Self::Upd,
             got => return Err(FrameError::Command { got }),
         })
     }
 
     fn to_byte(self) -> u8 {
         match self {
-            Self::Open => 0,
-            Self::Finish => 1,
-            Self::Push => 2,
-            Self::Nothing => 3,
-            Self::Update => 4,
+            Self::Syn => 0,
+            Self::Fin => 1,
+            Self::Psh => 2,
+            Self::Nop => 3,
+            Self::Upd => 4,
         }
     }
 }
@@ -137,7 +138,7 @@ impl fmt::Display for StreamId {
 
 /// One decoded event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
+pub enum FrameEvent {
     /// A stream was opened.
     Open(StreamId),
     /// A stream was closed in both directions.
@@ -146,7 +147,7 @@ pub enum Piece {
     Data(StreamId, Bytes),
 }
 
-impl fmt::Display for Piece {
+impl fmt::Display for FrameEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open(stream) => write!(f, "SYN stream={stream}"),
@@ -184,7 +185,7 @@ impl Decoder {
     /// # Errors
     ///
     /// Fails if the bytes are not frames of version 1. The decoder cannot resynchronize.
-    pub fn poll(&mut self) -> Result<Option<Piece>, FrameError> {
+    pub fn poll(&mut self) -> Result<Option<FrameEvent>, FrameError> {
         while !self.input.is_empty() {
             match self.body {
                 Body::Data { stream, left } => return Ok(Some(self.data(stream, left))),
@@ -199,13 +200,13 @@ impl Decoder {
         Ok(None)
     }
 
-    fn data(&mut self, stream: StreamId, left: usize) -> Piece {
+    fn data(&mut self, stream: StreamId, left: usize) -> FrameEvent {
         let chunk = self.input.split_to(left.min(self.input.len()));
         self.body = match left - chunk.len() {
             0 => Body::None,
             left => Body::Data { stream, left },
         };
-        Piece::Data(stream, chunk)
+        FrameEvent::Data(stream, chunk)
     }
 
     fn ignore(&mut self, left: usize) {
@@ -217,7 +218,7 @@ impl Decoder {
         };
     }
 
-    fn header(&mut self) -> Result<Option<Piece>, FrameError> {
+    fn header(&mut self) -> Result<Option<FrameEvent>, FrameError> {
         let missing = &mut self.header[self.known..];
         let taken = missing.len().min(self.input.len());
         self.input.copy_to_slice(&mut missing[..taken]);
@@ -232,14 +233,14 @@ impl Decoder {
             stream,
         } = Header::decode(self.header)?;
         Ok(match command {
-            Command::Open => Some(Piece::Open(stream)),
-            Command::Finish => Some(Piece::Finish(stream)),
-            Command::Nothing => None,
-            Command::Update => {
+            Command::Syn => Some(FrameEvent::Open(stream)),
+            Command::Fin => Some(FrameEvent::Finish(stream)),
+            Command::Nop => None,
+            Command::Upd => {
                 self.body = Body::Ignored { left: UPDATE_LEN };
                 None
             }
-            Command::Push => {
+            Command::Psh => {
                 if length > 0 {
                     self.body = Body::Data {
                         stream,
@@ -300,7 +301,7 @@ mod tests {
         1, 1, 0, 0, 3, 0, 0, 0, // FIN 3
     ];
 
-    fn pieces(cuts: impl Iterator<Item = Bytes>) -> Result<Vec<Piece>, FrameError> {
+    fn pieces(cuts: impl Iterator<Item = Bytes>) -> Result<Vec<FrameEvent>, FrameError> {
         let mut decoder = Decoder::new();
         let mut pieces = Vec::new();
         for cut in cuts {
@@ -312,13 +313,15 @@ mod tests {
         Ok(pieces)
     }
 
-    fn joined(pieces: Vec<Piece>) -> (Vec<u8>, Vec<Piece>) {
+    fn joined(pieces: Vec<FrameEvent>) -> (Vec<u8>, Vec<FrameEvent>) {
         let mut data = Vec::new();
         let mut rest = Vec::new();
         for piece in pieces {
             match piece {
-                Piece::Data(StreamId(3), chunk) => data.extend_from_slice(&chunk),
-                other @ (Piece::Open(_) | Piece::Finish(_) | Piece::Data(..)) => rest.push(other),
+                FrameEvent::Data(StreamId(3), chunk) => data.extend_from_slice(&chunk),
+                other @ (FrameEvent::Open(_) | FrameEvent::Finish(_) | FrameEvent::Data(..)) => {
+                    rest.push(other)
+                }
             }
         }
         (data, rest)
@@ -328,10 +331,10 @@ mod tests {
     fn the_worked_examples_are_encoded() {
         let stream = StreamId(3);
 
-        assert_eq!(Header::bare(Command::Open, stream).encode(), WORKED[..8]);
+        assert_eq!(Header::bare(Command::Syn, stream).encode(), WORKED[..8]);
         assert_eq!(Header::push(stream, 5).encode(), WORKED[8..16]);
         assert_eq!(
-            Header::bare(Command::Finish, stream).encode(),
+            Header::bare(Command::Fin, stream).encode(),
             WORKED[WORKED.len() - 8..]
         );
     }
@@ -344,7 +347,13 @@ mod tests {
             let (data, rest) = joined(pieces(cuts).unwrap());
 
             assert_eq!(data, b"hello", "cut every {size}");
-            assert_eq!(rest, [Piece::Open(StreamId(3)), Piece::Finish(StreamId(3))]);
+            assert_eq!(
+                rest,
+                [
+                    FrameEvent::Open(StreamId(3)),
+                    FrameEvent::Finish(StreamId(3))
+                ]
+            );
         }
     }
 
@@ -354,7 +363,7 @@ mod tests {
         let mut decoder = Decoder::new();
         decoder.push(whole.clone());
 
-        let Some(Piece::Data(_, chunk)) = decoder.poll().unwrap() else {
+        let Some(FrameEvent::Data(_, chunk)) = decoder.poll().unwrap() else {
             panic!("data")
         };
 

@@ -128,12 +128,9 @@ fn an_end_behind_a_gap_is_no_end() {
     desk.drain();
     desk.hear(forge::output(
         2,
-        &forge::frames(&[(Command::Push, id, b"one")]),
+        &forge::frames(&[(Command::Psh, id, b"one")]),
     ));
-    desk.hear(forge::output(
-        4,
-        &forge::frames(&[(Command::Finish, id, b"")]),
-    ));
+    desk.hear(forge::output(4, &forge::frames(&[(Command::Fin, id, b"")])));
 
     desk.hear(forge::channel_closed(""));
 

@@ -34,7 +34,7 @@ fn a_channel_opens_with_a_text_and_the_first_messages_in_order() {
     );
     assert_eq!(response.processed_client_actions.len(), 1);
     assert_eq!(response.processed_client_actions[0].action_status, 1);
-    let probe = Header::bare(Command::Nothing, StreamId(0)).encode();
+    let probe = Header::bare(Command::Nop, StreamId(0)).encode();
     assert_eq!(inputs[1].1.header.payload_type, PayloadType::Output);
     assert_eq!(inputs[1].1.payload, Bytes::copy_from_slice(&probe));
     assert!(inputs[1..].iter().all(|(_, m)| m.payload == probe[..]));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ssm_proxyd::proto::{Read, Reason, Upload, Write};
 use ssm_proxyd::wire::message::Kind;
-use ssm_proxyd::wire::smux::{Command, Decoder, Piece, StreamId};
+use ssm_proxyd::wire::smux::{Command, Decoder, FrameEvent, StreamId};
 
 use crate::support::bytes::{assert_begins, assert_whole, pattern};
 use crate::support::destination::{Destination, State};
@@ -92,7 +92,7 @@ fn a_half_close_keeps_the_answer() {
     assert_eq!(pair.local(stream).end(), Some(&End::Clean));
     assert_eq!(
         commands(&pair, stream),
-        [Command::Open, Command::Push, Command::Finish]
+        [Command::Syn, Command::Psh, Command::Fin]
     );
 }
 
@@ -106,7 +106,7 @@ fn a_finish_alone_sends_no_fin_and_no_more_bytes() {
     pair.run_for(Duration::from_secs(60));
 
     assert_eq!(late, Write::Closed);
-    assert_eq!(commands(&pair, stream), [Command::Open]);
+    assert_eq!(commands(&pair, stream), [Command::Syn]);
     assert_eq!(pair.destination(stream).state(), State::Open);
 }
 
@@ -195,8 +195,8 @@ fn a_reset_delivers_what_was_written_and_then_one_fin() {
     assert_whole(pair.destination(stream).received(), &pattern(1, 90_000));
     assert_eq!(pair.destination(stream).state(), State::Closed);
     let commands = commands(&pair, stream);
-    let fins = commands.iter().filter(|c| **c == Command::Finish).count();
-    assert_eq!((fins, commands.last()), (1, Some(&Command::Finish)));
+    let fins = commands.iter().filter(|c| **c == Command::Fin).count();
+    assert_eq!((fins, commands.last()), (1, Some(&Command::Fin)));
     assert!(pair.tunnel.is_quiet());
     assert_eq!(pair.tunnel.read(stream, 9), Read::Lost(Reason::Finished));
 }
@@ -362,15 +362,15 @@ fn commands(pair: &Pair, stream: StreamId) -> Vec<Command> {
         decoder.push(message.payload);
         while let Some(piece) = decoder.poll().unwrap() {
             let (command, id) = match piece {
-                Piece::Open(id) => (Command::Open, id),
-                Piece::Finish(id) => (Command::Finish, id),
-                Piece::Data(id, _) => (Command::Push, id),
+                FrameEvent::Open(id) => (Command::Syn, id),
+                FrameEvent::Finish(id) => (Command::Fin, id),
+                FrameEvent::Data(id, _) => (Command::Psh, id),
             };
             if id == stream {
                 commands.push(command);
             }
         }
     }
-    commands.dedup_by(|one, other| one == other && *one == Command::Push);
+    commands.dedup_by(|one, other| one == other && *one == Command::Psh);
     commands
 }

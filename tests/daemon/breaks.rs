@@ -263,7 +263,7 @@ fn break_at_the_flag(stream: TcpStream) {
         websocket.send(Message::Binary(acknowledgement)).unwrap();
         if !has_answered && payload.windows(5).any(|w| w == b"hello") {
             has_answered = true;
-            let answer = forge::frames(&[(Command::Push, STREAM, b"hello")]);
+            let answer = forge::frames(&[(Command::Psh, STREAM, b"hello")]);
             let answer = forge::output(2, &answer);
             websocket.send(Message::Binary(answer)).unwrap();
         }

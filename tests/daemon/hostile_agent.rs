@@ -238,14 +238,14 @@ fn wait_for_stream(websocket: &mut WebSocket<TcpStream>) -> Result<(), Error> {
 fn message(flood: Flood, number: u64) -> Bytes {
     const STREAM: StreamId = StreamId(3);
     let block = [7; 60_000];
-    let bytes = forge::frames(&[(Command::Push, STREAM, &block)]);
+    let bytes = forge::frames(&[(Command::Psh, STREAM, &block)]);
     match flood {
         Gap | ClosedGap => forge::output(3 + number, &bytes),
         EmptyGap => forge::output(3 + number, b""),
         Unread => forge::output(2 + number, &bytes),
         OneByte => {
-            let mut frames = vec![(Command::Push, STREAM, &b"x"[..])];
-            frames.extend([(Command::Push, StreamId(99), &block[..]); 16]);
+            let mut frames = vec![(Command::Psh, STREAM, &b"x"[..])];
+            frames.extend([(Command::Psh, StreamId(99), &block[..]); 16]);
             forge::output(2 + number, &forge::frames(&frames))
         }
         Acknowledgements => {

@@ -162,7 +162,7 @@ async fn daemon(socket: std::path::PathBuf, disk: Disk) {
         passed: ActivatedSockets::default(),
         admin: Some(socket),
         log: None,
-        leftovers: TerminatePolicy::Full,
+        leftovers: TerminatePolicy::Required,
     };
     let config = config::parse(&text()).unwrap();
     let mut daemon = Daemon::start(config, caller).await.unwrap();

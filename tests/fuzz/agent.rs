@@ -254,10 +254,10 @@ fn frames(tape: &mut Tape<'_>) -> Vec<u8> {
     for _ in 0..tape.byte() % 6 {
         let command = tape.pick(COMMANDS);
         let data = tape.bytes();
-        let data = if command == Command::Push { data } else { b"" };
+        let data = if command == Command::Psh { data } else { b"" };
         let stream = StreamId(3 + 2 * u32::from(tape.byte() % 16));
         bytes.extend(forge::frames(&[(command, stream, data)]));
-        if command == Command::Update {
+        if command == Command::Upd {
             bytes.extend([0; 8]);
         }
     }
@@ -267,7 +267,7 @@ fn frames(tape: &mut Tape<'_>) -> Vec<u8> {
 /// Much for one stream.
 fn bulk(tape: &mut Tape<'_>) -> Vec<u8> {
     let stream = StreamId(3 + 2 * u32::from(tape.byte() % 4));
-    let frame = forge::frames(&[(Command::Push, stream, &[7; 60_000])]);
+    let frame = forge::frames(&[(Command::Psh, stream, &[7; 60_000])]);
     frame.repeat(usize::from(tape.byte() % 8))
 }
 
@@ -285,11 +285,11 @@ const RESPONSES: &[&[u8]] = &[
     br#"{"ClientVersion":7}"#,
 ];
 const COMMANDS: &[Command] = &[
-    Command::Push,
-    Command::Open,
-    Command::Finish,
-    Command::Nothing,
-    Command::Update,
+    Command::Psh,
+    Command::Syn,
+    Command::Fin,
+    Command::Nop,
+    Command::Upd,
 ];
 const FLAGS: &[Flag] = &[
     Flag::DisconnectToPort,

@@ -15,7 +15,7 @@ use ssm_proxyd::wire::payload::{
     self, Acknowledge, ChannelClosed, Flag, HandshakeComplete, HandshakeRequest, HandshakeResponse,
     Keys, OpenDataChannel, SessionType,
 };
-use ssm_proxyd::wire::smux::{Command, Decoder, FrameError, Header, Piece, StreamId};
+use ssm_proxyd::wire::smux::{Command, Decoder, FrameError, FrameEvent, Header, StreamId};
 
 /// A message is an error or survives its encoding.
 pub(super) fn message(data: &[u8]) {
@@ -176,21 +176,21 @@ fn frames<'a>(cuts: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<F
     (frames, None)
 }
 
-fn join(frames: &mut Vec<Frame>, piece: Piece, longest: usize) {
+fn join(frames: &mut Vec<Frame>, piece: FrameEvent, longest: usize) {
     let frame = match piece {
-        Piece::Open(stream) => (Command::Open, stream.0, Vec::new()),
-        Piece::Finish(stream) => (Command::Finish, stream.0, Vec::new()),
-        Piece::Data(stream, chunk) => {
+        FrameEvent::Open(stream) => (Command::Syn, stream.0, Vec::new()),
+        FrameEvent::Finish(stream) => (Command::Fin, stream.0, Vec::new()),
+        FrameEvent::Data(stream, chunk) => {
             assert!(
                 (1..=longest).contains(&chunk.len()),
                 "{} bytes",
                 chunk.len()
             );
-            (Command::Push, stream.0, chunk.to_vec())
+            (Command::Psh, stream.0, chunk.to_vec())
         }
     };
     match frames.last_mut() {
-        Some((Command::Push, stream, data)) if frame.0 == Command::Push && *stream == frame.1 => {
+        Some((Command::Psh, stream, data)) if frame.0 == Command::Psh && *stream == frame.1 => {
             data.extend(frame.2);
         }
         _ => frames.push(frame),
@@ -201,7 +201,7 @@ fn encode(frames: &[Frame]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (command, stream, data) in frames {
         let stream = StreamId(*stream);
-        if *command != Command::Push {
+        if *command != Command::Psh {
             bytes.extend(Header::bare(*command, stream).encode());
         }
         for chunk in data.chunks(usize::from(u16::MAX)) {

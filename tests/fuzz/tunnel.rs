@@ -184,9 +184,9 @@ impl Owner {
         for _ in 0..tape.byte() % 6 {
             let command = tape.pick(COMMANDS);
             let data = tape.bytes();
-            let data = if command == Command::Push { data } else { b"" };
+            let data = if command == Command::Psh { data } else { b"" };
             bytes.extend(forge::frames(&[(command, self.some_stream(tape), data)]));
-            if command == Command::Update {
+            if command == Command::Upd {
                 bytes.extend([0; 8]);
             }
         }
@@ -196,7 +196,7 @@ impl Owner {
     /// Much for one stream.
     fn bulk(&self, tape: &mut Tape<'_>) -> Vec<u8> {
         let stream = self.some_stream(tape);
-        let frame = forge::frames(&[(Command::Push, stream, &[7; 60_000])]);
+        let frame = forge::frames(&[(Command::Psh, stream, &[7; 60_000])]);
         frame.repeat(usize::from(tape.byte() % 8))
     }
 
@@ -352,11 +352,11 @@ const VERSIONS: &[&str] = &["3.3.987.0", "3.1.1374.0", "3.0.196.0", "", "9.9"];
 const ACTIONS: &[&str] = &["", r#",{"ActionType":"KMSEncryption"}"#, ",{}"];
 const PUBLICATIONS: &[Kind] = &[Kind::PausePublication, Kind::StartPublication];
 const COMMANDS: &[Command] = &[
-    Command::Push,
-    Command::Finish,
-    Command::Open,
-    Command::Nothing,
-    Command::Update,
+    Command::Psh,
+    Command::Fin,
+    Command::Syn,
+    Command::Nop,
+    Command::Upd,
 ];
 const FLAGS: &[Flag] = &[
     Flag::ConnectToPortError,

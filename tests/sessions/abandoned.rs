@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::session::{Identity, Journal, Service, Sessions, Settings, ShutdownMode, Urgency};
+use ssm_proxyd::session::{Identity, Journal, Priority, Service, Sessions, Settings, ShutdownMode};
 use ssm_proxyd::sim::{ApiFault, EndedBy, Operation, Options, Role, Simulator};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -201,7 +201,7 @@ async fn a_task_that_panics_or_is_aborted_leaves_no_session() {
         let (service, sessions) = (service.clone(), sessions.clone());
         async move {
             let turn = sessions
-                .turn(&service, &Urgency::connection())
+                .turn(&service, &Priority::connection())
                 .await
                 .unwrap();
             let session = turn.start(service, request()).await.unwrap();

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use ssm_proxyd::session::{
-    Identity, Journal, Kind, Service, Session, Sessions, Settings, ShutdownMode, Urgency,
+    Identity, Journal, Kind, Priority, Service, Session, Sessions, Settings, ShutdownMode,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -70,13 +70,13 @@ async fn sessions_are_started_beside_an_account_that_is_throttled() {
     let (far, near) = (service(&throttled).await, service(&works).await);
     // Each answer makes the pause before the next call longer.
     for _ in 0..4 {
-        let turn = scene.sessions.turn(&far, &Urgency::connection()).await;
+        let turn = scene.sessions.turn(&far, &Priority::connection()).await;
         let started = turn.unwrap().start(far.clone(), request()).await;
         assert_eq!(started.unwrap_err().kind(), Kind::Throttled);
     }
     let mut asking = JoinSet::new();
     let waits = scene.sessions.clone();
-    asking.spawn(async move { waits.turn(&far, &Urgency::connection()).await });
+    asking.spawn(async move { waits.turn(&far, &Priority::connection()).await });
 
     let session = tokio::select! {
         session = scene.start(&near) => session,
@@ -120,7 +120,7 @@ impl Scene {
     async fn start(&self, service: &Service) -> Session {
         let turn = self
             .sessions
-            .turn(service, &Urgency::connection())
+            .turn(service, &Priority::connection())
             .await
             .unwrap();
         turn.start(service.clone(), request()).await.unwrap()

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use ssm_proxyd::session::{
-    Entry, Error, Identity, Journal, Kind, Service, Session, Sessions, Settings, ShutdownMode,
-    StartRequest, Urgency, unix_seconds,
+    Entry, Error, Identity, Journal, Kind, Priority, Service, Session, Sessions, Settings,
+    ShutdownMode, StartRequest, unix_seconds,
 };
 use ssm_proxyd::sim::{Faults, LostAnswers, Options, Role, Simulator};
 use tempfile::TempDir;
@@ -270,7 +270,7 @@ impl Scene {
         };
         let turn = self
             .sessions
-            .turn(&service, &Urgency::connection())
+            .turn(&service, &Priority::connection())
             .await
             .unwrap();
         turn.start(service, request).await

@@ -193,7 +193,7 @@ impl Far {
             passed: ActivatedSockets::default(),
             admin: None,
             log: None,
-            leftovers: TerminatePolicy::Full,
+            leftovers: TerminatePolicy::Required,
         };
         Daemon::start(config::parse(&text).unwrap(), caller)
             .await

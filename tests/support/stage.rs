@@ -108,7 +108,7 @@ pub(crate) async fn daemon(
             passed: ActivatedSockets::default(),
             admin: None,
             log: None,
-            leftovers: TerminatePolicy::Full,
+            leftovers: TerminatePolicy::Required,
         },
     )
     .await

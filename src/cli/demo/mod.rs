@@ -1,7 +1,7 @@
-//! `demo`: a whole tunnel on this machine, no account needed.
+//! `demo`: a complete tunnel on this machine, without an AWS account.
 //!
-//! The simulator stands in for AWS and the agent, little servers for what is worth reaching, and
-//! between them runs the daemon's own code, over real sockets, with the real AWS SDK.
+//! The simulator takes the place of AWS and the agent, small servers that of the destinations. The
+//! daemon's own code runs between them, over real sockets and with the real AWS SDK.
 
 mod transfers;
 
@@ -26,7 +26,7 @@ pub(super) struct DemoArgs {
     keep: bool,
 }
 
-/// Shows the whole way, step by step.
+/// Runs the demo step by step.
 pub(super) async fn run(args: DemoArgs) -> Exit {
     let Err(error) = show(args.keep).await else {
         return Exit::Done;
@@ -58,7 +58,7 @@ async fn show(keep: bool) -> Result<(), Failure> {
     Ok(stdout::part(EPILOGUE)?)
 }
 
-/// Everything that the demo needs, running.
+/// All running parts of the demo.
 struct Stage {
     simulator: Simulator,
     web: Destination,
@@ -136,7 +136,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Where the daemon listens for a forward.
+    /// Returns the address on which the daemon listens for a forward.
     fn port(&self, name: &str) -> Result<SocketAddr, Failure> {
         let mut forwards = self.daemon.addresses().into_iter();
         let forward = forwards.find(|(known, _)| known == name);
@@ -147,7 +147,7 @@ impl Stage {
         Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 
-    /// Shows everything; does not end if it shall be kept.
+    /// Runs all steps. Does not return if `keep` is set.
     async fn play(&self, keep: bool) -> Result<(), Failure> {
         stdout::line("\n4. A request and its answer")?;
         transfers::request(self.port("web")?).await?;
@@ -173,7 +173,7 @@ impl Stage {
         Ok(())
     }
 
-    /// What happened behind the first connection.
+    /// Prints the protocol steps of the first connection.
     fn tell_last_session(&self) -> Result<(), StdoutClosed> {
         let ledger = self.simulator.ledger();
         let Some(session) = ledger.sessions.last() else {
@@ -219,7 +219,8 @@ impl Stage {
         daemon.stop().await;
         let ledger = simulator.ledger();
         let (started, left) = (ledger.started, ledger.open_sessions());
-        // Whether anybody listens is seen at the next word; what is left behind comes first.
+        // Errors are ignored here: the leftover sessions are checked first, and a closed stdout is
+        // noticed at the next write.
         drop(stdout::line(format_args!(
             "\n8. The daemon has stopped. Sessions started: {started}; left behind: {left}."
         )));

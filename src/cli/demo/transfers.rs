@@ -1,4 +1,4 @@
-//! What the demo carries through its tunnels, with progress and rates.
+//! Transfers of the demo, with progress and rates.
 
 #![expect(clippy::disallowed_methods, reason = "the demo measures time")]
 
@@ -17,7 +17,7 @@ use super::super::stdout::{self, StdoutClosed};
 use super::Failure;
 use crate::sim::{Destination, seeded};
 
-/// One small request over a fresh connection.
+/// Sends one small request over a new connection.
 pub(super) async fn request(address: SocketAddr) -> Result<(), Failure> {
     let begin = Instant::now();
     let mut web = TcpStream::connect(address).await?;
@@ -37,7 +37,7 @@ pub(super) async fn request(address: SocketAddr) -> Result<(), Failure> {
     Ok(stdout::line(line)?)
 }
 
-/// Reads everything over several connections at once. Returns MiB/s, together.
+/// Downloads over several connections at once. Returns the total rate in MiB/s.
 pub(super) async fn down(address: SocketAddr, connections: u64) -> Result<f64, Failure> {
     let read_so_far = Arc::new(AtomicU64::new(0));
     let progress = Progress::new(connections * SIZE, || read_so_far.load(Ordering::Relaxed));
@@ -69,7 +69,7 @@ async fn read(address: SocketAddr, so_far: Arc<AtomicU64>) -> Result<[u8; 32], F
     }
 }
 
-/// Sends everything over one connection, and asks the destination for its hash.
+/// Uploads over one connection, and compares the hash computed by the destination.
 pub(super) async fn up(address: SocketAddr, sink: &Destination) -> Result<f64, Failure> {
     let progress = Progress::new(SIZE, || sink.taken());
     progress.watch(deliver(address, sink)).await??;
@@ -87,8 +87,8 @@ pub(super) async fn up(address: SocketAddr, sink: &Destination) -> Result<f64, F
     }
 }
 
-/// Writes everything, and waits until the destination has seen its end: what is written here is
-/// far from being there.
+/// Writes all data and waits until the destination has received the end: written data may still be
+/// in transit.
 async fn deliver(address: SocketAddr, sink: &Destination) -> Result<(), Failure> {
     let mut connection = TcpStream::connect(address).await?;
     for chunk in seeded(SIZE, SEED) {
@@ -109,7 +109,7 @@ fn hash_of_source() -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// How far a transfer is: how many bytes have arrived.
+/// Progress of a transfer, by bytes that have arrived.
 struct Progress<D> {
     total: u64,
     arrived: D,
@@ -125,7 +125,8 @@ impl<D: Fn() -> u64> Progress<D> {
         }
     }
 
-    /// Shows progress until `work` is done: a living line on a terminal, else a line now and then.
+    /// Shows progress until `work` is done: an updated line on a terminal, else a line at
+    /// intervals.
     async fn watch<T>(&self, work: impl Future<Output = T>) -> Result<T, StdoutClosed> {
         let terminal = std::io::stdout().is_terminal();
         let mut ticks = tokio::time::interval(if terminal { LOOK } else { 10 * LOOK });
@@ -153,7 +154,7 @@ impl<D: Fn() -> u64> Progress<D> {
         }
     }
 
-    /// Says how fast it was, in MiB/s, and returns that.
+    /// Prints and returns the rate in MiB/s.
     fn conclude(&self) -> Result<f64, StdoutClosed> {
         let (seconds, rate) = (self.begin.elapsed().as_secs_f64(), self.rate());
         let total = words(self.total);
@@ -168,7 +169,7 @@ impl<D: Fn() -> u64> Progress<D> {
     }
 }
 
-/// A size for a person.
+/// Formats a size for display.
 pub(super) fn words(bytes: u64) -> String {
     format!("{:.1} MiB", mebibytes(bytes))
 }
@@ -179,12 +180,12 @@ fn mebibytes(bytes: u64) -> f64 {
     bytes / (1024.0 * 1024.0)
 }
 
-/// What one connection carries.
+/// Bytes per connection.
 pub(super) const SIZE: u64 = 3 * 1024 * 1024;
-/// Which bytes.
+/// Seed of the data.
 pub(super) const SEED: u64 = 42;
-/// How many connections run at once.
+/// Number of concurrent connections.
 pub(super) const CONNECTIONS: u64 = 8;
 
-/// How often progress is looked at.
+/// Interval between progress updates.
 const LOOK: Duration = Duration::from_millis(100);

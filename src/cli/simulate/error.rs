@@ -1,4 +1,4 @@
-//! Why a simulator did not start, and what to do about it.
+//! Errors of `simulate`, with hints.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,27 +8,27 @@ use super::super::stdout::StdoutClosed;
 use super::super::terminal;
 use crate::sim::StartError;
 
-/// Why `simulate` ends without having been told to.
+/// Error that ends `simulate`.
 #[derive(Debug, thiserror::Error)]
 pub(in super::super) enum Failure {
-    /// It could not start.
+    /// The simulator could not start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// Its clients cannot be told whom to trust.
+    /// The CA certificate for clients cannot be written.
     #[error("cannot write the certificate to {}: {}", path.display(), terminal::words(source))]
     Certificate {
-        /// Where it should be.
+        /// Path of the certificate.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// Nobody was told where it is.
+    /// The ready line could not be written.
     #[error(transparent)]
     Unheard(#[from] StdoutClosed),
 }
 
 impl Failure {
-    /// Tells it, if it is one; how the command ends.
+    /// Prints the error and returns the exit code.
     pub(in super::super) fn tell(&self) -> Exit {
         match self {
             Self::Start(StartError::Listen { address, source }) => {

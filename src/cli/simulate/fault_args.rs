@@ -1,7 +1,7 @@
-//! What `simulate` can be told to do wrong.
+//! Options of `simulate` for fault injection.
 //!
-//! The common faults have options of their own; `--faults` takes all of them as the JSON of
-//! `POST /simulator/faults`, which the simulator's manual shows, and the options win over it.
+//! Common faults have their own options. `--faults` accepts all faults as the JSON of `POST
+//! /simulator/faults`, documented in the simulator's manual; the other options override it.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -79,7 +79,7 @@ pub(super) struct FaultArgs {
 }
 
 impl FaultArgs {
-    /// The faults that the options ask for.
+    /// Returns the faults given by the options.
     pub(super) fn faults(self) -> Faults {
         let mut faults = self.faults.unwrap_or_default();
         let manner = self.drop_manner;
@@ -105,7 +105,7 @@ impl FaultArgs {
     }
 }
 
-/// What becomes of a second websocket.
+/// Handling of a second websocket.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Second {
     /// The first one is closed.
@@ -147,7 +147,7 @@ fn set<T>(place: &mut T, value: Option<T>) {
     }
 }
 
-/// Reads `drop:10:data:to-agent`.
+/// Parses `drop:10:data:to-agent`.
 fn message(text: &str) -> Result<MessageFault, String> {
     let mut parts = text.split(':');
     let action = action(parts.next().unwrap_or_default())?;
@@ -198,7 +198,7 @@ fn direction(text: &str) -> Result<Direction, String> {
     }
 }
 
-/// Reads `ResumeSession:ThrottlingException:3`.
+/// Parses `ResumeSession:ThrottlingException:3`.
 fn api_fault(text: &str) -> Result<(Operation, ApiFault), String> {
     let (operation, rest) = text.split_once(':').ok_or("expected OPERATION:CODE[:N]")?;
     let operation = Operation::from_name(operation).ok_or(
@@ -212,7 +212,7 @@ fn api_fault(text: &str) -> Result<(Operation, ApiFault), String> {
     Ok((operation, ApiFault { code, times }))
 }
 
-/// Reads `503:3`.
+/// Parses `503:3`.
 fn refused(text: &str) -> Result<RefusedUpgrades, String> {
     let (status, times) = counted(text)?;
     let status = number(status)?;
@@ -222,7 +222,7 @@ fn refused(text: &str) -> Result<RefusedUpgrades, String> {
     }
 }
 
-/// Cuts `WHAT[:N]`.
+/// Splits `WHAT[:N]`.
 fn counted(text: &str) -> Result<(&str, Option<u32>), String> {
     match text.split_once(':') {
         Some((what, times)) => Ok((what, Some(number(times)?))),

@@ -1,7 +1,7 @@
 //! `simulate`: a loopback SSM service and agent, for tests of clients.
 //!
-//! One JSON line on stdout tells a program where it is and how to reach it; a hint on stderr
-//! tells a person. It runs until it is told to stop.
+//! One JSON line on stdout describes its address and credentials for programs; a hint on stderr is
+//! for people. It runs until it is stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -119,7 +119,7 @@ pub(super) struct Args {
     trouble: FaultArgs,
 }
 
-/// How fast agents send.
+/// Send rate of the agents.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Pace {
     /// 0.685 MiB/s in messages of 1024 bytes.
@@ -128,7 +128,7 @@ enum Pace {
     None,
 }
 
-/// What agents send again.
+/// Which messages agents retransmit.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Resend {
     /// The oldest message.
@@ -137,7 +137,7 @@ enum Resend {
     All,
 }
 
-/// What agents do with a wrong digest.
+/// How agents handle a wrong digest.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Digest {
     /// They take the message.
@@ -152,8 +152,8 @@ enum Digest {
 ///
 /// # Errors
 ///
-/// If the address cannot be bound, no certificate can be made or written, or nobody can be told
-/// where it is.
+/// Fails if the address cannot be bound, the certificate cannot be created or written, or stdout
+/// cannot be written.
 pub(super) async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
     let certificate = args.certificate.clone();
     let simulator = Simulator::start(args.options()).await?;

@@ -1,4 +1,4 @@
-//! What a simulator tells when it is up: a line for a program, and a hint for a person.
+//! Output of a simulator that is ready: a JSON line for programs and a hint for people.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::sim::Simulator;
 
-/// Everything that a program needs, in one line.
+/// Returns everything that a program needs, as one JSON object.
 pub(super) fn described(simulator: &Simulator, certificate: Option<&Path>) -> Value {
     let options = simulator.options();
     let credentials = &options.credentials;
@@ -14,7 +14,7 @@ pub(super) fn described(simulator: &Simulator, certificate: Option<&Path>) -> Va
     let mut environment = json!({
         "AWS_ENDPOINT_URL_SSM": endpoint,
         "AWS_REGION": options.region,
-        // The name that the AWS CLI and its kin in Python read.
+        // Read by the AWS CLI and other Python clients.
         "AWS_DEFAULT_REGION": options.region,
         "AWS_ACCESS_KEY_ID": credentials.access_key_id,
         "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
@@ -24,7 +24,7 @@ pub(super) fn described(simulator: &Simulator, certificate: Option<&Path>) -> Va
         environment["AWS_SESSION_TOKEN"] = json!(token);
     }
     if let Some(path) = certificate {
-        // Whoever reads it may be in another directory.
+        // The reader may have another working directory.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         environment["AWS_CA_BUNDLE"] = json!(path);
     }
@@ -40,7 +40,7 @@ pub(super) fn described(simulator: &Simulator, certificate: Option<&Path>) -> Va
     })
 }
 
-/// How a person points a client at it.
+/// Returns instructions for pointing a client at the simulator.
 pub(super) fn hint(described: &Value) -> String {
     let mut hint =
         String::from("simulating AWS Session Manager; point any AWS SDK or CLI at it with\n");
@@ -62,7 +62,7 @@ pub(super) fn hint(described: &Value) -> String {
     hint
 }
 
-/// A curl that trusts the simulator, if that needs trust.
+/// Returns the curl command, with the option to trust the simulator's certificate if needed.
 fn curl(described: &Value) -> String {
     let bundle = described["environment"]["AWS_CA_BUNDLE"].as_str();
     match (bundle, described["certificate"].is_string()) {

@@ -1,14 +1,14 @@
-//! How a person writes what happens to a session once: `5s=kill-agent`, `1m=break:1000`.
+//! Syntax of scheduled one-off faults: `5s=kill-agent`, `1m=break:1000`.
 
 use std::time::Duration;
 
 use crate::sim::{Manner, OneOffFault, ScheduledFault, parse_duration};
 
-/// Reads `AFTER=BLOW`.
+/// Parses `AFTER=BLOW`.
 ///
 /// # Errors
 ///
-/// A sentence for whoever wrote it.
+/// Returns a message for the user.
 pub(super) fn planned(text: &str) -> Result<ScheduledFault, String> {
     let (after, blow) = text
         .split_once('=')
@@ -30,7 +30,7 @@ fn blow(text: &str) -> Result<OneOffFault, String> {
     }
 }
 
-/// Reads a blow that is a single word.
+/// Parses a fault without an argument.
 fn word(text: &str) -> Result<OneOffFault, String> {
     Ok(match text {
         "pause-client" => OneOffFault::PauseClient,
@@ -50,11 +50,11 @@ fn away(span: &str) -> Result<Duration, String> {
     parse_duration(span).map_err(|error| format!("how long it is away: {error}"))
 }
 
-/// Reads `reset`, `fin`, `black-hole` or a close code.
+/// Parses `reset`, `fin`, `black-hole` or a close code.
 ///
 /// # Errors
 ///
-/// A sentence for whoever wrote it.
+/// Returns a message for the user.
 pub(super) fn manner(text: &str) -> Result<Manner, String> {
     match text {
         "reset" => Ok(Manner::Reset),

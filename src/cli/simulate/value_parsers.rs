@@ -1,4 +1,4 @@
-//! How a person writes what `simulate` is told: addresses, hosts, documents, versions, amounts.
+//! Value parsers of `simulate` options: addresses, hosts, documents, versions, sizes.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -6,7 +6,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use crate::sim::agent::Version;
 use crate::sim::{Resolver, documents, is_document_name, is_target};
 
-/// What a host means to the agents.
+/// Maps a host, as seen by the agents, to a loopback address.
 #[derive(Clone, Debug)]
 pub(super) struct Mapping {
     host: String,
@@ -15,22 +15,22 @@ pub(super) struct Mapping {
 }
 
 impl Mapping {
-    /// Tells the agents.
+    /// Adds the mapping to the agents' resolver.
     ///
     /// # Errors
     ///
-    /// A sentence for whoever wrote it.
+    /// Returns a message for the user.
     pub(super) fn insert(&self, resolver: &mut Resolver) -> Result<(), String> {
         let inserted = resolver.insert(&self.host, self.port, self.address);
         inserted.map_err(|error| error.to_string())
     }
 }
 
-/// Reads `HOST[:PORT]=ADDRESS`. An IPv6 address that stands for a host has brackets.
+/// Parses `HOST[:PORT]=ADDRESS`. An IPv6 address used as the host is in brackets.
 ///
 /// # Errors
 ///
-/// As of the others below, a sentence for whoever wrote it.
+/// As with the parsers below, returns a message for the user.
 pub(super) fn mapping(text: &str) -> Result<Mapping, String> {
     let (place, address) = text
         .split_once('=')
@@ -51,7 +51,7 @@ pub(super) fn mapping(text: &str) -> Result<Mapping, String> {
     Ok(mapping)
 }
 
-/// Reads an address to listen on.
+/// Parses an address to listen on.
 pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address = address(text)?;
     match address.ip().is_loopback() {
@@ -60,7 +60,7 @@ pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// Reads `NAME=AWS-DOCUMENT`.
+/// Parses `NAME=AWS-DOCUMENT`.
 pub(super) fn document(text: &str) -> Result<(String, String), String> {
     let (name, alike) = text
         .split_once('=')
@@ -78,7 +78,7 @@ pub(super) fn document(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), alike.to_owned()))
 }
 
-/// Reads the id of a target.
+/// Parses the id of a target.
 pub(super) fn target(text: &str) -> Result<String, String> {
     match is_target(text) {
         true => Ok(text.to_owned()),
@@ -86,7 +86,7 @@ pub(super) fn target(text: &str) -> Result<String, String> {
     }
 }
 
-/// Reads `TARGET=KEY=VALUE,KEY=VALUE…`.
+/// Parses `TARGET=KEY=VALUE,KEY=VALUE…`.
 pub(super) fn node(text: &str) -> Result<(String, BTreeMap<String, String>), String> {
     let expected = "expected TARGET=KEY=VALUE, as i-0123456789abcdef0=Name=bastion";
     let (id, tags) = text.split_once('=').ok_or(expected)?;
@@ -98,7 +98,7 @@ pub(super) fn node(text: &str) -> Result<(String, BTreeMap<String, String>), Str
     Ok((target(id)?, tags.ok_or(expected)?))
 }
 
-/// Reads the version of an agent.
+/// Parses the version of an agent.
 pub(super) fn version(text: &str) -> Result<Version, String> {
     let is_number =
         |part: &str| part.bytes().all(|byte| byte.is_ascii_digit()) && part.parse::<u32>().is_ok();
@@ -109,7 +109,7 @@ pub(super) fn version(text: &str) -> Result<Version, String> {
     }
 }
 
-/// Reads the size of a message.
+/// Parses the size of a message.
 pub(super) fn size(text: &str) -> Result<usize, String> {
     let size = text
         .parse()
@@ -118,7 +118,7 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
     size.ok_or_else(|| format!("expected 1 to {MAX_SIZE}"))
 }
 
-/// Reads a number of bytes, or `unlimited`.
+/// Parses a number of bytes, or `unlimited`.
 pub(super) fn limit(text: &str) -> Result<usize, String> {
     match text {
         "unlimited" => Ok(usize::MAX),
@@ -145,7 +145,7 @@ fn is_in_brackets(host: &str) -> bool {
     inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
 }
 
-/// Larger messages than any agent can be told to send are of no use to a test.
+/// Maximum message size; larger ones than any agent can be configured to send are useless in tests.
 const MAX_SIZE: usize = 16 << 20;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The texts: the block for ssh, and the lines in a user's file that include it.
+//! Texts of `ssh-config`: the ssh block, and the lines that include it in the user's file.
 
 use std::path::Path;
 
-/// The block that leads ssh through the program at `path`, with these options.
+/// Returns the block that makes ssh use the program at `path` with these options.
 pub(super) fn block(path: &Path, options: &[String]) -> String {
     let path = path.display().to_string();
     let words = [quoted(&path), "connect".to_owned()].into_iter();
@@ -17,7 +17,7 @@ pub(super) fn block(path: &Path, options: &[String]) -> String {
     )
 }
 
-/// A word for the shell that ssh hands the command to, in which ssh replaces nothing.
+/// Quotes an argument for the shell that ssh runs the command with, and escapes ssh's `%` tokens.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@+=,".contains(c);
     let word = word.replace('%', "%%");
@@ -27,8 +27,8 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// A user's file with the Include of `own` at its top; `None` if it is there already. Without a file
-/// it becomes one that goes when the Include goes.
+/// Adds the Include of `own` at the top of a user's file; `None` if already present. If there was
+/// no file, the result is marked so that it is deleted with the Include.
 pub(super) fn add(user: Option<&[u8]>, own: &Path) -> Option<Vec<u8>> {
     let include = include(own);
     match user {
@@ -38,18 +38,18 @@ pub(super) fn add(user: Option<&[u8]>, own: &Path) -> Option<Vec<u8>> {
     }
 }
 
-/// What is left of a user's file without the Include of `own`.
+/// What remains of a user's file without the Include of `own`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// There was none.
+    /// The file contained no Include.
     Nothing,
-    /// What the user wrote.
+    /// Remaining content.
     Rest(Vec<u8>),
-    /// Nothing, and there was no file before.
+    /// The file did not exist before: delete it.
     All,
 }
 
-/// Takes the Include of `own` out of a user's file: as it was added, or, if somebody has moved it,
+/// Removes the Include of `own` from a user's file: exactly what was added, or, if it was moved,
 /// its lines.
 pub(super) fn take(user: &[u8], own: &Path) -> Taken {
     let include = include(own);
@@ -88,10 +88,10 @@ fn has_line(text: &[u8], line: &str) -> bool {
         .any(|own| own == line.as_bytes())
 }
 
-/// The line above the Include.
+/// Comment line above the Include.
 const MARK: &str = "# Added by `ssm-proxyd ssh-config --install`; `ssm-proxyd ssh-config --remove` takes it away.\n";
 
-/// The same in a file that was not there.
+/// Comment line in a file that did not exist before.
 const MARK_OF_NEW: &str = "# Made by `ssm-proxyd ssh-config --install`; `ssm-proxyd ssh-config --remove` takes it away.\n";
 
 #[cfg(test)]

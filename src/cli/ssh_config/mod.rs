@@ -1,12 +1,12 @@
-//! `ssh-config`: the block that leads ssh through `connect`, printed or put where ssh finds it.
+//! `ssh-config`: the block that makes ssh use `connect`, printed or installed.
 //!
 //! ```text
 //!   ~/.ssh/config        Include ~/.ssh/ssm-proxyd.config     two lines at the top, and a blank one
-//!   ~/.ssh/ssm-proxyd.config      Host i-* mi-* …             ours alone
+//!   ~/.ssh/ssm-proxyd.config      Host i-* mi-* …             written by this program only
 //! ```
 //!
-//! ssh takes the first value that it finds, and whatever stands behind a `Host` belongs to it: so
-//! the Include is at the top. What the user wrote is not touched, and `--remove` leaves it as it was,
+//! ssh uses the first value it finds, and everything after a `Host` line belongs to that host, so
+//! the Include is at the top. The user's lines are not changed, and `--remove` restores the file
 //! byte for byte.
 
 mod include;
@@ -34,7 +34,7 @@ pub(super) struct SshConfigArgs {
     remove: bool,
 }
 
-/// Prints the block, or puts it in its place, or takes it away.
+/// Prints, installs or removes the block.
 pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
     let SshConfigArgs {
         aws,
@@ -68,10 +68,10 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
     said.map_or_else(|unheard| unheard.exit(), |()| Exit::Done)
 }
 
-/// What went wrong with which file.
+/// An error and the file it concerns.
 type Failure = (PathBuf, io::Error);
 
-/// The files that ssh reads.
+/// Configuration files of ssh.
 struct Files {
     user: PathBuf,
     own: PathBuf,
@@ -86,7 +86,7 @@ impl Files {
         }
     }
 
-    /// Ours first: an Include of what is not there is of no use.
+    /// Writes our file first, as an Include of a missing file has no effect.
     fn install(&self, block: &str) -> Result<String, Failure> {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -108,7 +108,7 @@ impl Files {
         ))
     }
 
-    /// The Include first.
+    /// Removes the Include first.
     fn remove(&self) -> Result<String, Failure> {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -128,7 +128,8 @@ impl Files {
     }
 }
 
-/// This program as it was called: a link in the PATH survives an update, what it leads to may not.
+/// Returns the path this program was called by. A link in the PATH survives an update; the file it
+/// points to may not.
 fn own_path() -> PathBuf {
     let called = std::env::args_os().next().map(PathBuf::from);
     let found = called.and_then(|called| match called.components().count() {

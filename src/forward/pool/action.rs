@@ -1,68 +1,74 @@
-//! What a pool and its owner say to each other.
+//! Types exchanged between a pool and its owner.
 
 use crate::session::HoldTime;
 
-/// A tunnel of the pool; never given twice.
+/// Identifies a tunnel of the pool; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::forward) struct TunnelId(pub(super) u64);
 
-/// A connection that wants a place.
+/// Identifies a connection that waits for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::forward) struct WaiterId(pub(in crate::forward) u64);
 
-/// What the owner of the tunnels shall do.
+/// Command to the owner of the tunnels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::forward) enum Action<E> {
     /// Start a session and its tunnel.
-    Start { tunnel: TunnelId, urgency: Urgency },
-    /// A start that is still queued is for a connection now.
-    Hurry(TunnelId),
-    /// Start it not, if it is still queued.
+    Start {
+        tunnel: TunnelId,
+        priority: Priority,
+    },
+    /// Raise the priority of a start that may still be queued: a connection needs it now.
+    Prioritize(TunnelId),
+    /// Cancel a start that may still be queued.
     Cancel(TunnelId),
-    /// This connection gets a place on this tunnel.
-    Give { waiter: WaiterId, tunnel: TunnelId },
-    /// This connection gets none.
-    Refuse { waiter: WaiterId, why: Why<E> },
-    /// End it.
-    Retire(TunnelId),
+    /// Give this connection a slot on this tunnel.
+    Assign { waiter: WaiterId, tunnel: TunnelId },
+    /// Refuse this connection.
+    Reject {
+        waiter: WaiterId,
+        why: RejectReason<E>,
+    },
+    /// Close the tunnel.
+    Close(TunnelId),
 }
 
-/// Whose turn it is to call StartSession.
+/// Priority of a StartSession call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::forward) enum Urgency {
-    /// A connection waits.
-    Connection,
-    /// Nobody waits.
-    Spare,
+pub(in crate::forward) enum Priority {
+    /// A connection waits for it.
+    Waiter,
+    /// For a warm session; no connection waits.
+    Warm,
 }
 
-/// What a connection did with its place.
+/// What a connection did with its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::forward) enum Returned {
     /// It opened a stream.
     Used,
-    /// It left before it opened one.
+    /// It was cancelled before it opened one.
     Unused,
     /// The tunnel opened no stream: it has ended, or has no stream numbers left.
     Unusable,
 }
 
-/// Why a connection gets no place.
+/// Reason why a connection gets no slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::forward) enum Why<E> {
-    /// Sessions fail.
+pub(in crate::forward) enum RejectReason<E> {
+    /// Starting sessions fails.
     Failed(E),
     /// Its deadline has passed.
     Late,
 }
 
-/// What a failed start says about the next one.
+/// What a failed start implies for the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::forward) enum Weight {
+pub(in crate::forward) enum Severity {
     /// It will fail too.
-    Definite(HoldTime),
+    Persistent(HoldTime),
     /// Nothing.
-    Passing,
-    /// It is to be tried again, in turn.
+    Transient,
+    /// It must be retried, subject to the rate limit.
     Throttled,
 }

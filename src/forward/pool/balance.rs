@@ -1,14 +1,14 @@
-//! What a pool does about what it has and what is wanted of it: give, start, cancel, retire.
+//! Balances demand and tunnels of a pool: gives slots, and starts, cancels and retires tunnels.
 
 use std::time::Instant;
 
-use super::action::{Action, TunnelId, Urgency, Why};
+use super::action::{Action, Priority, RejectReason, TunnelId};
 use super::entry::{Entry, Ready};
 use super::{Pool, Waiter};
 use crate::session::Decision;
 
 impl<E: Clone> Pool<E> {
-    /// Gives what there is, starts what is missing, ends what is too much.
+    /// Gives free slots, starts missing tunnels, cancels and retires surplus ones.
     pub(super) fn balance(&mut self, now: Instant) {
         self.unbalanced = None;
         self.balanced_at = Some(now);
@@ -29,13 +29,14 @@ impl<E: Clone> Pool<E> {
             if let Some(waiter) = self.waiting.pop_front() {
                 let waiter = waiter.id;
                 self.deadlines.remove(&waiter);
-                self.actions.push_back(Action::Give { waiter, tunnel: id });
+                self.actions
+                    .push_back(Action::Assign { waiter, tunnel: id });
             }
         }
     }
 
-    /// The oldest tunnel with a free place that is not to be replaced; else the oldest. A shared
-    /// one that was replaced finishes what it has.
+    /// Returns the oldest tunnel with a free slot, those that are not stale first. A stale shared
+    /// tunnel gets no new connections once another one is ready.
     fn best(&mut self, now: Instant) -> Option<(TunnelId, &mut Ready)> {
         let shape = self.shape;
         let is_replaced = shape.reuse && self.ready().any(|(_, ready)| !ready.is_stale(now));
@@ -53,68 +54,68 @@ impl<E: Clone> Pool<E> {
         while pending < self.waiting.len() {
             pending += self.shape.slots;
             match self.breaker.check(now) {
-                Decision::Allow => self.start(Urgency::Connection, false),
-                Decision::Probe => self.start(Urgency::Connection, true),
+                Decision::Allow => self.start(Priority::Waiter, false),
+                Decision::Probe => self.start(Priority::Waiter, true),
                 Decision::Reject(error) => return self.refuse_last(now, &error),
                 Decision::Wait => return self.waits_for_breaker = true,
             }
         }
     }
 
-    /// What was started as a spare is needed now.
+    /// Raises the priority of queued warm sessions that a connection needs now.
     fn hurry(&mut self) {
         let urgent = self.members.values().filter(|member| member.is_urgent());
         let missing = self.tunnels_needed().saturating_sub(urgent.count());
         let patient = self.members.iter_mut().filter_map(|(id, member)| {
-            let urgency = member.urgency_mut()?;
-            (*urgency == Urgency::Spare).then_some((id, urgency))
+            let priority = member.urgency_mut()?;
+            (*priority == Priority::Warm).then_some((id, priority))
         });
-        for (id, urgency) in patient.take(missing) {
-            *urgency = Urgency::Connection;
-            self.actions.push_back(Action::Hurry(*id));
+        for (id, priority) in patient.take(missing) {
+            *priority = Priority::Waiter;
+            self.actions.push_back(Action::Prioritize(*id));
         }
     }
 
-    /// Those for whom no tunnel is under way, last come first.
+    /// Refuses the connections without a pending tunnel, newest first.
     fn refuse_last(&mut self, now: Instant, error: &E) {
         let slots = self.pending_slots(now);
         while self.waiting.len() > slots {
             let Some(waiter) = self.waiting.pop_back() else {
                 return;
             };
-            self.refuse(waiter, Why::Failed(error.clone()));
+            self.refuse(waiter, RejectReason::Failed(error.clone()));
         }
     }
 
-    pub(super) fn refuse(&mut self, waiter: Waiter, why: Why<E>) {
+    pub(super) fn refuse(&mut self, waiter: Waiter, why: RejectReason<E>) {
         let waiter = waiter.id;
         self.deadlines.remove(&waiter);
-        self.actions.push_back(Action::Refuse { waiter, why });
+        self.actions.push_back(Action::Reject { waiter, why });
     }
 
     fn start_spares(&mut self, now: Instant) {
         for _ in self.pending_spares(now)..self.spares_missing(now) {
             match self.breaker.check(now) {
-                Decision::Allow => self.start(Urgency::Spare, false),
-                Decision::Probe => self.start(Urgency::Spare, true),
+                Decision::Allow => self.start(Priority::Warm, false),
+                Decision::Probe => self.start(Priority::Warm, true),
                 Decision::Reject(_) | Decision::Wait => return self.waits_for_breaker = true,
             }
         }
     }
 
-    fn start(&mut self, urgency: Urgency, probe: bool) {
+    fn start(&mut self, priority: Priority, probe: bool) {
         let id = self.next;
         self.next = TunnelId(id.0 + 1);
-        let former = self.members.insert(id, Entry::Queued { urgency, probe });
+        let former = self.members.insert(id, Entry::Queued { priority, probe });
         debug_assert!(former.is_none(), "ids are given once");
         self.actions.push_back(Action::Start {
             tunnel: id,
-            urgency,
+            priority,
         });
     }
 
-    /// Takes back what is not needed any more and was not called yet. What was called is a call
-    /// that nobody wants.
+    /// Cancels queued starts that are no longer needed, and marks called ones as unwanted: a call
+    /// cannot be taken back.
     fn cancel_surplus(&mut self, now: Instant) {
         let needed = self.tunnels_needed() + self.spares_missing(now);
         self.cancel(self.pending(now).saturating_sub(needed));
@@ -128,7 +129,7 @@ impl<E: Clone> Pool<E> {
         }
     }
 
-    /// Takes back so many of those that were not called yet, last begun first.
+    /// Cancels up to `most` queued starts, newest first.
     pub(super) fn cancel(&mut self, most: usize) {
         let queued = self.members.iter().rev().filter(|(_, m)| m.is_queued());
         let queued: Vec<TunnelId> = queued.map(|(id, _)| *id).take(most).collect();
@@ -140,7 +141,7 @@ impl<E: Clone> Pool<E> {
         }
     }
 
-    /// Ends tunnels without a connection that are too old, idle for too long or one too many.
+    /// Retires tunnels without a connection that are too old, idle for too long or surplus.
     fn retire(&mut self, now: Instant) {
         let mut spares = 0;
         let fresh = self.spares(now);
@@ -160,11 +161,11 @@ impl<E: Clone> Pool<E> {
         }
         for id in over {
             self.members.remove(&id);
-            self.actions.push_back(Action::Retire(id));
+            self.actions.push_back(Action::Close(id));
         }
     }
 
-    /// Spares that may be under way: while sessions are known to fail, only the probe.
+    /// Number of missing warm sessions; at most 1 (the probe) while the circuit breaker is open.
     fn spares_missing(&self, now: Instant) -> usize {
         let missing = self.spares_wanted(now).saturating_sub(self.spares(now));
         match (self.spares_from, self.breaker.is_closed()) {
@@ -174,7 +175,7 @@ impl<E: Clone> Pool<E> {
         }
     }
 
-    /// Spares that shall be there; also one to take over from an old shared tunnel.
+    /// Number of warm sessions wanted, including the successor of a stale shared tunnel.
     fn spares_wanted(&self, now: Instant) -> usize {
         if self.draining {
             return 0;
@@ -188,7 +189,7 @@ impl<E: Clone> Pool<E> {
         self.shape.spares.max(usize::from(needs_successor))
     }
 
-    /// Tunnels that are ready for more, and young.
+    /// Number of ready tunnels with a free slot that are not stale.
     fn spares(&self, now: Instant) -> usize {
         let is_spare = |ready: &Ready| ready.has_slot(&self.shape) && !ready.is_stale(now);
         self.ready().filter(|(_, ready)| is_spare(ready)).count()

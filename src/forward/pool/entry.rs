@@ -1,16 +1,16 @@
-//! One tunnel of a pool, as the pool sees it.
+//! State of one tunnel in a pool.
 
 use std::time::{Duration, Instant};
 
-use super::{Returned, Shape, Urgency};
+use super::{Priority, Returned, Shape};
 
-/// A tunnel that is to come, or is there.
+/// A tunnel that is being established, or is ready.
 #[derive(Debug)]
 pub(super) enum Entry {
-    /// Its StartSession waits for its turn.
-    Queued { urgency: Urgency, probe: bool },
-    /// StartSession was called; the tunnel is not ready yet. Nobody `wanted` it any more once whoever
-    /// it was started for has left.
+    /// Its StartSession is queued.
+    Queued { priority: Priority, probe: bool },
+    /// StartSession was called; the tunnel is not ready yet. `wanted` is false once the connection
+    /// it was started for no longer needs it.
     Called {
         begun: Instant,
         probe: bool,
@@ -25,8 +25,8 @@ impl Entry {
         matches!(self, Self::Queued { .. })
     }
 
-    /// Whether it will have places soon. A call that nobody wants any more may be one that is never
-    /// answered.
+    /// Returns true if it will have slots soon. An unwanted call counts for [`CALL_GRACE`] only:
+    /// it may never be answered.
     pub(super) fn is_pending(&self, now: Instant) -> bool {
         match self {
             Self::Queued { .. } => true,
@@ -35,7 +35,7 @@ impl Entry {
         }
     }
 
-    /// When it is not counted on any more.
+    /// Returns the time after which an unwanted call is no longer counted as pending.
     pub(super) fn unreliable_after(&self) -> Option<Instant> {
         match self {
             Self::Called {
@@ -47,7 +47,7 @@ impl Entry {
         }
     }
 
-    /// Whether it is to come and somebody wants it.
+    /// Returns true if it is not ready yet and still needed.
     pub(super) fn is_wanted(&self) -> bool {
         match self {
             Self::Queued { .. } => true,
@@ -56,7 +56,7 @@ impl Entry {
         }
     }
 
-    /// Nobody wants it any more. False if that was known, or it was not called.
+    /// Marks a call as unwanted. Returns false if it was unwanted before, or is not a call.
     pub(super) fn mark_unwanted(&mut self) -> bool {
         match self {
             Self::Called { wanted, .. } => std::mem::take(wanted),
@@ -64,16 +64,16 @@ impl Entry {
         }
     }
 
-    /// Whether it comes as soon as it can.
+    /// Returns true if it has the priority of a waiting connection.
     pub(super) fn is_urgent(&self) -> bool {
         match self {
-            Self::Queued { urgency, .. } => *urgency == Urgency::Connection,
+            Self::Queued { priority, .. } => *priority == Priority::Waiter,
             Self::Called { wanted, .. } => *wanted,
             Self::Ready(_) => false,
         }
     }
 
-    /// Whether a shut gate let it through.
+    /// Returns true if it is the probe of the circuit breaker.
     pub(super) fn is_probe(&self) -> bool {
         match self {
             Self::Queued { probe, .. } | Self::Called { probe, .. } => *probe,
@@ -81,7 +81,7 @@ impl Entry {
         }
     }
 
-    /// When StartSession was called.
+    /// Returns when StartSession was called.
     pub(super) fn begun(&self) -> Option<Instant> {
         match self {
             Self::Called { begun, .. } => Some(*begun),
@@ -89,9 +89,9 @@ impl Entry {
         }
     }
 
-    pub(super) fn urgency_mut(&mut self) -> Option<&mut Urgency> {
+    pub(super) fn urgency_mut(&mut self) -> Option<&mut Priority> {
         match self {
-            Self::Queued { urgency, .. } => Some(urgency),
+            Self::Queued { priority, .. } => Some(priority),
             Self::Called { .. } | Self::Ready(_) => None,
         }
     }
@@ -115,22 +115,22 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Ready {
     since: Instant,
-    /// When it shall be replaced.
+    /// When it must be replaced.
     stale_at: Option<Instant>,
-    /// Connections that have a place on it now.
+    /// Slots in use.
     taken: usize,
-    /// Places that it has given in all.
+    /// Slots given in total.
     given: usize,
-    /// Since when nobody has a place on it; meaningless while someone has.
+    /// Since when no slot is in use; meaningless while one is.
     empty_since: Instant,
-    /// Its websocket is being replaced: nobody knows for how long.
+    /// Its websocket is being replaced, for an unknown time.
     pub(super) away: bool,
     /// It opens no more streams.
     is_unusable: bool,
 }
 
 impl Ready {
-    /// Ready now, and to be replaced after `lifetime`.
+    /// Creates the state of a tunnel that is ready now and is stale after `lifetime`.
     pub(super) fn new(now: Instant, lifetime: Option<Duration>) -> Self {
         Self {
             since: now,
@@ -159,7 +159,7 @@ impl Ready {
         now.saturating_duration_since(self.since)
     }
 
-    /// Whether nobody had a place on it yet.
+    /// Returns true if no connection has used it yet.
     pub(super) fn is_spare(&self) -> bool {
         self.given == 0
     }
@@ -168,25 +168,25 @@ impl Ready {
         self.taken == 0
     }
 
-    /// Whether there is a free place.
+    /// Returns true if a slot is free.
     pub(super) fn has_slot(&self, shape: &Shape) -> bool {
         self.taken < shape.slots && (shape.reuse || self.is_spare()) && !self.is_unusable
     }
 
-    /// Whether a connection may have a place now. What was never used is not used any more once
-    /// it is too old.
+    /// Returns true if a connection may get a slot now. A warm session that is too old is not
+    /// used any more.
     pub(super) fn can_serve(&self, now: Instant, shape: &Shape) -> bool {
         let is_spoiled = self.is_spare() && self.is_too_old(now, shape);
         self.has_slot(shape) && !self.away && !is_spoiled
     }
 
-    /// Whether it shall be replaced: it is old, or its numbers of streams come to an end.
+    /// Returns true if it must be replaced: it is old, or its stream numbers run out.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
         let is_old = self.stale_at.is_some_and(|at| at <= now);
         is_old || self.given >= MAX_STREAMS_PER_TUNNEL || self.is_unusable
     }
 
-    /// Whether it can never serve another connection.
+    /// Returns true if it can never serve another connection.
     pub(super) fn is_unusable(&self) -> bool {
         self.is_unusable
     }
@@ -195,12 +195,12 @@ impl Ready {
         shape.max_age.is_some_and(|age| age <= self.age(now))
     }
 
-    /// Whether nobody had a place on it for long.
+    /// Returns true if no slot was in use for the idle time.
     pub(super) fn is_idle(&self, now: Instant, shape: &Shape) -> bool {
         self.is_empty() && self.empty_since + shape.idle <= now
     }
 
-    /// The times at which these answers change by themselves, past ones included.
+    /// Returns the times at which these results change, including past ones.
     pub(super) fn changes(&self, shape: &Shape) -> impl Iterator<Item = Instant> + use<> {
         let too_old_at = shape.max_age.map(|age| self.since + age);
         let if_empty = [Some(self.empty_since + shape.idle), too_old_at];
@@ -210,8 +210,8 @@ impl Ready {
     }
 }
 
-/// A tunnel has 32,767 numbers for streams.
+/// A tunnel has 32,767 stream numbers.
 const MAX_STREAMS_PER_TUNNEL: usize = 32_000;
 
-/// How long a call is counted on that nobody wants any more: StartSession takes a second or two.
+/// How long an unwanted call counts as pending: StartSession takes 1 to 2 s.
 const CALL_GRACE: Duration = Duration::from_secs(3);

@@ -1,20 +1,20 @@
-//! Which tunnel a connection gets: start, give, refuse, retire.
+//! Pool of tunnels: decides which connection gets which tunnel.
 //!
-//! Tunnels are not started *for* a connection: whoever has waited longest gets the next place that
-//! there is. A tunnel has one place or many, and is ended once it was used or lives on: sessions of
-//! a connection of their own and shared ones differ in these numbers and in nothing else.
+//! Tunnels are not started for a certain connection: the connection that has waited longest gets
+//! the next free slot. A tunnel has one slot or many, and is retired after use or kept: exclusive
+//! and shared sessions differ in these parameters only.
 //!
 //! ```text
 //!              start          called            ready           given         returned
 //!   (nothing) ──────▶ Queued ───────▶ Called ──────────▶ Ready ◀────────────────────┐
 //!                       │ cancelled     │ failed           │ ▲ └──────▶ Ready, used ─┘
 //!                       ▼               ▼                  ▼ └─ away, back
-//!                    (nothing)       (nothing)          retired: too old, idle, one too many
+//!                    (nothing)       (nothing)          retired: too old, idle, surplus
 //! ```
 //!
-//! Connections that wait go before spares. While sessions are known to fail no more than one spare
-//! is tried, ever more rarely. It owns no task and reads no clock: after each `handle_*`, drain [`Pool::poll_action`],
-//! then sleep until [`Pool::poll_timeout`].
+//! Waiting connections take priority over warm sessions. While starts are known to fail, at most
+//! one warm session is tried, with growing pauses. The pool owns no task and reads no clock: after
+//! each `handle_*`, drain [`Pool::poll_action`], then sleep until [`Pool::poll_timeout`].
 
 mod action;
 mod balance;
@@ -26,39 +26,41 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-pub(super) use self::action::{Action, Returned, TunnelId, Urgency, WaiterId, Weight, Why};
+pub(super) use self::action::{
+    Action, Priority, RejectReason, Returned, Severity, TunnelId, WaiterId,
+};
 use self::entry::{Entry, Ready};
 pub(super) use self::limits::Shape;
 use crate::session::CircuitBreaker;
 
-/// The tunnels of one forward. `E` is why one did not come up.
+/// The tunnels of one forward. `E` is the error of a failed start.
 #[derive(Debug)]
 pub(super) struct Pool<E> {
     shape: Shape,
     breaker: CircuitBreaker<E>,
-    /// In the order of their deadlines.
+    /// Sorted by deadline.
     waiting: VecDeque<Waiter>,
     members: BTreeMap<TunnelId, Entry>,
     next: TunnelId,
-    /// No spare is started before, because the last one did not live.
+    /// No warm session is started before this time, because the last one failed or ended early.
     spares_from: Option<Instant>,
     spare_pause: Duration,
     chance: Rng,
-    /// Nothing is kept ready any more.
+    /// No warm sessions are kept any more.
     draining: bool,
     actions: VecDeque<Action<E>>,
     /// The time of an event since the last [`Pool::balance`].
     unbalanced: Option<Instant>,
-    /// Connections in `waiting`, and their deadlines.
+    /// Deadlines of the connections in `waiting`.
     deadlines: BTreeMap<WaiterId, Instant>,
     /// The time of the last [`Pool::balance`]: changes up to then have been handled.
     balanced_at: Option<Instant>,
-    /// A tunnel is missing and is started when the gate opens.
+    /// A tunnel is missing, and is started when the circuit breaker admits it.
     waits_for_breaker: bool,
 }
 
 impl<E: Clone> Pool<E> {
-    /// No tunnel yet.
+    /// Creates a pool without tunnels.
     pub(super) fn new(shape: Shape, seed: u64) -> Self {
         Self {
             shape,
@@ -78,8 +80,8 @@ impl<E: Clone> Pool<E> {
         }
     }
 
-    /// An empty pool in place of this one. Its ids are new, so that news of former tunnels mean none
-    /// of its own.
+    /// Creates an empty pool that replaces this one. It continues the ids, so that events of former
+    /// tunnels do not match new ones.
     pub(super) fn successor(&self, seed: u64) -> Self {
         Self {
             next: self.next,
@@ -87,10 +89,10 @@ impl<E: Clone> Pool<E> {
         }
     }
 
-    /// A connection wants a place until `deadline`. Places are given in the order of the deadlines.
+    /// A connection wants a slot until `deadline`. Slots are given in the order of deadlines.
     pub(super) fn handle_acquire(&mut self, now: Instant, id: WaiterId, deadline: Instant) {
         // Almost always the last one: only a connection whose tunnel ended before it had a stream
-        // comes again, with an earlier deadline than others have.
+        // asks again, with an earlier deadline than others.
         let place = self
             .waiting
             .partition_point(|other| other.deadline <= deadline);
@@ -99,9 +101,9 @@ impl<E: Clone> Pool<E> {
         self.unbalanced = Some(now);
     }
 
-    /// A connection wants nothing any more.
+    /// A connection no longer waits.
     pub(super) fn handle_cancel(&mut self, now: Instant, id: WaiterId) {
-        // Each connection leaves, most of them after they were given a place.
+        // Called for every connection; most of them were given a slot before.
         let Some(deadline) = self.deadlines.remove(&id) else {
             return;
         };
@@ -114,7 +116,7 @@ impl<E: Clone> Pool<E> {
         self.unbalanced = Some(now);
     }
 
-    /// StartSession is called now: what began cannot be taken back.
+    /// StartSession is being called: the start cannot be cancelled any more.
     pub(super) fn handle_called(&mut self, now: Instant, id: TunnelId) {
         if let Some(member @ Entry::Queued { .. }) = self.members.get_mut(&id) {
             *member = Entry::Called {
@@ -133,7 +135,7 @@ impl<E: Clone> Pool<E> {
         let share = 1.0 - LIFETIME_SPREAD * self.chance.f64();
         let lifetime = self.shape.max_age.map(|age| match self.shape.spares {
             0 => age,
-            // Spares that began together shall not end together.
+            // Warm sessions that started together must not expire together.
             _ => age.mul_f64(share),
         });
         *member = Entry::Ready(Ready::new(now, lifetime));
@@ -141,8 +143,14 @@ impl<E: Clone> Pool<E> {
         self.unbalanced = Some(now);
     }
 
-    /// A tunnel did not come up.
-    pub(super) fn handle_failed(&mut self, now: Instant, id: TunnelId, error: E, weight: Weight) {
+    /// A tunnel could not be established.
+    pub(super) fn handle_failed(
+        &mut self,
+        now: Instant,
+        id: TunnelId,
+        error: E,
+        severity: Severity,
+    ) {
         self.settle();
         let Some(member) = self.members.remove(&id) else {
             return;
@@ -151,27 +159,27 @@ impl<E: Clone> Pool<E> {
             self.breaker.handle_inconclusive_probe();
         }
         self.postpone_spares(now);
-        match weight {
-            Weight::Definite(patience) => {
+        match severity {
+            Severity::Persistent(patience) => {
                 let begun = member.begun().unwrap_or(now);
                 self.breaker
                     .handle_failure(now, begun, error.clone(), patience);
                 self.cancel(usize::MAX);
-                // It is the failure of all who have waited for the same.
+                // The failure applies to every connection that waits for a session.
                 self.refuse_first(now, &error, usize::MAX);
             }
-            Weight::Passing => self.refuse_first(now, &error, self.shape.slots),
-            Weight::Throttled => {}
+            Severity::Transient => self.refuse_first(now, &error, self.shape.slots),
+            Severity::Throttled => {}
         }
         self.balance(now);
     }
 
-    /// Those who have waited longest: at most so many, and none whom another tunnel will serve.
+    /// Refuses the oldest connections, at most `most`, without those that a pending tunnel covers.
     fn refuse_first(&mut self, now: Instant, error: &E, most: usize) {
         let without = self.waiting.len().saturating_sub(self.pending_slots(now));
         for _ in 0..without.min(most) {
             if let Some(waiter) = self.waiting.pop_front() {
-                self.refuse(waiter, Why::Failed(error.clone()));
+                self.refuse(waiter, RejectReason::Failed(error.clone()));
             }
         }
     }
@@ -191,11 +199,11 @@ impl<E: Clone> Pool<E> {
         self.unbalanced = Some(now);
     }
 
-    /// A connection has left its place.
+    /// A connection has returned its slot.
     pub(super) fn handle_returned(&mut self, now: Instant, id: TunnelId, returned: Returned) {
         if let Some(Entry::Ready(ready)) = self.members.get_mut(&id) {
             ready.release(now, returned);
-            // As one that ends before it was used.
+            // Like a warm session that ends before it was used.
             if returned == Returned::Unusable && ready.is_spare() && ready.age(now) < HEALTHY {
                 self.postpone_spares(now);
             }
@@ -203,7 +211,7 @@ impl<E: Clone> Pool<E> {
         self.unbalanced = Some(now);
     }
 
-    /// A tunnel that was ready is no more.
+    /// A ready tunnel has ended.
     pub(super) fn handle_ended(&mut self, now: Instant, id: TunnelId) {
         self.settle();
         let Some(Entry::Ready(ready)) = self.members.get(&id) else {
@@ -222,13 +230,13 @@ impl<E: Clone> Pool<E> {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.settle();
         while let Some(waiter) = self.waiting.pop_front_if(|waiter| waiter.deadline <= now) {
-            self.refuse(waiter, Why::Late);
+            self.refuse(waiter, RejectReason::Late);
         }
         self.spares_from = self.spares_from.filter(|from| now < *from);
         self.balance(now);
     }
 
-    /// Nobody will come any more: nothing is kept ready, and what nobody uses ends.
+    /// No more connections will be accepted: keeps no warm sessions and retires unused tunnels.
     pub(super) fn handle_drain(&mut self, now: Instant) {
         self.settle();
         self.draining = true;
@@ -236,7 +244,7 @@ impl<E: Clone> Pool<E> {
         self.balance(now);
     }
 
-    /// Tunnels that can carry streams, and how many of them nobody has used.
+    /// Returns the number of ready tunnels, and of unused ones among them.
     pub(super) fn count(&self) -> (usize, usize) {
         let ready = self.members.values().filter_map(Entry::ready);
         ready.fold((0, 0), |(all, spare), ready| {
@@ -244,7 +252,7 @@ impl<E: Clone> Pool<E> {
         })
     }
 
-    /// Tries again now, whatever failed before.
+    /// Retries now, skipping all backoff.
     pub(super) fn retry_now(&mut self, now: Instant) {
         self.settle();
         self.breaker.retry_now(now);
@@ -253,24 +261,24 @@ impl<E: Clone> Pool<E> {
         self.balance(now);
     }
 
-    /// Whether a connection waits.
+    /// Returns true if a connection is waiting.
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Whether a tunnel is ready and was never used.
+    /// Returns true if a tunnel is ready and was never used.
     pub(super) fn is_spare(&self, id: TunnelId) -> bool {
         let ready = self.members.get(&id).and_then(Entry::ready);
         ready.is_some_and(Ready::is_spare)
     }
 
-    /// What the owner of the tunnels shall do.
+    /// Returns the next action for the owner of the tunnels.
     pub(super) fn poll_action(&mut self) -> Option<Action<E>> {
         self.settle();
         self.actions.pop_front()
     }
 
-    /// When [`Pool::handle_timeout`] has something to do. A time in the past means at once; after
+    /// Returns when [`Pool::handle_timeout`] must be called. A time in the past is due now; after
     /// [`Pool::handle_timeout`] it is in the future.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         // The handler consumes these, so one in the past is due.
@@ -280,7 +288,7 @@ impl<E: Clone> Pool<E> {
             .next_probe_at()
             .filter(|_| self.waits_for_breaker);
         let consumed = late.into_iter().chain(self.spares_from).chain(opening);
-        // These only mark when an answer changes. The last balance has seen those up to its time.
+        // These only mark when a result changes. The last balance has seen those up to its time.
         let ages = self.ready();
         let ages = ages.flat_map(|(_, ready)| ready.changes(&self.shape));
         let doubts = self.members.values().filter_map(Entry::unreliable_after);
@@ -289,8 +297,8 @@ impl<E: Clone> Pool<E> {
         consumed.chain(changes).min()
     }
 
-    /// Does what follows from the events that only were noted. A balance costs as much as there are
-    /// tunnels, so one is made for all events that came together.
+    /// Balances after events that were only recorded. A balance visits every tunnel, so it is done
+    /// once for all events that came together.
     pub(super) fn settle(&mut self) {
         if let Some(now) = self.unbalanced.take() {
             self.balance(now);
@@ -299,7 +307,7 @@ impl<E: Clone> Pool<E> {
 
     fn postpone_spares(&mut self, now: Instant) {
         let has_none = self.shape.spares == 0 && !self.shape.reuse;
-        // What fails meanwhile began before, and is the same failure.
+        // Failures during the pause are of starts that began before: the same failure.
         if has_none || self.spares_from.is_some() {
             return;
         }
@@ -309,23 +317,23 @@ impl<E: Clone> Pool<E> {
     }
 }
 
-/// A connection that wants a place.
+/// A connection that waits for a slot.
 #[derive(Clone, Copy, Debug)]
 struct Waiter {
     id: WaiterId,
     deadline: Instant,
 }
 
-/// How long to wait before another spare is started after one failed or did not live.
+/// Pause before the next warm session after one failed or ended early, initial and maximum.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// A spare that lived so long did not fail at the start.
+/// A warm session that lived this long counts as started successfully.
 const HEALTHY: Duration = Duration::from_secs(60);
 
-/// By how much the lifetimes of spares differ, as a part of `max_age`.
+/// Spread of the lifetimes of warm sessions, as a fraction of `max_age`.
 const LIFETIME_SPREAD: f64 = 0.2;
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
+#[expect(clippy::disallowed_methods, reason = "a test needs a start time")]
 mod tests;

@@ -9,7 +9,7 @@ use tracing::{debug, error, warn};
 
 use super::PoolTask;
 use crate::forward::error::Failure;
-use crate::forward::pool::{TunnelId, Weight};
+use crate::forward::pool::{Severity, TunnelId};
 use crate::forward::tunnel_record::TunnelRecord;
 use crate::tunnel;
 
@@ -33,16 +33,16 @@ impl PoolTask {
         if self.tunnels.remove(&id).is_none() {
             return;
         }
-        let weight = failure.weight();
+        let severity = failure.severity();
         self.metrics.failed.fetch_add(1, Relaxed);
         self.metrics.record_failure(failure.trouble(now));
-        if weight == Weight::Throttled {
+        if severity == Severity::Throttled {
             debug!(error = %failure, "throttled; will try again in turn");
             self.throttled = Some(failure.clone());
         } else if !self.pool.has_waiting() && self.log_dedup.handle_failure(now, &failure, 0) {
             warn!(error = %failure, hint = failure.hint(), "no session can be kept ready");
         }
-        self.pool.handle_failed(now, id, failure, weight);
+        self.pool.handle_failed(now, id, failure, severity);
     }
 
     pub(super) fn handle_over(&mut self, now: Instant, id: TunnelId) {

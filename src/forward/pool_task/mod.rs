@@ -27,7 +27,9 @@ use tracing::{Instrument, Span, debug, error, info};
 use crate::config;
 use crate::forward::Context;
 use crate::forward::error::{Failure, LogDedup};
-use crate::forward::pool::{Action, Pool, Shape, TunnelId, Urgency as Class, WaiterId, Why};
+use crate::forward::pool::{
+    Action, Pool, Priority as Class, RejectReason, Shape, TunnelId, WaiterId,
+};
 use crate::forward::pool_handle::{PoolHandle, Refusal, Request, Slot};
 use crate::forward::shutdown::ShutdownWatch;
 use crate::forward::slot::{Lease, Place};
@@ -35,7 +37,7 @@ use crate::forward::start_request;
 use crate::forward::tunnel_record::{TunnelRecord, step};
 use crate::forward::tunnel_task::{TunnelEvent, TunnelTask};
 use crate::panics::{self, Panic, caught};
-use crate::session::Urgency;
+use crate::session::Priority;
 use crate::telemetry::ForwardMetrics;
 
 /// The task behind a [`PoolHandle`].
@@ -152,7 +154,7 @@ impl PoolTask {
         loop {
             tokio::select! {
                 Some(request) = self.incoming.recv() => {
-                    if let Request::Want { reply, .. } = request {
+                    if let Request::Acquire { reply, .. } = request {
                         let _left = reply.send(Err(Refusal::fault()));
                     }
                 }
@@ -195,7 +197,7 @@ impl PoolTask {
     fn handle(&mut self, request: Request) {
         let now = Instant::now();
         match request {
-            Request::Want {
+            Request::Acquire {
                 id,
                 deadline,
                 reply,
@@ -205,15 +207,15 @@ impl PoolTask {
                 panics::point("supplier");
                 self.pool.handle_acquire(now, id, deadline);
             }
-            Request::Leave(id, _slot) => {
+            Request::CancelWait(id, _slot) => {
                 self.waiters.remove(&id);
                 self.pool.handle_cancel(now, id);
             }
-            Request::Return(id, returned, _slot) => self.pool.handle_returned(now, id, returned),
-            Request::News(id, news) => {
+            Request::Release(id, returned, _slot) => self.pool.handle_returned(now, id, returned),
+            Request::Tunnel(id, news) => {
                 // The meaning of an event depends on the pending connections.
                 self.pool.settle();
-                if matches!(news, TunnelEvent::Over) {
+                if matches!(news, TunnelEvent::Ended) {
                     // A slot on it may have just been given, and received bytes may be waiting.
                     self.act();
                 }
@@ -224,12 +226,12 @@ impl PoolTask {
 
     fn handle_news(&mut self, now: Instant, id: TunnelId, news: TunnelEvent) {
         match news {
-            TunnelEvent::LookingUp(is) => self.with(id, |record| record.is_looking_up = is),
-            TunnelEvent::Called => {
+            TunnelEvent::Resolving(is) => self.with(id, |record| record.is_looking_up = is),
+            TunnelEvent::StartCalled => {
                 self.with(id, |record| record.called = true);
                 self.pool.handle_called(now, id);
             }
-            TunnelEvent::Opened(tunnel) => {
+            TunnelEvent::SessionStarted(tunnel) => {
                 self.metrics.started.fetch_add(1, Relaxed);
                 self.with(id, |record| record.tunnel = Some(tunnel));
             }
@@ -244,13 +246,13 @@ impl PoolTask {
                 }
                 self.pool.handle_ready(now, id);
             }
-            TunnelEvent::Away => self.pool.handle_disconnected(id),
-            TunnelEvent::Back => {
+            TunnelEvent::Disconnected => self.pool.handle_disconnected(id),
+            TunnelEvent::Resumed => {
                 self.metrics.resumed.fetch_add(1, Relaxed);
                 self.pool.handle_resumed(now, id);
             }
             TunnelEvent::Failed(failure) => self.handle_failed(now, id, failure),
-            TunnelEvent::Over => self.handle_over(now, id),
+            TunnelEvent::Ended => self.handle_over(now, id),
         }
     }
 
@@ -263,16 +265,16 @@ impl PoolTask {
     fn act(&mut self) {
         while let Some(action) = self.pool.poll_action() {
             match action {
-                Action::Start { tunnel, urgency } => self.start(tunnel, urgency),
-                Action::Hurry(id) => self.with(id, |record| record.urgency.hurry()),
+                Action::Start { tunnel, priority } => self.start(tunnel, priority),
+                Action::Prioritize(id) => self.with(id, |record| record.priority.hurry()),
                 Action::Cancel(id) => {
                     if let Some(record) = self.tunnels.remove(&id) {
                         record.task.abort();
                     }
                 }
-                Action::Give { waiter, tunnel } => self.give(waiter, tunnel),
-                Action::Refuse { waiter, why } => self.refuse(waiter, why),
-                Action::Retire(id) => self.retire(id),
+                Action::Assign { waiter, tunnel } => self.give(waiter, tunnel),
+                Action::Reject { waiter, why } => self.refuse(waiter, why),
+                Action::Close(id) => self.retire(id),
             }
         }
         let (sessions, ready) = self.pool.count();
@@ -281,9 +283,9 @@ impl PoolTask {
     }
 
     fn start(&mut self, id: TunnelId, class: Class) {
-        let urgency = match class {
-            Class::Connection => Urgency::connection(),
-            Class::Spare => Urgency::spare(),
+        let priority = match class {
+            Class::Waiter => Priority::connection(),
+            Class::Warm => Priority::spare(),
         };
         let tend = TunnelTask {
             id,
@@ -291,13 +293,13 @@ impl PoolTask {
             targets: start_request::targets(&self.settings),
             request: start_request::request(&self.settings, &self.context.origin),
             life: start_request::life(&self.settings, &self.context),
-            urgency: urgency.clone(),
+            priority: priority.clone(),
             patience: self.settings.connect_timeout,
             news: self.requests.clone(),
         };
         let task = self.tasks.spawn(tend.run().instrument(Span::current()));
         let record = TunnelRecord {
-            urgency,
+            priority,
             task,
             called: false,
             is_looking_up: false,
@@ -320,10 +322,12 @@ impl PoolTask {
         let _left = reply.send(Ok(Lease::new(tunnel, place)));
     }
 
-    fn refuse(&mut self, waiter: WaiterId, why: Why<Failure>) {
+    fn refuse(&mut self, waiter: WaiterId, why: RejectReason<Failure>) {
         let failure = match why {
-            Why::Failed(failure) => failure,
-            Why::Late => Failure::Late(step(self.tunnels.values(), self.throttled.as_ref())),
+            RejectReason::Failed(failure) => failure,
+            RejectReason::Late => {
+                Failure::Late(step(self.tunnels.values(), self.throttled.as_ref()))
+            }
         };
         let now = Instant::now();
         self.metrics.record_failure(failure.trouble(now));

@@ -1,7 +1,7 @@
 //! CONNECT through a forward proxy.
 //!
-//! What this machine itself answers is never asked of a proxy, as Go has it and unlike curl: a
-//! variable that is there for the world shall not lead a stand-in of AWS astray.
+//! Loopback hosts are never reached through the proxy, as in Go and unlike curl: an environment
+//! variable for the outside world must not redirect connections to a local AWS simulator.
 
 use std::fmt;
 use std::io;
@@ -17,23 +17,23 @@ use super::no_proxy::NoProxy;
 use super::{Endpoint, connect_tcp, shortage};
 use crate::printable::Printable;
 
-/// A forward proxy, and who is reached without it. It does not print its password.
+/// A forward proxy, and the hosts exempt from it. `Debug` and `Display` omit user and password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
     endpoint: Endpoint,
-    /// User and password, as they are.
+    /// User and password, decoded.
     user: Option<(String, String)>,
     exempt: NoProxy,
 }
 
 impl Proxy {
-    /// Reads `http://[user[:password]@]host[:port]`, in which `http://` may be left out and user and
-    /// password are percent-encoded, and a list of hosts as in `NO_PROXY`. `None` if that exempts
-    /// every host.
+    /// Parses `http://[user[:password]@]host[:port]`, in which `http://` may be omitted and user
+    /// and password are percent-encoded, and a list of hosts as in `NO_PROXY`. Returns `None` if
+    /// that exempts every host.
     ///
     /// # Errors
     ///
-    /// If the URL is malformed, or of another kind of proxy.
+    /// If the URL is malformed or has another scheme.
     pub fn new(url: &str, no_proxy: &str) -> Result<Option<Self>, ProxyError> {
         let exempt = NoProxy::new(no_proxy);
         if exempt.is_everyone() {
@@ -66,19 +66,19 @@ impl Proxy {
         }))
     }
 
-    /// Its URL with user and password, for another client that uses it.
+    /// Returns the URL with user and password, for another HTTP client.
     pub fn expose(&self) -> String {
         let user = self.user.as_ref();
         let user = user.map(|(user, password)| format!("{}:{}@", encoded(user), encoded(password)));
         format!("http://{}{}", user.unwrap_or_default(), self.endpoint)
     }
 
-    /// Who is reached without it, for another client: as in `NO_PROXY`, and this machine.
+    /// Returns the exempt hosts for another HTTP client: as in `NO_PROXY`, and loopback.
     pub fn no_proxy(&self) -> String {
         format!("{},localhost,127.0.0.0/8,::1", self.exempt.text())
     }
 
-    /// Whether a host is reached through it.
+    /// Returns true if a host is reached through the proxy.
     pub(super) fn leads_to(&self, host: &str) -> bool {
         let address: Option<IpAddr> = host.parse().ok();
         let is_here = match address {
@@ -91,12 +91,12 @@ impl Proxy {
         !is_here && !self.exempt.has(host)
     }
 
-    /// A way to a host. How long that may take is the caller's to say.
+    /// Connects to a host through the proxy. The caller sets the timeout.
     pub(super) async fn connect(&self, to: &Endpoint) -> io::Result<TcpStream> {
         let fault = |what| io::Error::other(self.fault(what));
         let connected = connect_tcp(&self.endpoint).await;
         let mut tcp = connected.map_err(|error| match shortage::hint(&error) {
-            // Not the proxy's fault.
+            // Not caused by the proxy.
             Some(_) => error,
             None => fault(What::Unreachable(error)),
         })?;
@@ -148,18 +148,18 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// Why a proxy cannot be used.
+/// Error of a proxy URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
-    /// It cannot be taken apart. It may hold a password, so it is not quoted.
+    /// The URL is malformed. It may contain a password, so it is not quoted.
     #[error("the URL of the proxy is malformed: http://[USER:PASSWORD@]HOST[:PORT] is one")]
     Malformed,
-    /// It wants another protocol.
+    /// The scheme is not supported.
     #[error("the proxy is of the kind {0}://, and only http:// is spoken to a proxy")]
     Scheme(Printable),
 }
 
-/// A proxy that did not open the way.
+/// Error of a connection through a proxy.
 #[derive(Debug, thiserror::Error)]
 #[error("the proxy {proxy} {what}")]
 pub(super) struct ProxyConnectError {
@@ -168,7 +168,7 @@ pub(super) struct ProxyConnectError {
 }
 
 impl ProxyConnectError {
-    /// What a person can do about it.
+    /// Returns the suggested action.
     pub(super) fn hint(&self) -> &'static str {
         match self.what {
             What::Unreachable(_) => {
@@ -197,7 +197,7 @@ enum What {
     Nonsense,
 }
 
-/// `host[:port]`, with a slash behind it at most.
+/// Parses `host[:port]`, with an optional trailing slash.
 fn endpoint(address: &str) -> Option<Endpoint> {
     let address = address.strip_suffix('/').unwrap_or(address);
     let (host, port) = match address.strip_prefix('[') {
@@ -219,7 +219,7 @@ fn endpoint(address: &str) -> Option<Endpoint> {
     })
 }
 
-/// Undoes percent-encoding.
+/// Decodes percent-encoding.
 fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
@@ -235,7 +235,7 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Percent-encodes what is neither a letter nor a digit.
+/// Percent-encodes all bytes other than ASCII letters and digits.
 fn encoded(text: &str) -> String {
     let byte = |byte: u8| match byte.is_ascii_alphanumeric() {
         true => char::from(byte).to_string(),

@@ -1,4 +1,4 @@
-//! Which proxies are understood, and what they are asked for.
+//! Tests of the supported proxy URLs and of CONNECT requests.
 
 use super::*;
 

@@ -22,7 +22,7 @@ pub(crate) enum Publication {
     /// We may not, before then.
     Paused(Instant),
     /// We may, whatever it says before then.
-    Deaf(Instant),
+    IgnoringPauses(Instant),
 }
 
 impl Publication {
@@ -43,9 +43,9 @@ impl Publication {
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         match self {
-            Self::Paused(until) if *until <= now => *self = Self::Deaf(now + MAX_PAUSE),
-            Self::Deaf(until) if *until <= now => *self = Self::Started,
-            Self::Started | Self::Paused(_) | Self::Deaf(_) => {}
+            Self::Paused(until) if *until <= now => *self = Self::IgnoringPauses(now + MAX_PAUSE),
+            Self::IgnoringPauses(until) if *until <= now => *self = Self::Started,
+            Self::Started | Self::Paused(_) | Self::IgnoringPauses(_) => {}
         }
     }
 
@@ -53,7 +53,7 @@ impl Publication {
     pub(crate) fn resumes(&self) -> Option<Instant> {
         match self {
             Self::Paused(until) => Some(*until),
-            Self::Started | Self::Deaf(_) => None,
+            Self::Started | Self::IgnoringPauses(_) => None,
         }
     }
 }

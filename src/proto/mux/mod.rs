@@ -31,7 +31,7 @@ use self::scheduler::{Line, Scheduler};
 pub(crate) use self::stream::{NextFrame, RemoteSide, Stream};
 use crate::proto::channel::Share;
 use crate::wire::message::{Draft, Seq};
-use crate::wire::smux::{Command, Decoder, FrameError, Header, Piece, StreamId};
+use crate::wire::smux::{Command, Decoder, FrameError, FrameEvent, Header, StreamId};
 
 pub use self::receive_budget::{MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL};
 pub use self::stream::MAX_UNSENT;
@@ -164,10 +164,10 @@ impl Mux {
         while let Some(piece) = self.decoder.poll()? {
             trace!(%piece, "received");
             match piece {
-                Piece::Data(id, data) => self.handle_data(id, data),
-                Piece::Finish(id) => self.handle_finish(id),
+                FrameEvent::Data(id, data) => self.handle_data(id, data),
+                FrameEvent::Finish(id) => self.handle_finish(id),
                 // Agents never open streams (protocol.md section 8.2).
-                Piece::Open(_) => {}
+                FrameEvent::Open(_) => {}
             }
         }
         Ok(())
@@ -228,7 +228,7 @@ impl Mux {
 
     fn fill_by_turns(&mut self, draft: &mut Draft, max: usize, seq: Seq) {
         if std::mem::take(&mut self.nop_due) {
-            put(draft, Header::bare(Command::Nothing, StreamId(0)));
+            put(draft, Header::bare(Command::Nop, StreamId(0)));
         }
         let half = draft.len() + (max.saturating_sub(draft.len()) / 2).max(MIN_QUICK);
         self.fill_from(Line::Quick, draft, half.min(max), seq);
@@ -259,11 +259,11 @@ impl Mux {
                 NextFrame::Nothing => break,
                 _ if room < Header::LEN => break,
                 NextFrame::Open => {
-                    put(draft, Header::bare(Command::Open, id));
+                    put(draft, Header::bare(Command::Syn, id));
                     stream.sent_open();
                 }
                 NextFrame::Finish => {
-                    put(draft, Header::bare(Command::Finish, id));
+                    put(draft, Header::bare(Command::Fin, id));
                     stream.sent_finish();
                 }
                 NextFrame::Data if room == Header::LEN => break,

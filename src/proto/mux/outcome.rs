@@ -1,42 +1,42 @@
-//! What the verbs of a mux answer, and what their owners wait for.
+//! Results of the methods of a mux, and the readiness changes it reports.
 
 use bytes::Bytes;
 
 use crate::proto::error::Reason;
 use crate::wire::smux::StreamId;
 
-/// What became of a write.
+/// Result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// So many bytes were taken.
+    /// This number of bytes was taken.
     Accepted(usize),
-    /// None; [`Event::Writable`](crate::proto::Event::Writable) follows.
+    /// No bytes taken; [`Event::Writable`](crate::proto::Event::Writable) follows.
     Full,
-    /// None, for ever: the stream has ended.
+    /// No bytes taken, and none will be: the stream has ended.
     Closed,
 }
 
-/// What a read gives.
+/// Result of a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
     /// The next bytes; never empty.
     Data(Bytes),
-    /// None yet; [`Change::Readable`] follows.
+    /// No data yet; [`Change::Readable`] follows.
     Blocked,
-    /// The destination ended; every byte was read.
+    /// The destination closed; every byte was read.
     End,
-    /// The destination could not be reached.
+    /// The agent could not connect to the destination.
     Refused,
-    /// The stream is not known (any more).
+    /// The stream does not exist, or no longer.
     Gone,
 }
 
-/// What became of the bytes that were written to a stream.
+/// Result of an upload: what happened to the bytes written to a stream.
 ///
 /// An agent acknowledges what it has handed to its mux. It closes a stream because its destination
-/// ended, or because we closed it and everything before was written to the destination; it does not
-/// say which. So bytes that were acknowledged before its FIN came count as delivered, although a
-/// destination that reads slowly and then ends may not have read them.
+/// closed, or because we closed it and everything before was written to the destination; the FIN
+/// does not say which. So bytes acknowledged before the agent's FIN count as delivered, although a
+/// destination that reads slowly and then closes may not have read them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Upload {
     /// Not known yet; [`Event::Readable`](crate::proto::Event::Readable) follows when it is.
@@ -45,11 +45,11 @@ pub enum Upload {
     Delivered,
     /// The agent closed the stream while bytes were unsent or unacknowledged.
     CutShort,
-    /// The dial was refused, or the tunnel ended before.
+    /// The dial was refused, or the tunnel ended first.
     Lost(Reason),
 }
 
-/// What the owner of a stream waits for.
+/// A readiness change of a stream, for its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// A read would not block.

@@ -1,31 +1,31 @@
-//! How much may wait unread.
+//! Limits of the received, unread bytes of a tunnel.
 //!
-//! Version 1 of smux has no window updates, so the only brake is the websocket itself: when a
-//! local program leaves too much unread, no more is taken from the service. Everyone on that
-//! tunnel waits then; a stream is never cut short in silence. Early messages whose gap closes may
-//! exceed the limits by what they took before, and take it on (`proto/channel/receiver.rs`).
+//! Version 1 of smux has no window updates, so the only backpressure is on the websocket itself:
+//! when a local program leaves too much unread, nothing more is read from Session Manager. All
+//! streams of that tunnel then wait; no stream is truncated silently. Early messages whose gap
+//! closes may exceed the limits by the memory they already took (`proto/channel/receiver.rs`).
 
-/// The unread bytes of a tunnel.
+/// Unread bytes of a tunnel.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     unread: usize,
-    /// Streams that are over their own limit.
+    /// Number of streams at or over their own limit.
     crowded: usize,
 }
 
 impl Budget {
-    /// Nothing is unread.
+    /// Creates an empty budget.
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// `len` bytes came for a stream that had `unread` before.
+    /// Adds `len` received bytes to a stream that had `unread` before.
     pub(crate) fn add(&mut self, unread: usize, len: usize) {
         self.unread += len;
         self.crowded += usize::from(!is_crowded(unread) && is_crowded(unread + len));
     }
 
-    /// `len` bytes of a stream that had `unread` before were read or dropped.
+    /// Removes `len` bytes, read or dropped, from a stream that had `unread` before.
     pub(crate) fn remove(&mut self, unread: usize, len: usize) {
         debug_assert!(
             len <= unread && unread <= self.unread,
@@ -35,12 +35,12 @@ impl Budget {
         self.crowded -= usize::from(is_crowded(unread) && !is_crowded(unread - len));
     }
 
-    /// True while there is room, for every stream and for all.
+    /// Returns true while the tunnel and every stream are below their limits.
     pub(crate) fn has_room(&self) -> bool {
         self.crowded == 0 && self.unread < MAX_UNREAD_OF_TUNNEL
     }
 
-    /// Bytes that wait unread.
+    /// Returns the number of unread bytes.
     pub(crate) fn unread(&self) -> usize {
         self.unread
     }
@@ -50,10 +50,10 @@ fn is_crowded(unread: usize) -> bool {
     unread >= MAX_UNREAD_OF_STREAM
 }
 
-/// What one local program may leave unread.
+/// Maximum unread bytes of one stream.
 pub const MAX_UNREAD_OF_STREAM: usize = 4 * 1024 * 1024;
 
-/// What all local programs on a tunnel may leave unread.
+/// Maximum unread bytes of all streams of a tunnel.
 pub const MAX_UNREAD_OF_TUNNEL: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]

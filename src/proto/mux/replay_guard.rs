@@ -1,47 +1,47 @@
-//! The seam between two messages, which makes one that is processed twice unreadable.
+//! Shifts the boundaries of messages so that the agent's mux breaks if one is processed twice.
 //!
-//! An agent that has processed a message and cannot acknowledge it, because its own websocket broke
-//! in that moment, processes the message again when we retransmit it (protocol.md section 6.5
-//! item 2). If every message held whole frames, that would be bytes in the destination twice, and
-//! nobody would know. So every other seam lies within a NOP frame: two bytes of it end one message
-//! and six begin the next. What comes twice then meets the wrong half:
+//! An agent that has processed a message but cannot acknowledge it, because its own websocket
+//! broke at that moment, processes the message again when we retransmit it (docs/protocol.md,
+//! section 6.5 item 2). If every message held whole frames, bytes would reach the destination
+//! twice, undetected. So every other message boundary lies within a NOP frame: two bytes of it end
+//! one message and six begin the next. A repeated message then meets the wrong half:
 //!
 //! ```text
 //!   … 01 03 │ 00 00 00 00 00 00 PSH … │ PSH … 01 03 │ 00 00 00 00 00 00 …
 //!           └──────── even ───────────┴──── odd ────┘
-//!   even, even    a frame that begins with 00, which is no version
+//!   even, even    a frame that begins with 00, which is not a version
 //!   odd, odd      01 03 takes six bytes of the first header; its last two, 00 00, begin the next
 //! ```
 //!
-//! Either ends the agent's mux, the session, and with a reset the local connections, which is the
-//! truth. The second needs stream ids below 65,536. It also needs fourteen bytes to show at once: a
-//! shorter message would leave the agent amid a header, and its mux would break only with the next
-//! message, long after the cause. So a short one is filled up with a NOP.
+//! Either ends the agent's mux, the session and, with a reset, the local connections. The second
+//! needs stream ids below 65,536. It also needs at least fourteen bytes to be detected at once: a
+//! shorter message would leave the agent within a header, and its mux would break only with the
+//! next message, long after the cause. So a short message is padded with a NOP.
 //!
-//! While it is not known whether the agent discards what arrives (`proto/readiness.rs`), a message
-//! ends with the header of a frame whose payload begins the next one. The frame is for a stream that
-//! does not exist, so an agent ignores the payload. An agent that discarded the header reads the
-//! payload as frames: one opens the stream, the next has the wrong version.
+//! While the agent may still discard what arrives (`proto/readiness.rs`), a message ends with the
+//! header of a frame whose payload begins the next one. The frame is for a stream that does not
+//! exist, so an agent ignores the payload. An agent that discarded the header reads the payload as
+//! frames: one opens the stream, the next has the wrong version.
 //!
 //! ```text
 //!   NOP NOP NOP SYN PSH … │PSH 1│   first message
-//!   SYN 1, 00 … 00    PSH … │PSH 1│   every other one; what comes first is payload, or ends the mux
+//!   SYN 1, 00 … 00    PSH … │PSH 1│   all others; their beginning is payload, or ends the mux
 //! ```
 //!
-//! That ends the session too, because a stream is open; an agent without one would go on and only
-//! acknowledge (protocol.md section 8.2). So the connection is lost, and does not wait for ever. The
-//! payloads get shorter by one byte from message to message, down from 22 to 16, and the first message
-//! has NOPs before its frames, so that what is processed twice is noticed here as well.
+//! That also ends the session, because a stream is open; an agent without one would continue and
+//! only acknowledge (docs/protocol.md, section 8.2). So the connection fails instead of hanging.
+//! The payloads get shorter by one byte from message to message, from 22 down to 16, and the first
+//! message has NOPs before its frames, so that a message processed twice is detected here as well.
 
 use super::Mux;
 use crate::wire::message::Draft;
 use crate::wire::smux::{Command, Header, StreamId};
 
-/// Where the last message ended.
+/// Position of the last message boundary.
 #[derive(Debug, Default)]
 pub(super) struct ReplayGuard {
     place: Place,
-    /// The agent may discard messages.
+    /// True while the agent may discard messages.
     is_doubted: bool,
 }
 
@@ -57,7 +57,7 @@ enum Place {
 }
 
 impl ReplayGuard {
-    /// Begins a message.
+    /// Writes the beginning of a message.
     pub(super) fn begin(&self, draft: &mut Draft) {
         let payload = draft.payload();
         match self.place {
@@ -68,13 +68,13 @@ impl ReplayGuard {
             Place::Nothing => payload.extend_from_slice(&nothing()[HEAD..]),
             Place::Payload(len) => {
                 let end = payload.len() + usize::from(len);
-                payload.extend_from_slice(&Header::bare(Command::Open, NO_STREAM).encode());
+                payload.extend_from_slice(&Header::bare(Command::Syn, NO_STREAM).encode());
                 payload.resize(end, 0);
             }
         }
     }
 
-    /// Ends a message.
+    /// Writes the end of a message.
     pub(super) fn end(&mut self, draft: &mut Draft) {
         self.place = self.next();
         match self.place {
@@ -92,7 +92,7 @@ impl ReplayGuard {
         }
     }
 
-    /// Bytes that [`ReplayGuard::end`] will need.
+    /// Returns the number of bytes that [`ReplayGuard::end`] will write.
     pub(super) fn len(&self) -> usize {
         match self.next() {
             Place::Boundary => 0,
@@ -101,7 +101,7 @@ impl ReplayGuard {
         }
     }
 
-    /// Where the next message ends.
+    /// Returns where the next message ends.
     fn next(&self) -> Place {
         match (self.place, self.is_doubted) {
             (Place::Payload(len), true) if len > MIN_PAYLOAD => Place::Payload(len - 1),
@@ -113,42 +113,42 @@ impl ReplayGuard {
 }
 
 impl Mux {
-    /// The agent may discard the first messages. Only before the first one.
+    /// The agent may discard the first messages. Only called before the first one.
     pub(crate) fn doubt_start(&mut self) {
         self.replay_guard.is_doubted = true;
     }
 
-    /// The agent has processed a message, so it discards no more.
+    /// The agent has processed a message, so the discard phase is over.
     pub(crate) fn prove_start(&mut self) {
         self.replay_guard.is_doubted = false;
     }
 
-    /// Whether the agent may discard messages.
+    /// Returns true while the agent may discard messages.
     pub(crate) fn doubts_start(&self) -> bool {
         self.replay_guard.is_doubted
     }
 }
 
-/// Never opened by a client (protocol.md section 8.2).
+/// A client never opens this stream (docs/protocol.md, section 8.2).
 const NO_STREAM: StreamId = StreamId(1);
 
 /// A header that opens a stream, and one that ends a mux.
 const MIN_PAYLOAD: u16 = 16;
 
-/// Six bytes more than the shortest, which follows it: an agent that reads the message twice takes six
-/// bytes of the first header for payload, and its last two begin the next.
+/// Six bytes more than the shortest, which follows it: an agent that reads the message twice takes
+/// six bytes of the first header as payload, and its last two begin the next.
 const MAX_PAYLOAD: u16 = 22;
 
-/// The highest id with which the seam works.
+/// The highest id with which the guard works.
 pub(super) const MAX_STREAM: StreamId = StreamId(u16::MAX as u32);
 
-/// What of a NOP ends a message: enough to make what follows a NOP, whatever it is.
+/// Bytes of a NOP that end a message: enough to turn any following bytes into a NOP.
 const HEAD: usize = 2;
 
-/// The shortest odd message that cannot be processed twice unseen: what is left of the NOP, and the
+/// The shortest odd message whose second processing is detected: the rest of the NOP, and the
 /// header with the wrong version behind it.
 const SHORTEST: usize = Header::LEN - HEAD + Header::LEN;
 
 fn nothing() -> [u8; Header::LEN] {
-    Header::bare(Command::Nothing, StreamId(0)).encode()
+    Header::bare(Command::Nop, StreamId(0)).encode()
 }

@@ -1,31 +1,31 @@
-//! Whose turn it is.
+//! Fair scheduling of the streams of a mux.
 //!
-//! Streams take turns message by message. One that lately said little at a time, such as a
-//! keystroke or a query, goes before those that always have more; but such streams get half of a
-//! message together, so that a crowd of them leaves the others something.
+//! Streams take turns message by message. Streams that lately sent little at a time, such as a
+//! keystroke or a query, go before those that always have more; together they get at most half of
+//! a message, so that many of them do not starve the others.
 //!
 //! ```text
 //!   quick: 9 ─▶ 7      ┐ up to half of a message, then
-//!   steady: 3 ─▶ 5     ┘ the rest; whoever has more goes to the end of `steady`
+//!   steady: 3 ─▶ 5     ┘ the rest; a stream with more to send goes to the end of `steady`
 //! ```
 
 use std::collections::VecDeque;
 
 use crate::wire::smux::StreamId;
 
-/// The streams that have something to send, each once.
+/// The streams with data to send, each once.
 #[derive(Debug, Default)]
 pub(super) struct Scheduler {
     quick: VecDeque<StreamId>,
     steady: VecDeque<StreamId>,
 }
 
-/// One of the two lines.
+/// One of the two queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// Of those that say little at a time.
+    /// Streams that send little at a time.
     Quick,
-    /// Of the others.
+    /// All other streams.
     Steady,
 }
 
@@ -34,7 +34,7 @@ impl Scheduler {
         self.of_mut(line).push_back(id);
     }
 
-    /// Before everybody else in its line.
+    /// Queues a stream at the front.
     pub(super) fn push_front(&mut self, line: Line, id: StreamId) {
         self.of_mut(line).push_front(id);
     }
@@ -43,7 +43,7 @@ impl Scheduler {
         self.of_mut(line).pop_front()
     }
 
-    /// How many wait in a line.
+    /// Returns the length of a queue.
     pub(super) fn len(&self, line: Line) -> usize {
         match line {
             Line::Quick => self.quick.len(),
@@ -61,7 +61,7 @@ impl Scheduler {
         self.quick.is_empty() && self.steady.is_empty()
     }
 
-    /// All of them, in no order that matters.
+    /// Iterates over all queued streams, in no particular order.
     pub(super) fn iter(&self) -> impl Iterator<Item = StreamId> {
         self.quick.iter().chain(&self.steady).copied()
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// The next message as `peer` reads it.
-fn filled(mux: &mut Mux, peer: &mut Decoder, max: usize) -> Vec<Piece> {
+fn filled(mux: &mut Mux, peer: &mut Decoder, max: usize) -> Vec<FrameEvent> {
     peer.push(message(mux, max));
     std::iter::from_fn(|| peer.poll().unwrap()).collect()
 }
@@ -45,8 +45,8 @@ fn a_stream_opens_with_its_first_bytes() {
     assert_eq!(
         pieces,
         [
-            Piece::Open(id),
-            Piece::Data(id, Bytes::from_static(b"hello"))
+            FrameEvent::Open(id),
+            FrameEvent::Data(id, Bytes::from_static(b"hello"))
         ]
     );
     assert!(!mux.has_output());
@@ -63,8 +63,8 @@ fn streams_take_turns() {
 
     let pieces = filled(&mut mux, &mut peer, 1024);
 
-    assert_eq!(pieces[0], Piece::Data(key, Bytes::from_static(b"k")));
-    assert!(matches!(&pieces[1], Piece::Data(id, _) if *id == bulk));
+    assert_eq!(pieces[0], FrameEvent::Data(key, Bytes::from_static(b"k")));
+    assert!(matches!(&pieces[1], FrameEvent::Data(id, _) if *id == bulk));
     mux.assert_invariants();
 }
 
@@ -86,8 +86,8 @@ fn a_crowd_that_says_little_leaves_half_to_the_others() {
         }
         let pieces = filled(&mut mux, &mut peer, 1024);
         let lens = pieces.iter().map(|piece| match piece {
-            Piece::Data(id, data) if *id == bulk => data.len(),
-            Piece::Data(..) | Piece::Open(_) | Piece::Finish(_) => 0,
+            FrameEvent::Data(id, data) if *id == bulk => data.len(),
+            FrameEvent::Data(..) | FrameEvent::Open(_) | FrameEvent::Finish(_) => 0,
         });
         of_bulk += lens.sum::<usize>();
     }
@@ -107,8 +107,8 @@ fn who_says_much_goes_behind_the_others() {
     while mux.has_output() {
         let pieces = filled(&mut mux, &mut peer, 1024);
         order.extend(pieces.iter().filter_map(|piece| match piece {
-            Piece::Data(id, _) => Some(*id),
-            Piece::Open(_) | Piece::Finish(_) => None,
+            FrameEvent::Data(id, _) => Some(*id),
+            FrameEvent::Open(_) | FrameEvent::Finish(_) => None,
         }));
         mux.assert_invariants();
     }
@@ -127,7 +127,7 @@ fn a_refusal_meets_the_first_fin_of_a_stream_without_a_byte() {
     mux.handle_output(data(served, b"hi")).unwrap();
     mux.handle_refusal();
 
-    let fins = [served, refused].map(|id| Header::bare(Command::Finish, id));
+    let fins = [served, refused].map(|id| Header::bare(Command::Fin, id));
     mux.handle_output(frames(&fins)).unwrap();
 
     assert_eq!(mux.read(served, 9), Read::Data(Bytes::from_static(b"hi")));
@@ -181,9 +181,9 @@ fn a_stream_that_both_sides_closed_is_forgotten() {
     mux.handle_output(data(id, b"unread")).unwrap();
 
     mux.leave(id);
-    assert_eq!(filled(&mut mux, &mut peer, 1024), [Piece::Finish(id)]);
+    assert_eq!(filled(&mut mux, &mut peer, 1024), [FrameEvent::Finish(id)]);
     assert_eq!(mux.upload(id), Upload::Pending);
-    mux.handle_output(frames(&[Header::bare(Command::Finish, id)]))
+    mux.handle_output(frames(&[Header::bare(Command::Fin, id)]))
         .unwrap();
     assert_eq!(mux.upload(id), Upload::Pending, "the FIN is not confirmed");
     mux.confirm_end(id);
@@ -218,9 +218,9 @@ fn what_comes_for_unknown_streams_is_swallowed() {
     let stranger = StreamId(99);
 
     mux.handle_output(data(stranger, b"x")).unwrap();
-    mux.handle_output(frames(&[Header::bare(Command::Open, stranger)]))
+    mux.handle_output(frames(&[Header::bare(Command::Syn, stranger)]))
         .unwrap();
-    mux.handle_output(frames(&[Header::bare(Command::Finish, stranger)]))
+    mux.handle_output(frames(&[Header::bare(Command::Fin, stranger)]))
         .unwrap();
 
     assert!(mux.is_empty() && mux.wants_input());
@@ -307,7 +307,7 @@ fn conversation(chance: &mut fastrand::Rng) -> (Vec<Bytes>, BTreeMap<StreamId, V
 
 fn hear(peer: &mut Decoder, heard: &mut BTreeMap<StreamId, Vec<u8>>) -> Result<(), FrameError> {
     while let Some(piece) = peer.poll()? {
-        if let Piece::Data(id, data) = piece {
+        if let FrameEvent::Data(id, data) = piece {
             heard.entry(id).or_default().extend(data);
         }
     }
@@ -341,8 +341,8 @@ fn processed<'a>(messages: impl Iterator<Item = &'a Bytes>) -> (Vec<StreamId>, b
         peer.push(message.clone());
         loop {
             match peer.poll() {
-                Ok(Some(Piece::Open(id))) => opened.push(id),
-                Ok(Some(Piece::Data(..) | Piece::Finish(_))) => {}
+                Ok(Some(FrameEvent::Open(id))) => opened.push(id),
+                Ok(Some(FrameEvent::Data(..) | FrameEvent::Finish(_))) => {}
                 Ok(None) => break,
                 Err(_) => return (opened, true),
             }

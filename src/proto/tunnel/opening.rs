@@ -152,7 +152,7 @@ impl Tunnel {
 
 /// A NOP frame: acknowledged like data, and without any effect.
 fn nothing() -> Bytes {
-    Bytes::copy_from_slice(&Header::bare(Command::Nothing, StreamId(0)).encode())
+    Bytes::copy_from_slice(&Header::bare(Command::Nop, StreamId(0)).encode())
 }
 
 /// The size of a terminal: as a frame that says nothing, where there are no frames (protocol.md

@@ -1,7 +1,7 @@
-//! A role assumed with the credentials of somebody else, by the security token service (STS).
+//! Assumes a role with other credentials, by the AWS Security Token Service (STS).
 //!
-//! The service is called where the SDK calls it: at the region's address, or where
-//! `AWS_ENDPOINT_URL_STS` and the profile lead.
+//! The endpoint is the one that the SDK selects: that of the region, or `AWS_ENDPOINT_URL_STS` or
+//! the profile's setting.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use super::values::{OF_PROVIDER, checked};
 use crate::printable::Printable;
 use crate::session::error::{Kind, sources};
 
-/// The credentials of a role, which it assumes with those of `own`.
+/// Returns a provider that assumes `role` with the credentials of `own`.
 pub(super) fn assuming(
     role: &str,
     config: &SdkConfig,
@@ -31,18 +31,18 @@ pub(super) fn assuming(
     })
 }
 
-/// Assumes a role each time it is asked.
+/// Assumes a role for each request.
 struct Role {
     arn: String,
-    /// How calls are made.
+    /// Configuration of the SDK client.
     config: SdkConfig,
-    /// As whom.
+    /// The credentials that assume the role.
     own: SharedCredentialsProvider,
 }
 
 impl Role {
     async fn credentials(&self) -> provider::Result {
-        // Asked for here, so that their lack is not told as a fault of the role.
+        // Requested here, so that missing credentials are not reported as an error of the role.
         let own = self.own.provide_credentials().await?;
         let own = checked(&own, OF_PROVIDER)?;
         let retrying = self.config.to_builder();
@@ -74,7 +74,7 @@ impl fmt::Debug for Role {
     }
 }
 
-/// Why a role could not be assumed.
+/// The error of a role that could not be assumed.
 #[derive(Debug, thiserror::Error)]
 #[error("{role}: {why}")]
 pub(super) struct AssumeRoleError {
@@ -98,13 +98,14 @@ impl AssumeRoleError {
         Self { role, why, kind }
     }
 
-    /// What kind of error that is.
+    /// Returns the class of the error.
     pub(super) fn kind(&self) -> Kind {
         self.kind
     }
 }
 
-/// What passes, and what another login helps against, is no fault of the role.
+/// Returns the class of an error code. Transient errors and those that another login may fix are
+/// not errors of the role.
 fn refused(code: &str) -> Kind {
     let kind = kind_of(code);
     let is_other = matches!(

@@ -8,7 +8,7 @@ use super::files::Profiles;
 use crate::network::Network;
 use crate::session::error::{Error, Kind, PROFILE_BUNDLE, sources};
 
-/// The certificates that a profile adds to those of the platform.
+/// The CA certificates that a profile adds to those of the platform.
 #[derive(Clone, Debug)]
 pub struct ProfileBundle {
     /// The file.

@@ -1,15 +1,14 @@
-//! The credentials of one caller: asked for once, shared by every call and every signature, and
-//! kept until shortly before they expire.
+//! Caches the credentials of one identity: requested once, shared by all calls and signatures, and
+//! replaced shortly before they expire.
 //!
 //! ```text
-//!   call, signature ──▶ Callers::caller ──▶ known and fresh ─────────────────▶ Caller
-//!                          │                known, expires soon ─▶ ask ahead ─▶ Caller
-//!                          └─ else wait ──▶ one task asks the provider ───────▶ Caller, or why not
+//!   call, signature ─▶ Callers::caller ─▶ cached and fresh ──────────────────────▶ Caller
+//!                         │               cached, expires soon ─▶ request early ─▶ Caller
+//!                         └─ else wait ─▶ one task asks the provider ────────────▶ Caller or error
 //! ```
 //!
-//! No lock is held while a provider is asked, so that everyone who waits can be cancelled. A
-//! [`Caller`] does not change: what one gives to the SDK's client and to the signature of an
-//! upgrade is always the same.
+//! No lock is held while a provider is asked, so each waiter can be cancelled. A [`Caller`] is
+//! immutable: the SDK's client and the signature of an upgrade request use the same credentials.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -26,7 +25,7 @@ use super::settings::{self, Settings, Transport};
 use super::source::Source;
 use crate::session::error::{Error, Kind};
 
-/// A client and the credentials that it uses.
+/// A client and the credentials it uses.
 pub(in crate::session) struct Caller {
     pub(super) client: Client,
     pub(super) credentials: Credentials,
@@ -34,7 +33,7 @@ pub(in crate::session) struct Caller {
     times: Option<Times>,
 }
 
-/// When credentials are to be replaced.
+/// When credentials are replaced, and when they expire.
 #[derive(Clone, Copy, Debug)]
 struct Times {
     refresh: SystemTime,
@@ -42,10 +41,10 @@ struct Times {
 }
 
 impl Times {
-    /// Of credentials that were received `now`.
+    /// Of credentials that were received at `now`.
     fn new(now: SystemTime, expiry: SystemTime) -> Self {
         let life = expiry.duration_since(now).unwrap_or_default();
-        // Those that live for some minutes only would be replaced all the time.
+        // Credentials that live only a few minutes would be replaced all the time.
         let early = EARLY.min(life / 5);
         let refresh = expiry.checked_sub(early).unwrap_or(expiry);
         Self { refresh, expiry }
@@ -63,12 +62,12 @@ impl Caller {
         }
     }
 
-    /// The setting that asks for another kind of endpoint, if one does.
+    /// Returns the setting that selects another kind of endpoint, if there is one.
     pub(super) fn endpoint_setting(&self) -> Option<&'static str> {
         self.source.endpoint_setting()
     }
 
-    /// Whether these are its credentials.
+    /// Returns whether these are its credentials.
     fn has(&self, other: &Credentials) -> bool {
         let own = &self.credentials;
         own.access_key_id() == other.access_key_id()
@@ -85,15 +84,15 @@ impl Caller {
     }
 }
 
-/// The credentials of one caller, and how to get other ones.
+/// The cached credentials of one identity, and how to get others.
 pub(super) struct Callers {
     asked: Arc<Asked>,
     state: Arc<Mutex<State>>,
-    /// The one that asks. Dropping this cancels it.
+    /// The request in progress. Dropping this cancels it.
     task: Mutex<JoinSet<()>>,
 }
 
-/// What a question consists of.
+/// What a request for credentials needs.
 struct Asked {
     settings: Settings,
     transport: Transport,
@@ -102,14 +101,14 @@ struct Asked {
 #[derive(Default)]
 struct State {
     known: Option<Arc<Caller>>,
-    /// Where credentials come from, unless AWS's files are to be read again.
+    /// The source of credentials. `None` if AWS's files must be read again.
     source: Option<Arc<Source>>,
-    /// AWS's files may have changed: what is known holds if they have not.
+    /// AWS's files may have changed: the cached credentials are valid only if they have not.
     is_doubtful: bool,
     question: Option<Question>,
-    /// Counts questions, so that one that was given up does not answer for its successor.
+    /// Counts requests, so that a cancelled one does not answer for its successor.
     number: u64,
-    /// When there were none of use, and why.
+    /// When the last request failed, and its error.
     refused: Option<(Instant, Error)>,
 }
 
@@ -121,7 +120,7 @@ struct Question {
 type Answer = Result<Arc<Caller>, Error>;
 
 impl Callers {
-    /// `source` was read just now.
+    /// Creates an empty cache. `source` has just been read.
     pub(super) fn new(settings: Settings, transport: Transport, source: Source) -> Self {
         let state = State {
             source: Some(Arc::new(source)),
@@ -137,10 +136,11 @@ impl Callers {
         }
     }
 
-    /// Who calls now. Waits for a provider if it must; dropping the future costs nobody anything.
+    /// Returns the current credentials, or waits for a provider. Can be cancelled without effect on
+    /// other waiters.
     ///
-    /// A failed question is answered to all who had asked by then. Whoever asks later causes
-    /// another one, at most one in a second, so that a login is found at once.
+    /// A failed request is answered to all that were waiting. A later call causes another request,
+    /// at most one per second, so that a login takes effect at once.
     pub(super) async fn caller(&self) -> Answer {
         let asked = Instant::now();
         loop {
@@ -165,13 +165,15 @@ impl Callers {
             {
                 return answer;
             }
-            // That question was given up; there is another one.
+            // The request was cancelled; there is another one.
         }
     }
 
-    /// Who else may call, after AWS has refused these credentials: AWS's files are read again.
-    /// `None` if there are no others. `error` is answered to all who have asked by then; without
-    /// one, the same credentials may be used again.
+    /// Reads AWS's files again after AWS has rejected `refused`, and returns other credentials;
+    /// `None` if there are no others.
+    ///
+    /// `error` is then returned to all that have asked by now. Without an `error`, the same
+    /// credentials may be used again.
     pub(super) async fn other_than(
         &self,
         refused: &Credentials,
@@ -193,7 +195,8 @@ impl Callers {
         None
     }
 
-    /// The next call reads AWS's files again, if it would be made with these credentials.
+    /// Drops these credentials from the cache, so that the next call reads AWS's files again.
+    /// Returns whether they were cached.
     pub(super) fn drop_if_known(&self, refused: &Credentials) -> bool {
         let mut state = lock(&self.state);
         let known = state.known.as_ref();
@@ -201,34 +204,34 @@ impl Callers {
         if is_known {
             state.known = None;
             state.source = None;
-            // It was asked of what was read before.
+            // It used what was read before.
             self.give_up(&mut state);
         }
         is_known
     }
 
-    /// The next call looks whether AWS's files have changed.
+    /// Makes the next call check whether AWS's files have changed.
     pub(super) fn doubt(&self) {
         let mut state = lock(&self.state);
         state.is_doubtful = true;
         self.give_up(&mut state);
     }
 
-    /// The next question waits for nothing, and one that still has no answer is asked again.
+    /// Skips the pause before the next request, and repeats a request in progress.
     pub(super) fn retry_now(&self) {
         let mut state = lock(&self.state);
         state.refused = None;
         self.give_up(&mut state);
     }
 
-    /// Cancels the question that runs; all who wait for its answer ask again.
+    /// Cancels the request in progress. All waiters make a new one.
     fn give_up(&self, state: &mut State) {
         state.question = None;
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         task.abort_all();
     }
 
-    /// The answer to a question that runs, or to a new one.
+    /// Returns the result of the request in progress, or of a new one.
     fn ask(&self, state: &mut State) -> watch::Receiver<Option<Answer>> {
         if let Some(question) = &state.question {
             return question.answer.clone();
@@ -264,7 +267,7 @@ impl Asked {
         let limited = guarded("credentials", MAX_QUESTION, self.ask_provider(state));
         limited.await.unwrap_or_else(|error| {
             let why = "the credential provider did not answer in time";
-            // The guard's own word for an answer that did not come.
+            // The error of `guarded` for a timeout.
             let is_late = error.kind() == Kind::Unreachable;
             Err(match is_late {
                 true => Error::new("credentials", Kind::Credentials, why),
@@ -324,7 +327,8 @@ impl State {
         }
     }
 
-    /// Not again soon after a question that failed while what is known is still good.
+    /// Returns false for some time after a failed early request, while the cached credentials are
+    /// still valid.
     fn may_ask_ahead(&self) -> bool {
         let failed = self.refused.as_ref();
         failed.is_none_or(|(at, _)| at.elapsed() >= PAUSE_AHEAD)
@@ -335,14 +339,14 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How long before they expire credentials are replaced.
+/// How long before expiry credentials are replaced.
 const EARLY: Duration = Duration::from_secs(300);
 
-/// The pause after a question that failed.
+/// The pause after a failed request.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The same while nobody waits for the answer.
+/// The pause after a failed early request, whose result nothing waits for.
 const PAUSE_AHEAD: Duration = Duration::from_secs(10);
 
-/// Limit of a question: a program of the user's, and a role or two assumed after it.
+/// Timeout of a request: a program of the user, and one or two roles assumed after it.
 const MAX_QUESTION: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! Why there are no credentials: each cause with what helps against it.
+//! Errors for missing credentials: the cause, and what the user can do.
 
 use std::io;
 
@@ -14,16 +14,16 @@ use super::refusal::{find, kind_of};
 use super::settings::Settings;
 use crate::session::error::{Error, Kind, sources};
 
-/// Where credentials were looked for.
+/// Where credentials were looked up.
 pub(super) struct Place<'a> {
     pub(super) profiles: &'a Profiles,
-    /// The name of the profile that is used.
+    /// The name of the selected profile.
     pub(super) profile: &'a str,
     pub(super) settings: &'a Settings,
 }
 
 impl Place<'_> {
-    /// Why there are no credentials, in one line.
+    /// Returns the error for missing credentials, in one line.
     pub(super) fn explain(&self, error: &CredentialsError) -> Error {
         if let Some(refused) = find::<AssumeRoleError>(error) {
             return Error::new(ROLE, refused.kind(), refused.to_string());
@@ -77,7 +77,7 @@ impl Place<'_> {
         }
     }
 
-    /// A service has refused.
+    /// Returns class and message for an error response of a service.
     fn refused(&self, service: &str, code: &str, message: &str, tried: &str) -> (Kind, String) {
         let said = format!("{service} says {code}: {message}");
         let kind = match code {
@@ -99,7 +99,7 @@ impl Place<'_> {
         }
     }
 
-    /// The file of a token, if it is what was not read.
+    /// Returns the path of a token file, if reading it failed.
     fn missing(&self, error: &CredentialsError, machine: Option<Machine>) -> Option<String> {
         find::<io::Error>(error)?;
         let Some(machine) = machine else {
@@ -109,7 +109,7 @@ impl Place<'_> {
         Env::real().get(machine.token_file()?).ok()
     }
 
-    /// What the portal of IAM Identity Center was asked for.
+    /// Returns the permission set and account that were requested from IAM Identity Center.
     fn of_permission_set(&self) -> String {
         let value = |key| {
             let base = self.base()?;
@@ -130,7 +130,7 @@ impl Place<'_> {
         }
     }
 
-    /// The profile whose own credentials the chain begins with.
+    /// Returns the profile whose own credentials are the start of the chain.
     fn base(&self) -> Option<String> {
         self.profiles.chain(self.profile).ok()?.profiles.pop()
     }
@@ -140,7 +140,7 @@ impl Place<'_> {
         keys.any(|key| self.profiles.get(profile, key).is_some())
     }
 
-    /// The command that logs in, if the credentials begin with a login.
+    /// Returns the command to log in, if the chain starts with a login.
     fn login(&self) -> Option<String> {
         let base = self.base()?;
         let command = if self.has(&base, &["sso_session", "sso_start_url"]) {
@@ -157,7 +157,7 @@ impl Place<'_> {
         Some(format!("run `{command} --profile {base}`"))
     }
 
-    /// Who is asked for the credentials.
+    /// Returns the name of the service that provides the credentials.
     fn service(&self) -> &'static str {
         let Some(base) = self.base() else {
             return "the credentials service of this machine";
@@ -172,8 +172,8 @@ impl Place<'_> {
     }
 }
 
-/// The code and the message of a service that refused. The SDK has errors of their own for some, which
-/// have no metadata; their text is `CODE: MESSAGE`.
+/// Returns code and message of an error response. Some services have SDK errors without metadata;
+/// their text is `CODE: MESSAGE`.
 fn refusal<'a>(error: &'a CredentialsError, tried: &'a str) -> Option<(&'a str, &'a str)> {
     let meta = find::<ErrorMetadata>(error);
     let of_meta = meta.and_then(|meta| Some((meta.code()?, meta.message().unwrap_or("-"))));
@@ -186,7 +186,7 @@ fn refusal<'a>(error: &'a CredentialsError, tried: &'a str) -> Option<(&'a str, 
     })
 }
 
-/// The errors of the services behind logins.
+/// Error codes of the services behind logins.
 const OF_LOGINS: [&str; 7] = [
     "UnauthorizedException",
     "ForbiddenException",
@@ -197,7 +197,7 @@ const OF_LOGINS: [&str; 7] = [
     "InternalServerException",
 ];
 
-/// A text of the SDK without the values of Rust in it.
+/// Removes Rust debug output from a message of the SDK.
 fn plain(text: &str) -> String {
     let text = match text.find(" {") {
         Some(end) => {
@@ -212,10 +212,10 @@ fn plain(text: &str) -> String {
     text.replace("StatusCode(", "(")
 }
 
-/// How the SDK speaks of a status of the endpoint of a container.
+/// The SDK's message for an HTTP status of a container's credentials endpoint.
 const STATUS: &str = "Non-success status from HTTP credential provider: StatusCode(";
 
-/// What a status in a text of the SDK means.
+/// Classifies the HTTP status in a message of the SDK.
 fn kind_of_status(text: &str) -> Kind {
     let status = text.split_once("(code: ");
     let status = status.and_then(|(_, rest)| rest.split_once(')'));
@@ -226,10 +226,10 @@ fn kind_of_status(text: &str) -> Kind {
     }
 }
 
-/// How the SDK speaks of an answer that is no JSON or no XML.
+/// The SDK's messages for a response that is not JSON or XML.
 const NOT_OF_AWS: [&str; 2] = ["Error at offset", "error parsing XML"];
 
-/// What the SDK calls a token of `aws login`, in each of its errors about one.
+/// The SDK's name for a token of `aws login` in its errors.
 const LOGIN_TOKEN: &str = "Login token";
 
 const WHAT: &str = "credentials";

@@ -1,7 +1,7 @@
-//! Whether a call took effect that did not succeed.
+//! Whether a failed call may have taken effect.
 //!
-//! StartSession is not idempotent: a call that was sent and not answered may have started a session
-//! whose id nobody knows.
+//! StartSession is not idempotent: a call that was sent but not answered may have started a session
+//! whose id is unknown.
 
 use std::io;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use super::settings::Unencrypted;
 use crate::network::shortage;
 use crate::session::error::{Effect, Transience, sources};
 
-/// Notes that a call is complete and signed, and handed to the connection.
+/// Records that a signed request was passed to the connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Transmission(Arc<AtomicBool>);
 
 impl Transmission {
-    /// What is known of a call that ended without an answer or an error of its own.
+    /// Returns the effect of a call that ended by a timeout or panic.
     pub(super) fn effect_of_cut(&self) -> Effect {
         match self.0.load(Relaxed) {
             true => Effect::Unknown,
@@ -30,7 +30,7 @@ impl Transmission {
         }
     }
 
-    /// What is known of a call that failed.
+    /// Returns the effect of a failed call.
     pub(super) fn effect<E>(&self, error: &SdkError<E, HttpResponse>) -> Effect
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -40,7 +40,7 @@ impl Transmission {
             SdkError::ServiceError(context) => of_status(context.raw()),
             SdkError::ResponseError(context) => of_status(context.raw()),
             SdkError::ConstructionFailure(_) => Effect::NotSent,
-            // The list is not ours to close: what may have been sent counts as sent.
+            // The enum is non-exhaustive: a request that may have been sent counts as sent.
             SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | _ => {
                 match self.0.load(Relaxed) && !is_of_connecting(error) {
                     true => Effect::Unknown,
@@ -67,8 +67,8 @@ impl Intercept for Transmission {
     }
 }
 
-/// Whether a call that failed may succeed in a moment. A certificate that is not trusted, a proxy that
-/// refuses and a missing descriptor are not of that kind.
+/// Returns whether a failed call may succeed shortly. Not the case for an untrusted certificate, a
+/// rejection by a proxy, or a lack of file descriptors.
 pub(super) fn transience<E>(error: &SdkError<E, HttpResponse>) -> Transience
 where
     E: std::error::Error + 'static,
@@ -82,7 +82,7 @@ where
     }
 }
 
-/// Whether the cause of a failed connection does not pass by itself.
+/// Returns whether the cause of a failed connection lasts until something is changed.
 fn is_lasting(error: &(dyn std::error::Error + 'static)) -> bool {
     let is_short = find::<io::Error>(error).is_some_and(|error| shortage::hint(error).is_some());
     let text = sources(error);
@@ -90,11 +90,11 @@ fn is_lasting(error: &(dyn std::error::Error + 'static)) -> bool {
     is_short || is_named || find::<Unencrypted>(error).is_some()
 }
 
-/// What the HTTP client says of a certificate or a proxy.
+/// Parts of the HTTP client's messages about certificates and proxies.
 const LASTING: [&str; 2] = ["certificate", TUNNEL_ERROR];
 
-/// Of an answer without a code of AWS. One that says success, or that a gateway got no answer,
-/// follows a call that was passed on.
+/// Returns the effect of a call whose response has no AWS error code. The call was forwarded if the
+/// status is a success, or says that a gateway received no response.
 fn of_status(response: &HttpResponse) -> Effect {
     match response.status().as_u16() {
         200..=299 | 502 | 504 => Effect::Unknown,
@@ -102,7 +102,7 @@ fn of_status(response: &HttpResponse) -> Effect {
     }
 }
 
-/// Whether no connection was made, or none was allowed.
+/// Returns whether no connection was made, or none was allowed.
 fn is_of_connecting(error: &(dyn std::error::Error + 'static)) -> bool {
     if find::<Unencrypted>(error).is_some() {
         return true;
@@ -117,5 +117,5 @@ fn is_of_connecting(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// What the SDK's HTTP client says of a call without a connection.
+/// The message of the SDK's HTTP client if no connection was made.
 const CONNECT_ERROR: &str = "client error (Connect)";

@@ -1,4 +1,4 @@
-//! Calls of library code that must not hang and must not panic.
+//! Calls of library code with a timeout, and with panics caught.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -13,14 +13,14 @@ use crate::session::error::{Error, Kind};
 ///
 /// # Errors
 ///
-/// [`Kind::Unreachable`] after `limit`, [`Kind::Internal`] if `work` panics. What is left of
-/// `work` is dropped in both cases.
+/// [`Kind::Unreachable`] after `limit`, [`Kind::Internal`] if `work` panics. In both cases the rest
+/// of `work` is dropped.
 pub(super) async fn guarded<T>(
     what: &'static str,
     limit: Duration,
     work: impl Future<Output = T>,
 ) -> Result<T, Error> {
-    // Nothing that the future borrows is used after a panic but for reading.
+    // After a panic, state borrowed by the future is only read.
     let work = AssertUnwindSafe(work).catch_unwind();
     match timeout(limit, work).await {
         Ok(Ok(outcome)) => Ok(outcome),

@@ -1,7 +1,8 @@
-//! How many calls of one service may be made at the same time.
+//! Limits on concurrent calls per service.
 //!
-//! Each service has its own limits: an account or endpoint that does not answer holds up no other.
-//! A permit is acquired once there are credentials, so that a provider that hangs holds none.
+//! Each service has its own limits, so that an account or endpoint that does not respond does not
+//! delay others. A permit is acquired after the credentials, so that a hanging credential provider
+//! holds none.
 
 use tokio::sync::Semaphore;
 
@@ -22,8 +23,8 @@ impl Limits {
     }
 }
 
-/// Calls of ResumeSession at the same time.
+/// Maximum number of concurrent ResumeSession calls.
 const MAX_RESUME: usize = 64;
 
-/// Calls of TerminateSession at the same time.
+/// Maximum number of concurrent TerminateSession calls.
 const MAX_TERMINATE: usize = 32;

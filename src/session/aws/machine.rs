@@ -1,23 +1,23 @@
-//! The services of the machine that give credentials, so that an error names the one that it is of.
+//! Credential services of the machine, and providers whose errors name them.
 
 use std::fmt;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
 
-/// Who is asked after AWS's files.
+/// A credential service that is asked after AWS's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Machine {
     /// The role of a web identity.
     WebIdentity,
-    /// The endpoint of a container.
+    /// The credentials endpoint of a container.
     Container,
-    /// The metadata service of an instance.
+    /// The instance metadata service.
     Instance,
 }
 
 impl Machine {
-    /// As errors call it.
+    /// Returns the name used in error messages.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::WebIdentity => "the security token service (STS)",
@@ -26,7 +26,7 @@ impl Machine {
         }
     }
 
-    /// The variable that names the file of its token.
+    /// Returns the environment variable with the path of its token file.
     pub(super) fn token_file(self) -> Option<&'static str> {
         match self {
             Self::WebIdentity => Some("AWS_WEB_IDENTITY_TOKEN_FILE"),
@@ -42,7 +42,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// An error of one of them.
+/// An error of a credential service.
 #[derive(Debug, thiserror::Error)]
 #[error("{machine}")]
 pub(super) struct OfMachine {
@@ -50,7 +50,7 @@ pub(super) struct OfMachine {
     source: CredentialsError,
 }
 
-/// A provider whose errors say whose they are.
+/// A provider whose errors name its service.
 #[derive(Debug)]
 pub(super) struct Named<P> {
     machine: Machine,
@@ -68,7 +68,7 @@ impl<P: ProvideCredentials> Named<P> {
             .provide_credentials()
             .await
             .map_err(|source| match source {
-                // The next provider is asked.
+                // Unchanged, so that the next provider is asked.
                 CredentialsError::CredentialsNotLoaded(_) => source,
                 CredentialsError::ProviderTimedOut(_)
                 | CredentialsError::InvalidConfiguration(_)

@@ -1,8 +1,8 @@
 //! Roles that need the code of an MFA device.
 //!
-//! A command that a person runs may ask for the code, once it has called [`allow_questions`]. The
-//! question is put to the terminal itself (`/dev/tty`): stdin and stdout may carry a connection. A
-//! daemon never asks. The code is used once and is not kept.
+//! Interactive commands may ask for the code, after [`allow_questions`]. The prompt uses the
+//! terminal itself (`/dev/tty`), since stdin and stdout may carry a connection. A daemon never
+//! asks. The code is used once and not stored.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -27,17 +27,17 @@ use super::values::{OF_PROVIDER, checked};
 
 static ALLOWED: AtomicBool = AtomicBool::new(false);
 
-/// Lets this process ask for MFA codes on its terminal, if it has one.
+/// Allows this process to ask for MFA codes on its terminal, if it has one.
 pub fn allow_questions() {
     ALLOWED.store(true, Ordering::Relaxed);
 }
 
-/// Whether a code can be asked for.
+/// Returns whether a code can be asked for.
 pub(super) fn can_ask() -> bool {
     ALLOWED.load(Ordering::Relaxed) && terminal().is_some()
 }
 
-/// The first profile of a chain whose role needs a code.
+/// Returns the first profile of a chain whose role needs a code.
 pub(super) fn needing_code<'a>(profiles: &Profiles, chain: &'a [String]) -> Option<&'a str> {
     let mut names = chain.iter().map(String::as_str);
     names.find(|profile| {
@@ -46,8 +46,8 @@ pub(super) fn needing_code<'a>(profiles: &Profiles, chain: &'a [String]) -> Opti
     })
 }
 
-/// The provider of a profile whose chain has a role that needs a code. `base` gives the
-/// credentials of the last profile of the chain. `None` if no role needs one.
+/// Returns the provider of a profile with a role in its chain that needs a code; `None` if no role
+/// needs one. `base` returns the provider of the last profile of the chain.
 pub(super) fn provider(
     profiles: &Profiles,
     profile: &str,
@@ -98,7 +98,7 @@ struct Role {
     seconds: Option<i32>,
     mfa_serial: Option<String>,
     config: SdkConfig,
-    /// Who assumes it.
+    /// The credentials that assume it.
     own: SharedCredentialsProvider,
 }
 
@@ -153,22 +153,22 @@ impl fmt::Debug for Role {
     }
 }
 
-/// No code was given.
+/// No code was entered.
 #[derive(Debug, thiserror::Error)]
 #[error("no MFA code: {0}")]
 struct NoCode(String);
 
-/// Asks a person for the code of a device. Dropping the future ends the question.
+/// Asks the user for the code of a device. Dropping the future ends the prompt.
 async fn ask(serial: &str) -> Result<String, NoCode> {
     let question = format!(
         "MFA code for {}: ",
         crate::printable::Printable::from(serial)
     );
     let (answer, code) = oneshot::channel();
-    // A thread of its own: the end of the program does not wait for it.
+    // In a separate thread, because the process exits without waiting for it.
     thread::spawn(move || {
         let asked = put(&question, || answer.is_closed());
-        // An error means that nobody waits for the code.
+        // An error means that the receiver was dropped.
         let _unwanted = answer.send(asked);
     });
     let code = code
@@ -177,7 +177,7 @@ async fn ask(serial: &str) -> Result<String, NoCode> {
     code.map_err(NoCode)
 }
 
-/// Prints a question to the terminal and reads one line, unless `is_over` before.
+/// Prints the prompt to the terminal and reads one line, unless `is_over` returns true first.
 fn put(question: &str, is_over: impl Fn() -> bool) -> Result<String, String> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -211,11 +211,11 @@ fn terminal() -> Option<File> {
     opened.ok()
 }
 
-/// How often it is noticed that nobody waits for a code any longer.
+/// Interval at which `is_over` is checked.
 const POLL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 200_000_000,
 };
 
-/// Bytes of an answer.
+/// Maximum number of bytes in a line.
 const MAX_LINE: usize = 64;

@@ -1,13 +1,16 @@
-//! The SSM API by the AWS SDK.
+//! The SSM API, called with the AWS SDK.
 //!
-//! Credentials come from the SDK's own providers, and every call and signature of a service shares
-//! them (`caller`). A call that AWS refuses because of them is made once more if AWS's files have
-//! others. The SDK's retries are off: StartSession is not idempotent, and whoever calls knows better
-//! when to try again. Calls of credential providers are idempotent, and the SDK retries them. Every call has a limit, and a panic in the SDK is an error.
+//! Credentials come from the SDK's own providers and are shared by all calls and signatures of a
+//! service (`caller`). If AWS rejects the credentials, AWS's files are read again and the call is
+//! repeated with other credentials, if there are any.
+//!
+//! The SDK's retries are disabled for SSM calls: StartSession is not idempotent, and callers know
+//! better when to retry. The calls of credential providers are idempotent, and the SDK retries
+//! them. Every call has a timeout, and a panic in the SDK is returned as an error.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "credentials expire, and are looked for once a second"
+    reason = "credentials expire and are requested at most once per second"
 )]
 
 mod assume_role;
@@ -66,22 +69,22 @@ use super::sigv4::{Signature, Upgrade, presigned, signed};
 use super::stream_url::{EndpointOverride, StreamUrl, StreamUrlError};
 use super::{Access, Token};
 
-/// The SSM API of one region, as one caller. Cheap to clone.
+/// The SSM API of one region with one identity. Cheap to clone.
 #[derive(Clone)]
 pub struct Service(Arc<Inner>);
 
 impl Service {
-    /// Reads the usual AWS environment and files. No call is made and no credential is asked for.
+    /// Reads AWS's environment variables and files. Makes no API call and requests no credentials.
     ///
     /// # Errors
     ///
-    /// If no region is configured anywhere, or the bundle of certificates cannot be read.
+    /// Fails if no region is configured, or the CA bundle cannot be read.
     pub async fn load(settings: Settings) -> Result<Self, Error> {
         let transport = Transport::new(&settings)?;
         Self::over(transport, settings).await
     }
 
-    /// Returns another service with the same proxy. It shares the connections of this one if both
+    /// Creates another service with the same proxy. It shares the connections of this one if both
     /// have the same `ca_bundle`.
     ///
     /// # Errors
@@ -116,23 +119,23 @@ impl Service {
         })))
     }
 
-    /// The region.
+    /// Returns the region.
     pub fn region(&self) -> &str {
         &self.0.region
     }
 
-    /// How many of its calls may be made at the same time.
+    /// Returns the limits on concurrent calls.
     pub(super) fn limits(&self) -> &Limits {
         &self.0.limits
     }
 
-    /// Who calls, once there are credentials. Can be cancelled.
+    /// Returns the current credentials and their client, or waits for them. Can be cancelled.
     pub(super) async fn caller(&self) -> Result<Arc<Caller>, Error> {
         self.0.callers.caller().await
     }
 
-    /// Who else can call after AWS has refused `caller` with `error`; `None` if nobody. Can be
-    /// cancelled.
+    /// Returns other credentials after AWS has rejected those of `caller` with `error`; `None` if
+    /// there are no others. Can be cancelled.
     pub(super) async fn other_than(
         &self,
         caller: &Caller,
@@ -142,8 +145,9 @@ impl Service {
         callers.other_than(&caller.credentials, Some(error)).await
     }
 
-    /// Calls ResumeSession, once. An answer without a token means that the session is over
-    /// (protocol.md section 1.1); `former` is dialled again if it brings no other URL.
+    /// Calls ResumeSession once. A response without a token means that the session has ended
+    /// (docs/protocol.md, section 1.1). Without a usable stream URL in the response, `former` is
+    /// used again.
     pub(super) async fn resume(&self, id: &str, former: &StreamUrl) -> Result<Access, Error> {
         let call = |client: Client| client.resume_session().session_id(id).send();
         let answer = self.call(RESUME, call).await?;
@@ -186,7 +190,7 @@ impl Service {
         }
     }
 
-    /// Calls TerminateSession, once. Ending an ended session is no error.
+    /// Calls TerminateSession once. Succeeds if the session has already ended.
     pub(super) async fn terminate(&self, id: &str) -> Result<(), Error> {
         let call = |client: Client| client.terminate_session().session_id(id).send();
         match self.call(TERMINATE, call).await {
@@ -195,7 +199,7 @@ impl Service {
         }
     }
 
-    /// Signs the upgrade of a stream URL, as of now.
+    /// Signs the upgrade request for a stream URL with the current time.
     pub(super) async fn upgrade(&self, url: &StreamUrl) -> Result<Upgrade, Error> {
         if let Some(upgrade) = presigned(url) {
             return Ok(upgrade);
@@ -204,8 +208,8 @@ impl Service {
         self.sign(url, &caller).await
     }
 
-    /// Signs the upgrade of a stream URL with other credentials than those of `refused`, if AWS's
-    /// files have any.
+    /// Signs the upgrade request for a stream URL with credentials other than those of `refused`.
+    /// Returns `None` if AWS's files have no others.
     pub(super) async fn upgrade_again(
         &self,
         url: &StreamUrl,
@@ -222,7 +226,8 @@ impl Service {
         guarded("signature", MAX_CALL, signed).await?
     }
 
-    /// Makes a call, and once more if AWS refuses the credentials and there are others by then.
+    /// Makes a call, and again with other credentials if AWS rejects the first and there are others
+    /// by then.
     async fn call<T, E, F>(
         &self,
         what: &'static str,
@@ -275,25 +280,26 @@ impl Service {
             error.with_words(place).with_transience(transience)
         });
         answer.inspect_err(|error| {
-            // Another login may be allowed what this one is not.
+            // Another login may have the permission.
             if error.kind() == Kind::Denied {
                 self.0.callers.drop_if_known(&caller.credentials);
             }
         })
     }
 
-    /// The next call looks whether AWS's files have changed. Open sessions are not touched.
+    /// Makes the next call check whether AWS's files have changed. Active sessions are not
+    /// affected.
     pub fn doubt_files(&self) {
         self.0.callers.doubt();
     }
 
-    /// The next call looks for credentials at once, and a provider that is being asked is asked
-    /// again.
+    /// Makes the next call request credentials at once, without a pause. A request in progress is
+    /// cancelled and repeated.
     pub fn retry_now(&self) {
         self.0.callers.retry_now();
     }
 
-    /// Where and as whom its sessions are started.
+    /// Returns region, identity and endpoint of its sessions.
     pub fn origin(&self) -> Origin {
         let Settings {
             profile,
@@ -311,8 +317,8 @@ impl Service {
         }
     }
 
-    /// The service that a session was started with, which is this one or one with the same
-    /// certificates and the same identity.
+    /// Returns the service that a session was started with: the origin's region, identity and
+    /// endpoint, `ca_bundle`, and the proxy and other settings of this service.
     ///
     /// # Errors
     ///
@@ -351,7 +357,7 @@ struct Inner {
     limits: Limits,
     settings: Settings,
     region: String,
-    /// Where data channels are dialled, if not where the service says.
+    /// Endpoint of all data channels, in place of that of the stream URL.
     gateway: Option<EndpointOverride>,
 }
 
@@ -366,5 +372,5 @@ fn incomplete(call: &'static str, missing: &str) -> Error {
 const RESUME: &str = "ResumeSession";
 const TERMINATE: &str = "TerminateSession";
 
-/// Limit of a call, beyond those of the SDK.
+/// Timeout of a call, on top of the SDK's timeouts.
 const MAX_CALL: Duration = Duration::from_secs(40);

@@ -1,4 +1,4 @@
-//! Where and as whom a call was made that failed.
+//! Adds region, profile and account to the errors of calls.
 
 use aws_types::os_shim_internal::Env;
 
@@ -6,7 +6,7 @@ use super::caller::Caller;
 use super::settings::Settings;
 use crate::session::error::{Error, Kind};
 
-/// What an error says beside the words of AWS; nothing if it does not depend on the caller.
+/// Returns the text to append to an error; empty if the error does not depend on the caller.
 pub(super) fn of(error: &Error, caller: &Caller, settings: &Settings, region: &str) -> String {
     let kind = error.kind();
     if kind == Kind::Unreachable && settings.ssm_endpoint.is_none() {

@@ -1,8 +1,8 @@
-//! The `credential_process` of a profile: a program of the user's that prints credentials.
+//! The `credential_process` of a profile: a program of the user that prints credentials.
 //!
-//! It runs in a process group of its own. Whatever ends the wait for it, its deadline, a stop or
-//! the end of this program, kills the group: the SDK's own provider leaves a program that hangs
-//! behind. What it prints is read up to a bound.
+//! It runs in its own process group, which is killed when the wait for it ends: on timeout, on
+//! cancellation and at the end of this process. (The SDK's own provider leaves a hanging program
+//! running.) The size of its output is limited.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,11 +21,11 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use tracing::warn;
 
-/// Runs a `credential_process` each time it is asked.
+/// Runs a `credential_process` for each request.
 #[derive(Clone)]
 pub(super) struct Process {
     command: String,
-    /// Used if the program does not print one.
+    /// Used if the program does not print an account.
     account: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl Process {
         credentials.map_err(|why| CredentialsError::provider_error(self.failed(why)))
     }
 
-    /// Runs it, and logs that it still runs, less and less often.
+    /// Runs the program, and warns at growing intervals that it is still running.
     async fn reported(&self) -> Result<Vec<u8>, String> {
         let mut run = pin!(self.run());
         let mut so_far = Duration::ZERO;
@@ -66,7 +66,7 @@ impl Process {
         }
     }
 
-    /// Returns what the program printed to stdout.
+    /// Runs the program and returns its stdout.
     async fn run(&self) -> Result<Vec<u8>, String> {
         let mut command = Command::new("sh");
         command
@@ -92,7 +92,7 @@ impl Process {
             let mut reading = pin!(reading);
             tokio::select! {
                 status = child.wait() => {
-                    // A program that it leaves behind may keep its output open.
+                    // A background process that it started may keep its output open.
                     let _still_open = timeout(MAX_REST, reading).await;
                     status
                 }
@@ -115,8 +115,8 @@ impl Process {
         Ok(out)
     }
 
-    /// Reads the JSON object. Keys may be written in upper or lower case, as in other SDKs. The
-    /// parser's own messages could quote a secret and are not used.
+    /// Parses the JSON object. Keys are case-insensitive, as in other SDKs. The parser's own
+    /// messages are not used, since they could quote a secret.
     fn parse(&self, printed: &[u8]) -> Result<Credentials, String> {
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(printed)
             .map_err(|_| "printed something that is not a JSON object".to_owned())?;
@@ -176,7 +176,7 @@ impl fmt::Debug for Process {
     }
 }
 
-/// Why a program gave no credentials.
+/// The error of a program.
 #[derive(Debug, thiserror::Error)]
 #[error("the credential_process {program} {why}")]
 struct Failed {
@@ -202,7 +202,7 @@ async fn read(from: Option<impl AsyncRead + Unpin>, max: usize, kept: &mut Vec<u
     }
 }
 
-/// The process group of a program that runs. Killed when this is dropped.
+/// The process group of a running program. Killed when this is dropped.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -214,7 +214,7 @@ impl Group {
         Self(id)
     }
 
-    /// The program has ended by itself. What it has left running on purpose goes on.
+    /// The program has ended. Background processes that it started continue.
     fn ended(mut self) {
         self.forget();
     }
@@ -235,8 +235,8 @@ impl Drop for Group {
     }
 }
 
-/// Kills every `credential_process` that still runs. Called last: the end of the program does not
-/// wait for tasks, so that none of them may get to it.
+/// Kills every running `credential_process`. Called last, because the process exits without waiting
+/// for its tasks.
 pub fn kill_credential_processes() {
     for id in running().iter().copied() {
         if let Some(id) = Pid::from_raw(id) {
@@ -251,19 +251,19 @@ fn running() -> MutexGuard<'static, BTreeSet<i32>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// When it is first logged that a program still runs.
+/// The time until the first warning that a program is still running.
 const REPORT: Duration = Duration::from_secs(5);
 
-/// How long a program may run: somebody may have to confirm a login on a telephone.
+/// Timeout of a program: the user may have to confirm a login on a phone.
 const LIMIT: Duration = Duration::from_secs(40);
 
 /// How long output may follow the end of a program.
 const MAX_REST: Duration = Duration::from_secs(2);
 
-/// Bytes of stdout that are read as credentials.
+/// Maximum number of bytes of stdout.
 const MAX_OUT: usize = 64 * 1024;
 
-/// Bytes of stderr that are kept for the message.
+/// Maximum number of bytes of stderr kept for the error message.
 const MAX_ERR: usize = 600;
 
 #[cfg(test)]
@@ -348,7 +348,7 @@ mod tests {
         }
     }
 
-    /// Whether a process exists and is not a zombie.
+    /// Returns whether a process exists and is not a zombie.
     fn is_running(id: &str) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat"));
         stat.is_ok_and(|stat| !stat.contains(") Z "))

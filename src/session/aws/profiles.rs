@@ -1,10 +1,10 @@
-//! Changes to AWS's profiles before the SDK acts on them, as a text behind that of the user's files.
+//! Changes to the AWS profiles for the SDK, as a second text after that of the user's files.
 //!
-//! The SDK gives a role without `role_session_name` a new name at each call, so that two calls are
-//! made by two role sessions; it cannot stop a `credential_process` that hangs; and it discards a
-//! refreshed SSO token that it cannot write. The second text names the role sessions and replaces
-//! each process and each `sso_session` by a source of credentials of our own. The user's files are
-//! not changed.
+//! The SDK's own behaviour has three problems. A role without `role_session_name` gets a new name
+//! at each call, so that two calls come from two role sessions. A `credential_process` that hangs
+//! cannot be stopped. A refreshed SSO token that cannot be written is discarded. The second text
+//! therefore sets the role session names, and replaces each process and each `sso_session` by a
+//! credential source of this program. The user's files are not changed.
 
 use std::fmt::Write as _;
 
@@ -13,19 +13,19 @@ use super::process::Process;
 use super::source::SESSION_NAME;
 use super::sso::Login;
 
-/// The changes.
+/// Changes to the profiles.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// The text behind that of the files.
+    /// The text to add after that of the files.
     pub(super) text: String,
-    /// The sources that it names.
+    /// The credential sources in `text` that run a process.
     pub(super) processes: Vec<(String, Process)>,
-    /// The same, for logins of IAM Identity Center.
+    /// The credential sources in `text` for logins of IAM Identity Center.
     pub(super) logins: Vec<(String, Login)>,
 }
 
 impl Changes {
-    /// The changes that these profiles need.
+    /// Returns the changes for these profiles.
     pub(super) fn to(profiles: &Profiles) -> Self {
         let mut changes = Self::default();
         for name in profiles.names() {
@@ -55,7 +55,7 @@ impl Changes {
             Some(source)
         });
         match source {
-            // A profile that is its own source must not have two.
+            // A profile that is its own source must not have a second one.
             Some(source) if is_role => {
                 lines.push(format!("source_profile = {source}"));
                 self.section(&source, &[format!("credential_source = {source}")]);
@@ -74,7 +74,8 @@ impl Changes {
     }
 }
 
-/// Whether the SDK would run the `credential_process` of this profile: other ways come first.
+/// Returns whether the SDK would run the `credential_process` of this profile: other sources have
+/// priority.
 fn runs(profiles: &Profiles, name: &str) -> bool {
     let get = |key| profiles.get(name, key);
     let is_role = get("role_arn").is_some();
@@ -94,7 +95,7 @@ fn runs(profiles: &Profiles, name: &str) -> bool {
         && comes_first.iter().all(|key| get(key).is_none())
 }
 
-/// The login of a profile, if the SDK would use it and nothing is missing. What is missing is
+/// Returns the login of a profile, if the SDK would use it and it is complete. Missing settings are
 /// reported by the SDK.
 fn login(profiles: &Profiles, name: &str) -> Option<Login> {
     let get = |key| profiles.get(name, key);
@@ -111,7 +112,7 @@ fn login(profiles: &Profiles, name: &str) -> Option<Login> {
     }
     let session = get("sso_session")?;
     let of_session = |key| profiles.get_of_session(session, key);
-    // The SDK refuses a profile that contradicts its session.
+    // The SDK rejects a profile that contradicts its session.
     let agrees = |key| get(key).is_none_or(|own| of_session(key) == Some(own));
     of_session("sso_start_url").filter(|_| agrees("sso_start_url") && agrees("sso_region"))?;
     Some(Login {

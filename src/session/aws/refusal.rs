@@ -1,4 +1,4 @@
-//! What the errors of the AWS SDK mean.
+//! Classification of the AWS SDK's errors.
 
 use std::io;
 
@@ -9,7 +9,8 @@ use super::settings::{CALL_TIMEOUT, Settings, Unencrypted};
 use crate::network::shortage;
 use crate::session::error::{Error, Kind, sources};
 
-/// Every error of the SDK is put into one of a few classes, here and nowhere else.
+/// Returns the class and message of an error of the SDK. The only place where these errors are
+/// classified.
 pub(super) fn classify<E>(
     what: &'static str,
     region: &str,
@@ -35,7 +36,7 @@ where
             Error::new(what, Kind::Unreachable, why)
         }
         SdkError::ResponseError(context) => no_answer_of_aws(what, context.raw()),
-        // The list is not ours to close: what was not answered was not reached.
+        // The enum is non-exhaustive: without a response, AWS counts as not reached.
         other @ (SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | _) => {
             if let Some(unencrypted) = find::<Unencrypted>(other) {
                 return Error::new(what, Kind::Endpoint, unencrypted.to_string());
@@ -59,20 +60,22 @@ where
     }
 }
 
-/// What this process or machine has run out of, if that is why nothing was reached.
+/// Returns the resource that this process or machine has run out of, if that is why nothing was
+/// reached.
 fn shortage_behind(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
     let named = find::<io::Error>(error).filter(|error| shortage::hint(error).is_some());
     match named {
         Some(error) => error.raw_os_error().map(io::Error::from_raw_os_error),
-        // A name that could not be looked up for want of a descriptor is reported as unknown.
+        // A failed DNS lookup for lack of a file descriptor is reported as an unknown name.
         None => shortage::current(),
     }
 }
 
-/// Something answered that is not the API: a proxy, a portal, a page of errors.
+/// Returns the error of a response that is not from the API but, for example, a proxy, a captive
+/// portal or an error page.
 fn no_answer_of_aws(what: &'static str, response: &HttpResponse) -> Error {
     let status = response.status().as_u16();
-    // What says that all is well may hold a token.
+    // The body of a successful response may contain a token.
     let body = response.body().bytes().filter(|_| status >= 300);
     let body = body.unwrap_or_default();
     let body = String::from_utf8_lossy(&body[..body.len().min(MAX_BODY)]);
@@ -89,7 +92,8 @@ fn no_answer_of_aws(what: &'static str, response: &HttpResponse) -> Error {
     Error::new(what, kind, why)
 }
 
-/// Codes of the operations' own errors and of the generic ones (protocol.md section 1.2).
+/// Classifies error codes, those of the operations and the common ones (docs/protocol.md, section
+/// 1.2).
 pub(super) fn kind_of(code: &str) -> Kind {
     match code {
         "TargetNotConnected" => Kind::TargetNotConnected,
@@ -120,7 +124,7 @@ pub(super) fn kind_of(code: &str) -> Kind {
     }
 }
 
-/// The error of a type that is behind another one.
+/// Returns the first error of type `T` in a chain of sources.
 pub(super) fn find<'a, T: std::error::Error + 'static>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> Option<&'a T> {
@@ -134,10 +138,10 @@ pub(super) fn find<'a, T: std::error::Error + 'static>(
     None
 }
 
-/// What the SDK's HTTP client says if a proxy did not open the way.
+/// The message of the SDK's HTTP client if a proxy did not open the tunnel.
 pub(super) const TUNNEL_ERROR: &str = "tunnel error";
 
-/// How much of an answer that is none is quoted.
+/// Maximum number of bytes quoted from a response that is not from the API.
 const MAX_BODY: usize = 200;
 
 #[cfg(test)]

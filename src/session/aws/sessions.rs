@@ -1,4 +1,4 @@
-//! DescribeSessions: finds a session whose id was lost by its `Reason`.
+//! DescribeSessions: finds a session by its `Reason` if its id was lost.
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{SessionFilter, SessionFilterKey, SessionState};
@@ -9,11 +9,11 @@ use crate::session::StartRequest;
 use crate::session::error::{Error, Kind};
 
 impl Service {
-    /// The id of the active session on the target of `request` that has exactly its reason.
+    /// Returns the id of the active session on the target of `request` with exactly its reason.
     ///
     /// # Errors
     ///
-    /// What the service says: [`Kind::Denied`] without the right to call DescribeSessions.
+    /// The error of the call: [`Kind::Denied`] without the permission for DescribeSessions.
     pub(in crate::session) async fn find_session(
         &self,
         request: &StartRequest,
@@ -47,8 +47,8 @@ impl Service {
 
 const DESCRIBE: &str = "DescribeSessions";
 
-/// Sessions on a page; the API allows 200.
+/// Sessions per page; the API allows 200.
 const PAGE: i32 = 200;
 
-/// More active sessions of one target than these are not searched.
+/// Maximum number of pages searched per target.
 const MAX_PAGES: usize = 50;

@@ -1,9 +1,9 @@
-//! What is said about AWS, and the clients of the SDK that follow from it.
+//! AWS settings, and the SDK clients configured by them.
 //!
-//! An endpoint that a person wrote is called as it is: `AWS_ENDPOINT_URL` does not lead elsewhere, nor
-//! does a proxy what is meant for this machine. The SDK reads no proxy from the environment by
-//! itself: everything goes through the proxy of the settings, or through none. The providers of
-//! credentials call other services, and find their own way there.
+//! A configured endpoint is used unchanged: `AWS_ENDPOINT_URL` does not override it, and loopback
+//! addresses are not reached through a proxy. The SDK does not read proxy variables itself: all
+//! connections use the proxy of these settings, or none. The credential providers call other
+//! services and select their endpoints themselves.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -26,31 +26,32 @@ use crate::network::{Proxy, platform_roots, read_ca_bundle};
 use crate::session::error::{Error, Kind, sources};
 use crate::session::stream_url::is_loopback_url;
 
-/// What a person may say about AWS; the environment and its files say the rest.
+/// AWS settings of the configuration. The rest comes from AWS's environment variables and files.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// The region.
     pub region: Option<String>,
-    /// The profile of the AWS configuration files.
+    /// The profile in AWS's files.
     pub profile: Option<String>,
-    /// Whether only the credentials of this profile will do, whatever the environment has.
+    /// Whether only the credentials of this profile are accepted, whatever the environment
+    /// contains.
     pub profile_first: bool,
     /// The ARN of a role to assume with these credentials.
     pub role: Option<String>,
     /// The endpoint of the SSM API.
     pub ssm_endpoint: Option<String>,
-    /// Where data channels are dialled, in place of what the service names.
+    /// The endpoint of all data channels, in place of that of the stream URL.
     pub ssmmessages_endpoint: Option<String>,
-    /// Certificates to trust beside the platform's, in PEM.
+    /// CA certificates to trust in addition to the platform's, in PEM.
     pub ca_bundle: Option<PathBuf>,
-    /// The proxy through which AWS is reached.
+    /// The proxy for connections to AWS.
     pub proxy: Option<Proxy>,
-    /// Who calls.
+    /// The source of the credentials.
     pub identity: Identity,
 }
 
 impl Settings {
-    /// What is said if there are no credentials.
+    /// Returns the message for missing credentials.
     pub(super) fn looked_at(&self) -> String {
         match &self.profile {
             Some(profile) if self.profile_first => format!(
@@ -62,17 +63,17 @@ impl Settings {
     }
 }
 
-/// Who calls.
+/// The source of the credentials.
 #[derive(Clone, Default)]
 pub enum Identity {
-    /// Whoever the SDK's own chain of providers finds.
+    /// The SDK's chain of credential providers.
     #[default]
     Chain,
-    /// Somebody in particular, for a stand-in of AWS on this machine.
+    /// Fixed keys, for a local AWS simulator.
     Fixed {
-        /// The id of the access key.
+        /// The access key id.
         access_key: String,
-        /// Its secret.
+        /// The secret access key.
         secret_key: String,
     },
 }
@@ -86,15 +87,17 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// What carries calls. Shared by all that look for credentials anew, and by services beside each
-/// other: it has read the platform's roots.
+/// The HTTP client of all calls. Shared by all requests for credentials and by services created by
+/// `Service::beside`, because creating it reads the platform's CA certificates.
 #[derive(Clone, Debug)]
 pub(super) struct Transport(pub(super) SharedHttpClient);
 
 impl Transport {
+    /// Creates the HTTP client.
+    ///
     /// # Errors
     ///
-    /// If the bundle of certificates, or the proxy, cannot be used.
+    /// Fails if the CA bundle or the proxy cannot be used.
     pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
         let context = trusting(settings)?;
         let proxy = match &settings.proxy {
@@ -118,13 +121,13 @@ impl Transport {
     }
 }
 
-/// The client of the SSM API, which signs with these credentials and no others.
+/// Returns an SSM client that signs with these credentials only.
 pub(super) fn client(config: &SdkConfig, settings: &Settings, credentials: Credentials) -> Client {
     let mut builder = ssm::Builder::from(config)
         .credentials_provider(credentials)
         .interceptor(RequireTls);
     if let Some(endpoint) = &settings.ssm_endpoint {
-        // The URL says it all: a FIPS or dual-stack variant of it is not to be made up.
+        // The URL is complete: the SDK must not change it into a FIPS or dual-stack variant.
         builder = builder
             .endpoint_url(endpoint)
             .use_fips(false)
@@ -140,10 +143,11 @@ pub(super) fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// The platform's certificates and those of a bundle. A machine without any is no fault of the
-/// program, for which the SDK's own client would take it.
+/// Returns the platform's CA certificates and those of the bundle. A machine without any is not an
+/// internal error, as which the SDK's own client would treat it.
 fn trusting(settings: &Settings) -> Result<TlsContext, Error> {
-    // The SDK reads the platform's once and lazily, and would go on without them if it could not.
+    // The SDK would read the platform's certificates once and lazily, and continue without them if
+    // that failed.
     let of_platform = platform_roots().map_err(|error| {
         let why = sources(&error);
         Error::new(CERTIFICATES, Kind::Shortage, why)
@@ -162,7 +166,8 @@ fn trusting(settings: &Settings) -> Result<TlsContext, Error> {
     context.map_err(|error| Error::new(CERTIFICATES, Kind::Invalid, error.to_string()))
 }
 
-/// Without TLS there is nobody to trust. Told once, however many services are loaded.
+/// Warns that TLS cannot work without CA certificates. Logged once, however many services are
+/// loaded.
 fn warn_of_no_roots(settings: &Settings) {
     static TOLD: Once = Once::new();
     let endpoint = settings.ssm_endpoint.as_deref();
@@ -183,8 +188,8 @@ fn read(ca_bundle: &Path) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// Lets no call leave this machine unencrypted, wherever its endpoint was found: an answer holds a
-/// token.
+/// Rejects unencrypted calls to other machines, whatever configured the endpoint: a response
+/// contains a token.
 #[derive(Debug)]
 struct RequireTls;
 
@@ -208,7 +213,7 @@ impl Intercept for RequireTls {
     }
 }
 
-/// An endpoint without TLS that is not on this machine.
+/// An endpoint without TLS that is not a loopback address.
 #[derive(Debug, thiserror::Error)]
 #[error("the endpoint {host} is not called: without TLS only loopback addresses are")]
 pub(super) struct Unencrypted {
@@ -218,10 +223,10 @@ pub(super) struct Unencrypted {
 /// Where the SDK's chain looks.
 const NONE: &str = "there are none in the environment, the AWS files or a role of this machine";
 
-/// An API that does not answer the telephone in this time is not there.
+/// Timeout of a connection attempt to the API.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// StartSession takes a second or two; what has not answered by then will not.
+/// Timeout of a call. StartSession takes one or two seconds; after this time no response will come.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 const CERTIFICATES: &str = "certificates for AWS";

@@ -1,9 +1,10 @@
-//! Where credentials come from: the SDK's providers, in the order of its own chain, as AWS's
-//! environment and files say at one time. The files are read by [`Profiles`], never by the SDK.
+//! Sources of credentials: the SDK's providers in the order of its own chain, configured by a
+//! snapshot of AWS's environment variables and files. The files are read by [`Profiles`], never by
+//! the SDK.
 
 #![expect(
     deprecated,
-    reason = "the other names of these types are in a crate that is for generated code"
+    reason = "the other paths of these types are in a crate for generated code"
 )]
 
 use std::collections::BTreeSet;
@@ -40,25 +41,25 @@ use super::values::{Environment, OF_PROVIDER, checked};
 use super::web_identity::WebIdentity;
 use crate::session::error::{Error, Kind};
 
-/// A way to credentials.
+/// A configured credential provider.
 #[derive(Debug)]
 pub(super) struct Source {
-    /// Everything but the credentials.
+    /// The SDK configuration without credentials.
     pub(super) config: SdkConfig,
     provider: SharedCredentialsProvider,
     profiles: Profiles,
-    /// The name of the profile that is used.
+    /// The name of the selected profile.
     profile: String,
-    /// Whether the region is that of the profile, or of the machine.
+    /// Whether the region is not from the settings, but from the profile or the machine.
     is_region_found: bool,
 }
 
 impl Source {
-    /// Reads AWS's environment and files. No credentials are asked for.
+    /// Reads AWS's environment variables and files. Requests no credentials.
     ///
     /// # Errors
     ///
-    /// If that takes too long, the SDK panics, or a profile that is needed does not exist.
+    /// Fails on timeout, if the SDK panics, or if a required profile does not exist.
     pub(super) async fn load(settings: &Settings, transport: &Transport) -> Result<Self, Error> {
         guarded("AWS settings", MAX_LOAD, Self::read(settings, transport)).await?
     }
@@ -133,14 +134,16 @@ impl Source {
         })
     }
 
-    /// The region. Problems of AWS's files that have not prevented it are logged, each once.
+    /// Returns the region. Problems in AWS's files that have not prevented it are logged, each
+    /// once.
     pub(super) fn region(&self) -> Result<String, Error> {
         let (profile, profiles) = (&self.profile, &self.profiles);
         let Some(region) = self.config.region().map(Region::to_string) else {
             let why = format!(
                 "neither the file, the environment nor the profile {profile:?} says which one"
             );
-            // The configuration is not at fault if the profile may have one that could not be read.
+            // If a file could not be read, it may contain the region: the profile is at fault, not
+            // our configuration.
             let kind = match profiles.problems().is_empty() {
                 true => Kind::Region,
                 false => Kind::Profile,
@@ -165,12 +168,12 @@ impl Source {
         Ok(region)
     }
 
-    /// Asks for credentials, once.
+    /// Requests credentials, once.
     pub(super) async fn ask(&self) -> provider::Result {
         checked(&self.provider.provide_credentials().await?, OF_PROVIDER)
     }
 
-    /// Why there are no credentials.
+    /// Returns the error with the cause of missing credentials.
     pub(super) fn explained(&self, error: &CredentialsError, settings: &Settings) -> Error {
         let place = Place {
             profiles: &self.profiles,
@@ -180,7 +183,7 @@ impl Source {
         place.explain(error)
     }
 
-    /// The setting that asks for another kind of endpoint, if one does.
+    /// Returns the setting that selects another kind of endpoint, if there is one.
     pub(super) fn endpoint_setting(&self) -> Option<&'static str> {
         match (self.config.use_fips(), self.config.use_dual_stack()) {
             (Some(true), _) => Some(
@@ -193,7 +196,7 @@ impl Source {
         }
     }
 
-    /// Whether AWS's files say the same as when this was read.
+    /// Returns whether AWS's files are the same as when this was read.
     pub(super) async fn is_current(&self) -> bool {
         read_profiles()
             .await
@@ -201,12 +204,12 @@ impl Source {
     }
 }
 
-/// Looks a profile up in AWS's files, without a call. Blocks. `is_first` says that only the
-/// credentials of this profile will do.
+/// Looks up a profile in AWS's files, without a call. Blocks. With `is_first`, only the credentials
+/// of this profile are accepted.
 ///
 /// # Errors
 ///
-/// [`Kind::Profile`], if it or one that it needs does not exist.
+/// [`Kind::Profile`], if the profile or one that it refers to does not exist.
 pub fn check_profile(profile: Option<&str>, is_first: bool) -> Result<(), Error> {
     check(&Profiles::read(&Env::real()), profile, is_first)
 }
@@ -228,7 +231,7 @@ fn check(profiles: &Profiles, profile: Option<&str>, is_first: bool) -> Result<(
     }
 }
 
-/// A role must not need a code if nobody can be asked for it.
+/// Fails if a role needs an MFA code and there is no terminal to ask for it.
 fn check_mfa(profiles: &Profiles, chain: &[String]) -> Result<(), Error> {
     let Some(profile) = mfa::needing_code(profiles, chain).filter(|_| !mfa::can_ask()) else {
         return Ok(());
@@ -247,7 +250,7 @@ async fn read_profiles() -> Result<Profiles, Error> {
     read.map_err(|fault| Error::new("AWS settings", Kind::Internal, fault.to_string()))
 }
 
-/// Logs what is wrong in AWS's files, once, however many services are loaded and however often.
+/// Logs the problems in AWS's files, each once per process, however many services are loaded.
 fn log_problems(profiles: &Profiles) {
     static LOGGED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -259,7 +262,7 @@ fn log_problems(profiles: &Profiles) {
     }
 }
 
-/// The order of the SDK's own chain.
+/// Returns the providers in the order of the SDK's own chain.
 fn chain(
     environment: &ProviderConfig,
     of_profile: SharedCredentialsProvider,
@@ -284,8 +287,8 @@ fn chain(
     )
 }
 
-/// The client of the instance metadata service (IMDS). It would read AWS's files by itself for the
-/// address of the service, so that is looked up here.
+/// Returns the client of the instance metadata service (IMDS). The SDK would read AWS's files
+/// itself for the address of the service, so the address is set here.
 fn imds(profiles: &Profiles, profile: &str) -> imds::client::Builder {
     let builder = imds::Client::builder();
     let env = Env::real();
@@ -305,7 +308,7 @@ fn imds(profiles: &Profiles, profile: &str) -> imds::client::Builder {
         true => "http://[fd00:ec2::254]",
         false => "http://169.254.169.254",
     };
-    // An address that is none is reported by the SDK.
+    // An invalid address is reported by the SDK.
     let endpoint = named.as_deref().unwrap_or(usual);
     builder.clone().endpoint(endpoint).unwrap_or(builder)
 }
@@ -332,7 +335,7 @@ fn of_profile(
     provider.build()
 }
 
-/// Whether this is a region and not, for example, an availability zone.
+/// Returns whether this is a region and not, for example, an availability zone.
 fn is_region(text: &str) -> bool {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let number = text.rsplit_once('-').map(|(_, number)| number);
@@ -340,13 +343,13 @@ fn is_region(text: &str) -> bool {
         && number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The name of a role session that the user has not named. It is the same for each call and each
-/// process: a session may be resumed and terminated by the role session that started it only, as
-/// AWS's example policies have it.
+/// Default name of a role session. It must be the same for each call and process: under AWS's
+/// example policies, a session can be resumed and terminated only by the role session that started
+/// it.
 pub(super) const SESSION_NAME: &str = "ssm-proxyd";
 
-/// Limit for reading AWS's files, and for asking the machine for its region.
+/// Timeout for reading AWS's files and for asking the machine for its region.
 const MAX_LOAD: Duration = Duration::from_secs(20);
 
-/// How many problems of AWS's files are logged.
+/// Maximum number of problems in AWS's files that are logged.
 const MAX_LOGGED: usize = 20;

@@ -1,8 +1,8 @@
-//! Credentials of IAM Identity Center (SSO), for profiles with an `sso_session`.
+//! Credentials from IAM Identity Center (SSO), for profiles with an `sso_session`.
 //!
 //! The token of `aws sso login` is refreshed shortly before it expires, and written back to its
 //! file. The SDK's own provider discards the new token if the file cannot be written (for example
-//! a read-only mount). Here it is kept for the life of the process, until the file changes.
+//! on a read-only mount). Here it is kept in memory until the process ends or the file changes.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -28,7 +28,7 @@ use crate::files::{self, Pipes};
 use crate::printable::Printable;
 use crate::session::error::sources;
 
-/// What a profile says about its login.
+/// The SSO settings of a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Login {
     /// The name of the `sso-session` section.
@@ -39,11 +39,11 @@ pub(super) struct Login {
     pub(super) role: String,
 }
 
-/// Gets the credentials of a permission set, with the token of a login.
+/// Gets the credentials of a permission set, using the token of a login.
 #[derive(Clone, Debug)]
 pub(super) struct SsoProvider {
     login: Login,
-    /// How calls are made.
+    /// Configuration of the SDK clients.
     config: SdkConfig,
 }
 
@@ -157,11 +157,11 @@ impl ProvideCredentials for SsoProvider {
     }
 }
 
-/// The JSON object in the file of a login. Not `Debug`: it holds secrets.
+/// The JSON object in a token file. Not `Debug`: it contains secrets.
 #[derive(Clone, PartialEq, Eq)]
 struct Token(Map<String, Value>);
 
-/// What a refresh needs.
+/// Parameters of a refresh.
 struct Refresh {
     client_id: String,
     client_secret: String,
@@ -173,7 +173,7 @@ impl Token {
         serde_json::from_slice(bytes).ok().map(Self)
     }
 
-    /// The text of a field. Upper and lower case are the same, as in the SDK.
+    /// Returns the text of a field. Names are case-insensitive, as in the SDK.
     fn get(&self, name: &str) -> Option<&str> {
         let mut fields = self.0.iter();
         let (_, value) = fields.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
@@ -200,7 +200,7 @@ impl Token {
         expiry.ok_or_else(|| unusable("the SSO token's file has no valid `expiresAt`"))
     }
 
-    /// `None` if the token cannot be refreshed.
+    /// Returns `None` if the token cannot be refreshed.
     fn refresh(&self, now: SystemTime) -> Option<Refresh> {
         self.time("registrationExpiresAt")
             .filter(|end| *end > now)?;
@@ -215,15 +215,15 @@ impl Token {
 
 /// A refreshed token that could not be written.
 struct Unwritten {
-    /// The content of the file, which the token replaces.
+    /// The content of the file that the token replaces.
     instead_of: Vec<u8>,
     token: Token,
 }
 
-/// By file. Forwards and reloads share it.
+/// Unwritten tokens by file. Shared by forwards and reloads.
 static UNWRITTEN: Mutex<BTreeMap<PathBuf, Unwritten>> = Mutex::new(BTreeMap::new());
 
-/// The token of a file, or the newer one that could not be written there. Blocks.
+/// Returns the token in a file, or the newer one that could not be written to it. Blocks.
 fn current(path: &Path) -> Result<Token, Unusable> {
     let bytes = read(path).map_err(|error| {
         let why = format!("failed to read the SSO token {}: {error}", path.display());
@@ -232,7 +232,7 @@ fn current(path: &Path) -> Result<Token, Unusable> {
     let mut unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
     match unwritten.get(path) {
         Some(kept) if kept.instead_of == bytes => return Ok(kept.token.clone()),
-        // Another login has written the file.
+        // A new login has written the file.
         Some(_) => drop(unwritten.remove(path)),
         None => {}
     }
@@ -267,7 +267,7 @@ fn write(path: &Path, token: &Token) -> io::Result<()> {
     options.open(path)?.write_all(&bytes)
 }
 
-/// Where `aws sso login` writes the token of a session.
+/// Returns the file to which `aws sso login` writes the token of a session.
 fn path(home: &Path, session: &str) -> PathBuf {
     let digest = Sha1::digest(session.as_bytes());
     let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -291,10 +291,10 @@ fn unusable(why: &str) -> CredentialsError {
     CredentialsError::provider_error(Unusable(why.to_owned()))
 }
 
-/// How long before it expires a token is refreshed.
+/// How long before expiry a token is refreshed.
 const EARLY: Duration = Duration::from_secs(300);
 
-/// Limit of the size of a token's file.
+/// Maximum size of a token file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
 #[cfg(test)]
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn a_token_that_cannot_be_written_is_used_until_the_file_changes() {
         let directory = tempfile::tempdir().unwrap();
-        // A directory that does not exist yet cannot be written to, even by root.
+        // A file in a missing directory cannot be written, even by root.
         let parent = directory.path().join("cache");
         let path = parent.join("token.json");
         keep(&path, token("new"));

@@ -8,7 +8,8 @@ use crate::session::error::{Effect, Error};
 use crate::session::{Access, StartRequest};
 
 impl Service {
-    /// Calls StartSession, once. The error tells whether a session may have been started.
+    /// Calls StartSession once. [`Error::effect`] of the error says whether a session may have been
+    /// started.
     pub(in crate::session) async fn start(
         &self,
         caller: &Caller,
@@ -29,7 +30,7 @@ impl Service {
                 .await
         };
         let answer = guarded(START, MAX_CALL, call).await;
-        // It panicked, or had no answer in time.
+        // A panic or a timeout.
         let answer = answer.map_err(|error| error.with_effect(transmission.effect_of_cut()))?;
         let effect = match &answer {
             Ok(_) => Effect::Answered,
@@ -39,7 +40,7 @@ impl Service {
         let answer = answer.map_err(|error| error.with_effect(effect))?;
         let id = answer.session_id.filter(|id| is_session_id(id));
         let id = id.ok_or_else(|| {
-            // It was started, but nobody can end it by its id.
+            // The session was started, but cannot be terminated by its id.
             incomplete(START, "a session id that can be used").with_effect(Effect::Unknown)
         })?;
         let access = self.access(START, answer.stream_url, answer.token_value);
@@ -47,19 +48,20 @@ impl Service {
     }
 }
 
-/// A session that was started, whatever is wrong with the rest of the answer.
+/// A started session, even if the rest of the response is unusable.
 pub(in crate::session) struct Started {
     pub(in crate::session) id: String,
     /// What opens its data channel, or why that cannot be used.
     pub(in crate::session) access: Result<Access, Error>,
 }
 
-/// What can be said in a line, and asked for in a call: AWS's own are of letters, digits, `-`.
+/// Returns whether an id can be logged in one line and used in a call. AWS's own ids consist of
+/// letters, digits and `-`.
 pub(super) fn is_session_id(id: &str) -> bool {
     (1..=MAX_SESSION_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
 }
 
 const START: &str = "StartSession";
 
-/// Bytes of a session id; the API says 96.
+/// Maximum length of a session id in bytes; the API says 96.
 const MAX_SESSION_ID: usize = 256;

@@ -1,5 +1,5 @@
-//! Which nodes have which tags: looked up once for all who ask meanwhile, and remembered for a
-//! moment, so that a burst of connections is one call and a node that was replaced is found.
+//! Looks up the nodes that have certain tags. Concurrent lookups share one call, so that a burst of
+//! connections causes only one. Results are cached for 10 s, so that a replaced node is found soon.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,23 +14,23 @@ use crate::session::Target;
 use crate::session::error::{DESCRIBE, Error, Kind};
 use crate::session::node_order::{Node, in_order};
 
-/// What was found of a target.
+/// Result of a lookup.
 #[derive(Clone, Debug)]
 pub(in crate::session) struct Found {
-    /// Ids, in the order in which they are to be tried; at least one.
+    /// Node ids in the order in which they are tried; at least one.
     pub(in crate::session) nodes: Vec<String>,
-    /// Whether it was known before it was asked for.
+    /// Whether the result was cached.
     pub(in crate::session) remembered: bool,
     at: Instant,
 }
 
-/// What is remembered.
+/// Cached lookups by tags.
 #[derive(Default)]
 pub(super) struct TagCache(Mutex<BTreeMap<Tags, Shelf>>);
 
 type Tags = BTreeMap<String, String>;
 
-/// Held while someone looks.
+/// A cache entry. Locked during the lookup.
 type Shelf = Arc<tokio::sync::Mutex<Option<Known>>>;
 
 struct Known {
@@ -46,7 +46,7 @@ impl TagCache {
 }
 
 impl Service {
-    /// The nodes of a target.
+    /// Returns the nodes of a target.
     pub(in crate::session) async fn find(&self, target: &Target) -> Result<Found, Error> {
         let asked = Instant::now();
         let tags = match target {
@@ -92,12 +92,13 @@ impl Service {
         })
     }
 
-    /// None of the nodes that were found is connected: whoever asks next, looks.
+    /// Drops a cached result, none of whose nodes is connected. The next caller looks them up
+    /// again.
     pub(in crate::session) fn forget(&self, target: &Target, found: &Found) {
         let Target::Tags(tags) = target else {
             return;
         };
-        // If it is locked, someone looks already.
+        // If it is locked, a lookup is already in progress.
         if let Ok(mut known) = self.0.directory.shelf(tags).try_lock()
             && known.as_ref().is_some_and(|known| known.at == found.at)
         {
@@ -156,14 +157,14 @@ fn node(information: InstanceInformation) -> Option<Node> {
     })
 }
 
-/// How long nodes are remembered.
+/// How long a result is cached.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
-/// How soon after a failure it is tried again.
+/// The minimum pause after a failed lookup.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Nodes on a page; the API says 50.
+/// Nodes per page; the API allows 50.
 const PAGE: i32 = 50;
 
-/// Tags that name more nodes than these are no names.
+/// Maximum number of pages: tags of more nodes do not identify a target.
 const MAX_PAGES: usize = 10;

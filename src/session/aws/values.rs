@@ -1,5 +1,5 @@
-//! Checks of credentials before the SDK sees them: it panics on a key or token that does not fit
-//! into a header.
+//! Validates credentials before they are passed to the SDK, which panics on a key or token that is
+//! not a valid header value.
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_credential_types::Credentials;
@@ -27,7 +27,7 @@ const OF_ENVIRONMENT: Names = Names {
     token: "AWS_SESSION_TOKEN",
 };
 
-/// A value that cannot be a part of credentials. The value itself is not shown.
+/// An invalid value in credentials. The value itself is not shown.
 #[derive(Debug, thiserror::Error)]
 #[error("{name} {why}")]
 pub(super) struct BadValue {
@@ -35,12 +35,12 @@ pub(super) struct BadValue {
     why: &'static str,
 }
 
-/// The same credentials without white space around their values.
+/// Returns the credentials without white space around their values.
 ///
 /// # Errors
 ///
-/// [`BadValue`], as a wrong configuration, if a value is empty or contains anything but printable
-/// ASCII characters.
+/// [`BadValue`], as an invalid configuration, if a value is empty or contains anything but
+/// printable ASCII characters.
 pub(super) fn checked(credentials: &Credentials, names: Names) -> provider::Result {
     let value = |text: &str, name| {
         let text = text.trim();
@@ -72,7 +72,7 @@ pub(super) fn checked(credentials: &Credentials, names: Names) -> provider::Resu
     Ok(builder.build())
 }
 
-/// The credentials of the environment, checked.
+/// The credentials in the environment variables, validated.
 #[derive(Debug, Default)]
 pub(super) struct Environment(EnvironmentVariableCredentialsProvider);
 

@@ -1,4 +1,4 @@
-//! A role that a web identity assumes, as the environment says it (IRSA in EKS).
+//! The role of a web identity, configured by environment variables (IRSA in EKS).
 
 use aws_config::provider_config::ProviderConfig;
 use aws_config::web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider};
@@ -8,7 +8,7 @@ use aws_types::os_shim_internal::Env;
 
 use super::source::SESSION_NAME;
 
-/// The provider of the SDK, but with a role session name that does not change.
+/// The SDK's provider with a constant role session name.
 #[derive(Debug)]
 pub(super) struct WebIdentity(Option<WebIdentityTokenCredentialsProvider>);
 

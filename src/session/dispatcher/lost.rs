@@ -68,7 +68,7 @@ impl Lost {
         for pause in PAUSES {
             let is_last = tokio::select! {
                 () = sleep(pause) => false,
-                () = reached(&mut time_left, TimeLeft::Soon) => true,
+                () = reached(&mut time_left, TimeLeft::Seconds) => true,
             };
             match self.service.find_session(&self.request).await {
                 Ok(Some(id)) => {

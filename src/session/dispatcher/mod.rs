@@ -36,7 +36,7 @@ use self::start::{FIND_BY_REASON, Start};
 use super::aws::Service;
 use super::error::{Error, Kind};
 use super::journal::{Entry, Journal, Origin};
-use super::priority::Urgency;
+use super::priority::Priority;
 use super::registry::{Registration, Registry};
 use super::shutdown_mode::{ShutdownMode, time_is_up};
 use super::start_queue::{Queues, Waiting};
@@ -67,7 +67,7 @@ impl Sessions {
             queues: Queues::new(rate, seed),
             starts: JoinSet::new(),
             ends: JoinSet::new(),
-            time_left: watch::Sender::new(TimeLeft::NotYet),
+            time_left: watch::Sender::new(TimeLeft::Unlimited),
             registry: registry.clone(),
             hurry: watch::Sender::new(()),
             calling: Arc::default(),
@@ -87,10 +87,10 @@ impl Sessions {
     /// # Errors
     ///
     /// Fails if the daemon is stopping.
-    pub async fn turn(&self, service: &Service, urgency: &Urgency) -> Result<Turn, Error> {
+    pub async fn turn(&self, service: &Service, priority: &Priority) -> Result<Turn, Error> {
         let (reply, turn) = oneshot::channel();
-        let (origin, urgency) = (service.origin(), urgency.clone());
-        let place = Place { urgency, reply };
+        let (origin, priority) = (service.origin(), priority.clone());
+        let place = Place { priority, reply };
         let job = Job::Queue(origin, place);
         self.jobs.send(job).map_err(|_| ending())?;
         let called = turn.await.map_err(|_| self.unanswered())?;
@@ -114,8 +114,8 @@ impl Sessions {
 
     /// Returns a handle for [`Sessions::retry_now`] only, which does not keep the dispatcher
     /// running.
-    pub fn impatience(&self) -> Impatience {
-        Impatience(self.jobs.downgrade())
+    pub fn retry_trigger(&self) -> RetryTrigger {
+        RetryTrigger(self.jobs.downgrade())
     }
 
     /// Changes the maximum number of StartSession calls per second and service, at least 1.
@@ -129,7 +129,7 @@ impl Sessions {
     pub(super) fn end(&self, service: Service, registration: Arc<Registration>, span: Span) {
         let id = registration.id().to_owned();
         let source = Source::Own(registration);
-        self.try_to_end(service, id, span, TerminatePolicy::Full, source);
+        self.try_to_end(service, id, span, TerminatePolicy::Required, source);
     }
 
     /// Terminates a session that a former process left active.
@@ -158,7 +158,7 @@ impl Sessions {
             && let Job::End(Termination {
                 id, span, source, ..
             }) = lost.0
-            && effort == TerminatePolicy::Full
+            && effort == TerminatePolicy::Required
         {
             if let Source::Own(registration) = source {
                 registration.lose();
@@ -168,11 +168,11 @@ impl Sessions {
     }
 }
 
-/// See [`Sessions::impatience`].
+/// See [`Sessions::retry_trigger`].
 #[derive(Clone, Debug)]
-pub struct Impatience(mpsc::WeakUnboundedSender<Job>);
+pub struct RetryTrigger(mpsc::WeakUnboundedSender<Job>);
 
-impl Impatience {
+impl RetryTrigger {
     /// As [`Sessions::retry_now`].
     pub fn retry_now(&self) {
         if let Some(jobs) = self.0.upgrade() {
@@ -224,7 +224,7 @@ impl Dispatcher {
         }
         left += calling;
         self.starts.shutdown().await;
-        self.time_left.send_replace(TimeLeft::Now);
+        self.time_left.send_replace(TimeLeft::None);
         while let Some(done) = self.ends.join_next().await {
             left += left_behind(done);
         }
@@ -236,7 +236,7 @@ impl Dispatcher {
         let mut left = 0;
         while let Ok(job) = self.incoming.try_recv() {
             if let Job::End(ending) = job
-                && ending.effort == TerminatePolicy::Full
+                && ending.effort == TerminatePolicy::Required
             {
                 left += ending.span.in_scope(|| ending.leave(None));
             }
@@ -372,7 +372,7 @@ enum Job {
 /// A waiter for a permit to call StartSession.
 #[derive(Debug)]
 struct Place {
-    urgency: Urgency,
+    priority: Priority,
     reply: oneshot::Sender<Instant>,
 }
 
@@ -382,7 +382,7 @@ impl Waiting for Place {
     }
 
     fn is_urgent(&self) -> bool {
-        self.urgency.is_urgent()
+        self.priority.is_urgent()
     }
 }
 

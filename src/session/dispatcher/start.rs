@@ -83,7 +83,7 @@ impl Start {
         let abandoned = async {
             tokio::select! {
                 () = reply.closed() => {}
-                () = reached(&mut time_left, TimeLeft::Soon) => {}
+                () = reached(&mut time_left, TimeLeft::Seconds) => {}
             }
         };
         let started = caught(async {

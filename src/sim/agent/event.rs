@@ -1,4 +1,4 @@
-//! What an agent asks of its driver.
+//! Events from an agent to its driver.
 
 use std::fmt;
 
@@ -6,20 +6,20 @@ use bytes::Bytes;
 
 use crate::wire::smux::StreamId;
 
-/// Something to do with a destination, or the end. The order is the order of doing.
+/// A request concerning a destination, or the end. Events must be handled in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Dial the destination; answer with `handle_dialled` or `handle_dial_failed`.
+    /// Dial the destination; report with `handle_dialled` or `handle_dial_failed`.
     Dial(ConnectionId),
-    /// Write this behind what was written before; answer with `handle_written` as it is taken.
+    /// Write data after all previous data; report progress with `handle_written`.
     Write(ConnectionId, Bytes),
-    /// Close the destination fully and at once; what is unwritten is discarded.
+    /// Close the destination completely and at once; unwritten data is discarded.
     Close(ConnectionId),
-    /// The session is over; the service is to say so with this text.
+    /// The session has ended; Session Manager must report it to the client with this text.
     Ended(End),
 }
 
-/// One dial of one agent; never used twice.
+/// Id of one dial of an agent; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionId {
     pub(super) stream: StreamId,
@@ -27,7 +27,7 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
-    /// The stream that is dialled for; 0 without a mux.
+    /// Returns the stream to dial for; 0 without a mux.
     pub fn stream(self) -> StreamId {
         self.stream
     }
@@ -39,21 +39,21 @@ impl fmt::Display for ConnectionId {
     }
 }
 
-/// How a destination ended.
+/// Reason why a destination ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DestinationEnd {
-    /// It sent a FIN.
+    /// The destination sent a FIN.
     Finished,
-    /// Its connection broke.
+    /// The connection broke.
     Broken,
 }
 
-/// How a session ended, seen from the agent.
+/// Result of a session, as seen by the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// Well or not.
+    /// Success or failure.
     pub outcome: Outcome,
-    /// The text that `channel_closed` carries; empty on success.
+    /// Text for `channel_closed`; empty on success.
     pub output: String,
 }
 
@@ -73,11 +73,11 @@ impl End {
     }
 }
 
-/// Well or not.
+/// Success or failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Somebody ended it on purpose, or its destination did.
+    /// The session was ended on purpose, or its destination ended.
     Success,
-    /// Something went wrong.
+    /// The session failed.
     Failed,
 }

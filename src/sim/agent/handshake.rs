@@ -1,4 +1,4 @@
-//! What an agent asks first, and what it makes of the answer.
+//! Handshake payloads of an agent.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::wire::payload::{
 use super::options::Job;
 use super::version::Version;
 
-/// The payload of HandshakeRequest (protocol.md section 5.2).
+/// Returns the payload of HandshakeRequest (docs/protocol.md, section 5.2).
 pub(super) fn request(version: &Version, job: &Job) -> Bytes {
     let action = RequestedAction {
         action_type: "SessionType".to_owned(),
@@ -22,7 +22,7 @@ pub(super) fn request(version: &Version, job: &Job) -> Bytes {
     })
 }
 
-/// The payload of HandshakeComplete (protocol.md section 5.4).
+/// Returns the payload of HandshakeComplete (docs/protocol.md, section 5.4).
 pub(super) fn complete(nanoseconds: u128) -> Bytes {
     payload::encode(&HandshakeComplete {
         handshake_time_to_complete: i64::try_from(nanoseconds).unwrap_or(i64::MAX),
@@ -30,12 +30,12 @@ pub(super) fn complete(nanoseconds: u128) -> Bytes {
     })
 }
 
-/// Reads an answer; `None` if it is unreadable, which is as if it had not come.
+/// Reads a response; `None` if it is unreadable, which is handled as if it had not arrived.
 pub(super) fn response(payload: &[u8]) -> Option<HandshakeResponse> {
     payload::decode(payload).ok()
 }
 
-/// Why the agent is not content with an answer, if it is not (protocol.md section 5.3).
+/// Returns the error text if the agent rejects a response (docs/protocol.md, section 5.3).
 pub(super) fn complaint(response: &HandshakeResponse) -> Option<String> {
     let failed = response
         .processed_client_actions
@@ -47,15 +47,15 @@ pub(super) fn complaint(response: &HandshakeResponse) -> Option<String> {
     ))
 }
 
-/// Why the agent gives up on a client that does not answer.
+/// Returns the error text for a client that does not respond in time.
 pub(super) fn timed_out() -> String {
     format!("{HANDSHAKE_FAILED}{TIMED_OUT}")
 }
 
-/// What the text of every failed handshake begins with (protocol.md sections 0.2 and 9.3).
+/// Prefix of the text of all failed handshakes (docs/protocol.md, sections 0.2 and 9.3).
 const HANDSHAKE_FAILED: &str =
     "\n----------ERROR-------\nEncountered error while initiating handshake. ";
 
-/// The agent's own words (datachannel.go, PerformHandshake).
+/// Text of the real agent (datachannel.go, PerformHandshake).
 const TIMED_OUT: &str = "Handshake timed out. Please ensure that you have the latest version of \
     the session manager plugin.";

@@ -1,10 +1,10 @@
-//! What an agent makes of a message: its place, its meaning, and its acknowledgement.
+//! Input handling of an agent: order, meaning and acknowledgement of messages.
 //!
-//! A message is processed and then acknowledged; old agents acknowledge and count it first, so
-//! that what they then refuse is lost. What is early is acknowledged when it arrives and processed
-//! when its turn comes; should that fail, nothing can be done any more. Should the acknowledgement
-//! fail, because the agent's websocket broke with messages still to read, the message is processed
-//! again when it comes again (protocol.md sections 6.4 and 6.5).
+//! A message is processed and then acknowledged. Old agents acknowledge and count it first, so that
+//! a message they then refuse is lost. An early message is acknowledged on arrival and processed in
+//! order; if processing fails, it is lost. If the acknowledgement cannot be sent, because the
+//! agent's websocket broke with messages still to read, the message is processed again when it is
+//! retransmitted (docs/protocol.md, sections 6.4 and 6.5).
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -18,8 +18,8 @@ use super::receiver::Place;
 use super::{Agent, Digests, End, Phase, Plugin, Violation, handshake};
 
 impl Agent {
-    /// A message came from the client. While [`wants_input`](Self::wants_input) is false it is
-    /// lost, as if the network had dropped it.
+    /// Handles a message from the client. While [`wants_input`](Self::wants_input) is false the
+    /// message is lost, as if dropped by the network.
     pub fn handle_message(&mut self, now: Instant, frame: Bytes) {
         if !self.wants_input() || matches!(self.phase, Phase::Crashed { .. } | Phase::Ended) {
             return;
@@ -100,7 +100,7 @@ impl Agent {
         }
     }
 
-    /// Processes the expected message and acknowledges it, or the other way round.
+    /// Processes the expected message and acknowledges it; old agents acknowledge first.
     fn take(&mut self, now: Instant, message: Message) {
         let owed = match self.options.version.acknowledges_after_processing() {
             true => AckState::Acknowledgement,
@@ -120,7 +120,7 @@ impl Agent {
         }
     }
 
-    /// Goes on with what came early, as far as it is in order and there is room.
+    /// Processes early messages as far as they are in order and can be accepted.
     pub(super) fn drain_early(&mut self, now: Instant) {
         while matches!(
             self.phase,
@@ -135,14 +135,15 @@ impl Agent {
                 self.finish(&message);
                 owed = AckState::Nothing;
             }
-            // Acknowledged when it came, so nobody sends it again: stuck, as agents are, or lost.
+            // Already acknowledged and thus never retransmitted: stuck, as with real agents, or
+            // lost.
             if !self.process(now, message, owed) {
                 return;
             }
         }
     }
 
-    /// Processes a message whose turn it is. True if it was consumed and nothing is owed any more.
+    /// Processes a message that is in order. Returns true if it was consumed and acknowledged.
     fn process(&mut self, now: Instant, message: Message, owed: AckState) -> bool {
         match self.consume(now, &message) {
             Verdict::Done => self.conclude(now, &message, owed),
@@ -154,7 +155,7 @@ impl Agent {
         }
     }
 
-    /// A message was consumed. False if its acknowledgement could not be sent.
+    /// Completes a consumed message. Returns false if its acknowledgement could not be sent.
     fn conclude(&mut self, now: Instant, message: &Message, owed: AckState) -> bool {
         match owed {
             AckState::Acknowledgement if !self.connected => {
@@ -171,7 +172,8 @@ impl Agent {
         true
     }
 
-    /// What came early before the handshake was complete is lost (protocol.md section 5.1).
+    /// Discards messages that arrived early before the handshake was complete (docs/protocol.md,
+    /// section 5.1).
     fn discard_early(&mut self) {
         while let Some(message) = self.receiver.take_expected() {
             self.stats.note(Violation::DataBeforeHandshake);
@@ -179,7 +181,7 @@ impl Agent {
         }
     }
 
-    /// The message in hand is written.
+    /// Completes the message in hand, whose payload was written.
     pub(super) fn take_from_hand(&mut self, now: Instant) {
         if let Some(PendingWrite { message, owed }) = self.in_hand.take() {
             self.conclude(now, &message, owed);
@@ -214,13 +216,13 @@ impl Agent {
                 self.stats.note(Violation::DataBeforeHandshake);
                 Verdict::Done
             }
-            // The client cannot know: that is no violation.
+            // Not a violation, because the client cannot know.
             (_, Phase::Completing { .. }) => {
                 self.stats.discarded_in += 1;
                 Verdict::Done
             }
             (_, Phase::Up) => self.consume_data(now, message),
-            // A broken mux goes on acknowledging until the plugin has noticed.
+            // A broken mux continues to acknowledge until the plugin has noticed.
             (
                 _,
                 Phase::Breaking
@@ -243,7 +245,7 @@ impl Agent {
                 self.consume_flag(now, Flag::decode(payload));
                 Verdict::Done
             }
-            // A port plugin ignores the rest, and it is acknowledged (protocol.md section 4.2).
+            // Ignored by port plugins, but acknowledged (docs/protocol.md, section 4.2).
             PayloadType::None
             | PayloadType::Size
             | PayloadType::HandshakeRequest
@@ -286,7 +288,7 @@ impl Agent {
         }
     }
 
-    /// The reader blocks or dies, and never reads again; everything else goes on.
+    /// Stops the reader permanently, as if blocked or dead; everything else continues.
     fn stop_reading(&mut self, violation: Violation) -> Verdict {
         self.stats.note(violation);
         self.deaf = true;
@@ -296,7 +298,7 @@ impl Agent {
     fn acknowledge(&mut self, now: Instant, message: &Message) {
         let header = self.header(now, Kind::Acknowledge, 0, SYN | FIN, PayloadType::None);
         let mut draft = Draft::with_capacity(ACKNOWLEDGE_LEN);
-        // One for every message, so the JSON is written in place; no field needs escaping.
+        // Sent for every message, so the JSON is written in place; no field needs escaping.
         write!(
             draft.payload(),
             "{{\"AcknowledgedMessageType\":\"{}\",\"AcknowledgedMessageId\":\"{}\",\
@@ -317,26 +319,26 @@ pub(super) struct PendingWrite {
     owed: AckState,
 }
 
-/// What is still to be done about a message once it is consumed.
+/// What remains to be done for a message once it is consumed.
 #[derive(Clone, Copy, Debug)]
 enum AckState {
-    /// It is to be acknowledged, and the next number to be expected.
+    /// Acknowledge it and advance the expected number.
     Acknowledgement,
-    /// The next number is to be expected.
+    /// Advance the expected number.
     Number,
-    /// Both were done before: agents before 3.0.655.0.
+    /// Nothing; both were done before (agents before 3.0.655.0).
     Nothing,
 }
 
-/// What became of a message whose turn it was.
+/// Result of processing a message that was in order.
 enum Verdict {
-    /// It was consumed.
+    /// Consumed.
     Done,
-    /// It will be, once its payload is written.
+    /// Consumed once its payload is written.
     InHand,
-    /// It was not; the client has to send it again.
+    /// Refused; the client has to retransmit it.
     Refused,
 }
 
-/// The body of an acknowledgement with a number of up to twenty digits.
+/// Length of an acknowledgement body with a sequence number of up to 20 digits.
 const ACKNOWLEDGE_LEN: usize = 192;

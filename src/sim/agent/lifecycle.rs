@@ -1,4 +1,4 @@
-//! The life of an agent's session: from the handshake to its end.
+//! Lifecycle of an agent's session, from the handshake to its end.
 
 use std::time::{Duration, Instant};
 
@@ -10,60 +10,60 @@ use super::{
     options,
 };
 
-/// Where in its life a session is. The picture is in the header of `mod.rs`.
+/// State of a session. See the diagram in `mod.rs`.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// The process of the session starts.
+    /// The session process is starting.
     Launching {
-        /// When HandshakeRequest leaves.
+        /// When HandshakeRequest is sent.
         until: Instant,
     },
-    /// HandshakeRequest is out.
+    /// HandshakeRequest was sent.
     Waiting {
         /// When the agent gives up.
         deadline: Instant,
     },
-    /// HandshakeComplete is out, and the agent has not marked the handshake as complete: data is
+    /// HandshakeComplete was sent, but the agent has not marked the handshake as complete: data is
     /// acknowledged and discarded.
     Completing {
-        /// When it will have.
+        /// When the handshake is marked as complete.
         marked: Instant,
     },
-    /// HandshakeComplete is out, and the plugin is not ready: nothing is acknowledged.
+    /// HandshakeComplete was sent, but the plugin is not ready: nothing is acknowledged.
     Starting {
-        /// When it will be.
+        /// When the plugin is ready.
         ready: Instant,
     },
-    /// The first dial of basic mode; as `Starting`.
+    /// The first dial of basic mode; behaves like `Starting`.
     Dialling,
-    /// Bytes flow.
+    /// Data is forwarded.
     Up,
-    /// The destination is gone; what it said still leaves (SSH).
+    /// The destination has ended; its remaining data is sent (SSH).
     Finishing(End),
-    /// The mux is broken: FINs of streams that have not ended leave (protocol.md section 0.2).
+    /// The mux is broken: FINs are sent for all open streams (docs/protocol.md, section 0.2).
     Breaking,
-    /// Over; acknowledgements are awaited for a while.
+    /// The session is over; the agent waits for acknowledgements.
     Ending {
-        /// For how long.
+        /// When the agent stops waiting.
         deadline: Instant,
-        /// Not before this, until it has passed.
+        /// Earliest time of the end; `None` once passed.
         earliest: Option<Instant>,
-        /// How it ended.
+        /// Result of the session.
         end: End,
     },
-    /// The worker is dead; its master has not noticed.
+    /// The worker has crashed; its master has not noticed.
     Crashed {
-        /// When it will.
+        /// When the master notices.
         until: Instant,
-        /// What it will report.
+        /// The result that it reports.
         end: End,
     },
-    /// `Event::Ended` was given.
+    /// `Event::Ended` was queued.
     Ended,
 }
 
 impl Agent {
-    /// The process of the session runs.
+    /// Sends the handshake request once the session process runs.
     pub(super) fn request_handshake(&mut self, now: Instant) {
         let request = handshake::request(&self.options.version, &self.job);
         self.send(now, PayloadType::HandshakeRequest, &request);
@@ -72,7 +72,7 @@ impl Agent {
         self.phase = Phase::Waiting { deadline };
     }
 
-    /// The client answered the handshake.
+    /// Handles the handshake response of the client.
     pub(super) fn complete_handshake(&mut self, now: Instant, response: HandshakeResponse) {
         let complaint = handshake::complaint(&response);
         self.client_version = response.client_version;
@@ -92,7 +92,7 @@ impl Agent {
         }
     }
 
-    /// The handshake is marked as complete, and the plugin starts.
+    /// Starts the plugin after the handshake was marked as complete.
     pub(super) fn start(&mut self, marked: Instant) {
         self.phase = Phase::Starting {
             ready: marked + self.draw_readiness(),
@@ -134,12 +134,12 @@ impl Agent {
         }
     }
 
-    /// The one destination of basic mode has ended.
+    /// Handles the end of the only destination in basic mode.
     pub(super) fn close_basic(&mut self, how: DestinationEnd) {
         if let Plugin::Basic(basic) = &mut self.plugin {
             basic.close(&mut self.out);
         }
-        // A payload in hand was not written: it stays unacknowledged and comes again.
+        // A payload in hand was not written: it stays unacknowledged and is retransmitted.
         self.in_hand = None;
         if self.job.is_port_forwarding() || !matches!(self.phase, Phase::Up) {
             return;
@@ -150,8 +150,8 @@ impl Agent {
         });
     }
 
-    /// The session is over: destinations close, what is unsent is dropped, and what is
-    /// unacknowledged may be acknowledged for a while (protocol.md section 9.3).
+    /// Begins to end the session: destinations are closed, unsent data is dropped, and the client
+    /// may acknowledge for a while (docs/protocol.md, section 9.3).
     pub(super) fn begin_ending(&mut self, now: Instant, end: End) {
         self.close_destinations();
         let patience = match self.options.version.drains() {
@@ -166,8 +166,8 @@ impl Agent {
         };
     }
 
-    /// The client's bytes are no frames: the mux sends FIN on its open streams, and the session
-    /// ends without a text some milliseconds later.
+    /// Handles invalid frames from the client: the mux sends FIN on its open streams, and the
+    /// session ends a few milliseconds later without a text.
     pub(super) fn break_mux(&mut self) {
         if let Plugin::Mux(mux) = &mut self.plugin {
             mux.disconnect(&mut self.out);
@@ -185,7 +185,7 @@ impl Agent {
         self.out.outbox.clear();
     }
 
-    /// Goes on with an end whose condition has come.
+    /// Completes the end of the session if its conditions are met.
     pub(super) fn settle(&mut self, now: Instant) {
         if let Phase::Finishing(end) = &self.phase
             && self.out.outbox.is_empty()
@@ -224,9 +224,9 @@ impl Agent {
     }
 }
 
-/// From the FINs of a broken mux to the end of the session: measured with the real agent.
+/// Time from the FINs of a broken mux to the end of the session, measured with the real agent.
 const NOTICED: Duration = Duration::from_millis(4);
 
-/// What an agent's master says of a worker that crashed (protocol.md section 7).
+/// Text of an agent's master about a crashed worker (docs/protocol.md, section 7).
 pub(super) const CRASHED: &str = "document process failed unexpectedly: ipc messaging received \
     timeout signal , check [ssm-document-worker]/[ssm-session-worker] log for crash reason";

@@ -1,7 +1,8 @@
-//! An agent of Session Manager as a value: handshake, acknowledgements, streams, and its faults.
+//! A simulated Session Manager agent as a state machine without I/O: handshake, acknowledgements,
+//! streams, and the faults of real agents.
 //!
-//! It owns no socket and reads no clock. A driver hands it messages, the time, and what its
-//! destinations did; it answers with messages and events:
+//! It owns no socket and reads no clock. A driver passes messages, the time, and events of the
+//! destinations; the agent returns messages and events:
 //!
 //! ```text
 //!                 handle_message  ┌─────────┐  poll_event: Dial, Write, Close, Ended
@@ -10,10 +11,10 @@
 //!                  poll_transmit  └─────────┘  handle_dialled, _read, _written, _ended
 //! ```
 //!
-//! The loop: after any `handle_*`, drain `poll_event` and `poll_transmit`, then sleep until
-//! `poll_timeout` or the next input. While `wants_input` is false messages are held back by the
-//! driver, for the agent reads nothing then, acknowledgements included; the same holds for
-//! `wants_read` and what a destination says. The same seed and the same calls give the same bytes.
+//! Driver loop: after any `handle_*`, drain `poll_event` and `poll_transmit`, then sleep until
+//! `poll_timeout` or the next input. While `wants_input` is false the driver must hold messages
+//! back, because the agent reads nothing then, acknowledgements included; the same holds for
+//! `wants_read` and data from a destination. The same seed and the same calls yield the same bytes.
 //!
 //! ```text
 //!  Launching ─ process runs ─▶ Waiting
@@ -23,7 +24,7 @@
 //!                                            └──────── refused dial in basic mode ─▶ Crashed ─ 34 ms ───────┘
 //! ```
 //!
-//! Specification: protocol.md sections 5 to 10 and appendix B, "Agent side".
+//! Specification: docs/protocol.md, sections 5 to 10 and appendix B, "Agent side".
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
@@ -61,13 +62,13 @@ use single_stream::SingleStream;
 pub use stats::{Stats, Timeline, Violation};
 pub use version::Version;
 
-/// One agent's side of one session.
+/// The agent's side of one session.
 #[derive(Debug)]
 pub struct Agent {
     options: Options,
     job: Job,
     start: Instant,
-    /// Milliseconds since the Unix epoch at `start`; not 0, which no date may be.
+    /// Milliseconds since the Unix epoch at `start`; never 0, which is not a valid date.
     wall: u64,
     chance: fastrand::Rng,
     phase: Phase,
@@ -76,13 +77,13 @@ pub struct Agent {
     receiver: Receiver,
     pacer: Pacer,
     out: Out,
-    /// Acknowledgements, the handshake, flags, and what goes again: all that knows no pace.
+    /// Messages that are not paced: acknowledgements, handshake, flags and retransmissions.
     control: VecDeque<Bytes>,
-    /// The message in hand whose payload is not yet written (basic mode).
+    /// The message whose payload is being written (basic mode).
     in_hand: Option<PendingWrite>,
     connected: bool,
     paused: bool,
-    /// The reader is blocked or dead, for good.
+    /// The reader is blocked or dead, permanently.
     deaf: bool,
     client_version: String,
     terminated_by_flag: bool,
@@ -91,9 +92,10 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent that joins its session now and asks for the handshake at once.
+    /// Creates an agent that joins its session now; the handshake request is sent once its process
+    /// has started.
     ///
-    /// `wall` is the wall clock at `now`.
+    /// `wall` is the wall clock time at `now`.
     pub fn new(now: Instant, wall: SystemTime, seed: u64, options: Options, job: Job) -> Self {
         let since_epoch = wall
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -126,20 +128,20 @@ impl Agent {
         agent
     }
 
-    /// The agent's own websocket is up again (it is from the beginning).
+    /// Reconnects the agent's own websocket (it is connected initially).
     pub fn handle_connected(&mut self, _now: Instant) {
         self.connected = true;
         self.paused = false;
     }
 
-    /// The agent's own websocket broke: what it sends is lost until it is up again, and its
-    /// destinations are read on. A message that it had read by then may still be handed to it: it
-    /// is processed and cannot be acknowledged (protocol.md section 6.5).
+    /// Disconnects the agent's own websocket: what it sends is lost until it is reconnected, while
+    /// its destinations are still read. A message that it had already read may still be passed to
+    /// it: the message is processed but cannot be acknowledged (docs/protocol.md, section 6.5).
     pub fn handle_disconnected(&mut self, _now: Instant) {
         self.connected = false;
     }
 
-    /// Time has come to [`poll_timeout`](Self::poll_timeout), or passed it.
+    /// Handles the timeout. Call at or after [`poll_timeout`](Self::poll_timeout).
     pub fn handle_timeout(&mut self, now: Instant) {
         match &self.phase {
             Phase::Launching { until } if *until <= now => self.request_handshake(*until),
@@ -168,8 +170,8 @@ impl Agent {
         self.settle(now);
     }
 
-    /// The service ends the session: TerminateSession was called, or its time is over. A dead
-    /// worker drains nothing; the service does not wait until it is missed.
+    /// Handles the termination of the session by Session Manager (TerminateSession or its maximum
+    /// duration). A crashed worker drains nothing, and the session ends without its crash report.
     pub fn handle_channel_closed(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Crashed { .. }) {
             self.end(now, End::success());
@@ -179,7 +181,8 @@ impl Agent {
         }
     }
 
-    /// The worker dies: no drain, and no word for [`Options::crash_delay`].
+    /// Crashes the worker: nothing is drained, and the crash is reported after
+    /// [`Options::crash_delay`].
     pub fn handle_death(&mut self, now: Instant) {
         self.crash(now + self.options.crash_delay, End::failed(CRASHED));
     }
@@ -193,7 +196,7 @@ impl Agent {
         self.phase = Phase::Crashed { until, end };
     }
 
-    /// A dial that [`Event::Dial`] asked for has succeeded.
+    /// Handles a successful dial requested by [`Event::Dial`].
     pub fn handle_dialled(&mut self, now: Instant, id: ConnectionId) {
         match &mut self.plugin {
             Plugin::None => {}
@@ -207,7 +210,7 @@ impl Agent {
         }
     }
 
-    /// A dial that [`Event::Dial`] asked for has failed.
+    /// Handles a failed dial requested by [`Event::Dial`].
     pub fn handle_dial_failed(&mut self, now: Instant, id: ConnectionId) {
         self.stats.dials_failed += 1;
         match &mut self.plugin {
@@ -226,7 +229,7 @@ impl Agent {
         }
     }
 
-    /// A destination said something. Ask [`wants_read`](Self::wants_read) before.
+    /// Handles data from a destination. Check [`wants_read`](Self::wants_read) first.
     pub fn handle_read(&mut self, id: ConnectionId, data: Bytes) {
         match &mut self.plugin {
             Plugin::None => {}
@@ -236,7 +239,7 @@ impl Agent {
         }
     }
 
-    /// A destination took `len` bytes of what [`Event::Write`] gave it.
+    /// Handles the write of `len` bytes from [`Event::Write`] to a destination.
     pub fn handle_written(&mut self, now: Instant, id: ConnectionId, len: usize) {
         match &mut self.plugin {
             Plugin::None => {}
@@ -250,7 +253,7 @@ impl Agent {
         self.drain_early(now);
     }
 
-    /// A destination ended its side, or its connection broke.
+    /// Handles the end of a destination's data or the loss of its connection.
     pub fn handle_ended(&mut self, now: Instant, id: ConnectionId, how: DestinationEnd) {
         match &mut self.plugin {
             Plugin::None => {}
@@ -262,14 +265,14 @@ impl Agent {
         self.settle(now);
     }
 
-    /// The next thing to do with a destination, or the end.
+    /// Returns the next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.out.events.pop_front()?;
         self.stats.dials += u64::from(matches!(event, Event::Dial(_)));
         Some(event)
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout), or poll for a message again.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout) or poll for a message again.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let phase = match &self.phase {
             Phase::Launching { until } => Some(*until),
@@ -292,7 +295,7 @@ impl Agent {
         [phase, keep_alive, data, again].into_iter().flatten().min()
     }
 
-    /// Whether messages are read. While they are not, the caller holds them back, in order.
+    /// Returns true if messages are read. While false, the caller holds them back, in order.
     pub fn wants_input(&self) -> bool {
         if self.is_over() {
             return !self.deaf;
@@ -300,7 +303,7 @@ impl Agent {
         !self.deaf && self.control.len() < MAX_CONTROL && self.has_input_room()
     }
 
-    /// Whether a destination is read.
+    /// Returns true if the destination may be read.
     pub fn wants_read(&self, id: ConnectionId) -> bool {
         let open = match &self.plugin {
             Plugin::None => false,
@@ -310,42 +313,42 @@ impl Agent {
         open && self.out.outbox.has_room()
     }
 
-    /// Whether [`Event::Ended`] was given.
+    /// Returns true if [`Event::Ended`] was queued.
     pub fn has_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended)
     }
 
-    /// Whether `host` is looked up anew for each stream: true of agents before 3.2.1041.0.
+    /// Returns true if `host` is resolved again for each stream: agents before 3.2.1041.0.
     pub fn resolves_per_stream(&self) -> bool {
         !self.options.version.resolves_at_start()
     }
 
-    /// The version that the client claimed in the handshake; empty before.
+    /// Returns the version that the client sent in the handshake; empty before.
     pub fn client_version(&self) -> &str {
         &self.client_version
     }
 
-    /// Whether the TerminateSession flag ended the session.
+    /// Returns true if the TerminateSession flag ended the session.
     pub fn is_terminated_by_flag(&self) -> bool {
         self.terminated_by_flag
     }
 
-    /// What was counted so far.
+    /// Returns the counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// What was passed so far.
+    /// Returns the times of the milestones passed so far.
     pub fn timeline(&self) -> &Timeline {
         &self.timeline
     }
 
-    /// How many messages the client has not acknowledged.
+    /// Returns the number of messages that the client has not acknowledged.
     pub fn unacknowledged(&self) -> usize {
         self.sender.unacknowledged()
     }
 
-    /// Whether the session is over and only its end is awaited.
+    /// Returns true if the session is ending or has ended.
     fn is_over(&self) -> bool {
         matches!(
             self.phase,
@@ -362,7 +365,7 @@ impl Agent {
     }
 }
 
-/// What runs once the handshake is complete.
+/// The plugin, which runs once the handshake is complete.
 #[derive(Debug)]
 enum Plugin {
     None,
@@ -370,7 +373,7 @@ enum Plugin {
     Basic(SingleStream),
 }
 
-/// What a plugin produces: words for the driver, and bytes for the client.
+/// Output of a plugin: events for the driver, and bytes for the client.
 #[derive(Debug, Default)]
 struct Out {
     events: VecDeque<Event>,
@@ -385,8 +388,8 @@ fn count(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-/// Messages without a pace that may wait to leave; beyond it, a driver that does not send what
-/// is there gets nothing read either.
+/// Maximum number of queued messages without a pace; beyond it no input is read until the driver
+/// has sent some.
 const MAX_CONTROL: usize = 16_384;
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::wire::smux::{Command, Decoder, FrameError, Header, Piece, StreamId};
+use crate::wire::smux::{Command, Decoder, FrameError, FrameEvent, Header, StreamId};
 
 use super::{ConnectionId, Event, Out};
 
@@ -130,7 +130,7 @@ impl Mux {
         if keep_alive.next_nop <= now {
             keep_alive.next_nop = now + NOP_INTERVAL;
             out.outbox
-                .push(encoded(Header::bare(Command::Nothing, StreamId(0))));
+                .push(encoded(Header::bare(Command::Nop, StreamId(0))));
         }
         if keep_alive.next_check <= now {
             keep_alive.next_check = now + SILENCE_LIMIT;
@@ -160,7 +160,7 @@ impl Mux {
     pub(super) fn disconnect(&mut self, out: &mut Out) {
         for (id, stream) in std::mem::take(&mut self.streams) {
             out.events.extend(stream.connection.map(Event::Close));
-            out.outbox.push(encoded(Header::bare(Command::Finish, id)));
+            out.outbox.push(encoded(Header::bare(Command::Fin, id)));
         }
         *self = Self::default();
         self.zombie = true;
@@ -177,11 +177,11 @@ impl Mux {
             .is_some_and(|stream| stream.open && stream.connection == Some(id))
     }
 
-    fn take(&mut self, out: &mut Out, piece: Piece) {
+    fn take(&mut self, out: &mut Out, piece: FrameEvent) {
         match piece {
-            Piece::Open(id) => self.accept(out, id),
-            Piece::Data(id, data) => self.push(out, id, data),
-            Piece::Finish(id) => self.finish(out, id),
+            FrameEvent::Open(id) => self.accept(out, id),
+            FrameEvent::Data(id, data) => self.push(out, id, data),
+            FrameEvent::Finish(id) => self.finish(out, id),
         }
     }
 
@@ -255,7 +255,7 @@ impl Mux {
         self.unwritten -= stream.unwritten;
         let connection = stream.connection.filter(|_| stream.open);
         out.events.extend(connection.map(Event::Close));
-        out.outbox.push(encoded(Header::bare(Command::Finish, id)));
+        out.outbox.push(encoded(Header::bare(Command::Fin, id)));
     }
 }
 

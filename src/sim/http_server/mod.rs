@@ -339,7 +339,7 @@ fn obey(service: &Service, order: Order) -> serde_json::Result<usize> {
     let struck = order
         .blows
         .iter()
-        .map(|blow| service.apply_fault(session, *blow));
+        .map(|fault| service.apply_fault(session, *fault));
     Ok(struck.max().unwrap_or(0))
 }
 

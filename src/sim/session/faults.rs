@@ -1,4 +1,4 @@
-//! How a session goes wrong, when it is told to.
+//! Fault injection in a session.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::Session;
 use crate::wire::message::Kind;
 
 impl Session {
-    /// Puts the rules and the weather of `faults` on both paths.
+    /// Applies the message rules and link conditions of the faults to both paths.
     pub(super) fn set_paths(&mut self) {
         let faults = &self.faults;
         self.to_agent.set(&faults.messages, faults.to_agent);
@@ -21,21 +21,21 @@ impl Session {
             .map(|fault| self.now + fault.every);
     }
 
-    /// When the next planned blow falls.
+    /// Returns when the next planned fault is due.
     pub(super) fn next_blow(&self) -> Option<Instant> {
         let next = self.to_come().map(|planned| planned.after).min();
         next.map(|after| self.start + after)
     }
 
-    /// What was planned for now happens, in the order of the plan.
+    /// Injects the planned faults that are due, in order of time.
     pub(super) fn suffer_planned(&mut self) {
         let age = self.now - self.start;
         let due = self.to_come().filter(|planned| planned.after <= age);
         let mut due: Vec<_> = due.copied().collect();
         due.sort_by_key(|planned| planned.after);
-        for ScheduledFault { after, blow } in due {
+        for ScheduledFault { after, fault } in due {
             self.struck = Some(after);
-            self.apply_fault(blow);
+            self.apply_fault(fault);
         }
     }
 
@@ -44,9 +44,9 @@ impl Session {
         planned.filter(|planned| Some(planned.after) > self.struck)
     }
 
-    /// Something happens, once.
-    pub(super) fn apply_fault(&mut self, blow: OneOffFault) {
-        match blow {
+    /// Injects a one-off fault.
+    pub(super) fn apply_fault(&mut self, fault: OneOffFault) {
+        match fault {
             OneOffFault::Break(manner) => self.break_websocket(manner),
             OneOffFault::PauseClient => self.feed(messages::publication(Kind::PausePublication)),
             OneOffFault::StartClient => self.feed(messages::publication(Kind::StartPublication)),
@@ -61,13 +61,13 @@ impl Session {
         }
     }
 
-    /// The agent's own websocket breaks; it is back after `span`.
+    /// Disconnects the agent's own websocket; it reconnects after `span`.
     fn lose_agent(&mut self, span: Duration) {
         self.agent.handle_disconnected(self.now);
         self.back_at = Some(self.now + span);
     }
 
-    /// The agent has its own websocket again; what was kept for it comes before anything else.
+    /// Reconnects the agent's own websocket. Input kept for it is delivered before anything else.
     pub(super) fn find_agent(&mut self) {
         self.back_at = None;
         self.agent.handle_connected(self.now);
@@ -78,7 +78,7 @@ impl Session {
             .handle_message(self.now, messages::publication(kind));
     }
 
-    /// The client's websocket breaks; the session lives on.
+    /// Breaks the client's websocket; the session continues.
     pub(super) fn break_websocket(&mut self, manner: Manner) {
         let Some(mut client) = self.client.take() else {
             self.break_at = None;
@@ -97,7 +97,7 @@ impl Session {
         });
     }
 
-    /// The client's websocket is gone.
+    /// Handles the loss of the client's websocket.
     pub(super) fn lose_client(&mut self) {
         self.client = None;
         self.cut_paths();
@@ -110,7 +110,7 @@ impl Session {
         self.to_client.cut();
     }
 
-    /// Looks whether stream data came or went; the time of idleness begins anew then.
+    /// Restarts the idle timeout if stream data was received or sent since the last call.
     pub(super) fn watch(&mut self) {
         let Some(timeout) = self.faults.idle_timeout else {
             self.idle_at = None;
@@ -124,7 +124,7 @@ impl Session {
         }
     }
 
-    /// Nothing was said for too long: the service ends the session.
+    /// Terminates the session after the idle timeout.
     pub(super) fn end_idle(&mut self) {
         let at = self.service.ledger.micros(self.now);
         self.page.end(at, EndedBy::Idle, "");
@@ -136,7 +136,7 @@ impl Session {
         self.obey();
     }
 
-    /// Whether a message is more than the service takes; its websocket breaks then.
+    /// Returns true, and breaks the websocket, if a message exceeds a limit of Session Manager.
     pub(super) fn offends(&mut self, frame: &[u8]) -> bool {
         let is_data = frame
             .get(4..36)
@@ -163,7 +163,7 @@ impl Session {
     }
 }
 
-/// The close code for a message that is too long; what AWS says is unknown.
+/// Close code for a message that is too long; the code that AWS sends is unknown.
 const TOO_BIG: u16 = 1009;
-/// The close code for too many messages; what AWS says is unknown.
+/// Close code for too many messages; the code that AWS sends is unknown.
 const TOO_MANY: u16 = 1008;

@@ -1,4 +1,4 @@
-//! How messages and bytes move through a session.
+//! Transfer of messages and bytes through a session.
 
 use std::task::{Context, Poll};
 
@@ -9,7 +9,7 @@ use super::super::client_websocket::Heard;
 use super::Session;
 
 impl Session {
-    /// Carries messages from the client to the agent, or to the inbox while it reads none.
+    /// Moves messages from the client to the agent, or to the inbox while the agent reads none.
     pub(super) fn poll_input(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
         for _ in 0..MAX_MESSAGES {
@@ -28,8 +28,8 @@ impl Session {
         moved
     }
 
-    /// The next message that waits for the agent: first what came before its websocket broke, then
-    /// what was kept meanwhile.
+    /// Returns the next message that waits for the agent: first those received before its websocket
+    /// broke, then those kept since.
     fn waiting(&mut self) -> Option<Bytes> {
         match (self.inbox.pop(), self.back_at) {
             (Some(frame), _) => Some(frame),
@@ -38,7 +38,7 @@ impl Session {
         }
     }
 
-    /// Whether another message may come. What was kept for the agent goes first.
+    /// Returns true if another message may be read. Kept messages must reach the agent first.
     fn has_room(&self) -> bool {
         self.inbox.has_room() && (self.back_at.is_some() || self.kept.is_empty())
     }
@@ -50,7 +50,7 @@ impl Session {
         self.to_agent.pop(self.now)
     }
 
-    /// Takes one message from the client; false if there is none, or no room for it.
+    /// Reads one message from the client. Returns false if there is none, or no space for it.
     fn listen(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.has_room() || !self.to_agent.has_room() {
             return false;
@@ -67,7 +67,7 @@ impl Session {
         true
     }
 
-    /// A message came from the websocket.
+    /// Handles a message received from the websocket.
     fn admit(&mut self, frame: Bytes) {
         if self.offends(&frame) {
             return;
@@ -83,7 +83,7 @@ impl Session {
         }
     }
 
-    /// A message came through the path.
+    /// Handles a message that has passed the path.
     fn deliver(&mut self, frame: Bytes) {
         if std::mem::take(&mut self.amid_message) {
             self.agent.handle_message(self.now, frame);
@@ -96,7 +96,7 @@ impl Session {
         }
     }
 
-    /// Keeps one message of the client until the agent is back, or discards it.
+    /// Keeps a client message until the agent is reconnected, or discards it.
     fn keep(&mut self, frame: Bytes) {
         if self.kept.fits(&frame) {
             self.kept.push(frame);
@@ -142,7 +142,7 @@ impl Session {
         moved
     }
 
-    /// Carries messages from the agent to the client, in one batch, or to what is held.
+    /// Moves messages from the agent to the client in one batch, or to `held` without a client.
     pub(super) fn poll_output(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
         for _ in 0..MAX_MESSAGES {
@@ -162,7 +162,7 @@ impl Session {
         moved
     }
 
-    /// Keeps one message of the agent for the next client, or discards it.
+    /// Holds one message of the agent for the next client, or discards it.
     fn hold(&mut self) -> bool {
         let Some(frame) = self.agent.poll_transmit(self.now) else {
             return false;
@@ -175,7 +175,7 @@ impl Session {
         true
     }
 
-    /// Moves one message on, towards the client.
+    /// Moves one message towards the client.
     fn forward(&mut self) -> bool {
         if let Some(frame) = self.to_client.pop(self.now) {
             self.feed(frame);
@@ -203,8 +203,8 @@ impl Session {
     }
 }
 
-/// Whether a message is of a type that the service makes, and does not relay (protocol.md
-/// sections 0 and 4.1).
+/// Returns true for message types that Session Manager creates and does not relay
+/// (docs/protocol.md, sections 0 and 4.1).
 fn is_of_service(frame: &[u8]) -> bool {
     let kind = frame.get(4..36).unwrap_or_default();
     let of_service: [&[u8]; 3] = [
@@ -215,5 +215,5 @@ fn is_of_service(frame: &[u8]) -> bool {
     of_service.iter().any(|name| kind.starts_with(name))
 }
 
-/// Messages of one direction before the other gets its turn.
+/// Maximum number of messages per direction and turn.
 const MAX_MESSAGES: usize = 256;

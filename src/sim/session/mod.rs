@@ -1,4 +1,4 @@
-//! One session, running: an agent, the client's websocket, and the destinations, in one task.
+//! A running session: an agent, the client's websocket, and the destinations, in one task.
 //!
 //! ```text
 //!   websocket ──▶ to_agent  ──▶ inbox ──▶ ┌───────┐ ──▶ destinations
@@ -6,10 +6,10 @@
 //!                   (paths)               └───────┘
 //! ```
 //!
-//! Everything is polled in turn until nothing moves, so that what is ready together is read,
-//! written and flushed together, and no message crosses a channel or a lock. Without a client
-//! the agent runs on and its output is held, up to a limit. `flow` carries the messages,
-//! `trouble` makes things go wrong, `book` writes the ledger.
+//! All parts are polled in turn until none makes progress, so that whatever is ready together is
+//! read, written and flushed together, and no message passes through a channel or a lock. Without a
+//! client the agent continues and its output is held, up to a limit. `message_io` moves the
+//! messages, `faults` injects faults, `recording` updates the record of the session.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -38,37 +38,37 @@ mod faults;
 mod message_io;
 mod recording;
 
-/// What others ask of a session.
+/// Command to a session.
 pub(super) enum Command {
-    /// A client's websocket that sent the right token; it replaces the one before.
+    /// Attaches a client's websocket with a valid token; replaces the current one.
     Attach(Box<Client>),
     /// TerminateSession was called.
     Terminate,
     /// The faults have changed.
     Look,
-    /// Something goes wrong once.
+    /// Injects a fault once.
     Suffer(OneOffFault),
 }
 
-/// What a session is about.
+/// Specification of a session.
 #[derive(Debug)]
 pub(super) struct SessionSpec {
     pub(super) session_id: String,
-    /// What the agent is told.
+    /// Job of the agent.
     pub(super) job: Job,
-    /// Where the destination is.
+    /// Addresses of the destination.
     pub(super) addresses: Vec<SocketAddr>,
-    /// Where the session's chance begins.
+    /// Random seed of the session.
     pub(super) seed: u64,
 }
 
-/// Everything that belongs to one session.
+/// State of one session.
 pub(super) struct Session {
     service: Arc<Service>,
     brief: SessionSpec,
     page: Page,
     agent: Agent,
-    /// The agent waits for the first websocket.
+    /// Whether the agent waits for the first websocket before it joins.
     absent: bool,
     commands: mpsc::Receiver<Command>,
     client: Option<Box<Client>>,
@@ -78,29 +78,29 @@ pub(super) struct Session {
     rate: Rate,
     /// When StartSession was called.
     start: Instant,
-    /// The last planned blow has fallen so long after that.
+    /// Time after `start` of the last planned fault that was injected.
     struck: Option<Duration>,
     /// When the websocket breaks.
     break_at: Option<Instant>,
-    /// When the agent has its own websocket again.
+    /// When the agent's own websocket is connected again.
     back_at: Option<Instant>,
-    /// The agent reads one more message although it has none.
+    /// The agent reads one more message although its websocket is down.
     amid_message: bool,
-    /// When the session will have been idle for too long, and what had been said by then.
+    /// When the idle timeout expires, and the number of messages up to now.
     idle_at: Option<Instant>,
     said: u64,
-    /// Input that the agent does not take yet.
+    /// Input that the agent does not accept yet.
     inbox: Queue,
-    /// Output while no client is attached.
+    /// Output held while no client is attached.
     held: Queue,
     discarded: u64,
-    /// Input while the agent's own websocket is down.
+    /// Input kept while the agent's own websocket is down.
     kept: Queue,
     discarded_in: u64,
-    /// Messages of the client that only a service may send.
+    /// Number of client messages of a type that only Session Manager may send.
     strays: u64,
     connections: BTreeMap<ConnectionId, Connection>,
-    /// Dials under way, and websockets that are being closed.
+    /// Dials in progress and websockets being closed.
     tasks: JoinSet<Option<Dialled>>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
@@ -155,7 +155,7 @@ impl Session {
         session
     }
 
-    /// Runs until the session is over and its client was told.
+    /// Runs until the session has ended and its client was notified.
     pub(super) async fn run(mut self) {
         let end = std::future::poll_fn(|cx| self.poll(cx)).await;
         self.record();
@@ -180,7 +180,7 @@ impl Session {
                 return Poll::Pending;
             }
         }
-        // Others may want the thread; everything that is ready is found again next time.
+        // Yields to other tasks; whatever is ready is found again in the next poll.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -194,7 +194,7 @@ impl Session {
             | self.poll_destinations(cx)
             | self.poll_output(cx)
             | self.poll_timer(cx)
-            // Every verb of an agent may have brought an event, `poll_transmit` too.
+            // Any call of an agent may add an event, including `poll_transmit`.
             | self.obey()
     }
 
@@ -212,7 +212,7 @@ impl Session {
                 self.faults = self.service.faults();
                 self.set_paths();
             }
-            Command::Suffer(blow) => self.apply_fault(blow),
+            Command::Suffer(fault) => self.apply_fault(fault),
         }
         true
     }
@@ -234,7 +234,8 @@ impl Session {
         self.record_attached();
     }
 
-    /// A websocket that can be told something; one in a black hole is left to its client.
+    /// Returns the websocket if it can still be notified. One in a black hole is kept open in a
+    /// task until its client closes it.
     fn audible(&self, client: Box<Client>) -> Option<Box<Client>> {
         if !client.is_silent() {
             return Some(client);
@@ -275,7 +276,7 @@ impl Session {
         let Some(deadline) = deadline.filter(|_| !moved) else {
             return moved;
         };
-        // A timer that fires early costs one idle round; moving it for each message costs more.
+        // A timer that fires early costs one idle round, less than resetting it for every message.
         if deadline - now < alarm::NEAR {
             let alarm_at = self.alarm_at.filter(|at| *at > now && *at <= deadline);
             if alarm_at.is_none() {
@@ -295,8 +296,8 @@ impl Session {
         true
     }
 
-    /// Does what is due. True if that changed anything: data that is due and that the client
-    /// does not take stays due, and must not keep us turning.
+    /// Handles the deadlines that are due. Returns true if any deadline changed: data that is due
+    /// but not accepted by the client stays due and must not cause a busy loop.
     fn meet_deadlines(&mut self) -> bool {
         let before = self.deadlines();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
@@ -333,7 +334,8 @@ impl Session {
         ]
     }
 
-    /// Does what the agent asks for; the end is kept for the end of the round. True if it asked.
+    /// Handles the agent's events; `Ended` is stored until the end of the round. Returns true if
+    /// there was an event.
     fn obey(&mut self) -> bool {
         let mut asked = false;
         while let Some(event) = self.agent.poll_event() {
@@ -366,18 +368,18 @@ impl Session {
     }
 }
 
-/// A dial that has ended.
+/// Result of a dial.
 struct Dialled {
     id: ConnectionId,
     connection: Option<Connection>,
     began: Instant,
 }
 
-/// The agent of a session, which asks for the handshake at once.
+/// Creates the agent of a session, which sends the handshake request after its process start time.
 fn join(service: &Service, brief: &SessionSpec, now: Instant) -> Agent {
     let options = service.options.agent.clone();
     Agent::new(now, clock::wall(), brief.seed, options, brief.job.clone())
 }
 
-/// Rounds before other tasks get their turn.
+/// Maximum number of rounds before the task yields.
 const MAX_ROUNDS: usize = 16;

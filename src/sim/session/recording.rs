@@ -1,4 +1,4 @@
-//! What a session writes into the ledger.
+//! Updates of the session's record.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ impl Session {
         self.service.close(&self.brief.session_id);
     }
 
-    /// Copies what the agent knows.
+    /// Copies the state of the agent into the record.
     pub(super) fn record(&self) {
         let (stats, timeline) = (self.agent.stats(), self.agent.timeline());
         let at = |at: Option<Instant>| at.map(|at| self.service.ledger.micros(at));

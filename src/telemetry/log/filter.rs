@@ -5,14 +5,14 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Builder;
 use tracing_subscriber::filter::LevelFilter;
 
-/// How much is said.
+/// Verbosity of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
     /// Failures that do not recover without intervention.
     Faults,
     /// `-q`: also warnings that can wait until tomorrow.
     Quiet,
-    /// Also events that affect the user.
+    /// Also events that the operator would notice.
     Normal,
     /// `-v`: also decisions that differ from the ordinary path.
     Verbose,

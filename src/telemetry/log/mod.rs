@@ -198,7 +198,7 @@ impl Control {
 pub enum Format {
     /// Journald if stderr is connected to the journal, else text.
     Auto,
-    /// For people.
+    /// Text for humans.
     Text,
     /// JSON for programs: one object per line.
     Json,

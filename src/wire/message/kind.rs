@@ -1,31 +1,31 @@
-//! What a message is for, and what its payload holds: two names and their numbers.
+//! Message types and payload types, with their wire values.
 
 use std::fmt;
 
-/// What a message is for (protocol.md section 4.1).
+/// Purpose of a message (docs/protocol.md, section 4.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Client to agent; sequenced and acknowledged.
     Input,
     /// Agent to client; sequenced and acknowledged.
     Output,
-    /// Names one message that arrived; not sequenced.
+    /// Acknowledges one received message; not sequenced.
     Acknowledge,
     /// The session has ended.
     ChannelClosed,
-    /// The peer is ready again.
+    /// The peer accepts messages again.
     StartPublication,
-    /// The peer is not ready.
+    /// The peer accepts no messages for now.
     PausePublication,
-    /// From an agent to the service, on a new data channel.
+    /// Sent by an agent to Session Manager on a new data channel.
     AgentSessionState,
-    /// Anything else; receivers ignore it. At most 32 characters.
+    /// Any other type, at most 32 characters; ignored by receivers.
     Other(String),
 }
 
 impl Kind {
-    /// Reads the 32 bytes of a message type. NULs are dropped, then white space around the rest:
-    /// writers pad with either (protocol.md section 3).
+    /// Reads the 32 bytes of a message type. Removes NULs and surrounding white space, because
+    /// writers pad with either (docs/protocol.md, section 3).
     pub(super) fn from_wire(field: &[u8; TYPE_LEN]) -> Self {
         let end = field
             .iter()
@@ -51,7 +51,7 @@ impl Kind {
         })
     }
 
-    /// The 32 bytes, padded with spaces; a longer name is cut.
+    /// Returns the 32 bytes, padded with spaces; a longer name is truncated.
     pub(super) fn to_wire(&self) -> [u8; TYPE_LEN] {
         let mut field = [b' '; TYPE_LEN];
         for (place, byte) in field.iter_mut().zip(self.as_str().bytes()) {
@@ -60,7 +60,7 @@ impl Kind {
         field
     }
 
-    /// The name as it travels, without padding.
+    /// Returns the name on the wire, without padding.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Input => "input_stream_data",
@@ -76,30 +76,30 @@ impl Kind {
 }
 
 impl fmt::Display for Kind {
-    /// A foreign name is escaped: it may hold a line break, and stays one line of a log.
+    /// Writes the name escaped, so that a name with a line break stays on one log line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_str().escape_debug().fmt(f)
     }
 }
 
-/// What a payload of stream data holds (protocol.md section 4.2).
+/// Content of a stream data payload (docs/protocol.md, section 4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PayloadType {
     /// 0: not stream data.
     None,
     /// 1: raw bytes.
     Output,
-    /// 3: the size of a terminal; an agent's port plugin ignores and acknowledges it.
+    /// 3: terminal size; ignored but acknowledged by an agent's port plugin.
     Size,
-    /// 5: the agent asks.
+    /// 5: handshake request of the agent.
     HandshakeRequest,
-    /// 6: the client answers, once.
+    /// 6: response of the client, sent once.
     HandshakeResponse,
-    /// 7: the agent is content.
+    /// 7: the agent has accepted the handshake.
     HandshakeComplete,
-    /// 8: the agent asks for a proof of the encryption key.
+    /// 8: the agent requests a proof of the encryption key.
     EncChallengeRequest,
-    /// 9: its answer.
+    /// 9: response to the challenge.
     EncChallengeResponse,
     /// 10: four bytes, see [`Flag`](crate::wire::payload::Flag).
     Flag,
@@ -139,5 +139,5 @@ impl PayloadType {
     }
 }
 
-/// Bytes of the message type field.
+/// Length of the message type field in bytes.
 pub(super) const TYPE_LEN: usize = 32;

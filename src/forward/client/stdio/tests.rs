@@ -1,4 +1,4 @@
-//! Stdin and stdout of every kind: pipes, sockets, files, terminals.
+//! stdin and stdout of every kind: pipes, sockets, files, terminals.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -1,20 +1,20 @@
-//! A Unix connection: a byte left unread is the promise to be reset.
+//! A Unix connection. A byte left unread makes a plain close a reset.
 //!
-//! A Unix socket has no RST. Its peer sees ECONNRESET when bytes that it sent are unread at the
-//! close, and an end like any other if none are. So the last byte that a client has sent is
-//! relayed and yet left in the socket, until the next one comes or a true end:
+//! A Unix socket has no RST. Its peer sees ECONNRESET if bytes that it sent are unread at the
+//! close, and a normal end of file otherwise. So the last byte that a client has sent is relayed
+//! but left in the socket, until the next one arrives or the connection closes gracefully:
 //!
 //! ```text
-//!   in the socket   x│abc        x was relayed before and kept; abc is fresh
+//!   in the socket   x│abc        x was relayed before and kept; abc is new
 //!   peek            x abc  ──▶ relayed: abc
 //!   read            x ab
 //!   in the socket        c│      kept
 //! ```
 //!
-//! Only a short write is kept. Its whole memory stays on the client's account until its last byte
-//! is read, and Linux wakes a writer when a quarter of its buffer is in use: a long write that is
-//! kept would leave a client with a small buffer asleep for ever. So a client that never sent a
-//! byte, or a long write last, cannot be told: it sees an end either way (interfaces.md section 7).
+//! Only a short write is kept. Its whole memory counts against the client's send buffer until its
+//! last byte is read, and Linux wakes a writer only below a quarter of the buffer: keeping a long
+//! write would block a client with a small buffer indefinitely. So a client that never sent a byte,
+//! or sent a long write last, sees no reset but end of file (docs/interfaces.md, section 7).
 
 use std::future::poll_fn;
 use std::io;
@@ -42,12 +42,12 @@ pub(in crate::forward) struct UnixSocket {
     queue: Mutex<Queue>,
 }
 
-/// What is known of the bytes in a socket.
+/// State of the receive queue of a socket.
 #[derive(Debug, Default)]
 struct Queue {
     /// Bytes at its head that were relayed already; they came with short writes.
     kept: usize,
-    /// The first byte behind them may belong to a write of which a part was read.
+    /// The first byte after them may belong to a write that was partly read.
     is_torn: bool,
 }
 
@@ -76,7 +76,7 @@ impl UnixSocket {
     pub(super) async fn read(&self) -> io::Result<Vec<u8>> {
         loop {
             let ready = self.stream.ready(Interest::READABLE).await?;
-            // Known before the look: what comes before an end is in the queue when the end is known.
+            // Read before the peek: bytes before the end are in the queue once the end is known.
             let is_last = ready.is_read_closed();
             match self
                 .stream
@@ -88,7 +88,7 @@ impl UnixSocket {
         }
     }
 
-    /// Takes what is fresh, but leaves the last byte of a short write in the queue.
+    /// Takes the new bytes, but leaves the last byte of a short write in the queue.
     fn take(&self, is_last: bool) -> io::Result<Vec<u8>> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let mut buffer = Vec::with_capacity(READ_BUFFER);
@@ -97,12 +97,12 @@ impl UnixSocket {
         if seen > kept {
             let is_short = seen <= MAX_KEPT_WRITE && !queue.is_torn;
             queue.is_torn = seen == READ_BUFFER;
-            // The same bytes again, over themselves.
+            // Reads the same bytes again, over themselves.
             queue.kept = seen - self.consume(&mut buffer[..seen - usize::from(is_short)])?;
             buffer.drain(..kept);
             return Ok(buffer);
         }
-        // A peek sees neither beyond a byte that came with a file descriptor, nor beyond an urgent one.
+        // A peek stops at a byte that came with a file descriptor, and at an urgent one.
         if kept > 0 && ioctl_fionread(&self.stream)? > kept as u64 {
             queue.kept -= self.consume(&mut buffer)?;
             drop(queue);
@@ -114,7 +114,7 @@ impl UnixSocket {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
-    /// Removes bytes from the queue that were seen there. Returns how many.
+    /// Removes peeked bytes from the queue. Returns how many.
     fn consume(&self, bytes: &mut [u8]) -> io::Result<usize> {
         match bytes {
             [] => Ok(0),
@@ -122,13 +122,13 @@ impl UnixSocket {
         }
     }
 
-    /// Waits for a byte, and leaves it; 0 is the end.
+    /// Waits for a byte without taking it; 0 means end of file.
     pub(super) async fn peek(&self) -> io::Result<usize> {
         let peek = || Ok(recv(&self.stream, &mut [0_u8][..], RecvFlags::PEEK)?.1);
         self.stream.async_io(Interest::READABLE, peek).await
     }
 
-    /// A peer that has closed fully is told by POLLHUP, one that has closed one direction is not.
+    /// A peer that has closed fully causes POLLHUP, one that has closed one direction does not.
     pub(super) async fn is_closed(&self) -> bool {
         let mut ready = pin!(self.stream.ready(Interest::WRITABLE));
         poll_fn(|cx| {
@@ -138,8 +138,8 @@ impl UnixSocket {
         .await
     }
 
-    /// What was written stays readable when the socket is closed, so there is nothing to wait for
-    /// but the client's own bytes: one left unread would be a reset.
+    /// What was written stays readable after the close, so only the client's own bytes must be
+    /// waited for: one left unread would cause a reset.
     pub(super) async fn finish(self) {
         let ended = SockRef::from(&self.stream).shutdown(Shutdown::Write);
         if ended.is_ok() && timeout(LINGER, self.discard()).await.is_err() {
@@ -147,12 +147,12 @@ impl UnixSocket {
         }
     }
 
-    /// Ends it without waiting.
+    /// Closes without waiting.
     pub(super) fn leave(self) {
         self.refuse();
     }
 
-    /// Lets the client's writes fail from now on, and discards the last ones.
+    /// Makes the client's writes fail from now on, and discards the last ones.
     fn refuse(&self) {
         if SockRef::from(&self.stream).shutdown(Shutdown::Both).is_ok() {
             let mut buffer = [0; 4096];
@@ -177,8 +177,8 @@ impl UnixSocket {
     }
 }
 
-/// Writes whose last byte may be kept, in bytes together. Each takes at most 768 bytes of the
-/// kernel's memory, and the smallest buffer that Linux gives a client has 4608.
+/// Maximum size of writes whose last byte is kept, in total. Each takes at most 768 bytes of kernel
+/// memory, and the smallest send buffer on Linux has 4608.
 const MAX_KEPT_WRITE: usize = 192;
 
 #[cfg(test)]

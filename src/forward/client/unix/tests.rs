@@ -1,4 +1,4 @@
-//! What a client of a Unix socket sees, and what is read of it.
+//! What a client of a Unix socket sees, and what is read from it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net;
@@ -164,7 +164,7 @@ async fn a_client_that_leaves_without_reading_is_gone_after_its_words() {
     assert!(socket.is_closed().await);
 }
 
-/// A kept byte keeps the memory of the write that it came with, on the client's account.
+/// A kept byte holds the memory of its whole write, which counts against the client's buffer.
 #[tokio::test]
 async fn a_client_with_the_smallest_buffer_is_not_held_up_by_the_byte_that_is_kept() {
     let (client, socket) = pair();

@@ -1,4 +1,4 @@
-//! Random verbs of everyone.
+//! Random operations of connections, tunnels and the user.
 
 use super::*;
 
@@ -30,13 +30,13 @@ fn nobody_is_forgotten_whatever_happens() {
                 }
                 5..7 if !called.is_empty() => {
                     let id = called.swap_remove(chance.usize(..called.len()));
-                    let weights = [TARGET_IS_OFF, Weight::Passing, Weight::Throttled];
+                    let weights = [TARGET_IS_OFF, Severity::Transient, Severity::Throttled];
                     if chance.u32(..3) > 0 {
                         live.insert(id, 0);
                         context.pool.handle_ready(context.now, id);
                     } else {
-                        let weight = weights[chance.usize(..3)];
-                        context.pool.handle_failed(context.now, id, "why", weight);
+                        let severity = weights[chance.usize(..3)];
+                        context.pool.handle_failed(context.now, id, "why", severity);
                     }
                     context.act();
                 }

@@ -4,7 +4,7 @@ use super::*;
 
 const CROWD: usize = 500;
 
-/// What is handled before the actions are taken: one event, or all that wait.
+/// Serves all connections; takes the actions after each event, or once after all queued events.
 fn serve_crowd(are_batched: bool) -> (Duration, Context) {
     let mut context = Context::new(OWN);
     let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! Tunnels that do not come up, and those who wait for them.
+//! Tunnels that fail to start, and the connections that wait for them.
 
 use super::*;
 
@@ -8,7 +8,11 @@ fn whoever_waits_for_a_login_is_asked_about_once_a_second_and_answered_together(
     for _ in 0..3 {
         context.come();
     }
-    context.fail(0, "no credentials", Weight::Definite(HoldTime::Constant));
+    context.fail(
+        0,
+        "no credentials",
+        Severity::Persistent(HoldTime::Constant),
+    );
     assert_eq!(context.refused.len(), 3, "they have waited for the same");
     assert_eq!(context.cancelled.len(), 2);
 
@@ -38,8 +42,12 @@ fn after_a_definite_failure_all_without_a_start_under_way_are_refused_at_once() 
     context.fail(0, "off", TARGET_IS_OFF);
     let fourth = context.come();
 
-    assert_eq!(context.refused[0], (0, Why::Failed("off")));
-    assert!(context.refused.contains(&(fourth, Why::Failed("off"))));
+    assert_eq!(context.refused[0], (0, RejectReason::Failed("off")));
+    assert!(
+        context
+            .refused
+            .contains(&(fourth, RejectReason::Failed("off")))
+    );
     let two = context.ready(2);
     assert_eq!(
         context.given[0].1, two,
@@ -56,7 +64,7 @@ fn one_connection_is_let_through_as_the_probe() {
 
     let (probe, other) = (context.come(), context.come());
 
-    assert_eq!(context.refused[1..], [(other, Why::Failed("off"))]);
+    assert_eq!(context.refused[1..], [(other, RejectReason::Failed("off"))]);
     let one = context.ready(1);
     assert_eq!(context.given, [(probe, one)]);
     context.come();
@@ -81,9 +89,12 @@ fn a_passing_failure_costs_one_connection() {
     let first = context.come();
     context.come();
 
-    context.fail(1, "a bad day", Weight::Passing);
+    context.fail(1, "a bad day", Severity::Transient);
 
-    assert_eq!(context.refused, [(first, Why::Failed("a bad day"))]);
+    assert_eq!(
+        context.refused,
+        [(first, RejectReason::Failed("a bad day"))]
+    );
     assert_eq!(context.started.len(), 2);
 }
 
@@ -95,7 +106,7 @@ fn a_failed_shared_start_costs_those_who_waited_for_it() {
     }
     assert_eq!(context.started.len(), 2);
 
-    context.fail(0, "a bad day", Weight::Passing);
+    context.fail(0, "a bad day", Severity::Transient);
 
     assert_eq!(context.refused.len(), 2);
     context.ready(1);
@@ -107,7 +118,7 @@ fn a_throttled_start_is_tried_again_and_nobody_is_refused() {
     let mut context = Context::new(OWN);
     let first = context.come();
 
-    context.fail(0, "slower", Weight::Throttled);
+    context.fail(0, "slower", Severity::Throttled);
 
     assert_eq!((context.started.len(), context.refused.len()), (2, 0));
     let one = context.ready(1);
@@ -125,6 +136,6 @@ fn whoever_waits_too_long_is_refused() {
 
     context.pass(Duration::from_secs(30));
 
-    assert_eq!(context.refused, [(first, Why::Late)]);
+    assert_eq!(context.refused, [(first, RejectReason::Late)]);
     assert_eq!(context.cancelled, context.started);
 }

@@ -1,4 +1,4 @@
-//! Connections that come and go, tunnels that come up or not.
+//! Tests of the pool: connections that come and go, tunnels that start or fail.
 
 mod chaos;
 mod crowd;
@@ -24,16 +24,16 @@ const SHARED: Shape = Shape {
     max_age: Some(Duration::from_secs(3600)),
     idle: Duration::from_secs(600),
 };
-const TARGET_IS_OFF: Weight = Weight::Definite(HoldTime::Exponential);
+const TARGET_IS_OFF: Severity = Severity::Persistent(HoldTime::Exponential);
 
-/// A pool and its owner, who does what it says and writes it down.
+/// A pool and its owner, which executes the actions and records them.
 struct Context {
     pool: Pool<&'static str>,
     now: Instant,
     next: u64,
     started: Vec<TunnelId>,
     given: Vec<(u64, TunnelId)>,
-    refused: Vec<(u64, Why<&'static str>)>,
+    refused: Vec<(u64, RejectReason<&'static str>)>,
     retired: Vec<TunnelId>,
     cancelled: Vec<TunnelId>,
     hurried: Vec<TunnelId>,
@@ -68,11 +68,11 @@ impl Context {
         while let Some(action) = self.pool.poll_action() {
             match action {
                 Action::Start { tunnel, .. } => self.started.push(tunnel),
-                Action::Hurry(tunnel) => self.hurried.push(tunnel),
+                Action::Prioritize(tunnel) => self.hurried.push(tunnel),
                 Action::Cancel(tunnel) => self.cancelled.push(tunnel),
-                Action::Give { waiter, tunnel } => self.given.push((waiter.0, tunnel)),
-                Action::Refuse { waiter, why } => self.refused.push((waiter.0, why)),
-                Action::Retire(tunnel) => self.retired.push(tunnel),
+                Action::Assign { waiter, tunnel } => self.given.push((waiter.0, tunnel)),
+                Action::Reject { waiter, why } => self.refused.push((waiter.0, why)),
+                Action::Close(tunnel) => self.retired.push(tunnel),
             }
         }
     }
@@ -110,9 +110,9 @@ impl Context {
         id
     }
 
-    fn fail(&mut self, n: usize, error: &'static str, weight: Weight) {
+    fn fail(&mut self, n: usize, error: &'static str, severity: Severity) {
         let id = self.call(n);
-        self.pool.handle_failed(self.now, id, error, weight);
+        self.pool.handle_failed(self.now, id, error, severity);
         self.act();
     }
 

@@ -1,4 +1,4 @@
-//! Places: who gets which, and what becomes of it afterwards.
+//! Slots: which connection gets which, and what happens to it afterwards.
 
 use super::*;
 
@@ -228,5 +228,5 @@ fn a_connection_without_a_usable_tunnel_is_refused_at_its_deadline() {
 
     context.pass(Duration::from_secs(30));
 
-    assert_eq!(context.refused, [(2, Why::Late)]);
+    assert_eq!(context.refused, [(2, RejectReason::Late)]);
 }

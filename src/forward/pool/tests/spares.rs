@@ -1,4 +1,4 @@
-//! Tunnels that are kept ready.
+//! Warm sessions.
 
 use super::*;
 
@@ -105,7 +105,7 @@ fn spares_that_fail_together_are_one_failure() {
             context.now,
             context.started[n],
             "a bad day",
-            Weight::Passing,
+            Severity::Transient,
         );
     }
 

@@ -1,13 +1,13 @@
-//! Deadlines under a clock that moves between a handler and the question for the next deadline.
+//! Deadlines with a clock that moves between a handler and the query for the next deadline.
 
 use super::*;
 
-/// A pool under random operations. The clock moves on between each handler and each
+/// A pool under random operations. The clock advances between each handler and each
 /// `poll_timeout`, as it does on a loaded machine.
 struct Load {
     context: Context,
     chance: Rng,
-    /// Deadlines of the connections that have no answer yet.
+    /// Deadlines of the waiting connections.
     waiting: BTreeMap<u64, Instant>,
     queued: Vec<TunnelId>,
     called: Vec<TunnelId>,
@@ -47,7 +47,7 @@ impl Load {
         most.mul_f64(self.chance.f64())
     }
 
-    /// One random operation of a connection, a tunnel or a person.
+    /// One random operation of a connection, a tunnel or the user.
     fn step(&mut self) {
         let now = self.context.now;
         match self.chance.u32(..12) {
@@ -76,7 +76,7 @@ impl Load {
     fn come(&mut self) {
         let id = self.context.next;
         self.context.next += 1;
-        // One that asks again after its tunnel ended has an earlier deadline than others have.
+        // A connection that asks again after its tunnel ended has an earlier deadline than others.
         let deadline = self.context.now + self.up_to(Duration::from_secs(10));
         self.waiting.insert(id, deadline);
         let now = self.context.now;
@@ -95,12 +95,12 @@ impl Load {
         }
         let weights = [
             TARGET_IS_OFF,
-            Weight::Definite(HoldTime::Constant),
-            Weight::Passing,
-            Weight::Throttled,
+            Severity::Persistent(HoldTime::Constant),
+            Severity::Transient,
+            Severity::Throttled,
         ];
-        let weight = weights[self.chance.usize(..weights.len())];
-        self.context.pool.handle_failed(now, id, "why", weight);
+        let severity = weights[self.chance.usize(..weights.len())];
+        self.context.pool.handle_failed(now, id, "why", severity);
     }
 
     fn change_tunnel(&mut self) {
@@ -143,8 +143,8 @@ impl Load {
         }
     }
 
-    /// Lets time pass, then does what the owner of a pool does: asks for the deadline, and handles
-    /// it if it is due.
+    /// Advances the clock, then acts as the owner of a pool: queries the deadline, and handles it
+    /// if it is due.
     fn poll(&mut self, most: Duration) {
         let earliest = self.waiting.values().min().copied();
         let passed = self.up_to(most);
@@ -182,7 +182,7 @@ fn a_pool_is_due_when_the_first_deadline_is_whatever_the_time() {
             load.poll(Duration::from_millis(pace));
         }
 
-        // Nothing happens any more but time.
+        // From here on, only the clock advances.
         for _ in 0..1000 {
             let Some(due) = load.context.pool.poll_timeout() else {
                 break;
@@ -204,7 +204,7 @@ fn a_deadline_that_has_passed_since_the_last_handler_is_due() {
 
     assert_eq!(context.pool.poll_timeout(), Some(deadline));
     context.pass(Duration::ZERO);
-    assert_eq!(context.refused, [(0, Why::Late)]);
+    assert_eq!(context.refused, [(0, RejectReason::Late)]);
 }
 
 #[test]
@@ -220,12 +220,12 @@ fn connections_that_ask_again_are_refused_at_their_own_deadlines() {
     assert_eq!(context.pool.poll_timeout(), Some(earlier));
     context.pass(Duration::from_secs(5));
 
-    assert_eq!(context.refused, [(1, Why::Late)]);
+    assert_eq!(context.refused, [(1, RejectReason::Late)]);
 }
 
 #[test]
 fn the_successor_of_an_old_tunnel_is_tried_again_after_it_failed() {
-    for weight in [TARGET_IS_OFF, Weight::Passing, Weight::Throttled] {
+    for severity in [TARGET_IS_OFF, Severity::Transient, Severity::Throttled] {
         let mut context = Context::new(SHARED);
         context.come();
         context.ready(0);
@@ -234,12 +234,12 @@ fn the_successor_of_an_old_tunnel_is_tried_again_after_it_failed() {
         context.pass(Duration::from_secs(3600));
         assert_eq!(context.started.len(), 2, "its successor is started");
 
-        context.fail(1, "why", weight);
+        context.fail(1, "why", severity);
 
         let mut timeouts = 0;
         while context.started.len() < 3 {
             timeouts += 1;
-            assert!(timeouts < 10, "{weight:?}: nothing was started");
+            assert!(timeouts < 10, "{severity:?}: nothing was started");
             let due = context
                 .pool
                 .poll_timeout()
@@ -248,6 +248,9 @@ fn the_successor_of_an_old_tunnel_is_tried_again_after_it_failed() {
             context.pass(Duration::ZERO);
         }
         let passed = context.now.saturating_duration_since(old_at);
-        assert!(passed <= Duration::from_secs(60), "{weight:?}: {passed:?}");
+        assert!(
+            passed <= Duration::from_secs(60),
+            "{severity:?}: {passed:?}"
+        );
     }
 }

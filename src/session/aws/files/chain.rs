@@ -1,19 +1,19 @@
-//! Where the credentials of a profile come from.
+//! Chain of profiles that the credentials of a profile come from.
 //!
 //! ```text
-//!   prod (role_arn) ──source_profile──▶ hub (role_arn) ──source_profile──▶ base (keys, SSO, a process)
+//!   prod (role_arn) ─source_profile─▶ hub (role_arn) ─source_profile─▶ base (keys, SSO, process)
 //! ```
 
 use super::Profiles;
 
-/// A profile and those that it leads to, the base last.
+/// A profile and its source profiles, the base last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::session::aws) struct Chain {
     /// Never empty.
     pub(in crate::session::aws) profiles: Vec<String>,
 }
 
-/// Why the profiles do not lead to credentials.
+/// Errors of the chain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::session::aws) enum ChainError {
     /// The profile does not exist.
@@ -21,7 +21,7 @@ pub(in crate::session::aws) enum ChainError {
     Missing {
         /// Its name.
         name: String,
-        /// A section that was meant to be it, or the names of those that exist.
+        /// A section that was probably meant, or the names of existing profiles.
         there_are: String,
     },
     /// A `source_profile` does not exist.
@@ -33,13 +33,13 @@ pub(in crate::session::aws) enum ChainError {
         profile: String,
         /// The name.
         name: String,
-        /// The names of those that exist.
+        /// A section that was probably meant, or the names of existing profiles.
         there_are: String,
     },
-    /// The profiles lead back to one of them.
+    /// The chain contains a loop.
     #[error("the source_profile of {profile:?} leads back to it")]
     Loop {
-        /// The profile where that was noticed.
+        /// The profile that closes the loop.
         profile: String,
     },
 }
@@ -49,7 +49,7 @@ impl Profiles {
     ///
     /// # Errors
     ///
-    /// If one does not exist, or they lead in a circle.
+    /// Fails if a profile does not exist, or the chain contains a loop.
     pub(in crate::session::aws) fn chain(&self, name: &str) -> Result<Chain, ChainError> {
         if !self.contains(name) {
             let (name, there_are) = (name.to_owned(), self.there_are(name));
@@ -58,7 +58,7 @@ impl Profiles {
         let mut profiles = vec![name.to_owned()];
         let mut last = name;
         while let Some(next) = self.source_of(last) {
-            // The keys of a source come before its role.
+            // The keys of a source have priority over its role.
             if profiles.len() > 1 && self.has_keys(last) {
                 break;
             }
@@ -84,7 +84,8 @@ impl Profiles {
         keys.iter().all(|key| self.get(profile, key).is_some())
     }
 
-    /// A profile that names itself uses its own keys for its role.
+    /// Returns the source profile of a role. A profile that names itself uses its own keys for its
+    /// role.
     fn source_of(&self, profile: &str) -> Option<&str> {
         self.get(profile, "role_arn")?;
         let is_web_identity = self.get(profile, "web_identity_token_file").is_some();
@@ -92,8 +93,8 @@ impl Profiles {
         (!is_web_identity && source != profile).then_some(source)
     }
 
-    /// What there is in place of a profile: a section that was meant to be it, or the names of
-    /// the others.
+    /// Returns what exists in place of a profile: a section that was probably meant, or the names
+    /// of the other profiles.
     fn there_are(&self, missing: &str) -> String {
         if let Some(problem) = self.misnamed.get(missing) {
             return problem.to_string();
@@ -123,5 +124,5 @@ impl Profiles {
     }
 }
 
-/// How many profiles a message names.
+/// Maximum number of profiles in a message.
 const MAX_NAMES: usize = 12;

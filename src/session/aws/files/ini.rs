@@ -1,18 +1,19 @@
 //! Lenient parser of the INI dialect of AWS's files.
 //!
-//! It accepts what the AWS CLI accepts (Python's `configparser`): keys indented by spaces or tabs,
-//! `key: value`, text behind a section's header, indented comments. A line that is none of these
-//! is a [`BadLine`] with its number, and the lines around it are still used. A byte order mark is
+//! Accepts what the AWS CLI accepts (Python's `configparser`): keys indented by spaces or tabs,
+//! `key: value`, text after a section's header, indented comments. Any other line is returned as a
+//! [`BadLine`] with its number, and the lines around it are still used. A byte order mark is
 //! skipped.
 
 /// A section, with its keys in the order of the file.
 #[derive(Default)]
 pub(super) struct Section {
-    /// What is between the brackets, trimmed.
+    /// The text between the brackets, trimmed.
     pub(super) header: String,
     /// The line of the header, from 1.
     pub(super) line: usize,
-    /// Keys in lower case. The lines of a value that goes on are joined with line feeds.
+    /// Keys in lower case, and their values. The lines of a multi-line value are joined with line
+    /// feeds.
     pub(super) keys: Vec<(String, String)>,
 }
 
@@ -40,11 +41,11 @@ pub(super) fn parse(text: &str) -> (Vec<Section>, Vec<BadLine>) {
 struct Parser {
     sections: Vec<Section>,
     bad: Vec<BadLine>,
-    /// The indentation of the last line that was a header or a key.
+    /// The indentation of the last header or key.
     indent: usize,
-    /// Whether a deeper line continues the last key.
+    /// Whether a line with a deeper indentation continues the last key.
     in_key: bool,
-    /// Whether the last header could not be read: its keys belong to no section.
+    /// Whether the last header was invalid: its keys belong to no section.
     is_lost: bool,
 }
 
@@ -110,7 +111,7 @@ impl Parser {
     }
 }
 
-/// Cuts off a comment, which begins with `#` or `;` behind white space.
+/// Cuts off a comment, which begins with `#` or `;` at the start or after white space.
 fn without_comment(value: &str) -> &str {
     let mut after_space = true;
     for (index, c) in value.char_indices() {

@@ -1,16 +1,16 @@
 //! AWS's shared configuration and credentials files.
 //!
-//! The SDK's own parser refuses files that the AWS CLI reads, and then acts as if there were none.
-//! So the files are read here, as leniently as the CLI does, and the SDK gets a text that it
-//! understands: [`Profiles::for_sdk`]. That also makes a fresh read possible at any time; the SDK
-//! keeps what it has read for the life of a provider.
+//! The SDK's own parser rejects files that the AWS CLI accepts, and then behaves as if they did not
+//! exist. The files are therefore parsed here, as leniently as in the CLI, and the SDK gets a text
+//! that it accepts: [`Profiles::for_sdk`]. This also allows reading them again at any time; an SDK
+//! provider reads them only once.
 //!
 //! ```text
 //!   ~/.aws/config ──────┐ ini::parse
 //!   ~/.aws/credentials ─┴────────────▶ Profiles ── for_sdk ──▶ the SDK's profile provider
 //! ```
 //!
-//! A profile whose name the SDK refuses (spaces, other scripts) has an alias in that text.
+//! A profile whose name the SDK rejects (spaces, non-ASCII letters) has an alias in that text.
 
 mod chain;
 mod ini;
@@ -26,7 +26,7 @@ use self::ini::Section;
 /// The keys of a section. Values may be secrets.
 pub(super) type Keys = BTreeMap<String, String>;
 
-/// The profiles of both files. The keys of the credentials file win, as in the AWS CLI.
+/// The profiles of both files. Keys of the credentials file have priority, as in the AWS CLI.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Profiles {
     profiles: BTreeMap<String, Keys>,
@@ -39,7 +39,7 @@ pub(super) struct Profiles {
     absent: Vec<PathBuf>,
 }
 
-/// What is wrong in a file, and where.
+/// A problem in a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}: {why}", path.display(), in_line(*line))]
 pub(super) struct Problem {
@@ -105,7 +105,6 @@ impl Profiles {
         }
     }
 
-    /// Adds a problem of a file.
     pub(super) fn add_problem(&mut self, path: &Path, line: usize, why: impl Into<String>) {
         self.problems.push(Problem {
             path: path.to_owned(),
@@ -134,12 +133,12 @@ impl Profiles {
             .extend(keys);
     }
 
-    /// What is wrong in the files, in their order.
+    /// Returns the problems in the files, in order.
     pub(super) fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// `why`, and behind it what is wrong in the files.
+    /// Appends the first problems in the files to `why`.
     pub(super) fn with_problems(&self, why: impl fmt::Display) -> String {
         let mut text = why.to_string();
         for problem in self.problems.iter().take(MAX_PROBLEMS) {
@@ -151,23 +150,23 @@ impl Profiles {
         }
     }
 
-    /// Whether a profile exists.
+    /// Returns whether a profile exists.
     pub(super) fn contains(&self, profile: &str) -> bool {
         self.profiles.contains_key(profile)
     }
 
-    /// The names of all profiles, sorted.
+    /// Returns the names of all profiles, sorted.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.profiles.keys().map(String::as_str)
     }
 
-    /// The value of a key of a profile; `None` if it is absent or empty.
+    /// Returns the value of a key of a profile; `None` if it is missing or empty.
     pub(super) fn get(&self, profile: &str, key: &str) -> Option<&str> {
         let value = self.profiles.get(profile)?.get(key)?;
         Some(value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// The value of a key of an `sso-session` section; `None` if it is absent or empty.
+    /// Returns the value of a key of an `sso-session` section; `None` if it is missing or empty.
     pub(super) fn get_of_session(&self, session: &str, key: &str) -> Option<&str> {
         let value = self.sso_sessions.get(session)?.get(key)?;
         Some(value.as_str()).filter(|value| !value.is_empty())
@@ -184,7 +183,8 @@ impl fmt::Debug for Profiles {
     }
 }
 
-/// The words of a header, which may be quoted as for a shell. `None` if a quote is open.
+/// Splits a header into words, which may be quoted as in a shell. Returns `None` if a quote is not
+/// closed.
 fn shell_words(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -206,10 +206,10 @@ fn shell_words(text: &str) -> Option<Vec<String>> {
     quote.is_none().then_some(words)
 }
 
-/// How many problems of the files a message names.
+/// Maximum number of problems in a message.
 const MAX_PROBLEMS: usize = 3;
 
-/// The profile that is used if none is named.
+/// The profile that is used if none is configured.
 pub(super) const DEFAULT: &str = "default";
 
 #[cfg(test)]

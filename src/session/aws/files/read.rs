@@ -1,7 +1,7 @@
-//! Reading of AWS's files.
+//! Reads AWS's files.
 //!
 //! A file that cannot be read is a [`Problem`](super::Problem) of its profiles. Reading never waits
-//! for another process: a FIFO is refused, and at most [`MAX_SIZE`] bytes are read.
+//! for another process: a FIFO is rejected, and at most [`MAX_SIZE`] bytes are read.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ impl Profiles {
         profiles
     }
 
-    /// The text of a file; nothing if there is none, or it cannot be read.
+    /// Returns the text of a file; empty if it does not exist or cannot be read.
     fn text_of(&mut self, path: &Path) -> String {
         match text_of(path) {
             Ok(Some(text)) => text,
@@ -42,7 +42,7 @@ impl Profiles {
     }
 }
 
-/// Where a file is. `~/` at the beginning of a variable's value is the home directory.
+/// Returns the path of a file. `~/` at the start of a variable's value is the home directory.
 fn location(env: &Env, variable: &str, usual: &str) -> Option<PathBuf> {
     let value = |name| env.get(name).ok().filter(|value| !value.trim().is_empty());
     let home = value("HOME").map(PathBuf::from);
@@ -55,7 +55,7 @@ fn location(env: &Env, variable: &str, usual: &str) -> Option<PathBuf> {
     }
 }
 
-/// `None` if the file does not exist.
+/// Returns `None` if the file does not exist.
 fn text_of(path: &Path) -> Result<Option<String>, String> {
     let bytes = match files::read(path, MAX_SIZE, Pipes::Refused) {
         Ok(bytes) => bytes,
@@ -78,7 +78,7 @@ fn text_of(path: &Path) -> Result<Option<String>, String> {
     text.map(Some)
 }
 
-/// Limit of the size of a file.
+/// Maximum size of a file, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
 
 #[cfg(test)]

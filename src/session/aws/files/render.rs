@@ -1,11 +1,11 @@
-//! The profiles as a text that the SDK's parser understands.
+//! Renders the profiles as a text that the SDK's parser accepts.
 
 use std::fmt::Write;
 
 use super::{Keys, Profiles};
 
 impl Profiles {
-    /// One configuration file for the SDK. It holds secrets.
+    /// Returns one configuration file for the SDK. It contains secrets.
     pub(in crate::session::aws) fn for_sdk(&self) -> String {
         let mut text = String::new();
         for (name, keys) in &self.profiles {
@@ -20,7 +20,7 @@ impl Profiles {
         text
     }
 
-    /// A text of the SDK with the profiles' own names in place of their aliases.
+    /// Replaces the aliases in a message of the SDK by the names of the profiles.
     pub(in crate::session::aws) fn without_aliases(&self, text: &str) -> String {
         let names = self.profiles.keys().chain(self.sso_sessions.keys());
         names.fold(text.to_owned(), |text, name| {
@@ -28,7 +28,7 @@ impl Profiles {
         })
     }
 
-    /// The name that a section has in the text for the SDK.
+    /// Returns the name of a section in the text for the SDK.
     pub(in crate::session::aws) fn alias(name: &str) -> String {
         match !name.is_empty() && name.chars().all(is_of_identifier) {
             true => name.to_owned(),
@@ -50,7 +50,7 @@ impl Profiles {
                 true => line(text, format_args!("{key} = {}", Self::alias(first))),
                 false => line(text, format_args!("{key} = {first}")),
             }
-            // Where the first line is empty, the SDK takes the others for keys of their own.
+            // If the first line is empty, the SDK parses the others as nested keys.
             for nested in lines.filter(|nested| !first.is_empty() || is_pair(nested)) {
                 line(text, format_args!("  {nested}"));
             }
@@ -68,7 +68,7 @@ fn is_pair(line: &str) -> bool {
         .is_some_and(|(key, _)| !key.trim().is_empty() && !key.contains(['#', ';']))
 }
 
-/// The characters that the SDK allows in names of profiles and keys.
+/// Returns whether the SDK allows a character in the names of profiles and keys.
 fn is_of_identifier(c: char) -> bool {
     c.is_ascii_alphanumeric() || "_-/.%@:+".contains(c)
 }
@@ -76,5 +76,5 @@ fn is_of_identifier(c: char) -> bool {
 /// The keys whose value is the name of a section.
 const REFERENCES: [&str; 3] = ["source_profile", "sso_session", "services"];
 
-/// The beginning of a name that stands for one that the SDK refuses.
+/// The prefix of an alias for a name that the SDK rejects.
 const ALIAS: &str = "alias:";

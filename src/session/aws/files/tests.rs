@@ -1,4 +1,4 @@
-//! Profiles of files as people have them.
+//! Typical and malformed files of users.
 
 use super::*;
 

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn early_messages_are_acknowledged_at_once_and_processed_in_order() {
     let mut bench = Bench::ready();
-    bench.frames(&[(Command::Open, 3, b"")]);
+    bench.frames(&[(Command::Syn, 3, b"")]);
     let id = bench.connect();
     let push = |byte: u8| [1, 2, 1, 0, 3, 0, 0, 0, byte];
 
@@ -36,7 +36,7 @@ fn a_duplicate_is_acknowledged_again_but_by_old_agents() {
 #[test]
 fn the_pace_is_kept_in_messages_of_1024_bytes() {
     let mut bench = Bench::ready();
-    bench.frames(&[(Command::Open, 3, b"")]);
+    bench.frames(&[(Command::Syn, 3, b"")]);
     let id = bench.connect();
 
     let start = bench.now;
@@ -59,7 +59,7 @@ fn the_pace_is_kept_in_messages_of_1024_bytes() {
 #[test]
 fn a_lost_message_goes_again_and_only_the_front() {
     let mut bench = Bench::ready();
-    bench.frames(&[(Command::Open, 3, b"")]);
+    bench.frames(&[(Command::Syn, 3, b"")]);
     let id = bench.connect();
     bench.acknowledges = false;
     bench.agent.handle_read(id, Bytes::from_static(&[0; 4096]));
@@ -79,7 +79,7 @@ fn a_lost_message_goes_again_and_only_the_front() {
 #[test]
 fn a_pause_rests_data_until_anything_comes() {
     let mut bench = Bench::ready();
-    bench.frames(&[(Command::Open, 3, b"")]);
+    bench.frames(&[(Command::Syn, 3, b"")]);
     let id = bench.connect();
     bench.received.clear();
 
@@ -127,7 +127,7 @@ fn a_wrong_digest_is_taken_unless_it_is_demanded() {
 #[test]
 fn a_disconnected_agent_reads_on_and_loses_what_it_sends() {
     let mut bench = Bench::ready();
-    bench.frames(&[(Command::Open, 3, b"")]);
+    bench.frames(&[(Command::Syn, 3, b"")]);
     let id = bench.connect();
     bench.received.clear();
 
@@ -169,7 +169,7 @@ fn what_comes_too_soon_is_lost_on_old_agents_and_not_on_others() {
 
         bench.say(PayloadType::Size, b"too soon");
         bench.wait(SECOND);
-        bench.frames(&[(Command::Open, 3, b"")]);
+        bench.frames(&[(Command::Syn, 3, b"")]);
 
         // What is early is acknowledged as it comes, and waits for what was refused.
         assert_eq!(bench.acknowledged().len(), acknowledged, "{version}");
@@ -185,7 +185,7 @@ fn everything_lost_comes_again_at_once_if_the_agent_is_told_to() {
         ..Options::default()
     };
     let mut bench = Bench::port(options).after_handshake("1.2.764.0");
-    bench.frames(&[(Command::Open, 3, b"")]);
+    bench.frames(&[(Command::Syn, 3, b"")]);
     let id = bench.connect();
     bench.agent.handle_disconnected(bench.now);
     bench
@@ -207,7 +207,7 @@ fn without_a_pace_the_window_bounds_what_is_unacknowledged() {
         ..Options::default()
     };
     let mut bench = Bench::port(options).after_handshake("1.2.764.0");
-    bench.frames(&[(Command::Open, 3, b"")]);
+    bench.frames(&[(Command::Syn, 3, b"")]);
     let id = bench.connect();
     bench.acknowledges = false;
 

@@ -44,9 +44,9 @@ fn a_failed_action_ends_the_session_with_its_error() {
 fn data_before_the_handshake_is_acknowledged_and_lost() {
     let mut bench = Bench::port(Options::default());
 
-    bench.frames(&[(Command::Open, 3, b"")]);
+    bench.frames(&[(Command::Syn, 3, b"")]);
     let mut bench = bench.after_handshake("1.2.764.0");
-    bench.frames(&[(Command::Push, 3, b"x")]);
+    bench.frames(&[(Command::Psh, 3, b"x")]);
 
     assert!(bench.events.is_empty());
     assert_eq!(
@@ -98,7 +98,7 @@ fn a_host_that_cannot_be_dialled_ends_the_session_after_the_handshake() {
 fn the_same_seed_gives_the_same_bytes() {
     let run = || {
         let mut bench = Bench::ready();
-        bench.frames(&[(Command::Open, 3, b"")]);
+        bench.frames(&[(Command::Syn, 3, b"")]);
         bench.received.pop().unwrap().header.id
     };
 

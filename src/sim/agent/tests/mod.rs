@@ -203,7 +203,7 @@ fn message(kind: Kind, seq: u64, payload_type: PayloadType, payload: &[u8]) -> M
 }
 
 fn fin(stream: u32) -> [u8; 8] {
-    smux::Header::bare(Command::Finish, smux::StreamId(stream)).encode()
+    smux::Header::bare(Command::Fin, smux::StreamId(stream)).encode()
 }
 
 const SECOND: Duration = Duration::from_secs(1);

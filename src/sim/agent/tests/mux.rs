@@ -6,9 +6,9 @@ use super::*;
 fn the_clients_fin_closes_after_all_is_written() {
     let mut bench = Bench::ready();
     bench.frames(&[
-        (Command::Open, 3, b""),
-        (Command::Push, 3, b"hello"),
-        (Command::Finish, 3, b""),
+        (Command::Syn, 3, b""),
+        (Command::Psh, 3, b"hello"),
+        (Command::Fin, 3, b""),
     ]);
     let id = bench.connect();
     assert_eq!(bench.written(id), b"hello");
@@ -25,7 +25,7 @@ fn the_clients_fin_closes_after_all_is_written() {
 #[test]
 fn the_destinations_end_follows_all_it_said_and_what_comes_later_is_swallowed() {
     let mut bench = Bench::ready();
-    bench.frames(&[(Command::Open, 3, b"")]);
+    bench.frames(&[(Command::Syn, 3, b"")]);
     let id = bench.connect();
 
     bench.agent.handle_read(id, Bytes::from_static(b"bye"));
@@ -33,7 +33,7 @@ fn the_destinations_end_follows_all_it_said_and_what_comes_later_is_swallowed() 
         .agent
         .handle_ended(bench.now, id, DestinationEnd::Finished);
     bench.wait(SECOND);
-    bench.frames(&[(Command::Push, 3, b"late"), (Command::Finish, 3, b"")]);
+    bench.frames(&[(Command::Psh, 3, b"late"), (Command::Fin, 3, b"")]);
     bench.wait(SECOND);
 
     let mut expected = vec![1, 2, 3, 0, 3, 0, 0, 0];
@@ -46,7 +46,7 @@ fn the_destinations_end_follows_all_it_said_and_what_comes_later_is_swallowed() 
 #[test]
 fn a_refused_dial_is_a_flag_and_then_a_fin() {
     let mut bench = Bench::ready();
-    bench.frames(&[(Command::Open, 3, b""), (Command::Push, 3, b"lost")]);
+    bench.frames(&[(Command::Syn, 3, b""), (Command::Psh, 3, b"lost")]);
 
     bench.agent.handle_dial_failed(bench.now, bench.dial());
     bench.wait(SECOND);
@@ -66,7 +66,7 @@ fn a_refused_dial_is_a_flag_and_then_a_fin() {
 fn dials_are_made_one_after_the_other() {
     let mut bench = Bench::ready();
 
-    bench.frames(&[(Command::Open, 3, b""), (Command::Open, 5, b"")]);
+    bench.frames(&[(Command::Syn, 3, b""), (Command::Syn, 5, b"")]);
     assert_eq!(bench.events.len(), 1, "one dial");
     let first = bench.connect();
 
@@ -76,13 +76,13 @@ fn dials_are_made_one_after_the_other() {
 #[test]
 fn a_full_budget_stops_all_reading_until_the_destination_takes_some() {
     let mut bench = Bench::ready();
-    bench.frames(&[(Command::Open, 3, b"")]);
+    bench.frames(&[(Command::Syn, 3, b"")]);
     let id = bench.connect();
     let data = vec![0; 60_000];
 
     let mut sent = 0;
     while bench.agent.wants_input() {
-        bench.frames(&[(Command::Push, 3, &data)]);
+        bench.frames(&[(Command::Psh, 3, &data)]);
         sent += data.len();
     }
 
@@ -99,11 +99,11 @@ fn a_bad_frame_ends_the_session_with_a_fin_if_a_stream_is_open() {
     for open in [true, false] {
         let mut bench = Bench::ready();
         if open {
-            bench.frames(&[(Command::Open, 3, b"")]);
+            bench.frames(&[(Command::Syn, 3, b"")]);
         }
 
         bench.say(PayloadType::Output, &[2, 0, 0, 0, 3, 0, 0, 0]);
-        bench.frames(&[(Command::Open, 5, b"")]);
+        bench.frames(&[(Command::Syn, 5, b"")]);
         assert!(bench.end().is_none());
         bench.wait(SECOND / 100);
 

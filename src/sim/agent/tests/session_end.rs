@@ -15,7 +15,7 @@ fn the_terminate_flag_is_acknowledged_and_ends_the_session() {
 #[test]
 fn the_end_waits_two_seconds_for_acknowledgements() {
     let mut bench = Bench::ready();
-    bench.frames(&[(Command::Open, 3, b"")]);
+    bench.frames(&[(Command::Syn, 3, b"")]);
     let id = bench.connect();
     bench.acknowledges = false;
     bench.agent.handle_read(id, Bytes::from_static(b"x"));

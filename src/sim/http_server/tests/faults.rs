@@ -325,7 +325,7 @@ async fn what_is_planned_falls_on_every_session_that_is_started() {
     let mut options = with(Faults {
         planned: vec![ScheduledFault {
             after: Duration::from_millis(20),
-            blow: OneOffFault::KillAgent,
+            fault: OneOffFault::KillAgent,
         }],
         ..Faults::default()
     });

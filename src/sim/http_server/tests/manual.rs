@@ -128,8 +128,8 @@ fn examples(section: &str) -> impl Iterator<Item = Value> {
 }
 
 /// Where the manual shows a blow. A new one stops the build here, and is then missing there.
-fn place(blow: OneOffFault) -> usize {
-    match blow {
+fn place(fault: OneOffFault) -> usize {
+    match fault {
         OneOffFault::Break(_) => 0,
         OneOffFault::PauseClient => 1,
         OneOffFault::StartClient => 2,
