@@ -12,7 +12,7 @@ async fn websockets_break_as_planned_and_are_resumed() {
     let echo = destination(Role::Echo).await;
     // Some fall before there is a websocket, on a slow machine.
     let plan: Vec<_> = (1..=60)
-        .map(|n| format!("--blow={}ms=break:1000", 250 * n))
+        .map(|n| format!("--inject={}ms=break:1000", 250 * n))
         .collect();
     let far = Far::start(&plan);
     let daemon = Running::launch(ssm_proxyd(), &far.endpoint(), &forward_to(echo.address()));
@@ -30,7 +30,7 @@ async fn websockets_break_as_planned_and_are_resumed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_dies_as_planned_and_its_client_is_reset() {
     let echo = destination(Role::Echo).await;
-    let plan = ["--blow", "500ms=kill-agent", "--crash-delay", "0ms"];
+    let plan = ["--inject", "500ms=kill-agent", "--crash-delay", "0ms"];
     let far = Far::start(&plan);
     let mut daemon = Running::launch(ssm_proxyd(), &far.endpoint(), &forward_to(echo.address()));
 
@@ -204,17 +204,20 @@ fn what_makes_no_sense_is_bad_usage_with_what_would() {
 }
 
 #[test]
-fn what_is_no_blow_is_bad_usage_and_what_is_one_is_told() {
+fn an_invalid_fault_is_bad_usage_and_the_valid_ones_are_named() {
     for (bad, words) in [
-        ("kill-agent", "expected AFTER=BLOW, as 5s=kill-agent"),
-        ("5s=kil-agent", "\"kil-agent\" is no blow; expected break:"),
+        ("kill-agent", "expected AFTER=FAULT, such as 5s=kill-agent"),
+        (
+            "5s=kil-agent",
+            "\"kil-agent\" is not a fault; expected break:",
+        ),
         ("5s=break", "for example break:reset or break:1000"),
         ("5=kill-agent", "expected us, ms, s or m"),
     ] {
-        let (code, said) = refused(&["--blow", bad]);
+        let (code, said) = refused(&["--inject", bad]);
 
         assert_eq!(code, 2, "{said}");
-        for needed in ["--blow <AFTER=BLOW>", bad, words] {
+        for needed in ["--inject <AFTER=FAULT>", bad, words] {
             assert!(said.contains(needed), "{bad}: no {needed:?} in\n{said}");
         }
     }

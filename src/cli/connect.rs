@@ -15,7 +15,7 @@ use super::exit::Exit;
 use super::{run, terminal};
 use crate::config::{self, Forward, Remote, Target};
 use crate::daemon::{OneShot, OneShotConfig, Signals, StartError};
-use crate::forward::{Class, Ending, Standard, Trouble};
+use crate::forward::{Class, Ending, Standard, StdioError};
 use crate::session::{ShutdownMode, allow_questions};
 use crate::telemetry::{self, Format, Log, Verbosity};
 
@@ -121,7 +121,7 @@ fn tell(target: &str, ending: Ending) -> Exit {
                 hint,
             )
         }
-        Ending::Failed(Trouble { what, hint, class }) => {
+        Ending::Failed(StdioError { what, hint, class }) => {
             fail(exit_of(class), &format!("{target}: {what}"), &hint)
         }
     }

@@ -1,8 +1,8 @@
 //! `exec`: a forward for the lifetime of a command.
 //!
 //! ```text
-//!   bind a free port ─▶ start the command ─▶ pass on signals ─▶ command exits ─▶ terminate sessions
-//!                        {host} {port}                          its exit code becomes ours
+//!   bind a free port ─▶ start command ─▶ pass on signals ─▶ command exits ─▶ terminate sessions
+//!                       {host} {port}                       its exit code becomes ours
 //! ```
 
 use std::io::{self, IsTerminal};

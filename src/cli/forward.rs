@@ -197,7 +197,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
         passed: ActivatedSockets::default(),
         admin: None,
         log: None,
-        leftovers: TerminatePolicy::Casual,
+        leftovers: TerminatePolicy::BestEffort,
     };
     allow_questions();
     let started = Daemon::start(config, caller).await;

@@ -92,7 +92,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
         passed,
         admin,
         log: Some(log),
-        leftovers: TerminatePolicy::Full,
+        leftovers: TerminatePolicy::Required,
     };
     let manner = Manner {
         strict: args.strict,

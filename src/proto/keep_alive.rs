@@ -1,15 +1,15 @@
-//! NOP frames that only show that somebody is there.
+//! Keep-alive: NOP frames for old agents and against the session's idle timeout.
 
 use std::time::{Duration, Instant};
 
-/// When a tunnel must say something although nobody has anything to say.
+/// Schedule of the NOP frames of a tunnel.
 #[derive(Debug)]
 pub(super) struct KeepAlive {
-    /// For the agent: the next NOP that an old one's mux wants.
+    /// For the agent: when an old agent's mux needs the next NOP.
     mux: Option<Instant>,
-    /// For the service: sessions with an open stream shall not be taken for idle.
+    /// For Session Manager: true if sessions with an open stream must not become idle.
     holds_session: bool,
-    /// When something was last put in line, which may leave later.
+    /// When data was last queued; it may be sent later.
     said: Option<Instant>,
 }
 
@@ -22,13 +22,13 @@ impl KeepAlive {
         }
     }
 
-    /// The agent is one that ends a mux in which nothing is heard.
+    /// The agent is one that closes a mux on which it receives nothing.
     pub(super) fn satisfy_agent(&mut self, now: Instant) {
         self.mux = Some(now + MUX);
     }
 
-    /// When the next NOP is due. `idle_since` is when the last message was sent, if a stream is
-    /// open that has nothing to send (protocol.md section 8.6).
+    /// Returns the time of the next NOP. `idle_since` is when the last message was sent, if a
+    /// stream is open that has nothing to send (docs/protocol.md, section 8.6).
     pub(super) fn due(&self, idle_since: Option<Instant>) -> Option<Instant> {
         let session = idle_since
             .filter(|_| self.holds_session)
@@ -36,17 +36,17 @@ impl KeepAlive {
         [self.mux, session].into_iter().flatten().min()
     }
 
-    /// A NOP is put in line. It leaves when the service lets it; the next one is due after a whole
-    /// interval all the same.
+    /// A NOP was queued. It is sent when the rate limit permits; the next one is due a full
+    /// interval later all the same.
     pub(super) fn handle_said(&mut self, now: Instant) {
         self.said = Some(now);
         self.mux = self.mux.map(|_| now + MUX);
     }
 }
 
-/// How often old agents want to hear something (protocol.md section 8.6).
+/// Interval at which old agents need data (docs/protocol.md, section 8.6).
 const MUX: Duration = Duration::from_secs(10);
 
-/// How long a session with an open stream is left alone: half of the shortest idle timeout that an
-/// account can have.
+/// Maximum idle time of a session with an open stream: half of the shortest idle timeout that can
+/// be configured in an account.
 const SESSION: Duration = Duration::from_secs(30);

@@ -1,7 +1,7 @@
-//! Whether the agent processes what it acknowledges.
+//! Detects when the agent processes what it acknowledges.
 //!
-//! One acknowledgement does not prove that. After HandshakeComplete an agent passes three phases
-//! (protocol.md section 5.1):
+//! An acknowledgement alone does not show that. After HandshakeComplete an agent passes through
+//! three phases (docs/protocol.md, section 5.1):
 //!
 //! ```text
 //!   HandshakeComplete ──▶ discards         ──▶ refuses          ──▶ processes
@@ -9,41 +9,42 @@
 //!                         and lost
 //! ```
 //!
-//! The proof is that the agent was seen to refuse. It reads messages in order and acknowledges at
-//! once what arrives before its turn, so two probes leave together: if the second is acknowledged
-//! and the first is not, the first was refused. The discarding is over, and when the first probe is
-//! acknowledged in the end, it was processed. This holds whatever the round trip is.
+//! The agent is known to be ready once it was seen to refuse. It reads messages in order and
+//! acknowledges early messages immediately, so two probes are sent together: if the second is
+//! acknowledged and the first is not, the first was refused. The discard phase is then over, and
+//! once the first probe is acknowledged, it was processed. This is independent of the round trip.
 //!
-//! The phase of refusal can be shorter than the gap between two probes, or over before the first
-//! one arrives. Then a probe counts that the agent read some time after it sent HandshakeComplete.
-//! On a short path a refusal is the rule, and an agent that shows none may still discard, so that
-//! time is [`SETTLED_NEAR`] there and [`SETTLED`] elsewhere; on a path with a longer round trip every
-//! probe is late enough. Time alone proves nothing: see `proto/start_check.rs` for what follows.
+//! The refusal phase can be shorter than the gap between two probes, or over before the first one
+//! arrives. The agent is then assumed to be ready when it has read a probe a minimum time after it
+//! sent HandshakeComplete. On a short path a refusal is usually seen, and an agent without one may
+//! still be discarding, so the minimum is [`SETTLED_NEAR`] there and [`SETTLED`] elsewhere; on a
+//! path with a longer round trip every probe is late enough. Elapsed time is no proof: see
+//! `proto/start_check.rs` for the check that follows.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// The probes of one tunnel and what their acknowledgements tell.
+/// Readiness probes of one tunnel and the result of their acknowledgements.
 #[derive(Debug)]
 pub(super) struct Readiness {
-    /// When HandshakeComplete came.
+    /// When HandshakeComplete was received.
     completed: Instant,
-    /// A loss would be noticed.
+    /// True if a discarded first message would be detected.
     is_checked: bool,
-    /// The number of the next probe, in a count of its own.
+    /// The number of the next probe. Probes have their own numbering.
     next: u32,
     unanswered: BTreeSet<u32>,
-    /// How many probes are to leave, and when.
+    /// When the next probes are sent, and how many.
     due: Option<(Instant, u32)>,
-    /// A probe was refused.
+    /// True once a probe was refused.
     refused: bool,
     /// The shortest time from a probe to its acknowledgement.
     round_trip: Option<Duration>,
 }
 
 impl Readiness {
-    /// HandshakeComplete came now. `is_checked` is true if it would be noticed that the agent
-    /// discarded the first data.
+    /// Starts probing. HandshakeComplete was received at `now`. `is_checked` is true if it would be
+    /// detected that the agent discarded the first data.
     pub(super) fn new(now: Instant, is_checked: bool) -> Self {
         Self {
             completed: now,
@@ -56,19 +57,19 @@ impl Readiness {
         }
     }
 
-    /// A new websocket is open. The old one may have lost any probe, which would look like a
+    /// A new websocket is open. Probes may have been lost with the old one, which would look like a
     /// refusal, so only new probes count.
     pub(super) fn handle_connected(&mut self, now: Instant) {
         self.unanswered.clear();
         self.due = Some((now, PAIR));
     }
 
-    /// When the next probe is due.
+    /// Returns the time of the next probe.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due.map(|(at, _)| at)
     }
 
-    /// The number of a probe that is due, if one is.
+    /// Returns the number of a probe to send, if one is due.
     pub(super) fn poll_probe(&mut self, now: Instant) -> Option<u32> {
         let (at, count) = self.due.filter(|(at, _)| *at <= now)?;
         let probe = self.next;
@@ -76,16 +77,16 @@ impl Readiness {
         self.unanswered.insert(probe);
         self.due = match count > 1 {
             true => Some((at, count - 1)),
-            // Probes follow each other without waiting, so that one meets the refusal.
+            // Probes follow each other without a wait, so that one meets the refusal phase.
             false if self.is_near() => (self.next < MAX_PROBES).then_some((now + NEXT, 1)),
-            // One that is late enough whatever the round trip is.
+            // A probe that is late enough for any round trip.
             false if self.is_checked && self.next == PAIR => Some((now + SETTLED_CHECKED, 1)),
             false => None,
         };
         Some(probe)
     }
 
-    /// True if the agent was seen to refuse, and so discards no more.
+    /// Returns true if a refusal was seen, so that the discard phase is over.
     pub(super) fn is_proved(&self) -> bool {
         self.refused
     }
@@ -102,7 +103,7 @@ impl Readiness {
         self.round_trip.is_some_and(|round_trip| round_trip < NEAR)
     }
 
-    /// A probe that first left at `sent` was acknowledged. True if the agent is ready.
+    /// A probe first sent at `sent` was acknowledged. Returns true if the agent is ready.
     pub(super) fn handle_answer(&mut self, now: Instant, probe: u32, sent: Instant) -> bool {
         if !self.unanswered.remove(&probe) {
             return false;
@@ -115,7 +116,7 @@ impl Readiness {
             self.due = None;
             return false;
         }
-        // HandshakeComplete and the probe were under way for one round trip together.
+        // HandshakeComplete and the probe were in flight for one round trip in total.
         let read_after = sent.saturating_duration_since(self.completed) + round_trip;
         let settled = self.settled(round_trip);
         if self.refused || read_after >= settled {
@@ -126,7 +127,7 @@ impl Readiness {
         }
         let next = match self.unanswered.is_empty() && !self.is_near() {
             true => (self.completed + settled.saturating_sub(round_trip)).max(now + NEXT),
-            // A later one shows whether the other one was refused.
+            // A later probe shows whether this one was refused.
             false => now + NEXT,
         };
         self.due = (self.next < MAX_PROBES).then_some((next, 1));
@@ -134,28 +135,28 @@ impl Readiness {
     }
 }
 
-/// Probes that leave together.
+/// Number of probes sent together.
 const PAIR: u32 = 2;
 
-/// How soon another probe follows one whose successor is not yet acknowledged. Acknowledgements of
-/// two that were both accepted come together.
+/// Delay before the probe that follows one whose successor is not yet acknowledged.
+/// Acknowledgements of two accepted probes arrive together.
 const NEXT: Duration = Duration::from_millis(1);
 
-/// Agents that discard for longer than this were not seen. One thread of the agent would have to be
-/// kept from running for as long, at one certain instruction, while another one reads.
+/// No agent was observed to discard for longer than this. It would require that one thread of the
+/// agent is not scheduled for this long, at one particular instruction, while another one reads.
 const SETTLED: Duration = Duration::from_millis(10);
 
-/// What a tunnel waits at most, beyond the round trip, that would notice a loss.
+/// Maximum wait, beyond the round trip, of a tunnel that would detect a loss.
 const SETTLED_CHECKED: Duration = Duration::from_millis(3);
 
-/// [`SETTLED`] on a path whose round trip is less than [`NEAR`], where few tunnels wait for it.
+/// [`SETTLED`] on a path with a round trip below [`NEAR`], where few tunnels have to wait for it.
 const SETTLED_NEAR: Duration = Duration::from_millis(25);
 
-/// On a shorter path the first probes arrive before most agents are ready (protocol.md section 0.2:
-/// 0.2 to 2.1 ms).
+/// On a shorter path the first probes arrive before most agents are ready (docs/protocol.md,
+/// section 0.2: 0.2 to 2.1 ms).
 const NEAR: Duration = Duration::from_millis(1);
 
-/// Only a path that loses messages needs more; then each is repeated until it is acknowledged.
+/// More are needed only on a path that loses messages; each is then sent until acknowledged.
 const MAX_PROBES: u32 = 64;
 
 #[cfg(test)]
@@ -165,7 +166,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Sends what is due and returns the numbers.
+    /// Takes the due probes and returns their numbers.
     fn probes(readiness: &mut Readiness, now: Instant) -> Vec<u32> {
         std::iter::from_fn(|| readiness.poll_probe(now)).collect()
     }

@@ -1,7 +1,7 @@
-//! A timer that is exact to some ten microseconds, for the pace of agents.
+//! A timer with a precision of about ten microseconds, for the pace of agents.
 //!
-//! The runtime's own timers count whole milliseconds, and an agent sends a message every 1.4 ms
-//! (protocol.md section 0.2). So one thread of the simulator sleeps until the next deadline.
+//! The runtime's timers have millisecond resolution, and an agent sends a message every 1.4 ms
+//! (docs/protocol.md, section 0.2). Therefore a dedicated thread sleeps until the next deadline.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use super::clock;
 
-/// Deadlines further away are left to the runtime's timers.
+/// Deadlines further away use the runtime's timers.
 pub(super) const NEAR: Duration = Duration::from_millis(5);
 
-/// Wakes tasks. Its thread ends soon after it; nobody waits for that, since the last owner may be a
-/// task that the thread itself drops.
+/// Wakes tasks at given times. Its thread ends soon after the drop; the drop does not wait for it,
+/// because the last owner may be a task that the thread itself drops.
 #[derive(Debug)]
 pub(super) struct Alarm {
     shared: Arc<Shared>,
@@ -32,7 +32,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Pending {
     deadlines: BinaryHeap<Reverse<Deadline>>,
-    /// Distinguishes equal times, so that wakers need no order.
+    /// Number that orders equal times, so that wakers need no order.
     next: u64,
     closed: bool,
 }
@@ -49,7 +49,7 @@ impl Alarm {
     ///
     /// # Errors
     ///
-    /// If the system has no thread left.
+    /// Fails if the system cannot create the thread.
     pub(super) fn start() -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let alarm = Self {
@@ -60,7 +60,7 @@ impl Alarm {
         Ok(alarm)
     }
 
-    /// Wakes a task at this time, once.
+    /// Wakes a task once at the given time.
     pub(super) fn wake_at(&self, at: Instant, waker: Waker) {
         let mut pending = self.shared.lock();
         let number = pending.next;

@@ -1,9 +1,9 @@
 //! The SSM API over HTTP: AWS JSON 1.1, five operations, and their errors.
 //!
-//! A request is checked in AWS's order: signature, operation, JSON, constraints, document,
-//! parameters, target. Where AWS's own text is not known the sentence says what was wrong.
+//! A request is checked in the order of AWS: signature, operation, JSON, constraints, document,
+//! parameters, target. Where the error text of AWS is unknown, the text describes the error.
 //!
-//! Specification: protocol.md section 1.
+//! Specification: docs/protocol.md, section 1.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,14 +25,15 @@ use super::records::{Record, micros};
 use super::service::Service;
 use super::signature::{Fault, Signature};
 
-/// What an API call is answered.
+/// Response to an API call.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
 }
 
-/// Answers one call, unless its answer must be lost; `arrived` is when its last byte did.
+/// Handles one call. Returns `None` if the response must be dropped. `arrived` is the time at which
+/// the last byte of the request arrived.
 pub(super) async fn answer(
     service: &Arc<Service>,
     headers: &HeaderMap,
@@ -228,7 +229,8 @@ fn find_document(service: &Service, name: &str) -> Result<&'static Document, Api
     let alias = service.options.documents.get(name);
     let found = Document::find(alias.map_or(name, String::as_str));
     found.ok_or_else(|| {
-        // AWS has many more, a shell among them; here it is not enough to be one of those.
+        // AWS has many more documents, such as the shell; a document of AWS may be unsupported
+        // here.
         let known: Vec<_> = documents().collect();
         let known = known.join(", ");
         let message = format!(
@@ -277,7 +279,7 @@ fn session_id(request: &SessionRequest) -> Result<String, ApiError> {
     constrained("sessionId", request.session_id.clone(), 1..=96, |_| true)
 }
 
-/// Checks a member as AWS does before it looks at its meaning.
+/// Checks the constraints of a member, as AWS does before it interprets the value.
 fn constrained(
     member: &str,
     value: Option<String>,
@@ -304,7 +306,7 @@ fn constrained(
     Err(ApiError::new("ValidationException", message))
 }
 
-/// `i-…`, `mi-…` or `ecs:<cluster>_<task>_<runtime>`; anything else is no node that is connected.
+/// Returns true for valid target ids: `i-…`, `mi-…` or `ecs:<cluster>_<task>_<runtime>`.
 pub fn is_target(target: &str) -> bool {
     let is_word = |id: &str| {
         id.bytes()
@@ -324,7 +326,7 @@ fn encode<T: Serialize>(body: &T) -> Vec<u8> {
     serde_json::to_vec(body).expect("the types of this file are JSON")
 }
 
-/// A refusal, as AWS words it.
+/// An error response, worded as by AWS.
 #[derive(Debug)]
 struct ApiError {
     code: String,
@@ -347,7 +349,7 @@ impl ApiError {
     }
 }
 
-/// AWS JSON answers 400 to all that is modelled.
+/// Returns the HTTP status of an error code; AWS JSON uses 400 for all modelled errors.
 fn status(code: &str) -> StatusCode {
     match code {
         "InternalServerError" | "InternalFailure" => StatusCode::INTERNAL_SERVER_ERROR,
@@ -359,8 +361,8 @@ fn status(code: &str) -> StatusCode {
     }
 }
 
-/// The content type of the protocol.
+/// Content type of the protocol.
 pub(super) const MEDIA_TYPE: &[u8] = b"application/x-amz-json-1.1";
 
-/// What StartSession means without a document: a shell, which the simulator does not play.
+/// Default document of StartSession: a shell, which the simulator does not support.
 const SHELL_DOCUMENT: &str = "SSM-SessionManagerRunShell";

@@ -1,8 +1,8 @@
-//! A certificate made at start, for a simulator that serves `https` and `wss`.
+//! A certificate generated at start, for a simulator that serves `https` and `wss`.
 //!
-//! A small authority signs one server certificate for `localhost`, `127.0.0.1` and `::1`, and for
-//! AWS's own names if that is wanted. Its
-//! own certificate is what a client takes as `ca_bundle`; its key is forgotten at once.
+//! A private CA signs one server certificate for `localhost`, `127.0.0.1` and `::1` and, if
+//! requested, for AWS's own names. Clients use the CA certificate as `ca_bundle`; the CA key is
+//! discarded at once.
 
 use std::io;
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// A server's side of TLS, and what its clients must trust.
+/// TLS configuration of the server, and the CA certificate for its clients.
 pub(super) struct Certificate {
     /// Accepts connections with the server certificate.
     pub(super) acceptor: TlsAcceptor,
-    /// The authority, as PEM.
+    /// The CA certificate, as PEM.
     pub(super) authority_pem: String,
 }
 
 impl Certificate {
-    /// Makes keys and certificates.
+    /// Generates keys and certificates.
     ///
     /// # Errors
     ///
-    /// If the machine gives no randomness, or the pieces do not fit.
+    /// Fails if no random numbers are available or the generated parts do not match.
     pub(super) fn generate(names: Vec<String>) -> io::Result<Self> {
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let mut authority = CertificateParams::new(Vec::new()).map_err(io::Error::other)?;
@@ -62,7 +62,7 @@ fn name(params: &mut CertificateParams, common: &str) {
     params.distinguished_name.push(DnType::CommonName, common);
 }
 
-/// Where a simulator can be reached: on this machine, and as AWS in a region.
+/// Returns the names of the server: local ones and, with a region, those of AWS.
 pub(super) fn names(region: Option<&String>) -> Vec<String> {
     let public = region.into_iter().flat_map(|region| {
         ["ssm", "ssmmessages"].map(|service| format!("{service}.{region}.amazonaws.com"))
@@ -71,5 +71,5 @@ pub(super) fn names(region: Option<&String>) -> Vec<String> {
     here.chain(public).collect()
 }
 
-/// On this machine.
+/// Local names.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];

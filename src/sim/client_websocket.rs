@@ -1,7 +1,6 @@
-//! The service's end of a client's websocket.
+//! The server side of a client's websocket.
 //!
-//! Pings are answered by the library as they are read. Messages that are fed together leave
-//! together.
+//! The library answers pings as they are read. Messages that are fed together are flushed together.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -21,32 +20,32 @@ use super::messages;
 use super::one_off_fault::Manner;
 use super::tls_stream::Socket;
 
-/// A websocket and whether it must be flushed.
+/// A websocket with its flush state.
 #[derive(Debug)]
 pub(super) struct Client {
     websocket: WebSocketStream<Socket>,
     unflushed: bool,
     broken: bool,
-    /// Nothing comes or goes any more.
+    /// Black hole: nothing is read or written.
     silent: bool,
 }
 
-/// What came from a client.
+/// Input from a client.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// A message of the data channel, in a binary or a text frame.
+    /// A message of the data channel, in a binary or text frame.
     Message(Bytes),
-    /// A ping, a pong, or a close that the library answers.
+    /// A ping, a pong, or a close frame that the library answers.
     Control,
-    /// Nothing will come any more.
+    /// The websocket is closed; no further input.
     Gone,
 }
 
 impl Client {
-    /// Takes over a connection behind its upgrade; `early` was read with it.
+    /// Takes over a connection after its upgrade; `early` holds bytes already read.
     pub(super) async fn new(socket: Socket, mut early: Vec<u8>, max_message: usize) -> Self {
-        // All later read buffers are as large as this one. Without room in it, the library would
-        // ask the system for the header and for the payload of every frame.
+        // All later read buffers have this size. Without spare capacity, the library would issue a
+        // system call each for the header and the payload of every frame.
         early.reserve(READ_BUFFER);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -63,7 +62,7 @@ impl Client {
         }
     }
 
-    /// The first message, if it is text and comes in time.
+    /// Returns the first message, if it is text and arrives within [`OPENING_TIMEOUT`].
     pub(super) async fn opening(&mut self) -> Option<Bytes> {
         tokio::time::timeout(OPENING_TIMEOUT, self.first())
             .await
@@ -98,7 +97,7 @@ impl Client {
         })
     }
 
-    /// Whether another message can be fed. A broken websocket takes and loses everything.
+    /// Returns true if another message can be fed. A broken websocket accepts and loses everything.
     pub(super) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
         if self.silent {
             return true;
@@ -112,7 +111,7 @@ impl Client {
         }
     }
 
-    /// Takes a message; it leaves with the next flush, or earlier.
+    /// Queues a message; it is sent with the next flush, or earlier.
     pub(super) fn feed(&mut self, frame: Bytes) {
         if self.silent {
             return;
@@ -122,7 +121,7 @@ impl Client {
         self.unflushed = true;
     }
 
-    /// Sends what was fed, as far as the connection takes it.
+    /// Sends queued messages as far as the connection accepts them.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) {
         if !self.unflushed || self.broken || self.silent {
             return;
@@ -133,8 +132,8 @@ impl Client {
         }
     }
 
-    /// Says why, if the session has ended, and closes with code 1000; waits a while for the
-    /// client to go, so that nothing that is on its way is cut off.
+    /// Reports the end of the session, if it has ended, and closes with code 1000. Waits a while
+    /// for the client to close, so that data in flight is not lost.
     pub(super) async fn part(self, ended: Option<(&str, &End)>) {
         let reason = match ended {
             Some(_) => "",
@@ -145,27 +144,27 @@ impl Client {
         self.close(notice, CloseCode::Normal, reason).await;
     }
 
-    /// From now on nothing comes or goes, and the other side is not told.
+    /// Stops reading and writing without notifying the client.
     pub(super) fn blackhole(&mut self) {
         self.silent = true;
     }
 
-    /// Whether nothing comes or goes any more.
+    /// Returns true if the websocket is a black hole.
     pub(super) fn is_silent(&self) -> bool {
         self.silent
     }
 
-    /// Keeps the connection until the client gives it up; reads nothing and says nothing.
+    /// Keeps the connection open until the client closes it; reads and sends nothing.
     pub(super) async fn linger(mut self) {
         let tcp = self.websocket.get_mut().tcp();
         let is_there = |ready: Ready| !ready.is_read_closed();
         while tcp.ready(Interest::READABLE).await.is_ok_and(is_there) {
-            // What came and is not read would make it ready at once, again and again.
+            // Unread data would make the socket ready again at once.
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    /// Breaks the websocket; what was fed and not flushed is lost.
+    /// Breaks the websocket; queued messages that were not flushed are lost.
     pub(super) async fn disconnect(mut self, manner: Manner) {
         let tcp = self.websocket.get_mut().tcp();
         match manner {
@@ -174,13 +173,13 @@ impl Client {
                 let reason = if code == 1000 { "Bye" } else { "" };
                 self.close(None, code.into(), reason).await;
             }
-            // It fails for a connection that is gone already.
+            // Fails if the connection is already closed.
             Manner::Reset => drop(tcp.set_zero_linger()),
             Manner::BlackHole => {}
         }
     }
 
-    /// Closes with a code.
+    /// Closes the websocket with a close code.
     pub(super) async fn close(mut self, last: Option<Bytes>, code: CloseCode, reason: &str) {
         let farewell = async {
             if let Some(last) = last {
@@ -194,13 +193,13 @@ impl Client {
             while self.websocket.next().await.transpose()?.is_some() {}
             Ok::<_, tokio_tungstenite::tungstenite::Error>(())
         };
-        // Whether it was heard makes no difference any more.
+        // The result is irrelevant at this point.
         drop(tokio::time::timeout(FAREWELL, farewell).await);
     }
 }
 
-/// Ends TCP without a word, and waits for the other side to do so: what it still sends would
-/// otherwise be answered with a reset.
+/// Sends a TCP FIN without a close frame and waits for that of the peer: data that still arrives
+/// would otherwise be answered with a reset.
 async fn finish(tcp: &mut TcpStream) {
     let farewell = async {
         tcp.shutdown().await?;
@@ -211,11 +210,11 @@ async fn finish(tcp: &mut TcpStream) {
     drop(tokio::time::timeout(FAREWELL, farewell).await);
 }
 
-/// How long a client may take to send its token.
+/// Time limit for the client's token.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a client may take to close its side.
+/// Time limit for the client to close its side.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How often one that hears nothing is looked at.
+/// Interval at which a silent connection is checked.
 const LOOK: Duration = Duration::from_secs(1);
 const READ_BUFFER: usize = 64 << 10;
 const WRITE_BUFFER: usize = 64 << 10;

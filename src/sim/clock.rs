@@ -1,14 +1,15 @@
-//! Where the simulator reads the clock; everything else in it takes the time as an argument.
+//! The only place where the simulator reads the clock; all other code takes the time as an
+//! argument.
 #![expect(clippy::disallowed_methods, reason = "the clock enters here")]
 
 use std::time::{Instant, SystemTime};
 
-/// The time that only goes forward.
+/// Returns the monotonic time.
 pub(super) fn now() -> Instant {
     Instant::now()
 }
 
-/// The time of day, for dates in messages and signatures.
+/// Returns the wall clock time, for dates in messages and signatures.
 pub(super) fn wall() -> SystemTime {
     SystemTime::now()
 }

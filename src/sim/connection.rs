@@ -1,4 +1,4 @@
-//! A connection of an agent to its destination: what waits to be written, and what comes.
+//! A TCP connection of an agent to its destination, with its write queue.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// One TCP connection. Its queue is bounded by the budget of the agent that fills it.
+/// A TCP connection. Its queue is bounded by the budget of the agent that fills it.
 #[derive(Debug)]
 pub(super) struct Connection {
     tcp: TcpStream,
@@ -23,7 +23,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// That of the last one, or that there is none.
+    /// Returns the error of the last address, or `HostUnreachable` if there are none.
     pub(super) async fn dial(addresses: &[SocketAddr]) -> io::Result<Self> {
         let mut failure = io::Error::from(io::ErrorKind::HostUnreachable);
         for address in addresses {
@@ -44,14 +44,15 @@ impl Connection {
         })
     }
 
-    /// Adds to what waits to be written.
+    /// Queues data to be written.
     pub(super) fn push(&mut self, data: Bytes) {
         self.queue.push_back(data);
     }
 
-    /// Writes what the connection takes, many pieces at once; how much that was.
+    /// Writes as much as the connection accepts, many chunks at once, and returns the number of
+    /// bytes.
     ///
-    /// Pending only if nothing could be written, and always if nothing waits.
+    /// Pending if nothing could be written or the queue is empty.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut written = 0;
         while !self.queue.is_empty() {
@@ -75,7 +76,7 @@ impl Connection {
         }
     }
 
-    /// Reads what is there; empty at the end.
+    /// Reads the available bytes; empty at the end of the stream.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         self.buffer.reserve(READ_SIZE);
         let read = pin!(self.tcp.read_buf(&mut self.buffer)).poll(cx);
@@ -94,7 +95,8 @@ impl Connection {
     }
 }
 
-/// Pieces in one write; Linux takes 1024, and 64 of 1 KiB fill a socket's buffer well.
+/// Maximum number of chunks per write; Linux accepts 1024, and 64 of 1 KiB fill a socket buffer
+/// well.
 const MAX_SLICES: usize = 64;
-/// Bytes asked for in one read.
+/// Maximum number of bytes per read.
 const READ_SIZE: usize = 64 << 10;

@@ -1,13 +1,14 @@
-//! The documents of Session Manager: their parameters, and the properties that follow.
+//! The documents of Session Manager: their parameters and resolved properties.
 //!
-//! The documents live in the service; what is known of them is in protocol.md section 1.3.
+//! The real documents are part of the AWS service; docs/protocol.md, section 1.3, lists what is
+//! known.
 
 use std::collections::BTreeMap;
 
-/// A document that the simulator can play.
+/// A document that the simulator supports.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Document {
-    /// Its name.
+    /// Name of the document.
     pub(super) name: &'static str,
     parameters: &'static [Parameter],
     /// Properties that are not parameters.
@@ -15,16 +16,16 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// Finds a document by its name.
+    /// Returns the document with this name.
     pub(super) fn find(name: &str) -> Option<&'static Self> {
         DOCUMENTS.iter().find(|document| document.name == name)
     }
 
-    /// The properties that the agent and the client see.
+    /// Returns the properties that the agent and the client receive.
     ///
     /// # Errors
     ///
-    /// A sentence about the first parameter that does not fit.
+    /// Fails with a text about the first invalid parameter.
     pub(super) fn properties(
         &self,
         given: &BTreeMap<String, Vec<String>>,
@@ -54,12 +55,12 @@ impl Document {
     }
 }
 
-/// The names of the documents that are played.
+/// Returns the names of the supported documents.
 pub fn documents() -> impl Iterator<Item = &'static str> {
     DOCUMENTS.iter().map(|document| document.name)
 }
 
-/// Whether a document can have this name; AWS asks for 3 to 128 characters.
+/// Returns true if the name is a valid document name; AWS requires 3 to 128 characters.
 pub fn is_document_name(name: &str) -> bool {
     let is_fitting = |c: char| c.is_ascii_alphanumeric() || "_-.:/".contains(c);
     DOCUMENT_NAME.contains(&name.len()) && name.chars().all(is_fitting)
@@ -68,7 +69,7 @@ pub fn is_document_name(name: &str) -> bool {
 #[derive(Clone, Copy, Debug)]
 struct Parameter {
     name: &'static str,
-    /// What it is if not given; `None` if it must be.
+    /// Default value; `None` if the parameter is required.
     default: Option<&'static str>,
     pattern: Pattern,
 }
@@ -95,16 +96,16 @@ impl Parameter {
     }
 }
 
-/// What a value may look like.
+/// Valid values of a parameter.
 #[derive(Clone, Copy, Debug)]
 enum Pattern {
     /// 1 to 65535, without a sign or leading zeros.
     Port,
-    /// As `Port`, or 0.
+    /// Like `Port`, or 0.
     AnyPort,
-    /// At least three characters that mean nothing to a shell.
+    /// At least three characters, none of them special to a shell.
     Host,
-    /// A path.
+    /// A non-empty path.
     Path,
 }
 
@@ -145,7 +146,7 @@ const LOCAL_PORT: Parameter = Parameter {
 
 const PORT_FORWARDING: (&str, &str) = ("type", "LocalPortForwarding");
 
-/// How long the name of a document is.
+/// Valid length of a document name.
 pub(super) const DOCUMENT_NAME: std::ops::RangeInclusive<usize> = 3..=128;
 
 const DOCUMENTS: [Document; 4] = [

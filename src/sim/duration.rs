@@ -1,14 +1,14 @@
-//! An amount of time as people write it: `250us`, `150ms`, `5s`, `2m`.
+//! Parses durations such as `250us`, `150ms`, `5s` and `2m`.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serializer, de};
 
-/// Reads an amount of time.
+/// Parses a duration.
 ///
 /// # Errors
 ///
-/// A sentence for whoever wrote it.
+/// Fails with a text for the user.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
@@ -25,7 +25,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(unit * number)
 }
 
-/// For fields of what is read as JSON.
+/// Deserializes a duration field.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Duration, D::Error> {
@@ -33,18 +33,18 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     parse_duration(&text).map_err(de::Error::custom)
 }
 
-/// The same way back, in microseconds.
+/// Serializes a duration, in microseconds.
 pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{}us", value.as_micros()))
 }
 
-/// As the above, for what may be absent.
+/// Same for optional fields.
 pub(super) mod optional {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    /// Present, as [`parse_duration`](super::parse_duration) reads it.
+    /// A duration that is present, in the format of [`parse_duration`](super::parse_duration).
     #[derive(Deserialize, Serialize)]
     struct Present(#[serde(with = "super")] Duration);
 

@@ -39,7 +39,8 @@ pub struct ScheduledFault {
     /// How long after the start of the session; at once if it is older already.
     #[serde(with = "duration")]
     pub after: Duration,
-    /// What happens.
+    /// What happens. `blow` is the former name of the JSON key.
+    #[serde(alias = "blow")]
     pub fault: OneOffFault,
 }
 
@@ -65,10 +66,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blows_are_words() {
+    fn faults_are_words() {
         let words = json!(["kill_agent", { "break": "reset" }, { "agent_away": "1000000us" }]);
 
-        let blows: Vec<OneOffFault> = serde_json::from_value(words.clone()).unwrap();
+        let faults: Vec<OneOffFault> = serde_json::from_value(words.clone()).unwrap();
 
         let second = Duration::from_secs(1);
         let expected = [
@@ -76,7 +77,7 @@ mod tests {
             OneOffFault::Break(Manner::Reset),
             OneOffFault::AgentAway(second),
         ];
-        assert_eq!(blows, expected);
-        assert_eq!(serde_json::to_value(&blows).unwrap(), words);
+        assert_eq!(faults, expected);
+        assert_eq!(serde_json::to_value(&faults).unwrap(), words);
     }
 }

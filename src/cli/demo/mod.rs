@@ -113,7 +113,7 @@ impl Stage {
                 passed: ActivatedSockets::default(),
                 admin: None,
                 log: None,
-                leftovers: TerminatePolicy::Full,
+                leftovers: TerminatePolicy::Required,
             },
         )
         .await?;

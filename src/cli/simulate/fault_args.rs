@@ -30,10 +30,10 @@ pub(super) struct FaultArgs {
         value_parser = manner
     )]
     drop_manner: Manner,
-    /// Let something happen to every session, so long after its start: break:MANNER, as with
+    /// Inject a fault into every session, that long after its start: break:MANNER, as with
     /// --drop-manner, pause-client, start-client, pause-agent, start-agent, kill-agent,
     /// agent-away:DURATION, or agent-away-amid-message:DURATION
-    #[arg(long = "blow", value_name = "AFTER=BLOW", value_parser = planned)]
+    #[arg(long = "inject", alias = "blow", value_name = "AFTER=FAULT", value_parser = planned)]
     planned: Vec<ScheduledFault>,
     /// Do something to every Nth message: drop|duplicate|reorder|delay=DURATION, then :N, then
     /// perhaps :data|handshake|flag|acknowledge, then perhaps :to-agent|to-client
@@ -277,7 +277,7 @@ mod tests {
             "200ms",
             "--drop-manner",
             "1000",
-            "--blow",
+            "--inject",
             "5s=pause-client",
             "--blow",
             "6s=start-client",
@@ -299,7 +299,7 @@ mod tests {
         let every = Duration::from_millis(200);
         let manner = Manner::Close(1000);
         assert_eq!(faults.break_every, Some(BreakEvery { every, manner }));
-        assert_eq!(faults.planned[1].blow, OneOffFault::StartClient);
+        assert_eq!(faults.planned[1].fault, OneOffFault::StartClient);
         assert_eq!(faults.messages[0].direction, Some(Direction::ToAgent));
         assert_eq!(
             faults.messages[1].action,
@@ -323,7 +323,7 @@ mod tests {
             ["--drop-manner", "5000"],
             ["--drop-manner", "fin"],
             ["--api-fault", "StartSession:"],
-            ["--blow", "kill-agent"],
+            ["--inject", "kill-agent"],
             ["--api-fault", "ListSessions:X"],
             ["--refuse-upgrades", "200"],
             ["--token", "forever"],

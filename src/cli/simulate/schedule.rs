@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use crate::sim::{Manner, OneOffFault, ScheduledFault, parse_duration};
 
-/// Parses `AFTER=BLOW`.
+/// Parses `AFTER=FAULT`.
 ///
 /// # Errors
 ///
 /// Returns a message for the user.
 pub(super) fn planned(text: &str) -> Result<ScheduledFault, String> {
-    let (after, blow) = text
+    let (after, fault) = text
         .split_once('=')
-        .ok_or("expected AFTER=BLOW, as 5s=kill-agent")?;
+        .ok_or("expected AFTER=FAULT, such as 5s=kill-agent")?;
     let after = parse_duration(after).map_err(|error| format!("AFTER: {error}"))?;
-    let blow = self::blow(blow)?;
-    Ok(ScheduledFault { after, blow })
+    let fault = one_off_fault(fault)?;
+    Ok(ScheduledFault { after, fault })
 }
 
-fn blow(text: &str) -> Result<OneOffFault, String> {
+fn one_off_fault(text: &str) -> Result<OneOffFault, String> {
     match text.split_once(':') {
         Some(("break", how)) => manner(how).map(OneOffFault::Break),
         Some(("agent-away", span)) => away(span).map(OneOffFault::AgentAway),
@@ -68,10 +68,10 @@ pub(super) fn manner(text: &str) -> Result<Manner, String> {
 }
 
 fn unknown(text: &str) -> String {
-    format!("{text:?} is no blow; expected {BLOWS}")
+    format!("{text:?} is not a fault; expected {FAULTS}")
 }
 
-const BLOWS: &str = "break:MANNER, pause-client, start-client, pause-agent, start-agent, \
+const FAULTS: &str = "break:MANNER, pause-client, start-client, pause-agent, start-agent, \
     kill-agent, agent-away:DURATION or agent-away-amid-message:DURATION";
 
 #[cfg(test)]
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_blow_has_its_words() {
+    fn every_fault_has_a_syntax() {
         let two = Duration::from_secs(2);
         for (words, expected) in [
             ("break:reset", OneOffFault::Break(Manner::Reset)),
@@ -99,21 +99,21 @@ mod tests {
         ] {
             let read = planned(&format!("150ms={words}")).unwrap();
 
-            assert_eq!(read.blow, expected, "{words}");
+            assert_eq!(read.fault, expected, "{words}");
             assert_eq!(read.after, Duration::from_millis(150));
         }
     }
 
     #[test]
-    fn what_is_no_blow_is_told_with_what_is_one() {
+    fn an_invalid_fault_is_reported_with_the_valid_ones() {
         for (bad, words) in [
-            ("kill-agent", "AFTER=BLOW, as 5s=kill-agent"),
+            ("kill-agent", "AFTER=FAULT, such as 5s=kill-agent"),
             ("soon=kill-agent", "AFTER: "),
             ("5=kill-agent", "us, ms, s or m"),
-            ("5s=", "\"\" is no blow"),
-            ("5s=kil-agent", "\"kil-agent\" is no blow"),
+            ("5s=", "\"\" is not a fault"),
+            ("5s=kil-agent", "\"kil-agent\" is not a fault"),
             ("5s=kil-agent", "kill-agent"),
-            ("5s=kill-agent:1s", "no blow"),
+            ("5s=kill-agent:1s", "not a fault"),
             ("5s=break", "break:reset"),
             ("5s=break:softly", "expected reset, fin, black-hole"),
             ("5s=break:999", "1000 to 4999"),

@@ -1,7 +1,7 @@
 //! `ssh-config`: the block that makes ssh use `connect`, printed or installed.
 //!
 //! ```text
-//!   ~/.ssh/config        Include ~/.ssh/ssm-proxyd.config     two lines at the top, and a blank one
+//!   ~/.ssh/config        Include ~/.ssh/ssm-proxyd.config     two lines at the top, one blank
 //!   ~/.ssh/ssm-proxyd.config      Host i-* mi-* …             written by this program only
 //! ```
 //!

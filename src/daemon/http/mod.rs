@@ -5,7 +5,7 @@
 //!            ◀───────────────── routes.rs, prometheus.rs ◀── Report
 //! ```
 //!
-//! Every request but `/startup` is answered by the daemon's event loop, as over the admin socket,
+//! Every page but `/startup` is answered by the daemon's event loop, as over the admin socket,
 //! so a response shows that it runs. The server is read-only. Slow or idle clients are
 //! disconnected, and requests that name another host are rejected.
 

@@ -1,8 +1,8 @@
-//! An accepted connection: reads, writes, and how it is told an end.
+//! An accepted client connection: reads, writes, and closes it gracefully or with a reset.
 //!
-//! A connection is born with the promise to be reset: whatever drops it, an error, a panic or
-//! the death of the process, its client sees a reset and never a clean end. Only
-//! [`Connection::finish`], after the last byte of a true end, turns the promise into a FIN.
+//! By default a connection is reset when it is dropped: after an error, a panic or the death of
+//! the process, the client sees a reset and never a clean end. Only [`Connection::finish`] (or
+//! [`Connection::leave`]), called after the last byte, closes it with FIN.
 
 mod stdio;
 mod tcp;
@@ -23,7 +23,7 @@ use self::tcp::TcpSocket;
 use self::unix::UnixSocket;
 use super::peer::Peer;
 
-/// An accepted local socket, or what stands for one.
+/// An accepted local socket, or stdin and stdout.
 #[derive(Debug)]
 pub(super) enum Connection {
     Tcp(TcpSocket),
@@ -32,36 +32,36 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    /// Takes an accepted TCP socket.
+    /// Wraps an accepted TCP socket.
     ///
     /// # Errors
     ///
-    /// If it is gone already.
+    /// If the client has already closed it.
     pub(super) fn tcp(tcp: TcpStream) -> io::Result<Self> {
         TcpSocket::new(tcp).map(Self::Tcp)
     }
 
-    /// Takes an accepted Unix socket.
+    /// Wraps an accepted Unix socket.
     ///
     /// # Errors
     ///
-    /// If the system does not say whose it is.
+    /// If the kernel does not report the credentials of the peer.
     pub(super) fn unix(unix: UnixStream) -> io::Result<Self> {
         UnixSocket::new(unix).map(Self::Unix)
     }
 
-    /// Takes stdin and stdout; also returns where their faults are told.
+    /// Wraps stdin and stdout; also returns a receiver of their faults.
     ///
     /// # Errors
     ///
-    /// If they cannot be waited for.
+    /// If they cannot be registered with the runtime.
     pub(super) fn standard(standard: Standard) -> io::Result<(Self, Faults)> {
         let socket = StandardSocket::new(standard)?;
         let faults = socket.faults();
         Ok((Self::Standard(socket), faults))
     }
 
-    /// Who connected.
+    /// Returns the peer.
     pub(super) fn peer(&self) -> Peer {
         match self {
             Self::Tcp(socket) => Peer::Tcp(socket.peer()),
@@ -70,11 +70,11 @@ impl Connection {
         }
     }
 
-    /// Reads what is there, or waits for something. An empty buffer is the end.
+    /// Reads available bytes, or waits for some. An empty buffer means end of file.
     ///
     /// # Errors
     ///
-    /// What the socket says; a reset above all.
+    /// Returns the I/O error of the socket, such as a reset.
     pub(super) async fn read(&self) -> io::Result<Vec<u8>> {
         match self {
             Self::Tcp(socket) => socket.read().await,
@@ -87,7 +87,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// What the socket says: the client takes no more.
+    /// Returns the I/O error of the socket: the client takes no more bytes.
     pub(super) async fn write_all(&self, mut data: &[u8]) -> io::Result<()> {
         while !data.is_empty() {
             match self.write(data).await {
@@ -115,8 +115,8 @@ impl Connection {
         }
     }
 
-    /// Waits until a client that has ended its side turns out to be gone altogether. Never ends
-    /// if that cannot be found out.
+    /// Waits until a client that has closed its sending direction has closed fully. Never returns
+    /// if that cannot be detected.
     pub(super) async fn gone(&self) {
         if let Self::Standard(socket) = self {
             return socket.gone().await;
@@ -136,8 +136,8 @@ impl Connection {
         }
     }
 
-    /// Waits until a client is gone that has not said a byte. Never ends for one that has: what it
-    /// said must be delivered. Of stdin nobody knows.
+    /// Waits until a client that has sent no byte has closed. Never returns if it has sent some,
+    /// since those must be delivered. stdin counts as having sent none.
     pub(super) async fn abandoned(&self) {
         let said = match self {
             Self::Tcp(socket) => socket.stream().peek(&mut [0]).await,
@@ -151,19 +151,19 @@ impl Connection {
         }
     }
 
-    /// Ends the connection truly: FIN, and time for the client to take what was written. What it
-    /// still sends has nobody to go to.
+    /// Closes the connection gracefully: sends FIN and gives the client time to read what was
+    /// written. What it still sends is discarded.
     pub(super) async fn finish(self) {
         match self {
             Self::Tcp(socket) => socket.finish().await,
             Self::Unix(socket) => socket.finish().await,
-            // What was written stays readable, and there is no other end than this.
+            // What was written stays readable, and closing is the only way to signal the end.
             Self::Standard(socket) => drop(socket),
         }
     }
 
-    /// Ends the connection truly, and waits for nothing: the system delivers what was written. A client
-    /// that still sends may be reset.
+    /// Closes the connection gracefully without waiting: the kernel delivers what was written. A
+    /// client that still sends may be reset.
     pub(super) fn leave(self) {
         match self {
             Self::Tcp(socket) => socket.leave(),
@@ -173,8 +173,8 @@ impl Connection {
     }
 }
 
-/// Keeps urgent ("out-of-band") bytes among the others: the system would skip them otherwise, and
-/// they would be lost. A system without such bytes has none to lose.
+/// Delivers urgent ("out-of-band") bytes in line with the others; the kernel would skip them
+/// otherwise. Ignores the error of a system without such bytes.
 fn take_urgent_bytes_as_others<'a, S>(stream: &'a S)
 where
     SockRef<'a>: From<&'a S>,
@@ -184,12 +184,12 @@ where
     }
 }
 
-/// What is read from a client at a time.
+/// Maximum bytes per read from a client.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// When to look after a client that ended its side, and how the pauses grow.
+/// Poll interval for the close of a client that has half-closed, initial and maximum.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a client may go on sending after a true end.
+/// How long a client may continue to send after a graceful close.
 const LINGER: Duration = Duration::from_secs(5);

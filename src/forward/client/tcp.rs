@@ -1,9 +1,9 @@
-//! A TCP connection: `SO_LINGER` of zero is the promise to be reset.
+//! A TCP connection. `SO_LINGER` of zero makes a plain close a reset.
 //!
-//! A client on another machine can vanish without a word. Keep-alive finds that out, so that it does
-//! not hold its connection, its permit and its session for ever. `TCP_USER_TIMEOUT` is not set: on
-//! Linux it also ends connections whose client answers and reads nothing for a while. The system gives
-//! up on unacknowledged bytes by itself after about 15 minutes (`tcp_retries2`).
+//! A client on another machine can disappear without FIN or RST. Keep-alive detects that, so that
+//! it does not hold its connection, permit and session indefinitely. `TCP_USER_TIMEOUT` is not set:
+//! on Linux it also ends connections whose client is alive but reads nothing for a while. The
+//! kernel drops connections with unacknowledged bytes after about 15 minutes (`tcp_retries2`).
 
 use std::io;
 use std::net::Shutdown;
@@ -46,7 +46,7 @@ impl TcpSocket {
     pub(super) async fn read(&self) -> io::Result<Vec<u8>> {
         loop {
             self.stream.readable().await?;
-            // Made when there is something to read: an idle connection holds no buffer.
+            // Allocated when there is something to read: an idle connection holds no buffer.
             let mut buffer = Vec::with_capacity(READ_BUFFER);
             match self.stream.try_read_buf(&mut buffer) {
                 Ok(_) => return Ok(buffer),
@@ -56,21 +56,21 @@ impl TcpSocket {
         }
     }
 
-    /// True if the client has closed both directions, or the connection has failed: a reset, or
-    /// keep-alive without an answer, which no read reports once the end of file was read.
+    /// Returns true if the client has closed both directions, or the connection has failed: a
+    /// reset, or unanswered keep-alive, which no read reports after end of file.
     pub(super) async fn is_closed(&self) -> bool {
         let failed = !matches!(self.stream.take_error(), Ok(None));
         failed || self.peer.is_closed().await
     }
 
     /// Closing with unread input would reset the client before it has read our last byte, so its
-    /// input is taken for a while. A client that has not read everything yet has an hour for its
-    /// next bytes: the kernel would give up on it after some minutes.
+    /// input is discarded for a while. A client that has not read everything yet has an hour for
+    /// its next bytes: the kernel alone would give up after some minutes.
     pub(super) async fn finish(self) {
         self.finish_in_turns(LINGER).await;
     }
 
-    /// As [`TcpSocket::finish`], with turns of this length.
+    /// Like [`TcpSocket::finish`], checking for progress every `turn`.
     async fn finish_in_turns(self, turn: Duration) {
         let socket = SockRef::from(&self.stream);
         let ended = socket
@@ -93,7 +93,7 @@ impl TcpSocket {
         }
     }
 
-    /// Ends it without waiting. Unread input would make a reset of the end, so what is there is taken.
+    /// Closes without waiting. Unread input would cause a reset, so buffered input is discarded.
     pub(super) fn leave(self) {
         let socket = SockRef::from(&self.stream);
         let ended = socket
@@ -118,8 +118,8 @@ impl TcpSocket {
     }
 }
 
-/// Turns keep-alive on for a client that can vanish: one on another machine, or one whose socket
-/// was not found when it was accepted. The system of a client that is gone answers with a reset.
+/// Enables keep-alive for a client that can disappear: one on another machine, or one whose
+/// socket was not found at accept. The kernel of a client that is gone answers with a reset.
 fn probe(stream: &TcpStream, peer: &TcpPeer) -> io::Result<()> {
     let idle = match (peer.is_loopback(), peer.is_known()) {
         (true, true) => return Ok(()),
@@ -133,14 +133,14 @@ fn probe(stream: &TcpStream, peer: &TcpPeer) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
-/// Bytes of a client that are taken at most when nothing is waited for: as many as the system buffers.
+/// Limit of the input discarded without waiting: as much as the kernel buffers.
 const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 
-/// Turns of [`LINGER`] without a byte that the client's system takes: one hour.
+/// Turns of [`LINGER`] in which the client's kernel acknowledges no byte: one hour.
 const MAX_STALLED: u32 = 720;
 
-/// How long a remote client may be silent before it is probed, how often it is probed, and how many
-/// probes may stay unanswered: it is given up after two minutes.
+/// Idle time of a remote client before it is probed, probe interval, and number of unanswered
+/// probes: it is dropped after two minutes.
 const IDLE: Duration = Duration::from_secs(60);
 const IDLE_ON_LOOPBACK: Duration = Duration::from_secs(1);
 const PROBE_INTERVAL: Duration = Duration::from_secs(20);
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(came.len(), written);
     }
 
-    /// As if the client were on another machine, or behind a packet filter.
+    /// Simulates a client on another machine, or behind a packet filter.
     #[tokio::test]
     async fn a_reset_behind_a_half_close_is_noticed_wherever_the_client_is() {
         let (client, stream) = accepted().await;

@@ -1,4 +1,4 @@
-//! Why a local address cannot be listened on, and what to do about it.
+//! Errors of listeners, with hints.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::network::shortage;
 pub struct ListenError {
     /// The address.
     pub address: Listen,
-    /// What is in the way.
+    /// The cause.
     pub obstacle: ListenErrorKind,
 }
 
@@ -22,7 +22,7 @@ impl ListenError {
         Self { address, obstacle }
     }
 
-    /// The same; but the daemon blames nobody else for what it holds itself: `ours` tells what that is.
+    /// Returns the same error, or `Ours` if the address is taken by a listener of this daemon.
     pub(super) fn or_ours(self, ours: impl FnOnce(SocketAddr) -> Option<SocketAddr>) -> Self {
         match (&self.address, &self.obstacle) {
             (Listen::Tcp(port), ListenErrorKind::Taken) => match ours(*port) {
@@ -33,7 +33,7 @@ impl ListenError {
         }
     }
 
-    /// What to do about it.
+    /// Returns what to do about it.
     pub fn hint(&self) -> String {
         if let ListenErrorKind::System(error) = &self.obstacle
             && let Some(hint) = shortage::hint(error)
@@ -48,37 +48,37 @@ impl ListenError {
         }
     }
 
-    /// What the system says, if it says something.
+    /// Returns the kind of the system's error, if there is one.
     pub(super) fn kind(&self) -> Option<io::ErrorKind> {
         self.obstacle.kind()
     }
 }
 
-/// What keeps an address from being listened on.
+/// Reason why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenErrorKind {
-    /// What the system says.
+    /// System error.
     #[error("{}", words(.0))]
     System(io::Error),
-    /// Another program has it.
+    /// Another program listens on it.
     #[error("address already in use")]
     Taken,
-    /// This daemon itself listens there, in a way that leaves no place for it.
+    /// This daemon itself listens on a conflicting address.
     #[error("this daemon still listens on {0}")]
     Ours(SocketAddr),
-    /// At the path of a Unix socket is something else.
+    /// The path of a Unix socket is not a socket.
     #[error("what is there is not a socket")]
     Foreign,
-    /// The directory of a Unix socket is not there.
+    /// The directory of a Unix socket does not exist.
     #[error("its directory does not exist")]
     NoDirectory,
-    /// Another start of this user holds the lock file of a Unix socket.
+    /// Another process of this user holds the lock file of a Unix socket.
     #[error("another start holds its lock file")]
     Locked(PathBuf),
-    /// The service manager has passed no socket of that name, but those.
+    /// The service manager has passed no socket of that name; lists the names that were passed.
     #[error("no socket of that name was passed{}", but(.0))]
     NotPassed(String),
-    /// What was passed listens where other machines can reach it.
+    /// An activated socket listens where other machines can reach it.
     #[error("other machines could connect to {0}")]
     Open(String),
 }
@@ -179,7 +179,7 @@ fn passed_hint(name: &str, obstacle: &ListenErrorKind) -> String {
     }
 }
 
-/// The names that there are.
+/// Formats the list of available names.
 fn but(names: &str) -> String {
     match names.is_empty() {
         true => String::new(),
@@ -190,7 +190,7 @@ fn but(names: &str) -> String {
 /// Ports below this one are privileged.
 const FIRST_FREE_PORT: u16 = 1024;
 
-/// The system's words, without the number behind them.
+/// Returns the system's message without the error number.
 fn words(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! Sockets that the service manager has bound, and passes on by name (`LISTEN_FDS`).
+//! Sockets bound by the service manager and passed by name (`LISTEN_FDS`).
 //!
-//! They outlive us: a connection that comes between a stop and the next start waits in their
-//! backlog. The manager removes the file of a Unix socket, and says who may connect to it.
+//! They outlive the daemon: a connection between a stop and the next start waits in their backlog.
+//! The service manager removes the file of a Unix socket, and sets its permissions.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::Listener;
 
-/// Sockets that listen, and are not known to the runtime yet.
+/// Listening sockets that are not registered with the runtime yet.
 #[derive(Debug, Default)]
 pub struct InheritedSockets(Vec<(String, Socket)>);
 
@@ -25,12 +25,12 @@ enum Socket {
 }
 
 impl InheritedSockets {
-    /// Takes what was passed to this process, once; to be called before there are other threads.
+    /// Takes the sockets passed to this process. Must be called once, before other threads exist.
     /// `names` is `LISTEN_FDNAMES`.
     ///
     /// # Errors
     ///
-    /// If something was passed that is no socket for connections.
+    /// If a passed descriptor is not a listening socket.
     pub fn take(names: &str) -> io::Result<Self> {
         let mut passed = ListenFd::from_env();
         let mut names = names.split(':');
@@ -48,16 +48,16 @@ impl InheritedSockets {
     }
 }
 
-/// The same, by name. Cheap to clone.
+/// Activated sockets by name. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct ActivatedSockets(Arc<BTreeMap<String, Vec<Arc<Listener>>>>);
 
 impl ActivatedSockets {
-    /// Makes listeners of what was passed: hands them to the runtime.
+    /// Registers the passed sockets with the runtime.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the system's error.
     pub fn new(sockets: InheritedSockets) -> io::Result<Self> {
         let mut by_name = BTreeMap::<String, Vec<Arc<Listener>>>::new();
         for (name, socket) in sockets.0 {
@@ -85,7 +85,7 @@ impl ActivatedSockets {
         names.join(", ")
     }
 
-    /// Tells of sockets on which nobody would accept, given the names that are listened on.
+    /// Logs a warning for each socket that no forward uses. `used` lists the names in use.
     pub fn warn_of_others(&self, used: &[&str]) {
         for name in self.0.keys().filter(|name| !used.contains(&name.as_str())) {
             warn!(
@@ -97,6 +97,6 @@ impl ActivatedSockets {
     }
 }
 
-/// What systemd calls a socket without `FileDescriptorName=` is the name of its unit; a manager that
-/// passes no names means this.
+/// Name of a socket if the service manager passes no names. systemd passes the unit's name for a
+/// socket without `FileDescriptorName=`.
 const NAMELESS: &str = "unknown";

@@ -1,4 +1,4 @@
-//! Listeners on ports.
+//! Listeners on TCP ports.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,12 +11,12 @@ use super::error::{ListenError, ListenErrorKind};
 use super::{BACKLOG, Listener};
 use crate::config::Listen;
 
-/// Both loopbacks on one port; on a machine without IPv6, the one there is. Port 0 is one free
-/// port, the same for both. What is `there` is not bound again.
+/// Binds both loopbacks on one port; on a machine without IPv6, IPv4 only. Port 0 is one free
+/// port, the same for both. Listeners that `there` returns are not bound again.
 ///
 /// # Errors
 ///
-/// The first address that cannot be bound.
+/// Returns the error of the first address that cannot be bound.
 pub(super) fn bind_localhost(
     port: u16,
     mut there: impl FnMut(SocketAddr) -> Option<Arc<Listener>>,
@@ -41,7 +41,7 @@ pub(super) fn bind_localhost(
     ))
 }
 
-/// One address, unless it is `there`.
+/// Binds one address, unless `there` returns its listener.
 ///
 /// # Errors
 ///
@@ -67,7 +67,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // A restart must not wait for the connections of the former run to be forgotten.
+    // A restart must not wait for connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;

@@ -1,18 +1,18 @@
-//! Who is at the other end of a connection, and whether it is still there.
+//! The peer of a connection, and whether it still holds its socket.
 //!
-//! A client that has closed fully and one that has closed one direction look the same on a TCP
-//! socket: an end of file. But while a client that half-closed still holds its end, one that is
-//! gone holds none, and the kernel knows: its socket has the inode 0, or is not there any more.
-//! The kernel tells of this machine's sockets only, so of clients elsewhere nothing is known.
+//! A client that has closed fully and one that has half-closed look the same on a TCP socket: end
+//! of file. But a half-closed client still holds its socket, which the kernel knows: a closed
+//! client's socket has inode 0, or does not exist any more. The kernel only knows sockets of this
+//! machine, so clients on other machines cannot be checked.
 //!
 //! ```text
-//!   diag    asks for one socket by its addresses: 5 µs, however many there are
-//!   table   reads all of them in /proc: 20 ms and more; where diag is not allowed
+//!   diag    queries one socket by its addresses: 5 µs, however many there are
+//!   table   reads all of them in /proc: 20 ms and more; used where diag is not allowed
 //! ```
 //!
-//! Where an address was rewritten on the way (a REDIRECT of the packet filter), or the listener
-//! came from another network namespace, the client's socket is not found although it is there. So
-//! a socket that is *not found* means that its client is gone only if it was found before.
+//! If an address was rewritten (REDIRECT of the packet filter), or the listener belongs to another
+//! network namespace, the client's socket is not found although it exists. So a socket that is *not
+//! found* means that its client is gone only if it was found before.
 
 mod proc_net_tcp;
 mod sock_diag;
@@ -20,12 +20,12 @@ mod sock_diag;
 use std::fmt;
 use std::net::SocketAddr;
 
-/// Who connected.
+/// The peer of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Peer {
     Tcp(TcpPeer),
     Unix(Credentials),
-    /// Whoever started this process.
+    /// The parent process, on stdin and stdout.
     Standard,
 }
 
@@ -39,7 +39,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// A process, as the kernel knew it when it connected.
+/// Credentials of a process when it connected, as reported by the kernel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Credentials {
     pub(super) pid: Option<i32>,
@@ -55,10 +55,10 @@ impl fmt::Display for Credentials {
     }
 }
 
-/// The other end of a TCP connection.
+/// The peer of a TCP connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TcpPeer {
-    /// Our end.
+    /// Our address.
     local: SocketAddr,
     address: SocketAddr,
     /// Its socket was found on this machine.
@@ -66,7 +66,7 @@ pub(super) struct TcpPeer {
 }
 
 impl TcpPeer {
-    /// The peer of a connection that was just accepted.
+    /// Returns the peer of a connection that was just accepted.
     pub(super) fn new(local: SocketAddr, address: SocketAddr) -> Self {
         let (local, address) = (canonical(local), canonical(address));
         let sighted = matches!(sock_diag::find(address, local), Ok(Some(_)));
@@ -77,17 +77,17 @@ impl TcpPeer {
         }
     }
 
-    /// True if it is on this machine, whatever was found of it.
+    /// Returns true for a loopback address, whether its socket was found or not.
     pub(super) fn is_loopback(&self) -> bool {
         self.address.ip().is_loopback()
     }
 
-    /// True if its socket was found when it was accepted.
+    /// Returns true if its socket was found at accept.
     pub(super) fn is_known(&self) -> bool {
         self.sighted
     }
 
-    /// True if it holds its socket no more. False if it does, or if nobody knows.
+    /// Returns true if it no longer holds its socket. False if it does, or if that is unknown.
     pub(super) async fn is_closed(&self) -> bool {
         match sock_diag::find(self.address, self.local) {
             Ok(Some(entry)) => entry.inode == 0,
@@ -99,8 +99,7 @@ impl TcpPeer {
         }
     }
 
-    /// How much of what was written its system has not taken, in bytes, a FIN included. 0 if that is
-    /// not known.
+    /// Returns the written bytes, plus a FIN, that its kernel has not acknowledged. 0 if unknown.
     pub(super) fn unacknowledged(&self) -> u32 {
         match sock_diag::find(self.local, self.address) {
             Ok(Some(entry)) => entry.unacknowledged,
@@ -109,7 +108,7 @@ impl TcpPeer {
     }
 }
 
-/// A client may reach an IPv4 listener by a mapped address.
+/// Unmaps an IPv4-mapped address: a client may reach an IPv4 listener by one.
 fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip if ip == address.ip() => address,

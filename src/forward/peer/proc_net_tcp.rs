@@ -1,7 +1,7 @@
-//! What the kernel knows of TCP sockets, from its table in /proc.
+//! State of TCP sockets, from the kernel's table in /proc.
 //!
-//! Reading it takes longer the more sockets there are, and it may skip a row that moves meanwhile:
-//! only what is found in it counts.
+//! Reading it takes longer the more sockets exist, and may miss a row that moves meanwhile: only
+//! rows that are found are conclusive.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,8 +11,8 @@ use tokio::task::spawn_blocking;
 
 use super::canonical;
 
-/// True if the socket that is bound to `own` and connected to `other` is found, and no process
-/// holds it.
+/// Returns true if the socket that is bound to `own` and connected to `other` is found, and no
+/// process holds it.
 pub(super) async fn is_orphaned(own: SocketAddr, other: SocketAddr) -> bool {
     let _one_at_a_time = READER.lock().await;
     let found = spawn_blocking(move || {
@@ -23,7 +23,7 @@ pub(super) async fn is_orphaned(own: SocketAddr, other: SocketAddr) -> bool {
     found.await.is_ok_and(|inode| inode == Some(0))
 }
 
-/// The inode of the socket that is bound to `own` and connected to `other`.
+/// Returns the inode of the socket that is bound to `own` and connected to `other`.
 fn inode(table: &str, own: SocketAddr, other: SocketAddr) -> Option<u64> {
     table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_whitespace().skip(1);
@@ -33,7 +33,7 @@ fn inode(table: &str, own: SocketAddr, other: SocketAddr) -> Option<u64> {
     })
 }
 
-/// Reads an address of the table: words in the machine's byte order, a colon, a port.
+/// Parses an address of the table: words in the machine's byte order, a colon, a port.
 fn parse(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
@@ -61,10 +61,10 @@ fn parse(text: &str) -> Option<SocketAddr> {
     Some(canonical(SocketAddr::new(ip, port)))
 }
 
-/// State, queues, timer, retransmissions, user and timeout stand between.
+/// State, queues, timer, retransmissions, user and timeout are in between.
 const INODE_AFTER_ADDRESSES: usize = 6;
 
-/// Readers share one core, however many wait.
+/// Only one task reads at a time, so that readers use one core at most.
 static READER: Mutex<()> = Mutex::const_new(());
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! What the kernel knows of one TCP socket, asked over netlink.
+//! State of one TCP socket in the kernel, queried over netlink.
 //!
-//! One request, one answer, both of fixed size; nothing waits. Specification: sock_diag(7).
+//! One request, one response, both of fixed size; never blocks. Specification: sock_diag(7).
 
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
@@ -11,18 +11,18 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// A socket in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Bytes and a FIN that the other end has not acknowledged.
+    /// Bytes, plus a FIN, that the other end has not acknowledged.
     pub(super) unacknowledged: u32,
-    /// The number of its file; 0 if no process holds it.
+    /// Its inode; 0 if no process holds it.
     pub(super) inode: u32,
 }
 
 /// Finds the socket that is bound to `own` and connected to `other`, in the network namespace of
-/// this process; `None` if there is none.
+/// this process. Returns `None` if there is none.
 ///
 /// # Errors
 ///
-/// If the kernel cannot be asked: another system, or a sandbox without netlink.
+/// If netlink is not available: another system, or a sandbox.
 pub(super) fn find(own: SocketAddr, other: SocketAddr) -> io::Result<Option<Entry>> {
     let mut kept = NETLINK.lock().unwrap_or_else(PoisonError::into_inner);
     let mut netlink = match kept.take() {
@@ -37,8 +37,8 @@ pub(super) fn find(own: SocketAddr, other: SocketAddr) -> io::Result<Option<Entr
     Ok(found)
 }
 
-/// The socket that is asked, unless the last answer was an error. It is kept because a process
-/// without free descriptors must still see which of its clients are gone: they hold them.
+/// The netlink socket, unless the last query failed. It is kept because a process without free
+/// descriptors must still detect closed clients: they hold descriptors.
 static NETLINK: Mutex<Option<Socket>> = Mutex::new(None);
 
 fn open() -> io::Result<Socket> {
@@ -51,14 +51,14 @@ fn open() -> io::Result<Socket> {
     Ok(netlink)
 }
 
-/// A header of 16 bytes, and the question.
+/// Encodes a header of 16 bytes and the query.
 fn request(own: SocketAddr, other: SocketAddr) -> Vec<u8> {
     let family = if own.is_ipv4() { AF_INET } else { AF_INET6 };
     let mut request = Vec::with_capacity(usize::from(REQUEST_LEN));
     request.extend(u32::from(REQUEST_LEN).to_ne_bytes());
     request.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     request.extend(NLM_F_REQUEST.to_ne_bytes());
-    // Sequence number and sender, which nobody reads.
+    // Sequence number and sender, which are not used.
     request.extend([0; 8]);
     request.extend([family, IPPROTO_TCP, 0, 0]);
     request.extend(ALL_STATES.to_ne_bytes());
@@ -125,12 +125,12 @@ const HEADER_LEN: usize = 16;
 /// `nlmsghdr` and `inet_diag_req_v2`.
 const REQUEST_LEN: u16 = 72;
 
-/// `idiag_wqueue` and `idiag_inode`, behind the header, four bytes, the addresses (48), and other
+/// `idiag_wqueue` and `idiag_inode`, after the header, four bytes, the addresses (48), and other
 /// numbers.
 const WRITE_QUEUE: usize = HEADER_LEN + 4 + 48 + 8;
 const INODE: usize = WRITE_QUEUE + 8;
 
-/// An answer has 88 bytes and a few attributes.
+/// A response has 88 bytes and a few attributes.
 const MAX_ANSWER: usize = 1024;
 
 #[cfg(test)]

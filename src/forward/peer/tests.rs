@@ -1,4 +1,4 @@
-//! Real sockets, half-closed, closed and gone; by both ways to know.
+//! Real sockets, half-closed, closed and gone, checked by both methods.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
 
@@ -6,7 +6,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::*;
 
-/// A client, its accepted end, and what is known of it.
+/// A client, its accepted end, and the peer record.
 struct Pair {
     client: TcpStream,
     accepted: TcpStream,
@@ -31,7 +31,7 @@ impl Pair {
         }
     }
 
-    /// What the table alone says.
+    /// The result of the table alone.
     async fn is_orphaned(&self) -> bool {
         proc_net_tcp::is_orphaned(self.peer.address, self.peer.local).await
     }
@@ -86,7 +86,7 @@ async fn a_client_whose_socket_was_there_and_is_no_more_is_gone() {
     let pair = Pair::new("127.0.0.1:0");
     let peer = pair.peer;
 
-    // A reset leaves no trace, not even for a while.
+    // A reset removes the socket at once.
     SockRef::from(&pair.client)
         .set_linger(Some(std::time::Duration::ZERO))
         .unwrap();
@@ -129,7 +129,7 @@ fn a_client_is_behind_until_its_system_has_everything() {
 
     pair.accepted.shutdown(Shutdown::Write).unwrap();
     std::io::copy(&mut Read::by_ref(&mut pair.client), &mut std::io::sink()).unwrap();
-    // The acknowledgement of the FIN may take its time.
+    // The acknowledgement of the FIN may be delayed.
     while pair.peer.unacknowledged() > 0 {
         std::thread::yield_now();
     }

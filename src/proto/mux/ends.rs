@@ -1,13 +1,12 @@
-//! FINs of the agent: refused dials, ends, ends that are not confirmed yet, and what they say about
-//! the upload.
+//! FINs of the agent: refused dials, ends, unconfirmed ends, and the resulting state of the upload.
 
 use super::{Mux, NextFrame, RemoteSide, Stream, Upload};
 use crate::wire::message::Seq;
 use crate::wire::smux::StreamId;
 
 impl Mux {
-    /// The flag of a failed dial names no stream; the FIN that follows it does, by being the
-    /// next on a stream that has not shown a byte.
+    /// Handles a FIN. The flag of a failed dial names no stream: it belongs to the next FIN on a
+    /// stream that has not received a byte.
     pub(super) fn handle_finish(&mut self, id: StreamId) {
         let refused = self.refusals > 0 && self.streams.get(&id).is_some_and(|s| !s.answered);
         self.refusals -= usize::from(refused);
@@ -28,27 +27,27 @@ impl Mux {
         self.forget_if_over(id);
     }
 
-    /// The next stream whose FIN came. [`Mux::confirm_end`] makes it the end of the stream.
+    /// Returns the next stream whose FIN was received. [`Mux::confirm_end`] makes it final.
     pub(crate) fn poll_end(&mut self) -> Option<StreamId> {
         self.ends.pop_front()
     }
 
-    /// The local side is gone, and asks for the upload; see [`Stream::leave`].
+    /// The local side has disconnected and will query the upload; see [`Stream::leave`].
     pub(crate) fn leave(&mut self, id: StreamId) {
         let Some(unread) = self.streams.get(&id).map(Stream::unread) else {
             return;
         };
         let dropped = self.change(id, Stream::leave).unwrap_or_default();
         self.budget.remove(unread, dropped);
-        // A stream whose SYN has not left sends nothing after all.
+        // A stream whose SYN was not sent now has nothing to send.
         let is_silent = |stream: &Stream| stream.intent() == NextFrame::Nothing;
         if self.streams.get(&id).is_some_and(is_silent) {
             self.turns.remove(id);
         }
     }
 
-    /// What became of the bytes that were written. If that is not known yet,
-    /// [`Change::Readable`](super::Change::Readable) follows when it is.
+    /// Returns the result of the upload. If it is still pending,
+    /// [`Change::Readable`](super::Change::Readable) follows when it is known.
     pub(crate) fn upload(&mut self, id: StreamId) -> Upload {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Upload::CutShort;
@@ -58,19 +57,19 @@ impl Mux {
         upload
     }
 
-    /// The number of the last message with bytes of a stream.
+    /// Returns the number of the last message with bytes of a stream.
     pub(crate) fn last_data(&self, id: StreamId) -> Option<Seq> {
         self.streams.get(&id)?.last_data
     }
 
-    /// The FIN of a stream came before everything that was sent was acknowledged.
+    /// The FIN of a stream was received before everything sent was acknowledged.
     pub(crate) fn cut_short(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.cut_short();
         }
     }
 
-    /// The FIN of a stream was sent because its destination ended.
+    /// The FIN of a stream was sent because its destination closed.
     pub(crate) fn confirm_end(&mut self, id: StreamId) {
         self.change(id, Stream::confirm_end);
         self.wake_reader(id);

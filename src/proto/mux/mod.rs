@@ -1,15 +1,14 @@
-//! Many streams over one byte stream, and whose turn it is.
+//! Multiplexes many streams over one byte stream.
 //!
-//! Streams take turns message by message, and those that say little go first: a keystroke never
-//! waits behind another's megabyte.
-//! Frames are cut when a message is about to leave, so a turn is one message at most; none but those
-//! of the seam straddles two.
+//! Streams take turns message by message, and those that send little go first: a keystroke never
+//! waits behind a megabyte of another stream. Frames are cut when a message is about to be sent,
+//! so a turn lasts one message at most; only the frames of the replay guard span two messages.
 //!
 //! ```text
 //!   turns: 3 ─▶ 7 ─▶ 5        fill: [SYN 7][PSH 7 …]   then 7 goes behind 5, if it has more
 //! ```
 //!
-//! Specification: protocol.md section 8.
+//! Specification: docs/protocol.md, section 8.
 
 mod ends;
 mod outcome;
@@ -45,19 +44,19 @@ pub(crate) struct Mux {
     replay_guard: ReplayGuard,
     decoder: Decoder,
     budget: Budget,
-    /// Dials that the agent reported as failed, without saying which.
+    /// Number of failed dials reported by the agent, which does not say of which stream.
     refusals: usize,
     changes: VecDeque<Change>,
-    /// Streams whose FIN came and is neither confirmed nor taken by [`Mux::poll_end`].
+    /// Streams whose FIN was received but neither confirmed nor taken by [`Mux::poll_end`].
     ends: VecDeque<StreamId>,
-    /// A NOP frame shall leave.
+    /// A NOP frame must be sent.
     nop_due: bool,
     bytes_sent: u64,
     bytes_received: u64,
 }
 
 impl Mux {
-    /// No stream yet.
+    /// Creates a mux without streams.
     pub(crate) fn new() -> Self {
         Self {
             streams: BTreeMap::new(),
@@ -75,7 +74,7 @@ impl Mux {
         }
     }
 
-    /// Opens a stream; `None` when the numbers are used up. An id is never given twice.
+    /// Opens a stream. Returns `None` when the ids are used up; an id is never reused.
     pub(crate) fn open(&mut self) -> Option<StreamId> {
         let id = self.next;
         if id > replay_guard::MAX_STREAM {
@@ -87,7 +86,7 @@ impl Mux {
         Some(id)
     }
 
-    /// Takes bytes for the agent.
+    /// Queues bytes for the agent.
     pub(crate) fn write(&mut self, id: StreamId, data: &[u8]) -> Write {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Write::Closed;
@@ -108,7 +107,7 @@ impl Mux {
         }
     }
 
-    /// Gives bytes of the agent, at most `max`.
+    /// Returns bytes from the agent, at most `max`.
     pub(crate) fn read(&mut self, id: StreamId, max: usize) -> Read {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Read::Gone;
@@ -133,7 +132,7 @@ impl Mux {
         self.change(id, Stream::finish);
     }
 
-    /// The local side is gone; see [`Stream::reset`].
+    /// The local side has disconnected; see [`Stream::reset`].
     pub(crate) fn reset(&mut self, id: StreamId) {
         let Some(unread) = self.streams.get(&id).map(Stream::unread) else {
             return;
@@ -143,7 +142,7 @@ impl Mux {
         self.forget_if_over(id);
     }
 
-    /// Does something to a stream, which may then have something to send.
+    /// Changes a stream and queues it if it now has something to send.
     fn change<T>(&mut self, id: StreamId, verb: impl FnOnce(&mut Stream) -> T) -> Option<T> {
         let stream = self.streams.get_mut(&id)?;
         let idle = stream.intent() == NextFrame::Nothing;
@@ -154,11 +153,11 @@ impl Mux {
         Some(outcome)
     }
 
-    /// Takes in the next bytes of the agent's mux.
+    /// Handles the next bytes of the agent's mux.
     ///
     /// # Errors
     ///
-    /// If they are no frames: there is no way to go on.
+    /// If they are not valid frames. The error is final.
     pub(crate) fn handle_output(&mut self, input: Bytes) -> Result<(), FrameError> {
         self.decoder.push(input);
         while let Some(piece) = self.decoder.poll()? {
@@ -166,7 +165,7 @@ impl Mux {
             match piece {
                 FrameEvent::Data(id, data) => self.handle_data(id, data),
                 FrameEvent::Finish(id) => self.handle_finish(id),
-                // Agents never open streams (protocol.md section 8.2).
+                // Agents never open streams (docs/protocol.md, section 8.2).
                 FrameEvent::Open(_) => {}
             }
         }
@@ -185,7 +184,7 @@ impl Mux {
         self.wake_reader(id);
     }
 
-    /// The agent could not reach the destination of some stream.
+    /// The agent could not connect to the destination of some stream.
     pub(crate) fn handle_refusal(&mut self) {
         self.refusals += 1;
     }
@@ -216,7 +215,7 @@ impl Mux {
         }
     }
 
-    /// Fills message `seq` of up to `max` bytes with frames, by turns.
+    /// Fills message `seq` with frames of up to `max` bytes, stream by stream.
     pub(crate) fn fill(&mut self, draft: &mut Draft, max: usize, seq: Seq) {
         if !self.has_output() {
             return;
@@ -286,32 +285,32 @@ impl Mux {
         self.forget_if_over(id);
     }
 
-    /// Puts a NOP frame in line.
+    /// Queues a NOP frame.
     pub(crate) fn send_nop(&mut self) {
         self.nop_due = true;
     }
 
-    /// What the owners of streams wait for.
+    /// Returns the next readiness change for the owner of a stream.
     pub(crate) fn poll_change(&mut self) -> Option<Change> {
         self.changes.pop_front()
     }
 
-    /// True if a stream has something to send.
+    /// Returns true if a stream has something to send.
     pub(crate) fn has_output(&self) -> bool {
         self.nop_due || !self.turns.is_empty()
     }
 
-    /// False while more input would wait unread beyond its budget.
+    /// Returns false while the receive budget is used up.
     pub(crate) fn wants_input(&self) -> bool {
         self.budget.has_room()
     }
 
-    /// Bytes of all streams that wait to be read.
+    /// Returns the number of unread bytes of all streams.
     pub(crate) fn unread(&self) -> usize {
         self.budget.unread()
     }
 
-    /// Whether streams share the channel.
+    /// Returns whether streams share the channel.
     pub(crate) fn share(&self) -> Share {
         match self.streams.len() {
             ..=1 => Share::Alone,
@@ -319,35 +318,35 @@ impl Mux {
         }
     }
 
-    /// True if every stream is forgotten.
+    /// Returns true if there are no streams.
     pub(crate) fn is_empty(&self) -> bool {
         self.streams.is_empty()
     }
 
-    /// All streams that are not forgotten.
+    /// Returns the ids of all streams.
     pub(crate) fn ids(&self) -> impl Iterator<Item = StreamId> {
         self.streams.keys().copied()
     }
 
-    /// The stream that was sent most since it was last heard.
+    /// Returns the stream with the most bytes sent since it last received any.
     pub(crate) fn suspect(&self) -> Option<StreamId> {
         let unheard = |(_, stream): &(_, &Stream)| stream.unheard();
         let streams = self.streams.iter().filter(|s| unheard(s) > 0);
         streams.max_by_key(unheard).map(|(id, _)| *id)
     }
 
-    /// Bytes of one stream, without frames: sent and received.
+    /// Bytes sent and received on one stream, without frame headers.
     pub(crate) fn traffic_of(&self, id: StreamId) -> (u64, u64) {
         let stream = self.streams.get(&id);
         stream.map_or((0, 0), |stream| (stream.sent, stream.received))
     }
 
-    /// Bytes of streams, without frames: sent and received.
+    /// Bytes sent and received on all streams, without frame headers.
     pub(crate) fn traffic(&self) -> (u64, u64) {
         (self.bytes_sent, self.bytes_received)
     }
 
-    /// Asserts what must always hold; in debug builds after every verb of the tunnel.
+    /// Asserts the invariants; called in debug builds after every method of the tunnel.
     pub(crate) fn assert_invariants(&self) {
         let unread: usize = self.streams.values().map(Stream::unread).sum();
         assert_eq!(
@@ -373,14 +372,14 @@ fn put(draft: &mut Draft, header: Header) {
     draft.payload().extend_from_slice(&header.encode());
 }
 
-/// The first id of the reference library's client, and its step (protocol.md section 8.2).
+/// The first id of the reference library's client, and its step (docs/protocol.md, section 8.2).
 const FIRST: StreamId = StreamId(3);
 const STEP: u32 = 2;
 
-/// A frame of this size always fits the share of those that go first.
+/// A frame of this size always fits the share of the quick streams.
 const MIN_QUICK: usize = 64;
 
-/// The most data that the reference library puts into a frame (protocol.md section 8.3).
+/// Maximum data of a frame in the reference library (docs/protocol.md, section 8.3).
 const MAX_FRAME: usize = 32_768;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Turns, refusals, and what wakes whom.
+//! Tests of scheduling, refusals and wake-ups.
 
 use super::*;
 
-/// The next message as `peer` reads it.
+/// Returns the next message as `peer` reads it.
 fn filled(mux: &mut Mux, peer: &mut Decoder, max: usize) -> Vec<FrameEvent> {
     peer.push(message(mux, max));
     std::iter::from_fn(|| peer.poll().unwrap()).collect()
@@ -15,7 +15,7 @@ fn message(mux: &mut Mux, max: usize) -> Bytes {
     draft.payload().split_off(draft_header()).freeze()
 }
 
-/// Where the payload of a draft begins.
+/// Offset of the payload in an encoded draft.
 fn draft_header() -> usize {
     crate::wire::message::HEADER_LEN
 }
@@ -254,7 +254,7 @@ fn a_message_that_is_processed_twice_breaks_the_mux_and_doubles_nothing() {
         let mut heard: BTreeMap<StreamId, Vec<u8>> = BTreeMap::new();
         let mut outcome = Ok(());
 
-        // Nothing that follows is needed to see it.
+        // Nothing that follows is needed to detect it.
         for message in messages[..=twice].iter().chain(&messages[twice..=twice]) {
             peer.push(message.clone());
             outcome = hear(&mut peer, &mut heard);
@@ -279,7 +279,7 @@ fn the_numbers_of_streams_end_before_the_seam_fails() {
     assert_eq!(last, Some(StreamId(65_535)));
 }
 
-/// What a few streams say, as messages and for each stream.
+/// What a few streams send: the messages, and the bytes of each stream.
 fn conversation(chance: &mut fastrand::Rng) -> (Vec<Bytes>, BTreeMap<StreamId, Vec<u8>>) {
     let mut mux = Mux::new();
     let mut messages = Vec::new();
@@ -314,8 +314,8 @@ fn hear(peer: &mut Decoder, heard: &mut BTreeMap<StreamId, Vec<u8>>) -> Result<(
     Ok(())
 }
 
-/// The messages of a mux whose agent may discard, each with `sizes` bytes of data, the last ones
-/// after the agent's answer.
+/// Messages of a mux whose agent may discard, each with `sizes` bytes of data; the last ones are
+/// sent after the agent's answer.
 fn doubted(sizes: &[usize]) -> Vec<Bytes> {
     let mut mux = Mux::new();
     mux.doubt_start();
@@ -334,7 +334,7 @@ fn doubted(sizes: &[usize]) -> Vec<Bytes> {
     messages.collect()
 }
 
-/// What a peer does with some messages: the streams it opens, and whether its mux is broken then.
+/// Decodes messages as a peer. Returns the streams it opens, and whether its mux is then broken.
 fn processed<'a>(messages: impl Iterator<Item = &'a Bytes>) -> (Vec<StreamId>, bool) {
     let (mut peer, mut opened) = (Decoder::new(), Vec::new());
     for message in messages {
@@ -351,7 +351,7 @@ fn processed<'a>(messages: impl Iterator<Item = &'a Bytes>) -> (Vec<StreamId>, b
     (opened, false)
 }
 
-/// Sizes that have every message at every place of the seam.
+/// Sizes with which every message has every position of the replay guard.
 fn sizes(seed: usize) -> Vec<usize> {
     (0..20)
         .map(|at| [1, 0, 7, 8, 300][(at + seed) % 5])

@@ -1,25 +1,25 @@
-//! When a FIN of the agent is the end of a destination.
+//! Decides when a FIN of the agent is the end of a destination.
 //!
-//! An agent whose mux breaks sends FIN on every open stream, and closes the channel a moment later:
-//! as soon as we have acknowledged the FIN, and two seconds later at the latest (protocol.md
-//! sections 0.2 and 9.3). Its mux breaks if it processes a message twice, which the seam between
-//! messages makes sure of (`proto/mux/seam.rs`). So a FIN is confirmed
+//! An agent whose mux breaks sends FIN on every open stream and closes the channel a moment later:
+//! as soon as we have acknowledged the FIN, and after two seconds at the latest (docs/protocol.md,
+//! sections 0.2 and 9.3). Its mux breaks if it processes a message twice, which is ensured by
+//! `proto/mux/replay_guard.rs`. So a FIN is confirmed
 //!
 //! ```text
-//!   at once    if every message that left before it came is acknowledged, and none of them may
+//!   at once    if every message sent before it was received is acknowledged, and none of them may
 //!              have been processed twice (`proto/channel/sender/repeats.rs`)
-//!   later      as soon as that is true, or when the channel has lived for so long
-//!              that it is not going to be closed because of a broken mux
+//!   later      as soon as that is true, or when the channel has stayed open for so long
+//!              that it will not be closed because of a broken mux
 //!   never      if the channel ends before: the stream is lost with it
 //! ```
 //!
-//! Without a break of a websocket messages leave once, so an end costs neither time nor a message.
-//! A destination that ends while we still send waits for the acknowledgements that are under way.
+//! While no websocket breaks, messages are sent once, so an end costs neither time nor a message.
+//! If a destination closes while we still send, its end waits for the acknowledgements in flight.
 //! An agent that acknowledges nothing, because another destination does not read, delays an end by
-//! [`HOLD`]. An acknowledgement alone would prove nothing: an agent goes on acknowledging until it
-//! has noticed that its mux is broken. Bytes are never held, only the end behind them.
+//! [`HOLD`]. An acknowledgement alone is no proof: an agent goes on acknowledging until it has
+//! noticed that its mux is broken. Bytes are never held, only the end behind them.
 //!
-//! This relies on a service that relays each message at most once.
+//! Requires that Session Manager relays each message at most once.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ use super::Tunnel;
 use crate::wire::message::Seq;
 use crate::wire::smux::StreamId;
 
-/// The FINs that are not confirmed.
+/// Unconfirmed FINs.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
     pending: Vec<End>,
@@ -36,39 +36,39 @@ pub(super) struct Ends {
 #[derive(Debug)]
 struct End {
     stream: StreamId,
-    /// What left before the FIN came has lower numbers.
+    /// Messages sent before the FIN was received have lower numbers.
     before: Seq,
-    /// When it is confirmed, whatever is known; `None` while there is no websocket on which the
-    /// end of the channel could come.
+    /// When it is confirmed regardless of acknowledgements; `None` while there is no websocket on
+    /// which the end of the channel could be received.
     due: Option<Instant>,
 }
 
 impl Ends {
-    /// A websocket is open: the end of the channel may come.
+    /// A websocket is open: the end of the channel may be received.
     pub(super) fn handle_connected(&mut self, now: Instant) {
         for end in &mut self.pending {
             end.due = Some(now + HOLD);
         }
     }
 
-    /// The websocket is gone.
+    /// The websocket has disconnected.
     pub(super) fn handle_disconnected(&mut self) {
         for end in &mut self.pending {
             end.due = None;
         }
     }
 
-    /// When the next end is confirmed, if nothing happens before.
+    /// Returns when the next end is confirmed, unless something happens before.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.pending.iter().filter_map(|end| end.due).min()
     }
 }
 
 impl Tunnel {
-    /// Takes up the FINs that came, and confirms those that can be.
+    /// Takes the FINs that were received, and confirms those that can be.
     pub(super) fn confirm_ends(&mut self, now: Instant) {
         while let Some(stream) = self.streams.poll_end() {
-            // Later acknowledgements prove nothing: the agent gives them for bytes that it drops.
+            // Later acknowledgements are no proof: the agent gives them for bytes that it drops.
             let last = self.streams.last_data(stream);
             if last.is_some_and(|last| !self.channel.sender().has_arrived(last)) {
                 self.streams.cut_short(stream);
@@ -91,5 +91,5 @@ impl Tunnel {
     }
 }
 
-/// Longer than an agent whose mux broke takes to close the channel.
+/// Longer than an agent with a broken mux takes to close the channel.
 const HOLD: Duration = Duration::from_secs(3);

@@ -1,13 +1,13 @@
-//! The smux server of an agent: streams, serial dials, and one budget for what waits unwritten.
+//! The agent's smux server: streams, serial dials, and one budget for unwritten bytes.
 //!
 //! ```text
-//!  SYN ─▶ queued ─▶ dialling ─▶ open ──┬─ client's FIN: write what came, close, FIN ─▶ gone
-//!                       │              └─ destination's end: FIN after all it said ──▶ gone
-//!                       └─ refused: flag 3, FIN ─▶ gone
+//!   SYN ─▶ queued ─▶ dialling ─▶ open ──┬─ client's FIN: write all data, close, FIN ─▶ closed
+//!                        │              └─ destination's end: FIN after its data ────▶ closed
+//!                        └─ refused: flag 3, FIN ─▶ closed
 //! ```
 //!
-//! A single loop dials, one stream after the other. Whatever arrives for a stream that is gone
-//! is swallowed, and every stream ends with exactly one FIN (protocol.md sections 8.3 to 8.6).
+//! A single loop dials, one stream after the other. Data for a closed stream is discarded, and
+//! every stream ends with exactly one FIN (docs/protocol.md, sections 8.3 to 8.6).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -18,18 +18,19 @@ use crate::wire::smux::{Command, Decoder, FrameError, FrameEvent, Header, Stream
 
 use super::{ConnectionId, Event, Out};
 
-/// The streams of one session.
+/// The streams of a session.
 #[derive(Debug, Default)]
 pub(super) struct Mux {
     decoder: Decoder,
     streams: BTreeMap<StreamId, Stream>,
-    /// SYNs that the accept loop has not taken up.
+    /// Streams opened by the client and not yet taken by the accept loop.
     backlog: VecDeque<StreamId>,
     dialling: Option<StreamId>,
-    /// Bytes in all streams that no destination has taken.
+    /// Bytes in all streams that no destination has accepted.
     unwritten: usize,
     serial: u64,
-    /// A bad frame came while no stream was open: it acknowledges, and does nothing else.
+    /// Set after an invalid frame arrived while no stream was open: input is acknowledged and
+    /// ignored.
     zombie: bool,
     keep_alive: Option<KeepAlive>,
 }
@@ -42,11 +43,11 @@ impl Mux {
         }
     }
 
-    /// Takes in the next bytes of the client.
+    /// Handles the next bytes of the client.
     ///
     /// # Errors
     ///
-    /// If they are no frames while a stream is open; the session is over then.
+    /// Fails if the bytes are not valid frames and a stream is open; the session then ends.
     pub(super) fn receive(&mut self, out: &mut Out, input: Bytes) -> Result<(), FrameError> {
         if self.zombie {
             return Ok(());
@@ -68,7 +69,7 @@ impl Mux {
         }
     }
 
-    /// A dial has ended, well or not. False if it failed and the client must be told.
+    /// Handles the result of a dial: opens the stream, or ends it if the dial failed.
     pub(super) fn dialled(&mut self, out: &mut Out, id: ConnectionId, connected: bool) {
         if self.dialling != Some(id.stream) {
             return;
@@ -82,7 +83,7 @@ impl Mux {
         self.dial_next(out);
     }
 
-    /// The destination said something.
+    /// Forwards data of a destination to the client.
     pub(super) fn read(&mut self, out: &mut Out, id: ConnectionId, mut data: Bytes) {
         if !self.is_open(id) {
             return;
@@ -95,14 +96,14 @@ impl Mux {
         }
     }
 
-    /// The destination ended its side, or the connection broke: the two look the same.
+    /// Handles the end of a destination; FIN and a broken connection are treated alike.
     pub(super) fn ended(&mut self, out: &mut Out, id: ConnectionId) {
         if self.is_open(id) {
             self.drop_stream(out, id.stream);
         }
     }
 
-    /// The destination took `len` bytes.
+    /// Handles the write of `len` bytes to a destination.
     pub(super) fn written(&mut self, out: &mut Out, id: ConnectionId, len: usize) {
         if !self.is_open(id) {
             return;
@@ -118,11 +119,11 @@ impl Mux {
         }
     }
 
-    /// Sends and expects signs of life.
+    /// Sends NOPs and checks for input when due.
     ///
     /// # Errors
     ///
-    /// If nothing at all came for a whole window; the session is over then.
+    /// Fails if nothing arrived within [`SILENCE_LIMIT`]; the session then ends.
     pub(super) fn handle_timeout(&mut self, out: &mut Out, now: Instant) -> Result<(), Silent> {
         let Some(keep_alive) = &mut self.keep_alive else {
             return Ok(());
@@ -146,7 +147,7 @@ impl Mux {
         Some(keep_alive.next_nop.min(keep_alive.next_check))
     }
 
-    /// Closes every destination; the session is over.
+    /// Closes all destinations at the end of the session.
     pub(super) fn close(&mut self, out: &mut Out) {
         for stream in self.streams.values() {
             out.events.extend(stream.connection.map(Event::Close));
@@ -155,8 +156,8 @@ impl Mux {
         self.zombie = true;
     }
 
-    /// The bytes of the client are no frames: every destination is closed, and each stream gets its
-    /// FIN, although its destination has not ended. From now on input is taken and ignored.
+    /// Handles invalid frames: closes every destination and sends a FIN for each stream, although
+    /// its destination has not ended. Further input is accepted and ignored.
     pub(super) fn disconnect(&mut self, out: &mut Out) {
         for (id, stream) in std::mem::take(&mut self.streams) {
             out.events.extend(stream.connection.map(Event::Close));
@@ -166,7 +167,7 @@ impl Mux {
         self.zombie = true;
     }
 
-    /// Whether the receive loop runs; if not, nothing at all is read.
+    /// Returns true if the receive loop runs; if not, no messages are read at all.
     pub(super) fn has_room(&self) -> bool {
         self.unwritten < BUDGET && self.backlog.len() <= MAX_BACKLOG
     }
@@ -247,7 +248,7 @@ impl Mux {
         }
     }
 
-    /// Ends a stream: its FIN goes behind all that its destination said.
+    /// Ends a stream; its FIN is queued after all data of its destination.
     fn drop_stream(&mut self, out: &mut Out, id: StreamId) {
         let Some(stream) = self.streams.remove(&id) else {
             return;
@@ -259,30 +260,30 @@ impl Mux {
     }
 }
 
-/// Nothing came for a whole window of the keep-alive.
+/// Nothing was received within the keep-alive window.
 #[derive(Debug)]
 pub(super) struct Silent;
 
 #[derive(Debug, Default)]
 struct Stream {
-    /// Its dial, once that has begun.
+    /// The dial, once started.
     connection: Option<ConnectionId>,
     open: bool,
-    /// What came before the dial was done.
+    /// Data received before the dial has succeeded.
     early: Vec<Bytes>,
     unwritten: usize,
-    /// The client's FIN came.
+    /// Whether the client's FIN was received.
     finished: bool,
 }
 
 impl Stream {
-    /// Everything that the client said is with the destination.
+    /// Returns true if the client has finished and all its data was written.
     fn is_done(&self) -> bool {
         self.finished && self.open && self.unwritten == 0
     }
 }
 
-/// NOPs, and how long the client may say nothing (protocol.md section 8.6).
+/// NOP schedule and silence check (docs/protocol.md, section 8.6).
 #[derive(Debug)]
 struct KeepAlive {
     next_nop: Instant,
@@ -304,7 +305,7 @@ fn encoded(header: Header) -> Bytes {
     Bytes::copy_from_slice(&header.encode())
 }
 
-// The constants of smux (protocol.md section 8.3).
+// Constants of smux (docs/protocol.md, section 8.3).
 const BUDGET: usize = 4 << 20;
 const MAX_FRAME: usize = 32_768;
 const MAX_BACKLOG: usize = 1024;

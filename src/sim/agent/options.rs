@@ -1,4 +1,4 @@
-//! What an agent is told: the knobs of a simulation, and the job of one session.
+//! Options of the simulated agents, and the job of one session.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,47 +6,47 @@ use std::time::Duration;
 
 use super::version::Version;
 
-/// The knobs of an agent. The defaults are a current agent as it was measured.
+/// Options of an agent. The defaults model a current agent, as measured.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What it claims to be, and behaves like (protocol.md section 5.5).
+    /// Version that the agent reports and behaves like (docs/protocol.md, section 5.5).
     pub version: Version,
-    /// Most payload bytes in a message to the client; at least 1. Agents: 1024.
+    /// Maximum payload bytes per message to the client; at least 1. Real agents: 1024.
     pub message_size: usize,
-    /// How fast messages of data leave.
+    /// Send rate of data messages.
     pub pace: Pace,
-    /// What is sent again.
+    /// Retransmission strategy.
     pub retransmission: Retransmission,
-    /// What a digest is worth.
+    /// Handling of digests.
     pub digests: Digests,
-    /// Time from StartSession to HandshakeRequest, in which the agent starts a process; one value is
-    /// drawn from it (protocol.md section 0.2: 21 to 29 ms).
+    /// Time from StartSession to HandshakeRequest, in which the agent starts a process. Drawn from
+    /// this range (docs/protocol.md, section 0.2: 21 to 29 ms).
     pub process_start: Range<Duration>,
-    /// Time from HandshakeComplete to the first acknowledgement; one value is drawn from it
-    /// (protocol.md section 0.2: 0.2 to 2.1 ms).
+    /// Time from HandshakeComplete to the first acknowledgement. Drawn from this range
+    /// (docs/protocol.md, section 0.2: 0.2 to 2.1 ms).
     pub readiness: Range<Duration>,
-    /// The agent sends HandshakeComplete and marks the handshake as complete a moment later. Data
-    /// that arrives between the two is acknowledged and discarded (protocol.md section 5.1).
+    /// Delay between sending HandshakeComplete and marking the handshake as complete. Data that
+    /// arrives in between is acknowledged and discarded (docs/protocol.md, section 5.1).
     pub handshake_race: Race,
-    /// The agent sends a message and records it as unacknowledged a moment later. An
-    /// acknowledgement that arrives between the two has no effect, so the message is sent again
-    /// (protocol.md section 6.5 item 1).
+    /// Delay between sending a message and recording it as unacknowledged. An acknowledgement that
+    /// arrives in between has no effect, so the message is retransmitted (docs/protocol.md, section
+    /// 6.5, item 1).
     pub acknowledgement_race: Race,
-    /// What a session with a `host` adds to [`readiness`](Self::readiness): look-ups. 0.45 s was
-    /// measured where no metadata service answered; none by default.
+    /// Added to [`readiness`](Self::readiness) for sessions with a `host`: time for lookups.
+    /// Measured: 0.45 s where no metadata service responded. Default: none.
     pub host_readiness: Duration,
-    /// How long the client may take to answer the handshake: 15 s.
+    /// Time limit for the client's handshake response. Default: 15 s.
     pub handshake_timeout: Duration,
-    /// How long an agent that ends waits for acknowledgements before it closes: 2 s (protocol.md
-    /// section 9.3). Those before 3.0.732.0 do not wait.
+    /// How long an ending agent waits for acknowledgements (docs/protocol.md, section 9.3).
+    /// Default: 2 s. Agents before 3.0.732.0 do not wait.
     pub drain: Duration,
-    /// Time from the crash of a worker to the agent's report: 60 s (protocol.md section 7).
+    /// Time from the crash of a worker to its report (docs/protocol.md, section 7). Default: 60 s.
     pub crash_delay: Duration,
-    /// Time from a refused dial without a mux to the end of the session: 34 ms (protocol.md section
-    /// 0.2). The worker crashes, and nothing is said about why.
+    /// Time from a refused dial without a mux to the end of the session (docs/protocol.md, section
+    /// 0.2). The worker crashes and no reason is reported. Default: 34 ms.
     pub refusal_delay: Duration,
-    /// Most unacknowledged payload bytes; when they are reached, no data is sent. An agent has
-    /// no such window, but it is slow; `None` takes 128 MiB with a pace and 4 MiB without.
+    /// Maximum unacknowledged payload bytes; no data is sent beyond it. Real agents have no window
+    /// but are slow. `None`: 128 MiB with a pace, 4 MiB without.
     pub window: Option<usize>,
 }
 
@@ -81,12 +81,12 @@ impl Default for Options {
     }
 }
 
-/// A step of the agent that sometimes comes later than what depends on it.
+/// A step of the agent that is sometimes later than what depends on it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Race {
-    /// How often the step is late: 0 is never, 1 is always.
+    /// Probability that the step is late, from 0 (never) to 1 (always).
     pub chance: f64,
-    /// By how much it is late then; one value is drawn from this range.
+    /// How late the step is then; drawn from this range.
     pub delay: Range<Duration>,
 }
 
@@ -97,7 +97,7 @@ impl Race {
         delay: Duration::ZERO..Duration::ZERO,
     };
 
-    /// The delay of one such step.
+    /// Draws the delay of one step.
     pub(super) fn draw(&self, random: &mut fastrand::Rng) -> Duration {
         match self.chance > 0.0 && random.f64() < self.chance {
             true => draw(&self.delay, random),
@@ -106,54 +106,54 @@ impl Race {
     }
 }
 
-/// Draws a duration from a range, both ends included.
+/// Draws a duration from a range, including both ends.
 pub(super) fn draw(range: &Range<Duration>, random: &mut fastrand::Rng) -> Duration {
     let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     let (start, end) = (nanos(range.start), nanos(range.end));
     Duration::from_nanos(random.u64(start..=end.max(start)))
 }
 
-/// How fast messages of data leave an agent.
+/// Send rate of an agent's data messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// One each time this interval has passed, on an absolute schedule.
+    /// One message per interval, on an absolute schedule.
     Every(Duration),
-    /// As fast as they can be carried.
+    /// As fast as messages can be carried.
     Unlimited,
 }
 
-/// What an agent sends again when no acknowledgement came.
+/// What an agent retransmits when no acknowledgement arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retransmission {
-    /// The oldest message, once in each tick of 100 ms: what agents do.
+    /// The oldest message, once per tick of 100 ms, as real agents do.
     Front,
-    /// Everything that is overdue. No agent does, but it recovers in bounded time.
+    /// Everything that is overdue. No real agent does this, but it recovers in bounded time.
     All,
 }
 
-/// What a digest is worth to an agent.
+/// Handling of digests by an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Digests {
-    /// Nothing: what agents do.
+    /// Digests are not checked, as in real agents.
     Ignored,
-    /// A wrong one is noted as a violation, and the message is taken.
+    /// A wrong digest is recorded as a violation; the message is accepted.
     Noted,
-    /// A wrong one is noted, and the message is neither taken nor acknowledged.
+    /// A wrong digest is recorded; the message is neither accepted nor acknowledged.
     Demanded,
 }
 
-/// What StartSession asked an agent to do.
+/// What StartSession requests of an agent.
 #[derive(Clone, Debug, Default)]
 pub struct Job {
-    /// The resolved properties of the document, as the client will see them.
+    /// Resolved properties of the document, as the client receives them.
     pub properties: BTreeMap<String, String>,
-    /// Why `host` cannot be dialled, if it cannot: the text that ends the session
-    /// (protocol.md section 9.3).
+    /// Error text that ends the session if `host` must not or cannot be dialled (docs/protocol.md,
+    /// section 9.3).
     pub refusal: Option<String>,
 }
 
 impl Job {
-    /// Whether `type` asks for port forwarding; anything else is SSH.
+    /// Returns true if `type` requests port forwarding; otherwise the session is SSH.
     pub(super) fn is_port_forwarding(&self) -> bool {
         self.properties
             .get("type")
@@ -165,27 +165,27 @@ impl Job {
     }
 }
 
-/// On a busy machine 17 of 1000 sessions lost a first message (protocol.md section 5.1).
+/// On a busy machine, 17 of 1000 sessions lost a first message (docs/protocol.md, section 5.1).
 const HANDSHAKE_RACE: Race = Race {
     chance: 0.02,
     delay: Duration::from_micros(300)..Duration::from_micros(3000),
 };
 
-/// 5 to 10 of 3080 messages were sent again though they were acknowledged (protocol.md section
-/// 0.2). On a path with a round trip longer than the delay the race is never lost.
+/// 5 to 10 of 3080 messages were retransmitted although acknowledged (docs/protocol.md, section
+/// 0.2). If the round trip is longer than the delay, the race cannot occur.
 const ACKNOWLEDGEMENT_RACE: Race = Race {
     chance: 0.0025,
     delay: Duration::from_micros(500)..Duration::from_micros(2000),
 };
 
-/// The agent of the sources and measurements behind protocol.md.
+/// Version of the agent whose source and measurements docs/protocol.md describes.
 const DEFAULT_VERSION: &str = "3.3.987.0";
 
-/// 1024 bytes each 1.425 ms are 0.685 MiB/s (protocol.md section 0.2).
+/// 1024 bytes every 1.425 ms are 0.685 MiB/s (docs/protocol.md, section 0.2).
 pub const FAITHFUL_INTERVAL: Duration = Duration::from_micros(1425);
 
-/// Above 100,000 messages of 1024 bytes, so that the agent's own limit comes first.
+/// More than 100,000 messages of 1024 bytes, so that the agent's own limit applies first.
 const PACED_WINDOW: usize = 128 << 20;
 
-/// Far above what a loopback path holds, and far below 100,000 messages of 1024 bytes.
+/// Far more than a loopback path holds, and far less than 100,000 messages of 1024 bytes.
 const UNPACED_WINDOW: usize = 4 << 20;

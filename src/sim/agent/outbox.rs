@@ -1,13 +1,13 @@
-//! Bytes on their way to the client that no message carries yet.
+//! Bytes for the client that are not yet part of a message.
 //!
-//! An agent reads its plugin's output through a buffer of 1024 bytes, so message boundaries mean
-//! nothing: small frames share a message, and large ones are cut.
+//! An agent reads its plugin's output through a buffer of 1024 bytes, so message boundaries have no
+//! meaning: small frames share a message, and large ones are split.
 
 use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// A queue of bytes that is filled in chunks and emptied in messages.
+/// A queue of bytes, filled in chunks and drained in messages.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     chunks: VecDeque<Bytes>,
@@ -50,13 +50,13 @@ impl Outbox {
         self.len == 0
     }
 
-    /// Whether more may be read from destinations.
+    /// Returns true if destinations may be read.
     pub(super) fn has_room(&self) -> bool {
         self.len < LIMIT
     }
 }
 
-/// Bytes read ahead of the pace: a few frames, as in the agent's pipes.
+/// Maximum number of bytes read ahead of the pace: a few frames, as in the agent's pipes.
 const LIMIT: usize = 256 << 10;
 
 #[cfg(test)]

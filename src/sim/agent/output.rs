@@ -1,4 +1,4 @@
-//! What an agent sends: acknowledgements and flags at once, data at its pace, and what goes again.
+//! Output of an agent: acknowledgements and flags at once, data at its pace, retransmissions.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::wire::message::{Draft, Header, Kind, MessageId, PayloadType, SYN, Seq
 use super::{Agent, Phase, count, millis};
 
 impl Agent {
-    /// The next message for the service.
+    /// Returns the next message for Session Manager.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
         loop {
             let Some(frame) = self.control.pop_front().or_else(|| self.next_data(now)) else {
@@ -22,7 +22,7 @@ impl Agent {
         }
     }
 
-    /// Whether data waits for nothing but its pace.
+    /// Returns true if data is ready to be sent, apart from the pace.
     pub(super) fn has_data(&self) -> bool {
         !self.out.outbox.is_empty()
             && !self.paused
@@ -50,13 +50,12 @@ impl Agent {
         Some(self.number(now, recorded, PayloadType::Output, draft))
     }
 
-    /// Sends something sequenced ahead of all data.
+    /// Sends a sequenced message ahead of all data.
     pub(super) fn send(&mut self, now: Instant, payload_type: PayloadType, payload: &[u8]) {
         self.send_recorded(now, now, payload_type, payload);
     }
 
-    /// Sends something sequenced ahead of all data, and records it as unacknowledged at
-    /// `recorded`.
+    /// Sends a sequenced message ahead of all data, and records it as unacknowledged at `recorded`.
     pub(super) fn send_recorded(
         &mut self,
         now: Instant,

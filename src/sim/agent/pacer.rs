@@ -1,9 +1,9 @@
-//! When the next message of data may leave an agent.
+//! Schedule of an agent's data messages.
 //!
-//! An agent sends one message and sleeps for a millisecond, which takes 1.1 to 1.6 ms in all
-//! (protocol.md section 11.1). A driver's timer is late by up to a millisecond of its own, so
-//! the schedule is absolute: a message that left late does not move the ones behind it. What is
-//! caught up at once is bounded, and after idleness the schedule starts anew.
+//! An agent sends one message and sleeps for a millisecond, which takes 1.1 to 1.6 ms in total
+//! (docs/protocol.md, section 11.1). The driver's timer is up to a millisecond late as well, so the
+//! schedule is absolute: a late message does not delay the following ones. The number of intervals
+//! that are caught up is bounded, and the schedule restarts after an idle period.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use super::options::Pace;
 #[derive(Debug)]
 pub(super) struct Pacer {
     pace: Pace,
-    /// When the next message is due; `None` while nothing limits it.
+    /// When the next message is due; `None` if it may be sent at once.
     due: Option<Instant>,
 }
 
@@ -22,7 +22,7 @@ impl Pacer {
         Self { pace, due: None }
     }
 
-    /// A message has left.
+    /// Records that a message was sent.
     pub(super) fn sent(&mut self, now: Instant) {
         let Pace::Every(interval) = self.pace else {
             return;
@@ -32,7 +32,7 @@ impl Pacer {
         self.due = Some(due.max(earliest));
     }
 
-    /// There was nothing to send, though it was due: no claim is kept for later.
+    /// Records that nothing was ready when due: the unused interval is not caught up later.
     pub(super) fn rest(&mut self, now: Instant) {
         self.due = self.due.filter(|due| *due > now);
     }
@@ -41,14 +41,14 @@ impl Pacer {
         self.due.is_none_or(|due| due <= now)
     }
 
-    /// When the next message may leave; `None` if it may at once.
+    /// Returns when the next message may be sent; `None` if at once.
     pub(super) fn next(&self) -> Option<Instant> {
         self.due
     }
 }
 
-/// How many intervals may be caught up after a late wake: a timer of whole milliseconds is late by
-/// less than two.
+/// Maximum number of intervals caught up after a late wake-up: a timer with millisecond resolution
+/// is late by less than two.
 const MAX_LATE: u32 = 2;
 
 #[cfg(test)]
@@ -58,7 +58,7 @@ mod tests {
     use super::super::options::FAITHFUL_INTERVAL;
     use super::*;
 
-    /// Drives a pacer with a timer that is late by `late(n)` and counts messages in `span`.
+    /// Runs a pacer with a timer that is late by `late(n)` and counts messages in `span`.
     #[expect(
         clippy::disallowed_methods,
         reason = "any instant will do as an origin"

@@ -1,13 +1,13 @@
-//! The receiving half of an agent: what came in order, early, and before.
+//! Receive order of an agent: expected, early and duplicate messages.
 //!
-//! What is early is kept, however far ahead, until 100,000 messages or 128 MiB wait
-//! (protocol.md section 6.4; the second bound is ours, for large messages).
+//! Early messages are kept, however far ahead, up to 100,000 messages or 128 MiB (docs/protocol.md,
+//! section 6.4; the limit in bytes is the simulator's own, for large messages).
 
 use std::collections::BTreeMap;
 
 use crate::wire::message::Message;
 
-/// The order of what came from the client.
+/// Order of the messages from the client.
 #[derive(Debug, Default)]
 pub(super) struct Receiver {
     expected: u64,
@@ -16,7 +16,7 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// Where a message with this number stands.
+    /// Returns the position of a sequence number relative to the expected one.
     pub(super) fn place(&self, seq: u64) -> Place {
         match seq.cmp(&self.expected) {
             std::cmp::Ordering::Less => Place::Duplicate,
@@ -25,7 +25,7 @@ impl Receiver {
         }
     }
 
-    /// Whether another early message may be kept.
+    /// Returns true if another early message may be kept.
     pub(super) fn has_room(&self) -> bool {
         self.early.len() < MAX_EARLY && self.bytes < MAX_EARLY_BYTES
     }
@@ -38,12 +38,12 @@ impl Receiver {
         }
     }
 
-    /// The expected message was consumed.
+    /// Advances the expected number after a message was consumed.
     pub(super) fn advance(&mut self) {
         self.expected += 1;
     }
 
-    /// Takes the expected message, if it came early.
+    /// Takes the expected message, if it arrived early.
     pub(super) fn take_expected(&mut self) -> Option<Message> {
         let message = self.early.remove(&self.expected)?;
         self.bytes -= message.payload.len();
@@ -51,18 +51,18 @@ impl Receiver {
     }
 }
 
-/// Where a message stands in its direction.
+/// Position of a message relative to the expected one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Seen before.
+    /// Already received.
     Duplicate,
-    /// The next one.
+    /// The expected message.
     Expected,
-    /// Beyond the next one.
+    /// After the expected message.
     Early,
 }
 
-/// The agent's own limit (protocol.md appendix A).
+/// Limit of the real agent (docs/protocol.md, appendix A).
 const MAX_EARLY: usize = 100_000;
-/// 100,000 messages of 1024 bytes, and room for the headers of large ones.
+/// 100,000 messages of 1024 bytes, plus space for the headers of large ones.
 const MAX_EARLY_BYTES: usize = 128 << 20;

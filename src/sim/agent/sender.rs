@@ -1,8 +1,8 @@
-//! The sending half of an agent: what it numbered, keeps, and sends again.
+//! Send state of an agent: sequence numbers, copies and retransmission.
 //!
-//! There is no window: a message leaves, is kept until its own number is acknowledged, and the
-//! oldest one kept goes again once per timeout, looked at every 100 ms. When 100,000 are kept,
-//! the next one is sent and not kept (protocol.md section 6.3).
+//! There is no window. A message is kept until its own number is acknowledged. Every 100 ms, the
+//! oldest kept message is retransmitted if its timeout has passed. While 100,000 are kept, further
+//! messages are sent but not kept (docs/protocol.md, section 6.3).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ use bytes::Bytes;
 
 use super::options::Retransmission;
 
-/// Numbers, copies and the round trip of what went to the client.
+/// Sequence numbers, copies and round-trip estimate of the messages to the client.
 #[derive(Debug)]
 pub(super) struct Sender {
     next: u64,
     kept: BTreeMap<u64, Kept>,
-    /// Payload bytes in `kept`.
+    /// Total length of the frames in `kept`.
     bytes: usize,
     retransmission: Retransmission,
     tick: Option<Instant>,
@@ -35,12 +35,12 @@ impl Sender {
         }
     }
 
-    /// The number that the next message takes.
+    /// Returns the next sequence number.
     pub(super) fn next(&self) -> u64 {
         self.next
     }
 
-    /// Takes the next number for `frame` and keeps a copy. An acknowledgement that comes before
+    /// Assigns the next number to `frame` and keeps a copy. An acknowledgement that arrives before
     /// `recorded` has no effect.
     pub(super) fn keep(&mut self, now: Instant, recorded: Instant, frame: &Bytes) {
         if self.kept.len() < MAX_KEPT {
@@ -56,7 +56,7 @@ impl Sender {
         self.next += 1;
     }
 
-    /// The client has it. False for a number that was never sent.
+    /// Handles an acknowledgement. Returns false for a number that was never sent.
     pub(super) fn acknowledge(&mut self, now: Instant, seq: u64) -> bool {
         let is_recorded = |kept: &Kept| kept.recorded <= now;
         if self.kept.get(&seq).is_some_and(is_recorded)
@@ -71,7 +71,7 @@ impl Sender {
         seq < self.next
     }
 
-    /// Looks for what is overdue and hands it to `send`, oldest first.
+    /// Passes overdue messages to `send`, oldest first.
     pub(super) fn handle_timeout(&mut self, now: Instant, mut send: impl FnMut(Bytes)) {
         if self.tick.is_none_or(|tick| tick > now) {
             return;
@@ -98,7 +98,7 @@ impl Sender {
         self.kept.len()
     }
 
-    /// Bytes of all messages that are kept.
+    /// Returns the total length of the kept messages in bytes.
     pub(super) fn unacknowledged_bytes(&self) -> usize {
         self.bytes
     }
@@ -111,7 +111,7 @@ struct Kept {
     recorded: Instant,
 }
 
-/// The agent's estimate of the round trip, and the timeout that follows from it.
+/// Round-trip estimate of the agent, and the timeout derived from it.
 #[derive(Debug)]
 struct Rtt {
     smoothed: Duration,
@@ -128,7 +128,8 @@ impl Rtt {
         }
     }
 
-    /// In this order, retransmitted messages included (protocol.md section 6.3).
+    /// Adds a sample, in this order and also for retransmitted messages (docs/protocol.md, section
+    /// 6.3).
     fn sample(&mut self, rtt: Duration) {
         self.variation = (3 * self.variation + self.smoothed.abs_diff(rtt)) / 4;
         self.smoothed = (7 * self.smoothed + rtt) / 8;
@@ -137,7 +138,7 @@ impl Rtt {
     }
 }
 
-// The constants of the agent (protocol.md appendix A).
+// Constants of the agent (docs/protocol.md, appendix A).
 const MAX_KEPT: usize = 100_000;
 const TICK: Duration = Duration::from_millis(100);
 const GRANULARITY: Duration = Duration::from_millis(10);

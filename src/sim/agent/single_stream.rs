@@ -1,4 +1,4 @@
-//! One destination without a mux: old clients, old agents, and `AWS-StartSSHSession`.
+//! A single destination without a mux: old clients, old agents, and `AWS-StartSSHSession`.
 //!
 //! ```text
 //!             dialled                    read end, flag 1
@@ -7,8 +7,8 @@
 //!     └────────────── the next Output payload ────────────────┘
 //! ```
 //!
-//! A payload is written before it is acknowledged, so one message at a time is in hand and
-//! nothing is read meanwhile (protocol.md sections 7 and 10).
+//! A payload is written before it is acknowledged, so only one message is in hand and nothing else
+//! is read meanwhile (docs/protocol.md, sections 7 and 10).
 
 use bytes::Bytes;
 
@@ -16,18 +16,18 @@ use crate::wire::smux::StreamId;
 
 use super::{ConnectionId, Event, Out};
 
-/// The one destination of a session.
+/// The destination of a session.
 #[derive(Debug)]
 pub(super) struct SingleStream {
     state: State,
     serial: u64,
-    /// What is in hand: not yet written to the end.
+    /// Payload that waits for the dial.
     payload: Option<Bytes>,
     unwritten: usize,
 }
 
 impl SingleStream {
-    /// Dials at once.
+    /// Starts with a dial.
     pub(super) fn new(out: &mut Out) -> Self {
         let mut basic = Self {
             state: State::Closed,
@@ -39,7 +39,7 @@ impl SingleStream {
         basic
     }
 
-    /// Begins to write a payload; nothing else is taken until it is written or has failed.
+    /// Starts to write a payload; no other is accepted until it is written or has failed.
     pub(super) fn receive(&mut self, out: &mut Out, payload: Bytes) {
         self.unwritten = payload.len();
         match self.state {
@@ -52,7 +52,7 @@ impl SingleStream {
         }
     }
 
-    /// The dial has succeeded.
+    /// Handles a successful dial.
     pub(super) fn connected(&mut self, out: &mut Out, id: ConnectionId) {
         if !matches!(self.state, State::Dialling(dialled) if dialled == id) {
             return;
@@ -63,7 +63,7 @@ impl SingleStream {
             .extend(payload.map(|data| Event::Write(id, data)));
     }
 
-    /// The destination took `len` bytes; true when that was the rest of the payload in hand.
+    /// Handles the write of `len` bytes. Returns true if the payload in hand is now written.
     pub(super) fn written(&mut self, id: ConnectionId, len: usize) -> bool {
         if !self.is_open(id) || self.unwritten == 0 {
             return false;
@@ -72,7 +72,7 @@ impl SingleStream {
         self.unwritten == 0
     }
 
-    /// Closes the destination: it ended, or the client asked for it.
+    /// Closes the destination, because it ended or the client requested it.
     pub(super) fn close(&mut self, out: &mut Out) {
         if let State::Open(id) | State::Dialling(id) = self.state {
             out.events.push_back(Event::Close(id));

@@ -1,39 +1,38 @@
-//! What an agent counted, and when it passed which point.
+//! Counters and milestones of an agent.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// Counts of one agent. Bytes are payload bytes.
+/// Counters of one agent. Bytes are payload bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
-    /// Sequenced messages that were consumed, in order.
+    /// Sequenced messages consumed, in order.
     pub messages_in: u64,
-    /// Output bytes in them.
+    /// Output bytes in these messages.
     pub bytes_in: u64,
-    /// Messages that arrived twice.
+    /// Messages received again.
     pub duplicates_in: u64,
-    /// Messages that arrived before one with a smaller number.
+    /// Messages received before one with a smaller number.
     pub early_in: u64,
-    /// Messages that were processed and could not be acknowledged, so that they are processed
-    /// again when they come again.
+    /// Messages processed but not acknowledged, so that they are processed again when
+    /// retransmitted.
     pub unacknowledged_in: u64,
-    /// Messages that were acknowledged and discarded between HandshakeComplete and the agent's
-    /// own mark.
+    /// Messages acknowledged but discarded between HandshakeComplete and the agent's own mark.
     pub discarded_in: u64,
-    /// Acknowledgements that arrived.
+    /// Acknowledgements received.
     pub acknowledgements_in: u64,
-    /// Sequenced messages, retransmissions not counted.
+    /// Sequenced messages sent, without retransmissions.
     pub messages_out: u64,
-    /// Output bytes in them.
+    /// Output bytes in these messages.
     pub bytes_out: u64,
-    /// Messages that were sent again.
+    /// Messages retransmitted.
     pub retransmitted: u64,
-    /// Streams that the client opened (or dials, without a mux).
+    /// Streams opened by the client (dials, without a mux).
     pub dials: u64,
-    /// Dials that failed.
+    /// Failed dials.
     pub dials_failed: u64,
-    /// What the client did that it must not, and how often.
+    /// Protocol violations of the client, and how often each occurred.
     pub violations: BTreeMap<Violation, u64>,
 }
 
@@ -43,48 +42,48 @@ impl Stats {
     }
 }
 
-/// When an agent passed which point; `None` if it has not.
+/// Times of an agent's milestones; `None` until passed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timeline {
-    /// HandshakeRequest was first sent.
+    /// HandshakeRequest was sent for the first time.
     pub requested: Option<Instant>,
-    /// HandshakeResponse came, and HandshakeComplete was sent.
+    /// HandshakeResponse was received and HandshakeComplete sent.
     pub complete: Option<Instant>,
-    /// Data is acknowledged from now on.
+    /// The agent began to acknowledge data.
     pub ready: Option<Instant>,
-    /// The first message of data came in order.
+    /// The first data message was received in order.
     pub first_input: Option<Instant>,
-    /// The session ended, seen from the agent.
+    /// The session ended, as seen by the agent.
     pub ended: Option<Instant>,
 }
 
 impl Timeline {
-    /// How long nothing was acknowledged after the handshake.
+    /// Returns the time from HandshakeComplete until data is acknowledged.
     pub fn readiness(&self) -> Option<Duration> {
         Some(self.ready? - self.complete?)
     }
 }
 
-/// Something that a client must not do.
+/// A protocol violation of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Violation {
-    /// A payload did not match its digest.
+    /// A payload does not match its digest.
     BadDigest,
-    /// A message that the agent could not read.
+    /// A message is unreadable.
     Unreadable,
-    /// A message that would crash the agent's reader (protocol.md section 3).
+    /// A message would crash the agent's reader (docs/protocol.md, section 3).
     CrashingHeader,
-    /// A type that clients do not send.
+    /// A message type that clients do not send.
     UnexpectedKind,
-    /// A second HandshakeResponse under a new number (section 5.1).
+    /// A second HandshakeResponse with a new number (docs/protocol.md, section 5.1).
     SecondHandshakeResponse,
-    /// An EncChallengeResponse that was not asked for (section 5.1).
+    /// An EncChallengeResponse that was not requested (docs/protocol.md, section 5.1).
     UnaskedChallenge,
-    /// Stream data before HandshakeComplete; it was lost (section 5.1).
+    /// Stream data before HandshakeComplete; it was lost (docs/protocol.md, section 5.1).
     DataBeforeHandshake,
     /// An acknowledgement of a number that was never sent.
     UnknownAcknowledgement,
-    /// Bytes that are no smux v1 (section 8.3).
+    /// Bytes that are not smux v1 (docs/protocol.md, section 8.3).
     BrokenMux,
 }
 

@@ -1,16 +1,16 @@
-//! What an agent of a version does, and what it makes of a client's version.
+//! Behaviour of agents by version, and how they interpret a client's version.
 //!
-//! There is no negotiation: each side decides alone from the other's version string
-//! (protocol.md section 5.5). The thresholds below are the agent's own.
+//! There is no negotiation: each side decides from the other's version string (docs/protocol.md,
+//! section 5.5). The thresholds below are those of the real agent.
 
 use std::fmt;
 
-/// A version as numbers with dots. A part that is no number counts as zero.
+/// A dotted version. A part that is not a number counts as zero.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(Vec<u64>);
 
 impl Version {
-    /// Reads `3.3.987.0`; the empty string is less than every other.
+    /// Parses a version such as `3.3.987.0`; the empty string is less than all others.
     pub fn parse(text: &str) -> Self {
         if text.is_empty() {
             return Self(Vec::new());
@@ -22,12 +22,12 @@ impl Version {
         )
     }
 
-    /// Whether an agent of this version multiplexes with a client of that version.
+    /// Returns true if an agent of this version multiplexes with a client of that version.
     pub(super) fn multiplexes(&self, client: &Self) -> bool {
         self.is_at_least([3, 0, 222, 0]) && *client >= Self(vec![1, 1, 70])
     }
 
-    /// Whether it keeps a mux alive with NOPs and ends a silent one (section 8.6).
+    /// Returns true if the agent sends NOPs and ends a silent mux (docs/protocol.md, section 8.6).
     pub(super) fn keeps_alive(&self, client: &Self) -> bool {
         if self.is_at_least([3, 1, 1575, 0]) {
             return *client <= Self(vec![1, 2, 331, 0]);
@@ -36,32 +36,34 @@ impl Version {
         !pause
     }
 
-    /// Whether a duplicate is acknowledged again (section 6.4).
+    /// Returns true if duplicates are acknowledged again (docs/protocol.md, section 6.4).
     pub(super) fn acknowledges_duplicates(&self) -> bool {
         self.is_at_least([3, 2, 1041, 0])
     }
 
-    /// Whether a message is acknowledged only once it was processed (section 6.4).
+    /// Returns true if messages are acknowledged after processing (docs/protocol.md, section 6.4).
     pub(super) fn acknowledges_after_processing(&self) -> bool {
         self.is_at_least([3, 0, 655, 0])
     }
 
-    /// Whether it waits for its unacknowledged messages before it closes (section 9.3).
+    /// Returns true if the agent waits for acknowledgements at the end (docs/protocol.md, section
+    /// 9.3).
     pub(super) fn drains(&self) -> bool {
         self.is_at_least([3, 0, 732, 0])
     }
 
-    /// Whether a failed dial in basic mode crashes the worker (section 7).
+    /// Returns true if a failed dial in basic mode crashes the worker (docs/protocol.md, section
+    /// 7).
     pub(super) fn crashes_on_failed_dial(&self) -> bool {
         self.is_at_least([3, 0, 222, 0])
     }
 
-    /// Whether the TerminateSession flag means anything to it (section 9.2).
+    /// Returns true if the TerminateSession flag is supported (docs/protocol.md, section 9.2).
     pub(super) fn knows_terminate_flag(&self) -> bool {
         *self > Self(vec![2, 3, 722, 0])
     }
 
-    /// Whether `host` is looked up once, when the session starts (section 0.1).
+    /// Returns true if `host` is resolved once, at session start (docs/protocol.md, section 0.1).
     pub(super) fn resolves_at_start(&self) -> bool {
         self.is_at_least([3, 2, 1041, 0])
     }

@@ -308,7 +308,8 @@ fn page<T: Serialize>(content: &T) -> Response<Full<Bytes>> {
 #[serde(default, deny_unknown_fields)]
 struct Order {
     faults: Map<String, Value>,
-    blows: Vec<OneOffFault>,
+    #[serde(alias = "blows")]
+    inject: Vec<OneOffFault>,
     session: Option<String>,
 }
 
@@ -337,7 +338,7 @@ fn obey(service: &Service, order: Order) -> serde_json::Result<usize> {
     }
     let session = order.session.as_deref();
     let struck = order
-        .blows
+        .inject
         .iter()
         .map(|fault| service.apply_fault(session, *fault));
     Ok(struck.max().unwrap_or(0))

@@ -1,19 +1,19 @@
-//! stdin and stdout as a connection: whoever started us is the client.
+//! stdin and stdout as a connection; the parent process is the client.
 //!
-//! Each may be a pipe, a socket, a terminal or a file, and belongs to others as well: the parent's
-//! shell reads the same terminal, and `O_NONBLOCK` would be set for all of them. So nothing is set.
-//! What can be waited for is asked whether it is ready first. Even then a call may block: a terminal
-//! takes less than it is given, another process may be faster, a file system may hang. So reads and
-//! writes run on threads that may block. At the end of the process nothing waits for them.
+//! Each may be a pipe, a socket, a terminal or a file, and is shared with other processes: the
+//! parent's shell reads the same terminal, and `O_NONBLOCK` would be set for all of them. So no
+//! flag is changed; what can be polled is polled first. Even then a call may block: a terminal
+//! takes less than offered, another process may be faster, a file system may hang. So reads and
+//! writes run on blocking threads, which the process does not wait for at exit.
 //!
 //! ```text
 //!   stdin   EOF            the client will write no more, and may still read
-//!   stdout  POLLERR, HUP   nobody reads: the client is gone
+//!   stdout  POLLERR, HUP   no reader: the client is gone
 //! ```
 //!
-//! What cannot be read or written for another reason, as on a full disk, is no end: bytes were lost.
-//! There is no reset. The client sees an end either way, and is told by the exit code which it was
-//! (interfaces.md section 7).
+//! Any other read or write error, such as a full disk, is a fault: bytes were lost. There is no
+//! reset: the client sees end of file either way, and the exit code shows which it was
+//! (docs/interfaces.md, section 7).
 
 use std::fs::File;
 use std::future::pending;
@@ -32,7 +32,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::READ_BUFFER;
 
-/// stdin and stdout, taken away from the rest of the process.
+/// stdin and stdout, taken from the rest of the process.
 #[derive(Debug)]
 pub struct Standard {
     pub(super) input: OwnedFd,
@@ -40,8 +40,8 @@ pub struct Standard {
 }
 
 impl Standard {
-    /// Takes stdin and stdout, and puts nothing in their places: what is printed from now on goes
-    /// nowhere, and never among the bytes of the connection.
+    /// Takes stdin and stdout, and replaces them by /dev/null: later prints are discarded and
+    /// never mix with the bytes of the connection.
     ///
     /// # Errors
     ///
@@ -56,7 +56,7 @@ impl Standard {
         Ok(taken)
     }
 
-    /// Keeps stdout open, whatever becomes of the connection, until this is dropped.
+    /// Returns a duplicate that keeps stdout open until it is dropped.
     ///
     /// # Errors
     ///
@@ -66,16 +66,16 @@ impl Standard {
     }
 }
 
-/// What kept bytes from being read or written, other than that their reader left.
+/// Failure of a read or write, other than a closed reader.
 #[derive(Clone, Debug)]
 pub(in crate::forward) struct Fault {
-    /// What failed and what the system says.
+    /// What failed, with the system's error.
     pub(in crate::forward) what: String,
     /// What to do about it.
     pub(in crate::forward) hint: &'static str,
 }
 
-/// Tells of the first fault, even when the connection is closed.
+/// Receives the first fault, even after the connection is closed.
 pub(in crate::forward) type Faults = watch::Receiver<Option<Fault>>;
 
 /// The connection.
@@ -83,19 +83,19 @@ pub(in crate::forward) type Faults = watch::Receiver<Option<Fault>>;
 pub(in crate::forward) struct StandardSocket {
     input: Waited,
     output: Waited,
-    /// The output once more: waits for its end apart from those who wait for room.
+    /// A duplicate of the output, to wait for its end independently of writers.
     end: Waited,
     is_socket: bool,
-    /// The same two descriptors, for the threads that read and write.
+    /// Duplicates of the same two descriptors, for the blocking threads.
     reader: Arc<OwnedFd>,
     writer: Arc<OwnedFd>,
-    /// The read that is under way: it outlives whoever waits for it, so that its bytes are not lost.
+    /// The read in progress: it outlives a cancelled caller, so that its bytes are not lost.
     reading: Mutex<Option<JoinHandle<io::Result<Vec<u8>>>>>,
     fault: watch::Sender<Option<Fault>>,
 }
 
 impl StandardSocket {
-    /// Takes two descriptors, which may be of the same thing.
+    /// Wraps two descriptors, which may refer to the same file.
     pub(super) fn new(standard: Standard) -> io::Result<Self> {
         let Standard { input, output } = standard;
         let end = File::from(output.try_clone()?);
@@ -105,7 +105,7 @@ impl StandardSocket {
         Ok(Self {
             input: Waited::new(input, Interest::READABLE)?,
             output: Waited::new(output, Interest::WRITABLE)?,
-            // Hang-ups are told whatever one is interested in.
+            // Hang-ups are reported for any interest.
             end: Waited::new(end.into(), Interest::READABLE)?,
             is_socket,
             reader,
@@ -115,13 +115,13 @@ impl StandardSocket {
         })
     }
 
-    /// Where a fault is told.
+    /// Returns a receiver of the first fault.
     pub(super) fn faults(&self) -> Faults {
         self.fault.subscribe()
     }
 
-    /// Reads what is there, or waits for something. That nobody reads the output, or that it takes
-    /// nothing, ends this at once.
+    /// Reads available bytes, or waits for some. Fails at once if the output has no reader or a
+    /// fault.
     pub(super) async fn read(&self) -> io::Result<Vec<u8>> {
         let mut faults = self.faults();
         tokio::select! {
@@ -134,7 +134,7 @@ impl StandardSocket {
         }
     }
 
-    /// Keeps the first fault. That whoever is at the other end left is none.
+    /// Records the first fault. A closed peer is not a fault.
     fn note(&self, what: &str, hint: &'static str, error: &io::Error) {
         use io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
         if !matches!(error.kind(), BrokenPipe | ConnectionReset | WouldBlock) {
@@ -147,7 +147,7 @@ impl StandardSocket {
         }
     }
 
-    /// Cancelling loses nothing: the next call returns what was read.
+    /// Cancel safe: the next call returns what was read.
     async fn take(&self) -> io::Result<Vec<u8>> {
         let mut reading = self.reading.lock().await;
         let read = match &mut *reading {
@@ -167,8 +167,8 @@ impl StandardSocket {
         read.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 
-    /// Writes a part. [`io::ErrorKind::WouldBlock`] if there is no room. A write that has begun goes
-    /// on after its caller has given up.
+    /// Writes a part. [`io::ErrorKind::WouldBlock`] if the output is not writable. A write that has
+    /// started continues when its caller is cancelled.
     pub(super) async fn write(&self, data: &[u8]) -> io::Result<usize> {
         if !self.output.is_ready(PollFlags::OUT)? {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -197,27 +197,27 @@ impl StandardSocket {
         Ok(written.map_err(io::Error::other)??)
     }
 
-    /// Waits for room.
+    /// Waits until the output is writable.
     pub(super) async fn writable(&self) -> io::Result<()> {
         self.output.ready(Interest::WRITABLE, PollFlags::OUT).await
     }
 
-    /// Waits until nobody reads the output. Never ends if that cannot be told, as of a file.
+    /// Waits until the output has no reader. Never returns if that is unknown, as for a file.
     pub(super) async fn gone(&self) {
-        // Only an end makes something writable that is not watched for room.
+        // The descriptor is registered for reading only, so only a hang-up makes it writable.
         let end = self.end.ready(Interest::WRITABLE, PollFlags::empty());
         if matches!(self.end, Waited::Never(_)) || end.await.is_err() {
             pending::<()>().await;
         }
     }
 
-    /// True if nobody reads the output.
+    /// Returns true if the output has no reader.
     pub(super) fn is_closed(&self) -> bool {
         self.end.is_ready(PollFlags::empty()).unwrap_or(false)
     }
 }
 
-/// A descriptor, and how to wait for it.
+/// A descriptor, registered with the runtime if it can be polled.
 #[derive(Debug)]
 enum Waited {
     Watched(AsyncFd<OwnedFd>),
@@ -250,7 +250,7 @@ impl Waited {
         }
     }
 
-    /// Waits until [`Waited::is_ready`].
+    /// Waits until [`Waited::is_ready`] returns true.
     async fn ready(&self, interest: Interest, flags: PollFlags) -> io::Result<()> {
         let Self::Watched(watched) = self else {
             return Ok(());
@@ -264,7 +264,7 @@ impl Waited {
         }
     }
 
-    /// Whether one of these flags is up, or the other end is gone.
+    /// Returns true if one of these flags is set, or the other end is closed.
     fn is_ready(&self, flags: PollFlags) -> io::Result<bool> {
         if matches!(self, Self::Never(_)) {
             return Ok(!flags.is_empty());
@@ -274,11 +274,11 @@ impl Waited {
     }
 }
 
-/// Where nothing is read and nothing is kept.
+/// Replaces stdin and stdout.
 const NOTHING: &str = "/dev/null";
 
-/// What a pipe takes at once if it has room and nobody else writes (`PIPE_BUF`, pipe(7)): so a reader
-/// that is slow keeps no thread.
+/// Bytes that a pipe takes without blocking if it is writable and has no other writer (`PIPE_BUF`,
+/// pipe(7)): so a slow reader blocks no thread.
 const SELDOM_BLOCKS: usize = 4096;
 
 const READABLE: &str = "give it a file or a pipe that can be read";

@@ -1,12 +1,12 @@
-//! The lock file of a Unix socket: one start of this user at a time looks at the path and binds it.
+//! Lock file of a Unix socket: one process of this user at a time checks and binds the path.
 //!
-//! The file lies beside the socket (`db.sock.lock`), belongs to this user, has the mode 0600 and is
-//! removed when the lock is released. No other user can open such a file, so none can hold the lock.
-//! A lock on the directory is no alternative: whoever may open the directory could hold it.
+//! The file is next to the socket (`db.sock.lock`), belongs to this user, has mode 0600 and is
+//! removed when the lock is released. No other user can open such a file and hold the lock. A lock
+//! on the directory is no alternative: any user who may open the directory could hold it.
 //!
-//! In a directory where others may create files, something of theirs may be at this path. It is
-//! neither opened for good, nor waited for, nor removed: the socket is bound without the lock then.
-//! The lock protects two starts of the same user from each other only; `bind` itself replaces nothing.
+//! In a directory where others may create files, one of theirs may be at this path. It is neither
+//! used, nor waited for, nor removed: the socket is bound without the lock then. The lock only
+//! protects two starts of the same user from each other; `bind` itself replaces nothing.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
@@ -27,12 +27,12 @@ pub(super) struct LockFile {
 }
 
 impl LockFile {
-    /// Waits for the lock of a socket path. `None` where there can be no lock: `bind` reports what is
-    /// wrong with the directory, if anything.
+    /// Waits for the lock of a socket path. Returns `None` if no lock is possible: `bind` reports
+    /// what is wrong with the directory, if anything.
     ///
     /// # Errors
     ///
-    /// If the directory does not exist, or another start of this user holds the lock for too long.
+    /// If the directory does not exist, or another process holds the lock for too long.
     pub(super) async fn acquire(socket: &Path) -> Result<Option<Self>, ListenErrorKind> {
         let path = path_of(socket);
         for _ in 0..ATTEMPTS {
@@ -60,7 +60,7 @@ impl LockFile {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        // While the lock is held, so that no other start holds a file that is no longer at the path.
+        // While the lock is held, so that no process locks a file that has left the path.
         if is_at(&self.path, &self.file)
             && let Err(error) = fs::remove_file(&self.path)
         {
@@ -70,7 +70,7 @@ impl Drop for LockFile {
     }
 }
 
-/// Where the lock file of a socket is.
+/// Returns the path of the lock file of a socket.
 fn path_of(socket: &Path) -> PathBuf {
     let mut path = socket.as_os_str().to_owned();
     path.push(".lock");
@@ -79,14 +79,14 @@ fn path_of(socket: &Path) -> PathBuf {
 
 enum Attempt {
     Held(File),
-    /// Another start has it, or has just removed it.
+    /// Another process holds it, or has just removed it.
     Busy,
-    /// It is no private file of this user.
+    /// It is not a private file of this user.
     Foreign,
 }
 
 fn try_acquire(path: &Path) -> io::Result<Attempt> {
-    // Without NONBLOCK, opening a FIFO could wait for ever.
+    // Without NONBLOCK, opening a FIFO could block indefinitely.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let opened = OpenOptions::new()
         .read(true)
@@ -97,8 +97,8 @@ fn try_acquire(path: &Path) -> io::Result<Attempt> {
         .open(path);
     let file = match opened {
         Ok(file) => file,
-        // A file of another user, a link, a directory or a socket. Were the path free, the directory
-        // itself would refuse a new file, which `bind` reports.
+        // A file of another user, a link, a directory or a socket. With nothing at the path,
+        // the directory refused a new file, which `bind` reports.
         Err(error) if error.kind() != io::ErrorKind::NotFound && exists(path) => {
             return Ok(Attempt::Foreign);
         }
@@ -114,7 +114,7 @@ fn try_acquire(path: &Path) -> io::Result<Attempt> {
     }
 }
 
-/// True for a regular file of this user that no other user can open, under no other name.
+/// Returns true for a regular file of this user without other links or access for others.
 fn is_private(metadata: &Metadata) -> bool {
     metadata.is_file()
         && metadata.uid() == rustix::process::geteuid().as_raw()
@@ -135,9 +135,9 @@ fn is_at(path: &Path, file: &File) -> bool {
 
 const MODE: u32 = 0o600;
 
-/// The permissions of the group and of everybody else.
+/// The permissions of group and others.
 const FOR_OTHERS: u32 = 0o077;
 
-/// A start holds the lock for less than a millisecond.
+/// The lock is held for less than a millisecond.
 const ATTEMPTS: usize = 200;
 const PAUSE: Duration = Duration::from_millis(10);

@@ -1,26 +1,26 @@
-//! A listener on a Unix socket, and the file that it is reached by.
+//! A listener on a Unix socket, and its socket file.
 //!
-//! The law: nobody but those whom `mode` lets in can connect, not even for a moment, and no file
-//! is taken from anyone.
+//! Invariants: only users permitted by `mode` can connect, at any time, and no file of another
+//! process is removed.
 //!
 //! ```text
-//!   lock (lock.rs) ────▶ what is there? ─▶ bind ─▶ listen ─▶ unlock
-//!                          nothing              ▲
-//!                          a dead socket: remove┘    a live one, or no socket at all: an error
+//!   lock (lock.rs) ────▶ check path ─────▶ bind ─▶ listen ─▶ unlock
+//!                          free                 ▲
+//!                          stale socket: remove ┘    socket in use, or no socket: error
 //! ```
 //!
-//! - **The mode.** On Linux the file of a socket is created with the permissions of the socket,
-//!   less the umask: they are set before `bind`, so the file is never open to more, and what the
-//!   umask took is given back after. (A detour by a private directory and a rename would do the
-//!   same, and show another name in `ss`, and need room for it in the address.)
-//! - **Dead or alive.** A *datagram* socket asks: to one that nobody holds it is refused, to one
-//!   that a program holds it is of the wrong kind. Nobody's `accept` ever sees it, and a program
-//!   between its `bind` and its `listen` is not taken for dead.
-//! - **Two daemons at once.** The lock file makes the look and the `bind` one step. `bind` itself
-//!   replaces nothing. A directory in which others may replace files is reported: there they can
-//!   replace the socket as well.
-//! - **The end.** The file is removed while its socket is still open, if it is still that file:
-//!   until then its number cannot belong to another.
+//! - **Mode.** On Linux the file of a socket is created with the permissions of the socket, less
+//!   the umask: they are set before `bind`, so the file is never open to more, and what the umask
+//!   removed is restored afterwards. (Binding in a private directory and renaming would do the
+//!   same, but show another name in `ss`, and need space for it in the address.)
+//! - **Stale or in use.** Tested by connecting a *datagram* socket: a stale socket refuses the
+//!   connection, one held by a program has the wrong type. No program ever accepts this connection,
+//!   and a program between its `bind` and its `listen` is not considered stale.
+//! - **Concurrent starts.** The lock file makes check and `bind` atomic. `bind` itself replaces
+//!   nothing. A directory in which others may replace files is reported: there they can replace the
+//!   socket as well.
+//! - **Removal.** The file is removed while its socket is still open, if it is still the same file:
+//!   until then its inode number cannot be reused.
 
 mod lock;
 
@@ -53,11 +53,11 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// Binds a path that nobody listens on; `mode` is who may connect.
+    /// Binds a path without a listener. `mode` sets who may connect.
     ///
     /// # Errors
     ///
-    /// What is in the way; nothing is left behind then.
+    /// Returns the obstacle; leaves no file then.
     pub async fn bind(path: &Path, mode: u32) -> Result<Self, ListenErrorKind> {
         let _lock = LockFile::acquire(path).await?;
         warn_if_replaceable(path);
@@ -75,7 +75,7 @@ impl SocketFile {
     ///
     /// # Errors
     ///
-    /// What the system says, of the listener or of one connection.
+    /// Returns the system's error, which concerns the listener or one connection.
     pub async fn accept(&self) -> io::Result<UnixStream> {
         self.listener.accept().await.map(|(stream, _)| stream)
     }
@@ -85,13 +85,13 @@ impl SocketFile {
         self.file.widen(mode)
     }
 
-    /// Where it is.
+    /// Returns the path of the socket file.
     pub fn path(&self) -> &Path {
         &self.file.path
     }
 }
 
-/// The file that a `bind` of ours has created. Dropping it removes the file.
+/// A file created by our `bind`. Dropping it removes the file.
 #[derive(Debug)]
 struct BoundFile {
     path: PathBuf,
@@ -109,7 +109,7 @@ impl BoundFile {
         })
     }
 
-    /// Gives back what the umask took from the mode.
+    /// Sets the mode, restoring what the umask removed.
     fn widen(&self, mode: u32) -> io::Result<()> {
         let metadata = fs::symlink_metadata(&self.path)?;
         if self.is(&metadata) && metadata.mode() & ALL != mode {
@@ -118,7 +118,7 @@ impl BoundFile {
         Ok(())
     }
 
-    /// Changes the permissions of this very file: a link that has taken its place is not followed.
+    /// Changes the permissions of this file only: a link that has replaced it is not followed.
     #[cfg(target_os = "linux")]
     fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
@@ -158,8 +158,8 @@ impl Drop for BoundFile {
     }
 }
 
-/// Reports a directory in which every user may remove files, so that another could take the place of
-/// the socket. In a sticky directory such as /tmp they cannot.
+/// Logs a warning for a directory in which every user may remove files, and so replace the
+/// socket. In a sticky directory such as /tmp they cannot.
 fn warn_if_replaceable(path: &Path) {
     let directory = path.parent().unwrap_or(path);
     let Ok(metadata) = fs::metadata(directory) else {
@@ -174,7 +174,7 @@ fn warn_if_replaceable(path: &Path) {
     }
 }
 
-/// Removes a socket that nobody holds, and nothing else.
+/// Removes a stale socket, and nothing else.
 fn clear(path: &Path) -> Result<(), ListenErrorKind> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
@@ -196,17 +196,17 @@ fn clear(path: &Path) -> Result<(), ListenErrorKind> {
         }
         Err((io::ErrorKind::NotFound, _)) => Ok(()),
         Err((io::ErrorKind::PermissionDenied, error)) => Err(error.into()),
-        // Of the wrong kind, or, if it is a datagram socket, of the right one.
+        // Wrong type: a stream socket in use; success: a datagram socket.
         Ok(()) | Err(_) => Err(ListenErrorKind::Taken),
     }
 }
 
-/// A socket whose file will have no more than these permissions.
+/// Creates a socket whose file will have no more than these permissions.
 fn socket(mode: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     if !cfg!(target_os = "linux") {
-        // Elsewhere a socket has no permissions before its file has; until then the umask's hold.
+        // Elsewhere a socket has no permissions before its file has; the umask applies.
         return Ok(socket);
     }
     let file = File::from(OwnedFd::from(socket));
@@ -214,10 +214,10 @@ fn socket(mode: u32) -> io::Result<Socket> {
     Ok(OwnedFd::from(file).into())
 }
 
-/// Every permission that a mode can give.
+/// All permission bits.
 const ALL: u32 = 0o777;
 
-/// The permission to create and remove files in a directory, and the bit that keeps it to a file's owner.
+/// Write permission of others on a directory, and the sticky bit.
 const FOR_EVERYBODY: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 

@@ -1,4 +1,4 @@
-//! What is bound, replaced, refused and removed, on real paths.
+//! Sockets that are bound, replaced, refused and removed, on real paths.
 
 use std::io::ErrorKind;
 use std::os::unix::net;
@@ -31,7 +31,7 @@ async fn the_file_has_the_mode_whatever_the_umask_takes() {
     }
 }
 
-/// The permissions before `widen`, which are what the file is born with.
+/// The permissions before `widen`, with which the file is created.
 #[test]
 fn the_file_is_never_open_to_more_than_the_mode() {
     let directory = directory();
@@ -182,7 +182,7 @@ async fn the_longest_path_of_a_configuration_can_be_bound() {
     assert!(path.exists());
 }
 
-/// Each finds the dead socket that all of them may replace; one wins, and keeps it.
+/// Each process finds the stale socket that all of them may replace; one wins, and keeps it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn of_many_who_start_at_once_one_has_the_socket() {
     for round in 0..20 {
@@ -271,7 +271,7 @@ async fn the_lock_file_is_gone_when_the_socket_is_bound() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
-/// What a start that was killed leaves behind.
+/// A killed process leaves its lock file.
 #[tokio::test]
 async fn a_lock_file_of_ours_that_nobody_holds_is_used_and_removed() {
     let directory = directory();

@@ -1,4 +1,4 @@
-//! The life of one stream.
+//! State machine of one stream.
 //!
 //! ```text
 //!   ours                              theirs
@@ -8,12 +8,12 @@
 //!                     Held ──their FIN, or reset──▶ Closing ──FIN──▶ Closed
 //! ```
 //!
-//! FIN closes both directions at the agent, so ours is held while an answer may come (protocol.md
-//! section 8.5). It leaves when the agent's has come, or when the local side is gone; always
-//! behind every byte that was written, and only once.
+//! FIN closes both directions at the agent, so ours is held while data may still arrive
+//! (docs/protocol.md, section 8.5). It is sent when the agent's FIN was received or the local side
+//! has disconnected; always after every byte that was written, and only once.
 //!
 //! A FIN of the agent counts as the end of the destination once the tunnel has confirmed it: a mux
-//! that breaks sends FIN too (`proto/tunnel/ends.rs`).
+//! that breaks also sends FIN (`proto/tunnel/ends.rs`).
 
 use std::collections::VecDeque;
 
@@ -31,33 +31,33 @@ pub(crate) struct Stream {
     theirs: RemoteSide,
     outbox: VecDeque<u8>,
     inbox: VecDeque<Bytes>,
-    /// What came while something waited, behind the inbox.
+    /// Bytes received while others were unread; they follow the inbox.
     tail: BytesMut,
     unread: usize,
-    /// Bytes that were sent since it last had nothing to send.
+    /// Bytes sent since the stream last had nothing to send.
     spell: usize,
     pub(in crate::proto) sent: u64,
     pub(in crate::proto) received: u64,
-    /// Bytes that were sent since any came.
+    /// Bytes sent since any were received.
     unheard: u64,
-    /// True once nobody will read: what comes is dropped.
+    /// True if there is no reader any more: received bytes are dropped.
     deaf: bool,
-    /// True while the owner has left and asks what became of the upload.
+    /// True while the owner has left but still queries the upload.
     watched: bool,
     /// The number of the last message with bytes of this stream.
     pub(in crate::proto) last_data: Option<Seq>,
     /// True if the agent closed before it had acknowledged everything that was written.
     cut_short: bool,
-    /// True once a byte came.
+    /// True once a byte was received.
     pub(in crate::proto) answered: bool,
-    /// Someone waits to be told that bytes or an end came.
+    /// True if a reader waits for bytes or an end.
     pub(in crate::proto) reader_waits: bool,
-    /// Someone waits to be told that the outbox has room.
+    /// True if a writer waits for space in the outbox.
     pub(in crate::proto) writer_waits: bool,
 }
 
 impl Stream {
-    /// A stream whose SYN has not left.
+    /// Creates a stream whose SYN was not sent yet.
     pub(crate) fn new() -> Self {
         Self {
             ours: LocalSide::Unopened,
@@ -80,8 +80,8 @@ impl Stream {
         }
     }
 
-    /// Takes as much of `data` as the outbox has room for; `None` if nothing can be written any
-    /// more.
+    /// Queues as much of `data` as fits the outbox. Returns `None` if the stream is closed for
+    /// writing.
     pub(crate) fn write(&mut self, data: &[u8]) -> Option<usize> {
         if self.theirs != RemoteSide::Open
             || !matches!(self.ours, LocalSide::Unopened | LocalSide::Open)
@@ -93,7 +93,7 @@ impl Stream {
         Some(taken)
     }
 
-    /// The next bytes that came, at most `max`.
+    /// Returns the next received bytes, at most `max`.
     pub(crate) fn read(&mut self, max: usize) -> Option<Bytes> {
         if self.inbox.is_empty() && !self.tail.is_empty() {
             self.inbox.push_back(self.tail.split().freeze());
@@ -105,13 +105,13 @@ impl Stream {
         }
         self.unread -= chunk.len();
         if self.unread == 0 {
-            // The rest of its buffer would stay with an idle stream.
+            // Otherwise the rest of its buffer would be kept by an idle stream.
             self.tail = BytesMut::new();
         }
         Some(chunk)
     }
 
-    /// The local side will write no more. Its FIN is held until the agent's has come.
+    /// The local side will write no more. Its FIN is held until the agent's was received.
     pub(crate) fn finish(&mut self) {
         if matches!(self.ours, LocalSide::Unopened | LocalSide::Open) {
             self.ours = match (self.theirs, self.ours) {
@@ -124,12 +124,12 @@ impl Stream {
         }
     }
 
-    /// The local side is gone: the FIN follows what was written, and nothing is read any more.
-    /// Returns how many unread bytes were dropped.
+    /// The local side has disconnected: the FIN follows what was written, and nothing more is read.
+    /// Returns the number of unread bytes that were dropped.
     pub(crate) fn reset(&mut self) -> usize {
         self.ours = match self.ours {
             LocalSide::Unopened if self.outbox.is_empty() => {
-                // The agent never hears of it, so nothing is to be waited for.
+                // The agent never learns of it, so there is nothing to wait for.
                 self.theirs = RemoteSide::Ended;
                 LocalSide::Closed
             }
@@ -146,15 +146,15 @@ impl Stream {
         std::mem::take(&mut self.unread)
     }
 
-    /// Like [`Stream::reset`], but the stream is not forgotten before it is reset, so that its
-    /// upload can be asked for.
+    /// Like [`Stream::reset`], but keeps the stream until it is reset, so that its upload can be
+    /// queried.
     pub(crate) fn leave(&mut self) -> usize {
         let dropped = self.reset();
         self.watched = true;
         dropped
     }
 
-    /// What became of the bytes that were written.
+    /// Returns the result of the upload.
     pub(crate) fn upload(&self) -> Upload {
         match self.theirs {
             RemoteSide::Open | RemoteSide::Ending => Upload::Pending,
@@ -164,13 +164,13 @@ impl Stream {
         }
     }
 
-    /// The agent's FIN came before it had acknowledged everything that was sent.
+    /// The agent's FIN was received before it had acknowledged everything that was sent.
     pub(in crate::proto) fn cut_short(&mut self) {
         self.cut_short = true;
     }
 
-    /// Bytes came. Returns how many of them wait to be read. They are copied: a slice would keep
-    /// its whole message, and the read buffer of the websocket, in memory.
+    /// Bytes were received. Returns how many of them are kept for reading. They are copied: a slice
+    /// would keep its whole message, and the read buffer of the websocket, in memory.
     pub(crate) fn handle_data(&mut self, data: &[u8]) -> usize {
         self.answered = true;
         self.received += data.len() as u64;
@@ -186,8 +186,8 @@ impl Stream {
         data.len()
     }
 
-    /// Joins what comes while something waits: a destination that speaks byte by byte would cost
-    /// forty times what it says.
+    /// Joins bytes that arrive while others are unread: a destination that sends byte by byte would
+    /// otherwise take forty times the memory of its data.
     fn join(&mut self, data: &[u8]) {
         self.tail.extend_from_slice(data);
         if self.tail.len() >= BLOCK {
@@ -195,8 +195,7 @@ impl Stream {
         }
     }
 
-    /// The agent closed both directions, after a refused dial or not. What was not sent has
-    /// nobody to go to.
+    /// The agent closed both directions, after a refused dial or not. Unsent bytes are dropped.
     pub(crate) fn handle_finish(&mut self, refused: bool) {
         if self.theirs != RemoteSide::Open {
             return;
@@ -213,14 +212,14 @@ impl Stream {
         }
     }
 
-    /// The FIN that came was sent because the destination ended.
+    /// The received FIN was sent because the destination closed.
     pub(crate) fn confirm_end(&mut self) {
         if self.theirs == RemoteSide::Ending {
             self.theirs = RemoteSide::Ended;
         }
     }
 
-    /// What this stream would send next.
+    /// Returns the kind of frame to send next.
     pub(crate) fn intent(&self) -> NextFrame {
         match self.ours {
             LocalSide::Unopened | LocalSide::UnopenedHeld | LocalSide::UnopenedClosing => {
@@ -234,7 +233,7 @@ impl Stream {
         }
     }
 
-    /// Where it waits for its turn, now that it has something to send again.
+    /// Returns the queue for a stream that has something to send again.
     pub(in crate::proto::mux) fn line(&mut self) -> Line {
         match std::mem::take(&mut self.spell) {
             ..=LITTLE => Line::Quick,
@@ -242,7 +241,7 @@ impl Stream {
         }
     }
 
-    /// Its SYN leaves.
+    /// The SYN is sent.
     pub(crate) fn sent_open(&mut self) {
         self.ours = match self.ours {
             LocalSide::UnopenedHeld => LocalSide::Held,
@@ -255,7 +254,7 @@ impl Stream {
         };
     }
 
-    /// Its FIN leaves.
+    /// The FIN is sent.
     pub(crate) fn sent_finish(&mut self) {
         debug_assert_eq!(
             self.ours,
@@ -265,7 +264,7 @@ impl Stream {
         self.ours = LocalSide::Closed;
     }
 
-    /// Cuts up to `max` bytes off the outbox, into `into`. Returns how many.
+    /// Moves up to `max` bytes from the outbox to `into`. Returns how many.
     pub(crate) fn drain_into(&mut self, max: usize, into: &mut BytesMut) -> usize {
         let len = max.min(self.outbox.len());
         let (front, back) = self.outbox.as_slices();
@@ -282,61 +281,61 @@ impl Stream {
         len
     }
 
-    /// What the agent did with its side.
+    /// Returns the state of the agent's side.
     pub(crate) fn theirs(&self) -> RemoteSide {
         self.theirs
     }
 
-    /// Bytes that wait to be read.
+    /// Returns the number of unread bytes.
     pub(crate) fn unread(&self) -> usize {
         self.unread
     }
 
-    /// Bytes that wait to be sent.
+    /// Returns the number of unsent bytes.
     pub(crate) fn unsent(&self) -> usize {
         self.outbox.len()
     }
 
-    /// Bytes that were sent since any came.
+    /// Returns the number of bytes sent since any were received.
     pub(crate) fn unheard(&self) -> u64 {
         self.unheard
     }
 
-    /// True if the outbox takes more.
+    /// Returns true if the outbox is at most half full.
     pub(crate) fn has_room(&self) -> bool {
         self.outbox.len() <= MAX_UNSENT / 2
     }
 
-    /// True once both sides have closed and nobody reads or asks: the stream can be forgotten.
+    /// Returns true if both sides have closed and nothing reads or queries the stream any more.
     pub(crate) fn is_over(&self) -> bool {
         let is_known = matches!(self.theirs, RemoteSide::Ended | RemoteSide::Refused);
         self.deaf && !self.watched && self.ours == LocalSide::Closed && is_known
     }
 }
 
-/// What a stream would send next.
+/// The kind of frame that a stream would send next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NextFrame {
     /// Nothing.
     Nothing,
-    /// Its SYN.
+    /// A SYN.
     Open,
-    /// Some of its bytes.
+    /// A PSH with some of its bytes.
     Data,
-    /// Its FIN.
+    /// A FIN.
     Finish,
 }
 
 /// The agent's side of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RemoteSide {
-    /// More may come.
+    /// More data may be received.
     Open,
-    /// A FIN came; nothing follows. Whether the destination has ended is not certain yet.
+    /// A FIN was received; nothing follows. It is not certain yet that the destination has closed.
     Ending,
-    /// The destination ended; every byte came before.
+    /// The destination closed; every byte was received before.
     Ended,
-    /// The destination could not be reached.
+    /// The agent could not connect to the destination.
     Refused,
 }
 
@@ -344,9 +343,9 @@ pub(crate) enum RemoteSide {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LocalSide {
     Unopened,
-    /// Finished before the SYN left.
+    /// Finished before the SYN was sent.
     UnopenedHeld,
-    /// Reset before the SYN left, with bytes to deliver.
+    /// Reset before the SYN was sent, with bytes to deliver.
     UnopenedClosing,
     Open,
     Held,
@@ -354,17 +353,17 @@ enum LocalSide {
     Closed,
 }
 
-/// What may wait to be sent on one stream: enough that the relay keeps up with the driver, and
-/// little enough that a slow tunnel is felt by the local program.
+/// Maximum unsent bytes of one stream: enough for the relay to keep up with the driver, and small
+/// enough that a slow tunnel slows the local program down.
 pub const MAX_UNSENT: usize = 256 * 1024;
 
-/// Who sends no more at a time goes first: a key, a query, a small request.
+/// A stream that sends no more than this at a time goes first: a key, a query, a small request.
 const LITTLE: usize = 512;
 
-/// What an empty outbox may keep of its memory.
+/// Memory that an empty outbox may keep.
 const IDLE_CAPACITY: usize = 64 * 1024;
 
-/// What waits unread is kept in blocks of about this size.
+/// Unread bytes are kept in blocks of about this size.
 const BLOCK: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! FINs, resets, bounds.
+//! Tests of FINs, resets and limits.
 
 use super::*;
 

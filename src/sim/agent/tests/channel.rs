@@ -1,4 +1,4 @@
-//! Order, acknowledgement, retransmission, pace and pauses.
+//! Tests of order, acknowledgement, retransmission, pace and pauses.
 
 use super::*;
 
@@ -171,7 +171,7 @@ fn what_comes_too_soon_is_lost_on_old_agents_and_not_on_others() {
         bench.wait(SECOND);
         bench.frames(&[(Command::Syn, 3, b"")]);
 
-        // What is early is acknowledged as it comes, and waits for what was refused.
+        // Early messages are acknowledged on arrival and wait for the refused one.
         assert_eq!(bench.acknowledged().len(), acknowledged, "{version}");
         assert_eq!(bench.agent.stats().dials, dials, "{version}");
     }

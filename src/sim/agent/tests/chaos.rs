@@ -1,8 +1,8 @@
-//! Messages that look right, in any order, and destinations that do as they please.
+//! Random valid-looking messages in any order, with random destinations.
 
 use super::*;
 
-/// One step of a client, a destination or time, drawn.
+/// A random step of the client, a destination or the clock.
 fn step(bench: &mut Bench, chance: &mut fastrand::Rng, ids: &mut Vec<ConnectionId>) {
     let id = chance.choice(ids.iter().copied());
     match (chance.u8(..12), id) {

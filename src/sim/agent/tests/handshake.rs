@@ -1,4 +1,4 @@
-//! From the request to the first acknowledgement of data.
+//! Tests of the handshake, from the request to the first acknowledgement of data.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! An agent and a client's bare messages, in virtual time.
+//! Tests of an agent with raw client messages, in virtual time.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ mod handshake;
 mod mux;
 mod session_end;
 
-/// An agent, a clock, and the least that a client can do.
+/// An agent, a clock, and a minimal client.
 struct Bench {
     agent: Agent,
     now: Instant,
@@ -55,7 +55,7 @@ impl Bench {
         )
     }
 
-    /// An agent whose mux is ready.
+    /// Creates an agent whose mux is ready.
     fn ready() -> Self {
         Self::port(Options::default()).after_handshake("1.2.764.0")
     }
@@ -74,7 +74,7 @@ impl Bench {
         self.say(PayloadType::HandshakeResponse, body.as_bytes());
     }
 
-    /// Sends the next number.
+    /// Sends a message with the next number.
     fn say(&mut self, payload_type: PayloadType, payload: &[u8]) {
         let seq = self.next;
         self.next += 1;
@@ -98,7 +98,7 @@ impl Bench {
         self.say(PayloadType::Output, &bytes);
     }
 
-    /// Lets `span` pass, a millisecond at a time.
+    /// Advances the clock by `span`, one millisecond at a time.
     fn wait(&mut self, span: Duration) {
         let end = self.now + span;
         while self.now < end {
@@ -133,7 +133,7 @@ impl Bench {
         }
     }
 
-    /// The dial of the last `Dial` event.
+    /// Returns the id of the last `Dial` event.
     fn dial(&self) -> ConnectionId {
         let dials = self.events.iter().rev().find_map(|event| match event {
             Event::Dial(id) => Some(*id),
@@ -168,7 +168,7 @@ impl Bench {
         })
     }
 
-    /// The numbers that were acknowledged, in order.
+    /// Returns the acknowledged numbers, in order.
     fn acknowledged(&self) -> Vec<i64> {
         let bodies = self
             .received

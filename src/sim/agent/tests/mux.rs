@@ -1,4 +1,4 @@
-//! Streams: dials, ends, the budget, and what breaks them all.
+//! Tests of streams: dials, ends, the budget, and errors that end all streams.
 
 use super::*;
 
@@ -111,7 +111,7 @@ fn a_bad_frame_ends_the_session_with_a_fin_if_a_stream_is_open() {
         assert_eq!(bench.end(), open.then_some(&expected));
         let fins = if open { fin(3).to_vec() } else { Vec::new() };
         assert_eq!(bench.output(PayloadType::Output), fins);
-        // The mux goes on acknowledging until it has ended.
+        // The mux continues to acknowledge until it has ended.
         let last = if open { 3 } else { 2 };
         assert_eq!(bench.acknowledged().last(), Some(&last));
     }

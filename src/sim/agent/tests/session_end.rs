@@ -1,4 +1,4 @@
-//! How a session ends, and one destination without a mux.
+//! Tests of the end of a session, and of a single destination without a mux.
 
 use super::*;
 

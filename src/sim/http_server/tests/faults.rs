@@ -348,7 +348,7 @@ async fn faults_are_ordered_over_http() {
     let (_, mut client) = established(&simulator, 9).await;
     let on = json!({
         "faults": { "api": { "ResumeSession": { "code": "AccessDeniedException" } } },
-        "blows": [{ "break": "reset" }],
+        "inject": [{ "break": "reset" }],
     });
 
     assert_eq!(order(&simulator, &on).await, (200, json!({ "struck": 1 })));

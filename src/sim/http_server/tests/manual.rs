@@ -45,12 +45,12 @@ fn every_fault_is_shown_in_a_shape_that_is_taken() {
 }
 
 #[test]
-fn every_blow_is_shown_once() {
-    let blows: Vec<OneOffFault> = examples("Blows")
+fn every_one_off_fault_is_shown_once() {
+    let faults: Vec<OneOffFault> = examples("One-off faults")
         .map(|example| serde_json::from_value(example).unwrap())
         .collect();
 
-    let places: Vec<_> = blows.into_iter().map(place).collect();
+    let places: Vec<_> = faults.into_iter().map(place).collect();
 
     assert_eq!(places, [0, 1, 2, 3, 4, 5, 6, 7]);
 }
