@@ -269,7 +269,7 @@ impl From<Received> for Outcome {
 }
 
 /// Reads and discards the download, so that it does not block other streams. The client misses
-/// bytes, so an end of the destination is reported as `ClientGone`.
+/// bytes, so an end of the destination is reported as `ClientClosed`.
 async fn discard(stream: &Stream) -> Outcome {
     let mut buffer = Vec::new();
     loop {

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 pub enum Stop {
     /// No stop was requested.
     No,
-    /// Accepts no more connections, another forward may have taken over; accepted ones continue.
+    /// Accepts no new connections; accepted ones continue. Another forward may have taken over.
     Release,
     /// Accepted connections without a stream are dropped; open ones may finish.
     Drain,

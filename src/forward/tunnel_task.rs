@@ -1,8 +1,8 @@
 //! Task of one tunnel, from the request for a session to its end. Reports each step to the pool.
 //!
 //! ```text
-//!   look-up ─▶ queue ─▶ Called ─▶ StartSession ─▶ Opened ─▶ Ready ─▶ (Away ─▶ Back)… ─▶ Over
-//!                           └─────────────┴─▶ Failed
+//!   Resolving ─▶ queued ─▶ StartCalled ─▶ SessionStarted ─▶ Ready ─▶ (Disconnected ─▶ Resumed)…
+//!                               └──────────────┴─▶ Failed     └─▶ Ended
 //! ```
 
 use std::future::Future;

@@ -1,6 +1,6 @@
-//! One way between client and service: first the rules for every Nth message, then the link.
+//! One direction of the path between client and agent: rules for every Nth message, then the link.
 //!
-//! While no rule and no weather is set a path is clear, and its driver carries messages past it.
+//! A path without rules and link conditions is clear, and messages bypass it.
 
 use std::time::Instant;
 
@@ -9,13 +9,13 @@ use bytes::Bytes;
 use super::faults::{Action, Direction, MessageFault, Subject};
 use super::link::{Conditions, Link};
 
-/// What stands between the two ends in one direction.
+/// One direction of the path.
 #[derive(Debug)]
 pub(super) struct Path {
     direction: Direction,
     rules: Vec<Rule>,
     link: Link,
-    /// A message that waits to be overtaken by the next one.
+    /// A message to be sent after the next one.
     overtaken: Option<Bytes>,
 }
 
@@ -29,7 +29,8 @@ impl Path {
         }
     }
 
-    /// Sets the rules that apply to this direction, and the weather. Equal rules go on counting.
+    /// Sets the rules for this direction and the link conditions. Unchanged rules keep their
+    /// counts.
     pub(super) fn set(&mut self, faults: &[MessageFault], conditions: Conditions) {
         let fitting = faults
             .iter()
@@ -79,7 +80,7 @@ impl Path {
         self.link.next_arrival()
     }
 
-    /// The connection broke.
+    /// Discards all messages in transit after a disconnect.
     pub(super) fn cut(&mut self) {
         self.overtaken = None;
         self.link.cut();
@@ -114,8 +115,7 @@ impl Rule {
     }
 }
 
-/// Whether a message is of a kind, judged by its bytes alone: nothing else is read of what may
-/// be lost.
+/// Returns true if a message is of a kind. Decided from its bytes, without decoding the message.
 fn fits(subject: Subject, message: &[u8]) -> bool {
     let kind = message.get(4..36).unwrap_or_default();
     let payload_type = message
@@ -131,12 +131,12 @@ fn fits(subject: Subject, message: &[u8]) -> bool {
     }
 }
 
-/// Counts what came in the last second, and the most that came in any.
+/// Counts messages in the last second, and the maximum in any second.
 #[derive(Debug)]
 pub(super) struct Rate {
-    /// Counts of single milliseconds, in a ring.
+    /// Counts per millisecond, as a ring buffer.
     slots: Vec<u32>,
-    /// The millisecond that the ring has come to, since `start`.
+    /// Last millisecond counted, relative to `start`.
     at: u64,
     start: Instant,
     sum: u32,
@@ -154,7 +154,7 @@ impl Rate {
         }
     }
 
-    /// One more came; how many that makes in this second.
+    /// Counts one message; returns the number in the last second.
     pub(super) fn count(&mut self, now: Instant) -> u32 {
         let at = u64::try_from((now - self.start).as_millis()).unwrap_or(u64::MAX);
         let oldest = at.saturating_sub(999);
@@ -168,7 +168,7 @@ impl Rate {
         self.sum
     }
 
-    /// The most that came in any second.
+    /// Returns the maximum number in any second.
     pub(super) fn peak(&self) -> u32 {
         self.peak
     }
@@ -178,7 +178,7 @@ fn slot(millisecond: u64) -> usize {
     usize::try_from(millisecond % 1000).expect("it is less than 1000")
 }
 
-/// A second in milliseconds.
+/// One second in milliseconds.
 const SLOTS: usize = 1000;
 
 #[cfg(test)]
@@ -217,7 +217,7 @@ mod tests {
         }
     }
 
-    /// The numbers that arrive, in order, of ten messages.
+    /// Returns the numbers that arrive, in order, of ten messages sent.
     fn arrived(fault: MessageFault) -> Vec<u64> {
         let now = Instant::now();
         let mut path = Path::new(Direction::ToAgent, 1);

@@ -1,4 +1,4 @@
-//! What shall go wrong, and when.
+//! Persistent faults of the simulator.
 //!
 //! [`Faults`] stay switched on until they are changed; a [`OneOffFault`](super::Blow) falls once, now or
 //! as planned. Both come from the command line, from tests, and as JSON from
@@ -16,39 +16,41 @@ use super::one_off_fault::{Manner, ScheduledFault};
 use super::throttle::Throttle;
 use super::{duration, json_bounds};
 
-/// The faults that are switched on. The default is a world without any.
+/// Faults that are enabled. Default: none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
     /// API calls that fail.
     pub api: BTreeMap<Operation, ApiFault>,
-    /// StartSession calls above a rate are throttled.
+    /// Rate limit above which StartSession calls are throttled.
     pub throttle: Option<Throttle>,
-    /// StartSession calls whose session is started and whose connection is closed without an answer.
+    /// StartSession calls that start a session but whose connection is closed without a response.
     pub lose_answers: Option<LostAnswers>,
-    /// Upgrades that are refused.
+    /// Upgrades that are rejected.
     pub refuse_upgrades: Option<RefusedUpgrades>,
-    /// How long a token is good for.
+    /// Validity of tokens.
     pub token: TokenLife,
-    /// What becomes of a second websocket of a session.
+    /// Handling of a second websocket of a session.
     pub second_websocket: SecondWebsocket,
-    /// When the agent of a session joins it.
+    /// When the agent of a session joins.
     pub join: Join,
-    /// What is done to every Nth message.
+    /// Rules applied to every Nth message.
     pub messages: Vec<MessageFault>,
-    /// The weather from client to service.
+    /// Link conditions from client to agent.
     pub to_agent: Conditions,
-    /// The weather from service to client.
+    /// Link conditions from agent to client.
     pub to_client: Conditions,
-    /// Breaks every websocket, so long after it was opened.
+    /// Breaks every websocket a given time after it was opened.
     pub break_every: Option<BreakEvery>,
-    /// What happens to every session, so long after its start.
+    /// Faults injected into every session a given time after its start.
     pub planned: Vec<ScheduledFault>,
-    /// A longer message from the client breaks its websocket; in bytes, header included.
+    /// Maximum length of a client message in bytes, header included; a longer one breaks its
+    /// websocket.
     pub max_message: Option<usize>,
-    /// More sequenced messages from the client in any second break its websocket.
+    /// Maximum sequenced client messages in any second; more of them break the websocket.
     pub max_rate: Option<u32>,
-    /// Ends a session without stream data for so long; AWS: 20 minutes (protocol.md section 8.6).
+    /// Terminates a session after this time without stream data; AWS: 20 minutes (docs/protocol.md,
+    /// section 8.6).
     #[serde(with = "duration::optional")]
     pub idle_timeout: Option<Duration>,
     /// Destinations are neither read nor written.
@@ -56,11 +58,11 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// These faults with the members of `change` in place of the same ones here.
+    /// Returns these faults with the members of `change` replaced; null restores the default.
     ///
     /// # Errors
     ///
-    /// If a member is unknown or has a value that does not fit.
+    /// Fails if a member is unknown or has an invalid value.
     pub(super) fn changed(&self, change: Map<String, Value>) -> serde_json::Result<Self> {
         let mut members = serde_json::to_value(self)?;
         for (name, value) in change {
@@ -72,125 +74,125 @@ impl Faults {
         serde_json::from_value(members)
     }
 
-    /// The error that this call must have, if any; counts it.
+    /// Returns the error code for this call, if it must fail, and counts it.
     pub(super) fn inject(&mut self, operation: Operation) -> Option<String> {
         let fault = self.api.get_mut(&operation)?;
         count_down(&mut fault.times).then(|| fault.code.clone())
     }
 
-    /// Whether the answer of this StartSession must be lost; counts it.
+    /// Returns true if the response to this StartSession must be dropped, and counts it.
     pub(super) fn lose_answer(&mut self) -> bool {
         let lost = self.lose_answers.as_mut();
         lost.is_some_and(|lost| count_down(&mut lost.times))
     }
 
-    /// The status that this upgrade must get, if any; counts it.
+    /// Returns the status for this upgrade, if it must be rejected, and counts it.
     pub(super) fn refuse_upgrade(&mut self) -> Option<u16> {
         let refused = self.refuse_upgrades.as_mut()?;
         count_down(&mut refused.times).then_some(refused.status)
     }
 }
 
-/// An error in place of an answer.
+/// An injected API error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiFault {
-    /// The error's code, as `ThrottlingException`.
+    /// Error code, such as `ThrottlingException`.
     #[serde(deserialize_with = "json_bounds::error_code")]
     pub code: String,
-    /// How many calls fail; `None`: all.
+    /// Number of calls that fail; `None`: all.
     #[serde(default)]
     pub times: Option<u32>,
 }
 
-/// A connection that is closed in place of an answer.
+/// Connections closed instead of a response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LostAnswers {
-    /// How many answers are lost; `None`: all.
+    /// Number of responses to drop; `None`: all.
     #[serde(default)]
     pub times: Option<u32>,
 }
 
-/// A status in place of a websocket.
+/// Rejected websocket upgrades.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RefusedUpgrades {
-    /// The HTTP status, 400 to 599.
+    /// HTTP status, 400 to 599.
     #[serde(deserialize_with = "json_bounds::status")]
     pub status: u16,
-    /// How many upgrades are refused; `None`: all.
+    /// Number of upgrades to reject; `None`: all.
     #[serde(default)]
     pub times: Option<u32>,
 }
 
-/// How long a token is good for; nobody knows of AWS's (protocol.md appendix B).
+/// Validity of a token; that of AWS is unknown (docs/protocol.md, appendix B).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenLife {
-    /// Until ResumeSession gives another, or the session ends.
+    /// Valid until ResumeSession returns another, or the session ends.
     #[default]
     UntilResumed,
-    /// For one websocket.
+    /// Valid for one websocket.
     SingleUse,
-    /// For so long.
+    /// Valid for this time.
     For(#[serde(with = "duration")] Duration),
 }
 
-/// What becomes of a second websocket of a session.
+/// Handling of a second websocket of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecondWebsocket {
-    /// It replaces the first, which is closed with 1000.
+    /// It replaces the first, which is closed with code 1000.
     #[default]
     Replaces,
-    /// Its upgrade is refused with 409.
+    /// Its upgrade is rejected with status 409.
     Refused,
 }
 
-/// When the agent of a session joins it.
+/// When the agent of a session joins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Join {
-    /// With StartSession.
+    /// At StartSession.
     #[default]
     AtStart,
-    /// With the first websocket of the client.
+    /// At the first websocket of the client.
     AtConnect,
 }
 
-/// What is done to every Nth message of a kind.
+/// A rule applied to every Nth message of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MessageFault {
-    /// What is done.
+    /// Action of the rule.
     pub action: Action,
-    /// To every so many of those that fit; 1: to all.
+    /// Applies to every Nth matching message; 1: all.
     #[serde(deserialize_with = "json_bounds::every")]
     pub every: u32,
-    /// On which way; `None`: both, counted apart.
+    /// Direction; `None`: both, counted separately.
     #[serde(default)]
     pub direction: Option<Direction>,
-    /// To which messages.
+    /// Kind of message.
     #[serde(default)]
     pub subject: Subject,
 }
 
-/// What is done to a message.
+/// Action on a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// It never arrives.
+    /// It is dropped.
     Drop,
     /// It arrives twice.
     Duplicate,
-    /// It arrives behind the next one.
+    /// It arrives after the next one.
     Reorder,
-    /// It arrives so much later.
+    /// It is delayed by this time.
     Delay(#[serde(with = "duration")] Duration),
 }
 
-/// A way between client and agent.
+/// Direction between client and agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -200,11 +202,11 @@ pub enum Direction {
     ToClient,
 }
 
-/// A kind of message.
+/// Kind of message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
-    /// Every message.
+    /// All messages.
     #[default]
     Any,
     /// Stream data of payload type Output.
@@ -217,18 +219,18 @@ pub enum Subject {
     Acknowledge,
 }
 
-/// Breaks a websocket, again and again.
+/// Repeated disconnects of websockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BreakEvery {
-    /// How long each one lives.
+    /// Lifetime of each websocket.
     #[serde(with = "duration")]
     pub every: Duration,
-    /// How it breaks.
+    /// How the websocket is broken.
     pub manner: Manner,
 }
 
-/// An operation of the API.
+/// Operation of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Operation {
     /// StartSession.
@@ -244,7 +246,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The name as it stands in `X-Amz-Target`.
+    /// Returns the name in `X-Amz-Target`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::StartSession => "StartSession",
@@ -255,7 +257,7 @@ impl Operation {
         }
     }
 
-    /// Finds an operation by its name.
+    /// Returns the operation with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         let all = [
             Self::StartSession,
@@ -268,7 +270,7 @@ impl Operation {
     }
 }
 
-/// Whether there is one more; takes it.
+/// Consumes one of the remaining times; returns false if none is left.
 fn count_down(times: &mut Option<u32>) -> bool {
     let Some(left) = times else {
         return true;

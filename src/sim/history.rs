@@ -1,4 +1,4 @@
-//! The sessions of the account, for DescribeSessions: those that are open, and those that have ended.
+//! DescribeSessions: the open and the ended sessions of the account.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::paging::{Complaint, Page};
 use super::records::Record;
 
-/// What DescribeSessions is asked.
+/// Request of DescribeSessions.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct SessionsRequest {
@@ -30,7 +30,7 @@ struct Filter {
     value: String,
 }
 
-/// Answers, page by page, in the order in which the sessions were started.
+/// Returns one page of sessions, in order of their start.
 pub(super) fn describe(records: &[Record], request: &SessionsRequest) -> Result<Value, Complaint> {
     if let Some(Filter { key, .. }) = request.filters.iter().find(|filter| !filter.is_known()) {
         let what = format!("the simulator knows no filter {key:?}, only Target and SessionId");
@@ -80,7 +80,7 @@ fn described(record: &Record) -> Value {
     session
 }
 
-/// Sessions on a page.
+/// Maximum number of sessions per page.
 const MAX_PAGE: usize = 200;
 
 #[cfg(test)]

@@ -1,31 +1,31 @@
-//! The bounds of what is read as JSON: what no service and no path could do is refused.
+//! Bounds of values in JSON: values impossible for a service or path are rejected.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Deserializer, de};
 
-/// A chance per thousand.
+/// A probability per thousand.
 pub(super) fn per_mille<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
     within(deserializer, 0..=1000)
 }
 
-/// Every so many of something.
+/// N in "every Nth".
 pub(super) fn every<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     within(deserializer, 1..=u32::MAX)
 }
 
-/// The status of a refusal.
+/// HTTP status of a rejection.
 pub(super) fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
     within(deserializer, 400..=599)
 }
 
-/// The code of a close frame, or 1006.
+/// Close code of a websocket, or 1006.
 pub(super) fn close_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
     within(deserializer, 1000..=4999)
 }
 
-/// The code of an error of the API.
+/// Error code of the API.
 pub(super) fn error_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let code = String::deserialize(deserializer)?;
     let fits = !code.is_empty() && code.chars().all(|c| c.is_ascii_alphanumeric());

@@ -1,12 +1,12 @@
-//! A bad path in one direction: delay, loss, doubling and reordering, in virtual time.
+//! One direction of a faulty network path in virtual time: delay, loss, duplication, reordering.
 //!
-//! Messages are pushed in at one end and popped at the other when their time has come. What
-//! becomes of each is drawn from a seed, so the same calls give the same trouble. With the
-//! default [`Conditions`] the path is perfect: all arrives at once and in order.
+//! Messages are pushed at one end and popped at the other after their delay. Faults are drawn from
+//! a seeded RNG, so the same calls yield the same faults. With the default [`Conditions`] the path
+//! is perfect: all messages arrive at once and in order.
 //!
 //! ```text
-//!   push ──▶ lost?  doubled?  ── delay + jitter ──▶ pop        cut: all on the way is gone
-//!                                └ overtaken? ┘
+//!   push ──▶ lost?  duplicated?  ── delay + jitter ──▶ pop     cut: discards all in transit
+//!                                 └─ reordered? ─┘
 //! ```
 
 use std::collections::BTreeMap;
@@ -23,18 +23,18 @@ use super::{duration, json_bounds};
 pub struct Link {
     conditions: Conditions,
     chance: fastrand::Rng,
-    /// What is on the way, by arrival and then by order.
+    /// Messages in transit, ordered by arrival time and then by sequence.
     queue: BTreeMap<(Instant, u64), Bytes>,
     bytes: usize,
     serial: u64,
-    /// No message that is not reordered arrives before this.
+    /// Earliest arrival time of further messages, except reordered ones.
     latest: Option<Instant>,
     doomed: usize,
     lost: u64,
 }
 
 impl Link {
-    /// A path whose trouble follows from `seed`.
+    /// Creates a path whose faults are determined by `seed`.
     pub fn new(seed: u64, conditions: Conditions) -> Self {
         Self {
             conditions,
@@ -48,22 +48,22 @@ impl Link {
         }
     }
 
-    /// Changes the weather; what is on the way keeps its time.
+    /// Changes the conditions; messages in transit keep their arrival time.
     pub fn set_conditions(&mut self, conditions: Conditions) {
         self.conditions = conditions;
     }
 
-    /// Loses the next `count` messages, whatever is drawn.
+    /// Loses the next `count` messages, regardless of the conditions.
     pub fn lose_next(&mut self, count: usize) {
         self.doomed = count;
     }
 
-    /// A message enters.
+    /// Sends a message.
     pub fn push(&mut self, now: Instant, message: Bytes) {
         self.push_late(now, message, Duration::ZERO);
     }
 
-    /// A message enters and takes `late` longer than others, which may overtake it.
+    /// Sends a message with an additional delay of `late`; others may overtake it.
     pub fn push_late(&mut self, now: Instant, message: Bytes, late: Duration) {
         if self.loses() {
             self.lost += 1;
@@ -81,7 +81,7 @@ impl Link {
         }
     }
 
-    /// The next message that has arrived by now.
+    /// Returns the next message that has arrived.
     pub fn pop(&mut self, now: Instant) -> Option<Bytes> {
         let first = self
             .queue
@@ -92,12 +92,12 @@ impl Link {
         Some(message)
     }
 
-    /// When the next message arrives.
+    /// Returns when the next message arrives.
     pub fn next_arrival(&self) -> Option<Instant> {
         self.queue.keys().next().map(|(at, _)| *at)
     }
 
-    /// The connection broke: all that is on the way is lost.
+    /// Discards all messages in transit after a disconnect.
     pub fn cut(&mut self) {
         self.lost += u64::try_from(self.queue.len()).unwrap_or(u64::MAX);
         self.queue.clear();
@@ -105,17 +105,18 @@ impl Link {
         self.latest = None;
     }
 
-    /// Whether nothing is on the way and nothing would be done to a message.
+    /// Returns true if no message is in transit and new ones would be unaffected.
     pub fn is_clear(&self) -> bool {
         self.queue.is_empty() && self.doomed == 0 && self.conditions == Conditions::default()
     }
 
-    /// Whether a sender need not wait; more on the way than this is no path of this world.
+    /// Returns true if the sender need not wait. No realistic path holds more than this limit.
     pub fn has_room(&self) -> bool {
         self.bytes < MAX_BYTES
     }
 
-    /// How many messages were lost, by chance, by order or by a cut.
+    /// Returns the number of messages lost at random, by [`lose_next`](Self::lose_next) or by a
+    /// cut.
     pub fn lost(&self) -> u64 {
         self.lost
     }
@@ -144,35 +145,35 @@ impl Link {
         now + delay + drawn(&mut self.chance, jitter)
     }
 
-    /// Long enough for others to overtake.
+    /// Draws a detour long enough for other messages to overtake.
     fn detour(&mut self) -> Duration {
         let Conditions { delay, jitter, .. } = self.conditions;
         drawn(&mut self.chance, 2 * (delay + jitter) + DETOUR)
     }
 }
 
-/// What a path does to messages. Chances are per thousand.
+/// Link conditions. Probabilities are per thousand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Conditions {
-    /// How long every message takes at least.
+    /// Minimum delay of every message.
     #[serde(with = "duration")]
     pub delay: Duration,
-    /// How much longer it takes at most.
+    /// Maximum additional delay.
     #[serde(with = "duration")]
     pub jitter: Duration,
-    /// How many are lost.
+    /// Probability of loss.
     #[serde(deserialize_with = "json_bounds::per_mille")]
     pub loss: u16,
-    /// How many arrive twice.
+    /// Probability of duplication.
     #[serde(deserialize_with = "json_bounds::per_mille")]
     pub doubling: u16,
-    /// How many are overtaken by later ones.
+    /// Probability of being overtaken by later messages.
     #[serde(deserialize_with = "json_bounds::per_mille")]
     pub reordering: u16,
 }
 
-/// When a websocket breaks, again and again, drawn from a seed.
+/// Random schedule of websocket disconnects.
 #[derive(Debug)]
 pub struct Breaks {
     chance: fastrand::Rng,
@@ -181,7 +182,7 @@ pub struct Breaks {
 }
 
 impl Breaks {
-    /// The first break comes `span` from now, the others as far from each other.
+    /// Creates a schedule; the time to each disconnect is drawn from `span`.
     pub fn new(now: Instant, seed: u64, span: Range<Duration>) -> Self {
         let mut breaks = Self {
             chance: fastrand::Rng::with_seed(seed),
@@ -192,7 +193,7 @@ impl Breaks {
         breaks
     }
 
-    /// Whether it breaks now; the next break is planned then.
+    /// Returns true if a disconnect is due, and schedules the next one.
     pub fn inject(&mut self, now: Instant) -> bool {
         let strikes = self.next <= now;
         if strikes {
@@ -201,7 +202,7 @@ impl Breaks {
         strikes
     }
 
-    /// When it breaks next.
+    /// Returns when the next disconnect is due.
     pub fn next(&self) -> Instant {
         self.next
     }
@@ -217,9 +218,9 @@ fn drawn(chance: &mut fastrand::Rng, most: Duration) -> Duration {
     Duration::from_nanos(chance.u64(0..=nanos))
 }
 
-/// A detour where nothing else takes any time.
+/// Additional range of a detour, for links without delay.
 const DETOUR: Duration = Duration::from_millis(5);
-/// 16 MiB: a gigabit for more than 100 ms.
+/// 16 MiB: 1 Gbit/s for more than 100 ms.
 const MAX_BYTES: usize = 16 << 20;
 
 #[cfg(test)]
@@ -232,7 +233,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// What comes out of a path when 1000 numbered messages go in, a millisecond apart.
+    /// Returns what arrives when 1000 numbered messages are sent, one per millisecond.
     fn passed(seed: u64, conditions: Conditions) -> Vec<u16> {
         let start = Instant::now();
         let mut link = Link::new(seed, conditions);

@@ -1,11 +1,11 @@
-//! Messages that the service makes itself.
+//! Messages created by Session Manager itself.
 
 use bytes::Bytes;
 
 use crate::wire::message::{Header, Kind, Message, MessageId, PayloadType, Seq};
 use crate::wire::payload::{self, ChannelClosed};
 
-/// The session has ended, in the agent's words (protocol.md section 9.1).
+/// Reports the end of a session, with the agent's text (docs/protocol.md, section 9.1).
 pub(super) fn channel_closed(session_id: &str, output: &str) -> Bytes {
     let id = MessageId::from_random(fastrand::u128(..).to_be_bytes());
     let created = millis();
@@ -21,7 +21,7 @@ pub(super) fn channel_closed(session_id: &str, output: &str) -> Bytes {
     message(Kind::ChannelClosed, id, created, body)
 }
 
-/// Whether the other side listens (protocol.md section 6.6).
+/// Reports whether the other side accepts messages (docs/protocol.md, section 6.6).
 pub(super) fn publication(kind: Kind) -> Bytes {
     let id = MessageId::from_random(fastrand::u128(..).to_be_bytes());
     message(kind, id, millis(), Bytes::new())

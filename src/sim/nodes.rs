@@ -1,9 +1,8 @@
-//! The managed nodes of the account, for DescribeInstanceInformation: ids, tags, and whether their
-//! agents are connected.
+//! DescribeInstanceInformation: the managed nodes of the account, with their ids, tags and status.
 //!
-//! A session may be started on any id, whether it stands here or not; this is for clients that look
-//! nodes up by their tags. Filters are of the kind `tag:KEY`; a node must fit all of them, and any of
-//! the values of each.
+//! Sessions may be started on nodes that are not listed here; the list is for clients that look up
+//! nodes by tags. Only `tag:KEY` filters are supported. A node must match all filters, and any one
+//! value of each.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::paging::{Complaint, Page};
 
-/// Ids, each with its tags.
+/// Node ids with their tags.
 pub type Nodes = BTreeMap<String, BTreeMap<String, String>>;
 
-/// What DescribeInstanceInformation is asked.
+/// Request of DescribeInstanceInformation.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct DescribeRequest {
@@ -32,8 +31,8 @@ struct Filter {
     values: Vec<String>,
 }
 
-/// Answers, page by page; `now` is in seconds since the Unix epoch. Nodes are told in the order of
-/// their ids, and each was heard a minute before the one behind it.
+/// Returns one page of nodes, ordered by id. `now` is in seconds since the Unix epoch; the last
+/// ping of each node is one minute before that of the next.
 pub(super) fn describe(
     nodes: &Nodes,
     request: &DescribeRequest,
@@ -71,7 +70,7 @@ pub(super) fn describe(
 
 const TAG: &str = "tag:";
 
-/// Nodes on a page.
+/// Minimum and maximum number of nodes per page.
 const MIN_PAGE: usize = 5;
 const MAX_PAGE: usize = 50;
 

@@ -1,7 +1,7 @@
-//! What happens to a session once.
+//! One-off faults of a session.
 //!
-//! A websocket breaks, a word goes to one of the two ends, the agent dies or loses its own way: a
-//! blow falls and is over. What lasts until it is changed is a fault (`faults.rs`).
+//! A one-off fault is injected once: a websocket breaks, a control message is sent to either end,
+//! the agent crashes or loses its connection. Persistent faults are in `faults.rs`.
 
 use std::time::Duration;
 
@@ -9,34 +9,34 @@ use serde::{Deserialize, Serialize};
 
 use super::{duration, json_bounds};
 
-/// Something that happens to a session once, now.
+/// A fault injected into a session once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OneOffFault {
-    /// Its websocket breaks.
+    /// The client's websocket breaks.
     Break(Manner),
-    /// `pause_publication` goes to the client.
+    /// `pause_publication` is sent to the client.
     PauseClient,
-    /// `start_publication` goes to the client.
+    /// `start_publication` is sent to the client.
     StartClient,
-    /// `pause_publication` goes to the agent.
+    /// `pause_publication` is sent to the agent.
     PauseAgent,
-    /// `start_publication` goes to the agent.
+    /// `start_publication` is sent to the agent.
     StartAgent,
-    /// The worker of the agent crashes.
+    /// The agent's worker crashes.
     KillAgent,
-    /// The agent loses its own websocket for so long.
+    /// The agent's own websocket is down for this time.
     AgentAway(#[serde(with = "duration")] Duration),
-    /// The same, amid a message: the next one that comes is processed and not acknowledged, so that
-    /// it is processed again when it comes again (protocol.md section 6.5 item 2).
+    /// Like `AgentAway`, but the next message is still processed and not acknowledged, so that it
+    /// is processed again when retransmitted (docs/protocol.md, section 6.5, item 2).
     AgentAwayAmidMessage(#[serde(with = "duration")] Duration),
 }
 
-/// A blow that falls on every session when its time has come.
+/// A fault injected into every session at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduledFault {
-    /// How long after the start of the session; at once if it is older already.
+    /// Time since the start of the session; older sessions get the fault at once.
     #[serde(with = "duration")]
     pub after: Duration,
     /// What happens. `blow` is the former name of the JSON key.
@@ -48,14 +48,14 @@ pub struct ScheduledFault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Manner {
-    /// With a close frame of this code; 1000 says `Bye`. 1006, which no frame may carry, is
-    /// [`Fin`](Self::Fin).
+    /// With a close frame of this code; 1000 has the reason `Bye`. 1006, which no frame may carry,
+    /// is handled as [`Fin`](Self::Fin).
     Close(#[serde(deserialize_with = "json_bounds::close_code")] u16),
-    /// TCP ends without a close frame.
+    /// TCP FIN without a close frame.
     Fin,
-    /// TCP is reset.
+    /// TCP reset.
     Reset,
-    /// Nothing comes or goes any more, and nobody is told.
+    /// Nothing is received or sent any more, and neither side is notified.
     BlackHole,
 }
 

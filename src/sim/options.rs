@@ -1,4 +1,4 @@
-//! What a simulator can be told before it starts.
+//! Options of the simulator.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,53 +10,54 @@ use super::nodes::Nodes;
 use super::resolver::Resolver;
 use super::signature::Credentials;
 
-/// Every knob. The defaults imitate a healthy service and a current agent, at its own pace.
+/// Options of the simulator. The defaults model a healthy service and a current agent at its own
+/// pace.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where to listen; a loopback address. Default: `127.0.0.1`, a free port.
+    /// Listen address; must be loopback. Default: `127.0.0.1`, a free port.
     pub listen: SocketAddr,
-    /// Where clients reach it, if something stands before it: what `endpoint` and StreamUrl name.
-    /// Default: where it listens.
+    /// Address for clients, in `endpoint` and StreamUrl, if a proxy is in front of the simulator.
+    /// Default: the listen address.
     pub advertised: Option<SocketAddr>,
-    /// Serve `https` and `wss` with a certificate made at start. Default: false.
+    /// Serve `https` and `wss` with a certificate generated at start. Default: false.
     pub tls: bool,
-    /// Have the names of AWS's own endpoints in the region: in the certificate, and in stream URLs.
-    /// A proxy must lead there. Default: false.
+    /// Use the names of AWS's own endpoints in the region, in the certificate and in stream URLs.
+    /// Requires a proxy that forwards these names to the simulator. Default: false.
     pub public_names: bool,
-    /// The region that signatures must name. Default: `us-east-1`.
+    /// Expected region of signatures. Default: `us-east-1`.
     pub region: String,
-    /// The credentials that signatures are verified with. Default: plain dummies.
+    /// Credentials for signature verification. Default: dummy values.
     pub credentials: Credentials,
-    /// Answer an unsigned or wrongly signed request with 403. Default: false; the ledger tells
-    /// what came either way.
+    /// Reject unsigned and wrongly signed requests with 403. Default: false; the ledger records the
+    /// result either way.
     pub require_signature: bool,
-    /// How the agents behave.
+    /// Options of the agents.
     pub agent: agent::Options,
-    /// Where chance begins: tokens, session ids, message ids, readiness. Default: 0.
+    /// Random seed for tokens, session ids, message ids and readiness. Default: 0.
     pub seed: u64,
-    /// What names agents can look up, and which loopback address each one means.
+    /// Names that agents can resolve, with their loopback addresses.
     pub resolver: Resolver,
-    /// Documents of the account: name, and the AWS document that it behaves like.
+    /// Custom documents: their name, and the AWS document that they behave like.
     pub documents: BTreeMap<String, String>,
-    /// Managed nodes that can be looked up by their tags. A session may be started on others too.
+    /// Managed nodes for lookups by tags. Sessions may be started on other nodes too.
     pub nodes: Nodes,
-    /// Targets whose agent is not connected.
+    /// Targets whose agent is offline.
     pub offline: BTreeSet<String>,
-    /// How long every API call takes at least. Default: none.
+    /// Minimum duration of every API call. Default: none.
     pub api_delay: Duration,
-    /// Bytes of output that the service keeps while no client is attached; what comes on top is
-    /// discarded. Default: 1 MiB; 0: discard everything (protocol.md appendix B).
+    /// Bytes of output held while no client is attached; output beyond is discarded. 0 discards
+    /// everything (docs/protocol.md, appendix B). Default: 1 MiB.
     pub gateway_buffer: usize,
-    /// Bytes of input that the service keeps while the agent's own websocket is down; what comes
-    /// on top is discarded. Default: 0, so that everything is (protocol.md appendix B).
+    /// Bytes of input kept while the agent's own websocket is down; input beyond is discarded.
+    /// Default: 0, which discards everything (docs/protocol.md, appendix B).
     pub gateway_input_buffer: usize,
-    /// Bytes of input that the service takes ahead of an agent that reads nothing; then it stops
-    /// reading the client, and answers no ping. Default: 1 MiB.
+    /// Bytes of input buffered for an agent that reads nothing. Beyond it, the client is not read
+    /// and pings are not answered. Default: 1 MiB.
     pub gateway_inbox: usize,
-    /// Largest message taken from a client, in bytes of the websocket message; a larger one
-    /// breaks the websocket. Default: 64 MiB.
+    /// Maximum length of a client's websocket message in bytes; a longer one breaks the websocket.
+    /// Default: 64 MiB.
     pub max_message: usize,
-    /// What goes wrong from the beginning. Default: nothing.
+    /// Initial faults. Default: none.
     pub faults: Faults,
 }
 

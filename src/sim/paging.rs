@@ -1,10 +1,10 @@
-//! The pages in which the API lists something.
+//! Pagination of API lists.
 
 use std::ops::RangeInclusive;
 
 use serde_json::{Value, json};
 
-/// What is wrong with a request: a code of the API, and a sentence.
+/// Error code of the API, and its text.
 pub(super) type Complaint = (&'static str, String);
 
 /// A page of a list.
@@ -14,7 +14,8 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Reads what a request says of pages. A page has so many entries; the most if it says nothing.
+    /// Reads the paging members of a request. `lengths` bounds the page length; its end is the
+    /// default.
     pub(super) fn new(
         max_results: Option<usize>,
         next_token: Option<&str>,
@@ -33,12 +34,13 @@ impl Page {
         Ok(Self { begin, len })
     }
 
-    /// What of a list is on it.
+    /// Returns the entries of the page.
     pub(super) fn of<T>(&self, list: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
         list.skip(self.begin).take(self.len)
     }
 
-    /// Says in an answer where the next page begins, if `count` entries in all are more than this.
+    /// Adds `NextToken` to an answer, if more than the entries up to this page are in the list of
+    /// `count`.
     pub(super) fn tell_next(&self, answer: &mut Value, count: usize) {
         let next = self.begin.saturating_add(self.len);
         if next < count {

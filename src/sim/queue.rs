@@ -1,10 +1,10 @@
-//! Messages that wait, bounded by their bytes.
+//! A message queue with a limit in bytes.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-/// A queue of messages with a limit in bytes.
+/// A message queue with a limit in bytes.
 #[derive(Debug)]
 pub(super) struct Queue {
     messages: VecDeque<Bytes>,
@@ -36,12 +36,12 @@ impl Queue {
         self.messages.is_empty()
     }
 
-    /// Whether the limit is not reached.
+    /// Returns true if the limit is not reached.
     pub(super) fn has_room(&self) -> bool {
         self.bytes < self.limit || self.messages.is_empty()
     }
 
-    /// Whether the limit would not be passed.
+    /// Returns true if the message does not exceed the limit.
     pub(super) fn fits(&self, message: &Bytes) -> bool {
         self.bytes + message.len() <= self.limit
     }

@@ -1,8 +1,8 @@
-//! Which sessions were started, what each one saw, and how it ended.
+//! Records of all sessions, and counters of API calls.
 //!
-//! Tests read it to know what really arrived; benches subtract the waits that it shows. All
-//! times are microseconds since the simulator started. The oldest ended sessions are forgotten
-//! beyond a limit, never an open one.
+//! Tests use them to check what arrived; benchmarks subtract the recorded delays. All times are in
+//! microseconds since the start of the simulator. Beyond a limit the oldest ended sessions are
+//! removed, never open ones.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::faults::Operation;
 
-/// The book, shared by everything that has something to write.
+/// Shared records of the simulator.
 #[derive(Debug)]
 pub(super) struct Ledger {
     start: Instant,
@@ -27,12 +27,12 @@ impl Ledger {
         }
     }
 
-    /// Microseconds from the start to `now`.
+    /// Returns the microseconds from the start to `now`.
     pub(super) fn micros(&self, now: Instant) -> u64 {
         micros(now - self.start)
     }
 
-    /// A new session, and the page that it writes to.
+    /// Adds a session; returns the handle for updates of its record.
     pub(super) fn open(&self, record: Record) -> Page {
         let page = Page(Arc::new(Mutex::new(record)));
         let mut book = self.lock();
@@ -45,7 +45,7 @@ impl Ledger {
         page
     }
 
-    /// An API call came, and was answered with `ok` or the code of an error.
+    /// Counts an API call and its outcome: `ok` or an error code.
     pub(super) fn count_call(
         &self,
         operation: &str,
@@ -64,7 +64,7 @@ impl Ledger {
         count(&mut counts.signatures, signature);
     }
 
-    /// An upgrade was refused.
+    /// Counts a rejected upgrade.
     pub(super) fn count_refused_upgrade(&self, status: u16) {
         let refused = &mut self.lock().counts.refused_upgrades;
         *refused.entry(status).or_default() += 1;
@@ -88,7 +88,7 @@ struct Book {
     pages: VecDeque<Page>,
 }
 
-/// The record of one session, where it is written.
+/// Shared handle of the record of one session.
 #[derive(Clone, Debug)]
 pub(super) struct Page(Arc<Mutex<Record>>);
 
@@ -97,7 +97,7 @@ impl Page {
         self.0.lock().expect("no holder of this lock panics")
     }
 
-    /// The session has ended; the first reason stays.
+    /// Records the end of a session; only the first call has an effect.
     pub(super) fn end(&self, at: u64, how: EndedBy, output: &str) {
         let mut record = self.lock();
         if record.is_open() {
@@ -108,27 +108,27 @@ impl Page {
     }
 }
 
-/// The book at one moment.
+/// Snapshot of all records.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Snapshot {
-    /// How many sessions were ever started.
+    /// Total number of sessions started.
     pub started: u64,
-    /// Sessions in the order of their start.
+    /// Sessions in order of their start.
     pub sessions: Vec<Record>,
-    /// API calls by operation; what names none is `unknown`.
+    /// API calls by operation; `unknown` if the operation is not supported.
     pub calls: BTreeMap<String, u64>,
-    /// When StartSession was called; the first 20,000.
+    /// Times of the first 20,000 StartSession calls.
     pub start_calls_us: Vec<u64>,
-    /// API calls by outcome: `ok`, or the code of the error.
+    /// API calls by outcome: `ok` or an error code.
     pub outcomes: BTreeMap<String, u64>,
-    /// API calls by what was thought of their signature.
+    /// API calls by result of the signature check.
     pub signatures: BTreeMap<String, u64>,
-    /// Refused upgrades by HTTP status.
+    /// Rejected upgrades by HTTP status.
     pub refused_upgrades: BTreeMap<u16, u64>,
 }
 
 impl Snapshot {
-    /// How many sessions have not ended.
+    /// Returns the number of sessions that have not ended.
     pub fn open_sessions(&self) -> usize {
         self.sessions
             .iter()
@@ -136,51 +136,51 @@ impl Snapshot {
             .count()
     }
 
-    /// The session with this id.
+    /// Returns the session with this id.
     pub fn session(&self, id: &str) -> Option<&Record> {
         self.sessions.iter().find(|record| record.session_id == id)
     }
 }
 
-/// One session.
+/// Record of one session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Record {
-    /// Its id.
+    /// Session id.
     pub session_id: String,
-    /// Its target.
+    /// Target.
     pub target: String,
-    /// Its document.
+    /// Document.
     pub document: String,
-    /// The parameters as they were sent.
+    /// Parameters as sent by the client.
     pub parameters: BTreeMap<String, Vec<String>>,
-    /// The reason that the caller gave.
+    /// Reason given by the client.
     pub reason: String,
-    /// What was thought of the signature of StartSession.
+    /// Result of the signature check of StartSession.
     pub start_signature: String,
-    /// What was thought of the signature of each upgrade; at most the last 64.
+    /// Results of the signature checks of the last 64 upgrades.
     pub upgrade_signatures: Vec<String>,
-    /// How many times a websocket was asked for it.
+    /// Number of upgrade requests.
     pub upgrades: u64,
-    /// How many websockets sent the right token.
+    /// Number of websockets with a valid token.
     pub attached: u64,
     /// Whether a websocket is attached now.
     pub is_attached: bool,
-    /// How many websockets were lost, in whatever way.
+    /// Number of websockets lost for any reason.
     pub lost: u64,
-    /// How many of them for too long a message or too many.
+    /// Number of websockets broken because a message was too long or the rate too high.
     pub cut_off: u64,
-    /// How many times ResumeSession gave a token.
+    /// Number of tokens returned by ResumeSession.
     pub resumes: u64,
-    /// Whether TerminateSession was called for it.
+    /// Whether TerminateSession was called for the session.
     pub terminate_called: bool,
-    /// The version in OpenDataChannelInput.
+    /// Version in OpenDataChannelInput.
     pub opening_version: String,
-    /// The version in HandshakeResponse.
+    /// Version in HandshakeResponse.
     pub handshake_version: String,
 
     /// When StartSession arrived.
     pub requested_us: u64,
-    /// When it was answered.
+    /// When the session was started.
     pub started_us: u64,
     /// When the first websocket opened the channel.
     pub connected_us: Option<u64>,
@@ -188,36 +188,36 @@ pub struct Record {
     pub handshake_us: Option<u64>,
     /// When the agent began to acknowledge data.
     pub ready_us: Option<u64>,
-    /// When the first data came.
+    /// When the first data arrived.
     pub first_input_us: Option<u64>,
     /// When the session ended.
     pub ended_us: Option<u64>,
-    /// The injected delay of StartSession.
+    /// Injected delay of StartSession.
     pub api_delay_us: u64,
-    /// From HandshakeComplete to readiness.
+    /// Time from HandshakeComplete to readiness.
     pub readiness_us: Option<u64>,
-    /// How long the first dial took.
+    /// Duration of the first dial.
     pub first_dial_us: Option<u64>,
 
-    /// How it ended.
+    /// Cause of the end.
     pub ended_by: Option<EndedBy>,
-    /// The text of `channel_closed`.
+    /// Text of `channel_closed`.
     pub output: String,
-    /// What the agent counted.
+    /// Counters of the agent.
     pub traffic: Traffic,
-    /// What the client must not have done, and how often.
+    /// Protocol violations of the client, and how often each occurred.
     pub violations: BTreeMap<String, u64>,
 }
 
 impl Record {
-    /// Whether it has not ended.
+    /// Returns true if the session has not ended.
     pub fn is_open(&self) -> bool {
         self.ended_us.is_none()
     }
 }
 
 impl Record {
-    /// A websocket was asked for.
+    /// Records an upgrade request.
     pub(super) fn note_upgrade(&mut self, signature: &str) {
         self.upgrades += 1;
         if self.upgrade_signatures.len() >= MAX_SIGNATURES {
@@ -227,45 +227,44 @@ impl Record {
     }
 }
 
-/// Counts of one session; see [`agent::Stats`](super::agent::Stats).
+/// Counters of one session; see [`agent::Stats`](super::agent::Stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Traffic {
     /// Sequenced messages consumed from the client.
     pub messages_in: u64,
-    /// Output bytes in them.
+    /// Output bytes in these messages.
     pub bytes_in: u64,
-    /// Duplicates among what came.
+    /// Messages received again.
     pub duplicates_in: u64,
-    /// Messages that the agent processed and could not acknowledge.
+    /// Messages that the agent processed but could not acknowledge.
     pub unacknowledged_in: u64,
-    /// Messages that came early.
+    /// Messages that arrived early.
     pub early_in: u64,
     /// Acknowledgements from the client.
     pub acknowledgements_in: u64,
-    /// Sequenced messages to the client, retransmissions not counted.
+    /// Sequenced messages to the client, without retransmissions.
     pub messages_out: u64,
-    /// Output bytes in them.
+    /// Output bytes in these messages.
     pub bytes_out: u64,
-    /// Messages that the agent sent again.
+    /// Messages retransmitted by the agent.
     pub retransmitted: u64,
-    /// Messages that the client has not acknowledged.
+    /// Messages not acknowledged by the client.
     pub unacknowledged: u64,
     /// Dials of the agent.
     pub dials: u64,
-    /// Dials that failed.
+    /// Failed dials.
     pub dials_failed: u64,
     /// Connections to destinations that are open now.
     pub open_connections: u64,
-    /// Messages to the client that the service discarded while none was attached.
+    /// Messages to the client that were discarded while no client was attached.
     pub discarded: u64,
-    /// Messages from the client that the service discarded while the agent's own websocket was
-    /// down.
+    /// Messages from the client that were discarded while the agent's own websocket was down.
     pub discarded_in: u64,
-    /// The most sequenced messages that came from the client in any second.
+    /// Maximum number of sequenced messages from the client in any second.
     pub peak_rate_in: u32,
 }
 
-/// What ended a session.
+/// Cause of a session's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndedBy {
@@ -273,20 +272,21 @@ pub enum EndedBy {
     Flag,
     /// The TerminateSession API.
     Api,
-    /// The service, for nothing was said for long.
+    /// Session Manager, after the idle timeout.
     Idle,
-    /// The agent, well: its one destination ended (SSH).
+    /// The agent, successfully: its only destination ended (SSH).
     Agent,
-    /// The agent, badly.
+    /// The agent, with a failure.
     AgentFailure,
 }
 
-/// Whole microseconds.
+/// Returns whole microseconds.
 pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Counts one more `key`; names that clients make up share one place when there are many.
+/// Increments the count of `key`. Beyond [`MAX_KEYS`] new keys are counted as `other`, because
+/// clients can invent them.
 fn count(counts: &mut BTreeMap<String, u64>, key: &str) {
     let key = match counts.len() < MAX_KEYS || counts.contains_key(key) {
         true => key,
@@ -295,9 +295,9 @@ fn count(counts: &mut BTreeMap<String, u64>, key: &str) {
     *counts.entry(key.to_owned()).or_default() += 1;
 }
 
-/// Signatures of upgrades that are kept for each session.
+/// Maximum number of upgrade signatures kept per session.
 const MAX_SIGNATURES: usize = 64;
-/// Records that are kept.
+/// Maximum number of records kept.
 const MAX_RECORDS: usize = 20_000;
-/// Different operations, outcomes or signatures that are told apart.
+/// Maximum number of distinct operations, outcomes or signatures.
 const MAX_KEYS: usize = 64;

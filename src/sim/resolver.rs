@@ -1,23 +1,23 @@
-//! Which address an agent dials for a host and a port. Always a loopback address, or none.
+//! Resolves a host and port to the loopback addresses that an agent dials.
 //!
-//! A real agent asks its name service; this one knows only what it was told. Without a `host`
-//! the destination is the target itself. With one, loopback and metadata addresses are forbidden
-//! as newer agents forbid them (protocol.md sections 0.1 and 9.3).
+//! A real agent queries its name server; this one knows only the configured entries. Without a
+//! `host` the destination is the target itself. With a `host`, loopback and metadata addresses are
+//! forbidden, as in newer agents (docs/protocol.md, sections 0.1 and 9.3).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The names that agents know.
+/// The names known to agents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolver {
     entries: Vec<Entry>,
 }
 
 impl Resolver {
-    /// Lets `host` (at `port`, or at every port) mean `address`.
+    /// Maps `host` (at `port`, or at all ports) to `address`.
     ///
     /// # Errors
     ///
-    /// If `address` is not a loopback address.
+    /// Fails if `address` is not a loopback address.
     pub fn insert(
         &mut self,
         host: &str,
@@ -35,11 +35,11 @@ impl Resolver {
         Ok(())
     }
 
-    /// The addresses to dial, in order; none if nothing can be reached there.
+    /// Returns the addresses to dial, in order; empty if the host is unreachable.
     ///
     /// # Errors
     ///
-    /// The agent's text for a host that is forbidden or unknown.
+    /// Returns the agent's text for a forbidden or unknown host.
     pub(super) fn resolve(&self, host: Option<&str>, port: u16) -> Result<Vec<SocketAddr>, String> {
         let Some(host) = host else {
             let own = self.find("localhost", port).map(|address| vec![address]);
@@ -65,7 +65,7 @@ impl Resolver {
     }
 }
 
-/// An agent of this simulator dials nothing but loopback.
+/// An address is not loopback; simulated agents dial loopback addresses only.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not a loopback address")]
 pub struct NotLoopback(pub(super) SocketAddr);
@@ -77,7 +77,7 @@ struct Entry {
     address: SocketAddr,
 }
 
-/// A host as it is compared: in lower case, without a last dot and without brackets.
+/// Normalizes a host: lower case, without trailing dots and brackets.
 fn bare(host: &str) -> String {
     let host = host.trim_end_matches('.').trim_matches(['[', ']']);
     host.to_ascii_lowercase()
@@ -95,10 +95,10 @@ fn is_forbidden(address: IpAddr) -> bool {
     address.is_loopback() || address.is_unspecified() || METADATA.contains(&address)
 }
 
-/// The name server that an agent's text names.
+/// The name server in the agent's error text.
 const NAME_SERVER: &str = "127.0.0.53:53";
 
-/// The default list of agents, and the credential endpoints of containers (protocol.md
+/// The default list of agents, and the credential endpoints of containers (docs/protocol.md,
 /// sections 0.1 and 9.3).
 const METADATA: [IpAddr; 11] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),

@@ -1,7 +1,7 @@
-//! Servers to forward to: echo, source, sink, and a little HTTP.
+//! Test servers as destinations: echo, source, sink, and minimal HTTP.
 //!
-//! Each listens on a free loopback port, serves every connection in a task that it owns, and
-//! ends when it is dropped.
+//! Each listens on a free loopback port, serves every connection in a task that it owns, and stops
+//! when it is dropped.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::signature::hex;
 
-/// A server on loopback.
+/// A test server on loopback.
 #[derive(Debug)]
 pub struct Destination {
     address: SocketAddr,
@@ -29,7 +29,7 @@ impl Destination {
     ///
     /// # Errors
     ///
-    /// If no loopback port can be had.
+    /// Fails if no loopback port is available.
     pub async fn start(role: Role) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -43,51 +43,50 @@ impl Destination {
         })
     }
 
-    /// Where it listens.
+    /// Returns the listen address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What each finished connection of a [`Role::Sink`] sent, in the order of their ends.
+    /// Returns what each finished connection of a [`Role::Sink`] received, in order of their ends.
     pub fn received(&self) -> Vec<Received> {
         self.sunk.lock().clone()
     }
 
-    /// How many bytes the connections of a [`Role::Sink`] have sent so far, the unfinished ones
-    /// included.
+    /// Returns the total bytes received by a [`Role::Sink`], including unfinished connections.
     pub fn taken(&self) -> u64 {
         self.sunk.taken.load(Ordering::Relaxed)
     }
 }
 
-/// What a server does with a connection.
+/// Behaviour of a test server.
 #[derive(Clone, Copy, Debug)]
 pub enum Role {
-    /// Sends back what comes, until the other side ends.
+    /// Sends back what it receives, until the peer ends.
     Echo,
-    /// Sends so many bytes of [`seeded`] noise, then ends its side.
+    /// Sends `len` bytes of [`seeded`] random data, then closes.
     Source {
-        /// How many.
+        /// Number of bytes.
         len: u64,
-        /// Which.
+        /// Random seed.
         seed: u64,
     },
-    /// Reads to the end and answers one line: length and SHA-256.
+    /// Reads to the end and responds with one line: length and SHA-256.
     Sink,
-    /// Answers every HTTP/1.1 request with a short text, and keeps the connection.
+    /// Responds to every HTTP/1.1 request with a short text, and keeps the connection open.
     Http,
 }
 
-/// What a sink was sent.
+/// Data received by a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// How many bytes.
+    /// Number of bytes.
     pub len: u64,
-    /// Their SHA-256, in hexadecimal.
+    /// SHA-256 of the bytes, in hexadecimal.
     pub sha256: String,
 }
 
-/// The bytes of a [`Role::Source`], in chunks.
+/// Returns the bytes of a [`Role::Source`], in chunks.
 pub fn seeded(len: u64, seed: u64) -> impl Iterator<Item = Vec<u8>> + Send {
     let mut chance = fastrand::Rng::with_seed(seed);
     let mut left = len;
@@ -100,7 +99,7 @@ pub fn seeded(len: u64, seed: u64) -> impl Iterator<Item = Vec<u8>> + Send {
     })
 }
 
-/// What went into a sink.
+/// Data received by all connections of a sink.
 #[derive(Debug, Default)]
 struct Sunk {
     taken: AtomicU64,
@@ -123,7 +122,7 @@ async fn accept(listener: TcpListener, role: Role, sunk: Arc<Sunk>) {
         let sunk = Arc::clone(&sunk);
         while connections.try_join_next().is_some() {}
         connections.spawn(async move {
-            // An end of the other side is an end, in whatever way it came.
+            // Errors are ignored: any end of the connection is a normal end.
             drop(serve(connection, role, &sunk).await);
         });
     }
@@ -188,7 +187,7 @@ async fn http(connection: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a request's head; returns the length of its body, or `None` at the end.
+/// Reads a request head; returns the length of the body, or `None` at the end of the connection.
 async fn read_request(connection: &mut BufReader<TcpStream>) -> io::Result<Option<u64>> {
     let (mut length, mut line) = (0, String::new());
     loop {
@@ -215,11 +214,11 @@ async fn read_request(connection: &mut BufReader<TcpStream>) -> io::Result<Optio
 const HTTP_RESPONSE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
     Content-Length: 34\r\n\r\nHello from behind the data channel";
 
-/// Pause after a failed accept, which is a lack of descriptors.
+/// Pause after a failed accept, which means that no file descriptors are available.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
-/// Bytes that a source writes at once.
+/// Bytes per write of a source.
 const CHUNK: u64 = 65_536;
-/// Longest line of a request's head.
+/// Maximum length of a header line.
 const MAX_LINE: u64 = 8192;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How often StartSession may be called, as AWS limits an account: by a bucket of tokens.
+//! Token bucket for StartSession calls, like the rate limit of an AWS account.
 
 use std::time::Instant;
 
@@ -6,27 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use super::json_bounds;
 
-/// A limit of StartSession calls; AWS's is not published (protocol.md section 1).
+/// Rate limit of StartSession calls; that of AWS is not published (docs/protocol.md, section 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Throttle {
-    /// Calls per second, at least 1.
+    /// Calls per second; at least 1.
     #[serde(deserialize_with = "json_bounds::every")]
     pub rate: u32,
-    /// Calls at once, at least 1.
+    /// Burst size in calls; at least 1.
     #[serde(deserialize_with = "json_bounds::every")]
     pub burst: u32,
 }
 
-/// The bucket.
+/// A token bucket.
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
-    /// What there was at the last call; `None` before the first.
+    /// Time and level of the last call; `None` before the first.
     level: Option<(Instant, f64)>,
 }
 
 impl Bucket {
-    /// Takes a token; false if there is none.
+    /// Takes a token; returns false if none is available.
     pub(super) fn take(&mut self, now: Instant, limit: Throttle) -> bool {
         let most = f64::from(limit.burst);
         let level = self.level.map_or(most, |(at, level)| {

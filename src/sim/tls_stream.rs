@@ -1,4 +1,4 @@
-//! An accepted connection, encrypted or not.
+//! An accepted connection, plain or TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// What HTTP and websockets are spoken over.
+/// The stream for HTTP and websockets.
 #[derive(Debug)]
 pub(super) enum Socket {
     /// `http` and `ws`.
@@ -18,7 +18,7 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    /// The TCP connection below.
+    /// Returns the underlying TCP connection.
     pub(super) fn tcp(&mut self) -> &mut TcpStream {
         match self {
             Self::Plain(tcp) => tcp,

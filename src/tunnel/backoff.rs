@@ -1,7 +1,7 @@
-//! A growing pause between attempts, with jitter.
+//! Exponential backoff with jitter.
 //!
-//! Many tunnels break at once, when a network changes or a service restarts: jitter keeps their
-//! attempts apart. Chance comes from a seed.
+//! Many tunnels break at once when a network changes or a service restarts: jitter spreads their
+//! attempts. The random numbers come from a seed.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// No attempt has failed yet.
+    /// Creates the backoff before the first failure.
     pub(super) fn new(seed: u64) -> Self {
         Self {
             chance: Rng::with_seed(seed),
@@ -23,27 +23,27 @@ impl Backoff {
         }
     }
 
-    /// How long to wait after another failure: between half of the pause and the whole, and the
-    /// pause doubles.
+    /// Returns how long to wait after another failure, between half of the pause and all of it, and
+    /// doubles the pause.
     pub(super) fn pause(&mut self) -> Duration {
         let whole = self.pause;
         self.pause = (whole * 2).min(MAX);
         whole.mul_f64(0.5 + self.chance.f64() / 2.0)
     }
 
-    /// The next pause is at most so long.
+    /// Limits the next pause to `most`.
     pub(super) fn limit(&mut self, most: Duration) {
         self.pause = self.pause.min(most);
     }
 
-    /// An attempt went well.
+    /// Resets the pause after a success.
     pub(super) fn reset(&mut self) {
         self.pause = FIRST;
     }
 }
 
-/// The first pause, and where doubling ends: those of the reference client, but for its end
-/// (protocol.md section 2.5).
+/// First and maximum pause: those of the reference client, except for the maximum
+/// (docs/protocol.md, section 2.5).
 const FIRST: Duration = Duration::from_millis(100);
 const MAX: Duration = Duration::from_secs(5);
 

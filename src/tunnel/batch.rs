@@ -1,7 +1,7 @@
-//! Frames that are ready together, up to a number of frames and of bytes.
+//! Batches of frames that are ready together, limited in frames and bytes.
 //!
-//! The core is asked once for each batch whether it wants input, so a batch is at most this much
-//! more than it wants. A frame may have a megabyte.
+//! The core is asked once per batch whether it wants input, so it gets at most one batch more than
+//! it wants. A frame may have a megabyte.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -33,7 +33,7 @@ pub(super) async fn next_batch(
     frames
 }
 
-/// Frames that are handed to the core at a time.
+/// Maximum frames per batch.
 const MAX_FRAMES: usize = 64;
 
 /// Bytes after which no more frames are added.

@@ -1,9 +1,9 @@
-//! Two loops between the core and its websocket; reads the clock.
+//! Drives a tunnel: a read and a write loop between the core and its websocket. Reads the clock.
 //!
-//! Two loops and not one `select!`: a websocket that will not take another message must not keep
-//! us from reading the acknowledgement that would free it.
+//! Two loops and not one `select!`: a websocket that takes no message must not block reading the
+//! acknowledgement that would free it.
 
-#![expect(clippy::disallowed_methods, reason = "the clock enters here")]
+#![expect(clippy::disallowed_methods, reason = "reads the clock for the core")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::printable::Printable;
 use crate::proto::{self, Options, Reason, ReorderBudget};
 use crate::session::Session;
 
-/// What moves a tunnel: the owner of its session and its websocket.
+/// Runs a tunnel; owns its session and its websocket.
 #[derive(Debug)]
 pub struct Driver {
     pub(super) shared: Arc<Shared>,
@@ -34,20 +34,20 @@ pub struct Driver {
     pub(super) backoff: Backoff,
 }
 
-/// How a tunnel lives.
+/// Parameters of a tunnel.
 #[derive(Clone, Debug)]
 pub struct Life {
-    /// What the core is told.
+    /// Options of the core.
     pub options: Options,
-    /// How long to try to resume after the last websocket broke that was stable or carried new data.
+    /// Resume timeout, since the last websocket broke that was stable or carried new data.
     pub resume_timeout: Duration,
-    /// What tells it to try again now.
+    /// Makes the tunnel retry now.
     pub nudged: TriggerReceiver,
-    /// What early messages of all tunnels may take.
+    /// Memory budget for messages received out of order, shared by all tunnels.
     pub pool: ReorderBudget,
 }
 
-/// What a core is made from.
+/// Arguments from which a core is created.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beginning {
     pub(super) now: Instant,
@@ -56,7 +56,7 @@ pub(super) struct Beginning {
 }
 
 impl Driver {
-    /// A tunnel on a session that was just started, and what must be run for it.
+    /// Creates a tunnel on a session that was just started, and the driver that must be run for it.
     pub fn new(session: Session, network: Network, life: Life) -> (Tunnel, Self) {
         let Life {
             options,
@@ -93,8 +93,8 @@ impl Driver {
         )
     }
 
-    /// Runs until the tunnel has ended. The tunnel and its session are ended when this is dropped,
-    /// by a panic too.
+    /// Runs until the tunnel has ended. Dropping the future, also in a panic, ends the tunnel and
+    /// its session.
     pub async fn run(mut self) {
         let _end = EndOnDrop(Arc::clone(&self.shared));
         if let Err(error) = self.drive().await {
@@ -105,7 +105,7 @@ impl Driver {
         }
     }
 
-    /// Carries messages over one websocket after the other, until the tunnel has ended.
+    /// Runs one websocket after the other, until the tunnel has ended.
     async fn drive(&mut self) -> Result<(), Error> {
         let mut websocket = self.first().await?;
         self.shared.lock().step(Step::of("the agent's handshake"));
@@ -122,7 +122,7 @@ impl Driver {
             let now = now();
             self.shared.disconnect(now);
             if self.shared.lock().closing {
-                // The API ends the session, once this is dropped.
+                // The session is terminated through the API when this is dropped.
                 return Err(Error::Ended(Reason::Finished));
             }
             let is_stable = heartbeat.is_stable(now);
@@ -140,7 +140,7 @@ impl Driver {
         }
     }
 
-    /// Carries messages over one websocket. `outage` is when the last one broke that was
+    /// Carries messages over one websocket. `outage` is when the last websocket broke that was
     /// stable or carried new data.
     async fn carry(
         &mut self,
@@ -160,8 +160,8 @@ impl Driver {
     }
 }
 
-/// Ends a tunnel when it is dropped: when its driver has ended, panicked, or was aborted. Whoever
-/// waits for a stream is woken.
+/// Ends a tunnel when dropped: the driver has ended, panicked, or was aborted. Wakes all tasks that
+/// wait for a stream.
 #[derive(Debug)]
 pub(super) struct EndOnDrop(pub(super) Arc<Shared>);
 
@@ -177,15 +177,15 @@ impl Drop for EndOnDrop {
             inner.dispatch();
             inner.wake_all();
         };
-        // A second panic in this place would end the process.
+        // A second panic here would abort the process.
         if catch_unwind(AssertUnwindSafe(end)).is_err() {
-            // The lock is poisoned, and so this ends the tunnel.
+            // The lock is poisoned; taking it ends the tunnel.
             drop(self.0.lock());
         }
     }
 }
 
-/// Hands what comes to the core, all that is ready at a time.
+/// Passes received frames to the core, in batches of all that are ready.
 async fn read_loop(
     shared: &Shared,
     mut source: Source,
@@ -209,7 +209,7 @@ async fn read_loop(
     }
 }
 
-/// False once the tunnel has ended.
+/// Passes frames to the core. Returns false once the tunnel has ended.
 fn handle(shared: &Shared, frames: Vec<Received>, heartbeat: &Heartbeat) -> Result<bool, Error> {
     let now = now();
     panics::point("tunnel");
@@ -232,7 +232,7 @@ fn handle(shared: &Shared, frames: Vec<Received>, heartbeat: &Heartbeat) -> Resu
             }
         };
         if outcome.is_err() {
-            // The core has ended and says why in its events.
+            // The core has ended; its events contain the reason.
             inner.dispatch();
             return Ok(false);
         }
@@ -245,12 +245,12 @@ pub(super) fn broken(error: websocket::LibraryError) -> Error {
     Error::Broken(Printable::of(error))
 }
 
-/// Chance for message ids and the like.
+/// Returns a random seed, for message ids and jitter.
 fn seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }
 
-/// The longest pause after a websocket that broke soon but carried new data: long enough to call
-/// ResumeSession a few times a second at most, short enough for a transfer to go on.
+/// Maximum pause after a websocket that broke soon but carried new data: limits ResumeSession to a
+/// few calls per second, and lets a transfer continue.
 const MAX_PAUSE_AFTER_PROGRESS: Duration = Duration::from_millis(250);

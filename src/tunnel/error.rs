@@ -1,29 +1,29 @@
-//! Why a tunnel was lost or never came up.
+//! Errors of tunnels that were lost or could not be established.
 
 use crate::network;
 use crate::printable::Printable;
 use crate::proto::Reason;
 use crate::session;
 
-/// Why a tunnel was lost or never came up.
+/// Reason why a tunnel was lost or could not be established.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The core ended: by our wish, by the service, or because the agent broke the protocol.
+    /// The core ended: we or Session Manager closed it, or the agent violated the protocol.
     #[error("{}{}", .0, cause(.0))]
     Ended(Reason),
 
-    /// The upgrade could not be signed.
+    /// The session API failed, or the upgrade could not be signed.
     #[error("{0}")]
     Session(#[from] session::Error),
 
-    /// The service could not be dialled.
+    /// Connecting to Session Manager failed.
     #[error("cannot reach the session: {}: {}", .0, Printable::of(&.0.source))]
     Dial(#[from] network::DialError),
 
-    /// The service answered the upgrade with something else than a websocket.
+    /// The response to the upgrade was not a websocket.
     #[error("the service refused the websocket of the session: HTTP {status}{}", quoted(.text))]
     Refused {
-        /// The status of the answer.
+        /// HTTP status.
         status: u16,
         /// The beginning of its body.
         text: Printable,
@@ -34,19 +34,19 @@ pub enum Error {
     Late {
         /// `resume_timeout`, in seconds.
         seconds: u64,
-        /// The last failure.
+        /// The last error.
         last: Printable,
-        /// What a person can do about that; empty if nothing.
+        /// What the user can do about it; empty if nothing.
         hint: &'static str,
     },
 
-    /// The websocket broke; the session behind it may well be alive.
+    /// The websocket broke; its session may still be active.
     #[error("the websocket broke: {0}")]
     Broken(Printable),
 }
 
 impl Error {
-    /// What is wrong, in a word.
+    /// Returns the error code.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Session(error) => error.kind().as_str(),
@@ -59,17 +59,17 @@ impl Error {
         }
     }
 
-    /// True if trying to resume again is of no use.
+    /// Returns true if retrying to resume is useless.
     pub(super) fn is_final(&self) -> bool {
         match self {
-            // Everything else may pass: a login, a permission, an agent that is back.
+            // Everything else may recover: a login, a permission, an agent that is back.
             Self::Session(error) => error.kind() == session::Kind::Ended,
             Self::Ended(_) | Self::Late { .. } => true,
             Self::Dial(_) | Self::Refused { .. } | Self::Broken(_) => false,
         }
     }
 
-    /// True if dialling again with the same token and URL is of no use.
+    /// Returns true if connecting again with the same token and URL is useless.
     pub(super) fn is_final_at_first(&self) -> bool {
         match self {
             Self::Refused { status, .. } => (400..500).contains(status) && *status != 429,
@@ -78,7 +78,7 @@ impl Error {
         }
     }
 
-    /// What a person can do about it; empty if nothing.
+    /// Returns what the user can do about it; empty if nothing.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Session(error) => error.hint(),
@@ -107,7 +107,7 @@ impl Error {
     }
 }
 
-/// What is behind a reason, if it has more to tell.
+/// Formats the source of a reason, if it has one.
 fn cause(reason: &Reason) -> Printable {
     let source = std::error::Error::source(reason);
     source.map_or_else(Printable::default, |source| {
@@ -122,5 +122,5 @@ fn quoted(text: &Printable) -> impl std::fmt::Display {
     })
 }
 
-/// What leads to the gateway.
+/// Hint about the network path to Session Manager.
 const WAY: &str = "check the way to ssmmessages.<region>.amazonaws.com, or to `ssmmessages_endpoint`: network, proxy, TLS";

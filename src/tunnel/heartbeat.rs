@@ -1,13 +1,13 @@
-//! The signs of life of one websocket.
+//! Liveness of one websocket.
 //!
 //! ```text
-//!   anything, a pong too     it lives: it is broken when nothing comes for 45 s
-//!   a message                the session lives on it: the token was good
+//!   any frame, also a pong   the websocket is alive; it is broken if none arrives for 45 s
+//!   a message                the session uses this websocket: the token was accepted
 //! ```
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the pulse of a websocket is taken by the clock"
+    reason = "measures how long a websocket receives nothing"
 )]
 
 use std::future::pending;
@@ -23,22 +23,22 @@ use super::Shared;
 use super::error::Error;
 use super::trigger::TriggerReceiver;
 
-/// What came of a websocket since it was opened.
+/// What was received on a websocket since it was opened.
 #[derive(Debug)]
 pub(super) struct Heartbeat {
     begin: Instant,
-    /// When it counts as broken if nothing comes before.
+    /// When it is considered broken, unless a frame arrives before.
     deadline: Mutex<Instant>,
     /// The deadline was moved to an earlier time.
     moved: Notify,
-    /// It shall be tested by a ping now.
+    /// It must be tested by a ping now.
     tested: Notify,
     heard: AtomicBool,
     first_heard: Notify,
 }
 
 impl Heartbeat {
-    /// Of a websocket that was just opened.
+    /// Creates the state of a websocket that was just opened.
     pub(super) fn new() -> Self {
         let begin = now();
         Self {
@@ -51,43 +51,43 @@ impl Heartbeat {
         }
     }
 
-    /// Something came, or nothing could have.
+    /// A frame was received, or input was paused.
     pub(super) fn beat(&self) {
         self.set(MAX_SILENCE);
     }
 
-    /// A message came.
+    /// A message was received.
     pub(super) fn hear(&self) {
         if !self.heard.swap(true, Ordering::Relaxed) {
             self.first_heard.notify_one();
         }
     }
 
-    /// Waits until the websocket shall be tested by a ping.
+    /// Waits until the websocket must be tested by a ping.
     pub(super) async fn test_wanted(&self) {
         self.tested.notified().await;
     }
 
-    /// Whether the session lives on this websocket: an upgrade alone says nothing of the token, and
-    /// a service that does not like it may just close (protocol.md section 2.2).
+    /// Returns true if the session uses this websocket. An upgrade alone does not show that the
+    /// token is valid: Session Manager may just close (docs/protocol.md, section 2.2).
     fn is_proved(&self, now: Instant) -> bool {
         self.heard.load(Ordering::Relaxed) || self.age(now) >= PROOF
     }
 
-    /// Whether the websocket was tested and lived for some time, so that the next one may be dialled
-    /// at once.
+    /// Returns true if the websocket was confirmed and lived for some time, so that the next one
+    /// may be dialled at once.
     pub(super) fn is_stable(&self, now: Instant) -> bool {
         self.is_proved(now) && self.age(now) >= SHORT_LIFE
     }
 
-    /// How long the websocket is open.
+    /// Returns how long the websocket has been open.
     fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.begin)
     }
 
-    /// Ends when nothing came for too long, not even a pong. While unread bytes
-    /// of streams stop the input, the deadline rests. It does not while acknowledgements do that
-    /// wait to be sent: then the websocket takes nothing.
+    /// Returns when no frame, not even a pong, arrived before the deadline. The deadline is
+    /// suspended while unread stream data pauses the input, but not while unsent acknowledgements
+    /// do: then the websocket takes nothing.
     pub(super) async fn watch(&self, shared: &Shared) -> Error {
         loop {
             tokio::select! {
@@ -103,7 +103,7 @@ impl Heartbeat {
         }
     }
 
-    /// After a nudge, an answer must come soon.
+    /// After each trigger, sends a ping and requires a frame within [`TEST_TIMEOUT`].
     pub(super) async fn test_when_nudged<T>(&self, nudged: &mut TriggerReceiver) -> T {
         loop {
             nudged.nudged().await;
@@ -113,7 +113,8 @@ impl Heartbeat {
     }
 
     /// Reports the tunnel as resumed, after `outage` if there was one: with the first message on
-    /// the new websocket, or after [`PROOF`]. The upgrade alone says nothing of the token.
+    /// the new websocket, or after [`PROOF`]. The upgrade alone does not show that the token is
+    /// valid.
     pub(super) async fn tell_when_proved<T>(&self, shared: &Shared, outage: Option<Instant>) -> T {
         if let Some(begin) = outage {
             drop(timeout(PROOF, self.first_heard.notified()).await);
@@ -139,22 +140,21 @@ impl Heartbeat {
     }
 }
 
-/// The clock of the runtime, so that its sleeps and this agree when a test stops it.
+/// Reads the clock of the runtime, so that sleeps agree with it when a test pauses time.
 pub(super) fn now() -> Instant {
     time::Instant::now().into_std()
 }
 
-/// Two pings and a bit.
+/// Two ping intervals and a margin.
 const MAX_SILENCE: Duration = Duration::from_secs(45);
 
-/// How soon the answer to a test must come.
+/// Timeout of a test.
 const TEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A websocket that broke sooner is an unstable one, whatever it carried.
+/// A websocket that broke sooner is unstable, whatever it carried.
 const SHORT_LIFE: Duration = Duration::from_secs(5);
 
-/// A websocket that lived so long without a message is proved too: an agent that has nothing to say
-/// says nothing.
+/// A websocket without a message is confirmed after this time: an idle agent sends no messages.
 const PROOF: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

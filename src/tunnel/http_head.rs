@@ -1,11 +1,11 @@
-//! A stream of which a reader sees the head of one HTTP response, and nothing behind it.
+//! A stream that limits its reader to the head of one HTTP response.
 //!
 //! ```text
 //!   HTTP/1.1 101 …⏎ … ⏎⏎ │ frames
-//!   the reader's         │ ours: `into_parts`
+//!   for the reader       │ kept for `into_parts`
 //! ```
 //!
-//! What reads the head reads on as far as the network brought it, and would keep that to itself.
+//! The reader of the head would otherwise buffer the frames that arrive with it.
 
 use std::io;
 use std::pin::Pin;
@@ -17,15 +17,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug)]
 pub(super) struct ResponseHead<S> {
     stream: S,
-    /// What came together with the end of the head.
+    /// Bytes received together with the end of the head.
     behind: Vec<u8>,
-    /// The line that is being read has no character yet.
+    /// The line being read has no character yet.
     blank: bool,
     over: bool,
 }
 
 impl<S> ResponseHead<S> {
-    /// Nothing of the response was read yet.
+    /// Wraps a stream before the response.
     pub(super) fn new(stream: S) -> Self {
         Self {
             stream,
@@ -35,12 +35,12 @@ impl<S> ResponseHead<S> {
         }
     }
 
-    /// The stream, and what was read of it behind the head.
+    /// Returns the stream, and the bytes read after the head.
     pub(super) fn into_parts(self) -> (S, Vec<u8>) {
         (self.stream, self.behind)
     }
 
-    /// How many of these bytes belong to the head.
+    /// Returns how many of these bytes belong to the head.
     fn len_in(&mut self, bytes: &[u8]) -> usize {
         for (place, byte) in bytes.iter().enumerate() {
             match byte {

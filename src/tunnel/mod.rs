@@ -1,4 +1,4 @@
-//! A `proto::Tunnel` with its feet on the ground.
+//! Runs a `proto::Tunnel` over a websocket and a clock.
 //!
 //! ```text
 //!   Tunnel, Stream (handles) ──┐                      ┌── write_loop ─▶ websocket
@@ -6,8 +6,8 @@
 //!   wakers ◀── dispatch ───────┘   behind one lock    └── read_loop ◀── websocket
 //! ```
 //!
-//! The lock is held for one verb at a time and never across an `await`. Handles change the core
-//! and stir the driver; the driver moves frames and wakes the handles. Nothing is decided here.
+//! The lock is held for one operation at a time and never across an `await`. Handles change the
+//! core and notify the driver; the driver moves frames and wakes the handles. The core decides.
 
 mod backoff;
 mod batch;
@@ -39,7 +39,7 @@ pub use self::error::Error;
 pub use self::stream::{Closed, Stream, Taken};
 pub use self::trigger::{Trigger, TriggerReceiver};
 
-/// A handle on a tunnel. Cheap to clone; the [`Driver`] owns the session.
+/// Handle of a tunnel. Cheap to clone; the [`Driver`] owns the session.
 #[derive(Clone, Debug)]
 pub struct Tunnel {
     shared: Arc<Shared>,
@@ -48,7 +48,7 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Waits until streams can be opened. A tunnel that has ended by then is ready too if its one
+    /// Waits until streams can be opened. A tunnel that has ended meanwhile is ready too if its one
     /// stream can still be opened and read.
     ///
     /// # Errors
@@ -64,13 +64,13 @@ impl Tunnel {
             Ok(Phase::Ended(error)) => Arc::clone(error),
             Ok(Phase::Opening(_)) | Err(_) => Arc::new(Error::Ended(Reason::Finished)),
         };
-        // Whoever changes the phase holds the lock of the core.
+        // Phase changes happen under the lock of the core, so it must not be taken while borrowed.
         drop(phase);
         let has_remainder = self.shared.lock().core.has_remainder();
         has_remainder.then_some(()).ok_or(ended)
     }
 
-    /// Waits until it is in another state than `before`, and returns that.
+    /// Waits until the state differs from `before`, and returns it.
     pub async fn changed(&mut self, before: State) -> State {
         let changed = self.phase.wait_for(|phase| State::of(phase) != before);
         changed
@@ -78,7 +78,7 @@ impl Tunnel {
             .map_or(State::Ended, |phase| State::of(&phase))
     }
 
-    /// What is being waited for before the tunnel is ready.
+    /// Returns the step that a tunnel which is not ready is waiting for.
     pub fn step(&self) -> Step {
         match &*self.phase.borrow() {
             Phase::Opening(step) => step.clone(),
@@ -87,7 +87,7 @@ impl Tunnel {
         }
     }
 
-    /// Opens a stream: the agent dials the destination.
+    /// Opens a stream: the agent connects to the destination.
     ///
     /// # Errors
     ///
@@ -97,23 +97,23 @@ impl Tunnel {
         Ok(Stream::new(Arc::clone(&self.shared), id))
     }
 
-    /// Ends the session, with a word to the agent if it listens. The driver ends soon after.
+    /// Ends the session, and notifies the agent if it is connected. The driver ends soon after.
     pub fn close(&self) {
         self.shared.lock().closing = true;
         self.shared.stirred.notify_one();
     }
 
-    /// The id of its session.
+    /// Returns the session id.
     pub fn session_id(&self) -> &str {
         &self.session_id
     }
 
-    /// Whether it is not ready yet.
+    /// Returns true if it is not ready yet.
     pub fn is_opening(&self) -> bool {
         State::of(&self.phase.borrow()) == State::Opening
     }
 
-    /// Why it ended, if it has.
+    /// Returns why it ended, if it has.
     pub fn failure(&self) -> Option<Arc<Error>> {
         match &*self.phase.borrow() {
             Phase::Ended(error) => Some(Arc::clone(error)),
@@ -121,23 +121,23 @@ impl Tunnel {
         }
     }
 
-    /// What was counted.
+    /// Returns the statistics.
     pub fn stats(&self) -> Stats {
         self.shared.lock().core.stats()
     }
 }
 
-/// What is waited for before a tunnel is ready.
+/// A step that must complete before a tunnel is ready.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// As a noun.
+    /// Name, as a noun.
     pub name: Printable,
-    /// What a person can do about it, if it failed; empty if nothing is known to be wrong.
+    /// What the user can do about it, if it failed; empty if no error is known.
     pub hint: &'static str,
 }
 
 impl Step {
-    /// A step that is just under way.
+    /// A step in progress.
     pub fn of(name: &str) -> Self {
         Self {
             name: name.into(),
@@ -145,7 +145,7 @@ impl Step {
         }
     }
 
-    /// A step that has failed and is tried again.
+    /// A step that has failed and is retried.
     fn failed(name: &str, error: &Error) -> Self {
         Self {
             name: Printable::of(format_args!("{name} ({error})")),
@@ -154,16 +154,16 @@ impl Step {
     }
 }
 
-/// What a tunnel is good for.
+/// State of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Nothing yet.
+    /// Not ready yet.
     Opening,
-    /// Streams.
+    /// Streams can be opened.
     Ready,
-    /// Streams, once another websocket works.
+    /// The websocket broke; streams continue once another one works.
     Disconnected,
-    /// Nothing any more.
+    /// It has ended.
     Ended,
 }
 
@@ -178,28 +178,28 @@ impl State {
     }
 }
 
-/// Where a tunnel is in its life.
+/// State of a tunnel, with details.
 #[derive(Clone, Debug)]
 enum Phase {
-    /// Not ready; what is waited for.
+    /// Not ready; the step that it is waiting for.
     Opening(Step),
     Ready {
         agent_version: Printable,
     },
-    /// Ready, and without a websocket that is known to work.
+    /// Ready, but without a websocket that is known to work.
     Away {
         agent_version: Printable,
     },
     Ended(Arc<Error>),
 }
 
-/// What handles and driver share.
+/// State shared by handles and driver.
 #[derive(Debug)]
 struct Shared {
     inner: Mutex<Inner>,
     /// The write loop may have something to send.
     stirred: Notify,
-    /// The read loop may go on.
+    /// The read loop may continue.
     hungry: Notify,
     beginning: Beginning,
 }
@@ -210,16 +210,16 @@ struct Inner {
     readers: BTreeMap<StreamId, Waker>,
     writers: BTreeMap<StreamId, Waker>,
     phase: watch::Sender<Phase>,
-    /// The owner wants the session to end. Never taken back.
+    /// The owner wants the session to end. Never reset.
     closing: bool,
-    /// The core knows that.
+    /// The core was closed.
     is_core_closed: bool,
-    /// The websocket shall be replaced, because the agent was silent for so long.
+    /// Set if the websocket must be replaced: how long the agent acknowledged nothing.
     stale: Option<Duration>,
 }
 
 impl Shared {
-    /// What handles and driver share, and what watches its phase.
+    /// Creates the shared state, and a receiver of its phase.
     fn new(core: proto::Tunnel, beginning: Beginning) -> (Self, watch::Receiver<Phase>) {
         let (phase, watcher) = watch::channel(Phase::Opening(Step::of("the websocket")));
         let inner = Inner {
@@ -240,8 +240,8 @@ impl Shared {
         (shared, watcher)
     }
 
-    /// Locks the state. After a panic under the lock nobody knows what state the core is in: the
-    /// tunnel has ended then, and every stream is lost.
+    /// Locks the state. After a panic under the lock the core may be inconsistent: it is replaced,
+    /// the tunnel has ended, and every stream is lost.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|poisoned| {
             let mut inner = poisoned.into_inner();
@@ -272,7 +272,7 @@ impl Shared {
         }
     }
 
-    /// Whatever may make room for input: lets the read loop go on if it did.
+    /// Runs an operation that may free buffer space, and resumes the read loop if it did.
     fn making_room<T>(&self, verb: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.lock();
         let refused = !inner.core.wants_input();
@@ -283,7 +283,7 @@ impl Shared {
         outcome
     }
 
-    /// One verb of a stream: changes the core and tells the driver.
+    /// Runs one operation of a stream: changes the core and notifies the driver.
     fn change<T>(&self, verb: impl FnOnce(&mut proto::Tunnel) -> T) -> T {
         let outcome = self.making_room(|inner| {
             let outcome = verb(&mut inner.core);
@@ -296,7 +296,7 @@ impl Shared {
 }
 
 impl Inner {
-    /// Tells everyone what happened in the core.
+    /// Handles the events of the core and wakes the affected tasks.
     fn dispatch(&mut self) {
         while let Some(event) = self.core.poll_event() {
             match event {
@@ -329,7 +329,7 @@ impl Inner {
         }
     }
 
-    /// Ends the tunnel without its core, which another one replaces.
+    /// Ends the tunnel by replacing its core.
     fn lose(&mut self, core: proto::Tunnel) {
         self.core = core;
         self.dispatch();
@@ -342,7 +342,7 @@ impl Inner {
         readers.chain(writers).for_each(Waker::wake);
     }
 
-    /// The first end is the one that is told.
+    /// Records the end of the tunnel. Only the first error is kept.
     fn end(&mut self, error: Error) {
         self.phase.send_if_modified(|phase| {
             let first = !matches!(phase, Phase::Ended(_));
@@ -388,7 +388,7 @@ fn wake(wakers: &mut BTreeMap<StreamId, Waker>, id: StreamId) {
     }
 }
 
-/// Why a tunnel was lost in which a panic happened.
+/// Reason of a tunnel that was lost in a panic.
 const FAULT: &str = "internal error (please report it, with the lines before)";
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
-//! A broken websocket replaced under living streams.
+//! Replaces a broken websocket while the streams stay open.
 //!
 //! ```text
 //!   first:   sign ─▶ dial ──────────────────▶ up        the session was just started
 //!   resume:  ResumeSession ─▶ sign ─▶ dial ─▶ up        a new token, and perhaps a new URL
 //!              ▲                        │         │
-//!              └── pause, or a nudge ◀──┴─────────┘ failed, or broke soon
+//!              └── pause or trigger ◀───┴─────────┘ failed, or broke soon
 //! ```
 //!
-//! A websocket is stable if a message came over it, or nothing for ten seconds, and it lived for five
-//! seconds. After a stable one ResumeSession is called at once, after any other one after a pause.
-//! `resume_timeout` begins when a websocket breaks that was stable or carried new data: an in-order
-//! message of the agent, or data of ours that the agent acknowledged. So a slow network does not end
-//! a transfer, and websockets that carry nothing do not follow each other for ever.
+//! A websocket is stable if it received a message, or was open for ten seconds, and it lived for
+//! five seconds. After a stable one ResumeSession is called at once, otherwise after a pause.
+//! `resume_timeout` starts when a websocket breaks that was stable or carried new data: an in-order
+//! message of the agent, or data of ours that the agent acknowledged. So a slow network does not
+//! end a transfer, and a sequence of websockets without data comes to an end.
 //!
-//! The service closes every websocket about once an hour, networks change and laptops sleep: none
-//! of it ends a session (protocol.md section 2.5). It is over when the service says so, or when
-//! `resume_timeout` has passed.
+//! Session Manager closes every websocket about once an hour, networks change and laptops sleep:
+//! none of that ends a session (docs/protocol.md, section 2.5). It ends when Session Manager
+//! reports its end, or after `resume_timeout`.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ use crate::proto::Reason;
 use crate::session::{self, Session};
 
 impl Driver {
-    /// The first websocket of a session. Tries until its owner closes the tunnel.
+    /// Opens the first websocket of a session. Retries until the owner closes the tunnel.
     pub(super) async fn first(&mut self) -> Result<(Sink, Source), Error> {
         loop {
             let dialled = tokio::select! {
@@ -52,9 +52,9 @@ impl Driver {
         }
     }
 
-    /// Another websocket after `broken`, for the same session, which has had none that was stable
-    /// or carried new data since `begin`. The first attempt is made at once if `broken` ended a
-    /// stable websocket.
+    /// Opens another websocket of the session after `broken`. No websocket has been stable or
+    /// carried new data since `begin`. The first attempt is made at once if `broken` ended a stable
+    /// one, otherwise after a pause.
     pub(super) async fn resume(
         &mut self,
         broken: &Error,
@@ -77,7 +77,7 @@ impl Driver {
                         Err(_) => return Err(self.late(last, hint)),
                     }
                 }
-                // An attempt may hang on a network that is no more.
+                // An attempt may hang on a network that no longer exists.
                 () = self.nudged.nudged() => continue,
                 () = self.shared.close_asked() => return Err(Error::Ended(Reason::Finished)),
             };
@@ -90,8 +90,8 @@ impl Driver {
         }
     }
 
-    /// Waits before the next attempt. Fails if that would come after `deadline`; `last` is the last
-    /// failure.
+    /// Waits before the next attempt. Fails at `deadline`, with the error `last` of the last
+    /// attempt.
     async fn pause_until(
         &mut self,
         deadline: Instant,
@@ -115,7 +115,7 @@ impl Driver {
         }
     }
 
-    /// Waits before the next attempt, until someone nudges or the owner closes the tunnel.
+    /// Waits before the next attempt, until a trigger or until the owner closes the tunnel.
     pub(super) async fn pause(&mut self) -> Result<(), Error> {
         let pause = self.backoff.pause();
         tokio::select! {
@@ -135,7 +135,7 @@ async fn dial(session: &Session, network: &Network) -> Result<(Sink, Source), Er
     let upgrade = session.upgrade().await?;
     let signature = upgrade.signature();
     let dialled = websocket::connect(network, upgrade, DIAL_TIMEOUT).await;
-    // AWS's files may have other credentials by now.
+    // The AWS credential files may have changed.
     if let Err(Error::Refused {
         status: 401 | 403, ..
     }) = dialled
@@ -147,7 +147,7 @@ async fn dial(session: &Session, network: &Network) -> Result<(Sink, Source), Er
     dialled
 }
 
-/// What a person can do something about is told once in an outage; all else is likely to pass.
+/// Logs errors that the user can fix once per outage, others at debug level: they are transient.
 fn tell(failure: &Error, told: &mut Option<session::Kind>) {
     match failure {
         Error::Session(error) if error.needs_a_person() && *told != Some(error.kind()) => {
@@ -165,5 +165,5 @@ fn tell(failure: &Error, told: &mut Option<session::Kind>) {
     }
 }
 
-/// How long the dial and the upgrade may take, each.
+/// Timeout of connecting, and again of the upgrade.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);

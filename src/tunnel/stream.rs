@@ -1,7 +1,7 @@
-//! A stream of a tunnel, for the one task that relays it.
+//! A stream of a tunnel, used by the one task that relays it.
 //!
-//! Reads and writes go straight to the core; what blocks leaves a waker. Dropping the stream
-//! resets it: what was written still leaves, and nothing more is read.
+//! Reads and writes access the core directly; a blocked one registers a waker. Dropping the stream
+//! resets it: what was written is still sent, and nothing more is read.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use super::{Inner, Shared};
 use crate::proto::{Read, Reason, StreamId, Upload, Write};
 
-/// One connection inside a tunnel.
+/// One connection in a tunnel.
 #[derive(Debug)]
 pub struct Stream {
     shared: Arc<Shared>,
@@ -21,16 +21,16 @@ impl Stream {
         Self { shared, id }
     }
 
-    /// Its number in the tunnel.
+    /// Returns its number in the tunnel.
     pub fn id(&self) -> StreamId {
         self.id
     }
 
-    /// Takes bytes for the destination, as many as fit. Cancelling takes none.
+    /// Takes as many bytes for the destination as fit. Cancel safe.
     ///
     /// # Errors
     ///
-    /// If nothing can be written any more; [`Stream::read`] tells why.
+    /// If nothing can be written any more; [`Stream::read`] returns the reason.
     pub async fn write(&self, data: &[u8]) -> Result<usize, Closed> {
         std::future::poll_fn(|cx| self.poll_write(cx, data)).await
     }
@@ -51,8 +51,8 @@ impl Stream {
         }
     }
 
-    /// Waits for bytes of the destination and appends them to `into`, up to `max` in all.
-    /// Cancelling takes none.
+    /// Waits for bytes from the destination and appends them to `into`, up to `max` in total.
+    /// Cancel safe.
     pub async fn read(&self, into: &mut Vec<u8>, max: usize) -> Taken {
         std::future::poll_fn(|cx| self.poll_read(cx, into, max)).await
     }
@@ -65,7 +65,7 @@ impl Stream {
                 Read::End => Poll::Ready(Taken::End),
                 Read::Lost(reason) => Poll::Ready(Taken::Lost(reason)),
                 Read::Blocked | Read::Data(_) => {
-                    // An idle connection shall not hold a buffer.
+                    // An idle connection must not hold a buffer.
                     *into = Vec::new();
                     inner.readers.insert(self.id, cx.waker().clone());
                     Poll::Pending
@@ -74,7 +74,7 @@ impl Stream {
         })
     }
 
-    /// Takes what is there, and tells why there is no more.
+    /// Reads available bytes, and returns why there are no more.
     fn read_into(&self, inner: &mut Inner, into: &mut Vec<u8>, max: usize) -> Read {
         while into.len() < max {
             match inner.core.read(self.id, max - into.len()) {
@@ -85,18 +85,17 @@ impl Stream {
         Read::Blocked
     }
 
-    /// The local side will write no more, but still reads.
+    /// The local side has half-closed: it writes no more, but still reads.
     pub fn finish(&self) {
         self.shared.change(|core| core.finish(self.id));
     }
 
-    /// The local side is gone.
+    /// The local side has closed.
     pub fn reset(&self) {
         self.shared.change(|core| core.reset(self.id));
     }
 
-    /// The local side is gone. Returns what became of the bytes that were written, once that is
-    /// known.
+    /// The local side has closed. Returns the fate of the written bytes, once it is known.
     pub async fn leave(&self) -> Upload {
         self.shared.change(|core| core.leave(self.id));
         std::future::poll_fn(|cx| {
@@ -114,18 +113,18 @@ impl Stream {
         .await
     }
 
-    /// What is known by now of the bytes that were written.
+    /// Returns what is known of the delivery of the written bytes.
     pub fn upload(&self) -> Upload {
         self.shared.lock().core.upload(self.id)
     }
 
-    /// False while the websocket is being replaced: that nothing moves then says nothing.
+    /// Returns false while the websocket is being replaced; missing traffic is normal then.
     pub fn is_connected(&self) -> bool {
         self.shared.lock().core.is_connected()
     }
 
-    /// Bytes of this stream that were sent and received: whether they move is a sign of life.
-    /// Nothing once it is forgotten.
+    /// Returns the bytes of this stream sent and received, to detect progress. 0 once the core has
+    /// removed the stream.
     pub fn traffic(&self) -> (u64, u64) {
         self.shared.lock().core.traffic(self.id)
     }
@@ -137,18 +136,18 @@ impl Drop for Stream {
     }
 }
 
-/// What a read gave.
+/// Result of a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// Bytes, now in the buffer.
     Bytes,
     /// The destination ended, and every byte of it was read.
     End,
-    /// Whatever else ended the stream.
+    /// Any other end of the stream.
     Lost(Reason),
 }
 
-/// Nothing can be written to the stream any more.
+/// Error: nothing can be written to the stream any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the stream takes no more bytes")]
 pub struct Closed;

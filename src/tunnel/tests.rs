@@ -1,4 +1,4 @@
-//! Panics of a driver and under the lock: whoever waits is woken, and nothing panics again.
+//! Panics of a driver and under the lock: waiting tasks are woken, and nothing panics again.
 
 use std::time::SystemTime;
 
@@ -18,7 +18,7 @@ const OPTIONS: proto::Options = proto::Options {
     client_version: proto::ClientVersion::DEFAULT,
 };
 
-/// A tunnel without a websocket.
+/// Returns a tunnel without a websocket.
 pub(super) fn shared() -> Arc<Shared> {
     let beginning = Beginning {
         now: Instant::now(),
@@ -29,8 +29,8 @@ pub(super) fn shared() -> Arc<Shared> {
     Arc::new(Shared::new(core, beginning).0)
 }
 
-/// Waits for a stream as a relay does, lets `fail` happen meanwhile, and returns what a read gives
-/// once the waiter is woken.
+/// Waits for a stream like a relay does, runs `fail` meanwhile, and returns the result of a read
+/// after the wake-up.
 async fn read_after(shared: &Arc<Shared>, fail: impl FnOnce()) -> Taken {
     let stream = Stream::new(Arc::clone(shared), StreamId(1));
     let mut fail = Some(fail);
@@ -72,7 +72,7 @@ async fn a_panic_under_the_lock_is_a_loss_for_all_and_no_second_panic() {
     let (first, second) = (Arc::clone(&shared), Arc::clone(&shared));
     let fail = move || {
         let panic = catch_unwind(AssertUnwindSafe(|| {
-            // As a relay: its stream is dropped by the panic, and resets itself.
+            // Like a relay: its stream is dropped by the panic, and resets itself.
             let _stream = Stream::new(Arc::clone(&first), StreamId(3));
             let _end = EndOnDrop(Arc::clone(&first));
             first.change(|_| panic!("the core"))

@@ -1,38 +1,38 @@
-//! A nudge to all tunnels: try again now, and see whether your websocket lives.
+//! Makes all tunnels retry now and test their websockets.
 //!
-//! A person sends it by a signal, and the daemon itself after the machine has slept.
+//! Sent by the user with a signal, and by the daemon after resume from suspend.
 
 use tokio::sync::watch;
 
-/// The side that nudges. Cheap to clone.
+/// The sending side. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Trigger(watch::Sender<()>);
 
 impl Trigger {
-    /// A nudge, and what tunnels listen to. That is cheap to clone.
+    /// Creates a trigger and its receiver, which is cheap to clone.
     pub fn new() -> (Self, TriggerReceiver) {
         let (sender, receiver) = watch::channel(());
         (Self(sender), TriggerReceiver(receiver))
     }
 
-    /// Nudges every listener.
+    /// Triggers every receiver.
     pub fn send(&self) {
         self.0.send_replace(());
     }
 }
 
-/// The side that is nudged.
+/// The receiving side.
 #[derive(Clone, Debug)]
 pub struct TriggerReceiver(watch::Receiver<()>);
 
 impl TriggerReceiver {
-    /// A listener to nudges from now on.
+    /// Returns a receiver of later triggers only.
     pub fn afresh(mut self) -> Self {
         self.0.mark_unchanged();
         self
     }
 
-    /// Waits for the next nudge; never ends if there will be none. Cancelling loses none.
+    /// Waits for the next trigger; never returns if the sender was dropped. Cancel safe.
     pub async fn nudged(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;

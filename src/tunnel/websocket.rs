@@ -1,4 +1,4 @@
-//! The upgrade over a dialled stream, and frames in the words of this room.
+//! Websocket upgrade over a connected stream, and conversion of frames.
 
 use std::time::Duration;
 
@@ -22,14 +22,14 @@ use crate::printable::Printable;
 use crate::proto::Transmit;
 use crate::session::Upgrade;
 
-/// The half that sends.
+/// The sending half.
 pub(super) type Sink = SplitSink<WebSocketStream<Stream>, Message>;
-/// The half that receives.
+/// The receiving half.
 pub(super) type Source = SplitStream<WebSocketStream<Stream>>;
-/// What that half gives.
+/// An item of the receiving half.
 pub(super) type Received = Result<Message, LibraryError>;
 
-/// Dials and upgrades, within `timeout` for each.
+/// Connects and upgrades, within `timeout` for each.
 pub(super) async fn connect(
     network: &Network,
     upgrade: Upgrade,
@@ -48,8 +48,8 @@ pub(super) async fn connect(
     }
 }
 
-/// Upgrades a stream. The library's own websocket would have the read buffer that the HTTP
-/// response needed, and one of that size ever after; so it is made anew behind the response.
+/// Upgrades a stream. The library's own websocket would keep the large read buffer of the HTTP
+/// response, so a new websocket is created after the response.
 async fn open<S>(stream: S, request: Request) -> Result<WebSocketStream<S>, LibraryError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -94,13 +94,13 @@ fn refused(response: &Response<Option<Vec<u8>>>) -> Error {
     }
 }
 
-/// What a frame holds for us.
+/// A received frame, as far as it matters to a tunnel.
 pub(super) enum Frame {
-    /// A message of the data channel, or what should be one.
+    /// A message of the data channel, not parsed yet.
     Data(Bytes),
-    /// A sign of life.
+    /// Any other frame; shows that the websocket is alive.
     Pong,
-    /// The service closes the websocket.
+    /// Session Manager closes the websocket.
     Close(Printable),
 }
 
@@ -108,7 +108,7 @@ impl From<Message> for Frame {
     fn from(message: Message) -> Self {
         match message {
             Message::Binary(bytes) => Self::Data(bytes),
-            // Receivers take text frames as messages too (protocol.md section 2.3).
+            // Receivers accept text frames as messages too (docs/protocol.md, section 2.3).
             Message::Text(text) => Self::Data(Bytes::from(text)),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Self::Pong,
             Message::Close(frame) => Self::Close(close_words(frame)),
@@ -127,7 +127,7 @@ fn close_words(frame: Option<CloseFrame>) -> Printable {
     }
 }
 
-/// A frame of the core as the library wants it.
+/// Converts a frame of the core to a message of the library.
 pub(super) fn message(transmit: Transmit) -> Message {
     match transmit {
         Transmit::Opening(text) => Message::Text(Utf8Bytes::from(text)),
@@ -135,7 +135,7 @@ pub(super) fn message(transmit: Transmit) -> Message {
     }
 }
 
-/// The ping of both references (protocol.md section 2.4).
+/// Returns the ping that both reference clients send (docs/protocol.md, section 2.4).
 pub(super) fn ping() -> Message {
     Message::Ping(Bytes::from_static(b"keepalive"))
 }
@@ -148,18 +148,18 @@ fn config() -> WebSocketConfig {
         .max_frame_size(Some(MAX_MESSAGE))
 }
 
-/// Instead of 128 KiB: a daemon has many tunnels, most of them quiet, and messages of an agent
-/// are of about a kilobyte.
+/// Instead of 128 KiB: a daemon has many tunnels, most of them idle, and messages of an agent
+/// have about a kilobyte.
 const READ_BUFFER: usize = 16 * 1024;
 const WRITE_BUFFER: usize = 16 * 1024;
 
-/// What is far beyond the largest that was ever seen (protocol.md section 6.7) is not believed.
+/// Far above the largest message seen (docs/protocol.md, section 6.7); larger ones are rejected.
 const MAX_MESSAGE: usize = 1024 * 1024;
 
-/// How much of a refusal is quoted.
+/// How much of a refusal's body is quoted.
 const MAX_BODY: usize = 200;
 
-/// A websocket whose peer reads nothing, with room for a few bytes on the way; and that peer.
+/// Returns a websocket with a buffer of a few bytes whose peer reads nothing, and the peer.
 #[cfg(test)]
 pub(super) async fn unread() -> (
     WebSocketStream<tokio::io::DuplexStream>,
@@ -240,7 +240,7 @@ mod tests {
         assert!(reads <= 20, "{reads} reads for 100 KiB");
     }
 
-    /// Reads a request; returns the answer that agrees to it.
+    /// Reads a request; returns the matching response.
     async fn accept(service: &mut DuplexStream) -> Vec<u8> {
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\n") {
@@ -259,7 +259,7 @@ mod tests {
         .into_bytes()
     }
 
-    /// A stream that counts how often it is read.
+    /// A stream that counts its reads.
     #[derive(Debug)]
     struct Counted {
         stream: DuplexStream,

@@ -1,8 +1,8 @@
-//! Sends what the core has to say over one websocket.
+//! Sends the messages of the core over one websocket.
 //!
-//! A websocket may take nothing for a while, and one whose peer reads nothing never takes anything
-//! again, however alive it looks to the reader. So the timers of the core run while a message
-//! waits, and a websocket that takes nothing for [`MAX_STALL`] is replaced.
+//! A websocket may block for a while, and one whose peer reads nothing blocks indefinitely, even if
+//! frames are still received. So the timers of the core run while a message waits, and a websocket
+//! that takes nothing for [`MAX_STALL`] is replaced.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ use super::heartbeat::{Heartbeat, now};
 use super::{Inner, Shared, websocket};
 use crate::proto::Transmit;
 
-/// Sends whatever the core has to say, then sleeps until it may have more. The timers of the core
-/// run on while the websocket takes nothing.
+/// Sends the messages of the core, then sleeps until there may be more. The timers of the core
+/// keep running while the websocket is blocked.
 pub(super) async fn write_loop<S>(
     shared: &Shared,
     mut sink: S,
@@ -53,7 +53,7 @@ where
     }
 }
 
-/// Hands messages to the websocket. Notes in `progress` when it took one.
+/// Passes messages to the websocket. Updates `progress` whenever it takes one.
 async fn send<S>(
     sink: &mut S,
     batch: &mut Vec<Transmit>,
@@ -75,7 +75,7 @@ where
     sink.flush().await.map_err(broken)
 }
 
-/// Runs the timers of the core while the websocket takes nothing. Returns when the tunnel has
+/// Runs the timers of the core while the websocket is blocked. Returns when the tunnel has
 /// ended, or with an error when the websocket must be replaced.
 async fn wait_blocked(
     shared: &Shared,
@@ -84,7 +84,7 @@ async fn wait_blocked(
 ) -> Result<(), Error> {
     loop {
         let deadline = match shared.making_room(run_timers) {
-            // The core may want to send, which is due until it can. That must not be a busy loop.
+            // The core may be due to send until it can. That must not become a busy loop.
             Next::At(deadline) => deadline.max(now() + BLOCKED_INTERVAL),
             Next::More => now() + BLOCKED_INTERVAL,
             Next::Ended => return Ok(()),
@@ -107,7 +107,7 @@ fn stale(silent: Duration) -> Error {
     Error::Broken(why.into())
 }
 
-/// The time for a ping: regularly, and when the websocket shall be tested.
+/// Waits until a ping is due: at regular intervals, and when the websocket must be tested.
 async fn next_ping(pings: &mut Interval, heartbeat: &Heartbeat) {
     tokio::select! {
         _ = pings.tick() => {}
@@ -115,20 +115,20 @@ async fn next_ping(pings: &mut Interval, heartbeat: &Heartbeat) {
     }
 }
 
-/// When the write loop has to look again.
+/// When the write loop must run again.
 enum Next {
     /// At once.
     More,
     /// Never: the tunnel has ended.
     Ended,
-    /// Never: the agent was silent for so long that the websocket is suspected.
+    /// Never: no acknowledgements for this long, so the websocket must be replaced.
     Stale(Duration),
-    /// Then, if nobody stirs before.
+    /// At this time, unless notified before.
     At(Instant),
 }
 
-/// Takes what may leave now, up to a batch. Acknowledgements that leave make room for more of
-/// what they are for.
+/// Takes the messages that can be sent now, up to a batch. Sending acknowledgements may allow more
+/// input.
 fn drain(shared: &Shared, batch: &mut Vec<Transmit>) -> Next {
     shared.making_room(|inner| drain_core(inner, batch))
 }
@@ -151,7 +151,7 @@ fn drain_core(inner: &mut Inner, batch: &mut Vec<Transmit>) -> Next {
     end_turn(inner)
 }
 
-/// Does what is due, and sends nothing.
+/// Runs the timers that are due, and sends nothing.
 fn run_timers(inner: &mut Inner) -> Next {
     begin_turn(inner);
     end_turn(inner)
@@ -176,19 +176,19 @@ fn end_turn(inner: &mut Inner) -> Next {
     Next::At(inner.core.poll_timeout().unwrap_or_else(|| now() + IDLE))
 }
 
-/// Often enough that no proxy forgets the connection (protocol.md section 2.4).
+/// Short enough that no proxy drops the connection (docs/protocol.md, section 2.4).
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// How long a websocket may take nothing of what it is given.
+/// How long a websocket may take no message.
 pub(super) const MAX_STALL: Duration = Duration::from_secs(45);
 
-/// While it takes nothing, the core is not asked more often.
+/// Minimum interval of polling the core while the websocket is blocked.
 const BLOCKED_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Bytes that are handed to the websocket before the core is asked again.
+/// Bytes passed to the websocket before the core is polled again.
 const MAX_BATCH: usize = 64 * 1024;
 
-/// Without a deadline of its own, the core is asked this often.
+/// Poll interval of the core if it has no deadline.
 const IDLE: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Local listeners: TCP and Unix sockets under one name.
+//! Local listeners: TCP and Unix sockets behind one type.
 
 mod error;
 mod socket_activation;
@@ -19,21 +19,21 @@ pub use self::error::{ListenError, ListenErrorKind};
 pub use self::socket_activation::{ActivatedSockets, InheritedSockets};
 pub use self::unix::SocketFile;
 
-/// Local addresses that are bound, as they were written. A clone keeps them bound too.
+/// Bound local addresses, as configured. A clone keeps them bound too.
 #[derive(Clone, Debug, Default)]
 pub struct Listeners(Vec<Group>);
 
-/// What was written, and what it stands for.
+/// A configured address, and the listeners that it resolves to.
 type Group = (Listen, Vec<Arc<Listener>>);
 
-/// What is to be bound.
+/// Specification of the addresses to bind.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenSpec<'a> {
-    /// The addresses, as they were written.
+    /// The addresses as configured.
     pub listen: &'a [Listen],
     /// The permissions of Unix sockets.
     pub mode: u32,
-    /// Whether what was passed may listen where other machines can reach it.
+    /// Whether activated sockets may listen where other machines can reach them.
     pub allow_remote_clients: bool,
 }
 
@@ -48,12 +48,12 @@ impl<'a> From<&'a Forward> for ListenSpec<'a> {
 }
 
 impl Listeners {
-    /// Every address that is wanted, or none. What `own` has, which the predecessor held, is taken from
-    /// there, and what `held` has that others held: as it was written, or a single port of it.
+    /// Binds all `wanted` addresses, or none. Reuses listeners of `own` (the predecessor's) or
+    /// `held` (others'), of the same configured address or of a single port of it.
     ///
     /// # Errors
     ///
-    /// The first address that cannot be bound.
+    /// Returns the error of the first address that cannot be bound.
     pub async fn bind(
         wanted: ListenSpec<'_>,
         passed: &ActivatedSockets,
@@ -77,7 +77,7 @@ impl Listeners {
         Ok(bound)
     }
 
-    /// Adds what another has, but for free ports: those are not what somebody else asks for.
+    /// Adds the listeners of `other`, except those configured with port 0.
     pub fn join(&mut self, other: &Self) {
         let chosen = other
             .0
@@ -91,8 +91,8 @@ impl Listeners {
         Some(self.0.remove(place).1)
     }
 
-    /// A listener on exactly that port, of those that were written as ports. One that was free when
-    /// it was chosen stays with its own.
+    /// Removes and returns a listener on exactly this port. Ports chosen by the system (port 0)
+    /// stay with their forward.
     fn take_port(&mut self, port: SocketAddr) -> Option<Arc<Listener>> {
         let is_chosen = |listen: &Listen| listen.port().is_some_and(|port| port != 0);
         let groups = self.0.iter_mut().filter(|(listen, _)| is_chosen(listen));
@@ -102,7 +102,7 @@ impl Listeners {
         })
     }
 
-    /// Where something listens that leaves no place for a listener there.
+    /// Returns the address of a listener that conflicts with a listener on `port`.
     fn in_the_way(&self, port: SocketAddr) -> Option<SocketAddr> {
         let mut ports = self.listeners().filter_map(|one| one.port());
         ports.find(|other| {
@@ -113,16 +113,16 @@ impl Listeners {
         })
     }
 
-    /// Each by itself.
+    /// Returns the individual listeners.
     pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
         self.0.iter().flat_map(|(_, group)| group)
     }
 
-    /// What was bound for somebody else may be for others to connect to.
+    /// Applies `mode` to Unix sockets that were bound by another forward.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the system's error.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         self.listeners().try_for_each(|listener| match &**listener {
             Listener::Tcp(_) | Listener::Passed(_) => Ok(()),
@@ -134,24 +134,24 @@ impl Listeners {
 /// A bound local address.
 #[derive(Debug)]
 pub enum Listener {
-    /// A port.
+    /// A TCP port.
     Tcp(TcpListener),
     /// A Unix socket, and its file.
     Unix(SocketFile),
-    /// A Unix socket whose file is somebody else's.
+    /// A Unix socket whose file is owned by the service manager.
     Passed(UnixListener),
 }
 
 /// An accepted socket.
 #[derive(Debug)]
 pub enum Stream {
-    /// Of a port.
+    /// From a TCP port.
     Tcp(TcpStream),
-    /// Of a Unix socket.
+    /// From a Unix socket.
     Unix(UnixStream),
 }
 
-/// What was passed under a name, if it is as the forward wants it.
+/// Returns the activated sockets of a name, if the forward may use them.
 fn passed_by(
     passed: &ActivatedSockets,
     name: &str,
@@ -170,11 +170,11 @@ fn passed_by(
 }
 
 impl Listener {
-    /// Binds what was written: a port may be one on each loopback. What is `there` is not bound again.
+    /// Binds an address (`localhost`: each loopback). Ports that `there` returns are not bound.
     ///
     /// # Errors
     ///
-    /// The first address that cannot be bound.
+    /// Returns the error of the first address that cannot be bound.
     async fn bind(
         listen: &Listen,
         mode: u32,
@@ -188,12 +188,12 @@ impl Listener {
                 let error = |obstacle| ListenError::new(listen.clone(), obstacle);
                 Ok(vec![Arc::new(Self::Unix(bound.map_err(error)?))])
             }
-            // Nothing is to be bound.
+            // Nothing to bind.
             Listen::Systemd(_) => Ok(Vec::new()),
         }
     }
 
-    /// Its port, if it is one.
+    /// Returns its TCP address, if it has one.
     fn port(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
@@ -205,7 +205,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// What the system says, of the listener or of one connection.
+    /// Returns the system's error, which concerns the listener or one connection.
     pub(super) async fn accept(&self) -> io::Result<Connection> {
         match self {
             Self::Tcp(listener) => {
@@ -217,11 +217,11 @@ impl Listener {
         }
     }
 
-    /// Waits for a connection, and takes it as it is.
+    /// Waits for a connection and returns its socket unchanged.
     ///
     /// # Errors
     ///
-    /// What the system says, of the listener or of one connection.
+    /// Returns the system's error, which concerns the listener or one connection.
     pub async fn accept_stream(&self) -> io::Result<Stream> {
         match self {
             Self::Tcp(listener) => listener.accept().await.map(|(tcp, _)| Stream::Tcp(tcp)),
@@ -230,11 +230,11 @@ impl Listener {
         }
     }
 
-    /// Where it listens.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the system's error.
     pub fn address(&self) -> io::Result<Listen> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Listen::Tcp),
@@ -250,5 +250,5 @@ impl Listener {
     }
 }
 
-/// Connections that may wait to be accepted.
+/// Maximum number of connections pending in the kernel.
 const BACKLOG: i32 = 1024;

@@ -1,10 +1,10 @@
 //! Runs the tunnels of one forward: executes the actions of its pool.
 //!
 //! ```text
-//!   connections ── want, leave, return ──▶ PoolTask ◀── events ── one task per tunnel
-//!               ◀── lease or refusal ──────   │ ▲
-//!                                             ▼ │
-//!                                            Pool
+//!   connections ── acquire, cancel, release ──▶ PoolTask ◀── events ── one task per tunnel
+//!               ◀── lease or refusal ──────────   │ ▲
+//!                                                 ▼ │
+//!                                                Pool
 //! ```
 //!
 //! A panic here loses the tunnels of this forward only: pending connections are refused, the

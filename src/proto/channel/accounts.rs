@@ -1,16 +1,17 @@
-//! Whether an agent that has ended the session had nothing left to do.
+//! Decides whether an agent that ends the session has completed its work.
 //!
-//! An agent without a mux ends the session when its destination has ended, and says no more than
-//! `channel_closed`. So does a service that has lost its agent, or ends the session for a reason of
-//! its own. An agent has acknowledged by then everything that it was sent, and waits until
-//! everything that it has sent is acknowledged, for two seconds at most (protocol.md section 9.3):
+//! An agent without a mux ends the session when its destination has closed, and sends only
+//! `channel_closed`. So does Session Manager when it has lost the agent or ends the session for a
+//! reason of its own. An agent has then acknowledged everything that it was sent, and it waits for
+//! the acknowledgement of everything it has sent, for at most two seconds (docs/protocol.md,
+//! section 9.3):
 //!
 //! ```text
 //!   agent   data ──────▶        ◀────── acknowledgement  ──────▶ channel_closed
-//!   here          data arrives  └─ leaves ── a round trip ── arrives
+//!   here          data received └─ sent ─── a round trip ── received
 //! ```
 //!
-//! An end that comes sooner, or while an acknowledgement is overdue, is none of the agent's.
+//! A close that is received sooner, or while an acknowledgement is overdue, is not the agent's.
 
 use std::time::{Duration, Instant};
 
@@ -18,24 +19,24 @@ use super::Channel;
 use super::version::AgentVersion;
 use crate::wire::message::Seq;
 
-/// What is known of the messages of both sides that an end depends on.
+/// State of the messages in both directions that an end depends on.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    /// Numbers below it are the handshake and probes of readiness. An agent that ends at once leaves
+    /// Lower numbers are the handshake and readiness probes. An agent that ends at once leaves the
     /// probes that it refused unacknowledged.
     data_begin: u64,
-    /// Numbers below it may be data; what is above is our own, and of no consequence.
+    /// Lower numbers may be data; higher ones are control messages and do not matter.
     data_end: u64,
-    /// New messages whose acknowledgement has not left.
+    /// Number of new messages whose acknowledgement was not sent yet.
     pub(super) unanswered: usize,
-    /// When the acknowledgement of a new message left last.
+    /// When an acknowledgement of a new message was last sent.
     pub(super) answered: Option<Instant>,
-    /// The agent waits for acknowledgements before it closes.
+    /// True if the agent waits for acknowledgements before it closes.
     drains: bool,
 }
 
 impl Accounts {
-    /// The handshake told the version of the agent.
+    /// The version of the agent is known from the handshake.
     pub(super) fn handle_version(&mut self, version: &AgentVersion) {
         self.drains = version.drains();
     }
@@ -45,17 +46,17 @@ impl Accounts {
         self.data_begin = next.0;
     }
 
-    /// Data leaves under this number.
+    /// Data is sent with this number.
     pub(super) fn handle_data(&mut self, seq: Seq) {
         self.data_end = seq.0 + 1;
     }
 
-    /// True if this number may be data.
+    /// Returns true if this number may be data.
     pub(super) fn is_data(&self, seq: Seq) -> bool {
         (self.data_begin..self.data_end).contains(&seq.0)
     }
 
-    /// The acknowledgement of a new message leaves.
+    /// The acknowledgement of a new message is sent.
     pub(super) fn handle_answer(&mut self, now: Instant) {
         self.unanswered = self.unanswered.saturating_sub(1);
         self.answered = Some(now);
@@ -63,8 +64,8 @@ impl Accounts {
 }
 
 impl Channel {
-    /// True if an agent that closes the channel now has done so because its destination ended:
-    /// nothing of either side can be missing.
+    /// Returns true if a close received now was sent by the agent because its destination closed:
+    /// nothing can be missing in either direction.
     pub(crate) fn is_whole(&self, now: Instant) -> bool {
         !self.receiver.has_gap()
             && self.tail_check.is_whole(now)
@@ -72,7 +73,8 @@ impl Channel {
             && self.has_drained(now)
     }
 
-    /// The agent has acknowledged all data, and owes no acknowledgement of a later message for long.
+    /// True if the agent has acknowledged all data, and no acknowledgement of a later message is
+    /// overdue.
     fn has_taken_all(&self, now: Instant) -> bool {
         // Older agents leave messages unacknowledged that they have processed.
         if !self.reacknowledges {
@@ -85,7 +87,8 @@ impl Channel {
         }
     }
 
-    /// The agent may have received every acknowledgement, or has waited long enough for them.
+    /// True if the agent may have received every acknowledgement, or has waited long enough for
+    /// them.
     fn has_drained(&self, now: Instant) -> bool {
         if !self.accounts.drains {
             return true;
@@ -98,6 +101,6 @@ impl Channel {
     }
 }
 
-/// How long an agent waits that gets no acknowledgements: two seconds, and our idea of its clock
-/// may be wrong by a little.
+/// Time an agent waits for missing acknowledgements: two seconds, less a margin because its clock
+/// is known only approximately.
 const LEAST_DRAIN: Duration = Duration::from_millis(1500);

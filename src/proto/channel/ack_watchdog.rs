@@ -1,26 +1,27 @@
-//! How long an agent has acknowledged nothing, and what is done about it.
+//! Watchdog for missing acknowledgements.
 //!
-//! A destination that does not read silences its agent for as long as it likes, so silence ends
-//! nothing (protocol.md section 8.5). It is told, and in the end the websocket is suspected.
+//! A destination that does not read stops the acknowledgements of its agent for any length of
+//! time, so this alone never ends a session (docs/protocol.md, section 8.5). It is reported after
+//! a minute; after five minutes, and every five minutes from then on, the websocket is suspected.
 
 use std::time::{Duration, Instant};
 
 use crate::proto::event::Event;
 
-/// What was done about a silence.
+/// Actions taken during a period without acknowledgements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Silence {
-    /// Nothing: there is none, or it is young.
+    /// None: acknowledgements arrive, or have not been missing for long.
     #[default]
     Heard,
-    /// It was told.
+    /// The silence was reported.
     Told,
-    /// The websocket was suspected, so often.
+    /// The websocket was suspected this many times.
     Suspected(u32),
 }
 
 impl Silence {
-    /// When something shall be done about a silence that lasts since then.
+    /// Returns when the next action is due for a silence that began at `since`.
     pub(crate) fn due(self, since: Option<Instant>) -> Option<Instant> {
         match self {
             Self::Heard => Some(since? + TELL_AFTER),
@@ -29,7 +30,7 @@ impl Silence {
         }
     }
 
-    /// Does what is due.
+    /// Takes the action that is due.
     pub(crate) fn poll(&mut self, now: Instant, since: Option<Instant>) -> Option<Event> {
         self.due(since).filter(|due| *due <= now)?;
         let silent = now - since?;
@@ -49,7 +50,7 @@ impl Silence {
     }
 }
 
-/// When input was refused last by ourselves. Acknowledgements are not read then.
+/// Records when we last did not read input. Acknowledgements are not seen then.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Intake {
     refuses: bool,
@@ -57,7 +58,7 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    /// Notes whether input is wanted now. A refusal that was noted before lasts until now.
+    /// Records whether input is wanted now. An earlier refusal lasted until now.
     pub(crate) fn handle(&mut self, now: Instant, wants_input: bool) {
         if self.refuses || !wants_input {
             self.until = Some(now);
@@ -65,7 +66,7 @@ impl Intake {
         self.refuses = !wants_input;
     }
 
-    /// Until when input was refused, as far as that is known.
+    /// Returns until when input was refused, as far as it was recorded.
     pub(crate) fn refused_until(self) -> Option<Instant> {
         self.until
     }
@@ -74,7 +75,7 @@ impl Intake {
 /// Long enough for a slow destination.
 const TELL_AFTER: Duration = Duration::from_secs(60);
 
-/// Then a new websocket may help, and does no harm if not.
+/// After this time a new websocket may help, and does no harm otherwise.
 const SUSPECT_AFTER: Duration = Duration::from_secs(300);
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! What the channel says on its own account: the handshake, the probe, the flag.
+//! Queue of the channel's control messages: handshake response, probes, sizes, terminate flag.
 //!
-//! Each takes a sequence number and is acknowledged like data, but needs no window. Of some, the
-//! acknowledgement means something.
+//! Each takes a sequence number and is acknowledged like data, but bypasses the window. The
+//! acknowledgement of some is reported to the tunnel.
 //!
-//! The queue is bounded by what is put into it: one response to the handshake, the probes of one
-//! tunnel, one flag, and one size.
+//! The queue is bounded by its sources: one handshake response, the probes of one tunnel, one flag
+//! and one size.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::event::AckMarker;
 use crate::wire::message::{PayloadType, Seq};
 
-/// Payloads that wait to leave, and those whose arrival is awaited.
+/// Queued payloads, and those whose acknowledgement is awaited.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     queue: VecDeque<Word>,
@@ -22,7 +22,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Puts a payload in line.
+    /// Queues a payload.
     pub(crate) fn put(
         &mut self,
         payload_type: PayloadType,
@@ -36,33 +36,33 @@ impl Control {
         });
     }
 
-    /// Puts the size of a terminal in line, unless one waits.
+    /// Queues a terminal size, unless one is queued.
     pub(crate) fn put_size(&mut self, payload: Bytes) {
         if !self.queue.iter().any(Word::is_size) {
             self.put(PayloadType::Size, payload, None);
         }
     }
 
-    /// The number of the oldest probe that is not acknowledged.
+    /// Returns the number of the oldest unacknowledged probe.
     pub(crate) fn oldest_probe(&self) -> Option<Seq> {
         let is_probe = |awaited: &&Awaited| matches!(awaited.mark, AckMarker::Probe(_));
         let probes = self.awaited.iter().filter(is_probe);
         probes.map(|awaited| awaited.seq).min()
     }
 
-    /// Forgets all probes.
+    /// Removes all probes.
     pub(crate) fn withdraw_probes(&mut self) {
         let is_probe = |mark: Option<AckMarker>| matches!(mark, Some(AckMarker::Probe(_)));
         self.queue.retain(|word| !is_probe(word.mark));
         self.awaited.retain(|awaited| !is_probe(Some(awaited.mark)));
     }
 
-    /// True if the next payload has time.
+    /// Returns true if the next payload is subject to the pacer.
     pub(crate) fn waits_for_slot(&self) -> bool {
         self.queue.front().is_some_and(Word::is_size)
     }
 
-    /// The next payload leaves now, as number `seq`.
+    /// Takes the next payload, which is sent now with number `seq`.
     pub(crate) fn pop(&mut self, now: Instant, seq: Seq) -> Option<Word> {
         let word = self.queue.pop_front()?;
         let sent = now;
@@ -71,7 +71,7 @@ impl Control {
         Some(word)
     }
 
-    /// Number `seq` was acknowledged. Returns what that means, and when it first left.
+    /// Number `seq` was acknowledged. Returns its marker, and when it was first sent.
     pub(crate) fn handle_arrival(&mut self, seq: Seq) -> Option<(AckMarker, Instant)> {
         let is_awaited = |awaited: &Awaited| awaited.seq == seq;
         let place = self.awaited.iter().position(is_awaited)?;
@@ -88,19 +88,19 @@ struct Awaited {
     sent: Instant,
 }
 
-/// One payload.
+/// A control message.
 #[derive(Debug)]
 pub(crate) struct Word {
-    /// What it holds.
+    /// Type of the payload.
     pub(crate) payload_type: PayloadType,
-    /// Itself.
+    /// The payload.
     pub(crate) payload: Bytes,
-    /// What its arrival means.
+    /// Marker to report when it is acknowledged.
     pub(crate) mark: Option<AckMarker>,
 }
 
 impl Word {
-    /// True for a size that only keeps the session alive; no probe.
+    /// True for a size without a marker, which only keeps the session alive; false for a probe.
     fn is_size(&self) -> bool {
         self.payload_type == PayloadType::Size && self.mark.is_none()
     }

@@ -1,7 +1,7 @@
-//! What every message of ours carries: an id, a date, a number.
+//! Encodes outgoing messages with an id, a date and a sequence number.
 //!
-//! Ids come from a seed and dates from one reading of the wall clock, so that the same calls
-//! give the same bytes.
+//! Ids come from a seed and dates from a single reading of the wall clock, so the same calls give
+//! the same bytes.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,10 +12,10 @@ use super::version::ClientVersion;
 use crate::wire::message::{Draft, FIN, Header, Kind, MessageId, PayloadType, SYN, Seq};
 use crate::wire::payload::{self, OpenDataChannel};
 
-/// Makes messages ready to travel.
+/// Encoder of a channel's messages.
 #[derive(Debug)]
 pub(crate) struct MessageEncoder {
-    /// A moment, and what the wall clock said then.
+    /// An instant, and the wall clock at that instant.
     now: Instant,
     wall: SystemTime,
     ids: Rng,
@@ -24,7 +24,7 @@ pub(crate) struct MessageEncoder {
 }
 
 impl MessageEncoder {
-    /// `wall` is the wall clock at `now`.
+    /// Creates an encoder. `wall` is the wall clock at `now`.
     pub(crate) fn new(now: Instant, wall: SystemTime, seed: u64) -> Self {
         let mut ids = Rng::with_seed(seed);
         let client_id = random_id(&mut ids);
@@ -37,12 +37,12 @@ impl MessageEncoder {
         }
     }
 
-    /// Claims another version.
+    /// Sets the client version to send.
     pub(crate) fn claim(&mut self, version: ClientVersion) {
         self.client_version = version;
     }
 
-    /// The text that opens the channel on a new websocket. It carries the token.
+    /// Returns the text frame that opens the channel on a new websocket. It contains the token.
     pub(crate) fn opening(&mut self, token: &str) -> String {
         let body = payload::encode(&OpenDataChannel {
             message_schema_version: payload::SCHEMA_VERSION.to_owned(),
@@ -54,7 +54,7 @@ impl MessageEncoder {
         String::from_utf8_lossy(&body).into_owned()
     }
 
-    /// A sequenced message.
+    /// Encodes a sequenced message.
     pub(crate) fn input(
         &mut self,
         now: Instant,
@@ -70,7 +70,7 @@ impl MessageEncoder {
         })
     }
 
-    /// The acknowledgement of an agent's message.
+    /// Encodes the acknowledgement of an agent's message.
     pub(crate) fn acknowledgement(&mut self, now: Instant, seq: Seq, id: MessageId) -> Bytes {
         let draft = payload::acknowledge(&Kind::Output, id, seq);
         let header = self.header(now, Kind::Acknowledge);

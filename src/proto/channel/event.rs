@@ -1,4 +1,4 @@
-//! What a channel hands over: deliveries to its tunnel, frames to its driver; and what it owes.
+//! Events of a channel for its tunnel, frames for its driver, and pending acknowledgements.
 
 use std::fmt;
 use std::time::Instant;
@@ -12,47 +12,47 @@ use crate::proto::event::Event;
 use crate::wire::message::{Message, MessageId, Seq};
 use crate::wire::payload::Flag;
 
-/// What a channel hands to its tunnel.
+/// An event of a channel for its tunnel.
 #[derive(Debug)]
 pub(crate) enum ChannelEvent {
-    /// The handshake is over; the agent may not be ready yet.
+    /// The handshake is complete; the agent may not be ready yet.
     Complete {
         /// The agent's version.
         version: AgentVersion,
-        /// What its payloads carry.
+        /// Content of the session's payloads.
         mode: Mode,
         /// A message for the user; may be empty.
         notice: Printable,
     },
-    /// The next bytes of the agent's mux, or of its one connection.
+    /// The next bytes of the agent's mux, or of its single connection.
     Output(Bytes),
-    /// The agent raised a flag.
+    /// The agent sent a flag.
     Flag(Flag),
-    /// A message of ours was acknowledged that first left then.
+    /// A marked message was acknowledged. The time is when it was first sent.
     Arrived(AckMarker, Instant),
-    /// What the driver shall know, as it is.
+    /// An event to pass on to the driver unchanged.
     Tell(Event),
 }
 
-/// A message whose acknowledgement means something.
+/// A message whose acknowledgement is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AckMarker {
-    /// The probe of readiness with this number.
+    /// The readiness probe with this number.
     Probe(u32),
-    /// The agent is ending the session.
+    /// The terminate flag: the agent is ending the session.
     Termination,
 }
 
-/// One frame for the websocket.
+/// A frame to send on the websocket.
 pub enum Transmit {
-    /// Text: opens the channel. It carries the token.
+    /// A text frame that opens the channel. It contains the token.
     Opening(String),
-    /// Binary: a message.
+    /// A binary frame with a message.
     Message(Bytes),
 }
 
 impl Transmit {
-    /// Its bytes on the websocket, without the websocket's own.
+    /// Returns the length of the payload of the websocket frame, in bytes.
     pub fn len(&self) -> usize {
         match self {
             Self::Opening(text) => text.len(),
@@ -60,13 +60,13 @@ impl Transmit {
         }
     }
 
-    /// Never true: there are no empty frames.
+    /// Always false: there are no empty frames.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// In one line, and without what it carries.
+/// Prints one line, without the token and without payloads.
 impl fmt::Debug for Transmit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -79,7 +79,7 @@ impl fmt::Debug for Transmit {
     }
 }
 
-/// An acknowledgement that is owed.
+/// An acknowledgement to be sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PendingAck {
     pub(super) seq: Seq,
@@ -88,5 +88,5 @@ pub(super) struct PendingAck {
     pub(super) is_new: bool,
 }
 
-/// Acknowledgements that may wait for the websocket.
+/// Maximum number of acknowledgements queued for the websocket.
 pub(super) const MAX_ACKNOWLEDGEMENTS: usize = 10_000;

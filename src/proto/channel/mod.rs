@@ -1,15 +1,15 @@
-//! One data channel: messages in, messages out.
+//! The data channel: reliable, ordered message transport in both directions.
 //!
-//! The channel numbers, keeps and retransmits what leaves, puts into order and acknowledges what
-//! comes, and carries the handshake. What the payloads of a running session mean is left to the
-//! tunnel, which takes [`ChannelEvent`]s and hands back payloads.
+//! The channel numbers, keeps and retransmits outgoing messages, orders and acknowledges incoming
+//! ones, and performs the handshake. The payloads of a running session are interpreted by the
+//! tunnel, which takes [`ChannelEvent`]s and returns payloads.
 //!
 //! ```text
-//!   frame ─▶ decode ─▶ receiver ─▶ handshake | Delivery         (and an acknowledgement)
-//!   payload ─▶ number ─▶ sender, until acknowledged ─▶ frame    (when the pacer says so)
+//!   frame ─▶ decode ─▶ receiver ─▶ handshake | ChannelEvent     (and an acknowledgement)
+//!   payload ─▶ number ─▶ sender, until acknowledged ─▶ frame    (when the pacer permits)
 //! ```
 //!
-//! Specification: protocol.md sections 3, 5 and 6.
+//! Specification: docs/protocol.md, sections 3, 5 and 6.
 
 mod accounts;
 mod ack_watchdog;
@@ -56,7 +56,7 @@ use crate::proto::stats::Stats;
 use crate::wire::message::{Draft, PayloadType};
 use crate::wire::payload::Flag;
 
-/// One data channel, without its websocket.
+/// A data channel without its websocket.
 #[derive(Debug)]
 pub(crate) struct Channel {
     encoder: MessageEncoder,
@@ -67,28 +67,28 @@ pub(crate) struct Channel {
     pacer: Pacer,
     detector: RateLimitDetector,
     handshake: Handshake,
-    /// The agent acknowledges a message again that it has processed.
+    /// True if the agent acknowledges duplicates of messages that it has processed.
     reacknowledges: bool,
-    /// False before the first websocket, and while it is broken.
+    /// False before the first websocket and while disconnected.
     connected: bool,
-    /// What must leave before anything else on a new websocket.
+    /// First frame to send on a new websocket.
     opening: Option<String>,
     acknowledgements: VecDeque<PendingAck>,
     control: Control,
     publication: Publication,
     silence: Silence,
     input: Intake,
-    /// When a sequenced message left for the first time.
+    /// When a sequenced message was last sent for the first time.
     last_sent: Instant,
     deliveries: VecDeque<ChannelEvent>,
-    /// New messages that came in order, and messages of data that were acknowledged.
+    /// New in-order messages received plus data messages acknowledged.
     progress: u64,
     stats: Stats,
 }
 
 impl Channel {
-    /// `wall` is the wall clock at `now`; `rate` messages per second and `window` unacknowledged
-    /// payload bytes may leave.
+    /// Creates a channel. `wall` is the wall clock at `now`; `rate` is in messages per second;
+    /// `window` is the maximum of unacknowledged payload bytes.
     pub(crate) fn new(now: Instant, wall: SystemTime, seed: u64, rate: u32, window: usize) -> Self {
         Self {
             encoder: MessageEncoder::new(now, wall, seed),
@@ -114,18 +114,18 @@ impl Channel {
         }
     }
 
-    /// Claims another version of the client. Only before the first message.
+    /// Sets the client version to send. Only before the first message.
     pub(crate) fn claim(&mut self, version: ClientVersion) {
         self.encoder.claim(version);
         self.handshake.claim(version);
     }
 
-    /// Keeps early messages in a pool with other channels. Only before the first message.
+    /// Shares the budget for early messages with other channels. Only before the first message.
     pub(crate) fn share(&mut self, pool: ReorderBudget) {
         self.receiver = Receiver::new(pool);
     }
 
-    /// A websocket is open. The channel is opened on it with `token` before anything else.
+    /// A websocket is open. The first frame on it opens the channel with `token`.
     pub(crate) fn handle_connected(&mut self, now: Instant, token: &str) {
         self.opening = Some(self.encoder.opening(token));
         self.connected = true;
@@ -133,18 +133,18 @@ impl Channel {
         self.detector.handle_connected(now);
         self.publication = Publication::default();
         self.sender.handle_connected(now);
-        // A silence that outlives its websocket goes on.
+        // A silence that began on an earlier websocket continues.
         if self.sender.silent_since().is_none_or(|since| since == now) {
             self.silence = Silence::default();
         }
     }
 
-    /// Whether there is a websocket.
+    /// Returns true while there is a websocket.
     pub(crate) fn is_connected(&self) -> bool {
         self.connected
     }
 
-    /// The websocket is gone; what it carried may be lost.
+    /// The websocket has disconnected; messages sent on it may be lost.
     pub(crate) fn handle_disconnected(&mut self, now: Instant) {
         if self.connected {
             self.handle_break(now);
@@ -153,7 +153,8 @@ impl Channel {
         self.opening = None;
     }
 
-    /// Time has passed. `wants_input` is false while we take nothing from the websocket.
+    /// Handles the passage of time. `wants_input` is false while nothing is read from the
+    /// websocket.
     pub(crate) fn handle_timeout(&mut self, now: Instant, wants_input: bool) {
         self.handle_intake(now, wants_input);
         self.publication.handle_timeout(now);
@@ -165,12 +166,12 @@ impl Channel {
         }
     }
 
-    /// Notes whether we take input. An agent is not silent while we refuse to read it.
+    /// Records whether input is read. An agent does not count as silent while we do not read.
     pub(crate) fn handle_intake(&mut self, now: Instant, wants_input: bool) {
         self.input.handle(now, wants_input);
     }
 
-    /// Since when the agent acknowledges nothing although we read.
+    /// Returns since when the agent has acknowledged nothing although we read.
     fn silent_since(&self) -> Option<Instant> {
         let since = self.sender.silent_since()?;
         Some(
@@ -180,44 +181,44 @@ impl Channel {
         )
     }
 
-    /// Puts a payload in line that the agent ignores, and repeats it quickly until it is
-    /// acknowledged: then [`AckMarker::Probe`] has arrived.
+    /// Queues a payload that the agent ignores. It is repeated at short intervals until it is
+    /// acknowledged, which is reported as [`AckMarker::Probe`].
     pub(crate) fn send_probe(&mut self, probe: u32, payload_type: PayloadType, payload: Bytes) {
         self.control
             .put(payload_type, payload, Some(AckMarker::Probe(probe)));
     }
 
-    /// Forgets the probes that have not left, and those whose acknowledgement is awaited. Those
-    /// that have left are repeated like data.
+    /// Drops the probes that are queued, and no longer reports acknowledgements of those that were
+    /// sent. The latter are retransmitted like data.
     pub(crate) fn withdraw_probes(&mut self) {
         self.control.withdraw_probes();
         self.sender.relax();
     }
 
-    /// The agent processes what it acknowledges. From now on its silence about a message that it got
-    /// has one meaning; before, it refuses some.
+    /// The agent processes what it acknowledges. From now on, a missing acknowledgement of a
+    /// message it received has only one meaning; before, it refuses some.
     pub(crate) fn handle_ready(&mut self) {
         self.withdraw_probes();
         self.accounts.handle_ready(self.sender.next_seq());
         self.sender.set_reacknowledges(self.reacknowledges);
     }
 
-    /// Puts the size of a terminal in line, which agents of a port acknowledge and ignore
-    /// (protocol.md section 4.2). Only one waits at a time, and it waits for a slot.
+    /// Queues a terminal size, which agents of port sessions acknowledge and ignore
+    /// (docs/protocol.md, section 4.2). At most one is queued, and it is subject to the pacer.
     pub(crate) fn send_size(&mut self, payload: Bytes) {
         self.control.put_size(payload);
     }
 
-    /// Puts the flag that ends the session in line; once it is acknowledged,
-    /// [`AckMarker::Termination`] has arrived.
+    /// Queues the flag that terminates the session. Its acknowledgement is reported as
+    /// [`AckMarker::Termination`].
     pub(crate) fn send_termination(&mut self) {
         let flag = Bytes::copy_from_slice(&Flag::TerminateSession.encode());
         self.control
             .put(PayloadType::Flag, flag, Some(AckMarker::Termination));
     }
 
-    /// The next thing to send, but for new data: the opening, acknowledgements, our own messages,
-    /// what must be retransmitted.
+    /// Returns the next frame other than new data: channel opening, acknowledgements, control
+    /// messages, retransmissions.
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         if !self.connected {
             return None;
@@ -240,8 +241,8 @@ impl Channel {
         Some(Transmit::Message(message))
     }
 
-    /// The next message of our own. They are few, and but for sizes wait for no slot: a flag that
-    /// does comes too late.
+    /// Returns the next control message. They are few and bypass the pacer, except for sizes: a
+    /// delayed flag would come too late.
     fn word(&mut self, now: Instant) -> Option<Bytes> {
         if self.control.waits_for_slot() && now < self.pacer.next() {
             return None;
@@ -260,8 +261,8 @@ impl Channel {
         Some(message)
     }
 
-    /// Repeats the oldest probe quickly: the one that an agent refuses. Copies of the others would
-    /// only fill the path.
+    /// Repeats the oldest probe at short intervals: it is the one that an agent refuses. Copies of
+    /// the others would only load the path.
     pub(super) fn hasten_probe(&mut self, now: Instant) {
         if let Some(seq) = self.control.oldest_probe() {
             self.sender.hasten_probe(now, seq);
@@ -278,8 +279,8 @@ impl Channel {
         Some(message)
     }
 
-    /// A message without meaning, if the silence of an old agent must be judged. Only when there is
-    /// no data to send, which does the same.
+    /// Returns a message without effect, if a missing acknowledgement of an old agent must be
+    /// interpreted. Only called when there is no data to send, which has the same effect.
     pub(crate) fn poll_question(&mut self, now: Instant, payload: &[u8]) -> Option<Transmit> {
         if !self.connected || !self.sender.wants_question() || !self.may_send(now) {
             return None;
@@ -291,7 +292,7 @@ impl Channel {
         Some(Transmit::Message(message))
     }
 
-    /// True if a data payload of up to `len` bytes may leave now.
+    /// Returns true if a data payload of up to `len` bytes may be sent now.
     pub(crate) fn has_room(&mut self, now: Instant, len: usize, share: Share) -> bool {
         let fits = self.sender.has_room(len, share);
         if !fits {
@@ -300,7 +301,7 @@ impl Channel {
         fits && self.connected && self.may_send(now)
     }
 
-    /// Sends a payload of mux data. Only after [`Channel::has_room`] said yes.
+    /// Sends a payload of mux data. Only after [`Channel::has_room`] returned true.
     pub(crate) fn send_data(&mut self, now: Instant, draft: Draft) -> Transmit {
         self.accounts.handle_data(self.sender.next_seq());
         Transmit::Message(self.send(now, draft, PayloadType::Output, Urgency::Patient))
@@ -320,13 +321,13 @@ impl Channel {
         self.publication.resumes().is_none() && self.pacer.next() <= now
     }
 
-    /// What came for the tunnel, in order.
+    /// Returns the next event for the tunnel, in order.
     pub(crate) fn poll_delivery(&mut self) -> Option<ChannelEvent> {
         self.deliveries.pop_front()
     }
 
-    /// When [`Channel::handle_timeout`] or [`Channel::poll_transmit`] has something to do.
-    /// `data` tells how much the mux would send at most if it could.
+    /// Returns when [`Channel::handle_timeout`] or [`Channel::poll_transmit`] has something to do.
+    /// `data` is the maximum length of data that the streams would send, if they have any.
     pub(crate) fn poll_timeout(&self, data: Option<(usize, Share)>) -> Option<Instant> {
         if !self.connected {
             return None;
@@ -350,38 +351,38 @@ impl Channel {
         .min()
     }
 
-    /// False while so many acknowledgements wait that more input would only pile them up.
+    /// Returns false while the queue of acknowledgements is full.
     pub(crate) fn wants_input(&self) -> bool {
         self.acknowledgements.len() < MAX_ACKNOWLEDGEMENTS
     }
 
-    /// Gives room in the pool of early messages back, because no more than `unread` bytes wait beyond
-    /// the bound of their streams.
+    /// Returns budget for early messages to the pool: at most `unread` bytes are waiting beyond the
+    /// limit of their streams.
     pub(crate) fn settle_early(&mut self, unread: usize) {
         self.receiver.settle(unread);
     }
 
-    /// Whether released early messages take no room in the pool.
+    /// Returns true if released early messages no longer take budget of the pool.
     pub(crate) fn is_early_settled(&self) -> bool {
         self.receiver.is_settled()
     }
 
-    /// When a sequenced message left last, for the first time.
+    /// Returns when a sequenced message was last sent for the first time.
     pub(crate) fn last_sent(&self) -> Instant {
         self.last_sent
     }
 
-    /// What has left and is not yet acknowledged.
+    /// Returns the messages that were sent and are not yet acknowledged.
     pub(crate) fn sender(&self) -> &Sender {
         &self.sender
     }
 
-    /// New messages that came in order, and messages of data that were acknowledged.
+    /// Returns the number of new in-order messages received plus data messages acknowledged.
     pub(crate) fn progress(&self) -> u64 {
         self.progress
     }
 
-    /// What was counted; the bytes of streams are the mux's to count.
+    /// Returns the counters, without the stream bytes, which are counted by the streams.
     pub(crate) fn stats(&self) -> Stats {
         self.stats
     }

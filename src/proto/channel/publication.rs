@@ -1,46 +1,46 @@
-//! Whether the service lets us send.
+//! Flow control by Session Manager: pause and start of publication.
 //!
-//! A pause is a hint with an end: it has been seen without a matching start (protocol.md section
-//! 0.1). So it lasts five seconds at most, and after one that nobody ended, others are no news for
-//! as long.
+//! A pause has a time limit, because it was observed without a matching start (docs/protocol.md,
+//! section 0.1). It lasts at most five seconds. After one that was not ended by a start, further
+//! pauses are ignored for as long.
 //!
 //! ```text
 //!            pause                     five seconds
-//!   Started ───────▶ Paused, until … ───────────────▶ Deaf, until …
+//!   Started ───────▶ Paused, until … ───────────────▶ IgnoringPauses, until …
 //!      ▲               │ start, or output                │ five seconds, or start, or output
 //!      └───────────────┴─────────────────────────────────┘
 //! ```
 
 use std::time::{Duration, Instant};
 
-/// The service's permission to send.
+/// Permission to send, given by Session Manager.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Publication {
-    /// We may.
+    /// Sending is permitted.
     #[default]
     Started,
-    /// We may not, before then.
+    /// Sending is paused until this time.
     Paused(Instant),
-    /// We may, whatever it says before then.
+    /// Sending is permitted, and pauses are ignored until this time.
     IgnoringPauses(Instant),
 }
 
 impl Publication {
-    /// The service wants us to pause.
+    /// Session Manager requested a pause.
     pub(crate) fn pause(&mut self, now: Instant) {
-        // The last timeout may be long ago.
+        // The last `handle_timeout` may be long ago.
         self.handle_timeout(now);
         if matches!(self, Self::Started) {
             *self = Self::Paused(now + MAX_PAUSE);
         }
     }
 
-    /// The service, or the agent by what it says, shows that it listens.
+    /// Session Manager requested a start, or a message of the agent shows that it receives.
     pub(crate) fn start(&mut self) {
         *self = Self::Started;
     }
 
-    /// Time has passed.
+    /// Handles the passage of time.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         match self {
             Self::Paused(until) if *until <= now => *self = Self::IgnoringPauses(now + MAX_PAUSE),
@@ -49,7 +49,7 @@ impl Publication {
         }
     }
 
-    /// When we may send again; `None` if we may now.
+    /// Returns when sending may resume; `None` if it is permitted now.
     pub(crate) fn resumes(&self) -> Option<Instant> {
         match self {
             Self::Paused(until) => Some(*until),
@@ -58,7 +58,7 @@ impl Publication {
     }
 }
 
-/// How long a pause is believed.
+/// Maximum duration of a pause.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -103,7 +103,7 @@ mod tests {
         let ignored_from = start + MAX_PAUSE;
         publication.handle_timeout(ignored_from);
 
-        // Nothing has happened since, not even a timeout.
+        // There was no call since, not even of `handle_timeout`.
         let later = ignored_from + MAX_PAUSE;
         publication.pause(later);
 

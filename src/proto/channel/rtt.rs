@@ -1,12 +1,12 @@
-//! How long to wait before sending again.
+//! Round trip estimator and retransmission timeout.
 //!
-//! RFC 6298 with the gains and first guesses of both reference implementations (protocol.md
-//! section 6.3), and other bounds: below the data channel lies TCP, so what is lost was lost with
-//! a websocket and is retransmitted on resume. A short timeout would only double what is late.
+//! RFC 6298 with the gains and initial values of both reference implementations (docs/protocol.md,
+//! section 6.3), but other bounds: the data channel runs over TCP, so messages are lost only with
+//! a websocket and are retransmitted on resume. A short timeout would only duplicate late messages.
 
 use std::time::Duration;
 
-/// An estimate of the round trip, and the timeout that follows from it.
+/// Estimate of the round trip, and the retransmission timeout derived from it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RttEstimator {
     smoothed: Duration,
@@ -17,7 +17,7 @@ pub(crate) struct RttEstimator {
 }
 
 impl RttEstimator {
-    /// Starts from a guess; no round trip has been measured yet.
+    /// Creates an estimator with initial values; no round trip has been measured.
     pub(crate) fn new() -> Self {
         Self {
             smoothed: INITIAL_RTT,
@@ -28,10 +28,10 @@ impl RttEstimator {
         }
     }
 
-    /// Takes in the round trip of one acknowledged message.
+    /// Adds the round trip of an acknowledged message.
     ///
-    /// Leave out messages that were sent twice: nobody can tell which copy the acknowledgement
-    /// answers (Karn's algorithm).
+    /// Messages that were sent more than once must be left out: the acknowledgement does not say
+    /// which copy it answers (Karn's algorithm).
     pub(crate) fn sample(&mut self, rtt: Duration) {
         self.samples = self.samples.saturating_add(1);
         self.least = Some(self.least.map_or(rtt, |least| least.min(rtt)));
@@ -41,42 +41,43 @@ impl RttEstimator {
         self.timeout = timeout.clamp(MIN_TIMEOUT, MAX_BACKOFF);
     }
 
-    /// How long a message may rest unacknowledged before it is sent again, after `attempts`
-    /// copies of it have left: twice as long after each, up to five seconds.
+    /// Returns how long a message may stay unacknowledged before it is retransmitted, after
+    /// `attempts` copies were sent. Doubles with each copy, up to five seconds.
     pub(crate) fn timeout(&self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1).min(MAX_DOUBLINGS);
         (self.timeout * 2u32.pow(doublings)).min(MAX_BACKOFF)
     }
 
-    /// How soon after one acknowledgement others come that were under way with it.
+    /// Returns how soon after one acknowledgement others arrive that were in flight with it.
     pub(crate) fn grace(&self) -> Duration {
         self.smoothed + GRANULARITY
     }
 
-    /// The shortest round trip, once some were measured: the first contain the start of the agent.
+    /// Returns the shortest round trip, or `None` after too few: the first include the agent's
+    /// start.
     pub(crate) fn least(&self) -> Option<Duration> {
         self.least.filter(|_| self.samples >= FEW)
     }
 
-    /// The smoothed round trip.
+    /// Returns the smoothed round trip.
     pub(crate) fn smoothed(&self) -> Duration {
         self.smoothed
     }
 }
 
-// The first guess and the granularity of both references (protocol.md section 6.3).
+// Initial value and granularity of both references (docs/protocol.md, section 6.3).
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 const GRANULARITY: Duration = Duration::from_millis(10);
 
-/// The references' initial timeout, and our floor.
+/// The initial timeout of the references; here the minimum.
 const MIN_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Where the backoff of one message ends, and the timeout of a slow path: a window may take
-/// seconds to drain, and a stalled agent is asked every five.
+/// Maximum backoff of one message, and maximum timeout of a slow path: a window may take seconds
+/// to drain, and a stalled agent is probed every five.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 const MAX_DOUBLINGS: u32 = 8;
 
-/// Round trips that tell too little about a path.
+/// Minimum number of round trips for a usable shortest one.
 const FEW: u32 = 3;
 
 #[cfg(test)]

@@ -1,23 +1,25 @@
-//! What an agent's version can do, and what we claim to be.
+//! Features of agent versions, and the client version we send.
 //!
-//! There is no negotiation: each side decides alone from the other's version string, and they
-//! must agree (protocol.md section 5.5). Client-side comparison is component by component, needs
-//! the same number of components, and "supported" means strictly greater.
+//! There is no negotiation: each side decides alone from the other's version string, and the
+//! decisions must match (docs/protocol.md, section 5.5). On the client side, versions are compared
+//! component by component, need the same number of components, and a feature is supported if the
+//! version is strictly greater.
 
 use std::fmt;
 
 use crate::printable::Printable;
 
-/// Characters of a version that are kept; a real one has about ten.
+/// Maximum length of a version, in characters; a real one has about ten.
 const MAX_LEN: usize = 40;
 
-/// The version that a client claims, in the opening of the channel and in the handshake. Agents choose
-/// mux mode and silence by it, so it is above 1.2.331.0 (protocol.md section 5.5).
+/// The version that a client reports in the channel opening and in the handshake. Agents select mux
+/// mode and the keep-alive rules by it, so it must be above 1.2.331.0 (docs/protocol.md, section
+/// 5.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientVersion(pub [u32; 4]);
 
 impl ClientVersion {
-    /// The oldest one that AWS supports (protocol.md section 0.1).
+    /// The oldest version supported by AWS (docs/protocol.md, section 0.1).
     pub const DEFAULT: Self = Self([1, 2, 764, 0]);
 }
 
@@ -33,45 +35,46 @@ impl fmt::Display for ClientVersion {
 pub(crate) struct AgentVersion(Printable);
 
 impl AgentVersion {
-    /// From the text of the handshake.
+    /// Parses the text of the handshake.
     pub(crate) fn new(text: &str) -> Self {
         Self(Printable::cut(text, MAX_LEN))
     }
 
-    /// As it is shown.
+    /// Returns the version as printable text.
     pub(crate) fn text(&self) -> &Printable {
         &self.0
     }
 
-    /// True if the agent speaks smux on `LocalPortForwarding`.
+    /// Returns true if the agent supports smux on `LocalPortForwarding`.
     pub(crate) fn has_mux(&self) -> bool {
         self.is_above(LAST_WITHOUT_MUX)
     }
 
-    /// True if the agent ends a mux that was silent for thirty seconds, so that NOP frames
-    /// must be sent (protocol.md section 8.6).
+    /// Returns true if the agent closes a mux that was idle for thirty seconds, so that NOP frames
+    /// must be sent (docs/protocol.md, section 8.6).
     pub(crate) fn needs_keep_alive(&self) -> bool {
         !self.is_above(LAST_WITH_KEEP_ALIVE)
     }
 
-    /// True if an acknowledgement proves that the agent's plugin is ready. Older agents acknowledge
-    /// first, and drop what comes too early (protocol.md section 6.4).
+    /// Returns true if an acknowledgement can show that the agent's plugin is ready. Older agents
+    /// acknowledge first, and discard what arrives too early (docs/protocol.md, section 6.4).
     pub(crate) fn proves_readiness(&self) -> bool {
         self.is_above(LAST_WITHOUT_PROOF)
     }
 
-    /// True if the agent acknowledges a message again that it has processed (protocol.md section
-    /// 6.4).
+    /// Returns true if the agent acknowledges duplicates of messages that it has processed
+    /// (docs/protocol.md, section 6.4).
     pub(crate) fn acknowledges_duplicates(&self) -> bool {
         self.is_above(LAST_WITHOUT_DUPLICATES)
     }
 
-    /// True if the agent waits for acknowledgements before it closes (protocol.md section 9.3).
+    /// Returns true if the agent waits for acknowledgements before it closes (docs/protocol.md,
+    /// section 9.3).
     pub(crate) fn drains(&self) -> bool {
         self.is_above(LAST_WITHOUT_DRAIN)
     }
 
-    /// True if the version has four components and is strictly greater.
+    /// Returns true if the version has four components and is strictly greater than `threshold`.
     fn is_above(&self, threshold: [u32; 4]) -> bool {
         self.components()
             .is_some_and(|components| components > threshold)
@@ -94,11 +97,11 @@ impl fmt::Display for AgentVersion {
 }
 
 const LAST_WITHOUT_MUX: [u32; 4] = [3, 0, 196, 0];
-/// The last before 3.0.655.0.
+/// The last version before 3.0.655.0.
 const LAST_WITHOUT_PROOF: [u32; 4] = [3, 0, 654, u32::MAX];
-/// The last before 3.0.732.0.
+/// The last version before 3.0.732.0.
 const LAST_WITHOUT_DRAIN: [u32; 4] = [3, 0, 731, u32::MAX];
-/// The last before 3.2.1041.0.
+/// The last version before 3.2.1041.0.
 const LAST_WITHOUT_DUPLICATES: [u32; 4] = [3, 2, 1040, u32::MAX];
 const LAST_WITH_KEEP_ALIVE: [u32; 4] = [3, 1, 1511, 0];
 

@@ -1,4 +1,4 @@
-//! The streams of a tunnel, as their owners use them.
+//! Methods of a tunnel for the owners of its streams.
 
 use super::Tunnel;
 use crate::proto::error::Reason;
@@ -12,7 +12,8 @@ impl Tunnel {
     ///
     /// # Errors
     ///
-    /// Before [`Event::Ready`](crate::proto::Event::Ready), and after the end, but for what [`Tunnel::has_remainder`].
+    /// Before [`Event::Ready`](crate::proto::Event::Ready), and after the end of the tunnel unless
+    /// [`Tunnel::has_remainder`].
     pub fn open(&mut self) -> Result<StreamId, OpenError> {
         match &self.state {
             State::Ready => self.streams.open().ok_or(OpenError::Exhausted),
@@ -25,7 +26,7 @@ impl Tunnel {
         }
     }
 
-    /// Takes bytes for the agent.
+    /// Queues bytes for the agent.
     pub fn write(&mut self, id: StreamId, data: &[u8]) -> Write {
         match self.state {
             State::Ended(_) => Write::Closed,
@@ -35,8 +36,8 @@ impl Tunnel {
         }
     }
 
-    /// Gives bytes of the agent, at most `max`. What came in order before the end of the tunnel
-    /// is given first.
+    /// Returns bytes from the agent, at most `max`. What was received in order before the end of
+    /// the tunnel is returned first.
     pub fn read(&mut self, id: StreamId, max: usize) -> Read {
         let read = self.streams.read(id, max);
         self.settle_early();
@@ -53,12 +54,13 @@ impl Tunnel {
     }
 
     /// The local side will write no more. FIN would close both directions at the agent, so it is
-    /// held until the agent's comes or the stream is reset.
+    /// held until the agent's FIN is received or the stream is reset.
     pub fn finish(&mut self, id: StreamId) {
         self.streams.finish(id);
     }
 
-    /// The local side is gone: FIN follows what was written, and what comes is discarded.
+    /// The local side has disconnected: FIN follows what was written, and received data is
+    /// discarded.
     pub fn reset(&mut self, id: StreamId) {
         self.streams.reset(id);
         self.settle_early();
@@ -66,7 +68,7 @@ impl Tunnel {
         self.assert_invariants();
     }
 
-    /// Gives room in the pool of early messages back, once fewer bytes of them wait unread.
+    /// Returns budget for early messages to the pool once fewer bytes of them are unread.
     pub(super) fn settle_early(&mut self) {
         let unread = match self.streams.wants_input() {
             true => 0,

@@ -1,4 +1,4 @@
-//! A data channel and its streams as one machine.
+//! Combines a data channel and its streams in one state machine.
 
 mod access;
 mod ends;
@@ -25,7 +25,7 @@ use crate::printable::Printable;
 use crate::wire::message::Draft;
 use crate::wire::payload::Flag;
 
-/// A session's data channel and the streams on it, without socket and clock.
+/// A session's data channel and its streams, without socket and clock.
 #[derive(Debug)]
 pub struct Tunnel {
     options: Options,
@@ -40,8 +40,8 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// A tunnel that waits for its first websocket. `wall` is the wall clock at `now`; the same
-    /// seed and the same calls give the same bytes.
+    /// Creates a tunnel that waits for its first websocket. `wall` is the wall clock at `now`; the
+    /// same seed and the same calls give the same bytes.
     pub fn new(now: Instant, wall: SystemTime, seed: u64, options: Options) -> Self {
         let mut channel = Channel::new(now, wall, seed, options.upload_rate, options.upload_window);
         channel.claim(options.client_version);
@@ -58,20 +58,20 @@ impl Tunnel {
         }
     }
 
-    /// A tunnel that has ended. It takes the place of one that cannot be trusted after a panic.
+    /// Creates an ended tunnel, which replaces one whose state is unreliable after a panic.
     pub fn lost(now: Instant, wall: SystemTime, options: Options, why: String) -> Self {
         let mut tunnel = Self::new(now, wall, 0, options);
         tunnel.abandon(why);
         tunnel
     }
 
-    /// Keeps early messages in a pool with other tunnels. Only before the first message.
+    /// Shares the budget for early messages with other tunnels. Only before the first message.
     pub fn sharing(mut self, pool: ReorderBudget) -> Self {
         self.channel.share(pool);
         self
     }
 
-    /// A websocket is open; `token` is the newest that the service gave.
+    /// A websocket is open; `token` is the newest token from Session Manager.
     pub fn handle_connected(&mut self, now: Instant, token: &str) {
         self.channel.handle_connected(now, token);
         self.ends.handle_connected(now);
@@ -79,7 +79,7 @@ impl Tunnel {
         self.probe_again(now);
     }
 
-    /// The websocket is gone. Streams go on taking bytes until their queues are full.
+    /// The websocket has disconnected. Streams accept bytes until their queues are full.
     pub fn handle_disconnected(&mut self, now: Instant) {
         self.channel.handle_disconnected(now);
         self.ends.handle_disconnected();
@@ -89,11 +89,11 @@ impl Tunnel {
         self.forward_news();
     }
 
-    /// A binary or text frame came from the service.
+    /// Handles a binary or text frame from Session Manager.
     ///
     /// # Errors
     ///
-    /// Any is final: the tunnel has ended, and so have its streams.
+    /// All errors are final: the tunnel and its streams have ended.
     pub fn handle_message(&mut self, now: Instant, frame: Bytes) -> Result<(), Reason> {
         if let State::Ended(reason) = &self.state {
             return Err(reason.clone());
@@ -124,7 +124,7 @@ impl Tunnel {
                     self.handle_first_output();
                 }
                 ChannelEvent::Flag(Flag::ConnectToPortError) => self.streams.handle_refusal(),
-                // Not for clients (protocol.md section 4.2).
+                // Not sent to clients (docs/protocol.md, section 4.2).
                 ChannelEvent::Flag(
                     Flag::DisconnectToPort | Flag::TerminateSession | Flag::Other(_),
                 ) => {}
@@ -155,7 +155,7 @@ impl Tunnel {
         self.forward_changes();
     }
 
-    /// Nothing follows the end.
+    /// Queues an event, unless the tunnel has ended.
     fn tell(&mut self, mut event: Event) {
         if let Event::Silent { suspect, .. } = &mut event {
             *suspect = self.streams.suspect();
@@ -165,7 +165,7 @@ impl Tunnel {
         }
     }
 
-    /// What the channel tells on occasions that bring no message.
+    /// Forwards events of the channel after inputs other than messages.
     fn forward_news(&mut self) {
         while let Some(ChannelEvent::Tell(event)) = self.channel.poll_delivery() {
             self.tell(event);
@@ -181,7 +181,7 @@ impl Tunnel {
         }
     }
 
-    /// Time has passed; see [`Tunnel::poll_timeout`].
+    /// Handles the passage of time; see [`Tunnel::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Instant) {
         if let State::Closing { deadline } = self.state
             && deadline <= now
@@ -227,7 +227,7 @@ impl Tunnel {
         due.filter(|_| matches!(self.state, State::Ready))
     }
 
-    /// On a mux every stream has an end of its own.
+    /// Only without a mux: on a mux every stream has an end of its own.
     fn inquiry_due(&self) -> Option<Instant> {
         let is_single = matches!(self.streams, Streams::Single(_)) && !self.streams.is_empty();
         let may_ask = is_single && self.channel.is_connected();
@@ -235,9 +235,9 @@ impl Tunnel {
         due.filter(|_| may_ask && matches!(self.state, State::Ready))
     }
 
-    /// Ends the session: the flag leaves, and its acknowledgement or a second later
-    /// [`Event::Closed`] follows. Before the handshake is complete there is nobody to read a
-    /// flag, and the end is at once.
+    /// Ends the session. The terminate flag is sent; [`Event::Closed`] follows when it is
+    /// acknowledged or after a second. Before the handshake is complete the agent cannot read a
+    /// flag, and the tunnel ends at once.
     pub fn close(&mut self, now: Instant) {
         match self.state {
             State::Opening => self.end(Reason::Finished),
@@ -251,7 +251,7 @@ impl Tunnel {
         }
     }
 
-    /// Ends the tunnel without the agent: its driver could not keep the session.
+    /// Ends the tunnel without the agent, because its driver could not keep the session.
     pub fn abandon(&mut self, why: impl Into<Printable>) {
         self.end(Reason::Lost { why: why.into() });
     }
@@ -269,8 +269,8 @@ impl Tunnel {
         self.events.push_back(Event::Closed(reason));
     }
 
-    /// The next frame for the websocket. The order is fixed: the opening of the channel,
-    /// acknowledgements, messages of its own, what must be retransmitted, new data by turns.
+    /// Returns the next frame for the websocket. The order is fixed: channel opening,
+    /// acknowledgements, control messages, retransmissions, new data of the streams.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         if matches!(self.state, State::Ended(_)) {
             return None;
@@ -294,13 +294,13 @@ impl Tunnel {
         self.state.may_send_data() && self.streams.has_output()
     }
 
-    /// What happened, for the driver and the owners of streams.
+    /// Returns the next event for the driver and the owners of streams.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// When [`Tunnel::handle_timeout`] or [`Tunnel::poll_transmit`] has something to do, if
-    /// nothing happens before. May lie in the past.
+    /// Returns when [`Tunnel::handle_timeout`] or [`Tunnel::poll_transmit`] has something to do,
+    /// unless something happens before. May be in the past.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.ended().is_some() {
             return None;
@@ -340,8 +340,8 @@ impl Tunnel {
     }
 }
 
-/// How long the flag's acknowledgement is waited for; the API ends the session anyway.
+/// Maximum wait for the flag's acknowledgement; the session is also terminated through the API.
 const MAX_CLOSING: Duration = Duration::from_secs(1);
 
-/// Handshake, probe and flag need no window; their payloads are small.
+/// Handshake, probes and flag are sent outside the window; their payloads are small.
 const CONTROL_ALLOWANCE: usize = 1024;

@@ -1,4 +1,4 @@
-//! From the handshake to a tunnel that is ready: what the payloads carry, and probes that prove
+//! Start of a tunnel, from the handshake to ready: the kind of its payloads, and probes that show
 //! that the agent processes them.
 
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ impl Tunnel {
         }
     }
 
-    /// Sends the probes that are due.
+    /// Sends the due probes.
     pub(super) fn send_probes(&mut self, now: Instant) {
         let State::Probing { readiness, .. } = &mut self.state else {
             return;
@@ -61,9 +61,9 @@ impl Tunnel {
         }
     }
 
-    /// A new websocket is open: the probes of the old one count no more. A tunnel that was ready
-    /// asks for an acknowledgement, which shows that the session lives on this websocket, unless the
-    /// agent owes one anyway.
+    /// A new websocket is open: the probes of the old one no longer count. A tunnel that was ready
+    /// requests an acknowledgement, which shows that the session works on this websocket, unless
+    /// one is outstanding anyway.
     pub(super) fn probe_again(&mut self, now: Instant) {
         if let State::Probing { readiness, .. } = &mut self.state {
             readiness.handle_connected(now);
@@ -74,7 +74,7 @@ impl Tunnel {
         }
     }
 
-    /// An agent without a mux dials before anything else, so one that is silent was refused.
+    /// An agent without a mux dials first, so if it stays silent its dial was refused.
     pub(super) fn begin_waiting(&mut self, now: Instant) {
         if let (State::Probing { refused, .. }, Streams::Single(_)) =
             (&mut self.state, &self.streams)
@@ -83,7 +83,7 @@ impl Tunnel {
         }
     }
 
-    /// A probe that first left at `sent` was acknowledged.
+    /// A probe first sent at `sent` was acknowledged.
     pub(super) fn handle_probed(&mut self, now: Instant, probe: u32, sent: Instant) {
         if let State::Probing {
             settled: None,
@@ -97,15 +97,15 @@ impl Tunnel {
         }
     }
 
-    /// The agent sent bytes of its destination. It reads one only after everything else is ready.
+    /// The agent sent bytes of its destination, which it reads only after everything else is ready.
     pub(super) fn handle_first_output(&mut self) {
         if matches!(self.streams, Streams::Single(_)) {
             self.handle_ready(true);
         }
     }
 
-    /// An agent without a mux dials before anything else. One that closes before it said or
-    /// acknowledged anything was refused.
+    /// Distinguishes a refused dial from other closes: an agent without a mux dials first, so one
+    /// that closes before it sent or acknowledged anything was refused.
     pub(super) fn told_apart(&self, reason: Reason) -> Reason {
         let is_probing = matches!(self.state, State::Probing { .. });
         let is_single = matches!(self.streams, Streams::Single(_));
@@ -116,7 +116,7 @@ impl Tunnel {
         }
     }
 
-    /// The agent is taken for ready, and is known to be if `is_proved`.
+    /// The agent is assumed to be ready; this is certain if `is_proved`.
     pub(super) fn handle_ready(&mut self, is_proved: bool) {
         if let State::Probing { agent_version, .. } = &mut self.state {
             if let (Streams::Mux(mux), false) = (&mut self.streams, is_proved) {
@@ -131,7 +131,7 @@ impl Tunnel {
 }
 
 impl Tunnel {
-    /// When a message must follow those that the agent may have discarded.
+    /// Returns when a message must follow those that the agent may have discarded.
     pub(super) fn start_check_due(&self) -> Option<Instant> {
         let doubts = matches!(&self.streams, Streams::Mux(mux) if mux.doubts_start());
         let due = self.start_check.due().filter(|_| doubts);
@@ -150,20 +150,20 @@ impl Tunnel {
     }
 }
 
-/// A NOP frame: acknowledged like data, and without any effect.
+/// A NOP frame: acknowledged like data, without any effect.
 fn nothing() -> Bytes {
     Bytes::copy_from_slice(&Header::bare(Command::Nop, StreamId(0)).encode())
 }
 
-/// The size of a terminal: as a frame that says nothing, where there are no frames (protocol.md
+/// A terminal size, used instead of a NOP where there are no frames (docs/protocol.md,
 /// section 11.3 item 6).
 pub(super) fn size() -> Bytes {
     Bytes::from_static(br#"{"cols":80,"rows":24}"#)
 }
 
-/// How long the agent may be silent after the handshake before its dial counts as refused.
+/// Time without any message after the handshake until the agent's dial counts as refused.
 const MAX_SILENCE: Duration = Duration::from_secs(10);
 
-/// How long agents are waited for that cannot prove that they are ready: twice what one with a
-/// remote host was seen to take (protocol.md section 5.1).
+/// Wait for agents that cannot show that they are ready: twice the longest time observed with a
+/// remote host (docs/protocol.md, section 5.1).
 const SETTLING: Duration = Duration::from_secs(1);

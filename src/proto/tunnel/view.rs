@@ -1,4 +1,4 @@
-//! What a tunnel reports about itself and its streams.
+//! State queries of a tunnel and its streams.
 
 use std::time::Duration;
 
@@ -10,27 +10,28 @@ use crate::proto::stats::Stats;
 use crate::wire::smux::StreamId;
 
 impl Tunnel {
-    /// False while nothing more should be taken from the websocket.
+    /// Returns false while nothing more should be read from the websocket.
     pub fn wants_input(&self) -> bool {
         self.streams.wants_input() && self.channel.wants_input()
     }
 
-    /// True while unread bytes of streams stop the input. Their readers may take any time.
+    /// Returns true while unread bytes of streams stop the input, for as long as their readers
+    /// take.
     pub fn is_full(&self) -> bool {
         !self.streams.wants_input()
     }
 
-    /// False while there is no websocket: nothing can move then.
+    /// Returns false while there is no websocket: no data can be transferred.
     pub fn is_connected(&self) -> bool {
         self.channel.is_connected()
     }
 
-    /// Why the tunnel ended; `None` while it lives.
+    /// Returns the reason for the end of the tunnel; `None` while it has not ended.
     pub fn ended(&self) -> Option<&Reason> {
         self.state.ended()
     }
 
-    /// The local side is gone, as with [`Tunnel::reset`], and will ask for the
+    /// The local side has disconnected, as with [`Tunnel::reset`], and will query the
     /// [upload](Tunnel::upload). The stream is kept until it is reset.
     pub fn leave(&mut self, id: StreamId) {
         self.streams.leave(id);
@@ -39,8 +40,7 @@ impl Tunnel {
         self.assert_invariants();
     }
 
-    /// What became of the bytes that were written to a stream that has ended or was
-    /// [left](Tunnel::leave).
+    /// Returns the result of the upload on a stream that has ended or was [left](Tunnel::leave).
     pub fn upload(&mut self, id: StreamId) -> Upload {
         match (self.streams.upload(id), &self.state) {
             (Upload::Pending, State::Ended(reason)) => Upload::Lost(reason.clone()),
@@ -48,18 +48,18 @@ impl Tunnel {
         }
     }
 
-    /// True if bytes came for a stream that nobody has opened: it can be opened and read although
-    /// the tunnel may have ended.
+    /// Returns true if bytes were received for a stream that is not opened yet: it can be opened
+    /// and read even if the tunnel has ended.
     pub fn has_remainder(&self) -> bool {
         self.streams.has_remainder()
     }
 
-    /// Bytes of a stream that were sent and received; nothing once it is forgotten.
+    /// Bytes sent and received on a stream; zero once it was removed.
     pub fn traffic(&self, id: StreamId) -> (u64, u64) {
         self.streams.traffic_of(id)
     }
 
-    /// What was counted.
+    /// Returns the counters.
     pub fn stats(&self) -> Stats {
         let (bytes_sent, bytes_received) = self.streams.traffic();
         Stats {
@@ -69,8 +69,8 @@ impl Tunnel {
         }
     }
 
-    /// A counter that grows with each new message of the agent that comes in order, and with each
-    /// message of data that the agent acknowledges.
+    /// A counter that grows with each new in-order message of the agent, and with each data message
+    /// that the agent acknowledges.
     pub fn progress(&self) -> u64 {
         self.channel.progress()
     }
@@ -80,7 +80,7 @@ impl Tunnel {
         self.channel.sender().rtt()
     }
 
-    /// True while every stream is forgotten and nothing waits to be acknowledged.
+    /// Returns true while there are no streams and nothing is unacknowledged.
     pub fn is_quiet(&self) -> bool {
         self.streams.is_empty() && self.channel.sender().is_empty()
     }

@@ -288,3 +288,16 @@ async fn a_disk_that_hangs_holds_up_nobody_for_long() {
     assert!(!shared.is_stuck.load(Relaxed));
     assert_eq!(journal.book().unwrap().open.len(), 1);
 }
+
+#[tokio::test]
+async fn a_timeout_of_a_write_that_has_just_finished_does_not_stop_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(directory.path(), NOW).unwrap();
+    let shared = journal.0.clone().unwrap();
+
+    shared.handle_timeout();
+    journal.add(entry("a")).await;
+
+    assert!(!shared.is_stuck.load(Relaxed));
+    assert_eq!(journal.book().unwrap().open.len(), 1);
+}

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::OwnedMutexGuard;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::warn;
@@ -18,7 +19,7 @@ use super::{Book, Entry};
 pub(super) struct Shared {
     /// Changes not yet written, by session: `Some` if it was started, `None` if it has ended. Never
     /// more than the sessions that were active since the disk last responded.
-    pub(super) pending: Mutex<BTreeMap<String, Option<Entry>>>,
+    pub(super) pending: Mutex<Changes>,
     pub(super) book: Arc<tokio::sync::Mutex<Book>>,
     /// A write has timed out. Pending changes are written after it.
     pub(super) is_stuck: AtomicBool,
@@ -36,7 +37,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn pending(&self) -> MutexGuard<'_, BTreeMap<String, Option<Entry>>> {
+    pub(super) fn pending(&self) -> MutexGuard<'_, Changes> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -58,30 +59,47 @@ impl Shared {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.report(&error),
             Err(_) => {
-                self.is_stuck.store(true, Relaxed);
+                self.handle_timeout();
                 self.report(&io::ErrorKind::TimedOut.into());
             }
         }
     }
 
+    /// Lets callers continue without a write, unless the writer has finished in this moment.
+    pub(super) fn handle_timeout(&self) {
+        // A writer that still has the book looks at the changes once more, under this lock.
+        let _pending = self.pending();
+        if self.book.try_lock().is_err() {
+            self.is_stuck.store(true, Relaxed);
+        }
+    }
+
     pub(super) async fn write_pending(self: Arc<Self>) -> io::Result<()> {
         let mut book = Arc::clone(&self.book).lock_owned().await;
-        if self.pending().is_empty() {
-            return Ok(());
-        }
         let writing = spawn_blocking(move || {
             loop {
-                let changes = std::mem::take(&mut *self.pending());
+                let mut pending = self.pending();
+                let changes = std::mem::take(&mut *pending);
                 if changes.is_empty() {
-                    self.is_stuck.store(false, Relaxed);
+                    self.release(book, &pending);
                     return Ok(());
                 }
-                let written = book.apply(changes);
+                drop(pending);
+                if let Err(error) = book.apply(changes) {
+                    self.release(book, &self.pending());
+                    return Err(error);
+                }
                 self.is_stuck.store(false, Relaxed);
-                written?;
             }
         });
         writing.await.unwrap_or_else(|error| Err(error.into()))
+    }
+
+    /// Ends a writer. Under the lock of the changes, so that a change that is added later is written
+    /// by another writer.
+    fn release(&self, book: OwnedMutexGuard<Book>, _pending: &MutexGuard<'_, Changes>) {
+        self.is_stuck.store(false, Relaxed);
+        drop(book);
     }
 
     fn report(&self, error: &io::Error) {
@@ -90,6 +108,9 @@ impl Shared {
         }
     }
 }
+
+/// Changes by session: `Some` if it was started, `None` if it has ended.
+type Changes = BTreeMap<String, Option<Entry>>;
 
 /// Timeout of a write, after which connections continue without it.
 const PATIENCE: Duration = Duration::from_secs(2);

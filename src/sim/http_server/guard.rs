@@ -1,15 +1,15 @@
-//! Who may use the simulator's own pages, and for how long a connection may say nothing.
+//! Access control for the simulator's own pages, and the timeout for request heads.
 //!
-//! A web page can send requests to this machine, and its name server can point a name of its own
-//! at it. So a request of another page, which names its `Origin`, is refused, and so is a request
-//! for a name that is not this machine's.
+//! A web page can send requests to this machine, and DNS rebinding can point its own name here.
+//! Therefore requests with a foreign `Origin` are rejected, and so are requests with a `Host` other
+//! than an IP address or `localhost`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use hyper::header::{HOST, HeaderMap, ORIGIN};
 
-/// Whether a request for one of the simulator's own pages is answered.
+/// Returns true if a request for one of the simulator's own pages is allowed.
 pub(super) fn is_allowed(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
@@ -30,7 +30,7 @@ pub(super) fn is_allowed(headers: &HeaderMap) -> bool {
     })
 }
 
-/// An address cannot be pointed elsewhere, and neither can `localhost`.
+/// Returns true for names that DNS cannot redirect: IP addresses and `localhost`.
 fn is_local(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -45,7 +45,7 @@ fn is_local(host: &str) -> bool {
     }
 }
 
-/// How long a connection may take for TLS, and for the head of each request.
+/// Time limit for the TLS handshake and for each request head.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
-//! One address for everything: the API, the data channels, and the simulator's own pages.
+//! HTTP server for the API, the data channels, and the simulator's own pages, on one address.
 //!
 //! ```text
 //!   POST /                           the SSM API
-//!   GET  /v1/data-channel/<id>       the upgrade of a data channel
-//!   GET  /simulator/                 the manual of the pages below, as text
-//!   GET  /simulator/ledger           what was seen so far, as JSON
-//!   GET  /simulator/faults           what is switched on to go wrong, as JSON
-//!   POST /simulator/faults           changes that, or lets something happen now
+//!   GET  /v1/data-channel/<id>       upgrade to a data channel
+//!   GET  /simulator/                 manual of the pages below, as text
+//!   GET  /simulator/ledger           records so far, as JSON
+//!   GET  /simulator/faults           current faults, as JSON
+//!   POST /simulator/faults           changes the faults, or injects one-off faults
 //! ```
 //!
-//! A refused upgrade is an HTTP response with a short text: 403 for a signature that is
-//! demanded and missing or wrong, 404 for an unknown session, 410 for one that is over
-//! (protocol.md appendix B).
+//! A rejected upgrade is an HTTP response with a short text: 403 for a required signature that is
+//! missing or wrong, 404 for an unknown session, 410 for an ended one (docs/protocol.md, appendix
+//! B).
 
 mod guard;
 
@@ -86,14 +86,14 @@ async fn greet(service: Arc<Service>, tcp: TcpStream, tls: Option<TlsAcceptor>) 
     }
 }
 
-/// Speaks HTTP on one connection, until it ends or becomes a websocket.
+/// Serves HTTP on one connection, until it ends or becomes a websocket.
 async fn serve<I>(service: Arc<Service>, io: I) -> hyper::Result<()>
 where
     I: Read + Write + Send + Unpin + 'static,
 {
     let respond = service_fn(move |request| {
         let service = Arc::clone(&service);
-        // An error closes the connection without an answer.
+        // An error closes the connection without a response.
         async move { respond(&service, request).await.ok_or(fmt::Error) }
     });
     http1::Builder::new()
@@ -104,7 +104,7 @@ where
         .await
 }
 
-/// The answer to a request; `None` if there must be none.
+/// Responds to a request; `None` closes the connection without a response.
 async fn respond(
     service: &Arc<Service>,
     mut request: Request<Incoming>,
@@ -184,7 +184,7 @@ fn verify(
     signature::verify(request, expected)
 }
 
-/// Agrees to an upgrade, or refuses it.
+/// Accepts or rejects an upgrade.
 fn upgrade(
     service: &Arc<Service>,
     request: &Request<Incoming>,
@@ -224,7 +224,7 @@ fn upgrade(
     Ok(switching(&accept))
 }
 
-/// Why an upgrade is refused, in a status and a word.
+/// Status and text of a rejected upgrade.
 struct Refusal(StatusCode, &'static str);
 
 fn websocket_key(headers: &HeaderMap) -> Option<&HeaderValue> {
@@ -251,7 +251,7 @@ fn switching(accept: &str) -> Response<Full<Bytes>> {
     response
 }
 
-/// Waits for the token behind an upgrade, and hands the websocket to its session.
+/// Waits for the token after an upgrade, and passes the websocket to its session.
 async fn open(service: Arc<Service>, session_id: String, upgrade: OnUpgrade) {
     let Ok(upgraded) = upgrade.await else {
         return;
@@ -279,7 +279,7 @@ async fn open(service: Arc<Service>, session_id: String, upgrade: OnUpgrade) {
         .lock()
         .opening_version
         .clone_from(&opening.client_version);
-    // It fails if the session ended just now; the websocket closes with it.
+    // Fails if the session has just ended; the websocket is then closed as well.
     drop(entry.commands.send(Command::Attach(Box::new(client))).await);
 }
 
@@ -303,7 +303,7 @@ fn page<T: Serialize>(content: &T) -> Response<Full<Bytes>> {
     response
 }
 
-/// What `POST /simulator/faults` takes.
+/// Body of `POST /simulator/faults`.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Order {
@@ -313,7 +313,7 @@ struct Order {
     session: Option<String>,
 }
 
-/// Changes what goes wrong; answers with how many sessions were struck, or what did not fit.
+/// Applies a change of faults. Responds with the number of sessions affected, or with an error.
 async fn order(service: &Service, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let Ok(body) = Limited::new(request.into_body(), MAX_BODY).collect().await else {
         return text(
@@ -350,12 +350,12 @@ fn text(status: StatusCode, words: &'static str) -> Response<Full<Bytes>> {
     response
 }
 
-/// What the simulator's own pages tell and take, for whoever uses them.
+/// Manual of the simulator's own pages.
 pub const MANUAL: &str = include_str!("manual.txt");
 
-/// Longest body of an API call.
+/// Maximum length of a request body.
 const MAX_BODY: usize = 1 << 20;
-/// Pause after a failed accept, which is a lack of descriptors.
+/// Pause after a failed accept, which means that no file descriptors are available.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 #[cfg(test)]

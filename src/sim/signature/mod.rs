@@ -1,10 +1,10 @@
-//! Was this request signed, and rightly? SigV4, computed again from what arrived.
+//! Verifies SigV4 signatures by recomputing them from the received request.
 //!
-//! The canonical request is built here, by hand and from the received bytes, and only the key
-//! derivation is borrowed: a mistake of the signing side is then a mismatch. A signature stands
-//! in the `Authorization` header, or in the query of a presigned URL.
+//! The canonical request is built here from the received bytes, independently of the signing code;
+//! only the key derivation is shared. An error of the signer therefore causes a mismatch. The
+//! signature is in the `Authorization` header, or in the query of a presigned URL.
 //!
-//! Specification: AWS Signature Version 4; protocol.md section 0.1 for the upgrade.
+//! Specification: AWS Signature Version 4; docs/protocol.md, section 0.1, for the upgrade.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -14,15 +14,14 @@ use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use hyper::HeaderMap;
 use sha2::{Digest, Sha256};
 
-/// The one set of credentials that a simulator knows. They are dummies, but it keeps them to
-/// itself as if they were not.
+/// The credentials that the simulator accepts. They are dummies, but `Debug` omits the secrets.
 #[derive(Clone)]
 pub struct Credentials {
-    /// The access key id; no secret.
+    /// Access key id; not secret.
     pub access_key_id: String,
-    /// The secret access key.
+    /// Secret access key.
     pub secret_access_key: String,
-    /// The session token of temporary credentials.
+    /// Session token of temporary credentials.
     pub session_token: Option<String>,
 }
 
@@ -44,27 +43,27 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What a signature must fit.
+/// Expected values of a signature.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expected<'a> {
-    /// The known credentials.
+    /// The accepted credentials.
     pub credentials: &'a Credentials,
-    /// The region of the simulator.
+    /// Region of the simulator.
     pub region: &'a str,
     /// `ssm` or `ssmmessages`.
     pub service: &'a str,
-    /// The wall clock.
+    /// Current wall clock time.
     pub wall: SystemTime,
 }
 
-/// A request as it arrived.
+/// A request as received.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request<'a> {
     /// `GET` or `POST`.
     pub method: &'a str,
-    /// The path, as sent.
+    /// Path as sent.
     pub path: &'a str,
-    /// The query, as sent; empty if there is none.
+    /// Query as sent; empty if there is none.
     pub query: &'a str,
     /// All headers.
     pub headers: &'a HeaderMap,
@@ -72,14 +71,14 @@ pub(super) struct Request<'a> {
     pub body: &'a [u8],
 }
 
-/// What is known of the signature of a request.
+/// Result of a signature check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signature {
-    /// There is none.
+    /// The request is not signed.
     Unsigned,
-    /// It is right.
+    /// The signature is valid.
     Valid,
-    /// It is wrong, and why.
+    /// The signature is wrong.
     Wrong(Fault),
 }
 
@@ -93,33 +92,33 @@ impl fmt::Display for Signature {
     }
 }
 
-/// What is wrong with a signature.
+/// Reason why a signature is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// It cannot be taken apart.
+    /// The signature cannot be parsed.
     #[error("malformed ({0})")]
     Malformed(&'static str),
-    /// Another access key.
+    /// The access key is unknown.
     #[error("unknown access key")]
     UnknownKey,
-    /// Another session token, or none where one belongs.
+    /// The session token is unknown, or missing.
     #[error("unknown session token")]
     UnknownToken,
-    /// Made more than five minutes from now.
+    /// The date is more than five minutes off.
     #[error("date is {0} s off")]
     Date(u64),
-    /// Made for another region or service.
+    /// The region or service is wrong.
     #[error("scope is {0}")]
     Scope(String),
-    /// `host` must be signed.
+    /// The `host` header is not signed.
     #[error("host is not signed")]
     HostUnsigned,
-    /// Another key, or another request.
+    /// The signature was made with another key or for another request.
     #[error("mismatch")]
     Mismatch,
 }
 
-/// Computes the signature again and compares.
+/// Recomputes the signature and compares it.
 pub(super) fn verify(request: Request<'_>, expected: Expected<'_>) -> Signature {
     let claim = match Claim::find(request) {
         Ok(Some(claim)) => claim,
@@ -132,14 +131,14 @@ pub(super) fn verify(request: Request<'_>, expected: Expected<'_>) -> Signature 
     }
 }
 
-/// What a signed request says about its signature.
+/// Signature data of a request.
 struct Claim {
     key: String,
     /// `date/region/service/aws4_request`.
     scope: String,
     signed_headers: String,
     signature: String,
-    /// As `20240131T235959Z`.
+    /// Such as `20240131T235959Z`.
     date: String,
     token: Option<String>,
     presigned: bool,
@@ -267,7 +266,7 @@ fn split_credential(credential: &str) -> Result<(String, String), Fault> {
     Ok((key.to_owned(), scope.to_owned()))
 }
 
-/// The path encoded once more, as every service but S3 wants it.
+/// Encodes the path once more, as required by all services except S3.
 fn canonical_path(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len());
     for byte in path.bytes() {
@@ -281,7 +280,7 @@ fn canonical_path(path: &str) -> String {
     encoded
 }
 
-/// The parameters in order, without the signature itself.
+/// Sorts the parameters, without the signature itself.
 fn canonical_query(query: &str, presigned: bool) -> String {
     let mut parameters: Vec<_> = query
         .split('&')
@@ -294,7 +293,7 @@ fn canonical_query(query: &str, presigned: bool) -> String {
     parameters.join("&")
 }
 
-/// The decoded value of a query parameter.
+/// Returns the decoded value of a query parameter.
 pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
     let mut pairs = query.split('&').filter_map(|part| part.split_once('='));
     let (_, value) = pairs.find(|(key, _)| *key == name)?;
@@ -325,7 +324,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// A header value with single spaces and no space around it.
+/// Returns a header value with inner white space collapsed and outer removed.
 fn collapse(value: &[u8]) -> String {
     let value = String::from_utf8_lossy(value);
     value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
@@ -347,7 +346,7 @@ fn push_hex(text: &mut String, prefix: &str, byte: u8, upper: bool) {
     written.expect("a string takes every text");
 }
 
-/// Reads `20240131T235959Z`.
+/// Parses a date such as `20240131T235959Z`.
 fn parse_date(text: &str) -> Option<SystemTime> {
     let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
     let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
@@ -360,7 +359,8 @@ fn parse_date(text: &str) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86_400 + seconds))
 }
 
-/// Days of the Gregorian calendar, counted in years that begin in March.
+/// Returns the days since the epoch in the Gregorian calendar, computed in years that begin in
+/// March.
 fn days_since_epoch(year: u64, month: u64, day: u64) -> Option<u64> {
     if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
@@ -372,9 +372,9 @@ fn days_since_epoch(year: u64, month: u64, day: u64) -> Option<u64> {
 }
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256 ";
-/// AWS refuses older ones, and newer.
+/// AWS rejects dates further off, in both directions.
 const MAX_SKEW: Duration = Duration::from_secs(300);
-/// 1 January 1970 in the count of `days_since_epoch`.
+/// 1 January 1970 in the day count of `days_since_epoch`.
 const EPOCH: u64 = 719_468;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Requests signed by the AWS signer, and what may be wrong with them.
+//! Tests with requests signed by the AWS signer, valid and with errors.
 
 use aws_credential_types::Credentials as AwsCredentials;
 use aws_sigv4::http_request::{
@@ -19,7 +19,7 @@ fn wall() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_731_000_000)
 }
 
-/// Signs a POST as an SDK would.
+/// Signs a POST request like an SDK.
 fn signed(credentials: &Credentials, location: SignatureLocation, query: &str) -> Signed {
     let identity = AwsCredentials::new(
         &credentials.access_key_id,

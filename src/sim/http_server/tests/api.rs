@@ -1,4 +1,4 @@
-//! The SSM API: what is refused, and how.
+//! Tests of the SSM API: rejected requests and their errors.
 
 use super::*;
 
@@ -57,7 +57,7 @@ async fn requests_that_do_not_fit_are_told_why() {
     assert_eq!(simulator.ledger().started, 0);
 }
 
-/// Requests, and the code of the error that each one has.
+/// Invalid requests, each with its expected error code.
 const UNFIT: [(&str, &str); 11] = [
     (
         r#"{"DocumentName": "AWS-StartSSHSession"}"#,

@@ -1,4 +1,4 @@
-//! Data channels over real sockets.
+//! Tests of data channels over real sockets.
 
 use super::*;
 
@@ -14,7 +14,7 @@ async fn bytes_travel_to_a_destination_and_back() {
     frames.extend_from_slice(b"hello");
     let seq = client.next;
     loop {
-        // Not acknowledged until the plugin is ready, so it is said until it is answered.
+        // Not acknowledged until the plugin is ready, so it is sent until it is acknowledged.
         client.next = seq;
         client.say(PayloadType::Output, &frames).await;
         let message = client.next().await.unwrap();

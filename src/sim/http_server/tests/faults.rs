@@ -1,4 +1,4 @@
-//! What goes wrong when it is told to, seen from a client.
+//! Tests of fault injection, as seen by a client.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn with(faults: Faults) -> Options {
     }
 }
 
-/// How a websocket ends: the code of its close frame, or none.
+/// Returns the close code of a websocket, or `None` if it ended without a close frame.
 async fn end(client: &mut Client) -> Option<u16> {
     loop {
         match client.websocket.next().await {
@@ -90,7 +90,7 @@ async fn nothing_comes_out_of_a_black_hole_when_the_session_ends_or_has_another_
     until(|| simulator.open_sessions() == 1).await;
 
     for client in [&mut first, &mut second] {
-        // What was on its way before may still arrive.
+        // Messages already in flight may still arrive.
         let hear = async {
             while let Some(message) = client.next().await {
                 assert_ne!(message.header.kind, Kind::ChannelClosed);
@@ -243,7 +243,7 @@ async fn a_stalled_destination_holds_the_client_back_and_loses_nothing() {
     ));
 }
 
-/// A stream with so many chunks of 32 KiB, from SYN to FIN.
+/// Builds a stream with the given number of 32 KiB chunks, from SYN to FIN.
 fn upload(chunks: usize) -> impl Iterator<Item = Vec<u8>> {
     let mut chunk = vec![1, 2, 0, 0x80, 3, 0, 0, 0];
     chunk.resize(8 + 32_768, 7);
@@ -377,5 +377,5 @@ async fn an_order_that_does_not_fit_is_told_and_changes_nothing() {
     assert_eq!(simulator.faults(), Faults::default());
 }
 
-/// Long enough for what is said at once; what is late here is heard by nobody.
+/// Long enough for messages sent at once; later ones are not received.
 const A_WHILE: Duration = Duration::from_millis(300);

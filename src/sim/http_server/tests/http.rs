@@ -1,4 +1,4 @@
-//! How replies leave, and the simulator's own pages.
+//! Tests of HTTP responses and of the simulator's own pages.
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -109,7 +109,7 @@ async fn every_reply_leaves_in_one_write() {
     }
 }
 
-/// Counts the writes of a connection.
+/// Counts the writes to a connection.
 struct Counting {
     io: tokio::io::DuplexStream,
     writes: Arc<AtomicUsize>,

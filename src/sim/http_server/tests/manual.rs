@@ -1,4 +1,4 @@
-//! The manual is served, and what it says is true.
+//! Tests that the manual is served and that its statements are true.
 
 use std::collections::BTreeSet;
 
@@ -108,7 +108,7 @@ fn every_word_is_told() {
     }
 }
 
-/// The JSON at the beginning of the lines of a section, with two spaces before it.
+/// Returns the JSON at the start of the lines of a section, indented by two spaces.
 fn examples(section: &str) -> impl Iterator<Item = Value> {
     let lines = MANUAL
         .lines()
@@ -127,7 +127,8 @@ fn examples(section: &str) -> impl Iterator<Item = Value> {
     })
 }
 
-/// Where the manual shows a blow. A new one stops the build here, and is then missing there.
+/// Returns how the manual shows a one-off fault. A new variant fails to compile here until it is
+/// added.
 fn place(fault: OneOffFault) -> usize {
     match fault {
         OneOffFault::Break(_) => 0,

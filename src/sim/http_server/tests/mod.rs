@@ -1,4 +1,4 @@
-//! The simulator over real sockets, with a bare client.
+//! Tests of the simulator over real sockets, with a minimal client.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,12 +48,12 @@ fn api_request(operation: &str, body: &str) -> String {
     )
 }
 
-/// Calls the API; the status and the body.
+/// Calls the API; returns the status and the body.
 async fn call(simulator: &Simulator, operation: &str, body: &Value) -> (u16, Value) {
     send(simulator, &api_request(operation, &body.to_string())).await
 }
 
-/// Sends a request that closes its connection; the status and the body.
+/// Sends a request with `Connection: close`; returns the status and the body.
 async fn send(simulator: &Simulator, request: &str) -> (u16, Value) {
     let mut tcp = TcpStream::connect(simulator.address()).await.unwrap();
     tcp.write_all(request.as_bytes()).await.unwrap();
@@ -64,7 +64,7 @@ async fn send(simulator: &Simulator, request: &str) -> (u16, Value) {
     (status, serde_json::from_str(body).unwrap())
 }
 
-/// Waits for something that the simulator's tasks bring about.
+/// Waits for a condition that the simulator's tasks bring about.
 async fn until(reached: impl Fn() -> bool) {
     let wait = async {
         while !reached() {
@@ -87,7 +87,7 @@ async fn start(simulator: &Simulator, port: u16) -> Value {
     body
 }
 
-/// A session behind its handshake, and a client that it knows.
+/// A session after its handshake, and its client.
 async fn established(simulator: &Simulator, port: u16) -> (Value, Client) {
     let session = start(simulator, port).await;
     let mut client = Client::open(simulator, &session).await;
@@ -104,7 +104,7 @@ async fn resume(simulator: &Simulator, session: &Value, next: u64) -> Client {
     client
 }
 
-/// Upgrades; an error is the status of the refusal.
+/// Requests an upgrade; an error is the status of the rejection.
 async fn upgrade(simulator: &Simulator, url: &str) -> Result<WebSocketStream<TcpStream>, u16> {
     let tcp = TcpStream::connect(simulator.address()).await.unwrap();
     match tokio_tungstenite::client_async(url, tcp).await {
@@ -114,7 +114,7 @@ async fn upgrade(simulator: &Simulator, url: &str) -> Result<WebSocketStream<Tcp
     }
 }
 
-/// A client that acknowledges what comes and keeps what it is told.
+/// A client that acknowledges and stores the messages that it receives.
 struct Client {
     websocket: WebSocketStream<TcpStream>,
     next: u64,
@@ -155,7 +155,7 @@ impl Client {
         self.hear(PayloadType::HandshakeComplete).await;
     }
 
-    /// Waits until the agent takes data: says a number again and again until it is acknowledged.
+    /// Waits until the agent accepts data: retransmits a message until it is acknowledged.
     async fn ready(&mut self) {
         let seq = self.next;
         loop {
@@ -174,14 +174,14 @@ impl Client {
         self.websocket.flush().await.unwrap();
     }
 
-    /// As `say`, but it leaves with the next that is said, or when it likes.
+    /// Like `say`, but without a flush.
     async fn feed(&mut self, payload_type: PayloadType, payload: &[u8]) {
         let message = message(Kind::Input, self.next, 0, payload_type, payload);
         self.next += 1;
         self.websocket.feed(Frame::binary(message)).await.unwrap();
     }
 
-    /// Waits for an acknowledgement; the number in it.
+    /// Waits for an acknowledgement; returns its number.
     async fn hear_acknowledgement(&mut self) -> u64 {
         loop {
             let message = self.next().await.expect("the websocket is open");
@@ -206,7 +206,7 @@ impl Client {
         }
     }
 
-    /// The next message, acknowledged unless it is told otherwise; `None` when the websocket has closed.
+    /// Returns the next message, acknowledged unless disabled; `None` once the websocket is closed.
     async fn next(&mut self) -> Option<Message> {
         loop {
             let heard = tokio::time::timeout(PATIENCE, self.websocket.next()).await;
@@ -253,5 +253,5 @@ fn acknowledged(message: &Message) -> u64 {
     u64::try_from(body.seq).unwrap()
 }
 
-/// Far longer than anything takes; only a failure waits as long.
+/// Much longer than any operation takes; only a failing test waits this long.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! What becomes of messages while the client or the agent has no websocket.
+//! Tests of messages sent while the client or the agent has no websocket.
 
 use super::*;
 use crate::sim::OneOffFault;
@@ -13,7 +13,7 @@ async fn without_a_buffer_output_is_discarded_until_a_client_is_there() {
     let session = start(&simulator, 9).await;
     until(|| simulator.ledger().sessions[0].traffic.discarded > 0).await;
 
-    // The agent asks again, for nobody has acknowledged.
+    // The agent retransmits, because nothing was acknowledged.
     let mut client = Client::open(&simulator, &session).await;
     client.hear(PayloadType::HandshakeRequest).await;
 

@@ -1,28 +1,28 @@
-//! How a session ends, and that its client hears of it.
+//! Tests of the end of a session, and of its report to the client.
 
 use super::*;
 use crate::sim::{Join, OneOffFault};
 
-/// The agent waits for acknowledgements, but no two seconds.
+/// The agent waits for acknowledgements, but less than two seconds.
 fn impatient() -> Options {
     let mut options = unpaced();
     options.agent.drain = A_WHILE;
     options
 }
 
-/// A session whose agent has said something that its client will never acknowledge.
+/// Creates a session whose agent has sent a message that its client never acknowledges.
 async fn in_debt(simulator: &Simulator) -> (Value, Client) {
     let (session, mut client) = established(simulator, 9).await;
     client.ready().await;
     client.acknowledges = false;
-    // A stream to a port where nobody listens is answered with a flag.
+    // The agent responds with a flag to a stream for a port without a listener.
     let open = [1, 0, 0, 0, 3, 0, 0, 0];
     client.say(PayloadType::Output, &open).await;
     client.hear(PayloadType::Flag).await;
     (session, client)
 }
 
-/// The body of `channel_closed`, and whether the websocket has closed behind it.
+/// Returns the body of `channel_closed`, and whether the websocket was closed after it.
 async fn farewell(client: &mut Client) -> (ChannelClosed, bool) {
     let closed = loop {
         let message = client.next().await.expect("it is told of the end first");
