@@ -238,7 +238,10 @@ impl Daemon {
         if admin != self.admin_settings {
             return Err(StartError::AdminMoved);
         }
-        self.context.max_waiting = fd_limit::prepare(&limits, &forwards);
+        let context = Context {
+            max_waiting: fd_limit::prepare(&limits, &forwards),
+            ..self.context.clone()
+        };
         let how = How {
             afresh,
             strict: self.strict,
@@ -246,11 +249,12 @@ impl Daemon {
         let held = &mut self.http.given_up(http.as_ref());
         let plan = self
             .forwards
-            .plan(forwards, &self.context, &aws, how, held)
+            .plan(forwards, &context, &aws, how, held)
             .await?;
         let (served, failing) =
             plan_http(&self.http, http, &self.context.passed, held, self.strict).await?;
         self.set_log(log)?;
+        self.context = context;
         self.aws = aws;
         self.aws.doubt_files();
         self.context.sessions.set_rate(limits.session_start_rate);
@@ -293,6 +297,8 @@ impl Daemon {
         log.set_format(log_format(settings.format))
             .and_then(|()| log.set_verbosity(log_verbosity(settings.level)))
             .map_err(|error| {
+                // The error that is reported is the first one.
+                let _first = log.set_format(log_format(former.format));
                 self.log_settings = former;
                 StartError::Log(error)
             })

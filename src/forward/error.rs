@@ -186,7 +186,7 @@ impl LogDedup {
 const REPEAT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
+#[expect(clippy::disallowed_methods, reason = "a test needs a start time")]
 mod tests {
     use super::*;
 

@@ -16,7 +16,6 @@ pub(super) struct Inquiry {
 }
 
 impl Inquiry {
-    /// Bytes were received.
     pub(super) fn handle_output(&mut self, now: Instant) {
         self.heard = Some(now);
     }

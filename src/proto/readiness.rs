@@ -64,7 +64,6 @@ impl Readiness {
         self.due = Some((now, PAIR));
     }
 
-    /// Returns the time of the next probe.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due.map(|(at, _)| at)
     }

@@ -68,7 +68,6 @@ impl SingleStream {
         self.life == Life::Unopened && self.stream.unread() > 0
     }
 
-    /// Queues bytes for the destination.
     pub(super) fn write(&mut self, id: StreamId, data: &[u8]) -> Write {
         if !self.is_known(id) {
             return Write::Closed;
@@ -195,7 +194,6 @@ impl SingleStream {
         self.stream.unread() < MAX_UNREAD_OF_STREAM
     }
 
-    /// Returns the number of unread bytes.
     pub(super) fn unread(&self) -> usize {
         self.stream.unread()
     }
@@ -219,7 +217,6 @@ impl SingleStream {
         id == ONLY && matches!(self.life, Life::Open | Life::Left)
     }
 
-    /// Asserts the invariants.
     pub(super) fn assert_invariants(&self) {
         assert!(self.stream.unsent() <= MAX_UNSENT, "the outbox is bounded");
     }

@@ -26,12 +26,10 @@ impl StartCheck {
         }
     }
 
-    /// Data is sent.
     pub(super) fn handle_sent(&mut self, now: Instant) {
         self.due.get_or_insert(now + self.pause);
     }
 
-    /// Returns the time of the next message.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }

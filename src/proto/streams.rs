@@ -146,7 +146,6 @@ impl Streams {
         }
     }
 
-    /// Fills message `seq`.
     pub(super) fn fill(&mut self, draft: &mut Draft, max: usize, seq: Seq) {
         match self {
             Self::Mux(mux) => mux.fill(draft, max, seq),
@@ -175,7 +174,6 @@ impl Streams {
         }
     }
 
-    /// Returns the number of unread bytes.
     pub(super) fn unread(&self) -> usize {
         match self {
             Self::Mux(mux) => mux.unread(),

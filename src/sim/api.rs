@@ -32,8 +32,7 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// Handles one call. Returns `None` if the response must be dropped. `arrived` is the time at which
-/// the last byte of the request arrived.
+/// Handles one call; `None` if the response must be dropped. `arrived` is the time of its last byte.
 pub(super) async fn answer(
     service: &Arc<Service>,
     headers: &HeaderMap,
@@ -229,8 +228,7 @@ fn find_document(service: &Service, name: &str) -> Result<&'static Document, Api
     let alias = service.options.documents.get(name);
     let found = Document::find(alias.map_or(name, String::as_str));
     found.ok_or_else(|| {
-        // AWS has many more documents, such as the shell; a document of AWS may be unsupported
-        // here.
+        // AWS has many more documents, such as the shell, which are not supported here.
         let known: Vec<_> = documents().collect();
         let known = known.join(", ");
         let message = format!(

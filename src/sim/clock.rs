@@ -1,5 +1,4 @@
-//! The only place where the simulator reads the clock; all other code takes the time as an
-//! argument.
+//! Clock of the simulator. All other code in it takes the time as an argument.
 #![expect(clippy::disallowed_methods, reason = "the clock enters here")]
 
 use std::time::{Instant, SystemTime};

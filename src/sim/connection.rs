@@ -49,8 +49,7 @@ impl Connection {
         self.queue.push_back(data);
     }
 
-    /// Writes as much as the connection accepts, many chunks at once, and returns the number of
-    /// bytes.
+    /// Writes what the connection accepts, many chunks at once. Returns the number of bytes.
     ///
     /// Pending if nothing could be written or the queue is empty.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -95,8 +94,7 @@ impl Connection {
     }
 }
 
-/// Maximum number of chunks per write; Linux accepts 1024, and 64 of 1 KiB fill a socket buffer
-/// well.
+/// Chunks per write; Linux accepts 1024, and 64 of 1 KiB fill a socket buffer well.
 const MAX_SLICES: usize = 64;
 /// Maximum number of bytes per read.
 const READ_SIZE: usize = 64 << 10;

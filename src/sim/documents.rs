@@ -1,7 +1,6 @@
 //! The documents of Session Manager: their parameters and resolved properties.
 //!
-//! The real documents are part of the AWS service; docs/protocol.md, section 1.3, lists what is
-//! known.
+//! The real ones are part of AWS; docs/protocol.md, section 1.3, lists what is known of them.
 
 use std::collections::BTreeMap;
 

@@ -29,8 +29,7 @@ impl Path {
         }
     }
 
-    /// Sets the rules for this direction and the link conditions. Unchanged rules keep their
-    /// counts.
+    /// Sets the rules of this direction and the link conditions. Equal rules keep their counts.
     pub(super) fn set(&mut self, faults: &[MessageFault], conditions: Conditions) {
         let fitting = faults
             .iter()

@@ -1,9 +1,8 @@
 //! Persistent faults of the simulator.
 //!
-//! [`Faults`] stay switched on until they are changed; a [`OneOffFault`](super::Blow) falls once, now or
-//! as planned. Both come from the command line, from tests, and as JSON from
-//! `POST /simulator/faults`, which `gateway/manual.txt` explains: a fault that is not told of there
-//! is unknown to its users.
+//! [`Faults`] stay enabled until they are changed; a [`OneOffFault`](super::OneOffFault) is
+//! injected once, immediately or as planned. Both come from the command line, from tests, and as
+//! JSON from `POST /simulator/faults`. `http_server/manual.txt` documents them for users.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,13 +43,12 @@ pub struct Faults {
     pub break_every: Option<BreakEvery>,
     /// Faults injected into every session a given time after its start.
     pub planned: Vec<ScheduledFault>,
-    /// Maximum length of a client message in bytes, header included; a longer one breaks its
-    /// websocket.
+    /// Maximum length of a client message in bytes, with header; a longer one breaks the websocket.
     pub max_message: Option<usize>,
     /// Maximum sequenced client messages in any second; more of them break the websocket.
     pub max_rate: Option<u32>,
-    /// Terminates a session after this time without stream data; AWS: 20 minutes (docs/protocol.md,
-    /// section 8.6).
+    /// Terminates sessions after this time without stream data. AWS: 20 minutes
+    /// (docs/protocol.md, section 8.6).
     #[serde(with = "duration::optional")]
     pub idle_timeout: Option<Duration>,
     /// Destinations are neither read nor written.

@@ -115,8 +115,7 @@ impl Link {
         self.bytes < MAX_BYTES
     }
 
-    /// Returns the number of messages lost at random, by [`lose_next`](Self::lose_next) or by a
-    /// cut.
+    /// Returns the number of messages lost at random, by `lose_next`, or by a cut.
     pub fn lost(&self) -> u64 {
         self.lost
     }

@@ -1,17 +1,15 @@
 //! A simulator on loopback: the SSM API, Session Manager's data channels, and agents.
 //!
-//! It replaces AWS for any client over real sockets and is reached like AWS, with an endpoint
-//! override. It shares the byte layouts of [`wire`](crate::wire) with our client and none of its
-//! logic. It implements docs/protocol.md; where the real behaviour is unknown, it follows appendix
-//! B by default, and options select the alternative.
+//! It replaces AWS for any client, over real sockets with an endpoint override. It shares the byte
+//! layouts of [`wire`](crate::wire) with our client and none of its logic. It implements
+//! docs/protocol.md; where that is unsure, appendix B is the default and options select the rest.
 //!
 //! # What is simulated
 //!
 //! - [`agent`]: one side of a session as a state machine without I/O, for tests in virtual time.
 //! - The API: StartSession, ResumeSession and TerminateSession with their checks and errors, and
 //!   DescribeInstanceInformation for nodes selected by tags.
-//! - The data channel: upgrade, token, replacing a client, and holding output while none is
-//!   attached.
+//! - The data channel: upgrade, token, replacing a client, holding output without a client.
 //! - Destinations: real TCP connections, to loopback addresses only.
 //! - Faults: [`Faults`] and [`OneOffFault`]s, including the termination of idle sessions.
 //!

@@ -39,7 +39,7 @@ pub struct ScheduledFault {
     /// Time since the start of the session; older sessions get the fault at once.
     #[serde(with = "duration")]
     pub after: Duration,
-    /// What happens. `blow` is the former name of the JSON key.
+    /// The fault. `blow` is the former name of the JSON key.
     #[serde(alias = "blow")]
     pub fault: OneOffFault,
 }

@@ -10,8 +10,7 @@ use super::nodes::Nodes;
 use super::resolver::Resolver;
 use super::signature::Credentials;
 
-/// Options of the simulator. The defaults model a healthy service and a current agent at its own
-/// pace.
+/// Options of the simulator. Defaults: a healthy service and a current agent at its own pace.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Listen address; must be loopback. Default: `127.0.0.1`, a free port.

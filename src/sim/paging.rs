@@ -14,8 +14,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Reads the paging members of a request. `lengths` bounds the page length; its end is the
-    /// default.
+    /// Reads the paging members of a request. `lengths` bounds the page; its end is the default.
     pub(super) fn new(
         max_results: Option<usize>,
         next_token: Option<&str>,
@@ -39,8 +38,7 @@ impl Page {
         list.skip(self.begin).take(self.len)
     }
 
-    /// Adds `NextToken` to an answer, if more than the entries up to this page are in the list of
-    /// `count`.
+    /// Adds `NextToken` to an answer, if further entries follow this page in a list of `count`.
     pub(super) fn tell_next(&self, answer: &mut Value, count: usize) {
         let next = self.begin.saturating_add(self.len);
         if next < count {

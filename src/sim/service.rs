@@ -49,8 +49,7 @@ impl Service {
         }
     }
 
-    /// Starts a session. Its agent joins at once, unless the faults delay it to the first
-    /// websocket.
+    /// Starts a session. Its agent joins at once, unless [`Faults::join`] delays it.
     pub(super) fn start(self: &Arc<Self>, record: Record, job: Job, to: Vec<SocketAddr>) -> Opened {
         let now = clock::now();
         let opened = self.draw();
@@ -77,8 +76,7 @@ impl Service {
         opened
     }
 
-    /// Creates a new token for a session. Returns `None` if the session is unknown, and an empty
-    /// string if it has ended.
+    /// Creates a new token. `None` if the session is unknown, an empty string if it has ended.
     pub(super) fn resume(&self, session_id: &str) -> Option<String> {
         let token = self.draw().token;
         let mut sessions = locked(&self.sessions);
@@ -100,7 +98,7 @@ impl Service {
         };
         entry.page.lock().terminate_called = true;
         entry.page.end(at, EndedBy::Api, "");
-        // The send fails if the queue is full or the session has ended. Either may be ignored.
+        // Fails if the queue is full or the session task has ended.
         drop(entry.commands.try_send(Command::Terminate));
         sessions.close(session_id);
     }
@@ -166,8 +164,7 @@ impl Service {
         self.command(session_id, || Command::Suffer(fault))
     }
 
-    /// Sends a command to one session or, with `None`, to all that have not ended. Returns the
-    /// number of sessions.
+    /// Sends a command to one open session or, with `None`, to all. Returns their number.
     fn command(&self, session_id: Option<&str>, command: impl Fn() -> Command) -> usize {
         let sessions = locked(&self.sessions);
         let fitting = sessions

@@ -97,7 +97,7 @@ impl Tunnel {
         Ok(Stream::new(Arc::clone(&self.shared), id))
     }
 
-    /// Ends the session, and notifies the agent if it is connected. The driver ends soon after.
+    /// Ends the session, and notifies the agent if possible. The driver ends soon after.
     pub fn close(&self) {
         self.shared.lock().closing = true;
         self.shared.stirred.notify_one();
@@ -392,5 +392,5 @@ fn wake(wakers: &mut BTreeMap<StreamId, Waker>, id: StreamId) {
 const FAULT: &str = "internal error (please report it, with the lines before)";
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
+#[expect(clippy::disallowed_methods, reason = "a test needs a start time")]
 mod tests;

@@ -8,9 +8,8 @@
 //!   │ SYN 3     │ PSH 3 │ hel┆lo │ FIN 3 │         ┆ = end of a message
 //! ```
 //!
-//! All integers are little-endian. Only PSH carries data: receivers do not skip the data of a frame
-//! of any other type that has a length (docs/protocol.md, section 8.2). Version 1 has no window
-//! updates.
+//! All integers are little-endian. Only PSH carries data: receivers do not skip data after any
+//! other header (docs/protocol.md, section 8.2). Version 1 has no window updates.
 
 use std::fmt;
 
@@ -174,13 +173,13 @@ impl Decoder {
         Self::default()
     }
 
-    /// Passes the next bytes. All pieces of the previous input must have been polled.
+    /// Passes the next bytes. All events of the previous input must have been polled.
     pub fn push(&mut self, input: Bytes) {
         debug_assert!(self.input.is_empty(), "the former input was taken apart");
         self.input = input;
     }
 
-    /// Returns the next piece; `None` when the input is exhausted.
+    /// Returns the next event; `None` when the input is exhausted.
     ///
     /// # Errors
     ///

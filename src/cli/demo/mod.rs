@@ -53,7 +53,7 @@ async fn show(keep: bool) -> Result<(), Failure> {
         shown = stage.play(keep) => shown,
         () = signals.stop() => Ok(()),
     };
-    stage.inject().await?;
+    stage.shut_down().await?;
     shown?;
     Ok(stdout::part(EPILOGUE)?)
 }
@@ -208,7 +208,7 @@ impl Stage {
         Ok(stdout::line("Ctrl-C ends it.")?)
     }
 
-    async fn inject(self) -> Result<(), Failure> {
+    async fn shut_down(self) -> Result<(), Failure> {
         let Self {
             simulator,
             daemon,

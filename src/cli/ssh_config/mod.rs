@@ -30,7 +30,7 @@ pub(super) struct SshConfigArgs {
     #[arg(long, conflicts_with = "remove")]
     install: bool,
     /// Undo that
-    #[arg(long, conflicts_with_all = ["region", "profile"])]
+    #[arg(long, conflicts_with_all = ["region", "profile", "role_arn"])]
     remove: bool,
 }
 

@@ -36,7 +36,7 @@ impl<E: Clone> Pool<E> {
     }
 
     /// Returns the oldest tunnel with a free slot, those that are not stale first. A stale shared
-    /// tunnel gets no new connections once another one is ready.
+    /// tunnel gets no new connections once a fresh one is ready.
     fn best(&mut self, now: Instant) -> Option<(TunnelId, &mut Ready)> {
         let shape = self.shape;
         let is_replaced = shape.reuse && self.ready().any(|(_, ready)| !ready.is_stale(now));
@@ -165,7 +165,7 @@ impl<E: Clone> Pool<E> {
         }
     }
 
-    /// Number of missing warm sessions; at most 1 (the probe) while the circuit breaker is open.
+    /// Number of missing warm sessions: none in a pause, only the probe while the breaker is open.
     fn spares_missing(&self, now: Instant) -> usize {
         let missing = self.spares_wanted(now).saturating_sub(self.spares(now));
         match (self.spares_from, self.breaker.is_closed()) {

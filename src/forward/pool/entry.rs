@@ -64,7 +64,7 @@ impl Entry {
         }
     }
 
-    /// Returns true if it has the priority of a waiting connection.
+    /// Returns true if it is needed and already has the priority of a waiting connection.
     pub(super) fn is_urgent(&self) -> bool {
         match self {
             Self::Queued { priority, .. } => *priority == Priority::Waiter,

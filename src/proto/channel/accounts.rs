@@ -1,10 +1,9 @@
 //! Decides whether an agent that ends the session has completed its work.
 //!
-//! An agent without a mux ends the session when its destination has closed, and sends only
-//! `channel_closed`. So does Session Manager when it has lost the agent or ends the session for a
-//! reason of its own. An agent has then acknowledged everything that it was sent, and it waits for
-//! the acknowledgement of everything it has sent, for at most two seconds (docs/protocol.md,
-//! section 9.3):
+//! An agent without a mux ends the session with a bare `channel_closed` when its destination has
+//! closed. So does Session Manager if it has lost the agent or has a reason of its own. An agent
+//! has then acknowledged everything, and has waited for the acknowledgement of everything it has
+//! sent, for at most two seconds (docs/protocol.md, section 9.3):
 //!
 //! ```text
 //!   agent   data ──────▶        ◀────── acknowledgement  ──────▶ channel_closed
@@ -73,8 +72,7 @@ impl Channel {
             && self.has_drained(now)
     }
 
-    /// True if the agent has acknowledged all data, and no acknowledgement of a later message is
-    /// overdue.
+    /// True if all data is acknowledged, and no acknowledgement of a later message is overdue.
     fn has_taken_all(&self, now: Instant) -> bool {
         // Older agents leave messages unacknowledged that they have processed.
         if !self.reacknowledges {

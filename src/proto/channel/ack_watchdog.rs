@@ -11,7 +11,7 @@ use crate::proto::event::Event;
 /// Actions taken during a period without acknowledgements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Silence {
-    /// None: acknowledgements arrive, or have not been missing for long.
+    /// None: acknowledgements have not been missing for long.
     #[default]
     Heard,
     /// The silence was reported.

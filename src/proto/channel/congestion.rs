@@ -1,35 +1,35 @@
-//! How much may be under way where streams share a session: no more than the path drains soon.
+//! Congestion window for sessions whose streams share the channel: no more than the path drains
+//! in a short time.
 //!
-//! What has left lies before every keystroke that follows. So the window follows the delay, as in
-//! TCP Vegas and FAST TCP: the shortest trip of a round tells whether a queue stands somewhere on
-//! the way. While it is short the window grows, and beyond that it shrinks:
+//! Bytes in flight delay every keystroke sent after them. So the window follows the delay, as in
+//! TCP Vegas and FAST TCP: the shortest trip of a round shows whether there is a queue on the path.
+//! The window grows while that trip is short, and shrinks otherwise:
 //!
 //! ```text
-//!   share  = base / shortest of this round            base: the shortest of all lately
+//!   share  = base / shortest of this round            base: the shortest of the last 10 to 20 s
 //!   window ← window × (1 + GAIN × (share − BALANCE))
 //! ```
 //!
-//! Now and then a round with next to nothing under way shows how long the path is.
+//! At intervals, a round with a minimum window measures the length of the empty path.
 
 use std::time::{Duration, Instant};
 
-/// The window of a session with several streams, in payload bytes.
+/// Window of a session with several streams, in payload bytes.
 #[derive(Debug)]
 pub(crate) struct CongestionWindow {
     size: usize,
     base: Base,
     /// The shortest trip of this round.
     shortest: Option<Duration>,
-    /// The round ends when this number is acknowledged.
+    /// The round ends when this number, or a later one, is acknowledged.
     round_end: u64,
-    /// Something was held back in this round.
+    /// True if something was held back in this round.
     limited: bool,
-    /// The size after this round, which looks at the empty path.
+    /// Window size after this round, if the round measures the empty path.
     resume: Option<usize>,
 }
 
 impl CongestionWindow {
-    /// At the beginning nobody knows the path.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             size: INITIAL,
@@ -41,7 +41,7 @@ impl CongestionWindow {
         }
     }
 
-    /// True if `len` more may leave while `unacknowledged` are under way.
+    /// Returns true if `len` more bytes may be sent while `unacknowledged` are in flight.
     pub(crate) fn has_room(&self, unacknowledged: usize, len: usize) -> bool {
         unacknowledged == 0 || unacknowledged + len <= self.size
     }
@@ -52,7 +52,7 @@ impl CongestionWindow {
     }
 
     /// Message `seq`, sent once, was acknowledged after `trip`; `next` is the number of the next
-    /// one that leaves.
+    /// new message.
     pub(crate) fn sample(&mut self, now: Instant, seq: u64, trip: Duration, next: u64) {
         self.shortest = Some(self.shortest.map_or(trip, |shortest| shortest.min(trip)));
         if seq < self.round_end {
@@ -74,7 +74,7 @@ impl CongestionWindow {
         }
     }
 
-    /// Balanced when a queue is two thirds as long as the path.
+    /// Adapts the window. It is in balance when the queue is two thirds as long as the path.
     fn adapt(&mut self, shortest: Duration, limited: bool) {
         let empty = (self.base.shortest() + NOISE).as_secs_f64();
         let share = (empty / shortest.as_secs_f64()).min(1.0);
@@ -120,33 +120,33 @@ impl Base {
         now - self.since >= SPAN
     }
 
-    /// Forgets what was before. Only an empty path shows its length.
+    /// Begins a span and drops the one before the last. Only an empty path shows its length.
     fn begin(&mut self, now: Instant) {
         self.before = self.lately.take();
         self.since = now;
     }
 }
 
-/// What leaves before anything is known: what a pacer lets go at once.
+/// Initial window: the burst that a pacer permits.
 const INITIAL: usize = 64 * 1024;
 
-/// What always may: two messages.
+/// Minimum window: two messages.
 const MIN: usize = 2 * 1024;
 
-/// Beyond any path that there is; the sender's own window is far less.
+/// Maximum window: more than any path needs; the sender's own window is much smaller.
 const MAX: usize = 1 << 30;
 
-/// Of the difference, how much is made good in a round: more of it swings.
+/// Fraction of the difference that is corrected in a round; a larger one oscillates.
 const GAIN: f64 = 0.5;
 
-/// The share of the empty path in a trip that is aimed at. More of it leaves gaps, less of it is
-/// felt: at 0.6 a keystroke takes under three times as long as without a neighbour.
+/// Target share of the empty path in a trip. A larger one leaves gaps, a smaller one is noticeable:
+/// at 0.6 a keystroke takes less than three times as long as without other streams.
 const BALANCE: f64 = 0.6;
 
-/// What the scheduling of two processes adds.
+/// Delay added by the scheduling of two processes.
 const NOISE: Duration = Duration::from_micros(20);
 
-/// For how long a path is believed to keep its length.
+/// Time for which the length of a path is assumed to be constant.
 const SPAN: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -154,7 +154,7 @@ const SPAN: Duration = Duration::from_secs(10);
 mod tests {
     use super::*;
 
-    /// A path that drains so many bytes a millisecond and is `length` long.
+    /// A path that drains `drain` bytes per millisecond and is `length` long.
     struct Path {
         window: CongestionWindow,
         now: Instant,
@@ -179,8 +179,8 @@ mod tests {
             }
         }
 
-        /// Sends what may leave, for so long; the trips of the last half of it, in order of
-        /// length.
+        /// Sends as much as the window permits for `time`. Returns the trips of the last half,
+        /// sorted.
         fn fill(&mut self, time: Duration) -> Vec<Duration> {
             let (begin, end) = (self.now, self.now + time);
             let mut trips = Vec::new();

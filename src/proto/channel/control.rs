@@ -22,7 +22,6 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Queues a payload.
     pub(crate) fn put(
         &mut self,
         payload_type: PayloadType,
@@ -50,7 +49,6 @@ impl Control {
         probes.map(|awaited| awaited.seq).min()
     }
 
-    /// Removes all probes.
     pub(crate) fn withdraw_probes(&mut self) {
         let is_probe = |mark: Option<AckMarker>| matches!(mark, Some(AckMarker::Probe(_)));
         self.queue.retain(|word| !is_probe(word.mark));
@@ -91,9 +89,7 @@ struct Awaited {
 /// A control message.
 #[derive(Debug)]
 pub(crate) struct Word {
-    /// Type of the payload.
     pub(crate) payload_type: PayloadType,
-    /// The payload.
     pub(crate) payload: Bytes,
     /// Marker to report when it is acknowledged.
     pub(crate) mark: Option<AckMarker>,

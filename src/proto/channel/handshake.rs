@@ -1,12 +1,12 @@
-//! What the agent asks first, and what we answer.
+//! The handshake: the agent's request and our response.
 //!
 //! ```text
 //!   Waiting ──request──▶ Answered ──complete──▶ Complete
 //! ```
 //!
-//! Exactly one response leaves, whatever comes twice: a second one under a new number stops the
-//! agent's reader for good (protocol.md section 5.1). What we cannot do is answered
-//! "unsupported" by name; the agent then decides whether it insists. Port sessions never need
+//! Exactly one response is sent, whatever is received twice: a second one with a new number stops
+//! the agent's reader permanently (docs/protocol.md, section 5.1). Unknown actions are answered as
+//! unsupported, by name; the agent then decides whether it insists. Port sessions never need
 //! encryption (section 5.4).
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use crate::wire::payload::{
     HandshakeResponse, ProcessedAction, RequestedAction,
 };
 
-/// The handshake of one data channel.
+/// Handshake of one data channel.
 #[derive(Debug)]
 pub(crate) struct Handshake {
     state: State,
@@ -27,7 +27,6 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    /// Nothing has come yet.
     pub(crate) fn new() -> Self {
         Self {
             state: State::Waiting,
@@ -35,17 +34,17 @@ impl Handshake {
         }
     }
 
-    /// Claims another version.
+    /// Sets the client version to send.
     pub(crate) fn claim(&mut self, version: ClientVersion) {
         self.client_version = version;
     }
 
-    /// The agent asks. Returns the one response, or `None` if it has been given already.
+    /// Handles a request. Returns the response, or `None` if it was given before.
     ///
     /// # Errors
     ///
-    /// If the request cannot be read, has too many actions, is not about port forwarding, or comes
-    /// from an agent that is too old.
+    /// If the request cannot be decoded, has too many actions, is not about port forwarding, or
+    /// comes from an agent that is too old.
     pub(crate) fn handle_request(&mut self, request: &[u8]) -> Result<Option<Bytes>, Reason> {
         if !matches!(self.state, State::Waiting) {
             return Ok(None);
@@ -67,11 +66,11 @@ impl Handshake {
         })))
     }
 
-    /// The agent is content.
+    /// Handles the completion by the agent.
     ///
     /// # Errors
     ///
-    /// If it cannot be read, or came before the agent asked.
+    /// If it cannot be decoded, or was received before a request.
     pub(crate) fn handle_complete(&mut self, complete: &[u8]) -> Result<Completed, Reason> {
         let complete: HandshakeComplete = payload::decode(complete)
             .map_err(|error| Reason::unreadable("end of the handshake", &error))?;
@@ -87,29 +86,29 @@ impl Handshake {
         }
     }
 
-    /// True once the agent has asked: there is one.
+    /// Returns true if a request was received, so that there is an agent.
     pub(crate) fn is_begun(&self) -> bool {
         !matches!(self.state, State::Waiting)
     }
 
-    /// True once data may flow, but for the agent's readiness.
+    /// Returns true if data may be sent, apart from the agent's readiness.
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self.state, State::Complete)
     }
 }
 
-/// What the handshake told about the agent.
+/// Result of the handshake.
 #[derive(Debug)]
 pub(crate) struct Completed {
     /// The agent's version.
     pub version: AgentVersion,
-    /// What its payloads carry.
+    /// Content of the session's payloads.
     pub mode: Mode,
     /// A message for the user; may be empty.
     pub notice: Printable,
 }
 
-/// What the payloads of a session carry. No option of ours: the document decides.
+/// Content of the payloads of a session. Determined by the document, not by an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Frames of many streams.
@@ -125,8 +124,8 @@ enum State {
     Complete,
 }
 
-/// The response repeats each action, so a request must not be able to make it large: it leaves
-/// outside the window and is kept until it is acknowledged.
+/// Limits the size of a request. The response repeats each action, is sent outside the window and
+/// is kept until it is acknowledged.
 fn check_size(actions: &[RequestedAction]) -> Result<(), Reason> {
     let count = actions.len();
     if count > MAX_ACTIONS {
@@ -167,8 +166,8 @@ fn answer(
     ))
 }
 
-/// Exactly one `type` asks for a mux; whatever else a port has is one connection (protocol.md
-/// section 1.3).
+/// Returns the mode of the session. A mux is used with exactly one `type`; with any other, a port
+/// session carries one connection (docs/protocol.md, section 1.3).
 fn session_mode(action: &RequestedAction, version: &AgentVersion) -> Result<Mode, Reason> {
     let session = action
         .session_type()
@@ -194,16 +193,16 @@ fn session_mode(action: &RequestedAction, version: &AgentVersion) -> Result<Mode
     Ok(Mode::Mux)
 }
 
-/// Characters of a message for the user that are kept.
+/// Maximum length of a message for the user, in characters.
 const MAX_NOTICE: usize = 500;
 
-/// Characters of a type's name that are kept.
+/// Maximum length of a session type in an error, in characters.
 const MAX_NAME: usize = 40;
 
-/// Actions in a request. Agents know two.
+/// Maximum number of actions in a request. Agents use two.
 const MAX_ACTIONS: usize = 16;
 
-/// Bytes in the type of an action. The longest that agents know has 13.
+/// Maximum length of an action type, in bytes. The longest used by agents has 13.
 const MAX_ACTION_TYPE: usize = 64;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a channel makes of a frame: its kind, its place, its meaning, its acknowledgement.
+//! Handling of incoming messages: decoding, ordering, dispatch and acknowledgement.
 
 use std::time::Instant;
 
@@ -17,11 +17,11 @@ use crate::wire::message::{Header, Kind, Message, PayloadType, Seq};
 use crate::wire::payload::{self, Flag};
 
 impl Channel {
-    /// A frame came.
+    /// Handles a frame.
     ///
     /// # Errors
     ///
-    /// If it is no message, if the handshake fails, or if the service closes the channel.
+    /// If it is invalid, if the handshake fails, or if Session Manager closes the channel.
     pub(crate) fn handle_message(&mut self, now: Instant, frame: Bytes) -> Result<(), Reason> {
         let message = match Message::decode(frame) {
             Ok(message) => message,
@@ -41,13 +41,13 @@ impl Channel {
                 self.publication.start();
                 Ok(())
             }
-            // An echo of ours, or nothing for a client: both references ignore it.
+            // An echo of ours, or not for clients: both references ignore it.
             Kind::Input | Kind::AgentSessionState | Kind::Other(_) => Ok(()),
         }
     }
 
-    /// Not acknowledged, so it comes again if it matters: both references ignore what they cannot
-    /// read. But whoever says nothing else, or never gets it right, is no agent.
+    /// Ignores an invalid frame, as both references do: it is not acknowledged, so it is sent again
+    /// if it matters. The error is final before the handshake, and after [`MAX_DAMAGED`] of them.
     fn handle_damaged(&mut self, reason: Reason) -> Result<(), Reason> {
         self.stats.damaged += 1;
         let is_agent = self.handshake.is_begun() && self.stats.damaged <= MAX_DAMAGED;
@@ -69,8 +69,8 @@ impl Channel {
         }
     }
 
-    /// The service may have had too much of us (protocol.md section 0.1). True if the rate was
-    /// lowered for it.
+    /// Lowers the send rate after signs of rate limiting (docs/protocol.md, section 0.1). Returns
+    /// true if the rate was lowered.
     fn lower_rate(&mut self, now: Instant) -> bool {
         let lowered = self.pacer.lower_rate(now);
         self.deliveries
@@ -88,7 +88,7 @@ impl Channel {
         let Ok(seq) = u64::try_from(body.seq) else {
             return Ok(());
         };
-        // Of a message that was acknowledged before or never sent it proves no arrival.
+        // Nothing arrived if the message was acknowledged before or never sent.
         if self.sender.acknowledge(now, Seq(seq)) {
             self.pacer.handle_arrival(now);
             self.silence = Silence::default();
@@ -144,8 +144,8 @@ impl Channel {
                 (true, Some(item))
             }
         };
-        // Even if it was seen before: the first acknowledgement may have been lost, and the
-        // agent retransmits until it has one.
+        // Duplicates too: the first acknowledgement may have been lost, and the agent retransmits
+        // until it has one.
         self.acknowledgements
             .push_back(PendingAck { seq, id, is_new });
         self.accounts.unanswered += usize::from(is_new);
@@ -190,7 +190,7 @@ impl Channel {
                 });
             }
             PayloadType::EncChallengeRequest => return Err(Reason::encryption()),
-            // Acknowledged and without meaning in a port session (protocol.md section 4.2).
+            // Acknowledged, but without meaning in a port session (docs/protocol.md, section 4.2).
             PayloadType::None
             | PayloadType::Size
             | PayloadType::HandshakeResponse
@@ -201,5 +201,5 @@ impl Channel {
     }
 }
 
-/// Frames that cannot be read and are forgiven in the life of a channel.
+/// Maximum number of invalid frames tolerated on a channel.
 const MAX_DAMAGED: u64 = 16;

@@ -1,50 +1,50 @@
-//! How fast messages may leave.
+//! Pacer: limits the rate at which messages are sent.
 //!
-//! The service closes the websocket of a client that sends more than about a thousand messages
-//! a second (protocol.md section 0.1). The pacer gives each message a slot of `1 / rate`; a
-//! sender that was idle may use up to 50 ms worth of slots at once (interfaces.md section 8).
+//! Session Manager closes the websocket of a client that sends more than about a thousand messages
+//! per second (docs/protocol.md, section 0.1). The pacer gives each message a slot of `1 / rate`; a
+//! sender that was idle may use up to 50 ms of slots at once (docs/interfaces.md, section 8).
 //!
 //! ```text
-//!   owed ──────────────▶ time        a message may leave while `owed` is at most
+//!   owed ──────────────▶ time        a message may be sent while `owed` is at most
 //!        │   now                     `BURST` ahead of now; each one moves it by a slot
 //!        └─ never behind now
 //! ```
 //!
-//! What left evenly may arrive at once, after the network has paused. Acknowledgements tell: each
-//! stands for a message that arrived, and when more come at once than might have been sent at once,
-//! their slots are owed again.
+//! Messages sent evenly may arrive in a burst after the network has stalled. Acknowledgements show
+//! that: each stands for a message that arrived, and when more come at once than could have been
+//! sent at once, their slots are charged again.
 
 use std::time::{Duration, Instant};
 
-/// Spaces messages in time.
+/// Rate limiter for outgoing messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pacer {
-    /// Messages per second that were asked for; 0 means no limit.
+    /// Configured messages per second; 0 means no limit.
     rate: u32,
     /// Time between two messages; zero means no limit.
     slot: Duration,
-    /// When all the slots given away are over.
+    /// End of all slots taken so far.
     owed: Instant,
     /// The same for the messages that are known to have arrived.
     arrived: Instant,
     lowered: Option<Lowered>,
-    /// Messages since a moment at most [`SPAN`] ago, and in the span before it.
+    /// Messages since an instant at most [`SPAN`] ago, and in the span before it.
     span: Instant,
     count: u32,
     before: u32,
 }
 
-/// A rate that is lower than was asked for.
+/// A rate lowered below the configured one.
 #[derive(Clone, Copy, Debug)]
 struct Lowered {
     rate: u32,
-    /// What it was before the first objection.
+    /// Rate before it was lowered for the first time.
     from: u32,
     since: Instant,
 }
 
 impl Pacer {
-    /// A pacer for `rate` messages per second; 0 means no limit.
+    /// Creates a pacer for `rate` messages per second; 0 means no limit.
     pub(crate) fn new(now: Instant, rate: u32) -> Self {
         let slot = slot(rate);
         Self {
@@ -59,14 +59,14 @@ impl Pacer {
         }
     }
 
-    /// Takes the slot of one message that leaves now.
+    /// Takes the slot of a message that is sent now.
     pub(crate) fn take(&mut self, now: Instant) {
         self.owed = self.owed.max(now) + self.slot;
         self.roll(now);
         self.count += 1;
     }
 
-    /// One message has arrived, as its acknowledgement tells.
+    /// The acknowledgement of a message was received, so the message has arrived.
     pub(crate) fn handle_arrival(&mut self, now: Instant) {
         self.arrived = (self.arrived.max(now) + self.slot).min(now + SPAN.max(self.slot));
         if self.arrived > now + BURST.max(self.slot) {
@@ -74,13 +74,13 @@ impl Pacer {
         }
     }
 
-    /// When the next message may leave; now or earlier means at once.
+    /// Returns when the next message may be sent; now or earlier means immediately.
     pub(crate) fn next(&self) -> Instant {
         let ahead = BURST.saturating_sub(self.slot);
         self.owed.checked_sub(ahead).unwrap_or(self.owed)
     }
 
-    /// Time has passed: a lowered rate may rise again.
+    /// Handles the passage of time: a lowered rate is raised again step by step.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         let Some(lowered) = &mut self.lowered else {
             return;
@@ -96,8 +96,9 @@ impl Pacer {
         }
     }
 
-    /// The service asks for less, or has cut off a sender that was busy. Returns the new rate if
-    /// that lowers it. What comes soon after is about what was sent before.
+    /// Halves the rate because Session Manager requested a pause, or a busy sender was
+    /// disconnected. Returns the new rate, or `None` if the rate stays. Repeated calls within
+    /// [`AFTERMATH`] are ignored, because they concern messages sent before.
     pub(crate) fn lower_rate(&mut self, now: Instant) -> Option<u32> {
         self.roll(now);
         let measured = self.count.max(self.before);
@@ -118,13 +119,12 @@ impl Pacer {
         Some(rate)
     }
 
-    /// Back to the rate that was asked for.
     pub(crate) fn restore(&mut self) {
         self.lowered = None;
         self.slot = slot(self.rate);
     }
 
-    /// Messages in the last second, as near as two spans tell.
+    /// Returns the approximate number of messages in the last second, interpolated from two spans.
     pub(crate) fn recent(&mut self, now: Instant) -> u32 {
         self.roll(now);
         let gone = now.saturating_duration_since(self.span).as_secs_f64();
@@ -152,22 +152,22 @@ fn slot(rate: u32) -> Duration {
     Duration::from_secs(1).checked_div(rate).unwrap_or_default()
 }
 
-/// What may leave at once after a pause.
+/// Maximum burst after a pause.
 const BURST: Duration = Duration::from_millis(50);
 
-/// A sender is busy by what left in the last one or two of these.
+/// Interval of the message counts; a sender is busy by those of the last one or two.
 const SPAN: Duration = Duration::from_secs(1);
 
-/// How long a rate stays lowered before it is doubled.
+/// Time after which a lowered rate is doubled.
 const LOWERED: Duration = Duration::from_secs(60);
 
-/// How long after an objection another one is about the same.
+/// Time during which further signs of rate limiting have the same cause.
 pub(super) const AFTERMATH: Duration = Duration::from_secs(5);
 
-/// Without a rate, an objection is to so many messages a second, or to something else.
+/// Without a configured rate, minimum messages per second for which the rate is taken as the cause.
 const MUCH: u32 = 500;
 
-/// No objection lowers a rate further.
+/// Minimum lowered rate, in messages per second.
 const LEAST: u32 = 50;
 
 #[cfg(test)]
@@ -175,7 +175,7 @@ const LEAST: u32 = 50;
 mod tests {
     use super::*;
 
-    /// When messages leave that are offered all the time, polled every `tick`.
+    /// Send times of messages that are always available, polled every `tick`.
     fn departures(rate: u32, tick: Duration, length: Duration) -> Vec<Duration> {
         let start = Instant::now();
         let mut pacer = Pacer::new(start, rate);
@@ -269,7 +269,7 @@ mod tests {
         }
     }
 
-    /// A pacer of a sender that is busy, a second after it began.
+    /// A pacer of a busy sender, one second after it began.
     fn busy(rate: u32, messages: u32) -> (Pacer, Instant) {
         let start = Instant::now();
         let mut pacer = Pacer::new(start, rate);

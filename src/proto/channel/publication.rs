@@ -40,7 +40,6 @@ impl Publication {
         *self = Self::Started;
     }
 
-    /// Handles the passage of time.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         match self {
             Self::Paused(until) if *until <= now => *self = Self::IgnoringPauses(now + MAX_PAUSE),

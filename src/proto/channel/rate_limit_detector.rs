@@ -1,44 +1,43 @@
-//! Whether a websocket broke for what was sent on it.
+//! Detects whether a disconnect was caused by our send rate.
 //!
-//! The service cuts off who sends too much (protocol.md section 0.1), and a cut looks like any
-//! other break. One after a busy second is taken for it, and the rate is lowered. But a limit that
-//! a thousand messages have reached is not what four hundred broke on: if breaks go on at a rate
-//! that is clearly lower, it was never the rate, and lowering it further would cost and help
-//! nothing.
+//! Session Manager disconnects clients that send too much (docs/protocol.md, section 0.1), which
+//! looks like any other disconnect. One after a busy second is therefore treated as rate limiting,
+//! and the rate is lowered. But a limit that a thousand messages have reached cannot be the cause
+//! of a disconnect at four hundred: if disconnects continue at a clearly lower rate, the rate was
+//! never the cause, and lowering it further would cost throughput without any benefit.
 //!
 //! ```text
-//!   busy, broken at 900 a second ─▶ lowered to 450
-//!      broken at 400 again  ─▶ the limit may be 400: lowered to 225
-//!      broken at 450, 900 ≫ 450 ─▶ not the rate: restored, and believed for ten minutes
+//!   disconnected at 900/s          rate suspected, lowered to 450/s
+//!   disconnected again at 400/s    the limit may be 400/s: lowered to 225/s
+//!   disconnected at 450/s          450 ≪ 900: not the rate; restored, not suspected for 10 minutes
 //! ```
 
 use std::time::{Duration, Instant};
 
 use super::pacer::AFTERMATH;
 
-/// What is known about breaks.
+/// Disconnect history of one channel.
 #[derive(Debug)]
 pub(crate) struct RateLimitDetector {
     connected: Instant,
-    /// Messages in the second before the break for which the rate was lowered last, and when.
+    /// Messages in the second before the disconnect that last lowered the rate, and when.
     accused: Option<(u32, Instant)>,
-    /// So many messages in a second were not the reason, until then.
+    /// A rate known not to cause disconnects, and until when that holds.
     borne: Option<(u32, Instant)>,
 }
 
-/// What a break says about the rate.
+/// Conclusion from a disconnect about the send rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RateVerdict {
-    /// It may have been too high.
+    /// The rate may be the cause.
     Suspected,
-    /// It was not the reason, now and before.
+    /// The rate was not the cause, neither now nor before.
     Cleared,
-    /// It is known not to be the reason.
+    /// The rate is already known not to be the cause.
     Known,
 }
 
 impl RateLimitDetector {
-    /// Nothing has broken.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             connected: now,
@@ -47,12 +46,11 @@ impl RateLimitDetector {
         }
     }
 
-    /// A websocket is open.
     pub(crate) fn handle_connected(&mut self, now: Instant) {
         self.connected = now;
     }
 
-    /// It broke, after `recent` messages in a second.
+    /// The websocket disconnected after `recent` messages in a second.
     pub(crate) fn judge(&mut self, now: Instant, recent: u32) -> RateVerdict {
         if let Some((borne, until)) = self.borne
             && now < until
@@ -64,7 +62,7 @@ impl RateLimitDetector {
         else {
             return RateVerdict::Suspected;
         };
-        // A shorter life says nothing about what a second holds.
+        // A shorter connection shows nothing about a whole second.
         let life = now.saturating_duration_since(self.connected);
         if life < FULL_LIFE || now < at + AFTERMATH {
             return RateVerdict::Suspected;
@@ -74,16 +72,16 @@ impl RateLimitDetector {
         RateVerdict::Cleared
     }
 
-    /// The rate was lowered, after `recent` messages in a second.
+    /// The rate was lowered after `recent` messages in a second.
     pub(crate) fn accuse(&mut self, now: Instant, recent: u32) {
         self.accused = Some((recent, now));
     }
 }
 
-/// A websocket that lived so long shows what a second holds, at a clock's coarseness.
+/// Minimum lifetime of a websocket that represents a whole second, less the clock's coarseness.
 const FULL_LIFE: Duration = Duration::from_millis(900);
 
-/// For how long a rate that was not the reason is not suspected.
+/// Time for which a rate that was not the cause is not suspected again.
 const BELIEVED: Duration = Duration::from_secs(600);
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
-//! Order out of what came.
+//! Reorders incoming messages.
 //!
 //! ```text
 //!   delivered        │ expected │  early: kept until the gap before them closes
 //!  ──────────────────┼──────────┼───────■■───■─────────▶ sequence number
 //! ```
 //!
-//! What was delivered stays delivered: `expected` moves on whatever becomes of the
-//! acknowledgement, so that a message whose acknowledgement was lost is never delivered twice
-//! (protocol.md section 6.5 item 2).
+//! `expected` advances regardless of whether the acknowledgement arrives, so a message whose
+//! acknowledgement was lost is never delivered twice (docs/protocol.md, section 6.5 item 2).
 //!
-//! A message that closes a gap releases all early ones behind it at once, up to 32 MiB, which may be
-//! more than their streams may leave unread. Their room in the pool stays taken until the bytes are
-//! read or dropped, so that no number of tunnels holds more than the pool allows.
+//! A message that closes a gap releases all early ones behind it at once, up to 32 MiB, which may
+//! exceed the unread limits of their streams. Their share of the pool stays taken until the bytes
+//! are read or dropped, so that any number of tunnels stays within the pool's limit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,13 +26,13 @@ pub(crate) struct Receiver {
     expected: u64,
     early: BTreeMap<u64, Item>,
     early_bytes: usize,
-    /// The room in the pool that messages still take that are not early any more.
+    /// Budget still taken by messages that are no longer early.
     released: usize,
     pool: ReorderBudget,
 }
 
 impl Receiver {
-    /// Nothing has come yet; the first number is 0.
+    /// Creates a receiver that expects number 0.
     pub(crate) fn new(pool: ReorderBudget) -> Self {
         Self {
             expected: 0,
@@ -44,7 +43,7 @@ impl Receiver {
         }
     }
 
-    /// Takes in a message, which is acknowledged unless the answer is [`Verdict::Refused`].
+    /// Receives a message. It must be acknowledged unless the result is [`Verdict::Refused`].
     pub(crate) fn receive(&mut self, seq: Seq, item: Item) -> Verdict {
         if seq.0 < self.expected {
             return Verdict::Duplicate;
@@ -67,7 +66,7 @@ impl Receiver {
             return Verdict::Refused;
         }
         self.early_bytes = bytes;
-        // A copy: the slice would keep the whole read buffer of its websocket alive.
+        // A copy: the slice would keep the whole read buffer of its websocket in memory.
         let payload = Bytes::copy_from_slice(&item.payload);
         self.early.insert(
             seq.0,
@@ -79,13 +78,13 @@ impl Receiver {
         Verdict::Early
     }
 
-    /// True if a message is missing before one that came.
+    /// Returns true if a message is missing before one that was received.
     pub(crate) fn has_gap(&self) -> bool {
         !self.early.is_empty()
     }
 
-    /// The next message, if it came early. To be asked until `None` after each delivery. It takes
-    /// room in the pool until [`Receiver::settle`].
+    /// Returns the next message if it was received early. Call until `None` after each delivery.
+    /// The message takes budget until [`Receiver::settle`].
     pub(crate) fn poll_early(&mut self) -> Option<Item> {
         let item = self.early.remove(&self.expected)?;
         self.expected += 1;
@@ -95,7 +94,7 @@ impl Receiver {
         Some(item)
     }
 
-    /// No more than `unread` bytes of the messages that were given wait unread.
+    /// Returns budget to the pool: at most `unread` bytes of the delivered messages are unread.
     pub(crate) fn settle(&mut self, unread: usize) {
         let free = self.released.saturating_sub(unread);
         if free > 0 {
@@ -104,7 +103,7 @@ impl Receiver {
         }
     }
 
-    /// Whether no message takes room in the pool that is not early any more.
+    /// Returns true if only early messages take budget of the pool.
     pub(crate) fn is_settled(&self) -> bool {
         self.released == 0
     }
@@ -116,17 +115,17 @@ impl Drop for Receiver {
     }
 }
 
-/// What early messages of many tunnels may take together.
+/// Memory budget for the early messages of many tunnels.
 #[derive(Clone, Debug, Default)]
 pub struct ReorderBudget(Arc<AtomicUsize>);
 
 impl ReorderBudget {
-    /// Nothing is taken.
+    /// Creates an unused budget.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The bytes that are taken now.
+    /// Returns the number of bytes in use.
     pub fn taken(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -145,43 +144,43 @@ impl ReorderBudget {
     }
 }
 
-/// What is left of a message of stream data once its number is known.
+/// A message of the agent without its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Item {
-    /// What the payload holds.
+    /// Type of the payload.
     pub payload_type: PayloadType,
     /// The payload.
     pub payload: Bytes,
 }
 
-/// The memory that an early message takes.
+/// Memory taken by an early message.
 fn cost(item: &Item) -> usize {
     item.payload.len() + MAX_OVERHEAD
 }
 
-/// What became of a message.
+/// Result of receiving a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It is the expected one.
     Deliver(Item),
-    /// It is kept until its turn comes.
+    /// It is kept until the messages before it were received.
     Early,
-    /// It came before.
+    /// It was received before.
     Duplicate,
-    /// There is no room for it: it must come again, so it is not acknowledged.
+    /// The buffers are full: it must be sent again, so it is not acknowledged.
     Refused,
 }
 
-/// As many as the agent itself keeps (protocol.md section 6.4).
+/// The agent's own limit (docs/protocol.md, section 6.4).
 const MAX_EARLY_MESSAGES: usize = 100_000;
 
-/// Early messages of one session.
+/// Maximum early bytes of one session.
 const MAX_EARLY_BYTES: usize = 32 * 1024 * 1024;
 
-/// The entry of an early message in its map, and what the allocator adds to its payload.
+/// Map entry of an early message, and the allocator's overhead for its payload.
 const MAX_OVERHEAD: usize = 128;
 
-/// Early messages of all sessions of a pool.
+/// Maximum early bytes of all sessions of a pool.
 const MAX_EARLY_BYTES_OF_ALL: usize = 256 * 1024 * 1024;
 
 #[cfg(test)]

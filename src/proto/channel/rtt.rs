@@ -59,7 +59,6 @@ impl RttEstimator {
         self.least.filter(|_| self.samples >= FEW)
     }
 
-    /// Returns the smoothed round trip.
     pub(crate) fn smoothed(&self) -> Duration {
         self.smoothed
     }

@@ -1,47 +1,49 @@
-//! May something be missing behind the last message that came?
+//! Detects whether messages may be missing after the last one that was received.
 //!
-//! An agent closes when all is acknowledged, or two seconds after its destination ended. What a
-//! broken websocket has swallowed, ours or the agent's, comes again one message at a time, so an
-//! end may overtake it, and no gap shows that: what is missing is the tail. Two things put it in
-//! doubt (protocol.md sections 6.3 and 9.3):
+//! An agent closes when everything is acknowledged, or two seconds after its destination closed.
+//! Messages lost with a websocket, ours or the agent's, are retransmitted one at a time, so a close
+//! may overtake them, and no gap shows that: the tail is missing. Two things make the tail doubtful
+//! (docs/protocol.md, sections 6.3 and 9.3):
 //!
-//! * Our websocket was resumed. The doubt lasts until a message comes that was sent on the new one.
-//! * A message came much later than it was created, and alone. That is a retransmission: agents
-//!   retransmit one message in 100 ms. What only waited in a queue, because the path or the reader
-//!   is slow, is late too, but comes in one run with others. The doubt lasts until a message comes
-//!   in time.
+//! * Our websocket was resumed. The tail is doubtful until a message is received that was sent on
+//!   the new one.
+//! * A message was received long after it was created, and alone. That is a retransmission: agents
+//!   retransmit one message per 100 ms. Messages delayed in a queue, because the path or the reader
+//!   is slow, are late too, but arrive in a run with others. The tail is doubtful until a message
+//!   arrives in time.
 //!
-//! Dates are compared with earlier ones, so a clock of the agent that is set forward would make a
-//! retransmission look as if it came in time. A message that seems to have come much faster than
-//! any before it keeps the tail in doubt, or puts it there, until messages come in one run.
+//! Dates are compared with earlier ones, so if the agent's clock is set forward, a retransmission
+//! would seem to be in time. A message that seems much faster than any before it keeps the tail
+//! doubtful, or makes it so, until messages arrive in a run.
 //!
 //! ```text
 //!   sent      1 2 3 4 5 ╳ websocket                 6
-//!   came      1 2           3 … 4 … channel_closed?  └ 6 ends the doubt, once 5 has come
+//!   received  1 2           3 … 4 … channel_closed?  └ 6 ends the doubt, once 5 was received
 //! ```
 //!
-//! Either ends when nothing old has come for longer than an agent waits before it closes.
+//! In both cases the doubt ends when no old message was received for longer than an agent waits
+//! before it closes.
 
 use std::time::{Duration, Instant};
 
-/// The doubt about the tail of what an agent sent.
+/// State of the tail of an agent's messages.
 #[derive(Debug, Default)]
 pub(super) struct TailCheck {
     clock: AgentClock,
-    /// The agent's clock was set while the tail was in doubt, or may be; dates tell nothing then.
+    /// True if the agent's clock was set while the tail was doubtful, or may have been; dates are
+    /// then meaningless.
     is_stepped: bool,
-    /// When the last new message came, and when it was created, by our clock.
+    /// When the last new message was received, and when it was created, by our clock.
     last: Option<(Instant, Instant)>,
-    /// There was a websocket before.
+    /// True if there was a websocket before.
     is_opened: bool,
-    /// When the newest websocket opened that is not the first.
+    /// When the newest websocket opened, unless it is the first.
     resumed: Option<Instant>,
-    /// Until when the tail is in doubt.
+    /// Until when the tail is doubtful.
     doubt: Option<Instant>,
 }
 
 impl TailCheck {
-    /// A websocket is open.
     pub(super) fn handle_connected(&mut self, now: Instant) {
         if std::mem::replace(&mut self.is_opened, true) {
             self.resumed = Some(now);
@@ -49,7 +51,7 @@ impl TailCheck {
         }
     }
 
-    /// A message came for the first time that the agent dated `created`.
+    /// A message with the date `created` was received for the first time.
     pub(super) fn handle_message(&mut self, now: Instant, created: u64) {
         let (delay, has_jumped) = self.clock.delay(now, created);
         let sent = now.checked_sub(delay).unwrap_or(now);
@@ -66,34 +68,33 @@ impl TailCheck {
         self.doubt = is_doubtful.then(|| now + DRAIN);
     }
 
-    /// True if nothing can be missing behind what came.
+    /// Returns true if nothing can be missing after the last message.
     pub(super) fn is_whole(&self, now: Instant) -> bool {
         self.doubt.is_none_or(|until| until <= now)
     }
 
-    /// When the last new message was created, by our clock.
+    /// Returns when the last new message was created, by our clock.
     pub(super) fn last_created(&self) -> Option<Instant> {
         self.last.map(|(_, created)| created)
     }
 }
 
-/// How the dates of an agent relate to our clock: the quickest message of the last one or two
-/// spans tells most. Clocks drift, so what was long ago is forgotten.
+/// Offset of an agent's clock from ours, derived from the fastest message of the last one or two
+/// spans. Clocks drift, so older messages are not used.
 #[derive(Debug, Default)]
 struct AgentClock {
-    /// When the first message came; offsets are counted from there.
+    /// When the first message was received; offsets are relative to it.
     origin: Option<Instant>,
     /// When the newer span began.
     since: Option<Instant>,
     before: Option<i128>,
     lately: Option<i128>,
-    /// Messages so far.
     count: u32,
 }
 
 impl AgentClock {
-    /// How much longer than the quickest message this one took that came now, and whether the
-    /// clock was set forward before it was created.
+    /// Returns how much longer than the fastest message this one took, received now, and whether
+    /// the clock was set forward before it was created.
     fn delay(&mut self, now: Instant, created: u64) -> (Duration, bool) {
         let origin = *self.origin.get_or_insert(now);
         let since = *self.since.get_or_insert(now);
@@ -118,27 +119,28 @@ impl AgentClock {
     }
 }
 
-/// Longer than an agent waits for acknowledgements before it closes, and than it takes to say so.
+/// Longer than an agent waits for acknowledgements before it closes, plus the time to send that.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// By how much the agent's clock, as we know it, may be wrong.
+/// Maximum error of our estimate of the agent's clock.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// So late is a message only after a break. When an agent closes before it has retransmitted all,
-/// the last message that it retransmitted is later still: two seconds, less one timeout of it.
+/// Minimum delay of a message that was retransmitted after a break. If an agent closes before it
+/// has retransmitted everything, the delay of the last retransmitted message is larger: two seconds
+/// less one timeout of that message.
 const LATE: Duration = Duration::from_millis(500);
 
-/// Retransmissions of an agent come at least 100 ms apart; in a queue messages follow one another
-/// within some milliseconds.
+/// Minimum interval between retransmissions. Those of an agent are at least 100 ms apart; messages
+/// from a queue follow one another within some milliseconds.
 const APART: Duration = Duration::from_millis(20);
 
-/// By so many milliseconds a message is faster than all others only if the clock was set.
+/// A message faster than all others by this many milliseconds shows that the clock was set.
 const STEP: i128 = 500;
 
-/// Messages that tell too little about a clock to see that it was set.
+/// Minimum number of messages to detect that the clock was set.
 const FEW: u32 = 4;
 
-/// For how long the relation of two clocks is believed; an outage may last as long.
+/// Time for which the offset of two clocks is assumed to hold; an outage may last as long.
 const SPAN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -150,7 +152,7 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// A remainder with a first websocket and a first message.
+    /// A tail check with a first websocket and a first message.
     fn begun(start: Instant) -> TailCheck {
         let mut tail_check = TailCheck::default();
         tail_check.handle_connected(start);
@@ -211,7 +213,7 @@ mod tests {
         let mut tail_check = begun(start);
 
         for n in 0..1000 {
-            // Sent every millisecond, and carried every four.
+            // Sent every millisecond, and delivered every four.
             tail_check.handle_message(start + at(4 * n), 1_000_000 + n);
         }
 

@@ -1,9 +1,8 @@
 //! Features of agent versions, and the client version we send.
 //!
-//! There is no negotiation: each side decides alone from the other's version string, and the
-//! decisions must match (docs/protocol.md, section 5.5). On the client side, versions are compared
-//! component by component, need the same number of components, and a feature is supported if the
-//! version is strictly greater.
+//! There is no negotiation: each side decides from the other's version string, and both must agree
+//! (docs/protocol.md, section 5.5). On the client side, versions are compared component by
+//! component, need equal numbers of them, and "supported" means strictly greater.
 
 use std::fmt;
 
@@ -12,9 +11,8 @@ use crate::printable::Printable;
 /// Maximum length of a version, in characters; a real one has about ten.
 const MAX_LEN: usize = 40;
 
-/// The version that a client reports in the channel opening and in the handshake. Agents select mux
-/// mode and the keep-alive rules by it, so it must be above 1.2.331.0 (docs/protocol.md, section
-/// 5.5).
+/// Client version sent in the channel opening and the handshake. Above 1.2.331.0, agents use mux
+/// mode without keep-alive (docs/protocol.md, section 5.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientVersion(pub [u32; 4]);
 
@@ -68,7 +66,7 @@ impl AgentVersion {
         self.is_above(LAST_WITHOUT_DUPLICATES)
     }
 
-    /// Returns true if the agent waits for acknowledgements before it closes (docs/protocol.md,
+    /// Returns true if the agent awaits acknowledgements before closing (docs/protocol.md,
     /// section 9.3).
     pub(crate) fn drains(&self) -> bool {
         self.is_above(LAST_WITHOUT_DRAIN)

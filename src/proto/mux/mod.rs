@@ -56,7 +56,6 @@ pub(crate) struct Mux {
 }
 
 impl Mux {
-    /// Creates a mux without streams.
     pub(crate) fn new() -> Self {
         Self {
             streams: BTreeMap::new(),
@@ -86,7 +85,6 @@ impl Mux {
         Some(id)
     }
 
-    /// Queues bytes for the agent.
     pub(crate) fn write(&mut self, id: StreamId, data: &[u8]) -> Write {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Write::Closed;
@@ -285,7 +283,6 @@ impl Mux {
         self.forget_if_over(id);
     }
 
-    /// Queues a NOP frame.
     pub(crate) fn send_nop(&mut self) {
         self.nop_due = true;
     }
@@ -318,12 +315,10 @@ impl Mux {
         }
     }
 
-    /// Returns true if there are no streams.
     pub(crate) fn is_empty(&self) -> bool {
         self.streams.is_empty()
     }
 
-    /// Returns the ids of all streams.
     pub(crate) fn ids(&self) -> impl Iterator<Item = StreamId> {
         self.streams.keys().copied()
     }

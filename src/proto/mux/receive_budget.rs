@@ -14,7 +14,6 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// Creates an empty budget.
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -40,7 +39,6 @@ impl Budget {
         self.crowded == 0 && self.unread < MAX_UNREAD_OF_TUNNEL
     }
 
-    /// Returns the number of unread bytes.
     pub(crate) fn unread(&self) -> usize {
         self.unread
     }

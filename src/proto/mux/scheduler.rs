@@ -34,7 +34,6 @@ impl Scheduler {
         self.of_mut(line).push_back(id);
     }
 
-    /// Queues a stream at the front.
     pub(super) fn push_front(&mut self, line: Line, id: StreamId) {
         self.of_mut(line).push_front(id);
     }
@@ -43,7 +42,6 @@ impl Scheduler {
         self.of_mut(line).pop_front()
     }
 
-    /// Returns the length of a queue.
     pub(super) fn len(&self, line: Line) -> usize {
         match line {
             Line::Quick => self.quick.len(),

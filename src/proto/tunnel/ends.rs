@@ -51,7 +51,6 @@ impl Ends {
         }
     }
 
-    /// The websocket has disconnected.
     pub(super) fn handle_disconnected(&mut self) {
         for end in &mut self.pending {
             end.due = None;

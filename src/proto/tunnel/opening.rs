@@ -47,7 +47,6 @@ impl Tunnel {
         }
     }
 
-    /// Sends the due probes.
     pub(super) fn send_probes(&mut self, now: Instant) {
         let State::Probing { readiness, .. } = &mut self.state else {
             return;

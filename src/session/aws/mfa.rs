@@ -18,6 +18,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_sts::Client;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 
 use super::assume_role::AssumeRoleError;
@@ -190,7 +191,7 @@ fn put(question: &str, is_over: impl Fn() -> bool) -> Result<String, String> {
             return Err("nobody waits for it any longer".to_owned());
         }
         let mut readable = [PollFd::new(&terminal, PollFlags::IN)];
-        if matches!(poll(&mut readable, Some(&POLL)), Ok(0)) {
+        if matches!(poll(&mut readable, Some(&POLL)), Ok(0) | Err(Errno::INTR)) {
             continue;
         }
         let mut byte = [0];

@@ -135,8 +135,7 @@ impl Agent {
                 self.finish(&message);
                 owed = AckState::Nothing;
             }
-            // Already acknowledged and thus never retransmitted: stuck, as with real agents, or
-            // lost.
+            // Already acknowledged, so never retransmitted: stuck, as in real agents, or lost.
             if !self.process(now, message, owed) {
                 return;
             }
@@ -172,8 +171,7 @@ impl Agent {
         true
     }
 
-    /// Discards messages that arrived early before the handshake was complete (docs/protocol.md,
-    /// section 5.1).
+    /// Discards early messages from before the handshake (docs/protocol.md, section 5.1).
     fn discard_early(&mut self) {
         while let Some(message) = self.receiver.take_expected() {
             self.stats.note(Violation::DataBeforeHandshake);

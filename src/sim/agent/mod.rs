@@ -1,5 +1,4 @@
-//! A simulated Session Manager agent as a state machine without I/O: handshake, acknowledgements,
-//! streams, and the faults of real agents.
+//! A simulated agent without I/O: handshake, acknowledgements, streams, and its faults.
 //!
 //! It owns no socket and reads no clock. A driver passes messages, the time, and events of the
 //! destinations; the agent returns messages and events:
@@ -13,15 +12,16 @@
 //!
 //! Driver loop: after any `handle_*`, drain `poll_event` and `poll_transmit`, then sleep until
 //! `poll_timeout` or the next input. While `wants_input` is false the driver must hold messages
-//! back, because the agent reads nothing then, acknowledgements included; the same holds for
-//! `wants_read` and data from a destination. The same seed and the same calls yield the same bytes.
+//! back, acknowledgements included; likewise `wants_read` for data from a destination. The same
+//! seed and the same calls yield the same bytes.
 //!
 //! ```text
-//!  Launching ─ process runs ─▶ Waiting
-//!  Waiting ─ response ─▶ (Completing) ─▶ Starting ─ ready ─▶ Up ─ flag 2, an error ─▶ Ending ─ drained ─▶ Ended
-//!     └─ 15 s ─▶ Ending                      │ (basic: Dialling)  ├─ sshd closed ─▶ Finishing ─┤           ▲
-//!                                            │                    └─ broken mux ─▶ Breaking ───┘           │
-//!                                            └──────── refused dial in basic mode ─▶ Crashed ─ 34 ms ───────┘
+//!   Launching ─▶ Waiting ─ response ─▶ (Completing) ─▶ Starting ─▶ (Dialling: basic mode) ─▶ Up
+//!
+//!   Waiting ─ 15 s ─▶ Ending                    Up ─ flag 2, an error ─▶ Ending
+//!   Dialling ─ refused ─▶ Crashed               Up ─ sshd closed ─▶ Finishing ─▶ Ending
+//!   Crashed ─ 34 ms ─▶ Ended                    Up ─ broken mux ─▶ Breaking ─▶ Ending
+//!   Ending ─ drained ─▶ Ended
 //! ```
 //!
 //! Specification: docs/protocol.md, sections 5 to 10 and appendix B, "Agent side".
@@ -92,8 +92,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Creates an agent that joins its session now; the handshake request is sent once its process
-    /// has started.
+    /// Creates an agent that joins its session now and sends the handshake request once started.
     ///
     /// `wall` is the wall clock time at `now`.
     pub fn new(now: Instant, wall: SystemTime, seed: u64, options: Options, job: Job) -> Self {
@@ -170,8 +169,8 @@ impl Agent {
         self.settle(now);
     }
 
-    /// Handles the termination of the session by Session Manager (TerminateSession or its maximum
-    /// duration). A crashed worker drains nothing, and the session ends without its crash report.
+    /// Handles the termination of the session by Session Manager (TerminateSession or a timeout).
+    /// A crashed worker drains nothing, and the session ends without its crash report.
     pub fn handle_channel_closed(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Crashed { .. }) {
             self.end(now, End::success());

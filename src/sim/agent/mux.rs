@@ -29,8 +29,7 @@ pub(super) struct Mux {
     /// Bytes in all streams that no destination has accepted.
     unwritten: usize,
     serial: u64,
-    /// Set after an invalid frame arrived while no stream was open: input is acknowledged and
-    /// ignored.
+    /// An invalid frame arrived while no stream was open: input is acknowledged and ignored.
     zombie: bool,
     keep_alive: Option<KeepAlive>,
 }

@@ -147,8 +147,7 @@ pub enum Digests {
 pub struct Job {
     /// Resolved properties of the document, as the client receives them.
     pub properties: BTreeMap<String, String>,
-    /// Error text that ends the session if `host` must not or cannot be dialled (docs/protocol.md,
-    /// section 9.3).
+    /// Error text that ends the session if `host` is refused (docs/protocol.md, section 9.3).
     pub refusal: Option<String>,
 }
 

@@ -128,8 +128,7 @@ impl Rtt {
         }
     }
 
-    /// Adds a sample, in this order and also for retransmitted messages (docs/protocol.md, section
-    /// 6.3).
+    /// In this order, also for retransmitted messages (docs/protocol.md, section 6.3).
     fn sample(&mut self, rtt: Duration) {
         self.variation = (3 * self.variation + self.smoothed.abs_diff(rtt)) / 4;
         self.smoothed = (7 * self.smoothed + rtt) / 8;

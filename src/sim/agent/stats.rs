@@ -15,8 +15,7 @@ pub struct Stats {
     pub duplicates_in: u64,
     /// Messages received before one with a smaller number.
     pub early_in: u64,
-    /// Messages processed but not acknowledged, so that they are processed again when
-    /// retransmitted.
+    /// Messages processed but not acknowledged; processed again when retransmitted.
     pub unacknowledged_in: u64,
     /// Messages acknowledged but discarded between HandshakeComplete and the agent's own mark.
     pub discarded_in: u64,

@@ -46,14 +46,12 @@ impl Version {
         self.is_at_least([3, 0, 655, 0])
     }
 
-    /// Returns true if the agent waits for acknowledgements at the end (docs/protocol.md, section
-    /// 9.3).
+    /// Returns true if ending agents await acknowledgements (docs/protocol.md, section 9.3).
     pub(super) fn drains(&self) -> bool {
         self.is_at_least([3, 0, 732, 0])
     }
 
-    /// Returns true if a failed dial in basic mode crashes the worker (docs/protocol.md, section
-    /// 7).
+    /// Returns true if a failed dial in basic mode crashes it (docs/protocol.md, section 7).
     pub(super) fn crashes_on_failed_dial(&self) -> bool {
         self.is_at_least([3, 0, 222, 0])
     }

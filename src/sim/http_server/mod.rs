@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A rejected upgrade is an HTTP response with a short text: 403 for a required signature that is
-//! missing or wrong, 404 for an unknown session, 410 for an ended one (docs/protocol.md, appendix
-//! B).
+//! missing or wrong, 404 for an unknown session, 410 for an ended one
+//! (docs/protocol.md, appendix B).
 
 mod guard;
 

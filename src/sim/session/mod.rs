@@ -234,8 +234,7 @@ impl Session {
         self.record_attached();
     }
 
-    /// Returns the websocket if it can still be notified. One in a black hole is kept open in a
-    /// task until its client closes it.
+    /// Returns the websocket unless it is a black hole, which a task keeps until the client closes.
     fn audible(&self, client: Box<Client>) -> Option<Box<Client>> {
         if !client.is_silent() {
             return Some(client);
@@ -334,8 +333,7 @@ impl Session {
         ]
     }
 
-    /// Handles the agent's events; `Ended` is stored until the end of the round. Returns true if
-    /// there was an event.
+    /// Handles the agent's events; `Ended` is kept for the end of the round. True if any occurred.
     fn obey(&mut self) -> bool {
         let mut asked = false;
         while let Some(event) = self.agent.poll_event() {

@@ -359,8 +359,7 @@ fn parse_date(text: &str) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86_400 + seconds))
 }
 
-/// Returns the days since the epoch in the Gregorian calendar, computed in years that begin in
-/// March.
+/// Returns the days since the epoch (Gregorian calendar). Computed in years that begin in March.
 fn days_since_epoch(year: u64, month: u64, day: u64) -> Option<u64> {
     if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;

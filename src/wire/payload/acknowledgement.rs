@@ -48,9 +48,8 @@ pub struct Acknowledged {
     pub seq: i64,
 }
 
-/// Builds an acknowledgement; the body is written directly into the message. The bytes equal those
-/// of an encoded [`Acknowledge`]. Only sequenced kinds are acknowledged, and their names need no
-/// escaping.
+/// Builds an acknowledgement in place, with the bytes of an encoded [`Acknowledge`]. Only sequenced
+/// kinds are acknowledged, and their names need no escaping.
 pub fn acknowledge(kind: &Kind, id: MessageId, seq: Seq) -> Draft {
     let mut draft = Draft::with_capacity(ACKNOWLEDGE_LEN);
     let kind = kind.as_str();

@@ -237,8 +237,7 @@ pub enum PayloadError {
 ///
 /// # Errors
 ///
-/// Fails if the payload is longer than [`MAX_JSON`], is not JSON, or a value is missing or has the
-/// wrong type.
+/// Fails if the payload exceeds [`MAX_JSON`] or is not JSON, or a value is missing or mistyped.
 pub fn decode<T: DeserializeOwned + Keys>(payload: &[u8]) -> Result<T, PayloadError> {
     if payload.len() > MAX_JSON {
         return Err(PayloadError::TooLong { got: payload.len() });

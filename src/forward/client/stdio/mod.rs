@@ -229,7 +229,7 @@ impl Waited {
     fn new(descriptor: OwnedFd, interest: Interest) -> io::Result<Self> {
         #[expect(
             deprecated,
-            reason = "its unsafe successor asks for what an OwnedFd promises"
+            reason = "its replacement is unsafe, and requires what OwnedFd guarantees"
         )]
         let watched = AsyncFd::try_with_interest(descriptor, interest);
         match watched {

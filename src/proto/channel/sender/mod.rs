@@ -1,24 +1,24 @@
-//! The sending half of a data channel: what has left and is not yet acknowledged.
+//! The sending half of a data channel: messages that were sent and are not yet acknowledged.
 //!
-//! Every message takes the next sequence number and is kept, encoded, until the agent
-//! acknowledges that number. Each has its own deadline; what is overdue goes again, oldest
-//! first. A broken websocket may have swallowed anything, so after a reconnect every message
-//! kept is due.
+//! Every message takes the next sequence number and is kept, encoded, until the agent acknowledges
+//! that number. Each has its own deadline; overdue messages are retransmitted, oldest first. A
+//! broken websocket may have lost anything, so after a reconnect every kept message is due.
 //!
 //! ```text
-//!    acknowledged   │  unacknowledged  │  room
+//!    acknowledged   │  unacknowledged  │  free
 //!  ─────────────────┼──────────────────┼──────────▶ sequence number
 //!                 oldest             next
 //! ```
 //!
-//! The agent acknowledges messages one by one and in any order, so there may be holes between
+//! The agent acknowledges messages individually and in any order, so there may be holes between
 //! `oldest` and `next`.
 //!
-//! Below lies TCP, which loses nothing and keeps the order, so a message is missed only when one
-//! that left later was acknowledged. While acknowledgements come, whatever left after the last of
-//! them is just under way, however slow that is: to send it again would only make the way longer.
-//! While none come, the oldest message asks, ever more rarely, until something is acknowledged: an
-//! agent whose destination does not read falls silent altogether (protocol.md section 8.5).
+//! The transport is TCP, which loses nothing and keeps the order, so a message is considered
+//! missing only when one sent later was acknowledged. While acknowledgements arrive, messages sent
+//! after the last acknowledged one are simply in flight, however slow the path: retransmitting them
+//! would only make it slower. While none arrive, the oldest message is retransmitted, at growing
+//! intervals, until something is acknowledged: an agent whose destination does not read sends no
+//! acknowledgements at all (docs/protocol.md, section 8.5).
 
 mod proof;
 mod repeats;
@@ -37,28 +37,28 @@ use crate::wire::message::Seq;
 
 pub(crate) use self::urgency::Urgency;
 
-/// The messages that have left and are not acknowledged.
+/// The messages that were sent and are not acknowledged.
 #[derive(Debug)]
 pub(crate) struct Sender {
     /// By number.
     kept: BTreeMap<u64, Kept>,
     next: u64,
-    /// Copies that have left.
+    /// Number of copies sent.
     copies: u64,
-    /// Websockets so far.
+    /// Number of websockets so far.
     websocket: u32,
-    /// The agent acknowledges a message again that it has processed.
+    /// True if the agent acknowledges duplicates of messages that it has processed.
     reacknowledges: bool,
-    /// A copy has left whose silence means nothing before something else is acknowledged.
+    /// True if a copy was sent that needs a later acknowledgement to be interpreted.
     question_due: bool,
-    /// The last message that left to be acknowledged behind such a copy.
+    /// The last message that was sent to be acknowledged after such a copy.
     question: Option<u64>,
     unacknowledged: usize,
     window: usize,
-    /// Holds beside `window` while streams share the channel.
+    /// Applies in addition to `window` while streams share the channel.
     shared: CongestionWindow,
     rtt: RttEstimator,
-    /// To be retransmitted as soon as they may.
+    /// To be retransmitted as soon as permitted.
     due: BTreeSet<u64>,
     /// Nothing is overdue before this.
     deadline: Option<Instant>,
@@ -66,16 +66,14 @@ pub(crate) struct Sender {
     repeats: Repeats,
 }
 
-/// Since when nothing was acknowledged, and what was done about it; meaningless while nothing is
-/// unacknowledged.
+/// Period without acknowledgements; meaningless while nothing is unacknowledged.
 #[derive(Debug)]
 struct Silence {
     since: Instant,
-    /// How often the oldest message has asked, and when it did last.
+    /// How often the oldest message was retransmitted in it, and when last.
     asked: u32,
     asked_at: Instant,
-    /// When the websocket was replaced meanwhile: what left before goes again when an
-    /// acknowledgement comes.
+    /// When the websocket was replaced: earlier messages are sent again after an acknowledgement.
     replaced: Option<Instant>,
 }
 
@@ -91,7 +89,7 @@ impl Silence {
 }
 
 impl Sender {
-    /// `window` is how many payload bytes may be unacknowledged.
+    /// Creates a sender. `window` is the maximum of unacknowledged payload bytes.
     pub(crate) fn new(now: Instant, window: usize) -> Self {
         Self {
             kept: BTreeMap::new(),
@@ -112,12 +110,11 @@ impl Sender {
         }
     }
 
-    /// The number of the next new message.
     pub(crate) fn next_seq(&self) -> Seq {
         Seq(self.next)
     }
 
-    /// Keeps a message that leaves now under [`Sender::next_seq`]. `len` is its payload's.
+    /// Keeps a message that is sent now as [`Sender::next_seq`]. `len` is its payload length.
     pub(crate) fn send(&mut self, now: Instant, message: Bytes, len: usize, urgency: Urgency) {
         if self.kept.is_empty() {
             self.silence = Silence::new(now);
@@ -142,7 +139,7 @@ impl Sender {
         self.question_due = false;
     }
 
-    /// Takes in an acknowledgement. False if nothing was waiting for it.
+    /// Handles an acknowledgement. Returns false if the message was not waiting for one.
     pub(crate) fn acknowledge(&mut self, now: Instant, seq: Seq) -> bool {
         self.repeats.handle_acknowledgement(now, seq.0);
         let Some(kept) = self.kept.remove(&seq.0) else {
@@ -160,7 +157,8 @@ impl Sender {
                     self.prove(now, kept.copy);
                 }
             }
-            // If that was for the first copy, acknowledgements of the others are not far behind.
+            // If that was for the first copy, acknowledgements of the other messages follow
+            // closely.
             _ if self.silence.asked > 0 => {
                 self.miss(now + self.rtt.grace(), kept.sent, ..);
             }
@@ -170,7 +168,7 @@ impl Sender {
         true
     }
 
-    /// Those of `range` that left before `sent` are missed from `at` on.
+    /// Marks the messages of `range` sent before `sent` as missing from `at` on.
     fn miss(&mut self, at: Instant, sent: Instant, range: impl std::ops::RangeBounds<u64>) {
         let mut first = None;
         for (_, kept) in self.kept.range_mut(range) {
@@ -193,7 +191,7 @@ impl Sender {
         }
     }
 
-    /// Puts what is overdue in line for retransmission.
+    /// Queues overdue messages for retransmission.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return;
@@ -213,7 +211,7 @@ impl Sender {
         self.ask(now);
     }
 
-    /// While nothing is acknowledged, the oldest message asks: the one that an agent waits for.
+    /// While nothing is acknowledged, retransmits the oldest message: the agent waits for it.
     fn ask(&mut self, now: Instant) {
         let Some((&oldest, kept)) = self.kept.iter().find(|(_, kept)| kept.is_patient()) else {
             return;
@@ -231,9 +229,9 @@ impl Sender {
         self.hasten(now + self.rtt.timeout(self.silence.asked + 1));
     }
 
-    /// The websocket was replaced: everything unacknowledged is due. An agent that had been silent
-    /// may be so still, and would have all of it once more: there the oldest and the newest message
-    /// ask first. Agents before 3.2.1041.0 answer to none that they have, and the newest may be new.
+    /// The websocket was replaced: everything unacknowledged is due. But if the agent was silent
+    /// before, only the oldest and the newest message are sent until it acknowledges one: agents
+    /// before 3.2.1041.0 do not acknowledge what they have, and the newest may be new to them.
     pub(crate) fn handle_connected(&mut self, now: Instant) {
         self.websocket += 1;
         if self.silence.asked >= SILENT {
@@ -247,7 +245,7 @@ impl Sender {
         }
     }
 
-    /// The next message to retransmit, oldest first; the same bytes as ever.
+    /// Returns the next message to retransmit, oldest first; the same bytes each time.
     pub(crate) fn poll_retransmit(&mut self, now: Instant) -> Option<Bytes> {
         let seq = self.due.pop_first()?;
         let kept = self.kept.get_mut(&seq)?;
@@ -270,7 +268,7 @@ impl Sender {
         Some(message)
     }
 
-    /// Message `seq` is a probe that is repeated quickly from now on.
+    /// Message `seq` is a probe that is repeated at short intervals from now on.
     pub(crate) fn hasten_probe(&mut self, now: Instant, seq: Seq) {
         let urgency = Urgency::probe(now);
         if let Some(kept) = self.kept.get_mut(&seq.0)
@@ -281,45 +279,44 @@ impl Sender {
         }
     }
 
-    /// Probes that are not acknowledged have lost their hurry.
+    /// Unacknowledged probes are no longer repeated at short intervals.
     pub(crate) fn relax(&mut self) {
         for kept in self.kept.values_mut() {
             kept.urgency = Urgency::Patient;
         }
     }
 
-    /// When [`Sender::handle_timeout`] has something to do.
+    /// Returns when [`Sender::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// True if something waits to be retransmitted.
     pub(crate) fn has_due(&self) -> bool {
         !self.due.is_empty()
     }
 
-    /// True if a payload of `len` bytes fits the window.
+    /// Returns true if a payload of `len` bytes fits the window.
     pub(crate) fn has_room(&self, len: usize, share: Share) -> bool {
         let fits = self.unacknowledged + len <= self.window && self.kept.len() < MAX_KEPT;
         fits && (share == Share::Alone || self.shared.has_room(self.unacknowledged, len))
     }
 
-    /// Something waits for room.
+    /// Something is held back by the window.
     pub(crate) fn hold_back(&mut self) {
         self.shared.hold_back();
     }
 
-    /// Since when the agent owes an acknowledgement; `None` if it owes none.
+    /// Returns since when acknowledgements are missing; `None` if nothing is unacknowledged.
     pub(crate) fn silent_since(&self) -> Option<Instant> {
         (!self.kept.is_empty()).then_some(self.silence.since)
     }
 
-    /// True if everything that was sent has arrived.
+    /// Returns true if everything that was sent is acknowledged.
     pub(crate) fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }
 
-    /// Payload bytes that are not acknowledged and take up the window.
+    /// Returns the number of unacknowledged payload bytes that count towards the window.
     pub(crate) fn unacknowledged(&self) -> usize {
         self.unacknowledged
     }
@@ -334,12 +331,12 @@ impl Sender {
     }
 }
 
-/// Whether others feel what is under way.
+/// Whether other streams are affected by what is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Share {
-    /// One stream has the channel for itself.
+    /// The channel has a single stream.
     Alone,
-    /// Streams share it.
+    /// Several streams share the channel.
     Shared,
 }
 
@@ -347,26 +344,26 @@ pub(crate) enum Share {
 struct Kept {
     message: Bytes,
     len: usize,
-    /// When the last copy left.
+    /// When the last copy was sent.
     sent: Instant,
-    /// Which of all copies that was, and on which websocket.
+    /// Number of the last copy, and of its websocket.
     copy: u64,
     websocket: u32,
     attempts: u32,
     urgency: Urgency,
-    /// From when on it is missed: what left later was acknowledged.
+    /// Since when it is missing: a message sent later was acknowledged.
     missed: Option<Instant>,
-    /// How often its agent's silence proved that it was processed.
+    /// How often a missing acknowledgement proved that it was processed.
     proofs: u32,
 }
 
 impl Kept {
-    /// True if the last copy left on this websocket, and was not the first one.
+    /// Returns true if the last copy was sent on this websocket and was not the first one.
     fn is_repeated_on(&self, websocket: u32) -> bool {
         self.is_patient() && self.attempts > 1 && self.websocket == websocket
     }
 
-    /// When it shall go again, if it shall.
+    /// Returns when it is to be retransmitted, if at all.
     fn overdue(&self, rtt: &RttEstimator) -> Option<Instant> {
         match self.urgency {
             Urgency::Patient => {
@@ -386,11 +383,11 @@ fn earlier(one: Option<Instant>, other: Instant) -> Option<Instant> {
     Some(one.map_or(other, |one| one.min(other)))
 }
 
-/// Messages that are kept at most. The window counts payloads only, and a payload may be one byte,
-/// or be given back to the window before its message is dropped.
+/// Maximum number of kept messages. The window counts payloads only, and a payload may be a single
+/// byte, or be returned to the window before its message is dropped.
 const MAX_KEPT: usize = 10_000;
 
-/// An agent that answered to none of so many messages that asked is silent.
+/// Unanswered retransmissions of the oldest message after which an agent is considered silent.
 const SILENT: u32 = 2;
 
 #[cfg(test)]

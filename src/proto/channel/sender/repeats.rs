@@ -1,16 +1,16 @@
-//! Messages that the agent may have processed twice.
+//! Tracks messages that the agent may have processed twice.
 //!
 //! An agent processes a message twice if its own websocket broke between processing and
-//! acknowledging it, and it received the message again (protocol.md section 6.5 item 2). That takes
-//! two copies from us, and the first one is never acknowledged. So a message is suspect that left
-//! more than once, until every copy was acknowledged: agents acknowledge duplicates. Those before
-//! 3.2.1041.0 do not, and copies are lost with a websocket. What such a message could break is
-//! broken when it is acknowledged, so the suspicion ends some time after that.
+//! acknowledging it, and it received the message again (docs/protocol.md, section 6.5 item 2). That
+//! requires two copies from us, of which the first is never acknowledged. So a message sent more
+//! than once is suspect until every copy was acknowledged: agents acknowledge duplicates. Agents
+//! before 3.2.1041.0 do not, and copies are lost with a websocket. Any damage that such a message
+//! can do is done when it is acknowledged, so it stops being suspect some time after that.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Messages that left more than once, with copies that were not acknowledged.
+/// Messages sent more than once, with unacknowledged copies.
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
     suspects: BTreeMap<u64, Suspect>,
@@ -20,14 +20,14 @@ pub(super) struct Repeats {
 
 #[derive(Debug)]
 struct Suspect {
-    /// Copies that were not acknowledged.
+    /// Number of unacknowledged copies.
     copies: u32,
-    /// When one was acknowledged last.
+    /// When a copy was last acknowledged.
     acknowledged: Option<Instant>,
 }
 
 impl Repeats {
-    /// Another copy of number `seq` leaves.
+    /// Another copy of number `seq` is sent.
     pub(super) fn handle_copy(&mut self, seq: u64) {
         let first = Suspect {
             copies: 1,
@@ -36,7 +36,7 @@ impl Repeats {
         self.suspects.entry(seq).or_insert(first).copies += 1;
     }
 
-    /// Number `seq` was acknowledged, perhaps not for the first time.
+    /// Number `seq` was acknowledged, possibly not for the first time.
     pub(super) fn handle_acknowledgement(&mut self, now: Instant, seq: u64) {
         self.expire(now);
         let Some(suspect) = self.suspects.get_mut(&seq) else {
@@ -63,7 +63,7 @@ impl Repeats {
         }
     }
 
-    /// True if a message before number `end` may have been processed twice, a short time ago.
+    /// Returns true if a message before number `end` may have been processed twice recently.
     pub(super) fn has_suspect(&self, now: Instant, end: u64) -> bool {
         let mut before = self.suspects.range(..end);
         before.any(|(_, suspect)| {
@@ -73,7 +73,7 @@ impl Repeats {
     }
 }
 
-/// Longer than an agent whose mux broke takes to close the channel: up to two seconds.
+/// Longer than an agent with a broken mux takes to close the channel: up to two seconds.
 const SUSPICION: Duration = Duration::from_secs(3);
 
 #[cfg(test)]

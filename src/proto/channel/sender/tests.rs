@@ -1,11 +1,10 @@
-//! What goes again, and when.
+//! Tests of retransmission.
 
 use super::*;
 
 const RTO: Duration = Duration::from_millis(200);
 const NOTHING: [u8; 0] = [];
 
-/// A sender and a clock.
 struct Desk {
     sender: Sender,
     start: Instant,

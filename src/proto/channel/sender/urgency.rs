@@ -1,19 +1,19 @@
-//! When a message is sent again.
+//! Retransmission schedule of a message.
 
 use std::time::{Duration, Instant};
 
-/// How soon a message is sent again.
+/// How soon a message is retransmitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
-    /// By the round trip.
+    /// According to the round trip.
     Patient,
-    /// The probe of readiness: agents drop what comes before their plugin is ready, and nobody
-    /// can tell when that is (protocol.md section 5.1). Every 3 ms for 30 ms, then 1.5 times
-    /// slower each time, up to 50 ms.
+    /// A readiness probe: agents discard what arrives before their plugin is ready, and the time of
+    /// that is unknown (docs/protocol.md, section 5.1). Every 3 ms for 30 ms, then at intervals
+    /// that grow by a factor of 1.5, up to 50 ms.
     Probe {
-        /// When it first left.
+        /// When it was first sent.
         since: Instant,
-        /// When it leaves again.
+        /// When it is sent again.
         next: Instant,
         /// The pause before that.
         pause: Duration,
@@ -21,7 +21,7 @@ pub(crate) enum Urgency {
 }
 
 impl Urgency {
-    /// The urgency of a probe that leaves now.
+    /// Creates the schedule of a probe that is sent now.
     pub(crate) fn probe(now: Instant) -> Self {
         Self::Probe {
             since: now,
@@ -30,7 +30,7 @@ impl Urgency {
         }
     }
 
-    /// When the message leaves again, if that is certain.
+    /// Returns when the message is sent again, if the time is fixed.
     pub(super) fn next(self) -> Option<Instant> {
         match self {
             Self::Patient => None,
@@ -54,8 +54,8 @@ impl Urgency {
     }
 }
 
-// Agents are ready 0.2 to 9 ms after the handshake, with a remote host up to 450 ms (protocol.md
-// sections 0.2 and 5.1, appendix E).
+// Agents are ready 0.2 to 9 ms after the handshake, with a remote host up to 450 ms
+// (docs/protocol.md, sections 0.2 and 5.1, appendix E).
 const PROBE_PAUSE: Duration = Duration::from_millis(3);
 const PROBE_STEADY: Duration = Duration::from_millis(30);
 const PROBE_MAX_PAUSE: Duration = Duration::from_millis(50);

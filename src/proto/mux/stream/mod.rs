@@ -154,7 +154,6 @@ impl Stream {
         dropped
     }
 
-    /// Returns the result of the upload.
     pub(crate) fn upload(&self) -> Upload {
         match self.theirs {
             RemoteSide::Open | RemoteSide::Ending => Upload::Pending,
@@ -241,7 +240,6 @@ impl Stream {
         }
     }
 
-    /// The SYN is sent.
     pub(crate) fn sent_open(&mut self) {
         self.ours = match self.ours {
             LocalSide::UnopenedHeld => LocalSide::Held,
@@ -254,7 +252,6 @@ impl Stream {
         };
     }
 
-    /// The FIN is sent.
     pub(crate) fn sent_finish(&mut self) {
         debug_assert_eq!(
             self.ours,
@@ -286,12 +283,10 @@ impl Stream {
         self.theirs
     }
 
-    /// Returns the number of unread bytes.
     pub(crate) fn unread(&self) -> usize {
         self.unread
     }
 
-    /// Returns the number of unsent bytes.
     pub(crate) fn unsent(&self) -> usize {
         self.outbox.len()
     }

@@ -127,8 +127,7 @@ fn examples(section: &str) -> impl Iterator<Item = Value> {
     })
 }
 
-/// Returns how the manual shows a one-off fault. A new variant fails to compile here until it is
-/// added.
+/// Position of a fault among the manual's examples. Does not compile if a variant is missing.
 fn place(fault: OneOffFault) -> usize {
     match fault {
         OneOffFault::Break(_) => 0,
