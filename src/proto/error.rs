@@ -34,8 +34,8 @@ pub enum Reason {
     )]
     NoAnswer,
 
-    /// The channel was closed without a reason before the agent sent or acknowledged anything: with
-    /// current agents without a mux, a refused dial looks like this (docs/protocol.md, section 0.2).
+    /// The channel was closed without a reason before the agent sent or acknowledged anything. In
+    /// current agents without a mux this is a refused dial (docs/protocol.md, section 0.2).
     #[error(
         "the session ended right after the handshake: the destination refuses the connection, or closed it at once"
     )]

@@ -32,7 +32,7 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// Handles one call; `None` if the response must be dropped. `arrived` is the time of its last byte.
+/// Handles one call; `None` if the response must be dropped. `arrived`: time of its last byte.
 pub(super) async fn answer(
     service: &Arc<Service>,
     headers: &HeaderMap,

@@ -319,7 +319,7 @@ mod tests {
             match piece {
                 FrameEvent::Data(StreamId(3), chunk) => data.extend_from_slice(&chunk),
                 other @ (FrameEvent::Open(_) | FrameEvent::Finish(_) | FrameEvent::Data(..)) => {
-                    rest.push(other)
+                    rest.push(other);
                 }
             }
         }

@@ -132,7 +132,7 @@ impl Tables {
                 self.single.insert(section.name, fields);
             }
             (Shape::Many, ValueData::Array(values)) => {
-                self.take_forwards(section, values, findings)
+                self.take_forwards(section, values, findings);
             }
             _ => findings.add(wrong_shape(section, entry)),
         }

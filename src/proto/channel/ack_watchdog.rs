@@ -1,8 +1,7 @@
 //! Watchdog for missing acknowledgements.
 //!
-//! A destination that does not read stops the acknowledgements of its agent for any length of
-//! time, so this alone never ends a session (docs/protocol.md, section 8.5). It is reported after
-//! a minute; after five minutes, and every five minutes from then on, the websocket is suspected.
+//! A destination that does not read stops its agent's acknowledgements, so their absence never ends
+//! a session (docs/protocol.md, section 8.5). It is reported; later the websocket is suspected.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,4 @@
-//! Congestion window for sessions whose streams share the channel: no more than the path drains
-//! in a short time.
+//! Congestion window for sessions whose streams share the channel.
 //!
 //! Bytes in flight delay every keystroke sent after them. So the window follows the delay, as in
 //! TCP Vegas and FAST TCP: the shortest trip of a round shows whether there is a queue on the path.

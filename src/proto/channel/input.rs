@@ -47,7 +47,7 @@ impl Channel {
     }
 
     /// Ignores an invalid frame, as both references do: it is not acknowledged, so it is sent again
-    /// if it matters. The error is final before the handshake, and after [`MAX_DAMAGED`] of them.
+    /// if it matters. The error is final before the handshake, and beyond [`MAX_DAMAGED`].
     fn handle_damaged(&mut self, reason: Reason) -> Result<(), Reason> {
         self.stats.damaged += 1;
         let is_agent = self.handshake.is_begun() && self.stats.damaged <= MAX_DAMAGED;

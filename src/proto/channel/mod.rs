@@ -153,8 +153,7 @@ impl Channel {
         self.opening = None;
     }
 
-    /// Handles the passage of time. `wants_input` is false while nothing is read from the
-    /// websocket.
+    /// Time has passed. `wants_input` is false while nothing is read from the websocket.
     pub(crate) fn handle_timeout(&mut self, now: Instant, wants_input: bool) {
         self.handle_intake(now, wants_input);
         self.publication.handle_timeout(now);

@@ -5,8 +5,7 @@
 //! may overtake them, and no gap shows that: the tail is missing. Two things make the tail doubtful
 //! (docs/protocol.md, sections 6.3 and 9.3):
 //!
-//! * Our websocket was resumed. The tail is doubtful until a message is received that was sent on
-//!   the new one.
+//! * Our websocket was resumed. The tail is doubtful until a message sent on the new one arrives.
 //! * A message was received long after it was created, and alone. That is a retransmission: agents
 //!   retransmit one message per 100 ms. Messages delayed in a queue, because the path or the reader
 //!   is slow, are late too, but arrive in a run with others. The tail is doubtful until a message
@@ -21,8 +20,7 @@
 //!   received  1 2           3 … 4 … channel_closed?  └ 6 ends the doubt, once 5 was received
 //! ```
 //!
-//! In both cases the doubt ends when no old message was received for longer than an agent waits
-//! before it closes.
+//! The doubt also ends when no old message arrives for longer than an agent waits before it closes.
 
 use std::time::{Duration, Instant};
 
@@ -30,8 +28,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(super) struct TailCheck {
     clock: AgentClock,
-    /// True if the agent's clock was set while the tail was doubtful, or may have been; dates are
-    /// then meaningless.
+    /// True if the agent's clock may have been set while the tail was doubtful.
     is_stepped: bool,
     /// When the last new message was received, and when it was created, by our clock.
     last: Option<(Instant, Instant)>,

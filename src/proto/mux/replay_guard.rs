@@ -92,7 +92,7 @@ impl ReplayGuard {
         }
     }
 
-    /// Returns the number of bytes that [`ReplayGuard::end`] will write.
+    /// Returns the number of bytes to reserve for [`ReplayGuard::end`].
     pub(super) fn len(&self) -> usize {
         match self.next() {
             Place::Boundary => 0,
@@ -132,11 +132,11 @@ impl Mux {
 /// A client never opens this stream (docs/protocol.md, section 8.2).
 const NO_STREAM: StreamId = StreamId(1);
 
-/// A header that opens a stream, and one that ends a mux.
+/// Shortest payload: a header that opens a stream, and one that ends a mux.
 const MIN_PAYLOAD: u16 = 16;
 
-/// Six bytes more than the shortest, which follows it: an agent that reads the message twice takes
-/// six bytes of the first header as payload, and its last two begin the next.
+/// Longest payload: six bytes more than the shortest, which follows it. An agent that reads the
+/// message twice takes six bytes of the first header as payload; its last two begin the next.
 const MAX_PAYLOAD: u16 = 22;
 
 /// The highest id with which the guard works.

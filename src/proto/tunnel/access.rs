@@ -13,7 +13,7 @@ impl Tunnel {
     /// # Errors
     ///
     /// Before [`Event::Ready`](crate::proto::Event::Ready), and after the end of the tunnel unless
-    /// [`Tunnel::has_remainder`].
+    /// bytes are waiting ([`Tunnel::has_remainder`]).
     pub fn open(&mut self) -> Result<StreamId, OpenError> {
         match &self.state {
             State::Ready => self.streams.open().ok_or(OpenError::Exhausted),
@@ -59,8 +59,7 @@ impl Tunnel {
         self.streams.finish(id);
     }
 
-    /// The local side has disconnected: FIN follows what was written, and received data is
-    /// discarded.
+    /// The local side has disconnected: FIN follows what was written; received data is discarded.
     pub fn reset(&mut self, id: StreamId) {
         self.streams.reset(id);
         self.settle_early();

@@ -137,7 +137,7 @@ impl Tunnel {
                     self.probe(now, version, notice);
                 }
                 ChannelEvent::Arrived(AckMarker::Probe(probe), sent) => {
-                    self.handle_probed(now, probe, sent)
+                    self.handle_probed(now, probe, sent);
                 }
                 ChannelEvent::Arrived(AckMarker::Termination, _) => self.end(Reason::Finished),
                 ChannelEvent::Tell(event) => self.tell(event),

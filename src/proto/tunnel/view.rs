@@ -15,8 +15,7 @@ impl Tunnel {
         self.streams.wants_input() && self.channel.wants_input()
     }
 
-    /// Returns true while unread bytes of streams stop the input, for as long as their readers
-    /// take.
+    /// Returns true while unread bytes of streams stop the input, which may last indefinitely.
     pub fn is_full(&self) -> bool {
         !self.streams.wants_input()
     }

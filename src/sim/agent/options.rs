@@ -45,8 +45,8 @@ pub struct Options {
     /// Time from a refused dial without a mux to the end of the session (docs/protocol.md, section
     /// 0.2). The worker crashes and no reason is reported. Default: 34 ms.
     pub refusal_delay: Duration,
-    /// Maximum unacknowledged payload bytes; no data is sent beyond it. Real agents have no window
-    /// but are slow. `None`: 128 MiB with a pace, 4 MiB without.
+    /// Maximum unacknowledged bytes, with headers; no data is sent beyond it. Real agents have no
+    /// window but are slow. `None`: 128 MiB with a pace, 4 MiB without.
     pub window: Option<usize>,
 }
 

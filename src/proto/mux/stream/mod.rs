@@ -311,7 +311,6 @@ impl Stream {
 /// The kind of frame that a stream would send next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NextFrame {
-    /// Nothing.
     Nothing,
     /// A SYN.
     Open,
