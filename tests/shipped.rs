@@ -33,7 +33,9 @@ async fn what_the_header_of_the_full_configuration_says_works() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_readme_says_of_the_simulator_works() {
     let text = shipped("README.md");
-    let (_, section) = text.split_once("## AWS simulator for your own tests").unwrap();
+    let (_, section) = text
+        .split_once("## AWS simulator for your own tests")
+        .unwrap();
     let (_, block) = section
         .split_once("a terminal of its own:\n\n```sh\n")
         .unwrap();
