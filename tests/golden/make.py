@@ -18,8 +18,8 @@ MESSAGE_ID = uuid.UUID("dd01e56b-ff48-483e-a508-b5f073f31b16")
 CREATED = 1503434274948
 SYN, FIN = 1, 2
 
-# protocol.md section 3.1: all of A, the head of B, and the pieces of the third check value. The
-# last piece of its digest is a misprint there (fb12cf1a): `printf '\0\0\0\2' | sha256sum`.
+# docs/protocol.md, section 3.1: all of A, the head of B, and the pieces of the third check value.
+# Its digest is that of `printf '\0\0\0\2' | sha256sum`.
 PUBLISHED_A = """
     00 00 00 74 69 6e 70 75 74 5f 73 74 72 65 61 6d 5f 64 61 74 61 20 20 20 20 20 20 20 20 20 20 20
     20 20 20 20 00 00 00 01 00 00 01 5e 0b aa 78 84 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00
