@@ -10,6 +10,8 @@ mod aws;
 #[cfg(test)]
 mod backpressure;
 #[cfg(test)]
+mod basic_mode;
+#[cfg(test)]
 mod channel;
 #[cfg(test)]
 mod check;

@@ -13,6 +13,7 @@ pub(crate) mod link;
 pub(crate) mod local;
 pub(crate) mod login;
 pub(crate) mod machine;
+pub(crate) mod official_client;
 pub(crate) mod pair;
 pub(crate) mod postgres;
 pub(crate) mod process;

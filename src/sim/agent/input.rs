@@ -280,7 +280,7 @@ impl Agent {
                 self.begin_ending(now, End::success());
             }
             (Some(Flag::DisconnectToPort), Plugin::Basic(_)) => {
-                self.close_basic(super::DestinationEnd::Broken);
+                self.disconnect_basic();
             }
             _ => {}
         }

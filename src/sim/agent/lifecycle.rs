@@ -92,11 +92,23 @@ impl Agent {
         }
     }
 
-    /// Starts the plugin after the handshake was marked as complete.
+    /// Starts the plugin after the handshake was marked as complete. Port forwarding without a mux has
+    /// nothing to set up: it dials at once (protocol.md section 7).
     pub(super) fn start(&mut self, marked: Instant) {
-        self.phase = Phase::Starting {
-            ready: marked + self.draw_readiness(),
-        };
+        let readiness = self.draw_readiness();
+        if self.dials_at_once() {
+            self.start_plugin(marked);
+        } else {
+            let ready = marked + readiness;
+            self.phase = Phase::Starting { ready };
+        }
+    }
+
+    fn dials_at_once(&self) -> bool {
+        let version = &self.options.version;
+        self.job.is_port_forwarding()
+            && !version.acknowledges_after_processing()
+            && !version.multiplexes(&Version::parse(&self.client_version))
     }
 
     fn draw_readiness(&mut self) -> Duration {
@@ -132,6 +144,13 @@ impl Agent {
         if mux.handle_timeout(&mut self.out, now).is_err() {
             self.begin_ending(now, End::failed(""));
         }
+    }
+
+    /// Closes the destination because the client closed its connection. Output that no message
+    /// carries yet is discarded.
+    pub(super) fn disconnect_basic(&mut self) {
+        self.out.outbox.clear();
+        self.close_basic(DestinationEnd::Broken);
     }
 
     /// Handles the end of the only destination in basic mode.

@@ -52,6 +52,47 @@ fn basic_mode_writes_before_it_acknowledges_and_dials_again_after_an_end() {
 }
 
 #[test]
+fn output_of_a_connection_that_the_client_has_closed_is_discarded() {
+    let mut bench = Bench::port(Options::default()).after_handshake("1.1.69");
+    let first = bench.connect();
+    bench
+        .agent
+        .handle_read(first, Bytes::from_static(&[b'x'; 50_000]));
+    bench.settle();
+
+    bench.say(PayloadType::Flag, &[0, 0, 0, 1]);
+    bench.received.clear();
+    bench.say(PayloadType::Output, b"two");
+    let second = bench.connect();
+    bench.agent.handle_written(bench.now, second, 3);
+    bench.agent.handle_read(second, Bytes::from_static(b"two"));
+    bench.wait(SECOND);
+
+    let output = bench.output(PayloadType::Output);
+    assert_eq!(output.len(), 3, "nothing of the first connection");
+    assert_eq!(output, b"two");
+}
+
+#[test]
+fn an_old_agent_loses_nothing_while_it_dials_for_the_first_time() {
+    let options = Options {
+        version: Version::parse("3.0.196.0"),
+        readiness: SECOND..SECOND,
+        handshake_race: Race::NEVER,
+        ..Options::default()
+    };
+    let mut bench = Bench::port(options);
+    bench.answer("1.2.764.0");
+
+    assert!(!bench.agent.wants_input(), "the dial is under way");
+    let id = bench.connect();
+    assert!(bench.agent.wants_input());
+    bench.say(PayloadType::Output, b"hello");
+
+    assert_eq!(bench.written(id), b"hello");
+}
+
+#[test]
 fn a_refused_dial_in_basic_mode_ends_the_session_soon_and_without_a_text() {
     let mut bench = Bench::port(Options::default()).after_handshake("1.1.69");
 
