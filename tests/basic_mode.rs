@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ssm_proxyd::sim::agent::{Race, Version};
-use ssm_proxyd::sim::{Blow, EndedBy, Options, Role, Simulator, seeded};
+use ssm_proxyd::sim::{EndedBy, OneOffFault, Options, Role, Simulator, seeded};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -65,7 +65,7 @@ async fn the_official_client_is_told_of_the_end_of_its_session() {
     let mut local = TcpStream::connect(client.address).await.unwrap();
     assert_eq!(talk(&mut local, "hello").await.as_deref(), Some("hello"));
 
-    simulator.strike(None, Blow::KillAgent);
+    simulator.inject(None, OneOffFault::KillAgent);
 
     let closed = tokio::time::timeout(PATIENCE, client.closed()).await;
     assert!(closed.unwrap().contains("document process failed"));
