@@ -145,6 +145,7 @@ impl Client {
     }
 
     async fn shake_hands(&mut self) {
+        self.hear(PayloadType::HandshakeRequest).await;
         let response = json!({
             "ClientVersion": "1.2.764.0",
             "ProcessedClientActions": [{ "ActionType": "SessionType", "ActionStatus": 1 }],
