@@ -179,7 +179,14 @@ impl Shared {
                 self.respond(&message.payload).await?;
             }
             PayloadType::HandshakeComplete => self.acknowledge(&message).await?,
-            _ => {
+            PayloadType::None
+            | PayloadType::Output
+            | PayloadType::Size
+            | PayloadType::HandshakeResponse
+            | PayloadType::EncChallengeRequest
+            | PayloadType::EncChallengeResponse
+            | PayloadType::Flag
+            | PayloadType::Other(_) => {
                 self.write(&message.payload).await?;
                 self.acknowledge(&message).await?;
             }
@@ -283,7 +290,11 @@ async fn read_websocket(
                 drop(close.send(Some(text)));
                 return;
             }
-            _ => {}
+            Kind::Input
+            | Kind::StartPublication
+            | Kind::PausePublication
+            | Kind::AgentSessionState
+            | Kind::Other(_) => {}
         }
     }
 }
