@@ -111,6 +111,16 @@ impl Agent {
             && !version.multiplexes(&Version::parse(&self.client_version))
     }
 
+    /// Returns true during the first dial of an agent that acknowledges a message before it processes
+    /// it. In port forwarding its clients have nothing to send until a program connects to them, which
+    /// takes longer than this dial. On loopback it may not, so their messages are held back instead of
+    /// being lost.
+    pub(super) fn would_lose_input(&self) -> bool {
+        matches!(self.phase, Phase::Dialling)
+            && self.job.is_port_forwarding()
+            && !self.options.version.acknowledges_after_processing()
+    }
+
     fn draw_readiness(&mut self) -> Duration {
         let looked_up = match self.job.has_host() {
             true => self.options.host_readiness,

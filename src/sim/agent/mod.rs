@@ -362,16 +362,6 @@ impl Agent {
             Plugin::Basic(_) => self.in_hand.is_none() && !self.would_lose_input(),
         }
     }
-
-    /// Whether the first dial is under way and the agent is one that acknowledges a message before it
-    /// processes it. In port forwarding its clients have nothing to send until a program connects to
-    /// them, which takes longer than this dial. On loopback it may not, so their messages are held
-    /// back instead of being lost.
-    fn would_lose_input(&self) -> bool {
-        matches!(self.phase, Phase::Dialling)
-            && self.job.is_port_forwarding()
-            && !self.options.version.acknowledges_after_processing()
-    }
 }
 
 /// The plugin, which runs once the handshake is complete.
