@@ -1,10 +1,10 @@
 //! The `ca_bundle` of a profile in AWS's files.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aws_types::os_shim_internal::Env;
 
-use super::files::Profiles;
+use super::files::{DEFAULT, Profiles, in_home};
 use crate::network::Network;
 use crate::session::error::{Error, Kind, PROFILE_BUNDLE, sources};
 
@@ -42,11 +42,5 @@ fn path(profile: &str) -> Option<PathBuf> {
     let env = Env::real();
     let profiles = Profiles::read(&env);
     let bundle = profiles.get(profile, "ca_bundle")?;
-    let home = env.get("HOME").ok();
-    Some(match (bundle.strip_prefix("~/"), home) {
-        (Some(rest), Some(home)) => Path::new(&home).join(rest),
-        _ => PathBuf::from(bundle),
-    })
+    Some(in_home(&env, bundle))
 }
-
-const DEFAULT: &str = "default";

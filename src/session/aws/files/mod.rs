@@ -22,6 +22,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use self::ini::Section;
+pub(super) use self::read::in_home;
 
 /// The keys of a section. Values may be secrets.
 pub(super) type Keys = BTreeMap<String, String>;

@@ -45,14 +45,24 @@ impl Profiles {
 /// Returns the path of a file. `~/` at the start of a variable's value is the home directory.
 fn location(env: &Env, variable: &str, usual: &str) -> Option<PathBuf> {
     let value = |name| env.get(name).ok().filter(|value| !value.trim().is_empty());
-    let home = value("HOME").map(PathBuf::from);
     match value(variable) {
-        Some(named) => match (named.strip_prefix("~/"), home) {
-            (Some(rest), Some(home)) => Some(home.join(rest)),
-            _ => Some(named.into()),
-        },
-        None => Some(home?.join(usual)),
+        Some(named) => Some(in_home(env, &named)),
+        None => Some(home(env)?.join(usual)),
     }
+}
+
+/// Returns a path with `~/` at its start replaced by the home directory, if that is known.
+pub(in crate::session::aws) fn in_home(env: &Env, path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), home(env)) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => path.into(),
+    }
+}
+
+fn home(env: &Env) -> Option<PathBuf> {
+    let home = env.get("HOME").ok();
+    home.filter(|home| !home.trim().is_empty())
+        .map(PathBuf::from)
 }
 
 /// Returns `None` if the file does not exist.
