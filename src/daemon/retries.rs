@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 
 use super::StartError;
 use super::aws_clients::AwsClients;
@@ -38,10 +37,7 @@ impl Retries {
         let pause = self.pause;
         self.pause = (pause * 2).min(MAX_PAUSE);
         self.task.spawn(async move {
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = nudged.nudged() => {}
-            }
+            nudged.nudged_within(pause).await;
             aws.retried(failing).await
         });
     }

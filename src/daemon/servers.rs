@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use tracing::{debug, error, info};
 
 use super::admin::{Admin, Place};
@@ -59,12 +58,8 @@ impl Servers {
         if self.http.is_none() && self.admin.is_none() {
             return;
         }
-        self.timer.spawn(async move {
-            tokio::select! {
-                () = sleep(PAUSE) => {}
-                () = nudged.nudged() => {}
-            }
-        });
+        self.timer
+            .spawn(async move { nudged.nudged_within(PAUSE).await });
     }
 
     /// Waits for the next attempt; never returns if no server is failing. Cancel safe.

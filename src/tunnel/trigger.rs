@@ -2,7 +2,10 @@
 //!
 //! Sent by the user with a signal, and by the daemon after resume from suspend.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 /// The sending side. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -36,6 +39,14 @@ impl TriggerReceiver {
     pub async fn nudged(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits for the next trigger, for `pause` at most. Cancel safe.
+    pub async fn nudged_within(&mut self, pause: Duration) {
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = self.nudged() => {}
         }
     }
 }
