@@ -139,11 +139,9 @@ impl Handler {
         };
         // A connection that is to be reset is dropped, and so reset, before any further wait.
         let ended = (outcome == Some(Outcome::DestinationClosed)).then_some(connection);
-        let delivered = match outcome {
-            // Nothing was read from the client: no upload to flush.
-            Some(Outcome::ClientClosed | Outcome::HalfCloseTimeout) if counters.read() == 0 => {
-                Ok(())
-            }
+        // Without a byte from the client there is no upload to flush or to judge.
+        let with_upload = outcome.as_ref().filter(|_| counters.read() > 0);
+        let delivered = match with_upload {
             Some(Outcome::ClientClosed | Outcome::HalfCloseTimeout) => tokio::select! {
                 delivered = deliver(&stream, patience.delivery) => delivered,
                 () = stopped_for_long(&mut stop) => Err("stopping".to_owned()),
@@ -230,10 +228,7 @@ fn judged(
         true => Ok(()),
         false => Err(ENDED_EARLY.to_owned()),
     };
-    let delivered = match counters.read() {
-        0 => Ok(()),
-        _ => delivered.and(all_taken),
-    };
+    let delivered = delivered.and(all_taken);
     let outcome = match (outcome, &delivered) {
         (Some(Outcome::ClientClosed), Err(_)) => Some(Outcome::UploadIncomplete),
         (Some(Outcome::DestinationClosed), Err(_)) => Some(Outcome::EndedEarly),

@@ -92,7 +92,7 @@ impl TcpPeer {
         match sock_diag::find(self.address, self.local) {
             Ok(Some(entry)) => entry.inode == 0,
             Ok(None) if self.sighted => true,
-            Ok(None) | Err(_) if self.address.ip().is_loopback() => {
+            Ok(None) | Err(_) if self.is_loopback() => {
                 proc_net_tcp::is_orphaned(self.address, self.local).await
             }
             Ok(None) | Err(_) => false,
