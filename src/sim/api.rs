@@ -79,7 +79,7 @@ fn call(
             "expected application/x-amz-json-1.1",
         ));
     }
-    if let Some(code) = service.inject(operation, arrived) {
+    if let Some(code) = service.fail_call(operation, arrived) {
         return Err(ApiError::new(code, "injected by the simulator"));
     }
     match operation {

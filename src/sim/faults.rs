@@ -73,7 +73,7 @@ impl Faults {
     }
 
     /// Returns the error code for this call, if it must fail, and counts it.
-    pub(super) fn inject(&mut self, operation: Operation) -> Option<String> {
+    pub(super) fn fail_call(&mut self, operation: Operation) -> Option<String> {
         let fault = self.api.get_mut(&operation)?;
         count_down(&mut fault.times).then(|| fault.code.clone())
     }
@@ -298,7 +298,7 @@ mod tests {
 
         let mut strikes = |operation| {
             (0..5)
-                .filter(|_| faults.inject(operation).is_some())
+                .filter(|_| faults.fail_call(operation).is_some())
                 .count()
         };
 

@@ -193,12 +193,12 @@ impl Breaks {
     }
 
     /// Returns true if a disconnect is due, and schedules the next one.
-    pub fn inject(&mut self, now: Instant) -> bool {
-        let strikes = self.next <= now;
-        if strikes {
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.next <= now;
+        if is_due {
             self.plan(now);
         }
-        strikes
+        is_due
     }
 
     /// Returns when the next disconnect is due.
@@ -342,7 +342,7 @@ mod tests {
         let span = Duration::from_millis(100)..Duration::from_millis(200);
         let mut breaks = Breaks::new(now, 1, span);
 
-        let times = (0..1000).filter(|ms| breaks.inject(now + Duration::from_millis(*ms)));
+        let times = (0..1000).filter(|ms| breaks.is_due(now + Duration::from_millis(*ms)));
 
         assert!((5..=9).contains(&times.count()));
     }

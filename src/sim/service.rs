@@ -128,13 +128,13 @@ impl Service {
     }
 
     /// Returns the error code if this API call must fail.
-    pub(super) fn inject(&self, operation: Operation, now: Instant) -> Option<String> {
+    pub(super) fn fail_call(&self, operation: Operation, now: Instant) -> Option<String> {
         let mut faults = locked(&self.faults);
         let limit = faults.throttle;
         let limit = limit.filter(|_| operation == Operation::StartSession);
         let is_throttled = limit.is_some_and(|limit| !locked(&self.bucket).take(now, limit));
         let throttled = is_throttled.then(|| "ThrottlingException".to_owned());
-        throttled.or_else(|| faults.inject(operation))
+        throttled.or_else(|| faults.fail_call(operation))
     }
 
     /// Returns true if the response to a successful StartSession must be dropped.
@@ -155,13 +155,13 @@ impl Service {
         let mut faults = locked(&self.faults);
         *faults = change(&faults)?;
         drop(faults);
-        self.command(None, || Command::Look);
+        self.command(None, || Command::ReloadFaults);
         Ok(())
     }
 
     /// Injects a fault into one session or, with `None`, into all. Returns the number of sessions.
     pub(super) fn apply_fault(&self, session_id: Option<&str>, fault: OneOffFault) -> usize {
-        self.command(session_id, || Command::Suffer(fault))
+        self.command(session_id, || Command::Inject(fault))
     }
 
     /// Sends a command to one open session or, with `None`, to all. Returns their number.

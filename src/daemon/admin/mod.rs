@@ -198,11 +198,11 @@ fn tell_of_stranger(stream: &UnixStream) {
 
 /// Serves one client, one request at a time.
 async fn attend(mut stream: UnixStream, client: &Served, requests: mpsc::Sender<Call>) {
-    let (reloader, mut writing) = stream.split();
-    let mut reloader = BufReader::new(reloader);
+    let (reader, mut writing) = stream.split();
+    let mut reader = BufReader::new(reader);
     loop {
         let line = tokio::select! {
-            line = timeout(PATIENCE, line(&mut reloader)) => line,
+            line = timeout(PATIENCE, line(&mut reader)) => line,
             () = requests.closed() => return,
         };
         let Ok(Ok(Some(line))) = line else {
@@ -224,9 +224,9 @@ async fn attend(mut stream: UnixStream, client: &Served, requests: mpsc::Sender<
 }
 
 /// Reads a line. Returns `None` if the client ends or exceeds [`MAX_LINE`] before the line ends.
-async fn line(reloader: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<Vec<u8>>> {
+async fn line(reader: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    reloader.take(MAX_LINE).read_until(b'\n', &mut line).await?;
+    reader.take(MAX_LINE).read_until(b'\n', &mut line).await?;
     Ok(line.ends_with(b"\n").then_some(line))
 }
 

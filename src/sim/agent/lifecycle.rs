@@ -93,7 +93,7 @@ impl Agent {
     }
 
     /// Starts the plugin after the handshake was marked as complete. Port forwarding without a mux has
-    /// nothing to set up: it dials at once (protocol.md section 7).
+    /// nothing to set up: it dials at once (docs/protocol.md, section 7).
     pub(super) fn start(&mut self, marked: Instant) {
         let readiness = self.draw_readiness();
         if self.dials_at_once() {

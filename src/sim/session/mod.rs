@@ -45,9 +45,9 @@ pub(super) enum Command {
     /// TerminateSession was called.
     Terminate,
     /// The faults have changed.
-    Look,
+    ReloadFaults,
     /// Injects a fault once.
-    Suffer(OneOffFault),
+    Inject(OneOffFault),
 }
 
 /// Specification of a session.
@@ -208,11 +208,11 @@ impl Session {
                 self.absent = false;
                 self.agent.handle_channel_closed(self.now);
             }
-            Command::Look => {
+            Command::ReloadFaults => {
                 self.faults = self.service.faults();
                 self.set_paths();
             }
-            Command::Suffer(fault) => self.apply_fault(fault),
+            Command::Inject(fault) => self.apply_fault(fault),
         }
         true
     }

@@ -5,33 +5,33 @@ use super::*;
 const CROWD: usize = 500;
 
 /// Serves all connections; takes the actions after each event, or once after all queued events.
-fn serve_crowd(are_batched: bool) -> (Duration, Context) {
-    let mut context = Context::new(OWN);
+fn serve_crowd(are_batched: bool) -> (Duration, Harness) {
+    let mut harness = Harness::new(OWN);
     let begin = Instant::now();
-    let settle = |context: &mut Context| {
+    let settle = |harness: &mut Harness| {
         if !are_batched {
-            context.act();
+            harness.act();
         }
     };
-    let deadline = context.now + Duration::from_secs(30);
+    let deadline = harness.now + Duration::from_secs(30);
     for id in 0..CROWD as u64 {
-        let now = context.now;
-        context.pool.handle_acquire(now, WaiterId(id), deadline);
-        settle(&mut context);
+        let now = harness.now;
+        harness.pool.handle_acquire(now, WaiterId(id), deadline);
+        settle(&mut harness);
     }
-    context.act();
+    harness.act();
     for n in 0..CROWD {
-        let id = context.call(n);
-        context.pool.handle_ready(context.now, id);
-        settle(&mut context);
+        let id = harness.call(n);
+        harness.pool.handle_ready(harness.now, id);
+        settle(&mut harness);
     }
-    context.act();
+    harness.act();
     for id in 0..CROWD as u64 {
-        context.pool.handle_cancel(context.now, WaiterId(id));
-        settle(&mut context);
+        harness.pool.handle_cancel(harness.now, WaiterId(id));
+        settle(&mut harness);
     }
-    context.act();
-    (begin.elapsed(), context)
+    harness.act();
+    (begin.elapsed(), harness)
 }
 
 #[test]
@@ -41,9 +41,9 @@ fn a_crowd_is_served_in_order_whether_events_come_one_by_one_or_together() {
 
     println!("{CROWD} connections: {one_by_one:?} one by one, {together:?} together");
     let order: Vec<u64> = (0..CROWD as u64).collect();
-    for context in [single, batched] {
-        assert_eq!(context.started.len(), CROWD);
-        let given: Vec<u64> = context.given.iter().map(|(waiter, _)| *waiter).collect();
+    for harness in [single, batched] {
+        assert_eq!(harness.started.len(), CROWD);
+        let given: Vec<u64> = harness.given.iter().map(|(waiter, _)| *waiter).collect();
         assert_eq!(given, order);
     }
 }

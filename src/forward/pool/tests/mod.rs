@@ -27,7 +27,7 @@ const SHARED: Shape = Shape {
 const TARGET_IS_OFF: Severity = Severity::Persistent(HoldTime::Exponential);
 
 /// A pool and its owner, which executes the actions and records them.
-struct Context {
+struct Harness {
     pool: Pool<&'static str>,
     now: Instant,
     next: u64,
@@ -39,9 +39,9 @@ struct Context {
     hurried: Vec<TunnelId>,
 }
 
-impl Context {
+impl Harness {
     fn new(shape: Shape) -> Self {
-        let mut context = Self {
+        let mut harness = Self {
             pool: Pool::new(shape, 1),
             now: Instant::now(),
             next: 0,
@@ -52,8 +52,8 @@ impl Context {
             cancelled: Vec::new(),
             hurried: Vec::new(),
         };
-        context.pass(Duration::ZERO);
-        context
+        harness.pass(Duration::ZERO);
+        harness
     }
 
     fn with_spares(spares: usize) -> Self {

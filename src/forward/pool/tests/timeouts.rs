@@ -5,7 +5,7 @@ use super::*;
 /// A pool under random operations. The clock advances between each handler and each
 /// `poll_timeout`, as it does on a loaded machine.
 struct Load {
-    context: Context,
+    harness: Harness,
     chance: Rng,
     /// Deadlines of the waiting connections.
     waiting: BTreeMap<u64, Instant>,
@@ -23,7 +23,7 @@ impl Load {
             max_age: Some(Duration::from_secs(20)),
             ..SHARED
         };
-        let spares = Context::with_spares(2).pool.shape;
+        let spares = Harness::with_spares(2).pool.shape;
         let many_spares = Shape {
             spares: 4,
             max_age: Some(Duration::from_secs(15)),
@@ -31,7 +31,7 @@ impl Load {
         };
         let shapes = [OWN, SHARED, successors, spares, many_spares];
         let mut load = Self {
-            context: Context::new(shapes[chance.usize(..shapes.len())]),
+            harness: Harness::new(shapes[chance.usize(..shapes.len())]),
             chance,
             waiting: BTreeMap::new(),
             queued: Vec::new(),
@@ -49,49 +49,49 @@ impl Load {
 
     /// One random operation of a connection, a tunnel or the user.
     fn step(&mut self) {
-        let now = self.context.now;
+        let now = self.harness.now;
         match self.chance.u32(..12) {
             0..4 => self.come(),
             4 => {
                 if let Some(&id) = self.waiting.keys().next() {
                     self.waiting.remove(&id);
-                    self.context.leave(id);
+                    self.harness.leave(id);
                 }
             }
             5 if !self.queued.is_empty() => {
                 let id = self.queued[self.chance.usize(..self.queued.len())];
                 self.queued.retain(|other| *other != id);
-                self.context.pool.handle_called(now, id);
+                self.harness.pool.handle_called(now, id);
                 self.called.push(id);
             }
             6 | 7 if !self.called.is_empty() => self.answer(),
             8 if !self.live.is_empty() => self.change_tunnel(),
-            9 if self.chance.u32(..8) == 0 => self.context.pool.retry_now(now),
-            10 if self.chance.u32(..40) == 0 => self.context.pool.handle_drain(now),
+            9 if self.chance.u32(..8) == 0 => self.harness.pool.retry_now(now),
+            10 if self.chance.u32(..40) == 0 => self.harness.pool.handle_drain(now),
             _ => {}
         }
         self.settle();
     }
 
     fn come(&mut self) {
-        let id = self.context.next;
-        self.context.next += 1;
+        let id = self.harness.next;
+        self.harness.next += 1;
         // A connection that asks again after its tunnel ended has an earlier deadline than others.
-        let deadline = self.context.now + self.up_to(Duration::from_secs(10));
+        let deadline = self.harness.now + self.up_to(Duration::from_secs(10));
         self.waiting.insert(id, deadline);
-        let now = self.context.now;
-        self.context
+        let now = self.harness.now;
+        self.harness
             .pool
             .handle_acquire(now, WaiterId(id), deadline);
     }
 
     fn answer(&mut self) {
-        let now = self.context.now;
+        let now = self.harness.now;
         let which = self.chance.usize(..self.called.len());
         let id = self.called.swap_remove(which);
         if self.chance.bool() {
             self.live.insert(id, 0);
-            return self.context.pool.handle_ready(now, id);
+            return self.harness.pool.handle_ready(now, id);
         }
         let weights = [
             TARGET_IS_OFF,
@@ -100,25 +100,25 @@ impl Load {
             Severity::Throttled,
         ];
         let severity = weights[self.chance.usize(..weights.len())];
-        self.context.pool.handle_failed(now, id, "why", severity);
+        self.harness.pool.handle_failed(now, id, "why", severity);
     }
 
     fn change_tunnel(&mut self) {
-        let now = self.context.now;
+        let now = self.harness.now;
         let which = self.chance.usize(..self.live.len());
         let (&id, &taken) = self.live.iter().nth(which).unwrap();
         match self.chance.u32(..4) {
             0 => {
                 self.live.remove(&id);
-                self.context.pool.handle_ended(now, id);
+                self.harness.pool.handle_ended(now, id);
             }
-            1 => self.context.pool.handle_disconnected(id),
-            2 => self.context.pool.handle_resumed(now, id),
+            1 => self.harness.pool.handle_disconnected(id),
+            2 => self.harness.pool.handle_resumed(now, id),
             _ if taken > 0 => {
                 self.live.insert(id, taken - 1);
                 let uses = [Returned::Used, Returned::Unused, Returned::Unusable];
                 let returned = uses[self.chance.usize(..3)];
-                self.context.pool.handle_returned(now, id, returned);
+                self.harness.pool.handle_returned(now, id, returned);
             }
             _ => {}
         }
@@ -126,19 +126,19 @@ impl Load {
 
     /// Takes the actions of the pool.
     fn settle(&mut self) {
-        self.context.act();
-        self.queued.append(&mut self.context.started);
-        for id in self.context.cancelled.drain(..) {
+        self.harness.act();
+        self.queued.append(&mut self.harness.started);
+        for id in self.harness.cancelled.drain(..) {
             self.queued.retain(|queued| *queued != id);
         }
-        for (waiter, tunnel) in self.context.given.drain(..) {
+        for (waiter, tunnel) in self.harness.given.drain(..) {
             self.waiting.remove(&waiter);
             *self.live.get_mut(&tunnel).unwrap() += 1;
         }
-        for (waiter, _) in self.context.refused.drain(..) {
+        for (waiter, _) in self.harness.refused.drain(..) {
             self.waiting.remove(&waiter);
         }
-        for id in self.context.retired.drain(..) {
+        for id in self.harness.retired.drain(..) {
             self.live.remove(&id);
         }
     }
@@ -148,9 +148,9 @@ impl Load {
     fn poll(&mut self, most: Duration) {
         let earliest = self.waiting.values().min().copied();
         let passed = self.up_to(most);
-        self.context.now += passed;
-        let (now, seed) = (self.context.now, self.seed);
-        let due = self.context.pool.poll_timeout();
+        self.harness.now += passed;
+        let (now, seed) = (self.harness.now, self.seed);
+        let due = self.harness.pool.poll_timeout();
         if let Some(earliest) = earliest {
             assert!(
                 due.is_some_and(|due| due <= earliest),
@@ -158,9 +158,9 @@ impl Load {
             );
         }
         if due.is_some_and(|due| due <= now) {
-            self.context.pool.handle_timeout(now);
+            self.harness.pool.handle_timeout(now);
             self.settle();
-            let next = self.context.pool.poll_timeout();
+            let next = self.harness.pool.poll_timeout();
             assert!(
                 next.is_none_or(|next| next > now),
                 "seed {seed}: handled, and due again at once"
@@ -184,10 +184,10 @@ fn a_pool_is_due_when_the_first_deadline_is_whatever_the_time() {
 
         // From here on, only the clock advances.
         for _ in 0..1000 {
-            let Some(due) = load.context.pool.poll_timeout() else {
+            let Some(due) = load.harness.pool.poll_timeout() else {
                 break;
             };
-            load.context.now = load.context.now.max(due);
+            load.harness.now = load.harness.now.max(due);
             load.poll(Duration::from_millis(1));
         }
         assert!(load.waiting.is_empty(), "seed {seed}: {:?}", load.waiting);
@@ -196,58 +196,58 @@ fn a_pool_is_due_when_the_first_deadline_is_whatever_the_time() {
 
 #[test]
 fn a_deadline_that_has_passed_since_the_last_handler_is_due() {
-    let mut context = Context::new(OWN);
-    context.come();
-    let deadline = context.now + Duration::from_secs(30);
+    let mut harness = Harness::new(OWN);
+    harness.come();
+    let deadline = harness.now + Duration::from_secs(30);
 
-    context.now = deadline + Duration::from_millis(1);
+    harness.now = deadline + Duration::from_millis(1);
 
-    assert_eq!(context.pool.poll_timeout(), Some(deadline));
-    context.pass(Duration::ZERO);
-    assert_eq!(context.refused, [(0, RejectReason::Late)]);
+    assert_eq!(harness.pool.poll_timeout(), Some(deadline));
+    harness.pass(Duration::ZERO);
+    assert_eq!(harness.refused, [(0, RejectReason::Late)]);
 }
 
 #[test]
 fn connections_that_ask_again_are_refused_at_their_own_deadlines() {
-    let mut context = Context::new(OWN);
-    let now = context.now;
-    context.come();
+    let mut harness = Harness::new(OWN);
+    let now = harness.now;
+    harness.come();
     let earlier = now + Duration::from_secs(5);
-    context.pool.handle_acquire(now, WaiterId(1), earlier);
-    context.next = 2;
-    context.act();
+    harness.pool.handle_acquire(now, WaiterId(1), earlier);
+    harness.next = 2;
+    harness.act();
 
-    assert_eq!(context.pool.poll_timeout(), Some(earlier));
-    context.pass(Duration::from_secs(5));
+    assert_eq!(harness.pool.poll_timeout(), Some(earlier));
+    harness.pass(Duration::from_secs(5));
 
-    assert_eq!(context.refused, [(1, RejectReason::Late)]);
+    assert_eq!(harness.refused, [(1, RejectReason::Late)]);
 }
 
 #[test]
 fn the_successor_of_an_old_tunnel_is_tried_again_after_it_failed() {
     for severity in [TARGET_IS_OFF, Severity::Transient, Severity::Throttled] {
-        let mut context = Context::new(SHARED);
-        context.come();
-        context.ready(0);
-        let old_at = context.now + Duration::from_secs(3600);
-        assert_eq!(context.pool.poll_timeout(), Some(old_at));
-        context.pass(Duration::from_secs(3600));
-        assert_eq!(context.started.len(), 2, "its successor is started");
+        let mut harness = Harness::new(SHARED);
+        harness.come();
+        harness.ready(0);
+        let old_at = harness.now + Duration::from_secs(3600);
+        assert_eq!(harness.pool.poll_timeout(), Some(old_at));
+        harness.pass(Duration::from_secs(3600));
+        assert_eq!(harness.started.len(), 2, "its successor is started");
 
-        context.fail(1, "why", severity);
+        harness.fail(1, "why", severity);
 
         let mut timeouts = 0;
-        while context.started.len() < 3 {
+        while harness.started.len() < 3 {
             timeouts += 1;
             assert!(timeouts < 10, "{severity:?}: nothing was started");
-            let due = context
+            let due = harness
                 .pool
                 .poll_timeout()
                 .expect("it is to be tried again");
-            context.now = context.now.max(due);
-            context.pass(Duration::ZERO);
+            harness.now = harness.now.max(due);
+            harness.pass(Duration::ZERO);
         }
-        let passed = context.now.saturating_duration_since(old_at);
+        let passed = harness.now.saturating_duration_since(old_at);
         assert!(
             passed <= Duration::from_secs(60),
             "{severity:?}: {passed:?}"
