@@ -19,7 +19,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::{sleep, timeout_at};
+use tokio::time::timeout_at;
 use tracing::{debug, warn};
 
 use super::Step;
@@ -119,8 +119,7 @@ impl Driver {
     pub(super) async fn pause(&mut self) -> Result<(), Error> {
         let pause = self.backoff.pause();
         tokio::select! {
-            () = sleep(pause) => Ok(()),
-            () = self.nudged.nudged() => Ok(()),
+            () = self.nudged.nudged_within(pause) => Ok(()),
             () = self.shared.close_asked() => Err(Error::Ended(Reason::Finished)),
         }
     }
