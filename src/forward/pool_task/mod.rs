@@ -28,7 +28,7 @@ use crate::config;
 use crate::forward::Context;
 use crate::forward::error::{Failure, LogDedup};
 use crate::forward::pool::{
-    Action, Pool, Priority as Class, RejectReason, Shape, TunnelId, WaiterId,
+    Action, Pool, Priority as Class, RejectReason, Returned, Shape, TunnelId, WaiterId,
 };
 use crate::forward::pool_handle::{PoolHandle, Refusal, Request, Slot};
 use crate::forward::shutdown::ShutdownWatch;
@@ -309,11 +309,13 @@ impl PoolTask {
     }
 
     fn give(&mut self, waiter: WaiterId, id: TunnelId) {
-        let tunnel = self
-            .tunnels
-            .get(&id)
-            .and_then(|record| record.tunnel.clone());
-        let (Some(tunnel), Some(waiter)) = (tunnel, self.waiters.remove(&waiter)) else {
+        let Some(waiter) = self.waiters.remove(&waiter) else {
+            // It left after the pool had decided, and will not release what it never got.
+            let now = Instant::now();
+            return self.pool.handle_returned(now, id, Returned::Unused);
+        };
+        let record = self.tunnels.get(&id);
+        let Some(tunnel) = record.and_then(|record| record.tunnel.clone()) else {
             return;
         };
         let Waiter { reply, slot } = waiter;
@@ -392,3 +394,7 @@ const STABLE: Duration = Duration::from_secs(60);
 
 /// Poll interval of the pool if it has no deadline.
 const IDLE: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
+mod tests;

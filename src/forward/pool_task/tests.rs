@@ -1,0 +1,69 @@
+//! What the task does about requests that arrive together.
+
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::config;
+use crate::forward::ActivatedSockets;
+use crate::network::Network;
+use crate::proto::{ClientVersion, ReorderBudget};
+use crate::session::{Identity, Journal, Service, Sessions, Settings};
+use crate::tunnel::Trigger;
+
+/// A task for a forward that nobody serves.
+async fn pool_task() -> PoolTask {
+    let text =
+        "[[forward]]\nname = \"f\"\nlisten = 0\ntarget = \"i-0123456789abcdef0\"\nremote = 22\n";
+    let settings = config::parse(text).unwrap().forwards.remove(0);
+    let service = Service::load(Settings {
+        region: Some("us-east-1".to_owned()),
+        identity: Identity::Fixed {
+            access_key: "key".to_owned(),
+            secret_key: "secret".to_owned(),
+        },
+        ..Settings::default()
+    });
+    let (sessions, _) = Sessions::new(1, 1, Journal::none());
+    let (_, trigger) = Trigger::new();
+    let context = Context {
+        service: service.await.unwrap(),
+        sessions,
+        network: Network::new(None).unwrap(),
+        pool: ReorderBudget::new(),
+        nudged: trigger.clone(),
+        passed: ActivatedSockets::default(),
+        dump_connections: trigger,
+        permits: Arc::new(Semaphore::new(1)),
+        max_waiting: 1,
+        seed: 1,
+        client_version: ClientVersion::DEFAULT,
+        origin: "tests".to_owned(),
+    };
+    PoolTask::new(Arc::new(settings), context, Arc::default()).1
+}
+
+#[tokio::test]
+async fn a_tunnel_that_was_assigned_to_a_client_that_has_just_left_is_closed() {
+    let mut task = pool_task().await;
+    let (now, waiter) = (Instant::now(), WaiterId(0));
+    let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let slot = Arc::new(slot);
+    let (reply, _answer) = oneshot::channel();
+    task.handle(Request::Acquire {
+        id: waiter,
+        deadline: now + Duration::from_secs(60),
+        reply,
+        slot: Arc::clone(&slot),
+    });
+    let Some(Action::Start { tunnel, .. }) = task.pool.poll_action() else {
+        panic!("a tunnel is started for the waiter");
+    };
+
+    // One batch: the tunnel is ready and assigned, and then the client leaves.
+    task.pool.handle_ready(now, tunnel);
+    task.pool.settle();
+    task.handle(Request::CancelWait(waiter, slot));
+    task.act();
+
+    assert_eq!(task.pool.count(), (0, 0), "no tunnel is left");
+}
