@@ -96,9 +96,11 @@ async fn an_upgrade_that_is_refused_is_tried_once_more_with_the_credentials_of_t
         .env_remove("AWS_ACCESS_KEY_ID")
         .env_remove("AWS_SECRET_ACCESS_KEY")
         .env("AWS_SHARED_CREDENTIALS_FILE", keys.path());
-    let daemon = Running::launch(command, &api.endpoint(), &forward_to(echo.address()));
+    let mut daemon = Running::launch(command, &api.endpoint(), &forward_to(echo.address()));
 
     assert_echo(&mut connect(daemon.address()), b"hello");
+    // A stop before that would warn of a connection that is still open.
+    daemon.process.stderr.wait_for("ended by the client");
 
     let log = daemon.stop(&simulator);
     assert!(!log.contains("WARN"), "{log}");
