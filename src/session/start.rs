@@ -2,21 +2,22 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use super::StartRequest;
 use super::aws::{Service, Started};
-use super::error::{Error, Kind};
+use super::error::{Effect, Error, Kind};
 
 /// Calls StartSession, and again with other credentials if AWS rejects the first and there are
 /// others by then.
 ///
 /// The calls are not cancelled. The wait for credentials ends when `abandoned` completes: returns
-/// `None` if nothing was called.
+/// `None` if nothing was called. A session that may have been started stays in `unsettled`.
 pub(super) async fn start(
     service: &Service,
     request: &StartRequest,
-    calling: &AtomicUsize,
+    unsettled: &Unsettled,
     abandoned: impl Future<Output = ()>,
 ) -> Option<Result<Started, Error>> {
     let mut abandoned = pin!(abandoned);
@@ -29,8 +30,14 @@ pub(super) async fn start(
         Err(error) => return Some(Err(error)),
     };
     let call = async |caller| {
-        let _calling = Calling::new(calling);
-        service.start(caller, request).await
+        unsettled.begin();
+        let started = service.start(caller, request).await;
+        if let Err(error) = &started
+            && error.effect() != Effect::Unknown
+        {
+            unsettled.settle();
+        }
+        started
     };
     let error = match call(&caller).await {
         Err(error) if error.kind() == Kind::Credentials => error,
@@ -47,18 +54,39 @@ pub(super) async fn start(
     }
 }
 
-/// Counts a call in flight until it is dropped.
-pub(super) struct Calling<'a>(&'a AtomicUsize);
+/// A session that may be active although nobody owns it: its StartSession call is in flight, or the
+/// session is not handed over yet. If this is dropped before [`Unsettled::settle`], for example
+/// because its task is aborted, the session is added to the count of lost ones.
+pub(super) struct Unsettled {
+    may_be_active: AtomicBool,
+    lost: Arc<AtomicUsize>,
+}
 
-impl<'a> Calling<'a> {
-    pub(super) fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+impl Unsettled {
+    /// Creates it before the call. `lost` is the count of lost sessions.
+    pub(super) fn new(lost: Arc<AtomicUsize>) -> Self {
+        let may_be_active = AtomicBool::new(false);
+        Self {
+            may_be_active,
+            lost,
+        }
+    }
+
+    /// Marks the begin of a call.
+    fn begin(&self) {
+        self.may_be_active.store(true, Relaxed);
+    }
+
+    /// The session does not exist, has an owner, or was counted.
+    pub(super) fn settle(&self) {
+        self.may_be_active.store(false, Relaxed);
     }
 }
 
-impl Drop for Calling<'_> {
+impl Drop for Unsettled {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        if *self.may_be_active.get_mut() {
+            self.lost.fetch_add(1, Relaxed);
+        }
     }
 }

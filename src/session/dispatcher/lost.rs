@@ -3,7 +3,7 @@
 //! The `Reason` of each call is unique. DescribeSessions finds the session by it, if the caller has
 //! the permission. The session is then terminated like any other.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -15,7 +15,6 @@ use super::start::FIND_BY_REASON;
 use crate::session::StartRequest;
 use crate::session::aws::Service;
 use crate::session::error::{Error, Recovery};
-use crate::session::start::Calling;
 use crate::session::terminate::{TimeLeft, reached};
 
 /// Makes the reason of each call unique.
@@ -57,13 +56,7 @@ pub(super) struct Lost {
 impl Lost {
     /// Searches for the session for one minute, and terminates it if found. Returns how many
     /// sessions may still be active: 1 unless it was found.
-    pub(super) async fn find(
-        self,
-        calling: &AtomicUsize,
-        mut time_left: watch::Receiver<TimeLeft>,
-    ) -> usize {
-        // Counted as a call in flight, in case the shutdown times out during the search.
-        let _calling = Calling::new(calling);
+    pub(super) async fn find(self, mut time_left: watch::Receiver<TimeLeft>) -> usize {
         let mut last = None;
         for pause in PAUSES {
             let is_last = tokio::select! {

@@ -32,7 +32,7 @@ use tracing::{Instrument, Span, error, warn};
 
 use self::lost::Reasons;
 pub use self::start::Turn;
-use self::start::{FIND_BY_REASON, Start};
+use self::start::{FIND_BY_REASON, Start, counted};
 use super::aws::Service;
 use super::error::{Error, Kind};
 use super::journal::{Entry, Journal, Origin};
@@ -70,7 +70,7 @@ impl Sessions {
             time_left: watch::Sender::new(TimeLeft::Unlimited),
             registry: registry.clone(),
             hurry: watch::Sender::new(()),
-            calling: Arc::default(),
+            lost_sessions: Arc::default(),
         };
         let sessions = Self {
             jobs,
@@ -193,8 +193,8 @@ pub struct Dispatcher {
     time_left: watch::Sender<TimeLeft>,
     /// Each change skips the pauses before the next attempt.
     hurry: watch::Sender<()>,
-    /// StartSession calls in flight.
-    calling: Arc<AtomicUsize>,
+    /// Sessions that may be active because their start was aborted or had a panic.
+    lost_sessions: Arc<AtomicUsize>,
 }
 
 impl Dispatcher {
@@ -205,30 +205,35 @@ impl Dispatcher {
         let mut left = 0;
         let time_left = self.time_left.clone();
         tokio::select! {
-            () = self.work_on(&mut left) => return left,
+            () = self.work_on(&mut left) => return left + self.take_lost(),
             () = time_is_up(&mut shutdown_mode, time_left) => {}
         }
         // Sessions dropped from now on are not terminated; that is logged.
         self.incoming.close();
-        while let Some(done) = self.starts.try_join_next() {
-            left += left_behind(done);
+        // Starts that wait for credentials have called nothing.
+        self.starts.abort_all();
+        while let Some(done) = self.starts.join_next().await {
+            left += counted(done);
         }
-        // The other starts wait for credentials and have called nothing.
-        let calling = self.calling.load(Ordering::Relaxed);
-        for _ in 0..calling {
-            let hint = FIND_BY_REASON;
-            warn!(
-                hint,
-                "StartSession was not answered; its session may have been left behind"
-            );
-        }
-        left += calling;
-        self.starts.shutdown().await;
+        left += self.take_lost();
         self.time_left.send_replace(TimeLeft::None);
         while let Some(done) = self.ends.join_next().await {
             left += left_behind(done);
         }
         left + self.give_up()
+    }
+
+    /// Reports and counts the sessions whose start was aborted or had a panic.
+    fn take_lost(&self) -> usize {
+        let lost = self.lost_sessions.swap(0, Ordering::Relaxed);
+        for _ in 0..lost {
+            let hint = FIND_BY_REASON;
+            warn!(
+                hint,
+                "StartSession was not completed; its session may have been left behind"
+            );
+        }
+        lost
     }
 
     /// Counts the sessions that no attempt was made to terminate.
@@ -269,7 +274,7 @@ impl Dispatcher {
             self.give_turns();
             tokio::select! {
                 biased;
-                Some(done) = self.starts.join_next() => *left += left_behind(done),
+                Some(done) = self.starts.join_next() => *left += counted(done),
                 Some(done) = self.ends.join_next() => *left += left_behind(done),
                 job = self.incoming.recv(), if has_handles => match job {
                     Some(job) => self.take(job),
@@ -304,7 +309,7 @@ impl Dispatcher {
             Job::Start(start) => {
                 let span = start.span.clone();
                 let time_left = self.time_left.subscribe();
-                let run = start.run(Arc::clone(&self.calling), time_left);
+                let run = start.run(Arc::clone(&self.lost_sessions), time_left);
                 self.starts.spawn(run.instrument(span));
             }
             Job::End(ending) => {

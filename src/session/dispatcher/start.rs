@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use tokio::sync::{oneshot, watch};
-use tracing::{Span, debug};
+use tokio::task::JoinError;
+use tracing::{Span, debug, warn};
 
 use super::lost::Lost;
 use super::{Job, Sessions, ending, internal, unix_seconds};
@@ -14,7 +15,7 @@ use crate::session::aws::{Service, Started};
 use crate::session::error::{Effect, Error, Kind};
 use crate::session::journal::Entry;
 use crate::session::registry::Registration;
-use crate::session::start::start;
+use crate::session::start::{Unsettled, start};
 use crate::session::terminate::{TimeLeft, reached};
 use crate::session::{Session, StartRequest};
 
@@ -69,7 +70,7 @@ impl Start {
     /// credentials ends when the receiver of the reply is dropped.
     pub(super) async fn run(
         self: Box<Self>,
-        calling: Arc<AtomicUsize>,
+        lost_sessions: Arc<AtomicUsize>,
         mut time_left: watch::Receiver<TimeLeft>,
     ) -> usize {
         let Self {
@@ -80,6 +81,7 @@ impl Start {
             sessions,
             span,
         } = *self;
+        let unsettled = Unsettled::new(lost_sessions);
         let abandoned = async {
             tokio::select! {
                 () = reply.closed() => {}
@@ -88,9 +90,11 @@ impl Start {
         };
         let started = caught(async {
             panics::point("start-session");
-            start(&service, &request, &calling, abandoned).await
+            start(&service, &request, &unsettled, abandoned).await
         });
-        let started = match started.await {
+        let started = started.await;
+        let is_panic = started.is_err();
+        let started = match started {
             Ok(Some(started)) => started,
             // Nothing was called.
             Ok(None) => return 0,
@@ -118,10 +122,15 @@ impl Start {
         }
         // If the receiver was dropped, the session is returned, dropped here, and terminated.
         drop(reply.send(session));
-        match lost {
-            Some(lost) => lost.find(&calling, time_left).await,
+        let left = match lost {
+            Some(lost) => lost.find(time_left).await,
             None => 0,
+        };
+        // A call that had a panic may have started a session.
+        if !is_panic {
+            unsettled.settle();
         }
+        left
     }
 }
 
@@ -164,6 +173,16 @@ impl Sessions {
         self.journal.add(entry).await;
         Some(Arc::new(registration))
     }
+}
+
+/// Returns the count of a start. Its session is counted elsewhere if it was aborted or had a panic.
+pub(super) fn counted(outcome: Result<usize, JoinError>) -> usize {
+    outcome.unwrap_or_else(|error| {
+        if error.is_panic() {
+            warn!(%error, "a call to AWS was lost");
+        }
+        0
+    })
 }
 
 /// Returns what a call says about the rate that AWS allows: `None` if AWS did not answer it.

@@ -1,10 +1,14 @@
 //! Effects of responses, and of lost calls.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+
 use super::start::news;
 use super::*;
-use crate::session::Settings;
 use crate::session::StartRequest;
 use crate::session::error::Effect;
+use crate::session::{Identity, Settings};
 
 async fn service() -> Service {
     let settings = Settings {
@@ -48,6 +52,83 @@ async fn a_lost_call_is_an_internal_error_unless_the_daemon_stops() {
 fn unattended() -> (Sessions, mpsc::UnboundedReceiver<Job>) {
     let (sessions, dispatcher) = Sessions::new(1, 1, Journal::none());
     (sessions, dispatcher.incoming)
+}
+
+/// The call is answered before the time of a shutdown is up, but the session is not in the journal
+/// by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_not_handed_over_when_the_time_is_up_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(directory.path(), 0).unwrap();
+    let writes = journal.block_writes();
+    let (called, wait_for_call) = oneshot::channel();
+    let (answer, wait_for_answer) = std::sync::mpsc::channel();
+    let settings = Settings {
+        region: Some("eu-west-1".to_owned()),
+        ssm_endpoint: Some(format!("http://{}", api(called, wait_for_answer))),
+        identity: Identity::Fixed {
+            access_key: "AKIDEXAMPLE".to_owned(),
+            secret_key: "secret".to_owned(),
+        },
+        ..Settings::default()
+    };
+    let service = Service::load(settings).await.unwrap();
+    let (sessions, dispatcher) = Sessions::new(1, 1, journal.clone());
+    let (mode, shutdown_mode) = watch::channel(ShutdownMode::No);
+    let turn = Turn {
+        sessions,
+        called: Instant::now(),
+    };
+
+    let shutdown = async {
+        wait_for_call.await.unwrap();
+        mode.send_replace(ShutdownMode::Hurried);
+        // The time is up after two seconds.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        answer.send(()).unwrap();
+    };
+    let (left, started, ()) = tokio::join!(
+        dispatcher.run(shutdown_mode),
+        turn.start(service, request()),
+        shutdown
+    );
+
+    assert_eq!(left, 1);
+    assert_eq!(started.unwrap_err().kind(), Kind::Ended);
+    drop(writes);
+}
+
+/// An API that is called once and answers when it is told.
+fn api(called: oneshot::Sender<()>, answer: std::sync::mpsc::Receiver<()>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut stream = BufReader::new(listener.accept().unwrap().0);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line).unwrap();
+            let line = line.trim().to_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        stream.read_exact(&mut vec![0; length]).unwrap();
+        called.send(()).unwrap();
+        answer.recv().unwrap();
+        let body = format!(
+            r#"{{"SessionId":"s-1","StreamUrl":"ws://{address}/v1/data-channel/s-1","TokenValue":"t"}}"#
+        );
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.get_mut().write_all(answer.as_bytes()).unwrap();
+    });
+    address
 }
 
 #[tokio::test]

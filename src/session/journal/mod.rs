@@ -86,6 +86,12 @@ impl Journal {
         }
     }
 
+    /// Blocks all writes until the result is dropped.
+    #[cfg(test)]
+    pub(super) fn block_writes(&self) -> impl Sized + '_ {
+        self.book().unwrap()
+    }
+
     #[cfg(test)]
     fn book(&self) -> Option<tokio::sync::MutexGuard<'_, Book>> {
         self.0.as_ref()?.book.try_lock().ok()
