@@ -4,6 +4,7 @@
 
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -25,41 +26,79 @@ pub(super) struct Entry {
 /// If netlink is not available: another system, or a sandbox.
 pub(super) fn find(own: SocketAddr, other: SocketAddr) -> io::Result<Option<Entry>> {
     let mut kept = NETLINK.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut netlink = match kept.take() {
-        Some(netlink) => netlink,
-        None => open()?,
+    let netlink = match kept.take() {
+        Some(netlink) if !netlink.has_failed => netlink,
+        // Without a free descriptor the former socket is better than none.
+        Some(netlink) => Netlink::open().unwrap_or(netlink),
+        None => Netlink::open()?,
     };
-    netlink.send(&request(own, other))?;
-    let mut answer = [0; MAX_ANSWER];
-    let len = netlink.read(&mut answer)?;
-    let found = parse(&answer[..len])?;
-    *kept = Some(netlink);
-    Ok(found)
+    kept.insert(netlink).find(own, other)
 }
 
-/// The netlink socket, unless the last query failed. It is kept because a process without free
-/// descriptors must still detect closed clients: they hold descriptors.
-static NETLINK: Mutex<Option<Socket>> = Mutex::new(None);
+/// The netlink socket. It is kept because a process without free descriptors must still detect
+/// closed clients: they hold descriptors.
+static NETLINK: Mutex<Option<Netlink>> = Mutex::new(None);
 
-fn open() -> io::Result<Socket> {
-    let netlink = Socket::new(
-        Domain::from(AF_NETLINK),
-        Type::DGRAM,
-        Some(Protocol::from(NETLINK_SOCK_DIAG)),
-    )?;
-    netlink.set_nonblocking(true)?;
-    Ok(netlink)
+/// A netlink socket, and the number of its last query. Each answer carries the number of its query,
+/// so that a late answer is never taken for that of another query.
+struct Netlink {
+    socket: Socket,
+    sequence: u32,
+    /// The last query was not answered. An answer that is an error is one.
+    has_failed: bool,
+}
+
+impl Netlink {
+    fn open() -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::from(AF_NETLINK),
+            Type::DGRAM,
+            Some(Protocol::from(NETLINK_SOCK_DIAG)),
+        )?;
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+            has_failed: false,
+        })
+    }
+
+    fn find(&mut self, own: SocketAddr, other: SocketAddr) -> io::Result<Option<Entry>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.query(&request(self.sequence, own, other))
+    }
+
+    /// Sends a query that has the current number, and parses its answer.
+    fn query(&mut self, request: &[u8]) -> io::Result<Option<Entry>> {
+        let answered = self.socket.send(request).and_then(|_| self.answer());
+        self.has_failed = answered.is_err();
+        parse(&answered?)
+    }
+
+    /// Returns the answer to the last query. Skips late answers to former ones.
+    fn answer(&mut self) -> io::Result<Vec<u8>> {
+        let mut buffer = [0; MAX_ANSWER];
+        for _ in 0..MAX_LATE {
+            let len = self.socket.read(&mut buffer)?;
+            let answer = &buffer[..len];
+            if answer.get(SEQUENCE) == Some(&self.sequence.to_ne_bytes()) {
+                return Ok(answer.to_vec());
+            }
+        }
+        Err(io::ErrorKind::InvalidData.into())
+    }
 }
 
 /// Encodes a header of 16 bytes and the query.
-fn request(own: SocketAddr, other: SocketAddr) -> Vec<u8> {
+fn request(sequence: u32, own: SocketAddr, other: SocketAddr) -> Vec<u8> {
     let family = if own.is_ipv4() { AF_INET } else { AF_INET6 };
     let mut request = Vec::with_capacity(usize::from(REQUEST_LEN));
     request.extend(u32::from(REQUEST_LEN).to_ne_bytes());
     request.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     request.extend(NLM_F_REQUEST.to_ne_bytes());
-    // Sequence number and sender, which are not used.
-    request.extend([0; 8]);
+    request.extend(sequence.to_ne_bytes());
+    // The sender: filled in by the kernel.
+    request.extend([0; 4]);
     request.extend([family, IPPROTO_TCP, 0, 0]);
     request.extend(ALL_STATES.to_ne_bytes());
     request.extend(own.port().to_be_bytes());
@@ -122,6 +161,9 @@ const NO_COOKIE: [u8; 8] = [u8::MAX; 8];
 /// `nlmsghdr`.
 const HEADER_LEN: usize = 16;
 
+/// `nlmsg_seq`.
+const SEQUENCE: Range<usize> = 8..12;
+
 /// `nlmsghdr` and `inet_diag_req_v2`.
 const REQUEST_LEN: u16 = 72;
 
@@ -133,6 +175,9 @@ const INODE: usize = WRITE_QUEUE + 8;
 /// A response has 88 bytes and a few attributes.
 const MAX_ANSWER: usize = 1024;
 
+/// Maximum number of late answers that are skipped.
+const MAX_LATE: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,8 +187,51 @@ mod tests {
         let v4 = "127.0.0.1:1".parse().unwrap();
         let v6 = "[::1]:1".parse().unwrap();
 
-        assert_eq!(request(v4, v4).len(), usize::from(REQUEST_LEN));
-        assert_eq!(request(v6, v6).len(), usize::from(REQUEST_LEN));
+        assert_eq!(request(1, v4, v4).len(), usize::from(REQUEST_LEN));
+        assert_eq!(request(1, v6, v6).len(), usize::from(REQUEST_LEN));
+    }
+
+    #[test]
+    fn a_socket_is_kept_after_an_answer_that_is_an_error() {
+        let (mut netlink, own, other) = (Netlink::open().unwrap(), address(1), address(2));
+        netlink.sequence = 7;
+        // Too short for a query, but its header is complete.
+        let mut short = request(7, own, other)[..20].to_vec();
+        short[..4].copy_from_slice(&20_u32.to_ne_bytes());
+
+        let error = netlink.query(&short).unwrap_err();
+
+        assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+        assert!(!netlink.has_failed, "{error}");
+        assert_eq!(netlink.find(own, other).unwrap(), None);
+    }
+
+    #[test]
+    fn a_late_answer_is_not_taken_for_that_of_another_query() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (own, other) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+        let mut netlink = Netlink::open().unwrap();
+
+        netlink.socket.send(&request(0, own, other)).unwrap();
+
+        assert_eq!(netlink.find(address(1), address(2)).unwrap(), None);
+        assert!(netlink.find(own, other).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_socket_that_did_not_answer_is_marked() {
+        let mut netlink = Netlink::open().unwrap();
+        netlink.sequence = 1;
+        // The number of another query: the answer is skipped, and none follows.
+        let error = netlink.query(&request(9, address(1), address(2)));
+
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(netlink.has_failed);
+    }
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
     }
 
     #[test]
