@@ -84,19 +84,26 @@ impl Process {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let status = {
             let reading = async {
-                tokio::join!(
-                    read(stdout, MAX_OUT, &mut out),
-                    read(stderr, MAX_ERR, &mut err)
-                );
+                let errors = async {
+                    read(stderr, MAX_ERR, &mut err).await;
+                    Ok(())
+                };
+                tokio::try_join!(read_all(stdout, MAX_OUT, &mut out), errors)
             };
             let mut reading = pin!(reading);
             tokio::select! {
                 status = child.wait() => {
                     // A background process that it started may keep its output open.
-                    let _still_open = timeout(MAX_REST, reading).await;
-                    status
+                    match timeout(MAX_REST, reading).await {
+                        Ok(Err(too_long)) => return Err(too_long),
+                        Ok(Ok(_)) | Err(_) => status,
+                    }
                 }
-                () = &mut reading => child.wait().await,
+                done = &mut reading => match done {
+                    Ok(_) => child.wait().await,
+                    // The program may go on printing: returning kills it.
+                    Err(too_long) => return Err(too_long),
+                },
             }
         };
         let status = status.map_err(|error| format!("could not be waited for: {error}"))?;
@@ -108,9 +115,6 @@ impl Process {
                 said => format!("it printed: {said}"),
             };
             return Err(format!("failed with {status}; {said}"));
-        }
-        if out.len() > MAX_OUT {
-            return Err(format!("printed more than {MAX_OUT} bytes"));
         }
         Ok(out)
     }
@@ -188,6 +192,27 @@ fn expiry(text: &str) -> Result<SystemTime, String> {
     let bad = || "printed an `Expiration` that is not a date of RFC 3339".to_owned();
     let date = DateTime::from_str(text, DateTimeFormat::DateTimeWithOffset).map_err(|_| bad())?;
     SystemTime::try_from(date).map_err(|_| bad())
+}
+
+/// Reads to the end, or to an error.
+///
+/// # Errors
+///
+/// If there are more than `max` bytes.
+async fn read_all(
+    from: Option<impl AsyncRead + Unpin>,
+    max: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), String> {
+    let Some(from) = from else {
+        return Ok(());
+    };
+    // An error is an end: the program has closed its output.
+    let _read = from.take(max as u64 + 1).read_to_end(out).await;
+    match out.len() > max {
+        true => Err(format!("printed more than {max} bytes and was killed")),
+        false => Ok(()),
+    }
 }
 
 /// Reads to the end, or to an error, and keeps the first `max` bytes and one more.
@@ -305,6 +330,11 @@ mod tests {
                 "RFC 3339",
             ),
             ("head -c 100000 /dev/zero", "more than 65536 bytes"),
+            ("cat /dev/zero", "more than 65536 bytes"),
+            (
+                "head -c 100000 /dev/zero; sleep 1000",
+                "more than 65536 bytes",
+            ),
             (
                 "/nonexistent --secret=hidden",
                 "the credential_process /nonexistent failed",
