@@ -1,6 +1,9 @@
 //! `check`: what a configuration will do, told without a look at the network.
 
+use std::os::unix::ffi::OsStrExt;
+
 use serde_json::Value;
+use ssm_proxyd::printable::is_printable;
 use ssm_proxyd::sim::{Options, Simulator};
 
 use crate::cli::ended;
@@ -156,8 +159,59 @@ async fn certificates_that_can_be_used_are_shown() {
     assert!(out.contains(&row), "{out}");
 }
 
+#[test]
+fn paths_are_printed_without_control_characters() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = "a\u{202e}b\u{1b}[2J.toml";
+    let (file, bundle) = (
+        directory.path().join(name),
+        directory.path().join("c\u{9b}.pem"),
+    );
+    let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&bundle, authority.cert.pem()).unwrap();
+    let bundle = bundle.to_str().unwrap();
+    std::fs::write(&file, with_bundle(&bundle.replace('\u{9b}', "\\u009b"))).unwrap();
+    let check = |options: &[&str]| {
+        let mut command = ssm_proxyd();
+        ended(command.args(["check", "--config"]).arg(&file).args(options))
+    };
+
+    let (code, out, err) = check(&[]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_printable(&out);
+    assert!(out.contains("a\\u{202e}b\\u{1b}[2J.toml is good"), "{out}");
+
+    let (code, out, _) = check(&["--json"]);
+    assert_eq!(code, 0);
+    assert_printable(&out);
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(told["config"], file.to_str().unwrap());
+    assert_eq!(told["aws"]["ca_bundle"], bundle);
+}
+
+#[test]
+fn a_path_that_is_not_utf_8_is_no_panic() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = std::ffi::OsStr::from_bytes(b"\xff.toml");
+    let file = directory.path().join(name);
+    std::fs::write(&file, GOOD).unwrap();
+
+    for options in [&[][..], &["--json"]] {
+        let mut command = ssm_proxyd();
+        let (code, out, err) = ended(command.args(["check", "--config"]).arg(&file).args(options));
+
+        assert_eq!((code, err.as_str()), (0, ""), "{options:?}");
+        assert!(out.contains("\u{fffd}.toml"), "{out}");
+    }
+}
+
+fn assert_printable(text: &str) {
+    let mut lines = text.lines();
+    assert!(lines.all(|line| line.chars().all(is_printable)), "{text:?}");
+}
+
 fn with_bundle(path: &str) -> String {
-    GOOD.replace("[aws]", &format!("[aws]\nca_bundle = {path:?}"))
+    GOOD.replace("[aws]", &format!("[aws]\nca_bundle = \"{path}\""))
 }
 
 /// Exit code, stdout and stderr.

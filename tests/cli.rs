@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use ssm_proxyd::printable::is_printable;
+
 use crate::support::process::{Process, ssm_proxyd};
 use crate::support::running::File;
 
@@ -82,6 +84,27 @@ fn bad_usage_is_2_and_says_what_was_not_understood() {
             "{arguments:?}: no {words:?} in\n{said}"
         );
         assert!(said.contains("--help"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn arguments_in_a_message_have_no_control_characters() {
+    let hostile = "x\u{202e}y\u{1b}[2J\u{9b}\r\nz";
+    for arguments in [
+        &[hostile][..],
+        &["run", hostile],
+        &["run", &format!("--{hostile}")],
+        &["connect", hostile],
+        &["forward", "i-0123456789abcdef0", "-L", hostile],
+        &["wait", "--timeout", hostile],
+        &["stop", "--now", hostile],
+    ] {
+        let (code, out, said) = run(arguments);
+
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {said}");
+        let mut lines = said.lines();
+        let is_printable = lines.all(|line| line.chars().all(is_printable));
+        assert!(is_printable, "{arguments:?}: {said:?}");
     }
 }
 

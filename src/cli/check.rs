@@ -50,8 +50,8 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
         return run::explain(&path, &error);
     }
     let told = match args.json {
-        true => stdout::line(described(&path, &config)),
-        false => stdout::part(told(&path, &config)),
+        true => stdout::json(described(&path, &config)),
+        false => stdout::printable(&told(&path, &config)),
     };
     match told {
         Ok(()) => Exit::Done,
@@ -260,7 +260,8 @@ fn described(path: &Path, config: &Config) -> Value {
         forwards,
     } = config;
     json!({
-        "config": path,
+        // A path that is not UTF-8 has no exact form in JSON.
+        "config": path.to_string_lossy(),
         "aws": {
             "region": aws.region,
             "profile": aws.profile,

@@ -110,7 +110,7 @@ pub(super) struct ReloadArgs {
 /// Reloads the daemon's configuration and prints the result.
 pub(super) async fn reload(args: ReloadArgs) -> Exit {
     match ask(&args.whereabouts, &Request::Reload).await {
-        Ok(Answer::Reloaded(change)) => said(stdout::line(format_args!("reloaded: {change}"))),
+        Ok(Answer::Reloaded(change)) => said(stdout::printable(&format!("reloaded: {change}\n"))),
         Ok(other) => strange(&other),
         Err(exit) => {
             if matches!(exit, Exit::Configuration | Exit::CannotListen) {
@@ -161,7 +161,7 @@ pub(super) struct LogArgs {
 pub(super) async fn log(args: LogArgs) -> Exit {
     let request = Request::Log { level: args.level };
     match ask(&args.whereabouts, &request).await {
-        Ok(Answer::Log { filter }) => said(stdout::line(filter)),
+        Ok(Answer::Log { filter }) => said(stdout::printable(&format!("{filter}\n"))),
         Ok(other) => strange(&other),
         Err(exit) => exit,
     }

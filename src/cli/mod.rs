@@ -27,6 +27,7 @@ mod status;
 mod stdout;
 mod terminal;
 
+use std::ffi::OsStr;
 use std::io;
 use std::panic::catch_unwind;
 use std::sync::LazyLock;
@@ -38,6 +39,7 @@ use crate::config::ValueError;
 use crate::daemon::Signals;
 use crate::forward::InheritedSockets;
 use crate::panics;
+use crate::printable::is_printable;
 use crate::proto::ClientVersion;
 use crate::session::kill_credential_processes;
 use crate::telemetry::{self, Format, Log, Verbosity};
@@ -235,14 +237,24 @@ fn usage(error: &clap::Error) -> Exit {
     } else {
         Exit::Done
     };
-    // If stderr is closed, the error cannot be reported.
-    drop(error.print());
+    if exit == Exit::Usage && !std::env::args_os().all(|argument| is_harmless(&argument)) {
+        // clap quotes arguments as they are. Without colours its text can be escaped.
+        terminal::say(&error.render().to_string().trim_end());
+    } else {
+        // If stderr is closed, the error cannot be reported.
+        drop(error.print());
+    }
     let fault =
         std::error::Error::source(error).and_then(|source| source.downcast_ref::<ValueError>());
     if let Some(fault) = fault {
         terminal::say(&format!(" hint: {}", fault.hint()));
     }
     exit
+}
+
+/// Returns whether an argument can be displayed as it is.
+fn is_harmless(argument: &OsStr) -> bool {
+    argument.to_string_lossy().chars().all(is_printable)
 }
 
 /// Version of the program, and the client version it reports in the protocol.

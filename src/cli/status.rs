@@ -29,10 +29,10 @@ pub(super) async fn status(args: StatusArgs) -> Exit {
         Err(exit) => return exit,
     };
     if !args.json {
-        return said(stdout::part(told(&report)));
+        return said(stdout::printable(&told(&report)));
     }
     match serde_json::to_string(&*report) {
-        Ok(json) => said(stdout::line(json)),
+        Ok(json) => said(stdout::json(json)),
         Err(error) => super::terminal::fail(Exit::Failed, &error, ""),
     }
 }

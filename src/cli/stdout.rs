@@ -3,11 +3,12 @@
 //! Programs such as `head` close stdout early. That is not an error: the command stops without a
 //! message.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 
 use super::exit::Exit;
 use super::terminal;
+use crate::printable::{is_printable, printable_lines};
 
 /// Prints a line.
 ///
@@ -29,6 +30,41 @@ pub(super) fn part(part: impl Display) -> Result<(), StdoutClosed> {
     stdout.flush().map_err(StdoutClosed)
 }
 
+/// Prints a text of several lines for a person, with characters escaped that are not printable.
+///
+/// # Errors
+///
+/// Fails if stdout cannot be written.
+pub(super) fn printable(text: &str) -> Result<(), StdoutClosed> {
+    part(printable_lines(text))
+}
+
+/// Prints a line of JSON. Characters that are not printable are escaped, which does not change the
+/// value.
+///
+/// # Errors
+///
+/// Fails if stdout cannot be written.
+pub(super) fn json(json: impl Display) -> Result<(), StdoutClosed> {
+    line(escaped(&json.to_string()))
+}
+
+/// Escapes all characters in compact JSON that are not printable. They can only be in strings.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_printable(c) {
+            text.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to memory cannot fail.
+            let _ = write!(text, "\\u{unit:04x}");
+        }
+    }
+    text
+}
+
 /// Output could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to stdout: {0}")]
@@ -41,5 +77,25 @@ impl StdoutClosed {
             return Exit::Done;
         }
         terminal::fail(Exit::Failed, self, "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_json_is_printable_and_has_the_same_value() {
+        let value =
+            serde_json::json!({ "\u{7f}é": "a\u{1b}[2J\u{202e}\u{9b}\u{e0041}\u{2028}\n\"🦀" });
+
+        let text = escaped(&value.to_string());
+
+        assert!(text.chars().all(is_printable), "{text:?}");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            value
+        );
+        assert!(text.contains("é") && text.contains("🦀"), "{text}");
     }
 }

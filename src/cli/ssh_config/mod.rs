@@ -58,7 +58,7 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
         false => files.remove(),
     };
     let said = match done {
-        Ok(words) => stdout::line(words),
+        Ok(words) => stdout::printable(&format!("{words}\n")),
         Err((path, error)) => {
             let error = format!("{}: {}", path.display(), terminal::words(&error));
             let hint = "nothing of it was changed; `ssm-proxyd ssh-config` prints the block";
