@@ -44,6 +44,7 @@ impl DaemonAddress {
         }
         Err(NotFound::Daemon(first.unwrap_or_else(|| ClientError {
             path: PathBuf::from(place::SYSTEM),
+            pid: None,
             source: std::io::ErrorKind::NotFound.into(),
         })))
     }
@@ -92,8 +93,11 @@ impl NotFound {
     fn tell(&self) -> Exit {
         match self {
             Self::Daemon(error) => {
-                let hint = if error.is_absence() { START_ONE } else { "" };
-                terminal::fail(Exit::Unavailable, error, hint)
+                let hint = match error.is_absence() {
+                    true => START_ONE.to_owned(),
+                    false => error.hint(),
+                };
+                terminal::fail(Exit::Unavailable, error, &hint)
             }
             Self::Configuration(error) => terminal::fail_as_told(Exit::Configuration, error),
         }
@@ -225,7 +229,7 @@ async fn look(args: &WaitArgs) -> Look {
         Err(NotFound::Daemon(error)) if error.is_absence() => {
             Look::Missing(error.to_string(), START_ONE.to_owned())
         }
-        Err(NotFound::Daemon(error)) => Look::Missing(error.to_string(), String::new()),
+        Err(NotFound::Daemon(error)) => Look::Missing(error.to_string(), error.hint()),
         Err(error @ NotFound::Configuration(_)) => Look::Never(error.tell()),
     }
 }

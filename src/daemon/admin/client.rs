@@ -14,6 +14,8 @@ use super::protocol::{Answer, Request};
 #[derive(Debug)]
 pub struct Client {
     path: PathBuf,
+    /// The process of the daemon, if it can be seen from here.
+    pid: Option<i32>,
     stream: BufReader<UnixStream>,
 }
 
@@ -26,6 +28,7 @@ impl Client {
     pub async fn connect(path: &Path) -> Result<Self, ClientError> {
         let fail = |source| ClientError {
             path: path.to_owned(),
+            pid: None,
             source,
         };
         let connected = timeout(CONNECT_TIMEOUT, UnixStream::connect(path)).await;
@@ -37,12 +40,13 @@ impl Client {
         }
         Ok(Self {
             path: path.to_owned(),
+            pid: peer.pid().filter(|pid| *pid > 0),
             stream: BufReader::new(stream),
         })
     }
 
-    /// Sends a request and waits for the answer. A reload or a stop may take any time, as long as
-    /// the daemon answers other clients.
+    /// Sends a request and waits for the answer: for ten seconds, or for a reload or a stop as
+    /// long as the daemon answers other clients.
     ///
     /// # Errors
     ///
@@ -55,11 +59,12 @@ impl Client {
             }
             Request::Reload | Request::Stop { .. } => tokio::select! {
                 answer = self.exchange(request) => answer,
-                () = unresponsive(&path, PROBE_PAUSE, ANSWER_TIMEOUT) => Err(io::ErrorKind::TimedOut.into()),
+                () = unresponsive(&path, ANSWER_TIMEOUT) => Err(io::ErrorKind::TimedOut.into()),
             },
         };
         asked.map_err(|source| ClientError {
             path: self.path.clone(),
+            pid: self.pid,
             source,
         })
     }
@@ -86,17 +91,23 @@ impl Client {
     }
 }
 
-/// Returns when the daemon has not answered other clients for about a minute. A stop may take hours
-/// by configuration, so its duration alone is no evidence of a hang.
-async fn unresponsive(path: &Path, pause: Duration, limit: Duration) {
+/// Returns when the daemon is unresponsive: it has accepted another client and not answered it within
+/// `limit`, or it has accepted none for about a minute. A stop may take hours by configuration, so
+/// its duration alone is no evidence of a hang.
+async fn unresponsive(path: &Path, limit: Duration) {
+    sleep(limit / 10).await;
     let mut failures = 0;
     while failures < MAX_FAILURES {
-        sleep(pause).await;
-        let probed = match Client::connect(path).await {
-            Ok(mut client) => client.answer_within(limit, &Request::Status).await.is_ok(),
-            Err(_) => false,
-        };
-        failures = if probed { 0 } else { failures + 1 };
+        match Client::connect(path).await {
+            Ok(mut client) => match client.answer_within(limit, &Request::Status).await {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return,
+                Ok(_) => failures = 0,
+                Err(_) => failures += 1,
+            },
+            // A stopping daemon closes its socket some seconds before it ends.
+            Err(_) => failures += 1,
+        }
+        sleep(limit).await;
     }
 }
 
@@ -110,10 +121,12 @@ fn is_believed(daemon: u32) -> bool {
 
 /// Error of a request to a daemon.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", told(path, source))]
+#[error("{}", told(path, *pid, source))]
 pub struct ClientError {
     /// Path of the socket.
     pub path: PathBuf,
+    /// Process id of the daemon, if known.
+    pub pid: Option<i32>,
     /// The cause.
     pub source: io::Error,
 }
@@ -126,13 +139,28 @@ impl ClientError {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
         )
     }
+
+    /// Returns what to do about a daemon that does not answer. Empty for other errors.
+    pub fn hint(&self) -> String {
+        match (self.source.kind(), self.pid) {
+            (io::ErrorKind::TimedOut, Some(pid)) => format!(
+                "if process {pid} is stopped, `kill -CONT {pid}` continues it; \
+                 `kill -KILL {pid}` ends it, and the next start ends its sessions"
+            ),
+            _ => String::new(),
+        }
+    }
 }
 
-fn told(path: &Path, source: &io::Error) -> String {
+fn told(path: &Path, pid: Option<i32>, source: &io::Error) -> String {
     let path = path.display();
     let known = KNOWN.iter().find(|(kind, ..)| *kind == source.kind());
+    let process = match (pid, source.kind()) {
+        (Some(pid), io::ErrorKind::TimedOut) => format!(" (process {pid})"),
+        _ => String::new(),
+    };
     match known {
-        Some((_, before, behind)) => format!("{before} {path}{behind}"),
+        Some((_, before, behind)) => format!("{before} {path}{process}{behind}"),
         None => format!("the daemon at {path} cannot be asked: {source}"),
     }
 }
@@ -159,10 +187,8 @@ const GONE: &str = " ended before it answered, or does not listen to this user";
 /// progress.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// During a reload or a stop: the pause between two probes, and the number of failed probes after
-/// which the daemon counts as unresponsive. A stopping daemon closes its socket some seconds before
-/// it ends.
-const PROBE_PAUSE: Duration = Duration::from_secs(10);
+/// Number of failed probes during a reload or a stop, [`ANSWER_TIMEOUT`] apart, after which a daemon
+/// that closed its socket counts as unresponsive.
 const MAX_FAILURES: u32 = 6;
 
 /// Maximum length of an answer in bytes, enough for the status of thousands of forwards.
@@ -188,9 +214,9 @@ mod tests {
         let soon = Duration::from_millis(1);
 
         // First the listener does not accept, then it is closed.
-        unresponsive(&path, soon, soon).await;
+        unresponsive(&path, soon).await;
         drop(listener);
-        unresponsive(&path, soon, soon).await;
+        unresponsive(&path, soon).await;
     }
 
     #[tokio::test]

@@ -226,13 +226,19 @@ async fn a_daemon_that_hangs_is_not_waited_for_for_ever() {
     let mut scene = Scene::new("").await;
     scene.start();
 
-    scene.daemon().signal("STOP");
-    let (code, _, told) = scene.run(&["status"]);
-    scene.daemon().signal("CONT");
+    let pid = scene.daemon().id().to_string();
+    for command in [&["status"][..], &["reload"], &["stop", "--now"]] {
+        scene.daemon().signal("STOP");
+        let (code, _, told) = scene.run(command);
+        scene.daemon().signal("CONT");
 
-    assert_eq!(code, 69, "{told}");
-    assert_names(&told, &["does not answer"]);
-    scene.ends();
+        assert_eq!(code, 69, "{command:?}: {told}");
+        assert_names(&told, &["does not answer", &pid, "kill -CONT"]);
+    }
+
+    // It has received the last command.
+    assert_eq!(scene.daemon().exit_code(), 0);
+    assert_clean(&scene.simulator);
 }
 
 #[tokio::test(flavor = "multi_thread")]
