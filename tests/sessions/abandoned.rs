@@ -146,6 +146,29 @@ async fn a_short_command_ends_what_it_can() {
     assert_clean(&simulator);
 }
 
+/// The endpoint of the data channel accepts connections and says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_while_its_tunnel_dials_leaves_no_session() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let text = format!(
+        "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n\
+         ssmmessages_endpoint = \"ws://{}\"\n[shutdown]\ndrain_timeout = \"0s\"\n{}",
+        simulator.endpoint(),
+        silent.local_addr().unwrap(),
+        crate::support::running::forward("f", "remote = 1\nconnect_timeout = \"5m\""),
+    );
+    let daemon = Running::of_file(caller(&simulator), &text);
+    let client = connect(daemon.address());
+    let _websocket = silent.accept().await.unwrap();
+    assert_eq!(simulator.open_sessions(), 1);
+
+    drop(client);
+
+    until("it is ended", || simulator.open_sessions() == 0).await;
+    daemon.stop(&simulator);
+}
+
 fn served(daemon: &Running) -> std::net::TcpStream {
     let mut client = connect(daemon.address());
     assert_echo(&mut client, b"hello");

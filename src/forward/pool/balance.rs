@@ -17,6 +17,7 @@ impl<E: Clone> Pool<E> {
         self.start_for_waiting(now);
         self.start_spares(now);
         self.cancel_surplus(now);
+        self.close_abandoned(now);
         self.retire(now);
     }
 
@@ -126,6 +127,34 @@ impl<E: Clone> Pool<E> {
                 return;
             }
             surplus -= usize::from(member.mark_unwanted());
+        }
+    }
+
+    /// Closes tunnels that are not ready yet and would be retired at once when they are. Their
+    /// websocket may take until the connect timeout.
+    fn close_abandoned(&mut self, now: Instant) {
+        if !self.shape.idle.is_zero() {
+            return;
+        }
+        let spares = self.spares_wanted(now).saturating_sub(self.spares(now));
+        let needed = self.tunnels_needed() + spares;
+        let mut surplus = self.pending(now).saturating_sub(needed);
+        let mut over = Vec::new();
+        for (id, member) in self.members.iter().filter(|(_, m)| m.is_abandoned()) {
+            if member.is_pending(now) {
+                if surplus == 0 {
+                    continue;
+                }
+                surplus -= 1;
+            }
+            over.push((*id, member.is_probe()));
+        }
+        for (id, is_probe) in over {
+            self.members.remove(&id);
+            if is_probe {
+                self.breaker.handle_inconclusive_probe();
+            }
+            self.actions.push_back(Action::Close(id));
         }
     }
 

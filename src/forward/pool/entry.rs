@@ -10,11 +10,12 @@ pub(super) enum Entry {
     /// Its StartSession is queued.
     Queued { priority: Priority, probe: bool },
     /// StartSession was called; the tunnel is not ready yet. `wanted` is false once the connection
-    /// it was started for no longer needs it.
+    /// it was started for no longer needs it. `answered` is true once there is a session.
     Called {
         begun: Instant,
         probe: bool,
         wanted: bool,
+        answered: bool,
     },
     /// It can carry streams.
     Ready(Ready),
@@ -60,6 +61,24 @@ impl Entry {
     pub(super) fn mark_unwanted(&mut self) -> bool {
         match self {
             Self::Called { wanted, .. } => std::mem::take(wanted),
+            Self::Queued { .. } | Self::Ready(_) => false,
+        }
+    }
+
+    /// Marks that its session was started.
+    pub(super) fn mark_answered(&mut self) {
+        if let Self::Called { answered, .. } = self {
+            *answered = true;
+        }
+    }
+
+    /// Returns true if it has a session, is not ready yet, and the connection it was started for has
+    /// left.
+    pub(super) fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Called {
+                wanted, answered, ..
+            } => *answered && !*wanted,
             Self::Queued { .. } | Self::Ready(_) => false,
         }
     }

@@ -123,7 +123,16 @@ impl<E: Clone> Pool<E> {
                 begun: now,
                 probe: member.is_probe(),
                 wanted: true,
+                answered: false,
             };
+        }
+    }
+
+    /// A session was started; its tunnel is not ready yet.
+    pub(super) fn handle_started(&mut self, now: Instant, id: TunnelId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.mark_answered();
+            self.unbalanced = Some(now);
         }
     }
 

@@ -234,6 +234,7 @@ impl PoolTask {
             TunnelEvent::SessionStarted(tunnel) => {
                 self.metrics.started.fetch_add(1, Relaxed);
                 self.with(id, |record| record.tunnel = Some(tunnel));
+                self.pool.handle_started(now, id);
             }
             // Event of a tunnel that was dropped meanwhile.
             TunnelEvent::Ready if !self.tunnels.contains_key(&id) => {}

@@ -28,6 +28,11 @@ fn nobody_is_forgotten_whatever_happens() {
                     harness.pool.handle_called(harness.now, id);
                     called.push(id);
                 }
+                5 if !called.is_empty() && chance.bool() => {
+                    let id = called[chance.usize(..called.len())];
+                    harness.pool.handle_started(harness.now, id);
+                    harness.act();
+                }
                 5..7 if !called.is_empty() => {
                     let id = called.swap_remove(chance.usize(..called.len()));
                     let weights = [TARGET_IS_OFF, Severity::Transient, Severity::Throttled];
@@ -68,6 +73,11 @@ fn nobody_is_forgotten_whatever_happens() {
             }
             given = harness.given.len();
             for id in &harness.retired[retired..] {
+                if let Some(place) = called.iter().position(|called| called == id) {
+                    assert!(!shape.reuse, "seed {seed}: {id:?} would have been kept");
+                    called.swap_remove(place);
+                    continue;
+                }
                 assert_eq!(live.remove(id), Some(0), "seed {seed}: {id:?} is in use");
             }
             retired = harness.retired.len();

@@ -103,6 +103,14 @@ impl Harness {
         id
     }
 
+    /// The session of a start is there; its tunnel is not ready yet.
+    fn answer(&mut self, n: usize) -> TunnelId {
+        let id = self.call(n);
+        self.pool.handle_started(self.now, id);
+        self.act();
+        id
+    }
+
     fn ready(&mut self, n: usize) -> TunnelId {
         let id = self.call(n);
         self.pool.handle_ready(self.now, id);

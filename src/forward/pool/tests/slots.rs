@@ -98,6 +98,52 @@ fn a_start_that_was_called_serves_the_next_connection() {
 }
 
 #[test]
+fn a_tunnel_that_is_not_ready_is_closed_when_its_connection_leaves() {
+    for leaves_first in [true, false] {
+        let mut context = Context::new(OWN);
+        let first = context.come();
+        context.call(0);
+        if leaves_first {
+            context.leave(first);
+            assert!(context.retired.is_empty(), "the call cannot be taken back");
+        }
+        let one = context.answer(0);
+        if !leaves_first {
+            assert!(context.retired.is_empty(), "it is needed");
+            context.leave(first);
+        }
+
+        assert_eq!(context.retired, [one], "leaves first: {leaves_first}");
+        assert_eq!(context.pool.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn a_tunnel_that_is_not_ready_is_kept_for_another_connection_as_spare_and_if_shared() {
+    let mut context = Context::new(OWN);
+    let first = context.come();
+    context.call(0);
+    context.leave(first);
+    let second = context.come();
+    let one = context.answer(0);
+    assert!(context.retired.is_empty(), "the second connection needs it");
+    context.pool.handle_ready(context.now, one);
+    context.act();
+    assert_eq!(context.given, [(second, one)]);
+
+    for shape in [SHARED, Context::with_spares(1).pool.shape] {
+        let mut context = Context::new(shape);
+        let first = context.come();
+        for n in 0..context.started.len() {
+            context.answer(n);
+        }
+        context.leave(first);
+        let kept = context.started.len() - context.retired.len();
+        assert_eq!(kept, 1, "{shape:?}");
+    }
+}
+
+#[test]
 fn shared_tunnels_are_filled_before_another_is_started() {
     let mut harness = Harness::new(SHARED);
     for _ in 0..3 {
