@@ -19,18 +19,18 @@ use crate::cli::ended;
 use crate::support::api::Api;
 use crate::support::process::{ssm_proxyd, take_environment};
 use crate::support::running::{File, forward};
-use crate::support::screen::Screen;
 use crate::support::stage::TARGET;
 use crate::support::{login, machine};
 
 #[test]
 fn each_pair_of_files_has_the_expected_caller_and_region_or_message() {
     let entries = fs::read_dir(directory()).unwrap();
-    let paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    assert!(paths.len() >= 25, "{}", paths.len());
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: Vec<_> = names.collect();
+    assert!(names.len() >= 25, "{}", names.len());
 
-    let failed = paths.iter().filter(|path| {
-        let checked = catch_unwind(AssertUnwindSafe(|| Fixture::new(path).check()));
+    let failed = names.iter().filter(|name| {
+        let checked = catch_unwind(AssertUnwindSafe(|| Fixture::new(name).check()));
         checked.is_err()
     });
 
@@ -39,23 +39,24 @@ fn each_pair_of_files_has_the_expected_caller_and_region_or_message() {
 }
 
 /// Who has called, and for which region.
-type Calls = Arc<Mutex<Vec<(String, String)>>>;
+pub(crate) type Calls = Arc<Mutex<Vec<(String, String)>>>;
 
 /// A directory, and the fakes that its files lead to.
-struct Fixture {
+pub(crate) struct Fixture {
     name: String,
     /// `key = value` lines of `expected`; a key may have several values.
     expected: BTreeMap<String, Vec<String>>,
     files: TempDir,
     api: Api,
-    calls: Calls,
-    sts: Api,
+    pub(crate) calls: Calls,
+    pub(crate) sts: Api,
     logins: Api,
     machine: Api,
 }
 
 impl Fixture {
-    fn new(path: &Path) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = &directory().join(name);
         let calls = Calls::default();
         let record = Arc::clone(&calls);
         let api = Api::new(move |_, _, text| {
@@ -85,7 +86,7 @@ impl Fixture {
             machine::services(mood("machine")),
         );
         Self {
-            name: path.file_name().unwrap().to_str().unwrap().to_owned(),
+            name: name.to_owned(),
             expected: values,
             files,
             api,
@@ -155,7 +156,8 @@ impl Fixture {
         }
     }
 
-    fn command(&self) -> Command {
+    /// The binary with these files and fakes.
+    pub(crate) fn command(&self) -> Command {
         let at = |name| self.files.path().join(name);
         let mut command = ssm_proxyd();
         command
@@ -185,6 +187,11 @@ impl Fixture {
         command
     }
 
+    /// Where its files are.
+    pub(crate) fn path(&self) -> &Path {
+        self.files.path()
+    }
+
     fn values(&self, key: &str) -> impl Iterator<Item = &str> {
         self.expected
             .get(key)
@@ -198,35 +205,9 @@ impl Fixture {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_command_on_a_terminal_asks_for_the_code_of_a_role() {
-    let fixture = Fixture::new(&directory().join("mfa-serial"));
-    let command = fixture.command();
-    let mut tmux = Command::new("tmux");
-    take_environment(&mut tmux, &command);
-    let program = command.get_program().to_str().unwrap();
-    // Its stdin and stdout carry a connection.
-    let line = format!("{program} connect {TARGET} < /dev/null > /dev/null");
-    let screen = Screen::start(tmux, &line);
-
-    screen
-        .until("MFA code for arn:aws:iam::111122223333:mfa/jane:")
-        .await;
-    screen.keys(&["123456", "Enter"]);
-
-    screen.until("69-ended").await;
-    let calls = fixture.sts.calls("AssumeRole");
-    assert_eq!(calls.len(), 1, "{calls:?}");
-    for words in ["TokenCode=123456", "SerialNumber=arn", "Admin"] {
-        assert!(calls[0].body.contains(words), "{calls:?}");
-    }
-    let calls = fixture.calls.lock().unwrap().clone();
-    assert_eq!(calls[0].0, "ASIAAdmin");
-}
-
 #[test]
 fn a_refreshed_sso_token_is_used_though_its_file_cannot_be_written() {
-    let fixture = Fixture::new(&directory().join("sso-refreshed"));
+    let fixture = Fixture::new("sso-refreshed");
     let command = fixture.command();
     let mut unshared = Command::new("unshare");
     take_environment(&mut unshared, &command);

@@ -40,6 +40,8 @@ mod golden;
 #[cfg(test)]
 mod loopback;
 #[cfg(test)]
+mod mfa;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod postgres;

@@ -61,7 +61,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
         Ok(standard) => standard,
         Err(error) => return fail(Exit::Failed, &error, "stdin and stdout cannot be used"),
     };
-    allow_questions();
+    allow_questions(telemetry::flush_log);
     let started = tokio::select! {
         started = OneShot::start(order, standard) => started,
         number = signals.last() => return Exit::Signal(number),

@@ -17,7 +17,7 @@ use crate::daemon::{Caller, Cause, Daemon, Signals, StartError};
 use crate::forward::ActivatedSockets;
 use crate::panics::caught;
 use crate::session::{Identity, TerminatePolicy, allow_questions};
-use crate::telemetry::{Format, ForwardReport, Log, Verbosity};
+use crate::telemetry::{Format, ForwardReport, Log, Verbosity, flush_log};
 
 /// Options of `forward`.
 #[derive(Debug, Args)]
@@ -199,7 +199,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
         log: None,
         leftovers: TerminatePolicy::BestEffort,
     };
-    allow_questions();
+    allow_questions(flush_log);
     let started = Daemon::start(config, caller).await;
     started.map_err(|error: StartError| terminal::fail((&error).into(), &error, &run::hint(&error)))
 }

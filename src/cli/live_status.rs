@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::session::unless_asking;
 use crate::telemetry::{ForwardMetrics, write_to_stderr};
 
 /// Updates the line while stderr is a terminal. The cursor stays at its start, so that log lines
@@ -20,8 +21,12 @@ pub(super) async fn watch(metrics: Vec<Arc<ForwardMetrics>>) -> Infallible {
     loop {
         let line = told(&metrics);
         if line != last {
-            write_to_stderr(&format!("{CLEAR}{line}\r"));
-            last = line;
+            let draw = || write_to_stderr(&format!("{CLEAR}{line}\r"));
+            // While a question is open, its line replaces this one.
+            last = match unless_asking(draw) {
+                true => line,
+                false => String::new(),
+            };
         }
         sleep(REFRESH).await;
     }

@@ -41,7 +41,7 @@ use crate::forward::InheritedSockets;
 use crate::panics;
 use crate::printable::is_printable;
 use crate::proto::ClientVersion;
-use crate::session::kill_credential_processes;
+use crate::session::{kill_credential_processes, restore_terminal};
 use crate::telemetry::{self, Format, Log, Verbosity};
 
 /// Runs the command given by the arguments. Returns when it is complete and the log is flushed.
@@ -49,6 +49,7 @@ pub fn main() -> Exit {
     panics::install_hook(|line| terminal::say(&line));
     // The panic hook has reported it.
     let exit = catch_unwind(run_command).unwrap_or(Exit::Failed);
+    restore_terminal();
     telemetry::flush_log();
     exit
 }

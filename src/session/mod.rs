@@ -39,7 +39,7 @@ use tracing::Span;
 
 pub use self::aws::{
     Identity, ProfileBundle, Service, Settings, allow_questions, check_profile,
-    kill_credential_processes,
+    kill_credential_processes, restore_terminal, unless_asking,
 };
 pub use self::circuit_breaker::{CircuitBreaker, Decision, HoldTime};
 pub use self::dispatcher::{Dispatcher, RetryTrigger, Sessions, Turn, unix_seconds};

@@ -133,7 +133,7 @@ pub(super) const DOORS: &[(&str, Door)] = &[
             "session/journal",
             "telemetry/log/stderr",
             "files",
-            "session/aws/mfa",
+            "session/aws/code_prompt",
             "session/aws/process",
         ]),
     ),

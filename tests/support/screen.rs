@@ -1,7 +1,9 @@
 //! A terminal in which a person works: a window of a tmux of its own.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::process::{Command, Stdio};
 
+use futures_util::FutureExt;
 use tempfile::TempDir;
 
 use super::stage::until;
@@ -37,7 +39,21 @@ impl Screen {
 
     /// Waits until a line holds this.
     pub(crate) async fn until(&self, text: &str) {
-        until(text, || self.text().contains(text)).await;
+        let mut last = String::new();
+        let shown = AssertUnwindSafe(until(text, || {
+            last = self.text();
+            last.contains(text)
+        }));
+        if let Err(failed) = shown.catch_unwind().await {
+            eprintln!("the terminal shows:\n{last}");
+            resume_unwind(failed);
+        }
+    }
+
+    /// The path of its device.
+    pub(crate) fn device(&self) -> String {
+        let name = self.tmux(&["display-message", "-p", "#{pane_tty}"]);
+        name.trim().to_owned()
     }
 
     fn socket(&self) -> std::path::PathBuf {

@@ -1,15 +1,10 @@
 //! Roles that need the code of an MFA device.
 //!
-//! Interactive commands may ask for the code, after [`allow_questions`]. The prompt uses the
-//! terminal itself (`/dev/tty`), since stdin and stdout may carry a connection. A daemon never
+//! Interactive commands may ask for the code on their terminal (`code_prompt`). A daemon never
 //! asks. The code is used once and not stored.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::SystemTime;
 
 use aws_config::SdkConfig;
@@ -17,59 +12,51 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_sts::Client;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use tokio::sync::oneshot;
 
 use super::assume_role::AssumeRoleError;
+use super::code_prompt::ask;
 use super::files::Profiles;
 use super::source::SESSION_NAME;
 use super::values::{OF_PROVIDER, checked};
 
-static ALLOWED: AtomicBool = AtomicBool::new(false);
-
-/// Allows this process to ask for MFA codes on its terminal, if it has one.
-pub fn allow_questions() {
-    ALLOWED.store(true, Ordering::Relaxed);
-}
-
-/// Returns whether a code can be asked for.
-pub(super) fn can_ask() -> bool {
-    ALLOWED.load(Ordering::Relaxed) && terminal().is_some()
-}
-
-/// Returns the first profile of a chain whose role needs a code.
-pub(super) fn needing_code<'a>(profiles: &Profiles, chain: &'a [String]) -> Option<&'a str> {
-    let mut names = chain.iter().map(String::as_str);
-    names.find(|profile| {
+/// Returns the first profile of a chain whose role is assumed and needs a code.
+pub(super) fn needing_code(profiles: &Profiles, chain: &[String]) -> Option<String> {
+    let is_role = |profile: &str| {
         let has = |key| profiles.get(profile, key).is_some();
-        has("mfa_serial") && has("role_arn") && !has("web_identity_token_file")
-    })
+        has("role_arn") && !has("web_identity_token_file")
+    };
+    let needs =
+        |profile: &&String| is_role(profile) && profiles.get(profile, "mfa_serial").is_some();
+    let (last, sources) = chain.split_last()?;
+    let assumes = sources.is_empty() || keys(profiles, last).is_none();
+    let last = Some(last).filter(|_| assumes);
+    sources.iter().chain(last).find(needs).cloned()
 }
 
 /// Returns the provider of a profile with a role in its chain that needs a code; `None` if no role
-/// needs one. `base` returns the provider of the last profile of the chain.
+/// needs one. `base` returns the provider of a profile. `bases` has the profile whose credentials
+/// assume the role that the last profile of a chain has itself.
 pub(super) fn provider(
     profiles: &Profiles,
     profile: &str,
     config: &SdkConfig,
+    bases: &BTreeMap<String, String>,
     base: impl FnOnce(&str) -> SharedCredentialsProvider,
 ) -> Option<SharedCredentialsProvider> {
     let chain = profiles.chain(profile).ok()?.profiles;
     needing_code(profiles, &chain)?;
-    let last = chain.last()?;
-    let own = match keys(profiles, last) {
-        Some(keys) => SharedCredentialsProvider::new(keys),
-        None => base(last),
-    };
-    let is_own_role = chain.len() == 1 && keys(profiles, last).is_some();
-    let roles = match is_own_role {
-        true => &chain[..],
-        false => &chain[..chain.len() - 1],
+    let (last, sources) = chain.split_last()?;
+    let keys = keys(profiles, last).map(SharedCredentialsProvider::new);
+    let (own, roles) = match (bases.get(last), keys) {
+        // The keys of a source come before its role.
+        (_, Some(keys)) if !sources.is_empty() => (keys, sources),
+        (Some(of_last), _) => (base(of_last), &chain[..]),
+        (None, Some(keys)) => (keys, &chain[..]),
+        (None, None) => (base(last), sources),
     };
     let assumed = roles.iter().rev().filter_map(|name| {
         let get = |key| profiles.get(name, key).map(str::to_owned);
-        Some(Role {
+        Some(ProfileRole {
             arn: get("role_arn")?,
             session_name: get("role_session_name").unwrap_or_else(|| SESSION_NAME.to_owned()),
             external_id: get("external_id"),
@@ -80,7 +67,7 @@ pub(super) fn provider(
         })
     });
     Some(assumed.fold(own.clone(), |own, role| {
-        SharedCredentialsProvider::new(Role { own, ..role })
+        SharedCredentialsProvider::new(ProfileRole { own, ..role })
     }))
 }
 
@@ -91,8 +78,8 @@ fn keys(profiles: &Profiles, profile: &str) -> Option<Credentials> {
     Some(Credentials::new(key, secret, token, None, "profile"))
 }
 
-/// A role of a profile.
-struct Role {
+/// The role of a profile, which is assumed with a code if it has an `mfa_serial`.
+struct ProfileRole {
     arn: String,
     session_name: String,
     external_id: Option<String>,
@@ -103,7 +90,7 @@ struct Role {
     own: SharedCredentialsProvider,
 }
 
-impl Role {
+impl ProfileRole {
     async fn credentials(&self) -> provider::Result {
         let own = self.own.provide_credentials().await?;
         let own = checked(&own, OF_PROVIDER)?;
@@ -139,7 +126,7 @@ impl Role {
     }
 }
 
-impl ProvideCredentials for Role {
+impl ProvideCredentials for ProfileRole {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -148,75 +135,8 @@ impl ProvideCredentials for Role {
     }
 }
 
-impl fmt::Debug for Role {
+impl fmt::Debug for ProfileRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Role({})", self.arn)
+        write!(f, "ProfileRole({})", self.arn)
     }
 }
-
-/// No code was entered.
-#[derive(Debug, thiserror::Error)]
-#[error("no MFA code: {0}")]
-struct NoCode(String);
-
-/// Asks the user for the code of a device. Dropping the future ends the prompt.
-async fn ask(serial: &str) -> Result<String, NoCode> {
-    let question = format!(
-        "MFA code for {}: ",
-        crate::printable::Printable::from(serial)
-    );
-    let (answer, code) = oneshot::channel();
-    // In a separate thread, because the process exits without waiting for it.
-    thread::spawn(move || {
-        let asked = put(&question, || answer.is_closed());
-        // An error means that the receiver was dropped.
-        let _unwanted = answer.send(asked);
-    });
-    let code = code
-        .await
-        .map_err(|_| NoCode("the question failed".to_owned()))?;
-    code.map_err(NoCode)
-}
-
-/// Prints the prompt to the terminal and reads one line, unless `is_over` returns true first.
-fn put(question: &str, is_over: impl Fn() -> bool) -> Result<String, String> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut terminal = terminal().ok_or("there is no terminal to ask for it")?;
-    let failed = |error: std::io::Error| format!("the terminal cannot be used: {error}");
-    terminal.write_all(question.as_bytes()).map_err(failed)?;
-    let mut line = Vec::new();
-    while !line.ends_with(b"\n") && line.len() < MAX_LINE {
-        if is_over() {
-            return Err("nobody waits for it any longer".to_owned());
-        }
-        let mut readable = [PollFd::new(&terminal, PollFlags::IN)];
-        if matches!(poll(&mut readable, Some(&POLL)), Ok(0) | Err(Errno::INTR)) {
-            continue;
-        }
-        let mut byte = [0];
-        match terminal.read(&mut byte).map_err(failed)? {
-            0 => return Err("the terminal was closed".to_owned()),
-            _ => line.push(byte[0]),
-        }
-    }
-    let code = String::from_utf8_lossy(&line).trim().to_owned();
-    let is_code = !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_digit());
-    is_code
-        .then_some(code)
-        .ok_or_else(|| "expected the digits that the device shows".to_owned())
-}
-
-fn terminal() -> Option<File> {
-    let opened = OpenOptions::new().read(true).write(true).open("/dev/tty");
-    opened.ok()
-}
-
-/// Interval at which `is_over` is checked.
-const POLL: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 200_000_000,
-};
-
-/// Maximum number of bytes in a line.
-const MAX_LINE: usize = 64;

@@ -6,6 +6,7 @@
 //! therefore sets the role session names, and replaces each process and each `sso_session` by a
 //! credential source of this program. The user's files are not changed.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::files::Profiles;
@@ -22,6 +23,9 @@ pub(super) struct Changes {
     pub(super) processes: Vec<(String, Process)>,
     /// The credential sources in `text` for logins of IAM Identity Center.
     pub(super) logins: Vec<(String, Login)>,
+    /// By profile with its own role that needs an MFA code: the profile whose credentials assume
+    /// that role.
+    pub(super) bases: BTreeMap<String, String>,
 }
 
 impl Changes {
@@ -59,12 +63,34 @@ impl Changes {
             Some(source) if is_role => {
                 lines.push(format!("source_profile = {source}"));
                 self.section(&source, &[format!("credential_source = {source}")]);
+                self.bases.insert(name.to_owned(), source);
             }
             Some(source) => lines.push(format!("credential_source = {source}")),
+            None if is_role && get("mfa_serial").is_some() => self.add_base(profiles, name),
             None => {}
         }
         if !lines.is_empty() {
             self.section(&Profiles::alias(name), &lines);
+        }
+    }
+
+    /// Adds a profile with the credential settings of this one, without its role.
+    fn add_base(&mut self, profiles: &Profiles, name: &str) {
+        let get = |key| profiles.get(name, key);
+        let is_own_source = get("source_profile") == Some(name);
+        let keys = match get("credential_source") {
+            Some(_) => &["credential_source"][..],
+            None if is_own_source => &LOGIN_KEYS,
+            None => return,
+        };
+        let values = keys.iter().filter_map(|key| Some((key, get(key)?)));
+        let lines: Vec<_> = values
+            .map(|(key, value)| format!("{key} = {value}"))
+            .collect();
+        if !lines.is_empty() {
+            let base = format!("ssm-proxyd-base-{}", self.bases.len());
+            self.section(&base, &lines);
+            self.bases.insert(name.to_owned(), base);
         }
     }
 
@@ -73,6 +99,15 @@ impl Changes {
         let _infallible = writeln!(self.text, "[profile {name}]\n{}", lines.join("\n"));
     }
 }
+
+/// Keys of a login that is not replaced by a credential source of this program.
+const LOGIN_KEYS: [&str; 5] = [
+    "login_session",
+    "sso_account_id",
+    "sso_region",
+    "sso_role_name",
+    "sso_start_url",
+];
 
 /// Returns whether the SDK would run the `credential_process` of this profile: other sources have
 /// priority.
@@ -162,6 +197,33 @@ mod tests {
                         source_profile = ssm-proxyd-process-1\n";
         assert_eq!(changes.text, expected);
         assert_eq!(changes.processes.len(), 2);
+    }
+
+    #[test]
+    fn a_role_of_its_own_that_needs_a_code_has_a_base_without_the_role() {
+        let text = "[profile machine]\nrole_arn = r\nrole_session_name = n\nmfa_serial = m\n\
+                    credential_source = EcsContainer\n\
+                    [profile login]\nrole_arn = r\nrole_session_name = n\nmfa_serial = m\n\
+                    source_profile = login\nlogin_session = l\n\
+                    [profile process]\nrole_arn = r\nrole_session_name = n\nmfa_serial = m\n\
+                    source_profile = process\ncredential_process = p\n\
+                    [profile keys]\nrole_arn = r\nrole_session_name = n\nmfa_serial = m\n\
+                    source_profile = keys\naws_access_key_id = k\n";
+
+        let changes = changes(text);
+
+        let expected = "[profile ssm-proxyd-base-0]\nlogin_session = l\n\
+                        [profile ssm-proxyd-base-1]\ncredential_source = EcsContainer\n\
+                        [profile ssm-proxyd-process-0]\ncredential_source = ssm-proxyd-process-0\n\
+                        [profile process]\nsource_profile = ssm-proxyd-process-0\n";
+        assert_eq!(changes.text, expected);
+        let bases = [
+            ("login", "ssm-proxyd-base-0"),
+            ("machine", "ssm-proxyd-base-1"),
+            ("process", "ssm-proxyd-process-0"),
+        ];
+        let bases = bases.map(|(name, base)| (name.to_owned(), base.to_owned()));
+        assert_eq!(changes.bases, bases.into());
     }
 
     #[test]

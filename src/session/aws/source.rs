@@ -30,6 +30,7 @@ use tracing::warn;
 
 use super::assume_role::assuming;
 use super::cause::Place;
+use super::code_prompt::can_ask;
 use super::files::{DEFAULT, Profiles};
 use super::guard::guarded;
 use super::machine::{Machine, Named};
@@ -113,8 +114,9 @@ impl Source {
                     let provider = of_profile(&environment, files.clone(), &changes, &config, name);
                     SharedCredentialsProvider::new(provider)
                 };
-                let of_profile = mfa::provider(&profiles, profile, &config, of_base)
-                    .unwrap_or_else(|| of_base(profile));
+                let of_profile =
+                    mfa::provider(&profiles, profile, &config, &changes.bases, of_base)
+                        .unwrap_or_else(|| of_base(profile));
                 match settings.profile_first {
                     true => of_profile,
                     false => chain(&environment, of_profile, imds(&profiles, profile)),
@@ -233,13 +235,19 @@ fn check(profiles: &Profiles, profile: Option<&str>, is_first: bool) -> Result<(
 
 /// Fails if a role needs an MFA code and there is no terminal to ask for it.
 fn check_mfa(profiles: &Profiles, chain: &[String]) -> Result<(), Error> {
-    let Some(profile) = mfa::needing_code(profiles, chain).filter(|_| !mfa::can_ask()) else {
+    let Some(profile) = mfa::needing_code(profiles, chain).filter(|_| !can_ask()) else {
         return Ok(());
     };
+    let used = chain.first().unwrap_or(&profile);
+    let source = match *used == profile {
+        true => String::new(),
+        false => format!(", from which {used:?} has its credentials,"),
+    };
     let why = format!(
-        "the profile {profile:?} has an `mfa_serial`, and without a terminal this program cannot \
-         ask for its code; write `credential_process = aws configure export-credentials --profile \
-         {profile}` into another profile and use that, or get a session by `aws configure mfa-login`"
+        "the profile {profile:?}{source} has an `mfa_serial`, and without a terminal this program \
+         cannot ask for its code; write `credential_process = aws configure export-credentials \
+         --profile {used}` into another profile and use that, or get a session by \
+         `aws configure mfa-login`"
     );
     Err(Error::new("credentials", Kind::Profile, why))
 }
