@@ -100,45 +100,45 @@ fn a_start_that_was_called_serves_the_next_connection() {
 #[test]
 fn a_tunnel_that_is_not_ready_is_closed_when_its_connection_leaves() {
     for leaves_first in [true, false] {
-        let mut context = Context::new(OWN);
-        let first = context.come();
-        context.call(0);
+        let mut harness = Harness::new(OWN);
+        let first = harness.come();
+        harness.call(0);
         if leaves_first {
-            context.leave(first);
-            assert!(context.retired.is_empty(), "the call cannot be taken back");
+            harness.leave(first);
+            assert!(harness.retired.is_empty(), "the call cannot be taken back");
         }
-        let one = context.answer(0);
+        let one = harness.answer(0);
         if !leaves_first {
-            assert!(context.retired.is_empty(), "it is needed");
-            context.leave(first);
+            assert!(harness.retired.is_empty(), "it is needed");
+            harness.leave(first);
         }
 
-        assert_eq!(context.retired, [one], "leaves first: {leaves_first}");
-        assert_eq!(context.pool.poll_timeout(), None);
+        assert_eq!(harness.retired, [one], "leaves first: {leaves_first}");
+        assert_eq!(harness.pool.poll_timeout(), None);
     }
 }
 
 #[test]
 fn a_tunnel_that_is_not_ready_is_kept_for_another_connection_as_spare_and_if_shared() {
-    let mut context = Context::new(OWN);
-    let first = context.come();
-    context.call(0);
-    context.leave(first);
-    let second = context.come();
-    let one = context.answer(0);
-    assert!(context.retired.is_empty(), "the second connection needs it");
-    context.pool.handle_ready(context.now, one);
-    context.act();
-    assert_eq!(context.given, [(second, one)]);
+    let mut harness = Harness::new(OWN);
+    let first = harness.come();
+    harness.call(0);
+    harness.leave(first);
+    let second = harness.come();
+    let one = harness.answer(0);
+    assert!(harness.retired.is_empty(), "the second connection needs it");
+    harness.pool.handle_ready(harness.now, one);
+    harness.act();
+    assert_eq!(harness.given, [(second, one)]);
 
-    for shape in [SHARED, Context::with_spares(1).pool.shape] {
-        let mut context = Context::new(shape);
-        let first = context.come();
-        for n in 0..context.started.len() {
-            context.answer(n);
+    for shape in [SHARED, Harness::with_spares(1).pool.shape] {
+        let mut harness = Harness::new(shape);
+        let first = harness.come();
+        for n in 0..harness.started.len() {
+            harness.answer(n);
         }
-        context.leave(first);
-        let kept = context.started.len() - context.retired.len();
+        harness.leave(first);
+        let kept = harness.started.len() - harness.retired.len();
         assert_eq!(kept, 1, "{shape:?}");
     }
 }
