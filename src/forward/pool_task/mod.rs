@@ -312,9 +312,8 @@ impl PoolTask {
     fn give(&mut self, waiter: WaiterId, id: TunnelId) {
         let Some(waiter) = self.waiters.remove(&waiter) else {
             // It left after the pool had decided, and will not release what it never got.
-            return self
-                .pool
-                .handle_returned(Instant::now(), id, Returned::Unused);
+            let now = Instant::now();
+            return self.pool.handle_returned(now, id, Returned::Unused);
         };
         let record = self.tunnels.get(&id);
         let Some(tunnel) = record.and_then(|record| record.tunnel.clone()) else {
