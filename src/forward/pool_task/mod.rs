@@ -174,11 +174,10 @@ impl PoolTask {
     fn handle_timeout(&mut self) {
         let now = Instant::now();
         self.ending.retain(|(at, task)| {
-            let is_over = *at <= now;
-            if is_over {
+            if *at <= now {
                 task.abort();
             }
-            !is_over && !task.is_finished()
+            *at > now && !task.is_finished()
         });
         self.pool.handle_timeout(now);
     }
