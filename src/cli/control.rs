@@ -118,7 +118,7 @@ pub(super) async fn reload(args: ReloadArgs) -> Exit {
         Ok(other) => strange(&other),
         Err(exit) => {
             if matches!(exit, Exit::Configuration | Exit::CannotListen) {
-                terminal::say(&"not reloaded, everything stays as it was");
+                terminal::say(&"reload failed; keeping the current configuration");
             }
             exit
         }
@@ -140,7 +140,7 @@ pub(super) async fn stop(args: StopArgs) -> Exit {
     match ask(&args.whereabouts, &Request::Stop { now: args.now }).await {
         Ok(Answer::Stopped {
             sessions_left: Some(0),
-        }) => said(stdout::line("stopped; every session is ended")),
+        }) => said(stdout::line("stopped; all sessions are terminated")),
         Ok(Answer::Stopped { sessions_left }) => {
             let count = sessions_left.map_or_else(String::new, |count| format!("{count} "));
             let error = format!("stopped, but {count}sessions may have been left behind");
@@ -201,7 +201,8 @@ pub(super) async fn wait(args: WaitArgs) -> Exit {
         }
         sleep(POLL_INTERVAL).await;
     }
-    let (what, hint) = last.unwrap_or_else(|| ("the daemon does not answer".into(), String::new()));
+    let (what, hint) =
+        last.unwrap_or_else(|| ("the daemon does not respond".into(), String::new()));
     let within = config::written_duration(args.timeout);
     terminal::fail(
         Exit::TryAgain,

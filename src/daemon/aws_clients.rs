@@ -124,7 +124,7 @@ impl AwsClients {
                 Ok(_) => changed.push(account.clone()),
                 Err(error) => {
                     let hint = error.hint();
-                    warn!(%error, hint, "certificates cannot be read again; the former ones stay in use");
+                    warn!(%error, hint, "cannot reload the certificates; keeping the previous ones");
                 }
             }
         }
@@ -327,8 +327,12 @@ pub(super) async fn terminate_orphans(
                 Err(error) => {
                     let session = &entry.session;
                     match effort {
-                        TerminatePolicy::Required => warn!(session, %error, "cannot end it"),
-                        TerminatePolicy::BestEffort => debug!(session, %error, "cannot end it"),
+                        TerminatePolicy::Required => {
+                            warn!(session, %error, "cannot terminate a session of a former run")
+                        }
+                        TerminatePolicy::BestEffort => {
+                            debug!(session, %error, "cannot terminate a session of a former run")
+                        }
                     }
                     continue;
                 }
@@ -361,7 +365,7 @@ fn settings(aws: config::Aws) -> Settings {
 }
 
 /// Name of the loaded files in errors.
-const SETTINGS: &str = "AWS's files and the certificates to trust";
+const SETTINGS: &str = "AWS configuration files and CA certificates";
 
 /// Creates the start error of a forward. An error of the shared account settings does not name the
 /// forward.

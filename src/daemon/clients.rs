@@ -136,12 +136,12 @@ impl Clients {
         if closed.is_power_of_two() {
             warn!(
                 service,
-                closed, "too many connections: idle ones are closed for new ones"
+                closed, "too many connections: closing idle ones to accept new ones"
             );
         } else {
             debug!(
                 service,
-                closed, "an idle connection is closed for a new one"
+                closed, "closing an idle connection to accept a new one"
             );
         }
         true

@@ -57,7 +57,7 @@ impl ConfigReloader {
         reply: Option<Reply>,
     ) {
         if !self.reader.is_empty() {
-            info!("a reload is under way; another one follows");
+            info!("reload in progress; another one is queued");
             return self.next.get_or_insert_default().extend(reply);
         }
         systemd::reloading();
@@ -107,9 +107,10 @@ async fn in_time(
         Ok(Ok(read)) => read.map_err(unreadable),
         Ok(Err(fault)) => Err(unreadable(fault.to_string())),
         Err(_) => Err(ErrorResponse {
-            hint: "see whether its disk answers, and reload again".to_owned(),
+            hint: "check the disk or network file system that holds it, then reload again"
+                .to_owned(),
             ..unreadable(format!(
-                "the configuration could not be read within {PATIENCE:?}"
+                "the configuration was not read within {PATIENCE:?}"
             ))
         }),
     }

@@ -38,7 +38,7 @@ pub enum StartError {
         source: session::Error,
     },
     /// stdin or stdout cannot be used.
-    #[error("stdin and stdout cannot be used: {0}")]
+    #[error("cannot use stdin and stdout: {0}")]
     Standard(#[from] std::io::Error),
     /// A local address of a forward cannot be bound.
     #[error("forward {name:?}: {source}")]
@@ -84,18 +84,18 @@ impl StartError {
         match self {
             Self::Roots(_) => Cow::Borrowed("check `ca_bundle` in [aws]"),
             Self::Proxy(_) => Cow::Borrowed(
-                "check `proxy` in [aws], HTTPS_PROXY and ALL_PROXY; NO_PROXY=* is without a proxy",
+                "check `proxy` in [aws], HTTPS_PROXY and ALL_PROXY; NO_PROXY=* disables the proxy",
             ),
             Self::Aws(error) | Self::Forward { source: error, .. } => Cow::Borrowed(error.hint()),
             Self::Listen { source, .. } | Self::Http(source) | Self::Admin(source) => {
                 Cow::Owned(source.hint())
             }
-            Self::AdminMoved => Cow::Borrowed("write it as it was, or restart the daemon"),
-            Self::Log(_) => Cow::Borrowed("write `format = \"text\"` or \"json\""),
+            Self::AdminMoved => Cow::Borrowed("restore the previous value, or restart the daemon"),
+            Self::Log(_) => Cow::Borrowed("set `format` to \"text\" or \"json\""),
             Self::Unfinished { .. } => Cow::Borrowed(
                 "check the disk and the paths: `ca_bundle`, AWS_CA_BUNDLE, AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE must be files, not pipes",
             ),
-            Self::Standard(_) => Cow::Borrowed("pipes, sockets, terminals and files can be"),
+            Self::Standard(_) => Cow::Borrowed("use pipes, sockets, terminals or regular files"),
         }
     }
 }

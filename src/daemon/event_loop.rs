@@ -47,14 +47,14 @@ impl Daemon {
                         return Cause::Asked;
                     }
                     Signal::Nudge => {
-                        info!("trying again now");
+                        info!("retrying now");
                         panics::point("daemon");
                         self.nudge();
                     }
                     Signal::Reload => reloader.ask(&reread, &self.aws, None),
                     Signal::RollCall => {
                         let connections = self.forwards.snapshot().connections();
-                        info!(connections, "roll call");
+                        info!(connections, "listing open connections");
                         self.dump_connections.send();
                     }
                 },
@@ -62,7 +62,7 @@ impl Daemon {
                     let aws = self.aws.clone();
                     let reload = |reply| reloader.ask(&reread, &aws, Some(reply));
                     if self.is_told_to_stop(call, reload) {
-                        info!("stopping, as asked over the admin socket");
+                        info!("stopping: requested over the admin socket");
                         return Cause::Asked;
                     }
                 }
@@ -80,12 +80,12 @@ impl Daemon {
                     manager.status(self.status());
                 }
                 () = suspend_detector.noticed() => {
-                    info!("this machine has slept; testing every session");
+                    info!("resumed from suspend; checking all sessions");
                     self.nudge();
                 }
                 () = self.forwards.lost() => return Cause::Lost,
                 Some(_) = self.dispatcher.join_next() => {
-                    error!("the task that starts and ends sessions is lost");
+                    error!("the task that starts and terminates sessions has failed; the process must be restarted");
                     return Cause::Lost;
                 }
             }
@@ -153,12 +153,12 @@ impl Daemon {
                 self.history.failed_reloads += 1;
                 match hint.as_str() {
                     "" => {
-                        warn!("not reloaded, everything stays as it was");
+                        warn!("reload failed; keeping the current configuration");
                         let lines = message.lines().filter(|line| !line.trim().is_empty());
                         lines.for_each(|line| warn!("{line}"));
                     }
                     hint => {
-                        warn!(error = %message, hint, "not reloaded, everything stays as it was");
+                        warn!(error = %message, hint, "reload failed; keeping the current configuration");
                     }
                 }
             }

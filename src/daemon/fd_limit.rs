@@ -16,17 +16,17 @@ use crate::config::{Forward, Limits, Sessions};
 pub(super) fn prepare(limits: &Limits, forwards: &[Forward]) -> usize {
     let needed = needed(limits, forwards);
     let Some(allowed) = raise() else {
-        debug!("there is no limit of file descriptors");
+        debug!("file descriptors are unlimited");
         return MAX_WAITING;
     };
     let max_waiting = max_waiting(allowed, limits, forwards);
-    debug!(needed, allowed, max_waiting, "file descriptors");
+    debug!(needed, allowed, max_waiting, "file descriptor limit");
     if allowed < needed {
         warn!(
             needed,
             allowed,
-            hint = "raise it (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or lower `max_connections` in [limits]",
-            "there are fewer file descriptors than `max_connections` may need; when they are all in use, connections wait"
+            hint = "raise the limit (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or lower `max_connections` in [limits]",
+            "the file descriptor limit is lower than `max_connections` may require; when it is reached, new connections wait"
         );
     }
     max_waiting
@@ -74,7 +74,7 @@ fn raise() -> Option<u64> {
     match setrlimit(Resource::Nofile, wanted) {
         Ok(()) => maximum,
         Err(error) => {
-            debug!(%error, "the limit of file descriptors cannot be raised");
+            debug!(%error, "cannot raise the file descriptor limit");
             current
         }
     }

@@ -237,7 +237,9 @@ impl Forwards {
     pub(super) async fn lost(&mut self) {
         while let Some(done) = self.tasks.join_next().await {
             if done.is_err_and(|fault| fault.is_panic()) {
-                return error!("a forward is lost, and cannot be restarted");
+                return error!(
+                    "the task of a forward has failed and cannot be restarted; the process must be restarted"
+                );
             }
         }
         std::future::pending::<()>().await;

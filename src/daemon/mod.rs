@@ -282,7 +282,7 @@ impl Daemon {
     async fn retry(&mut self, loaded: Result<AwsClients, StartError>) {
         match loaded {
             Ok(aws) => self.aws = aws,
-            Err(error) => debug!(%error, "AWS's files cannot be read; retrying"),
+            Err(error) => debug!(%error, "cannot read the AWS configuration files; retrying"),
         }
         self.forwards.retry(&self.context, &self.aws).await;
         self.plan_retry();
@@ -316,7 +316,7 @@ impl Daemon {
             TerminatePolicy::Required => {
                 info!(
                     count,
-                    "a former run was killed and left sessions behind; ending them"
+                    "terminating sessions that a killed former run left active"
                 );
                 self.forwards.tasks.spawn(reported(ending));
             }
@@ -368,7 +368,7 @@ impl Daemon {
 /// Runs a future and logs a warning if it panics. The panic hook has reported the panic itself.
 async fn reported(future: impl Future<Output = ()>) {
     if let Err(panic) = caught(future).await {
-        warn!(%panic, "sessions of a former run may have been left behind");
+        warn!(%panic, "sessions of a former run may still be active");
     }
 }
 

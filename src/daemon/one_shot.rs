@@ -175,7 +175,7 @@ impl OneShot {
         let running = async { while self.forward.join_next().await.is_some() {} };
         tokio::select! {
             ended = timeout(MAX_FORWARDS, running) => if ended.is_err() {
-                warn!("the connection did not end in time");
+                warn!("the connection did not close in time");
             },
             // The remaining time is needed to terminate the session.
             _ = hurried.wait_for(|stage| *stage == ShutdownMode::Hurried) => {}

@@ -87,7 +87,7 @@ impl Running {
         }
         let forward = &self.settings().name;
         error_span!("serving", forward).in_scope(|| {
-            warn!(error = %text, %hint, "this forward cannot start; retrying");
+            warn!(error = %text, %hint, "cannot start the forward; retrying");
         });
         self.failure = Some(text);
     }

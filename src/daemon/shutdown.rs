@@ -39,7 +39,7 @@ impl Daemon {
         let sessions_left = tokio::select! {
             left = self.stop() => left,
             () = desk.attend(signals) => {
-                warn!(hint = LOOK_FOR_SESSIONS, "stopped at once; sessions may have been left behind");
+                warn!(hint = LOOK_FOR_SESSIONS, "stopped at once; some sessions may still be active");
                 None
             }
         };
@@ -78,7 +78,7 @@ impl Daemon {
         forwards.stop(Stop::Now);
         tokio::select! {
             ended = timeout(limits.forwards, forwards.ended()) => if ended.is_err() {
-                warn!("some connections did not end in time");
+                warn!("some connections did not close in time");
             },
             _ = hurried.wait_for(|leaving| *leaving == ShutdownMode::Hurried) => {}
         }
@@ -99,11 +99,11 @@ impl Daemon {
         };
         let left = left.and_then(Result::ok);
         match left {
-            Some(0) => info!("stopped; every session is ended"),
+            Some(0) => info!("stopped; all sessions are terminated"),
             count => warn!(
                 count,
                 hint = LOOK_FOR_SESSIONS,
-                "stopped; sessions may have been left behind"
+                "stopped; some sessions may still be active"
             ),
         }
         left
@@ -137,19 +137,19 @@ impl ShutdownControl {
                     Signal::Stop(_) if is_asked_again => return,
                     Signal::Stop(_) => {
                         is_asked_again = true;
-                        warn!("asked again to stop");
+                        warn!("second stop request");
                         hurry(&self.leaving);
                     }
                     Signal::Nudge => {
-                        info!("trying again now");
+                        info!("retrying now");
                         self.aws.retry_now();
                         self.retry_trigger.retry_now();
                         self.nudge.send();
                     }
-                    Signal::Reload => warn!("not reloaded: the daemon stops"),
+                    Signal::Reload => warn!("reload rejected: the daemon is stopping"),
                     Signal::RollCall => {
                         let connections = self.snapshot.connections();
-                        info!(connections, "roll call");
+                        info!(connections, "listing open connections");
                         self.dump_connections.send();
                     }
                 },
@@ -173,7 +173,7 @@ impl ShutdownControl {
                 Answer::Status(Box::new(report))
             }
             Request::Log { level } => admin::set_log(self.log.as_ref(), level),
-            Request::Reload => rejection(Fault::Busy, "the daemon stops", "start it again"),
+            Request::Reload => rejection(Fault::Busy, "the daemon is stopping", "start it again"),
         };
         // Receiver dropped: ignore.
         let _gone = reply.send(answer);
@@ -192,9 +192,9 @@ impl ShutdownControl {
 
 /// Forces the shutdown: the remaining sessions are terminated now.
 pub(super) fn hurry(leaving: &watch::Sender<ShutdownMode>) {
-    warn!("ending sessions now, and waiting for nothing else");
+    warn!("forced shutdown: terminating all sessions now");
     leaving.send_replace(ShutdownMode::Hurried);
 }
 
 /// Hint for finding sessions that may still be active.
-pub(super) const LOOK_FOR_SESSIONS: &str = "`aws ssm describe-sessions --state Active` lists them; the account's idle timeout ends them too";
+pub(super) const LOOK_FOR_SESSIONS: &str = "`aws ssm describe-sessions --state Active` lists them; the account's idle session timeout also terminates them";

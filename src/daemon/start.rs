@@ -78,7 +78,7 @@ pub(super) async fn admin(
 ) -> Result<(Option<Admin>, Option<Failing<Place>>), StartError> {
     let is_usual = settings.socket.is_none();
     let Some(path) = settings.socket.clone().or(usual) else {
-        debug!("no place for an admin socket; [admin] names one");
+        debug!("no path for an admin socket; set `socket` in [admin]");
         return Ok((None, None));
     };
     let place = Place {
@@ -88,8 +88,8 @@ pub(super) async fn admin(
     match Admin::bind(&place).await {
         Ok(admin) => Ok((Some(admin), None)),
         Err(error) if is_usual => {
-            let hint = "`socket` in [admin] names another place";
-            warn!(%error, hint, "no admin socket: `status`, `reload` and `stop` will not find this daemon");
+            let hint = "set another path as `socket` in [admin]";
+            warn!(%error, hint, "no admin socket: `status`, `reload` and `stop` cannot reach this daemon");
             Ok((None, None))
         }
         Err(error) => {
@@ -136,7 +136,7 @@ pub(super) async fn journal(state: Option<PathBuf>) -> (Journal, Vec<Entry>) {
     };
     opened.unwrap_or_else(|error| {
         let directory = directory.display();
-        warn!(%error, %directory, "cannot write down which sessions are open; if this process is killed they are left behind");
+        warn!(%error, %directory, "cannot write the journal of active sessions; they stay active if this process is killed");
         (Journal::none(), Vec::new())
     })
 }

@@ -69,7 +69,7 @@ impl ServiceManager {
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => debug!(%error, "no clock to tell the service manager"),
+        Err(error) => debug!(%error, "cannot notify the service manager: no monotonic clock"),
     }
 }
 
@@ -90,7 +90,7 @@ fn tell(news: &[NotifyState<'_>]) {
     let message: Vec<String> = news.iter().map(ToString::to_string).collect();
     let queue = QUEUE.get_or_init(start_sender);
     if queue.try_send(message.join("\n")).is_err() {
-        debug!("the service manager does not read its messages; one is dropped");
+        debug!("the service manager does not read its notifications; dropping one");
     }
 }
 
@@ -102,12 +102,12 @@ fn start_sender() -> SyncSender<String> {
     let started = sender.spawn(move || {
         for message in messages {
             if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&message)]) {
-                debug!(%error, "the service manager cannot be told");
+                debug!(%error, "cannot notify the service manager");
             }
         }
     });
     if let Err(error) = started {
-        debug!(%error, "the service manager cannot be told: no thread");
+        debug!(%error, "cannot notify the service manager: cannot start the thread");
     }
     queue
 }

@@ -33,7 +33,7 @@ async fn a_websocket_that_fell_silent_is_found_out_by_a_missed_pong() {
     let (simulator, log) = talk.end();
     assert_eq!(simulator.ledger().sessions[0].attached, 2);
     assert_names(&only_line(&log, "WARN"), &["not even a pong"]);
-    for nudge in ["trying again now", "has slept"] {
+    for nudge in ["retrying now", "resumed from suspend"] {
         assert!(!log.contains(nudge), "{log}");
     }
 }
@@ -228,7 +228,7 @@ fn a_websocket_that_breaks_while_its_session_is_ended_is_not_replaced() {
 
     assert_eq!(daemon.process.exit_code(), 0);
     let log = daemon.process.stderr.all();
-    assert_names(&log, &["every session is ended"]);
+    assert_names(&log, &["all sessions are terminated"]);
     assert!(!log.contains("resuming the session"), "{log}");
     assert_eq!(api.calls("ResumeSession").len(), 0);
     assert_eq!(api.calls("TerminateSession").len(), 1);

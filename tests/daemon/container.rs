@@ -86,7 +86,7 @@ async fn without_a_setting_idle_connections_end_first_and_all_in_time() {
     assert!(!busy.is_finished(), "the busy one ends later");
     busy.join().unwrap();
     let log = daemon.stop(&simulator);
-    assert_names(&log, &["timeout=5.5s", "every session is ended"]);
+    assert_names(&log, &["timeout=5.5s", "all sessions are terminated"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

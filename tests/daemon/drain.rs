@@ -45,7 +45,7 @@ async fn a_second_signal_waits_for_no_connection() {
     scene.told("waiting for open connections");
     scene.daemon.process.signal("INT");
 
-    scene.told("asked again to stop");
+    scene.told("second stop request");
     assert_reset(client);
     scene.ends();
 }
@@ -113,14 +113,14 @@ async fn signals_are_heard_while_connections_finish() {
     scene.told("waiting for open connections");
 
     scene.daemon.process.signal("USR1");
-    let line = scene.told("roll call");
+    let line = scene.told("listing open connections");
     assert!(line.contains("connections=1"), "{line}");
     let line = scene.told(" open ");
     assert!(line.contains("sent=5 received=5"), "{line}");
     scene.daemon.process.signal("USR2");
-    scene.told("trying again now");
+    scene.told("retrying now");
     scene.daemon.process.signal("HUP");
-    scene.told("not reloaded: the daemon stops");
+    scene.told("reload rejected: the daemon is stopping");
 
     assert_echo(&mut client, b"still here");
     drop(client);

@@ -375,7 +375,7 @@ async fn a_session_that_could_not_be_ended_is_not_called_ended() {
         &line,
         &["serving{forward=\"f\"}", id, "left behind", "hint="],
     );
-    assert!(!log.contains("every session is ended"), "{log}");
+    assert!(!log.contains("all sessions are terminated"), "{log}");
 }
 
 /// What StartSession answers: a session whose stream URL begins with `origin`.

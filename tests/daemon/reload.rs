@@ -80,13 +80,13 @@ async fn whatever_is_wrong_leaves_everything_as_it_was() {
     assert_echo(&mut client, b"hello");
 
     scene.write(&[good, "colour = \"red\"\n".to_owned()]);
-    let told = scene.reload("everything stays as it was");
-    assert!(told.contains("not reloaded"), "{told}");
+    let told = scene.reload("keeping the current configuration");
+    assert!(told.contains("reload failed"), "{told}");
     scene.told("unknown key `colour`");
 
     // No forward could start.
     scene.write(&[scene.forward("taken", taken.local_addr().unwrap(), "")]);
-    let told = scene.reload("everything stays as it was");
+    let told = scene.reload("keeping the current configuration");
     assert!(told.contains("address already in use"), "{told}");
 
     assert_echo(&mut client, b"still here");
@@ -164,7 +164,7 @@ async fn nobody_else_is_blamed_for_a_port_that_the_daemon_holds_itself() {
     scene.start(address);
 
     scene.write(&[scene.forward("f", everywhere, "allow_remote_clients = true")]);
-    let told = scene.reload("everything stays as it was");
+    let told = scene.reload("keeping the current configuration");
 
     let words = format!("cannot listen on {everywhere}: this daemon still listens on {address}");
     assert!(told.contains(&words), "{told}");

@@ -30,7 +30,7 @@ async fn an_idle_daemon_ends_well_on_either_signal() {
             log.contains(&format!("stopping signal=\"SIG{signal}\"")),
             "{log}"
         );
-        assert!(log.contains("every session is ended"), "{log}");
+        assert!(log.contains("all sessions are terminated"), "{log}");
         assert_eq!(simulator.ledger().started, 0);
     }
 }
@@ -152,7 +152,7 @@ async fn at_usr1_each_open_connection_says_a_line() {
 
     daemon.process.signal("USR1");
 
-    let called = daemon.process.stderr.wait_for("roll call");
+    let called = daemon.process.stderr.wait_for("listing open connections");
     assert!(called.contains("connections=2"), "{called}");
     let lines = [(); 2].map(|()| daemon.process.stderr.wait_for(" open "));
     for words in ["sent=5 received=5", "sent=1 received=1"] {
@@ -218,7 +218,7 @@ async fn a_second_signal_does_not_wait() {
 
     let (code, log) = (daemon.process.exit_code(), daemon.process.stderr.all());
     assert_eq!(code, 0, "{log}");
-    assert!(log.contains("asked again to stop"), "{log}");
+    assert!(log.contains("second stop request"), "{log}");
     assert!(log.contains("left behind"), "{log}");
     assert_reset(client);
     drop(simulator);
@@ -231,7 +231,7 @@ async fn a_third_signal_waits_for_nothing() {
     daemon.process.signal("TERM");
     daemon.process.stderr.wait_for("stopping");
     daemon.process.signal("INT");
-    daemon.process.stderr.wait_for("asked again to stop");
+    daemon.process.stderr.wait_for("second stop request");
     daemon.process.signal("INT");
 
     let (code, log) = (daemon.process.exit_code(), daemon.process.stderr.all());
@@ -250,7 +250,7 @@ async fn an_api_that_never_answers_does_not_keep_a_daemon_from_ending() {
     let (code, log) = (daemon.process.exit_code(), daemon.process.stderr.all());
     assert_eq!(code, 0, "{log}");
     assert!(log.contains("left behind"), "{log}");
-    assert!(!log.contains("every session is ended"), "{log}");
+    assert!(!log.contains("all sessions are terminated"), "{log}");
     assert_reset(client);
     drop(simulator);
 }

@@ -52,7 +52,7 @@ async fn a_tunnel_that_is_given_up_while_it_dials_ends_its_session() {
         }
         assert_eq!(daemon.process.exit_code(), 0, "{end:?}");
         let log = daemon.process.stderr.all();
-        assert_names(&log, &["every session is ended"]);
+        assert_names(&log, &["all sessions are terminated"]);
         assert_eq!(api.calls("StartSession").len(), 1, "{end:?}");
         assert_eq!(api.calls("TerminateSession").len(), 1, "{end:?}");
     }

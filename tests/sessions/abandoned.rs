@@ -34,7 +34,7 @@ async fn a_stop_amid_a_burst_ends_every_session() {
 
         let (code, log) = (daemon.process.exit_code(), daemon.process.stderr.all());
         assert_eq!(code, 0, "{log}");
-        assert!(log.contains("every session is ended"), "{log}");
+        assert!(log.contains("all sessions are terminated"), "{log}");
         println!("{} sessions after {millis} ms", simulator.ledger().started);
         assert_clean(&simulator);
         drop(crowd);
@@ -74,7 +74,7 @@ async fn what_a_killed_daemon_leaves_is_ended_by_the_next_one_and_by_no_other_be
     })
     .await;
     let log = next.stop(&simulator);
-    assert_names(&log, &["left sessions behind", "count=5"]);
+    assert_names(&log, &["killed former run left active", "count=5"]);
     beside.stop(&simulator);
     let left = std::fs::read_dir(state.path()).unwrap().count();
     assert_eq!(left, 0, "a clean stop leaves no file");

@@ -105,7 +105,11 @@ async fn without_open_files_left_it_waits_and_goes_on() {
     let log = daemon.stop(&simulator);
     assert_names(
         &log,
-        &["fewer file descriptors", "allowed=64", "`ulimit -n`"],
+        &[
+            "file descriptor limit is lower",
+            "allowed=64",
+            "`ulimit -n`",
+        ],
     );
     assert!(!log.contains("panicked"), "{log}");
 }

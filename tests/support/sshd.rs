@@ -112,7 +112,7 @@ impl Sshd {
 
     /// Waits until no session is open, and each was ended by us too; asserts that none broke a rule.
     pub(crate) async fn settle(&self) {
-        until("every session is ended", || {
+        until("all sessions are terminated", || {
             let sessions = self.simulator.ledger().sessions;
             let mut sessions = sessions.iter();
             sessions.all(|session| !session.is_open() && session.terminate_called)

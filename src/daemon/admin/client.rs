@@ -83,7 +83,7 @@ impl Client {
         match limited.read_until(b'\n', &mut answer).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             read if read as u64 == MAX_ANSWER && !answer.ends_with(b"\n") => {
-                let why = format!("its answer has more than {MAX_ANSWER} bytes");
+                let why = format!("its response is longer than {MAX_ANSWER} bytes");
                 Err(io::Error::new(io::ErrorKind::InvalidData, why))
             }
             _ => Ok(serde_json::from_slice(&answer)?),
@@ -144,8 +144,7 @@ impl ClientError {
     pub fn hint(&self) -> String {
         match (self.source.kind(), self.pid) {
             (io::ErrorKind::TimedOut, Some(pid)) => format!(
-                "if process {pid} is stopped, `kill -CONT {pid}` continues it; \
-                 `kill -KILL {pid}` ends it, and the next start ends its sessions"
+                "if process {pid} is suspended, `kill -CONT {pid}` resumes it; `kill -KILL {pid}` kills it, and the next start terminates its sessions"
             ),
             _ => String::new(),
         }
@@ -161,7 +160,7 @@ fn told(path: &Path, pid: Option<i32>, source: &io::Error) -> String {
     };
     match known {
         Some((_, before, behind)) => format!("{before} {path}{process}{behind}"),
-        None => format!("the daemon at {path} cannot be asked: {source}"),
+        None => format!("cannot send the request to the daemon at {path}: {source}"),
     }
 }
 
@@ -177,11 +176,11 @@ const KNOWN: &[(io::ErrorKind, &str, &str)] = &[
     (io::ErrorKind::UnexpectedEof, DAEMON, GONE),
     (io::ErrorKind::ConnectionReset, DAEMON, GONE),
     (io::ErrorKind::BrokenPipe, DAEMON, GONE),
-    (io::ErrorKind::TimedOut, DAEMON, " does not answer"),
+    (io::ErrorKind::TimedOut, DAEMON, " does not respond"),
 ];
-const NOBODY: &str = "no daemon answers at";
+const NOBODY: &str = "no daemon is listening at";
 const DAEMON: &str = "the daemon at";
-const GONE: &str = " ended before it answered, or does not listen to this user";
+const GONE: &str = " exited before it responded, or rejects this user";
 
 /// Timeout for an answer. A healthy daemon answers within a millisecond, but a reload may be in
 /// progress.

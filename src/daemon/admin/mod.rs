@@ -103,7 +103,7 @@ impl Admin {
         self.calls.close();
         let done = async { while self.server.join_next().await.is_some() {} };
         if timeout(LAST_ANSWERS, done).await.is_err() {
-            debug!("someone who asked has not listened to the answer");
+            debug!("an admin client did not read its response");
         }
     }
 }
@@ -122,7 +122,7 @@ async fn serve(socket: SocketFile, requests: mpsc::Sender<Call>) {
     let clients = Clients::new("admin", MAX_CLIENTS);
     let mut tasks = JoinSet::new();
     while let Err(panic) = caught(accept(&socket, &clients, &requests, &mut tasks)).await {
-        error!(%panic, "the admin socket failed; starting anew");
+        error!(%panic, "the admin server failed; restarting it");
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
     drop(socket);
@@ -142,7 +142,7 @@ async fn accept(
                 Ok(stream) => stream,
                 Err(error) => {
                     let hint = shortage::hint(&error).unwrap_or_default();
-                    debug!(%error, hint, "the admin socket cannot accept");
+                    debug!(%error, hint, "cannot accept on the admin socket; retrying");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -157,7 +157,7 @@ async fn accept(
             tasks.spawn(async move {
                 tokio::select! {
                     () = attend(stream, &client, requests) => {}
-                    () = client.replaced() => debug!("an idle admin client was closed"),
+                    () = client.replaced() => debug!("disconnected an idle admin client"),
                 }
             });
         } else {
@@ -170,8 +170,8 @@ async fn accept(
 fn refuse(stream: &UnixStream) {
     let busy = rejection(
         Fault::Busy,
-        format!("{MAX_CLIENTS} commands are being executed"),
-        "wait until one of them is done",
+        format!("all {MAX_CLIENTS} admin connections are in use"),
+        "retry when one of their commands has completed",
     );
     if let Ok(mut answer) = serde_json::to_vec(&busy) {
         answer.push(b'\n');
@@ -190,10 +190,7 @@ fn is_ours(stream: &UnixStream) -> bool {
 
 fn tell_of_stranger(stream: &UnixStream) {
     let uid = stream.peer_cred().ok().map(|peer| peer.uid());
-    warn!(
-        uid,
-        "another user has connected to the admin socket, and was not listened to"
-    );
+    warn!(uid, "rejected an admin connection of another user");
 }
 
 /// Serves one client, one request at a time.
@@ -213,7 +210,7 @@ async fn attend(mut stream: UnixStream, client: &Served, requests: mpsc::Sender<
         drop(answering);
         let mut answer = match serde_json::to_vec(&answer) {
             Ok(answer) => answer,
-            Err(error) => return warn!(%error, "an answer cannot be written as JSON"),
+            Err(error) => return warn!(%error, "cannot encode an admin response as JSON"),
         };
         answer.push(b'\n');
         match timeout(PATIENCE, writing.write_all(&answer)).await {
@@ -236,13 +233,13 @@ async fn answer(line: &[u8], requests: &mpsc::Sender<Call>) -> Answer {
         Err(error) => {
             return rejection(
                 Fault::Request,
-                format!("the request is not understood: {error}"),
-                "a line such as {\"command\":\"status\"}",
+                format!("invalid request: {error}"),
+                "send one line of JSON, for example {\"command\":\"status\"}",
             );
         }
     };
     let (reply, answer) = oneshot::channel();
-    let stopping = || rejection(Fault::Busy, "the daemon stops", "start it again");
+    let stopping = || rejection(Fault::Busy, "the daemon is stopping", "start it again");
     if requests.send(Call { request, reply }).await.is_err() {
         return stopping();
     }
@@ -261,16 +258,12 @@ pub(super) fn set_log(log: Option<&Control>, level: Option<String>) -> Answer {
         (None, _) | (_, None) => Ok(()),
     };
     if let Err(error) = changed {
-        let hint =
-            "a level (error, warn, info, debug, trace), or a filter such as ssm_proxyd=debug";
+        let hint = "expected a level (error, warn, info, debug, trace) or a filter, for example ssm_proxyd=debug";
         return rejection(Fault::Request, error.to_string(), hint);
     }
     let filter = filter(log);
     if level.is_some() {
-        info!(
-            filter,
-            "the log was changed, as asked over the admin socket"
-        );
+        info!(filter, "log filter changed over the admin socket");
     }
     Answer::Log { filter }
 }

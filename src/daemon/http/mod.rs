@@ -122,7 +122,7 @@ impl Http {
         drop((bound, calls));
         let done = async { while listeners.join_next().await.is_some() {} };
         if timeout(LAST_ANSWERS, done).await.is_err() {
-            debug!("an HTTP client has not listened to its answer");
+            debug!("an HTTP client did not read its response");
         }
         listeners.shutdown().await;
     }
@@ -135,7 +135,7 @@ impl Served {
         let names = Arc::new(Names::new(&settings.hosts));
         let mut listeners = JoinSet::new();
         if let Err(error) = bound.set_mode(MODE) {
-            warn!(%error, "the permissions of a socket cannot be changed");
+            warn!(%error, "cannot change the permissions of a socket");
         }
         for listener in bound.listeners() {
             if let Ok(address) = listener.address() {

@@ -15,19 +15,24 @@ pub(super) const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) fn text(report: &Report) -> String {
     let mut text = String::new();
     let version = [("version", report.version.as_str())];
-    head(&mut text, "build_info", GAUGE, "The program that runs");
+    head(
+        &mut text,
+        "build_info",
+        GAUGE,
+        "Version of the running program",
+    );
     sample(&mut text, "build_info", &version, 1);
     for (name, kind, help, value) in [
         (
             "uptime_seconds",
             GAUGE,
-            "Since all was bound",
+            "Seconds since all addresses were bound",
             report.uptime_seconds,
         ),
         (
             "stopping",
             GAUGE,
-            "1 while it stops",
+            "1 while the daemon is stopping",
             report.stopping.into(),
         ),
         ("finishing_connections", GAUGE, FINISHING, finishing(report)),
@@ -36,9 +41,14 @@ pub(super) fn text(report: &Report) -> String {
         sample(&mut text, name, &[], value);
     }
     let dropped = "log_lines_dropped_total";
-    head(&mut text, dropped, COUNTER, "Log lines that nobody read");
+    head(
+        &mut text,
+        dropped,
+        COUNTER,
+        "Log lines dropped because the log's reader was too slow",
+    );
     sample(&mut text, dropped, &[], report.log_lines_dropped);
-    head(&mut text, "reloads_total", COUNTER, "Reloads");
+    head(&mut text, "reloads_total", COUNTER, "Reloads, by outcome");
     for (outcome, value) in [("done", report.reloads), ("failed", report.failed_reloads)] {
         sample(&mut text, "reloads_total", &[("outcome", outcome)], value);
     }
@@ -46,7 +56,7 @@ pub(super) fn text(report: &Report) -> String {
         &mut text,
         "internal_errors_total",
         COUNTER,
-        "Panics, each of which is a bug",
+        "Panics, each of which is a bug (please report it)",
     );
     sample(
         &mut text,
@@ -55,7 +65,12 @@ pub(super) fn text(report: &Report) -> String {
         report.internal_errors,
     );
     let failing = "server_failing";
-    head(&mut text, failing, GAUGE, "1 while it cannot be bound");
+    head(
+        &mut text,
+        failing,
+        GAUGE,
+        "1 while the server cannot bind its address",
+    );
     for server in ["http", "admin"] {
         let mut servers = report.failing_servers.iter();
         let fails = servers.any(|failing| failing.server.as_str() == server);
@@ -98,7 +113,8 @@ fn sample(text: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
 }
 
 fn add(text: &mut String, words: fmt::Arguments<'_>) {
-    text.write_fmt(words).expect("a string takes all");
+    text.write_fmt(words)
+        .expect("writing to a String does not fail");
 }
 
 /// A label value, escaped when displayed.
@@ -127,67 +143,58 @@ type Measure = (
 );
 
 const FORWARD: [Measure; 11] = [
-    (
-        "connections",
-        GAUGE,
-        "Connections that have a session",
-        |f| f.connections as u64,
-    ),
-    (
-        "waiting",
-        GAUGE,
-        "Connections that wait for a session",
-        |f| f.waiting as u64,
-    ),
-    (
-        "accepted_total",
-        COUNTER,
-        "Connections that were accepted",
-        |f| f.accepted,
-    ),
-    ("sessions", GAUGE, "Sessions that can carry bytes", |f| {
+    ("connections", GAUGE, "Connections with a session", |f| {
+        f.connections as u64
+    }),
+    ("waiting", GAUGE, "Connections waiting for a session", |f| {
+        f.waiting as u64
+    }),
+    ("accepted_total", COUNTER, "Connections accepted", |f| {
+        f.accepted
+    }),
+    ("sessions", GAUGE, "Sessions ready to carry data", |f| {
         f.sessions as u64
     }),
     (
         "sessions_ready",
         GAUGE,
-        "Of these, such as wait for a connection",
+        "Ready sessions that carry no connection",
         |f| f.sessions_ready as u64,
     ),
     (
         "sessions_started_total",
         COUNTER,
-        "Sessions that AWS has started",
+        "Sessions started by AWS",
         |f| f.sessions_started,
     ),
     (
         "sessions_failed_total",
         COUNTER,
-        "Attempts at a session that came to nothing",
+        "Failed attempts to start a session",
         |f| f.sessions_failed,
     ),
     (
         "resumes_total",
         COUNTER,
-        "Sessions that went on over another websocket",
+        "Sessions resumed over a new websocket",
         |f| f.resumes,
     ),
     (
         "sent_bytes_total",
         COUNTER,
-        "Bytes that were taken from clients",
+        "Bytes received from clients and sent to destinations",
         |f| f.sent,
     ),
     (
         "received_bytes_total",
         COUNTER,
-        "Bytes that were given to clients",
+        "Bytes received from destinations and written to clients",
         |f| f.received,
     ),
     (
         "forward_failing",
         GAUGE,
-        "1 while it cannot start, its sessions do not come up, or its destination refuses",
+        "1 while the forward cannot start, its sessions fail to start, or its destination refuses connections",
         |f| f.trouble.is_some().into(),
     ),
 ];
@@ -195,7 +202,7 @@ const FORWARD: [Measure; 11] = [
 const PREFIX: &str = "ssm_proxyd_";
 const GAUGE: &str = "gauge";
 const COUNTER: &str = "counter";
-const FINISHING: &str = "Connections of forwards that a reload has removed or replaced";
+const FINISHING: &str = "Connections of forwards removed or replaced by a reload";
 
 #[cfg(test)]
 mod tests {

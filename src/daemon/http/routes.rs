@@ -45,10 +45,10 @@ pub(super) fn asked(method: &Method, path: &str) -> Result<Page, Refusal> {
 pub(super) fn refused(refusal: Refusal) -> Response {
     if refusal == Refusal::Unknown {
         let paths: Vec<&str> = PAGES.iter().map(|(path, _)| *path).collect();
-        let text = format!("there is no such page, but {}\n", paths.join(", "));
+        let text = format!("unknown path; known paths: {}\n", paths.join(", "));
         return plain(StatusCode::NOT_FOUND, text);
     }
-    let text = "it can be read, and nothing else\n";
+    let text = "method not allowed; use GET or HEAD\n";
     let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, text);
     let allowed = HeaderValue::from_static("GET, HEAD");
     refused.headers_mut().insert(ALLOW, allowed);
@@ -76,13 +76,13 @@ pub(super) fn startup() -> Response {
 
 /// Returns the response for requests pending when the daemon ends or the server closes.
 pub(super) fn over() -> Response {
-    let text = "nobody answers here any more\n";
+    let text = "the daemon is stopping or this server was closed\n";
     plain(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 /// Returns the response for a daemon that does not answer in time.
 pub(super) fn silent() -> Response {
-    let text = "the daemon does not answer\n";
+    let text = "the daemon did not respond in time\n";
     plain(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
@@ -115,7 +115,7 @@ fn liveness(report: &Report) -> Response {
         true => plain(StatusCode::OK, "alive\n"),
         false => plain(
             StatusCode::SERVICE_UNAVAILABLE,
-            "a forward does not accept connections any more\n",
+            "a forward no longer accepts connections\n",
         ),
     }
 }

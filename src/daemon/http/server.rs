@@ -39,7 +39,7 @@ pub(super) async fn serve(
     let mut tasks = JoinSet::new();
     while let Err(panic) = caught(accept(&listener, &clients, &names, &requests, &mut tasks)).await
     {
-        error!(%panic, "an HTTP listener failed; starting anew");
+        error!(%panic, "an HTTP listener failed; restarting it");
         sleep(ACCEPT_PAUSE).await;
     }
     drop(listener);
@@ -60,7 +60,7 @@ async fn accept(
                 Ok(stream) => stream,
                 Err(error) => {
                     let hint = shortage::hint(&error).unwrap_or_default();
-                    debug!(%error, hint, "an HTTP listener cannot accept");
+                    debug!(%error, hint, "cannot accept on an HTTP listener; retrying");
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -72,7 +72,7 @@ async fn accept(
             continue;
         };
         let Some(client) = clients.admit(peer).await else {
-            debug!("an HTTP connection is refused: all others are being answered");
+            debug!("rejected an HTTP connection: all connections are handling requests");
             continue;
         };
         let (names, requests) = (Arc::clone(names), requests.clone());
@@ -120,14 +120,14 @@ async fn attend(
         ended = connection.as_mut() => return told(ended),
         () = requests.closed() => {}
         () = sleep(LIFE) => {}
-        () = client.replaced() => return debug!("an idle HTTP connection was closed"),
+        () = client.replaced() => return debug!("disconnected an idle HTTP client"),
     }
     // Finish the response to the current request; accept no more.
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         ended = timeout(PATIENCE, connection) => match ended {
             Ok(ended) => told(ended),
-            Err(_) => debug!("an HTTP client was too slow"),
+            Err(_) => debug!("disconnected an HTTP client: it did not read its response in time"),
         },
         () = client.replaced() => {}
     }
@@ -135,7 +135,7 @@ async fn attend(
 
 fn told(ended: hyper::Result<()>) {
     if let Err(error) = ended {
-        debug!(%error, "an HTTP client was left");
+        debug!(%error, "disconnected an HTTP client");
     }
 }
 
@@ -145,7 +145,7 @@ async fn answer(
     requests: &mpsc::Sender<Call>,
 ) -> Result<Response, Infallible> {
     if let Some(Err(fault)) = names.map(|names| names.check(&request)) {
-        debug!(?fault, "an HTTP request is refused because of its host");
+        debug!(?fault, "rejected an HTTP request because of its host");
         return Ok(routes::misdirected(fault));
     }
     let page = match routes::asked(request.method(), request.uri().path()) {

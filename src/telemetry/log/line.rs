@@ -86,7 +86,7 @@ pub(super) fn json(line: &str) -> Vec<u8> {
 
 fn escape_json(out: &mut String, c: char) {
     for unit in c.encode_utf16(&mut [0; 2]) {
-        write!(out, "\\u{unit:04x}").expect("a string takes all");
+        write!(out, "\\u{unit:04x}").expect("writing to a String does not fail");
     }
 }
 

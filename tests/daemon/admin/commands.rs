@@ -145,7 +145,7 @@ async fn stop_waits_for_what_is_open_and_says_that_it_does() {
     assert_eq!(scene.status()["forwards"][0]["state"], "stopping");
     let (code, _, told) = scene.run(&["reload"]);
     assert_eq!(
-        (code, told.contains("the daemon stops")),
+        (code, told.contains("the daemon is stopping")),
         (69, true),
         "{told}"
     );
@@ -153,7 +153,7 @@ async fn stop_waits_for_what_is_open_and_says_that_it_does() {
     drop(client);
 
     assert_eq!(stop.exit_code(), 0);
-    assert_eq!(stop.stdout.all(), "stopped; every session is ended\n");
+    assert_eq!(stop.stdout.all(), "stopped; all sessions are terminated\n");
     assert_eq!(scene.daemon().exit_code(), 0);
     assert!(!scene.socket().exists(), "the socket is removed");
     assert_clean(&scene.simulator);
@@ -172,7 +172,7 @@ async fn stop_now_waits_for_no_connection() {
 
     assert_eq!(
         (code, told.as_str()),
-        (0, "stopped; every session is ended\n")
+        (0, "stopped; all sessions are terminated\n")
     );
     assert_eq!(waits.exit_code(), 0);
     assert_reset(client);
@@ -233,7 +233,7 @@ async fn a_daemon_that_hangs_is_not_waited_for_for_ever() {
         scene.daemon().signal("CONT");
 
         assert_eq!(code, 69, "{command:?}: {told}");
-        assert_names(&told, &["does not answer", &pid, "kill -CONT"]);
+        assert_names(&told, &["does not respond", &pid, "kill -CONT"]);
     }
 
     // It has received the last command.
@@ -285,7 +285,10 @@ fn without_a_daemon_each_command_says_so() {
         let (code, out, told) = ended(ssm_proxyd().args([command, "--socket", &socket]));
 
         assert_eq!((code, out.as_str()), (69, ""), "{told}");
-        assert_names(&told, &["error: no daemon answers at", &socket, "hint: "]);
+        assert_names(
+            &told,
+            &["error: no daemon is listening at", &socket, "hint: "],
+        );
     }
     let (code, _, told) =
         ended(ssm_proxyd().args(["wait", "--timeout", "0s", "--socket", &socket]));

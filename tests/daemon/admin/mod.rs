@@ -75,7 +75,10 @@ async fn another_user_is_not_listened_to() {
         eprintln!("SKIPPED: only root can become another user");
     } else {
         assert_eq!(String::from_utf8_lossy(&said.stdout), "b''\n");
-        scene.daemon().stderr.wait_for("another user has connected");
+        scene
+            .daemon()
+            .stderr
+            .wait_for("rejected an admin connection");
     }
     scene.ends();
 }

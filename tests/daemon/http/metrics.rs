@@ -104,7 +104,7 @@ async fn reloads_are_counted_and_leave_the_counts_of_what_is_the_same() {
     );
     scene.reload("reloaded: ");
     scene.write(&http, "nonsense\n");
-    scene.reload("not reloaded");
+    scene.reload("reload failed");
 
     assert_eq!(scene.of_f("received_bytes_total"), 5);
     let all = scene.metrics();

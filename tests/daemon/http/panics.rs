@@ -214,6 +214,11 @@ async fn a_daemon_that_loses_a_forward_for_good_fails() {
 
     let log = scene.daemon.stderr.all();
     assert_reported(&log, 2);
-    assert_names(&log, &["a forward is lost, and cannot be restarted"]);
+    assert_names(
+        &log,
+        &[
+            "the task of a forward has failed and cannot be restarted; the process must be restarted",
+        ],
+    );
     assert_clean(&scene.simulator);
 }

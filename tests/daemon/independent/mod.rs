@@ -174,7 +174,7 @@ async fn a_reload_takes_what_is_wrong_in_the_world_and_refuses_what_is_wrong_in_
     assert_eq!(scene.states(), ["good ready", "bad failing"]);
 
     scene.write(&(both + "colour = \"red\"\n"));
-    scene.reload("not reloaded");
+    scene.reload("reload failed");
     scene.logged("unknown key `colour`");
     assert_eq!(scene.states(), ["good ready", "bad failing"]);
 
@@ -196,7 +196,7 @@ async fn a_reload_after_which_no_forward_could_start_is_refused() {
     scene.logged("listening");
 
     scene.write(&scene.forward("good", &taken.local_addr().unwrap().to_string(), ""));
-    let line = scene.reload("not reloaded");
+    let line = scene.reload("reload failed");
 
     assert_names(&line, &["already in use"]);
     assert_echo(&mut connect(good), b"hello");
@@ -214,7 +214,7 @@ async fn a_signal_lets_a_failing_forward_try_again_and_a_reload_ends_it() {
     scene.logged("listening");
 
     scene.signal("USR2");
-    scene.logged("trying again now");
+    scene.logged("retrying now");
     scene.write(&good_forward);
     let reloaded = scene.reload("reloaded");
 
@@ -248,7 +248,7 @@ async fn a_disabled_forward_is_checked_and_shown_and_does_nothing() {
     assert_eq!(readiness, "ready\n");
 
     scene.write(&(on + &nonsense));
-    scene.reload("not reloaded");
+    scene.reload("reload failed");
     let log = scene.ends();
     assert!(!log.contains("cannot start"), "{log}");
 }
