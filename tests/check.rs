@@ -45,15 +45,15 @@ fn a_person_reads_what_each_forward_will_do() {
 
     assert_eq!((code, err.as_str()), (0, ""));
     for words in [
-        "is good: 2 forwards",
+        "is valid: 2 forwards",
         "region        eu-west-1",
         "  HTTP          health and metrics on 127.0.0.1:9187, [::1]:9187\n",
-        "orders\n  listens on    127.0.0.1:5432, [::1]:5432, unix:/run/orders.sock (mode 0600)\n",
+        "orders\n  listen        127.0.0.1:5432, [::1]:5432, unix:/run/orders.sock (mode 0600)\n",
         "  document      AWS-StartPortForwardingSessionToRemoteHost\n",
-        "  sessions      one for each connection; 2 kept ready, each for 10m\n",
+        "  sessions      one per connection; 2 warm, each replaced after 10m\n",
         "  timeouts      connect 1m30s, resume 5m, half-close 30s\n",
-        "  upload        900 messages a second of up to 1024 bytes, 256KiB unacknowledged\n",
-        "metrics\n  listens on    127.0.0.1:9100\n",
+        "  upload        900 messages per second, up to 1024 bytes each, up to 256KiB unacknowledged\n",
+        "metrics\n  listen        127.0.0.1:9100\n",
         "  destination   localhost:9100\n",
         "  sessions      shared by up to 64 connections\n",
         "  target        mi-0123456789abcdef0; else the tags Env=prod, Name=bastion\n",
@@ -179,7 +179,7 @@ fn paths_are_printed_without_control_characters() {
     let (code, out, err) = check(&[]);
     assert_eq!((code, err.as_str()), (0, ""));
     assert_printable(&out);
-    assert!(out.contains("a\\u{202e}b\\u{1b}[2J.toml is good"), "{out}");
+    assert!(out.contains("a\\u{202e}b\\u{1b}[2J.toml is valid"), "{out}");
 
     let (code, out, _) = check(&["--json"]);
     assert_eq!(code, 0);

@@ -286,8 +286,8 @@ Usage: ssm-proxyd run [OPTIONS]
 
 Options:
       --config <FILE>  The configuration file [default: $SSM_PROXYD_CONFIG, then ~/.config/ssm-proxyd/config.toml, then /etc/ssm-proxyd/config.toml]
-      --strict         Start all forwards or none: one that cannot start ends the start, and refuses a reload
-  -v, --verbose...     Say more: -v decisions, -vv every message
-  -q, --quiet          Say only what is wrong
+      --strict         Start all forwards or none: a forward that cannot start makes the start or reload fail
+  -v, --verbose...     Log more: -v for decisions, -vv for every message
+  -q, --quiet          Log errors only
   -h, --help           Print help
 ";

@@ -264,7 +264,7 @@ fn words(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     let name = file.file_name().unwrap();
     match parse(&text) {
-        Ok(config) => panic!("{} is good: {config:?}", file.display()),
+        Ok(config) => panic!("{} is valid: {config:?}", file.display()),
         Err(problems) => format!("{}\n", problems.in_file(Path::new(name))),
     }
 }

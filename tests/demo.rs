@@ -10,10 +10,10 @@ fn the_demo_shows_how_far_every_transfer_is_and_ends_well() {
     let (told, said) = (demo.stdout.all(), demo.stderr.all());
 
     assert_eq!((code, said.as_str()), (0, ""), "{told}");
-    assert!(told.contains("left behind: 0."), "{told}");
+    assert!(told.contains("still active: 0."), "{told}");
     for (step, total) in [("\n5. ", 3.0), ("\n6. ", 3.0), ("\n7. ", 24.0)] {
         let (_, from) = told.split_once(step).unwrap();
-        let (transfer, _) = from.split_once("hash equal").unwrap();
+        let (transfer, _) = from.split_once("hashes equal").unwrap();
         let amid =
             arrived(transfer, total).filter(|done| (0.0..total).contains(done) && *done > 0.0);
         assert!(amid.count() > 0, "{step}: no progress in\n{transfer}");
@@ -46,7 +46,7 @@ fn a_terminal_that_is_closed_ends_the_demo() {
 
     assert_eq!(demo.exit_code(), 0);
     let told = demo.stdout.all();
-    assert!(told.contains("left behind: 0."), "{told}");
+    assert!(told.contains("still active: 0."), "{told}");
 }
 
 /// How much had arrived, in MiB, in every line that tells it.

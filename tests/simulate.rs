@@ -151,7 +151,10 @@ fn a_certificate_that_cannot_be_written_is_named() {
     assert_eq!(code, 1, "{said}");
     let expected = "error: cannot write the certificate to /nope/x: no such file or directory\n";
     assert!(said.starts_with(expected), "{said}");
-    assert!(said.contains(" hint: --certificate names a file"), "{said}");
+    assert!(
+        said.contains(" hint: set --certificate to a file"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -159,7 +162,7 @@ fn what_makes_no_sense_is_bad_usage_with_what_would() {
     for (bad, words) in [
         (
             &["--agent-version", "zz"][..],
-            "expected four numbers, as 3.3.987.0",
+            "expected four numbers, for example 3.3.987.0",
         ),
         (&["--agent-version", "3.3.987"], "expected four numbers"),
         (
@@ -169,7 +172,7 @@ fn what_makes_no_sense_is_bad_usage_with_what_would() {
         (&["--document", "Nope"], "expected NAME=AWS-DOCUMENT"),
         (
             &["--document", "a b=AWS-StartSSHSession"],
-            "no document can be called \"a b\"",
+            "invalid document name \"a b\"",
         ),
         (&["--drop-manner", "fin"], "--drop-every <DURATION>"),
         (&["--map", "db.internal"], "expected HOST[:PORT]=ADDRESS"),
@@ -182,7 +185,7 @@ fn what_makes_no_sense_is_bad_usage_with_what_would() {
             "not a loopback address",
         ),
         (&["--listen", "10.0.0.1:0"], "loopback addresses only"),
-        (&["--listen", "4566"], "as 127.0.0.1:4566"),
+        (&["--listen", "4566"], "for example 127.0.0.1:4566"),
         (&["--offline", "bastion"], "expected a target"),
         (
             &["--gateway-buffer", "much"],
@@ -206,7 +209,10 @@ fn what_makes_no_sense_is_bad_usage_with_what_would() {
 #[test]
 fn an_invalid_fault_is_bad_usage_and_the_valid_ones_are_named() {
     for (bad, words) in [
-        ("kill-agent", "expected AFTER=FAULT, such as 5s=kill-agent"),
+        (
+            "kill-agent",
+            "expected AFTER=FAULT, for example 5s=kill-agent",
+        ),
         (
             "5s=kil-agent",
             "\"kil-agent\" is not a fault; expected break:",

@@ -22,7 +22,7 @@ pub(super) struct CheckArgs {
     /// The configuration file [default: as for `run`]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Say it as JSON, for programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -90,16 +90,20 @@ fn check_profiles(config: &Config) -> Result<(), StartError> {
 fn told(path: &Path, config: &Config) -> String {
     let count = config.forwards.len();
     let plural = if count == 1 { "" } else { "s" };
-    let mut text = format!("{} is good: {count} forward{plural}\n", path.display());
+    let mut text = format!("{} is valid: {count} forward{plural}\n", path.display());
     let aws = &config.aws;
     let row = |name: &str, value: &str| format!("  {name:14}{value}\n");
     text += &row(
         "region",
-        aws.region.as_deref().unwrap_or("as AWS's own files say"),
+        aws.region
+            .as_deref()
+            .unwrap_or("from the AWS configuration files"),
     );
     text += &row(
         "profile",
-        aws.profile.as_deref().unwrap_or("as AWS's own files say"),
+        aws.profile
+            .as_deref()
+            .unwrap_or("from the AWS configuration files"),
     );
     if let Some(role) = &aws.role_arn {
         text += &row("role", role);
@@ -119,11 +123,11 @@ fn told(path: &Path, config: &Config) -> String {
     text += &row(
         "limits",
         &format!(
-            "{} connections, {} StartSession calls a second",
+            "{} connections, {} StartSession calls per second",
             config.limits.max_connections, config.limits.session_start_rate
         ),
     );
-    text += &row("a stop", &stop(config.shutdown.drain_timeout));
+    text += &row("shutdown", &stop(config.shutdown.drain_timeout));
     if let Some(http) = &config.http {
         text += &row("HTTP", &served(http));
     }
@@ -140,7 +144,7 @@ fn told(path: &Path, config: &Config) -> String {
 fn proxied(proxy: &Proxy) -> String {
     match proxy.exempt.as_str() {
         "" => proxy.to_string(),
-        exempt => format!("{proxy}, but not for {exempt}"),
+        exempt => format!("{proxy}, except for {exempt}"),
     }
 }
 
@@ -155,14 +159,14 @@ fn served(http: &Http) -> String {
     let listen = http.listen.iter().flat_map(|listen| each(listen, 0o600));
     let listen = listen.collect::<Vec<_>>().join(", ");
     match http.allow_remote_clients {
-        true => format!("health and metrics on {listen}; clients may be on other machines"),
+        true => format!("health and metrics on {listen}; remote clients allowed"),
         false => format!("health and metrics on {listen}"),
     }
 }
 
 fn rows(forward: &Forward) -> Vec<(&'static str, String)> {
     let mut rows = vec![
-        ("listens on", addresses(forward).join(", ")),
+        ("listen", addresses(forward).join(", ")),
         ("target", forward.target.to_string()),
         ("destination", forward.remote.to_string()),
         ("document", forward.document().to_owned()),
@@ -183,7 +187,7 @@ fn rows(forward: &Forward) -> Vec<(&'static str, String)> {
         ("upload", upload(forward)),
     ];
     if !forward.enabled {
-        rows.insert(0, ("enabled", "no: it is not served".to_owned()));
+        rows.insert(0, ("enabled", "no".to_owned()));
     }
     let Account {
         region,
@@ -194,7 +198,7 @@ fn rows(forward: &Forward) -> Vec<(&'static str, String)> {
         rows.extend(value.clone().map(|value| (name, value)));
     }
     if forward.allow_remote_clients {
-        rows.push(("clients", "may be on other machines".to_owned()));
+        rows.push(("clients", "remote clients allowed".to_owned()));
     }
     rows
 }
@@ -209,19 +213,19 @@ fn addresses(forward: &Forward) -> Vec<String> {
 
 fn each(listen: &Listen, mode: u32) -> Vec<String> {
     match listen {
-        Listen::Localhost(0) => vec!["a free port of 127.0.0.1 and [::1]".to_owned()],
+        Listen::Localhost(0) => vec!["a free port on 127.0.0.1 and [::1]".to_owned()],
         Listen::Localhost(port) => vec![format!("127.0.0.1:{port}"), format!("[::1]:{port}")],
         Listen::Unix(_) => vec![format!("{listen} (mode {mode:04o})")],
-        Listen::Systemd(name) => vec![format!("the sockets {name:?} of systemd")],
+        Listen::Systemd(name) => vec![format!("the systemd sockets {name:?}")],
         Listen::Tcp(_) => vec![listen.to_string()],
     }
 }
 
 fn sessions(forward: &Forward) -> String {
     let mut text = match forward.sessions {
-        Sessions::PerConnection { warm: 0, .. } => "one for each connection".to_owned(),
+        Sessions::PerConnection { warm: 0, .. } => "one per connection".to_owned(),
         Sessions::PerConnection { warm, warm_max_age } => format!(
-            "one for each connection; {warm} kept ready, each for {}",
+            "one per connection; {warm} warm, each replaced after {}",
             written_duration(warm_max_age)
         ),
         Sessions::Shared {
@@ -234,19 +238,19 @@ fn sessions(forward: &Forward) -> String {
         }
     };
     if forward.keep_alive {
-        text += "; held from idling out";
+        text += "; keep-alive against the idle timeout";
     }
     text
 }
 
 fn upload(forward: &Forward) -> String {
     let rate = match forward.upload.rate {
-        0 => "no limit of messages".to_owned(),
-        rate => format!("{rate} messages a second"),
+        0 => "unlimited messages per second".to_owned(),
+        rate => format!("{rate} messages per second"),
     };
     let window = written_size(forward.upload.window as u64);
     let payload = forward.upload.payload;
-    format!("{rate} of up to {payload} bytes, {window} unacknowledged")
+    format!("{rate}, up to {payload} bytes each, up to {window} unacknowledged")
 }
 
 fn described(path: &Path, config: &Config) -> Value {

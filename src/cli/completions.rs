@@ -41,7 +41,7 @@ impl Shell {
 pub(super) fn completions(args: &CompletionsArgs) -> Exit {
     let shells = Shells::builtins();
     let Some(shell) = shells.completer(args.shell.name()) else {
-        return terminal::fail(Exit::Failed, &"no such shell", "");
+        return terminal::fail(Exit::Failed, &"unknown shell", "");
     };
     let mut script = Vec::new();
     if let Err(error) = shell.write_registration(ASKS, NAME, NAME, NAME, &mut script) {
@@ -70,7 +70,7 @@ pub(super) fn forward_names() -> ArgValueCandidates {
         let config = run::search(None).and_then(|path| config::read(&path));
         let forwards = config.map(|config| config.forwards).unwrap_or_default();
         let candidate = |forward: config::Forward| {
-            let help = format!("{} by {}", forward.remote, forward.target);
+            let help = format!("{} via {}", forward.remote, forward.target);
             CompletionCandidate::new(forward.name).help(Some(help.into()))
         };
         forwards.into_iter().map(candidate).collect()

@@ -22,16 +22,16 @@ use crate::telemetry::{self, Format, Log, Verbosity};
 /// Options of `connect`.
 #[derive(Args, Debug)]
 pub(super) struct ConnectArgs {
-    /// The managed node: i-…, mi-… or ecs:…; i-….REGION names its region too
+    /// The managed node: i-…, mi-… or ecs:…; i-….REGION also sets the region
     #[arg(value_name = "TARGET")]
     target: String,
-    /// The port of the target itself
+    /// A port of the target itself
     #[arg(value_name = "PORT", default_value_t = SSH, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
-    /// A destination that the target can reach, instead of a port of its own
+    /// A destination reachable from the target, instead of a port of the target
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "port")]
     remote: Option<String>,
-    /// The SSM document [default: AWS-StartSSHSession; with --remote the one for it]
+    /// The SSM document [default: AWS-StartSSHSession; with --remote the one for remote hosts]
     #[arg(long, value_name = "DOCUMENT", value_parser = config::document)]
     document: Option<String>,
     #[command(flatten)]
@@ -43,10 +43,16 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
     // Registered first: a signal during the start must terminate what was started.
     let mut signals = match Signals::new() {
         Ok(signals) => signals.without_reload(),
-        Err(error) => return fail(Exit::Failed, &error, "signals cannot be received"),
+        Err(error) => {
+            return fail(
+                Exit::Failed,
+                &error,
+                "cannot register the signal handlers; check the limit of open files",
+            );
+        }
     };
     if let Err(error) = log.start(Format::Text, Verbosity::Faults) {
-        return fail(Exit::Failed, &error, "this is a fault of this program");
+        return fail(Exit::Failed, &error, "internal error; please report it");
     }
     let order = tokio::select! {
         order = blocking(|| order(args)) => order,
@@ -59,7 +65,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
     let target = order.forward.target.to_string();
     let standard = match Standard::take() {
         Ok(standard) => standard,
-        Err(error) => return fail(Exit::Failed, &error, "stdin and stdout cannot be used"),
+        Err(error) => return fail(Exit::Failed, &error, "cannot use stdin and stdout"),
     };
     allow_questions(telemetry::flush_log);
     let started = tokio::select! {
@@ -78,7 +84,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
         Ok(Some(ending)) => (tell(&target, ending), ShutdownMode::InOrder),
         Ok(None) => {
             let hint = "please report it";
-            let exit = fail(Exit::Failed, &"a fault of this program", hint);
+            let exit = fail(Exit::Failed, &"internal error", hint);
             (exit, ShutdownMode::InOrder)
         }
         Err(number) => (Exit::Signal(number), ShutdownMode::Hurried),
@@ -87,7 +93,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
     drop(tokio::task::spawn_blocking(telemetry::flush_log).await);
     one_shot.release();
     if let Err(hint) = one_shot.end(leaving, &mut signals).await {
-        let what = format!("{target}: a session may have been left behind");
+        let what = format!("{target}: the session may still be active");
         // All data may have arrived, but the cleanup is not complete.
         let exit = if exit == Exit::Done {
             Exit::Failed
@@ -104,7 +110,7 @@ async fn watch(one_shot: &mut OneShot, target: &str) -> Option<Ending> {
     let opened = timeout(PATIENCE, one_shot.opened()).await;
     if opened.is_err() && io::stderr().is_terminal() {
         terminal::say(&format!(
-            "ssm-proxyd: still connecting to {target}; `-v` tells what it waits for"
+            "ssm-proxyd: still connecting to {target}; `-v` shows the progress"
         ));
     }
     one_shot.over().await
@@ -114,10 +120,10 @@ fn tell(target: &str, ending: Ending) -> Exit {
     match ending {
         Ending::End | Ending::Gone | Ending::Stopped => Exit::Done,
         Ending::Quiet => {
-            let hint = "raise `half_close_timeout` in [defaults] if the answer takes longer";
+            let hint = "raise `half_close_timeout` in [defaults] if the response takes longer";
             fail(
                 Exit::TryAgain,
-                &format!("{target}: no answer since stdin ended"),
+                &format!("{target}: no response since the end of stdin"),
                 hint,
             )
         }

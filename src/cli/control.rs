@@ -18,7 +18,7 @@ use crate::telemetry::{ForwardState, Report};
 /// Where the daemon is.
 #[derive(Debug, Args)]
 pub(super) struct DaemonAddress {
-    /// The admin socket of the daemon [default: the one of the configuration, then
+    /// The admin socket of the daemon [default: the one in the configuration, then
     /// $XDG_RUNTIME_DIR/ssm-proxyd/admin.sock, then /run/ssm-proxyd/admin.sock, then
     /// /tmp/ssm-proxyd-UID/admin.sock]
     #[arg(long, value_name = "PATH")]
@@ -143,8 +143,8 @@ pub(super) async fn stop(args: StopArgs) -> Exit {
         }) => said(stdout::line("stopped; all sessions are terminated")),
         Ok(Answer::Stopped { sessions_left }) => {
             let count = sessions_left.map_or_else(String::new, |count| format!("{count} "));
-            let error = format!("stopped, but {count}sessions may have been left behind");
-            let hint = "the daemon's log names them; `aws ssm describe-sessions --state Active` lists those that are open";
+            let error = format!("stopped, but {count}sessions may still be active");
+            let hint = "the daemon's log contains their ids; `aws ssm describe-sessions --state Active` lists active sessions";
             terminal::fail(Exit::Failed, &error, hint)
         }
         Ok(other) => strange(&other),
@@ -155,7 +155,7 @@ pub(super) async fn stop(args: StopArgs) -> Exit {
 /// Options of `log`.
 #[derive(Debug, Args)]
 pub(super) struct LogArgs {
-    /// error, warn, info, debug or trace, or a filter as in SSM_PROXYD_LOG [default: change nothing]
+    /// error, warn, info, debug or trace, or a filter as in SSM_PROXYD_LOG [default: print the current filter]
     level: Option<String>,
     #[command(flatten)]
     whereabouts: DaemonAddress,
@@ -174,10 +174,10 @@ pub(super) async fn log(args: LogArgs) -> Exit {
 /// Options of `wait`.
 #[derive(Debug, Args)]
 pub(super) struct WaitArgs {
-    /// How long
+    /// Maximum time to wait
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = config::duration)]
     timeout: Duration,
-    /// Forwards that must be ready [default: none by name; the daemon listens]
+    /// Forwards that must be ready [default: only the daemon itself]
     #[arg(value_name = "NAME", add = forward_names())]
     names: Vec<String>,
     #[command(flatten)]
@@ -237,12 +237,12 @@ async fn look(args: &WaitArgs) -> Look {
 
 fn missing(report: &Report, names: &[String]) -> Look {
     if report.stopping {
-        return Look::Missing("the daemon stops".to_owned(), START_ONE.to_owned());
+        return Look::Missing("the daemon is stopping".to_owned(), START_ONE.to_owned());
     }
     for name in names {
         let Some(forward) = report.forwards.iter().find(|forward| forward.name == *name) else {
             let known: Vec<&str> = report.forwards.iter().map(|f| f.name.as_str()).collect();
-            let hint = format!("its forwards are {}", known.join(", "));
+            let hint = format!("its forwards: {}", known.join(", "));
             let error = format!("the daemon has no forward {name:?}");
             return Look::Never(terminal::fail(Exit::Usage, &error, &hint));
         };
@@ -262,7 +262,7 @@ fn missing(report: &Report, names: &[String]) -> Look {
                 );
             }
             (_, None) => {
-                let what = format!("{name}: the first of its sessions is under way");
+                let what = format!("{name}: starting its first session");
                 return Look::Missing(what, String::new());
             }
         }
@@ -307,16 +307,15 @@ pub(super) fn said(told: Result<(), stdout::StdoutClosed>) -> Exit {
 
 /// Reports a response of an unexpected type.
 pub(super) fn strange(answer: &Answer) -> Exit {
-    let error = format!("the daemon has answered something else: {answer:?}");
+    let error = format!("unexpected response from the daemon: {answer:?}");
     terminal::fail(
         Exit::Failed,
         &error,
-        "is it of the same version as this command?",
+        "check that the daemon and this command have the same version",
     )
 }
 
-const START_ONE: &str =
-    "start one: `ssm-proxyd run`, or `systemctl start ssm-proxyd`; `--socket` names another place";
+const START_ONE: &str = "start a daemon with `ssm-proxyd run` or `systemctl start ssm-proxyd`; for another socket, add `--socket`";
 
 /// Seconds for which a failure counts if there was no attempt since: the longest time that the
 /// circuit breaker stays open.

@@ -119,7 +119,7 @@ fn proxy_of_environment() -> Option<config::Proxy> {
                 variable,
                 error = %fault,
                 hint = "set HTTPS_PROXY, or `proxy` in [aws], to reach AWS through an HTTP proxy",
-                "the proxy of the environment is ignored"
+                "ignoring the proxy set in the environment"
             );
             None
         }
@@ -142,7 +142,10 @@ fn prefer(
     };
     let given = check(&given).map_err(|fault| BadVariable { name, fault })?;
     if value.as_ref().is_some_and(|written| *written != given) {
-        info!(variable = name, key, "the environment wins over the file");
+        info!(
+            variable = name,
+            key, "the environment variable overrides the configuration file"
+        );
     }
     *value = Some(given);
     Ok(())

@@ -29,14 +29,14 @@ use crate::telemetry::Log;
 /// Options of `exec`.
 #[derive(Debug, Args)]
 pub(super) struct ExecArgs {
-    /// A forward of the configuration; with -L the managed node
+    /// A forward of the configuration; with -L, a managed node
     #[arg(value_name = "NAME|TARGET", add = forward_names())]
     name: String,
     #[command(flatten)]
     rules: ForwardOptions,
     #[command(flatten)]
     aws: AwsOptions,
-    /// What to run; {host} and {port} stand for where the forward listens
+    /// The command to run; {host} and {port} are replaced by the address of the forward
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -96,7 +96,7 @@ fn named(name: &str, aws: AwsOptions) -> Result<Config, Exit> {
     config.forwards.retain(|forward| forward.name == name);
     let Some(forward) = config.forwards.first_mut() else {
         let error = format!("{} has no forward {name:?}", path.display());
-        let hint = format!("it has {known}; for a target, say -L as well");
+        let hint = format!("its forwards: {known}; for a target, add -L");
         return Err(terminal::fail(Exit::Usage, &error, &hint));
     };
     // Named explicitly, so enabled.
@@ -157,7 +157,7 @@ impl Running {
             let is_there = error.kind() != io::ErrorKind::NotFound;
             let exit = Exit::Command(if is_there { 126 } else { 127 });
             let error = format!("cannot run {program}: {}", terminal::words(&error));
-            terminal::fail(exit, &error, "is it in the PATH, and may it be executed?")
+            terminal::fail(exit, &error, "check that it is in the PATH and executable")
         })?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         Ok(Self { child, pid })
@@ -178,7 +178,7 @@ impl Running {
         }
         match self.child.wait() {
             Ok(status) => exit_of(status),
-            Err(error) => terminal::fail(Exit::Failed, &error, "the command cannot be waited for"),
+            Err(error) => terminal::fail(Exit::Failed, &error, "cannot wait for the command"),
         }
     }
 
@@ -190,7 +190,7 @@ impl Running {
         if let Some((pid, signal)) = self.pid.zip(signal)
             && let Err(error) = kill_process(pid, signal)
         {
-            warn!(%error, "the command cannot be told");
+            warn!(%error, "cannot forward the signal to the command");
         }
     }
 }

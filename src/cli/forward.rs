@@ -22,15 +22,15 @@ use crate::telemetry::{Format, ForwardReport, Log, Verbosity, flush_log};
 /// Options of `forward`.
 #[derive(Debug, Args)]
 pub(super) struct ForwardArgs {
-    /// The managed node: i-…, mi-… or ecs:…; i-….REGION names its region too
+    /// The managed node: i-…, mi-… or ecs:…; i-….REGION also sets the region
     #[arg(value_name = "TARGET")]
     target: String,
     #[command(flatten)]
     rules: ForwardOptions,
-    /// Print the ready lines as objects of JSON
+    /// Print the ready lines as JSON objects
     #[arg(long)]
     json: bool,
-    /// Write the ready lines to this file too, once all are ready; it is removed at the end
+    /// Also write the ready lines to this file once all forwards are ready; it is removed at the end
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
     #[command(flatten)]
@@ -40,11 +40,11 @@ pub(super) struct ForwardArgs {
 /// What is forwarded, and how; for `exec` too.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ForwardOptions {
-    /// A local port and the destination that it leads to, as for ssh; port 0 is a free one, a HOST
-    /// of localhost the target itself
+    /// A local port and the destination it forwards to, as for ssh; port 0 selects a free port, HOST
+    /// localhost is the target itself
     #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:HOSTPORT")]
     pub(super) local: Vec<LocalForward>,
-    /// Let other machines connect to a BIND that is not of this machine alone
+    /// Allow other machines to connect to a BIND address that is not a loopback address
     #[arg(short = 'g', long)]
     allow_remote_clients: bool,
     /// The SSM document [default: the one for the destination]
@@ -60,7 +60,7 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
     };
     if args.rules.local.is_empty() {
         let hint = "for example `-L 5432:db.internal:5432`, as for ssh";
-        return terminal::fail(Exit::Usage, &"nothing to forward: there is no -L", hint);
+        return terminal::fail(Exit::Usage, &"nothing to forward: no -L was given", hint);
     }
     let config = match configuration(&args.target, &args.rules, args.aws) {
         Ok(config) => config,
@@ -121,17 +121,23 @@ fn tell_open(daemon: &Daemon) {
 
 /// Registers the signal handlers and starts logging errors.
 pub(super) fn begin(log: Log) -> Result<Signals, Exit> {
-    let signals = Signals::new()
-        .map_err(|error| terminal::fail(Exit::Failed, &error, "signals cannot be received"))?;
+    let signals = Signals::new().map_err(|error| {
+        terminal::fail(
+            Exit::Failed,
+            &error,
+            "cannot register the signal handlers; check the limit of open files",
+        )
+    })?;
     let started = log.start(Format::Text, Verbosity::Quiet);
-    started
-        .map_err(|error| terminal::fail(Exit::Failed, &error, "this is a fault of this program"))?;
+    started.map_err(|error| {
+        terminal::fail(Exit::Failed, &error, "internal error; please report it")
+    })?;
     Ok(signals.without_reload())
 }
 
 /// Reload without a file; not reached, as SIGHUP is not handled.
 fn nothing_to_read() -> Result<Config, &'static str> {
-    Err("there is no configuration to read again")
+    Err("no configuration file to reload")
 }
 
 /// Builds one forward for each `-L`, all to one target.
@@ -153,13 +159,13 @@ pub(super) fn configuration(
     for (index, local) in rules.local.iter().enumerate() {
         if !local.listen.is_loopback() && !rules.allow_remote_clients {
             let error = format!("-L {local}: other machines could connect to it");
-            let hint = "leave BIND out, or, if that is meant, add `--allow-remote-clients`";
+            let hint = "remove BIND, or add `--allow-remote-clients` if this is intended";
             return Err(terminal::fail(Exit::Usage, &error, hint));
         }
         let is_repeated = rules.local[..index].contains(local);
         let is_taken = |other: &LocalForward| other.listen == local.listen;
         if local.listen.port() != Some(0) && rules.local[..index].iter().any(is_taken) {
-            let error = format!("-L {local}: another -L listens there too");
+            let error = format!("-L {local}: another -L has the same address");
             return Err(terminal::fail(
                 Exit::Usage,
                 &error,
@@ -209,7 +215,7 @@ fn ready_file(path: &Path) -> Result<PathBuf, Exit> {
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match std::fs::metadata(&path) {
         Ok(metadata) if !metadata.is_file() => {
-            let error = format!("{} is there, and is no file", path.display());
+            let error = format!("{} exists and is not a regular file", path.display());
             let hint = "choose another path for --ready-file";
             Err(terminal::fail(Exit::Usage, &error, hint))
         }
@@ -244,7 +250,7 @@ async fn tell_ready(
             Err(terminal::fail(
                 Exit::Failed,
                 &error,
-                "is its directory there?",
+                "check that its directory exists and is writable",
             ))
         }
     }
@@ -265,7 +271,7 @@ fn ready(report: &ForwardReport, json: bool) -> String {
         })
         .to_string(),
         false => format!(
-            "{} -> {} by {}",
+            "{} -> {} via {}",
             report.listen.join(", "),
             report.remote,
             report.target

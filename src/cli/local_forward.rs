@@ -57,7 +57,7 @@ fn parts(text: &str) -> Result<Vec<String>, String> {
         }
     }
     match is_inside {
-        true => Err("a bracket is not closed".to_owned()),
+        true => Err("missing closing bracket".to_owned()),
         false => Ok(parts),
     }
 }
@@ -73,14 +73,16 @@ fn listen(parts: &[String]) -> Result<Listen, String> {
     };
     let port: u16 = port
         .parse()
-        .map_err(|_| format!("{port:?} is not a port from 0 to 65535"))?;
+        .map_err(|_| format!("invalid port {port:?}: expected 0 to 65535"))?;
     match bind {
         "localhost" => Ok(Listen::Localhost(port)),
         // As in ssh: all addresses of this machine.
         "" | "*" => Ok(Listen::Tcp(SocketAddr::new([0, 0, 0, 0].into(), port))),
         bind => {
             let ip: Result<IpAddr, _> = bind.parse();
-            let ip = ip.map_err(|_| format!("{bind:?} is not an address of this machine"))?;
+            let ip = ip.map_err(|_| {
+                format!("invalid bind address {bind:?}: expected an IP address, localhost or *")
+            })?;
             Ok(Listen::Tcp(SocketAddr::new(ip, port)))
         }
     }

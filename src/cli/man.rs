@@ -9,7 +9,7 @@ use super::{Cli, stdout, terminal};
 /// Options of `man`.
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
-    /// The page of this command [default: that of the program]
+    /// The page of this command [default: the page of the program]
     command: Option<String>,
 }
 
@@ -22,8 +22,12 @@ pub(super) fn man(args: &ManArgs) -> Exit {
         Some(name) => match program.find_subcommand(name) {
             Some(command) => command.clone(),
             None => {
-                let error = format!("there is no command {name:?}");
-                return terminal::fail(Exit::Usage, &error, "`ssm-proxyd --help` lists them");
+                let error = format!("unknown command {name:?}");
+                return terminal::fail(
+                    Exit::Usage,
+                    &error,
+                    "`ssm-proxyd --help` lists the commands",
+                );
             }
         },
     };

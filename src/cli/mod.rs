@@ -86,7 +86,7 @@ fn run_command() -> Exit {
         Err(error) => terminal::fail(
             Exit::Failed,
             &error,
-            "does this machine allow more threads?",
+            "check the limits of threads and memory of this machine",
         ),
     }
 }
@@ -107,10 +107,10 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct LogOptions {
-    /// Say more: -v decisions, -vv every message
+    /// Log more: -v for decisions, -vv for every message
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
-    /// Say only what is wrong
+    /// Log errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }
@@ -119,35 +119,35 @@ struct LogOptions {
 enum Command {
     /// Run the daemon in the foreground
     Run(run::RunArgs),
-    /// Tell whether a configuration is good, and what it will do
+    /// Validate a configuration and print the resulting settings
     Check(check::CheckArgs),
     /// Show the forwards of a running daemon
     Status(status::StatusArgs),
-    /// Wait until a daemon, or some of its forwards, are ready
+    /// Wait until a daemon or some of its forwards are ready
     Wait(control::WaitArgs),
-    /// Let a running daemon read its configuration anew
+    /// Reload the configuration of a running daemon
     Reload(control::ReloadArgs),
-    /// Stop a running daemon, and wait until it has
+    /// Stop a running daemon and wait until it has stopped
     Stop(control::StopArgs),
-    /// Show or change what a running daemon logs
+    /// Show or change the log filter of a running daemon
     Log(control::LogArgs),
-    /// Carry stdin and stdout to a destination: ssh's ProxyCommand
+    /// Connect stdin and stdout to a destination, for ssh's ProxyCommand
     Connect(connect::ConnectArgs),
-    /// Forward ports without a file, until Ctrl-C
+    /// Forward ports without a configuration file, until Ctrl-C
     Forward(forward::ForwardArgs),
-    /// Run a command with a forward for as long as it runs
+    /// Run a command with a forward that lasts as long as the command
     Exec(exec::ExecArgs),
-    /// Print or install what makes `ssh i-…` work
+    /// Print or install the ssh configuration for `ssh i-…`
     SshConfig(ssh_config::SshConfigArgs),
-    /// Print what a shell needs to complete commands, options and names
+    /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print a manual page
     Man(man::ManArgs),
-    /// Print the JSON Schema of a configuration, for editors
+    /// Print the JSON Schema of the configuration, for editors
     Schema,
-    /// Show a whole tunnel on this machine; no account needed
+    /// Demonstrate a complete tunnel on this machine, without an AWS account
     Demo(demo::DemoArgs),
-    /// A loopback SSM service and agent, for tests of clients
+    /// Simulate the SSM service and agents on loopback, for testing clients
     Simulate(Box<simulate::Args>),
 }
 
@@ -204,14 +204,20 @@ fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
 async fn quietly(log: Log, command: impl Future<Output = Exit>) -> Exit {
     match log.start(Format::Text, Verbosity::Quiet) {
         Ok(_) => command.await,
-        Err(error) => terminal::fail(Exit::Failed, &error, "this is a fault of this program"),
+        Err(error) => terminal::fail(Exit::Failed, &error, "internal error; please report it"),
     }
 }
 
 async fn run_simulator(args: simulate::Args) -> Exit {
     let mut signals = match Signals::new() {
         Ok(signals) => signals.without_reload(),
-        Err(error) => return terminal::fail(Exit::Failed, &error, "signals cannot be received"),
+        Err(error) => {
+            return terminal::fail(
+                Exit::Failed,
+                &error,
+                "cannot register the signal handlers; check the limit of open files",
+            );
+        }
     };
     match simulate::run(args, signals.stop()).await {
         Ok(()) => Exit::Done,

@@ -28,8 +28,8 @@ pub(super) fn of_daemon() -> Option<PathBuf> {
     if found.is_none() {
         let [first, second] = fallbacks().map(|directory| directory.display().to_string());
         warn!(
-            hint = "mount a directory that can be written to, and name a file there with `socket` in [admin]",
-            "no admin socket: neither {first} nor {second} can be used; `status`, `wait`, `reload` and `stop` will not find this daemon"
+            hint = "mount a writable directory, and set `socket` in [admin] to a path in it",
+            "no admin socket: neither {first} nor {second} can be used; `status`, `wait`, `reload` and `stop` cannot reach this daemon"
         );
     }
     found.map(|directory| directory.join(SOCKET))

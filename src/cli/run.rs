@@ -26,7 +26,7 @@ pub(super) struct RunArgs {
     /// ~/.config/ssm-proxyd/config.toml, then /etc/ssm-proxyd/config.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Start all forwards or none: one that cannot start ends the start, and refuses a reload
+    /// Start all forwards or none: a forward that cannot start makes the start or reload fail
     #[arg(long)]
     strict: bool,
 }
@@ -36,7 +36,13 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
     // Registered first: a signal during the start must end it in order.
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
-        Err(error) => return terminal::fail(Exit::Failed, &error, "signals cannot be received"),
+        Err(error) => {
+            return terminal::fail(
+                Exit::Failed,
+                &error,
+                "cannot register the signal handlers; check the limit of open files",
+            );
+        }
     };
     let reading = blocking(move || {
         read(args.config.as_deref())
@@ -45,7 +51,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
     let read = tokio::select! {
         read = reading => read,
         () = signals.stop() => {
-            terminal::say(&"stopping; nothing was started yet");
+            terminal::say(&"stopping; nothing has been started");
             return Exit::Done;
         }
     };
@@ -56,7 +62,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
     let log = match start_log(log, config.log) {
         Ok(log) => log,
         Err(error) => {
-            let hint = "`format` in [log] may be \"text\" or \"json\" too";
+            let hint = "set `format` in [log] to \"text\" or \"json\"";
             return terminal::fail(Exit::Configuration, &error, hint);
         }
     };
@@ -67,18 +73,17 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
     let passed = match sockets.and_then(ActivatedSockets::new) {
         Ok(passed) => passed,
         Err(error) => {
-            let hint =
-                "each must be a stream socket that listens (ListenStream= of a .socket unit)";
-            let error = format!("the sockets of the service manager cannot be used: {error}");
+            let hint = "each must be a listening stream socket (ListenStream= in a .socket unit)";
+            let error = format!("cannot use the sockets passed by the service manager: {error}");
             return terminal::fail(Exit::CannotListen, &error, hint);
         }
     };
     let state = state_directory();
     if state.is_none() {
-        let hint = "set STATE_DIRECTORY or HOME to a directory that outlives this process";
+        let hint = "set STATE_DIRECTORY or HOME to a persistent directory";
         warn!(
             hint,
-            "no journal of open sessions: if this process is killed, they are left behind"
+            "no journal of active sessions: they stay active if this process is killed"
         );
     }
     let admin = match config.admin.socket {
@@ -101,7 +106,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
     let started = tokio::select! {
         started = Daemon::begin(config, caller, manner) => started,
         () = signals.stop() => {
-            info!("stopping; nothing was started yet");
+            info!("stopping; nothing has been started");
             return Exit::Done;
         }
     };
@@ -112,7 +117,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
     let reread = move || reread(&path);
     let cause = caught(daemon.until_stopped(&mut signals, reread)).await;
     if cause != Ok(Cause::Asked) {
-        error!("stopping, so that the daemon can be started again");
+        error!("internal error: stopping, so that the service manager can restart the daemon");
     }
     daemon.stop_unless_hurried(&mut signals).await;
     match cause {
@@ -128,7 +133,7 @@ fn reread(path: &Path) -> Result<config::Config, String> {
     if !std::fs::metadata(path).map_or(true, is_kept) {
         let path = path.display();
         return Err(format!(
-            "{path} is not a regular file: it could be read once, at the start\nhint: write the configuration into a file, and restart"
+            "{path} is not a regular file: it can be read only once, at the start\nhint: write the configuration to a regular file, and restart"
         ));
     }
     let mut config = config::read(path).map_err(|error| error.to_string())?;
@@ -200,7 +205,7 @@ pub(super) fn explain(path: &Path, error: &StartError) -> Exit {
 pub(super) fn hint(error: &StartError) -> Cow<'static, str> {
     match (error, environment::names_bundle()) {
         (StartError::Roots(_), true) => Cow::Borrowed(
-            "check AWS_CA_BUNDLE in the environment, which wins over `ca_bundle` in the file",
+            "check AWS_CA_BUNDLE in the environment, which overrides `ca_bundle` in the file",
         ),
         _ => error.hint(),
     }

@@ -14,7 +14,7 @@ use crate::telemetry::{ForwardReport, Report};
 /// Options of `status`.
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// As an object of JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -55,7 +55,7 @@ fn told(report: &Report) -> String {
     }
     if report.log_lines_dropped > 0 {
         let dropped = report.log_lines_dropped;
-        text += &format!("log: {dropped} lines dropped because nobody read them\n");
+        text += &format!("log: {dropped} lines dropped because the reader was too slow\n");
     }
     text += "\n";
     text += &table(&report.forwards.iter().map(row).collect::<Vec<_>>());
@@ -69,8 +69,7 @@ fn told(report: &Report) -> String {
     for finishing in &report.finishing {
         let (name, connections) = (&finishing.name, finishing.connections);
         let plural = if connections == 1 { "" } else { "s" };
-        text +=
-            &format!("{name}, as it was before a reload: {connections} connection{plural} left\n");
+        text += &format!("{name}, before a reload: {connections} connection{plural} still open\n");
     }
     text
 }
@@ -83,7 +82,7 @@ fn row(forward: &ForwardReport) -> Vec<String> {
         forward.waiting.to_string(),
         forward.sessions.to_string(),
         forward.listen.join(", "),
-        format!("{} by {}", forward.remote, forward.target),
+        format!("{} via {}", forward.remote, forward.target),
     ]
 }
 
@@ -96,7 +95,7 @@ fn trouble(forward: &ForwardReport) -> String {
         hint => format!("  hint: {hint}\n"),
     };
     format!(
-        "\n{} fails since {}, last seen {} ago: {}\n{hint}",
+        "\n{} has been failing for {}, last failure {} ago: {}\n{hint}",
         forward.name,
         time(trouble.since_seconds),
         time(trouble.seen_seconds),
@@ -133,7 +132,7 @@ const HEAD: [&str; 7] = [
     "OPEN",
     "WAITING",
     "SESSIONS",
-    "LISTENS ON",
+    "LISTEN",
     "DESTINATION",
 ];
 

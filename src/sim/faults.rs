@@ -51,7 +51,7 @@ pub struct Faults {
     /// (docs/protocol.md, section 8.6).
     #[serde(with = "duration::optional")]
     pub idle_timeout: Option<Duration>,
-    /// Destinations are neither read nor written.
+    /// Stop reading from and writing to destinations.
     pub stall: bool,
 }
 

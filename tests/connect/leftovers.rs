@@ -47,7 +47,7 @@ async fn a_good_end_that_leaves_a_session_is_no_success() {
 
     let (code, told) = errand.end();
     assert_eq!(code, 1, "{told}");
-    assert!(told.contains("may have been left behind"), "{told}");
+    assert!(told.contains("may still be active"), "{told}");
 }
 
 /// As by `connect < file | head -c1`.

@@ -87,7 +87,10 @@ async fn an_eof_on_stdin_that_nothing_follows_ends_it_in_time() {
     let (code, said) = errand.end();
 
     assert_eq!(code, 75, "{said}");
-    assert!(said.contains("no answer since stdin ended"), "{said}");
+    assert!(
+        said.contains("no response since the end of stdin"),
+        "{said}"
+    );
     assert_clean(&simulator);
 }
 
@@ -137,7 +140,7 @@ async fn a_session_that_may_be_left_behind_is_told() {
 
     let (code, told) = errand.end();
     assert_eq!(code, 143);
-    assert!(told.contains("may have been left behind"), "{told}");
+    assert!(told.contains("may still be active"), "{told}");
     assert_eq!(told.lines().count(), 1, "{told}");
 }
 

@@ -30,7 +30,7 @@ async fn each_has_a_ready_line_with_its_port_and_serves() {
     let first = forward.stdout.wait_for(" -> localhost:");
     let second = forward.stdout.wait_for(" -> echo.internal:7");
 
-    assert!(first.ends_with(&format!(" by {TARGET}")), "{first}");
+    assert!(first.ends_with(&format!(" via {TARGET}")), "{first}");
     assert_echo(&mut connect(address(&first)), b"to the target");
     let both: Vec<&str> = second.split(" -> ").next().unwrap().split(", ").collect();
     for one in &both {
@@ -165,7 +165,7 @@ async fn what_cannot_be_is_told_with_a_code() {
         (
             &["forward", TARGET, "-L", "0:db:1", "--ready-file", "/"],
             2,
-            &["is no file"],
+            &["is not a regular file"],
         ),
         (
             &[

@@ -21,7 +21,7 @@ use crate::sim::{Destination, Options, Role, Simulator};
 /// Options of `demo`.
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// Leave it running afterwards, to try with curl
+    /// Keep the tunnel running afterwards, for example for curl
     #[arg(long)]
     keep: bool,
 }
@@ -36,7 +36,7 @@ pub(super) async fn run(args: DemoArgs) -> Exit {
         None => terminal::fail(
             Exit::Failed,
             &error,
-            "this is a fault of the demo; please report it",
+            "internal error of the demo; please report it",
         ),
     }
 }
@@ -70,7 +70,7 @@ struct Stage {
 impl Stage {
     async fn build() -> Result<Self, Failure> {
         stdout::line(
-            "A whole tunnel on this machine. Nothing leaves it, and no AWS account is used.\n",
+            "A complete tunnel on this machine, without network traffic and without an AWS account.\n",
         )?;
         let web = Destination::start(Role::Http).await?;
         let role = Role::Source {
@@ -89,11 +89,11 @@ impl Stage {
         let credentials = options.credentials.clone();
         let simulator = Simulator::start(options).await?;
         stdout::line(format_args!(
-            "1. A stand-in for AWS is up at {}: the SSM API, the message",
+            "1. An AWS simulator is listening on {}: the SSM API, the message",
             simulator.endpoint()
         ))?;
         stdout::line(format_args!(
-            "   service, and an agent on a target called {TARGET}."
+            "   gateway, and an agent on the target {TARGET}."
         ))?;
         stdout::line(
             "2. Three servers that only the target can reach: web.internal, source.internal",
@@ -124,9 +124,7 @@ impl Stage {
             sink,
             daemon,
         };
-        stdout::line(
-            "3. The daemon listens, as `ssm-proxyd run` would with a file of three forwards:",
-        )?;
+        stdout::line("3. The daemon is listening, as `ssm-proxyd run` does with three forwards:")?;
         for name in ["web", "source", "sink"] {
             stdout::line(format_args!(
                 "     {:<16} → {TARGET} → {name}.internal",
@@ -142,26 +140,26 @@ impl Stage {
         let forward = forwards.find(|(known, _)| known == name);
         let address = forward.and_then(|(_, addresses)| addresses.first().copied());
         let port = address
-            .ok_or("a forward of the demo does not listen")?
+            .ok_or("a forward of the demo has no address")?
             .port();
         Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 
     /// Runs all steps. Does not return if `keep` is set.
     async fn play(&self, keep: bool) -> Result<(), Failure> {
-        stdout::line("\n4. A request and its answer")?;
+        stdout::line("\n4. A request and its response")?;
         transfers::request(self.port("web")?).await?;
         self.tell_last_session()?;
         stdout::line(format_args!(
-            "\n5. {} down, through one session",
+            "\n5. Download: {} through one session",
             transfers::words(transfers::SIZE)
         ))?;
         let single = transfers::down(self.port("source")?, 1).await?;
-        stdout::line("\n6. The same up")?;
+        stdout::line("\n6. Upload: the same size")?;
         transfers::up(self.port("sink")?, &self.sink).await?;
         let many = transfers::CONNECTIONS;
         stdout::line(format_args!(
-            "\n7. {many} connections at once, {} each, and each with a session of its own",
+            "\n7. {many} concurrent downloads: {} each, each through its own session",
             transfers::words(transfers::SIZE)
         ))?;
         let together = transfers::down(self.port("source")?, many).await?;
@@ -179,7 +177,7 @@ impl Stage {
         let Some(session) = ledger.sessions.last() else {
             return Ok(());
         };
-        stdout::line("   Behind it, for this one connection:")?;
+        stdout::line("   Protocol steps for this connection:")?;
         stdout::line(format_args!(
             "     StartSession        {} ({})",
             session.session_id, session.document
@@ -189,23 +187,23 @@ impl Stage {
             session.upgrade_signatures.join(", ")
         ))?;
         stdout::line(format_args!(
-            "     handshake           we claim version {}",
+            "     handshake           client version {}",
             session.handshake_version
         ))?;
         if let (Some(handshake), Some(ready)) = (session.handshake_us, session.ready_us) {
             stdout::line(format_args!(
-                "     readiness           the agent was ready {:.1} ms later; we asked every 3 ms",
+                "     readiness           the agent was ready {:.1} ms later; probed every 3 ms",
                 millis(ready - handshake)
             ))?;
         }
-        stdout::line("     TerminateSession    when the connection ended")
+        stdout::line("     TerminateSession    after the connection was closed")
     }
 
     fn invite(&self) -> Result<(), Failure> {
         let address = self.port("web")?;
-        stdout::line("\nIt goes on running. In another terminal:\n")?;
+        stdout::line("\nThe tunnel keeps running. Try in another terminal:\n")?;
         stdout::line(format_args!("    curl http://{address}/\n"))?;
-        Ok(stdout::line("Ctrl-C ends it.")?)
+        Ok(stdout::line("Press Ctrl-C to stop.")?)
     }
 
     async fn shut_down(self) -> Result<(), Failure> {
@@ -222,13 +220,13 @@ impl Stage {
         // Errors are ignored here: the leftover sessions are checked first, and a closed stdout is
         // noticed at the next write.
         drop(stdout::line(format_args!(
-            "\n8. The daemon has stopped. Sessions started: {started}; left behind: {left}."
+            "\n8. The daemon has stopped. Sessions started: {started}; still active: {left}."
         )));
         simulator.shutdown().await;
         drop((web, source, sink));
         match left {
             0 => Ok(()),
-            left => Err(format!("{left} sessions were left behind").into()),
+            left => Err(format!("{left} sessions are still active").into()),
         }
     }
 }
@@ -239,9 +237,7 @@ fn millis(micros: u64) -> f64 {
 
 fn pace(single: f64, together: f64) -> String {
     format!(
-        "\n   One session carried {single:.2} MiB/s, {} together {together:.2} MiB/s. The agent sends 1 KiB,\n   \
-         then sleeps 1 ms: no client can make one session faster. That is why every\n   \
-         connection gets its own.",
+        "\n   One session carried {single:.2} MiB/s, {} together {together:.2} MiB/s. The agent sends 1 KiB,\n   then sleeps 1 ms, which limits the rate of one session for every client. Therefore\n   each connection gets its own session.",
         transfers::CONNECTIONS
     )
 }
@@ -265,7 +261,7 @@ To do this with AWS, write ~/.config/ssm-proxyd/config.toml:
     name   = "db"
     listen = 5432                       # on this machine
     target = "i-0123456789abcdef0"      # an instance whose SSM agent is online
-    remote = "db.internal:5432"         # what the instance can reach; 5432 alone: the instance itself
+    remote = "db.internal:5432"         # reachable from the instance; a port alone is one of the instance itself
 
 log in as usual (AWS_PROFILE, `aws sso login`, …), and start it:
 

@@ -33,7 +33,7 @@ pub(super) async fn request(address: SocketAddr) -> Result<(), Failure> {
         last.unwrap_or_default()
     ))?;
     let took = begin.elapsed().as_secs_f64() * 1000.0;
-    let line = format_args!("   in {took:.0} ms, all of them on this machine");
+    let line = format_args!("   in {took:.0} ms");
     Ok(stdout::line(line)?)
 }
 
@@ -49,7 +49,7 @@ pub(super) async fn down(address: SocketAddr, connections: u64) -> Result<f64, F
     let expected = hash_of_source();
     for hash in hashes {
         if hash? != expected {
-            return Err("the bytes that came are not the bytes that were sent".into());
+            return Err("the received data differs from the sent data".into());
         }
     }
     Ok(progress.conclude()?)
@@ -83,7 +83,7 @@ pub(super) async fn up(address: SocketAddr, sink: &Destination) -> Result<f64, F
         .is_some_and(|received| received.sha256 == expected)
     {
         true => Ok(progress.conclude()?),
-        false => Err("the bytes that arrived are not the bytes that were sent".into()),
+        false => Err("the received data differs from the sent data".into()),
     }
 }
 
@@ -159,7 +159,7 @@ impl<D: Fn() -> u64> Progress<D> {
         let (seconds, rate) = (self.begin.elapsed().as_secs_f64(), self.rate());
         let total = words(self.total);
         stdout::line(format_args!(
-            "   {total} in {seconds:.1} s: {rate:.2} MiB/s, hash equal"
+            "   {total} in {seconds:.1} s: {rate:.2} MiB/s, hashes equal"
         ))?;
         Ok(rate)
     }

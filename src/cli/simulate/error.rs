@@ -35,7 +35,7 @@ impl Failure {
                 let port = address.port();
                 let hint = match source.kind() == io::ErrorKind::AddrInUse {
                     true => format!(
-                        "another program holds this port; choose another --listen, or find it with `ss -ltnp 'sport = :{port}'`"
+                        "another program uses this port; choose another --listen, or find it with `ss -ltnp 'sport = :{port}'`"
                     ),
                     false => "choose another --listen".to_owned(),
                 };
@@ -51,7 +51,7 @@ impl Failure {
             Self::Certificate { .. } => terminal::fail(
                 Exit::Failed,
                 self,
-                "--certificate names a file that is made or replaced, in a directory that is there and may be written to",
+                "set --certificate to a file in an existing, writable directory; the file is created or replaced",
             ),
             Self::Unheard(unheard) => unheard.exit(),
         }

@@ -16,12 +16,12 @@ use crate::sim::{
 
 /// The options about what goes wrong.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "What goes wrong")]
+#[command(next_help_heading = "Fault injection")]
 pub(super) struct FaultArgs {
-    /// Break every websocket that long after it was opened
+    /// Break every websocket this long after it was opened
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     drop_every: Option<Duration>,
-    /// How: reset, fin, black-hole, or a close code
+    /// Manner of the break: reset, fin, black-hole, or a close code
     #[arg(
         long,
         value_name = "MANNER",
@@ -30,31 +30,31 @@ pub(super) struct FaultArgs {
         value_parser = manner
     )]
     drop_manner: Manner,
-    /// Inject a fault into every session, that long after its start: break:MANNER, as with
+    /// Inject a fault into every session, this long after its start: break:MANNER, as with
     /// --drop-manner, pause-client, start-client, pause-agent, start-agent, kill-agent,
     /// agent-away:DURATION, or agent-away-amid-message:DURATION
     #[arg(long = "inject", alias = "blow", value_name = "AFTER=FAULT", value_parser = planned)]
     planned: Vec<ScheduledFault>,
-    /// Do something to every Nth message: drop|duplicate|reorder|delay=DURATION, then :N, then
-    /// perhaps :data|handshake|flag|acknowledge, then perhaps :to-agent|to-client
+    /// Apply a fault to every Nth message: drop|duplicate|reorder|delay=DURATION, then :N, then
+    /// optionally :data|handshake|flag|acknowledge, then optionally :to-agent|to-client
     #[arg(long = "message", value_name = "ACTION:N[:KIND[:WAY]]", value_parser = message)]
     messages: Vec<MessageFault>,
-    /// How long messages travel from client to service
+    /// Delay of messages from client to service
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     delay_to_agent: Option<Duration>,
-    /// How long messages travel from service to client
+    /// Delay of messages from service to client
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     delay_to_client: Option<Duration>,
-    /// Let API calls fail: OPERATION:CODE, or OPERATION:CODE:N for the next N
+    /// Make API calls fail: OPERATION:CODE, or OPERATION:CODE:N for the next N
     #[arg(long, value_name = "OPERATION:CODE[:N]", value_parser = api_fault)]
     api_fault: Vec<(Operation, ApiFault)>,
-    /// Refuse upgrades: STATUS, or STATUS:N for the first N
+    /// Reject websocket upgrades: STATUS, or STATUS:N for the first N
     #[arg(long, value_name = "STATUS[:N]", value_parser = refused)]
     refuse_upgrades: Option<RefusedUpgrades>,
-    /// How long a token is good for: until-resumed, single-use, or a duration
+    /// Validity of a token: until-resumed, single-use, or a duration
     #[arg(long, value_name = "LIFE", value_parser = token)]
     token: Option<TokenLife>,
-    /// What becomes of a second websocket of a session
+    /// Handling of a second websocket of a session
     #[arg(long, value_enum)]
     second_websocket: Option<Second>,
     /// When the agent joins a session
@@ -63,16 +63,16 @@ pub(super) struct FaultArgs {
     /// Break the websocket of a client that sends a longer message
     #[arg(long, value_name = "BYTES")]
     max_message: Option<usize>,
-    /// Break the websocket of a client that sends more sequenced messages in a second
+    /// Break the websocket of a client that sends more sequenced messages per second
     #[arg(long, value_name = "N")]
     max_rate: Option<u32>,
-    /// End a session without stream data for so long
+    /// Terminate a session without stream data for this long
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     idle_timeout: Option<Duration>,
-    /// Destinations are neither read nor written
+    /// Stop reading from and writing to destinations
     #[arg(long)]
     stall: bool,
-    /// All faults as JSON, in the shapes that --help shows below its options, and a running
+    /// All faults as JSON, in the format shown by --help below the options, and by a running
     /// simulator at /simulator/
     #[arg(long, value_name = "JSON", value_parser = json)]
     faults: Option<Faults>,
@@ -110,7 +110,7 @@ impl FaultArgs {
 enum Second {
     /// The first one is closed.
     Replaces,
-    /// It is refused with 409.
+    /// The second one is rejected with 409.
     Refused,
 }
 
@@ -151,7 +151,11 @@ fn set<T>(place: &mut T, value: Option<T>) {
 fn message(text: &str) -> Result<MessageFault, String> {
     let mut parts = text.split(':');
     let action = action(parts.next().unwrap_or_default())?;
-    let every = number(parts.next().ok_or("expected ACTION:N")?)?;
+    let every = number(
+        parts
+            .next()
+            .ok_or("expected ACTION:N, for example drop:10")?,
+    )?;
     let subject = parts.next().map_or(Ok(Subject::Any), subject)?;
     let direction = parts.next().map(direction).transpose()?;
     if every == 0 || parts.next().is_some() {
@@ -206,7 +210,7 @@ fn api_fault(text: &str) -> Result<(Operation, ApiFault), String> {
     )?;
     let (code, times) = counted(rest)?;
     if code.is_empty() {
-        return Err("expected a code, as ThrottlingException".to_owned());
+        return Err("expected an error code, for example ThrottlingException".to_owned());
     }
     let code = code.to_owned();
     Ok((operation, ApiFault { code, times }))
@@ -218,7 +222,7 @@ fn refused(text: &str) -> Result<RefusedUpgrades, String> {
     let status = number(status)?;
     match (400..=599).contains(&status) {
         true => Ok(RefusedUpgrades { status, times }),
-        false => Err("expected a status from 400 to 599".to_owned()),
+        false => Err("expected an HTTP status from 400 to 599".to_owned()),
     }
 }
 
@@ -243,8 +247,7 @@ fn json(text: &str) -> Result<Faults, String> {
 }
 
 fn number<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse()
-        .map_err(|_| format!("{text:?} is no number that fits"))
+    text.parse().map_err(|_| format!("invalid number {text:?}"))
 }
 
 #[cfg(test)]

@@ -26,80 +26,80 @@ use fault_args::FaultArgs;
 use ready_line::{described, hint};
 use value_parsers::{Mapping, document, limit, loopback, mapping, node, size, target, version};
 
-/// What `simulate` can be told.
+/// Arguments of `simulate`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = MANUAL)]
 pub(super) struct Args {
     /// Loopback address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = loopback)]
     listen: SocketAddr,
-    /// Where clients reach it, if a proxy stands before it
+    /// Address given to clients, if they connect through a proxy
     #[arg(long, value_name = "ADDR", value_parser = loopback)]
     advertise: Option<SocketAddr>,
-    /// How fast agents send: as they were measured, or as fast as they can
+    /// Send rate of agents: as measured with real agents, or unlimited
     #[arg(long, value_enum, default_value = "faithful")]
     pace: Pace,
-    /// Most payload bytes in a message of an agent
+    /// Maximum payload bytes in a message of an agent
     #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = size)]
     message_size: usize,
-    /// Serve https and wss with a certificate made now
+    /// Serve https and wss with a certificate generated at the start
     #[arg(long)]
     tls: bool,
-    /// Write the authority that clients must trust to this file, as PEM
+    /// Write the CA certificate that clients must trust to this file, as PEM
     #[arg(long, value_name = "FILE", requires = "tls")]
     certificate: Option<PathBuf>,
-    /// Refuse what is not signed with the credentials printed at start
+    /// Reject requests not signed with the credentials printed at the start
     #[arg(long)]
     require_signature: bool,
-    /// The access key that signatures must name
+    /// The access key id required in signatures
     #[arg(long, value_name = "ID", default_value = "AKIDSIMULATOR")]
     access_key_id: String,
-    /// The secret that signatures must be made with; a dummy
+    /// The secret key that signatures are checked with; a dummy
     #[arg(long, value_name = "SECRET", default_value = "simulated/not/a/secret")]
     secret_access_key: String,
-    /// The session token that signed requests must carry; a dummy
+    /// The session token required in signed requests; a dummy
     #[arg(long, value_name = "TOKEN")]
     session_token: Option<String>,
-    /// The region that signatures must name
+    /// The region required in signatures
     #[arg(long, default_value = "us-east-1")]
     region: String,
-    /// What a host means to the agents, at one port or all: a loopback address and a port. They
-    /// know no other hosts. For example db.internal:5432=127.0.0.1:15432
+    /// Loopback address and port to which agents resolve a host, at one port or all. They
+    /// resolve no other hosts. For example db.internal:5432=127.0.0.1:15432
     #[arg(long, value_name = "HOST[:PORT]=ADDR", value_parser = mapping)]
     map: Vec<Mapping>,
-    /// A document of the account: NAME=AWS-DOCUMENT that it behaves like
+    /// A custom document: NAME=AWS-DOCUMENT that it behaves like
     #[arg(long, value_name = "NAME=AWS-DOCUMENT", value_parser = document)]
     document: Vec<(String, String)>,
-    /// A node that is found by its tags, such as i-0123456789abcdef0=Name=bastion,Env=prod
+    /// A node with tags, for example i-0123456789abcdef0=Name=bastion,Env=prod
     #[arg(long, value_name = "TARGET=KEY=VALUE,…", value_parser = node)]
     node: Vec<(String, BTreeMap<String, String>)>,
     /// A target whose agent is not connected
     #[arg(long, value_name = "TARGET", value_parser = target)]
     offline: Vec<String>,
-    /// What the agents claim to be, and behave like; worth a test: 3.3.987.0, 3.1.1374.0 (keeps
-    /// the mux alive), 3.2.1040.0 (acknowledges no duplicate), 3.0.654.0 (acknowledges before it
-    /// processes), 3.0.196.0 (no mux), 2.3.722.0 (knows no TerminateSession flag)
+    /// Version that agents report and behave like; worth testing: 3.3.987.0, 3.1.1374.0 (keeps
+    /// the mux alive), 3.2.1040.0 (does not acknowledge duplicates), 3.0.654.0 (acknowledges before
+    /// processing), 3.0.196.0 (no mux), 2.3.722.0 (no TerminateSession flag)
     #[arg(long, value_name = "VERSION", default_value = "3.3.987.0", value_parser = version)]
     agent_version: Version,
-    /// What the agents send again: the oldest message, as real ones do, or all that is overdue
+    /// What agents retransmit: the oldest message, as real agents do, or all overdue messages
     #[arg(long, value_enum, default_value = "front")]
     agent_resend: Resend,
-    /// Time from StartSession to HandshakeRequest; otherwise 21 to 29 ms
+    /// Time from StartSession to HandshakeRequest [default: 21 to 29 ms]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     process_start: Option<Duration>,
-    /// Time from HandshakeComplete to the first acknowledgement; otherwise 0.2 to 2.1 ms
+    /// Time from HandshakeComplete to the first acknowledgement [default: 0.2 to 2.1 ms]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     readiness: Option<Duration>,
-    /// What a session with a host adds to that
+    /// Additional readiness time of a session to a host
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0ms")]
     host_readiness: Duration,
-    /// Time from the crash of an agent's worker to its report
+    /// Time from the crash of an agent's worker until it is reported
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
     crash_delay: Duration,
-    /// What agents do with a wrong digest
+    /// Handling of a wrong payload digest by agents
     #[arg(long, value_enum, default_value = "ignored")]
     digests: Digest,
-    /// How long every API call takes at least
+    /// Minimum duration of each API call
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0ms")]
     api_delay: Duration,
     /// Bytes of output kept while no client is attached, or unlimited; 0 discards everything
@@ -109,10 +109,10 @@ pub(super) struct Args {
     /// everything
     #[arg(long, value_name = "BYTES", default_value_t = 0, value_parser = limit)]
     gateway_input_buffer: usize,
-    /// Bytes of input taken ahead of an agent that reads nothing
+    /// Bytes of input buffered for an agent that does not read
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
     gateway_inbox: usize,
-    /// Where chance begins
+    /// Random seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
@@ -124,7 +124,7 @@ pub(super) struct Args {
 enum Pace {
     /// 0.685 MiB/s in messages of 1024 bytes.
     Faithful,
-    /// As fast as the path carries.
+    /// Unlimited.
     None,
 }
 
@@ -133,18 +133,18 @@ enum Pace {
 enum Resend {
     /// The oldest message.
     Front,
-    /// All that is overdue.
+    /// All overdue messages.
     All,
 }
 
 /// How agents handle a wrong digest.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Digest {
-    /// They take the message.
+    /// Accept the message.
     Ignored,
-    /// They take it, and the ledger tells.
+    /// Accept the message, and record it in the ledger.
     Noted,
-    /// They do not take it.
+    /// Reject the message.
     Demanded,
 }
 

@@ -43,7 +43,7 @@ pub(super) fn described(simulator: &Simulator, certificate: Option<&Path>) -> Va
 /// Returns instructions for pointing a client at the simulator.
 pub(super) fn hint(described: &Value) -> String {
     let mut hint =
-        String::from("simulating AWS Session Manager; point any AWS SDK or CLI at it with\n");
+        String::from("simulating AWS Session Manager; to use it with an AWS SDK or the AWS CLI:\n");
     for (name, value) in described["environment"].as_object().into_iter().flatten() {
         let value = value.as_str().unwrap_or_default();
         hint.push_str(&format!("  export {name}={value}\n"));
@@ -51,10 +51,10 @@ pub(super) fn hint(described: &Value) -> String {
     let page = |name: &str| described[name].as_str().unwrap_or_default();
     let curl = curl(described);
     hint.push_str(&format!(
-        "any target such as i-0123456789abcdef0 is connected; a session reaches ports of this machine,\n\
-         and hosts that were named at start: --map db.internal:5432=127.0.0.1:5432\n\
-         what it saw: {curl} {}\n\
-         what can go wrong, and how: {curl} {}\n\
+        "all targets, for example i-0123456789abcdef0, are online; sessions reach ports of this machine,\n\
+         and hosts mapped at the start: --map db.internal:5432=127.0.0.1:5432\n\
+         recorded sessions and calls: {curl} {}\n\
+         fault injection, manual: {curl} {}\n\
          stop with Ctrl-C",
         page("ledger"),
         page("manual"),

@@ -12,8 +12,8 @@ use crate::sim::{Manner, OneOffFault, ScheduledFault, parse_duration};
 pub(super) fn planned(text: &str) -> Result<ScheduledFault, String> {
     let (after, fault) = text
         .split_once('=')
-        .ok_or("expected AFTER=FAULT, such as 5s=kill-agent")?;
-    let after = parse_duration(after).map_err(|error| format!("AFTER: {error}"))?;
+        .ok_or("expected AFTER=FAULT, for example 5s=kill-agent")?;
+    let after = parse_duration(after).map_err(|error| format!("invalid AFTER: {error}"))?;
     let fault = one_off_fault(fault)?;
     Ok(ScheduledFault { after, fault })
 }
@@ -38,16 +38,16 @@ fn word(text: &str) -> Result<OneOffFault, String> {
         "pause-agent" => OneOffFault::PauseAgent,
         "start-agent" => OneOffFault::StartAgent,
         "kill-agent" => OneOffFault::KillAgent,
-        "break" => return Err("how? for example break:reset or break:1000".to_owned()),
+        "break" => return Err("missing manner, for example break:reset or break:1000".to_owned()),
         "agent-away" | "agent-away-amid-message" => {
-            return Err(format!("for how long? for example {text}:2s"));
+            return Err(format!("missing duration, for example {text}:2s"));
         }
         other => return Err(unknown(other)),
     })
 }
 
 fn away(span: &str) -> Result<Duration, String> {
-    parse_duration(span).map_err(|error| format!("how long it is away: {error}"))
+    parse_duration(span).map_err(|error| format!("invalid duration: {error}"))
 }
 
 /// Parses `reset`, `fin`, `black-hole` or a close code.

@@ -34,7 +34,7 @@ impl Mapping {
 pub(super) fn mapping(text: &str) -> Result<Mapping, String> {
     let (place, address) = text
         .split_once('=')
-        .ok_or("expected HOST[:PORT]=ADDRESS, as db.internal:5432=127.0.0.1:15432")?;
+        .ok_or("expected HOST[:PORT]=ADDRESS, for example db.internal:5432=127.0.0.1:15432")?;
     let (host, port) = match place.rsplit_once(':') {
         Some((host, port)) if !place.ends_with(']') => (host, Some(self::port(port)?)),
         Some(_) | None => (place, None),
@@ -62,17 +62,17 @@ pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
 
 /// Parses `NAME=AWS-DOCUMENT`.
 pub(super) fn document(text: &str) -> Result<(String, String), String> {
-    let (name, alike) = text
-        .split_once('=')
-        .ok_or("expected NAME=AWS-DOCUMENT, as Own-Forward=AWS-StartPortForwardingSession")?;
+    let (name, alike) = text.split_once('=').ok_or(
+        "expected NAME=AWS-DOCUMENT, for example Own-Forward=AWS-StartPortForwardingSession",
+    )?;
     if !is_document_name(name) {
-        return Err(format!("no document can be called {name:?}"));
+        return Err(format!("invalid document name {name:?}"));
     }
     if !documents().any(|known| known == alike) {
         let known: Vec<_> = documents().collect();
         let known = known.join(", ");
         return Err(format!(
-            "{alike:?} is none that the simulator plays; expected one of {known}"
+            "the simulator does not implement {alike:?}; expected one of {known}"
         ));
     }
     Ok((name.to_owned(), alike.to_owned()))
@@ -82,13 +82,13 @@ pub(super) fn document(text: &str) -> Result<(String, String), String> {
 pub(super) fn target(text: &str) -> Result<String, String> {
     match is_target(text) {
         true => Ok(text.to_owned()),
-        false => Err("expected a target, as i-0123456789abcdef0".to_owned()),
+        false => Err("expected a target, for example i-0123456789abcdef0".to_owned()),
     }
 }
 
 /// Parses `TARGET=KEY=VALUE,KEY=VALUE…`.
 pub(super) fn node(text: &str) -> Result<(String, BTreeMap<String, String>), String> {
-    let expected = "expected TARGET=KEY=VALUE, as i-0123456789abcdef0=Name=bastion";
+    let expected = "expected TARGET=KEY=VALUE, for example i-0123456789abcdef0=Name=bastion";
     let (id, tags) = text.split_once('=').ok_or(expected)?;
     let tag = |tag: &str| {
         let (key, value) = tag.split_once('=')?;
@@ -105,7 +105,7 @@ pub(super) fn version(text: &str) -> Result<Version, String> {
     let fits = text.split('.').count() == 4 && text.split('.').all(is_number);
     match fits {
         true => Ok(Version::parse(text)),
-        false => Err("expected four numbers, as 3.3.987.0".to_owned()),
+        false => Err("expected four numbers, for example 3.3.987.0".to_owned()),
     }
 }
 
@@ -129,7 +129,8 @@ pub(super) fn limit(text: &str) -> Result<usize, String> {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let expected = || format!("{text:?}: expected an address and a port, as 127.0.0.1:4566");
+    let expected =
+        || format!("{text:?}: expected an address and a port, for example 127.0.0.1:4566");
     text.parse().map_err(|_| expected())
 }
 

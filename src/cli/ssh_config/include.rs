@@ -89,10 +89,10 @@ fn has_line(text: &[u8], line: &str) -> bool {
 }
 
 /// Comment line above the Include.
-const MARK: &str = "# Added by `ssm-proxyd ssh-config --install`; `ssm-proxyd ssh-config --remove` takes it away.\n";
+const MARK: &str = "# Added by `ssm-proxyd ssh-config --install`; remove it with `ssm-proxyd ssh-config --remove`.\n";
 
 /// Comment line in a file that did not exist before.
-const MARK_OF_NEW: &str = "# Made by `ssm-proxyd ssh-config --install`; `ssm-proxyd ssh-config --remove` takes it away.\n";
+const MARK_OF_NEW: &str = "# Created by `ssm-proxyd ssh-config --install`; remove it with `ssm-proxyd ssh-config --remove`.\n";
 
 #[cfg(test)]
 mod tests {

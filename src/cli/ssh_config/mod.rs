@@ -29,7 +29,7 @@ pub(super) struct SshConfigArgs {
     /// Include the block in ~/.ssh/config
     #[arg(long, conflicts_with = "remove")]
     install: bool,
-    /// Undo that
+    /// Remove the block from ~/.ssh/config
     #[arg(long, conflicts_with_all = ["region", "profile", "role_arn"])]
     remove: bool,
 }
@@ -49,7 +49,8 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
         };
     }
     let Some(home) = terminal::environment("HOME") else {
-        let hint = "print the block with `ssm-proxyd ssh-config`, and paste it";
+        let hint =
+            "print the block with `ssm-proxyd ssh-config`, and add it to the ssh configuration";
         return terminal::fail(Exit::Failed, &"HOME is not set", hint);
     };
     let files = Files::of(Path::new(&home));
@@ -61,7 +62,7 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
         Ok(words) => stdout::printable(&format!("{words}\n")),
         Err((path, error)) => {
             let error = format!("{}: {}", path.display(), terminal::words(&error));
-            let hint = "nothing of it was changed; `ssm-proxyd ssh-config` prints the block";
+            let hint = "the file was not changed; `ssm-proxyd ssh-config` prints the block";
             return terminal::fail(Exit::Failed, &error, hint);
         }
     };
@@ -102,7 +103,7 @@ impl Files {
             atomic_file::replace(&self.user, &changed).map_err(failed(&self.user))?;
         }
         Ok(format!(
-            "{} includes {}; `ssh USER@i-…` works now",
+            "{} now includes {}; connect with `ssh USER@i-…`",
             self.user.display(),
             self.own.display()
         ))
@@ -123,7 +124,7 @@ impl Files {
         .map_err(failed(&self.user))?;
         match fs::remove_file(&self.own) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err((self.own.clone(), error)),
-            Ok(()) | Err(_) => Ok(format!("{} is as it was", self.user.display())),
+            Ok(()) | Err(_) => Ok(format!("removed the block from {}", self.user.display())),
         }
     }
 }

@@ -309,6 +309,6 @@ async fn a_stop_that_leaves_a_session_is_no_success() {
     let (code, _, told) = scene.run(&["stop"]);
 
     assert_eq!(code, 1, "{told}");
-    assert_names(&told, &["stopped", "left behind", "hint: "]);
+    assert_names(&told, &["stopped", "may still be active", "hint: "]);
     assert_eq!(scene.daemon().exit_code(), 0, "it was asked to stop");
 }
