@@ -328,10 +328,10 @@ pub(super) async fn terminate_orphans(
                     let session = &entry.session;
                     match effort {
                         TerminatePolicy::Required => {
-                            warn!(session, %error, "cannot terminate a session of a former run")
+                            warn!(session, %error, "cannot terminate a session of a former run");
                         }
                         TerminatePolicy::BestEffort => {
-                            debug!(session, %error, "cannot terminate a session of a former run")
+                            debug!(session, %error, "cannot terminate a session of a former run");
                         }
                     }
                     continue;

@@ -22,6 +22,7 @@ mod independent;
 mod log;
 mod pace;
 mod providers;
+mod proxied_credentials;
 mod proxy;
 mod reading;
 mod reload;

@@ -159,7 +159,7 @@ fn a_socks_proxy_for_everything_is_ignored_with_a_warning() {
 
         let line = daemon.stderr.wait_for("WARN");
 
-        assert_names(&line, &[name, "socks5://", "ignored", "HTTPS_PROXY"]);
+        assert_names(&line, &[name, "socks5://", "ignoring", "HTTPS_PROXY"]);
         daemon.stderr.wait_for("listening");
         daemon.end("TERM");
         assert!(!daemon.stderr.all().contains("s3cret"));

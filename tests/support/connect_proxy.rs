@@ -1,4 +1,4 @@
-//! An HTTP proxy that knows CONNECT alone, and one place that every name leads to.
+//! An HTTP proxy that knows CONNECT alone, and the services that names lead to.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -27,14 +27,23 @@ impl ConnectProxy {
         there: SocketAddr,
         refusal: impl Fn(&Asked) -> Option<&'static str> + Send + Sync + 'static,
     ) -> Self {
+        Self::routing(move |_| there, refusal)
+    }
+
+    /// Leads each host and port to the service that `route` returns, but for those to whom `refusal`
+    /// has an answer.
+    pub(crate) fn routing(
+        route: impl Fn(&str) -> SocketAddr + Send + Sync + 'static,
+        refusal: impl Fn(&Asked) -> Option<&'static str> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::<Mutex<Vec<Asked>>>::default();
-        let (record, refusal) = (Arc::clone(&asked), Arc::new(refusal));
+        let (record, choices) = (Arc::clone(&asked), Arc::new((route, refusal)));
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let (record, refusal) = (Arc::clone(&record), Arc::clone(&refusal));
-                thread::spawn(move || serve(client, there, &record, &*refusal));
+                let (record, choices) = (Arc::clone(&record), Arc::clone(&choices));
+                thread::spawn(move || serve(client, &choices.0, &record, &choices.1));
             }
         });
         Self { address, asked }
@@ -52,7 +61,7 @@ impl ConnectProxy {
 
 fn serve(
     mut client: TcpStream,
-    there: SocketAddr,
+    route: &impl Fn(&str) -> SocketAddr,
     record: &Mutex<Vec<Asked>>,
     refusal: &impl Fn(&Asked) -> Option<&'static str>,
 ) {
@@ -80,7 +89,7 @@ fn serve(
         let _gone = client.write_all(answer.as_bytes());
         return;
     }
-    let server = TcpStream::connect(there).unwrap();
+    let server = TcpStream::connect(route(&asked.host)).unwrap();
     client
         .write_all(b"HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n")
         .unwrap();

@@ -22,4 +22,6 @@ pub(crate) mod screen;
 pub(crate) mod setup;
 pub(crate) mod sshd;
 pub(crate) mod stage;
+pub(crate) mod tinyproxy;
+pub(crate) mod tls;
 pub(crate) mod transfer;

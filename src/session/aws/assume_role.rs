@@ -12,9 +12,11 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_ssm::error::ErrorMetadata;
 
-use super::refusal::{find, kind_of};
+use super::machine::STS;
+use super::refusal::{find, kind_of, unreached};
 use super::source::SESSION_NAME;
 use super::values::{OF_PROVIDER, checked};
+use crate::network::Proxy;
 use crate::printable::Printable;
 use crate::session::error::{Kind, sources};
 
@@ -22,11 +24,13 @@ use crate::session::error::{Kind, sources};
 pub(super) fn assuming(
     role: &str,
     config: &SdkConfig,
+    proxy: Option<&Proxy>,
     own: SharedCredentialsProvider,
 ) -> SharedCredentialsProvider {
     SharedCredentialsProvider::new(Role {
         arn: role.to_owned(),
         config: config.clone(),
+        proxy: proxy.cloned(),
         own,
     })
 }
@@ -36,6 +40,8 @@ struct Role {
     arn: String,
     /// Configuration of the SDK client.
     config: SdkConfig,
+    /// The proxy of the SDK client.
+    proxy: Option<Proxy>,
     /// The credentials that assume the role.
     own: SharedCredentialsProvider,
 }
@@ -54,7 +60,11 @@ impl Role {
             .await;
         let assumed = role.provide_credentials().await;
         assumed.map_err(|error| {
-            CredentialsError::provider_error(AssumeRoleError::new(&self.arn, &error))
+            CredentialsError::provider_error(AssumeRoleError::new(
+                &self.arn,
+                &error,
+                self.proxy.as_ref(),
+            ))
         })
     }
 }
@@ -84,18 +94,19 @@ pub(super) struct AssumeRoleError {
 }
 
 impl AssumeRoleError {
-    pub(super) fn new(role: &str, error: &CredentialsError) -> Self {
+    /// Creates the error of a `role`. `proxy` is that of the failed call.
+    pub(super) fn new(role: &str, error: &CredentialsError, proxy: Option<&Proxy>) -> Self {
         let meta = find::<ErrorMetadata>(error);
         let said = meta.and_then(|meta| Some((meta.code()?, meta.message().unwrap_or_default())));
         let (kind, why) = match said {
-            Some((code, message)) => (
-                refused(code),
-                Printable::of(format_args!("{code}: {message}")),
-            ),
-            None => (Kind::Unreachable, sources(error).into()),
+            Some((code, message)) => (refused(code), format!("{code}: {message}")),
+            None => unreached(STS, proxy, &sources(error)),
         };
-        let role = role.into();
-        Self { role, why, kind }
+        Self {
+            role: role.into(),
+            why: why.into(),
+            kind,
+        }
     }
 
     /// Returns the class of the error.

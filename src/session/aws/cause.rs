@@ -9,8 +9,8 @@ use tracing::debug;
 
 use super::assume_role::AssumeRoleError;
 use super::files::Profiles;
-use super::machine::{Machine, OfMachine};
-use super::refusal::{find, kind_of};
+use super::machine::{Machine, OfMachine, STS};
+use super::refusal::{find, kind_of, unreached};
 use super::settings::Settings;
 use crate::session::error::{Error, Kind, sources};
 
@@ -55,8 +55,7 @@ impl Place<'_> {
     ) -> (Kind, String) {
         let service = machine.map_or_else(|| self.service(), Machine::name);
         if find::<ConnectorError>(error).is_some() {
-            let why = format!("cannot reach {service}: {tried}");
-            return (Kind::Unreachable, why);
+            return unreached(service, self.settings.proxy.as_ref(), &tried);
         }
         let is_of_aws = !NOT_OF_AWS.iter().any(|words| tried.contains(words));
         if !is_of_aws && !tried.contains(LOGIN_TOKEN) {
@@ -166,7 +165,7 @@ impl Place<'_> {
         match self.has(&base, &["sso_session", "sso_start_url"]) {
             true => "IAM Identity Center (SSO)",
             false if self.has(&base, &["login_session"]) && !is_role => "AWS Sign-In",
-            false if is_role => "the security token service (STS)",
+            false if is_role => STS,
             false => "the credentials service of this machine",
         }
     }

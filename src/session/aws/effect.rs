@@ -12,7 +12,7 @@ use aws_sdk_ssm::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_ssm::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_ssm::error::{BoxError, ProvideErrorMetadata, SdkError};
 
-use super::refusal::{TUNNEL_ERROR, find};
+use super::refusal::{UNAUTHORIZED, find};
 use super::settings::Unencrypted;
 use crate::network::shortage;
 use crate::session::error::{Effect, Transience, sources};
@@ -90,8 +90,9 @@ fn is_lasting(error: &(dyn std::error::Error + 'static)) -> bool {
     is_short || is_named || find::<Unencrypted>(error).is_some()
 }
 
-/// Parts of the HTTP client's messages about certificates and proxies.
-const LASTING: [&str; 2] = ["certificate", TUNNEL_ERROR];
+/// Parts of the HTTP client's messages about certificates, and about proxies that refuse. A proxy
+/// that cannot be reached may only be starting.
+const LASTING: [&str; 3] = ["certificate", UNAUTHORIZED, "tunnel error: unsuccessful"];
 
 /// Returns the effect of a call whose response has no AWS error code. The call was forwarded if the
 /// status is a success, or says that a gateway received no response.

@@ -20,7 +20,7 @@ impl Machine {
     /// Returns the name used in error messages.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::WebIdentity => "the security token service (STS)",
+            Self::WebIdentity => STS,
             Self::Container => "the credentials endpoint of the container",
             Self::Instance => "the instance metadata service (IMDS)",
         }
@@ -35,6 +35,9 @@ impl Machine {
         }
     }
 }
+
+/// The name of STS in error messages.
+pub(super) const STS: &str = "the security token service (STS)";
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

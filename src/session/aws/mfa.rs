@@ -18,6 +18,7 @@ use super::code_prompt::ask;
 use super::files::Profiles;
 use super::source::SESSION_NAME;
 use super::values::{OF_PROVIDER, checked};
+use crate::network::Proxy;
 
 /// Returns the first profile of a chain whose role is assumed and needs a code.
 pub(super) fn needing_code(profiles: &Profiles, chain: &[String]) -> Option<String> {
@@ -40,6 +41,7 @@ pub(super) fn provider(
     profiles: &Profiles,
     profile: &str,
     config: &SdkConfig,
+    proxy: Option<&Proxy>,
     bases: &BTreeMap<String, String>,
     base: impl FnOnce(&str) -> SharedCredentialsProvider,
 ) -> Option<SharedCredentialsProvider> {
@@ -63,6 +65,7 @@ pub(super) fn provider(
             seconds: get("duration_seconds").and_then(|seconds| seconds.parse().ok()),
             mfa_serial: get("mfa_serial"),
             config: config.clone(),
+            proxy: proxy.cloned(),
             own: own.clone(),
         })
     });
@@ -86,6 +89,8 @@ struct ProfileRole {
     seconds: Option<i32>,
     mfa_serial: Option<String>,
     config: SdkConfig,
+    /// The proxy of the SDK client.
+    proxy: Option<Proxy>,
     /// The credentials that assume it.
     own: SharedCredentialsProvider,
 }
@@ -113,7 +118,11 @@ impl ProfileRole {
             .set_token_code(code);
         let answer = call.send().await.map_err(|error| {
             let error = CredentialsError::provider_error(error);
-            CredentialsError::provider_error(AssumeRoleError::new(&self.arn, &error))
+            CredentialsError::provider_error(AssumeRoleError::new(
+                &self.arn,
+                &error,
+                self.proxy.as_ref(),
+            ))
         })?;
         let given = answer.credentials.ok_or_else(|| {
             CredentialsError::unhandled("the answer of AssumeRole has no credentials")

@@ -6,7 +6,7 @@ use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
 use super::settings::{CALL_TIMEOUT, Settings, Unencrypted};
-use crate::network::shortage;
+use crate::network::{Proxy, shortage};
 use crate::session::error::{Error, Kind, sources};
 
 /// Returns the class and message of an error of the SDK. The only place where these errors are
@@ -45,18 +45,29 @@ where
                 let why = format!("cannot reach the SSM API of {region}: {shortage}");
                 return Error::new(what, Kind::Shortage, why);
             }
-            let sources = sources(other);
-            match &settings.proxy {
-                Some(proxy) if sources.contains(TUNNEL_ERROR) => {
-                    let why = format!("no way through the proxy {proxy}: {sources}");
-                    Error::new(what, Kind::Proxy, why)
-                }
-                _ => {
-                    let why = format!("cannot reach the SSM API of {region}: {sources}");
-                    Error::new(what, Kind::Unreachable, why)
-                }
-            }
+            let api = format!("the SSM API of {region}");
+            let (kind, why) = unreached(&api, settings.proxy.as_ref(), &sources(other));
+            Error::new(what, kind, why)
         }
+    }
+}
+
+/// Returns class and message for a service that was not reached. `sources` is the error of the HTTP
+/// client.
+pub(super) fn unreached(service: &str, proxy: Option<&Proxy>, sources: &str) -> (Kind, String) {
+    match proxy {
+        Some(proxy) if sources.contains(TUNNEL_ERROR) => {
+            let status = match sources.contains(UNAUTHORIZED) {
+                true => " (HTTP 407)",
+                false => "",
+            };
+            let why = format!("no way through the proxy {proxy} to {service}: {sources}{status}");
+            (Kind::Proxy, why)
+        }
+        _ => (
+            Kind::Unreachable,
+            format!("cannot reach {service}: {sources}"),
+        ),
     }
 }
 
@@ -139,7 +150,10 @@ pub(super) fn find<'a, T: std::error::Error + 'static>(
 }
 
 /// The message of the SDK's HTTP client if a proxy did not open the tunnel.
-pub(super) const TUNNEL_ERROR: &str = "tunnel error";
+const TUNNEL_ERROR: &str = "tunnel error: ";
+
+/// The same if the proxy requires a user and a password, or others.
+pub(super) const UNAUTHORIZED: &str = "tunnel error: proxy authorization required";
 
 /// Maximum number of bytes quoted from a response that is not from the API.
 const MAX_BODY: usize = 200;

@@ -114,8 +114,9 @@ impl Source {
                     let provider = of_profile(&environment, files.clone(), &changes, &config, name);
                     SharedCredentialsProvider::new(provider)
                 };
+                let proxy = settings.proxy.as_ref();
                 let of_profile =
-                    mfa::provider(&profiles, profile, &config, &changes.bases, of_base)
+                    mfa::provider(&profiles, profile, &config, proxy, &changes.bases, of_base)
                         .unwrap_or_else(|| of_base(profile));
                 match settings.profile_first {
                     true => of_profile,
@@ -124,7 +125,7 @@ impl Source {
             }
         };
         let provider = match &settings.role {
-            Some(role) => assuming(role, &config, provider),
+            Some(role) => assuming(role, &config, settings.proxy.as_ref(), provider),
             None => provider,
         };
         Ok(Self {

@@ -1,0 +1,382 @@
+//! Calls for credentials behind a proxy: STS and IAM Identity Center are reached through it, the
+//! services of the machine are not. The names are AWS's own; the proxy leads them to fakes.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use ssm_proxyd::sim::{Credentials, Options, Role, Simulator};
+use tempfile::TempDir;
+
+use super::http::get;
+use crate::cli::ended;
+use crate::support::api::Api;
+use crate::support::connect_proxy::{Asked, ConnectProxy};
+use crate::support::process::ssm_proxyd;
+use crate::support::running::{
+    Running, assert_echo, assert_names, assert_reset, connect, forward, vacant,
+};
+use crate::support::stage::{TARGET, destination};
+use crate::support::tinyproxy::Tinyproxy;
+use crate::support::tls::TlsServer;
+use crate::support::{login, machine};
+
+/// The names of STS and of IAM Identity Center.
+const STS: &str = "sts.us-east-1.amazonaws.com:443";
+const PORTAL: &str = "portal.sso.eu-central-1.amazonaws.com:443";
+const OIDC: &str = "oidc.eu-central-1.amazonaws.com:443";
+
+/// A way to credentials, and the hosts that are called for them.
+struct Way {
+    name: &'static str,
+    config: &'static str,
+    environment: &'static [(&'static str, &'static str)],
+    /// Keys of the forward.
+    keys: &'static str,
+    hosts: &'static [&'static str],
+}
+
+const WAYS: [Way; 5] = [
+    Way {
+        name: "the role of a profile",
+        config: "[default]\nrole_arn = arn:aws:iam::111122223333:role/tunnel\n\
+                 source_profile = base\n[profile base]\naws_access_key_id = a\n\
+                 aws_secret_access_key = b\n",
+        environment: &[],
+        keys: "",
+        hosts: &[STS],
+    },
+    Way {
+        name: "the role of a forward",
+        config: "[default]\naws_access_key_id = a\naws_secret_access_key = b\n",
+        environment: &[],
+        keys: "role_arn = \"arn:aws:iam::111122223333:role/tunnel\"",
+        hosts: &[STS],
+    },
+    Way {
+        name: "a web identity of a profile",
+        config: "[default]\nrole_arn = arn:aws:iam::111122223333:role/tunnel\n\
+                 web_identity_token_file = @DIR@/web-token\n",
+        environment: &[],
+        keys: "",
+        hosts: &[STS],
+    },
+    Way {
+        name: "a web identity of the environment",
+        config: "",
+        environment: &[
+            ("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/tunnel"),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", "@DIR@/web-token"),
+        ],
+        keys: "",
+        hosts: &[STS],
+    },
+    Way {
+        name: "a refreshed SSO token",
+        config: "[default]\nsso_session = corp\nsso_account_id = 111122223333\n\
+                 sso_role_name = ReadOnly\n[sso-session corp]\nsso_region = eu-central-1\n\
+                 sso_start_url = https://corp.awsapps.com/start\n",
+        environment: &[],
+        keys: "",
+        hosts: &[OIDC, PORTAL],
+    },
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_way_to_credentials_goes_through_the_proxy() {
+    let echo = destination(Role::Echo).await;
+    let far = Far::new().await;
+    for way in &WAYS {
+        for is_in_file in [true, false] {
+            let proxy = far.proxy(|_| None);
+            let user = Caller::new(&far, way);
+
+            let daemon = user.daemon(&url(proxy.address()), is_in_file, echo.address());
+
+            assert_echo(&mut connect(daemon.address()), b"hello");
+            let log = daemon.stop(&far.simulator);
+            for host in way.hosts {
+                let asked = proxy.asked();
+                let met = asked.iter().find(|asked| asked.host == *host);
+                let met = met.unwrap_or_else(|| panic!("{}: no {host} in {asked:?}", way.name));
+                assert_eq!(met.authorization.as_deref(), Some("Basic bWU6czNjcmV0"));
+            }
+            assert!(!log.contains("s3cret"), "{}: {log}", way.name);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_refuses_a_way_to_credentials_is_named() {
+    let far = Far::new().await;
+    for way in &WAYS {
+        for host in way.hosts {
+            for (answer, words) in [
+                ("407 Proxy Authentication Required", "(HTTP 407)"),
+                ("403 Forbidden", "unsuccessful"),
+            ] {
+                let proxy = far.proxy(move |asked| (asked.host == *host).then_some(answer));
+                let address = proxy.address().to_string();
+                let user = Caller::new(&far, way);
+
+                let (code, err) = user.connect(&url(proxy.address()));
+
+                let at = format!("{} {answer}: {err}", way.name);
+                assert_eq!(code, 69, "{at}");
+                let expected = ["no way through the proxy", &address, words];
+                assert_names(&err, &expected);
+                let service = if *host == STS { "(STS)" } else { "(SSO)" };
+                assert_names(&err, &[service, "user and password"]);
+                assert!(!err.contains("s3cret"), "{at}");
+                assert!(!err.contains("sts:AssumeRole"), "{at}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_reports_a_proxy_that_refuses_a_way_to_credentials() {
+    let far = Far::new().await;
+    let answer = "407 Proxy Authentication Required";
+    for way in &WAYS {
+        let host = way.hosts[0];
+        let proxy = far.proxy(move |asked| (asked.host == host).then_some(answer));
+        let user = Caller::new(&far, way);
+        let http = vacant();
+        let aws = format!("proxy = \"{}\"\n", url(proxy.address()));
+        let text = user.file(&aws, far.simulator.address());
+        let text = format!("{text}\n[http]\nlisten = \"{http}\"\n");
+        let mut daemon = Running::of_file(user.command(), &text);
+
+        assert_reset(connect(daemon.address()));
+
+        let line = daemon.process.stderr.wait_for("no session");
+        assert_names(&line, &["no way through the proxy", "HTTP 407", "hint="]);
+        let body = get(http, "/readiness").body;
+        assert_eq!(body, "ready\nfailing: f ProxyRefused\n", "{}", way.name);
+        let log = daemon.stop(&far.simulator);
+        assert!(!log.contains("s3cret"), "{}: {log}", way.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_services_of_the_machine_are_called_without_the_proxy() {
+    let far = Far::new().await;
+    for variable in [
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    ] {
+        let machine = machine::services("good");
+        let proxy = far.proxy(|_| None);
+        let user = Caller::new(&far, &NOTHING);
+        let mut command = user.command();
+        let path = match variable.contains("CONTAINER") {
+            true => "/credentials",
+            false => "",
+        };
+        for name in ["HTTPS_PROXY", "HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+            command.env(name, format!("http://{}", proxy.address()));
+        }
+        command
+            .env("AWS_EC2_METADATA_DISABLED", "false")
+            .env(variable, format!("{}{path}", machine.endpoint()));
+        let file = user.file("", far.simulator.address());
+        let mut daemon = Running::of_file(command, &file);
+
+        assert_reset(connect(daemon.address()));
+
+        // The simulator knows other keys.
+        let line = daemon.process.stderr.wait_for("WARN");
+        assert_names(&line, &["UnrecognizedClientException"]);
+        let asked = proxy.asked();
+        let is_api = |asked: &Asked| asked.host.starts_with("ssm");
+        assert!(asked.iter().all(is_api), "{variable}: {asked:?}");
+        daemon.stop(&far.simulator);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tinyproxy_leads_to_credentials_and_its_refusal_is_named() {
+    let echo = destination(Role::Echo).await;
+    let far = Far::new().await;
+    let upstream = far.proxy(|_| None);
+    let Some(tinyproxy) = Tinyproxy::start(upstream.address()).await else {
+        eprintln!("SKIPPED: tinyproxy is not installed");
+        return;
+    };
+    let address = tinyproxy.address;
+    for way in &WAYS {
+        let user = Caller::new(&far, way);
+        let before = upstream.asked().len();
+
+        let daemon = user.daemon(&url(address), false, echo.address());
+        assert_echo(&mut connect(daemon.address()), b"hello");
+        daemon.stop(&far.simulator);
+        let refused = user.connect(&format!("http://{address}"));
+        // Tinyproxy answers a wrong password with HTTP 401.
+        let mistaken = user.connect(&format!("http://me:other@{address}"));
+
+        let asked = &upstream.asked()[before..];
+        for host in way.hosts {
+            let is_asked = asked.iter().any(|asked| asked.host == *host);
+            assert!(is_asked, "{}: no {host} in {asked:?}", way.name);
+        }
+        for ((code, err), words) in [(refused, "(HTTP 407)"), (mistaken, "unsuccessful")] {
+            assert_eq!(code, 69, "{}: {err}", way.name);
+            assert_names(
+                &err,
+                &["no way through the proxy", words, "user and password"],
+            );
+        }
+    }
+}
+
+/// The URL of a proxy, with the user and the password that it requires.
+fn url(proxy: SocketAddr) -> String {
+    format!("http://me:s3cret@{proxy}")
+}
+
+const NOTHING: Way = Way {
+    name: "nothing",
+    config: "",
+    environment: &[],
+    keys: "",
+    hosts: &[],
+};
+
+/// The simulator, STS and IAM Identity Center, with TLS and AWS's own names.
+struct Far {
+    simulator: Simulator,
+    sts: TlsServer,
+    logins: TlsServer,
+    _services: [Api; 2],
+}
+
+impl Far {
+    async fn new() -> Self {
+        // Those of the fake portal, which STS gives too.
+        let credentials = Credentials {
+            access_key_id: "ASIASSO".to_owned(),
+            secret_access_key: "secret/of-sso".to_owned(),
+            session_token: Some("session".to_owned()),
+        };
+        let options = Options {
+            tls: true,
+            public_names: true,
+            require_signature: true,
+            credentials: credentials.clone(),
+            ..Options::default()
+        };
+        let sts = Api::granting_each(Duration::from_secs(3600), move |_| credentials.clone());
+        let logins = login::services();
+        let host = |name: &'static str| name.strip_suffix(":443").unwrap();
+        Self {
+            simulator: Simulator::start(options).await.unwrap(),
+            sts: TlsServer::start(sts.address(), &[host(STS)]).await,
+            logins: TlsServer::start(logins.address(), &[host(PORTAL), host(OIDC)]).await,
+            _services: [sts, logins],
+        }
+    }
+
+    fn proxy(
+        &self,
+        refusal: impl Fn(&Asked) -> Option<&'static str> + Send + Sync + 'static,
+    ) -> ConnectProxy {
+        let api = self.simulator.address();
+        let (sts, logins) = (self.sts.address, self.logins.address);
+        let route = move |host: &str| match host {
+            STS => sts,
+            PORTAL | OIDC => logins,
+            _ => api,
+        };
+        ConnectProxy::routing(route, refusal)
+    }
+}
+
+/// Someone whose files lead to credentials by a way.
+struct Caller<'a> {
+    files: TempDir,
+    way: &'a Way,
+}
+
+impl<'a> Caller<'a> {
+    fn new(far: &Far, way: &'a Way) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = files.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let pem = far.simulator.certificate_pem().unwrap().to_owned();
+        write("bundle", &[&*pem, &far.sts.pem, &far.logins.pem].join("\n"));
+        write("config", &here(way.config, files.path()));
+        write("web-token", "a.web.token");
+        write(TOKEN_FILE, EXPIRED_TOKEN);
+        Self { files, way }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = ssm_proxyd();
+        command
+            .env_remove("AWS_ACCESS_KEY_ID")
+            .env_remove("AWS_SECRET_ACCESS_KEY")
+            .env("HOME", self.files.path())
+            .env("AWS_CONFIG_FILE", self.files.path().join("config"));
+        for (name, value) in self.way.environment {
+            command.env(name, here(value, self.files.path()));
+        }
+        command
+    }
+
+    /// Returns the text of a configuration with these keys of `[aws]`.
+    fn file(&self, aws: &str, destination: SocketAddr) -> String {
+        let bundle = self.files.path().join("bundle");
+        let port = destination.port();
+        let keys = format!("remote = {port}\n{}", self.way.keys);
+        format!(
+            "[aws]\nregion = \"us-east-1\"\nca_bundle = {bundle:?}\n{aws}\
+             [shutdown]\ndrain_timeout = \"0s\"\n{}",
+            forward("f", &keys)
+        )
+    }
+
+    fn daemon(&self, url: &str, is_in_file: bool, destination: SocketAddr) -> Running {
+        let mut command = self.command();
+        let aws = match is_in_file {
+            true => format!("proxy = \"{url}\"\n"),
+            false => {
+                command.env("HTTPS_PROXY", url);
+                String::new()
+            }
+        };
+        Running::of_file(command, &self.file(&aws, destination))
+    }
+
+    /// Runs `connect` and returns its exit code and message.
+    fn connect(&self, url: &str) -> (i32, String) {
+        let file = self.files.path().join("settings");
+        let bundle = self.files.path().join("bundle");
+        let role = self.way.keys;
+        let text = format!("[aws]\nregion = \"us-east-1\"\nca_bundle = {bundle:?}\n{role}\n");
+        fs::write(&file, text).unwrap();
+        let mut command = self.command();
+        command
+            .env("HTTPS_PROXY", url)
+            .env("SSM_PROXYD_CONFIG", file)
+            .args(["connect", TARGET]);
+        let (code, _, err) = ended(&mut command);
+        (code, err)
+    }
+}
+
+fn here(text: &str, directory: &Path) -> String {
+    text.replace("@DIR@", directory.to_str().unwrap())
+}
+
+/// The token file of the session `corp`, and a token that can only be refreshed.
+const TOKEN_FILE: &str = ".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
+const EXPIRED_TOKEN: &str = r#"{"accessToken":"old","expiresAt":"2020-01-01T00:00:00Z",
+    "clientId":"a-client","clientSecret":"secret/client","refreshToken":"good",
+    "registrationExpiresAt":"2100-01-01T00:00:00Z"}"#;
