@@ -203,7 +203,7 @@ fn an_option_is_held_to_what_the_file_is_held_to() {
         (
             &["forward", node, "-L", "0:db:5432", "--role-arn", "tunnel"],
             "\"tunnel\" is not the ARN of a role",
-            "write its ARN",
+            "write the ARN",
         ),
         (
             &["exec", "db", "--region", "eu-west-1a", "--", "true"],
@@ -212,12 +212,12 @@ fn an_option_is_held_to_what_the_file_is_held_to() {
         ),
         (
             &["ssh-config", "--profile", "prod\nHost *"],
-            "cannot be a profile",
-            "write a name that stands in ~/.aws/config",
+            "is not a valid profile name",
+            "write the name of a `[profile NAME]` in ~/.aws/config",
         ),
         (
             &["connect", node, "--document", "a b"],
-            "\"a b\" cannot be a document",
+            "\"a b\" is not a valid document name",
             "3 to 128 letters",
         ),
         (

@@ -32,7 +32,7 @@ fn of_file() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "ssm-proxyd",
-        "description": "The configuration of ssm-proxyd",
+        "description": "Configuration of ssm-proxyd",
         "type": "object",
         "properties": tables,
         "required": required,

@@ -188,19 +188,22 @@ impl std::error::Error for Error {}
 
 fn write_not_found(f: &mut fmt::Formatter<'_>, places: &[PathBuf]) -> fmt::Result {
     writeln!(f, "error: no configuration found")?;
-    writeln!(f, "  looked at $SSM_PROXYD_CONFIG, which is not set")?;
+    writeln!(f, "  $SSM_PROXYD_CONFIG is not set")?;
     for place in places {
-        writeln!(f, "  looked for {}", place.display())?;
+        writeln!(f, "  {} does not exist", place.display())?;
     }
     write!(
         f,
-        " hint: create one of these, or name a file with `--config FILE`"
+        " hint: create one of these files, or set `--config FILE`"
     )
 }
 
 fn remedy(kind: io::ErrorKind) -> &'static str {
     let known = REMEDIES.iter().find(|(of, _)| *of == kind);
-    known.map_or("try to read it with `cat`", |(_, remedy)| remedy)
+    known.map_or(
+        "check that the file can be read, for example with `cat`",
+        |(_, remedy)| remedy,
+    )
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
@@ -233,17 +236,17 @@ const SYSTEM: &str = "/etc/ssm-proxyd/config.toml";
 
 /// Hints for I/O errors.
 const REMEDIES: &[(io::ErrorKind, &str)] = &[
-    (io::ErrorKind::NotFound, "is the path right?"),
+    (io::ErrorKind::NotFound, "check the path"),
     (
         io::ErrorKind::PermissionDenied,
-        "let the user who runs this read it",
+        "allow the user of this process to read the file",
     ),
     (
         io::ErrorKind::IsADirectory,
-        "name the file in this directory",
+        "this is a directory; set the path of a file in it",
     ),
-    (io::ErrorKind::InvalidData, "save it as UTF-8"),
-    (io::ErrorKind::FileTooLarge, "is the path right?"),
+    (io::ErrorKind::InvalidData, "save the file as UTF-8"),
+    (io::ErrorKind::FileTooLarge, "check the path"),
 ];
 
 #[cfg(test)]

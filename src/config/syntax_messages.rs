@@ -96,10 +96,10 @@ impl<'a> Reader<'a> {
         let key = self.text.get(span.clone()).unwrap_or_default();
         if self.is_header(&span) {
             let hint = match key {
-                "forward" => "begin every forward with `[[forward]]`, in two brackets",
-                _ => "bring its lines together under one header",
+                "forward" => "write `[[forward]]`, in double brackets, above each forward",
+                _ => "merge its keys under one header",
             };
-            return Finding::new(span, format!("a second table `{}`", shortened(key)), hint);
+            return Finding::new(span, format!("duplicate table `{}`", shortened(key)), hint);
         }
         let what = format!("`{}` is set twice", shortened(key));
         let finding = Finding::new(span.clone(), what, "keep one of the two lines");
@@ -126,19 +126,19 @@ impl<'a> Reader<'a> {
                 "write `false`".to_owned(),
             ),
             quoted if quoted.contains(TYPOGRAPHIC) => (
-                format!("the quotes of `{shown}` are not those of TOML"),
+                format!("`{shown}` has typographic quotes"),
                 straight(written),
             ),
             words if words.contains(char::is_whitespace) => (
                 format!("`{shown}` is not one value"),
                 format!(
-                    "put a comma between two values, or quotes around one: {}",
+                    "separate values by commas, or quote a single value: {}",
                     quoted(written)
                 ),
             ),
             _ if written != &self.text[word.clone()] => (
                 format!("`{shown}` has no quotes"),
-                "put it into quotes".to_owned(),
+                "put the value in quotes".to_owned(),
             ),
             _ => (
                 format!("`{shown}` has no quotes"),
@@ -152,20 +152,24 @@ impl<'a> Reader<'a> {
         if span.is_empty() && message.ends_with(['"', '\'', '`']) {
             let start = self.value_start(span.start);
             let what = "this string is not closed";
-            return Finding::new(start..span.end, what, "end it with the quote it began with");
+            return Finding::new(start..span.end, what, "add the closing quote");
         }
-        let what = "a character that may not stand in a string";
-        Finding::new(span, what, "write it as an escape, such as \\t or \\u001B")
+        let what = "this character is not allowed in a string";
+        Finding::new(
+            span,
+            what,
+            "write it as an escape sequence, for example \\t or \\u001B",
+        )
     }
 
     fn leftover(&self, span: Range<usize>) -> Finding {
         let rest = span.start..self.line_end(span.start);
         if self.is_header(&span) {
             let hint = "write `[[forward]]` or `[aws]` on a line of its own";
-            return Finding::new(rest, "something stands behind this header", hint);
+            return Finding::new(rest, "unexpected text after this header", hint);
         }
-        let hint = "begin a new line for a new key, a comment with `#`, a string with a quote";
-        Finding::new(rest, "something stands behind this value", hint)
+        let hint = "write each key on its own line, start comments with `#`, and quote strings";
+        Finding::new(rest, "unexpected text after this value", hint)
     }
 
     /// An unclosed value that extends over the rest of the text, reported at its start.
@@ -174,10 +178,9 @@ impl<'a> Reader<'a> {
         let start = value.map_or(span.start, |value| value.span.start);
         let (what, hint) = match value.map(|value| &value.data) {
             Some(ValueData::Array(_)) => ("this array is not closed", "end it with `]`"),
-            Some(ValueData::Text(_)) => (
-                "this string is not closed",
-                "end it with the three quotes it began with",
-            ),
+            Some(ValueData::Text(_)) => {
+                ("this string is not closed", "add the three closing quotes")
+            }
             _ => ("this table is not closed", "end it with `}`"),
         };
         Finding::new(start..self.line_end(start), what, hint)
@@ -237,32 +240,34 @@ fn straight(written: &str) -> String {
 fn phrase(message: &str) -> (String, &'static str) {
     let (what, hint) = match message {
         m if m.starts_with("missing escaped value") => (
-            "a backslash begins an escape, and this is none",
-            "write `\\\\` for one backslash, or put the string into '…'",
+            "invalid escape sequence after a backslash",
+            "write `\\\\` for a backslash, or quote the string with '…'",
         ),
         m if m.starts_with("unclosed") => (
             "this header is not closed",
             "write `[[forward]]` or `[aws]` on a line of its own",
         ),
         m if m.starts_with("missing value") => ("the value is missing", WRITE_VALUE),
-        m if m.starts_with("missing comma") => ("a comma is missing", "put one between two values"),
+        m if m.starts_with("missing comma") => {
+            ("a comma is missing", "separate the values by commas")
+        }
         m if m.starts_with("unexpected leading zero") => {
             ("a number begins with 0", "write it without leading zeros")
         }
         m if m.starts_with("carriage return") => (
-            "a carriage return that ends no line",
+            "a carriage return that is not part of a line end",
             "end every line with a newline",
         ),
         m if ["key with no value", "invalid unquoted key", "invalid key"]
             .iter()
             .any(|start| m.starts_with(start)) =>
         {
-            ("this is not TOML", "write `key = value`, one on a line")
+            ("invalid TOML", "write one `key = value` per line")
         }
         other => {
             return (
-                format!("this is not TOML: {other}"),
-                "the language is told at https://toml.io",
+                format!("invalid TOML: {other}"),
+                "see https://toml.io for the syntax",
             );
         }
     };
@@ -304,4 +309,4 @@ fn tables(value: &Value) -> Vec<&Table> {
 /// Typographic quotes that text editors substitute for straight ones.
 const TYPOGRAPHIC: [char; 8] = ['“', '”', '„', '‟', '‘', '’', '‚', '‛'];
 
-const WRITE_VALUE: &str = "write it behind the `=`, or leave the whole line out";
+const WRITE_VALUE: &str = "add a value after `=`, or remove the line";

@@ -70,11 +70,11 @@ fn a_file_that_cannot_be_read_says_so() {
         "{missing}"
     );
     assert!(
-        folder.ends_with("\n hint: name the file in this directory"),
+        folder.ends_with("\n hint: this is a directory; set the path of a file in it"),
         "{folder}"
     );
     assert!(
-        latin.contains("line 2 is not UTF-8\n hint: save it as UTF-8"),
+        latin.contains("line 2 is not UTF-8\n hint: save the file as UTF-8"),
         "{latin}"
     );
     assert!(long.contains("more than 1048576 bytes"), "{long}");
@@ -128,9 +128,9 @@ fn no_file_anywhere_lists_the_places() {
     assert_eq!(
         error.to_string(),
         "error: no configuration found\n  \
-         looked at $SSM_PROXYD_CONFIG, which is not set\n  \
-         looked for /home/me/.config/ssm-proxyd/config.toml\n  \
-         looked for /etc/ssm-proxyd/config.toml\n \
-         hint: create one of these, or name a file with `--config FILE`"
+         $SSM_PROXYD_CONFIG is not set\n  \
+         /home/me/.config/ssm-proxyd/config.toml does not exist\n  \
+         /etc/ssm-proxyd/config.toml does not exist\n \
+         hint: create one of these files, or set `--config FILE`"
     );
 }

@@ -99,7 +99,7 @@ fn operation(headers: &HeaderMap) -> Option<Operation> {
 fn unknown_operation() -> ApiError {
     ApiError::new(
         "UnknownOperationException",
-        "the simulator plays the operations of sessions, and DescribeInstanceInformation",
+        "the simulator implements the session operations and DescribeInstanceInformation",
     )
 }
 
@@ -115,7 +115,7 @@ fn check_signature(signature: &Signature) -> Result<(), ApiError> {
             "The security token included in the request is invalid.",
         ),
         Signature::Wrong(fault) => {
-            let message = format!("the signature does not fit: {fault}");
+            let message = format!("the signature is invalid: {fault}");
             return Err(ApiError::new("InvalidSignatureException", message));
         }
     };
@@ -232,8 +232,7 @@ fn find_document(service: &Service, name: &str) -> Result<&'static Document, Api
         let known: Vec<_> = documents().collect();
         let known = known.join(", ");
         let message = format!(
-            "Document with name {name} does not exist. The simulator plays {known}, and what it \
-             was told is like one of them."
+            "Document with name {name} does not exist. The simulator implements {known}, and the documents given by --document."
         );
         ApiError::new("InvalidDocument", message)
     })
@@ -321,7 +320,7 @@ pub fn is_target(target: &str) -> bool {
 }
 
 fn encode<T: Serialize>(body: &T) -> Vec<u8> {
-    serde_json::to_vec(body).expect("the types of this file are JSON")
+    serde_json::to_vec(body).expect("the types of this file are serializable")
 }
 
 /// An error response, worded as by AWS.

@@ -31,7 +31,7 @@ impl Certificate {
         let mut authority = CertificateParams::new(Vec::new()).map_err(io::Error::other)?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        name(&mut authority, "ssm-proxyd simulator authority");
+        name(&mut authority, "ssm-proxyd simulator CA");
         let certificate = authority.self_signed(&key).map_err(io::Error::other)?;
         let acceptor = leaf(&Issuer::new(authority, key), names)?;
         Ok(Self {

@@ -88,9 +88,7 @@ impl Parameter {
         };
         match pattern.fits(value) {
             true => Ok(value.clone()),
-            false => Err(format!(
-                "Parameter {name} has the value {value}, which does not fit."
-            )),
+            false => Err(format!("Parameter {name} has the invalid value {value}.")),
         }
     }
 }

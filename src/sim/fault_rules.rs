@@ -181,10 +181,7 @@ fn slot(millisecond: u64) -> usize {
 const SLOTS: usize = 1000;
 
 #[cfg(test)]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "any instant will do as an origin"
-)]
+#[expect(clippy::disallowed_methods, reason = "an arbitrary origin")]
 mod tests {
     use std::time::Duration;
 

@@ -33,7 +33,8 @@ struct Filter {
 /// Returns one page of sessions, in order of their start.
 pub(super) fn describe(records: &[Record], request: &SessionsRequest) -> Result<Value, Complaint> {
     if let Some(Filter { key, .. }) = request.filters.iter().find(|filter| !filter.is_known()) {
-        let what = format!("the simulator knows no filter {key:?}, only Target and SessionId");
+        let what =
+            format!("the simulator does not support the filter {key:?}, only Target and SessionId");
         return Err(("InvalidFilterKey", what));
     }
     let token = request.next_token.as_deref();

@@ -29,7 +29,7 @@ pub(super) fn close_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u
 pub(super) fn error_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let code = String::deserialize(deserializer)?;
     let fits = !code.is_empty() && code.chars().all(|c| c.is_ascii_alphanumeric());
-    let complaint = || de::Error::custom("expected a code such as ThrottlingException");
+    let complaint = || de::Error::custom("expected an error code, for example ThrottlingException");
     fits.then_some(code).ok_or_else(complaint)
 }
 
@@ -44,6 +44,6 @@ where
     }
     let (least, most) = bounds.into_inner();
     Err(de::Error::custom(format_args!(
-        "{got} does not fit; expected {least} to {most}"
+        "{got} is out of range; expected {least} to {most}"
     )))
 }

@@ -223,10 +223,7 @@ const DETOUR: Duration = Duration::from_millis(5);
 const MAX_BYTES: usize = 16 << 20;
 
 #[cfg(test)]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "any instant will do as an origin"
-)]
+#[expect(clippy::disallowed_methods, reason = "an arbitrary origin")]
 mod tests {
     use super::*;
 

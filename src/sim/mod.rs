@@ -242,7 +242,7 @@ pub enum StartError {
     #[error(transparent)]
     NotLoopback(#[from] NotLoopback),
     /// The certificate cannot be generated.
-    #[error("cannot make a certificate")]
+    #[error("cannot generate a certificate")]
     Certificate(#[source] io::Error),
     /// The timer thread cannot be started.
     #[error("cannot start a thread")]

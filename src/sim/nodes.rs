@@ -41,7 +41,7 @@ pub(super) fn describe(
 ) -> Result<Value, Complaint> {
     for Filter { key, .. } in &request.filters {
         if !key.starts_with(TAG) {
-            let what = format!("the simulator knows no filter {key:?}, only {TAG}KEY");
+            let what = format!("the simulator does not support the filter {key:?}, only {TAG}KEY");
             return Err(("InvalidFilterKey", what));
         }
     }

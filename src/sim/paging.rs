@@ -23,11 +23,11 @@ impl Page {
         let len = max_results.unwrap_or_else(|| *lengths.end());
         if !lengths.contains(&len) {
             let (min, max) = (lengths.start(), lengths.end());
-            let what = format!("MaxResults is from {min} to {max}");
+            let what = format!("MaxResults must be from {min} to {max}");
             return Err(("ValidationException", what));
         }
         let Ok(begin) = next_token.unwrap_or("0").parse() else {
-            let what = "the token is none that the simulator gave";
+            let what = "the token was not issued by the simulator";
             return Err(("InvalidNextToken", what.to_owned()));
         };
         Ok(Self { begin, len })

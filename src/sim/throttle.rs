@@ -40,7 +40,7 @@ impl Bucket {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
+#[expect(clippy::disallowed_methods, reason = "the clock of a test")]
 mod tests {
     use std::time::Duration;
 

@@ -134,7 +134,7 @@ impl Drop for Count<'_> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
+#[expect(clippy::disallowed_methods, reason = "the clock of a test")]
 mod tests {
     use std::time::Duration;
 

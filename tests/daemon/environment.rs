@@ -252,8 +252,8 @@ fn the_environment_is_checked_as_the_file_is() {
         ("AWS_REGION", "eu-west-1a", "availability zone"),
         ("AWS_REGION", "\"eu-west-1\"", "not a region"),
         ("AWS_DEFAULT_REGION", "eu-west-1\nx", "not a region"),
-        ("AWS_PROFILE", "[prod]", "cannot be a profile"),
-        ("AWS_DEFAULT_PROFILE", "a\tb", "cannot be a profile"),
+        ("AWS_PROFILE", "[prod]", "is not a valid profile name"),
+        ("AWS_DEFAULT_PROFILE", "a\tb", "is not a valid profile name"),
         (
             "AWS_ENDPOINT_URL_SSM",
             "https://me:s3cret@a.example.com",

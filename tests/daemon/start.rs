@@ -64,7 +64,7 @@ fn a_wrong_file_is_told_with_line_and_hint() {
             "bad document",
             keys("remote = 1", "remote = 1\ndocument = \"my doc\""),
             6,
-            "\"my doc\" cannot be a document",
+            "\"my doc\" is not a valid document name",
             "AWS-StartPortForwardingSession",
         ),
         (

@@ -88,7 +88,7 @@ async fn lines_that_were_dropped_are_counted_and_reported() {
         let len = unread.read(&mut part).unwrap();
         log.extend_from_slice(&part[..len]);
         let text = String::from_utf8_lossy(&log);
-        text.contains("log lines were dropped because nobody read them")
+        text.contains("log lines were dropped because the reader was too slow")
     })
     .await;
     // It goes on to be read.

@@ -47,7 +47,7 @@ pub(super) fn check_admin(
                 .path()
                 .is_some_and(|own| own.as_os_str() == path.as_str())
         }) {
-            let what = format!("[admin]: {} listens on this socket too", other.scope);
+            let what = format!("[admin]: {} listens on the same socket", other.scope);
             let hint = "choose another path for one of them";
             findings.add(Finding::new(span.clone(), what, hint));
         }
@@ -65,7 +65,7 @@ fn check_remote_clients(fields: &Fields, findings: &mut Findings) {
         let what = format!("{}: other machines could connect to {listen}", fields.scope);
         let port = listen.port().unwrap_or_default();
         let hint = format!(
-            "write \"localhost:{port}\", or, if that is meant, add `allow_remote_clients = true`"
+            "write \"localhost:{port}\", or add `allow_remote_clients = true` if this is intended"
         );
         findings.add(Finding::new(span, what, hint));
     }
@@ -80,10 +80,10 @@ fn check_mode(fields: &Fields, findings: &mut Findings) {
         return;
     }
     let what = format!(
-        "{}: `mode` has no effect: `listen` holds no Unix socket",
+        "{}: `mode` has no effect: `listen` has no Unix socket",
         fields.scope
     );
-    let hint = "leave it out, or listen on one: `listen = \"unix:/run/ssm-proxyd/db.sock\"`";
+    let hint = "remove it, or add a Unix socket: `listen = \"unix:/run/ssm-proxyd/db.sock\"`";
     findings.add(Finding::new(span, what, hint));
 }
 
@@ -103,7 +103,7 @@ fn check_window(fields: &Fields, findings: &mut Findings) {
         .or_else(|| fields.place("upload_window"))
         .or_else(|| fields.place("upload_payload"));
     let what = format!(
-        "{}: `upload_window` ({window} bytes) does not hold one `upload_payload` ({payload} bytes)",
+        "{}: `upload_window` ({window} bytes) is smaller than one `upload_payload` ({payload} bytes)",
         fields.scope
     );
     let hint = "make the window a multiple of the payload; the defaults are \"256KiB\" and 1024";
@@ -124,7 +124,7 @@ fn check_sessions(fields: &Fields, findings: &mut Findings) {
             "{}: `{key}` has no effect with `sessions = \"{sessions}\"`",
             fields.scope
         );
-        let hint = format!("leave it out, or write `sessions = \"{other}\"`");
+        let hint = format!("remove it, or write `sessions = \"{other}\"`");
         findings.add(Finding::new(span, what, &hint));
     }
     let most = fields.number::<u64>("max_connections");
@@ -133,10 +133,10 @@ fn check_sessions(fields: &Fields, findings: &mut Findings) {
     };
     if sessions == PER_CONNECTION && warm > most {
         let what = format!(
-            "{}: `warm` ({warm}) is more than `max_connections` ({most})",
+            "{}: `warm` ({warm}) is greater than `max_connections` ({most})",
             fields.scope
         );
-        let hint = "no more sessions are used than there are connections";
+        let hint = "at most one session per connection is used";
         findings.add(Finding::new(
             fields.place("warm").unwrap_or_default(),
             what,
@@ -155,13 +155,13 @@ fn check_document(fields: &Fields, findings: &mut Findings) {
         return;
     };
     let why = match (remote, document.as_str()) {
-        (Remote::Host { .. }, PORT_DOCUMENT) => "takes no host, and `remote` has one",
-        (Remote::Port(_), HOST_DOCUMENT) => "needs a host, and `remote` is a port of the target",
-        (_, other) if OTHER_DOCUMENTS.contains(&other) => "opens sessions that forward no port",
+        (Remote::Host { .. }, PORT_DOCUMENT) => "accepts no host, but `remote` has one",
+        (Remote::Port(_), HOST_DOCUMENT) => "requires a host, but `remote` is a port of the target",
+        (_, other) if OTHER_DOCUMENTS.contains(&other) => "does not support port forwarding",
         _ => return,
     };
     let what = format!("{}: `document`: {} {why}", fields.scope, quoted(&document));
-    let hint = "leave `document` out: it follows from `remote`";
+    let hint = "remove `document`: the default is derived from `remote`";
     findings.add(Finding::new(span, what, hint));
 }
 
@@ -185,9 +185,9 @@ fn check_names(forwards: &[Fields], findings: &mut Findings) {
                 seen.insert(name, span);
             }
             Some(first) => {
-                let what = format!("a second forward is called {}", quoted(&name));
-                let finding = Finding::new(span, what, "give each forward a name of its own");
-                findings.add(finding.beside(Range::clone(first), "the first one"));
+                let what = format!("duplicate forward name {}", quoted(&name));
+                let finding = Finding::new(span, what, "give each forward a unique name");
+                findings.add(finding.beside(Range::clone(first), "first used here"));
             }
         }
     }
@@ -237,10 +237,10 @@ fn taken(holder: &AddressOwner<'_>, other: &AddressOwner<'_>) -> Finding {
     let AddressOwner { listen, fields, .. } = holder;
     let elsewhere = match listen {
         Listen::Localhost(_) | Listen::Tcp(_) => {
-            "choose another port for one of them; 0 takes any free one"
+            "choose another port for one of them; 0 selects a free port"
         }
         Listen::Unix(_) => "choose another path for one of them",
-        Listen::Systemd(_) => "give each a .socket unit with a name of its own",
+        Listen::Systemd(_) => "use a .socket unit with its own name for each",
     };
     let (owner, hint) = if holder.table == other.table {
         let same = match fields.is_many() {
@@ -251,7 +251,7 @@ fn taken(holder: &AddressOwner<'_>, other: &AddressOwner<'_>) -> Finding {
     } else {
         (other.fields.scope.as_str(), elsewhere)
     };
-    let what = format!("{}: {listen} is taken by {owner}", fields.scope);
+    let what = format!("{}: {listen} is already used by {owner}", fields.scope);
     let there = format!("{owner} listens on {}", other.listen);
     Finding::new(holder.span.clone(), what, hint).beside(other.span.clone(), there)
 }

@@ -47,10 +47,10 @@ fn check_host(text: &str) -> Result<(), ValueError> {
     if name.len() <= MAX_NAME && name.split('.').all(is_label) {
         return Ok(());
     }
-    let what = format!("{} is not the name of a host", quoted(text));
+    let what = format!("{} is not a valid host name", quoted(text));
     let hint = match text.contains(':') {
-        true => "write the name alone, without a scheme and a port: \"metrics.example.org\"",
-        false => "write the name as clients write it: \"metrics.example.org\"",
+        true => "write only the name, without scheme and port: \"metrics.example.org\"",
+        false => "write the name used by clients: \"metrics.example.org\"",
     };
     Err(ValueError::new(what, hint))
 }

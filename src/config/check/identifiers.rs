@@ -29,8 +29,12 @@ pub(super) fn check_name(text: &str) -> Result<(), ValueError> {
     let is_good = text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.len() <= MAX_NAME
         && text.chars().all(is_letter);
-    let hint = "1 to 64 letters, digits, `-`, `_` and `.`, a letter or digit first: \"orders-db\"";
-    or(is_good, format!("{} cannot be a name", quoted(text)), hint)
+    let hint = "use 1 to 64 letters, digits, `-`, `_` and `.`, starting with a letter or digit: \"orders-db\"";
+    or(
+        is_good,
+        format!("{} is not a valid name", quoted(text)),
+        hint,
+    )
 }
 
 /// Checks the name of a region.
@@ -61,10 +65,10 @@ pub(super) fn check_profile(text: &str) -> Result<(), ValueError> {
         && !text
             .chars()
             .any(|c| c.is_control() || matches!(c, '[' | ']'));
-    let hint = "write a name that stands in ~/.aws/config as `[profile NAME]`: \"prod\"";
+    let hint = "write the name of a `[profile NAME]` in ~/.aws/config: \"prod\"";
     or(
         is_good,
-        format!("{} cannot be a profile", quoted(text)),
+        format!("{} is not a valid profile name", quoted(text)),
         hint,
     )
 }
@@ -85,13 +89,13 @@ pub(super) fn check_role(text: &str) -> Result<(), ValueError> {
         if is_partition(partition) && is_account(account) && role.strip_prefix("role/").is_some_and(is_path));
     let hint = match parts[..] {
         ["arn", _, "sts", ..] => {
-            "that is a session of a role; write the role: \"arn:aws:iam::111122223333:role/tunnel\""
+            "this is the ARN of a role session; write the ARN of the role: \"arn:aws:iam::111122223333:role/tunnel\""
         }
         ["arn", _, "iam", ..] => {
-            "an account of 12 digits, then `role/` and its path and name: \"arn:aws:iam::111122223333:role/tunnel\""
+            "expected an account of 12 digits, then `role/`, path and name: \"arn:aws:iam::111122223333:role/tunnel\""
         }
         _ => {
-            "write its ARN (`aws iam get-role` shows it): \"arn:aws:iam::111122223333:role/tunnel\""
+            "write the ARN (`aws iam get-role` prints it): \"arn:aws:iam::111122223333:role/tunnel\""
         }
     };
     or(
@@ -106,8 +110,8 @@ pub(super) fn check_role(text: &str) -> Result<(), ValueError> {
 pub(super) fn check_path(text: &str) -> Result<(), ValueError> {
     let what = format!("{} is not an absolute path", quoted(text));
     let hint = match text.strip_prefix('~') {
-        Some(_) => "`~` is not expanded here; write the path from the root: \"/home/me/…\"",
-        None => "write it from the root: \"/etc/ssl/company.pem\"",
+        Some(_) => "`~` is not expanded; write an absolute path: \"/home/me/…\"",
+        None => "write an absolute path: \"/etc/ssl/company.pem\"",
     };
     or(
         Path::new(text).is_absolute() && !text.contains('\0'),
@@ -119,14 +123,14 @@ pub(super) fn check_path(text: &str) -> Result<(), ValueError> {
 /// Checks the path of a Unix socket.
 pub(super) fn check_socket(text: &str) -> Result<(), ValueError> {
     let hint = match text.strip_prefix("unix:") {
-        Some(path) => format!("write the path alone: {}", quoted(path)),
-        None => "write it from the root: \"/run/ssm-proxyd/admin.sock\"".to_owned(),
+        Some(path) => format!("write only the path: {}", quoted(path)),
+        None => "write an absolute path: \"/run/ssm-proxyd/admin.sock\"".to_owned(),
     };
     let is_file = !text.ends_with(['/', '.']) && !text.contains(char::is_control);
     let what = format!("{} is not the absolute path of a socket", quoted(text));
     or(text.starts_with('/') && is_file, what, &hint)?;
     let what = format!("{} is too long: {} bytes", quoted(text), text.len());
-    let hint = format!("the address of a Unix socket holds {MAX_PATH} bytes");
+    let hint = format!("the path of a Unix socket has at most {MAX_PATH} bytes");
     or(text.len() <= MAX_PATH, what, &hint)
 }
 
@@ -138,7 +142,7 @@ pub(super) fn check_document(text: &str) -> Result<(), ValueError> {
         "3 to 128 letters, digits and `_-.:/`: \"AWS-StartPortForwardingSession\", or an ARN";
     or(
         is_good,
-        format!("{} cannot be a document", quoted(text)),
+        format!("{} is not a valid document name", quoted(text)),
         hint,
     )
 }
@@ -155,8 +159,8 @@ pub(super) fn mode(text: &str) -> Result<u32, ValueError> {
         return Err(ValueError::new(what, hint));
     };
     if mode & 0o222 == 0 {
-        let what = format!("nobody could connect with the mode {}", quoted(text));
-        let hint = "connecting takes the permission to write: \"0600\"";
+        let what = format!("no client could connect with mode {}", quoted(text));
+        let hint = "connecting requires write permission: \"0600\"";
         return Err(ValueError::new(what, hint));
     }
     Ok(mode)
@@ -173,7 +177,7 @@ fn check_task(task: &str) -> Result<(), ValueError> {
     or(
         is_good,
         what,
-        "write \"ecs:CLUSTER_TASK_RUNTIME\", the runtime id being the container's",
+        "write \"ecs:CLUSTER_TASK_RUNTIME\"; RUNTIME is the runtime id of the container",
     )
 }
 
@@ -185,11 +189,11 @@ fn no_target(text: &str) -> ValueError {
         .find(|prefix| lower.starts_with(prefix));
     let hint = match prefix {
         Some(_) if lower != text && lower.parse::<Target>().is_ok() => {
-            format!("in lower case: {}", quoted(&lower))
+            format!("write it in lower case: {}", quoted(&lower))
         }
         Some("i-") => "`i-` and 8 or 17 of the digits 0-9 and a-f".to_owned(),
         Some(_) => "`mi-` and 17 of the digits 0-9 and a-f".to_owned(),
-        None => "write the node's id (`aws ssm describe-instance-information` lists them): \
+        None => "write the node's id (listed by `aws ssm describe-instance-information`): \
                  \"i-0123456789abcdef0\""
             .to_owned(),
     };

@@ -44,8 +44,12 @@ pub fn parse(text: &str) -> Result<Config, Problems> {
     let source = Source::new(text);
     let mut findings = Findings::default();
     let config = if text.len() > MAX_LENGTH {
-        let what = format!("a configuration of more than {MAX_LENGTH} bytes");
-        findings.add(Finding::new(0..0, what, "is this the right file?"));
+        let what = format!("the configuration is larger than {MAX_LENGTH} bytes");
+        findings.add(Finding::new(
+            0..0,
+            what,
+            "check that this is the right file",
+        ));
         None
     } else {
         read(text, &source, &mut findings)
@@ -308,8 +312,8 @@ fn stranger(entry: &Entry) -> Finding {
     let home = Section::home_of(&entry.key).filter(|_| noun == "key");
     let (what, hint) = match (home, meant_section(&entry.key)) {
         (Some(home), _) => (
-            format!("`{key}` stands outside of every table"),
-            format!("move it below a line `{}`", home.header()),
+            format!("`{key}` is outside of any table"),
+            format!("move it below the header `{}`", home.header()),
         ),
         (None, Some(meant)) => (
             format!("unknown {noun} `{key}`"),
@@ -324,7 +328,7 @@ fn tables_of_a_file() -> String {
     let single = SECTIONS.iter().filter(|s| matches!(s.shape, Shape::One));
     let headers: Vec<String> = single.map(|s| format!("`{}`", s.header())).collect();
     format!(
-        "a file has {}, each once or not at all, and `[[forward]]`, once for each forward",
+        "expected {}, each at most once, and `[[forward]]` for each forward",
         headers.join(", ")
     )
 }
@@ -353,7 +357,7 @@ fn wrong_shape(section: Section, entry: &Entry) -> Finding {
     let (what, hint) = match section.shape {
         Shape::Many => (
             "is an array of tables",
-            "begin every forward with `[[forward]]`, in two brackets".to_owned(),
+            "write `[[forward]]`, in double brackets, above each forward".to_owned(),
         ),
         Shape::One => (
             "is one table",
@@ -373,14 +377,14 @@ fn may_be_forwards(entry: &Entry) -> bool {
 
 fn no_forward(text: &str) -> Finding {
     let end = text.trim_end().len();
-    Finding::new(end..end, "there is no forward", EXAMPLE).absence()
+    Finding::new(end..end, "no forward is configured", EXAMPLE).absence()
 }
 
 /// Key of the socket path in `[admin]`.
 const SOCKET: &str = "socket";
 
 /// A minimal forward.
-const EXAMPLE: &str = "the simplest one is:
+const EXAMPLE: &str = "minimal example:
 
 [[forward]]
 name = \"db\"

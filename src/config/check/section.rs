@@ -93,7 +93,7 @@ impl Fields {
     fn unknown(&self, entry: &Entry) -> Finding {
         let what = format!("{}: unknown key `{}`", self.scope, shortened(&entry.key));
         let hint = match Section::home_of(&entry.key) {
-            Some(home) => format!("move it to {}, where it belongs", home.header()),
+            Some(home) => format!("move it to {}", home.header()),
             None => self.spelling_hint(&entry.key),
         };
         Finding::new(entry.span.clone(), what, hint)

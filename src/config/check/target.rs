@@ -45,8 +45,8 @@ fn one(setting: &Setting, value: &Value) -> Result<Target, Vec<SpannedError>> {
         ValueData::Text(text) => text.parse().map_err(here),
         ValueData::Table(table) => of_table(table, value),
         ValueData::Array(_) => {
-            let hint = "write ids and tables of tags side by side";
-            Err(here(ValueError::new("an array inside of an array", hint)))
+            let hint = "write ids and tables of tags in one array";
+            Err(here(ValueError::new("a nested array", hint)))
         }
         data @ (ValueData::Number(_) | ValueData::Float | ValueData::Flag(_) | ValueData::Date) => {
             Err(here(wrong_type(setting, data)))
@@ -113,17 +113,14 @@ fn tag(entry: &Entry) -> Result<(String, String), ValueError> {
         (1..=most).contains(&text.chars().count()) && text.chars().all(is_letter)
     };
     if !fits(&entry.key, MAX_KEY) {
-        let what = format!("{} cannot be the key of a tag", quoted(&entry.key));
+        let what = format!("{} is not a valid tag key", quoted(&entry.key));
         return Err(ValueError::new(
             what,
             "1 to 128 letters, digits, spaces and `_.:/=+-@`",
         ));
     }
     if !fits(value, MAX_VALUE) {
-        let what = format!(
-            "{} cannot be looked for as the value of a tag",
-            quoted(value)
-        );
+        let what = format!("{} is not a valid tag value", quoted(value));
         return Err(ValueError::new(
             what,
             "1 to 256 letters, digits, spaces and `_.:/=+-@`",

@@ -305,7 +305,7 @@ fn forwards_may_stand_in_an_inline_array() {
 fn a_text_that_is_too_long_is_not_read() {
     let messages = messages(&" ".repeat(MAX_LENGTH + 1));
 
-    assert_eq!(messages, ["a configuration of more than 1048576 bytes"]);
+    assert_eq!(messages, ["the configuration is larger than 1048576 bytes"]);
 }
 
 #[test]

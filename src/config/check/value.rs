@@ -156,7 +156,7 @@ fn choice(text: &str, words: &[&str]) -> Result<TypedValue, ValueError> {
         None => format!("write \"{}\"", words.join("\" or \"")),
     };
     Err(ValueError::new(
-        format!("{} is none of the choices", quoted(text)),
+        format!("{} is not a valid value", quoted(text)),
         hint,
     ))
 }
@@ -215,7 +215,7 @@ pub(super) fn wrong_type(setting: &Setting, data: &ValueData) -> ValueError {
         Kind::Listen => "a port, an address or an array of them",
         Kind::Hosts => "an array of strings",
         Kind::Mode => "octal digits in quotes",
-        Kind::Choice(_) => "a word in quotes",
+        Kind::Choice(_) => "a string",
         Kind::Target => "the id of a node, a table of tags or an array of them",
         Kind::Remote => "a string \"host:port\" or a port",
         Kind::Name

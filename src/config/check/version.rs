@@ -13,16 +13,20 @@ impl FromStr for ClientVersion {
         let numbers: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
         let numbers = numbers.and_then(|numbers| numbers.try_into().ok());
         let version = numbers.map(Self).filter(|v| v.to_string() == text);
-        let hint = "four numbers, as `session-manager-plugin --version` prints them: \"1.2.835.0\"";
+        let hint =
+            "write four numbers, as printed by `session-manager-plugin --version`: \"1.2.835.0\"";
         let Some(version) = version else {
-            let what = format!("{} is not a version of AWS's client", quoted(text));
+            let what = format!(
+                "{} is not a valid session-manager-plugin version",
+                quoted(text)
+            );
             return Err(ValueError::new(what, hint));
         };
         if version.0 <= TOO_OLD {
             let what = format!("{} is too old", quoted(text));
             return Err(ValueError::new(
                 what,
-                "agents end the idle sessions of clients up to 1.2.331.0; leave it out, or claim a newer one",
+                "agents terminate idle sessions of clients up to 1.2.331.0; remove the setting, or use a newer version",
             ));
         }
         if version.0.iter().any(|number| *number > MAX_NUMBER) {

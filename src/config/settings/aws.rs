@@ -12,35 +12,35 @@ pub(super) const AWS_SETTINGS: &[Setting] = &[
         kind: Kind::Endpoint,
         absent: Absent::Nothing,
         example: "\"https://vpce-0123-abcd.ssm.eu-west-1.vpce.amazonaws.com\"",
-        doc: "Another address of the SSM API, such as a VPC endpoint; http:// only to loopback",
+        doc: "URL of the SSM API, for example a VPC endpoint; http:// only for loopback",
     },
     Setting {
         key: "ssmmessages_endpoint",
         kind: Kind::Gateway,
         absent: Absent::Nothing,
         example: "\"https://vpce-0123-abcd.ssmmessages.eu-west-1.vpce.amazonaws.com\"",
-        doc: "Where the data channel of every session is dialled; absent: where StartSession says",
+        doc: "URL for the data channels of all sessions; absent: the URL returned by StartSession",
     },
     Setting {
         key: "ca_bundle",
         kind: Kind::File,
         absent: Absent::Nothing,
         example: "\"/etc/ssl/company.pem\"",
-        doc: "Certificates in PEM to trust besides the platform's",
+        doc: "PEM file with additional CA certificates",
     },
     Setting {
         key: "proxy",
         kind: Kind::Proxy,
         absent: Absent::Nothing,
         example: "\"http://proxy.corp:3128\"",
-        doc: "The HTTP proxy through which AWS is reached, or \"none\"; absent: HTTPS_PROXY, and NO_PROXY",
+        doc: "HTTP proxy for all connections to AWS, or \"none\"; absent: from HTTPS_PROXY or ALL_PROXY, with NO_PROXY",
     },
     Setting {
         key: "client_version",
         kind: Kind::ClientVersion,
         absent: Absent::Nothing,
         example: "\"1.2.835.0\"",
-        doc: "The version of AWS's client that the program claims to be; absent: 1.2.764.0, the oldest one that AWS supports",
+        doc: "Client version (session-manager-plugin) reported to AWS; absent: 1.2.764.0, the oldest version supported by AWS",
     },
 ];
 
@@ -50,7 +50,7 @@ pub(super) const REGION: Setting = Setting {
     kind: Kind::Region,
     absent: Absent::Nothing,
     example: "\"eu-west-1\"",
-    doc: "The region of the targets; absent: as for every AWS program",
+    doc: "Region of the targets; absent: from the AWS environment and configuration files",
 };
 
 /// Also accepted in a forward.
@@ -59,7 +59,7 @@ pub(super) const PROFILE: Setting = Setting {
     kind: Kind::Profile,
     absent: Absent::Nothing,
     example: "\"prod\"",
-    doc: "The profile in ~/.aws/config; absent: as for every AWS program",
+    doc: "Profile in ~/.aws/config; absent: from the AWS environment",
 };
 
 /// Also accepted in a forward.
@@ -68,5 +68,5 @@ pub(super) const ROLE: Setting = Setting {
     kind: Kind::Role,
     absent: Absent::Nothing,
     example: "\"arn:aws:iam::111122223333:role/tunnel\"",
-    doc: "The ARN of a role to assume with these credentials; absent: they are used themselves",
+    doc: "ARN of a role to assume with these credentials; absent: no role is assumed",
 };

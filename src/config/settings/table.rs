@@ -12,7 +12,7 @@ pub const SECTIONS: &[Section] = &[AWS, FORWARD, LIMITS, SHUTDOWN, LOG, HTTP, AD
 pub const AWS: Section = once(
     "aws",
     AWS_SETTINGS,
-    "How to reach AWS; what is absent comes from the usual AWS environment and files",
+    "Access to AWS; absent settings come from the AWS environment and configuration files",
 );
 
 /// `[[forward]]`.
@@ -20,41 +20,41 @@ pub const FORWARD: Section = Section {
     name: "forward",
     shape: Shape::Many,
     settings: FORWARD_SETTINGS,
-    doc: "A local address, and the destination that its connections reach through a target",
+    doc: "A local address, and the destination its connections are forwarded to through a target",
 };
 
 /// `[limits]`.
 pub const LIMITS: Section = once(
     "limits",
     LIMITS_SETTINGS,
-    "What the whole daemon may take, over all forwards",
+    "Limits of the daemon, over all forwards",
 );
 
 /// `[shutdown]`.
-pub const SHUTDOWN: Section = once("shutdown", SHUTDOWN_SETTINGS, "How the daemon stops");
+pub const SHUTDOWN: Section = once("shutdown", SHUTDOWN_SETTINGS, "Shutdown of the daemon");
 
 /// `[log]`.
-pub const LOG: Section = once("log", LOG_SETTINGS, "What is said, and how");
+pub const LOG: Section = once("log", LOG_SETTINGS, "Logging");
 
 /// `[http]`.
 pub const HTTP: Section = once(
     "http",
     HTTP_SETTINGS,
-    "Health and metrics over HTTP; off unless it is there",
+    "Health checks and metrics over HTTP; disabled unless this table is present",
 );
 
 /// `[admin]`.
 pub const ADMIN: Section = once(
     "admin",
     ADMIN_SETTINGS,
-    "How `status`, `reload`, `stop`, `wait` and `log` find the daemon",
+    "Socket used by `status`, `reload`, `stop`, `wait` and `log`",
 );
 
 /// `[defaults]`: settings of a forward, except those that define it.
 pub const DEFAULTS: Section = once(
     "defaults",
     FORWARD_SETTINGS.split_at(OWN).1,
-    "Settings of every forward that does not say otherwise",
+    "Defaults for the settings of all forwards",
 );
 
 const SHUTDOWN_SETTINGS: &[Setting] = &[Setting {
@@ -65,7 +65,7 @@ const SHUTDOWN_SETTINGS: &[Setting] = &[Setting {
     },
     absent: Absent::Nothing,
     example: "\"30s\"",
-    doc: "How long open connections may go on after a stop was asked for; 0s: they are reset at once; absent: 30s under systemd, elsewhere 8s for the whole stop, as `docker stop` kills after 10 s",
+    doc: "Time for open connections to finish after a stop request; 0s: reset them at once; absent: 30s under systemd, otherwise 8s for the whole shutdown, because `docker stop` kills after 10 s",
 }];
 
 const LOG_SETTINGS: &[Setting] = &[
@@ -74,14 +74,14 @@ const LOG_SETTINGS: &[Setting] = &[
         kind: Kind::Choice(FORMATS),
         absent: Absent::Text("auto"),
         example: "\"json\"",
-        doc: "text: lines for people; json: for programs; journald: fields for the journal; auto: text, or journald where stderr is the journal",
+        doc: "text: readable lines; json: one object per line; journald: structured journal fields; auto: journald if stderr is the journal, otherwise text",
     },
     Setting {
         key: "level",
         kind: Kind::Choice(LEVELS),
         absent: Absent::Text("info"),
         example: "\"debug\"",
-        doc: "The least important lines that are written; -v, -q and SSM_PROXYD_LOG win",
+        doc: "Lowest level that is logged; overridden by -v, -q and SSM_PROXYD_LOG",
     },
 ];
 
@@ -91,7 +91,7 @@ const ALLOW_REMOTE_CLIENTS: Setting = Setting {
     kind: Kind::Flag,
     absent: Absent::Flag(false),
     example: "true",
-    doc: "Whether `listen` may hold an address that other machines can reach",
+    doc: "Allow addresses in `listen` that other machines can reach",
 };
 
 const HTTP_SETTINGS: &[Setting] = &[
@@ -100,7 +100,7 @@ const HTTP_SETTINGS: &[Setting] = &[
         kind: Kind::Listen,
         absent: Absent::Problem,
         example: "\"127.0.0.1:9187\"",
-        doc: "The local address, or an array of them; a port alone is on 127.0.0.1 and ::1",
+        doc: "Local address, or an array of them; a port alone means 127.0.0.1 and ::1",
     },
     ALLOW_REMOTE_CLIENTS,
     Setting {
@@ -108,7 +108,7 @@ const HTTP_SETTINGS: &[Setting] = &[
         kind: Kind::Hosts,
         absent: Absent::Nothing,
         example: "[\"metrics.example.org\"]",
-        doc: "The names by which clients call this machine, besides addresses and localhost; requests for other names are refused",
+        doc: "Host names accepted in requests, in addition to addresses and localhost; requests with other names are rejected",
     },
 ];
 
@@ -117,7 +117,7 @@ const ADMIN_SETTINGS: &[Setting] = &[Setting {
     kind: Kind::Socket,
     absent: Absent::Nothing,
     example: "\"/run/ssm-proxyd/admin.sock\"",
-    doc: "A Unix socket for its user and root alone; absent: admin.sock in $RUNTIME_DIRECTORY, else in $XDG_RUNTIME_DIR/ssm-proxyd",
+    doc: "Path of the Unix socket, accessible to its user and root only; absent: admin.sock in $RUNTIME_DIRECTORY, else in $XDG_RUNTIME_DIR/ssm-proxyd",
 }];
 
 const LIMITS_SETTINGS: &[Setting] = &[
@@ -129,14 +129,14 @@ const LIMITS_SETTINGS: &[Setting] = &[
         },
         absent: Absent::Number(1024),
         example: "1024",
-        doc: "Connections of all forwards at once; further ones wait",
+        doc: "Maximum concurrent connections of all forwards; further ones wait",
     },
     Setting {
         key: "session_start_rate",
         kind: Kind::Number { min: 1, max: 1000 },
         absent: Absent::Number(5),
         example: "5",
-        doc: "StartSession calls per second, for each region and profile; bursts of four seconds' worth",
+        doc: "Maximum StartSession calls per second, for each region and profile; bursts of up to four seconds' worth",
     },
 ];
 
@@ -146,14 +146,14 @@ const FORWARD_SETTINGS: &[Setting] = &[
         kind: Kind::Name,
         absent: Absent::Problem,
         example: "\"orders-db\"",
-        doc: "What logs, metrics and commands call it; unique",
+        doc: "Unique name in logs, metrics and commands",
     },
     Setting {
         key: "listen",
         kind: Kind::Listen,
         absent: Absent::Problem,
         example: "5432",
-        doc: "The local address, or an array of them; a port alone is on 127.0.0.1 and ::1",
+        doc: "Local address, or an array of them; a port alone means 127.0.0.1 and ::1",
     },
     Setting {
         key: "target",
@@ -167,42 +167,42 @@ const FORWARD_SETTINGS: &[Setting] = &[
         kind: Kind::Remote,
         absent: Absent::Problem,
         example: "\"db.internal:5432\"",
-        doc: "What the agent dials: host and port, or a port alone for the target itself",
+        doc: "Destination that the agent connects to: host and port, or a port alone for the target itself",
     },
     Setting {
         key: "enabled",
         kind: Kind::Flag,
         absent: Absent::Flag(true),
         example: "false",
-        doc: "Whether it is served; false: it is checked and shown, and does nothing",
+        doc: "Serve this forward; false: it is validated and listed only",
     },
     Setting {
         key: "mode",
         kind: Kind::Mode,
         absent: Absent::Text("0600"),
         example: "\"0600\"",
-        doc: "Who may connect to a Unix socket: its permissions in octal digits",
+        doc: "Permissions of a Unix socket in octal digits",
     },
     Setting {
         key: "document",
         kind: Kind::Document,
         absent: Absent::Nothing,
         example: "\"AWS-StartPortForwardingSessionToRemoteHost\"",
-        doc: "The SSM document; absent: AWS-StartPortForwardingSession, with ToRemoteHost if `remote` has a host",
+        doc: "SSM document; absent: AWS-StartPortForwardingSession, or AWS-StartPortForwardingSessionToRemoteHost if `remote` has a host",
     },
     Setting {
         key: "sessions",
         kind: Kind::Choice(SESSIONS),
         absent: Absent::Text(PER_CONNECTION),
         example: "\"shared\"",
-        doc: "Whether every connection has a session of its own, or connections share one",
+        doc: "One session per connection, or one session shared by several connections",
     },
     Setting {
         key: "warm",
         kind: Kind::Number { min: 0, max: 64 },
         absent: Absent::Number(0),
         example: "2",
-        doc: "Sessions kept ready (per_connection)",
+        doc: "Number of warm sessions (per_connection)",
     },
     Setting {
         key: "warm_max_age",
@@ -212,14 +212,14 @@ const FORWARD_SETTINGS: &[Setting] = &[
         },
         absent: Absent::Text("10m"),
         example: "\"10m\"",
-        doc: "A ready session older than this is replaced, unused (per_connection)",
+        doc: "Maximum age of an unused warm session before it is replaced (per_connection)",
     },
     Setting {
         key: "max_streams",
         kind: Kind::Number { min: 1, max: 1024 },
         absent: Absent::Number(64),
         example: "64",
-        doc: "Connections on one shared session; then another is started (shared)",
+        doc: "Maximum connections per session; further ones start another session (shared)",
     },
     Setting {
         key: "max_session_age",
@@ -229,14 +229,14 @@ const FORWARD_SETTINGS: &[Setting] = &[
         },
         absent: Absent::Text("0s"),
         example: "\"1h\"",
-        doc: "A fresh session takes over from a shared one after this; 0s: never (shared)",
+        doc: "Maximum age of a session before new connections use a new one; 0s: unlimited (shared)",
     },
     Setting {
         key: "keep_alive",
         kind: Kind::Flag,
         absent: Absent::Flag(false),
         example: "true",
-        doc: "Whether an open connection keeps its session from idling out",
+        doc: "Keep the session of an open connection from reaching the idle timeout",
     },
     Setting {
         key: "connect_timeout",
@@ -246,7 +246,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
         },
         absent: Absent::Text("30s"),
         example: "\"30s\"",
-        doc: "From the accepted connection to a stream that can carry bytes",
+        doc: "Timeout from accepting a connection until its stream is ready",
     },
     Setting {
         key: "resume_timeout",
@@ -256,7 +256,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
         },
         absent: Absent::Text("5m"),
         example: "\"5m\"",
-        doc: "How long to try to resume a session after its last websocket broke that lived for 5 s or carried new data; 0s: not at all",
+        doc: "Timeout for resuming a session, from the loss of the last websocket that lived for 5 s or carried new data; 0s: do not resume",
     },
     Setting {
         key: "half_close_timeout",
@@ -266,7 +266,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
         },
         absent: Absent::Text("30s"),
         example: "\"30s\"",
-        doc: "Quiet time after a local EOF before both directions are closed",
+        doc: "Idle time after a local EOF before both directions are closed",
     },
     Setting {
         key: "upload_rate",
@@ -276,7 +276,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
         },
         absent: Absent::Number(900),
         example: "900",
-        doc: "Messages per second towards the agent, per session; 0: no limit",
+        doc: "Maximum messages per second to the agent, per session; 0: unlimited",
     },
     Setting {
         key: "upload_payload",
@@ -286,7 +286,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
         },
         absent: Absent::Number(1024),
         example: "1024",
-        doc: "Bytes per message towards the agent",
+        doc: "Payload bytes per message to the agent",
     },
     Setting {
         key: "upload_window",
@@ -296,7 +296,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
         },
         absent: Absent::Text("256KiB"),
         example: "\"256KiB\"",
-        doc: "Unacknowledged bytes towards the agent; at least one upload_payload",
+        doc: "Maximum unacknowledged bytes to the agent; at least one upload_payload",
     },
     Setting {
         key: "max_connections",
@@ -306,19 +306,19 @@ const FORWARD_SETTINGS: &[Setting] = &[
         },
         absent: Absent::Number(64),
         example: "64",
-        doc: "Connections at once; further ones wait",
+        doc: "Maximum concurrent connections; further ones wait",
     },
     ALLOW_REMOTE_CLIENTS,
     Setting {
-        doc: "The region of this target; absent: that of [aws]",
+        doc: "Region of this target; absent: as in [aws]",
         ..REGION
     },
     Setting {
-        doc: "The profile in ~/.aws/config, whose credentials win over those of the environment; absent: that of [aws]",
+        doc: "Profile in ~/.aws/config; its credentials override those of the environment; absent: as in [aws]",
         ..PROFILE
     },
     Setting {
-        doc: "The ARN of a role to assume; absent: that of [aws]",
+        doc: "ARN of a role to assume; absent: as in [aws]",
         ..ROLE
     },
 ];

@@ -305,7 +305,7 @@ impl Agent {
             message.header.id,
             message.header.seq
         )
-        .expect("a buffer that grows takes every text");
+        .expect("writing to a String does not fail");
         self.control.push_back(draft.seal(&header));
     }
 }

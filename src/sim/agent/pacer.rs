@@ -59,10 +59,7 @@ mod tests {
     use super::*;
 
     /// Runs a pacer with a timer that is late by `late(n)` and counts messages in `span`.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "any instant will do as an origin"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "an arbitrary origin")]
     fn messages(span: Duration, late: impl Fn(u32) -> Duration) -> u32 {
         let start = Instant::now();
         let mut pacer = Pacer::new(Pace::Every(FAITHFUL_INTERVAL));
@@ -96,10 +93,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "any instant will do as an origin"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "an arbitrary origin")]
     fn idleness_is_not_caught_up() {
         let start = Instant::now();
         let mut pacer = Pacer::new(Pace::Every(FAITHFUL_INTERVAL));
@@ -114,10 +108,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "any instant will do as an origin"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "an arbitrary origin")]
     fn a_stall_is_caught_up_by_a_few_messages_at_most() {
         let start = Instant::now();
         let mut pacer = Pacer::new(Pace::Every(FAITHFUL_INTERVAL));

@@ -144,10 +144,7 @@ const GRANULARITY: Duration = Duration::from_millis(10);
 const MAX_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "any instant will do as an origin"
-)]
+#[expect(clippy::disallowed_methods, reason = "an arbitrary origin")]
 mod tests {
     use super::*;
 

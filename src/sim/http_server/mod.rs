@@ -60,7 +60,7 @@ pub(super) async fn listen(service: Arc<Service>, listener: TcpListener, tls: Op
                 connections.spawn(greet(Arc::clone(&service), tcp, tls.clone()));
             }
             Err(error) => {
-                debug!(%error, "cannot accept");
+                debug!(%error, "cannot accept; retrying");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -82,7 +82,7 @@ async fn greet(service: Arc<Service>, tcp: TcpStream, tls: Option<TlsAcceptor>) 
             .map_err(io::Error::other)
     };
     if let Err(error) = served.await {
-        debug!(%error, "a connection broke");
+        debug!(%error, "connection failed");
     }
 }
 
@@ -113,7 +113,7 @@ async fn respond(
     let session_id = path.strip_prefix("/v1/data-channel/");
     let is_own = path == "/simulator" || path.starts_with("/simulator/");
     if is_own && !guard::is_allowed(request.headers()) {
-        let refusal = "this page is not for other hosts";
+        let refusal = "the Host or Origin header of the request is not allowed";
         return Some(text(StatusCode::FORBIDDEN, refusal));
     }
     Some(match (request.method(), path.as_str(), session_id) {
@@ -130,17 +130,14 @@ async fn respond(
                 text(refusal.0, refusal.1)
             })
         }
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "there is nothing here; see /simulator/",
-        ),
+        _ => text(StatusCode::NOT_FOUND, "unknown path; see /simulator/"),
     })
 }
 
 async fn call(service: &Arc<Service>, request: Request<Incoming>) -> Option<Response<Full<Bytes>>> {
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
-        let refusal = "the request is too long or broke off";
+        let refusal = "the request is too long or incomplete";
         return Some(text(StatusCode::PAYLOAD_TOO_LARGE, refusal));
     };
     let arrived = clock::now();
@@ -200,24 +197,27 @@ fn upgrade(
     if service.options.require_signature && signature != Signature::Valid {
         return Err(Refusal(
             StatusCode::FORBIDDEN,
-            "the signature is missing or wrong",
+            "the signature is missing or invalid",
         ));
     }
-    let entry = entry.ok_or(Refusal(StatusCode::NOT_FOUND, "there is no such session"))?;
+    let entry = entry.ok_or(Refusal(StatusCode::NOT_FOUND, "the session does not exist"))?;
     if entry.over {
-        return Err(Refusal(StatusCode::GONE, "the session is over"));
+        return Err(Refusal(StatusCode::GONE, "the session has ended"));
     }
     if let Some(status) = service.refuse_upgrade() {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-        return Err(Refusal(status, "refused by the simulator"));
+        return Err(Refusal(status, "rejected by an injected fault"));
     }
     let is_second = entry.page.lock().is_attached;
     if is_second && service.faults().second_websocket == SecondWebsocket::Refused {
-        return Err(Refusal(StatusCode::CONFLICT, "the session has a websocket"));
+        return Err(Refusal(
+            StatusCode::CONFLICT,
+            "the session already has a websocket",
+        ));
     }
     let key = websocket_key(headers).ok_or(Refusal(
         StatusCode::BAD_REQUEST,
-        "this is not a websocket upgrade",
+        "not a websocket upgrade request",
     ))?;
     let accept = derive_accept_key(key.as_bytes());
     service.spawn(open(Arc::clone(service), session_id.to_owned(), upgrade));
@@ -261,7 +261,7 @@ async fn open(service: Arc<Service>, session_id: String, upgrade: OnUpgrade) {
     };
     let mut client = Client::new(socket, early, service.options.max_message).await;
     let Some(opening) = client.opening().await else {
-        let reason = "the first message must open the channel";
+        let reason = "the first message must be OpenDataChannel";
         return client.close(None, CloseCode::Policy, reason).await;
     };
     let opening = payload::decode::<OpenDataChannel>(&opening).ok();
@@ -270,9 +270,7 @@ async fn open(service: Arc<Service>, session_id: String, upgrade: OnUpgrade) {
         Some((opening, entry))
     });
     let Some((opening, entry)) = fitting else {
-        return client
-            .close(None, CloseCode::Policy, "the token does not fit")
-            .await;
+        return client.close(None, CloseCode::Policy, "invalid token").await;
     };
     entry
         .page
@@ -296,7 +294,7 @@ fn manual() -> Response<Full<Bytes>> {
 }
 
 fn page<T: Serialize>(content: &T) -> Response<Full<Bytes>> {
-    let body = serde_json::to_vec(content).expect("the simulator's own pages are JSON");
+    let body = serde_json::to_vec(content).expect("the pages of the simulator are serializable");
     let mut response = Response::new(Full::from(body));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
@@ -318,7 +316,7 @@ async fn order(service: &Service, request: Request<Incoming>) -> Response<Full<B
     let Ok(body) = Limited::new(request.into_body(), MAX_BODY).collect().await else {
         return text(
             StatusCode::PAYLOAD_TOO_LARGE,
-            "the request is too long or broke off",
+            "the request is too long or incomplete",
         );
     };
     let obeyed = serde_json::from_slice(&body.to_bytes()).and_then(|order| obey(service, order));

@@ -343,7 +343,7 @@ fn push_hex(text: &mut String, prefix: &str, byte: u8, upper: bool) {
         true => write!(text, "{prefix}{byte:02X}"),
         false => write!(text, "{prefix}{byte:02x}"),
     };
-    written.expect("a string takes every text");
+    written.expect("writing to a String does not fail");
 }
 
 /// Parses a date such as `20240131T235959Z`.

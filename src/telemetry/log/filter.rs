@@ -56,7 +56,7 @@ impl Verbosity {
 
 /// An invalid filter.
 #[derive(Debug, thiserror::Error)]
-#[error("{filter:?} is no filter: {why}")]
+#[error("invalid log filter {filter:?}: {why}")]
 pub struct FilterError {
     /// The filter.
     pub(super) filter: String,
@@ -71,7 +71,7 @@ pub(super) fn read_filter(words: &str) -> Result<EnvFilter, FilterError> {
         why,
     };
     if words.trim().is_empty() {
-        return Err(fail("it says nothing; `off` is silence".to_owned()));
+        return Err(fail("it is empty; use `off` to disable logging".to_owned()));
     }
     if let Some(stranger) = words.split(',').find(|word| !may_match(word)) {
         return Err(fail(format!(

@@ -276,18 +276,18 @@ fn keeps_secrets(metadata: &Metadata<'_>) -> bool {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// `SSM_PROXYD_LOG` is not a valid filter.
-    #[error("SSM_PROXYD_LOG={:?} is no filter: {}", .0.filter, .0.why)]
+    #[error("invalid log filter SSM_PROXYD_LOG={:?}: {}", .0.filter, .0.why)]
     Environment(FilterError),
     /// A filter set at run time is invalid.
     #[error("{0}")]
     Filter(#[from] FilterError),
     /// It was started before, or no longer exists.
-    #[error("logging cannot be started: {0}")]
+    #[error("cannot start logging: {0}")]
     Started(String),
     /// The journal is not available.
-    #[error("the journal cannot be written to: {0}")]
+    #[error("cannot write to the journal: {0}")]
     Journal(std::io::Error),
     /// There was no journal when the process started.
-    #[error("there is no journal here to write to")]
+    #[error("no journal is available")]
     NoJournal,
 }

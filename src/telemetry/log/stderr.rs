@@ -27,7 +27,7 @@ pub(super) fn writer() -> &'static Writer {
 pub(super) fn report(dropped: u64) {
     warn!(
         lines = dropped,
-        "{dropped} log lines were dropped because nobody read them"
+        "{dropped} log lines were dropped because the reader was too slow"
     );
 }
 

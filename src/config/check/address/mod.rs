@@ -113,16 +113,13 @@ impl<'a> Pair<'a> {
                 .next()
                 .and_then(|rest| rest.split('/').next());
             let hint = format!("write {}", quoted(pair.unwrap_or_default()));
-            return Err(ValueError::new(what("is a URL and not an address"), hint));
+            return Err(ValueError::new(what("is a URL, not an address"), hint));
         }
         if text.is_empty() {
             return Err(ValueError::new("an empty address", "write \"host:port\""));
         }
         let Some((host, port)) = text.rsplit_once(':') else {
-            let hint = format!(
-                "write it behind the host: {}",
-                quoted(&format!("{text}:5432"))
-            );
+            let hint = format!("add a port: {}", quoted(&format!("{text}:5432")));
             return Err(ValueError::new(what("has no port"), hint));
         };
         if let Some(host) = host
@@ -137,11 +134,11 @@ impl<'a> Pair<'a> {
         }
         if text.parse::<Ipv6Addr>().is_ok() || host.contains([':', '[', ']']) {
             let hint =
-                "an IPv6 address stands in brackets, its port behind them: \"[2001:db8::7]:5432\"";
+                "write an IPv6 address in brackets, followed by its port: \"[2001:db8::7]:5432\"";
             return Err(ValueError::new(what("is not an address with a port"), hint));
         }
         if host.is_empty() {
-            let hint = format!("write it before the port: \"localhost:{port}\"");
+            let hint = format!("add a host: \"localhost:{port}\"");
             return Err(ValueError::new(what("has no host"), hint));
         }
         Ok(Self {
@@ -159,7 +156,7 @@ impl<'a> Pair<'a> {
                 let what = format!("{} is not an IPv6 address", quoted(self.host));
                 ValueError::new(
                     what,
-                    "brackets are for IPv6 addresses alone: \"[2001:db8::7]:5432\"",
+                    "use brackets only for IPv6 addresses: \"[2001:db8::7]:5432\"",
                 )
             });
         }
@@ -178,20 +175,23 @@ fn port(text: &str, least: u16) -> Result<u16, ValueError> {
 
 /// Checks the syntax of a host name.
 fn check_name(host: &str) -> Result<(), ValueError> {
-    let what = |why: &str| format!("{} is not the name of a host: {why}", quoted(host));
+    let what = |why: &str| format!("{} is not a valid host name: {why}", quoted(host));
     let name = host.strip_suffix('.').unwrap_or(host);
     let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let example = "for example \"db.internal:5432\" or \"10.0.0.7:5432\"";
     if let Some(stranger) = name.chars().find(|c| !is_letter(*c) && *c != '.') {
-        let why = format!("{} cannot be part of it", quoted(&stranger.to_string()));
+        let why = format!(
+            "{} is not allowed in a host name",
+            quoted(&stranger.to_string())
+        );
         return Err(ValueError::new(what(&why), example));
     }
     let is_label = |label: &str| {
         (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
     };
     if name.len() > 253 || !name.split('.').all(is_label) {
-        let hint = "parts between dots have 1 to 63 letters, digits or inner hyphens; 253 in all";
-        return Err(ValueError::new(what("a part of it is malformed"), hint));
+        let hint = "labels between dots have 1 to 63 letters, digits or inner hyphens; at most 253 characters in total";
+        return Err(ValueError::new(what("invalid label"), hint));
     }
     if name.rsplit('.').next().is_some_and(is_digits) {
         let hint = "an IPv4 address has four numbers from 0 to 255: \"10.0.0.7:5432\"";
@@ -232,14 +232,15 @@ fn no_local_address(pair: &Pair<'_>, port: u16) -> ValueError {
     let host = quoted(pair.host);
     if pair.host == "*" {
         let what = format!("{host} is not an address");
-        let hint = format!("write \"0.0.0.0:{port}\", and `allow_remote_clients = true` beside it");
+        let hint = format!("write \"0.0.0.0:{port}\", and set `allow_remote_clients = true`");
         return ValueError::new(what, hint);
     }
     if pair.is_bracketed {
         let what = format!("{host} is not an IPv6 address");
         return ValueError::new(what, format!("for example \"[::1]:{port}\""));
     }
-    let what = format!("{host} is neither localhost nor an IP address; names are not looked up");
+    let what =
+        format!("{host} is neither localhost nor an IP address; host names are not resolved");
     ValueError::new(
         what,
         format!("write \"localhost:{port}\" or \"127.0.0.1:{port}\""),
@@ -248,12 +249,12 @@ fn no_local_address(pair: &Pair<'_>, port: u16) -> ValueError {
 
 fn own_address(pair: &Pair<'_>, port: u16) -> ValueError {
     let what = format!(
-        "the agent refuses to dial {}, its own machine, as a host",
+        "the agent does not connect to {}, its own machine, as a remote host",
         pair.host
     );
     ValueError::new(
         what,
-        format!("for the target itself write the port alone: `remote = {port}`"),
+        format!("for the target itself, write only the port: `remote = {port}`"),
     )
 }
 
@@ -263,9 +264,8 @@ fn descriptor_name(name: &str) -> Result<String, ValueError> {
     if (1..=255).contains(&name.len()) && name.chars().all(fits) {
         return Ok(name.to_owned());
     }
-    let what = format!("{} is no name of a socket of systemd", quoted(name));
-    let hint =
-        "write what `FileDescriptorName=` of the .socket unit says: `listen = \"systemd:db\"`";
+    let what = format!("{} is not a valid systemd socket name", quoted(name));
+    let hint = "write the `FileDescriptorName=` of the .socket unit: `listen = \"systemd:db\"`";
     Err(ValueError::new(what, hint))
 }
 

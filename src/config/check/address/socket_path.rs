@@ -18,7 +18,7 @@ pub(super) fn socket_path(text: &str) -> Result<PathBuf, ValueError> {
     if text.len() > MAX_PATH {
         let what = format!("{} is too long: {} bytes", quoted(text), text.len());
         let hint = format!(
-            "the address of a Unix socket holds {MAX_PATH} bytes; choose a shorter directory"
+            "the path of a Unix socket has at most {MAX_PATH} bytes; choose a shorter directory"
         );
         return Err(ValueError::new(what, hint));
     }
@@ -27,7 +27,7 @@ pub(super) fn socket_path(text: &str) -> Result<PathBuf, ValueError> {
 
 /// Returns the error for an absolute path without `unix:`.
 pub(super) fn bare_path(text: &str) -> ValueError {
-    let what = format!("{} is a path and not an address", quoted(text));
+    let what = format!("{} is a path, not an address", quoted(text));
     let hint = format!(
         "for a Unix socket write {}",
         quoted(&format!("unix:{text}"))
@@ -37,7 +37,7 @@ pub(super) fn bare_path(text: &str) -> ValueError {
 
 fn url(text: &str, rest: &str) -> ValueError {
     let what = format!(
-        "{} is a URL and not an address",
+        "{} is a URL, not an address",
         quoted(&format!("unix:{text}"))
     );
     let path = rest.trim_start_matches('/');
@@ -46,13 +46,15 @@ fn url(text: &str, rest: &str) -> ValueError {
 
 fn relative(text: &str) -> ValueError {
     let what = match text {
-        "" => "there is no path behind `unix:`".to_owned(),
+        "" => "the path after `unix:` is missing".to_owned(),
         text => format!("{} is not an absolute path", quoted(text)),
     };
     let hint = match text.chars().next() {
-        Some('~') => "`~` is not expanded here; write the path from the root: \"unix:/home/me/…\"",
-        Some('@') => "a socket without a file has no permissions; write a path: \"unix:/run/…\"",
-        Some(_) | None => "write it from the root: \"unix:/run/ssm-proxyd/db.sock\"",
+        Some('~') => "`~` is not expanded; write an absolute path: \"unix:/home/me/…\"",
+        Some('@') => {
+            "abstract sockets have no permissions and are not supported; write a path: \"unix:/run/…\""
+        }
+        Some(_) | None => "write an absolute path: \"unix:/run/ssm-proxyd/db.sock\"",
     };
     ValueError::new(what, hint)
 }
@@ -63,25 +65,25 @@ fn check_end(text: &str) -> Result<(), ValueError> {
     let (what, hint) = if matches!(file, "" | "." | "..") {
         (
             "is a directory",
-            "write the name of the socket behind it: \"unix:/run/ssm-proxyd/db.sock\"",
+            "add the name of the socket: \"unix:/run/ssm-proxyd/db.sock\"",
         )
     } else if text.trim() != text || text.contains(char::is_control) {
         (
-            "holds a space at its end or a control character",
-            "write the path alone: \"unix:/run/ssm-proxyd/db.sock\"",
+            "has a trailing space or a control character",
+            "write only the path: \"unix:/run/ssm-proxyd/db.sock\"",
         )
     } else if file
         .rsplit_once(':')
         .is_some_and(|(_, port)| is_digits(port))
     {
         (
-            "has a port behind its path",
-            "a Unix socket has none; write the path alone",
+            "has a port after its path",
+            "a Unix socket has no port; write only the path",
         )
     } else if file.contains("mode=") {
         (
-            "has more than a path",
-            "`mode` is a key of its own: `mode = \"0660\"`",
+            "has more than a path after `unix:`",
+            "set `mode` as a separate key: `mode = \"0660\"`",
         )
     } else {
         return Ok(());

@@ -13,7 +13,7 @@ pub(in crate::config::check) fn check_endpoint(url: &str) -> Result<(), ValueErr
         "http" => true,
         "https" => false,
         _ => {
-            let what = "it begins with neither https:// nor http://";
+            let what = "the URL must begin with https:// or http://";
             return Err(ValueError::new(what, example));
         }
     };
@@ -28,14 +28,14 @@ pub(in crate::config::check) fn check_gateway(url: &str) -> Result<(), ValueErro
         "http" | "ws" => true,
         "https" | "wss" => false,
         _ => {
-            let what = "it begins with neither https:// nor wss://";
+            let what = "the URL must begin with https:// or wss://";
             return Err(ValueError::new(what, example));
         }
     };
     let path = check_host(rest, is_plain, example)?;
     if !path.is_empty() {
-        let hint = "leave the path out: StartSession says it for each session";
-        return Err(ValueError::new("it holds a path", hint));
+        let hint = "remove the path: StartSession returns it for each session";
+        return Err(ValueError::new("the URL has a path", hint));
     }
     Ok(())
 }
@@ -50,24 +50,30 @@ pub(in crate::config::check) fn check_proxy(url: &str) -> Result<(), ValueError>
     match scheme.as_str() {
         "http" => {}
         "https" | "socks4" | "socks4a" | "socks5" | "socks5h" => {
-            let what = format!("{scheme}:// is not spoken to a proxy");
+            let what = format!("{scheme}:// proxies are not supported");
             return Err(ValueError::new(
                 what,
-                "write an HTTP proxy: \"http://proxy.corp:3128\"",
+                "use an HTTP proxy: \"http://proxy.corp:3128\"",
             ));
         }
-        _ => return Err(ValueError::new("it does not begin with http://", example)),
+        _ => {
+            return Err(ValueError::new(
+                "the URL does not begin with http://",
+                example,
+            ));
+        }
     }
     let (user, address) = rest.rsplit_once('@').unwrap_or(("", rest));
     if !is_encoded(user) {
-        let what = "user and password hold a character that cannot stand there";
-        let hint = "percent-encode all but letters and digits: `@` is %40, `%` is %25";
+        let what = "the user or password has a character that is not allowed in a URL";
+        let hint =
+            "percent-encode all characters except letters and digits: `@` is %40, `%` is %25";
         return Err(ValueError::new(what, hint));
     }
     let address = address.strip_suffix('/').unwrap_or(address);
     if address.contains(['/', '?', '#', '\\']) {
         return Err(ValueError::new(
-            "it holds more than a host and a port",
+            "the URL has more than a host and a port",
             example,
         ));
     }
@@ -76,7 +82,7 @@ pub(in crate::config::check) fn check_proxy(url: &str) -> Result<(), ValueError>
         Ok(_) => Ok(()),
         Err(fault) if may_quote => Err(fault),
         Err(_) => Err(ValueError::new(
-            "what it names is not a host and a port",
+            "the URL has no valid host and port",
             example,
         )),
     }
@@ -96,19 +102,19 @@ fn is_encoded(text: &str) -> bool {
 /// Returns the scheme in lower case, and the rest.
 fn split<'a>(url: &'a str, example: &str) -> Result<(String, &'a str), ValueError> {
     let parts = url.split_once("://");
-    let (scheme, rest) = parts.ok_or_else(|| ValueError::new("it is not a URL", example))?;
+    let (scheme, rest) = parts.ok_or_else(|| ValueError::new("not a URL", example))?;
     Ok((scheme.to_ascii_lowercase(), rest))
 }
 
 /// Checks the part after the scheme. Returns the path without its leading slash.
 fn check_host<'a>(rest: &'a str, is_plain: bool, example: &str) -> Result<&'a str, ValueError> {
     if rest.contains('@') {
-        let hint = "leave `user:password@` out: requests are signed with AWS credentials";
-        return Err(ValueError::new("it holds a user or a password", hint));
+        let hint = "remove `user:password@`: requests are signed with AWS credentials";
+        return Err(ValueError::new("the URL has a user or a password", hint));
     }
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     if rest.contains(['?', '#', '\\']) || !rest.chars().all(|c| c.is_ascii_graphic()) {
-        let what = "it holds more than a host, a port and a path";
+        let what = "the URL has more than a host, a port and a path";
         return Err(ValueError::new(what, example));
     }
     let is_loopback = is_loopback(authority)?;

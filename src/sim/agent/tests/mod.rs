@@ -24,10 +24,7 @@ struct Bench {
 }
 
 impl Bench {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "any instant will do as an origin"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "an arbitrary origin")]
     fn new(mut options: Options, properties: &[(&str, &str)]) -> Self {
         options.process_start = Duration::ZERO..Duration::ZERO;
         let now = Instant::now();

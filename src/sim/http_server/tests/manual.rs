@@ -57,7 +57,7 @@ fn every_one_off_fault_is_shown_once() {
 
 #[test]
 fn what_is_posted_in_the_manual_is_an_order() {
-    let orders: Vec<_> = examples("What is posted").collect();
+    let orders: Vec<_> = examples("Request body").collect();
     let told = MANUAL.lines().filter_map(|line| {
         let (_, rest) = line.split_once("curl -d '")?;
         Some(rest.split_once('\'')?.0)
