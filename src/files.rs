@@ -65,10 +65,10 @@ pub enum ReadError {
     #[error(transparent)]
     System(#[from] io::Error),
     /// Not a file; holds the name of its type.
-    #[error("it is {0}, not a file")]
+    #[error("it is {0}, not a regular file")]
     NotAFile(&'static str),
     /// Larger than the limit, which it holds in bytes.
-    #[error("it has more than {0} bytes")]
+    #[error("it is larger than {0} bytes")]
     TooLarge(u64),
 }
 
@@ -103,10 +103,13 @@ mod tests {
         let error = |path: &Path| read(path, 3).unwrap_err().to_string();
 
         assert_eq!(read(&file, 4).unwrap(), b"1234");
-        assert_eq!(error(&file), "it has more than 3 bytes");
-        assert_eq!(error(Path::new("/dev/zero")), "it has more than 3 bytes");
-        assert_eq!(error(&fifo), "it is a FIFO, not a file");
-        assert_eq!(error(directory.path()), "it is a directory, not a file");
+        assert_eq!(error(&file), "it is larger than 3 bytes");
+        assert_eq!(error(Path::new("/dev/zero")), "it is larger than 3 bytes");
+        assert_eq!(error(&fifo), "it is a FIFO, not a regular file");
+        assert_eq!(
+            error(directory.path()),
+            "it is a directory, not a regular file"
+        );
         assert_eq!(read(Path::new("/dev/null"), 0).unwrap(), b"");
     }
 

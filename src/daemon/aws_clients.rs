@@ -223,7 +223,7 @@ impl AwsClients {
             Some(loaded) => Ok(&loaded.service),
             None => {
                 let error = self.failed.values().next().cloned();
-                Err(error.expect("a service is loaded, or cannot be"))
+                Err(error.expect("each service was loaded or has failed"))
             }
         }
     }

@@ -50,7 +50,7 @@ fn a_wrong_file_is_told_with_line_and_hint() {
             "one address twice",
             two("listen = \"127.0.0.1:5432\""),
             8,
-            "taken by forward \"db\"",
+            "already used by forward \"db\"",
             "another port",
         ),
         (

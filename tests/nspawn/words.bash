@@ -1,6 +1,6 @@
-# How the trial under systemd ends, in words for a person and in a line for .ci/run.
+# Results of the tests under systemd: messages, and a line for .ci/run.
 
-# The line of `cargo test`, which .ci/run adds up: passed, failed, skipped.
+# Prints the summary line of `cargo test`, which .ci/run adds up: passed, failed, skipped.
 result() {
     local word=ok
     [ "$2" = 0 ] || word=FAILED
@@ -9,7 +9,7 @@ result() {
 }
 
 skip() {
-    printf '\n== SKIPPED: nobody has tried ssm-proxyd under a real systemd: %s\n\n' "$*" >&2
+    printf '\n== SKIPPED: not tested under a real systemd: %s\n\n' "$*" >&2
     result 0 0 1
     exit 0
 }

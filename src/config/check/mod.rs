@@ -45,11 +45,7 @@ pub fn parse(text: &str) -> Result<Config, Problems> {
     let mut findings = Findings::default();
     let config = if text.len() > MAX_LENGTH {
         let what = format!("the configuration is larger than {MAX_LENGTH} bytes");
-        findings.add(Finding::new(
-            0..0,
-            what,
-            "check that this is the right file",
-        ));
+        findings.add(Finding::new(0..0, what, "check the path"));
         None
     } else {
         read(text, &source, &mut findings)

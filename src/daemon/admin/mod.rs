@@ -67,7 +67,7 @@ impl Admin {
     pub(super) async fn bind(place: &Place) -> Result<Self, ListenError> {
         let directory = place.path.parent().filter(|_| place.usual);
         if let Some(Err(error)) = directory.map(make_directory) {
-            debug!(%error, "the directory of the admin socket cannot be made");
+            debug!(%error, "cannot create the directory of the admin socket");
         }
         let socket = SocketFile::bind(&place.path, MODE).await;
         let socket = socket.map_err(|obstacle| ListenError {

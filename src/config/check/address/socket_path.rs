@@ -82,7 +82,7 @@ fn check_end(text: &str) -> Result<(), ValueError> {
         )
     } else if file.contains("mode=") {
         (
-            "has more than a path after `unix:`",
+            "has text after the path",
             "set `mode` as a separate key: `mode = \"0660\"`",
         )
     } else {
