@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn an_invalid_fault_is_reported_with_the_valid_ones() {
         for (bad, words) in [
-            ("kill-agent", "AFTER=FAULT, such as 5s=kill-agent"),
+            ("kill-agent", "AFTER=FAULT, for example 5s=kill-agent"),
             ("soon=kill-agent", "AFTER: "),
             ("5=kill-agent", "us, ms, s or m"),
             ("5s=", "\"\" is not a fault"),
@@ -119,7 +119,7 @@ mod tests {
             ("5s=break:999", "1000 to 4999"),
             ("5s=agent-away", "agent-away:2s"),
             ("5s=agent-away-amid-message", "agent-away-amid-message:2s"),
-            ("5s=agent-away:long", "how long it is away"),
+            ("5s=agent-away:long", "invalid duration"),
         ] {
             let said = planned(bad).unwrap_err();
 

@@ -362,7 +362,7 @@ mod tests {
         }
         for useless in ["0000", "0444", "0555"] {
             let fault = mode(useless).expect_err(useless);
-            assert!(fault.to_string().starts_with("nobody"), "{useless}");
+            assert!(fault.to_string().starts_with("no client"), "{useless}");
         }
     }
 
