@@ -51,7 +51,7 @@ pub struct Faults {
     /// (docs/protocol.md, section 8.6).
     #[serde(with = "duration::optional")]
     pub idle_timeout: Option<Duration>,
-    /// Stop reading from and writing to destinations.
+    /// Destinations are neither read from nor written to.
     pub stall: bool,
 }
 

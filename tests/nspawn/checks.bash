@@ -107,7 +107,7 @@ starts_when_ready() {
     check "systemctl start succeeds" wait "$starting"
     check "it listens then" traffic exchange 6000
     check "it is active" shows ActiveState active
-    check "its status tells what is open" wait_for shows StatusText "1 forward, 0 connections"
+    check "its status shows the forwards and connections" wait_for shows StatusText "1 forward, 0 connections"
     configure db=127.0.0.1:6000
 }
 
@@ -129,9 +129,9 @@ carries_traffic() {
 has_credentials_from_systemd() {
     local file=/run/credentials/ssm-proxyd.service/aws
     check "the shipped drop-in is in force" has_drop_in credentials.conf
-    check "the service may read its credentials" \
+    check "the service can read its credentials" \
         inside setpriv --reuid="$(user_of_service)" --clear-groups cat "$file"
-    check "another user may not" fails inside setpriv --reuid=65534 --clear-groups cat "$file"
+    check "another user cannot read them" fails inside setpriv --reuid=65534 --clear-groups cat "$file"
     check "every call is signed with them" ledger_says unsigned 0
 }
 
@@ -148,7 +148,7 @@ has_field() { [ "$(field "$1")" = "$2" ] || { echo "$1 is $(field "$1"), not $2"
 
 is_shut_in() {
     local place
-    check "it runs as a user made for it" is_dynamic "$(user_of_service)"
+    check "it runs as a dynamic user" is_dynamic "$(user_of_service)"
     check "it gets no new privileges" has_field NoNewPrivs 1
     check "it has no capability" has_field CapEff 0000000000000000
     check "it can get none" has_field CapBnd 0000000000000000
@@ -157,7 +157,7 @@ is_shut_in() {
         check "not even root could write $place where it is" fails confined touch "$place"
     done
     check "it may write into its state" confined touch /var/lib/ssm-proxyd/new
-    check "nobody else sees its state" state_is "$(user_of_service) 700"
+    check "other users cannot read its state" state_is "$(user_of_service) 700"
     inside systemd-analyze security --no-pager ssm-proxyd 2>&1 | grep 'Overall exposure' || true
 }
 
@@ -172,7 +172,7 @@ state_is() { [ "$(inside stat --dereference --format '%u %a' /var/lib/ssm-proxyd
 writes_to_the_journal() {
     check "its lines have its unit, its name and a priority" journal_has \
         _SYSTEMD_UNIT=ssm-proxyd.service SYSLOG_IDENTIFIER=ssm-proxyd PRIORITY=6
-    check "a forward's lines can be looked for" journal_has \
+    check "the lines of a forward have its name as a field" journal_has \
         _SYSTEMD_UNIT=ssm-proxyd.service SSM_PROXYD_FORWARD=db
 }
 
@@ -188,20 +188,20 @@ reloads() {
     mark
     configure db=127.0.0.1:6000 more=127.0.0.1:6001
     check "systemctl reload succeeds" inside systemctl reload ssm-proxyd
-    check "it says what has changed" wait_for said "reloaded: +1 −0 ~0 =1"
+    check "it logs the changes" wait_for said "reloaded: +1 −0 ~0 =1"
     check "the new forward listens" traffic exchange 6001
-    check "its status counts it" wait_for shows StatusText "2 forwards, 0 connections"
+    check "its status includes it" wait_for shows StatusText "2 forwards, 0 connections"
 
     mark
     configure db=127.0.0.1:6000 'more=127.0.0.1:ABC'
-    check "systemctl reload fails with a bad file" fails inside systemctl reload ssm-proxyd
-    check "a bad file changes nothing" wait_for said "reload failed; keeping the current configuration"
-    check "it says where the file is bad" wait_for said "/etc/ssm-proxyd/config.toml:12:10"
-    check "it says what is bad" said '127.0.0.1:ABC'
+    check "systemctl reload fails with an invalid file" fails inside systemctl reload ssm-proxyd
+    check "an invalid file changes nothing" wait_for said "reload failed; keeping the current configuration"
+    check "it logs the position of the error" wait_for said "/etc/ssm-proxyd/config.toml:12:10"
+    check "it logs the invalid value" said '127.0.0.1:ABC'
     check "both forwards still listen" both_listen
     check "it is active still" shows ActiveState active
     check "it is the same process" shows MainPID "$pid"
-    check "root may ask it how it does" tells "more +ready "
+    check "root can request its status" tells "more +ready "
 }
 
 tells() { inside ssm-proxyd status | grep --extended-regexp "$1"; }
@@ -214,8 +214,8 @@ restarts_without_a_refusal() {
         return
     fi
     configure db=127.0.0.1:6000 orders=systemd:orders-db
-    check "the shipped socket is installed as its head says" inside sh -exc "$(head_of ssm-proxyd.socket)"
-    check "it serves a port that systemd has bound" traffic exchange 5432
+    check "the shipped socket is installed by the commands in its header" inside sh -exc "$(head_of ssm-proxyd.socket)"
+    check "it serves a port bound by systemd" traffic exchange 5432
     check "no connection is refused in five restarts under load" restart_under_load
     cat /run/trial/said
 }
@@ -239,16 +239,16 @@ is_watched() {
     local pid drop_in=/run/systemd/system/ssm-proxyd.service.d/watchdog.conf
     printf '[Service]\nWatchdogSec=3s\n' | inside install -D -m 644 /dev/stdin "$drop_in"
     inside systemctl daemon-reload
-    check "it starts with an impatient watchdog" inside systemctl restart ssm-proxyd
+    check "it starts with a short watchdog timeout" inside systemctl restart ssm-proxyd
     pid=$(show MainPID)
     mark
     inside sh -c "kill -STOP $pid"
-    check "a process that does not answer is ended" wait_for said "Watchdog timeout"
-    check "and another one starts" wait_for is_another "$pid"
-    check "which serves" traffic exchange 6000
+    check "an unresponsive process is killed" wait_for said "Watchdog timeout"
+    check "a new process starts" wait_for is_another "$pid"
+    check "the new process serves" traffic exchange 6000
     inside rm "$drop_in"
     inside systemctl daemon-reload
-    check "it starts with the shipped one" inside systemctl restart ssm-proxyd
+    check "it starts with the shipped watchdog timeout" inside systemctl restart ssm-proxyd
 }
 
 is_another() { [ "$(show MainPID)" != "$1" ] && [ "$(show MainPID)" != 0 ] && shows ActiveState active; }
@@ -273,9 +273,9 @@ comes_back_after_a_crash() {
     hold 6000 || stop "no connection to crash under"
     inside sh -c "kill -KILL $pid"
     check "it comes back after a crash" wait_for is_another "$pid"
-    check "it says that sessions were left behind" \
+    check "it logs that sessions are still active" \
         wait_for said "terminating sessions that a killed former run left active"
-    check "it ends them" wait_for ledger_says open 0
+    check "it terminates them" wait_for ledger_says open 0
     check "it serves again" traffic exchange 6000
     let_go || true
 }
@@ -287,30 +287,30 @@ drains() {
     inside systemctl stop ssm-proxyd &
     stopping=$!
     check "a stop waits for open connections" wait_for said "waiting for open connections"
-    check "nobody else comes in" wait_for traffic closed 6000
-    check "its status says so" wait_for shows StatusText "waiting for open connections"
+    check "new connections are refused" wait_for traffic closed 6000
+    check "its status shows that" wait_for shows StatusText "waiting for open connections"
     check "it is deactivating" shows ActiveState deactivating
-    check "who is in finishes" ask
+    check "an open connection finishes" ask
     check "systemctl stop waits for that" kill -0 "$stopping"
-    check "the connection ends in order" let_go
+    check "the connection closes cleanly" let_go
     check "then systemctl stop succeeds" wait "$stopping"
     check "nothing was reset" unsaid "resetting connections"
     check "it has stopped" shows ActiveState inactive
     check "with success" shows Result success
     check "with exit status 0" shows ExecMainStatus 0
-    check "with every session ended" ledger_says open 0
+    check "all sessions are terminated" ledger_says open 0
 }
 
 does_not_start_with_a_bad_file() {
     mark
     configure 'db=127.0.0.1:ABC'
     inside systemctl reset-failed ssm-proxyd
-    check "systemctl start fails with a bad file" fails inside systemctl start ssm-proxyd
+    check "systemctl start fails with an invalid file" fails inside systemctl start ssm-proxyd
     check "with exit status 78" shows ExecMainStatus 78
     check "the service has failed" shows ActiveState failed
-    check "for good" shows SubState failed
-    check "and was not tried again" shows NRestarts 0
-    check "it says what is wrong" said "/etc/ssm-proxyd/config.toml:7:10"
+    check "permanently" shows SubState failed
+    check "it was not restarted" shows NRestarts 0
+    check "it logs the position of the error" said "/etc/ssm-proxyd/config.toml:7:10"
 }
 
 # For people; nothing is asserted.

@@ -65,7 +65,7 @@ find_mirror() {
         'Created-By: Packages' |
         awk -v suite="$suite" '($1 == suite || $2 == suite) && / main / { print $NF; exit }')
     case "$uri" in
-        # A list of mirrors, which debootstrap does not know: first used here.
+        # A list of mirrors, which debootstrap does not know: the first one.
         mirror+file:*) uri=${uri#mirror+file:} && awk '!/^#/ { print $1; exit }' "${uri%/}" ;;
         http://* | https://* | file:*) echo "$uri" ;;
     esac

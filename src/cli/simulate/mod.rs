@@ -30,7 +30,7 @@ use value_parsers::{Mapping, document, limit, loopback, mapping, node, size, tar
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = MANUAL)]
 pub(super) struct Args {
-    /// Loopback address to listen on; port 0 takes a free one
+    /// Loopback address to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = loopback)]
     listen: SocketAddr,
     /// Address given to clients, if they connect through a proxy
