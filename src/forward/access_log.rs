@@ -42,7 +42,7 @@ impl AccessLog<'_> {
                     sent,
                     received,
                     ?time,
-                    "half-closed and quiet; connection reset"
+                    "half-closed and idle; connection reset"
                 );
             }
             Some(Outcome::DestinationClosed | Outcome::ClientClosed) if sent + received == 0 => {
@@ -56,7 +56,7 @@ impl AccessLog<'_> {
                     sent,
                     received,
                     ?time,
-                    "connection ended by the destination, which may not have every byte of the client"
+                    "connection ended by the destination, which may not have received every byte of the client"
                 );
             }
             Some(Outcome::ClientClosed | Outcome::UploadIncomplete) => {

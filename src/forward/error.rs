@@ -63,9 +63,11 @@ impl Failure {
         let hint = match self {
             Self::Session(error) => error.hint(),
             Self::Tunnel(error) => error.hint(),
-            Self::Late(Step { hint: "", .. }) => "raise `connect_timeout` if this is just slow",
+            Self::Late(Step { hint: "", .. }) => {
+                "raise `connect_timeout` if this step is only slow"
+            }
             Self::Late(step) => step.hint,
-            Self::Fault => "please report it, with the lines before",
+            Self::Fault => "please report it with the preceding log lines",
             Self::Stopping => "",
         };
         Some(hint).filter(|hint| !hint.is_empty())

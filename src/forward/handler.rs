@@ -69,8 +69,8 @@ impl Handler {
         let opened = tokio::select! {
             opened = self.open(begin, &slot) => opened,
             () = stop.asked() => return,
-            never = self.answer(|| info!(time = ?begin.elapsed(), "open; it waits for a session")) => match never {},
-            () = connection.abandoned() => return debug!("the client left before its session was ready"),
+            never = self.answer(|| info!(time = ?begin.elapsed(), "open, waiting for a session")) => match never {},
+            () = connection.abandoned() => return debug!("client disconnected before its session was ready"),
         };
         drop(waiting);
         match opened {
@@ -100,9 +100,9 @@ impl Handler {
     /// Acquires the permits, a tunnel and a stream. Fails after `connect_timeout`.
     pub(super) async fn open(&self, begin: Instant, slot: &Slot) -> Result<Opened<'_>, Refusal> {
         let deadline = begin + self.settings.connect_timeout;
-        let most = "one of `max_connections` of this forward";
+        let most = "a free slot of `max_connections` of this forward";
         let permit = within(deadline, most, self.permits.acquire()).await?;
-        let most = "one of `max_connections` in [limits]";
+        let most = "a free slot of `max_connections` in [limits]";
         let all_permit = within(deadline, most, self.all_permits.acquire()).await?;
         let acquire = || self.supply.acquire(deadline, slot);
         let (lease, stream) = first_stream(deadline, acquire, Lease::open_stream).await?;
@@ -165,7 +165,10 @@ impl Handler {
         if let (Err(error), Some(Outcome::UploadIncomplete | Outcome::HalfCloseTimeout)) =
             (delivered, &outcome)
         {
-            warn!(error, "the last bytes of the client may not have arrived");
+            warn!(
+                error,
+                "the final bytes of the client may not have been delivered"
+            );
         }
         drop(lease);
         drop(permits);
@@ -181,7 +184,9 @@ impl Handler {
     /// the number of such connections is limited; the kernel delivers the others' for some minutes.
     async fn finish(&self, connection: Connection, mut stop: ShutdownWatch) {
         let Ok(_place) = self.lingering.try_acquire() else {
-            debug!("many clients do not read their last bytes; this one is left to the system");
+            debug!(
+                "too many clients do not read their final bytes; leaving this one to the kernel"
+            );
             return connection.leave();
         };
         tokio::select! {
@@ -284,13 +289,13 @@ async fn first_stream<P, S, F: Future<Output = Result<P, Refusal>>>(
             // Dropping the lease returns the slot as unusable. The deadline is checked in each
             // round, so that a pool of unusable tunnels cannot hold the connection.
             Err(error) if Instant::now() >= deadline => {
-                debug!(%error, "no stream on the last tunnel before the deadline");
+                debug!(%error, "cannot open a stream on the last tunnel before the deadline");
                 return Err(Refusal {
-                    failure: Failure::Late(Step::of("a tunnel that opens a stream")),
+                    failure: Failure::Late(Step::of("a tunnel that can open a stream")),
                     should_log: true,
                 });
             }
-            Err(error) => debug!(%error, "no stream on this tunnel; asking for another"),
+            Err(error) => debug!(%error, "cannot open a stream on this tunnel; requesting another"),
         }
     }
 }

@@ -187,7 +187,7 @@ impl Forward {
         let supply = self.supplier.run(stop.clone(), ended);
         supplying.spawn(supply.instrument(span.clone()));
         if let Err(error) = self.bound.set_mode(self.serve.settings.mode) {
-            span.in_scope(|| warn!(%error, "the permissions of a socket cannot be changed"));
+            span.in_scope(|| warn!(%error, "cannot change the permissions of a socket"));
         }
         let mut loops = JoinSet::new();
         for (listener, answer) in self.bound.listeners().zip(self.answers) {
@@ -259,7 +259,7 @@ async fn accept_loop(
     ))
     .await
     {
-        error!(%panic, "accepting connections failed; starting anew");
+        error!(%panic, "the accept loop panicked; restarting");
         serve.handle_fault();
         stop.pause(MAX_ACCEPT_PAUSE).await;
     }
@@ -304,16 +304,20 @@ async fn accept_until_released(
                 match first_step(task.as_mut()).await {
                     Ok(Poll::Pending) => drop(connections.spawn(task)),
                     Ok(Poll::Ready(())) => {}
-                    Err(panic) => warn!(error = %panic, "a connection was lost"),
+                    Err(panic) => {
+                        warn!(error = %panic, "connection task panicked; please report this");
+                    }
                 }
             }
-            Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection vanished"),
+            Err(error) if is_of_one_connection(&error) => {
+                debug!(%error, "a connection was closed before it was accepted");
+            }
             Err(error) => {
                 failures += 1;
                 // A resource shortage can last: logged at first, then once a minute.
                 if pause < MAX_ACCEPT_PAUSE || failures.is_multiple_of(FAILURES_PER_MINUTE) {
                     let hint = shortage::hint(&error).unwrap_or_default();
-                    warn!(%error, hint, ?pause, "cannot accept; will try again");
+                    warn!(%error, hint, ?pause, "cannot accept; retrying");
                 }
                 stop.pause(pause).await;
                 pause = (pause * 2).min(MAX_ACCEPT_PAUSE);
@@ -358,7 +362,7 @@ fn pass_on_panic(done: Result<(), tokio::task::JoinError>) {
 
 fn warn_if_panicked(done: Result<(), tokio::task::JoinError>) {
     if let Err(error) = done {
-        warn!(%error, "a connection was lost by a fault of this program");
+        warn!(%error, "connection task panicked; please report this");
     }
 }
 

@@ -300,10 +300,10 @@ fn sent(stream: &Stream) -> u64 {
 }
 
 /// Reason why the last bytes of a client may be lost.
-pub(super) const NOT_TAKEN: &str = "the destination takes nothing";
+pub(super) const NOT_TAKEN: &str = "the destination does not accept data";
 
 /// Reason why bytes of a client may not have arrived, although the stream was not lost.
-pub(super) const ENDED_EARLY: &str = "the destination ended before it had acknowledged everything";
+pub(super) const ENDED_EARLY: &str = "the destination closed before it had acknowledged everything";
 
 /// Maximum bytes per write to a client.
 const WRITE_BUFFER: usize = 64 * 1024;

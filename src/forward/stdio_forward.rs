@@ -110,7 +110,7 @@ impl StdioForward {
         end.send_replace(true);
         while let Some(done) = supplying.join_next().await {
             if let Err(error) = done {
-                warn!(%error, "the tunnels were lost");
+                warn!(%error, "the pool task panicked and its tunnels are lost");
             }
         }
     }
@@ -220,8 +220,8 @@ impl StdioError {
     /// The reader of stdout is gone, and the destination does not take what was read from stdin.
     fn undelivered() -> Self {
         Self {
-            what: "stdout was closed before the destination had all of stdin".into(),
-            hint: "keep stdout open until the destination ends".into(),
+            what: "stdout was closed before the destination had received all of stdin".into(),
+            hint: "keep stdout open until the destination closes".into(),
             class: Class::Lost,
         }
     }
@@ -229,8 +229,8 @@ impl StdioError {
     /// The destination closed before it had acknowledged what was read from stdin.
     fn ended_early() -> Self {
         Self {
-            what: "the destination ended before it had acknowledged all of stdin".into(),
-            hint: "some of it may not have arrived".into(),
+            what: "the destination closed before it had acknowledged all of stdin".into(),
+            hint: "some of it may not have been delivered".into(),
             class: Class::Lost,
         }
     }

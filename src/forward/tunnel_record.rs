@@ -36,16 +36,16 @@ pub(super) fn step<'a>(
         Some(TunnelRecord {
             is_looking_up: true,
             ..
-        }) => Step::of("DescribeInstanceInformation, which finds its target by its tags"),
+        }) => Step::of("DescribeInstanceInformation (target lookup by tags)"),
         Some(TunnelRecord { called: true, .. }) => Step::of("StartSession"),
         Some(_) | None => match throttled {
             Some(failure) => Step {
-                name: Printable::of(format_args!("its turn to call StartSession ({failure})")),
-                hint: "AWS limits the rate of this call, for all who use the account; open fewer connections at once",
+                name: Printable::of(format_args!("the rate limit of StartSession ({failure})")),
+                hint: "AWS limits the rate of this call for the whole account; open fewer connections at once",
             },
             None => Step {
-                name: "its turn to call StartSession".into(),
-                hint: "`session_start_rate` in [limits] holds it back; raise it, or keep sessions ready with `warm`",
+                name: "the rate limit of StartSession".into(),
+                hint: "`session_start_rate` in [limits] delays it; raise it, or open sessions in advance with `warm`",
             },
         },
     }

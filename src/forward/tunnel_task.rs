@@ -110,7 +110,7 @@ async fn run(driver: Driver, watch: impl Future<Output = ()>) {
         () = &mut watching => {}
     }
     if timeout(CLOSE_TIMEOUT, driving).await.is_err() {
-        debug!("the tunnel did not end in time; its session is ended by the API");
+        debug!("the tunnel did not close in time; terminating its session through the API");
     }
 }
 

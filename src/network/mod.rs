@@ -95,7 +95,7 @@ impl Network {
             Ok(outcome) => outcome.map_err(fail),
             Err(_) => Err(fail(io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("no answer within {} s", limit.as_secs()),
+                format!("no response within {} s", limit.as_secs()),
             ))),
         }
     }

@@ -110,13 +110,13 @@ pub enum RootsError {
         source: PemError,
     },
     /// The bundle contains no certificate.
-    #[error("{} holds no certificate (a PEM section that begins with BEGIN CERTIFICATE)", path.display())]
+    #[error("{} contains no certificate (a PEM section that begins with BEGIN CERTIFICATE)", path.display())]
     NoCertificate {
         /// Path of the bundle.
         path: PathBuf,
     },
     /// A certificate of the bundle cannot be used as a root.
-    #[error("{} holds a certificate that cannot be used", path.display())]
+    #[error("{} contains an invalid certificate", path.display())]
     Invalid {
         /// Path of the bundle.
         path: PathBuf,
@@ -124,7 +124,7 @@ pub enum RootsError {
         source: rustls::Error,
     },
     /// The TLS library rejected its own defaults.
-    #[error("TLS cannot be set up")]
+    #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
 }
 

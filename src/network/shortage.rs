@@ -12,14 +12,14 @@ use rustix::io::Errno;
 pub fn hint(error: &io::Error) -> Option<&'static str> {
     match Errno::from_io_error(error)? {
         Errno::MFILE => Some(
-            "this process has as many open files and sockets as it may have: raise the limit (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or lower `max_connections`",
+            "this process has reached its limit of open files and sockets: raise the limit (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or lower `max_connections`",
         ),
         Errno::NFILE => Some(
-            "this machine has as many open files as it may have: raise `fs.file-max` (sysctl), or find who holds them with `lsof`",
+            "this machine has reached its limit of open files: raise `fs.file-max` (sysctl), or find the processes that hold them with `lsof`",
         ),
-        Errno::NOMEM | Errno::NOBUFS => Some(
-            "the system has no memory left for this: free some, or raise the memory limit of the service or container",
-        ),
+        Errno::NOMEM | Errno::NOBUFS => {
+            Some("out of memory: free some, or raise the memory limit of the service or container")
+        }
         _ => None,
     }
 }

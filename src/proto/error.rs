@@ -9,15 +9,15 @@ use crate::wire::smux::FrameError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// The session was terminated on purpose by this program.
-    #[error("the session was ended here")]
+    #[error("the session was closed by this program")]
     Finished,
 
     /// Session Manager closed the channel without giving a reason.
-    #[error("the session was ended by the service or on the target")]
+    #[error("the session was terminated by Session Manager or on the target")]
     Closed,
 
     /// Session Manager closed the channel with a message from the agent.
-    #[error("the session was ended by the service or on the target: {output}")]
+    #[error("the session was terminated by Session Manager or on the target: {output}")]
     ClosedBecause {
         /// The agent's text.
         output: Printable,
@@ -30,14 +30,14 @@ pub enum Reason {
     /// The agent completed the handshake and then acknowledged nothing: without a mux, a refused
     /// dial looks like this (docs/protocol.md, section 7).
     #[error(
-        "the agent answers nothing since the handshake: the destination refuses the connection, or none of its packets come"
+        "no response from the agent since the handshake: the destination refuses the connection, or its packets are dropped"
     )]
     NoAnswer,
 
     /// The channel was closed without a reason before the agent sent or acknowledged anything. In
     /// current agents without a mux this is a refused dial (docs/protocol.md, section 0.2).
     #[error(
-        "the session ended right after the handshake: the destination refuses the connection, or closed it at once"
+        "the session ended right after the handshake: the destination refused the connection, or closed it immediately"
     )]
     ClosedAtOnce,
 
@@ -49,11 +49,11 @@ pub enum Reason {
     },
 
     /// A websocket frame is not a valid message.
-    #[error("the service sent what is no message")]
+    #[error("invalid message from Session Manager")]
     Message(#[from] DecodeError),
 
     /// The payload of a message does not match its type.
-    #[error("the agent sent an unreadable {what}: {why}")]
+    #[error("the agent sent an invalid {what}: {why}")]
     Payload {
         /// Which payload.
         what: &'static str,
@@ -62,7 +62,7 @@ pub enum Reason {
     },
 
     /// The mux bytes are not valid frames.
-    #[error("the agent broke the mux")]
+    #[error("invalid mux frame from the agent")]
     Frame(#[from] FrameError),
 
     /// The session could not be kept, for a reason given by the tunnel's driver.
@@ -93,7 +93,8 @@ impl Reason {
     }
 
     pub(crate) fn encryption() -> Self {
-        let why = "the agent insists on KMS encryption, which port forwarding sessions do not have";
+        let why =
+            "the agent requires KMS encryption, which port forwarding sessions do not support";
         Self::Handshake { why: why.into() }
     }
 
@@ -102,7 +103,7 @@ impl Reason {
     pub(crate) fn closed(body: &[u8]) -> Self {
         match payload::decode::<ChannelClosed>(body) {
             Ok(body) => Self::from_output(&body.output),
-            Err(error) => Self::unreadable("end of the session", &error),
+            Err(error) => Self::unreadable("channel_closed message", &error),
         }
     }
 

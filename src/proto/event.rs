@@ -81,9 +81,9 @@ pub enum OpenError {
     #[error("the tunnel is not ready yet")]
     NotReady,
     /// 32,767 streams were opened on this tunnel; ids are not reused.
-    #[error("the tunnel has no more stream numbers")]
+    #[error("the tunnel has no unused stream ids")]
     Exhausted,
     /// The tunnel has ended.
-    #[error("the tunnel ended")]
+    #[error("the tunnel has ended")]
     Ended(#[source] Reason),
 }

@@ -101,13 +101,13 @@ impl Error {
     pub fn hint(&self) -> &'static str {
         match self.kind {
             Kind::TargetNotConnected if self.what == DESCRIBE => {
-                "check the tags, and that region and account are the right ones; `aws ssm describe-instance-information` lists the nodes that the service knows"
+                "check the tags, the region and the account; `aws ssm describe-instance-information` lists the managed nodes"
             }
             Kind::TargetNotConnected => {
-                "check that the target runs, that its SSM agent is online, and that region and account are the right ones (`connect i-….REGION` looks in another region)"
+                "check that the target is running, that its SSM agent is online, and that region and account are correct (`connect i-….REGION` uses another region)"
             }
             Kind::Document => {
-                "check `document`: it must exist in this region and account, and take these parameters"
+                "check `document`: it must exist in this region and account, and accept these parameters"
             }
             Kind::Denied if self.what == DESCRIBE => {
                 "to find a target by its tags, the caller needs ssm:DescribeInstanceInformation, on \"*\""
@@ -119,40 +119,40 @@ impl Error {
                 "AWS limits the rate of this call; try again in a moment, and open fewer connections at once"
             }
             Kind::Credentials => {
-                "log in (`aws sso login`, `aws login`), set credentials, or choose another `profile`; they are looked for anew"
+                "log in (`aws sso login`, `aws login`), set credentials, or choose another `profile`; they are read again"
             }
             Kind::Unreachable => {
-                "check the network, the name service and `ssm_endpoint`; where TLS is intercepted, `ca_bundle`"
+                "check the network, DNS and `ssm_endpoint`; if TLS is intercepted, set `ca_bundle`"
             }
             Kind::Proxy => {
-                "check `proxy` in [aws], or HTTPS_PROXY: host, port, user and password; the proxy must allow CONNECT to AWS, and NO_PROXY names hosts that are reached without it"
+                "check `proxy` in [aws], or HTTPS_PROXY: host, port, user and password; the proxy must allow CONNECT to AWS, and NO_PROXY lists the hosts that bypass it"
             }
             Kind::Internal => {
-                "check the values in the environment, in AWS's files and in [aws] for odd characters; if they are right, this is a bug: please report it with the lines before"
+                "check the values in the environment, in the AWS files and in [aws] for invalid characters; if they are correct, this is a bug: please report it with the preceding log lines"
             }
             Kind::Shortage => {
                 "raise the limit of open files (`ulimit -n`, `LimitNOFILE=` in a systemd unit) or of memory, or lower `max_connections`"
             }
-            Kind::ServiceFault => "the service had an error of its own; try again",
-            Kind::Ended => "the session is over; a new connection gets a new one",
+            Kind::ServiceFault => "internal error of the AWS service; try again",
+            Kind::Ended => "the session has ended; a new connection starts a new session",
             Kind::Invalid => "check `target`, `remote` and `document` of this forward",
             Kind::Endpoint => {
-                "check `region`, `ssm_endpoint` and `ssmmessages_endpoint`, AWS_ENDPOINT_URL_SSM and the profile's `endpoint_url`: an endpoint of this region with TLS, or a loopback address"
+                "check `region`, `ssm_endpoint` and `ssmmessages_endpoint`, AWS_ENDPOINT_URL_SSM and the profile's `endpoint_url`: each must be an endpoint of this region with TLS, or a loopback address"
             }
             Kind::Stranger => {
-                "something between here and AWS answers in its place: a proxy, a portal, a wrong `ssm_endpoint`"
+                "the response is not from AWS: check for an intercepting proxy, a captive portal, or a wrong `ssm_endpoint`"
             }
             Kind::Role => {
                 "the caller needs sts:AssumeRole on `role_arn`, and the role's trust policy must name the caller; with SSO, the permission set must be assigned"
             }
             Kind::Profile if self.what == PROFILE_BUNDLE => {
-                "correct `ca_bundle` of this profile or its file, or write `ca_bundle` in [aws], which is used for every profile"
+                "correct `ca_bundle` of this profile or its file, or set `ca_bundle` in [aws], which is used for every profile"
             }
             Kind::Profile => {
-                "choose a `profile` that exists (`aws configure list-profiles`), or correct AWS's files; they are read again at the next connection"
+                "choose a `profile` that exists (`aws configure list-profiles`), or correct the AWS files; they are read again at the next connection"
             }
             Kind::Region => {
-                "write `region` in [aws] or in the forward, set AWS_REGION, or choose a `profile` that has one"
+                "set `region` in [aws] or in the forward, set AWS_REGION, or choose a `profile` that has one"
             }
         }
     }

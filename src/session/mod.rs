@@ -140,7 +140,7 @@ impl Drop for Session {
 async fn in_time<T>(step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     timeout(RESUME_TIMEOUT, step).await.unwrap_or_else(|_| {
         let seconds = RESUME_TIMEOUT.as_secs();
-        let why = format!("no answer within {seconds} s");
+        let why = format!("no response within {seconds} s");
         Err(Error::new("ResumeSession", Kind::Unreachable, why))
     })
 }

@@ -50,8 +50,8 @@ pub(super) fn signed(
 }
 
 fn unsignable(why: &dyn fmt::Display) -> Error {
-    let why = format!("the stream URL of the session cannot be signed: {why}");
-    Error::new("upgrade of the websocket", Kind::Invalid, why)
+    let why = format!("cannot sign the stream URL of the session: {why}");
+    Error::new("websocket upgrade", Kind::Invalid, why)
 }
 
 /// An upgrade request, to be sent once. `Debug` omits the signature.

@@ -151,14 +151,14 @@ impl Termination {
                 Some(Err(error)) => error,
                 None => return,
             };
-            debug!(%session, %error, "session of a former process not ended");
+            debug!(%session, %error, "cannot terminate the session of a former process");
             if Verdict::of(&error, waited) != Verdict::TryAgain {
                 return;
             }
             (pause, waited) = pace.next(pause, waited).await;
         }
         self.journal.remove(session).await;
-        debug!(%session, "session of a former process ended");
+        debug!(%session, "session of a former process terminated");
     }
 
     /// Makes one attempt. During shutdown it waits for a credential provider for only 2 s more:
@@ -189,9 +189,9 @@ impl Termination {
     async fn done(&self, pause: Duration) -> usize {
         self.journal.remove(&self.id).await;
         if pause > WORTH_TELLING {
-            info!(session = %self.id, "session ended at last");
+            info!(session = %self.id, "session terminated after retries");
         } else {
-            debug!(session = %self.id, "session ended");
+            debug!(session = %self.id, "session terminated");
         }
         0
     }
@@ -201,9 +201,9 @@ impl Termination {
         let session = &self.id;
         if pause == WORTH_TELLING {
             let hint = error.hint();
-            warn!(%session, %error, hint, "session not ended yet; will try until it is");
+            warn!(%session, %error, hint, "TerminateSession failed; retrying");
         } else {
-            debug!(%session, %error, ?pause, "session not ended yet; will try again");
+            debug!(%session, %error, ?pause, "TerminateSession failed; will retry");
         }
     }
 
@@ -216,16 +216,16 @@ impl Termination {
         };
         self.journal.remove(&self.id).await;
         if is_reported.swap(true, Relaxed) {
-            debug!(session = %self.id, %error, "session of a former process cannot be ended");
+            debug!(session = %self.id, %error, "cannot terminate the session of a former process");
             return 1;
         }
         self.leave(Some(error))
     }
 
     pub(super) fn leave(&self, error: Option<&Error>) -> usize {
-        let hint = "if its data channel was open it was asked to end there too; see `aws ssm describe-sessions --state Active`";
+        let hint = "if its data channel was open, termination was requested there too; see `aws ssm describe-sessions --state Active`";
         let error = error.map(tracing::field::display);
-        warn!(session = %self.id, error, hint, "session may have been left behind");
+        warn!(session = %self.id, error, hint, "session may still be active");
         1
     }
 }
@@ -254,7 +254,7 @@ impl Verdict {
 }
 
 fn no_answer() -> Error {
-    let why = "the credential provider has not answered";
+    let why = "no response from the credential provider";
     Error::new("TerminateSession", Kind::Credentials, why)
 }
 

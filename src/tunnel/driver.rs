@@ -198,7 +198,9 @@ async fn read_loop(
         }
         let frames = next_batch(&mut source).await;
         if frames.is_empty() {
-            return Err(Error::Broken("the service closed the connection".into()));
+            return Err(Error::Broken(
+                "Session Manager closed the connection".into(),
+            ));
         }
         heartbeat.beat();
         let goes_on = handle(shared, frames, heartbeat)?;

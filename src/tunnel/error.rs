@@ -17,11 +17,11 @@ pub enum Error {
     Session(#[from] session::Error),
 
     /// Connecting to Session Manager failed.
-    #[error("cannot reach the session: {}: {}", .0, Printable::of(&.0.source))]
+    #[error("cannot open the data channel: {}: {}", .0, Printable::of(&.0.source))]
     Dial(#[from] network::DialError),
 
     /// The response to the upgrade was not a websocket.
-    #[error("the service refused the websocket of the session: HTTP {status}{}", quoted(.text))]
+    #[error("Session Manager rejected the websocket upgrade: HTTP {status}{}", quoted(.text))]
     Refused {
         /// HTTP status.
         status: u16,
@@ -30,7 +30,7 @@ pub enum Error {
     },
 
     /// The session could not be resumed in time.
-    #[error("not resumed within {seconds} s: {last}")]
+    #[error("session not resumed within {seconds} s: {last}")]
     Late {
         /// `resume_timeout`, in seconds.
         seconds: u64,
@@ -41,7 +41,7 @@ pub enum Error {
     },
 
     /// The websocket broke; its session may still be active.
-    #[error("the websocket broke: {0}")]
+    #[error("the websocket failed: {0}")]
     Broken(Printable),
 }
 
@@ -85,22 +85,22 @@ impl Error {
             Self::Refused {
                 status: 401 | 403, ..
             } => {
-                "the caller needs ssmmessages:OpenDataChannel on its own sessions (arn:aws:ssm:*:*:session/${aws:userid}-*), and a clock that is right"
+                "the caller needs ssmmessages:OpenDataChannel on its own sessions (arn:aws:ssm:*:*:session/${aws:userid}-*), and a correct clock"
             }
             Self::Late { hint, .. } => hint,
             Self::Dial(error) => error.hint().unwrap_or(WAY),
             Self::Refused { .. } | Self::Broken(_) => WAY,
             Self::Ended(Reason::Refused) => {
-                "check `remote`: does the destination listen, and may the target reach it?"
+                "check `remote`: the destination must be listening and reachable from the target"
             }
             Self::Ended(Reason::NoAnswer | Reason::ClosedAtOnce) => {
-                "check the port: does anything listen on it on the target?"
+                "check the port: a process on the target must be listening on it"
             }
             Self::Ended(Reason::ClosedBecause { .. }) => {
-                "these are the agent's words; check `remote`, and that the target can reach it"
+                "this is the agent's message; check `remote`, and that the target can reach it"
             }
             Self::Ended(Reason::Closed) => {
-                "`aws ssm describe-sessions --state History` tells how it ended: a person, a limit, or the target"
+                "`aws ssm describe-sessions --state History` shows how it ended: by a user, a timeout, or the target"
             }
             Self::Ended(_) => "",
         }
@@ -123,4 +123,4 @@ fn quoted(text: &Printable) -> impl std::fmt::Display {
 }
 
 /// Hint about the network path to Session Manager.
-const WAY: &str = "check the way to ssmmessages.<region>.amazonaws.com, or to `ssmmessages_endpoint`: network, proxy, TLS";
+const WAY: &str = "check the network, proxy and TLS on the path to ssmmessages.<region>.amazonaws.com, or to `ssmmessages_endpoint`";

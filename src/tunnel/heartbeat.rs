@@ -98,7 +98,7 @@ impl Heartbeat {
                 self.beat();
             }
             if self.deadline() <= now() {
-                return Error::Broken("nothing came for too long, not even a pong".into());
+                return Error::Broken("no message or pong received in time".into());
             }
         }
     }

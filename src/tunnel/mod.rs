@@ -312,7 +312,7 @@ impl Inner {
                 proto::Event::Lowered { rate } => {
                     warn!(
                         rate,
-                        "the service objects to our rate; sending more slowly for a while"
+                        "rate limited by Session Manager; lowering the send rate"
                     );
                 }
                 proto::Event::Silent { silent, suspect } => {
@@ -320,7 +320,7 @@ impl Inner {
                     warn!(
                         ?silent,
                         stream,
-                        "the agent acknowledges nothing; a destination may not be reading, that of this stream most probably"
+                        "no acknowledgements from the agent; the destination of this stream may have stopped reading"
                     );
                 }
                 proto::Event::Stale { silent } => self.stale = Some(silent),
@@ -389,7 +389,7 @@ fn wake(wakers: &mut BTreeMap<StreamId, Waker>, id: StreamId) {
 }
 
 /// Reason of a tunnel that was lost in a panic.
-const FAULT: &str = "internal error (please report it, with the lines before)";
+const FAULT: &str = "internal error (please report it with the preceding log lines)";
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test needs a start time")]

@@ -43,7 +43,7 @@ impl Driver {
                 Ok(websocket) => return Ok(websocket),
                 Err(error) if error.is_final_at_first() => return Err(error),
                 Err(error) => {
-                    debug!(%error, "no websocket yet; will try again");
+                    debug!(%error, "websocket not connected; retrying");
                     let step = Step::failed("the websocket", &error);
                     self.shared.lock().step(step);
                 }
@@ -151,7 +151,7 @@ fn tell(failure: &Error, told: &mut Option<session::Kind>) {
     match failure {
         Error::Session(error) if error.needs_a_person() && *told != Some(error.kind()) => {
             *told = Some(error.kind());
-            warn!(%error, hint = error.hint(), "session not resumed; will try again");
+            warn!(%error, hint = error.hint(), "session not resumed; retrying");
         }
         Error::Session(_)
         | Error::Ended(_)
@@ -159,7 +159,7 @@ fn tell(failure: &Error, told: &mut Option<session::Kind>) {
         | Error::Refused { .. }
         | Error::Late { .. }
         | Error::Broken(_) => {
-            debug!(error = %failure, "session not resumed; will try again");
+            debug!(error = %failure, "session not resumed; retrying");
         }
     }
 }

@@ -149,5 +149,5 @@ pub enum Taken {
 
 /// Error: nothing can be written to the stream any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the stream takes no more bytes")]
+#[error("the stream is closed for writing")]
 pub struct Closed;

@@ -42,7 +42,7 @@ pub(super) async fn connect(
         Ok(Err(LibraryError::Http(response))) => Err(refused(&response)),
         Ok(Err(error)) => Err(Error::Broken(Printable::of(error))),
         Err(_) => {
-            let why = format!("no answer to the upgrade within {} s", timeout.as_secs());
+            let why = format!("no response to the upgrade within {} s", timeout.as_secs());
             Err(Error::Broken(why.into()))
         }
     }
@@ -74,7 +74,9 @@ where
 
 fn request(upgrade: Upgrade) -> Result<Request, Error> {
     let invalid = |error: &dyn std::fmt::Display| {
-        Error::Broken(Printable::of(format_args!("bad request: {error}")))
+        Error::Broken(Printable::of(format_args!(
+            "invalid upgrade request: {error}"
+        )))
     };
     let uri = upgrade.url.parse().map_err(|error| invalid(&error))?;
     let mut builder = ClientRequestBuilder::new(uri);
@@ -118,9 +120,9 @@ impl From<Message> for Frame {
 
 fn close_words(frame: Option<CloseFrame>) -> Printable {
     match frame {
-        None => "the service closed it without a code".into(),
+        None => "Session Manager closed it without a code".into(),
         Some(CloseFrame { code, reason }) => Printable::of(format_args!(
-            "the service closed it with code {} {}",
+            "Session Manager closed it with code {} {}",
             u16::from(code),
             reason.as_str()
         )),
@@ -211,7 +213,7 @@ mod tests {
         };
         assert_eq!(
             refused(&response).to_string(),
-            "the service refused the websocket of the session: HTTP 403 (no token!)"
+            "Session Manager rejected the websocket upgrade: HTTP 403 (no token!)"
         );
     }
 

@@ -92,7 +92,7 @@ async fn wait_blocked(
         };
         let stalled = *progress.lock().unwrap_or_else(PoisonError::into_inner) + max_stall;
         if stalled <= now() {
-            let why = format!("it took nothing for {} s", max_stall.as_secs());
+            let why = format!("no bytes could be sent for {} s", max_stall.as_secs());
             return Err(Error::Broken(why.into()));
         }
         tokio::select! {
@@ -103,7 +103,10 @@ async fn wait_blocked(
 }
 
 fn stale(silent: Duration) -> Error {
-    let why = format!("the agent acknowledged nothing for {} s", silent.as_secs());
+    let why = format!(
+        "no acknowledgements from the agent for {} s",
+        silent.as_secs()
+    );
     Error::Broken(why.into())
 }
 

@@ -175,7 +175,10 @@ impl Decoder {
 
     /// Passes the next bytes. All events of the previous input must have been polled.
     pub fn push(&mut self, input: Bytes) {
-        debug_assert!(self.input.is_empty(), "the former input was taken apart");
+        debug_assert!(
+            self.input.is_empty(),
+            "the previous input was decoded completely"
+        );
         self.input = input;
     }
 
@@ -256,13 +259,13 @@ impl Decoder {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// Not version 1.
-    #[error("a mux frame of version {got}, expected {VERSION}")]
+    #[error("mux frame version {got}, expected {VERSION}")]
     Version {
         /// Version found.
         got: u8,
     },
     /// Not a command of version 1.
-    #[error("an unknown mux command {got}")]
+    #[error("unknown mux command {got}")]
     Command {
         /// Command found.
         got: u8,

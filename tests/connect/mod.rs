@@ -320,7 +320,7 @@ async fn what_stdout_cannot_take_is_told_and_is_no_clean_end() {
         "{said}"
     );
     assert!(
-        said.contains("stdout cannot be written: No space left"),
+        said.contains("cannot write to stdout: No space left"),
         "{said}"
     );
     assert_clean(&simulator);

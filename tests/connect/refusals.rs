@@ -10,7 +10,7 @@ use crate::support::stage::{TARGET, unpaced};
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_has_its_exit_code_and_one_line() {
     for (api, code, words) in [
-        ("TargetNotConnected", 69, "check that the target runs"),
+        ("TargetNotConnected", 69, "check that the target is running"),
         ("AccessDeniedException", 77, "ssm:StartSession"),
         ("ExpiredTokenException", 77, "aws sso login"),
         ("InvalidDocument", 78, "check `document`"),
@@ -44,7 +44,7 @@ async fn a_port_where_nothing_listens_is_reported() {
 
     assert_eq!(code, 69, "{said}");
     assert!(said.contains("check the port"), "{said}");
-    assert!(said.contains("refuses the connection"), "{said}");
+    assert!(said.contains("refused the connection"), "{said}");
     assert_clean(&simulator);
 }
 

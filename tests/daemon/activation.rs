@@ -37,7 +37,11 @@ async fn a_restart_refuses_no_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_keeps_them() {
     let mut scene = Scene::new(&["web"]).await;
-    assert!(scene.log("no forward listens").contains("name=\"local\""));
+    assert!(
+        scene
+            .log("no forward uses this passed socket")
+            .contains("name=\"local\"")
+    );
     let mut client = connect(scene.address);
     assert_echo(&mut client, b"hello");
 
@@ -59,7 +63,7 @@ async fn one_that_was_not_passed_is_named() {
     let said = scene.log("cannot listen on systemd:db");
 
     assert!(
-        said.contains("no socket of that name was passed, but local, web"),
+        said.contains("no socket of that name was passed; available: local, web"),
         "{said}"
     );
     assert!(said.contains("FileDescriptorName=db"), "{said}");

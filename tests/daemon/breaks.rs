@@ -32,7 +32,7 @@ async fn a_websocket_that_fell_silent_is_found_out_by_a_missed_pong() {
 
     let (simulator, log) = talk.end();
     assert_eq!(simulator.ledger().sessions[0].attached, 2);
-    assert_names(&only_line(&log, "WARN"), &["not even a pong"]);
+    assert_names(&only_line(&log, "WARN"), &["no message or pong received"]);
     for nudge in ["retrying now", "resumed from suspend"] {
         assert!(!log.contains(nudge), "{log}");
     }
@@ -126,7 +126,7 @@ async fn a_session_that_ends_while_its_websocket_is_broken_is_a_reset_and_one_li
 
         let (simulator, log) = talk.lost();
         let line = only_line(&log, "session lost");
-        assert_names(&line, &["{forward=\"f\"}", "the session is over"]);
+        assert_names(&line, &["{forward=\"f\"}", "the session has ended"]);
         assert_eq!(log.matches("WARN").count(), 2, "one for the break: {log}");
         let expected = if terminated {
             EndedBy::Api

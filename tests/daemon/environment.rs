@@ -128,9 +128,7 @@ async fn a_machine_without_certificates_is_told_that_it_cannot_call_aws() {
 
     daemon.process.stderr.wait_for("UnknownIssuer");
     let log = daemon.stop(&simulator);
-    let line = log
-        .lines()
-        .find(|line| line.contains("trusts no certificate"));
+    let line = log.lines().find(|line| line.contains("no CA certificates"));
     assert_names(
         line.unwrap(),
         &["WARN", "hint=", "ca-certificates", "ca_bundle"],

@@ -36,7 +36,10 @@ async fn a_refusal_of_the_api_is_told_once_and_the_next_connection_is_served() {
         assert_reset(connect(daemon.address()));
         let line = daemon.process.stderr.wait_for("WARN");
         assert_served(daemon.address());
-        let recovered = daemon.process.stderr.wait_for("sessions start again");
+        let recovered = daemon
+            .process
+            .stderr
+            .wait_for("session starts succeed again");
         // A stop before that would be told of in another line.
         daemon.process.stderr.wait_for("ended by the client");
 
@@ -51,7 +54,11 @@ async fn a_refusal_of_the_api_is_told_once_and_the_next_connection_is_served() {
     }
     let log = daemon.stop(&simulator);
     assert_eq!(log.matches("WARN").count(), 6, "{log}");
-    assert_eq!(log.matches("sessions start again").count(), 6, "{log}");
+    assert_eq!(
+        log.matches("session starts succeed again").count(),
+        6,
+        "{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,7 +132,10 @@ async fn while_a_target_is_known_to_be_offline_nobody_asks_for_it_again() {
     simulator.set_offline(TARGET, false);
     daemon.process.signal("USR2");
     assert_served(daemon.address());
-    let recovered = daemon.process.stderr.wait_for("sessions start again");
+    let recovered = daemon
+        .process
+        .stderr
+        .wait_for("session starts succeed again");
     assert_names(&told, &[TARGET, "no session; connection reset"]);
     assert_names(
         &recovered,
@@ -308,7 +318,7 @@ async fn an_answer_that_makes_no_sense_costs_its_connection_and_its_session_is_e
         (
             "foreign host",
             session_at(&foreign),
-            "no Session Manager endpoint",
+            "not a Session Manager endpoint",
         ),
         (
             "not encrypted",
@@ -373,7 +383,7 @@ async fn a_session_that_could_not_be_ended_is_not_called_ended() {
     let id = &simulator.ledger().sessions[0].session_id;
     assert_names(
         &line,
-        &["serving{forward=\"f\"}", id, "left behind", "hint="],
+        &["serving{forward=\"f\"}", id, "may still be active", "hint="],
     );
     assert!(!log.contains("all sessions are terminated"), "{log}");
 }

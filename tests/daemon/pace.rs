@@ -123,7 +123,7 @@ fn lowest_objection() -> Faults {
 }
 
 fn assert_told_once(log: &str) {
-    let told = log.matches("the service objects to our rate");
+    let told = log.matches("rate limited by Session Manager");
     assert_eq!(told.count(), 1, "{log}");
     assert!(log.contains("rate=200"), "{log}");
 }

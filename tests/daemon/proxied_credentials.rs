@@ -125,7 +125,7 @@ async fn a_proxy_that_refuses_a_way_to_credentials_is_named() {
 
                 let at = format!("{} {answer}: {err}", way.name);
                 assert_eq!(code, 69, "{at}");
-                let expected = ["no way through the proxy", &address, words];
+                let expected = ["cannot connect through the proxy", &address, words];
                 assert_names(&err, &expected);
                 let service = if *host == STS { "(STS)" } else { "(SSO)" };
                 assert_names(&err, &[service, "user and password"]);
@@ -153,7 +153,10 @@ async fn a_daemon_reports_a_proxy_that_refuses_a_way_to_credentials() {
         assert_reset(connect(daemon.address()));
 
         let line = daemon.process.stderr.wait_for("no session");
-        assert_names(&line, &["no way through the proxy", "HTTP 407", "hint="]);
+        assert_names(
+            &line,
+            &["cannot connect through the proxy", "HTTP 407", "hint="],
+        );
         let body = get(http, "/readiness").body;
         assert_eq!(body, "ready\nfailing: f ProxyRefused\n", "{}", way.name);
         let log = daemon.stop(&far.simulator);
@@ -227,7 +230,11 @@ async fn tinyproxy_leads_to_credentials_and_its_refusal_is_named() {
             assert_eq!(code, 69, "{}: {err}", way.name);
             assert_names(
                 &err,
-                &["no way through the proxy", words, "user and password"],
+                &[
+                    "cannot connect through the proxy",
+                    words,
+                    "user and password",
+                ],
             );
         }
     }

@@ -84,7 +84,7 @@ async fn a_proxy_that_does_not_open_the_way_is_told_with_a_remedy() {
             "ssm.",
             "407 Proxy Authentication Required",
             [
-                "no way through the proxy",
+                "cannot connect through the proxy",
                 "authorization required",
                 "user and password",
             ],
@@ -92,18 +92,22 @@ async fn a_proxy_that_does_not_open_the_way_is_told_with_a_remedy() {
         (
             "ssm.",
             "403 Forbidden",
-            ["no way through the proxy", "unsuccessful", "CONNECT"],
+            [
+                "cannot connect through the proxy",
+                "unsuccessful",
+                "CONNECT",
+            ],
         ),
         (
             "ssmmessages.",
             "407 Proxy Authentication Required",
-            ["cannot reach the session", "HTTP 407", "USER:PASSWORD"],
+            ["cannot open the data channel", "HTTP 407", "USER:PASSWORD"],
         ),
         (
             "ssmmessages.",
             "403 Not allowed",
             [
-                "cannot reach the session",
+                "cannot open the data channel",
                 "HTTP 403 Not allowed",
                 "must allow CONNECT",
             ],

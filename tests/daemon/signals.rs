@@ -195,7 +195,7 @@ async fn usr2_ends_the_pause_before_the_next_terminate_session() {
     assert_echo(&mut client, b"hello");
     drop(client);
     let line = daemon.process.stderr.wait_for("pause=2s");
-    assert!(line.contains("session not ended yet"), "{line}");
+    assert!(line.contains("TerminateSession failed"), "{line}");
 
     daemon.process.signal("USR2");
 

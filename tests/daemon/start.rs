@@ -180,9 +180,9 @@ fn a_bundle_of_certificates_that_is_none_is_told_with_the_reason() {
     for (bundle, reason) in [
         (directory.path().join("none.pem"), "no such file"),
         (directory.path().to_owned(), "is a directory"),
-        (path("words.pem", "hello"), "holds no certificate"),
+        (path("words.pem", "hello"), "contains no certificate"),
         (path("torn.pem", &pem("!!")), "not a PEM file"),
-        (path("wrong.pem", &pem("AAAA")), "cannot be used"),
+        (path("wrong.pem", &pem("AAAA")), "invalid certificate"),
     ] {
         let bundle = bundle.display().to_string();
         let aws = format!("[aws]\nregion = \"us-east-1\"\nca_bundle = {bundle:?}\n");

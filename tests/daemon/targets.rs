@@ -136,7 +136,10 @@ async fn what_keeps_a_look_up_from_finding_is_told_with_its_remedy() {
             Some("AccessDeniedException"),
             "ssm:DescribeInstanceInformation, on",
         ),
-        (None, "no managed node of us-east-1 has Name=bastion"),
+        (
+            None,
+            "no managed node in us-east-1 has the tags Name=bastion",
+        ),
     ] {
         let simulator = simulator(&[]).await;
         if let Some(code) = code {

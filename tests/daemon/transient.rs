@@ -65,7 +65,10 @@ async fn a_connection_waits_for_a_service_that_refuses_connections() {
     let mut daemon = Running::launch(command, &endpoint, &forward_to(echo.address()));
 
     let mut client = connect(daemon.address());
-    let line = daemon.process.stderr.wait_for("no session yet; retrying");
+    let line = daemon
+        .process
+        .stderr
+        .wait_for("StartSession failed; retrying");
     relay(address, simulator.address());
 
     assert_echo(&mut client, b"hello");

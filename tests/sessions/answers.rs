@@ -207,7 +207,7 @@ async fn a_daemon_finds_and_ends_the_session_of_an_answer_that_was_lost() {
     daemon
         .process
         .stderr
-        .wait_for("found the session of a lost answer");
+        .wait_for("found the session of a lost response");
 
     let is_ended = || {
         let sessions = simulator.ledger().sessions;

@@ -83,7 +83,7 @@ async fn a_target_that_is_not_connected_is_told_above_ssh_s_own_line() {
         )),
         "{err}"
     );
-    assert!(ours.contains("; check that the target runs"), "{err}");
+    assert!(ours.contains("; check that the target is running"), "{err}");
     assert!(
         theirs.iter().all(|line| line.contains("onnection closed")),
         "{err}"

@@ -180,7 +180,7 @@ where
     SockRef<'a>: From<&'a S>,
 {
     if let Err(error) = SockRef::from(stream).set_out_of_band_inline(true) {
-        debug!(%error, "urgent bytes of this client will be skipped");
+        debug!(%error, "cannot receive urgent bytes of this client inline; they will be skipped");
     }
 }
 

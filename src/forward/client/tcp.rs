@@ -87,7 +87,9 @@ impl TcpSocket {
                 _ => stalled += 1,
             }
             if stalled >= MAX_STALLED {
-                debug!("a client does not read its last bytes; they are left to the system");
+                debug!(
+                    "client does not read its final bytes; leaving their delivery to the kernel"
+                );
                 return;
             }
         }

@@ -67,13 +67,13 @@ pub enum ListenErrorKind {
     #[error("this daemon still listens on {0}")]
     Ours(SocketAddr),
     /// The path of a Unix socket is not a socket.
-    #[error("what is there is not a socket")]
+    #[error("the path exists and is not a socket")]
     Foreign,
     /// The directory of a Unix socket does not exist.
     #[error("its directory does not exist")]
     NoDirectory,
     /// Another process of this user holds the lock file of a Unix socket.
-    #[error("another start holds its lock file")]
+    #[error("another process holds its lock file")]
     Locked(PathBuf),
     /// The service manager has passed no socket of that name; lists the names that were passed.
     #[error("no socket of that name was passed{}", but(.0))]
@@ -108,11 +108,11 @@ impl From<io::Error> for ListenErrorKind {
 
 fn port_hint(port: u16, obstacle: &ListenErrorKind) -> String {
     if let ListenErrorKind::Ours(_) = obstacle {
-        return "an address and all addresses cannot be listened on at once, so neither can follow the other; restart the daemon, or reload once without this `listen` and then with it".to_owned();
+        return "an address and the wildcard address cannot be bound at the same time, so a reload cannot replace one by the other; restart the daemon, or reload once without this `listen` and then with it".to_owned();
     }
     match obstacle.kind() {
         Some(io::ErrorKind::AddrInUse) => format!(
-            "another program holds this port; choose another `listen`, or find it with `ss -ltnp 'sport = :{port}'`"
+            "another program uses this port; choose another `listen`, or find it with `ss -ltnp 'sport = :{port}'`"
         ),
         Some(io::ErrorKind::PermissionDenied) if port < FIRST_FREE_PORT => {
             "ports below 1024 need a privilege; choose a higher one, or grant CAP_NET_BIND_SERVICE"
@@ -123,7 +123,7 @@ fn port_hint(port: u16, obstacle: &ListenErrorKind) -> String {
                 .to_owned()
         }
         Some(io::ErrorKind::AddrNotAvailable) => {
-            "this machine does not have the address (yet); its addresses are in `ip address`"
+            "the address is not (yet) assigned to this machine; its addresses are in `ip address`"
                 .to_owned()
         }
         Some(_) | None => "choose another `listen`".to_owned(),
@@ -134,14 +134,14 @@ fn path_hint(path: &Path, obstacle: &ListenErrorKind) -> String {
     let directory = path.parent().unwrap_or(path).display();
     match obstacle {
         ListenErrorKind::Foreign => {
-            "nothing but a socket is ever replaced; move it away, or choose another path".to_owned()
+            "only a socket is replaced; move the file away, or choose another path".to_owned()
         }
         ListenErrorKind::NoDirectory => {
             format!("create it: `mkdir {directory}`, or `RuntimeDirectory=` in a systemd unit")
         }
         ListenErrorKind::Locked(lock) => {
             format!(
-                "find it with `fuser {}`, and try again when it is done",
+                "find it with `fuser {}`, and retry when it has exited",
                 lock.display()
             )
         }
@@ -151,7 +151,7 @@ fn path_hint(path: &Path, obstacle: &ListenErrorKind) -> String {
         }
         ListenErrorKind::System(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             format!(
-                "this user must be able to create files in {directory}, and to replace a socket that is left there"
+                "this user must be able to create files in {directory}, and to replace an existing socket there"
             )
         }
         ListenErrorKind::System(_)
@@ -164,7 +164,7 @@ fn path_hint(path: &Path, obstacle: &ListenErrorKind) -> String {
 fn passed_hint(name: &str, obstacle: &ListenErrorKind) -> String {
     match obstacle {
         ListenErrorKind::Open(_) => {
-            "give its .socket unit a loopback address, or, if that is meant, add `allow_remote_clients = true`"
+            "give its .socket unit a loopback address, or add `allow_remote_clients = true` if this is intended"
                 .to_owned()
         }
         ListenErrorKind::System(_)
@@ -174,7 +174,7 @@ fn passed_hint(name: &str, obstacle: &ListenErrorKind) -> String {
         | ListenErrorKind::NoDirectory
         | ListenErrorKind::Locked(_)
         | ListenErrorKind::NotPassed(_) => format!(
-            "a .socket unit passes one with `FileDescriptorName={name}` and `Service=ssm-proxyd.service`; a reload cannot bring new ones"
+            "a .socket unit passes one with `FileDescriptorName={name}` and `Service=ssm-proxyd.service`; new ones need a restart of the daemon"
         ),
     }
 }
@@ -183,7 +183,7 @@ fn passed_hint(name: &str, obstacle: &ListenErrorKind) -> String {
 fn but(names: &str) -> String {
     match names.is_empty() {
         true => String::new(),
-        false => format!(", but {names}"),
+        false => format!("; available: {names}"),
     }
 }
 

@@ -91,7 +91,7 @@ impl ActivatedSockets {
             warn!(
                 name,
                 hint = "write `listen = \"systemd:NAME\"` in a forward, or remove its .socket unit",
-                "a socket was passed on which no forward listens; connections to it hang"
+                "no forward uses this passed socket; connections to it hang"
             );
         }
     }

@@ -108,7 +108,7 @@ impl<E: Clone> Pool<E> {
         let id = self.next;
         self.next = TunnelId(id.0 + 1);
         let former = self.members.insert(id, Entry::Queued { priority, probe });
-        debug_assert!(former.is_none(), "ids are given once");
+        debug_assert!(former.is_none(), "ids are unique");
         self.actions.push_back(Action::Start {
             tunnel: id,
             priority,

@@ -37,10 +37,10 @@ impl PoolTask {
         self.metrics.failed.fetch_add(1, Relaxed);
         self.metrics.record_failure(failure.trouble(now));
         if severity == Severity::Throttled {
-            debug!(error = %failure, "throttled; will try again in turn");
+            debug!(error = %failure, "StartSession throttled; queued for retry");
             self.throttled = Some(failure.clone());
         } else if !self.pool.has_waiting() && self.log_dedup.handle_failure(now, &failure, 0) {
-            warn!(error = %failure, hint = failure.hint(), "no session can be kept ready");
+            warn!(error = %failure, hint = failure.hint(), "cannot open a warm session");
         }
         self.pool.handle_failed(now, id, failure, severity);
     }
@@ -51,7 +51,7 @@ impl PoolTask {
         };
         let failure = record.tunnel.and_then(|tunnel| tunnel.failure());
         if let Some(error) = failure.filter(|_| self.pool.is_spare(id)) {
-            debug!(%error, "a session that was kept ready has ended");
+            debug!(%error, "a warm session has ended");
         }
         self.pool.handle_ended(now, id);
     }
@@ -61,7 +61,7 @@ impl PoolTask {
         let Some(fault) = done.err().filter(JoinError::is_panic) else {
             return;
         };
-        error!(error = %fault, "a tunnel was lost by a fault of this program");
+        error!(error = %fault, "tunnel task panicked; please report this");
         let is_it = |(id, record): (&TunnelId, &TunnelRecord)| {
             (record.task.id() == fault.id()).then_some(*id)
         };

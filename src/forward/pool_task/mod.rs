@@ -133,7 +133,7 @@ impl PoolTask {
     /// their sessions.
     fn start_anew(&mut self, now: Instant, panic: &Panic, pause: Duration) {
         panics::point("supplier-restart");
-        error!(%panic, ?pause, "the tunnels of this forward are lost; starting anew");
+        error!(%panic, ?pause, "the pool task panicked and its tunnels are lost; restarting");
         self.metrics.record_failure(Failure::Fault.trouble(now));
         for (_, Waiter { reply, .. }) in std::mem::take(&mut self.waiters) {
             let _left = reply.send(Err(Refusal::fault()));
@@ -241,8 +241,8 @@ impl PoolTask {
             TunnelEvent::Ready => {
                 self.throttled = None;
                 self.metrics.handle_success();
-                if let Some((after, cost)) = self.log_dedup.handle_success(now) {
-                    info!(?after, connections_reset = cost, "sessions start again");
+                if let Some((after, connections_reset)) = self.log_dedup.handle_success(now) {
+                    info!(?after, connections_reset, "session starts succeed again");
                 }
                 self.pool.handle_ready(now, id);
             }
@@ -366,7 +366,7 @@ impl PoolTask {
         }
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if timeout(CLOSE_TIMEOUT, all).await.is_err() {
-            debug!("some tunnels did not say goodbye in time");
+            debug!("some tunnels did not close in time");
         }
         self.tasks.shutdown().await;
     }

@@ -152,10 +152,10 @@ impl fmt::Debug for Proxy {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
     /// The URL is malformed. It may contain a password, so it is not quoted.
-    #[error("the URL of the proxy is malformed: http://[USER:PASSWORD@]HOST[:PORT] is one")]
+    #[error("malformed proxy URL, expected http://[USER:PASSWORD@]HOST[:PORT]")]
     Malformed,
     /// The scheme is not supported.
-    #[error("the proxy is of the kind {0}://, and only http:// is spoken to a proxy")]
+    #[error("unsupported proxy scheme {0}://, expected http://")]
     Scheme(Printable),
 }
 
@@ -172,13 +172,13 @@ impl ProxyConnectError {
     pub(super) fn hint(&self) -> &'static str {
         match self.what {
             What::Unreachable(_) => {
-                "check `proxy` in [aws], or HTTPS_PROXY, and that the proxy runs"
+                "check `proxy` in [aws], or HTTPS_PROXY, and that the proxy is running"
             }
             What::Unauthorized => {
-                "write user and password into `proxy` in [aws], or into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT"
+                "set user and password in `proxy` of [aws], or in HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT"
             }
             What::Refused { .. } => {
-                "the proxy must allow CONNECT to this host and port; NO_PROXY names hosts that are reached without it"
+                "the proxy must allow CONNECT to this host and port; NO_PROXY lists the hosts that bypass it"
             }
             What::Nonsense => "is it an HTTP proxy? check `proxy` in [aws], or HTTPS_PROXY",
         }
@@ -189,11 +189,11 @@ impl ProxyConnectError {
 enum What {
     #[error("cannot be reached: {0}")]
     Unreachable(io::Error),
-    #[error("wants a user and a password (HTTP 407)")]
+    #[error("requires a user and a password (HTTP 407)")]
     Unauthorized,
-    #[error("does not connect (HTTP {status} {reason})")]
+    #[error("refused the CONNECT request (HTTP {status} {reason})")]
     Refused { status: u16, reason: Printable },
-    #[error("gave no answer of HTTP")]
+    #[error("did not send an HTTP response")]
     Nonsense,
 }
 

@@ -50,7 +50,7 @@ impl Handshake {
             return Ok(None);
         }
         let request: HandshakeRequest = payload::decode(request)
-            .map_err(|error| Reason::unreadable("handshake request", &error))?;
+            .map_err(|error| Reason::unreadable("HandshakeRequest", &error))?;
         check_size(&request.requested_client_actions)?;
         let version = AgentVersion::new(&request.agent_version);
         let mut processed = Vec::new();
@@ -73,7 +73,7 @@ impl Handshake {
     /// If it cannot be decoded, or was received before a request.
     pub(crate) fn handle_complete(&mut self, complete: &[u8]) -> Result<Completed, Reason> {
         let complete: HandshakeComplete = payload::decode(complete)
-            .map_err(|error| Reason::unreadable("end of the handshake", &error))?;
+            .map_err(|error| Reason::unreadable("HandshakeComplete", &error))?;
         match std::mem::replace(&mut self.state, State::Complete) {
             State::Answered { version, mode } => Ok(Completed {
                 version,
@@ -81,7 +81,7 @@ impl Handshake {
                 notice: Printable::cut(&complete.customer_message, MAX_NOTICE),
             }),
             State::Waiting | State::Complete => Err(Reason::Handshake {
-                why: "the agent completed a handshake that it had not begun".into(),
+                why: "the agent sent HandshakeComplete without a HandshakeRequest".into(),
             }),
         }
     }
@@ -137,7 +137,7 @@ fn check_size(actions: &[RequestedAction]) -> Result<(), Reason> {
     let longest = actions.iter().map(|action| action.action_type.len()).max();
     if let Some(len) = longest.filter(|len| *len > MAX_ACTION_TYPE) {
         let why = format!(
-            "the agent requests an action whose type has {len} bytes, expected at most {MAX_ACTION_TYPE}"
+            "the agent requests a handshake action with a type of {len} bytes, expected at most {MAX_ACTION_TYPE}"
         );
         return Err(Reason::Handshake { why: why.into() });
     }
@@ -176,7 +176,7 @@ fn session_mode(action: &RequestedAction, version: &AgentVersion) -> Result<Mode
         let got = Printable::cut(&session.session_type, MAX_NAME);
         return Err(Reason::Handshake {
             why: Printable::of(format_args!(
-                "the document opens a session of type {got:?}, not of a port; choose another `document`"
+                "the document opens a session of type {got:?}, not a port session; choose another `document`"
             )),
         });
     }

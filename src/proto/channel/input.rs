@@ -51,7 +51,7 @@ impl Channel {
     fn handle_damaged(&mut self, reason: Reason) -> Result<(), Reason> {
         self.stats.damaged += 1;
         let is_agent = self.handshake.is_begun() && self.stats.damaged <= MAX_DAMAGED;
-        debug!(%reason, is_agent, "a frame that cannot be read");
+        debug!(%reason, is_agent, "received an invalid frame");
         if is_agent { Ok(()) } else { Err(reason) }
     }
 

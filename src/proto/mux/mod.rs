@@ -347,17 +347,20 @@ impl Mux {
         assert_eq!(
             self.budget.unread(),
             unread,
-            "the budget counts what is unread"
+            "the budget counts unread bytes"
         );
         for (id, stream) in &self.streams {
             let turns = self.turns.iter().filter(|turn| turn == id).count();
             let wanted = usize::from(stream.intent() != NextFrame::Nothing);
-            assert_eq!(turns, wanted, "stream {id} with an intent has one turn");
+            assert_eq!(
+                turns, wanted,
+                "stream {id} with pending frames is queued once"
+            );
             assert!(stream.unsent() <= MAX_UNSENT, "the outbox is bounded");
         }
         assert!(
             self.turns.iter().all(|id| self.streams.contains_key(&id)),
-            "turns are of streams"
+            "the queue contains open streams only"
         );
     }
 }

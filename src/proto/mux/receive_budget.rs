@@ -28,7 +28,7 @@ impl Budget {
     pub(crate) fn remove(&mut self, unread: usize, len: usize) {
         debug_assert!(
             len <= unread && unread <= self.unread,
-            "what is read came before"
+            "bytes are received before they are read"
         );
         self.unread -= len;
         self.crowded -= usize::from(is_crowded(unread) && !is_crowded(unread - len));

@@ -325,7 +325,7 @@ impl Tunnel {
             self.streams.assert_invariants();
             assert!(
                 !self.streams.wants_input() || self.channel.is_early_settled(),
-                "early messages that were read take no room in their pool"
+                "early messages that were read use no buffer space"
             );
             let over = self
                 .channel
@@ -334,7 +334,7 @@ impl Tunnel {
                 .saturating_sub(self.options.upload_window);
             assert!(
                 over <= CONTROL_ALLOWANCE,
-                "the window holds what is unacknowledged"
+                "the window counts unacknowledged bytes"
             );
         }
     }

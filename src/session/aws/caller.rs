@@ -266,7 +266,7 @@ impl Asked {
     async fn ask(&self, state: &Mutex<State>) -> Answer {
         let limited = guarded("credentials", MAX_QUESTION, self.ask_provider(state));
         limited.await.unwrap_or_else(|error| {
-            let why = "the credential provider did not answer in time";
+            let why = "the credential provider did not respond in time";
             // The error of `guarded` for a timeout.
             let is_late = error.kind() == Kind::Unreachable;
             Err(match is_late {
@@ -319,7 +319,7 @@ impl State {
                 self.refused = None;
             }
             Err(error) => {
-                debug!(%error, "no other credentials");
+                debug!(%error, "cannot refresh the credentials");
                 // Read again next time: a login may have changed AWS's files.
                 self.source = None;
                 self.refused = Some((Instant::now(), error.clone()));

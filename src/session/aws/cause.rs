@@ -59,7 +59,7 @@ impl Place<'_> {
         }
         let is_of_aws = !NOT_OF_AWS.iter().any(|words| tried.contains(words));
         if !is_of_aws && !tried.contains(LOGIN_TOKEN) {
-            let why = format!("{service} answered something that is not of AWS");
+            let why = format!("{service} returned a response that is not from AWS");
             return (Kind::Stranger, why);
         }
         if let Some((code, message)) = refusal(error, &tried) {
@@ -78,7 +78,7 @@ impl Place<'_> {
 
     /// Returns class and message for an error response of a service.
     fn refused(&self, service: &str, code: &str, message: &str, tried: &str) -> (Kind, String) {
-        let said = format!("{service} says {code}: {message}");
+        let said = format!("{service} returned {code}: {message}");
         let kind = match code {
             "UnauthorizedException" | "InvalidGrantException" => Kind::Credentials,
             "AccessDeniedException" if tried.contains(LOGIN_TOKEN) => Kind::Credentials,

@@ -74,18 +74,18 @@ pub(super) async fn ask(serial: &str) -> Result<String, NoCode> {
         let _unwanted = answer.send(asked);
     });
     let code = code.await;
-    let code = code.map_err(|_| NoCode("the question failed".to_owned()))?;
+    let code = code.map_err(|_| NoCode("the prompt failed".to_owned()))?;
     code.map_err(NoCode)
 }
 
 /// Prints the prompt to the terminal and reads one line, unless `is_over` returns true first.
 fn prompt(question: &str, is_over: impl Fn() -> bool) -> Result<String, String> {
     let _turn = QUESTION.lock().unwrap_or_else(PoisonError::into_inner);
-    let failed = |error: io::Error| format!("the terminal cannot be used: {error}");
-    let mut terminal = terminal().map_err(|_| "there is no terminal to ask for it")?;
+    let failed = |error: io::Error| format!("cannot use the terminal: {error}");
+    let mut terminal = terminal().map_err(|_| "no terminal to prompt for it")?;
     if !is_in_foreground(&terminal) {
         // Reading would stop this process (SIGTTIN).
-        return Err("this program runs in the background of its terminal".to_owned());
+        return Err("this program is a background job of its terminal".to_owned());
     }
     if let Some(flush) = BEFORE.get() {
         flush();
@@ -101,14 +101,14 @@ fn prompt(question: &str, is_over: impl Fn() -> bool) -> Result<String, String> 
     let is_code = !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_digit());
     is_code
         .then_some(code)
-        .ok_or_else(|| "expected the digits that the device shows".to_owned())
+        .ok_or_else(|| "expected the digits shown by the device".to_owned())
 }
 
 fn read_line(terminal: &mut File, is_over: impl Fn() -> bool) -> Result<String, String> {
     let mut line = Vec::new();
     while !line.ends_with(b"\n") && line.len() < MAX_LINE {
         if is_over() {
-            return Err("it came too late".to_owned());
+            return Err("not entered in time".to_owned());
         }
         let mut readable = [PollFd::new(terminal, PollFlags::IN)];
         if matches!(poll(&mut readable, Some(&POLL)), Ok(0) | Err(Errno::INTR)) {
@@ -118,7 +118,7 @@ fn read_line(terminal: &mut File, is_over: impl Fn() -> bool) -> Result<String, 
         match terminal.read(&mut byte) {
             Ok(0) => return Err("the terminal was closed".to_owned()),
             Ok(_) => line.push(byte[0]),
-            Err(error) => return Err(format!("the terminal cannot be used: {error}")),
+            Err(error) => return Err(format!("cannot use the terminal: {error}")),
         }
     }
     Ok(String::from_utf8_lossy(&line).into_owned())
@@ -144,7 +144,7 @@ impl HiddenInput {
     fn new(terminal: &File) -> Result<Self, String> {
         let mut settings = settings();
         if matches!(*settings, Settings::Final) {
-            return Err("the program ends".to_owned());
+            return Err("the program is exiting".to_owned());
         }
         if let (Ok(former), Ok(own)) = (tcgetattr(terminal), terminal.try_clone()) {
             let mut hidden = former.clone();

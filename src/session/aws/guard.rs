@@ -25,11 +25,11 @@ pub(super) async fn guarded<T>(
     match timeout(limit, work).await {
         Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err(_panic)) => {
-            let why = "the AWS SDK cannot handle one of the values that it was given";
+            let why = "the AWS SDK panicked; one of the values passed to it may be invalid";
             Err(Error::new(what, Kind::Internal, why))
         }
         Err(_) => {
-            let why = format!("no answer within {} s", limit.as_secs());
+            let why = format!("no response within {} s", limit.as_secs());
             Err(Error::new(what, Kind::Unreachable, why))
         }
     }

@@ -125,7 +125,7 @@ impl ProfileRole {
             ))
         })?;
         let given = answer.credentials.ok_or_else(|| {
-            CredentialsError::unhandled("the answer of AssumeRole has no credentials")
+            CredentialsError::unhandled("the AssumeRole response contains no credentials")
         })?;
         let expiry = SystemTime::try_from(given.expiration).ok();
         let token = Some(given.session_token);

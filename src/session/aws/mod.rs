@@ -154,14 +154,14 @@ impl Service {
         let answer = self.call(RESUME, call).await?;
         let token = answer.token_value.filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| {
-            let why = "the session is over: it timed out, or was terminated";
+            let why = "the session has ended: it timed out, or was terminated";
             Error::new(RESUME, Kind::Ended, why)
         })?;
         let url = answer.stream_url.filter(|url| !url.is_empty());
         let url = match url.map(|url| self.stream_url(&url)) {
             Some(Ok(url)) => url,
             Some(Err(error)) => {
-                warn!(%error, "ResumeSession gave a stream URL that is not dialled; the former one is");
+                warn!(%error, "ResumeSession returned a stream URL that is not allowed; using the previous one");
                 former.clone()
             }
             None => former.clone(),
@@ -366,7 +366,7 @@ fn incomplete(call: &'static str, missing: &str) -> Error {
     Error::new(
         call,
         Kind::ServiceFault,
-        format!("the answer lacks {missing}"),
+        format!("the response lacks {missing}"),
     )
 }
 

@@ -12,16 +12,16 @@ pub(super) fn of(error: &Error, caller: &Caller, settings: &Settings, region: &s
     if kind == Kind::Unreachable && settings.ssm_endpoint.is_none() {
         let setting = caller
             .endpoint_setting()
-            .map(|setting| format!(" ({setting} is asked for, which may not exist there)"));
+            .map(|setting| format!(" ({setting}, may not exist in this region)"));
         return setting.unwrap_or_default();
     }
     let place = place(caller, settings, region);
     if kind == Kind::TargetNotConnected {
-        return format!(" (looked in {place})");
+        return format!(" (searched in {place})");
     }
     if kind == Kind::Credentials && are_of_environment(caller) {
         return format!(
-            " (in {place}; the keys are those of the environment of this process, which does not change: restart it with fresh keys, or use a profile)"
+            " (in {place}; the keys come from the environment of this process, which does not change: restart it with new keys, or use a profile)"
         );
     }
     match matches!(kind, Kind::Credentials | Kind::Denied) {

@@ -39,7 +39,7 @@ impl Process {
             Ok(printed) => printed,
             Err(_) => {
                 let seconds = LIMIT.as_secs();
-                Err(format!("did not end within {seconds} s and was killed"))
+                Err(format!("did not exit within {seconds} s and was killed"))
             }
         };
         let credentials = printed.and_then(|printed| self.parse(&printed));
@@ -58,8 +58,8 @@ impl Process {
             so_far += pause;
             warn!(
                 program = self.program(),
-                hint = "it may wait for somebody to log in; USR2 kills it and starts it anew",
-                "the credential_process has run for {} s, and is killed after {} s",
+                hint = "it may be waiting for a login; SIGUSR2 kills and restarts it",
+                "the credential_process has been running for {} s, and is killed after {} s",
                 so_far.as_secs(),
                 LIMIT.as_secs(),
             );
@@ -189,7 +189,7 @@ struct Failed {
 }
 
 fn expiry(text: &str) -> Result<SystemTime, String> {
-    let bad = || "printed an `Expiration` that is not a date of RFC 3339".to_owned();
+    let bad = || "printed an `Expiration` that is not an RFC 3339 date".to_owned();
     let date = DateTime::from_str(text, DateTimeFormat::DateTimeWithOffset).map_err(|_| bad())?;
     SystemTime::try_from(date).map_err(|_| bad())
 }

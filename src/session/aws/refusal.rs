@@ -32,7 +32,7 @@ where
         }
         SdkError::TimeoutError(_) => {
             let seconds = CALL_TIMEOUT.as_secs();
-            let why = format!("no answer from the SSM API of {region} within {seconds} s");
+            let why = format!("no response from the SSM API of {region} within {seconds} s");
             Error::new(what, Kind::Unreachable, why)
         }
         SdkError::ResponseError(context) => no_answer_of_aws(what, context.raw()),
@@ -61,7 +61,8 @@ pub(super) fn unreached(service: &str, proxy: Option<&Proxy>, sources: &str) -> 
                 true => " (HTTP 407)",
                 false => "",
             };
-            let why = format!("no way through the proxy {proxy} to {service}: {sources}{status}");
+            let why =
+                format!("cannot connect through the proxy {proxy} to {service}: {sources}{status}");
             (Kind::Proxy, why)
         }
         _ => (
@@ -94,7 +95,7 @@ fn no_answer_of_aws(what: &'static str, response: &HttpResponse) -> Error {
         "" => String::new(),
         words => format!(": {words}"),
     };
-    let why = format!("HTTP {status}, and no answer of AWS{quoted}");
+    let why = format!("HTTP {status}, not a response from AWS{quoted}");
     let kind = match status {
         429 => Kind::Throttled,
         300..=499 => Kind::Stranger,

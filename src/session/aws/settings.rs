@@ -55,7 +55,7 @@ impl Settings {
     pub(super) fn looked_at(&self) -> String {
         match &self.profile {
             Some(profile) if self.profile_first => format!(
-                "the profile {profile:?} has none, and a forward with a profile of its own uses no others"
+                "the profile {profile:?} has none, and a forward with its own `profile` uses no other source"
             ),
             Some(profile) => format!("{NONE}, and the profile {profile:?} has none"),
             None => NONE.to_owned(),
@@ -102,7 +102,13 @@ impl Transport {
         let context = trusting(settings)?;
         let proxy = match &settings.proxy {
             Some(proxy) => ProxyConfig::https(proxy.expose())
-                .map_err(|_| Error::new("proxy", Kind::Invalid, format!("{proxy} is none")))?
+                .map_err(|_| {
+                    Error::new(
+                        "proxy",
+                        Kind::Invalid,
+                        format!("{proxy} is not a valid proxy URL"),
+                    )
+                })?
                 .no_proxy(proxy.no_proxy()),
             None => ProxyConfig::disabled(),
         };
@@ -174,8 +180,8 @@ fn warn_of_no_roots(settings: &Settings) {
     if !endpoint.is_some_and(|url| url.starts_with("http://")) {
         TOLD.call_once(|| {
             warn!(
-                hint = "install the package ca-certificates, or name a file of certificates in `ca_bundle` of [aws]",
-                "this machine trusts no certificate, so AWS cannot be called"
+                hint = "install the package ca-certificates, or set `ca_bundle` in [aws] to a file of CA certificates",
+                "this machine has no CA certificates, so AWS cannot be called"
             );
         });
     }
@@ -215,13 +221,13 @@ impl Intercept for RequireTls {
 
 /// An endpoint without TLS that is not a loopback address.
 #[derive(Debug, thiserror::Error)]
-#[error("the endpoint {host} is not called: without TLS only loopback addresses are")]
+#[error("the endpoint {host} is not allowed: without TLS, it must be a loopback address")]
 pub(super) struct Unencrypted {
     host: String,
 }
 
 /// Where the SDK's chain looks.
-const NONE: &str = "there are none in the environment, the AWS files or a role of this machine";
+const NONE: &str = "none found in the environment, the AWS files or a role of this machine";
 
 /// Timeout of a connection attempt to the API.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -143,7 +143,7 @@ impl Source {
         let (profile, profiles) = (&self.profile, &self.profiles);
         let Some(region) = self.config.region().map(Region::to_string) else {
             let why = format!(
-                "neither the file, the environment nor the profile {profile:?} says which one"
+                "not set in the configuration file, the environment or the profile {profile:?}"
             );
             // If a file could not be read, it may contain the region: the profile is at fault, not
             // our configuration.
@@ -155,7 +155,7 @@ impl Source {
             return Err(Error::new("no region", kind, why));
         };
         if self.is_region_found && !is_region(&region) {
-            let why = format!("the profile {profile:?} has the region {region:?}, which is none");
+            let why = format!("the profile {profile:?} has an invalid region {region:?}");
             let zone = region.strip_suffix(|c: char| c.is_ascii_lowercase());
             let why = match zone.filter(|zone| is_region(zone)) {
                 Some(zone) => format!("{why}; the region of that availability zone is {zone}"),
@@ -190,10 +190,10 @@ impl Source {
     pub(super) fn endpoint_setting(&self) -> Option<&'static str> {
         match (self.config.use_fips(), self.config.use_dual_stack()) {
             (Some(true), _) => Some(
-                "a FIPS endpoint, by AWS_USE_FIPS_ENDPOINT or `use_fips_endpoint` of the profile",
+                "a FIPS endpoint, selected by AWS_USE_FIPS_ENDPOINT or `use_fips_endpoint` of the profile",
             ),
             (_, Some(true)) => Some(
-                "a dual-stack endpoint, by AWS_USE_DUALSTACK_ENDPOINT or `use_dualstack_endpoint` of the profile",
+                "a dual-stack endpoint, selected by AWS_USE_DUALSTACK_ENDPOINT or `use_dualstack_endpoint` of the profile",
             ),
             _ => None,
         }
@@ -242,12 +242,12 @@ fn check_mfa(profiles: &Profiles, chain: &[String]) -> Result<(), Error> {
     let used = chain.first().unwrap_or(&profile);
     let source = match *used == profile {
         true => String::new(),
-        false => format!(", from which {used:?} has its credentials,"),
+        false => format!(", the credential source of {used:?},"),
     };
     let why = format!(
         "the profile {profile:?}{source} has an `mfa_serial`, and without a terminal this program \
-         cannot ask for its code; write `credential_process = aws configure export-credentials \
-         --profile {used}` into another profile and use that, or get a session by \
+         cannot prompt for its code; write `credential_process = aws configure export-credentials \
+         --profile {used}` into another profile and use that, or get a session with \
          `aws configure mfa-login`"
     );
     Err(Error::new("credentials", Kind::Profile, why))
@@ -266,7 +266,7 @@ fn log_problems(profiles: &Profiles) {
     for problem in profiles.problems() {
         let problem = problem.to_string();
         if logged.len() < MAX_LOGGED && logged.insert(problem.clone()) {
-            warn!(%problem, "AWS's files have something that is not used");
+            warn!(%problem, "invalid content in the AWS files is ignored");
         }
     }
 }

@@ -69,9 +69,9 @@ impl SsoProvider {
             .map_err(CredentialsError::provider_error)?;
         let role = answer.role_credentials;
         let role = role.ok_or_else(|| unusable("SSO did not return credentials"))?;
-        let lacking = || unusable("the credentials that SSO returned are not complete");
+        let lacking = || unusable("SSO returned incomplete credentials");
         let expiry = SystemTime::try_from(DateTime::from_millis(role.expiration))
-            .map_err(|_| unusable("the credentials that SSO returned have no valid expiration"))?;
+            .map_err(|_| unusable("SSO returned credentials without a valid expiration"))?;
         let mut builder = Credentials::builder()
             .access_key_id(role.access_key_id.ok_or_else(lacking)?)
             .secret_access_key(role.secret_access_key.ok_or_else(lacking)?)
@@ -112,7 +112,7 @@ impl SsoProvider {
             }
             Err(error) if is_expired => Err(error),
             Err(error) => {
-                debug!(error = %Printable::from(sources(&error)), "the SSO token is not refreshed");
+                debug!(error = %Printable::from(sources(&error)), "cannot refresh the SSO token; using the current one");
                 Ok(access)
             }
         }
@@ -248,7 +248,7 @@ fn keep(path: &Path, token: Token) {
     warn!(
         path = %path.display(),
         %error,
-        "cannot write the refreshed SSO token; it is used until this program ends"
+        "cannot write the refreshed SSO token; it is used until this process exits"
     );
     // A failed write may have changed the file.
     let instead_of = read(path).unwrap_or_default();

@@ -41,7 +41,7 @@ impl Service {
         let id = answer.session_id.filter(|id| is_session_id(id));
         let id = id.ok_or_else(|| {
             // The session was started, but cannot be terminated by its id.
-            incomplete(START, "a session id that can be used").with_effect(Effect::Unknown)
+            incomplete(START, "a valid session id").with_effect(Effect::Unknown)
         })?;
         let access = self.access(START, answer.stream_url, answer.token_value);
         Ok(Started { id, access })

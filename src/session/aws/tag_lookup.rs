@@ -109,7 +109,7 @@ impl Service {
     async fn look_up(&self, target: &Target, tags: &Tags) -> Result<Vec<String>, Error> {
         let nodes = in_order(self.describe(tags).await?);
         if nodes.is_empty() {
-            let why = format!("no managed node of {} has {target}", self.region());
+            let why = format!("no managed node in {} has the tags {target}", self.region());
             return Err(Error::new(DESCRIBE, Kind::TargetNotConnected, why));
         }
         Ok(nodes)

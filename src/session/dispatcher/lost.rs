@@ -70,7 +70,7 @@ impl Lost {
                 }
                 Ok(None) => last = None,
                 Err(error) => {
-                    debug!(%error, "the session of a lost answer is not found");
+                    debug!(%error, "cannot find the session of a lost response");
                     let is_final = error.recovery() == Recovery::GiveUp;
                     last = Some(error);
                     if is_final {
@@ -87,12 +87,12 @@ impl Lost {
             || "DescribeSessions does not list it".to_owned(),
             |error| error.to_string(),
         );
-        warn!(%error, search, hint, "StartSession has no usable answer; its session may have been left behind");
+        warn!(%error, search, hint, "no usable response to StartSession; its session may still be active");
         1
     }
 
     async fn end(self, id: String) {
-        info!(session = %id, error = %self.error, "found the session of a lost answer; ending it");
+        info!(session = %id, error = %self.error, "found the session of a lost response; terminating it");
         // A registered session is terminated by its own guard.
         if let Some(registration) = self.sessions.register(&self.service, &id).await {
             self.sessions.end(self.service, registration, self.span);

@@ -102,7 +102,7 @@ impl Sessions {
     fn unanswered(&self) -> Error {
         match self.jobs.is_closed() {
             true => ending(),
-            false => internal("the request was lost"),
+            false => internal("the request was dropped after a panic"),
         }
     }
 
@@ -163,7 +163,7 @@ impl Sessions {
             if let Source::Own(registration) = source {
                 registration.lose();
             }
-            span.in_scope(|| warn!(session = %id, "session was not ended: the daemon had stopped"));
+            span.in_scope(|| warn!(session = %id, "session not terminated: the daemon stopped"));
         }
     }
 }
@@ -230,7 +230,7 @@ impl Dispatcher {
             let hint = FIND_BY_REASON;
             warn!(
                 hint,
-                "StartSession was not completed; its session may have been left behind"
+                "StartSession did not complete; its session may still be active"
             );
         }
         lost
@@ -248,7 +248,7 @@ impl Dispatcher {
         }
         let count = self.registry.len();
         if count > 0 {
-            warn!(count, "sessions are still in use; they are left behind");
+            warn!(count, "sessions still in use at shutdown stay active");
         }
         left + count
     }
@@ -263,7 +263,7 @@ impl Dispatcher {
 
     /// Drops the state that a panic may have left inconsistent: the waiters and rate limiters.
     fn start_anew(&mut self, panic: &Panic) {
-        error!(%panic, "starting and ending sessions failed; starting anew");
+        error!(%panic, "the session dispatcher panicked; restarting");
         self.queues.clear();
     }
 

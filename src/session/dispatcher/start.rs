@@ -140,7 +140,7 @@ impl Sessions {
         let Started { id, access } = started;
         let registration = self.register(&service, &id).await.ok_or_else(|| {
             // One of the two guards would terminate the session of the other.
-            let why = format!("the service gave the id of another session: {id}");
+            let why = format!("Session Manager returned the id of another session: {id}");
             Error::new("StartSession", Kind::ServiceFault, why)
         })?;
         match access {
@@ -202,4 +202,4 @@ pub(super) fn news(
 }
 
 /// Hint for finding a session whose id is unknown.
-pub(super) const FIND_BY_REASON: &str = "its `Reason` names this program, host and forward; see `aws ssm describe-sessions --state Active`. A caller with ssm:DescribeSessions finds and ends such sessions by itself";
+pub(super) const FIND_BY_REASON: &str = "its `Reason` names this program, host and forward; see `aws ssm describe-sessions --state Active`. With the permission ssm:DescribeSessions, this program finds and terminates such sessions itself";

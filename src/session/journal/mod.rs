@@ -60,7 +60,7 @@ impl Journal {
                 Ok(adopted) => left.extend(adopted),
                 Err(error) => {
                     let path = path.display();
-                    warn!(%error, %path, "a journal of sessions cannot be taken over");
+                    warn!(%error, %path, "cannot take over the session journal of a former process");
                 }
             }
         }
@@ -174,7 +174,7 @@ impl Book {
             let held = match hold(&path, OpenOptions::new().create(true)) {
                 Err(error) if fs::symlink_metadata(&path).is_ok() => {
                     let path = path.display();
-                    warn!(%error, %path, "the journal of sessions gets another name");
+                    warn!(%error, %path, "cannot use this session journal; trying another file name");
                     None
                 }
                 held => held?,
@@ -192,7 +192,7 @@ impl Book {
                 });
             }
         }
-        let why = "every name that this process could take is taken";
+        let why = "all file names of this process are in use";
         Err(io::Error::new(io::ErrorKind::AddrInUse, why))
     }
 
@@ -290,7 +290,7 @@ fn hold(path: &Path, options: &mut OpenOptions) -> io::Result<Option<File>> {
     let metadata = file.metadata()?;
     let own = rustix::process::geteuid().as_raw();
     if !metadata.is_file() || metadata.uid() != own || metadata.nlink() > 1 {
-        let why = "it is not a regular file of this user, under one name";
+        let why = "not a regular file of this user with a single link";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
     match file.try_lock() {
@@ -323,7 +323,7 @@ fn abandoned(directory: &Path, ours: &Path) -> io::Result<Vec<(PathBuf, File)>> 
             // Must not prevent this process from having its own journal.
             Err(error) => {
                 let path = path.display();
-                warn!(%error, %path, "a journal of sessions is left alone");
+                warn!(%error, %path, "ignoring a session journal");
             }
         }
     }

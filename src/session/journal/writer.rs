@@ -104,7 +104,7 @@ impl Shared {
 
     fn report(&self, error: &io::Error) {
         if !self.is_reported.swap(true, Relaxed) {
-            warn!(%error, "cannot write down which sessions are open; if this process is killed they are left behind");
+            warn!(%error, "cannot write the journal of active sessions; they stay active if this process is killed");
         }
     }
 }

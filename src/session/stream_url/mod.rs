@@ -167,7 +167,7 @@ impl EndpointOverride {
 
 /// The configured endpoint is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an https:// or wss:// URL, nor one without TLS of a loopback address")]
+#[error("not an https:// or wss:// URL; without TLS, only loopback addresses are allowed")]
 pub(super) struct EndpointOverrideError;
 
 impl fmt::Debug for StreamUrl {
@@ -187,7 +187,7 @@ pub enum StreamUrlError {
     Scheme,
     /// Its host is not a Session Manager endpoint of the region.
     #[error(
-        "the stream URL of the session names {host}, which is no Session Manager endpoint of {region}"
+        "the stream URL of the session has the host {host}, which is not a Session Manager endpoint of {region}"
     )]
     Foreign {
         /// The host of the URL.
@@ -197,12 +197,12 @@ pub enum StreamUrlError {
     },
     /// It is presigned, so its host cannot be replaced.
     #[error(
-        "the stream URL of the session is signed for its own host, and cannot be dialled at `ssmmessages_endpoint`"
+        "the stream URL of the session is signed for its own host, and cannot be used with `ssmmessages_endpoint`"
     )]
     Presigned,
     /// It would send a token over an unencrypted connection.
     #[error(
-        "the stream URL of the session is unencrypted (ws://{host}), which is for loopback only"
+        "the stream URL of the session is unencrypted (ws://{host}), which is allowed for loopback addresses only"
     )]
     Unencrypted {
         /// The host of the URL.

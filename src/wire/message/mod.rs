@@ -230,13 +230,13 @@ impl fmt::Debug for MessageId {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The frame is shorter than the fixed fields.
-    #[error("a message of {len} bytes is shorter than its header of {HEADER_LEN}")]
+    #[error("message of {len} bytes, shorter than the header of {HEADER_LEN} bytes")]
     Short {
         /// Length of the frame.
         len: usize,
     },
     /// The header length points outside of the frame.
-    #[error("a header length of {got} does not fit a message of {len} bytes")]
+    #[error("header length {got} does not fit a message of {len} bytes")]
     HeaderLength {
         /// Value of the field.
         got: u32,
@@ -244,14 +244,14 @@ pub enum DecodeError {
         len: usize,
     },
     /// The type is blank.
-    #[error("a message without a type")]
+    #[error("message without a type")]
     NoType,
     /// The creation date is zero. Accepted for messages made by Session Manager itself, about whose
     /// fields little is known (docs/protocol.md, appendix C).
-    #[error("a message without a creation date")]
+    #[error("message without a creation date")]
     NoDate,
     /// The sequence number of stream data is negative.
-    #[error("a negative sequence number ({got})")]
+    #[error("negative sequence number {got}")]
     NegativeSeq {
         /// Value of the field.
         got: i64,

@@ -222,11 +222,11 @@ impl Flag {
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
     /// The payload is not JSON, or a value is missing or has the wrong type.
-    #[error("an unreadable payload: {0}")]
+    #[error("invalid payload: {0}")]
     Json(#[from] serde_json::Error),
 
     /// The payload is longer than any that a real agent sends.
-    #[error("a payload of {got} bytes of JSON, expected at most {MAX_JSON}")]
+    #[error("JSON payload of {got} bytes, expected at most {MAX_JSON}")]
     TooLong {
         /// Length of the payload.
         got: usize,

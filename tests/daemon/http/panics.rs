@@ -59,7 +59,7 @@ async fn a_supplier_that_panics_makes_its_forward_failing_until_it_serves_again(
 
     let line = scene.daemon.stderr.wait_for("internal error");
     assert_names(&line, &["injected panic 1 at supplier", "src/panics.rs"]);
-    let line = scene.daemon.stderr.wait_for("starting anew");
+    let line = scene.daemon.stderr.wait_for("the pool task panicked");
     assert_names(&line, &["serving{forward=\"f\"}", "pause=1s"]);
     let status: Value = serde_json::from_str(&scene.get("/status").body).unwrap();
     let forward = &status["forwards"][0];
@@ -128,7 +128,7 @@ async fn an_accept_loop_that_panics_starts_anew_and_keeps_its_connections() {
 
     assert_reset(connect(scene.forward));
 
-    scene.daemon.stderr.wait_for("accepting connections failed");
+    scene.daemon.stderr.wait_for("the accept loop panicked");
     assert_served(scene.forward);
     assert_echo(&mut first, b"still here");
     assert_eq!(scene.get("/liveness").status, 200);
@@ -147,7 +147,7 @@ async fn the_task_that_starts_sessions_starts_anew_after_a_panic_and_loses_none(
     scene
         .daemon
         .stderr
-        .wait_for("starting and ending sessions failed");
+        .wait_for("the session dispatcher panicked");
     assert_served(scene.forward);
     assert_echo(&mut first, b"still here");
     drop(first);

@@ -129,7 +129,7 @@ impl StandardSocket {
             () = self.gone() => Err(io::ErrorKind::BrokenPipe.into()),
             _ = faults.wait_for(Option::is_some) => Err(io::ErrorKind::BrokenPipe.into()),
             read = self.take() => read.inspect_err(|error| {
-                self.note(&format!("stdin cannot be read: {error}"), READABLE, error);
+                self.note(&format!("cannot read stdin: {error}"), READABLE, error);
             }),
         }
     }
@@ -179,11 +179,7 @@ impl StandardSocket {
             false => self.write_on_a_thread(data).await,
         };
         written.inspect_err(|error| {
-            self.note(
-                &format!("stdout cannot be written: {error}"),
-                WRITABLE,
-                error,
-            );
+            self.note(&format!("cannot write to stdout: {error}"), WRITABLE, error);
         })
     }
 
@@ -281,8 +277,8 @@ const NOTHING: &str = "/dev/null";
 /// pipe(7)): so a slow reader blocks no thread.
 const SELDOM_BLOCKS: usize = 4096;
 
-const READABLE: &str = "give it a file or a pipe that can be read";
-const WRITABLE: &str = "what was not written is lost: make room, or lead stdout elsewhere";
+const READABLE: &str = "connect stdin to a readable file or pipe";
+const WRITABLE: &str = "unwritten bytes are lost: free space, or redirect stdout elsewhere";
 
 #[cfg(test)]
 mod tests;

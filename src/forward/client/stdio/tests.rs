@@ -117,7 +117,7 @@ async fn a_full_device_is_a_fault_and_a_reader_that_left_is_none() {
     assert!(socket.read().await.is_err(), "nothing more is taken");
     drop(socket);
     let fault = faults.borrow().clone().unwrap();
-    assert!(fault.what.starts_with("stdout cannot be written: "));
+    assert!(fault.what.starts_with("cannot write to stdout: "));
 
     let (input, _says) = io::pipe().unwrap();
     let (hears, output) = io::pipe().unwrap();

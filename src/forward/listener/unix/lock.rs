@@ -41,7 +41,7 @@ impl LockFile {
                 Ok(Attempt::Busy) => tokio::time::sleep(PAUSE).await,
                 Ok(Attempt::Foreign) => {
                     let path = path.display();
-                    warn!(%path, "binding without a lock: what is at the path of the lock file is not a private file of this user");
+                    warn!(%path, "binding without a lock: the lock file is not a private file of this user");
                     return Ok(None);
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -49,7 +49,7 @@ impl LockFile {
                 }
                 Err(error) => {
                     let path = path.display();
-                    debug!(%error, %path, "binding without a lock: the lock file cannot be used");
+                    debug!(%error, %path, "binding without a lock: cannot use the lock file");
                     return Ok(None);
                 }
             }
@@ -65,7 +65,7 @@ impl Drop for LockFile {
             && let Err(error) = fs::remove_file(&self.path)
         {
             let path = self.path.display();
-            warn!(%error, %path, "the lock file cannot be removed");
+            warn!(%error, %path, "cannot remove the lock file");
         }
     }
 }

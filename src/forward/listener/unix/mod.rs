@@ -151,9 +151,9 @@ impl Drop for BoundFile {
         };
         let path = self.path.display();
         if !self.is(&metadata) {
-            debug!(%path, "left alone: what is there is not ours any more");
+            debug!(%path, "socket not removed: it was replaced by another file");
         } else if let Err(error) = fs::remove_file(&self.path) {
-            warn!(%path, %error, "the socket could not be removed");
+            warn!(%path, %error, "cannot remove the socket");
         }
     }
 }
@@ -191,7 +191,7 @@ fn clear(path: &Path) -> Result<(), ListenErrorKind> {
     {
         Err((io::ErrorKind::ConnectionRefused, _)) => {
             fs::remove_file(path)?;
-            info!(path = %path.display(), "replacing a socket that nobody listens on");
+            info!(path = %path.display(), "replacing an unused socket");
             Ok(())
         }
         Err((io::ErrorKind::NotFound, _)) => Ok(()),

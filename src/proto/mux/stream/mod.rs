@@ -253,11 +253,7 @@ impl Stream {
     }
 
     pub(crate) fn sent_finish(&mut self) {
-        debug_assert_eq!(
-            self.ours,
-            LocalSide::Closing,
-            "one FIN, behind everything else"
-        );
+        debug_assert_eq!(self.ours, LocalSide::Closing, "one FIN, after all data");
         self.ours = LocalSide::Closed;
     }
 

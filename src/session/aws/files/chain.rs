@@ -37,7 +37,7 @@ pub(in crate::session::aws) enum ChainError {
         there_are: String,
     },
     /// The chain contains a loop.
-    #[error("the source_profile of {profile:?} leads back to it")]
+    #[error("the source_profile chain of {profile:?} is a loop")]
     Loop {
         /// The profile that closes the loop.
         profile: String,
@@ -106,20 +106,20 @@ impl Profiles {
             .collect();
         match (names.is_empty(), self.names().count() > MAX_NAMES) {
             (true, _) => match &self.absent[..] {
-                [] => "AWS's files have no profiles".to_owned(),
+                [] => "the AWS files contain no profiles".to_owned(),
                 absent => {
                     let absent: Vec<_> = absent
                         .iter()
                         .map(|path| path.display().to_string())
                         .collect();
                     format!(
-                        "AWS's files have no profiles, and there is no {}",
-                        absent.join(", no ")
+                        "the AWS files contain no profiles; missing: {}",
+                        absent.join(", ")
                     )
                 }
             },
-            (false, false) => format!("there are {}", names.join(", ")),
-            (false, true) => format!("there are {}, …", names.join(", ")),
+            (false, false) => format!("existing profiles: {}", names.join(", ")),
+            (false, true) => format!("existing profiles: {}, …", names.join(", ")),
         }
     }
 }

@@ -71,7 +71,7 @@ impl Parser {
     fn push_header(&mut self, number: usize, rest: &str) -> Result<(), &'static str> {
         let header = rest.split_once(']');
         self.is_lost = header.is_none();
-        let (header, _behind) = header.ok_or("the section has no closing `]`")?;
+        let (header, _behind) = header.ok_or("the section header has no closing `]`")?;
         self.sections.push(Section {
             header: header.trim().to_owned(),
             line: number,

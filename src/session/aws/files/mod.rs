@@ -87,7 +87,11 @@ impl Profiles {
                 }
                 // Sections of other tools.
                 Some(_) => {}
-                None => self.add_problem(path, section.line, "the section has an open quote"),
+                None => self.add_problem(
+                    path,
+                    section.line,
+                    "the section header has an unclosed quote",
+                ),
             }
         }
     }
@@ -98,7 +102,7 @@ impl Profiles {
             if let Some(name) = section.header.strip_prefix("profile ") {
                 let name = name.trim().to_owned();
                 let why = format!(
-                    "in this file a profile has no `profile` in its header; write [{name}]"
+                    "section headers of this file have no `profile` prefix; write [{name}]"
                 );
                 self.add_misnamed(name, path, section.line, why);
             }

@@ -75,15 +75,15 @@ fn text_of(path: &Path) -> Result<Option<String>, String> {
             return Ok(None);
         }
         Err(ReadError::System(error)) => return Err(format!("cannot be read: {error}")),
-        Err(ReadError::NotAFile(name)) => return Err(format!("is {name}, and is not read")),
+        Err(ReadError::NotAFile(name)) => return Err(format!("is {name}; ignored")),
         Err(ReadError::TooLarge(max)) => {
-            return Err(format!("is larger than {max} bytes, and is not read"));
+            return Err(format!("is larger than {max} bytes; ignored"));
         }
     };
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        format!("is not UTF-8 in line {line}, and is not read")
+        format!("is not valid UTF-8 in line {line}; ignored")
     });
     text.map(Some)
 }
@@ -123,13 +123,13 @@ mod tests {
         std::fs::write(at("closed"), "[default]\n").unwrap();
         std::fs::set_permissions(at("closed"), PermissionsExt::from_mode(0o000)).unwrap();
 
-        assert_eq!(problem(&at("fifo")), "FILE: is a FIFO, and is not read");
-        let large = "FILE: is larger than 1048576 bytes, and is not read";
+        assert_eq!(problem(&at("fifo")), "FILE: is a FIFO; ignored");
+        let large = "FILE: is larger than 1048576 bytes; ignored";
         assert_eq!(problem(&at("large")), large);
         assert_eq!(problem(Path::new("/dev/zero")), large);
-        let latin = "FILE: is not UTF-8 in line 3, and is not read";
+        let latin = "FILE: is not valid UTF-8 in line 3; ignored";
         assert_eq!(problem(&at("latin")), latin);
-        let place = "FILE: is a directory, and is not read";
+        let place = "FILE: is a directory; ignored";
         assert_eq!(problem(directory.path()), place);
         assert_eq!(problem(&at("absent")), "");
         if !rustix::process::geteuid().is_root() {

@@ -66,12 +66,12 @@ fn a_section_that_was_meant_to_be_a_profile_is_named_where_the_profile_is_missin
     );
     assert_eq!(
         missing("x"),
-        "the profile \"x\" does not exist; /home/a/.aws/credentials:1: in this file a profile has no `profile` in its header; write [x]"
+        "the profile \"x\" does not exist; /home/a/.aws/credentials:1: section headers of this file have no `profile` prefix; write [x]"
     );
     let problems: Vec<_> = profiles.problems().iter().map(Problem::to_string).collect();
     assert_eq!(
         problems,
-        ["/home/a/.aws/config:4: the section has an open quote"]
+        ["/home/a/.aws/config:4: the section header has an unclosed quote"]
     );
 }
 
@@ -95,14 +95,14 @@ fn a_chain_that_leads_nowhere_says_so() {
     );
 
     let of = |name| profiles.chain(name).unwrap_err().to_string();
-    assert_eq!(of("a"), "the source_profile of \"b\" leads back to it");
+    assert_eq!(of("a"), "the source_profile chain of \"b\" is a loop");
     assert_eq!(
         of("c"),
-        "the profile \"c\" names the source_profile \"d\", which does not exist; there are \"a\", \"b\", \"c\""
+        "the profile \"c\" names the source_profile \"d\", which does not exist; existing profiles: \"a\", \"b\", \"c\""
     );
     assert_eq!(
         of("prdo"),
-        "the profile \"prdo\" does not exist; there are \"a\", \"b\", \"c\""
+        "the profile \"prdo\" does not exist; existing profiles: \"a\", \"b\", \"c\""
     );
 }
 
