@@ -26,6 +26,21 @@ async fn connect_asks_for_the_code_and_does_not_show_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_fault_of_the_token_service_does_not_cost_the_code() {
+    let fixture = Fixture::new("mfa-sts-fails-once");
+    let screen = screen(
+        &fixture,
+        &format!("connect {TARGET} < /dev/null > /dev/null"),
+    );
+
+    answer(&screen).await;
+
+    screen.until("69-ended").await;
+    assert_eq!(fixture.sts.calls("AssumeRole").len(), 2);
+    assert_eq!(fixture.calls.lock().unwrap()[0].0, "ASIAAdmin");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn forward_asks_for_the_code_of_its_first_connection() {
     let fixture = Fixture::new("mfa-serial");
     let screen = screen(

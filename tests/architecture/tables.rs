@@ -93,7 +93,7 @@ pub(super) const DOORS: &[(&str, Door)] = &[
     ("aws-sdk-ssm", At(&["session/aws", "session/target"])),
     ("aws-sdk-sso", At(&["session/aws/sso"])),
     ("aws-sdk-ssooidc", At(&["session/aws/sso"])),
-    ("aws-sdk-sts", At(&["session/aws/mfa"])),
+    ("aws-sdk-sts", At(&["session/aws/cause", "session/aws/mfa"])),
     ("aws-sigv4", At(&["session/sigv4", "sim/signature"])),
     ("aws-smithy-http-client", At(&["session/aws"])),
     ("aws-types", At(&["session/aws"])),

@@ -29,10 +29,12 @@ mod reload;
 mod reloads;
 mod secrets;
 mod signals;
+mod sso_cache;
 mod start;
 mod systemd;
 mod targets;
 mod transient;
+mod transient_credentials;
 mod unread;
 mod upgrades;
 

@@ -127,7 +127,7 @@ async fn a_fault_of_the_token_service_is_retried() {
 }
 
 /// Listens at `address` from now on, and passes connections on to `real`.
-fn relay(address: SocketAddr, real: SocketAddr) {
+pub(super) fn relay(address: SocketAddr, real: SocketAddr) {
     let listener = TcpListener::bind(address).unwrap();
     thread::spawn(move || {
         for near in listener.incoming().map_while(Result::ok) {

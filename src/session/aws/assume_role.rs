@@ -10,15 +10,16 @@ use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
-use aws_sdk_ssm::error::ErrorMetadata;
+use aws_sdk_ssm::error::{ConnectorError, ErrorMetadata};
 
+use super::effect::transience_of_connecting;
 use super::machine::STS;
 use super::refusal::{find, kind_of, unreached};
 use super::source::SESSION_NAME;
 use super::values::{OF_PROVIDER, checked};
 use crate::network::Proxy;
 use crate::printable::Printable;
-use crate::session::error::{Kind, sources};
+use crate::session::error::{Kind, Transience, sources};
 
 /// Returns a provider that assumes `role` with the credentials of `own`.
 pub(super) fn assuming(
@@ -91,6 +92,7 @@ pub(super) struct AssumeRoleError {
     role: Printable,
     why: Printable,
     kind: Kind,
+    transience: Transience,
 }
 
 impl AssumeRoleError {
@@ -102,11 +104,21 @@ impl AssumeRoleError {
             Some((code, message)) => (refused(code), format!("{code}: {message}")),
             None => unreached(STS, proxy, &sources(error)),
         };
+        let transience = match find::<ConnectorError>(error) {
+            Some(connector) => transience_of_connecting(connector),
+            None => Transience::None,
+        };
         Self {
             role: role.into(),
             why: why.into(),
             kind,
+            transience,
         }
+    }
+
+    /// Returns whether the role may be assumed shortly.
+    pub(super) fn transience(&self) -> Transience {
+        self.transience
     }
 
     /// Returns the class of the error.

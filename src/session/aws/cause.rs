@@ -3,16 +3,20 @@
 use std::io;
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_ssm::error::{ConnectorError, ErrorMetadata};
+use aws_sdk_ssm::config::http::HttpResponse;
+use aws_sdk_ssm::error::{ConnectorError, ErrorMetadata, SdkError};
+use aws_sdk_sts::operation::assume_role::AssumeRoleError as AssumeRole;
+use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError as AssumeRoleWithWebIdentity;
 use aws_types::os_shim_internal::Env;
 use tracing::debug;
 
 use super::assume_role::AssumeRoleError;
+use super::effect::transience_of_connecting;
 use super::files::Profiles;
 use super::machine::{Machine, OfMachine, STS};
 use super::refusal::{find, kind_of, unreached};
 use super::settings::Settings;
-use crate::session::error::{Error, Kind, sources};
+use crate::session::error::{Error, Kind, Transience, sources};
 
 /// Where credentials were looked up.
 pub(super) struct Place<'a> {
@@ -26,7 +30,8 @@ impl Place<'_> {
     /// Returns the error for missing credentials, in one line.
     pub(super) fn explain(&self, error: &CredentialsError) -> Error {
         if let Some(refused) = find::<AssumeRoleError>(error) {
-            return Error::new(ROLE, refused.kind(), refused.to_string());
+            let error = Error::new(ROLE, refused.kind(), refused.to_string());
+            return error.with_transience(refused.transience());
         }
         let tried = self.profiles.without_aliases(&sources(error));
         if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
@@ -44,7 +49,11 @@ impl Place<'_> {
             None => format!("{}{why}", self.of_profile()),
             Some(_) => why,
         };
-        Error::new(WHAT, kind, self.profiles.with_problems(why))
+        let transience = match find::<ConnectorError>(error) {
+            Some(connector) => transience_of_connecting(connector),
+            None => Transience::None,
+        };
+        Error::new(WHAT, kind, self.profiles.with_problems(why)).with_transience(transience)
     }
 
     fn cause(
@@ -53,7 +62,11 @@ impl Place<'_> {
         tried: String,
         machine: Option<Machine>,
     ) -> (Kind, String) {
-        let service = machine.map_or_else(|| self.service(), Machine::name);
+        let service = match machine {
+            Some(machine) => machine.name(),
+            None if is_of_sts(error) => STS,
+            None => self.service(),
+        };
         if find::<ConnectorError>(error).is_some() {
             return unreached(service, self.settings.proxy.as_ref(), &tried);
         }
@@ -169,6 +182,12 @@ impl Place<'_> {
             false => "the credentials service of this machine",
         }
     }
+}
+
+/// Returns whether a call of STS has failed, and not that of a login before it.
+fn is_of_sts(error: &CredentialsError) -> bool {
+    find::<SdkError<AssumeRole, HttpResponse>>(error).is_some()
+        || find::<SdkError<AssumeRoleWithWebIdentity, HttpResponse>>(error).is_some()
 }
 
 /// Returns code and message of an error response. Some services have SDK errors without metadata;

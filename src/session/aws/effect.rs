@@ -82,6 +82,14 @@ where
     }
 }
 
+/// Returns whether a call that did not reach its service may succeed shortly.
+pub(super) fn transience_of_connecting(error: &(dyn std::error::Error + 'static)) -> Transience {
+    match is_lasting(error) {
+        true => Transience::None,
+        false => Transience::Unreached,
+    }
+}
+
 /// Returns whether the cause of a failed connection lasts until something is changed.
 fn is_lasting(error: &(dyn std::error::Error + 'static)) -> bool {
     let is_short = find::<io::Error>(error).is_some_and(|error| shortage::hint(error).is_some());

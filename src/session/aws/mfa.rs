@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
@@ -56,6 +57,8 @@ pub(super) fn provider(
         (None, Some(keys)) => (keys, &chain[..]),
         (None, None) => (base(last), sources),
     };
+    let config = config.to_builder();
+    let config = config.retry_config(RetryConfig::standard()).build();
     let assumed = roles.iter().rev().filter_map(|name| {
         let get = |key| profiles.get(name, key).map(str::to_owned);
         Some(ProfileRole {

@@ -1,0 +1,300 @@
+//! Transient faults of the services behind credentials, of TLS and of the name service: a connection
+//! waits for them, within `connect_timeout`.
+
+use std::fs;
+use std::io::{Read, copy};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use socket2::SockRef;
+use ssm_proxyd::sim::{Credentials, Options, Role, Simulator};
+use tempfile::TempDir;
+
+use super::transient::relay;
+use crate::support::api::{Api, HANG_UP};
+use crate::support::process::{ssm_proxyd, take_environment};
+use crate::support::running::{Running, assert_echo, connect, forward_to, vacant};
+use crate::support::stage::destination;
+use crate::support::{login, machine};
+
+/// The services that give credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leg {
+    Sts,
+    WebIdentity,
+    Login,
+    Instance,
+    Container,
+}
+
+const LEGS: [Leg; 5] = [
+    Leg::Sts,
+    Leg::WebIdentity,
+    Leg::Login,
+    Leg::Instance,
+    Leg::Container,
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_of_any_call_for_credentials_is_retried() {
+    let echo = destination(Role::Echo).await;
+    for leg in LEGS {
+        // The SDK takes an instance service without an answer for one that does not exist.
+        let hang_up = (leg != Leg::Instance).then_some(HANG_UP);
+        for fault in [503, 500].into_iter().chain(hang_up) {
+            let (simulator, service) = leg.start().await;
+            // Those that succeed are 1 to 3 calls.
+            for number in 0..leg.calls() {
+                let before = Api::before_with(service.address(), move |n| {
+                    (n == number).then(|| (fault, "busy".to_owned()))
+                });
+                let at = format!("{leg:?} {fault} {number}");
+                eprintln!("{at}");
+                let user = User::new(leg, &before.endpoint());
+                let text = forward_to(echo.address());
+                let daemon = Running::launch(user.command(), &simulator.endpoint(), &text);
+
+                assert_echo(&mut connect(daemon.address()), b"hello");
+
+                let log = daemon.stop(&simulator);
+                assert!(!log.contains("connection reset"), "{at}: {log}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_waits_for_a_credentials_service_that_refuses_connections() {
+    let echo = destination(Role::Echo).await;
+    for leg in [Leg::Sts, Leg::WebIdentity, Leg::Login] {
+        let (simulator, service) = leg.start().await;
+        let address = vacant();
+        let user = User::new(leg, &format!("http://{address}"));
+        let mut command = user.command();
+        command.env("SSM_PROXYD_LOG", "info,ssm_proxyd=debug");
+        let text = forward_to(echo.address());
+        let mut daemon = Running::launch(command, &simulator.endpoint(), &text);
+
+        let mut client = connect(daemon.address());
+        let line = daemon.process.stderr.wait_for("no session yet; retrying");
+        relay(address, service.address());
+
+        assert_echo(&mut client, b"hello");
+        assert!(line.contains("cannot reach"), "{leg:?}: {line}");
+        drop(client);
+        daemon.stop(&simulator);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_during_the_tls_handshake_is_retried() {
+    let echo = destination(Role::Echo).await;
+    let options = Options {
+        tls: true,
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let resets = Arc::new(AtomicUsize::new(0));
+    let address = resetting(simulator.address(), 2, Arc::clone(&resets));
+    let (command, text) = trusting(&simulator, &format!("https://{address}"));
+    let daemon = Running::of_file(command.0, &(text + &forward_to(echo.address())));
+
+    assert_echo(&mut connect(daemon.address()), b"hello");
+
+    assert_eq!(resets.load(Relaxed), 2);
+    let log = daemon.stop(&simulator);
+    assert!(!log.contains("connection reset"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_waits_for_a_name_that_is_not_resolved_yet() {
+    let echo = destination(Role::Echo).await;
+    let options = Options {
+        tls: true,
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let names = tempfile::tempdir().unwrap();
+    let hosts = names.path().join("hosts");
+    fs::write(&hosts, "127.0.0.1 nobody\n").unwrap();
+    // A name service that refuses, so that nothing is asked outside of this machine.
+    fs::write(names.path().join("resolv.conf"), "nameserver 127.0.0.1\n").unwrap();
+    let mount = format!(
+        "cd {} && mount --bind hosts /etc/hosts && mount --bind resolv.conf /etc/resolv.conf",
+        names.path().display()
+    );
+    let allowed = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &mount])
+        .status();
+    if !allowed.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: unshare and mount are not permitted");
+        return;
+    }
+    let port = simulator.address().port();
+    let ((command, _bundle), text) = trusting(&simulator, &format!("https://ssm.test:{port}"));
+    let mut unshared = Command::new("unshare");
+    take_environment(&mut unshared, &command);
+    unshared.env("SSM_PROXYD_LOG", "info,ssm_proxyd=debug");
+    unshared.args(["--mount", "sh", "-c"]);
+    unshared.arg(format!("{mount}; exec \"$@\"")).arg("sh");
+    unshared.arg(command.get_program());
+    let mut daemon = Running::of_file(unshared, &(text + &forward_to(echo.address())));
+
+    let client = connect(daemon.address());
+    let line = daemon.process.stderr.wait_for("no session yet; retrying");
+    fs::write(&hosts, "127.0.0.1 ssm.test\n").unwrap();
+    // The certificate is of other names: the API is reached when that is reported.
+    let reached = daemon.process.stderr.wait_for("certificate");
+
+    assert!(line.contains("cannot reach the SSM API"), "{line}");
+    assert!(!reached.contains("dns"), "{reached}");
+    drop(client);
+    daemon.stop(&simulator);
+}
+
+impl Leg {
+    /// How many calls it takes.
+    fn calls(self) -> usize {
+        match self {
+            Self::Sts | Self::WebIdentity | Self::Container => 1,
+            Self::Login => 2,
+            Self::Instance => 3,
+        }
+    }
+
+    /// Starts the service, and a simulator that knows its keys.
+    async fn start(self) -> (Simulator, Api) {
+        let keys = |id: &str, secret: &str| Credentials {
+            access_key_id: id.to_owned(),
+            secret_access_key: secret.to_owned(),
+            session_token: Some("session".to_owned()),
+        };
+        let credentials = match self {
+            Self::Sts | Self::WebIdentity => keys("ASIAROLE", "not-a-secret"),
+            Self::Login => keys("ASIASSO", "secret/of-sso"),
+            Self::Instance | Self::Container => keys("ASIAMACHINE", "secret/of-the-machine"),
+        };
+        let options = Options {
+            credentials: credentials.clone(),
+            require_signature: true,
+            ..Options::default()
+        };
+        let service = match self {
+            Self::Sts | Self::WebIdentity => {
+                Api::granting_each(Duration::from_secs(3600), move |_| credentials.clone())
+            }
+            Self::Login => login::services(),
+            Self::Instance | Self::Container => machine::services("good"),
+        };
+        (Simulator::start(options).await.unwrap(), service)
+    }
+}
+
+/// Someone whose credentials come from a service at this endpoint.
+struct User {
+    home: TempDir,
+    leg: Leg,
+    endpoint: String,
+}
+
+impl User {
+    fn new(leg: Leg, endpoint: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let cache = home.path().join(".aws/sso/cache");
+        fs::create_dir_all(&cache).unwrap();
+        let config = match leg {
+            Leg::Sts => ROLE,
+            Leg::Login => SSO,
+            Leg::WebIdentity | Leg::Instance | Leg::Container => "",
+        };
+        fs::write(home.path().join(".aws/config"), config).unwrap();
+        fs::write(home.path().join("token"), "a.web.token").unwrap();
+        let token = cache.join("ee0bfd2552fbd840c02cc48b6e823320543c450f.json");
+        fs::write(token, EXPIRED).unwrap();
+        Self {
+            home,
+            leg,
+            endpoint: endpoint.to_owned(),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let (home, endpoint) = (self.home.path(), &self.endpoint);
+        let mut command = ssm_proxyd();
+        command
+            .env_remove("AWS_ACCESS_KEY_ID")
+            .env_remove("AWS_SECRET_ACCESS_KEY")
+            .env_remove("AWS_CONFIG_FILE")
+            .env("HOME", home);
+        match self.leg {
+            Leg::Sts => command.env("AWS_ENDPOINT_URL_STS", endpoint),
+            Leg::WebIdentity => command
+                .env("AWS_ENDPOINT_URL_STS", endpoint)
+                .env("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/tunnel")
+                .env("AWS_WEB_IDENTITY_TOKEN_FILE", home.join("token")),
+            Leg::Login => command
+                .env("AWS_ENDPOINT_URL_SSO", endpoint)
+                .env("AWS_ENDPOINT_URL_SSO_OIDC", endpoint),
+            Leg::Instance => command
+                .env("AWS_EC2_METADATA_DISABLED", "false")
+                .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint),
+            Leg::Container => {
+                let url = format!("{endpoint}/credentials");
+                command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
+            }
+        };
+        command
+    }
+}
+
+/// The caller of a simulator with TLS at this endpoint, and its `[aws]`.
+fn trusting(simulator: &Simulator, endpoint: &str) -> ((Command, TempDir), String) {
+    let directory = tempfile::tempdir().unwrap();
+    let bundle = directory.path().join("bundle");
+    fs::write(&bundle, simulator.certificate_pem().unwrap()).unwrap();
+    let text = format!(
+        "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{endpoint}\"\nca_bundle = {bundle:?}\n\
+         [shutdown]\ndrain_timeout = \"0s\"\n"
+    );
+    let command = crate::support::running::caller(simulator);
+    ((command, directory), text)
+}
+
+/// Passes connections on to `real`, but resets the first few in the middle of the handshake.
+fn resetting(real: SocketAddr, first: usize, resets: Arc<AtomicUsize>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut near in listener.incoming().map_while(Result::ok) {
+            if resets.load(Relaxed) < first {
+                let mut hello = [0; 64];
+                near.read_exact(&mut hello).unwrap();
+                resets.fetch_add(1, Relaxed);
+                SockRef::from(&near)
+                    .set_linger(Some(Duration::ZERO))
+                    .unwrap();
+                continue;
+            }
+            let mut far = TcpStream::connect(real).unwrap();
+            let (mut near_too, mut far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            thread::spawn(move || copy(&mut near, &mut far));
+            thread::spawn(move || copy(&mut far_too, &mut near_too));
+        }
+    });
+    address
+}
+
+const ROLE: &str = "[default]\nrole_arn = arn:aws:iam::111122223333:role/tunnel\n\
+    source_profile = base\n[profile base]\naws_access_key_id = a\naws_secret_access_key = b\n";
+
+const SSO: &str = "[default]\nsso_session = corp\nsso_account_id = 111122223333\n\
+    sso_role_name = ReadOnly\n[sso-session corp]\nsso_region = eu-central-1\n\
+    sso_start_url = https://corp.awsapps.com/start\n";
+
+const EXPIRED: &str = r#"{"accessToken":"old","expiresAt":"2020-01-01T00:00:00Z",
+    "clientId":"a-client","clientSecret":"secret/client","refreshToken":"good",
+    "registrationExpiresAt":"2100-01-01T00:00:00Z"}"#;
