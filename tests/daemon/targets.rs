@@ -25,6 +25,42 @@ async fn a_target_is_found_by_all_of_its_tags() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tag_may_have_any_printable_characters() {
+    let echo = destination(Role::Echo).await;
+    for name in [
+        "bastion (prod)",
+        "a, b",
+        r#"the "blue" one's"#,
+        "Größe: 50% [x]?",
+    ] {
+        let simulator = simulator(&[(OLD, "bastion", "prod"), (NEW, name, "prod")]).await;
+        let target = format!("{{ tags = {{ Name = '''{name}''' }} }}");
+        let daemon = start(&simulator, &target, echo.address().port());
+
+        assert_echo(&mut connect(daemon.address()), b"hello");
+
+        assert_eq!(targets(&simulator), [NEW], "{name}");
+        daemon.stop(&simulator);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_aws_refuses_is_reported_with_the_characters_that_it_allows() {
+    let simulator = simulator(&[]).await;
+    let code = "InvalidInstanceInformationFilterValue".to_owned();
+    let fault = ApiFault { code, times: None };
+    simulator.fail(Operation::DescribeInstanceInformation, fault);
+    let mut daemon = start(&simulator, "{ tags = { Name = \"(x)\" } }", 1);
+
+    assert_reset(connect(daemon.address()));
+
+    let line = daemon.process.stderr.wait_for("WARN");
+    let expected = ["InvalidInstanceInformationFilterValue", "_.:/=+-@"];
+    assert_names(&line, &expected);
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_connections_is_one_look_up() {
     let echo = destination(Role::Echo).await;
     let options = Options {

@@ -86,16 +86,22 @@ pub(super) fn target(text: &str) -> Result<String, String> {
     }
 }
 
-/// Parses `TARGET=KEY=VALUE,KEY=VALUE…`.
+/// Parses `TARGET=KEY=VALUE,KEY=VALUE…`. Text after a comma without `=` belongs to the value before.
 pub(super) fn node(text: &str) -> Result<(String, BTreeMap<String, String>), String> {
     let expected = "expected TARGET=KEY=VALUE, for example i-0123456789abcdef0=Name=bastion";
     let (id, tags) = text.split_once('=').ok_or(expected)?;
-    let tag = |tag: &str| {
-        let (key, value) = tag.split_once('=')?;
-        Some((key.to_owned(), value.to_owned())).filter(|_| !key.is_empty())
-    };
-    let tags: Option<_> = tags.split(',').map(tag).collect();
-    Ok((target(id)?, tags.ok_or(expected)?))
+    let mut parsed: Vec<(String, String)> = Vec::new();
+    for part in tags.split(',') {
+        match (part.split_once('='), parsed.last_mut()) {
+            (Some(("", _)), _) | (None, None) => return Err(expected.to_owned()),
+            (Some((key, value)), _) => parsed.push((key.to_owned(), value.to_owned())),
+            (None, Some((_, value))) => {
+                value.push(',');
+                value.push_str(part);
+            }
+        }
+    }
+    Ok((target(id)?, parsed.into_iter().collect()))
 }
 
 /// Parses the version of an agent.

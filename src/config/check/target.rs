@@ -98,8 +98,9 @@ fn of_table(table: &Table, value: &Value) -> Result<Target, Vec<SpannedError>> {
     }
 }
 
-/// Parses a tag. Limits of AWS: keys of up to 128 and values of up to 256 characters (letters of
-/// any script, digits, spaces and some signs).
+/// Parses a tag. Limits of AWS: keys of up to 128 and values of up to 256 characters. EC2 allows
+/// every character in its tags, other services only letters, digits, spaces and some signs. A `*`
+/// would be taken for a wildcard, which DescribeInstanceInformation does not have.
 fn tag(entry: &Entry) -> Result<(String, String), ValueError> {
     let ValueData::Text(value) = &entry.value.data else {
         let what = format!(
@@ -108,28 +109,32 @@ fn tag(entry: &Entry) -> Result<(String, String), ValueError> {
         );
         return Err(ValueError::new(what, EXAMPLE));
     };
-    let is_letter = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c);
     let fits = |text: &str, most: usize| {
-        (1..=most).contains(&text.chars().count()) && text.chars().all(is_letter)
+        (1..=most).contains(&text.chars().count())
+            && !text.contains(|c: char| c.is_control() || c == '*')
     };
     if !fits(&entry.key, MAX_KEY) {
         let what = format!("{} is not a valid tag key", quoted(&entry.key));
         return Err(ValueError::new(
             what,
-            "1 to 128 letters, digits, spaces and `_.:/=+-@`",
+            format!("AWS allows 1 to {MAX_KEY} characters; {COMPARED}"),
         ));
     }
     if !fits(value, MAX_VALUE) {
         let what = format!("{} is not a valid tag value", quoted(value));
         return Err(ValueError::new(
             what,
-            "1 to 256 letters, digits, spaces and `_.:/=+-@`",
+            format!("AWS allows 1 to {MAX_VALUE} characters; {COMPARED}"),
         ));
     }
     Ok((entry.key.clone(), value.clone()))
 }
 
 const TAGS: &str = "tags";
+
+/// The end of a hint about characters.
+const COMPARED: &str =
+    "no control character, and no `*`, because the whole text is compared without wildcards";
 
 const EXAMPLE: &str = "for example `target = { tags = { Name = \"bastion\" } }`";
 

@@ -130,7 +130,11 @@ pub(super) fn kind_of(code: &str) -> Kind {
         | "IncompleteSignature"
         | "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException" => Kind::Credentials,
-        "ValidationException" | "ValidationError" | "InvalidTarget" => Kind::Invalid,
+        "ValidationException"
+        | "ValidationError"
+        | "InvalidTarget"
+        | "InvalidFilterKey"
+        | "InvalidInstanceInformationFilterValue" => Kind::Invalid,
         "DoesNotExistException" => Kind::Ended,
         _ => Kind::ServiceFault,
     }
