@@ -10,6 +10,7 @@
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
 use std::pin::pin;
@@ -25,6 +26,8 @@ use crate::printable::Printable;
 pub fn install_hook(print: fn(&str)) {
     set_hook(Box::new(move |info| {
         COUNT.fetch_add(1, Relaxed);
+        // Without a place if the thread is ending.
+        let _ended = PLACE.try_with(|place| place.replace(info.location().map(Printable::of)));
         report(info, print);
     }));
 }
@@ -67,6 +70,17 @@ pub async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
     .await
 }
 
+thread_local! {
+    /// Where the last panic of this thread happened.
+    static PLACE: RefCell<Option<Printable>> = const { RefCell::new(None) };
+}
+
+/// Returns where the panic happened that was just caught on this thread, as file and line; `None` if
+/// no hook is installed.
+pub fn take_place() -> Option<Printable> {
+    PLACE.with(RefCell::take)
+}
+
 /// A caught panic.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("internal error: {0}")]
@@ -76,6 +90,11 @@ impl Panic {
     /// Creates the error from the payload returned by `catch_unwind`.
     pub fn new(payload: &(dyn Any + Send)) -> Self {
         Self(message(payload))
+    }
+
+    /// Returns the message of the panic.
+    pub fn message(&self) -> &Printable {
+        &self.0
     }
 }
 

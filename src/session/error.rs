@@ -127,14 +127,15 @@ impl Error {
             Kind::Proxy => {
                 "check `proxy` in [aws], or HTTPS_PROXY: host, port, user and password; the proxy must allow CONNECT to AWS, and NO_PROXY lists the hosts that bypass it"
             }
-            Kind::Internal => {
-                "check the values in the environment, in the AWS files and in [aws] for invalid characters; if they are correct, this is a bug: please report it with the preceding log lines"
-            }
+            Kind::Internal => "this is a bug: please report it with the preceding log lines",
             Kind::Shortage => {
                 "raise the limit of open files (`ulimit -n`, `LimitNOFILE=` in a systemd unit) or of memory, or lower `max_connections`"
             }
             Kind::ServiceFault => "internal error of the AWS service; try again",
             Kind::Ended => "the session has ended; a new connection starts a new session",
+            Kind::Invalid if self.what == DESCRIBE => {
+                "check the tags of `target`; AWS allows every character in tags of EC2, and letters, digits, spaces and `_.:/=+-@` elsewhere"
+            }
             Kind::Invalid => "check `target`, `remote` and `document` of this forward",
             Kind::Endpoint => {
                 "check `region`, `ssm_endpoint` and `ssmmessages_endpoint`, AWS_ENDPOINT_URL_SSM and the profile's `endpoint_url`: each must be an endpoint of this region with TLS, or a loopback address"

@@ -80,7 +80,10 @@ async fn a_connection_waits_for_a_credentials_service_that_refuses_connections()
         let mut daemon = Running::launch(command, &simulator.endpoint(), &text);
 
         let mut client = connect(daemon.address());
-        let line = daemon.process.stderr.wait_for("no session yet; retrying");
+        let line = daemon
+            .process
+            .stderr
+            .wait_for("StartSession failed; retrying");
         relay(address, service.address());
 
         assert_echo(&mut client, b"hello");
@@ -145,7 +148,10 @@ async fn a_connection_waits_for_a_name_that_is_not_resolved_yet() {
     let mut daemon = Running::of_file(unshared, &(text + &forward_to(echo.address())));
 
     let client = connect(daemon.address());
-    let line = daemon.process.stderr.wait_for("no session yet; retrying");
+    let line = daemon
+        .process
+        .stderr
+        .wait_for("StartSession failed; retrying");
     fs::write(&hosts, "127.0.0.1 ssm.test\n").unwrap();
     // The certificate is of other names: the API is reached when that is reported.
     let reached = daemon.process.stderr.wait_for("certificate");
