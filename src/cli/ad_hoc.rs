@@ -4,7 +4,7 @@
 use std::io;
 
 use super::exit::Exit;
-use super::{environment, run, terminal};
+use super::{environment, paths, terminal};
 use crate::config::{self, Config, Forward};
 
 /// Basis for a forward that is not in the file.
@@ -20,7 +20,7 @@ pub(super) struct AdHocConfig {
 /// Reads the file and the environment. `keys` of the forward take precedence over `[defaults]`.
 pub(super) fn base(keys: &str) -> Result<AdHocConfig, Exit> {
     let own = format!("{FORWARD}{keys}");
-    let read = run::search(None).map(|path| config::read_with(&path, &own));
+    let read = paths::search(None).map(|path| config::read_with(&path, &own));
     let without = || config::parse(&own).map_err(|problems| problems.to_string());
     let config = match read {
         Err(_nowhere) => without(),

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::exit::Exit;
-use super::{environment, run, stdout, terminal};
+use super::{environment, paths, run, stdout, terminal};
 use crate::config::{
     self, Account, Aws, Config, Forward, Http, Listen, Proxy, Sessions, Target, Targets,
     written_duration, written_size,
@@ -29,7 +29,7 @@ pub(super) struct CheckArgs {
 
 /// Reads the configuration and prints its effect. Does not access the network.
 pub(super) fn check(args: &CheckArgs) -> Exit {
-    let (path, mut config) = match run::read(args.config.as_deref()) {
+    let (path, mut config) = match paths::read(args.config.as_deref()) {
         Ok(read) => read,
         Err(error) => return terminal::fail_as_told(Exit::Configuration, &error),
     };

@@ -10,7 +10,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
 
 use super::exit::Exit;
-use super::{Cli, run, stdout, terminal, usage};
+use super::{Cli, paths, stdout, terminal, usage};
 use crate::config;
 
 /// Options of `completions`.
@@ -67,7 +67,7 @@ pub(super) fn answer() -> Option<Exit> {
 /// Returns the forward names of the configuration, if it is valid.
 pub(super) fn forward_names() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let config = run::search(None).and_then(|path| config::read(&path));
+        let config = paths::search(None).and_then(|path| config::read(&path));
         let forwards = config.map(|config| config.forwards).unwrap_or_default();
         let candidate = |forward: config::Forward| {
             let help = format!("{} via {}", forward.remote, forward.target);

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::ad_hoc::{AdHocConfig, base, blocking, split_target};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
-use super::{run, terminal};
+use super::{paths, run, terminal};
 use crate::config::{self, Forward, Remote, Target};
 use crate::daemon::{OneShot, OneShotConfig, Signals, StartError};
 use crate::forward::{Class, Ending, Standard, StdioError};
@@ -192,7 +192,7 @@ fn order(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
         aws: config.aws,
         forward,
         origin: terminal::origin(),
-        state: run::state_directory(),
+        state: paths::state_directory(),
     })
 }
 

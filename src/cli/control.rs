@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::completions::forward_names;
 use super::exit::Exit;
-use super::{place, run, stdout, terminal};
+use super::{paths, place, stdout, terminal};
 use crate::config;
 use crate::daemon::{Answer, Client, ClientError, ErrorResponse, Fault, Request};
 use crate::telemetry::{ForwardState, Report};
@@ -63,7 +63,7 @@ impl DaemonAddress {
     /// Returns the socket set in the configuration. An implicit configuration file may be
     /// unreadable.
     fn configured(&self) -> Result<Option<PathBuf>, NotFound> {
-        let Ok(path) = run::search(self.config.as_deref()) else {
+        let Ok(path) = paths::search(self.config.as_deref()) else {
             return Ok(None);
         };
         let is_named =

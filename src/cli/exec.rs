@@ -21,7 +21,7 @@ use super::aws_options::AwsOptions;
 use super::completions::forward_names;
 use super::exit::Exit;
 use super::forward::{ForwardOptions, begin, configuration, start};
-use super::{environment, run, terminal};
+use super::{environment, paths, terminal};
 use crate::config::{Config, Listen, Sessions, Shutdown};
 use crate::daemon::{Daemon, Signals};
 use crate::telemetry::Log;
@@ -89,7 +89,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
 /// Returns a forward of the file, changed to a free port and without warm sessions.
 fn named(name: &str, aws: AwsOptions) -> Result<Config, Exit> {
     let (path, mut config) =
-        run::read(None).map_err(|error| terminal::fail_as_told(Exit::Configuration, &error))?;
+        paths::read(None).map_err(|error| terminal::fail_as_told(Exit::Configuration, &error))?;
     environment::apply(&mut config.aws).map_err(|bad| bad.fail())?;
     let known: Vec<&str> = config.forwards.iter().map(|f| f.name.as_str()).collect();
     let known = known.join(", ");

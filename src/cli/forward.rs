@@ -11,7 +11,7 @@ use super::ad_hoc::{AdHocConfig, base, blocking, split_target};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::local_forward::LocalForward;
-use super::{atomic_file, live_status, run, stdout, terminal};
+use super::{atomic_file, live_status, paths, run, stdout, terminal};
 use crate::config::{self, Config, Forward, Target, Targets};
 use crate::daemon::{Caller, Cause, Daemon, Signals, StartError};
 use crate::forward::ActivatedSockets;
@@ -199,7 +199,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
     let caller = Caller {
         origin: terminal::origin(),
         identity: Identity::Chain,
-        state: run::state_directory(),
+        state: paths::state_directory(),
         passed: ActivatedSockets::default(),
         admin: None,
         log: None,

@@ -18,6 +18,7 @@ mod forward;
 mod live_status;
 mod local_forward;
 mod man;
+mod paths;
 mod place;
 mod run;
 mod schema;

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::ad_hoc::blocking;
 use super::exit::Exit;
-use super::{environment, place, terminal};
+use super::{environment, paths, place, terminal};
 use crate::config;
 use crate::daemon::{
     Caller, Cause, Daemon, Manner, Signals, StartError, log_format, log_verbosity,
@@ -45,7 +45,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
         }
     };
     let reading = blocking(move || {
-        read(args.config.as_deref())
+        paths::read(args.config.as_deref())
             .map_err(|error| terminal::fail_as_told(Exit::Configuration, &error))
     });
     let read = tokio::select! {
@@ -78,7 +78,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
             return terminal::fail(Exit::CannotListen, &error, hint);
         }
     };
-    let state = state_directory();
+    let state = paths::state_directory();
     if state.is_none() {
         let hint = "set STATE_DIRECTORY or HOME to a persistent directory";
         warn!(
@@ -142,37 +142,9 @@ fn reread(path: &Path) -> Result<config::Config, String> {
     Ok(config)
 }
 
-/// Finds and reads the configuration.
-pub(super) fn read(option: Option<&Path>) -> Result<(PathBuf, config::Config), config::Error> {
-    let path = search(option)?;
-    let config = config::read(&path)?;
-    Ok((path, config))
-}
-
-/// Finds the configuration.
-pub(super) fn search(option: Option<&Path>) -> Result<PathBuf, config::Error> {
-    let variables = config::Variables {
-        config: std::env::var_os("SSM_PROXYD_CONFIG"),
-        config_home: std::env::var_os("XDG_CONFIG_HOME"),
-        home: std::env::var_os("HOME"),
-    };
-    config::search(option, &variables)
-}
-
 fn start_log(log: Log, settings: config::Log) -> Result<Control, LogError> {
     let config::Log { format, level } = settings;
     log.start(log_format(format), log_verbosity(level))
-}
-
-/// Returns the directory for persistent state, of the service manager or the user.
-pub(super) fn state_directory() -> Option<PathBuf> {
-    let of_service = terminal::environment("STATE_DIRECTORY");
-    // Several directories are separated by colons.
-    let of_service = of_service.and_then(|paths| paths.split(':').next().map(PathBuf::from));
-    let of_home =
-        || terminal::environment("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    let of_user = terminal::environment("XDG_STATE_HOME").map(PathBuf::from);
-    of_service.or_else(|| Some(of_user.or_else(of_home)?.join("ssm-proxyd")))
 }
 
 /// Reports why the daemon cannot start with the configuration at `path`.

@@ -1,38 +1,40 @@
 //! Parsed TOML document: tables and values with their byte ranges.
 //!
 //! Invalid TOML is parsed as far as possible, so that other problems are found in the same run;
-//! [`Syntax`] then decides which findings are reliable. This file is the only user of `toml`.
+//! `syntax_errors` then decides which findings are reliable. This file is the only user of `toml`.
 
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use crate::config::source::Source;
-use crate::config::syntax_errors::Syntax;
-use crate::config::syntax_messages::ParseError;
-
 /// A parsed text.
 #[derive(Debug)]
 pub(super) struct Document {
     /// The top-level table.
     pub(super) root: Table,
-    /// Syntax errors.
-    pub(super) syntax: Syntax,
+    pub(super) errors: Vec<ParseError>,
 }
 
 impl Document {
     /// Parses a text. Never fails.
-    pub(super) fn read(text: &str, source: &Source<'_>) -> Self {
+    pub(super) fn read(text: &str) -> Self {
         let (root, errors) = DeTable::parse_recoverable(text);
         let root = Table::of(root.get_ref(), 0..0);
-        let complaints = errors.iter().map(|error| ParseError {
+        let errors = errors.iter().map(|error| ParseError {
             span: whole(text, error.span().unwrap_or_default()),
-            message: error.message(),
+            message: error.message().to_owned(),
         });
-        let syntax = Syntax::of(text, source, &root, complaints.collect());
-        Self { root, syntax }
+        let errors = errors.collect();
+        Self { root, errors }
     }
+}
+
+/// Error reported by the parser.
+#[derive(Clone, Debug)]
+pub(super) struct ParseError {
+    pub(super) span: Range<usize>,
+    pub(super) message: String,
 }
 
 /// Keys and values, in file order.

@@ -8,9 +8,9 @@
 use std::collections::BTreeSet;
 
 use crate::config::diagnostic::{Finding, Findings};
-use crate::config::document::Table;
+use crate::config::document::{Document, ParseError};
 use crate::config::source::Source;
-use crate::config::syntax_messages::{ParseError, Reader};
+use crate::config::syntax_messages::Reader;
 
 /// The syntax errors of a text.
 #[derive(Debug)]
@@ -22,15 +22,11 @@ pub(super) struct Syntax {
 }
 
 impl Syntax {
-    /// Selects the parser errors to report. `root` is the table the parser recovered from the text.
-    pub(super) fn of(
-        text: &str,
-        source: &Source<'_>,
-        root: &Table,
-        mut complaints: Vec<ParseError<'_>>,
-    ) -> Self {
+    /// Selects the parser errors to report.
+    pub(super) fn of(text: &str, source: &Source<'_>, document: &Document) -> Self {
+        let mut complaints = document.errors.clone();
         complaints.sort_by_key(|complaint| complaint.span.start);
-        let reader = Reader::new(text, source, root, &complaints);
+        let reader = Reader::new(text, source, &document.root, &complaints);
         let mut syntax = Self {
             errors: Findings::default(),
             lines: BTreeSet::new(),
@@ -45,7 +41,7 @@ impl Syntax {
         syntax
     }
 
-    fn take(&mut self, reader: &Reader<'_>, source: &Source<'_>, complaint: &ParseError<'_>) {
+    fn take(&mut self, reader: &Reader<'_>, source: &Source<'_>, complaint: &ParseError) {
         if self.lines.contains(&source.line(complaint.span.start)) {
             return;
         }

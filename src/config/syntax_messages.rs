@@ -6,17 +6,10 @@
 use std::ops::Range;
 
 use crate::config::diagnostic::Finding;
-use crate::config::document::{Table, Value, ValueData};
+use crate::config::document::{ParseError, Table, Value, ValueData};
 use crate::config::source::{Source, quoted, shortened};
 
-/// Error reported by the parser.
-#[derive(Clone, Debug)]
-pub(super) struct ParseError<'a> {
-    pub(super) span: Range<usize>,
-    pub(super) message: &'a str,
-}
-
-impl ParseError<'_> {
+impl ParseError {
     /// Returns whether an array or inline table is not closed.
     fn is_open_end(&self) -> bool {
         self.message.starts_with("unclosed array,")
@@ -62,7 +55,7 @@ impl<'a> Reader<'a> {
         text: &'a str,
         source: &'a Source<'a>,
         root: &'a Table,
-        complaints: &[ParseError<'_>],
+        complaints: &[ParseError],
     ) -> Self {
         Self {
             text,
@@ -73,7 +66,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Converts a parser error, with a message of our own where one exists.
-    pub(super) fn finding(&self, complaint: &ParseError<'_>) -> Finding {
+    pub(super) fn finding(&self, complaint: &ParseError) -> Finding {
         let ParseError { span, message } = complaint.clone();
         if complaint.is_block() || (self.has_open_end && complaint.is_inside()) {
             return self.open_end(span);
@@ -81,7 +74,7 @@ impl<'a> Reader<'a> {
         if complaint.is_bare_word() {
             return self.bare_word(span);
         }
-        match message {
+        match message.as_str() {
             "duplicate key" => self.duplicate(span),
             m if m.starts_with("unexpected key or value") => self.leftover(span),
             m if m.starts_with("invalid") && m.contains("string") => self.string(span, m),
@@ -187,7 +180,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns whether the parser took the text after an error as part of it.
-    pub(super) fn swallows(&self, complaint: &ParseError<'_>) -> bool {
+    pub(super) fn swallows(&self, complaint: &ParseError) -> bool {
         complaint.is_block()
             || complaint.message.starts_with("unclosed")
             || (self.has_open_end && complaint.is_inside())

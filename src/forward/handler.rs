@@ -23,12 +23,11 @@ use tracing::{Span, debug, info, warn};
 use super::access_log::AccessLog;
 use super::client::Connection;
 use super::error::{Failure, refusal};
-use super::pool_handle::{PoolHandle, Refusal, Slot};
+use super::pool_handle::{Lease, PoolHandle, Refusal, Slot};
 use super::relay::{
     ByteCounters, ENDED_EARLY, NOT_TAKEN, Outcome, RelayTimeouts, deliver, judge, relay,
 };
 use super::shutdown::ShutdownWatch;
-use super::slot::Lease;
 use crate::config;
 use crate::panics;
 use crate::proto::{OpenError, Reason};

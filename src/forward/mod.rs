@@ -23,7 +23,6 @@ mod pool_handle;
 mod pool_task;
 mod relay;
 mod shutdown;
-mod slot;
 mod start_request;
 mod stdio_forward;
 mod tunnel_record;

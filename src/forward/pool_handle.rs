@@ -1,4 +1,5 @@
-//! Requests of connections to the pool task.
+//! Handle of the pool task: requests of connections and events of tunnels, and the slots that
+//! connections get. Dropping a lease returns its slot to the pool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::error::Failure;
 use super::pool::{Returned, TunnelId, WaiterId};
-use super::slot::Lease;
-use super::tunnel_task::TunnelEvent;
+use crate::proto::OpenError;
+use crate::tunnel::{Stream, Tunnel};
 
 /// Permit to accept one connection. Every request of the connection holds it too, so another
 /// connection is accepted only after the pool task has processed them. This bounds the queue of
@@ -122,6 +123,88 @@ pub(super) enum Request {
     Release(TunnelId, Returned, Slot),
     /// An event of a tunnel.
     Tunnel(TunnelId, TunnelEvent),
+}
+
+/// Event of a tunnel.
+#[derive(Debug)]
+pub(super) enum TunnelEvent {
+    /// Its target is being looked up by tags, or no longer.
+    Resolving(bool),
+    /// StartSession is being called.
+    StartCalled,
+    /// The session was started.
+    SessionStarted(Tunnel),
+    /// Streams can be opened.
+    Ready,
+    /// Its websocket broke.
+    Disconnected,
+    /// Its session was resumed on a new websocket.
+    Resumed,
+    /// It could not be established.
+    Failed(Failure),
+    /// It was ready and has ended.
+    Ended,
+}
+
+/// A tunnel with a slot for one stream.
+#[derive(Debug)]
+pub(super) struct Lease {
+    tunnel: Tunnel,
+    guard: SlotGuard,
+}
+
+impl Lease {
+    pub(super) fn new(tunnel: Tunnel, guard: SlotGuard) -> Self {
+        Self { tunnel, guard }
+    }
+
+    /// Opens the stream of the connection.
+    ///
+    /// # Errors
+    ///
+    /// If the tunnel has just ended or has no stream numbers left. The pool gives no more slots on
+    /// it then; the caller must request another lease.
+    pub(super) fn open_stream(&mut self) -> Result<Stream, OpenError> {
+        let opened = self.tunnel.open_stream();
+        self.guard.returned = match opened {
+            Ok(_) => Returned::Used,
+            Err(_) => Returned::Unusable,
+        };
+        opened
+    }
+
+    pub(super) fn tunnel(&self) -> &Tunnel {
+        &self.tunnel
+    }
+}
+
+/// The slot; returned to the pool when dropped.
+#[derive(Debug)]
+pub(super) struct SlotGuard {
+    id: TunnelId,
+    returned: Returned,
+    slot: Slot,
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+impl SlotGuard {
+    pub(super) fn new(id: TunnelId, slot: Slot, requests: mpsc::UnboundedSender<Request>) -> Self {
+        Self {
+            id,
+            returned: Returned::Unused,
+            slot,
+            requests,
+        }
+    }
+}
+
+impl Drop for SlotGuard {
+    fn drop(&mut self) {
+        // Receiver dropped: ignore.
+        let slot = Arc::clone(&self.slot);
+        let returned = Request::Release(self.id, self.returned, slot);
+        let _gone = self.requests.send(returned);
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use tracing::{Instrument, debug, error_span};
 use super::Context;
 use super::error::Failure;
 use super::pool::TunnelId;
-use super::pool_handle::Request;
+use super::pool_handle::{Request, TunnelEvent};
 use crate::session::{Priority, Progress, StartRequest, Target};
 use crate::tunnel::{Driver, Life, State, Tunnel};
 
@@ -34,27 +34,6 @@ pub(super) struct TunnelTask {
     /// Timeout for starting the session, and again for the tunnel to become ready.
     pub(super) patience: Duration,
     pub(super) news: mpsc::UnboundedSender<Request>,
-}
-
-/// Event of a tunnel.
-#[derive(Debug)]
-pub(super) enum TunnelEvent {
-    /// Its target is being looked up by tags, or no longer.
-    Resolving(bool),
-    /// StartSession is being called.
-    StartCalled,
-    /// The session was started.
-    SessionStarted(Tunnel),
-    /// Streams can be opened.
-    Ready,
-    /// Its websocket broke.
-    Disconnected,
-    /// Its session was resumed on a new websocket.
-    Resumed,
-    /// It could not be established.
-    Failed(Failure),
-    /// It was ready and has ended.
-    Ended,
 }
 
 impl TunnelTask {

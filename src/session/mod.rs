@@ -24,6 +24,7 @@ mod registry;
 mod shutdown_mode;
 mod sigv4;
 mod start;
+mod start_on;
 mod start_queue;
 mod stream_url;
 mod target;
@@ -49,8 +50,9 @@ pub use self::priority::Priority;
 use self::registry::Registration;
 pub use self::shutdown_mode::ShutdownMode;
 pub use self::sigv4::{Signature, Upgrade};
+pub use self::start_on::Progress;
 pub use self::stream_url::{StreamUrl, StreamUrlError};
-pub use self::target::{Progress, Target};
+pub use self::target::Target;
 pub use self::terminate::TerminatePolicy;
 
 /// Parameters of a StartSession call.

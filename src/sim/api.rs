@@ -23,6 +23,7 @@ use super::history::{self, SessionsRequest};
 use super::nodes::{self, DescribeRequest};
 use super::records::{Record, micros};
 use super::service::Service;
+use super::session::Session;
 use super::signature::{Fault, Signature};
 
 /// Response to an API call.
@@ -191,7 +192,8 @@ fn start(
         ..Record::default()
     };
     let (job, addresses) = job(service, properties);
-    let opened = service.start(record, job, addresses);
+    let (opened, started) = service.start(record, job, addresses);
+    service.spawn(Session::new(Arc::clone(service), started).run());
     Ok(encode(&OpenedResponse {
         session_id: &opened.session_id,
         stream_url: &service.stream_url(&opened.session_id),

@@ -91,6 +91,7 @@ mod records;
 mod resolver;
 mod service;
 mod session;
+mod session_spec;
 mod signature;
 mod test_servers;
 mod throttle;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use super::faults::{Faults, Operation, TokenLife};
 use super::one_off_fault::OneOffFault;
 use super::options::Options;
 use super::records::{EndedBy, Ledger, Page, Record};
-use super::session::{Command, Session, SessionSpec};
+use super::session_spec::{Command, SessionSpec, StartedSession};
 use super::throttle::Bucket;
 
 /// State shared by the API and the data channels.
@@ -49,8 +49,13 @@ impl Service {
         }
     }
 
-    /// Starts a session. Its agent joins at once, unless [`Faults::join`] delays it.
-    pub(super) fn start(self: &Arc<Self>, record: Record, job: Job, to: Vec<SocketAddr>) -> Opened {
+    /// Opens a session. The caller must run it.
+    pub(super) fn start(
+        &self,
+        record: Record,
+        job: Job,
+        to: Vec<SocketAddr>,
+    ) -> (Opened, StartedSession) {
         let now = clock::now();
         let opened = self.draw();
         let page = self.ledger.open(Record {
@@ -65,15 +70,19 @@ impl Service {
             page: page.clone(),
             commands,
         };
-        let brief = SessionSpec {
+        let spec = SessionSpec {
             session_id: opened.session_id.clone(),
             job,
             addresses: to,
             seed: locked(&self.chance).u64(..),
         };
         locked(&self.sessions).insert(&opened.session_id, entry);
-        self.spawn(Session::new(Arc::clone(self), brief, page, inbox).run());
-        opened
+        let started = StartedSession {
+            spec,
+            page,
+            commands: inbox,
+        };
+        (opened, started)
     }
 
     /// Creates a new token. `None` if the session is unknown, an empty string if it has ended.

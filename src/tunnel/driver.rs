@@ -14,7 +14,7 @@ use super::batch::next_batch;
 use super::error::Error;
 use super::heartbeat::{Heartbeat, now};
 use super::trigger::TriggerReceiver;
-use super::websocket::{self, Frame, Received, Sink, Source};
+use super::websocket::{Frame, Received, Sink, Source};
 use super::writer::{MAX_STALL, write_loop};
 use super::{FAULT, Shared, Step, Tunnel};
 use crate::network::Network;
@@ -230,7 +230,7 @@ fn handle(shared: &Shared, frames: Vec<Received>, heartbeat: &Heartbeat) -> Resu
             }
             Err(error) => {
                 inner.dispatch();
-                return Err(broken(error));
+                return Err(Error::broken(error));
             }
         };
         if outcome.is_err() {
@@ -241,10 +241,6 @@ fn handle(shared: &Shared, frames: Vec<Received>, heartbeat: &Heartbeat) -> Resu
     }
     inner.dispatch();
     Ok(inner.core.ended().is_none())
-}
-
-pub(super) fn broken(error: websocket::LibraryError) -> Error {
-    Error::Broken(Printable::of(error))
 }
 
 /// Returns a random seed, for message ids and jitter.

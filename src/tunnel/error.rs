@@ -46,6 +46,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns the error for a websocket that failed.
+    pub(super) fn broken(error: impl std::fmt::Display) -> Self {
+        Self::Broken(Printable::of(error))
+    }
+
     /// Returns the error code.
     pub fn word(&self) -> &'static str {
         match self {

@@ -11,7 +11,6 @@ use futures_util::{Sink, SinkExt};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::trace;
 
-use super::driver::broken;
 use super::error::Error;
 use super::heartbeat::{Heartbeat, now};
 use super::{Inner, Shared, websocket};
@@ -64,15 +63,15 @@ where
     S: Sink<websocket::Message, Error = websocket::LibraryError> + Unpin,
 {
     if let Some(ping) = ping {
-        sink.feed(ping).await.map_err(broken)?;
+        sink.feed(ping).await.map_err(Error::broken)?;
     }
     for transmit in batch.drain(..) {
         trace!(?transmit, "sending");
         let message = websocket::message(transmit);
-        sink.feed(message).await.map_err(broken)?;
+        sink.feed(message).await.map_err(Error::broken)?;
         *progress.lock().unwrap_or_else(PoisonError::into_inner) = now();
     }
-    sink.flush().await.map_err(broken)
+    sink.flush().await.map_err(Error::broken)
 }
 
 /// Runs the timers of the core while the websocket is blocked. Returns when the tunnel has

@@ -10,14 +10,18 @@ use super::tables::{
 };
 use super::{Fault, Source};
 
+mod cycles;
+
+pub(super) use cycles::cycles;
+
 /// From the sources to what is wrong with them.
 pub(super) type Rule = fn(&[Source]) -> Vec<Fault>;
 
 /// Every fault of every rule, each line once.
 pub(super) fn inspect(sources: &[Source]) -> Vec<Fault> {
     const RULES: &[Rule] = &[
-        rooms, detours, doors, manifest, purity, neighbours, headers, lengths, names, windows,
-        shown,
+        rooms, detours, doors, manifest, purity, neighbours, cycles, headers, lengths, names,
+        windows, shown,
     ];
     let mut faults: Vec<_> = RULES.iter().flat_map(|rule| rule(sources)).collect();
     faults.dedup();

@@ -1,6 +1,6 @@
 //! Host names by which clients call the HTTP server.
 
-use crate::config::check::value::{SpannedError, TypedValue, wrong_type};
+use crate::config::check::typed_value::{SpannedError, TypedValue, wrong_type};
 use crate::config::diagnostic::ValueError;
 use crate::config::document::{Value, ValueData};
 use crate::config::settings::Setting;

@@ -11,6 +11,7 @@ mod hosts;
 mod identifiers;
 mod section;
 mod target;
+mod typed_value;
 mod units;
 mod value;
 mod version;
@@ -34,6 +35,7 @@ use crate::config::settings::{
 };
 use crate::config::source::{Source, quoted, shortened};
 use crate::config::suggest::nearest;
+use crate::config::syntax_errors::Syntax;
 
 /// Parses the text of a configuration.
 ///
@@ -59,8 +61,7 @@ pub fn parse(text: &str) -> Result<Config, Problems> {
 /// Parses `[admin]` even if the rest of the text is invalid, so that a daemon started with an older
 /// version of the file can still be found. Returns `None` if `[admin]` cannot be understood.
 pub(super) fn parse_admin(text: &str) -> Option<Admin> {
-    let source = Source::new(text);
-    let Document { root, .. } = Document::read(text, &source);
+    let Document { root, .. } = Document::read(text);
     let tables = Tables::read(&root, text, &mut Findings::default());
     let admin = admin(&tables.of(ADMIN));
     let is_understood = admin.socket.is_some() || !names_socket(text);
@@ -78,8 +79,9 @@ fn names_socket(text: &str) -> bool {
 }
 
 fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Config> {
-    let Document { root, syntax } = Document::read(text, source);
-    let tables = Tables::read(&root, text, findings);
+    let document = Document::read(text);
+    let syntax = Syntax::of(text, source, &document);
+    let tables = Tables::read(&document.root, text, findings);
     let http = tables.of(HTTP);
     check_listeners(&tables.forwards, &http, findings);
     check_admin(&tables.of(ADMIN), &tables.forwards, &http, findings);

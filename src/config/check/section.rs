@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::config::check::value::{TypedValue, default, meaning};
+use crate::config::check::typed_value::TypedValue;
+use crate::config::check::value::{default, meaning};
 use crate::config::diagnostic::{Finding, Findings};
 use crate::config::document::{Entry, Table};
 use crate::config::model::{Listen, Remote, Targets};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::check::value::{SpannedError, TypedValue, wrong_type};
+use crate::config::check::typed_value::{SpannedError, TypedValue, wrong_type};
 use crate::config::diagnostic::ValueError;
 use crate::config::document::{Entry, Table, Value, ValueData};
 use crate::config::model::{Target, Targets};

@@ -30,12 +30,13 @@ use crate::forward::error::{Failure, LogDedup};
 use crate::forward::pool::{
     Action, Pool, Priority as Class, RejectReason, Returned, Shape, TunnelId, WaiterId,
 };
-use crate::forward::pool_handle::{PoolHandle, Refusal, Request, Slot};
+use crate::forward::pool_handle::{
+    Lease, PoolHandle, Refusal, Request, Slot, SlotGuard, TunnelEvent,
+};
 use crate::forward::shutdown::ShutdownWatch;
-use crate::forward::slot::{Lease, Place};
 use crate::forward::start_request;
 use crate::forward::tunnel_record::{TunnelRecord, step};
-use crate::forward::tunnel_task::{TunnelEvent, TunnelTask};
+use crate::forward::tunnel_task::TunnelTask;
 use crate::panics::{self, Panic, caught};
 use crate::session::Priority;
 use crate::telemetry::ForwardMetrics;
@@ -309,7 +310,7 @@ impl PoolTask {
     }
 
     fn give(&mut self, waiter: WaiterId, id: TunnelId) {
-        let Some(waiter) = self.waiters.remove(&waiter) else {
+        let Some(Waiter { reply, slot }) = self.waiters.remove(&waiter) else {
             // It left after the pool had decided, and will not release what it never got.
             let now = Instant::now();
             return self.pool.handle_returned(now, id, Returned::Unused);
@@ -318,10 +319,9 @@ impl PoolTask {
         let Some(tunnel) = record.and_then(|record| record.tunnel.clone()) else {
             return;
         };
-        let Waiter { reply, slot } = waiter;
-        let place = Place::new(id, slot, self.requests.clone());
+        let guard = SlotGuard::new(id, slot, self.requests.clone());
         // If the receiver was dropped, the lease is dropped too and returns its slot.
-        let _left = reply.send(Ok(Lease::new(tunnel, place)));
+        let _left = reply.send(Ok(Lease::new(tunnel, guard)));
     }
 
     fn refuse(&mut self, waiter: WaiterId, why: RejectReason<Failure>) {

@@ -12,10 +12,10 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_ssm::error::{ConnectorError, ErrorMetadata};
 
+use super::SESSION_NAME;
 use super::effect::transience_of_connecting;
 use super::machine::STS;
 use super::refusal::{find, kind_of, unreached};
-use super::source::SESSION_NAME;
 use super::values::{OF_PROVIDER, checked};
 use crate::network::Proxy;
 use crate::printable::Printable;

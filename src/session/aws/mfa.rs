@@ -14,10 +14,10 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_sts::Client;
 
+use super::SESSION_NAME;
 use super::assume_role::AssumeRoleError;
 use super::code_prompt::ask;
 use super::files::Profiles;
-use super::source::SESSION_NAME;
 use super::values::{OF_PROVIDER, checked};
 use crate::network::Proxy;
 

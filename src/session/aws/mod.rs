@@ -375,3 +375,8 @@ const TERMINATE: &str = "TerminateSession";
 
 /// Timeout of a call, on top of the SDK's timeouts.
 const MAX_CALL: Duration = Duration::from_secs(40);
+
+/// Default name of a role session. It must be the same for each call and process: under AWS's
+/// example policies, a session can be resumed and terminated only by the role session that started
+/// it.
+const SESSION_NAME: &str = "ssm-proxyd";

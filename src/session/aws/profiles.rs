@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::SESSION_NAME;
 use super::files::Profiles;
 use super::process::Process;
-use super::source::SESSION_NAME;
 use super::sso::Login;
 
 /// Changes to the profiles.

@@ -352,11 +352,6 @@ fn is_region(text: &str) -> bool {
         && number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Default name of a role session. It must be the same for each call and process: under AWS's
-/// example policies, a session can be resumed and terminated only by the role session that started
-/// it.
-pub(super) const SESSION_NAME: &str = "ssm-proxyd";
-
 /// Timeout for reading AWS's files and for asking the machine for its region.
 const MAX_LOAD: Duration = Duration::from_secs(20);
 

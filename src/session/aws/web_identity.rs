@@ -6,7 +6,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
 use aws_types::os_shim_internal::Env;
 
-use super::source::SESSION_NAME;
+use super::SESSION_NAME;
 
 /// The SDK's provider with a constant role session name.
 #[derive(Debug)]

@@ -11,7 +11,6 @@ use tokio::time::sleep;
 use tracing::{Span, debug, info, warn};
 
 use super::Sessions;
-use super::start::FIND_BY_REASON;
 use crate::session::StartRequest;
 use crate::session::aws::Service;
 use crate::session::error::{Error, Recovery};
@@ -110,6 +109,9 @@ const PAUSES: [Duration; 4] = [
 
 /// Limit of the API for a reason, in characters.
 const MAX_REASON: usize = 256;
+
+/// Hint for finding a session whose id is unknown.
+pub(super) const FIND_BY_REASON: &str = "its `Reason` names this program, host and forward; see `aws ssm describe-sessions --state Active`. With the permission ssm:DescribeSessions, this program finds and terminates such sessions itself";
 
 #[cfg(test)]
 mod tests {

@@ -30,9 +30,9 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tracing::{Instrument, Span, error, warn};
 
-use self::lost::Reasons;
+use self::lost::{FIND_BY_REASON, Reasons};
 pub use self::start::Turn;
-use self::start::{FIND_BY_REASON, Start, counted};
+use self::start::{Start, counted};
 use super::aws::Service;
 use super::error::{Error, Kind};
 use super::journal::{Entry, Journal, Origin};

@@ -200,6 +200,3 @@ pub(super) fn news(
         Err(_) => None,
     }
 }
-
-/// Hint for finding a session whose id is unknown.
-pub(super) const FIND_BY_REASON: &str = "its `Reason` names this program, host and forward; see `aws ssm describe-sessions --state Active`. With the permission ssm:DescribeSessions, this program finds and terminates such sessions itself";

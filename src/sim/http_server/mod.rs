@@ -46,7 +46,7 @@ use super::clock;
 use super::faults::SecondWebsocket;
 use super::one_off_fault::OneOffFault;
 use super::service::Service;
-use super::session::Command;
+use super::session_spec::Command;
 use super::signature::{self, Expected, Signature};
 use super::tls_stream::Socket;
 

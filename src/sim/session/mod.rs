@@ -12,7 +12,6 @@
 //! messages, `faults` injects faults, `recording` updates the record of the session.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,45 +21,21 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
-use super::agent::{Agent, ConnectionId, End, Event, Job};
+use super::agent::{Agent, ConnectionId, End, Event};
 use super::alarm;
 use super::client_websocket::Client;
 use super::clock;
 use super::connection::Connection;
 use super::fault_rules::{Path, Rate};
 use super::faults::{Direction, Faults, Join};
-use super::one_off_fault::OneOffFault;
 use super::queue::Queue;
 use super::records::Page;
 use super::service::Service;
+use super::session_spec::{Command, SessionSpec, StartedSession};
 
 mod faults;
 mod message_io;
 mod recording;
-
-/// Command to a session.
-pub(super) enum Command {
-    /// Attaches a client's websocket with a valid token; replaces the current one.
-    Attach(Box<Client>),
-    /// TerminateSession was called.
-    Terminate,
-    /// The faults have changed.
-    ReloadFaults,
-    /// Injects a fault once.
-    Inject(OneOffFault),
-}
-
-/// Specification of a session.
-#[derive(Debug)]
-pub(super) struct SessionSpec {
-    pub(super) session_id: String,
-    /// Job of the agent.
-    pub(super) job: Job,
-    /// Addresses of the destination.
-    pub(super) addresses: Vec<SocketAddr>,
-    /// Random seed of the session.
-    pub(super) seed: u64,
-}
 
 /// State of one session.
 pub(super) struct Session {
@@ -110,12 +85,13 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(
-        service: Arc<Service>,
-        brief: SessionSpec,
-        page: Page,
-        commands: mpsc::Receiver<Command>,
-    ) -> Self {
+    /// The agent joins at once, unless [`Faults::join`] delays it.
+    pub(super) fn new(service: Arc<Service>, started: StartedSession) -> Self {
+        let StartedSession {
+            spec: brief,
+            page,
+            commands,
+        } = started;
         let now = clock::now();
         let faults = service.faults();
         let mut session = Self {

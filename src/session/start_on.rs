@@ -1,0 +1,158 @@
+//! Starts a session on one of several targets: tries them in order, and the nodes of each.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::debug;
+
+use super::aws::{Found, Service};
+use super::dispatcher::Sessions;
+use super::error::{Error, Kind, Transience};
+use super::priority::Priority;
+use super::target::Target;
+use super::{Session, StartRequest};
+
+/// What a start is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// DescribeInstanceInformation, which finds a target by its tags.
+    LookUp,
+    /// A permit of the StartSession rate limiter.
+    Turn,
+    /// StartSession.
+    Call,
+}
+
+impl Sessions {
+    /// Starts a session on the first connected target. Each call waits for its own rate limit
+    /// permit; `tell` is called with what the start is waiting for. `request` has all parameters
+    /// but the target.
+    ///
+    /// If a connection is waiting, transient failures are retried within 7/8 of `patience`: AWS not
+    /// reached, any number of times; an internal error of AWS, twice.
+    ///
+    /// # Errors
+    ///
+    /// The error of the call; if no target is connected, the errors of all of them.
+    pub async fn start_on(
+        &self,
+        targets: &[Target],
+        service: &Service,
+        request: &StartRequest,
+        priority: &Priority,
+        patience: Duration,
+        tell: impl Fn(Progress),
+    ) -> Result<Session, Error> {
+        // Before the caller's timeout, so that the client gets the cause instead of a timeout.
+        let mut time_is_up = pin!(sleep(patience * 7 / 8));
+        let (mut pause, mut faults) = (FIRST_PAUSE, 0);
+        loop {
+            let trial = self.start_once(targets, service, request, priority, &tell);
+            // Boxed, because the callers' futures would nest too deep for the compiler.
+            let error = match Box::pin(trial).await {
+                Err(error) if priority.is_urgent() => error,
+                outcome => return outcome,
+            };
+            match error.transience() {
+                Transience::Unreached => {}
+                Transience::Fault if faults < MAX_FAULTS => faults += 1,
+                Transience::Fault | Transience::None => return Err(error),
+            }
+            debug!(%error, ?pause, "no session yet; retrying");
+            tokio::select! {
+                biased;
+                () = &mut time_is_up => return Err(error),
+                () = sleep(pause) => pause = (pause * 2).min(MAX_PAUSE),
+            }
+        }
+    }
+
+    async fn start_once(
+        &self,
+        targets: &[Target],
+        service: &Service,
+        request: &StartRequest,
+        priority: &Priority,
+        tell: &impl Fn(Progress),
+    ) -> Result<Session, Error> {
+        let attempt = Attempt {
+            sessions: self,
+            service,
+            request,
+            priority,
+            tell,
+        };
+        let mut missed = Vec::new();
+        for target in targets {
+            match attempt.on(target).await {
+                Err(error) if error.kind() == Kind::TargetNotConnected => missed.push(error),
+                outcome => return outcome,
+            }
+        }
+        Err(Error::all(missed))
+    }
+}
+
+struct Attempt<'a, F> {
+    sessions: &'a Sessions,
+    service: &'a Service,
+    request: &'a StartRequest,
+    priority: &'a Priority,
+    tell: &'a F,
+}
+
+impl<F: Fn(Progress)> Attempt<'_, F> {
+    /// Tries the nodes of a target. A cached lookup is repeated before the target is given up.
+    async fn on(&self, target: &Target) -> Result<Session, Error> {
+        let mut missed = Vec::new();
+        let mut tried = Vec::new();
+        loop {
+            if let Target::Tags(_) = target {
+                (self.tell)(Progress::LookUp);
+            }
+            let found = self.service.find(target).await;
+            let Found {
+                nodes, remembered, ..
+            } = match &found {
+                Ok(found) => found,
+                Err(error) if tried.is_empty() => return Err(error.clone()),
+                Err(_) => return Err(Error::all(missed)),
+            };
+            for node in nodes {
+                if tried.contains(node) {
+                    continue;
+                }
+                tried.push(node.clone());
+                match self.at(node).await {
+                    Err(error) if error.kind() == Kind::TargetNotConnected => missed.push(error),
+                    outcome => return outcome,
+                }
+            }
+            if let Ok(found) = &found {
+                self.service.forget(target, found);
+            }
+            if !remembered {
+                return Err(Error::all(missed));
+            }
+        }
+    }
+
+    async fn at(&self, node: &str) -> Result<Session, Error> {
+        (self.tell)(Progress::Turn);
+        let turn = self.sessions.turn(self.service, self.priority).await?;
+        (self.tell)(Progress::Call);
+        let request = StartRequest {
+            target: node.to_owned(),
+            ..self.request.clone()
+        };
+        turn.start(self.service.clone(), request).await
+    }
+}
+
+/// The first pause between attempts, and the limit of its doubling.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// Maximum number of retries after internal errors of AWS: each may have started a session.
+const MAX_FAULTS: u32 = 2;

@@ -1,0 +1,41 @@
+//! What a session is started with, and the commands to it.
+
+use std::net::SocketAddr;
+
+use tokio::sync::mpsc;
+
+use super::agent::Job;
+use super::client_websocket::Client;
+use super::one_off_fault::OneOffFault;
+use super::records::Page;
+
+/// Command to a session.
+pub(super) enum Command {
+    /// Attaches a client's websocket with a valid token; replaces the current one.
+    Attach(Box<Client>),
+    /// TerminateSession was called.
+    Terminate,
+    /// The faults have changed.
+    ReloadFaults,
+    /// Injects a fault once.
+    Inject(OneOffFault),
+}
+
+/// Specification of a session.
+#[derive(Debug)]
+pub(super) struct SessionSpec {
+    pub(super) session_id: String,
+    /// Job of the agent.
+    pub(super) job: Job,
+    /// Addresses of the destination.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Random seed of the session.
+    pub(super) seed: u64,
+}
+
+/// Parts of a session that the service has opened.
+pub(super) struct StartedSession {
+    pub(super) spec: SessionSpec,
+    pub(super) page: Page,
+    pub(super) commands: mpsc::Receiver<Command>,
+}
