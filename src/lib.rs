@@ -6,17 +6,18 @@
 //! ```text
 //!   printable   text from outside, made safe to display
 //!   files       bounded reads of files named by the user
+//!   clock       reads the time
 //!   panics      panics: reported, caught, counted
 //!   wire        layout of messages
 //!   proto       sequence numbers, acknowledgements, streams, deadlines; no I/O
 //!   network     byte streams to remote hosts
 //!   session     AWS: starts and terminates sessions, signs their websocket upgrade
-//!   tunnel      websocket, wakers and clock of a tunnel
+//!   tunnel      websocket and wakers of a tunnel
 //!   config      syntax and meaning of the configuration
 //!   telemetry   log, metrics, status
 //!   forward     local listeners and accepted connections
 //!   daemon      all forwards, signals, shutdown
-//!   sim         AWS simulator on loopback; imports `wire` only
+//!   sim         AWS simulator on loopback; imports `wire` and `clock` only
 //!   cli         arguments, exit codes, output for users
 //! ```
 //!
@@ -25,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod files;

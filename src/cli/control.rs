@@ -1,16 +1,15 @@
 //! Commands for a running daemon (`reload`, `stop`, `wait`, `log`), and how they find it.
 
-#![expect(clippy::disallowed_methods, reason = "`wait` has a deadline")]
-
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{sleep, timeout_at};
 
 use super::completions::forward_names;
 use super::exit::Exit;
 use super::{paths, place, stdout, terminal};
+use crate::clock;
 use crate::config;
 use crate::daemon::{Answer, Client, ClientError, ErrorResponse, Fault, Request};
 use crate::telemetry::{ForwardState, Report};
@@ -186,17 +185,17 @@ pub(super) struct WaitArgs {
 
 /// Waits until the daemon is listening and the named forwards are ready.
 pub(super) async fn wait(args: WaitArgs) -> Exit {
-    let deadline = Instant::now() + args.timeout.min(MAX_WAIT);
+    let deadline = clock::now() + args.timeout.min(MAX_WAIT);
     let mut last = None;
     loop {
-        let looked = timeout_at(deadline, look(&args)).await;
+        let looked = timeout_at(deadline.into(), look(&args)).await;
         match looked {
             Ok(Look::Ready) => return Exit::Done,
             Ok(Look::Never(exit)) => return exit,
             Ok(Look::Missing(what, hint)) => last = Some((what, hint)),
             Err(_) => break,
         }
-        if Instant::now() + POLL_INTERVAL >= deadline {
+        if clock::now() + POLL_INTERVAL >= deadline {
             break;
         }
         sleep(POLL_INTERVAL).await;

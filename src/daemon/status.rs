@@ -1,12 +1,11 @@
 //! Status of the daemon: a line for the service manager, and a report for admin and HTTP clients.
 
-#![expect(clippy::disallowed_methods, reason = "reports contain durations")]
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::StartError;
+use crate::clock;
 use crate::config::{self, Listen, Sessions};
 use crate::panics;
 use crate::printable::Printable;
@@ -58,7 +57,7 @@ impl ForwardSnapshot {
 
     /// Returns the current report of every forward.
     pub(super) fn reports(&self) -> Vec<ForwardReport> {
-        let now = Instant::now();
+        let now = clock::now();
         self.running.iter().map(|f| f.report(now, false)).collect()
     }
 
@@ -88,7 +87,7 @@ impl ForwardSnapshot {
 impl ForwardInfo {
     /// Records a start error.
     pub(super) fn handle_failure(&self, error: &StartError) {
-        let now = Instant::now();
+        let now = clock::now();
         self.metrics.record_failure(FailureStatus {
             word: error.word(),
             error: Printable::of(error),
@@ -174,7 +173,7 @@ impl DaemonStats {
     /// Starts at the current time.
     pub(super) fn new() -> Self {
         Self {
-            began: Instant::now(),
+            began: clock::now(),
             silent: None,
             reloads: 0,
             failed_reloads: 0,
@@ -186,7 +185,7 @@ impl DaemonStats {
     pub(super) fn handle_answer(&mut self, answered: bool) -> bool {
         match answered {
             true => self.silent = None,
-            false => self.silent = self.silent.or_else(|| Some(Instant::now())),
+            false => self.silent = self.silent.or_else(|| Some(clock::now())),
         }
         answered
     }
@@ -202,7 +201,7 @@ impl DaemonStats {
 
     /// Returns the current report.
     pub(super) fn report(&self, snapshot: &ForwardSnapshot, log: String, stopping: bool) -> Report {
-        let now = Instant::now();
+        let now = clock::now();
         let finishing = snapshot.finishing.iter().map(|(name, metrics)| Finishing {
             name: name.as_str().into(),
             connections: metrics.open.get(),
@@ -245,7 +244,7 @@ mod tests {
     fn loops_that_are_silent_for_long_are_dead_until_they_answer() {
         let mut history = DaemonStats::new();
         let alive_in = |history: &DaemonStats, seconds| {
-            history.is_alive(Instant::now() + Duration::from_secs(seconds))
+            history.is_alive(clock::now() + Duration::from_secs(seconds))
         };
         assert!(alive_in(&history, 3600), "nobody was asked");
 

@@ -3,11 +3,11 @@
 //! The monotonic clock stops during a suspend, and the wall clock does not. Both are read every few
 //! seconds; a wall clock that has run ahead indicates a suspend.
 
-#![expect(clippy::disallowed_methods, reason = "two clocks are compared here")]
-
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::clock;
 
 /// Detector of suspends.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ impl SuspendDetector {
         let mut looks = interval(period);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            monotonic: Instant::now(),
-            wall: SystemTime::now(),
+            monotonic: clock::now(),
+            wall: clock::wall(),
             looks,
         }
     }
@@ -37,7 +37,7 @@ impl SuspendDetector {
     pub(super) async fn noticed(&mut self) {
         loop {
             self.looks.tick().await;
-            if self.look(Instant::now(), SystemTime::now()) {
+            if self.look(clock::now(), clock::wall()) {
                 return;
             }
         }

@@ -188,13 +188,13 @@ impl LogDedup {
 const REPEAT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test needs a start time")]
 mod tests {
     use super::*;
+    use crate::clock;
 
     #[test]
     fn a_failure_is_told_once_a_minute_and_its_end_once() {
-        let start = Instant::now();
+        let start = clock::now();
         let late = Failure::Late(Step::of("StartSession"));
         let mut log_dedup = LogDedup::default();
 
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn another_failure_is_news() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut log_dedup = LogDedup::default();
 
         for step in ["StartSession", "the websocket", "StartSession"] {

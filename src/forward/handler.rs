@@ -5,11 +5,6 @@
 //!   └───────── connect_timeout ─────────┘
 //! ```
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a connection's deadline and duration are measured here"
-)]
-
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
@@ -28,6 +23,7 @@ use super::relay::{
     ByteCounters, ENDED_EARLY, NOT_TAKEN, Outcome, RelayTimeouts, deliver, judge, relay,
 };
 use super::shutdown::ShutdownWatch;
+use crate::clock;
 use crate::config;
 use crate::panics;
 use crate::proto::{OpenError, Reason};
@@ -62,13 +58,13 @@ impl Handler {
         mut stop: ShutdownWatch,
     ) {
         panics::point("connection");
-        let begin = Instant::now();
+        let begin = clock::now();
         self.metrics.accepted.fetch_add(1, Relaxed);
         let waiting = self.metrics.waiting.count();
         let opened = tokio::select! {
             opened = self.open(begin, &slot) => opened,
             () = stop.asked() => return,
-            never = self.answer(|| info!(time = ?begin.elapsed(), "open, waiting for a session")) => match never {},
+            never = self.answer(|| info!(time = ?clock::since(begin), "open, waiting for a session")) => match never {},
             () = connection.abandoned() => return debug!("client disconnected before its session was ready"),
         };
         drop(waiting);
@@ -83,7 +79,7 @@ impl Handler {
 
     /// Records a panic in a part of this forward, which is restarted.
     pub(super) fn handle_fault(&self) {
-        let now = Instant::now();
+        let now = clock::now();
         self.metrics.record_failure(Failure::Fault.trouble(now));
     }
 
@@ -158,7 +154,7 @@ impl Handler {
             outcome: outcome.as_ref(),
             failure: failure.clone(),
             counters: &counters,
-            time: begin.elapsed(),
+            time: clock::since(begin),
         };
         tale.tell(&self.settings.remote);
         if let (Err(error), Some(Outcome::UploadIncomplete | Outcome::HalfCloseTimeout)) =
@@ -200,14 +196,14 @@ impl Handler {
             self.metrics.handle_answer();
         } else if let Some(Outcome::Lost(Reason::Refused)) = outcome {
             self.metrics
-                .handle_refusal(refusal(&self.settings.remote, Instant::now()));
+                .handle_refusal(refusal(&self.settings.remote, clock::now()));
         }
     }
 }
 
 fn tell_open(counters: &ByteCounters<'_>, begin: Instant) {
     let (sent, received) = (counters.sent(), counters.received());
-    info!(sent, received, time = ?begin.elapsed(), "open");
+    info!(sent, received, time = ?clock::since(begin), "open");
 }
 
 /// Timeouts of a relay. Delivery allows for resuming a broken websocket, and then for a
@@ -287,7 +283,7 @@ async fn first_stream<P, S, F: Future<Output = Result<P, Refusal>>>(
             Ok(stream) => return Ok((place, stream)),
             // Dropping the lease returns the slot as unusable. The deadline is checked in each
             // round, so that a pool of unusable tunnels cannot hold the connection.
-            Err(error) if Instant::now() >= deadline => {
+            Err(error) if clock::now() >= deadline => {
                 debug!(%error, "cannot open a stream on the last tunnel before the deadline");
                 return Err(Refusal {
                     failure: Failure::Late(Step::of("a tunnel that can open a stream")),
@@ -353,7 +349,7 @@ mod tests {
         };
         let open = |(): &mut ()| Err::<(), _>(OpenError::Exhausted);
 
-        let opened = first_stream(Instant::now(), acquire, open).await;
+        let opened = first_stream(clock::now(), acquire, open).await;
 
         assert!(matches!(opened.unwrap_err().failure, Failure::Late(_)));
         assert_eq!(rounds.get(), 1);
@@ -371,7 +367,7 @@ mod tests {
             2 => Err(OpenError::Ended(Reason::Finished)),
             place => Ok(*place),
         };
-        let deadline = Instant::now() + Duration::from_secs(3600);
+        let deadline = clock::now() + Duration::from_secs(3600);
 
         let opened = first_stream(deadline, acquire, open).await;
 

@@ -209,6 +209,7 @@ impl Drop for SlotGuard {
 
 #[cfg(test)]
 mod tests {
+    use crate::clock;
     use std::time::Duration;
 
     use tokio::sync::Semaphore;
@@ -219,14 +220,13 @@ mod tests {
     /// A client that disconnects allows the next one, which may disconnect too: otherwise the
     /// queue of a busy pool task would grow with each of them.
     #[tokio::test]
-    #[expect(clippy::disallowed_methods, reason = "a request needs a deadline")]
     async fn a_slot_is_not_free_before_the_supplier_has_processed_the_departure() {
         let (requests, mut incoming) = mpsc::unbounded_channel();
         let supply = PoolHandle::new(requests);
         let slots = Arc::new(Semaphore::new(1));
         let slot = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
 
-        let acquire = supply.acquire(Instant::now(), &slot);
+        let acquire = supply.acquire(clock::now(), &slot);
         assert!(timeout(Duration::ZERO, acquire).await.is_err());
         drop(slot);
 
@@ -244,13 +244,12 @@ mod tests {
     }
 
     #[tokio::test]
-    #[expect(clippy::disallowed_methods, reason = "a request needs a deadline")]
     async fn a_slot_is_free_without_a_supplier() {
         let (requests, incoming) = mpsc::unbounded_channel();
         let supply = PoolHandle::new(requests);
         let slots = Arc::new(Semaphore::new(1));
         let slot = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
-        let acquire = supply.acquire(Instant::now(), &slot);
+        let acquire = supply.acquire(clock::now(), &slot);
         assert!(timeout(Duration::ZERO, acquire).await.is_err());
 
         drop((slot, incoming));

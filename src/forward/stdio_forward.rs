@@ -7,14 +7,9 @@
 //!      └───────────────────▲
 //! ```
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "measures the time of the connection"
-)]
-
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -28,6 +23,7 @@ use super::handler::{Handler, patience};
 use super::pool_task::PoolTask;
 use super::relay::{Outcome, RelayTimeouts};
 use super::shutdown::{ShutdownWatch, Stop};
+use crate::clock;
 use crate::config;
 use crate::printable::Printable;
 use crate::proto::Reason;
@@ -122,7 +118,7 @@ async fn carry(
     mut stop: ShutdownWatch,
     progress: &watch::Sender<Progress>,
 ) -> Ending {
-    let begin = Instant::now();
+    let begin = clock::now();
     let Ok(slot) = Arc::clone(&serve.slots).acquire_owned().await.map(Arc::new) else {
         return Ending::Stopped;
     };

@@ -36,13 +36,13 @@ impl Inquiry {
 const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
 mod tests {
     use super::*;
+    use crate::clock;
 
     #[test]
     fn an_agent_is_asked_once_for_each_pause() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut inquiry = Inquiry::default();
         assert_eq!(inquiry.due(start), None);
 

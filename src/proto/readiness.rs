@@ -159,9 +159,9 @@ const NEAR: Duration = Duration::from_millis(1);
 const MAX_PROBES: u32 = 64;
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
 mod tests {
     use super::*;
+    use crate::clock;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_later_probe_that_is_acknowledged_first_proves_readiness() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut readiness = Readiness::new(start, false);
         assert_eq!(probes(&mut readiness, start), [0, 1]);
 
@@ -189,7 +189,7 @@ mod tests {
             (2 * MS, true, 5 * MS),
             (9 * MS, true, SETTLED),
         ] {
-            let start = Instant::now();
+            let start = clock::now();
             let mut readiness = Readiness::new(start, is_checked);
             let mut sent: Vec<_> = probes(&mut readiness, start)
                 .into_iter()
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn probes_follow_each_other_on_a_short_path_until_one_is_refused() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut readiness = Readiness::new(start, false);
         probes(&mut readiness, start);
         let answered = start + MS / 5;
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_long_round_trip_needs_no_more_time() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut readiness = Readiness::new(start, false);
         probes(&mut readiness, start);
 
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_second_probe_that_was_refused_is_told_by_a_third() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut readiness = Readiness::new(start, false);
         probes(&mut readiness, start);
 
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn probes_of_a_broken_websocket_prove_nothing() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut readiness = Readiness::new(start, false);
         probes(&mut readiness, start);
 

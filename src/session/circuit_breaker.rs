@@ -153,9 +153,9 @@ const FIRST_HOLD: Duration = Duration::from_secs(1);
 const MAX_HOLD: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
 mod tests {
     use super::*;
+    use crate::clock;
 
     const EXPONENTIAL: HoldTime = HoldTime::Exponential;
 
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_persistent_failure_rejects_all_starts_but_one_probe_after_the_hold_time() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut breaker = CircuitBreaker::new();
         assert_eq!(breaker.check(start), Decision::Allow);
 
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_hold_time_doubles_up_to_fifteen_seconds() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut breaker = CircuitBreaker::new();
         breaker.handle_failure(start, start, "off", EXPONENTIAL);
         let mut now = start;
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn failures_of_starts_that_were_in_progress_together_count_once() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut breaker = CircuitBreaker::new();
 
         for millis in 0..50 {
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn an_inconclusive_probe_is_followed_by_another() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut breaker = CircuitBreaker::new();
         breaker.handle_failure(start, start, "off", EXPONENTIAL);
         let later = start + seconds(1);
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn missing_credentials_are_probed_every_second() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut breaker = CircuitBreaker::new();
 
         for second in 0..20 {
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn retry_now_allows_a_probe_and_resets_the_hold_time() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut breaker = CircuitBreaker::new();
         for second in 0..5 {
             let now = start + seconds(100 * second);

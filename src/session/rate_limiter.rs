@@ -130,9 +130,9 @@ const GROWTH: f64 = 1.0 / 200.0;
 const FORGIVEN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test needs a start time")]
 mod tests {
     use super::*;
+    use crate::clock;
 
     /// Makes all calls that are allowed now, and returns their number.
     fn burst(limiter: &mut Limiter, now: Instant) -> usize {
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_four_seconds_worth_and_then_the_rate() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut limiter = Limiter::new(start, 5, 1);
 
         assert_eq!(burst(&mut limiter, start), 20);
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn no_window_holds_more_than_the_rate_and_its_burst() {
         for rate in [1, 3, 20, 1000] {
-            let start = Instant::now();
+            let start = clock::now();
             let mut limiter = Limiter::new(start, rate, 1);
             let mut calls = Vec::new();
             for millis in (0..30_000).step_by(7) {
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_throttled_call_lets_all_wait_longer_each_time() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut limiter = Limiter::new(start, 100, 1);
         let (mut now, mut whole) = (start, FIRST_PAUSE);
 
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn it_finds_the_rate_that_is_allowed() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut limiter = Limiter::new(start, 20, 1);
         // A service that allows 8 calls per second, and bursts of 8.
         let (mut level, mut asked) = (8.0_f64, start);
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn calls_that_were_throttled_together_count_once() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut limiter = Limiter::new(start, 100, 1);
         let answered = start + Duration::from_millis(30);
 
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_pause_can_be_cut_short_and_the_tokens_stay_spent() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut limiter = Limiter::new(start, 1, 1);
         burst(&mut limiter, start);
         limiter.handle_throttled(start, start);

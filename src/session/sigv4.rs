@@ -4,11 +4,6 @@
 //! its query, an empty body, and `host` as the only signed header besides those that signing adds.
 //! A URL with a signature in its query is used unchanged (docs/protocol.md, section 0.1).
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a SigV4 signature contains the wall-clock time"
-)]
-
 use std::fmt;
 use std::time::SystemTime;
 
@@ -18,6 +13,7 @@ use aws_sigv4::sign::v4;
 
 use super::error::{Error, Kind};
 use super::stream_url::{StreamUrl, is_presigned};
+use crate::clock;
 use crate::network::Endpoint;
 
 /// Returns the upgrade request for a presigned stream URL; `None` if it is not presigned.
@@ -43,7 +39,7 @@ pub(super) fn signed(
     let text = url.text();
     Ok(Upgrade {
         endpoint: url.endpoint().clone(),
-        headers: headers(&text, region, credentials.clone(), SystemTime::now())?,
+        headers: headers(&text, region, credentials.clone(), clock::wall())?,
         url: text,
         credentials: Some(credentials),
     })

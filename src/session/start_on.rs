@@ -59,7 +59,7 @@ impl Sessions {
                 Transience::Fault if faults < MAX_FAULTS => faults += 1,
                 Transience::Fault | Transience::None => return Err(error),
             }
-            debug!(%error, ?pause, "no session yet; retrying");
+            debug!(%error, ?pause, "StartSession failed; retrying");
             tokio::select! {
                 biased;
                 () = &mut time_is_up => return Err(error),

@@ -129,8 +129,8 @@ impl<T: Waiting> Queue<T> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test needs a start time")]
 mod tests {
+    use crate::clock;
     use std::time::Duration;
 
     use super::*;
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn connections_go_before_spares_and_else_in_order() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut queue = queue(5, now);
         for (name, urgent) in [(1, false), (2, true), (3, false), (4, true)] {
             let left = false;
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn turns_come_at_the_rate_and_those_who_left_cost_none() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut queue = queue(1, now);
         for name in 0..12 {
             let (urgent, left) = (true, name % 2 == 1);
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn an_empty_queue_waits_for_nothing() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut queue = queue(1, now);
         assert_eq!(queue.poll_timeout(), None);
         let (name, urgent, left) = (1, true, true);
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_throttled_service_holds_up_no_other() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut queues = Queues::new(1, 1);
         let one = |name| One {
             name,
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn services_that_nobody_calls_any_more_are_forgotten() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut queues = Queues::new(5, 1);
         let one = One {
             name: 1,

@@ -11,7 +11,7 @@ use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::clock;
+use crate::clock;
 
 /// Deadlines further away use the runtime's timers.
 pub(super) const NEAR: Duration = Duration::from_millis(5);

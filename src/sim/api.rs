@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::agent::Job;
-use super::clock;
 use super::documents::{DOCUMENT_NAME, Document, documents, is_document_name};
 use super::faults::Operation;
 use super::history::{self, SessionsRequest};
@@ -25,6 +24,7 @@ use super::records::{Record, micros};
 use super::service::Service;
 use super::session::Session;
 use super::signature::{Fault, Signature};
+use crate::clock;
 
 /// Response to an API call.
 #[derive(Debug)]

@@ -181,8 +181,8 @@ fn slot(millisecond: u64) -> usize {
 const SLOTS: usize = 1000;
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "an arbitrary origin")]
 mod tests {
+    use crate::clock;
     use std::time::Duration;
 
     use super::*;
@@ -215,7 +215,7 @@ mod tests {
 
     /// Returns the numbers that arrive, in order, of ten messages sent.
     fn arrived(fault: MessageFault) -> Vec<u64> {
-        let now = Instant::now();
+        let now = clock::now();
         let mut path = Path::new(Direction::ToAgent, 1);
         path.set(&[fault], Conditions::default());
         for seq in 0..10 {
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_rate_is_that_of_the_last_second() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut rate = Rate::new(start);
         let mut last = 0;
 

@@ -223,15 +223,15 @@ const DETOUR: Duration = Duration::from_millis(5);
 const MAX_BYTES: usize = 16 << 20;
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "an arbitrary origin")]
 mod tests {
     use super::*;
+    use crate::clock;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
     /// Returns what arrives when 1000 numbered messages are sent, one per millisecond.
     fn passed(seed: u64, conditions: Conditions) -> Vec<u16> {
-        let start = Instant::now();
+        let start = clock::now();
         let mut link = Link::new(seed, conditions);
         for number in 0..1000u16 {
             let now = start + Duration::from_millis(u64::from(number));
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn nothing_arrives_before_its_delay_or_after_a_cut() {
-        let now = Instant::now();
+        let now = clock::now();
         let delay = Duration::from_millis(50);
         let mut link = Link::new(
             1,
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn the_next_messages_are_lost_on_demand() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut link = Link::new(1, Conditions::default());
         link.lose_next(1);
         link.push(now, Bytes::from_static(b"first"));
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn breaks_come_again_and_again() {
-        let now = Instant::now();
+        let now = clock::now();
         let span = Duration::from_millis(100)..Duration::from_millis(200);
         let mut breaks = Breaks::new(now, 1, span);
 

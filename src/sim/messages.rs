@@ -40,7 +40,7 @@ fn message(kind: Kind, id: MessageId, created: u64, payload: Bytes) -> Bytes {
 }
 
 fn millis() -> u64 {
-    let since = super::clock::wall().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    let since = crate::clock::wall().duration_since(std::time::SystemTime::UNIX_EPOCH);
     since.map_or(1, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     })

@@ -71,7 +71,6 @@ mod alarm;
 mod api;
 mod certificate;
 mod client_websocket;
-mod clock;
 mod connection;
 mod documents;
 mod duration;
@@ -117,6 +116,8 @@ use service::Service;
 pub use signature::{Credentials, Fault, Signature};
 pub use test_servers::{Destination, Received, Role, seeded};
 pub use throttle::Throttle;
+
+use crate::clock;
 
 /// A running simulator. Dropping it aborts its tasks.
 #[derive(Debug)]

@@ -10,13 +10,13 @@ use tokio::task::JoinSet;
 
 use super::agent::Job;
 use super::alarm::Alarm;
-use super::clock;
 use super::faults::{Faults, Operation, TokenLife};
 use super::one_off_fault::OneOffFault;
 use super::options::Options;
 use super::records::{EndedBy, Ledger, Page, Record};
 use super::session_spec::{Command, SessionSpec, StartedSession};
 use super::throttle::Bucket;
+use crate::clock;
 
 /// State shared by the API and the data channels.
 #[derive(Debug)]

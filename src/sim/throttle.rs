@@ -40,15 +40,15 @@ impl Bucket {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "the clock of a test")]
 mod tests {
+    use crate::clock;
     use std::time::Duration;
 
     use super::*;
 
     #[test]
     fn a_burst_and_then_the_rate() {
-        let start = Instant::now();
+        let start = clock::now();
         let limit = Throttle { rate: 10, burst: 5 };
         let mut bucket = Bucket::default();
         let taken = |bucket: &mut Bucket, millis| {

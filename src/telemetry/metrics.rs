@@ -134,8 +134,8 @@ impl Drop for Count<'_> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "the clock of a test")]
 mod tests {
+    use crate::clock;
     use std::time::Duration;
 
     use super::*;
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn trouble_lasts_from_its_beginning_to_the_next_success() {
-        let start = Instant::now();
+        let start = clock::now();
         let later = start + Duration::from_secs(5);
         let metrics = ForwardMetrics::default();
 
@@ -184,7 +184,7 @@ mod tests {
     fn a_destination_that_refuses_is_told_until_it_answers() {
         let metrics = ForwardMetrics::default();
 
-        metrics.handle_refusal(trouble("DestinationRefused", Instant::now()));
+        metrics.handle_refusal(trouble("DestinationRefused", clock::now()));
         // A success of another connection.
         metrics.handle_success();
         assert!(metrics.trouble().is_some());

@@ -3,8 +3,6 @@
 //! Two loops and not one `select!`: a websocket that takes no message must not block reading the
 //! acknowledgement that would free it.
 
-#![expect(clippy::disallowed_methods, reason = "reads the clock for the core")]
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,11 +10,12 @@ use std::time::{Duration, Instant, SystemTime};
 use super::backoff::Backoff;
 use super::batch::next_batch;
 use super::error::Error;
-use super::heartbeat::{Heartbeat, now};
+use super::heartbeat::Heartbeat;
 use super::trigger::TriggerReceiver;
 use super::websocket::{Frame, Received, Sink, Source};
 use super::writer::{MAX_STALL, write_loop};
 use super::{FAULT, Shared, Step, Tunnel};
+use crate::clock;
 use crate::network::Network;
 use crate::panics;
 use crate::printable::Printable;
@@ -65,8 +64,8 @@ impl Driver {
             pool,
         } = life;
         let beginning = Beginning {
-            now: now(),
-            wall: SystemTime::now(),
+            now: clock::now(),
+            wall: clock::wall(),
             options,
         };
         let core = proto::Tunnel::new(beginning.now, beginning.wall, seed(), options);
@@ -119,7 +118,7 @@ impl Driver {
             if broken.is_final() {
                 return Err(broken);
             }
-            let now = now();
+            let now = clock::now();
             self.shared.disconnect(now);
             if self.shared.lock().closing {
                 // The session is terminated through the API when this is dropped.
@@ -149,7 +148,7 @@ impl Driver {
         outage: Option<Instant>,
     ) -> Result<(), Error> {
         let token = self.session.token().expose();
-        self.shared.connect(now(), token);
+        self.shared.connect(clock::now(), token);
         tokio::select! {
             outcome = write_loop(&self.shared, sink, heartbeat, MAX_STALL) => outcome,
             outcome = read_loop(&self.shared, source, heartbeat) => outcome,
@@ -213,7 +212,7 @@ async fn read_loop(
 
 /// Passes frames to the core. Returns false once the tunnel has ended.
 fn handle(shared: &Shared, frames: Vec<Received>, heartbeat: &Heartbeat) -> Result<bool, Error> {
-    let now = now();
+    let now = clock::now();
     panics::point("tunnel");
     let mut inner = shared.lock();
     panics::point("tunnel-core");

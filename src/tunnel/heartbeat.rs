@@ -5,23 +5,19 @@
 //!   a message                the session uses this websocket: the token was accepted
 //! ```
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "measures how long a websocket receives nothing"
-)]
-
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::time::{self, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 use tracing::info;
 
 use super::Shared;
 use super::error::Error;
 use super::trigger::TriggerReceiver;
+use crate::clock;
 
 /// What was received on a websocket since it was opened.
 #[derive(Debug)]
@@ -40,7 +36,7 @@ pub(super) struct Heartbeat {
 impl Heartbeat {
     /// Creates the state of a websocket that was just opened.
     pub(super) fn new() -> Self {
-        let begin = now();
+        let begin = clock::now();
         Self {
             begin,
             deadline: Mutex::new(begin + MAX_SILENCE),
@@ -97,7 +93,7 @@ impl Heartbeat {
             if shared.lock().core.is_full() {
                 self.beat();
             }
-            if self.deadline() <= now() {
+            if self.deadline() <= clock::now() {
                 return Error::Broken("no message or pong received in time".into());
             }
         }
@@ -119,13 +115,13 @@ impl Heartbeat {
         if let Some(begin) = outage {
             drop(timeout(PROOF, self.first_heard.notified()).await);
             shared.lock().come_back();
-            info!(after = ?now().saturating_duration_since(begin), "session resumed");
+            info!(after = ?clock::now().saturating_duration_since(begin), "session resumed");
         }
         pending().await
     }
 
     fn set(&self, time: Duration) {
-        let next = now() + time;
+        let next = clock::now() + time;
         let mut deadline = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
         let is_earlier = next < *deadline;
         *deadline = next;
@@ -138,11 +134,6 @@ impl Heartbeat {
     fn deadline(&self) -> Instant {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Reads the clock of the runtime, so that sleeps agree with it when a test pauses time.
-pub(super) fn now() -> Instant {
-    time::Instant::now().into_std()
 }
 
 /// Two ping intervals and a margin.
@@ -171,8 +162,9 @@ mod tests {
             agent_version: "3.3.0.0".into(),
         });
         let state = || State::of(&shared.lock().phase.borrow());
-        shared.connect(now(), "token");
-        let mut reporting = std::pin::pin!(heartbeat.tell_when_proved::<()>(&shared, Some(now())));
+        shared.connect(clock::now(), "token");
+        let mut reporting =
+            std::pin::pin!(heartbeat.tell_when_proved::<()>(&shared, Some(clock::now())));
         let mut poll_once = async || {
             tokio::select! {
                 biased;
@@ -203,13 +195,13 @@ mod tests {
     #[tokio::test]
     async fn the_deadline_does_not_rest_while_acknowledgements_wait() {
         let (heartbeat, shared) = (Heartbeat::new(), shared());
-        shared.connect(now(), "token");
+        shared.connect(clock::now(), "token");
         {
             let mut inner = shared.lock();
             while inner.core.wants_input() {
                 inner
                     .core
-                    .handle_message(now(), acknowledged_message())
+                    .handle_message(clock::now(), acknowledged_message())
                     .unwrap();
             }
             assert!(!inner.core.is_full());

@@ -1,13 +1,12 @@
 //! Panics of a driver and under the lock: waiting tasks are woken, and nothing panics again.
 
-use std::time::SystemTime;
-
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 
 use super::driver::EndOnDrop;
 use super::*;
+use crate::clock;
 
 const OPTIONS: proto::Options = proto::Options {
     upload_rate: 0,
@@ -21,8 +20,8 @@ const OPTIONS: proto::Options = proto::Options {
 /// Returns a tunnel without a websocket.
 pub(super) fn shared() -> Arc<Shared> {
     let beginning = Beginning {
-        now: Instant::now(),
-        wall: SystemTime::now(),
+        now: clock::now(),
+        wall: clock::wall(),
         options: OPTIONS,
     };
     let core = proto::Tunnel::new(beginning.now, beginning.wall, 1, OPTIONS);

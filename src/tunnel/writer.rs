@@ -12,8 +12,9 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::trace;
 
 use super::error::Error;
-use super::heartbeat::{Heartbeat, now};
+use super::heartbeat::Heartbeat;
 use super::{Inner, Shared, websocket};
+use crate::clock;
 use crate::proto::Transmit;
 
 /// Sends the messages of the core, then sleeps until there may be more. The timers of the core
@@ -33,7 +34,7 @@ where
     let mut ping = None;
     loop {
         let next = drain(shared, &mut batch);
-        let progress = Mutex::new(now());
+        let progress = Mutex::new(clock::now());
         tokio::select! {
             biased;
             sent = send(&mut sink, &mut batch, ping.take(), &progress) => sent?,
@@ -69,7 +70,7 @@ where
         trace!(?transmit, "sending");
         let message = websocket::message(transmit);
         sink.feed(message).await.map_err(Error::broken)?;
-        *progress.lock().unwrap_or_else(PoisonError::into_inner) = now();
+        *progress.lock().unwrap_or_else(PoisonError::into_inner) = clock::now();
     }
     sink.flush().await.map_err(Error::broken)
 }
@@ -84,13 +85,13 @@ async fn wait_blocked(
     loop {
         let deadline = match shared.making_room(run_timers) {
             // The core may be due to send until it can. That must not become a busy loop.
-            Next::At(deadline) => deadline.max(now() + BLOCKED_INTERVAL),
-            Next::More => now() + BLOCKED_INTERVAL,
+            Next::At(deadline) => deadline.max(clock::now() + BLOCKED_INTERVAL),
+            Next::More => clock::now() + BLOCKED_INTERVAL,
             Next::Ended => return Ok(()),
             Next::Stale(silent) => return Err(stale(silent)),
         };
         let stalled = *progress.lock().unwrap_or_else(PoisonError::into_inner) + max_stall;
-        if stalled <= now() {
+        if stalled <= clock::now() {
             let why = format!("no bytes could be sent for {} s", max_stall.as_secs());
             return Err(Error::Broken(why.into()));
         }
@@ -137,7 +138,7 @@ fn drain(shared: &Shared, batch: &mut Vec<Transmit>) -> Next {
 
 fn drain_core(inner: &mut Inner, batch: &mut Vec<Transmit>) -> Next {
     begin_turn(inner);
-    let now = now();
+    let now = clock::now();
     let mut bytes = 0;
     while bytes < MAX_BATCH {
         let Some(transmit) = inner.core.poll_transmit(now) else {
@@ -160,7 +161,7 @@ fn run_timers(inner: &mut Inner) -> Next {
 }
 
 fn begin_turn(inner: &mut Inner) {
-    let now = now();
+    let now = clock::now();
     if inner.closing && !std::mem::replace(&mut inner.is_core_closed, inner.closing) {
         inner.core.close(now);
     }
@@ -175,7 +176,12 @@ fn end_turn(inner: &mut Inner) -> Next {
     if let Some(silent) = inner.stale.take() {
         return Next::Stale(silent);
     }
-    Next::At(inner.core.poll_timeout().unwrap_or_else(|| now() + IDLE))
+    Next::At(
+        inner
+            .core
+            .poll_timeout()
+            .unwrap_or_else(|| clock::now() + IDLE),
+    )
 }
 
 /// Short enough that no proxy drops the connection (docs/protocol.md, section 2.4).
@@ -203,7 +209,7 @@ mod tests {
 
     fn connected() -> Arc<Shared> {
         let shared = shared();
-        shared.connect(now(), "token");
+        shared.connect(clock::now(), "token");
         shared
     }
 

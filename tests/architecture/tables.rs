@@ -9,21 +9,33 @@
 /// Each room and the rooms that it may import.
 pub(super) const ROOMS: &[(&str, &[&str])] = &[
     ("printable", &[]),
+    ("clock", &[]),
     ("files", &[]),
     ("wire", &[]),
     ("network", &["files", "printable"]),
     ("config", &["files", "printable"]),
-    ("telemetry", &["printable"]),
+    ("telemetry", &["clock", "printable"]),
     ("panics", &["printable"]),
-    ("session", &["files", "network", "panics", "printable"]),
-    ("proto", &["wire", "printable"]),
+    (
+        "session",
+        &["clock", "files", "network", "panics", "printable"],
+    ),
+    ("proto", &["clock", "wire", "printable"]),
     (
         "tunnel",
-        &["proto", "session", "network", "panics", "printable"],
+        &[
+            "clock",
+            "proto",
+            "session",
+            "network",
+            "panics",
+            "printable",
+        ],
     ),
     (
         "forward",
         &[
+            "clock",
             "tunnel",
             "proto",
             "session",
@@ -37,6 +49,7 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
+            "clock",
             "forward",
             "tunnel",
             "proto",
@@ -48,10 +61,11 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
             "printable",
         ],
     ),
-    ("sim", &["wire"]),
+    ("sim", &["clock", "wire"]),
     (
         "cli",
         &[
+            "clock",
             "files",
             "daemon",
             "forward",
@@ -156,7 +170,12 @@ pub(super) const DOORS: &[(&str, Door)] = &[
     ("signal-hook", At(&["daemon/signals"])),
     ("socket2", At(&["network", "forward", "sim"])),
     ("thiserror", AnywhereBut(&[])),
-    ("tokio", At(HAS_TASKS)),
+    (
+        "tokio",
+        At(&[
+            "clock", "network", "session", "tunnel", "forward", "daemon", "sim", "cli",
+        ]),
+    ),
     ("tokio-rustls", At(&["network", "sim"])),
     ("tokio-tungstenite", At(&["tunnel/websocket", "sim"])),
     ("toml", At(&["config/document"])),
@@ -182,9 +201,9 @@ const WRITES_DOWN: &[&str] = &[
     "cli",
 ];
 
-/// The rooms with tasks; their pure files stay without.
-const HAS_TASKS: &[&str] = &[
-    "network", "session", "tunnel", "forward", "daemon", "sim", "cli",
+/// The rooms that may use tokio; their pure files stay without.
+const USES_TOKIO: &[&str] = &[
+    "clock", "network", "session", "tunnel", "forward", "daemon", "sim", "cli",
 ];
 
 /// The pure files: no `async`, no I/O, no clock.
@@ -248,24 +267,7 @@ pub(super) const ADDRESSES: &[&str] = &[
 ];
 
 /// The files that may say `expect(clippy::disallowed_methods)`: time, tasks and the environment.
-pub(super) const WINDOWS: &[&str] = &[
-    "tunnel/driver",
-    "tunnel/heartbeat",
-    "forward/stdio_forward",
-    "forward/handler",
-    "forward/pool_task",
-    "session/aws",
-    "session/sigv4",
-    "session/dispatcher",
-    "daemon/mod",
-    "daemon/status",
-    "daemon/suspend",
-    "cli",
-    "sim/clock",
-    "sim/test_servers*",
-    "sim/http_server*",
-    "sim/signature*",
-];
+pub(super) const WINDOWS: &[&str] = &["clock", "cli/terminal"];
 
 /// The files whose errors, events and reports are shown to people: a text in them is `Printable`,
 /// which may come from outside, or `&'static str`, which cannot.

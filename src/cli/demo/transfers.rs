@@ -1,7 +1,5 @@
 //! Transfers of the demo, with progress and rates.
 
-#![expect(clippy::disallowed_methods, reason = "the demo measures time")]
-
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,11 +13,12 @@ use tokio::task::JoinSet;
 
 use super::super::stdout::{self, StdoutClosed};
 use super::Failure;
+use crate::clock;
 use crate::sim::{Destination, seeded};
 
 /// Sends one small request over a new connection.
 pub(super) async fn request(address: SocketAddr) -> Result<(), Failure> {
-    let begin = Instant::now();
+    let begin = clock::now();
     let mut web = TcpStream::connect(address).await?;
     web.write_all(b"GET / HTTP/1.1\r\nHost: web.internal\r\nConnection: close\r\n\r\n")
         .await?;
@@ -32,7 +31,7 @@ pub(super) async fn request(address: SocketAddr) -> Result<(), Failure> {
         first.unwrap_or_default(),
         last.unwrap_or_default()
     ))?;
-    let took = begin.elapsed().as_secs_f64() * 1000.0;
+    let took = clock::since(begin).as_secs_f64() * 1000.0;
     let line = format_args!("   in {took:.0} ms");
     Ok(stdout::line(line)?)
 }
@@ -121,7 +120,7 @@ impl<D: Fn() -> u64> Progress<D> {
         Self {
             total,
             arrived,
-            begin: Instant::now(),
+            begin: clock::now(),
         }
     }
 
@@ -156,7 +155,7 @@ impl<D: Fn() -> u64> Progress<D> {
 
     /// Prints and returns the rate in MiB/s.
     fn conclude(&self) -> Result<f64, StdoutClosed> {
-        let (seconds, rate) = (self.begin.elapsed().as_secs_f64(), self.rate());
+        let (seconds, rate) = (clock::since(self.begin).as_secs_f64(), self.rate());
         let total = words(self.total);
         stdout::line(format_args!(
             "   {total} in {seconds:.1} s: {rate:.2} MiB/s, hashes equal"
@@ -165,7 +164,7 @@ impl<D: Fn() -> u64> Progress<D> {
     }
 
     fn rate(&self) -> f64 {
-        mebibytes((self.arrived)()) / self.begin.elapsed().as_secs_f64()
+        mebibytes((self.arrived)()) / clock::since(self.begin).as_secs_f64()
     }
 }
 

@@ -344,5 +344,4 @@ const HEALTHY: Duration = Duration::from_secs(60);
 const LIFETIME_SPREAD: f64 = 0.2;
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test needs a start time")]
 mod tests;

@@ -8,6 +8,7 @@ use tokio::task::JoinError;
 use tracing::{debug, error, warn};
 
 use super::PoolTask;
+use crate::clock;
 use crate::forward::error::Failure;
 use crate::forward::pool::{Severity, TunnelId};
 use crate::forward::tunnel_record::TunnelRecord;
@@ -68,7 +69,7 @@ impl PoolTask {
         let Some(id) = self.tunnels.iter().find_map(is_it) else {
             return;
         };
-        let now = Instant::now();
+        let now = clock::now();
         self.pool.handle_ended(now, id);
         self.handle_failed(now, id, Failure::Fault);
         self.tunnels.remove(&id);

@@ -10,8 +10,6 @@
 //! A panic here loses the tunnels of this forward only: pending connections are refused, the
 //! sessions are terminated, and the task restarts after a pause.
 
-#![expect(clippy::disallowed_methods, reason = "passes the time to the pool")]
-
 mod ends;
 
 use std::collections::BTreeMap;
@@ -24,6 +22,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep_until, timeout};
 use tracing::{Instrument, Span, debug, error, info};
 
+use crate::clock;
 use crate::config;
 use crate::forward::Context;
 use crate::forward::error::{Failure, LogDedup};
@@ -91,11 +90,11 @@ impl PoolTask {
     pub(super) async fn run(mut self, stop: ShutdownWatch, mut end: watch::Receiver<bool>) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let begin = Instant::now();
+            let begin = clock::now();
             let Err(panic) = caught(self.supply(stop.clone(), &mut end)).await else {
                 break;
             };
-            let now = Instant::now();
+            let now = clock::now();
             if now.saturating_duration_since(begin) >= STABLE {
                 pause = FIRST_PAUSE;
             }
@@ -112,7 +111,7 @@ impl PoolTask {
     async fn supply(&mut self, mut stop: ShutdownWatch, end: &mut watch::Receiver<bool>) {
         let mut draining = false;
         let mut nudged = self.context.nudged.clone().afresh();
-        self.pool.handle_timeout(Instant::now());
+        self.pool.handle_timeout(clock::now());
         loop {
             self.act();
             let deadline = self.deadline();
@@ -120,10 +119,10 @@ impl PoolTask {
                 Some(request) = self.incoming.recv() => self.handle_all(request),
                 Some(done) = self.tasks.join_next() => self.handle_done(done),
                 () = sleep_until(deadline.into()) => self.handle_timeout(),
-                () = nudged.nudged() => self.pool.retry_now(Instant::now()),
+                () = nudged.nudged() => self.pool.retry_now(clock::now()),
                 () = stop.released(), if !draining => {
                     draining = true;
-                    self.pool.handle_drain(Instant::now());
+                    self.pool.handle_drain(clock::now());
                 }
                 _ = end.wait_for(|end| *end) => return,
             }
@@ -169,11 +168,11 @@ impl PoolTask {
     fn deadline(&self) -> Instant {
         let ending = self.ending.iter().map(|(at, _)| *at);
         let times = ending.chain(self.pool.poll_timeout());
-        times.min().unwrap_or_else(|| Instant::now() + IDLE)
+        times.min().unwrap_or_else(|| clock::now() + IDLE)
     }
 
     fn handle_timeout(&mut self) {
-        let now = Instant::now();
+        let now = clock::now();
         self.ending.retain(|(at, task)| {
             if *at <= now {
                 task.abort();
@@ -195,7 +194,7 @@ impl PoolTask {
     }
 
     fn handle(&mut self, request: Request) {
-        let now = Instant::now();
+        let now = clock::now();
         match request {
             Request::Acquire {
                 id,
@@ -312,7 +311,7 @@ impl PoolTask {
     fn give(&mut self, waiter: WaiterId, id: TunnelId) {
         let Some(Waiter { reply, slot }) = self.waiters.remove(&waiter) else {
             // It left after the pool had decided, and will not release what it never got.
-            let now = Instant::now();
+            let now = clock::now();
             return self.pool.handle_returned(now, id, Returned::Unused);
         };
         let record = self.tunnels.get(&id);
@@ -331,7 +330,7 @@ impl PoolTask {
                 Failure::Late(step(self.tunnels.values(), self.throttled.as_ref()))
             }
         };
-        let now = Instant::now();
+        let now = clock::now();
         self.metrics.record_failure(failure.trouble(now));
         let should_log = self.log_dedup.handle_failure(now, &failure, 1);
         if let Some(Waiter { reply, .. }) = self.waiters.remove(&waiter) {
@@ -350,7 +349,7 @@ impl PoolTask {
         if let Some(tunnel) = tunnel {
             tunnel.close();
         }
-        self.ending.push((Instant::now() + CLOSE_TIMEOUT, task));
+        self.ending.push((clock::now() + CLOSE_TIMEOUT, task));
     }
 
     /// Refuses the pending connections and closes every tunnel gracefully.
@@ -396,5 +395,4 @@ const STABLE: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
 mod tests;

@@ -3,6 +3,7 @@
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::clock;
 use crate::config;
 use crate::forward::ActivatedSockets;
 use crate::network::Network;
@@ -45,7 +46,7 @@ async fn pool_task() -> PoolTask {
 #[tokio::test]
 async fn a_tunnel_that_was_assigned_to_a_client_that_has_just_left_is_closed() {
     let mut task = pool_task().await;
-    let (now, waiter) = (Instant::now(), WaiterId(0));
+    let (now, waiter) = (clock::now(), WaiterId(0));
     let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     let slot = Arc::new(slot);
     let (reply, _answer) = oneshot::channel();

@@ -78,13 +78,13 @@ const TELL_AFTER: Duration = Duration::from_secs(60);
 const SUSPECT_AFTER: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
 mod tests {
     use super::*;
+    use crate::clock;
 
     #[test]
     fn a_silence_is_told_once_and_then_each_websocket_is_suspected_after_a_while() {
-        let since = Instant::now();
+        let since = clock::now();
         let at = |seconds| since + Duration::from_secs(seconds);
         let mut silence = Silence::default();
 
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_refusal_lasts_until_input_is_seen_to_be_wanted_again() {
-        let begin = Instant::now();
+        let begin = clock::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         let mut intake = Intake::default();
 

@@ -171,13 +171,13 @@ const MUCH: u32 = 500;
 const LEAST: u32 = 50;
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
 mod tests {
     use super::*;
+    use crate::clock;
 
     /// Send times of messages that are always available, polled every `tick`.
     fn departures(rate: u32, tick: Duration, length: Duration) -> Vec<Duration> {
-        let start = Instant::now();
+        let start = clock::now();
         let mut pacer = Pacer::new(start, rate);
         let mut left = Vec::new();
         let mut at = Duration::ZERO;
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn without_a_rate_everything_leaves_at_once() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut pacer = Pacer::new(start, 0);
 
         for _ in 0..100_000 {
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_arrives_at_once_after_a_pause_is_owed_again() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut pacer = Pacer::new(start, 900);
         let now = start + Duration::from_secs(9);
 
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_arrives_as_it_was_sent_costs_nothing() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut paced = Pacer::new(start, 900);
         let mut told = paced;
 
@@ -271,7 +271,7 @@ mod tests {
 
     /// A pacer of a busy sender, one second after it began.
     fn busy(rate: u32, messages: u32) -> (Pacer, Instant) {
-        let start = Instant::now();
+        let start = clock::now();
         let mut pacer = Pacer::new(start, rate);
         for n in 0..messages {
             pacer.take(start + n * Duration::from_secs(1) / messages);
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn an_objection_to_an_idle_sender_means_nothing() {
-        let start = Instant::now();
+        let start = clock::now();
         for rate in [0, 900] {
             let mut idle = Pacer::new(start, rate);
             idle.take(start);

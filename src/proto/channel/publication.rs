@@ -61,13 +61,13 @@ impl Publication {
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
 mod tests {
     use super::*;
+    use crate::clock;
 
     #[test]
     fn pauses_without_an_end_stop_us_half_of_the_time_at_most() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut publication = Publication::default();
         let mut stopped = 0;
 
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_start_makes_the_next_pause_count() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut publication = Publication::default();
         publication.pause(start);
 
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_pause_counts_again_as_soon_as_others_are_no_longer_ignored() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut publication = Publication::default();
         publication.pause(start);
         let ignored_from = start + MAX_PAUSE;

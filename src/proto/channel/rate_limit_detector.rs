@@ -85,15 +85,15 @@ const FULL_LIFE: Duration = Duration::from_millis(900);
 const BELIEVED: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
 mod tests {
     use super::*;
+    use crate::clock;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn a_service_that_has_a_limit_stays_suspected() {
-        let mut now = Instant::now();
+        let mut now = clock::now();
         let mut detector = RateLimitDetector::new(now);
 
         for recent in [420, 410, 400] {
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn breaks_that_go_on_at_half_the_rate_clear_it_for_a_while() {
-        let mut now = Instant::now();
+        let mut now = clock::now();
         let mut detector = RateLimitDetector::new(now);
         now += SECOND;
         assert_eq!(detector.judge(now, 900), RateVerdict::Suspected);
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_short_life_clears_nothing() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut detector = RateLimitDetector::new(now);
         detector.accuse(now, 900);
         let now = now + AFTERMATH;

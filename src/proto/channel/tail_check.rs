@@ -141,9 +141,9 @@ const FEW: u32 = 4;
 const SPAN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
 mod tests {
     use super::*;
+    use crate::clock;
 
     fn at(millis: u64) -> Duration {
         Duration::from_millis(millis)
@@ -159,14 +159,14 @@ mod tests {
 
     #[test]
     fn a_first_websocket_is_above_doubt() {
-        let start = Instant::now();
+        let start = clock::now();
 
         assert!(begun(start).is_whole(start));
     }
 
     #[test]
     fn old_messages_keep_up_the_doubt_and_a_new_one_ends_it() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut tail_check = begun(start);
 
         tail_check.handle_connected(start + at(10_000));
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn silence_ends_the_doubt() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut tail_check = begun(start);
 
         tail_check.handle_connected(start + at(10_000));
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_retransmission_puts_the_tail_in_doubt_until_a_message_comes_in_time() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut tail_check = begun(start);
 
         tail_check.handle_message(start + at(1000), 1_000_400);
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn messages_that_waited_in_a_queue_are_no_retransmissions() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut tail_check = begun(start);
 
         for n in 0..1000 {
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_drifts_is_followed() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut tail_check = begun(start);
 
         for minute in 1..1000 {
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_forward_does_not_end_the_doubt() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut tail_check = begun(start);
         for n in 0..10 {
             tail_check.handle_message(start + at(n), 1_000_000 + n);
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_retransmission_that_was_created_after_the_clock_was_set_puts_the_tail_in_doubt() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut tail_check = begun(start);
         for n in 0..10 {
             tail_check.handle_message(start + at(n), 1_000_000 + n);
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_first_message_that_is_late_is_no_step_of_the_clock() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut tail_check = begun(start);
 
         tail_check.handle_message(start + at(100), 1_001_100);
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_message_that_an_outage_kept_is_late() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut tail_check = begun(start);
 
         tail_check.handle_message(start + at(600_000), 1_000_001);

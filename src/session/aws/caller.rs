@@ -23,6 +23,7 @@ use tracing::debug;
 use super::guard::guarded;
 use super::settings::{self, Settings, Transport};
 use super::source::Source;
+use crate::clock;
 use crate::session::error::{Error, Kind};
 
 /// A client and the credentials it uses.
@@ -53,7 +54,7 @@ impl Times {
 
 impl Caller {
     fn new(source: Arc<Source>, settings: &Settings, credentials: Credentials) -> Self {
-        let now = SystemTime::now();
+        let now = clock::wall();
         Self {
             client: settings::client(&source.config, settings, credentials.clone()),
             times: credentials.expiry().map(|expiry| Times::new(now, expiry)),
@@ -142,11 +143,11 @@ impl Callers {
     /// A failed request is answered to all that were waiting. A later call causes another request,
     /// at most one per second, so that a login takes effect at once.
     pub(super) async fn caller(&self) -> Answer {
-        let asked = Instant::now();
+        let asked = clock::now();
         loop {
             let mut answer = {
                 let mut state = lock(&self.state);
-                let now = SystemTime::now();
+                let now = clock::wall();
                 let known = state.known.clone();
                 let known = known.filter(|known| !state.is_doubtful && known.is_good(now));
                 if let Some(known) = known {
@@ -190,7 +191,7 @@ impl Callers {
         if let Some(error) = error
             && self.drop_if_known(refused)
         {
-            lock(&self.state).refused = Some((Instant::now(), error.clone()));
+            lock(&self.state).refused = Some((clock::now(), error.clone()));
         }
         None
     }
@@ -287,7 +288,7 @@ impl Asked {
                 Some(read) if read.is_current().await => Some(read),
                 Some(_) | None => None,
             };
-            let now = SystemTime::now();
+            let now = clock::wall();
             let good = known.filter(|known| known.is_good(now) && !known.is_old(now));
             if let (Some(known), Some(_)) = (good, &source) {
                 return Ok(known);
@@ -300,7 +301,7 @@ impl Asked {
         let credentials = source.ask().await;
         let credentials = credentials.map_err(|error| source.explained(&error, &self.settings))?;
         let caller = Caller::new(source, &self.settings, credentials);
-        if !caller.is_good(SystemTime::now()) {
+        if !caller.is_good(clock::wall()) {
             let why = "the credentials have expired, or the clock of this machine is wrong";
             return Err(Error::new("credentials", Kind::Credentials, why));
         }
@@ -322,7 +323,7 @@ impl State {
                 debug!(%error, "cannot refresh the credentials");
                 // Read again next time: a login may have changed AWS's files.
                 self.source = None;
-                self.refused = Some((Instant::now(), error.clone()));
+                self.refused = Some((clock::now(), error.clone()));
             }
         }
     }
@@ -331,7 +332,7 @@ impl State {
     /// still valid.
     fn may_ask_ahead(&self) -> bool {
         let failed = self.refused.as_ref();
-        failed.is_none_or(|(at, _)| at.elapsed() >= PAUSE_AHEAD)
+        failed.is_none_or(|(at, _)| clock::since(*at) >= PAUSE_AHEAD)
     }
 }
 

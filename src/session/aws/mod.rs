@@ -8,11 +8,6 @@
 //! better when to retry. The calls of credential providers are idempotent, and the SDK retries
 //! them. Every call has a timeout, and a panic in the SDK is returned as an error.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "credentials expire and are requested at most once per second"
-)]
-
 mod assume_role;
 mod bundle;
 mod caller;

@@ -24,6 +24,7 @@ use sha1::{Digest, Sha1};
 use tokio::task::spawn_blocking;
 use tracing::{debug, warn};
 
+use crate::clock;
 use crate::files::{self, Pipes};
 use crate::printable::Printable;
 use crate::session::error::sources;
@@ -89,7 +90,7 @@ impl SsoProvider {
         let path = path(Path::new(&home), &self.login.session);
         let token = blocking(move || current(&path).map(|token| (path, token))).await?;
         let (path, token) = token.map_err(CredentialsError::provider_error)?;
-        let now = SystemTime::now();
+        let now = clock::wall();
         let access = token.access()?;
         let expiry = token.expiry()?;
         if now + EARLY < expiry {

@@ -10,6 +10,7 @@ use aws_sdk_ssm::types::{InstanceInformation, InstanceInformationStringFilter, P
 use tokio::time::sleep_until;
 
 use super::Service;
+use crate::clock;
 use crate::session::Target;
 use crate::session::error::{DESCRIBE, Error, Kind};
 use crate::session::node_order::{Node, in_order};
@@ -48,7 +49,7 @@ impl TagCache {
 impl Service {
     /// Returns the nodes of a target.
     pub(in crate::session) async fn find(&self, target: &Target) -> Result<Found, Error> {
-        let asked = Instant::now();
+        let asked = clock::now();
         let tags = match target {
             Target::Node(id) => {
                 return Ok(Found {
@@ -80,7 +81,7 @@ impl Service {
             Some(Known { nodes: Ok(_), .. }) | None => {}
         }
         let nodes = self.look_up(target, tags).await;
-        let at = Instant::now();
+        let at = clock::now();
         *known = Some(Known {
             at,
             nodes: nodes.clone(),

@@ -13,11 +13,6 @@
 //! The dispatcher outlives all forwards and is awaited last, with a time limit. Failed terminations
 //! are retried while it runs; after that the journal leaves them to the next process.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "rate limits and shutdown timeouts need the clock"
-)]
-
 mod lost;
 mod start;
 
@@ -41,6 +36,7 @@ use super::registry::{Registration, Registry};
 use super::shutdown_mode::{ShutdownMode, time_is_up};
 use super::start_queue::{Queues, Waiting};
 use super::terminate::{Pace, Source, TerminatePolicy, Termination, TimeLeft};
+use crate::clock;
 use crate::panics::{self, Panic, caught};
 
 /// Handle to start and terminate sessions. Cheap to clone.
@@ -257,7 +253,7 @@ impl Dispatcher {
     async fn work_on(&mut self, left: &mut usize) {
         while let Err(panic) = caught(self.work(left)).await {
             self.start_anew(&panic);
-            sleep_until((Instant::now() + RESTART_PAUSE).into()).await;
+            sleep_until((clock::now() + RESTART_PAUSE).into()).await;
         }
     }
 
@@ -289,11 +285,11 @@ impl Dispatcher {
         match job {
             Job::Queue(origin, place) => {
                 panics::point("terminator");
-                self.queues.push(Instant::now(), origin, place);
+                self.queues.push(clock::now(), origin, place);
             }
             Job::Throttled(origin, called) => {
                 if let Some(limiter) = self.queues.limiter(&origin) {
-                    limiter.handle_throttled(Instant::now(), called);
+                    limiter.handle_throttled(clock::now(), called);
                 }
             }
             Job::Answered(origin, called) => {
@@ -303,7 +299,7 @@ impl Dispatcher {
             }
             Job::Rate(rate) => self.queues.set_rate(rate),
             Job::CutShort => {
-                self.queues.retry_now(Instant::now());
+                self.queues.retry_now(clock::now());
                 self.hurry.send_replace(());
             }
             Job::Start(start) => {
@@ -325,7 +321,7 @@ impl Dispatcher {
     }
 
     fn give_turns(&mut self) {
-        let now = Instant::now();
+        let now = clock::now();
         while let Some(place) = self.queues.poll(now) {
             // A waiter that is cancelled at this moment has used up a token.
             let _left = place.reply.send(now);
@@ -349,7 +345,7 @@ fn left_behind(outcome: Result<usize, tokio::task::JoinError>) -> usize {
 
 /// Returns the wall-clock time in seconds since the Unix epoch, for the journal.
 pub fn unix_seconds() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let since = clock::wall().duration_since(SystemTime::UNIX_EPOCH);
     since.unwrap_or_default().as_secs()
 }
 

@@ -6,6 +6,7 @@ use std::thread;
 
 use super::start::news;
 use super::*;
+use crate::clock;
 use crate::session::StartRequest;
 use crate::session::error::Effect;
 use crate::session::{Identity, Settings};
@@ -32,7 +33,7 @@ fn request() -> StartRequest {
 async fn a_lost_call_is_an_internal_error_unless_the_daemon_stops() {
     for (is_stopping, kind) in [(false, Kind::Internal), (true, Kind::Ended)] {
         let (sessions, mut incoming) = unattended();
-        let called = Instant::now();
+        let called = clock::now();
         let turn = Turn { sessions, called };
         let lost = async {
             let job = incoming.recv().await;
@@ -77,7 +78,7 @@ async fn a_session_that_is_not_handed_over_when_the_time_is_up_is_counted() {
     let (mode, shutdown_mode) = watch::channel(ShutdownMode::No);
     let turn = Turn {
         sessions,
-        called: Instant::now(),
+        called: clock::now(),
     };
 
     let shutdown = async {
@@ -134,7 +135,7 @@ fn api(called: oneshot::Sender<()>, answer: std::sync::mpsc::Receiver<()>) -> So
 #[tokio::test]
 async fn only_answers_of_aws_tell_of_its_rate() {
     let service = service().await;
-    let called = Instant::now();
+    let called = clock::now();
     let failed = |kind, effect| {
         let error = Error::new("StartSession", kind, "").with_effect(effect);
         news(&service, &Err(error), called)

@@ -53,15 +53,15 @@ const MAX_LATE: u32 = 2;
 
 #[cfg(test)]
 mod tests {
+    use crate::clock;
     use std::time::Duration;
 
     use super::super::options::FAITHFUL_INTERVAL;
     use super::*;
 
     /// Runs a pacer with a timer that is late by `late(n)` and counts messages in `span`.
-    #[expect(clippy::disallowed_methods, reason = "an arbitrary origin")]
     fn messages(span: Duration, late: impl Fn(u32) -> Duration) -> u32 {
-        let start = Instant::now();
+        let start = clock::now();
         let mut pacer = Pacer::new(Pace::Every(FAITHFUL_INTERVAL));
         let (mut now, mut count, mut wakes) = (start, 0, 0);
         while now < start + span {
@@ -93,9 +93,8 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an arbitrary origin")]
     fn idleness_is_not_caught_up() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut pacer = Pacer::new(Pace::Every(FAITHFUL_INTERVAL));
         pacer.sent(start);
         let later = start + Duration::from_secs(10);
@@ -108,9 +107,8 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an arbitrary origin")]
     fn a_stall_is_caught_up_by_a_few_messages_at_most() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut pacer = Pacer::new(Pace::Every(FAITHFUL_INTERVAL));
         pacer.sent(start);
         let later = start + Duration::from_secs(10);

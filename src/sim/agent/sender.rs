@@ -144,9 +144,9 @@ const GRANULARITY: Duration = Duration::from_millis(10);
 const MAX_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "an arbitrary origin")]
 mod tests {
     use super::*;
+    use crate::clock;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_front_goes_again_and_no_other() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut sender = kept(Retransmission::Front, 3, now);
         assert!(sender.acknowledge(now, 0));
 
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn everything_goes_again_if_asked_for() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut sender = kept(Retransmission::All, 3, now);
 
         assert_eq!(overdue(&mut sender, now + SECOND).len(), 3);
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn nothing_is_due_before_the_timeout() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut sender = kept(Retransmission::Front, 1, now);
 
         assert!(overdue(&mut sender, now + TICK).is_empty());
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_number_that_was_never_sent_is_told_apart() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut sender = kept(Retransmission::Front, 1, now);
 
         assert!(!sender.acknowledge(now, 1));
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_message_beyond_the_limit_is_numbered_and_not_kept() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut sender = Sender::new(Retransmission::Front);
         for _ in 0..=MAX_KEPT {
             sender.keep(now, now, &Bytes::from_static(b"x"));

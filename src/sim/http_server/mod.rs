@@ -38,11 +38,11 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tracing::debug;
 
+use crate::clock;
 use crate::wire::payload::{self, OpenDataChannel};
 
 use super::api;
 use super::client_websocket::Client;
-use super::clock;
 use super::faults::SecondWebsocket;
 use super::one_off_fault::OneOffFault;
 use super::service::Service;

@@ -24,7 +24,6 @@ use tokio::time::Sleep;
 use super::agent::{Agent, ConnectionId, End, Event};
 use super::alarm;
 use super::client_websocket::Client;
-use super::clock;
 use super::connection::Connection;
 use super::fault_rules::{Path, Rate};
 use super::faults::{Direction, Faults, Join};
@@ -32,6 +31,7 @@ use super::queue::Queue;
 use super::records::Page;
 use super::service::Service;
 use super::session_spec::{Command, SessionSpec, StartedSession};
+use crate::clock;
 
 mod faults;
 mod message_io;

@@ -1,13 +1,14 @@
 //! Many connections at once.
 
 use super::*;
+use crate::clock;
 
 const CROWD: usize = 500;
 
 /// Serves all connections; takes the actions after each event, or once after all queued events.
 fn serve_crowd(are_batched: bool) -> (Duration, Harness) {
     let mut harness = Harness::new(OWN);
-    let begin = Instant::now();
+    let begin = clock::now();
     let settle = |harness: &mut Harness| {
         if !are_batched {
             harness.act();
@@ -31,7 +32,7 @@ fn serve_crowd(are_batched: bool) -> (Duration, Harness) {
         settle(&mut harness);
     }
     harness.act();
-    (begin.elapsed(), harness)
+    (clock::since(begin), harness)
 }
 
 #[test]

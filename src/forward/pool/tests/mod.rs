@@ -8,6 +8,7 @@ mod spares;
 mod timeouts;
 
 use super::*;
+use crate::clock;
 use crate::session::HoldTime;
 
 const OWN: Shape = Shape {
@@ -43,7 +44,7 @@ impl Harness {
     fn new(shape: Shape) -> Self {
         let mut harness = Self {
             pool: Pool::new(shape, 1),
-            now: Instant::now(),
+            now: clock::now(),
             next: 0,
             started: Vec::new(),
             given: Vec::new(),

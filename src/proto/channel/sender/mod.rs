@@ -391,5 +391,4 @@ const MAX_KEPT: usize = 10_000;
 const SILENT: u32 = 2;
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
 mod tests;

@@ -77,13 +77,13 @@ impl Repeats {
 const SUSPICION: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test begins at some instant")]
 mod tests {
     use super::*;
+    use crate::clock;
 
     #[test]
     fn a_message_is_suspect_until_every_copy_was_acknowledged() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut repeats = Repeats::default();
 
         repeats.handle_copy(7);
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_copy_that_was_lost_is_suspect_for_a_while() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut repeats = Repeats::default();
         repeats.handle_copy(7);
         repeats.handle_copy(7);

@@ -1,6 +1,7 @@
 //! Tests of retransmission.
 
 use super::*;
+use crate::clock;
 
 const RTO: Duration = Duration::from_millis(200);
 const NOTHING: [u8; 0] = [];
@@ -13,7 +14,7 @@ struct Desk {
 
 impl Desk {
     fn with_messages(count: u8) -> Self {
-        let now = Instant::now();
+        let now = clock::now();
         let mut desk = Self {
             sender: Sender::new(now, 1000),
             start: now,
@@ -179,7 +180,7 @@ fn a_message_sent_twice_teaches_no_round_trip() {
 
 #[test]
 fn a_probe_asks_every_three_milliseconds_and_then_slower() {
-    let start = Instant::now();
+    let start = clock::now();
     let mut sender = Sender::new(start, 1000);
     sender.send(start, Bytes::from_static(b"p"), 1, Urgency::probe(start));
     let mut asked = Vec::new();
@@ -198,7 +199,7 @@ fn a_probe_asks_every_three_milliseconds_and_then_slower() {
 
 #[test]
 fn messages_of_one_byte_are_bounded_in_number_too() {
-    let now = Instant::now();
+    let now = clock::now();
     let mut sender = Sender::new(now, usize::MAX);
     let mut sent = 0;
 

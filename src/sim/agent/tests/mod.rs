@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::clock;
 use crate::wire::message::{Header, Kind, Message, MessageId, SYN, Seq};
 use crate::wire::payload::{self, Acknowledge};
 use crate::wire::smux::{self, Command};
@@ -24,10 +25,9 @@ struct Bench {
 }
 
 impl Bench {
-    #[expect(clippy::disallowed_methods, reason = "an arbitrary origin")]
     fn new(mut options: Options, properties: &[(&str, &str)]) -> Self {
         options.process_start = Duration::ZERO..Duration::ZERO;
-        let now = Instant::now();
+        let now = clock::now();
         let properties = properties
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));

@@ -1,0 +1,21 @@
+//! The clock: the only file that reads the time. All other code takes the time from here, or as an
+//! argument.
+#![expect(clippy::disallowed_methods, reason = "the clock is read here")]
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// Returns the monotonic time, by the clock of tokio: a test that pauses that clock, pauses this
+/// one too.
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Returns the time since `earlier`; zero if that is later than now.
+pub fn since(earlier: Instant) -> Duration {
+    now().saturating_duration_since(earlier)
+}
+
+/// Returns the wall clock time, which may jump when it is set.
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
