@@ -209,13 +209,13 @@ impl Drop for SlotGuard {
 
 #[cfg(test)]
 mod tests {
-    use crate::clock;
     use std::time::Duration;
 
     use tokio::sync::Semaphore;
     use tokio::time::timeout;
 
     use super::*;
+    use crate::clock;
 
     /// A client that disconnects allows the next one, which may disconnect too: otherwise the
     /// queue of a busy pool task would grow with each of them.

@@ -130,10 +130,10 @@ impl<T: Waiting> Queue<T> {
 
 #[cfg(test)]
 mod tests {
-    use crate::clock;
     use std::time::Duration;
 
     use super::*;
+    use crate::clock;
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     struct One {

@@ -182,10 +182,10 @@ const SLOTS: usize = 1000;
 
 #[cfg(test)]
 mod tests {
-    use crate::clock;
     use std::time::Duration;
 
     use super::*;
+    use crate::clock;
     use crate::wire::message::{Header, Kind, Message, MessageId, PayloadType, Seq};
 
     fn message(kind: Kind, seq: u64, payload_type: PayloadType) -> Bytes {

@@ -41,10 +41,10 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
-    use crate::clock;
     use std::time::Duration;
 
     use super::*;
+    use crate::clock;
 
     #[test]
     fn a_burst_and_then_the_rate() {

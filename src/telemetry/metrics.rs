@@ -135,10 +135,10 @@ impl Drop for Count<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::clock;
     use std::time::Duration;
 
     use super::*;
+    use crate::clock;
 
     fn trouble(word: &'static str, at: Instant) -> FailureStatus {
         FailureStatus {

@@ -170,12 +170,7 @@ pub(super) const DOORS: &[(&str, Door)] = &[
     ("signal-hook", At(&["daemon/signals"])),
     ("socket2", At(&["network", "forward", "sim"])),
     ("thiserror", AnywhereBut(&[])),
-    (
-        "tokio",
-        At(&[
-            "clock", "network", "session", "tunnel", "forward", "daemon", "sim", "cli",
-        ]),
-    ),
+    ("tokio", At(USES_TOKIO)),
     ("tokio-rustls", At(&["network", "sim"])),
     ("tokio-tungstenite", At(&["tunnel/websocket", "sim"])),
     ("toml", At(&["config/document"])),

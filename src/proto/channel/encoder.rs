@@ -105,10 +105,10 @@ fn random_id(ids: &mut Rng) -> MessageId {
 
 #[cfg(test)]
 mod tests {
-    use crate::clock;
     use std::time::Duration;
 
     use super::*;
+    use crate::clock;
     use crate::wire::message::Message;
 
     #[test]

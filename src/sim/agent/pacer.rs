@@ -53,11 +53,11 @@ const MAX_LATE: u32 = 2;
 
 #[cfg(test)]
 mod tests {
-    use crate::clock;
     use std::time::Duration;
 
     use super::super::options::FAITHFUL_INTERVAL;
     use super::*;
+    use crate::clock;
 
     /// Runs a pacer with a timer that is late by `late(n)` and counts messages in `span`.
     fn messages(span: Duration, late: impl Fn(u32) -> Duration) -> u32 {
