@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ssm_proxyd::proto::{StreamId, Write};
+use ssm_proxyd::proto::{Reason, StreamId, Write};
+use ssm_proxyd::sim::agent::Violation;
 use ssm_proxyd::wire::message::Kind;
 use ssm_proxyd::wire::payload;
+use ssm_proxyd::wire::smux::Command;
 
 use crate::support::bytes::{assert_begins, assert_whole, pattern};
 use crate::support::destination::{Destination, State};
+use crate::support::forge;
 use crate::support::local::End;
 use crate::support::pair::{Kept, Pair};
 use crate::support::setup::Setup;
@@ -75,6 +78,53 @@ fn a_message_that_the_agent_processes_twice_is_never_a_clean_end() {
     }
 
     assert!(broken > 10, "{broken} of {whole}");
+}
+
+/// Every message is acknowledged when the FIN arrives: only the number of copies shows that one of
+/// them may have been processed twice.
+#[test]
+fn a_fin_behind_the_acknowledgement_of_a_copy_is_no_clean_end() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::sink());
+    pair.settle();
+    pair.write(stream, b"processed twice");
+    pair.run_for(Duration::from_millis(1));
+
+    pair.disconnect_agent_amid_message();
+    pair.run_for(Duration::from_millis(100));
+    pair.reconnect_agent();
+    pair.run_for(Duration::from_secs(60));
+
+    assert!(pair.violations().contains_key(&Violation::BrokenMux));
+    assert_eq!(pair.closed, Some(Reason::Closed));
+    assert_eq!(
+        pair.local(stream).end(),
+        Some(&End::Lost(Reason::Closed)),
+        "the destination has not ended"
+    );
+}
+
+/// The end of the channel cannot be received without a websocket, so that time confirms no FIN.
+#[test]
+fn a_fin_is_not_confirmed_while_there_is_no_websocket() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::sink());
+    pair.settle();
+    pair.write(stream, b"not acknowledged when the FIN arrives");
+    let sent = pair.journal.down_arrived.numbers(&Kind::Output);
+    let next = sent.into_iter().max().map_or(0, |last| last + 1);
+    let fin = forge::frames(&[(Command::Fin, stream, b"")]);
+    pair.tell_client(forge::output(next, &fin));
+    pair.run_for(Duration::from_millis(12));
+
+    pair.disconnect(0, Kept::No);
+    pair.run_for(Duration::from_secs(60));
+    assert_eq!(pair.local(stream).end(), None);
+    pair.connect("another");
+    pair.tell_client(forge::channel_closed(""));
+    pair.run_for(Duration::from_secs(1));
+
+    assert_eq!(pair.local(stream).end(), Some(&End::Lost(Reason::Closed)));
 }
 
 #[test]

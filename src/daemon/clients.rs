@@ -314,6 +314,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_peer_with_most_connections_loses_one_whoever_came_last() {
+        let clients = Clients::new("test", 4);
+        let mut idle = Idle::default();
+        for _ in 0..3 {
+            idle.keep("many", clients.admit(peer(2)).await.unwrap());
+        }
+        idle.keep("one", clients.admit(peer(1)).await.unwrap());
+
+        idle.keep("third", clients.admit(peer(3)).await.unwrap());
+
+        assert_eq!(idle.left(), ["many"]);
+    }
+
+    #[tokio::test]
     async fn a_peer_with_many_connections_costs_no_other_its_one() {
         let clients = Clients::new("test", 4);
         let mut idle = Idle::default();

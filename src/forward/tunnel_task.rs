@@ -50,7 +50,7 @@ impl TunnelTask {
         };
         let span = error_span!("tunnel", session = %tunnel.session_id());
         tell(TunnelEvent::SessionStarted(tunnel.clone()));
-        let both = run(driver, watch(tunnel, patience, &tell));
+        let both = run(driver.run(), watch(tunnel, patience, &tell));
         both.instrument(span).await;
     }
 
@@ -82,8 +82,8 @@ impl TunnelTask {
 
 /// Runs a tunnel and its watch. Once the watch is over, the tunnel has `CLOSE_TIMEOUT` to end; then
 /// it is dropped, and with it the session.
-async fn run(driver: Driver, watch: impl Future<Output = ()>) {
-    let (mut driving, mut watching) = (pin!(driver.run()), pin!(watch));
+async fn run(driver: impl Future<Output = ()>, watch: impl Future<Output = ()>) {
+    let (mut driving, mut watching) = (pin!(driver), pin!(watch));
     tokio::select! {
         () = &mut driving => return watching.await,
         () = &mut watching => {}
@@ -120,3 +120,31 @@ async fn watch(mut tunnel: Tunnel, patience: Duration, tell: &impl Fn(TunnelEven
 
 /// Timeout of a graceful close: the flag on the channel waits 1 s for its acknowledgement.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_driver_that_hangs_is_dropped_some_time_after_its_tunnel_was_closed() {
+        let ended = timeout(20 * CLOSE_TIMEOUT, run(pending(), ready(()))).await;
+
+        assert_eq!(ended, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_whose_driver_ended_is_watched_until_that_is_reported() {
+        let is_reported = Cell::new(false);
+        let watch = async {
+            tokio::task::yield_now().await;
+            is_reported.set(true);
+        };
+
+        run(ready(()), watch).await;
+
+        assert!(is_reported.get());
+    }
+}

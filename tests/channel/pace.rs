@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ssm_proxyd::wire::message::Kind;
+use ssm_proxyd::wire::message::{Kind, PayloadType};
 use ssm_proxyd::wire::payload;
 
 use crate::support::bytes::{assert_whole, pattern};
@@ -39,6 +39,51 @@ fn a_paused_publication_holds_back_one_sign_of_life() {
         let more = pair.messages() - before;
         assert!(more <= 8, "{more} messages in a minute");
     }
+}
+
+#[test]
+fn keep_alives_that_were_due_without_a_websocket_are_one_message() {
+    let mut setup = Setup::single();
+    setup.options.keep_alive = true;
+    let mut pair = Pair::new(setup);
+    pair.lead_to(Destination::sink());
+    pair.connect("token");
+    pair.run_until(|pair| pair.ready.is_some());
+    let _stream = pair.open_single();
+    pair.run_for(Duration::from_secs(1));
+
+    pair.disconnect(0, Kept::No);
+    pair.run_for(Duration::from_secs(1800));
+    let before = pair.journal.up_sent.count(&Kind::Input, PayloadType::Size);
+    pair.connect("another");
+    pair.run_for(Duration::from_secs(1));
+
+    let sent = pair.journal.up_sent.count(&Kind::Input, PayloadType::Size) - before;
+    assert_eq!(sent, 1);
+}
+
+#[test]
+fn sizes_after_resumes_keep_the_rate_too() {
+    let mut setup = Setup::default();
+    setup.options.upload_rate = 2;
+    let mut pair = setup.established();
+    let _stream = pair.open(Destination::sink());
+    pair.run_for(Duration::from_secs(5));
+    pair.journal.up_sent.clear();
+    let begin = pair.now;
+
+    for n in 0..40 {
+        pair.disconnect(0, Kept::No);
+        pair.connect(&format!("token {n}"));
+        pair.run_for(Duration::from_millis(50));
+    }
+
+    let sent = pair.journal.up_sent.count(&Kind::Input, PayloadType::Size);
+    let elapsed = pair.now - begin;
+    assert!(
+        sent <= 6,
+        "{sent} messages in {elapsed:?} at two per second"
+    );
 }
 
 #[test]

@@ -150,6 +150,21 @@ fn an_upload_is_cut_short_if_the_destination_ends_before_it_is_acknowledged() {
 }
 
 #[test]
+fn bytes_sent_before_a_fin_and_acknowledged_after_it_are_not_delivered() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::answering(5, b"answer".to_vec()));
+    pair.settle();
+
+    pair.write(stream, b"query");
+    pair.run_for(Duration::from_millis(15));
+    pair.write(stream, b"too late");
+    pair.settle();
+
+    assert_eq!(pair.destination(stream).received(), b"query");
+    assert_eq!(pair.local(stream).upload(), Some(&Upload::CutShort));
+}
+
+#[test]
 fn an_upload_of_a_destination_that_ends_after_it_is_delivered() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::answering(5, b"answer".to_vec()));

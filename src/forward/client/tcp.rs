@@ -26,11 +26,15 @@ pub(in crate::forward) struct TcpSocket {
 
 impl TcpSocket {
     pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
+        let (local, address) = (stream.local_addr()?, stream.peer_addr()?);
+        Self::of_peer(stream, TcpPeer::new(local, address))
+    }
+
+    /// Sets the options of the socket, which depend on where the client is.
+    fn of_peer(stream: TcpStream, peer: TcpPeer) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         take_urgent_bytes_as_others(&stream);
-        let (local, address) = (stream.local_addr()?, stream.peer_addr()?);
-        let peer = TcpPeer::new(local, address);
         probe(&stream, &peer)?;
         Ok(Self { stream, peer })
     }
@@ -177,9 +181,9 @@ mod tests {
             let (_client, stream) = accepted().await;
             let address = SocketAddr::new(client.parse().unwrap(), 1);
 
-            probe(&stream, &TcpPeer::new(address, address)).unwrap();
+            let socket = TcpSocket::of_peer(stream, TcpPeer::new(address, address)).unwrap();
 
-            let socket = SockRef::from(&stream);
+            let socket = SockRef::from(&socket.stream);
             assert!(socket.keepalive().unwrap(), "{client}");
             assert_eq!(socket.tcp_keepalive_time().unwrap(), idle);
             assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_INTERVAL);
