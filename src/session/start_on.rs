@@ -48,7 +48,7 @@ impl Sessions {
         let mut time_is_up = pin!(sleep(patience * 7 / 8));
         let (mut pause, mut faults) = (FIRST_PAUSE, 0);
         loop {
-            let trial = self.start_once(targets, service, request, priority, &tell);
+            let trial = self.start_once(targets, service, request, priority, patience, &tell);
             // Boxed, because the callers' futures would nest too deep for the compiler.
             let error = match Box::pin(trial).await {
                 Err(error) if priority.is_urgent() => error,
@@ -74,9 +74,11 @@ impl Sessions {
         service: &Service,
         request: &StartRequest,
         priority: &Priority,
+        patience: Duration,
         tell: &impl Fn(Progress),
     ) -> Result<Session, Error> {
         let attempt = Attempt {
+            patience,
             sessions: self,
             service,
             request,
@@ -99,6 +101,8 @@ struct Attempt<'a, F> {
     service: &'a Service,
     request: &'a StartRequest,
     priority: &'a Priority,
+    /// The caller's timeout.
+    patience: Duration,
     tell: &'a F,
 }
 
@@ -142,6 +146,9 @@ impl<F: Fn(Progress)> Attempt<'_, F> {
         (self.tell)(Progress::Turn);
         let turn = self.sessions.turn(self.service, self.priority).await?;
         (self.tell)(Progress::Call);
+        // Here, so that a provider that hangs is not reported as a StartSession that does.
+        let limit = self.patience * 7 / 8;
+        self.service.await_credentials(limit).await?;
         let request = StartRequest {
             target: node.to_owned(),
             ..self.request.clone()

@@ -83,6 +83,24 @@ async fn a_credential_process_that_hangs_leaves_no_session_and_no_program_behind
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_credential_process_that_hangs_is_named_as_the_cause_of_the_reset() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let command = caller(directory.path(), "sleep 1000");
+    let text = forward_to(simulator.address()) + "connect_timeout = \"2s\"\n";
+    let mut daemon = Running::launch(command, &simulator.endpoint(), &text);
+
+    assert_reset(connect(daemon.address()));
+
+    let line = daemon.process.stderr.wait_for("connection reset");
+    for words in ["the credential provider", "\"default\"", "has run for 2 s"] {
+        assert!(line.contains(words), "{line}");
+    }
+    assert!(!line.contains("StartSession"), "{line}");
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_credential_process_that_takes_long_is_reported_while_it_runs() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();

@@ -44,7 +44,11 @@ impl Place<'_> {
             return Error::new(WHAT, Kind::Credentials, why);
         }
         let machine = find::<OfMachine>(error).map(|of| of.machine);
-        let (kind, why) = self.cause(error, plain(&tried), machine);
+        let tried = plain(&tried);
+        let (kind, why) = match tried.strip_prefix(NOT_BUILT) {
+            Some(why) => (Kind::Profile, why.to_owned()),
+            None => self.cause(error, tried, machine),
+        };
         let why = match machine {
             None => format!("{}{why}", self.of_profile()),
             Some(_) => why,
@@ -246,6 +250,9 @@ fn kind_of_status(text: &str) -> Kind {
 
 /// The SDK's messages for a response that is not JSON or XML.
 const NOT_OF_AWS: [&str; 2] = ["Error at offset", "error parsing XML"];
+
+/// The SDK's message for a profile that lacks a key, or has too many.
+const NOT_BUILT: &str = "ProfileFile provider could not be built: ";
 
 /// The SDK's name for a token of `aws login` in its errors.
 const LOGIN_TOKEN: &str = "Login token";

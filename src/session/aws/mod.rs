@@ -41,6 +41,7 @@ use std::time::Duration;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
+use tokio::time::timeout;
 use tracing::warn;
 
 pub use self::bundle::ProfileBundle;
@@ -128,6 +129,14 @@ impl Service {
     /// Returns the current credentials and their client, or waits for them. Can be cancelled.
     pub(super) async fn caller(&self) -> Result<Arc<Caller>, Error> {
         self.0.callers.caller().await
+    }
+
+    /// Waits for credentials for at most `limit`. The request for them continues after that.
+    pub(super) async fn await_credentials(&self, limit: Duration) -> Result<(), Error> {
+        match timeout(limit, self.caller()).await {
+            Ok(caller) => caller.map(drop),
+            Err(_) => Err(self.0.settings.slow_provider(limit)),
+        }
     }
 
     /// Returns other credentials after AWS has rejected those of `caller` with `error`; `None` if

@@ -63,6 +63,19 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Returns the error of a credential provider that has not answered after `waited`.
+    pub(super) fn slow_provider(&self, waited: Duration) -> Error {
+        let profile = self.profile.as_deref().unwrap_or("default");
+        let seconds = waited.as_secs_f32();
+        let why = format!(
+            "the credential provider of the profile {profile:?} has run for {seconds:.0} s and has \
+             not answered; raise `connect_timeout` if it is only slow"
+        );
+        Error::new("credentials", Kind::Credentials, why)
+    }
+}
+
 /// The source of the credentials.
 #[derive(Clone, Default)]
 pub enum Identity {
