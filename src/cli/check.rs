@@ -49,11 +49,11 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
     if let Err(error) = check_profiles(&config) {
         return run::explain(&path, &error);
     }
-    let told = match args.json {
+    let summary = match args.json {
         true => stdout::json(described(&path, &config)),
-        false => stdout::printable(&told(&path, &config)),
+        false => stdout::printable(&summary(&path, &config)),
     };
-    match told {
+    match summary {
         Ok(()) => Exit::Done,
         Err(unheard) => unheard.exit(),
     }
@@ -87,7 +87,7 @@ fn check_profiles(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-fn told(path: &Path, config: &Config) -> String {
+fn summary(path: &Path, config: &Config) -> String {
     let count = config.forwards.len();
     let plural = if count == 1 { "" } else { "s" };
     let mut text = format!("{} is valid: {count} forward{plural}\n", path.display());

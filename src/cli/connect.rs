@@ -81,7 +81,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
         number = signals.last() => Err(number),
     };
     let (exit, leaving) = match over {
-        Ok(Some(ending)) => (tell(&target, ending), ShutdownMode::InOrder),
+        Ok(Some(ending)) => (report_ending(&target, ending), ShutdownMode::InOrder),
         Ok(None) => {
             let hint = "please report it";
             let exit = fail(Exit::Failed, &"internal error", hint);
@@ -107,7 +107,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
 
 /// Waits for the end of the connection. Reports a slow start on a terminal.
 async fn watch(one_shot: &mut OneShot, target: &str) -> Option<Ending> {
-    let opened = timeout(PATIENCE, one_shot.opened()).await;
+    let opened = timeout(TIMEOUT, one_shot.opened()).await;
     if opened.is_err() && io::stderr().is_terminal() {
         terminal::say(&format!(
             "ssm-proxyd: still connecting to {target}; `-v` shows the progress"
@@ -116,7 +116,7 @@ async fn watch(one_shot: &mut OneShot, target: &str) -> Option<Ending> {
     one_shot.over().await
 }
 
-fn tell(target: &str, ending: Ending) -> Exit {
+fn report_ending(target: &str, ending: Ending) -> Exit {
     match ending {
         Ending::End | Ending::Gone | Ending::Stopped => Exit::Done,
         Ending::Quiet => {
@@ -206,4 +206,4 @@ const SSH: u16 = 22;
 const SSH_DOCUMENT: &str = "AWS-StartSSHSession";
 
 /// Delay before a slow start is reported on a terminal.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);

@@ -89,7 +89,7 @@ impl From<ClientError> for NotFound {
 }
 
 impl NotFound {
-    fn tell(&self) -> Exit {
+    fn report(&self) -> Exit {
         match self {
             Self::Daemon(error) => {
                 let hint = match error.is_absence() {
@@ -107,12 +107,12 @@ impl NotFound {
 #[derive(Debug, Args)]
 pub(super) struct ReloadArgs {
     #[command(flatten)]
-    whereabouts: DaemonAddress,
+    daemon: DaemonAddress,
 }
 
 /// Reloads the daemon's configuration and prints the result.
 pub(super) async fn reload(args: ReloadArgs) -> Exit {
-    match ask(&args.whereabouts, &Request::Reload).await {
+    match ask(&args.daemon, &Request::Reload).await {
         Ok(Answer::Reloaded(change)) => said(stdout::printable(&format!("reloaded: {change}\n"))),
         Ok(other) => strange(&other),
         Err(exit) => {
@@ -131,12 +131,12 @@ pub(super) struct StopArgs {
     #[arg(long)]
     now: bool,
     #[command(flatten)]
-    whereabouts: DaemonAddress,
+    daemon: DaemonAddress,
 }
 
 /// Stops the daemon and waits for its end. Fails if sessions may still be active.
 pub(super) async fn stop(args: StopArgs) -> Exit {
-    match ask(&args.whereabouts, &Request::Stop { now: args.now }).await {
+    match ask(&args.daemon, &Request::Stop { now: args.now }).await {
         Ok(Answer::Stopped {
             sessions_left: Some(0),
         }) => said(stdout::line("stopped; all sessions are terminated")),
@@ -157,13 +157,13 @@ pub(super) struct LogArgs {
     /// error, warn, info, debug or trace, or a filter as in SSM_PROXYD_LOG [default: print the current filter]
     level: Option<String>,
     #[command(flatten)]
-    whereabouts: DaemonAddress,
+    daemon: DaemonAddress,
 }
 
 /// Changes the daemon's log filter and prints the current one.
 pub(super) async fn log(args: LogArgs) -> Exit {
     let request = Request::Log { level: args.level };
-    match ask(&args.whereabouts, &request).await {
+    match ask(&args.daemon, &request).await {
         Ok(Answer::Log { filter }) => said(stdout::printable(&format!("{filter}\n"))),
         Ok(other) => strange(&other),
         Err(exit) => exit,
@@ -180,7 +180,7 @@ pub(super) struct WaitArgs {
     #[arg(value_name = "NAME", add = forward_names())]
     names: Vec<String>,
     #[command(flatten)]
-    whereabouts: DaemonAddress,
+    daemon: DaemonAddress,
 }
 
 /// Waits until the daemon is listening and the named forwards are ready.
@@ -220,7 +220,7 @@ enum Look {
 
 async fn look(args: &WaitArgs) -> Look {
     let asked = async {
-        let mut client = args.whereabouts.find().await?;
+        let mut client = args.daemon.find().await?;
         Ok::<_, NotFound>(client.ask(&Request::Status).await?)
     };
     match asked.await {
@@ -230,7 +230,7 @@ async fn look(args: &WaitArgs) -> Look {
             Look::Missing(error.to_string(), START_ONE.to_owned())
         }
         Err(NotFound::Daemon(error)) => Look::Missing(error.to_string(), error.hint()),
-        Err(error @ NotFound::Configuration(_)) => Look::Never(error.tell()),
+        Err(error @ NotFound::Configuration(_)) => Look::Never(error.report()),
     }
 }
 
@@ -270,12 +270,12 @@ fn missing(report: &Report, names: &[String]) -> Look {
 }
 
 /// Sends a request to the daemon, and prints the error if it fails.
-pub(super) async fn ask(whereabouts: &DaemonAddress, request: &Request) -> Result<Answer, Exit> {
-    let asked = async { Ok::<_, NotFound>(whereabouts.find().await?.ask(request).await?) };
+pub(super) async fn ask(daemon: &DaemonAddress, request: &Request) -> Result<Answer, Exit> {
+    let asked = async { Ok::<_, NotFound>(daemon.find().await?.ask(request).await?) };
     match asked.await {
         Ok(Answer::Error(rejection)) => Err(rejected(&rejection)),
         Ok(answer) => Ok(answer),
-        Err(error) => Err(error.tell()),
+        Err(error) => Err(error.report()),
     }
 }
 

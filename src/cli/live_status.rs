@@ -19,7 +19,7 @@ pub(super) async fn watch(metrics: Vec<Arc<ForwardMetrics>>) -> Infallible {
     }
     let mut last = String::new();
     loop {
-        let line = told(&metrics);
+        let line = status_line(&metrics);
         if line != last {
             let draw = || write_to_stderr(&format!("{CLEAR}{line}\r"));
             // While a question is open, its line replaces this one.
@@ -39,7 +39,7 @@ pub(super) fn clear() {
     }
 }
 
-fn told(metrics: &[Arc<ForwardMetrics>]) -> String {
+fn status_line(metrics: &[Arc<ForwardMetrics>]) -> String {
     let sum = |count: fn(&ForwardMetrics) -> u64| {
         metrics.iter().map(|metrics| count(metrics)).sum::<u64>()
     };
@@ -87,12 +87,12 @@ mod tests {
         metrics.received.store(3 << 19, Relaxed);
 
         assert_eq!(
-            told(&[Arc::clone(&metrics)]),
+            status_line(&[Arc::clone(&metrics)]),
             "1 connection, 1023 B sent, 1.5 MiB received"
         );
         let _two = (metrics.open.count(), metrics.waiting.count());
         assert_eq!(
-            told(&[Arc::clone(&metrics)]),
+            status_line(&[Arc::clone(&metrics)]),
             "2 connections, 1 waiting, 1023 B sent, 1.5 MiB received"
         );
     }

@@ -65,7 +65,7 @@ fn parts(text: &str) -> Result<Vec<String>, String> {
 fn listen(parts: &[String]) -> Result<Listen, String> {
     let (bind, port) = match parts {
         [path] if path.starts_with('/') => {
-            return format!("unix:{path}").parse().map_err(told);
+            return format!("unix:{path}").parse().map_err(with_hint);
         }
         [port] => ("localhost", port),
         [bind, port] => (bind.as_str(), port),
@@ -93,10 +93,10 @@ fn remote(host: &str, port: &str) -> Result<Remote, String> {
         true => format!("[{host}]:{port}"),
         false => format!("{host}:{port}"),
     };
-    text.parse().map_err(told)
+    text.parse().map_err(with_hint)
 }
 
-fn told(fault: crate::config::ValueError) -> String {
+fn with_hint(fault: crate::config::ValueError) -> String {
     format!("{fault}; {}", fault.hint())
 }
 

@@ -222,7 +222,7 @@ async fn run_simulator(args: simulate::Args) -> Exit {
     };
     match simulate::run(args, signals.stop()).await {
         Ok(()) => Exit::Done,
-        Err(failure) => failure.tell(),
+        Err(failure) => failure.report(),
     }
 }
 

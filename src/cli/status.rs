@@ -18,18 +18,18 @@ pub(super) struct StatusArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    whereabouts: DaemonAddress,
+    daemon: DaemonAddress,
 }
 
 /// Prints the status of the daemon.
 pub(super) async fn status(args: StatusArgs) -> Exit {
-    let report = match ask(&args.whereabouts, &Request::Status).await {
+    let report = match ask(&args.daemon, &Request::Status).await {
         Ok(Answer::Status(report)) => report,
         Ok(other) => return strange(&other),
         Err(exit) => return exit,
     };
     if !args.json {
-        return said(stdout::printable(&told(&report)));
+        return said(stdout::printable(&summary(&report)));
     }
     match serde_json::to_string(&*report) {
         Ok(json) => said(stdout::json(json)),
@@ -37,7 +37,7 @@ pub(super) async fn status(args: StatusArgs) -> Exit {
     }
 }
 
-fn told(report: &Report) -> String {
+fn summary(report: &Report) -> String {
     let mut text = format!(
         "ssm-proxyd {}, process {}, {} for {}\n",
         report.version,

@@ -82,9 +82,9 @@ impl Clients {
     }
 
     /// Admits a connection, and closes an idle one for it if necessary. Returns `None` if no
-    /// connection becomes replaceable or ends within [`PATIENCE`].
+    /// connection becomes replaceable or ends within [`TIMEOUT`].
     pub(super) async fn admit(&self, peer: Peer) -> Option<Client> {
-        let place = timeout(PATIENCE, self.place()).await.ok()??;
+        let place = timeout(TIMEOUT, self.place()).await.ok()??;
         let close = Arc::new(Notify::new());
         let mut state = self.state();
         let id = state.next_event();
@@ -263,7 +263,7 @@ impl Drop for Answering<'_> {
 const GRACE: Duration = Duration::from_millis(250);
 
 /// Timeout for admitting a connection.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

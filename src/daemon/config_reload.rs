@@ -22,17 +22,17 @@ pub(super) struct Loaded {
     pub(super) config: Config,
     pub(super) aws: AwsClients,
     /// The settings or certificates common to all forwards have changed.
-    pub(super) afresh: bool,
+    pub(super) aws_changed: bool,
 }
 
 impl Loaded {
     /// Loads the AWS clients of a configuration; reuses those of `aws` where possible.
     pub(super) async fn new(config: Config, aws: AwsClients) -> Result<Self, StartError> {
-        let (aws, afresh) = aws.renewed(config.aws.clone(), &config.forwards).await?;
+        let (aws, aws_changed) = aws.renewed(config.aws.clone(), &config.forwards).await?;
         Ok(Self {
             config,
             aws,
-            afresh,
+            aws_changed,
         })
     }
 }
@@ -79,7 +79,7 @@ impl ConfigReloader {
     }
 
     /// Answers the waiting clients, and starts the next reload if one was requested.
-    pub(super) fn tell<E: Display>(
+    pub(super) fn report<E: Display>(
         &mut self,
         outcome: &Result<Change, ErrorResponse>,
         read: &(impl Fn() -> Result<Config, E> + Clone + Send + 'static),
@@ -103,15 +103,13 @@ impl ConfigReloader {
 async fn in_time(
     read: impl FnOnce() -> Result<Config, String> + Send + 'static,
 ) -> Result<Config, ErrorResponse> {
-    match timeout(PATIENCE, spawn_blocking(read)).await {
+    match timeout(TIMEOUT, spawn_blocking(read)).await {
         Ok(Ok(read)) => read.map_err(unreadable),
         Ok(Err(fault)) => Err(unreadable(fault.to_string())),
         Err(_) => Err(ErrorResponse {
             hint: "check the disk or network file system that holds it, then reload again"
                 .to_owned(),
-            ..unreadable(format!(
-                "the configuration was not read within {PATIENCE:?}"
-            ))
+            ..unreadable(format!("the configuration was not read within {TIMEOUT:?}"))
         }),
     }
 }
@@ -146,4 +144,4 @@ pub(super) fn rejected(error: &StartError) -> ErrorResponse {
 }
 
 /// Timeout for reading the configuration.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);

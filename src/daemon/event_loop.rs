@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use super::admin::{self, Answer, Call, ErrorResponse, Reply, Request};
 use super::config_reload::{ConfigReloader, Loaded, rejected};
 use super::http::called;
-use super::shutdown::hurry;
+use super::shutdown::force_shutdown;
 use super::signals::{Signal, Signals};
 use super::suspend::SuspendDetector;
 use super::systemd::ServiceManager;
@@ -49,7 +49,7 @@ impl Daemon {
                     Signal::Nudge => {
                         info!("retrying now");
                         panics::point("daemon");
-                        self.nudge();
+                        self.retry_now();
                     }
                     Signal::Reload => reloader.ask(&reread, &self.aws, None),
                     Signal::RollCall => {
@@ -69,7 +69,7 @@ impl Daemon {
                 read = reloader.done() => {
                     let outcome = self.follow(read).await;
                     manager.ready(self.status());
-                    reloader.tell(&outcome, &reread, &self.aws);
+                    reloader.report(&outcome, &reread, &self.aws);
                 }
                 loaded = self.retries.loaded() => {
                     self.retry(loaded).await;
@@ -81,7 +81,7 @@ impl Daemon {
                 }
                 () = suspend_detector.noticed() => {
                     info!("resumed from suspend; checking all sessions");
-                    self.nudge();
+                    self.retry_now();
                 }
                 () = self.forwards.lost() => return Cause::Lost,
                 Some(_) = self.dispatcher.join_next() => {
@@ -97,7 +97,7 @@ impl Daemon {
         let mut suspend_detector = SuspendDetector::new();
         loop {
             tokio::select! {
-                () = suspend_detector.noticed() => self.nudge(),
+                () = suspend_detector.noticed() => self.retry_now(),
                 // The clients notice: nothing accepts their connections.
                 () = self.forwards.lost() => {}
             }
@@ -125,7 +125,7 @@ impl Daemon {
             Request::Stop { now } => {
                 self.waiting.push(reply);
                 if now {
-                    hurry(&self.leaving);
+                    force_shutdown(&self.leaving);
                 }
                 return true;
             }

@@ -64,7 +64,7 @@ enum Step {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct How {
     /// Restart unchanged forwards as well.
-    pub(super) afresh: bool,
+    pub(super) aws_changed: bool,
     /// All forwards start or none.
     pub(super) strict: bool,
 }
@@ -87,7 +87,7 @@ impl Forwards {
         held: &mut Listeners,
     ) -> Result<Plan, StartError> {
         let goes_on =
-            |one: &config::Forward, other: &config::Forward| !how.afresh && one.is_same(other);
+            |one: &config::Forward, other: &config::Forward| !how.aws_changed && one.is_same(other);
         for running in &self.running {
             if let Some(active) = &running.active
                 && !settings.iter().any(|s| goes_on(s, running.settings()))

@@ -78,7 +78,7 @@ pub struct Daemon {
     drain: ConnectionLimit,
     /// Sets the shutdown mode of the dispatcher.
     leaving: watch::Sender<ShutdownMode>,
-    nudge: Trigger,
+    trigger: Trigger,
     dump_connections: Trigger,
     dispatcher: JoinSet<usize>,
     /// The admin socket, if it is bound.
@@ -140,14 +140,14 @@ impl Daemon {
         let max_waiting = fd_limit::prepare(&limits, &forwards);
         let (journal, abandoned) = journal(state).await;
         let (sessions, dispatcher) = Sessions::new(limits.session_start_rate, seed(), journal);
-        let (nudge, nudged) = Trigger::new();
+        let (trigger, triggered) = Trigger::new();
         let (dump_connections, called) = Trigger::new();
         let drain = ConnectionLimit::new(shutdown, limits.max_connections);
         let context = Context {
             service: aws.any(&forwards)?,
             sessions,
             network: aws.network().clone(),
-            nudged,
+            triggered,
             dump_connections: called,
             passed,
             permits: drain.permits(),
@@ -161,7 +161,7 @@ impl Daemon {
         let (mut running, mut http) = (Forwards::default(), Http::default());
         let held = &mut Listeners::default();
         let how = How {
-            afresh: false,
+            aws_changed: false,
             strict,
         };
         let plan = running.plan(forwards, &context, &aws, how, held).await?;
@@ -189,7 +189,7 @@ impl Daemon {
             strict,
             drain,
             leaving,
-            nudge,
+            trigger,
             dump_connections,
             dispatcher: ending,
             admin,
@@ -224,7 +224,7 @@ impl Daemon {
         let Loaded {
             config,
             aws,
-            afresh,
+            aws_changed,
         } = loaded;
         let Config {
             aws: _,
@@ -243,7 +243,7 @@ impl Daemon {
             ..self.context.clone()
         };
         let how = How {
-            afresh,
+            aws_changed,
             strict: self.strict,
         };
         let held = &mut self.http.given_up(http.as_ref());
@@ -273,8 +273,8 @@ impl Daemon {
     fn plan_retry(&mut self) {
         let failing = self.forwards.failing();
         if !failing.is_empty() {
-            let nudged = self.context.nudged.clone().afresh();
-            self.retries.plan(self.aws.clone(), failing, nudged);
+            let triggered = self.context.triggered.clone().resubscribe();
+            self.retries.plan(self.aws.clone(), failing, triggered);
         }
     }
 
@@ -358,10 +358,10 @@ impl Daemon {
     }
 
     /// Retries everything immediately, and makes every tunnel test its websocket.
-    pub fn nudge(&self) {
+    pub fn retry_now(&self) {
         self.aws.retry_now();
         self.context.sessions.retry_now();
-        self.nudge.send();
+        self.trigger.send();
     }
 }
 

@@ -36,7 +36,7 @@ pub struct OneShot {
     progress: watch::Receiver<Progress>,
     stop: watch::Sender<Stop>,
     leaving: watch::Sender<ShutdownMode>,
-    nudge: Trigger,
+    trigger: Trigger,
     held: Option<OwnedFd>,
     forward: JoinSet<()>,
     /// Background tasks that the end does not wait for.
@@ -75,7 +75,7 @@ impl OneShot {
         let service = aws.any(std::slice::from_ref(&forward))?;
         let (journal, abandoned) = journal(state).await;
         let (sessions, dispatcher) = Sessions::new(1, seed(), journal);
-        let (nudge, nudged) = Trigger::new();
+        let (trigger, triggered) = Trigger::new();
         let (_roll_call, called) = Trigger::new();
         let mut running = JoinSet::new();
         let mut aside = JoinSet::new();
@@ -89,7 +89,7 @@ impl OneShot {
             service,
             sessions,
             network,
-            nudged,
+            triggered,
             dump_connections: called,
             passed: ActivatedSockets::default(),
             permits: Arc::new(Semaphore::new(1)),
@@ -111,7 +111,7 @@ impl OneShot {
             progress,
             stop,
             leaving,
-            nudge,
+            trigger,
             held: Some(held),
             forward: running,
             aside,
@@ -136,7 +136,7 @@ impl OneShot {
                     Progress::Over(ending) => return Some(ending.clone()),
                     Progress::Opening | Progress::Open => {}
                 },
-                () = suspend_detector.noticed() => self.nudge.send(),
+                () = suspend_detector.noticed() => self.trigger.send(),
             }
         }
     }

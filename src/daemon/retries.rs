@@ -32,12 +32,12 @@ impl Retries {
         &mut self,
         aws: AwsClients,
         failing: Vec<config::Forward>,
-        mut nudged: TriggerReceiver,
+        mut triggered: TriggerReceiver,
     ) {
         let pause = self.pause;
         self.pause = (pause * 2).min(MAX_PAUSE);
         self.task.spawn(async move {
-            nudged.nudged_within(pause).await;
+            triggered.triggered_within(pause).await;
             aws.retried(failing).await
         });
     }

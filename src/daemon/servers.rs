@@ -53,13 +53,13 @@ impl Servers {
     }
 
     /// Starts the timer of the next attempt if a server is failing.
-    pub(super) fn plan_retry(&mut self, mut nudged: TriggerReceiver) {
+    pub(super) fn plan_retry(&mut self, mut triggered: TriggerReceiver) {
         self.timer = JoinSet::new();
         if self.http.is_none() && self.admin.is_none() {
             return;
         }
         self.timer
-            .spawn(async move { nudged.nudged_within(PAUSE).await });
+            .spawn(async move { triggered.triggered_within(PAUSE).await });
     }
 
     /// Waits for the next attempt; never returns if no server is failing. Cancel safe.
@@ -122,8 +122,8 @@ impl Daemon {
 
     pub(super) fn plan_server_retry(&mut self) {
         self.history.failing_servers = self.servers.reports();
-        let nudged = self.context.nudged.clone().afresh();
-        self.servers.plan_retry(nudged);
+        let triggered = self.context.triggered.clone().resubscribe();
+        self.servers.plan_retry(triggered);
     }
 }
 

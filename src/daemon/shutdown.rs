@@ -29,7 +29,7 @@ impl Daemon {
             leaving: self.leaving.clone(),
             aws: self.aws.clone(),
             retry_trigger: self.context.sessions.retry_trigger(),
-            nudge: self.nudge.clone(),
+            trigger: self.trigger.clone(),
             dump_connections: self.dump_connections.clone(),
             snapshot: self.forwards.snapshot(),
             history: self.history.clone(),
@@ -93,7 +93,7 @@ impl Daemon {
         let left = match timeout(limits.endings, dispatcher.join_next()).await {
             Ok(left) => left,
             Err(_) => {
-                hurry(&leaving);
+                force_shutdown(&leaving);
                 dispatcher.join_next().await
             }
         };
@@ -119,7 +119,7 @@ struct ShutdownControl {
     leaving: watch::Sender<ShutdownMode>,
     aws: AwsClients,
     retry_trigger: RetryTrigger,
-    nudge: Trigger,
+    trigger: Trigger,
     dump_connections: Trigger,
     snapshot: ForwardSnapshot,
     history: DaemonStats,
@@ -138,13 +138,13 @@ impl ShutdownControl {
                     Signal::Stop(_) => {
                         is_asked_again = true;
                         warn!("second stop request");
-                        hurry(&self.leaving);
+                        force_shutdown(&self.leaving);
                     }
                     Signal::Nudge => {
                         info!("retrying now");
                         self.aws.retry_now();
                         self.retry_trigger.retry_now();
-                        self.nudge.send();
+                        self.trigger.send();
                     }
                     Signal::Reload => warn!("reload rejected: the daemon is stopping"),
                     Signal::RollCall => {
@@ -162,7 +162,7 @@ impl ShutdownControl {
         let answer = match request {
             Request::Stop { now } => {
                 if now {
-                    hurry(&self.leaving);
+                    force_shutdown(&self.leaving);
                 }
                 return self.waiting.push(reply);
             }
@@ -191,7 +191,7 @@ impl ShutdownControl {
 }
 
 /// Forces the shutdown: the remaining sessions are terminated now.
-pub(super) fn hurry(leaving: &watch::Sender<ShutdownMode>) {
+pub(super) fn force_shutdown(leaving: &watch::Sender<ShutdownMode>) {
     warn!("forced shutdown: terminating all sessions now");
     leaving.send_replace(ShutdownMode::Hurried);
 }

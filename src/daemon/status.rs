@@ -140,12 +140,14 @@ impl ForwardInfo {
             sessions_started: metrics.started.load(Relaxed),
             sessions_failed: metrics.failed.load(Relaxed),
             resumes: metrics.resumed.load(Relaxed),
-            trouble: metrics.trouble().map(|trouble| told(trouble, now)),
+            trouble: metrics
+                .trouble()
+                .map(|trouble| trouble_report(trouble, now)),
         }
     }
 }
 
-fn told(trouble: FailureStatus, now: Instant) -> TroubleReport {
+fn trouble_report(trouble: FailureStatus, now: Instant) -> TroubleReport {
     let ago = |at| now.saturating_duration_since(at).as_secs();
     TroubleReport {
         word: trouble.word.into(),
@@ -190,13 +192,13 @@ impl DaemonStats {
         answered
     }
 
-    /// Returns true unless an accept loop has been unresponsive for [`PATIENCE`]. A loop that
+    /// Returns true unless an accept loop has been unresponsive for [`TIMEOUT`]. A loop that
     /// pauses after a failed accept answers a little late.
     fn is_alive(&self, now: Instant) -> bool {
         let silence = self
             .silent
             .map(|since| now.saturating_duration_since(since));
-        silence.is_none_or(|silence| silence < PATIENCE)
+        silence.is_none_or(|silence| silence < TIMEOUT)
     }
 
     /// Returns the current report.
@@ -234,7 +236,7 @@ impl DaemonStats {
 const MAX_NAMED: usize = 3;
 
 /// Time after which an unresponsive accept loop counts as dead.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

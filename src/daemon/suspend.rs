@@ -20,7 +20,7 @@ pub(super) struct SuspendDetector {
 
 impl SuspendDetector {
     pub(super) fn new() -> Self {
-        Self::every(LOOK)
+        Self::every(INTERVAL)
     }
 
     fn every(period: Duration) -> Self {
@@ -52,7 +52,7 @@ impl SuspendDetector {
 }
 
 /// Interval at which the clocks are read.
-const LOOK: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Minimum detected suspend. Corrections of the wall clock are smaller.
 const NAP: Duration = Duration::from_secs(10);
@@ -84,15 +84,15 @@ mod tests {
     async fn a_wall_clock_that_ran_ahead_is_a_sleep_and_is_told_once() {
         let mut suspend_detector = SuspendDetector::new();
         let (monotonic, wall) = (
-            suspend_detector.monotonic + LOOK,
-            suspend_detector.wall + LOOK,
+            suspend_detector.monotonic + INTERVAL,
+            suspend_detector.wall + INTERVAL,
         );
 
         assert!(!suspend_detector.look(monotonic, wall));
-        assert!(suspend_detector.look(monotonic + LOOK, wall + Duration::from_secs(3600)));
+        assert!(suspend_detector.look(monotonic + INTERVAL, wall + Duration::from_secs(3600)));
         assert!(!suspend_detector.look(
-            monotonic + 2 * LOOK,
-            wall + Duration::from_secs(3600) + LOOK
+            monotonic + 2 * INTERVAL,
+            wall + Duration::from_secs(3600) + INTERVAL
         ));
     }
 
@@ -101,7 +101,7 @@ mod tests {
         let mut suspend_detector = SuspendDetector::new();
 
         assert!(!suspend_detector.look(
-            suspend_detector.monotonic + LOOK,
+            suspend_detector.monotonic + INTERVAL,
             suspend_detector.wall - Duration::from_secs(60)
         ));
     }

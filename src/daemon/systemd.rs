@@ -39,7 +39,7 @@ impl ServiceManager {
 
     /// Reports that startup or a reload is complete.
     pub(super) fn ready(&mut self, status: String) {
-        tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
         self.status = status;
     }
 
@@ -52,14 +52,14 @@ impl ServiceManager {
     /// itself shows that the event loop runs.
     pub(super) fn feed(&self, alive: bool) {
         if self.watches && alive {
-            tell(&[NotifyState::Watchdog]);
+            notify(&[NotifyState::Watchdog]);
         }
     }
 
     /// Sends the text shown by `systemctl status`, if it has changed.
     pub(super) fn status(&mut self, status: String) {
         if status != self.status {
-            tell(&[NotifyState::Status(&status)]);
+            notify(&[NotifyState::Status(&status)]);
             self.status = status;
         }
     }
@@ -68,7 +68,7 @@ impl ServiceManager {
 /// Reports that a reload has started; [`ServiceManager::ready`] completes it.
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(error) => debug!(%error, "cannot notify the service manager: no monotonic clock"),
     }
 }
@@ -76,7 +76,7 @@ pub(super) fn reloading() {
 /// Reports that the daemon is stopping, which takes at most `most`.
 pub(super) fn stopping(most: Duration) {
     let most = u32::try_from(most.as_micros()).unwrap_or(u32::MAX);
-    tell(&[
+    notify(&[
         NotifyState::Stopping,
         NotifyState::ExtendTimeoutUsec(most),
         NotifyState::Status("waiting for open connections"),
@@ -85,9 +85,9 @@ pub(super) fn stopping(most: Duration) {
 
 /// Queues a message for the service manager. Drops it if the queue is full: no caller may block on
 /// the service manager.
-fn tell(news: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     static QUEUE: OnceLock<SyncSender<String>> = OnceLock::new();
-    let message: Vec<String> = news.iter().map(ToString::to_string).collect();
+    let message: Vec<String> = states.iter().map(ToString::to_string).collect();
     let queue = QUEUE.get_or_init(start_sender);
     if queue.try_send(message.join("\n")).is_err() {
         debug!("the service manager does not read its notifications; dropping one");

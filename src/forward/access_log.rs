@@ -23,7 +23,7 @@ pub(super) struct AccessLog<'a> {
 
 impl AccessLog<'_> {
     /// Logs the record in one line.
-    pub(super) fn tell(self, destination: &Remote) {
+    pub(super) fn log(self, destination: &Remote) {
         let (sent, received) = (self.counters.sent(), self.counters.received());
         let time = self.time;
         match self.outcome {

@@ -34,7 +34,7 @@ use crate::tunnel::{self, Step, Stream, TriggerReceiver};
 #[derive(Debug)]
 pub(super) struct Handler {
     pub(super) settings: Arc<config::Forward>,
-    pub(super) patience: RelayTimeouts,
+    pub(super) timeouts: RelayTimeouts,
     pub(super) supply: PoolHandle,
     /// Limits the connections of this forward that may use a tunnel.
     pub(super) permits: Semaphore,
@@ -72,7 +72,7 @@ impl Handler {
             Ok(opened) => drop(self.carry(begin, connection, opened, stop).await),
             Err(refusal) => {
                 drop(connection);
-                tell(&refusal);
+                log(&refusal);
             }
         }
     }
@@ -83,12 +83,12 @@ impl Handler {
         self.metrics.record_failure(Failure::Fault.trouble(now));
     }
 
-    /// Calls `tell` at each dump of open connections.
-    async fn answer(&self, tell: impl Fn()) -> Infallible {
-        let mut dump_connections = self.dump_connections.clone().afresh();
+    /// Calls `log` at each dump of open connections.
+    async fn answer(&self, log: impl Fn()) -> Infallible {
+        let mut dump_connections = self.dump_connections.clone().resubscribe();
         loop {
-            dump_connections.nudged().await;
-            tell();
+            dump_connections.triggered().await;
+            log();
         }
     }
 
@@ -125,10 +125,10 @@ impl Handler {
             _permits: permits,
         } = opened;
         let _open = self.metrics.open.count();
-        let patience = self.patience;
+        let timeouts = self.timeouts;
         let counters = ByteCounters::new(&self.metrics);
         let outcome = tokio::select! {
-            outcome = relay(&connection, &stream, patience, &counters) => Some(outcome),
+            outcome = relay(&connection, &stream, timeouts, &counters) => Some(outcome),
             () = stopped(&mut stop, &counters) => None,
             never = self.answer(|| tell_open(&counters, begin)) => match never {},
         };
@@ -138,9 +138,9 @@ impl Handler {
         let with_upload = outcome.as_ref().filter(|_| counters.read() > 0);
         let delivered = match with_upload {
             Some(Outcome::ClientClosed | Outcome::HalfCloseTimeout) => tokio::select! {
-                delivered = deliver(&stream, patience.delivery) => delivered,
+                delivered = deliver(&stream, timeouts.delivery) => delivered,
                 () = stopped_for_long(&mut stop) => Err("stopping".to_owned()),
-                () = over(patience.flush_total) => Err(NOT_TAKEN.to_owned()),
+                () = over(timeouts.flush_total) => Err(NOT_TAKEN.to_owned()),
             },
             Some(Outcome::UploadIncomplete) => Err(NOT_TAKEN.to_owned()),
             Some(Outcome::DestinationClosed | Outcome::EndedEarly) => judge(stream.upload()),
@@ -150,13 +150,13 @@ impl Handler {
         drop(stream);
         self.remember(outcome.as_ref(), &counters);
         let failure = lease.tunnel().failure();
-        let tale = AccessLog {
+        let record = AccessLog {
             outcome: outcome.as_ref(),
             failure: failure.clone(),
             counters: &counters,
             time: clock::since(begin),
         };
-        tale.tell(&self.settings.remote);
+        record.log(&self.settings.remote);
         if let (Err(error), Some(Outcome::UploadIncomplete | Outcome::HalfCloseTimeout)) =
             (delivered, &outcome)
         {
@@ -208,7 +208,7 @@ fn tell_open(counters: &ByteCounters<'_>, begin: Instant) {
 
 /// Timeouts of a relay. Delivery allows for resuming a broken websocket, and then for a
 /// destination that is slow to take the upload of a closed client.
-pub(super) fn patience(settings: &config::Forward) -> RelayTimeouts {
+pub(super) fn timeouts(settings: &config::Forward) -> RelayTimeouts {
     let quiet = settings.half_close_timeout;
     RelayTimeouts {
         quiet,
@@ -313,7 +313,7 @@ async fn within<'a, E>(
 }
 
 /// Logs one line, at debug level if the same failure was logged recently.
-fn tell(
+fn log(
     Refusal {
         failure,
         should_log,

@@ -100,7 +100,7 @@ impl Forward {
         let (supply, supplier) =
             PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
         let serve = Arc::new(Handler {
-            patience: handler::patience(&settings),
+            timeouts: handler::timeouts(&settings),
             settings,
             supply,
             permits,
@@ -224,7 +224,7 @@ pub struct Context {
     /// Memory budget for messages received out of order, shared by all tunnels.
     pub pool: ReorderBudget,
     /// Makes tunnels retry now.
-    pub nudged: TriggerReceiver,
+    pub triggered: TriggerReceiver,
     /// Listeners bound by the service manager (socket activation).
     pub passed: ActivatedSockets,
     /// Makes every connection log one line (dump of open connections).

@@ -43,7 +43,7 @@ pub(super) fn life(settings: &config::Forward, context: &Context) -> Life {
             client_version: context.client_version,
         },
         resume_timeout: settings.resume_timeout,
-        nudged: context.nudged.clone(),
+        triggered: context.triggered.clone(),
         pool: context.pool.clone(),
     }
 }

@@ -19,7 +19,7 @@ use tracing::{Instrument, error_span, warn};
 use super::Context;
 use super::client::{Connection, Fault, Faults, Standard};
 use super::error::Failure;
-use super::handler::{Handler, patience};
+use super::handler::{Handler, timeouts};
 use super::pool_task::PoolTask;
 use super::relay::{Outcome, RelayTimeouts};
 use super::shutdown::{ShutdownWatch, Stop};
@@ -53,10 +53,10 @@ impl StdioForward {
     ) -> io::Result<Self> {
         let (connection, faults) = Connection::standard(standard)?;
         let settings = Arc::new(settings);
-        let patience = RelayTimeouts {
+        let timeouts = RelayTimeouts {
             delivery: FAREWELL,
             flush_total: Some(FAREWELL),
-            ..patience(&settings)
+            ..timeouts(&settings)
         };
         let (all_permits, dump_connections) = (
             Arc::clone(&context.permits),
@@ -67,7 +67,7 @@ impl StdioForward {
             PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
         let serve = Handler {
             settings,
-            patience,
+            timeouts,
             supply,
             permits: Semaphore::new(1),
             all_permits,

@@ -32,29 +32,29 @@ pub(super) struct TunnelTask {
     pub(super) life: Life,
     pub(super) priority: Priority,
     /// Timeout for starting the session, and again for the tunnel to become ready.
-    pub(super) patience: Duration,
-    pub(super) news: mpsc::UnboundedSender<Request>,
+    pub(super) connect_timeout: Duration,
+    pub(super) events: mpsc::UnboundedSender<Request>,
 }
 
 impl TunnelTask {
     /// Runs until the tunnel has ended. Dropping the future terminates its session.
     pub(super) async fn run(self) {
-        let (id, news, patience) = (self.id, self.news.clone(), self.patience);
-        let tell = |what| {
+        let (id, events, connect_timeout) = (self.id, self.events.clone(), self.connect_timeout);
+        let report = |what| {
             // Receiver dropped: ignore.
-            let _gone = news.send(Request::Tunnel(id, what));
+            let _gone = events.send(Request::Tunnel(id, what));
         };
-        let (tunnel, driver) = match self.start(&tell).await {
+        let (tunnel, driver) = match self.start(&report).await {
             Ok(started) => started,
-            Err(failure) => return tell(TunnelEvent::Failed(failure)),
+            Err(failure) => return report(TunnelEvent::Failed(failure)),
         };
         let span = error_span!("tunnel", session = %tunnel.session_id());
-        tell(TunnelEvent::SessionStarted(tunnel.clone()));
-        let both = run(driver.run(), watch(tunnel, patience, &tell));
+        report(TunnelEvent::SessionStarted(tunnel.clone()));
+        let both = run(driver.run(), watch(tunnel, connect_timeout, &report));
         both.instrument(span).await;
     }
 
-    async fn start(self, tell: &impl Fn(TunnelEvent)) -> Result<(Tunnel, Driver), Failure> {
+    async fn start(self, report: &impl Fn(TunnelEvent)) -> Result<(Tunnel, Driver), Failure> {
         let Context {
             service,
             sessions,
@@ -63,16 +63,16 @@ impl TunnelTask {
         } = self.context;
         let (targets, request) = (&self.targets, &self.request);
         let told = |progress| match progress {
-            Progress::LookUp => tell(TunnelEvent::Resolving(true)),
-            Progress::Turn => tell(TunnelEvent::Resolving(false)),
-            Progress::Call => tell(TunnelEvent::StartCalled),
+            Progress::LookUp => report(TunnelEvent::Resolving(true)),
+            Progress::Turn => report(TunnelEvent::Resolving(false)),
+            Progress::Call => report(TunnelEvent::StartCalled),
         };
         let session = sessions.start_on(
             targets,
             &service,
             request,
             &self.priority,
-            self.patience,
+            self.connect_timeout,
             told,
         );
         let session = session.await.map_err(Failure::Session)?;
@@ -93,26 +93,26 @@ async fn run(driver: impl Future<Output = ()>, watch: impl Future<Output = ()>) 
     }
 }
 
-/// Reports the state changes of a tunnel. Closes it if it is not ready within `patience`.
-async fn watch(mut tunnel: Tunnel, patience: Duration, tell: &impl Fn(TunnelEvent)) {
-    match timeout(patience, tunnel.ready()).await {
+/// Reports the state changes of a tunnel. Closes it if it is not ready within `connect_timeout`.
+async fn watch(mut tunnel: Tunnel, connect_timeout: Duration, report: &impl Fn(TunnelEvent)) {
+    match timeout(connect_timeout, tunnel.ready()).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => return tell(TunnelEvent::Failed(Failure::Tunnel(error))),
+        Ok(Err(error)) => return report(TunnelEvent::Failed(Failure::Tunnel(error))),
         Err(_) => {
             let step = tunnel.step();
             tunnel.close();
-            return tell(TunnelEvent::Failed(Failure::Late(step)));
+            return report(TunnelEvent::Failed(Failure::Late(step)));
         }
     }
-    tell(TunnelEvent::Ready);
+    report(TunnelEvent::Ready);
     let mut state = State::Ready;
     loop {
         // From the last reported state: it may have changed since.
         state = tunnel.changed(state).await;
         match state {
-            State::Disconnected => tell(TunnelEvent::Disconnected),
-            State::Ready => tell(TunnelEvent::Resumed),
-            State::Ended => return tell(TunnelEvent::Ended),
+            State::Disconnected => report(TunnelEvent::Disconnected),
+            State::Ready => report(TunnelEvent::Resumed),
+            State::Ended => return report(TunnelEvent::Ended),
             State::Opening => {}
         }
     }

@@ -20,7 +20,7 @@ impl Priority {
     }
 
     /// Raises the priority: a connection is waiting now.
-    pub fn hurry(&self) {
+    pub fn raise(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 

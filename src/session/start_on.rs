@@ -26,10 +26,10 @@ pub enum Progress {
 
 impl Sessions {
     /// Starts a session on the first connected target. Each call waits for its own rate limit
-    /// permit; `tell` is called with what the start is waiting for. `request` has all parameters
+    /// permit; `report` is called with what the start is waiting for. `request` has all parameters
     /// but the target.
     ///
-    /// If a connection is waiting, transient failures are retried within 7/8 of `patience`: AWS not
+    /// If a connection is waiting, transient failures are retried within 7/8 of `connect_timeout`: AWS not
     /// reached, any number of times; an internal error of AWS, twice.
     ///
     /// # Errors
@@ -41,14 +41,14 @@ impl Sessions {
         service: &Service,
         request: &StartRequest,
         priority: &Priority,
-        patience: Duration,
-        tell: impl Fn(Progress),
+        connect_timeout: Duration,
+        report: impl Fn(Progress),
     ) -> Result<Session, Error> {
         // Before the caller's timeout, so that the client gets the cause instead of a timeout.
-        let mut time_is_up = pin!(sleep(patience * 7 / 8));
+        let mut time_is_up = pin!(sleep(connect_timeout * 7 / 8));
         let (mut pause, mut faults) = (FIRST_PAUSE, 0);
         loop {
-            let trial = self.start_once(targets, service, request, priority, patience, &tell);
+            let trial = self.start_once(targets, service, request, priority, connect_timeout, &report);
             // Boxed, because the callers' futures would nest too deep for the compiler.
             let error = match Box::pin(trial).await {
                 Err(error) if priority.is_urgent() => error,
@@ -74,16 +74,16 @@ impl Sessions {
         service: &Service,
         request: &StartRequest,
         priority: &Priority,
-        patience: Duration,
-        tell: &impl Fn(Progress),
+        connect_timeout: Duration,
+        report: &impl Fn(Progress),
     ) -> Result<Session, Error> {
         let attempt = Attempt {
-            patience,
+            connect_timeout,
             sessions: self,
             service,
             request,
             priority,
-            tell,
+            report,
         };
         let mut missed = Vec::new();
         for target in targets {
@@ -102,8 +102,8 @@ struct Attempt<'a, F> {
     request: &'a StartRequest,
     priority: &'a Priority,
     /// The caller's timeout.
-    patience: Duration,
-    tell: &'a F,
+    connect_timeout: Duration,
+    report: &'a F,
 }
 
 impl<F: Fn(Progress)> Attempt<'_, F> {
@@ -113,7 +113,7 @@ impl<F: Fn(Progress)> Attempt<'_, F> {
         let mut tried = Vec::new();
         loop {
             if let Target::Tags(_) = target {
-                (self.tell)(Progress::LookUp);
+                (self.report)(Progress::LookUp);
             }
             let found = self.service.find(target).await;
             let Found {
@@ -143,11 +143,11 @@ impl<F: Fn(Progress)> Attempt<'_, F> {
     }
 
     async fn at(&self, node: &str) -> Result<Session, Error> {
-        (self.tell)(Progress::Turn);
+        (self.report)(Progress::Turn);
         let turn = self.sessions.turn(self.service, self.priority).await?;
-        (self.tell)(Progress::Call);
+        (self.report)(Progress::Call);
         // Here, so that a provider that hangs is not reported as a StartSession that does.
-        let limit = self.patience * 7 / 8;
+        let limit = self.connect_timeout * 7 / 8;
         self.service.await_credentials(limit).await?;
         let request = StartRequest {
             target: node.to_owned(),

@@ -65,7 +65,7 @@ pub(super) enum TimeLeft {
 pub(super) struct Pace {
     pub(super) time_left: watch::Receiver<TimeLeft>,
     /// Each change skips the pause before the next attempt.
-    pub(super) hurry: watch::Receiver<()>,
+    pub(super) retry_now: watch::Receiver<()>,
 }
 
 impl Pace {
@@ -77,7 +77,7 @@ impl Pace {
     async fn pause(&mut self, pause: Duration) -> bool {
         tokio::select! {
             () = sleep(pause) => false,
-            Ok(()) = self.hurry.changed() => true,
+            Ok(()) = self.retry_now.changed() => true,
             () = reached(&mut self.time_left, TimeLeft::Seconds) => true,
         }
     }
@@ -129,7 +129,7 @@ impl Termination {
                 sleep(FIRST_PAUSE).await;
                 continue;
             }
-            self.tell(&error, pause);
+            self.log_failure(&error, pause);
             (pause, waited) = pace.next(pause, waited).await;
         }
     }
@@ -197,7 +197,7 @@ impl Termination {
     }
 
     /// Logs a failure: one warning if it lasts, `debug` otherwise.
-    fn tell(&self, error: &Error, pause: Duration) {
+    fn log_failure(&self, error: &Error, pause: Duration) {
         let session = &self.id;
         if pause == WORTH_TELLING {
             let hint = error.hint();
@@ -311,17 +311,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_pause_between_tries_ends_when_it_is_cut_short() {
-        let (time_left, hurry) = (
+        let (time_left, retry_now) = (
             watch::Sender::new(TimeLeft::Unlimited),
             watch::Sender::new(()),
         );
         let mut pace = Pace {
             time_left: time_left.subscribe(),
-            hurry: hurry.subscribe(),
+            retry_now: retry_now.subscribe(),
         };
         let long = Duration::from_secs(3600);
 
-        hurry.send_replace(());
+        retry_now.send_replace(());
         let hurried = timeout(MAX_PAUSE, pace.pause(long)).await;
         time_left.send_replace(TimeLeft::Seconds);
         let stopped = timeout(MAX_PAUSE, pace.pause(long)).await;

@@ -160,7 +160,7 @@ impl Client {
         let is_there = |ready: Ready| !ready.is_read_closed();
         while tcp.ready(Interest::READABLE).await.is_ok_and(is_there) {
             // Unread data would make the socket ready again at once.
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -215,6 +215,6 @@ const OPENING_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time limit for the client to close its side.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Interval at which a silent connection is checked.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const READ_BUFFER: usize = 64 << 10;
 const WRITE_BUFFER: usize = 64 << 10;

@@ -16,14 +16,14 @@ use super::faults::Operation;
 #[derive(Debug)]
 pub(super) struct Ledger {
     start: Instant,
-    book: Mutex<Book>,
+    state: Mutex<LedgerState>,
 }
 
 impl Ledger {
     pub(super) fn new(start: Instant) -> Self {
         Self {
             start,
-            book: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
@@ -35,12 +35,12 @@ impl Ledger {
     /// Adds a session; returns the handle for updates of its record.
     pub(super) fn open(&self, record: Record) -> Page {
         let page = Page(Arc::new(Mutex::new(record)));
-        let mut book = self.lock();
-        book.counts.started += 1;
-        book.pages.push_back(page.clone());
-        if book.pages.len() > MAX_RECORDS {
-            let oldest = book.pages.iter().position(|page| !page.lock().is_open());
-            drop(oldest.and_then(|oldest| book.pages.remove(oldest)));
+        let mut state = self.lock();
+        state.counts.started += 1;
+        state.pages.push_back(page.clone());
+        if state.pages.len() > MAX_RECORDS {
+            let oldest = state.pages.iter().position(|page| !page.lock().is_open());
+            drop(oldest.and_then(|oldest| state.pages.remove(oldest)));
         }
         page
     }
@@ -71,19 +71,19 @@ impl Ledger {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let book = self.lock();
-        let mut snapshot = book.counts.clone();
-        snapshot.sessions = book.pages.iter().map(|page| page.lock().clone()).collect();
+        let state = self.lock();
+        let mut snapshot = state.counts.clone();
+        snapshot.sessions = state.pages.iter().map(|page| page.lock().clone()).collect();
         snapshot
     }
 
-    fn lock(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().expect("no holder of this lock panics")
+    fn lock(&self) -> MutexGuard<'_, LedgerState> {
+        self.state.lock().expect("no holder of this lock panics")
     }
 }
 
 #[derive(Debug, Default)]
-struct Book {
+struct LedgerState {
     counts: Snapshot,
     pages: VecDeque<Page>,
 }

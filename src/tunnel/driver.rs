@@ -28,7 +28,7 @@ pub struct Driver {
     pub(super) shared: Arc<Shared>,
     pub(super) session: Session,
     pub(super) network: Network,
-    pub(super) nudged: TriggerReceiver,
+    pub(super) triggered: TriggerReceiver,
     pub(super) resume_timeout: Duration,
     pub(super) backoff: Backoff,
 }
@@ -41,7 +41,7 @@ pub struct Life {
     /// Resume timeout, since the last websocket broke that was stable or carried new data.
     pub resume_timeout: Duration,
     /// Makes the tunnel retry now.
-    pub nudged: TriggerReceiver,
+    pub triggered: TriggerReceiver,
     /// Memory budget for messages received out of order, shared by all tunnels.
     pub pool: ReorderBudget,
 }
@@ -60,7 +60,7 @@ impl Driver {
         let Life {
             options,
             resume_timeout,
-            nudged,
+            triggered,
             pool,
         } = life;
         let beginning = Beginning {
@@ -71,7 +71,7 @@ impl Driver {
         let core = proto::Tunnel::new(beginning.now, beginning.wall, seed(), options);
         let (shared, watcher) = Shared::new(core.sharing(pool), beginning);
         let shared = Arc::new(shared);
-        let nudged = nudged.afresh();
+        let triggered = triggered.resubscribe();
         let session_id = session.id().into();
         let tunnel = Tunnel {
             shared: Arc::clone(&shared),
@@ -85,7 +85,7 @@ impl Driver {
                 shared,
                 session,
                 network,
-                nudged,
+                triggered,
                 resume_timeout,
                 backoff,
             },
@@ -153,7 +153,7 @@ impl Driver {
             outcome = write_loop(&self.shared, sink, heartbeat, MAX_STALL) => outcome,
             outcome = read_loop(&self.shared, source, heartbeat) => outcome,
             error = heartbeat.watch(&self.shared) => Err(error),
-            never = heartbeat.test_when_nudged(&mut self.nudged) => never,
+            never = heartbeat.test_when_triggered(&mut self.triggered) => never,
             never = heartbeat.tell_when_proved(&self.shared, outage) => never,
         }
     }
@@ -192,7 +192,7 @@ async fn read_loop(
 ) -> Result<(), Error> {
     loop {
         while !shared.lock().core.wants_input() {
-            shared.hungry.notified().await;
+            shared.input_wanted.notified().await;
             heartbeat.beat();
         }
         let frames = next_batch(&mut source).await;
@@ -206,7 +206,7 @@ async fn read_loop(
         if !goes_on {
             return Ok(());
         }
-        shared.stirred.notify_one();
+        shared.output_ready.notify_one();
     }
 }
 

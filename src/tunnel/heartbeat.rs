@@ -100,9 +100,9 @@ impl Heartbeat {
     }
 
     /// After each trigger, sends a ping and requires a frame within [`TEST_TIMEOUT`].
-    pub(super) async fn test_when_nudged<T>(&self, nudged: &mut TriggerReceiver) -> T {
+    pub(super) async fn test_when_triggered<T>(&self, triggered: &mut TriggerReceiver) -> T {
         loop {
-            nudged.nudged().await;
+            triggered.triggered().await;
             self.set(TEST_TIMEOUT);
             self.tested.notify_one();
         }

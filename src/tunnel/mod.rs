@@ -100,7 +100,7 @@ impl Tunnel {
     /// Ends the session, and notifies the agent if possible. The driver ends soon after.
     pub fn close(&self) {
         self.shared.lock().closing = true;
-        self.shared.stirred.notify_one();
+        self.shared.output_ready.notify_one();
     }
 
     /// Returns the session id.
@@ -198,9 +198,9 @@ enum Phase {
 struct Shared {
     inner: Mutex<Inner>,
     /// The write loop may have something to send.
-    stirred: Notify,
+    output_ready: Notify,
     /// The read loop may continue.
-    hungry: Notify,
+    input_wanted: Notify,
     beginning: Beginning,
 }
 
@@ -233,8 +233,8 @@ impl Shared {
         };
         let shared = Self {
             inner: Mutex::new(inner),
-            stirred: Notify::new(),
-            hungry: Notify::new(),
+            output_ready: Notify::new(),
+            input_wanted: Notify::new(),
             beginning,
         };
         (shared, watcher)
@@ -248,8 +248,8 @@ impl Shared {
             let Beginning { now, wall, options } = self.beginning;
             inner.lose(proto::Tunnel::lost(now, wall, options, FAULT.to_owned()));
             self.inner.clear_poison();
-            self.stirred.notify_one();
-            self.hungry.notify_one();
+            self.output_ready.notify_one();
+            self.input_wanted.notify_one();
             inner
         })
     }
@@ -268,7 +268,7 @@ impl Shared {
     /// Waits until the owner wants the session to end.
     async fn close_asked(&self) {
         while !self.lock().closing {
-            self.stirred.notified().await;
+            self.output_ready.notified().await;
         }
     }
 
@@ -278,7 +278,7 @@ impl Shared {
         let refused = !inner.core.wants_input();
         let outcome = verb(&mut inner);
         if refused && inner.core.wants_input() {
-            self.hungry.notify_one();
+            self.input_wanted.notify_one();
         }
         outcome
     }
@@ -290,7 +290,7 @@ impl Shared {
             inner.dispatch();
             outcome
         });
-        self.stirred.notify_one();
+        self.output_ready.notify_one();
         outcome
     }
 }

@@ -64,7 +64,7 @@ impl Driver {
         let deadline = begin + self.resume_timeout;
         warn!(error = %broken, "resuming the session");
         let (mut last, mut hint) = (Printable::of(broken), broken.hint());
-        let mut told = None;
+        let mut logged = None;
         if !is_stable {
             self.pause_until(deadline, &last, hint).await?;
         }
@@ -78,13 +78,13 @@ impl Driver {
                     }
                 }
                 // An attempt may hang on a network that no longer exists.
-                () = self.nudged.nudged() => continue,
+                () = self.triggered.triggered() => continue,
                 () = self.shared.close_asked() => return Err(Error::Ended(Reason::Finished)),
             };
             if failure.is_final() {
                 return Err(failure);
             }
-            tell(&failure, &mut told);
+            log_failure(&failure, &mut logged);
             (last, hint) = (Printable::of(&failure), failure.hint());
             self.pause_until(deadline, &last, hint).await?;
         }
@@ -119,7 +119,7 @@ impl Driver {
     pub(super) async fn pause(&mut self) -> Result<(), Error> {
         let pause = self.backoff.pause();
         tokio::select! {
-            () = self.nudged.nudged_within(pause) => Ok(()),
+            () = self.triggered.triggered_within(pause) => Ok(()),
             () = self.shared.close_asked() => Err(Error::Ended(Reason::Finished)),
         }
     }
@@ -147,10 +147,10 @@ async fn dial(session: &Session, network: &Network) -> Result<(Sink, Source), Er
 }
 
 /// Logs errors that the user can fix once per outage, others at debug level: they are transient.
-fn tell(failure: &Error, told: &mut Option<session::Kind>) {
+fn log_failure(failure: &Error, logged: &mut Option<session::Kind>) {
     match failure {
-        Error::Session(error) if error.needs_a_person() && *told != Some(error.kind()) => {
-            *told = Some(error.kind());
+        Error::Session(error) if error.needs_a_person() && *logged != Some(error.kind()) => {
+            *logged = Some(error.kind());
             warn!(%error, hint = error.hint(), "session not resumed; retrying");
         }
         Error::Session(_)

@@ -40,7 +40,7 @@ impl Stream {
         match inner.core.write(self.id, data) {
             Write::Accepted(taken) => {
                 drop(inner);
-                self.shared.stirred.notify_one();
+                self.shared.output_ready.notify_one();
                 Poll::Ready(Ok(taken))
             }
             Write::Closed => Poll::Ready(Err(Closed)),

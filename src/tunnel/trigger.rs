@@ -30,23 +30,23 @@ pub struct TriggerReceiver(watch::Receiver<()>);
 
 impl TriggerReceiver {
     /// Returns a receiver of later triggers only.
-    pub fn afresh(mut self) -> Self {
+    pub fn resubscribe(mut self) -> Self {
         self.0.mark_unchanged();
         self
     }
 
     /// Waits for the next trigger; never returns if the sender was dropped. Cancel safe.
-    pub async fn nudged(&mut self) {
+    pub async fn triggered(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
     /// Waits for the next trigger, for `pause` at most. Cancel safe.
-    pub async fn nudged_within(&mut self, pause: Duration) {
+    pub async fn triggered_within(&mut self, pause: Duration) {
         tokio::select! {
             () = sleep(pause) => {}
-            () = self.nudged() => {}
+            () = self.triggered() => {}
         }
     }
 }

@@ -45,7 +45,7 @@ where
             Next::Ended => return Ok(()),
             Next::Stale(silent) => return Err(stale(silent)),
             Next::At(deadline) => tokio::select! {
-                () = shared.stirred.notified() => {}
+                () = shared.output_ready.notified() => {}
                 () = sleep_until(deadline.into()) => {}
                 () = next_ping(&mut pings, heartbeat) => ping = Some(websocket::ping()),
             },
@@ -96,7 +96,7 @@ async fn wait_blocked(
             return Err(Error::Broken(why.into()));
         }
         tokio::select! {
-            () = shared.stirred.notified() => {}
+            () = shared.output_ready.notified() => {}
             () = sleep_until(deadline.min(stalled).into()) => {}
         }
     }
@@ -233,7 +233,7 @@ mod tests {
         let close = async {
             tokio::task::yield_now().await;
             shared.lock().closing = true;
-            shared.stirred.notify_one();
+            shared.output_ready.notify_one();
             std::future::pending::<()>().await;
         };
 

@@ -59,7 +59,7 @@ async fn a_websocket_that_fell_silent_is_found_out_when_someone_nudges() {
         .simulator
         .inject(None, OneOffFault::Break(Manner::BlackHole));
 
-    stage.daemon.nudge();
+    stage.daemon.retry_now();
     let answer = talk(&mut client, b"after").await;
 
     assert_eq!(answer.unwrap(), b"after");

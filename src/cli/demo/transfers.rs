@@ -95,7 +95,7 @@ async fn deliver(address: SocketAddr, sink: &Destination) -> Result<(), Failure>
     }
     drop(connection);
     while sink.received().is_empty() {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     Ok(())
 }
@@ -128,7 +128,11 @@ impl<D: Fn() -> u64> Progress<D> {
     /// intervals.
     async fn watch<T>(&self, work: impl Future<Output = T>) -> Result<T, StdoutClosed> {
         let terminal = std::io::stdout().is_terminal();
-        let mut ticks = tokio::time::interval(if terminal { LOOK } else { 10 * LOOK });
+        let mut ticks = tokio::time::interval(if terminal {
+            POLL_INTERVAL
+        } else {
+            10 * POLL_INTERVAL
+        });
         ticks.tick().await;
         let mut work = std::pin::pin!(work);
         loop {
@@ -187,4 +191,4 @@ pub(super) const SEED: u64 = 42;
 pub(super) const CONNECTIONS: u64 = 8;
 
 /// Interval between progress updates.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);

@@ -29,7 +29,7 @@ pub(in super::super) enum Failure {
 
 impl Failure {
     /// Prints the error and returns the exit code.
-    pub(in super::super) fn tell(&self) -> Exit {
+    pub(in super::super) fn report(&self) -> Exit {
         match self {
             Self::Start(StartError::Listen { address, source }) => {
                 let port = address.port();

@@ -121,7 +121,7 @@ fn is_believed(daemon: u32) -> bool {
 
 /// Error of a request to a daemon.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", told(path, *pid, source))]
+#[error("{}", describe(path, *pid, source))]
 pub struct ClientError {
     /// Path of the socket.
     pub path: PathBuf,
@@ -151,7 +151,7 @@ impl ClientError {
     }
 }
 
-fn told(path: &Path, pid: Option<i32>, source: &io::Error) -> String {
+fn describe(path: &Path, pid: Option<i32>, source: &io::Error) -> String {
     let path = path.display();
     let known = KNOWN.iter().find(|(kind, ..)| *kind == source.kind());
     let process = match (pid, source.kind()) {

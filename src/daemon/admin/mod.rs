@@ -199,7 +199,7 @@ async fn attend(mut stream: UnixStream, client: &Served, requests: mpsc::Sender<
     let mut reader = BufReader::new(reader);
     loop {
         let line = tokio::select! {
-            line = timeout(PATIENCE, line(&mut reader)) => line,
+            line = timeout(TIMEOUT, line(&mut reader)) => line,
             () = requests.closed() => return,
         };
         let Ok(Ok(Some(line))) = line else {
@@ -213,7 +213,7 @@ async fn attend(mut stream: UnixStream, client: &Served, requests: mpsc::Sender<
             Err(error) => return warn!(%error, "cannot encode an admin response as JSON"),
         };
         answer.push(b'\n');
-        match timeout(PATIENCE, writing.write_all(&answer)).await {
+        match timeout(TIMEOUT, writing.write_all(&answer)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return,
         }
@@ -289,7 +289,7 @@ pub(super) const MAX_CLIENTS: usize = 64;
 const MAX_LINE: u64 = 4096;
 
 /// Timeout for receiving a request, and for writing its answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Timeout for writing the last answers at shutdown.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);

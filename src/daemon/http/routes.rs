@@ -87,7 +87,7 @@ pub(super) fn silent() -> Response {
 }
 
 /// Returns the response for a page.
-pub(super) fn told(page: Page, report: &Report) -> Response {
+pub(super) fn response_to(page: Page, report: &Report) -> Response {
     match page {
         Page::Startup => startup(),
         Page::Readiness => readiness(report),
@@ -179,7 +179,7 @@ mod tests {
             ..report()
         };
 
-        let status = |page, report: &Report| told(page, report).status().as_u16();
+        let status = |page, report: &Report| response_to(page, report).status().as_u16();
 
         assert_eq!(status(Page::Readiness, &report()), 200);
         assert_eq!(status(Page::Readiness, &stopping), 503);
@@ -193,7 +193,8 @@ mod tests {
             ..report()
         };
 
-        let statuses = [Page::Liveness, Page::Readiness].map(|page| told(page, &dead).status());
+        let statuses =
+            [Page::Liveness, Page::Readiness].map(|page| response_to(page, &dead).status());
 
         assert_eq!(statuses.map(|status| status.as_u16()), [503, 200]);
     }

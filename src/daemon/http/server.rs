@@ -117,7 +117,7 @@ async fn attend(
         .max_headers(MAX_HEADERS);
     let mut connection = pin!(speech.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
-        ended = connection.as_mut() => return told(ended),
+        ended = connection.as_mut() => return log_end(ended),
         () = requests.closed() => {}
         () = sleep(LIFE) => {}
         () = client.replaced() => return debug!("disconnected an idle HTTP client"),
@@ -125,15 +125,15 @@ async fn attend(
     // Finish the response to the current request; accept no more.
     connection.as_mut().graceful_shutdown();
     tokio::select! {
-        ended = timeout(PATIENCE, connection) => match ended {
-            Ok(ended) => told(ended),
+        ended = timeout(TIMEOUT, connection) => match ended {
+            Ok(ended) => log_end(ended),
             Err(_) => debug!("disconnected an HTTP client: it did not read its response in time"),
         },
         () = client.replaced() => {}
     }
 }
 
-fn told(ended: hyper::Result<()>) {
+fn log_end(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         debug!(%error, "disconnected an HTTP client");
     }
@@ -156,7 +156,7 @@ async fn answer(
         Page::Startup => routes::startup(),
         Page::Readiness | Page::Liveness | Page::Metrics | Page::Status => {
             match timeout(RESPONSE_TIMEOUT, report(requests)).await {
-                Ok(Some(report)) => routes::told(page, &report),
+                Ok(Some(report)) => routes::response_to(page, &report),
                 Ok(None) => routes::over(),
                 Err(_) => routes::silent(),
             }
@@ -190,7 +190,7 @@ const MAX_HEADERS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Timeout for writing the last response.
-const PATIENCE: Duration = Duration::from_secs(8);
+const TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Maximum lifetime of a connection, which also bounds clients that do not read their response.
 const LIFE: Duration = Duration::from_secs(60);

@@ -50,7 +50,7 @@ impl<E: Clone> Pool<E> {
     }
 
     fn start_for_waiting(&mut self, now: Instant) {
-        self.hurry();
+        self.raise_priorities();
         let mut pending = self.pending_slots(now);
         while pending < self.waiting.len() {
             pending += self.shape.slots;
@@ -64,7 +64,7 @@ impl<E: Clone> Pool<E> {
     }
 
     /// Raises the priority of queued warm sessions that a connection needs now.
-    fn hurry(&mut self) {
+    fn raise_priorities(&mut self) {
         let urgent = self.members.values().filter(|member| member.is_urgent());
         let missing = self.tunnels_needed().saturating_sub(urgent.count());
         let patient = self.members.iter_mut().filter_map(|(id, member)| {

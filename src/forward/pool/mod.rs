@@ -169,10 +169,10 @@ impl<E: Clone> Pool<E> {
         }
         self.postpone_spares(now);
         match severity {
-            Severity::Persistent(patience) => {
+            Severity::Persistent(hold_time) => {
                 let begun = member.begun().unwrap_or(now);
                 self.breaker
-                    .handle_failure(now, begun, error.clone(), patience);
+                    .handle_failure(now, begun, error.clone(), hold_time);
                 self.cancel(usize::MAX);
                 // The failure applies to every connection that waits for a session.
                 self.refuse_first(now, &error, usize::MAX);

@@ -110,7 +110,7 @@ impl PoolTask {
     /// Handles events until `end` is true.
     async fn supply(&mut self, mut stop: ShutdownWatch, end: &mut watch::Receiver<bool>) {
         let mut draining = false;
-        let mut nudged = self.context.nudged.clone().afresh();
+        let mut triggered = self.context.triggered.clone().resubscribe();
         self.pool.handle_timeout(clock::now());
         loop {
             self.act();
@@ -119,7 +119,7 @@ impl PoolTask {
                 Some(request) = self.incoming.recv() => self.handle_all(request),
                 Some(done) = self.tasks.join_next() => self.handle_done(done),
                 () = sleep_until(deadline.into()) => self.handle_timeout(),
-                () = nudged.nudged() => self.pool.retry_now(clock::now()),
+                () = triggered.triggered() => self.pool.retry_now(clock::now()),
                 () = stop.released(), if !draining => {
                     draining = true;
                     self.pool.handle_drain(clock::now());
@@ -211,20 +211,20 @@ impl PoolTask {
                 self.pool.handle_cancel(now, id);
             }
             Request::Release(id, returned, _slot) => self.pool.handle_returned(now, id, returned),
-            Request::Tunnel(id, news) => {
+            Request::Tunnel(id, event) => {
                 // The meaning of an event depends on the pending connections.
                 self.pool.settle();
-                if matches!(news, TunnelEvent::Ended) {
+                if matches!(event, TunnelEvent::Ended) {
                     // A slot on it may have just been given, and received bytes may be waiting.
                     self.act();
                 }
-                self.handle_news(now, id, news);
+                self.handle_event(now, id, event);
             }
         }
     }
 
-    fn handle_news(&mut self, now: Instant, id: TunnelId, news: TunnelEvent) {
-        match news {
+    fn handle_event(&mut self, now: Instant, id: TunnelId, event: TunnelEvent) {
+        match event {
             TunnelEvent::Resolving(is) => self.with(id, |record| record.is_looking_up = is),
             TunnelEvent::StartCalled => {
                 self.with(id, |record| record.called = true);
@@ -266,7 +266,7 @@ impl PoolTask {
         while let Some(action) = self.pool.poll_action() {
             match action {
                 Action::Start { tunnel, priority } => self.start(tunnel, priority),
-                Action::Prioritize(id) => self.with(id, |record| record.priority.hurry()),
+                Action::Prioritize(id) => self.with(id, |record| record.priority.raise()),
                 Action::Cancel(id) => {
                     if let Some(record) = self.tunnels.remove(&id) {
                         record.task.abort();
@@ -294,8 +294,8 @@ impl PoolTask {
             request: start_request::request(&self.settings, &self.context.origin),
             life: start_request::life(&self.settings, &self.context),
             priority: priority.clone(),
-            patience: self.settings.connect_timeout,
-            news: self.requests.clone(),
+            connect_timeout: self.settings.connect_timeout,
+            events: self.requests.clone(),
         };
         let task = self.tasks.spawn(tend.run().instrument(Span::current()));
         let record = TunnelRecord {

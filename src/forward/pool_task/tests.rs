@@ -31,7 +31,7 @@ async fn pool_task() -> PoolTask {
         sessions,
         network: Network::new(None).unwrap(),
         pool: ReorderBudget::new(),
-        nudged: trigger.clone(),
+        triggered: trigger.clone(),
         passed: ActivatedSockets::default(),
         dump_connections: trigger,
         permits: Arc::new(Semaphore::new(1)),

@@ -23,7 +23,7 @@ pub(crate) struct RateLimitDetector {
     /// Messages in the second before the disconnect that last lowered the rate, and when.
     accused: Option<(u32, Instant)>,
     /// A rate known not to cause disconnects, and until when that holds.
-    borne: Option<(u32, Instant)>,
+    tolerated: Option<(u32, Instant)>,
 }
 
 /// Conclusion from a disconnect about the send rate.
@@ -42,7 +42,7 @@ impl RateLimitDetector {
         Self {
             connected: now,
             accused: None,
-            borne: None,
+            tolerated: None,
         }
     }
 
@@ -52,9 +52,9 @@ impl RateLimitDetector {
 
     /// The websocket disconnected after `recent` messages in a second.
     pub(crate) fn judge(&mut self, now: Instant, recent: u32) -> RateVerdict {
-        if let Some((borne, until)) = self.borne
+        if let Some((tolerated, until)) = self.tolerated
             && now < until
-            && recent <= borne.saturating_add(borne / 4)
+            && recent <= tolerated.saturating_add(tolerated / 4)
         {
             return RateVerdict::Known;
         }
@@ -68,7 +68,7 @@ impl RateLimitDetector {
             return RateVerdict::Suspected;
         }
         self.accused = None;
-        self.borne = Some((accused, now + BELIEVED));
+        self.tolerated = Some((accused, now + BELIEVED));
         RateVerdict::Cleared
     }
 

@@ -140,7 +140,7 @@ impl Tunnel {
                     self.handle_probed(now, probe, sent);
                 }
                 ChannelEvent::Arrived(AckMarker::Termination, _) => self.end(Reason::Finished),
-                ChannelEvent::Tell(event) => self.tell(event),
+                ChannelEvent::Tell(event) => self.emit(event),
             }
         }
         self.confirm_ends(now);
@@ -156,7 +156,7 @@ impl Tunnel {
     }
 
     /// Queues an event, unless the tunnel has ended.
-    fn tell(&mut self, mut event: Event) {
+    fn emit(&mut self, mut event: Event) {
         if let Event::Silent { suspect, .. } = &mut event {
             *suspect = self.streams.suspect();
         }
@@ -168,13 +168,13 @@ impl Tunnel {
     /// Forwards events of the channel after inputs other than messages.
     fn forward_news(&mut self) {
         while let Some(ChannelEvent::Tell(event)) = self.channel.poll_delivery() {
-            self.tell(event);
+            self.emit(event);
         }
     }
 
     fn forward_changes(&mut self) {
         while let Some(change) = self.streams.poll_change() {
-            self.tell(match change {
+            self.emit(match change {
                 Change::Readable(id) => Event::Readable(id),
                 Change::Writable(id) => Event::Writable(id),
             });

@@ -29,7 +29,7 @@ impl Tunnel {
 
     pub(super) fn probe(&mut self, now: Instant, version: AgentVersion, notice: Printable) {
         if !notice.is_empty() {
-            self.tell(Event::Notice(notice));
+            self.emit(Event::Notice(notice));
         }
         let is_single = matches!(self.streams, Streams::Single(_));
         if version.needs_keep_alive() && !is_single {
@@ -124,7 +124,7 @@ impl Tunnel {
             let agent_version = std::mem::take(agent_version);
             self.channel.handle_ready();
             self.state = State::Ready;
-            self.tell(Event::Ready { agent_version });
+            self.emit(Event::Ready { agent_version });
         }
     }
 }

@@ -27,12 +27,12 @@ pub(in crate::session) struct Found {
 
 /// Cached lookups by tags.
 #[derive(Default)]
-pub(super) struct TagCache(Mutex<BTreeMap<Tags, Shelf>>);
+pub(super) struct TagCache(Mutex<BTreeMap<Tags, CacheEntry>>);
 
 type Tags = BTreeMap<String, String>;
 
 /// A cache entry. Locked during the lookup.
-type Shelf = Arc<tokio::sync::Mutex<Option<Known>>>;
+type CacheEntry = Arc<tokio::sync::Mutex<Option<Known>>>;
 
 struct Known {
     at: Instant,
@@ -40,9 +40,9 @@ struct Known {
 }
 
 impl TagCache {
-    fn shelf(&self, tags: &Tags) -> Shelf {
-        let mut shelves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(shelves.entry(tags.clone()).or_default())
+    fn entry(&self, tags: &Tags) -> CacheEntry {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(entries.entry(tags.clone()).or_default())
     }
 }
 
@@ -60,8 +60,8 @@ impl Service {
             }
             Target::Tags(tags) => tags,
         };
-        let shelf = self.0.directory.shelf(tags);
-        let mut known = shelf.lock().await;
+        let entry = self.0.directory.entry(tags);
+        let mut known = entry.lock().await;
         match known.as_ref() {
             Some(Known {
                 at,
@@ -100,7 +100,7 @@ impl Service {
             return;
         };
         // If it is locked, a lookup is already in progress.
-        if let Ok(mut known) = self.0.directory.shelf(tags).try_lock()
+        if let Ok(mut known) = self.0.directory.entry(tags).try_lock()
             && known.as_ref().is_some_and(|known| known.at == found.at)
         {
             *known = None;

@@ -65,7 +65,7 @@ impl Sessions {
             ends: JoinSet::new(),
             time_left: watch::Sender::new(TimeLeft::Unlimited),
             registry: registry.clone(),
-            hurry: watch::Sender::new(()),
+            retry_now: watch::Sender::new(()),
             lost_sessions: Arc::default(),
         };
         let sessions = Self {
@@ -188,7 +188,7 @@ pub struct Dispatcher {
     registry: Registry,
     time_left: watch::Sender<TimeLeft>,
     /// Each change skips the pauses before the next attempt.
-    hurry: watch::Sender<()>,
+    retry_now: watch::Sender<()>,
     /// Sessions that may be active because their start was aborted or had a panic.
     lost_sessions: Arc<AtomicUsize>,
 }
@@ -300,7 +300,7 @@ impl Dispatcher {
             Job::Rate(rate) => self.queues.set_rate(rate),
             Job::CutShort => {
                 self.queues.retry_now(clock::now());
-                self.hurry.send_replace(());
+                self.retry_now.send_replace(());
             }
             Job::Start(start) => {
                 let span = start.span.clone();
@@ -312,7 +312,7 @@ impl Dispatcher {
                 let span = ending.span.clone();
                 let pace = Pace {
                     time_left: self.time_left.subscribe(),
-                    hurry: self.hurry.subscribe(),
+                    retry_now: self.retry_now.subscribe(),
                 };
                 let run = ending.run(pace);
                 self.ends.spawn(run.instrument(span));

@@ -100,9 +100,9 @@ impl Start {
             Ok(None) => return 0,
             Err(panic) => Err(internal(&panic.to_string())),
         };
-        if let Some(news) = news(&service, &started, called) {
+        if let Some(follow_up) = follow_up(&service, &started, called) {
             // Before the reply: after throttling the caller requests another permit at once.
-            let _ending = sessions.jobs.send(news);
+            let _ending = sessions.jobs.send(follow_up);
         }
         let is_unknown = |error: &Error| error.effect() == Effect::Unknown;
         let lost = started.as_ref().err().filter(|error| is_unknown(error));
@@ -186,7 +186,7 @@ pub(super) fn counted(outcome: Result<usize, JoinError>) -> usize {
 }
 
 /// Returns what a call says about the rate that AWS allows: `None` if AWS did not answer it.
-pub(super) fn news(
+pub(super) fn follow_up(
     service: &Service,
     started: &Result<Started, Error>,
     called: Instant,

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
-use super::start::news;
+use super::start::follow_up;
 use super::*;
 use crate::clock;
 use crate::session::StartRequest;
@@ -138,7 +138,7 @@ async fn only_answers_of_aws_tell_of_its_rate() {
     let called = clock::now();
     let failed = |kind, effect| {
         let error = Error::new("StartSession", kind, "").with_effect(effect);
-        news(&service, &Err(error), called)
+        follow_up(&service, &Err(error), called)
     };
 
     let throttled = failed(Kind::Throttled, Effect::Answered);

@@ -50,7 +50,7 @@ impl Journal {
     pub fn open(directory: &Path, now: u64) -> io::Result<(Self, Vec<Entry>)> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(directory)?;
-        let mut book = Book::begin(directory)?;
+        let mut book = JournalFile::begin(directory)?;
         let own = std::mem::take(&mut book.open).into_values();
         let mut left: Vec<_> = own.map(|entry| entry.dated(now)).collect();
         book.apply(started(&left))?;
@@ -93,7 +93,7 @@ impl Journal {
     }
 
     #[cfg(test)]
-    fn book(&self) -> Option<tokio::sync::MutexGuard<'_, Book>> {
+    fn book(&self) -> Option<tokio::sync::MutexGuard<'_, JournalFile>> {
         self.0.as_ref()?.book.try_lock().ok()
     }
 }
@@ -152,7 +152,7 @@ enum Line {
 
 /// The file of this process.
 #[derive(Debug)]
-struct Book {
+struct JournalFile {
     path: PathBuf,
     file: File,
     open: BTreeMap<String, Entry>,
@@ -164,7 +164,7 @@ struct Book {
     is_stale: bool,
 }
 
-impl Book {
+impl JournalFile {
     /// Uses the first file name that no other process has locked. Sessions in an existing file of
     /// that name are adopted.
     fn begin(directory: &Path) -> io::Result<Self> {
@@ -261,7 +261,7 @@ fn started(entries: &[Entry]) -> BTreeMap<String, Option<Entry>> {
     entries.map(|e| (e.session.clone(), Some(e))).collect()
 }
 
-impl Drop for Book {
+impl Drop for JournalFile {
     fn drop(&mut self) {
         if self.open.is_empty() {
             // If this fails, the next process removes it.

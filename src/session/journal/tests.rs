@@ -224,7 +224,7 @@ async fn what_a_full_disk_did_not_take_is_written_later() {
 #[test]
 fn a_failed_rewrite_leaves_no_file_with_open_sessions() {
     let directory = tempfile::tempdir().unwrap();
-    let mut book = Book::begin(directory.path()).unwrap();
+    let mut book = JournalFile::begin(directory.path()).unwrap();
     book.apply(BTreeMap::from([("a".to_owned(), Some(entry("a")))]))
         .unwrap();
     fs::remove_file(&book.path).unwrap();

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{Book, Entry};
+use super::{Entry, JournalFile};
 
 /// State shared by the handles of a journal. Files are written on blocking threads, by one writer
 /// at a time, which writes the changes of all handles.
@@ -20,7 +20,7 @@ pub(super) struct Shared {
     /// Changes not yet written, by session: `Some` if it was started, `None` if it has ended. Never
     /// more than the sessions that were active since the disk last responded.
     pub(super) pending: Mutex<Changes>,
-    pub(super) book: Arc<tokio::sync::Mutex<Book>>,
+    pub(super) book: Arc<tokio::sync::Mutex<JournalFile>>,
     /// A write has timed out. Pending changes are written after it.
     pub(super) is_stuck: AtomicBool,
     /// A failure was logged.
@@ -28,7 +28,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(book: Book) -> Self {
+    pub(super) fn new(book: JournalFile) -> Self {
         Self {
             pending: Mutex::default(),
             book: Arc::new(tokio::sync::Mutex::new(book)),
@@ -50,12 +50,12 @@ impl Shared {
         }
     }
 
-    /// Writes pending changes. Returns after [`PATIENCE`] at the latest.
+    /// Writes pending changes. Returns after [`TIMEOUT`] at the latest.
     pub(super) async fn write(self: &Arc<Self>) {
         if self.is_stuck.load(Relaxed) {
             return;
         }
-        match timeout(PATIENCE, Arc::clone(self).write_pending()).await {
+        match timeout(TIMEOUT, Arc::clone(self).write_pending()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.report(&error),
             Err(_) => {
@@ -97,7 +97,7 @@ impl Shared {
 
     /// Ends a writer. Under the lock of the changes, so that a change that is added later is written
     /// by another writer.
-    fn release(&self, book: OwnedMutexGuard<Book>, _pending: &MutexGuard<'_, Changes>) {
+    fn release(&self, book: OwnedMutexGuard<JournalFile>, _pending: &MutexGuard<'_, Changes>) {
         self.is_stuck.store(false, Relaxed);
         drop(book);
     }
@@ -113,4 +113,4 @@ impl Shared {
 type Changes = BTreeMap<String, Option<Entry>>;
 
 /// Timeout of a write, after which connections continue without it.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);

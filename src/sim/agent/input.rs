@@ -62,7 +62,7 @@ impl Agent {
         let crashes = matches!(error, DecodeError::HeaderLength { got, .. } if got >= 116);
         if crashes {
             self.stats.note(Violation::CrashingHeader);
-            self.deaf = true;
+            self.input_closed = true;
         } else {
             self.stats.note(Violation::Unreadable);
         }
@@ -289,7 +289,7 @@ impl Agent {
     /// Stops the reader permanently, as if blocked or dead; everything else continues.
     fn stop_reading(&mut self, violation: Violation) -> Verdict {
         self.stats.note(violation);
-        self.deaf = true;
+        self.input_closed = true;
         Verdict::Refused
     }
 

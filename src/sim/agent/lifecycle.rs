@@ -183,11 +183,11 @@ impl Agent {
     /// may acknowledge for a while (docs/protocol.md, section 9.3).
     pub(super) fn begin_ending(&mut self, now: Instant, end: End) {
         self.close_destinations();
-        let patience = match self.options.version.drains() {
+        let drain_time = match self.options.version.drains() {
             true => self.options.drain,
             false => Duration::ZERO,
         };
-        let deadline = now + patience;
+        let deadline = now + drain_time;
         self.phase = Phase::Ending {
             deadline,
             earliest: None,

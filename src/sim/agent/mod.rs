@@ -84,7 +84,7 @@ pub struct Agent {
     connected: bool,
     paused: bool,
     /// The reader is blocked or dead, permanently.
-    deaf: bool,
+    input_closed: bool,
     client_version: String,
     terminated_by_flag: bool,
     stats: Stats,
@@ -115,7 +115,7 @@ impl Agent {
             in_hand: None,
             connected: true,
             paused: false,
-            deaf: false,
+            input_closed: false,
             client_version: String::new(),
             terminated_by_flag: false,
             stats: Stats::default(),
@@ -297,9 +297,9 @@ impl Agent {
     /// Returns true if messages are read. While false, the caller holds them back, in order.
     pub fn wants_input(&self) -> bool {
         if self.is_over() {
-            return !self.deaf;
+            return !self.input_closed;
         }
-        !self.deaf && self.control.len() < MAX_CONTROL && self.has_input_room()
+        !self.input_closed && self.control.len() < MAX_CONTROL && self.has_input_room()
     }
 
     /// Returns true if the destination may be read.

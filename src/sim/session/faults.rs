@@ -34,14 +34,14 @@ impl Session {
         let mut due: Vec<_> = due.copied().collect();
         due.sort_by_key(|planned| planned.after);
         for ScheduledFault { after, fault } in due {
-            self.struck = Some(after);
+            self.last_injected = Some(after);
             self.apply_fault(fault);
         }
     }
 
     fn to_come(&self) -> impl Iterator<Item = &ScheduledFault> {
         let planned = self.faults.planned.iter();
-        planned.filter(|planned| Some(planned.after) > self.struck)
+        planned.filter(|planned| Some(planned.after) > self.last_injected)
     }
 
     /// Injects a one-off fault.
@@ -128,7 +128,7 @@ impl Session {
     pub(super) fn end_idle(&mut self) {
         let at = self.service.ledger.micros(self.now);
         self.page.end(at, EndedBy::Idle, "");
-        self.service.close(&self.brief.session_id);
+        self.service.close(&self.spec.session_id);
         self.absent = false;
         self.agent.handle_channel_closed(self.now);
         self.faults.idle_timeout = None;

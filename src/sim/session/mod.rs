@@ -40,7 +40,7 @@ mod recording;
 /// State of one session.
 pub(super) struct Session {
     service: Arc<Service>,
-    brief: SessionSpec,
+    spec: SessionSpec,
     page: Page,
     agent: Agent,
     /// Whether the agent waits for the first websocket before it joins.
@@ -54,7 +54,7 @@ pub(super) struct Session {
     /// When StartSession was called.
     start: Instant,
     /// Time after `start` of the last planned fault that was injected.
-    struck: Option<Duration>,
+    last_injected: Option<Duration>,
     /// When the websocket breaks.
     break_at: Option<Instant>,
     /// When the agent's own websocket is connected again.
@@ -88,23 +88,23 @@ impl Session {
     /// The agent joins at once, unless [`Faults::join`] delays it.
     pub(super) fn new(service: Arc<Service>, started: StartedSession) -> Self {
         let StartedSession {
-            spec: brief,
+            spec,
             page,
             commands,
         } = started;
         let now = clock::now();
         let faults = service.faults();
         let mut session = Self {
-            agent: join(&service, &brief, now),
+            agent: join(&service, &spec, now),
             absent: faults.join == Join::AtConnect,
             page,
             commands,
             client: None,
-            to_agent: Path::new(Direction::ToAgent, brief.seed),
-            to_client: Path::new(Direction::ToClient, !brief.seed),
+            to_agent: Path::new(Direction::ToAgent, spec.seed),
+            to_client: Path::new(Direction::ToClient, !spec.seed),
             rate: Rate::new(now),
             start: now,
-            struck: None,
+            last_injected: None,
             break_at: None,
             back_at: None,
             amid_message: false,
@@ -124,7 +124,7 @@ impl Session {
             now,
             ended: None,
             faults,
-            brief,
+            spec,
             service,
         };
         session.set_paths();
@@ -139,7 +139,7 @@ impl Session {
         self.connections.clear();
         let client = self.client.take();
         if let Some(client) = client.and_then(|client| self.audible(client)) {
-            client.part(Some((&self.brief.session_id, &end))).await;
+            client.part(Some((&self.spec.session_id, &end))).await;
         }
         self.tasks.shutdown().await;
     }
@@ -195,7 +195,7 @@ impl Session {
 
     fn attach(&mut self, client: Box<Client>) {
         if std::mem::take(&mut self.absent) {
-            self.agent = join(&self.service, &self.brief, self.now);
+            self.agent = join(&self.service, &self.spec, self.now);
         }
         if let Some(former) = self.client.replace(client) {
             self.cut_paths();
@@ -329,7 +329,7 @@ impl Session {
     }
 
     fn dial(&mut self, id: ConnectionId) {
-        let addresses = self.brief.addresses.clone();
+        let addresses = self.spec.addresses.clone();
         let began = self.now;
         self.tasks.spawn(async move {
             let connection = Connection::dial(&addresses).await.ok();
@@ -350,9 +350,9 @@ struct Dialled {
 }
 
 /// Creates the agent of a session, which sends the handshake request after its process start time.
-fn join(service: &Service, brief: &SessionSpec, now: Instant) -> Agent {
+fn join(service: &Service, spec: &SessionSpec, now: Instant) -> Agent {
     let options = service.options.agent.clone();
-    Agent::new(now, clock::wall(), brief.seed, options, brief.job.clone())
+    Agent::new(now, clock::wall(), spec.seed, options, spec.job.clone())
 }
 
 /// Maximum number of rounds before the task yields.

@@ -41,7 +41,7 @@ impl Session {
             Outcome::Failed => EndedBy::AgentFailure,
         };
         self.page.end(at, how, &end.output);
-        self.service.close(&self.brief.session_id);
+        self.service.close(&self.spec.session_id);
     }
 
     /// Copies the state of the agent into the record.

@@ -41,7 +41,7 @@ pub(crate) struct Stream {
     /// Bytes sent since any were received.
     unheard: u64,
     /// True if there is no reader any more: received bytes are dropped.
-    deaf: bool,
+    discards_input: bool,
     /// True while the owner has left but still queries the upload.
     watched: bool,
     /// The number of the last message with bytes of this stream.
@@ -70,7 +70,7 @@ impl Stream {
             sent: 0,
             received: 0,
             unheard: 0,
-            deaf: false,
+            discards_input: false,
             watched: false,
             last_data: None,
             cut_short: false,
@@ -139,7 +139,7 @@ impl Stream {
             LocalSide::Open | LocalSide::Held | LocalSide::Closing => LocalSide::Closing,
             LocalSide::Closed => LocalSide::Closed,
         };
-        self.deaf = true;
+        self.discards_input = true;
         self.watched = false;
         self.inbox.clear();
         self.tail = BytesMut::new();
@@ -174,7 +174,7 @@ impl Stream {
         self.answered = true;
         self.received += data.len() as u64;
         self.unheard = 0;
-        if self.deaf || self.theirs != RemoteSide::Open {
+        if self.discards_input || self.theirs != RemoteSide::Open {
             return 0;
         }
         match self.unread {
@@ -300,7 +300,7 @@ impl Stream {
     /// Returns true if both sides have closed and nothing reads or queries the stream any more.
     pub(crate) fn is_over(&self) -> bool {
         let is_known = matches!(self.theirs, RemoteSide::Ended | RemoteSide::Refused);
-        self.deaf && !self.watched && self.ours == LocalSide::Closed && is_known
+        self.discards_input && !self.watched && self.ours == LocalSide::Closed && is_known
     }
 }
 

@@ -71,7 +71,7 @@ async fn until(reached: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait)
+    tokio::time::timeout(TIMEOUT, wait)
         .await
         .expect("it comes about");
 }
@@ -210,7 +210,7 @@ impl Client {
     /// Returns the next message, acknowledged unless disabled; `None` once the websocket is closed.
     async fn next(&mut self) -> Option<Message> {
         loop {
-            let heard = tokio::time::timeout(PATIENCE, self.websocket.next()).await;
+            let heard = tokio::time::timeout(TIMEOUT, self.websocket.next()).await;
             let frame = match heard.expect("something comes, or the end")? {
                 Ok(Frame::Binary(frame)) => frame,
                 Ok(_) => continue,
@@ -255,4 +255,4 @@ fn acknowledged(message: &Message) -> u64 {
 }
 
 /// Much longer than any operation takes; only a failing test waits this long.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
