@@ -48,7 +48,14 @@ impl Sessions {
         let mut time_is_up = pin!(sleep(connect_timeout * 7 / 8));
         let (mut pause, mut faults) = (FIRST_PAUSE, 0);
         loop {
-            let trial = self.start_once(targets, service, request, priority, connect_timeout, &report);
+            let trial = self.start_once(
+                targets,
+                service,
+                request,
+                priority,
+                connect_timeout,
+                &report,
+            );
             // Boxed, because the callers' futures would nest too deep for the compiler.
             let error = match Box::pin(trial).await {
                 Err(error) if priority.is_urgent() => error,
