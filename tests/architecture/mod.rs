@@ -1,7 +1,7 @@
-//! The first inspector: compares the source with the tables of architecture.md section 4.
+//! Compares the source with the rules of `ARCHITECTURE.md`, section 4.
 //!
-//! It reads words and not types, so it sees what is written: which room, crate or part of `std` a
-//! file names. What a name hides, the second inspector sees (`.clippy.toml`). What it finds reads
+//! It reads tokens and not types, so it sees what is written: which module, crate or part of `std`
+//! a file names. `.clippy.toml` covers what a name hides. A violation is reported as
 //! `file:line: rule: what is wrong; what to do`.
 //!
 //! ```text
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use syntax::Token;
 
 #[test]
-fn the_source_keeps_the_rules_of_the_house() {
+fn the_source_follows_the_rules() {
     let faults = rules::inspect(&sources());
 
     let list: Vec<_> = faults.iter().map(Fault::to_string).collect();
@@ -68,13 +68,13 @@ impl Source {
         }
     }
 
-    /// The file of `src` as the tables name it; `None` if it lies elsewhere.
+    /// The file of `src` as the tables name it; `None` for other files.
     fn place(&self) -> Option<&str> {
         self.path.strip_prefix("src/")?.strip_suffix(".rs")
     }
 
-    /// The room of a file of `src`: the first part of its place.
-    fn room(&self) -> Option<&str> {
+    /// The top-level module of a file of `src`: the first part of its place.
+    fn top_level(&self) -> Option<&str> {
         self.place()?.split('/').next()
     }
 

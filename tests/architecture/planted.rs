@@ -1,18 +1,18 @@
-//! Faults on purpose: each rule finds the one planted for it, and nothing in a clean house.
+//! Planted violations: each rule finds its own, and nothing in valid sources.
 
 use super::rules::{self, Rule};
 use super::{Source, sources};
 
 #[test]
-fn a_clean_house_has_no_fault() {
+fn valid_sources_have_no_fault() {
     let sources = [
         file(
             "src/lib.rs",
-            "//! The map of the house.\npub mod proto;\npub mod wire;\n",
+            "//! The modules.\npub mod proto;\npub mod wire;\n",
         ),
         file(
             "src/main.rs",
-            "//! The door.\nuse ssm_proxyd::cli;\nfn main() { cli::run() }\n",
+            "//! The binary.\nuse ssm_proxyd::cli;\nfn main() { cli::run() }\n",
         ),
         file(
             "src/proto/mod.rs",
@@ -61,7 +61,7 @@ fn a_fault_planted_in_the_real_source_is_found() {
         &format!("{}use crate::network::dial;\n", smux.text),
     );
 
-    let faults = rules::rooms(&sources);
+    let faults = rules::modules(&sources);
 
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert_eq!(
@@ -71,70 +71,70 @@ fn a_fault_planted_in_the_real_source_is_found() {
 }
 
 #[test]
-fn an_arrow_that_points_up_or_across_is_found() {
+fn an_import_that_is_not_in_the_table_is_found() {
     let text = "//! X.\nfn f() { crate::tunnel::open() }\n";
 
     for path in ["src/proto/a.rs", "src/wire/a.rs", "src/session/mod.rs"] {
-        assert_found(rules::rooms, path, text, 2, "`tunnel`");
+        assert_found(rules::modules, path, text, 2, "`tunnel`");
     }
-    assert_eq!(rules::rooms(&[file("src/forward/a.rs", text)]), []);
+    assert_eq!(rules::modules(&[file("src/forward/a.rs", text)]), []);
 }
 
 #[test]
-fn an_arrow_in_a_unit_test_is_found_unless_it_leads_to_the_far_side() {
+fn an_import_in_a_unit_test_is_found_unless_it_is_the_simulator() {
     let text =
         "//! X.\n#[cfg(test)]\nmod tests {\nuse crate::sim::link;\nuse crate::cli::run;\n}\n";
 
-    assert_found(rules::rooms, "src/proto/a.rs", text, 5, "`cli`");
+    assert_found(rules::modules, "src/proto/a.rs", text, 5, "`cli`");
 }
 
 #[test]
-fn the_far_side_is_closed_to_what_ships() {
+fn shipped_code_may_not_import_the_simulator() {
     let text = "//! X.\nuse crate::sim::link;\n";
 
-    assert_found(rules::rooms, "src/daemon/a.rs", text, 2, "`sim`");
+    assert_found(rules::modules, "src/daemon/a.rs", text, 2, "`sim`");
 }
 
 #[test]
-fn main_knows_the_cli_and_no_other_room() {
+fn main_imports_the_cli_only() {
     let text = "//! X.\nfn main() { ssm_proxyd::daemon::run() }\n";
 
-    assert_found(rules::rooms, "src/main.rs", text, 2, "`daemon`");
+    assert_found(rules::modules, "src/main.rs", text, 2, "`daemon`");
 }
 
 #[test]
-fn a_room_that_no_table_names_is_found() {
+fn a_module_without_a_row_is_found() {
     assert_found(
-        rules::rooms,
+        rules::modules,
         "src/attic/mod.rs",
         "//! X.\n",
         1,
-        "`attic` is no room",
+        "`attic` is not in the table",
     );
     assert_found(
-        rules::rooms,
+        rules::modules,
         "src/attic.rs",
         "//! X.\n",
         1,
-        "`attic` is no room",
+        "`attic` is not in the table",
     );
 }
 
 #[test]
-fn a_way_around_the_full_name_of_a_room_is_found() {
+fn a_module_that_is_not_named_in_full_is_found() {
     for (path, line, what) in [
         ("src/proto/a.rs", "use crate::{wire::smux};", "one `use"),
-        ("src/proto/a.rs", "use crate as house;", "name the room"),
-        ("src/proto/a.rs", "use crate::*;", "name the room"),
+        ("src/proto/a.rs", "use crate as all;", "name the module"),
+        ("src/proto/a.rs", "use crate::*;", "name the module"),
         (
             "src/proto/a.rs",
             "use super::super::wire::smux;",
-            "leaves the room",
+            "leaves the module",
         ),
         (
             "src/proto/mod.rs",
             "use super::wire::smux;",
-            "leaves the room",
+            "leaves the module",
         ),
         (
             "src/proto/a.rs",
@@ -161,12 +161,12 @@ fn a_way_around_the_full_name_of_a_room_is_found() {
     ] {
         let text = format!("//! X.\n{line}\n");
 
-        assert_found(rules::detours, path, &text, 2, what);
+        assert_found(rules::full_names, path, &text, 2, what);
     }
 }
 
 #[test]
-fn a_crate_that_comes_in_beside_its_door_is_found() {
+fn a_crate_outside_its_places_is_found() {
     for (path, line, what) in [
         (
             "src/forward/mod.rs",
@@ -203,12 +203,12 @@ fn a_crate_that_comes_in_beside_its_door_is_found() {
     ] {
         let text = format!("//! X.\n{line}\n");
 
-        assert_found(rules::doors, path, &text, 2, what);
+        assert_found(rules::crates, path, &text, 2, what);
     }
 }
 
 #[test]
-fn a_door_lets_in_its_file_its_folder_and_unit_tests() {
+fn a_crate_may_be_named_in_its_file_its_folder_and_unit_tests() {
     let clean = [
         file("src/config/document.rs", "//! X.\nuse toml::Table;\n"),
         file(
@@ -225,12 +225,15 @@ fn a_door_lets_in_its_file_its_folder_and_unit_tests() {
         ),
     ];
 
-    assert_eq!(rules::doors(&clean), []);
+    assert_eq!(rules::crates(&clean), []);
 }
 
 #[test]
-fn a_dependency_without_a_door_is_found_and_so_is_a_door_without_a_dependency() {
-    let names: Vec<_> = super::tables::DOORS.iter().map(|(name, _)| *name).collect();
+fn a_dependency_without_a_row_is_found_and_so_is_a_row_without_a_dependency() {
+    let names: Vec<_> = super::tables::CRATES
+        .iter()
+        .map(|(name, _)| *name)
+        .collect();
     let crates = names.iter().filter(|name| !name.contains("::"));
     let all: String = crates.map(|name| format!("{name} = \"1\"\n")).collect();
     let manifest = |crates: &str| format!("[dependencies]\n{crates}[lints.rust]\nx = \"warn\"\n");
@@ -274,7 +277,7 @@ fn an_impure_word_in_a_pure_file_is_found() {
 }
 
 #[test]
-fn a_pure_file_that_knows_an_impure_one_is_found() {
+fn a_pure_file_that_imports_an_impure_one_is_found() {
     for line in [
         "use crate::forward::relay::Relay;",
         "use super::relay::Relay;",
@@ -286,7 +289,7 @@ fn a_pure_file_that_knows_an_impure_one_is_found() {
             file("src/forward/relay.rs", "//! X.\n"),
         ];
 
-        let faults = rules::neighbours(&sources);
+        let faults = rules::pure_imports(&sources);
 
         assert_eq!(faults.len(), 1, "{line}: {faults:?}");
         assert_eq!(
@@ -297,7 +300,7 @@ fn a_pure_file_that_knows_an_impure_one_is_found() {
 }
 
 #[test]
-fn a_pure_file_may_know_its_door_and_pure_neighbours() {
+fn a_pure_file_may_import_its_parent_and_pure_files() {
     let sources = [
         file(
             "src/forward/pool.rs",
@@ -307,14 +310,14 @@ fn a_pure_file_may_know_its_door_and_pure_neighbours() {
         file("src/forward/mod.rs", "//! X.\n"),
     ];
 
-    assert_eq!(rules::neighbours(&sources), []);
+    assert_eq!(rules::pure_imports(&sources), []);
 }
 
 #[test]
 fn a_file_without_a_header_is_found() {
     for text in ["use std::io;\n", "", "//!\n", "\n//! Late.\n", "// No.\n"] {
-        assert_found(rules::headers, "src/wire/a.rs", text, 1, "open with");
-        assert_found(rules::headers, "tests/a.rs", text, 1, "open with");
+        assert_found(rules::headers, "src/wire/a.rs", text, 1, "begin with");
+        assert_found(rules::headers, "tests/a.rs", text, 1, "begin with");
     }
 }
 
@@ -328,47 +331,48 @@ fn a_file_that_is_too_long_is_found() {
 }
 
 #[test]
-fn a_cupboard_is_found() {
+fn a_vague_name_is_found() {
     let text = "//! X.\npub mod stream;\nmod util;\n";
 
     assert_found(rules::names, "src/tunnel/mod.rs", text, 3, "`util`");
 }
 
 #[test]
-fn a_window_in_the_wrong_wall_is_found() {
+fn a_lint_exception_in_the_wrong_file_is_found() {
     let methods = "//! X.\n#![expect(clippy::disallowed_methods, reason = \"\")]\n";
     let types = "//! X.\n#[allow(clippy::disallowed_types)]\n";
 
     assert_found(
-        rules::windows,
+        rules::exceptions,
         "src/tunnel/stream.rs",
         methods,
         2,
-        "no window",
+        "no exception",
     );
     assert_found(
-        rules::windows,
+        rules::exceptions,
         "src/tunnel/driver.rs",
         types,
         2,
-        "no window",
+        "no exception",
     );
-    assert_eq!(rules::windows(&[file("src/clock.rs", methods)]), []);
+    assert_eq!(rules::exceptions(&[file("src/clock.rs", methods)]), []);
 }
 
 #[test]
-fn a_string_in_what_is_shown_is_found() {
+fn a_string_in_a_displayed_type_is_found() {
     let text = "//! X.\nenum Reason { Closed(String) }\n";
 
-    assert_found(rules::shown, "src/proto/error.rs", text, 2, "Printable");
-    assert_eq!(rules::shown(&[file("src/proto/mux/mod.rs", text)]), []);
+    assert_found(rules::displayed, "src/proto/error.rs", text, 2, "Printable");
+    assert_eq!(rules::displayed(&[file("src/proto/mux/mod.rs", text)]), []);
 }
 
 #[test]
 fn a_fault_reads_as_a_place_a_rule_and_a_remedy() {
     let faults = rules::names(&[file("src/lib.rs", "//! X.\nmod misc;\n")]);
 
-    let expected = "src/lib.rs:2: name: `misc` is a cupboard; find the noun for it";
+    let expected = "src/lib.rs:2: name: `misc` does not say what is in the module; name it for its \
+                    content";
     assert_eq!(faults[0].to_string(), expected);
 }
 

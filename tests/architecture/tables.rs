@@ -1,13 +1,13 @@
-//! The tables of architecture.md section 4, as data.
+//! The tables of `ARCHITECTURE.md`, section 4, as data.
 //!
 //! A *place* is a file or folder of `src` without `src/` and `.rs`: `wire/message` is the file
-//! `wire/message.rs`, or the folder of that name and all that lies in it. A place that ends with
+//! `wire/message.rs`, or the folder of that name and everything in it. A place that ends with
 //! `*` is every file whose name begins so.
 //!
 //! A new row is a change to the architecture: say why in its commit.
 
-/// Each room and the rooms that it may import.
-pub(super) const ROOMS: &[(&str, &[&str])] = &[
+/// Each top-level module and the modules that it may import.
+pub(super) const MODULES: &[(&str, &[&str])] = &[
     ("printable", &[]),
     ("clock", &[]),
     ("files", &[]),
@@ -83,22 +83,22 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
-/// The room that unit tests of every room may import as well.
-pub(super) const FAR_SIDE: &str = "sim";
+/// The module that the unit tests of every module may import too.
+pub(super) const SIMULATOR: &str = "sim";
 
-/// Which room may show names of another as its own: a `pub use` across rooms is a detour.
+/// Modules that may re-export names of another module.
 pub(super) const REEXPORTS: &[(&str, &str)] = &[("proto", "wire")];
 
-/// Where an outside crate, or a part of `std`, may be named.
-pub(super) enum Door {
+/// Where an external crate, or a part of `std`, may be named.
+pub(super) enum Places {
     At(&'static [&'static str]),
     AnywhereBut(&'static [&'static str]),
 }
 
-use Door::{AnywhereBut, At};
+use Places::{AnywhereBut, At};
 
-/// Each outside crate and its door.
-pub(super) const DOORS: &[(&str, Door)] = &[
+/// Each external crate and the places that may name it.
+pub(super) const CRATES: &[(&str, Places)] = &[
     ("aws-config", At(&["session/aws", "session/target"])),
     (
         "aws-credential-types",
@@ -153,8 +153,8 @@ pub(super) const DOORS: &[(&str, Door)] = &[
     ),
     ("rustls", At(&["network", "sim"])),
     ("rustls-native-certs", At(&["network"])),
-    ("serde", At(WRITES_DOWN)),
-    ("serde_json", At(WRITES_DOWN)),
+    ("serde", At(SERIALIZES)),
+    ("serde_json", At(SERIALIZES)),
     ("sha1", At(&["session/aws/sso"])),
     (
         "sha2",
@@ -180,8 +180,8 @@ pub(super) const DOORS: &[(&str, Door)] = &[
     ("std::env", At(&["cli"])),
 ];
 
-/// Where data becomes text that others read, and back.
-const WRITES_DOWN: &[&str] = &[
+/// Places that serialize and deserialize.
+const SERIALIZES: &[&str] = &[
     "printable",
     "wire/payload",
     "config/document",
@@ -196,7 +196,7 @@ const WRITES_DOWN: &[&str] = &[
     "cli",
 ];
 
-/// The rooms that may use tokio; their pure files stay without.
+/// Modules that may use tokio, except their pure files.
 const USES_TOKIO: &[&str] = &[
     "clock", "network", "session", "tunnel", "forward", "daemon", "sim", "cli",
 ];
@@ -239,7 +239,7 @@ pub(super) const PURE: &[&str] = &[
     "sim/resolver",
 ];
 
-/// What a pure file does not name, as the beginning of a path.
+/// What a pure file may not name, as the beginning of a path.
 pub(super) const IMPURE: &[&str] = &[
     "async",
     "await",
@@ -250,7 +250,7 @@ pub(super) const IMPURE: &[&str] = &[
     "std::thread",
 ];
 
-/// All of `std::net` that a pure file may name: what is written and not what is opened.
+/// What a pure file may name of `std::net`: addresses, not sockets.
 pub(super) const ADDRESSES: &[&str] = &[
     "AddrParseError",
     "IpAddr",
@@ -261,12 +261,12 @@ pub(super) const ADDRESSES: &[&str] = &[
     "SocketAddrV6",
 ];
 
-/// The files that may say `expect(clippy::disallowed_methods)`: time, tasks and the environment.
-pub(super) const WINDOWS: &[&str] = &["clock", "cli/terminal"];
+/// Files that may `expect(clippy::disallowed_methods)`: the clock and the environment.
+pub(super) const LINT_EXEMPT: &[&str] = &["clock", "cli/terminal"];
 
-/// The files whose errors, events and reports are shown to people: a text in them is `Printable`,
-/// which may come from outside, or `&'static str`, which cannot.
-pub(super) const SHOWN: &[&str] = &[
+/// Files whose errors, events and reports are displayed: a text in them is `Printable`, which may
+/// come from outside, or `&'static str`, which cannot.
+pub(super) const DISPLAYED: &[&str] = &[
     "network/connect_response",
     "proto/error",
     "proto/event",
@@ -277,8 +277,8 @@ pub(super) const SHOWN: &[&str] = &[
     "tunnel/resume",
 ];
 
-/// Names of cupboards, not of rooms.
-pub(super) const CUPBOARDS: &[&str] = &[
+/// Module names that say nothing about the content.
+pub(super) const VAGUE_NAMES: &[&str] = &[
     "common",
     "constants",
     "helper",
@@ -289,5 +289,5 @@ pub(super) const CUPBOARDS: &[&str] = &[
     "utils",
 ];
 
-/// Lines that no file exceeds, its tests included.
-pub(super) const LONGEST: usize = 400;
+/// Maximum number of lines of a file, tests included.
+pub(super) const MAX_LINES: usize = 400;

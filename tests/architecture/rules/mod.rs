@@ -1,140 +1,133 @@
 //! The rules, one function each.
 //!
-//! Unit tests are held to the rooms (with the far side open to them), the headers, the lengths
-//! and the names. Doors, purity and windows are about what ships.
+//! Unit tests are checked for imports (they may import the simulator too), headers, lengths and
+//! names only. The other rules concern the code that ships.
 
 use super::syntax::{Import, Path, starts_with};
 use super::tables::{
-    ADDRESSES, CUPBOARDS, DOORS, Door, FAR_SIDE, IMPURE, LONGEST, PURE, REEXPORTS, ROOMS, SHOWN,
-    WINDOWS,
+    ADDRESSES, CRATES, DISPLAYED, IMPURE, LINT_EXEMPT, MAX_LINES, MODULES, PURE, Places, REEXPORTS,
+    SIMULATOR, VAGUE_NAMES,
 };
 use super::{Fault, Source};
 
 mod cycles;
+mod manifest;
 
 pub(super) use cycles::cycles;
+pub(super) use manifest::manifest;
 
-/// From the sources to what is wrong with them.
+/// Finds the violations of one rule.
 pub(super) type Rule = fn(&[Source]) -> Vec<Fault>;
 
-/// Every fault of every rule, each line once.
+/// Applies all rules; reports each line once.
 pub(super) fn inspect(sources: &[Source]) -> Vec<Fault> {
     const RULES: &[Rule] = &[
-        rooms, detours, doors, manifest, purity, neighbours, cycles, headers, lengths, names,
-        windows, shown,
+        modules,
+        full_names,
+        crates,
+        manifest,
+        purity,
+        pure_imports,
+        cycles,
+        headers,
+        lengths,
+        names,
+        exceptions,
+        displayed,
     ];
     let mut faults: Vec<_> = RULES.iter().flat_map(|rule| rule(sources)).collect();
     faults.dedup();
     faults
 }
 
-/// A room imports only the rooms below it, and there is no room but those of the table.
-pub(super) fn rooms(sources: &[Source]) -> Vec<Fault> {
+/// A module imports only the modules of its row, and every module has a row.
+pub(super) fn modules(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for (source, room) in with_room(sources) {
-        let Some(below) = row(ROOMS, room) else {
-            let what = format!("`{room}` is no room; add it to the table or move the file");
-            faults.push(source.fault(1, "room", what));
+    for (source, module) in with_module(sources) {
+        let Some(below) = row(MODULES, module) else {
+            let what = format!("`{module}` is not in the table; add it, or move the file");
+            faults.push(source.fault(1, "module", what));
             continue;
         };
         for path in &source.paths {
-            let Some(other) = room_of(path) else { continue };
-            let far_side = other == FAR_SIDE && !path.ships;
-            if other != room && !below.contains(&other) && !far_side {
+            let Some(other) = module_of(path) else {
+                continue;
+            };
+            let is_simulator = other == SIMULATOR && !path.ships;
+            if other != module && !below.contains(&other) && !is_simulator {
                 let what = format!(
-                    "`{room}` may not import `{other}`; move the line to a room that may, or \
-                     argue for a new arrow in architecture.md section 4"
+                    "`{module}` may not import `{other}`; move the code to a module that may, or \
+                     change the table and ARCHITECTURE.md, section 4"
                 );
-                faults.push(source.fault(path.line, "room", what));
+                faults.push(source.fault(path.line, "module", what));
             }
         }
     }
     faults
 }
 
-/// Rooms are entered by their full name: no groups over rooms, no climbing out, no re-exports.
-pub(super) fn detours(sources: &[Source]) -> Vec<Fault> {
+/// Modules are named in full: no groups over modules, no `super` out of a module, no re-exports.
+pub(super) fn full_names(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for (source, room) in with_room(sources) {
+    for (source, module) in with_module(sources) {
         let tokens = source.tokens();
         let groups = (0..tokens.len()).filter(|at| starts_with(&tokens[*at..], CRATE_GROUP));
         faults.extend(groups.map(|at| {
-            let what = "`crate::{…}` hides its rooms; write one `use crate::room::…` for each";
-            source.fault(tokens[at].line, "detour", what.to_owned())
+            let what = "`crate::{…}` hides its modules; write one `use crate::module::…` for each";
+            source.fault(tokens[at].line, "full name", what.to_owned())
         }));
         for path in &source.paths {
-            if let Some(what) = detour(source, room, path) {
-                faults.push(source.fault(path.line, "detour", what));
+            if let Some(what) = full_name(source, module, path) {
+                faults.push(source.fault(path.line, "full name", what));
             }
         }
     }
     faults
 }
 
-fn detour(source: &Source, room: &str, path: &Path) -> Option<String> {
+fn full_name(source: &Source, module: &str, path: &Path) -> Option<String> {
     let names = path.names();
     let imports = path.import != Import::No;
-    let climbs = climbs(path);
-    if room == "lib" && imports {
-        return Some("`lib.rs` lists the rooms and imports nothing; remove it".to_owned());
+    let parents = parents(path);
+    if module == "lib" && imports {
+        return Some("`lib.rs` lists the modules and imports nothing; remove it".to_owned());
     }
     if imports && matches!(names[..], ["crate"] | ["crate", "*"]) {
-        return Some("name the room: `use crate::room::…`".to_owned());
+        return Some("name the module: `use crate::module::…`".to_owned());
     }
-    if climbs > 0 && room != "main" && climbs >= source.module().len() + path.depth {
-        return Some("`super` leaves the room; write `crate::room::…`".to_owned());
+    if parents > 0 && module != "main" && parents >= source.module().len() + path.depth {
+        return Some("`super` leaves the module; write `crate::module::…`".to_owned());
     }
-    if path.ships && imports && climbs > 0 && names[climbs..] == ["*"] {
+    if path.ships && imports && parents > 0 && names[parents..] == ["*"] {
         return Some("`use super::*` outside tests; name what is used".to_owned());
     }
     let public = path.import == Import::Public;
-    let other = room_of(path).filter(|other| public && *other != room)?;
-    (!REEXPORTS.contains(&(room, other))).then(|| {
-        format!("`pub use` shows `{other}` as part of `{room}`; import it where it is used")
+    let other = module_of(path).filter(|other| public && *other != module)?;
+    (!REEXPORTS.contains(&(module, other))).then(|| {
+        format!("`pub use` re-exports `{other}` from `{module}`; import it where it is used")
     })
 }
 
-/// An outside crate comes in by its door.
-pub(super) fn doors(sources: &[Source]) -> Vec<Fault> {
+/// An external crate is named only in its places.
+pub(super) fn crates(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (source, path) in shipped(sources) {
         let place = source.place().unwrap_or_default();
-        for (name, door) in DOORS {
-            if begins_with(path, &name.replace('-', "_")) && !is_open(door, place) {
+        for (name, places) in CRATES {
+            if begins_with(path, &name.replace('-', "_")) && !is_open(places, place) {
                 let what = format!(
-                    "`{name}` may not come in here; its door is {}. Use what the door offers, \
-                     or argue for another door in architecture.md section 4, rule 6",
-                    describe(door)
+                    "`{name}` may not be named here, only in {}. Use what these offer, or change \
+                     the table and ARCHITECTURE.md, section 4",
+                    describe(places)
                 );
-                faults.push(source.fault(path.line, "door", what));
+                faults.push(source.fault(path.line, "crate", what));
             }
         }
     }
     faults
 }
 
-/// Every crate of the manifest has a door, and every door a crate.
-pub(super) fn manifest(sources: &[Source]) -> Vec<Fault> {
-    let Some(manifest) = sources.iter().find(|source| source.path == "Cargo.toml") else {
-        return Vec::new();
-    };
-    let listed = dependencies(&manifest.text);
-    let without_door = listed.iter().filter(|(_, name)| row(DOORS, name).is_none());
-    let mut faults: Vec<_> = without_door
-        .map(|(line, name)| {
-            let what = format!("`{name}` has no door; say in the table which files may use it");
-            manifest.fault(*line, "door", what)
-        })
-        .collect();
-    let crates = DOORS.iter().filter(|(name, _)| !name.contains("::"));
-    for (name, _) in crates.filter(|(name, _)| !listed.iter().any(|(_, listed)| listed == name)) {
-        let what = format!("`{name}` has a door and is no dependency; remove its row");
-        faults.push(manifest.fault(1, "door", what));
-    }
-    faults
-}
-
-/// A pure file decides; it waits for nothing, opens nothing and reads no clock.
+/// A pure file does not wait, does no I/O and does not read the clock.
 pub(super) fn purity(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (source, path) in shipped(sources) {
@@ -150,8 +143,8 @@ pub(super) fn purity(sources: &[Source]) -> Vec<Fault> {
     faults
 }
 
-/// A pure file knows no impure one of its room.
-pub(super) fn neighbours(sources: &[Source]) -> Vec<Fault> {
+/// A pure file imports no impure file of its module.
+pub(super) fn pure_imports(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (source, path) in shipped(sources).filter(|(source, _)| is_pure(source)) {
         let Some(other) = named_file(sources, source, path) else {
@@ -159,7 +152,7 @@ pub(super) fn neighbours(sources: &[Source]) -> Vec<Fault> {
         };
         if !is_pure(other) {
             let what = format!(
-                "a pure file knows the impure {}; move what both need into a pure file",
+                "a pure file imports the impure {}; move what both need into a pure file",
                 other.path
             );
             faults.push(source.fault(path.line, "pure", what));
@@ -168,7 +161,7 @@ pub(super) fn neighbours(sources: &[Source]) -> Vec<Fault> {
     faults
 }
 
-/// Every file says what it is.
+/// Every file begins with a description.
 pub(super) fn headers(sources: &[Source]) -> Vec<Fault> {
     let rust = sources.iter().filter(|source| source.path.ends_with(".rs"));
     let silent = rust.filter(|source| {
@@ -177,35 +170,38 @@ pub(super) fn headers(sources: &[Source]) -> Vec<Fault> {
             .strip_prefix("//! ")
             .is_none_or(|text| text.trim().is_empty())
     });
-    let what = "open with `//! ` and a noun phrase that says what the file is";
+    let what = "begin with `//! ` and a noun phrase that says what the file is";
     silent
         .map(|source| source.fault(1, "header", what.to_owned()))
         .collect()
 }
 
-/// No file outgrows a reader's patience.
+/// No file is too long.
 pub(super) fn lengths(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for source in sources.iter().filter(|source| source.path.ends_with(".rs")) {
         let lines = source.text.lines().count();
-        if lines > LONGEST {
+        if lines > MAX_LINES {
             let what = format!(
-                "{lines} lines, {LONGEST} are the bound; move the tests to `tests.rs` beside it, \
-                 or find the second thing that it holds"
+                "{lines} lines, the maximum is {MAX_LINES}; move the tests to `tests.rs` beside it, \
+                 or split the file"
             );
-            faults.push(source.fault(LONGEST + 1, "length", what));
+            faults.push(source.fault(MAX_LINES + 1, "length", what));
         }
     }
     faults
 }
 
-/// A module is named for a thing, not for a cupboard.
+/// The name of a module says what is in it.
 pub(super) fn names(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for source in sources {
         for pair in source.tokens().windows(2) {
-            if pair[0].text == "mod" && CUPBOARDS.contains(&pair[1].text) {
-                let what = format!("`{}` is a cupboard; find the noun for it", pair[1].text);
+            if pair[0].text == "mod" && VAGUE_NAMES.contains(&pair[1].text) {
+                let what = format!(
+                    "`{}` does not say what is in the module; name it for its content",
+                    pair[1].text
+                );
                 faults.push(source.fault(pair[1].line, "name", what));
             }
         }
@@ -213,45 +209,49 @@ pub(super) fn names(sources: &[Source]) -> Vec<Fault> {
     faults
 }
 
-/// Time, tasks and the environment enter through few files.
-pub(super) fn windows(sources: &[Source]) -> Vec<Fault> {
+/// Only a few files may use the methods that `.clippy.toml` forbids.
+pub(super) fn exceptions(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (source, path) in shipped(sources) {
         let place = source.place().unwrap_or_default();
         let exempt = match path.names()[..] {
-            ["clippy", "disallowed_methods"] => lies_in(place, WINDOWS),
+            ["clippy", "disallowed_methods"] => lies_in(place, LINT_EXEMPT),
             ["clippy", "disallowed_types"] => false,
             _ => true,
         };
         if !exempt {
-            let what = "no window here; take `now`, a seed or a `JoinSet` from the caller, or \
-                        argue for a window in architecture.md section 4, rule 7";
-            faults.push(source.fault(path.line, "window", what.to_owned()));
+            let what = "no exception is allowed here; take the time from `clock`, and a `JoinSet` \
+                        or a value of the environment from the caller";
+            faults.push(source.fault(path.line, "exception", what.to_owned()));
         }
     }
     faults
 }
 
-/// A text that may come from outside is made printable where it enters.
-pub(super) fn shown(sources: &[Source]) -> Vec<Fault> {
+/// A displayed text that may come from outside is `Printable`.
+pub(super) fn displayed(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (source, path) in shipped(sources) {
-        let is_shown = lies_in(source.place().unwrap_or_default(), SHOWN);
-        if is_shown && path.names().first() == Some(&"String") {
-            let what = "a text that is shown may come from outside; hold a `Printable`";
-            faults.push(source.fault(path.line, "shown", what.to_owned()));
+        let is_displayed = lies_in(source.place().unwrap_or_default(), DISPLAYED);
+        if is_displayed && path.names().first() == Some(&"String") {
+            let what = "a displayed text may come from outside; use `Printable`";
+            faults.push(source.fault(path.line, "displayed", what.to_owned()));
         }
     }
     faults
 }
 
-/// The places of the tables, and of `more`, that are neither a file nor a folder: a row that names
-/// nothing protects nothing.
+/// Returns the places of the tables, and of `more`, that are neither a file nor a folder. Such a row
+/// would protect nothing.
 pub(super) fn stale_places<'a>(sources: &[Source], more: &[&'a str]) -> Vec<&'a str> {
-    let doors = DOORS.iter().flat_map(|(_, door)| match door {
-        Door::At(places) | Door::AnywhereBut(places) => places.iter(),
+    let crates = CRATES.iter().flat_map(|(_, places)| match places {
+        Places::At(places) | Places::AnywhereBut(places) => places.iter(),
     });
-    let tables = doors.chain(PURE).chain(WINDOWS).chain(SHOWN).chain(more);
+    let tables = crates
+        .chain(PURE)
+        .chain(LINT_EXEMPT)
+        .chain(DISPLAYED)
+        .chain(more);
     let exists = |known: &str| {
         let mut places = sources.iter().filter_map(Source::place);
         places.any(|place| lies_in(place, &[known]))
@@ -259,15 +259,15 @@ pub(super) fn stale_places<'a>(sources: &[Source], more: &[&'a str]) -> Vec<&'a 
     tables.copied().filter(|known| !exists(known)).collect()
 }
 
-fn with_room(sources: &[Source]) -> impl Iterator<Item = (&Source, &str)> {
+fn with_module(sources: &[Source]) -> impl Iterator<Item = (&Source, &str)> {
     sources
         .iter()
-        .filter_map(|source| Some((source, source.room()?)))
+        .filter_map(|source| Some((source, source.top_level()?)))
 }
 
 /// The shipped paths of `src`, each with its file.
 fn shipped(sources: &[Source]) -> impl Iterator<Item = (&Source, &Path)> {
-    let all = with_room(sources).flat_map(|(source, _)| {
+    let all = with_module(sources).flat_map(|(source, _)| {
         let paths = source.paths.iter();
         paths.map(move |path| (source, path))
     });
@@ -281,10 +281,10 @@ fn row<'a, T>(table: &'a [(&str, T)], name: &str) -> Option<&'a T> {
         .map(|(_, value)| value)
 }
 
-/// The room that a path enters by its full name.
-fn room_of(path: &Path) -> Option<&str> {
+/// The top-level module that a path names in full.
+fn module_of(path: &Path) -> Option<&str> {
     match path.names()[..] {
-        ["crate" | "ssm_proxyd", room, ..] => Some(room),
+        ["crate" | "ssm_proxyd", module, ..] => Some(module),
         _ => None,
     }
 }
@@ -295,17 +295,17 @@ fn begins_with(path: &Path, name: &str) -> bool {
     path.names().starts_with(&parts) && (path.segments.len() > 1 || path.import != Import::No)
 }
 
-fn is_open(door: &Door, place: &str) -> bool {
-    match door {
-        Door::At(places) => lies_in(place, places),
-        Door::AnywhereBut(places) => !lies_in(place, places),
+fn is_open(places: &Places, place: &str) -> bool {
+    match places {
+        Places::At(places) => lies_in(place, places),
+        Places::AnywhereBut(places) => !lies_in(place, places),
     }
 }
 
-fn describe(door: &Door) -> String {
-    match door {
-        Door::At(places) => places.join(", "),
-        Door::AnywhereBut(places) => format!("anywhere but {}", places.join(", ")),
+fn describe(places: &Places) -> String {
+    match places {
+        Places::At(places) => places.join(", "),
+        Places::AnywhereBut(places) => format!("anywhere but {}", places.join(", ")),
     }
 }
 
@@ -334,7 +334,7 @@ fn is_impure(path: &Path) -> bool {
     clock || network || IMPURE.iter().any(|word| named(word))
 }
 
-/// The file of the same room that a path leads into, but for the room's door.
+/// The file of the same module that a path names, except the `mod.rs` of the module.
 fn named_file<'a>(sources: &'a [Source], from: &Source, path: &Path) -> Option<&'a Source> {
     let target = absolute(from, path)?;
     if target.first() != from.module().first() {
@@ -352,33 +352,19 @@ fn absolute<'a>(from: &'a Source, path: &'a Path) -> Option<Vec<&'a str>> {
     let (mut module, known) = match *names.first()? {
         "crate" => (Vec::new(), 1),
         "self" if path.depth == 0 => (from.module(), 1),
-        "super" => (from.module(), climbs(path)),
+        "super" => (from.module(), parents(path)),
         _ => return None,
     };
-    let outwards = climbs(path).saturating_sub(path.depth);
+    let outwards = parents(path).saturating_sub(path.depth);
     module.truncate(module.len().saturating_sub(outwards));
     module.extend(&names[known..]);
     Some(module)
 }
 
 /// How many `super` a path begins with.
-fn climbs(path: &Path) -> usize {
+fn parents(path: &Path) -> usize {
     let names = path.names();
     names.iter().take_while(|name| **name == "super").count()
-}
-
-/// The crates that the package ships with, each with its line.
-fn dependencies(manifest: &str) -> Vec<(usize, &str)> {
-    let mut names = Vec::new();
-    let mut inside = false;
-    for (at, line) in manifest.lines().enumerate() {
-        if let Some(section) = line.strip_prefix('[') {
-            inside = section.starts_with("dependencies]") || section.contains(".dependencies]");
-        } else if let (true, Some((name, _))) = (inside, line.split_once('=')) {
-            names.push((at + 1, name.trim()));
-        }
-    }
-    names
 }
 
 const CRATE_GROUP: &[&str] = &["crate", "::", "{"];
