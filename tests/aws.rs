@@ -236,6 +236,40 @@ fn a_refreshed_sso_token_is_used_though_its_file_cannot_be_written() {
     );
 }
 
+#[test]
+fn a_special_endpoint_that_does_not_resolve_is_named_with_its_setting() {
+    let (fips, dual) = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT");
+    for (host, variable) in [
+        ("ssm-fips.eu-west-1.amazonaws.com", fips),
+        ("ssm.eu-west-1.api.aws", dual),
+    ] {
+        let fixture = Fixture::new("static-keys");
+        let settings = fixture.path().join("settings.toml");
+        fs::write(&settings, "[defaults]\nconnect_timeout = \"1s\"\n").unwrap();
+        let mut command = fixture.command();
+        command
+            .env_remove("AWS_ENDPOINT_URL_SSM")
+            .env("SSM_PROXYD_CONFIG", settings)
+            .env(variable, "true");
+        // Without a network no name resolves.
+        let mut unshared = Command::new("unshare");
+        take_environment(&mut unshared, &command);
+        unshared.arg("--net").arg(command.get_program());
+        unshared.args(["connect", TARGET]);
+
+        let (code, _, err) = ended(&mut unshared);
+
+        if err.contains("unshare:") {
+            eprintln!("SKIPPED: unshare is not permitted");
+            return;
+        }
+        assert_eq!(code, 69, "{err}");
+        for words in [host, variable] {
+            assert!(err.contains(words), "{err}");
+        }
+    }
+}
+
 /// STS that gives each role the key `ASIA` and the role's name, unless it `fails`, `fails-once` or
 /// has `denied`.
 fn sts(mood: String) -> Api {

@@ -64,7 +64,7 @@ impl Caller {
     }
 
     /// Returns the setting that selects another kind of endpoint, if there is one.
-    pub(super) fn endpoint_setting(&self) -> Option<&'static str> {
+    pub(super) fn endpoint_setting(&self) -> Option<String> {
         self.source.endpoint_setting()
     }
 

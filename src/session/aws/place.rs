@@ -12,7 +12,7 @@ pub(super) fn of(error: &Error, caller: &Caller, settings: &Settings, region: &s
     if kind == Kind::Unreachable && settings.ssm_endpoint.is_none() {
         let setting = caller
             .endpoint_setting()
-            .map(|setting| format!(" ({setting}, may not exist in this region)"));
+            .map(|setting| format!(" ({setting}, and may not exist in this region)"));
         return setting.unwrap_or_default();
     }
     let place = place(caller, settings, region);

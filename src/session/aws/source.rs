@@ -24,7 +24,9 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 use aws_types::os_shim_internal::Env;
+use futures_util::FutureExt;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
@@ -91,8 +93,9 @@ impl Source {
             .profile_files(files.clone())
             .profile_name(Profiles::alias(profile))
             .http_client(transport.0.clone());
-        if let Some(region) = &settings.region {
-            loader = loader.region(Region::new(region.clone()));
+        let region = settings.region.clone();
+        if let Some(region) = region.or_else(|| instead_of_blank(&profiles, profile)) {
+            loader = loader.region(Region::new(region));
         }
         let config = loader.load().await;
         let provider = match &settings.identity {
@@ -141,7 +144,8 @@ impl Source {
     /// once.
     pub(super) fn region(&self) -> Result<String, Error> {
         let (profile, profiles) = (&self.profile, &self.profiles);
-        let Some(region) = self.config.region().map(Region::to_string) else {
+        let region = self.config.region().map(Region::to_string);
+        let Some(region) = region.filter(|region| !region.trim().is_empty()) else {
             let why = format!(
                 "not set in the configuration file, the environment or the profile {profile:?}"
             );
@@ -186,17 +190,32 @@ impl Source {
         place.explain(error)
     }
 
-    /// Returns the setting that selects another kind of endpoint, if there is one.
-    pub(super) fn endpoint_setting(&self) -> Option<&'static str> {
-        match (self.config.use_fips(), self.config.use_dual_stack()) {
-            (Some(true), _) => Some(
-                "a FIPS endpoint, selected by AWS_USE_FIPS_ENDPOINT or `use_fips_endpoint` of the profile",
-            ),
-            (_, Some(true)) => Some(
-                "a dual-stack endpoint, selected by AWS_USE_DUALSTACK_ENDPOINT or `use_dualstack_endpoint` of the profile",
-            ),
-            _ => None,
-        }
+    /// Returns the host of the SSM endpoint and the setting that selects it, if it is of another
+    /// kind than usual.
+    pub(super) fn endpoint_setting(&self) -> Option<String> {
+        let setting = match (self.config.use_fips(), self.config.use_dual_stack()) {
+            (Some(true), _) => {
+                "a FIPS endpoint, selected by AWS_USE_FIPS_ENDPOINT or `use_fips_endpoint` of the profile"
+            }
+            (_, Some(true)) => {
+                "a dual-stack endpoint, selected by AWS_USE_DUALSTACK_ENDPOINT or `use_dualstack_endpoint` of the profile"
+            }
+            _ => return None,
+        };
+        let host = self.ssm_host().unwrap_or_else(|| "this".to_owned());
+        Some(format!("{host} is {setting}"))
+    }
+
+    fn ssm_host(&self) -> Option<String> {
+        let params = Params::builder()
+            .set_region(self.config.region().map(Region::to_string))
+            .set_use_fips(self.config.use_fips())
+            .set_use_dual_stack(self.config.use_dual_stack());
+        let resolver = DefaultResolver::new();
+        let params = params.build().ok()?;
+        let endpoint = resolver.resolve_endpoint(&params).now_or_never()?.ok()?;
+        let host = endpoint.url().strip_prefix("https://")?;
+        Some(host.to_owned())
     }
 
     /// Returns whether AWS's files are the same as when this was read.
@@ -205,6 +224,18 @@ impl Source {
             .await
             .is_ok_and(|profiles| profiles == self.profiles)
     }
+}
+
+/// Returns the region of the profile if a variable of the environment has an empty region: the SDK
+/// would use that.
+fn instead_of_blank(profiles: &Profiles, profile: &str) -> Option<String> {
+    let is_blank = |name| {
+        let value = Env::real().get(name);
+        value.is_ok_and(|value| value.trim().is_empty())
+    };
+    let is_any_blank = is_blank("AWS_REGION") || is_blank("AWS_DEFAULT_REGION");
+    let region = profiles.get(profile, "region").filter(|_| is_any_blank);
+    region.map(str::to_owned)
 }
 
 /// Looks up a profile in AWS's files, without a call. Blocks. With `is_first`, only the credentials
