@@ -149,7 +149,11 @@ impl Excerpt {
 
 /// Formats a value for a message: quoted, on one line, shortened, without a password.
 pub(super) fn quoted(value: &str) -> String {
-    format!("\"{}\"", shortened(value))
+    let text = shortened(value);
+    match text.contains('"') {
+        true => format!("'{text}'"),
+        false => format!("\"{text}\""),
+    }
 }
 
 /// As [`quoted`], without quotes.
