@@ -29,8 +29,8 @@ impl Sessions {
     /// permit; `report` is called with what the start is waiting for. `request` has all parameters
     /// but the target.
     ///
-    /// If a connection is waiting, transient failures are retried within 7/8 of `connect_timeout`: AWS not
-    /// reached, any number of times; an internal error of AWS, twice.
+    /// If a connection is waiting, transient failures are retried within 7/8 of `connect_timeout`:
+    /// AWS not reached, any number of times; an internal error of AWS, twice.
     ///
     /// # Errors
     ///
@@ -47,17 +47,17 @@ impl Sessions {
         // Before the caller's timeout, so that the client gets the cause instead of a timeout.
         let mut time_is_up = pin!(sleep(connect_timeout * 7 / 8));
         let (mut pause, mut faults) = (FIRST_PAUSE, 0);
+        let attempt = Attempt {
+            sessions: self,
+            service,
+            request,
+            priority,
+            connect_timeout,
+            report,
+        };
         loop {
-            let trial = self.start_once(
-                targets,
-                service,
-                request,
-                priority,
-                connect_timeout,
-                &report,
-            );
             // Boxed, because the callers' futures would nest too deep for the compiler.
-            let error = match Box::pin(trial).await {
+            let error = match Box::pin(attempt.on_any(targets)).await {
                 Err(error) if priority.is_urgent() => error,
                 outcome => return outcome,
             };
@@ -74,33 +74,6 @@ impl Sessions {
             }
         }
     }
-
-    async fn start_once(
-        &self,
-        targets: &[Target],
-        service: &Service,
-        request: &StartRequest,
-        priority: &Priority,
-        connect_timeout: Duration,
-        report: &impl Fn(Progress),
-    ) -> Result<Session, Error> {
-        let attempt = Attempt {
-            connect_timeout,
-            sessions: self,
-            service,
-            request,
-            priority,
-            report,
-        };
-        let mut missed = Vec::new();
-        for target in targets {
-            match attempt.on(target).await {
-                Err(error) if error.kind() == Kind::TargetNotConnected => missed.push(error),
-                outcome => return outcome,
-            }
-        }
-        Err(Error::all(missed))
-    }
 }
 
 struct Attempt<'a, F> {
@@ -110,10 +83,22 @@ struct Attempt<'a, F> {
     priority: &'a Priority,
     /// The caller's timeout.
     connect_timeout: Duration,
-    report: &'a F,
+    report: F,
 }
 
 impl<F: Fn(Progress)> Attempt<'_, F> {
+    /// Tries the targets in order.
+    async fn on_any(&self, targets: &[Target]) -> Result<Session, Error> {
+        let mut missed = Vec::new();
+        for target in targets {
+            match self.on(target).await {
+                Err(error) if error.kind() == Kind::TargetNotConnected => missed.push(error),
+                outcome => return outcome,
+            }
+        }
+        Err(Error::all(missed))
+    }
+
     /// Tries the nodes of a target. A cached lookup is repeated before the target is given up.
     async fn on(&self, target: &Target) -> Result<Session, Error> {
         let mut missed = Vec::new();

@@ -115,7 +115,7 @@ impl Heartbeat {
         if let Some(begin) = outage {
             drop(timeout(PROOF, self.first_heard.notified()).await);
             shared.lock().come_back();
-            info!(after = ?clock::now().saturating_duration_since(begin), "session resumed");
+            info!(after = ?clock::since(begin), "session resumed");
         }
         pending().await
     }

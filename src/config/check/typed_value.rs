@@ -38,10 +38,10 @@ pub(super) fn wrong_type(setting: &Setting, data: &ValueData) -> ValueError {
         Kind::Listen => "a port, an address or an array of them",
         Kind::Hosts => "an array of strings",
         Kind::Mode => "octal digits in quotes",
-        Kind::Choice(_) => "a string",
         Kind::Target => "the id of a node, a table of tags or an array of them",
         Kind::Remote => "a string \"host:port\" or a port",
-        Kind::Name
+        Kind::Choice(_)
+        | Kind::Name
         | Kind::Region
         | Kind::Profile
         | Kind::Role

@@ -10,10 +10,10 @@ use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
-use aws_sdk_ssm::error::{ConnectorError, ErrorMetadata};
+use aws_sdk_ssm::error::ErrorMetadata;
 
 use super::SESSION_NAME;
-use super::effect::transience_of_connecting;
+use super::effect::transience_of_credentials;
 use super::machine::STS;
 use super::refusal::{find, kind_of, unreached};
 use super::values::{OF_PROVIDER, checked};
@@ -104,10 +104,7 @@ impl AssumeRoleError {
             Some((code, message)) => (refused(code), format!("{code}: {message}")),
             None => unreached(STS, proxy, &sources(error)),
         };
-        let transience = match find::<ConnectorError>(error) {
-            Some(connector) => transience_of_connecting(connector),
-            None => Transience::None,
-        };
+        let transience = transience_of_credentials(error);
         Self {
             role: role.into(),
             why: why.into(),

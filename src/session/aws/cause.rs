@@ -11,12 +11,12 @@ use aws_types::os_shim_internal::Env;
 use tracing::debug;
 
 use super::assume_role::AssumeRoleError;
-use super::effect::transience_of_connecting;
+use super::effect::transience_of_credentials;
 use super::files::Profiles;
 use super::machine::{Machine, OfMachine, STS};
 use super::refusal::{find, kind_of, unreached};
 use super::settings::Settings;
-use crate::session::error::{Error, Kind, Transience, sources};
+use crate::session::error::{Error, Kind, sources};
 
 /// Where credentials were looked up.
 pub(super) struct Place<'a> {
@@ -53,10 +53,7 @@ impl Place<'_> {
             None => format!("{}{why}", self.of_profile()),
             Some(_) => why,
         };
-        let transience = match find::<ConnectorError>(error) {
-            Some(connector) => transience_of_connecting(connector),
-            None => Transience::None,
-        };
+        let transience = transience_of_credentials(error);
         Error::new(WHAT, kind, self.profiles.with_problems(why)).with_transience(transience)
     }
 

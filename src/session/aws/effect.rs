@@ -7,10 +7,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_ssm::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_ssm::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_sdk_ssm::error::{BoxError, ConnectorError, ProvideErrorMetadata, SdkError};
 
 use super::refusal::{UNAUTHORIZED, find};
 use super::settings::Unencrypted;
@@ -82,11 +83,12 @@ where
     }
 }
 
-/// Returns whether a call that did not reach its service may succeed shortly.
-pub(super) fn transience_of_connecting(error: &(dyn std::error::Error + 'static)) -> Transience {
-    match is_lasting(error) {
-        true => Transience::None,
-        false => Transience::Unreached,
+/// Returns whether a failed request for credentials may succeed shortly: it did not reach its
+/// service.
+pub(super) fn transience_of_credentials(error: &CredentialsError) -> Transience {
+    match find::<ConnectorError>(error) {
+        Some(connector) if !is_lasting(connector) => Transience::Unreached,
+        Some(_) | None => Transience::None,
     }
 }
 
