@@ -224,9 +224,7 @@ fn a_refreshed_sso_token_is_used_though_its_file_cannot_be_written() {
         eprintln!("SKIPPED: unshare and mount are not permitted");
         return;
     }
-    let cache = fixture.files.path().join(".aws/sso/cache");
-    let token = cache.join("ee0bfd2552fbd840c02cc48b6e823320543c450f.json");
-    let token = fs::read_to_string(token).unwrap();
+    let token = fs::read_to_string(fixture.files.path().join(login::TOKEN_FILE)).unwrap();
     assert!(token.contains("\"old\""), "the file is not read-only");
     let calls = fixture.calls.lock().unwrap().clone();
     assert_eq!(

@@ -13,11 +13,7 @@ const QUESTION: &str = "MFA code for arn:aws:iam::111122223333:mfa/jane:";
 #[tokio::test(flavor = "multi_thread")]
 async fn connect_asks_for_the_code_and_does_not_show_it() {
     let fixture = Fixture::new("mfa-serial");
-    // Its stdin and stdout carry a connection.
-    let screen = screen(
-        &fixture,
-        &format!("connect {TARGET} < /dev/null > /dev/null"),
-    );
+    let screen = screen(&fixture, &connect_line());
 
     answer(&screen).await;
 
@@ -28,10 +24,7 @@ async fn connect_asks_for_the_code_and_does_not_show_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_of_the_token_service_does_not_cost_the_code() {
     let fixture = Fixture::new("mfa-sts-fails-once");
-    let screen = screen(
-        &fixture,
-        &format!("connect {TARGET} < /dev/null > /dev/null"),
-    );
+    let screen = screen(&fixture, &connect_line());
 
     answer(&screen).await;
 
@@ -101,10 +94,7 @@ async fn each_way_out_restores_the_terminal() {
         ("end of input", &["C-d"], "77-ended"),
     ] {
         let fixture = Fixture::new("mfa-serial");
-        let screen = screen(
-            &fixture,
-            &format!("connect {TARGET} < /dev/null > /dev/null"),
-        );
+        let screen = screen(&fixture, &connect_line());
         screen.until(QUESTION).await;
         until("the code is not shown", || !shows_input(&screen)).await;
 
@@ -124,7 +114,7 @@ async fn a_signal_restores_the_terminal() {
     for (signal, code) in [("TERM", "143-ended"), ("HUP", "129-ended")] {
         let fixture = Fixture::new("mfa-serial");
         let id = fixture.path().join("id");
-        let line = format!("connect {TARGET} < /dev/null > /dev/null");
+        let line = connect_line();
         let screen = screen_after(&fixture, &format!("echo $$ > {}", id.display()), &line);
         screen.until(QUESTION).await;
 
@@ -148,7 +138,7 @@ async fn a_connection_that_gives_up_restores_the_terminal() {
     let fixture = Fixture::new("mfa-serial");
     let file = fixture.path().join("file.toml");
     std::fs::write(&file, "[defaults]\nconnect_timeout = \"1s\"\n").unwrap();
-    let line = format!("connect {TARGET} < /dev/null > /dev/null");
+    let line = connect_line();
     let set = format!("export SSM_PROXYD_CONFIG={}", file.display());
     let screen = screen_after(&fixture, &set, &line);
 
@@ -166,10 +156,7 @@ async fn the_code_of_a_source_s_role_is_asked_for() {
         ("mfa-of-its-own-process", &["Admin"]),
     ] {
         let fixture = Fixture::new(name);
-        let screen = screen(
-            &fixture,
-            &format!("connect {TARGET} < /dev/null > /dev/null"),
-        );
+        let screen = screen(&fixture, &connect_line());
 
         answer(&screen).await;
 
@@ -193,6 +180,11 @@ fn screen_after(fixture: &Fixture, before: &str, arguments: &str) -> Screen {
         tmux,
         &format!("sh -c '{before}; exec {program} {arguments}'"),
     )
+}
+
+/// Arguments of a `connect` whose stdin and stdout carry a connection, and are not the terminal.
+fn connect_line() -> String {
+    format!("connect {TARGET} < /dev/null > /dev/null")
 }
 
 async fn answer(screen: &Screen) {

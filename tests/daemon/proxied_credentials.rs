@@ -75,9 +75,7 @@ const WAYS: [Way; 5] = [
     },
     Way {
         name: "a refreshed SSO token",
-        config: "[default]\nsso_session = corp\nsso_account_id = 111122223333\n\
-                 sso_role_name = ReadOnly\n[sso-session corp]\nsso_region = eu-central-1\n\
-                 sso_start_url = https://corp.awsapps.com/start\n",
+        config: login::CONFIG,
         environment: &[],
         keys: "",
         hosts: &[OIDC, PORTAL],
@@ -320,7 +318,7 @@ impl<'a> Caller<'a> {
         write("bundle", &[&*pem, &far.sts.pem, &far.logins.pem].join("\n"));
         write("config", &here(way.config, files.path()));
         write("web-token", "a.web.token");
-        write(TOKEN_FILE, EXPIRED_TOKEN);
+        write(login::TOKEN_FILE, login::EXPIRED_TOKEN);
         Self { files, way }
     }
 
@@ -381,9 +379,3 @@ impl<'a> Caller<'a> {
 fn here(text: &str, directory: &Path) -> String {
     text.replace("@DIR@", directory.to_str().unwrap())
 }
-
-/// The token file of the session `corp`, and a token that can only be refreshed.
-const TOKEN_FILE: &str = ".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
-const EXPIRED_TOKEN: &str = r#"{"accessToken":"old","expiresAt":"2020-01-01T00:00:00Z",
-    "clientId":"a-client","clientSecret":"secret/client","refreshToken":"good",
-    "registrationExpiresAt":"2100-01-01T00:00:00Z"}"#;

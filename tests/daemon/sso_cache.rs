@@ -28,11 +28,10 @@ async fn a_refreshed_token_is_used_until_the_end_with_one_warning() {
     let simulator = Simulator::start(options).await.unwrap();
     let logins = login::services();
     let home = tempfile::tempdir().unwrap();
-    let cache = home.path().join(".aws/sso/cache");
-    fs::create_dir_all(&cache).unwrap();
-    fs::write(home.path().join(".aws/config"), CONFIG).unwrap();
-    let token = cache.join("ee0bfd2552fbd840c02cc48b6e823320543c450f.json");
-    fs::write(&token, EXPIRED).unwrap();
+    fs::create_dir_all(home.path().join(login::TOKENS)).unwrap();
+    fs::write(home.path().join(".aws/config"), login::CONFIG).unwrap();
+    let token = home.path().join(login::TOKEN_FILE);
+    fs::write(&token, login::EXPIRED_TOKEN).unwrap();
     let mut command = ssm_proxyd();
     command
         .env_remove("AWS_ACCESS_KEY_ID")
@@ -76,13 +75,5 @@ async fn a_refreshed_token_is_used_until_the_end_with_one_warning() {
     assert_eq!(logins.calls("/token").len(), 1);
     let calls = logins.calls("/federation/credentials").len();
     assert!(calls >= 3, "{calls}: {log}");
-    assert_eq!(fs::read_to_string(&token).unwrap(), EXPIRED);
+    assert_eq!(fs::read_to_string(&token).unwrap(), login::EXPIRED_TOKEN);
 }
-
-const CONFIG: &str = "[default]\nsso_session = corp\nsso_account_id = 111122223333\n\
-    sso_role_name = ReadOnly\n[sso-session corp]\nsso_region = eu-central-1\n\
-    sso_start_url = https://corp.awsapps.com/start\n";
-
-const EXPIRED: &str = r#"{"accessToken":"old","expiresAt":"2020-01-01T00:00:00Z",
-    "clientId":"a-client","clientSecret":"secret/client","refreshToken":"good",
-    "registrationExpiresAt":"2100-01-01T00:00:00Z"}"#;

@@ -131,11 +131,15 @@ pub(super) fn relay(address: SocketAddr, real: SocketAddr) {
     let listener = TcpListener::bind(address).unwrap();
     thread::spawn(move || {
         for near in listener.incoming().map_while(Result::ok) {
-            let far = TcpStream::connect(real).unwrap();
-            let (mut near_too, mut far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-            let (mut near, mut far) = (near, far);
-            thread::spawn(move || copy(&mut near, &mut far));
-            thread::spawn(move || copy(&mut far_too, &mut near_too));
+            pass_on(near, real);
         }
     });
+}
+
+/// Carries the bytes of a connection to `real` and back.
+pub(super) fn pass_on(mut near: TcpStream, real: SocketAddr) {
+    let mut far = TcpStream::connect(real).unwrap();
+    let (mut near_too, mut far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+    thread::spawn(move || copy(&mut near, &mut far));
+    thread::spawn(move || copy(&mut far_too, &mut near_too));
 }

@@ -2,8 +2,8 @@
 //! waits for them, within `connect_timeout`.
 
 use std::fs;
-use std::io::{Read, copy};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -14,7 +14,7 @@ use socket2::SockRef;
 use ssm_proxyd::sim::{Credentials, Options, Role, Simulator};
 use tempfile::TempDir;
 
-use super::transient::relay;
+use super::transient::{pass_on, relay};
 use crate::support::api::{Api, HANG_UP};
 use crate::support::process::{ssm_proxyd, take_environment};
 use crate::support::running::{Running, assert_echo, connect, forward_to, vacant};
@@ -210,17 +210,15 @@ struct User {
 impl User {
     fn new(leg: Leg, endpoint: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let cache = home.path().join(".aws/sso/cache");
-        fs::create_dir_all(&cache).unwrap();
+        fs::create_dir_all(home.path().join(login::TOKENS)).unwrap();
         let config = match leg {
             Leg::Sts => ROLE,
-            Leg::Login => SSO,
+            Leg::Login => login::CONFIG,
             Leg::WebIdentity | Leg::Instance | Leg::Container => "",
         };
         fs::write(home.path().join(".aws/config"), config).unwrap();
         fs::write(home.path().join("token"), "a.web.token").unwrap();
-        let token = cache.join("ee0bfd2552fbd840c02cc48b6e823320543c450f.json");
-        fs::write(token, EXPIRED).unwrap();
+        fs::write(home.path().join(login::TOKEN_FILE), login::EXPIRED_TOKEN).unwrap();
         Self {
             home,
             leg,
@@ -285,10 +283,7 @@ fn resetting(real: SocketAddr, first: usize, resets: Arc<AtomicUsize>) -> Socket
                     .unwrap();
                 continue;
             }
-            let mut far = TcpStream::connect(real).unwrap();
-            let (mut near_too, mut far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-            thread::spawn(move || copy(&mut near, &mut far));
-            thread::spawn(move || copy(&mut far_too, &mut near_too));
+            pass_on(near, real);
         }
     });
     address
@@ -296,11 +291,3 @@ fn resetting(real: SocketAddr, first: usize, resets: Arc<AtomicUsize>) -> Socket
 
 const ROLE: &str = "[default]\nrole_arn = arn:aws:iam::111122223333:role/tunnel\n\
     source_profile = base\n[profile base]\naws_access_key_id = a\naws_secret_access_key = b\n";
-
-const SSO: &str = "[default]\nsso_session = corp\nsso_account_id = 111122223333\n\
-    sso_role_name = ReadOnly\n[sso-session corp]\nsso_region = eu-central-1\n\
-    sso_start_url = https://corp.awsapps.com/start\n";
-
-const EXPIRED: &str = r#"{"accessToken":"old","expiresAt":"2020-01-01T00:00:00Z",
-    "clientId":"a-client","clientSecret":"secret/client","refreshToken":"good",
-    "registrationExpiresAt":"2100-01-01T00:00:00Z"}"#;

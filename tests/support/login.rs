@@ -5,6 +5,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::api::Api;
 
+/// A configuration whose default profile has its credentials from the session `corp`.
+pub(crate) const CONFIG: &str = "[default]\nsso_session = corp\nsso_account_id = 111122223333\n\
+    sso_role_name = ReadOnly\n[sso-session corp]\nsso_region = eu-central-1\n\
+    sso_start_url = https://corp.awsapps.com/start\n";
+
+/// The directory of the tokens, in the home directory.
+pub(crate) const TOKENS: &str = ".aws/sso/cache";
+
+/// The token file of the session `corp`, in the home directory.
+pub(crate) const TOKEN_FILE: &str = ".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
+
+/// A token that can only be refreshed.
+pub(crate) const EXPIRED_TOKEN: &str = r#"{"accessToken":"old","expiresAt":"2020-01-01T00:00:00Z",
+    "clientId":"a-client","clientSecret":"secret/client","refreshToken":"good",
+    "registrationExpiresAt":"2100-01-01T00:00:00Z"}"#;
+
 /// Starts the services.
 pub(crate) fn services() -> Api {
     let failures = AtomicUsize::new(0);
