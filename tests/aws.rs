@@ -16,11 +16,11 @@ use ssm_proxyd::sim::Credentials;
 use tempfile::TempDir;
 
 use crate::cli::ended;
-use crate::support::api::Api;
+use crate::support::daemon_process::{File, forward};
+use crate::support::fake_api::Api;
+use crate::support::in_process::TARGET;
 use crate::support::process::{ssm_proxyd, take_environment};
-use crate::support::running::{File, forward};
-use crate::support::stage::TARGET;
-use crate::support::{login, machine};
+use crate::support::{credential_endpoints, login_services};
 
 #[test]
 fn each_pair_of_files_has_the_expected_caller_and_region_or_message() {
@@ -83,7 +83,7 @@ impl Fixture {
         let mood = |key| values.get(key).map_or("good", |moods| moods[0].as_str());
         let (sts, machine) = (
             sts(mood("sts").to_owned()),
-            machine::services(mood("machine")),
+            credential_endpoints::services(mood("machine")),
         );
         Self {
             name: name.to_owned(),
@@ -92,7 +92,7 @@ impl Fixture {
             api,
             calls,
             sts,
-            logins: login::services(),
+            logins: login_services::services(),
             machine,
         }
     }
@@ -224,7 +224,7 @@ fn a_refreshed_sso_token_is_used_though_its_file_cannot_be_written() {
         eprintln!("SKIPPED: unshare and mount are not permitted");
         return;
     }
-    let token = fs::read_to_string(fixture.files.path().join(login::TOKEN_FILE)).unwrap();
+    let token = fs::read_to_string(fixture.files.path().join(login_services::TOKEN_FILE)).unwrap();
     assert!(token.contains("\"old\""), "the file is not read-only");
     let calls = fixture.calls.lock().unwrap().clone();
     assert_eq!(

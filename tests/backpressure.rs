@@ -6,11 +6,11 @@ use ssm_proxyd::proto::{Event, MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL, MAX_U
 use ssm_proxyd::sim::agent::{Pace, Retransmission};
 use ssm_proxyd::wire::message::Kind;
 
-use crate::support::bytes::{assert_whole, pattern};
-use crate::support::destination::Destination;
-use crate::support::local::End;
+use crate::support::agent_destination::Destination;
+use crate::support::client::End;
 use crate::support::pair::Pair;
-use crate::support::setup::Setup;
+use crate::support::pair_options::PairOptions;
+use crate::support::payload::{assert_whole, pattern};
 
 #[test]
 fn a_local_program_that_does_not_read_for_minutes_loses_nothing() {
@@ -236,7 +236,7 @@ fn a_keystroke_beside_a_bulk_waits_for_its_turn_and_no_longer() {
 
 #[test]
 fn a_keystroke_leaves_within_two_messages_whatever_waits_beside_it() {
-    let mut setup = Setup::default();
+    let mut setup = PairOptions::default();
     setup.options.upload_rate = 50;
     let mut pair = setup.established();
     let bulks: Vec<_> = (0..4).map(|_| pair.open(Destination::sink())).collect();
@@ -313,8 +313,8 @@ fn fast() -> Pair {
     fast_setup().established()
 }
 
-fn fast_setup() -> Setup {
-    let mut setup = Setup::default();
+fn fast_setup() -> PairOptions {
+    let mut setup = PairOptions::default();
     setup.agent.pace = Pace::Unlimited;
     setup.agent.retransmission = Retransmission::All;
     setup.agent.message_size = MESSAGE;

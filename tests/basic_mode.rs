@@ -7,8 +7,8 @@ use ssm_proxyd::sim::{EndedBy, OneOffFault, Options, Role, Simulator, seeded};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::support::in_process::{destination, until};
 use crate::support::official_client::{BASIC_AGENT, OfficialClient};
-use crate::support::stage::{destination, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_client_connects_again_and_again_in_one_session() {
@@ -100,5 +100,5 @@ async fn read(local: &mut TcpStream, len: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Far longer than anything takes; only a failure waits as long.
+/// SimulatorProcess longer than anything takes; only a failure waits as long.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -7,8 +7,8 @@ use ssm_proxyd::printable::is_printable;
 use ssm_proxyd::sim::{Options, Simulator};
 
 use crate::cli::ended;
+use crate::support::daemon_process::File;
 use crate::support::process::ssm_proxyd;
-use crate::support::running::File;
 
 const GOOD: &str = r#"
 [aws]

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use ssm_proxyd::printable::is_printable;
 
+use crate::support::daemon_process::File;
 use crate::support::process::{Process, ssm_proxyd};
-use crate::support::running::File;
 
 #[test]
 fn every_command_is_listed_with_a_sentence_and_has_a_help_of_its_own() {

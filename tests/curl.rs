@@ -10,16 +10,18 @@ use sha2::{Digest, Sha256};
 use ssm_proxyd::sim::{Options, Simulator, seeded};
 use tempfile::TempDir;
 
+use crate::support::daemon_process::{
+    DaemonProcess, forward, forward_to, free_address, in_a_hurry,
+};
+use crate::support::in_process::unpaced;
 use crate::support::process::{Lines, Process};
-use crate::support::running::{Running, forward, forward_to, in_a_hurry, vacant};
-use crate::support::stage::unpaced;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_download_is_whole() {
     let site = Site::new();
     site.put("large", 20 << 20);
     let simulator = Simulator::start(unpaced()).await.unwrap();
-    let daemon = Running::start(&simulator, &forward_to(site.address));
+    let daemon = DaemonProcess::start(&simulator, &forward_to(site.address));
     let to = site.path("came");
 
     let answer = curl(&["-o", &to, &url(daemon.address(), "large")]);
@@ -34,7 +36,7 @@ async fn a_large_upload_is_whole() {
     let site = Site::new();
     site.put("large", 10 << 20);
     let simulator = Simulator::start(unpaced()).await.unwrap();
-    let daemon = Running::start(&simulator, &in_a_hurry(forward_to(site.address)));
+    let daemon = DaemonProcess::start(&simulator, &in_a_hurry(forward_to(site.address)));
     let from = format!("@{}", site.path("large"));
 
     let answer = curl(&["--data-binary", &from, &url(daemon.address(), "")]);
@@ -48,7 +50,7 @@ async fn a_large_upload_is_whole() {
 async fn several_requests_share_a_connection_and_its_session() {
     let site = Site::new();
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let daemon = Running::start(&simulator, &forward_to(site.address));
+    let daemon = DaemonProcess::start(&simulator, &forward_to(site.address));
     let urls: Vec<_> = (0..5)
         .map(|n| {
             let name = format!("file{n}");
@@ -71,7 +73,7 @@ async fn requests_and_answers_are_those_of_a_direct_connection() {
     let site = Site::new();
     site.put("file", 5000);
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let daemon = Running::start(&simulator, &forward_to(site.address));
+    let daemon = DaemonProcess::start(&simulator, &forward_to(site.address));
     for (case, arguments) in [
         ("HTTP/1.0, ended by the server", &["--http1.0"][..]),
         ("head alone", &["--head"]),
@@ -108,8 +110,8 @@ async fn requests_and_answers_are_those_of_a_direct_connection() {
 async fn a_destination_that_refuses_is_a_reset_and_no_empty_answer() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let lost = forward("lost", "remote = \"nowhere.internal:80\"");
-    let forwards = format!("{}{lost}", forward_to(vacant()));
-    let daemon = Running::start(&simulator, &forwards);
+    let forwards = format!("{}{lost}", forward_to(free_address()));
+    let daemon = DaemonProcess::start(&simulator, &forwards);
 
     for name in ["f", "lost"] {
         let answer = curl(&[&url(daemon.address_of(name), "")]);
@@ -124,7 +126,7 @@ async fn a_destination_that_refuses_is_a_reset_and_no_empty_answer() {
 async fn an_answer_that_breaks_off_is_an_error() {
     let site = Site::new();
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let daemon = Running::start(&simulator, &forward_to(site.address));
+    let daemon = DaemonProcess::start(&simulator, &forward_to(site.address));
 
     let direct = curl(&["-o", "/dev/null", &url(site.address, "torn")]);
     let forwarded = curl(&["-o", "/dev/null", &url(daemon.address(), "torn")]);
@@ -138,7 +140,7 @@ async fn an_answer_that_breaks_off_is_an_error() {
 async fn many_at_once_have_a_session_each_and_get_what_is_theirs() {
     let site = Site::new();
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let daemon = Running::start(&simulator, &forward_to(site.address));
+    let daemon = DaemonProcess::start(&simulator, &forward_to(site.address));
     let names: Vec<_> = (0..12).map(|n| format!("file{n}")).collect();
     let children: Vec<_> = names
         .iter()

@@ -6,9 +6,9 @@ use ssm_proxyd::proto::{MAX_UNREAD_OF_TUNNEL, Read, ReorderBudget, StreamId, Tun
 use ssm_proxyd::wire::message::Kind;
 use ssm_proxyd::wire::smux::Command;
 
-use crate::support::forge;
+use crate::support::message_builder;
 use crate::support::pair::beginning;
-use crate::support::setup::Setup;
+use crate::support::pair_options::PairOptions;
 
 /// What becomes of bytes that nobody reads.
 #[derive(Clone, Copy, Debug)]
@@ -35,16 +35,16 @@ fn early_messages_take_room_in_the_pool_until_the_bytes_of_a_closed_gap_are_read
         let pool = ReorderBudget::new();
         let (mut tunnel, stream) = established(&pool);
         let block = vec![7; 60_000];
-        let bytes = forge::frames(&[(Command::Psh, stream, &block)]);
+        let bytes = message_builder::frames(&[(Command::Psh, stream, &block)]);
         let count = 16 * MIB / block.len();
         for number in 0..count {
-            let message = forge::output(3 + number as u64, &bytes);
+            let message = message_builder::output(3 + number as u64, &bytes);
             tunnel.handle_message(later(), message).unwrap();
         }
         let early = pool.taken();
         assert!(early > 15 * MIB, "{early} bytes");
 
-        let message = forge::output(2, &bytes);
+        let message = message_builder::output(2, &bytes);
         tunnel.handle_message(later(), message).unwrap();
 
         assert!(!tunnel.wants_input());
@@ -73,10 +73,10 @@ fn early_messages_take_room_in_the_pool_until_the_bytes_of_a_closed_gap_are_read
 fn early_messages_that_are_read_at_once_take_no_room_in_the_pool() {
     let pool = ReorderBudget::new();
     let (mut tunnel, stream) = established(&pool);
-    let bytes = forge::frames(&[(Command::Psh, stream, b"early")]);
+    let bytes = message_builder::frames(&[(Command::Psh, stream, b"early")]);
 
     for seq in [3, 2] {
-        let message = forge::output(seq, &bytes);
+        let message = message_builder::output(seq, &bytes);
         tunnel.handle_message(later(), message).unwrap();
     }
 
@@ -97,27 +97,27 @@ fn read_all(tunnel: &mut Tunnel, stream: StreamId, pool: &ReorderBudget) -> usiz
 
 /// A tunnel whose agent is ready, and its first stream.
 fn established(pool: &ReorderBudget) -> (Tunnel, StreamId) {
-    let (now, options) = (beginning(), Setup::default().options);
+    let (now, options) = (beginning(), PairOptions::default().options);
     let tunnel = Tunnel::new(now, SystemTime::UNIX_EPOCH, 1, options);
     let mut tunnel = tunnel.sharing(pool.clone());
     tunnel.handle_connected(now, "token");
     for message in [
-        forge::handshake_request(0, "3.3.987.0", ""),
-        forge::handshake_complete(1, ""),
+        message_builder::handshake_request(0, "3.3.987.0", ""),
+        message_builder::handshake_complete(1, ""),
     ] {
         tunnel.handle_message(now, message).unwrap();
         while tunnel.poll_transmit(now).is_some() {}
     }
     tunnel
-        .handle_message(now, forge::acknowledge(&Kind::Input, 0))
+        .handle_message(now, message_builder::acknowledge(&Kind::Input, 0))
         .unwrap();
     tunnel
-        .handle_message(now, forge::acknowledge(&Kind::Input, 2))
+        .handle_message(now, message_builder::acknowledge(&Kind::Input, 2))
         .unwrap();
     tunnel.handle_timeout(later());
     while tunnel.poll_transmit(later()).is_some() {}
     tunnel
-        .handle_message(later(), forge::acknowledge(&Kind::Input, 1))
+        .handle_message(later(), message_builder::acknowledge(&Kind::Input, 1))
         .unwrap();
     let stream = tunnel.open().unwrap();
     (tunnel, stream)

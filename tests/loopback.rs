@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::support::stage::{Stage, TARGET, daemon, destination, unpaced, until};
+use crate::support::in_process::{InProcess, TARGET, daemon, destination, unpaced, until};
 use crate::support::transfer::{MIB, ask, ask_until_served, hash_of, read_end, read_hash, send};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,7 +22,7 @@ async fn a_request_and_its_answer_travel_through_a_signed_session_of_their_own()
         .resolver
         .insert("web.internal", Some(80), web.address())
         .unwrap();
-    let stage = Stage::new(options, "remote = \"web.internal:80\"").await;
+    let stage = InProcess::new(options, "remote = \"web.internal:80\"").await;
 
     let mut client = TcpStream::connect(stage.address()).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
@@ -62,7 +62,7 @@ async fn a_hundred_mebibytes_come_down_whole() {
         seed: 1,
     })
     .await;
-    let stage = Stage::to(unpaced(), &source).await;
+    let stage = InProcess::to(unpaced(), &source).await;
 
     let hash = read_hash(stage.address()).await.unwrap();
 
@@ -77,7 +77,7 @@ async fn a_hundred_mebibytes_go_up_whole() {
     let keys = format!(
         "remote = {port}\nupload_rate = 0\nupload_payload = 32768\nupload_window = \"4MiB\""
     );
-    let stage = Stage::new(unpaced(), &keys).await;
+    let stage = InProcess::new(unpaced(), &keys).await;
 
     send(stage.address(), 100 * MIB, 2).await.unwrap();
 
@@ -94,7 +94,7 @@ async fn a_hundred_mebibytes_go_up_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_connections_at_once_have_a_session_each() {
     let echo = destination(Role::Echo).await;
-    let stage = Stage::to(Options::default(), &echo).await;
+    let stage = InProcess::to(Options::default(), &echo).await;
     let address = stage.address();
     let mut clients = JoinSet::new();
 
@@ -124,8 +124,8 @@ async fn sixty_four_connections_at_once_have_a_session_each() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_dial_is_a_reset() {
-    let vacant = vacant_port().await;
-    let stage = Stage::new(Options::default(), &format!("remote = {vacant}")).await;
+    let free_address = vacant_port().await;
+    let stage = InProcess::new(Options::default(), &format!("remote = {free_address}")).await;
 
     let end = read_end(stage.address(), b"").await;
 
@@ -135,7 +135,7 @@ async fn a_refused_dial_is_a_reset() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_host_is_a_reset() {
-    let stage = Stage::new(Options::default(), "remote = \"nowhere.internal:5432\"").await;
+    let stage = InProcess::new(Options::default(), "remote = \"nowhere.internal:5432\"").await;
 
     let end = read_end(stage.address(), b"").await;
 
@@ -158,7 +158,7 @@ async fn a_session_that_cannot_start_is_a_reset_and_the_next_connection_is_serve
         // It is asked for twice more.
         ("InternalServerError", 3),
     ] {
-        let stage = Stage::to(Options::default(), &echo).await;
+        let stage = InProcess::to(Options::default(), &echo).await;
         let fault = ApiFault {
             code: code.to_owned(),
             times: Some(times),
@@ -182,7 +182,7 @@ async fn a_session_that_cannot_start_is_a_reset_and_the_next_connection_is_serve
 async fn a_half_closed_client_gets_its_answer_and_then_the_end() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let stage = Stage::new(Options::default(), &format!("remote = {port}")).await;
+    let stage = InProcess::new(Options::default(), &format!("remote = {port}")).await;
 
     let mut client = TcpStream::connect(stage.address()).await.unwrap();
     client.write_all(b"question\n").await.unwrap();
@@ -206,7 +206,7 @@ async fn a_half_closed_client_is_reset_when_all_is_quiet_for_too_long() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let keys = format!("remote = {port}\nhalf_close_timeout = \"1s\"");
-    let stage = Stage::new(Options::default(), &keys).await;
+    let stage = InProcess::new(Options::default(), &keys).await;
 
     let mut client = TcpStream::connect(stage.address()).await.unwrap();
     client.write_all(b"question\n").await.unwrap();
@@ -224,7 +224,7 @@ async fn a_half_closed_client_is_reset_when_all_is_quiet_for_too_long() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_closes_fully_ends_its_session_at_once_and_its_words_arrive() {
     let sink = destination(Role::Sink).await;
-    let stage = Stage::to(Options::default(), &sink).await;
+    let stage = InProcess::to(Options::default(), &sink).await;
 
     let mut client = TcpStream::connect(stage.address()).await.unwrap();
     client.write_all(b"last words").await.unwrap();
@@ -247,7 +247,7 @@ async fn a_client_that_closes_fully_ends_its_session_at_once_and_its_words_arriv
 async fn a_banner_arrives_before_the_client_speaks() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let stage = Stage::new(Options::default(), &format!("remote = {port}")).await;
+    let stage = InProcess::new(Options::default(), &format!("remote = {port}")).await;
 
     let mut client = TcpStream::connect(stage.address()).await.unwrap();
     let (mut server, _) = listener.accept().await.unwrap();
@@ -263,7 +263,7 @@ async fn a_banner_arrives_before_the_client_speaks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_sessions_of_open_connections_and_resets_them() {
     let echo = destination(Role::Echo).await;
-    let stage = Stage::to(Options::default(), &echo).await;
+    let stage = InProcess::to(Options::default(), &echo).await;
     let mut client = TcpStream::connect(stage.address()).await.unwrap();
     client.write_all(b"x").await.unwrap();
     client.read_exact(&mut [0]).await.unwrap();
@@ -281,7 +281,7 @@ async fn a_stop_while_sessions_start_leaves_none_behind() {
         api_delay: Duration::from_millis(300),
         ..Options::default()
     };
-    let stage = Stage::to(options, &echo).await;
+    let stage = InProcess::to(options, &echo).await;
     let mut clients = Vec::new();
     for _ in 0..8 {
         clients.push(TcpStream::connect(stage.address()).await.unwrap());
@@ -327,7 +327,7 @@ async fn everything_works_over_tls_with_a_bundle_and_nothing_without() {
 async fn connections_over_the_limit_wait_their_turn() {
     let echo = destination(Role::Echo).await;
     let keys = format!("remote = {}\nmax_connections = 1", echo.address().port());
-    let stage = Stage::new(Options::default(), &keys).await;
+    let stage = InProcess::new(Options::default(), &keys).await;
     let first = TcpStream::connect(stage.address()).await.unwrap();
     stage
         .until("the first has a session", |l| l.started == 1)

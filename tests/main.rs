@@ -14,9 +14,13 @@ mod basic_mode;
 #[cfg(test)]
 mod channel;
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod close_semantics;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
@@ -30,9 +34,7 @@ mod demo;
 #[cfg(test)]
 mod early;
 #[cfg(test)]
-mod endings;
-#[cfg(test)]
-mod faults;
+mod forward_and_exec;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
@@ -44,7 +46,11 @@ mod mfa;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod packaged_files;
+#[cfg(test)]
 mod postgres;
+#[cfg(test)]
+mod reconnect;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]
@@ -52,16 +58,10 @@ mod schema;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
-mod shipped;
-#[cfg(test)]
 mod simulate;
 #[cfg(test)]
-mod single;
+mod single_stream;
 #[cfg(test)]
 mod ssh;
 #[cfg(test)]
 mod support;
-#[cfg(test)]
-mod tunnels;
-#[cfg(test)]
-mod websockets;

@@ -3,10 +3,10 @@
 use std::process::Command;
 
 use crate::aws::Fixture;
+use crate::support::daemon_process::{assert_reset, connect};
+use crate::support::in_process::{TARGET, until};
 use crate::support::process::take_environment;
-use crate::support::running::{assert_reset, connect};
-use crate::support::screen::Screen;
-use crate::support::stage::{TARGET, until};
+use crate::support::tmux::Tmux;
 
 const QUESTION: &str = "MFA code for arn:aws:iam::111122223333:mfa/jane:";
 
@@ -102,7 +102,7 @@ async fn each_way_out_restores_the_terminal() {
 
         screen.until(code).await;
         assert!(shows_input(&screen), "{how}");
-        let unused = Screen::start(Command::new("tmux"), "true");
+        let unused = Tmux::start(Command::new("tmux"), "true");
         // tmux itself sets the terminal up until its first command runs.
         unused.until("0-ended").await;
         assert_eq!(settings(&screen), settings(&unused));
@@ -166,17 +166,17 @@ async fn the_code_of_a_source_s_role_is_asked_for() {
 }
 
 /// A terminal in which the program runs with these arguments.
-fn screen(fixture: &Fixture, arguments: &str) -> Screen {
+fn screen(fixture: &Fixture, arguments: &str) -> Tmux {
     screen_after(fixture, ":", arguments)
 }
 
 /// The same, in a shell that runs `before` first.
-fn screen_after(fixture: &Fixture, before: &str, arguments: &str) -> Screen {
+fn screen_after(fixture: &Fixture, before: &str, arguments: &str) -> Tmux {
     let command = fixture.command();
     let mut tmux = Command::new("tmux");
     take_environment(&mut tmux, &command);
     let program = command.get_program().to_str().unwrap();
-    Screen::start(
+    Tmux::start(
         tmux,
         &format!("sh -c '{before}; exec {program} {arguments}'"),
     )
@@ -187,13 +187,13 @@ fn connect_line() -> String {
     format!("connect {TARGET} < /dev/null > /dev/null")
 }
 
-async fn answer(screen: &Screen) {
+async fn answer(screen: &Tmux) {
     screen.until(QUESTION).await;
     screen.keys(&["987654", "Enter"]);
 }
 
 /// The code went to STS for the first of these roles, and to the terminal never.
-fn assert_asked_once(fixture: &Fixture, screen: &Screen, roles: &[&str]) {
+fn assert_asked_once(fixture: &Fixture, screen: &Tmux, roles: &[&str]) {
     let calls = fixture.sts.calls("AssumeRole");
     assert_eq!(calls.len(), roles.len(), "{calls:?}");
     for (call, role) in calls.iter().zip(roles) {
@@ -211,14 +211,14 @@ fn assert_asked_once(fixture: &Fixture, screen: &Screen, roles: &[&str]) {
 }
 
 /// Whether the terminal shows what is typed.
-fn shows_input(screen: &Screen) -> bool {
+fn shows_input(screen: &Tmux) -> bool {
     settings(screen)
         .split_whitespace()
         .any(|word| word == "echo")
 }
 
 /// The settings of the terminal, as `stty` prints them.
-fn settings(screen: &Screen) -> String {
+fn settings(screen: &Tmux) -> String {
     let stty = Command::new("stty")
         .args(["-a", "-F", &screen.device()])
         .output()

@@ -9,12 +9,12 @@ use ssm_proxyd::wire::message::Kind;
 use ssm_proxyd::wire::payload;
 use ssm_proxyd::wire::smux::Command;
 
-use crate::support::bytes::{assert_begins, assert_whole, pattern};
-use crate::support::destination::{Destination, State};
-use crate::support::forge;
-use crate::support::local::End;
+use crate::support::agent_destination::{Destination, State};
+use crate::support::client::End;
+use crate::support::message_builder;
 use crate::support::pair::{Kept, Pair};
-use crate::support::setup::Setup;
+use crate::support::pair_options::PairOptions;
+use crate::support::payload::{assert_begins, assert_whole, pattern};
 
 #[test]
 fn a_websocket_may_break_after_every_message() {
@@ -113,15 +113,15 @@ fn a_fin_is_not_confirmed_while_there_is_no_websocket() {
     pair.write(stream, b"not acknowledged when the FIN arrives");
     let sent = pair.journal.down_arrived.numbers(&Kind::Output);
     let next = sent.into_iter().max().map_or(0, |last| last + 1);
-    let fin = forge::frames(&[(Command::Fin, stream, b"")]);
-    pair.tell_client(forge::output(next, &fin));
+    let fin = message_builder::frames(&[(Command::Fin, stream, b"")]);
+    pair.tell_client(message_builder::output(next, &fin));
     pair.run_for(Duration::from_millis(12));
 
     pair.disconnect(0, Kept::No);
     pair.run_for(Duration::from_secs(60));
     assert_eq!(pair.local(stream).end(), None);
     pair.connect("another");
-    pair.tell_client(forge::channel_closed(""));
+    pair.tell_client(message_builder::channel_closed(""));
     pair.run_for(Duration::from_secs(1));
 
     assert_eq!(pair.local(stream).end(), Some(&End::Lost(Reason::Closed)));
@@ -164,7 +164,7 @@ fn a_new_websocket_is_opened_with_the_new_token_by_the_same_client() {
 
 #[test]
 fn everything_unacknowledged_goes_again_oldest_first_and_nothing_else() {
-    let mut setup = Setup::default();
+    let mut setup = PairOptions::default();
     setup.options.upload_rate = 0;
     let mut pair = setup.established();
     let stream = pair.open(Destination::sink());
@@ -223,7 +223,7 @@ fn a_stream_may_be_opened_and_closed_without_a_websocket() {
 #[test]
 fn a_break_during_the_handshake_is_made_good() {
     for millis in 0..80 {
-        let mut pair = Pair::new(Setup::default());
+        let mut pair = Pair::new(PairOptions::default());
         pair.connect("token");
         pair.run_for(Duration::from_millis(millis));
 

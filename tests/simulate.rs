@@ -2,10 +2,12 @@
 
 use ssm_proxyd::sim::{MANUAL, Role};
 
-use crate::support::far::Far;
+use crate::support::daemon_process::{
+    DaemonProcess, assert_echo, assert_reset, connect, forward_to,
+};
+use crate::support::in_process::{destination, until};
 use crate::support::process::{Process, behind, ssm_proxyd};
-use crate::support::running::{Running, assert_echo, assert_reset, connect, forward_to};
-use crate::support::stage::{destination, until};
+use crate::support::simulator_process::SimulatorProcess;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets_break_as_planned_and_are_resumed() {
@@ -14,8 +16,8 @@ async fn websockets_break_as_planned_and_are_resumed() {
     let plan: Vec<_> = (1..=60)
         .map(|n| format!("--inject={}ms=break:1000", 250 * n))
         .collect();
-    let far = Far::start(&plan);
-    let daemon = Running::launch(ssm_proxyd(), &far.endpoint(), &forward_to(echo.address()));
+    let far = SimulatorProcess::start(&plan);
+    let daemon = DaemonProcess::launch(ssm_proxyd(), &far.endpoint(), &forward_to(echo.address()));
     let mut client = connect(daemon.address());
 
     until("websockets broke", || {
@@ -31,8 +33,9 @@ async fn websockets_break_as_planned_and_are_resumed() {
 async fn an_agent_dies_as_planned_and_its_client_is_reset() {
     let echo = destination(Role::Echo).await;
     let plan = ["--inject", "500ms=kill-agent", "--crash-delay", "0ms"];
-    let far = Far::start(&plan);
-    let mut daemon = Running::launch(ssm_proxyd(), &far.endpoint(), &forward_to(echo.address()));
+    let far = SimulatorProcess::start(&plan);
+    let mut daemon =
+        DaemonProcess::launch(ssm_proxyd(), &far.endpoint(), &forward_to(echo.address()));
 
     assert_reset(connect(daemon.address()));
 
@@ -44,7 +47,7 @@ async fn an_agent_dies_as_planned_and_its_client_is_reset() {
 
 #[test]
 fn it_tells_a_program_and_a_person_where_everything_is() {
-    let far = Far::start(&[] as &[&str]);
+    let far = SimulatorProcess::start(&[] as &[&str]);
     let endpoint = far.endpoint();
 
     assert_eq!(far.described["endpoint"], endpoint);
@@ -68,7 +71,7 @@ fn it_tells_a_program_and_a_person_where_everything_is() {
 fn with_tls_the_hint_says_whom_to_trust() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("authority.pem").display().to_string();
-    let far = Far::start(&["--tls", "--certificate", &file]);
+    let far = SimulatorProcess::start(&["--tls", "--certificate", &file]);
 
     assert_eq!(far.described["environment"]["AWS_CA_BUNDLE"], file);
     assert_eq!(
@@ -101,8 +104,8 @@ fn the_help_shows_what_can_go_wrong() {
 
 #[test]
 fn a_closed_terminal_ends_it_and_not_under_nohup() {
-    let mut heeding = Far::of(&mut behind("env", &["--default-signal=HUP"]), &[]);
-    let outliving = Far::of(&mut behind("nohup", &[]), &[]);
+    let mut heeding = SimulatorProcess::of(&mut behind("env", &["--default-signal=HUP"]), &[]);
+    let outliving = SimulatorProcess::of(&mut behind("nohup", &[]), &[]);
 
     heeding.process.signal("HUP");
     outliving.process.signal("HUP");
@@ -128,7 +131,7 @@ fn a_reader_who_has_gone_is_no_fault() {
 
 #[test]
 fn an_address_that_is_taken_is_named() {
-    let far = Far::start(&[] as &[&str]);
+    let far = SimulatorProcess::start(&[] as &[&str]);
     let address = far.address.to_string();
 
     let (code, said) = refused(&["--listen", &address]);

@@ -11,8 +11,8 @@
 //!   planted.rs   one fault planted for each rule, to see that it is found
 //! ```
 
-mod planted;
 mod rules;
+mod self_test;
 mod syntax;
 mod tables;
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use ssm_proxyd::proto::{ClientVersion, Event, Options, Read, StreamId, Transmit, Tunnel, Write};
 use ssm_proxyd::sim::agent::{self, Agent, Job, Pace};
 
-use crate::figures::{Samples, mib_per_second, title};
+use crate::stats::{Samples, mib_per_second, title};
 
 pub(crate) fn run() {
     title(&format!(

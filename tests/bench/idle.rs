@@ -13,9 +13,9 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::distance::free_address;
-use crate::figures::{Samples, title};
-use crate::probe::{Destination, Probe};
+use crate::endpoints::{Destination, Probe};
+use crate::path_latency::free_address;
+use crate::stats::{Samples, title};
 
 pub(crate) async fn run() {
     raise_descriptors();
@@ -75,7 +75,7 @@ async fn first_bytes(address: SocketAddr) -> Samples {
 
 /// The daemon as a process.
 struct Daemon {
-    child: Running,
+    child: DaemonProcess,
     address: SocketAddr,
 }
 
@@ -102,7 +102,7 @@ impl Daemon {
         command.env("AWS_EC2_METADATA_DISABLED", "true");
         command.env("AWS_ACCESS_KEY_ID", "AKIDSIMULATOR");
         command.env("AWS_SECRET_ACCESS_KEY", "simulated/not/a/secret");
-        let mut child = Running(command.spawn().unwrap());
+        let mut child = DaemonProcess(command.spawn().unwrap());
         let listening = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(address).await.is_err() {
             assert!(Instant::now() < listening, "the daemon does not listen");
@@ -140,7 +140,7 @@ impl Daemon {
 /// The simulator as a process.
 struct Simulator {
     endpoint: String,
-    _child: Running,
+    _child: DaemonProcess,
 }
 
 impl Simulator {
@@ -159,15 +159,15 @@ impl Simulator {
         let described: Value = serde_json::from_str(&line).unwrap();
         Self {
             endpoint: described["endpoint"].as_str().unwrap().to_owned(),
-            _child: Running(child),
+            _child: DaemonProcess(child),
         }
     }
 }
 
 /// A process that does not outlive the bench.
-struct Running(Child);
+struct DaemonProcess(Child);
 
-impl Drop for Running {
+impl Drop for DaemonProcess {
     fn drop(&mut self) {
         drop(self.0.kill());
         drop(self.0.wait());

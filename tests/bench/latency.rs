@@ -7,10 +7,10 @@ use ssm_proxyd::sim::{Options, Record, Snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::bare::Bare;
-use crate::figures::{Samples, title};
-use crate::probe::{Destination, Probe};
-use crate::stage::{Stage, TARGET, unpaced};
+use crate::baseline_relay::Bare;
+use crate::endpoints::{Destination, Probe};
+use crate::in_process::{InProcess, TARGET, unpaced};
+use crate::stats::{Samples, title};
 
 pub(crate) async fn run() {
     round_trips().await;
@@ -26,7 +26,7 @@ async fn round_trips() {
     let bare = Bare::start(destination.address, 1024, None).await;
     // One trip behind the other are more messages than the default rate allows.
     let keys = format!("{}\nupload_rate = 0", remote(&destination));
-    let stage = Stage::new(unpaced(), &keys).await;
+    let stage = InProcess::new(unpaced(), &keys).await;
     let ways = [
         ("direct TCP", destination.address),
         ("bare relay", bare.address),
@@ -65,7 +65,7 @@ async fn first_bytes() {
          target = \"{TARGET}\"\n{}\n",
         remote(&destination)
     );
-    let stage = Stage::with(Options::default(), &forward).await;
+    let stage = InProcess::with(Options::default(), &forward).await;
     let mut steps = Vec::new();
     for n in 0..SESSIONS {
         let time = first_byte(stage.address()).await;

@@ -15,31 +15,31 @@
 )]
 
 #[cfg(test)]
-mod bare;
+mod baseline_relay;
 #[cfg(test)]
 mod core;
 #[cfg(test)]
-mod distance;
-#[cfg(test)]
-mod figures;
+mod endpoints;
 #[cfg(test)]
 mod idle;
+#[cfg(test)]
+#[path = "../support/in_process.rs"]
+#[expect(dead_code, reason = "tests need more of it than benches")]
+mod in_process;
 #[cfg(test)]
 mod latency;
 #[cfg(test)]
 mod pace;
 #[cfg(test)]
-mod probe;
+mod path_latency;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod session_setup;
+#[cfg(test)]
 mod shared;
 #[cfg(test)]
-#[path = "../support/stage.rs"]
-#[expect(dead_code, reason = "tests need more of it than benches")]
-mod stage;
-#[cfg(test)]
-mod supply;
+mod stats;
 #[cfg(test)]
 mod throughput;
 
@@ -78,7 +78,7 @@ fn run(wanted: impl Fn(&str) -> bool) {
         runtime.block_on(idle::run());
     }
     if wanted("supply") {
-        runtime.block_on(supply::run());
+        runtime.block_on(session_setup::run());
     }
     if wanted("shared") {
         runtime.block_on(shared::run());

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use ssm_proxyd::sim::{Options, Snapshot};
 use tokio::task::JoinSet;
 
-use crate::figures::{Samples, mib_per_second, title};
-use crate::probe::{Destination, Probe};
-use crate::stage::Stage;
+use crate::endpoints::{Destination, Probe};
+use crate::in_process::InProcess;
+use crate::stats::{Samples, mib_per_second, title};
 
 pub(crate) async fn run() {
     title(&format!(
@@ -39,7 +39,7 @@ async fn row(connections: usize) -> f64 {
 async fn download(connections: usize) -> (f64, f64) {
     let destination = Destination::start().await;
     let remote = format!("remote = {}", destination.address.port());
-    let stage = Stage::new(Options::default(), &remote).await;
+    let stage = InProcess::new(Options::default(), &remote).await;
     let mut probes = Vec::new();
     for _ in 0..connections {
         probes.push(Probe::connect(stage.address()).await);

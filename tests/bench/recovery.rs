@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use ssm_proxyd::sim::{BreakEvery, Faults, Manner, OneOffFault, Options};
 
-use crate::figures::{Samples, mib_per_second, title};
-use crate::probe::{Destination, Probe};
-use crate::stage::{Stage, unpaced};
+use crate::endpoints::{Destination, Probe};
+use crate::in_process::{InProcess, unpaced};
+use crate::stats::{Samples, mib_per_second, title};
 
 pub(crate) async fn run() {
     next_bytes().await;
@@ -20,7 +20,7 @@ async fn next_bytes() {
         "recovery: from a reset to the next echoed byte, {BREAKS} breaks, ms"
     ));
     let destination = Destination::start().await;
-    let stage = Stage::new(Options::default(), &remote(&destination)).await;
+    let stage = InProcess::new(Options::default(), &remote(&destination)).await;
     let mut probe = Probe::connect(stage.address()).await;
     let mut samples = Vec::new();
     for _ in 0..BREAKS {
@@ -49,7 +49,7 @@ async fn again() {
         ..unpaced()
     };
     let keys = format!("{}\nupload_rate = 0", remote(&destination));
-    let stage = Stage::new(options, &keys).await;
+    let stage = InProcess::new(options, &keys).await;
     let mut probe = Probe::connect(stage.address()).await;
     probe.up(2 << 30).await;
     drop(probe);
@@ -80,7 +80,7 @@ async fn throughput() {
 
 async fn speed(faults: Faults, up: bool) -> f64 {
     let destination = Destination::start().await;
-    let stage = Stage::new(
+    let stage = InProcess::new(
         Options {
             faults,
             ..Options::default()

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::figures::{Samples, mib_per_second, title};
-use crate::probe::{Destination, Probe};
-use crate::stage::{Stage, unpaced};
+use crate::endpoints::{Destination, Probe};
+use crate::in_process::{InProcess, unpaced};
+use crate::stats::{Samples, mib_per_second, title};
 
 pub(crate) async fn run() {
     title(&format!(
@@ -24,7 +24,7 @@ async fn row(name: &str, keys: &str, pause: Duration) {
         "remote = {}\nsessions = \"shared\"\n{keys}",
         destination.address.port()
     );
-    let stage = Stage::new(unpaced(), &keys).await;
+    let stage = InProcess::new(unpaced(), &keys).await;
     let quiet = echoes(stage.address(), pause).await;
     print(name, "quiet", &quiet);
     let mut upload = Probe::connect(stage.address()).await;
@@ -58,7 +58,7 @@ async fn echoes(address: SocketAddr, pause: Duration) -> Samples {
     Samples::micros(&samples)
 }
 
-fn bytes_in(stage: &Stage) -> u64 {
+fn bytes_in(stage: &InProcess) -> u64 {
     stage.simulator.ledger().sessions[0].traffic.bytes_in
 }
 

@@ -10,10 +10,10 @@ use ssm_proxyd::sim::agent::Digests;
 use ssm_proxyd::sim::{Options, Simulator};
 use tempfile::NamedTempFile;
 
-use crate::bare::{Bare, Tls};
-use crate::figures::{Samples, mib_per_second, title};
-use crate::probe::{Destination, Probe};
-use crate::stage::{self, Stage};
+use crate::baseline_relay::{Bare, Tls};
+use crate::endpoints::{Destination, Probe};
+use crate::in_process::{self, InProcess};
+use crate::stats::{Samples, mib_per_second, title};
 
 pub(crate) async fn run() {
     for encrypted in [false, true] {
@@ -53,10 +53,10 @@ async fn compare(payload: usize, encrypted: bool) {
 }
 
 /// A daemon and a simulator whose messages carry `payload` bytes, both ways.
-async fn stage(destination: &Destination, payload: usize, encrypted: bool) -> Stage {
+async fn stage(destination: &Destination, payload: usize, encrypted: bool) -> InProcess {
     let mut options = Options {
         tls: encrypted,
-        ..stage::unpaced()
+        ..in_process::unpaced()
     };
     options.agent.message_size = payload;
     options.agent.digests = Digests::Demanded;
@@ -69,12 +69,12 @@ async fn stage(destination: &Destination, payload: usize, encrypted: bool) -> St
     let forward = format!(
         "[[forward]]\nname = \"f\"\nlisten = 0\ntarget = \"{}\"\nremote = {}\n\
          upload_rate = 0\nupload_payload = {payload}\nupload_window = \"4MiB\"\n",
-        stage::TARGET,
+        in_process::TARGET,
         destination.address.port()
     );
     let bundle = bundle.as_ref().map(NamedTempFile::path);
-    let daemon = stage::daemon(&simulator, bundle, &forward).await;
-    Stage { simulator, daemon }
+    let daemon = in_process::daemon(&simulator, bundle, &forward).await;
+    InProcess { simulator, daemon }
 }
 
 async fn measure(address: SocketAddr, way: Way, payload: usize) -> f64 {

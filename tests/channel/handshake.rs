@@ -8,11 +8,11 @@ use ssm_proxyd::wire::message::{Kind, Message, PayloadType, Seq};
 use ssm_proxyd::wire::payload::{self, HandshakeResponse};
 use ssm_proxyd::wire::smux::{Command, Header, StreamId};
 
-use crate::support::desk::Desk;
-use crate::support::destination::Destination;
-use crate::support::forge;
+use crate::support::agent_destination::Destination;
+use crate::support::core_fixture::CoreFixture;
+use crate::support::message_builder;
 use crate::support::pair::Pair;
-use crate::support::setup::Setup;
+use crate::support::pair_options::PairOptions;
 
 #[test]
 fn a_channel_opens_with_a_text_and_the_first_messages_in_order() {
@@ -52,7 +52,7 @@ fn the_same_version_is_claimed_in_both_places() {
 
 #[test]
 fn one_response_leaves_whatever_comes_twice() {
-    let mut pair = Pair::new(Setup::default());
+    let mut pair = Pair::new(PairOptions::default());
     pair.down.double_next_of(Kind::Output, 2);
     pair.up.double_next_of(Kind::Input, 1);
     pair.up.lose_next_of(Kind::Acknowledge, 3);
@@ -72,7 +72,7 @@ fn one_response_leaves_whatever_comes_twice() {
 
 #[test]
 fn nothing_of_a_user_leaves_before_the_agent_is_ready() {
-    let mut setup = Setup::default();
+    let mut setup = PairOptions::default();
     setup.agent.readiness = Duration::from_millis(400)..Duration::from_millis(400);
     let mut pair = Pair::new(setup);
 
@@ -92,7 +92,7 @@ fn nothing_of_a_user_leaves_before_the_agent_is_ready() {
 
 #[test]
 fn a_stream_is_refused_before_the_handshake_and_after_the_end() {
-    let mut pair = Pair::new(Setup::default());
+    let mut pair = Pair::new(PairOptions::default());
 
     let before = pair.tunnel.open();
     pair.tunnel.abandon("no network".to_owned());
@@ -108,7 +108,7 @@ fn a_stream_is_refused_before_the_handshake_and_after_the_end() {
 
 #[test]
 fn the_probe_is_repeated_quickly_and_then_slower_until_it_is_acknowledged() {
-    let mut setup = Setup::default();
+    let mut setup = PairOptions::default();
     setup.agent.readiness = Duration::from_millis(300)..Duration::from_millis(300);
 
     let pair = setup.established();
@@ -129,21 +129,21 @@ fn the_probe_is_repeated_quickly_and_then_slower_until_it_is_acknowledged() {
 
 #[test]
 fn a_notice_of_the_agent_reaches_the_user() {
-    let mut desk = Desk::new();
+    let mut desk = CoreFixture::new();
 
-    desk.hear(forge::handshake_request(0, "3.3.987.0", ""));
-    desk.hear(forge::handshake_complete(1, "be careful"));
+    desk.hear(message_builder::handshake_request(0, "3.3.987.0", ""));
+    desk.hear(message_builder::handshake_complete(1, "be careful"));
 
     assert_eq!(desk.events, [Event::Notice("be careful".into())]);
 }
 
 #[test]
 fn encryption_that_is_asked_for_is_answered_unsupported() {
-    let mut desk = Desk::new();
+    let mut desk = CoreFixture::new();
     let kms =
         r#",{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"k","Challenge":"AAAA"}}"#;
 
-    desk.hear(forge::handshake_request(0, "3.3.987.0", kms));
+    desk.hear(message_builder::handshake_request(0, "3.3.987.0", kms));
 
     let response = desk.said.iter().find(|m| m.header.kind == Kind::Input);
     let response: HandshakeResponse = payload::decode(&response.unwrap().payload).unwrap();
@@ -158,11 +158,11 @@ fn encryption_that_is_asked_for_is_answered_unsupported() {
 
 #[test]
 fn an_agent_that_insists_on_encryption_is_named_and_not_answered() {
-    let mut desk = Desk::new();
-    desk.hear(forge::handshake_request(0, "3.3.987.0", ""));
+    let mut desk = CoreFixture::new();
+    desk.hear(message_builder::handshake_request(0, "3.3.987.0", ""));
     let kind = PayloadType::EncChallengeRequest;
 
-    desk.hear(forge::message(
+    desk.hear(message_builder::message(
         Kind::Output,
         1,
         kind,
@@ -177,9 +177,9 @@ fn an_agent_that_insists_on_encryption_is_named_and_not_answered() {
 
 #[test]
 fn a_shell_that_starts_without_a_handshake_is_named() {
-    let mut desk = Desk::new();
+    let mut desk = CoreFixture::new();
 
-    desk.hear(forge::output(0, b"$ "));
+    desk.hear(message_builder::output(0, b"$ "));
 
     let why = desk.tunnel.ended().unwrap().to_string();
     assert!(why.contains("without a handshake"), "{why}");
@@ -187,10 +187,10 @@ fn a_shell_that_starts_without_a_handshake_is_named() {
 
 #[test]
 fn a_handshake_that_begins_anew_is_not_answered_again() {
-    let mut desk = Desk::new();
-    desk.hear(forge::handshake_request(0, "3.3.987.0", ""));
+    let mut desk = CoreFixture::new();
+    desk.hear(message_builder::handshake_request(0, "3.3.987.0", ""));
 
-    desk.hear(forge::handshake_request(1, "3.3.987.0", ""));
+    desk.hear(message_builder::handshake_request(1, "3.3.987.0", ""));
 
     let responses = |m: &&Message| m.header.payload_type == PayloadType::HandshakeResponse;
     assert_eq!(desk.said.iter().filter(responses).count(), 1);

@@ -9,10 +9,10 @@
 //!   versions.rs    agents that are older
 //! ```
 
-mod end;
 mod handshake;
 mod opening;
-mod order;
-mod pace;
+mod ordering;
+mod rate_limiting;
+mod session_end;
 mod streams;
 mod versions;

@@ -5,17 +5,17 @@ use std::time::Duration;
 use ssm_proxyd::proto::StreamId;
 use ssm_proxyd::sim::agent::Race;
 
-use crate::support::destination::Destination;
+use crate::support::agent_destination::Destination;
+use crate::support::client::End;
 use crate::support::link::Weather;
-use crate::support::local::End;
 use crate::support::pair::Pair;
-use crate::support::setup::Setup;
+use crate::support::pair_options::PairOptions;
 
 /// A session with a mux or without, on a path with this delay each way.
-fn setup(seed: u64, delay: Duration, is_single: bool) -> Setup {
+fn setup(seed: u64, delay: Duration, is_single: bool) -> PairOptions {
     let mut setup = match is_single {
-        true => Setup::single(),
-        false => Setup::default(),
+        true => PairOptions::single(),
+        false => PairOptions::default(),
     };
     setup.seed = seed;
     setup.up = Weather::fair(delay);
@@ -25,7 +25,7 @@ fn setup(seed: u64, delay: Duration, is_single: bool) -> Setup {
 }
 
 /// Runs until the tunnel is ready. Returns the pair and how long after the agent that was.
-fn ready(setup: Setup) -> (Pair, Duration) {
+fn ready(setup: PairOptions) -> (Pair, Duration) {
     let mut pair = Pair::new(setup);
     pair.lead_to(Destination::echo());
     pair.connect("token");

@@ -6,11 +6,11 @@ use ssm_proxyd::proto::{Read, Reason, Upload, Write};
 use ssm_proxyd::wire::message::Kind;
 use ssm_proxyd::wire::smux::{Command, Decoder, FrameEvent, StreamId};
 
-use crate::support::bytes::{assert_begins, assert_whole, pattern};
-use crate::support::destination::{Destination, State};
-use crate::support::local::End;
+use crate::support::agent_destination::{Destination, State};
+use crate::support::client::End;
 use crate::support::pair::Pair;
-use crate::support::setup::Setup;
+use crate::support::pair_options::PairOptions;
+use crate::support::payload::{assert_begins, assert_whole, pattern};
 
 #[test]
 fn what_is_written_comes_back_from_an_echo() {
@@ -332,7 +332,7 @@ fn a_dial_that_is_never_answered_does_not_disturb_what_is_open() {
 
 #[test]
 fn many_streams_carry_their_own_bytes() {
-    let mut setup = Setup::default();
+    let mut setup = PairOptions::default();
     setup.options.upload_rate = 0;
     let mut pair = setup.established();
 

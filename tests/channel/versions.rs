@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use ssm_proxyd::wire::message::Kind;
 
-use crate::support::bytes::{assert_whole, pattern};
-use crate::support::destination::Destination;
-use crate::support::local::End;
+use crate::support::agent_destination::Destination;
+use crate::support::client::End;
 use crate::support::pair::{Kept, Pair};
-use crate::support::setup::Setup;
+use crate::support::pair_options::PairOptions;
+use crate::support::payload::{assert_whole, pattern};
 
 #[test]
 fn a_version_is_told_when_the_agent_is_ready() {
@@ -19,7 +19,7 @@ fn a_version_is_told_when_the_agent_is_ready() {
         "3.0.655.0",
         "3.0.222.0",
     ] {
-        let mut pair = Setup::of_version(version).established();
+        let mut pair = PairOptions::of_version(version).established();
 
         let stream = pair.open(Destination::echo());
         pair.write(stream, &pattern(1, 20_000));
@@ -33,7 +33,7 @@ fn a_version_is_told_when_the_agent_is_ready() {
 #[test]
 fn an_agent_that_acknowledges_too_early_is_given_time() {
     for version in ["3.0.222.0", "3.0.654.0"] {
-        let mut pair = Pair::new(Setup::of_version(version));
+        let mut pair = Pair::new(PairOptions::of_version(version));
         pair.connect("token");
         pair.run_until(|pair| pair.ready.is_some());
 
@@ -48,7 +48,7 @@ fn an_agent_that_acknowledges_too_early_is_given_time() {
 #[test]
 fn an_agent_without_mux_is_named_as_too_old() {
     for version in ["3.0.196.0", "2.3.722.0"] {
-        let mut pair = Pair::new(Setup::of_version(version));
+        let mut pair = Pair::new(PairOptions::of_version(version));
 
         pair.connect("token");
         pair.run_until(|pair| pair.closed.is_some());
@@ -62,7 +62,7 @@ fn an_agent_without_mux_is_named_as_too_old() {
 #[test]
 fn an_idle_tunnel_lives_where_the_agent_wants_signs_of_life() {
     for version in ["3.0.222.0", "3.1.1374.0", "3.1.1476.0", "3.1.1511.0"] {
-        let mut pair = Setup::of_version(version).established();
+        let mut pair = PairOptions::of_version(version).established();
 
         pair.run_for(Duration::from_secs(300));
 
@@ -77,7 +77,7 @@ fn an_idle_tunnel_lives_where_the_agent_wants_signs_of_life() {
 #[test]
 fn an_idle_tunnel_is_silent_where_the_agent_does_not() {
     for version in ["3.1.1575.0", "3.3.987.0"] {
-        let mut pair = Setup::of_version(version).established();
+        let mut pair = PairOptions::of_version(version).established();
         let before = pair.messages();
 
         pair.run_for(Duration::from_secs(300));
@@ -89,7 +89,7 @@ fn an_idle_tunnel_is_silent_where_the_agent_does_not() {
 
 #[test]
 fn an_agent_that_ignores_duplicates_delivers_in_spite_of_lost_acknowledgements() {
-    let mut pair = Setup::of_version("3.1.1575.0").established();
+    let mut pair = PairOptions::of_version("3.1.1575.0").established();
     let stream = pair.open(Destination::echo());
     pair.settle();
     pair.down.lose_next_of(Kind::Acknowledge, 3);
@@ -109,7 +109,7 @@ fn an_agent_that_ignores_duplicates_delivers_in_spite_of_lost_acknowledgements()
 
 #[test]
 fn a_reconnect_brings_what_was_lost_behind_an_acknowledgement_that_never_comes() {
-    let mut pair = Setup::of_version("3.1.1575.0").established();
+    let mut pair = PairOptions::of_version("3.1.1575.0").established();
     let stream = pair.open(Destination::sink());
     pair.settle();
     pair.down.lose_next_of(Kind::Acknowledge, 1);
@@ -129,7 +129,7 @@ fn a_reconnect_brings_what_was_lost_behind_an_acknowledgement_that_never_comes()
 
 #[test]
 fn an_old_agent_survives_a_broken_websocket() {
-    let mut pair = Setup::of_version("3.1.1374.0").established();
+    let mut pair = PairOptions::of_version("3.1.1374.0").established();
     let stream = pair.open(Destination::answering(40_000, pattern(2, 40_000)));
     pair.write(stream, &pattern(1, 40_000));
     pair.run_for(Duration::from_millis(20));
@@ -148,7 +148,7 @@ fn an_old_agent_survives_a_broken_websocket() {
 #[test]
 fn an_agent_that_ignores_duplicates_takes_a_long_upload_with_many_breaks() {
     for seed in 0..4 {
-        let mut setup = Setup::of_version("3.1.1575.0");
+        let mut setup = PairOptions::of_version("3.1.1575.0");
         setup.seed = seed;
         setup.records = false;
         let mut pair = setup.established();
@@ -181,7 +181,7 @@ fn an_agent_that_ignores_duplicates_takes_a_long_upload_with_many_breaks() {
 
 #[test]
 fn a_window_whose_acknowledgements_are_all_lost_is_given_back() {
-    let mut setup = Setup::of_version("3.1.1575.0");
+    let mut setup = PairOptions::of_version("3.1.1575.0");
     setup.options.upload_window = 8 * 1024;
     let mut pair = setup.established();
     let stream = pair.open(Destination::sink());
@@ -201,7 +201,7 @@ fn a_window_whose_acknowledgements_are_all_lost_is_given_back() {
 #[test]
 fn what_an_agent_that_ignores_duplicates_never_got_is_sent_until_it_has_it() {
     for seed in 0..20 {
-        let mut setup = Setup::of_version("3.1.1575.0");
+        let mut setup = PairOptions::of_version("3.1.1575.0");
         setup.seed = seed;
         let mut pair = setup.established();
         let stream = pair.open(Destination::sink());

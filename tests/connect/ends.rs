@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use ssm_proxyd::sim::{OneOffFault, Options, Role, Simulator};
 
-use crate::support::errand::OneShot;
-use crate::support::running::assert_clean;
-use crate::support::stage::{destination, unpaced};
+use crate::support::connect_process::ConnectProcess;
+use crate::support::daemon_process::assert_clean;
+use crate::support::in_process::{destination, unpaced};
 
 /// The agent's websocket breaks, the destination ends meanwhile, and the agent closes after two
 /// seconds, before it has retransmitted everything.
@@ -22,7 +22,7 @@ async fn a_tail_that_the_agents_websocket_swallowed_is_a_loss() {
         seed: 5,
     })
     .await;
-    let mut errand = OneShot::start(&simulator, source.address().port());
+    let mut errand = ConnectProcess::start(&simulator, source.address().port());
     errand.hear(LEN / 2);
 
     simulator.inject(None, OneOffFault::AgentAway(Duration::from_millis(300)));
@@ -49,7 +49,7 @@ async fn the_bytes_of_a_destination_that_closes_at_once_are_printed() {
 
     let mut clean = 0;
     for _ in 0..10 {
-        let mut errand = OneShot::start(&simulator, port);
+        let mut errand = ConnectProcess::start(&simulator, port);
         let got = errand.hear_all();
 
         let (code, told) = errand.end();

@@ -1,8 +1,8 @@
 //! `connect`: bytes, ends, signals, exit codes and words, without ssh.
 
 mod ends;
-mod leftovers;
 mod refusals;
+mod unread_input;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use ssm_proxyd::sim::{Manner, OneOffFault, Options, Role, Simulator, seeded};
 
-use crate::support::bytes::{assert_whole, pattern};
-use crate::support::errand::{DEFAULTS, OneShot};
-use crate::support::running::assert_clean;
-use crate::support::stage::{TARGET, broken_every, destination, unpaced, until};
+use crate::support::connect_process::{ConnectProcess, DEFAULTS};
+use crate::support::daemon_process::assert_clean;
+use crate::support::in_process::{TARGET, broken_every, destination, unpaced, until};
+use crate::support::payload::{assert_whole, pattern};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stdout_carries_every_byte_and_nothing_else_and_the_end_is_0() {
@@ -24,7 +24,7 @@ async fn stdout_carries_every_byte_and_nothing_else_and_the_end_is_0() {
         seed: 5,
     })
     .await;
-    let mut errand = OneShot::start(&simulator, source.address().port());
+    let mut errand = ConnectProcess::start(&simulator, source.address().port());
 
     let got = errand.hear_all();
 
@@ -40,7 +40,7 @@ async fn stdout_carries_every_byte_and_nothing_else_and_the_end_is_0() {
 async fn bytes_are_whole_both_ways_at_once() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let echo = destination(Role::Echo).await;
-    let mut errand = OneShot::start(&simulator, echo.address().port());
+    let mut errand = ConnectProcess::start(&simulator, echo.address().port());
     let words = pattern(1, 4 << 20);
     let mut stdin = errand.stdin.take().unwrap();
     let sent = words.clone();
@@ -63,7 +63,7 @@ async fn an_eof_on_stdin_does_not_cut_the_answer() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let answer = pattern(2, 1 << 20);
     let port = answering(answer.clone());
-    let mut errand = OneShot::start(&simulator, port);
+    let mut errand = ConnectProcess::start(&simulator, port);
 
     errand.say(b"question\n");
     drop(errand.stdin.take());
@@ -80,7 +80,7 @@ async fn an_eof_on_stdin_that_nothing_follows_ends_it_in_time() {
     let sink = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = sink.local_addr().unwrap().port().to_string();
     let tables = "[defaults]\nhalf_close_timeout = \"1s\"\n";
-    let mut errand = OneShot::with(&simulator, tables, &[TARGET, &port]);
+    let mut errand = ConnectProcess::with(&simulator, tables, &[TARGET, &port]);
 
     errand.say(b"question\n");
     drop(errand.stdin.take());
@@ -99,7 +99,7 @@ async fn a_signal_ends_the_session_at_once() {
     for (name, code) in [("HUP", 129), ("INT", 130), ("TERM", 143)] {
         let simulator = Simulator::start(Options::default()).await.unwrap();
         let echo = destination(Role::Echo).await;
-        let mut errand = OneShot::start(&simulator, echo.address().port());
+        let mut errand = ConnectProcess::start(&simulator, echo.address().port());
         errand.say(b"hello");
         assert_eq!(errand.hear(5), b"hello");
 
@@ -117,7 +117,7 @@ async fn a_signal_while_the_session_is_opened_ends_it_too() {
     let mut options = unpaced();
     options.agent.readiness = Duration::from_secs(5)..Duration::from_secs(6);
     let simulator = Simulator::start(options).await.unwrap();
-    let errand = OneShot::start(&simulator, 22);
+    let errand = ConnectProcess::start(&simulator, 22);
     until("a session", || simulator.ledger().started == 1).await;
 
     errand.signal("TERM");
@@ -133,7 +133,7 @@ async fn a_session_that_may_be_left_behind_is_told() {
         ..Options::default()
     };
     let simulator = Simulator::start(options).await.unwrap();
-    let errand = OneShot::start(&simulator, 22);
+    let errand = ConnectProcess::start(&simulator, 22);
     until("the call has arrived", || simulator.ledger().started == 1).await;
 
     errand.signal("TERM");
@@ -153,7 +153,7 @@ async fn a_second_signal_hurries_and_leaves_no_session() {
     };
     let simulator = Simulator::start(options).await.unwrap();
     let echo = destination(Role::Echo).await;
-    let mut errand = OneShot::start(&simulator, echo.address().port());
+    let mut errand = ConnectProcess::start(&simulator, echo.address().port());
     errand.say(b"hello");
     assert_eq!(errand.hear(5), b"hello");
 
@@ -170,7 +170,7 @@ async fn a_second_signal_hurries_and_leaves_no_session() {
 async fn a_reader_of_stdout_that_vanishes_ends_the_session() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let echo = destination(Role::Echo).await;
-    let mut errand = OneShot::start(&simulator, echo.address().port());
+    let mut errand = ConnectProcess::start(&simulator, echo.address().port());
     errand.say(b"hello");
     assert_eq!(errand.hear(5), b"hello");
 
@@ -189,7 +189,7 @@ async fn a_reader_that_vanishes_amid_a_transfer_is_no_fault() {
         seed: 5,
     })
     .await;
-    let mut errand = OneShot::start(&simulator, source.address().port());
+    let mut errand = ConnectProcess::start(&simulator, source.address().port());
     errand.hear(100_000);
 
     drop(errand.stdout.take());
@@ -203,7 +203,7 @@ async fn a_reader_that_vanishes_amid_a_transfer_is_no_fault() {
 async fn when_its_parent_dies_nothing_stays_behind() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let echo = destination(Role::Echo).await;
-    let mut errand = OneShot::start(&simulator, echo.address().port());
+    let mut errand = ConnectProcess::start(&simulator, echo.address().port());
     errand.say(b"hello");
     assert_eq!(errand.hear(5), b"hello");
 
@@ -221,7 +221,7 @@ async fn a_transfer_survives_its_websockets() {
     };
     let simulator = Simulator::start(options).await.unwrap();
     let echo = destination(Role::Echo).await;
-    let mut errand = OneShot::start(&simulator, echo.address().port());
+    let mut errand = ConnectProcess::start(&simulator, echo.address().port());
     let words = pattern(3, 500_000);
     let mut stdin = errand.stdin.take().unwrap();
     let sent = words.clone();
@@ -249,7 +249,7 @@ async fn another_destination_goes_through_a_mux() {
     })
     .await;
     let remote = format!("localhost:{}", source.address().port());
-    let mut errand = OneShot::with(&simulator, DEFAULTS, &[TARGET, "--remote", &remote]);
+    let mut errand = ConnectProcess::with(&simulator, DEFAULTS, &[TARGET, "--remote", &remote]);
 
     let got = errand.hear_all();
 
@@ -268,9 +268,9 @@ async fn files_may_stand_for_stdin_and_stdout() {
     let path = |name: &str| directory.path().join(name);
     let answer = pattern(4, 300_000);
     std::fs::write(path("in"), b"question\n").unwrap();
-    let file = crate::support::errand::file(&simulator, DEFAULTS);
+    let file = crate::support::connect_process::file(&simulator, DEFAULTS);
 
-    let mut command = crate::support::running::caller(&simulator);
+    let mut command = crate::support::daemon_process::caller(&simulator);
     let status = command
         .env("SSM_PROXYD_CONFIG", file.path())
         .args(["connect", TARGET, &answering(answer.clone()).to_string()])
@@ -287,12 +287,12 @@ async fn files_may_stand_for_stdin_and_stdout() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stdout_cannot_take_is_told_and_is_no_clean_end() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
-    let file = crate::support::errand::file(&simulator, DEFAULTS);
+    let file = crate::support::connect_process::file(&simulator, DEFAULTS);
     let (question, mut says) = std::io::pipe().unwrap();
     says.write_all(b"question\n").unwrap();
 
     // stdin stays open: the fault alone must end it.
-    let mut command = crate::support::running::caller(&simulator);
+    let mut command = crate::support::daemon_process::caller(&simulator);
     let ended = command
         .env("SSM_PROXYD_CONFIG", file.path())
         .args([
@@ -332,7 +332,7 @@ async fn a_session_that_is_lost_is_told_and_is_no_clean_end() {
     options.agent.crash_delay = Duration::from_millis(10);
     let simulator = Simulator::start(options).await.unwrap();
     let echo = destination(Role::Echo).await;
-    let mut errand = OneShot::start(&simulator, echo.address().port());
+    let mut errand = ConnectProcess::start(&simulator, echo.address().port());
     errand.say(b"hello");
     assert_eq!(errand.hear(5), b"hello");
 

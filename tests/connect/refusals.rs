@@ -2,10 +2,10 @@
 
 use ssm_proxyd::sim::{ApiFault, Operation, Options, Simulator};
 
-use crate::support::errand::OneShot;
+use crate::support::connect_process::ConnectProcess;
+use crate::support::daemon_process::assert_clean;
+use crate::support::in_process::{TARGET, unpaced};
 use crate::support::process::{Process, ssm_proxyd};
-use crate::support::running::assert_clean;
-use crate::support::stage::{TARGET, unpaced};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_has_its_exit_code_and_one_line() {
@@ -25,7 +25,7 @@ async fn what_is_refused_has_its_exit_code_and_one_line() {
         simulator.fail(Operation::StartSession, fault);
         let tables = "[defaults]\nconnect_timeout = \"2s\"\n";
 
-        let (exit, said) = OneShot::with(&simulator, tables, &[TARGET]).end();
+        let (exit, said) = ConnectProcess::with(&simulator, tables, &[TARGET]).end();
 
         assert_eq!((exit, said.lines().count()), (code, 1), "{api}: {said}");
         assert!(said.contains(words), "{api}: {said}");
@@ -40,7 +40,7 @@ async fn what_is_refused_has_its_exit_code_and_one_line() {
 async fn a_port_where_nothing_listens_is_reported() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
 
-    let (code, said) = OneShot::start(&simulator, free_port()).end();
+    let (code, said) = ConnectProcess::start(&simulator, free_port()).end();
 
     assert_eq!(code, 69, "{said}");
     assert!(said.contains("check the port"), "{said}");
@@ -53,7 +53,7 @@ async fn a_destination_that_refuses_is_told() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let remote = format!("localhost:{}", free_port());
 
-    let (code, said) = OneShot::with(&simulator, "", &[TARGET, "--remote", &remote]).end();
+    let (code, said) = ConnectProcess::with(&simulator, "", &[TARGET, "--remote", &remote]).end();
 
     assert_eq!((code, said.lines().count()), (69, 1), "{said}");
     assert!(
@@ -67,7 +67,8 @@ async fn a_destination_that_refuses_is_told() {
 async fn a_document_of_another_kind_or_none_is_bad_configuration() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
 
-    let (code, said) = OneShot::with(&simulator, "", &[TARGET, "--document", "Not-There"]).end();
+    let (code, said) =
+        ConnectProcess::with(&simulator, "", &[TARGET, "--document", "Not-There"]).end();
 
     assert_eq!(code, 78, "{said}");
 }

@@ -8,9 +8,9 @@ use std::process::Command;
 
 use ssm_proxyd::sim::{Destination, Options, Role, Simulator};
 
+use crate::support::daemon_process::{File, assert_clean, assert_echo, connect, free_address};
+use crate::support::in_process::{TARGET, destination};
 use crate::support::process::{Process, behind};
-use crate::support::running::{File, assert_clean, assert_echo, connect, vacant};
-use crate::support::stage::{TARGET, destination};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_refuses_no_connection() {
@@ -110,10 +110,10 @@ impl Scene {
     async fn at(host: &str, names: &[&str]) -> Self {
         let simulator = Simulator::start(Options::default()).await.unwrap();
         let echo = destination(Role::Echo).await;
-        let (file, address) = (File::new(""), vacant());
+        let (file, address) = (File::new(""), free_address());
         let path = file.directory().join("local.sock");
         write(&file, &simulator, &echo, names);
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/daemon/manager.py");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/daemon/fake_systemd.py");
         let tcp = format!("{host}:{}", address.port());
         let mut command = behind("python3", &[script, &tcp, &path.display().to_string()]);
         command.args(["run", "--config"]).arg(file.path());

@@ -3,7 +3,7 @@
 use ssm_proxyd::sim::{Options, Simulator};
 
 use super::reload::Scene;
-use crate::support::running::{assert_echo, assert_reset, connect, vacant};
+use crate::support::daemon_process::{assert_echo, assert_reset, connect, free_address};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_certificates_at_the_same_path_count_from_the_next_connection_on() {
@@ -18,7 +18,7 @@ async fn other_certificates_at_the_same_path_count_from_the_next_connection_on()
     let trust = |simulator: &Simulator| {
         std::fs::write(bundle.path(), simulator.certificate_pem().unwrap()).unwrap();
     };
-    let address = vacant();
+    let address = free_address();
     scene.write(&[scene.forward("f", address, "")]);
     let text = std::fs::read_to_string(scene.file.path()).unwrap();
     let keys = format!("[aws]\nca_bundle = \"{}\"\n", bundle.path().display());

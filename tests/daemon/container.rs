@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use ssm_proxyd::sim::{Options, Role, Simulator};
 
-use crate::support::process::{Process, ssm_proxyd};
-use crate::support::running::{
-    File, Running, assert_clean, assert_echo, assert_names, assert_reset, caller, connect,
+use crate::support::daemon_process::{
+    DaemonProcess, File, assert_clean, assert_echo, assert_names, assert_reset, caller, connect,
     forward_to, listening,
 };
-use crate::support::stage::destination;
+use crate::support::in_process::destination;
+use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_is_found_in_its_container_and_leaves_no_session() {
@@ -113,11 +113,11 @@ async fn under_a_service_manager_connections_may_go_on_for_longer() {
 }
 
 /// A daemon whose file does not say how it stops.
-fn without_setting(simulator: &Simulator, forwards: &str, mut command: Command) -> Running {
+fn without_setting(simulator: &Simulator, forwards: &str, mut command: Command) -> DaemonProcess {
     command.env_remove("NOTIFY_SOCKET");
     let endpoint = simulator.endpoint();
     let aws = format!("[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{endpoint}\"\n");
-    Running::of_file(command, &(aws + forwards))
+    DaemonProcess::of_file(command, &(aws + forwards))
 }
 
 /// Carries bytes all the time, until it is reset.

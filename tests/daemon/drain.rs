@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use ssm_proxyd::sim::{Destination, Options, Role, Simulator};
 
-use crate::support::running::{Running, assert_clean, assert_echo, assert_reset, connect, forward};
-use crate::support::stage::{destination, until};
+use crate::support::daemon_process::{
+    DaemonProcess, assert_clean, assert_echo, assert_reset, connect, forward,
+};
+use crate::support::in_process::{destination, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn open_connections_finish_and_nobody_else_comes_in() {
@@ -130,7 +132,7 @@ async fn signals_are_heard_while_connections_finish() {
 /// A daemon with a drain, before an echo.
 struct Scene {
     simulator: Simulator,
-    daemon: Running,
+    daemon: DaemonProcess,
     address: SocketAddr,
     _echo: Destination,
 }
@@ -148,7 +150,7 @@ impl Scene {
             "[shutdown]\ndrain_timeout = \"{drain}\"\n{}",
             forward("f", &keys)
         );
-        let daemon = Running::start(&simulator, &tables);
+        let daemon = DaemonProcess::start(&simulator, &tables);
         let address = daemon.address();
         Self {
             simulator,

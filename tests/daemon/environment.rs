@@ -6,19 +6,19 @@ use std::process::Command;
 use ssm_proxyd::sim::{Options, Role, Simulator};
 
 use crate::cli::ended;
-use crate::support::api::Api;
-use crate::support::process::{Process, ssm_proxyd};
-use crate::support::running::{
-    File, Running, assert_echo, assert_names, assert_reset, caller, connect, forward, forward_to,
-    vacant,
+use crate::support::daemon_process::{
+    DaemonProcess, File, assert_echo, assert_names, assert_reset, caller, connect, forward,
+    forward_to, free_address,
 };
-use crate::support::stage::destination;
+use crate::support::fake_api::Api;
+use crate::support::in_process::destination;
+use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
+    let daemon = DaemonProcess::with(&simulator, &forward_to(echo.address()), |command| {
         behind_a_dead_proxy(command)
     });
 
@@ -30,9 +30,9 @@ async fn a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine() {
 async fn an_endpoint_for_all_services_does_not_lead_away_from_the_one_in_the_file() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
+    let daemon = DaemonProcess::with(&simulator, &forward_to(echo.address()), |command| {
         command
-            .env("AWS_ENDPOINT_URL", format!("http://{}", vacant()))
+            .env("AWS_ENDPOINT_URL", format!("http://{}", free_address()))
             .env("AWS_USE_FIPS_ENDPOINT", "true")
             .env("AWS_USE_DUALSTACK_ENDPOINT", "true")
     });
@@ -54,8 +54,8 @@ async fn what_the_environment_says_of_ssm_wins_over_the_file_and_that_is_told() 
     command
         .env("AWS_ENDPOINT_URL_SSM", simulator.endpoint())
         .env("AWS_REGION", "eu-north-1");
-    let elsewhere = format!("http://{}", vacant());
-    let daemon = Running::launch(command, &elsewhere, &forward_to(echo.address()));
+    let elsewhere = format!("http://{}", free_address());
+    let daemon = DaemonProcess::launch(command, &elsewhere, &forward_to(echo.address()));
 
     assert_echo(&mut connect(daemon.address()), b"hello");
     let log = daemon.stop(&simulator);
@@ -76,7 +76,7 @@ async fn certificates_of_the_environment_are_trusted() {
     bundle
         .write_all(simulator.certificate_pem().unwrap().as_bytes())
         .unwrap();
-    let daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
+    let daemon = DaemonProcess::with(&simulator, &forward_to(echo.address()), |command| {
         command.env("AWS_CA_BUNDLE", bundle.path())
     });
 
@@ -89,7 +89,7 @@ async fn a_machine_without_certificates_calls_an_endpoint_of_its_own() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let forwards = forward_to(echo.address());
-    let daemon = Running::with(&simulator, &forwards, without_certificates);
+    let daemon = DaemonProcess::with(&simulator, &forwards, without_certificates);
 
     assert_echo(&mut connect(daemon.address()), b"hello");
     let log = daemon.stop(&simulator);
@@ -106,7 +106,7 @@ async fn a_machine_without_certificates_trusts_the_bundle_alone() {
     let simulator = Simulator::start(options).await.unwrap();
     let bundle = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(bundle.path(), simulator.certificate_pem().unwrap()).unwrap();
-    let daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
+    let daemon = DaemonProcess::with(&simulator, &forward_to(echo.address()), |command| {
         without_certificates(command).env("AWS_CA_BUNDLE", bundle.path())
     });
 
@@ -122,7 +122,7 @@ async fn a_machine_without_certificates_is_told_that_it_cannot_call_aws() {
     };
     let simulator = Simulator::start(options).await.unwrap();
     let forwards = forward("f", "remote = 1");
-    let mut daemon = Running::with(&simulator, &forwards, without_certificates);
+    let mut daemon = DaemonProcess::with(&simulator, &forwards, without_certificates);
 
     assert_reset(connect(daemon.address()));
 
@@ -155,7 +155,7 @@ async fn no_call_leaves_this_machine_unencrypted_wherever_its_endpoint_is_writte
     for (variable, value) in variables {
         let mut command = ssm_proxyd();
         command.env(variable, value);
-        let mut daemon = Running::without_endpoint(command, &forward("f", "remote = 1"));
+        let mut daemon = DaemonProcess::without_endpoint(command, &forward("f", "remote = 1"));
 
         assert_reset(connect(daemon.address()));
         let line = daemon.process.stderr.wait_for("WARN");
@@ -176,7 +176,7 @@ async fn what_answers_in_the_place_of_aws_is_told_with_its_status_and_words() {
     ] {
         let api = Api::answering(status, body.to_owned());
         let mut daemon =
-            Running::launch(ssm_proxyd(), &api.endpoint(), &forward("f", "remote = 1"));
+            DaemonProcess::launch(ssm_proxyd(), &api.endpoint(), &forward("f", "remote = 1"));
 
         assert_reset(connect(daemon.address()));
         let line = daemon.process.stderr.wait_for("WARN");
@@ -197,8 +197,8 @@ async fn a_profile_without_credentials_is_named() {
         .env_remove("AWS_SECRET_ACCESS_KEY")
         .env("AWS_CONFIG_FILE", profile.path())
         .env("AWS_PROFILE", "empty");
-    let endpoint = format!("http://{}", vacant());
-    let mut daemon = Running::launch(command, &endpoint, &forward("f", "remote = 1"));
+    let endpoint = format!("http://{}", free_address());
+    let mut daemon = DaemonProcess::launch(command, &endpoint, &forward("f", "remote = 1"));
 
     assert_reset(connect(daemon.address()));
     let line = daemon.process.stderr.wait_for("hint=");
@@ -211,8 +211,8 @@ fn the_demo_stays_on_this_machine_whatever_the_environment_says() {
     let mut command = ssm_proxyd();
     behind_a_dead_proxy(&mut command)
         .arg("demo")
-        .env("AWS_ENDPOINT_URL", format!("http://{}", vacant()))
-        .env("AWS_ENDPOINT_URL_SSM", format!("http://{}", vacant()))
+        .env("AWS_ENDPOINT_URL", format!("http://{}", free_address()))
+        .env("AWS_ENDPOINT_URL_SSM", format!("http://{}", free_address()))
         .env("AWS_REGION", "eu-north-1")
         .env("AWS_PROFILE", "misspelt");
 
@@ -223,7 +223,7 @@ fn the_demo_stays_on_this_machine_whatever_the_environment_says() {
 }
 
 fn behind_a_dead_proxy(command: &mut Command) -> &mut Command {
-    let proxy = format!("http://{}", vacant());
+    let proxy = format!("http://{}", free_address());
     for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
         command.env(name, &proxy);
     }
@@ -235,7 +235,7 @@ async fn a_flag_wins_over_the_filter_of_the_environment() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
 
-    let daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
+    let daemon = DaemonProcess::with(&simulator, &forward_to(echo.address()), |command| {
         command.arg("-v").env("SSM_PROXYD_LOG", "off")
     });
 

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use ssm_proxyd::sim::{ApiFault, Operation, Options, Role, Simulator};
 
-use crate::support::api::Api;
-use crate::support::process::ssm_proxyd;
-use crate::support::running::{
-    Running, assert_echo, assert_names, assert_reset, assert_served, caller, connect, forward,
-    forward_to, vacant,
+use crate::support::daemon_process::{
+    DaemonProcess, assert_echo, assert_names, assert_reset, assert_served, caller, connect,
+    forward, forward_to, free_address,
 };
-use crate::support::stage::{TARGET, destination};
+use crate::support::fake_api::Api;
+use crate::support::in_process::{TARGET, destination};
+use crate::support::process::ssm_proxyd;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_of_the_api_is_told_once_and_the_next_connection_is_served() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let mut daemon = Running::start(&simulator, &forward_to(echo.address()));
+    let mut daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
     for (code, remedy) in [
         ("AccessDeniedException", "ssm:StartSession"),
         ("TargetNotConnected", "SSM agent is online"),
@@ -66,7 +66,7 @@ async fn every_connection_is_reset_after_connect_timeout_while_the_api_does_not_
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let api = Api::before(simulator.address(), usize::MAX);
     let text = forward("f", "remote = 9\nconnect_timeout = \"2s\"");
-    let daemon = Running::launch(caller(&simulator), &api.endpoint(), &text);
+    let daemon = DaemonProcess::launch(caller(&simulator), &api.endpoint(), &text);
 
     let clients: Vec<_> = (0..100).map(|_| connect(daemon.address())).collect();
 
@@ -81,7 +81,7 @@ async fn a_target_that_is_offline_is_named_and_served_once_it_is_back() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     simulator.set_offline(TARGET, true);
-    let mut daemon = Running::start(&simulator, &forward_to(echo.address()));
+    let mut daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
 
     assert_reset(connect(daemon.address()));
     let line = daemon.process.stderr.wait_for("WARN");
@@ -96,7 +96,7 @@ async fn a_target_that_is_offline_is_named_and_served_once_it_is_back() {
 async fn a_throttled_call_is_made_again_and_costs_no_connection() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let daemon = Running::start(&simulator, &forward_to(echo.address()));
+    let daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
     let fault = ApiFault {
         code: "ThrottlingException".to_owned(),
         times: Some(2),
@@ -117,7 +117,7 @@ async fn while_a_target_is_known_to_be_offline_nobody_asks_for_it_again() {
     simulator.set_offline(TARGET, true);
     let api = Api::before(simulator.address(), 0);
     let command = caller(&simulator);
-    let mut daemon = Running::launch(command, &api.endpoint(), &forward_to(echo.address()));
+    let mut daemon = DaemonProcess::launch(command, &api.endpoint(), &forward_to(echo.address()));
 
     assert_reset(connect(daemon.address()));
     let told = daemon.process.stderr.wait_for("WARN");
@@ -154,7 +154,7 @@ async fn without_credentials_one_line_says_so_and_a_login_needs_no_restart() {
     };
     let simulator = Simulator::start(options).await.unwrap();
     let keys = tempfile::NamedTempFile::new().unwrap();
-    let mut daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
+    let mut daemon = DaemonProcess::with(&simulator, &forward_to(echo.address()), |command| {
         command
             .env_remove("AWS_ACCESS_KEY_ID")
             .env_remove("AWS_SECRET_ACCESS_KEY")
@@ -197,7 +197,7 @@ async fn a_program_that_gives_no_credentials_is_one_line() {
     let profile = tempfile::NamedTempFile::new().unwrap();
     let text = "[default]\ncredential_process = sh -c 'echo no ticket >&2; exit 1'\n";
     std::fs::write(profile.path(), text).unwrap();
-    let mut daemon = Running::with(&simulator, &forward("f", "remote = 1"), |command| {
+    let mut daemon = DaemonProcess::with(&simulator, &forward("f", "remote = 1"), |command| {
         command
             .env_remove("AWS_ACCESS_KEY_ID")
             .env_remove("AWS_SECRET_ACCESS_KEY")
@@ -216,8 +216,9 @@ async fn a_program_that_gives_no_credentials_is_one_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_does_not_answer_is_told() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let nobody = format!("http://{}", vacant());
-    let mut daemon = Running::launch(caller(&simulator), &nobody, &forward("f", "remote = 1"));
+    let nobody = format!("http://{}", free_address());
+    let mut daemon =
+        DaemonProcess::launch(caller(&simulator), &nobody, &forward("f", "remote = 1"));
 
     assert_reset(connect(daemon.address()));
     let line = daemon.process.stderr.wait_for("WARN");
@@ -238,7 +239,7 @@ async fn a_certificate_that_is_not_trusted_names_the_bundle() {
         ..Options::default()
     };
     let simulator = Simulator::start(options).await.unwrap();
-    let mut daemon = Running::start(&simulator, &forward("f", "remote = 1"));
+    let mut daemon = DaemonProcess::start(&simulator, &forward("f", "remote = 1"));
 
     assert_reset(connect(daemon.address()));
     let line = daemon.process.stderr.wait_for("WARN");
@@ -253,12 +254,12 @@ async fn a_certificate_that_is_not_trusted_names_the_bundle() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_cannot_be_reached_is_named_with_the_remedy() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let refusing = vacant();
+    let refusing = free_address();
     let forwards = [
         forward_to(refusing),
         forward("lost", "remote = \"nowhere.internal:5432\""),
     ];
-    let mut daemon = Running::start(&simulator, &forwards.concat());
+    let mut daemon = DaemonProcess::start(&simulator, &forwards.concat());
 
     assert_reset(connect(daemon.address_of("f")));
     let refused = daemon.process.stderr.wait_for("WARN");
@@ -285,7 +286,7 @@ async fn a_refused_websocket_names_its_permission() {
     let api = Api::starting(session_at(&format!("ws://{}", simulator.address())));
     let mut command = caller(&simulator);
     command.env("AWS_SECRET_ACCESS_KEY", "wrong");
-    let mut daemon = Running::launch(command, &api.endpoint(), &forward("f", "remote = 1"));
+    let mut daemon = DaemonProcess::launch(command, &api.endpoint(), &forward("f", "remote = 1"));
 
     assert_reset(connect(daemon.address()));
     let line = daemon.process.stderr.wait_for("WARN");
@@ -332,13 +333,13 @@ async fn an_answer_that_makes_no_sense_costs_its_connection_and_its_session_is_e
         ),
         (
             "nobody there",
-            session_at(&format!("ws://{}", vacant())),
+            session_at(&format!("ws://{}", free_address())),
             "refused",
         ),
     ] {
         let api = Api::starting(body);
         let keys = "remote = 1\nconnect_timeout = \"1s\"";
-        let mut daemon = Running::launch(ssm_proxyd(), &api.endpoint(), &forward("f", keys));
+        let mut daemon = DaemonProcess::launch(ssm_proxyd(), &api.endpoint(), &forward("f", keys));
 
         assert_reset(connect(daemon.address()));
         let line = daemon.process.stderr.wait_for("WARN");
@@ -357,7 +358,7 @@ async fn an_answer_that_makes_no_sense_costs_its_connection_and_its_session_is_e
 async fn an_answer_without_a_session_is_told() {
     let api = Api::starting("<html>".to_owned());
     let endpoint = api.endpoint();
-    let mut daemon = Running::launch(ssm_proxyd(), &endpoint, &forward("f", "remote = 1"));
+    let mut daemon = DaemonProcess::launch(ssm_proxyd(), &endpoint, &forward("f", "remote = 1"));
 
     assert_reset(connect(daemon.address()));
     let line = daemon.process.stderr.wait_for("WARN");
@@ -374,7 +375,7 @@ async fn a_session_that_could_not_be_ended_is_not_called_ended() {
         times: None,
     };
     simulator.fail(Operation::TerminateSession, fault);
-    let mut daemon = Running::start(&simulator, &forward_to(echo.address()));
+    let mut daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
     assert_echo(&mut connect(daemon.address()), b"hello");
 
     let line = daemon.process.stderr.wait_for("WARN");
@@ -395,5 +396,5 @@ fn session_at(origin: &str) -> String {
     )
 }
 
-/// Far beyond any `connect_timeout` of these tests.
+/// SimulatorProcess beyond any `connect_timeout` of these tests.
 const RESET_TIMEOUT: Duration = Duration::from_secs(30);

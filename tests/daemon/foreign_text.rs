@@ -13,10 +13,10 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, WebSocket, accept_hdr};
 
-use crate::support::api::Api;
-use crate::support::forge;
+use crate::support::daemon_process::{File, assert_reset, connect, free_address};
+use crate::support::fake_api::Api;
+use crate::support::message_builder;
 use crate::support::process::{Process, ssm_proxyd};
-use crate::support::running::{File, assert_reset, connect, vacant};
 
 /// What the far side does to the session of a forward, by the forward's number.
 #[derive(Clone, Copy, Debug)]
@@ -52,10 +52,10 @@ const ATTACKS: [Attack; 11] = [
 
 #[test]
 fn nothing_that_the_far_side_says_reaches_the_log_or_the_status_as_it_came() {
-    let gateway = forge::gateway(serve);
+    let gateway = message_builder::gateway(serve);
     for format in ["text", "json"] {
         let api = Api::by(move |operation, body| answer(gateway, operation, body));
-        let http = vacant();
+        let http = free_address();
         let mut text = format!(
             "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n[log]\nformat = \"{format}\"\n\
              [http]\nlisten = \"{http}\"\n[shutdown]\ndrain_timeout = \"0s\"\n\
@@ -79,7 +79,7 @@ fn nothing_that_the_far_side_says_reaches_the_log_or_the_status_as_it_came() {
         }
 
         for page in ["/status", "/metrics"] {
-            let page = super::unread::get(http, page);
+            let page = super::log_not_read::get(http, page);
             for line in page.lines() {
                 assert_harmless(line);
             }
@@ -109,7 +109,7 @@ pub(super) fn local_address(line: &str) -> SocketAddr {
 
 #[test]
 fn connect_shows_nothing_as_it_came() {
-    let gateway = forge::gateway(serve);
+    let gateway = message_builder::gateway(serve);
     let api = Api::by(move |operation, body| answer(gateway, operation, body));
     let children: Vec<Process> = (0..ATTACKS.len())
         .map(|number| {
@@ -221,7 +221,7 @@ fn perform(
     let escaped = escaped.trim_matches('"');
     let mut send = |message| websocket.send(Message::Binary(message));
     match attack {
-        AgentVersion => send(forge::handshake_request(0, escaped, ""))?,
+        AgentVersion => send(message_builder::handshake_request(0, escaped, ""))?,
         SessionType => {
             let request = json!({ "AgentVersion": hostile(), "RequestedClientActions": [{
                 "ActionType": "SessionType",
@@ -229,27 +229,37 @@ fn perform(
             }] });
             let request = request.to_string();
             let kind = PayloadType::HandshakeRequest;
-            send(forge::message(Kind::Output, 0, kind, request.as_bytes()))?;
+            send(message_builder::message(
+                Kind::Output,
+                0,
+                kind,
+                request.as_bytes(),
+            ))?;
         }
         Unreadable => {
             let request =
                 json!({ "AgentVersion": [hostile()], "RequestedClientActions": hostile() });
             let request = request.to_string();
             let kind = PayloadType::HandshakeRequest;
-            send(forge::message(Kind::Output, 0, kind, request.as_bytes()))?;
+            send(message_builder::message(
+                Kind::Output,
+                0,
+                kind,
+                request.as_bytes(),
+            ))?;
         }
         MessageType => {
-            let mut message = forge::channel_closed("").to_vec();
+            let mut message = message_builder::channel_closed("").to_vec();
             message[4..36]
                 .copy_from_slice(b"\x1b[2J\r\nFORGED\n\xe2\x80\xae\x1b]0;title\x07\x9b2J\xc2\x85 ");
             send(message.into())?;
-            send(forge::channel_closed(&hostile()))?;
+            send(message_builder::channel_closed(&hostile()))?;
         }
         ActionAndNotice => {
             let more = format!(r#",{{"ActionType":"{escaped}","ActionParameters":{{}}}}"#);
-            send(forge::handshake_request(0, "3.3.987.0", &more))?;
-            send(forge::handshake_complete(1, escaped))?;
-            send(forge::channel_closed(&hostile()))?;
+            send(message_builder::handshake_request(0, "3.3.987.0", &more))?;
+            send(message_builder::handshake_complete(1, escaped))?;
+            send(message_builder::channel_closed(&hostile()))?;
         }
         ApiError | ApiIsNoApi | SessionId | StreamUrl | Upgrade | CloseReason => {}
     }

@@ -3,15 +3,16 @@
 
 use ssm_proxyd::sim::{Options, Role, Simulator};
 
-use crate::support::running::{
-    Running, assert_echo, assert_names, assert_reset, caller, connect, forward_to, vacant,
+use crate::support::daemon_process::{
+    DaemonProcess, assert_echo, assert_names, assert_reset, caller, connect, forward_to,
+    free_address,
 };
-use crate::support::stage::destination;
+use crate::support::in_process::destination;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_dialled_at_the_gateway_and_signed_for_it() {
     let echo = destination(Role::Echo).await;
-    let nowhere = vacant();
+    let nowhere = free_address();
     let options = Options {
         require_signature: true,
         advertised: Some(nowhere),
@@ -21,7 +22,7 @@ async fn a_session_is_dialled_at_the_gateway_and_signed_for_it() {
     let here = format!("http://{}", simulator.address());
     let start = |keys: &str| {
         let aws = format!("[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{here}\"\n{keys}");
-        Running::of_file(
+        DaemonProcess::of_file(
             caller(&simulator),
             &(aws + &forward_to(echo.address()) + "connect_timeout = \"1s\"\n"),
         )
@@ -51,7 +52,7 @@ async fn another_client_version_is_claimed_in_both_places() {
              client_version = \"{version}\"\n"
         );
         let text = aws + &forward_to(echo.address());
-        let daemon = Running::of_file(caller(&simulator), &text);
+        let daemon = DaemonProcess::of_file(caller(&simulator), &text);
         assert_echo(&mut connect(daemon.address()), b"hello");
         daemon.stop(&simulator);
 

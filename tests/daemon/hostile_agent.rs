@@ -13,10 +13,10 @@ use ssm_proxyd::wire::smux::{Command, StreamId};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, accept_hdr};
 
-use crate::support::api::Api;
-use crate::support::forge;
+use crate::support::daemon_process::{File, connect, free_address};
+use crate::support::fake_api::Api;
+use crate::support::message_builder;
 use crate::support::process::{Process, ssm_proxyd};
-use crate::support::running::{File, connect, vacant};
 
 /// What an agent sends without end, once its channel is open.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,9 +64,9 @@ const MAX_GROWTH: u64 = 192 << 20;
 
 #[test]
 fn memory_under_hostile_agents_is_bounded_and_the_processor_comes_to_rest() {
-    let gateway = forge::gateway(serve);
+    let gateway = message_builder::gateway(serve);
     let api = Api::by(move |operation, body| answer(gateway, operation, body));
-    let http = vacant();
+    let http = free_address();
     let mut text = format!(
         "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n[http]\nlisten = \"{http}\"\n\
          [shutdown]\ndrain_timeout = \"0s\"\n",
@@ -112,7 +112,7 @@ fn most_memory_until_rest(id: u32, http: SocketAddr) -> u64 {
         thread::sleep(Duration::from_millis(500));
         most = most.max(resident(id));
         // It answers others all the while.
-        assert!(super::unread::get(http, "/liveness").contains("200"));
+        assert!(super::log_not_read::get(http, "/liveness").contains("200"));
         // A tick is 10 ms.
         quiet = if ticks(id) - before <= 5 {
             quiet + 1
@@ -185,18 +185,18 @@ fn perform(websocket: &mut WebSocket<TcpStream>, flood: Flood) -> Result<(), Err
     websocket.read()?;
     if flood == Actions {
         let more = ",{}".repeat(300_000);
-        return websocket.send(Message::Binary(forge::handshake_request(
+        return websocket.send(Message::Binary(message_builder::handshake_request(
             0,
             "3.3.987.0",
             &more,
         )));
     }
-    websocket.send(Message::Binary(forge::handshake_request(
+    websocket.send(Message::Binary(message_builder::handshake_request(
         0,
         "3.3.987.0",
         "",
     )))?;
-    websocket.send(Message::Binary(forge::handshake_complete(1, "")))?;
+    websocket.send(Message::Binary(message_builder::handshake_complete(1, "")))?;
     wait_for_stream(websocket)?;
     let mut sent = 0;
     let mut number = 0;
@@ -207,7 +207,7 @@ fn perform(websocket: &mut WebSocket<TcpStream>, flood: Flood) -> Result<(), Err
         websocket.send(Message::Binary(message))?;
     }
     if flood == ClosedGap {
-        websocket.send(Message::Binary(forge::output(2, b"")))?;
+        websocket.send(Message::Binary(message_builder::output(2, b"")))?;
     }
     Ok(())
 }
@@ -225,7 +225,7 @@ fn wait_for_stream(websocket: &mut WebSocket<TcpStream>) -> Result<(), Error> {
             continue;
         }
         let seq = i64::try_from(came.header.seq.0).unwrap();
-        let acknowledgement = forge::acknowledge(&Kind::Input, seq);
+        let acknowledgement = message_builder::acknowledge(&Kind::Input, seq);
         websocket.send(Message::Binary(acknowledgement))?;
         let is_data = came.header.payload_type == PayloadType::Output;
         if is_data && came.payload.windows(5).any(|w| w == b"hello") {
@@ -238,21 +238,21 @@ fn wait_for_stream(websocket: &mut WebSocket<TcpStream>) -> Result<(), Error> {
 fn message(flood: Flood, number: u64) -> Bytes {
     const STREAM: StreamId = StreamId(3);
     let block = [7; 60_000];
-    let bytes = forge::frames(&[(Command::Psh, STREAM, &block)]);
+    let bytes = message_builder::frames(&[(Command::Psh, STREAM, &block)]);
     match flood {
-        Gap | ClosedGap => forge::output(3 + number, &bytes),
-        EmptyGap => forge::output(3 + number, b""),
-        Unread => forge::output(2 + number, &bytes),
+        Gap | ClosedGap => message_builder::output(3 + number, &bytes),
+        EmptyGap => message_builder::output(3 + number, b""),
+        Unread => message_builder::output(2 + number, &bytes),
         OneByte => {
             let mut frames = vec![(Command::Psh, STREAM, &b"x"[..])];
             frames.extend([(Command::Psh, StreamId(99), &block[..]); 16]);
-            forge::output(2 + number, &forge::frames(&frames))
+            message_builder::output(2 + number, &message_builder::frames(&frames))
         }
         Acknowledgements => {
-            forge::acknowledge(&Kind::Input, i64::try_from(number).unwrap() + 1_000_000)
+            message_builder::acknowledge(&Kind::Input, i64::try_from(number).unwrap() + 1_000_000)
         }
-        Duplicates => forge::output(1, b""),
-        Pauses => forge::publication(Kind::PausePublication),
+        Duplicates => message_builder::output(1, b""),
+        Pauses => message_builder::publication(Kind::PausePublication),
         Actions => unreachable!("it has no channel"),
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use ssm_proxyd::sim::{ApiFault, Credentials, Operation, Options, Role, Simulator};
 
-use crate::support::api::Api;
+use crate::support::daemon_process::{DaemonProcess, assert_echo, connect, forward_to};
+use crate::support::fake_api::Api;
+use crate::support::in_process::{destination, until};
 use crate::support::process::ssm_proxyd;
-use crate::support::running::{Running, assert_echo, connect, forward_to};
-use crate::support::stage::{destination, until};
 
 const ARN: &str = "arn:aws:iam::111122223333:role/tunnel";
 
@@ -46,7 +46,7 @@ async fn one_role_session(operation: &str, config: &str, change: impl Fn(&mut Co
     let mut command = caller(files.path());
     command.env("AWS_ENDPOINT_URL_STS", sts.endpoint());
     change(&mut command, &token);
-    let daemon = Running::launch(command, &simulator.endpoint(), &forward_to(echo.address()));
+    let daemon = DaemonProcess::launch(command, &simulator.endpoint(), &forward_to(echo.address()));
 
     let before = sts.calls(operation).len();
     while sts.calls(operation).len() < before + 6 {
@@ -70,7 +70,7 @@ async fn an_expired_token_costs_no_connection_if_the_files_have_another_one() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let files = files("[default]\naws_access_key_id = one\naws_secret_access_key = b\n");
     let command = caller(files.path());
-    let daemon = Running::launch(command, &simulator.endpoint(), &forward_to(echo.address()));
+    let daemon = DaemonProcess::launch(command, &simulator.endpoint(), &forward_to(echo.address()));
     let mut first = connect(daemon.address());
     assert_echo(&mut first, b"first");
     write(
@@ -99,7 +99,8 @@ async fn after_hup_the_files_are_read_again_and_open_connections_do_not_notice()
     let simulator = knowing_but_lenient().await;
     let files = files("[default]\naws_access_key_id = old\naws_secret_access_key = b\n");
     let command = caller(files.path());
-    let mut daemon = Running::launch(command, &simulator.endpoint(), &forward_to(echo.address()));
+    let mut daemon =
+        DaemonProcess::launch(command, &simulator.endpoint(), &forward_to(echo.address()));
     let mut first = connect(daemon.address());
     assert_echo(&mut first, b"first");
     let keys = of_role_session("new");

@@ -5,9 +5,11 @@ use std::net::TcpStream;
 use serde_json::Value;
 use ssm_proxyd::sim::{Options, Simulator};
 
+use crate::support::daemon_process::{
+    DaemonProcess, File, assert_reset, caller, connect, forward, free_address,
+};
+use crate::support::in_process::{TARGET, until};
 use crate::support::process::Process;
-use crate::support::running::{File, Running, assert_reset, caller, connect, forward, vacant};
-use crate::support::stage::{TARGET, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_json_every_line_is_an_object_that_a_program_can_search() {
@@ -55,7 +57,7 @@ async fn every_line_about_a_forward_names_it_however_little_is_said() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     simulator.set_offline(TARGET, true);
     let level = "[log]\nlevel = \"warn\"\n";
-    let daemon = Running::quiet(
+    let daemon = DaemonProcess::quiet(
         &simulator,
         &(level.to_owned() + &forward("f", "remote = 1")),
     );
@@ -97,7 +99,7 @@ fn assert_no_key_twice(line: &str) {
 /// What a daemon says from start to stop, with these settings of `[log]`. What is asked for is a
 /// flag, or a variable and its value.
 async fn said(simulator: &Simulator, settings: &str, asked: &[(&str, &str)]) -> String {
-    let address = vacant();
+    let address = free_address();
     let file = File::new(&format!(
         "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n[log]\n{settings}\n\
          [[forward]]\nname = \"f\"\nlisten = \"{address}\"\ntarget = \"{TARGET}\"\nremote = 1\n",

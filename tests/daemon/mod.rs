@@ -3,39 +3,39 @@
 //! The simulator runs in the test, so that its ledger can be read; the daemon is a child, so that
 //! its exit code, its log and its sockets are what a user has.
 
-mod accounts;
 mod activation;
 mod admin;
-mod breaks;
+mod aws_accounts;
 mod certificates;
 mod container;
+mod disconnects;
 mod drain;
 mod environment;
 mod failures;
 mod foreign_text;
 mod gateway;
-mod hostile;
 mod hostile_agent;
+mod hostile_clients;
 mod http;
 mod identity;
 mod independent;
 mod log;
-mod pace;
+mod log_not_read;
 mod providers;
 mod proxied_credentials;
 mod proxy;
-mod reading;
+mod rate_limiting;
 mod reload;
-mod reloads;
+mod reload_blocked;
+mod reload_stress;
 mod secrets;
 mod signals;
 mod sso_cache;
 mod start;
 mod systemd;
 mod targets;
-mod transient;
 mod transient_credentials;
-mod unread;
+mod transient_faults;
 mod upgrades;
 
 use std::io::{BufRead, BufReader, Write};
@@ -43,12 +43,12 @@ use std::net::TcpStream;
 
 use ssm_proxyd::sim::{Options, Role, Simulator};
 
-use crate::support::api::Api;
-use crate::support::process::Process;
-use crate::support::running::{
-    File, Running, assert_echo, caller, connect, forward, forward_to, listening,
+use crate::support::daemon_process::{
+    DaemonProcess, File, assert_echo, caller, connect, forward, forward_to, listening,
 };
-use crate::support::stage::{destination, until};
+use crate::support::fake_api::Api;
+use crate::support::in_process::{destination, until};
+use crate::support::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_forwards_serve_at_once_each_its_own_destination() {
@@ -63,7 +63,7 @@ async fn several_forwards_serve_at_once_each_its_own_destination() {
         forward_to(echo.address()),
         forward("web", "remote = \"web.internal:80\""),
     ];
-    let daemon = Running::start(&simulator, &text.concat());
+    let daemon = DaemonProcess::start(&simulator, &text.concat());
     let mut first = connect(daemon.address_of("f"));
     let mut second = connect(daemon.address_of("web"));
     let mut third = connect(daemon.address_of("f"));
@@ -111,7 +111,7 @@ async fn a_client_that_gives_up_does_not_hold_its_place() {
     let api = Api::before(simulator.address(), 1);
     let keys = "max_connections = 1\nconnect_timeout = \"10m\"\n";
     let text = forward_to(echo.address()) + keys;
-    let daemon = Running::launch(caller(&simulator), &api.endpoint(), &text);
+    let daemon = DaemonProcess::launch(caller(&simulator), &api.endpoint(), &text);
 
     let impatient = connect(daemon.address());
     until("its call has arrived", || {
@@ -127,14 +127,14 @@ async fn a_client_that_gives_up_does_not_hold_its_place() {
 async fn a_stopped_daemon_can_be_started_again_at_once_on_its_port() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let first = Running::start(&simulator, &forward_to(echo.address()));
+    let first = DaemonProcess::start(&simulator, &forward_to(echo.address()));
     let address = first.address();
     let mut client = connect(address);
     assert_echo(&mut client, b"hello");
     first.stop(&simulator);
     let same_port = forward_to(echo.address()).replace("127.0.0.1:0", &address.to_string());
 
-    let second = Running::start(&simulator, &same_port);
+    let second = DaemonProcess::start(&simulator, &same_port);
 
     assert_echo(&mut connect(address), b"again");
     second.stop(&simulator);

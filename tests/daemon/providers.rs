@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use ssm_proxyd::sim::{Options, Role, Simulator};
 
+use crate::support::daemon_process::{
+    DaemonProcess, File, assert_echo, assert_reset, connect, forward_to,
+};
+use crate::support::in_process::destination;
 use crate::support::process::{Process, ssm_proxyd};
-use crate::support::running::{File, Running, assert_echo, assert_reset, connect, forward_to};
-use crate::support::stage::destination;
 
 const VALID: &str = r#"echo '{"Version":1,"AccessKeyId":"a","SecretAccessKey":"b","Expiration":"2100-01-01T00:00:00Z"}'"#;
 
@@ -21,7 +23,7 @@ async fn a_credential_process_is_asked_once() {
         directory.path(),
         &format!("echo x >> calls\nsleep 1\n{VALID}"),
     );
-    let daemon = Running::launch(command, &simulator.endpoint(), &forward_to(echo.address()));
+    let daemon = DaemonProcess::launch(command, &simulator.endpoint(), &forward_to(echo.address()));
 
     let mut clients = [(); 3].map(|()| connect(daemon.address()));
     for client in &mut clients {
@@ -48,7 +50,7 @@ async fn a_credential_process_that_hangs_leaves_no_session_and_no_program_behind
     );
     let command = caller(directory.path(), &script);
     let text = forward_to(echo.address()) + "connect_timeout = \"2s\"\n";
-    let mut daemon = Running::launch(command, &simulator.endpoint(), &text);
+    let mut daemon = DaemonProcess::launch(command, &simulator.endpoint(), &text);
     assert_echo(&mut connect(daemon.address()), b"hello");
     let ids = directory.path().join("ids");
     while !ids.exists() {
@@ -88,7 +90,7 @@ async fn a_credential_process_that_hangs_is_named_as_the_cause_of_the_reset() {
     let directory = tempfile::tempdir().unwrap();
     let command = caller(directory.path(), "sleep 1000");
     let text = forward_to(simulator.address()) + "connect_timeout = \"2s\"\n";
-    let mut daemon = Running::launch(command, &simulator.endpoint(), &text);
+    let mut daemon = DaemonProcess::launch(command, &simulator.endpoint(), &text);
 
     assert_reset(connect(daemon.address()));
 
@@ -107,7 +109,8 @@ async fn a_credential_process_that_takes_long_is_reported_while_it_runs() {
     let directory = tempfile::tempdir().unwrap();
     let script = format!("until test -e go; do sleep 0.1; done\n{VALID}");
     let command = caller(directory.path(), &script);
-    let mut daemon = Running::launch(command, &simulator.endpoint(), &forward_to(echo.address()));
+    let mut daemon =
+        DaemonProcess::launch(command, &simulator.endpoint(), &forward_to(echo.address()));
     let mut client = connect(daemon.address());
 
     let line = daemon.process.stderr.wait_for("has been running for 5 s");
@@ -128,7 +131,7 @@ async fn a_line_feed_behind_a_key_of_the_environment_does_no_harm() {
     };
     let simulator = Simulator::start(options).await.unwrap();
     let keys = simulator.options().credentials.clone();
-    let daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
+    let daemon = DaemonProcess::with(&simulator, &forward_to(echo.address()), |command| {
         command
             .env("AWS_ACCESS_KEY_ID", format!("{}\n", keys.access_key_id))
             .env(
@@ -151,7 +154,8 @@ async fn a_value_that_is_no_key_is_refused_by_the_name_of_its_variable() {
         ("AWS_SESSION_TOKEN", "not\u{e9}a-key"),
     ] {
         let text = forward_to(simulator.address());
-        let mut daemon = Running::with(&simulator, &text, |command| command.env(variable, value));
+        let mut daemon =
+            DaemonProcess::with(&simulator, &text, |command| command.env(variable, value));
 
         assert_reset(connect(daemon.address()));
 

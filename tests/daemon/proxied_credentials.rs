@@ -12,16 +12,16 @@ use tempfile::TempDir;
 
 use super::http::get;
 use crate::cli::ended;
-use crate::support::api::Api;
 use crate::support::connect_proxy::{Asked, ConnectProxy};
-use crate::support::process::ssm_proxyd;
-use crate::support::running::{
-    Running, assert_echo, assert_names, assert_reset, connect, forward, vacant,
+use crate::support::daemon_process::{
+    DaemonProcess, assert_echo, assert_names, assert_reset, connect, forward, free_address,
 };
-use crate::support::stage::{TARGET, destination};
+use crate::support::fake_api::Api;
+use crate::support::in_process::{TARGET, destination};
+use crate::support::process::ssm_proxyd;
 use crate::support::tinyproxy::Tinyproxy;
 use crate::support::tls::TlsServer;
-use crate::support::{login, machine};
+use crate::support::{credential_endpoints, login_services};
 
 /// The names of STS and of IAM Identity Center.
 const STS: &str = "sts.us-east-1.amazonaws.com:443";
@@ -75,7 +75,7 @@ const WAYS: [Way; 5] = [
     },
     Way {
         name: "a refreshed SSO token",
-        config: login::CONFIG,
+        config: login_services::CONFIG,
         environment: &[],
         keys: "",
         hosts: &[OIDC, PORTAL],
@@ -85,7 +85,7 @@ const WAYS: [Way; 5] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn each_way_to_credentials_goes_through_the_proxy() {
     let echo = destination(Role::Echo).await;
-    let far = Far::new().await;
+    let far = SimulatorProcess::new().await;
     for way in &WAYS {
         for is_in_file in [true, false] {
             let proxy = far.proxy(|_| None);
@@ -108,7 +108,7 @@ async fn each_way_to_credentials_goes_through_the_proxy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_refuses_a_way_to_credentials_is_named() {
-    let far = Far::new().await;
+    let far = SimulatorProcess::new().await;
     for way in &WAYS {
         for host in way.hosts {
             for (answer, words) in [
@@ -136,17 +136,17 @@ async fn a_proxy_that_refuses_a_way_to_credentials_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_reports_a_proxy_that_refuses_a_way_to_credentials() {
-    let far = Far::new().await;
+    let far = SimulatorProcess::new().await;
     let answer = "407 Proxy Authentication Required";
     for way in &WAYS {
         let host = way.hosts[0];
         let proxy = far.proxy(move |asked| (asked.host == host).then_some(answer));
         let user = Caller::new(&far, way);
-        let http = vacant();
+        let http = free_address();
         let aws = format!("proxy = \"{}\"\n", url(proxy.address()));
         let text = user.file(&aws, far.simulator.address());
         let text = format!("{text}\n[http]\nlisten = \"{http}\"\n");
-        let mut daemon = Running::of_file(user.command(), &text);
+        let mut daemon = DaemonProcess::of_file(user.command(), &text);
 
         assert_reset(connect(daemon.address()));
 
@@ -164,12 +164,12 @@ async fn a_daemon_reports_a_proxy_that_refuses_a_way_to_credentials() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_services_of_the_machine_are_called_without_the_proxy() {
-    let far = Far::new().await;
+    let far = SimulatorProcess::new().await;
     for variable in [
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
         "AWS_EC2_METADATA_SERVICE_ENDPOINT",
     ] {
-        let machine = machine::services("good");
+        let machine = credential_endpoints::services("good");
         let proxy = far.proxy(|_| None);
         let user = Caller::new(&far, &NOTHING);
         let mut command = user.command();
@@ -184,7 +184,7 @@ async fn the_services_of_the_machine_are_called_without_the_proxy() {
             .env("AWS_EC2_METADATA_DISABLED", "false")
             .env(variable, format!("{}{path}", machine.endpoint()));
         let file = user.file("", far.simulator.address());
-        let mut daemon = Running::of_file(command, &file);
+        let mut daemon = DaemonProcess::of_file(command, &file);
 
         assert_reset(connect(daemon.address()));
 
@@ -201,7 +201,7 @@ async fn the_services_of_the_machine_are_called_without_the_proxy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tinyproxy_leads_to_credentials_and_its_refusal_is_named() {
     let echo = destination(Role::Echo).await;
-    let far = Far::new().await;
+    let far = SimulatorProcess::new().await;
     let upstream = far.proxy(|_| None);
     let Some(tinyproxy) = Tinyproxy::start(upstream.address()).await else {
         eprintln!("SKIPPED: tinyproxy is not installed");
@@ -252,14 +252,14 @@ const NOTHING: Way = Way {
 };
 
 /// The simulator, STS and IAM Identity Center, with TLS and AWS's own names.
-struct Far {
+struct SimulatorProcess {
     simulator: Simulator,
     sts: TlsServer,
     logins: TlsServer,
     _services: [Api; 2],
 }
 
-impl Far {
+impl SimulatorProcess {
     async fn new() -> Self {
         // Those of the fake portal, which STS gives too.
         let credentials = Credentials {
@@ -275,7 +275,7 @@ impl Far {
             ..Options::default()
         };
         let sts = Api::granting_each(Duration::from_secs(3600), move |_| credentials.clone());
-        let logins = login::services();
+        let logins = login_services::services();
         let host = |name: &'static str| name.strip_suffix(":443").unwrap();
         Self {
             simulator: Simulator::start(options).await.unwrap(),
@@ -307,7 +307,7 @@ struct Caller<'a> {
 }
 
 impl<'a> Caller<'a> {
-    fn new(far: &Far, way: &'a Way) -> Self {
+    fn new(far: &SimulatorProcess, way: &'a Way) -> Self {
         let files = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = files.path().join(name);
@@ -318,7 +318,7 @@ impl<'a> Caller<'a> {
         write("bundle", &[&*pem, &far.sts.pem, &far.logins.pem].join("\n"));
         write("config", &here(way.config, files.path()));
         write("web-token", "a.web.token");
-        write(login::TOKEN_FILE, login::EXPIRED_TOKEN);
+        write(login_services::TOKEN_FILE, login_services::EXPIRED_TOKEN);
         Self { files, way }
     }
 
@@ -347,7 +347,7 @@ impl<'a> Caller<'a> {
         )
     }
 
-    fn daemon(&self, url: &str, is_in_file: bool, destination: SocketAddr) -> Running {
+    fn daemon(&self, url: &str, is_in_file: bool, destination: SocketAddr) -> DaemonProcess {
         let mut command = self.command();
         let aws = match is_in_file {
             true => format!("proxy = \"{url}\"\n"),
@@ -356,7 +356,7 @@ impl<'a> Caller<'a> {
                 String::new()
             }
         };
-        Running::of_file(command, &self.file(&aws, destination))
+        DaemonProcess::of_file(command, &self.file(&aws, destination))
     }
 
     /// Runs `connect` and returns its exit code and message.

@@ -8,16 +8,17 @@ use ssm_proxyd::sim::{Options, Role, Simulator};
 
 use crate::cli::ended;
 use crate::support::connect_proxy::ConnectProxy;
-use crate::support::process::{Process, ssm_proxyd};
-use crate::support::running::{
-    File, Running, assert_echo, assert_names, assert_reset, caller, connect, forward, forward_to,
+use crate::support::daemon_process::{
+    DaemonProcess, File, assert_echo, assert_names, assert_reset, caller, connect, forward,
+    forward_to,
 };
-use crate::support::stage::destination;
+use crate::support::in_process::destination;
+use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_and_the_websocket_both_go_through_the_proxy() {
     let echo = destination(Role::Echo).await;
-    let far = Far::new().await;
+    let far = SimulatorProcess::new().await;
     let open = far.proxy(|_| None);
     let in_the_file = format!("proxy = \"http://me:s3%2Fcret@{}\"\n", open.address());
     let text = forward_to(echo.address());
@@ -62,7 +63,7 @@ async fn the_api_and_the_websocket_both_go_through_the_proxy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_of_the_file_is_asked_and_not_that_of_the_environment() {
     let echo = destination(Role::Echo).await;
-    let far = Far::new().await;
+    let far = SimulatorProcess::new().await;
     let (ours, other) = (far.proxy(|_| None), far.proxy(|_| Some("403 Forbidden")));
     let mut command = far.caller();
     command.env("HTTPS_PROXY", format!("http://{}", other.address()));
@@ -78,7 +79,7 @@ async fn the_proxy_of_the_file_is_asked_and_not_that_of_the_environment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_does_not_open_the_way_is_told_with_a_remedy() {
-    let far = Far::new().await;
+    let far = SimulatorProcess::new().await;
     for (host, answer, words) in [
         (
             "ssm.",
@@ -211,12 +212,12 @@ fn check_tells_the_proxy_without_its_password() {
 }
 
 /// A simulator that is called by AWS's own names, and who trusts it.
-struct Far {
+struct SimulatorProcess {
     simulator: Simulator,
     bundle: tempfile::NamedTempFile,
 }
 
-impl Far {
+impl SimulatorProcess {
     async fn new() -> Self {
         let options = Options {
             tls: true,
@@ -245,9 +246,9 @@ impl Far {
         caller(&self.simulator)
     }
 
-    fn daemon(&self, command: Command, keys: &str, forwards: &str) -> Running {
+    fn daemon(&self, command: Command, keys: &str, forwards: &str) -> DaemonProcess {
         let bundle = self.bundle.path().display();
         let aws = format!("[aws]\nregion = \"us-east-1\"\nca_bundle = \"{bundle}\"\n{keys}");
-        Running::of_file(command, &(aws + forwards))
+        DaemonProcess::of_file(command, &(aws + forwards))
     }
 }

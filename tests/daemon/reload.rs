@@ -4,16 +4,16 @@ use std::net::{SocketAddr, TcpStream};
 
 use ssm_proxyd::sim::{Destination, Options, Role, Simulator};
 
-use crate::support::process::Process;
-use crate::support::running::{
-    File, assert_clean, assert_echo, assert_reset, caller, connect, listening, vacant,
+use crate::support::daemon_process::{
+    File, assert_clean, assert_echo, assert_reset, caller, connect, free_address, listening,
 };
-use crate::support::stage::{TARGET, destination, until};
+use crate::support::in_process::{TARGET, destination, until};
+use crate::support::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forwards_come_go_change_and_stay() {
     let mut scene = Scene::new().await;
-    let [same, gone, changed, new] = [(); 4].map(|()| vacant());
+    let [same, gone, changed, new] = [(); 4].map(|()| free_address());
     scene.write(&[
         scene.forward("same", same, ""),
         scene.forward("gone", gone, ""),
@@ -47,7 +47,7 @@ async fn forwards_come_go_change_and_stay() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_refused_while_a_forward_changes() {
     let mut scene = Scene::new().await;
-    let address = vacant();
+    let address = free_address();
     scene.write(&[scene.forward("f", address, "connect_timeout = \"21s\"")]);
     scene.start(address);
 
@@ -70,7 +70,7 @@ async fn nobody_is_refused_while_a_forward_changes() {
 async fn whatever_is_wrong_leaves_everything_as_it_was() {
     let mut scene = Scene::new().await;
     let (address, taken) = (
-        vacant(),
+        free_address(),
         std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
     );
     let good = scene.forward("f", address, "");
@@ -98,7 +98,7 @@ async fn whatever_is_wrong_leaves_everything_as_it_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_may_go_from_one_forward_to_another() {
     let mut scene = Scene::new().await;
-    let (one, two) = (vacant(), vacant());
+    let (one, two) = (free_address(), free_address());
     scene.write(&[scene.forward("a", one, ""), scene.forward("b", two, "")]);
     scene.start(one);
     let mut client = connect(one);
@@ -119,7 +119,7 @@ async fn an_address_may_go_from_one_forward_to_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_may_be_narrowed_and_widened_by_a_loopback() {
     let mut scene = Scene::new().await;
-    let address = vacant();
+    let address = free_address();
     let port = address.port();
     let forward = |scene: &Scene, listen: String| {
         scene.forward("f", address, "").replace(
@@ -158,7 +158,7 @@ async fn a_port_may_be_narrowed_and_widened_by_a_loopback() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_else_is_blamed_for_a_port_that_the_daemon_holds_itself() {
     let mut scene = Scene::new().await;
-    let address = vacant();
+    let address = free_address();
     let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
     scene.write(&[scene.forward("f", address, "")]);
     scene.start(address);
@@ -171,7 +171,7 @@ async fn nobody_else_is_blamed_for_a_port_that_the_daemon_holds_itself() {
     assert!(told.contains("restart the daemon"), "{told}");
     assert_echo(&mut connect(address), b"hello");
 
-    let other = vacant();
+    let other = free_address();
     scene.write(&[scene.forward("other", other, "")]);
     scene.reload("reloaded");
     until("nobody listens there", || {
@@ -219,7 +219,7 @@ async fn a_free_port_stays_with_its_forward() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_of_a_removed_forward_end_with_their_connections() {
     let mut scene = Scene::new().await;
-    let (kept, gone) = (vacant(), vacant());
+    let (kept, gone) = (free_address(), free_address());
     scene.write(&[
         scene.forward("kept", kept, ""),
         scene.forward("gone", gone, "warm = 2"),
@@ -248,7 +248,7 @@ async fn sessions_of_a_removed_forward_end_with_their_connections() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_what_a_reload_has_left_to_finish() {
     let mut scene = Scene::new().await;
-    let (kept, gone) = (vacant(), vacant());
+    let (kept, gone) = (free_address(), free_address());
     scene.write(&[
         scene.forward("kept", kept, ""),
         scene.forward("gone", gone, ""),
@@ -267,7 +267,7 @@ async fn a_stop_ends_what_a_reload_has_left_to_finish() {
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_hold_from_then_on() {
     let mut scene = Scene::new().await;
-    let address = vacant();
+    let address = free_address();
     let forward = scene.forward("f", address, "connect_timeout = \"1s\"");
     let limited = |most: usize| format!("max_connections = {most}\n{forward}");
     scene.write(&[limited(1)]);
@@ -294,7 +294,7 @@ async fn limits_hold_from_then_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_way_to_aws_counts_from_the_next_connection_on() {
     let mut scene = Scene::new().await;
-    let address = vacant();
+    let address = free_address();
     let forwards = [scene.forward("f", address, "")];
     scene.write(&forwards);
     scene.start(address);

@@ -4,12 +4,13 @@ use ssm_proxyd::sim::{ApiFault, Credentials, Operation, Options, Role, Simulator
 
 use super::http::get;
 use crate::cli::ended;
-use crate::support::api::Api;
-use crate::support::process::ssm_proxyd;
-use crate::support::running::{
-    Running, assert_clean, assert_echo, assert_reset, caller, connect, forward_to, vacant,
+use crate::support::daemon_process::{
+    DaemonProcess, assert_clean, assert_echo, assert_reset, caller, connect, forward_to,
+    free_address,
 };
-use crate::support::stage::destination;
+use crate::support::fake_api::Api;
+use crate::support::in_process::destination;
+use crate::support::process::ssm_proxyd;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_and_no_payload_is_ever_said() {
@@ -50,12 +51,12 @@ async fn everything_said(filter: &str) -> String {
     };
     let runtime = tempfile::tempdir().unwrap();
     command.env("XDG_RUNTIME_DIR", runtime.path());
-    let http = vacant();
+    let http = free_address();
     let tables = format!(
         "[http]\nlisten = \"{http}\"\n{}",
         forward_to(echo.address())
     );
-    let mut daemon = Running::launch(command, &api.endpoint(), &tables);
+    let mut daemon = DaemonProcess::launch(command, &api.endpoint(), &tables);
 
     assert_echo(&mut connect(daemon.address()), b"canary of the payload");
     let fault = ApiFault {

@@ -10,17 +10,18 @@ use std::time::Duration;
 
 use ssm_proxyd::sim::{ApiFault, Faults, Operation, Options, Role, Simulator};
 
-use crate::support::process::{Process, ssm_proxyd};
-use crate::support::running::{
-    Running, assert_clean, assert_echo, assert_reset, connect, forward, forward_to, in_a_hurry,
+use crate::support::daemon_process::{
+    DaemonProcess, assert_clean, assert_echo, assert_reset, connect, forward, forward_to,
+    in_a_hurry,
 };
-use crate::support::stage::{destination, unpaced, until};
+use crate::support::in_process::{destination, unpaced, until};
+use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_daemon_ends_well_on_either_signal() {
     for signal in ["TERM", "INT"] {
         let simulator = Simulator::start(Options::default()).await.unwrap();
-        let mut daemon = Running::start(&simulator, &forward("f", "remote = 1"));
+        let mut daemon = DaemonProcess::start(&simulator, &forward("f", "remote = 1"));
 
         daemon.process.signal(signal);
 
@@ -40,7 +41,7 @@ async fn a_stop_resets_quiet_connections_and_ends_their_sessions() {
     let echo = destination(Role::Echo).await;
     for signal in ["TERM", "INT"] {
         let simulator = Simulator::start(Options::default()).await.unwrap();
-        let mut daemon = Running::start(&simulator, &forward_to(echo.address()));
+        let mut daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
         let mut clients: Vec<_> = (0..4).map(|_| connect(daemon.address())).collect();
         for client in &mut clients {
             assert_echo(client, b"hello");
@@ -76,7 +77,7 @@ async fn a_stop_amid_transfers_is_no_clean_end() {
             &format!("remote = {}", sink.address().port()),
         )),
     ];
-    let daemon = Running::start(&simulator, &forwards.concat());
+    let daemon = DaemonProcess::start(&simulator, &forwards.concat());
     let mut down = connect(daemon.address_of("down"));
     down.read_exact(&mut vec![0; 1 << 20]).unwrap();
     let writer = thread::spawn(write_until_it_fails(connect(daemon.address_of("up"))));
@@ -101,7 +102,7 @@ async fn a_stop_while_connections_wait_for_their_sessions_leaves_none_behind() {
         ..Options::default()
     };
     let simulator = Simulator::start(options).await.unwrap();
-    let daemon = Running::start(&simulator, &forward_to(echo.address()));
+    let daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
     let clients: Vec<_> = (0..4).map(|_| connect(daemon.address())).collect();
     until("the calls have arrived", || simulator.ledger().started == 4).await;
 
@@ -145,7 +146,7 @@ async fn a_stop_in_the_middle_of_the_start_ends_it_in_order() {
 async fn at_usr1_each_open_connection_says_a_line() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let mut daemon = Running::start(&simulator, &forward_to(echo.address()));
+    let mut daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
     let mut clients = [(); 2].map(|()| connect(daemon.address()));
     assert_echo(&mut clients[0], b"12345");
     assert_echo(&mut clients[1], b"1");
@@ -167,7 +168,7 @@ async fn at_usr1_each_open_connection_says_a_line() {
 async fn a_signal_that_asks_for_nothing_more_ends_nothing() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let daemon = Running::start(&simulator, &forward_to(echo.address()));
+    let daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
     let mut client = connect(daemon.address());
     for signal in ["HUP", "USR1", "USR2", "PIPE"] {
         daemon.process.signal(signal);
@@ -188,7 +189,7 @@ async fn usr2_ends_the_pause_before_the_next_terminate_session() {
     };
     simulator.fail(Operation::TerminateSession, fault);
     let forward = forward_to(echo.address());
-    let mut daemon = Running::with(&simulator, &forward, |command| {
+    let mut daemon = DaemonProcess::with(&simulator, &forward, |command| {
         command.env("SSM_PROXYD_LOG", "debug")
     });
     let mut client = connect(daemon.address());
@@ -268,7 +269,7 @@ async fn a_killed_daemon_leaves_resets_and_no_clean_end() {
         forward("echo", &format!("remote = {}", echo.address().port())),
         forward("source", &format!("remote = {}", source.address().port())),
     ];
-    let mut daemon = Running::start(&simulator, &forwards.concat());
+    let mut daemon = DaemonProcess::start(&simulator, &forwards.concat());
     let mut quiet = connect(daemon.address_of("echo"));
     assert_echo(&mut quiet, b"hello");
     let mut busy = connect(daemon.address_of("source"));
@@ -282,13 +283,13 @@ async fn a_killed_daemon_leaves_resets_and_no_clean_end() {
 }
 
 /// A daemon with a client whose StartSession is never answered.
-async fn hanging() -> (Simulator, Running, TcpStream) {
+async fn hanging() -> (Simulator, DaemonProcess, TcpStream) {
     let options = Options {
         api_delay: Duration::from_secs(3600),
         ..Options::default()
     };
     let simulator = Simulator::start(options).await.unwrap();
-    let daemon = Running::start(&simulator, &forward("f", "remote = 1"));
+    let daemon = DaemonProcess::start(&simulator, &forward("f", "remote = 1"));
     let client = connect(daemon.address());
     until("the call has arrived", || simulator.ledger().started == 1).await;
     (simulator, daemon, client)

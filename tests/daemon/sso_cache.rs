@@ -5,12 +5,12 @@ use std::process::Command;
 
 use ssm_proxyd::sim::{ApiFault, Credentials, Operation, Options, Role, Simulator};
 
-use crate::support::login;
-use crate::support::process::{ssm_proxyd, take_environment};
-use crate::support::running::{
-    Running, assert_echo, assert_reset, assert_served, connect, forward_to,
+use crate::support::daemon_process::{
+    DaemonProcess, assert_echo, assert_reset, assert_served, connect, forward_to,
 };
-use crate::support::stage::destination;
+use crate::support::in_process::destination;
+use crate::support::login_services;
+use crate::support::process::{ssm_proxyd, take_environment};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refreshed_token_is_used_until_the_end_with_one_warning() {
@@ -26,12 +26,12 @@ async fn a_refreshed_token_is_used_until_the_end_with_one_warning() {
         ..Options::default()
     };
     let simulator = Simulator::start(options).await.unwrap();
-    let logins = login::services();
+    let logins = login_services::services();
     let home = tempfile::tempdir().unwrap();
-    fs::create_dir_all(home.path().join(login::TOKENS)).unwrap();
-    fs::write(home.path().join(".aws/config"), login::CONFIG).unwrap();
-    let token = home.path().join(login::TOKEN_FILE);
-    fs::write(&token, login::EXPIRED_TOKEN).unwrap();
+    fs::create_dir_all(home.path().join(login_services::TOKENS)).unwrap();
+    fs::write(home.path().join(".aws/config"), login_services::CONFIG).unwrap();
+    let token = home.path().join(login_services::TOKEN_FILE);
+    fs::write(&token, login_services::EXPIRED_TOKEN).unwrap();
     let mut command = ssm_proxyd();
     command
         .env_remove("AWS_ACCESS_KEY_ID")
@@ -55,7 +55,7 @@ async fn a_refreshed_token_is_used_until_the_end_with_one_warning() {
     unshared.arg(format!("{mount}; exec \"$@\"")).arg("sh");
     unshared.arg(command.get_program());
     let text = forward_to(echo.address());
-    let daemon = Running::launch(unshared, &simulator.endpoint(), &text);
+    let daemon = DaemonProcess::launch(unshared, &simulator.endpoint(), &text);
 
     assert_echo(&mut connect(daemon.address()), b"first");
     for _ in 0..2 {
@@ -75,5 +75,8 @@ async fn a_refreshed_token_is_used_until_the_end_with_one_warning() {
     assert_eq!(logins.calls("/token").len(), 1);
     let calls = logins.calls("/federation/credentials").len();
     assert!(calls >= 3, "{calls}: {log}");
-    assert_eq!(fs::read_to_string(&token).unwrap(), login::EXPIRED_TOKEN);
+    assert_eq!(
+        fs::read_to_string(&token).unwrap(),
+        login_services::EXPIRED_TOKEN
+    );
 }

@@ -4,9 +4,9 @@
 use std::io;
 use std::net::{TcpListener, TcpStream};
 
+use crate::support::daemon_process::{File, forward, free_address};
+use crate::support::in_process::TARGET;
 use crate::support::process::{Process, ssm_proxyd};
-use crate::support::running::{File, forward, vacant};
-use crate::support::stage::TARGET;
 
 #[test]
 fn a_wrong_file_is_told_with_line_and_hint() {
@@ -200,7 +200,7 @@ fn a_bundle_of_certificates_that_is_none_is_told_with_the_reason() {
 #[test]
 fn a_port_in_use_leaves_nothing_half_started_by_a_strict_daemon() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (taken, free) = (held.local_addr().unwrap(), vacant());
+    let (taken, free) = (held.local_addr().unwrap(), free_address());
     let on = |name: &str, address: &dyn ToString| {
         forward(name, "remote = 1").replace("127.0.0.1:0", &address.to_string())
     };

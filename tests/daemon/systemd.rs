@@ -8,15 +8,17 @@ use std::time::Duration;
 use ssm_proxyd::sim::{ApiFault, Operation, Options, Role, Simulator};
 use tempfile::TempDir;
 
-use crate::support::running::{Running, assert_echo, assert_reset, connect, forward, forward_to};
-use crate::support::stage::destination;
+use crate::support::daemon_process::{
+    DaemonProcess, assert_echo, assert_reset, connect, forward, forward_to,
+};
+use crate::support::in_process::destination;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_hears_that_all_is_bound_what_is_open_and_that_the_end_begins() {
     let (_directory, path, socket) = manager();
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let daemon = Running::with(&simulator, &forward_to(echo.address()), |command| {
+    let daemon = DaemonProcess::with(&simulator, &forward_to(echo.address()), |command| {
         command.env("NOTIFY_SOCKET", &path)
     });
 
@@ -48,7 +50,7 @@ async fn a_watchdog_is_fed_while_the_accept_loops_answer() {
     let (_directory, path, socket) = manager();
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let forwards = [forward("a", "remote = 1"), forward("b", "remote = 2")].concat();
-    let daemon = Running::with(&simulator, &forwards, |command| {
+    let daemon = DaemonProcess::with(&simulator, &forwards, |command| {
         command
             .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", "40000")

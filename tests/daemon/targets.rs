@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use ssm_proxyd::sim::{ApiFault, Nodes, Operation, Options, Role, Simulator};
 
-use crate::support::running::{Running, assert_echo, assert_names, assert_reset, caller, connect};
-use crate::support::stage::{destination, until};
+use crate::support::daemon_process::{
+    DaemonProcess, assert_echo, assert_names, assert_reset, caller, connect,
+};
+use crate::support::in_process::{destination, until};
 
 const OLD: &str = "i-00000001";
 const NEW: &str = "i-00000002";
@@ -215,11 +217,11 @@ async fn who_waits_for_a_look_up_is_told_so() {
     daemon.stop(&simulator);
 }
 
-fn start(simulator: &Simulator, target: &str, port: u16) -> Running {
+fn start(simulator: &Simulator, target: &str, port: u16) -> DaemonProcess {
     let text = format!(
         "[[forward]]\nname = \"f\"\nlisten = \"127.0.0.1:0\"\ntarget = {target}\nremote = {port}\n"
     );
-    Running::launch(caller(simulator), &simulator.endpoint(), &text)
+    DaemonProcess::launch(caller(simulator), &simulator.endpoint(), &text)
 }
 
 async fn simulator(nodes: &[(&str, &str, &str)]) -> Simulator {

@@ -14,12 +14,14 @@ use socket2::SockRef;
 use ssm_proxyd::sim::{Credentials, Options, Role, Simulator};
 use tempfile::TempDir;
 
-use super::transient::{pass_on, relay};
-use crate::support::api::{Api, HANG_UP};
+use super::transient_faults::{pass_on, relay};
+use crate::support::daemon_process::{
+    DaemonProcess, assert_echo, connect, forward_to, free_address,
+};
+use crate::support::fake_api::{Api, HANG_UP};
+use crate::support::in_process::destination;
 use crate::support::process::{ssm_proxyd, take_environment};
-use crate::support::running::{Running, assert_echo, connect, forward_to, vacant};
-use crate::support::stage::destination;
-use crate::support::{login, machine};
+use crate::support::{credential_endpoints, login_services};
 
 /// The services that give credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +58,7 @@ async fn a_fault_of_any_call_for_credentials_is_retried() {
                 eprintln!("{at}");
                 let user = User::new(leg, &before.endpoint());
                 let text = forward_to(echo.address());
-                let daemon = Running::launch(user.command(), &simulator.endpoint(), &text);
+                let daemon = DaemonProcess::launch(user.command(), &simulator.endpoint(), &text);
 
                 assert_echo(&mut connect(daemon.address()), b"hello");
 
@@ -72,12 +74,12 @@ async fn a_connection_waits_for_a_credentials_service_that_refuses_connections()
     let echo = destination(Role::Echo).await;
     for leg in [Leg::Sts, Leg::WebIdentity, Leg::Login] {
         let (simulator, service) = leg.start().await;
-        let address = vacant();
+        let address = free_address();
         let user = User::new(leg, &format!("http://{address}"));
         let mut command = user.command();
         command.env("SSM_PROXYD_LOG", "info,ssm_proxyd=debug");
         let text = forward_to(echo.address());
-        let mut daemon = Running::launch(command, &simulator.endpoint(), &text);
+        let mut daemon = DaemonProcess::launch(command, &simulator.endpoint(), &text);
 
         let mut client = connect(daemon.address());
         let line = daemon
@@ -104,7 +106,7 @@ async fn a_reset_during_the_tls_handshake_is_retried() {
     let resets = Arc::new(AtomicUsize::new(0));
     let address = resetting(simulator.address(), 2, Arc::clone(&resets));
     let (command, text) = trusting(&simulator, &format!("https://{address}"));
-    let daemon = Running::of_file(command.0, &(text + &forward_to(echo.address())));
+    let daemon = DaemonProcess::of_file(command.0, &(text + &forward_to(echo.address())));
 
     assert_echo(&mut connect(daemon.address()), b"hello");
 
@@ -145,7 +147,7 @@ async fn a_connection_waits_for_a_name_that_is_not_resolved_yet() {
     unshared.args(["--mount", "sh", "-c"]);
     unshared.arg(format!("{mount}; exec \"$@\"")).arg("sh");
     unshared.arg(command.get_program());
-    let mut daemon = Running::of_file(unshared, &(text + &forward_to(echo.address())));
+    let mut daemon = DaemonProcess::of_file(unshared, &(text + &forward_to(echo.address())));
 
     let client = connect(daemon.address());
     let line = daemon
@@ -193,8 +195,8 @@ impl Leg {
             Self::Sts | Self::WebIdentity => {
                 Api::granting_each(Duration::from_secs(3600), move |_| credentials.clone())
             }
-            Self::Login => login::services(),
-            Self::Instance | Self::Container => machine::services("good"),
+            Self::Login => login_services::services(),
+            Self::Instance | Self::Container => credential_endpoints::services("good"),
         };
         (Simulator::start(options).await.unwrap(), service)
     }
@@ -210,15 +212,19 @@ struct User {
 impl User {
     fn new(leg: Leg, endpoint: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
-        fs::create_dir_all(home.path().join(login::TOKENS)).unwrap();
+        fs::create_dir_all(home.path().join(login_services::TOKENS)).unwrap();
         let config = match leg {
             Leg::Sts => ROLE,
-            Leg::Login => login::CONFIG,
+            Leg::Login => login_services::CONFIG,
             Leg::WebIdentity | Leg::Instance | Leg::Container => "",
         };
         fs::write(home.path().join(".aws/config"), config).unwrap();
         fs::write(home.path().join("token"), "a.web.token").unwrap();
-        fs::write(home.path().join(login::TOKEN_FILE), login::EXPIRED_TOKEN).unwrap();
+        fs::write(
+            home.path().join(login_services::TOKEN_FILE),
+            login_services::EXPIRED_TOKEN,
+        )
+        .unwrap();
         Self {
             home,
             leg,
@@ -264,7 +270,7 @@ fn trusting(simulator: &Simulator, endpoint: &str) -> ((Command, TempDir), Strin
         "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{endpoint}\"\nca_bundle = {bundle:?}\n\
          [shutdown]\ndrain_timeout = \"0s\"\n"
     );
-    let command = crate::support::running::caller(simulator);
+    let command = crate::support::daemon_process::caller(simulator);
     ((command, directory), text)
 }
 

@@ -5,12 +5,12 @@ use std::net::{SocketAddr, TcpListener};
 use serde_json::json;
 use ssm_proxyd::sim::{Faults, Options, RefusedUpgrades, Role, Simulator};
 
-use crate::support::api::Api;
-use crate::support::process::ssm_proxyd;
-use crate::support::running::{
-    Running, assert_echo, assert_names, assert_reset, connect, forward, forward_to,
+use crate::support::daemon_process::{
+    DaemonProcess, assert_echo, assert_names, assert_reset, connect, forward, forward_to,
 };
-use crate::support::stage::{destination, until};
+use crate::support::fake_api::Api;
+use crate::support::in_process::{destination, until};
+use crate::support::process::ssm_proxyd;
 
 /// Why nobody waits for a websocket any more.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ async fn a_tunnel_that_is_given_up_while_it_dials_ends_its_session() {
             End::Late => "remote = 1\nconnect_timeout = \"1s\"",
             End::Stopped => "remote = 1\nconnect_timeout = \"5m\"",
         };
-        let mut daemon = Running::launch(ssm_proxyd(), &api.endpoint(), &forward("f", keys));
+        let mut daemon = DaemonProcess::launch(ssm_proxyd(), &api.endpoint(), &forward("f", keys));
         let client = connect(daemon.address());
         // It is accepted and never answered.
         let (_dialled, _) = gateway.accept().unwrap();
@@ -96,7 +96,7 @@ async fn an_upgrade_that_is_refused_is_tried_once_more_with_the_credentials_of_t
         .env_remove("AWS_ACCESS_KEY_ID")
         .env_remove("AWS_SECRET_ACCESS_KEY")
         .env("AWS_SHARED_CREDENTIALS_FILE", keys.path());
-    let mut daemon = Running::launch(command, &api.endpoint(), &forward_to(echo.address()));
+    let mut daemon = DaemonProcess::launch(command, &api.endpoint(), &forward_to(echo.address()));
 
     assert_echo(&mut connect(daemon.address()), b"hello");
     // A stop before that would warn of a connection that is still open.

@@ -14,10 +14,10 @@ use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
 use ssm_proxyd::wire::payload::Flag;
 use ssm_proxyd::wire::smux::{Command, StreamId};
 
-use super::tape::Tape;
-use crate::support::forge;
+use super::byte_source::Tape;
+use crate::support::message_builder;
 use crate::support::pair::beginning;
-use crate::support::setup::Setup;
+use crate::support::pair_options::PairOptions;
 
 /// Plays a tape.
 pub(super) fn agent(data: &[u8]) {
@@ -52,7 +52,7 @@ impl Client {
             process_start: Duration::ZERO..Duration::ZERO,
             ..agent::Options::default()
         };
-        let mut job = Setup::default().job;
+        let mut job = PairOptions::default().job;
         if tape.byte() > 200 {
             job.properties.clear();
         }
@@ -123,7 +123,7 @@ impl Client {
             9..11 => return self.acknowledge(tape),
             11 => {
                 let kind = tape.pick(KINDS);
-                let frame = forge::message(kind, seq, PayloadType::None, tape.bytes());
+                let frame = message_builder::message(kind, seq, PayloadType::None, tape.bytes());
                 return self.agent.handle_message(self.now, frame);
             }
             12 => input(seq, tape.pick(TYPES), tape.bytes()),
@@ -150,7 +150,7 @@ impl Client {
         let at = tape.number() as u64;
         let sent = self.agent.stats().messages_out;
         for seq in if all { 0..sent } else { at..at + 1 } {
-            let frame = forge::acknowledge(&Kind::Output, i64::try_from(seq).unwrap());
+            let frame = message_builder::acknowledge(&Kind::Output, i64::try_from(seq).unwrap());
             self.agent.handle_message(self.now, frame);
         }
     }
@@ -246,7 +246,7 @@ impl Client {
 }
 
 fn input(seq: u64, payload_type: PayloadType, payload: &[u8]) -> Bytes {
-    forge::message(Kind::Input, seq, payload_type, payload)
+    message_builder::message(Kind::Input, seq, payload_type, payload)
 }
 
 fn frames(tape: &mut Tape<'_>) -> Vec<u8> {
@@ -256,7 +256,7 @@ fn frames(tape: &mut Tape<'_>) -> Vec<u8> {
         let data = tape.bytes();
         let data = if command == Command::Psh { data } else { b"" };
         let stream = StreamId(3 + 2 * u32::from(tape.byte() % 16));
-        bytes.extend(forge::frames(&[(command, stream, data)]));
+        bytes.extend(message_builder::frames(&[(command, stream, data)]));
         if command == Command::Upd {
             bytes.extend([0; 8]);
         }
@@ -267,7 +267,7 @@ fn frames(tape: &mut Tape<'_>) -> Vec<u8> {
 /// Much for one stream.
 fn bulk(tape: &mut Tape<'_>) -> Vec<u8> {
     let stream = StreamId(3 + 2 * u32::from(tape.byte() % 4));
-    let frame = forge::frames(&[(Command::Psh, stream, &[7; 60_000])]);
+    let frame = message_builder::frames(&[(Command::Psh, stream, &[7; 60_000])]);
     frame.repeat(usize::from(tape.byte() % 8))
 }
 

@@ -12,8 +12,8 @@
 //! folder and a test; one with state reads its steps from a `Tape` of the bytes that it is given.
 
 mod agent;
+mod byte_source;
 mod mutate;
-mod tape;
 mod targets;
 mod tunnel;
 

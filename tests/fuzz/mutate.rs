@@ -95,5 +95,5 @@ fn pick<'a, T>(rng: &mut Rng, items: &'a [T]) -> &'a T {
     &items[rng.usize(..items.len())]
 }
 
-/// Far beyond every seed; more would only be slow.
+/// SimulatorProcess beyond every seed; more would only be slow.
 const MAX_LEN: usize = 1 << 16;

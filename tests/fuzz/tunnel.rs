@@ -15,15 +15,15 @@ use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
 use ssm_proxyd::wire::payload::Flag;
 use ssm_proxyd::wire::smux::Command;
 
-use super::tape::Tape;
-use crate::support::forge;
+use super::byte_source::Tape;
+use crate::support::message_builder;
 use crate::support::pair::beginning;
 
 /// Plays a tape to a tunnel with a mux.
 pub(super) fn tunnel(data: &[u8]) {
     play(
         data,
-        forge::handshake_request(0, VERSIONS[0], ""),
+        message_builder::handshake_request(0, VERSIONS[0], ""),
         StreamId(3),
     );
 }
@@ -31,7 +31,7 @@ pub(super) fn tunnel(data: &[u8]) {
 /// Plays a tape to one without.
 pub(super) fn single(data: &[u8]) {
     let properties = r#"{"portNumber":"22"}"#;
-    let request = forge::handshake_request_for(0, VERSIONS[0], properties, "");
+    let request = message_builder::handshake_request_for(0, VERSIONS[0], properties, "");
     play(data, request, StreamId(0));
 }
 
@@ -96,13 +96,13 @@ impl Owner {
     /// The handshake of a good agent, so that not every tape has to find it.
     fn begin(&mut self, request: Bytes, first: StreamId) {
         self.give(request);
-        self.give(forge::handshake_complete(1, ""));
+        self.give(message_builder::handshake_complete(1, ""));
         self.seq = 2;
         self.drain();
-        self.give(forge::acknowledge(&Kind::Input, 0));
-        self.give(forge::acknowledge(&Kind::Input, 2));
+        self.give(message_builder::acknowledge(&Kind::Input, 0));
+        self.give(message_builder::acknowledge(&Kind::Input, 2));
         self.wait(Duration::from_secs(1));
-        self.give(forge::acknowledge(&Kind::Input, 1));
+        self.give(message_builder::acknowledge(&Kind::Input, 1));
         self.drain();
         assert_eq!(self.tunnel.open(), Ok(first), "the tunnel is ready");
         self.streams.push(first);
@@ -132,27 +132,27 @@ impl Owner {
     fn hear(&mut self, step: u8, tape: &mut Tape<'_>) {
         let seq = self.seq;
         let frame = match step % 32 {
-            0 => forge::handshake_request(seq, tape.pick(VERSIONS), tape.pick(ACTIONS)),
-            1 => forge::handshake_complete(seq, "hello"),
-            2..5 => forge::output(seq, &self.frames(tape)),
-            5 => forge::output(seq, tape.bytes()),
-            6 => forge::flag(seq, tape.pick(FLAGS)),
+            0 => message_builder::handshake_request(seq, tape.pick(VERSIONS), tape.pick(ACTIONS)),
+            1 => message_builder::handshake_complete(seq, "hello"),
+            2..5 => message_builder::output(seq, &self.frames(tape)),
+            5 => message_builder::output(seq, tape.bytes()),
+            6 => message_builder::flag(seq, tape.pick(FLAGS)),
             7 => {
                 let other = seq.wrapping_add(tape.number() as u64).wrapping_sub(9);
                 let other = other.min(i64::MAX as u64);
-                let frame = forge::output(other, &self.frames(tape));
+                let frame = message_builder::output(other, &self.frames(tape));
                 return self.give(frame);
             }
             8..10 => return self.acknowledge(tape),
-            10 if tape.byte() > 200 => return self.give(forge::channel_closed("over")),
-            11 => return self.give(forge::publication(tape.pick(PUBLICATIONS))),
+            10 if tape.byte() > 200 => return self.give(message_builder::channel_closed("over")),
+            11 => return self.give(message_builder::publication(tape.pick(PUBLICATIONS))),
             12 => {
                 let payload_type = tape.pick(TYPES);
-                forge::message(Kind::Output, seq, payload_type, tape.bytes())
+                message_builder::message(Kind::Output, seq, payload_type, tape.bytes())
             }
             13 => return self.give(Bytes::copy_from_slice(tape.bytes())),
-            14 => damaged(forge::output(seq, b"\x01\x03\0\0\0\0\0\0"), tape),
-            _ => forge::output(seq, &self.bulk(tape)),
+            14 => damaged(message_builder::output(seq, b"\x01\x03\0\0\0\0\0\0"), tape),
+            _ => message_builder::output(seq, &self.bulk(tape)),
         };
         self.seq += 1;
         self.give(frame);
@@ -175,7 +175,7 @@ impl Owner {
         let at = tape.number() as u64;
         for seq in if all { 0..self.sent } else { at..at + 1 } {
             let seq = i64::try_from(seq).unwrap();
-            self.give(forge::acknowledge(&Kind::Input, seq));
+            self.give(message_builder::acknowledge(&Kind::Input, seq));
         }
     }
 
@@ -185,7 +185,11 @@ impl Owner {
             let command = tape.pick(COMMANDS);
             let data = tape.bytes();
             let data = if command == Command::Psh { data } else { b"" };
-            bytes.extend(forge::frames(&[(command, self.some_stream(tape), data)]));
+            bytes.extend(message_builder::frames(&[(
+                command,
+                self.some_stream(tape),
+                data,
+            )]));
             if command == Command::Upd {
                 bytes.extend([0; 8]);
             }
@@ -196,7 +200,7 @@ impl Owner {
     /// Much for one stream.
     fn bulk(&self, tape: &mut Tape<'_>) -> Vec<u8> {
         let stream = self.some_stream(tape);
-        let frame = forge::frames(&[(Command::Psh, stream, &[7; 60_000])]);
+        let frame = message_builder::frames(&[(Command::Psh, stream, &[7; 60_000])]);
         frame.repeat(usize::from(tape.byte() % 8))
     }
 

@@ -11,12 +11,12 @@
 //! ```
 
 mod reference;
-mod world;
+mod system;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 
-use world::World;
+use system::World;
 
 proptest! {
     #![proptest_config(config())]

@@ -10,7 +10,7 @@ use ssm_proxyd::proto::{MAX_UNSENT, Read, Reason, StreamId, Write};
 use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
 use ssm_proxyd::wire::payload;
 
-use crate::support::bytes::assert_begins;
+use crate::support::payload::assert_begins;
 
 /// Everything that happened to a tunnel.
 pub(super) struct Reference {

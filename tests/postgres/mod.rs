@@ -3,21 +3,21 @@
 //! Whatever is asked is asked a second time over a direct connection, and must be answered the
 //! same.
 
-mod drops;
+mod disconnects;
 
 use std::process::Command;
 
 use sha2::{Digest, Sha256};
 use ssm_proxyd::sim::{Options, Simulator};
 
+use crate::support::daemon_process::{DaemonProcess, forward_to, in_a_hurry};
+use crate::support::in_process::{unpaced, until};
 use crate::support::postgres::{Server, pgbench, psql};
 use crate::support::process::Process;
-use crate::support::running::{Running, forward_to, in_a_hurry};
-use crate::support::stage::{unpaced, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn psql_sees_what_it_sees_directly() {
-    let stage = Stage::new(Options::default()).await;
+    let stage = Fixture::new(Options::default()).await;
     stage.ask_both(&["--command", TABLE], |_, _| ());
     for (case, arguments) in [
         ("a table", &["-c", "SELECT * FROM word ORDER BY id"][..]),
@@ -66,7 +66,7 @@ async fn psql_sees_what_it_sees_directly() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_results_and_copies_are_whole() {
-    let stage = Stage::new(unpaced()).await;
+    let stage = Fixture::new(unpaced()).await;
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
     let (original, came) = (path("original"), path("came"));
@@ -103,7 +103,7 @@ async fn large_results_and_copies_are_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_clients_of_pgbench_keep_the_books_in_order() {
     for (case, options) in [("paced", Options::default()), ("unpaced", unpaced())] {
-        let stage = Stage::new(options).await;
+        let stage = Fixture::new(options).await;
         let made = run(pgbench(stage.server.address(), &["-i", "-s", "1", "-q"]));
         assert_eq!(made.code, 0, "{case}: {made:?}");
 
@@ -130,7 +130,7 @@ async fn eight_clients_of_pgbench_keep_the_books_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_for_each_transaction_is_a_session_for_each() {
-    let stage = Stage::new(unpaced()).await;
+    let stage = Fixture::new(unpaced()).await;
     let made = run(pgbench(stage.server.address(), &["-i", "-s", "1", "-q"]));
     assert_eq!(made.code, 0, "{made:?}");
 
@@ -147,7 +147,7 @@ async fn a_connection_for_each_transaction_is_a_session_for_each() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notification_arrives() {
-    let stage = Stage::new(Options::default()).await;
+    let stage = Fixture::new(Options::default()).await;
     let mut notifier = Process::start(&mut psql(
         stage.server.address(),
         &[
@@ -172,7 +172,7 @@ async fn a_notification_arrives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_is_cancelled_through_a_connection_of_its_own() {
-    let stage = Stage::new(Options::default()).await;
+    let stage = Fixture::new(Options::default()).await;
     let query = "SELECT pg_sleep(600)";
     let mut waiting = Process::start(&mut psql(stage.daemon.address(), &["-c", query]));
     let count = format!("SELECT count(*) FROM pg_stat_activity WHERE query = '{query}'");
@@ -194,13 +194,13 @@ async fn a_query_is_cancelled_through_a_connection_of_its_own() {
 }
 
 /// A server, and a daemon whose forward leads to it.
-struct Stage {
+struct Fixture {
     server: Server,
     simulator: Simulator,
-    daemon: Running,
+    daemon: DaemonProcess,
 }
 
-impl Stage {
+impl Fixture {
     async fn new(options: Options) -> Self {
         Self::with(options, in_a_hurry).await
     }
@@ -210,7 +210,7 @@ impl Stage {
         let server = Server::start();
         let simulator = Simulator::start(options).await.unwrap();
         let forward = keys(forward_to(server.address()));
-        let daemon = Running::start(&simulator, &forward);
+        let daemon = DaemonProcess::start(&simulator, &forward);
         Self {
             server,
             simulator,

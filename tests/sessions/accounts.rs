@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::request;
-use crate::support::api::Api;
-use crate::support::stage::until;
+use crate::support::fake_api::Api;
+use crate::support::in_process::until;
 
 /// More than the calls of one account at the same time.
 const MANY: usize = 70;

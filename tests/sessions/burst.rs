@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::forward;
-use crate::support::stage::{Stage, daemon, destination, unpaced};
+use crate::support::in_process::{InProcess, daemon, destination, unpaced};
 use crate::support::transfer::talk;
 
 const CONNECTIONS: usize = 200;
@@ -57,7 +57,7 @@ async fn burst(throttle: Option<Throttle>) -> Vec<u64> {
     // The ledger counts from a moment before this.
     let origin = Instant::now();
     let daemon = daemon(&simulator, None, &format!("{limits}{forward}")).await;
-    let stage = Stage { simulator, daemon };
+    let stage = InProcess { simulator, daemon };
     let begin = origin.elapsed();
     let mut clients = JoinSet::new();
     for number in 0..CONNECTIONS {

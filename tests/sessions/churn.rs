@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::forward;
-use crate::support::stage::{Stage, destination, unpaced};
+use crate::support::in_process::{InProcess, destination, unpaced};
 use crate::support::transfer::abort;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +50,7 @@ async fn churn(seed: u64, keys: &str, connections: usize) {
     };
     let limits = "[limits]\nsession_start_rate = 1000\n";
     let tables = format!("{limits}{}", forward("f", &echo, keys));
-    let stage = Stage::with(options, &tables).await;
+    let stage = InProcess::with(options, &tables).await;
     let mut chance = Rng::with_seed(seed);
     let at_once = Arc::new(Semaphore::new(60));
     let mut visits = JoinSet::new();
@@ -80,7 +80,7 @@ async fn churn(seed: u64, keys: &str, connections: usize) {
 }
 
 /// In the crowd, a session whose connection has left is given to the next one. Here there is none.
-async fn leave_while_sessions_come_up(stage: &Stage) {
+async fn leave_while_sessions_come_up(stage: &InProcess) {
     for _ in 0..100 {
         let mut clients = Vec::new();
         for _ in 0..10 {

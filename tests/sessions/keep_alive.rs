@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::forward;
-use crate::support::stage::{Stage, destination};
+use crate::support::in_process::{InProcess, destination};
 use crate::support::transfer::talk;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,7 +22,7 @@ async fn a_session_is_held_while_its_connection_is_open_and_only_where_that_is_w
         },
         ..Options::default()
     };
-    let stage = Stage::with(options, &(held + &left)).await;
+    let stage = InProcess::with(options, &(held + &left)).await;
     let mut held = TcpStream::connect(stage.address_of(0)).await.unwrap();
     talk(&mut held, b"held").await.unwrap();
     let mut left = TcpStream::connect(stage.address_of(1)).await.unwrap();

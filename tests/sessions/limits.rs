@@ -7,11 +7,11 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::forward;
-use crate::support::process::take_environment;
-use crate::support::running::{
-    Running, assert_echo, assert_names, assert_reset, assert_served, caller, connect,
+use crate::support::daemon_process::{
+    DaemonProcess, assert_echo, assert_names, assert_reset, assert_served, caller, connect,
 };
-use crate::support::stage::{Stage, destination};
+use crate::support::in_process::{InProcess, destination};
+use crate::support::process::take_environment;
 use crate::support::transfer::{ask, talk};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,7 +26,7 @@ async fn connections_over_a_limit_wait_for_their_turn() {
         ),
     ];
     for (limits, forwards) in tables {
-        let stage = Stage::with(Options::default(), &format!("{limits}{forwards}")).await;
+        let stage = InProcess::with(Options::default(), &format!("{limits}{forwards}")).await;
         let last = stage.daemon.addresses().len() - 1;
         let mut first = TcpStream::connect(stage.address()).await.unwrap();
         talk(&mut first, b"first").await.unwrap();
@@ -72,7 +72,7 @@ async fn a_connection_that_waits_too_long_for_its_turn_is_told_which_limit_it_wa
         (of_all, "`max_connections` in [limits]"),
     ] {
         let simulator = Simulator::start(Options::default()).await.unwrap();
-        let mut daemon = Running::start(&simulator, &tables);
+        let mut daemon = DaemonProcess::start(&simulator, &tables);
         let mut first = connect(daemon.address());
         assert_echo(&mut first, b"first");
 
@@ -94,7 +94,8 @@ async fn without_open_files_left_it_waits_and_goes_on() {
     command.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""]);
     command.arg(inner.get_program());
     take_environment(&mut command, &inner);
-    let mut daemon = Running::launch(command, &simulator.endpoint(), &forward("f", &echo, ""));
+    let mut daemon =
+        DaemonProcess::launch(command, &simulator.endpoint(), &forward("f", &echo, ""));
     let address = daemon.address();
 
     let crowd: Vec<_> = (0..150).map(|_| connect(address)).collect();

@@ -1,20 +1,20 @@
 //! Where connections get their sessions: of their own, kept ready, shared; never too many, and none
 //! left behind.
 
-mod abandoned;
 mod accounts;
-mod answers;
+mod api_errors;
 mod burst;
 mod churn;
 mod keep_alive;
 mod limits;
+mod orphaned;
 mod shared;
 mod warm;
 
 use ssm_proxyd::session::StartRequest;
 use ssm_proxyd::sim::{Destination, Operation, Simulator};
 
-use crate::support::stage::TARGET;
+use crate::support::in_process::TARGET;
 
 /// A forward to a port of the target, where `destination` listens.
 fn forward(name: &str, destination: &Destination, keys: &str) -> String {

@@ -8,14 +8,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::forward;
-use crate::support::stage::{Stage, TARGET, destination, unpaced};
+use crate::support::in_process::{InProcess, TARGET, destination, unpaced};
 use crate::support::transfer::{ask, hash_of, read_hash, talk};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_share_a_session_up_to_its_limit() {
     let echo = destination(Role::Echo).await;
     let keys = "sessions = \"shared\"\nmax_streams = 3";
-    let stage = Stage::with(Options::default(), &forward("f", &echo, keys)).await;
+    let stage = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
     let mut clients = Vec::new();
     for _ in 0..7 {
         let mut client = TcpStream::connect(stage.address()).await.unwrap();
@@ -43,7 +43,7 @@ async fn a_crowd_comes_to_one_session_and_every_byte_to_its_own() {
     const LEN: u64 = 200_000;
     let source = destination(Role::Source { len: LEN, seed: 7 }).await;
     let keys = "sessions = \"shared\"\nmax_streams = 16";
-    let stage = Stage::with(unpaced(), &forward("f", &source, keys)).await;
+    let stage = InProcess::with(unpaced(), &forward("f", &source, keys)).await;
     let mut clients = JoinSet::new();
 
     for _ in 0..40 {
@@ -65,7 +65,7 @@ async fn a_crowd_comes_to_one_session_and_every_byte_to_its_own() {
 async fn a_young_session_takes_over_and_the_old_one_finishes_its_streams() {
     let echo = destination(Role::Echo).await;
     let keys = "sessions = \"shared\"\nmax_session_age = \"1s\"";
-    let stage = Stage::with(Options::default(), &forward("f", &echo, keys)).await;
+    let stage = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
     let mut old = TcpStream::connect(stage.address()).await.unwrap();
     talk(&mut old, b"old").await.unwrap();
     let first = stage.simulator.ledger().sessions[0].session_id.clone();
@@ -116,7 +116,7 @@ async fn a_session_that_is_lost_resets_its_connections_and_the_next_one_gets_ano
     let echo = destination(Role::Echo).await;
     let mut options = Options::default();
     options.agent.crash_delay = Duration::from_millis(10);
-    let stage = Stage::with(options, &forward("f", &echo, "sessions = \"shared\"")).await;
+    let stage = InProcess::with(options, &forward("f", &echo, "sessions = \"shared\"")).await;
     let mut clients = Vec::new();
     for _ in 0..3 {
         let mut client = TcpStream::connect(stage.address()).await.unwrap();
@@ -154,7 +154,7 @@ async fn a_destination_that_does_not_read_holds_others_up_and_loses_nobody() {
     let table = format!(
         "[[forward]]\nname = \"f\"\nlisten = \"127.0.0.1:0\"\ntarget = \"{TARGET}\"\nremote = {port}\n{keys}\n"
     );
-    let stage = Stage::with(unpaced(), &table).await;
+    let stage = InProcess::with(unpaced(), &table).await;
     let mut bulk = TcpStream::connect(stage.address()).await.unwrap();
     let words: Vec<u8> = (0..LEN).map(|at| (at / 7 % 251).to_le_bytes()[0]).collect();
     let expected = words.clone();
@@ -176,7 +176,7 @@ async fn a_destination_that_does_not_read_holds_others_up_and_loses_nobody() {
         reader.read(&mut [0; 1]).await
     });
     // As much as the intake, the window and the sockets between take, and no more for a while.
-    let session = |stage: &Stage| stage.simulator.ledger().sessions[0].traffic.bytes_in;
+    let session = |stage: &InProcess| stage.simulator.ledger().sessions[0].traffic.bytes_in;
     let mut before = 0;
     while session(&stage) == 0 || session(&stage) != before {
         before = session(&stage);

@@ -5,14 +5,14 @@ use std::time::Duration;
 use ssm_proxyd::sim::{ApiFault, OneOffFault, Operation, Options, Role, Simulator};
 
 use super::{calls, forward};
-use crate::support::running::{Running, connect};
-use crate::support::stage::{Stage, TARGET, destination, until};
+use crate::support::daemon_process::{DaemonProcess, connect};
+use crate::support::in_process::{InProcess, TARGET, destination, until};
 use crate::support::transfer::{ask, talk};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_to_a_warm_forward_needs_no_call() {
     let echo = destination(Role::Echo).await;
-    let stage = Stage::with(Options::default(), &forward("f", &echo, "warm = 2")).await;
+    let stage = InProcess::with(Options::default(), &forward("f", &echo, "warm = 2")).await;
     stage
         .until("two sessions", |ledger| ledger.started == 2)
         .await;
@@ -39,7 +39,7 @@ async fn what_is_used_or_dies_is_replaced() {
     let echo = destination(Role::Echo).await;
     let mut options = Options::default();
     options.agent.crash_delay = Duration::from_millis(10);
-    let stage = Stage::with(options, &forward("f", &echo, "warm = 2")).await;
+    let stage = InProcess::with(options, &forward("f", &echo, "warm = 2")).await;
     let ready = |n: usize| {
         move |ledger: &ssm_proxyd::sim::Snapshot| {
             let sessions = ledger.sessions.iter();
@@ -79,7 +79,7 @@ async fn what_is_used_or_dies_is_replaced() {
 async fn what_was_kept_for_too_long_is_replaced_and_not_used() {
     let echo = destination(Role::Echo).await;
     let keys = "warm = 1\nwarm_max_age = \"10s\"";
-    let stage = Stage::with(Options::default(), &forward("f", &echo, keys)).await;
+    let stage = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
 
     stage
         .until("the second spare", |ledger| ledger.started == 2)
@@ -103,7 +103,7 @@ async fn nothing_is_started_for_a_target_that_is_known_to_be_off() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     simulator.set_offline(TARGET, true);
-    let mut daemon = Running::start(&simulator, &forward("f", &echo, "warm = 8"));
+    let mut daemon = DaemonProcess::start(&simulator, &forward("f", &echo, "warm = 8"));
 
     let line = daemon.process.stderr.wait_for("WARN");
 

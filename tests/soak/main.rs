@@ -16,7 +16,7 @@
 )]
 
 #[cfg(test)]
-mod life;
+mod run;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,5 +34,5 @@ fn run(arguments: &[String]) {
     let minutes = arguments.iter().skip_while(|a| *a != "--minutes").nth(1);
     let minutes = minutes.map_or(30, |minutes| minutes.parse().expect("a number of minutes"));
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(life::run(std::time::Duration::from_secs(60 * minutes)));
+    runtime.block_on(run::run(std::time::Duration::from_secs(60 * minutes)));
 }

@@ -8,9 +8,9 @@ use std::process::Command;
 use ssm_proxyd::sim::Options;
 use tempfile::TempDir;
 
+use crate::support::in_process::TARGET;
 use crate::support::process::{Process, ssm_proxyd};
 use crate::support::sshd::{Sshd, run};
-use crate::support::stage::TARGET;
 
 #[test]
 fn ssh_understands_what_is_printed() {

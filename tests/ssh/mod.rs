@@ -18,11 +18,11 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use ssm_proxyd::sim::{Manner, Options};
 
-use crate::support::bytes::pattern;
+use crate::support::in_process::{TARGET, broken_every, unpaced};
+use crate::support::payload::pattern;
 use crate::support::process::Process;
-use crate::support::screen::Screen;
 use crate::support::sshd::{Sshd, ended, run};
-use crate::support::stage::{TARGET, broken_every, unpaced};
+use crate::support::tmux::Tmux;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_runs_and_its_exit_code_comes_back() {
@@ -107,7 +107,7 @@ async fn a_client_that_is_killed_leaves_no_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_at_the_terminal_leaves_no_session() {
     let sshd = Sshd::start(Options::default()).await;
-    let screen = Screen::start(sshd.command("tmux"), "$SSH far 'echo up; sleep 600'");
+    let screen = Tmux::start(sshd.command("tmux"), "$SSH far 'echo up; sleep 600'");
     screen.until("up").await;
 
     screen.keys(&["C-c"]);
@@ -124,7 +124,7 @@ async fn a_person_who_waits_is_told() {
         ..Options::default()
     };
     let sshd = Sshd::start(options).await;
-    let screen = Screen::start(sshd.command("tmux"), "$SSH far 'echo up; sleep 600'");
+    let screen = Tmux::start(sshd.command("tmux"), "$SSH far 'echo up; sleep 600'");
 
     screen.until(&format!("still connecting to {TARGET}")).await;
     screen.until("up").await;

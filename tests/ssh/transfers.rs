@@ -4,9 +4,9 @@ use ssm_proxyd::sim::agent::Retransmission;
 use ssm_proxyd::sim::{Manner, Options};
 
 use super::assert_same;
-use crate::support::bytes::pattern;
+use crate::support::in_process::{broken_every, unpaced};
+use crate::support::payload::pattern;
 use crate::support::sshd::{Sshd, run};
-use crate::support::stage::{broken_every, unpaced};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scp_and_sftp_carry_50_mib_both_ways() {

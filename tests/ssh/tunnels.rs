@@ -6,11 +6,11 @@ use std::thread;
 
 use ssm_proxyd::sim::{Destination, Role};
 
-use crate::support::bytes::{assert_whole, pattern};
+use crate::support::daemon_process::{assert_echo, connect};
+use crate::support::in_process::{destination, unpaced, until};
+use crate::support::payload::{assert_whole, pattern};
 use crate::support::process::Process;
-use crate::support::running::{assert_echo, connect};
 use crate::support::sshd::{Sshd, ended, run};
-use crate::support::stage::{destination, unpaced, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_forwarding_carries_many_connections() {

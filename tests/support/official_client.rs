@@ -35,8 +35,8 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
-use super::forge;
-use super::stage::TARGET;
+use super::in_process::TARGET;
+use super::message_builder;
 
 /// A running client. Its tasks end with it.
 #[derive(Debug)]
@@ -143,7 +143,7 @@ impl Shared {
         let seq = self.state.lock().unwrap().next;
         // A weakness of the original: a single line feed becomes a carriage return.
         let payload = if payload == b"\n" { b"\r" } else { payload };
-        let frame = forge::message(Kind::Input, seq, payload_type, payload);
+        let frame = message_builder::message(Kind::Input, seq, payload_type, payload);
         let sent = sink.send(Frame::binary(frame.clone())).await;
         sent.map_err(io::Error::other)?;
         let mut state = self.state.lock().unwrap();
@@ -156,7 +156,7 @@ impl Shared {
 
     async fn acknowledge(&self, message: &Message) -> io::Result<()> {
         let seq = i64::try_from(message.header.seq.0).unwrap();
-        let frame = forge::acknowledge(&Kind::Output, seq);
+        let frame = message_builder::acknowledge(&Kind::Output, seq);
         self.send(Frame::binary(frame)).await
     }
 

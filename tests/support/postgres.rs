@@ -12,8 +12,8 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::daemon_process::free_address;
 use super::process::Process;
-use super::running::vacant;
 
 /// A running server. Dropping it ends it and removes its directory.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Server {
         let mut made = Process::start(&mut initdb);
         assert_eq!(made.exit_code(), 0, "initdb: {}", made.stderr.all());
         for _ in 0..PORTS {
-            let address = vacant();
+            let address = free_address();
             if let Some(process) = serve(&owner, &data, address) {
                 return Self {
                     process,

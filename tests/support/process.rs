@@ -234,7 +234,7 @@ pub(crate) fn take_environment(command: &mut Command, other: &Command) {
     }
 }
 
-/// Far longer than anything takes on a busy machine; only a failure waits as long.
+/// SimulatorProcess longer than anything takes on a busy machine; only a failure waits as long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often an end is looked for: there is no other way to wait for one and not for ever.

@@ -9,10 +9,10 @@ use std::process::{Command, Stdio};
 use ssm_proxyd::sim::{Options, Simulator};
 use tempfile::TempDir;
 
-use super::errand::{DEFAULTS, file};
+use super::connect_process::{DEFAULTS, file};
+use super::daemon_process::{File, assert_clean, caller};
+use super::in_process::{TARGET, until};
 use super::process::{Process, take_environment};
-use super::running::{File, assert_clean, caller};
-use super::stage::{TARGET, until};
 
 /// A server with keys of its own, and a simulator whose target it runs on.
 #[derive(Debug)]

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::daemon_process::free_address;
+use super::in_process::until;
 use super::process::Process;
-use super::running::vacant;
-use super::stage::until;
 
 /// A real proxy that passes all on to another one.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl Tinyproxy {
         installed.ok()?;
         let files = tempfile::tempdir().unwrap();
         let path = files.path().join("tinyproxy.conf");
-        let address = vacant();
+        let address = free_address();
         let text = format!(
             "Port {}\nListen 127.0.0.1\nTimeout 60\nMaxClients 50\nConnectPort 443\n\
              BasicAuth me s3cret\nUpstream http {upstream}\n",

@@ -7,11 +7,11 @@ use ssm_proxyd::sim::{ApiFault, Operation};
 
 use super::Scene;
 use crate::cli::ended;
-use crate::support::process::{Process, ssm_proxyd};
-use crate::support::running::{
-    assert_clean, assert_echo, assert_names, assert_reset, connect, vacant,
+use crate::support::daemon_process::{
+    assert_clean, assert_echo, assert_names, assert_reset, connect, free_address,
 };
-use crate::support::stage::{TARGET, until};
+use crate::support::in_process::{TARGET, until};
+use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn status_tells_each_forward_what_it_does_and_what_is_wrong() {
@@ -60,7 +60,7 @@ async fn status_tells_each_forward_what_it_does_and_what_is_wrong() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_refuses_is_trouble_until_it_answers() {
     let mut scene = Scene::new("").await;
-    scene.write(&scene.forward(&format!("remote = {}", vacant().port())));
+    scene.write(&scene.forward(&format!("remote = {}", free_address().port())));
     scene.start();
 
     assert_reset(connect(scene.address));

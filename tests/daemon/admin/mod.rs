@@ -14,9 +14,9 @@ use ssm_proxyd::sim::{ApiFault, Destination, Operation, Options, Role, Simulator
 use tempfile::TempDir;
 
 use crate::cli::ended;
+use crate::support::daemon_process::{assert_clean, assert_names, caller, free_address};
+use crate::support::in_process::{TARGET, destination, until};
 use crate::support::process::{Process, ssm_proxyd};
-use crate::support::running::{assert_clean, assert_names, caller, vacant};
-use crate::support::stage::{TARGET, destination, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_socket_is_for_its_user_and_speaks_a_line_of_json_for_a_line() {
@@ -98,7 +98,7 @@ async fn another_user_cannot_keep_the_socket_from_being_bound() {
         time.sleep(600)\n";
     let mut other = Command::new("python3");
     let other = other.args(["-c", program]).arg(scene.socket());
-    if !crate::support::running::is_root() {
+    if !crate::support::daemon_process::is_root() {
         return eprintln!("SKIPPED: only root can become another user");
     }
     let mut other = Process::start(other);
@@ -114,7 +114,7 @@ async fn another_user_cannot_keep_the_socket_from_being_bound() {
 /// Where another user can bind the expected path, it could answer anything, and learn what is asked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_of_another_user_is_not_asked() {
-    if !crate::support::running::is_root() {
+    if !crate::support::daemon_process::is_root() {
         return eprintln!("SKIPPED: only root can become another user");
     }
     let directory = tempfile::tempdir().unwrap();
@@ -239,7 +239,7 @@ impl Scene {
             simulator: Simulator::start(Options::default()).await.unwrap(),
             echo: destination(Role::Echo).await,
             directory: tempfile::tempdir().unwrap(),
-            address: vacant(),
+            address: free_address(),
             runtime: None,
             daemon: None,
         };

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use super::{Answer, Scene};
-use crate::support::running::connect;
+use crate::support::daemon_process::connect;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_serves_one_request_after_the_other() {
@@ -148,7 +148,7 @@ async fn a_request_for_another_host_is_refused() {
     scene.ends();
 }
 
-/// Far more than there may be, and none of them asks for anything. While they are there, and as many come
+/// SimulatorProcess more than there may be, and none of them asks for anything. While they are there, and as many come
 /// again each time, others are answered as if they were not: had each probe to wait until some of them
 /// are left, ten would take ten times as long as a client may be silent.
 #[tokio::test(flavor = "multi_thread")]

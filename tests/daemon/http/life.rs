@@ -9,13 +9,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Scene, curl, get, serving};
-use crate::support::running::{assert_echo, assert_names, connect, vacant};
-use crate::support::stage::until;
+use crate::support::daemon_process::{assert_echo, assert_names, connect, free_address};
+use crate::support::in_process::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_moves_it_turns_it_off_and_on_and_leaves_what_is_the_same() {
     let mut scene = Scene::new("").await;
-    let (first, second) = (scene.http, vacant());
+    let (first, second) = (scene.http, free_address());
     let forward = scene.forward_with("");
     let mut kept = connect(first);
 
@@ -148,7 +148,7 @@ async fn it_may_be_a_unix_socket_of_its_user_beside_ports_for_all() {
     let mut scene = Scene::new("").await;
     let socket = scene.file.directory().join("http.sock");
     let former = scene.http;
-    scene.http = vacant();
+    scene.http = free_address();
     let port = scene.http.port();
     let http = format!(
         "[http]\nlisten = [\"0.0.0.0:{port}\", \"unix:{}\"]\nallow_remote_clients = true\n",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ssm_proxyd::sim::{Manner, OneOffFault};
 
 use super::{Scene, until};
-use crate::support::running::{assert_echo, assert_reset, connect, forward};
+use crate::support::daemon_process::{assert_echo, assert_reset, connect, forward};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_explained_and_a_daemon_at_rest_counts_nothing() {

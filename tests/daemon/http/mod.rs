@@ -14,10 +14,12 @@ use serde_json::Value;
 use ssm_proxyd::sim::{ApiFault, Destination, Operation, Options, Role, Simulator};
 
 use crate::cli::ended;
+use crate::support::daemon_process::{
+    File, assert_clean, assert_names, assert_reset, caller, connect,
+};
+use crate::support::daemon_process::{forward, free_address};
+use crate::support::in_process::{destination, until};
 use crate::support::process::{Process, ssm_proxyd};
-use crate::support::running::{File, assert_clean, assert_names, assert_reset, caller, connect};
-use crate::support::running::{forward, vacant};
-use crate::support::stage::{destination, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_page_says_what_it_is_for() {
@@ -119,7 +121,7 @@ async fn a_failing_forward_is_told_and_does_not_make_the_daemon_unready() {
 #[test]
 fn a_port_in_use_leaves_nothing_half_started_if_all_must_start() {
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let (taken, free) = (held.local_addr().unwrap(), vacant());
+    let (taken, free) = (held.local_addr().unwrap(), free_address());
     let text = format!(
         "[aws]\nregion = \"us-east-1\"\n[http]\nlisten = \"{taken}\"\n{}",
         forward("f", "remote = 1").replace("127.0.0.1:0", &free.to_string())
@@ -177,7 +179,7 @@ impl Scene {
     async fn with(tables: &str, change: impl Fn(&mut Command) -> &mut Command) -> Self {
         let simulator = Simulator::start(Options::default()).await.unwrap();
         let echo = destination(Role::Echo).await;
-        let (forward, http) = (vacant(), vacant());
+        let (forward, http) = (free_address(), free_address());
         let file = File::new("");
         let mut command = caller(&simulator);
         command.args(["run", "--config"]).arg(file.path());

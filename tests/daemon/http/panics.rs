@@ -8,10 +8,10 @@ use std::net::TcpStream;
 use serde_json::Value;
 
 use super::{Scene, until};
-use crate::support::running::{
+use crate::support::daemon_process::{
     assert_clean, assert_echo, assert_names, assert_reset, assert_served, connect,
 };
-use crate::support::stage::without_drain;
+use crate::support::in_process::without_drain;
 
 async fn scene(points: &[&str]) -> Scene {
     Scene::with("", |command| {

@@ -2,8 +2,10 @@
 
 use ssm_proxyd::sim::{Options, Simulator};
 
-use super::scene::Scene;
-use crate::support::running::{assert_echo, assert_names, assert_reset, connect, vacant};
+use super::fixture::Scene;
+use crate::support::daemon_process::{
+    assert_echo, assert_names, assert_reset, connect, free_address,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_profile_is_called_with_its_own_certificates() {
@@ -11,7 +13,7 @@ async fn each_profile_is_called_with_its_own_certificates() {
     let bundle = scene.file.directory().join("company.pem");
     std::fs::write(&bundle, scene.simulator.certificate_pem().unwrap()).unwrap();
     write_profiles(&scene, &format!("ca_bundle = {}", bundle.display()));
-    let (with, without) = (vacant(), vacant());
+    let (with, without) = (free_address(), free_address());
     let forwards = scene.forward("with", &with.to_string(), "profile = \"with\"")
         + &scene.forward("without", &without.to_string(), "profile = \"without\"");
     scene.write(&forwards);
@@ -39,7 +41,7 @@ async fn a_missing_bundle_of_a_profile_stops_only_its_own_forwards_until_it_exis
     let mut profiles = std::fs::read_to_string(scene.profiles()).unwrap();
     profiles += &format!("ca_bundle = {}\n", trusted.display());
     std::fs::write(scene.profiles(), profiles).unwrap();
-    let (good, bad) = (vacant(), vacant());
+    let (good, bad) = (free_address(), free_address());
     let forwards = scene.forward("bad", &bad.to_string(), "profile = \"with\"")
         + &scene.forward("good", &good.to_string(), "profile = \"without\"");
     scene.write(&forwards);

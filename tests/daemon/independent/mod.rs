@@ -2,23 +2,23 @@
 //! serve.
 
 mod bundles;
-mod scene;
+mod fixture;
 mod servers;
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 
-use self::scene::Scene;
+use self::fixture::Scene;
 use crate::cli::ended;
+use crate::support::daemon_process::{assert_echo, assert_names, connect, free_address};
+use crate::support::in_process::until;
 use crate::support::process::Process;
-use crate::support::running::{assert_echo, assert_names, connect, vacant};
-use crate::support::stage::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_in_use_stops_only_its_own_forward_until_it_is_free() {
     let mut scene = Scene::new().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (good, bad) = (vacant(), taken.local_addr().unwrap());
+    let (good, bad) = (free_address(), taken.local_addr().unwrap());
     let bad_forward = scene.forward("bad", &bad.to_string(), "");
     let forwards = bad_forward + &scene.forward("good", &good.to_string(), "");
     scene.write(&forwards);
@@ -60,7 +60,7 @@ async fn an_address_in_use_stops_only_its_own_forward_until_it_is_free() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_the_machine_does_not_have_stops_only_its_own_forward() {
     let mut scene = Scene::new().await;
-    let good = vacant();
+    let good = free_address();
     let keys = "allow_remote_clients = true";
     let forwards = scene.forward("docker", "192.0.2.7:4000", keys)
         + &scene.forward("path", "unix:/no/such/directory/db.sock", "")
@@ -84,7 +84,7 @@ async fn an_address_that_the_machine_does_not_have_stops_only_its_own_forward() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_that_does_not_exist_stops_only_its_own_forward_until_it_exists() {
     let mut scene = Scene::new().await;
-    let (good, bad) = (vacant(), vacant());
+    let (good, bad) = (free_address(), free_address());
     let forwards = scene.forward("good", &good.to_string(), "")
         + &scene.forward("bad", &bad.to_string(), "profile = \"misspelt\"");
     scene.write(&forwards);
@@ -110,7 +110,7 @@ async fn a_profile_that_does_not_exist_stops_only_its_own_forward_until_it_exist
 async fn a_strict_daemon_starts_all_forwards_or_none() {
     let scene = Scene::new().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let good = vacant();
+    let good = free_address();
     let taken = taken.local_addr().unwrap().to_string();
     for (bad, code) in [
         (scene.forward("bad", &taken, ""), 71),
@@ -158,7 +158,7 @@ async fn a_daemon_none_of_whose_forwards_can_start_ends() {
 async fn a_reload_takes_what_is_wrong_in_the_world_and_refuses_what_is_wrong_in_the_text() {
     let mut scene = Scene::new().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (good, bad) = (vacant(), taken.local_addr().unwrap());
+    let (good, bad) = (free_address(), taken.local_addr().unwrap());
     let good_forward = scene.forward("good", &good.to_string(), "");
     scene.write(&good_forward);
     scene.start();
@@ -190,7 +190,7 @@ async fn a_reload_takes_what_is_wrong_in_the_world_and_refuses_what_is_wrong_in_
 async fn a_reload_after_which_no_forward_could_start_is_refused() {
     let mut scene = Scene::new().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let good = vacant();
+    let good = free_address();
     scene.write(&scene.forward("good", &good.to_string(), ""));
     scene.start();
     scene.logged("listening");
@@ -207,7 +207,7 @@ async fn a_reload_after_which_no_forward_could_start_is_refused() {
 async fn a_signal_lets_a_failing_forward_try_again_and_a_reload_ends_it() {
     let mut scene = Scene::new().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (good, bad) = (vacant(), taken.local_addr().unwrap());
+    let (good, bad) = (free_address(), taken.local_addr().unwrap());
     let good_forward = scene.forward("good", &good.to_string(), "");
     scene.write(&(good_forward.clone() + &scene.forward("bad", &bad.to_string(), "")));
     scene.start();
@@ -229,7 +229,7 @@ async fn a_signal_lets_a_failing_forward_try_again_and_a_reload_ends_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_forward_is_checked_and_shown_and_does_nothing() {
     let mut scene = Scene::new().await;
-    let address = vacant();
+    let address = free_address();
     let on = scene.forward("on", &address.to_string(), "");
     let off = |keys: &str| scene.forward("off", &address.to_string(), keys);
     let (off, nonsense) = (
@@ -256,7 +256,7 @@ async fn a_disabled_forward_is_checked_and_shown_and_does_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_enables_and_disables_forwards() {
     let mut scene = Scene::new().await;
-    let addresses = [vacant(), vacant()];
+    let addresses = [free_address(), free_address()];
     let forwards = |scene: &Scene, enabled: [bool; 2]| {
         let one = |index: usize| {
             let keys = format!("enabled = {}", enabled[index]);
@@ -292,7 +292,7 @@ async fn the_service_manager_hears_ready_when_one_forward_is_failing() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let bad = taken.local_addr().unwrap().to_string();
     let forwards =
-        scene.forward("bad", &bad, "") + &scene.forward("good", &vacant().to_string(), "");
+        scene.forward("bad", &bad, "") + &scene.forward("good", &free_address().to_string(), "");
     scene.write(&forwards);
     let mut command = scene.command();
     command.env("NOTIFY_SOCKET", &path);
@@ -318,7 +318,7 @@ async fn the_start_is_logged_in_the_order_of_the_file() {
     let forwards = names.map(|name| match name {
         "bad" => scene.forward(name, &taken, ""),
         "off" => scene.forward(name, "127.0.0.1:0", "enabled = false"),
-        _ => scene.forward(name, &format!("localhost:{}", vacant().port()), ""),
+        _ => scene.forward(name, &format!("localhost:{}", free_address().port()), ""),
     });
     let file = scene.file.path().display().to_string();
     let version = env!("CARGO_PKG_VERSION");

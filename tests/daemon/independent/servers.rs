@@ -2,15 +2,15 @@
 
 use std::net::TcpListener;
 
-use super::scene::Scene;
+use super::fixture::Scene;
 use crate::cli::ended;
-use crate::support::running::{assert_echo, assert_names, connect, vacant};
+use crate::support::daemon_process::{assert_echo, assert_names, connect, free_address};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_http_address_in_use_is_reported_and_served_when_it_is_free() {
     let mut scene = Scene::new().await;
     let taken = TcpListener::bind(scene.http).unwrap();
-    let good = vacant();
+    let good = free_address();
     scene.write(&scene.forward("good", &good.to_string(), ""));
 
     scene.start();
@@ -37,7 +37,7 @@ async fn an_http_address_in_use_is_reported_and_served_when_it_is_free() {
 async fn an_admin_socket_that_cannot_be_made_is_reported_and_made_when_it_can_be() {
     let mut scene = Scene::new().await;
     std::fs::write(scene.socket(), "not a socket").unwrap();
-    let good = vacant();
+    let good = free_address();
     scene.write(&scene.forward("good", &good.to_string(), ""));
 
     scene.start();

@@ -7,8 +7,8 @@ use ssm_proxyd::sim::agent::{self, ConnectionId};
 use ssm_proxyd::wire::payload;
 
 use super::{Leg, Pair};
-use crate::support::destination::{Dial, State};
-use crate::support::forge;
+use crate::support::agent_destination::{Dial, State};
+use crate::support::message_builder;
 
 impl Pair {
     /// Does what can be done now, until nothing can.
@@ -170,7 +170,9 @@ impl Pair {
                     self.destination(id.stream()).handle_write(data);
                 }
                 agent::Event::Close(id) => self.destination(id.stream()).handle_closed(),
-                agent::Event::Ended(end) => self.tell_client(forge::channel_closed(&end.output)),
+                agent::Event::Ended(end) => {
+                    self.tell_client(message_builder::channel_closed(&end.output))
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A `proto::Tunnel` and a `sim::agent::Agent` face to face, in virtual time.
 //!
 //! ```text
-//!   Local ── Tunnel ── up ──▶ (service) ──▶ Agent ── Destination
+//!   Client ── Tunnel ── up ──▶ (service) ──▶ Agent ── Destination
 //!                      ◀──── down ◀───────
 //! ```
 //!
@@ -21,11 +21,11 @@ use ssm_proxyd::proto::{Event, Reason, StreamId, Tunnel};
 use ssm_proxyd::sim::agent::{Agent, ConnectionId, Violation};
 use ssm_proxyd::wire::payload::OpenDataChannel;
 
-use super::destination::Destination;
-use super::journal::Journal;
+use super::agent_destination::Destination;
+use super::client::Client;
 use super::link::Link;
-use super::local::Local;
-use super::setup::Setup;
+use super::pair_options::PairOptions;
+use super::trace::Traces;
 
 /// Two cores, two links and one clock.
 pub(crate) struct Pair {
@@ -35,7 +35,7 @@ pub(crate) struct Pair {
     pub(crate) agent: Agent,
     pub(crate) up: Link,
     pub(crate) down: Link,
-    pub(crate) journal: Journal,
+    pub(crate) journal: Traces,
     /// What opened each websocket, in order.
     pub(crate) openings: Vec<OpenDataChannel>,
     pub(crate) notices: Vec<String>,
@@ -47,7 +47,7 @@ pub(crate) struct Pair {
     pub(crate) closed: Option<Reason>,
     /// Where the pair stops, in messages that left.
     pub(crate) stop_at: Option<usize>,
-    locals: BTreeMap<StreamId, Local>,
+    locals: BTreeMap<StreamId, Client>,
     destinations: BTreeMap<StreamId, Destination>,
     connections: BTreeMap<StreamId, ConnectionId>,
     dials: Vec<(Instant, ConnectionId, bool)>,
@@ -59,10 +59,10 @@ pub(crate) struct Pair {
 
 impl Pair {
     /// An agent that waits for a client, and a tunnel that waits for its websocket.
-    pub(crate) fn new(setup: Setup) -> Self {
+    pub(crate) fn new(setup: PairOptions) -> Self {
         let start = beginning();
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let Setup { seed, .. } = setup;
+        let PairOptions { seed, .. } = setup;
         Self {
             now: start,
             start,
@@ -70,7 +70,7 @@ impl Pair {
             agent: Agent::new(start, wall, !seed, setup.agent, setup.job),
             up: Link::new(seed ^ 1, setup.up),
             down: Link::new(seed ^ 2, setup.down),
-            journal: Journal::new(setup.records),
+            journal: Traces::new(setup.records),
             openings: Vec::new(),
             notices: Vec::new(),
             told: Vec::new(),
@@ -90,7 +90,7 @@ impl Pair {
 
     /// A pair that is ready for streams, on a fair path of 10 ms each way.
     pub(crate) fn established() -> Self {
-        Setup::default().established()
+        PairOptions::default().established()
     }
 
     /// The client's websocket opens.
@@ -168,7 +168,7 @@ impl Pair {
     pub(crate) fn open_single(&mut self) -> StreamId {
         let id = self.tunnel.open().expect("the tunnel is ready");
         assert_eq!(id, SINGLE);
-        self.locals.insert(id, Local::new(id));
+        self.locals.insert(id, Client::new(id));
         self.stir();
         id
     }
@@ -176,7 +176,7 @@ impl Pair {
     /// A local program opens a stream to `destination`.
     pub(crate) fn open(&mut self, destination: Destination) -> StreamId {
         let id = self.tunnel.open().expect("the tunnel is ready");
-        self.locals.insert(id, Local::new(id));
+        self.locals.insert(id, Client::new(id));
         self.destinations.insert(id, destination);
         self.stir();
         id
@@ -222,11 +222,11 @@ impl Pair {
         self.stir();
     }
 
-    pub(crate) fn local(&mut self, id: StreamId) -> &mut Local {
+    pub(crate) fn local(&mut self, id: StreamId) -> &mut Client {
         self.locals.get_mut(&id).expect("it was opened here")
     }
 
-    pub(crate) fn local_of(&self, id: StreamId) -> &Local {
+    pub(crate) fn local_of(&self, id: StreamId) -> &Client {
         &self.locals[&id]
     }
 

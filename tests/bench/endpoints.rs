@@ -1,0 +1,153 @@
+//! Both ends of a measured connection: a client, and a destination that does as it is told.
+//!
+//! ```text
+//!   client ─── one byte: the verb, and for `UP` and `DOWN` a length ──▶ destination
+//!   ECHO     the byte comes back
+//!   UP       so many bytes follow; one byte comes back when all are there
+//!   DOWN     so many bytes come back
+//! ```
+//!
+//! What lies between the two is what is measured. A connection is measured after its first
+//! echo, so that no session's start is in the figures.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::baseline_relay::accept;
+
+/// A server that does as its clients say.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+impl Destination {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        // An end of the client is an end.
+        let serve = |tcp| async move { drop(obey(tcp).await) };
+        tasks.spawn(accept(listener, serve));
+        Self {
+            address,
+            _tasks: tasks,
+        }
+    }
+}
+
+async fn obey(mut tcp: TcpStream) -> io::Result<()> {
+    let mut buffer = vec![7; BUFFER];
+    loop {
+        match tcp.read_u8().await? {
+            UP => {
+                let len = tcp.read_u64().await?;
+                discard(&mut tcp, &mut buffer, len).await?;
+                tcp.write_u8(UP).await?;
+            }
+            DOWN => {
+                let len = tcp.read_u64().await?;
+                supply(&mut tcp, &buffer, len).await?;
+            }
+            verb => tcp.write_u8(verb).await?,
+        }
+    }
+}
+
+/// A client's side of a connection.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    tcp: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Probe {
+    /// Connects, and waits for a first echo.
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let tcp = TcpStream::connect(address).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        let mut probe = Self {
+            tcp,
+            buffer: vec![7; BUFFER],
+        };
+        probe.echo().await;
+        probe
+    }
+
+    /// How long one byte takes there and back.
+    pub(crate) async fn echo(&mut self) -> Duration {
+        let begin = Instant::now();
+        self.tcp.write_u8(ECHO).await.unwrap();
+        self.tcp.read_u8().await.unwrap();
+        begin.elapsed()
+    }
+
+    /// How long so many bytes take there.
+    pub(crate) async fn up(&mut self, len: u64) -> Duration {
+        let begin = Instant::now();
+        self.ask(UP, len).await;
+        supply(&mut self.tcp, &self.buffer, len).await.unwrap();
+        self.tcp.read_u8().await.unwrap();
+        begin.elapsed()
+    }
+
+    /// How long so many bytes take from there.
+    pub(crate) async fn down(&mut self, len: u64) -> Duration {
+        let begin = Instant::now();
+        self.ask(DOWN, len).await;
+        discard(&mut self.tcp, &mut self.buffer, len).await.unwrap();
+        begin.elapsed()
+    }
+
+    /// How many bytes of an endless download come until `end`.
+    pub(crate) async fn down_until(&mut self, end: Instant) -> u64 {
+        self.ask(DOWN, u64::MAX).await;
+        let mut received = 0;
+        loop {
+            let read = self.tcp.read(&mut self.buffer);
+            match tokio::time::timeout_at(end.into(), read).await {
+                Ok(len) => received += len.unwrap() as u64,
+                Err(_) => return received,
+            }
+        }
+    }
+
+    async fn ask(&mut self, verb: u8, len: u64) {
+        let mut request = vec![verb];
+        request.extend(len.to_be_bytes());
+        self.tcp.write_all(&request).await.unwrap();
+    }
+}
+
+async fn supply(tcp: &mut TcpStream, buffer: &[u8], mut len: u64) -> io::Result<()> {
+    while len > 0 {
+        let size = usize::try_from(len).unwrap_or(BUFFER).min(BUFFER);
+        tcp.write_all(&buffer[..size]).await?;
+        len -= size as u64;
+    }
+    Ok(())
+}
+
+async fn discard(tcp: &mut TcpStream, buffer: &mut [u8], mut len: u64) -> io::Result<()> {
+    while len > 0 {
+        let size = usize::try_from(len).unwrap_or(BUFFER).min(BUFFER);
+        match tcp.read(&mut buffer[..size]).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            taken => len -= taken as u64,
+        }
+    }
+    Ok(())
+}
+
+const ECHO: u8 = b'e';
+const UP: u8 = b'u';
+const DOWN: u8 = b'd';
+
+/// What is read or written at a time.
+const BUFFER: usize = 64 * 1024;

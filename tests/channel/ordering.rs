@@ -1,0 +1,389 @@
+//! Acknowledged, duplicate, early, lost, damaged.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ssm_proxyd::proto::Reason;
+use ssm_proxyd::wire::message::{DecodeError, Kind, Message, PayloadType};
+use ssm_proxyd::wire::payload::{self, Acknowledge};
+
+use crate::support::agent_destination::Destination;
+use crate::support::client::End;
+use crate::support::core_fixture::CoreFixture;
+use crate::support::message_builder;
+use crate::support::pair::Pair;
+use crate::support::pair_options::PairOptions;
+use crate::support::payload::{assert_whole, pattern};
+
+#[test]
+fn every_message_is_acknowledged_once_by_its_number_and_id() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::source(pattern(1, 20_000)));
+
+    pair.settle();
+
+    let outputs = pair.journal.down_arrived.of(&Kind::Output);
+    let acknowledgements = pair.journal.up_sent.of(&Kind::Acknowledge);
+    assert!(outputs.len() > 20);
+    assert_eq!(outputs.len(), acknowledgements.len());
+    for ((_, output), (_, acknowledgement)) in outputs.iter().zip(&acknowledgements) {
+        let body: Acknowledge = payload::decode(&acknowledgement.payload).unwrap();
+        assert_eq!(body.seq, i64::try_from(output.header.seq.0).unwrap());
+        assert_eq!(body.id, output.header.id.to_string());
+        assert_eq!(body.kind, "output_stream_data");
+        assert!(body.sequential);
+        assert_eq!(acknowledgement.header.flags, 3);
+        assert_eq!(acknowledgement.header.payload_type, PayloadType::None);
+    }
+    assert_whole(pair.local(stream).received(), &pattern(1, 20_000));
+}
+
+#[test]
+fn a_duplicate_is_acknowledged_again_and_delivered_once() {
+    let mut pair = Pair::established();
+    pair.down.double_next_of(Kind::Output, 3);
+
+    let stream = pair.open(Destination::source(pattern(1, 9000)));
+    pair.settle();
+
+    assert_whole(pair.local(stream).received(), &pattern(1, 9000));
+    assert_eq!(pair.tunnel.stats().duplicates, 3);
+    let acknowledgements = pair.journal.up_sent.of(&Kind::Acknowledge).len();
+    assert_eq!(
+        acknowledgements,
+        pair.journal.down_arrived.of(&Kind::Output).len()
+    );
+}
+
+#[test]
+fn a_lost_acknowledgement_is_made_good_by_the_duplicate() {
+    let mut pair = Pair::established();
+    pair.up.lose_next_of(Kind::Acknowledge, 2);
+
+    let stream = pair.open(Destination::source(pattern(1, 3000)));
+    pair.settle();
+
+    assert_whole(pair.local(stream).received(), &pattern(1, 3000));
+    assert_eq!(pair.local(stream).end(), Some(&End::Clean));
+    assert_eq!(pair.agent.unacknowledged(), 0);
+    assert_eq!(pair.tunnel.stats().duplicates, 2);
+}
+
+#[test]
+fn early_messages_are_acknowledged_at_once_and_delivered_in_order() {
+    let mut pair = Pair::established();
+    pair.down
+        .delay_next_of(Kind::Output, Duration::from_millis(70));
+
+    let stream = pair.open(Destination::source(pattern(1, 9000)));
+    pair.settle();
+
+    assert_whole(pair.local(stream).received(), &pattern(1, 9000));
+    assert!(pair.tunnel.stats().early >= 7, "{:?}", pair.tunnel.stats());
+    assert_eq!(pair.tunnel.stats().duplicates, 0);
+    assert_eq!(pair.agent.stats().retransmitted, 0);
+}
+
+#[test]
+fn a_lost_message_is_retransmitted_and_no_other() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::sink());
+    pair.settle();
+    pair.journal.up_sent.clear();
+    let before = pair.tunnel.stats();
+    pair.up.lose_next(1);
+
+    for text in [&b"first "[..], b"second ", b"third"] {
+        pair.write(stream, text);
+    }
+    pair.settle();
+
+    assert_eq!(pair.destination(stream).received(), b"first second third");
+    assert_eq!(pair.tunnel.stats().retransmitted, before.retransmitted + 1);
+    let [first, .., last] = pair.journal.up_sent.entries() else {
+        panic!("three messages and one again");
+    };
+    assert_eq!(first.1, last.1, "the identical bytes go again");
+}
+
+#[test]
+fn each_copy_waits_twice_as_long_and_is_the_same() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::sink());
+    pair.settle();
+    pair.journal.up_sent.clear();
+    pair.up.lose_next_of(Kind::Input, 5);
+
+    pair.write(stream, b"again and again");
+    pair.settle();
+
+    let copies = pair.journal.up_sent.entries();
+    let pauses: Vec<_> = copies.windows(2).map(|two| two[1].0 - two[0].0).collect();
+    assert_eq!(copies.len(), 6);
+    assert!(copies.iter().all(|(_, frame)| *frame == copies[0].1));
+    assert!(
+        pauses.windows(2).all(|two| two[1] == 2 * two[0]),
+        "{pauses:?}"
+    );
+    assert_eq!(pair.destination(stream).received(), b"again and again");
+}
+
+#[test]
+fn a_message_that_went_twice_teaches_no_round_trip() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::sink());
+    pair.settle();
+    let before = pair.tunnel.rtt();
+    pair.up.lose_next_of(Kind::Input, 4);
+
+    pair.write(stream, b"late");
+    pair.settle();
+
+    assert_eq!(pair.tunnel.rtt(), before);
+    pair.write(stream, b"prompt");
+    pair.settle();
+    assert_ne!(pair.tunnel.rtt(), before);
+}
+
+#[test]
+fn acknowledgements_leave_before_data() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::echo());
+    pair.settle();
+    pair.local(stream).write(&pattern(1, 300_000));
+
+    pair.run_for(Duration::from_secs(2));
+
+    let entries = pair.journal.up_sent.entries();
+    let sent = entries.iter().map(|(at, frame)| {
+        let message = Message::decode(frame.clone()).unwrap();
+        (*at, message.header.kind == Kind::Acknowledge)
+    });
+    let sent: Vec<_> = sent.collect();
+    let behind = |two: &&[(_, bool)]| two[0].0 == two[1].0 && !two[0].1 && two[1].1;
+    let acknowledgements = sent
+        .iter()
+        .filter(|(_, acknowledges)| *acknowledges)
+        .count();
+    assert!(acknowledgements > 100);
+    assert_eq!(sent.windows(2).filter(behind).count(), 0);
+}
+
+#[test]
+fn acknowledgements_leave_before_what_goes_again() {
+    let mut desk = CoreFixture::ready();
+    let id = desk.tunnel.open().unwrap();
+    desk.tunnel.write(id, b"unacknowledged");
+    desk.drain();
+    let output = message_builder::output(2, b"");
+    desk.tunnel.handle_message(desk.now, output).unwrap();
+    desk.tunnel.handle_disconnected(desk.now);
+    desk.said.clear();
+
+    desk.tunnel.handle_connected(desk.now, "another");
+    desk.drain();
+
+    let kinds: Vec<_> = desk.said.iter().map(|m| &m.header.kind).collect();
+    assert_eq!(kinds, [&Kind::Acknowledge, &Kind::Input]);
+}
+
+#[test]
+fn an_early_message_that_comes_twice_is_acknowledged_twice() {
+    let mut desk = CoreFixture::ready();
+
+    desk.hear(message_builder::output(5, b""));
+    desk.hear(message_builder::output(5, b""));
+
+    assert_eq!(desk.said_of(&Kind::Acknowledge).len(), 2);
+    assert_eq!(desk.tunnel.stats().duplicates, 1);
+}
+
+#[test]
+fn acknowledgements_leave_while_publication_is_paused_and_data_does_not() {
+    let mut desk = CoreFixture::ready();
+    let id = desk.tunnel.open().unwrap();
+    desk.tunnel.write(id, b"held back");
+    let output = message_builder::output(2, b"");
+    desk.tunnel.handle_message(desk.now, output).unwrap();
+
+    desk.hear(message_builder::publication(Kind::PausePublication));
+
+    assert_eq!(desk.said_of(&Kind::Acknowledge).len(), 1);
+    assert_eq!(desk.said_of(&Kind::Input).len(), 0);
+}
+
+#[test]
+fn a_pause_without_a_start_ends_after_five_seconds() {
+    let mut desk = CoreFixture::ready();
+    let id = desk.tunnel.open().unwrap();
+    desk.hear(message_builder::publication(Kind::PausePublication));
+    desk.tunnel.write(id, b"held back");
+
+    desk.wait(Duration::from_millis(4_999));
+    assert_eq!(desk.said_of(&Kind::Input).len(), 0);
+    desk.wait(Duration::from_millis(1));
+
+    assert_eq!(desk.said_of(&Kind::Input).len(), 1);
+}
+
+#[test]
+fn pauses_that_come_again_and_again_are_no_endless_stop() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::sink());
+    pair.write(stream, &pattern(1, 900_000));
+
+    for _ in 0..30 {
+        pair.tell_client(message_builder::publication(Kind::PausePublication));
+        pair.run_for(Duration::from_secs(1));
+    }
+
+    assert_whole(pair.destination(stream).received(), &pattern(1, 900_000));
+}
+
+#[test]
+fn a_pause_ends_with_a_start_or_with_any_output() {
+    let start = message_builder::publication(Kind::StartPublication);
+    for word in [start, message_builder::output(2, b"")] {
+        let mut desk = CoreFixture::ready();
+        desk.hear(message_builder::publication(Kind::PausePublication));
+        let id = desk.tunnel.open().unwrap();
+        desk.tunnel.write(id, b"held back");
+        desk.drain();
+        assert_eq!(desk.said_of(&Kind::Input).len(), 0);
+
+        desk.hear(word);
+
+        assert_eq!(desk.said_of(&Kind::Input).len(), 1);
+    }
+}
+
+#[test]
+fn a_damaged_message_of_the_agent_is_not_acknowledged_and_comes_again() {
+    let mut pair = Pair::established();
+    pair.down.damage_next_of(Kind::Output, 2);
+
+    let stream = pair.open(Destination::source(pattern(1, 5000)));
+    pair.settle();
+
+    assert_whole(pair.local(stream).received(), &pattern(1, 5000));
+    assert_eq!(pair.tunnel.stats().damaged, 2);
+    assert_eq!(pair.tunnel.stats().duplicates, 0);
+    assert!(pair.agent.stats().retransmitted >= 2);
+}
+
+#[test]
+fn a_damaged_message_of_ours_goes_again() {
+    let mut setup = PairOptions::default();
+    setup.agent.digests = ssm_proxyd::sim::agent::Digests::Demanded;
+    let mut pair = setup.established();
+    let stream = pair.open(Destination::sink());
+    pair.run_for(Duration::from_secs(1));
+    let before = pair.tunnel.stats().retransmitted;
+    pair.up.damage_next_of(Kind::Input, 1);
+
+    pair.write(stream, b"whole");
+    pair.run_for(Duration::from_secs(5));
+
+    assert_eq!(pair.destination(stream).received(), b"whole");
+    assert_eq!(pair.tunnel.stats().retransmitted, before + 1);
+}
+
+#[test]
+fn a_peer_whose_digests_are_never_right_ends_the_tunnel() {
+    let mut desk = CoreFixture::ready();
+    let mut wrong = message_builder::output(2, b"x").to_vec();
+    *wrong.last_mut().unwrap() ^= 1;
+
+    for _ in 0..100 {
+        desk.hear(wrong.clone().into());
+    }
+
+    assert_eq!(
+        desk.tunnel.ended(),
+        Some(&Reason::Message(DecodeError::Digest))
+    );
+    assert_eq!(desk.said_of(&Kind::Acknowledge).len(), 0);
+}
+
+#[test]
+fn a_few_frames_that_cannot_be_read_are_ignored_once_there_is_an_agent() {
+    let half =
+        message_builder::message(Kind::AgentSessionState, 2, PayloadType::None, b"").slice(..60);
+    let text = Bytes::from_static(b"{\"what\": \"is this\"}");
+    let word = message_builder::message(Kind::Acknowledge, 0, PayloadType::None, b"[]");
+    for strange in [Bytes::new(), half, text, word] {
+        let mut desk = CoreFixture::ready();
+
+        desk.hear(strange.clone());
+        assert_eq!(desk.tunnel.ended(), None);
+        for _ in 0..16 {
+            desk.hear(strange.clone());
+        }
+        assert!(desk.tunnel.ended().is_some(), "but not for ever");
+
+        let mut early = CoreFixture::new();
+        early.hear(strange);
+        assert!(early.tunnel.ended().is_some(), "an agent asks first");
+    }
+}
+
+#[test]
+fn what_the_service_makes_itself_needs_no_more_than_is_known_of_it() {
+    let mut desk = CoreFixture::ready();
+    let closed = message_builder::channel_closed("gone");
+    let mut bare = closed.to_vec();
+    // No date, and a number below zero.
+    bare[40..48].fill(0);
+    bare[48..56].fill(0xff);
+    let number_alone = br#"{"AcknowledgedMessageSequenceNumber":2,"AcknowledgedMessageId":null}"#;
+
+    desk.tunnel.open().unwrap();
+    desk.drain();
+    let word = message_builder::message(Kind::Acknowledge, 0, PayloadType::None, number_alone);
+    desk.hear(word);
+    assert!(desk.tunnel.ended().is_none());
+    desk.hear(bare.into());
+
+    let output = "gone".to_owned();
+    assert_eq!(
+        desk.tunnel.ended(),
+        Some(&Reason::ClosedBecause {
+            output: output.into()
+        })
+    );
+}
+
+#[test]
+fn an_acknowledgement_of_nothing_changes_nothing() {
+    let mut desk = CoreFixture::ready();
+    let id = desk.tunnel.open().unwrap();
+    desk.tunnel.write(id, b"x");
+    desk.drain();
+
+    for seq in [-1, i64::MIN, 99, i64::MAX, 0, 1] {
+        desk.hear(message_builder::acknowledge(&Kind::Input, seq));
+    }
+
+    assert_eq!(desk.tunnel.ended(), None);
+    assert!(!desk.tunnel.is_quiet());
+    desk.wait(Duration::from_secs(1));
+    assert_eq!(desk.said_of(&Kind::Input).len(), 2, "it goes again");
+}
+
+#[test]
+fn what_is_not_for_a_client_is_ignored() {
+    let mut desk = CoreFixture::ready();
+    let foreign = Kind::Other("job_reply".to_owned());
+
+    for kind in [Kind::Input, Kind::AgentSessionState, foreign] {
+        desk.hear(message_builder::message(
+            kind,
+            2,
+            PayloadType::Output,
+            b"not ours",
+        ));
+    }
+
+    assert_eq!(desk.tunnel.ended(), None);
+    assert!(desk.said.is_empty() && desk.events.is_empty());
+}

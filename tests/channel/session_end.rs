@@ -1,0 +1,234 @@
+//! How a session ends.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ssm_proxyd::proto::{Read, Reason};
+use ssm_proxyd::wire::message::{Kind, PayloadType};
+use ssm_proxyd::wire::smux::Command;
+
+use crate::support::agent_destination::{Destination, State};
+use crate::support::client::End;
+use crate::support::core_fixture::CoreFixture;
+use crate::support::message_builder;
+use crate::support::pair::{Kept, Pair};
+use crate::support::pair_options::PairOptions;
+use crate::support::payload::{assert_begins, assert_whole, pattern};
+
+#[test]
+fn a_session_that_is_closed_here_ends_with_the_flag_and_its_acknowledgement() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::echo());
+    pair.settle();
+    let before = pair.elapsed();
+
+    pair.close();
+    pair.run_until(|pair| pair.closed.is_some());
+
+    assert_eq!(pair.closed, Some(Reason::Finished));
+    assert_eq!(pair.elapsed() - before, Duration::from_millis(20));
+    assert!(pair.agent.is_terminated_by_flag());
+    assert_eq!(
+        pair.journal.up_sent.count(&Kind::Input, PayloadType::Flag),
+        1
+    );
+    assert_eq!(pair.destination(stream).state(), State::Closed);
+    assert_eq!(pair.local(stream).end(), Some(&End::Lost(Reason::Finished)));
+}
+
+#[test]
+fn a_flag_that_nobody_acknowledges_is_waited_for_a_second() {
+    let mut pair = Pair::established();
+    let before = pair.elapsed();
+    pair.up.lose_next_of(Kind::Input, 99);
+
+    pair.close();
+    pair.run_until(|pair| pair.closed.is_some());
+
+    assert_eq!(pair.closed, Some(Reason::Finished));
+    assert_eq!(pair.elapsed() - before, Duration::from_secs(1));
+}
+
+#[test]
+fn a_session_is_closed_within_a_second_without_a_websocket_too() {
+    let mut pair = Pair::established();
+    pair.disconnect(0, Kept::No);
+    let before = pair.elapsed();
+
+    pair.close();
+    pair.run_until(|pair| pair.closed.is_some());
+
+    assert_eq!(pair.closed, Some(Reason::Finished));
+    assert_eq!(pair.elapsed() - before, Duration::from_secs(1));
+}
+
+#[test]
+fn a_lost_flag_goes_again() {
+    let mut pair = Pair::established();
+    pair.up.lose_next_of(Kind::Input, 1);
+
+    pair.close();
+    pair.run_until(|pair| pair.closed.is_some());
+
+    assert!(pair.agent.is_terminated_by_flag());
+    assert_eq!(pair.closed, Some(Reason::Finished));
+}
+
+#[test]
+fn a_session_that_was_never_open_is_closed_at_once() {
+    let mut pair = Pair::new(PairOptions::default());
+
+    pair.close();
+
+    assert_eq!(pair.closed, Some(Reason::Finished));
+    assert_eq!(pair.next(), pair.agent.poll_timeout());
+}
+
+#[test]
+fn the_end_of_the_session_loses_every_stream() {
+    let mut pair = Pair::established();
+    let silent = pair.open(Destination::sink());
+    let talker = pair.open(Destination::source(pattern(1, 1_000_000)));
+    pair.run_for(Duration::from_millis(300));
+
+    pair.tell_client(message_builder::channel_closed("idle for too long"));
+    pair.run_for(Duration::from_secs(1));
+
+    let output = "idle for too long".to_owned();
+    let reason = Reason::ClosedBecause {
+        output: output.into(),
+    };
+    assert_eq!(pair.closed, Some(reason.clone()));
+    assert_eq!(pair.local(silent).end(), Some(&End::Lost(reason.clone())));
+    assert_eq!(pair.local(talker).end(), Some(&End::Lost(reason)));
+    let received = pair.local(talker).received();
+    assert_begins(&pattern(1, 1_000_000), received);
+    assert!(received.len() > 100_000);
+}
+
+#[test]
+fn a_stream_that_ended_before_its_session_has_ended_well() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::source(pattern(1, 3000)));
+    pair.set_reads(stream, false);
+    pair.settle();
+    pair.tell_client(message_builder::channel_closed(""));
+    pair.run_for(Duration::from_secs(1));
+
+    pair.set_reads(stream, true);
+
+    assert_whole(pair.local(stream).received(), &pattern(1, 3000));
+    assert_eq!(pair.local(stream).end(), Some(&End::Clean));
+}
+
+#[test]
+fn an_end_behind_a_gap_is_no_end() {
+    let mut desk = CoreFixture::ready();
+    let id = desk.tunnel.open().unwrap();
+    desk.drain();
+    desk.hear(message_builder::output(
+        2,
+        &message_builder::frames(&[(Command::Psh, id, b"one")]),
+    ));
+    desk.hear(message_builder::output(
+        4,
+        &message_builder::frames(&[(Command::Fin, id, b"")]),
+    ));
+
+    desk.hear(message_builder::channel_closed(""));
+
+    let one = Bytes::from_static(b"one");
+    assert_eq!(desk.tunnel.read(id, 99), Read::Data(one));
+    assert_eq!(desk.tunnel.read(id, 99), Read::Lost(Reason::Closed));
+}
+
+#[test]
+fn a_flag_that_waits_for_a_websocket_leaves_with_it() {
+    let mut pair = Pair::established();
+    pair.disconnect(0, Kept::No);
+    pair.close();
+    pair.run_for(Duration::from_millis(500));
+
+    pair.connect("another");
+    pair.run_until(|pair| pair.closed.is_some());
+
+    assert!(pair.agent.is_terminated_by_flag());
+    assert_eq!(pair.closed, Some(Reason::Finished));
+}
+
+#[test]
+fn what_came_before_the_end_of_the_session_can_be_read() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::greeting(pattern(1, 3000)));
+    pair.set_reads(stream, false);
+    pair.settle();
+    pair.tell_client(message_builder::channel_closed(""));
+    pair.run_for(Duration::from_secs(1));
+
+    pair.set_reads(stream, true);
+
+    assert_whole(pair.local(stream).received(), &pattern(1, 3000));
+    assert_eq!(pair.local(stream).end(), Some(&End::Lost(Reason::Closed)));
+}
+
+#[test]
+fn an_agent_that_dies_is_told_by_the_service_with_its_words() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::echo());
+    pair.settle();
+
+    pair.agent.handle_death(pair.now);
+    pair.write(stream, b"anybody?");
+    pair.run_until(|pair| pair.closed.is_some());
+
+    let Some(Reason::ClosedBecause { output }) = &pair.closed else {
+        panic!("{:?}", pair.closed);
+    };
+    assert!(output.contains("failed unexpectedly"), "{output}");
+    let lost = End::Lost(pair.closed.clone().unwrap());
+    assert_eq!(pair.local(stream).end(), Some(&lost));
+}
+
+#[test]
+fn a_host_that_cannot_be_dialled_ends_the_session_with_the_reason() {
+    let mut setup = PairOptions::default();
+    let refusal = "Forwarding to IP address 169.254.169.254 is forbidden.";
+    setup.job.refusal = Some(refusal.to_owned());
+    let mut pair = Pair::new(setup);
+
+    pair.connect("token");
+    pair.run_until(|pair| pair.closed.is_some());
+
+    let output = refusal.to_owned();
+    assert_eq!(
+        pair.closed,
+        Some(Reason::ClosedBecause {
+            output: output.into()
+        })
+    );
+    assert_eq!(pair.ready, None);
+}
+
+#[test]
+fn a_session_ended_by_the_api_closes_the_channel() {
+    let mut pair = Pair::established();
+
+    pair.agent.handle_channel_closed(pair.now);
+    pair.settle();
+
+    assert_eq!(pair.closed, Some(Reason::Closed));
+}
+
+#[test]
+fn the_owner_of_a_tunnel_may_give_it_up() {
+    let mut pair = Pair::established();
+    let stream = pair.open(Destination::echo());
+    let why = "no websocket for five minutes".to_owned();
+
+    pair.tunnel.abandon(why.clone());
+    pair.stir();
+
+    let reason = Reason::Lost { why: why.into() };
+    assert_eq!(pair.closed, Some(reason.clone()));
+    assert_eq!(pair.local(stream).end(), Some(&End::Lost(reason)));
+}

@@ -1,0 +1,261 @@
+//! A story is played, the weather clears up, and everyone is asked what became of their bytes.
+
+use std::time::{Duration, Instant};
+
+use ssm_proxyd::proto::{Reason, StreamId};
+use ssm_proxyd::wire::message::Kind;
+
+use super::Tally;
+use super::scenario::{Act, Connection, Plan};
+use crate::support::agent_destination::{Dial, State};
+use crate::support::client::End;
+use crate::support::link::Weather;
+use crate::support::message_builder;
+use crate::support::pair::Pair;
+use crate::support::payload::{assert_begins, assert_whole};
+
+/// Plays a story to its end.
+pub(super) fn play(plan: Plan) -> Tally {
+    let mut trial = Trial::begin(plan);
+    if let Some(reason) = &trial.pair.closed {
+        // The agent waits for fifteen seconds, and our answer was lost each time.
+        assert!(
+            reason.to_string().contains("Handshake timed out"),
+            "{reason}"
+        );
+        return trial.tally;
+    }
+    trial.play();
+    trial.clear_up();
+    trial.judge();
+    trial.leave();
+    trial.tally
+}
+
+struct Trial {
+    pair: Pair,
+    acts: Vec<(Duration, Act)>,
+    connections: Vec<Connection>,
+    streams: Vec<Option<StreamId>>,
+    /// Which were left by their local program before they ended.
+    left: Vec<bool>,
+    /// When each websocket is up again.
+    client: Option<Instant>,
+    agent: Option<Instant>,
+    tally: Tally,
+}
+
+impl Trial {
+    fn begin(plan: Plan) -> Self {
+        let count = plan.connections.len();
+        let mut pair = Pair::new(plan.setup);
+        pair.connect("token");
+        pair.run_until(|pair| pair.ready.is_some() || pair.closed.is_some());
+        Self {
+            pair,
+            acts: plan.acts,
+            connections: plan.connections,
+            streams: vec![None; count],
+            left: vec![false; count],
+            client: None,
+            agent: None,
+            tally: Tally::default(),
+        }
+    }
+
+    fn play(&mut self) {
+        let start = self.pair.now;
+        for (at, act) in std::mem::take(&mut self.acts) {
+            self.run_to(start + at);
+            self.act(act);
+        }
+    }
+
+    /// Goes on to a moment; on the way, websockets are opened again whose time has come.
+    fn run_to(&mut self, end: Instant) {
+        while let Some(at) = [self.client, self.agent].into_iter().flatten().min() {
+            if at > end {
+                break;
+            }
+            self.pair
+                .run_for(at.saturating_duration_since(self.pair.now));
+            if self.client.take_if(|due| *due <= at).is_some() {
+                self.pair.connect("another");
+            }
+            if self.agent.take_if(|due| *due <= at).is_some() {
+                self.pair.reconnect_agent();
+            }
+        }
+        self.pair
+            .run_for(end.saturating_duration_since(self.pair.now));
+    }
+
+    fn act(&mut self, act: Act) {
+        let now = self.pair.now;
+        match act {
+            Act::Open(which) => self.open(which),
+            Act::Write(which, len) => self.write(which, len),
+            Act::Finish(which) => self.with(which, |pair, stream| pair.finish(stream)),
+            Act::Reset(which) => self.reset(which),
+            Act::Reads(which, reads) => {
+                self.with(which, |pair, stream| pair.set_reads(stream, reads));
+            }
+            Act::Allow(which, more) => {
+                self.with(which, |pair, stream| pair.destination(stream).allow(more));
+            }
+            Act::Stall(which) => self.with(which, |pair, stream| pair.destination(stream).stall()),
+            Act::BreakClient(spared, kept, span) => {
+                self.tally.breaks += 1;
+                self.client = Some(now + span);
+                self.pair.disconnect(spared, kept);
+            }
+            Act::BreakAgent(spared, kept, span) => {
+                self.tally.breaks += 1;
+                self.agent = Some(now + span);
+                self.pair.disconnect_agent(spared, kept);
+            }
+            Act::HoldUp(span) => self.pair.up.hold_until(now + span),
+            Act::HoldDown(span) => self.pair.down.hold_until(now + span),
+            Act::PauseClient => {
+                let pause = message_builder::publication(Kind::PausePublication);
+                self.pair.tell_client(pause);
+            }
+            Act::PauseAgent => {
+                let pause = message_builder::publication(Kind::PausePublication);
+                self.pair.tell_agent(pause);
+            }
+        }
+        self.pair.stir();
+    }
+
+    fn open(&mut self, which: usize) {
+        let connection = &mut self.connections[which];
+        let destination = connection.destination.take().expect("opened once");
+        let stream = self.pair.open(destination);
+        self.pair.local(stream).read_by(connection.sip);
+        self.streams[which] = Some(stream);
+    }
+
+    fn write(&mut self, which: usize, len: usize) {
+        let words: Vec<_> = self.connections[which].words.drain(..len).collect();
+        self.with(which, |pair, stream| pair.write(stream, &words));
+    }
+
+    fn reset(&mut self, which: usize) {
+        let stream = self.streams[which].expect("it was opened before");
+        if self.pair.local(stream).end().is_none() {
+            self.left[which] = true;
+            self.pair.reset(stream);
+        }
+    }
+
+    fn with(&mut self, which: usize, verb: impl FnOnce(&mut Pair, StreamId)) {
+        let stream = self.streams[which].expect("it was opened before");
+        verb(&mut self.pair, stream);
+    }
+
+    /// The weather clears up, everybody reads, and what is left to happen happens.
+    fn clear_up(&mut self) {
+        let last = [self.client, self.agent].into_iter().flatten().max();
+        self.run_to(last.unwrap_or(self.pair.now));
+        let fair = Weather::fair(Duration::from_millis(10));
+        self.pair.up.change_weather(fair);
+        self.pair.down.change_weather(fair);
+        self.pair
+            .tell_agent(message_builder::publication(Kind::StartPublication));
+        for stream in self.streams.iter().flatten() {
+            self.pair.destination(*stream).allow(usize::MAX);
+            self.pair.local(*stream).set_reads(true);
+        }
+        self.pair.settle();
+        assert_eq!(self.pair.closed, None, "a bad path is no end");
+    }
+
+    fn judge(&mut self) {
+        let streams = self.streams.clone();
+        let somebody_refuses = streams.iter().flatten().any(|stream| self.refuses(*stream));
+        for (stream, left) in streams.into_iter().zip(self.left.clone()) {
+            let stream = stream.expect("every act was played");
+            self.judge_bytes(stream);
+            let unsaid = self.pair.destination(stream).said().is_empty();
+            let end = self.pair.local(stream).end().cloned();
+            match end {
+                // The flag of a failed dial names no stream: of two that end without a byte at
+                // the same time, either may be the refused one.
+                Some(_) if somebody_refuses && unsaid => self.tally.refused += 1,
+                Some(End::Lost(reason)) => panic!("stream {stream} was lost: {reason:?}"),
+                Some(End::Clean) => self.judge_end(stream),
+                None if left => self.judge_leaving(stream),
+                None => self.judge_open(stream),
+            }
+        }
+    }
+
+    /// Nothing is doubled or reordered, whatever became of the stream.
+    fn judge_bytes(&mut self, stream: StreamId) {
+        let written = self.pair.local(stream).written().to_vec();
+        assert_begins(&written, self.pair.destination(stream).received());
+        let said = self.pair.destination(stream).said().to_vec();
+        assert_begins(&said, self.pair.local(stream).received());
+    }
+
+    /// A clean end: the destination has ended, and every byte of it is there.
+    fn judge_end(&mut self, stream: StreamId) {
+        self.tally.ended += 1;
+        assert_eq!(self.pair.destination(stream).state(), State::Ended);
+        let said = self.pair.destination(stream).said().to_vec();
+        assert_whole(self.pair.local(stream).received(), &said);
+    }
+
+    /// The local program left: what it wrote arrived, unless the destination ended first.
+    fn judge_leaving(&mut self, stream: StreamId) {
+        self.tally.left += 1;
+        match self.pair.destination(stream).state() {
+            State::Closed => self.judge_upload(stream),
+            State::Waiting => {
+                // Left before its SYN, or refused.
+                assert_eq!(self.pair.destination(stream).received(), b"");
+            }
+            State::Ended => {}
+            State::Open => panic!("stream {stream} was left, and its destination waits"),
+        }
+    }
+
+    /// Neither side has ended: everything said is heard.
+    fn judge_open(&mut self, stream: StreamId) {
+        assert_eq!(self.pair.destination(stream).state(), State::Open);
+        self.judge_upload(stream);
+        let said = self.pair.destination(stream).said().to_vec();
+        assert_whole(self.pair.local(stream).received(), &said);
+    }
+
+    fn judge_upload(&mut self, stream: StreamId) {
+        let written = self.pair.local(stream).written().to_vec();
+        assert_whole(self.pair.destination(stream).received(), &written);
+    }
+
+    fn refuses(&mut self, stream: StreamId) -> bool {
+        matches!(self.pair.destination(stream).dial(), Dial::Refuses(_))
+    }
+
+    /// Everyone leaves, the session ends, and nothing is left behind.
+    fn leave(&mut self) {
+        for stream in self.streams.clone().into_iter().flatten() {
+            self.pair.reset(stream);
+        }
+        self.pair.settle();
+        assert!(self.pair.tunnel.is_quiet(), "a stream was not forgotten");
+        assert_eq!(self.pair.agent.unacknowledged(), 0);
+        assert_eq!(self.pair.up.len() + self.pair.down.len(), 0);
+        let sent_again = self.pair.tunnel.stats().retransmitted;
+        let lost = sent_again + self.pair.agent.stats().retransmitted;
+        self.tally.lost += usize::try_from(lost).unwrap();
+        self.tally.messages += self.pair.messages();
+
+        self.pair.close();
+        self.pair.settle();
+
+        assert_eq!(self.pair.closed, Some(Reason::Finished));
+        assert!(self.pair.agent.is_terminated_by_flag());
+    }
+}

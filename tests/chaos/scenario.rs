@@ -1,0 +1,207 @@
+//! What a seed means: connections, what they do, and what the path does to them.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use ssm_proxyd::proto::{ClientVersion, Options};
+use ssm_proxyd::sim::agent::{Pace, Race, Retransmission, Version};
+
+use crate::support::agent_destination::Destination;
+use crate::support::link::Weather;
+use crate::support::pair::Kept;
+use crate::support::pair_options::PairOptions;
+use crate::support::payload::pattern;
+
+/// A story.
+pub(super) struct Plan {
+    pub(super) setup: PairOptions,
+    pub(super) connections: Vec<Connection>,
+    /// In order of time, from the moment when the tunnel is ready. When the last one is done,
+    /// the weather clears up.
+    pub(super) acts: Vec<(Duration, Act)>,
+}
+
+impl Plan {
+    /// The story of a seed.
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let mut acts = Vec::new();
+        let count = rng.usize(1..=4);
+        let connections = (0..count)
+            .map(|which| connection(&mut rng, which, &mut acts))
+            .collect();
+        for _ in 0..rng.usize(1..=6) {
+            acts.push((moment(&mut rng), trouble(&mut rng)));
+        }
+        acts.sort_by_key(|(at, _)| *at);
+        Self {
+            setup: setup(&mut rng, seed),
+            connections,
+            acts,
+        }
+    }
+}
+
+/// One connection and what it leads to.
+pub(super) struct Connection {
+    pub(super) destination: Option<Destination>,
+    /// What its local program would write, if it lives that long.
+    pub(super) words: Vec<u8>,
+    /// The most that it reads at once.
+    pub(super) sip: usize,
+}
+
+/// Something that happens.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Act {
+    Open(usize),
+    /// Writes so much more of its words.
+    Write(usize, usize),
+    Finish(usize),
+    Reset(usize),
+    Reads(usize, bool),
+    /// The destination reads so much more, or stops.
+    Allow(usize, usize),
+    Stall(usize),
+    /// A websocket breaks for a while.
+    BreakClient(usize, Kept, Duration),
+    BreakAgent(usize, Kept, Duration),
+    /// The path holds everything back.
+    HoldUp(Duration),
+    HoldDown(Duration),
+    /// The service pauses publication, to the client or to the agent.
+    PauseClient,
+    PauseAgent,
+}
+
+fn setup(rng: &mut Rng, seed: u64) -> PairOptions {
+    let mut setup = PairOptions {
+        seed,
+        options: Options {
+            upload_rate: pick(rng, &[0, 50, 900, 900]),
+            upload_payload: pick(rng, &[64, 256, 1024, 1024]),
+            upload_window: pick(rng, &[1024, 8 * 1024, 256 * 1024]),
+            keep_alive: false,
+            shared: true,
+            client_version: ClientVersion::DEFAULT,
+        },
+        up: weather(rng),
+        down: weather(rng),
+        records: false,
+        ..PairOptions::default()
+    };
+    setup.agent.version = Version::parse(pick(rng, &["3.3.987.0", "3.2.1041.0"]));
+    setup.agent.message_size = pick(rng, &[100, 700, 1024, 1024]);
+    setup.agent.pace = pick(rng, &[setup.agent.pace, Pace::Unlimited]);
+    setup.agent.retransmission = pick(rng, &[Retransmission::Front, Retransmission::All]);
+    setup.agent.readiness = Duration::ZERO..Duration::from_millis(rng.u64(1..500));
+    setup.agent.acknowledgement_race = Race {
+        chance: pick(rng, &[0.0, 0.003, 0.1]),
+        delay: Duration::ZERO..Duration::from_millis(100),
+    };
+    // A path that keeps what it carries and its order, as every websocket does: on another one
+    // nobody can tell a message that was refused from one that was lost.
+    if setup.up.loss + setup.up.overtaking == 0.0 {
+        setup.agent.handshake_race = Race {
+            chance: 0.5,
+            delay: Duration::ZERO..Duration::from_millis(8),
+        };
+    }
+    setup
+}
+
+fn weather(rng: &mut Rng) -> Weather {
+    let mut chance = |most: f64| if rng.bool() { most * rng.f64() } else { 0.0 };
+    let (loss, doubling, overtaking) = (chance(0.3), chance(0.3), chance(0.4));
+    Weather {
+        loss,
+        doubling,
+        overtaking,
+        jitter: Duration::from_micros(rng.u64(0..40_000)),
+        capacity: pick(rng, &[8 * 1024, 1 << 20]),
+        ..Weather::fair(Duration::from_micros(rng.u64(100..60_000)))
+    }
+}
+
+fn connection(rng: &mut Rng, which: usize, acts: &mut Vec<(Duration, Act)>) -> Connection {
+    let opened = moment(rng) / 3;
+    acts.push((opened, Act::Open(which)));
+    let mut at = opened;
+    let mut len = 0;
+    for _ in 0..rng.usize(0..5) {
+        at += moment(rng) / 6;
+        let more = pick(rng, &[1, 700, 3000, 7000]);
+        let more = rng.usize(1..=more);
+        acts.push((at, Act::Write(which, more)));
+        len += more;
+    }
+    let hindrances = rng.usize(0..3);
+    for _ in 0..hindrances {
+        acts.push((opened + moment(rng), hindrance(rng, which)));
+    }
+    let leaves = (at + moment(rng) / 4).min(opened + TROUBLE);
+    match rng.u8(..4) {
+        0 => acts.push((leaves, Act::Finish(which))),
+        1 => acts.push((leaves, Act::Reset(which))),
+        _ => {}
+    }
+    Connection {
+        destination: Some(destination(rng, which, len)),
+        words: pattern(which as u64 + 1, len),
+        sip: pick(rng, &[3, 500, 1 << 20]),
+    }
+}
+
+fn hindrance(rng: &mut Rng, which: usize) -> Act {
+    match rng.u8(..4) {
+        0 => Act::Reads(which, false),
+        1 => Act::Reads(which, true),
+        2 => Act::Stall(which),
+        _ => Act::Allow(which, rng.usize(..5000)),
+    }
+}
+
+fn destination(rng: &mut Rng, which: usize, heard: usize) -> Destination {
+    let len = pick(rng, &[0, 40, 3000, 12_000]);
+    let words = pattern(which as u64 + 100, rng.usize(0..=len));
+    let chunk = pick(rng, &[7, 1000, 32_768]);
+    let destination = match rng.u8(..16) {
+        0..4 => Destination::echo(),
+        4..6 => Destination::sink(),
+        6..9 => Destination::source(words),
+        9..12 => Destination::answering(heard, words),
+        12 => Destination::greeting(words),
+        13 => Destination::abrupt(rng.usize(0..=heard), words),
+        14 => Destination::stalled(),
+        _ => Destination::refusing(),
+    };
+    let pause = pick(rng, &[0, 0, 5, 400]);
+    destination
+        .dialled_in(Duration::from_millis(pause))
+        .in_chunks_of(chunk)
+}
+
+fn trouble(rng: &mut Rng) -> Act {
+    let spared = pick(rng, &[0, 0, 1, 5, 100]);
+    let kept = pick(rng, &[Kept::Yes, Kept::No]);
+    let span = Duration::from_millis(pick(rng, &[0, 30, 400, 3000]));
+    match rng.u8(..12) {
+        0..6 => Act::BreakClient(spared, kept, span),
+        6..8 => Act::BreakAgent(spared, kept, span),
+        8 => Act::HoldUp(span),
+        9 => Act::HoldDown(span),
+        10 => Act::PauseClient,
+        _ => Act::PauseAgent,
+    }
+}
+
+fn moment(rng: &mut Rng) -> Duration {
+    TROUBLE.mul_f64(rng.f64())
+}
+
+fn pick<T: Copy>(rng: &mut Rng, items: &[T]) -> T {
+    items[rng.usize(..items.len())]
+}
+
+/// How long the path is bad.
+const TROUBLE: Duration = Duration::from_millis(2500);

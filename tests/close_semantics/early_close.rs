@@ -1,0 +1,120 @@
+//! A client that leaves before its session is there, or says nothing.
+
+use std::time::Duration;
+
+use ssm_proxyd::sim::Options;
+use tokio::io::AsyncWriteExt;
+
+use super::fixture::{End, Scene, each, read_to_end};
+
+/// A StartSession that takes long enough for a client to leave meanwhile.
+fn slow_to_start() -> Options {
+    Options {
+        api_delay: Duration::from_millis(300),
+        ..Options::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_connects_and_leaves_at_once_leaves_no_session() {
+    each(async |kind| {
+        let scene = Scene::plain(kind).await;
+
+        for n in 0..40 {
+            let client = scene.connect().await;
+            if n % 2 == 0 {
+                client.abort();
+            }
+        }
+
+        scene
+            .stage
+            .until("none is left", |l| l.open_sessions() == 0)
+            .await;
+        scene.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_while_its_session_starts_is_never_dialled_for() {
+    each(async |kind| {
+        let scene = Scene::new(kind, slow_to_start(), "").await;
+
+        let client = scene.connect().await;
+        scene
+            .stage
+            .until("StartSession is under way", |l| !l.calls.is_empty())
+            .await;
+        drop(client);
+
+        scene
+            .stage
+            .until("it has started", |l| l.started == 1)
+            .await;
+        let ledger = scene.end().await;
+        assert_eq!(ledger.sessions[0].traffic.dials, 0, "{kind:?}: {ledger:#?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_speaks_and_leaves_while_its_session_starts_is_heard() {
+    each(async |kind| {
+        let scene = Scene::new(kind, slow_to_start(), "").await;
+
+        let mut client = scene.connect().await;
+        scene
+            .stage
+            .until("StartSession is under way", |l| !l.calls.is_empty())
+            .await;
+        client.say(b"last words").await;
+        drop(client);
+
+        let mut destination = scene.accept().await;
+        let (came, end) = read_to_end(&mut destination).await;
+        assert_eq!((&came[..], end), (&b"last words"[..], End::Fin), "{kind:?}");
+        scene.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_half_closes_at_once_gets_what_the_destination_says() {
+    each(async |kind| {
+        let scene = Scene::new(kind, slow_to_start(), "").await;
+
+        let mut client = scene.connect().await;
+        client.half_close().await;
+        let mut destination = scene.accept().await;
+        destination.write_all(b"welcome\r\n").await.unwrap();
+        drop(destination);
+
+        let (came, end) = client.read_to_end().await;
+        assert_eq!(
+            (&came[..], end),
+            (&b"welcome\r\n"[..], End::Fin),
+            "{kind:?}"
+        );
+        scene.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_accepts_and_closes_at_once_is_an_end_and_no_reset() {
+    each(async |kind| {
+        let scene = Scene::plain(kind).await;
+
+        for said in [&b""[..], b"hello"] {
+            let mut client = scene.connect().await;
+            client.say(said).await;
+            drop(scene.accept().await);
+
+            let outcome = client.read_to_end().await;
+            assert_eq!(outcome, (Vec::new(), End::Fin), "{kind:?} {said:?}");
+        }
+        scene.end().await;
+    })
+    .await;
+}

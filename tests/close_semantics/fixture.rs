@@ -1,0 +1,207 @@
+//! A client and a destination face to face, and their ends in words.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+use ssm_proxyd::sim::{Options, Snapshot};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
+
+use crate::support::in_process::InProcess;
+use crate::support::transfer::abort;
+
+/// How a client reaches the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tcp,
+    Unix,
+}
+
+/// Plays a scene with either kind of client, at the same time.
+pub(crate) async fn each<F: Future<Output = ()>>(scene: impl Fn(Kind) -> F) {
+    let play = |kind| {
+        let scene = scene(kind);
+        async move {
+            let played = tokio::time::timeout(PATIENCE, scene).await;
+            assert!(played.is_ok(), "{kind:?}: waited in vain");
+        }
+    };
+    tokio::join!(play(Kind::Tcp), play(Kind::Unix));
+}
+
+/// A daemon with one forward to a destination, which the test plays itself.
+pub(crate) struct Scene {
+    pub(crate) stage: InProcess,
+    kind: Kind,
+    /// `None`: nobody listens there any more.
+    destination: Option<TcpListener>,
+    directory: TempDir,
+}
+
+impl Scene {
+    pub(crate) async fn new(kind: Kind, options: Options, keys: &str) -> Self {
+        let destination = TcpSocket::new_v4().unwrap();
+        // What waits in the kernel waits in nobody's limits: as little as can be.
+        destination.set_recv_buffer_size(SMALL).unwrap();
+        destination.set_send_buffer_size(SMALL).unwrap();
+        destination
+            .bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .unwrap();
+        let destination = destination.listen(64).unwrap();
+        let port = destination.local_addr().unwrap().port();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f.sock");
+        let listen = format!("[\"127.0.0.1:0\", \"unix:{}\"]", path.display());
+        let keys = format!("remote = {port}\n{keys}");
+        Self {
+            stage: InProcess::listening(options, &listen, &keys).await,
+            kind,
+            destination: Some(destination),
+            directory,
+        }
+    }
+
+    /// From now on the destination refuses.
+    pub(crate) fn close_destination(&mut self) {
+        self.destination = None;
+    }
+
+    /// The simulator and the daemon as they are by default.
+    pub(crate) async fn plain(kind: Kind) -> Self {
+        Self::new(kind, Options::default(), "").await
+    }
+
+    pub(crate) async fn connect(&self) -> Client {
+        match self.kind {
+            Kind::Tcp => {
+                let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+                socket.set_recv_buffer_size(SMALL as usize).unwrap();
+                // Blocks, so that nothing that happens later is told as the outcome.
+                socket.connect(&self.stage.address().into()).unwrap();
+                socket.set_nonblocking(true).unwrap();
+                let stream = TcpStream::from_std(socket.into()).unwrap();
+                stream.set_nodelay(true).unwrap();
+                Client::Tcp(stream)
+            }
+            Kind::Unix => {
+                let path = self.directory.path().join("f.sock");
+                Client::Unix(UnixStream::connect(path).await.unwrap())
+            }
+        }
+    }
+
+    /// The destination's end of the next connection.
+    pub(crate) async fn accept(&self) -> TcpStream {
+        let (stream, _) = self.destination.as_ref().unwrap().accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// A client and its destination, connected.
+    pub(crate) async fn pair(&self) -> (Client, TcpStream) {
+        let client = self.connect().await;
+        (client, self.accept().await)
+    }
+
+    /// Waits until every session has ended, and asserts that all was well.
+    pub(crate) async fn end(self) -> Snapshot {
+        self.stage
+            .until("every session ends by itself", |l| l.open_sessions() == 0)
+            .await;
+        self.stage.end().await
+    }
+}
+
+/// A local program.
+pub(crate) enum Client {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Client {
+    pub(crate) fn io(&mut self) -> &mut (dyn Io + Send) {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(stream) => stream,
+        }
+    }
+
+    pub(crate) fn into_io(self) -> Box<dyn Io + Send> {
+        match self {
+            Self::Tcp(stream) => Box::new(stream),
+            Self::Unix(stream) => Box::new(stream),
+        }
+    }
+
+    pub(crate) async fn say(&mut self, words: &[u8]) {
+        self.io().write_all(words).await.unwrap();
+    }
+
+    /// Closes the sending direction.
+    pub(crate) async fn half_close(&mut self) {
+        self.io().shutdown().await.unwrap();
+    }
+
+    /// Closes with a reset, as far as there is one.
+    pub(crate) fn abort(self) {
+        if let Self::Tcp(stream) = self {
+            abort(stream);
+        }
+    }
+
+    pub(crate) async fn read(&mut self, len: usize) -> Vec<u8> {
+        let mut came = vec![0; len];
+        self.io().read_exact(&mut came).await.unwrap();
+        came
+    }
+
+    pub(crate) async fn read_to_end(&mut self) -> (Vec<u8>, End) {
+        read_to_end(self.io()).await
+    }
+
+    /// Writes until writing fails, and tells how.
+    pub(crate) async fn write_to_end(&mut self) -> io::ErrorKind {
+        loop {
+            if let Err(error) = self.io().write_all(b"more").await {
+                return error.kind();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+
+/// How reading ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Fin,
+    Reset,
+}
+
+/// Everything that comes, and how it ends.
+pub(crate) async fn read_to_end<R: AsyncRead + Unpin + ?Sized>(reader: &mut R) -> (Vec<u8>, End) {
+    let mut came = Vec::new();
+    let end = match reader.read_to_end(&mut came).await {
+        Ok(_) => End::Fin,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => End::Reset,
+        Err(error) => panic!("an end that is neither: {error}"),
+    };
+    (came, end)
+}
+
+/// A pattern in which no byte can be missed or come twice unseen.
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
+    ssm_proxyd::sim::seeded(len as u64, 7).flatten().collect()
+}
+
+/// Bytes of a socket's buffer.
+const SMALL: u32 = 64 * 1024;
+
+/// How long a scene may take; each takes a second or a few.
+const PATIENCE: Duration = Duration::from_secs(100);

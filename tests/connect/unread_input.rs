@@ -1,0 +1,147 @@
+//! What is left when `connect` ends: a session, or bytes of stdin.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
+
+use ssm_proxyd::sim::{ApiFault, Operation, Options, Role, Simulator};
+
+use crate::support::connect_process::{ConnectProcess, DEFAULTS};
+use crate::support::in_process::{TARGET, destination, unpaced, until};
+
+/// The forward ends late, so the time that is left belongs to its session.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_signals_while_an_upgrade_hangs_leave_no_session() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tables = format!(
+        "ssmmessages_endpoint = \"ws://{}\"\n{DEFAULTS}",
+        gateway.local_addr().unwrap()
+    );
+    let errand = ConnectProcess::with(&simulator, &tables, &[TARGET, "22"]);
+    let _silent = gateway.accept().unwrap();
+
+    errand.signal("INT");
+    errand.signal("HUP");
+
+    let (code, told) = errand.end();
+    assert!([129, 130].contains(&code), "{code}");
+    assert_eq!(told, "");
+    assert!(simulator.ledger().sessions[0].terminate_called);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_end_that_leaves_a_session_is_no_success() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let fault = ApiFault {
+        code: "AccessDeniedException".to_owned(),
+        times: None,
+    };
+    simulator.fail(Operation::TerminateSession, fault);
+    let source = destination(Role::Source { len: 10, seed: 5 }).await;
+    let mut errand = ConnectProcess::start(&simulator, source.address().port());
+
+    assert_eq!(errand.hear_all().len(), 10);
+
+    let (code, told) = errand.end();
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("may still be active"), "{told}");
+}
+
+/// As by `connect < file | head -c1`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_vanishes_before_stdin_is_delivered_is_no_success() {
+    let mut blocked = Blocked::new(&[]).await;
+
+    drop(blocked.errand.stdout.take());
+
+    blocked.assert_undelivered();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_ends_before_it_has_stdin_is_no_success() {
+    let mut blocked = Blocked::new(&["--remote"]).await;
+
+    drop(blocked.destination.take());
+
+    assert_eq!(blocked.errand.hear_all(), b"", "the end comes as an end");
+    blocked.assert_undelivered();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_ends_behind_its_reader_is_no_success() {
+    let mut blocked = Blocked::new(&["--remote"]).await;
+
+    drop(blocked.errand.stdout.take());
+    blocked
+        .destination
+        .as_mut()
+        .unwrap()
+        .write_all(b"y")
+        .unwrap();
+    drop(blocked.destination.take());
+
+    blocked.assert_undelivered();
+}
+
+/// A `connect` whose destination has said one byte and reads nothing, so that stdin is full.
+struct Blocked {
+    errand: ConnectProcess,
+    destination: Option<TcpStream>,
+    writer: JoinHandle<()>,
+    _simulator: Simulator,
+}
+
+impl Blocked {
+    /// `by` is how the address of the destination is given: as a port if nothing is.
+    async fn new(by: &[&str]) -> Self {
+        let simulator = Simulator::start(unpaced()).await.unwrap();
+        let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = slow.local_addr().unwrap().port();
+        let address = match by {
+            [] => port.to_string(),
+            _ => format!("localhost:{port}"),
+        };
+        let arguments = [&[TARGET], by, &[&address]].concat();
+        let mut errand = ConnectProcess::with(&simulator, DEFAULTS, &arguments);
+        let (mut destination, _) = slow.accept().unwrap();
+        destination.write_all(b"x").unwrap();
+        assert_eq!(errand.hear(1), b"x");
+        let mut stdin = errand.stdin.take().unwrap();
+        let written = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&written);
+        let writer = thread::spawn(move || {
+            while stdin.write_all(&[7; 4096]).is_ok() {
+                count.fetch_add(1, Relaxed);
+            }
+        });
+        let (mut before, mut same) = (0, 0);
+        until("nothing more is taken", || {
+            let now = written.load(Relaxed);
+            same = if now > 0 && now == before {
+                same + 1
+            } else {
+                0
+            };
+            before = now;
+            same == 200
+        })
+        .await;
+        Self {
+            errand,
+            destination: Some(destination),
+            writer,
+            _simulator: simulator,
+        }
+    }
+
+    fn assert_undelivered(self) {
+        let (code, told) = self.errand.end();
+        assert_eq!(code, 1, "{told}");
+        assert!(told.contains("stdin"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+        self.writer.join().unwrap();
+    }
+}

@@ -1,0 +1,391 @@
+//! Websockets that break under a daemon: what it says, what a signal and a login do, and when it
+//! gives up.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::process;
+use std::time::Duration;
+
+use ssm_proxyd::sim::{
+    ApiFault, Destination, EndedBy, Faults, Manner, OneOffFault, Operation, Options,
+    RefusedUpgrades, Role, Simulator,
+};
+use ssm_proxyd::wire::message::{Kind, Message as Decoded, PayloadType};
+use ssm_proxyd::wire::smux::{Command, StreamId};
+use tokio_tungstenite::tungstenite::{Message, accept};
+
+use crate::support::daemon_process::{
+    DaemonProcess, assert_echo, assert_names, assert_reset, connect, forward, forward_to,
+};
+use crate::support::fake_api::Api;
+use crate::support::in_process::{broken_every, destination, until};
+use crate::support::message_builder;
+use crate::support::process::ssm_proxyd;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_that_fell_silent_is_found_out_by_a_missed_pong() {
+    let mut talk = Talk::begin(Options::default(), "").await;
+    let broken = OneOffFault::Break(Manner::BlackHole);
+    assert_eq!(talk.simulator.inject(None, broken), 1);
+
+    assert_echo(&mut talk.client, b"into the silence");
+
+    let (simulator, log) = talk.end();
+    assert_eq!(simulator.ledger().sessions[0].attached, 2);
+    assert_names(&only_line(&log, "WARN"), &["no message or pong received"]);
+    for nudge in ["retrying now", "resumed from suspend"] {
+        assert!(!log.contains(nudge), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_not_resumed_in_time_is_a_reset_and_one_line() {
+    for (faults, cause) in [
+        (
+            failing_resume("ThrottlingException"),
+            "ResumeSession: ThrottlingException",
+        ),
+        (refusing_upgrades(), "HTTP 503"),
+    ] {
+        let talk = Talk::begin(Options::default(), "resume_timeout = \"2s\"\n").await;
+        talk.simulator.set_faults(faults);
+        talk.break_websocket();
+        // The pause behind so many failures is longer than 2 s: they end in it.
+        for _ in 0..8 {
+            talk.nudge().await;
+        }
+
+        let (simulator, log) = talk.lost();
+
+        let line = only_line(&log, "session lost");
+        assert_names(&line, &["{forward=\"f\"}", "not resumed within 2 s", cause]);
+        assert_eq!(log.matches("WARN").count(), 2, "one for the break: {log}");
+        assert_eq!(simulator.ledger().sessions[0].attached, 1, "{cause}");
+    }
+}
+
+/// Each websocket carries messages, but no data, and breaks soon.
+#[tokio::test(flavor = "multi_thread")]
+async fn websockets_that_break_soon_and_carry_no_data_are_replaced_with_pauses_and_not_for_ever() {
+    let talk = Talk::begin(Options::default(), "resume_timeout = \"3s\"\n").await;
+    talk.client
+        .set_read_timeout(Some(Duration::from_millis(5)))
+        .unwrap();
+    talk.simulator.set_faults(broken_every(150, Manner::Reset));
+
+    until("the client is reset", || {
+        talk.simulator.inject(None, OneOffFault::StartClient);
+        let read = talk.client.peek(&mut [0]);
+        read.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
+    })
+    .await;
+
+    let log = talk.daemon.stop(&talk.simulator);
+    let line = only_line(&log, "session lost");
+    assert_names(&line, &["not resumed within 3 s"]);
+    // Pauses of 50 ms at the least, which double up to 2.5 s.
+    let calls = talk.simulator.ledger().calls["ResumeSession"];
+    assert!(calls <= 8, "{calls} calls in 3 s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_carries_data_outlives_websockets_that_break_soon() {
+    let mut talk = Talk::begin(Options::default(), "resume_timeout = \"5s\"\n").await;
+    talk.simulator.set_faults(broken_every(300, Manner::Reset));
+
+    // They live for 300 ms each: so many take longer than `resume_timeout`.
+    until("many websockets broke", || {
+        assert_echo(&mut talk.client, b"more");
+        talk.simulator.ledger().sessions[0].attached > 20
+    })
+    .await;
+
+    talk.simulator.set_faults(Faults::default());
+    talk.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ends_while_its_websocket_is_broken_is_a_reset_and_one_line() {
+    for terminated in [true, false] {
+        let talk = Talk::begin(Options::default(), "").await;
+        talk.simulator.set_faults(refusing_upgrades());
+        talk.break_websocket();
+        until("a dial was refused", || {
+            !talk.simulator.ledger().refused_upgrades.is_empty()
+        })
+        .await;
+
+        if terminated {
+            terminate(&talk.simulator);
+        } else {
+            talk.simulator.set_faults(Faults {
+                idle_timeout: Some(Duration::from_millis(50)),
+                ..refusing_upgrades()
+            });
+        }
+
+        let (simulator, log) = talk.lost();
+        let line = only_line(&log, "session lost");
+        assert_names(&line, &["{forward=\"f\"}", "the session has ended"]);
+        assert_eq!(log.matches("WARN").count(), 2, "one for the break: {log}");
+        let expected = if terminated {
+            EndedBy::Api
+        } else {
+            EndedBy::Idle
+        };
+        assert_eq!(simulator.ledger().sessions[0].ended_by, Some(expected));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_closed_with_the_agents_words_is_a_reset_and_one_line() {
+    let mut options = Options::default();
+    options.agent.crash_delay = Duration::from_millis(10);
+    let talk = Talk::begin(options, "").await;
+
+    assert_eq!(talk.simulator.inject(None, OneOffFault::KillAgent), 1);
+
+    let (simulator, log) = talk.lost();
+    let words = &simulator.ledger().sessions[0].output;
+    assert_names(words, &["ipc messaging received timeout"]);
+    let line = only_line(&log, "WARN");
+    assert_names(&line, &["{forward=\"f\"}", "session lost", words]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_cuts_the_pauses_between_attempts_short() {
+    let mut talk = Talk::begin(Options::default(), "resume_timeout = \"60s\"\n").await;
+    talk.simulator
+        .set_faults(failing_resume("ThrottlingException"));
+    talk.break_websocket();
+
+    for _ in 0..ATTEMPTS {
+        talk.nudge().await;
+    }
+    talk.simulator.set_faults(Faults::default());
+    talk.nudge().await;
+
+    assert_echo(&mut talk.client, b"after");
+    let (simulator, log) = talk.end();
+    assert_eq!(simulator.ledger().sessions[0].attached, 2);
+    assert_names(&only_line(&log, "WARN"), &["resuming the session"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_while_a_session_is_resumed_needs_no_restart() {
+    let options = Options {
+        require_signature: true,
+        ..Options::default()
+    };
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    let credentials = options.credentials.clone();
+    let login = |id: &str| {
+        let secret = &credentials.secret_access_key;
+        let text =
+            format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
+        std::fs::write(keys.path(), text).unwrap();
+    };
+    login(&credentials.access_key_id);
+    let mut talk = Talk::with(options, "", |command| {
+        command
+            .env_remove("AWS_ACCESS_KEY_ID")
+            .env_remove("AWS_SECRET_ACCESS_KEY")
+            .env("AWS_SHARED_CREDENTIALS_FILE", keys.path())
+    })
+    .await;
+
+    talk.simulator
+        .set_faults(failing_resume("ExpiredTokenException"));
+    login("AKIDOLD");
+    talk.break_websocket();
+    talk.until_refused("ExpiredTokenException").await;
+    talk.simulator.set_faults(Faults::default());
+    // What was read anew is of no use either.
+    talk.until_refused("UnrecognizedClientException").await;
+    login(&credentials.access_key_id);
+
+    assert_echo(&mut talk.client, b"after");
+    let (simulator, _) = talk.end();
+    let session = &simulator.ledger().sessions[0];
+    assert_eq!(session.upgrade_signatures, ["valid", "valid"]);
+    assert_eq!((session.attached, session.resumes), (2, 1));
+}
+
+#[test]
+fn a_websocket_that_breaks_while_its_session_is_ended_is_not_replaced() {
+    let gateway = message_builder::gateway(break_at_the_flag);
+    let session = format!(
+        r#"{{"SessionId":"s-1","StreamUrl":"ws://{gateway}/v1/data-channel/s-1","TokenValue":"t"}}"#
+    );
+    let api = Api::starting(session);
+    let keys = "remote = 1\nresume_timeout = \"1h\"\n";
+    let mut daemon = DaemonProcess::launch(ssm_proxyd(), &api.endpoint(), &forward("f", keys));
+    let mut client = connect(daemon.address());
+    client.write_all(b"hello").unwrap();
+    client.read_exact(&mut [0; 5]).unwrap();
+
+    daemon.process.signal("TERM");
+
+    assert_eq!(daemon.process.exit_code(), 0);
+    let log = daemon.process.stderr.all();
+    assert_names(&log, &["all sessions are terminated"]);
+    assert!(!log.contains("resuming the session"), "{log}");
+    assert_eq!(api.calls("ResumeSession").len(), 0);
+    assert_eq!(api.calls("TerminateSession").len(), 1);
+}
+
+/// An agent that acknowledges everything and sends five bytes for those of the client. Its websocket
+/// breaks when the flag comes that ends the session.
+fn break_at_the_flag(stream: TcpStream) {
+    const STREAM: StreamId = StreamId(3);
+    let mut websocket = accept(stream).unwrap();
+    websocket.read().unwrap();
+    for message in [
+        message_builder::handshake_request(0, "3.3.987.0", ""),
+        message_builder::handshake_complete(1, ""),
+    ] {
+        websocket.send(Message::Binary(message)).unwrap();
+    }
+    let mut has_answered = false;
+    while let Ok(frame) = websocket.read() {
+        let Message::Binary(frame) = frame else {
+            continue;
+        };
+        let Decoded { header, payload } = Decoded::decode(frame).unwrap();
+        if header.kind != Kind::Input {
+            continue;
+        }
+        if header.payload_type == PayloadType::Flag {
+            return;
+        }
+        let seq = i64::try_from(header.seq.0).unwrap();
+        let acknowledgement = message_builder::acknowledge(&Kind::Input, seq);
+        websocket.send(Message::Binary(acknowledgement)).unwrap();
+        if !has_answered && payload.windows(5).any(|w| w == b"hello") {
+            has_answered = true;
+            let answer = message_builder::frames(&[(Command::Psh, STREAM, b"hello")]);
+            let answer = message_builder::output(2, &answer);
+            websocket.send(Message::Binary(answer)).unwrap();
+        }
+    }
+}
+
+/// A client that has spoken once to an echo, through a daemon.
+struct Talk {
+    simulator: Simulator,
+    daemon: DaemonProcess,
+    client: TcpStream,
+    _echo: Destination,
+}
+
+impl Talk {
+    /// `keys` are lines of the forward.
+    async fn begin(options: Options, keys: &str) -> Self {
+        Self::with(options, keys, |command| command).await
+    }
+
+    async fn with(
+        options: Options,
+        keys: &str,
+        change: impl Fn(&mut process::Command) -> &mut process::Command,
+    ) -> Self {
+        let echo = destination(Role::Echo).await;
+        let simulator = Simulator::start(options).await.unwrap();
+        let daemon = DaemonProcess::with(&simulator, &(forward_to(echo.address()) + keys), change);
+        let mut client = connect(daemon.address());
+        assert_echo(&mut client, b"before");
+        Self {
+            simulator,
+            daemon,
+            client,
+            _echo: echo,
+        }
+    }
+
+    fn break_websocket(&self) {
+        let broken = OneOffFault::Break(Manner::Reset);
+        assert_eq!(self.simulator.inject(None, broken), 1);
+    }
+
+    /// Tells the daemon to try again, and waits until it does.
+    async fn nudge(&self) {
+        let calls = || self.simulator.ledger().calls.get("ResumeSession").copied();
+        let before = calls();
+        self.daemon.process.signal("USR2");
+        until("another attempt", || calls() > before).await;
+    }
+
+    /// Waits until a call was answered with an error of this code.
+    async fn until_refused(&self, code: &str) {
+        until(code, || self.simulator.ledger().outcomes.contains_key(code)).await;
+    }
+
+    /// The client leaves. Returns the log of the daemon to its end.
+    fn end(mut self) -> (Simulator, String) {
+        drop(self.client);
+        // A stop before that would be told of in another line.
+        let stderr = &mut self.daemon.process.stderr;
+        stderr.wait_for("ended by the client");
+        let log = self.daemon.stop(&self.simulator);
+        (self.simulator, log)
+    }
+
+    /// The client is reset. Returns the log of the daemon to its end.
+    fn lost(self) -> (Simulator, String) {
+        assert_reset(self.client);
+        let log = self.daemon.stop(&self.simulator);
+        (self.simulator, log)
+    }
+}
+
+fn failing_resume(code: &str) -> Faults {
+    let fault = ApiFault {
+        code: code.to_owned(),
+        times: None,
+    };
+    Faults {
+        api: [(Operation::ResumeSession, fault)].into(),
+        ..Faults::default()
+    }
+}
+
+fn refusing_upgrades() -> Faults {
+    let refused = RefusedUpgrades {
+        status: 503,
+        times: None,
+    };
+    Faults {
+        refuse_upgrades: Some(refused),
+        ..Faults::default()
+    }
+}
+
+/// Somebody else ends the one session.
+fn terminate(simulator: &Simulator) {
+    let body = format!(
+        r#"{{"SessionId":"{}"}}"#,
+        simulator.ledger().sessions[0].session_id
+    );
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-amz-json-1.1\r\n\
+         X-Amz-Target: AmazonSSM.TerminateSession\r\nConnection: close\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut http = TcpStream::connect(simulator.address()).unwrap();
+    let mut answer = String::new();
+    http.write_all((head + &body).as_bytes()).unwrap();
+    http.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// The one line of a log that has these words.
+fn only_line(log: &str, words: &str) -> String {
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(words)).collect();
+    assert_eq!(lines.len(), 1, "lines with {words:?} in\n{log}");
+    lines[0].to_owned()
+}
+
+/// More than the pauses leave room for within 60 s, in which whoever was resumed was resumed: they
+/// are 50 ms at the least, double, and stay at 2.5 s, so that there are 29 attempts at the most.
+const ATTEMPTS: u32 = 40;

@@ -1,0 +1,132 @@
+//! A service that objects to the rate of an upload: the rate is lowered, and that is told once.
+
+use std::io::Write;
+use std::thread::{self, JoinHandle};
+
+use ssm_proxyd::sim::{Destination, Faults, Manner, OneOffFault, Options, Role, Simulator};
+
+use crate::support::daemon_process::{DaemonProcess, connect, forward};
+use crate::support::in_process::{destination, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_that_is_closed_amid_an_upload_lowers_its_rate_and_is_told_once() {
+    let upload = Upload::begin().await;
+    for attached in 1..=3 {
+        upload.messages(RATE).await;
+        let broken = OneOffFault::Break(Manner::Close(1000));
+        assert_eq!(upload.simulator.inject(None, broken), 1);
+        until("it is resumed", || {
+            upload.simulator.ledger().sessions[0].attached > attached
+        })
+        .await;
+    }
+
+    upload.assert_lowered().await;
+
+    let (simulator, log) = upload.end();
+    assert_eq!(simulator.ledger().sessions[0].attached, 4);
+    assert_told_once(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_amid_an_upload_lowers_its_rate_and_is_told_once() {
+    let upload = Upload::begin().await;
+    for _ in 0..3 {
+        upload.messages(RATE).await;
+        assert_eq!(upload.simulator.inject(None, OneOffFault::PauseClient), 1);
+        assert_eq!(upload.simulator.inject(None, OneOffFault::StartClient), 1);
+    }
+
+    upload.assert_lowered().await;
+
+    let (simulator, log) = upload.end();
+    assert_eq!(simulator.ledger().sessions[0].attached, 1);
+    assert_told_once(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_nobody_objects_to_keeps_its_rate() {
+    let upload = Upload::begin().await;
+
+    upload.messages(RATE).await;
+    upload.simulator.set_faults(lowest_objection());
+
+    until("it is cut off for its rate", || {
+        upload.simulator.ledger().sessions[0].cut_off > 0
+    })
+    .await;
+    let (_, log) = upload.end();
+    assert_told_once(&log);
+}
+
+/// An endless upload through a daemon to a sink.
+struct Upload {
+    simulator: Simulator,
+    daemon: DaemonProcess,
+    writer: JoinHandle<()>,
+    _sink: Destination,
+}
+
+impl Upload {
+    async fn begin() -> Self {
+        let sink = destination(Role::Sink).await;
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let port = sink.address().port();
+        let keys = format!("remote = {port}\nupload_rate = {RATE}\nupload_window = \"64KiB\"");
+        let daemon = DaemonProcess::start(&simulator, &forward("f", &keys));
+        let mut client = connect(daemon.address());
+        let writer = thread::spawn(move || while client.write_all(&[7; 4096]).is_ok() {});
+        until("the session has begun", || {
+            !simulator.ledger().sessions.is_empty()
+        })
+        .await;
+        Self {
+            simulator,
+            daemon,
+            writer,
+            _sink: sink,
+        }
+    }
+
+    /// Waits until so many more messages have come.
+    async fn messages(&self, more: u64) {
+        let came = || self.simulator.ledger().sessions[0].traffic.messages_in;
+        let wanted = came() + more;
+        until("messages come", || came() >= wanted).await;
+    }
+
+    /// No second brings what it would without a lower rate.
+    async fn assert_lowered(&self) {
+        // By then the last second was one of the lower rate.
+        self.messages(RATE).await;
+        self.simulator.set_faults(lowest_objection());
+        self.messages(RATE).await;
+        let session = &self.simulator.ledger().sessions[0];
+        assert_eq!(session.cut_off, 0, "{session:#?}");
+    }
+
+    /// Stops the daemon amid the upload; returns its log.
+    fn end(self) -> (Simulator, String) {
+        let log = self.daemon.stop(&self.simulator);
+        self.writer.join().unwrap();
+        (self.simulator, log)
+    }
+}
+
+/// What a sender at the whole rate exceeds within a second. One at half of it cannot: 200 messages
+/// of that second, 10 at once, and the 64 of a full window that came late.
+fn lowest_objection() -> Faults {
+    Faults {
+        max_rate: Some(360),
+        ..Faults::default()
+    }
+}
+
+fn assert_told_once(log: &str) {
+    let told = log.matches("rate limited by Session Manager");
+    assert_eq!(told.count(), 1, "{log}");
+    assert!(log.contains("rate=200"), "{log}");
+}
+
+/// Messages a second, of about 1 KiB.
+const RATE: u64 = 400;

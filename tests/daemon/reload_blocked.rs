@@ -1,0 +1,188 @@
+//! A reload whose file does not come: everything else goes on.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ssm_proxyd::config::{self, Config};
+use ssm_proxyd::daemon::{Answer, Caller, Cause, Client, Daemon, Request, Signals};
+use ssm_proxyd::forward::ActivatedSockets;
+use ssm_proxyd::session::{Identity, TerminatePolicy};
+use ssm_proxyd::sim::{Options, Simulator};
+use tokio::task::JoinSet;
+
+use crate::support::daemon_process::{caller, forward};
+use crate::support::in_process::until;
+use crate::support::process::{Process, ssm_proxyd};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_answers_and_stops_while_its_file_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("admin.sock");
+    let (began, begun) = channel();
+    let (go, gone) = channel();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(daemon(socket.clone(), Disk::new(began, gone)));
+    until("it listens", || socket.exists()).await;
+
+    let mut first = JoinSet::new();
+    first.spawn(asked(socket.clone(), Request::Reload));
+    begun.recv_timeout(PATIENCE).unwrap();
+    let status = asked(socket.clone(), Request::Status).await;
+    assert!(matches!(status, Answer::Status(_)), "{status:?}");
+    go.send(()).unwrap();
+    let answer = first.join_next().await.unwrap().unwrap();
+    assert!(matches!(answer, Answer::Reloaded(_)), "{answer:?}");
+
+    let mut second = JoinSet::new();
+    second.spawn(asked(socket.clone(), Request::Reload));
+    begun.recv_timeout(PATIENCE).unwrap();
+    let mut third = JoinSet::new();
+    third.spawn(asked(socket.clone(), Request::Reload));
+    asked(socket.clone(), Request::Status).await;
+    go.send(()).unwrap();
+    second.join_next().await.unwrap().unwrap();
+    begun.recv_timeout(PATIENCE).unwrap();
+    let stopped = asked(socket.clone(), Request::Stop { now: false }).await;
+    assert!(matches!(stopped, Answer::Stopped { .. }), "{stopped:?}");
+    let answer = third.join_next().await.unwrap().unwrap();
+    assert!(matches!(answer, Answer::Error(_)), "{answer:?}");
+    tasks.join_next().await.unwrap().unwrap();
+    drop(go);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_is_read_once_at_the_start() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("config.toml");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let mut command = caller(&simulator);
+    let mut daemon = Process::start(command.args(["run", "--config"]).arg(&pipe));
+    std::fs::write(&pipe, text()).unwrap();
+    daemon.stderr.wait_for("listening");
+
+    daemon.signal("HUP");
+    daemon.stderr.wait_for("is not a regular file");
+
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_never_comes_stops_neither_status_nor_the_end() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("admin.sock");
+    let pipe = directory.path().join("bundle.pem");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let file = directory.path().join("config.toml");
+    let with = |keys: &str| {
+        let admin = format!("[admin]\nsocket = \"{}\"\n", socket.display());
+        format!(
+            "{admin}[aws]\nregion = \"us-east-1\"\n{keys}{}",
+            forward("f", "remote = 1")
+        )
+    };
+    std::fs::write(&file, with("")).unwrap();
+    let mut command = caller(&simulator);
+    let mut daemon = Process::start(command.args(["run", "--config"]).arg(&file));
+    daemon.stderr.wait_for("listening");
+
+    std::fs::write(
+        &file,
+        with(&format!("ca_bundle = \"{}\"\n", pipe.display())),
+    )
+    .unwrap();
+    daemon.signal("HUP");
+    let status = asked(&socket, Request::Status).await;
+    assert!(matches!(status, Answer::Status(_)), "{status:?}");
+
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code(), 0);
+}
+
+#[test]
+fn a_signal_ends_a_start_that_waits_for_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let file = directory.path().join("config.toml");
+    std::fs::write(&file, text()).unwrap();
+    let mut without_configuration = ssm_proxyd();
+    without_configuration.args(["run", "--config"]).arg(&pipe);
+    let mut without_aws_files = ssm_proxyd();
+    without_aws_files
+        .env("AWS_CONFIG_FILE", &pipe)
+        .args(["run", "--config"])
+        .arg(&file);
+
+    for mut command in [without_configuration, without_aws_files] {
+        let mut daemon = Process::start(&mut command);
+        // Opening it for writing succeeds once the process waits for what is written.
+        let _writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+
+        daemon.signal("TERM");
+
+        assert_eq!(daemon.exit_code(), 0, "{}", daemon.stderr.all());
+    }
+}
+
+/// A disk that says when it was asked, and answers when it is told to.
+#[derive(Clone)]
+struct Disk {
+    began: Sender<()>,
+    gone: Arc<Mutex<Receiver<()>>>,
+}
+
+impl Disk {
+    fn new(began: Sender<()>, gone: Receiver<()>) -> Self {
+        let gone = Arc::new(Mutex::new(gone));
+        Self { began, gone }
+    }
+
+    fn read(&self) -> Result<Config, impl Display + use<>> {
+        self.began.send(()).unwrap();
+        let told = self.gone.lock().unwrap().recv();
+        told.map(|()| config::parse(&text()).unwrap())
+    }
+}
+
+async fn daemon(socket: std::path::PathBuf, disk: Disk) {
+    let caller = Caller {
+        origin: "tests".to_owned(),
+        identity: Identity::Chain,
+        state: None,
+        passed: ActivatedSockets::default(),
+        admin: Some(socket),
+        log: None,
+        leftovers: TerminatePolicy::Required,
+    };
+    let config = config::parse(&text()).unwrap();
+    let mut daemon = Daemon::start(config, caller).await.unwrap();
+    let mut signals = Signals::new().unwrap();
+    let cause = daemon
+        .until_stopped(&mut signals, move || disk.read())
+        .await;
+    assert_eq!(cause, Cause::Asked);
+    daemon.stop_unless_hurried(&mut signals).await;
+}
+
+async fn asked(socket: impl AsRef<Path>, request: Request) -> Answer {
+    let mut client = Client::connect(socket.as_ref()).await.unwrap();
+    client.ask(&request).await.unwrap()
+}
+
+fn text() -> String {
+    let aws = "[aws]\nregion = \"us-east-1\"\n";
+    format!("{aws}{}", forward("f", "remote = 1"))
+}
+
+/// Only a failure waits as long.
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,96 @@
+//! Many reloads, one after the other, while connections carry bytes.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use sha2::{Digest, Sha256};
+use ssm_proxyd::sim::{Options, Role, Simulator};
+
+use crate::support::daemon_process::{
+    File, assert_clean, assert_echo, assert_reset, caller, connect, free_address,
+};
+use crate::support::in_process::{TARGET, destination, until};
+use crate::support::process::Process;
+
+/// What a reload has told is true from the next connection on, and no connection that is open
+/// notices any of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_reloads_disturb_none_of_fifty_transfers() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let echo = destination(Role::Echo).await;
+    let (kept, changed) = (free_address(), free_address());
+    let ports = [echo.address().port(), free_address().port()];
+    let file = File::new("");
+    let write = |round: usize| {
+        let text = format!(
+            "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n\
+             [limits]\nsession_start_rate = 1000\n[shutdown]\ndrain_timeout = \"0s\"\n{}{}",
+            simulator.endpoint(),
+            forward("kept", kept, ports[0]),
+            forward("changed", changed, ports[round % 2]),
+        );
+        std::fs::write(file.path(), text).unwrap();
+    };
+    write(0);
+    let mut command = caller(&simulator);
+    command.args(["run", "--config"]).arg(file.path());
+    let mut daemon = Process::start(&mut command);
+    (0..2).for_each(|_| drop(daemon.stderr.wait_for("listening")));
+    let over = Arc::new(AtomicBool::new(false));
+    let transfers: Vec<_> = (0..50)
+        .map(|seed| {
+            let over = Arc::clone(&over);
+            thread::spawn(move || transfer(kept, seed, &over))
+        })
+        .collect();
+    until("all are open", || simulator.ledger().open_sessions() == 50).await;
+
+    for round in 1..=200 {
+        write(round);
+        daemon.signal("HUP");
+        let told = daemon.stderr.wait_for("reloaded");
+        assert!(told.contains("+0 −0 ~1 =1"), "round {round}: {told}");
+        match round % 2 {
+            0 => assert_echo(&mut connect(changed), b"hello"),
+            _ => assert_reset(connect(changed)),
+        }
+    }
+
+    over.store(true, Ordering::Relaxed);
+    for (seed, transfer) in transfers.into_iter().enumerate() {
+        let rounds = transfer.join().unwrap_or_else(|_| panic!("seed {seed}"));
+        assert!(rounds > 0, "seed {seed}");
+    }
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code(), 0);
+    assert_clean(&simulator);
+}
+
+/// Sends bytes that depend on each other until it is over, and asserts that the same come back. How
+/// many rounds that were.
+fn transfer(address: SocketAddr, seed: u64, over: &AtomicBool) -> usize {
+    let mut client = connect(address);
+    let mut state = Sha256::digest(seed.to_le_bytes());
+    let mut rounds = 0;
+    while !over.load(Ordering::Relaxed) {
+        let bytes = state.repeat(8);
+        let mut came = vec![0; bytes.len()];
+        client.write_all(&bytes).unwrap();
+        client.read_exact(&mut came).unwrap();
+        assert_eq!(Sha256::digest(&came), Sha256::digest(&bytes));
+        state = Sha256::digest(&came);
+        rounds += 1;
+        thread::sleep(std::time::Duration::from_millis(20));
+    }
+    rounds
+}
+
+fn forward(name: &str, address: SocketAddr, port: u16) -> String {
+    format!(
+        "[[forward]]\nname = \"{name}\"\nlisten = \"{address}\"\ntarget = \"{TARGET}\"\n\
+         remote = {port}\n"
+    )
+}

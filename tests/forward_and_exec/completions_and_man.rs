@@ -1,0 +1,86 @@
+//! `completions` and `man`: what a shell and a pager make of them.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::{Fixture, in_a_file};
+use crate::cli::ended;
+use crate::support::process::ssm_proxyd;
+
+/// A real bash completes: commands, options, and the forwards of the configuration.
+#[test]
+fn bash_completes_commands_options_and_names_of_forwards() {
+    let desk = Fixture::new();
+    let cache = in_a_file("orders-cache", 2).replace("listen = 1", "listen = 2");
+    desk.configure(&(in_a_file("orders-db", 1) + &cache));
+    let complete = |words: &str| {
+        // What bash itself does when Tab is pressed: it calls the function of the script.
+        let script = format!(
+            "eval \"$(ssm-proxyd completions bash)\"; COMP_WORDS=({words}); \
+             COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_TYPE=9; \
+             _clap_complete_ssm_proxyd ssm-proxyd \"${{COMP_WORDS[COMP_CWORD]}}\"; \
+             printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        let program = Path::new(env!("CARGO_BIN_EXE_ssm-proxyd"));
+        let path = format!(
+            "{}:{}",
+            program.parent().unwrap().display(),
+            std::env::var_os("PATH").unwrap().display()
+        );
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "-c", &script])
+            .env("PATH", path)
+            .env("HOME", desk.home.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("SSM_PROXYD_CONFIG")
+            .stdin(Stdio::null());
+        let (code, out, told) = ended(&mut bash);
+        assert_eq!(code, 0, "{told}");
+        out
+    };
+
+    assert_eq!(complete("ssm-proxyd rel").trim(), "reload");
+    assert_eq!(complete("ssm-proxyd status --js").trim(), "--json");
+    let names = complete("ssm-proxyd exec orders-");
+    assert!(
+        names.contains("orders-db") && names.contains("orders-cache"),
+        "{names}"
+    );
+    assert!(complete("ssm-proxyd wait orders-d").contains("orders-db"));
+}
+
+#[test]
+fn each_shell_gets_a_script_and_no_other() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, out, told) = ended(ssm_proxyd().args(["completions", shell]));
+
+        assert_eq!((code, told.as_str()), (0, ""), "{shell}");
+        assert!(out.contains("SSM_PROXYD_COMPLETE"), "{out}");
+    }
+    assert_eq!(ended(ssm_proxyd().args(["completions", "tcsh"])).0, 2);
+}
+
+#[test]
+fn every_command_has_a_page() {
+    let (code, page, _) = ended(ssm_proxyd().arg("man"));
+    assert_eq!(code, 0);
+    assert!(page.contains(".TH ssm-proxyd 1"), "{page}");
+    let commands: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("ssm\\-proxyd\\-")?.strip_suffix("(1)"))
+        .collect();
+    assert!(commands.len() > 10, "{commands:?}");
+    for command in commands {
+        let command = command.replace('\\', "");
+        if command == "help" {
+            continue;
+        }
+        let (code, page, told) = ended(ssm_proxyd().args(["man", &command]));
+        assert_eq!(code, 0, "{command}: {told}");
+        assert!(
+            page.contains(&format!(".TH ssm-proxyd-{command} 1")),
+            "{page}"
+        );
+    }
+    assert_eq!(ended(ssm_proxyd().args(["man", "fly"])).0, 2);
+}

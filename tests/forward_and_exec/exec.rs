@@ -1,0 +1,171 @@
+//! `exec`: the place in words and environment, signals, and how the command ends.
+
+use ssm_proxyd::sim::{Options, Role, Simulator};
+
+use super::{Fixture, in_a_file};
+use crate::cli::ended;
+use crate::support::daemon_process::{assert_clean, assert_names};
+use crate::support::in_process::{TARGET, destination, until};
+use crate::support::process::Process;
+
+/// Says hello to an echo, and prints what comes back.
+const CLIENT: &str = "import socket, sys\n\
+    s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 60)\n\
+    s.sendall(b'hello'); print(s.recv(5).decode())\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_finds_the_forward_in_its_words_and_in_its_environment() {
+    let (simulator, port) = before_an_echo().await;
+    let desk = Fixture::new();
+    desk.configure(&in_a_file("echo", port));
+    let local = format!("0:localhost:{port}");
+    for head in [&["exec", "echo"][..], &["exec", TARGET, "-L", &local]] {
+        for client in [
+            &["--", "python3", "-c", CLIENT, "{host}", "{port}"][..],
+            &[
+                "--",
+                "sh",
+                "-c",
+                "exec python3 -c \"$0\" $SSM_PROXYD_HOST $SSM_PROXYD_PORT",
+                CLIENT,
+            ],
+        ] {
+            let arguments = [head, client].concat();
+
+            let (code, out, told) = ended(&mut desk.command(&simulator, &arguments));
+
+            assert_eq!(
+                (code, out.as_str()),
+                (0, "hello\n"),
+                "{arguments:?}: {told}"
+            );
+            assert_eq!(told, "");
+        }
+    }
+    assert_eq!(simulator.ledger().started, 4);
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_exit_code_is_the_command_s() {
+    let (simulator, port) = before_an_echo().await;
+    let desk = Fixture::new();
+    desk.configure(&in_a_file("echo", port));
+    for (command, code, words) in [
+        (&["true"][..], 0, ""),
+        (&["sh", "-c", "exit 3"], 3, ""),
+        (&["sh", "-c", "kill -KILL $$"], 137, ""),
+        (&["/nowhere/psql"], 127, "cannot run /nowhere/psql"),
+        (&["/"], 126, "cannot run /"),
+    ] {
+        let arguments = [&["exec", "echo", "--"], command].concat();
+
+        let (found, _, told) = ended(&mut desk.command(&simulator, &arguments));
+
+        assert_eq!(found, code, "{command:?}: {told}");
+        assert!(told.contains(words), "{told}");
+    }
+    assert_eq!(simulator.ledger().started, 0, "nobody has connected");
+}
+
+/// The daemon that runs by the same file has what stands in its other tables.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_addresses_of_the_daemon_are_left_alone() {
+    let (simulator, port) = before_an_echo().await;
+    let desk = Fixture::new();
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = desk.home.path().join("admin.sock");
+    let _admin = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let tables = format!(
+        "[http]\nlisten = \"{}\"\n[admin]\nsocket = {socket:?}\n",
+        held.local_addr().unwrap()
+    );
+    desk.configure(&(tables + &in_a_file("echo", port)));
+
+    let arguments = ["exec", "echo", "--", "sh", "-c", "exit 3"];
+    let (code, _, told) = ended(&mut desk.command(&simulator, &arguments));
+
+    assert_eq!(code, 3, "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_are_passed_on_and_the_command_decides() {
+    let (simulator, port) = before_an_echo().await;
+    let desk = Fixture::new();
+    desk.configure(&in_a_file("echo", port));
+    for signal in ["TERM", "INT", "HUP", "USR1", "USR2"] {
+        // It says when it listens; a shell does what a trap says after what it waits for.
+        let script = format!("trap 'exit 9' {signal}; echo ready; while :; do sleep 0.1; done");
+        let arguments = ["exec", "echo", "--", "sh", "-c", &script];
+        let mut exec = Process::start(&mut desk.command(&simulator, &arguments));
+        exec.stdout.wait_for("ready");
+
+        exec.signal(signal);
+
+        assert_eq!(exec.exit_code(), 9, "{signal}");
+    }
+    let deaf = "trap '' TERM INT HUP; echo ready; read line; exit 4";
+    let mut command = desk.command(&simulator, &["exec", "echo", "--", "sh", "-c", deaf]);
+    command.stdin(std::process::Stdio::piped());
+    let mut exec = Process::start(&mut command);
+    exec.stdout.wait_for("ready");
+    for signal in ["TERM", "INT", "TERM", "HUP"] {
+        exec.signal(signal);
+    }
+    exec.close_stdin();
+    assert_eq!(exec.exit_code(), 4, "it was waited for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_a_command_that_was_killed_is_ended() {
+    let (simulator, port) = before_an_echo().await;
+    let desk = Fixture::new();
+    desk.configure(&in_a_file("echo", port));
+    let hang = format!("{CLIENT}sys.stdout.flush(); s.recv(1)\n");
+    let arguments = [
+        "exec", "echo", "--", "python3", "-c", &hang, "{host}", "{port}",
+    ];
+    let mut exec = Process::start(&mut desk.command(&simulator, &arguments));
+    exec.stdout.wait_for("hello");
+    until("it is open", || simulator.ledger().open_sessions() == 1).await;
+
+    exec.signal("TERM");
+
+    assert_eq!(exec.exit_code(), 128 + 15);
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_is_told_with_a_code() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let bare = Fixture::new();
+    let (code, _, told) = ended(&mut bare.command(&simulator, &["exec", "db", "--", "true"]));
+    assert_eq!(code, 78, "{told}");
+    assert_names(&told, &["no configuration found"]);
+
+    let desk = Fixture::new();
+    desk.configure(
+        &(in_a_file("orders", 1) + &in_a_file("cache", 2).replace("listen = 1", "listen = 2")),
+    );
+    for (arguments, words) in [
+        (
+            &["exec", "db", "--", "true"][..],
+            &["no forward \"db\"", "orders, cache", "-L"][..],
+        ),
+        (&["exec", "orders"], &["COMMAND"]),
+        (
+            &["exec", "orders", "-L", "0:db:1", "--", "true"],
+            &["\"orders\" is not a target"],
+        ),
+    ] {
+        let (code, _, told) = ended(&mut desk.command(&simulator, arguments));
+        assert_eq!(code, 2, "{told}");
+        assert_names(&told, words);
+    }
+}
+
+async fn before_an_echo() -> (Simulator, u16) {
+    let echo = Box::leak(Box::new(destination(Role::Echo).await));
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    (simulator, echo.address().port())
+}

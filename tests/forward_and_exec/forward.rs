@@ -1,0 +1,200 @@
+//! `forward`: ready lines, traffic, ends and wrong words.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+
+use serde_json::Value;
+use ssm_proxyd::sim::{Options, Role, Simulator};
+
+use super::Fixture;
+use crate::cli::ended;
+use crate::support::daemon_process::{
+    assert_clean, assert_echo, assert_names, assert_reset, connect,
+};
+use crate::support::in_process::{TARGET, destination, until};
+use crate::support::process::Process;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_has_a_ready_line_with_its_port_and_serves() {
+    let echo = destination(Role::Echo).await;
+    let mut options = Options::default();
+    options
+        .resolver
+        .insert("echo.internal", None, echo.address())
+        .unwrap();
+    let simulator = Simulator::start(options).await.unwrap();
+    let local = format!("127.0.0.1:0:localhost:{}", echo.address().port());
+    let remote = "0:echo.internal:7";
+    let desk = Fixture::new();
+    let arguments = ["forward", TARGET, "-L", &local, "-L", remote];
+    let mut forward = Process::start(&mut desk.command(&simulator, &arguments));
+
+    let first = forward.stdout.wait_for(" -> localhost:");
+    let second = forward.stdout.wait_for(" -> echo.internal:7");
+
+    assert!(first.ends_with(&format!(" via {TARGET}")), "{first}");
+    assert_echo(&mut connect(address(&first)), b"to the target");
+    let both: Vec<&str> = second.split(" -> ").next().unwrap().split(", ").collect();
+    for one in &both {
+        assert_echo(&mut connect(one.parse().unwrap()), b"beyond it");
+    }
+    forward.signal("INT");
+    assert_eq!(forward.exit_code(), 0);
+    let told = forward.stderr.all();
+    assert!(!told.contains("WARN") && !told.contains("error"), "{told}");
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_get_json_and_a_file_that_is_there_while_it_is_ready() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let local = format!("127.0.0.1:0:localhost:{}", echo.address().port());
+    let desk = Fixture::new();
+    let file = desk.home.path().join("ready");
+    let arguments = [
+        "forward",
+        TARGET,
+        "-L",
+        &local,
+        "--json",
+        "--ready-file",
+        file.to_str().unwrap(),
+    ];
+    let mut forward = Process::start(&mut desk.command(&simulator, &arguments));
+    let line = forward.stdout.wait_for("listen");
+
+    let ready: Value = serde_json::from_str(&line).unwrap();
+    let port = u16::try_from(ready["port"].as_u64().unwrap()).unwrap();
+    assert_eq!(
+        ready["listen"],
+        serde_json::json!([format!("127.0.0.1:{port}")])
+    );
+    assert_eq!(ready["target"], TARGET);
+    until("the file is there", || file.exists()).await;
+    assert_eq!(text(&file).trim_end(), line);
+    assert_echo(&mut connect(([127, 0, 0, 1], port).into()), b"hello");
+
+    forward.signal("HUP");
+    assert_eq!(forward.exit_code(), 0);
+    assert!(!file.exists(), "it is taken away");
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_drains_and_a_second_one_does_not_wait() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let local = format!("127.0.0.1:0:localhost:{}", echo.address().port());
+    let desk = Fixture::new();
+    let arguments = ["forward", TARGET, "-L", &local];
+    let mut forward = Process::start(&mut desk.command(&simulator, &arguments));
+    let address = address(&forward.stdout.wait_for(" -> "));
+    let mut client = connect(address);
+    assert_echo(&mut client, b"hello");
+
+    forward.signal("INT");
+    until("nobody else comes in", || {
+        TcpStream::connect(address).is_err()
+    })
+    .await;
+    assert_echo(&mut client, b"still here");
+    forward.signal("INT");
+
+    assert_reset(client);
+    assert_eq!(forward.exit_code(), 0);
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_and_was_not_written_is_not_taken_away() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let desk = Fixture::new();
+    let path = |name: &str| desk.home.path().join(name);
+    let (precious, fifo) = (path("precious"), path("fifo"));
+    std::fs::write(&precious, "words").unwrap();
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let run = |file: &Path, stdout: &str| {
+        let mut command = desk.command(&simulator, &["forward", TARGET, "-L", "0:db:1"]);
+        command.arg("--ready-file").arg(file);
+        let stdout = std::fs::File::options().write(true).open(stdout).unwrap();
+        command.stdout(stdout).stderr(std::process::Stdio::null());
+        command.status().unwrap().code()
+    };
+
+    assert_eq!(run(&precious, "/dev/full"), Some(1));
+    assert_eq!(text(&precious), "words");
+    assert_eq!(run(&fifo, "/dev/null"), Some(2));
+    assert!(fifo.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_is_told_with_a_code() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("127.0.0.1:{}:db:1", taken.local_addr().unwrap().port());
+    let desk = Fixture::new();
+    for (arguments, code, words) in [
+        (&["forward", TARGET][..], 2, &["no -L", "hint: "][..]),
+        (
+            &["forward", TARGET, "-L", "5432:db"],
+            2,
+            &["5432:db", "HOSTPORT"],
+        ),
+        (&["forward", TARGET, "-L", "0:db:0"], 2, &["0:db:0"]),
+        (
+            &["forward", "bastion", "-L", "0:db:1"],
+            2,
+            &["\"bastion\" is not a target"],
+        ),
+        (
+            &["forward", TARGET, "-L", "*:0:db:1"],
+            2,
+            &["other machines", "--allow-remote-clients"],
+        ),
+        (&["forward", TARGET, "-L", &taken], 71, &["already in use"]),
+        (
+            &["forward", TARGET, "-L", "1234:a:1", "-L", "1234:b:1"],
+            2,
+            &["another -L"],
+        ),
+        (
+            &["forward", TARGET, "-L", "0:db:1", "--ready-file", "/"],
+            2,
+            &["is not a regular file"],
+        ),
+        (
+            &[
+                "forward",
+                TARGET,
+                "-L",
+                "0:db:1",
+                "--ready-file",
+                "/nowhere/ready",
+            ],
+            1,
+            &["cannot write /nowhere/ready"],
+        ),
+    ] {
+        let (found, _, told) = ended(&mut desk.command(&simulator, arguments));
+
+        assert_eq!(found, code, "{arguments:?}: {told}");
+        assert_names(&told, words);
+    }
+    assert_eq!(simulator.ledger().started, 0);
+}
+
+fn address(line: &str) -> SocketAddr {
+    let (listen, _) = line.split_once(" -> ").unwrap();
+    listen.parse().unwrap()
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap()
+}

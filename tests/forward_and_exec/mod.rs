@@ -1,0 +1,52 @@
+//! `forward` and `exec`: tunnels without a file and without a daemon.
+
+mod completions_and_man;
+mod exec;
+mod forward;
+mod psql;
+mod terminal;
+
+use std::process::Command;
+
+use ssm_proxyd::sim::Simulator;
+use tempfile::TempDir;
+
+use crate::support::daemon_process::caller;
+use crate::support::in_process::TARGET;
+
+/// Where a person works: a home without a configuration, unless one is written.
+struct Fixture {
+    home: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self {
+            home: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// Writes the configuration of the person.
+    fn configure(&self, text: &str) {
+        let directory = self.home.path().join(".config/ssm-proxyd");
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("config.toml"), text).unwrap();
+    }
+
+    /// A command whose AWS is the simulator.
+    fn command(&self, simulator: &Simulator, arguments: &[&str]) -> Command {
+        let mut command = caller(simulator);
+        command
+            .env("AWS_ENDPOINT_URL_SSM", simulator.endpoint())
+            .env("AWS_REGION", "us-east-1")
+            .env("HOME", self.home.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .args(arguments);
+        command
+    }
+}
+
+/// A forward of the configuration, to a port of the target.
+fn in_a_file(name: &str, port: u16) -> String {
+    format!("[[forward]]\nname = \"{name}\"\nlisten = 1\ntarget = \"{TARGET}\"\nremote = {port}\n")
+}

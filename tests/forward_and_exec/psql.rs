@@ -1,0 +1,43 @@
+//! `exec` with psql before a real server.
+
+use ssm_proxyd::sim::{Options, Simulator};
+
+use super::{Fixture, in_a_file};
+use crate::cli::ended;
+use crate::support::daemon_process::assert_clean;
+use crate::support::postgres::Server;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_asks_through_a_forward_that_lives_as_long_as_it() {
+    let server = Server::start();
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let desk = Fixture::new();
+    desk.configure(&in_a_file("orders-db", server.address().port()));
+    let psql = |statement| {
+        let arguments = [
+            "exec",
+            "orders-db",
+            "--",
+            "psql",
+            "-h",
+            "{host}",
+            "-p",
+            "{port}",
+            "-U",
+            "postgres",
+            "--no-psqlrc",
+            "-Atc",
+            statement,
+            "postgres",
+        ];
+        ended(&mut desk.command(&simulator, &arguments))
+    };
+
+    let (code, out, told) = psql("SELECT sum(n) FROM generate_series(1, 1000) n");
+    assert_eq!((code, out.as_str()), (0, "500500\n"), "{told}");
+
+    let (code, _, told) = psql("SELECT 1/0");
+    assert_eq!(code, 1, "psql's own");
+    assert!(told.contains("division by zero"), "{told}");
+    assert_clean(&simulator);
+}

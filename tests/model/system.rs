@@ -1,0 +1,282 @@
+//! The tunnel, an agent, and two queues of frames that verbs push along.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use ssm_proxyd::proto::{ClientVersion, Event, OpenError, Options, StreamId, Transmit, Tunnel};
+use ssm_proxyd::sim::agent::{self, Agent, ConnectionId, Pace, Retransmission};
+
+use super::reference::Reference;
+use super::{Toward, Verb};
+use crate::support::agent_destination::{Destination, Dial, State};
+use crate::support::pair::beginning;
+use crate::support::pair_options::PairOptions;
+use crate::support::payload::{assert_whole, pattern};
+
+/// What verbs are done to.
+pub(super) struct World {
+    now: Instant,
+    tunnel: Tunnel,
+    agent: Agent,
+    up: VecDeque<Bytes>,
+    down: VecDeque<Bytes>,
+    connected: bool,
+    reference: Reference,
+    streams: Vec<StreamId>,
+    destinations: BTreeMap<StreamId, Destination>,
+    connections: BTreeMap<StreamId, ConnectionId>,
+    ready: bool,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let now = beginning();
+        let wall = SystemTime::UNIX_EPOCH;
+        let options = Options {
+            upload_rate: 0,
+            upload_payload: 2048,
+            upload_window: 8192,
+            keep_alive: false,
+            shared: true,
+            client_version: ClientVersion::DEFAULT,
+        };
+        let agent_options = agent::Options {
+            message_size: 300,
+            pace: Pace::Unlimited,
+            retransmission: Retransmission::All,
+            process_start: Duration::ZERO..Duration::ZERO,
+            ..agent::Options::default()
+        };
+        let job = PairOptions::default().job;
+        let mut world = Self {
+            now,
+            tunnel: Tunnel::new(now, wall, 1, options),
+            agent: Agent::new(now, wall, 2, agent_options, job),
+            up: VecDeque::new(),
+            down: VecDeque::new(),
+            connected: false,
+            reference: Reference::new(options.upload_window),
+            streams: Vec::new(),
+            destinations: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            ready: false,
+        };
+        world.play(Verb::Connect);
+        world
+    }
+
+    /// Does one thing, and then all that follows from it at once.
+    pub(super) fn play(&mut self, verb: Verb) {
+        match verb {
+            Verb::Open(toward) => self.open(toward),
+            Verb::Write(which, len) => self.with(which, |world, id| world.write(id, len)),
+            Verb::Read(which, max) => self.with(which, |world, id| {
+                let answer = world.tunnel.read(id, max);
+                world.reference.read(id, max, &answer);
+            }),
+            Verb::Finish(which) => self.with(which, |world, id| {
+                world.tunnel.finish(id);
+                world.reference.finish(id);
+            }),
+            Verb::Reset(which) => self.with(which, Self::reset),
+            Verb::DeliverUp(count) => (0..count).for_each(|_| self.deliver_up()),
+            Verb::DeliverDown(count) => (0..count).for_each(|_| self.deliver_down()),
+            Verb::LoseUp => drop(self.up.pop_front()),
+            Verb::LoseDown => drop(self.down.pop_front()),
+            Verb::DoubleUp => self.up.extend(self.up.front().cloned()),
+            Verb::DoubleDown => self.down.extend(self.down.front().cloned()),
+            Verb::DelayUp => self.up.rotate_left(usize::from(!self.up.is_empty())),
+            Verb::DelayDown => self.down.rotate_left(usize::from(!self.down.is_empty())),
+            Verb::Connect => self.connect(),
+            Verb::Disconnect => self.disconnect(),
+            Verb::Tick(millis) => self.tick(Duration::from_millis(millis)),
+        }
+        self.attend();
+    }
+
+    fn open(&mut self, toward: Toward) {
+        let destination = match toward {
+            Toward::Echo => Destination::echo(),
+            Toward::Sink => Destination::sink(),
+            Toward::Source(len) => Destination::source(pattern(9, len)),
+            Toward::Answer(after, len) => Destination::answering(after, pattern(8, len)),
+            Toward::Nobody => Destination::refusing(),
+        };
+        match self.tunnel.open() {
+            Ok(id) => {
+                assert!(self.reference.may_be_ready());
+                self.reference.open(id);
+                self.destinations.insert(id, destination);
+                self.streams.push(id);
+            }
+            Err(error) => {
+                assert_eq!(error, OpenError::NotReady);
+                assert!(!self.ready);
+            }
+        }
+    }
+
+    fn write(&mut self, id: StreamId, len: usize) {
+        let data = pattern(u64::from(id.0) + len as u64, len);
+        let answer = self.tunnel.write(id, &data);
+        self.reference.write(id, &data, answer);
+    }
+
+    fn reset(&mut self, id: StreamId) {
+        self.tunnel.reset(id);
+        self.reference.reset(id);
+    }
+
+    fn with(&mut self, which: usize, verb: impl FnOnce(&mut Self, StreamId)) {
+        if !self.streams.is_empty() {
+            verb(self, self.streams[which % self.streams.len()]);
+        }
+    }
+
+    fn deliver_up(&mut self) {
+        if let Some(frame) = self.up.pop_front_if(|_| self.agent.wants_input()) {
+            self.agent.handle_message(self.now, frame);
+        }
+    }
+
+    fn deliver_down(&mut self) {
+        let wants = self.connected && self.tunnel.wants_input();
+        if let Some(frame) = self.down.pop_front_if(|_| wants) {
+            self.reference.hear(&frame);
+            let outcome = self.tunnel.handle_message(self.now, frame);
+            assert_eq!(outcome, Ok(()));
+        }
+    }
+
+    fn connect(&mut self) {
+        if !self.connected {
+            self.connected = true;
+            self.tunnel.handle_connected(self.now, "token");
+            let first = self.tunnel.poll_transmit(self.now);
+            assert!(matches!(first, Some(Transmit::Opening(_))), "{first:?}");
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.connected = false;
+        self.up.clear();
+        self.down.clear();
+        self.tunnel.handle_disconnected(self.now);
+    }
+
+    fn tick(&mut self, span: Duration) {
+        self.now += span;
+        if self.tunnel.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.tunnel.handle_timeout(self.now);
+        }
+        if self.agent.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.agent.handle_timeout(self.now);
+        }
+    }
+
+    fn attend(&mut self) {
+        self.drive_destinations();
+        while let Some(transmit) = self.tunnel.poll_transmit(self.now) {
+            let Transmit::Message(frame) = transmit else {
+                panic!("one opening for each websocket");
+            };
+            assert!(self.connected, "without a websocket");
+            self.reference.say(&frame);
+            self.up.push_back(frame);
+        }
+        while let Some(frame) = self.agent.poll_transmit(self.now) {
+            if self.connected {
+                self.down.push_back(frame);
+            }
+        }
+        while let Some(event) = self.tunnel.poll_event() {
+            match event {
+                Event::Ready { .. } => {
+                    assert!(!self.ready && self.reference.may_be_ready());
+                    self.ready = true;
+                }
+                Event::Readable(id) => self.reference.handle_readable(id),
+                Event::Writable(id) => self.reference.handle_writable(id),
+                // Time and weather are told, and change nothing for a stream.
+                Event::Lowered { .. } | Event::Silent { .. } | Event::Stale { .. } => {}
+                Event::Notice(_) | Event::Closed(_) => panic!("{event:?}"),
+            }
+        }
+        assert!(!self.ready || self.reference.may_be_ready());
+        self.reference.check(self.connected);
+    }
+
+    fn drive_destinations(&mut self) {
+        self.attend_agent();
+        for (id, destination) in &mut self.destinations {
+            let Some(connection) = self.connections.get(id).copied() else {
+                continue;
+            };
+            let taken = destination.poll_read();
+            self.agent.handle_written(self.now, connection, taken);
+            while self.agent.wants_read(connection)
+                && let Some(words) = destination.poll_say()
+            {
+                self.agent.handle_read(connection, words);
+            }
+            if let Some(how) = destination.poll_end() {
+                self.agent.handle_ended(self.now, connection, how);
+            }
+        }
+        self.attend_agent();
+    }
+
+    fn attend_agent(&mut self) {
+        while let Some(event) = self.agent.poll_event() {
+            match event {
+                agent::Event::Dial(id) => self.dial(id),
+                agent::Event::Write(id, data) => {
+                    self.destination(id.stream()).handle_write(data);
+                }
+                agent::Event::Close(id) => self.destination(id.stream()).handle_closed(),
+                agent::Event::Ended(end) => panic!("{end:?}"),
+            }
+        }
+    }
+
+    fn dial(&mut self, id: ConnectionId) {
+        self.connections.insert(id.stream(), id);
+        let destination = self.destination(id.stream());
+        if matches!(destination.dial(), Dial::Refuses(_)) {
+            return self.agent.handle_dial_failed(self.now, id);
+        }
+        destination.handle_dialled();
+        self.agent.handle_dialled(self.now, id);
+    }
+
+    fn destination(&mut self, id: StreamId) -> &mut Destination {
+        self.destinations.get_mut(&id).expect("it was opened here")
+    }
+
+    /// Everything that is left to happen happens, and is right.
+    pub(super) fn clear_up(&mut self) {
+        self.play(Verb::Connect);
+        let mut rounds = 0;
+        while !(self.is_quiet() && self.ready) {
+            rounds += 1;
+            assert!(rounds < 20_000, "it never comes to rest");
+            self.play(Verb::DeliverUp(50));
+            self.play(Verb::DeliverDown(50));
+            self.play(Verb::Tick(20));
+        }
+        self.reference.check_end();
+        for id in self.streams.clone() {
+            let destination = &self.destinations[&id];
+            if matches!(destination.state(), State::Open | State::Closed) {
+                assert_whole(destination.received(), self.reference.written(id));
+            }
+        }
+    }
+
+    /// Nothing is on its way, waits to leave or for an acknowledgement.
+    fn is_quiet(&self) -> bool {
+        let waits = self.tunnel.poll_timeout().is_some() || self.agent.unacknowledged() > 0;
+        self.up.is_empty() && self.down.is_empty() && !waits
+    }
+}

@@ -1,0 +1,356 @@
+//! Websockets that break under living connections, over real sockets.
+
+mod many_connections;
+
+use std::io;
+use std::time::Duration;
+
+use ssm_proxyd::sim::agent::Retransmission;
+use ssm_proxyd::sim::{
+    ApiFault, Faults, Manner, OneOffFault, Operation, Options, RefusedUpgrades, Role, TokenLife,
+    seeded,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::support::in_process::{InProcess, broken_every, destination, unpaced, until};
+use crate::support::transfer::{MIB, ask, hash_of, read_hash, send, talk};
+
+/// A stage with an echo behind it, and a connection that has spoken once.
+async fn conversation(options: Options) -> (InProcess, TcpStream, ssm_proxyd::sim::Destination) {
+    let echo = destination(Role::Echo).await;
+    let stage = InProcess::to(options, &echo).await;
+    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    assert_eq!(talk(&mut client, b"before").await.unwrap(), b"before");
+    (stage, client, echo)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_survives_every_end_of_its_websocket() {
+    for manner in [
+        Manner::Close(1000),
+        Manner::Close(1001),
+        Manner::Close(1011),
+        Manner::Fin,
+        Manner::Reset,
+    ] {
+        let (stage, mut client, _echo) = conversation(Options::default()).await;
+
+        assert_eq!(stage.simulator.inject(None, OneOffFault::Break(manner)), 1);
+        let answer = talk(&mut client, b"after").await;
+
+        assert_eq!(answer.unwrap(), b"after", "{manner:?}");
+        drop(client);
+        let ledger = stage.end().await;
+        assert_eq!(ledger.sessions[0].attached, 2, "{manner:?}");
+        assert_eq!(
+            ledger.sessions[0].upgrade_signatures,
+            ["valid", "valid"],
+            "{manner:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_that_fell_silent_is_found_out_when_someone_nudges() {
+    let (stage, mut client, _echo) = conversation(Options::default()).await;
+    stage
+        .simulator
+        .inject(None, OneOffFault::Break(Manner::BlackHole));
+
+    stage.daemon.retry_now();
+    let answer = talk(&mut client, b"after").await;
+
+    assert_eq!(answer.unwrap(), b"after");
+    drop(client);
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_or_expired_resume_is_tried_again() {
+    for code in [
+        "ThrottlingException",
+        "ExpiredTokenException",
+        "InternalServerError",
+        "AccessDeniedException",
+        "TargetNotConnected",
+    ] {
+        let (stage, mut client, _echo) = conversation(Options::default()).await;
+        let fault = ApiFault {
+            code: code.to_owned(),
+            times: Some(2),
+        };
+        stage.simulator.fail(Operation::ResumeSession, fault);
+
+        stage
+            .simulator
+            .inject(None, OneOffFault::Break(Manner::Reset));
+        let answer = talk(&mut client, b"after").await;
+
+        assert_eq!(answer.unwrap(), b"after", "{code}");
+        drop(client);
+        stage.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_over_resets_its_client() {
+    let (stage, mut client, _echo) = conversation(Options::default()).await;
+    let fault = ApiFault {
+        code: "DoesNotExistException".to_owned(),
+        times: None,
+    };
+    stage.simulator.fail(Operation::ResumeSession, fault);
+
+    let closed = OneOffFault::Break(Manner::Close(1000));
+    stage.simulator.inject(None, closed);
+    let end = client.read(&mut [0]).await;
+
+    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_death_of_the_agent_resets_the_client() {
+    let mut options = Options::default();
+    options.agent.crash_delay = Duration::from_millis(10);
+    let (stage, mut client, _echo) = conversation(options).await;
+
+    stage.simulator.inject(None, OneOffFault::KillAgent);
+    let end = client.read(&mut [0]).await;
+
+    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_the_agent_would_double_is_a_reset() {
+    let sink = destination(Role::Sink).await;
+    let stage = InProcess::to(Options::default(), &sink).await;
+    let (mut hears, mut says) = TcpStream::connect(stage.address())
+        .await
+        .unwrap()
+        .into_split();
+    let mut upload = JoinSet::new();
+    upload.spawn(async move {
+        for chunk in seeded(8 * MIB, 9) {
+            says.write_all(&chunk).await?;
+        }
+        Ok::<_, io::Error>(says)
+    });
+    stage
+        .until("the upload is under way", |ledger| {
+            ledger.sessions[..]
+                .first()
+                .is_some_and(|session| session.traffic.messages_in > 500)
+        })
+        .await;
+
+    let away = Duration::from_millis(100);
+    stage
+        .simulator
+        .inject(None, OneOffFault::AgentAwayAmidMessage(away));
+    let heard = hears.read(&mut [0]).await;
+    let said = upload.join_next().await.unwrap().unwrap();
+
+    // A socket tells of a reset once: to whoever asks first.
+    let told = heard.err().or_else(|| said.err()).expect("a reset is told");
+    assert_eq!(told.kind(), io::ErrorKind::ConnectionReset);
+    until("the destination was closed", || !sink.received().is_empty()).await;
+    let received = &sink.received()[0];
+    assert_eq!(
+        received.sha256,
+        hash_of(received.len, 9),
+        "a true beginning"
+    );
+    let ledger = stage.simulator.ledger();
+    assert_eq!(ledger.sessions[0].traffic.unacknowledged_in, 1);
+    stage.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_dials_are_tried_again() {
+    let refused = RefusedUpgrades {
+        status: 503,
+        times: Some(3),
+    };
+    let faults = Faults {
+        refuse_upgrades: Some(refused.clone()),
+        ..Faults::default()
+    };
+    let (stage, mut client, _echo) = conversation(Options {
+        faults: faults.clone(),
+        ..Options::default()
+    })
+    .await;
+
+    stage.simulator.set_faults(faults);
+    stage
+        .simulator
+        .inject(None, OneOffFault::Break(Manner::Reset));
+
+    assert_eq!(talk(&mut client, b"after").await.unwrap(), b"after");
+    drop(client);
+    let ledger = stage.end().await;
+    assert_eq!(ledger.refused_upgrades[&503], 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_a_single_use_and_a_service_that_keeps_nothing_are_survived() {
+    let faults = Faults {
+        token: TokenLife::SingleUse,
+        ..broken_every(100, Manner::Close(1000))
+    };
+    let options = Options {
+        faults,
+        gateway_buffer: 0,
+        ..unpaced()
+    };
+    let echo = destination(Role::Echo).await;
+    let stage = InProcess::to(options, &echo).await;
+    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+
+    for n in 0..50u8 {
+        assert_eq!(talk(&mut client, &[n; 700]).await.unwrap(), [n; 700]);
+    }
+
+    drop(client);
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_without_a_start_ends_by_itself() {
+    let (stage, mut client, _echo) = conversation(Options::default()).await;
+
+    stage.simulator.inject(None, OneOffFault::PauseClient);
+
+    assert_eq!(talk(&mut client, b"after").await.unwrap(), b"after");
+    drop(client);
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_stay_below_what_the_service_cuts_off() {
+    let sink = destination(Role::Sink).await;
+    let faults = Faults {
+        max_rate: Some(945),
+        ..Faults::default()
+    };
+    let stage = InProcess::to(
+        Options {
+            faults,
+            ..Options::default()
+        },
+        &sink,
+    )
+    .await;
+
+    send(stage.address(), 4 * MIB, 3).await.unwrap();
+
+    until("the destination has seen the end", || {
+        !sink.received().is_empty()
+    })
+    .await;
+    assert_eq!(sink.received()[0].sha256, hash_of(4 * MIB, 3));
+    let ledger = stage.end().await;
+    assert_eq!(
+        ledger.sessions[0].attached, 1,
+        "the websocket was never cut off"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_mebibytes_go_up_while_the_websocket_breaks_every_200_ms() {
+    let sink = destination(Role::Sink).await;
+    // At this rate it takes no less than 3.2 s, and so ten breaks on the fastest machine.
+    let keys = format!(
+        "remote = {}\nupload_rate = 2000\nupload_payload = 32768\nupload_window = \"4MiB\"",
+        sink.address().port()
+    );
+    let options = Options {
+        faults: broken_every(200, Manner::Reset),
+        ..unpaced()
+    };
+    let stage = InProcess::new(options, &keys).await;
+
+    send(stage.address(), 200 * MIB, 4).await.unwrap();
+
+    until("the destination has seen the end", || {
+        !sink.received().is_empty()
+    })
+    .await;
+    assert_eq!(sink.received()[0].len, 200 * MIB);
+    assert_eq!(sink.received()[0].sha256, hash_of(200 * MIB, 4));
+    let ledger = stage.end().await;
+    assert!(
+        ledger.sessions[0].attached > 10,
+        "it broke: {}",
+        ledger.sessions[0].attached
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_mebibytes_come_down_while_the_websocket_breaks_every_200_ms() {
+    let source = destination(Role::Source {
+        len: 200 * MIB,
+        seed: 5,
+    })
+    .await;
+    let mut options = Options {
+        faults: broken_every(200, Manner::Reset),
+        ..unpaced()
+    };
+    options.agent.retransmission = Retransmission::All;
+    let stage = InProcess::to(options, &source).await;
+
+    let hash = read_hash(stage.address()).await.unwrap();
+
+    assert_eq!(hash, hash_of(200 * MIB, 5));
+    let ledger = stage.end().await;
+    assert!(
+        ledger.sessions[0].attached > 3,
+        "it broke: {}",
+        ledger.sessions[0].attached
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_mebibytes_come_down_from_a_faithful_agent_while_the_websocket_breaks() {
+    let source = destination(Role::Source {
+        len: 10 * MIB,
+        seed: 6,
+    })
+    .await;
+    let options = Options {
+        faults: broken_every(2000, Manner::Close(1000)),
+        ..Options::default()
+    };
+    let stage = InProcess::to(options, &source).await;
+
+    let hash = read_hash(stage.address()).await.unwrap();
+
+    assert_eq!(hash, hash_of(10 * MIB, 6));
+    let ledger = stage.end().await;
+    assert!(
+        ledger.sessions[0].attached > 5,
+        "it broke: {}",
+        ledger.sessions[0].attached
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_connection_works_while_others_break() {
+    let echo = destination(Role::Echo).await;
+    let options = Options {
+        faults: broken_every(50, Manner::Reset),
+        ..Options::default()
+    };
+    let stage = InProcess::to(options, &echo).await;
+
+    for _ in 0..20 {
+        assert_eq!(ask(stage.address(), b"hello").await.unwrap(), b"hello");
+    }
+
+    stage.end().await;
+}

@@ -1,0 +1,321 @@
+//! Answers of the API that leave it open whether a session is there, or who can end it: each session
+//! is ended, or in the journal, or counted.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use ssm_proxyd::session::{
+    Entry, Error, Identity, Journal, Kind, Priority, Service, Session, Sessions, Settings,
+    ShutdownMode, StartRequest, unix_seconds,
+};
+use ssm_proxyd::sim::{Faults, LostAnswers, Options, Role, Simulator};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::support::daemon_process::{DaemonProcess, connect, forward_to, free_address};
+use crate::support::fake_api::{Api, HANG_UP};
+use crate::support::in_process::{TARGET, destination, until};
+
+#[tokio::test]
+async fn the_session_of_an_unusable_answer_is_ended_in_the_end() {
+    let foreign = session_at("wss://ssmmessages.eu-north-1.amazonaws.com");
+    let api = api(foreign, &[(400, THROTTLED)]);
+    let scene = Scene::new(&api.endpoint());
+
+    let error = scene.start().await.unwrap_err();
+
+    assert_eq!(error.kind(), Kind::Endpoint, "{error}");
+    until("it is ended", || api.calls("TerminateSession").len() == 2).await;
+    assert_eq!(scene.finish().await, (0, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_session_without_a_usable_id_is_counted() {
+    for answer in [
+        "{}".to_owned(),
+        session_at("ws://127.0.0.1:1").replace("s-1", "a b"),
+    ] {
+        let api = api(answer, &[]);
+        let scene = Scene::new(&api.endpoint());
+
+        assert_eq!(scene.start().await.unwrap_err().kind(), Kind::ServiceFault);
+
+        assert_eq!(scene.finish().await, (1, Vec::new()));
+    }
+}
+
+/// The call may have been done.
+#[tokio::test]
+async fn a_call_that_breaks_after_it_was_sent_is_counted_and_one_before_is_not() {
+    let api = Api::new(|_, call, _| match call.operation.as_str() {
+        "DescribeSessions" => (400, DENIED.to_owned()),
+        _ => (HANG_UP, String::new()),
+    });
+    for (endpoint, left) in [
+        (api.endpoint(), 1),
+        (format!("http://{}", free_address()), 0),
+        // Refused here: it is not encrypted.
+        ("http://192.0.2.1:9".to_owned(), 0),
+    ] {
+        let scene = Scene::new(&endpoint);
+
+        scene.start().await.unwrap_err();
+
+        assert_eq!(scene.finish().await, (left, Vec::new()), "{endpoint}");
+    }
+}
+
+/// A call that has failed started no session, and is not under way when the time is up.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_calls_that_are_under_way_are_counted_when_the_time_is_up() {
+    let hanging = Api::hanging_on("StartSession", || "{}".to_owned());
+    let denying = Api::answering(400, DENIED.to_owned());
+    let unreachable = format!("http://{}", free_address());
+    let scene = Scene::new(&unreachable);
+    for _ in 0..3 {
+        scene.start().await.unwrap_err();
+        scene.start_at(&denying.endpoint()).await.unwrap_err();
+    }
+    let endpoint = hanging.endpoint();
+    tokio::select! {
+        started = scene.start_at(&endpoint) => panic!("{started:?}"),
+        () = until("it is called", || hanging.calls("StartSession").len() == 1) => {}
+    }
+
+    scene.leaving.send_replace(ShutdownMode::Hurried);
+
+    assert_eq!(scene.finish().await, (1, Vec::new()));
+}
+
+#[tokio::test]
+async fn the_session_of_a_lost_answer_is_found_by_its_reason_and_ended() {
+    let reason = Mutex::<Option<String>>::default();
+    let api = Api::new(move |_, call, _| match call.operation.as_str() {
+        "StartSession" => {
+            let body: Value = serde_json::from_str(&call.body).unwrap();
+            *reason.lock().unwrap() = Some(body["Reason"].as_str().unwrap().to_owned());
+            (HANG_UP, String::new())
+        }
+        "DescribeSessions" => {
+            let asked: Value = serde_json::from_str(&call.body).unwrap();
+            assert_eq!(asked["State"], "Active");
+            assert_eq!(
+                asked["Filters"],
+                json!([{ "key": "Target", "value": TARGET }])
+            );
+            let page = match asked["NextToken"].is_null() {
+                true => json!({ "NextToken": "2", "Sessions": [
+                    { "SessionId": "other", "Reason": "a test" },
+                ] }),
+                false => json!({ "Sessions": [
+                    { "SessionId": "another" },
+                    { "SessionId": "s-1", "Reason": *reason.lock().unwrap() },
+                ] }),
+            };
+            (200, page.to_string())
+        }
+        _ => (200, "{}".to_owned()),
+    });
+    let scene = Scene::new(&api.endpoint());
+
+    scene.start().await.unwrap_err();
+
+    until("it is ended", || api.calls("TerminateSession").len() == 1).await;
+    let ended = &api.calls("TerminateSession")[0].body;
+    assert!(ended.contains("\"s-1\""), "{ended}");
+    assert_eq!(scene.finish().await, (0, Vec::new()));
+    let started = &api.calls("StartSession")[0].body;
+    assert!(started.contains("\"a test ["), "{started}");
+}
+
+#[tokio::test]
+async fn answers_of_others_than_aws_say_nothing_about_the_session() {
+    for (status, body) in [(403, "<html>"), (302, ""), (404, "not found"), (502, "")] {
+        let api = api(session_at("ws://127.0.0.1:1"), &[(status, body)]);
+        let scene = Scene::new(&api.endpoint());
+
+        drop(scene.start().await.unwrap());
+
+        until("it is tried again", || {
+            api.calls("TerminateSession").len() == 2
+        })
+        .await;
+        assert_eq!(scene.finish().await, (0, Vec::new()), "{status}");
+    }
+}
+
+/// The next one may have another policy, other credentials, another configuration. It tries once.
+#[tokio::test]
+async fn what_aws_refuses_to_end_is_left_to_the_next_process() {
+    let api = api(session_at("ws://127.0.0.1:1"), &[(400, DENIED); 3]);
+    let scene = Scene::new(&api.endpoint());
+    drop(scene.start().await.unwrap());
+
+    let (left, journal) = scene.finish().await;
+
+    assert_eq!((left, journal.len()), (1, 1));
+    assert_eq!(journal[0].session, "s-1");
+}
+
+#[tokio::test]
+async fn a_session_that_is_in_use_when_the_time_is_up_is_counted_and_stays_in_the_journal() {
+    let api = api(session_at("ws://127.0.0.1:1"), &[]);
+    let scene = Scene::new(&api.endpoint());
+    let session = scene.start().await.unwrap();
+
+    scene.leaving.send_replace(ShutdownMode::Hurried);
+    let (left, journal) = scene.finish_before(Some(session)).await;
+
+    assert_eq!((left, journal.len()), (1, 1));
+    assert_eq!(api.calls("TerminateSession").len(), 0);
+}
+
+#[tokio::test]
+async fn an_id_that_is_given_twice_ends_nobody_elses_session() {
+    let api = api(session_at("ws://127.0.0.1:1"), &[]);
+    let scene = Scene::new(&api.endpoint());
+    let first = scene.start().await.unwrap();
+
+    let second = scene.start().await;
+
+    assert_eq!(second.unwrap_err().kind(), Kind::ServiceFault);
+    assert_eq!(api.calls("TerminateSession").len(), 0);
+    drop(first);
+    until("it is ended", || api.calls("TerminateSession").len() == 1).await;
+    drop(scene.start().await.unwrap());
+    assert_eq!(scene.finish().await, (0, Vec::new()));
+}
+
+/// Its client gets a session of a second call, or a reset.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_finds_and_ends_the_session_of_an_answer_that_was_lost() {
+    let echo = destination(Role::Echo).await;
+    let faults = Faults {
+        lose_answers: Some(LostAnswers { times: Some(1) }),
+        ..Faults::default()
+    };
+    let options = Options {
+        faults,
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let mut daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
+
+    let client = connect(daemon.address());
+    daemon
+        .process
+        .stderr
+        .wait_for("found the session of a lost response");
+
+    let is_ended = || {
+        let sessions = simulator.ledger().sessions;
+        let first = sessions.first();
+        first.is_some_and(|session| session.terminate_called && session.upgrades == 0)
+    };
+    until("it is ended", is_ended).await;
+    assert!(simulator.ledger().calls.contains_key("DescribeSessions"));
+    drop(client);
+    daemon.stop(&simulator);
+}
+
+/// Sessions with a journal.
+struct Scene {
+    endpoint: String,
+    directory: TempDir,
+    sessions: Sessions,
+    leaving: watch::Sender<ShutdownMode>,
+    terminator: JoinSet<usize>,
+}
+
+impl Scene {
+    fn new(endpoint: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(directory.path(), unix_seconds()).unwrap();
+        let (sessions, terminator) = Sessions::new(100, 1, journal);
+        let leaving = watch::Sender::new(ShutdownMode::No);
+        let mut ending = JoinSet::new();
+        ending.spawn(terminator.run(leaving.subscribe()));
+        Self {
+            endpoint: endpoint.to_owned(),
+            directory,
+            sessions,
+            leaving,
+            terminator: ending,
+        }
+    }
+
+    async fn start(&self) -> Result<Session, Error> {
+        self.start_at(&self.endpoint).await
+    }
+
+    /// The same at another endpoint.
+    async fn start_at(&self, endpoint: &str) -> Result<Session, Error> {
+        let settings = Settings {
+            region: Some("us-east-1".to_owned()),
+            ssm_endpoint: Some(endpoint.to_owned()),
+            identity: Identity::Fixed {
+                access_key: "AKIDEXAMPLE".to_owned(),
+                secret_key: "not-a-secret".to_owned(),
+            },
+            ..Settings::default()
+        };
+        let service = Service::load(settings).await.unwrap();
+        let request = StartRequest {
+            target: TARGET.to_owned(),
+            document: "AWS-StartPortForwardingSession".to_owned(),
+            parameters: vec![("portNumber", "1".to_owned())],
+            reason: "a test".to_owned(),
+        };
+        let turn = self
+            .sessions
+            .turn(&service, &Priority::connection())
+            .await
+            .unwrap();
+        turn.start(service, request).await
+    }
+
+    /// How many sessions are counted as left, and what the next process finds.
+    async fn finish(self) -> (usize, Vec<Entry>) {
+        self.finish_before(None).await
+    }
+
+    /// The same, with a session that is dropped too late.
+    async fn finish_before(self, held: Option<Session>) -> (usize, Vec<Entry>) {
+        let Self {
+            directory,
+            sessions,
+            leaving,
+            mut terminator,
+            ..
+        } = self;
+        drop(sessions);
+        let left = terminator.join_next().await.unwrap().unwrap();
+        drop((leaving, held));
+        let (_next, entries) = Journal::open(directory.path(), unix_seconds()).unwrap();
+        (left, entries)
+    }
+}
+
+/// Starts sessions with this body, and ends them after these answers.
+fn api(body: String, first: &[(u16, &'static str)]) -> Api {
+    let (first, ends) = (first.to_vec(), Arc::new(AtomicUsize::new(0)));
+    Api::new(move |_, call, _| match call.operation.as_str() {
+        "StartSession" => (200, body.clone()),
+        "DescribeSessions" => (400, DENIED.to_owned()),
+        _ => match first.get(ends.fetch_add(1, Relaxed)) {
+            Some((status, body)) => (*status, (*body).to_owned()),
+            None => (200, "{}".to_owned()),
+        },
+    })
+}
+
+fn session_at(origin: &str) -> String {
+    format!(
+        r#"{{"SessionId":"s-1","StreamUrl":"{origin}/v1/data-channel/s-1?role=publish_subscribe","TokenValue":"t"}}"#
+    )
+}
+
+const THROTTLED: &str = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
+const DENIED: &str = r#"{"__type":"AccessDeniedException","message":"no"}"#;

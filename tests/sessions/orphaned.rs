@@ -1,0 +1,259 @@
+//! Sessions whose owner cannot end them: it was stopped amid a burst, killed, lost to a fault, or
+//! may not call TerminateSession.
+
+use std::time::Duration;
+
+use ssm_proxyd::session::{Identity, Journal, Priority, Service, Sessions, Settings, ShutdownMode};
+use ssm_proxyd::sim::{ApiFault, EndedBy, Operation, Options, Role, Simulator};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{forward, request};
+use crate::cli::ended;
+use crate::support::daemon_process::{
+    DaemonProcess, assert_clean, assert_echo, assert_names, caller, connect,
+};
+use crate::support::in_process::{TARGET, destination, until};
+use crate::support::process::Process;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_amid_a_burst_ends_every_session() {
+    let echo = destination(Role::Echo).await;
+    for millis in [0, 60, 120, 200] {
+        let options = Options {
+            api_delay: Duration::from_millis(100),
+            ..Options::default()
+        };
+        let simulator = Simulator::start(options).await.unwrap();
+        let limits = "[limits]\nsession_start_rate = 100\n";
+        let forwards = forward("f", &echo, "") + &forward("warm", &echo, "warm = 8");
+        let mut daemon = DaemonProcess::start(&simulator, &format!("{limits}{forwards}"));
+        let address = daemon.address_of("f");
+        let crowd: Vec<_> = (0..100).map(|_| connect(address)).collect();
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+
+        daemon.process.signal("TERM");
+
+        let (code, log) = (daemon.process.exit_code(), daemon.process.stderr.all());
+        assert_eq!(code, 0, "{log}");
+        assert!(log.contains("all sessions are terminated"), "{log}");
+        println!("{} sessions after {millis} ms", simulator.ledger().started);
+        assert_clean(&simulator);
+        drop(crowd);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_daemon_leaves_is_ended_by_the_next_one_and_by_no_other_before() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let at = |command: &mut std::process::Command| {
+        command.env("STATE_DIRECTORY", state.path());
+    };
+    let start = || {
+        let mut command = caller(&simulator);
+        at(&mut command);
+        DaemonProcess::launch(command, &simulator.endpoint(), &forward("f", &echo, ""))
+    };
+    let mut killed = start();
+    let clients: Vec<_> = (0..5).map(|_| served(&killed)).collect();
+    let beside = start();
+    let mut other = served(&beside);
+    assert_eq!(simulator.open_sessions(), 6, "each file has its owner");
+
+    killed.process.signal("KILL");
+    killed.process.wait();
+    drop(clients);
+    assert_eq!(simulator.open_sessions(), 6, "nobody could end them");
+    let next = start();
+
+    until("five are ended", || simulator.open_sessions() == 1).await;
+    assert_echo(&mut other, b"untouched");
+    drop(other);
+    until("its session has ended too", || {
+        simulator.open_sessions() == 0
+    })
+    .await;
+    let log = next.stop(&simulator);
+    assert_names(&log, &["killed former run left active", "count=5"]);
+    beside.stop(&simulator);
+    let left = std::fs::read_dir(state.path()).unwrap().count();
+    assert_eq!(left, 0, "a clean stop leaves no file");
+}
+
+/// A short command has better things to do than to wait for a session that cannot be ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn short_commands_leave_to_others_what_they_cannot_end() {
+    let echo = destination(Role::Echo).await;
+    let state = tempfile::tempdir().unwrap();
+    let gone = Simulator::start(Options::default()).await.unwrap();
+    let mut command = caller(&gone);
+    command.env("STATE_DIRECTORY", state.path());
+    let endpoint = gone.endpoint();
+    let mut killed = DaemonProcess::launch(command, &endpoint, &forward("f", &echo, ""));
+    let _client = served(&killed);
+    killed.process.signal("KILL");
+    killed.process.wait();
+    drop(gone);
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let local = format!("0:localhost:{}", echo.address().port());
+
+    let mut command = caller(&simulator);
+    command
+        .env("STATE_DIRECTORY", state.path())
+        .env("AWS_ENDPOINT_URL_SSM", simulator.endpoint())
+        .env("AWS_REGION", "us-east-1")
+        .args(["exec", TARGET, "-L", &local, "--", "true"]);
+    let (code, _, told) = ended(&mut command);
+
+    assert_eq!((code, told.as_str()), (0, ""));
+    let mut files = std::fs::read_dir(state.path()).unwrap();
+    let journal = std::fs::read_to_string(files.next().unwrap().unwrap().path()).unwrap();
+    assert!(
+        journal.contains(&endpoint),
+        "it is left to the next one: {journal}"
+    );
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_command_ends_what_it_can() {
+    let echo = destination(Role::Echo).await;
+    let state = tempfile::tempdir().unwrap();
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let mut command = caller(&simulator);
+    command.env("STATE_DIRECTORY", state.path());
+    let endpoint = simulator.endpoint();
+    let mut killed = DaemonProcess::launch(command, &endpoint, &forward("f", &echo, ""));
+    let client = served(&killed);
+    killed.process.signal("KILL");
+    killed.process.wait();
+    drop(client);
+    let local = format!("0:localhost:{}", echo.address().port());
+    let mut command = caller(&simulator);
+    command
+        .env("STATE_DIRECTORY", state.path())
+        .env("AWS_ENDPOINT_URL_SSM", &endpoint)
+        .env("AWS_REGION", "us-east-1")
+        .args(["forward", TARGET, "-L", &local]);
+    let mut short = Process::start(&mut command);
+
+    until("it is ended", || simulator.open_sessions() == 0).await;
+
+    short.signal("TERM");
+    assert_eq!(short.exit_code(), 0);
+    let told = short.stderr.all();
+    assert!(!told.contains("WARN"), "{told}");
+    assert_clean(&simulator);
+}
+
+/// The endpoint of the data channel accepts connections and says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_while_its_tunnel_dials_leaves_no_session() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let text = format!(
+        "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n\
+         ssmmessages_endpoint = \"ws://{}\"\n[shutdown]\ndrain_timeout = \"0s\"\n{}",
+        simulator.endpoint(),
+        silent.local_addr().unwrap(),
+        crate::support::daemon_process::forward("f", "remote = 1\nconnect_timeout = \"5m\""),
+    );
+    let daemon = DaemonProcess::of_file(caller(&simulator), &text);
+    let client = connect(daemon.address());
+    let _websocket = silent.accept().await.unwrap();
+    assert_eq!(simulator.open_sessions(), 1);
+
+    drop(client);
+
+    until("it is ended", || simulator.open_sessions() == 0).await;
+    daemon.stop(&simulator);
+}
+
+fn served(daemon: &DaemonProcess) -> std::net::TcpStream {
+    let mut client = connect(daemon.address());
+    assert_echo(&mut client, b"hello");
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_right_to_call_terminate_session_the_flag_ends_them() {
+    let echo = destination(Role::Echo).await;
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let fault = ApiFault {
+        code: "AccessDeniedException".to_owned(),
+        times: None,
+    };
+    simulator.fail(Operation::TerminateSession, fault);
+    let mut daemon = DaemonProcess::start(&simulator, &forward("f", &echo, ""));
+
+    for _ in 0..3 {
+        drop(served(&daemon));
+    }
+    until("each is ended", || simulator.open_sessions() == 0).await;
+    let mut last = served(&daemon);
+    assert_echo(&mut last, b"open at the stop");
+
+    daemon.process.signal("TERM");
+    assert_eq!(daemon.process.exit_code(), 0);
+    // The agent has the flag by then; that it acts on it is waited for by nobody but us.
+    until("the last is ended", || simulator.open_sessions() == 0).await;
+    assert_clean(&simulator);
+    for session in simulator.ledger().sessions {
+        assert_eq!(session.ended_by, Some(EndedBy::Flag), "{session:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_panics_or_is_aborted_leaves_no_session() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let credentials = &simulator.options().credentials;
+    let settings = Settings {
+        region: Some("us-east-1".to_owned()),
+        ssm_endpoint: Some(simulator.endpoint()),
+        identity: Identity::Fixed {
+            access_key: credentials.access_key_id.clone(),
+            secret_key: credentials.secret_access_key.clone(),
+        },
+        ..Settings::default()
+    };
+    let service = Service::load(settings).await.unwrap();
+    let (sessions, terminator) = Sessions::new(100, 1, Journal::none());
+    let mut ending = JoinSet::new();
+    ending.spawn(terminator.run(watch::Sender::new(ShutdownMode::No).subscribe()));
+    let start = |fate: Fate| {
+        let (service, sessions) = (service.clone(), sessions.clone());
+        async move {
+            let turn = sessions
+                .turn(&service, &Priority::connection())
+                .await
+                .unwrap();
+            let session = turn.start(service, request()).await.unwrap();
+            match fate {
+                Fate::Panic => panic!("with session {}", session.id()),
+                Fate::Abort => std::future::pending().await,
+            }
+        }
+    };
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(start(Fate::Panic));
+    tasks.spawn(start(Fate::Abort));
+    let panicked = tasks.join_next().await.unwrap();
+    until("both have started", || simulator.ledger().started == 2).await;
+    tasks.abort_all();
+    let aborted = tasks.join_next().await.unwrap();
+
+    assert!(panicked.unwrap_err().is_panic());
+    assert!(aborted.unwrap_err().is_cancelled());
+    drop((service, sessions));
+    assert_eq!(ending.join_all().await, [0]);
+    assert_clean(&simulator);
+}
+
+/// What becomes of a task that has a session.
+enum Fate {
+    Panic,
+    Abort,
+}

@@ -1,0 +1,227 @@
+//! Thousands of seeds of a bad path: every byte arrives once and in order, and an end that looks
+//! true is true.
+//!
+//! ```text
+//!   SINGLE_SEED=7 cargo test single::chaos
+//! ```
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use ssm_proxyd::proto::Reason;
+use ssm_proxyd::sim::agent::{Pace, Retransmission};
+
+use crate::support::agent_destination::{Destination, State};
+use crate::support::client::End;
+use crate::support::link::Weather;
+use crate::support::pair::{Kept, Pair};
+use crate::support::pair_options::PairOptions;
+use crate::support::payload::{assert_begins, assert_whole, pattern};
+
+#[test]
+fn every_byte_arrives_and_no_end_is_false() {
+    let seeds = number("SINGLE_SEED").map_or(0..SEEDS, |seed| seed..seed + 1);
+    let single = seeds.end - seeds.start == 1;
+    let mut tally = Tally::default();
+
+    for seed in seeds {
+        let _told = Told(seed);
+        tell(&mut tally, seed);
+    }
+
+    println!("{tally:?}");
+    if !single {
+        let Tally {
+            clean, lost, open, ..
+        } = tally;
+        assert!(
+            clean > SEEDS / 8 && lost > SEEDS / 50 && open > SEEDS / 10,
+            "{tally:?}"
+        );
+        assert!(
+            tally.truncated > 2,
+            "{tally:?}: no end was in danger of being false"
+        );
+    }
+}
+
+/// What happened, to see that something did.
+#[derive(Debug, Default)]
+struct Tally {
+    clean: u64,
+    lost: u64,
+    /// Lost with a part of what the destination said.
+    truncated: u64,
+    /// Lost, although both sides have every byte.
+    false_losses: u64,
+    /// Still open when all is quiet.
+    open: u64,
+}
+
+fn tell(tally: &mut Tally, seed: u64) {
+    let mut rng = Rng::with_seed(seed);
+    // A path that loses messages is no websocket, so the agent then waits until it was heard.
+    let lossy = rng.bool();
+    let mut pair = Pair::new(setup(&mut rng, seed, lossy));
+    let words = pattern(seed, rng.usize(1..40_000));
+    let said = pattern(!seed, rng.usize(0..60_000));
+    let (destination, ends) = destination(&mut rng, &words, said);
+    pair.lead_to(destination);
+    pair.connect("token");
+    pair.run_until(|pair| pair.ready.is_some() || pair.closed.is_some());
+    if pair.closed.is_some() {
+        return;
+    }
+    let id = pair.open_single();
+    let mut rest = &words[..];
+    for _ in 0..rng.usize(1..5) {
+        let (now, later) = rest.split_at(rng.usize(0..=rest.len()));
+        pair.write(id, now);
+        rest = later;
+        pair.run_for(moment(&mut rng));
+        let kept = if rng.bool() { Kept::Yes } else { Kept::No };
+        pair.disconnect(rng.usize(0..4), kept);
+        pair.run_for(moment(&mut rng));
+        if pair.agent.has_ended() {
+            // The word of it went down with the websocket, and no session is there to resume.
+            pair.tunnel.abandon(OVER.to_owned());
+            pair.stir();
+        } else {
+            pair.connect("another");
+        }
+    }
+    // What came late before is forgotten after some seconds, and an end is believed again.
+    let is_calm = rng.bool();
+    if is_calm {
+        pair.run_for(Duration::from_secs(10));
+    }
+    let is_sudden = pair.agent.has_ended() || rest.is_empty();
+    pair.write(id, rest);
+    if rng.bool() {
+        pair.finish(id);
+    }
+    // Not faster than before: an end that comes sooner than a round trip allows is no end.
+    let fair = Weather::fair(Duration::from_millis(60));
+    pair.up.change_weather(fair);
+    pair.down.change_weather(fair);
+    pair.settle();
+
+    assert_begins(&words, pair.destination_of(id).received());
+    let said = pair.destination_of(id).said().to_vec();
+    assert_begins(&said, pair.local_of(id).received());
+    match pair.local_of(id).end() {
+        Some(End::Clean) => {
+            tally.clean += 1;
+            assert_eq!(pair.destination_of(id).state(), State::Ended);
+            // Agents do not say that a destination broke (protocol.md section 0.2).
+            assert_ne!(ends, Ends::Never);
+            assert_whole(pair.local_of(id).received(), &said);
+        }
+        Some(End::Lost(Reason::Closed)) => {
+            assert_ne!(ends, Ends::Never);
+            tally.lost += 1;
+            let is_whole = pair.local_of(id).received() == said;
+            tally.truncated += u64::from(!is_whole);
+            let is_taken = pair.destination_of(id).received() == words;
+            let is_false = is_whole && is_taken;
+            tally.false_losses += u64::from(is_false);
+            assert!(!is_false || !is_calm || is_sudden, "a false loss in a calm");
+        }
+        Some(End::Lost(Reason::Lost { why })) if why == OVER => tally.lost += 1,
+        Some(End::Lost(other)) => panic!("{other}"),
+        None => {
+            tally.open += 1;
+            assert_eq!(ends, Ends::Never);
+            assert_whole(pair.destination_of(id).received(), &words);
+            assert_whole(pair.local_of(id).received(), &said);
+        }
+    }
+}
+
+fn setup(rng: &mut Rng, seed: u64, lossy: bool) -> PairOptions {
+    let mut setup = PairOptions {
+        seed,
+        up: weather(rng, lossy),
+        down: weather(rng, lossy),
+        records: false,
+        ..PairOptions::single()
+    };
+    setup.options.upload_rate = if rng.bool() { 900 } else { 0 };
+    setup.agent.pace = if rng.bool() {
+        Pace::Unlimited
+    } else {
+        setup.agent.pace
+    };
+    if lossy {
+        setup.agent.drain = Duration::from_secs(3000);
+        setup.agent.retransmission = Retransmission::All;
+    }
+    setup
+}
+
+fn weather(rng: &mut Rng, lossy: bool) -> Weather {
+    let mut fair = Weather::fair(Duration::from_micros(rng.u64(100..60_000)));
+    if lossy {
+        fair.loss = 0.2 * rng.f64();
+        fair.doubling = 0.2 * rng.f64();
+        fair.overtaking = 0.3 * rng.f64();
+        fair.jitter = Duration::from_micros(rng.u64(0..40_000));
+    }
+    fair
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    Never,
+    Well,
+    Broken,
+}
+
+fn destination(rng: &mut Rng, words: &[u8], said: Vec<u8>) -> (Destination, Ends) {
+    match rng.u8(..8) {
+        0 => (Destination::echo(), Ends::Never),
+        1 => (Destination::greeting(said), Ends::Never),
+        2 => (
+            Destination::abrupt(rng.usize(0..=words.len()), said),
+            Ends::Broken,
+        ),
+        3 => (Destination::source(said), Ends::Well),
+        _ => {
+            // One that ends before it has read all is a loss.
+            let after = if rng.u8(..4) == 0 {
+                rng.usize(1..=words.len())
+            } else {
+                words.len()
+            };
+            (Destination::answering(after, said), Ends::Well)
+        }
+    }
+}
+
+fn moment(rng: &mut Rng) -> Duration {
+    Duration::from_millis(rng.u64(0..1500))
+}
+
+/// Tells how to see a failure again.
+struct Told(u64);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("replay it: SINGLE_SEED={} cargo test single::chaos", self.0);
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever runs the test chooses a seed"
+)]
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// What a resume says of a session that has ended.
+const OVER: &str = "over";
+
+const SEEDS: u64 = 3000;

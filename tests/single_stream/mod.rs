@@ -1,0 +1,298 @@
+//! Sessions without a mux, in virtual time: one connection, whose end is the end of the session.
+
+mod chaos;
+mod ends;
+
+use std::time::Duration;
+
+use ssm_proxyd::proto::{OpenError, Reason, StreamId, Upload};
+
+use crate::support::agent_destination::{Destination, State};
+use crate::support::client::End;
+use crate::support::message_builder;
+use crate::support::pair::{Kept, Pair};
+use crate::support::pair_options::PairOptions;
+use crate::support::payload::{assert_whole, pattern};
+
+#[test]
+fn bytes_are_whole_both_ways_and_the_end_is_clean() {
+    let (words, answer) = (pattern(1, 300_000), pattern(2, 100_000));
+    let mut pair = ready(Destination::answering(words.len(), answer.clone()));
+    let id = pair.open_single();
+
+    pair.write(id, &words);
+    pair.settle();
+
+    assert_whole(pair.destination(id).received(), &words);
+    assert_whole(pair.local(id).received(), &answer);
+    assert_eq!(pair.local(id).end(), Some(&End::Clean));
+    assert_eq!(pair.closed, Some(Reason::Closed));
+    assert_eq!(pair.tunnel.stats().bytes_sent, 300_000);
+    assert_eq!(pair.tunnel.stats().bytes_received, 100_000);
+}
+
+#[test]
+fn a_banner_that_comes_before_anybody_has_opened_the_stream_is_read() {
+    let mut pair = ready(Destination::greeting(b"SSH-2.0-x\r\n".to_vec()));
+    pair.run_for(Duration::from_secs(10));
+
+    let id = pair.open_single();
+    pair.settle();
+
+    assert_eq!(pair.local(id).received(), b"SSH-2.0-x\r\n");
+}
+
+#[test]
+fn there_is_one_stream() {
+    let mut pair = ready(Destination::echo());
+
+    let id = pair.open_single();
+
+    assert_eq!(id, StreamId(0));
+    assert_eq!(pair.tunnel.open(), Err(OpenError::Exhausted));
+}
+
+#[test]
+fn who_shares_sessions_is_told_that_this_one_cannot_be() {
+    let mut setup = PairOptions::single();
+    setup.options.shared = true;
+    let mut pair = Pair::new(setup);
+    pair.lead_to(Destination::echo());
+
+    pair.connect("token");
+    pair.run_until(|pair| pair.closed.is_some());
+
+    let why = pair.closed.clone().unwrap().to_string();
+    assert!(why.contains("per_connection"), "{why}");
+}
+
+#[test]
+fn an_eof_of_the_local_side_does_not_cut_the_answer() {
+    let answer = pattern(3, 50_000);
+    let mut pair = ready(Destination::answering(5, answer.clone()));
+    let id = pair.open_single();
+
+    pair.write(id, b"quit\n");
+    pair.finish(id);
+    pair.settle();
+
+    assert_whole(pair.local(id).received(), &answer);
+    assert_eq!(pair.local(id).end(), Some(&End::Clean));
+}
+
+#[test]
+fn what_was_written_before_the_local_side_left_arrives() {
+    let words = pattern(4, 100_000);
+    let mut pair = ready(Destination::echo());
+    let id = pair.open_single();
+
+    pair.write(id, &words);
+    pair.reset(id);
+    pair.run_until(|pair| pair.tunnel.traffic(id) == (0, 0));
+
+    assert_whole(pair.destination(id).received(), &words);
+    assert_eq!(pair.tunnel.upload(id), Upload::Delivered);
+    assert_eq!(pair.closed, None, "its owner ends the session");
+}
+
+#[test]
+fn closing_ends_the_session_by_the_flag() {
+    let mut pair = ready(Destination::echo());
+    let id = pair.open_single();
+
+    pair.close();
+    pair.settle();
+
+    assert_eq!(pair.closed, Some(Reason::Finished));
+    assert!(pair.agent.is_terminated_by_flag());
+    assert_eq!(pair.destination(id).state(), State::Closed);
+    assert_eq!(pair.local(id).end(), Some(&End::Lost(Reason::Finished)));
+}
+
+#[test]
+fn an_end_with_words_of_the_agent_is_a_loss() {
+    let mut pair = ready(Destination::greeting(b"bye".to_vec()));
+    let id = pair.open_single();
+    pair.settle();
+
+    pair.tell_client(message_builder::channel_closed("the agent gives up"));
+    pair.run_for(Duration::from_secs(1));
+
+    assert_eq!(pair.local(id).received(), b"bye");
+    let end = pair.local(id).end().cloned();
+    let because = matches!(end, Some(End::Lost(Reason::ClosedBecause { .. })));
+    assert!(because, "{end:?}");
+}
+
+#[test]
+fn an_end_behind_a_gap_is_a_loss() {
+    let words = pattern(5, 3000);
+    let mut pair = ready(Destination::greeting(words.clone()));
+    let id = pair.open_single();
+    pair.settle();
+
+    pair.tell_client(message_builder::output(100, b"far ahead"));
+    pair.tell_client(message_builder::channel_closed(""));
+    pair.run_for(Duration::from_secs(1));
+
+    assert_whole(pair.local(id).received(), &words);
+    assert_eq!(pair.local(id).end(), Some(&End::Lost(Reason::Closed)));
+}
+
+#[test]
+fn a_destination_that_refuses_is_reported_as_soon_as_the_agent_closes() {
+    let mut pair = Pair::new(PairOptions::single());
+    pair.lead_to(Destination::refusing());
+
+    pair.connect("token");
+    pair.run_until(|pair| pair.closed.is_some());
+
+    assert_eq!(pair.closed, Some(Reason::ClosedAtOnce));
+    assert!(pair.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn a_destination_that_does_not_answer_is_reported_after_some_seconds() {
+    let mut pair = Pair::new(PairOptions::single());
+    pair.lead_to(Destination::black_hole());
+
+    pair.connect("token");
+    pair.run_until(|pair| pair.closed.is_some());
+
+    assert_eq!(pair.closed, Some(Reason::NoAnswer));
+    assert!(
+        pair.elapsed() < Duration::from_secs(11),
+        "{:?}",
+        pair.elapsed()
+    );
+}
+
+#[test]
+fn a_websocket_that_is_away_does_not_count_as_silence() {
+    let mut pair = Pair::new(PairOptions::single());
+    pair.lead_to(Destination::echo().dialled_in(Duration::from_secs(9)));
+
+    pair.connect("token");
+    pair.run_for(Duration::from_secs(5));
+    pair.disconnect(0, Kept::Yes);
+    pair.run_for(Duration::from_secs(60));
+    assert_eq!(pair.closed, None);
+    pair.connect("another");
+    pair.run_until(|pair| pair.ready.is_some());
+
+    assert_eq!(pair.closed, None);
+}
+
+#[test]
+fn a_session_is_kept_alive_by_messages_that_are_no_bytes() {
+    let mut setup = PairOptions::single();
+    setup.options.keep_alive = true;
+    let mut pair = Pair::new(setup);
+    pair.lead_to(Destination::echo());
+    pair.connect("token");
+    pair.run_until(|pair| pair.ready.is_some());
+    let id = pair.open_single();
+    let before = pair.tunnel.stats().sent;
+
+    pair.run_for(Duration::from_secs(200));
+
+    assert!(pair.tunnel.stats().sent >= before + 5);
+    assert_eq!(pair.destination(id).received(), b"");
+}
+
+#[test]
+fn an_old_agent_gets_no_frames_of_a_mux() {
+    let mut setup = PairOptions::of_version("3.0.196.0");
+    setup.job.properties.remove("type");
+    setup.options.shared = false;
+    let mut pair = Pair::new(setup);
+    pair.lead_to(Destination::echo());
+    pair.connect("token");
+    pair.run_until(|pair| pair.ready.is_some());
+    let id = pair.open_single();
+
+    pair.write(id, b"hello");
+    pair.run_for(Duration::from_secs(100));
+
+    assert_eq!(pair.local(id).received(), b"hello");
+    assert_eq!(pair.destination(id).received(), b"hello");
+}
+
+#[test]
+fn a_websocket_may_break_after_every_message() {
+    for at in 0..90 {
+        for (spared, kept) in [(0, Kept::No), (0, Kept::Yes), (2, Kept::No)] {
+            let (words, answer) = (pattern(6, 9000), pattern(7, 30_000));
+            let mut pair = Pair::new(PairOptions::single());
+            pair.lead_to(Destination::answering(words.len(), answer.clone()));
+            pair.connect("token");
+            pair.run_until(|pair| pair.ready.is_some());
+            let id = pair.open_single();
+            pair.write(id, &words);
+            pair.run_until_sent(pair.messages() + at);
+
+            pair.disconnect(spared, kept);
+            pair.stop_at = None;
+            pair.run_for(Duration::from_millis(700));
+            pair.connect("another");
+            pair.settle();
+
+            let case = format!("broken after {at} with {spared} spared, {kept:?}");
+            assert_whole(pair.destination(id).received(), &words);
+            let whole = pair.local(id).received() == answer;
+            match pair.local(id).end() {
+                Some(End::Clean) => assert!(whole, "{case}"),
+                Some(End::Lost(Reason::Closed)) => {}
+                other => panic!("{case}: {other:?}"),
+            }
+        }
+    }
+}
+
+/// The tail of an answer is swallowed with its websocket, and the agent closes before it has sent
+/// all of it again: nothing that comes shows a gap.
+#[test]
+fn a_tail_that_is_missing_is_a_loss() {
+    let answer = pattern(8, 100_000);
+    let mut pair = ready(Destination::answering(1, answer));
+    let id = pair.open_single();
+    pair.write(id, b"x");
+    pair.run_until(|pair| pair.local_of(id).received().len() > 20_000);
+
+    pair.disconnect(0, Kept::No);
+    pair.run_for(Duration::from_millis(300));
+    assert_eq!(pair.destination(id).state(), State::Ended);
+    pair.connect("another");
+    pair.settle();
+
+    let len = pair.local(id).received().len();
+    assert!((20_000..100_000).contains(&len), "{len} bytes came");
+    assert_eq!(pair.local(id).end(), Some(&End::Lost(Reason::Closed)));
+}
+
+/// Long after a resume an end is believed again, with and without a word before it.
+#[test]
+fn an_end_some_time_after_a_resume_is_clean() {
+    for says in [false, true] {
+        let mut pair = ready(Destination::answering(1, vec![7; usize::from(says)]));
+        let id = pair.open_single();
+        pair.run_for(Duration::from_secs(5));
+        pair.disconnect(0, Kept::No);
+        pair.run_for(Duration::from_secs(1));
+        pair.connect("another");
+        pair.run_for(Duration::from_secs(4));
+
+        pair.write(id, b"x");
+        pair.settle();
+
+        assert_eq!(pair.local(id).end(), Some(&End::Clean), "says {says}");
+    }
+}
+
+fn ready(destination: Destination) -> Pair {
+    let mut pair = Pair::new(PairOptions::single());
+    pair.lead_to(destination);
+    pair.connect("token");
+    pair.run_until(|pair| pair.ready.is_some());
+    pair
+}

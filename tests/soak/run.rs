@@ -1,0 +1,240 @@
+//! The life of the long run.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use ssm_proxyd::config;
+use ssm_proxyd::daemon::{Caller, Daemon};
+use ssm_proxyd::forward::ActivatedSockets;
+use ssm_proxyd::session::{Identity, TerminatePolicy};
+use ssm_proxyd::sim::{Destination, Role};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+pub(crate) async fn run(time: Duration) {
+    let far = SimulatorProcess::start();
+    let echo = Destination::start(Role::Echo).await.unwrap();
+    let daemon = far.daemon(&echo).await;
+    let address = daemon.addresses()[0].1[0];
+    visit(address, 0).await;
+    rest(&far).await;
+    let before = Census::take(&far).await;
+    println!("before: {before:?}");
+    let visits = Arc::new(AtomicU64::new(0));
+    let end = Instant::now() + time;
+    let mut people = JoinSet::new();
+    for seed in 0..VISITORS {
+        people.spawn(come_and_go(address, seed, end, Arc::clone(&visits)));
+    }
+    for seed in 0..RESIDENTS {
+        people.spawn(stay(address, seed, end));
+    }
+    while Instant::now() < end {
+        tokio::time::sleep(LINE.min(end - Instant::now())).await;
+        let done = visits.load(Ordering::Relaxed);
+        println!("{done:7} visits   {:?}", Census::take(&far).await);
+    }
+    people.join_all().await;
+    rest(&far).await;
+    let after = settled(&far, &before).await;
+    println!(
+        "after:  {after:?}   {} visits",
+        visits.load(Ordering::Relaxed)
+    );
+    assert!(after.is_within(&before), "something was left behind");
+    daemon.stop().await;
+}
+
+/// Opens connections one after the other, and leaves each in another way.
+async fn come_and_go(address: SocketAddr, seed: u64, end: Instant, visits: Arc<AtomicU64>) {
+    let mut chance = fastrand::Rng::with_seed(seed);
+    while Instant::now() < end {
+        visit(address, chance.u64(..)).await;
+        visits.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(chance.u64(0..1500))).await;
+    }
+}
+
+async fn visit(address: SocketAddr, seed: u64) {
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut client = TcpStream::connect(address).await.unwrap();
+    for _ in 0..chance.u32(0..5) {
+        talk(&mut client, &mut chance).await;
+    }
+    match chance.u8(0..3) {
+        0 => client.set_zero_linger().unwrap(),
+        1 => client.shutdown().await.unwrap(),
+        _ => {}
+    }
+}
+
+/// Keeps one connection and speaks now and then.
+async fn stay(address: SocketAddr, seed: u64, end: Instant) {
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut client = TcpStream::connect(address).await.unwrap();
+    while Instant::now() < end {
+        talk(&mut client, &mut chance).await;
+        tokio::time::sleep(Duration::from_millis(chance.u64(0..3000))).await;
+    }
+}
+
+/// Says something and hears it back.
+async fn talk(client: &mut TcpStream, chance: &mut fastrand::Rng) {
+    let mut words = vec![0; chance.usize(1..20_000)];
+    chance.fill(&mut words);
+    let mut heard = vec![0; words.len()];
+    let (mut from, mut to) = client.split();
+    let (read, written) = tokio::join!(from.read_exact(&mut heard), to.write_all(&words));
+    written.unwrap();
+    read.unwrap();
+    assert!(heard == words, "what came back is not what was said");
+}
+
+/// Waits until everybody has left.
+async fn rest(far: &SimulatorProcess) {
+    for _ in 0..600 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if far.open_sessions().await == 0 {
+            // Clients that lingered are given up after ten seconds.
+            tokio::time::sleep(Duration::from_secs(12)).await;
+            return;
+        }
+    }
+    panic!("sessions are left: {}", far.open_sessions().await);
+}
+
+/// What is left when nothing more goes. The SDK keeps its connections to the API for a minute and a
+/// half and looks for old ones as often, and there were more of them than before.
+async fn settled(far: &SimulatorProcess, before: &Census) -> Census {
+    for _ in 0..48 {
+        let now = Census::take(far).await;
+        if now.is_within(before) {
+            return now;
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    Census::take(far).await
+}
+
+/// What there is.
+#[derive(Debug)]
+#[expect(dead_code, reason = "printed")]
+struct Census {
+    fds: usize,
+    tasks: usize,
+    rss_mib: u64,
+    sessions: usize,
+}
+
+impl Census {
+    /// No more than there was before, and no session at all.
+    fn is_within(&self, before: &Self) -> bool {
+        self.fds <= before.fds && self.tasks <= before.tasks && self.sessions == 0
+    }
+
+    async fn take(far: &SimulatorProcess) -> Self {
+        let sessions = far.open_sessions().await;
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        Self {
+            fds: std::fs::read_dir("/proc/self/fd").unwrap().count(),
+            tasks: tokio::runtime::Handle::current()
+                .metrics()
+                .num_alive_tasks(),
+            rss_mib: pages * 4096 / (1 << 20),
+            sessions,
+        }
+    }
+}
+
+/// The simulator in a process of its own.
+struct SimulatorProcess {
+    child: Child,
+    address: String,
+}
+
+impl SimulatorProcess {
+    fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ssm-proxyd"))
+            .args(["simulate", "--drop-every", "4s", "--drop-manner", "1000"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let described: Value = serde_json::from_str(&line).unwrap();
+        let address = described["address"].as_str().unwrap().to_owned();
+        Self { child, address }
+    }
+
+    async fn daemon(&self, echo: &Destination) -> Daemon {
+        let text = format!(
+            "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"http://{}\"\n[limits]\nsession_start_rate = 1000\n[shutdown]\ndrain_timeout = \"0s\"\n[[forward]]\nname = \"f\"\nlisten = 0\ntarget = \"i-0123456789abcdef0\"\nremote = {}\n",
+            self.address,
+            echo.address().port()
+        );
+        let identity = Identity::Fixed {
+            access_key: "AKIDSIMULATOR".to_owned(),
+            secret_key: "simulated/not/a/secret".to_owned(),
+        };
+        let caller = Caller {
+            origin: "soak".to_owned(),
+            identity,
+            state: None,
+            passed: ActivatedSockets::default(),
+            admin: None,
+            log: None,
+            leftovers: TerminatePolicy::Required,
+        };
+        Daemon::start(config::parse(&text).unwrap(), caller)
+            .await
+            .unwrap()
+    }
+
+    async fn open_sessions(&self) -> usize {
+        let mut http = TcpStream::connect(&self.address).await.unwrap();
+        let request =
+            "GET /simulator/ledger HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        http.write_all(request.as_bytes()).await.unwrap();
+        count(http, b"\"ended_us\":null").await
+    }
+}
+
+/// How often some words are in what comes. It is not kept: a ledger of thousands of sessions would
+/// be in the memory that is measured here.
+async fn count(mut from: TcpStream, words: &[u8]) -> usize {
+    let (mut found, mut seen) = (0, Vec::new());
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        let len = from.read(&mut buffer).await.unwrap();
+        if len == 0 {
+            return found;
+        }
+        seen.extend_from_slice(&buffer[..len]);
+        found += seen.windows(words.len()).filter(|w| *w == words).count();
+        let kept = seen.len().saturating_sub(words.len() - 1);
+        seen.drain(..kept);
+    }
+}
+
+impl Drop for SimulatorProcess {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+const VISITORS: u64 = 20;
+const RESIDENTS: u64 = 5;
+
+/// How often a line is printed.
+const LINE: Duration = Duration::from_secs(30);

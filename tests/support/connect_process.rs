@@ -1,0 +1,140 @@
+//! `connect` as a child: its stdin and stdout are ours, as they would be ssh's.
+
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use ssm_proxyd::sim::Simulator;
+
+use super::daemon_process::{File, caller};
+use super::in_process::TARGET;
+
+/// A running `connect`.
+#[derive(Debug)]
+pub(crate) struct ConnectProcess {
+    child: Child,
+    pub(crate) stdin: Option<ChildStdin>,
+    pub(crate) stdout: Option<ChildStdout>,
+    stderr: Option<JoinHandle<String>>,
+    _file: File,
+}
+
+impl ConnectProcess {
+    /// Starts one to a port of the target.
+    pub(crate) fn start(simulator: &Simulator, port: u16) -> Self {
+        Self::with(simulator, DEFAULTS, &[TARGET, &port.to_string()])
+    }
+
+    /// Starts one with these tables in the file and these arguments.
+    pub(crate) fn with(simulator: &Simulator, tables: &str, arguments: &[&str]) -> Self {
+        let file = file(simulator, tables);
+        let mut command = caller(simulator);
+        command
+            .env("SSM_PROXYD_CONFIG", file.path())
+            .arg("connect")
+            .args(arguments);
+        Self::run(command, file)
+    }
+
+    fn run(mut command: Command, file: File) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let stderr = thread::spawn(move || {
+            let mut said = String::new();
+            stderr.read_to_string(&mut said).unwrap();
+            said
+        });
+        Self {
+            stdin: child.stdin.take(),
+            stdout: child.stdout.take(),
+            stderr: Some(stderr),
+            child,
+            _file: file,
+        }
+    }
+
+    /// Writes to its stdin.
+    pub(crate) fn say(&mut self, words: &[u8]) {
+        self.stdin.as_mut().unwrap().write_all(words).unwrap();
+    }
+
+    /// Reads so many bytes of its stdout.
+    pub(crate) fn hear(&mut self, len: usize) -> Vec<u8> {
+        let mut words = vec![0; len];
+        self.stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut words)
+            .unwrap();
+        words
+    }
+
+    /// Reads its stdout to the end.
+    pub(crate) fn hear_all(&mut self) -> Vec<u8> {
+        let mut words = Vec::new();
+        self.stdout.take().unwrap().read_to_end(&mut words).unwrap();
+        words
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Waits for its end: the exit code, and what it said on stderr.
+    pub(crate) fn end(mut self) -> (i32, String) {
+        let status = self.wait();
+        let said = self.stderr.take().unwrap().join().unwrap();
+        let code = status
+            .code()
+            .unwrap_or_else(|| panic!("ended by {status}: {said}"));
+        (code, said)
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        for _ in 0..PATIENCE {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            thread::sleep(POLL);
+        }
+        panic!("still running");
+    }
+}
+
+impl Drop for ConnectProcess {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+/// A configuration that leads to a simulator.
+pub(crate) fn file(simulator: &Simulator, tables: &str) -> File {
+    let endpoint = simulator.endpoint();
+    File::new(&format!(
+        "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{endpoint}\"\n{tables}"
+    ))
+}
+
+/// A fast upload, which the simulator bears; and what would hold for other forwards only.
+pub(crate) const DEFAULTS: &str = "[defaults]\nupload_rate = 0\nupload_payload = 32768\n\
+    upload_window = \"4MiB\"\nsessions = \"shared\"\n";
+
+/// How often an end is looked for, and how often at most.
+const POLL: Duration = Duration::from_millis(5);
+const PATIENCE: usize = 12_000;

@@ -1,0 +1,87 @@
+//! A tunnel on a desk: messages are made by hand, and what it says is read.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use ssm_proxyd::proto::{ClientVersion, Event, Options, Reason, Transmit, Tunnel};
+use ssm_proxyd::wire::message::{Kind, Message};
+
+use super::message_builder;
+use super::pair::beginning;
+
+/// A tunnel with a websocket, and all it said.
+pub(crate) struct CoreFixture {
+    pub(crate) tunnel: Tunnel,
+    pub(crate) now: Instant,
+    pub(crate) said: Vec<Message>,
+    pub(crate) events: Vec<Event>,
+}
+
+impl CoreFixture {
+    /// A tunnel whose handshake has not begun.
+    pub(crate) fn new() -> Self {
+        let now = beginning();
+        let options = Options {
+            upload_rate: 0,
+            upload_payload: 1024,
+            upload_window: 64 * 1024,
+            keep_alive: false,
+            shared: true,
+            client_version: ClientVersion::DEFAULT,
+        };
+        let mut tunnel = Tunnel::new(now, SystemTime::UNIX_EPOCH, 1, options);
+        tunnel.handle_connected(now, "token");
+        Self {
+            tunnel,
+            now,
+            said: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// A tunnel that is ready. The next number of the agent is 2, that of the tunnel is 3.
+    pub(crate) fn ready() -> Self {
+        let mut desk = Self::new();
+        desk.hear(message_builder::handshake_request(0, "3.3.987.0", ""));
+        desk.hear(message_builder::handshake_complete(1, ""));
+        desk.hear(message_builder::acknowledge(&Kind::Input, 0));
+        desk.hear(message_builder::acknowledge(&Kind::Input, 2));
+        desk.hear(message_builder::acknowledge(&Kind::Input, 1));
+        desk.said.clear();
+        desk.events.clear();
+        desk
+    }
+
+    /// A message comes.
+    pub(crate) fn hear(&mut self, frame: Bytes) {
+        // Errors are told by `ended` as well.
+        let _known: Result<(), Reason> = self.tunnel.handle_message(self.now, frame);
+        self.drain();
+    }
+
+    /// Time passes.
+    pub(crate) fn wait(&mut self, span: Duration) {
+        self.now += span;
+        self.tunnel.handle_timeout(self.now);
+        self.drain();
+    }
+
+    /// Reads what the tunnel has to say.
+    pub(crate) fn drain(&mut self) {
+        self.events
+            .extend(std::iter::from_fn(|| self.tunnel.poll_event()));
+        while let Some(transmit) = self.tunnel.poll_transmit(self.now) {
+            if let Transmit::Message(frame) = transmit {
+                self.said.push(Message::decode(frame).unwrap());
+            }
+        }
+    }
+
+    /// The messages of a kind that it said.
+    pub(crate) fn said_of(&self, kind: &Kind) -> Vec<&Message> {
+        self.said
+            .iter()
+            .filter(|m| m.header.kind == *kind)
+            .collect()
+    }
+}

@@ -1,0 +1,296 @@
+//! The binary as a running daemon: its file, its addresses, its log and its end.
+
+use std::fmt::Write as _;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use ssm_proxyd::sim::Simulator;
+use tempfile::TempDir;
+
+use super::in_process::{TARGET, without_drain};
+use super::process::{Process, ssm_proxyd};
+
+/// A daemon that listens, in a process of its own.
+#[derive(Debug)]
+pub(crate) struct DaemonProcess {
+    pub(crate) process: Process,
+    /// Where each forward listens.
+    addresses: Vec<(String, SocketAddr)>,
+    _file: File,
+}
+
+impl DaemonProcess {
+    /// A daemon as the simulator's caller, with these forwards, each of which listens on one
+    /// address.
+    pub(crate) fn start(simulator: &Simulator, forwards: &str) -> Self {
+        Self::with(simulator, forwards, |command| command)
+    }
+
+    /// A daemon that says little: its one forward listens on an address that is chosen for it.
+    pub(crate) fn quiet(simulator: &Simulator, tables: &str) -> Self {
+        let address = free_address();
+        let file = File::new(&format!(
+            "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n{}{}",
+            simulator.endpoint(),
+            without_drain(tables),
+            tables.replace("127.0.0.1:0", &address.to_string())
+        ));
+        let process = Process::start(
+            caller(simulator)
+                .arg("run")
+                .arg("--config")
+                .arg(file.path()),
+        );
+        let begin = (0..6000).find(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            TcpStream::connect(address).is_ok()
+        });
+        assert!(begin.is_some(), "nobody listens on {address}");
+        Self {
+            process,
+            addresses: vec![("f".to_owned(), address)],
+            _file: file,
+        }
+    }
+
+    /// The same, with something else about its arguments or its environment.
+    pub(crate) fn with(
+        simulator: &Simulator,
+        forwards: &str,
+        change: impl Fn(&mut Command) -> &mut Command,
+    ) -> Self {
+        let mut command = caller(simulator);
+        change(&mut command);
+        Self::launch(command, &simulator.endpoint(), forwards)
+    }
+
+    /// A daemon that calls the API at `endpoint`.
+    pub(crate) fn launch(command: Command, endpoint: &str, forwards: &str) -> Self {
+        let endpoint = format!("ssm_endpoint = \"{endpoint}\"\n");
+        Self::begin(command, &endpoint, forwards)
+    }
+
+    /// A daemon whose file does not say where the API is.
+    pub(crate) fn without_endpoint(command: Command, forwards: &str) -> Self {
+        Self::begin(command, "", forwards)
+    }
+
+    fn begin(command: Command, endpoint: &str, forwards: &str) -> Self {
+        let aws = format!("[aws]\nregion = \"us-east-1\"\n{endpoint}");
+        Self::of_file(
+            command,
+            &format!("{aws}{}{forwards}", without_drain(forwards)),
+        )
+    }
+
+    /// A daemon whose file says all of this.
+    pub(crate) fn of_file(mut command: Command, text: &str) -> Self {
+        let file = File::new(text);
+        let mut process = Process::start(command.arg("run").arg("--config").arg(file.path()));
+        let addresses = (0..text.matches("[[forward]]").count())
+            .map(|_| listening(&process.stderr.wait_for("listening")))
+            .collect();
+        Self {
+            process,
+            addresses,
+            _file: file,
+        }
+    }
+
+    /// Where its one forward listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let [(_, address)] = &self.addresses[..] else {
+            panic!("one forward: {:?}", self.addresses)
+        };
+        *address
+    }
+
+    /// Where a forward listens.
+    pub(crate) fn address_of(&self, forward: &str) -> SocketAddr {
+        let found = self.addresses.iter().find(|(name, _)| name == forward);
+        found
+            .unwrap_or_else(|| panic!("{forward}: {:?}", self.addresses))
+            .1
+    }
+
+    /// Stops it with SIGTERM, asserts that it ends well and that nothing is left open, and returns
+    /// its log.
+    pub(crate) fn stop(mut self, simulator: &Simulator) -> String {
+        self.process.signal("TERM");
+        let code = self.process.exit_code();
+        let log = self.process.stderr.all();
+        assert_eq!(code, 0, "{log}");
+        assert_eq!(self.process.stdout.all(), "", "stdout is not for the log");
+        assert_clean(simulator);
+        log
+    }
+}
+
+/// Asserts that no session is open and none broke a rule of the protocol.
+pub(crate) fn assert_clean(simulator: &Simulator) {
+    let ledger = simulator.ledger();
+    assert_eq!(ledger.open_sessions(), 0, "{ledger:#?}");
+    for session in &ledger.sessions {
+        assert_eq!(session.violations, [].into(), "{session:#?}");
+    }
+}
+
+/// The binary with the credentials of a simulator.
+pub(crate) fn caller(simulator: &Simulator) -> Command {
+    let credentials = &simulator.options().credentials;
+    let mut command = ssm_proxyd();
+    command
+        .env("AWS_ACCESS_KEY_ID", &credentials.access_key_id)
+        .env("AWS_SECRET_ACCESS_KEY", &credentials.secret_access_key);
+    if let Some(token) = &credentials.session_token {
+        command.env("AWS_SESSION_TOKEN", token);
+    }
+    command
+}
+
+/// A forward that listens on a free port of 127.0.0.1. `keys` begins with `remote`.
+pub(crate) fn forward(name: &str, keys: &str) -> String {
+    format!(
+        "[[forward]]\nname = \"{name}\"\nlisten = \"127.0.0.1:0\"\ntarget = \"{TARGET}\"\n{keys}\n"
+    )
+}
+
+/// A forward named `f` to a port of the target, where a destination listens.
+pub(crate) fn forward_to(destination: SocketAddr) -> String {
+    forward("f", &format!("remote = {}", destination.port()))
+}
+
+/// Adds the keys of a fast upload to a forward: the simulator bears it.
+pub(crate) fn in_a_hurry(mut forward: String) -> String {
+    let keys = "upload_rate = 0\nupload_payload = 32768\nupload_window = \"4MiB\"\n";
+    forward.write_str(keys).unwrap();
+    forward
+}
+
+/// A configuration in a directory of its own.
+#[derive(Debug)]
+pub(crate) struct File {
+    directory: TempDir,
+}
+
+impl File {
+    pub(crate) fn new(text: &str) -> Self {
+        let file = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory().join("config.toml")
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+/// A client that waits for nothing longer than a minute.
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_write_timeout(Some(PATIENCE)).unwrap();
+    client
+}
+
+/// Sends `words` to an echo and asserts that they come back.
+pub(crate) fn assert_echo(client: &mut TcpStream, words: &[u8]) {
+    let mut answer = vec![0; words.len()];
+
+    client.write_all(words).unwrap();
+    client.read_exact(&mut answer).unwrap();
+
+    assert_eq!(answer, words);
+}
+
+/// Asserts that a connection is served, within a minute or so: the first ones may be refused.
+pub(crate) fn assert_served(address: SocketAddr) {
+    let mut last = None;
+    let mut left = Duration::from_secs(80);
+    while !left.is_zero() {
+        let pause = Duration::from_millis(50);
+        let took = match served(address) {
+            Ok(()) => return,
+            Err(error) => {
+                let has_waited = error.kind() == io::ErrorKind::WouldBlock;
+                last = Some(error);
+                if has_waited { MAX_TURN } else { pause }
+            }
+        };
+        left = left.saturating_sub(took);
+        std::thread::sleep(pause);
+    }
+    panic!("not served: {last:?}");
+}
+
+/// How long one connection may wait for its turn.
+const MAX_TURN: Duration = Duration::from_secs(20);
+
+fn served(address: SocketAddr) -> io::Result<()> {
+    let mut client = connect(address);
+    client.set_read_timeout(Some(MAX_TURN))?;
+    let mut answer = [0; 5];
+    client.write_all(b"hello")?;
+    client.read_exact(&mut answer)?;
+    assert_eq!(&answer, b"hello");
+    Ok(())
+}
+
+/// Reads until the connection ends, and asserts that the end is a reset.
+pub(crate) fn assert_reset(mut client: TcpStream) {
+    let mut came = Vec::new();
+    let end = client.read_to_end(&mut came);
+    let kind = end.map_err(|error| error.kind());
+    assert_eq!(
+        kind,
+        Err(io::ErrorKind::ConnectionReset),
+        "after {} bytes",
+        came.len()
+    );
+}
+
+/// Asserts that a line of the log has all of these words.
+pub(crate) fn assert_names(line: &str, words: &[&str]) {
+    for word in words {
+        assert!(line.contains(word), "no {word:?} in\n{line}");
+    }
+}
+
+/// A loopback address where nobody listens.
+pub(crate) fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// The forward and the address in a line that says `listening`.
+pub(crate) fn listening(line: &str) -> (String, SocketAddr) {
+    let name = between(line, "serving{forward=\"", "\"}");
+    let address = between(line, "local_address=", " ").parse();
+    (name.to_owned(), address.unwrap())
+}
+
+fn between<'a>(line: &'a str, before: &str, after: &str) -> &'a str {
+    let found = line.split_once(before).and_then(|(_, rest)| {
+        let (word, _) = rest.split_once(after)?;
+        Some(word)
+    });
+    found.unwrap_or_else(|| panic!("no {before:?} in {line:?}"))
+}
+
+/// Whether this process may become another user.
+pub(crate) fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    id.stdout == b"0\n"
+}
+
+/// As long as a child may take for anything.
+const PATIENCE: Duration = Duration::from_secs(60);

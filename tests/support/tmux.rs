@@ -1,0 +1,85 @@
+//! A terminal in which a person works: a window of a tmux of its own.
+
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::process::{Command, Stdio};
+
+use futures_util::FutureExt;
+use tempfile::TempDir;
+
+use super::in_process::until;
+
+/// A terminal. Whatever runs in it ends with it.
+pub(crate) struct Tmux {
+    directory: TempDir,
+}
+
+impl Tmux {
+    /// Runs a command of the shell, and says its exit code and `-ended` behind it. `tmux` is that
+    /// program, with the environment of the command.
+    pub(crate) fn start(mut tmux: Command, command: &str) -> Self {
+        let screen = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
+        let script = format!("trap : INT; {command}; echo $?-ended; sleep 600");
+        tmux.arg("-S").arg(screen.socket());
+        tmux.args(["-f", "/dev/null", "new-session", "-d"]);
+        done(tmux.args(["-x", "150", "-y", "40", "sh", "-c", &script]));
+        screen
+    }
+
+    /// What it shows.
+    pub(crate) fn text(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    /// Presses keys, by their names.
+    pub(crate) fn keys(&self, keys: &[&str]) {
+        self.tmux(&[&["send-keys"], keys].concat());
+    }
+
+    /// Waits until a line holds this.
+    pub(crate) async fn until(&self, text: &str) {
+        let mut last = String::new();
+        let shown = AssertUnwindSafe(until(text, || {
+            last = self.text();
+            last.contains(text)
+        }));
+        if let Err(failed) = shown.catch_unwind().await {
+            eprintln!("the terminal shows:\n{last}");
+            resume_unwind(failed);
+        }
+    }
+
+    /// The path of its device.
+    pub(crate) fn device(&self) -> String {
+        let name = self.tmux(&["display-message", "-p", "#{pane_tty}"]);
+        name.trim().to_owned()
+    }
+
+    fn socket(&self) -> std::path::PathBuf {
+        self.directory.path().join("tmux")
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let mut tmux = Command::new("tmux");
+        done(tmux.arg("-S").arg(self.socket()).args(arguments))
+    }
+}
+
+impl Drop for Tmux {
+    fn drop(&mut self) {
+        let mut tmux = Command::new("tmux");
+        let _gone = tmux
+            .arg("-S")
+            .arg(self.socket())
+            .arg("kill-server")
+            .output();
+    }
+}
+
+fn done(command: &mut Command) -> String {
+    command.stdin(Stdio::null()).env_remove("TMUX");
+    let output = command.env("TERM", "xterm").output().unwrap();
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
