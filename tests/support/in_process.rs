@@ -99,7 +99,8 @@ pub(crate) async fn daemon(
         access_key: credentials.access_key_id.clone(),
         secret_key: credentials.secret_access_key.clone(),
     };
-    Daemon::start(
+    // Boxed: otherwise the types of the tests' futures are nested too deeply for the compiler.
+    Box::pin(Daemon::start(
         config,
         Caller {
             origin: "tests".to_owned(),
@@ -110,7 +111,7 @@ pub(crate) async fn daemon(
             log: None,
             leftovers: TerminatePolicy::Required,
         },
-    )
+    ))
     .await
     .unwrap()
 }
