@@ -80,10 +80,14 @@ impl Fixture {
                 .or_default()
                 .push(value.to_owned());
         }
-        let mood = |key| values.get(key).map_or("good", |moods| moods[0].as_str());
+        let behaviour = |key| {
+            values
+                .get(key)
+                .map_or("good", |behaviours| behaviours[0].as_str())
+        };
         let (sts, machine) = (
-            sts(mood("sts").to_owned()),
-            credential_endpoints::services(mood("machine")),
+            sts(behaviour("sts").to_owned()),
+            credential_endpoints::services(behaviour("machine")),
         );
         Self {
             name: name.to_owned(),
@@ -109,8 +113,8 @@ impl Fixture {
         let at = format!("{}: {err}", self.name);
         let expected = self.value("exit").map_or(69, |code| code.parse().unwrap());
         assert_eq!(code, expected, "{at}");
-        for words in self.values("says") {
-            assert!(err.contains(words), "no {words:?} in {at}");
+        for text in self.values("says") {
+            assert!(err.contains(text), "no {text:?} in {at}");
         }
         let caller = self.value("caller").map(|caller| {
             let region = self.value("region").unwrap();
@@ -119,8 +123,8 @@ impl Fixture {
         assert_eq!(self.calls.lock().unwrap().first().cloned(), caller, "{at}");
         let assumed = format!("{:?}", self.sts.calls("AssumeRole"));
         let assumed = assumed + &format!("{:?}", self.sts.calls("AssumeRoleWithWebIdentity"));
-        for words in self.values("assumed") {
-            assert!(assumed.contains(words), "no {words:?} in {assumed}; {at}");
+        for text in self.values("assumed") {
+            assert!(assumed.contains(text), "no {text:?} in {assumed}; {at}");
         }
         assert!(
             !err.contains("aws_config") && !err.contains("alias:"),
@@ -128,8 +132,8 @@ impl Fixture {
         );
         assert!(!err.contains("secret/"), "{at}");
         // No value of Rust is shown.
-        for words in [" { ", "Some(", "Ok(", "Err(", "StatusCode", "Error("] {
-            assert!(!err.contains(words), "{at}");
+        for text in [" { ", "Some(", "Ok(", "Err(", "StatusCode", "Error("] {
+            assert!(!err.contains(text), "{at}");
         }
         if let Some(code) = self.value("check") {
             self.check_daemon(code.parse().unwrap());
@@ -150,8 +154,8 @@ impl Fixture {
 
             let at = format!("{} {subcommand}: {err}", self.name);
             assert_eq!(code, expected, "{at}");
-            for words in self.values("says") {
-                assert!(err.contains(words), "no {words:?} in {at}");
+            for text in self.values("says") {
+                assert!(err.contains(text), "no {text:?} in {at}");
             }
         }
     }
@@ -262,15 +266,15 @@ fn a_special_endpoint_that_does_not_resolve_is_named_with_its_setting() {
             return;
         }
         assert_eq!(code, 69, "{err}");
-        for words in [host, variable] {
-            assert!(err.contains(words), "{err}");
+        for text in [host, variable] {
+            assert!(err.contains(text), "{err}");
         }
     }
 }
 
 /// STS that gives each role the key `ASIA` and the role's name, unless it `fails`, `fails-once` or
 /// has `denied`.
-fn sts(mood: String) -> Api {
+fn sts(behaviour: String) -> Api {
     let granting = Api::granting_each_role(Duration::from_secs(3600), |role| Credentials {
         access_key_id: format!("ASIA{role}"),
         secret_access_key: format!("not-a-secret-{role}"),
@@ -282,7 +286,7 @@ fn sts(mood: String) -> Api {
              <Message>not you</Message></Error></ErrorResponse>"
         )
     };
-    Api::before_with(granting.address(), move |number| match mood.as_str() {
+    Api::before_with(granting.address(), move |number| match behaviour.as_str() {
         "denied" => Some((403, error("AccessDenied"))),
         "fails" => Some((503, error("ServiceUnavailable"))),
         "fails-once" if number == 0 => Some((503, error("ServiceUnavailable"))),

@@ -15,8 +15,8 @@ use crate::support::payload::{assert_whole, pattern};
 #[test]
 fn a_local_program_that_does_not_read_for_minutes_loses_nothing() {
     let mut pair = fast();
-    let words = pattern(1, 12 << 20);
-    let stream = pair.open(Destination::source(words.clone()).in_chunks_of(32_768));
+    let data = pattern(1, 12 << 20);
+    let stream = pair.open(Destination::source(data.clone()).in_chunks_of(32_768));
     pair.set_reads(stream, false);
 
     pair.run_for(Duration::from_secs(300));
@@ -27,16 +27,16 @@ fn a_local_program_that_does_not_read_for_minutes_loses_nothing() {
     assert!(!pair.tunnel.wants_input());
     pair.set_reads(stream, true);
     pair.settle();
-    assert_whole(pair.local(stream).received(), &words);
+    assert_whole(pair.local(stream).received(), &data);
     assert_eq!(pair.local(stream).end(), Some(&End::Clean));
 }
 
 #[test]
 fn many_that_do_not_read_share_the_bound_of_the_tunnel() {
     let mut pair = fast();
-    let words = pattern(1, 3 << 19);
+    let data = pattern(1, 3 << 19);
     let open = |pair: &mut Pair| {
-        let stream = pair.open(Destination::source(words.clone()));
+        let stream = pair.open(Destination::source(data.clone()));
         pair.local(stream).set_reads(false);
         stream
     };
@@ -52,15 +52,15 @@ fn many_that_do_not_read_share_the_bound_of_the_tunnel() {
     }
     pair.settle();
     for stream in streams {
-        assert_whole(pair.local(stream).received(), &words);
+        assert_whole(pair.local(stream).received(), &data);
     }
 }
 
 #[test]
 fn a_reader_of_small_sips_gets_everything() {
     let mut pair = fast();
-    let words = pattern(1, 5 << 20);
-    let stream = pair.open(Destination::source(words.clone()));
+    let data = pattern(1, 5 << 20);
+    let stream = pair.open(Destination::source(data.clone()));
     pair.local(stream).read_by(100_000);
 
     for round in 0..200 {
@@ -70,7 +70,7 @@ fn a_reader_of_small_sips_gets_everything() {
     pair.set_reads(stream, true);
     pair.settle();
 
-    assert_whole(pair.local(stream).received(), &words);
+    assert_whole(pair.local(stream).received(), &data);
     assert_eq!(pair.local(stream).end(), Some(&End::Clean));
 }
 
@@ -94,9 +94,9 @@ fn a_reader_that_leaves_frees_the_others() {
 #[test]
 fn a_destination_that_does_not_read_stops_the_intake_and_breaks_nothing() {
     let mut pair = fast();
-    let words = pattern(1, 9 << 20);
+    let data = pattern(1, 9 << 20);
     let stream = pair.open(Destination::stalled());
-    pair.write(stream, &words);
+    pair.write(stream, &data);
 
     pair.run_for(Duration::from_secs(3600));
 
@@ -111,7 +111,7 @@ fn a_destination_that_does_not_read_stops_the_intake_and_breaks_nothing() {
     assert!(!pair.agent.wants_input());
     pair.destination(stream).allow(usize::MAX);
     pair.settle();
-    assert_whole(pair.destination(stream).received(), &words);
+    assert_whole(pair.destination(stream).received(), &data);
 }
 
 #[test]
@@ -127,9 +127,13 @@ fn a_silent_agent_is_asked_rarely_and_by_the_oldest_message_alone() {
 
     pair.run_for(Duration::from_secs(600));
 
-    let asked = pair.journal.up_sent.numbers(&Kind::Input);
-    assert!((100..=121).contains(&asked.len()), "{} times", asked.len());
-    assert!(asked.iter().all(|seq| *seq == asked[0]));
+    let requests = pair.journal.up_sent.numbers(&Kind::Input);
+    assert!(
+        (100..=121).contains(&requests.len()),
+        "{} times",
+        requests.len()
+    );
+    assert!(requests.iter().all(|seq| *seq == requests[0]));
 }
 
 #[test]
@@ -147,7 +151,7 @@ fn a_silence_is_told_with_the_stream_whose_destination_is_suspected() {
 
     pair.run_for(Duration::from_secs(90));
 
-    let suspects = pair.told.iter().filter_map(|event| {
+    let suspects = pair.output.iter().filter_map(|event| {
         if let Event::Silent { suspect, .. } = event {
             return Some(*suspect);
         }
@@ -168,7 +172,7 @@ fn an_agent_is_not_called_silent_while_its_acknowledgements_are_not_read() {
     pair.write(echo, b"not acknowledged as far as we read");
     pair.run_for(Duration::from_secs(700));
 
-    assert_eq!(pair.told, []);
+    assert_eq!(pair.output, []);
     pair.set_reads(unread, true);
     pair.settle();
     assert_eq!(
@@ -180,36 +184,36 @@ fn an_agent_is_not_called_silent_while_its_acknowledgements_are_not_read() {
 #[test]
 fn a_destination_that_reads_by_spoonfuls_gets_everything() {
     let mut pair = fast();
-    let words = pattern(1, 6 << 20);
+    let data = pattern(1, 6 << 20);
     let stream = pair.open(Destination::stalled());
-    pair.write(stream, &words);
+    pair.write(stream, &data);
 
     for _ in 0..150 {
         pair.run_for(Duration::from_millis(333));
         pair.destination(stream).allow(40_000);
-        pair.stir();
+        pair.wake();
     }
     pair.destination(stream).allow(usize::MAX);
     pair.settle();
 
-    assert_whole(pair.destination(stream).received(), &words);
+    assert_whole(pair.destination(stream).received(), &data);
 }
 
 #[test]
 fn a_half_close_behind_a_stalled_destination_keeps_the_answer() {
     let mut pair = fast();
-    let words = pattern(1, 5 << 20);
-    let mut destination = Destination::answering(words.len(), pattern(2, 100_000));
+    let data = pattern(1, 5 << 20);
+    let mut destination = Destination::answering(data.len(), pattern(2, 100_000));
     destination.stall();
     let stream = pair.open(destination);
-    pair.local(stream).write(&words);
+    pair.local(stream).write(&data);
     pair.local(stream).finish();
     pair.run_for(Duration::from_secs(200));
 
     pair.destination(stream).allow(usize::MAX);
     pair.settle();
 
-    assert_whole(pair.destination(stream).received(), &words);
+    assert_whole(pair.destination(stream).received(), &data);
     assert_whole(pair.local(stream).received(), &pattern(2, 100_000));
     assert_eq!(pair.local(stream).end(), Some(&End::Clean));
 }
@@ -259,15 +263,15 @@ fn a_keystroke_leaves_within_two_messages_whatever_waits_beside_it() {
 fn both_directions_may_stall_and_are_released_in_any_order() {
     for order in 0..6 {
         let mut pair = fast();
-        let words = [pattern(1, 6 << 20), pattern(2, 6 << 20)];
+        let data = [pattern(1, 6 << 20), pattern(2, 6 << 20)];
         let up = pair.open(Destination::stalled());
-        let down = pair.open(Destination::source(words[1].clone()));
+        let down = pair.open(Destination::source(data[1].clone()));
         let both = pair.open(Destination::echo());
         pair.set_reads(down, false);
         pair.set_reads(both, false);
         pair.destination(both).stall();
-        pair.local(up).write(&words[0]);
-        pair.local(both).write(&words[1]);
+        pair.local(up).write(&data[0]);
+        pair.local(both).write(&data[1]);
         pair.run_for(Duration::from_secs(120));
 
         for step in 0..3 {
@@ -283,9 +287,9 @@ fn both_directions_may_stall_and_are_released_in_any_order() {
         }
         pair.settle();
 
-        assert_whole(pair.destination(up).received(), &words[0]);
-        assert_whole(pair.local(down).received(), &words[1]);
-        assert_whole(pair.local(both).received(), &words[1]);
+        assert_whole(pair.destination(up).received(), &data[0]);
+        assert_whole(pair.local(down).received(), &data[1]);
+        assert_whole(pair.local(both).received(), &data[1]);
         assert_eq!(pair.local(down).end(), Some(&End::Clean), "order {order}");
     }
 }

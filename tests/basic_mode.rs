@@ -20,7 +20,7 @@ async fn the_official_client_connects_again_and_again_in_one_session() {
         for round in 0..3 {
             let mut local = TcpStream::connect(client.address).await.unwrap();
             for text in ["hello", "again"] {
-                let answer = talk(&mut local, text).await;
+                let answer = exchange(&mut local, text).await;
                 assert_eq!(answer.as_deref(), Some(text), "seed {seed}, round {round}");
             }
         }
@@ -63,11 +63,14 @@ async fn the_official_client_is_told_of_the_end_of_its_session() {
     let simulator = simulator(0).await;
     let mut client = OfficialClient::start(&simulator, echo.address().port()).await;
     let mut local = TcpStream::connect(client.address).await.unwrap();
-    assert_eq!(talk(&mut local, "hello").await.as_deref(), Some("hello"));
+    assert_eq!(
+        exchange(&mut local, "hello").await.as_deref(),
+        Some("hello")
+    );
 
     simulator.inject(None, OneOffFault::KillAgent);
 
-    let closed = tokio::time::timeout(PATIENCE, client.closed()).await;
+    let closed = tokio::time::timeout(TIMEOUT, client.closed()).await;
     assert!(closed.unwrap().contains("document process failed"));
     simulator.shutdown().await;
 }
@@ -87,7 +90,7 @@ async fn simulator(seed: u64) -> Simulator {
 }
 
 /// Sends `text` and returns as many bytes of the answer. `None` if they do not come: the client hangs.
-async fn talk(local: &mut TcpStream, text: &str) -> Option<String> {
+async fn exchange(local: &mut TcpStream, text: &str) -> Option<String> {
     local.write_all(text.as_bytes()).await.unwrap();
     let answer = read(local, text.len()).await?;
     Some(String::from_utf8(answer).unwrap())
@@ -95,10 +98,10 @@ async fn talk(local: &mut TcpStream, text: &str) -> Option<String> {
 
 async fn read(local: &mut TcpStream, len: usize) -> Option<Vec<u8>> {
     let mut bytes = vec![0; len];
-    let read = tokio::time::timeout(PATIENCE, local.read_exact(&mut bytes)).await;
+    let read = tokio::time::timeout(TIMEOUT, local.read_exact(&mut bytes)).await;
     read.ok()?.unwrap();
     Some(bytes)
 }
 
 /// SimulatorProcess longer than anything takes; only a failure waits as long.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);

@@ -44,7 +44,7 @@ fn a_person_reads_what_each_forward_will_do() {
     let (code, out, err) = checked(&file, &[]);
 
     assert_eq!((code, err.as_str()), (0, ""));
-    for words in [
+    for text in [
         "is valid: 2 forwards",
         "region        eu-west-1",
         "  HTTP          health and metrics on 127.0.0.1:9187, [::1]:9187\n",
@@ -60,7 +60,7 @@ fn a_person_reads_what_each_forward_will_do() {
         "  region        eu-north-1\n",
         "  role          arn:aws:iam::111122223333:role/tunnel\n",
     ] {
-        assert!(out.contains(words), "{words:?} is not in:\n{out}");
+        assert!(out.contains(text), "{text:?} is not in:\n{out}");
     }
 }
 
@@ -70,14 +70,14 @@ fn a_program_reads_the_same_as_json_with_the_names_of_the_file() {
 
     let (code, out, _) = checked(&file, &["--json"]);
 
-    let told: Value = serde_json::from_str(&out).unwrap();
+    let output: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(code, 0);
-    assert_eq!(told["aws"]["region"], "eu-west-1");
+    assert_eq!(output["aws"]["region"], "eu-west-1");
     let http = serde_json::json!({ "listen": ["localhost:9187"], "allow_remote_clients": false, "hosts": [] });
-    assert_eq!(told["http"], http);
-    assert_eq!(told["shutdown"]["drain_timeout"], "8s");
-    let [orders, metrics] = &told["forwards"].as_array().unwrap()[..] else {
-        panic!("{told}")
+    assert_eq!(output["http"], http);
+    assert_eq!(output["shutdown"]["drain_timeout"], "8s");
+    let [orders, metrics] = &output["forwards"].as_array().unwrap()[..] else {
+        panic!("{output}")
     };
     assert_eq!(orders["connect_timeout"], "1m30s");
     assert_eq!(orders["warm"], 2);
@@ -184,9 +184,9 @@ fn paths_are_printed_without_control_characters() {
     let (code, out, _) = check(&["--json"]);
     assert_eq!(code, 0);
     assert_printable(&out);
-    let told: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(told["config"], file.to_str().unwrap());
-    assert_eq!(told["aws"]["ca_bundle"], bundle);
+    let output: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(output["config"], file.to_str().unwrap());
+    assert_eq!(output["aws"]["ca_bundle"], bundle);
 }
 
 #[test]

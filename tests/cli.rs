@@ -9,9 +9,9 @@ use crate::support::process::{Process, ssm_proxyd};
 
 #[test]
 fn every_command_is_listed_with_a_sentence_and_has_a_help_of_its_own() {
-    let (code, help, said) = run(&["--help"]);
+    let (code, help, stderr) = run(&["--help"]);
 
-    assert_eq!((code, said.as_str()), (0, ""));
+    assert_eq!((code, stderr.as_str()), (0, ""));
     let commands = section(&help, "Commands:");
     let names: Vec<_> = commands.iter().map(|(name, _)| *name).collect();
     for needed in ["run", "demo"] {
@@ -22,8 +22,8 @@ fn every_command_is_listed_with_a_sentence_and_has_a_help_of_its_own() {
         if name == "help" {
             continue;
         }
-        let (code, own, said) = run(&[name, "--help"]);
-        assert_eq!((code, said.as_str()), (0, ""), "{name}");
+        let (code, own, stderr) = run(&[name, "--help"]);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{name}");
         assert_eq!(own.lines().next(), Some(sentence), "{name}");
         assert!(own.contains(&format!("Usage: ssm-proxyd {name}")), "{own}");
         assert_eq!(run(&["help", name]).1, own, "help {name}");
@@ -50,9 +50,9 @@ fn the_version_is_that_of_the_program_and_of_the_protocol() {
     );
 
     for arguments in ["--version", "-V"] {
-        let (code, version, said) = run(&[arguments]);
+        let (code, version, stderr) = run(&[arguments]);
         assert_eq!(
-            (code, version.as_str(), said.as_str()),
+            (code, version.as_str(), stderr.as_str()),
             (0, expected.as_str(), ""),
             "{arguments:?}"
         );
@@ -61,7 +61,7 @@ fn the_version_is_that_of_the_program_and_of_the_protocol() {
 
 #[test]
 fn bad_usage_is_2_and_says_what_was_not_understood() {
-    for (arguments, words) in [
+    for (arguments, text) in [
         (&[][..], "Usage: ssm-proxyd"),
         (&["walk"], "unrecognized subcommand 'walk'"),
         (&["rum"], "'run'"),
@@ -76,14 +76,14 @@ fn bad_usage_is_2_and_says_what_was_not_understood() {
         (&["demo", "--kep"], "'--keep'"),
         (&["run", "--version"], "'--version'"),
     ] {
-        let (code, out, said) = run(arguments);
+        let (code, out, stderr) = run(arguments);
 
-        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {said}");
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {stderr}");
         assert!(
-            said.contains(words),
-            "{arguments:?}: no {words:?} in\n{said}"
+            stderr.contains(text),
+            "{arguments:?}: no {text:?} in\n{stderr}"
         );
-        assert!(said.contains("--help"), "{arguments:?}: {said}");
+        assert!(stderr.contains("--help"), "{arguments:?}: {stderr}");
     }
 }
 
@@ -99,12 +99,12 @@ fn arguments_in_a_message_have_no_control_characters() {
         &["wait", "--timeout", hostile],
         &["stop", "--now", hostile],
     ] {
-        let (code, out, said) = run(arguments);
+        let (code, out, stderr) = run(arguments);
 
-        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {said}");
-        let mut lines = said.lines();
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {stderr}");
+        let mut lines = stderr.lines();
         let is_printable = lines.all(|line| line.chars().all(is_printable));
-        assert!(is_printable, "{arguments:?}: {said:?}");
+        assert!(is_printable, "{arguments:?}: {stderr:?}");
     }
 }
 
@@ -122,16 +122,16 @@ fn a_filter_that_is_none_is_bad_usage_with_an_example() {
             .args(["run", "--config", "/nowhere"])
             .env("SSM_PROXYD_LOG", filter);
 
-        let (code, out, said) = ended(&mut command);
+        let (code, out, stderr) = ended(&mut command);
 
-        assert_eq!((code, out.as_str()), (2, ""), "{filter}: {said}");
+        assert_eq!((code, out.as_str()), (2, ""), "{filter}: {stderr}");
         assert!(
-            said.contains(&format!("SSM_PROXYD_LOG={filter:?}")),
-            "{said}"
+            stderr.contains(&format!("SSM_PROXYD_LOG={filter:?}")),
+            "{stderr}"
         );
         assert!(
-            said.contains(" hint: for example SSM_PROXYD_LOG=ssm_proxyd=debug"),
-            "{said}"
+            stderr.contains(" hint: for example SSM_PROXYD_LOG=ssm_proxyd=debug"),
+            "{stderr}"
         );
     }
 }
@@ -152,9 +152,9 @@ fn a_filter_may_be_a_level_or_name_modules() {
             .args(["run", "--config", "/nowhere"])
             .env("SSM_PROXYD_LOG", filter);
 
-        let (code, _, said) = ended(&mut command);
+        let (code, _, stderr) = ended(&mut command);
 
-        assert_eq!(code, 78, "{filter}: {said}");
+        assert_eq!(code, 78, "{filter}: {stderr}");
     }
 }
 
@@ -168,10 +168,10 @@ fn an_error_has_no_colour_where_none_was_asked_for() {
             .args(["run", "--config", &path])
             .env("NO_COLOR", no_colour);
 
-        let (_, _, said) = ended(&mut command);
+        let (_, _, stderr) = ended(&mut command);
 
-        assert!(said.starts_with("error: "), "{said}");
-        assert!(!said.contains('\u{1b}'), "{said:?}");
+        assert!(stderr.starts_with("error: "), "{stderr}");
+        assert!(!stderr.contains('\u{1b}'), "{stderr:?}");
     }
 }
 
@@ -226,23 +226,26 @@ fn an_option_is_held_to_what_the_file_is_held_to() {
             "write \"5s\"",
         ),
     ] {
-        let (code, out, said) = run(arguments);
+        let (code, out, stderr) = run(arguments);
 
-        assert_eq!((code, out.as_str()), (2, ""), "{said}");
-        assert!(said.contains(fault), "{said}");
-        let told = said.split_once("\n hint: ").map(|(_, told)| told);
-        assert!(told.is_some_and(|told| told.contains(hint)), "{said}");
+        assert_eq!((code, out.as_str()), (2, ""), "{stderr}");
+        assert!(stderr.contains(fault), "{stderr}");
+        let output = stderr.split_once("\n hint: ").map(|(_, output)| output);
+        assert!(
+            output.is_some_and(|output| output.contains(hint)),
+            "{stderr}"
+        );
     }
 }
 
 #[test]
 fn a_region_behind_a_target_is_one() {
-    let (code, _, said) = run(&["connect", "i-0123456789abcdef0.nowhere"]);
+    let (code, _, stderr) = run(&["connect", "i-0123456789abcdef0.nowhere"]);
 
-    assert_eq!((code, said.lines().count()), (2, 1), "{said}");
+    assert_eq!((code, stderr.lines().count()), (2, 1), "{stderr}");
     assert!(
-        said.contains("\"nowhere\" is not a region; for example"),
-        "{said}"
+        stderr.contains("\"nowhere\" is not a region; for example"),
+        "{stderr}"
     );
 }
 

@@ -19,7 +19,7 @@ fn every_bad_file_is_told_word_for_word() {
     for file in files("bad") {
         let expected = fs::read_to_string(file.with_extension("txt")).unwrap_or_default();
 
-        assert_eq!(words(&file), expected, "{}", file.display());
+        assert_eq!(rendered(&file), expected, "{}", file.display());
     }
 }
 
@@ -27,7 +27,7 @@ fn every_bad_file_is_told_word_for_word() {
 #[ignore = "writes the words that the other test expects"]
 fn write_the_words_anew() {
     for file in files("bad") {
-        fs::write(file.with_extension("txt"), words(&file)).unwrap();
+        fs::write(file.with_extension("txt"), rendered(&file)).unwrap();
     }
 }
 
@@ -48,9 +48,9 @@ fn every_file_says_first_what_it_is() {
 #[test]
 fn no_words_repeat_a_secret() {
     for file in files("bad") {
-        let words = words(&file);
+        let rendered = rendered(&file);
 
-        assert!(!words.contains("s3cret"), "{words}");
+        assert!(!rendered.contains("s3cret"), "{rendered}");
     }
 }
 
@@ -260,7 +260,7 @@ fn the_settings_that_the_shipped_file_only_shows_work_too() {
 }
 
 /// What a person is told about a file.
-fn words(file: &Path) -> String {
+fn rendered(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     let name = file.file_name().unwrap();
     match parse(&text) {

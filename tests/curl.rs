@@ -11,50 +11,50 @@ use ssm_proxyd::sim::{Options, Simulator, seeded};
 use tempfile::TempDir;
 
 use crate::support::daemon_process::{
-    DaemonProcess, forward, forward_to, free_address, in_a_hurry,
+    DaemonProcess, forward, forward_to, free_address, with_short_timeouts,
 };
 use crate::support::in_process::unpaced;
 use crate::support::process::{Lines, Process};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_download_is_whole() {
-    let site = Site::new();
-    site.put("large", 20 << 20);
+    let server = WebServer::new();
+    server.put("large", 20 << 20);
     let simulator = Simulator::start(unpaced()).await.unwrap();
-    let daemon = DaemonProcess::start(&simulator, &forward_to(site.address));
-    let to = site.path("came");
+    let daemon = DaemonProcess::start(&simulator, &forward_to(server.address));
+    let to = server.path("came");
 
     let answer = curl(&["-o", &to, &url(daemon.address(), "large")]);
 
     assert_eq!(answer.code, 0, "{answer:?}");
-    assert_eq!(hash(site.path("came")), hash(site.path("large")));
+    assert_eq!(hash(server.path("came")), hash(server.path("large")));
     daemon.stop(&simulator);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_upload_is_whole() {
-    let site = Site::new();
-    site.put("large", 10 << 20);
+    let server = WebServer::new();
+    server.put("large", 10 << 20);
     let simulator = Simulator::start(unpaced()).await.unwrap();
-    let daemon = DaemonProcess::start(&simulator, &in_a_hurry(forward_to(site.address)));
-    let from = format!("@{}", site.path("large"));
+    let daemon = DaemonProcess::start(&simulator, &with_short_timeouts(forward_to(server.address)));
+    let from = format!("@{}", server.path("large"));
 
     let answer = curl(&["--data-binary", &from, &url(daemon.address(), "")]);
 
-    let expected = format!("{} {}\n", 10 << 20, hash(site.path("large")));
+    let expected = format!("{} {}\n", 10 << 20, hash(server.path("large")));
     assert_eq!(answer.out, expected, "{answer:?}");
     daemon.stop(&simulator);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_requests_share_a_connection_and_its_session() {
-    let site = Site::new();
+    let server = WebServer::new();
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let daemon = DaemonProcess::start(&simulator, &forward_to(site.address));
+    let daemon = DaemonProcess::start(&simulator, &forward_to(server.address));
     let urls: Vec<_> = (0..5)
         .map(|n| {
             let name = format!("file{n}");
-            site.put(&name, 2000 + n);
+            server.put(&name, 2000 + n);
             url(daemon.address(), &name)
         })
         .collect();
@@ -70,10 +70,10 @@ async fn several_requests_share_a_connection_and_its_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_and_answers_are_those_of_a_direct_connection() {
-    let site = Site::new();
-    site.put("file", 5000);
+    let server = WebServer::new();
+    server.put("file", 5000);
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let daemon = DaemonProcess::start(&simulator, &forward_to(site.address));
+    let daemon = DaemonProcess::start(&simulator, &forward_to(server.address));
     for (case, arguments) in [
         ("HTTP/1.0, ended by the server", &["--http1.0"][..]),
         ("head alone", &["--head"]),
@@ -89,7 +89,7 @@ async fn requests_and_answers_are_those_of_a_direct_connection() {
         ("a method of nobody", &["-X", "BREW"]),
         ("a question with a body", &["-d", "x=1"]),
     ] {
-        let ask = |address| {
+        let request = |address| {
             let url = url(address, "file");
             let mut all = vec!["-w", "\n%{http_code} %{size_download}", &url];
             all.extend(arguments);
@@ -98,8 +98,8 @@ async fn requests_and_answers_are_those_of_a_direct_connection() {
             answer
         };
 
-        let direct = ask(site.address);
-        let forwarded = ask(daemon.address());
+        let direct = request(server.address);
+        let forwarded = request(daemon.address());
 
         assert_eq!(forwarded, direct, "{case}");
     }
@@ -124,11 +124,11 @@ async fn a_destination_that_refuses_is_a_reset_and_no_empty_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_breaks_off_is_an_error() {
-    let site = Site::new();
+    let server = WebServer::new();
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let daemon = DaemonProcess::start(&simulator, &forward_to(site.address));
+    let daemon = DaemonProcess::start(&simulator, &forward_to(server.address));
 
-    let direct = curl(&["-o", "/dev/null", &url(site.address, "torn")]);
+    let direct = curl(&["-o", "/dev/null", &url(server.address, "torn")]);
     let forwarded = curl(&["-o", "/dev/null", &url(daemon.address(), "torn")]);
 
     assert_eq!(direct.code, PARTIAL_FILE, "{direct:?}");
@@ -138,37 +138,37 @@ async fn an_answer_that_breaks_off_is_an_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_at_once_have_a_session_each_and_get_what_is_theirs() {
-    let site = Site::new();
+    let server = WebServer::new();
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let daemon = DaemonProcess::start(&simulator, &forward_to(site.address));
+    let daemon = DaemonProcess::start(&simulator, &forward_to(server.address));
     let names: Vec<_> = (0..12).map(|n| format!("file{n}")).collect();
     let children: Vec<_> = names
         .iter()
         .enumerate()
         .map(|(n, name)| {
-            site.put(name, 100_000 + n);
-            let to = format!("{}.came", site.path(name));
+            server.put(name, 100_000 + n);
+            let to = format!("{}.came", server.path(name));
             Process::start(&mut command(&["-o", &to, &url(daemon.address(), name)]))
         })
         .collect();
 
     for (name, mut child) in names.iter().zip(children) {
         assert_eq!(child.exit_code(), 0, "{name}: {}", child.stderr.all());
-        let came = format!("{}.came", site.path(name));
-        assert_eq!(hash(came), hash(site.path(name)), "{name}");
+        let came = format!("{}.came", server.path(name));
+        assert_eq!(hash(came), hash(server.path(name)), "{name}");
     }
     daemon.stop(&simulator);
     assert_eq!(simulator.ledger().started, 12);
 }
 
 /// A directory, and a server of its files.
-struct Site {
+struct WebServer {
     directory: TempDir,
     address: SocketAddr,
     _server: Process,
 }
 
-impl Site {
+impl WebServer {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new("python3");

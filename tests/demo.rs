@@ -7,12 +7,12 @@ fn the_demo_shows_how_far_every_transfer_is_and_ends_well() {
     let mut demo = Process::start(ssm_proxyd().arg("demo"));
 
     let code = demo.exit_code();
-    let (told, said) = (demo.stdout.all(), demo.stderr.all());
+    let (stdout, stderr) = (demo.stdout.all(), demo.stderr.all());
 
-    assert_eq!((code, said.as_str()), (0, ""), "{told}");
-    assert!(told.contains("still active: 0."), "{told}");
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert!(stdout.contains("still active: 0."), "{stdout}");
     for (step, total) in [("\n5. ", 3.0), ("\n6. ", 3.0), ("\n7. ", 24.0)] {
-        let (_, from) = told.split_once(step).unwrap();
+        let (_, from) = stdout.split_once(step).unwrap();
         let (transfer, _) = from.split_once("hashes equal").unwrap();
         let amid =
             arrived(transfer, total).filter(|done| (0.0..total).contains(done) && *done > 0.0);
@@ -27,11 +27,11 @@ fn a_reader_who_leaves_ends_the_demo_and_is_no_fault() {
 
         let mut piped = Process::start(&mut behind("sh", &["-c", &script]));
 
-        let said = piped.stderr.all();
+        let stderr = piped.stderr.all();
         // A daemon that is stopped may warn of a connection that it cut short.
-        let own = said.lines().filter(|line| !line.contains(" WARN "));
-        let told = piped.stdout.all();
-        assert_eq!(own.collect::<Vec<_>>(), ["0"], "{last}: {said}{told}");
+        let own = stderr.lines().filter(|line| !line.contains(" WARN "));
+        let stdout = piped.stdout.all();
+        assert_eq!(own.collect::<Vec<_>>(), ["0"], "{last}: {stderr}{stdout}");
     }
 }
 
@@ -45,8 +45,8 @@ fn a_terminal_that_is_closed_ends_the_demo() {
     demo.signal("HUP");
 
     assert_eq!(demo.exit_code(), 0);
-    let told = demo.stdout.all();
-    assert!(told.contains("still active: 0."), "{told}");
+    let stdout = demo.stdout.all();
+    assert!(stdout.contains("still active: 0."), "{stdout}");
 }
 
 /// How much had arrived, in MiB, in every line that tells it.

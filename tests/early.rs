@@ -12,7 +12,7 @@ use crate::support::pair_options::PairOptions;
 
 /// What becomes of bytes that nobody reads.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+enum Outcome {
     Read,
     Reset,
     /// The owner leaves the stream, and asks what became of what it wrote.
@@ -25,12 +25,12 @@ enum Fate {
 
 #[test]
 fn early_messages_take_room_in_the_pool_until_the_bytes_of_a_closed_gap_are_read_or_dropped() {
-    for fate in [
-        Fate::Read,
-        Fate::Reset,
-        Fate::Leave,
-        Fate::EndAndRead,
-        Fate::Drop,
+    for outcome in [
+        Outcome::Read,
+        Outcome::Reset,
+        Outcome::Leave,
+        Outcome::EndAndRead,
+        Outcome::Drop,
     ] {
         let pool = ReorderBudget::new();
         let (mut tunnel, stream) = established(&pool);
@@ -49,21 +49,21 @@ fn early_messages_take_room_in_the_pool_until_the_bytes_of_a_closed_gap_are_read
 
         assert!(!tunnel.wants_input());
         let released = pool.taken();
-        assert!(released > 15 * MIB, "{released} bytes, {fate:?}");
+        assert!(released > 15 * MIB, "{released} bytes, {outcome:?}");
         let mut read = 0;
-        match fate {
-            Fate::Read => read = read_all(&mut tunnel, stream, &pool),
-            Fate::Reset => tunnel.reset(stream),
-            Fate::Leave => tunnel.leave(stream),
-            Fate::EndAndRead => {
+        match outcome {
+            Outcome::Read => read = read_all(&mut tunnel, stream, &pool),
+            Outcome::Reset => tunnel.reset(stream),
+            Outcome::Leave => tunnel.leave(stream),
+            Outcome::EndAndRead => {
                 tunnel.abandon("a test");
                 assert_eq!(pool.taken(), released, "they are still there");
                 read = read_all(&mut tunnel, stream, &pool);
             }
-            Fate::Drop => drop(tunnel),
+            Outcome::Drop => drop(tunnel),
         }
-        assert_eq!(pool.taken(), 0, "{fate:?}");
-        if matches!(fate, Fate::Read | Fate::EndAndRead) {
+        assert_eq!(pool.taken(), 0, "{outcome:?}");
+        if matches!(outcome, Outcome::Read | Outcome::EndAndRead) {
             assert_eq!(read, (count + 1) * block.len());
         }
     }

@@ -9,7 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::support::in_process::{InProcess, TARGET, daemon, destination, unpaced, until};
-use crate::support::transfer::{MIB, ask, ask_until_served, hash_of, read_end, read_hash, send};
+use crate::support::transfer::{
+    MIB, hash_of, read_end, read_hash, request, request_until_served, send,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_and_its_answer_travel_through_a_signed_session_of_their_own() {
@@ -101,11 +103,11 @@ async fn sixty_four_connections_at_once_have_a_session_each() {
     for n in 0..64u8 {
         clients.spawn(async move {
             let mut client = TcpStream::connect(address).await.unwrap();
-            let words = vec![n; 5000];
-            client.write_all(&words).await.unwrap();
-            let mut echoed = vec![0; words.len()];
+            let data = vec![n; 5000];
+            client.write_all(&data).await.unwrap();
+            let mut echoed = vec![0; data.len()];
             client.read_exact(&mut echoed).await.unwrap();
-            assert_eq!(echoed, words, "connection {n}");
+            assert_eq!(echoed, data, "connection {n}");
             client
         });
     }
@@ -124,7 +126,7 @@ async fn sixty_four_connections_at_once_have_a_session_each() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_dial_is_a_reset() {
-    let free_address = vacant_port().await;
+    let free_address = free_port().await;
     let stage = InProcess::new(Options::default(), &format!("remote = {free_address}")).await;
 
     let end = read_end(stage.address(), b"").await;
@@ -166,7 +168,7 @@ async fn a_session_that_cannot_start_is_a_reset_and_the_next_connection_is_serve
         stage.simulator.fail(Operation::StartSession, fault);
 
         let refused = read_end(stage.address(), b"x").await;
-        let served = ask_until_served(stage.address(), b"hello").await;
+        let served = request_until_served(stage.address(), b"hello").await;
 
         assert_eq!(
             refused.unwrap_err().kind(),
@@ -312,8 +314,8 @@ async fn everything_works_over_tls_with_a_bundle_and_nothing_without() {
     let trusting = daemon(&simulator, Some(bundle.path()), &forward).await;
     let wary = daemon(&simulator, None, &forward).await;
 
-    let served = ask(trusting.addresses()[0].1[0], b"hello").await;
-    let refused = ask(wary.addresses()[0].1[0], b"hello").await;
+    let served = request(trusting.addresses()[0].1[0], b"hello").await;
+    let refused = request(wary.addresses()[0].1[0], b"hello").await;
 
     assert_eq!(served.unwrap(), b"hello");
     assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
@@ -347,7 +349,7 @@ async fn connections_over_the_limit_wait_their_turn() {
 }
 
 /// A loopback port where nobody listens.
-async fn vacant_port() -> u16 {
+async fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap().port()
 }

@@ -199,8 +199,8 @@ fn assert_asked_once(fixture: &Fixture, screen: &Tmux, roles: &[&str]) {
     for (call, role) in calls.iter().zip(roles) {
         assert!(call.body.contains(role), "{calls:?}");
     }
-    for words in ["TokenCode=987654", "SerialNumber=arn"] {
-        assert!(calls[0].body.contains(words), "{calls:?}");
+    for text in ["TokenCode=987654", "SerialNumber=arn"] {
+        assert!(calls[0].body.contains(text), "{calls:?}");
     }
     let calls = fixture.calls.lock().unwrap().clone();
     assert_eq!(calls[0].0, format!("ASIA{}", roles[roles.len() - 1]));

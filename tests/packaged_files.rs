@@ -83,12 +83,12 @@ impl Typed {
             self.around("http.server").1,
             ["--bind", "127.0.0.1", "8000"]
         );
-        let free = |word: &str| {
-            let word = word.replace("127.0.0.1:4566", "127.0.0.1:0");
-            word.replace("127.0.0.1:8000", &web_address)
+        let free = |argument: &str| {
+            let argument = argument.replace("127.0.0.1:4566", "127.0.0.1:0");
+            argument.replace("127.0.0.1:8000", &web_address)
         };
         let (_, options) = self.around("ssm-proxyd simulate");
-        let far = SimulatorProcess::start(&options.into_iter().map(free).collect::<Vec<_>>());
+        let simulator = SimulatorProcess::start(&options.into_iter().map(free).collect::<Vec<_>>());
 
         let (variables, options) = self.around("ssm-proxyd run");
         assert_eq!(options, ["--config", named]);
@@ -97,7 +97,7 @@ impl Typed {
             let (name, value) = variable.split_once('=').unwrap();
             command.env(
                 name,
-                value.replace("http://127.0.0.1:4566", &far.endpoint()),
+                value.replace("http://127.0.0.1:4566", &simulator.endpoint()),
             );
         }
         let text = shipped(path);

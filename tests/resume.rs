@@ -12,9 +12,9 @@ use ssm_proxyd::wire::smux::Command;
 use crate::support::agent_destination::{Destination, State};
 use crate::support::client::End;
 use crate::support::message_builder;
-use crate::support::pair::{Kept, Pair};
+use crate::support::pair::{Delivery, Pair};
 use crate::support::pair_options::PairOptions;
-use crate::support::payload::{assert_begins, assert_whole, pattern};
+use crate::support::payload::{assert_prefix, assert_whole, pattern};
 
 #[test]
 fn a_websocket_may_break_after_every_message() {
@@ -22,7 +22,12 @@ fn a_websocket_may_break_after_every_message() {
     assert!(whole > 60, "{whole} messages");
 
     for at in 0..=whole {
-        for (spared, kept) in [(0, Kept::No), (0, Kept::Yes), (2, Kept::No), (9, Kept::Yes)] {
+        for (spared, kept) in [
+            (0, Delivery::No),
+            (0, Delivery::Yes),
+            (2, Delivery::No),
+            (9, Delivery::Yes),
+        ] {
             let mut scenario = Scenario::begin();
             scenario.pair.run_until_sent(at);
 
@@ -41,7 +46,7 @@ fn the_agents_websocket_may_break_after_every_message() {
     let whole = Scenario::begin().played();
 
     for at in 0..=whole {
-        for (spared, kept) in [(0, Kept::No), (3, Kept::Yes)] {
+        for (spared, kept) in [(0, Delivery::No), (3, Delivery::Yes)] {
             let mut scenario = Scenario::begin();
             scenario.pair.run_until_sent(at);
 
@@ -114,14 +119,14 @@ fn a_fin_is_not_confirmed_while_there_is_no_websocket() {
     let sent = pair.journal.down_arrived.numbers(&Kind::Output);
     let next = sent.into_iter().max().map_or(0, |last| last + 1);
     let fin = message_builder::frames(&[(Command::Fin, stream, b"")]);
-    pair.tell_client(message_builder::output(next, &fin));
+    pair.notify_client(message_builder::output(next, &fin));
     pair.run_for(Duration::from_millis(12));
 
-    pair.disconnect(0, Kept::No);
+    pair.disconnect(0, Delivery::No);
     pair.run_for(Duration::from_secs(60));
     assert_eq!(pair.local(stream).end(), None);
     pair.connect("another");
-    pair.tell_client(message_builder::channel_closed(""));
+    pair.notify_client(message_builder::channel_closed(""));
     pair.run_for(Duration::from_secs(1));
 
     assert_eq!(pair.local(stream).end(), Some(&End::Lost(Reason::Closed)));
@@ -133,8 +138,8 @@ fn both_websockets_may_break_together_and_again() {
         let mut scenario = Scenario::begin();
         for n in 0..4 {
             scenario.pair.run_for(Duration::from_millis(7 + 5 * round));
-            scenario.pair.disconnect_agent(0, Kept::No);
-            scenario.pair.disconnect(n, Kept::No);
+            scenario.pair.disconnect_agent(0, Delivery::No);
+            scenario.pair.disconnect(n, Delivery::No);
             scenario.pair.run_for(Duration::from_millis(300));
             scenario.pair.connect(&format!("token {n}"));
             scenario.pair.run_for(Duration::from_millis(30 * n as u64));
@@ -150,7 +155,7 @@ fn a_new_websocket_is_opened_with_the_new_token_by_the_same_client() {
     let mut pair = Pair::established();
 
     for token in ["second", "third"] {
-        pair.disconnect(0, Kept::No);
+        pair.disconnect(0, Delivery::No);
         pair.connect(token);
         pair.settle();
     }
@@ -171,7 +176,7 @@ fn everything_unacknowledged_goes_again_oldest_first_and_nothing_else() {
     pair.settle();
     pair.write(stream, &pattern(1, 60_000));
     pair.run_for(Duration::from_millis(5));
-    pair.disconnect(20, Kept::Yes);
+    pair.disconnect(20, Delivery::Yes);
     // Sooner than any of them would be overdue.
     pair.run_for(Duration::from_millis(50));
     let before = pair.journal.up_sent.numbers(&Kind::Input).len();
@@ -190,7 +195,7 @@ fn streams_take_writes_without_a_websocket_until_they_are_full() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::sink());
     pair.settle();
-    pair.disconnect(0, Kept::No);
+    pair.disconnect(0, Delivery::No);
 
     pair.write(stream, &pattern(1, 1_000_000));
     pair.run_for(Duration::from_secs(600));
@@ -207,7 +212,7 @@ fn streams_take_writes_without_a_websocket_until_they_are_full() {
 #[test]
 fn a_stream_may_be_opened_and_closed_without_a_websocket() {
     let mut pair = Pair::established();
-    pair.disconnect(0, Kept::No);
+    pair.disconnect(0, Delivery::No);
 
     let stream = pair.open(Destination::sink());
     pair.write(stream, b"sent later");
@@ -227,7 +232,7 @@ fn a_break_during_the_handshake_is_made_good() {
         pair.connect("token");
         pair.run_for(Duration::from_millis(millis));
 
-        pair.disconnect(0, Kept::No);
+        pair.disconnect(0, Delivery::No);
         pair.run_for(Duration::from_secs(2));
         pair.connect("another");
         pair.settle();
@@ -245,7 +250,7 @@ fn a_websocket_that_is_replaced_at_once_loses_nothing() {
     let mut scenario = Scenario::begin();
     for _ in 0..100 {
         scenario.pair.run_for(Duration::from_millis(11));
-        scenario.pair.disconnect(0, Kept::No);
+        scenario.pair.disconnect(0, Delivery::No);
         scenario.pair.connect("another");
     }
 
@@ -257,8 +262,8 @@ fn a_machine_that_slept_for_hours_goes_on() {
     let mut scenario = Scenario::begin();
     scenario.pair.run_for(Duration::from_millis(40));
     scenario.pair.now += Duration::from_secs(8 * 3600);
-    scenario.pair.disconnect(0, Kept::No);
-    scenario.pair.disconnect_agent(0, Kept::No);
+    scenario.pair.disconnect(0, Delivery::No);
+    scenario.pair.disconnect_agent(0, Delivery::No);
     scenario.pair.reconnect_agent();
     scenario.pair.run_for(Duration::from_secs(1));
 
@@ -317,12 +322,12 @@ impl Scenario {
     fn finish_broken(mut self, case: &str) -> bool {
         let pair = &mut self.pair;
         pair.run_for(Duration::from_secs(60));
-        assert_begins(&pattern(1, 9), pair.destination(self.query).received());
-        assert_begins(&pattern(3, 9000), pair.destination(self.upload).received());
+        assert_prefix(&pattern(1, 9), pair.destination(self.query).received());
+        assert_prefix(&pattern(3, 9000), pair.destination(self.upload).received());
         for (stream, answer) in [(self.query, 5000), (self.download, 9000)] {
             let seed = if stream == self.query { 2 } else { 4 };
             let local = pair.local(stream);
-            assert_begins(&pattern(seed, answer), local.received());
+            assert_prefix(&pattern(seed, answer), local.received());
             let is_whole = local.received().len() == answer;
             assert!(is_whole || local.end() != Some(&End::Clean), "{case}");
         }
@@ -338,7 +343,7 @@ impl Scenario {
         assert_eq!(pair.local(self.download).end(), Some(&End::Clean), "{case}");
         assert_whole(pair.destination(self.query).received(), &pattern(1, 9));
         assert_whole(pair.local(self.query).received(), &pattern(2, 5000));
-        assert_begins(&pattern(3, 9000), pair.destination(self.upload).received());
+        assert_prefix(&pattern(3, 9000), pair.destination(self.upload).received());
         assert_whole(pair.local(self.download).received(), &pattern(4, 9000));
         pair.reset(self.upload);
         pair.settle();

@@ -76,8 +76,8 @@ fn slips_are_found() {
 }
 
 fn printed() -> String {
-    let (code, out, said) = ended(ssm_proxyd().arg("schema"));
-    assert_eq!((code, said.as_str()), (0, ""));
+    let (code, out, sent) = ended(ssm_proxyd().arg("schema"));
+    assert_eq!((code, sent.as_str()), (0, ""));
     out
 }
 

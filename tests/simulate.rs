@@ -16,13 +16,17 @@ async fn websockets_break_as_planned_and_are_resumed() {
     let plan: Vec<_> = (1..=60)
         .map(|n| format!("--inject={}ms=break:1000", 250 * n))
         .collect();
-    let far = SimulatorProcess::start(&plan);
-    let daemon = DaemonProcess::launch(ssm_proxyd(), &far.endpoint(), &forward_to(echo.address()));
+    let simulator = SimulatorProcess::start(&plan);
+    let daemon = DaemonProcess::launch(
+        ssm_proxyd(),
+        &simulator.endpoint(),
+        &forward_to(echo.address()),
+    );
     let mut client = connect(daemon.address());
 
     until("websockets broke", || {
         assert_echo(&mut client, b"hello");
-        far.ledger()["sessions"][0]["attached"].as_u64() > Some(2)
+        simulator.ledger()["sessions"][0]["attached"].as_u64() > Some(2)
     })
     .await;
 
@@ -33,30 +37,33 @@ async fn websockets_break_as_planned_and_are_resumed() {
 async fn an_agent_dies_as_planned_and_its_client_is_reset() {
     let echo = destination(Role::Echo).await;
     let plan = ["--inject", "500ms=kill-agent", "--crash-delay", "0ms"];
-    let far = SimulatorProcess::start(&plan);
-    let mut daemon =
-        DaemonProcess::launch(ssm_proxyd(), &far.endpoint(), &forward_to(echo.address()));
+    let simulator = SimulatorProcess::start(&plan);
+    let mut daemon = DaemonProcess::launch(
+        ssm_proxyd(),
+        &simulator.endpoint(),
+        &forward_to(echo.address()),
+    );
 
     assert_reset(connect(daemon.address()));
 
     let line = daemon.process.stderr.wait_for("WARN");
     assert!(line.contains("document process failed"), "{line}");
-    let ledger = far.ledger();
+    let ledger = simulator.ledger();
     assert_eq!(ledger["sessions"][0]["ended_by"], "agent_failure");
 }
 
 #[test]
 fn it_tells_a_program_and_a_person_where_everything_is() {
-    let far = SimulatorProcess::start(&[] as &[&str]);
-    let endpoint = far.endpoint();
+    let simulator = SimulatorProcess::start(&[] as &[&str]);
+    let endpoint = simulator.endpoint();
 
-    assert_eq!(far.described["endpoint"], endpoint);
+    assert_eq!(simulator.described["endpoint"], endpoint);
     for (page, path) in [("manual", ""), ("ledger", "ledger"), ("faults", "faults")] {
         let url = format!("{endpoint}/simulator/{path}");
-        assert_eq!(far.described[page], url);
-        assert!(!far.page(&format!("/simulator/{path}")).is_empty());
+        assert_eq!(simulator.described[page], url);
+        assert!(!simulator.page(&format!("/simulator/{path}")).is_empty());
     }
-    let hint = far.stop();
+    let hint = simulator.stop();
     for needed in [
         &format!("export AWS_ENDPOINT_URL_SSM={endpoint}"),
         "--map db.internal:5432=",
@@ -71,14 +78,14 @@ fn it_tells_a_program_and_a_person_where_everything_is() {
 fn with_tls_the_hint_says_whom_to_trust() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("authority.pem").display().to_string();
-    let far = SimulatorProcess::start(&["--tls", "--certificate", &file]);
+    let simulator = SimulatorProcess::start(&["--tls", "--certificate", &file]);
 
-    assert_eq!(far.described["environment"]["AWS_CA_BUNDLE"], file);
+    assert_eq!(simulator.described["environment"]["AWS_CA_BUNDLE"], file);
     assert_eq!(
-        far.described["certificate"],
+        simulator.described["certificate"],
         std::fs::read_to_string(&file).unwrap()
     );
-    let hint = far.stop();
+    let hint = simulator.stop();
 
     assert!(
         hint.contains(&format!("export AWS_CA_BUNDLE={file}")),
@@ -131,38 +138,38 @@ fn a_reader_who_has_gone_is_no_fault() {
 
 #[test]
 fn an_address_that_is_taken_is_named() {
-    let far = SimulatorProcess::start(&[] as &[&str]);
-    let address = far.address.to_string();
+    let simulator = SimulatorProcess::start(&[] as &[&str]);
+    let address = simulator.address.to_string();
 
-    let (code, said) = refused(&["--listen", &address]);
+    let (code, stderr) = refused(&["--listen", &address]);
 
-    assert_eq!(code, 71, "{said}");
-    let port = far.address.port();
+    assert_eq!(code, 71, "{stderr}");
+    let port = simulator.address.port();
     for needed in [
         &format!("cannot listen on {address}: address already in use\n"),
         "choose another --listen",
         &format!("sport = :{port}"),
     ] {
-        assert!(said.contains(needed), "no {needed:?} in\n{said}");
+        assert!(stderr.contains(needed), "no {needed:?} in\n{stderr}");
     }
 }
 
 #[test]
 fn a_certificate_that_cannot_be_written_is_named() {
-    let (code, said) = refused(&["--tls", "--certificate", "/nope/x"]);
+    let (code, stderr) = refused(&["--tls", "--certificate", "/nope/x"]);
 
-    assert_eq!(code, 1, "{said}");
+    assert_eq!(code, 1, "{stderr}");
     let expected = "error: cannot write the certificate to /nope/x: no such file or directory\n";
-    assert!(said.starts_with(expected), "{said}");
+    assert!(stderr.starts_with(expected), "{stderr}");
     assert!(
-        said.contains(" hint: set --certificate to a file"),
-        "{said}"
+        stderr.contains(" hint: set --certificate to a file"),
+        "{stderr}"
     );
 }
 
 #[test]
 fn what_makes_no_sense_is_bad_usage_with_what_would() {
-    for (bad, words) in [
+    for (bad, data) in [
         (
             &["--agent-version", "zz"][..],
             "expected four numbers, for example 3.3.987.0",
@@ -201,17 +208,17 @@ fn what_makes_no_sense_is_bad_usage_with_what_would() {
             "expected 0 to 1000",
         ),
     ] {
-        let (code, said) = refused(bad);
+        let (code, stderr) = refused(bad);
 
-        assert_eq!(code, 2, "{bad:?}: {said}");
-        assert!(said.contains(words), "{bad:?}: no {words:?} in\n{said}");
-        assert!(said.contains("--help"), "{bad:?}: {said}");
+        assert_eq!(code, 2, "{bad:?}: {stderr}");
+        assert!(stderr.contains(data), "{bad:?}: no {data:?} in\n{stderr}");
+        assert!(stderr.contains("--help"), "{bad:?}: {stderr}");
     }
 }
 
 #[test]
 fn an_invalid_fault_is_bad_usage_and_the_valid_ones_are_named() {
-    for (bad, words) in [
+    for (bad, data) in [
         (
             "kill-agent",
             "expected AFTER=FAULT, for example 5s=kill-agent",
@@ -223,11 +230,11 @@ fn an_invalid_fault_is_bad_usage_and_the_valid_ones_are_named() {
         ("5s=break", "for example break:reset or break:1000"),
         ("5=kill-agent", "expected us, ms, s or m"),
     ] {
-        let (code, said) = refused(&["--inject", bad]);
+        let (code, stderr) = refused(&["--inject", bad]);
 
-        assert_eq!(code, 2, "{said}");
-        for needed in ["--inject <AFTER=FAULT>", bad, words] {
-            assert!(said.contains(needed), "{bad}: no {needed:?} in\n{said}");
+        assert_eq!(code, 2, "{stderr}");
+        for needed in ["--inject <AFTER=FAULT>", bad, data] {
+            assert!(stderr.contains(needed), "{bad}: no {needed:?} in\n{stderr}");
         }
     }
 }

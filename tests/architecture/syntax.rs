@@ -52,7 +52,7 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
         let len = match ignored(rest) {
             Some(len) => len,
             None => {
-                let len = lexeme(rest);
+                let len = token(rest);
                 let text = rest[..len].trim_start_matches("r#");
                 let ships = true;
                 tokens.push(Token { text, line, ships });
@@ -67,8 +67,8 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
 }
 
 /// True if the next tokens read so.
-pub(super) fn starts_with(tokens: &[Token<'_>], words: &[&str]) -> bool {
-    tokens.len() >= words.len() && tokens.iter().zip(words).all(|(t, word)| t.text == *word)
+pub(super) fn starts_with(tokens: &[Token<'_>], names: &[&str]) -> bool {
+    tokens.len() >= names.len() && tokens.iter().zip(names).all(|(t, name)| t.text == *name)
 }
 
 /// Every path of the tokens, those of `use` trees leaf by leaf.
@@ -104,7 +104,7 @@ impl Reader<'_> {
             "}" => drop(self.braces.pop()),
             "::" if self.follows(">") => return self.tree_behind(vec![String::new()]),
             "::" => return self.tree_behind(Vec::new()),
-            word if is_name(word) => return self.tree(Vec::new()),
+            name if is_name(name) => return self.tree(Vec::new()),
             _ => {}
         }
         self.at += 1;
@@ -115,8 +115,8 @@ impl Reader<'_> {
         self.tokens.get(self.at + ahead).map_or("", |t| t.text)
     }
 
-    fn follows(&self, word: &str) -> bool {
-        self.at > 0 && self.tokens[self.at - 1].text == word
+    fn follows(&self, name: &str) -> bool {
+        self.at > 0 && self.tokens[self.at - 1].text == name
     }
 
     fn begin_use(&mut self) {
@@ -166,7 +166,7 @@ impl Reader<'_> {
                     return;
                 }
                 "as" => self.at += 2,
-                word if is_name(word) || matches!(word, "*" | "{") => self.tree(prefix.to_vec()),
+                name if is_name(name) || matches!(name, "*" | "{") => self.tree(prefix.to_vec()),
                 _ => self.at += 1,
             }
         }
@@ -183,8 +183,8 @@ impl Reader<'_> {
     }
 }
 
-fn is_name(word: &str) -> bool {
-    word.starts_with(|c: char| c.is_alphabetic() || c == '_')
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
 fn mark_tests(tokens: &mut [Token<'_>]) {
@@ -219,13 +219,13 @@ fn item(tokens: &[Token<'_>]) -> usize {
 }
 
 /// The length of the word or mark at the front.
-fn lexeme(rest: &str) -> usize {
+fn token(rest: &str) -> usize {
     let raw = if rest.starts_with("r#") { 2 } else { 0 };
-    let word = rest[raw..]
+    let name = rest[raw..]
         .find(|c: char| !(c.is_alphanumeric() || c == '_'))
         .unwrap_or(rest.len() - raw);
     match rest.chars().next() {
-        _ if word > 0 => raw + word,
+        _ if name > 0 => raw + name,
         _ if rest.starts_with("::") => 2,
         first => first.map_or(1, char::len_utf8),
     }
@@ -289,7 +289,7 @@ fn quote(rest: &str) -> Option<usize> {
     if first == '\\' || chars.next() == Some('\'') {
         return Some(opening + closing(body, b'\''));
     }
-    Some(opening + lexeme(body))
+    Some(opening + token(body))
 }
 
 /// How many bytes up to and with the closing mark; a backslash hides the next one.
@@ -313,10 +313,10 @@ fn comments_literals_and_lifetimes_are_no_tokens() {
         let w = r#"crate::f " "#; let v = br"\"; crate::g
     "##;
 
-    let words: Vec<_> = tokens(text).iter().map(|t| t.text).collect();
+    let names: Vec<_> = tokens(text).iter().map(|t| t.text).collect();
 
     assert_eq!(
-        words.join(" "),
+        names.join(" "),
         "let x : & str = ; let y = ; let z = ; let w = ; let v = ; crate :: g"
     );
     assert_eq!(tokens(text).last().map(|token| token.line), Some(5));

@@ -32,12 +32,12 @@ use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_
 
 /// A relay that listens.
 #[derive(Debug)]
-pub(crate) struct Bare {
+pub(crate) struct BaselineRelay {
     pub(crate) address: SocketAddr,
     _tasks: JoinSet<()>,
 }
 
-impl Bare {
+impl BaselineRelay {
     /// A relay to `destination` whose messages carry `payload` bytes at most.
     pub(crate) async fn start(destination: SocketAddr, payload: usize, tls: Option<Tls>) -> Self {
         let far = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -156,11 +156,11 @@ impl End {
 
     /// One step of each kind. False if nothing moved; so with each of them.
     fn round(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        Ok(self.hear(cx)? | self.write(cx)? | self.read(cx)? | self.say(cx)?)
+        Ok(self.receive(cx)? | self.write(cx)? | self.read(cx)? | self.send(cx)?)
     }
 
     /// Takes what came on the websocket.
-    fn hear(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+    fn receive(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut moved = false;
         while self.output.len() < MAX_OUTPUT {
             match Pin::new(&mut self.websocket).poll_next(cx) {
@@ -224,7 +224,7 @@ impl End {
     }
 
     /// Puts acknowledgements and data on the websocket, and flushes it.
-    fn say(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+    fn send(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut moved = false;
         while self.owed > 0 || !self.input.is_empty() {
             if Pin::new(&mut self.websocket).poll_ready(cx).is_pending() {

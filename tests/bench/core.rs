@@ -156,7 +156,7 @@ impl Pair {
                     self.agent.handle_message(self.now, message);
                 }
             }
-            self.obey();
+            self.serve_command();
             while let Some(message) = self.agent.poll_transmit(self.now) {
                 moved = true;
                 self.tunnel.handle_message(self.now, message).unwrap();
@@ -168,7 +168,7 @@ impl Pair {
     }
 
     /// Does what the agent asks for.
-    fn obey(&mut self) {
+    fn serve_command(&mut self) {
         while let Some(event) = self.agent.poll_event() {
             match event {
                 agent::Event::Dial(id) => {

@@ -33,7 +33,7 @@ impl Destination {
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
         // An end of the client is an end.
-        let serve = |tcp| async move { drop(obey(tcp).await) };
+        let serve = |tcp| async move { drop(serve_command(tcp).await) };
         tasks.spawn(accept(listener, serve));
         Self {
             address,
@@ -42,7 +42,7 @@ impl Destination {
     }
 }
 
-async fn obey(mut tcp: TcpStream) -> io::Result<()> {
+async fn serve_command(mut tcp: TcpStream) -> io::Result<()> {
     let mut buffer = vec![7; BUFFER];
     loop {
         match tcp.read_u8().await? {
@@ -55,7 +55,7 @@ async fn obey(mut tcp: TcpStream) -> io::Result<()> {
                 let len = tcp.read_u64().await?;
                 supply(&mut tcp, &buffer, len).await?;
             }
-            verb => tcp.write_u8(verb).await?,
+            operation => tcp.write_u8(operation).await?,
         }
     }
 }
@@ -91,7 +91,7 @@ impl Probe {
     /// How long so many bytes take there.
     pub(crate) async fn up(&mut self, len: u64) -> Duration {
         let begin = Instant::now();
-        self.ask(UP, len).await;
+        self.request(UP, len).await;
         supply(&mut self.tcp, &self.buffer, len).await.unwrap();
         self.tcp.read_u8().await.unwrap();
         begin.elapsed()
@@ -100,14 +100,14 @@ impl Probe {
     /// How long so many bytes take from there.
     pub(crate) async fn down(&mut self, len: u64) -> Duration {
         let begin = Instant::now();
-        self.ask(DOWN, len).await;
+        self.request(DOWN, len).await;
         discard(&mut self.tcp, &mut self.buffer, len).await.unwrap();
         begin.elapsed()
     }
 
     /// How many bytes of an endless download come until `end`.
     pub(crate) async fn down_until(&mut self, end: Instant) -> u64 {
-        self.ask(DOWN, u64::MAX).await;
+        self.request(DOWN, u64::MAX).await;
         let mut received = 0;
         loop {
             let read = self.tcp.read(&mut self.buffer);
@@ -118,8 +118,8 @@ impl Probe {
         }
     }
 
-    async fn ask(&mut self, verb: u8, len: u64) {
-        let mut request = vec![verb];
+    async fn request(&mut self, operation: u8, len: u64) {
+        let mut request = vec![operation];
         request.extend(len.to_be_bytes());
         self.tcp.write_all(&request).await.unwrap();
     }

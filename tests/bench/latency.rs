@@ -7,7 +7,7 @@ use ssm_proxyd::sim::{Options, Record, Snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::baseline_relay::Bare;
+use crate::baseline_relay::BaselineRelay;
 use crate::endpoints::{Destination, Probe};
 use crate::in_process::{InProcess, TARGET, unpaced};
 use crate::stats::{Samples, title};
@@ -23,7 +23,7 @@ async fn round_trips() {
     ));
     println!("                  p50      p99");
     let destination = Destination::start().await;
-    let bare = Bare::start(destination.address, 1024, None).await;
+    let bare = BaselineRelay::start(destination.address, 1024, None).await;
     // One trip behind the other are more messages than the default rate allows.
     let keys = format!("{}\nupload_rate = 0", remote(&destination));
     let stage = InProcess::new(unpaced(), &keys).await;

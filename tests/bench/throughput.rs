@@ -10,7 +10,7 @@ use ssm_proxyd::sim::agent::Digests;
 use ssm_proxyd::sim::{Options, Simulator};
 use tempfile::NamedTempFile;
 
-use crate::baseline_relay::{Bare, Tls};
+use crate::baseline_relay::{BaselineRelay, Tls};
 use crate::endpoints::{Destination, Probe};
 use crate::in_process::{self, InProcess};
 use crate::stats::{Samples, mib_per_second, title};
@@ -32,7 +32,7 @@ async fn compare(payload: usize, encrypted: bool) {
     let destination = Destination::start().await;
     let stage = stage(&destination, payload, encrypted).await;
     let tls = encrypted.then(Tls::new);
-    let bare = Bare::start(destination.address, payload, tls).await;
+    let bare = BaselineRelay::start(destination.address, payload, tls).await;
     for way in [Way::Up, Way::Down] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..RUNS {

@@ -81,7 +81,7 @@ fn nothing_of_a_user_leaves_before_the_agent_is_ready() {
     while pair.ready.is_none() {
         early = early.or_else(|| pair.tunnel.open().ok());
         pair.now = pair.next().expect("the agent becomes ready");
-        pair.stir();
+        pair.wake();
     }
 
     assert_eq!(early, None);
@@ -129,23 +129,23 @@ fn the_probe_is_repeated_quickly_and_then_slower_until_it_is_acknowledged() {
 
 #[test]
 fn a_notice_of_the_agent_reaches_the_user() {
-    let mut desk = CoreFixture::new();
+    let mut fixture = CoreFixture::new();
 
-    desk.hear(message_builder::handshake_request(0, "3.3.987.0", ""));
-    desk.hear(message_builder::handshake_complete(1, "be careful"));
+    fixture.receive(message_builder::handshake_request(0, "3.3.987.0", ""));
+    fixture.receive(message_builder::handshake_complete(1, "be careful"));
 
-    assert_eq!(desk.events, [Event::Notice("be careful".into())]);
+    assert_eq!(fixture.events, [Event::Notice("be careful".into())]);
 }
 
 #[test]
 fn encryption_that_is_asked_for_is_answered_unsupported() {
-    let mut desk = CoreFixture::new();
+    let mut fixture = CoreFixture::new();
     let kms =
         r#",{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"k","Challenge":"AAAA"}}"#;
 
-    desk.hear(message_builder::handshake_request(0, "3.3.987.0", kms));
+    fixture.receive(message_builder::handshake_request(0, "3.3.987.0", kms));
 
-    let response = desk.said.iter().find(|m| m.header.kind == Kind::Input);
+    let response = fixture.sent.iter().find(|m| m.header.kind == Kind::Input);
     let response: HandshakeResponse = payload::decode(&response.unwrap().payload).unwrap();
     let statuses: Vec<_> = response
         .processed_client_actions
@@ -153,45 +153,45 @@ fn encryption_that_is_asked_for_is_answered_unsupported() {
         .map(|action| (action.action_type.as_str(), action.action_status))
         .collect();
     assert_eq!(statuses, [("SessionType", 1), ("KMSEncryption", 3)]);
-    assert_eq!(desk.tunnel.ended(), None);
+    assert_eq!(fixture.tunnel.ended(), None);
 }
 
 #[test]
 fn an_agent_that_insists_on_encryption_is_named_and_not_answered() {
-    let mut desk = CoreFixture::new();
-    desk.hear(message_builder::handshake_request(0, "3.3.987.0", ""));
+    let mut fixture = CoreFixture::new();
+    fixture.receive(message_builder::handshake_request(0, "3.3.987.0", ""));
     let kind = PayloadType::EncChallengeRequest;
 
-    desk.hear(message_builder::message(
+    fixture.receive(message_builder::message(
         Kind::Output,
         1,
         kind,
         br#"{"Challenge":"AAAA"}"#,
     ));
 
-    let why = desk.tunnel.ended().unwrap().to_string();
+    let why = fixture.tunnel.ended().unwrap().to_string();
     assert!(why.contains("KMS"), "{why}");
     let forbidden = |m: &Message| m.header.payload_type == PayloadType::EncChallengeResponse;
-    assert!(!desk.said.iter().any(forbidden));
+    assert!(!fixture.sent.iter().any(forbidden));
 }
 
 #[test]
 fn a_shell_that_starts_without_a_handshake_is_named() {
-    let mut desk = CoreFixture::new();
+    let mut fixture = CoreFixture::new();
 
-    desk.hear(message_builder::output(0, b"$ "));
+    fixture.receive(message_builder::output(0, b"$ "));
 
-    let why = desk.tunnel.ended().unwrap().to_string();
+    let why = fixture.tunnel.ended().unwrap().to_string();
     assert!(why.contains("without a handshake"), "{why}");
 }
 
 #[test]
 fn a_handshake_that_begins_anew_is_not_answered_again() {
-    let mut desk = CoreFixture::new();
-    desk.hear(message_builder::handshake_request(0, "3.3.987.0", ""));
+    let mut fixture = CoreFixture::new();
+    fixture.receive(message_builder::handshake_request(0, "3.3.987.0", ""));
 
-    desk.hear(message_builder::handshake_request(1, "3.3.987.0", ""));
+    fixture.receive(message_builder::handshake_request(1, "3.3.987.0", ""));
 
     let responses = |m: &&Message| m.header.payload_type == PayloadType::HandshakeResponse;
-    assert_eq!(desk.said.iter().filter(responses).count(), 1);
+    assert_eq!(fixture.sent.iter().filter(responses).count(), 1);
 }

@@ -84,9 +84,9 @@ fn first_bytes_that_an_agent_discards_are_a_loss_and_no_silence() {
         pair.expect_stream(StreamId(1), Destination::echo());
         let mut written = Vec::new();
         // Enough for every place within the seam, at different times.
-        for word in 0..seed % 12 + 1 {
-            pair.write(stream, &[b'a' + u8::try_from(word).unwrap(); 40]);
-            written.extend([b'a' + u8::try_from(word).unwrap(); 40]);
+        for letter in 0..seed % 12 + 1 {
+            pair.write(stream, &[b'a' + u8::try_from(letter).unwrap(); 40]);
+            written.extend([b'a' + u8::try_from(letter).unwrap(); 40]);
             pair.run_for(Duration::from_millis(seed % 7));
         }
         pair.run_for(Duration::from_secs(15));

@@ -171,59 +171,59 @@ fn acknowledgements_leave_before_data() {
 
 #[test]
 fn acknowledgements_leave_before_what_goes_again() {
-    let mut desk = CoreFixture::ready();
-    let id = desk.tunnel.open().unwrap();
-    desk.tunnel.write(id, b"unacknowledged");
-    desk.drain();
+    let mut fixture = CoreFixture::ready();
+    let id = fixture.tunnel.open().unwrap();
+    fixture.tunnel.write(id, b"unacknowledged");
+    fixture.drain();
     let output = message_builder::output(2, b"");
-    desk.tunnel.handle_message(desk.now, output).unwrap();
-    desk.tunnel.handle_disconnected(desk.now);
-    desk.said.clear();
+    fixture.tunnel.handle_message(fixture.now, output).unwrap();
+    fixture.tunnel.handle_disconnected(fixture.now);
+    fixture.sent.clear();
 
-    desk.tunnel.handle_connected(desk.now, "another");
-    desk.drain();
+    fixture.tunnel.handle_connected(fixture.now, "another");
+    fixture.drain();
 
-    let kinds: Vec<_> = desk.said.iter().map(|m| &m.header.kind).collect();
+    let kinds: Vec<_> = fixture.sent.iter().map(|m| &m.header.kind).collect();
     assert_eq!(kinds, [&Kind::Acknowledge, &Kind::Input]);
 }
 
 #[test]
 fn an_early_message_that_comes_twice_is_acknowledged_twice() {
-    let mut desk = CoreFixture::ready();
+    let mut fixture = CoreFixture::ready();
 
-    desk.hear(message_builder::output(5, b""));
-    desk.hear(message_builder::output(5, b""));
+    fixture.receive(message_builder::output(5, b""));
+    fixture.receive(message_builder::output(5, b""));
 
-    assert_eq!(desk.said_of(&Kind::Acknowledge).len(), 2);
-    assert_eq!(desk.tunnel.stats().duplicates, 1);
+    assert_eq!(fixture.sent_of(&Kind::Acknowledge).len(), 2);
+    assert_eq!(fixture.tunnel.stats().duplicates, 1);
 }
 
 #[test]
 fn acknowledgements_leave_while_publication_is_paused_and_data_does_not() {
-    let mut desk = CoreFixture::ready();
-    let id = desk.tunnel.open().unwrap();
-    desk.tunnel.write(id, b"held back");
+    let mut fixture = CoreFixture::ready();
+    let id = fixture.tunnel.open().unwrap();
+    fixture.tunnel.write(id, b"held back");
     let output = message_builder::output(2, b"");
-    desk.tunnel.handle_message(desk.now, output).unwrap();
+    fixture.tunnel.handle_message(fixture.now, output).unwrap();
 
-    desk.hear(message_builder::publication(Kind::PausePublication));
+    fixture.receive(message_builder::publication(Kind::PausePublication));
 
-    assert_eq!(desk.said_of(&Kind::Acknowledge).len(), 1);
-    assert_eq!(desk.said_of(&Kind::Input).len(), 0);
+    assert_eq!(fixture.sent_of(&Kind::Acknowledge).len(), 1);
+    assert_eq!(fixture.sent_of(&Kind::Input).len(), 0);
 }
 
 #[test]
 fn a_pause_without_a_start_ends_after_five_seconds() {
-    let mut desk = CoreFixture::ready();
-    let id = desk.tunnel.open().unwrap();
-    desk.hear(message_builder::publication(Kind::PausePublication));
-    desk.tunnel.write(id, b"held back");
+    let mut fixture = CoreFixture::ready();
+    let id = fixture.tunnel.open().unwrap();
+    fixture.receive(message_builder::publication(Kind::PausePublication));
+    fixture.tunnel.write(id, b"held back");
 
-    desk.wait(Duration::from_millis(4_999));
-    assert_eq!(desk.said_of(&Kind::Input).len(), 0);
-    desk.wait(Duration::from_millis(1));
+    fixture.wait(Duration::from_millis(4_999));
+    assert_eq!(fixture.sent_of(&Kind::Input).len(), 0);
+    fixture.wait(Duration::from_millis(1));
 
-    assert_eq!(desk.said_of(&Kind::Input).len(), 1);
+    assert_eq!(fixture.sent_of(&Kind::Input).len(), 1);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn pauses_that_come_again_and_again_are_no_endless_stop() {
     pair.write(stream, &pattern(1, 900_000));
 
     for _ in 0..30 {
-        pair.tell_client(message_builder::publication(Kind::PausePublication));
+        pair.notify_client(message_builder::publication(Kind::PausePublication));
         pair.run_for(Duration::from_secs(1));
     }
 
@@ -243,17 +243,17 @@ fn pauses_that_come_again_and_again_are_no_endless_stop() {
 #[test]
 fn a_pause_ends_with_a_start_or_with_any_output() {
     let start = message_builder::publication(Kind::StartPublication);
-    for word in [start, message_builder::output(2, b"")] {
-        let mut desk = CoreFixture::ready();
-        desk.hear(message_builder::publication(Kind::PausePublication));
-        let id = desk.tunnel.open().unwrap();
-        desk.tunnel.write(id, b"held back");
-        desk.drain();
-        assert_eq!(desk.said_of(&Kind::Input).len(), 0);
+    for message in [start, message_builder::output(2, b"")] {
+        let mut fixture = CoreFixture::ready();
+        fixture.receive(message_builder::publication(Kind::PausePublication));
+        let id = fixture.tunnel.open().unwrap();
+        fixture.tunnel.write(id, b"held back");
+        fixture.drain();
+        assert_eq!(fixture.sent_of(&Kind::Input).len(), 0);
 
-        desk.hear(word);
+        fixture.receive(message);
 
-        assert_eq!(desk.said_of(&Kind::Input).len(), 1);
+        assert_eq!(fixture.sent_of(&Kind::Input).len(), 1);
     }
 }
 
@@ -290,19 +290,19 @@ fn a_damaged_message_of_ours_goes_again() {
 
 #[test]
 fn a_peer_whose_digests_are_never_right_ends_the_tunnel() {
-    let mut desk = CoreFixture::ready();
+    let mut fixture = CoreFixture::ready();
     let mut wrong = message_builder::output(2, b"x").to_vec();
     *wrong.last_mut().unwrap() ^= 1;
 
     for _ in 0..100 {
-        desk.hear(wrong.clone().into());
+        fixture.receive(wrong.clone().into());
     }
 
     assert_eq!(
-        desk.tunnel.ended(),
+        fixture.tunnel.ended(),
         Some(&Reason::Message(DecodeError::Digest))
     );
-    assert_eq!(desk.said_of(&Kind::Acknowledge).len(), 0);
+    assert_eq!(fixture.sent_of(&Kind::Acknowledge).len(), 0);
 }
 
 #[test]
@@ -310,26 +310,26 @@ fn a_few_frames_that_cannot_be_read_are_ignored_once_there_is_an_agent() {
     let half =
         message_builder::message(Kind::AgentSessionState, 2, PayloadType::None, b"").slice(..60);
     let text = Bytes::from_static(b"{\"what\": \"is this\"}");
-    let word = message_builder::message(Kind::Acknowledge, 0, PayloadType::None, b"[]");
-    for strange in [Bytes::new(), half, text, word] {
-        let mut desk = CoreFixture::ready();
+    let message = message_builder::message(Kind::Acknowledge, 0, PayloadType::None, b"[]");
+    for strange in [Bytes::new(), half, text, message] {
+        let mut fixture = CoreFixture::ready();
 
-        desk.hear(strange.clone());
-        assert_eq!(desk.tunnel.ended(), None);
+        fixture.receive(strange.clone());
+        assert_eq!(fixture.tunnel.ended(), None);
         for _ in 0..16 {
-            desk.hear(strange.clone());
+            fixture.receive(strange.clone());
         }
-        assert!(desk.tunnel.ended().is_some(), "but not for ever");
+        assert!(fixture.tunnel.ended().is_some(), "but not for ever");
 
         let mut early = CoreFixture::new();
-        early.hear(strange);
+        early.receive(strange);
         assert!(early.tunnel.ended().is_some(), "an agent asks first");
     }
 }
 
 #[test]
 fn what_the_service_makes_itself_needs_no_more_than_is_known_of_it() {
-    let mut desk = CoreFixture::ready();
+    let mut fixture = CoreFixture::ready();
     let closed = message_builder::channel_closed("gone");
     let mut bare = closed.to_vec();
     // No date, and a number below zero.
@@ -337,16 +337,16 @@ fn what_the_service_makes_itself_needs_no_more_than_is_known_of_it() {
     bare[48..56].fill(0xff);
     let number_alone = br#"{"AcknowledgedMessageSequenceNumber":2,"AcknowledgedMessageId":null}"#;
 
-    desk.tunnel.open().unwrap();
-    desk.drain();
-    let word = message_builder::message(Kind::Acknowledge, 0, PayloadType::None, number_alone);
-    desk.hear(word);
-    assert!(desk.tunnel.ended().is_none());
-    desk.hear(bare.into());
+    fixture.tunnel.open().unwrap();
+    fixture.drain();
+    let message = message_builder::message(Kind::Acknowledge, 0, PayloadType::None, number_alone);
+    fixture.receive(message);
+    assert!(fixture.tunnel.ended().is_none());
+    fixture.receive(bare.into());
 
     let output = "gone".to_owned();
     assert_eq!(
-        desk.tunnel.ended(),
+        fixture.tunnel.ended(),
         Some(&Reason::ClosedBecause {
             output: output.into()
         })
@@ -355,28 +355,28 @@ fn what_the_service_makes_itself_needs_no_more_than_is_known_of_it() {
 
 #[test]
 fn an_acknowledgement_of_nothing_changes_nothing() {
-    let mut desk = CoreFixture::ready();
-    let id = desk.tunnel.open().unwrap();
-    desk.tunnel.write(id, b"x");
-    desk.drain();
+    let mut fixture = CoreFixture::ready();
+    let id = fixture.tunnel.open().unwrap();
+    fixture.tunnel.write(id, b"x");
+    fixture.drain();
 
     for seq in [-1, i64::MIN, 99, i64::MAX, 0, 1] {
-        desk.hear(message_builder::acknowledge(&Kind::Input, seq));
+        fixture.receive(message_builder::acknowledge(&Kind::Input, seq));
     }
 
-    assert_eq!(desk.tunnel.ended(), None);
-    assert!(!desk.tunnel.is_quiet());
-    desk.wait(Duration::from_secs(1));
-    assert_eq!(desk.said_of(&Kind::Input).len(), 2, "it goes again");
+    assert_eq!(fixture.tunnel.ended(), None);
+    assert!(!fixture.tunnel.is_quiet());
+    fixture.wait(Duration::from_secs(1));
+    assert_eq!(fixture.sent_of(&Kind::Input).len(), 2, "it goes again");
 }
 
 #[test]
 fn what_is_not_for_a_client_is_ignored() {
-    let mut desk = CoreFixture::ready();
+    let mut fixture = CoreFixture::ready();
     let foreign = Kind::Other("job_reply".to_owned());
 
     for kind in [Kind::Input, Kind::AgentSessionState, foreign] {
-        desk.hear(message_builder::message(
+        fixture.receive(message_builder::message(
             kind,
             2,
             PayloadType::Output,
@@ -384,6 +384,6 @@ fn what_is_not_for_a_client_is_ignored() {
         ));
     }
 
-    assert_eq!(desk.tunnel.ended(), None);
-    assert!(desk.said.is_empty() && desk.events.is_empty());
+    assert_eq!(fixture.tunnel.ended(), None);
+    assert!(fixture.sent.is_empty() && fixture.events.is_empty());
 }

@@ -9,7 +9,7 @@ use ssm_proxyd::wire::payload;
 use crate::support::agent_destination::Destination;
 use crate::support::link::Weather;
 use crate::support::message_builder;
-use crate::support::pair::{Kept, Pair};
+use crate::support::pair::{Delivery, Pair};
 use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_whole, pattern};
 
@@ -32,7 +32,7 @@ fn a_paused_publication_holds_back_one_sign_of_life() {
         let before = pair.messages();
 
         for _ in 0..30 {
-            pair.tell_client(message_builder::publication(Kind::PausePublication));
+            pair.notify_client(message_builder::publication(Kind::PausePublication));
             pair.run_for(Duration::from_secs(2));
         }
 
@@ -52,7 +52,7 @@ fn keep_alives_that_were_due_without_a_websocket_are_one_message() {
     let _stream = pair.open_single();
     pair.run_for(Duration::from_secs(1));
 
-    pair.disconnect(0, Kept::No);
+    pair.disconnect(0, Delivery::No);
     pair.run_for(Duration::from_secs(1800));
     let before = pair.journal.up_sent.count(&Kind::Input, PayloadType::Size);
     pair.connect("another");
@@ -73,7 +73,7 @@ fn sizes_after_resumes_keep_the_rate_too() {
     let begin = pair.now;
 
     for n in 0..40 {
-        pair.disconnect(0, Kept::No);
+        pair.disconnect(0, Delivery::No);
         pair.connect(&format!("token {n}"));
         pair.run_for(Duration::from_millis(50));
     }
@@ -132,7 +132,7 @@ fn retransmissions_keep_the_rate_too() {
     pair.local(stream).write(&pattern(1, 600_000));
 
     pair.run_for(Duration::from_secs(1));
-    pair.disconnect(0, Kept::No);
+    pair.disconnect(0, Delivery::No);
     pair.run_for(Duration::from_secs(1));
     pair.connect("another");
     pair.run_for(Duration::from_secs(10));
@@ -150,11 +150,11 @@ fn a_slow_path_carries_each_message_once() {
         setup.up.bandwidth = Some(bandwidth);
         let mut pair = setup.established();
         let stream = pair.open(Destination::sink());
-        let words = pattern(1, 20 * bandwidth as usize);
+        let data = pattern(1, 20 * bandwidth as usize);
 
         let (begin, before) = (pair.now, pair.tunnel.stats());
-        pair.write(stream, &words);
-        pair.run_until(|pair| pair.destination_of(stream).received().len() == words.len());
+        pair.write(stream, &data);
+        pair.run_until(|pair| pair.destination_of(stream).received().len() == data.len());
         let took = pair.now - begin;
         pair.settle();
 

@@ -11,9 +11,9 @@ use crate::support::agent_destination::{Destination, State};
 use crate::support::client::End;
 use crate::support::core_fixture::CoreFixture;
 use crate::support::message_builder;
-use crate::support::pair::{Kept, Pair};
+use crate::support::pair::{Delivery, Pair};
 use crate::support::pair_options::PairOptions;
-use crate::support::payload::{assert_begins, assert_whole, pattern};
+use crate::support::payload::{assert_prefix, assert_whole, pattern};
 
 #[test]
 fn a_session_that_is_closed_here_ends_with_the_flag_and_its_acknowledgement() {
@@ -52,7 +52,7 @@ fn a_flag_that_nobody_acknowledges_is_waited_for_a_second() {
 #[test]
 fn a_session_is_closed_within_a_second_without_a_websocket_too() {
     let mut pair = Pair::established();
-    pair.disconnect(0, Kept::No);
+    pair.disconnect(0, Delivery::No);
     let before = pair.elapsed();
 
     pair.close();
@@ -91,7 +91,7 @@ fn the_end_of_the_session_loses_every_stream() {
     let talker = pair.open(Destination::source(pattern(1, 1_000_000)));
     pair.run_for(Duration::from_millis(300));
 
-    pair.tell_client(message_builder::channel_closed("idle for too long"));
+    pair.notify_client(message_builder::channel_closed("idle for too long"));
     pair.run_for(Duration::from_secs(1));
 
     let output = "idle for too long".to_owned();
@@ -102,7 +102,7 @@ fn the_end_of_the_session_loses_every_stream() {
     assert_eq!(pair.local(silent).end(), Some(&End::Lost(reason.clone())));
     assert_eq!(pair.local(talker).end(), Some(&End::Lost(reason)));
     let received = pair.local(talker).received();
-    assert_begins(&pattern(1, 1_000_000), received);
+    assert_prefix(&pattern(1, 1_000_000), received);
     assert!(received.len() > 100_000);
 }
 
@@ -112,7 +112,7 @@ fn a_stream_that_ended_before_its_session_has_ended_well() {
     let stream = pair.open(Destination::source(pattern(1, 3000)));
     pair.set_reads(stream, false);
     pair.settle();
-    pair.tell_client(message_builder::channel_closed(""));
+    pair.notify_client(message_builder::channel_closed(""));
     pair.run_for(Duration::from_secs(1));
 
     pair.set_reads(stream, true);
@@ -123,29 +123,29 @@ fn a_stream_that_ended_before_its_session_has_ended_well() {
 
 #[test]
 fn an_end_behind_a_gap_is_no_end() {
-    let mut desk = CoreFixture::ready();
-    let id = desk.tunnel.open().unwrap();
-    desk.drain();
-    desk.hear(message_builder::output(
+    let mut fixture = CoreFixture::ready();
+    let id = fixture.tunnel.open().unwrap();
+    fixture.drain();
+    fixture.receive(message_builder::output(
         2,
         &message_builder::frames(&[(Command::Psh, id, b"one")]),
     ));
-    desk.hear(message_builder::output(
+    fixture.receive(message_builder::output(
         4,
         &message_builder::frames(&[(Command::Fin, id, b"")]),
     ));
 
-    desk.hear(message_builder::channel_closed(""));
+    fixture.receive(message_builder::channel_closed(""));
 
     let one = Bytes::from_static(b"one");
-    assert_eq!(desk.tunnel.read(id, 99), Read::Data(one));
-    assert_eq!(desk.tunnel.read(id, 99), Read::Lost(Reason::Closed));
+    assert_eq!(fixture.tunnel.read(id, 99), Read::Data(one));
+    assert_eq!(fixture.tunnel.read(id, 99), Read::Lost(Reason::Closed));
 }
 
 #[test]
 fn a_flag_that_waits_for_a_websocket_leaves_with_it() {
     let mut pair = Pair::established();
-    pair.disconnect(0, Kept::No);
+    pair.disconnect(0, Delivery::No);
     pair.close();
     pair.run_for(Duration::from_millis(500));
 
@@ -162,7 +162,7 @@ fn what_came_before_the_end_of_the_session_can_be_read() {
     let stream = pair.open(Destination::greeting(pattern(1, 3000)));
     pair.set_reads(stream, false);
     pair.settle();
-    pair.tell_client(message_builder::channel_closed(""));
+    pair.notify_client(message_builder::channel_closed(""));
     pair.run_for(Duration::from_secs(1));
 
     pair.set_reads(stream, true);
@@ -226,7 +226,7 @@ fn the_owner_of_a_tunnel_may_give_it_up() {
     let why = "no websocket for five minutes".to_owned();
 
     pair.tunnel.abandon(why.clone());
-    pair.stir();
+    pair.wake();
 
     let reason = Reason::Lost { why: why.into() };
     assert_eq!(pair.closed, Some(reason.clone()));

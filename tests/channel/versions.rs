@@ -6,7 +6,7 @@ use ssm_proxyd::wire::message::Kind;
 
 use crate::support::agent_destination::Destination;
 use crate::support::client::End;
-use crate::support::pair::{Kept, Pair};
+use crate::support::pair::{Delivery, Pair};
 use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_whole, pattern};
 
@@ -119,7 +119,7 @@ fn a_reconnect_brings_what_was_lost_behind_an_acknowledgement_that_never_comes()
     pair.write(stream, b"two");
     pair.run_for(Duration::from_secs(2));
 
-    pair.disconnect(0, Kept::No);
+    pair.disconnect(0, Delivery::No);
     pair.up.forgive();
     pair.connect("another");
     pair.run_for(Duration::from_secs(60));
@@ -134,7 +134,7 @@ fn an_old_agent_survives_a_broken_websocket() {
     pair.write(stream, &pattern(1, 40_000));
     pair.run_for(Duration::from_millis(20));
 
-    pair.disconnect(3, Kept::No);
+    pair.disconnect(3, Delivery::No);
     pair.run_for(Duration::from_secs(2));
     pair.connect("another");
     pair.run_for(Duration::from_secs(60));
@@ -153,20 +153,20 @@ fn an_agent_that_ignores_duplicates_takes_a_long_upload_with_many_breaks() {
         setup.records = false;
         let mut pair = setup.established();
         let stream = pair.open(Destination::sink());
-        let words = pattern(seed, 6_000_000);
-        pair.local(stream).write(&words);
+        let data = pattern(seed, 6_000_000);
+        pair.local(stream).write(&data);
 
         for _ in 0..40 {
             pair.run_for(Duration::from_millis(700));
-            pair.disconnect(0, Kept::No);
+            pair.disconnect(0, Delivery::No);
             pair.connect("another");
         }
         pair.run_for(Duration::from_secs(20));
 
         assert_eq!(pair.closed, None);
         let arrived = pair.destination(stream).received().len();
-        assert_eq!(arrived, words.len(), "seed {seed}");
-        assert_whole(pair.destination(stream).received(), &words);
+        assert_eq!(arrived, data.len(), "seed {seed}");
+        assert_whole(pair.destination(stream).received(), &data);
         pair.reset(stream);
         pair.run_for(Duration::from_secs(60));
         assert!(
@@ -190,7 +190,7 @@ fn a_window_whose_acknowledgements_are_all_lost_is_given_back() {
 
     pair.write(stream, &pattern(1, 100_000));
     pair.run_for(Duration::from_secs(2));
-    pair.disconnect(0, Kept::No);
+    pair.disconnect(0, Delivery::No);
     pair.down.forgive();
     pair.connect("another");
     pair.run_for(Duration::from_secs(10));
@@ -205,17 +205,17 @@ fn what_an_agent_that_ignores_duplicates_never_got_is_sent_until_it_has_it() {
         setup.seed = seed;
         let mut pair = setup.established();
         let stream = pair.open(Destination::sink());
-        let words = pattern(seed, 400_000);
-        pair.local(stream).write(&words);
+        let data = pattern(seed, 400_000);
+        pair.local(stream).write(&data);
 
         for round in 0..12 {
             pair.run_for(Duration::from_millis(90 + seed * 7));
             if round % 2 == 0 {
-                pair.disconnect_agent(0, Kept::No);
+                pair.disconnect_agent(0, Delivery::No);
                 pair.run_for(Duration::from_millis(200));
                 pair.reconnect_agent();
             } else {
-                pair.disconnect(1, Kept::No);
+                pair.disconnect(1, Delivery::No);
                 pair.connect("another");
             }
         }
@@ -224,9 +224,9 @@ fn what_an_agent_that_ignores_duplicates_never_got_is_sent_until_it_has_it() {
         let arrived = pair.destination(stream).received().len();
         assert_eq!(
             (pair.closed.clone(), arrived),
-            (None, words.len()),
+            (None, data.len()),
             "seed {seed}"
         );
-        assert_whole(pair.destination(stream).received(), &words);
+        assert_whole(pair.destination(stream).received(), &data);
     }
 }

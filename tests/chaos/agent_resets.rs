@@ -19,40 +19,40 @@ use super::number;
 use crate::support::agent_destination::{Destination, State};
 use crate::support::client::End;
 use crate::support::link::Weather;
-use crate::support::pair::{Kept, Pair};
+use crate::support::pair::{Delivery, Pair};
 use crate::support::pair_options::PairOptions;
-use crate::support::payload::{assert_begins, assert_whole, pattern};
+use crate::support::payload::{assert_prefix, assert_whole, pattern};
 
 #[test]
 fn an_agent_that_is_reset_in_mid_transfer_ends_no_truncated_stream_cleanly() {
     let seeds = number("RESETS_SEED").map_or(0..SEEDS, |seed| seed..seed + 1);
     let single = seeds.end - seeds.start == 1;
-    let mut tally = Tally::default();
+    let mut totals = Totals::default();
 
     for seed in seeds {
         let _replay = Replay(seed);
-        play(&mut tally, seed);
+        play(&mut totals, seed);
     }
 
-    println!("{tally:?}");
+    println!("{totals:?}");
     if !single {
-        let Tally {
+        let Totals {
             broken,
             finished,
             truncated,
             clean,
             false_losses,
             ..
-        } = tally;
-        assert!(broken > SEEDS / 5 && finished > SEEDS / 4, "{tally:?}");
-        assert!(truncated > SEEDS / 3 && clean > SEEDS / 2, "{tally:?}");
-        assert!(false_losses < clean / 20, "{tally:?}");
+        } = totals;
+        assert!(broken > SEEDS / 5 && finished > SEEDS / 4, "{totals:?}");
+        assert!(truncated > SEEDS / 3 && clean > SEEDS / 2, "{totals:?}");
+        assert!(false_losses < clean / 20, "{totals:?}");
     }
 }
 
 /// What happened, to see that something did.
 #[derive(Debug, Default)]
-struct Tally {
+struct Totals {
     /// Sessions whose mux broke.
     broken: u64,
     /// Streams with a FIN that their destination had not caused.
@@ -66,7 +66,7 @@ struct Tally {
     open: u64,
 }
 
-fn play(tally: &mut Tally, seed: u64) {
+fn play(totals: &mut Totals, seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let mut pair = setup(&mut rng, seed).established();
     let streams: Vec<_> = (0..rng.usize(1..4))
@@ -89,9 +89,9 @@ fn play(tally: &mut Tally, seed: u64) {
     // An acknowledgement that is lost holds up a transfer for seconds, and nothing else does.
     pair.run_for(Duration::from_secs(300));
 
-    tally.broken += u64::from(pair.violations().contains_key(&Violation::BrokenMux));
+    totals.broken += u64::from(pair.violations().contains_key(&Violation::BrokenMux));
     for stream in streams {
-        judge(tally, &pair, stream);
+        check(totals, &pair, stream);
     }
 }
 
@@ -131,31 +131,35 @@ fn begin(rng: &mut Rng, pair: &mut Pair, which: usize) -> StreamId {
     stream
 }
 
-fn judge(tally: &mut Tally, pair: &Pair, stream: StreamId) {
+fn check(totals: &mut Totals, pair: &Pair, stream: StreamId) {
     let destination = pair.destination_of(stream);
-    let (ended, said) = (destination.state() == State::Ended, destination.said());
+    let (ended, sent) = (destination.state() == State::Ended, destination.sent());
     let received = pair.local_of(stream).received();
-    assert_begins(said, received);
-    assert_begins(pair.local_of(stream).written(), destination.received());
+    assert_prefix(sent, received);
+    assert_prefix(pair.local_of(stream).written(), destination.received());
     match pair.local_of(stream).end() {
         Some(End::Clean) => {
             assert!(ended, "stream {stream}: the destination has not ended");
-            assert_whole(received, said);
-            tally.clean += 1;
+            assert_whole(received, sent);
+            totals.clean += 1;
         }
         Some(End::Lost(Reason::Closed)) => {
             assert!(pair.closed.is_some());
-            tally.finished += u64::from(!ended);
-            tally.false_losses += u64::from(ended && received == said);
-            tally.truncated += u64::from(!ended || received != said);
+            totals.finished += u64::from(!ended);
+            totals.false_losses += u64::from(ended && received == sent);
+            totals.truncated += u64::from(!ended || received != sent);
         }
         Some(End::Lost(reason)) => panic!("stream {stream}: {reason}"),
-        None => tally.open += 1,
+        None => totals.open += 1,
     }
 }
 
-fn kept(rng: &mut Rng) -> Kept {
-    if rng.bool() { Kept::Yes } else { Kept::No }
+fn kept(rng: &mut Rng) -> Delivery {
+    if rng.bool() {
+        Delivery::Yes
+    } else {
+        Delivery::No
+    }
 }
 
 /// Prints how to see a failure again.

@@ -27,25 +27,28 @@ fn every_byte_arrives_on_every_bad_path() {
     let halves = thread::scope(|scope| {
         let halves = [0, 1].map(|odd| {
             let half = seeds.clone().filter(move |seed| seed % 2 == odd);
-            scope.spawn(move || half.map(play).fold(Tally::default(), Tally::plus))
+            scope.spawn(move || half.map(play).fold(Totals::default(), Totals::plus))
         });
         halves.map(|half| half.join().expect("a failing seed has printed itself"))
     });
 
     let [even, odd] = halves;
     let all = even.plus(odd);
-    let stories = usize::try_from(seeds.end - seeds.start).unwrap();
-    println!("{stories} seeds: {all:?}");
+    let scenarios = usize::try_from(seeds.end - seeds.start).unwrap();
+    println!("{scenarios} seeds: {all:?}");
     assert!(
-        all.messages >= 80 * stories,
+        all.messages >= 80 * scenarios,
         "{all:?}: too quiet to prove anything"
     );
-    assert!(all.breaks >= stories && all.lost >= 5 * stories, "{all:?}");
+    assert!(
+        all.breaks >= scenarios && all.lost >= 5 * scenarios,
+        "{all:?}"
+    );
 }
 
 /// What happened, to see that something did.
 #[derive(Debug, Default)]
-struct Tally {
+struct Totals {
     messages: usize,
     /// Websockets that broke.
     breaks: usize,
@@ -57,7 +60,7 @@ struct Tally {
     left: usize,
 }
 
-impl Tally {
+impl Totals {
     fn plus(self, other: Self) -> Self {
         Self {
             messages: self.messages + other.messages,
@@ -70,15 +73,15 @@ impl Tally {
     }
 }
 
-fn play(seed: u64) -> Tally {
-    let _told = Told(seed);
+fn play(seed: u64) -> Totals {
+    let _print_seed = PrintSeed(seed);
     run::play(scenario::Plan::new(seed))
 }
 
 /// Tells how to see a failure again.
-struct Told(u64);
+struct PrintSeed(u64);
 
-impl Drop for Told {
+impl Drop for PrintSeed {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("replay it: FAULTS_SEED={} cargo test faults", self.0);

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 use ssm_proxyd::proto::{Reason, StreamId};
 use ssm_proxyd::wire::message::Kind;
 
-use super::Tally;
-use super::scenario::{Act, Connection, Plan};
+use super::Totals;
+use super::scenario::{Action, Connection, Plan};
 use crate::support::agent_destination::{Dial, State};
 use crate::support::client::End;
 use crate::support::link::Weather;
 use crate::support::message_builder;
 use crate::support::pair::Pair;
-use crate::support::payload::{assert_begins, assert_whole};
+use crate::support::payload::{assert_prefix, assert_whole};
 
 /// Plays a story to its end.
-pub(super) fn play(plan: Plan) -> Tally {
+pub(super) fn play(plan: Plan) -> Totals {
     let mut trial = Trial::begin(plan);
     if let Some(reason) = &trial.pair.closed {
         // The agent waits for fifteen seconds, and our answer was lost each time.
@@ -23,18 +23,18 @@ pub(super) fn play(plan: Plan) -> Tally {
             reason.to_string().contains("Handshake timed out"),
             "{reason}"
         );
-        return trial.tally;
+        return trial.totals;
     }
     trial.play();
     trial.clear_up();
-    trial.judge();
+    trial.check();
     trial.leave();
-    trial.tally
+    trial.totals
 }
 
 struct Trial {
     pair: Pair,
-    acts: Vec<(Duration, Act)>,
+    acts: Vec<(Duration, Action)>,
     connections: Vec<Connection>,
     streams: Vec<Option<StreamId>>,
     /// Which were left by their local program before they ended.
@@ -42,7 +42,7 @@ struct Trial {
     /// When each websocket is up again.
     client: Option<Instant>,
     agent: Option<Instant>,
-    tally: Tally,
+    totals: Totals,
 }
 
 impl Trial {
@@ -59,7 +59,7 @@ impl Trial {
             left: vec![false; count],
             client: None,
             agent: None,
-            tally: Tally::default(),
+            totals: Totals::default(),
         }
     }
 
@@ -90,42 +90,44 @@ impl Trial {
             .run_for(end.saturating_duration_since(self.pair.now));
     }
 
-    fn act(&mut self, act: Act) {
+    fn act(&mut self, act: Action) {
         let now = self.pair.now;
         match act {
-            Act::Open(which) => self.open(which),
-            Act::Write(which, len) => self.write(which, len),
-            Act::Finish(which) => self.with(which, |pair, stream| pair.finish(stream)),
-            Act::Reset(which) => self.reset(which),
-            Act::Reads(which, reads) => {
+            Action::Open(which) => self.open(which),
+            Action::Write(which, len) => self.write(which, len),
+            Action::Finish(which) => self.with(which, |pair, stream| pair.finish(stream)),
+            Action::Reset(which) => self.reset(which),
+            Action::Reads(which, reads) => {
                 self.with(which, |pair, stream| pair.set_reads(stream, reads));
             }
-            Act::Allow(which, more) => {
+            Action::Allow(which, more) => {
                 self.with(which, |pair, stream| pair.destination(stream).allow(more));
             }
-            Act::Stall(which) => self.with(which, |pair, stream| pair.destination(stream).stall()),
-            Act::BreakClient(spared, kept, span) => {
-                self.tally.breaks += 1;
+            Action::Stall(which) => {
+                self.with(which, |pair, stream| pair.destination(stream).stall())
+            }
+            Action::BreakClient(spared, kept, span) => {
+                self.totals.breaks += 1;
                 self.client = Some(now + span);
                 self.pair.disconnect(spared, kept);
             }
-            Act::BreakAgent(spared, kept, span) => {
-                self.tally.breaks += 1;
+            Action::BreakAgent(spared, kept, span) => {
+                self.totals.breaks += 1;
                 self.agent = Some(now + span);
                 self.pair.disconnect_agent(spared, kept);
             }
-            Act::HoldUp(span) => self.pair.up.hold_until(now + span),
-            Act::HoldDown(span) => self.pair.down.hold_until(now + span),
-            Act::PauseClient => {
+            Action::HoldUp(span) => self.pair.up.hold_until(now + span),
+            Action::HoldDown(span) => self.pair.down.hold_until(now + span),
+            Action::PauseClient => {
                 let pause = message_builder::publication(Kind::PausePublication);
-                self.pair.tell_client(pause);
+                self.pair.notify_client(pause);
             }
-            Act::PauseAgent => {
+            Action::PauseAgent => {
                 let pause = message_builder::publication(Kind::PausePublication);
-                self.pair.tell_agent(pause);
+                self.pair.notify_agent(pause);
             }
         }
-        self.pair.stir();
+        self.pair.wake();
     }
 
     fn open(&mut self, which: usize) {
@@ -137,8 +139,8 @@ impl Trial {
     }
 
     fn write(&mut self, which: usize, len: usize) {
-        let words: Vec<_> = self.connections[which].words.drain(..len).collect();
-        self.with(which, |pair, stream| pair.write(stream, &words));
+        let data: Vec<_> = self.connections[which].data.drain(..len).collect();
+        self.with(which, |pair, stream| pair.write(stream, &data));
     }
 
     fn reset(&mut self, which: usize) {
@@ -149,9 +151,9 @@ impl Trial {
         }
     }
 
-    fn with(&mut self, which: usize, verb: impl FnOnce(&mut Pair, StreamId)) {
+    fn with(&mut self, which: usize, operation: impl FnOnce(&mut Pair, StreamId)) {
         let stream = self.streams[which].expect("it was opened before");
-        verb(&mut self.pair, stream);
+        operation(&mut self.pair, stream);
     }
 
     /// The weather clears up, everybody reads, and what is left to happen happens.
@@ -162,7 +164,7 @@ impl Trial {
         self.pair.up.change_weather(fair);
         self.pair.down.change_weather(fair);
         self.pair
-            .tell_agent(message_builder::publication(Kind::StartPublication));
+            .notify_agent(message_builder::publication(Kind::StartPublication));
         for stream in self.streams.iter().flatten() {
             self.pair.destination(*stream).allow(usize::MAX);
             self.pair.local(*stream).set_reads(true);
@@ -171,47 +173,47 @@ impl Trial {
         assert_eq!(self.pair.closed, None, "a bad path is no end");
     }
 
-    fn judge(&mut self) {
+    fn check(&mut self) {
         let streams = self.streams.clone();
         let somebody_refuses = streams.iter().flatten().any(|stream| self.refuses(*stream));
         for (stream, left) in streams.into_iter().zip(self.left.clone()) {
             let stream = stream.expect("every act was played");
-            self.judge_bytes(stream);
-            let unsaid = self.pair.destination(stream).said().is_empty();
+            self.check_bytes(stream);
+            let unsaid = self.pair.destination(stream).sent().is_empty();
             let end = self.pair.local(stream).end().cloned();
             match end {
                 // The flag of a failed dial names no stream: of two that end without a byte at
                 // the same time, either may be the refused one.
-                Some(_) if somebody_refuses && unsaid => self.tally.refused += 1,
+                Some(_) if somebody_refuses && unsaid => self.totals.refused += 1,
                 Some(End::Lost(reason)) => panic!("stream {stream} was lost: {reason:?}"),
-                Some(End::Clean) => self.judge_end(stream),
-                None if left => self.judge_leaving(stream),
-                None => self.judge_open(stream),
+                Some(End::Clean) => self.check_end(stream),
+                None if left => self.check_leaving(stream),
+                None => self.check_open(stream),
             }
         }
     }
 
     /// Nothing is doubled or reordered, whatever became of the stream.
-    fn judge_bytes(&mut self, stream: StreamId) {
+    fn check_bytes(&mut self, stream: StreamId) {
         let written = self.pair.local(stream).written().to_vec();
-        assert_begins(&written, self.pair.destination(stream).received());
-        let said = self.pair.destination(stream).said().to_vec();
-        assert_begins(&said, self.pair.local(stream).received());
+        assert_prefix(&written, self.pair.destination(stream).received());
+        let sent = self.pair.destination(stream).sent().to_vec();
+        assert_prefix(&sent, self.pair.local(stream).received());
     }
 
     /// A clean end: the destination has ended, and every byte of it is there.
-    fn judge_end(&mut self, stream: StreamId) {
-        self.tally.ended += 1;
+    fn check_end(&mut self, stream: StreamId) {
+        self.totals.ended += 1;
         assert_eq!(self.pair.destination(stream).state(), State::Ended);
-        let said = self.pair.destination(stream).said().to_vec();
-        assert_whole(self.pair.local(stream).received(), &said);
+        let sent = self.pair.destination(stream).sent().to_vec();
+        assert_whole(self.pair.local(stream).received(), &sent);
     }
 
     /// The local program left: what it wrote arrived, unless the destination ended first.
-    fn judge_leaving(&mut self, stream: StreamId) {
-        self.tally.left += 1;
+    fn check_leaving(&mut self, stream: StreamId) {
+        self.totals.left += 1;
         match self.pair.destination(stream).state() {
-            State::Closed => self.judge_upload(stream),
+            State::Closed => self.check_upload(stream),
             State::Waiting => {
                 // Left before its SYN, or refused.
                 assert_eq!(self.pair.destination(stream).received(), b"");
@@ -222,14 +224,14 @@ impl Trial {
     }
 
     /// Neither side has ended: everything said is heard.
-    fn judge_open(&mut self, stream: StreamId) {
+    fn check_open(&mut self, stream: StreamId) {
         assert_eq!(self.pair.destination(stream).state(), State::Open);
-        self.judge_upload(stream);
-        let said = self.pair.destination(stream).said().to_vec();
-        assert_whole(self.pair.local(stream).received(), &said);
+        self.check_upload(stream);
+        let sent = self.pair.destination(stream).sent().to_vec();
+        assert_whole(self.pair.local(stream).received(), &sent);
     }
 
-    fn judge_upload(&mut self, stream: StreamId) {
+    fn check_upload(&mut self, stream: StreamId) {
         let written = self.pair.local(stream).written().to_vec();
         assert_whole(self.pair.destination(stream).received(), &written);
     }
@@ -249,8 +251,8 @@ impl Trial {
         assert_eq!(self.pair.up.len() + self.pair.down.len(), 0);
         let sent_again = self.pair.tunnel.stats().retransmitted;
         let lost = sent_again + self.pair.agent.stats().retransmitted;
-        self.tally.lost += usize::try_from(lost).unwrap();
-        self.tally.messages += self.pair.messages();
+        self.totals.lost += usize::try_from(lost).unwrap();
+        self.totals.messages += self.pair.messages();
 
         self.pair.close();
         self.pair.settle();

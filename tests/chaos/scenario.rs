@@ -8,7 +8,7 @@ use ssm_proxyd::sim::agent::{Pace, Race, Retransmission, Version};
 
 use crate::support::agent_destination::Destination;
 use crate::support::link::Weather;
-use crate::support::pair::Kept;
+use crate::support::pair::Delivery;
 use crate::support::pair_options::PairOptions;
 use crate::support::payload::pattern;
 
@@ -18,7 +18,7 @@ pub(super) struct Plan {
     pub(super) connections: Vec<Connection>,
     /// In order of time, from the moment when the tunnel is ready. When the last one is done,
     /// the weather clears up.
-    pub(super) acts: Vec<(Duration, Act)>,
+    pub(super) acts: Vec<(Duration, Action)>,
 }
 
 impl Plan {
@@ -46,14 +46,14 @@ impl Plan {
 pub(super) struct Connection {
     pub(super) destination: Option<Destination>,
     /// What its local program would write, if it lives that long.
-    pub(super) words: Vec<u8>,
+    pub(super) data: Vec<u8>,
     /// The most that it reads at once.
     pub(super) sip: usize,
 }
 
 /// Something that happens.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Act {
+pub(super) enum Action {
     Open(usize),
     /// Writes so much more of its words.
     Write(usize, usize),
@@ -64,8 +64,8 @@ pub(super) enum Act {
     Allow(usize, usize),
     Stall(usize),
     /// A websocket breaks for a while.
-    BreakClient(usize, Kept, Duration),
-    BreakAgent(usize, Kept, Duration),
+    BreakClient(usize, Delivery, Duration),
+    BreakAgent(usize, Delivery, Duration),
     /// The path holds everything back.
     HoldUp(Duration),
     HoldDown(Duration),
@@ -123,55 +123,55 @@ fn weather(rng: &mut Rng) -> Weather {
     }
 }
 
-fn connection(rng: &mut Rng, which: usize, acts: &mut Vec<(Duration, Act)>) -> Connection {
+fn connection(rng: &mut Rng, which: usize, acts: &mut Vec<(Duration, Action)>) -> Connection {
     let opened = moment(rng) / 3;
-    acts.push((opened, Act::Open(which)));
+    acts.push((opened, Action::Open(which)));
     let mut at = opened;
     let mut len = 0;
     for _ in 0..rng.usize(0..5) {
         at += moment(rng) / 6;
         let more = pick(rng, &[1, 700, 3000, 7000]);
         let more = rng.usize(1..=more);
-        acts.push((at, Act::Write(which, more)));
+        acts.push((at, Action::Write(which, more)));
         len += more;
     }
     let hindrances = rng.usize(0..3);
     for _ in 0..hindrances {
-        acts.push((opened + moment(rng), hindrance(rng, which)));
+        acts.push((opened + moment(rng), obstacle(rng, which)));
     }
-    let leaves = (at + moment(rng) / 4).min(opened + TROUBLE);
+    let leaves = (at + moment(rng) / 4).min(opened + FAULTS_END);
     match rng.u8(..4) {
-        0 => acts.push((leaves, Act::Finish(which))),
-        1 => acts.push((leaves, Act::Reset(which))),
+        0 => acts.push((leaves, Action::Finish(which))),
+        1 => acts.push((leaves, Action::Reset(which))),
         _ => {}
     }
     Connection {
         destination: Some(destination(rng, which, len)),
-        words: pattern(which as u64 + 1, len),
+        data: pattern(which as u64 + 1, len),
         sip: pick(rng, &[3, 500, 1 << 20]),
     }
 }
 
-fn hindrance(rng: &mut Rng, which: usize) -> Act {
+fn obstacle(rng: &mut Rng, which: usize) -> Action {
     match rng.u8(..4) {
-        0 => Act::Reads(which, false),
-        1 => Act::Reads(which, true),
-        2 => Act::Stall(which),
-        _ => Act::Allow(which, rng.usize(..5000)),
+        0 => Action::Reads(which, false),
+        1 => Action::Reads(which, true),
+        2 => Action::Stall(which),
+        _ => Action::Allow(which, rng.usize(..5000)),
     }
 }
 
-fn destination(rng: &mut Rng, which: usize, heard: usize) -> Destination {
+fn destination(rng: &mut Rng, which: usize, received: usize) -> Destination {
     let len = pick(rng, &[0, 40, 3000, 12_000]);
-    let words = pattern(which as u64 + 100, rng.usize(0..=len));
+    let data = pattern(which as u64 + 100, rng.usize(0..=len));
     let chunk = pick(rng, &[7, 1000, 32_768]);
     let destination = match rng.u8(..16) {
         0..4 => Destination::echo(),
         4..6 => Destination::sink(),
-        6..9 => Destination::source(words),
-        9..12 => Destination::answering(heard, words),
-        12 => Destination::greeting(words),
-        13 => Destination::abrupt(rng.usize(0..=heard), words),
+        6..9 => Destination::source(data),
+        9..12 => Destination::answering(received, data),
+        12 => Destination::greeting(data),
+        13 => Destination::abrupt(rng.usize(0..=received), data),
         14 => Destination::stalled(),
         _ => Destination::refusing(),
     };
@@ -181,22 +181,22 @@ fn destination(rng: &mut Rng, which: usize, heard: usize) -> Destination {
         .in_chunks_of(chunk)
 }
 
-fn trouble(rng: &mut Rng) -> Act {
+fn trouble(rng: &mut Rng) -> Action {
     let spared = pick(rng, &[0, 0, 1, 5, 100]);
-    let kept = pick(rng, &[Kept::Yes, Kept::No]);
+    let kept = pick(rng, &[Delivery::Yes, Delivery::No]);
     let span = Duration::from_millis(pick(rng, &[0, 30, 400, 3000]));
     match rng.u8(..12) {
-        0..6 => Act::BreakClient(spared, kept, span),
-        6..8 => Act::BreakAgent(spared, kept, span),
-        8 => Act::HoldUp(span),
-        9 => Act::HoldDown(span),
-        10 => Act::PauseClient,
-        _ => Act::PauseAgent,
+        0..6 => Action::BreakClient(spared, kept, span),
+        6..8 => Action::BreakAgent(spared, kept, span),
+        8 => Action::HoldUp(span),
+        9 => Action::HoldDown(span),
+        10 => Action::PauseClient,
+        _ => Action::PauseAgent,
     }
 }
 
 fn moment(rng: &mut Rng) -> Duration {
-    TROUBLE.mul_f64(rng.f64())
+    FAULTS_END.mul_f64(rng.f64())
 }
 
 fn pick<T: Copy>(rng: &mut Rng, items: &[T]) -> T {
@@ -204,4 +204,4 @@ fn pick<T: Copy>(rng: &mut Rng, items: &[T]) -> T {
 }
 
 /// How long the path is bad.
-const TROUBLE: Duration = Duration::from_millis(2500);
+const FAULTS_END: Duration = Duration::from_millis(2500);

@@ -4,26 +4,26 @@ use std::io::ErrorKind;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::fixture::{End, Kind, Scene, each, pattern, read_to_end};
+use super::fixture::{End, Fixture, Kind, each, pattern, read_to_end};
 use crate::support::in_process::unpaced;
 use crate::support::transfer::abort;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_written_one_by_one_arrive_upwards() {
     each(async |kind| {
-        let scene = Scene::plain(kind).await;
-        let (mut client, mut destination) = scene.pair().await;
-        let words = pattern(5000);
+        let fixture = Fixture::plain(kind).await;
+        let (mut client, mut destination) = fixture.pair().await;
+        let data = pattern(5000);
 
-        for byte in &words {
-            client.say(&[*byte]).await;
+        for byte in &data {
+            client.send(&[*byte]).await;
         }
         drop(client);
         let (came, end) = read_to_end(&mut destination).await;
 
-        assert!(came == words, "{kind:?}: {} bytes", came.len());
+        assert!(came == data, "{kind:?}: {} bytes", came.len());
         assert_eq!(end, End::Fin, "{kind:?}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -31,19 +31,19 @@ async fn bytes_that_are_written_one_by_one_arrive_upwards() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_written_one_by_one_arrive_downwards() {
     each(async |kind| {
-        let scene = Scene::new(kind, unpaced(), "").await;
-        let (mut client, mut destination) = scene.pair().await;
-        let words = pattern(5000);
+        let fixture = Fixture::new(kind, unpaced(), "").await;
+        let (mut client, mut destination) = fixture.pair().await;
+        let data = pattern(5000);
 
-        for byte in &words {
+        for byte in &data {
             destination.write_all(&[*byte]).await.unwrap();
         }
         drop(destination);
         let (came, end) = client.read_to_end().await;
 
-        assert!(came == words, "{kind:?}: {} bytes", came.len());
+        assert!(came == data, "{kind:?}: {} bytes", came.len());
         assert_eq!(end, End::Fin, "{kind:?}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -51,12 +51,12 @@ async fn bytes_that_are_written_one_by_one_arrive_downwards() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_banner_comes_before_the_client_has_said_a_word() {
     each(async |kind| {
-        let scene = Scene::plain(kind).await;
-        let (mut client, mut destination) = scene.pair().await;
+        let fixture = Fixture::plain(kind).await;
+        let (mut client, mut destination) = fixture.pair().await;
 
         destination.write_all(b"SSH-2.0-x\r\n").await.unwrap();
         assert_eq!(client.read(11).await, b"SSH-2.0-x\r\n", "{kind:?}");
-        client.say(b"SSH-2.0-y\r\n").await;
+        client.send(b"SSH-2.0-y\r\n").await;
         drop(client);
 
         let (came, end) = read_to_end(&mut destination).await;
@@ -65,7 +65,7 @@ async fn a_banner_comes_before_the_client_has_said_a_word() {
             (&b"SSH-2.0-y\r\n"[..], End::Fin),
             "{kind:?}"
         );
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -73,22 +73,22 @@ async fn a_banner_comes_before_the_client_has_said_a_word() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_half_closes_gets_its_long_answer_and_then_the_end() {
     each(async |kind| {
-        let scene = Scene::new(kind, unpaced(), "half_close_timeout = \"1s\"").await;
-        let (mut client, mut destination) = scene.pair().await;
+        let fixture = Fixture::new(kind, unpaced(), "half_close_timeout = \"1s\"").await;
+        let (mut client, mut destination) = fixture.pair().await;
         let answer = pattern(3_000_000);
 
-        client.say(b"question").await;
+        client.send(b"question").await;
         client.half_close().await;
         destination.read_exact(&mut [0; 8]).await.unwrap();
-        let said = answer.clone();
+        let sent = answer.clone();
         let speech = async move {
-            destination.write_all(&said).await.unwrap();
+            destination.write_all(&sent).await.unwrap();
         };
         let ((), (came, end)) = tokio::join!(speech, client.read_to_end());
 
         assert!(came == answer, "{kind:?}: {} bytes", came.len());
         assert_eq!(end, End::Fin, "{kind:?}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -96,10 +96,10 @@ async fn a_client_that_half_closes_gets_its_long_answer_and_then_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_half_closes_and_then_closes_is_noticed() {
     each(async |kind| {
-        let scene = Scene::new(kind, unpaced(), "half_close_timeout = \"1h\"").await;
-        let (mut client, mut destination) = scene.pair().await;
+        let fixture = Fixture::new(kind, unpaced(), "half_close_timeout = \"1h\"").await;
+        let (mut client, mut destination) = fixture.pair().await;
 
-        client.say(b"question").await;
+        client.send(b"question").await;
         client.half_close().await;
         destination.read_exact(&mut [0; 8]).await.unwrap();
         destination.write_all(b"half an answer").await.unwrap();
@@ -108,7 +108,7 @@ async fn a_client_that_half_closes_and_then_closes_is_noticed() {
 
         let (_, end) = read_to_end(&mut destination).await;
         assert_eq!(end, End::Fin, "{kind:?}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -116,19 +116,19 @@ async fn a_client_that_half_closes_and_then_closes_is_noticed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_aborts_while_it_sends_ends_its_session() {
     each(async |kind| {
-        let scene = Scene::new(kind, unpaced(), "").await;
-        let (mut client, mut destination) = scene.pair().await;
-        let words = pattern(100_000);
+        let fixture = Fixture::new(kind, unpaced(), "").await;
+        let (mut client, mut destination) = fixture.pair().await;
+        let data = pattern(100_000);
 
-        client.say(&words).await;
+        client.send(&data).await;
         destination.read_exact(&mut [0; 1000]).await.unwrap();
         client.abort();
 
         // The agent has no reset: what had come is followed by an end.
         let (rest, end) = read_to_end(&mut destination).await;
-        assert!(words[1000..].starts_with(&rest), "{kind:?}");
+        assert!(data[1000..].starts_with(&rest), "{kind:?}");
         assert_eq!(end, End::Fin, "{kind:?}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -136,22 +136,22 @@ async fn a_client_that_aborts_while_it_sends_ends_its_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_aborts_while_it_receives_ends_its_session() {
     each(async |kind| {
-        let scene = Scene::new(kind, unpaced(), "").await;
-        let (mut client, mut destination) = scene.pair().await;
-        let words = pattern(100_000);
+        let fixture = Fixture::new(kind, unpaced(), "").await;
+        let (mut client, mut destination) = fixture.pair().await;
+        let data = pattern(100_000);
 
-        destination.write_all(&words[..50_000]).await.unwrap();
+        destination.write_all(&data[..50_000]).await.unwrap();
         client.read(1000).await;
         client.abort();
         let refused = loop {
-            if let Err(error) = destination.write_all(&words).await {
+            if let Err(error) = destination.write_all(&data).await {
                 break error.kind();
             }
         };
 
         let expected = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
         assert!(expected.contains(&refused), "{kind:?}: {refused}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -161,18 +161,18 @@ async fn a_client_that_aborts_while_it_receives_ends_its_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_aborts_looks_like_one_that_ends_because_agents_tell_no_difference() {
     each(async |kind| {
-        let scene = Scene::new(kind, unpaced(), "").await;
-        let (mut client, mut destination) = scene.pair().await;
-        let words = pattern(100_000);
+        let fixture = Fixture::new(kind, unpaced(), "").await;
+        let (mut client, mut destination) = fixture.pair().await;
+        let data = pattern(100_000);
 
-        destination.write_all(&words).await.unwrap();
+        destination.write_all(&data).await.unwrap();
         client.read(1000).await;
         abort(destination);
 
         let (rest, end) = client.read_to_end().await;
-        assert!(words[1000..].starts_with(&rest), "{kind:?}");
+        assert!(data[1000..].starts_with(&rest), "{kind:?}");
         assert_eq!(end, End::Fin, "{kind:?}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -180,10 +180,10 @@ async fn a_destination_that_aborts_looks_like_one_that_ends_because_agents_tell_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_aborts_while_the_client_sends_is_an_end_too() {
     each(async |kind| {
-        let scene = Scene::new(kind, unpaced(), "").await;
-        let (mut client, mut destination) = scene.pair().await;
+        let fixture = Fixture::new(kind, unpaced(), "").await;
+        let (mut client, mut destination) = fixture.pair().await;
 
-        client.say(&pattern(50_000)).await;
+        client.send(&pattern(50_000)).await;
         destination.read_exact(&mut [0; 1000]).await.unwrap();
         abort(destination);
 
@@ -192,7 +192,7 @@ async fn a_destination_that_aborts_while_the_client_sends_is_an_end_too() {
             (Vec::new(), End::Fin),
             "{kind:?}"
         );
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -200,30 +200,30 @@ async fn a_destination_that_aborts_while_the_client_sends_is_an_end_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_ends_while_the_client_sends_is_an_end_after_every_byte() {
     each(async |kind| {
-        let scene = Scene::new(kind, unpaced(), "").await;
-        let (mut client, mut destination) = scene.pair().await;
+        let fixture = Fixture::new(kind, unpaced(), "").await;
+        let (mut client, mut destination) = fixture.pair().await;
         let answer = pattern(300_000);
 
-        client.say(b"question").await;
+        client.send(b"question").await;
         destination.read_exact(&mut [0; 8]).await.unwrap();
-        let said = answer.clone();
+        let sent = answer.clone();
         let speech = async move {
-            destination.write_all(&said).await.unwrap();
+            destination.write_all(&sent).await.unwrap();
         };
         let ((), (came, end)) = tokio::join!(speech, client.read_to_end());
         assert!(came == answer, "{kind:?}: {} bytes", came.len());
         assert_eq!(end, End::Fin, "{kind:?}");
 
         // Its session is over, and its further words are swallowed for a while.
-        scene
+        fixture
             .stage
             .until("the session ends", |l| l.open_sessions() == 0)
             .await;
-        client.say(b"nobody hears this").await;
+        client.send(b"nobody hears this").await;
         let refused = client.write_to_end().await;
         let expected = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
         assert!(expected.contains(&refused), "{kind:?}: {refused}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -231,11 +231,11 @@ async fn a_destination_that_ends_while_the_client_sends_is_an_end_after_every_by
 #[tokio::test(flavor = "multi_thread")]
 async fn both_may_close_at_once() {
     each(async |kind| {
-        let scene = Scene::new(kind, unpaced(), "").await;
+        let fixture = Fixture::new(kind, unpaced(), "").await;
 
         for _ in 0..10 {
-            let (mut client, mut destination) = scene.pair().await;
-            client.say(b"ping").await;
+            let (mut client, mut destination) = fixture.pair().await;
+            client.send(b"ping").await;
             destination.read_exact(&mut [0; 4]).await.unwrap();
             destination.write_all(b"pong").await.unwrap();
             assert_eq!(client.read(4).await, b"pong", "{kind:?}");
@@ -243,7 +243,7 @@ async fn both_may_close_at_once() {
             drop((client, destination));
         }
 
-        let ledger = scene.end().await;
+        let ledger = fixture.end().await;
         assert_eq!(ledger.started, 10, "{kind:?}");
     })
     .await;
@@ -252,11 +252,11 @@ async fn both_may_close_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_may_half_close_at_once() {
     each(async |kind| {
-        let scene = Scene::new(kind, unpaced(), "").await;
+        let fixture = Fixture::new(kind, unpaced(), "").await;
 
         for _ in 0..10 {
-            let (mut client, mut destination) = scene.pair().await;
-            client.say(b"ping").await;
+            let (mut client, mut destination) = fixture.pair().await;
+            client.send(b"ping").await;
             destination.read_exact(&mut [0; 4]).await.unwrap();
             destination.write_all(b"pong").await.unwrap();
 
@@ -267,7 +267,7 @@ async fn both_may_half_close_at_once() {
             assert_eq!((&came[..], end), (&b"pong"[..], End::Fin), "{kind:?}");
             assert_eq!(read_to_end(&mut destination).await.1, End::Fin, "{kind:?}");
         }
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -275,9 +275,9 @@ async fn both_may_half_close_at_once() {
 /// TCP does not tell its peer that it will not read; a Unix socket does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_only_sends_is_heard_to_its_last_word() {
-    let scene = Scene::new(Kind::Unix, unpaced(), "").await;
-    let (mut client, mut destination) = scene.pair().await;
-    let words = pattern(2_000_000);
+    let fixture = Fixture::new(Kind::Unix, unpaced(), "").await;
+    let (mut client, mut destination) = fixture.pair().await;
+    let data = pattern(2_000_000);
     let super::fixture::Client::Unix(stream) = &client else {
         panic!("a Unix socket")
     };
@@ -286,14 +286,14 @@ async fn a_client_that_only_sends_is_heard_to_its_last_word() {
         .unwrap();
 
     destination.write_all(b"nobody reads this").await.unwrap();
-    let expected = words.clone();
+    let expected = data.clone();
     let speech = async move {
-        client.say(&words).await;
+        client.send(&data).await;
         drop(client);
     };
     let ((), (came, end)) = tokio::join!(speech, read_to_end(&mut destination));
 
     assert!(came == expected, "{} bytes", came.len());
     assert_eq!(end, End::Fin);
-    scene.end().await;
+    fixture.end().await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ssm_proxyd::sim::Options;
 use tokio::io::AsyncWriteExt;
 
-use super::fixture::{End, Scene, each, read_to_end};
+use super::fixture::{End, Fixture, each, read_to_end};
 
 /// A StartSession that takes long enough for a client to leave meanwhile.
 fn slow_to_start() -> Options {
@@ -18,20 +18,20 @@ fn slow_to_start() -> Options {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_connects_and_leaves_at_once_leaves_no_session() {
     each(async |kind| {
-        let scene = Scene::plain(kind).await;
+        let fixture = Fixture::plain(kind).await;
 
         for n in 0..40 {
-            let client = scene.connect().await;
+            let client = fixture.connect().await;
             if n % 2 == 0 {
                 client.abort();
             }
         }
 
-        scene
+        fixture
             .stage
             .until("none is left", |l| l.open_sessions() == 0)
             .await;
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -39,20 +39,20 @@ async fn a_client_that_connects_and_leaves_at_once_leaves_no_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_while_its_session_starts_is_never_dialled_for() {
     each(async |kind| {
-        let scene = Scene::new(kind, slow_to_start(), "").await;
+        let fixture = Fixture::new(kind, slow_to_start(), "").await;
 
-        let client = scene.connect().await;
-        scene
+        let client = fixture.connect().await;
+        fixture
             .stage
             .until("StartSession is under way", |l| !l.calls.is_empty())
             .await;
         drop(client);
 
-        scene
+        fixture
             .stage
             .until("it has started", |l| l.started == 1)
             .await;
-        let ledger = scene.end().await;
+        let ledger = fixture.end().await;
         assert_eq!(ledger.sessions[0].traffic.dials, 0, "{kind:?}: {ledger:#?}");
     })
     .await;
@@ -61,20 +61,20 @@ async fn a_client_that_leaves_while_its_session_starts_is_never_dialled_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_speaks_and_leaves_while_its_session_starts_is_heard() {
     each(async |kind| {
-        let scene = Scene::new(kind, slow_to_start(), "").await;
+        let fixture = Fixture::new(kind, slow_to_start(), "").await;
 
-        let mut client = scene.connect().await;
-        scene
+        let mut client = fixture.connect().await;
+        fixture
             .stage
             .until("StartSession is under way", |l| !l.calls.is_empty())
             .await;
-        client.say(b"last words").await;
+        client.send(b"last words").await;
         drop(client);
 
-        let mut destination = scene.accept().await;
+        let mut destination = fixture.accept().await;
         let (came, end) = read_to_end(&mut destination).await;
         assert_eq!((&came[..], end), (&b"last words"[..], End::Fin), "{kind:?}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -82,11 +82,11 @@ async fn a_client_that_speaks_and_leaves_while_its_session_starts_is_heard() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_half_closes_at_once_gets_what_the_destination_says() {
     each(async |kind| {
-        let scene = Scene::new(kind, slow_to_start(), "").await;
+        let fixture = Fixture::new(kind, slow_to_start(), "").await;
 
-        let mut client = scene.connect().await;
+        let mut client = fixture.connect().await;
         client.half_close().await;
-        let mut destination = scene.accept().await;
+        let mut destination = fixture.accept().await;
         destination.write_all(b"welcome\r\n").await.unwrap();
         drop(destination);
 
@@ -96,7 +96,7 @@ async fn a_client_that_half_closes_at_once_gets_what_the_destination_says() {
             (&b"welcome\r\n"[..], End::Fin),
             "{kind:?}"
         );
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -104,17 +104,17 @@ async fn a_client_that_half_closes_at_once_gets_what_the_destination_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_accepts_and_closes_at_once_is_an_end_and_no_reset() {
     each(async |kind| {
-        let scene = Scene::plain(kind).await;
+        let fixture = Fixture::plain(kind).await;
 
-        for said in [&b""[..], b"hello"] {
-            let mut client = scene.connect().await;
-            client.say(said).await;
-            drop(scene.accept().await);
+        for sent in [&b""[..], b"hello"] {
+            let mut client = fixture.connect().await;
+            client.send(sent).await;
+            drop(fixture.accept().await);
 
             let outcome = client.read_to_end().await;
-            assert_eq!(outcome, (Vec::new(), End::Fin), "{kind:?} {said:?}");
+            assert_eq!(outcome, (Vec::new(), End::Fin), "{kind:?} {sent:?}");
         }
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }

@@ -21,11 +21,11 @@ pub(crate) enum Kind {
 }
 
 /// Plays a scene with either kind of client, at the same time.
-pub(crate) async fn each<F: Future<Output = ()>>(scene: impl Fn(Kind) -> F) {
+pub(crate) async fn each<F: Future<Output = ()>>(fixture: impl Fn(Kind) -> F) {
     let play = |kind| {
-        let scene = scene(kind);
+        let fixture = fixture(kind);
         async move {
-            let played = tokio::time::timeout(PATIENCE, scene).await;
+            let played = tokio::time::timeout(TIMEOUT, fixture).await;
             assert!(played.is_ok(), "{kind:?}: waited in vain");
         }
     };
@@ -33,7 +33,7 @@ pub(crate) async fn each<F: Future<Output = ()>>(scene: impl Fn(Kind) -> F) {
 }
 
 /// A daemon with one forward to a destination, which the test plays itself.
-pub(crate) struct Scene {
+pub(crate) struct Fixture {
     pub(crate) stage: InProcess,
     kind: Kind,
     /// `None`: nobody listens there any more.
@@ -41,7 +41,7 @@ pub(crate) struct Scene {
     directory: TempDir,
 }
 
-impl Scene {
+impl Fixture {
     pub(crate) async fn new(kind: Kind, options: Options, keys: &str) -> Self {
         let destination = TcpSocket::new_v4().unwrap();
         // What waits in the kernel waits in nobody's limits: as little as can be.
@@ -136,8 +136,8 @@ impl Client {
         }
     }
 
-    pub(crate) async fn say(&mut self, words: &[u8]) {
-        self.io().write_all(words).await.unwrap();
+    pub(crate) async fn send(&mut self, data: &[u8]) {
+        self.io().write_all(data).await.unwrap();
     }
 
     /// Closes the sending direction.
@@ -204,4 +204,4 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
 const SMALL: u32 = 64 * 1024;
 
 /// How long a scene may take; each takes a second or a few.
-const PATIENCE: Duration = Duration::from_secs(100);
+const TIMEOUT: Duration = Duration::from_secs(100);

@@ -5,30 +5,30 @@ use std::time::Duration;
 use ssm_proxyd::sim::{Faults, Manner, OneOffFault, Options, RefusedUpgrades};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::fixture::{End, Kind, Scene, each, pattern, read_to_end};
+use super::fixture::{End, Fixture, Kind, each, pattern, read_to_end};
 use crate::support::in_process::unpaced;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_is_lost_is_a_reset_and_no_end() {
     each(async |kind| {
-        let scene = Scene::new(kind, mortal(), "").await;
-        let (mut client, mut destination) = scene.pair().await;
-        let words = pattern(100_000);
+        let fixture = Fixture::new(kind, expiring(), "").await;
+        let (mut client, mut destination) = fixture.pair().await;
+        let data = pattern(100_000);
 
-        client.say(b"question").await;
+        client.send(b"question").await;
         destination.read_exact(&mut [0; 8]).await.unwrap();
-        destination.write_all(&words).await.unwrap();
+        destination.write_all(&data).await.unwrap();
         let mut came = client.read(1000).await;
         assert_eq!(
-            scene.stage.simulator.inject(None, OneOffFault::KillAgent),
+            fixture.stage.simulator.inject(None, OneOffFault::KillAgent),
             1
         );
 
         let (rest, end) = client.read_to_end().await;
         came.extend(rest);
-        assert!(words.starts_with(&came), "{kind:?}");
+        assert!(data.starts_with(&came), "{kind:?}");
         assert_eq!(end, End::Reset, "{kind:?}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -36,14 +36,14 @@ async fn a_session_that_is_lost_is_a_reset_and_no_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_closed_client_whose_session_is_lost_sees_a_reset() {
     each(async |kind| {
-        let scene = Scene::new(kind, mortal(), "").await;
-        let (mut client, mut destination) = scene.pair().await;
+        let fixture = Fixture::new(kind, expiring(), "").await;
+        let (mut client, mut destination) = fixture.pair().await;
 
-        client.say(b"question").await;
+        client.send(b"question").await;
         client.half_close().await;
         destination.read_exact(&mut [0; 8]).await.unwrap();
         assert_eq!(
-            scene.stage.simulator.inject(None, OneOffFault::KillAgent),
+            fixture.stage.simulator.inject(None, OneOffFault::KillAgent),
             1
         );
 
@@ -52,7 +52,7 @@ async fn a_half_closed_client_whose_session_is_lost_sees_a_reset() {
             (Vec::new(), End::Reset),
             "{kind:?}"
         );
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -61,13 +61,13 @@ async fn a_half_closed_client_whose_session_is_lost_sees_a_reset() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_said_nothing_sees_a_reset_over_tcp_alone() {
     each(async |kind| {
-        let scene = Scene::new(kind, mortal(), "").await;
-        let (mut client, mut destination) = scene.pair().await;
+        let fixture = Fixture::new(kind, expiring(), "").await;
+        let (mut client, mut destination) = fixture.pair().await;
 
         destination.write_all(b"half a banner").await.unwrap();
         assert_eq!(client.read(13).await, b"half a banner", "{kind:?}");
         assert_eq!(
-            scene.stage.simulator.inject(None, OneOffFault::KillAgent),
+            fixture.stage.simulator.inject(None, OneOffFault::KillAgent),
             1
         );
 
@@ -77,7 +77,7 @@ async fn a_client_that_said_nothing_sees_a_reset_over_tcp_alone() {
             Kind::Unix => End::Fin,
         };
         assert_eq!(end, expected, "{kind:?}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -90,18 +90,18 @@ async fn a_dial_that_is_refused_is_a_reset() {
             api_delay: Duration::from_millis(300),
             ..Options::default()
         };
-        let mut scene = Scene::new(kind, options, "").await;
-        scene.close_destination();
+        let mut fixture = Fixture::new(kind, options, "").await;
+        fixture.close_destination();
 
-        let mut client = scene.connect().await;
-        client.say(b"question").await;
+        let mut client = fixture.connect().await;
+        client.send(b"question").await;
 
         assert_eq!(
             client.read_to_end().await,
             (Vec::new(), End::Reset),
             "{kind:?}"
         );
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -109,12 +109,12 @@ async fn a_dial_that_is_refused_is_a_reset() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_of_the_daemon_is_a_reset() {
     each(async |kind| {
-        let scene = Scene::plain(kind).await;
-        let (mut client, mut destination) = scene.pair().await;
-        client.say(b"question").await;
+        let fixture = Fixture::plain(kind).await;
+        let (mut client, mut destination) = fixture.pair().await;
+        client.send(b"question").await;
         destination.read_exact(&mut [0; 8]).await.unwrap();
 
-        scene.stage.end().await;
+        fixture.stage.end().await;
 
         assert_eq!(
             client.read_to_end().await,
@@ -130,19 +130,19 @@ async fn a_stop_of_the_daemon_is_a_reset() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_closed_client_gets_its_answer_after_an_outage_longer_than_its_timeout() {
     each(async |kind| {
-        let scene = Scene::new(kind, unpaced(), "half_close_timeout = \"1s\"").await;
-        let (mut client, mut destination) = scene.pair().await;
+        let fixture = Fixture::new(kind, unpaced(), "half_close_timeout = \"1s\"").await;
+        let (mut client, mut destination) = fixture.pair().await;
 
-        client.say(b"question").await;
+        client.send(b"question").await;
         client.half_close().await;
         destination.read_exact(&mut [0; 8]).await.unwrap();
-        outage(&scene).await;
+        outage(&fixture).await;
         destination.write_all(b"answer").await.unwrap();
         drop(destination);
 
         let (came, end) = client.read_to_end().await;
         assert_eq!((&came[..], end), (&b"answer"[..], End::Fin), "{kind:?}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -150,39 +150,39 @@ async fn a_half_closed_client_gets_its_answer_after_an_outage_longer_than_its_ti
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_words_of_a_client_arrive_after_an_outage_longer_than_its_timeout() {
     each(async |kind| {
-        let scene = Scene::new(kind, unpaced(), "half_close_timeout = \"1s\"").await;
-        let (mut client, mut destination) = scene.pair().await;
-        client.say(b"first ").await;
+        let fixture = Fixture::new(kind, unpaced(), "half_close_timeout = \"1s\"").await;
+        let (mut client, mut destination) = fixture.pair().await;
+        client.send(b"first ").await;
         destination.read_exact(&mut [0; 6]).await.unwrap();
 
         let speech = async {
-            scene
+            fixture
                 .stage
                 .until("the websocket is broken", |l| {
                     !l.refused_upgrades.is_empty()
                 })
                 .await;
-            client.say(b"last words").await;
+            client.send(b"last words").await;
             drop(client);
         };
-        tokio::join!(outage(&scene), speech);
+        tokio::join!(outage(&fixture), speech);
 
         let (came, end) = read_to_end(&mut destination).await;
         assert_eq!((&came[..], end), (&b"last words"[..], End::Fin), "{kind:?}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
 
 /// An agent whose death is noticed at once.
-fn mortal() -> Options {
+fn expiring() -> Options {
     let mut options = unpaced();
     options.agent.crash_delay = Duration::ZERO;
     options
 }
 
 /// Breaks the websocket and refuses others for longer than a second.
-async fn outage(scene: &Scene) {
+async fn outage(fixture: &Fixture) {
     let faults = Faults {
         refuse_upgrades: Some(RefusedUpgrades {
             status: 503,
@@ -190,13 +190,13 @@ async fn outage(scene: &Scene) {
         }),
         ..Faults::default()
     };
-    scene.stage.simulator.set_faults(faults);
+    fixture.stage.simulator.set_faults(faults);
     let broken = OneOffFault::Break(Manner::Fin);
-    assert_eq!(scene.stage.simulator.inject(None, broken), 1);
+    assert_eq!(fixture.stage.simulator.inject(None, broken), 1);
     // The pauses between so many attempts are longer than a second and a half together.
-    scene
+    fixture
         .stage
         .until("it lasts", |l| l.refused_upgrades.get(&503) >= Some(&6))
         .await;
-    scene.stage.simulator.set_faults(Faults::default());
+    fixture.stage.simulator.set_faults(Faults::default());
 }

@@ -8,7 +8,7 @@ use ssm_proxyd::sim::Options;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
 
-use super::fixture::{Client, End, Kind, Scene, each, pattern, read_to_end};
+use super::fixture::{Client, End, Fixture, Kind, each, pattern, read_to_end};
 use crate::support::in_process::{unpaced, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,18 +17,18 @@ async fn a_client_that_does_not_read_holds_back_the_destination_and_loses_nothin
         let mut options = unpaced();
         // What is not acknowledged waits in the kernel, and is not what is measured.
         options.agent.window = Some(1 << 20);
-        let scene = Scene::new(kind, options, "").await;
-        let (mut client, destination) = scene.pair().await;
-        let words: Arc<[u8]> = pattern(LARGE).into();
+        let fixture = Fixture::new(kind, options, "").await;
+        let (mut client, destination) = fixture.pair().await;
+        let data: Arc<[u8]> = pattern(LARGE).into();
 
-        let speech = Speech::begin(destination, Arc::clone(&words));
-        let said = speech.held_back().await;
-        assert!(said < LARGE, "{kind:?}: all {said} bytes were taken");
+        let speech = Speech::begin(destination, Arc::clone(&data));
+        let sent = speech.held_back().await;
+        assert!(sent < LARGE, "{kind:?}: all {sent} bytes were taken");
 
         let (came, end) = client.read_to_end().await;
-        assert!(came[..] == words[..], "{kind:?}: {} bytes", came.len());
+        assert!(came[..] == data[..], "{kind:?}: {} bytes", came.len());
         assert_eq!(end, End::Fin, "{kind:?}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -36,18 +36,18 @@ async fn a_client_that_does_not_read_holds_back_the_destination_and_loses_nothin
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_does_not_read_holds_back_the_client_and_loses_nothing() {
     each(async |kind| {
-        let scene = Scene::new(kind, unpaced(), FAST_UPLOAD).await;
-        let (client, mut destination) = scene.pair().await;
-        let words: Arc<[u8]> = pattern(LARGE).into();
+        let fixture = Fixture::new(kind, unpaced(), FAST_UPLOAD).await;
+        let (client, mut destination) = fixture.pair().await;
+        let data: Arc<[u8]> = pattern(LARGE).into();
 
-        let speech = Speech::begin(client.into_io(), Arc::clone(&words));
-        let said = speech.held_back().await;
-        assert!(said < LARGE, "{kind:?}: all {said} bytes were taken");
+        let speech = Speech::begin(client.into_io(), Arc::clone(&data));
+        let sent = speech.held_back().await;
+        assert!(sent < LARGE, "{kind:?}: all {sent} bytes were taken");
 
         let (came, end) = read_to_end(&mut destination).await;
-        assert!(came[..] == words[..], "{kind:?}: {} bytes", came.len());
+        assert!(came[..] == data[..], "{kind:?}: {} bytes", came.len());
         assert_eq!(end, End::Fin, "{kind:?}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -55,15 +55,15 @@ async fn a_destination_that_does_not_read_holds_back_the_client_and_loses_nothin
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_closes_while_megabytes_wait_has_all_of_them_delivered() {
     each(async |kind| {
-        let scene = Scene::new(kind, unpaced(), FAST_UPLOAD).await;
-        let (mut client, mut destination) = scene.pair().await;
-        let words = pattern(3_000_000);
+        let fixture = Fixture::new(kind, unpaced(), FAST_UPLOAD).await;
+        let (mut client, mut destination) = fixture.pair().await;
+        let data = pattern(3_000_000);
 
         // The agent takes 4 MiB that its destination does not.
-        client.say(&words).await;
+        client.send(&data).await;
         drop(client);
         let mut came = Vec::new();
-        while came.len() < words.len() / 2 {
+        while came.len() < data.len() / 2 {
             let mut some = [0; 4096];
             let len = destination.read(&mut some).await.unwrap();
             assert!(len > 0, "{kind:?}: an end after {} bytes", came.len());
@@ -73,9 +73,9 @@ async fn a_client_that_closes_while_megabytes_wait_has_all_of_them_delivered() {
         let (rest, end) = read_to_end(&mut destination).await;
         came.extend(rest);
 
-        assert!(came == words, "{kind:?}: {} bytes", came.len());
+        assert!(came == data, "{kind:?}: {} bytes", came.len());
         assert_eq!(end, End::Fin, "{kind:?}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -86,16 +86,16 @@ async fn a_client_that_leaves_while_nobody_reads_is_not_waited_for_for_ever() {
     let keys = keys.as_str();
     for leave in [Client::abort, drop] {
         each(async |kind| {
-            let scene = Scene::new(kind, unpaced(), keys).await;
-            let (mut client, _destination) = scene.pair().await;
-            let words = pattern(LARGE);
+            let fixture = Fixture::new(kind, unpaced(), keys).await;
+            let (mut client, _destination) = fixture.pair().await;
+            let data = pattern(LARGE);
 
             // As much as everything on the way takes.
-            let said = tokio::time::timeout(Duration::from_secs(2), client.say(&words)).await;
-            assert!(said.is_err(), "{kind:?}: all was taken");
+            let sent = tokio::time::timeout(Duration::from_secs(2), client.send(&data)).await;
+            assert!(sent.is_err(), "{kind:?}: all was taken");
             leave(client);
 
-            scene.end().await;
+            fixture.end().await;
         })
         .await;
     }
@@ -105,22 +105,22 @@ async fn a_client_that_leaves_while_nobody_reads_is_not_waited_for_for_ever() {
 async fn a_destination_that_only_talks_does_not_keep_a_client_that_left() {
     each(async |kind| {
         let keys = "half_close_timeout = \"1s\"\nresume_timeout = \"1s\"";
-        let scene = Scene::new(kind, unpaced(), &format!("{FAST_UPLOAD}\n{keys}")).await;
-        let (mut client, mut destination) = scene.pair().await;
+        let fixture = Fixture::new(kind, unpaced(), &format!("{FAST_UPLOAD}\n{keys}")).await;
+        let (mut client, mut destination) = fixture.pair().await;
         // More than sockets take, and less than the agent: its FIN waits behind it.
-        client.say(&pattern(7_000_000)).await;
+        client.send(&pattern(7_000_000)).await;
         drop(client);
 
-        let talk = async {
+        let exchange = async {
             while destination.write_all(b"and another thing").await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let ended = scene
+        let ended = fixture
             .stage
             .until("the session ends", |ledger| ledger.open_sessions() == 0);
-        tokio::join!(talk, ended);
-        scene.end().await;
+        tokio::join!(exchange, ended);
+        fixture.end().await;
     })
     .await;
 }
@@ -129,24 +129,24 @@ async fn a_destination_that_only_talks_does_not_keep_a_client_that_left() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_ends_before_the_client_reads_is_an_end_after_every_byte() {
     each(async |kind| {
-        let scene = Scene::new(kind, unpaced(), "").await;
-        let (mut client, mut destination) = scene.pair().await;
-        let words = pattern(1_000_000);
+        let fixture = Fixture::new(kind, unpaced(), "").await;
+        let (mut client, mut destination) = fixture.pair().await;
+        let data = pattern(1_000_000);
 
-        client.say(b"question").await;
-        destination.write_all(&words).await.unwrap();
+        client.send(b"question").await;
+        destination.write_all(&data).await.unwrap();
         destination.shutdown().await.unwrap();
-        scene
+        fixture
             .stage
             .until("all is on its way", |l| {
-                l.sessions[0].traffic.bytes_out >= words.len() as u64
+                l.sessions[0].traffic.bytes_out >= data.len() as u64
             })
             .await;
 
         let (came, end) = client.read_to_end().await;
-        assert!(came == words, "{kind:?}: {} bytes", came.len());
+        assert!(came == data, "{kind:?}: {} bytes", came.len());
         assert_eq!(end, End::Fin, "{kind:?}");
-        scene.end().await;
+        fixture.end().await;
     })
     .await;
 }
@@ -160,46 +160,46 @@ async fn a_destination_that_talks_before_it_reads_is_heard_in_the_end() {
         ..unpaced()
     };
     options.agent.window = Some(2 * VERY_LARGE);
-    let scene = Scene::new(Kind::Tcp, options, FAST_UPLOAD).await;
-    let (client, destination) = scene.pair().await;
-    let (mut hears, mut says) = tokio::io::split(destination);
+    let fixture = Fixture::new(Kind::Tcp, options, FAST_UPLOAD).await;
+    let (client, destination) = fixture.pair().await;
+    let (mut receiver, mut says) = tokio::io::split(destination);
     let (from_daemon, to_daemon) = tokio::io::split(client.into_io());
     let (question, answer): (Arc<[u8]>, Arc<[u8]>) =
         (pattern(LARGE).into(), pattern(VERY_LARGE).into());
     let asking = Speech::begin(to_daemon, Arc::clone(&question));
-    let asked = asking.held_back().await;
-    assert!(asked < LARGE, "all {asked} bytes were taken");
+    let requests = asking.held_back().await;
+    assert!(requests < LARGE, "all {requests} bytes were taken");
 
     let mut listening = Listener::begin(from_daemon);
-    let mut talk = JoinSet::new();
-    let words = Arc::clone(&answer);
-    talk.spawn(async move { says.write_all(&words).await.map(|()| says) });
-    let heard = listening.held_back().await;
-    assert!(heard < VERY_LARGE, "nothing held it back");
+    let mut exchange = JoinSet::new();
+    let data = Arc::clone(&answer);
+    exchange.spawn(async move { says.write_all(&data).await.map(|()| says) });
+    let received = listening.held_back().await;
+    assert!(received < VERY_LARGE, "nothing held it back");
     let mut came = vec![0; LARGE];
-    hears.read_exact(&mut came).await.unwrap();
-    let said = talk.join_next().await.unwrap().unwrap().unwrap();
+    receiver.read_exact(&mut came).await.unwrap();
+    let sent = exchange.join_next().await.unwrap().unwrap().unwrap();
 
     assert!(came[..] == question[..]);
-    listening.heard(VERY_LARGE).await;
-    drop((hears, said));
-    let heard = listening.whole.join_next().await.unwrap().unwrap();
-    assert!(heard[..] == answer[..]);
-    let ledger = scene.end().await;
+    listening.received(VERY_LARGE).await;
+    drop((receiver, sent));
+    let received = listening.whole.join_next().await.unwrap().unwrap();
+    assert!(received[..] == answer[..]);
+    let ledger = fixture.end().await;
     assert_eq!(ledger.sessions[0].attached, 1, "the websocket lived on");
 }
 
 /// Someone who reads, and how far they came.
 struct Listener {
-    heard: Arc<AtomicUsize>,
+    received: Arc<AtomicUsize>,
     whole: JoinSet<Vec<u8>>,
 }
 
 impl Listener {
     /// Reads to the end.
     fn begin<R: AsyncRead + Unpin + Send + 'static>(mut from: R) -> Self {
-        let heard = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&heard);
+        let received = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&received);
         let mut whole = JoinSet::new();
         whole.spawn(async move {
             let mut came = Vec::new();
@@ -208,17 +208,17 @@ impl Listener {
             }
             came
         });
-        Self { heard, whole }
+        Self { received, whole }
     }
 
     /// Waits until no more comes, and tells how much did.
     async fn held_back(&self) -> usize {
-        held_back(&self.heard).await
+        held_back(&self.received).await
     }
 
-    async fn heard(&self, len: usize) {
+    async fn received(&self, len: usize) {
         until("everything is heard", || {
-            self.heard.load(Ordering::Relaxed) == len
+            self.received.load(Ordering::Relaxed) == len
         })
         .await;
     }
@@ -226,28 +226,28 @@ impl Listener {
 
 /// Someone who writes, and how far they came.
 struct Speech {
-    said: Arc<AtomicUsize>,
+    sent: Arc<AtomicUsize>,
     _task: JoinSet<()>,
 }
 
 impl Speech {
-    /// Writes `words` and closes.
-    fn begin<W: AsyncWrite + Unpin + Send + 'static>(mut to: W, words: Arc<[u8]>) -> Self {
-        let said = Arc::new(AtomicUsize::new(0));
+    /// Writes `data` and closes.
+    fn begin<W: AsyncWrite + Unpin + Send + 'static>(mut to: W, data: Arc<[u8]>) -> Self {
+        let sent = Arc::new(AtomicUsize::new(0));
         let mut task = JoinSet::new();
-        let counter = Arc::clone(&said);
+        let counter = Arc::clone(&sent);
         task.spawn(async move {
-            for piece in words.chunks(16 * 1024) {
+            for piece in data.chunks(16 * 1024) {
                 to.write_all(piece).await.unwrap();
                 counter.fetch_add(piece.len(), Ordering::Relaxed);
             }
         });
-        Self { said, _task: task }
+        Self { sent, _task: task }
     }
 
     /// Waits until no more is taken, and tells how much was.
     async fn held_back(&self) -> usize {
-        held_back(&self.said).await
+        held_back(&self.sent).await
     }
 }
 

@@ -22,39 +22,39 @@ async fn a_tail_that_the_agents_websocket_swallowed_is_a_loss() {
         seed: 5,
     })
     .await;
-    let mut errand = ConnectProcess::start(&simulator, source.address().port());
-    errand.hear(LEN / 2);
+    let mut process = ConnectProcess::start(&simulator, source.address().port());
+    process.receive(LEN / 2);
 
     simulator.inject(None, OneOffFault::AgentAway(Duration::from_millis(300)));
-    let rest = errand.hear_all().len();
+    let rest = process.read_to_end().len();
 
-    let (code, told) = errand.end();
+    let (code, stderr) = process.end();
     assert!(rest < LEN - LEN / 2, "nothing was truncated");
-    assert_eq!(code, 1, "{told}");
-    assert_eq!(told.lines().count(), 1, "{told}");
+    assert_eq!(code, 1, "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
 /// sshd does so when it has too many clients.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bytes_of_a_destination_that_closes_at_once_are_printed() {
-    let words = b"Not allowed at this time\r\n";
+    let data = b"Not allowed at this time\r\n";
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for connection in listener.incoming() {
-            connection.unwrap().write_all(words).unwrap();
+            connection.unwrap().write_all(data).unwrap();
         }
     });
 
     let mut clean = 0;
     for _ in 0..10 {
-        let mut errand = ConnectProcess::start(&simulator, port);
-        let got = errand.hear_all();
+        let mut process = ConnectProcess::start(&simulator, port);
+        let got = process.read_to_end();
 
-        let (code, told) = errand.end();
-        assert_eq!(got, words, "{code}: {told}");
-        assert!(code == 0 || code == 1, "{code}: {told}");
+        let (code, stderr) = process.end();
+        assert_eq!(got, data, "{code}: {stderr}");
+        assert!(code == 0 || code == 1, "{code}: {stderr}");
         clean += u32::from(code == 0);
     }
     // On a busy machine the first round trips are long, and an end soon after the bytes is doubted.

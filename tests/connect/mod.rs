@@ -24,13 +24,13 @@ async fn stdout_carries_every_byte_and_nothing_else_and_the_end_is_0() {
         seed: 5,
     })
     .await;
-    let mut errand = ConnectProcess::start(&simulator, source.address().port());
+    let mut process = ConnectProcess::start(&simulator, source.address().port());
 
-    let got = errand.hear_all();
+    let got = process.read_to_end();
 
     let sent: Vec<u8> = seeded(3 << 20, 5).flatten().collect();
     assert_whole(&got, &sent);
-    assert_eq!(errand.end(), (0, String::new()));
+    assert_eq!(process.end(), (0, String::new()));
     let ledger = simulator.ledger();
     assert_eq!(ledger.sessions[0].document, "AWS-StartSSHSession");
     assert_clean(&simulator);
@@ -40,21 +40,21 @@ async fn stdout_carries_every_byte_and_nothing_else_and_the_end_is_0() {
 async fn bytes_are_whole_both_ways_at_once() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let echo = destination(Role::Echo).await;
-    let mut errand = ConnectProcess::start(&simulator, echo.address().port());
-    let words = pattern(1, 4 << 20);
-    let mut stdin = errand.stdin.take().unwrap();
-    let sent = words.clone();
+    let mut process = ConnectProcess::start(&simulator, echo.address().port());
+    let data = pattern(1, 4 << 20);
+    let mut stdin = process.stdin.take().unwrap();
+    let sent = data.clone();
     let writer = thread::spawn(move || {
         stdin.write_all(&sent).unwrap();
         stdin
     });
 
-    let got = errand.hear(words.len());
+    let got = process.receive(data.len());
 
-    assert_whole(&got, &words);
+    assert_whole(&got, &data);
     let _open = writer.join().unwrap();
-    errand.signal("HUP");
-    assert_eq!(errand.end(), (129, String::new()));
+    process.signal("HUP");
+    assert_eq!(process.end(), (129, String::new()));
     assert_clean(&simulator);
 }
 
@@ -63,14 +63,14 @@ async fn an_eof_on_stdin_does_not_cut_the_answer() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let answer = pattern(2, 1 << 20);
     let port = answering(answer.clone());
-    let mut errand = ConnectProcess::start(&simulator, port);
+    let mut process = ConnectProcess::start(&simulator, port);
 
-    errand.say(b"question\n");
-    drop(errand.stdin.take());
-    let got = errand.hear_all();
+    process.send(b"question\n");
+    drop(process.stdin.take());
+    let got = process.read_to_end();
 
     assert_whole(&got, &answer);
-    assert_eq!(errand.end(), (0, String::new()));
+    assert_eq!(process.end(), (0, String::new()));
     assert_clean(&simulator);
 }
 
@@ -80,16 +80,16 @@ async fn an_eof_on_stdin_that_nothing_follows_ends_it_in_time() {
     let sink = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = sink.local_addr().unwrap().port().to_string();
     let tables = "[defaults]\nhalf_close_timeout = \"1s\"\n";
-    let mut errand = ConnectProcess::with(&simulator, tables, &[TARGET, &port]);
+    let mut process = ConnectProcess::with(&simulator, tables, &[TARGET, &port]);
 
-    errand.say(b"question\n");
-    drop(errand.stdin.take());
-    let (code, said) = errand.end();
+    process.send(b"question\n");
+    drop(process.stdin.take());
+    let (code, stderr) = process.end();
 
-    assert_eq!(code, 75, "{said}");
+    assert_eq!(code, 75, "{stderr}");
     assert!(
-        said.contains("no response since the end of stdin"),
-        "{said}"
+        stderr.contains("no response since the end of stdin"),
+        "{stderr}"
     );
     assert_clean(&simulator);
 }
@@ -99,12 +99,12 @@ async fn a_signal_ends_the_session_at_once() {
     for (name, code) in [("HUP", 129), ("INT", 130), ("TERM", 143)] {
         let simulator = Simulator::start(Options::default()).await.unwrap();
         let echo = destination(Role::Echo).await;
-        let mut errand = ConnectProcess::start(&simulator, echo.address().port());
-        errand.say(b"hello");
-        assert_eq!(errand.hear(5), b"hello");
+        let mut process = ConnectProcess::start(&simulator, echo.address().port());
+        process.send(b"hello");
+        assert_eq!(process.receive(5), b"hello");
 
-        errand.signal(name);
-        assert_eq!(errand.end(), (code, String::new()), "{name}");
+        process.signal(name);
+        assert_eq!(process.end(), (code, String::new()), "{name}");
 
         let ledger = simulator.ledger();
         assert!(ledger.sessions[0].terminate_called, "{name}");
@@ -117,12 +117,12 @@ async fn a_signal_while_the_session_is_opened_ends_it_too() {
     let mut options = unpaced();
     options.agent.readiness = Duration::from_secs(5)..Duration::from_secs(6);
     let simulator = Simulator::start(options).await.unwrap();
-    let errand = ConnectProcess::start(&simulator, 22);
+    let process = ConnectProcess::start(&simulator, 22);
     until("a session", || simulator.ledger().started == 1).await;
 
-    errand.signal("TERM");
+    process.signal("TERM");
 
-    assert_eq!(errand.end().0, 143);
+    assert_eq!(process.end().0, 143);
     assert_clean(&simulator);
 }
 
@@ -133,15 +133,15 @@ async fn a_session_that_may_be_left_behind_is_told() {
         ..Options::default()
     };
     let simulator = Simulator::start(options).await.unwrap();
-    let errand = ConnectProcess::start(&simulator, 22);
+    let process = ConnectProcess::start(&simulator, 22);
     until("the call has arrived", || simulator.ledger().started == 1).await;
 
-    errand.signal("TERM");
+    process.signal("TERM");
 
-    let (code, told) = errand.end();
+    let (code, stderr) = process.end();
     assert_eq!(code, 143);
-    assert!(told.contains("may still be active"), "{told}");
-    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(stderr.contains("may still be active"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
 /// ssh sends HUP when it ends, after an INT of the terminal that both have got.
@@ -153,15 +153,15 @@ async fn a_second_signal_hurries_and_leaves_no_session() {
     };
     let simulator = Simulator::start(options).await.unwrap();
     let echo = destination(Role::Echo).await;
-    let mut errand = ConnectProcess::start(&simulator, echo.address().port());
-    errand.say(b"hello");
-    assert_eq!(errand.hear(5), b"hello");
+    let mut process = ConnectProcess::start(&simulator, echo.address().port());
+    process.send(b"hello");
+    assert_eq!(process.receive(5), b"hello");
 
-    errand.signal("INT");
+    process.signal("INT");
     until("the agent has the flag", || simulator.open_sessions() == 0).await;
-    errand.signal("HUP");
+    process.signal("HUP");
 
-    assert_eq!(errand.end(), (130, String::new()));
+    assert_eq!(process.end(), (130, String::new()));
     assert!(simulator.ledger().sessions[0].terminate_called);
 }
 
@@ -170,13 +170,13 @@ async fn a_second_signal_hurries_and_leaves_no_session() {
 async fn a_reader_of_stdout_that_vanishes_ends_the_session() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let echo = destination(Role::Echo).await;
-    let mut errand = ConnectProcess::start(&simulator, echo.address().port());
-    errand.say(b"hello");
-    assert_eq!(errand.hear(5), b"hello");
+    let mut process = ConnectProcess::start(&simulator, echo.address().port());
+    process.send(b"hello");
+    assert_eq!(process.receive(5), b"hello");
 
-    drop(errand.stdout.take());
+    drop(process.stdout.take());
 
-    assert_eq!(errand.end(), (0, String::new()));
+    assert_eq!(process.end(), (0, String::new()));
     assert!(simulator.ledger().sessions[0].terminate_called);
     assert_clean(&simulator);
 }
@@ -189,12 +189,12 @@ async fn a_reader_that_vanishes_amid_a_transfer_is_no_fault() {
         seed: 5,
     })
     .await;
-    let mut errand = ConnectProcess::start(&simulator, source.address().port());
-    errand.hear(100_000);
+    let mut process = ConnectProcess::start(&simulator, source.address().port());
+    process.receive(100_000);
 
-    drop(errand.stdout.take());
+    drop(process.stdout.take());
 
-    assert_eq!(errand.end(), (0, String::new()));
+    assert_eq!(process.end(), (0, String::new()));
     assert_clean(&simulator);
 }
 
@@ -203,13 +203,13 @@ async fn a_reader_that_vanishes_amid_a_transfer_is_no_fault() {
 async fn when_its_parent_dies_nothing_stays_behind() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let echo = destination(Role::Echo).await;
-    let mut errand = ConnectProcess::start(&simulator, echo.address().port());
-    errand.say(b"hello");
-    assert_eq!(errand.hear(5), b"hello");
+    let mut process = ConnectProcess::start(&simulator, echo.address().port());
+    process.send(b"hello");
+    assert_eq!(process.receive(5), b"hello");
 
-    drop((errand.stdin.take(), errand.stdout.take()));
+    drop((process.stdin.take(), process.stdout.take()));
 
-    assert_eq!(errand.end(), (0, String::new()));
+    assert_eq!(process.end(), (0, String::new()));
     assert_clean(&simulator);
 }
 
@@ -221,22 +221,22 @@ async fn a_transfer_survives_its_websockets() {
     };
     let simulator = Simulator::start(options).await.unwrap();
     let echo = destination(Role::Echo).await;
-    let mut errand = ConnectProcess::start(&simulator, echo.address().port());
-    let words = pattern(3, 500_000);
-    let mut stdin = errand.stdin.take().unwrap();
-    let sent = words.clone();
+    let mut process = ConnectProcess::start(&simulator, echo.address().port());
+    let data = pattern(3, 500_000);
+    let mut stdin = process.stdin.take().unwrap();
+    let sent = data.clone();
     let writer = thread::spawn(move || {
         stdin.write_all(&sent).unwrap();
         stdin
     });
 
-    let got = errand.hear(words.len());
+    let got = process.receive(data.len());
 
-    assert_whole(&got, &words);
+    assert_whole(&got, &data);
     let _open = writer.join().unwrap();
     assert!(simulator.ledger().sessions[0].resumes >= 2);
-    errand.signal("TERM");
-    assert_eq!(errand.end(), (143, String::new()));
+    process.signal("TERM");
+    assert_eq!(process.end(), (143, String::new()));
     assert_clean(&simulator);
 }
 
@@ -249,13 +249,13 @@ async fn another_destination_goes_through_a_mux() {
     })
     .await;
     let remote = format!("localhost:{}", source.address().port());
-    let mut errand = ConnectProcess::with(&simulator, DEFAULTS, &[TARGET, "--remote", &remote]);
+    let mut process = ConnectProcess::with(&simulator, DEFAULTS, &[TARGET, "--remote", &remote]);
 
-    let got = errand.hear_all();
+    let got = process.read_to_end();
 
     let sent: Vec<u8> = seeded(100_000, 9).flatten().collect();
     assert_whole(&got, &sent);
-    assert_eq!(errand.end(), (0, String::new()));
+    assert_eq!(process.end(), (0, String::new()));
     let document = simulator.ledger().sessions[0].document.clone();
     assert_eq!(document, "AWS-StartPortForwardingSession");
     assert_clean(&simulator);
@@ -313,15 +313,15 @@ async fn what_stdout_cannot_take_is_told_and_is_no_clean_end() {
         .wait_with_output()
         .unwrap();
 
-    let said = String::from_utf8(ended.stderr).unwrap();
+    let stderr = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(
-        (ended.status.code(), said.lines().count()),
+        (ended.status.code(), stderr.lines().count()),
         (Some(1), 1),
-        "{said}"
+        "{stderr}"
     );
     assert!(
-        said.contains("cannot write to stdout: No space left"),
-        "{said}"
+        stderr.contains("cannot write to stdout: No space left"),
+        "{stderr}"
     );
     assert_clean(&simulator);
 }
@@ -332,20 +332,20 @@ async fn a_session_that_is_lost_is_told_and_is_no_clean_end() {
     options.agent.crash_delay = Duration::from_millis(10);
     let simulator = Simulator::start(options).await.unwrap();
     let echo = destination(Role::Echo).await;
-    let mut errand = ConnectProcess::start(&simulator, echo.address().port());
-    errand.say(b"hello");
-    assert_eq!(errand.hear(5), b"hello");
+    let mut process = ConnectProcess::start(&simulator, echo.address().port());
+    process.send(b"hello");
+    assert_eq!(process.receive(5), b"hello");
 
     simulator.inject(None, OneOffFault::KillAgent);
-    let _open = errand.stdin.take();
-    let (code, said) = errand.end();
+    let _open = process.stdin.take();
+    let (code, stderr) = process.end();
 
-    assert_eq!((code, said.lines().count()), (1, 1), "{said}");
+    assert_eq!((code, stderr.lines().count()), (1, 1), "{stderr}");
     assert!(
-        said.starts_with(&format!("ssm-proxyd: {TARGET}: ")),
-        "{said}"
+        stderr.starts_with(&format!("ssm-proxyd: {TARGET}: ")),
+        "{stderr}"
     );
-    assert!(said.contains("crash reason"), "{said}");
+    assert!(stderr.contains("crash reason"), "{stderr}");
 }
 
 /// A server for one connection: reads a line, answers, and ends.

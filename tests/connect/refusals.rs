@@ -9,7 +9,7 @@ use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_has_its_exit_code_and_one_line() {
-    for (api, code, words) in [
+    for (api, code, text) in [
         ("TargetNotConnected", 69, "check that the target is running"),
         ("AccessDeniedException", 77, "ssm:StartSession"),
         ("ExpiredTokenException", 77, "aws sso login"),
@@ -25,13 +25,13 @@ async fn what_is_refused_has_its_exit_code_and_one_line() {
         simulator.fail(Operation::StartSession, fault);
         let tables = "[defaults]\nconnect_timeout = \"2s\"\n";
 
-        let (exit, said) = ConnectProcess::with(&simulator, tables, &[TARGET]).end();
+        let (exit, stderr) = ConnectProcess::with(&simulator, tables, &[TARGET]).end();
 
-        assert_eq!((exit, said.lines().count()), (code, 1), "{api}: {said}");
-        assert!(said.contains(words), "{api}: {said}");
+        assert_eq!((exit, stderr.lines().count()), (code, 1), "{api}: {stderr}");
+        assert!(stderr.contains(text), "{api}: {stderr}");
         assert!(
-            said.starts_with(&format!("ssm-proxyd: {TARGET}: ")),
-            "{said}"
+            stderr.starts_with(&format!("ssm-proxyd: {TARGET}: ")),
+            "{stderr}"
         );
     }
 }
@@ -40,11 +40,11 @@ async fn what_is_refused_has_its_exit_code_and_one_line() {
 async fn a_port_where_nothing_listens_is_reported() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
 
-    let (code, said) = ConnectProcess::start(&simulator, free_port()).end();
+    let (code, stderr) = ConnectProcess::start(&simulator, free_port()).end();
 
-    assert_eq!(code, 69, "{said}");
-    assert!(said.contains("check the port"), "{said}");
-    assert!(said.contains("refused the connection"), "{said}");
+    assert_eq!(code, 69, "{stderr}");
+    assert!(stderr.contains("check the port"), "{stderr}");
+    assert!(stderr.contains("refused the connection"), "{stderr}");
     assert_clean(&simulator);
 }
 
@@ -53,12 +53,12 @@ async fn a_destination_that_refuses_is_told() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let remote = format!("localhost:{}", free_port());
 
-    let (code, said) = ConnectProcess::with(&simulator, "", &[TARGET, "--remote", &remote]).end();
+    let (code, stderr) = ConnectProcess::with(&simulator, "", &[TARGET, "--remote", &remote]).end();
 
-    assert_eq!((code, said.lines().count()), (69, 1), "{said}");
+    assert_eq!((code, stderr.lines().count()), (69, 1), "{stderr}");
     assert!(
-        said.contains("could not connect to the destination"),
-        "{said}"
+        stderr.contains("could not connect to the destination"),
+        "{stderr}"
     );
     assert_clean(&simulator);
 }
@@ -67,15 +67,15 @@ async fn a_destination_that_refuses_is_told() {
 async fn a_document_of_another_kind_or_none_is_bad_configuration() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
 
-    let (code, said) =
+    let (code, stderr) =
         ConnectProcess::with(&simulator, "", &[TARGET, "--document", "Not-There"]).end();
 
-    assert_eq!(code, 78, "{said}");
+    assert_eq!(code, 78, "{stderr}");
 }
 
 #[test]
 fn bad_usage_is_2_and_says_what_to_write() {
-    for (arguments, words) in [
+    for (arguments, text) in [
         (&["connect"][..], "TARGET"),
         (&["connect", "web-1"], "web-1"),
         (&["connect", TARGET, "0"], "0 is not in 1..=65535"),
@@ -87,10 +87,10 @@ fn bad_usage_is_2_and_says_what_to_write() {
     ] {
         let mut process = Process::start(ssm_proxyd().args(arguments));
 
-        let (code, said) = (process.exit_code(), process.stderr.all());
+        let (code, stderr) = (process.exit_code(), process.stderr.all());
 
-        assert_eq!(code, 2, "{arguments:?}: {said}");
-        assert!(said.contains(words), "{arguments:?}: {said}");
+        assert_eq!(code, 2, "{arguments:?}: {stderr}");
+        assert!(stderr.contains(text), "{arguments:?}: {stderr}");
         assert_eq!(process.stdout.all(), "");
     }
 }
@@ -106,13 +106,13 @@ fn a_broken_file_is_78_and_so_is_no_region() {
     without
         .env("XDG_CONFIG_HOME", directory.path())
         .env("HOME", directory.path());
-    for (mut command, words) in [(broken, "regoin"), (without, "no region")] {
+    for (mut command, text) in [(broken, "regoin"), (without, "no region")] {
         let mut process = Process::start(command.args(["connect", TARGET]));
 
-        let (code, said) = (process.exit_code(), process.stderr.all());
+        let (code, stderr) = (process.exit_code(), process.stderr.all());
 
-        assert_eq!(code, 78, "{said}");
-        assert!(said.contains(words), "{said}");
+        assert_eq!(code, 78, "{stderr}");
+        assert!(stderr.contains(text), "{stderr}");
     }
 }
 

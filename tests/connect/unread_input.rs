@@ -20,15 +20,15 @@ async fn two_signals_while_an_upgrade_hangs_leave_no_session() {
         "ssmmessages_endpoint = \"ws://{}\"\n{DEFAULTS}",
         gateway.local_addr().unwrap()
     );
-    let errand = ConnectProcess::with(&simulator, &tables, &[TARGET, "22"]);
+    let process = ConnectProcess::with(&simulator, &tables, &[TARGET, "22"]);
     let _silent = gateway.accept().unwrap();
 
-    errand.signal("INT");
-    errand.signal("HUP");
+    process.signal("INT");
+    process.signal("HUP");
 
-    let (code, told) = errand.end();
+    let (code, stderr) = process.end();
     assert!([129, 130].contains(&code), "{code}");
-    assert_eq!(told, "");
+    assert_eq!(stderr, "");
     assert!(simulator.ledger().sessions[0].terminate_called);
 }
 
@@ -41,13 +41,13 @@ async fn a_good_end_that_leaves_a_session_is_no_success() {
     };
     simulator.fail(Operation::TerminateSession, fault);
     let source = destination(Role::Source { len: 10, seed: 5 }).await;
-    let mut errand = ConnectProcess::start(&simulator, source.address().port());
+    let mut process = ConnectProcess::start(&simulator, source.address().port());
 
-    assert_eq!(errand.hear_all().len(), 10);
+    assert_eq!(process.read_to_end().len(), 10);
 
-    let (code, told) = errand.end();
-    assert_eq!(code, 1, "{told}");
-    assert!(told.contains("may still be active"), "{told}");
+    let (code, stderr) = process.end();
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("may still be active"), "{stderr}");
 }
 
 /// As by `connect < file | head -c1`.
@@ -55,7 +55,7 @@ async fn a_good_end_that_leaves_a_session_is_no_success() {
 async fn a_reader_that_vanishes_before_stdin_is_delivered_is_no_success() {
     let mut blocked = Blocked::new(&[]).await;
 
-    drop(blocked.errand.stdout.take());
+    drop(blocked.process.stdout.take());
 
     blocked.assert_undelivered();
 }
@@ -66,7 +66,11 @@ async fn a_destination_that_ends_before_it_has_stdin_is_no_success() {
 
     drop(blocked.destination.take());
 
-    assert_eq!(blocked.errand.hear_all(), b"", "the end comes as an end");
+    assert_eq!(
+        blocked.process.read_to_end(),
+        b"",
+        "the end comes as an end"
+    );
     blocked.assert_undelivered();
 }
 
@@ -74,7 +78,7 @@ async fn a_destination_that_ends_before_it_has_stdin_is_no_success() {
 async fn a_destination_that_ends_behind_its_reader_is_no_success() {
     let mut blocked = Blocked::new(&["--remote"]).await;
 
-    drop(blocked.errand.stdout.take());
+    drop(blocked.process.stdout.take());
     blocked
         .destination
         .as_mut()
@@ -88,7 +92,7 @@ async fn a_destination_that_ends_behind_its_reader_is_no_success() {
 
 /// A `connect` whose destination has said one byte and reads nothing, so that stdin is full.
 struct Blocked {
-    errand: ConnectProcess,
+    process: ConnectProcess,
     destination: Option<TcpStream>,
     writer: JoinHandle<()>,
     _simulator: Simulator,
@@ -105,11 +109,11 @@ impl Blocked {
             _ => format!("localhost:{port}"),
         };
         let arguments = [&[TARGET], by, &[&address]].concat();
-        let mut errand = ConnectProcess::with(&simulator, DEFAULTS, &arguments);
+        let mut process = ConnectProcess::with(&simulator, DEFAULTS, &arguments);
         let (mut destination, _) = slow.accept().unwrap();
         destination.write_all(b"x").unwrap();
-        assert_eq!(errand.hear(1), b"x");
-        let mut stdin = errand.stdin.take().unwrap();
+        assert_eq!(process.receive(1), b"x");
+        let mut stdin = process.stdin.take().unwrap();
         let written = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&written);
         let writer = thread::spawn(move || {
@@ -130,7 +134,7 @@ impl Blocked {
         })
         .await;
         Self {
-            errand,
+            process,
             destination: Some(destination),
             writer,
             _simulator: simulator,
@@ -138,10 +142,10 @@ impl Blocked {
     }
 
     fn assert_undelivered(self) {
-        let (code, told) = self.errand.end();
-        assert_eq!(code, 1, "{told}");
-        assert!(told.contains("stdin"), "{told}");
-        assert_eq!(told.lines().count(), 1, "{told}");
+        let (code, stderr) = self.process.end();
+        assert_eq!(code, 1, "{stderr}");
+        assert!(stderr.contains("stdin"), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
         self.writer.join().unwrap();
     }
 }

@@ -14,85 +14,85 @@ use crate::support::process::{Process, behind};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_refuses_no_connection() {
-    let mut scene = Scene::new(&["web", "local"]).await;
-    assert_echo(&mut connect(scene.address), b"hello");
-    assert_echo_unix(&scene.path, b"hello");
-    scene.kill("TERM");
-    scene.told("ended 0");
+    let mut fixture = Fixture::new(&["web", "local"]).await;
+    assert_echo(&mut connect(fixture.address), b"hello");
+    assert_echo_unix(&fixture.path, b"hello");
+    fixture.kill("TERM");
+    fixture.wait_for_log("ended 0");
 
-    let mut waiting = connect(scene.address);
+    let mut waiting = connect(fixture.address);
     waiting.write_all(b"patience").unwrap();
-    let path = scene.path.clone();
+    let path = fixture.path.clone();
     let unix = UnixStream::connect(&path).unwrap();
-    scene.restart();
+    fixture.restart();
 
-    let mut heard = [0; 8];
-    waiting.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"patience");
+    let mut received = [0; 8];
+    waiting.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"patience");
     drop((waiting, unix));
-    scene.ends();
+    fixture.ends();
     assert!(path.exists(), "the file of the socket is the manager's");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_keeps_them() {
-    let mut scene = Scene::new(&["web"]).await;
+    let mut fixture = Fixture::new(&["web"]).await;
     assert!(
-        scene
+        fixture
             .log("no forward uses this passed socket")
             .contains("name=\"local\"")
     );
-    let mut client = connect(scene.address);
+    let mut client = connect(fixture.address);
     assert_echo(&mut client, b"hello");
 
-    scene.write(&["local", "web"]);
-    scene.kill("HUP");
+    fixture.write(&["local", "web"]);
+    fixture.kill("HUP");
 
-    scene.log("reloaded");
+    fixture.log("reloaded");
     assert_echo(&mut client, b"still here");
-    assert_echo(&mut connect(scene.address), b"hello");
-    assert_echo_unix(&scene.path, b"hello");
+    assert_echo(&mut connect(fixture.address), b"hello");
+    assert_echo_unix(&fixture.path, b"hello");
     drop(client);
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_was_not_passed_is_named() {
-    let mut scene = Scene::new(&["web", "db"]).await;
+    let mut fixture = Fixture::new(&["web", "db"]).await;
 
-    let said = scene.log("cannot listen on systemd:db");
+    let line = fixture.log("cannot listen on systemd:db");
 
     assert!(
-        said.contains("no socket of that name was passed; available: local, web"),
-        "{said}"
+        line.contains("no socket of that name was passed; available: local, web"),
+        "{line}"
     );
-    assert!(said.contains("FileDescriptorName=db"), "{said}");
-    scene.log("ready: 2 forwards, 1 failing");
+    assert!(line.contains("FileDescriptorName=db"), "{line}");
+    fixture.log("ready: 2 forwards, 1 failing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_other_machines_can_reach_must_be_meant() {
-    let mut scene = Scene::at("0.0.0.0", &["web"]).await;
+    let mut fixture = Fixture::at("0.0.0.0", &["web"]).await;
 
-    let said = scene.log("cannot listen on systemd:web");
+    let line = fixture.log("cannot listen on systemd:web");
 
     assert!(
-        said.contains("other machines could connect to 0.0.0.0:"),
-        "{said}"
+        line.contains("other machines could connect to 0.0.0.0:"),
+        "{line}"
     );
-    scene.told("ended 71");
+    fixture.wait_for_log("ended 71");
 }
 
-fn assert_echo_unix(path: &Path, words: &[u8]) {
+fn assert_echo_unix(path: &Path, data: &[u8]) {
     let mut client = UnixStream::connect(path).unwrap();
-    client.write_all(words).unwrap();
-    let mut heard = vec![0; words.len()];
-    client.read_exact(&mut heard).unwrap();
-    assert_eq!(heard, words);
+    client.write_all(data).unwrap();
+    let mut received = vec![0; data.len()];
+    client.read_exact(&mut received).unwrap();
+    assert_eq!(received, data);
 }
 
 /// A manager, and a daemon with a forward for each name.
-struct Scene {
+struct Fixture {
     simulator: Simulator,
     echo: Destination,
     file: File,
@@ -102,7 +102,7 @@ struct Scene {
     path: PathBuf,
 }
 
-impl Scene {
+impl Fixture {
     async fn new(names: &[&str]) -> Self {
         Self::at("127.0.0.1", names).await
     }
@@ -148,18 +148,18 @@ impl Scene {
     }
 
     /// What the daemon says.
-    fn log(&mut self, words: &str) -> String {
-        self.manager.stderr.wait_for(words)
+    fn log(&mut self, data: &str) -> String {
+        self.manager.stderr.wait_for(data)
     }
 
     /// What the manager says.
-    fn told(&mut self, words: &str) -> String {
-        self.manager.stdout.wait_for(words)
+    fn wait_for_log(&mut self, data: &str) -> String {
+        self.manager.stdout.wait_for(data)
     }
 
     fn ends(&mut self) {
         self.kill("TERM");
-        self.told("ended 0");
+        self.wait_for_log("ended 0");
         assert_clean(&self.simulator);
     }
 }

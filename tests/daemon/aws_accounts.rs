@@ -87,14 +87,14 @@ async fn a_role_that_may_not_be_assumed_is_told_with_what_is_missing() {
     assert_reset(connect(daemon.address()));
 
     let line = daemon.process.stderr.wait_for("WARN");
-    let words = [
+    let text = [
         "AssumeRole",
         ARN,
         "AccessDenied",
         "User me may not",
         "sts:AssumeRole",
     ];
-    assert_names(&line, &words);
+    assert_names(&line, &text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,9 +154,9 @@ async fn another_role_changes_one_forward_and_leaves_the_others_alone() {
 
     std::fs::write(file.path(), text("er")).unwrap();
     daemon.signal("HUP");
-    let told = daemon.stderr.wait_for("reloaded");
+    let output = daemon.stderr.wait_for("reloaded");
 
-    assert_names(&told, &["+0 −0 ~1 =1"]);
+    assert_names(&output, &["+0 −0 ~1 =1"]);
     assert_echo(&mut connect(changed), b"as another");
     assert_echo(&mut client, b"still here");
     assert_echo(&mut connect(same), b"as before");

@@ -2,7 +2,7 @@
 
 use ssm_proxyd::sim::{Options, Simulator};
 
-use super::reload::Scene;
+use super::reload::Fixture;
 use crate::support::daemon_process::{assert_echo, assert_reset, connect, free_address};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -11,28 +11,28 @@ async fn other_certificates_at_the_same_path_count_from_the_next_connection_on()
         tls: true,
         ..Options::default()
     };
-    let mut scene = Scene::new().await;
-    scene.simulator = Simulator::start(options()).await.unwrap();
-    let stranger = Simulator::start(options()).await.unwrap();
+    let mut fixture = Fixture::new().await;
+    fixture.simulator = Simulator::start(options()).await.unwrap();
+    let foreign = Simulator::start(options()).await.unwrap();
     let bundle = tempfile::NamedTempFile::new().unwrap();
     let trust = |simulator: &Simulator| {
         std::fs::write(bundle.path(), simulator.certificate_pem().unwrap()).unwrap();
     };
     let address = free_address();
-    scene.write(&[scene.forward("f", address, "")]);
-    let text = std::fs::read_to_string(scene.file.path()).unwrap();
+    fixture.write(&[fixture.forward("f", address, "")]);
+    let text = std::fs::read_to_string(fixture.file.path()).unwrap();
     let keys = format!("[aws]\nca_bundle = \"{}\"\n", bundle.path().display());
-    std::fs::write(scene.file.path(), text.replacen("[aws]\n", &keys, 1)).unwrap();
-    trust(&stranger);
-    scene.start(address);
+    std::fs::write(fixture.file.path(), text.replacen("[aws]\n", &keys, 1)).unwrap();
+    trust(&foreign);
+    fixture.start(address);
     assert_reset(connect(address));
 
-    let unchanged = scene.reload("reloaded");
-    trust(&scene.simulator);
-    let changed = scene.reload("reloaded");
+    let unchanged = fixture.reload("reloaded");
+    trust(&fixture.simulator);
+    let changed = fixture.reload("reloaded");
 
     assert!(unchanged.contains("+0 −0 ~0 =1"), "{unchanged}");
     assert!(changed.contains("+0 −0 ~1 =0"), "{changed}");
     assert_echo(&mut connect(address), b"hello");
-    scene.ends();
+    fixture.ends();
 }

@@ -35,8 +35,8 @@ async fn a_daemon_is_found_in_its_container_and_leaves_no_session() {
     assert_names(&warning, &["WARN", "STATE_DIRECTORY"]);
     assert_names(&socket, &["INFO", "/tmp/ssm-proxyd-54321/admin.sock"]);
     for command in [&["status"][..], &["wait", "f"]] {
-        let told = container.run_inside(&daemon, command);
-        assert!(told.status.success(), "{command:?}: {told:?}");
+        let output = container.run_inside(&daemon, command);
+        assert!(output.status.success(), "{command:?}: {output:?}");
     }
 
     daemon.signal("TERM");

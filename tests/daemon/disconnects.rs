@@ -24,17 +24,17 @@ use crate::support::process::ssm_proxyd;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_that_fell_silent_is_found_out_by_a_missed_pong() {
-    let mut talk = Talk::begin(Options::default(), "").await;
+    let mut conversation = Conversation::begin(Options::default(), "").await;
     let broken = OneOffFault::Break(Manner::BlackHole);
-    assert_eq!(talk.simulator.inject(None, broken), 1);
+    assert_eq!(conversation.simulator.inject(None, broken), 1);
 
-    assert_echo(&mut talk.client, b"into the silence");
+    assert_echo(&mut conversation.client, b"into the silence");
 
-    let (simulator, log) = talk.end();
+    let (simulator, log) = conversation.end();
     assert_eq!(simulator.ledger().sessions[0].attached, 2);
     assert_names(&only_line(&log, "WARN"), &["no message or pong received"]);
-    for nudge in ["retrying now", "resumed from suspend"] {
-        assert!(!log.contains(nudge), "{log}");
+    for retry_now in ["retrying now", "resumed from suspend"] {
+        assert!(!log.contains(retry_now), "{log}");
     }
 }
 
@@ -47,15 +47,16 @@ async fn a_session_that_is_not_resumed_in_time_is_a_reset_and_one_line() {
         ),
         (refusing_upgrades(), "HTTP 503"),
     ] {
-        let talk = Talk::begin(Options::default(), "resume_timeout = \"2s\"\n").await;
-        talk.simulator.set_faults(faults);
-        talk.break_websocket();
+        let conversation =
+            Conversation::begin(Options::default(), "resume_timeout = \"2s\"\n").await;
+        conversation.simulator.set_faults(faults);
+        conversation.break_websocket();
         // The pause behind so many failures is longer than 2 s: they end in it.
         for _ in 0..8 {
-            talk.nudge().await;
+            conversation.retry_now().await;
         }
 
-        let (simulator, log) = talk.lost();
+        let (simulator, log) = conversation.lost();
 
         let line = only_line(&log, "session lost");
         assert_names(&line, &["{forward=\"f\"}", "not resumed within 2 s", cause]);
@@ -67,64 +68,72 @@ async fn a_session_that_is_not_resumed_in_time_is_a_reset_and_one_line() {
 /// Each websocket carries messages, but no data, and breaks soon.
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets_that_break_soon_and_carry_no_data_are_replaced_with_pauses_and_not_for_ever() {
-    let talk = Talk::begin(Options::default(), "resume_timeout = \"3s\"\n").await;
-    talk.client
+    let conversation = Conversation::begin(Options::default(), "resume_timeout = \"3s\"\n").await;
+    conversation
+        .client
         .set_read_timeout(Some(Duration::from_millis(5)))
         .unwrap();
-    talk.simulator.set_faults(broken_every(150, Manner::Reset));
+    conversation
+        .simulator
+        .set_faults(broken_every(150, Manner::Reset));
 
     until("the client is reset", || {
-        talk.simulator.inject(None, OneOffFault::StartClient);
-        let read = talk.client.peek(&mut [0]);
+        conversation
+            .simulator
+            .inject(None, OneOffFault::StartClient);
+        let read = conversation.client.peek(&mut [0]);
         read.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
     })
     .await;
 
-    let log = talk.daemon.stop(&talk.simulator);
+    let log = conversation.daemon.stop(&conversation.simulator);
     let line = only_line(&log, "session lost");
     assert_names(&line, &["not resumed within 3 s"]);
     // Pauses of 50 ms at the least, which double up to 2.5 s.
-    let calls = talk.simulator.ledger().calls["ResumeSession"];
+    let calls = conversation.simulator.ledger().calls["ResumeSession"];
     assert!(calls <= 8, "{calls} calls in 3 s");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_carries_data_outlives_websockets_that_break_soon() {
-    let mut talk = Talk::begin(Options::default(), "resume_timeout = \"5s\"\n").await;
-    talk.simulator.set_faults(broken_every(300, Manner::Reset));
+    let mut conversation =
+        Conversation::begin(Options::default(), "resume_timeout = \"5s\"\n").await;
+    conversation
+        .simulator
+        .set_faults(broken_every(300, Manner::Reset));
 
     // They live for 300 ms each: so many take longer than `resume_timeout`.
     until("many websockets broke", || {
-        assert_echo(&mut talk.client, b"more");
-        talk.simulator.ledger().sessions[0].attached > 20
+        assert_echo(&mut conversation.client, b"more");
+        conversation.simulator.ledger().sessions[0].attached > 20
     })
     .await;
 
-    talk.simulator.set_faults(Faults::default());
-    talk.end();
+    conversation.simulator.set_faults(Faults::default());
+    conversation.end();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_ends_while_its_websocket_is_broken_is_a_reset_and_one_line() {
     for terminated in [true, false] {
-        let talk = Talk::begin(Options::default(), "").await;
-        talk.simulator.set_faults(refusing_upgrades());
-        talk.break_websocket();
+        let conversation = Conversation::begin(Options::default(), "").await;
+        conversation.simulator.set_faults(refusing_upgrades());
+        conversation.break_websocket();
         until("a dial was refused", || {
-            !talk.simulator.ledger().refused_upgrades.is_empty()
+            !conversation.simulator.ledger().refused_upgrades.is_empty()
         })
         .await;
 
         if terminated {
-            terminate(&talk.simulator);
+            terminate(&conversation.simulator);
         } else {
-            talk.simulator.set_faults(Faults {
+            conversation.simulator.set_faults(Faults {
                 idle_timeout: Some(Duration::from_millis(50)),
                 ..refusing_upgrades()
             });
         }
 
-        let (simulator, log) = talk.lost();
+        let (simulator, log) = conversation.lost();
         let line = only_line(&log, "session lost");
         assert_names(&line, &["{forward=\"f\"}", "the session has ended"]);
         assert_eq!(log.matches("WARN").count(), 2, "one for the break: {log}");
@@ -141,32 +150,37 @@ async fn a_session_that_ends_while_its_websocket_is_broken_is_a_reset_and_one_li
 async fn a_session_that_is_closed_with_the_agents_words_is_a_reset_and_one_line() {
     let mut options = Options::default();
     options.agent.crash_delay = Duration::from_millis(10);
-    let talk = Talk::begin(options, "").await;
+    let conversation = Conversation::begin(options, "").await;
 
-    assert_eq!(talk.simulator.inject(None, OneOffFault::KillAgent), 1);
+    assert_eq!(
+        conversation.simulator.inject(None, OneOffFault::KillAgent),
+        1
+    );
 
-    let (simulator, log) = talk.lost();
-    let words = &simulator.ledger().sessions[0].output;
-    assert_names(words, &["ipc messaging received timeout"]);
+    let (simulator, log) = conversation.lost();
+    let text = &simulator.ledger().sessions[0].output;
+    assert_names(text, &["ipc messaging received timeout"]);
     let line = only_line(&log, "WARN");
-    assert_names(&line, &["{forward=\"f\"}", "session lost", words]);
+    assert_names(&line, &["{forward=\"f\"}", "session lost", text]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_cuts_the_pauses_between_attempts_short() {
-    let mut talk = Talk::begin(Options::default(), "resume_timeout = \"60s\"\n").await;
-    talk.simulator
+    let mut conversation =
+        Conversation::begin(Options::default(), "resume_timeout = \"60s\"\n").await;
+    conversation
+        .simulator
         .set_faults(failing_resume("ThrottlingException"));
-    talk.break_websocket();
+    conversation.break_websocket();
 
     for _ in 0..ATTEMPTS {
-        talk.nudge().await;
+        conversation.retry_now().await;
     }
-    talk.simulator.set_faults(Faults::default());
-    talk.nudge().await;
+    conversation.simulator.set_faults(Faults::default());
+    conversation.retry_now().await;
 
-    assert_echo(&mut talk.client, b"after");
-    let (simulator, log) = talk.end();
+    assert_echo(&mut conversation.client, b"after");
+    let (simulator, log) = conversation.end();
     assert_eq!(simulator.ledger().sessions[0].attached, 2);
     assert_names(&only_line(&log, "WARN"), &["resuming the session"]);
 }
@@ -186,7 +200,7 @@ async fn a_login_while_a_session_is_resumed_needs_no_restart() {
         std::fs::write(keys.path(), text).unwrap();
     };
     login(&credentials.access_key_id);
-    let mut talk = Talk::with(options, "", |command| {
+    let mut conversation = Conversation::with(options, "", |command| {
         command
             .env_remove("AWS_ACCESS_KEY_ID")
             .env_remove("AWS_SECRET_ACCESS_KEY")
@@ -194,18 +208,21 @@ async fn a_login_while_a_session_is_resumed_needs_no_restart() {
     })
     .await;
 
-    talk.simulator
+    conversation
+        .simulator
         .set_faults(failing_resume("ExpiredTokenException"));
     login("AKIDOLD");
-    talk.break_websocket();
-    talk.until_refused("ExpiredTokenException").await;
-    talk.simulator.set_faults(Faults::default());
+    conversation.break_websocket();
+    conversation.until_refused("ExpiredTokenException").await;
+    conversation.simulator.set_faults(Faults::default());
     // What was read anew is of no use either.
-    talk.until_refused("UnrecognizedClientException").await;
+    conversation
+        .until_refused("UnrecognizedClientException")
+        .await;
     login(&credentials.access_key_id);
 
-    assert_echo(&mut talk.client, b"after");
-    let (simulator, _) = talk.end();
+    assert_echo(&mut conversation.client, b"after");
+    let (simulator, _) = conversation.end();
     let session = &simulator.ledger().sessions[0];
     assert_eq!(session.upgrade_signatures, ["valid", "valid"]);
     assert_eq!((session.attached, session.resumes), (2, 1));
@@ -271,14 +288,14 @@ fn break_at_the_flag(stream: TcpStream) {
 }
 
 /// A client that has spoken once to an echo, through a daemon.
-struct Talk {
+struct Conversation {
     simulator: Simulator,
     daemon: DaemonProcess,
     client: TcpStream,
     _echo: Destination,
 }
 
-impl Talk {
+impl Conversation {
     /// `keys` are lines of the forward.
     async fn begin(options: Options, keys: &str) -> Self {
         Self::with(options, keys, |command| command).await
@@ -308,7 +325,7 @@ impl Talk {
     }
 
     /// Tells the daemon to try again, and waits until it does.
-    async fn nudge(&self) {
+    async fn retry_now(&self) {
         let calls = || self.simulator.ledger().calls.get("ResumeSession").copied();
         let before = calls();
         self.daemon.process.signal("USR2");
@@ -380,9 +397,9 @@ fn terminate(simulator: &Simulator) {
 }
 
 /// The one line of a log that has these words.
-fn only_line(log: &str, words: &str) -> String {
-    let lines: Vec<_> = log.lines().filter(|line| line.contains(words)).collect();
-    assert_eq!(lines.len(), 1, "lines with {words:?} in\n{log}");
+fn only_line(log: &str, text: &str) -> String {
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(text)).collect();
+    assert_eq!(lines.len(), 1, "lines with {text:?} in\n{log}");
     lines[0].to_owned()
 }
 

@@ -12,76 +12,76 @@ use crate::support::in_process::{destination, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn open_connections_finish_and_nobody_else_comes_in() {
-    let mut scene = Scene::new("1h", "").await;
-    let mut client = scene.client();
+    let mut fixture = Fixture::new("1h", "").await;
+    let mut client = fixture.client();
 
-    scene.daemon.process.signal("TERM");
-    let line = scene.told("waiting for open connections");
+    fixture.daemon.process.signal("TERM");
+    let line = fixture.wait_for_log("waiting for open connections");
     assert!(line.contains("connections=1"), "{line}");
-    let address = scene.address;
+    let address = fixture.address;
     until("nobody listens", || TcpStream::connect(address).is_err()).await;
     assert_echo(&mut client, b"still here");
     drop(client);
 
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_still_open_after_the_drain_is_reset() {
-    let mut scene = Scene::new("100ms", "").await;
-    let client = scene.client();
+    let mut fixture = Fixture::new("100ms", "").await;
+    let client = fixture.client();
 
-    scene.daemon.process.signal("TERM");
+    fixture.daemon.process.signal("TERM");
 
-    scene.told("resetting connections that are still open");
+    fixture.wait_for_log("resetting connections that are still open");
     assert_reset(client);
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_waits_for_no_connection() {
-    let mut scene = Scene::new("1h", "").await;
-    let client = scene.client();
+    let mut fixture = Fixture::new("1h", "").await;
+    let client = fixture.client();
 
-    scene.daemon.process.signal("TERM");
-    scene.told("waiting for open connections");
-    scene.daemon.process.signal("INT");
+    fixture.daemon.process.signal("TERM");
+    fixture.wait_for_log("waiting for open connections");
+    fixture.daemon.process.signal("INT");
 
-    scene.told("second stop request");
+    fixture.wait_for_log("second stop request");
     assert_reset(client);
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_waits_for_a_session_is_reset_at_once() {
-    let scene = Scene::new("1h", "max_connections = 1").await;
-    let mut open = scene.client();
-    let waiting = connect(scene.address);
+    let fixture = Fixture::new("1h", "max_connections = 1").await;
+    let mut open = fixture.client();
+    let waiting = connect(fixture.address);
 
-    scene.daemon.process.signal("TERM");
+    fixture.daemon.process.signal("TERM");
 
     assert_reset(waiting);
     assert_echo(&mut open, b"still here");
     drop(open);
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_was_kept_ready_ends_when_the_drain_begins() {
-    let scene = Scene::new("1h", "warm = 1").await;
-    let mut client = scene.client();
-    let simulator = &scene.simulator;
+    let fixture = Fixture::new("1h", "warm = 1").await;
+    let mut client = fixture.client();
+    let simulator = &fixture.simulator;
     until("a spare beside it", || {
         simulator.ledger().open_sessions() == 2
     })
     .await;
 
-    scene.daemon.process.signal("TERM");
+    fixture.daemon.process.signal("TERM");
 
     until("one is left", || simulator.ledger().open_sessions() == 1).await;
     assert_echo(&mut client, b"still here");
     drop(client);
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,18 +90,18 @@ async fn whoever_has_no_session_is_not_counted_among_those_who_are_waited_for() 
         api_delay: Duration::from_secs(3600),
         ..Options::default()
     };
-    let mut scene = Scene::of(options, "1h", "").await;
-    let waiting = connect(scene.address);
-    let simulator = &scene.simulator;
+    let mut fixture = Fixture::of(options, "1h", "").await;
+    let waiting = connect(fixture.address);
+    let simulator = &fixture.simulator;
     until("the call has arrived", || simulator.ledger().started == 1).await;
 
-    scene.daemon.process.signal("TERM");
+    fixture.daemon.process.signal("TERM");
     assert_reset(waiting);
-    scene.daemon.process.signal("TERM");
+    fixture.daemon.process.signal("TERM");
 
     let (code, log) = (
-        scene.daemon.process.exit_code(),
-        scene.daemon.process.stderr.all(),
+        fixture.daemon.process.exit_code(),
+        fixture.daemon.process.stderr.all(),
     );
     assert_eq!(code, 0, "{log}");
     assert!(!log.contains("waiting for open connections"), "{log}");
@@ -109,35 +109,35 @@ async fn whoever_has_no_session_is_not_counted_among_those_who_are_waited_for() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_are_heard_while_connections_finish() {
-    let mut scene = Scene::new("1h", "").await;
-    let mut client = scene.client();
-    scene.daemon.process.signal("TERM");
-    scene.told("waiting for open connections");
+    let mut fixture = Fixture::new("1h", "").await;
+    let mut client = fixture.client();
+    fixture.daemon.process.signal("TERM");
+    fixture.wait_for_log("waiting for open connections");
 
-    scene.daemon.process.signal("USR1");
-    let line = scene.told("listing open connections");
+    fixture.daemon.process.signal("USR1");
+    let line = fixture.wait_for_log("listing open connections");
     assert!(line.contains("connections=1"), "{line}");
-    let line = scene.told(" open ");
+    let line = fixture.wait_for_log(" open ");
     assert!(line.contains("sent=5 received=5"), "{line}");
-    scene.daemon.process.signal("USR2");
-    scene.told("retrying now");
-    scene.daemon.process.signal("HUP");
-    scene.told("reload rejected: the daemon is stopping");
+    fixture.daemon.process.signal("USR2");
+    fixture.wait_for_log("retrying now");
+    fixture.daemon.process.signal("HUP");
+    fixture.wait_for_log("reload rejected: the daemon is stopping");
 
     assert_echo(&mut client, b"still here");
     drop(client);
-    scene.ends();
+    fixture.ends();
 }
 
 /// A daemon with a drain, before an echo.
-struct Scene {
+struct Fixture {
     simulator: Simulator,
     daemon: DaemonProcess,
     address: SocketAddr,
     _echo: Destination,
 }
 
-impl Scene {
+impl Fixture {
     async fn new(drain: &str, keys: &str) -> Self {
         Self::of(Options::default(), drain, keys).await
     }
@@ -167,8 +167,8 @@ impl Scene {
         client
     }
 
-    fn told(&mut self, words: &str) -> String {
-        self.daemon.process.stderr.wait_for(words)
+    fn wait_for_log(&mut self, text: &str) -> String {
+        self.daemon.process.stderr.wait_for(text)
     }
 
     fn ends(mut self) {

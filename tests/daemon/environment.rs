@@ -168,7 +168,7 @@ async fn no_call_leaves_this_machine_unencrypted_wherever_its_endpoint_is_writte
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_answers_in_the_place_of_aws_is_told_with_its_status_and_words() {
-    for (status, body, words) in [
+    for (status, body, text) in [
         (403, "", "HTTP 403"),
         (307, "", "HTTP 307"),
         (502, "<html>Bad Gateway</html>", "HTTP 502"),
@@ -181,7 +181,7 @@ async fn what_answers_in_the_place_of_aws_is_told_with_its_status_and_words() {
         assert_reset(connect(daemon.address()));
         let line = daemon.process.stderr.wait_for("WARN");
 
-        for word in ["StartSession", words, "hint="] {
+        for word in ["StartSession", text, "hint="] {
             assert!(line.contains(word), "{status}: {line}");
         }
     }
@@ -246,7 +246,7 @@ async fn a_flag_wins_over_the_filter_of_the_environment() {
 #[test]
 fn the_environment_is_checked_as_the_file_is() {
     let file = File::new(&forward("f", "remote = 1"));
-    for (name, value, words) in [
+    for (name, value, text) in [
         ("AWS_REGION", "eu-west-1a", "availability zone"),
         ("AWS_REGION", "\"eu-west-1\"", "not a region"),
         ("AWS_DEFAULT_REGION", "eu-west-1\nx", "not a region"),
@@ -266,7 +266,7 @@ fn the_environment_is_checked_as_the_file_is() {
             let (code, _, err) = ended(program.arg(file.path()));
 
             assert_eq!(code, 77, "{command} {name}: {err}");
-            assert_names(&err, &[name, words]);
+            assert_names(&err, &[name, text]);
             assert!(!err.contains("s3cret"), "{err}");
         }
     }

@@ -120,7 +120,7 @@ async fn while_a_target_is_known_to_be_offline_nobody_asks_for_it_again() {
     let mut daemon = DaemonProcess::launch(command, &api.endpoint(), &forward_to(echo.address()));
 
     assert_reset(connect(daemon.address()));
-    let told = daemon.process.stderr.wait_for("WARN");
+    let output = daemon.process.stderr.wait_for("WARN");
     for _ in 0..200 {
         assert_reset(connect(daemon.address()));
     }
@@ -136,7 +136,7 @@ async fn while_a_target_is_known_to_be_offline_nobody_asks_for_it_again() {
         .process
         .stderr
         .wait_for("session starts succeed again");
-    assert_names(&told, &[TARGET, "no session; connection reset"]);
+    assert_names(&output, &[TARGET, "no session; connection reset"]);
     assert_names(
         &recovered,
         &["serving{forward=\"f\"}", "connections_reset="],
@@ -271,8 +271,8 @@ async fn a_destination_that_cannot_be_reached_is_named_with_the_remedy() {
         &refused,
         &["{forward=\"f\"}", &destination, "check `remote`"],
     );
-    let words = "lookup nowhere.internal on 127.0.0.53:53: no such host";
-    assert_names(&lost, &["{forward=\"lost\"}", words, "check `remote`"]);
+    let text = "lookup nowhere.internal on 127.0.0.53:53: no such host";
+    assert_names(&lost, &["{forward=\"lost\"}", text, "check `remote`"]);
     daemon.stop(&simulator);
 }
 
@@ -305,7 +305,7 @@ async fn an_answer_that_makes_no_sense_costs_its_connection_and_its_session_is_e
     trap.set_nonblocking(true).unwrap();
     let port = trap.local_addr().unwrap().port();
     let foreign = format!("ws://localhost.evil.example:{port}");
-    for (case, body, words) in [
+    for (case, body, text) in [
         (
             "no URL",
             r#"{"SessionId":"s-1","TokenValue":"t"}"#.to_owned(),
@@ -344,7 +344,7 @@ async fn an_answer_that_makes_no_sense_costs_its_connection_and_its_session_is_e
         assert_reset(connect(daemon.address()));
         let line = daemon.process.stderr.wait_for("WARN");
 
-        assert_names(&line, &["serving{forward=\"f\"}", words, "hint="]);
+        assert_names(&line, &["serving{forward=\"f\"}", text, "hint="]);
         daemon.process.signal("TERM");
         assert_eq!(daemon.process.exit_code(), 0, "{case}");
         let log = daemon.process.stderr.all();

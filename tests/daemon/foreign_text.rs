@@ -81,7 +81,7 @@ fn nothing_that_the_far_side_says_reaches_the_log_or_the_status_as_it_came() {
         for page in ["/status", "/metrics"] {
             let page = super::log_not_read::get(http, page);
             for line in page.lines() {
-                assert_harmless(line);
+                assert_no_effect(line);
             }
         }
         daemon.signal("TERM");
@@ -90,7 +90,7 @@ fn nothing_that_the_far_side_says_reaches_the_log_or_the_status_as_it_came() {
 
         assert!(log.contains(MARK), "some of it is quoted");
         for line in log.lines() {
-            assert_harmless(line);
+            assert_no_effect(line);
             match format {
                 "json" => drop(serde_json::from_str::<Value>(line).expect(line)),
                 _ => assert!(line.starts_with("20"), "no time: {line:?}"),
@@ -131,12 +131,12 @@ fn connect_shows_nothing_as_it_came() {
         }
         assert_ne!(child.exit_code(), 0, "{attack:?}");
         for line in child.stderr.all().lines() {
-            assert_harmless(line);
+            assert_no_effect(line);
         }
     }
 }
 
-fn assert_harmless(line: &str) {
+fn assert_no_effect(line: &str) {
     assert!(line.chars().all(is_printable), "{line:?}");
     assert!(line.chars().count() < 20_000, "{} characters", line.len());
 }

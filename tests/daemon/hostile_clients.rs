@@ -18,7 +18,7 @@ use crate::support::in_process::{destination, until};
 use crate::support::process::{Process, behind};
 
 /// Two forwards, of which the first is attacked.
-struct Scene {
+struct Fixture {
     simulator: Simulator,
     _echo: Destination,
     file: File,
@@ -28,7 +28,7 @@ struct Scene {
     http: SocketAddr,
 }
 
-impl Scene {
+impl Fixture {
     async fn new(change: impl FnOnce(&Path) -> Option<std::process::Command>) -> Self {
         let simulator = Simulator::start(Options::default()).await.unwrap();
         let echo = destination(Role::Echo).await;
@@ -139,16 +139,16 @@ async fn what_hostile_local_clients_cost_is_bounded_and_others_are_served() {
     if !may_open(8000) {
         return eprintln!("SKIPPED: too few file descriptors for an attack");
     }
-    let mut scene = Scene::new(|_| None).await;
-    scene.assert_others_are_served();
-    let pid = scene.pid();
+    let mut fixture = Fixture::new(|_| None).await;
+    fixture.assert_others_are_served();
+    let pid = fixture.pid();
     let before = memory(pid);
     let mut held: Vec<TcpStream> = Vec::new();
     let mut locals: Vec<UnixStream> = Vec::new();
 
     // Clients that say nothing, end one direction, never read, or reset; more than are ever accepted.
     for n in 0..1800 {
-        let Ok(mut client) = TcpStream::connect_timeout(&scene.attacked, Duration::from_secs(5))
+        let Ok(mut client) = TcpStream::connect_timeout(&fixture.attacked, Duration::from_secs(5))
         else {
             break;
         };
@@ -171,24 +171,24 @@ async fn what_hostile_local_clients_cost_is_bounded_and_others_are_served() {
         held.push(client);
     }
     for n in 0..1000 {
-        let mut client = connect(scene.http);
+        let mut client = connect(fixture.http);
         if n % 2 == 0 {
             let _sent = client.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\nGET /me");
         }
         held.push(client);
-        let mut client = UnixStream::connect(scene.socket()).unwrap();
+        let mut client = UnixStream::connect(fixture.socket()).unwrap();
         if n % 2 == 0 {
             let _sent = client.write(b"{\"command\":");
         }
         locals.push(client);
     }
 
-    scene.assert_others_are_served();
+    fixture.assert_others_are_served();
     // Bytes, one at a time, to everyone who still listens.
     for _ in 0..20 {
         for client in held
             .iter_mut()
-            .filter(|client| client.peer_addr().is_ok_and(|to| to != scene.attacked))
+            .filter(|client| client.peer_addr().is_ok_and(|to| to != fixture.attacked))
         {
             let _sent = client.write(b"x");
         }
@@ -196,40 +196,40 @@ async fn what_hostile_local_clients_cost_is_bounded_and_others_are_served() {
             let _sent = client.write(b"x");
         }
     }
-    scene.assert_others_are_served();
+    fixture.assert_others_are_served();
     let (busy, from) = (processor_time(pid), memory(pid));
     tokio::time::sleep(Duration::from_secs(4)).await;
     let idle = processor_time(pid) - busy;
-    let grown = memory(pid).max(from).saturating_sub(before);
+    let growth = memory(pid).max(from).saturating_sub(before);
 
     eprintln!(
         "{} + {} hostile clients: {} KiB more memory; {idle} ms of 400 hundredths of a second used while they rest",
         held.len(),
         locals.len(),
-        grown / 1024
+        growth / 1024
     );
-    assert!(grown < 256 * 1024 * 1024, "{grown} bytes more");
+    assert!(growth < 256 * 1024 * 1024, "{growth} bytes more");
     assert!(idle < 200, "{idle} hundredths of a second of four seconds");
-    scene.assert_others_are_served();
+    fixture.assert_others_are_served();
     drop((held, locals));
-    assert_served(scene.attacked);
-    scene.daemon.stderr.wait_for("too many connections");
-    scene.ends();
+    assert_served(fixture.attacked);
+    fixture.daemon.stderr.wait_for("too many connections");
+    fixture.ends();
 }
 
 /// Where descriptors are scarce, connections that wait leave enough for those that are served.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lack_of_descriptors_is_called_by_its_name_and_passes() {
     // Fewer than the forwards may need: their connections, and 50 more.
-    let mut scene = Scene::new(|_| {
+    let mut fixture = Fixture::new(|_| {
         let script = ["-c", "ulimit -n 100 && exec \"$0\" \"$@\""];
         Some(behind("sh", &script))
     })
     .await;
-    scene.assert_others_are_served();
+    fixture.assert_others_are_served();
 
-    let attackers: Vec<_> = (0..150).map(|_| connect(scene.attacked)).collect();
-    let line = scene
+    let attackers: Vec<_> = (0..150).map(|_| connect(fixture.attacked)).collect();
+    let line = fixture
         .daemon
         .stderr
         .wait_for_any(&["cannot accept", "no session; connection reset"]);
@@ -237,9 +237,9 @@ async fn a_lack_of_descriptors_is_called_by_its_name_and_passes() {
     assert!(!line.contains("check the"), "{line}");
 
     drop(attackers);
-    assert_served(scene.attacked);
-    scene.assert_others_are_served();
-    let log = scene.ends();
+    assert_served(fixture.attacked);
+    fixture.assert_others_are_served();
+    let log = fixture.ends();
     for line in log
         .lines()
         .filter(|line| line.contains("Too many open files"))
@@ -254,7 +254,7 @@ async fn a_service_manager_that_reads_nothing_stops_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("notify.sock");
     let _manager = UnixDatagram::bind(&path).unwrap();
-    let scene = Scene::new(|_| {
+    let fixture = Fixture::new(|_| {
         let mut command = crate::support::process::ssm_proxyd();
         // Twenty thousandths of a second: two hundred messages a second.
         command
@@ -265,13 +265,13 @@ async fn a_service_manager_that_reads_nothing_stops_nothing() {
     .await;
 
     until("it has run for a while", || {
-        let answer = super::http::get(scene.http, "/status");
+        let answer = super::http::get(fixture.http, "/status");
         assert_eq!(answer.status, 200, "{}", answer.body);
         let status: Value = serde_json::from_str(&answer.body).unwrap();
         status["uptime_seconds"].as_u64().unwrap() >= 5
     })
     .await;
 
-    scene.assert_others_are_served();
-    scene.ends();
+    fixture.assert_others_are_served();
+    fixture.ends();
 }

@@ -96,7 +96,7 @@ async fn an_expired_token_costs_no_connection_if_the_files_have_another_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_hup_the_files_are_read_again_and_open_connections_do_not_notice() {
     let echo = destination(Role::Echo).await;
-    let simulator = knowing_but_lenient().await;
+    let simulator = with_version_unchecked().await;
     let files = files("[default]\naws_access_key_id = old\naws_secret_access_key = b\n");
     let command = caller(files.path());
     let mut daemon =
@@ -143,7 +143,7 @@ async fn knowing(credentials: Credentials) -> Simulator {
 }
 
 /// Tells whose signature is known, and serves everyone.
-async fn knowing_but_lenient() -> Simulator {
+async fn with_version_unchecked() -> Simulator {
     let options = Options {
         credentials: of_role_session("new"),
         ..Options::default()

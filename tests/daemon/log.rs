@@ -14,7 +14,7 @@ use crate::support::process::Process;
 #[tokio::test(flavor = "multi_thread")]
 async fn in_json_every_line_is_an_object_that_a_program_can_search() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let log = said(&simulator, "format = \"json\"", &[]).await;
+    let log = logged(&simulator, "format = \"json\"", &[]).await;
 
     let lines: Vec<Value> = log
         .lines()
@@ -42,13 +42,13 @@ async fn the_level_of_the_file_holds_unless_somebody_asked_for_another() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let level = "level = \"error\"";
 
-    assert_eq!(said(&simulator, level, &[]).await, "");
+    assert_eq!(logged(&simulator, level, &[]).await, "");
 
-    for asked in [&[("SSM_PROXYD_LOG", "info")][..], &[("-v", "")]] {
-        let log = said(&simulator, level, asked).await;
-        assert!(log.contains("listening"), "{asked:?}: {log}");
+    for options in [&[("SSM_PROXYD_LOG", "info")][..], &[("-v", "")]] {
+        let log = logged(&simulator, level, options).await;
+        assert!(log.contains("listening"), "{options:?}: {log}");
     }
-    let log = said(&simulator, "level = \"debug\"", &[]).await;
+    let log = logged(&simulator, "level = \"debug\"", &[]).await;
     assert!(log.contains("DEBUG"), "{log}");
 }
 
@@ -76,10 +76,10 @@ async fn every_line_about_a_forward_names_it_however_little_is_said() {
 fn assert_no_key_twice(line: &str) {
     let mut seen = vec![std::collections::BTreeSet::new()];
     let line = line.replace("\\\"", "'");
-    let words: Vec<&str> = line.split('"').collect();
-    for (at, word) in words.iter().enumerate() {
+    let text: Vec<&str> = line.split('"').collect();
+    for (at, word) in text.iter().enumerate() {
         // Between quotes stand keys and texts; what follows a key is a colon.
-        let is_key = at % 2 == 1 && words.get(at + 1).is_some_and(|next| next.starts_with(':'));
+        let is_key = at % 2 == 1 && text.get(at + 1).is_some_and(|next| next.starts_with(':'));
         if is_key {
             assert!(
                 seen.last_mut().unwrap().insert(*word),
@@ -98,7 +98,7 @@ fn assert_no_key_twice(line: &str) {
 
 /// What a daemon says from start to stop, with these settings of `[log]`. What is asked for is a
 /// flag, or a variable and its value.
-async fn said(simulator: &Simulator, settings: &str, asked: &[(&str, &str)]) -> String {
+async fn logged(simulator: &Simulator, settings: &str, options: &[(&str, &str)]) -> String {
     let address = free_address();
     let file = File::new(&format!(
         "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n[log]\n{settings}\n\
@@ -106,7 +106,7 @@ async fn said(simulator: &Simulator, settings: &str, asked: &[(&str, &str)]) -> 
         simulator.endpoint(),
     ));
     let mut command = caller(simulator);
-    for (name, value) in asked {
+    for (name, value) in options {
         match name.starts_with('-') {
             true => command.arg(name),
             false => command.env(name, value),

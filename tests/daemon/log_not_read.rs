@@ -115,12 +115,12 @@ async fn connect_carries_bytes_and_ends_though_nobody_reads_its_log() {
         connect.0.stdout.take().unwrap(),
     );
 
-    let words = vec![b'x'; 50_000];
-    let mut answer = vec![0; words.len()];
-    stdin.write_all(&words).unwrap();
+    let text = vec![b'x'; 50_000];
+    let mut answer = vec![0; text.len()];
+    stdin.write_all(&text).unwrap();
     stdout.read_exact(&mut answer).unwrap();
 
-    assert!(answer == words);
+    assert!(answer == text);
     connect.signal("TERM");
     assert_eq!(connect.wait().code(), Some(128 + 15));
     drop(stdin);

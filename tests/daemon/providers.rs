@@ -73,9 +73,9 @@ async fn a_credential_process_that_hangs_leaves_no_session_and_no_program_behind
     // Nothing was started that could be left, but for the sessions that the dropped clients had.
     assert_eq!(simulator.ledger().started, started);
     let left = simulator.open_sessions();
-    let told = log.matches("session may still be active").count();
+    let logged = log.matches("session may still be active").count();
     // One that ended by its flag on the data channel may be reported too; none is left unreported.
-    assert!(told >= left, "{told} of {left} reported: {log}");
+    assert!(logged >= left, "{logged} of {left} reported: {log}");
     assert!(!log.contains("StartSession did not complete"), "{log}");
     for id in std::fs::read_to_string(ids).unwrap().split_whitespace() {
         while is_running(id) {
@@ -95,8 +95,8 @@ async fn a_credential_process_that_hangs_is_named_as_the_cause_of_the_reset() {
     assert_reset(connect(daemon.address()));
 
     let line = daemon.process.stderr.wait_for("connection reset");
-    for words in ["the credential provider", "\"default\"", "has run for 2 s"] {
-        assert!(line.contains(words), "{line}");
+    for text in ["the credential provider", "\"default\"", "has run for 2 s"] {
+        assert!(line.contains(text), "{line}");
     }
     assert!(!line.contains("StartSession"), "{line}");
     daemon.stop(&simulator);

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::http::get;
 use crate::cli::ended;
-use crate::support::connect_proxy::{Asked, ConnectProxy};
+use crate::support::connect_proxy::{ConnectProxy, ProxyRequest};
 use crate::support::daemon_process::{
     DaemonProcess, assert_echo, assert_names, assert_reset, connect, forward, free_address,
 };
@@ -85,20 +85,20 @@ const WAYS: [Way; 5] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn each_way_to_credentials_goes_through_the_proxy() {
     let echo = destination(Role::Echo).await;
-    let far = SimulatorProcess::new().await;
+    let remote = Remote::new().await;
     for way in &WAYS {
         for is_in_file in [true, false] {
-            let proxy = far.proxy(|_| None);
-            let user = Caller::new(&far, way);
+            let proxy = remote.proxy(|_| None);
+            let user = Caller::new(&remote, way);
 
             let daemon = user.daemon(&url(proxy.address()), is_in_file, echo.address());
 
             assert_echo(&mut connect(daemon.address()), b"hello");
-            let log = daemon.stop(&far.simulator);
+            let log = daemon.stop(&remote.simulator);
             for host in way.hosts {
-                let asked = proxy.asked();
-                let met = asked.iter().find(|asked| asked.host == *host);
-                let met = met.unwrap_or_else(|| panic!("{}: no {host} in {asked:?}", way.name));
+                let requests = proxy.requests();
+                let met = requests.iter().find(|requests| requests.host == *host);
+                let met = met.unwrap_or_else(|| panic!("{}: no {host} in {requests:?}", way.name));
                 assert_eq!(met.authorization.as_deref(), Some("Basic bWU6czNjcmV0"));
             }
             assert!(!log.contains("s3cret"), "{}: {log}", way.name);
@@ -108,22 +108,23 @@ async fn each_way_to_credentials_goes_through_the_proxy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_refuses_a_way_to_credentials_is_named() {
-    let far = SimulatorProcess::new().await;
+    let remote = Remote::new().await;
     for way in &WAYS {
         for host in way.hosts {
-            for (answer, words) in [
+            for (answer, text) in [
                 ("407 Proxy Authentication Required", "(HTTP 407)"),
                 ("403 Forbidden", "unsuccessful"),
             ] {
-                let proxy = far.proxy(move |asked| (asked.host == *host).then_some(answer));
+                let proxy =
+                    remote.proxy(move |requests| (requests.host == *host).then_some(answer));
                 let address = proxy.address().to_string();
-                let user = Caller::new(&far, way);
+                let user = Caller::new(&remote, way);
 
                 let (code, err) = user.connect(&url(proxy.address()));
 
                 let at = format!("{} {answer}: {err}", way.name);
                 assert_eq!(code, 69, "{at}");
-                let expected = ["cannot connect through the proxy", &address, words];
+                let expected = ["cannot connect through the proxy", &address, text];
                 assert_names(&err, &expected);
                 let service = if *host == STS { "(STS)" } else { "(SSO)" };
                 assert_names(&err, &[service, "user and password"]);
@@ -136,15 +137,15 @@ async fn a_proxy_that_refuses_a_way_to_credentials_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_reports_a_proxy_that_refuses_a_way_to_credentials() {
-    let far = SimulatorProcess::new().await;
+    let remote = Remote::new().await;
     let answer = "407 Proxy Authentication Required";
     for way in &WAYS {
         let host = way.hosts[0];
-        let proxy = far.proxy(move |asked| (asked.host == host).then_some(answer));
-        let user = Caller::new(&far, way);
+        let proxy = remote.proxy(move |requests| (requests.host == host).then_some(answer));
+        let user = Caller::new(&remote, way);
         let http = free_address();
         let aws = format!("proxy = \"{}\"\n", url(proxy.address()));
-        let text = user.file(&aws, far.simulator.address());
+        let text = user.file(&aws, remote.simulator.address());
         let text = format!("{text}\n[http]\nlisten = \"{http}\"\n");
         let mut daemon = DaemonProcess::of_file(user.command(), &text);
 
@@ -157,21 +158,21 @@ async fn a_daemon_reports_a_proxy_that_refuses_a_way_to_credentials() {
         );
         let body = get(http, "/readiness").body;
         assert_eq!(body, "ready\nfailing: f ProxyRefused\n", "{}", way.name);
-        let log = daemon.stop(&far.simulator);
+        let log = daemon.stop(&remote.simulator);
         assert!(!log.contains("s3cret"), "{}: {log}", way.name);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_services_of_the_machine_are_called_without_the_proxy() {
-    let far = SimulatorProcess::new().await;
+    let remote = Remote::new().await;
     for variable in [
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
         "AWS_EC2_METADATA_SERVICE_ENDPOINT",
     ] {
         let machine = credential_endpoints::services("good");
-        let proxy = far.proxy(|_| None);
-        let user = Caller::new(&far, &NOTHING);
+        let proxy = remote.proxy(|_| None);
+        let user = Caller::new(&remote, &NOTHING);
         let mut command = user.command();
         let path = match variable.contains("CONTAINER") {
             true => "/credentials",
@@ -183,7 +184,7 @@ async fn the_services_of_the_machine_are_called_without_the_proxy() {
         command
             .env("AWS_EC2_METADATA_DISABLED", "false")
             .env(variable, format!("{}{path}", machine.endpoint()));
-        let file = user.file("", far.simulator.address());
+        let file = user.file("", remote.simulator.address());
         let mut daemon = DaemonProcess::of_file(command, &file);
 
         assert_reset(connect(daemon.address()));
@@ -191,46 +192,46 @@ async fn the_services_of_the_machine_are_called_without_the_proxy() {
         // The simulator knows other keys.
         let line = daemon.process.stderr.wait_for("WARN");
         assert_names(&line, &["UnrecognizedClientException"]);
-        let asked = proxy.asked();
-        let is_api = |asked: &Asked| asked.host.starts_with("ssm");
-        assert!(asked.iter().all(is_api), "{variable}: {asked:?}");
-        daemon.stop(&far.simulator);
+        let requests = proxy.requests();
+        let is_api = |requests: &ProxyRequest| requests.host.starts_with("ssm");
+        assert!(requests.iter().all(is_api), "{variable}: {requests:?}");
+        daemon.stop(&remote.simulator);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tinyproxy_leads_to_credentials_and_its_refusal_is_named() {
     let echo = destination(Role::Echo).await;
-    let far = SimulatorProcess::new().await;
-    let upstream = far.proxy(|_| None);
+    let remote = Remote::new().await;
+    let upstream = remote.proxy(|_| None);
     let Some(tinyproxy) = Tinyproxy::start(upstream.address()).await else {
         eprintln!("SKIPPED: tinyproxy is not installed");
         return;
     };
     let address = tinyproxy.address;
     for way in &WAYS {
-        let user = Caller::new(&far, way);
-        let before = upstream.asked().len();
+        let user = Caller::new(&remote, way);
+        let before = upstream.requests().len();
 
         let daemon = user.daemon(&url(address), false, echo.address());
         assert_echo(&mut connect(daemon.address()), b"hello");
-        daemon.stop(&far.simulator);
+        daemon.stop(&remote.simulator);
         let refused = user.connect(&format!("http://{address}"));
         // Tinyproxy answers a wrong password with HTTP 401.
         let mistaken = user.connect(&format!("http://me:other@{address}"));
 
-        let asked = &upstream.asked()[before..];
+        let requests = &upstream.requests()[before..];
         for host in way.hosts {
-            let is_asked = asked.iter().any(|asked| asked.host == *host);
-            assert!(is_asked, "{}: no {host} in {asked:?}", way.name);
+            let is_asked = requests.iter().any(|requests| requests.host == *host);
+            assert!(is_asked, "{}: no {host} in {requests:?}", way.name);
         }
-        for ((code, err), words) in [(refused, "(HTTP 407)"), (mistaken, "unsuccessful")] {
+        for ((code, err), text) in [(refused, "(HTTP 407)"), (mistaken, "unsuccessful")] {
             assert_eq!(code, 69, "{}: {err}", way.name);
             assert_names(
                 &err,
                 &[
                     "cannot connect through the proxy",
-                    words,
+                    text,
                     "user and password",
                 ],
             );
@@ -252,14 +253,14 @@ const NOTHING: Way = Way {
 };
 
 /// The simulator, STS and IAM Identity Center, with TLS and AWS's own names.
-struct SimulatorProcess {
+struct Remote {
     simulator: Simulator,
     sts: TlsServer,
     logins: TlsServer,
     _services: [Api; 2],
 }
 
-impl SimulatorProcess {
+impl Remote {
     async fn new() -> Self {
         // Those of the fake portal, which STS gives too.
         let credentials = Credentials {
@@ -287,7 +288,7 @@ impl SimulatorProcess {
 
     fn proxy(
         &self,
-        refusal: impl Fn(&Asked) -> Option<&'static str> + Send + Sync + 'static,
+        refusal: impl Fn(&ProxyRequest) -> Option<&'static str> + Send + Sync + 'static,
     ) -> ConnectProxy {
         let api = self.simulator.address();
         let (sts, logins) = (self.sts.address, self.logins.address);
@@ -307,15 +308,18 @@ struct Caller<'a> {
 }
 
 impl<'a> Caller<'a> {
-    fn new(far: &SimulatorProcess, way: &'a Way) -> Self {
+    fn new(remote: &Remote, way: &'a Way) -> Self {
         let files = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = files.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        let pem = far.simulator.certificate_pem().unwrap().to_owned();
-        write("bundle", &[&*pem, &far.sts.pem, &far.logins.pem].join("\n"));
+        let pem = remote.simulator.certificate_pem().unwrap().to_owned();
+        write(
+            "bundle",
+            &[&*pem, &remote.sts.pem, &remote.logins.pem].join("\n"),
+        );
         write("config", &here(way.config, files.path()));
         write("web-token", "a.web.token");
         write(login_services::TOKEN_FILE, login_services::EXPIRED_TOKEN);

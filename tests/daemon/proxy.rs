@@ -18,8 +18,8 @@ use crate::support::process::{Process, ssm_proxyd};
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_and_the_websocket_both_go_through_the_proxy() {
     let echo = destination(Role::Echo).await;
-    let far = SimulatorProcess::new().await;
-    let open = far.proxy(|_| None);
+    let remote = Remote::new().await;
+    let open = remote.proxy(|_| None);
     let in_the_file = format!("proxy = \"http://me:s3%2Fcret@{}\"\n", open.address());
     let text = forward_to(echo.address());
 
@@ -29,8 +29,8 @@ async fn the_api_and_the_websocket_both_go_through_the_proxy() {
         Some("https_proxy"),
         Some("ALL_PROXY"),
     ] {
-        let before = open.asked().len();
-        let mut command = far.caller();
+        let before = open.requests().len();
+        let mut command = remote.caller();
         command.env("SSM_PROXYD_LOG", "trace");
         let keys = match variable {
             None => &*in_the_file,
@@ -39,18 +39,18 @@ async fn the_api_and_the_websocket_both_go_through_the_proxy() {
                 ""
             }
         };
-        let daemon = far.daemon(command, keys, &text);
+        let daemon = remote.daemon(command, keys, &text);
 
         assert_echo(&mut connect(daemon.address()), b"hello");
 
-        let log = daemon.stop(&far.simulator);
-        let asked = &open.asked()[before..];
+        let log = daemon.stop(&remote.simulator);
+        let requests = &open.requests()[before..];
         for host in [
             "ssm.us-east-1.amazonaws.com:443",
             "ssmmessages.us-east-1.amazonaws.com:443",
         ] {
-            let met = asked.iter().find(|asked| asked.host == host);
-            let met = met.unwrap_or_else(|| panic!("{variable:?}: no {host} in {asked:?}"));
+            let met = requests.iter().find(|requests| requests.host == host);
+            let met = met.unwrap_or_else(|| panic!("{variable:?}: no {host} in {requests:?}"));
             assert_eq!(met.authorization.as_deref(), Some("Basic bWU6czMvY3JldA=="));
         }
         for secret in ["s3%2Fcret", "s3/cret", "bWU6czMvY3JldA"] {
@@ -63,24 +63,27 @@ async fn the_api_and_the_websocket_both_go_through_the_proxy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_of_the_file_is_asked_and_not_that_of_the_environment() {
     let echo = destination(Role::Echo).await;
-    let far = SimulatorProcess::new().await;
-    let (ours, other) = (far.proxy(|_| None), far.proxy(|_| Some("403 Forbidden")));
-    let mut command = far.caller();
+    let remote = Remote::new().await;
+    let (ours, other) = (
+        remote.proxy(|_| None),
+        remote.proxy(|_| Some("403 Forbidden")),
+    );
+    let mut command = remote.caller();
     command.env("HTTPS_PROXY", format!("http://{}", other.address()));
     command.env("NO_PROXY", "amazonaws.com");
     let keys = format!("proxy = \"http://{}\"\n", ours.address());
-    let daemon = far.daemon(command, &keys, &forward_to(echo.address()));
+    let daemon = remote.daemon(command, &keys, &forward_to(echo.address()));
 
     assert_echo(&mut connect(daemon.address()), b"hello");
 
-    daemon.stop(&far.simulator);
-    assert_eq!(other.asked().len(), 0);
+    daemon.stop(&remote.simulator);
+    assert_eq!(other.requests().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_does_not_open_the_way_is_told_with_a_remedy() {
-    let far = SimulatorProcess::new().await;
-    for (host, answer, words) in [
+    let remote = Remote::new().await;
+    for (host, answer, expected) in [
         (
             "ssm.",
             "407 Proxy Authentication Required",
@@ -114,18 +117,18 @@ async fn a_proxy_that_does_not_open_the_way_is_told_with_a_remedy() {
             ],
         ),
     ] {
-        let shut = far.proxy(move |asked| asked.host.starts_with(host).then_some(answer));
+        let shut = remote.proxy(move |requests| requests.host.starts_with(host).then_some(answer));
         let address = shut.address().to_string();
         let keys = format!("proxy = \"http://me:s3cret@{address}\"\n");
         let text = forward("f", "remote = 1\nconnect_timeout = \"1s\"");
-        let mut daemon = far.daemon(far.caller(), &keys, &text);
+        let mut daemon = remote.daemon(remote.caller(), &keys, &text);
 
         assert_reset(connect(daemon.address()));
         let line = daemon.process.stderr.wait_for("WARN");
 
-        assert_names(&line, &words);
+        assert_names(&line, &expected);
         assert_names(&line, &["serving{forward=\"f\"}", &address, "hint="]);
-        let log = daemon.stop(&far.simulator);
+        let log = daemon.stop(&remote.simulator);
         assert!(!log.contains("s3cret"), "{log}");
     }
 }
@@ -136,7 +139,7 @@ fn a_proxy_of_the_environment_that_cannot_be_used_is_told_at_the_start() {
         "[aws]\nregion = \"us-east-1\"\n{}",
         forward("f", "remote = 1")
     ));
-    for (value, words) in [
+    for (value, expected) in [
         ("socks5h://me:s3cret@127.0.0.1:1", "socks5h://"),
         ("http://me:s3cret@", "malformed"),
     ] {
@@ -146,7 +149,7 @@ fn a_proxy_of_the_environment_that_cannot_be_used_is_told_at_the_start() {
         let (code, _, err) = ended(command.args(["run", "--config"]).arg(file.path()));
 
         assert_eq!(code, 78, "{err}");
-        assert_names(&err, &["proxy", words, "HTTPS_PROXY", "NO_PROXY"]);
+        assert_names(&err, &["proxy", expected, "HTTPS_PROXY", "NO_PROXY"]);
         assert!(!err.contains("s3cret"), "{err}");
     }
 }
@@ -192,7 +195,7 @@ fn check_tells_the_proxy_without_its_password() {
         "[aws]\nproxy = \"http://me:s3cret@proxy.corp:3128\"\n{}",
         forward("f", "remote = 1")
     ));
-    let told = |options: &[&str]| {
+    let output = |options: &[&str]| {
         let (code, out, _) = ended(
             ssm_proxyd()
                 .args(["check", "--config"])
@@ -204,20 +207,20 @@ fn check_tells_the_proxy_without_its_password() {
         out
     };
 
-    assert_names(&told(&[]), &["  proxy         http://proxy.corp:3128\n"]);
+    assert_names(&output(&[]), &["  proxy         http://proxy.corp:3128\n"]);
     assert_names(
-        &told(&["--json"]),
+        &output(&["--json"]),
         &["\"proxy\":\"http://proxy.corp:3128\""],
     );
 }
 
 /// A simulator that is called by AWS's own names, and who trusts it.
-struct SimulatorProcess {
+struct Remote {
     simulator: Simulator,
     bundle: tempfile::NamedTempFile,
 }
 
-impl SimulatorProcess {
+impl Remote {
     async fn new() -> Self {
         let options = Options {
             tls: true,
@@ -234,7 +237,7 @@ impl SimulatorProcess {
 
     fn proxy(
         &self,
-        refusal: impl Fn(&crate::support::connect_proxy::Asked) -> Option<&'static str>
+        refusal: impl Fn(&crate::support::connect_proxy::ProxyRequest) -> Option<&'static str>
         + Send
         + Sync
         + 'static,

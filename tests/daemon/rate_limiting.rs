@@ -25,7 +25,7 @@ async fn a_websocket_that_is_closed_amid_an_upload_lowers_its_rate_and_is_told_o
 
     let (simulator, log) = upload.end();
     assert_eq!(simulator.ledger().sessions[0].attached, 4);
-    assert_told_once(&log);
+    assert_logged_once(&log);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +41,7 @@ async fn a_pause_amid_an_upload_lowers_its_rate_and_is_told_once() {
 
     let (simulator, log) = upload.end();
     assert_eq!(simulator.ledger().sessions[0].attached, 1);
-    assert_told_once(&log);
+    assert_logged_once(&log);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,14 +49,14 @@ async fn an_upload_that_nobody_objects_to_keeps_its_rate() {
     let upload = Upload::begin().await;
 
     upload.messages(RATE).await;
-    upload.simulator.set_faults(lowest_objection());
+    upload.simulator.set_faults(lowest_limited());
 
     until("it is cut off for its rate", || {
         upload.simulator.ledger().sessions[0].cut_off > 0
     })
     .await;
     let (_, log) = upload.end();
-    assert_told_once(&log);
+    assert_logged_once(&log);
 }
 
 /// An endless upload through a daemon to a sink.
@@ -99,7 +99,7 @@ impl Upload {
     async fn assert_lowered(&self) {
         // By then the last second was one of the lower rate.
         self.messages(RATE).await;
-        self.simulator.set_faults(lowest_objection());
+        self.simulator.set_faults(lowest_limited());
         self.messages(RATE).await;
         let session = &self.simulator.ledger().sessions[0];
         assert_eq!(session.cut_off, 0, "{session:#?}");
@@ -115,16 +115,16 @@ impl Upload {
 
 /// What a sender at the whole rate exceeds within a second. One at half of it cannot: 200 messages
 /// of that second, 10 at once, and the 64 of a full window that came late.
-fn lowest_objection() -> Faults {
+fn lowest_limited() -> Faults {
     Faults {
         max_rate: Some(360),
         ..Faults::default()
     }
 }
 
-fn assert_told_once(log: &str) {
-    let told = log.matches("rate limited by Session Manager");
-    assert_eq!(told.count(), 1, "{log}");
+fn assert_logged_once(log: &str) {
+    let logged = log.matches("rate limited by Session Manager");
+    assert_eq!(logged.count(), 1, "{log}");
     assert!(log.contains("rate=200"), "{log}");
 }
 

@@ -12,27 +12,27 @@ use crate::support::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forwards_come_go_change_and_stay() {
-    let mut scene = Scene::new().await;
+    let mut fixture = Fixture::new().await;
     let [same, gone, changed, new] = [(); 4].map(|()| free_address());
-    scene.write(&[
-        scene.forward("same", same, ""),
-        scene.forward("gone", gone, ""),
-        scene.forward("changed", changed, "max_connections = 3"),
+    fixture.write(&[
+        fixture.forward("same", same, ""),
+        fixture.forward("gone", gone, ""),
+        fixture.forward("changed", changed, "max_connections = 3"),
     ]);
-    scene.start(same);
+    fixture.start(same);
     let mut clients = [same, gone, changed].map(connect);
     clients
         .iter_mut()
         .for_each(|client| assert_echo(client, b"hello"));
 
-    scene.write(&[
-        scene.forward("new", new, ""),
-        scene.forward("changed", changed, "max_connections = 4"),
-        scene.forward("same", same, ""),
+    fixture.write(&[
+        fixture.forward("new", new, ""),
+        fixture.forward("changed", changed, "max_connections = 4"),
+        fixture.forward("same", same, ""),
     ]);
-    let told = scene.reload("reloaded");
+    let output = fixture.reload("reloaded");
 
-    assert!(told.contains("+1 −1 ~1 =1"), "{told}");
+    assert!(output.contains("+1 −1 ~1 =1"), "{output}");
     clients
         .iter_mut()
         .for_each(|client| assert_echo(client, b"still here"));
@@ -41,15 +41,15 @@ async fn forwards_come_go_change_and_stay() {
     }
     until("nobody listens there", || TcpStream::connect(gone).is_err()).await;
     drop(clients);
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_refused_while_a_forward_changes() {
-    let mut scene = Scene::new().await;
+    let mut fixture = Fixture::new().await;
     let address = free_address();
-    scene.write(&[scene.forward("f", address, "connect_timeout = \"21s\"")]);
-    scene.start(address);
+    fixture.write(&[fixture.forward("f", address, "connect_timeout = \"21s\"")]);
+    fixture.start(address);
 
     for timeout in 22..32 {
         let comers = std::thread::spawn(move || {
@@ -58,77 +58,77 @@ async fn nobody_is_refused_while_a_forward_changes() {
             }
         });
         let keys = format!("connect_timeout = \"{timeout}s\"");
-        scene.write(&[scene.forward("f", address, &keys)]);
-        let told = scene.reload("reloaded");
-        assert!(told.contains("+0 −0 ~1 =0"), "{told}");
+        fixture.write(&[fixture.forward("f", address, &keys)]);
+        let output = fixture.reload("reloaded");
+        assert!(output.contains("+0 −0 ~1 =0"), "{output}");
         comers.join().unwrap();
     }
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_wrong_leaves_everything_as_it_was() {
-    let mut scene = Scene::new().await;
+    let mut fixture = Fixture::new().await;
     let (address, taken) = (
         free_address(),
         std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
     );
-    let good = scene.forward("f", address, "");
-    scene.write(std::slice::from_ref(&good));
-    scene.start(address);
+    let good = fixture.forward("f", address, "");
+    fixture.write(std::slice::from_ref(&good));
+    fixture.start(address);
     let mut client = connect(address);
     assert_echo(&mut client, b"hello");
 
-    scene.write(&[good, "colour = \"red\"\n".to_owned()]);
-    let told = scene.reload("keeping the current configuration");
-    assert!(told.contains("reload failed"), "{told}");
-    scene.told("unknown key `colour`");
+    fixture.write(&[good, "colour = \"red\"\n".to_owned()]);
+    let output = fixture.reload("keeping the current configuration");
+    assert!(output.contains("reload failed"), "{output}");
+    fixture.output("unknown key `colour`");
 
     // No forward could start.
-    scene.write(&[scene.forward("taken", taken.local_addr().unwrap(), "")]);
-    let told = scene.reload("keeping the current configuration");
-    assert!(told.contains("address already in use"), "{told}");
+    fixture.write(&[fixture.forward("taken", taken.local_addr().unwrap(), "")]);
+    let output = fixture.reload("keeping the current configuration");
+    assert!(output.contains("address already in use"), "{output}");
 
     assert_echo(&mut client, b"still here");
     assert_echo(&mut connect(address), b"hello");
     drop(client);
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_may_go_from_one_forward_to_another() {
-    let mut scene = Scene::new().await;
+    let mut fixture = Fixture::new().await;
     let (one, two) = (free_address(), free_address());
-    scene.write(&[scene.forward("a", one, ""), scene.forward("b", two, "")]);
-    scene.start(one);
+    fixture.write(&[fixture.forward("a", one, ""), fixture.forward("b", two, "")]);
+    fixture.start(one);
     let mut client = connect(one);
     assert_echo(&mut client, b"hello");
 
-    scene.write(&[scene.forward("a", two, ""), scene.forward("b", one, "")]);
-    let told = scene.reload("reloaded");
+    fixture.write(&[fixture.forward("a", two, ""), fixture.forward("b", one, "")]);
+    let output = fixture.reload("reloaded");
 
-    assert!(told.contains("+0 −0 ~2 =0"), "{told}");
+    assert!(output.contains("+0 −0 ~2 =0"), "{output}");
     assert_echo(&mut client, b"still here");
     for address in [one, two] {
         assert_echo(&mut connect(address), b"hello");
     }
     drop(client);
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_may_be_narrowed_and_widened_by_a_loopback() {
-    let mut scene = Scene::new().await;
+    let mut fixture = Fixture::new().await;
     let address = free_address();
     let port = address.port();
-    let forward = |scene: &Scene, listen: String| {
-        scene.forward("f", address, "").replace(
+    let forward = |fixture: &Fixture, listen: String| {
+        fixture.forward("f", address, "").replace(
             &format!("listen = \"{address}\""),
             &format!("listen = {listen}"),
         )
     };
-    scene.write(&[forward(&scene, port.to_string())]);
-    scene.start(address);
+    fixture.write(&[forward(&fixture, port.to_string())]);
+    fixture.start(address);
     let mut client = connect(address);
     assert_echo(&mut client, b"hello");
     let v6: SocketAddr = format!("[::1]:{port}").parse().unwrap();
@@ -139,9 +139,9 @@ async fn a_port_may_be_narrowed_and_widened_by_a_loopback() {
         (format!("\"{v6}\""), v6, Some(address)),
         (format!("{port}"), address, None),
     ] {
-        scene.write(&[forward(&scene, listen)]);
-        let told = scene.reload("reloaded");
-        assert!(told.contains("+0 −0 ~1 =0"), "{told}");
+        fixture.write(&[forward(&fixture, listen)]);
+        let output = fixture.reload("reloaded");
+        assert!(output.contains("+0 −0 ~1 =0"), "{output}");
         assert_echo(&mut connect(open), b"hello");
         if let Some(closed) = closed {
             until("nobody listens there", || {
@@ -152,51 +152,51 @@ async fn a_port_may_be_narrowed_and_widened_by_a_loopback() {
     }
     assert_echo(&mut client, b"still here");
     drop(client);
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_else_is_blamed_for_a_port_that_the_daemon_holds_itself() {
-    let mut scene = Scene::new().await;
+    let mut fixture = Fixture::new().await;
     let address = free_address();
     let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
-    scene.write(&[scene.forward("f", address, "")]);
-    scene.start(address);
+    fixture.write(&[fixture.forward("f", address, "")]);
+    fixture.start(address);
 
-    scene.write(&[scene.forward("f", everywhere, "allow_remote_clients = true")]);
-    let told = scene.reload("keeping the current configuration");
+    fixture.write(&[fixture.forward("f", everywhere, "allow_remote_clients = true")]);
+    let output = fixture.reload("keeping the current configuration");
 
-    let words = format!("cannot listen on {everywhere}: this daemon still listens on {address}");
-    assert!(told.contains(&words), "{told}");
-    assert!(told.contains("restart the daemon"), "{told}");
+    let text = format!("cannot listen on {everywhere}: this daemon still listens on {address}");
+    assert!(output.contains(&text), "{output}");
+    assert!(output.contains("restart the daemon"), "{output}");
     assert_echo(&mut connect(address), b"hello");
 
     let other = free_address();
-    scene.write(&[scene.forward("other", other, "")]);
-    scene.reload("reloaded");
+    fixture.write(&[fixture.forward("other", other, "")]);
+    fixture.reload("reloaded");
     until("nobody listens there", || {
         TcpStream::connect(address).is_err()
     })
     .await;
-    scene.write(&[scene.forward("f", everywhere, "allow_remote_clients = true")]);
-    scene.reload("reloaded");
+    fixture.write(&[fixture.forward("f", everywhere, "allow_remote_clients = true")]);
+    fixture.reload("reloaded");
     assert_echo(&mut connect(address), b"hello");
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_free_port_stays_with_its_forward() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let free = "127.0.0.1:0".parse().unwrap();
     let both = |keys: &str| {
         [
-            scene.forward("a", free, keys),
-            scene.forward("b", free, keys),
+            fixture.forward("a", free, keys),
+            fixture.forward("b", free, keys),
         ]
     };
-    scene.write(&both(""));
-    let mut command = caller(&scene.simulator);
-    command.args(["run", "--config"]).arg(scene.file.path());
+    fixture.write(&both(""));
+    let mut command = caller(&fixture.simulator);
+    command.args(["run", "--config"]).arg(fixture.file.path());
     let mut daemon = Process::start(&mut command);
     let ports = |daemon: &mut Process| {
         let mut ports: Vec<_> = (0..2)
@@ -208,7 +208,7 @@ async fn a_free_port_stays_with_its_forward() {
     let before = ports(&mut daemon);
 
     let [a, b] = both("connect_timeout = \"9s\"");
-    scene.write(&[b, a]);
+    fixture.write(&[b, a]);
     daemon.signal("HUP");
 
     assert_eq!(ports(&mut daemon), before);
@@ -218,101 +218,101 @@ async fn a_free_port_stays_with_its_forward() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_of_a_removed_forward_end_with_their_connections() {
-    let mut scene = Scene::new().await;
+    let mut fixture = Fixture::new().await;
     let (kept, gone) = (free_address(), free_address());
-    scene.write(&[
-        scene.forward("kept", kept, ""),
-        scene.forward("gone", gone, "warm = 2"),
+    fixture.write(&[
+        fixture.forward("kept", kept, ""),
+        fixture.forward("gone", gone, "warm = 2"),
     ]);
-    scene.start(kept);
+    fixture.start(kept);
     let mut client = connect(gone);
     assert_echo(&mut client, b"hello");
-    let simulator = &scene.simulator;
+    let simulator = &fixture.simulator;
     until("two spares beside it", || {
         simulator.ledger().open_sessions() == 3
     })
     .await;
 
-    scene.write(&[scene.forward("kept", kept, "")]);
-    scene.reload("reloaded");
+    fixture.write(&[fixture.forward("kept", kept, "")]);
+    fixture.reload("reloaded");
 
-    let simulator = &scene.simulator;
+    let simulator = &fixture.simulator;
     until("one is left", || simulator.ledger().open_sessions() == 1).await;
     assert_echo(&mut client, b"still here");
     drop(client);
-    let simulator = &scene.simulator;
+    let simulator = &fixture.simulator;
     until("none is left", || simulator.ledger().open_sessions() == 0).await;
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_what_a_reload_has_left_to_finish() {
-    let mut scene = Scene::new().await;
+    let mut fixture = Fixture::new().await;
     let (kept, gone) = (free_address(), free_address());
-    scene.write(&[
-        scene.forward("kept", kept, ""),
-        scene.forward("gone", gone, ""),
+    fixture.write(&[
+        fixture.forward("kept", kept, ""),
+        fixture.forward("gone", gone, ""),
     ]);
-    scene.start(kept);
+    fixture.start(kept);
     let mut client = connect(gone);
     assert_echo(&mut client, b"hello");
-    scene.write(&[scene.forward("kept", kept, "")]);
-    scene.reload("reloaded");
+    fixture.write(&[fixture.forward("kept", kept, "")]);
+    fixture.reload("reloaded");
 
-    scene.ends();
+    fixture.ends();
 
     assert_reset(client);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_hold_from_then_on() {
-    let mut scene = Scene::new().await;
+    let mut fixture = Fixture::new().await;
     let address = free_address();
-    let forward = scene.forward("f", address, "connect_timeout = \"1s\"");
+    let forward = fixture.forward("f", address, "connect_timeout = \"1s\"");
     let limited = |most: usize| format!("max_connections = {most}\n{forward}");
-    scene.write(&[limited(1)]);
-    scene.start(address);
+    fixture.write(&[limited(1)]);
+    fixture.start(address);
     let mut first = connect(address);
     assert_echo(&mut first, b"hello");
     assert_reset(connect(address));
 
-    scene.write(&[limited(2)]);
-    scene.reload("reloaded");
+    fixture.write(&[limited(2)]);
+    fixture.reload("reloaded");
     let mut second = connect(address);
     assert_echo(&mut second, b"hello");
 
-    scene.write(&[limited(1)]);
-    scene.reload("reloaded");
+    fixture.write(&[limited(1)]);
+    fixture.reload("reloaded");
     assert_echo(&mut second, b"still here");
     drop(second);
     assert_reset(connect(address));
     assert_echo(&mut first, b"still here");
     drop(first);
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_way_to_aws_counts_from_the_next_connection_on() {
-    let mut scene = Scene::new().await;
+    let mut fixture = Fixture::new().await;
     let address = free_address();
-    let forwards = [scene.forward("f", address, "")];
-    scene.write(&forwards);
-    scene.start(address);
+    let forwards = [fixture.forward("f", address, "")];
+    fixture.write(&forwards);
+    fixture.start(address);
     let mut client = connect(address);
     assert_echo(&mut client, b"hello");
 
     let other = Simulator::start(Options::default()).await.unwrap();
-    let former = std::mem::replace(&mut scene.simulator, other);
-    scene.write(&forwards);
-    let told = scene.reload("reloaded");
+    let former = std::mem::replace(&mut fixture.simulator, other);
+    fixture.write(&forwards);
+    let output = fixture.reload("reloaded");
 
-    assert!(told.contains("+0 −0 ~1 =0"), "{told}");
+    assert!(output.contains("+0 −0 ~1 =0"), "{output}");
     assert_echo(&mut client, b"still here");
     assert_echo(&mut connect(address), b"hello");
     assert_eq!(former.ledger().started, 1);
-    assert_eq!(scene.simulator.ledger().started, 1);
+    assert_eq!(fixture.simulator.ledger().started, 1);
     drop(client);
-    scene.ends();
+    fixture.ends();
     assert_clean(&former);
 }
 
@@ -320,14 +320,14 @@ async fn another_way_to_aws_counts_from_the_next_connection_on() {
 const LIMITS: &str = "[shutdown]\ndrain_timeout = \"0s\"\n[limits]\nsession_start_rate = 1000\n";
 
 /// A daemon whose file changes, before an echo.
-pub(super) struct Scene {
+pub(super) struct Fixture {
     pub(super) simulator: Simulator,
     echo: Destination,
     pub(super) file: File,
     daemon: Option<Process>,
 }
 
-impl Scene {
+impl Fixture {
     pub(super) async fn new() -> Self {
         Self {
             simulator: Simulator::start(Options::default()).await.unwrap(),
@@ -359,19 +359,19 @@ impl Scene {
         let mut command = caller(&self.simulator);
         command.args(["run", "--config"]).arg(self.file.path());
         self.daemon = Some(Process::start(&mut command));
-        let mut told = String::new();
-        while !told.contains(&address.to_string()) {
-            told = self.told("listening");
+        let mut output = String::new();
+        while !output.contains(&address.to_string()) {
+            output = self.output("listening");
         }
     }
 
-    pub(super) fn reload(&mut self, words: &str) -> String {
+    pub(super) fn reload(&mut self, text: &str) -> String {
         self.daemon.as_ref().unwrap().signal("HUP");
-        self.told(words)
+        self.output(text)
     }
 
-    fn told(&mut self, words: &str) -> String {
-        self.daemon.as_mut().unwrap().stderr.wait_for(words)
+    fn output(&mut self, text: &str) -> String {
+        self.daemon.as_mut().unwrap().stderr.wait_for(text)
     }
 
     pub(super) fn ends(&mut self) {

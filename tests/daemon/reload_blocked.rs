@@ -29,24 +29,24 @@ async fn a_daemon_answers_and_stops_while_its_file_is_read() {
     until("it listens", || socket.exists()).await;
 
     let mut first = JoinSet::new();
-    first.spawn(asked(socket.clone(), Request::Reload));
-    begun.recv_timeout(PATIENCE).unwrap();
-    let status = asked(socket.clone(), Request::Status).await;
+    first.spawn(answer_to(socket.clone(), Request::Reload));
+    begun.recv_timeout(TIMEOUT).unwrap();
+    let status = answer_to(socket.clone(), Request::Status).await;
     assert!(matches!(status, Answer::Status(_)), "{status:?}");
     go.send(()).unwrap();
     let answer = first.join_next().await.unwrap().unwrap();
     assert!(matches!(answer, Answer::Reloaded(_)), "{answer:?}");
 
     let mut second = JoinSet::new();
-    second.spawn(asked(socket.clone(), Request::Reload));
-    begun.recv_timeout(PATIENCE).unwrap();
+    second.spawn(answer_to(socket.clone(), Request::Reload));
+    begun.recv_timeout(TIMEOUT).unwrap();
     let mut third = JoinSet::new();
-    third.spawn(asked(socket.clone(), Request::Reload));
-    asked(socket.clone(), Request::Status).await;
+    third.spawn(answer_to(socket.clone(), Request::Reload));
+    answer_to(socket.clone(), Request::Status).await;
     go.send(()).unwrap();
     second.join_next().await.unwrap().unwrap();
-    begun.recv_timeout(PATIENCE).unwrap();
-    let stopped = asked(socket.clone(), Request::Stop { now: false }).await;
+    begun.recv_timeout(TIMEOUT).unwrap();
+    let stopped = answer_to(socket.clone(), Request::Stop { now: false }).await;
     assert!(matches!(stopped, Answer::Stopped { .. }), "{stopped:?}");
     let answer = third.join_next().await.unwrap().unwrap();
     assert!(matches!(answer, Answer::Error(_)), "{answer:?}");
@@ -100,7 +100,7 @@ async fn a_bundle_that_never_comes_stops_neither_status_nor_the_end() {
     )
     .unwrap();
     daemon.signal("HUP");
-    let status = asked(&socket, Request::Status).await;
+    let status = answer_to(&socket, Request::Status).await;
     assert!(matches!(status, Answer::Status(_)), "{status:?}");
 
     daemon.signal("TERM");
@@ -149,8 +149,8 @@ impl Disk {
 
     fn read(&self) -> Result<Config, impl Display + use<>> {
         self.began.send(()).unwrap();
-        let told = self.gone.lock().unwrap().recv();
-        told.map(|()| config::parse(&text()).unwrap())
+        let output = self.gone.lock().unwrap().recv();
+        output.map(|()| config::parse(&text()).unwrap())
     }
 }
 
@@ -174,7 +174,7 @@ async fn daemon(socket: std::path::PathBuf, disk: Disk) {
     daemon.stop_unless_hurried(&mut signals).await;
 }
 
-async fn asked(socket: impl AsRef<Path>, request: Request) -> Answer {
+async fn answer_to(socket: impl AsRef<Path>, request: Request) -> Answer {
     let mut client = Client::connect(socket.as_ref()).await.unwrap();
     client.ask(&request).await.unwrap()
 }
@@ -185,4 +185,4 @@ fn text() -> String {
 }
 
 /// Only a failure waits as long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);

@@ -51,8 +51,8 @@ async fn two_hundred_reloads_disturb_none_of_fifty_transfers() {
     for round in 1..=200 {
         write(round);
         daemon.signal("HUP");
-        let told = daemon.stderr.wait_for("reloaded");
-        assert!(told.contains("+0 −0 ~1 =1"), "round {round}: {told}");
+        let line = daemon.stderr.wait_for("reloaded");
+        assert!(line.contains("+0 −0 ~1 =1"), "round {round}: {line}");
         match round % 2 {
             0 => assert_echo(&mut connect(changed), b"hello"),
             _ => assert_reset(connect(changed)),

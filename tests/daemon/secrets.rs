@@ -15,16 +15,16 @@ use crate::support::process::ssm_proxyd;
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_and_no_payload_is_ever_said() {
     for filter in ["", "trace", "info,aws_smithy_runtime=trace,hyper=trace"] {
-        let log = everything_said(filter).await;
+        let log = everything_sent(filter).await;
 
         assert!(filter.starts_with("info") || log.contains("TRACE"), "{log}");
         if !filter.starts_with("info") {
-            for said in [
+            for logged in [
                 "input_stream_data seq=",
                 "acknowledge of seq=",
                 "SYN stream=3",
             ] {
-                assert!(log.contains(said), "-vv tells every message: {log}");
+                assert!(log.contains(logged), "-vv tells every message: {log}");
             }
         }
     }
@@ -32,7 +32,7 @@ async fn no_secret_and_no_payload_is_ever_said() {
 
 /// All output about a connection that works, one that is refused, what the admin socket and HTTP answer, and
 /// a stop.
-async fn everything_said(filter: &str) -> String {
+async fn everything_sent(filter: &str) -> String {
     let echo = destination(Role::Echo).await;
     let options = Options {
         credentials: Credentials {
@@ -65,7 +65,7 @@ async fn everything_said(filter: &str) -> String {
     };
     simulator.fail(Operation::StartSession, fault);
     assert_reset(connect(daemon.address()));
-    let mut said: String = [
+    let mut logged: String = [
         "/startup",
         "/readiness",
         "/liveness",
@@ -76,7 +76,7 @@ async fn everything_said(filter: &str) -> String {
     .iter()
     .map(|path| format!("{:?}\n", get(http, path)))
     .collect();
-    assert!(said.contains("failing: f AccessDenied"), "{said}");
+    assert!(logged.contains("failing: f AccessDenied"), "{logged}");
     for arguments in [
         &["status"][..],
         &["status", "--json"],
@@ -90,11 +90,11 @@ async fn everything_said(filter: &str) -> String {
             .env("XDG_RUNTIME_DIR", runtime.path());
         let (code, out, err) = ended(&mut command);
         assert_eq!(code, 0, "{arguments:?}: {err}");
-        said += &(out + &err);
+        logged += &(out + &err);
     }
-    assert!(said.contains("AccessDenied"), "{said}");
+    assert!(logged.contains("AccessDenied"), "{logged}");
     assert_eq!(daemon.process.exit_code(), 0);
-    let log = said + &daemon.process.stdout.all() + &daemon.process.stderr.all();
+    let log = logged + &daemon.process.stdout.all() + &daemon.process.stderr.all();
 
     assert_clean(&simulator);
     let token = token(api.calls("StartSession")[0].answer.as_ref().unwrap());

@@ -12,7 +12,7 @@ use ssm_proxyd::sim::{ApiFault, Faults, Operation, Options, Role, Simulator};
 
 use crate::support::daemon_process::{
     DaemonProcess, assert_clean, assert_echo, assert_reset, connect, forward, forward_to,
-    in_a_hurry,
+    with_short_timeouts,
 };
 use crate::support::in_process::{destination, unpaced, until};
 use crate::support::process::{Process, ssm_proxyd};
@@ -72,7 +72,7 @@ async fn a_stop_amid_transfers_is_no_clean_end() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let forwards = [
         forward("down", &format!("remote = {}", source.address().port())),
-        in_a_hurry(forward(
+        with_short_timeouts(forward(
             "up",
             &format!("remote = {}", sink.address().port()),
         )),
@@ -156,9 +156,9 @@ async fn at_usr1_each_open_connection_says_a_line() {
     let called = daemon.process.stderr.wait_for("listing open connections");
     assert!(called.contains("connections=2"), "{called}");
     let lines = [(); 2].map(|()| daemon.process.stderr.wait_for(" open "));
-    for words in ["sent=5 received=5", "sent=1 received=1"] {
-        let told = lines.iter().filter(|line| line.contains(words));
-        assert_eq!(told.count(), 1, "{lines:#?}");
+    for text in ["sent=5 received=5", "sent=1 received=1"] {
+        let logged = lines.iter().filter(|line| line.contains(text));
+        assert_eq!(logged.count(), 1, "{lines:#?}");
     }
     drop(clients);
     daemon.stop(&simulator);

@@ -17,7 +17,7 @@ fn a_wrong_file_is_told_with_line_and_hint() {
         let second = keys("listen = 0", listen).replace("\"db\"", "\"db2\"");
         format!("{first}{second}")
     };
-    for (case, text, line, words, hint) in [
+    for (case, text, line, expected, hint) in [
         (
             "unknown key",
             keys("remote", "reote = 2\nremote"),
@@ -85,16 +85,19 @@ fn a_wrong_file_is_told_with_line_and_hint() {
     ] {
         let file = File::new(&text);
 
-        let (code, said) = run(&file);
+        let (code, stderr) = run(&file);
 
         let place = format!("--> {}:{line}:", file.path().display());
-        assert_eq!(code, 78, "{case}: {said}");
-        assert!(said.starts_with("error: "), "{case}: {said}");
-        for needed in [&place, words] {
-            assert!(said.contains(needed), "{case}: no {needed:?} in\n{said}");
+        assert_eq!(code, 78, "{case}: {stderr}");
+        assert!(stderr.starts_with("error: "), "{case}: {stderr}");
+        for needed in [&place, expected] {
+            assert!(
+                stderr.contains(needed),
+                "{case}: no {needed:?} in\n{stderr}"
+            );
         }
-        let (_, hints) = said.split_once("\n hint: ").expect(case);
-        assert!(hints.contains(hint), "{case}: no {hint:?} in\n{said}");
+        let (_, hints) = stderr.split_once("\n hint: ").expect(case);
+        assert!(hints.contains(hint), "{case}: no {hint:?} in\n{stderr}");
     }
 }
 
@@ -102,10 +105,10 @@ fn a_wrong_file_is_told_with_line_and_hint() {
 fn all_mistakes_are_told_at_once() {
     let file = File::new("[aws]\nregon = \"x\"\n[[forward]]\nname = \"a b\"\nlisten = 70000\n");
 
-    let (code, said) = run(&file);
+    let (code, stderr) = run(&file);
 
     assert_eq!(code, 78);
-    assert_eq!(said.matches("error: ").count(), 4, "{said}");
+    assert_eq!(stderr.matches("error: ").count(), 4, "{stderr}");
 }
 
 #[test]
@@ -114,19 +117,19 @@ fn a_file_that_cannot_be_read_is_told_with_its_name() {
     let missing = file.directory().join("none.toml");
     let binary = file.directory().join("binary.toml");
     std::fs::write(&binary, b"x\n\xff").unwrap();
-    for (path, words) in [
+    for (path, expected) in [
         (&missing, "No such file"),
         (&file.directory().to_owned(), "it is a directory"),
         (&binary, "line 2 is not UTF-8"),
     ] {
-        let (code, said) = ended(Process::start(
+        let (code, stderr) = ended(Process::start(
             ssm_proxyd().args(["run", "--config"]).arg(path),
         ));
 
-        assert_eq!(code, 78, "{said}");
-        assert!(said.contains(&path.display().to_string()), "{said}");
-        assert!(said.contains(words), "{said}");
-        assert!(said.contains("\n hint: "), "{said}");
+        assert_eq!(code, 78, "{stderr}");
+        assert!(stderr.contains(&path.display().to_string()), "{stderr}");
+        assert!(stderr.contains(expected), "{stderr}");
+        assert!(stderr.contains("\n hint: "), "{stderr}");
     }
 }
 
@@ -139,17 +142,17 @@ fn without_a_file_the_places_are_told_where_one_was_looked_for() {
         .env_remove("XDG_CONFIG_HOME")
         .arg("run");
 
-    let (code, said) = ended(Process::start(&mut command));
+    let (code, stderr) = ended(Process::start(&mut command));
 
     let own = home.path().join(".config/ssm-proxyd/config.toml");
-    assert_eq!(code, 78, "{said}");
+    assert_eq!(code, 78, "{stderr}");
     for place in [
         "$SSM_PROXYD_CONFIG",
         &own.display().to_string(),
         "/etc/ssm-proxyd/config.toml",
         "`--config FILE`",
     ] {
-        assert!(said.contains(place), "no {place} in\n{said}");
+        assert!(stderr.contains(place), "no {place} in\n{stderr}");
     }
 }
 
@@ -157,15 +160,15 @@ fn without_a_file_the_places_are_told_where_one_was_looked_for() {
 fn without_a_region_the_remedy_is_told() {
     let file = File::new(&forward("f", "remote = 1"));
 
-    let (code, said) = run(&file);
+    let (code, stderr) = run(&file);
 
-    assert_eq!(code, 78, "{said}");
-    let (error, hint) = said
+    assert_eq!(code, 78, "{stderr}");
+    let (error, hint) = stderr
         .split_once("\n hint: ")
         .expect("a hint on its own line");
-    assert!(error.starts_with("error: no region"), "{said}");
-    assert!(hint.contains("`region` in [aws]"), "{said}");
-    assert!(hint.contains("AWS_REGION"), "{said}");
+    assert!(error.starts_with("error: no region"), "{stderr}");
+    assert!(hint.contains("`region` in [aws]"), "{stderr}");
+    assert!(hint.contains("AWS_REGION"), "{stderr}");
 }
 
 #[test]
@@ -188,11 +191,11 @@ fn a_bundle_of_certificates_that_is_none_is_told_with_the_reason() {
         let aws = format!("[aws]\nregion = \"us-east-1\"\nca_bundle = {bundle:?}\n");
         let file = File::new(&format!("{aws}{}", forward("f", "remote = 1")));
 
-        let (code, said) = run(&file);
+        let (code, stderr) = run(&file);
 
-        assert_eq!(code, 78, "{said}");
+        assert_eq!(code, 78, "{stderr}");
         for needed in [&bundle, reason, "hint: ", "`ca_bundle` in [aws]"] {
-            assert!(said.contains(needed), "no {needed:?} in\n{said}");
+            assert!(stderr.contains(needed), "no {needed:?} in\n{stderr}");
         }
     }
 }
@@ -210,16 +213,16 @@ fn a_port_in_use_leaves_nothing_half_started_by_a_strict_daemon() {
     let mut command = ssm_proxyd();
     command.args(["run", "--strict", "--config"]);
 
-    let (code, said) = ended(Process::start(command.arg(file.path())));
+    let (code, stderr) = ended(Process::start(command.arg(file.path())));
 
-    assert_eq!(code, 71, "{said}");
+    assert_eq!(code, 71, "{stderr}");
     let place = format!("{}, line 10", file.path().display());
     let address = taken.to_string();
     for needed in ["forward \"second\"", "already in use", &address, &place] {
-        assert!(said.contains(needed), "no {needed:?} in\n{said}");
+        assert!(stderr.contains(needed), "no {needed:?} in\n{stderr}");
     }
-    assert!(said.contains("\n hint: another program"), "{said}");
-    assert!(!said.contains("listening"), "{said}");
+    assert!(stderr.contains("\n hint: another program"), "{stderr}");
+    assert!(!stderr.contains("listening"), "{stderr}");
     let refused = TcpStream::connect(free).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
 }
@@ -230,11 +233,14 @@ fn an_address_of_another_machine_is_told() {
         .replace("127.0.0.1:0", "192.0.2.7:4000");
     let file = File::new(&format!("[aws]\nregion = \"us-east-1\"\n{elsewhere}"));
 
-    let (code, said) = run(&file);
+    let (code, stderr) = run(&file);
 
-    assert_eq!(code, 71, "{said}");
-    assert!(said.contains("cannot listen on 192.0.2.7:4000"), "{said}");
-    assert!(said.contains("\n hint: "), "{said}");
+    assert_eq!(code, 71, "{stderr}");
+    assert!(
+        stderr.contains("cannot listen on 192.0.2.7:4000"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("\n hint: "), "{stderr}");
 }
 
 /// Runs a daemon that is meant to end by itself: its exit code, and what it said.

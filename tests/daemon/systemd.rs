@@ -22,26 +22,26 @@ async fn it_hears_that_all_is_bound_what_is_open_and_that_the_end_begins() {
         command.env("NOTIFY_SOCKET", &path)
     });
 
-    let ready = heard(&socket, "READY=1");
+    let ready = notification(&socket, "READY=1");
     assert!(ready.contains("STATUS=1 forward, 0 connections"), "{ready}");
     let mut client = connect(daemon.address());
     assert_echo(&mut client, b"hello");
-    heard(&socket, "STATUS=1 forward, 1 connection");
+    notification(&socket, "STATUS=1 forward, 1 connection");
     drop(client);
-    heard(&socket, "STATUS=1 forward, 0 connections");
+    notification(&socket, "STATUS=1 forward, 0 connections");
     let fault = ApiFault {
         code: "TargetNotConnected".to_owned(),
         times: Some(1),
     };
     simulator.fail(Operation::StartSession, fault);
     assert_reset(connect(daemon.address()));
-    heard(
+    notification(
         &socket,
         "STATUS=1 forward, 0 connections, 1 failing: f TargetNotConnected",
     );
     daemon.stop(&simulator);
 
-    let stopping = heard(&socket, "STOPPING=1");
+    let stopping = notification(&socket, "STOPPING=1");
     assert!(stopping.contains("EXTEND_TIMEOUT_USEC="), "{stopping}");
 }
 
@@ -57,13 +57,13 @@ async fn a_watchdog_is_fed_while_the_accept_loops_answer() {
     });
 
     for _ in 0..5 {
-        heard(&socket, "WATCHDOG=1");
+        notification(&socket, "WATCHDOG=1");
     }
     daemon.process.signal("HUP");
-    let reloading = heard(&socket, "RELOADING=1");
+    let reloading = notification(&socket, "RELOADING=1");
     assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
-    heard(&socket, "READY=1");
-    heard(&socket, "WATCHDOG=1");
+    notification(&socket, "READY=1");
+    notification(&socket, "WATCHDOG=1");
     daemon.stop(&simulator);
 }
 
@@ -86,22 +86,22 @@ fn a_daemon_that_cannot_start_is_never_ready() {
 #[test]
 fn the_shipped_units_are_sound_and_the_one_of_the_system_is_shut_in() {
     let unit = "systemd/ssm-proxyd.service";
-    let judge = |arguments: &[&str]| Command::new("systemd-analyze").args(arguments).output();
-    let Ok(judged) = judge(&["security", "--offline=true", "--threshold=15", unit]) else {
+    let check = |arguments: &[&str]| Command::new("systemd-analyze").args(arguments).output();
+    let Ok(judged) = check(&["security", "--offline=true", "--threshold=15", unit]) else {
         eprintln!("SKIPPED: systemd-analyze is not here, and nobody has judged {unit}");
         return;
     };
 
-    let said = String::from_utf8_lossy(&judged.stdout);
-    assert!(judged.status.success(), "{said}");
+    let output = String::from_utf8_lossy(&judged.stdout);
+    assert!(judged.status.success(), "{output}");
     for unit in [
         unit,
         "systemd/ssm-proxyd-user.service",
         "systemd/ssm-proxyd.socket",
     ] {
-        let verified = judge(&["verify", unit]).unwrap();
-        let said = String::from_utf8_lossy(&verified.stderr);
-        let complaints: Vec<_> = said
+        let verified = check(&["verify", unit]).unwrap();
+        let output = String::from_utf8_lossy(&verified.stderr);
+        let complaints: Vec<_> = output
             .lines()
             // The binary is installed elsewhere, or nowhere.
             .filter(|line| line.contains("ssm-proxyd") && !line.contains("is not executable"))
@@ -115,21 +115,21 @@ fn manager() -> (TempDir, PathBuf, UnixDatagram) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("notify.sock");
     let socket = UnixDatagram::bind(&path).unwrap();
-    let patience = Some(Duration::from_secs(60));
-    socket.set_read_timeout(patience).unwrap();
+    let limit = Some(Duration::from_secs(60));
+    socket.set_read_timeout(limit).unwrap();
     (directory, path, socket)
 }
 
 /// Waits for a message with these words.
-fn heard(socket: &UnixDatagram, words: &str) -> String {
+fn notification(socket: &UnixDatagram, text: &str) -> String {
     let mut buffer = [0; 4096];
     let mut all = String::new();
     loop {
         let len = socket
             .recv(&mut buffer)
-            .unwrap_or_else(|_| panic!("{words:?} is not in {all}"));
+            .unwrap_or_else(|_| panic!("{text:?} is not in {all}"));
         let message = String::from_utf8_lossy(&buffer[..len]).into_owned();
-        if message.contains(words) {
+        if message.contains(text) {
             return message;
         }
         all += &message;

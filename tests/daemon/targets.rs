@@ -169,7 +169,7 @@ async fn another_failure_is_no_reason_to_try_the_next_target() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_keeps_a_look_up_from_finding_is_told_with_its_remedy() {
-    for (code, words) in [
+    for (code, text) in [
         (
             Some("AccessDeniedException"),
             "ssm:DescribeInstanceInformation, on",
@@ -192,7 +192,7 @@ async fn what_keeps_a_look_up_from_finding_is_told_with_its_remedy() {
         assert_reset(connect(daemon.address()));
 
         let line = daemon.process.stderr.wait_for("WARN");
-        assert_names(&line, &["DescribeInstanceInformation", words, "hint="]);
+        assert_names(&line, &["DescribeInstanceInformation", text, "hint="]);
         daemon.stop(&simulator);
     }
 }

@@ -25,7 +25,7 @@ use crate::support::{credential_endpoints, login_services};
 
 /// The services that give credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leg {
+enum Service {
     Sts,
     WebIdentity,
     Login,
@@ -33,20 +33,20 @@ enum Leg {
     Container,
 }
 
-const LEGS: [Leg; 5] = [
-    Leg::Sts,
-    Leg::WebIdentity,
-    Leg::Login,
-    Leg::Instance,
-    Leg::Container,
+const SERVICES: [Service; 5] = [
+    Service::Sts,
+    Service::WebIdentity,
+    Service::Login,
+    Service::Instance,
+    Service::Container,
 ];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_of_any_call_for_credentials_is_retried() {
     let echo = destination(Role::Echo).await;
-    for leg in LEGS {
+    for leg in SERVICES {
         // The SDK takes an instance service without an answer for one that does not exist.
-        let hang_up = (leg != Leg::Instance).then_some(HANG_UP);
+        let hang_up = (leg != Service::Instance).then_some(HANG_UP);
         for fault in [503, 500].into_iter().chain(hang_up) {
             let (simulator, service) = leg.start().await;
             // Those that succeed are 1 to 3 calls.
@@ -72,7 +72,7 @@ async fn a_fault_of_any_call_for_credentials_is_retried() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_waits_for_a_credentials_service_that_refuses_connections() {
     let echo = destination(Role::Echo).await;
-    for leg in [Leg::Sts, Leg::WebIdentity, Leg::Login] {
+    for leg in [Service::Sts, Service::WebIdentity, Service::Login] {
         let (simulator, service) = leg.start().await;
         let address = free_address();
         let user = User::new(leg, &format!("http://{address}"));
@@ -164,7 +164,7 @@ async fn a_connection_waits_for_a_name_that_is_not_resolved_yet() {
     daemon.stop(&simulator);
 }
 
-impl Leg {
+impl Service {
     /// How many calls it takes.
     fn calls(self) -> usize {
         match self {
@@ -205,18 +205,18 @@ impl Leg {
 /// Someone whose credentials come from a service at this endpoint.
 struct User {
     home: TempDir,
-    leg: Leg,
+    leg: Service,
     endpoint: String,
 }
 
 impl User {
-    fn new(leg: Leg, endpoint: &str) -> Self {
+    fn new(leg: Service, endpoint: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir_all(home.path().join(login_services::TOKENS)).unwrap();
         let config = match leg {
-            Leg::Sts => ROLE,
-            Leg::Login => login_services::CONFIG,
-            Leg::WebIdentity | Leg::Instance | Leg::Container => "",
+            Service::Sts => ROLE,
+            Service::Login => login_services::CONFIG,
+            Service::WebIdentity | Service::Instance | Service::Container => "",
         };
         fs::write(home.path().join(".aws/config"), config).unwrap();
         fs::write(home.path().join("token"), "a.web.token").unwrap();
@@ -241,18 +241,18 @@ impl User {
             .env_remove("AWS_CONFIG_FILE")
             .env("HOME", home);
         match self.leg {
-            Leg::Sts => command.env("AWS_ENDPOINT_URL_STS", endpoint),
-            Leg::WebIdentity => command
+            Service::Sts => command.env("AWS_ENDPOINT_URL_STS", endpoint),
+            Service::WebIdentity => command
                 .env("AWS_ENDPOINT_URL_STS", endpoint)
                 .env("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/tunnel")
                 .env("AWS_WEB_IDENTITY_TOKEN_FILE", home.join("token")),
-            Leg::Login => command
+            Service::Login => command
                 .env("AWS_ENDPOINT_URL_SSO", endpoint)
                 .env("AWS_ENDPOINT_URL_SSO_OIDC", endpoint),
-            Leg::Instance => command
+            Service::Instance => command
                 .env("AWS_EC2_METADATA_DISABLED", "false")
                 .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint),
-            Leg::Container => {
+            Service::Container => {
                 let url = format!("{endpoint}/credentials");
                 command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
             }
@@ -279,17 +279,17 @@ fn resetting(real: SocketAddr, first: usize, resets: Arc<AtomicUsize>) -> Socket
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
-        for mut near in listener.incoming().map_while(Result::ok) {
+        for mut client in listener.incoming().map_while(Result::ok) {
             if resets.load(Relaxed) < first {
                 let mut hello = [0; 64];
-                near.read_exact(&mut hello).unwrap();
+                client.read_exact(&mut hello).unwrap();
                 resets.fetch_add(1, Relaxed);
-                SockRef::from(&near)
+                SockRef::from(&client)
                     .set_linger(Some(Duration::ZERO))
                     .unwrap();
                 continue;
             }
-            pass_on(near, real);
+            pass_on(client, real);
         }
     });
     address

@@ -131,16 +131,16 @@ async fn a_fault_of_the_token_service_is_retried() {
 pub(super) fn relay(address: SocketAddr, real: SocketAddr) {
     let listener = TcpListener::bind(address).unwrap();
     thread::spawn(move || {
-        for near in listener.incoming().map_while(Result::ok) {
-            pass_on(near, real);
+        for client in listener.incoming().map_while(Result::ok) {
+            pass_on(client, real);
         }
     });
 }
 
 /// Carries the bytes of a connection to `real` and back.
-pub(super) fn pass_on(mut near: TcpStream, real: SocketAddr) {
+pub(super) fn pass_on(mut client: TcpStream, real: SocketAddr) {
     let mut far = TcpStream::connect(real).unwrap();
-    let (mut near_too, mut far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-    thread::spawn(move || copy(&mut near, &mut far));
+    let (mut near_too, mut far_too) = (client.try_clone().unwrap(), far.try_clone().unwrap());
+    thread::spawn(move || copy(&mut client, &mut far));
     thread::spawn(move || copy(&mut far_too, &mut near_too));
 }

@@ -10,13 +10,13 @@ use crate::support::process::ssm_proxyd;
 /// A real bash completes: commands, options, and the forwards of the configuration.
 #[test]
 fn bash_completes_commands_options_and_names_of_forwards() {
-    let desk = Fixture::new();
+    let fixture = Fixture::new();
     let cache = in_a_file("orders-cache", 2).replace("listen = 1", "listen = 2");
-    desk.configure(&(in_a_file("orders-db", 1) + &cache));
-    let complete = |words: &str| {
+    fixture.configure(&(in_a_file("orders-db", 1) + &cache));
+    let complete = |text: &str| {
         // What bash itself does when Tab is pressed: it calls the function of the script.
         let script = format!(
-            "eval \"$(ssm-proxyd completions bash)\"; COMP_WORDS=({words}); \
+            "eval \"$(ssm-proxyd completions bash)\"; COMP_WORDS=({text}); \
              COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_TYPE=9; \
              _clap_complete_ssm_proxyd ssm-proxyd \"${{COMP_WORDS[COMP_CWORD]}}\"; \
              printf '%s\\n' \"${{COMPREPLY[@]}}\""
@@ -30,12 +30,12 @@ fn bash_completes_commands_options_and_names_of_forwards() {
         let mut bash = Command::new("bash");
         bash.args(["--norc", "-c", &script])
             .env("PATH", path)
-            .env("HOME", desk.home.path())
+            .env("HOME", fixture.home.path())
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("SSM_PROXYD_CONFIG")
             .stdin(Stdio::null());
-        let (code, out, told) = ended(&mut bash);
-        assert_eq!(code, 0, "{told}");
+        let (code, out, output) = ended(&mut bash);
+        assert_eq!(code, 0, "{output}");
         out
     };
 
@@ -52,9 +52,9 @@ fn bash_completes_commands_options_and_names_of_forwards() {
 #[test]
 fn each_shell_gets_a_script_and_no_other() {
     for shell in ["bash", "zsh", "fish"] {
-        let (code, out, told) = ended(ssm_proxyd().args(["completions", shell]));
+        let (code, out, output) = ended(ssm_proxyd().args(["completions", shell]));
 
-        assert_eq!((code, told.as_str()), (0, ""), "{shell}");
+        assert_eq!((code, output.as_str()), (0, ""), "{shell}");
         assert!(out.contains("SSM_PROXYD_COMPLETE"), "{out}");
     }
     assert_eq!(ended(ssm_proxyd().args(["completions", "tcsh"])).0, 2);
@@ -75,8 +75,8 @@ fn every_command_has_a_page() {
         if command == "help" {
             continue;
         }
-        let (code, page, told) = ended(ssm_proxyd().args(["man", &command]));
-        assert_eq!(code, 0, "{command}: {told}");
+        let (code, page, output) = ended(ssm_proxyd().args(["man", &command]));
+        assert_eq!(code, 0, "{command}: {output}");
         assert!(
             page.contains(&format!(".TH ssm-proxyd-{command} 1")),
             "{page}"

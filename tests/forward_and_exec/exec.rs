@@ -16,8 +16,8 @@ const CLIENT: &str = "import socket, sys\n\
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_finds_the_forward_in_its_words_and_in_its_environment() {
     let (simulator, port) = before_an_echo().await;
-    let desk = Fixture::new();
-    desk.configure(&in_a_file("echo", port));
+    let fixture = Fixture::new();
+    fixture.configure(&in_a_file("echo", port));
     let local = format!("0:localhost:{port}");
     for head in [&["exec", "echo"][..], &["exec", TARGET, "-L", &local]] {
         for client in [
@@ -32,14 +32,14 @@ async fn the_command_finds_the_forward_in_its_words_and_in_its_environment() {
         ] {
             let arguments = [head, client].concat();
 
-            let (code, out, told) = ended(&mut desk.command(&simulator, &arguments));
+            let (code, out, output) = ended(&mut fixture.command(&simulator, &arguments));
 
             assert_eq!(
                 (code, out.as_str()),
                 (0, "hello\n"),
-                "{arguments:?}: {told}"
+                "{arguments:?}: {output}"
             );
-            assert_eq!(told, "");
+            assert_eq!(output, "");
         }
     }
     assert_eq!(simulator.ledger().started, 4);
@@ -49,9 +49,9 @@ async fn the_command_finds_the_forward_in_its_words_and_in_its_environment() {
 #[tokio::test(flavor = "multi_thread")]
 async fn its_exit_code_is_the_command_s() {
     let (simulator, port) = before_an_echo().await;
-    let desk = Fixture::new();
-    desk.configure(&in_a_file("echo", port));
-    for (command, code, words) in [
+    let fixture = Fixture::new();
+    fixture.configure(&in_a_file("echo", port));
+    for (command, code, text) in [
         (&["true"][..], 0, ""),
         (&["sh", "-c", "exit 3"], 3, ""),
         (&["sh", "-c", "kill -KILL $$"], 137, ""),
@@ -60,10 +60,10 @@ async fn its_exit_code_is_the_command_s() {
     ] {
         let arguments = [&["exec", "echo", "--"], command].concat();
 
-        let (found, _, told) = ended(&mut desk.command(&simulator, &arguments));
+        let (found, _, output) = ended(&mut fixture.command(&simulator, &arguments));
 
-        assert_eq!(found, code, "{command:?}: {told}");
-        assert!(told.contains(words), "{told}");
+        assert_eq!(found, code, "{command:?}: {output}");
+        assert!(output.contains(text), "{output}");
     }
     assert_eq!(simulator.ledger().started, 0, "nobody has connected");
 }
@@ -72,40 +72,43 @@ async fn its_exit_code_is_the_command_s() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_addresses_of_the_daemon_are_left_alone() {
     let (simulator, port) = before_an_echo().await;
-    let desk = Fixture::new();
+    let fixture = Fixture::new();
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let socket = desk.home.path().join("admin.sock");
+    let socket = fixture.home.path().join("admin.sock");
     let _admin = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let tables = format!(
         "[http]\nlisten = \"{}\"\n[admin]\nsocket = {socket:?}\n",
         held.local_addr().unwrap()
     );
-    desk.configure(&(tables + &in_a_file("echo", port)));
+    fixture.configure(&(tables + &in_a_file("echo", port)));
 
     let arguments = ["exec", "echo", "--", "sh", "-c", "exit 3"];
-    let (code, _, told) = ended(&mut desk.command(&simulator, &arguments));
+    let (code, _, output) = ended(&mut fixture.command(&simulator, &arguments));
 
-    assert_eq!(code, 3, "{told}");
+    assert_eq!(code, 3, "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_are_passed_on_and_the_command_decides() {
     let (simulator, port) = before_an_echo().await;
-    let desk = Fixture::new();
-    desk.configure(&in_a_file("echo", port));
+    let fixture = Fixture::new();
+    fixture.configure(&in_a_file("echo", port));
     for signal in ["TERM", "INT", "HUP", "USR1", "USR2"] {
         // It says when it listens; a shell does what a trap says after what it waits for.
         let script = format!("trap 'exit 9' {signal}; echo ready; while :; do sleep 0.1; done");
         let arguments = ["exec", "echo", "--", "sh", "-c", &script];
-        let mut exec = Process::start(&mut desk.command(&simulator, &arguments));
+        let mut exec = Process::start(&mut fixture.command(&simulator, &arguments));
         exec.stdout.wait_for("ready");
 
         exec.signal(signal);
 
         assert_eq!(exec.exit_code(), 9, "{signal}");
     }
-    let deaf = "trap '' TERM INT HUP; echo ready; read line; exit 4";
-    let mut command = desk.command(&simulator, &["exec", "echo", "--", "sh", "-c", deaf]);
+    let unresponsive = "trap '' TERM INT HUP; echo ready; read line; exit 4";
+    let mut command = fixture.command(
+        &simulator,
+        &["exec", "echo", "--", "sh", "-c", unresponsive],
+    );
     command.stdin(std::process::Stdio::piped());
     let mut exec = Process::start(&mut command);
     exec.stdout.wait_for("ready");
@@ -119,13 +122,13 @@ async fn signals_are_passed_on_and_the_command_decides() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_of_a_command_that_was_killed_is_ended() {
     let (simulator, port) = before_an_echo().await;
-    let desk = Fixture::new();
-    desk.configure(&in_a_file("echo", port));
+    let fixture = Fixture::new();
+    fixture.configure(&in_a_file("echo", port));
     let hang = format!("{CLIENT}sys.stdout.flush(); s.recv(1)\n");
     let arguments = [
         "exec", "echo", "--", "python3", "-c", &hang, "{host}", "{port}",
     ];
-    let mut exec = Process::start(&mut desk.command(&simulator, &arguments));
+    let mut exec = Process::start(&mut fixture.command(&simulator, &arguments));
     exec.stdout.wait_for("hello");
     until("it is open", || simulator.ledger().open_sessions() == 1).await;
 
@@ -139,15 +142,15 @@ async fn a_session_of_a_command_that_was_killed_is_ended() {
 async fn what_cannot_be_is_told_with_a_code() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let bare = Fixture::new();
-    let (code, _, told) = ended(&mut bare.command(&simulator, &["exec", "db", "--", "true"]));
-    assert_eq!(code, 78, "{told}");
-    assert_names(&told, &["no configuration found"]);
+    let (code, _, output) = ended(&mut bare.command(&simulator, &["exec", "db", "--", "true"]));
+    assert_eq!(code, 78, "{output}");
+    assert_names(&output, &["no configuration found"]);
 
-    let desk = Fixture::new();
-    desk.configure(
+    let fixture = Fixture::new();
+    fixture.configure(
         &(in_a_file("orders", 1) + &in_a_file("cache", 2).replace("listen = 1", "listen = 2")),
     );
-    for (arguments, words) in [
+    for (arguments, text) in [
         (
             &["exec", "db", "--", "true"][..],
             &["no forward \"db\"", "orders, cache", "-L"][..],
@@ -158,9 +161,9 @@ async fn what_cannot_be_is_told_with_a_code() {
             &["\"orders\" is not a target"],
         ),
     ] {
-        let (code, _, told) = ended(&mut desk.command(&simulator, arguments));
-        assert_eq!(code, 2, "{told}");
-        assert_names(&told, words);
+        let (code, _, output) = ended(&mut fixture.command(&simulator, arguments));
+        assert_eq!(code, 2, "{output}");
+        assert_names(&output, text);
     }
 }
 

@@ -25,9 +25,9 @@ async fn each_has_a_ready_line_with_its_port_and_serves() {
     let simulator = Simulator::start(options).await.unwrap();
     let local = format!("127.0.0.1:0:localhost:{}", echo.address().port());
     let remote = "0:echo.internal:7";
-    let desk = Fixture::new();
+    let fixture = Fixture::new();
     let arguments = ["forward", TARGET, "-L", &local, "-L", remote];
-    let mut forward = Process::start(&mut desk.command(&simulator, &arguments));
+    let mut forward = Process::start(&mut fixture.command(&simulator, &arguments));
 
     let first = forward.stdout.wait_for(" -> localhost:");
     let second = forward.stdout.wait_for(" -> echo.internal:7");
@@ -40,8 +40,11 @@ async fn each_has_a_ready_line_with_its_port_and_serves() {
     }
     forward.signal("INT");
     assert_eq!(forward.exit_code(), 0);
-    let told = forward.stderr.all();
-    assert!(!told.contains("WARN") && !told.contains("error"), "{told}");
+    let output = forward.stderr.all();
+    assert!(
+        !output.contains("WARN") && !output.contains("error"),
+        "{output}"
+    );
     assert_clean(&simulator);
 }
 
@@ -50,8 +53,8 @@ async fn scripts_get_json_and_a_file_that_is_there_while_it_is_ready() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let local = format!("127.0.0.1:0:localhost:{}", echo.address().port());
-    let desk = Fixture::new();
-    let file = desk.home.path().join("ready");
+    let fixture = Fixture::new();
+    let file = fixture.home.path().join("ready");
     let arguments = [
         "forward",
         TARGET,
@@ -61,7 +64,7 @@ async fn scripts_get_json_and_a_file_that_is_there_while_it_is_ready() {
         "--ready-file",
         file.to_str().unwrap(),
     ];
-    let mut forward = Process::start(&mut desk.command(&simulator, &arguments));
+    let mut forward = Process::start(&mut fixture.command(&simulator, &arguments));
     let line = forward.stdout.wait_for("listen");
 
     let ready: Value = serde_json::from_str(&line).unwrap();
@@ -86,9 +89,9 @@ async fn an_interrupt_drains_and_a_second_one_does_not_wait() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let local = format!("127.0.0.1:0:localhost:{}", echo.address().port());
-    let desk = Fixture::new();
+    let fixture = Fixture::new();
     let arguments = ["forward", TARGET, "-L", &local];
-    let mut forward = Process::start(&mut desk.command(&simulator, &arguments));
+    let mut forward = Process::start(&mut fixture.command(&simulator, &arguments));
     let address = address(&forward.stdout.wait_for(" -> "));
     let mut client = connect(address);
     assert_echo(&mut client, b"hello");
@@ -109,8 +112,8 @@ async fn an_interrupt_drains_and_a_second_one_does_not_wait() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_there_and_was_not_written_is_not_taken_away() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let desk = Fixture::new();
-    let path = |name: &str| desk.home.path().join(name);
+    let fixture = Fixture::new();
+    let path = |name: &str| fixture.home.path().join(name);
     let (precious, fifo) = (path("precious"), path("fifo"));
     std::fs::write(&precious, "words").unwrap();
     assert!(
@@ -121,7 +124,7 @@ async fn what_is_there_and_was_not_written_is_not_taken_away() {
             .success()
     );
     let run = |file: &Path, stdout: &str| {
-        let mut command = desk.command(&simulator, &["forward", TARGET, "-L", "0:db:1"]);
+        let mut command = fixture.command(&simulator, &["forward", TARGET, "-L", "0:db:1"]);
         command.arg("--ready-file").arg(file);
         let stdout = std::fs::File::options().write(true).open(stdout).unwrap();
         command.stdout(stdout).stderr(std::process::Stdio::null());
@@ -139,8 +142,8 @@ async fn what_cannot_be_is_told_with_a_code() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = format!("127.0.0.1:{}:db:1", taken.local_addr().unwrap().port());
-    let desk = Fixture::new();
-    for (arguments, code, words) in [
+    let fixture = Fixture::new();
+    for (arguments, code, text) in [
         (&["forward", TARGET][..], 2, &["no -L", "hint: "][..]),
         (
             &["forward", TARGET, "-L", "5432:db"],
@@ -182,10 +185,10 @@ async fn what_cannot_be_is_told_with_a_code() {
             &["cannot write /nowhere/ready"],
         ),
     ] {
-        let (found, _, told) = ended(&mut desk.command(&simulator, arguments));
+        let (found, _, output) = ended(&mut fixture.command(&simulator, arguments));
 
-        assert_eq!(found, code, "{arguments:?}: {told}");
-        assert_names(&told, words);
+        assert_eq!(found, code, "{arguments:?}: {output}");
+        assert_names(&output, text);
     }
     assert_eq!(simulator.ledger().started, 0);
 }

@@ -11,8 +11,8 @@ use crate::support::postgres::Server;
 async fn psql_asks_through_a_forward_that_lives_as_long_as_it() {
     let server = Server::start();
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let desk = Fixture::new();
-    desk.configure(&in_a_file("orders-db", server.address().port()));
+    let fixture = Fixture::new();
+    fixture.configure(&in_a_file("orders-db", server.address().port()));
     let psql = |statement| {
         let arguments = [
             "exec",
@@ -30,14 +30,14 @@ async fn psql_asks_through_a_forward_that_lives_as_long_as_it() {
             statement,
             "postgres",
         ];
-        ended(&mut desk.command(&simulator, &arguments))
+        ended(&mut fixture.command(&simulator, &arguments))
     };
 
-    let (code, out, told) = psql("SELECT sum(n) FROM generate_series(1, 1000) n");
-    assert_eq!((code, out.as_str()), (0, "500500\n"), "{told}");
+    let (code, out, output) = psql("SELECT sum(n) FROM generate_series(1, 1000) n");
+    assert_eq!((code, out.as_str()), (0, "500500\n"), "{output}");
 
-    let (code, _, told) = psql("SELECT 1/0");
+    let (code, _, output) = psql("SELECT 1/0");
     assert_eq!(code, 1, "psql's own");
-    assert!(told.contains("division by zero"), "{told}");
+    assert!(output.contains("division by zero"), "{output}");
     assert_clean(&simulator);
 }

@@ -15,8 +15,8 @@ async fn the_ready_line_the_live_line_and_ctrl_c() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let local = format!("127.0.0.1:0:localhost:{}", echo.address().port());
-    let desk = Fixture::new();
-    let command = desk.command(&simulator, &[]);
+    let fixture = Fixture::new();
+    let command = fixture.command(&simulator, &[]);
     let mut tmux = Command::new("tmux");
     take_environment(&mut tmux, &command);
     let program = command.get_program().to_str().unwrap();

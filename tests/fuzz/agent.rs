@@ -14,17 +14,17 @@ use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
 use ssm_proxyd::wire::payload::Flag;
 use ssm_proxyd::wire::smux::{Command, StreamId};
 
-use super::byte_source::Tape;
+use super::byte_source::ByteSource;
 use crate::support::message_builder;
 use crate::support::pair::beginning;
 use crate::support::pair_options::PairOptions;
 
 /// Plays a tape.
 pub(super) fn agent(data: &[u8]) {
-    let mut tape = Tape::new(data);
-    let mut client = Client::new(&mut tape);
-    while let Some(step) = tape.step() {
-        client.step(step, &mut tape);
+    let mut source = ByteSource::new(data);
+    let mut client = Client::new(&mut source);
+    while let Some(step) = source.step() {
+        client.step(step, &mut source);
         client.drain();
     }
     client.rest();
@@ -42,18 +42,18 @@ struct Client {
 }
 
 impl Client {
-    fn new(tape: &mut Tape<'_>) -> Self {
+    fn new(source: &mut ByteSource<'_>) -> Self {
         let now = beginning();
         let options = agent::Options {
-            version: Version::parse(tape.pick(VERSIONS)),
-            pace: tape.pick(&[Pace::Unlimited, agent::Options::default().pace]),
-            digests: tape.pick(&[Digests::Ignored, Digests::Noted, Digests::Demanded]),
-            retransmission: tape.pick(&[Retransmission::Front, Retransmission::All]),
+            version: Version::parse(source.pick(VERSIONS)),
+            pace: source.pick(&[Pace::Unlimited, agent::Options::default().pace]),
+            digests: source.pick(&[Digests::Ignored, Digests::Noted, Digests::Demanded]),
+            retransmission: source.pick(&[Retransmission::Front, Retransmission::All]),
             process_start: Duration::ZERO..Duration::ZERO,
             ..agent::Options::default()
         };
         let mut job = PairOptions::default().job;
-        if tape.byte() > 200 {
+        if source.byte() > 200 {
             job.properties.clear();
         }
         let mut client = Self {
@@ -64,7 +64,7 @@ impl Client {
             unwritten: BTreeMap::new(),
             ended: false,
         };
-        if !tape.byte().is_multiple_of(4) {
+        if !source.byte().is_multiple_of(4) {
             client.begin();
         }
         client
@@ -80,64 +80,64 @@ impl Client {
         self.drain();
     }
 
-    fn step(&mut self, step: u8, tape: &mut Tape<'_>) {
+    fn step(&mut self, step: u8, source: &mut ByteSource<'_>) {
         match step % 32 {
-            0..16 => self.say(step, tape),
-            16..18 => self.with(tape, |client, id| {
+            0..16 => self.send_step(step, source),
+            16..18 => self.with(source, |client, id| {
                 client.agent.handle_dialled(client.now, id);
             }),
-            18 => self.with(tape, |client, id| {
+            18 => self.with(source, |client, id| {
                 client.agent.handle_dial_failed(client.now, id);
             }),
-            19..22 => self.write(tape),
-            22..24 => self.speak(tape),
+            19..22 => self.write(source),
+            22..24 => self.speak(source),
             24 => {
-                let how = tape.pick(&[DestinationEnd::Finished, DestinationEnd::Broken]);
-                self.with(tape, |client, id| {
+                let how = source.pick(&[DestinationEnd::Finished, DestinationEnd::Broken]);
+                self.with(source, |client, id| {
                     client.agent.handle_ended(client.now, id, how);
                 });
             }
-            25..28 => self.wait(Duration::from_millis(tape.number() as u64)),
+            25..28 => self.wait(Duration::from_millis(source.number() as u64)),
             28 => self.agent.handle_disconnected(self.now),
             29 => self.agent.handle_connected(self.now),
-            30 if tape.byte() > 220 => self.agent.handle_channel_closed(self.now),
-            31 if tape.byte() > 220 => self.agent.handle_death(self.now),
+            30 if source.byte() > 220 => self.agent.handle_channel_closed(self.now),
+            31 if source.byte() > 220 => self.agent.handle_death(self.now),
             _ => {}
         }
     }
 
     /// The client says something.
-    fn say(&mut self, step: u8, tape: &mut Tape<'_>) {
+    fn send_step(&mut self, step: u8, source: &mut ByteSource<'_>) {
         let seq = self.seq;
         let frame = match step % 32 {
-            0 => input(seq, PayloadType::HandshakeResponse, tape.pick(RESPONSES)),
-            1..6 => input(seq, PayloadType::Output, &frames(tape)),
-            6 => input(seq, PayloadType::Output, tape.bytes()),
-            7 => input(seq, PayloadType::Flag, &tape.pick(FLAGS).encode()),
+            0 => input(seq, PayloadType::HandshakeResponse, source.pick(RESPONSES)),
+            1..6 => input(seq, PayloadType::Output, &frames(source)),
+            6 => input(seq, PayloadType::Output, source.bytes()),
+            7 => input(seq, PayloadType::Flag, &source.pick(FLAGS).encode()),
             8 => {
-                let other = seq.wrapping_add(tape.number() as u64).wrapping_sub(9);
+                let other = seq.wrapping_add(source.number() as u64).wrapping_sub(9);
                 let other = other.min(i64::MAX as u64);
-                let frame = input(other, PayloadType::Output, &frames(tape));
+                let frame = input(other, PayloadType::Output, &frames(source));
                 return self.agent.handle_message(self.now, frame);
             }
-            9..11 => return self.acknowledge(tape),
+            9..11 => return self.acknowledge(source),
             11 => {
-                let kind = tape.pick(KINDS);
-                let frame = message_builder::message(kind, seq, PayloadType::None, tape.bytes());
+                let kind = source.pick(KINDS);
+                let frame = message_builder::message(kind, seq, PayloadType::None, source.bytes());
                 return self.agent.handle_message(self.now, frame);
             }
-            12 => input(seq, tape.pick(TYPES), tape.bytes()),
+            12 => input(seq, source.pick(TYPES), source.bytes()),
             13 => {
-                let frame = Bytes::copy_from_slice(tape.bytes());
+                let frame = Bytes::copy_from_slice(source.bytes());
                 return self.agent.handle_message(self.now, frame);
             }
             14 => {
                 let mut frame = input(seq, PayloadType::Output, b"x").to_vec();
-                let at = usize::from(tape.byte()) % frame.len();
-                frame[at] ^= tape.byte();
+                let at = usize::from(source.byte()) % frame.len();
+                frame[at] ^= source.byte();
                 frame.into()
             }
-            _ => input(seq, PayloadType::Output, &bulk(tape)),
+            _ => input(seq, PayloadType::Output, &bulk(source)),
         };
         if self.agent.wants_input() {
             self.seq += 1;
@@ -145,9 +145,9 @@ impl Client {
         }
     }
 
-    fn acknowledge(&mut self, tape: &mut Tape<'_>) {
-        let all = tape.byte().is_multiple_of(2);
-        let at = tape.number() as u64;
+    fn acknowledge(&mut self, source: &mut ByteSource<'_>) {
+        let all = source.byte().is_multiple_of(2);
+        let at = source.number() as u64;
         let sent = self.agent.stats().messages_out;
         for seq in if all { 0..sent } else { at..at + 1 } {
             let frame = message_builder::acknowledge(&Kind::Output, i64::try_from(seq).unwrap());
@@ -155,16 +155,20 @@ impl Client {
         }
     }
 
-    fn with(&mut self, tape: &mut Tape<'_>, verb: impl FnOnce(&mut Self, ConnectionId)) {
-        if let Some(id) = self.dialled.get(usize::from(tape.byte()) % 8).copied() {
-            verb(self, id);
+    fn with(
+        &mut self,
+        source: &mut ByteSource<'_>,
+        operation: impl FnOnce(&mut Self, ConnectionId),
+    ) {
+        if let Some(id) = self.dialled.get(usize::from(source.byte()) % 8).copied() {
+            operation(self, id);
         }
     }
 
     /// A destination takes some of what it was given.
-    fn write(&mut self, tape: &mut Tape<'_>) {
-        let len = tape.number() * 64;
-        self.with(tape, |client, id| {
+    fn write(&mut self, source: &mut ByteSource<'_>) {
+        let len = source.number() * 64;
+        self.with(source, |client, id| {
             let unwritten = client.unwritten.entry(id).or_default();
             let taken = len.min(*unwritten);
             *unwritten -= taken;
@@ -172,11 +176,11 @@ impl Client {
         });
     }
 
-    fn speak(&mut self, tape: &mut Tape<'_>) {
-        let words = Bytes::from(vec![3; tape.number()]);
-        self.with(tape, |client, id| {
+    fn speak(&mut self, source: &mut ByteSource<'_>) {
+        let data = Bytes::from(vec![3; source.number()]);
+        self.with(source, |client, id| {
             if client.agent.wants_read(id) {
-                client.agent.handle_read(id, words);
+                client.agent.handle_read(id, data);
             }
         });
     }
@@ -249,13 +253,13 @@ fn input(seq: u64, payload_type: PayloadType, payload: &[u8]) -> Bytes {
     message_builder::message(Kind::Input, seq, payload_type, payload)
 }
 
-fn frames(tape: &mut Tape<'_>) -> Vec<u8> {
+fn frames(source: &mut ByteSource<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for _ in 0..tape.byte() % 6 {
-        let command = tape.pick(COMMANDS);
-        let data = tape.bytes();
+    for _ in 0..source.byte() % 6 {
+        let command = source.pick(COMMANDS);
+        let data = source.bytes();
         let data = if command == Command::Psh { data } else { b"" };
-        let stream = StreamId(3 + 2 * u32::from(tape.byte() % 16));
+        let stream = StreamId(3 + 2 * u32::from(source.byte() % 16));
         bytes.extend(message_builder::frames(&[(command, stream, data)]));
         if command == Command::Upd {
             bytes.extend([0; 8]);
@@ -265,10 +269,10 @@ fn frames(tape: &mut Tape<'_>) -> Vec<u8> {
 }
 
 /// Much for one stream.
-fn bulk(tape: &mut Tape<'_>) -> Vec<u8> {
-    let stream = StreamId(3 + 2 * u32::from(tape.byte() % 4));
+fn bulk(source: &mut ByteSource<'_>) -> Vec<u8> {
+    let stream = StreamId(3 + 2 * u32::from(source.byte() % 4));
     let frame = message_builder::frames(&[(Command::Psh, stream, &[7; 60_000])]);
-    frame.repeat(usize::from(tape.byte() % 8))
+    frame.repeat(usize::from(source.byte() % 8))
 }
 
 const VERSIONS: &[&str] = &[

@@ -1,12 +1,12 @@
 //! Steps out of bytes: a tape is read to its end, and beyond it there are zeros.
 
 /// The bytes that a target with state is given.
-pub(super) struct Tape<'a> {
+pub(super) struct ByteSource<'a> {
     rest: &'a [u8],
     steps: usize,
 }
 
-impl<'a> Tape<'a> {
+impl<'a> ByteSource<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self {
             rest: bytes,

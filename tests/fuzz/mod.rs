@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A failure prints its input; keep it as a file of the corpus. A new target is a function, a
-//! folder and a test; one with state reads its steps from a `Tape` of the bytes that it is given.
+//! folder and a test; one with state reads its steps from a `ByteSource` of the bytes that it is given.
 
 mod agent;
 mod byte_source;
@@ -84,17 +84,17 @@ fn frames_are_found_in_any_cut() {
 
 #[test]
 fn a_tunnel_survives_every_agent() {
-    fuzz_for(STORIES, "tunnel", tunnel::tunnel);
+    fuzz_for(SCENARIOS, "tunnel", tunnel::tunnel);
 }
 
 #[test]
 fn a_tunnel_without_a_mux_survives_every_agent() {
-    fuzz_for(STORIES, "single", tunnel::single);
+    fuzz_for(SCENARIOS, "single", tunnel::single);
 }
 
 #[test]
 fn an_agent_survives_every_client() {
-    fuzz_for(STORIES, "agent", agent::agent);
+    fuzz_for(SCENARIOS, "agent", agent::agent);
 }
 
 fn fuzz(target: &'static str, run: fn(&[u8])) {
@@ -180,4 +180,4 @@ impl Drop for Case<'_> {
 const ROUNDS: u64 = 20_000;
 
 /// As many for targets with state, whose inputs are whole stories.
-const STORIES: u64 = 3000;
+const SCENARIOS: u64 = 3000;

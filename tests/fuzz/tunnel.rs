@@ -15,7 +15,7 @@ use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
 use ssm_proxyd::wire::payload::Flag;
 use ssm_proxyd::wire::smux::Command;
 
-use super::byte_source::Tape;
+use super::byte_source::ByteSource;
 use crate::support::message_builder;
 use crate::support::pair::beginning;
 
@@ -36,10 +36,10 @@ pub(super) fn single(data: &[u8]) {
 }
 
 fn play(data: &[u8], request: Bytes, first: StreamId) {
-    let mut tape = Tape::new(data);
-    let mut owner = Owner::new(&mut tape, data.len(), request, first);
-    while let Some(step) = tape.step() {
-        owner.step(step, &mut tape);
+    let mut source = ByteSource::new(data);
+    let mut owner = Owner::new(&mut source, data.len(), request, first);
+    while let Some(step) = source.step() {
+        owner.step(step, &mut source);
         owner.drain();
     }
     owner.rest();
@@ -63,11 +63,11 @@ struct Owner {
 }
 
 impl Owner {
-    fn new(tape: &mut Tape<'_>, data_len: usize, request: Bytes, first: StreamId) -> Self {
+    fn new(source: &mut ByteSource<'_>, data_len: usize, request: Bytes, first: StreamId) -> Self {
         let now = beginning();
         let options = Options {
-            upload_rate: tape.pick(&[0, 900, 1]),
-            upload_payload: tape.pick(&[64, 1024, 40_000]),
+            upload_rate: source.pick(&[0, 900, 1]),
+            upload_payload: source.pick(&[64, 1024, 40_000]),
             upload_window: 64 * 1024,
             keep_alive: data_len % 2 == 1,
             shared: first != StreamId(0),
@@ -87,7 +87,7 @@ impl Owner {
             closed: None,
         };
         owner.connect();
-        if !tape.byte().is_multiple_of(4) {
+        if !source.byte().is_multiple_of(4) {
             owner.begin(request, first);
         }
         owner
@@ -108,51 +108,56 @@ impl Owner {
         self.streams.push(first);
     }
 
-    fn step(&mut self, step: u8, tape: &mut Tape<'_>) {
+    fn step(&mut self, step: u8, source: &mut ByteSource<'_>) {
         match step % 32 {
-            0..16 => self.hear(step, tape),
+            0..16 => self.receive(step, source),
             16..18 => self.open(),
-            18..20 => self.write(tape),
-            20..22 => self.read(tape),
-            22 => self.with(tape, |owner, id| owner.tunnel.finish(id)),
-            23 => self.with(tape, |owner, id| {
+            18..20 => self.write(source),
+            20..22 => self.read(source),
+            22 => self.with(source, |owner, id| owner.tunnel.finish(id)),
+            23 => self.with(source, |owner, id| {
                 owner.resets = true;
                 owner.tunnel.reset(id);
             }),
-            24..27 => self.wait(Duration::from_millis(tape.number() as u64)),
+            24..27 => self.wait(Duration::from_millis(source.number() as u64)),
             27 => self.disconnect(),
             28..30 => self.connect(),
-            30 if tape.byte() > 200 => self.tunnel.close(self.now),
-            31 if tape.byte() > 200 => self.tunnel.abandon("tired".to_owned()),
+            30 if source.byte() > 200 => self.tunnel.close(self.now),
+            31 if source.byte() > 200 => self.tunnel.abandon("tired".to_owned()),
             _ => {}
         }
     }
 
     /// The agent, or someone in its place, says something.
-    fn hear(&mut self, step: u8, tape: &mut Tape<'_>) {
+    fn receive(&mut self, step: u8, source: &mut ByteSource<'_>) {
         let seq = self.seq;
         let frame = match step % 32 {
-            0 => message_builder::handshake_request(seq, tape.pick(VERSIONS), tape.pick(ACTIONS)),
+            0 => {
+                message_builder::handshake_request(seq, source.pick(VERSIONS), source.pick(ACTIONS))
+            }
             1 => message_builder::handshake_complete(seq, "hello"),
-            2..5 => message_builder::output(seq, &self.frames(tape)),
-            5 => message_builder::output(seq, tape.bytes()),
-            6 => message_builder::flag(seq, tape.pick(FLAGS)),
+            2..5 => message_builder::output(seq, &self.frames(source)),
+            5 => message_builder::output(seq, source.bytes()),
+            6 => message_builder::flag(seq, source.pick(FLAGS)),
             7 => {
-                let other = seq.wrapping_add(tape.number() as u64).wrapping_sub(9);
+                let other = seq.wrapping_add(source.number() as u64).wrapping_sub(9);
                 let other = other.min(i64::MAX as u64);
-                let frame = message_builder::output(other, &self.frames(tape));
+                let frame = message_builder::output(other, &self.frames(source));
                 return self.give(frame);
             }
-            8..10 => return self.acknowledge(tape),
-            10 if tape.byte() > 200 => return self.give(message_builder::channel_closed("over")),
-            11 => return self.give(message_builder::publication(tape.pick(PUBLICATIONS))),
+            8..10 => return self.acknowledge(source),
+            10 if source.byte() > 200 => return self.give(message_builder::channel_closed("over")),
+            11 => return self.give(message_builder::publication(source.pick(PUBLICATIONS))),
             12 => {
-                let payload_type = tape.pick(TYPES);
-                message_builder::message(Kind::Output, seq, payload_type, tape.bytes())
+                let payload_type = source.pick(TYPES);
+                message_builder::message(Kind::Output, seq, payload_type, source.bytes())
             }
-            13 => return self.give(Bytes::copy_from_slice(tape.bytes())),
-            14 => damaged(message_builder::output(seq, b"\x01\x03\0\0\0\0\0\0"), tape),
-            _ => message_builder::output(seq, &self.bulk(tape)),
+            13 => return self.give(Bytes::copy_from_slice(source.bytes())),
+            14 => damaged(
+                message_builder::output(seq, b"\x01\x03\0\0\0\0\0\0"),
+                source,
+            ),
+            _ => message_builder::output(seq, &self.bulk(source)),
         };
         self.seq += 1;
         self.give(frame);
@@ -170,24 +175,24 @@ impl Owner {
         }
     }
 
-    fn acknowledge(&mut self, tape: &mut Tape<'_>) {
-        let all = tape.byte().is_multiple_of(2);
-        let at = tape.number() as u64;
+    fn acknowledge(&mut self, source: &mut ByteSource<'_>) {
+        let all = source.byte().is_multiple_of(2);
+        let at = source.number() as u64;
         for seq in if all { 0..self.sent } else { at..at + 1 } {
             let seq = i64::try_from(seq).unwrap();
             self.give(message_builder::acknowledge(&Kind::Input, seq));
         }
     }
 
-    fn frames(&self, tape: &mut Tape<'_>) -> Vec<u8> {
+    fn frames(&self, source: &mut ByteSource<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for _ in 0..tape.byte() % 6 {
-            let command = tape.pick(COMMANDS);
-            let data = tape.bytes();
+        for _ in 0..source.byte() % 6 {
+            let command = source.pick(COMMANDS);
+            let data = source.bytes();
             let data = if command == Command::Psh { data } else { b"" };
             bytes.extend(message_builder::frames(&[(
                 command,
-                self.some_stream(tape),
+                self.some_stream(source),
                 data,
             )]));
             if command == Command::Upd {
@@ -198,16 +203,16 @@ impl Owner {
     }
 
     /// Much for one stream.
-    fn bulk(&self, tape: &mut Tape<'_>) -> Vec<u8> {
-        let stream = self.some_stream(tape);
+    fn bulk(&self, source: &mut ByteSource<'_>) -> Vec<u8> {
+        let stream = self.some_stream(source);
         let frame = message_builder::frames(&[(Command::Psh, stream, &[7; 60_000])]);
-        frame.repeat(usize::from(tape.byte() % 8))
+        frame.repeat(usize::from(source.byte() % 8))
     }
 
-    fn some_stream(&self, tape: &mut Tape<'_>) -> StreamId {
-        match self.streams.get(usize::from(tape.byte())) {
+    fn some_stream(&self, source: &mut ByteSource<'_>) -> StreamId {
+        match self.streams.get(usize::from(source.byte())) {
             Some(id) => *id,
-            None => StreamId(u32::from(tape.byte())),
+            None => StreamId(u32::from(source.byte())),
         }
     }
 
@@ -217,16 +222,16 @@ impl Owner {
         }
     }
 
-    fn write(&mut self, tape: &mut Tape<'_>) {
-        let data = vec![5; tape.number()];
-        self.with(tape, |owner, id| {
+    fn write(&mut self, source: &mut ByteSource<'_>) {
+        let data = vec![5; source.number()];
+        self.with(source, |owner, id| {
             let _taken = owner.tunnel.write(id, &data);
         });
     }
 
-    fn read(&mut self, tape: &mut Tape<'_>) {
-        let max = tape.number() + 1;
-        self.with(tape, |owner, id| {
+    fn read(&mut self, source: &mut ByteSource<'_>) {
+        let max = source.number() + 1;
+        self.with(source, |owner, id| {
             if let Read::Data(data) = owner.tunnel.read(id, max) {
                 assert!((1..=max).contains(&data.len()));
                 owner.read += data.len() as u64;
@@ -234,9 +239,9 @@ impl Owner {
         });
     }
 
-    fn with(&mut self, tape: &mut Tape<'_>, verb: impl FnOnce(&mut Self, StreamId)) {
-        let id = self.some_stream(tape);
-        verb(self, id);
+    fn with(&mut self, source: &mut ByteSource<'_>, operation: impl FnOnce(&mut Self, StreamId)) {
+        let id = self.some_stream(source);
+        operation(self, id);
     }
 
     fn connect(&mut self) {
@@ -345,10 +350,10 @@ impl Owner {
 }
 
 /// A good message with a byte changed in its header.
-fn damaged(frame: Bytes, tape: &mut Tape<'_>) -> Bytes {
+fn damaged(frame: Bytes, source: &mut ByteSource<'_>) -> Bytes {
     let mut bytes = frame.to_vec();
-    let at = usize::from(tape.byte()) % bytes.len();
-    bytes[at] ^= tape.byte();
+    let at = usize::from(source.byte()) % bytes.len();
+    bytes[at] ^= source.byte();
     bytes.into()
 }
 

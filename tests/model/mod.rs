@@ -22,10 +22,10 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn every_verb_answers_as_the_reference_does(verbs in prop::collection::vec(verb(), 1..120)) {
+    fn every_verb_answers_as_the_reference_does(verbs in prop::collection::vec(operation(), 1..120)) {
         let mut world = World::new();
-        for verb in verbs {
-            world.play(verb);
+        for operation in verbs {
+            world.play(operation);
         }
         world.clear_up();
     }
@@ -34,7 +34,7 @@ proptest! {
 /// Something that somebody does. Streams are named by the order of their opening, modulo how
 /// many there are.
 #[derive(Clone, Copy, Debug)]
-enum Verb {
+enum Operation {
     Open(Toward),
     Write(usize, usize),
     Read(usize, usize),
@@ -69,39 +69,39 @@ enum Toward {
 
 /// The same stories in every run, unless somebody asks for others.
 fn config() -> Config {
-    let asked = Config::default();
-    let rng_seed = match asked.rng_seed {
+    let requests = Config::default();
+    let rng_seed = match requests.rng_seed {
         RngSeed::Random => RngSeed::Fixed(1),
         fixed @ RngSeed::Fixed(_) => fixed,
     };
     Config {
         rng_seed,
         failure_persistence: None,
-        ..asked
+        ..requests
     }
 }
 
-fn verb() -> impl Strategy<Value = Verb> {
+fn operation() -> impl Strategy<Value = Operation> {
     let which = 0..4usize;
     let write = (which.clone(), prop_oneof![0..300usize, 0..200_000usize]);
     let read = (which.clone(), 1..5000usize);
     prop_oneof![
-        3 => toward().prop_map(Verb::Open),
-        5 => write.prop_map(|(which, len)| Verb::Write(which, len)),
-        5 => read.prop_map(|(which, max)| Verb::Read(which, max)),
-        1 => which.clone().prop_map(Verb::Finish),
-        1 => which.prop_map(Verb::Reset),
-        8 => (1..40usize).prop_map(Verb::DeliverUp),
-        8 => (1..40usize).prop_map(Verb::DeliverDown),
-        1 => Just(Verb::LoseUp),
-        1 => Just(Verb::LoseDown),
-        1 => Just(Verb::DoubleUp),
-        1 => Just(Verb::DoubleDown),
-        1 => Just(Verb::DelayUp),
-        1 => Just(Verb::DelayDown),
-        1 => Just(Verb::Disconnect),
-        2 => Just(Verb::Connect),
-        4 => (1..400u64).prop_map(Verb::Tick),
+        3 => toward().prop_map(Operation::Open),
+        5 => write.prop_map(|(which, len)| Operation::Write(which, len)),
+        5 => read.prop_map(|(which, max)| Operation::Read(which, max)),
+        1 => which.clone().prop_map(Operation::Finish),
+        1 => which.prop_map(Operation::Reset),
+        8 => (1..40usize).prop_map(Operation::DeliverUp),
+        8 => (1..40usize).prop_map(Operation::DeliverDown),
+        1 => Just(Operation::LoseUp),
+        1 => Just(Operation::LoseDown),
+        1 => Just(Operation::DoubleUp),
+        1 => Just(Operation::DoubleDown),
+        1 => Just(Operation::DelayUp),
+        1 => Just(Operation::DelayDown),
+        1 => Just(Operation::Disconnect),
+        2 => Just(Operation::Connect),
+        4 => (1..400u64).prop_map(Operation::Tick),
     ]
 }
 

@@ -10,11 +10,11 @@ use ssm_proxyd::proto::{MAX_UNSENT, Read, Reason, StreamId, Write};
 use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
 use ssm_proxyd::wire::payload;
 
-use crate::support::payload::assert_begins;
+use crate::support::payload::assert_prefix;
 
 /// Everything that happened to a tunnel.
 pub(super) struct Reference {
-    streams: BTreeMap<u32, Naive>,
+    streams: BTreeMap<u32, NaiveTunnel>,
     window: usize,
     /// What left, by number.
     left: Vec<Bytes>,
@@ -56,7 +56,7 @@ impl Reference {
     /// A stream was opened.
     pub(super) fn open(&mut self, id: StreamId) {
         assert_eq!(id.0 as usize, 3 + 2 * self.streams.len());
-        self.streams.insert(id.0, Naive::default());
+        self.streams.insert(id.0, NaiveTunnel::default());
     }
 
     /// Bytes were offered, and this was the answer.
@@ -80,7 +80,7 @@ impl Reference {
     /// Bytes were asked for, and this was the answer.
     pub(super) fn read(&mut self, id: StreamId, max: usize, answer: &Read) {
         let stream = self.stream(id);
-        let unread = &stream.heard[stream.read..];
+        let unread = &stream.received[stream.read..];
         let right = match () {
             // Nobody reads there any more: any answer will do.
             () if stream.gone => {
@@ -92,7 +92,7 @@ impl Reference {
                     panic!("{answer:?} with {} bytes unread", unread.len());
                 };
                 assert!((1..=max).contains(&data.len()), "{} bytes", data.len());
-                assert_begins(unread, data);
+                assert_prefix(unread, data);
                 stream.read += data.len();
                 return;
             }
@@ -107,11 +107,11 @@ impl Reference {
                 Read::Blocked
             }
         };
-        let told = match answer {
+        let outcome = match answer {
             Read::Data(data) => panic!("{} bytes out of nothing", data.len()),
-            told @ (Read::Blocked | Read::End | Read::Lost(_)) => told,
+            outcome @ (Read::Blocked | Read::End | Read::Lost(_)) => outcome,
         };
-        assert_eq!(*told, right);
+        assert_eq!(*outcome, right);
     }
 
     /// A local program closed its writing side.
@@ -137,7 +137,7 @@ impl Reference {
     }
 
     /// The tunnel was given a frame.
-    pub(super) fn hear(&mut self, frame: &Bytes) {
+    pub(super) fn receive(&mut self, frame: &Bytes) {
         let message = Message::decode(frame.clone()).expect("agents send messages");
         if message.header.kind == Kind::Acknowledge {
             let body = payload::decode_acknowledge(&message.payload).unwrap();
@@ -168,10 +168,10 @@ impl Reference {
                 continue;
             };
             match command {
-                2 => stream.heard.extend(data),
+                2 => stream.received.extend(data),
                 1 => {
                     stream.ended = true;
-                    stream.refused = self.refusals > 0 && stream.heard.is_empty();
+                    stream.refused = self.refusals > 0 && stream.received.is_empty();
                     self.refusals -= usize::from(stream.refused);
                 }
                 other => assert_eq!(other, 3, "agents open nothing"),
@@ -191,12 +191,12 @@ impl Reference {
         let left = length - u16::try_from(part.len()).expect("shorter than its frame");
         self.rest[2..4].copy_from_slice(&left.to_le_bytes());
         if let Some(stream) = self.streams.get_mut(&id) {
-            stream.heard.extend(part);
+            stream.received.extend(part);
         }
     }
 
     /// The tunnel gave a frame.
-    pub(super) fn say(&mut self, frame: &Bytes) {
+    pub(super) fn send(&mut self, frame: &Bytes) {
         let message = Message::decode(frame.clone()).expect("a tunnel sends messages");
         if message.header.kind == Kind::Acknowledge {
             let body = payload::decode_acknowledge(&message.payload).unwrap();
@@ -233,7 +233,7 @@ impl Reference {
                     assert_eq!((id, &data[..8]), (1, &OPENS_NOTHING[..]));
                     assert!(data[8..].iter().all(|byte| *byte == 0));
                 }
-                (command, Some(stream)) => stream.say(command, &data),
+                (command, Some(stream)) => stream.send(command, &data),
                 (command, None) => panic!("command {command} for a stream {id}"),
             }
         }
@@ -290,14 +290,14 @@ impl Reference {
         &self.streams[&id.0].written
     }
 
-    fn stream(&mut self, id: StreamId) -> &mut Naive {
+    fn stream(&mut self, id: StreamId) -> &mut NaiveTunnel {
         self.streams.get_mut(&id.0).expect("it was opened")
     }
 }
 
 /// One stream.
 #[derive(Default)]
-struct Naive {
+struct NaiveTunnel {
     /// What the tunnel took.
     written: Vec<u8>,
     /// How much of it has left.
@@ -310,7 +310,7 @@ struct Naive {
     confirmed: bool,
     gone: bool,
     /// What came in order.
-    heard: Vec<u8>,
+    received: Vec<u8>,
     read: usize,
     /// The agent's FIN came.
     ended: bool,
@@ -319,8 +319,8 @@ struct Naive {
     writer_waits: bool,
 }
 
-impl Naive {
-    fn say(&mut self, command: u8, data: &[u8]) {
+impl NaiveTunnel {
+    fn send(&mut self, command: u8, data: &[u8]) {
         assert!(!self.fin, "something behind a FIN");
         assert_eq!(self.opened, command != 0, "a SYN, first and once");
         match command {
@@ -331,7 +331,7 @@ impl Naive {
                 self.fin = true;
             }
             2 => {
-                assert_begins(&self.written[self.sent..], data);
+                assert_prefix(&self.written[self.sent..], data);
                 self.sent += data.len();
             }
             other => panic!("command {other}"),
@@ -340,7 +340,7 @@ impl Naive {
 
     fn check(&self, id: u32) {
         let is_over = self.refused || (self.ended && self.confirmed);
-        let readable = self.read < self.heard.len() || is_over;
+        let readable = self.read < self.received.len() || is_over;
         assert!(
             !(self.reader_waits && readable && !self.gone),
             "the reader of {id} was not woken"

@@ -8,7 +8,7 @@ use ssm_proxyd::proto::{ClientVersion, Event, OpenError, Options, StreamId, Tran
 use ssm_proxyd::sim::agent::{self, Agent, ConnectionId, Pace, Retransmission};
 
 use super::reference::Reference;
-use super::{Toward, Verb};
+use super::{Operation, Toward};
 use crate::support::agent_destination::{Destination, Dial, State};
 use crate::support::pair::beginning;
 use crate::support::pair_options::PairOptions;
@@ -62,35 +62,35 @@ impl World {
             connections: BTreeMap::new(),
             ready: false,
         };
-        world.play(Verb::Connect);
+        world.play(Operation::Connect);
         world
     }
 
     /// Does one thing, and then all that follows from it at once.
-    pub(super) fn play(&mut self, verb: Verb) {
-        match verb {
-            Verb::Open(toward) => self.open(toward),
-            Verb::Write(which, len) => self.with(which, |world, id| world.write(id, len)),
-            Verb::Read(which, max) => self.with(which, |world, id| {
+    pub(super) fn play(&mut self, operation: Operation) {
+        match operation {
+            Operation::Open(toward) => self.open(toward),
+            Operation::Write(which, len) => self.with(which, |world, id| world.write(id, len)),
+            Operation::Read(which, max) => self.with(which, |world, id| {
                 let answer = world.tunnel.read(id, max);
                 world.reference.read(id, max, &answer);
             }),
-            Verb::Finish(which) => self.with(which, |world, id| {
+            Operation::Finish(which) => self.with(which, |world, id| {
                 world.tunnel.finish(id);
                 world.reference.finish(id);
             }),
-            Verb::Reset(which) => self.with(which, Self::reset),
-            Verb::DeliverUp(count) => (0..count).for_each(|_| self.deliver_up()),
-            Verb::DeliverDown(count) => (0..count).for_each(|_| self.deliver_down()),
-            Verb::LoseUp => drop(self.up.pop_front()),
-            Verb::LoseDown => drop(self.down.pop_front()),
-            Verb::DoubleUp => self.up.extend(self.up.front().cloned()),
-            Verb::DoubleDown => self.down.extend(self.down.front().cloned()),
-            Verb::DelayUp => self.up.rotate_left(usize::from(!self.up.is_empty())),
-            Verb::DelayDown => self.down.rotate_left(usize::from(!self.down.is_empty())),
-            Verb::Connect => self.connect(),
-            Verb::Disconnect => self.disconnect(),
-            Verb::Tick(millis) => self.tick(Duration::from_millis(millis)),
+            Operation::Reset(which) => self.with(which, Self::reset),
+            Operation::DeliverUp(count) => (0..count).for_each(|_| self.deliver_up()),
+            Operation::DeliverDown(count) => (0..count).for_each(|_| self.deliver_down()),
+            Operation::LoseUp => drop(self.up.pop_front()),
+            Operation::LoseDown => drop(self.down.pop_front()),
+            Operation::DoubleUp => self.up.extend(self.up.front().cloned()),
+            Operation::DoubleDown => self.down.extend(self.down.front().cloned()),
+            Operation::DelayUp => self.up.rotate_left(usize::from(!self.up.is_empty())),
+            Operation::DelayDown => self.down.rotate_left(usize::from(!self.down.is_empty())),
+            Operation::Connect => self.connect(),
+            Operation::Disconnect => self.disconnect(),
+            Operation::Tick(millis) => self.tick(Duration::from_millis(millis)),
         }
         self.attend();
     }
@@ -128,9 +128,9 @@ impl World {
         self.reference.reset(id);
     }
 
-    fn with(&mut self, which: usize, verb: impl FnOnce(&mut Self, StreamId)) {
+    fn with(&mut self, which: usize, operation: impl FnOnce(&mut Self, StreamId)) {
         if !self.streams.is_empty() {
-            verb(self, self.streams[which % self.streams.len()]);
+            operation(self, self.streams[which % self.streams.len()]);
         }
     }
 
@@ -143,7 +143,7 @@ impl World {
     fn deliver_down(&mut self) {
         let wants = self.connected && self.tunnel.wants_input();
         if let Some(frame) = self.down.pop_front_if(|_| wants) {
-            self.reference.hear(&frame);
+            self.reference.receive(&frame);
             let outcome = self.tunnel.handle_message(self.now, frame);
             assert_eq!(outcome, Ok(()));
         }
@@ -182,7 +182,7 @@ impl World {
                 panic!("one opening for each websocket");
             };
             assert!(self.connected, "without a websocket");
-            self.reference.say(&frame);
+            self.reference.send(&frame);
             self.up.push_back(frame);
         }
         while let Some(frame) = self.agent.poll_transmit(self.now) {
@@ -208,7 +208,7 @@ impl World {
     }
 
     fn drive_destinations(&mut self) {
-        self.attend_agent();
+        self.drive_agent();
         for (id, destination) in &mut self.destinations {
             let Some(connection) = self.connections.get(id).copied() else {
                 continue;
@@ -216,18 +216,18 @@ impl World {
             let taken = destination.poll_read();
             self.agent.handle_written(self.now, connection, taken);
             while self.agent.wants_read(connection)
-                && let Some(words) = destination.poll_say()
+                && let Some(data) = destination.poll_send()
             {
-                self.agent.handle_read(connection, words);
+                self.agent.handle_read(connection, data);
             }
             if let Some(how) = destination.poll_end() {
                 self.agent.handle_ended(self.now, connection, how);
             }
         }
-        self.attend_agent();
+        self.drive_agent();
     }
 
-    fn attend_agent(&mut self) {
+    fn drive_agent(&mut self) {
         while let Some(event) = self.agent.poll_event() {
             match event {
                 agent::Event::Dial(id) => self.dial(id),
@@ -256,14 +256,14 @@ impl World {
 
     /// Everything that is left to happen happens, and is right.
     pub(super) fn clear_up(&mut self) {
-        self.play(Verb::Connect);
+        self.play(Operation::Connect);
         let mut rounds = 0;
         while !(self.is_quiet() && self.ready) {
             rounds += 1;
             assert!(rounds < 20_000, "it never comes to rest");
-            self.play(Verb::DeliverUp(50));
-            self.play(Verb::DeliverDown(50));
-            self.play(Verb::Tick(20));
+            self.play(Operation::DeliverUp(50));
+            self.play(Operation::DeliverDown(50));
+            self.play(Operation::Tick(20));
         }
         self.reference.check_end();
         for id in self.streams.clone() {

@@ -36,11 +36,16 @@ async fn a_long_copy_goes_up_whole_through_ten_drops() {
         hash(stage.direct(&["-c", &copy]).out.as_bytes())
     };
 
-    let near = load(stage.server.address(), "near");
-    let far = load(stage.daemon.address(), "far");
+    let direct = load(stage.server.address(), "near");
+    let forwarded = load(stage.daemon.address(), "far");
 
-    assert_eq!((far.code, &far.out[..]), (0, "COPY 60000\n"), "{}", far.err);
-    assert_eq!(far, near);
+    assert_eq!(
+        (forwarded.code, &forwarded.out[..]),
+        (0, "COPY 60000\n"),
+        "{}",
+        forwarded.err
+    );
+    assert_eq!(forwarded, direct);
     assert_eq!(hash_of("near"), hash(rows.as_bytes()));
     assert_eq!(hash_of("far"), hash_of("near"));
     assert_eq!(dropped_often(&stage.end()), 1);
@@ -55,7 +60,7 @@ async fn a_long_copy_comes_down_whole_through_ten_drops() {
     };
     let stage = Fixture::with(options, |forward| forward).await;
 
-    stage.ask_both(&["-c", &copy_of(30_000)], |direct, forwarded| {
+    stage.request_both(&["-c", &copy_of(30_000)], |direct, forwarded| {
         assert!(direct.out.len() > 8 << 20, "{} bytes", direct.out.len());
         assert_eq!(hash(forwarded.out.as_bytes()), hash(direct.out.as_bytes()));
         assert_eq!((forwarded.code, &forwarded.err), (direct.code, &direct.err));
@@ -85,7 +90,7 @@ async fn a_minute_of_pgbench_under_drops_fails_no_transaction() {
     assert!(bench.out.contains(none), "{bench:?}");
     let (_, processed) = bench.out.split_once("actually processed: ").unwrap();
     let processed = processed.lines().next().unwrap();
-    stage.ask_both(&["-A", "-t", "-c", BOOKS], |direct, forwarded| {
+    stage.request_both(&["-A", "-t", "-c", BOOKS], |direct, forwarded| {
         assert_eq!(direct.out, format!("{processed}|t|t|t\n"));
         assert_eq!(forwarded, direct);
     });

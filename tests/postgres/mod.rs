@@ -10,7 +10,7 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 use ssm_proxyd::sim::{Options, Simulator};
 
-use crate::support::daemon_process::{DaemonProcess, forward_to, in_a_hurry};
+use crate::support::daemon_process::{DaemonProcess, forward_to, with_short_timeouts};
 use crate::support::in_process::{unpaced, until};
 use crate::support::postgres::{Server, pgbench, psql};
 use crate::support::process::Process;
@@ -18,7 +18,7 @@ use crate::support::process::Process;
 #[tokio::test(flavor = "multi_thread")]
 async fn psql_sees_what_it_sees_directly() {
     let stage = Fixture::new(Options::default()).await;
-    stage.ask_both(&["--command", TABLE], |_, _| ());
+    stage.request_both(&["--command", TABLE], |_, _| ());
     for (case, arguments) in [
         ("a table", &["-c", "SELECT * FROM word ORDER BY id"][..]),
         ("no rows", &["-c", "SELECT * FROM word WHERE id < 0"]),
@@ -57,7 +57,7 @@ async fn psql_sees_what_it_sees_directly() {
             &["-c", "SELECT pg_terminate_backend(pg_backend_pid())"],
         ),
     ] {
-        stage.ask_both(arguments, |direct, forwarded| {
+        stage.request_both(arguments, |direct, forwarded| {
             assert_eq!(forwarded, direct, "{case}");
         });
     }
@@ -92,7 +92,7 @@ async fn large_results_and_copies_are_whole() {
         hash(&std::fs::read(&original).unwrap())
     );
     for arguments in [&["-c", back][..], &["-A", "-t", "-c", rows]] {
-        stage.ask_both(arguments, |direct, forwarded| {
+        stage.request_both(arguments, |direct, forwarded| {
             assert!(direct.out.len() > 4 << 20, "{} bytes", direct.out.len());
             assert_eq!(hash(forwarded.out.as_bytes()), hash(direct.out.as_bytes()));
         });
@@ -119,7 +119,7 @@ async fn eight_clients_of_pgbench_keep_the_books_in_order() {
         ] {
             assert!(bench.out.contains(line), "{case}: {bench:?}");
         }
-        stage.ask_both(&["-A", "-t", "-c", BOOKS], |direct, forwarded| {
+        stage.request_both(&["-A", "-t", "-c", BOOKS], |direct, forwarded| {
             assert_eq!(direct.out, "400|t|t|t\n", "{case}");
             assert_eq!(forwarded, direct, "{case}");
         });
@@ -162,10 +162,10 @@ async fn a_notification_arrives() {
     ));
     notifier.stdout.wait_for("locked");
 
-    let heard = stage.forwarded(&["-c", "LISTEN news", "-c", "SELECT pg_advisory_lock(1)"]);
+    let listener = stage.forwarded(&["-c", "LISTEN news", "-c", "SELECT pg_advisory_lock(1)"]);
 
     let expected = "Asynchronous notification \"news\" with payload \"hello\" received";
-    assert!(heard.out.contains(expected), "{heard:?}");
+    assert!(listener.out.contains(expected), "{listener:?}");
     assert_eq!(notifier.exit_code(), 0, "{}", notifier.stderr.all());
     stage.end();
 }
@@ -183,11 +183,11 @@ async fn a_query_is_cancelled_through_a_connection_of_its_own() {
 
     waiting.signal("INT");
 
-    let (code, said) = (waiting.exit_code(), waiting.stderr.all());
-    assert_eq!(code, 1, "{said}");
+    let (code, stderr) = (waiting.exit_code(), waiting.stderr.all());
+    assert_eq!(code, 1, "{stderr}");
     assert!(
-        said.contains("canceling statement due to user request"),
-        "{said}"
+        stderr.contains("canceling statement due to user request"),
+        "{stderr}"
     );
     let simulator = stage.end();
     assert_eq!(simulator.ledger().started, 2);
@@ -202,7 +202,7 @@ struct Fixture {
 
 impl Fixture {
     async fn new(options: Options) -> Self {
-        Self::with(options, in_a_hurry).await
+        Self::with(options, with_short_timeouts).await
     }
 
     /// The same, with other keys of its forward.
@@ -227,7 +227,7 @@ impl Fixture {
     }
 
     /// Asks directly, then through the daemon.
-    fn ask_both(&self, arguments: &[&str], compare: impl Fn(&Answer, &Answer)) {
+    fn request_both(&self, arguments: &[&str], compare: impl Fn(&Answer, &Answer)) {
         compare(&self.direct(arguments), &self.forwarded(arguments));
     }
 

@@ -21,17 +21,17 @@ async fn thirty_two_connections_go_up_and_come_down_while_their_websockets_break
     let address = stage.address();
     let mut ends = JoinSet::new();
 
-    for seed in 0..CROWD {
-        ends.spawn(async move { ask(TcpStream::connect(address).await.unwrap(), seed).await });
+    for seed in 0..CLIENTS {
+        ends.spawn(async move { request(TcpStream::connect(address).await.unwrap(), seed).await });
     }
-    for _ in 0..CROWD {
+    for _ in 0..CLIENTS {
         let (connection, _) = listener.accept().await.unwrap();
         ends.spawn(answer(connection));
     }
     ends.join_all().await;
 
     let ledger = stage.end().await;
-    assert_eq!(ledger.started, CROWD);
+    assert_eq!(ledger.started, CLIENTS);
     for session in &ledger.sessions {
         // More than 2060 messages at 900 a second, of which 45 leave at once, take longer than 2 s.
         assert!(session.attached >= 2, "it broke: {session:#?}");
@@ -40,7 +40,7 @@ async fn thirty_two_connections_go_up_and_come_down_while_their_websockets_break
 }
 
 /// Sends 2 MiB and reads the answer to its end.
-async fn ask(mut client: TcpStream, seed: u64) {
+async fn request(mut client: TcpStream, seed: u64) {
     let question: Vec<_> = seeded(LEN, seed).flatten().collect();
     let mut expected: Vec<_> = question.iter().copied().step_by(4).collect();
     expected.extend(Sha256::digest(&question));
@@ -67,7 +67,7 @@ async fn answer(mut connection: TcpStream) {
     connection.write_all(&hash.finalize()).await.unwrap();
 }
 
-const CROWD: u64 = 32;
+const CLIENTS: u64 = 32;
 const LEN: u64 = 2 * MIB;
 
 /// Bytes that are read before the next part of the answer.

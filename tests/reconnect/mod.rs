@@ -15,14 +15,14 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::support::in_process::{InProcess, broken_every, destination, unpaced, until};
-use crate::support::transfer::{MIB, ask, hash_of, read_hash, send, talk};
+use crate::support::transfer::{MIB, exchange, hash_of, read_hash, request, send};
 
 /// A stage with an echo behind it, and a connection that has spoken once.
 async fn conversation(options: Options) -> (InProcess, TcpStream, ssm_proxyd::sim::Destination) {
     let echo = destination(Role::Echo).await;
     let stage = InProcess::to(options, &echo).await;
     let mut client = TcpStream::connect(stage.address()).await.unwrap();
-    assert_eq!(talk(&mut client, b"before").await.unwrap(), b"before");
+    assert_eq!(exchange(&mut client, b"before").await.unwrap(), b"before");
     (stage, client, echo)
 }
 
@@ -38,7 +38,7 @@ async fn a_connection_survives_every_end_of_its_websocket() {
         let (stage, mut client, _echo) = conversation(Options::default()).await;
 
         assert_eq!(stage.simulator.inject(None, OneOffFault::Break(manner)), 1);
-        let answer = talk(&mut client, b"after").await;
+        let answer = exchange(&mut client, b"after").await;
 
         assert_eq!(answer.unwrap(), b"after", "{manner:?}");
         drop(client);
@@ -60,7 +60,7 @@ async fn a_websocket_that_fell_silent_is_found_out_when_someone_nudges() {
         .inject(None, OneOffFault::Break(Manner::BlackHole));
 
     stage.daemon.retry_now();
-    let answer = talk(&mut client, b"after").await;
+    let answer = exchange(&mut client, b"after").await;
 
     assert_eq!(answer.unwrap(), b"after");
     drop(client);
@@ -86,7 +86,7 @@ async fn a_throttled_or_expired_resume_is_tried_again() {
         stage
             .simulator
             .inject(None, OneOffFault::Break(Manner::Reset));
-        let answer = talk(&mut client, b"after").await;
+        let answer = exchange(&mut client, b"after").await;
 
         assert_eq!(answer.unwrap(), b"after", "{code}");
         drop(client);
@@ -128,7 +128,7 @@ async fn the_death_of_the_agent_resets_the_client() {
 async fn an_upload_that_the_agent_would_double_is_a_reset() {
     let sink = destination(Role::Sink).await;
     let stage = InProcess::to(Options::default(), &sink).await;
-    let (mut hears, mut says) = TcpStream::connect(stage.address())
+    let (mut receiver, mut says) = TcpStream::connect(stage.address())
         .await
         .unwrap()
         .into_split();
@@ -151,12 +151,15 @@ async fn an_upload_that_the_agent_would_double_is_a_reset() {
     stage
         .simulator
         .inject(None, OneOffFault::AgentAwayAmidMessage(away));
-    let heard = hears.read(&mut [0]).await;
-    let said = upload.join_next().await.unwrap().unwrap();
+    let received = receiver.read(&mut [0]).await;
+    let sent = upload.join_next().await.unwrap().unwrap();
 
     // A socket tells of a reset once: to whoever asks first.
-    let told = heard.err().or_else(|| said.err()).expect("a reset is told");
-    assert_eq!(told.kind(), io::ErrorKind::ConnectionReset);
+    let output = received
+        .err()
+        .or_else(|| sent.err())
+        .expect("a reset is told");
+    assert_eq!(output.kind(), io::ErrorKind::ConnectionReset);
     until("the destination was closed", || !sink.received().is_empty()).await;
     let received = &sink.received()[0];
     assert_eq!(
@@ -190,7 +193,7 @@ async fn refused_dials_are_tried_again() {
         .simulator
         .inject(None, OneOffFault::Break(Manner::Reset));
 
-    assert_eq!(talk(&mut client, b"after").await.unwrap(), b"after");
+    assert_eq!(exchange(&mut client, b"after").await.unwrap(), b"after");
     drop(client);
     let ledger = stage.end().await;
     assert_eq!(ledger.refused_upgrades[&503], 6);
@@ -212,7 +215,7 @@ async fn tokens_of_a_single_use_and_a_service_that_keeps_nothing_are_survived() 
     let mut client = TcpStream::connect(stage.address()).await.unwrap();
 
     for n in 0..50u8 {
-        assert_eq!(talk(&mut client, &[n; 700]).await.unwrap(), [n; 700]);
+        assert_eq!(exchange(&mut client, &[n; 700]).await.unwrap(), [n; 700]);
     }
 
     drop(client);
@@ -225,7 +228,7 @@ async fn a_pause_without_a_start_ends_by_itself() {
 
     stage.simulator.inject(None, OneOffFault::PauseClient);
 
-    assert_eq!(talk(&mut client, b"after").await.unwrap(), b"after");
+    assert_eq!(exchange(&mut client, b"after").await.unwrap(), b"after");
     drop(client);
     stage.end().await;
 }
@@ -349,7 +352,7 @@ async fn a_new_connection_works_while_others_break() {
     let stage = InProcess::to(options, &echo).await;
 
     for _ in 0..20 {
-        assert_eq!(ask(stage.address(), b"hello").await.unwrap(), b"hello");
+        assert_eq!(request(stage.address(), b"hello").await.unwrap(), b"hello");
     }
 
     stage.end().await;

@@ -18,13 +18,13 @@ const MANY: usize = 70;
 #[tokio::test]
 async fn sessions_are_ended_beside_an_endpoint_that_hangs() {
     let (hangs, works) = (starting("TerminateSession"), starting(""));
-    let scene = Scene::new();
-    let (far, near) = (service(&hangs).await, service(&works).await);
+    let fixture = Fixture::new();
+    let (failing, working) = (service(&hangs).await, service(&works).await);
     let mut held = Vec::new();
     for _ in 0..MANY {
-        held.push(scene.start(&far).await);
+        held.push(fixture.start(&failing).await);
     }
-    let session = scene.start(&near).await;
+    let session = fixture.start(&working).await;
 
     drop(held);
     let is_busy = || hangs.calls("TerminateSession").len() >= 30;
@@ -43,12 +43,12 @@ async fn sessions_are_ended_beside_an_endpoint_that_hangs() {
 #[tokio::test]
 async fn sessions_are_resumed_beside_an_endpoint_that_hangs() {
     let (hangs, works) = (starting("ResumeSession"), starting(""));
-    let scene = Scene::new();
-    let (far, near) = (service(&hangs).await, service(&works).await);
-    let mut session = scene.start(&near).await;
+    let fixture = Fixture::new();
+    let (failing, working) = (service(&hangs).await, service(&works).await);
+    let mut session = fixture.start(&working).await;
     let mut hanging = JoinSet::new();
     for _ in 0..MANY {
-        let mut session = scene.start(&far).await;
+        let mut session = fixture.start(&failing).await;
         hanging.spawn(async move { session.resume().await });
     }
     let is_busy = || hangs.calls("ResumeSession").len() >= 60;
@@ -66,20 +66,23 @@ async fn sessions_are_resumed_beside_an_endpoint_that_hangs() {
 async fn sessions_are_started_beside_an_account_that_is_throttled() {
     let throttled = Api::answering(400, THROTTLED.to_owned());
     let works = starting("");
-    let scene = Scene::new();
-    let (far, near) = (service(&throttled).await, service(&works).await);
+    let fixture = Fixture::new();
+    let (failing, working) = (service(&throttled).await, service(&works).await);
     // Each answer makes the pause before the next call longer.
     for _ in 0..4 {
-        let turn = scene.sessions.turn(&far, &Priority::connection()).await;
-        let started = turn.unwrap().start(far.clone(), request()).await;
+        let turn = fixture
+            .sessions
+            .turn(&failing, &Priority::connection())
+            .await;
+        let started = turn.unwrap().start(failing.clone(), request()).await;
         assert_eq!(started.unwrap_err().kind(), Kind::Throttled);
     }
     let mut asking = JoinSet::new();
-    let waits = scene.sessions.clone();
-    asking.spawn(async move { waits.turn(&far, &Priority::connection()).await });
+    let waits = fixture.sessions.clone();
+    asking.spawn(async move { waits.turn(&failing, &Priority::connection()).await });
 
     let session = tokio::select! {
-        session = scene.start(&near) => session,
+        session = fixture.start(&working) => session,
         _ = asking.join_next() => panic!("the pause of one account held up the other"),
     };
 
@@ -98,13 +101,13 @@ fn starting(hangs: &'static str) -> Api {
 }
 
 /// One process.
-struct Scene {
+struct Fixture {
     sessions: Sessions,
     _leaving: watch::Sender<ShutdownMode>,
     _terminator: JoinSet<usize>,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         let (sessions, terminator) = Sessions::new(1000, 1, Journal::none());
         let leaving = watch::Sender::new(ShutdownMode::No);

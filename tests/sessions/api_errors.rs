@@ -22,13 +22,13 @@ use crate::support::in_process::{TARGET, destination, until};
 async fn the_session_of_an_unusable_answer_is_ended_in_the_end() {
     let foreign = session_at("wss://ssmmessages.eu-north-1.amazonaws.com");
     let api = api(foreign, &[(400, THROTTLED)]);
-    let scene = Scene::new(&api.endpoint());
+    let fixture = Fixture::new(&api.endpoint());
 
-    let error = scene.start().await.unwrap_err();
+    let error = fixture.start().await.unwrap_err();
 
     assert_eq!(error.kind(), Kind::Endpoint, "{error}");
     until("it is ended", || api.calls("TerminateSession").len() == 2).await;
-    assert_eq!(scene.finish().await, (0, Vec::new()));
+    assert_eq!(fixture.finish().await, (0, Vec::new()));
 }
 
 #[tokio::test]
@@ -38,11 +38,14 @@ async fn a_session_without_a_usable_id_is_counted() {
         session_at("ws://127.0.0.1:1").replace("s-1", "a b"),
     ] {
         let api = api(answer, &[]);
-        let scene = Scene::new(&api.endpoint());
+        let fixture = Fixture::new(&api.endpoint());
 
-        assert_eq!(scene.start().await.unwrap_err().kind(), Kind::ServiceFault);
+        assert_eq!(
+            fixture.start().await.unwrap_err().kind(),
+            Kind::ServiceFault
+        );
 
-        assert_eq!(scene.finish().await, (1, Vec::new()));
+        assert_eq!(fixture.finish().await, (1, Vec::new()));
     }
 }
 
@@ -59,11 +62,11 @@ async fn a_call_that_breaks_after_it_was_sent_is_counted_and_one_before_is_not()
         // Refused here: it is not encrypted.
         ("http://192.0.2.1:9".to_owned(), 0),
     ] {
-        let scene = Scene::new(&endpoint);
+        let fixture = Fixture::new(&endpoint);
 
-        scene.start().await.unwrap_err();
+        fixture.start().await.unwrap_err();
 
-        assert_eq!(scene.finish().await, (left, Vec::new()), "{endpoint}");
+        assert_eq!(fixture.finish().await, (left, Vec::new()), "{endpoint}");
     }
 }
 
@@ -73,20 +76,20 @@ async fn only_calls_that_are_under_way_are_counted_when_the_time_is_up() {
     let hanging = Api::hanging_on("StartSession", || "{}".to_owned());
     let denying = Api::answering(400, DENIED.to_owned());
     let unreachable = format!("http://{}", free_address());
-    let scene = Scene::new(&unreachable);
+    let fixture = Fixture::new(&unreachable);
     for _ in 0..3 {
-        scene.start().await.unwrap_err();
-        scene.start_at(&denying.endpoint()).await.unwrap_err();
+        fixture.start().await.unwrap_err();
+        fixture.start_at(&denying.endpoint()).await.unwrap_err();
     }
     let endpoint = hanging.endpoint();
     tokio::select! {
-        started = scene.start_at(&endpoint) => panic!("{started:?}"),
+        started = fixture.start_at(&endpoint) => panic!("{started:?}"),
         () = until("it is called", || hanging.calls("StartSession").len() == 1) => {}
     }
 
-    scene.leaving.send_replace(ShutdownMode::Hurried);
+    fixture.leaving.send_replace(ShutdownMode::Hurried);
 
-    assert_eq!(scene.finish().await, (1, Vec::new()));
+    assert_eq!(fixture.finish().await, (1, Vec::new()));
 }
 
 #[tokio::test]
@@ -99,13 +102,13 @@ async fn the_session_of_a_lost_answer_is_found_by_its_reason_and_ended() {
             (HANG_UP, String::new())
         }
         "DescribeSessions" => {
-            let asked: Value = serde_json::from_str(&call.body).unwrap();
-            assert_eq!(asked["State"], "Active");
+            let requests: Value = serde_json::from_str(&call.body).unwrap();
+            assert_eq!(requests["State"], "Active");
             assert_eq!(
-                asked["Filters"],
+                requests["Filters"],
                 json!([{ "key": "Target", "value": TARGET }])
             );
-            let page = match asked["NextToken"].is_null() {
+            let page = match requests["NextToken"].is_null() {
                 true => json!({ "NextToken": "2", "Sessions": [
                     { "SessionId": "other", "Reason": "a test" },
                 ] }),
@@ -118,14 +121,14 @@ async fn the_session_of_a_lost_answer_is_found_by_its_reason_and_ended() {
         }
         _ => (200, "{}".to_owned()),
     });
-    let scene = Scene::new(&api.endpoint());
+    let fixture = Fixture::new(&api.endpoint());
 
-    scene.start().await.unwrap_err();
+    fixture.start().await.unwrap_err();
 
     until("it is ended", || api.calls("TerminateSession").len() == 1).await;
     let ended = &api.calls("TerminateSession")[0].body;
     assert!(ended.contains("\"s-1\""), "{ended}");
-    assert_eq!(scene.finish().await, (0, Vec::new()));
+    assert_eq!(fixture.finish().await, (0, Vec::new()));
     let started = &api.calls("StartSession")[0].body;
     assert!(started.contains("\"a test ["), "{started}");
 }
@@ -134,15 +137,15 @@ async fn the_session_of_a_lost_answer_is_found_by_its_reason_and_ended() {
 async fn answers_of_others_than_aws_say_nothing_about_the_session() {
     for (status, body) in [(403, "<html>"), (302, ""), (404, "not found"), (502, "")] {
         let api = api(session_at("ws://127.0.0.1:1"), &[(status, body)]);
-        let scene = Scene::new(&api.endpoint());
+        let fixture = Fixture::new(&api.endpoint());
 
-        drop(scene.start().await.unwrap());
+        drop(fixture.start().await.unwrap());
 
         until("it is tried again", || {
             api.calls("TerminateSession").len() == 2
         })
         .await;
-        assert_eq!(scene.finish().await, (0, Vec::new()), "{status}");
+        assert_eq!(fixture.finish().await, (0, Vec::new()), "{status}");
     }
 }
 
@@ -150,10 +153,10 @@ async fn answers_of_others_than_aws_say_nothing_about_the_session() {
 #[tokio::test]
 async fn what_aws_refuses_to_end_is_left_to_the_next_process() {
     let api = api(session_at("ws://127.0.0.1:1"), &[(400, DENIED); 3]);
-    let scene = Scene::new(&api.endpoint());
-    drop(scene.start().await.unwrap());
+    let fixture = Fixture::new(&api.endpoint());
+    drop(fixture.start().await.unwrap());
 
-    let (left, journal) = scene.finish().await;
+    let (left, journal) = fixture.finish().await;
 
     assert_eq!((left, journal.len()), (1, 1));
     assert_eq!(journal[0].session, "s-1");
@@ -162,11 +165,11 @@ async fn what_aws_refuses_to_end_is_left_to_the_next_process() {
 #[tokio::test]
 async fn a_session_that_is_in_use_when_the_time_is_up_is_counted_and_stays_in_the_journal() {
     let api = api(session_at("ws://127.0.0.1:1"), &[]);
-    let scene = Scene::new(&api.endpoint());
-    let session = scene.start().await.unwrap();
+    let fixture = Fixture::new(&api.endpoint());
+    let session = fixture.start().await.unwrap();
 
-    scene.leaving.send_replace(ShutdownMode::Hurried);
-    let (left, journal) = scene.finish_before(Some(session)).await;
+    fixture.leaving.send_replace(ShutdownMode::Hurried);
+    let (left, journal) = fixture.finish_before(Some(session)).await;
 
     assert_eq!((left, journal.len()), (1, 1));
     assert_eq!(api.calls("TerminateSession").len(), 0);
@@ -175,17 +178,17 @@ async fn a_session_that_is_in_use_when_the_time_is_up_is_counted_and_stays_in_th
 #[tokio::test]
 async fn an_id_that_is_given_twice_ends_nobody_elses_session() {
     let api = api(session_at("ws://127.0.0.1:1"), &[]);
-    let scene = Scene::new(&api.endpoint());
-    let first = scene.start().await.unwrap();
+    let fixture = Fixture::new(&api.endpoint());
+    let first = fixture.start().await.unwrap();
 
-    let second = scene.start().await;
+    let second = fixture.start().await;
 
     assert_eq!(second.unwrap_err().kind(), Kind::ServiceFault);
     assert_eq!(api.calls("TerminateSession").len(), 0);
     drop(first);
     until("it is ended", || api.calls("TerminateSession").len() == 1).await;
-    drop(scene.start().await.unwrap());
-    assert_eq!(scene.finish().await, (0, Vec::new()));
+    drop(fixture.start().await.unwrap());
+    assert_eq!(fixture.finish().await, (0, Vec::new()));
 }
 
 /// Its client gets a session of a second call, or a reset.
@@ -221,7 +224,7 @@ async fn a_daemon_finds_and_ends_the_session_of_an_answer_that_was_lost() {
 }
 
 /// Sessions with a journal.
-struct Scene {
+struct Fixture {
     endpoint: String,
     directory: TempDir,
     sessions: Sessions,
@@ -229,7 +232,7 @@ struct Scene {
     terminator: JoinSet<usize>,
 }
 
-impl Scene {
+impl Fixture {
     fn new(endpoint: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(directory.path(), unix_seconds()).unwrap();

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::forward;
 use crate::support::in_process::{InProcess, daemon, destination, unpaced};
-use crate::support::transfer::talk;
+use crate::support::transfer::exchange;
 
 const CONNECTIONS: usize = 200;
 const RATE: u32 = 20;
@@ -63,7 +63,7 @@ async fn burst(throttle: Option<Throttle>) -> Vec<u64> {
     for number in 0..CONNECTIONS {
         let mut client = TcpStream::connect(stage.address()).await.unwrap();
         clients.spawn(async move {
-            talk(&mut client, b"served").await.unwrap();
+            exchange(&mut client, b"served").await.unwrap();
             (number, client)
         });
     }

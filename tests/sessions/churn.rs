@@ -64,7 +64,7 @@ async fn churn(seed: u64, keys: &str, connections: usize) {
     }
     visits.join_all().await;
 
-    let of_crowd = stage.simulator.ledger().sessions.len();
+    let of_clients = stage.simulator.ledger().sessions.len();
     if keys.is_empty() {
         leave_while_sessions_come_up(&stage).await;
         stage
@@ -75,7 +75,7 @@ async fn churn(seed: u64, keys: &str, connections: usize) {
     }
     let ledger = stage.end().await;
     if keys.is_empty() {
-        assert_every_phase(&ledger, connections - of_crowd);
+        assert_every_phase(&ledger, connections - of_clients);
     }
 }
 
@@ -101,11 +101,11 @@ async fn leave_while_sessions_come_up(stage: &InProcess) {
 
 /// A client that may leave at any moment, in any manner.
 async fn visit(mut client: TcpStream, mut chance: Rng) {
-    let words = chance.bool().then(|| chance.usize(1..4096));
-    let patience = Duration::from_millis(chance.u64(0..150));
+    let data = chance.bool().then(|| chance.usize(1..4096));
+    let limit = Duration::from_millis(chance.u64(0..150));
     let (mut reader, mut writer) = client.split();
-    let talk = async {
-        let Some(len) = words else {
+    let exchange = async {
+        let Some(len) = data else {
             return std::future::pending().await;
         };
         let mut answer = vec![0; len];
@@ -115,8 +115,8 @@ async fn visit(mut client: TcpStream, mut chance: Rng) {
         }
     };
     // It never ends by itself.
-    let _late: Result<(), _> = tokio::time::timeout(patience, talk).await;
-    match patience.as_millis() % 3 {
+    let _late: Result<(), _> = tokio::time::timeout(limit, exchange).await;
+    match limit.as_millis() % 3 {
         0 => abort(client),
         1 => drop(client.shutdown().await),
         _ => {}

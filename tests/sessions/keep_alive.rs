@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::forward;
 use crate::support::in_process::{InProcess, destination};
-use crate::support::transfer::talk;
+use crate::support::transfer::exchange;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_held_while_its_connection_is_open_and_only_where_that_is_wanted() {
@@ -24,16 +24,16 @@ async fn a_session_is_held_while_its_connection_is_open_and_only_where_that_is_w
     };
     let stage = InProcess::with(options, &(held + &left)).await;
     let mut held = TcpStream::connect(stage.address_of(0)).await.unwrap();
-    talk(&mut held, b"held").await.unwrap();
+    exchange(&mut held, b"held").await.unwrap();
     let mut left = TcpStream::connect(stage.address_of(1)).await.unwrap();
-    talk(&mut left, b"left").await.unwrap();
+    exchange(&mut left, b"left").await.unwrap();
 
     let end = left.read(&mut [0; 1]).await;
 
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     // The other session has been idle for as long, and a second longer.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    talk(&mut held, b"still held").await.unwrap();
+    exchange(&mut held, b"still held").await.unwrap();
     drop(held);
     let is_idle = |ledger: &Snapshot| {
         let idle = |session: &&_| ended_idle(session);

@@ -12,7 +12,7 @@ use crate::support::daemon_process::{
 };
 use crate::support::in_process::{InProcess, destination};
 use crate::support::process::take_environment;
-use crate::support::transfer::{ask, talk};
+use crate::support::transfer::{exchange, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_over_a_limit_wait_for_their_turn() {
@@ -29,17 +29,17 @@ async fn connections_over_a_limit_wait_for_their_turn() {
         let stage = InProcess::with(Options::default(), &format!("{limits}{forwards}")).await;
         let last = stage.daemon.addresses().len() - 1;
         let mut first = TcpStream::connect(stage.address()).await.unwrap();
-        talk(&mut first, b"first").await.unwrap();
+        exchange(&mut first, b"first").await.unwrap();
         let mut second = TcpStream::connect(stage.address_of(last)).await.unwrap();
-        talk(&mut second, b"second").await.unwrap();
+        exchange(&mut second, b"second").await.unwrap();
 
         let mut waiting = JoinSet::new();
         for _ in 0..5 {
             let address = stage.address();
-            waiting.spawn(async move { ask(address, b"waiting").await });
+            waiting.spawn(async move { request(address, b"waiting").await });
         }
-        talk(&mut first, b"first again").await.unwrap();
-        talk(&mut second, b"second again").await.unwrap();
+        exchange(&mut first, b"first again").await.unwrap();
+        exchange(&mut second, b"second again").await.unwrap();
         assert_eq!(
             stage.simulator.ledger().started,
             2,
@@ -51,7 +51,7 @@ async fn connections_over_a_limit_wait_for_their_turn() {
         for answer in waiting.join_all().await {
             assert_eq!(answer.unwrap(), b"waiting");
         }
-        talk(&mut second, b"second to the end").await.unwrap();
+        exchange(&mut second, b"second to the end").await.unwrap();
         drop(second);
         let ledger = stage.end().await;
         assert_eq!(ledger.started, 7);
@@ -98,10 +98,10 @@ async fn without_open_files_left_it_waits_and_goes_on() {
         DaemonProcess::launch(command, &simulator.endpoint(), &forward("f", &echo, ""));
     let address = daemon.address();
 
-    let crowd: Vec<_> = (0..150).map(|_| connect(address)).collect();
+    let clients: Vec<_> = (0..150).map(|_| connect(address)).collect();
 
     daemon.process.stderr.wait_for("cannot accept");
-    drop(crowd);
+    drop(clients);
     assert_served(address);
     let log = daemon.stop(&simulator);
     assert_names(

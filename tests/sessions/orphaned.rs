@@ -29,7 +29,7 @@ async fn a_stop_amid_a_burst_ends_every_session() {
         let forwards = forward("f", &echo, "") + &forward("warm", &echo, "warm = 8");
         let mut daemon = DaemonProcess::start(&simulator, &format!("{limits}{forwards}"));
         let address = daemon.address_of("f");
-        let crowd: Vec<_> = (0..100).map(|_| connect(address)).collect();
+        let clients: Vec<_> = (0..100).map(|_| connect(address)).collect();
         tokio::time::sleep(Duration::from_millis(millis)).await;
 
         daemon.process.signal("TERM");
@@ -39,7 +39,7 @@ async fn a_stop_amid_a_burst_ends_every_session() {
         assert!(log.contains("all sessions are terminated"), "{log}");
         println!("{} sessions after {millis} ms", simulator.ledger().started);
         assert_clean(&simulator);
-        drop(crowd);
+        drop(clients);
     }
 }
 
@@ -105,9 +105,9 @@ async fn short_commands_leave_to_others_what_they_cannot_end() {
         .env("AWS_ENDPOINT_URL_SSM", simulator.endpoint())
         .env("AWS_REGION", "us-east-1")
         .args(["exec", TARGET, "-L", &local, "--", "true"]);
-    let (code, _, told) = ended(&mut command);
+    let (code, _, stderr) = ended(&mut command);
 
-    assert_eq!((code, told.as_str()), (0, ""));
+    assert_eq!((code, stderr.as_str()), (0, ""));
     let mut files = std::fs::read_dir(state.path()).unwrap();
     let journal = std::fs::read_to_string(files.next().unwrap().unwrap().path()).unwrap();
     assert!(
@@ -143,8 +143,8 @@ async fn a_short_command_ends_what_it_can() {
 
     short.signal("TERM");
     assert_eq!(short.exit_code(), 0);
-    let told = short.stderr.all();
-    assert!(!told.contains("WARN"), "{told}");
+    let stderr = short.stderr.all();
+    assert!(!stderr.contains("WARN"), "{stderr}");
     assert_clean(&simulator);
 }
 
@@ -222,7 +222,7 @@ async fn a_task_that_panics_or_is_aborted_leaves_no_session() {
     let (sessions, terminator) = Sessions::new(100, 1, Journal::none());
     let mut ending = JoinSet::new();
     ending.spawn(terminator.run(watch::Sender::new(ShutdownMode::No).subscribe()));
-    let start = |fate: Fate| {
+    let start = |outcome: Outcome| {
         let (service, sessions) = (service.clone(), sessions.clone());
         async move {
             let turn = sessions
@@ -230,16 +230,16 @@ async fn a_task_that_panics_or_is_aborted_leaves_no_session() {
                 .await
                 .unwrap();
             let session = turn.start(service, request()).await.unwrap();
-            match fate {
-                Fate::Panic => panic!("with session {}", session.id()),
-                Fate::Abort => std::future::pending().await,
+            match outcome {
+                Outcome::Panic => panic!("with session {}", session.id()),
+                Outcome::Abort => std::future::pending().await,
             }
         }
     };
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(start(Fate::Panic));
-    tasks.spawn(start(Fate::Abort));
+    tasks.spawn(start(Outcome::Panic));
+    tasks.spawn(start(Outcome::Abort));
     let panicked = tasks.join_next().await.unwrap();
     until("both have started", || simulator.ledger().started == 2).await;
     tasks.abort_all();
@@ -253,7 +253,7 @@ async fn a_task_that_panics_or_is_aborted_leaves_no_session() {
 }
 
 /// What becomes of a task that has a session.
-enum Fate {
+enum Outcome {
     Panic,
     Abort,
 }

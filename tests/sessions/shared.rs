@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::forward;
 use crate::support::in_process::{InProcess, TARGET, destination, unpaced};
-use crate::support::transfer::{ask, hash_of, read_hash, talk};
+use crate::support::transfer::{exchange, hash_of, read_hash, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_share_a_session_up_to_its_limit() {
@@ -19,7 +19,7 @@ async fn connections_share_a_session_up_to_its_limit() {
     let mut clients = Vec::new();
     for _ in 0..7 {
         let mut client = TcpStream::connect(stage.address()).await.unwrap();
-        talk(&mut client, b"hello").await.unwrap();
+        exchange(&mut client, b"hello").await.unwrap();
         clients.push(client);
     }
 
@@ -30,7 +30,7 @@ async fn connections_share_a_session_up_to_its_limit() {
     assert_eq!(dials(&stage.simulator.ledger()), [3, 3, 1]);
     clients.clear();
     for _ in 0..20 {
-        assert_eq!(ask(stage.address(), b"again").await.unwrap(), b"again");
+        assert_eq!(request(stage.address(), b"again").await.unwrap(), b"again");
     }
 
     let ledger = stage.end().await;
@@ -67,7 +67,7 @@ async fn a_young_session_takes_over_and_the_old_one_finishes_its_streams() {
     let keys = "sessions = \"shared\"\nmax_session_age = \"1s\"";
     let stage = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
     let mut old = TcpStream::connect(stage.address()).await.unwrap();
-    talk(&mut old, b"old").await.unwrap();
+    exchange(&mut old, b"old").await.unwrap();
     let first = stage.simulator.ledger().sessions[0].session_id.clone();
 
     stage
@@ -89,16 +89,16 @@ async fn a_young_session_takes_over_and_the_old_one_finishes_its_streams() {
             .dials
     };
     let mut before = 0;
-    let mut young = loop {
-        let mut young = TcpStream::connect(stage.address()).await.unwrap();
-        talk(&mut young, b"young").await.unwrap();
+    let mut recent = loop {
+        let mut recent = TcpStream::connect(stage.address()).await.unwrap();
+        exchange(&mut recent, b"young").await.unwrap();
         if dials() == before {
-            break young;
+            break recent;
         }
         before = dials();
     };
 
-    talk(&mut old, b"still here").await.unwrap();
+    exchange(&mut old, b"still here").await.unwrap();
     let ledger = stage.simulator.ledger();
     assert_eq!(ledger.session(&first).unwrap().ended_us, None);
     drop(old);
@@ -107,7 +107,7 @@ async fn a_young_session_takes_over_and_the_old_one_finishes_its_streams() {
             ledger.session(&first).unwrap().ended_us.is_some()
         })
         .await;
-    talk(&mut young, b"untouched").await.unwrap();
+    exchange(&mut recent, b"untouched").await.unwrap();
     stage.end().await;
 }
 
@@ -120,7 +120,7 @@ async fn a_session_that_is_lost_resets_its_connections_and_the_next_one_gets_ano
     let mut clients = Vec::new();
     for _ in 0..3 {
         let mut client = TcpStream::connect(stage.address()).await.unwrap();
-        talk(&mut client, b"hello").await.unwrap();
+        exchange(&mut client, b"hello").await.unwrap();
         clients.push(client);
     }
 
@@ -132,7 +132,7 @@ async fn a_session_that_is_lost_resets_its_connections_and_the_next_one_gets_ano
         let end = client.read(&mut [0; 1]).await;
         assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     }
-    assert_eq!(ask(stage.address(), b"hello").await.unwrap(), b"hello");
+    assert_eq!(request(stage.address(), b"hello").await.unwrap(), b"hello");
     let ledger = stage.end().await;
     let ends: Vec<_> = ledger
         .sessions
@@ -156,18 +156,18 @@ async fn a_destination_that_does_not_read_holds_others_up_and_loses_nobody() {
     );
     let stage = InProcess::with(unpaced(), &table).await;
     let mut bulk = TcpStream::connect(stage.address()).await.unwrap();
-    let words: Vec<u8> = (0..LEN).map(|at| (at / 7 % 251).to_le_bytes()[0]).collect();
-    let expected = words.clone();
+    let data: Vec<u8> = (0..LEN).map(|at| (at / 7 % 251).to_le_bytes()[0]).collect();
+    let expected = data.clone();
     let (mut reader, mut writer) = {
-        tokio::io::AsyncWriteExt::write_all(&mut bulk, &words[..1])
+        tokio::io::AsyncWriteExt::write_all(&mut bulk, &data[..1])
             .await
             .unwrap();
         bulk.into_split()
     };
-    let (mut deaf, _) = listener.accept().await.unwrap();
+    let (mut unresponsive, _) = listener.accept().await.unwrap();
     let mut upload = JoinSet::new();
     upload.spawn(async move {
-        tokio::io::AsyncWriteExt::write_all(&mut writer, &words[1..])
+        tokio::io::AsyncWriteExt::write_all(&mut writer, &data[1..])
             .await
             .unwrap();
         tokio::io::AsyncWriteExt::shutdown(&mut writer)
@@ -188,14 +188,14 @@ async fn a_destination_that_does_not_read_holds_others_up_and_loses_nobody() {
         .await
         .unwrap();
     let mut came = vec![0; LEN];
-    deaf.read_exact(&mut came).await.unwrap();
-    let (mut heard, _) = listener.accept().await.unwrap();
-    let mut words = [0; 9];
-    heard.read_exact(&mut words).await.unwrap();
+    unresponsive.read_exact(&mut came).await.unwrap();
+    let (mut received, _) = listener.accept().await.unwrap();
+    let mut data = [0; 9];
+    received.read_exact(&mut data).await.unwrap();
 
-    assert_eq!(&words, b"meanwhile");
+    assert_eq!(&data, b"meanwhile");
     assert!(came == expected, "every byte in its place");
-    drop((deaf, heard, other));
+    drop((unresponsive, received, other));
     drop(upload.join_all().await);
     let ledger = stage.end().await;
     assert_eq!(ledger.started, 1);

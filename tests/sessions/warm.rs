@@ -7,7 +7,7 @@ use ssm_proxyd::sim::{ApiFault, OneOffFault, Operation, Options, Role, Simulator
 use super::{calls, forward};
 use crate::support::daemon_process::{DaemonProcess, connect};
 use crate::support::in_process::{InProcess, TARGET, destination, until};
-use crate::support::transfer::{ask, talk};
+use crate::support::transfer::{exchange, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_to_a_warm_forward_needs_no_call() {
@@ -18,15 +18,15 @@ async fn a_connection_to_a_warm_forward_needs_no_call() {
         .await;
     stage.simulator.fail(Operation::StartSession, denied());
 
-    for words in ["one", "two"] {
-        let answer = ask(stage.address(), words.as_bytes()).await;
-        assert_eq!(answer.unwrap(), words.as_bytes());
+    for data in ["one", "two"] {
+        let answer = request(stage.address(), data.as_bytes()).await;
+        assert_eq!(answer.unwrap(), data.as_bytes());
     }
 
     stage
         .until("both ended", |ledger| ledger.open_sessions() == 0)
         .await;
-    assert!(ask(stage.address(), b"three").await.is_err());
+    assert!(request(stage.address(), b"three").await.is_err());
     let ledger = stage.end().await;
     assert_eq!(ledger.started, 2);
     for session in &ledger.sessions {
@@ -52,7 +52,7 @@ async fn what_is_used_or_dies_is_replaced() {
     let mut client = tokio::net::TcpStream::connect(stage.address())
         .await
         .unwrap();
-    talk(&mut client, b"hello").await.unwrap();
+    exchange(&mut client, b"hello").await.unwrap();
 
     stage.until("one in use, two spares", ready(3)).await;
     let ledger = stage.simulator.ledger();
@@ -71,7 +71,7 @@ async fn what_is_used_or_dies_is_replaced() {
         .until("it is replaced", |ledger| ledger.started == 4)
         .await;
     stage.until("one in use, two spares", ready(3)).await;
-    talk(&mut client, b"untouched").await.unwrap();
+    exchange(&mut client, b"untouched").await.unwrap();
     stage.end().await;
 }
 
@@ -88,7 +88,7 @@ async fn what_was_kept_for_too_long_is_replaced_and_not_used() {
     stage
         .until("the first has ended", |ledger| ledger.open_sessions() == 1)
         .await;
-    assert_eq!(ask(stage.address(), b"hello").await.unwrap(), b"hello");
+    assert_eq!(request(stage.address(), b"hello").await.unwrap(), b"hello");
     let ledger = stage.end().await;
     let dials: Vec<u64> = ledger
         .sessions
@@ -110,13 +110,13 @@ async fn nothing_is_started_for_a_target_that_is_known_to_be_off() {
     assert!(line.contains("cannot open a warm session"), "{line}");
     assert!(line.contains("TargetNotConnected"), "{line}");
     // The eight were asked for in turn, and the first answer has taken back those in the queue.
-    let asked = calls(&simulator, Operation::StartSession);
+    let requests = calls(&simulator, Operation::StartSession);
     for _ in 0..50 {
         drop(connect(daemon.address()));
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     let now = calls(&simulator, Operation::StartSession);
-    assert!(now <= asked + 8 + 2, "{asked} calls, then {now}");
+    assert!(now <= requests + 8 + 2, "{requests} calls, then {now}");
     simulator.set_offline(TARGET, false);
     daemon.process.signal("USR2");
     until("eight spares", || simulator.open_sessions() == 8).await;

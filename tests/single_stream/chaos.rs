@@ -14,40 +14,40 @@ use ssm_proxyd::sim::agent::{Pace, Retransmission};
 use crate::support::agent_destination::{Destination, State};
 use crate::support::client::End;
 use crate::support::link::Weather;
-use crate::support::pair::{Kept, Pair};
+use crate::support::pair::{Delivery, Pair};
 use crate::support::pair_options::PairOptions;
-use crate::support::payload::{assert_begins, assert_whole, pattern};
+use crate::support::payload::{assert_prefix, assert_whole, pattern};
 
 #[test]
 fn every_byte_arrives_and_no_end_is_false() {
     let seeds = number("SINGLE_SEED").map_or(0..SEEDS, |seed| seed..seed + 1);
     let single = seeds.end - seeds.start == 1;
-    let mut tally = Tally::default();
+    let mut totals = Totals::default();
 
     for seed in seeds {
-        let _told = Told(seed);
-        tell(&mut tally, seed);
+        let _print_seed = PrintSeed(seed);
+        notify(&mut totals, seed);
     }
 
-    println!("{tally:?}");
+    println!("{totals:?}");
     if !single {
-        let Tally {
+        let Totals {
             clean, lost, open, ..
-        } = tally;
+        } = totals;
         assert!(
             clean > SEEDS / 8 && lost > SEEDS / 50 && open > SEEDS / 10,
-            "{tally:?}"
+            "{totals:?}"
         );
         assert!(
-            tally.truncated > 2,
-            "{tally:?}: no end was in danger of being false"
+            totals.truncated > 2,
+            "{totals:?}: no end was in danger of being false"
         );
     }
 }
 
 /// What happened, to see that something did.
 #[derive(Debug, Default)]
-struct Tally {
+struct Totals {
     clean: u64,
     lost: u64,
     /// Lost with a part of what the destination said.
@@ -58,14 +58,14 @@ struct Tally {
     open: u64,
 }
 
-fn tell(tally: &mut Tally, seed: u64) {
+fn notify(totals: &mut Totals, seed: u64) {
     let mut rng = Rng::with_seed(seed);
     // A path that loses messages is no websocket, so the agent then waits until it was heard.
     let lossy = rng.bool();
     let mut pair = Pair::new(setup(&mut rng, seed, lossy));
-    let words = pattern(seed, rng.usize(1..40_000));
-    let said = pattern(!seed, rng.usize(0..60_000));
-    let (destination, ends) = destination(&mut rng, &words, said);
+    let data = pattern(seed, rng.usize(1..40_000));
+    let sent = pattern(!seed, rng.usize(0..60_000));
+    let (destination, ends) = destination(&mut rng, &data, sent);
     pair.lead_to(destination);
     pair.connect("token");
     pair.run_until(|pair| pair.ready.is_some() || pair.closed.is_some());
@@ -73,19 +73,23 @@ fn tell(tally: &mut Tally, seed: u64) {
         return;
     }
     let id = pair.open_single();
-    let mut rest = &words[..];
+    let mut rest = &data[..];
     for _ in 0..rng.usize(1..5) {
         let (now, later) = rest.split_at(rng.usize(0..=rest.len()));
         pair.write(id, now);
         rest = later;
         pair.run_for(moment(&mut rng));
-        let kept = if rng.bool() { Kept::Yes } else { Kept::No };
+        let kept = if rng.bool() {
+            Delivery::Yes
+        } else {
+            Delivery::No
+        };
         pair.disconnect(rng.usize(0..4), kept);
         pair.run_for(moment(&mut rng));
         if pair.agent.has_ended() {
             // The word of it went down with the websocket, and no session is there to resume.
             pair.tunnel.abandon(OVER.to_owned());
-            pair.stir();
+            pair.wake();
         } else {
             pair.connect("another");
         }
@@ -106,34 +110,34 @@ fn tell(tally: &mut Tally, seed: u64) {
     pair.down.change_weather(fair);
     pair.settle();
 
-    assert_begins(&words, pair.destination_of(id).received());
-    let said = pair.destination_of(id).said().to_vec();
-    assert_begins(&said, pair.local_of(id).received());
+    assert_prefix(&data, pair.destination_of(id).received());
+    let sent = pair.destination_of(id).sent().to_vec();
+    assert_prefix(&sent, pair.local_of(id).received());
     match pair.local_of(id).end() {
         Some(End::Clean) => {
-            tally.clean += 1;
+            totals.clean += 1;
             assert_eq!(pair.destination_of(id).state(), State::Ended);
             // Agents do not say that a destination broke (protocol.md section 0.2).
             assert_ne!(ends, Ends::Never);
-            assert_whole(pair.local_of(id).received(), &said);
+            assert_whole(pair.local_of(id).received(), &sent);
         }
         Some(End::Lost(Reason::Closed)) => {
             assert_ne!(ends, Ends::Never);
-            tally.lost += 1;
-            let is_whole = pair.local_of(id).received() == said;
-            tally.truncated += u64::from(!is_whole);
-            let is_taken = pair.destination_of(id).received() == words;
+            totals.lost += 1;
+            let is_whole = pair.local_of(id).received() == sent;
+            totals.truncated += u64::from(!is_whole);
+            let is_taken = pair.destination_of(id).received() == data;
             let is_false = is_whole && is_taken;
-            tally.false_losses += u64::from(is_false);
+            totals.false_losses += u64::from(is_false);
             assert!(!is_false || !is_calm || is_sudden, "a false loss in a calm");
         }
-        Some(End::Lost(Reason::Lost { why })) if why == OVER => tally.lost += 1,
+        Some(End::Lost(Reason::Lost { why })) if why == OVER => totals.lost += 1,
         Some(End::Lost(other)) => panic!("{other}"),
         None => {
-            tally.open += 1;
+            totals.open += 1;
             assert_eq!(ends, Ends::Never);
-            assert_whole(pair.destination_of(id).received(), &words);
-            assert_whole(pair.local_of(id).received(), &said);
+            assert_whole(pair.destination_of(id).received(), &data);
+            assert_whole(pair.local_of(id).received(), &sent);
         }
     }
 }
@@ -177,23 +181,23 @@ enum Ends {
     Broken,
 }
 
-fn destination(rng: &mut Rng, words: &[u8], said: Vec<u8>) -> (Destination, Ends) {
+fn destination(rng: &mut Rng, data: &[u8], sent: Vec<u8>) -> (Destination, Ends) {
     match rng.u8(..8) {
         0 => (Destination::echo(), Ends::Never),
-        1 => (Destination::greeting(said), Ends::Never),
+        1 => (Destination::greeting(sent), Ends::Never),
         2 => (
-            Destination::abrupt(rng.usize(0..=words.len()), said),
+            Destination::abrupt(rng.usize(0..=data.len()), sent),
             Ends::Broken,
         ),
-        3 => (Destination::source(said), Ends::Well),
+        3 => (Destination::source(sent), Ends::Well),
         _ => {
             // One that ends before it has read all is a loss.
             let after = if rng.u8(..4) == 0 {
-                rng.usize(1..=words.len())
+                rng.usize(1..=data.len())
             } else {
-                words.len()
+                data.len()
             };
-            (Destination::answering(after, said), Ends::Well)
+            (Destination::answering(after, sent), Ends::Well)
         }
     }
 }
@@ -203,9 +207,9 @@ fn moment(rng: &mut Rng) -> Duration {
 }
 
 /// Tells how to see a failure again.
-struct Told(u64);
+struct PrintSeed(u64);
 
-impl Drop for Told {
+impl Drop for PrintSeed {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("replay it: SINGLE_SEED={} cargo test single::chaos", self.0);

@@ -10,9 +10,9 @@ use crate::support::agent_destination::{Destination, State};
 use crate::support::client::End;
 use crate::support::link::Weather;
 use crate::support::message_builder;
-use crate::support::pair::{Kept, Pair};
+use crate::support::pair::{Delivery, Pair};
 use crate::support::pair_options::PairOptions;
-use crate::support::payload::{assert_begins, assert_whole, pattern};
+use crate::support::payload::{assert_prefix, assert_whole, pattern};
 
 /// The agent's websocket breaks, the destination ends meanwhile, and the agent closes before it has
 /// retransmitted what was lost. Our websocket lives on.
@@ -26,7 +26,7 @@ fn a_tail_that_the_agents_websocket_swallowed_is_a_loss() {
         pair.write(id, b"x");
         pair.run_for(Duration::from_millis(400));
 
-        pair.disconnect_agent(0, Kept::Yes);
+        pair.disconnect_agent(0, Delivery::Yes);
         pair.run_for(Duration::from_millis(millis));
         pair.reconnect_agent();
         pair.run_for(Duration::from_secs(60));
@@ -37,7 +37,7 @@ fn a_tail_that_the_agents_websocket_swallowed_is_a_loss() {
         } else {
             End::Lost(Reason::Closed)
         };
-        assert_begins(&answer, pair.local(id).received());
+        assert_prefix(&answer, pair.local(id).received());
         assert_eq!(pair.local(id).end(), Some(&expected), "{millis} ms");
         truncated += usize::from(!whole);
     }
@@ -54,7 +54,7 @@ fn an_agent_that_is_killed_in_mid_transfer_is_a_loss() {
         pair.run_for(Duration::from_millis(200 + millis));
 
         pair.agent.handle_death(pair.now);
-        pair.tell_client(message_builder::channel_closed(""));
+        pair.notify_client(message_builder::channel_closed(""));
         pair.run_for(Duration::from_secs(5));
 
         let lost = End::Lost(Reason::Closed);
@@ -71,7 +71,7 @@ fn bytes_that_were_not_acknowledged_make_an_end_a_loss() {
     pair.agent.handle_death(pair.now);
     pair.write(id, b"the agent is dead");
     pair.run_for(Duration::from_millis(100));
-    pair.tell_client(message_builder::channel_closed(""));
+    pair.notify_client(message_builder::channel_closed(""));
     pair.run_for(Duration::from_secs(5));
 
     assert_eq!(pair.local(id).end(), Some(&End::Lost(Reason::Closed)));
@@ -85,7 +85,7 @@ fn an_end_that_cannot_be_read_is_a_loss() {
 
     let unreadable =
         message_builder::message(Kind::ChannelClosed, 0, PayloadType::None, b"{\"Output\"");
-    pair.tell_client(unreadable);
+    pair.notify_client(unreadable);
     pair.run_for(Duration::from_secs(1));
 
     assert_eq!(pair.local(id).received(), b"hello");
@@ -97,12 +97,12 @@ fn an_end_that_cannot_be_read_is_a_loss() {
 /// The agent has closed before it is known to be ready.
 #[test]
 fn the_bytes_of_a_destination_that_closes_at_once_are_read() {
-    let words = b"Not allowed at this time\r\n";
+    let data = b"Not allowed at this time\r\n";
     for micros in (0..60_000).step_by(500) {
         let mut setup = PairOptions::single();
         setup.up = Weather::fair(Duration::from_micros(micros));
         let mut pair = Pair::new(setup);
-        pair.lead_to(Destination::source(words.to_vec()));
+        pair.lead_to(Destination::source(data.to_vec()));
         pair.connect("token");
         pair.run_until(|pair| pair.ready.is_some());
         pair.run_for(Duration::from_secs(1));
@@ -110,7 +110,7 @@ fn the_bytes_of_a_destination_that_closes_at_once_are_read() {
         let id = pair.open_single();
         pair.settle();
 
-        assert_eq!(pair.local(id).received(), words);
+        assert_eq!(pair.local(id).received(), data);
         assert_eq!(pair.local(id).end(), Some(&End::Clean), "{micros} µs");
         assert_eq!(pair.closed, Some(Reason::Closed));
     }

@@ -10,20 +10,20 @@ use ssm_proxyd::proto::{OpenError, Reason, StreamId, Upload};
 use crate::support::agent_destination::{Destination, State};
 use crate::support::client::End;
 use crate::support::message_builder;
-use crate::support::pair::{Kept, Pair};
+use crate::support::pair::{Delivery, Pair};
 use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_whole, pattern};
 
 #[test]
 fn bytes_are_whole_both_ways_and_the_end_is_clean() {
-    let (words, answer) = (pattern(1, 300_000), pattern(2, 100_000));
-    let mut pair = ready(Destination::answering(words.len(), answer.clone()));
+    let (data, answer) = (pattern(1, 300_000), pattern(2, 100_000));
+    let mut pair = ready(Destination::answering(data.len(), answer.clone()));
     let id = pair.open_single();
 
-    pair.write(id, &words);
+    pair.write(id, &data);
     pair.settle();
 
-    assert_whole(pair.destination(id).received(), &words);
+    assert_whole(pair.destination(id).received(), &data);
     assert_whole(pair.local(id).received(), &answer);
     assert_eq!(pair.local(id).end(), Some(&End::Clean));
     assert_eq!(pair.closed, Some(Reason::Closed));
@@ -82,15 +82,15 @@ fn an_eof_of_the_local_side_does_not_cut_the_answer() {
 
 #[test]
 fn what_was_written_before_the_local_side_left_arrives() {
-    let words = pattern(4, 100_000);
+    let data = pattern(4, 100_000);
     let mut pair = ready(Destination::echo());
     let id = pair.open_single();
 
-    pair.write(id, &words);
+    pair.write(id, &data);
     pair.reset(id);
     pair.run_until(|pair| pair.tunnel.traffic(id) == (0, 0));
 
-    assert_whole(pair.destination(id).received(), &words);
+    assert_whole(pair.destination(id).received(), &data);
     assert_eq!(pair.tunnel.upload(id), Upload::Delivered);
     assert_eq!(pair.closed, None, "its owner ends the session");
 }
@@ -115,7 +115,7 @@ fn an_end_with_words_of_the_agent_is_a_loss() {
     let id = pair.open_single();
     pair.settle();
 
-    pair.tell_client(message_builder::channel_closed("the agent gives up"));
+    pair.notify_client(message_builder::channel_closed("the agent gives up"));
     pair.run_for(Duration::from_secs(1));
 
     assert_eq!(pair.local(id).received(), b"bye");
@@ -126,16 +126,16 @@ fn an_end_with_words_of_the_agent_is_a_loss() {
 
 #[test]
 fn an_end_behind_a_gap_is_a_loss() {
-    let words = pattern(5, 3000);
-    let mut pair = ready(Destination::greeting(words.clone()));
+    let data = pattern(5, 3000);
+    let mut pair = ready(Destination::greeting(data.clone()));
     let id = pair.open_single();
     pair.settle();
 
-    pair.tell_client(message_builder::output(100, b"far ahead"));
-    pair.tell_client(message_builder::channel_closed(""));
+    pair.notify_client(message_builder::output(100, b"far ahead"));
+    pair.notify_client(message_builder::channel_closed(""));
     pair.run_for(Duration::from_secs(1));
 
-    assert_whole(pair.local(id).received(), &words);
+    assert_whole(pair.local(id).received(), &data);
     assert_eq!(pair.local(id).end(), Some(&End::Lost(Reason::Closed)));
 }
 
@@ -174,7 +174,7 @@ fn a_websocket_that_is_away_does_not_count_as_silence() {
 
     pair.connect("token");
     pair.run_for(Duration::from_secs(5));
-    pair.disconnect(0, Kept::Yes);
+    pair.disconnect(0, Delivery::Yes);
     pair.run_for(Duration::from_secs(60));
     assert_eq!(pair.closed, None);
     pair.connect("another");
@@ -221,14 +221,14 @@ fn an_old_agent_gets_no_frames_of_a_mux() {
 #[test]
 fn a_websocket_may_break_after_every_message() {
     for at in 0..90 {
-        for (spared, kept) in [(0, Kept::No), (0, Kept::Yes), (2, Kept::No)] {
-            let (words, answer) = (pattern(6, 9000), pattern(7, 30_000));
+        for (spared, kept) in [(0, Delivery::No), (0, Delivery::Yes), (2, Delivery::No)] {
+            let (data, answer) = (pattern(6, 9000), pattern(7, 30_000));
             let mut pair = Pair::new(PairOptions::single());
-            pair.lead_to(Destination::answering(words.len(), answer.clone()));
+            pair.lead_to(Destination::answering(data.len(), answer.clone()));
             pair.connect("token");
             pair.run_until(|pair| pair.ready.is_some());
             let id = pair.open_single();
-            pair.write(id, &words);
+            pair.write(id, &data);
             pair.run_until_sent(pair.messages() + at);
 
             pair.disconnect(spared, kept);
@@ -238,7 +238,7 @@ fn a_websocket_may_break_after_every_message() {
             pair.settle();
 
             let case = format!("broken after {at} with {spared} spared, {kept:?}");
-            assert_whole(pair.destination(id).received(), &words);
+            assert_whole(pair.destination(id).received(), &data);
             let whole = pair.local(id).received() == answer;
             match pair.local(id).end() {
                 Some(End::Clean) => assert!(whole, "{case}"),
@@ -259,7 +259,7 @@ fn a_tail_that_is_missing_is_a_loss() {
     pair.write(id, b"x");
     pair.run_until(|pair| pair.local_of(id).received().len() > 20_000);
 
-    pair.disconnect(0, Kept::No);
+    pair.disconnect(0, Delivery::No);
     pair.run_for(Duration::from_millis(300));
     assert_eq!(pair.destination(id).state(), State::Ended);
     pair.connect("another");
@@ -277,7 +277,7 @@ fn an_end_some_time_after_a_resume_is_clean() {
         let mut pair = ready(Destination::answering(1, vec![7; usize::from(says)]));
         let id = pair.open_single();
         pair.run_for(Duration::from_secs(5));
-        pair.disconnect(0, Kept::No);
+        pair.disconnect(0, Delivery::No);
         pair.run_for(Duration::from_secs(1));
         pair.connect("another");
         pair.run_for(Duration::from_secs(4));

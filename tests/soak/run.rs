@@ -18,18 +18,18 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 pub(crate) async fn run(time: Duration) {
-    let far = SimulatorProcess::start();
+    let simulator = SimulatorProcess::start();
     let echo = Destination::start(Role::Echo).await.unwrap();
-    let daemon = far.daemon(&echo).await;
+    let daemon = simulator.daemon(&echo).await;
     let address = daemon.addresses()[0].1[0];
     visit(address, 0).await;
-    rest(&far).await;
-    let before = Census::take(&far).await;
+    rest(&simulator).await;
+    let before = Resources::take(&simulator).await;
     println!("before: {before:?}");
     let visits = Arc::new(AtomicU64::new(0));
     let end = Instant::now() + time;
     let mut people = JoinSet::new();
-    for seed in 0..VISITORS {
+    for seed in 0..CLIENTS {
         people.spawn(come_and_go(address, seed, end, Arc::clone(&visits)));
     }
     for seed in 0..RESIDENTS {
@@ -38,11 +38,11 @@ pub(crate) async fn run(time: Duration) {
     while Instant::now() < end {
         tokio::time::sleep(LINE.min(end - Instant::now())).await;
         let done = visits.load(Ordering::Relaxed);
-        println!("{done:7} visits   {:?}", Census::take(&far).await);
+        println!("{done:7} visits   {:?}", Resources::take(&simulator).await);
     }
     people.join_all().await;
-    rest(&far).await;
-    let after = settled(&far, &before).await;
+    rest(&simulator).await;
+    let after = settled(&simulator, &before).await;
     println!(
         "after:  {after:?}   {} visits",
         visits.load(Ordering::Relaxed)
@@ -65,7 +65,7 @@ async fn visit(address: SocketAddr, seed: u64) {
     let mut chance = fastrand::Rng::with_seed(seed);
     let mut client = TcpStream::connect(address).await.unwrap();
     for _ in 0..chance.u32(0..5) {
-        talk(&mut client, &mut chance).await;
+        exchange(&mut client, &mut chance).await;
     }
     match chance.u8(0..3) {
         0 => client.set_zero_linger().unwrap(),
@@ -79,67 +79,67 @@ async fn stay(address: SocketAddr, seed: u64, end: Instant) {
     let mut chance = fastrand::Rng::with_seed(seed);
     let mut client = TcpStream::connect(address).await.unwrap();
     while Instant::now() < end {
-        talk(&mut client, &mut chance).await;
+        exchange(&mut client, &mut chance).await;
         tokio::time::sleep(Duration::from_millis(chance.u64(0..3000))).await;
     }
 }
 
 /// Says something and hears it back.
-async fn talk(client: &mut TcpStream, chance: &mut fastrand::Rng) {
-    let mut words = vec![0; chance.usize(1..20_000)];
-    chance.fill(&mut words);
-    let mut heard = vec![0; words.len()];
+async fn exchange(client: &mut TcpStream, chance: &mut fastrand::Rng) {
+    let mut data = vec![0; chance.usize(1..20_000)];
+    chance.fill(&mut data);
+    let mut received = vec![0; data.len()];
     let (mut from, mut to) = client.split();
-    let (read, written) = tokio::join!(from.read_exact(&mut heard), to.write_all(&words));
+    let (read, written) = tokio::join!(from.read_exact(&mut received), to.write_all(&data));
     written.unwrap();
     read.unwrap();
-    assert!(heard == words, "what came back is not what was said");
+    assert!(received == data, "what came back is not what was said");
 }
 
 /// Waits until everybody has left.
-async fn rest(far: &SimulatorProcess) {
+async fn rest(simulator: &SimulatorProcess) {
     for _ in 0..600 {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        if far.open_sessions().await == 0 {
+        if simulator.open_sessions().await == 0 {
             // Clients that lingered are given up after ten seconds.
             tokio::time::sleep(Duration::from_secs(12)).await;
             return;
         }
     }
-    panic!("sessions are left: {}", far.open_sessions().await);
+    panic!("sessions are left: {}", simulator.open_sessions().await);
 }
 
 /// What is left when nothing more goes. The SDK keeps its connections to the API for a minute and a
 /// half and looks for old ones as often, and there were more of them than before.
-async fn settled(far: &SimulatorProcess, before: &Census) -> Census {
+async fn settled(simulator: &SimulatorProcess, before: &Resources) -> Resources {
     for _ in 0..48 {
-        let now = Census::take(far).await;
+        let now = Resources::take(simulator).await;
         if now.is_within(before) {
             return now;
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
-    Census::take(far).await
+    Resources::take(simulator).await
 }
 
 /// What there is.
 #[derive(Debug)]
 #[expect(dead_code, reason = "printed")]
-struct Census {
+struct Resources {
     fds: usize,
     tasks: usize,
     rss_mib: u64,
     sessions: usize,
 }
 
-impl Census {
+impl Resources {
     /// No more than there was before, and no session at all.
     fn is_within(&self, before: &Self) -> bool {
         self.fds <= before.fds && self.tasks <= before.tasks && self.sessions == 0
     }
 
-    async fn take(far: &SimulatorProcess) -> Self {
-        let sessions = far.open_sessions().await;
+    async fn take(simulator: &SimulatorProcess) -> Self {
+        let sessions = simulator.open_sessions().await;
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
         let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
         Self {
@@ -211,7 +211,7 @@ impl SimulatorProcess {
 
 /// How often some words are in what comes. It is not kept: a ledger of thousands of sessions would
 /// be in the memory that is measured here.
-async fn count(mut from: TcpStream, words: &[u8]) -> usize {
+async fn count(mut from: TcpStream, data: &[u8]) -> usize {
     let (mut found, mut seen) = (0, Vec::new());
     let mut buffer = [0; 16 * 1024];
     loop {
@@ -220,8 +220,8 @@ async fn count(mut from: TcpStream, words: &[u8]) -> usize {
             return found;
         }
         seen.extend_from_slice(&buffer[..len]);
-        found += seen.windows(words.len()).filter(|w| *w == words).count();
-        let kept = seen.len().saturating_sub(words.len() - 1);
+        found += seen.windows(data.len()).filter(|w| *w == data).count();
+        let kept = seen.len().saturating_sub(data.len() - 1);
         seen.drain(..kept);
     }
 }
@@ -233,7 +233,7 @@ impl Drop for SimulatorProcess {
     }
 }
 
-const VISITORS: u64 = 20;
+const CLIENTS: u64 = 20;
 const RESIDENTS: u64 = 5;
 
 /// How often a line is printed.

@@ -111,10 +111,10 @@ fn what_cannot_be_changed_is_told_and_left() {
     let mut process = home.start(&["--install"]);
 
     assert_eq!(process.exit_code(), 1);
-    let said = process.stderr.all();
+    let output = process.stderr.all();
     assert!(
-        said.contains(".ssh/config: ") && said.contains(" hint: "),
-        "{said}"
+        output.contains(".ssh/config: ") && output.contains(" hint: "),
+        "{output}"
     );
 }
 
@@ -131,12 +131,12 @@ async fn ssh_logs_in_by_what_was_installed() {
 
     let host = format!("{TARGET}.us-east-1");
     let mut ssh = sshd.command("ssh");
-    let said = run(ssh
+    let output = run(ssh
         .arg("-F")
         .arg(home.path("both"))
         .args([&host, "echo hello"]));
 
-    assert_eq!(said, "hello\n");
+    assert_eq!(output, "hello\n");
     sshd.settle().await;
 }
 
@@ -178,8 +178,8 @@ impl Home {
 /// What ssh would do for a host.
 fn proxy_command(config: &Path, host: &str) -> Option<String> {
     let mut ssh = Command::new("ssh");
-    let said = run(ssh.args(["-G", "-F"]).arg(config).arg(host));
-    let mut lines = said.lines();
+    let output = run(ssh.args(["-G", "-F"]).arg(config).arg(host));
+    let mut lines = output.lines();
     lines.find_map(|line| line.strip_prefix("proxycommand ").map(str::to_owned))
 }
 

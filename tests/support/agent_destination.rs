@@ -21,8 +21,8 @@ pub(crate) struct Destination {
     echoes: bool,
     /// What it says once so many bytes were read.
     answer: Option<(usize, Vec<u8>)>,
-    words: Vec<u8>,
-    said: usize,
+    data: Vec<u8>,
+    sent: usize,
     /// The most that it says at once.
     chunk: usize,
     ending: Ending,
@@ -47,19 +47,19 @@ impl Destination {
             received: Vec::new(),
             echoes: false,
             answer: None,
-            words: Vec::new(),
-            said: 0,
+            data: Vec::new(),
+            sent: 0,
             chunk: 4096,
             ending: Ending::Never,
             state: State::Waiting,
         }
     }
 
-    /// Says `words` and ends.
-    pub(crate) fn source(words: Vec<u8>) -> Self {
+    /// Says `data` and ends.
+    pub(crate) fn source(data: Vec<u8>) -> Self {
         Self {
-            words,
-            ending: Ending::WhenSaid,
+            data,
+            ending: Ending::WhenSent,
             ..Self::sink()
         }
     }
@@ -68,7 +68,7 @@ impl Destination {
     pub(crate) fn answering(after: usize, answer: Vec<u8>) -> Self {
         Self {
             answer: Some((after, answer)),
-            ending: Ending::WhenSaid,
+            ending: Ending::WhenSent,
             ..Self::sink()
         }
     }
@@ -76,7 +76,7 @@ impl Destination {
     /// Says `banner` before it hears anything, then what it hears.
     pub(crate) fn greeting(banner: Vec<u8>) -> Self {
         Self {
-            words: banner,
+            data: banner,
             ..Self::echo()
         }
     }
@@ -89,10 +89,10 @@ impl Destination {
         }
     }
 
-    /// Says `words`, and breaks the connection once it has heard `after` bytes.
-    pub(crate) fn abrupt(after: usize, words: Vec<u8>) -> Self {
+    /// Says `data`, and breaks the connection once it has heard `after` bytes.
+    pub(crate) fn abrupt(after: usize, data: Vec<u8>) -> Self {
         Self {
-            words,
+            data,
             ending: Ending::Abrupt { after },
             ..Self::sink()
         }
@@ -175,37 +175,37 @@ impl Destination {
             self.allowance -= taken.len();
             self.received.extend_from_slice(&taken);
             if self.echoes {
-                self.words.extend_from_slice(&taken);
+                self.data.extend_from_slice(&taken);
             }
             if front.is_empty() {
                 self.unread.pop_front();
             }
         }
-        let heard = self.received.len();
-        if let Some((_, words)) = self.answer.take_if(|(after, _)| heard >= *after) {
-            self.words.extend(words);
+        let received = self.received.len();
+        if let Some((_, data)) = self.answer.take_if(|(after, _)| received >= *after) {
+            self.data.extend(data);
         }
-        heard - before
+        received - before
     }
 
     /// The next words, if there are any.
-    pub(crate) fn poll_say(&mut self) -> Option<Bytes> {
-        let left = &self.words[self.said..];
+    pub(crate) fn poll_send(&mut self) -> Option<Bytes> {
+        let left = &self.data[self.sent..];
         if left.is_empty() || self.state != State::Open {
             return None;
         }
         let chunk = Bytes::copy_from_slice(&left[..left.len().min(self.chunk)]);
-        self.said += chunk.len();
+        self.sent += chunk.len();
         Some(chunk)
     }
 
     /// How it ends, if it does now.
     pub(crate) fn poll_end(&mut self) -> Option<DestinationEnd> {
-        let silent = self.said == self.words.len() && self.answer.is_none();
+        let silent = self.sent == self.data.len() && self.answer.is_none();
         let how = match self.ending {
-            Ending::WhenSaid if silent => DestinationEnd::Finished,
+            Ending::WhenSent if silent => DestinationEnd::Finished,
             Ending::Abrupt { after } if self.received.len() >= after => DestinationEnd::Broken,
-            Ending::Never | Ending::WhenSaid | Ending::Abrupt { .. } => return None,
+            Ending::Never | Ending::WhenSent | Ending::Abrupt { .. } => return None,
         };
         (self.state == State::Open).then(|| {
             self.state = State::Ended;
@@ -220,8 +220,8 @@ impl Destination {
     }
 
     /// All that the agent took from it.
-    pub(crate) fn said(&self) -> &[u8] {
-        &self.words[..self.said]
+    pub(crate) fn sent(&self) -> &[u8] {
+        &self.data[..self.sent]
     }
 
     /// Where in its life it is.
@@ -253,6 +253,6 @@ pub(crate) enum State {
 #[derive(Clone, Copy)]
 enum Ending {
     Never,
-    WhenSaid,
+    WhenSent,
     Abrupt { after: usize },
 }

@@ -68,7 +68,7 @@ impl Client {
     }
 
     /// Leaves at once, and asks for its upload later.
-    pub(crate) fn leave_behind(&mut self, tunnel: &mut Tunnel) {
+    pub(crate) fn abandon(&mut self, tunnel: &mut Tunnel) {
         self.life = Life::Gone;
         tunnel.leave(self.id);
     }

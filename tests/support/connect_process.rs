@@ -46,9 +46,9 @@ impl ConnectProcess {
             .unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let stderr = thread::spawn(move || {
-            let mut said = String::new();
-            stderr.read_to_string(&mut said).unwrap();
-            said
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).unwrap();
+            text
         });
         Self {
             stdin: child.stdin.take(),
@@ -60,26 +60,22 @@ impl ConnectProcess {
     }
 
     /// Writes to its stdin.
-    pub(crate) fn say(&mut self, words: &[u8]) {
-        self.stdin.as_mut().unwrap().write_all(words).unwrap();
+    pub(crate) fn send(&mut self, data: &[u8]) {
+        self.stdin.as_mut().unwrap().write_all(data).unwrap();
     }
 
     /// Reads so many bytes of its stdout.
-    pub(crate) fn hear(&mut self, len: usize) -> Vec<u8> {
-        let mut words = vec![0; len];
-        self.stdout
-            .as_mut()
-            .unwrap()
-            .read_exact(&mut words)
-            .unwrap();
-        words
+    pub(crate) fn receive(&mut self, len: usize) -> Vec<u8> {
+        let mut data = vec![0; len];
+        self.stdout.as_mut().unwrap().read_exact(&mut data).unwrap();
+        data
     }
 
     /// Reads its stdout to the end.
-    pub(crate) fn hear_all(&mut self) -> Vec<u8> {
-        let mut words = Vec::new();
-        self.stdout.take().unwrap().read_to_end(&mut words).unwrap();
-        words
+    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
+        let mut data = Vec::new();
+        self.stdout.take().unwrap().read_to_end(&mut data).unwrap();
+        data
     }
 
     /// Sends a signal by its name.
@@ -97,15 +93,15 @@ impl ConnectProcess {
     /// Waits for its end: the exit code, and what it said on stderr.
     pub(crate) fn end(mut self) -> (i32, String) {
         let status = self.wait();
-        let said = self.stderr.take().unwrap().join().unwrap();
+        let text = self.stderr.take().unwrap().join().unwrap();
         let code = status
             .code()
-            .unwrap_or_else(|| panic!("ended by {status}: {said}"));
-        (code, said)
+            .unwrap_or_else(|| panic!("ended by {status}: {text}"));
+        (code, text)
     }
 
     fn wait(&mut self) -> ExitStatus {
-        for _ in 0..PATIENCE {
+        for _ in 0..TIMEOUT {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
@@ -137,4 +133,4 @@ pub(crate) const DEFAULTS: &str = "[defaults]\nupload_rate = 0\nupload_payload =
 
 /// How often an end is looked for, and how often at most.
 const POLL: Duration = Duration::from_millis(5);
-const PATIENCE: usize = 12_000;
+const TIMEOUT: usize = 12_000;

@@ -9,12 +9,12 @@ use std::thread;
 #[derive(Debug)]
 pub(crate) struct ConnectProxy {
     address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<ProxyRequest>>>,
 }
 
 /// What a client asked for.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ProxyRequest {
     /// Host and port.
     pub(crate) host: String,
     /// The value of `Proxy-Authorization`.
@@ -25,7 +25,7 @@ impl ConnectProxy {
     /// Leads everyone there, but for those to whom `refusal` has an answer.
     pub(crate) fn to(
         there: SocketAddr,
-        refusal: impl Fn(&Asked) -> Option<&'static str> + Send + Sync + 'static,
+        refusal: impl Fn(&ProxyRequest) -> Option<&'static str> + Send + Sync + 'static,
     ) -> Self {
         Self::routing(move |_| there, refusal)
     }
@@ -34,19 +34,19 @@ impl ConnectProxy {
     /// has an answer.
     pub(crate) fn routing(
         route: impl Fn(&str) -> SocketAddr + Send + Sync + 'static,
-        refusal: impl Fn(&Asked) -> Option<&'static str> + Send + Sync + 'static,
+        refusal: impl Fn(&ProxyRequest) -> Option<&'static str> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::<Mutex<Vec<Asked>>>::default();
-        let (record, choices) = (Arc::clone(&asked), Arc::new((route, refusal)));
+        let requests = Arc::<Mutex<Vec<ProxyRequest>>>::default();
+        let (record, choices) = (Arc::clone(&requests), Arc::new((route, refusal)));
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let (record, choices) = (Arc::clone(&record), Arc::clone(&choices));
                 thread::spawn(move || serve(client, &choices.0, &record, &choices.1));
             }
         });
-        Self { address, asked }
+        Self { address, requests }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -54,23 +54,23 @@ impl ConnectProxy {
     }
 
     /// All that was asked so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    pub(crate) fn requests(&self) -> Vec<ProxyRequest> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
 fn serve(
     mut client: TcpStream,
     route: &impl Fn(&str) -> SocketAddr,
-    record: &Mutex<Vec<Asked>>,
-    refusal: &impl Fn(&Asked) -> Option<&'static str>,
+    record: &Mutex<Vec<ProxyRequest>>,
+    refusal: &impl Fn(&ProxyRequest) -> Option<&'static str>,
 ) {
     let mut lines = BufReader::new(client.try_clone().unwrap()).lines();
     let Some(Ok(first)) = lines.next() else {
         return;
     };
     let host = first.strip_prefix("CONNECT ").unwrap();
-    let mut asked = Asked {
+    let mut requests = ProxyRequest {
         host: host.strip_suffix(" HTTP/1.1").unwrap().to_owned(),
         authorization: None,
     };
@@ -80,16 +80,16 @@ fn serve(
     {
         let (name, value) = line.split_once(": ").unwrap();
         if name.eq_ignore_ascii_case("proxy-authorization") {
-            asked.authorization = Some(value.to_owned());
+            requests.authorization = Some(value.to_owned());
         }
     }
-    record.lock().unwrap().push(asked.clone());
-    if let Some(answer) = refusal(&asked) {
+    record.lock().unwrap().push(requests.clone());
+    if let Some(answer) = refusal(&requests) {
         let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n");
         let _gone = client.write_all(answer.as_bytes());
         return;
     }
-    let server = TcpStream::connect(route(&asked.host)).unwrap();
+    let server = TcpStream::connect(route(&requests.host)).unwrap();
     client
         .write_all(b"HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n")
         .unwrap();

@@ -13,7 +13,7 @@ use super::pair::beginning;
 pub(crate) struct CoreFixture {
     pub(crate) tunnel: Tunnel,
     pub(crate) now: Instant,
-    pub(crate) said: Vec<Message>,
+    pub(crate) sent: Vec<Message>,
     pub(crate) events: Vec<Event>,
 }
 
@@ -34,7 +34,7 @@ impl CoreFixture {
         Self {
             tunnel,
             now,
-            said: Vec::new(),
+            sent: Vec::new(),
             events: Vec::new(),
         }
     }
@@ -42,18 +42,18 @@ impl CoreFixture {
     /// A tunnel that is ready. The next number of the agent is 2, that of the tunnel is 3.
     pub(crate) fn ready() -> Self {
         let mut desk = Self::new();
-        desk.hear(message_builder::handshake_request(0, "3.3.987.0", ""));
-        desk.hear(message_builder::handshake_complete(1, ""));
-        desk.hear(message_builder::acknowledge(&Kind::Input, 0));
-        desk.hear(message_builder::acknowledge(&Kind::Input, 2));
-        desk.hear(message_builder::acknowledge(&Kind::Input, 1));
-        desk.said.clear();
+        desk.receive(message_builder::handshake_request(0, "3.3.987.0", ""));
+        desk.receive(message_builder::handshake_complete(1, ""));
+        desk.receive(message_builder::acknowledge(&Kind::Input, 0));
+        desk.receive(message_builder::acknowledge(&Kind::Input, 2));
+        desk.receive(message_builder::acknowledge(&Kind::Input, 1));
+        desk.sent.clear();
         desk.events.clear();
         desk
     }
 
     /// A message comes.
-    pub(crate) fn hear(&mut self, frame: Bytes) {
+    pub(crate) fn receive(&mut self, frame: Bytes) {
         // Errors are told by `ended` as well.
         let _known: Result<(), Reason> = self.tunnel.handle_message(self.now, frame);
         self.drain();
@@ -72,14 +72,14 @@ impl CoreFixture {
             .extend(std::iter::from_fn(|| self.tunnel.poll_event()));
         while let Some(transmit) = self.tunnel.poll_transmit(self.now) {
             if let Transmit::Message(frame) = transmit {
-                self.said.push(Message::decode(frame).unwrap());
+                self.sent.push(Message::decode(frame).unwrap());
             }
         }
     }
 
     /// The messages of a kind that it said.
-    pub(crate) fn said_of(&self, kind: &Kind) -> Vec<&Message> {
-        self.said
+    pub(crate) fn sent_of(&self, kind: &Kind) -> Vec<&Message> {
+        self.sent
             .iter()
             .filter(|m| m.header.kind == *kind)
             .collect()

@@ -164,7 +164,7 @@ pub(crate) fn forward_to(destination: SocketAddr) -> String {
 }
 
 /// Adds the keys of a fast upload to a forward: the simulator bears it.
-pub(crate) fn in_a_hurry(mut forward: String) -> String {
+pub(crate) fn with_short_timeouts(mut forward: String) -> String {
     let keys = "upload_rate = 0\nupload_payload = 32768\nupload_window = \"4MiB\"\n";
     forward.write_str(keys).unwrap();
     forward
@@ -197,19 +197,19 @@ impl File {
 /// A client that waits for nothing longer than a minute.
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.set_write_timeout(Some(PATIENCE)).unwrap();
+    client.set_read_timeout(Some(TIMEOUT)).unwrap();
+    client.set_write_timeout(Some(TIMEOUT)).unwrap();
     client
 }
 
-/// Sends `words` to an echo and asserts that they come back.
-pub(crate) fn assert_echo(client: &mut TcpStream, words: &[u8]) {
-    let mut answer = vec![0; words.len()];
+/// Sends `texts` to an echo and asserts that they come back.
+pub(crate) fn assert_echo(client: &mut TcpStream, texts: &[u8]) {
+    let mut answer = vec![0; texts.len()];
 
-    client.write_all(words).unwrap();
+    client.write_all(texts).unwrap();
     client.read_exact(&mut answer).unwrap();
 
-    assert_eq!(answer, words);
+    assert_eq!(answer, texts);
 }
 
 /// Asserts that a connection is served, within a minute or so: the first ones may be refused.
@@ -259,8 +259,8 @@ pub(crate) fn assert_reset(mut client: TcpStream) {
 }
 
 /// Asserts that a line of the log has all of these words.
-pub(crate) fn assert_names(line: &str, words: &[&str]) {
-    for word in words {
+pub(crate) fn assert_names(line: &str, texts: &[&str]) {
+    for word in texts {
         assert!(line.contains(word), "no {word:?} in\n{line}");
     }
 }
@@ -293,4 +293,4 @@ pub(crate) fn is_root() -> bool {
 }
 
 /// As long as a child may take for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);

@@ -78,9 +78,9 @@ fn serve(owner: &Owner, data: &Path, address: SocketAddr) -> Option<Process> {
         command.args(["-c", &setting]);
     }
     let mut process = Process::start(&mut command);
-    let words = ["ready to accept connections", "could not bind"];
-    let line = process.stderr.wait_for_any(&words);
-    line.contains(words[0]).then_some(process)
+    let data = ["ready to accept connections", "could not bind"];
+    let line = process.stderr.wait_for_any(&data);
+    line.contains(data[0]).then_some(process)
 }
 
 /// psql with these arguments, at an address.

@@ -1,6 +1,6 @@
 //! A program as a child: what it says line by line, the signals it gets, and how it ended.
 //!
-//! Every wait ends at [`PATIENCE`], with all that the child said in the failure. A child that is
+//! Every wait ends at [`TIMEOUT`], with all that the child said in the failure. A child that is
 //! dropped is killed, so that no failed test leaves one behind.
 
 use std::io::{BufRead, BufReader, Read};
@@ -202,7 +202,7 @@ fn state_directory() -> PathBuf {
 
 #[expect(clippy::disallowed_methods, reason = "a child lives in real time")]
 fn deadline() -> Instant {
-    Instant::now() + PATIENCE
+    Instant::now() + TIMEOUT
 }
 
 fn past(deadline: Instant) -> bool {
@@ -235,7 +235,7 @@ pub(crate) fn take_environment(command: &mut Command, other: &Command) {
 }
 
 /// SimulatorProcess longer than anything takes on a busy machine; only a failure waits as long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often an end is looked for: there is no other way to wait for one and not for ever.
 const POLL: Duration = Duration::from_millis(5);

@@ -11,17 +11,17 @@ use tokio::net::TcpStream;
 
 pub(crate) const MIB: u64 = 1024 * 1024;
 
-/// Sends `words` and reads as many back.
-pub(crate) async fn ask(address: SocketAddr, words: &[u8]) -> io::Result<Vec<u8>> {
+/// Sends `data` and reads as many back.
+pub(crate) async fn request(address: SocketAddr, data: &[u8]) -> io::Result<Vec<u8>> {
     let mut client = TcpStream::connect(address).await?;
-    talk(&mut client, words).await
+    exchange(&mut client, data).await
 }
 
 /// Asks until it is answered, for a minute at most: the first connections may be refused.
-pub(crate) async fn ask_until_served(address: SocketAddr, words: &[u8]) -> Vec<u8> {
+pub(crate) async fn request_until_served(address: SocketAddr, data: &[u8]) -> Vec<u8> {
     let mut last = None;
     for _ in 0..600 {
-        match ask(address, words).await {
+        match request(address, data).await {
             Ok(answer) => return answer,
             Err(error) => last = Some(error),
         }
@@ -30,10 +30,10 @@ pub(crate) async fn ask_until_served(address: SocketAddr, words: &[u8]) -> Vec<u
     panic!("never served: {last:?}");
 }
 
-/// Sends `words` and reads as many back, on an open connection.
-pub(crate) async fn talk(client: &mut TcpStream, words: &[u8]) -> io::Result<Vec<u8>> {
-    client.write_all(words).await?;
-    let mut answer = vec![0; words.len()];
+/// Sends `data` and reads as many back, on an open connection.
+pub(crate) async fn exchange(client: &mut TcpStream, data: &[u8]) -> io::Result<Vec<u8>> {
+    client.write_all(data).await?;
+    let mut answer = vec![0; data.len()];
     client.read_exact(&mut answer).await?;
     Ok(answer)
 }
@@ -44,18 +44,18 @@ pub(crate) fn abort(client: TcpStream) {
     drop(client);
 }
 
-/// Sends `words` and reads to the end.
-pub(crate) async fn read_end(address: SocketAddr, words: &[u8]) -> io::Result<Vec<u8>> {
+/// Sends `data` and reads to the end.
+pub(crate) async fn read_end(address: SocketAddr, data: &[u8]) -> io::Result<Vec<u8>> {
     let mut client = TcpStream::connect(address).await?;
-    client.write_all(words).await?;
+    client.write_all(data).await?;
     let mut came = Vec::new();
     let reading = client.read_to_end(&mut came);
-    tokio::time::timeout(PATIENCE, reading).await??;
+    tokio::time::timeout(TIMEOUT, reading).await??;
     Ok(came)
 }
 
 /// How long an end is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Reads to the end.
 pub(crate) async fn read_hash(address: SocketAddr) -> io::Result<String> {

@@ -330,8 +330,8 @@ fn is_impure(path: &Path) -> bool {
         ["std", "net", name, ..] => !ADDRESSES.contains(&name),
         _ => false,
     };
-    let named = |word: &str| names.starts_with(&word.split("::").collect::<Vec<_>>());
-    clock || network || IMPURE.iter().any(|word| named(word))
+    let named = |name: &str| names.starts_with(&name.split("::").collect::<Vec<_>>());
+    clock || network || IMPURE.iter().any(|name| named(name))
 }
 
 /// The file of the same module that a path names, except the `mod.rs` of the module.

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::json;
 use ssm_proxyd::sim::{ApiFault, Operation};
 
-use super::Scene;
+use super::Fixture;
 use crate::cli::ended;
 use crate::support::daemon_process::{
     assert_clean, assert_echo, assert_names, assert_reset, connect, free_address,
@@ -15,16 +15,16 @@ use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn status_tells_each_forward_what_it_does_and_what_is_wrong() {
-    let mut scene = Scene::new("").await;
-    scene.start();
-    let mut client = connect(scene.address);
+    let mut fixture = Fixture::new("").await;
+    fixture.start();
+    let mut client = connect(fixture.address);
     assert_echo(&mut client, b"hello");
 
-    let status = scene.status();
+    let status = fixture.status();
     let forward = &status["forwards"][0];
     assert_eq!(forward["name"], "f");
     assert_eq!(forward["state"], "ready");
-    assert_eq!(forward["listen"], json!([scene.address.to_string()]));
+    assert_eq!(forward["listen"], json!([fixture.address.to_string()]));
     assert_eq!(forward["connections"], 1);
     assert_eq!(forward["accepted"], 1);
     assert_eq!(forward["sessions"], 1);
@@ -33,237 +33,237 @@ async fn status_tells_each_forward_what_it_does_and_what_is_wrong() {
         (&json!(1), &json!(false))
     );
 
-    scene.refuse_next("AccessDeniedException");
-    assert_reset(connect(scene.address));
-    let status = scene.status();
+    fixture.refuse_next("AccessDeniedException");
+    assert_reset(connect(fixture.address));
+    let status = fixture.status();
     let trouble = &status["forwards"][0]["trouble"];
     assert_eq!(status["forwards"][0]["state"], "failing");
     assert_eq!(trouble["word"], "AccessDenied");
-    let (code, told, _) = scene.run(&["status"]);
+    let (code, output, _) = fixture.run(&["status"]);
     assert_eq!(code, 0);
     assert_names(
-        &told,
+        &output,
         &["f  ", "failing", "AccessDeniedException", "hint: "],
     );
 
-    scene.daemon().signal("USR2");
+    fixture.daemon().signal("USR2");
     until("it is served again", || {
-        let mut again = connect(scene.address);
+        let mut again = connect(fixture.address);
         again.write_all(b"x").is_ok() && again.peek(&mut [0]).is_ok()
     })
     .await;
-    assert_eq!(scene.status()["forwards"][0]["state"], "ready");
+    assert_eq!(fixture.status()["forwards"][0]["state"], "ready");
     drop(client);
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_refuses_is_trouble_until_it_answers() {
-    let mut scene = Scene::new("").await;
-    scene.write(&scene.forward(&format!("remote = {}", free_address().port())));
-    scene.start();
+    let mut fixture = Fixture::new("").await;
+    fixture.write(&fixture.forward(&format!("remote = {}", free_address().port())));
+    fixture.start();
 
-    assert_reset(connect(scene.address));
+    assert_reset(connect(fixture.address));
     until("it is told", || {
-        scene.status()["forwards"][0]["trouble"]["word"] == "DestinationRefused"
+        fixture.status()["forwards"][0]["trouble"]["word"] == "DestinationRefused"
     })
     .await;
 
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reload_tells_what_came_of_it() {
-    let mut scene = Scene::new("").await;
-    scene.start();
+    let mut fixture = Fixture::new("").await;
+    fixture.start();
 
-    scene.write(&scene.forward("remote = 5432"));
-    assert_eq!(scene.run(&["reload"]).1, "reloaded: +0 −0 ~1 =0\n");
+    fixture.write(&fixture.forward("remote = 5432"));
+    assert_eq!(fixture.run(&["reload"]).1, "reloaded: +0 −0 ~1 =0\n");
 
-    scene.write(&scene.forward("remote = 99999"));
-    let (code, _, told) = scene.run(&["reload"]);
-    assert_eq!(code, 78, "{told}");
+    fixture.write(&fixture.forward("remote = 99999"));
+    let (code, _, output) = fixture.run(&["reload"]);
+    assert_eq!(code, 78, "{output}");
     assert_names(
-        &told,
+        &output,
         &["error: forward \"f\"", "99999", "config.toml:", " hint: "],
     );
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap();
-    let other = scene
+    let other = fixture
         .forward("remote = 5432")
-        .replace(&scene.address.to_string(), &listen.to_string());
-    scene.write(&other);
-    let (code, _, told) = scene.run(&["reload"]);
-    assert_eq!(code, 71, "{told}");
-    assert_names(&told, &["already in use", "hint: "]);
+        .replace(&fixture.address.to_string(), &listen.to_string());
+    fixture.write(&other);
+    let (code, _, output) = fixture.run(&["reload"]);
+    assert_eq!(code, 71, "{output}");
+    assert_names(&output, &["already in use", "hint: "]);
 
-    let status = scene.status();
+    let status = fixture.status();
     assert_eq!(
         (&status["reloads"], &status["failed_reloads"]),
         (&json!(1), &json!(2))
     );
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_can_change_but_the_socket() {
-    let mut scene = Scene::new("").await;
-    scene.start();
-    let text = std::fs::read_to_string(scene.file()).unwrap();
+    let mut fixture = Fixture::new("").await;
+    fixture.start();
+    let text = std::fs::read_to_string(fixture.file()).unwrap();
 
     let moved = text.replace("admin.sock", "other.sock");
-    std::fs::write(scene.file(), moved).unwrap();
-    let socket = scene.socket().display().to_string();
-    let (code, _, told) = scene.run(&["reload", "--socket", &socket]);
+    std::fs::write(fixture.file(), moved).unwrap();
+    let socket = fixture.socket().display().to_string();
+    let (code, _, output) = fixture.run(&["reload", "--socket", &socket]);
 
-    assert_eq!(code, 78, "{told}");
-    assert_names(&told, &["[admin]: `socket` cannot change", "restart"]);
+    assert_eq!(code, 78, "{output}");
+    assert_names(&output, &["[admin]: `socket` cannot change", "restart"]);
     std::fs::write(
-        scene.file(),
+        fixture.file(),
         format!("{text}[log]\nformat = \"json\"\nlevel = \"debug\"\n"),
     )
     .unwrap();
-    let (code, _, told) = scene.run(&["reload"]);
-    assert_eq!(code, 0, "{told}");
-    let line = scene.daemon().stderr.wait_for("\"reloaded: ");
+    let (code, _, output) = fixture.run(&["reload"]);
+    assert_eq!(code, 0, "{output}");
+    let line = fixture.daemon().stderr.wait_for("\"reloaded: ");
     assert!(line.starts_with('{'), "it is JSON from then on: {line}");
-    assert_echo(&mut connect(scene.address), b"hello");
-    scene.daemon().stderr.wait_for("DEBUG");
-    scene.ends();
+    assert_echo(&mut connect(fixture.address), b"hello");
+    fixture.daemon().stderr.wait_for("DEBUG");
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stop_waits_for_what_is_open_and_says_that_it_does() {
-    let mut scene = Scene::new("").await;
-    scene.start();
-    let mut client = connect(scene.address);
+    let mut fixture = Fixture::new("").await;
+    fixture.start();
+    let mut client = connect(fixture.address);
     assert_echo(&mut client, b"hello");
 
-    let mut stop = Process::start(&mut scene.command(&["stop"]));
-    until("it stops", || scene.status()["stopping"] == true).await;
-    assert_eq!(scene.status()["forwards"][0]["state"], "stopping");
-    let (code, _, told) = scene.run(&["reload"]);
+    let mut stop = Process::start(&mut fixture.command(&["stop"]));
+    until("it stops", || fixture.status()["stopping"] == true).await;
+    assert_eq!(fixture.status()["forwards"][0]["state"], "stopping");
+    let (code, _, output) = fixture.run(&["reload"]);
     assert_eq!(
-        (code, told.contains("the daemon is stopping")),
+        (code, output.contains("the daemon is stopping")),
         (69, true),
-        "{told}"
+        "{output}"
     );
     assert_echo(&mut client, b"still here");
     drop(client);
 
     assert_eq!(stop.exit_code(), 0);
     assert_eq!(stop.stdout.all(), "stopped; all sessions are terminated\n");
-    assert_eq!(scene.daemon().exit_code(), 0);
-    assert!(!scene.socket().exists(), "the socket is removed");
-    assert_clean(&scene.simulator);
+    assert_eq!(fixture.daemon().exit_code(), 0);
+    assert!(!fixture.socket().exists(), "the socket is removed");
+    assert_clean(&fixture.simulator);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stop_now_waits_for_no_connection() {
-    let mut scene = Scene::new("").await;
-    scene.start();
-    let mut client = connect(scene.address);
+    let mut fixture = Fixture::new("").await;
+    fixture.start();
+    let mut client = connect(fixture.address);
     assert_echo(&mut client, b"hello");
-    let mut waits = Process::start(&mut scene.command(&["stop"]));
-    until("it stops", || scene.status()["stopping"] == true).await;
+    let mut waits = Process::start(&mut fixture.command(&["stop"]));
+    until("it stops", || fixture.status()["stopping"] == true).await;
 
-    let (code, told, _) = scene.run(&["stop", "--now"]);
+    let (code, output, _) = fixture.run(&["stop", "--now"]);
 
     assert_eq!(
-        (code, told.as_str()),
+        (code, output.as_str()),
         (0, "stopped; all sessions are terminated\n")
     );
     assert_eq!(waits.exit_code(), 0);
     assert_reset(client);
-    assert_eq!(scene.daemon().exit_code(), 0);
-    assert_clean(&scene.simulator);
+    assert_eq!(fixture.daemon().exit_code(), 0);
+    assert_clean(&fixture.simulator);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wait_waits_for_the_daemon_and_for_forwards() {
-    let mut scene = Scene::new("warm = 1").await;
-    scene.simulator.set_offline(TARGET, true);
-    let mut early = Process::start(&mut scene.command(&["wait"]));
-    scene.start();
+    let mut fixture = Fixture::new("warm = 1").await;
+    fixture.simulator.set_offline(TARGET, true);
+    let mut early = Process::start(&mut fixture.command(&["wait"]));
+    fixture.start();
     assert_eq!(early.exit_code(), 0, "it listens");
 
-    let (code, _, told) = scene.run(&["wait", "f", "--timeout", "300ms"]);
-    assert_eq!(code, 75, "{told}");
-    assert_names(&told, &["not ready within 300ms", "f: "]);
-    let (code, _, told) = scene.run(&["wait", "g"]);
-    assert_eq!(code, 2, "{told}");
-    assert_names(&told, &["no forward \"g\"", "f"]);
+    let (code, _, output) = fixture.run(&["wait", "f", "--timeout", "300ms"]);
+    assert_eq!(code, 75, "{output}");
+    assert_names(&output, &["not ready within 300ms", "f: "]);
+    let (code, _, output) = fixture.run(&["wait", "g"]);
+    assert_eq!(code, 2, "{output}");
+    assert_names(&output, &["no forward \"g\"", "f"]);
 
     let mut patient =
-        Process::start(&mut scene.command(&["wait", "f", "--timeout", "99999999999999999999h"]));
-    scene.simulator.set_offline(TARGET, false);
-    scene.daemon().signal("USR2");
+        Process::start(&mut fixture.command(&["wait", "f", "--timeout", "99999999999999999999h"]));
+    fixture.simulator.set_offline(TARGET, false);
+    fixture.daemon().signal("USR2");
     assert_eq!(patient.exit_code(), 0);
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_can_say_more_for_a_while() {
-    let mut scene = Scene::new("").await;
-    scene.start();
+    let mut fixture = Fixture::new("").await;
+    fixture.start();
 
-    let (code, told, _) = scene.run(&["log", "debug"]);
+    let (code, output, _) = fixture.run(&["log", "debug"]);
     assert_eq!(code, 0);
-    assert!(told.contains("ssm_proxyd=debug"), "{told}");
-    assert_echo(&mut connect(scene.address), b"hello");
-    scene.daemon().stderr.wait_for("DEBUG");
-    assert_eq!(scene.run(&["log"]).1, told);
-    assert_eq!(scene.run(&["log", "ssm_proxyd::tunnel=trace"]).0, 0);
-    let (code, _, told) = scene.run(&["log", "loud"]);
-    assert_eq!(code, 2, "{told}");
-    assert_names(&told, &["\"loud\"", "hint: "]);
-    scene.ends();
+    assert!(output.contains("ssm_proxyd=debug"), "{output}");
+    assert_echo(&mut connect(fixture.address), b"hello");
+    fixture.daemon().stderr.wait_for("DEBUG");
+    assert_eq!(fixture.run(&["log"]).1, output);
+    assert_eq!(fixture.run(&["log", "ssm_proxyd::tunnel=trace"]).0, 0);
+    let (code, _, output) = fixture.run(&["log", "loud"]);
+    assert_eq!(code, 2, "{output}");
+    assert_names(&output, &["\"loud\"", "hint: "]);
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_hangs_is_not_waited_for_for_ever() {
-    let mut scene = Scene::new("").await;
-    scene.start();
+    let mut fixture = Fixture::new("").await;
+    fixture.start();
 
-    let pid = scene.daemon().id().to_string();
+    let pid = fixture.daemon().id().to_string();
     for command in [&["status"][..], &["reload"], &["stop", "--now"]] {
-        scene.daemon().signal("STOP");
-        let (code, _, told) = scene.run(command);
-        scene.daemon().signal("CONT");
+        fixture.daemon().signal("STOP");
+        let (code, _, output) = fixture.run(command);
+        fixture.daemon().signal("CONT");
 
-        assert_eq!(code, 69, "{command:?}: {told}");
-        assert_names(&told, &["does not respond", &pid, "kill -CONT"]);
+        assert_eq!(code, 69, "{command:?}: {output}");
+        assert_names(&output, &["does not respond", &pid, "kill -CONT"]);
     }
 
     // It has received the last command.
-    assert_eq!(scene.daemon().exit_code(), 0);
-    assert_clean(&scene.simulator);
+    assert_eq!(fixture.daemon().exit_code(), 0);
+    assert_clean(&fixture.simulator);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_other_daemon_is_asked_than_the_one_that_is_meant() {
-    let mut scene = Scene::new("").await;
-    scene.start();
-    let home = scene.directory.path().join("ssm-proxyd");
+    let mut fixture = Fixture::new("").await;
+    fixture.start();
+    let home = fixture.directory.path().join("ssm-proxyd");
     std::fs::create_dir(&home).unwrap();
-    std::os::unix::fs::symlink(scene.socket(), home.join("admin.sock")).unwrap();
-    let ask = |file: &std::path::Path| {
+    std::os::unix::fs::symlink(fixture.socket(), home.join("admin.sock")).unwrap();
+    let request = |file: &std::path::Path| {
         let mut command = ssm_proxyd();
-        command.env("XDG_RUNTIME_DIR", scene.directory.path());
+        command.env("XDG_RUNTIME_DIR", fixture.directory.path());
         ended(command.args(["status", "--config"]).arg(file))
     };
-    let file = scene.directory.path().join("other.toml");
+    let file = fixture.directory.path().join("other.toml");
 
-    let (code, _, told) = ask(&file);
-    assert_eq!(code, 78, "a file that is not there: {told}");
+    let (code, _, output) = request(&file);
+    assert_eq!(code, 78, "a file that is not there: {output}");
     for text in [
         "[admin]\nsocket = 3\n",
         "[[[\n[admin]\nsocket = \"/run/x\"\n",
     ] {
         std::fs::write(&file, text).unwrap();
-        let (code, _, told) = ask(&file);
-        assert_eq!(code, 78, "{text}: {told}");
+        let (code, _, output) = request(&file);
+        assert_eq!(code, 78, "{text}: {output}");
     }
     for text in [
         "",
@@ -271,10 +271,10 @@ async fn no_other_daemon_is_asked_than_the_one_that_is_meant() {
         "[admin]\n#socket = \"/run/x\"\n[[[\n",
     ] {
         std::fs::write(&file, text).unwrap();
-        let (code, _, told) = ask(&file);
-        assert_eq!(code, 0, "it says nothing of the socket: {text}: {told}");
+        let (code, _, output) = request(&file);
+        assert_eq!(code, 0, "it says nothing of the socket: {text}: {output}");
     }
-    scene.ends();
+    fixture.ends();
 }
 
 #[test]
@@ -282,33 +282,33 @@ fn without_a_daemon_each_command_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("admin.sock").display().to_string();
     for command in ["status", "reload", "stop", "log"] {
-        let (code, out, told) = ended(ssm_proxyd().args([command, "--socket", &socket]));
+        let (code, out, output) = ended(ssm_proxyd().args([command, "--socket", &socket]));
 
-        assert_eq!((code, out.as_str()), (69, ""), "{told}");
+        assert_eq!((code, out.as_str()), (69, ""), "{output}");
         assert_names(
-            &told,
+            &output,
             &["error: no daemon is listening at", &socket, "hint: "],
         );
     }
-    let (code, _, told) =
+    let (code, _, output) =
         ended(ssm_proxyd().args(["wait", "--timeout", "0s", "--socket", &socket]));
-    assert_eq!(code, 75, "{told}");
+    assert_eq!(code, 75, "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_that_leaves_a_session_is_no_success() {
-    let mut scene = Scene::new("").await;
+    let mut fixture = Fixture::new("").await;
     let fault = ApiFault {
         code: "AccessDeniedException".to_owned(),
         times: None,
     };
-    scene.simulator.fail(Operation::TerminateSession, fault);
-    scene.start();
-    assert_echo(&mut connect(scene.address), b"hello");
+    fixture.simulator.fail(Operation::TerminateSession, fault);
+    fixture.start();
+    assert_echo(&mut connect(fixture.address), b"hello");
 
-    let (code, _, told) = scene.run(&["stop"]);
+    let (code, _, output) = fixture.run(&["stop"]);
 
-    assert_eq!(code, 1, "{told}");
-    assert_names(&told, &["stopped", "may still be active", "hint: "]);
-    assert_eq!(scene.daemon().exit_code(), 0, "it was asked to stop");
+    assert_eq!(code, 1, "{output}");
+    assert_names(&output, &["stopped", "may still be active", "hint: "]);
+    assert_eq!(fixture.daemon().exit_code(), 0, "it was asked to stop");
 }

@@ -20,22 +20,22 @@ use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_socket_is_for_its_user_and_speaks_a_line_of_json_for_a_line() {
-    let mut scene = Scene::new("").await;
-    scene.start();
-    let mode = std::fs::metadata(scene.socket())
+    let mut fixture = Fixture::new("").await;
+    fixture.start();
+    let mode = std::fs::metadata(fixture.socket())
         .unwrap()
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    let stream = UnixStream::connect(scene.socket()).unwrap();
+    let stream = UnixStream::connect(fixture.socket()).unwrap();
     let mut lines = BufReader::new(&stream).lines();
-    let mut ask = |line: &str| -> Value {
+    let mut request = |line: &str| -> Value {
         (&stream).write_all(format!("{line}\n").as_bytes()).unwrap();
         serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap()
     };
     assert_eq!(
-        ask(r#"{"command":"status"}"#)["status"]["forwards"][0]["name"],
+        request(r#"{"command":"status"}"#)["status"]["forwards"][0]["name"],
         "f"
     );
     for bad in [
@@ -45,20 +45,23 @@ async fn the_socket_is_for_its_user_and_speaks_a_line_of_json_for_a_line() {
         r#"{"command":"explode"}"#,
         r#"{"command":"stop","later":1}"#,
     ] {
-        assert_eq!(ask(bad)["error"]["kind"], "request", "{bad}");
+        assert_eq!(request(bad)["error"]["kind"], "request", "{bad}");
     }
-    assert_eq!(ask(r#"{"command":"reload"}"#)["reloaded"]["unchanged"], 1);
-    scene.ends();
+    assert_eq!(
+        request(r#"{"command":"reload"}"#)["reloaded"]["unchanged"],
+        1
+    );
+    fixture.ends();
 }
 
 /// The permissions of the file are one lock; this is the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_user_is_not_listened_to() {
-    let mut scene = Scene::new("").await;
-    scene.start();
+    let mut fixture = Fixture::new("").await;
+    fixture.start();
     let open = std::fs::Permissions::from_mode(0o777);
-    std::fs::set_permissions(scene.socket(), open.clone()).unwrap();
-    std::fs::set_permissions(scene.directory.path(), open).unwrap();
+    std::fs::set_permissions(fixture.socket(), open.clone()).unwrap();
+    std::fs::set_permissions(fixture.directory.path(), open).unwrap();
     let program = "import os, socket, sys\n\
         os.setuid(65534)\n\
         s = socket.socket(socket.AF_UNIX)\n\
@@ -67,28 +70,28 @@ async fn another_user_is_not_listened_to() {
         try: s.sendall(b'{\"command\":\"stop\"}\\n'); print(s.recv(100))\n\
         except OSError: print(b'')\n";
     let mut other = Command::new("python3");
-    other.args(["-c", program]).arg(scene.socket());
+    other.args(["-c", program]).arg(fixture.socket());
 
-    let said = other.output().unwrap();
+    let output = other.output().unwrap();
 
-    if !said.status.success() {
+    if !output.status.success() {
         eprintln!("SKIPPED: only root can become another user");
     } else {
-        assert_eq!(String::from_utf8_lossy(&said.stdout), "b''\n");
-        scene
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "b''\n");
+        fixture
             .daemon()
             .stderr
             .wait_for("rejected an admin connection");
     }
-    scene.ends();
+    fixture.ends();
 }
 
 /// Everyone who may open the directory of the socket can lock it, and in /tmp can put files there.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_user_cannot_keep_the_socket_from_being_bound() {
-    let mut scene = Scene::new("").await;
+    let mut fixture = Fixture::new("").await;
     let open = std::fs::Permissions::from_mode(0o1777);
-    std::fs::set_permissions(scene.directory.path(), open).unwrap();
+    std::fs::set_permissions(fixture.directory.path(), open).unwrap();
     let program = "import fcntl, os, sys, time\n\
         os.setuid(65534)\n\
         held = [os.open(os.path.dirname(sys.argv[1]), os.O_RDONLY)]\n\
@@ -97,18 +100,18 @@ async fn another_user_cannot_keep_the_socket_from_being_bound() {
         print('locked', flush=True)\n\
         time.sleep(600)\n";
     let mut other = Command::new("python3");
-    let other = other.args(["-c", program]).arg(scene.socket());
+    let other = other.args(["-c", program]).arg(fixture.socket());
     if !crate::support::daemon_process::is_root() {
         return eprintln!("SKIPPED: only root can become another user");
     }
     let mut other = Process::start(other);
     other.stdout.wait_for("locked");
 
-    scene.start();
+    fixture.start();
 
-    assert_eq!(scene.run(&["status"]).0, 0);
+    assert_eq!(fixture.run(&["status"]).0, 0);
     drop(other);
-    scene.ends();
+    fixture.ends();
 }
 
 /// Where another user can bind the expected path, it could answer anything, and learn what is asked.
@@ -135,59 +138,59 @@ async fn a_daemon_of_another_user_is_not_asked() {
         value.map(|value| other.env(name, value));
     }
 
-    let said = other.env_remove("HOME").output().unwrap();
+    let output = other.env_remove("HOME").output().unwrap();
 
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    assert_names(&said, &["belongs to another user"]);
+    let output = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_names(&output, &["belongs to another user"]);
     impostor.set_nonblocking(true).unwrap();
     let mut came = String::new();
-    let (mut asked, _) = impostor.accept().unwrap();
-    std::io::Read::read_to_string(&mut asked, &mut came).unwrap();
+    let (mut requests, _) = impostor.accept().unwrap();
+    std::io::Read::read_to_string(&mut requests, &mut came).unwrap();
     assert_eq!(came, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_that_is_in_use_is_left_alone_and_a_dead_one_is_not() {
-    let mut scene = Scene::new("").await;
-    scene.start();
-    let text = std::fs::read_to_string(scene.file()).unwrap();
-    let second = scene.directory.path().join("second.toml");
+    let mut fixture = Fixture::new("").await;
+    fixture.start();
+    let text = std::fs::read_to_string(fixture.file()).unwrap();
+    let second = fixture.directory.path().join("second.toml");
     std::fs::write(
         &second,
-        text.replace(&scene.address.to_string(), "127.0.0.1:0"),
+        text.replace(&fixture.address.to_string(), "127.0.0.1:0"),
     )
     .unwrap();
 
-    let (code, _, told) = ended(
-        caller(&scene.simulator)
+    let (code, _, output) = ended(
+        caller(&fixture.simulator)
             .args(["run", "--config"])
             .arg(&second),
     );
-    assert_eq!(code, 71, "{told}");
+    assert_eq!(code, 71, "{output}");
     assert_names(
-        &told,
+        &output,
         &["[admin]: cannot listen on unix:", "in use", "hint: "],
     );
-    assert_eq!(scene.run(&["status"]).0, 0, "the first one is as it was");
+    assert_eq!(fixture.run(&["status"]).0, 0, "the first one is as it was");
 
-    scene.daemon().signal("KILL");
-    scene.daemon().wait();
-    assert!(scene.socket().exists());
-    scene.start();
-    assert_eq!(scene.run(&["status"]).0, 0);
-    scene.ends();
+    fixture.daemon().signal("KILL");
+    fixture.daemon().wait();
+    assert!(fixture.socket().exists());
+    fixture.start();
+    assert_eq!(fixture.run(&["status"]).0, 0);
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_word_in_the_file_the_socket_is_where_the_user_keeps_such() {
-    let mut scene = Scene::new("").await;
-    let text = std::fs::read_to_string(scene.file()).unwrap();
+    let mut fixture = Fixture::new("").await;
+    let text = std::fs::read_to_string(fixture.file()).unwrap();
     let (before, admin) = text.split_once("[admin]").unwrap();
     let (_, after) = admin.split_once('\n').unwrap().1.split_once('\n').unwrap();
-    std::fs::write(scene.file(), format!("{before}{after}")).unwrap();
-    let runtime = scene.directory.path().join("run");
-    scene.runtime = Some(runtime.clone());
-    scene.start();
+    std::fs::write(fixture.file(), format!("{before}{after}")).unwrap();
+    let runtime = fixture.directory.path().join("run");
+    fixture.runtime = Some(runtime.clone());
+    fixture.start();
 
     let socket = runtime.join("ssm-proxyd/admin.sock");
     until("it is there", || socket.exists()).await;
@@ -196,17 +199,17 @@ async fn without_a_word_in_the_file_the_socket_is_where_the_user_keeps_such() {
         .env("XDG_RUNTIME_DIR", &runtime)
         .arg("status")
         .arg("--config")
-        .arg(scene.file());
-    let (code, told, _) = ended(&mut command);
+        .arg(fixture.file());
+    let (code, output, _) = ended(&mut command);
     assert_eq!(code, 0);
-    assert!(told.contains("ready"), "{told}");
+    assert!(output.contains("ready"), "{output}");
     // Another one of the same user does without.
-    let mut second = caller(&scene.simulator);
-    let text = std::fs::read_to_string(scene.file()).unwrap();
-    let file = scene.directory.path().join("second.toml");
+    let mut second = caller(&fixture.simulator);
+    let text = std::fs::read_to_string(fixture.file()).unwrap();
+    let file = fixture.directory.path().join("second.toml");
     std::fs::write(
         &file,
-        text.replace(&scene.address.to_string(), "127.0.0.1:0"),
+        text.replace(&fixture.address.to_string(), "127.0.0.1:0"),
     )
     .unwrap();
     second
@@ -219,11 +222,11 @@ async fn without_a_word_in_the_file_the_socket_is_where_the_user_keeps_such() {
     second.signal("TERM");
     assert_eq!(second.exit_code(), 0);
     assert!(socket.exists(), "it was not the second one's to remove");
-    scene.ends();
+    fixture.ends();
 }
 
 /// A daemon with an admin socket and one forward, before an echo.
-struct Scene {
+struct Fixture {
     simulator: Simulator,
     echo: Destination,
     directory: TempDir,
@@ -232,10 +235,10 @@ struct Scene {
     daemon: Option<Process>,
 }
 
-impl Scene {
+impl Fixture {
     /// With these keys of the forward.
     async fn new(keys: &str) -> Self {
-        let scene = Self {
+        let fixture = Self {
             simulator: Simulator::start(Options::default()).await.unwrap(),
             echo: destination(Role::Echo).await,
             directory: tempfile::tempdir().unwrap(),
@@ -243,9 +246,9 @@ impl Scene {
             runtime: None,
             daemon: None,
         };
-        let remote = format!("remote = {}\n{keys}", scene.echo.address().port());
-        scene.write(&scene.forward(&remote));
-        scene
+        let remote = format!("remote = {}\n{keys}", fixture.echo.address().port());
+        fixture.write(&fixture.forward(&remote));
+        fixture
     }
 
     fn forward(&self, keys: &str) -> String {
@@ -298,8 +301,8 @@ impl Scene {
     }
 
     fn status(&self) -> Value {
-        let (code, json, told) = self.run(&["status", "--json"]);
-        assert_eq!(code, 0, "{told}");
+        let (code, json, output) = self.run(&["status", "--json"]);
+        assert_eq!(code, 0, "{output}");
         serde_json::from_str(&json).unwrap()
     }
 

@@ -4,13 +4,13 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use super::{Answer, Scene};
+use super::{Answer, Fixture};
 use crate::support::daemon_process::connect;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_serves_one_request_after_the_other() {
-    let scene = Scene::new("").await;
-    let mut client = connect(scene.http);
+    let fixture = Fixture::new("").await;
+    let mut client = connect(fixture.http);
     let mut lines = BufReader::new(client.try_clone().unwrap());
 
     // Two at once, of which the first has no body.
@@ -34,12 +34,12 @@ async fn a_connection_serves_one_request_after_the_other() {
             assert_eq!(answer.status, expected, "{request}");
         }
     }
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nonsense_is_refused_and_harms_nobody() {
-    let scene = Scene::new("").await;
+    let fixture = Fixture::new("").await;
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(9000));
     let header = format!("GET /status HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(9000));
     let many = format!("GET /status HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(70));
@@ -84,7 +84,7 @@ async fn nonsense_is_refused_and_harms_nobody() {
             &[405],
         ),
     ] {
-        let answer = exchanged(connect(scene.http), bytes);
+        let answer = exchanged(connect(fixture.http), bytes);
 
         match statuses.is_empty() {
             true => assert_eq!(answer, "", "{what}"),
@@ -93,15 +93,15 @@ async fn nonsense_is_refused_and_harms_nobody() {
                 assert!(statuses.contains(&status), "{what}: {answer}");
             }
         }
-        assert_eq!(scene.get("/liveness").status, 200, "{what}");
+        assert_eq!(fixture.get("/liveness").status, 200, "{what}");
     }
-    scene.ends();
+    fixture.ends();
 }
 
 /// A web page can point its own name at this machine; the browser says that name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_for_another_host_is_refused() {
-    let scene = Scene::with_http("hosts = [\"metrics.example.org\"]\n").await;
+    let fixture = Fixture::with_http("hosts = [\"metrics.example.org\"]\n").await;
     for (host, status) in [
         ("evil.example", 421),
         ("localhost.evil.example:9187", 421),
@@ -114,7 +114,7 @@ async fn a_request_for_another_host_is_refused() {
     ] {
         for path in ["/status", "/metrics", "/readiness", "/startup"] {
             let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
-            let answer = exchanged(connect(scene.http), request.as_bytes());
+            let answer = exchanged(connect(fixture.http), request.as_bytes());
 
             assert_eq!(Answer::of(&answer).status, status, "{host:?} {path}");
             assert!(!answer.contains("evil"), "it is not repeated: {answer}");
@@ -141,11 +141,11 @@ async fn a_request_for_another_host_is_refused() {
         ("GET /status HTTP/1.1\r\n\r\n", 400),
         ("GET /status HTTP/1.0\r\n\r\n", 200),
     ] {
-        let answer = exchanged(connect(scene.http), request.as_bytes());
+        let answer = exchanged(connect(fixture.http), request.as_bytes());
 
         assert_eq!(Answer::of(&answer).status, status, "{request:?}");
     }
-    scene.ends();
+    fixture.ends();
 }
 
 /// SimulatorProcess more than there may be, and none of them asks for anything. While they are there, and as many come
@@ -153,24 +153,24 @@ async fn a_request_for_another_host_is_refused() {
 /// are left, ten would take ten times as long as a client may be silent.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_say_nothing_cost_no_other_its_answer() {
-    let mut scene = Scene::new("").await;
+    let mut fixture = Fixture::new("").await;
     let mut silent = Vec::new();
     let begin = now();
     for _ in 0..10 {
         for n in 0..150 {
-            let mut client = connect(scene.http);
+            let mut client = connect(fixture.http);
             if n % 2 == 0 {
                 // It may have been closed already.
                 let _written = client.write_all(b"GET /status HTTP/1.1\r\nX: ");
             }
             silent.push(client);
         }
-        assert_eq!(scene.get("/liveness").status, 200);
+        assert_eq!(fixture.get("/liveness").status, 200);
     }
     let time = now() - begin;
     assert!(time < Duration::from_secs(30), "{time:?}");
 
-    scene.daemon.stderr.wait_for("too many connections");
+    fixture.daemon.stderr.wait_for("too many connections");
     for mut client in silent {
         let mut came = Vec::new();
         let end = client.read_to_end(&mut came);
@@ -181,34 +181,34 @@ async fn clients_that_say_nothing_cost_no_other_its_answer() {
         );
         assert_eq!(came, b"", "nothing was asked");
     }
-    scene.ends();
+    fixture.ends();
 }
 
 /// They ask again and again, and their buffers are full of answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_do_not_read_their_answers_cost_no_other_its_answer() {
-    let scene = Scene::new("").await;
-    let mut deaf = Vec::new();
+    let fixture = Fixture::new("").await;
+    let mut unresponsive = Vec::new();
     for _ in 0..150 {
-        let mut client = connect(scene.http);
+        let mut client = connect(fixture.http);
         client.set_nonblocking(true).unwrap();
         let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50);
         // As much as there is room for.
         let _written = client.write(&request);
-        deaf.push(client);
+        unresponsive.push(client);
     }
 
     for path in ["/liveness", "/metrics", "/status"] {
-        assert_eq!(scene.get(path).status, 200, "{path}");
+        assert_eq!(fixture.get(path).status, 200, "{path}");
     }
-    drop(deaf);
-    scene.ends();
+    drop(unresponsive);
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_may_ask_at_once() {
-    let scene = Scene::new("").await;
-    let address = scene.http;
+    let fixture = Fixture::new("").await;
+    let address = fixture.http;
     let clients: Vec<_> = (0..200)
         .map(|_| std::thread::spawn(move || super::get(address, "/metrics").status))
         .collect();
@@ -221,7 +221,7 @@ async fn many_may_ask_at_once() {
             .iter()
             .all(|status| *status == 200)
     );
-    scene.ends();
+    fixture.ends();
 }
 
 #[expect(clippy::disallowed_methods, reason = "a child lives in real time")]

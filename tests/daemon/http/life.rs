@@ -8,113 +8,116 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Scene, curl, get, serving};
+use super::{Fixture, curl, get, serving};
 use crate::support::daemon_process::{assert_echo, assert_names, connect, free_address};
 use crate::support::in_process::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_moves_it_turns_it_off_and_on_and_leaves_what_is_the_same() {
-    let mut scene = Scene::new("").await;
-    let (first, second) = (scene.http, free_address());
-    let forward = scene.forward_with("");
+    let mut fixture = Fixture::new("").await;
+    let (first, second) = (fixture.http, free_address());
+    let forward = fixture.forward_with("");
     let mut kept = connect(first);
 
-    scene.write(&serving(first), &forward);
-    scene.reload("reloaded: ");
+    fixture.write(&serving(first), &forward);
+    fixture.reload("reloaded: ");
     kept.write_all(b"GET /startup HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
     let mut byte = [0];
     std::io::Read::read_exact(&mut kept, &mut byte).unwrap();
     assert_eq!(&byte, b"H", "a connection to what is the same goes on");
 
-    scene.write(&serving(second), &forward);
-    scene.reload("reloaded: ");
+    fixture.write(&serving(second), &forward);
+    fixture.reload("reloaded: ");
     assert!(TcpStream::connect(first).is_err(), "nobody listens there");
     assert_eq!(get(second, "/readiness").status, 200);
 
-    scene.write("", &forward);
-    scene.reload("reloaded: ");
+    fixture.write("", &forward);
+    fixture.reload("reloaded: ");
     assert!(TcpStream::connect(second).is_err(), "nobody listens there");
 
-    scene.write(&serving(first), &forward);
-    scene.reload("reloaded: ");
+    fixture.write(&serving(first), &forward);
+    fixture.reload("reloaded: ");
     let status: Value = serde_json::from_str(&get(first, "/status").body).unwrap();
     assert_eq!(status["reloads"], 4);
-    assert_echo(&mut connect(scene.forward), b"hello");
-    scene.ends();
+    assert_echo(&mut connect(fixture.forward), b"hello");
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_to_a_port_that_is_taken_serves_http_when_it_is_free() {
-    let mut scene = Scene::new("").await;
+    let mut fixture = Fixture::new("").await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
 
-    scene.write(&serving(address), &scene.forward_with(""));
-    let line = scene.reload("cannot serve [http]");
-    scene.daemon.stderr.wait_for("reloaded: ");
+    fixture.write(&serving(address), &fixture.forward_with(""));
+    let line = fixture.reload("cannot serve [http]");
+    fixture.daemon.stderr.wait_for("reloaded: ");
 
     assert_names(&line, &["ERROR", "in use", "hint=", "retrying"]);
     assert!(
-        TcpStream::connect(scene.http).is_err(),
+        TcpStream::connect(fixture.http).is_err(),
         "it has been given up"
     );
-    assert_echo(&mut connect(scene.forward), b"hello");
+    assert_echo(&mut connect(fixture.forward), b"hello");
 
     drop(taken);
-    scene.daemon.stderr.wait_for("serving HTTP");
+    fixture.daemon.stderr.wait_for("serving HTTP");
     assert_eq!(get(address, "/readiness").status, 200);
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_may_go_from_a_forward_to_http_and_back() {
-    let mut scene = Scene::new("").await;
-    let (one, two) = (scene.forward, scene.http);
-    let at = |scene: &Scene, address: std::net::SocketAddr| {
-        scene
+    let mut fixture = Fixture::new("").await;
+    let (one, two) = (fixture.forward, fixture.http);
+    let at = |fixture: &Fixture, address: std::net::SocketAddr| {
+        fixture
             .forward_with("")
             .replace(&one.to_string(), &address.to_string())
     };
     for (forward, http) in [(two, one), (one, two)] {
-        scene.write(&serving(http), &at(&scene, forward));
-        scene.reload("reloaded: ");
+        fixture.write(&serving(http), &at(&fixture, forward));
+        fixture.reload("reloaded: ");
 
         assert_eq!(get(http, "/readiness").status, 200);
         assert_echo(&mut connect(forward), b"hello");
     }
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_open_connections_finish_the_daemon_is_alive_and_not_ready() {
-    let mut scene = Scene::new("[shutdown]\ndrain_timeout = \"1h\"\n").await;
-    let mut client = connect(scene.forward);
+    let mut fixture = Fixture::new("[shutdown]\ndrain_timeout = \"1h\"\n").await;
+    let mut client = connect(fixture.forward);
     assert_echo(&mut client, b"hello");
 
-    scene.daemon.signal("TERM");
-    scene.daemon.stderr.wait_for("waiting for open connections");
+    fixture.daemon.signal("TERM");
+    fixture
+        .daemon
+        .stderr
+        .wait_for("waiting for open connections");
 
     let statuses = ["/startup", "/readiness", "/liveness", "/metrics"];
-    let statuses = statuses.map(|path| scene.get(path).status);
+    let statuses = statuses.map(|path| fixture.get(path).status);
     assert_eq!(statuses, [200, 503, 200, 200]);
-    assert_eq!(scene.get("/readiness").body, "stopping\n");
+    assert_eq!(fixture.get("/readiness").body, "stopping\n");
     assert!(
-        scene
+        fixture
             .get("/metrics")
             .body
             .contains("\nssm_proxyd_stopping 1\n")
     );
-    let status: Value = serde_json::from_str(&scene.get("/status").body).unwrap();
+    let status: Value = serde_json::from_str(&fixture.get("/status").body).unwrap();
     assert_eq!(
         (&status["stopping"], &status["connections"]),
         (&true.into(), &1.into())
     );
     assert_echo(&mut client, b"still here");
     // A client that stays does not hold the end up.
-    let _idle = connect(scene.http);
+    let _idle = connect(fixture.http);
     drop(client);
-    scene.is_over();
+    fixture.is_over();
 }
 
 /// The accept loops are asked for both, and neither takes the answer from the other.
@@ -126,45 +129,45 @@ async fn the_watchdog_is_fed_while_others_ask_whether_it_lives() {
     manager
         .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
-    let scene = Scene::with("", |command| {
+    let fixture = Fixture::with("", |command| {
         command
             .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", "40000")
     })
     .await;
 
-    let mut fed = 0;
-    while fed < 20 {
+    let mut pings = 0;
+    while pings < 20 {
         let mut buffer = [0; 4096];
         let len = manager.recv(&mut buffer).unwrap();
-        fed += usize::from(String::from_utf8_lossy(&buffer[..len]).contains("WATCHDOG=1"));
-        assert_eq!(scene.get("/liveness").body, "alive\n");
+        pings += usize::from(String::from_utf8_lossy(&buffer[..len]).contains("WATCHDOG=1"));
+        assert_eq!(fixture.get("/liveness").body, "alive\n");
     }
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_may_be_a_unix_socket_of_its_user_beside_ports_for_all() {
-    let mut scene = Scene::new("").await;
-    let socket = scene.file.directory().join("http.sock");
-    let former = scene.http;
-    scene.http = free_address();
-    let port = scene.http.port();
+    let mut fixture = Fixture::new("").await;
+    let socket = fixture.file.directory().join("http.sock");
+    let former = fixture.http;
+    fixture.http = free_address();
+    let port = fixture.http.port();
     let http = format!(
         "[http]\nlisten = [\"0.0.0.0:{port}\", \"unix:{}\"]\nallow_remote_clients = true\n",
         socket.display()
     );
-    scene.write(&http, &scene.forward_with(""));
-    scene.reload("reloaded: ");
+    fixture.write(&http, &fixture.forward_with(""));
+    fixture.reload("reloaded: ");
 
     let path = socket.display().to_string();
     let answer = curl(&["-i", "--unix-socket", &path, "http://localhost/readiness"]);
 
     assert_eq!(answer.body, "ready\n");
-    assert_eq!(scene.get("/readiness").body, "ready\n");
+    assert_eq!(fixture.get("/readiness").body, "ready\n");
     assert!(TcpStream::connect(former).is_err(), "nobody listens there");
     let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    scene.ends();
+    fixture.ends();
     until("its file is gone", || !socket.exists()).await;
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use ssm_proxyd::sim::{Manner, OneOffFault};
 
-use super::{Scene, until};
+use super::{Fixture, until};
 use crate::support::daemon_process::{assert_echo, assert_reset, connect, forward};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_explained_and_a_daemon_at_rest_counts_nothing() {
-    let scene = Scene::new("").await;
+    let fixture = Fixture::new("").await;
 
-    let all = read(&scene.get("/metrics").body);
+    let all = read(&fixture.get("/metrics").body);
 
     let version = env!("CARGO_PKG_VERSION");
     let build = format!("ssm_proxyd_build_info{{version=\"{version}\"}}");
@@ -35,96 +35,99 @@ async fn every_metric_is_explained_and_a_daemon_at_rest_counts_nothing() {
         of_forward.iter().all(|(_, value)| **value == 0),
         "{of_forward:?}"
     );
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_is_counted() {
-    let scene = Scene::new("").await;
-    scene.refuse_next();
-    assert_reset(connect(scene.forward));
-    assert_eq!(scene.of_f("forward_failing"), 1);
+    let fixture = Fixture::new("").await;
+    fixture.refuse_next();
+    assert_reset(connect(fixture.forward));
+    assert_eq!(fixture.of_f("forward_failing"), 1);
     // A target that is not connected is not asked for at once.
     until("it is served again", || {
-        let mut client = connect(scene.forward);
+        let mut client = connect(fixture.forward);
         let _asked = std::io::Write::write_all(&mut client, b"12345");
         std::io::Read::read_exact(&mut client, &mut [0; 5]).is_ok()
     })
     .await;
-    until("none is open", || scene.of_f("connections") == 0).await;
-    let [accepted, failed, started, sent, received] = scene.counters();
+    until("none is open", || fixture.of_f("connections") == 0).await;
+    let [accepted, failed, started, sent, received] = fixture.counters();
 
-    let mut clients = [(); 2].map(|()| connect(scene.forward));
+    let mut clients = [(); 2].map(|()| connect(fixture.forward));
     for client in &mut clients {
         assert_echo(client, b"hello");
     }
 
-    assert_eq!(scene.of_f("forward_failing"), 0);
-    assert_eq!(scene.of_f("connections"), 2);
-    assert_eq!(scene.of_f("waiting"), 0);
+    assert_eq!(fixture.of_f("forward_failing"), 0);
+    assert_eq!(fixture.of_f("connections"), 2);
+    assert_eq!(fixture.of_f("waiting"), 0);
     assert_eq!(
-        (scene.of_f("sessions"), scene.of_f("sessions_ready")),
+        (fixture.of_f("sessions"), fixture.of_f("sessions_ready")),
         (2, 0)
     );
     let expected = [accepted + 2, failed, started + 2, sent + 10, received + 10];
-    until("all is counted", || scene.counters() == expected).await;
+    until("all is counted", || fixture.counters() == expected).await;
     assert!(failed >= 1 && started >= 1, "{failed} {started}");
 
-    assert_eq!(scene.of_f("resumes_total"), 0);
+    assert_eq!(fixture.of_f("resumes_total"), 0);
     assert_eq!(
-        scene
+        fixture
             .simulator
             .inject(None, OneOffFault::Break(Manner::Reset)),
         2
     );
-    until("both are resumed", || scene.of_f("resumes_total") == 2).await;
+    until("both are resumed", || fixture.of_f("resumes_total") == 2).await;
     assert_echo(&mut clients[0], b"still here");
     until("more is counted", || {
-        scene.of_f("sent_bytes_total") == sent + 20
+        fixture.of_f("sent_bytes_total") == sent + 20
     })
     .await;
 
     drop(clients);
-    until("none is open", || scene.of_f("connections") == 0).await;
-    scene.ends();
+    until("none is open", || fixture.of_f("connections") == 0).await;
+    fixture.ends();
 }
 
 /// A forward that is the same counts on, one that a reload has changed begins anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn reloads_are_counted_and_leave_the_counts_of_what_is_the_same() {
-    let mut scene = Scene::new("").await;
-    let http = super::serving(scene.http);
-    let mut client = connect(scene.forward);
+    let mut fixture = Fixture::new("").await;
+    let http = super::serving(fixture.http);
+    let mut client = connect(fixture.forward);
     assert_echo(&mut client, b"hello");
-    until("it is counted", || scene.of_f("received_bytes_total") == 5).await;
+    until("it is counted", || {
+        fixture.of_f("received_bytes_total") == 5
+    })
+    .await;
 
-    scene.write(
+    fixture.write(
         &http,
-        &(scene.forward_with("") + &forward("g", "remote = 1")),
+        &(fixture.forward_with("") + &forward("g", "remote = 1")),
     );
-    scene.reload("reloaded: ");
-    scene.write(&http, "nonsense\n");
-    scene.reload("reload failed");
+    fixture.reload("reloaded: ");
+    fixture.write(&http, "nonsense\n");
+    fixture.reload("reload failed");
 
-    assert_eq!(scene.of_f("received_bytes_total"), 5);
-    let all = scene.metrics();
+    assert_eq!(fixture.of_f("received_bytes_total"), 5);
+    let all = fixture.metrics();
     assert_eq!(all["ssm_proxyd_accepted_total{forward=\"g\"}"], 0);
     assert_eq!(all["ssm_proxyd_reloads_total{outcome=\"done\"}"], 1);
     assert_eq!(all["ssm_proxyd_reloads_total{outcome=\"failed\"}"], 1);
 
-    scene.write(&http, &scene.forward_with("max_connections = 2"));
-    scene.reload("reloaded: ");
+    fixture.write(&http, &fixture.forward_with("max_connections = 2"));
+    fixture.reload("reloaded: ");
 
-    let all = scene.metrics();
+    let all = fixture.metrics();
     assert_eq!(all["ssm_proxyd_finishing_connections"], 1);
     assert_eq!(all["ssm_proxyd_received_bytes_total{forward=\"f\"}"], 0);
     assert!(!all.keys().any(|name| name.contains("\"g\"")), "{all:#?}");
     assert_echo(&mut client, b"still here");
     drop(client);
-    scene.ends();
+    fixture.ends();
 }
 
-impl Scene {
+impl Fixture {
     fn metrics(&self) -> BTreeMap<String, u64> {
         read(&self.get("/metrics").body)
     }
@@ -155,9 +158,9 @@ fn read(text: &str) -> BTreeMap<String, u64> {
     let mut all = BTreeMap::new();
     while let Some(line) = lines.next() {
         let help = line.strip_prefix("# HELP ").expect(line);
-        let (name, words) = help.split_once(' ').expect(line);
+        let (name, text) = help.split_once(' ').expect(line);
         assert!(is_name(name) && name.starts_with("ssm_proxyd_"), "{line}");
-        assert!(!words.is_empty() && !words.contains('\\'), "{line}");
+        assert!(!text.is_empty() && !text.contains('\\'), "{line}");
         assert!(!families.contains(&name), "{name} comes twice");
         families.push(name);
         let kind = lines.next().unwrap();

@@ -23,7 +23,7 @@ use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_page_says_what_it_is_for() {
-    let scene = Scene::new("").await;
+    let fixture = Fixture::new("").await;
     for (path, kind, text) in [
         ("/startup", "text/plain; charset=utf-8", "started\n"),
         ("/readiness", "text/plain; charset=utf-8", "ready\n"),
@@ -40,29 +40,29 @@ async fn each_page_says_what_it_is_for() {
             "started\n",
         ),
     ] {
-        let answer = curl(&["-i", &scene.url(path)]);
+        let answer = curl(&["-i", &fixture.url(path)]);
 
         assert_eq!(answer.status, 200, "{path}");
         assert_eq!(answer.header("content-type"), Some(kind), "{path}");
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
         assert!(answer.body.starts_with(text), "{path}: {}", answer.body);
-        let head = curl(&["-I", &scene.url(path)]);
+        let head = curl(&["-I", &fixture.url(path)]);
         assert_eq!((head.status, head.body.as_str()), (200, ""), "{path}");
         assert_eq!(head.header("content-type"), Some(kind), "{path}");
     }
-    scene.ends();
+    fixture.ends();
 }
 
 /// The admin socket has the same to tell.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_is_what_the_command_tells() {
-    let scene = Scene::new("").await;
+    let fixture = Fixture::new("").await;
     let mut command = ssm_proxyd();
     command.args(["status", "--json", "--socket"]);
-    let (code, told, _) = ended(command.arg(scene.socket()));
+    let (code, output, _) = ended(command.arg(fixture.socket()));
     assert_eq!(code, 0);
 
-    let mut statuses = [told, scene.get("/status").body].map(|text| {
+    let mut statuses = [output, fixture.get("/status").body].map(|text| {
         let status: Value = serde_json::from_str(&text).unwrap();
         status
     });
@@ -73,14 +73,14 @@ async fn the_status_is_what_the_command_tells() {
     assert_eq!(statuses[0], statuses[1]);
     assert_eq!(statuses[1]["alive"], true);
     assert_eq!(statuses[1]["forwards"][0]["name"], "f");
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_can_be_done_and_nothing_else_is_there() {
-    let scene = Scene::new("").await;
+    let fixture = Fixture::new("").await;
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "GETT"] {
-        let refused = curl(&["-i", "-X", method, &scene.url("/status")]);
+        let refused = curl(&["-i", "-X", method, &fixture.url("/status")]);
 
         assert_eq!(refused.status, 405, "{method}");
         assert_eq!(refused.header("allow"), Some("GET, HEAD"), "{method}");
@@ -93,28 +93,28 @@ async fn nothing_can_be_done_and_nothing_else_is_there() {
         "/simulator/ledger",
         "/%73tatus",
     ] {
-        let unknown = curl(&["-i", "--path-as-is", &scene.url(path)]);
+        let unknown = curl(&["-i", "--path-as-is", &fixture.url(path)]);
 
         assert_eq!(unknown.status, 404, "{path}");
         assert!(unknown.body.contains("/readiness"), "{}", unknown.body);
-        let posted = curl(&["-i", "--path-as-is", "-d", "x", &scene.url(path)]);
+        let posted = curl(&["-i", "--path-as-is", "-d", "x", &fixture.url(path)]);
         assert_eq!(posted.status, 404, "{path}");
     }
-    scene.ends();
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_forward_is_told_and_does_not_make_the_daemon_unready() {
-    let scene = Scene::new("").await;
-    scene.refuse_next();
-    assert_reset(connect(scene.forward));
+    let fixture = Fixture::new("").await;
+    fixture.refuse_next();
+    assert_reset(connect(fixture.forward));
 
-    let answer = scene.get("/readiness");
+    let answer = fixture.get("/readiness");
 
     assert_eq!(answer.status, 200);
     assert_eq!(answer.body, "ready\nfailing: f TargetNotConnected\n");
-    assert_eq!(scene.get("/liveness").status, 200);
-    scene.ends();
+    assert_eq!(fixture.get("/liveness").status, 200);
+    fixture.ends();
 }
 
 /// What is told of a daemon that serves HTTP before anything runs.
@@ -129,13 +129,13 @@ fn a_port_in_use_leaves_nothing_half_started_if_all_must_start() {
     let file = File::new(&text);
     let mut command = ssm_proxyd();
 
-    let (code, _, told) = ended(
+    let (code, _, output) = ended(
         command
             .args(["run", "--strict", "--config"])
             .arg(file.path()),
     );
 
-    assert_eq!(code, 71, "{told}");
+    assert_eq!(code, 71, "{output}");
     let address = taken.to_string();
     let needed = [
         "[http]: cannot listen on",
@@ -143,13 +143,13 @@ fn a_port_in_use_leaves_nothing_half_started_if_all_must_start() {
         "in use",
         "\n hint: another program",
     ];
-    assert_names(&told, &needed);
-    assert!(!told.contains("listening"), "{told}");
+    assert_names(&output, &needed);
+    assert!(!output.contains("listening"), "{output}");
     assert!(TcpStream::connect(free).is_err());
 }
 
 /// A daemon with `[http]`, an admin socket and one forward, `f`, before an echo.
-struct Scene {
+struct Fixture {
     simulator: Simulator,
     echo: Destination,
     file: File,
@@ -160,7 +160,7 @@ struct Scene {
     http: SocketAddr,
 }
 
-impl Scene {
+impl Fixture {
     /// With these tables beside.
     async fn new(tables: &str) -> Self {
         Self::with(tables, |command| command).await
@@ -168,11 +168,11 @@ impl Scene {
 
     /// With these keys in `[http]`.
     async fn with_http(keys: &str) -> Self {
-        let mut scene = Self::new("").await;
-        let http = serving(scene.http) + keys;
-        scene.write(&http, &scene.forward_with(""));
-        scene.reload("reloaded: ");
-        scene
+        let mut fixture = Self::new("").await;
+        let http = serving(fixture.http) + keys;
+        fixture.write(&http, &fixture.forward_with(""));
+        fixture.reload("reloaded: ");
+        fixture
     }
 
     /// The same, with something else about its environment.
@@ -207,9 +207,9 @@ impl Scene {
     }
 
     /// Lets the daemon read its file again, and waits for what it says of that.
-    fn reload(&mut self, words: &str) -> String {
+    fn reload(&mut self, text: &str) -> String {
         self.daemon.signal("HUP");
-        self.daemon.stderr.wait_for(words)
+        self.daemon.stderr.wait_for(text)
     }
 
     /// As it is in the file at first, with these keys beside.
@@ -319,7 +319,7 @@ pub(super) fn get(address: SocketAddr, path: &str) -> Answer {
 fn curl(arguments: &[&str]) -> Answer {
     let mut command = Command::new("curl");
     command.args(["-q", "-sS", "--noproxy", "*", "--max-time", "60"]);
-    let (code, out, told) = ended(command.args(arguments));
-    assert_eq!(code, 0, "{arguments:?}: {told}");
+    let (code, out, output) = ended(command.args(arguments));
+    assert_eq!(code, 0, "{arguments:?}: {output}");
     Answer::of(&out)
 }

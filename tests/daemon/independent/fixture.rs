@@ -13,7 +13,7 @@ use crate::support::in_process::{TARGET, destination};
 use crate::support::process::{Process, ssm_proxyd};
 
 /// A daemon before an echo, with an admin socket, HTTP and an AWS configuration file.
-pub(super) struct Scene {
+pub(super) struct Fixture {
     pub(super) simulator: Simulator,
     pub(super) echo: Destination,
     pub(super) file: File,
@@ -21,17 +21,17 @@ pub(super) struct Scene {
     pub(super) daemon: Option<Process>,
 }
 
-impl Scene {
+impl Fixture {
     pub(super) async fn new() -> Self {
-        let scene = Self {
+        let fixture = Self {
             simulator: Simulator::start(Options::default()).await.unwrap(),
             echo: destination(Role::Echo).await,
             file: File::new(""),
             http: free_address(),
             daemon: None,
         };
-        scene.write_profile("other");
-        scene
+        fixture.write_profile("other");
+        fixture
     }
 
     pub(super) fn forward(&self, name: &str, listen: &str, keys: &str) -> String {
@@ -98,9 +98,9 @@ impl Scene {
     pub(super) fn status(&self) -> Value {
         let mut command = ssm_proxyd();
         command.args(["status", "--json", "--socket"]);
-        let (code, told, said) = ended(command.arg(self.socket()));
-        assert_eq!(code, 0, "{said}");
-        serde_json::from_str(&told).unwrap()
+        let (code, stdout, stderr) = ended(command.arg(self.socket()));
+        assert_eq!(code, 0, "{stderr}");
+        serde_json::from_str(&stdout).unwrap()
     }
 
     /// The name and the state of each forward.

@@ -6,20 +6,20 @@ use ssm_proxyd::proto::{Event, Transmit};
 use ssm_proxyd::sim::agent::{self, ConnectionId};
 use ssm_proxyd::wire::payload;
 
-use super::{Leg, Pair};
+use super::{Pair, Service};
 use crate::support::agent_destination::{Dial, State};
 use crate::support::message_builder;
 
 impl Pair {
     /// Does what can be done now, until nothing can.
-    pub(crate) fn stir(&mut self) {
+    pub(crate) fn wake(&mut self) {
         for _ in 0..MAX_ROUNDS {
             self.moved = false;
             self.deliver();
             self.tick();
             self.drive_ends();
             self.flush();
-            self.attend_agent();
+            self.drive_agent();
             if !self.moved || self.has_stopped() {
                 return;
             }
@@ -28,7 +28,7 @@ impl Pair {
     }
 
     fn deliver(&mut self) {
-        while self.client != Leg::Down && self.tunnel.wants_input() {
+        while self.client != Service::Down && self.tunnel.wants_input() {
             let Some(frame) = self.down.poll(self.now) else {
                 break;
             };
@@ -36,19 +36,19 @@ impl Pair {
             self.journal.down_arrived.note(self.now, &frame);
             // An error is told again by the event that follows.
             let outcome = self.tunnel.handle_message(self.now, frame);
-            self.attend_tunnel();
+            self.drive_tunnel();
             if let Err(reason) = outcome {
                 assert_eq!(Some(reason), self.closed, "errors and events agree");
             }
         }
-        while self.agents != Leg::Down && self.agent.wants_input() {
+        while self.agents != Service::Down && self.agent.wants_input() {
             let Some(frame) = self.up.poll(self.now) else {
                 break;
             };
             self.moved = true;
             self.journal.up_arrived.note(self.now, &frame);
             self.agent.handle_message(self.now, frame);
-            self.attend_agent();
+            self.drive_agent();
         }
     }
 
@@ -69,15 +69,15 @@ impl Pair {
                 self.agent.handle_dial_failed(now, id);
             }
         }
-        self.attend_tunnel();
-        self.attend_agent();
+        self.drive_tunnel();
+        self.drive_agent();
     }
 
     fn drive_ends(&mut self) {
         for local in self.locals.values_mut() {
             self.moved |= local.drive(&mut self.tunnel);
         }
-        self.attend_tunnel();
+        self.drive_tunnel();
         for (id, destination) in &mut self.destinations {
             let Some(connection) = self.connections.get(id).copied() else {
                 continue;
@@ -88,10 +88,10 @@ impl Pair {
                 self.agent.handle_written(self.now, connection, taken);
             }
             while self.agent.wants_read(connection)
-                && let Some(words) = destination.poll_say()
+                && let Some(data) = destination.poll_send()
             {
                 self.moved = true;
-                self.agent.handle_read(connection, words);
+                self.agent.handle_read(connection, data);
             }
             if let Some(how) = destination.poll_end() {
                 self.moved = true;
@@ -101,14 +101,14 @@ impl Pair {
     }
 
     fn flush(&mut self) {
-        while self.client != Leg::Down && self.up.has_room() && !self.has_stopped() {
+        while self.client != Service::Down && self.up.has_room() && !self.has_stopped() {
             let Some(transmit) = self.tunnel.poll_transmit(self.now) else {
                 break;
             };
             self.moved = true;
             self.send_up(transmit);
         }
-        if self.client == Leg::Down {
+        if self.client == Service::Down {
             let early = self.tunnel.poll_transmit(self.now);
             assert!(early.is_none(), "{early:?} leaves without a websocket");
         }
@@ -121,19 +121,23 @@ impl Pair {
             self.journal.down_sent.note(self.now, &frame);
             self.down.send(self.now, frame);
         }
-        self.attend_tunnel();
+        self.drive_tunnel();
     }
 
     fn send_up(&mut self, transmit: Transmit) {
         match transmit {
             Transmit::Opening(text) => {
-                assert_eq!(self.client, Leg::Opening, "one opening for each websocket");
-                self.client = Leg::Up;
+                assert_eq!(
+                    self.client,
+                    Service::Opening,
+                    "one opening for each websocket"
+                );
+                self.client = Service::Up;
                 let opening = payload::decode(text.as_bytes()).expect("an opening is readable");
                 self.openings.push(opening);
             }
             Transmit::Message(frame) => {
-                assert_eq!(self.client, Leg::Up, "the opening comes first");
+                assert_eq!(self.client, Service::Up, "the opening comes first");
                 self.sent += 1;
                 self.journal.up_sent.note(self.now, &frame);
                 self.up.send(self.now, frame);
@@ -141,7 +145,7 @@ impl Pair {
         }
     }
 
-    fn attend_tunnel(&mut self) {
+    fn drive_tunnel(&mut self) {
         while let Some(event) = self.tunnel.poll_event() {
             self.moved = true;
             assert_eq!(self.closed, None, "nothing follows the end");
@@ -151,17 +155,17 @@ impl Pair {
                 Event::Writable(id) => self.local(id).handle_writable(),
                 Event::Notice(text) => self.notices.push(text.to_string()),
                 Event::Lowered { .. } | Event::Silent { .. } | Event::Stale { .. } => {
-                    self.told.push(event);
+                    self.output.push(event);
                 }
                 Event::Closed(reason) => {
                     self.closed = Some(reason);
-                    self.client = Leg::Down;
+                    self.client = Service::Down;
                 }
             }
         }
     }
 
-    fn attend_agent(&mut self) {
+    fn drive_agent(&mut self) {
         while let Some(event) = self.agent.poll_event() {
             self.moved = true;
             match event {
@@ -171,7 +175,7 @@ impl Pair {
                 }
                 agent::Event::Close(id) => self.destination(id.stream()).handle_closed(),
                 agent::Event::Ended(end) => {
-                    self.tell_client(message_builder::channel_closed(&end.output))
+                    self.notify_client(message_builder::channel_closed(&end.output))
                 }
             }
         }
@@ -191,7 +195,7 @@ impl Pair {
 
     /// Drivers that wait for their websocket to take a message do not look at the clock.
     fn tunnel_deadline(&self) -> Option<Instant> {
-        let sends = self.client == Leg::Down || self.up.has_room();
+        let sends = self.client == Service::Down || self.up.has_room();
         self.tunnel.poll_timeout().filter(|_| sends)
     }
 
@@ -201,8 +205,8 @@ impl Pair {
 
     /// When something happens next, if anything does.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let reads_down = self.client != Leg::Down && self.tunnel.wants_input();
-        let reads_up = self.agents != Leg::Down && self.agent.wants_input();
+        let reads_down = self.client != Service::Down && self.tunnel.wants_input();
+        let reads_up = self.agents != Service::Down && self.agent.wants_input();
         let times = [
             self.tunnel_deadline(),
             self.agent_deadline(),

@@ -40,7 +40,7 @@ pub(crate) struct Pair {
     pub(crate) openings: Vec<OpenDataChannel>,
     pub(crate) notices: Vec<String>,
     /// What the driver was told of the weather.
-    pub(crate) told: Vec<Event>,
+    pub(crate) output: Vec<Event>,
     /// The agent's version, once the tunnel is ready.
     pub(crate) ready: Option<String>,
     /// Why the tunnel ended, once it has.
@@ -51,8 +51,8 @@ pub(crate) struct Pair {
     destinations: BTreeMap<StreamId, Destination>,
     connections: BTreeMap<StreamId, ConnectionId>,
     dials: Vec<(Instant, ConnectionId, bool)>,
-    client: Leg,
-    agents: Leg,
+    client: Service,
+    agents: Service,
     sent: usize,
     moved: bool,
 }
@@ -73,7 +73,7 @@ impl Pair {
             journal: Traces::new(setup.records),
             openings: Vec::new(),
             notices: Vec::new(),
-            told: Vec::new(),
+            output: Vec::new(),
             ready: None,
             closed: None,
             stop_at: None,
@@ -81,8 +81,8 @@ impl Pair {
             destinations: BTreeMap::new(),
             connections: BTreeMap::new(),
             dials: Vec::new(),
-            client: Leg::Down,
-            agents: Leg::Up,
+            client: Service::Down,
+            agents: Service::Up,
             sent: 0,
             moved: false,
         }
@@ -95,35 +95,35 @@ impl Pair {
 
     /// The client's websocket opens.
     pub(crate) fn connect(&mut self, token: &str) {
-        self.client = Leg::Opening;
+        self.client = Service::Opening;
         self.down.set_deaf(false);
         self.tunnel.handle_connected(self.now, token);
-        self.stir();
+        self.wake();
     }
 
     /// The client's websocket breaks. Of what is in flight the oldest messages get through, so
     /// many in each direction; the service keeps what comes for the client, or not.
-    pub(crate) fn disconnect(&mut self, spared: usize, kept: Kept) {
-        self.client = Leg::Down;
+    pub(crate) fn disconnect(&mut self, spared: usize, kept: Delivery) {
+        self.client = Service::Down;
         self.up.cut_off(spared);
-        if kept == Kept::No {
+        if kept == Delivery::No {
             self.down.cut_off(0);
             self.down.set_deaf(true);
         }
         self.tunnel.handle_disconnected(self.now);
-        self.stir();
+        self.wake();
     }
 
     /// The agent's websocket breaks; as [`Pair::disconnect`].
-    pub(crate) fn disconnect_agent(&mut self, spared: usize, kept: Kept) {
-        self.agents = Leg::Down;
+    pub(crate) fn disconnect_agent(&mut self, spared: usize, kept: Delivery) {
+        self.agents = Service::Down;
         self.down.cut_off(spared);
-        if kept == Kept::No {
+        if kept == Delivery::No {
             self.up.cut_off(0);
             self.up.set_deaf(true);
         }
         self.agent.handle_disconnected(self.now);
-        self.stir();
+        self.wake();
     }
 
     /// The agent's websocket breaks while it reads: it processes the message that would arrive
@@ -133,24 +133,24 @@ impl Pair {
         if let Some(frame) = self.up.take_first() {
             self.agent.handle_message(self.now, frame);
         }
-        self.disconnect_agent(0, Kept::No);
+        self.disconnect_agent(0, Delivery::No);
     }
 
     /// The agent's websocket is up again.
     pub(crate) fn reconnect_agent(&mut self) {
-        self.agents = Leg::Up;
+        self.agents = Service::Up;
         self.up.set_deaf(false);
         self.agent.handle_connected(self.now);
-        self.stir();
+        self.wake();
     }
 
     /// The service says something to the client.
-    pub(crate) fn tell_client(&mut self, frame: Bytes) {
+    pub(crate) fn notify_client(&mut self, frame: Bytes) {
         self.down.send_surely(self.now, frame);
     }
 
     /// The service says something to the agent.
-    pub(crate) fn tell_agent(&mut self, frame: Bytes) {
+    pub(crate) fn notify_agent(&mut self, frame: Bytes) {
         self.up.send_surely(self.now, frame);
     }
 
@@ -169,7 +169,7 @@ impl Pair {
         let id = self.tunnel.open().expect("the tunnel is ready");
         assert_eq!(id, SINGLE);
         self.locals.insert(id, Client::new(id));
-        self.stir();
+        self.wake();
         id
     }
 
@@ -178,28 +178,28 @@ impl Pair {
         let id = self.tunnel.open().expect("the tunnel is ready");
         self.locals.insert(id, Client::new(id));
         self.destinations.insert(id, destination);
-        self.stir();
+        self.wake();
         id
     }
 
     /// A local program writes.
     pub(crate) fn write(&mut self, id: StreamId, data: &[u8]) {
         self.local(id).write(data);
-        self.stir();
+        self.wake();
     }
 
     /// A local program closes its writing side.
     pub(crate) fn finish(&mut self, id: StreamId) {
         self.local(id).finish();
-        self.stir();
+        self.wake();
     }
 
     /// The local program of a stream leaves, and its upload is asked for later.
     pub(crate) fn leave(&mut self, id: StreamId) {
         if let Some(local) = self.locals.get_mut(&id) {
-            local.leave_behind(&mut self.tunnel);
+            local.abandon(&mut self.tunnel);
         }
-        self.stir();
+        self.wake();
     }
 
     /// A local program leaves.
@@ -207,19 +207,19 @@ impl Pair {
         if let Some(local) = self.locals.get_mut(&id) {
             local.reset(&mut self.tunnel);
         }
-        self.stir();
+        self.wake();
     }
 
     /// A local program stops or begins to read.
     pub(crate) fn set_reads(&mut self, id: StreamId, reads: bool) {
         self.local(id).set_reads(reads);
-        self.stir();
+        self.wake();
     }
 
     /// The session is ended on purpose.
     pub(crate) fn close(&mut self) {
         self.tunnel.close(self.now);
-        self.stir();
+        self.wake();
     }
 
     pub(crate) fn local(&mut self, id: StreamId) -> &mut Client {
@@ -258,7 +258,7 @@ impl Pair {
         let end = self.now + span;
         self.run(end, |_| false);
         self.now = end;
-        self.stir();
+        self.wake();
     }
 
     /// Goes on until so many messages have left, and stops there with what is in flight. Nothing
@@ -285,13 +285,13 @@ impl Pair {
     }
 
     fn run(&mut self, end: Instant, done: impl Fn(&Self) -> bool) -> bool {
-        self.stir();
+        self.wake();
         while !done(self) && !self.has_stopped() {
             match self.next().filter(|next| *next <= end) {
                 Some(next) => self.now = next,
                 None => return false,
             }
-            self.stir();
+            self.wake();
         }
         true
     }
@@ -302,7 +302,7 @@ const SINGLE: StreamId = StreamId(0);
 
 /// The state of a websocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leg {
+enum Service {
     Down,
     /// Nothing was said on it yet.
     Opening,
@@ -311,7 +311,7 @@ enum Leg {
 
 /// Whether the service keeps what comes for a leg that is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kept {
+pub(crate) enum Delivery {
     Yes,
     No,
 }
