@@ -169,6 +169,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ("sd-notify", At(&["daemon/systemd"])),
     ("signal-hook", At(&["daemon/signals"])),
     ("socket2", At(&["network", "forward", "sim"])),
+    ("strsim", At(&["config/suggest"])),
     ("thiserror", AnywhereBut(&[])),
     ("tokio", At(USES_TOKIO)),
     ("tokio-rustls", At(&["network", "sim"])),
