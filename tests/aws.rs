@@ -239,7 +239,7 @@ fn a_refreshed_sso_token_is_used_though_its_file_cannot_be_written() {
 }
 
 #[test]
-fn a_special_endpoint_that_does_not_resolve_is_named_with_its_setting() {
+fn a_custom_endpoint_that_does_not_resolve_is_reported_with_its_setting() {
     let (fips, dual) = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT");
     for (host, variable) in [
         ("ssm-fips.eu-west-1.amazonaws.com", fips),

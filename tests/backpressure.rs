@@ -13,7 +13,7 @@ use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_whole, pattern};
 
 #[test]
-fn a_local_program_that_does_not_read_for_minutes_loses_nothing() {
+fn a_client_that_does_not_read_for_minutes_loses_nothing() {
     let mut pair = fast();
     let data = pattern(1, 12 << 20);
     let stream = pair.open(Destination::source(data.clone()).in_chunks_of(32_768));
@@ -32,7 +32,7 @@ fn a_local_program_that_does_not_read_for_minutes_loses_nothing() {
 }
 
 #[test]
-fn many_that_do_not_read_share_the_bound_of_the_tunnel() {
+fn many_clients_that_do_not_read_share_the_tunnel_limit() {
     let mut pair = fast();
     let data = pattern(1, 3 << 19);
     let open = |pair: &mut Pair| {
@@ -57,7 +57,7 @@ fn many_that_do_not_read_share_the_bound_of_the_tunnel() {
 }
 
 #[test]
-fn a_reader_of_small_sips_gets_everything() {
+fn a_reader_with_small_buffers_gets_every_byte() {
     let mut pair = fast();
     let data = pattern(1, 5 << 20);
     let stream = pair.open(Destination::source(data.clone()));
@@ -75,7 +75,7 @@ fn a_reader_of_small_sips_gets_everything() {
 }
 
 #[test]
-fn a_reader_that_leaves_frees_the_others() {
+fn a_reader_that_disconnects_unblocks_the_others() {
     let mut pair = fast();
     let stalled = pair.open(Destination::source(pattern(1, 9 << 20)));
     pair.set_reads(stalled, false);
@@ -92,7 +92,7 @@ fn a_reader_that_leaves_frees_the_others() {
 }
 
 #[test]
-fn a_destination_that_does_not_read_stops_the_intake_and_breaks_nothing() {
+fn a_destination_that_does_not_read_stops_the_upload_and_breaks_nothing() {
     let mut pair = fast();
     let data = pattern(1, 9 << 20);
     let stream = pair.open(Destination::stalled());
@@ -115,7 +115,7 @@ fn a_destination_that_does_not_read_stops_the_intake_and_breaks_nothing() {
 }
 
 #[test]
-fn a_silent_agent_is_asked_rarely_and_by_the_oldest_message_alone() {
+fn a_silent_agent_is_probed_rarely_and_with_the_oldest_message_only() {
     let mut setup = fast_setup();
     setup.records = true;
     setup.up.capacity = usize::MAX;
@@ -137,7 +137,7 @@ fn a_silent_agent_is_asked_rarely_and_by_the_oldest_message_alone() {
 }
 
 #[test]
-fn a_silence_is_told_with_the_stream_whose_destination_is_suspected() {
+fn a_silent_agent_is_reported_with_the_suspected_stream() {
     let mut pair = fast();
     let (one, stalled) = (
         pair.open(Destination::echo()),
@@ -161,7 +161,7 @@ fn a_silence_is_told_with_the_stream_whose_destination_is_suspected() {
 }
 
 #[test]
-fn an_agent_is_not_called_silent_while_its_acknowledgements_are_not_read() {
+fn an_agent_is_not_reported_silent_while_its_acknowledgements_are_unread() {
     let mut pair = fast();
     let unread = pair.open(Destination::source(pattern(1, 12 << 20)).in_chunks_of(32_768));
     let echo = pair.open(Destination::echo());
@@ -182,7 +182,7 @@ fn an_agent_is_not_called_silent_while_its_acknowledgements_are_not_read() {
 }
 
 #[test]
-fn a_destination_that_reads_by_spoonfuls_gets_everything() {
+fn a_destination_that_reads_slowly_gets_every_byte() {
     let mut pair = fast();
     let data = pattern(1, 6 << 20);
     let stream = pair.open(Destination::stalled());
@@ -200,7 +200,7 @@ fn a_destination_that_reads_by_spoonfuls_gets_everything() {
 }
 
 #[test]
-fn a_half_close_behind_a_stalled_destination_keeps_the_answer() {
+fn a_half_close_behind_a_stalled_destination_keeps_the_response() {
     let mut pair = fast();
     let data = pattern(1, 5 << 20);
     let mut destination = Destination::answering(data.len(), pattern(2, 100_000));
@@ -219,7 +219,7 @@ fn a_half_close_behind_a_stalled_destination_keeps_the_answer() {
 }
 
 #[test]
-fn a_keystroke_beside_a_bulk_waits_for_its_turn_and_no_longer() {
+fn a_keystroke_during_a_bulk_upload_waits_for_its_permit_only() {
     let mut pair = Pair::established();
     let bulk = pair.open(Destination::sink());
     let keys = pair.open(Destination::echo());
@@ -239,7 +239,7 @@ fn a_keystroke_beside_a_bulk_waits_for_its_turn_and_no_longer() {
 }
 
 #[test]
-fn a_keystroke_leaves_within_two_messages_whatever_waits_beside_it() {
+fn a_keystroke_is_sent_within_two_messages_whatever_is_queued() {
     let mut setup = PairOptions::default();
     setup.options.upload_rate = 50;
     let mut pair = setup.established();
@@ -260,7 +260,7 @@ fn a_keystroke_leaves_within_two_messages_whatever_waits_beside_it() {
 }
 
 #[test]
-fn both_directions_may_stall_and_are_released_in_any_order() {
+fn both_directions_may_stall_and_resume_in_any_order() {
     for order in 0..6 {
         let mut pair = fast();
         let data = [pattern(1, 6 << 20), pattern(2, 6 << 20)];
@@ -295,7 +295,7 @@ fn both_directions_may_stall_and_are_released_in_any_order() {
 }
 
 #[test]
-fn a_path_that_takes_nothing_bounds_what_waits() {
+fn a_blocked_websocket_bounds_what_is_queued() {
     let mut pair = fast();
     let stream = pair.open(Destination::echo());
     pair.settle();

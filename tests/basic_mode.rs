@@ -11,7 +11,7 @@ use crate::support::in_process::{destination, until};
 use crate::support::official_client::{BASIC_AGENT, OfficialClient};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_official_client_connects_again_and_again_in_one_session() {
+async fn the_official_client_reconnects_repeatedly_in_one_session() {
     let echo = destination(Role::Echo).await;
     for seed in 0..20 {
         let simulator = simulator(seed).await;
@@ -38,7 +38,7 @@ async fn the_official_client_connects_again_and_again_in_one_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn output_that_came_before_a_program_connected_is_sent_again() {
+async fn output_that_arrived_before_a_program_connected_is_sent_again() {
     let (len, seed) = (3000, 7);
     let source = destination(Role::Source { len, seed }).await;
     let simulator = simulator(seed).await;
@@ -58,7 +58,7 @@ async fn output_that_came_before_a_program_connected_is_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_official_client_is_told_of_the_end_of_its_session() {
+async fn the_official_client_is_notified_of_the_end_of_its_session() {
     let echo = destination(Role::Echo).await;
     let simulator = simulator(0).await;
     let mut client = OfficialClient::start(&simulator, echo.address().port()).await;

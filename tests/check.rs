@@ -38,7 +38,7 @@ role_arn = "arn:aws:iam::111122223333:role/tunnel"
 "#;
 
 #[test]
-fn a_person_reads_what_each_forward_will_do() {
+fn check_prints_what_each_forward_will_do() {
     let file = File::new(GOOD);
 
     let (code, out, err) = checked(&file, &[]);
@@ -65,7 +65,7 @@ fn a_person_reads_what_each_forward_will_do() {
 }
 
 #[test]
-fn a_program_reads_the_same_as_json_with_the_names_of_the_file() {
+fn check_prints_the_same_as_json_with_the_keys_of_the_file() {
     let file = File::new(GOOD);
 
     let (code, out, _) = checked(&file, &["--json"]);
@@ -93,7 +93,7 @@ fn a_program_reads_the_same_as_json_with_the_names_of_the_file() {
 }
 
 #[test]
-fn what_is_wrong_is_told_as_by_run() {
+fn problems_are_reported_as_by_run() {
     let file = File::new("[[forward]]\nname = \"f\"\nlisten = 1\n");
 
     let (code, out, err) = checked(&file, &[]);
@@ -103,7 +103,7 @@ fn what_is_wrong_is_told_as_by_run() {
 }
 
 #[test]
-fn certificates_are_read_and_told_as_by_run() {
+fn certificate_problems_are_reported_as_by_run() {
     let file = File::new(&with_bundle("/nowhere/company.pem"));
     let run = ended(ssm_proxyd().args(["run", "--config"]).arg(file.path()));
 
@@ -126,7 +126,7 @@ fn certificates_are_read_and_told_as_by_run() {
 }
 
 #[test]
-fn the_variable_is_named_that_is_to_blame_for_certificates() {
+fn the_variable_that_names_bad_certificates_is_reported() {
     let file = File::new(GOOD);
     let mut command = ssm_proxyd();
     command.env("AWS_CA_BUNDLE", "/nowhere/other.pem");
@@ -143,7 +143,7 @@ fn the_variable_is_named_that_is_to_blame_for_certificates() {
 }
 
 #[tokio::test]
-async fn certificates_that_can_be_used_are_shown() {
+async fn usable_certificates_are_shown() {
     let options = Options {
         tls: true,
         ..Options::default()
@@ -190,7 +190,7 @@ fn paths_are_printed_without_control_characters() {
 }
 
 #[test]
-fn a_path_that_is_not_utf_8_is_no_panic() {
+fn a_path_that_is_not_utf_8_does_not_panic() {
     let directory = tempfile::tempdir().unwrap();
     let name = std::ffi::OsStr::from_bytes(b"\xff.toml");
     let file = directory.path().join(name);

@@ -8,7 +8,7 @@ use crate::support::daemon_process::File;
 use crate::support::process::{Process, ssm_proxyd};
 
 #[test]
-fn every_command_is_listed_with_a_sentence_and_has_a_help_of_its_own() {
+fn every_command_is_listed_with_a_sentence_and_has_its_own_help() {
     let (code, help, stderr) = run(&["--help"]);
 
     assert_eq!((code, stderr.as_str()), (0, ""));
@@ -36,14 +36,14 @@ fn every_command_is_listed_with_a_sentence_and_has_a_help_of_its_own() {
 }
 
 #[test]
-fn the_help_of_run_is_this() {
+fn the_help_of_run_matches_the_expected_text() {
     let (_, help, _) = run(&["run", "--help"]);
 
     assert_eq!(help, HELP_OF_RUN);
 }
 
 #[test]
-fn the_version_is_that_of_the_program_and_of_the_protocol() {
+fn the_version_output_has_program_and_protocol_versions() {
     let expected = format!(
         "ssm-proxyd {} (protocol: client version 1.2.764.0)\n",
         env!("CARGO_PKG_VERSION")
@@ -60,7 +60,7 @@ fn the_version_is_that_of_the_program_and_of_the_protocol() {
 }
 
 #[test]
-fn bad_usage_is_2_and_says_what_was_not_understood() {
+fn bad_usage_exits_with_2_and_names_the_bad_argument() {
     for (arguments, text) in [
         (&[][..], "Usage: ssm-proxyd"),
         (&["walk"], "unrecognized subcommand 'walk'"),
@@ -109,7 +109,7 @@ fn arguments_in_a_message_have_no_control_characters() {
 }
 
 #[test]
-fn a_filter_that_is_none_is_bad_usage_with_an_example() {
+fn an_invalid_log_filter_is_bad_usage_with_an_example() {
     for filter in [
         "ssm_proxyd=loud",
         "a=b=c",
@@ -137,7 +137,7 @@ fn a_filter_that_is_none_is_bad_usage_with_an_example() {
 }
 
 #[test]
-fn a_filter_may_be_a_level_or_name_modules() {
+fn a_log_filter_may_be_a_level_or_name_modules() {
     for filter in [
         "debug",
         "OFF",
@@ -159,7 +159,7 @@ fn a_filter_may_be_a_level_or_name_modules() {
 }
 
 #[test]
-fn an_error_has_no_colour_where_none_was_asked_for() {
+fn an_error_has_no_colour_unless_requested() {
     let file = File::new("[[forward]]\n");
     let path = file.path().display().to_string();
     for no_colour in ["", "1"] {
@@ -176,7 +176,7 @@ fn an_error_has_no_colour_where_none_was_asked_for() {
 }
 
 #[test]
-fn an_exit_code_needs_nobody_who_listens() {
+fn the_exit_code_does_not_depend_on_readers_of_the_output() {
     for arguments in [&["run", "--config", "/nowhere"][..], &["walk"], &["--help"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -192,7 +192,7 @@ fn an_exit_code_needs_nobody_who_listens() {
 
 /// Runs the binary: its exit code, its output, and what it said beside.
 #[test]
-fn an_option_is_held_to_what_the_file_is_held_to() {
+fn options_are_checked_like_the_configuration_file() {
     let node = "i-0123456789abcdef0";
     for (arguments, fault, hint) in [
         (
@@ -239,7 +239,7 @@ fn an_option_is_held_to_what_the_file_is_held_to() {
 }
 
 #[test]
-fn a_region_behind_a_target_is_one() {
+fn a_region_after_a_target_is_used() {
     let (code, _, stderr) = run(&["connect", "i-0123456789abcdef0.nowhere"]);
 
     assert_eq!((code, stderr.lines().count()), (2, 1), "{stderr}");

@@ -1,8 +1,8 @@
-//! Every file in `config/good` and `config/bad`, and the files that are shipped.
+//! Tests every file in `config/good` and `config/bad`, and the shipped files.
 //!
-//! Beside each bad file lies what a person is told about it, word for word. After a change of
-//! words, write them anew with `cargo test --test all -- --ignored write_the_words_anew`, and read
-//! the difference as if you had been woken by it.
+//! Beside each bad file is a text file with the exact messages for it. After a change of messages
+//! regenerate them and read the difference as a user would:
+//! `cargo test --test all -- --ignored regenerate_expected_messages`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use ssm_proxyd::config::{
 };
 
 #[test]
-fn every_bad_file_is_told_word_for_word() {
+fn every_bad_file_gives_the_expected_messages() {
     for file in files("bad") {
         let expected = fs::read_to_string(file.with_extension("txt")).unwrap_or_default();
 
@@ -25,14 +25,14 @@ fn every_bad_file_is_told_word_for_word() {
 
 #[test]
 #[ignore = "writes the words that the other test expects"]
-fn write_the_words_anew() {
+fn regenerate_expected_messages() {
     for file in files("bad") {
         fs::write(file.with_extension("txt"), rendered(&file)).unwrap();
     }
 }
 
 #[test]
-fn every_file_says_first_what_it_is() {
+fn every_file_begins_with_a_comment() {
     for file in files("bad").iter().chain(&files("good")) {
         let text = fs::read_to_string(file).unwrap();
         let text = text.trim_start_matches('\u{feff}');
@@ -46,7 +46,7 @@ fn every_file_says_first_what_it_is() {
 }
 
 #[test]
-fn no_words_repeat_a_secret() {
+fn no_message_repeats_a_secret() {
     for file in files("bad") {
         let rendered = rendered(&file);
 
@@ -74,7 +74,7 @@ fn a_minimal_file_has_every_default() {
 }
 
 #[test]
-fn a_full_file_means_what_it_says() {
+fn a_full_file_sets_every_value() {
     let config = good(&shared("tests/config/good/everything.toml"));
 
     assert_eq!(
@@ -133,7 +133,7 @@ fn a_full_file_means_what_it_says() {
 }
 
 #[test]
-fn what_a_forward_does_not_say_is_as_in_the_defaults() {
+fn unset_values_of_a_forward_come_from_the_defaults() {
     let config = good(&shared("tests/config/good/defaults.toml"));
 
     let [own, shared] = &config.forwards[..] else {
@@ -179,7 +179,7 @@ fn addresses_may_be_written_in_many_ways() {
 }
 
 #[test]
-fn the_same_may_be_said_inline_or_with_other_line_ends() {
+fn inline_tables_and_other_line_ends_mean_the_same() {
     let inline = good(&shared("tests/config/good/inline.toml"));
     let windows = good(&shared("tests/config/good/windows.toml"));
 
@@ -199,7 +199,7 @@ fn the_same_may_be_said_inline_or_with_other_line_ends() {
 }
 
 #[test]
-fn the_shipped_files_work_and_hold_the_defaults() {
+fn the_shipped_files_are_valid_and_have_the_defaults() {
     let minimal = good(&shared("config/minimal.toml"));
     let full = good(&shared("config/ssm-proxyd.toml"));
 
@@ -237,7 +237,7 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
 }
 
 #[test]
-fn the_settings_that_the_shipped_file_only_shows_work_too() {
+fn the_commented_settings_of_the_shipped_file_are_valid() {
     let text = fs::read_to_string(shared("config/ssm-proxyd.toml")).unwrap();
     let shown = text.lines().map(|line| match line.strip_prefix('#') {
         Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => {

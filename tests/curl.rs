@@ -17,7 +17,7 @@ use crate::support::in_process::unpaced;
 use crate::support::process::{Lines, Process};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_download_is_whole() {
+async fn a_large_download_is_complete() {
     let server = WebServer::new();
     server.put("large", 20 << 20);
     let simulator = Simulator::start(unpaced()).await.unwrap();
@@ -32,7 +32,7 @@ async fn a_large_download_is_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_upload_is_whole() {
+async fn a_large_upload_is_complete() {
     let server = WebServer::new();
     server.put("large", 10 << 20);
     let simulator = Simulator::start(unpaced()).await.unwrap();
@@ -69,7 +69,7 @@ async fn several_requests_share_a_connection_and_its_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_and_answers_are_those_of_a_direct_connection() {
+async fn requests_and_responses_are_those_of_a_direct_connection() {
     let server = WebServer::new();
     server.put("file", 5000);
     let simulator = Simulator::start(Options::default()).await.unwrap();
@@ -107,7 +107,7 @@ async fn requests_and_answers_are_those_of_a_direct_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_refuses_is_a_reset_and_no_empty_answer() {
+async fn a_destination_that_refuses_is_a_reset_and_not_an_empty_response() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let lost = forward("lost", "remote = \"nowhere.internal:80\"");
     let forwards = format!("{}{lost}", forward_to(free_address()));
@@ -123,7 +123,7 @@ async fn a_destination_that_refuses_is_a_reset_and_no_empty_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_breaks_off_is_an_error() {
+async fn a_truncated_response_is_an_error() {
     let server = WebServer::new();
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = DaemonProcess::start(&simulator, &forward_to(server.address));
@@ -137,7 +137,7 @@ async fn an_answer_that_breaks_off_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_at_once_have_a_session_each_and_get_what_is_theirs() {
+async fn many_connections_at_once_have_a_session_and_a_response_each() {
     let server = WebServer::new();
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = DaemonProcess::start(&simulator, &forward_to(server.address));

@@ -3,7 +3,7 @@
 use crate::support::process::{Process, behind, ssm_proxyd};
 
 #[test]
-fn the_demo_shows_how_far_every_transfer_is_and_ends_well() {
+fn the_demo_shows_the_progress_of_every_transfer_and_ends_cleanly() {
     let mut demo = Process::start(ssm_proxyd().arg("demo"));
 
     let code = demo.exit_code();
@@ -21,7 +21,7 @@ fn the_demo_shows_how_far_every_transfer_is_and_ends_well() {
 }
 
 #[test]
-fn a_reader_who_leaves_ends_the_demo_and_is_no_fault() {
+fn a_closed_stdout_ends_the_demo_without_an_error() {
     for last in ["^2", "^4", "^5", " of "] {
         let script = format!("{{ \"$0\" demo; echo $? >&2; }} | sed '/{last}/q'");
 
@@ -36,7 +36,7 @@ fn a_reader_who_leaves_ends_the_demo_and_is_no_fault() {
 }
 
 #[test]
-fn a_terminal_that_is_closed_ends_the_demo() {
+fn a_closed_terminal_ends_the_demo() {
     // These tests may have been told to ignore it, and children inherit that.
     let mut heeding = behind("env", &["--default-signal=HUP"]);
     let mut demo = Process::start(heeding.args(["demo", "--keep"]));

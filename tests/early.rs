@@ -24,7 +24,7 @@ enum Outcome {
 }
 
 #[test]
-fn early_messages_take_room_in_the_pool_until_the_bytes_of_a_closed_gap_are_read_or_dropped() {
+fn early_messages_use_the_pool_until_the_bytes_of_a_closed_gap_are_read_or_dropped() {
     for outcome in [
         Outcome::Read,
         Outcome::Reset,
@@ -70,7 +70,7 @@ fn early_messages_take_room_in_the_pool_until_the_bytes_of_a_closed_gap_are_read
 }
 
 #[test]
-fn early_messages_that_are_read_at_once_take_no_room_in_the_pool() {
+fn early_messages_that_are_read_at_once_use_nothing_of_the_pool() {
     let pool = ReorderBudget::new();
     let (mut tunnel, stream) = established(&pool);
     let bytes = message_builder::frames(&[(Command::Psh, stream, b"early")]);

@@ -33,7 +33,7 @@ fn every_message_encodes_to_its_golden_bytes() {
 }
 
 #[test]
-fn there_is_a_golden_message_for_every_kind() {
+fn every_message_type_has_a_golden_message() {
     for kind in [
         Kind::Input,
         Kind::Output,
@@ -51,7 +51,7 @@ fn there_is_a_golden_message_for_every_kind() {
 }
 
 #[test]
-fn the_acknowledgement_of_the_reference_is_written_and_read() {
+fn the_reference_acknowledgement_is_encoded_and_decoded() {
     let body = Acknowledge {
         kind: "output_stream_data".to_owned(),
         id: ID.to_owned(),
@@ -68,7 +68,7 @@ fn the_acknowledgement_of_the_reference_is_written_and_read() {
 /// The agent's own order of keys within `ActionParameters` does not come back: it is kept as a
 /// JSON value. No reader looks at it.
 #[test]
-fn the_handshake_request_of_a_real_agent_is_read() {
+fn the_handshake_request_of_a_real_agent_is_decoded() {
     let parameters = SessionType {
         session_type: "Port".to_owned(),
         properties: json!({
@@ -95,7 +95,7 @@ fn the_handshake_request_of_a_real_agent_is_read() {
 }
 
 #[test]
-fn the_handshake_response_is_the_one_that_agents_accept() {
+fn the_handshake_response_is_the_one_agents_accept() {
     let body = HandshakeResponse {
         client_version: "1.2.764.0".to_owned(),
         processed_client_actions: vec![ProcessedAction {
@@ -111,7 +111,7 @@ fn the_handshake_response_is_the_one_that_agents_accept() {
 }
 
 #[test]
-fn the_end_of_a_handshake_is_read_and_written() {
+fn handshake_complete_is_decoded_and_encoded() {
     let body = HandshakeComplete {
         handshake_time_to_complete: 12_345_678,
         customer_message: String::new(),
@@ -121,7 +121,7 @@ fn the_end_of_a_handshake_is_read_and_written() {
 }
 
 #[test]
-fn the_end_of_a_session_is_read_and_written() {
+fn channel_closed_is_decoded_and_encoded() {
     let body = ChannelClosed {
         message_id: ID.to_owned(),
         created_date: "2017-08-22T20:37:54.948Z".to_owned(),
@@ -136,7 +136,7 @@ fn the_end_of_a_session_is_read_and_written() {
 }
 
 #[test]
-fn the_opening_of_a_channel_is_read_and_written() {
+fn open_data_channel_is_decoded_and_encoded() {
     let body = OpenDataChannel {
         message_schema_version: SCHEMA_VERSION.to_owned(),
         request_id: ID.to_owned(),
@@ -168,7 +168,7 @@ fn every_flag_is_its_four_bytes() {
 }
 
 #[test]
-fn the_worked_frames_are_read_and_written() {
+fn the_example_frames_are_decoded_and_encoded() {
     let three = StreamId(3);
     let hello = Bytes::from_static(b"hello");
     for (name, header, piece) in [

@@ -14,7 +14,7 @@ use crate::support::transfer::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_and_its_answer_travel_through_a_signed_session_of_their_own() {
+async fn a_request_and_its_response_use_a_signed_session_of_their_own() {
     let web = destination(Role::Http).await;
     let mut options = Options {
         require_signature: true,
@@ -58,7 +58,7 @@ async fn a_request_and_its_answer_travel_through_a_signed_session_of_their_own()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_mebibytes_come_down_whole() {
+async fn a_download_of_100_mib_is_complete() {
     let source = destination(Role::Source {
         len: 100 * MIB,
         seed: 1,
@@ -73,7 +73,7 @@ async fn a_hundred_mebibytes_come_down_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_mebibytes_go_up_whole() {
+async fn an_upload_of_100_mib_is_complete() {
     let sink = destination(Role::Sink).await;
     let port = sink.address().port();
     let keys = format!(
@@ -94,7 +94,7 @@ async fn a_hundred_mebibytes_go_up_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sixty_four_connections_at_once_have_a_session_each() {
+async fn sixty_four_concurrent_connections_have_a_session_each() {
     let echo = destination(Role::Echo).await;
     let stage = InProcess::to(Options::default(), &echo).await;
     let address = stage.address();
@@ -181,7 +181,7 @@ async fn a_session_that_cannot_start_is_a_reset_and_the_next_connection_is_serve
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_half_closed_client_gets_its_answer_and_then_the_end() {
+async fn a_half_closed_client_gets_its_response_and_then_the_end() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let stage = InProcess::new(Options::default(), &format!("remote = {port}")).await;
@@ -204,7 +204,7 @@ async fn a_half_closed_client_gets_its_answer_and_then_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_half_closed_client_is_reset_when_all_is_quiet_for_too_long() {
+async fn a_half_closed_client_is_reset_after_its_idle_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let keys = format!("remote = {port}\nhalf_close_timeout = \"1s\"");
@@ -224,7 +224,7 @@ async fn a_half_closed_client_is_reset_when_all_is_quiet_for_too_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_closes_fully_ends_its_session_at_once_and_its_words_arrive() {
+async fn a_client_that_closes_ends_its_session_at_once_and_its_bytes_arrive() {
     let sink = destination(Role::Sink).await;
     let stage = InProcess::to(Options::default(), &sink).await;
 
@@ -246,7 +246,7 @@ async fn a_client_that_closes_fully_ends_its_session_at_once_and_its_words_arriv
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_banner_arrives_before_the_client_speaks() {
+async fn a_banner_arrives_before_the_client_sends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let stage = InProcess::new(Options::default(), &format!("remote = {port}")).await;
@@ -277,7 +277,7 @@ async fn a_stop_ends_sessions_of_open_connections_and_resets_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_while_sessions_start_leaves_none_behind() {
+async fn a_stop_while_sessions_start_leaves_no_session() {
     let echo = destination(Role::Echo).await;
     let options = Options {
         api_delay: Duration::from_millis(300),
@@ -298,7 +298,7 @@ async fn a_stop_while_sessions_start_leaves_none_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_works_over_tls_with_a_bundle_and_nothing_without() {
+async fn tls_works_with_the_bundle_and_fails_without() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options {
         tls: true,
@@ -326,7 +326,7 @@ async fn everything_works_over_tls_with_a_bundle_and_nothing_without() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_over_the_limit_wait_their_turn() {
+async fn connections_over_the_limit_wait_for_a_permit() {
     let echo = destination(Role::Echo).await;
     let keys = format!("remote = {}\nmax_connections = 1", echo.address().port());
     let stage = InProcess::new(Options::default(), &keys).await;

@@ -11,7 +11,7 @@ use crate::support::tmux::Tmux;
 const QUESTION: &str = "MFA code for arn:aws:iam::111122223333:mfa/jane:";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connect_asks_for_the_code_and_does_not_show_it() {
+async fn connect_prompts_for_the_code_and_does_not_show_it() {
     let fixture = Fixture::new("mfa-serial");
     let screen = screen(&fixture, &connect_line());
 
@@ -22,7 +22,7 @@ async fn connect_asks_for_the_code_and_does_not_show_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fault_of_the_token_service_does_not_cost_the_code() {
+async fn a_failure_of_the_token_service_does_not_waste_the_code() {
     let fixture = Fixture::new("mfa-sts-fails-once");
     let screen = screen(&fixture, &connect_line());
 
@@ -34,7 +34,7 @@ async fn a_fault_of_the_token_service_does_not_cost_the_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forward_asks_for_the_code_of_its_first_connection() {
+async fn forward_prompts_for_the_code_of_its_first_connection() {
     let fixture = Fixture::new("mfa-serial");
     let screen = screen(
         &fixture,
@@ -64,7 +64,7 @@ async fn forward_asks_for_the_code_of_its_first_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn exec_asks_for_the_code_of_its_first_connection() {
+async fn exec_prompts_for_the_code_of_its_first_connection() {
     let fixture = Fixture::new("mfa-serial");
     let client = "import socket, sys\n\
         s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 60)\n\
@@ -85,7 +85,7 @@ async fn exec_asks_for_the_code_of_its_first_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_way_out_restores_the_terminal() {
+async fn each_exit_restores_the_terminal() {
     for (how, keys, code) in [
         ("no code", &["x", "Enter"][..], "77-ended"),
         ("Ctrl-C", &["C-c"], "130-ended"),
@@ -134,7 +134,7 @@ async fn a_signal_restores_the_terminal() {
 
 /// The code is asked for longer than the connection waits for it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_gives_up_restores_the_terminal() {
+async fn a_connection_that_times_out_restores_the_terminal() {
     let fixture = Fixture::new("mfa-serial");
     let file = fixture.path().join("file.toml");
     std::fs::write(&file, "[defaults]\nconnect_timeout = \"1s\"\n").unwrap();
@@ -149,7 +149,7 @@ async fn a_connection_that_gives_up_restores_the_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_code_of_a_source_s_role_is_asked_for() {
+async fn the_code_of_a_source_role_is_prompted_for() {
     for (name, roles) in [
         ("mfa-of-a-source", &["Hub", "Prod"][..]),
         ("mfa-of-a-source-on-a-machine", &["Hub", "Prod"]),

@@ -13,7 +13,7 @@ use crate::support::process::{Process, ssm_proxyd};
 use crate::support::simulator_process::SimulatorProcess;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_header_of_the_shortest_configuration_says_works() {
+async fn the_commands_in_the_header_of_the_minimal_configuration_work() {
     let header = Typed::from_header("config/minimal.toml");
 
     header
@@ -22,7 +22,7 @@ async fn what_the_header_of_the_shortest_configuration_says_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_header_of_the_full_configuration_says_works() {
+async fn the_commands_in_the_header_of_the_full_configuration_work() {
     let header = Typed::from_header("config/ssm-proxyd.toml");
 
     header
@@ -31,7 +31,7 @@ async fn what_the_header_of_the_full_configuration_says_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_readme_says_of_the_simulator_works() {
+async fn the_simulator_commands_in_the_readme_work() {
     let text = shipped("README.md");
     let (_, section) = text
         .split_once("## AWS simulator for your own tests")

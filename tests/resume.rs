@@ -61,7 +61,7 @@ fn the_agents_websocket_may_break_after_every_message() {
 }
 
 #[test]
-fn a_message_that_the_agent_processes_twice_is_never_a_clean_end() {
+fn a_message_processed_twice_by_the_agent_is_never_a_clean_end() {
     let whole = Scenario::begin().played();
     let mut broken = 0;
 
@@ -88,7 +88,7 @@ fn a_message_that_the_agent_processes_twice_is_never_a_clean_end() {
 /// Every message is acknowledged when the FIN arrives: only the number of copies shows that one of
 /// them may have been processed twice.
 #[test]
-fn a_fin_behind_the_acknowledgement_of_a_copy_is_no_clean_end() {
+fn a_fin_after_the_acknowledgement_of_a_copy_is_not_a_clean_end() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::sink());
     pair.settle();
@@ -168,7 +168,7 @@ fn a_new_websocket_is_opened_with_the_new_token_by_the_same_client() {
 }
 
 #[test]
-fn everything_unacknowledged_goes_again_oldest_first_and_nothing_else() {
+fn only_unacknowledged_messages_are_retransmitted_oldest_first() {
     let mut setup = PairOptions::default();
     setup.options.upload_rate = 0;
     let mut pair = setup.established();
@@ -226,7 +226,7 @@ fn a_stream_may_be_opened_and_closed_without_a_websocket() {
 }
 
 #[test]
-fn a_break_during_the_handshake_is_made_good() {
+fn a_disconnect_during_the_handshake_is_recovered() {
     for millis in 0..80 {
         let mut pair = Pair::new(PairOptions::default());
         pair.connect("token");
@@ -258,7 +258,7 @@ fn a_websocket_that_is_replaced_at_once_loses_nothing() {
 }
 
 #[test]
-fn a_machine_that_slept_for_hours_goes_on() {
+fn a_tunnel_continues_after_hours_of_machine_sleep() {
     let mut scenario = Scenario::begin();
     scenario.pair.run_for(Duration::from_millis(40));
     scenario.pair.now += Duration::from_secs(8 * 3600);
@@ -273,7 +273,7 @@ fn a_machine_that_slept_for_hours_goes_on() {
 }
 
 #[test]
-fn a_pause_of_the_path_is_no_break() {
+fn a_network_pause_is_not_a_disconnect() {
     let mut scenario = Scenario::begin();
     scenario.pair.run_for(Duration::from_millis(40));
     let until = scenario.pair.now + Duration::from_secs(40);

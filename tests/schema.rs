@@ -9,7 +9,7 @@ use crate::cli::ended;
 use crate::support::process::ssm_proxyd;
 
 #[test]
-fn the_shipped_schema_is_the_one_that_is_printed() {
+fn the_shipped_schema_equals_the_printed_one() {
     let shipped = fs::read_to_string("config/schema.json").unwrap();
 
     assert_eq!(
@@ -20,7 +20,7 @@ fn the_shipped_schema_is_the_one_that_is_printed() {
 }
 
 #[test]
-fn what_is_shipped_and_what_is_good_keeps_to_it() {
+fn shipped_and_good_files_match_the_schema() {
     let validator = validator();
     let mut files = vec![
         "config/minimal.toml".into(),
@@ -41,7 +41,7 @@ fn what_is_shipped_and_what_is_good_keeps_to_it() {
 }
 
 #[test]
-fn the_shipped_files_name_it_for_editors() {
+fn the_shipped_files_reference_the_schema_for_editors() {
     for file in ["config/minimal.toml", "config/ssm-proxyd.toml"] {
         let text = fs::read_to_string(file).unwrap();
 
@@ -50,7 +50,7 @@ fn the_shipped_files_name_it_for_editors() {
 }
 
 #[test]
-fn slips_are_found() {
+fn the_schema_rejects_typos() {
     let validator = validator();
     let good = fs::read_to_string("tests/config/good/minimal.toml").unwrap();
     let slips = [

@@ -53,7 +53,7 @@ async fn an_agent_dies_as_planned_and_its_client_is_reset() {
 }
 
 #[test]
-fn it_tells_a_program_and_a_person_where_everything_is() {
+fn the_addresses_are_printed_for_programs_and_for_users() {
     let simulator = SimulatorProcess::start(&[] as &[&str]);
     let endpoint = simulator.endpoint();
 
@@ -75,7 +75,7 @@ fn it_tells_a_program_and_a_person_where_everything_is() {
 }
 
 #[test]
-fn with_tls_the_hint_says_whom_to_trust() {
+fn with_tls_the_hint_names_the_certificate_to_trust() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("authority.pem").display().to_string();
     let simulator = SimulatorProcess::start(&["--tls", "--certificate", &file]);
@@ -98,7 +98,7 @@ fn with_tls_the_hint_says_whom_to_trust() {
 }
 
 #[test]
-fn the_help_shows_what_can_go_wrong() {
+fn the_help_lists_the_faults() {
     let help = |option| {
         let mut process = Process::start(ssm_proxyd().args(["simulate", option]));
         assert_eq!(process.exit_code(), 0);
@@ -110,7 +110,7 @@ fn the_help_shows_what_can_go_wrong() {
 }
 
 #[test]
-fn a_closed_terminal_ends_it_and_not_under_nohup() {
+fn a_closed_terminal_ends_the_simulator_unless_under_nohup() {
     let mut heeding = SimulatorProcess::of(&mut behind("env", &["--default-signal=HUP"]), &[]);
     let outliving = SimulatorProcess::of(&mut behind("nohup", &[]), &[]);
 
@@ -125,7 +125,7 @@ fn a_closed_terminal_ends_it_and_not_under_nohup() {
 }
 
 #[test]
-fn a_reader_who_has_gone_is_no_fault() {
+fn a_closed_stdout_is_not_an_error() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut command = ssm_proxyd();
@@ -137,7 +137,7 @@ fn a_reader_who_has_gone_is_no_fault() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_named() {
+fn an_address_in_use_is_reported() {
     let simulator = SimulatorProcess::start(&[] as &[&str]);
     let address = simulator.address.to_string();
 
@@ -155,7 +155,7 @@ fn an_address_that_is_taken_is_named() {
 }
 
 #[test]
-fn a_certificate_that_cannot_be_written_is_named() {
+fn a_certificate_that_cannot_be_written_is_reported() {
     let (code, stderr) = refused(&["--tls", "--certificate", "/nope/x"]);
 
     assert_eq!(code, 1, "{stderr}");
@@ -168,7 +168,7 @@ fn a_certificate_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn what_makes_no_sense_is_bad_usage_with_what_would() {
+fn contradictory_options_are_bad_usage_with_a_hint() {
     for (bad, data) in [
         (
             &["--agent-version", "zz"][..],
@@ -217,7 +217,7 @@ fn what_makes_no_sense_is_bad_usage_with_what_would() {
 }
 
 #[test]
-fn an_invalid_fault_is_bad_usage_and_the_valid_ones_are_named() {
+fn an_invalid_fault_is_bad_usage_and_the_valid_ones_are_listed() {
     for (bad, data) in [
         (
             "kill-agent",

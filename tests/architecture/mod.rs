@@ -36,7 +36,7 @@ fn the_source_follows_the_rules() {
 }
 
 #[test]
-fn every_place_in_the_tables_exists() {
+fn every_path_in_the_tables_exists() {
     let sources = sources();
 
     assert_eq!(rules::stale_places(&sources, &[]), [] as [&str; 0]);

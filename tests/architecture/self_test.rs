@@ -4,7 +4,7 @@ use super::rules::{self, Rule};
 use super::{Source, sources};
 
 #[test]
-fn valid_sources_have_no_fault() {
+fn valid_sources_have_no_violation() {
     let sources = [
         file(
             "src/lib.rs",
@@ -49,7 +49,7 @@ fn valid_sources_have_no_fault() {
 }
 
 #[test]
-fn a_fault_planted_in_the_real_source_is_found() {
+fn a_violation_added_to_the_real_source_is_found() {
     let mut sources = sources();
     let smux = sources
         .iter_mut()
@@ -121,7 +121,7 @@ fn a_module_without_a_row_is_found() {
 }
 
 #[test]
-fn a_module_that_is_not_named_in_full_is_found() {
+fn a_module_without_a_full_path_is_found() {
     for (path, line, what) in [
         ("src/proto/a.rs", "use crate::{wire::smux};", "one `use"),
         ("src/proto/a.rs", "use crate as all;", "name the module"),
@@ -166,7 +166,7 @@ fn a_module_that_is_not_named_in_full_is_found() {
 }
 
 #[test]
-fn a_crate_outside_its_places_is_found() {
+fn a_crate_outside_its_allowed_files_is_found() {
     for (path, line, what) in [
         (
             "src/forward/mod.rs",
@@ -208,7 +208,7 @@ fn a_crate_outside_its_places_is_found() {
 }
 
 #[test]
-fn a_crate_may_be_named_in_its_file_its_folder_and_unit_tests() {
+fn a_crate_may_be_used_in_its_file_its_folder_and_unit_tests() {
     let clean = [
         file("src/config/document.rs", "//! X.\nuse toml::Table;\n"),
         file(
@@ -247,7 +247,7 @@ fn a_dependency_without_a_row_is_found_and_so_is_a_row_without_a_dependency() {
 }
 
 #[test]
-fn an_impure_word_in_a_pure_file_is_found() {
+fn an_impure_name_in_a_pure_file_is_found() {
     for line in [
         "use tokio::time;",
         "async fn f() {}",
@@ -368,7 +368,7 @@ fn a_string_in_a_displayed_type_is_found() {
 }
 
 #[test]
-fn a_fault_reads_as_a_place_a_rule_and_a_remedy() {
+fn a_violation_is_printed_with_place_rule_and_remedy() {
     let faults = rules::names(&[file("src/lib.rs", "//! X.\nmod misc;\n")]);
 
     let expected = "src/lib.rs:2: name: `misc` does not say what is in the module; name it for its \

@@ -305,7 +305,7 @@ fn closing(body: &str, mark: u8) -> usize {
 }
 
 #[test]
-fn comments_literals_and_lifetimes_are_no_tokens() {
+fn comments_literals_and_lifetimes_are_not_tokens() {
     let text = r##"
         // crate::a
         /* outer /* crate::b */ crate::c */
@@ -349,7 +349,7 @@ fn a_use_tree_is_one_path_for_each_leaf() {
 }
 
 #[test]
-fn items_of_tests_are_not_shipped() {
+fn test_items_are_not_shipped_code() {
     let text = "a; #[cfg(test)] #[expect(x)] mod tests { use b; } #[cfg(test)] mod c; d { e; }";
 
     let tokens = tokens(text);

@@ -15,7 +15,7 @@ use crate::support::pair::Pair;
 use crate::support::pair_options::PairOptions;
 
 #[test]
-fn a_channel_opens_with_a_text_and_the_first_messages_in_order() {
+fn a_channel_opens_with_a_text_frame_and_the_first_messages_in_order() {
     let pair = Pair::established();
 
     let [opening] = &pair.openings[..] else {
@@ -42,7 +42,7 @@ fn a_channel_opens_with_a_text_and_the_first_messages_in_order() {
 }
 
 #[test]
-fn the_same_version_is_claimed_in_both_places() {
+fn the_same_client_version_is_sent_in_both_places() {
     let pair = Pair::established();
 
     assert_eq!(pair.openings[0].client_version, "1.2.764.0");
@@ -51,7 +51,7 @@ fn the_same_version_is_claimed_in_both_places() {
 }
 
 #[test]
-fn one_response_leaves_whatever_comes_twice() {
+fn a_repeated_handshake_request_gets_one_response() {
     let mut pair = Pair::new(PairOptions::default());
     pair.down.double_next_of(Kind::Output, 2);
     pair.up.double_next_of(Kind::Input, 1);
@@ -71,7 +71,7 @@ fn one_response_leaves_whatever_comes_twice() {
 }
 
 #[test]
-fn nothing_of_a_user_leaves_before_the_agent_is_ready() {
+fn no_user_data_is_sent_before_the_agent_is_ready() {
     let mut setup = PairOptions::default();
     setup.agent.readiness = Duration::from_millis(400)..Duration::from_millis(400);
     let mut pair = Pair::new(setup);
@@ -128,7 +128,7 @@ fn the_probe_is_repeated_quickly_and_then_slower_until_it_is_acknowledged() {
 }
 
 #[test]
-fn a_notice_of_the_agent_reaches_the_user() {
+fn a_message_from_the_agent_reaches_the_user() {
     let mut fixture = CoreFixture::new();
 
     fixture.receive(message_builder::handshake_request(0, "3.3.987.0", ""));
@@ -138,7 +138,7 @@ fn a_notice_of_the_agent_reaches_the_user() {
 }
 
 #[test]
-fn encryption_that_is_asked_for_is_answered_unsupported() {
+fn a_request_for_encryption_is_answered_unsupported() {
     let mut fixture = CoreFixture::new();
     let kms =
         r#",{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"k","Challenge":"AAAA"}}"#;
@@ -157,7 +157,7 @@ fn encryption_that_is_asked_for_is_answered_unsupported() {
 }
 
 #[test]
-fn an_agent_that_insists_on_encryption_is_named_and_not_answered() {
+fn an_agent_that_requires_encryption_is_reported_and_not_answered() {
     let mut fixture = CoreFixture::new();
     fixture.receive(message_builder::handshake_request(0, "3.3.987.0", ""));
     let kind = PayloadType::EncChallengeRequest;
@@ -176,7 +176,7 @@ fn an_agent_that_insists_on_encryption_is_named_and_not_answered() {
 }
 
 #[test]
-fn a_shell_that_starts_without_a_handshake_is_named() {
+fn a_shell_that_starts_without_a_handshake_is_reported() {
     let mut fixture = CoreFixture::new();
 
     fixture.receive(message_builder::output(0, b"$ "));
@@ -186,7 +186,7 @@ fn a_shell_that_starts_without_a_handshake_is_named() {
 }
 
 #[test]
-fn a_handshake_that_begins_anew_is_not_answered_again() {
+fn a_restarted_handshake_is_not_answered_again() {
     let mut fixture = CoreFixture::new();
     fixture.receive(message_builder::handshake_request(0, "3.3.987.0", ""));
 

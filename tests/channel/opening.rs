@@ -67,7 +67,7 @@ fn the_first_bytes_arrive_although_the_agent_discards_at_first() {
 }
 
 #[test]
-fn first_bytes_that_an_agent_discards_are_a_loss_and_no_silence() {
+fn first_bytes_that_an_agent_discards_are_reported_as_lost() {
     let delays = [50, 300, 2000, 10_000, 40_000].into_iter().cycle();
     for (seed, micros) in (0..400).zip(delays) {
         let delay = Duration::from_micros(micros);
@@ -105,7 +105,7 @@ fn first_bytes_that_an_agent_discards_are_a_loss_and_no_silence() {
 }
 
 #[test]
-fn proof_of_readiness_takes_a_few_milliseconds_in_the_median() {
+fn the_readiness_probe_takes_a_few_milliseconds_in_the_median() {
     for micros in [50, 300, 2000, 10_000, 40_000] {
         let delay = Duration::from_micros(micros);
         let mut late: Vec<_> = (0..101)

@@ -56,7 +56,7 @@ fn a_duplicate_is_acknowledged_again_and_delivered_once() {
 }
 
 #[test]
-fn a_lost_acknowledgement_is_made_good_by_the_duplicate() {
+fn a_lost_acknowledgement_is_repeated_after_the_duplicate() {
     let mut pair = Pair::established();
     pair.up.lose_next_of(Kind::Acknowledge, 2);
 
@@ -107,7 +107,7 @@ fn a_lost_message_is_retransmitted_and_no_other() {
 }
 
 #[test]
-fn each_copy_waits_twice_as_long_and_is_the_same() {
+fn each_retransmission_waits_twice_as_long_and_is_identical() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::sink());
     pair.settle();
@@ -129,7 +129,7 @@ fn each_copy_waits_twice_as_long_and_is_the_same() {
 }
 
 #[test]
-fn a_message_that_went_twice_teaches_no_round_trip() {
+fn a_retransmitted_message_gives_no_round_trip_sample() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::sink());
     pair.settle();
@@ -146,7 +146,7 @@ fn a_message_that_went_twice_teaches_no_round_trip() {
 }
 
 #[test]
-fn acknowledgements_leave_before_data() {
+fn acknowledgements_are_sent_before_data() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::echo());
     pair.settle();
@@ -170,7 +170,7 @@ fn acknowledgements_leave_before_data() {
 }
 
 #[test]
-fn acknowledgements_leave_before_what_goes_again() {
+fn acknowledgements_are_sent_before_retransmissions() {
     let mut fixture = CoreFixture::ready();
     let id = fixture.tunnel.open().unwrap();
     fixture.tunnel.write(id, b"unacknowledged");
@@ -188,7 +188,7 @@ fn acknowledgements_leave_before_what_goes_again() {
 }
 
 #[test]
-fn an_early_message_that_comes_twice_is_acknowledged_twice() {
+fn an_early_message_received_twice_is_acknowledged_twice() {
     let mut fixture = CoreFixture::ready();
 
     fixture.receive(message_builder::output(5, b""));
@@ -199,7 +199,7 @@ fn an_early_message_that_comes_twice_is_acknowledged_twice() {
 }
 
 #[test]
-fn acknowledgements_leave_while_publication_is_paused_and_data_does_not() {
+fn acknowledgements_are_sent_while_publication_is_paused_and_data_is_not() {
     let mut fixture = CoreFixture::ready();
     let id = fixture.tunnel.open().unwrap();
     fixture.tunnel.write(id, b"held back");
@@ -227,7 +227,7 @@ fn a_pause_without_a_start_ends_after_five_seconds() {
 }
 
 #[test]
-fn pauses_that_come_again_and_again_are_no_endless_stop() {
+fn repeated_pauses_do_not_stop_publication_indefinitely() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::sink());
     pair.write(stream, &pattern(1, 900_000));
@@ -258,7 +258,7 @@ fn a_pause_ends_with_a_start_or_with_any_output() {
 }
 
 #[test]
-fn a_damaged_message_of_the_agent_is_not_acknowledged_and_comes_again() {
+fn a_damaged_message_from_the_agent_is_not_acknowledged_and_arrives_again() {
     let mut pair = Pair::established();
     pair.down.damage_next_of(Kind::Output, 2);
 
@@ -272,7 +272,7 @@ fn a_damaged_message_of_the_agent_is_not_acknowledged_and_comes_again() {
 }
 
 #[test]
-fn a_damaged_message_of_ours_goes_again() {
+fn a_damaged_message_to_the_agent_is_retransmitted() {
     let mut setup = PairOptions::default();
     setup.agent.digests = ssm_proxyd::sim::agent::Digests::Demanded;
     let mut pair = setup.established();
@@ -289,7 +289,7 @@ fn a_damaged_message_of_ours_goes_again() {
 }
 
 #[test]
-fn a_peer_whose_digests_are_never_right_ends_the_tunnel() {
+fn a_peer_whose_digests_are_always_wrong_ends_the_tunnel() {
     let mut fixture = CoreFixture::ready();
     let mut wrong = message_builder::output(2, b"x").to_vec();
     *wrong.last_mut().unwrap() ^= 1;
@@ -306,7 +306,7 @@ fn a_peer_whose_digests_are_never_right_ends_the_tunnel() {
 }
 
 #[test]
-fn a_few_frames_that_cannot_be_read_are_ignored_once_there_is_an_agent() {
+fn a_few_invalid_frames_are_ignored_once_the_agent_is_connected() {
     let half =
         message_builder::message(Kind::AgentSessionState, 2, PayloadType::None, b"").slice(..60);
     let text = Bytes::from_static(b"{\"what\": \"is this\"}");
@@ -328,7 +328,7 @@ fn a_few_frames_that_cannot_be_read_are_ignored_once_there_is_an_agent() {
 }
 
 #[test]
-fn what_the_service_makes_itself_needs_no_more_than_is_known_of_it() {
+fn messages_made_by_the_gateway_need_only_their_known_fields() {
     let mut fixture = CoreFixture::ready();
     let closed = message_builder::channel_closed("gone");
     let mut bare = closed.to_vec();
@@ -354,7 +354,7 @@ fn what_the_service_makes_itself_needs_no_more_than_is_known_of_it() {
 }
 
 #[test]
-fn an_acknowledgement_of_nothing_changes_nothing() {
+fn an_acknowledgement_of_an_unknown_message_changes_nothing() {
     let mut fixture = CoreFixture::ready();
     let id = fixture.tunnel.open().unwrap();
     fixture.tunnel.write(id, b"x");
@@ -371,7 +371,7 @@ fn an_acknowledgement_of_nothing_changes_nothing() {
 }
 
 #[test]
-fn what_is_not_for_a_client_is_ignored() {
+fn messages_not_meant_for_a_client_are_ignored() {
     let mut fixture = CoreFixture::ready();
     let foreign = Kind::Other("job_reply".to_owned());
 

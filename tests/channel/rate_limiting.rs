@@ -14,7 +14,7 @@ use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_whole, pattern};
 
 #[test]
-fn a_paused_publication_holds_back_one_sign_of_life() {
+fn a_paused_publication_holds_back_one_keep_alive() {
     for setup in [PairOptions::default(), PairOptions::single()] {
         let mut setup = setup;
         setup.options.keep_alive = true;
@@ -42,7 +42,7 @@ fn a_paused_publication_holds_back_one_sign_of_life() {
 }
 
 #[test]
-fn keep_alives_that_were_due_without_a_websocket_are_one_message() {
+fn keep_alives_due_without_a_websocket_are_one_message() {
     let mut setup = PairOptions::single();
     setup.options.keep_alive = true;
     let mut pair = Pair::new(setup);
@@ -63,7 +63,7 @@ fn keep_alives_that_were_due_without_a_websocket_are_one_message() {
 }
 
 #[test]
-fn sizes_after_resumes_keep_the_rate_too() {
+fn terminal_sizes_after_resumes_keep_the_rate_limit() {
     let mut setup = PairOptions::default();
     setup.options.upload_rate = 2;
     let mut pair = setup.established();
@@ -87,7 +87,7 @@ fn sizes_after_resumes_keep_the_rate_too() {
 }
 
 #[test]
-fn no_second_brings_more_than_the_rate_and_its_burst() {
+fn no_second_has_more_messages_than_the_rate_and_its_burst() {
     for rate in [10, 100, 900] {
         let mut setup = PairOptions::default();
         setup.options.upload_rate = rate;
@@ -107,7 +107,7 @@ fn no_second_brings_more_than_the_rate_and_its_burst() {
 }
 
 #[test]
-fn no_second_brings_more_after_the_network_has_paused() {
+fn no_second_exceeds_the_rate_after_a_network_pause() {
     for millis in [100, 300, 1000, 5000] {
         let mut pair = Pair::established();
         let stream = pair.open(Destination::sink());
@@ -123,7 +123,7 @@ fn no_second_brings_more_after_the_network_has_paused() {
 }
 
 #[test]
-fn retransmissions_keep_the_rate_too() {
+fn retransmissions_keep_the_rate_limit() {
     let mut setup = PairOptions::default();
     setup.options.upload_rate = 200;
     setup.up.loss = 0.2;
@@ -208,7 +208,7 @@ fn never_more_than_the_window_is_unacknowledged() {
 }
 
 #[test]
-fn no_message_is_longer_than_the_option_says() {
+fn no_message_is_longer_than_the_option_allows() {
     for payload in [64, 1024, 40_000] {
         let mut setup = PairOptions::default();
         setup.options.upload_payload = payload;

@@ -16,7 +16,7 @@ use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_prefix, assert_whole, pattern};
 
 #[test]
-fn a_session_that_is_closed_here_ends_with_the_flag_and_its_acknowledgement() {
+fn a_session_closed_by_the_client_ends_with_the_flag_and_its_acknowledgement() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::echo());
     pair.settle();
@@ -37,7 +37,7 @@ fn a_session_that_is_closed_here_ends_with_the_flag_and_its_acknowledgement() {
 }
 
 #[test]
-fn a_flag_that_nobody_acknowledges_is_waited_for_a_second() {
+fn an_unacknowledged_flag_is_waited_for_one_second() {
     let mut pair = Pair::established();
     let before = pair.elapsed();
     pair.up.lose_next_of(Kind::Input, 99);
@@ -50,7 +50,7 @@ fn a_flag_that_nobody_acknowledges_is_waited_for_a_second() {
 }
 
 #[test]
-fn a_session_is_closed_within_a_second_without_a_websocket_too() {
+fn a_session_without_a_websocket_is_closed_within_a_second() {
     let mut pair = Pair::established();
     pair.disconnect(0, Delivery::No);
     let before = pair.elapsed();
@@ -63,7 +63,7 @@ fn a_session_is_closed_within_a_second_without_a_websocket_too() {
 }
 
 #[test]
-fn a_lost_flag_goes_again() {
+fn a_lost_flag_is_retransmitted() {
     let mut pair = Pair::established();
     pair.up.lose_next_of(Kind::Input, 1);
 
@@ -75,7 +75,7 @@ fn a_lost_flag_goes_again() {
 }
 
 #[test]
-fn a_session_that_was_never_open_is_closed_at_once() {
+fn a_session_that_was_never_open_is_closed_immediately() {
     let mut pair = Pair::new(PairOptions::default());
 
     pair.close();
@@ -107,7 +107,7 @@ fn the_end_of_the_session_loses_every_stream() {
 }
 
 #[test]
-fn a_stream_that_ended_before_its_session_has_ended_well() {
+fn a_stream_that_ended_before_its_session_ended_cleanly() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::source(pattern(1, 3000)));
     pair.set_reads(stream, false);
@@ -122,7 +122,7 @@ fn a_stream_that_ended_before_its_session_has_ended_well() {
 }
 
 #[test]
-fn an_end_behind_a_gap_is_no_end() {
+fn a_channel_end_behind_a_gap_is_not_an_end() {
     let mut fixture = CoreFixture::ready();
     let id = fixture.tunnel.open().unwrap();
     fixture.drain();
@@ -143,7 +143,7 @@ fn an_end_behind_a_gap_is_no_end() {
 }
 
 #[test]
-fn a_flag_that_waits_for_a_websocket_leaves_with_it() {
+fn a_flag_pending_without_a_websocket_is_sent_on_the_next_one() {
     let mut pair = Pair::established();
     pair.disconnect(0, Delivery::No);
     pair.close();
@@ -157,7 +157,7 @@ fn a_flag_that_waits_for_a_websocket_leaves_with_it() {
 }
 
 #[test]
-fn what_came_before_the_end_of_the_session_can_be_read() {
+fn data_received_before_the_end_of_the_session_can_be_read() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::greeting(pattern(1, 3000)));
     pair.set_reads(stream, false);
@@ -172,7 +172,7 @@ fn what_came_before_the_end_of_the_session_can_be_read() {
 }
 
 #[test]
-fn an_agent_that_dies_is_told_by_the_service_with_its_words() {
+fn the_gateway_reports_a_dead_agent_with_its_message() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::echo());
     pair.settle();
@@ -190,7 +190,7 @@ fn an_agent_that_dies_is_told_by_the_service_with_its_words() {
 }
 
 #[test]
-fn a_host_that_cannot_be_dialled_ends_the_session_with_the_reason() {
+fn an_unreachable_host_ends_the_session_with_the_reason() {
     let mut setup = PairOptions::default();
     let refusal = "Forwarding to IP address 169.254.169.254 is forbidden.";
     setup.job.refusal = Some(refusal.to_owned());
@@ -220,7 +220,7 @@ fn a_session_ended_by_the_api_closes_the_channel() {
 }
 
 #[test]
-fn the_owner_of_a_tunnel_may_give_it_up() {
+fn the_owner_of_a_tunnel_may_abort_it() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::echo());
     let why = "no websocket for five minutes".to_owned();

@@ -13,7 +13,7 @@ use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_prefix, assert_whole, pattern};
 
 #[test]
-fn what_is_written_comes_back_from_an_echo() {
+fn an_echo_returns_what_is_written() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::echo());
 
@@ -27,7 +27,7 @@ fn what_is_written_comes_back_from_an_echo() {
 }
 
 #[test]
-fn the_end_of_a_destination_comes_after_its_last_byte() {
+fn the_end_of_a_destination_arrives_after_its_last_byte() {
     for len in [0, 1, 1016, 1017, 50_000] {
         let mut pair = Pair::established();
 
@@ -64,7 +64,7 @@ fn a_refused_dial_ends_its_own_stream_and_no_other() {
 }
 
 #[test]
-fn each_refused_dial_meets_its_own_stream() {
+fn each_refused_dial_is_reported_on_its_own_stream() {
     let mut pair = Pair::established();
     let pause = Duration::from_millis(40);
 
@@ -79,7 +79,7 @@ fn each_refused_dial_meets_its_own_stream() {
 }
 
 #[test]
-fn a_half_close_keeps_the_answer() {
+fn a_half_close_keeps_the_response() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::answering(5, pattern(2, 30_000)));
 
@@ -111,7 +111,7 @@ fn a_finish_alone_sends_no_fin_and_no_more_bytes() {
 }
 
 #[test]
-fn an_upload_is_delivered_once_the_agent_has_closed_behind_it() {
+fn an_upload_is_delivered_once_the_agent_has_closed_after_it() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::sink());
 
@@ -129,7 +129,7 @@ fn an_upload_is_delivered_once_the_agent_has_closed_behind_it() {
 
 /// The agent acknowledges what it drops, after its FIN; that proves nothing.
 #[test]
-fn an_upload_is_cut_short_if_the_destination_ends_before_it_is_acknowledged() {
+fn an_upload_is_truncated_if_the_destination_ends_before_it_is_acknowledged() {
     for leaves in [false, true] {
         let mut pair = Pair::established();
         let stream = pair.open(Destination::answering(5, b"enough".to_vec()));
@@ -217,7 +217,7 @@ fn a_reset_delivers_what_was_written_and_then_one_fin() {
 }
 
 #[test]
-fn a_reset_before_the_first_byte_is_a_stream_of_nothing() {
+fn a_reset_before_the_first_byte_is_an_empty_stream() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::sink());
 
@@ -245,7 +245,7 @@ fn both_ends_may_close_at_once() {
 }
 
 #[test]
-fn a_destination_that_breaks_off_ends_after_what_it_said() {
+fn a_destination_that_aborts_ends_the_stream_after_its_last_byte() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::abrupt(100, pattern(2, 3000)));
 
@@ -260,7 +260,7 @@ fn a_destination_that_breaks_off_ends_after_what_it_said() {
 }
 
 #[test]
-fn a_banner_comes_before_the_client_speaks() {
+fn a_banner_arrives_before_the_client_sends() {
     let mut pair = Pair::established();
 
     let stream = pair.open(Destination::greeting(b"220 ready\r\n".to_vec()));
@@ -270,7 +270,7 @@ fn a_banner_comes_before_the_client_speaks() {
 }
 
 #[test]
-fn bytes_arrive_whole_in_readings_of_every_size() {
+fn every_byte_arrives_with_read_buffers_of_every_size() {
     for chunk in [1, 7, 1024, 1 << 20] {
         let mut pair = Pair::established();
         let stream = pair.open(Destination::source(pattern(2, 40_000)).in_chunks_of(chunk));
@@ -284,7 +284,7 @@ fn bytes_arrive_whole_in_readings_of_every_size() {
 }
 
 #[test]
-fn writes_of_one_byte_share_messages() {
+fn one_byte_writes_share_messages() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::sink());
     pair.settle();
@@ -316,7 +316,7 @@ fn dials_are_made_one_after_the_other() {
 }
 
 #[test]
-fn a_dial_that_is_never_answered_does_not_disturb_what_is_open() {
+fn an_unanswered_dial_does_not_disturb_open_streams() {
     let mut pair = Pair::established();
     let open = pair.open(Destination::echo());
     pair.settle();
@@ -351,7 +351,7 @@ fn many_streams_carry_their_own_bytes() {
 }
 
 #[test]
-fn a_number_of_a_stream_is_never_used_twice() {
+fn a_stream_number_is_never_used_twice() {
     let mut pair = Pair::established();
     let mut ids = Vec::new();
 

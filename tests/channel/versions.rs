@@ -11,7 +11,7 @@ use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_whole, pattern};
 
 #[test]
-fn a_version_is_told_when_the_agent_is_ready() {
+fn the_agent_version_is_reported_when_the_agent_is_ready() {
     for version in [
         "3.3.987.0",
         "3.2.1041.0",
@@ -31,7 +31,7 @@ fn a_version_is_told_when_the_agent_is_ready() {
 }
 
 #[test]
-fn an_agent_that_acknowledges_too_early_is_given_time() {
+fn an_agent_that_acknowledges_too_early_gets_a_delay() {
     for version in ["3.0.222.0", "3.0.654.0"] {
         let mut pair = Pair::new(PairOptions::of_version(version));
         pair.connect("token");
@@ -46,7 +46,7 @@ fn an_agent_that_acknowledges_too_early_is_given_time() {
 }
 
 #[test]
-fn an_agent_without_mux_is_named_as_too_old() {
+fn an_agent_without_mux_is_reported_as_too_old() {
     for version in ["3.0.196.0", "2.3.722.0"] {
         let mut pair = Pair::new(PairOptions::of_version(version));
 
@@ -60,7 +60,7 @@ fn an_agent_without_mux_is_named_as_too_old() {
 }
 
 #[test]
-fn an_idle_tunnel_lives_where_the_agent_wants_signs_of_life() {
+fn an_idle_tunnel_stays_open_where_the_agent_expects_keep_alives() {
     for version in ["3.0.222.0", "3.1.1374.0", "3.1.1476.0", "3.1.1511.0"] {
         let mut pair = PairOptions::of_version(version).established();
 
@@ -75,7 +75,7 @@ fn an_idle_tunnel_lives_where_the_agent_wants_signs_of_life() {
 }
 
 #[test]
-fn an_idle_tunnel_is_silent_where_the_agent_does_not() {
+fn an_idle_tunnel_sends_no_keep_alives_to_other_agents() {
     for version in ["3.1.1575.0", "3.3.987.0"] {
         let mut pair = PairOptions::of_version(version).established();
         let before = pair.messages();
@@ -88,7 +88,7 @@ fn an_idle_tunnel_is_silent_where_the_agent_does_not() {
 }
 
 #[test]
-fn an_agent_that_ignores_duplicates_delivers_in_spite_of_lost_acknowledgements() {
+fn an_agent_that_ignores_duplicates_delivers_despite_lost_acknowledgements() {
     let mut pair = PairOptions::of_version("3.1.1575.0").established();
     let stream = pair.open(Destination::echo());
     pair.settle();
@@ -108,7 +108,7 @@ fn an_agent_that_ignores_duplicates_delivers_in_spite_of_lost_acknowledgements()
 }
 
 #[test]
-fn a_reconnect_brings_what_was_lost_behind_an_acknowledgement_that_never_comes() {
+fn a_reconnect_retransmits_data_behind_an_acknowledgement_that_never_arrives() {
     let mut pair = PairOptions::of_version("3.1.1575.0").established();
     let stream = pair.open(Destination::sink());
     pair.settle();
@@ -146,7 +146,7 @@ fn an_old_agent_survives_a_broken_websocket() {
 }
 
 #[test]
-fn an_agent_that_ignores_duplicates_takes_a_long_upload_with_many_breaks() {
+fn an_agent_that_ignores_duplicates_gets_a_long_upload_with_many_disconnects() {
     for seed in 0..4 {
         let mut setup = PairOptions::of_version("3.1.1575.0");
         setup.seed = seed;
@@ -180,7 +180,7 @@ fn an_agent_that_ignores_duplicates_takes_a_long_upload_with_many_breaks() {
 }
 
 #[test]
-fn a_window_whose_acknowledgements_are_all_lost_is_given_back() {
+fn a_window_whose_acknowledgements_are_all_lost_is_released() {
     let mut setup = PairOptions::of_version("3.1.1575.0");
     setup.options.upload_window = 8 * 1024;
     let mut pair = setup.established();
@@ -199,7 +199,7 @@ fn a_window_whose_acknowledgements_are_all_lost_is_given_back() {
 }
 
 #[test]
-fn what_an_agent_that_ignores_duplicates_never_got_is_sent_until_it_has_it() {
+fn messages_lost_on_an_agent_that_ignores_duplicates_are_sent_until_received() {
     for seed in 0..20 {
         let mut setup = PairOptions::of_version("3.1.1575.0");
         setup.seed = seed;

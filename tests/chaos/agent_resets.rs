@@ -24,7 +24,7 @@ use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_prefix, assert_whole, pattern};
 
 #[test]
-fn an_agent_that_is_reset_in_mid_transfer_ends_no_truncated_stream_cleanly() {
+fn no_truncated_stream_ends_cleanly_when_the_agent_is_reset_mid_transfer() {
     let seeds = number("RESETS_SEED").map_or(0..SEEDS, |seed| seed..seed + 1);
     let single = seeds.end - seeds.start == 1;
     let mut totals = Totals::default();

@@ -16,7 +16,7 @@ mod scenario;
 use std::thread;
 
 #[test]
-fn every_byte_arrives_on_every_bad_path() {
+fn every_byte_arrives_under_all_link_conditions() {
     if let Some(seed) = number("FAULTS_SEED") {
         println!("{:?}", play(seed));
         return;

@@ -9,7 +9,7 @@ use crate::support::in_process::unpaced;
 use crate::support::transfer::abort;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_that_are_written_one_by_one_arrive_upwards() {
+async fn bytes_written_one_by_one_arrive_at_the_destination() {
     each(async |kind| {
         let fixture = Fixture::plain(kind).await;
         let (mut client, mut destination) = fixture.pair().await;
@@ -29,7 +29,7 @@ async fn bytes_that_are_written_one_by_one_arrive_upwards() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_that_are_written_one_by_one_arrive_downwards() {
+async fn bytes_written_one_by_one_arrive_at_the_client() {
     each(async |kind| {
         let fixture = Fixture::new(kind, unpaced(), "").await;
         let (mut client, mut destination) = fixture.pair().await;
@@ -49,7 +49,7 @@ async fn bytes_that_are_written_one_by_one_arrive_downwards() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_banner_comes_before_the_client_has_said_a_word() {
+async fn a_banner_arrives_before_the_client_has_sent_anything() {
     each(async |kind| {
         let fixture = Fixture::plain(kind).await;
         let (mut client, mut destination) = fixture.pair().await;
@@ -71,7 +71,7 @@ async fn a_banner_comes_before_the_client_has_said_a_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_half_closes_gets_its_long_answer_and_then_the_end() {
+async fn a_client_that_half_closes_gets_its_long_response_and_then_the_end() {
     each(async |kind| {
         let fixture = Fixture::new(kind, unpaced(), "half_close_timeout = \"1s\"").await;
         let (mut client, mut destination) = fixture.pair().await;
@@ -159,7 +159,7 @@ async fn a_client_that_aborts_while_it_receives_ends_its_session() {
 /// An agent closes a stream in the same way after an end and after a reset (protocol.md section
 /// 8.5), so that nobody here can know.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_aborts_looks_like_one_that_ends_because_agents_tell_no_difference() {
+async fn a_destination_that_aborts_looks_like_one_that_ends() {
     each(async |kind| {
         let fixture = Fixture::new(kind, unpaced(), "").await;
         let (mut client, mut destination) = fixture.pair().await;
@@ -178,7 +178,7 @@ async fn a_destination_that_aborts_looks_like_one_that_ends_because_agents_tell_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_aborts_while_the_client_sends_is_an_end_too() {
+async fn a_destination_that_aborts_while_the_client_sends_is_an_end() {
     each(async |kind| {
         let fixture = Fixture::new(kind, unpaced(), "").await;
         let (mut client, mut destination) = fixture.pair().await;
@@ -274,7 +274,7 @@ async fn both_may_half_close_at_once() {
 
 /// TCP does not tell its peer that it will not read; a Unix socket does.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_only_sends_is_heard_to_its_last_word() {
+async fn a_client_that_only_sends_has_every_byte_delivered() {
     let fixture = Fixture::new(Kind::Unix, unpaced(), "").await;
     let (mut client, mut destination) = fixture.pair().await;
     let data = pattern(2_000_000);

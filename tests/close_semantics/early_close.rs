@@ -16,7 +16,7 @@ fn slow_to_start() -> Options {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_connects_and_leaves_at_once_leaves_no_session() {
+async fn a_client_that_connects_and_disconnects_at_once_leaves_no_session() {
     each(async |kind| {
         let fixture = Fixture::plain(kind).await;
 
@@ -37,7 +37,7 @@ async fn a_client_that_connects_and_leaves_at_once_leaves_no_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_while_its_session_starts_is_never_dialled_for() {
+async fn no_destination_is_dialled_for_a_client_that_disconnects_during_session_start() {
     each(async |kind| {
         let fixture = Fixture::new(kind, slow_to_start(), "").await;
 
@@ -59,7 +59,7 @@ async fn a_client_that_leaves_while_its_session_starts_is_never_dialled_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_speaks_and_leaves_while_its_session_starts_is_heard() {
+async fn data_of_a_client_that_disconnects_during_session_start_is_delivered() {
     each(async |kind| {
         let fixture = Fixture::new(kind, slow_to_start(), "").await;
 
@@ -80,7 +80,7 @@ async fn a_client_that_speaks_and_leaves_while_its_session_starts_is_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_half_closes_at_once_gets_what_the_destination_says() {
+async fn a_client_that_half_closes_at_once_gets_the_response() {
     each(async |kind| {
         let fixture = Fixture::new(kind, slow_to_start(), "").await;
 
@@ -102,7 +102,7 @@ async fn a_client_that_half_closes_at_once_gets_what_the_destination_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_accepts_and_closes_at_once_is_an_end_and_no_reset() {
+async fn a_destination_that_accepts_and_closes_at_once_is_an_end_and_not_a_reset() {
     each(async |kind| {
         let fixture = Fixture::plain(kind).await;
 

@@ -9,7 +9,7 @@ use super::fixture::{End, Fixture, Kind, each, pattern, read_to_end};
 use crate::support::in_process::unpaced;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_lost_is_a_reset_and_no_end() {
+async fn a_lost_session_is_a_reset_and_not_an_end() {
     each(async |kind| {
         let fixture = Fixture::new(kind, expiring(), "").await;
         let (mut client, mut destination) = fixture.pair().await;
@@ -59,7 +59,7 @@ async fn a_half_closed_client_whose_session_is_lost_sees_a_reset() {
 
 /// The limit of a Unix socket, as the README tells it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_said_nothing_sees_a_reset_over_tcp_alone() {
+async fn a_client_that_sent_nothing_sees_a_reset_over_tcp_only() {
     each(async |kind| {
         let fixture = Fixture::new(kind, expiring(), "").await;
         let (mut client, mut destination) = fixture.pair().await;
@@ -128,7 +128,7 @@ async fn a_stop_of_the_daemon_is_a_reset() {
 
 /// While there is no websocket, nobody can say that an answer does not come.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_half_closed_client_gets_its_answer_after_an_outage_longer_than_its_timeout() {
+async fn a_half_closed_client_gets_its_response_after_an_outage_longer_than_its_timeout() {
     each(async |kind| {
         let fixture = Fixture::new(kind, unpaced(), "half_close_timeout = \"1s\"").await;
         let (mut client, mut destination) = fixture.pair().await;
@@ -148,7 +148,7 @@ async fn a_half_closed_client_gets_its_answer_after_an_outage_longer_than_its_ti
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_words_of_a_client_arrive_after_an_outage_longer_than_its_timeout() {
+async fn the_final_bytes_of_a_client_arrive_after_an_outage_longer_than_its_timeout() {
     each(async |kind| {
         let fixture = Fixture::new(kind, unpaced(), "half_close_timeout = \"1s\"").await;
         let (mut client, mut destination) = fixture.pair().await;

@@ -53,7 +53,7 @@ async fn a_destination_that_does_not_read_holds_back_the_client_and_loses_nothin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_closes_while_megabytes_wait_has_all_of_them_delivered() {
+async fn a_client_that_closes_with_megabytes_pending_has_all_of_them_delivered() {
     each(async |kind| {
         let fixture = Fixture::new(kind, unpaced(), FAST_UPLOAD).await;
         let (mut client, mut destination) = fixture.pair().await;
@@ -81,7 +81,7 @@ async fn a_client_that_closes_while_megabytes_wait_has_all_of_them_delivered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_while_nobody_reads_is_not_waited_for_for_ever() {
+async fn a_client_that_closes_before_a_stalled_destination_is_not_waited_for_indefinitely() {
     let keys = format!("{FAST_UPLOAD}\nhalf_close_timeout = \"1s\"\nresume_timeout = \"1s\"");
     let keys = keys.as_str();
     for leave in [Client::abort, drop] {
@@ -102,7 +102,7 @@ async fn a_client_that_leaves_while_nobody_reads_is_not_waited_for_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_only_talks_does_not_keep_a_client_that_left() {
+async fn a_destination_that_only_sends_does_not_hold_a_disconnected_client() {
     each(async |kind| {
         let keys = "half_close_timeout = \"1s\"\nresume_timeout = \"1s\"";
         let fixture = Fixture::new(kind, unpaced(), &format!("{FAST_UPLOAD}\n{keys}")).await;
@@ -154,7 +154,7 @@ async fn a_destination_that_ends_before_the_client_reads_is_an_end_after_every_b
 /// A destination that talks and does not read stops its agent from reading too, acknowledgements
 /// included; those pile up here until no more input is taken.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_talks_before_it_reads_is_heard_in_the_end() {
+async fn a_destination_that_sends_before_it_reads_delivers_everything() {
     let mut options = Options {
         gateway_inbox: 64 * 1024,
         ..unpaced()

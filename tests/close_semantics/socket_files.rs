@@ -41,7 +41,7 @@ fn address(path: &Path) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_makes_its_socket_with_its_mode_and_takes_it_away() {
+async fn a_daemon_creates_its_socket_with_its_mode_and_removes_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.sock");
 
@@ -55,7 +55,7 @@ async fn a_daemon_makes_its_socket_with_its_mode_and_takes_it_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_cannot_have_all_its_addresses_leaves_no_socket_behind() {
+async fn a_daemon_that_cannot_bind_all_addresses_leaves_no_socket_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.sock");
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -68,7 +68,7 @@ async fn a_daemon_that_cannot_have_all_its_addresses_leaves_no_socket_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_daemon_is_told_that_the_socket_is_taken_and_the_first_keeps_it() {
+async fn a_second_daemon_gets_address_in_use_and_the_first_keeps_its_socket() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.sock");
     let first = start(&[&address(&path)], "").await.unwrap();
@@ -85,7 +85,7 @@ async fn a_second_daemon_is_told_that_the_socket_is_taken_and_the_first_keeps_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_takes_over_what_a_killed_one_has_left() {
+async fn a_daemon_takes_over_the_socket_file_of_a_killed_one() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.sock");
     drop(UnixListener::bind(&path).unwrap());

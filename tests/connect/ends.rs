@@ -14,7 +14,7 @@ use crate::support::in_process::{destination, unpaced};
 /// The agent's websocket breaks, the destination ends meanwhile, and the agent closes after two
 /// seconds, before it has retransmitted everything.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tail_that_the_agents_websocket_swallowed_is_a_loss() {
+async fn final_bytes_lost_with_the_agents_websocket_are_a_loss() {
     const LEN: usize = 400_000;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let source = destination(Role::Source {

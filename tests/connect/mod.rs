@@ -17,7 +17,7 @@ use crate::support::in_process::{TARGET, broken_every, destination, unpaced, unt
 use crate::support::payload::{assert_whole, pattern};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stdout_carries_every_byte_and_nothing_else_and_the_end_is_0() {
+async fn stdout_has_every_byte_and_nothing_else_and_the_exit_code_is_0() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let source = destination(Role::Source {
         len: 3 << 20,
@@ -37,7 +37,7 @@ async fn stdout_carries_every_byte_and_nothing_else_and_the_end_is_0() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_are_whole_both_ways_at_once() {
+async fn every_byte_arrives_in_both_directions_at_once() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let echo = destination(Role::Echo).await;
     let mut process = ConnectProcess::start(&simulator, echo.address().port());
@@ -59,7 +59,7 @@ async fn bytes_are_whole_both_ways_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_eof_on_stdin_does_not_cut_the_answer() {
+async fn an_eof_on_stdin_does_not_truncate_the_response() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let answer = pattern(2, 1 << 20);
     let port = answering(answer.clone());
@@ -75,7 +75,7 @@ async fn an_eof_on_stdin_does_not_cut_the_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_eof_on_stdin_that_nothing_follows_ends_it_in_time() {
+async fn an_eof_on_stdin_without_a_response_ends_the_connection_in_time() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let sink = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = sink.local_addr().unwrap().port().to_string();
@@ -113,7 +113,7 @@ async fn a_signal_ends_the_session_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_while_the_session_is_opened_ends_it_too() {
+async fn a_signal_while_the_session_is_opened_ends_it() {
     let mut options = unpaced();
     options.agent.readiness = Duration::from_secs(5)..Duration::from_secs(6);
     let simulator = Simulator::start(options).await.unwrap();
@@ -127,7 +127,7 @@ async fn a_signal_while_the_session_is_opened_ends_it_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_may_be_left_behind_is_told() {
+async fn a_session_that_may_still_be_active_is_reported() {
     let options = Options {
         api_delay: Duration::from_secs(3600),
         ..Options::default()
@@ -146,7 +146,7 @@ async fn a_session_that_may_be_left_behind_is_told() {
 
 /// ssh sends HUP when it ends, after an INT of the terminal that both have got.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_hurries_and_leaves_no_session() {
+async fn a_second_signal_forces_the_shutdown_and_leaves_no_session() {
     let options = Options {
         api_delay: Duration::from_millis(400),
         ..Options::default()
@@ -167,7 +167,7 @@ async fn a_second_signal_hurries_and_leaves_no_session() {
 
 /// Nobody writes a byte, so nothing but the hang-up tells.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_of_stdout_that_vanishes_ends_the_session() {
+async fn a_closed_stdout_ends_the_session() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let echo = destination(Role::Echo).await;
     let mut process = ConnectProcess::start(&simulator, echo.address().port());
@@ -182,7 +182,7 @@ async fn a_reader_of_stdout_that_vanishes_ends_the_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_vanishes_amid_a_transfer_is_no_fault() {
+async fn a_stdout_closed_during_a_transfer_is_not_an_error() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let source = destination(Role::Source {
         len: 200 << 20,
@@ -200,7 +200,7 @@ async fn a_reader_that_vanishes_amid_a_transfer_is_no_fault() {
 
 /// stdin and stdout go with their owner, and nothing says so but that.
 #[tokio::test(flavor = "multi_thread")]
-async fn when_its_parent_dies_nothing_stays_behind() {
+async fn when_its_parent_dies_no_session_and_no_process_is_left() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let echo = destination(Role::Echo).await;
     let mut process = ConnectProcess::start(&simulator, echo.address().port());
@@ -241,7 +241,7 @@ async fn a_transfer_survives_its_websockets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_destination_goes_through_a_mux() {
+async fn another_destination_uses_a_mux() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let source = destination(Role::Source {
         len: 100_000,
@@ -262,7 +262,7 @@ async fn another_destination_goes_through_a_mux() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_may_stand_for_stdin_and_stdout() {
+async fn files_may_replace_stdin_and_stdout() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -285,7 +285,7 @@ async fn files_may_stand_for_stdin_and_stdout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_stdout_cannot_take_is_told_and_is_no_clean_end() {
+async fn a_failed_write_to_stdout_is_reported_and_not_a_clean_end() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let file = crate::support::connect_process::file(&simulator, DEFAULTS);
     let (question, mut says) = std::io::pipe().unwrap();
@@ -327,7 +327,7 @@ async fn what_stdout_cannot_take_is_told_and_is_no_clean_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_lost_is_told_and_is_no_clean_end() {
+async fn a_lost_session_is_reported_and_not_a_clean_end() {
     let mut options = unpaced();
     options.agent.crash_delay = Duration::from_millis(10);
     let simulator = Simulator::start(options).await.unwrap();

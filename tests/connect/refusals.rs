@@ -8,7 +8,7 @@ use crate::support::in_process::{TARGET, unpaced};
 use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_has_its_exit_code_and_one_line() {
+async fn each_failure_has_its_exit_code_and_one_line() {
     for (api, code, text) in [
         ("TargetNotConnected", 69, "check that the target is running"),
         ("AccessDeniedException", 77, "ssm:StartSession"),
@@ -49,7 +49,7 @@ async fn a_port_where_nothing_listens_is_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_refuses_is_told() {
+async fn a_destination_that_refuses_is_reported() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let remote = format!("localhost:{}", free_port());
 
@@ -64,7 +64,7 @@ async fn a_destination_that_refuses_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_document_of_another_kind_or_none_is_bad_configuration() {
+async fn a_document_of_another_type_or_a_missing_one_is_bad_configuration() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
 
     let (code, stderr) =
@@ -74,7 +74,7 @@ async fn a_document_of_another_kind_or_none_is_bad_configuration() {
 }
 
 #[test]
-fn bad_usage_is_2_and_says_what_to_write() {
+fn bad_usage_exits_with_2_and_shows_the_valid_form() {
     for (arguments, text) in [
         (&["connect"][..], "TARGET"),
         (&["connect", "web-1"], "web-1"),
@@ -96,7 +96,7 @@ fn bad_usage_is_2_and_says_what_to_write() {
 }
 
 #[test]
-fn a_broken_file_is_78_and_so_is_no_region() {
+fn an_invalid_file_and_a_missing_region_exit_with_78() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config.toml");
     std::fs::write(&file, "[aws]\nregoin = \"eu-west-1\"\n").unwrap();

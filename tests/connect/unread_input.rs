@@ -33,7 +33,7 @@ async fn two_signals_while_an_upgrade_hangs_leave_no_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_good_end_that_leaves_a_session_is_no_success() {
+async fn a_clean_end_that_leaves_a_session_is_not_a_success() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let fault = ApiFault {
         code: "AccessDeniedException".to_owned(),
@@ -52,7 +52,7 @@ async fn a_good_end_that_leaves_a_session_is_no_success() {
 
 /// As by `connect < file | head -c1`.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_vanishes_before_stdin_is_delivered_is_no_success() {
+async fn stdout_closed_before_stdin_is_delivered_is_not_a_success() {
     let mut blocked = Blocked::new(&[]).await;
 
     drop(blocked.process.stdout.take());
@@ -61,7 +61,7 @@ async fn a_reader_that_vanishes_before_stdin_is_delivered_is_no_success() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_ends_before_it_has_stdin_is_no_success() {
+async fn a_destination_that_ends_before_it_got_stdin_is_not_a_success() {
     let mut blocked = Blocked::new(&["--remote"]).await;
 
     drop(blocked.destination.take());
@@ -75,7 +75,7 @@ async fn a_destination_that_ends_before_it_has_stdin_is_no_success() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_ends_behind_its_reader_is_no_success() {
+async fn a_destination_that_ends_after_stdout_closed_is_not_a_success() {
     let mut blocked = Blocked::new(&["--remote"]).await;
 
     drop(blocked.process.stdout.take());

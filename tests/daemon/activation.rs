@@ -35,7 +35,7 @@ async fn a_restart_refuses_no_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_keeps_them() {
+async fn a_reload_keeps_passed_sockets() {
     let mut fixture = Fixture::new(&["web"]).await;
     assert!(
         fixture
@@ -57,7 +57,7 @@ async fn a_reload_keeps_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_was_not_passed_is_named() {
+async fn a_socket_that_was_not_passed_is_reported() {
     let mut fixture = Fixture::new(&["web", "db"]).await;
 
     let line = fixture.log("cannot listen on systemd:db");
@@ -71,7 +71,7 @@ async fn one_that_was_not_passed_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_other_machines_can_reach_must_be_meant() {
+async fn a_passed_socket_open_to_other_machines_must_be_allowed() {
     let mut fixture = Fixture::at("0.0.0.0", &["web"]).await;
 
     let line = fixture.log("cannot listen on systemd:web");

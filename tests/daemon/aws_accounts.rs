@@ -17,7 +17,7 @@ use crate::support::process::{Process, ssm_proxyd};
 const ARN: &str = "arn:aws:iam::111122223333:role/tunnel";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_forward_is_served_by_the_account_and_in_the_region_that_it_names() {
+async fn each_forward_uses_the_account_and_region_of_its_settings() {
     let echo = destination(Role::Echo).await;
     let one = simulator("us-east-1", credentials("one")).await;
     let two = simulator("eu-north-1", credentials("two")).await;
@@ -75,7 +75,7 @@ async fn a_role_is_assumed_once_for_all_forwards_that_name_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_that_may_not_be_assumed_is_told_with_what_is_missing() {
+async fn a_denied_role_is_reported_with_the_missing_permission() {
     let refusal = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>\
                    <Message>User me may not assume it</Message></Error></ErrorResponse>";
     let sts = Api::answering(403, refusal.to_owned());
@@ -98,7 +98,7 @@ async fn a_role_that_may_not_be_assumed_is_told_with_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_role_has_started_is_ended_by_the_role() {
+async fn sessions_are_ended_with_the_role_that_started_them() {
     let echo = destination(Role::Echo).await;
     let simulator = simulator("us-east-1", assumed()).await;
     let sts = Api::granting(&assumed());
@@ -126,7 +126,7 @@ async fn what_a_role_has_started_is_ended_by_the_role() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_role_changes_one_forward_and_leaves_the_others_alone() {
+async fn a_changed_role_affects_its_own_forward_only() {
     let echo = destination(Role::Echo).await;
     let simulator = simulator("us-east-1", assumed()).await;
     let sts = Api::granting(&assumed());
@@ -172,7 +172,7 @@ async fn another_role_changes_one_forward_and_leaves_the_others_alone() {
 }
 
 #[test]
-fn a_forward_without_a_region_is_named_with_its_line() {
+fn a_forward_without_a_region_is_reported_with_its_line() {
     let good = forward("good", "remote = 1\nregion = \"eu-west-1\"");
     let text = good + &forward("lost", "remote = 2\nprofile = \"empty\"");
     let file = File::new(&text);

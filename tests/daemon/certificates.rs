@@ -6,7 +6,7 @@ use super::reload::Fixture;
 use crate::support::daemon_process::{assert_echo, assert_reset, connect, free_address};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_certificates_at_the_same_path_count_from_the_next_connection_on() {
+async fn replaced_certificates_apply_from_the_next_connection_on() {
     let options = || Options {
         tls: true,
         ..Options::default()

@@ -17,7 +17,7 @@ use crate::support::in_process::destination;
 use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_is_found_in_its_container_and_leaves_no_session() {
+async fn commands_find_the_daemon_in_its_container_and_no_session_is_left() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let Some(container) = Container::new(&simulator, &forward_to(echo.address()), "1777") else {
@@ -52,7 +52,7 @@ async fn a_daemon_is_found_in_its_container_and_leaves_no_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_nothing_can_be_written_that_is_a_warning() {
+async fn a_read_only_file_system_is_a_warning() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let forwards = forward_to("127.0.0.1:9".parse().unwrap());
     let Some(container) = Container::new(&simulator, &forwards, "0755") else {
@@ -72,7 +72,7 @@ async fn where_nothing_can_be_written_that_is_a_warning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_setting_idle_connections_end_first_and_all_in_time() {
+async fn by_default_idle_connections_end_first_and_all_in_time() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = without_setting(&simulator, &forward_to(echo.address()), caller(&simulator));
@@ -90,7 +90,7 @@ async fn without_a_setting_idle_connections_end_first_and_all_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_a_service_manager_connections_may_go_on_for_longer() {
+async fn under_a_service_manager_connections_may_continue_for_longer() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let mut command = caller(&simulator);

@@ -23,7 +23,7 @@ use crate::support::message_builder;
 use crate::support::process::ssm_proxyd;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_websocket_that_fell_silent_is_found_out_by_a_missed_pong() {
+async fn a_silent_websocket_is_detected_by_a_missed_pong() {
     let mut conversation = Conversation::begin(Options::default(), "").await;
     let broken = OneOffFault::Break(Manner::BlackHole);
     assert_eq!(conversation.simulator.inject(None, broken), 1);
@@ -67,7 +67,7 @@ async fn a_session_that_is_not_resumed_in_time_is_a_reset_and_one_line() {
 
 /// Each websocket carries messages, but no data, and breaks soon.
 #[tokio::test(flavor = "multi_thread")]
-async fn websockets_that_break_soon_and_carry_no_data_are_replaced_with_pauses_and_not_for_ever() {
+async fn websockets_that_break_without_data_are_replaced_with_backoff_and_a_limit() {
     let conversation = Conversation::begin(Options::default(), "resume_timeout = \"3s\"\n").await;
     conversation
         .client
@@ -147,7 +147,7 @@ async fn a_session_that_ends_while_its_websocket_is_broken_is_a_reset_and_one_li
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_closed_with_the_agents_words_is_a_reset_and_one_line() {
+async fn a_session_closed_with_a_message_from_the_agent_is_a_reset_and_one_line() {
     let mut options = Options::default();
     options.agent.crash_delay = Duration::from_millis(10);
     let conversation = Conversation::begin(options, "").await;
@@ -165,7 +165,7 @@ async fn a_session_that_is_closed_with_the_agents_words_is_a_reset_and_one_line(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_cuts_the_pauses_between_attempts_short() {
+async fn a_signal_skips_the_backoff_between_attempts() {
     let mut conversation =
         Conversation::begin(Options::default(), "resume_timeout = \"60s\"\n").await;
     conversation

@@ -11,7 +11,7 @@ use crate::support::daemon_process::{
 use crate::support::in_process::{destination, until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn open_connections_finish_and_nobody_else_comes_in() {
+async fn open_connections_finish_and_new_ones_are_refused() {
     let mut fixture = Fixture::new("1h", "").await;
     let mut client = fixture.client();
 
@@ -27,7 +27,7 @@ async fn open_connections_finish_and_nobody_else_comes_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_still_open_after_the_drain_is_reset() {
+async fn connections_still_open_after_the_drain_are_reset() {
     let mut fixture = Fixture::new("100ms", "").await;
     let client = fixture.client();
 
@@ -53,7 +53,7 @@ async fn a_second_signal_waits_for_no_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_waits_for_a_session_is_reset_at_once() {
+async fn a_pending_connection_is_reset_when_the_drain_begins() {
     let fixture = Fixture::new("1h", "max_connections = 1").await;
     let mut open = fixture.client();
     let waiting = connect(fixture.address);
@@ -67,7 +67,7 @@ async fn whoever_waits_for_a_session_is_reset_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_was_kept_ready_ends_when_the_drain_begins() {
+async fn a_warm_session_ends_when_the_drain_begins() {
     let fixture = Fixture::new("1h", "warm = 1").await;
     let mut client = fixture.client();
     let simulator = &fixture.simulator;
@@ -85,7 +85,7 @@ async fn a_session_that_was_kept_ready_ends_when_the_drain_begins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_has_no_session_is_not_counted_among_those_who_are_waited_for() {
+async fn connections_without_a_session_do_not_count_as_draining() {
     let options = Options {
         api_delay: Duration::from_secs(3600),
         ..Options::default()
@@ -108,7 +108,7 @@ async fn whoever_has_no_session_is_not_counted_among_those_who_are_waited_for() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signals_are_heard_while_connections_finish() {
+async fn signals_are_handled_while_connections_finish() {
     let mut fixture = Fixture::new("1h", "").await;
     let mut client = fixture.client();
     fixture.daemon.process.signal("TERM");

@@ -15,7 +15,7 @@ use crate::support::in_process::destination;
 use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine() {
+async fn the_proxy_of_the_environment_is_not_used_for_loopback() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = DaemonProcess::with(&simulator, &forward_to(echo.address()), |command| {
@@ -27,7 +27,7 @@ async fn a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_for_all_services_does_not_lead_away_from_the_one_in_the_file() {
+async fn a_general_endpoint_variable_does_not_override_the_file() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = DaemonProcess::with(&simulator, &forward_to(echo.address()), |command| {
@@ -42,7 +42,7 @@ async fn an_endpoint_for_all_services_does_not_lead_away_from_the_one_in_the_fil
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_environment_says_of_ssm_wins_over_the_file_and_that_is_told() {
+async fn an_ssm_endpoint_variable_overrides_the_file_and_is_reported() {
     let echo = destination(Role::Echo).await;
     let options = Options {
         region: "eu-north-1".to_owned(),
@@ -85,7 +85,7 @@ async fn certificates_of_the_environment_are_trusted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_without_certificates_calls_an_endpoint_of_its_own() {
+async fn a_machine_without_certificates_can_call_a_custom_endpoint() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let forwards = forward_to(echo.address());
@@ -97,7 +97,7 @@ async fn a_machine_without_certificates_calls_an_endpoint_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_without_certificates_trusts_the_bundle_alone() {
+async fn a_machine_without_certificates_trusts_the_bundle_only() {
     let echo = destination(Role::Echo).await;
     let options = Options {
         tls: true,
@@ -115,7 +115,7 @@ async fn a_machine_without_certificates_trusts_the_bundle_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_without_certificates_is_told_that_it_cannot_call_aws() {
+async fn a_machine_without_certificates_reports_that_aws_cannot_be_called() {
     let options = Options {
         tls: true,
         ..Options::default()
@@ -144,7 +144,7 @@ fn without_certificates(command: &mut Command) -> &mut Command {
 
 /// Nothing is sent there: the address is for documentation, and the call is not made.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_call_leaves_this_machine_unencrypted_wherever_its_endpoint_is_written() {
+async fn no_unencrypted_call_leaves_the_machine_wherever_the_endpoint_is_set() {
     let profile = tempfile::NamedTempFile::new().unwrap();
     let text = "[default]\nendpoint_url = http://192.0.2.1:9\n";
     std::fs::write(profile.path(), text).unwrap();
@@ -167,7 +167,7 @@ async fn no_call_leaves_this_machine_unencrypted_wherever_its_endpoint_is_writte
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_answers_in_the_place_of_aws_is_told_with_its_status_and_words() {
+async fn an_unexpected_http_server_is_reported_with_its_status_and_text() {
     for (status, body, text) in [
         (403, "", "HTTP 403"),
         (307, "", "HTTP 307"),
@@ -188,7 +188,7 @@ async fn what_answers_in_the_place_of_aws_is_told_with_its_status_and_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_profile_without_credentials_is_named() {
+async fn a_profile_without_credentials_is_reported() {
     let profile = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(profile.path(), "[profile empty]\nlost\n").unwrap();
     let mut command = ssm_proxyd();
@@ -207,7 +207,7 @@ async fn a_profile_without_credentials_is_named() {
 }
 
 #[test]
-fn the_demo_stays_on_this_machine_whatever_the_environment_says() {
+fn the_demo_ignores_endpoints_of_the_environment() {
     let mut command = ssm_proxyd();
     behind_a_dead_proxy(&mut command)
         .arg("demo")
@@ -231,7 +231,7 @@ fn behind_a_dead_proxy(command: &mut Command) -> &mut Command {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flag_wins_over_the_filter_of_the_environment() {
+async fn a_flag_overrides_the_log_filter_of_the_environment() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
 
@@ -244,7 +244,7 @@ async fn a_flag_wins_over_the_filter_of_the_environment() {
 }
 
 #[test]
-fn the_environment_is_checked_as_the_file_is() {
+fn the_environment_is_checked_like_the_file() {
     let file = File::new(&forward("f", "remote = 1"));
     for (name, value, text) in [
         ("AWS_REGION", "eu-west-1a", "availability zone"),
@@ -273,7 +273,7 @@ fn the_environment_is_checked_as_the_file_is() {
 }
 
 #[test]
-fn white_space_around_a_value_of_the_environment_is_ignored() {
+fn white_space_around_an_environment_value_is_ignored() {
     let file = File::new(&forward("f", "remote = 1"));
     let mut command = ssm_proxyd();
     command

@@ -15,7 +15,7 @@ use crate::support::in_process::{TARGET, destination};
 use crate::support::process::ssm_proxyd;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_of_the_api_is_told_once_and_the_next_connection_is_served() {
+async fn a_denied_start_is_logged_once_and_the_next_connection_is_served() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let mut daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
@@ -77,7 +77,7 @@ async fn every_connection_is_reset_after_connect_timeout_while_the_api_does_not_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_is_offline_is_named_and_served_once_it_is_back() {
+async fn an_offline_target_is_reported_and_used_again_once_it_is_back() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     simulator.set_offline(TARGET, true);
@@ -93,7 +93,7 @@ async fn a_target_that_is_offline_is_named_and_served_once_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_throttled_call_is_made_again_and_costs_no_connection() {
+async fn a_throttled_call_is_retried_and_no_connection_fails() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
@@ -111,7 +111,7 @@ async fn a_throttled_call_is_made_again_and_costs_no_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_target_is_known_to_be_offline_nobody_asks_for_it_again() {
+async fn no_session_is_started_while_a_target_is_known_to_be_offline() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     simulator.set_offline(TARGET, true);
@@ -146,7 +146,7 @@ async fn while_a_target_is_known_to_be_offline_nobody_asks_for_it_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_credentials_one_line_says_so_and_a_login_needs_no_restart() {
+async fn missing_credentials_are_one_line_and_a_login_needs_no_restart() {
     let echo = destination(Role::Echo).await;
     let options = Options {
         require_signature: true,
@@ -192,7 +192,7 @@ async fn without_credentials_one_line_says_so_and_a_login_needs_no_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_that_gives_no_credentials_is_one_line() {
+async fn a_failed_credential_process_is_one_line() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let profile = tempfile::NamedTempFile::new().unwrap();
     let text = "[default]\ncredential_process = sh -c 'echo no ticket >&2; exit 1'\n";
@@ -214,7 +214,7 @@ async fn a_program_that_gives_no_credentials_is_one_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_does_not_answer_is_told() {
+async fn an_endpoint_that_does_not_answer_is_reported() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let nobody = format!("http://{}", free_address());
     let mut daemon =
@@ -233,7 +233,7 @@ async fn an_endpoint_that_does_not_answer_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_is_not_trusted_names_the_bundle() {
+async fn an_untrusted_certificate_is_reported_with_the_bundle() {
     let options = Options {
         tls: true,
         ..Options::default()
@@ -252,7 +252,7 @@ async fn a_certificate_that_is_not_trusted_names_the_bundle() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_cannot_be_reached_is_named_with_the_remedy() {
+async fn an_unreachable_destination_is_reported_with_the_remedy() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let refusing = free_address();
     let forwards = [
@@ -277,7 +277,7 @@ async fn a_destination_that_cannot_be_reached_is_named_with_the_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_websocket_names_its_permission() {
+async fn a_refused_websocket_is_reported_with_its_permission() {
     let options = Options {
         require_signature: true,
         ..Options::default()
@@ -300,7 +300,7 @@ async fn a_refused_websocket_names_its_permission() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_makes_no_sense_costs_its_connection_and_its_session_is_ended() {
+async fn an_unusable_response_resets_the_connection_and_ends_the_session() {
     let trap = TcpListener::bind("127.0.0.1:0").unwrap();
     trap.set_nonblocking(true).unwrap();
     let port = trap.local_addr().unwrap().port();
@@ -355,7 +355,7 @@ async fn an_answer_that_makes_no_sense_costs_its_connection_and_its_session_is_e
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_without_a_session_is_told() {
+async fn a_response_without_a_session_is_reported() {
     let api = Api::starting("<html>".to_owned());
     let endpoint = api.endpoint();
     let mut daemon = DaemonProcess::launch(ssm_proxyd(), &endpoint, &forward("f", "remote = 1"));
@@ -367,7 +367,7 @@ async fn an_answer_without_a_session_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_could_not_be_ended_is_not_called_ended() {
+async fn a_session_that_could_not_be_ended_is_not_reported_ended() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let fault = ApiFault {

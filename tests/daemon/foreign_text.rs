@@ -51,7 +51,7 @@ const ATTACKS: [Attack; 11] = [
 ];
 
 #[test]
-fn nothing_that_the_far_side_says_reaches_the_log_or_the_status_as_it_came() {
+fn text_from_the_remote_side_is_made_printable_in_log_and_status() {
     let gateway = message_builder::gateway(serve);
     for format in ["text", "json"] {
         let api = Api::by(move |operation, body| answer(gateway, operation, body));
@@ -108,7 +108,7 @@ pub(super) fn local_address(line: &str) -> SocketAddr {
 }
 
 #[test]
-fn connect_shows_nothing_as_it_came() {
+fn connect_prints_remote_text_printable() {
     let gateway = message_builder::gateway(serve);
     let api = Api::by(move |operation, body| answer(gateway, operation, body));
     let children: Vec<Process> = (0..ATTACKS.len())

@@ -10,7 +10,7 @@ use crate::support::daemon_process::{
 use crate::support::in_process::destination;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_is_dialled_at_the_gateway_and_signed_for_it() {
+async fn the_websocket_is_dialled_and_signed_for_the_configured_gateway() {
     let echo = destination(Role::Echo).await;
     let nowhere = free_address();
     let options = Options {
@@ -42,7 +42,7 @@ async fn a_session_is_dialled_at_the_gateway_and_signed_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_client_version_is_claimed_in_both_places() {
+async fn a_configured_client_version_is_sent_in_both_places() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     for version in ["1.2.764.0", "1.2.9999.1"] {

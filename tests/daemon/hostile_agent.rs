@@ -63,7 +63,7 @@ const FLOOD: usize = 96 << 20;
 const MAX_GROWTH: u64 = 192 << 20;
 
 #[test]
-fn memory_under_hostile_agents_is_bounded_and_the_processor_comes_to_rest() {
+fn memory_under_hostile_agents_is_bounded_and_the_cpu_becomes_idle() {
     let gateway = message_builder::gateway(serve);
     let api = Api::by(move |operation, body| answer(gateway, operation, body));
     let http = free_address();

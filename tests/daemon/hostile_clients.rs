@@ -135,7 +135,7 @@ fn may_open(descriptors: u64) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_hostile_local_clients_cost_is_bounded_and_others_are_served() {
+async fn the_cost_of_hostile_clients_is_bounded_and_others_are_served() {
     if !may_open(8000) {
         return eprintln!("SKIPPED: too few file descriptors for an attack");
     }
@@ -219,7 +219,7 @@ async fn what_hostile_local_clients_cost_is_bounded_and_others_are_served() {
 
 /// Where descriptors are scarce, connections that wait leave enough for those that are served.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lack_of_descriptors_is_called_by_its_name_and_passes() {
+async fn a_lack_of_descriptors_is_reported_and_recovers() {
     // Fewer than the forwards may need: their connections, and 50 more.
     let mut fixture = Fixture::new(|_| {
         let script = ["-c", "ulimit -n 100 && exec \"$0\" \"$@\""];
@@ -250,7 +250,7 @@ async fn a_lack_of_descriptors_is_called_by_its_name_and_passes() {
 
 /// A send to a full socket blocks. One that asks to be notified and does not read must not stop the rest.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_manager_that_reads_nothing_stops_nothing() {
+async fn a_service_manager_that_does_not_read_blocks_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("notify.sock");
     let _manager = UnixDatagram::bind(&path).unwrap();

@@ -65,7 +65,7 @@ async fn one_role_session(operation: &str, config: &str, change: impl Fn(&mut Co
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_token_costs_no_connection_if_the_files_have_another_one() {
+async fn an_expired_token_fails_no_connection_if_the_files_have_a_new_one() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let files = files("[default]\naws_access_key_id = one\naws_secret_access_key = b\n");
@@ -94,7 +94,7 @@ async fn an_expired_token_costs_no_connection_if_the_files_have_another_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_hup_the_files_are_read_again_and_open_connections_do_not_notice() {
+async fn sighup_reads_the_files_again_and_keeps_open_connections() {
     let echo = destination(Role::Echo).await;
     let simulator = with_version_unchecked().await;
     let files = files("[default]\naws_access_key_id = old\naws_secret_access_key = b\n");

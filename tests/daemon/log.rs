@@ -12,7 +12,7 @@ use crate::support::in_process::{TARGET, until};
 use crate::support::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_json_every_line_is_an_object_that_a_program_can_search() {
+async fn in_json_format_every_line_is_an_object_with_fields() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let log = logged(&simulator, "format = \"json\"", &[]).await;
 
@@ -38,7 +38,7 @@ async fn in_json_every_line_is_an_object_that_a_program_can_search() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_level_of_the_file_holds_unless_somebody_asked_for_another() {
+async fn the_level_of_the_file_holds_unless_overridden() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let level = "level = \"error\"";
 
@@ -53,7 +53,7 @@ async fn the_level_of_the_file_holds_unless_somebody_asked_for_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_line_about_a_forward_names_it_however_little_is_said() {
+async fn every_line_about_a_forward_names_it_at_every_level() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     simulator.set_offline(TARGET, true);
     let level = "[log]\nlevel = \"warn\"\n";

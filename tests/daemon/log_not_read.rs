@@ -18,7 +18,7 @@ use crate::support::daemon_process::{
 use crate::support::in_process::{TARGET, destination, unpaced, until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_nobody_reads_stops_nothing() {
+async fn an_unread_log_blocks_nothing() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let echo = destination(Role::Echo).await;
     let (address, http) = (free_address(), free_address());
@@ -99,7 +99,7 @@ async fn lines_that_were_dropped_are_counted_and_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connect_carries_bytes_and_ends_though_nobody_reads_its_log() {
+async fn connect_carries_bytes_and_ends_with_an_unread_log() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let echo = destination(Role::Echo).await;
     let mut command = caller(&simulator);
@@ -127,7 +127,7 @@ async fn connect_carries_bytes_and_ends_though_nobody_reads_its_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forward_ends_though_nobody_reads_its_ready_line() {
+async fn forward_ends_with_an_unread_ready_line() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let address = free_address();
     let local = format!("{address}:db:1");
@@ -148,7 +148,7 @@ async fn a_forward_ends_though_nobody_reads_its_ready_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connect_ends_though_nobody_reads_its_terminal() {
+async fn connect_ends_with_an_unread_terminal() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let source = destination(Role::Source {
         len: 10 << 20,
@@ -179,7 +179,7 @@ async fn connect_ends_though_nobody_reads_its_terminal() {
 
 /// What a command prints itself goes the same way as its log.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_fails_ends_though_nobody_reads_why() {
+async fn a_failing_command_ends_with_an_unread_error() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     simulator.set_offline(TARGET, true);
     let mut command = caller(&simulator);

@@ -51,7 +51,7 @@ use crate::support::in_process::{destination, until};
 use crate::support::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_forwards_serve_at_once_each_its_own_destination() {
+async fn several_forwards_serve_their_own_destinations_at_once() {
     let (echo, web) = (destination(Role::Echo).await, destination(Role::Http).await);
     let mut options = Options::default();
     options
@@ -105,7 +105,7 @@ async fn the_endpoint_may_come_from_the_environment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_gives_up_does_not_hold_its_place() {
+async fn a_client_that_gives_up_does_not_keep_its_permit() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let api = Api::before(simulator.address(), 1);
@@ -124,7 +124,7 @@ async fn a_client_that_gives_up_does_not_hold_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_daemon_can_be_started_again_at_once_on_its_port() {
+async fn a_stopped_daemon_can_restart_immediately_on_its_port() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let first = DaemonProcess::start(&simulator, &forward_to(echo.address()));

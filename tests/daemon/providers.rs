@@ -15,7 +15,7 @@ use crate::support::process::{Process, ssm_proxyd};
 const VALID: &str = r#"echo '{"Version":1,"AccessKeyId":"a","SecretAccessKey":"b","Expiration":"2100-01-01T00:00:00Z"}'"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_credential_process_is_asked_once() {
+async fn a_credential_process_runs_once() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -37,7 +37,7 @@ async fn a_credential_process_is_asked_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_credential_process_that_hangs_leaves_no_session_and_no_program_behind() {
+async fn a_credential_process_that_hangs_leaves_no_session_and_no_process() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -85,7 +85,7 @@ async fn a_credential_process_that_hangs_leaves_no_session_and_no_program_behind
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_credential_process_that_hangs_is_named_as_the_cause_of_the_reset() {
+async fn a_credential_process_that_hangs_is_reported_as_the_cause_of_the_reset() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let command = caller(directory.path(), "sleep 1000");
@@ -123,7 +123,7 @@ async fn a_credential_process_that_takes_long_is_reported_while_it_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_line_feed_behind_a_key_of_the_environment_does_no_harm() {
+async fn a_line_feed_after_a_key_of_the_environment_is_accepted() {
     let echo = destination(Role::Echo).await;
     let options = Options {
         require_signature: true,
@@ -146,7 +146,7 @@ async fn a_line_feed_behind_a_key_of_the_environment_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_value_that_is_no_key_is_refused_by_the_name_of_its_variable() {
+async fn an_invalid_key_is_refused_with_the_name_of_its_variable() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     for (variable, value) in [
         ("AWS_ACCESS_KEY_ID", "not\na-key"),

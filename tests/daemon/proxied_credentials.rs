@@ -83,7 +83,7 @@ const WAYS: [Way; 5] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_way_to_credentials_goes_through_the_proxy() {
+async fn each_source_of_credentials_uses_the_proxy() {
     let echo = destination(Role::Echo).await;
     let remote = Remote::new().await;
     for way in &WAYS {
@@ -107,7 +107,7 @@ async fn each_way_to_credentials_goes_through_the_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_refuses_a_way_to_credentials_is_named() {
+async fn a_proxy_that_refuses_a_source_of_credentials_is_reported() {
     let remote = Remote::new().await;
     for way in &WAYS {
         for host in way.hosts {
@@ -136,7 +136,7 @@ async fn a_proxy_that_refuses_a_way_to_credentials_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_reports_a_proxy_that_refuses_a_way_to_credentials() {
+async fn a_daemon_logs_a_proxy_that_refuses_a_source_of_credentials() {
     let remote = Remote::new().await;
     let answer = "407 Proxy Authentication Required";
     for way in &WAYS {
@@ -200,7 +200,7 @@ async fn the_services_of_the_machine_are_called_without_the_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tinyproxy_leads_to_credentials_and_its_refusal_is_named() {
+async fn tinyproxy_carries_calls_for_credentials_and_its_refusal_is_reported() {
     let echo = destination(Role::Echo).await;
     let remote = Remote::new().await;
     let upstream = remote.proxy(|_| None);

@@ -61,7 +61,7 @@ async fn the_api_and_the_websocket_both_go_through_the_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_proxy_of_the_file_is_asked_and_not_that_of_the_environment() {
+async fn the_proxy_of_the_file_is_used_and_not_that_of_the_environment() {
     let echo = destination(Role::Echo).await;
     let remote = Remote::new().await;
     let (ours, other) = (
@@ -81,7 +81,7 @@ async fn the_proxy_of_the_file_is_asked_and_not_that_of_the_environment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_does_not_open_the_way_is_told_with_a_remedy() {
+async fn a_proxy_that_fails_to_connect_is_reported_with_a_remedy() {
     let remote = Remote::new().await;
     for (host, answer, expected) in [
         (
@@ -134,7 +134,7 @@ async fn a_proxy_that_does_not_open_the_way_is_told_with_a_remedy() {
 }
 
 #[test]
-fn a_proxy_of_the_environment_that_cannot_be_used_is_told_at_the_start() {
+fn an_unusable_proxy_of_the_environment_is_reported_at_the_start() {
     let file = File::new(&format!(
         "[aws]\nregion = \"us-east-1\"\n{}",
         forward("f", "remote = 1")
@@ -175,7 +175,7 @@ fn a_socks_proxy_for_everything_is_ignored_with_a_warning() {
 }
 
 #[test]
-fn no_proxy_of_the_environment_is_used_where_the_file_says_none() {
+fn no_proxy_of_the_environment_is_used_where_the_file_sets_none() {
     let file = File::new(&format!(
         "[aws]\nregion = \"us-east-1\"\nproxy = \"none\"\n{}",
         forward("f", "remote = 1")
@@ -190,7 +190,7 @@ fn no_proxy_of_the_environment_is_used_where_the_file_says_none() {
 }
 
 #[test]
-fn check_tells_the_proxy_without_its_password() {
+fn check_prints_the_proxy_without_its_password() {
     let file = File::new(&format!(
         "[aws]\nproxy = \"http://me:s3cret@proxy.corp:3128\"\n{}",
         forward("f", "remote = 1")

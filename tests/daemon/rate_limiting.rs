@@ -9,7 +9,7 @@ use crate::support::daemon_process::{DaemonProcess, connect, forward};
 use crate::support::in_process::{destination, until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_websocket_that_is_closed_amid_an_upload_lowers_its_rate_and_is_told_once() {
+async fn a_websocket_closed_during_an_upload_lowers_the_rate_and_is_logged_once() {
     let upload = Upload::begin().await;
     for attached in 1..=3 {
         upload.messages(RATE).await;
@@ -29,7 +29,7 @@ async fn a_websocket_that_is_closed_amid_an_upload_lowers_its_rate_and_is_told_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pause_amid_an_upload_lowers_its_rate_and_is_told_once() {
+async fn a_pause_during_an_upload_lowers_the_rate_and_is_logged_once() {
     let upload = Upload::begin().await;
     for _ in 0..3 {
         upload.messages(RATE).await;
@@ -45,7 +45,7 @@ async fn a_pause_amid_an_upload_lowers_its_rate_and_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_nobody_objects_to_keeps_its_rate() {
+async fn an_upload_that_is_not_rate_limited_keeps_its_rate() {
     let upload = Upload::begin().await;
 
     upload.messages(RATE).await;

@@ -11,7 +11,7 @@ use crate::support::in_process::{TARGET, destination, until};
 use crate::support::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forwards_come_go_change_and_stay() {
+async fn a_reload_adds_removes_changes_and_keeps_forwards() {
     let mut fixture = Fixture::new().await;
     let [same, gone, changed, new] = [(); 4].map(|()| free_address());
     fixture.write(&[
@@ -45,7 +45,7 @@ async fn forwards_come_go_change_and_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_refused_while_a_forward_changes() {
+async fn no_connection_is_refused_while_a_forward_changes() {
     let mut fixture = Fixture::new().await;
     let address = free_address();
     fixture.write(&[fixture.forward("f", address, "connect_timeout = \"21s\"")]);
@@ -67,7 +67,7 @@ async fn nobody_is_refused_while_a_forward_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_wrong_leaves_everything_as_it_was() {
+async fn a_failed_reload_changes_nothing() {
     let mut fixture = Fixture::new().await;
     let (address, taken) = (
         free_address(),
@@ -96,7 +96,7 @@ async fn whatever_is_wrong_leaves_everything_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_may_go_from_one_forward_to_another() {
+async fn an_address_may_move_from_one_forward_to_another() {
     let mut fixture = Fixture::new().await;
     let (one, two) = (free_address(), free_address());
     fixture.write(&[fixture.forward("a", one, ""), fixture.forward("b", two, "")]);
@@ -156,7 +156,7 @@ async fn a_port_may_be_narrowed_and_widened_by_a_loopback() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_else_is_blamed_for_a_port_that_the_daemon_holds_itself() {
+async fn no_other_process_is_reported_for_a_port_of_the_daemon_itself() {
     let mut fixture = Fixture::new().await;
     let address = free_address();
     let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
@@ -185,7 +185,7 @@ async fn nobody_else_is_blamed_for_a_port_that_the_daemon_holds_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_free_port_stays_with_its_forward() {
+async fn an_assigned_port_stays_with_its_forward() {
     let fixture = Fixture::new().await;
     let free = "127.0.0.1:0".parse().unwrap();
     let both = |keys: &str| {
@@ -246,7 +246,7 @@ async fn sessions_of_a_removed_forward_end_with_their_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_ends_what_a_reload_has_left_to_finish() {
+async fn a_stop_ends_connections_of_removed_forwards() {
     let mut fixture = Fixture::new().await;
     let (kept, gone) = (free_address(), free_address());
     fixture.write(&[
@@ -265,7 +265,7 @@ async fn a_stop_ends_what_a_reload_has_left_to_finish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_hold_from_then_on() {
+async fn new_limits_apply_from_the_reload_on() {
     let mut fixture = Fixture::new().await;
     let address = free_address();
     let forward = fixture.forward("f", address, "connect_timeout = \"1s\"");
@@ -292,7 +292,7 @@ async fn limits_hold_from_then_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_way_to_aws_counts_from_the_next_connection_on() {
+async fn new_endpoints_apply_from_the_next_connection_on() {
     let mut fixture = Fixture::new().await;
     let address = free_address();
     let forwards = [fixture.forward("f", address, "")];

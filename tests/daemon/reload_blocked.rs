@@ -74,7 +74,7 @@ async fn a_pipe_is_read_once_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bundle_that_never_comes_stops_neither_status_nor_the_end() {
+async fn a_bundle_that_blocks_delays_neither_status_nor_shutdown() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("admin.sock");

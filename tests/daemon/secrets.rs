@@ -13,7 +13,7 @@ use crate::support::in_process::destination;
 use crate::support::process::ssm_proxyd;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_and_no_payload_is_ever_said() {
+async fn no_secret_and_no_payload_is_ever_logged() {
     for filter in ["", "trace", "info,aws_smithy_runtime=trace,hyper=trace"] {
         let log = everything_sent(filter).await;
 

@@ -18,7 +18,7 @@ use crate::support::in_process::{destination, unpaced, until};
 use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_daemon_ends_well_on_either_signal() {
+async fn an_idle_daemon_ends_cleanly_on_either_signal() {
     for signal in ["TERM", "INT"] {
         let simulator = Simulator::start(Options::default()).await.unwrap();
         let mut daemon = DaemonProcess::start(&simulator, &forward("f", "remote = 1"));
@@ -37,7 +37,7 @@ async fn an_idle_daemon_ends_well_on_either_signal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_resets_quiet_connections_and_ends_their_sessions() {
+async fn a_stop_resets_idle_connections_and_ends_their_sessions() {
     let echo = destination(Role::Echo).await;
     for signal in ["TERM", "INT"] {
         let simulator = Simulator::start(Options::default()).await.unwrap();
@@ -62,7 +62,7 @@ async fn a_stop_resets_quiet_connections_and_ends_their_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_amid_transfers_is_no_clean_end() {
+async fn a_stop_during_transfers_is_not_a_clean_end() {
     let source = destination(Role::Source {
         len: 1 << 30,
         seed: 1,
@@ -95,7 +95,7 @@ async fn a_stop_amid_transfers_is_no_clean_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_while_connections_wait_for_their_sessions_leaves_none_behind() {
+async fn a_stop_with_pending_connections_leaves_no_session() {
     let echo = destination(Role::Echo).await;
     let options = Options {
         api_delay: Duration::from_millis(400),
@@ -113,7 +113,7 @@ async fn a_stop_while_connections_wait_for_their_sessions_leaves_none_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_in_the_middle_of_the_start_ends_it_in_order() {
+async fn a_stop_during_the_start_is_an_orderly_shutdown() {
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("config.toml");
     assert!(
@@ -143,7 +143,7 @@ async fn a_stop_in_the_middle_of_the_start_ends_it_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_usr1_each_open_connection_says_a_line() {
+async fn sigusr1_logs_a_line_for_each_open_connection() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let mut daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
@@ -165,7 +165,7 @@ async fn at_usr1_each_open_connection_says_a_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_that_asks_for_nothing_more_ends_nothing() {
+async fn sighup_sigusr1_sigusr2_and_sigpipe_end_nothing() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
@@ -180,7 +180,7 @@ async fn a_signal_that_asks_for_nothing_more_ends_nothing() {
 
 /// The pauses double; a pause that is cut short is followed by the shortest one.
 #[tokio::test(flavor = "multi_thread")]
-async fn usr2_ends_the_pause_before_the_next_terminate_session() {
+async fn sigusr2_skips_the_backoff_before_terminate_session() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let fault = ApiFault {
@@ -243,7 +243,7 @@ async fn a_third_signal_waits_for_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_that_never_answers_does_not_keep_a_daemon_from_ending() {
+async fn an_api_that_never_answers_does_not_block_the_shutdown() {
     let (simulator, mut daemon, client) = hanging().await;
 
     daemon.process.signal("TERM");
@@ -257,7 +257,7 @@ async fn an_api_that_never_answers_does_not_keep_a_daemon_from_ending() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_daemon_leaves_resets_and_no_clean_end() {
+async fn a_killed_daemon_leaves_resets_and_no_clean_ends() {
     let echo = destination(Role::Echo).await;
     let source = destination(Role::Source {
         len: 1 << 30,

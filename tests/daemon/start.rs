@@ -9,7 +9,7 @@ use crate::support::in_process::TARGET;
 use crate::support::process::{Process, ssm_proxyd};
 
 #[test]
-fn a_wrong_file_is_told_with_line_and_hint() {
+fn an_invalid_file_is_reported_with_line_and_hint() {
     let good = format!("name = \"db\"\nlisten = 0\ntarget = \"{TARGET}\"\nremote = 1\n");
     let keys = |from: &str, to: &str| format!("[[forward]]\n{}", good.replace(from, to));
     let two = |listen: &str| {
@@ -102,7 +102,7 @@ fn a_wrong_file_is_told_with_line_and_hint() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let file = File::new("[aws]\nregon = \"x\"\n[[forward]]\nname = \"a b\"\nlisten = 70000\n");
 
     let (code, stderr) = run(&file);
@@ -112,7 +112,7 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_told_with_its_name() {
+fn an_unreadable_file_is_reported_with_its_path() {
     let file = File::new("\u{ff}");
     let missing = file.directory().join("none.toml");
     let binary = file.directory().join("binary.toml");
@@ -134,7 +134,7 @@ fn a_file_that_cannot_be_read_is_told_with_its_name() {
 }
 
 #[test]
-fn without_a_file_the_places_are_told_where_one_was_looked_for() {
+fn a_missing_file_is_reported_with_the_searched_paths() {
     let home = tempfile::tempdir().unwrap();
     let mut command = ssm_proxyd();
     command
@@ -157,7 +157,7 @@ fn without_a_file_the_places_are_told_where_one_was_looked_for() {
 }
 
 #[test]
-fn without_a_region_the_remedy_is_told() {
+fn a_missing_region_is_reported_with_the_remedy() {
     let file = File::new(&forward("f", "remote = 1"));
 
     let (code, stderr) = run(&file);
@@ -172,7 +172,7 @@ fn without_a_region_the_remedy_is_told() {
 }
 
 #[test]
-fn a_bundle_of_certificates_that_is_none_is_told_with_the_reason() {
+fn an_invalid_certificate_bundle_is_reported_with_the_reason() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str, text: &str| {
         let path = directory.path().join(name);
@@ -201,7 +201,7 @@ fn a_bundle_of_certificates_that_is_none_is_told_with_the_reason() {
 }
 
 #[test]
-fn a_port_in_use_leaves_nothing_half_started_by_a_strict_daemon() {
+fn a_strict_daemon_with_a_port_in_use_starts_nothing() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let (taken, free) = (held.local_addr().unwrap(), free_address());
     let on = |name: &str, address: &dyn ToString| {
@@ -228,7 +228,7 @@ fn a_port_in_use_leaves_nothing_half_started_by_a_strict_daemon() {
 }
 
 #[test]
-fn an_address_of_another_machine_is_told() {
+fn an_address_of_another_machine_is_reported() {
     let elsewhere = forward("f", "remote = 1\nallow_remote_clients = true")
         .replace("127.0.0.1:0", "192.0.2.7:4000");
     let file = File::new(&format!("[aws]\nregion = \"us-east-1\"\n{elsewhere}"));

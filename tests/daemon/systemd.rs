@@ -14,7 +14,7 @@ use crate::support::daemon_process::{
 use crate::support::in_process::destination;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_hears_that_all_is_bound_what_is_open_and_that_the_end_begins() {
+async fn systemd_is_notified_of_ready_status_and_stopping() {
     let (_directory, path, socket) = manager();
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
@@ -46,7 +46,7 @@ async fn it_hears_that_all_is_bound_what_is_open_and_that_the_end_begins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watchdog_is_fed_while_the_accept_loops_answer() {
+async fn the_watchdog_is_pinged_while_the_accept_loops_answer() {
     let (_directory, path, socket) = manager();
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let forwards = [forward("a", "remote = 1"), forward("b", "remote = 2")].concat();
@@ -84,7 +84,7 @@ fn a_daemon_that_cannot_start_is_never_ready() {
 
 /// The systemd of the machine judges the units, where there is one.
 #[test]
-fn the_shipped_units_are_sound_and_the_one_of_the_system_is_shut_in() {
+fn the_shipped_units_are_valid_and_the_system_unit_is_sandboxed() {
     let unit = "systemd/ssm-proxyd.service";
     let check = |arguments: &[&str]| Command::new("systemd-analyze").args(arguments).output();
     let Ok(judged) = check(&["security", "--offline=true", "--threshold=15", unit]) else {

@@ -63,7 +63,7 @@ async fn a_tag_that_aws_refuses_is_reported_with_the_characters_that_it_allows()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_burst_of_connections_is_one_look_up() {
+async fn a_burst_of_connections_shares_one_lookup() {
     let echo = destination(Role::Echo).await;
     let options = Options {
         api_delay: Duration::from_millis(100),
@@ -84,7 +84,7 @@ async fn a_burst_of_connections_is_one_look_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_was_replaced_is_looked_up_anew_by_the_connection_that_finds_it_gone() {
+async fn a_replaced_node_is_looked_up_again_by_the_connection_that_finds_it_missing() {
     let echo = destination(Role::Echo).await;
     let simulator = simulator(&[(OLD, "bastion", "prod"), (NEW, "bastion", "prod")]).await;
     simulator.set_offline(NEW, true);
@@ -119,7 +119,7 @@ async fn targets_are_tried_in_order_until_one_is_connected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn if_no_target_is_connected_each_is_named() {
+async fn if_no_target_is_connected_each_is_reported() {
     let simulator = simulator(&[(NEW, "bastion", "prod")]).await;
     for id in [OLD, NEW, OTHER] {
         simulator.set_offline(id, true);
@@ -148,7 +148,7 @@ async fn if_no_target_is_connected_each_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_failure_is_no_reason_to_try_the_next_target() {
+async fn other_failures_do_not_try_the_next_target() {
     let simulator = simulator(&[]).await;
     let fault = ApiFault {
         code: "AccessDeniedException".to_owned(),
@@ -168,7 +168,7 @@ async fn another_failure_is_no_reason_to_try_the_next_target() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_keeps_a_look_up_from_finding_is_told_with_its_remedy() {
+async fn a_failed_lookup_is_reported_with_its_remedy() {
     for (code, text) in [
         (
             Some("AccessDeniedException"),
@@ -198,7 +198,7 @@ async fn what_keeps_a_look_up_from_finding_is_told_with_its_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_for_a_look_up_is_told_so() {
+async fn a_connection_that_waits_for_a_lookup_is_shown_as_such() {
     let options = Options {
         api_delay: Duration::from_secs(600),
         ..options(&[])

@@ -42,7 +42,7 @@ const SERVICES: [Service; 5] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fault_of_any_call_for_credentials_is_retried() {
+async fn a_failure_of_any_call_for_credentials_is_retried() {
     let echo = destination(Role::Echo).await;
     for leg in SERVICES {
         // The SDK takes an instance service without an answer for one that does not exist.

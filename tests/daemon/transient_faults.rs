@@ -16,7 +16,7 @@ use crate::support::in_process::destination;
 use crate::support::process::ssm_proxyd;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fault_of_start_session_is_retried_twice() {
+async fn a_failure_of_start_session_is_retried_twice() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let mut daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
@@ -38,7 +38,7 @@ async fn a_fault_of_start_session_is_retried_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_without_a_service_is_retried() {
+async fn a_503_from_a_load_balancer_is_retried() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let unavailable = || (503, "no server is available".to_owned());
@@ -79,7 +79,7 @@ async fn a_connection_waits_for_a_service_that_refuses_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_is_never_reached_is_named_within_connect_timeout() {
+async fn an_unreachable_service_is_reported_within_connect_timeout() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let endpoint = format!("http://{}", free_address());
     let text = forward("f", "remote = 1\nconnect_timeout = \"2s\"");
@@ -93,7 +93,7 @@ async fn a_service_that_is_never_reached_is_named_within_connect_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fault_of_the_token_service_is_retried() {
+async fn a_failure_of_the_token_service_is_retried() {
     let echo = destination(Role::Echo).await;
     let credentials = Credentials {
         access_key_id: "ASIAROLE".to_owned(),

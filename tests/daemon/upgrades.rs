@@ -22,7 +22,7 @@ enum End {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tunnel_that_is_given_up_while_it_dials_ends_its_session() {
+async fn a_tunnel_cancelled_while_it_dials_ends_its_session() {
     for end in [End::Late, End::Stopped] {
         let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
         let api = Api::starting(session_at(gateway.local_addr().unwrap()));
@@ -60,7 +60,7 @@ async fn a_tunnel_that_is_given_up_while_it_dials_ends_its_session() {
 
 /// A person logs in between StartSession and the upgrade.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_that_is_refused_is_tried_once_more_with_the_credentials_of_the_files() {
+async fn a_refused_upgrade_is_retried_once_with_the_credentials_of_the_files() {
     let echo = destination(Role::Echo).await;
     let refused = RefusedUpgrades {
         status: 403,

@@ -9,7 +9,7 @@ use crate::support::process::ssm_proxyd;
 
 /// A real bash completes: commands, options, and the forwards of the configuration.
 #[test]
-fn bash_completes_commands_options_and_names_of_forwards() {
+fn bash_completes_commands_options_and_forward_names() {
     let fixture = Fixture::new();
     let cache = in_a_file("orders-cache", 2).replace("listen = 1", "listen = 2");
     fixture.configure(&(in_a_file("orders-db", 1) + &cache));
@@ -50,7 +50,7 @@ fn bash_completes_commands_options_and_names_of_forwards() {
 }
 
 #[test]
-fn each_shell_gets_a_script_and_no_other() {
+fn supported_shells_get_a_script_and_others_an_error() {
     for shell in ["bash", "zsh", "fish"] {
         let (code, out, output) = ended(ssm_proxyd().args(["completions", shell]));
 
@@ -61,7 +61,7 @@ fn each_shell_gets_a_script_and_no_other() {
 }
 
 #[test]
-fn every_command_has_a_page() {
+fn every_command_has_a_man_page() {
     let (code, page, _) = ended(ssm_proxyd().arg("man"));
     assert_eq!(code, 0);
     assert!(page.contains(".TH ssm-proxyd 1"), "{page}");

@@ -14,7 +14,7 @@ const CLIENT: &str = "import socket, sys\n\
     s.sendall(b'hello'); print(s.recv(5).decode())\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_finds_the_forward_in_its_words_and_in_its_environment() {
+async fn the_command_gets_the_forward_in_its_arguments_and_environment() {
     let (simulator, port) = before_an_echo().await;
     let fixture = Fixture::new();
     fixture.configure(&in_a_file("echo", port));
@@ -47,7 +47,7 @@ async fn the_command_finds_the_forward_in_its_words_and_in_its_environment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_exit_code_is_the_command_s() {
+async fn exec_returns_the_exit_code_of_the_command() {
     let (simulator, port) = before_an_echo().await;
     let fixture = Fixture::new();
     fixture.configure(&in_a_file("echo", port));
@@ -70,7 +70,7 @@ async fn its_exit_code_is_the_command_s() {
 
 /// The daemon that runs by the same file has what stands in its other tables.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_addresses_of_the_daemon_are_left_alone() {
+async fn the_addresses_of_the_daemon_are_not_used() {
     let (simulator, port) = before_an_echo().await;
     let fixture = Fixture::new();
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -139,7 +139,7 @@ async fn a_session_of_a_command_that_was_killed_is_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_is_told_with_a_code() {
+async fn impossible_requests_are_reported_with_an_exit_code() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let bare = Fixture::new();
     let (code, _, output) = ended(&mut bare.command(&simulator, &["exec", "db", "--", "true"]));

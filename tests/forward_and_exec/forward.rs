@@ -15,7 +15,7 @@ use crate::support::in_process::{TARGET, destination, until};
 use crate::support::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_has_a_ready_line_with_its_port_and_serves() {
+async fn each_forward_has_a_ready_line_with_its_port_and_serves() {
     let echo = destination(Role::Echo).await;
     let mut options = Options::default();
     options
@@ -49,7 +49,7 @@ async fn each_has_a_ready_line_with_its_port_and_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scripts_get_json_and_a_file_that_is_there_while_it_is_ready() {
+async fn scripts_get_json_and_a_file_that_exists_while_ready() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let local = format!("127.0.0.1:0:localhost:{}", echo.address().port());
@@ -110,7 +110,7 @@ async fn an_interrupt_drains_and_a_second_one_does_not_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_there_and_was_not_written_is_not_taken_away() {
+async fn existing_files_that_were_not_written_are_not_removed() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let fixture = Fixture::new();
     let path = |name: &str| fixture.home.path().join(name);
@@ -138,7 +138,7 @@ async fn what_is_there_and_was_not_written_is_not_taken_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_is_told_with_a_code() {
+async fn impossible_requests_are_reported_with_an_exit_code() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = format!("127.0.0.1:{}:db:1", taken.local_addr().unwrap().port());

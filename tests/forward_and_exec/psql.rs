@@ -8,7 +8,7 @@ use crate::support::daemon_process::assert_clean;
 use crate::support::postgres::Server;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn psql_asks_through_a_forward_that_lives_as_long_as_it() {
+async fn psql_queries_through_a_forward_that_lives_as_long_as_psql() {
     let server = Server::start();
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let fixture = Fixture::new();

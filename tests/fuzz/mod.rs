@@ -23,62 +23,62 @@ use std::path::Path;
 use fastrand::Rng;
 
 #[test]
-fn messages_are_decoded_or_refused() {
+fn decoding_messages_never_panics() {
     fuzz("message", targets::message);
 }
 
 #[test]
-fn messages_with_a_true_digest_are_decoded_or_refused() {
+fn decoding_messages_with_a_valid_digest_never_panics() {
     fuzz("message_sealed", targets::message_sealed);
 }
 
 #[test]
-fn openings_of_a_channel_are_decoded_or_refused() {
+fn decoding_open_data_channel_never_panics() {
     fuzz("open_data_channel", targets::open_data_channel);
 }
 
 #[test]
-fn acknowledgements_are_decoded_or_refused() {
+fn decoding_acknowledgements_never_panics() {
     fuzz("acknowledge", targets::acknowledge);
 }
 
 #[test]
-fn handshake_requests_are_decoded_or_refused() {
+fn decoding_handshake_requests_never_panics() {
     fuzz("handshake_request", targets::handshake_request);
 }
 
 #[test]
-fn session_types_are_decoded_or_refused() {
+fn decoding_session_types_never_panics() {
     fuzz("session_type", targets::session_type);
 }
 
 #[test]
-fn handshake_responses_are_decoded_or_refused() {
+fn decoding_handshake_responses_never_panics() {
     fuzz("handshake_response", targets::handshake_response);
 }
 
 #[test]
-fn ends_of_a_handshake_are_decoded_or_refused() {
+fn decoding_handshake_complete_never_panics() {
     fuzz("handshake_complete", targets::handshake_complete);
 }
 
 #[test]
-fn ends_of_a_session_are_decoded_or_refused() {
+fn decoding_channel_closed_never_panics() {
     fuzz("channel_closed", targets::channel_closed);
 }
 
 #[test]
-fn flags_are_decoded_or_refused() {
+fn decoding_flags_never_panics() {
     fuzz("flag", targets::flag);
 }
 
 #[test]
-fn frame_headers_are_decoded_or_refused() {
+fn decoding_frame_headers_never_panics() {
     fuzz("frame_header", targets::frame_header);
 }
 
 #[test]
-fn frames_are_found_in_any_cut() {
+fn frames_are_found_in_any_fragmentation() {
     fuzz("smux", targets::smux);
 }
 

@@ -22,7 +22,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn every_verb_answers_as_the_reference_does(verbs in prop::collection::vec(operation(), 1..120)) {
+    fn every_operation_answers_like_the_reference_model(verbs in prop::collection::vec(operation(), 1..120)) {
         let mut world = World::new();
         for operation in verbs {
             world.play(operation);

@@ -11,7 +11,7 @@ use crate::support::postgres::{pgbench, psql};
 use crate::support::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_copy_goes_up_whole_through_ten_drops() {
+async fn a_long_copy_in_is_complete_through_ten_disconnects() {
     let options = Options {
         faults: broken_every(250, Manner::Reset),
         ..unpaced()
@@ -52,7 +52,7 @@ async fn a_long_copy_goes_up_whole_through_ten_drops() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_copy_comes_down_whole_through_ten_drops() {
+async fn a_long_copy_out_is_complete_through_ten_disconnects() {
     // 8 MiB at the pace of an agent take 12 s, whatever is lost on the way.
     let options = Options {
         faults: broken_every(500, Manner::Close(1000)),
@@ -70,7 +70,7 @@ async fn a_long_copy_comes_down_whole_through_ten_drops() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_minute_of_pgbench_under_drops_fails_no_transaction() {
+async fn a_minute_of_pgbench_with_disconnects_fails_no_transaction() {
     let options = Options {
         faults: broken_every(2000, Manner::Reset),
         ..Options::default()

@@ -16,7 +16,7 @@ use crate::support::postgres::{Server, pgbench, psql};
 use crate::support::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn psql_sees_what_it_sees_directly() {
+async fn psql_output_equals_that_of_a_direct_connection() {
     let stage = Fixture::new(Options::default()).await;
     stage.request_both(&["--command", TABLE], |_, _| ());
     for (case, arguments) in [
@@ -65,7 +65,7 @@ async fn psql_sees_what_it_sees_directly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_results_and_copies_are_whole() {
+async fn large_results_and_copies_are_complete() {
     let stage = Fixture::new(unpaced()).await;
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
@@ -101,7 +101,7 @@ async fn large_results_and_copies_are_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn eight_clients_of_pgbench_keep_the_books_in_order() {
+async fn eight_pgbench_clients_keep_the_balances_consistent() {
     for (case, options) in [("paced", Options::default()), ("unpaced", unpaced())] {
         let stage = Fixture::new(options).await;
         let made = run(pgbench(stage.server.address(), &["-i", "-s", "1", "-q"]));
@@ -129,7 +129,7 @@ async fn eight_clients_of_pgbench_keep_the_books_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_for_each_transaction_is_a_session_for_each() {
+async fn each_connection_of_pgbench_has_its_own_session() {
     let stage = Fixture::new(unpaced()).await;
     let made = run(pgbench(stage.server.address(), &["-i", "-s", "1", "-q"]));
     assert_eq!(made.code, 0, "{made:?}");
@@ -171,7 +171,7 @@ async fn a_notification_arrives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_is_cancelled_through_a_connection_of_its_own() {
+async fn a_query_is_cancelled_through_a_separate_connection() {
     let stage = Fixture::new(Options::default()).await;
     let query = "SELECT pg_sleep(600)";
     let mut waiting = Process::start(&mut psql(stage.daemon.address(), &["-c", query]));

@@ -10,7 +10,7 @@ use crate::support::in_process::{InProcess, broken_every};
 use crate::support::transfer::MIB;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thirty_two_connections_go_up_and_come_down_while_their_websockets_break() {
+async fn thirty_two_transfers_both_ways_complete_while_their_websockets_break() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let options = Options {

@@ -53,7 +53,7 @@ async fn a_connection_survives_every_end_of_its_websocket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_websocket_that_fell_silent_is_found_out_when_someone_nudges() {
+async fn a_silent_websocket_is_detected_on_retry_now() {
     let (stage, mut client, _echo) = conversation(Options::default()).await;
     stage
         .simulator
@@ -68,7 +68,7 @@ async fn a_websocket_that_fell_silent_is_found_out_when_someone_nudges() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_throttled_or_expired_resume_is_tried_again() {
+async fn a_throttled_or_expired_resume_is_retried() {
     for code in [
         "ThrottlingException",
         "ExpiredTokenException",
@@ -112,7 +112,7 @@ async fn a_session_that_is_over_resets_its_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_death_of_the_agent_resets_the_client() {
+async fn a_dead_agent_resets_the_client() {
     let mut options = Options::default();
     options.agent.crash_delay = Duration::from_millis(10);
     let (stage, mut client, _echo) = conversation(options).await;
@@ -125,7 +125,7 @@ async fn the_death_of_the_agent_resets_the_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_the_agent_would_double_is_a_reset() {
+async fn an_upload_that_the_agent_would_duplicate_is_a_reset() {
     let sink = destination(Role::Sink).await;
     let stage = InProcess::to(Options::default(), &sink).await;
     let (mut receiver, mut says) = TcpStream::connect(stage.address())
@@ -173,7 +173,7 @@ async fn an_upload_that_the_agent_would_double_is_a_reset() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_dials_are_tried_again() {
+async fn refused_dials_are_retried() {
     let refused = RefusedUpgrades {
         status: 503,
         times: Some(3),
@@ -200,7 +200,7 @@ async fn refused_dials_are_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_of_a_single_use_and_a_service_that_keeps_nothing_are_survived() {
+async fn resume_works_with_single_use_tokens_and_without_replay() {
     let faults = Faults {
         token: TokenLife::SingleUse,
         ..broken_every(100, Manner::Close(1000))
@@ -223,7 +223,7 @@ async fn tokens_of_a_single_use_and_a_service_that_keeps_nothing_are_survived() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pause_without_a_start_ends_by_itself() {
+async fn a_pause_without_a_start_times_out() {
     let (stage, mut client, _echo) = conversation(Options::default()).await;
 
     stage.simulator.inject(None, OneOffFault::PauseClient);
@@ -234,7 +234,7 @@ async fn a_pause_without_a_start_ends_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uploads_stay_below_what_the_service_cuts_off() {
+async fn uploads_stay_below_the_rate_limit_of_the_gateway() {
     let sink = destination(Role::Sink).await;
     let faults = Faults {
         max_rate: Some(945),
@@ -264,7 +264,7 @@ async fn uploads_stay_below_what_the_service_cuts_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_mebibytes_go_up_while_the_websocket_breaks_every_200_ms() {
+async fn an_upload_of_200_mib_completes_while_the_websocket_breaks_every_200_ms() {
     let sink = destination(Role::Sink).await;
     // At this rate it takes no less than 3.2 s, and so ten breaks on the fastest machine.
     let keys = format!(
@@ -294,7 +294,7 @@ async fn two_hundred_mebibytes_go_up_while_the_websocket_breaks_every_200_ms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_mebibytes_come_down_while_the_websocket_breaks_every_200_ms() {
+async fn a_download_of_200_mib_completes_while_the_websocket_breaks_every_200_ms() {
     let source = destination(Role::Source {
         len: 200 * MIB,
         seed: 5,
@@ -319,7 +319,7 @@ async fn two_hundred_mebibytes_come_down_while_the_websocket_breaks_every_200_ms
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_mebibytes_come_down_from_a_faithful_agent_while_the_websocket_breaks() {
+async fn a_download_of_10_mib_from_a_realistic_agent_completes_while_the_websocket_breaks() {
     let source = destination(Role::Source {
         len: 10 * MIB,
         seed: 6,

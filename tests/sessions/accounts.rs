@@ -16,7 +16,7 @@ use crate::support::in_process::until;
 const MANY: usize = 70;
 
 #[tokio::test]
-async fn sessions_are_ended_beside_an_endpoint_that_hangs() {
+async fn sessions_are_ended_while_another_endpoint_hangs() {
     let (hangs, works) = (starting("TerminateSession"), starting(""));
     let fixture = Fixture::new();
     let (failing, working) = (service(&hangs).await, service(&works).await);
@@ -41,7 +41,7 @@ async fn sessions_are_ended_beside_an_endpoint_that_hangs() {
 }
 
 #[tokio::test]
-async fn sessions_are_resumed_beside_an_endpoint_that_hangs() {
+async fn sessions_are_resumed_while_another_endpoint_hangs() {
     let (hangs, works) = (starting("ResumeSession"), starting(""));
     let fixture = Fixture::new();
     let (failing, working) = (service(&hangs).await, service(&works).await);
@@ -63,7 +63,7 @@ async fn sessions_are_resumed_beside_an_endpoint_that_hangs() {
 }
 
 #[tokio::test]
-async fn sessions_are_started_beside_an_account_that_is_throttled() {
+async fn sessions_are_started_while_another_account_is_throttled() {
     let throttled = Api::answering(400, THROTTLED.to_owned());
     let works = starting("");
     let fixture = Fixture::new();

@@ -19,7 +19,7 @@ use crate::support::fake_api::{Api, HANG_UP};
 use crate::support::in_process::{TARGET, destination, until};
 
 #[tokio::test]
-async fn the_session_of_an_unusable_answer_is_ended_in_the_end() {
+async fn the_session_of_an_unusable_response_is_eventually_ended() {
     let foreign = session_at("wss://ssmmessages.eu-north-1.amazonaws.com");
     let api = api(foreign, &[(400, THROTTLED)]);
     let fixture = Fixture::new(&api.endpoint());
@@ -32,7 +32,7 @@ async fn the_session_of_an_unusable_answer_is_ended_in_the_end() {
 }
 
 #[tokio::test]
-async fn a_session_without_a_usable_id_is_counted() {
+async fn a_session_without_a_usable_id_is_counted_as_possibly_active() {
     for answer in [
         "{}".to_owned(),
         session_at("ws://127.0.0.1:1").replace("s-1", "a b"),
@@ -51,7 +51,7 @@ async fn a_session_without_a_usable_id_is_counted() {
 
 /// The call may have been done.
 #[tokio::test]
-async fn a_call_that_breaks_after_it_was_sent_is_counted_and_one_before_is_not() {
+async fn a_call_that_fails_after_it_was_sent_is_counted_and_one_before_is_not() {
     let api = Api::new(|_, call, _| match call.operation.as_str() {
         "DescribeSessions" => (400, DENIED.to_owned()),
         _ => (HANG_UP, String::new()),
@@ -72,7 +72,7 @@ async fn a_call_that_breaks_after_it_was_sent_is_counted_and_one_before_is_not()
 
 /// A call that has failed started no session, and is not under way when the time is up.
 #[tokio::test(flavor = "multi_thread")]
-async fn only_calls_that_are_under_way_are_counted_when_the_time_is_up() {
+async fn only_calls_in_flight_are_counted_at_the_deadline() {
     let hanging = Api::hanging_on("StartSession", || "{}".to_owned());
     let denying = Api::answering(400, DENIED.to_owned());
     let unreachable = format!("http://{}", free_address());
@@ -93,7 +93,7 @@ async fn only_calls_that_are_under_way_are_counted_when_the_time_is_up() {
 }
 
 #[tokio::test]
-async fn the_session_of_a_lost_answer_is_found_by_its_reason_and_ended() {
+async fn the_session_of_a_lost_response_is_found_by_its_reason_and_ended() {
     let reason = Mutex::<Option<String>>::default();
     let api = Api::new(move |_, call, _| match call.operation.as_str() {
         "StartSession" => {
@@ -134,7 +134,7 @@ async fn the_session_of_a_lost_answer_is_found_by_its_reason_and_ended() {
 }
 
 #[tokio::test]
-async fn answers_of_others_than_aws_say_nothing_about_the_session() {
+async fn responses_not_from_aws_do_not_count_for_the_session() {
     for (status, body) in [(403, "<html>"), (302, ""), (404, "not found"), (502, "")] {
         let api = api(session_at("ws://127.0.0.1:1"), &[(status, body)]);
         let fixture = Fixture::new(&api.endpoint());
@@ -151,7 +151,7 @@ async fn answers_of_others_than_aws_say_nothing_about_the_session() {
 
 /// The next one may have another policy, other credentials, another configuration. It tries once.
 #[tokio::test]
-async fn what_aws_refuses_to_end_is_left_to_the_next_process() {
+async fn a_session_that_aws_refuses_to_end_is_left_to_the_next_process() {
     let api = api(session_at("ws://127.0.0.1:1"), &[(400, DENIED); 3]);
     let fixture = Fixture::new(&api.endpoint());
     drop(fixture.start().await.unwrap());
@@ -163,7 +163,7 @@ async fn what_aws_refuses_to_end_is_left_to_the_next_process() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_in_use_when_the_time_is_up_is_counted_and_stays_in_the_journal() {
+async fn a_session_in_use_at_the_deadline_is_counted_and_stays_in_the_journal() {
     let api = api(session_at("ws://127.0.0.1:1"), &[]);
     let fixture = Fixture::new(&api.endpoint());
     let session = fixture.start().await.unwrap();
@@ -176,7 +176,7 @@ async fn a_session_that_is_in_use_when_the_time_is_up_is_counted_and_stays_in_th
 }
 
 #[tokio::test]
-async fn an_id_that_is_given_twice_ends_nobody_elses_session() {
+async fn a_duplicate_session_id_does_not_end_another_session() {
     let api = api(session_at("ws://127.0.0.1:1"), &[]);
     let fixture = Fixture::new(&api.endpoint());
     let first = fixture.start().await.unwrap();
@@ -193,7 +193,7 @@ async fn an_id_that_is_given_twice_ends_nobody_elses_session() {
 
 /// Its client gets a session of a second call, or a reset.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_finds_and_ends_the_session_of_an_answer_that_was_lost() {
+async fn a_daemon_finds_and_ends_the_session_of_a_lost_response() {
     let echo = destination(Role::Echo).await;
     let faults = Faults {
         lose_answers: Some(LostAnswers { times: Some(1) }),

@@ -14,14 +14,14 @@ const CONNECTIONS: usize = 200;
 const RATE: u32 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_burst_is_served_in_order_and_asks_no_more_often_than_allowed() {
+async fn a_burst_is_served_in_order_within_the_rate_limit() {
     let calls = burst(None).await;
 
     assert_eq!(calls.len(), CONNECTIONS, "each call was of use");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn so_it_is_when_the_service_allows_even_less() {
+async fn a_burst_is_served_in_order_under_a_lower_limit_of_the_api() {
     let throttle = Throttle { rate: 8, burst: 8 };
 
     let calls = burst(Some(throttle)).await;

@@ -16,17 +16,17 @@ use crate::support::in_process::{InProcess, destination, unpaced};
 use crate::support::transfer::abort;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_session_is_left_behind_whenever_its_connection_leaves() {
+async fn no_session_is_left_whenever_its_client_disconnects() {
     churn(0x5e55_1045, "", 2000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nor_if_sessions_are_kept_ready() {
+async fn no_session_is_left_with_warm_sessions() {
     churn(0x3a9, "warm = 4", 500).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nor_if_they_are_shared() {
+async fn no_session_is_left_with_shared_sessions() {
     let keys = "sessions = \"shared\"\nmax_streams = 8\nmax_session_age = \"1s\"";
     churn(0x7e4a, keys, 1000).await;
 }

@@ -11,7 +11,7 @@ use crate::support::in_process::{InProcess, destination};
 use crate::support::transfer::exchange;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_is_held_while_its_connection_is_open_and_only_where_that_is_wanted() {
+async fn a_session_is_kept_alive_while_its_connection_is_open_and_only_if_configured() {
     let echo = destination(Role::Echo).await;
     let held = forward("held", &echo, "keep_alive = true\nsessions = \"shared\"");
     let left = forward("left", &echo, "");

@@ -15,7 +15,7 @@ use crate::support::process::take_environment;
 use crate::support::transfer::{exchange, request};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_over_a_limit_wait_for_their_turn() {
+async fn connections_over_a_limit_wait_for_a_permit() {
     let echo = destination(Role::Echo).await;
     let one = forward("one", &echo, "");
     let tables = [
@@ -59,7 +59,7 @@ async fn connections_over_a_limit_wait_for_their_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_waits_too_long_for_its_turn_is_told_which_limit_it_was() {
+async fn a_connection_that_waits_too_long_is_reported_with_its_limit() {
     let echo = destination(Role::Echo).await;
     let keys = "connect_timeout = \"1s\"";
     let of_forward = forward("f", &echo, &format!("{keys}\nmax_connections = 1"));
@@ -86,7 +86,7 @@ async fn a_connection_that_waits_too_long_for_its_turn_is_told_which_limit_it_wa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_open_files_left_it_waits_and_goes_on() {
+async fn without_free_descriptors_accepting_waits_and_continues() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let mut command = Command::new("sh");

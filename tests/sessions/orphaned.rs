@@ -17,7 +17,7 @@ use crate::support::in_process::{TARGET, destination, until};
 use crate::support::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_amid_a_burst_ends_every_session() {
+async fn a_stop_during_a_burst_ends_every_session() {
     let echo = destination(Role::Echo).await;
     for millis in [0, 60, 120, 200] {
         let options = Options {
@@ -44,7 +44,7 @@ async fn a_stop_amid_a_burst_ends_every_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_daemon_leaves_is_ended_by_the_next_one_and_by_no_other_before() {
+async fn sessions_of_a_killed_daemon_are_ended_by_the_next_one_and_no_other() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let state = tempfile::tempdir().unwrap();
@@ -84,7 +84,7 @@ async fn what_a_killed_daemon_leaves_is_ended_by_the_next_one_and_by_no_other_be
 
 /// A short command has better things to do than to wait for a session that cannot be ended.
 #[tokio::test(flavor = "multi_thread")]
-async fn short_commands_leave_to_others_what_they_cannot_end() {
+async fn short_commands_leave_sessions_they_cannot_end_to_others() {
     let echo = destination(Role::Echo).await;
     let state = tempfile::tempdir().unwrap();
     let gone = Simulator::start(Options::default()).await.unwrap();
@@ -118,7 +118,7 @@ async fn short_commands_leave_to_others_what_they_cannot_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_short_command_ends_what_it_can() {
+async fn a_short_command_ends_the_orphaned_sessions_it_can() {
     let echo = destination(Role::Echo).await;
     let state = tempfile::tempdir().unwrap();
     let simulator = Simulator::start(Options::default()).await.unwrap();
@@ -150,7 +150,7 @@ async fn a_short_command_ends_what_it_can() {
 
 /// The endpoint of the data channel accepts connections and says nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_while_its_tunnel_dials_leaves_no_session() {
+async fn a_client_that_disconnects_while_its_tunnel_dials_leaves_no_session() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let text = format!(
@@ -178,7 +178,7 @@ fn served(daemon: &DaemonProcess) -> std::net::TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_right_to_call_terminate_session_the_flag_ends_them() {
+async fn without_permission_for_terminate_session_the_flag_ends_sessions() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let fault = ApiFault {

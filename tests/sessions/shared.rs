@@ -39,7 +39,7 @@ async fn connections_share_a_session_up_to_its_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_comes_to_one_session_and_every_byte_to_its_own() {
+async fn many_connections_share_one_session_and_each_gets_its_own_bytes() {
     const LEN: u64 = 200_000;
     let source = destination(Role::Source { len: LEN, seed: 7 }).await;
     let keys = "sessions = \"shared\"\nmax_streams = 16";
@@ -62,7 +62,7 @@ async fn a_crowd_comes_to_one_session_and_every_byte_to_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_young_session_takes_over_and_the_old_one_finishes_its_streams() {
+async fn a_new_session_takes_over_and_the_old_one_finishes_its_streams() {
     let echo = destination(Role::Echo).await;
     let keys = "sessions = \"shared\"\nmax_session_age = \"1s\"";
     let stage = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
@@ -145,7 +145,7 @@ async fn a_session_that_is_lost_resets_its_connections_and_the_next_one_gets_ano
 /// The agent has one reader for all streams: while a destination does not read, and its intake is
 /// full, nobody's bytes get past (protocol.md section 8.5). Nothing may be lost by that.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_does_not_read_holds_others_up_and_loses_nobody() {
+async fn a_destination_that_does_not_read_delays_others_and_loses_none() {
     const LEN: usize = 24 << 20;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -10,7 +10,7 @@ use crate::support::in_process::{InProcess, TARGET, destination, until};
 use crate::support::transfer::{exchange, request};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_to_a_warm_forward_needs_no_call() {
+async fn a_connection_to_a_warm_forward_makes_no_api_call() {
     let echo = destination(Role::Echo).await;
     let stage = InProcess::with(Options::default(), &forward("f", &echo, "warm = 2")).await;
     stage
@@ -35,7 +35,7 @@ async fn a_connection_to_a_warm_forward_needs_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_used_or_dies_is_replaced() {
+async fn used_and_dead_warm_sessions_are_replaced() {
     let echo = destination(Role::Echo).await;
     let mut options = Options::default();
     options.agent.crash_delay = Duration::from_millis(10);
@@ -76,7 +76,7 @@ async fn what_is_used_or_dies_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_kept_for_too_long_is_replaced_and_not_used() {
+async fn an_expired_warm_session_is_replaced_and_not_used() {
     let echo = destination(Role::Echo).await;
     let keys = "warm = 1\nwarm_max_age = \"10s\"";
     let stage = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
@@ -99,7 +99,7 @@ async fn what_was_kept_for_too_long_is_replaced_and_not_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_started_for_a_target_that_is_known_to_be_off() {
+async fn no_warm_session_is_started_for_an_offline_target() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     simulator.set_offline(TARGET, true);

@@ -19,7 +19,7 @@ use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_prefix, assert_whole, pattern};
 
 #[test]
-fn every_byte_arrives_and_no_end_is_false() {
+fn every_byte_arrives_and_no_truncated_stream_ends_cleanly() {
     let seeds = number("SINGLE_SEED").map_or(0..SEEDS, |seed| seed..seed + 1);
     let single = seeds.end - seeds.start == 1;
     let mut totals = Totals::default();

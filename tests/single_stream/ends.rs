@@ -17,7 +17,7 @@ use crate::support::payload::{assert_prefix, assert_whole, pattern};
 /// The agent's websocket breaks, the destination ends meanwhile, and the agent closes before it has
 /// retransmitted what was lost. Our websocket lives on.
 #[test]
-fn a_tail_that_the_agents_websocket_swallowed_is_a_loss() {
+fn final_bytes_lost_with_the_agents_websocket_are_a_loss() {
     let answer = pattern(8, 400_000);
     let mut truncated = 0;
     for millis in (100..4500).step_by(100) {
@@ -46,7 +46,7 @@ fn a_tail_that_the_agents_websocket_swallowed_is_a_loss() {
 
 /// A service that notices at once that the agent is gone, and says nothing of why.
 #[test]
-fn an_agent_that_is_killed_in_mid_transfer_is_a_loss() {
+fn an_agent_killed_during_a_transfer_is_a_loss() {
     for millis in 0..200 {
         let mut pair = ready(Destination::answering(1, pattern(9, 400_000)));
         let id = pair.open_single();
@@ -133,7 +133,7 @@ fn the_bytes_of_a_destination_that_breaks_at_once_are_read() {
 
 /// Everything waits in a queue for seconds, and the agent closes without an acknowledgement.
 #[test]
-fn a_slow_path_makes_no_end_a_loss() {
+fn a_slow_path_does_not_make_an_end_a_loss() {
     let answer = pattern(10, 600_000);
     let mut setup = PairOptions::single();
     setup.down.bandwidth = Some(60_000);
@@ -153,7 +153,7 @@ fn a_slow_path_makes_no_end_a_loss() {
 
 /// An agent is asked once for each pause, and not for ever.
 #[test]
-fn an_agent_that_is_silent_is_asked_once() {
+fn a_silent_agent_is_probed_once() {
     let mut pair = ready(Destination::greeting(b"hello".to_vec()));
     let _id = pair.open_single();
     pair.run_for(Duration::from_secs(3));

@@ -15,7 +15,7 @@ use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_whole, pattern};
 
 #[test]
-fn bytes_are_whole_both_ways_and_the_end_is_clean() {
+fn every_byte_arrives_both_ways_and_the_end_is_clean() {
     let (data, answer) = (pattern(1, 300_000), pattern(2, 100_000));
     let mut pair = ready(Destination::answering(data.len(), answer.clone()));
     let id = pair.open_single();
@@ -32,7 +32,7 @@ fn bytes_are_whole_both_ways_and_the_end_is_clean() {
 }
 
 #[test]
-fn a_banner_that_comes_before_anybody_has_opened_the_stream_is_read() {
+fn a_banner_received_before_the_stream_is_opened_is_read() {
     let mut pair = ready(Destination::greeting(b"SSH-2.0-x\r\n".to_vec()));
     pair.run_for(Duration::from_secs(10));
 
@@ -53,7 +53,7 @@ fn there_is_one_stream() {
 }
 
 #[test]
-fn who_shares_sessions_is_told_that_this_one_cannot_be() {
+fn a_pool_that_shares_sessions_learns_that_this_one_cannot_be_shared() {
     let mut setup = PairOptions::single();
     setup.options.shared = true;
     let mut pair = Pair::new(setup);
@@ -67,7 +67,7 @@ fn who_shares_sessions_is_told_that_this_one_cannot_be() {
 }
 
 #[test]
-fn an_eof_of_the_local_side_does_not_cut_the_answer() {
+fn an_eof_of_the_client_does_not_truncate_the_response() {
     let answer = pattern(3, 50_000);
     let mut pair = ready(Destination::answering(5, answer.clone()));
     let id = pair.open_single();
@@ -81,7 +81,7 @@ fn an_eof_of_the_local_side_does_not_cut_the_answer() {
 }
 
 #[test]
-fn what_was_written_before_the_local_side_left_arrives() {
+fn bytes_written_before_the_client_closed_arrive() {
     let data = pattern(4, 100_000);
     let mut pair = ready(Destination::echo());
     let id = pair.open_single();
@@ -96,7 +96,7 @@ fn what_was_written_before_the_local_side_left_arrives() {
 }
 
 #[test]
-fn closing_ends_the_session_by_the_flag() {
+fn closing_ends_the_session_with_the_flag() {
     let mut pair = ready(Destination::echo());
     let id = pair.open_single();
 
@@ -110,7 +110,7 @@ fn closing_ends_the_session_by_the_flag() {
 }
 
 #[test]
-fn an_end_with_words_of_the_agent_is_a_loss() {
+fn an_end_with_a_message_from_the_agent_is_a_loss() {
     let mut pair = ready(Destination::greeting(b"bye".to_vec()));
     let id = pair.open_single();
     pair.settle();
@@ -152,7 +152,7 @@ fn a_destination_that_refuses_is_reported_as_soon_as_the_agent_closes() {
 }
 
 #[test]
-fn a_destination_that_does_not_answer_is_reported_after_some_seconds() {
+fn an_unresponsive_destination_is_reported_after_some_seconds() {
     let mut pair = Pair::new(PairOptions::single());
     pair.lead_to(Destination::black_hole());
 
@@ -168,7 +168,7 @@ fn a_destination_that_does_not_answer_is_reported_after_some_seconds() {
 }
 
 #[test]
-fn a_websocket_that_is_away_does_not_count_as_silence() {
+fn time_without_a_websocket_does_not_count_as_silence() {
     let mut pair = Pair::new(PairOptions::single());
     pair.lead_to(Destination::echo().dialled_in(Duration::from_secs(9)));
 
@@ -184,7 +184,7 @@ fn a_websocket_that_is_away_does_not_count_as_silence() {
 }
 
 #[test]
-fn a_session_is_kept_alive_by_messages_that_are_no_bytes() {
+fn a_session_is_kept_alive_by_messages_without_payload() {
     let mut setup = PairOptions::single();
     setup.options.keep_alive = true;
     let mut pair = Pair::new(setup);
@@ -201,7 +201,7 @@ fn a_session_is_kept_alive_by_messages_that_are_no_bytes() {
 }
 
 #[test]
-fn an_old_agent_gets_no_frames_of_a_mux() {
+fn an_old_agent_gets_no_mux_frames() {
     let mut setup = PairOptions::of_version("3.0.196.0");
     setup.job.properties.remove("type");
     setup.options.shared = false;
@@ -252,7 +252,7 @@ fn a_websocket_may_break_after_every_message() {
 /// The tail of an answer is swallowed with its websocket, and the agent closes before it has sent
 /// all of it again: nothing that comes shows a gap.
 #[test]
-fn a_tail_that_is_missing_is_a_loss() {
+fn missing_final_bytes_are_a_loss() {
     let answer = pattern(8, 100_000);
     let mut pair = ready(Destination::answering(1, answer));
     let id = pair.open_single();

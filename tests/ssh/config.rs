@@ -13,7 +13,7 @@ use crate::support::process::{Process, ssm_proxyd};
 use crate::support::sshd::{Sshd, run};
 
 #[test]
-fn ssh_understands_what_is_printed() {
+fn ssh_accepts_the_printed_configuration() {
     let home = Home::new();
     let block = home.ours(&["--region", "eu-west-1", "--profile", "my prod"]);
     fs::write(home.path("block"), &block).unwrap();
@@ -30,7 +30,7 @@ fn ssh_understands_what_is_printed() {
 }
 
 #[test]
-fn an_installation_stands_before_every_host_and_is_undone_byte_for_byte() {
+fn an_include_is_installed_before_every_host_and_removed_byte_for_byte() {
     for text in [
         &b""[..],
         b"User me\n\nHost *\n  ProxyCommand none\n",
@@ -60,7 +60,7 @@ fn an_installation_stands_before_every_host_and_is_undone_byte_for_byte() {
 }
 
 #[test]
-fn where_there_was_no_file_there_is_none_again() {
+fn a_file_created_by_the_installation_is_removed() {
     let home = Home::new();
 
     home.ours(&["--remove"]);
@@ -76,7 +76,7 @@ fn where_there_was_no_file_there_is_none_again() {
 }
 
 #[test]
-fn a_link_stays_a_link() {
+fn a_symbolic_link_stays_a_symbolic_link() {
     let home = Home::new();
     fs::create_dir(home.path(".ssh")).unwrap();
     fs::create_dir(home.path("dotfiles")).unwrap();
@@ -103,7 +103,7 @@ fn a_link_stays_a_link() {
 }
 
 #[test]
-fn what_cannot_be_changed_is_told_and_left() {
+fn a_file_that_cannot_be_changed_is_reported_and_kept() {
     let home = Home::new();
     fs::create_dir(home.path(".ssh")).unwrap();
     symlink("nowhere", home.path(CONFIG)).unwrap();
@@ -120,7 +120,7 @@ fn what_cannot_be_changed_is_told_and_left() {
 
 /// The whole way, by the region in the name of the host.
 #[tokio::test(flavor = "multi_thread")]
-async fn ssh_logs_in_by_what_was_installed() {
+async fn ssh_logs_in_with_the_installed_configuration() {
     let sshd = Sshd::start(Options::default()).await;
     let home = Home::new();
     home.ours(&["--install", "--region", "xx-nowhere-9"]);

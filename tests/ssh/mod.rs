@@ -25,7 +25,7 @@ use crate::support::sshd::{Sshd, ended, run};
 use crate::support::tmux::Tmux;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_runs_and_its_exit_code_comes_back() {
+async fn a_command_runs_and_its_exit_code_is_returned() {
     let sshd = Sshd::start(Options::default()).await;
 
     let (code, out, err) =
@@ -38,7 +38,7 @@ async fn a_command_runs_and_its_exit_code_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_has_a_terminal_and_takes_what_is_typed() {
+async fn a_login_has_a_terminal_and_accepts_input() {
     let sshd = Sshd::start(Options::default()).await;
     std::fs::write(sshd.path("typed"), "tty; echo sum $((20+22)); exit 3\n").unwrap();
     let mut login = sshd.client("ssh", &["-tt", "far"]);
@@ -51,7 +51,7 @@ async fn a_login_has_a_terminal_and_takes_what_is_typed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stdin_goes_through_a_command_whole() {
+async fn stdin_reaches_a_command_completely() {
     let sshd = Sshd::start(unpaced()).await;
     std::fs::write(sshd.path("in"), pattern(1, 5 << 20)).unwrap();
     let mut cat = sshd.client("ssh", &["far", "cat"]);
@@ -66,7 +66,7 @@ async fn stdin_goes_through_a_command_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_is_not_connected_is_told_above_ssh_s_own_line() {
+async fn a_disconnected_target_is_reported_above_the_line_of_ssh() {
     let sshd = Sshd::start(Options::default()).await;
     sshd.simulator.set_offline(TARGET, true);
 
@@ -118,7 +118,7 @@ async fn ctrl_c_at_the_terminal_leaves_no_session() {
 
 /// The only word that is said without a failure: on a terminal, after two seconds.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_who_waits_is_told() {
+async fn a_slow_start_is_reported_on_the_terminal() {
     let options = Options {
         api_delay: Duration::from_secs(5),
         ..Options::default()
@@ -152,7 +152,7 @@ async fn a_session_of_hours_survives_its_websockets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_at_once_have_a_session_each() {
+async fn many_concurrent_logins_have_a_session_each() {
     let sshd = Sshd::start(unpaced()).await;
     let mut clients: Vec<_> = (0..8)
         .map(|n| {

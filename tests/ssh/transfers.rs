@@ -32,7 +32,7 @@ async fn scp_and_sftp_carry_50_mib_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn transfers_are_whole_through_websockets_that_break_amid_them() {
+async fn transfers_are_complete_while_their_websockets_break() {
     for manner in [Manner::Reset, Manner::Close(1000)] {
         let mut options = Options {
             faults: broken_every(250, manner),

@@ -33,7 +33,7 @@ async fn a_local_forwarding_carries_many_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_remote_forwarding_leads_back() {
+async fn a_remote_forwarding_connects_back() {
     let sshd = Sshd::start(unpaced()).await;
     let echo = destination(Role::Echo).await;
     let port = free_port();
@@ -69,7 +69,7 @@ async fn a_dynamic_forwarding_is_a_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_master_carries_the_sessions_of_others() {
+async fn a_control_master_carries_other_sessions() {
     let sshd = Sshd::start(unpaced()).await;
     let socket = sshd.name("master");
     let shared = format!("-oControlPath={socket}");
@@ -93,7 +93,7 @@ async fn a_master_carries_the_sessions_of_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_within_a_connection_ends_as_it_did_there() {
+async fn a_forwarded_connection_ends_like_its_remote_end() {
     let sshd = Sshd::start(unpaced()).await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let destination = listener.local_addr().unwrap();

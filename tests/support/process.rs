@@ -241,7 +241,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 
 #[test]
-fn a_child_is_heard_line_by_line() {
+fn the_output_of_a_child_is_read_line_by_line() {
     let mut child = shell("echo one; echo two >&2; echo three >&2; echo four");
 
     assert_eq!(child.stderr.wait_for("thr"), "three");
@@ -261,7 +261,7 @@ fn a_child_gets_a_signal_and_its_exit_code_is_seen() {
 }
 
 #[test]
-fn a_dropped_child_is_gone() {
+fn a_dropped_child_is_killed() {
     let mut child = shell("echo ready; exec sleep 600");
     child.stdout.wait_for("ready");
     let alive = format!("kill -0 {}", child.child.id());

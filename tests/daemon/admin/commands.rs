@@ -14,7 +14,7 @@ use crate::support::in_process::{TARGET, until};
 use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_tells_each_forward_what_it_does_and_what_is_wrong() {
+async fn status_shows_the_state_and_the_failure_of_each_forward() {
     let mut fixture = Fixture::new("").await;
     fixture.start();
     let mut client = connect(fixture.address);
@@ -58,7 +58,7 @@ async fn status_tells_each_forward_what_it_does_and_what_is_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_refuses_is_trouble_until_it_answers() {
+async fn a_destination_that_refuses_is_a_failure_until_it_accepts() {
     let mut fixture = Fixture::new("").await;
     fixture.write(&fixture.forward(&format!("remote = {}", free_address().port())));
     fixture.start();
@@ -73,7 +73,7 @@ async fn a_destination_that_refuses_is_trouble_until_it_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reload_tells_what_came_of_it() {
+async fn reload_prints_its_result() {
     let mut fixture = Fixture::new("").await;
     fixture.start();
 
@@ -107,7 +107,7 @@ async fn reload_tells_what_came_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_can_change_but_the_socket() {
+async fn a_reload_changes_everything_but_the_admin_socket() {
     let mut fixture = Fixture::new("").await;
     fixture.start();
     let text = std::fs::read_to_string(fixture.file()).unwrap();
@@ -134,7 +134,7 @@ async fn everything_can_change_but_the_socket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stop_waits_for_what_is_open_and_says_that_it_does() {
+async fn stop_waits_for_open_connections_and_reports_it() {
     let mut fixture = Fixture::new("").await;
     fixture.start();
     let mut client = connect(fixture.address);
@@ -204,7 +204,7 @@ async fn wait_waits_for_the_daemon_and_for_forwards() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_can_say_more_for_a_while() {
+async fn the_log_level_can_be_raised_for_a_limited_time() {
     let mut fixture = Fixture::new("").await;
     fixture.start();
 
@@ -222,7 +222,7 @@ async fn the_log_can_say_more_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_hangs_is_not_waited_for_for_ever() {
+async fn a_daemon_that_hangs_is_a_timeout() {
     let mut fixture = Fixture::new("").await;
     fixture.start();
 
@@ -242,7 +242,7 @@ async fn a_daemon_that_hangs_is_not_waited_for_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_other_daemon_is_asked_than_the_one_that_is_meant() {
+async fn commands_use_the_admin_socket_of_the_given_configuration_only() {
     let mut fixture = Fixture::new("").await;
     fixture.start();
     let home = fixture.directory.path().join("ssm-proxyd");
@@ -278,7 +278,7 @@ async fn no_other_daemon_is_asked_than_the_one_that_is_meant() {
 }
 
 #[test]
-fn without_a_daemon_each_command_says_so() {
+fn each_command_reports_that_no_daemon_runs() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("admin.sock").display().to_string();
     for command in ["status", "reload", "stop", "log"] {
@@ -296,7 +296,7 @@ fn without_a_daemon_each_command_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_that_leaves_a_session_is_no_success() {
+async fn a_stop_that_leaves_a_session_is_not_a_success() {
     let mut fixture = Fixture::new("").await;
     let fault = ApiFault {
         code: "AccessDeniedException".to_owned(),

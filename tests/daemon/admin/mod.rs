@@ -19,7 +19,7 @@ use crate::support::in_process::{TARGET, destination, until};
 use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_socket_is_for_its_user_and_speaks_a_line_of_json_for_a_line() {
+async fn the_socket_is_private_and_answers_each_line_with_a_line_of_json() {
     let mut fixture = Fixture::new("").await;
     fixture.start();
     let mode = std::fs::metadata(fixture.socket())
@@ -56,7 +56,7 @@ async fn the_socket_is_for_its_user_and_speaks_a_line_of_json_for_a_line() {
 
 /// The permissions of the file are one lock; this is the other.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_user_is_not_listened_to() {
+async fn another_user_is_rejected() {
     let mut fixture = Fixture::new("").await;
     fixture.start();
     let open = std::fs::Permissions::from_mode(0o777);
@@ -88,7 +88,7 @@ async fn another_user_is_not_listened_to() {
 
 /// Everyone who may open the directory of the socket can lock it, and in /tmp can put files there.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_user_cannot_keep_the_socket_from_being_bound() {
+async fn another_user_cannot_prevent_the_socket_from_being_bound() {
     let mut fixture = Fixture::new("").await;
     let open = std::fs::Permissions::from_mode(0o1777);
     std::fs::set_permissions(fixture.directory.path(), open).unwrap();
@@ -116,7 +116,7 @@ async fn another_user_cannot_keep_the_socket_from_being_bound() {
 
 /// Where another user can bind the expected path, it could answer anything, and learn what is asked.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_of_another_user_is_not_asked() {
+async fn a_daemon_of_another_user_gets_no_request() {
     if !crate::support::daemon_process::is_root() {
         return eprintln!("SKIPPED: only root can become another user");
     }
@@ -150,7 +150,7 @@ async fn a_daemon_of_another_user_is_not_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_that_is_in_use_is_left_alone_and_a_dead_one_is_not() {
+async fn a_socket_in_use_is_kept_and_a_stale_one_is_replaced() {
     let mut fixture = Fixture::new("").await;
     fixture.start();
     let text = std::fs::read_to_string(fixture.file()).unwrap();
@@ -182,7 +182,7 @@ async fn a_socket_that_is_in_use_is_left_alone_and_a_dead_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_word_in_the_file_the_socket_is_where_the_user_keeps_such() {
+async fn without_a_setting_the_socket_is_in_the_runtime_directory_of_the_user() {
     let mut fixture = Fixture::new("").await;
     let text = std::fs::read_to_string(fixture.file()).unwrap();
     let (before, admin) = text.split_once("[admin]").unwrap();

@@ -38,7 +38,7 @@ async fn a_connection_serves_one_request_after_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nonsense_is_refused_and_harms_nobody() {
+async fn invalid_requests_are_refused_without_effect_on_others() {
     let fixture = Fixture::new("").await;
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(9000));
     let header = format!("GET /status HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(9000));
@@ -152,7 +152,7 @@ async fn a_request_for_another_host_is_refused() {
 /// again each time, others are answered as if they were not: had each probe to wait until some of them
 /// are left, ten would take ten times as long as a client may be silent.
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_say_nothing_cost_no_other_its_answer() {
+async fn clients_that_send_nothing_do_not_block_others() {
     let mut fixture = Fixture::new("").await;
     let mut silent = Vec::new();
     let begin = now();
@@ -186,7 +186,7 @@ async fn clients_that_say_nothing_cost_no_other_its_answer() {
 
 /// They ask again and again, and their buffers are full of answers.
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_do_not_read_their_answers_cost_no_other_its_answer() {
+async fn clients_that_do_not_read_their_responses_do_not_block_others() {
     let fixture = Fixture::new("").await;
     let mut unresponsive = Vec::new();
     for _ in 0..150 {
@@ -206,7 +206,7 @@ async fn clients_that_do_not_read_their_answers_cost_no_other_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_may_ask_at_once() {
+async fn many_clients_are_served_at_once() {
     let fixture = Fixture::new("").await;
     let address = fixture.http;
     let clients: Vec<_> = (0..200)

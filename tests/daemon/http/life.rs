@@ -13,7 +13,7 @@ use crate::support::daemon_process::{assert_echo, assert_names, connect, free_ad
 use crate::support::in_process::until;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_moves_it_turns_it_off_and_on_and_leaves_what_is_the_same() {
+async fn a_reload_moves_disables_and_enables_http_and_keeps_unchanged_addresses() {
     let mut fixture = Fixture::new("").await;
     let (first, second) = (fixture.http, free_address());
     let forward = fixture.forward_with("");
@@ -45,7 +45,7 @@ async fn a_reload_moves_it_turns_it_off_and_on_and_leaves_what_is_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_to_a_port_that_is_taken_serves_http_when_it_is_free() {
+async fn a_reload_to_a_port_in_use_serves_http_once_it_is_free() {
     let mut fixture = Fixture::new("").await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
@@ -68,7 +68,7 @@ async fn a_reload_to_a_port_that_is_taken_serves_http_when_it_is_free() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_may_go_from_a_forward_to_http_and_back() {
+async fn an_address_may_move_from_a_forward_to_http_and_back() {
     let mut fixture = Fixture::new("").await;
     let (one, two) = (fixture.forward, fixture.http);
     let at = |fixture: &Fixture, address: std::net::SocketAddr| {
@@ -122,7 +122,7 @@ async fn while_open_connections_finish_the_daemon_is_alive_and_not_ready() {
 
 /// The accept loops are asked for both, and neither takes the answer from the other.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_watchdog_is_fed_while_others_ask_whether_it_lives() {
+async fn the_watchdog_is_pinged_during_liveness_requests() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("notify.sock");
     let manager = UnixDatagram::bind(&path).unwrap();
@@ -147,7 +147,7 @@ async fn the_watchdog_is_fed_while_others_ask_whether_it_lives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_may_be_a_unix_socket_of_its_user_beside_ports_for_all() {
+async fn http_may_listen_on_a_private_unix_socket_and_public_ports() {
     let mut fixture = Fixture::new("").await;
     let socket = fixture.file.directory().join("http.sock");
     let former = fixture.http;

@@ -8,7 +8,7 @@ use super::{Fixture, until};
 use crate::support::daemon_process::{assert_echo, assert_reset, connect, forward};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_metric_is_explained_and_a_daemon_at_rest_counts_nothing() {
+async fn every_metric_has_a_help_text_and_an_idle_daemon_counts_nothing() {
     let fixture = Fixture::new("").await;
 
     let all = read(&fixture.get("/metrics").body);
@@ -39,7 +39,7 @@ async fn every_metric_is_explained_and_a_daemon_at_rest_counts_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happens_is_counted() {
+async fn events_are_counted() {
     let fixture = Fixture::new("").await;
     fixture.refuse_next();
     assert_reset(connect(fixture.forward));
@@ -91,7 +91,7 @@ async fn what_happens_is_counted() {
 
 /// A forward that is the same counts on, one that a reload has changed begins anew.
 #[tokio::test(flavor = "multi_thread")]
-async fn reloads_are_counted_and_leave_the_counts_of_what_is_the_same() {
+async fn reloads_are_counted_and_keep_the_counters_of_unchanged_forwards() {
     let mut fixture = Fixture::new("").await;
     let http = super::serving(fixture.http);
     let mut client = connect(fixture.forward);

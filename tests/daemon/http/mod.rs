@@ -22,7 +22,7 @@ use crate::support::in_process::{destination, until};
 use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_page_says_what_it_is_for() {
+async fn each_page_has_its_status_type_and_text() {
     let fixture = Fixture::new("").await;
     for (path, kind, text) in [
         ("/startup", "text/plain; charset=utf-8", "started\n"),
@@ -55,7 +55,7 @@ async fn each_page_says_what_it_is_for() {
 
 /// The admin socket has the same to tell.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_is_what_the_command_tells() {
+async fn the_status_page_equals_the_output_of_the_command() {
     let fixture = Fixture::new("").await;
     let mut command = ssm_proxyd();
     command.args(["status", "--json", "--socket"]);
@@ -77,7 +77,7 @@ async fn the_status_is_what_the_command_tells() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_can_be_done_and_nothing_else_is_there() {
+async fn other_methods_and_paths_are_refused() {
     let fixture = Fixture::new("").await;
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "GETT"] {
         let refused = curl(&["-i", "-X", method, &fixture.url("/status")]);
@@ -104,7 +104,7 @@ async fn nothing_can_be_done_and_nothing_else_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failing_forward_is_told_and_does_not_make_the_daemon_unready() {
+async fn a_failing_forward_is_reported_and_does_not_make_the_daemon_unready() {
     let fixture = Fixture::new("").await;
     fixture.refuse_next();
     assert_reset(connect(fixture.forward));
@@ -119,7 +119,7 @@ async fn a_failing_forward_is_told_and_does_not_make_the_daemon_unready() {
 
 /// What is told of a daemon that serves HTTP before anything runs.
 #[test]
-fn a_port_in_use_leaves_nothing_half_started_if_all_must_start() {
+fn a_port_in_use_stops_a_strict_daemon_completely() {
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (taken, free) = (held.local_addr().unwrap(), free_address());
     let text = format!(

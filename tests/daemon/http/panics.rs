@@ -109,7 +109,7 @@ async fn a_driver_that_panics_resets_its_connection_and_ends_its_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_panics_costs_no_other() {
+async fn a_connection_that_panics_affects_no_other() {
     let fixture = fixture(&["connection:1"]).await;
     let mut first = connect(fixture.forward);
     assert_echo(&mut first, b"hello");
@@ -124,7 +124,7 @@ async fn a_connection_that_panics_costs_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_accept_loop_that_panics_starts_anew_and_keeps_its_connections() {
+async fn an_accept_loop_that_panics_restarts_and_keeps_its_connections() {
     let mut fixture = fixture(&["accept-loop:1"]).await;
     let mut first = connect(fixture.forward);
     assert_echo(&mut first, b"hello");
@@ -140,7 +140,7 @@ async fn an_accept_loop_that_panics_starts_anew_and_keeps_its_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_task_that_starts_sessions_starts_anew_after_a_panic_and_loses_none() {
+async fn the_dispatcher_restarts_after_a_panic_and_loses_no_session() {
     let mut fixture = fixture(&["terminator:1"]).await;
     let mut first = connect(fixture.forward);
     assert_echo(&mut first, b"hello");
@@ -159,7 +159,7 @@ async fn the_task_that_starts_sessions_starts_anew_after_a_panic_and_loses_none(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_that_panic_have_failed_and_a_session_is_ended_all_the_same() {
+async fn calls_that_panic_count_as_failed_and_the_session_is_still_ended() {
     let mut fixture = fixture(&["start-session", "terminate-session"]).await;
 
     assert_reset(connect(fixture.forward));
@@ -175,7 +175,7 @@ async fn calls_that_panic_have_failed_and_a_session_is_ended_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_admin_socket_and_http_start_anew_after_a_panic() {
+async fn the_admin_socket_and_http_restart_after_a_panic() {
     let fixture = fixture(&["admin:1", "http:1"]).await;
 
     for _ in 0..3 {
@@ -208,7 +208,7 @@ async fn a_daemon_that_panics_ends_its_sessions_and_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_loses_a_forward_for_good_fails() {
+async fn a_daemon_that_loses_a_forward_permanently_fails() {
     let mut fixture = fixture(&["supplier", "supplier-restart"]).await;
 
     assert_reset(connect(fixture.forward));

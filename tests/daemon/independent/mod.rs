@@ -158,7 +158,7 @@ async fn a_daemon_none_of_whose_forwards_can_start_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_takes_what_is_wrong_in_the_world_and_refuses_what_is_wrong_in_the_text() {
+async fn a_reload_accepts_errors_of_the_environment_and_refuses_errors_in_the_file() {
     let mut fixture = Fixture::new().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let (good, bad) = (free_address(), taken.local_addr().unwrap());
@@ -207,7 +207,7 @@ async fn a_reload_after_which_no_forward_could_start_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_lets_a_failing_forward_try_again_and_a_reload_ends_it() {
+async fn a_signal_retries_a_failing_forward_and_a_reload_removes_it() {
     let mut fixture = Fixture::new().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let (good, bad) = (free_address(), taken.local_addr().unwrap());
@@ -285,7 +285,7 @@ async fn a_reload_enables_and_disables_forwards() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_service_manager_hears_ready_when_one_forward_is_failing() {
+async fn the_service_manager_is_notified_ready_when_one_forward_is_failing() {
     let mut fixture = Fixture::new().await;
     let path = fixture.file.directory().join("notify.sock");
     let socket = UnixDatagram::bind(&path).unwrap();

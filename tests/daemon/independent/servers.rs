@@ -7,7 +7,7 @@ use crate::cli::ended;
 use crate::support::daemon_process::{assert_echo, assert_names, connect, free_address};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_http_address_in_use_is_reported_and_served_when_it_is_free() {
+async fn an_http_address_in_use_is_reported_and_bound_when_it_is_free() {
     let mut fixture = Fixture::new().await;
     let taken = TcpListener::bind(fixture.http).unwrap();
     let good = free_address();
@@ -34,7 +34,7 @@ async fn an_http_address_in_use_is_reported_and_served_when_it_is_free() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_admin_socket_that_cannot_be_made_is_reported_and_made_when_it_can_be() {
+async fn an_admin_socket_that_cannot_be_created_is_reported_and_retried() {
     let mut fixture = Fixture::new().await;
     std::fs::write(fixture.socket(), "not a socket").unwrap();
     let good = free_address();
