@@ -6,7 +6,6 @@
 
 mod addresses;
 mod connect_response;
-mod no_proxy;
 mod proxy;
 mod roots;
 pub mod shortage;
@@ -102,7 +101,7 @@ impl Network {
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Stream> {
         let proxy = self.proxy.as_ref();
-        let tcp = match proxy.filter(|proxy| proxy.leads_to(&endpoint.host)) {
+        let tcp = match proxy.filter(|proxy| proxy.leads_to(endpoint)) {
             Some(proxy) => proxy.connect(endpoint).await?,
             None => connect_tcp(endpoint).await?,
         };

@@ -1,29 +1,34 @@
 //! CONNECT through a forward proxy.
 //!
+//! The matcher of the SDK's HTTP client decides which hosts are reached through the proxy, and what
+//! the credentials of the proxy are, so that API calls and WebSockets agree.
+//!
 //! Loopback hosts are never reached through the proxy, as in Go and unlike curl: an environment
 //! variable for the outside world must not redirect connections to a local AWS simulator.
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::sync::Arc;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use http::{HeaderValue, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::connect_response::{self, Answer, MAX_HEAD};
-use super::no_proxy::NoProxy;
 use super::{Endpoint, connect_tcp, shortage};
 use crate::printable::Printable;
 
 /// A forward proxy, and the hosts exempt from it. `Debug` and `Display` omit user and password.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Proxy {
     endpoint: Endpoint,
-    /// User and password, decoded.
-    user: Option<(String, String)>,
-    exempt: NoProxy,
+    /// With user and password.
+    url: String,
+    /// See [`exempt_hosts`].
+    no_proxy: String,
+    matcher: Arc<Matcher>,
+    authorization: Option<HeaderValue>,
 }
 
 impl Proxy {
@@ -35,10 +40,9 @@ impl Proxy {
     ///
     /// If the URL is malformed or has another scheme.
     pub fn new(url: &str, no_proxy: &str) -> Result<Option<Self>, ProxyError> {
-        let exempt = NoProxy::new(no_proxy);
-        if exempt.is_everyone() {
+        let Some(no_proxy) = exempt_hosts(no_proxy) else {
             return Ok(None);
-        }
+        };
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
         let scheme = scheme.to_ascii_lowercase();
         if scheme != "http" {
@@ -49,46 +53,42 @@ impl Proxy {
             });
         }
         let (user, address) = match rest.rsplit_once('@') {
-            Some((user, address)) => (Some(user), address),
-            None => (None, rest),
-        };
-        let user = user.map(|user| user.split_once(':').unwrap_or((user, "")));
-        let user = user.map(|(user, password)| Some((decoded(user)?, decoded(password)?)));
-        let user = match user {
-            None => None,
-            Some(user) => Some(user.ok_or(ProxyError::Malformed)?),
+            Some((user, address)) => (encoded(user) + "@", address),
+            None => (String::new(), rest),
         };
         let endpoint = endpoint(address).ok_or(ProxyError::Malformed)?;
+        let url = format!("http://{user}{endpoint}");
+        let matcher = |no_proxy: &str| Matcher::builder().https(&url).no(no_proxy).build();
+        let any = Uri::from_static("https://host");
+        let for_any = matcher("").intercept(&any).ok_or(ProxyError::Malformed)?;
         Ok(Some(Self {
+            matcher: Arc::new(matcher(&no_proxy)),
+            authorization: for_any.basic_auth().cloned(),
             endpoint,
-            user,
-            exempt,
+            url,
+            no_proxy,
         }))
     }
 
     /// Returns the URL with user and password, for another HTTP client.
-    pub fn expose(&self) -> String {
-        let user = self.user.as_ref();
-        let user = user.map(|(user, password)| format!("{}:{}@", encoded(user), encoded(password)));
-        format!("http://{}{}", user.unwrap_or_default(), self.endpoint)
+    pub fn expose(&self) -> &str {
+        &self.url
     }
 
     /// Returns the exempt hosts for another HTTP client: as in `NO_PROXY`, and loopback.
-    pub fn no_proxy(&self) -> String {
-        format!("{},localhost,127.0.0.0/8,::1", self.exempt.text())
+    pub fn no_proxy(&self) -> &str {
+        &self.no_proxy
     }
 
-    /// Returns true if a host is reached through the proxy.
-    pub(super) fn leads_to(&self, host: &str) -> bool {
-        let address: Option<IpAddr> = host.parse().ok();
-        let is_here = match address {
-            Some(address) => address.to_canonical().is_loopback(),
-            None => {
-                let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-                host == "localhost" || host.ends_with(".localhost")
-            }
-        };
-        !is_here && !self.exempt.has(host)
+    /// Returns true if a host is reached through the proxy. Connections without TLS are not, as
+    /// with `HTTPS_PROXY`.
+    pub(super) fn leads_to(&self, to: &Endpoint) -> bool {
+        let uri = Uri::builder()
+            .scheme(if to.tls { "https" } else { "http" })
+            .authority(to.to_string())
+            .path_and_query("/")
+            .build();
+        uri.is_ok_and(|uri| self.matcher.intercept(&uri).is_some())
     }
 
     /// Connects to a host through the proxy. The caller sets the timeout.
@@ -122,10 +122,9 @@ impl Proxy {
     }
 
     fn request(&self, to: &Endpoint) -> String {
-        let user = self.user.as_ref().map(|(user, password)| {
-            let word = BASE64_STANDARD.encode(format!("{user}:{password}"));
-            format!("Proxy-Authorization: Basic {word}\r\n")
-        });
+        let value = self.authorization.as_ref();
+        let user = value.and_then(|value| value.to_str().ok());
+        let user = user.map(|value| format!("Proxy-Authorization: {value}\r\n"));
         let user = user.unwrap_or_default();
         format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{user}\r\n")
     }
@@ -219,30 +218,44 @@ fn endpoint(address: &str) -> Option<Endpoint> {
     })
 }
 
-/// Decodes percent-encoding.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// Percent-encodes all bytes other than ASCII letters and digits.
+/// Percent-encodes a user and a password, but not what is already encoded, nor the `:` between them.
 fn encoded(text: &str) -> String {
-    let byte = |byte: u8| match byte.is_ascii_alphanumeric() {
+    let byte = |byte: u8| match byte.is_ascii_alphanumeric() || b"%:".contains(&byte) {
         true => char::from(byte).to_string(),
         false => format!("%{byte:02X}"),
     };
     text.bytes().map(byte).collect()
 }
+
+/// Rewrites a list of hosts for the matcher, and adds loopback. Returns `None` if the list has `*`,
+/// which the matcher applies to names only.
+///
+/// curl also accepts spaces between the hosts, `*.` before a name, brackets around an IPv6 address
+/// and a dot behind a name; the matcher does not.
+fn exempt_hosts(no_proxy: &str) -> Option<String> {
+    let mut hosts = LOOPBACK.map(str::to_owned).to_vec();
+    for entry in no_proxy.split(|c: char| c == ',' || c.is_whitespace()) {
+        if entry == "*" {
+            return None;
+        }
+        let host = entry.strip_prefix('*').unwrap_or(entry);
+        let host = host.trim_matches('.').replace(['[', ']'], "");
+        if !host.is_empty() {
+            hosts.push(format!("{host}."));
+            hosts.push(host);
+        }
+    }
+    Some(hosts.join(","))
+}
+
+/// The last one is IPv4-mapped.
+const LOOPBACK: [&str; 5] = [
+    "localhost",
+    "localhost.",
+    "127.0.0.0/8",
+    "::1",
+    "::ffff:127.0.0.0/104",
+];
 
 #[cfg(test)]
 mod tests;

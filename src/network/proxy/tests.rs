@@ -2,6 +2,15 @@
 
 use super::*;
 
+fn https(host: &str) -> Endpoint {
+    Endpoint {
+        host: host.to_owned(),
+        port: 443,
+        tls: true,
+        loopback_only: false,
+    }
+}
+
 fn proxy(url: &str) -> Result<Proxy, ProxyError> {
     Proxy::new(url, "").map(|proxy| proxy.expect("nobody is exempt"))
 }
@@ -32,7 +41,7 @@ fn a_proxy_is_a_host_with_or_without_the_rest() {
         (
             "http://me@10.0.0.7",
             "http://10.0.0.7:80",
-            "http://me:@10.0.0.7:80",
+            "http://me@10.0.0.7:80",
         ),
         (
             "http://me:s%3Ac%40r%2F@p:1",
@@ -40,6 +49,11 @@ fn a_proxy_is_a_host_with_or_without_the_rest() {
             "http://me:s%3Ac%40r%2F@p:1",
         ),
         ("http://me:a@b@p:1", "http://p:1", "http://me:a%40b@p:1"),
+        (
+            "http://me:^ä|@p:1",
+            "http://p:1",
+            "http://me:%5E%C3%A4%7C@p:1",
+        ),
     ] {
         let proxy = proxy(url).unwrap();
 
@@ -59,11 +73,10 @@ fn what_is_no_proxy_is_refused_without_its_secrets() {
         "http://p/path",
         "http://p?q",
         "http://[x]:1",
-        "http://me:s3cret%@p",
         "http://me:s3cret@",
         "a s3cret://p",
     ] {
-        assert_eq!(proxy(bad), Err(ProxyError::Malformed), "{bad}");
+        assert_eq!(proxy(bad).unwrap_err(), ProxyError::Malformed, "{bad}");
     }
     for scheme in ["https", "socks5", "socks5h"] {
         let error = proxy(&format!("{scheme}://me:s3cret@p:1")).unwrap_err();
@@ -75,24 +88,24 @@ fn what_is_no_proxy_is_refused_without_its_secrets() {
 
 #[test]
 fn a_proxy_asks_for_the_host_that_is_dialled_and_says_who_asks() {
-    let to = Endpoint {
-        host: "ssmmessages.eu-west-1.amazonaws.com".to_owned(),
-        port: 443,
-        tls: true,
-        loopback_only: false,
-    };
+    let to = https("ssmmessages.eu-west-1.amazonaws.com");
 
     assert_eq!(
         proxy("http://p:1").unwrap().request(&to),
         "CONNECT ssmmessages.eu-west-1.amazonaws.com:443 HTTP/1.1\r\n\
          Host: ssmmessages.eu-west-1.amazonaws.com:443\r\n\r\n"
     );
-    let request = proxy("http://Aladdin:open%20sesame@p:1")
-        .unwrap()
-        .request(&to);
-    assert!(
-        request.ends_with("\r\nProxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n\r\n")
-    );
+    for (user, word) in [
+        ("Aladdin:open%20sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        ("Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        ("me", "bWU6"),
+        ("me:a@b", "bWU6YUBi"),
+        ("me:100%", "bWU6MTAwJQ=="),
+    ] {
+        let request = proxy(&format!("http://{user}@p:1")).unwrap().request(&to);
+        let header = format!("\r\nProxy-Authorization: Basic {word}\r\n\r\n");
+        assert!(request.ends_with(&header), "{user}: {request}");
+    }
 }
 
 #[test]
@@ -111,16 +124,62 @@ fn this_machine_and_who_is_exempt_are_reached_without_it() {
         "x.corp",
         "10.1.1.1",
     ] {
-        assert!(!proxy.leads_to(direct), "{direct}");
+        assert!(!proxy.leads_to(&https(direct)), "{direct}");
     }
     for through in [
         "ssm.eu-west-1.amazonaws.com",
         "192.0.2.1",
         "localhost.evil.com",
     ] {
-        assert!(proxy.leads_to(through), "{through}");
+        assert!(proxy.leads_to(&https(through)), "{through}");
     }
-    assert_eq!(Proxy::new("http://p:1", "a,*"), Ok(None));
+    let plain = Endpoint {
+        tls: false,
+        ..https("192.0.2.1")
+    };
+    assert!(!proxy.leads_to(&plain));
+}
+
+#[test]
+fn a_list_exempts_as_in_curl() {
+    for (list, host, is_exempt) in [
+        ("", "a.com", false),
+        ("*", "a.com", true),
+        ("*", "10.0.0.7", true),
+        ("b,*", "10.0.0.7", true),
+        ("a.com", "a.com", true),
+        ("a.com", "A.COM.", true),
+        ("A.COM.", "a.com", true),
+        ("a.com", "b.a.com", true),
+        ("a.com", "b.a.com.", true),
+        (".a.com", "a.com", true),
+        (".a.com", "b.a.com", true),
+        ("*.a.com", "b.a.com", true),
+        ("a.com", "nota.com", false),
+        ("a.com", "a.com.evil.com", false),
+        ("b.com, a.com", "a.com", true),
+        ("b.com a.com", "a.com", true),
+        ("b.com\ta.com\n", "a.com", true),
+        ("a.com:443", "a.com", false),
+        ("10.0.0.7", "10.0.0.7", true),
+        ("10.0.0.7", "10.0.0.8", false),
+        ("10.0.0.0/8", "10.9.9.9", true),
+        ("10.0.0.0/8", "11.0.0.1", false),
+        ("10.0.0.0/33", "10.0.0.0", false),
+        ("0.0.0.0/0", "10.0.0.1", true),
+        ("0.0.0.0/0", "fd00::1", false),
+        ("::/0", "fd00::1", true),
+        ("[fd00::1]", "fd00::1", true),
+        ("fd00::/8", "fd12::7", true),
+        ("[fd00::]/8", "fd12::7", true),
+        ("fd00::/8", "fe80::7", false),
+        ("10.0.0.7", "10.0.0.7.evil.com", false),
+        (",,. ,", "a.com", false),
+    ] {
+        let proxy = Proxy::new("http://p:1", list).unwrap();
+        let leads_to = proxy.is_some_and(|proxy| proxy.leads_to(&https(host)));
+        assert_eq!(!leads_to, is_exempt, "{list:?} {host}");
+    }
 }
 
 #[test]
