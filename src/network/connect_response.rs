@@ -1,5 +1,7 @@
 //! Parser for the response of a proxy to CONNECT (RFC 9110 section 9.3.6).
 
+use httparse::{ParserConfig, Status};
+
 use crate::printable::Printable;
 
 /// Result of parsing the bytes received so far.
@@ -11,7 +13,7 @@ pub(super) enum Answer {
     Open,
     /// The proxy refuses to connect.
     Refused {
-        /// From 100 to 999.
+        /// From 0 to 999.
         status: u16,
         /// Reason phrase of the proxy.
         reason: Printable,
@@ -20,46 +22,35 @@ pub(super) enum Answer {
     Nonsense,
 }
 
-/// Parses a response from its first byte.
+/// Parses a response from its first byte. Invalid headers are ignored.
 pub(super) fn read(bytes: &[u8]) -> Answer {
-    let Some(end) = end_of_head(bytes) else {
-        let begins_well = bytes.iter().zip(START).all(|(byte, good)| byte == good);
-        return match begins_well && bytes.len() < MAX_HEAD {
-            true => Answer::More,
-            false => Answer::Nonsense,
-        };
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    let parsed = ParserConfig::default()
+        .ignore_invalid_headers_in_responses(true)
+        .parse_response(&mut response, bytes);
+    let end = match parsed {
+        Ok(Status::Complete(end)) => end,
+        Ok(Status::Partial) if bytes.len() < MAX_HEAD => return Answer::More,
+        Ok(Status::Partial) | Err(_) => return Answer::Nonsense,
     };
-    let line = bytes.split(|byte| *byte == b'\r' || *byte == b'\n').next();
-    let Some((status, reason)) = line.and_then(status_line) else {
-        return Answer::Nonsense;
-    };
-    match status {
+    match response.code.unwrap_or_default() {
         // The client must send first, as in TLS, so bytes after the head are an error.
         200..=299 if end < bytes.len() => Answer::Nonsense,
         200..=299 => Answer::Open,
-        _ => Answer::Refused { status, reason },
+        status => {
+            let reason = response.reason.unwrap_or_default().as_bytes();
+            let reason = Printable::from_bytes(reason, MAX_REASON);
+            Answer::Refused { status, reason }
+        }
     }
 }
 
-fn end_of_head(bytes: &[u8]) -> Option<usize> {
-    let begin = bytes.windows(END.len()).position(|bytes| bytes == END)?;
-    Some(begin + END.len())
-}
-
-fn status_line(line: &[u8]) -> Option<(u16, Printable)> {
-    let rest = line.strip_prefix(START)?;
-    let rest = rest.get(1..)?.strip_prefix(b" ")?;
-    let (digits, reason) = rest.split_at_checked(3)?;
-    let status: u16 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    let is_good = status >= 100 && reason.first().is_none_or(|byte| *byte == b' ');
-    is_good.then(|| (status, Printable::from_bytes(reason, MAX_REASON)))
-}
-
-const START: &[u8] = b"HTTP/1.";
-const END: &[u8] = b"\r\n\r\n";
-
 /// Maximum length of a response in bytes; same as in the SDK.
 pub(super) const MAX_HEAD: usize = 8192;
+
+/// Same as in hyper.
+const MAX_HEADERS: usize = 100;
 
 /// Maximum number of characters of a quoted reason phrase.
 const MAX_REASON: usize = 100;
@@ -88,9 +79,16 @@ mod tests {
                 b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n<html>",
                 refused(407, "Proxy Authentication Required"),
             ),
+            (b"HTTP/1.1 403 no\x1b[2J\r\n\r\n", Answer::Nonsense),
+            // The reason is not ASCII.
+            (b"HTTP/1.1 403 r\xe9seau\r\n\r\n", refused(403, "")),
             (
-                b"HTTP/1.1 403 no\x1b[2J\r\n\r\n",
-                refused(403, "no\u{fffd}[2J"),
+                b"HTTP/1.1 200 OK\r\nVia : x\r\n\0\r\n\r\n",
+                Answer::Nonsense,
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nVia : x\r\nno header\r\n\r\n",
+                Answer::Open,
             ),
             (
                 b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n",

@@ -132,6 +132,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
         At(&["network/proxy", "session/stream_url", "session/sigv4"]),
     ),
     ("http-body-util", At(&["daemon", "sim"])),
+    ("httparse", At(&["network/connect_response"])),
     ("hyper", At(&["daemon", "sim"])),
     ("hyper-util", At(&["network/proxy", "daemon", "sim"])),
     ("rcgen", At(&["sim"])),
