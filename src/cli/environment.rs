@@ -98,14 +98,6 @@ pub(super) fn names_bundle() -> bool {
 /// Returns the proxy for HTTPS. ALL_PROXY is often set for a whole desktop, to a SOCKS proxy; such
 /// a value is ignored, as the AWS CLI does.
 fn proxy_of_environment() -> Option<config::Proxy> {
-    let first = |names: &[&'static str]| {
-        let found = names
-            .iter()
-            .map(|name| (*name, terminal::environment(name)));
-        found
-            .into_iter()
-            .find_map(|(name, value)| Some((name, value?)))
-    };
     let exempt = first(&["NO_PROXY", "no_proxy"]).map(|(_, hosts)| hosts);
     let exempt = exempt.unwrap_or_default();
     if let Some((_, url)) = first(&["HTTPS_PROXY", "https_proxy"]) {
@@ -133,11 +125,7 @@ fn prefer(
     variables: &[&'static str],
     check: impl Fn(&str) -> Result<String, config::ValueError>,
 ) -> Result<(), BadVariable> {
-    let given = variables.iter().find_map(|name| {
-        let value = terminal::environment(name)?;
-        Some((*name, value.trim().to_owned())).filter(|(_, value)| !value.is_empty())
-    });
-    let Some((name, given)) = given else {
+    let Some((name, given)) = first(variables) else {
         return Ok(());
     };
     let given = check(&given).map_err(|fault| BadVariable { name, fault })?;
@@ -149,6 +137,14 @@ fn prefer(
     }
     *value = Some(given);
     Ok(())
+}
+
+/// Returns the first variable that has a value, trimmed.
+fn first(variables: &[&'static str]) -> Option<(&'static str, String)> {
+    variables.iter().find_map(|name| {
+        let value = terminal::environment(name)?;
+        Some((*name, value.trim().to_owned())).filter(|(_, value)| !value.is_empty())
+    })
 }
 
 const REGION: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];

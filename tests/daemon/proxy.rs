@@ -190,6 +190,25 @@ fn no_proxy_of_the_environment_is_used_where_the_file_sets_none() {
 }
 
 #[test]
+fn whitespace_around_a_proxy_of_the_environment_is_ignored() {
+    let file = File::new(&format!(
+        "[aws]\nregion = \"us-east-1\"\n{}",
+        forward("f", "remote = 1")
+    ));
+    for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        let mut command = ssm_proxyd();
+        command.env(name, " http://me:s3cret@proxy.corp:3128\n");
+        command.env("NO_PROXY", "a.com\n");
+
+        let (code, out, err) = ended(command.args(["check", "--config"]).arg(file.path()));
+
+        assert_eq!(code, 0, "{name}: {err}");
+        let row = "  proxy         http://proxy.corp:3128, except for a.com\n";
+        assert_names(&out, &[row]);
+    }
+}
+
+#[test]
 fn check_prints_the_proxy_without_its_password() {
     let file = File::new(&format!(
         "[aws]\nproxy = \"http://me:s3cret@proxy.corp:3128\"\n{}",
