@@ -7,6 +7,7 @@
 //!   printable   text from outside, made safe to display
 //!   files       bounded reads of files named by the user
 //!   clock       reads the time
+//!   duration    durations as users write them
 //!   panics      panics: reported, caught, counted
 //!   wire        layout of messages
 //!   proto       sequence numbers, acknowledgements, streams, deadlines; no I/O
@@ -17,7 +18,7 @@
 //!   telemetry   log, metrics, status
 //!   forward     local listeners and accepted connections
 //!   daemon      all forwards, signals, shutdown
-//!   sim         AWS simulator on loopback; imports `wire` and `clock` only
+//!   sim         AWS simulator on loopback; imports `wire`, `clock` and `duration` only
 //!   cli         arguments, exit codes, output for users
 //! ```
 //!
@@ -29,6 +30,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod duration;
 pub mod files;
 pub mod forward;
 pub mod network;

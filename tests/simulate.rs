@@ -228,7 +228,7 @@ fn an_invalid_fault_is_bad_usage_and_the_valid_ones_are_listed() {
             "\"kil-agent\" is not a fault; expected break:",
         ),
         ("5s=break", "for example break:reset or break:1000"),
-        ("5=kill-agent", "expected us, ms, s or m"),
+        ("5=kill-agent", "not a duration; write \"5s\""),
     ] {
         let (code, stderr) = refused(&["--inject", bad]);
 

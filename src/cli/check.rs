@@ -10,9 +10,10 @@ use super::exit::Exit;
 use super::{environment, paths, run, stdout, terminal};
 use crate::config::{
     self, Account, Aws, Config, Forward, Http, Listen, Proxy, Sessions, Target, Targets,
-    written_duration, written_size,
+    written_size,
 };
 use crate::daemon::StartError;
+use crate::duration;
 use crate::network::{self, Network};
 use crate::session;
 
@@ -151,7 +152,10 @@ fn proxied(proxy: &Proxy) -> String {
 fn stop(drain: Duration) -> String {
     match drain.is_zero() {
         true => "resets open connections".to_owned(),
-        false => format!("waits for open connections for {}", written_duration(drain)),
+        false => format!(
+            "waits for open connections for {}",
+            duration::written(drain)
+        ),
     }
 }
 
@@ -179,9 +183,9 @@ fn rows(forward: &Forward) -> Vec<(&'static str, String)> {
             "timeouts",
             format!(
                 "connect {}, resume {}, half-close {}",
-                written_duration(forward.connect_timeout),
-                written_duration(forward.resume_timeout),
-                written_duration(forward.half_close_timeout)
+                duration::written(forward.connect_timeout),
+                duration::written(forward.resume_timeout),
+                duration::written(forward.half_close_timeout)
             ),
         ),
         ("upload", upload(forward)),
@@ -226,13 +230,13 @@ fn sessions(forward: &Forward) -> String {
         Sessions::PerConnection { warm: 0, .. } => "one per connection".to_owned(),
         Sessions::PerConnection { warm, warm_max_age } => format!(
             "one per connection; {warm} warm, each replaced after {}",
-            written_duration(warm_max_age)
+            duration::written(warm_max_age)
         ),
         Sessions::Shared {
             max_streams,
             max_age,
         } => {
-            let age = max_age.map(written_duration);
+            let age = max_age.map(duration::written);
             let age = age.map_or_else(String::new, |age| format!(", replaced after {age}"));
             format!("shared by up to {max_streams} connections{age}")
         }
@@ -280,7 +284,7 @@ fn described(path: &Path, config: &Config) -> Value {
             "max_connections": limits.max_connections,
             "session_start_rate": limits.session_start_rate,
         },
-        "shutdown": { "drain_timeout": written_duration(shutdown.drain_timeout) },
+        "shutdown": { "drain_timeout": duration::written(shutdown.drain_timeout) },
         "log": { "format": log.format.as_str(), "level": log.level.as_str() },
         "http": http.as_ref().map(described_http),
         "admin": { "socket": admin.socket },
@@ -322,9 +326,9 @@ fn described_forward(aws: &Aws, forward: &Forward) -> Value {
         "document": forward.document(),
         "keep_alive": forward.keep_alive,
         "max_connections": forward.max_connections,
-        "connect_timeout": written_duration(forward.connect_timeout),
-        "resume_timeout": written_duration(forward.resume_timeout),
-        "half_close_timeout": written_duration(forward.half_close_timeout),
+        "connect_timeout": duration::written(forward.connect_timeout),
+        "resume_timeout": duration::written(forward.resume_timeout),
+        "half_close_timeout": duration::written(forward.half_close_timeout),
         "upload_rate": forward.upload.rate,
         "upload_payload": forward.upload.payload,
         "upload_window": written_size(forward.upload.window as u64),
@@ -334,7 +338,7 @@ fn described_forward(aws: &Aws, forward: &Forward) -> Value {
         Sessions::PerConnection { warm, warm_max_age } => {
             described["sessions"] = json!(config::settings::PER_CONNECTION);
             described["warm"] = json!(warm);
-            described["warm_max_age"] = json!(written_duration(warm_max_age));
+            described["warm_max_age"] = json!(duration::written(warm_max_age));
         }
         Sessions::Shared {
             max_streams,
@@ -342,7 +346,7 @@ fn described_forward(aws: &Aws, forward: &Forward) -> Value {
         } => {
             described["sessions"] = json!(config::settings::SHARED);
             described["max_streams"] = json!(max_streams);
-            described["max_session_age"] = json!(written_duration(max_age.unwrap_or_default()));
+            described["max_session_age"] = json!(duration::written(max_age.unwrap_or_default()));
         }
     }
     described

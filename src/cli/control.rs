@@ -12,6 +12,7 @@ use super::{paths, place, stdout, terminal};
 use crate::clock;
 use crate::config;
 use crate::daemon::{Answer, Client, ClientError, ErrorResponse, Fault, Request};
+use crate::duration;
 use crate::telemetry::{ForwardState, Report};
 
 /// Where the daemon is.
@@ -202,7 +203,7 @@ pub(super) async fn wait(args: WaitArgs) -> Exit {
     }
     let (what, hint) =
         last.unwrap_or_else(|| ("the daemon does not respond".into(), String::new()));
-    let within = config::written_duration(args.timeout);
+    let within = duration::written(args.timeout);
     terminal::fail(
         Exit::TryAgain,
         &format!("not ready within {within}: {what}"),

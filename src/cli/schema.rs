@@ -79,7 +79,7 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Number { min, max } => {
             json!({ "type": "integer", "minimum": min, "maximum": max })
         }
-        Kind::Duration { .. } => text("^([0-9]+(ms|s|m|h))+$"),
+        Kind::Duration { .. } => text("^( *[0-9]+(\\.[0-9]+)? *[a-zµ]+)+ *$"),
         Kind::Size { .. } => text("^[0-9]+(B|KiB|MiB|GiB)$"),
         Kind::Choice(words) => json!({ "enum": words }),
         Kind::Name => text("^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"),

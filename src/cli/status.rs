@@ -7,8 +7,8 @@ use clap::Args;
 use super::control::{DaemonAddress, ask, said, strange};
 use super::exit::Exit;
 use super::stdout;
-use crate::config::written_duration;
 use crate::daemon::{Answer, Request};
+use crate::duration;
 use crate::telemetry::{ForwardReport, Report};
 
 /// Options of `status`.
@@ -123,7 +123,7 @@ fn table(rows: &[Vec<String>]) -> String {
 }
 
 fn time(seconds: u64) -> String {
-    written_duration(Duration::from_secs(seconds))
+    duration::written(Duration::from_secs(seconds))
 }
 
 const HEAD: [&str; 7] = [

@@ -31,8 +31,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::check::MAX_LENGTH;
 pub use crate::config::check::{
-    document, duration, endpoint, parse, profile, proxy, region, role, written_duration,
-    written_size,
+    document, duration, endpoint, parse, profile, proxy, region, role, written_size,
 };
 pub use crate::config::diagnostic::{Problem, Problems, ValueError};
 pub use crate::config::model::{

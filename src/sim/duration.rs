@@ -1,8 +1,10 @@
-//! Parses durations such as `250us`, `150ms`, `5s` and `2m`.
+//! Durations in options and JSON.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serializer, de};
+
+use crate::duration;
 
 /// Parses a duration.
 ///
@@ -10,19 +12,11 @@ use serde::{Deserialize, Deserializer, Serializer, de};
 ///
 /// Fails with a text for the user.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let unit = match unit {
-        "us" => Duration::from_micros(1),
-        "ms" => Duration::from_millis(1),
-        "s" => Duration::from_secs(1),
-        "m" => Duration::from_secs(60),
-        other => return Err(format!("unknown unit {other:?}; expected us, ms, s or m")),
-    };
-    let number: u32 = number
-        .parse()
-        .map_err(|_| "expected a number and us, ms, s or m".to_owned())?;
-    Ok(unit * number)
+    match duration::parse(text) {
+        Ok(duration) if duration <= MAX => Ok(duration),
+        Ok(_) => Err("too long".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Deserializes a duration field.
@@ -33,9 +27,9 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     parse_duration(&text).map_err(de::Error::custom)
 }
 
-/// Serializes a duration, in microseconds.
+/// Serializes a duration in the format of [`parse_duration`].
 pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{}us", value.as_micros()))
+    serializer.serialize_str(&duration::written(*value))
 }
 
 /// Same for optional fields.
@@ -63,15 +57,18 @@ pub(super) mod optional {
     }
 }
 
+/// Maximum; can be added to every time.
+const MAX: Duration = Duration::from_secs(u32::MAX as u64);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_is_a_number_and_a_unit() {
-        assert_eq!(parse_duration("150ms"), Ok(Duration::from_millis(150)));
-        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "5", "ms", "-1s", "1h", "99999999999s"] {
+    fn a_duration_can_be_added_to_every_time() {
+        assert_eq!(parse_duration("250us"), Ok(Duration::from_micros(250)));
+        assert_eq!(parse_duration("4294967295s"), Ok(MAX));
+        for bad in ["", "5", "4294967296s", "99999999999999999999d"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

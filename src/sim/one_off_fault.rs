@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn faults_are_words() {
-        let words = json!(["kill_agent", { "break": "reset" }, { "agent_away": "1000000us" }]);
+        let words = json!(["kill_agent", { "break": "reset" }, { "agent_away": "1s" }]);
 
         let faults: Vec<OneOffFault> = serde_json::from_value(words.clone()).unwrap();
 

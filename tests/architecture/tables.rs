@@ -10,10 +10,11 @@
 pub(super) const MODULES: &[(&str, &[&str])] = &[
     ("printable", &[]),
     ("clock", &[]),
+    ("duration", &[]),
     ("files", &[]),
     ("wire", &[]),
     ("network", &["files", "printable"]),
-    ("config", &["files", "printable"]),
+    ("config", &["duration", "files", "printable"]),
     ("telemetry", &["clock", "printable"]),
     ("panics", &["printable"]),
     (
@@ -61,11 +62,12 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "printable",
         ],
     ),
-    ("sim", &["clock", "wire"]),
+    ("sim", &["clock", "duration", "wire"]),
     (
         "cli",
         &[
             "clock",
+            "duration",
             "files",
             "daemon",
             "forward",
@@ -133,6 +135,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ),
     ("http-body-util", At(&["daemon", "sim"])),
     ("httparse", At(&["network/connect_response"])),
+    ("humantime", At(&["duration"])),
     ("hyper", At(&["daemon", "sim"])),
     ("hyper-util", At(&["network/proxy", "daemon", "sim"])),
     ("rcgen", At(&["sim"])),
@@ -209,6 +212,7 @@ const USES_TOKIO: &[&str] = &[
 /// The pure files: no `async`, no I/O, no clock.
 pub(super) const PURE: &[&str] = &[
     "printable",
+    "duration",
     "wire",
     "proto",
     "network/connect_response",

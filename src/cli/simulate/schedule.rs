@@ -109,7 +109,7 @@ mod tests {
         for (bad, words) in [
             ("kill-agent", "AFTER=FAULT, for example 5s=kill-agent"),
             ("soon=kill-agent", "AFTER: "),
-            ("5=kill-agent", "us, ms, s or m"),
+            ("5=kill-agent", "write \"5s\""),
             ("5s=", "\"\" is not a fault"),
             ("5s=kil-agent", "\"kil-agent\" is not a fault"),
             ("5s=kil-agent", "kill-agent"),

@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use crate::config::check::arguments::{document, endpoint, profile, proxy, region, role};
 use crate::config::check::conflict::{check_admin, check_forward, check_listeners};
 use crate::config::check::section::Fields;
-pub use crate::config::check::units::{duration, written_duration, written_size};
+pub use crate::config::check::units::{duration, written_size};
 use crate::config::diagnostic::{Finding, Findings, Problems};
 use crate::config::document::{Document, Entry, Table, Value, ValueData};
 use crate::config::model::{

@@ -10,7 +10,7 @@ use crate::config::check::identifiers::{
 };
 use crate::config::check::target::targets;
 use crate::config::check::typed_value::{SpannedError, TypedValue, wrong_type};
-use crate::config::check::units::{duration, size, written_duration, written_size};
+use crate::config::check::units::{duration, size, written_size};
 use crate::config::check::version::check_client_version;
 use crate::config::diagnostic::ValueError;
 use crate::config::document::{Value, ValueData};
@@ -18,6 +18,7 @@ use crate::config::model::{Listen, Remote};
 use crate::config::settings::{Absent, Kind, Setting};
 use crate::config::source::quoted;
 use crate::config::suggest::nearest;
+use crate::duration::written;
 
 /// Converts a value by the kind of its setting.
 pub(super) fn meaning(setting: &Setting, value: &Value) -> Result<TypedValue, Vec<SpannedError>> {
@@ -157,7 +158,7 @@ fn time(text: &str, min: Duration, max: Duration) -> Result<TypedValue, ValueErr
     if (min..=max).contains(&duration) {
         return Ok(TypedValue::Duration(duration));
     }
-    let (min, max) = (written_duration(min), written_duration(max));
+    let (min, max) = (written(min), written(max));
     let hint = format!("write a duration from \"{min}\" to \"{max}\"");
     Err(ValueError::new(
         format!("{} is out of range", quoted(text)),
