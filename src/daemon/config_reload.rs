@@ -1,5 +1,5 @@
-//! Reloads the configuration and all files that it names, in a task of its own: a disk may not
-//! respond for a long time.
+//! Loads the configuration and all files that it names for a reload, in a task of its own: a disk may
+//! not respond for a long time. `binder.rs` applies it.
 //!
 //! A reload requested while one is in progress starts after it, because the file may have changed
 //! since the first one began.
@@ -42,6 +42,8 @@ impl Loaded {
 pub(super) struct ConfigReloader {
     /// At most one task. A read that never returns outlives it, because it cannot be cancelled.
     reader: JoinSet<Result<Loaded, ErrorResponse>>,
+    /// From the request until [`ConfigReloader::report`].
+    is_in_progress: bool,
     /// Clients that wait for the reload in progress.
     waiting: Vec<Reply>,
     /// Clients that wait for the next reload.
@@ -56,11 +58,12 @@ impl ConfigReloader {
         aws: &AwsClients,
         reply: Option<Reply>,
     ) {
-        if !self.reader.is_empty() {
+        if self.is_in_progress {
             info!("reload in progress; another one is queued");
             return self.next.get_or_insert_default().extend(reply);
         }
         systemd::reloading();
+        self.is_in_progress = true;
         self.waiting.extend(reply);
         let (read, aws) = (read.clone(), aws.clone());
         self.reader.spawn(async move {
@@ -70,7 +73,7 @@ impl ConfigReloader {
         });
     }
 
-    /// Waits for a loaded configuration; never returns if no reload is in progress. Cancel safe.
+    /// Waits for a loaded configuration; never returns if none is being loaded. Cancel safe.
     pub(super) async fn done(&mut self) -> Result<Loaded, ErrorResponse> {
         match self.reader.join_next().await {
             Some(read) => read.unwrap_or_else(|fault| Err(unreadable(fault.to_string()))),
@@ -85,6 +88,7 @@ impl ConfigReloader {
         read: &(impl Fn() -> Result<Config, E> + Clone + Send + 'static),
         aws: &AwsClients,
     ) {
+        self.is_in_progress = false;
         for reply in self.waiting.drain(..) {
             let answer = match outcome {
                 Ok(change) => Answer::Reloaded(*change),

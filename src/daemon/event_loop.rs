@@ -11,7 +11,7 @@ use std::fmt::Display;
 use tracing::{error, info, warn};
 
 use super::admin::{self, Answer, Call, ErrorResponse, Reply, Request};
-use super::config_reload::{ConfigReloader, Loaded, rejected};
+use super::config_reload::ConfigReloader;
 use super::http::called;
 use super::shutdown::force_shutdown;
 use super::signals::{Signal, Signals};
@@ -66,17 +66,24 @@ impl Daemon {
                         return Cause::Asked;
                     }
                 }
-                read = reloader.done() => {
-                    let outcome = self.follow(read).await;
-                    manager.ready(self.status());
-                    reloader.report(&outcome, &reread, &self.aws);
+                read = reloader.done(), if self.binder.is_idle() => match read {
+                    Ok(loaded) => self.bind_reload(loaded),
+                    Err(rejection) => {
+                        let outcome = self.reloaded(Err(rejection));
+                        manager.ready(self.status());
+                        reloader.report(&outcome, &reread, &self.aws);
+                    }
+                },
+                loaded = self.retries.loaded(), if self.binder.is_idle() => {
+                    self.bind_failing(loaded);
                 }
-                loaded = self.retries.loaded() => {
-                    self.retry(loaded).await;
-                    manager.status(self.status());
-                }
-                () = self.servers.due() => {
-                    self.retry_servers().await;
+                () = self.servers.due(), if self.binder.is_idle() => self.bind_servers(),
+                bound = self.binder.bound() => {
+                    if let Some(outcome) = self.handle_bound(bound) {
+                        let outcome = self.reloaded(outcome);
+                        manager.ready(self.status());
+                        reloader.report(&outcome, &reread, &self.aws);
+                    }
                     manager.status(self.status());
                 }
                 () = suspend_detector.noticed() => {
@@ -135,15 +142,11 @@ impl Daemon {
         false
     }
 
-    /// Applies a loaded configuration, or logs why it was rejected. On error nothing has changed.
-    async fn follow(
+    /// Counts and logs a reload. On error nothing has changed.
+    fn reloaded(
         &mut self,
-        read: Result<Loaded, ErrorResponse>,
+        outcome: Result<Change, ErrorResponse>,
     ) -> Result<Change, ErrorResponse> {
-        let outcome = match read {
-            Ok(loaded) => self.apply(loaded).await.map_err(|error| rejected(&error)),
-            Err(rejection) => Err(rejection),
-        };
         match &outcome {
             Ok(change) => {
                 self.history.reloads += 1;

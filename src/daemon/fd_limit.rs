@@ -10,26 +10,45 @@ use super::admin::MAX_CLIENTS;
 use super::http::MAX_CONNECTIONS;
 use crate::config::{Forward, Limits, Sessions};
 
-/// Raises the soft limit to the hard limit, and warns if that is too low. Returns the number of
-/// accepted connections of each forward that may wait for a session: if they could take every
-/// descriptor, the clients of one forward would block the others.
-pub(super) fn prepare(limits: &Limits, forwards: &[Forward]) -> usize {
-    let needed = needed(limits, forwards);
-    let Some(allowed) = raise() else {
-        debug!("file descriptors are unlimited");
-        return MAX_WAITING;
-    };
-    let max_waiting = max_waiting(allowed, limits, forwards);
-    debug!(needed, allowed, max_waiting, "file descriptor limit");
-    if allowed < needed {
-        warn!(
+/// The limit, and what the configuration needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FdLimit {
+    needed: u64,
+    /// `u64::MAX` if there is no limit.
+    allowed: u64,
+    /// Accepted connections of each forward that may wait for a session: if they could take every
+    /// descriptor, the clients of one forward would block the others.
+    pub(super) max_waiting: usize,
+}
+
+impl FdLimit {
+    /// Raises the soft limit to the hard limit.
+    pub(super) fn raise(limits: &Limits, forwards: &[Forward]) -> Self {
+        let allowed = raise().unwrap_or(u64::MAX);
+        Self {
+            needed: needed(limits, forwards),
+            allowed,
+            max_waiting: max_waiting(allowed, limits, forwards),
+        }
+    }
+
+    /// Logs a warning if the limit is too low.
+    pub(super) fn warn_if_low(self) {
+        let Self {
             needed,
             allowed,
-            hint = "raise the limit (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or lower `max_connections` in [limits]",
-            "the file descriptor limit is lower than `max_connections` may require; when it is reached, new connections wait"
-        );
+            max_waiting,
+        } = self;
+        debug!(needed, allowed, max_waiting, "file descriptor limit");
+        if allowed < needed {
+            warn!(
+                needed,
+                allowed,
+                hint = "raise the limit (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or lower `max_connections` in [limits]",
+                "the file descriptor limit is lower than `max_connections` may require; when it is reached, new connections wait"
+            );
+        }
     }
-    max_waiting
 }
 
 /// Returns each forward's share of the descriptors that remain after [`served`].

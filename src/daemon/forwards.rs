@@ -1,7 +1,7 @@
 //! The set of running forwards, and of those that only finish their connections.
 //!
 //! ```text
-//!   settings ─▶ plan: bind new forwards; fails if none can start, or if a required one cannot
+//!   settings ─▶ Plan: bind new forwards; fails if none can start, or if a required one cannot
 //!                └▶ swap: unchanged forwards go on · new and changed ones start
 //!                         · the others are released · failing ones are retried until they start
 //! ```
@@ -21,7 +21,7 @@ use tracing::error;
 use super::StartError;
 use super::aws_clients::AwsClients;
 use super::running::{Active, Running};
-use super::status::ForwardSnapshot;
+use super::status::{ForwardInfo, ForwardSnapshot};
 use crate::config;
 use crate::forward::{Context, Forward, Listeners, Stop};
 use crate::telemetry::ForwardMetrics;
@@ -69,46 +69,46 @@ pub(super) struct How {
     pub(super) strict: bool,
 }
 
-impl Forwards {
-    /// Binds new and changed forwards. Nothing changes before [`Forwards::swap`]. `held` holds
-    /// listeners released by others; those of changed and removed forwards are added, and used ones
-    /// are taken.
+/// The settings of a forward, and its listeners unless it is disabled or failing.
+type Former = (Arc<ForwardInfo>, Option<Listeners>);
+
+impl Plan {
+    /// Binds new and changed forwards. Nothing changes before [`Forwards::swap`], and nothing may
+    /// until then. `held` holds listeners released by others; those of changed and removed forwards
+    /// are added, and used ones are taken.
     ///
     /// # Errors
     ///
     /// The error of the first forward that cannot start: of any if the plan is strict, else only if
     /// none can start.
-    pub(super) async fn plan(
-        &self,
+    pub(super) async fn new(
+        former: &[Former],
         settings: Vec<config::Forward>,
         context: &Context,
         aws: &AwsClients,
         how: How,
         held: &mut Listeners,
-    ) -> Result<Plan, StartError> {
+    ) -> Result<Self, StartError> {
         let goes_on =
             |one: &config::Forward, other: &config::Forward| !how.aws_changed && one.is_same(other);
-        for running in &self.running {
-            if let Some(active) = &running.active
-                && !settings.iter().any(|s| goes_on(s, running.settings()))
+        for (listed, bound) in former {
+            if let Some(bound) = bound
+                && !settings.iter().any(|s| goes_on(s, &listed.settings))
             {
-                held.join(&active.bound);
+                held.join(bound);
             }
         }
         let mut plan = Vec::new();
         for settings in settings {
-            let predecessor = |r: &&Running| r.settings().name == settings.name;
-            let predecessor = self.running.iter().find(predecessor);
-            let step = match predecessor {
+            let mut named = former
+                .iter()
+                .filter(|(f, _)| f.settings.name == settings.name);
+            let step = match named.next() {
                 _ if !settings.enabled => Step::Disable,
-                Some(Running {
-                    active: Some(_),
-                    listed,
-                    ..
-                }) if goes_on(&settings, &listed.settings) => Step::Same,
+                Some((listed, Some(_))) if goes_on(&settings, &listed.settings) => Step::Same,
                 predecessor => {
-                    let own = predecessor.and_then(|r| r.active.as_ref());
-                    let own = own.map(|active| active.bound.clone()).unwrap_or_default();
+                    let own = predecessor.and_then(|(_, bound)| bound.clone());
+                    let own = own.unwrap_or_default();
                     match Box::pin(bind(&settings, context, aws, own, held)).await {
                         Ok(forward) => Step::Start(Box::new(forward)),
                         Err(error) if how.strict => return Err(error),
@@ -118,7 +118,41 @@ impl Forwards {
             };
             plan.push((settings, step));
         }
-        Plan(plan).unless_none_can_start()
+        Self(plan).unless_none_can_start()
+    }
+
+    /// Returns the plan unless an enabled forward exists and none can start.
+    ///
+    /// # Errors
+    ///
+    /// The error of the first forward that cannot start.
+    fn unless_none_can_start(mut self) -> Result<Self, StartError> {
+        let serves = |step: &Step| matches!(step, Step::Same | Step::Start(_));
+        if self.0.iter().any(|(_, step)| serves(step)) {
+            return Ok(self);
+        }
+        let fails = |(_, step): &(_, Step)| matches!(step, Step::Fail(_));
+        match self
+            .0
+            .iter()
+            .position(fails)
+            .map(|place| self.0.remove(place))
+        {
+            Some((_, Step::Fail(error))) => Err(error),
+            Some(_) | None => Ok(self),
+        }
+    }
+}
+
+impl Forwards {
+    /// Returns what a plan needs to know of the running forwards.
+    pub(super) fn former(&self) -> Vec<Former> {
+        let running = self.running.iter();
+        let former = running.map(|Running { listed, active, .. }| {
+            let bound = active.as_ref().map(|active| active.bound.clone());
+            (Arc::clone(listed), bound)
+        });
+        former.collect()
     }
 
     /// Applies a plan.
@@ -184,15 +218,14 @@ impl Forwards {
         failing.map(|running| running.settings().clone()).collect()
     }
 
-    /// Tries to start the failing forwards again.
-    pub(super) async fn retry(&mut self, context: &Context, aws: &AwsClients) {
-        for place in 0..self.running.len() {
-            if !self.running[place].is_failing() {
+    /// Starts the failing forwards that [`rebind`] has bound.
+    pub(super) fn handle_rebound(&mut self, Rebound(rebound): Rebound) {
+        for (settings, bound) in rebound {
+            let is_this = |r: &Running| r.is_failing() && r.settings().name == settings.name;
+            let Some(place) = self.running.iter().position(is_this) else {
                 continue;
-            }
-            let settings = self.running[place].settings().clone();
-            let (own, mut held) = (Listeners::default(), Listeners::default());
-            match Box::pin(bind(&settings, context, aws, own, &mut held)).await {
+            };
+            match bound {
                 Ok(forward) => self.running[place] = self.started(settings, forward),
                 Err(error) => self.running[place].handle_failure(&error),
             }
@@ -269,28 +302,23 @@ impl Forwards {
     }
 }
 
-impl Plan {
-    /// Returns the plan unless an enabled forward exists and none can start.
-    ///
-    /// # Errors
-    ///
-    /// The error of the first forward that cannot start.
-    fn unless_none_can_start(mut self) -> Result<Self, StartError> {
-        let serves = |step: &Step| matches!(step, Step::Same | Step::Start(_));
-        if self.0.iter().any(|(_, step)| serves(step)) {
-            return Ok(self);
-        }
-        let fails = |(_, step): &(_, Step)| matches!(step, Step::Fail(_));
-        match self
-            .0
-            .iter()
-            .position(fails)
-            .map(|place| self.0.remove(place))
-        {
-            Some((_, Step::Fail(error))) => Err(error),
-            Some(_) | None => Ok(self),
-        }
+/// Failing forwards, each with its listeners or the error of another attempt.
+#[derive(Debug)]
+pub(super) struct Rebound(Vec<(config::Forward, Result<Forward, StartError>)>);
+
+/// Tries to bind failing forwards again.
+pub(super) async fn rebind(
+    failing: Vec<config::Forward>,
+    context: &Context,
+    aws: &AwsClients,
+) -> Rebound {
+    let mut rebound = Vec::new();
+    for settings in failing {
+        let (own, mut held) = (Listeners::default(), Listeners::default());
+        let bound = Box::pin(bind(&settings, context, aws, own, &mut held)).await;
+        rebound.push((settings, bound));
     }
+    Rebound(rebound)
 }
 
 /// Binds the addresses of a forward.

@@ -11,6 +11,7 @@
 
 mod admin;
 mod aws_clients;
+mod binder;
 mod clients;
 mod config_reload;
 mod connection_limit;
@@ -37,17 +38,18 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use self::admin::{Admin, Reply};
 pub use self::admin::{Answer, Client, ClientError, ErrorResponse, Fault, Request};
 use self::aws_clients::AwsClients;
-use self::config_reload::Loaded;
+use self::binder::Binder;
 use self::connection_limit::ConnectionLimit;
 pub use self::error::StartError;
 pub use self::event_loop::Cause;
+use self::fd_limit::FdLimit;
 pub use self::forwards::Change;
-use self::forwards::{Forwards, How};
+use self::forwards::{Forwards, How, Plan};
 use self::http::Http;
 pub use self::log_settings::{log_format, log_verbosity};
 pub use self::one_shot::{OneShot, OneShotConfig};
@@ -73,6 +75,8 @@ pub struct Daemon {
     context: Context,
     aws: AwsClients,
     retries: Retries,
+    binder: Binder,
+    fd_limit: FdLimit,
     /// If set, all forwards start or none.
     strict: bool,
     drain: ConnectionLimit,
@@ -137,7 +141,8 @@ impl Daemon {
         } = caller;
         let Manner { strict, file } = manner;
         let aws = AwsClients::new(aws, identity, &forwards).await?;
-        let max_waiting = fd_limit::prepare(&limits, &forwards);
+        let fd_limit = FdLimit::raise(&limits, &forwards);
+        fd_limit.warn_if_low();
         let (journal, abandoned) = journal(state).await;
         let (sessions, dispatcher) = Sessions::new(limits.session_start_rate, seed(), journal);
         let (trigger, triggered) = Trigger::new();
@@ -151,7 +156,7 @@ impl Daemon {
             dump_connections: called,
             passed,
             permits: drain.permits(),
-            max_waiting,
+            max_waiting: fd_limit.max_waiting,
             pool: ReorderBudget::new(),
             client_version: aws.client_version(),
             origin,
@@ -164,18 +169,24 @@ impl Daemon {
             aws_changed: false,
             strict,
         };
-        let plan = running.plan(forwards, &context, &aws, how, held).await?;
+        let plan = Plan::new(&[], forwards, &context, &aws, how, held).await?;
         let mut servers = Servers::default();
         let served;
-        (served, servers.http) =
-            plan_http(&http, http_settings, &context.passed, held, strict).await?;
+        (served, servers.http) = plan_http(
+            &http.sockets(),
+            http_settings,
+            &context.passed,
+            held,
+            strict,
+        )
+        .await?;
         let admin;
         (admin, servers.admin) = start::admin(&admin_settings, usual, strict).await?;
         log_start(file.as_deref(), &aws);
         if let Some(admin) = &admin {
             info!(socket = %admin.path().display(), "accepting commands");
         }
-        http.swap(served).await;
+        drop(http.swap(served));
         running.swap(plan);
         info!("{}", running.snapshot().ready());
         let leaving = watch::Sender::new(ShutdownMode::No);
@@ -186,6 +197,8 @@ impl Daemon {
             context,
             aws,
             retries: Retries::default(),
+            binder: Binder::default(),
+            fd_limit,
             strict,
             drain,
             leaving,
@@ -208,67 +221,6 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Applies another configuration to new connections. Unchanged forwards are not touched; the
-    /// connections of removed forwards may finish.
-    ///
-    /// # Errors
-    ///
-    /// Same as [`Daemon::start`]; nothing has changed then.
-    pub async fn reload(&mut self, config: Config) -> Result<Change, StartError> {
-        let loaded = Loaded::new(config, self.aws.clone()).await?;
-        self.apply(loaded).await
-    }
-
-    /// Applies a loaded configuration.
-    async fn apply(&mut self, loaded: Loaded) -> Result<Change, StartError> {
-        let Loaded {
-            config,
-            aws,
-            aws_changed,
-        } = loaded;
-        let Config {
-            aws: _,
-            limits,
-            shutdown,
-            log,
-            http,
-            admin,
-            forwards,
-        } = config;
-        if admin != self.admin_settings {
-            return Err(StartError::AdminMoved);
-        }
-        let context = Context {
-            max_waiting: fd_limit::prepare(&limits, &forwards),
-            ..self.context.clone()
-        };
-        let how = How {
-            aws_changed,
-            strict: self.strict,
-        };
-        let held = &mut self.http.given_up(http.as_ref());
-        let plan = self
-            .forwards
-            .plan(forwards, &context, &aws, how, held)
-            .await?;
-        let (served, failing) =
-            plan_http(&self.http, http, &self.context.passed, held, self.strict).await?;
-        self.set_log(log)?;
-        self.context = context;
-        self.aws = aws;
-        self.aws.doubt_files();
-        self.context.sessions.set_rate(limits.session_start_rate);
-        self.drain.limit(limits.max_connections);
-        self.drain.set(shutdown);
-        self.http.swap(served).await;
-        self.servers.http = failing;
-        let change = self.forwards.swap(plan);
-        self.retries = Retries::default();
-        self.plan_retry();
-        self.plan_server_retry();
-        Ok(change)
-    }
-
     /// Schedules a retry of the failing forwards.
     fn plan_retry(&mut self) {
         let failing = self.forwards.failing();
@@ -276,16 +228,6 @@ impl Daemon {
             let triggered = self.context.triggered.clone().resubscribe();
             self.retries.plan(self.aws.clone(), failing, triggered);
         }
-    }
-
-    /// Starts the failing forwards that can start with the loaded AWS settings.
-    async fn retry(&mut self, loaded: Result<AwsClients, StartError>) {
-        match loaded {
-            Ok(aws) => self.aws = aws,
-            Err(error) => debug!(%error, "cannot read the AWS configuration files; retrying"),
-        }
-        self.forwards.retry(&self.context, &self.aws).await;
-        self.plan_retry();
     }
 
     /// Applies `[log]` if it has changed. A level set over the admin socket stays until then.

@@ -7,10 +7,10 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, info};
 
 use super::admin::{Admin, Place};
-use super::http::{Http, Plan};
+use super::http::{HttpPlan, HttpSockets};
 use super::{Daemon, StartError};
 use crate::config;
-use crate::forward::{ActivatedSockets, Listeners};
+use crate::forward::{ActivatedSockets, ListenError, Listeners};
 use crate::printable::Printable;
 use crate::telemetry::FailingServer;
 use crate::tunnel::TriggerReceiver;
@@ -45,6 +45,13 @@ impl<T> Failing<T> {
 }
 
 impl Servers {
+    /// Returns what the failing servers must bind.
+    pub(super) fn wanted(&self) -> (Option<config::Http>, Option<Place>) {
+        let http = self.http.as_ref().map(|failing| failing.wanted.clone());
+        let admin = self.admin.as_ref().map(|failing| failing.wanted.clone());
+        (http, admin)
+    }
+
     /// Returns the failing servers for the status report.
     pub(super) fn reports(&self) -> Vec<FailingServer> {
         let http = self.http.as_ref().map(|failing| &failing.report);
@@ -77,45 +84,67 @@ impl Servers {
 ///
 /// The bind error, if the start is strict.
 pub(super) async fn plan_http(
-    http: &Http,
+    http: &HttpSockets,
     wanted: Option<config::Http>,
     passed: &ActivatedSockets,
     held: &mut Listeners,
     strict: bool,
-) -> Result<(Plan, Option<Failing<config::Http>>), StartError> {
+) -> Result<(HttpPlan, Option<Failing<config::Http>>), StartError> {
     match (http.plan(wanted.clone(), passed, held).await, wanted) {
         (Ok(plan), _) => Ok((plan, None)),
         (Err(error), Some(wanted)) if !strict => {
             let failing = Failing::new(wanted, "http", &error);
-            Ok((Plan::Other(None), Some(failing)))
+            Ok((HttpPlan::Other(None), Some(failing)))
         }
         (Err(error), _) => Err(error),
     }
 }
 
+/// Failing servers, each with its sockets or the error of another attempt.
+#[derive(Debug, Default)]
+pub(super) struct Rebound {
+    http: Option<Result<HttpPlan, StartError>>,
+    admin: Option<Result<Admin, ListenError>>,
+}
+
+/// Tries to bind the failing servers again.
+pub(super) async fn rebind(
+    http: Option<config::Http>,
+    admin: Option<Place>,
+    passed: &ActivatedSockets,
+) -> Rebound {
+    let mut rebound = Rebound::default();
+    if http.is_some() {
+        let held = &mut Listeners::default();
+        rebound.http = Some(HttpSockets::default().plan(http, passed, held).await);
+    }
+    if let Some(place) = admin {
+        rebound.admin = Some(Admin::bind(&place).await);
+    }
+    rebound
+}
+
 impl Daemon {
-    /// Tries to bind the failing servers again.
-    pub(super) async fn retry_servers(&mut self) {
-        if let Some(failing) = &self.servers.http {
-            let wanted = Some(failing.wanted.clone());
-            let held = &mut Listeners::default();
-            match self.http.plan(wanted, &self.context.passed, held).await {
-                Ok(plan) => {
-                    self.http.swap(plan).await;
-                    self.servers.http = None;
-                }
-                Err(error) => debug!(%error, "cannot serve [http] yet"),
+    /// Starts the servers that [`rebind`] has bound.
+    pub(super) fn handle_rebound_servers(&mut self, rebound: Rebound) {
+        let Rebound { http, admin } = rebound;
+        match http {
+            Some(Ok(plan)) => {
+                // A server that is failing has no predecessor.
+                drop(self.http.swap(plan));
+                self.servers.http = None;
             }
+            Some(Err(error)) => debug!(%error, "cannot serve [http] yet"),
+            None => {}
         }
-        if let Some(failing) = &self.servers.admin {
-            match Admin::bind(&failing.wanted).await {
-                Ok(admin) => {
-                    info!(socket = %admin.path().display(), "accepting commands");
-                    self.admin = Some(admin);
-                    self.servers.admin = None;
-                }
-                Err(error) => debug!(%error, "cannot serve [admin] yet"),
+        match admin {
+            Some(Ok(admin)) => {
+                info!(socket = %admin.path().display(), "accepting commands");
+                self.admin = Some(admin);
+                self.servers.admin = None;
             }
+            Some(Err(error)) => debug!(%error, "cannot serve [admin] yet"),
+            None => {}
         }
         self.plan_server_retry();
     }

@@ -51,6 +51,7 @@ impl Daemon {
     pub async fn stop(self) -> Option<usize> {
         let Self {
             mut forwards,
+            binder,
             context,
             drain,
             leaving,
@@ -59,6 +60,7 @@ impl Daemon {
             ..
         } = self;
         aside.shutdown().await;
+        binder.cancel().await;
         let snapshot = forwards.snapshot();
         forwards.stop(Stop::Drain);
         let limits = drain.limits();

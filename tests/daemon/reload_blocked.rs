@@ -1,6 +1,7 @@
 //! A reload whose file does not come: everything else goes on.
 
 use std::fmt::Display;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -107,6 +108,69 @@ async fn a_bundle_that_blocks_delays_neither_status_nor_shutdown() {
     assert_eq!(daemon.exit_code(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn status_is_answered_while_a_reload_waits_for_the_lock_of_a_socket() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let file = at("config.toml");
+    let with = |forwards: &str| {
+        let admin = format!("[admin]\nsocket = \"{}\"\n", at("admin.sock").display());
+        std::fs::write(&file, format!("{admin}{}{forwards}", text())).unwrap();
+    };
+    with("");
+    let mut command = caller(&simulator);
+    let command = command.args(["run", "--strict", "--config"]).arg(&file);
+    let mut daemon = Process::start(command);
+    daemon.stderr.wait_for("listening");
+    let lock = locked(&at("b.sock.lock"));
+
+    with(&(on_socket("a", &at("a.sock")) + &on_socket("b", &at("b.sock"))));
+    let mut reload = JoinSet::new();
+    reload.spawn(answer_to(at("admin.sock"), Request::Reload));
+    until("the first is bound", || at("a.sock").exists()).await;
+    let status = answer_to(at("admin.sock"), Request::Status).await;
+    drop(lock);
+
+    assert!(matches!(status, Answer::Status(_)), "{status:?}");
+    let reloaded = reload.join_next().await.unwrap().unwrap();
+    assert!(matches!(reloaded, Answer::Reloaded(_)), "{reloaded:?}");
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_is_answered_while_a_retry_waits_for_the_lock_of_a_socket() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let file = at("config.toml");
+    let admin = format!("[admin]\nsocket = \"{}\"\n", at("admin.sock").display());
+    let forwards = on_socket("a", &at("later/a.sock")) + &on_socket("b", &at("b.sock"));
+    std::fs::write(&file, format!("{admin}{}{forwards}", text())).unwrap();
+    let _lock = locked(&at("b.sock.lock"));
+    let mut command = caller(&simulator);
+    let mut daemon = Process::start(command.args(["run", "--config"]).arg(&file));
+    daemon.stderr.wait_for("ready: 3 forwards, 2 failing");
+
+    std::fs::create_dir(at("later")).unwrap();
+    until("the first is bound", || at("later/a.sock").exists()).await;
+    let status = answer_to(at("admin.sock"), Request::Status).await;
+
+    let Answer::Status(report) = status else {
+        panic!("{status:?}")
+    };
+    // The attempt is not over: nothing of it is in use yet.
+    assert!(
+        report
+            .forwards
+            .iter()
+            .any(|f| &*f.name == "a" && f.trouble.is_some())
+    );
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code(), 0);
+}
+
 #[test]
 fn a_signal_ends_a_start_that_waits_for_a_file() {
     let directory = tempfile::tempdir().unwrap();
@@ -182,6 +246,20 @@ async fn answer_to(socket: impl AsRef<Path>, request: Request) -> Answer {
 fn text() -> String {
     let aws = "[aws]\nregion = \"us-east-1\"\n";
     format!("{aws}{}", forward("f", "remote = 1"))
+}
+
+fn on_socket(name: &str, path: &Path) -> String {
+    let listen = format!("listen = \"unix:{}\"", path.display());
+    forward(name, "remote = 1").replace("listen = \"127.0.0.1:0\"", &listen)
+}
+
+/// The lock file of a socket, held as by another process.
+fn locked(path: &Path) -> std::fs::File {
+    let mut options = std::fs::File::options();
+    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    let file = file.unwrap();
+    file.lock().unwrap();
+    file
 }
 
 /// Only a failure waits as long.

@@ -103,7 +103,10 @@ async fn without_free_descriptors_accepting_waits_and_continues() {
     daemon.process.stderr.wait_for("cannot accept");
     drop(clients);
     assert_served(address);
+    daemon.process.signal("HUP");
+    daemon.process.stderr.wait_for("reloaded");
     let log = daemon.stop(&simulator);
+    assert_eq!(log.matches("file descriptor limit is lower").count(), 1);
     assert_names(
         &log,
         &[

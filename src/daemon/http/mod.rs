@@ -34,10 +34,13 @@ use crate::forward::{ActivatedSockets, ListenSpec, Listeners};
 #[derive(Debug, Default)]
 pub(super) struct Http(Option<Served>);
 
+/// Settings and listeners of the server, if there is one. A clone keeps them bound too.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HttpSockets(Option<(config::Http, Listeners)>);
+
 #[derive(Debug)]
 struct Served {
-    settings: config::Http,
-    bound: Listeners,
+    sockets: HttpSockets,
     calls: mpsc::Receiver<Call>,
     /// One task per listener, which owns its connections.
     listeners: JoinSet<()>,
@@ -45,23 +48,23 @@ struct Served {
 
 /// A prepared change of the server; everything is bound.
 #[derive(Debug)]
-pub(super) enum Plan {
+pub(super) enum HttpPlan {
     /// No change.
     Same,
     /// Another server, or none.
     Other(Option<(config::Http, Listeners)>),
 }
 
-impl Http {
+impl HttpSockets {
     /// Returns the listeners that others may take over if the settings change to `wanted`.
-    pub(super) fn given_up(&self, wanted: Option<&config::Http>) -> Listeners {
-        let served = self.0.as_ref();
-        let over = served.filter(|served| Some(&served.settings) != wanted);
-        let mut given_up = Listeners::default();
-        if let Some(served) = over {
-            given_up.join(&served.bound);
+    pub(super) fn released(&self, wanted: Option<&config::Http>) -> Listeners {
+        let mut released = Listeners::default();
+        if let Some((settings, bound)) = &self.0
+            && Some(settings) != wanted
+        {
+            released.join(bound);
         }
-        given_up
+        released
     }
 
     /// Binds the addresses of `wanted`. Nothing changes before [`Http::swap`]. Listeners in `held`
@@ -71,29 +74,40 @@ impl Http {
         wanted: Option<config::Http>,
         passed: &ActivatedSockets,
         held: &mut Listeners,
-    ) -> Result<Plan, StartError> {
-        if self.0.as_ref().map(|served| &served.settings) == wanted.as_ref() {
-            return Ok(Plan::Same);
+    ) -> Result<HttpPlan, StartError> {
+        if self.0.as_ref().map(|(settings, _)| settings) == wanted.as_ref() {
+            return Ok(HttpPlan::Same);
         }
         let Some(settings) = wanted else {
-            return Ok(Plan::Other(None));
+            return Ok(HttpPlan::Other(None));
         };
         let wanted = ListenSpec {
             listen: &settings.listen,
             mode: MODE,
             allow_remote_clients: settings.allow_remote_clients,
         };
-        let own = self.0.as_ref().map(|served| served.bound.clone());
+        let own = self.0.as_ref().map(|(_, bound)| bound.clone());
         let bound = Listeners::bind(wanted, passed, own.unwrap_or_default(), held).await;
         let bound = bound.map_err(StartError::Http)?;
-        Ok(Plan::Other(Some((settings, bound))))
+        Ok(HttpPlan::Other(Some((settings, bound))))
+    }
+}
+
+impl Http {
+    /// Returns the settings and listeners.
+    pub(super) fn sockets(&self) -> HttpSockets {
+        let served = self.0.as_ref();
+        served.map(|s| s.sockets.clone()).unwrap_or_default()
     }
 
-    /// Applies a plan.
-    pub(super) async fn swap(&mut self, plan: Plan) {
-        let Plan::Other(wanted) = plan else { return };
-        std::mem::take(self).close().await;
-        self.0 = wanted.map(|(settings, bound)| Served::start(settings, bound));
+    /// Applies a plan. The returned future finishes the last responses of the former server.
+    pub(super) fn swap(&mut self, plan: HttpPlan) -> impl Future<Output = ()> + use<> {
+        let mut former = JoinSet::new();
+        if let HttpPlan::Other(wanted) = plan {
+            former = std::mem::take(self).stop_accepting();
+            self.0 = wanted.map(|(settings, bound)| Served::start(settings, bound));
+        }
+        finish(former)
     }
 
     /// Waits for the next request. Cancel safe.
@@ -110,21 +124,12 @@ impl Http {
 
     /// Stops accepting; pending requests are answered with an error.
     pub(super) async fn close(self) {
-        let Some(Served {
-            bound,
-            calls,
-            mut listeners,
-            ..
-        }) = self.0
-        else {
-            return;
-        };
-        drop((bound, calls));
-        let done = async { while listeners.join_next().await.is_some() {} };
-        if timeout(LAST_ANSWERS, done).await.is_err() {
-            debug!("an HTTP client did not read its response");
-        }
-        listeners.shutdown().await;
+        finish(self.stop_accepting()).await;
+    }
+
+    /// Makes the accept loops end before they accept again, and returns them.
+    fn stop_accepting(self) -> JoinSet<()> {
+        self.0.map(|served| served.listeners).unwrap_or_default()
     }
 }
 
@@ -145,12 +150,20 @@ impl Served {
             listeners.spawn(serve(listener, clients.clone(), names, requests.clone()));
         }
         Self {
-            settings,
-            bound,
+            sockets: HttpSockets(Some((settings, bound))),
             calls,
             listeners,
         }
     }
+}
+
+/// Waits until the last responses are written, for [`LAST_ANSWERS`] at most.
+async fn finish(mut listeners: JoinSet<()>) {
+    let done = async { while listeners.join_next().await.is_some() {} };
+    if timeout(LAST_ANSWERS, done).await.is_err() {
+        debug!("an HTTP client did not read its response");
+    }
+    listeners.shutdown().await;
 }
 
 /// Waits for a request from the admin socket or the HTTP server.

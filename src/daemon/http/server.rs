@@ -56,6 +56,10 @@ async fn accept(
     loop {
         panics::point("http");
         let stream = tokio::select! {
+            biased;
+            // First: the successor of this server accepts from the same listener.
+            () = requests.closed() => return,
+            Some(_) = tasks.join_next() => continue,
             accepted = listener.accept_stream() => match accepted {
                 Ok(stream) => stream,
                 Err(error) => {
@@ -65,8 +69,6 @@ async fn accept(
                     continue;
                 }
             },
-            Some(_) = tasks.join_next() => continue,
-            () = requests.closed() => return,
         };
         let Some(peer) = peer_of(&stream) else {
             continue;
@@ -195,7 +197,7 @@ const TIMEOUT: Duration = Duration::from_secs(8);
 /// Maximum lifetime of a connection, which also bounds clients that do not read their response.
 const LIFE: Duration = Duration::from_secs(60);
 
-/// Timeout for the daemon's answer; applying a reload may delay it.
+/// Timeout for the daemon's answer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Timeout for the last responses when the server closes.

@@ -154,6 +154,9 @@ fn path_hint(path: &Path, obstacle: &ListenErrorKind) -> String {
                 "this user must be able to create files in {directory}, and to replace an existing socket there"
             )
         }
+        ListenErrorKind::System(error) if error.kind() == io::ErrorKind::TimedOut => {
+            format!("check the disk or network file system of {directory}")
+        }
         ListenErrorKind::System(_)
         | ListenErrorKind::Ours(_)
         | ListenErrorKind::NotPassed(_)

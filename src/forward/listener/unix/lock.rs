@@ -12,6 +12,7 @@ use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
@@ -27,18 +28,18 @@ pub(super) struct LockFile {
 }
 
 impl LockFile {
-    /// Waits for the lock of a socket path. Returns `None` if no lock is possible: `bind` reports
+    /// Waits for the lock of a socket path. Blocks. Returns `None` if no lock is possible: `bind` reports
     /// what is wrong with the directory, if anything.
     ///
     /// # Errors
     ///
     /// If the directory does not exist, or another process holds the lock for too long.
-    pub(super) async fn acquire(socket: &Path) -> Result<Option<Self>, ListenErrorKind> {
+    pub(super) fn acquire(socket: &Path) -> Result<Option<Self>, ListenErrorKind> {
         let path = path_of(socket);
         for _ in 0..ATTEMPTS {
             match try_acquire(&path) {
                 Ok(Attempt::Held(file)) => return Ok(Some(Self { path, file })),
-                Ok(Attempt::Busy) => tokio::time::sleep(PAUSE).await,
+                Ok(Attempt::Busy) => thread::sleep(PAUSE),
                 Ok(Attempt::Foreign) => {
                     let path = path.display();
                     warn!(%path, "binding without a lock: the lock file is not a private file of this user");

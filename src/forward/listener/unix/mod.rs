@@ -33,11 +33,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 use rustix::fs::OFlags;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use self::lock::LockFile;
@@ -53,13 +56,23 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// Binds a path without a listener. `mode` sets who may connect.
+    /// Binds a path without a listener. `mode` sets who may connect. The work is done on a blocking
+    /// thread: its disk may not respond.
     ///
     /// # Errors
     ///
     /// Returns the obstacle; leaves no file then.
     pub async fn bind(path: &Path, mode: u32) -> Result<Self, ListenErrorKind> {
-        let _lock = LockFile::acquire(path).await?;
+        let path = path.to_owned();
+        let binding = spawn_blocking(move || Self::bind_blocking(&path, mode));
+        match timeout(TIMEOUT, binding).await {
+            Ok(bound) => bound.unwrap_or_else(|panic| Err(io::Error::other(panic).into())),
+            Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+        }
+    }
+
+    fn bind_blocking(path: &Path, mode: u32) -> Result<Self, ListenErrorKind> {
+        let _lock = LockFile::acquire(path)?;
         warn_if_replaceable(path);
         clear(path)?;
         let socket = socket(mode)?;
@@ -213,6 +226,9 @@ fn socket(mode: u32) -> io::Result<Socket> {
     file.set_permissions(Permissions::from_mode(mode))?;
     Ok(OwnedFd::from(file).into())
 }
+
+/// Timeout for binding a socket; longer than the wait for its lock.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All permission bits.
 const ALL: u32 = 0o777;
