@@ -35,13 +35,16 @@ where
     loop {
         let next = drain(shared, &mut batch);
         let progress = Mutex::new(clock::now());
+        let mut was_blocked = false;
         tokio::select! {
             biased;
             sent = send(&mut sink, &mut batch, ping.take(), &progress) => sent?,
-            ended = wait_blocked(shared, &progress, max_stall) => return ended,
+            ended = wait_blocked(shared, &progress, max_stall, &mut was_blocked) => return ended,
         }
         match next {
             Next::More => {}
+            // The core may have more to send by now, and its notification was received meanwhile.
+            Next::At(_) if was_blocked => {}
             Next::Ended => return Ok(()),
             Next::Stale(silent) => return Err(stale(silent)),
             Next::At(deadline) => tokio::select! {
@@ -75,13 +78,15 @@ where
     sink.flush().await.map_err(Error::broken)
 }
 
-/// Runs the timers of the core while the websocket is blocked. Returns when the tunnel has
-/// ended, or with an error when the websocket must be replaced.
+/// Runs the timers of the core while the websocket is blocked, and sets `was_blocked`. Returns when
+/// the tunnel has ended, or with an error when the websocket must be replaced.
 async fn wait_blocked(
     shared: &Shared,
     progress: &Mutex<Instant>,
     max_stall: Duration,
+    was_blocked: &mut bool,
 ) -> Result<(), Error> {
+    *was_blocked = true;
     loop {
         let deadline = match shared.making_room(run_timers) {
             // The core may be due to send until it can. That must not become a busy loop.
@@ -203,8 +208,13 @@ const IDLE: Duration = Duration::from_secs(3600);
 mod tests {
     use std::sync::Arc;
 
+    use futures_util::StreamExt;
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
     use super::*;
     use crate::proto::Reason;
+    use crate::proto::tests::acknowledged_message;
     use crate::tunnel::tests::shared;
 
     fn connected() -> Arc<Shared> {
@@ -223,6 +233,42 @@ mod tests {
         let outcome = tokio::time::timeout(MAX_STALL, writing).await;
 
         assert!(matches!(outcome, Ok(Err(Error::Broken(_)))), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn output_that_is_queued_while_the_websocket_is_blocked_follows_at_once() {
+        let shared = connected();
+        let (sink, peer) = websocket::unread().await;
+        let mut peer = WebSocketStream::from_raw_socket(peer, Role::Server, None).await;
+        let heartbeat = Heartbeat::new();
+        let acknowledge = async || {
+            let mut inner = shared.lock();
+            let message = acknowledged_message();
+            inner.core.handle_message(clock::now(), message).unwrap();
+            drop(inner);
+            shared.output_ready.notify_one();
+            tokio::task::yield_now().await;
+        };
+        let peer = async {
+            assert!(peer.next().await.unwrap().unwrap().is_text());
+            assert!(peer.next().await.unwrap().unwrap().is_ping());
+            // The first one blocks, since it does not fit the buffer. Then the second is queued.
+            acknowledge().await;
+            acknowledge().await;
+            for _ in 0..2 {
+                assert!(peer.next().await.unwrap().unwrap().is_binary());
+            }
+        };
+
+        let writing = write_loop(&shared, sink, &heartbeat, MAX_STALL);
+        let outcome = tokio::select! {
+            biased;
+            ended = writing => panic!("{ended:?}"),
+            // Later, the next ping would send it.
+            received = tokio::time::timeout(PING_INTERVAL / 2, peer) => received,
+        };
+
+        assert_eq!(outcome, Ok(()));
     }
 
     #[tokio::test]
