@@ -8,7 +8,6 @@ use bytes::Bytes;
 use super::handshake::Mode;
 use super::version::AgentVersion;
 use crate::printable::Printable;
-use crate::proto::event::Event;
 use crate::wire::message::{Message, MessageId, Seq};
 use crate::wire::payload::Flag;
 
@@ -30,8 +29,6 @@ pub(crate) enum ChannelEvent {
     Flag(Flag),
     /// A marked message was acknowledged. The time is when it was first sent.
     Arrived(AckMarker, Instant),
-    /// An event to pass on to the driver unchanged.
-    Tell(Event),
 }
 
 /// A message whose acknowledgement is reported.

@@ -73,8 +73,8 @@ impl Channel {
     /// true if the rate was lowered.
     fn lower_rate(&mut self, now: Instant) -> bool {
         let lowered = self.pacer.lower_rate(now);
-        self.deliveries
-            .extend(lowered.map(|rate| ChannelEvent::Tell(Event::Lowered { rate })));
+        self.events
+            .extend(lowered.map(|rate| Event::Lowered { rate }));
         lowered.is_some()
     }
 

@@ -52,6 +52,7 @@ use self::sender::{Sender, Urgency};
 use self::tail_check::TailCheck;
 pub(crate) use self::version::AgentVersion;
 pub use self::version::ClientVersion;
+use crate::proto::event::Event;
 use crate::proto::stats::Stats;
 use crate::wire::message::{Draft, PayloadType};
 use crate::wire::payload::Flag;
@@ -81,6 +82,8 @@ pub(crate) struct Channel {
     /// When a sequenced message was last sent for the first time.
     last_sent: Instant,
     deliveries: VecDeque<ChannelEvent>,
+    /// Events for the driver. Not among the deliveries, which are taken after messages only.
+    events: VecDeque<Event>,
     /// New in-order messages received plus data messages acknowledged.
     progress: u64,
     stats: Stats,
@@ -109,6 +112,7 @@ impl Channel {
             input: Intake::default(),
             last_sent: now,
             deliveries: VecDeque::new(),
+            events: VecDeque::new(),
             progress: 0,
             stats: Stats::default(),
         }
@@ -160,8 +164,8 @@ impl Channel {
         self.pacer.handle_timeout(now);
         if self.connected {
             self.sender.handle_timeout(now);
-            let news = self.silence.poll(now, self.silent_since());
-            self.deliveries.extend(news.map(ChannelEvent::Tell));
+            let event = self.silence.poll(now, self.silent_since());
+            self.events.extend(event);
         }
     }
 
@@ -323,6 +327,11 @@ impl Channel {
     /// Returns the next event for the tunnel, in order.
     pub(crate) fn poll_delivery(&mut self) -> Option<ChannelEvent> {
         self.deliveries.pop_front()
+    }
+
+    /// Returns the next event to pass on to the driver.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
     }
 
     /// Returns when [`Channel::handle_timeout`] or [`Channel::poll_transmit`] has something to do.

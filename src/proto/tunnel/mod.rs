@@ -86,7 +86,7 @@ impl Tunnel {
         if let State::Probing { refused, .. } = &mut self.state {
             *refused = None;
         }
-        self.forward_news();
+        self.forward_events();
     }
 
     /// Handles a binary or text frame from Session Manager.
@@ -140,9 +140,9 @@ impl Tunnel {
                     self.handle_probed(now, probe, sent);
                 }
                 ChannelEvent::Arrived(AckMarker::Termination, _) => self.end(Reason::Finished),
-                ChannelEvent::Tell(event) => self.emit(event),
             }
         }
+        self.forward_events();
         self.confirm_ends(now);
         self.handle_arrivals();
         Ok(())
@@ -165,9 +165,9 @@ impl Tunnel {
         }
     }
 
-    /// Forwards events of the channel after inputs other than messages.
-    fn forward_news(&mut self) {
-        while let Some(ChannelEvent::Tell(event)) = self.channel.poll_delivery() {
+    /// Forwards the events of the channel.
+    fn forward_events(&mut self) {
+        while let Some(event) = self.channel.poll_event() {
             self.emit(event);
         }
     }
@@ -216,7 +216,7 @@ impl Tunnel {
             self.confirm_ends(now);
             self.forward_changes();
         }
-        self.forward_news();
+        self.forward_events();
         self.assert_invariants();
     }
 
