@@ -1,5 +1,6 @@
 //! A forward of the configuration: listening, disabled or failing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -16,8 +17,8 @@ pub(super) struct Running {
     pub(super) listed: Arc<ForwardInfo>,
     /// `None` if the forward is disabled or failing.
     pub(super) active: Option<Active>,
-    /// The start error that was logged last.
-    pub(super) failure: Option<String>,
+    /// The start errors that were logged, up to a bound; empty unless it is failing.
+    failures: BTreeSet<String>,
 }
 
 /// A listening forward.
@@ -53,7 +54,7 @@ impl Running {
         Self {
             listed: Arc::new(listed),
             active: Some(active),
-            failure: None,
+            failures: BTreeSet::new(),
         }
     }
 
@@ -68,7 +69,7 @@ impl Running {
         Self {
             listed: Arc::new(listed),
             active: None,
-            failure: None,
+            failures: BTreeSet::new(),
         }
     }
 
@@ -77,24 +78,23 @@ impl Running {
         error_span!("serving", forward).in_scope(|| info!("disabled"));
     }
 
-    /// Records a start error. Logs it unless the previous attempt failed with the same text.
+    /// Records a start error. Logs it unless an earlier attempt failed with the same text.
     pub(super) fn handle_failure(&mut self, error: &StartError) {
         let text = error.to_string();
         let hint = error.hint();
         self.listed.handle_failure(error);
-        if self.failure.as_ref() == Some(&text) {
+        if self.failures.len() >= MAX_LOGGED || !self.failures.insert(text.clone()) {
             return;
         }
         let forward = &self.settings().name;
         error_span!("serving", forward).in_scope(|| {
             warn!(error = %text, %hint, "cannot start the forward; retrying");
         });
-        self.failure = Some(text);
     }
 
     /// Returns true if the forward could not start.
     pub(super) fn is_failing(&self) -> bool {
-        self.failure.is_some()
+        !self.failures.is_empty()
     }
 
     /// Replaces the settings; addresses and metrics stay.
@@ -106,3 +106,6 @@ impl Running {
         });
     }
 }
+
+/// Maximum number of different start errors that are logged: some texts differ each time.
+const MAX_LOGGED: usize = 8;

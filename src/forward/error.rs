@@ -1,5 +1,6 @@
 //! Errors that keep a connection from getting a stream, their severity, and log deduplication.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -140,52 +141,50 @@ fn of_tunnel(error: &tunnel::Error) -> Severity {
     }
 }
 
-/// Suppresses repeated log lines: a failure is logged once, not for each connection.
+/// Suppresses repeated log lines: each failure is logged once a minute, not for each connection.
 #[derive(Debug, Default)]
 pub(super) struct LogDedup {
-    last: Option<Told>,
-}
-
-#[derive(Debug)]
-struct Told {
-    words: String,
-    at: Instant,
     /// Start of the outage, and the number of connections reset since.
-    since: Instant,
-    cost: u64,
+    outage: Option<(Instant, u64)>,
+    /// The texts of the failures that were logged within the last minute, and when.
+    logged: BTreeMap<String, Instant>,
+    /// Failures of any text that were not logged since the last line.
+    omitted: u64,
 }
 
 impl LogDedup {
-    /// Records a failure that reset `cost` connections. Returns true if it should be logged as a
-    /// warning: it differs from the last one, or was last logged a minute ago.
-    pub(super) fn handle_failure(&mut self, now: Instant, failure: &Failure, cost: u64) -> bool {
-        let words = failure.to_string();
-        let Some(told) = &mut self.last else {
-            self.last = Some(Told {
-                words,
-                at: now,
-                since: now,
-                cost,
-            });
-            return true;
-        };
-        told.cost += cost;
-        let should_log = told.words != words || now.saturating_duration_since(told.at) >= REPEAT;
-        if should_log {
-            (told.words, told.at) = (words, now);
+    /// Records a failure that reset `cost` connections. If it should be logged as a warning,
+    /// returns how many failures were not logged since the last line.
+    pub(super) fn handle_failure(
+        &mut self,
+        now: Instant,
+        failure: &Failure,
+        cost: u64,
+    ) -> Option<u64> {
+        self.outage.get_or_insert((now, 0)).1 += cost;
+        let text = failure.to_string();
+        self.logged
+            .retain(|_, at| now.saturating_duration_since(*at) < REPEAT);
+        if self.logged.contains_key(&text) || self.logged.len() >= MAX_TEXTS {
+            self.omitted += 1;
+            return None;
         }
-        should_log
+        self.logged.insert(text, now);
+        Some(std::mem::take(&mut self.omitted))
     }
 
     /// Records a success. Returns how long starts failed, and how many connections were reset.
     pub(super) fn handle_success(&mut self, now: Instant) -> Option<(Duration, u64)> {
-        let told = self.last.take()?;
-        Some((now.saturating_duration_since(told.since), told.cost))
+        let (since, cost) = std::mem::take(self).outage?;
+        Some((now.saturating_duration_since(since), cost))
     }
 }
 
 /// Interval at which the same failure is logged again.
 const REPEAT: Duration = Duration::from_secs(60);
+
+/// Maximum number of different failures logged per interval: some texts differ each time.
+const MAX_TEXTS: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -193,32 +192,57 @@ mod tests {
     use crate::clock;
 
     #[test]
-    fn a_failure_is_told_once_a_minute_and_its_end_once() {
+    fn a_failure_is_logged_once_a_minute_and_its_end_once() {
         let start = clock::now();
         let late = Failure::Late(Step::of("StartSession"));
         let mut log_dedup = LogDedup::default();
 
-        let told: Vec<u64> = (0..150)
-            .filter(|second| {
-                let now = start + Duration::from_secs(*second);
-                log_dedup.handle_failure(now, &late, 1)
+        let logged: Vec<(u64, u64)> = (0..150)
+            .filter_map(|second| {
+                let now = start + Duration::from_secs(second);
+                let omitted = log_dedup.handle_failure(now, &late, 1)?;
+                Some((second, omitted))
             })
             .collect();
 
-        assert_eq!(told, [0, 60, 120]);
+        assert_eq!(logged, [(0, 0), (60, 59), (120, 59)]);
         let end = start + Duration::from_secs(200);
         let over = log_dedup.handle_success(end);
         assert_eq!(over, Some((Duration::from_secs(200), 150)));
         assert_eq!(log_dedup.handle_success(end), None);
+        assert_eq!(log_dedup.handle_failure(end, &late, 1), Some(0));
     }
 
     #[test]
-    fn another_failure_is_news() {
-        let now = clock::now();
+    fn failures_that_alternate_are_logged_once_a_minute_each() {
+        let start = clock::now();
+        let late = ["StartSession", "the websocket"].map(|step| Failure::Late(Step::of(step)));
         let mut log_dedup = LogDedup::default();
 
-        for step in ["StartSession", "the websocket", "StartSession"] {
-            assert!(log_dedup.handle_failure(now, &Failure::Late(Step::of(step)), 1));
+        let mut logged = [0; 2];
+        for second in 0..150 {
+            let now = start + Duration::from_secs(second);
+            for (failure, count) in late.iter().zip(&mut logged) {
+                *count += usize::from(log_dedup.handle_failure(now, failure, 1).is_some());
+            }
         }
+
+        assert_eq!(logged, [3, 3]);
+    }
+
+    #[test]
+    fn failures_that_all_differ_are_logged_up_to_a_bound_and_counted() {
+        let start = clock::now();
+        let mut log_dedup = LogDedup::default();
+        let mut handle = |n: u32, second| {
+            let failure = Failure::Late(Step::of(&format!("request {n}")));
+            log_dedup.handle_failure(start + Duration::from_secs(second), &failure, 1)
+        };
+
+        let logged = (0..1000).filter(|n| handle(*n, 0).is_some()).count();
+
+        assert_eq!(logged, MAX_TEXTS);
+        let omitted = 1000 - u64::try_from(MAX_TEXTS).unwrap();
+        assert_eq!(handle(1000, 60), Some(omitted));
     }
 }

@@ -287,7 +287,7 @@ async fn first_stream<P, S, F: Future<Output = Result<P, Refusal>>>(
                 debug!(%error, "cannot open a stream on the last tunnel before the deadline");
                 return Err(Refusal {
                     failure: Failure::Late(Step::of("a tunnel that can open a stream")),
-                    should_log: true,
+                    omitted: Some(0),
                 });
             }
             Err(error) => debug!(%error, "cannot open a stream on this tunnel; requesting another"),
@@ -301,26 +301,19 @@ async fn within<'a, E>(
     step: &str,
     permit: impl Future<Output = Result<SemaphorePermit<'a>, E>>,
 ) -> Result<SemaphorePermit<'a>, Refusal> {
-    let (failure, should_log) = match timeout_at(deadline.into(), permit).await {
+    let (failure, omitted) = match timeout_at(deadline.into(), permit).await {
         Ok(Ok(permit)) => return Ok(permit),
-        Ok(Err(_)) => (Failure::Stopping, false),
-        Err(_) => (Failure::Late(Step::of(step)), true),
+        Ok(Err(_)) => (Failure::Stopping, None),
+        Err(_) => (Failure::Late(Step::of(step)), Some(0)),
     };
-    Err(Refusal {
-        failure,
-        should_log,
-    })
+    Err(Refusal { failure, omitted })
 }
 
 /// Logs one line, at debug level if the same failure was logged recently.
-fn log(
-    Refusal {
-        failure,
-        should_log,
-    }: &Refusal,
-) {
-    if *should_log {
-        warn!(error = %failure, hint = failure.hint(), "no session; connection reset");
+fn log(Refusal { failure, omitted }: &Refusal) {
+    if let Some(omitted) = *omitted {
+        let omitted = (omitted > 0).then_some(omitted);
+        warn!(error = %failure, hint = failure.hint(), omitted, "no session; connection reset");
     } else {
         debug!(error = %failure, "no session; connection reset");
     }

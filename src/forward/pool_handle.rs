@@ -86,8 +86,8 @@ impl Drop for CancelOnDrop<'_> {
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) failure: Failure,
-    /// False if the same failure was logged recently.
-    pub(super) should_log: bool,
+    /// How many failures were not logged before this one; `None` if it should not be logged either.
+    pub(super) omitted: Option<u64>,
 }
 
 impl Refusal {
@@ -95,14 +95,14 @@ impl Refusal {
     pub(super) fn fault() -> Self {
         Self {
             failure: Failure::Fault,
-            should_log: true,
+            omitted: Some(0),
         }
     }
 
     pub(super) fn stopping() -> Self {
         Self {
             failure: Failure::Stopping,
-            should_log: false,
+            omitted: None,
         }
     }
 }

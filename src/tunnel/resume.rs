@@ -64,7 +64,7 @@ impl Driver {
         let deadline = begin + self.resume_timeout;
         warn!(error = %broken, "resuming the session");
         let (mut last, mut hint) = (Printable::of(broken), broken.hint());
-        let mut logged = None;
+        let mut logged = Vec::new();
         if !is_stable {
             self.pause_until(deadline, &last, hint).await?;
         }
@@ -146,11 +146,11 @@ async fn dial(session: &Session, network: &Network) -> Result<(Sink, Source), Er
     dialled
 }
 
-/// Logs errors that the user can fix once per outage, others at debug level: they are transient.
-fn log_failure(failure: &Error, logged: &mut Option<session::Kind>) {
+/// Logs errors that the user can fix once per outage and kind, others at debug level: they are transient.
+fn log_failure(failure: &Error, logged: &mut Vec<session::Kind>) {
     match failure {
-        Error::Session(error) if error.needs_a_person() && *logged != Some(error.kind()) => {
-            *logged = Some(error.kind());
+        Error::Session(error) if error.needs_a_person() && !logged.contains(&error.kind()) => {
+            logged.push(error.kind());
             warn!(%error, hint = error.hint(), "session not resumed; retrying");
         }
         Error::Session(_)

@@ -40,8 +40,11 @@ impl PoolTask {
         if severity == Severity::Throttled {
             debug!(error = %failure, "StartSession throttled; queued for retry");
             self.throttled = Some(failure.clone());
-        } else if !self.pool.has_waiting() && self.log_dedup.handle_failure(now, &failure, 0) {
-            warn!(error = %failure, hint = failure.hint(), "cannot open a warm session");
+        } else if !self.pool.has_waiting()
+            && let Some(omitted) = self.log_dedup.handle_failure(now, &failure, 0)
+        {
+            let omitted = (omitted > 0).then_some(omitted);
+            warn!(error = %failure, hint = failure.hint(), omitted, "cannot open a warm session");
         }
         self.pool.handle_failed(now, id, failure, severity);
     }

@@ -332,13 +332,10 @@ impl PoolTask {
         };
         let now = clock::now();
         self.metrics.record_failure(failure.trouble(now));
-        let should_log = self.log_dedup.handle_failure(now, &failure, 1);
+        let omitted = self.log_dedup.handle_failure(now, &failure, 1);
         if let Some(Waiter { reply, .. }) = self.waiters.remove(&waiter) {
             // Receiver dropped: ignore.
-            let _left = reply.send(Err(Refusal {
-                failure,
-                should_log,
-            }));
+            let _left = reply.send(Err(Refusal { failure, omitted }));
         }
     }
 
