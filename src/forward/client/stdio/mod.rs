@@ -26,7 +26,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SendFlags;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdRegisterError};
 use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -185,7 +185,7 @@ impl StandardSocket {
 
     async fn write_on_a_thread(&self, data: &[u8]) -> io::Result<usize> {
         let len = match &self.output {
-            Waited::Watched(_) => data.len().min(SELDOM_BLOCKS),
+            Waited::Watched(..) => data.len().min(SELDOM_BLOCKS),
             Waited::Never(_) => data.len(),
         };
         let (output, data) = (Arc::clone(&self.writer), data[..len].to_vec());
@@ -216,20 +216,16 @@ impl StandardSocket {
 /// A descriptor, registered with the runtime if it can be polled.
 #[derive(Debug)]
 enum Waited {
-    Watched(AsyncFd<OwnedFd>),
+    /// And the interest it is registered with.
+    Watched(AsyncFd<OwnedFd>, Interest),
     /// A file, or a device like `/dev/null`: always ready.
     Never(OwnedFd),
 }
 
 impl Waited {
     fn new(descriptor: OwnedFd, interest: Interest) -> io::Result<Self> {
-        #[expect(
-            deprecated,
-            reason = "its replacement is unsafe, and requires what OwnedFd guarantees"
-        )]
-        let watched = AsyncFd::try_with_interest(descriptor, interest);
-        match watched {
-            Ok(watched) => Ok(Self::Watched(watched)),
+        match register(descriptor, interest) {
+            Ok(watched) => Ok(Self::Watched(watched, interest)),
             Err(error) => match error.into_parts() {
                 (descriptor, why) if why.kind() == io::ErrorKind::PermissionDenied => {
                     Ok(Self::Never(descriptor))
@@ -241,22 +237,34 @@ impl Waited {
 
     fn get(&self) -> &OwnedFd {
         match self {
-            Self::Watched(watched) => watched.get_ref(),
+            Self::Watched(watched, _) => watched.get_ref(),
             Self::Never(descriptor) => descriptor,
         }
     }
 
     /// Waits until [`Waited::is_ready`] returns true.
+    ///
+    /// The runtime never forgets that the other end was closed, but that of a FIFO may be opened
+    /// again. Then a duplicate is waited for, whose registration begins with the current state.
     async fn ready(&self, interest: Interest, flags: PollFlags) -> io::Result<()> {
-        let Self::Watched(watched) = self else {
+        let Self::Watched(watched, registered) = self else {
             return Ok(());
         };
+        let mut duplicate = None;
         loop {
-            let mut guard = watched.ready(interest).await?;
+            let mut guard = duplicate
+                .as_ref()
+                .unwrap_or(watched)
+                .ready(interest)
+                .await?;
             if self.is_ready(flags)? {
                 return Ok(());
             }
+            let seen = guard.ready();
             guard.clear_ready();
+            if seen.is_read_closed() || seen.is_write_closed() {
+                duplicate = Some(register(watched.get_ref().try_clone()?, *registered)?);
+            }
         }
     }
 
@@ -268,6 +276,17 @@ impl Waited {
         let mut asked = [PollFd::new(self.get(), flags)];
         Ok(poll(&mut asked, Some(&Timespec::default()))? > 0)
     }
+}
+
+fn register(
+    descriptor: OwnedFd,
+    interest: Interest,
+) -> Result<AsyncFd<OwnedFd>, AsyncFdRegisterError<OwnedFd>> {
+    #[expect(
+        deprecated,
+        reason = "its replacement is unsafe, and requires what OwnedFd guarantees"
+    )]
+    AsyncFd::try_with_interest(descriptor, interest)
 }
 
 /// Replaces stdin and stdout.

@@ -67,6 +67,58 @@ async fn a_full_pipe_blocks_nobody_and_its_reader_is_still_watched() {
 }
 
 #[tokio::test]
+async fn a_pipe_whose_other_end_is_replaced_is_waited_for_without_a_busy_loop() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = |name: &str| {
+        let path = directory.path().join(name);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        path
+    };
+    let open = |path, flags| {
+        rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::empty()).map(File::from)
+    };
+    let (up, down) = (fifo("up"), fifo("down"));
+    let input = open(&up, OFlags::RDONLY).unwrap();
+    let mut says = open(&up, OFlags::WRONLY).unwrap();
+    let hears = open(&down, OFlags::RDONLY).unwrap();
+    let output = open(&down, OFlags::WRONLY).unwrap();
+    let socket = socket(input.into(), output.into());
+    while socket.write(&[7; 100_000]).await.is_ok() {}
+
+    // The runtime sees both ends close, and then both are open again.
+    says.write_all(b"one").unwrap();
+    drop((says, hears));
+    tokio::task::yield_now().await;
+    let mut says = open(&up, OFlags::WRONLY).unwrap();
+    let hears = open(&down, OFlags::RDONLY).unwrap();
+    assert_eq!(socket.read().await.unwrap(), b"one");
+
+    for polls in [
+        polls(socket.read()).await,
+        polls(socket.gone()).await,
+        polls(socket.writable()).await,
+    ] {
+        assert!(polls < 20, "{polls} polls although nothing happened");
+    }
+    says.write_all(b"two").unwrap();
+    assert_eq!(socket.read().await.unwrap(), b"two");
+    drop(hears);
+    socket.gone().await;
+}
+
+/// Returns how often a future that stays pending is polled within some time.
+async fn polls<T>(future: impl Future<Output = T>) -> u32 {
+    let mut future = std::pin::pin!(future);
+    let mut polls = 0;
+    let counted = std::future::poll_fn(|context| {
+        polls += 1;
+        future.as_mut().poll(context)
+    });
+    assert!(timeout(Duration::from_millis(50), counted).await.is_err());
+    polls
+}
+
+#[tokio::test]
 async fn one_socket_may_be_both() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let input = OwnedFd::from(ours.try_clone().unwrap());
