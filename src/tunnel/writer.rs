@@ -242,10 +242,12 @@ mod tests {
         let mut peer = WebSocketStream::from_raw_socket(peer, Role::Server, None).await;
         let heartbeat = Heartbeat::new();
         let acknowledge = async || {
-            let mut inner = shared.lock();
-            let message = acknowledged_message();
-            inner.core.handle_message(clock::now(), message).unwrap();
-            drop(inner);
+            let received = {
+                let mut inner = shared.lock();
+                let message = acknowledged_message();
+                inner.core.handle_message(clock::now(), message)
+            };
+            assert_eq!(received, Ok(()));
             shared.output_ready.notify_one();
             tokio::task::yield_now().await;
         };
