@@ -27,7 +27,9 @@ pub(super) struct Reference {
     in_order: u64,
     /// The rest of the agent's mux, from the first frame that is not whole.
     rest: Vec<u8>,
-    refusals: usize,
+    /// The end of the ids that were used at the last refusal, and the last id of a frame.
+    refusable: u32,
+    heard: u32,
     /// The messages whose acknowledgement is owed.
     owed: Vec<u64>,
 }
@@ -43,7 +45,8 @@ impl Reference {
             came: BTreeMap::new(),
             in_order: 0,
             rest: Vec::new(),
-            refusals: 0,
+            refusable: 0,
+            heard: 0,
             owed: Vec::new(),
         }
     }
@@ -157,7 +160,9 @@ impl Reference {
             if message.header.payload_type == PayloadType::Output {
                 self.rest.extend_from_slice(&message.payload);
             }
-            self.refusals += usize::from(message.header.payload_type == PayloadType::Flag);
+            if message.header.payload_type == PayloadType::Flag {
+                self.refusable = self.streams.keys().last().map_or(0, |id| id + 1);
+            }
             self.take_frames();
         }
     }
@@ -171,11 +176,11 @@ impl Reference {
                 2 => stream.received.extend(data),
                 1 => {
                     stream.ended = true;
-                    stream.refused = self.refusals > 0 && stream.received.is_empty();
-                    self.refusals -= usize::from(stream.refused);
+                    stream.refused = self.heard < id && id < self.refusable;
                 }
                 other => assert_eq!(other, 3, "agents open nothing"),
             }
+            self.heard = self.heard.max(id);
         }
         self.take_part_of_frame();
     }
@@ -191,6 +196,9 @@ impl Reference {
         let left = length - u16::try_from(part.len()).expect("shorter than its frame");
         self.rest[2..4].copy_from_slice(&left.to_le_bytes());
         if let Some(stream) = self.streams.get_mut(&id) {
+            if !part.is_empty() {
+                self.heard = self.heard.max(id);
+            }
             stream.received.extend(part);
         }
     }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use ssm_proxyd::proto::{ClientVersion, Event, OpenError, Options, StreamId, Transmit, Tunnel};
+use ssm_proxyd::proto::{
+    ClientVersion, Event, OpenError, Options, Read, StreamId, Transmit, Tunnel,
+};
 use ssm_proxyd::sim::agent::{self, Agent, ConnectionId, Pace, Retransmission};
 
 use super::reference::Reference;
@@ -73,6 +75,8 @@ impl World {
             Operation::Write(which, len) => self.with(which, |world, id| world.write(id, len)),
             Operation::Read(which, max) => self.with(which, |world, id| {
                 let answer = world.tunnel.read(id, max);
+                let is_refused = matches!(world.destination(id).dial(), Dial::Refuses(_));
+                assert!(!is_refused || answer != Read::End, "of a refused dial");
                 world.reference.read(id, max, &answer);
             }),
             Operation::Finish(which) => self.with(which, |world, id| {

@@ -5,11 +5,19 @@ use crate::wire::message::Seq;
 use crate::wire::smux::StreamId;
 
 impl Mux {
-    /// Handles a FIN. The flag of a failed dial names no stream: it belongs to the next FIN on a
-    /// stream that has not received a byte.
+    /// The agent could not connect to the destination of some stream that was open by now.
+    pub(crate) fn handle_refusal(&mut self) {
+        self.opened_later = self.next;
+    }
+
+    /// Handles a FIN, after a refused dial or not. The flag of a refused dial names no stream. It
+    /// overtakes frames, but the agent dials in the order of the ids, and no other dial begins
+    /// before the refused stream's FIN is queued. So the flag may belong to any stream that was
+    /// open when it came, unless a frame of this stream or of a later one was received before. In
+    /// doubt a stream counts as refused: a refused dial is never shown as a clean end.
     pub(super) fn handle_finish(&mut self, id: StreamId) {
-        let refused = self.refusals > 0 && self.streams.get(&id).is_some_and(|s| !s.answered);
-        self.refusals -= usize::from(refused);
+        let refused = self.heard < id && id < self.opened_later;
+        self.heard = self.heard.max(id);
         let was_open = self.change(id, |stream| {
             let was_open = stream.theirs() == RemoteSide::Open;
             stream.handle_finish(refused);

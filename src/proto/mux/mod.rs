@@ -44,8 +44,10 @@ pub(crate) struct Mux {
     replay_guard: ReplayGuard,
     decoder: Decoder,
     budget: Budget,
-    /// Number of failed dials reported by the agent, which does not say of which stream.
-    refusals: usize,
+    /// The first stream that was opened after the last report of a failed dial.
+    opened_later: StreamId,
+    /// The highest stream of which a frame was received.
+    heard: StreamId,
     changes: VecDeque<Change>,
     /// Streams whose FIN was received but neither confirmed nor taken by [`Mux::poll_end`].
     ends: VecDeque<StreamId>,
@@ -64,7 +66,8 @@ impl Mux {
             replay_guard: ReplayGuard::default(),
             decoder: Decoder::new(),
             budget: Budget::new(),
-            refusals: 0,
+            opened_later: FIRST,
+            heard: StreamId(0),
             changes: VecDeque::new(),
             ends: VecDeque::new(),
             nop_due: false,
@@ -171,6 +174,7 @@ impl Mux {
     }
 
     fn handle_data(&mut self, id: StreamId, data: Bytes) {
+        self.heard = self.heard.max(id);
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
@@ -180,11 +184,6 @@ impl Mux {
         self.budget.add(unread, kept);
         self.prove_start();
         self.wake_reader(id);
-    }
-
-    /// The agent could not connect to the destination of some stream.
-    pub(crate) fn handle_refusal(&mut self) {
-        self.refusals += 1;
     }
 
     fn wake_reader(&mut self, id: StreamId) {

@@ -48,8 +48,6 @@ pub(crate) struct Stream {
     pub(in crate::proto) last_data: Option<Seq>,
     /// True if the agent closed before it had acknowledged everything that was written.
     cut_short: bool,
-    /// True once a byte was received.
-    pub(in crate::proto) answered: bool,
     /// True if a reader waits for bytes or an end.
     pub(in crate::proto) reader_waits: bool,
     /// True if a writer waits for space in the outbox.
@@ -74,7 +72,6 @@ impl Stream {
             watched: false,
             last_data: None,
             cut_short: false,
-            answered: false,
             reader_waits: false,
             writer_waits: false,
         }
@@ -171,7 +168,6 @@ impl Stream {
     /// Bytes were received. Returns how many of them are kept for reading. They are copied: a slice
     /// would keep its whole message, and the read buffer of the websocket, in memory.
     pub(crate) fn handle_data(&mut self, data: &[u8]) -> usize {
-        self.answered = true;
         self.received += data.len() as u64;
         self.unheard = 0;
         if self.discards_input || self.theirs != RemoteSide::Open {
