@@ -1,4 +1,6 @@
-//! Tests of scheduling, refusals and wake-ups.
+//! Tests of scheduling and wake-ups.
+
+mod refusals;
 
 use super::*;
 
@@ -117,84 +119,6 @@ fn who_says_much_goes_behind_the_others() {
     let (first, rest) = order.split_at(2);
     assert_eq!(first, [one, two]);
     assert!(rest.chunks(2).all(|pair| pair[0] == one), "{order:?}");
-}
-
-/// Returns what `ids` read after a refusal and the FINs of `ended`, once these are confirmed.
-fn read_after_refusal(mux: &mut Mux, ended: &[StreamId], ids: &[StreamId]) -> Vec<Read> {
-    mux.handle_refusal();
-    for id in ended {
-        let fin = Header::bare(Command::Fin, *id);
-        mux.handle_output(frames(&[fin])).unwrap();
-    }
-    while let Some(id) = mux.poll_end() {
-        mux.confirm_end(id);
-    }
-    ids.iter().map(|id| mux.read(*id, 9)).collect()
-}
-
-#[test]
-fn a_refusal_does_not_meet_a_stream_that_was_dialled_before_one_that_was_served() {
-    let (mut mux, mut peer) = (Mux::new(), Decoder::new());
-    let ids = [(); 3].map(|()| mux.open().unwrap());
-    let [silent, served, refused] = ids;
-    filled(&mut mux, &mut peer, 1024);
-    mux.handle_output(data(served, b"hi")).unwrap();
-
-    // The destination of the first ends at the same time.
-    let read = read_after_refusal(&mut mux, &[silent, refused], &ids);
-
-    let hi = Read::Data(Bytes::from_static(b"hi"));
-    assert_eq!(read, [Read::End, hi, Read::Refused]);
-}
-
-#[test]
-fn of_two_streams_that_may_be_the_refused_one_neither_ends_cleanly() {
-    let (mut mux, mut peer) = (Mux::new(), Decoder::new());
-    let ids = [(); 2].map(|()| mux.open().unwrap());
-    filled(&mut mux, &mut peer, 1024);
-
-    let read = read_after_refusal(&mut mux, &ids, &ids);
-
-    assert_eq!(read, [Read::Refused, Read::Refused]);
-}
-
-#[test]
-fn a_refusal_meets_no_stream_that_was_opened_later() {
-    let (mut mux, mut peer) = (Mux::new(), Decoder::new());
-    let refused = mux.open().unwrap();
-    filled(&mut mux, &mut peer, 1024);
-    assert_eq!(
-        read_after_refusal(&mut mux, &[refused], &[refused]),
-        [Read::Refused]
-    );
-
-    let later = mux.open().unwrap();
-    filled(&mut mux, &mut peer, 1024);
-    mux.handle_output(frames(&[Header::bare(Command::Fin, later)]))
-        .unwrap();
-
-    assert_eq!(mux.poll_end(), Some(later));
-}
-
-#[test]
-fn a_refusal_meets_the_first_fin_of_a_stream_without_a_byte() {
-    let (mut mux, mut peer) = (Mux::new(), Decoder::new());
-    let (served, refused) = (mux.open().unwrap(), mux.open().unwrap());
-    filled(&mut mux, &mut peer, 1024);
-    mux.handle_output(data(served, b"hi")).unwrap();
-    mux.handle_refusal();
-
-    let fins = [served, refused].map(|id| Header::bare(Command::Fin, id));
-    mux.handle_output(frames(&fins)).unwrap();
-
-    assert_eq!(mux.read(served, 9), Read::Data(Bytes::from_static(b"hi")));
-    assert_eq!(mux.read(served, 9), Read::Blocked, "not confirmed");
-    assert_eq!(mux.poll_end(), Some(served));
-    assert_eq!(mux.poll_end(), None);
-    mux.confirm_end(served);
-    assert_eq!(mux.poll_change(), Some(Change::Readable(served)));
-    assert_eq!(mux.read(served, 9), Read::End);
-    assert_eq!(mux.read(refused, 9), Read::Refused);
 }
 
 #[test]
