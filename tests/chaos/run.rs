@@ -104,7 +104,7 @@ impl Trial {
                 self.with(which, |pair, stream| pair.destination(stream).allow(more));
             }
             Action::Stall(which) => {
-                self.with(which, |pair, stream| pair.destination(stream).stall())
+                self.with(which, |pair, stream| pair.destination(stream).stall());
             }
             Action::BreakClient(spared, kept, span) => {
                 self.totals.breaks += 1;

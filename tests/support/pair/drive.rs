@@ -175,7 +175,7 @@ impl Pair {
                 }
                 agent::Event::Close(id) => self.destination(id.stream()).handle_closed(),
                 agent::Event::Ended(end) => {
-                    self.notify_client(message_builder::channel_closed(&end.output))
+                    self.notify_client(message_builder::channel_closed(&end.output));
                 }
             }
         }
