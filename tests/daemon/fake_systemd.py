@@ -1,9 +1,9 @@
-"""A service manager with sockets, as far as a test needs one.
+"""A minimal service manager with socket activation.
 
-    manager.py TCP-ADDRESS UNIX-PATH COMMAND...
+    fake_systemd.py TCP-ADDRESS UNIX-PATH COMMAND...
 
-Binds both, and runs the command with them as "web" and "local". Each time that it ends, the exit code
-is told; it runs again when there is a file UNIX-PATH.again, which is removed.
+Binds both, and runs the command with them as "web" and "local". Each time the command ends, its exit
+code is printed; it runs again once a file UNIX-PATH.again exists, which is removed.
 """
 
 import os

@@ -2,8 +2,8 @@
 """Writes the golden files of this folder, with an encoder that shares no code with ours.
 
 The layouts are those of protocol.md sections 3 and 8.2, the bodies those of sections 2.2, 4, 5,
-6.2 and 9.1. What section 3.1 publishes was compared byte by byte with the serializer of the
-reference client; this script refuses to write anything unless it arrives at the same bytes.
+6.2 and 9.1. The values of section 3.1 were compared byte by byte with the serializer of the
+reference client; this script writes nothing unless it produces the same bytes.
 
     python3 tests/golden/make.py && git diff --exit-code tests/golden
 """
@@ -154,11 +154,11 @@ GOLDEN = {
         message("channel_closed", CHANNEL_CLOSED),
     ),
     "message_start_publication": (
-        "Permission to send; by the layout of protocol.md section 3, without a payload.",
+        "StartPublication; by the layout of protocol.md section 3, without a payload.",
         message("start_publication", b""),
     ),
     "message_pause_publication": (
-        "Permission withdrawn; by the layout of protocol.md section 3, without a payload.",
+        "PausePublication; by the layout of protocol.md section 3, without a payload.",
         message("pause_publication", b""),
     ),
     "message_agent_session_state": (
@@ -178,11 +178,11 @@ GOLDEN = {
         ACKNOWLEDGE,
     ),
     "payload_handshake_request": (
-        "What a real agent asked; protocol.md section 5.2, the measured example.",
+        "The request of a real agent; protocol.md section 5.2, the measured example.",
         HANDSHAKE_REQUEST,
     ),
     "payload_handshake_response": (
-        "What a client answers; protocol.md section 5.3, without spaces.",
+        "The response of a client; protocol.md section 5.3, without spaces.",
         HANDSHAKE_RESPONSE,
     ),
     "payload_handshake_complete": (
@@ -211,7 +211,7 @@ PUBLISHED_FRAMES = {
 }
 
 
-def compare_with_what_is_published():
+def check_published_values():
     a, b, c = (GOLDEN[f"message_{name}"][1] for name in ("input", "acknowledge", "flag"))
     assert a == bytes.fromhex(PUBLISHED_A), "example A"
     assert b.startswith(bytes.fromhex(PUBLISHED_B)) and b.endswith(b"}"), "example B"
@@ -224,7 +224,7 @@ def compare_with_what_is_published():
 
 
 def dump(data):
-    """Sixteen bytes in a line: offset, digits, and what is printable."""
+    """Formats sixteen bytes per line: offset, hexadecimal digits, and printable characters."""
     for at in range(0, len(data), 16):
         row = data[at : at + 16]
         text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
@@ -232,7 +232,7 @@ def dump(data):
 
 
 if __name__ == "__main__":
-    compare_with_what_is_published()
+    check_published_values()
     for name, (origin, data) in GOLDEN.items():
         text = f"# {origin}\n# Written by make.py.\n" + "".join(dump(data))
         pathlib.Path(__file__).with_name(f"{name}.hex").write_text(text)

@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
-# The container of the trial: makes the Debian or takes the one that is kept, boots it, and checks.
+# The container of the tests: creates the Debian tree or uses the cached one, boots it, and runs the checks.
 #
-#   container.bash BINARY       in namespaces of its own, which tests/systemd_container/run makes
+#   container.bash BINARY       in the namespaces that tests/systemd_container/run creates
 set -euo pipefail
 
-# What makes a Debian boot. Traffic comes from this machine's own python3, in the container's network.
+# The packages that a Debian needs to boot. Traffic comes from the python3 of this machine, in the
+# network of the container.
 packages=systemd-sysv
-root=/run/trial/root
+root=/run/test/root
 leader=
 
 main() {
-    kept=$PWD/target/nspawn
-    mkdir -p "$kept"
-    # In place of the machine's own: its service manager and its runtime files are out of sight.
+    cache=$PWD/target/nspawn
+    mkdir -p "$cache"
+    # Hides the service manager and the runtime files of this machine.
     mount -t tmpfs -o size=75%,mode=755 tmpfs /run
     mkdir -p "$root"
     find_suite
-    archive=$kept/$suite-$(dpkg --print-architecture)-$packages.tar
+    archive=$cache/$suite-$(dpkg --print-architecture)-$packages.tar
     [ -e "$archive" ] || make_archive
     forget_proxies
     tar -C "$root" -xf "$archive"
@@ -28,7 +29,7 @@ main() {
     finish
 }
 
-# Whatever still runs ends with this process.
+# All remaining processes end with this one.
 finish() {
     result "$passed" "$failed" "$skipped"
     exit "$failed"
@@ -41,37 +42,37 @@ find_suite() {
     [ -e "/usr/share/debootstrap/scripts/$suite" ] || skip "debootstrap does not know $suite"
 }
 
-# The name is given at the end, so what has it is complete.
+# The archive gets its name at the end, so an archive with this name is complete.
 make_archive() {
-    local log=$kept/debootstrap.log mirror
+    local log=$cache/debootstrap.log mirror
     mirror=$(find_mirror)
     find_proxies
-    printf 'making a Debian: %s from %s\n' "$suite" "${mirror:-the default mirror}"
+    printf 'creating a Debian tree: %s from %s\n' "$suite" "${mirror:-the default mirror}"
     # shellcheck disable=SC2086 # no mirror is no argument
     debootstrap --variant=minbase --include="$packages" "$suite" "$root" $mirror >"$log" 2>&1 ||
-        skip "debootstrap could make no $suite: $(tail -n 1 "$log")"
+        skip "debootstrap could not create $suite: $(tail -n 1 "$log")"
     rm -rf "$root"/var/cache/apt "$root"/var/lib/apt/lists "$root"/usr/share/{doc,locale,man}
     tar -C "$root" --numeric-owner -cf "$archive.new" .
     rm -rf "$root" && mkdir "$root"
-    # Whoever became root for this shall be able to remove it.
-    [ -z "${SUDO_UID:-}" ] || chown "$SUDO_UID:$SUDO_GID" "$kept" "$archive.new" "$log"
+    # The user who became root for this must be able to remove it.
+    [ -z "${SUDO_UID:-}" ] || chown "$SUDO_UID:$SUDO_GID" "$cache" "$archive.new" "$log"
     mv "$archive.new" "$archive"
 }
 
-# What apt itself reads in its lists of sources, in whichever form they are written.
+# Prints the mirror of the sources of apt, in any of their formats.
 find_mirror() {
     local uri
     uri=$(apt-get indextargets --format '$(RELEASE) $(CODENAME) $(COMPONENT) $(REPO_URI)' \
         'Created-By: Packages' |
         awk -v suite="$suite" '($1 == suite || $2 == suite) && / main / { print $NF; exit }')
     case "$uri" in
-        # A list of mirrors, which debootstrap does not know: the first one.
+        # A list of mirrors, which debootstrap does not support: the first one.
         mirror+file:*) uri=${uri#mirror+file:} && awk '!/^#/ { print $1; exit }' "${uri%/}" ;;
         http://* | https://* | file:*) echo "$uri" ;;
     esac
 }
 
-# debootstrap knows those of the environment alone.
+# debootstrap uses the proxies of the environment only.
 find_proxies() {
     local http='' https=''
     eval "$(apt-config shell http Acquire::http::Proxy https Acquire::https::Proxy)"
@@ -79,34 +80,34 @@ find_proxies() {
     [ -z "$https" ] || [ "$https" = DIRECT ] || export https_proxy=${https_proxy:-$https}
 }
 
-# They are in the way of what listens on loopback.
+# Proxies must not be used for loopback.
 forget_proxies() {
     unset HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
 }
 
-# As the heads of the units say, and the drop-in of the trial.
+# Installs what the headers of the units describe, and the drop-in of the tests.
 install_program() {
     local units=$root/etc/systemd/system etc=$root/etc/ssm-proxyd
     install -m 755 "$1" "$root/usr/local/bin/ssm-proxyd"
     install -m 644 systemd/ssm-proxyd.service systemd/ssm-proxyd.socket "$units"
     install -D -m 644 systemd/credentials.conf "$units/ssm-proxyd.service.d/credentials.conf"
-    install -m 644 tests/systemd_container/trial.conf "$units/ssm-proxyd.service.d/"
+    install -m 644 tests/systemd_container/test.conf "$units/ssm-proxyd.service.d/"
     install -m 644 tests/systemd_container/simulator.service "$units"
     install -d -m 755 "$etc"
     printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n' \
-        AKIDTRIAL trial/not/a/secret | install -m 600 /dev/stdin "$etc/credentials"
+        AKIDTEST test/not/a/secret | install -m 600 /dev/stdin "$etc/credentials"
 }
 
-# Nobody here could talk to the machine's own service manager, so nothing is registered with it.
+# The service manager of this machine cannot be reached from here, so nothing is registered with it.
 boot() {
-    local console=$kept/console.log
+    local console=$cache/console.log
     systemd-nspawn --quiet --register=no --keep-unit --private-network --console=pipe \
-        --machine=ssm-proxyd-trial --directory="$root" --boot >"$console" 2>&1 &
+        --machine=ssm-proxyd-test --directory="$root" --boot >"$console" 2>&1 &
     nspawn=$!
     wait_for is_up || skip "systemd-nspawn could not boot the Debian: $(tail -n 3 "$console")"
 }
 
-# `degraded` is up too: a unit that fails in a container is no business of ours.
+# `degraded` counts as booted: units that fail in a container do not matter here.
 is_up() {
     leader=$(cat "/proc/$nspawn/task/$nspawn/children" 2>/dev/null) && leader=${leader%% *}
     [ -n "$leader" ] && case "$(inside systemctl is-system-running 2>/dev/null)" in
@@ -118,10 +119,10 @@ is_up() {
 # Runs a command in the container.
 inside() { nsenter --target "$leader" --all -- "$@"; }
 
-# Runs a command of this machine's, in the network of the container.
-near() { nsenter --target "$leader" --net -- "$@"; }
+# Runs a command of this machine in the network of the container.
+in_network() { nsenter --target "$leader" --net -- "$@"; }
 
-# Until a command succeeds; fails when that takes longer than any healthy machine would need.
+# Waits until a command succeeds; fails after a minute.
 wait_for() {
     local deadline=$((SECONDS + 60))
     until "$@"; do
@@ -130,8 +131,8 @@ wait_for() {
     done
 }
 
-# shellcheck source=tests/systemd_container/words.bash
-. tests/systemd_container/words.bash
+# shellcheck source=tests/systemd_container/results.bash
+. tests/systemd_container/results.bash
 # shellcheck source=tests/systemd_container/checks.bash
 . tests/systemd_container/checks.bash
 main "$@"

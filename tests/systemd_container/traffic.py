@@ -1,12 +1,12 @@
-"""What the trial under systemd does on the network, one command each.
+"""Network traffic of the tests under systemd, one command each.
 
-    traffic.py echo PORT                sends back what comes, until it is ended
-    traffic.py exchange PORT            sends 256 KiB through a forward and must get them back
-    traffic.py hold PORT                the same at each line of its input, on one connection; tells `open`, `same`
-    traffic.py hammer STOP PORT...      connects over and over until the file STOP is there; tells what happened
-    traffic.py closed PORT              nobody listens
-    traffic.py ledger WORD              of the simulator: how many sessions are `open`, were `started`, or how
-                                        many calls were `unsigned` or signed wrongly
+    traffic.py echo PORT                returns received bytes until it is killed
+    traffic.py exchange PORT            sends 256 KiB through a forward, which must be returned
+    traffic.py hold PORT                the same for each line of stdin, on one connection; prints `open`, `same`
+    traffic.py hammer STOP PORT...      connects repeatedly until the file STOP exists; prints the outcomes
+    traffic.py closed PORT              succeeds if the port has no listener
+    traffic.py ledger NAME              prints a counter of the simulator: sessions `open` or `started`, or
+                                        calls that were `unsigned` or had an invalid signature
 """
 
 import concurrent.futures
@@ -20,17 +20,17 @@ import time
 import urllib.request
 from collections import Counter
 
-PATIENCE = 60
+TIMEOUT = 60
 
 
 def echo(port):
     server = socket.create_server(("127.0.0.1", int(port)), backlog=1024)
     while True:
         connection, _ = server.accept()
-        threading.Thread(target=send_back, args=(connection,), daemon=True).start()
+        threading.Thread(target=echo_connection, args=(connection,), daemon=True).start()
 
 
-def send_back(connection):
+def echo_connection(connection):
     with connection:
         try:
             while data := connection.recv(65536):
@@ -40,11 +40,11 @@ def send_back(connection):
 
 
 def connect(port, host="127.0.0.1"):
-    return socket.create_connection((host, int(port)), timeout=PATIENCE)
+    return socket.create_connection((host, int(port)), timeout=TIMEOUT)
 
 
 def exchanged(connection, length):
-    """Whether so many random bytes come back as they went."""
+    """Returns true if this number of random bytes is returned unchanged."""
     sent, received = os.urandom(length), bytearray()
     sender = threading.Thread(target=send, args=(connection, sent), daemon=True)
     sender.start()
@@ -54,7 +54,7 @@ def exchanged(connection, length):
 
 
 def send(connection, data):
-    """The reader sees it too if the connection is lost."""
+    """Ignores a lost connection: the reader fails too."""
     with contextlib.suppress(OSError):
         connection.sendall(data)
 
@@ -77,41 +77,41 @@ def hold(port):
 
 
 def hammer(stop, *ports):
-    """At least 2000 connections, on both loopbacks; ends after five minutes whatever happens."""
+    """Opens at least 2000 connections, on both loopbacks, for at most five minutes."""
     ends = time.monotonic() + 300
-    tally, lock = Counter(), threading.Lock()
+    totals, lock = Counter(), threading.Lock()
 
-    def strike(host, port):
+    def try_connection(host, port):
         try:
             connection = connect(port, host)
         except ConnectionRefusedError:
             return "refused"
         except ConnectionResetError:
-            # It was taken, and reset by a daemon that stops before we had a look at it.
-            return "cut"
+            # It was accepted, and reset by a daemon that stops.
+            return "reset"
         except OSError as error:
             print(f"{host} port {port}: {error}")
             return "failed"
         with connection:
             try:
-                return "served" if exchanged(connection, 8) else "cut"
+                return "served" if exchanged(connection, 8) else "reset"
             except OSError:
-                return "cut"
+                return "reset"
 
     def work(host, port):
         while time.monotonic() < ends:
-            outcome = strike(host, port)
+            outcome = try_connection(host, port)
             with lock:
-                tally[outcome] += 1
-                if os.path.exists(stop) and tally.total() >= 2000:
+                totals[outcome] += 1
+                if os.path.exists(stop) and totals.total() >= 2000:
                     return
 
     addresses = [(host, port) for port in ports for host in ("127.0.0.1", "::1")] * 4
     with concurrent.futures.ThreadPoolExecutor(len(addresses)) as workers:
         list(workers.map(lambda address: work(*address), addresses))
-    words = ("served", "cut", "refused", "failed")
-    print(f"{tally.total()} connections:", ", ".join(f"{tally[word]} {word}" for word in words))
-    return tally["refused"] + tally["failed"] == 0 and tally["served"] > tally["cut"]
+    names = ("served", "reset", "refused", "failed")
+    print(f"{totals.total()} connections:", ", ".join(f"{totals[name]} {name}" for name in names))
+    return totals["refused"] + totals["failed"] == 0 and totals["served"] > totals["reset"]
 
 
 def closed(port):
@@ -122,15 +122,15 @@ def closed(port):
     return False
 
 
-def ledger(word):
-    with urllib.request.urlopen("http://127.0.0.1:4566/simulator/ledger", timeout=PATIENCE) as answer:
-        book = json.load(answer)
-    signatures = book["signatures"]
+def ledger(name):
+    with urllib.request.urlopen("http://127.0.0.1:4566/simulator/ledger", timeout=TIMEOUT) as response:
+        content = json.load(response)
+    signatures = content["signatures"]
     print({
-        "open": sum(session["ended_us"] is None for session in book["sessions"]),
-        "started": book["started"],
+        "open": sum(session["ended_us"] is None for session in content["sessions"]),
+        "started": content["started"],
         "unsigned": sum(count for kind, count in signatures.items() if kind != "valid"),
-    }[word])
+    }[name])
 
 
 def main():
