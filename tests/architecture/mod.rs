@@ -1,14 +1,14 @@
 //! Compares the source with the rules of `ARCHITECTURE.md`, section 4.
 //!
 //! It reads tokens and not types, so it sees what is written: which module, crate or part of `std`
-//! a file names. `.clippy.toml` covers what a name hides. A violation is reported as
-//! `file:line: rule: what is wrong; what to do`.
+//! a file names. `.clippy.toml` covers names hidden behind re-exports and methods. A violation is
+//! reported as `file:line: rule: fault; remedy`.
 //!
 //! ```text
-//!   tables.rs    what is allowed
-//!   syntax.rs    from a text to the paths it names
-//!   rules.rs     one function for each rule
-//!   planted.rs   one fault planted for each rule, to see that it is found
+//!     tables.rs     the allowed imports and names
+//!     syntax.rs     parses a text into the paths it names
+//!     rules/        one function for each rule
+//!     self_test.rs  one violation for each rule, which must be found
 //! ```
 
 mod rules;
@@ -29,7 +29,7 @@ fn the_source_follows_the_rules() {
     let list: Vec<_> = faults.iter().map(Fault::to_string).collect();
     assert!(
         list.is_empty(),
-        "{} faults:\n{}",
+        "{} violations:\n{}",
         list.len(),
         list.join("\n")
     );
@@ -46,12 +46,12 @@ fn every_path_in_the_tables_exists() {
     );
 }
 
-/// A file, read and cut up.
+/// A parsed file.
 struct Source {
-    /// From the root of the package, with `/`.
+    /// The path from the root of the package, with `/`.
     path: String,
     text: String,
-    /// Every path that the file names; in a file of tests, none ships.
+    /// Every path that the file names; paths in a test file are marked as not shipped.
     paths: Vec<syntax::Path>,
 }
 
@@ -68,17 +68,17 @@ impl Source {
         }
     }
 
-    /// The file of `src` as the tables name it; `None` for other files.
+    /// The name of a file of `src` in the tables; `None` for other files.
     fn place(&self) -> Option<&str> {
         self.path.strip_prefix("src/")?.strip_suffix(".rs")
     }
 
-    /// The top-level module of a file of `src`: the first part of its place.
+    /// The top-level module of a file of `src`: the first part of its name in the tables.
     fn top_level(&self) -> Option<&str> {
         self.place()?.split('/').next()
     }
 
-    /// The modules down to this file: `wire/mod` is `[wire]`.
+    /// The modules above this file and its own: `wire/mod` is `[wire]`.
     fn module(&self) -> Vec<&str> {
         let place = self.place().unwrap_or_default();
         let mut names: Vec<_> = place.split('/').collect();
@@ -103,7 +103,7 @@ impl Source {
     }
 }
 
-/// What a rule found, and what to do about it.
+/// A violation, and its remedy.
 #[derive(Debug, PartialEq)]
 struct Fault {
     path: String,
@@ -124,7 +124,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// True for `x/tests.rs` and all in a folder `tests`.
+/// True for `x/tests.rs` and all files in a folder `tests`.
 fn is_test(path: &str) -> bool {
     path.split('/')
         .any(|part| matches!(part, "tests" | "tests.rs"))

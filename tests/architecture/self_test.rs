@@ -1,4 +1,4 @@
-//! Planted violations: each rule finds its own, and nothing in valid sources.
+//! Each rule finds a violation of it, and valid sources have none.
 
 use super::rules::{self, Rule};
 use super::{Source, sources};
@@ -380,15 +380,16 @@ fn file(path: &str, text: &str) -> Source {
     Source::new(path, text)
 }
 
-/// Asserts that a rule finds one fault in a file of this text, there and with these words.
+/// Asserts that a rule finds one violation in a file with this text, at this line and with this
+/// message.
 #[track_caller]
 fn assert_found(rule: Rule, path: &str, text: &str, line: usize, what: &str) {
     let faults = rule(&[file(path, text)]);
 
     let first = faults
         .first()
-        .unwrap_or_else(|| panic!("no fault in {path}:\n{text}"));
+        .unwrap_or_else(|| panic!("no violation in {path}:\n{text}"));
     assert_eq!((first.path.as_str(), first.line), (path, line), "{first}");
-    assert!(first.what.contains(what), "{first} does not say {what}");
+    assert!(first.what.contains(what), "{what} is not in {first}");
     assert_eq!(faults.len(), 1, "{faults:?}");
 }

@@ -1,11 +1,11 @@
-//! Just enough of Rust's grammar to see which paths a file names.
+//! A parser for as much of Rust's grammar as is needed to find the paths that a file names.
 //!
 //! ```text
-//!   text ──▶ tokens (no comments, no literals; those under `cfg(test)` marked) ──▶ paths
+//!     text ──▶ tokens (no comments, no literals; those under `cfg(test)` marked) ──▶ paths
 //! ```
 //!
-//! A `use` tree becomes one path for each leaf, so that `use std::{fs, io::Write}` is `std::fs`
-//! and `std::io::Write`. Macros are not expanded; what they hide, clippy sees.
+//! A `use` tree becomes one path for each leaf, so that `use std::{fs, io::Write}` is `std::fs` and
+//! `std::io::Write`. Macros are not expanded; clippy checks what they generate.
 
 /// A word or a punctuation mark.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,26 +16,26 @@ pub(super) struct Token<'a> {
     pub(super) ships: bool,
 }
 
-/// A path as it stands in code, `a::b::c`; a name alone is a path of one segment.
+/// A path as written in code, `a::b::c`; a single name is a path of one segment.
 #[derive(Clone, Debug)]
 pub(super) struct Path {
-    /// Without a leading `::`; empty in front of what follows `<T>::`, and `*` for a glob.
+    /// Without a leading `::`; an empty segment replaces the `<T>` of `<T>::`, and `*` is a glob.
     pub(super) segments: Vec<String>,
     pub(super) line: usize,
     pub(super) ships: bool,
     pub(super) import: Import,
-    /// How many modules within the file are around it.
+    /// The number of modules within the file that enclose it.
     pub(super) depth: usize,
 }
 
 impl Path {
-    /// The segments, to be matched against.
+    /// The segments, for matching.
     pub(super) fn names(&self) -> Vec<&str> {
         self.segments.iter().map(String::as_str).collect()
     }
 }
 
-/// Whether a path is part of a `use`.
+/// True if a path is part of a `use`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Import {
     No,
@@ -43,7 +43,7 @@ pub(super) enum Import {
     Public,
 }
 
-/// Cuts a text into tokens; comments, literals and lifetimes are left out.
+/// Splits a text into tokens; comments, literals and lifetimes are skipped.
 pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut rest = text;
@@ -66,12 +66,12 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// True if the next tokens read so.
+/// True if the next tokens are these.
 pub(super) fn starts_with(tokens: &[Token<'_>], names: &[&str]) -> bool {
     tokens.len() >= names.len() && tokens.iter().zip(names).all(|(t, name)| t.text == *name)
 }
 
-/// Every path of the tokens, those of `use` trees leaf by leaf.
+/// Every path of the tokens; those of `use` trees leaf by leaf.
 pub(super) fn paths(tokens: &[Token<'_>]) -> Vec<Path> {
     let mut reader = Reader {
         tokens,
@@ -90,7 +90,7 @@ struct Reader<'a> {
     tokens: &'a [Token<'a>],
     at: usize,
     import: Import,
-    /// For each open brace, whether it is that of a module.
+    /// For each open brace, true if it is the brace of a module.
     braces: Vec<bool>,
     paths: Vec<Path>,
 }
@@ -110,7 +110,7 @@ impl Reader<'_> {
         self.at += 1;
     }
 
-    /// The text of a token ahead; empty behind the last.
+    /// The text of the token at an offset; empty after the last one.
     fn peek(&self, ahead: usize) -> &str {
         self.tokens.get(self.at + ahead).map_or("", |t| t.text)
     }
@@ -140,7 +140,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a path from here, and every leaf if it ends in a group.
+    /// Parses a path, and every leaf if it ends in a group.
     fn tree(&mut self, mut prefix: Vec<String>) {
         loop {
             if self.peek(0) == "{" {
@@ -198,7 +198,7 @@ fn mark_tests(tokens: &mut [Token<'_>]) {
     }
 }
 
-/// How many tokens the item takes that begins here with its attributes.
+/// The number of tokens of the item that begins here with its attributes.
 fn item(tokens: &[Token<'_>]) -> usize {
     let mut depth = 0usize;
     for (at, token) in tokens.iter().enumerate() {
@@ -218,7 +218,7 @@ fn item(tokens: &[Token<'_>]) -> usize {
     tokens.len()
 }
 
-/// The length of the word or mark at the front.
+/// The length of the word or mark at the beginning of a text.
 fn token(rest: &str) -> usize {
     let raw = if rest.starts_with("r#") { 2 } else { 0 };
     let name = rest[raw..]
@@ -231,7 +231,7 @@ fn token(rest: &str) -> usize {
     }
 }
 
-/// The length of white space, a comment, a literal or a lifetime at the front.
+/// The length of white space, a comment, a literal or a lifetime at the beginning of a text.
 fn ignored(rest: &str) -> Option<usize> {
     let blank = rest.len() - rest.trim_start().len();
     if blank > 0 {
@@ -280,7 +280,7 @@ fn string(rest: &str) -> Option<usize> {
     Some(rest.len() - body.len() + closing(body, b'"'))
 }
 
-/// A character, or a lifetime.
+/// A character literal or a lifetime.
 fn quote(rest: &str) -> Option<usize> {
     let body = rest.strip_prefix('b').unwrap_or(rest).strip_prefix('\'')?;
     let opening = rest.len() - body.len();
@@ -292,7 +292,7 @@ fn quote(rest: &str) -> Option<usize> {
     Some(opening + token(body))
 }
 
-/// How many bytes up to and with the closing mark; a backslash hides the next one.
+/// The number of bytes up to the closing mark and including it; a backslash escapes the next byte.
 fn closing(body: &str, mark: u8) -> usize {
     let mut hidden = false;
     for (at, byte) in body.bytes().enumerate() {

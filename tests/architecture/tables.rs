@@ -1,10 +1,10 @@
 //! The tables of `ARCHITECTURE.md`, section 4, as data.
 //!
 //! A *place* is a file or folder of `src` without `src/` and `.rs`: `wire/message` is the file
-//! `wire/message.rs`, or the folder of that name and everything in it. A place that ends with
-//! `*` is every file whose name begins so.
+//! `wire/message.rs`, or the folder of that name and everything in it. A place that ends with `*`
+//! is every file whose name begins with the rest.
 //!
-//! A new row is a change to the architecture: say why in its commit.
+//! A new row is a change to the architecture: give the reason in its commit.
 
 /// Each top-level module and the modules that it may import.
 pub(super) const MODULES: &[(&str, &[&str])] = &[
@@ -91,7 +91,7 @@ pub(super) const SIMULATOR: &str = "sim";
 /// Modules that may re-export names of another module.
 pub(super) const REEXPORTS: &[(&str, &str)] = &[("proto", "wire")];
 
-/// Where an external crate, or a part of `std`, may be named.
+/// The files in which an external crate, or a part of `std`, may be named.
 pub(super) enum Places {
     At(&'static [&'static str]),
     AnywhereBut(&'static [&'static str]),
@@ -247,7 +247,7 @@ pub(super) const PURE: &[&str] = &[
     "sim/resolver",
 ];
 
-/// What a pure file may not name, as the beginning of a path.
+/// Names that are forbidden in a pure file, as the beginning of a path.
 pub(super) const IMPURE: &[&str] = &[
     "async",
     "await",
@@ -258,7 +258,7 @@ pub(super) const IMPURE: &[&str] = &[
     "std::thread",
 ];
 
-/// What a pure file may name of `std::net`: addresses, not sockets.
+/// Names of `std::net` that are allowed in a pure file: addresses, not sockets.
 pub(super) const ADDRESSES: &[&str] = &[
     "AddrParseError",
     "IpAddr",
@@ -285,7 +285,7 @@ pub(super) const DISPLAYED: &[&str] = &[
     "tunnel/resume",
 ];
 
-/// Module names that say nothing about the content.
+/// Module names that do not describe the content.
 pub(super) const VAGUE_NAMES: &[&str] = &[
     "common",
     "constants",

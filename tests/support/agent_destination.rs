@@ -1,8 +1,8 @@
-//! What an agent dials, in memory.
+//! The destination that an agent dials, in memory.
 //!
-//! A destination reads what it is given as far as its allowance goes, says its words as fast as
-//! the agent takes them, and ends when its ending says so. Its memory is the truth that a test
-//! compares with: all that it read and all that it said.
+//! A destination reads as many bytes as its allowance permits, sends its data as fast as the agent
+//! takes them, and ends in the configured way. It records all bytes that it read and sent, so that
+//! a test can compare them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,27 +10,27 @@ use std::time::Duration;
 use bytes::Bytes;
 use ssm_proxyd::sim::agent::DestinationEnd;
 
-/// A server behind an agent, for one connection.
+/// The server of one connection behind an agent.
 pub(crate) struct Destination {
     dial: Dial,
-    /// How many more bytes it reads.
+    /// The number of further bytes that it may read.
     allowance: usize,
-    /// What it was given and has not read.
+    /// Bytes that it was given and has not read.
     unread: VecDeque<Bytes>,
     received: Vec<u8>,
     echoes: bool,
-    /// What it says once so many bytes were read.
+    /// Data that it sends after it has read this number of bytes.
     answer: Option<(usize, Vec<u8>)>,
     data: Vec<u8>,
     sent: usize,
-    /// The most that it says at once.
+    /// The maximum number of bytes that it sends at once.
     chunk: usize,
     ending: Ending,
     state: State,
 }
 
 impl Destination {
-    /// Says what it hears, and never ends.
+    /// An echo: sends what it reads and never ends.
     pub(crate) fn echo() -> Self {
         Self {
             echoes: true,
@@ -38,7 +38,7 @@ impl Destination {
         }
     }
 
-    /// Reads all, and never says or ends anything.
+    /// A sink: reads everything and never sends or ends.
     pub(crate) fn sink() -> Self {
         Self {
             dial: Dial::Accepts(Duration::ZERO),
@@ -55,7 +55,7 @@ impl Destination {
         }
     }
 
-    /// Says `data` and ends.
+    /// Sends `data` and ends.
     pub(crate) fn source(data: Vec<u8>) -> Self {
         Self {
             data,
@@ -64,7 +64,7 @@ impl Destination {
         }
     }
 
-    /// Says `answer` once it has heard `after` bytes, and ends.
+    /// Sends `answer` after it has read `after` bytes, and ends.
     pub(crate) fn answering(after: usize, answer: Vec<u8>) -> Self {
         Self {
             answer: Some((after, answer)),
@@ -73,7 +73,7 @@ impl Destination {
         }
     }
 
-    /// Says `banner` before it hears anything, then what it hears.
+    /// Sends `banner` before it reads anything, then is an echo.
     pub(crate) fn greeting(banner: Vec<u8>) -> Self {
         Self {
             data: banner,
@@ -81,7 +81,7 @@ impl Destination {
         }
     }
 
-    /// Accepts, and reads nothing until it is let.
+    /// Accepts, and reads nothing until it is allowed to.
     pub(crate) fn stalled() -> Self {
         Self {
             allowance: 0,
@@ -89,7 +89,7 @@ impl Destination {
         }
     }
 
-    /// Says `data`, and breaks the connection once it has heard `after` bytes.
+    /// Sends `data`, and resets the connection after it has read `after` bytes.
     pub(crate) fn abrupt(after: usize, data: Vec<u8>) -> Self {
         Self {
             data,
@@ -98,7 +98,7 @@ impl Destination {
         }
     }
 
-    /// Cannot be reached.
+    /// Refuses the dial.
     pub(crate) fn refusing() -> Self {
         Self {
             dial: Dial::Refuses(Duration::ZERO),
@@ -114,7 +114,7 @@ impl Destination {
         }
     }
 
-    /// Answers the dial, well or not, after `pause`.
+    /// Completes or refuses the dial after `pause`.
     pub(crate) fn dialled_in(mut self, pause: Duration) -> Self {
         self.dial = match self.dial {
             Dial::Accepts(_) => Dial::Accepts(pause),
@@ -124,13 +124,13 @@ impl Destination {
         self
     }
 
-    /// Says at most so much at once.
+    /// Sends at most this number of bytes at once.
     pub(crate) fn in_chunks_of(mut self, chunk: usize) -> Self {
         self.chunk = chunk;
         self
     }
 
-    /// How its dial goes.
+    /// The result of its dial.
     pub(crate) fn dial(&self) -> Dial {
         self.dial
     }
@@ -146,7 +146,7 @@ impl Destination {
         }
     }
 
-    /// The agent closed the connection; what is unread is discarded.
+    /// The agent closed the connection; unread bytes are discarded.
     pub(crate) fn handle_closed(&mut self) {
         self.unread.clear();
         if self.state == State::Open {
@@ -154,17 +154,17 @@ impl Destination {
         }
     }
 
-    /// Reads `more` bytes beyond those allowed so far.
+    /// Allows it to read `more` bytes.
     pub(crate) fn allow(&mut self, more: usize) {
         self.allowance = self.allowance.saturating_add(more);
     }
 
-    /// Stops to read.
+    /// Stops reading.
     pub(crate) fn stall(&mut self) {
         self.allowance = 0;
     }
 
-    /// Reads what it may. Returns how many bytes.
+    /// Reads as far as it may. Returns the number of bytes.
     pub(crate) fn poll_read(&mut self) -> usize {
         let before = self.received.len();
         while self.allowance > 0 && self.state == State::Open {
@@ -188,7 +188,7 @@ impl Destination {
         received - before
     }
 
-    /// The next words, if there are any.
+    /// The next bytes to send, if there are any.
     pub(crate) fn poll_send(&mut self) -> Option<Bytes> {
         let left = &self.data[self.sent..];
         if left.is_empty() || self.state != State::Open {
@@ -199,7 +199,7 @@ impl Destination {
         Some(chunk)
     }
 
-    /// How it ends, if it does now.
+    /// The way it ends, if it ends now.
     pub(crate) fn poll_end(&mut self) -> Option<DestinationEnd> {
         let silent = self.sent == self.data.len() && self.answer.is_none();
         let how = match self.ending {
@@ -214,23 +214,23 @@ impl Destination {
         })
     }
 
-    /// All that it read.
+    /// All bytes that it read.
     pub(crate) fn received(&self) -> &[u8] {
         &self.received
     }
 
-    /// All that the agent took from it.
+    /// All bytes that the agent took from it.
     pub(crate) fn sent(&self) -> &[u8] {
         &self.data[..self.sent]
     }
 
-    /// Where in its life it is.
+    /// The state of its connection.
     pub(crate) fn state(&self) -> State {
         self.state
     }
 }
 
-/// How a dial goes, and how long that takes.
+/// The result of a dial, and how long it takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Dial {
     Accepts(Duration),
@@ -238,7 +238,7 @@ pub(crate) enum Dial {
     Silent,
 }
 
-/// The life of a connection, seen from its destination.
+/// The state of a connection, seen from its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// Not connected (yet).

@@ -1,12 +1,12 @@
-//! A local program at the near end of a stream, in memory.
+//! The client of a stream, in memory.
 //!
-//! It keeps to the contract of the core and asks for no more than that promises: after `Blocked`
-//! it does not read again before `Readable`, after `Full` it does not write before `Writable`.
-//! A wake that the core forgets is thus a test that never ends.
+//! It keeps to the contract of the core and relies on nothing else: after `Blocked` it does not
+//! read before `Readable`, after `Full` it does not write before `Writable`. If the core omits a
+//! wake-up, the test does not end.
 
 use ssm_proxyd::proto::{Read, Reason, StreamId, Tunnel, Upload, Write};
 
-/// One local connection.
+/// A client connection.
 pub(crate) struct Client {
     id: StreamId,
     script: Vec<u8>,
@@ -15,7 +15,7 @@ pub(crate) struct Client {
     end: Option<End>,
     upload: Option<Upload>,
     reads: bool,
-    /// The most that it reads at once.
+    /// The maximum number of bytes per read.
     chunk: usize,
     readable: bool,
     writable: bool,
@@ -39,7 +39,7 @@ impl Client {
         }
     }
 
-    /// Writes this behind what it writes already.
+    /// Appends data to write.
     pub(crate) fn write(&mut self, data: &[u8]) {
         self.script.extend_from_slice(data);
     }
@@ -51,23 +51,23 @@ impl Client {
         }
     }
 
-    /// Stops or begins to read.
+    /// Stops or resumes reading.
     pub(crate) fn set_reads(&mut self, reads: bool) {
         self.reads = reads;
     }
 
-    /// Reads at most so much at once.
+    /// Reads at most this number of bytes at once.
     pub(crate) fn read_by(&mut self, chunk: usize) {
         self.chunk = chunk;
     }
 
-    /// Leaves at once. What it wrote so far is on its way.
+    /// Closes the stream. Data written so far may still be in flight.
     pub(crate) fn reset(&mut self, tunnel: &mut Tunnel) {
         self.life = Life::Gone;
         tunnel.reset(self.id);
     }
 
-    /// Leaves at once, and asks for its upload later.
+    /// Closes the stream, and asks for the outcome of its upload later.
     pub(crate) fn abandon(&mut self, tunnel: &mut Tunnel) {
         self.life = Life::Gone;
         tunnel.leave(self.id);
@@ -81,7 +81,7 @@ impl Client {
         self.writable = true;
     }
 
-    /// Does all that it can do now. True if that was anything.
+    /// Reads and writes as far as possible. Returns true if there was progress.
     pub(crate) fn drive(&mut self, tunnel: &mut Tunnel) -> bool {
         let moved = self.drive_write(tunnel) | self.drive_read(tunnel);
         if self.life == Life::Finishing && self.written == self.script.len() {
@@ -96,11 +96,11 @@ impl Client {
         let mut moved = false;
         while self.writable && self.is_writing() {
             match tunnel.write(self.id, &self.script[self.written..]) {
-                Write::Accepted(0) => panic!("a write of something took nothing"),
+                Write::Accepted(0) => panic!("a write of data took no bytes"),
                 Write::Accepted(taken) => self.written += taken,
                 Write::Full => self.writable = false,
                 Write::Closed => {
-                    // Nobody will take the rest, as a broken pipe tells a program.
+                    // The rest cannot be written: like a broken pipe.
                     self.script.truncate(self.written);
                 }
             }
@@ -144,35 +144,35 @@ impl Client {
         &self.script[..self.written]
     }
 
-    /// All that it read.
+    /// All bytes that it read.
     pub(crate) fn received(&self) -> &[u8] {
         &self.received
     }
 
-    /// What had become of its upload when its stream ended.
+    /// The outcome of its upload when its stream ended.
     pub(crate) fn upload(&self) -> Option<&Upload> {
         self.upload.as_ref()
     }
 
-    /// How its stream ended for it; `None` if it did not, or if it left before.
+    /// The way its stream ended; `None` if it did not end, or was closed before.
     pub(crate) fn end(&self) -> Option<&End> {
         self.end.as_ref()
     }
 }
 
-/// How a stream ended, seen from the local program.
+/// The way a stream ended, seen from the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The end of the destination, after its last byte.
     Clean,
-    /// Whatever else.
+    /// Any other end.
     Lost(Reason),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Life {
     Open,
-    /// Will be finished once everything is written.
+    /// The writing side will be closed once everything is written.
     Finishing,
     Finished,
     Gone,

@@ -1,4 +1,4 @@
-//! `connect` as a child: its stdin and stdout are ours, as they would be ssh's.
+//! `connect` as a child process with pipes as its stdin and stdout, as under ssh.
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -64,7 +64,7 @@ impl ConnectProcess {
         self.stdin.as_mut().unwrap().write_all(data).unwrap();
     }
 
-    /// Reads so many bytes of its stdout.
+    /// Reads this number of bytes of its stdout.
     pub(crate) fn receive(&mut self, len: usize) -> Vec<u8> {
         let mut data = vec![0; len];
         self.stdout.as_mut().unwrap().read_exact(&mut data).unwrap();
@@ -90,7 +90,7 @@ impl ConnectProcess {
         );
     }
 
-    /// Waits for its end: the exit code, and what it said on stderr.
+    /// Waits for its end; returns the exit code and its stderr.
     pub(crate) fn end(mut self) -> (i32, String) {
         let status = self.wait();
         let text = self.stderr.take().unwrap().join().unwrap();
@@ -119,7 +119,7 @@ impl Drop for ConnectProcess {
     }
 }
 
-/// A configuration that leads to a simulator.
+/// A configuration for a simulator.
 pub(crate) fn file(simulator: &Simulator, tables: &str) -> File {
     let endpoint = simulator.endpoint();
     File::new(&format!(
@@ -127,10 +127,10 @@ pub(crate) fn file(simulator: &Simulator, tables: &str) -> File {
     ))
 }
 
-/// A fast upload, which the simulator bears; and what would hold for other forwards only.
+/// An upload rate that only the simulator permits; and settings that apply to other forwards only.
 pub(crate) const DEFAULTS: &str = "[defaults]\nupload_rate = 0\nupload_payload = 32768\n\
     upload_window = \"4MiB\"\nsessions = \"shared\"\n";
 
-/// How often an end is looked for, and how often at most.
+/// The poll interval while it waits for the end, and the maximum number of polls.
 const POLL: Duration = Duration::from_millis(5);
 const TIMEOUT: usize = 12_000;

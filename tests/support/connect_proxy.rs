@@ -1,4 +1,4 @@
-//! An HTTP proxy that knows CONNECT alone, and the services that names lead to.
+//! An HTTP proxy that supports CONNECT only, and the services that names are routed to.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,7 +12,7 @@ pub(crate) struct ConnectProxy {
     requests: Arc<Mutex<Vec<ProxyRequest>>>,
 }
 
-/// What a client asked for.
+/// A request of a client.
 #[derive(Clone, Debug)]
 pub(crate) struct ProxyRequest {
     /// Host and port.
@@ -22,7 +22,7 @@ pub(crate) struct ProxyRequest {
 }
 
 impl ConnectProxy {
-    /// Leads everyone there, but for those to whom `refusal` has an answer.
+    /// Connects every request to this address, except those that `refusal` answers.
     pub(crate) fn to(
         there: SocketAddr,
         refusal: impl Fn(&ProxyRequest) -> Option<&'static str> + Send + Sync + 'static,
@@ -30,8 +30,8 @@ impl ConnectProxy {
         Self::routing(move |_| there, refusal)
     }
 
-    /// Leads each host and port to the service that `route` returns, but for those to whom `refusal`
-    /// has an answer.
+    /// Connects each host and port to the service that `route` returns, except those that `refusal`
+    /// answers.
     pub(crate) fn routing(
         route: impl Fn(&str) -> SocketAddr + Send + Sync + 'static,
         refusal: impl Fn(&ProxyRequest) -> Option<&'static str> + Send + Sync + 'static,
@@ -53,7 +53,7 @@ impl ConnectProxy {
         self.address
     }
 
-    /// All that was asked so far.
+    /// All requests so far.
     pub(crate) fn requests(&self) -> Vec<ProxyRequest> {
         self.requests.lock().unwrap().clone()
     }

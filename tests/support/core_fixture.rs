@@ -1,4 +1,4 @@
-//! A tunnel on a desk: messages are made by hand, and what it says is read.
+//! A tunnel with messages made by hand; the test reads what it sends.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,7 +9,7 @@ use ssm_proxyd::wire::message::{Kind, Message};
 use super::message_builder;
 use super::pair::beginning;
 
-/// A tunnel with a websocket, and all it said.
+/// A tunnel with a websocket, and everything it sent.
 pub(crate) struct CoreFixture {
     pub(crate) tunnel: Tunnel,
     pub(crate) now: Instant,
@@ -39,7 +39,7 @@ impl CoreFixture {
         }
     }
 
-    /// A tunnel that is ready. The next number of the agent is 2, that of the tunnel is 3.
+    /// A ready tunnel. The next number of the agent is 2, that of the tunnel is 3.
     pub(crate) fn ready() -> Self {
         let mut desk = Self::new();
         desk.receive(message_builder::handshake_request(0, "3.3.987.0", ""));
@@ -52,21 +52,21 @@ impl CoreFixture {
         desk
     }
 
-    /// A message comes.
+    /// Delivers a message.
     pub(crate) fn receive(&mut self, frame: Bytes) {
-        // Errors are told by `ended` as well.
+        // Errors are reported by `ended` too.
         let _known: Result<(), Reason> = self.tunnel.handle_message(self.now, frame);
         self.drain();
     }
 
-    /// Time passes.
+    /// Advances the time.
     pub(crate) fn wait(&mut self, span: Duration) {
         self.now += span;
         self.tunnel.handle_timeout(self.now);
         self.drain();
     }
 
-    /// Reads what the tunnel has to say.
+    /// Reads what the tunnel has to send.
     pub(crate) fn drain(&mut self) {
         self.events
             .extend(std::iter::from_fn(|| self.tunnel.poll_event()));
@@ -77,7 +77,7 @@ impl CoreFixture {
         }
     }
 
-    /// The messages of a kind that it said.
+    /// The messages of a kind that it sent.
     pub(crate) fn sent_of(&self, kind: &Kind) -> Vec<&Message> {
         self.sent
             .iter()

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fake_api::Api;
 
-/// Starts both. `mood` is what they do with a request for credentials: `good`, `denied`, `absent`,
+/// Starts both. `mood` is their response to a request for credentials: `good`, `denied`, `absent`,
 /// `fails`, `fails-once` or `html`.
 pub(crate) fn services(mood: &str) -> Api {
     let (mood, failures) = (mood.to_owned(), AtomicUsize::new(0));

@@ -1,4 +1,4 @@
-//! The binary as a running daemon: its file, its addresses, its log and its end.
+//! The binary as a running daemon: its configuration file, its addresses, its log and its exit.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -13,23 +13,23 @@ use tempfile::TempDir;
 use super::in_process::{TARGET, without_drain};
 use super::process::{Process, ssm_proxyd};
 
-/// A daemon that listens, in a process of its own.
+/// A running daemon in a child process.
 #[derive(Debug)]
 pub(crate) struct DaemonProcess {
     pub(crate) process: Process,
-    /// Where each forward listens.
+    /// The address of each forward.
     addresses: Vec<(String, SocketAddr)>,
     _file: File,
 }
 
 impl DaemonProcess {
-    /// A daemon as the simulator's caller, with these forwards, each of which listens on one
-    /// address.
+    /// A daemon with the credentials of the simulator and these forwards, each of which listens on
+    /// one address.
     pub(crate) fn start(simulator: &Simulator, forwards: &str) -> Self {
         Self::with(simulator, forwards, |command| command)
     }
 
-    /// A daemon that says little: its one forward listens on an address that is chosen for it.
+    /// A daemon with few log lines: its one forward listens on an address that is chosen for it.
     pub(crate) fn quiet(simulator: &Simulator, tables: &str) -> Self {
         let address = free_address();
         let file = File::new(&format!(
@@ -48,7 +48,7 @@ impl DaemonProcess {
             std::thread::sleep(Duration::from_millis(10));
             TcpStream::connect(address).is_ok()
         });
-        assert!(begin.is_some(), "nobody listens on {address}");
+        assert!(begin.is_some(), "no listener on {address}");
         Self {
             process,
             addresses: vec![("f".to_owned(), address)],
@@ -56,7 +56,7 @@ impl DaemonProcess {
         }
     }
 
-    /// The same, with something else about its arguments or its environment.
+    /// The same, with other arguments or another environment.
     pub(crate) fn with(
         simulator: &Simulator,
         forwards: &str,
@@ -73,7 +73,7 @@ impl DaemonProcess {
         Self::begin(command, &endpoint, forwards)
     }
 
-    /// A daemon whose file does not say where the API is.
+    /// A daemon whose file has no API endpoint.
     pub(crate) fn without_endpoint(command: Command, forwards: &str) -> Self {
         Self::begin(command, "", forwards)
     }
@@ -86,7 +86,7 @@ impl DaemonProcess {
         )
     }
 
-    /// A daemon whose file says all of this.
+    /// A daemon with this file.
     pub(crate) fn of_file(mut command: Command, text: &str) -> Self {
         let file = File::new(text);
         let mut process = Process::start(command.arg("run").arg("--config").arg(file.path()));
@@ -100,15 +100,15 @@ impl DaemonProcess {
         }
     }
 
-    /// Where its one forward listens.
+    /// The address of its only forward.
     pub(crate) fn address(&self) -> SocketAddr {
         let [(_, address)] = &self.addresses[..] else {
-            panic!("one forward: {:?}", self.addresses)
+            panic!("expected one forward: {:?}", self.addresses)
         };
         *address
     }
 
-    /// Where a forward listens.
+    /// The address of a forward.
     pub(crate) fn address_of(&self, forward: &str) -> SocketAddr {
         let found = self.addresses.iter().find(|(name, _)| name == forward);
         found
@@ -116,20 +116,24 @@ impl DaemonProcess {
             .1
     }
 
-    /// Stops it with SIGTERM, asserts that it ends well and that nothing is left open, and returns
+    /// Stops it with SIGTERM, asserts that it ends cleanly and that no session is open, and returns
     /// its log.
     pub(crate) fn stop(mut self, simulator: &Simulator) -> String {
         self.process.signal("TERM");
         let code = self.process.exit_code();
         let log = self.process.stderr.all();
         assert_eq!(code, 0, "{log}");
-        assert_eq!(self.process.stdout.all(), "", "stdout is not for the log");
+        assert_eq!(
+            self.process.stdout.all(),
+            "",
+            "the log must not be on stdout"
+        );
         assert_clean(simulator);
         log
     }
 }
 
-/// Asserts that no session is open and none broke a rule of the protocol.
+/// Asserts that no session is open and none violated the protocol.
 pub(crate) fn assert_clean(simulator: &Simulator) {
     let ledger = simulator.ledger();
     assert_eq!(ledger.open_sessions(), 0, "{ledger:#?}");
@@ -158,19 +162,19 @@ pub(crate) fn forward(name: &str, keys: &str) -> String {
     )
 }
 
-/// A forward named `f` to a port of the target, where a destination listens.
+/// A forward named `f` to a port of the target, on which a destination listens.
 pub(crate) fn forward_to(destination: SocketAddr) -> String {
     forward("f", &format!("remote = {}", destination.port()))
 }
 
-/// Adds the keys of a fast upload to a forward: the simulator bears it.
+/// Adds the keys of a fast upload to a forward: only the simulator permits such a rate.
 pub(crate) fn with_short_timeouts(mut forward: String) -> String {
     let keys = "upload_rate = 0\nupload_payload = 32768\nupload_window = \"4MiB\"\n";
     forward.write_str(keys).unwrap();
     forward
 }
 
-/// A configuration in a directory of its own.
+/// A configuration file in a directory of its own.
 #[derive(Debug)]
 pub(crate) struct File {
     directory: TempDir,
@@ -194,7 +198,7 @@ impl File {
     }
 }
 
-/// A client that waits for nothing longer than a minute.
+/// A client that waits at most a minute for anything.
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let client = TcpStream::connect(address).unwrap();
     client.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -202,7 +206,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     client
 }
 
-/// Sends `texts` to an echo and asserts that they come back.
+/// Sends `texts` to an echo and asserts that they are returned.
 pub(crate) fn assert_echo(client: &mut TcpStream, texts: &[u8]) {
     let mut answer = vec![0; texts.len()];
 
@@ -212,7 +216,7 @@ pub(crate) fn assert_echo(client: &mut TcpStream, texts: &[u8]) {
     assert_eq!(answer, texts);
 }
 
-/// Asserts that a connection is served, within a minute or so: the first ones may be refused.
+/// Asserts that a connection is served within about a minute: the first ones may be refused.
 pub(crate) fn assert_served(address: SocketAddr) {
     let mut last = None;
     let mut left = Duration::from_secs(80);
@@ -232,7 +236,7 @@ pub(crate) fn assert_served(address: SocketAddr) {
     panic!("not served: {last:?}");
 }
 
-/// How long one connection may wait for its turn.
+/// The maximum time a single connection may be pending.
 const MAX_TURN: Duration = Duration::from_secs(20);
 
 fn served(address: SocketAddr) -> io::Result<()> {
@@ -258,14 +262,14 @@ pub(crate) fn assert_reset(mut client: TcpStream) {
     );
 }
 
-/// Asserts that a line of the log has all of these words.
+/// Asserts that a line of the log contains all of these words.
 pub(crate) fn assert_names(line: &str, texts: &[&str]) {
     for word in texts {
-        assert!(line.contains(word), "no {word:?} in\n{line}");
+        assert!(line.contains(word), "{word:?} is not in\n{line}");
     }
 }
 
-/// A loopback address where nobody listens.
+/// A loopback address without a listener.
 pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
@@ -283,14 +287,14 @@ fn between<'a>(line: &'a str, before: &str, after: &str) -> &'a str {
         let (word, _) = rest.split_once(after)?;
         Some(word)
     });
-    found.unwrap_or_else(|| panic!("no {before:?} in {line:?}"))
+    found.unwrap_or_else(|| panic!("{before:?} is not in {line:?}"))
 }
 
-/// Whether this process may become another user.
+/// True if this process may become another user.
 pub(crate) fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output().unwrap();
     id.stdout == b"0\n"
 }
 
-/// As long as a child may take for anything.
+/// The timeout of every wait for a child.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,5 +1,5 @@
-//! An SSM API that answers what a test wants, where the simulator would be too well-behaved; and
-//! one that stands before the simulator's and listens in.
+//! A fake SSM API with responses chosen by the test, where the simulator would be too well-behaved;
+//! and a proxy before the API of the simulator that records the calls.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -26,8 +26,8 @@ impl Api {
         })
     }
 
-    /// Starts and resumes sessions with what `body` makes and ends them, but never answers calls of
-    /// the operation `hangs`.
+    /// Starts and resumes sessions with the result of `body` and ends them, but never answers calls
+    /// of the operation `hangs`.
     pub(crate) fn hanging_on(
         hangs: &'static str,
         body: impl Fn() -> String + Send + Sync + 'static,
@@ -44,12 +44,12 @@ impl Api {
         Self::new(move |_, _, _| (status, body.clone()))
     }
 
-    /// Answers an operation and its body with what `answer` makes of them.
+    /// Answers an operation and its body with the result of `answer`.
     pub(crate) fn by(answer: impl Fn(&str, &str) -> (u16, String) + Send + Sync + 'static) -> Self {
         Self::new(move |_, call, _| answer(&call.operation, &call.body))
     }
 
-    /// Security token service (STS) that lets everyone assume every role.
+    /// A security token service (STS) that permits everyone to assume every role.
     pub(crate) fn granting(credentials: &Credentials) -> Self {
         let body = format!(
             "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
@@ -64,8 +64,8 @@ impl Api {
         Self::answering(200, body)
     }
 
-    /// STS that gives each role session keys of its own, which expire after `life`: they are those
-    /// that `keys` makes of the name of the role session.
+    /// An STS that gives each role session keys of its own, which expire after `life`: `keys` makes
+    /// them from the name of the role session.
     pub(crate) fn granting_each(
         life: Duration,
         keys: impl Fn(&str) -> Credentials + Send + Sync + 'static,
@@ -75,7 +75,7 @@ impl Api {
         })
     }
 
-    /// The same by the name of the role.
+    /// The same with the name of the role.
     pub(crate) fn granting_each_role(
         life: Duration,
         keys: impl Fn(&str) -> Credentials + Send + Sync + 'static,
@@ -115,7 +115,7 @@ impl Api {
         })
     }
 
-    /// Passes calls on to `real`, all but the first few, which are never answered.
+    /// Passes calls on to `real`, except the first few, which are never answered.
     pub(crate) fn before(real: SocketAddr, unanswered: usize) -> Self {
         Self::before_with(real, move |number| match number < unanswered {
             true => wait_for_ever(),
@@ -123,7 +123,7 @@ impl Api {
         })
     }
 
-    /// Passes calls on to `real`, but for those whose number `answer` has an answer for.
+    /// Passes calls on to `real`, except those that `answer` answers by their number.
     pub(crate) fn before_with(
         real: SocketAddr,
         answer: impl Fn(usize) -> Option<(u16, String)> + Send + Sync + 'static,
@@ -140,8 +140,8 @@ impl Api {
         })
     }
 
-    /// Serves every call with what `answer` makes of its number, itself and its text: a status and a
-    /// body, or [`HANG_UP`].
+    /// Serves every call with the result of `answer` for its number, itself and its text: a status
+    /// and a body, or [`HANG_UP`].
     pub(crate) fn new(
         answer: impl Fn(usize, &Call, &[u8]) -> (u16, String) + Send + Sync + 'static,
     ) -> Self {
@@ -158,7 +158,7 @@ impl Api {
         Self { address, calls }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -182,7 +182,7 @@ pub(crate) struct Call {
     pub(crate) operation: String,
     /// The body of the call.
     pub(crate) body: String,
-    /// The body of the answer, once there is one.
+    /// The body of the response, once there is one.
     pub(crate) answer: Option<String>,
 }
 
@@ -222,7 +222,7 @@ fn field<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     body.split('&').find_map(|field| field.strip_prefix(name))
 }
 
-/// Of the SSM API in the head, of STS in the form; the path where neither says it.
+/// In the head for the SSM API, in the form for STS; otherwise the path.
 fn operation<'a>(head: &'a str, body: &'a str) -> &'a str {
     let of_form = || field(body, "Action=");
     let operation = header(head, "x-amz-target").or_else(of_form);
@@ -230,7 +230,7 @@ fn operation<'a>(head: &'a str, body: &'a str) -> &'a str {
     operation.map_or_else(path, |named| named.trim_start_matches("AmazonSSM."))
 }
 
-/// In place of a status: the connection ends without an answer.
+/// Instead of a status: the connection ends without a response.
 pub(crate) const HANG_UP: u16 = 0;
 
 fn wait_for_ever() -> ! {
@@ -239,7 +239,7 @@ fn wait_for_ever() -> ! {
     }
 }
 
-/// Writes a call down and returns its number, from 0.
+/// Records a call and returns its number, from 0.
 fn note(record: &Mutex<Vec<Call>>, call: Call) -> usize {
     let mut calls = record.lock().unwrap();
     calls.push(call);

@@ -1,4 +1,4 @@
-//! The far side and the daemon in one process, over real sockets, by the real SDK.
+//! The simulator and the daemon in one process, over real sockets, with the real SDK.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,19 +15,19 @@ use ssm_proxyd::sim::{
 /// The target of every forward.
 pub(crate) const TARGET: &str = "i-0123456789abcdef0";
 
-/// A simulator and a daemon whose forwards lead into it.
+/// A simulator, and a daemon whose forwards use it.
 pub(crate) struct InProcess {
     pub(crate) simulator: Simulator,
     pub(crate) daemon: Daemon,
 }
 
 impl InProcess {
-    /// A daemon with one forward, `f`, whose keys beside name, listen and target are `keys`.
+    /// A daemon with one forward, `f`; `keys` are added to name, listen and target.
     pub(crate) async fn new(options: Options, keys: &str) -> Self {
         Self::listening(options, "0", keys).await
     }
 
-    /// The same, listening on `listen` as it is written in a file.
+    /// The same, listening on `listen` as written in a file.
     pub(crate) async fn listening(options: Options, listen: &str, keys: &str) -> Self {
         let forward = format!(
             "[[forward]]\nname = \"f\"\nlisten = {listen}\ntarget = \"{TARGET}\"\n{keys}\n"
@@ -35,14 +35,14 @@ impl InProcess {
         Self::with(options, &forward).await
     }
 
-    /// A daemon with these tables beside `[aws]`.
+    /// A daemon with these tables after `[aws]`.
     pub(crate) async fn with(options: Options, tables: &str) -> Self {
         let simulator = Simulator::start(options).await.unwrap();
         let daemon = daemon(&simulator, None, tables).await;
         Self { simulator, daemon }
     }
 
-    /// A daemon with one forward to a port of the target, where `destination` listens.
+    /// A daemon with one forward to a port of the target, on which `destination` listens.
     pub(crate) async fn to(options: Options, destination: &Destination) -> Self {
         Self::new(
             options,
@@ -51,22 +51,21 @@ impl InProcess {
         .await
     }
 
-    /// Where the forward listens; the first, if there are more.
+    /// The address of the first forward.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address_of(0)
     }
 
-    /// Where a forward listens, counted from 0.
+    /// The address of a forward, counted from 0.
     pub(crate) fn address_of(&self, forward: usize) -> SocketAddr {
         self.daemon.addresses()[forward].1[0]
     }
 
-    /// Stops the daemon, and asserts that it left no session behind and broke no rule of the
-    /// protocol.
+    /// Stops the daemon, and asserts that no session is left open and none violated the protocol.
     pub(crate) async fn end(self) -> Snapshot {
         self.daemon.stop().await;
         let ledger = self.simulator.ledger();
-        assert_eq!(ledger.open_sessions(), 0, "no session is left behind");
+        assert_eq!(ledger.open_sessions(), 0, "no session is left open");
         for session in &ledger.sessions {
             assert_eq!(session.violations, [].into(), "{session:#?}");
         }
@@ -74,13 +73,13 @@ impl InProcess {
         ledger
     }
 
-    /// Waits until the ledger is as `wanted` says.
+    /// Waits until `wanted` returns true for the ledger.
     pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&Snapshot) -> bool) {
         until(what, || wanted(&self.simulator.ledger())).await;
     }
 }
 
-/// Starts a daemon with these forwards, as the simulator's caller.
+/// Starts a daemon with these forwards and the credentials of the simulator.
 pub(crate) async fn daemon(
     simulator: &Simulator,
     ca_bundle: Option<&Path>,
@@ -116,7 +115,7 @@ pub(crate) async fn daemon(
     .unwrap()
 }
 
-/// What lets a daemon with these tables stop at once, unless they say how it shall stop.
+/// Makes a daemon with these tables stop at once, unless they have a `[shutdown]` of their own.
 pub(crate) fn without_drain(tables: &str) -> &'static str {
     match tables.contains("[shutdown]") {
         true => "",
@@ -124,19 +123,19 @@ pub(crate) fn without_drain(tables: &str) -> &'static str {
     }
 }
 
-/// A destination that plays a role.
+/// A destination with a role.
 pub(crate) async fn destination(role: Role) -> Destination {
     Destination::start(role).await.unwrap()
 }
 
-/// Options of a simulator that does not imitate the agent's pace.
+/// Options of a simulator that does not imitate the speed of a real agent.
 pub(crate) fn unpaced() -> Options {
     let mut options = Options::default();
     options.agent.pace = ssm_proxyd::sim::agent::Pace::Unlimited;
     options
 }
 
-/// Every websocket breaks, so many milliseconds after it was opened.
+/// Every websocket breaks, this number of milliseconds after it was opened.
 pub(crate) fn broken_every(millis: u64, manner: Manner) -> Faults {
     let every = Duration::from_millis(millis);
     Faults {
@@ -145,7 +144,7 @@ pub(crate) fn broken_every(millis: u64, manner: Manner) -> Faults {
     }
 }
 
-/// Waits for something, for a minute at most.
+/// Waits for a condition, for a minute at most.
 pub(crate) async fn until(what: &str, mut wanted: impl FnMut() -> bool) {
     let waiting = async {
         while !wanted() {
@@ -153,5 +152,5 @@ pub(crate) async fn until(what: &str, mut wanted: impl FnMut() -> bool) {
         }
     };
     let done = tokio::time::timeout(Duration::from_secs(60), waiting).await;
-    assert!(done.is_ok(), "waited in vain: {what}");
+    assert!(done.is_ok(), "timeout: {what}");
 }

@@ -1,22 +1,22 @@
 //! The services behind `aws sso login` and `aws login`: the portal of IAM Identity Center, its OIDC
-//! service, and AWS Sign-In, at one address. What a token gets is what its text says.
+//! service, and AWS Sign-In, at one address. The text of a token chooses the response.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fake_api::Api;
 
-/// A configuration whose default profile has its credentials from the session `corp`.
+/// A configuration whose default profile has its credentials from the SSO session `corp`.
 pub(crate) const CONFIG: &str = "[default]\nsso_session = corp\nsso_account_id = 111122223333\n\
     sso_role_name = ReadOnly\n[sso-session corp]\nsso_region = eu-central-1\n\
     sso_start_url = https://corp.awsapps.com/start\n";
 
-/// The directory of the tokens, in the home directory.
+/// The token directory, in the home directory.
 pub(crate) const TOKENS: &str = ".aws/sso/cache";
 
 /// The token file of the session `corp`, in the home directory.
 pub(crate) const TOKEN_FILE: &str = ".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
 
-/// A token that can only be refreshed.
+/// A token that must be refreshed before use.
 pub(crate) const EXPIRED_TOKEN: &str = r#"{"accessToken":"old","expiresAt":"2020-01-01T00:00:00Z",
     "clientId":"a-client","clientSecret":"secret/client","refreshToken":"good",
     "registrationExpiresAt":"2100-01-01T00:00:00Z"}"#;

@@ -1,4 +1,4 @@
-//! Messages made by hand, for what neither a tunnel nor an agent would say by itself.
+//! Messages that neither a tunnel nor an agent would send by itself.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
@@ -8,8 +8,8 @@ use ssm_proxyd::wire::message::{Header, Kind, Message, MessageId, PayloadType, S
 use ssm_proxyd::wire::payload::{self, Acknowledge, ChannelClosed, Flag};
 use ssm_proxyd::wire::smux::{self, Command, StreamId};
 
-/// The service behind stream URLs, which `serve`s each connection on a thread. They end with the test
-/// binary.
+/// The server behind stream URLs, which `serve`s each connection on a thread. The threads end with
+/// the test binary.
 pub(crate) fn gateway(serve: fn(TcpStream)) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -56,7 +56,7 @@ pub(crate) fn acknowledge(kind: &Kind, seq: i64) -> Bytes {
     message(Kind::Acknowledge, 0, PayloadType::None, &body)
 }
 
-/// The handshake of an agent of `version` that asks for port forwarding, and for `more` actions.
+/// The handshake of an agent of `version` that requests port forwarding, and the actions `more`.
 pub(crate) fn handshake_request(seq: u64, version: &str, more: &str) -> Bytes {
     let properties = r#"{"portNumber":"80","type":"LocalPortForwarding"}"#;
     handshake_request_for(seq, version, properties, more)
@@ -76,7 +76,7 @@ pub(crate) fn handshake_request_for(
     message(Kind::Output, seq, payload_type, body.as_bytes())
 }
 
-/// The end of the agent's handshake.
+/// HandshakeComplete of the agent.
 pub(crate) fn handshake_complete(seq: u64, notice: &str) -> Bytes {
     let body = format!(r#"{{"HandshakeTimeToComplete":1000,"CustomerMessage":"{notice}"}}"#);
     let payload_type = PayloadType::HandshakeComplete;
@@ -97,17 +97,17 @@ pub(crate) fn channel_closed(output: &str) -> Bytes {
     message(Kind::ChannelClosed, 0, PayloadType::None, &body)
 }
 
-/// A word of the service about publication.
+/// A message of the service that pauses or starts publication.
 pub(crate) fn publication(kind: Kind) -> Bytes {
     message(kind, 0, PayloadType::None, b"")
 }
 
-/// Frames of the mux, joined.
+/// Frames of the mux, concatenated.
 pub(crate) fn frames(frames: &[(Command, StreamId, &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (command, stream, data) in frames {
         let mut header = smux::Header::bare(*command, *stream);
-        header.length = u16::try_from(data.len()).expect("a frame of a test is short");
+        header.length = u16::try_from(data.len()).expect("the frames of tests are short");
         bytes.extend_from_slice(&header.encode());
         bytes.extend_from_slice(data);
     }

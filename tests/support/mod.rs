@@ -1,4 +1,4 @@
-//! What several test files stand on.
+//! Helpers shared by several test files.
 
 pub(crate) mod agent_destination;
 pub(crate) mod client;

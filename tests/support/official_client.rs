@@ -4,15 +4,15 @@
 //!   local program ── TCP ──▶ OfficialClient ══ websocket ══▶ simulator ──▶ destination
 //! ```
 //!
-//! It does what the official client does where that matters to an agent (protocol.md sections 6, 7
-//! and 9.2), its weaknesses included:
+//! It behaves like the official client in everything that matters to an agent (protocol.md sections
+//! 6, 7 and 9.2), its weaknesses included:
 //!
 //! - It opens its listener when HandshakeComplete arrives, and accepts one connection at a time.
 //! - Until the first connection it drops all output without an acknowledgement.
 //! - It never acknowledges a duplicate, and acknowledges output only once a local write succeeded.
 //! - It re-sends the oldest unacknowledged message only.
-//! - At the end of a local connection it sends DisconnectToPort and accepts the next one, in the same
-//!   session. To end the session it sends TerminateSession and closes its socket at once.
+//! - At the end of a local connection it sends DisconnectToPort and accepts the next one, in the
+//!   same session. To end the session it sends TerminateSession and closes its socket at once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -41,7 +41,7 @@ use super::message_builder;
 /// A running client. Its tasks end with it.
 #[derive(Debug)]
 pub(crate) struct OfficialClient {
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
     closed: watch::Receiver<Option<String>>,
@@ -76,7 +76,7 @@ impl OfficialClient {
         let mut tasks = JoinSet::new();
         tasks.spawn(read_websocket(Arc::clone(&shared), stream, complete, close));
         tasks.spawn(resend(Arc::clone(&shared)));
-        completed.await.expect("the handshake completes");
+        completed.await.expect("the handshake must complete");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         tasks.spawn(serve(Arc::clone(&shared), listener));
@@ -88,7 +88,7 @@ impl OfficialClient {
         }
     }
 
-    /// What Ctrl-C does: the flag, and the end of the process.
+    /// Does what Ctrl-C does: sends the flag and ends the process.
     pub(crate) async fn terminate(mut self) {
         let flag = Flag::TerminateSession.encode();
         self.shared
@@ -98,7 +98,7 @@ impl OfficialClient {
         self.tasks.shutdown().await;
     }
 
-    /// Waits for `channel_closed`; its text.
+    /// Waits for `channel_closed` and returns its text.
     pub(crate) async fn closed(&mut self) -> String {
         let closed = self.closed.wait_for(Option::is_some).await.unwrap();
         closed.clone().unwrap()
@@ -113,7 +113,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The number that the next message to the agent takes.
+    /// The number of the next message to the agent.
     next: u64,
     unacknowledged: VecDeque<Unacknowledged>,
     /// The number of the next message from the agent.
@@ -127,7 +127,7 @@ struct State {
 struct Unacknowledged {
     seq: u64,
     frame: Bytes,
-    /// Looks of the timer since it was sent.
+    /// Timer ticks since it was sent.
     ticks: u32,
 }
 
@@ -160,7 +160,7 @@ impl Shared {
         self.send(Frame::binary(frame)).await
     }
 
-    /// One message of output. True if it was HandshakeComplete, in its turn.
+    /// Handles one output message in order. True if it was HandshakeComplete.
     async fn take(&self, message: Message) -> io::Result<bool> {
         let seq = message.header.seq.0;
         let expected = self.state.lock().unwrap().expected;
@@ -196,7 +196,8 @@ impl Shared {
         Ok(is_complete)
     }
 
-    /// Takes what came early. A failed write loses it, for it was acknowledged when it came.
+    /// Handles messages that arrived early. A failed write loses one, because it was acknowledged
+    /// on arrival.
     async fn drain(&self) {
         loop {
             let message = {
@@ -214,7 +215,7 @@ impl Shared {
 
     async fn respond(&self, request: &[u8]) -> io::Result<()> {
         let request: HandshakeRequest = payload::decode(request).unwrap();
-        assert_eq!(request.agent_version, BASIC_AGENT, "the mode is basic");
+        assert_eq!(request.agent_version, BASIC_AGENT, "the mode must be basic");
         let actions: Vec<_> = request
             .requested_client_actions
             .iter()
@@ -237,7 +238,7 @@ impl Shared {
             .await
     }
 
-    /// Writes to the local connection, the last one if there is none at present.
+    /// Writes to the current local connection, or to the last one.
     async fn write(&self, mut payload: &[u8]) -> io::Result<()> {
         let local = self.state.lock().unwrap().local.clone();
         let local = local.ok_or(io::ErrorKind::NotConnected)?;
@@ -299,7 +300,7 @@ async fn read_websocket(
     }
 }
 
-/// Sends the oldest unacknowledged message again, at every tick once its time is over.
+/// At every tick, sends the oldest unacknowledged message again once its timeout is over.
 async fn resend(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(TICK).await;
@@ -335,7 +336,7 @@ async fn serve(shared: Arc<Shared>, listener: TcpListener) {
     }
 }
 
-/// Carries what the local program sends. An error is one of the websocket.
+/// Carries the data of the local program. An error is one of the websocket.
 async fn pump(shared: &Shared, local: &TcpStream) -> io::Result<()> {
     let mut buffer = [0; PAYLOAD];
     loop {
@@ -372,13 +373,13 @@ async fn start_session(simulator: &Simulator, port: u16) -> Value {
     serde_json::from_str(body).unwrap()
 }
 
-/// The newest agent that the official client uses basic mode with.
+/// The newest agent with which the official client uses basic mode.
 pub(crate) const BASIC_AGENT: &str = "3.0.196.0";
-/// What the client claims to be.
+/// The version of the client.
 const VERSION: &str = "1.2.764.0";
-/// Most bytes in a message.
+/// Maximum number of bytes in a message.
 const PAYLOAD: usize = 1024;
-/// How often it looks for what must be sent again.
+/// Interval of the retransmission check.
 const TICK: Duration = Duration::from_millis(100);
 /// The initial retransmission timeout, 200 ms.
 const TICKS_BEFORE_RESEND: u32 = 2;

@@ -1,4 +1,4 @@
-//! What a pair is made of.
+//! Options of a pair.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use ssm_proxyd::sim::agent::{self, Digests, Job, Version};
 use super::link::Weather;
 use super::pair::Pair;
 
-/// The choices of a test.
+/// The options that a test chooses.
 pub(crate) struct PairOptions {
     pub(crate) seed: u64,
     pub(crate) options: Options,
@@ -17,7 +17,7 @@ pub(crate) struct PairOptions {
     pub(crate) job: Job,
     pub(crate) up: Weather,
     pub(crate) down: Weather,
-    /// Whether the pair keeps a journal.
+    /// True if the pair keeps a journal.
     pub(crate) records: bool,
 }
 
@@ -48,7 +48,7 @@ impl PairOptions {
 }
 
 impl Default for PairOptions {
-    /// The defaults of a forward, a current agent, and a fair path of 10 ms each way.
+    /// The defaults of a forward, a current agent, and a path without faults of 10 ms each way.
     fn default() -> Self {
         let properties = [("portNumber", "80"), ("type", "LocalPortForwarding")];
         let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));

@@ -1,6 +1,6 @@
-//! Bytes to carry, and what to say when they arrive otherwise.
+//! Payloads, and readable failures for payloads that differ.
 
-/// `len` bytes that differ from seed to seed and from place to place.
+/// `len` bytes that differ between seeds and between positions.
 pub(crate) fn pattern(seed: u64, len: usize) -> Vec<u8> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut bytes = vec![0; len];
@@ -8,15 +8,16 @@ pub(crate) fn pattern(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Nothing was lost, doubled or reordered; if not, says where it began and not all the bytes.
+/// Asserts that nothing was lost, duplicated or reordered; the failure shows the position and not
+/// all the bytes.
 #[track_caller]
 pub(crate) fn assert_whole(got: &[u8], sent: &[u8]) {
     assert_prefix(sent, got);
     let (got, sent) = (got.len(), sent.len());
-    assert_eq!(got, sent, "{got} bytes came of {sent}");
+    assert_eq!(got, sent, "{got} bytes arrived of {sent}");
 }
 
-/// What came so far is how `sent` begins.
+/// Asserts that `received` is a prefix of `sent`.
 #[track_caller]
 pub(crate) fn assert_prefix(sent: &[u8], got: &[u8]) {
     let same = got.iter().zip(sent).take_while(|(one, other)| one == other);
@@ -24,7 +25,7 @@ pub(crate) fn assert_prefix(sent: &[u8], got: &[u8]) {
     assert_eq!(
         same,
         got.len(),
-        "of {} bytes the first {same} are right",
+        "the first {same} of {} bytes are equal",
         got.len()
     );
 }

@@ -1,7 +1,7 @@
-//! A real PostgreSQL server of a test's own: its directory, its port, and its end.
+//! A real PostgreSQL server for one test: its directory, its port, and its shutdown.
 //!
-//! It listens on a loopback port, trusts everyone, and writes nothing safely. The server refuses
-//! to run as root, so root becomes another user for it.
+//! It listens on a loopback port, trusts everyone, and does not sync to disk. The server refuses to
+//! run as root, so root switches to another user for it.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::daemon_process::free_address;
 use super::process::Process;
 
-/// A running server. Dropping it ends it and removes its directory.
+/// A running server. Dropping it stops it and removes its directory.
 #[derive(Debug)]
 pub(crate) struct Server {
     process: Process,
@@ -24,7 +24,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Makes a cluster and starts it.
+    /// Creates a cluster and starts it.
     pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let owner = Owner::find();
@@ -47,10 +47,10 @@ impl Server {
                 };
             }
         }
-        panic!("no port stayed free for PostgreSQL");
+        panic!("no free port for PostgreSQL");
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -58,12 +58,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // At once, but with its memory given back, which a kill would leave behind.
+        // Immediate shutdown, which frees its shared memory; SIGKILL would not.
         self.process.end("QUIT");
     }
 }
 
-/// Starts a server on a port that was free a moment ago; `None` if it is no more.
+/// Starts a server on a port that was free a moment ago; `None` if the port is taken now.
 fn serve(owner: &Owner, data: &Path, address: SocketAddr) -> Option<Process> {
     let mut command = owner.command(&program("postgres"));
     command.arg("-D").arg(data);
@@ -115,10 +115,10 @@ fn client(name: &str, address: SocketAddr) -> Command {
     command
 }
 
-/// Who may run a server.
+/// The user that may run a server.
 #[derive(Debug)]
 struct Owner {
-    /// The user and the group to become; none, if we may stay who we are.
+    /// The user and the group to switch to; `None` to stay the same user.
     other: Option<(u32, u32)>,
 }
 
@@ -132,7 +132,7 @@ impl Owner {
         Self { other }
     }
 
-    /// Gives it a directory.
+    /// Makes the user the owner of a directory.
     fn take(&self, directory: &Path) {
         if let Some((user, group)) = self.other {
             chown(directory, Some(user), Some(group)).unwrap();
@@ -158,7 +158,7 @@ fn id(arguments: &[&str]) -> Option<u32> {
         .ok()
 }
 
-/// A program of PostgreSQL; Debian keeps those of the server out of the PATH.
+/// A program of PostgreSQL; Debian does not put the server programs into PATH.
 fn program(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut places: Vec<_> = versions.flatten().map(|v| v.path().join("bin")).collect();
@@ -176,5 +176,5 @@ fn program(name: &str) -> PathBuf {
     })
 }
 
-/// How many ports are tried: between our look and the server's bind, another may take one.
+/// Maximum number of ports tried: another process may take one before the server binds it.
 const PORTS: usize = 5;

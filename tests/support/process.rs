@@ -1,7 +1,7 @@
-//! A program as a child: what it says line by line, the signals it gets, and how it ended.
+//! A child process: its output line by line, its signals and its exit.
 //!
-//! Every wait ends at [`TIMEOUT`], with all that the child said in the failure. A child that is
-//! dropped is killed, so that no failed test leaves one behind.
+//! Every wait ends after [`TIMEOUT`], and the failure shows all output of the child. A child that
+//! is dropped is killed, so that a failed test leaves no process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
-    /// What it says to who called it.
+    /// Its stdout.
     pub(crate) stdout: Lines,
-    /// What it logs.
+    /// Its stderr.
     pub(crate) stderr: Lines,
 }
 
 impl Process {
-    /// Starts a program. Its input is what the command says, nothing if it says nothing.
+    /// Starts a program. Its stdin is that of the command, or empty.
     pub(crate) fn start(command: &mut Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command
@@ -42,7 +42,8 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends a signal by its name: `TERM`, `HUP`, `USR1`. The shell does it, which is everywhere.
+    /// Sends a signal by its name: `TERM`, `HUP`, `USR1`. The shell sends it, because a shell
+    /// exists everywhere.
     pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
 
@@ -51,7 +52,7 @@ impl Process {
         assert!(status.success(), "{kill}: {status}");
     }
 
-    /// Lets it read the end of its input.
+    /// Closes its stdin.
     pub(crate) fn close_stdin(&mut self) {
         drop(self.child.stdin.take());
     }
@@ -65,14 +66,14 @@ impl Process {
             }
             if past(deadline) {
                 let (out, err) = (self.stdout.rest(), self.stderr.rest());
-                panic!("still running; it said:\n{out}{err}");
+                panic!("still running; its output:\n{out}{err}");
             }
             thread::sleep(POLL);
         }
     }
 
-    /// Ends it in its own manner, by a signal; one that does not heed it is killed when this is
-    /// dropped. Fails at nothing, so that it can stand in a `drop`.
+    /// Stops it with a signal; if it does not stop, it is killed when this is dropped. Never fails,
+    /// so that it can be used in a `drop`.
     pub(crate) fn end(&mut self, signal: &str) {
         let kill = format!("kill -{signal} {}", self.child.id());
         let sent = Command::new("sh").args(["-c", &kill]).status();
@@ -102,7 +103,7 @@ impl Drop for Process {
 pub(crate) struct Lines {
     name: &'static str,
     incoming: Receiver<String>,
-    /// What was taken so far.
+    /// Length of the output that was waited for so far.
     seen: Vec<String>,
 }
 
@@ -112,7 +113,7 @@ impl Lines {
         thread::spawn(move || {
             let lines = BufReader::new(output).split(b'\n').map_while(Result::ok);
             let text = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
-            // Ends when the child is gone, or nobody asks any more.
+            // Ends when the child has ended, or the receiver is dropped.
             let _unread = text.map(|line| sender.send(line)).find(Result::is_err);
         });
         Self {
@@ -122,7 +123,7 @@ impl Lines {
         }
     }
 
-    /// Waits for a line that contains `text`, beyond those that were waited for before.
+    /// Waits for a line that contains `text`, after those that were waited for before.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
         self.wait_for_any(&[text])
     }
@@ -140,13 +141,14 @@ impl Lines {
                 }
                 Err(why) => {
                     let (name, seen) = (self.name, self.seen.join("\n"));
-                    panic!("no {texts:?} on {name} ({why}); it said:\n{seen}");
+                    panic!("{texts:?} is not on {name} ({why}); its output:\n{seen}");
                 }
             }
         }
     }
 
-    /// Waits for the end of the output, and returns all of it, what was waited for included.
+    /// Waits for the end of the output, and returns all of it, including lines that were waited
+    /// for.
     pub(crate) fn all(&mut self) -> String {
         let deadline = deadline();
         loop {
@@ -155,7 +157,7 @@ impl Lines {
                 Err(RecvTimeoutError::Disconnected) => return self.rest(),
                 Err(RecvTimeoutError::Timeout) => {
                     let (name, seen) = (self.name, self.rest());
-                    panic!("no end of {name}; it said:\n{seen}");
+                    panic!("no end of {name}; its output:\n{seen}");
                 }
             }
         }
@@ -168,7 +170,7 @@ impl Lines {
     }
 }
 
-/// Our binary, with no input and no way to an AWS account.
+/// Our binary, without input and without access to an AWS account.
 pub(crate) fn ssm_proxyd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ssm-proxyd"));
     for (name, _) in std::env::vars_os() {
@@ -178,7 +180,7 @@ pub(crate) fn ssm_proxyd() -> Command {
         }
     }
     for name in ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "JOURNAL_STREAM"] {
-        // Daemons of tests would meet there.
+        // The admin sockets of test daemons must not meet in the runtime directory of the user.
         command.env_remove(name);
     }
     command.stdin(Stdio::null()).envs([
@@ -192,7 +194,7 @@ pub(crate) fn ssm_proxyd() -> Command {
     command
 }
 
-/// A place of its own for what a process leaves behind when it is killed.
+/// A directory for files that a killed process leaves.
 fn state_directory() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -214,7 +216,7 @@ fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
 
-/// Our binary behind another program that is given `arguments` and then ours to run.
+/// Our binary started by another program, which gets `arguments` and then our command line.
 pub(crate) fn behind(program: &str, arguments: &[&str]) -> Command {
     let ours = ssm_proxyd();
     let mut command = Command::new(program);
@@ -224,7 +226,7 @@ pub(crate) fn behind(program: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Gives a command the environment that another one was given.
+/// Gives a command the environment of another one.
 pub(crate) fn take_environment(command: &mut Command, other: &Command) {
     for (name, value) in other.get_envs() {
         match value {
@@ -234,10 +236,10 @@ pub(crate) fn take_environment(command: &mut Command, other: &Command) {
     }
 }
 
-/// SimulatorProcess longer than anything takes on a busy machine; only a failure waits as long.
+/// Longer than any step takes on a busy machine; only a failing test waits that long.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often an end is looked for: there is no other way to wait for one and not for ever.
+/// Poll interval: there is no wait for the end of a child with a timeout.
 const POLL: Duration = Duration::from_millis(5);
 
 #[test]

@@ -1,4 +1,4 @@
-//! The simulator as a program that runs.
+//! The simulator as a running program.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,24 +8,24 @@ use serde_json::Value;
 
 use super::process::{Process, ssm_proxyd};
 
-/// A simulator in a process of its own.
+/// A simulator in a child process.
 #[derive(Debug)]
 pub(crate) struct SimulatorProcess {
     pub(crate) process: Process,
-    /// What it told a program.
+    /// Its output for programs.
     pub(crate) described: Value,
-    /// Where it is.
+    /// Its address.
     pub(crate) address: SocketAddr,
 }
 
 impl SimulatorProcess {
-    /// With these options, and told how to be reached.
+    /// Starts it with these options, and reads its addresses.
     pub(crate) fn start<S: AsRef<str>>(options: &[S]) -> Self {
         let options: Vec<_> = options.iter().map(AsRef::as_ref).collect();
         Self::of(&mut ssm_proxyd(), &options)
     }
 
-    /// The same, by a command that runs our binary.
+    /// The same, with a command that runs our binary.
     pub(crate) fn of(command: &mut Command, options: &[&str]) -> Self {
         let mut process = Process::start(command.arg("simulate").args(options));
         let described: Value = serde_json::from_str(&process.stdout.wait_for("{")).unwrap();
@@ -36,12 +36,12 @@ impl SimulatorProcess {
         }
     }
 
-    /// What `AWS_ENDPOINT_URL_SSM` must be.
+    /// The value for `AWS_ENDPOINT_URL_SSM`.
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// What it saw.
+    /// The ledger: what it recorded.
     pub(crate) fn ledger(&self) -> Value {
         serde_json::from_str(&self.page("/simulator/ledger")).unwrap()
     }
@@ -58,7 +58,7 @@ impl SimulatorProcess {
         answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
-    /// Ends it; what it told a person.
+    /// Stops it; returns its output for users.
     pub(crate) fn stop(mut self) -> String {
         self.process.signal("TERM");
         assert_eq!(self.process.exit_code(), 0);

@@ -1,4 +1,4 @@
-//! A real sshd on a loopback port, and OpenSSH's clients on their way to it: `near` directly, `far`
+//! A real sshd on a loopback port, and OpenSSH's clients: host `near` is direct, host `far` goes
 //! through our ProxyCommand and a simulator.
 
 use std::fs;
@@ -14,7 +14,7 @@ use super::daemon_process::{File, assert_clean, caller};
 use super::in_process::{TARGET, until};
 use super::process::{Process, take_environment};
 
-/// A server with keys of its own, and a simulator whose target it runs on.
+/// A server with keys of its own, and a simulator on whose target it runs.
 #[derive(Debug)]
 pub(crate) struct Sshd {
     server: Process,
@@ -25,7 +25,7 @@ pub(crate) struct Sshd {
 }
 
 impl Sshd {
-    /// A server that runs, behind a simulator with these options.
+    /// A running server, behind a simulator with these options.
     pub(crate) async fn start(options: Options) -> Self {
         let simulator = Simulator::start(options).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -110,7 +110,8 @@ impl Sshd {
         command
     }
 
-    /// Waits until no session is open, and each was ended by us too; asserts that none broke a rule.
+    /// Waits until no session is open and each was also ended by us; asserts that none violated the
+    /// protocol.
     pub(crate) async fn settle(&self) {
         until("all sessions are terminated", || {
             let sessions = self.simulator.ledger().sessions;
@@ -128,9 +129,9 @@ impl Drop for Sshd {
     }
 }
 
-/// A server on a free port, which another program may take before it does.
+/// A server on a free port, which another program may take first.
 fn listen(directory: &Path) -> (Process, u16) {
-    // Root's sshd wants it, and may make it; nobody else's does.
+    // sshd of root needs this directory and root may create it; other users need none.
     let _made = fs::create_dir_all("/run/sshd");
     for _ in 0..PORTS {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -154,7 +155,7 @@ fn listen(directory: &Path) -> (Process, u16) {
         let config = directory.join("sshd_config");
         fs::write(&config, text).unwrap();
         drop(free);
-        // It runs itself again for each connection, so it wants its whole path.
+        // It executes itself again for each connection, so it needs its full path.
         let mut server = Process::start(
             Command::new(sshd())
                 .args(["-D", "-e", "-f"])
@@ -170,10 +171,10 @@ fn listen(directory: &Path) -> (Process, u16) {
         }
         assert!(line.contains("bind"), "{line}");
     }
-    panic!("no port for sshd");
+    panic!("no free port for sshd");
 }
 
-/// Debian keeps it out of the PATH of those who are not root.
+/// On Debian it is not in the PATH of users other than root.
 fn sshd() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
@@ -186,7 +187,7 @@ fn user() -> String {
     run(Command::new("id").arg("-un")).trim().to_owned()
 }
 
-/// Runs a program that must succeed, and returns what it said.
+/// Runs a program that must succeed, and returns its output.
 pub(crate) fn run(command: &mut Command) -> String {
     let (code, out, err) = ended(command);
     assert_eq!(code, 0, "{command:?}: {out}{err}");
@@ -200,5 +201,5 @@ pub(crate) fn ended(command: &mut Command) -> (i32, String, String) {
     (code, process.stdout.all(), process.stderr.all())
 }
 
-/// How many ports are tried.
+/// Maximum number of ports tried.
 const PORTS: usize = 5;

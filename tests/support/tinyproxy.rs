@@ -1,4 +1,4 @@
-//! A real proxy.
+//! tinyproxy, a real proxy.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use super::daemon_process::free_address;
 use super::in_process::until;
 use super::process::Process;
 
-/// A real proxy that passes all on to another one.
+/// A tinyproxy that passes everything on to another proxy.
 #[derive(Debug)]
 pub(crate) struct Tinyproxy {
     pub(crate) address: SocketAddr,

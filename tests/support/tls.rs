@@ -41,7 +41,7 @@ impl TlsServer {
             while let Ok((client, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 connections.spawn(async move {
-                    // A client may leave at any time.
+                    // A client may disconnect at any time.
                     let Ok(mut client) = acceptor.accept(client).await else {
                         return;
                     };

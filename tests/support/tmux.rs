@@ -1,4 +1,4 @@
-//! A terminal in which a person works: a window of a tmux of its own.
+//! A terminal for interactive tests: a window of a private tmux.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::process::{Command, Stdio};
@@ -8,13 +8,13 @@ use tempfile::TempDir;
 
 use super::in_process::until;
 
-/// A terminal. Whatever runs in it ends with it.
+/// A terminal. The programs in it end with it.
 pub(crate) struct Tmux {
     directory: TempDir,
 }
 
 impl Tmux {
-    /// Runs a command of the shell, and says its exit code and `-ended` behind it. `tmux` is that
+    /// Runs a shell command, and prints its exit code and `-ended` after it. `tmux` is that
     /// program, with the environment of the command.
     pub(crate) fn start(mut tmux: Command, command: &str) -> Self {
         let screen = Self {
@@ -27,7 +27,7 @@ impl Tmux {
         screen
     }
 
-    /// What it shows.
+    /// The content of the screen.
     pub(crate) fn text(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
     }
@@ -37,7 +37,7 @@ impl Tmux {
         self.tmux(&[&["send-keys"], keys].concat());
     }
 
-    /// Waits until a line holds this.
+    /// Waits until a line contains this.
     pub(crate) async fn until(&self, text: &str) {
         let mut last = String::new();
         let shown = AssertUnwindSafe(until(text, || {

@@ -1,24 +1,24 @@
-//! What was carried, and when: the four places where a message can be seen.
+//! The carried messages with their times, at the four places where a message can be recorded.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
 
-/// What a pair carried.
+/// The messages that a pair carried.
 pub(crate) struct Traces {
-    /// What the tunnel sent.
+    /// Sent by the tunnel.
     pub(crate) up_sent: Trace,
-    /// What the agent was given.
+    /// Received by the agent.
     pub(crate) up_arrived: Trace,
-    /// What the agent sent.
+    /// Sent by the agent.
     pub(crate) down_sent: Trace,
-    /// What the tunnel was given.
+    /// Received by the tunnel.
     pub(crate) down_arrived: Trace,
 }
 
 impl Traces {
-    /// Without `records` nothing is kept.
+    /// Keeps nothing unless `records`.
     pub(crate) fn new(records: bool) -> Self {
         let page = || Trace {
             records,
@@ -33,7 +33,7 @@ impl Traces {
     }
 }
 
-/// What was seen in one place.
+/// The messages recorded at one place.
 pub(crate) struct Trace {
     records: bool,
     entries: Vec<(Instant, Bytes)>,
@@ -46,21 +46,21 @@ impl Trace {
         }
     }
 
-    /// Forgets what was seen so far.
+    /// Clears the record.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
     }
 
-    /// Everything, as it was.
+    /// Everything, in order.
     pub(crate) fn entries(&self) -> &[(Instant, Bytes)] {
         &self.entries
     }
 
-    /// The messages of a kind, with when they were seen.
+    /// The messages of a kind, with their times.
     pub(crate) fn of(&self, kind: &Kind) -> Vec<(Instant, Message)> {
         let all = self.entries.iter().map(|(at, frame)| {
             let message = Message::decode_unverified(frame.clone());
-            (*at, message.expect("only messages are carried"))
+            (*at, message.expect("every carried message must be valid"))
         });
         all.filter(|(_, message)| message.header.kind == *kind)
             .collect()
@@ -72,7 +72,7 @@ impl Trace {
         messages.iter().map(|(_, m)| m.header.seq.0).collect()
     }
 
-    /// How often a message of stream data with such a payload was seen.
+    /// The number of stream data messages with such a payload.
     pub(crate) fn count(&self, kind: &Kind, payload_type: PayloadType) -> usize {
         let messages = self.of(kind);
         let fits = |(_, m): &&(Instant, Message)| m.header.payload_type == payload_type;

@@ -1,4 +1,4 @@
-//! Bytes that are sent, and their hashes.
+//! Transfers of bytes and their hashes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,13 +11,13 @@ use tokio::net::TcpStream;
 
 pub(crate) const MIB: u64 = 1024 * 1024;
 
-/// Sends `data` and reads as many back.
+/// Connects, sends `data` and reads as many bytes.
 pub(crate) async fn request(address: SocketAddr, data: &[u8]) -> io::Result<Vec<u8>> {
     let mut client = TcpStream::connect(address).await?;
     exchange(&mut client, data).await
 }
 
-/// Asks until it is answered, for a minute at most: the first connections may be refused.
+/// Retries until it is answered, for a minute at most: the first connections may be refused.
 pub(crate) async fn request_until_served(address: SocketAddr, data: &[u8]) -> Vec<u8> {
     let mut last = None;
     for _ in 0..600 {
@@ -27,10 +27,10 @@ pub(crate) async fn request_until_served(address: SocketAddr, data: &[u8]) -> Ve
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("never served: {last:?}");
+    panic!("not served: {last:?}");
 }
 
-/// Sends `data` and reads as many back, on an open connection.
+/// Sends `data` and reads as many bytes, on an open connection.
 pub(crate) async fn exchange(client: &mut TcpStream, data: &[u8]) -> io::Result<Vec<u8>> {
     client.write_all(data).await?;
     let mut answer = vec![0; data.len()];
@@ -54,7 +54,7 @@ pub(crate) async fn read_end(address: SocketAddr, data: &[u8]) -> io::Result<Vec
     Ok(came)
 }
 
-/// How long an end is waited for.
+/// The maximum time until the end of a connection.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Reads to the end.

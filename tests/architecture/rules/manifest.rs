@@ -4,7 +4,7 @@ use super::super::tables::CRATES;
 use super::super::{Fault, Source};
 use super::row;
 
-/// Every crate of the manifest has a row, and every row a crate.
+/// Every crate of the manifest has a row, and every row has a crate.
 pub(crate) fn manifest(sources: &[Source]) -> Vec<Fault> {
     let Some(manifest) = sources.iter().find(|source| source.path == "Cargo.toml") else {
         return Vec::new();
@@ -27,7 +27,7 @@ pub(crate) fn manifest(sources: &[Source]) -> Vec<Fault> {
     faults
 }
 
-/// The crates that the package ships with, each with its line.
+/// The dependencies of the package without dev-dependencies, each with its line.
 fn dependencies(manifest: &str) -> Vec<(usize, &str)> {
     let mut names = Vec::new();
     let mut inside = false;

@@ -1,7 +1,7 @@
 //! The rules, one function each.
 //!
 //! Unit tests are checked for imports (they may import the simulator too), headers, lengths and
-//! names only. The other rules concern the code that ships.
+//! names only. The other rules apply to shipped code.
 
 use super::syntax::{Import, Path, starts_with};
 use super::tables::{
@@ -66,7 +66,8 @@ pub(super) fn modules(sources: &[Source]) -> Vec<Fault> {
     faults
 }
 
-/// Modules are named in full: no groups over modules, no `super` out of a module, no re-exports.
+/// Modules are named by their full path: no groups of modules, no `super` that leaves a module, no
+/// re-exports.
 pub(super) fn full_names(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (source, module) in with_module(sources) {
@@ -108,7 +109,7 @@ fn full_name(source: &Source, module: &str, path: &Path) -> Option<String> {
     })
 }
 
-/// An external crate is named only in its places.
+/// An external crate is named only in its allowed places.
 pub(super) fn crates(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (source, path) in shipped(sources) {
@@ -176,7 +177,7 @@ pub(super) fn headers(sources: &[Source]) -> Vec<Fault> {
         .collect()
 }
 
-/// No file is too long.
+/// No file is longer than the maximum.
 pub(super) fn lengths(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for source in sources.iter().filter(|source| source.path.ends_with(".rs")) {
@@ -192,7 +193,7 @@ pub(super) fn lengths(sources: &[Source]) -> Vec<Fault> {
     faults
 }
 
-/// The name of a module says what is in it.
+/// The name of a module describes its content.
 pub(super) fn names(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for source in sources {
@@ -228,7 +229,7 @@ pub(super) fn exceptions(sources: &[Source]) -> Vec<Fault> {
     faults
 }
 
-/// A displayed text that may come from outside is `Printable`.
+/// A displayed text that may come from outside has the type `Printable`.
 pub(super) fn displayed(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (source, path) in shipped(sources) {
@@ -241,8 +242,8 @@ pub(super) fn displayed(sources: &[Source]) -> Vec<Fault> {
     faults
 }
 
-/// Returns the places of the tables, and of `more`, that are neither a file nor a folder. Such a row
-/// would protect nothing.
+/// Returns the places of the tables, and of `more`, that are neither a file nor a folder. Such a
+/// row would have no effect.
 pub(super) fn stale_places<'a>(sources: &[Source], more: &[&'a str]) -> Vec<&'a str> {
     let crates = CRATES.iter().flat_map(|(_, places)| match places {
         Places::At(places) | Places::AnywhereBut(places) => places.iter(),
@@ -265,7 +266,7 @@ fn with_module(sources: &[Source]) -> impl Iterator<Item = (&Source, &str)> {
         .filter_map(|source| Some((source, source.top_level()?)))
 }
 
-/// The shipped paths of `src`, each with its file.
+/// The paths in shipped code of `src`, each with its file.
 fn shipped(sources: &[Source]) -> impl Iterator<Item = (&Source, &Path)> {
     let all = with_module(sources).flat_map(|(source, _)| {
         let paths = source.paths.iter();
@@ -281,7 +282,7 @@ fn row<'a, T>(table: &'a [(&str, T)], name: &str) -> Option<&'a T> {
         .map(|(_, value)| value)
 }
 
-/// The top-level module that a path names in full.
+/// The top-level module that a full path names.
 fn module_of(path: &Path) -> Option<&str> {
     match path.names()[..] {
         ["crate" | "ssm_proxyd", module, ..] => Some(module),
@@ -289,7 +290,8 @@ fn module_of(path: &Path) -> Option<&str> {
     }
 }
 
-/// True if a path begins with a crate, or with a part of `std`. A name alone counts in a `use`.
+/// True if a path begins with a crate, or with a part of `std`. A single name counts in a `use`
+/// only.
 fn begins_with(path: &Path, name: &str) -> bool {
     let parts: Vec<_> = name.split("::").collect();
     path.names().starts_with(&parts) && (path.segments.len() > 1 || path.import != Import::No)
@@ -346,7 +348,7 @@ fn named_file<'a>(sources: &'a [Source], from: &Source, path: &Path) -> Option<&
         .next()
 }
 
-/// The module path that a path means, from the root of the crate.
+/// The module path that a path refers to, from the root of the crate.
 fn absolute<'a>(from: &'a Source, path: &'a Path) -> Option<Vec<&'a str>> {
     let names = path.names();
     let (mut module, known) = match *names.first()? {
@@ -361,7 +363,7 @@ fn absolute<'a>(from: &'a Source, path: &'a Path) -> Option<Vec<&'a str>> {
     Some(module)
 }
 
-/// How many `super` a path begins with.
+/// The number of leading `super` segments of a path.
 fn parents(path: &Path) -> usize {
     let names = path.names();
     names.iter().take_while(|name| **name == "super").count()

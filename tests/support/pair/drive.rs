@@ -1,4 +1,4 @@
-//! The driver of a pair: what is done at an instant, and which instant is the next.
+//! The driver of a pair: the work of one instant, and the choice of the next instant.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::support::agent_destination::{Dial, State};
 use crate::support::message_builder;
 
 impl Pair {
-    /// Does what can be done now, until nothing can.
+    /// Does the work of this instant until there is none left.
     pub(crate) fn wake(&mut self) {
         for _ in 0..MAX_ROUNDS {
             self.moved = false;
@@ -24,7 +24,7 @@ impl Pair {
                 return;
             }
         }
-        panic!("the pair does not come to rest at {:?}", self.elapsed());
+        panic!("the pair does not become idle at {:?}", self.elapsed());
     }
 
     fn deliver(&mut self) {
@@ -34,11 +34,11 @@ impl Pair {
             };
             self.moved = true;
             self.journal.down_arrived.note(self.now, &frame);
-            // An error is told again by the event that follows.
+            // An error is reported again by the event that follows.
             let outcome = self.tunnel.handle_message(self.now, frame);
             self.drive_tunnel();
             if let Err(reason) = outcome {
-                assert_eq!(Some(reason), self.closed, "errors and events agree");
+                assert_eq!(Some(reason), self.closed, "errors and events must agree");
             }
         }
         while self.agents != Service::Down && self.agent.wants_input() {
@@ -110,7 +110,7 @@ impl Pair {
         }
         if self.client == Service::Down {
             let early = self.tunnel.poll_transmit(self.now);
-            assert!(early.is_none(), "{early:?} leaves without a websocket");
+            assert!(early.is_none(), "{early:?} was sent without a websocket");
         }
         while self.down.has_room() && !self.has_stopped() {
             let Some(frame) = self.agent.poll_transmit(self.now) else {
@@ -130,14 +130,19 @@ impl Pair {
                 assert_eq!(
                     self.client,
                     Service::Opening,
-                    "one opening for each websocket"
+                    "expected one OpenDataChannel for each websocket"
                 );
                 self.client = Service::Up;
-                let opening = payload::decode(text.as_bytes()).expect("an opening is readable");
+                let opening =
+                    payload::decode(text.as_bytes()).expect("OpenDataChannel must be valid");
                 self.openings.push(opening);
             }
             Transmit::Message(frame) => {
-                assert_eq!(self.client, Service::Up, "the opening comes first");
+                assert_eq!(
+                    self.client,
+                    Service::Up,
+                    "OpenDataChannel must be the first message"
+                );
                 self.sent += 1;
                 self.journal.up_sent.note(self.now, &frame);
                 self.up.send(self.now, frame);
@@ -148,7 +153,7 @@ impl Pair {
     fn drive_tunnel(&mut self) {
         while let Some(event) = self.tunnel.poll_event() {
             self.moved = true;
-            assert_eq!(self.closed, None, "nothing follows the end");
+            assert_eq!(self.closed, None, "no message may follow the end");
             match event {
                 Event::Ready { agent_version } => self.ready = Some(agent_version.to_string()),
                 Event::Readable(id) => self.local(id).handle_readable(),
@@ -183,7 +188,11 @@ impl Pair {
 
     fn dial(&mut self, id: ConnectionId) {
         let destination = self.destination(id.stream());
-        assert_eq!(destination.state(), State::Waiting, "one dial for a stream");
+        assert_eq!(
+            destination.state(),
+            State::Waiting,
+            "expected one dial for each stream"
+        );
         let dial = destination.dial();
         self.connections.insert(id.stream(), id);
         match dial {
@@ -193,7 +202,7 @@ impl Pair {
         }
     }
 
-    /// Drivers that wait for their websocket to take a message do not look at the clock.
+    /// Drivers that wait until their websocket takes a message do not check their timers.
     fn tunnel_deadline(&self) -> Option<Instant> {
         let sends = self.client == Service::Down || self.up.has_room();
         self.tunnel.poll_timeout().filter(|_| sends)
@@ -203,7 +212,7 @@ impl Pair {
         self.agent.poll_timeout().filter(|_| self.down.has_room())
     }
 
-    /// When something happens next, if anything does.
+    /// The time of the next event, if there is one.
     pub(crate) fn next(&self) -> Option<Instant> {
         let reads_down = self.client != Service::Down && self.tunnel.wants_input();
         let reads_up = self.agents != Service::Down && self.agent.wants_input();
@@ -215,7 +224,7 @@ impl Pair {
             self.dials.iter().map(|(at, ..)| *at).min(),
         ];
         let next = times.into_iter().flatten().min()?;
-        assert!(next > self.now, "{times:?}: someone asks for what is past");
+        assert!(next > self.now, "{times:?}: a deadline is in the past");
         Some(next)
     }
 
@@ -224,5 +233,5 @@ impl Pair {
     }
 }
 
-/// At one instant; more is a pair that moves in circles.
+/// Maximum number of rounds at one instant; more means an endless loop.
 const MAX_ROUNDS: usize = 100_000;

@@ -1,4 +1,4 @@
-//! A `proto::Tunnel` and a `sim::agent::Agent` face to face, in virtual time.
+//! A `proto::Tunnel` and a `sim::agent::Agent` connected to each other, in virtual time.
 //!
 //! ```text
 //!   Client ── Tunnel ── up ──▶ (service) ──▶ Agent ── Destination
@@ -6,10 +6,10 @@
 //! ```
 //!
 //! The pair is the driver of both, and keeps both contracts: it drains events and messages after
-//! every verb, wakes each at its own deadline and at no other time, and holds messages back while
-//! their reader wants none. What a contract does not promise it does not do, so a forgotten
-//! deadline or wake is a test that fails. Between the two stands the service: it keeps what is
-//! sent to a leg that is down, or loses it, and says when the session is over.
+//! every call, wakes each at its own deadline and at no other time, and holds messages back while
+//! their receiver accepts none. It does nothing that a contract does not require, so a missing
+//! deadline or wake-up is a failed test. Between the two is the service: it keeps or loses what is
+//! sent to a disconnected side, and reports the end of the session.
 
 mod drive;
 
@@ -36,16 +36,16 @@ pub(crate) struct Pair {
     pub(crate) up: Link,
     pub(crate) down: Link,
     pub(crate) journal: Traces,
-    /// What opened each websocket, in order.
+    /// The OpenDataChannel message of each websocket, in order.
     pub(crate) openings: Vec<OpenDataChannel>,
     pub(crate) notices: Vec<String>,
-    /// What the driver was told of the weather.
+    /// The network events that the driver was given.
     pub(crate) output: Vec<Event>,
     /// The agent's version, once the tunnel is ready.
     pub(crate) ready: Option<String>,
-    /// Why the tunnel ended, once it has.
+    /// The reason of the tunnel's end, once it has ended.
     pub(crate) closed: Option<Reason>,
-    /// Where the pair stops, in messages that left.
+    /// The number of sent messages at which the pair stops.
     pub(crate) stop_at: Option<usize>,
     locals: BTreeMap<StreamId, Client>,
     destinations: BTreeMap<StreamId, Destination>,
@@ -88,7 +88,7 @@ impl Pair {
         }
     }
 
-    /// A pair that is ready for streams, on a fair path of 10 ms each way.
+    /// A pair that is ready for streams, on a path without faults of 10 ms each way.
     pub(crate) fn established() -> Self {
         PairOptions::default().established()
     }
@@ -101,8 +101,8 @@ impl Pair {
         self.wake();
     }
 
-    /// The client's websocket breaks. Of what is in flight the oldest messages get through, so
-    /// many in each direction; the service keeps what comes for the client, or not.
+    /// The client's websocket breaks. In each direction, this number of the oldest messages in
+    /// flight arrive; the service keeps messages for the client, or loses them.
     pub(crate) fn disconnect(&mut self, spared: usize, kept: Delivery) {
         self.client = Service::Down;
         self.up.cut_off(spared);
@@ -126,8 +126,8 @@ impl Pair {
         self.wake();
     }
 
-    /// The agent's websocket breaks while it reads: it processes the message that would arrive
-    /// next, and cannot acknowledge it. The others are lost.
+    /// The agent's websocket breaks while it reads: it processes the next message and cannot
+    /// acknowledge it. The other messages are lost.
     pub(crate) fn disconnect_agent_amid_message(&mut self) {
         self.agent.handle_disconnected(self.now);
         if let Some(frame) = self.up.take_first() {
@@ -136,7 +136,7 @@ impl Pair {
         self.disconnect_agent(0, Delivery::No);
     }
 
-    /// The agent's websocket is up again.
+    /// The agent's websocket is connected again.
     pub(crate) fn reconnect_agent(&mut self) {
         self.agents = Service::Up;
         self.up.set_deaf(false);
@@ -144,57 +144,57 @@ impl Pair {
         self.wake();
     }
 
-    /// The service says something to the client.
+    /// The service sends a message to the client.
     pub(crate) fn notify_client(&mut self, frame: Bytes) {
         self.down.send_surely(self.now, frame);
     }
 
-    /// The service says something to the agent.
+    /// The service sends a message to the agent.
     pub(crate) fn notify_agent(&mut self, frame: Bytes) {
         self.up.send_surely(self.now, frame);
     }
 
-    /// What an agent dials that has no mux, and does so before anybody asks.
+    /// The destination that an agent without a mux dials, before any stream is opened.
     pub(crate) fn lead_to(&mut self, destination: Destination) {
         self.destinations.insert(SINGLE, destination);
     }
 
-    /// What an agent dials for a stream that no local program has opened.
+    /// The destination that an agent dials for a stream that no client has opened.
     pub(crate) fn expect_stream(&mut self, id: StreamId, destination: Destination) {
         self.destinations.insert(id, destination);
     }
 
-    /// A local program opens the only stream of a session without a mux.
+    /// A client opens the only stream of a session without a mux.
     pub(crate) fn open_single(&mut self) -> StreamId {
-        let id = self.tunnel.open().expect("the tunnel is ready");
+        let id = self.tunnel.open().expect("the tunnel must be ready");
         assert_eq!(id, SINGLE);
         self.locals.insert(id, Client::new(id));
         self.wake();
         id
     }
 
-    /// A local program opens a stream to `destination`.
+    /// A client opens a stream to `destination`.
     pub(crate) fn open(&mut self, destination: Destination) -> StreamId {
-        let id = self.tunnel.open().expect("the tunnel is ready");
+        let id = self.tunnel.open().expect("the tunnel must be ready");
         self.locals.insert(id, Client::new(id));
         self.destinations.insert(id, destination);
         self.wake();
         id
     }
 
-    /// A local program writes.
+    /// A client writes.
     pub(crate) fn write(&mut self, id: StreamId, data: &[u8]) {
         self.local(id).write(data);
         self.wake();
     }
 
-    /// A local program closes its writing side.
+    /// A client closes its writing side.
     pub(crate) fn finish(&mut self, id: StreamId) {
         self.local(id).finish();
         self.wake();
     }
 
-    /// The local program of a stream leaves, and its upload is asked for later.
+    /// The client of a stream closes it, and the outcome of its upload is asked for later.
     pub(crate) fn leave(&mut self, id: StreamId) {
         if let Some(local) = self.locals.get_mut(&id) {
             local.abandon(&mut self.tunnel);
@@ -202,7 +202,7 @@ impl Pair {
         self.wake();
     }
 
-    /// A local program leaves.
+    /// A client closes its stream.
     pub(crate) fn reset(&mut self, id: StreamId) {
         if let Some(local) = self.locals.get_mut(&id) {
             local.reset(&mut self.tunnel);
@@ -210,20 +210,22 @@ impl Pair {
         self.wake();
     }
 
-    /// A local program stops or begins to read.
+    /// A client stops or resumes reading.
     pub(crate) fn set_reads(&mut self, id: StreamId, reads: bool) {
         self.local(id).set_reads(reads);
         self.wake();
     }
 
-    /// The session is ended on purpose.
+    /// The session is closed by the client.
     pub(crate) fn close(&mut self) {
         self.tunnel.close(self.now);
         self.wake();
     }
 
     pub(crate) fn local(&mut self, id: StreamId) -> &mut Client {
-        self.locals.get_mut(&id).expect("it was opened here")
+        self.locals
+            .get_mut(&id)
+            .expect("the stream was opened by this pair")
     }
 
     pub(crate) fn local_of(&self, id: StreamId) -> &Client {
@@ -231,29 +233,31 @@ impl Pair {
     }
 
     pub(crate) fn destination(&mut self, id: StreamId) -> &mut Destination {
-        self.destinations.get_mut(&id).expect("it was opened here")
+        self.destinations
+            .get_mut(&id)
+            .expect("the stream was opened by this pair")
     }
 
     pub(crate) fn destination_of(&self, id: StreamId) -> &Destination {
         &self.destinations[&id]
     }
 
-    /// How long it runs.
+    /// The elapsed time.
     pub(crate) fn elapsed(&self) -> Duration {
         self.now - self.start
     }
 
-    /// Messages that left, both ways.
+    /// The number of messages sent, both ways.
     pub(crate) fn messages(&self) -> usize {
         self.sent
     }
 
-    /// What the client did that it must not.
+    /// The protocol violations of the client.
     pub(crate) fn violations(&self) -> &BTreeMap<Violation, u64> {
         &self.agent.stats().violations
     }
 
-    /// Goes on until `span` is over.
+    /// Runs for `span`.
     pub(crate) fn run_for(&mut self, span: Duration) {
         let end = self.now + span;
         self.run(end, |_| false);
@@ -261,26 +265,26 @@ impl Pair {
         self.wake();
     }
 
-    /// Goes on until so many messages have left, and stops there with what is in flight. Nothing
-    /// leaves any more until `stop_at` is changed.
+    /// Runs until this number of messages was sent, and stops with messages in flight. Nothing is
+    /// sent any more until `stop_at` is changed.
     pub(crate) fn run_until_sent(&mut self, messages: usize) {
         self.stop_at = Some(messages);
         self.run(self.now + HOUR, |_| false);
     }
 
-    /// Goes on until something is true, which must be within an hour.
+    /// Runs until a condition is true, which must be within an hour.
     pub(crate) fn run_until(&mut self, done: impl Fn(&Self) -> bool) {
         let end = self.now + HOUR;
         let over = self.run(end, &done);
-        assert!(over || done(self), "in vain after {:?}", self.elapsed());
+        assert!(over || done(self), "timeout after {:?}", self.elapsed());
     }
 
-    /// Goes on until nothing is left to happen. All that a client must not do is found here.
+    /// Runs until there is no work left. All protocol violations of the client are reported here.
     pub(crate) fn settle(&mut self) {
         let end = self.now + HOUR;
         self.run(end, |_| false);
         let next = self.next();
-        assert!(next.is_none(), "restless after {:?}", self.elapsed());
+        assert!(next.is_none(), "not idle after {:?}", self.elapsed());
         assert!(self.violations().is_empty(), "{:?}", self.violations());
     }
 
@@ -304,19 +308,19 @@ const SINGLE: StreamId = StreamId(0);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Service {
     Down,
-    /// Nothing was said on it yet.
+    /// No message was sent on it yet.
     Opening,
     Up,
 }
 
-/// Whether the service keeps what comes for a leg that is down.
+/// Selects if the service keeps messages for a disconnected side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
     Yes,
     No,
 }
 
-/// Where virtual time begins.
+/// The start of virtual time.
 #[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
 pub(crate) fn beginning() -> Instant {
     Instant::now()
