@@ -1,4 +1,4 @@
-//! Sockets that a service manager has bound.
+//! Socket activation: sockets bound by a service manager.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ async fn a_restart_refuses_no_connection() {
     assert_eq!(&received, b"patience");
     drop((waiting, unix));
     fixture.ends();
-    assert!(path.exists(), "the file of the socket is the manager's");
+    assert!(path.exists(), "the socket file belongs to the manager");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +91,7 @@ fn assert_echo_unix(path: &Path, data: &[u8]) {
     assert_eq!(received, data);
 }
 
-/// A manager, and a daemon with a forward for each name.
+/// A service manager, and a daemon with a forward for each name.
 struct Fixture {
     simulator: Simulator,
     echo: Destination,
@@ -147,12 +147,12 @@ impl Fixture {
         self.pid = pid(&self.manager.stdout.wait_for("pid "));
     }
 
-    /// What the daemon says.
+    /// The output of the daemon.
     fn log(&mut self, data: &str) -> String {
         self.manager.stderr.wait_for(data)
     }
 
-    /// What the manager says.
+    /// The output of the manager.
     fn wait_for_log(&mut self, data: &str) -> String {
         self.manager.stdout.wait_for(data)
     }

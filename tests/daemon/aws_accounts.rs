@@ -1,4 +1,4 @@
-//! Where and as whom AWS is called: by what a forward says itself, and by a role.
+//! The region, profile and role of AWS calls: those of the forward, and the roles it assumes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,7 +30,8 @@ async fn each_forward_uses_the_account_and_region_of_its_settings() {
             &format!("{remote}profile = \"two\"\nregion = \"eu-north-1\""),
         ),
     ];
-    // The keys of the environment are nobody's, and AWS_REGION is that of the first.
+    // The keys of the environment are valid for no simulator, and AWS_REGION is the region of the
+    // first.
     let mut command = files.caller();
     command.env("AWS_REGION", "us-east-1");
     let daemon = DaemonProcess::without_endpoint(command, &text.concat());
@@ -39,7 +40,7 @@ async fn each_forward_uses_the_account_and_region_of_its_settings() {
     assert_echo(&mut connect(daemon.address_of("two")), b"second");
 
     assert_eq!((one.ledger().started, two.ledger().started), (1, 1));
-    until("both are ended", || two.open_sessions() == 0).await;
+    until("both sessions are ended", || two.open_sessions() == 0).await;
     daemon.stop(&one);
 }
 
@@ -66,7 +67,7 @@ async fn a_role_is_assumed_once_for_all_forwards_that_name_it() {
         &calls[0].body,
         &["role%2Ftunnel", "RoleSessionName=ssm-proxyd"],
     );
-    until("all are ended", || simulator.open_sessions() == 0).await;
+    until("all sessions are ended", || simulator.open_sessions() == 0).await;
     let log = daemon.stop(&simulator);
     for secret in ["not-a-secret-role", "of-the-role", "SecretAccessKey"] {
         let line = log.lines().find(|line| line.contains(secret));
@@ -120,7 +121,10 @@ async fn sessions_are_ended_with_the_role_that_started_them() {
 
     let next = start("");
 
-    until("the role has ended it", || simulator.open_sessions() == 0).await;
+    until("the session is ended by the role", || {
+        simulator.open_sessions() == 0
+    })
+    .await;
     assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Api));
     next.stop(&simulator);
 }
@@ -216,7 +220,7 @@ fn without_credentials(profile: &str) -> Command {
     command
 }
 
-/// AWS's own configuration file, with a profile for each simulator.
+/// An AWS configuration file with a profile for each simulator.
 struct Files(tempfile::NamedTempFile);
 
 impl Files {
@@ -264,7 +268,7 @@ fn credentials(name: &str) -> Credentials {
     }
 }
 
-/// What the role has.
+/// The credentials of the role.
 fn assumed() -> Credentials {
     Credentials {
         session_token: Some("of-the-role".to_owned()),

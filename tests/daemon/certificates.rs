@@ -1,4 +1,4 @@
-//! A reload reads the certificates to trust again.
+//! A reload reads the trusted certificates again.
 
 use ssm_proxyd::sim::{Options, Simulator};
 

@@ -1,5 +1,5 @@
-//! A container: a user without a name, no HOME, a root that cannot be written, and ten seconds
-//! between TERM and KILL.
+//! A container: a user without a name, no HOME, a read-only root, and ten seconds between TERM and
+//! KILL.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -83,7 +83,7 @@ async fn by_default_idle_connections_end_first_and_all_in_time() {
     daemon.process.signal("TERM");
 
     assert_reset(idle);
-    assert!(!busy.is_finished(), "the busy one ends later");
+    assert!(!busy.is_finished(), "the busy connection must end later");
     busy.join().unwrap();
     let log = daemon.stop(&simulator);
     assert_names(&log, &["timeout=5.5s", "all sessions are terminated"]);
@@ -112,7 +112,7 @@ async fn under_a_service_manager_connections_may_continue_for_longer() {
     assert_clean(&simulator);
 }
 
-/// A daemon whose file does not say how it stops.
+/// A daemon whose file has no `[shutdown]` table.
 fn without_setting(simulator: &Simulator, forwards: &str, mut command: Command) -> DaemonProcess {
     command.env_remove("NOTIFY_SOCKET");
     let endpoint = simulator.endpoint();
@@ -120,7 +120,7 @@ fn without_setting(simulator: &Simulator, forwards: &str, mut command: Command) 
     DaemonProcess::of_file(command, &(aws + forwards))
 }
 
-/// Carries bytes all the time, until it is reset.
+/// Sends and receives continuously until it is reset.
 fn busy(mut client: TcpStream) -> thread::JoinHandle<()> {
     assert_echo(&mut client, b"hello");
     thread::spawn(move || {
@@ -141,7 +141,7 @@ fn busy(mut client: TcpStream) -> thread::JoinHandle<()> {
     })
 }
 
-/// What a container has: mounts of its own, over which little can be written.
+/// The environment of a container: its own mounts, most of them read-only.
 struct Container {
     file: File,
     credentials: Vec<(String, String)>,
@@ -150,13 +150,13 @@ struct Container {
 }
 
 impl Container {
-    /// `None`, with a message, where this process may not make mounts.
+    /// `None`, with a message, if this process may not mount.
     fn new(simulator: &Simulator, forwards: &str, temporary: &str) -> Option<Self> {
         let trial = "mount -t tmpfs tmpfs /run && setpriv --reuid 54321 --clear-groups true";
         let mut command = Command::new("unshare");
         let tried = command.args(["--mount", "sh", "-c", trial]).output();
         if !tried.is_ok_and(|tried| tried.status.success()) {
-            eprintln!("SKIPPED: unshare, mount and setpriv are not there or not permitted");
+            eprintln!("SKIPPED: unshare, mount and setpriv are not installed or not permitted");
             return None;
         }
         let endpoint = simulator.endpoint();
@@ -194,14 +194,14 @@ impl Container {
         Process::start(self.user(&mut command, &["run", "--config", "/run/config.toml"]))
     }
 
-    /// Runs our binary as `docker exec` does.
+    /// Runs our binary like `docker exec` does.
     fn run_inside(&self, daemon: &Process, arguments: &[&str]) -> std::process::Output {
         let mut command = Command::new("nsenter");
         command.args(["--mount", "--target", &daemon.id().to_string()]);
         self.user(&mut command, arguments).output().unwrap()
     }
 
-    /// Adds our binary, as a user without a name and with a small environment.
+    /// Adds our binary, run by a user without a name and with a small environment.
     fn user<'a>(&self, command: &'a mut Command, arguments: &[&str]) -> &'a mut Command {
         command.args(["setpriv", "--reuid", "54321", "--regid", "54321"]);
         command

@@ -1,5 +1,5 @@
-//! Websockets that break under a daemon: what it says, what a signal and a login do, and when it
-//! gives up.
+//! Websockets that break under a daemon: its log, the effects of signals and logins, and the limit
+//! after which it gives up.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -51,7 +51,8 @@ async fn a_session_that_is_not_resumed_in_time_is_a_reset_and_one_line() {
             Conversation::begin(Options::default(), "resume_timeout = \"2s\"\n").await;
         conversation.simulator.set_faults(faults);
         conversation.break_websocket();
-        // The pause behind so many failures is longer than 2 s: they end in it.
+        // After this number of failures the backoff is longer than 2 s, so that time runs out in
+        // it.
         for _ in 0..8 {
             conversation.retry_now().await;
         }
@@ -60,12 +61,16 @@ async fn a_session_that_is_not_resumed_in_time_is_a_reset_and_one_line() {
 
         let line = only_line(&log, "session lost");
         assert_names(&line, &["{forward=\"f\"}", "not resumed within 2 s", cause]);
-        assert_eq!(log.matches("WARN").count(), 2, "one for the break: {log}");
+        assert_eq!(
+            log.matches("WARN").count(),
+            2,
+            "expected one line for the disconnect: {log}"
+        );
         assert_eq!(simulator.ledger().sessions[0].attached, 1, "{cause}");
     }
 }
 
-/// Each websocket carries messages, but no data, and breaks soon.
+/// Each websocket carries messages but no data, and breaks soon.
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets_that_break_without_data_are_replaced_with_backoff_and_a_limit() {
     let conversation = Conversation::begin(Options::default(), "resume_timeout = \"3s\"\n").await;
@@ -89,7 +94,7 @@ async fn websockets_that_break_without_data_are_replaced_with_backoff_and_a_limi
     let log = conversation.daemon.stop(&conversation.simulator);
     let line = only_line(&log, "session lost");
     assert_names(&line, &["not resumed within 3 s"]);
-    // Pauses of 50 ms at the least, which double up to 2.5 s.
+    // The backoff is at least 50 ms and doubles up to 2.5 s.
     let calls = conversation.simulator.ledger().calls["ResumeSession"];
     assert!(calls <= 8, "{calls} calls in 3 s");
 }
@@ -102,7 +107,7 @@ async fn a_connection_that_carries_data_outlives_websockets_that_break_soon() {
         .simulator
         .set_faults(broken_every(300, Manner::Reset));
 
-    // They live for 300 ms each: so many take longer than `resume_timeout`.
+    // Each lives for 300 ms, so that all of them live longer than `resume_timeout`.
     until("many websockets broke", || {
         assert_echo(&mut conversation.client, b"more");
         conversation.simulator.ledger().sessions[0].attached > 20
@@ -136,7 +141,11 @@ async fn a_session_that_ends_while_its_websocket_is_broken_is_a_reset_and_one_li
         let (simulator, log) = conversation.lost();
         let line = only_line(&log, "session lost");
         assert_names(&line, &["{forward=\"f\"}", "the session has ended"]);
-        assert_eq!(log.matches("WARN").count(), 2, "one for the break: {log}");
+        assert_eq!(
+            log.matches("WARN").count(),
+            2,
+            "expected one line for the disconnect: {log}"
+        );
         let expected = if terminated {
             EndedBy::Api
         } else {
@@ -215,7 +224,7 @@ async fn a_login_while_a_session_is_resumed_needs_no_restart() {
     conversation.break_websocket();
     conversation.until_refused("ExpiredTokenException").await;
     conversation.simulator.set_faults(Faults::default());
-    // What was read anew is of no use either.
+    // The credentials that were read again are denied too.
     conversation
         .until_refused("UnrecognizedClientException")
         .await;
@@ -251,8 +260,8 @@ fn a_websocket_that_breaks_while_its_session_is_ended_is_not_replaced() {
     assert_eq!(api.calls("TerminateSession").len(), 1);
 }
 
-/// An agent that acknowledges everything and sends five bytes for those of the client. Its websocket
-/// breaks when the flag comes that ends the session.
+/// An agent that acknowledges everything and sends five bytes for those of the client. Its
+/// websocket breaks when the flag that ends the session arrives.
 fn break_at_the_flag(stream: TcpStream) {
     const STREAM: StreamId = StreamId(3);
     let mut websocket = accept(stream).unwrap();
@@ -287,7 +296,7 @@ fn break_at_the_flag(stream: TcpStream) {
     }
 }
 
-/// A client that has spoken once to an echo, through a daemon.
+/// A client that has exchanged bytes with an echo, through a daemon.
 struct Conversation {
     simulator: Simulator,
     daemon: DaemonProcess,
@@ -324,7 +333,7 @@ impl Conversation {
         assert_eq!(self.simulator.inject(None, broken), 1);
     }
 
-    /// Tells the daemon to try again, and waits until it does.
+    /// Signals the daemon to retry now, and waits until it does.
     async fn retry_now(&self) {
         let calls = || self.simulator.ledger().calls.get("ResumeSession").copied();
         let before = calls();
@@ -337,17 +346,17 @@ impl Conversation {
         until(code, || self.simulator.ledger().outcomes.contains_key(code)).await;
     }
 
-    /// The client leaves. Returns the log of the daemon to its end.
+    /// The client disconnects. Returns the complete log of the daemon.
     fn end(mut self) -> (Simulator, String) {
         drop(self.client);
-        // A stop before that would be told of in another line.
+        // An earlier stop would add another line.
         let stderr = &mut self.daemon.process.stderr;
         stderr.wait_for("ended by the client");
         let log = self.daemon.stop(&self.simulator);
         (self.simulator, log)
     }
 
-    /// The client is reset. Returns the log of the daemon to its end.
+    /// The client is reset. Returns the complete log of the daemon.
     fn lost(self) -> (Simulator, String) {
         assert_reset(self.client);
         let log = self.daemon.stop(&self.simulator);
@@ -377,7 +386,7 @@ fn refusing_upgrades() -> Faults {
     }
 }
 
-/// Somebody else ends the one session.
+/// Ends the only session from outside.
 fn terminate(simulator: &Simulator) {
     let body = format!(
         r#"{{"SessionId":"{}"}}"#,
@@ -396,13 +405,13 @@ fn terminate(simulator: &Simulator) {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-/// The one line of a log that has these words.
+/// The only line of a log that contains this text.
 fn only_line(log: &str, text: &str) -> String {
     let lines: Vec<_> = log.lines().filter(|line| line.contains(text)).collect();
     assert_eq!(lines.len(), 1, "lines with {text:?} in\n{log}");
     lines[0].to_owned()
 }
 
-/// More than the pauses leave room for within 60 s, in which whoever was resumed was resumed: they
-/// are 50 ms at the least, double, and stay at 2.5 s, so that there are 29 attempts at the most.
+/// Above the maximum number of resume calls within 60 s: the backoff is at least 50 ms, doubles,
+/// and stays at 2.5 s, which permits 29 attempts. Every one of them succeeds.
 const ATTEMPTS: u32 = 40;

@@ -1,4 +1,4 @@
-//! A stop that lets open connections finish.
+//! Graceful shutdown: open connections may finish.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -19,7 +19,10 @@ async fn open_connections_finish_and_new_ones_are_refused() {
     let line = fixture.wait_for_log("waiting for open connections");
     assert!(line.contains("connections=1"), "{line}");
     let address = fixture.address;
-    until("nobody listens", || TcpStream::connect(address).is_err()).await;
+    until("the listener is closed", || {
+        TcpStream::connect(address).is_err()
+    })
+    .await;
     assert_echo(&mut client, b"still here");
     drop(client);
 
@@ -71,14 +74,17 @@ async fn a_warm_session_ends_when_the_drain_begins() {
     let fixture = Fixture::new("1h", "warm = 1").await;
     let mut client = fixture.client();
     let simulator = &fixture.simulator;
-    until("a spare beside it", || {
+    until("a warm session is open", || {
         simulator.ledger().open_sessions() == 2
     })
     .await;
 
     fixture.daemon.process.signal("TERM");
 
-    until("one is left", || simulator.ledger().open_sessions() == 1).await;
+    until("one session is open", || {
+        simulator.ledger().open_sessions() == 1
+    })
+    .await;
     assert_echo(&mut client, b"still here");
     drop(client);
     fixture.ends();
@@ -129,7 +135,7 @@ async fn signals_are_handled_while_connections_finish() {
     fixture.ends();
 }
 
-/// A daemon with a drain, before an echo.
+/// A daemon with a drain timeout and a forward to an echo.
 struct Fixture {
     simulator: Simulator,
     daemon: DaemonProcess,
@@ -160,7 +166,7 @@ impl Fixture {
         }
     }
 
-    /// A connection that is served.
+    /// A connection that has exchanged bytes.
     fn client(&self) -> TcpStream {
         let mut client = connect(self.address);
         assert_echo(&mut client, b"hello");

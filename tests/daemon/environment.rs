@@ -1,4 +1,4 @@
-//! What of the caller's environment counts, and what does not.
+//! Environment variables that have an effect, and those that have none.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -135,14 +135,14 @@ async fn a_machine_without_certificates_reports_that_aws_cannot_be_called() {
     );
 }
 
-/// What a small Debian or a container is like.
+/// Like a small Debian or a container.
 fn without_certificates(command: &mut Command) -> &mut Command {
     command
         .env("SSL_CERT_FILE", "/dev/null")
         .env("SSL_CERT_DIR", "/dev/null")
 }
 
-/// Nothing is sent there: the address is for documentation, and the call is not made.
+/// Nothing is sent to it: the address is reserved for documentation, and the call is not made.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_unencrypted_call_leaves_the_machine_wherever_the_endpoint_is_set() {
     let profile = tempfile::NamedTempFile::new().unwrap();

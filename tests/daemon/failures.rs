@@ -1,5 +1,5 @@
-//! What goes wrong while a daemon runs: one clear line for each connection that it costs, a reset
-//! for the client, and the next connection is served.
+//! Failures while a daemon runs: one clear line for each connection that fails, a reset for the
+//! client, and the next connection is served.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -40,7 +40,7 @@ async fn a_denied_start_is_logged_once_and_the_next_connection_is_served() {
             .process
             .stderr
             .wait_for("session starts succeed again");
-        // A stop before that would be told of in another line.
+        // An earlier stop would add another line.
         daemon.process.stderr.wait_for("ended by the client");
 
         assert_names(
@@ -125,8 +125,8 @@ async fn no_session_is_started_while_a_target_is_known_to_be_offline() {
         assert_reset(connect(daemon.address()));
     }
 
-    // The gate opens for one probe after 1, 2, 4, 8 s: however slow this machine is, 200 refusals
-    // in a row do not see ten of them.
+    // The circuit breaker permits one probe after 1, 2, 4 and 8 s: even on a slow machine, 200
+    // refusals in a row take less time than ten probes.
     let calls = api.calls("StartSession").len();
     assert!(calls < 10, "{calls} calls for 201 connections");
     simulator.set_offline(TARGET, false);
@@ -184,11 +184,15 @@ async fn missing_credentials_are_one_line_and_a_login_needs_no_restart() {
         &["serving{forward=\"f\"}", "UnrecognizedClientException"],
     );
     assert_echo(&mut connect(daemon.address()), b"hello");
-    // A stop before that would be told of in another line.
+    // An earlier stop would add another line.
     daemon.process.stderr.wait_for("ended by the client");
     let log = daemon.stop(&simulator);
     let lines = log.lines().filter(|line| !line.contains("INFO"));
-    assert_eq!(lines.count(), 2, "one line for each:\n{log}");
+    assert_eq!(
+        lines.count(),
+        2,
+        "expected one line for each connection:\n{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -351,7 +355,10 @@ async fn an_unusable_response_resets_the_connection_and_ends_the_session() {
         assert_eq!(log.matches("WARN").count(), 1, "{case}: {log}");
         assert_eq!(api.calls("TerminateSession").len(), 1, "{case}");
     }
-    assert!(trap.accept().is_err(), "nothing foreign was dialled");
+    assert!(
+        trap.accept().is_err(),
+        "an address outside AWS must not be dialled"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -389,12 +396,12 @@ async fn a_session_that_could_not_be_ended_is_not_reported_ended() {
     assert!(!log.contains("all sessions are terminated"), "{log}");
 }
 
-/// What StartSession answers: a session whose stream URL begins with `origin`.
+/// The response to StartSession: a session whose stream URL begins with `origin`.
 fn session_at(origin: &str) -> String {
     format!(
         r#"{{"SessionId":"s-1","StreamUrl":"{origin}/v1/data-channel/s-1?role=publish_subscribe","TokenValue":"t"}}"#
     )
 }
 
-/// SimulatorProcess beyond any `connect_timeout` of these tests.
+/// Longer than any `connect_timeout` of these tests.
 const RESET_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,5 +1,5 @@
-//! A far side that puts control characters, line breaks, invisible characters and 64 KiB into every
-//! text that it may send. None of it may reach a terminal, a log or a status as it came.
+//! A remote side that puts control characters, line breaks, invisible characters and 64 KiB into
+//! every text that it may send. None of it may reach a terminal, a log or a status unescaped.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -18,7 +18,7 @@ use crate::support::fake_api::Api;
 use crate::support::message_builder;
 use crate::support::process::{Process, ssm_proxyd};
 
-/// What the far side does to the session of a forward, by the forward's number.
+/// The attack on the session of a forward, by the number of the forward.
 #[derive(Clone, Copy, Debug)]
 enum Attack {
     ApiError,
@@ -72,7 +72,7 @@ fn text_from_the_remote_side_is_made_printable_in_log_and_status() {
         let mut command = ssm_proxyd();
         command.env("SSM_PROXYD_LOG", "trace");
         let mut daemon = Process::start(command.args(["run", "--config"]).arg(file.path()));
-        // All are read before the first connection, whose lines name an address too.
+        // All are read before the first connection, whose lines contain an address too.
         let forwards = ATTACKS.map(|_| local_address(&daemon.stderr.wait_for("destination")));
         for address in forwards {
             assert_reset(connect(address));
@@ -88,18 +88,18 @@ fn text_from_the_remote_side_is_made_printable_in_log_and_status() {
         assert_eq!(daemon.exit_code(), 0);
         let log = daemon.stderr.all();
 
-        assert!(log.contains(MARK), "some of it is quoted");
+        assert!(log.contains(MARK), "the text is quoted in part");
         for line in log.lines() {
             assert_no_effect(line);
             match format {
                 "json" => drop(serde_json::from_str::<Value>(line).expect(line)),
-                _ => assert!(line.starts_with("20"), "no time: {line:?}"),
+                _ => assert!(line.starts_with("20"), "no timestamp: {line:?}"),
             }
         }
     }
 }
 
-/// The address in a line of either format that says where a forward listens.
+/// The address in a line that reports where a forward listens, in either format.
 pub(super) fn local_address(line: &str) -> SocketAddr {
     let (_, behind) = line.split_once("local_address").expect(line);
     let address = behind.trim_start_matches(['=', ':', '"']);
@@ -124,7 +124,7 @@ fn connect_prints_remote_text_printable() {
         .collect();
 
     for (mut child, attack) in children.into_iter().zip(ATTACKS) {
-        // A websocket that breaks is tried again until `connect_timeout`.
+        // A websocket that breaks is dialled again until `connect_timeout`.
         if matches!(attack, Upgrade | CloseReason) {
             child.stderr.wait_for(MARK);
             child.signal("TERM");
@@ -141,7 +141,7 @@ fn assert_no_effect(line: &str) {
     assert!(line.chars().count() < 20_000, "{} characters", line.len());
 }
 
-/// Every kind of character that is not to be shown, and more of it than anybody reads.
+/// Every kind of character that must not be printed, and more text than is ever shown.
 fn hostile() -> String {
     let begin = format!(
         "{MARK}\u{1b}[2J\u{1b}]0;title\u{7}\r\n{MARK}\n\u{7f}\u{9b}2J\u{85}\u{ad}\u{200b}\u{200e}\u{202e}\u{2028}\u{2029}\u{2066}\u{feff}\u{e0041}\t"
@@ -151,7 +151,7 @@ fn hostile() -> String {
 
 const MARK: &str = "FORGED";
 
-/// As much of it as the reason of a close frame holds.
+/// As much of it as fits into the reason of a close frame.
 fn short() -> String {
     hostile().chars().take(60).collect()
 }
@@ -160,13 +160,13 @@ fn target(number: usize) -> String {
     format!("i-{number:017x}")
 }
 
-/// The attack whose forward a text is about.
+/// The attack on the forward that a text is about.
 fn attack(text: &str) -> Option<(usize, Attack)> {
     let number = (0..ATTACKS.len()).find(|number| text.contains(&target(*number)))?;
     Some((number, ATTACKS[number]))
 }
 
-/// What the API answers.
+/// The response of the API.
 fn answer(gateway: SocketAddr, operation: &str, body: &str) -> (u16, String) {
     let Some((number, attack)) = attack(body).filter(|_| operation == "StartSession") else {
         let error = json!({ "__type": short(), "message": hostile() });
@@ -207,7 +207,7 @@ fn serve(stream: TcpStream) {
     let Some((_, attack)) = of_session else {
         return;
     };
-    // The client may have gone at any time.
+    // The client may have disconnected at any time.
     let _gone = perform(&mut websocket, attack);
     while websocket.read().is_ok() {}
 }

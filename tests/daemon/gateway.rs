@@ -1,5 +1,5 @@
-//! `ssmmessages_endpoint`: sessions are dialled there, wherever the service says. `client_version`: what
-//! the daemon claims to be on every data channel.
+//! `ssmmessages_endpoint`: sessions are dialled there, whatever URL the service returns.
+//! `client_version`: the version that the daemon sends on every data channel.
 
 use ssm_proxyd::sim::{Options, Role, Simulator};
 

@@ -1,5 +1,5 @@
-//! What a daemon keeps in memory for agents that send as much as they can, and what it computes
-//! once they are silent.
+//! The memory of a daemon while agents send as much as they can, and its CPU time once they are
+//! silent.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
@@ -18,14 +18,14 @@ use crate::support::fake_api::Api;
 use crate::support::message_builder;
 use crate::support::process::{Process, ssm_proxyd};
 
-/// What an agent sends without end, once its channel is open.
+/// The messages that an agent sends without end, once its channel is open.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Flood {
-    /// A gap, and large messages behind it.
+    /// A gap, and large messages after it.
     Gap,
-    /// The same, and the gap is closed in the end.
+    /// The same, and the gap is closed at the end.
     ClosedGap,
-    /// A gap, and messages without a byte behind it.
+    /// A gap, and messages without a byte after it.
     EmptyGap,
     /// Bytes for a client that does not read.
     Unread,
@@ -33,11 +33,11 @@ enum Flood {
     OneByte,
     /// More actions than any agent requests.
     Actions,
-    /// Acknowledgements of what was never sent.
+    /// Acknowledgements of messages that were never sent.
     Acknowledgements,
-    /// The same message again and again, each of which must be acknowledged.
+    /// The same message repeatedly; each copy must be acknowledged.
     Duplicates,
-    /// Pauses.
+    /// Pauses of publication.
     Pauses,
 }
 
@@ -55,11 +55,11 @@ const FLOODS: [Flood; 9] = [
     Pauses,
 ];
 
-/// Bytes that each flood sends at most.
+/// Maximum number of bytes that each flood sends.
 const FLOOD: usize = 96 << 20;
 
-/// What all of them may add to the memory of a daemon: 32 MiB of early messages for each of three
-/// gaps, 8 MiB of unread bytes for each stream, and what allocators and buffers add to that.
+/// Maximum growth of the daemon's memory under all floods: 32 MiB of early messages for each of
+/// three gaps, 8 MiB of unread bytes for each stream, and the overhead of allocators and buffers.
 const MAX_GROWTH: u64 = 192 << 20;
 
 #[test]
@@ -94,14 +94,14 @@ fn memory_under_hostile_agents_is_bounded_and_the_cpu_becomes_idle() {
     let most = most_memory_until_rest(daemon.id(), http);
 
     let growth = most.saturating_sub(before);
-    println!("{before} bytes resident before, {growth} more at most");
-    assert!(growth < MAX_GROWTH, "{growth} bytes more");
+    println!("{before} bytes resident before, maximum growth {growth} bytes");
+    assert!(growth < MAX_GROWTH, "the memory grew by {growth} bytes");
     drop(clients);
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code(), 0);
 }
 
-/// Watches a daemon until it has hardly computed for a while, for two minutes at most.
+/// Watches a daemon until it has used almost no CPU time for a while, for two minutes at most.
 fn most_memory_until_rest(id: u32, http: SocketAddr) -> u64 {
     let (mut most, mut quiet) = (0, 0);
     for _ in 0..240 {
@@ -111,7 +111,7 @@ fn most_memory_until_rest(id: u32, http: SocketAddr) -> u64 {
         let before = ticks(id);
         thread::sleep(Duration::from_millis(500));
         most = most.max(resident(id));
-        // It answers others all the while.
+        // It answers other requests meanwhile.
         assert!(super::log_not_read::get(http, "/liveness").contains("200"));
         // A tick is 10 ms.
         quiet = if ticks(id) - before <= 5 {
@@ -123,7 +123,7 @@ fn most_memory_until_rest(id: u32, http: SocketAddr) -> u64 {
     most
 }
 
-/// Bytes that a process has in memory (proc(5)).
+/// Resident memory of a process, in bytes (proc(5)).
 fn resident(id: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
@@ -131,7 +131,7 @@ fn resident(id: u32) -> u64 {
     kibibytes.parse::<u64>().unwrap() << 10
 }
 
-/// Processor time of a process, in ticks (proc(5)).
+/// CPU time of a process, in ticks (proc(5)).
 fn ticks(id: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
     let (_, behind) = stat.rsplit_once(')').unwrap();
@@ -176,7 +176,7 @@ fn serve(stream: TcpStream) {
     let Ok(mut websocket) = upgraded else { return };
     let Some((_, flood)) = flood else { return };
     let _refused = perform(&mut websocket, flood);
-    // What was sent is read, and the websocket stays open.
+    // All that was sent is read, and the websocket stays open.
     drop(websocket.get_mut().read(&mut [0; 1 << 16]));
     thread::sleep(Duration::from_secs(300));
 }
@@ -212,7 +212,7 @@ fn perform(websocket: &mut WebSocket<TcpStream>, flood: Flood) -> Result<(), Err
     Ok(())
 }
 
-/// Acknowledges what comes until the bytes of the client have.
+/// Acknowledges messages until the bytes of the client have arrived.
 fn wait_for_stream(websocket: &mut WebSocket<TcpStream>) -> Result<(), Error> {
     loop {
         let Message::Binary(frame) = websocket.read()? else {
@@ -253,6 +253,6 @@ fn message(flood: Flood, number: u64) -> Bytes {
         }
         Duplicates => message_builder::output(1, b""),
         Pauses => message_builder::publication(Kind::PausePublication),
-        Actions => unreachable!("it has no channel"),
+        Actions => unreachable!("this flood has no channel"),
     }
 }

@@ -1,4 +1,4 @@
-//! Local clients that do all they can: what they cost the daemon is bounded, and others are served.
+//! Hostile clients: their cost for the daemon is bounded, and other clients are served.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -75,7 +75,7 @@ impl Fixture {
         self.file.directory().join("admin.sock")
     }
 
-    /// Asks over the admin socket.
+    /// Sends a request over the admin socket.
     fn status(&self) -> Value {
         let mut stream = UnixStream::connect(self.socket()).unwrap();
         stream
@@ -91,7 +91,7 @@ impl Fixture {
         self.status()["pid"].as_u64().unwrap()
     }
 
-    /// Asserts that everyone else is served.
+    /// Asserts that all other clients are served.
     fn assert_others_are_served(&self) {
         assert_echo(&mut connect(self.other), b"hello");
         assert_eq!(super::http::get(self.http, "/liveness").status, 200);
@@ -114,14 +114,14 @@ fn memory(pid: u64) -> u64 {
     kib.parse::<u64>().unwrap() * 1024
 }
 
-/// Processor time that a process has used, in hundredths of a second.
+/// CPU time that a process has used, in hundredths of a second.
 fn processor_time(pid: u64) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// Lets this process have as many sockets as the attack needs. False if it may not.
+/// Raises the file descriptor limit of this process for the attack. False if that is not permitted.
 fn may_open(descriptors: u64) -> bool {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|current| current >= descriptors) {
@@ -146,7 +146,8 @@ async fn the_cost_of_hostile_clients_is_bounded_and_others_are_served() {
     let mut held: Vec<TcpStream> = Vec::new();
     let mut locals: Vec<UnixStream> = Vec::new();
 
-    // Clients that say nothing, end one direction, never read, or reset; more than are ever accepted.
+    // Clients that send nothing, end one direction, never read, or reset; more than are ever
+    // accepted.
     for n in 0..1800 {
         let Ok(mut client) = TcpStream::connect_timeout(&fixture.attacked, Duration::from_secs(5))
         else {
@@ -156,7 +157,8 @@ async fn the_cost_of_hostile_clients_is_bounded_and_others_are_served() {
         match n % 4 {
             0 => {}
             1 => client.shutdown(Shutdown::Write).unwrap(),
-            // What a client has sent is delivered, even when it is gone: not too many.
+            // Data that a client has sent is delivered, even after it has disconnected: a limited
+            // number.
             2 if n < 100 => {
                 let _sent = client.write(&[7; 65_536]);
             }
@@ -184,7 +186,7 @@ async fn the_cost_of_hostile_clients_is_bounded_and_others_are_served() {
     }
 
     fixture.assert_others_are_served();
-    // Bytes, one at a time, to everyone who still listens.
+    // Single bytes to every connection that is still open.
     for _ in 0..20 {
         for client in held
             .iter_mut()
@@ -203,12 +205,15 @@ async fn the_cost_of_hostile_clients_is_bounded_and_others_are_served() {
     let growth = memory(pid).max(from).saturating_sub(before);
 
     eprintln!(
-        "{} + {} hostile clients: {} KiB more memory; {idle} ms of 400 hundredths of a second used while they rest",
+        "{} + {} hostile clients: memory grew by {} KiB; {idle} of 400 hundredths of a second of CPU time used while they are idle",
         held.len(),
         locals.len(),
         growth / 1024
     );
-    assert!(growth < 256 * 1024 * 1024, "{growth} bytes more");
+    assert!(
+        growth < 256 * 1024 * 1024,
+        "the memory grew by {growth} bytes"
+    );
     assert!(idle < 200, "{idle} hundredths of a second of four seconds");
     fixture.assert_others_are_served();
     drop((held, locals));
@@ -217,7 +222,7 @@ async fn the_cost_of_hostile_clients_is_bounded_and_others_are_served() {
     fixture.ends();
 }
 
-/// Where descriptors are scarce, connections that wait leave enough for those that are served.
+/// If descriptors are scarce, pending connections leave enough for those that are served.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lack_of_descriptors_is_reported_and_recovers() {
     // Fewer than the forwards may need: their connections, and 50 more.
@@ -248,7 +253,8 @@ async fn a_lack_of_descriptors_is_reported_and_recovers() {
     }
 }
 
-/// A send to a full socket blocks. One that asks to be notified and does not read must not stop the rest.
+/// A send to a full socket blocks. A service manager that asks for notifications and does not read
+/// them must not stop the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_manager_that_does_not_read_blocks_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -256,7 +262,7 @@ async fn a_service_manager_that_does_not_read_blocks_nothing() {
     let _manager = UnixDatagram::bind(&path).unwrap();
     let fixture = Fixture::new(|_| {
         let mut command = crate::support::process::ssm_proxyd();
-        // Twenty thousandths of a second: two hundred messages a second.
+        // A watchdog interval of 20 ms: two hundred messages a second.
         command
             .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", "20000");
@@ -264,7 +270,7 @@ async fn a_service_manager_that_does_not_read_blocks_nothing() {
     })
     .await;
 
-    until("it has run for a while", || {
+    until("the daemon has run for a while", || {
         let answer = super::http::get(fixture.http, "/status");
         assert_eq!(answer.status, 200, "{}", answer.body);
         let status: Value = serde_json::from_str(&answer.body).unwrap();

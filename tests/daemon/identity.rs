@@ -1,4 +1,4 @@
-//! One identity for every call and signature of a session, however long it lives.
+//! One identity for every call and signature of a session, however long the session lives.
 
 use std::path::Path;
 use std::process::Command;
@@ -34,7 +34,7 @@ async fn a_role_of_a_web_identity_is_one_role_session() {
     .await;
 }
 
-/// Several connections through several refreshes, while only one role session is known.
+/// Several connections across several refreshes, while only one role session is valid.
 async fn one_role_session(operation: &str, config: &str, change: impl Fn(&mut Command, &Path)) {
     let echo = destination(Role::Echo).await;
     let simulator = knowing(of_role_session("ssm-proxyd")).await;
@@ -54,7 +54,7 @@ async fn one_role_session(operation: &str, config: &str, change: impl Fn(&mut Co
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 
-    until("all are ended", || simulator.open_sessions() == 0).await;
+    until("all sessions are ended", || simulator.open_sessions() == 0).await;
     let sessions = simulator.ledger().sessions;
     let signatures = sessions
         .iter()
@@ -88,7 +88,7 @@ async fn an_expired_token_fails_no_connection_if_the_files_have_a_new_one() {
     assert_echo(&mut connect(daemon.address()), b"second");
     drop(first);
 
-    until("all are ended", || simulator.open_sessions() == 0).await;
+    until("all sessions are ended", || simulator.open_sessions() == 0).await;
     let log = daemon.stop(&simulator);
     assert!(!log.contains("WARN"), "{log}");
 }
@@ -142,7 +142,7 @@ async fn knowing(credentials: Credentials) -> Simulator {
     Simulator::start(options).await.unwrap()
 }
 
-/// Tells whose signature is known, and serves everyone.
+/// A simulator that reports unknown signatures, and serves everyone.
 async fn with_version_unchecked() -> Simulator {
     let options = Options {
         credentials: of_role_session("new"),
@@ -161,7 +161,7 @@ fn write(directory: &Path, config: &str) {
     std::fs::write(directory.join("config"), config).unwrap();
 }
 
-/// The binary with AWS's files in this directory, and no keys in its environment.
+/// The binary with the AWS files of this directory, and no keys in its environment.
 fn caller(directory: &Path) -> Command {
     let mut command = ssm_proxyd();
     command

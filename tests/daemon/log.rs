@@ -1,4 +1,4 @@
-//! `[log]`: for whom lines are written, and which.
+//! `[log]`: format and level.
 
 use std::net::TcpStream;
 
@@ -72,18 +72,18 @@ async fn every_line_about_a_forward_names_it_at_every_level() {
     );
 }
 
-/// Readers differ in which of two keys they take.
+/// JSON parsers differ in which of two equal keys they keep.
 fn assert_no_key_twice(line: &str) {
     let mut seen = vec![std::collections::BTreeSet::new()];
     let line = line.replace("\\\"", "'");
     let text: Vec<&str> = line.split('"').collect();
     for (at, word) in text.iter().enumerate() {
-        // Between quotes stand keys and texts; what follows a key is a colon.
+        // Strings are keys or texts; a key is followed by a colon.
         let is_key = at % 2 == 1 && text.get(at + 1).is_some_and(|next| next.starts_with(':'));
         if is_key {
             assert!(
                 seen.last_mut().unwrap().insert(*word),
-                "{word} twice: {line}"
+                "{word} appears twice: {line}"
             );
         }
         for c in word.chars().filter(|_| at % 2 == 0) {
@@ -96,8 +96,8 @@ fn assert_no_key_twice(line: &str) {
     }
 }
 
-/// What a daemon says from start to stop, with these settings of `[log]`. What is asked for is a
-/// flag, or a variable and its value.
+/// The log of a daemon from start to stop, with these settings of `[log]`. An option is a flag, or
+/// a variable and its value.
 async fn logged(simulator: &Simulator, settings: &str, options: &[(&str, &str)]) -> String {
     let address = free_address();
     let file = File::new(&format!(
@@ -113,7 +113,7 @@ async fn logged(simulator: &Simulator, settings: &str, options: &[(&str, &str)])
         };
     }
     let mut daemon = Process::start(command.args(["run", "--config"]).arg(file.path()));
-    until("it listens", || TcpStream::connect(address).is_ok()).await;
+    until("the daemon listens", || TcpStream::connect(address).is_ok()).await;
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code(), 0);
     daemon.stderr.all()

@@ -1,4 +1,4 @@
-//! A log that nobody reads: lines are lost, and nothing else.
+//! An unread log: lines are lost, and nothing else is affected.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -33,7 +33,7 @@ async fn an_unread_log_blocks_nothing() {
     let mut command = caller(&simulator);
     command.args(["run", "--config"]).arg(file.path());
     let (mut daemon, _unread) = Unread::start(&mut command);
-    until("it listens", || TcpStream::connect(address).is_ok()).await;
+    until("the daemon listens", || TcpStream::connect(address).is_ok()).await;
 
     assert_served(address);
     let mut client = connect(address);
@@ -60,7 +60,7 @@ async fn lines_that_were_dropped_are_counted_and_reported() {
     let mut command = caller(&simulator);
     command.args(["run", "--config"]).arg(file.path());
     let (mut daemon, mut unread) = Unread::start(&mut command);
-    until("it listens", || TcpStream::connect(address).is_ok()).await;
+    until("the daemon listens", || TcpStream::connect(address).is_ok()).await;
     let mut client = connect(address);
     let dropped = || {
         let metrics = get(http, "/metrics");
@@ -91,7 +91,7 @@ async fn lines_that_were_dropped_are_counted_and_reported() {
         text.contains("log lines were dropped because the reader was too slow")
     })
     .await;
-    // It goes on to be read.
+    // The log is read again.
     let rest = thread::spawn(move || unread.read_to_end(&mut Vec::new()));
     daemon.signal("TERM");
     assert_eq!(daemon.wait().code(), Some(0));
@@ -140,7 +140,7 @@ async fn forward_ends_with_an_unread_ready_line() {
         .env("AWS_ENDPOINT_URL_SSM", simulator.endpoint())
         .stdout(full);
     let (mut forward, _log) = Unread::start(&mut command);
-    until("it listens", || TcpStream::connect(address).is_ok()).await;
+    until("the daemon listens", || TcpStream::connect(address).is_ok()).await;
 
     forward.signal("TERM");
 
@@ -167,7 +167,7 @@ async fn connect_ends_with_an_unread_terminal() {
         .stdin(Stdio::piped())
         .stdout(output);
     let (mut connect, _log) = Unread::start(&mut command);
-    // As soon as output waits in the terminal, more follows until nothing fits.
+    // Once output is pending in the terminal, more follows until it is full.
     let mut shown = [0];
     assert_eq!(rustix::io::read(&terminal, &mut shown).unwrap(), 1);
 
@@ -177,7 +177,7 @@ async fn connect_ends_with_an_unread_terminal() {
     assert_clean(&simulator);
 }
 
-/// What a command prints itself goes the same way as its log.
+/// The output of a command is handled in the same way as its log.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_command_ends_with_an_unread_error() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
@@ -196,7 +196,7 @@ async fn a_failing_command_ends_with_an_unread_error() {
 struct Unread(Child);
 
 impl Unread {
-    /// The child, and the end from which its stderr could be read.
+    /// The child, and the read end of its stderr.
     fn start(command: &mut Command) -> (Self, UnixStream) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
@@ -208,7 +208,7 @@ impl Unread {
         assert_eq!(full, ErrorKind::WouldBlock);
         theirs.set_nonblocking(false).unwrap();
         let child = command.stderr(OwnedFd::from(theirs)).spawn().unwrap();
-        // The command keeps its copy of the descriptor otherwise.
+        // The command would keep its copy of the descriptor.
         command.stderr(Stdio::null());
         (Self(child), ours)
     }
@@ -239,7 +239,7 @@ impl Drop for Unread {
     }
 }
 
-/// The whole answer.
+/// The complete response.
 pub(super) fn get(http: std::net::SocketAddr, path: &str) -> String {
     let mut stream = connect(http);
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");

@@ -1,7 +1,7 @@
-//! The binary as a process: how it starts, serves, fails and stops.
+//! The binary as a process: start, service, failures and shutdown.
 //!
-//! The simulator runs in the test, so that its ledger can be read; the daemon is a child, so that
-//! its exit code, its log and its sockets are what a user has.
+//! The simulator runs in the test process, so that its ledger can be read; the daemon is a child
+//! process, so that its exit code, its log and its sockets are those that a user has.
 
 mod activation;
 mod admin;
@@ -140,7 +140,7 @@ async fn a_stopped_daemon_can_restart_immediately_on_its_port() {
     second.stop(&simulator);
 }
 
-/// Sends an HTTP request and returns the first line of the answer.
+/// Sends an HTTP request and returns the first line of the response.
 fn ask_for_status(client: &mut TcpStream) -> String {
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     let line = BufReader::new(client).lines().next();

@@ -1,4 +1,4 @@
-//! Programs of the user's that give credentials, and values that are none.
+//! Credential processes of the user, and invalid credentials.
 
 use std::path::Path;
 use std::process::Command;
@@ -41,7 +41,7 @@ async fn a_credential_process_that_hangs_leaves_no_session_and_no_process() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
-    // The first answer is good, and good for a few seconds only.
+    // The first credentials are valid, but for a few seconds only.
     let script = format!(
         "if test -e called; then sleep 1000 & echo $! $$ > new; mv new ids; wait; fi\n\
          touch called\nend=$(date -u -d '+4 seconds' +%Y-%m-%dT%H:%M:%SZ)\n\
@@ -54,7 +54,7 @@ async fn a_credential_process_that_hangs_leaves_no_session_and_no_process() {
     assert_echo(&mut connect(daemon.address()), b"hello");
     let ids = directory.path().join("ids");
     while !ids.exists() {
-        // One that left at once would ask for no credentials.
+        // A client that disconnects at once would need no credentials.
         let client = connect(daemon.address());
         tokio::time::sleep(Duration::from_millis(500)).await;
         drop(client);
@@ -70,11 +70,12 @@ async fn a_credential_process_that_hangs_leaves_no_session_and_no_process() {
     let log = daemon.process.stderr.all();
 
     assert_eq!(code, 0, "{log}");
-    // Nothing was started that could be left, but for the sessions that the dropped clients had.
+    // No session was started that could be left open, except those of the dropped clients.
     assert_eq!(simulator.ledger().started, started);
     let left = simulator.open_sessions();
     let logged = log.matches("session may still be active").count();
-    // One that ended by its flag on the data channel may be reported too; none is left unreported.
+    // A session that ended by its flag on the data channel may be reported too; every other one is
+    // reported.
     assert!(logged >= left, "{logged} of {left} reported: {log}");
     assert!(!log.contains("StartSession did not complete"), "{log}");
     for id in std::fs::read_to_string(ids).unwrap().split_whitespace() {
@@ -168,7 +169,7 @@ async fn an_invalid_key_is_refused_with_the_name_of_its_variable() {
 
 #[test]
 fn no_value_of_the_environment_makes_the_program_panic() {
-    // Nobody answers, and that is retried.
+    // There is no response, and that is retried.
     let file = File::new("[defaults]\nconnect_timeout = \"2s\"\n");
     let odd = [
         "\n",
@@ -235,7 +236,7 @@ fn caller(directory: &Path, script: &str) -> Command {
     command
 }
 
-/// Whether a process exists and is not a zombie.
+/// True if a process exists and is not a zombie.
 fn is_running(id: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat"));
     stat.is_ok_and(|stat| !stat.contains(") Z "))

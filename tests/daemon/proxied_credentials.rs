@@ -1,5 +1,6 @@
-//! Calls for credentials behind a proxy: STS and IAM Identity Center are reached through it, the
-//! services of the machine are not. The names are AWS's own; the proxy leads them to fakes.
+//! Calls for credentials behind a proxy: STS and IAM Identity Center are called through it, the
+//! metadata services of the machine are not. The names are those of AWS; the proxy routes them to
+//! fakes.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -23,12 +24,12 @@ use crate::support::tinyproxy::Tinyproxy;
 use crate::support::tls::TlsServer;
 use crate::support::{credential_endpoints, login_services};
 
-/// The names of STS and of IAM Identity Center.
+/// The host names of STS and of IAM Identity Center.
 const STS: &str = "sts.us-east-1.amazonaws.com:443";
 const PORTAL: &str = "portal.sso.eu-central-1.amazonaws.com:443";
 const OIDC: &str = "oidc.eu-central-1.amazonaws.com:443";
 
-/// A way to credentials, and the hosts that are called for them.
+/// A source of credentials, and the hosts that are called for them.
 struct Way {
     name: &'static str,
     config: &'static str,
@@ -98,7 +99,8 @@ async fn each_source_of_credentials_uses_the_proxy() {
             for host in way.hosts {
                 let requests = proxy.requests();
                 let met = requests.iter().find(|requests| requests.host == *host);
-                let met = met.unwrap_or_else(|| panic!("{}: no {host} in {requests:?}", way.name));
+                let met =
+                    met.unwrap_or_else(|| panic!("{}: {host} is not in {requests:?}", way.name));
                 assert_eq!(met.authorization.as_deref(), Some("Basic bWU6czNjcmV0"));
             }
             assert!(!log.contains("s3cret"), "{}: {log}", way.name);
@@ -189,7 +191,7 @@ async fn the_services_of_the_machine_are_called_without_the_proxy() {
 
         assert_reset(connect(daemon.address()));
 
-        // The simulator knows other keys.
+        // The simulator accepts other keys.
         let line = daemon.process.stderr.wait_for("WARN");
         assert_names(&line, &["UnrecognizedClientException"]);
         let requests = proxy.requests();
@@ -217,13 +219,13 @@ async fn tinyproxy_carries_calls_for_credentials_and_its_refusal_is_reported() {
         assert_echo(&mut connect(daemon.address()), b"hello");
         daemon.stop(&remote.simulator);
         let refused = user.connect(&format!("http://{address}"));
-        // Tinyproxy answers a wrong password with HTTP 401.
+        // tinyproxy answers a wrong password with HTTP 401.
         let mistaken = user.connect(&format!("http://me:other@{address}"));
 
         let requests = &upstream.requests()[before..];
         for host in way.hosts {
             let is_asked = requests.iter().any(|requests| requests.host == *host);
-            assert!(is_asked, "{}: no {host} in {requests:?}", way.name);
+            assert!(is_asked, "{}: {host} is not in {requests:?}", way.name);
         }
         for ((code, err), text) in [(refused, "(HTTP 407)"), (mistaken, "unsuccessful")] {
             assert_eq!(code, 69, "{}: {err}", way.name);
@@ -252,7 +254,7 @@ const NOTHING: Way = Way {
     hosts: &[],
 };
 
-/// The simulator, STS and IAM Identity Center, with TLS and AWS's own names.
+/// The simulator, STS and IAM Identity Center, with TLS and the host names of AWS.
 struct Remote {
     simulator: Simulator,
     sts: TlsServer,
@@ -262,7 +264,7 @@ struct Remote {
 
 impl Remote {
     async fn new() -> Self {
-        // Those of the fake portal, which STS gives too.
+        // Those of the fake portal, which STS returns too.
         let credentials = Credentials {
             access_key_id: "ASIASSO".to_owned(),
             secret_access_key: "secret/of-sso".to_owned(),
@@ -301,7 +303,7 @@ impl Remote {
     }
 }
 
-/// Someone whose files lead to credentials by a way.
+/// A user whose files use a source of credentials.
 struct Caller<'a> {
     files: TempDir,
     way: &'a Way,

@@ -1,5 +1,5 @@
-//! A proxy between the daemon and AWS. The names are AWS's own; the proxy leads them to a simulator,
-//! so nothing is looked up and nothing leaves this machine.
+//! A proxy between the daemon and AWS. The names are those of AWS; the proxy routes them to a
+//! simulator, so no name is resolved and nothing leaves this machine.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -50,7 +50,7 @@ async fn the_api_and_the_websocket_both_go_through_the_proxy() {
             "ssmmessages.us-east-1.amazonaws.com:443",
         ] {
             let met = requests.iter().find(|requests| requests.host == host);
-            let met = met.unwrap_or_else(|| panic!("{variable:?}: no {host} in {requests:?}"));
+            let met = met.unwrap_or_else(|| panic!("{variable:?}: {host} is not in {requests:?}"));
             assert_eq!(met.authorization.as_deref(), Some("Basic bWU6czMvY3JldA=="));
         }
         for secret in ["s3%2Fcret", "s3/cret", "bWU6czMvY3JldA"] {
@@ -233,7 +233,7 @@ fn check_prints_the_proxy_without_its_password() {
     );
 }
 
-/// A simulator that is called by AWS's own names, and who trusts it.
+/// A simulator with the host names of AWS, and a caller that trusts it.
 struct Remote {
     simulator: Simulator,
     bundle: tempfile::NamedTempFile,

@@ -1,4 +1,4 @@
-//! A service that objects to the rate of an upload: the rate is lowered, and that is told once.
+//! Rate limiting by the gateway: the upload rate is lowered, and that is logged once.
 
 use std::io::Write;
 use std::thread::{self, JoinHandle};
@@ -15,7 +15,7 @@ async fn a_websocket_closed_during_an_upload_lowers_the_rate_and_is_logged_once(
         upload.messages(RATE).await;
         let broken = OneOffFault::Break(Manner::Close(1000));
         assert_eq!(upload.simulator.inject(None, broken), 1);
-        until("it is resumed", || {
+        until("the session is resumed", || {
             upload.simulator.ledger().sessions[0].attached > attached
         })
         .await;
@@ -51,7 +51,7 @@ async fn an_upload_that_is_not_rate_limited_keeps_its_rate() {
     upload.messages(RATE).await;
     upload.simulator.set_faults(lowest_limited());
 
-    until("it is cut off for its rate", || {
+    until("the websocket is closed for its rate", || {
         upload.simulator.ledger().sessions[0].cut_off > 0
     })
     .await;
@@ -88,16 +88,16 @@ impl Upload {
         }
     }
 
-    /// Waits until so many more messages have come.
+    /// Waits until this number of further messages has arrived.
     async fn messages(&self, more: u64) {
         let came = || self.simulator.ledger().sessions[0].traffic.messages_in;
         let wanted = came() + more;
-        until("messages come", || came() >= wanted).await;
+        until("messages arrive", || came() >= wanted).await;
     }
 
-    /// No second brings what it would without a lower rate.
+    /// Asserts that no second has more messages than the lowered rate permits.
     async fn assert_lowered(&self) {
-        // By then the last second was one of the lower rate.
+        // By then the last second has the lowered rate.
         self.messages(RATE).await;
         self.simulator.set_faults(lowest_limited());
         self.messages(RATE).await;
@@ -105,7 +105,7 @@ impl Upload {
         assert_eq!(session.cut_off, 0, "{session:#?}");
     }
 
-    /// Stops the daemon amid the upload; returns its log.
+    /// Stops the daemon during the upload; returns its log.
     fn end(self) -> (Simulator, String) {
         let log = self.daemon.stop(&self.simulator);
         self.writer.join().unwrap();
@@ -113,8 +113,8 @@ impl Upload {
     }
 }
 
-/// What a sender at the whole rate exceeds within a second. One at half of it cannot: 200 messages
-/// of that second, 10 at once, and the 64 of a full window that came late.
+/// A sender at the full rate exceeds this within a second. A sender at half the rate cannot: 200
+/// messages of that second, a burst of 10, and the 64 of a full window that arrived late.
 fn lowest_limited() -> Faults {
     Faults {
         max_rate: Some(360),

@@ -1,4 +1,4 @@
-//! SIGHUP: another configuration, and what does not notice.
+//! SIGHUP: effects of a changed configuration, and what is not affected.
 
 use std::net::{SocketAddr, TcpStream};
 
@@ -39,7 +39,10 @@ async fn a_reload_adds_removes_changes_and_keeps_forwards() {
     for address in [new, changed, same] {
         assert_echo(&mut connect(address), b"hello");
     }
-    until("nobody listens there", || TcpStream::connect(gone).is_err()).await;
+    until("no listener is left there", || {
+        TcpStream::connect(gone).is_err()
+    })
+    .await;
     drop(clients);
     fixture.ends();
 }
@@ -144,7 +147,7 @@ async fn a_port_may_be_narrowed_and_widened_by_a_loopback() {
         assert!(output.contains("+0 −0 ~1 =0"), "{output}");
         assert_echo(&mut connect(open), b"hello");
         if let Some(closed) = closed {
-            until("nobody listens there", || {
+            until("no listener is left there", || {
                 TcpStream::connect(closed).is_err()
             })
             .await;
@@ -174,7 +177,7 @@ async fn no_other_process_is_reported_for_a_port_of_the_daemon_itself() {
     let other = free_address();
     fixture.write(&[fixture.forward("other", other, "")]);
     fixture.reload("reloaded");
-    until("nobody listens there", || {
+    until("no listener is left there", || {
         TcpStream::connect(address).is_err()
     })
     .await;
@@ -228,7 +231,7 @@ async fn sessions_of_a_removed_forward_end_with_their_connections() {
     let mut client = connect(gone);
     assert_echo(&mut client, b"hello");
     let simulator = &fixture.simulator;
-    until("two spares beside it", || {
+    until("two warm sessions are open", || {
         simulator.ledger().open_sessions() == 3
     })
     .await;
@@ -237,11 +240,17 @@ async fn sessions_of_a_removed_forward_end_with_their_connections() {
     fixture.reload("reloaded");
 
     let simulator = &fixture.simulator;
-    until("one is left", || simulator.ledger().open_sessions() == 1).await;
+    until("one session is open", || {
+        simulator.ledger().open_sessions() == 1
+    })
+    .await;
     assert_echo(&mut client, b"still here");
     drop(client);
     let simulator = &fixture.simulator;
-    until("none is left", || simulator.ledger().open_sessions() == 0).await;
+    until("no session is open", || {
+        simulator.ledger().open_sessions() == 0
+    })
+    .await;
     fixture.ends();
 }
 
@@ -319,7 +328,7 @@ async fn new_endpoints_apply_from_the_next_connection_on() {
 /// The beginning of the table in each file.
 const LIMITS: &str = "[shutdown]\ndrain_timeout = \"0s\"\n[limits]\nsession_start_rate = 1000\n";
 
-/// A daemon whose file changes, before an echo.
+/// A daemon with a configuration file that changes, and a forward to an echo.
 pub(super) struct Fixture {
     pub(super) simulator: Simulator,
     echo: Destination,
@@ -354,7 +363,7 @@ impl Fixture {
         std::fs::write(self.file.path(), text).unwrap();
     }
 
-    /// Until it listens.
+    /// Waits until it listens.
     pub(super) fn start(&mut self, address: SocketAddr) {
         let mut command = caller(&self.simulator);
         command.args(["run", "--config"]).arg(self.file.path());

@@ -1,4 +1,4 @@
-//! A reload whose file does not come: everything else goes on.
+//! A reload whose file cannot be read: everything else continues.
 
 use std::fmt::Display;
 use std::os::unix::fs::OpenOptionsExt;
@@ -27,7 +27,7 @@ async fn a_daemon_answers_and_stops_while_its_file_is_read() {
     let (go, gone) = channel();
     let mut tasks = JoinSet::new();
     tasks.spawn(daemon(socket.clone(), Disk::new(began, gone)));
-    until("it listens", || socket.exists()).await;
+    until("the daemon listens", || socket.exists()).await;
 
     let mut first = JoinSet::new();
     first.spawn(answer_to(socket.clone(), Request::Reload));
@@ -189,7 +189,7 @@ fn a_signal_ends_a_start_that_waits_for_a_file() {
 
     for mut command in [without_configuration, without_aws_files] {
         let mut daemon = Process::start(&mut command);
-        // Opening it for writing succeeds once the process waits for what is written.
+        // Opening it for writing succeeds once the process waits for data.
         let _writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
 
         daemon.signal("TERM");
@@ -198,7 +198,7 @@ fn a_signal_ends_a_start_that_waits_for_a_file() {
     }
 }
 
-/// A disk that says when it was asked, and answers when it is told to.
+/// A slow disk: it signals that it was read, and responds when told to.
 #[derive(Clone)]
 struct Disk {
     began: Sender<()>,
@@ -262,5 +262,5 @@ fn locked(path: &Path) -> std::fs::File {
     file
 }
 
-/// Only a failure waits as long.
+/// Only a failing test waits that long.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! Many reloads, one after the other, while connections carry bytes.
+//! Many reloads in sequence, while connections carry bytes.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -15,8 +15,7 @@ use crate::support::daemon_process::{
 use crate::support::in_process::{TARGET, destination, until};
 use crate::support::process::Process;
 
-/// What a reload has told is true from the next connection on, and no connection that is open
-/// notices any of it.
+/// A reported reload applies from the next connection on, and does not affect open connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_reloads_disturb_none_of_fifty_transfers() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
@@ -46,7 +45,10 @@ async fn two_hundred_reloads_disturb_none_of_fifty_transfers() {
             thread::spawn(move || transfer(kept, seed, &over))
         })
         .collect();
-    until("all are open", || simulator.ledger().open_sessions() == 50).await;
+    until("all connections are open", || {
+        simulator.ledger().open_sessions() == 50
+    })
+    .await;
 
     for round in 1..=200 {
         write(round);
@@ -69,8 +71,8 @@ async fn two_hundred_reloads_disturb_none_of_fifty_transfers() {
     assert_clean(&simulator);
 }
 
-/// Sends bytes that depend on each other until it is over, and asserts that the same come back. How
-/// many rounds that were.
+/// Exchanges bytes that depend on each other until `over`, and asserts that they are returned.
+/// Returns the number of rounds.
 fn transfer(address: SocketAddr, seed: u64, over: &AtomicBool) -> usize {
     let mut client = connect(address);
     let mut state = Sha256::digest(seed.to_le_bytes());

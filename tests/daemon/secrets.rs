@@ -1,4 +1,4 @@
-//! Canaries: whatever is secret is looked for in everything that the daemon says.
+//! Canaries: every secret is searched for in all output of the daemon.
 
 use ssm_proxyd::sim::{ApiFault, Credentials, Operation, Options, Role, Simulator};
 
@@ -24,14 +24,14 @@ async fn no_secret_and_no_payload_is_ever_logged() {
                 "acknowledge of seq=",
                 "SYN stream=3",
             ] {
-                assert!(log.contains(logged), "-vv tells every message: {log}");
+                assert!(log.contains(logged), "-vv logs every message: {log}");
             }
         }
     }
 }
 
-/// All output about a connection that works, one that is refused, what the admin socket and HTTP answer, and
-/// a stop.
+/// All output about a connection that works, one that is refused, the responses of the admin socket
+/// and of HTTP, and a shutdown.
 async fn everything_sent(filter: &str) -> String {
     let echo = destination(Role::Echo).await;
     let options = Options {
@@ -106,15 +106,18 @@ async fn everything_sent(filter: &str) -> String {
         "Signature=",
     ] {
         let line = log.lines().find(|line| line.contains(secret));
-        assert_eq!(line, None, "with {filter:?} it says {secret}");
+        assert_eq!(line, None, "with {filter:?} it logs {secret}");
     }
     log
 }
 
-/// The token in an answer of StartSession.
+/// The token in a response of StartSession.
 fn token(body: &str) -> String {
     let (_, rest) = body.split_once("\"TokenValue\":\"").unwrap();
     let (token, _) = rest.split_once('"').unwrap();
-    assert!(token.len() > 20, "a token long enough to be found: {token}");
+    assert!(
+        token.len() > 20,
+        "the token is too short to be found: {token}"
+    );
     token.to_owned()
 }

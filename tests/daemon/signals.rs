@@ -1,5 +1,5 @@
-//! How a daemon ends: in order when it is asked, at once when it is asked twice, and truthfully
-//! towards its clients even when it is killed.
+//! Shutdown of a daemon: graceful after the first signal, immediate after the second, and without a
+//! clean end for truncated connections even if it is killed.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -81,7 +81,7 @@ async fn a_stop_during_transfers_is_not_a_clean_end() {
     let mut down = connect(daemon.address_of("down"));
     down.read_exact(&mut vec![0; 1 << 20]).unwrap();
     let writer = thread::spawn(write_until_it_fails(connect(daemon.address_of("up"))));
-    until("the upload is under way", || {
+    until("the upload is in progress", || {
         let ledger = simulator.ledger();
         ledger.sessions.iter().any(|s| s.traffic.bytes_in > 1 << 20)
     })
@@ -125,7 +125,7 @@ async fn a_stop_during_the_start_is_an_orderly_shutdown() {
     );
     let mut command = ssm_proxyd();
     let mut process = Process::start(command.args(["run", "--config"]).arg(&pipe));
-    // Opening waits until the daemon opens it too: it has taken over the signals by then.
+    // Opening waits until the daemon opens it too: it handles signals by then.
     let mut file = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
 
     process.signal("TERM");
@@ -133,7 +133,7 @@ async fn a_stop_during_the_start_is_an_orderly_shutdown() {
         "[aws]\nregion = \"us-east-1\"\n{}",
         forward("f", "remote = 1")
     );
-    // It may have ended by now.
+    // It may have ended already.
     drop(file.write_all(text.as_bytes()));
     drop(file);
 
@@ -178,7 +178,7 @@ async fn sighup_sigusr1_sigusr2_and_sigpipe_end_nothing() {
     daemon.stop(&simulator);
 }
 
-/// The pauses double; a pause that is cut short is followed by the shortest one.
+/// The backoff doubles; after a skipped backoff it restarts with the shortest one.
 #[tokio::test(flavor = "multi_thread")]
 async fn sigusr2_skips_the_backoff_before_terminate_session() {
     let echo = destination(Role::Echo).await;
@@ -200,7 +200,7 @@ async fn sigusr2_skips_the_backoff_before_terminate_session() {
 
     daemon.process.signal("USR2");
 
-    // A signal that comes late cuts the pause of 4 s or 8 s short.
+    // A late signal skips the backoff of 4 s or 8 s.
     let pauses = ["pause=500ms", "pause=16s"];
     let next = daemon.process.stderr.wait_for_any(&pauses);
     assert!(next.contains("pause=500ms"), "{next}");

@@ -1,4 +1,4 @@
-//! A daemon whose token of `aws sso login` is in a directory that it cannot write.
+//! A daemon whose token of `aws sso login` is in a read-only directory.
 
 use std::fs;
 use std::process::Command;
@@ -59,7 +59,7 @@ async fn a_refreshed_token_is_used_until_the_end_with_one_warning() {
 
     assert_echo(&mut connect(daemon.address()), b"first");
     for _ in 0..2 {
-        // The cached credentials are dropped, and the portal is asked again. It gives the same.
+        // The cached credentials are dropped, and the portal is called again. It returns the same.
         let code = "ExpiredTokenException".to_owned();
         let times = Some(1);
         simulator.fail(Operation::StartSession, ApiFault { code, times });

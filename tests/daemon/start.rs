@@ -1,5 +1,5 @@
-//! What keeps a daemon from starting: each mistake is told with its remedy, and nothing is left
-//! running.
+//! Errors that stop a daemon from starting: each is reported with its remedy, and no process is
+//! left.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -93,11 +93,11 @@ fn an_invalid_file_is_reported_with_line_and_hint() {
         for needed in [&place, expected] {
             assert!(
                 stderr.contains(needed),
-                "{case}: no {needed:?} in\n{stderr}"
+                "{case}: {needed:?} is not in\n{stderr}"
             );
         }
         let (_, hints) = stderr.split_once("\n hint: ").expect(case);
-        assert!(hints.contains(hint), "{case}: no {hint:?} in\n{stderr}");
+        assert!(hints.contains(hint), "{case}: {hint:?} is not in\n{stderr}");
     }
 }
 
@@ -152,7 +152,7 @@ fn a_missing_file_is_reported_with_the_searched_paths() {
         "/etc/ssm-proxyd/config.toml",
         "`--config FILE`",
     ] {
-        assert!(stderr.contains(place), "no {place} in\n{stderr}");
+        assert!(stderr.contains(place), "{place} is not in\n{stderr}");
     }
 }
 
@@ -165,7 +165,7 @@ fn a_missing_region_is_reported_with_the_remedy() {
     assert_eq!(code, 78, "{stderr}");
     let (error, hint) = stderr
         .split_once("\n hint: ")
-        .expect("a hint on its own line");
+        .expect("the hint must be on its own line");
     assert!(error.starts_with("error: no region"), "{stderr}");
     assert!(hint.contains("`region` in [aws]"), "{stderr}");
     assert!(hint.contains("AWS_REGION"), "{stderr}");
@@ -195,7 +195,7 @@ fn an_invalid_certificate_bundle_is_reported_with_the_reason() {
 
         assert_eq!(code, 78, "{stderr}");
         for needed in [&bundle, reason, "hint: ", "`ca_bundle` in [aws]"] {
-            assert!(stderr.contains(needed), "no {needed:?} in\n{stderr}");
+            assert!(stderr.contains(needed), "{needed:?} is not in\n{stderr}");
         }
     }
 }
@@ -219,7 +219,7 @@ fn a_strict_daemon_with_a_port_in_use_starts_nothing() {
     let place = format!("{}, line 10", file.path().display());
     let address = taken.to_string();
     for needed in ["forward \"second\"", "already in use", &address, &place] {
-        assert!(stderr.contains(needed), "no {needed:?} in\n{stderr}");
+        assert!(stderr.contains(needed), "{needed:?} is not in\n{stderr}");
     }
     assert!(stderr.contains("\n hint: another program"), "{stderr}");
     assert!(!stderr.contains("listening"), "{stderr}");
@@ -243,7 +243,7 @@ fn an_address_of_another_machine_is_reported() {
     assert!(stderr.contains("\n hint: "), "{stderr}");
 }
 
-/// Runs a daemon that is meant to end by itself: its exit code, and what it said.
+/// Runs a daemon that must end by itself; returns its exit code and its output.
 fn run(file: &File) -> (i32, String) {
     let mut command = ssm_proxyd();
     ended(Process::start(

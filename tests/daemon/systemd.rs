@@ -1,4 +1,4 @@
-//! What a service manager hears, and the units that are shipped.
+//! Notifications to the service manager, and the shipped units.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -79,16 +79,19 @@ fn a_daemon_that_cannot_start_is_never_ready() {
     let (code, _, _) = crate::cli::ended(&mut command);
 
     assert_eq!(code, 78);
-    assert!(socket.recv(&mut [0; 1024]).is_err(), "nothing was told");
+    assert!(
+        socket.recv(&mut [0; 1024]).is_err(),
+        "a notification was sent"
+    );
 }
 
-/// The systemd of the machine judges the units, where there is one.
+/// The units are checked by the systemd of the machine, if it is installed.
 #[test]
 fn the_shipped_units_are_valid_and_the_system_unit_is_sandboxed() {
     let unit = "systemd/ssm-proxyd.service";
     let check = |arguments: &[&str]| Command::new("systemd-analyze").args(arguments).output();
     let Ok(judged) = check(&["security", "--offline=true", "--threshold=15", unit]) else {
-        eprintln!("SKIPPED: systemd-analyze is not here, and nobody has judged {unit}");
+        eprintln!("SKIPPED: systemd-analyze is not installed; {unit} is not checked");
         return;
     };
 
@@ -103,14 +106,14 @@ fn the_shipped_units_are_valid_and_the_system_unit_is_sandboxed() {
         let output = String::from_utf8_lossy(&verified.stderr);
         let complaints: Vec<_> = output
             .lines()
-            // The binary is installed elsewhere, or nowhere.
+            // The binary may be installed elsewhere or not at all.
             .filter(|line| line.contains("ssm-proxyd") && !line.contains("is not executable"))
             .collect();
         assert!(complaints.is_empty(), "{complaints:#?}");
     }
 }
 
-/// What a service manager listens on, for a minute at most, and where.
+/// The notification socket of a service manager, with a timeout of a minute, and its path.
 fn manager() -> (TempDir, PathBuf, UnixDatagram) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("notify.sock");
@@ -120,7 +123,7 @@ fn manager() -> (TempDir, PathBuf, UnixDatagram) {
     (directory, path, socket)
 }
 
-/// Waits for a message with these words.
+/// Waits for a message that contains this text.
 fn notification(socket: &UnixDatagram, text: &str) -> String {
     let mut buffer = [0; 4096];
     let mut all = String::new();

@@ -1,4 +1,4 @@
-//! Targets by their tags, and several of them in order.
+//! Targets selected by tags, and several targets in order.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ async fn a_replaced_node_is_looked_up_again_by_the_connection_that_finds_it_miss
 
     assert_eq!(targets(&simulator), [OLD, NEW]);
     assert_eq!(look_ups(&simulator), 2);
-    until("both are ended", || simulator.open_sessions() == 0).await;
+    until("both sessions are ended", || simulator.open_sessions() == 0).await;
     daemon.stop(&simulator);
 }
 

@@ -1,5 +1,5 @@
-//! Transient faults of the services behind credentials, of TLS and of the name service: a connection
-//! waits for them, within `connect_timeout`.
+//! Transient failures of the credentials services, of TLS and of DNS: a connection waits for them,
+//! within `connect_timeout`.
 
 use std::fs;
 use std::io::Read;
@@ -23,7 +23,7 @@ use crate::support::in_process::destination;
 use crate::support::process::{ssm_proxyd, take_environment};
 use crate::support::{credential_endpoints, login_services};
 
-/// The services that give credentials.
+/// The services that return credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Service {
     Sts,
@@ -45,11 +45,11 @@ const SERVICES: [Service; 5] = [
 async fn a_failure_of_any_call_for_credentials_is_retried() {
     let echo = destination(Role::Echo).await;
     for leg in SERVICES {
-        // The SDK takes an instance service without an answer for one that does not exist.
+        // For the SDK a metadata service without a response does not exist.
         let hang_up = (leg != Service::Instance).then_some(HANG_UP);
         for fault in [503, 500].into_iter().chain(hang_up) {
             let (simulator, service) = leg.start().await;
-            // Those that succeed are 1 to 3 calls.
+            // Successful requests take 1 to 3 calls.
             for number in 0..leg.calls() {
                 let before = Api::before_with(service.address(), move |n| {
                     (n == number).then(|| (fault, "busy".to_owned()))
@@ -126,7 +126,7 @@ async fn a_connection_waits_for_a_name_that_is_not_resolved_yet() {
     let names = tempfile::tempdir().unwrap();
     let hosts = names.path().join("hosts");
     fs::write(&hosts, "127.0.0.1 nobody\n").unwrap();
-    // A name service that refuses, so that nothing is asked outside of this machine.
+    // A name server that refuses, so that no other machine is asked.
     fs::write(names.path().join("resolv.conf"), "nameserver 127.0.0.1\n").unwrap();
     let mount = format!(
         "cd {} && mount --bind hosts /etc/hosts && mount --bind resolv.conf /etc/resolv.conf",
@@ -155,7 +155,7 @@ async fn a_connection_waits_for_a_name_that_is_not_resolved_yet() {
         .stderr
         .wait_for("StartSession failed; retrying");
     fs::write(&hosts, "127.0.0.1 ssm.test\n").unwrap();
-    // The certificate is of other names: the API is reached when that is reported.
+    // The certificate is for other names: the API is reached if that is reported.
     let reached = daemon.process.stderr.wait_for("certificate");
 
     assert!(line.contains("cannot reach the SSM API"), "{line}");
@@ -165,7 +165,7 @@ async fn a_connection_waits_for_a_name_that_is_not_resolved_yet() {
 }
 
 impl Service {
-    /// How many calls it takes.
+    /// The number of calls it takes.
     fn calls(self) -> usize {
         match self {
             Self::Sts | Self::WebIdentity | Self::Container => 1,
@@ -174,7 +174,7 @@ impl Service {
         }
     }
 
-    /// Starts the service, and a simulator that knows its keys.
+    /// Starts the service, and a simulator that accepts its keys.
     async fn start(self) -> (Simulator, Api) {
         let keys = |id: &str, secret: &str| Credentials {
             access_key_id: id.to_owned(),
@@ -202,7 +202,7 @@ impl Service {
     }
 }
 
-/// Someone whose credentials come from a service at this endpoint.
+/// A user whose credentials come from a service at this endpoint.
 struct User {
     home: TempDir,
     leg: Service,
@@ -274,7 +274,7 @@ fn trusting(simulator: &Simulator, endpoint: &str) -> ((Command, TempDir), Strin
     ((command, directory), text)
 }
 
-/// Passes connections on to `real`, but resets the first few in the middle of the handshake.
+/// Passes connections on to `real`, but resets the first few during the handshake.
 fn resetting(real: SocketAddr, first: usize, resets: Arc<AtomicUsize>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! Faults that pass in a moment: a connection waits for that, within `connect_timeout`.
+//! Transient failures: a connection waits until they are over, within `connect_timeout`.
 
 use std::io::copy;
 use std::net::{SocketAddr, TcpListener, TcpStream};

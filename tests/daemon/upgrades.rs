@@ -1,4 +1,5 @@
-//! The first websocket of a session: given up while it is dialled, and refused for its credentials.
+//! The first websocket of a session: cancelled while it is dialled, and refused for its
+//! credentials.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -12,7 +13,7 @@ use crate::support::fake_api::Api;
 use crate::support::in_process::{destination, until};
 use crate::support::process::ssm_proxyd;
 
-/// Why nobody waits for a websocket any more.
+/// The event that makes the websocket unnecessary.
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// `connect_timeout` has passed.
@@ -44,7 +45,7 @@ async fn a_tunnel_cancelled_while_it_dials_ends_its_session() {
             api.calls("TerminateSession").len() == 1
         })
         .await;
-        // A dial takes 15 s at most: the session was not kept until then.
+        // A dial takes 15 s at most: the session must be ended before.
         gateway.set_nonblocking(true).unwrap();
         assert!(gateway.accept().is_err(), "{end:?}: dialled again");
         if matches!(end, End::Late) {
@@ -58,7 +59,7 @@ async fn a_tunnel_cancelled_while_it_dials_ends_its_session() {
     }
 }
 
-/// A person logs in between StartSession and the upgrade.
+/// The user logs in between StartSession and the upgrade.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_upgrade_is_retried_once_with_the_credentials_of_the_files() {
     let echo = destination(Role::Echo).await;
@@ -99,7 +100,7 @@ async fn a_refused_upgrade_is_retried_once_with_the_credentials_of_the_files() {
     let mut daemon = DaemonProcess::launch(command, &api.endpoint(), &forward_to(echo.address()));
 
     assert_echo(&mut connect(daemon.address()), b"hello");
-    // A stop before that would warn of a connection that is still open.
+    // An earlier stop would warn about a connection that is still open.
     daemon.process.stderr.wait_for("ended by the client");
 
     let log = daemon.stop(&simulator);

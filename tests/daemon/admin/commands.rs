@@ -1,4 +1,4 @@
-//! `status`, `reload`, `stop`, `wait`, `log`: what they say and how they end.
+//! `status`, `reload`, `stop`, `wait`, `log`: their output and their exit codes.
 
 use std::io::Write;
 
@@ -47,7 +47,7 @@ async fn status_shows_the_state_and_the_failure_of_each_forward() {
     );
 
     fixture.daemon().signal("USR2");
-    until("it is served again", || {
+    until("connections are served again", || {
         let mut again = connect(fixture.address);
         again.write_all(b"x").is_ok() && again.peek(&mut [0]).is_ok()
     })
@@ -64,7 +64,7 @@ async fn a_destination_that_refuses_is_a_failure_until_it_accepts() {
     fixture.start();
 
     assert_reset(connect(fixture.address));
-    until("it is told", || {
+    until("the failure is reported", || {
         fixture.status()["forwards"][0]["trouble"]["word"] == "DestinationRefused"
     })
     .await;
@@ -127,7 +127,10 @@ async fn a_reload_changes_everything_but_the_admin_socket() {
     let (code, _, output) = fixture.run(&["reload"]);
     assert_eq!(code, 0, "{output}");
     let line = fixture.daemon().stderr.wait_for("\"reloaded: ");
-    assert!(line.starts_with('{'), "it is JSON from then on: {line}");
+    assert!(
+        line.starts_with('{'),
+        "the log must be JSON after the change: {line}"
+    );
     assert_echo(&mut connect(fixture.address), b"hello");
     fixture.daemon().stderr.wait_for("DEBUG");
     fixture.ends();
@@ -141,7 +144,7 @@ async fn stop_waits_for_open_connections_and_reports_it() {
     assert_echo(&mut client, b"hello");
 
     let mut stop = Process::start(&mut fixture.command(&["stop"]));
-    until("it stops", || fixture.status()["stopping"] == true).await;
+    until("the daemon stops", || fixture.status()["stopping"] == true).await;
     assert_eq!(fixture.status()["forwards"][0]["state"], "stopping");
     let (code, _, output) = fixture.run(&["reload"]);
     assert_eq!(
@@ -166,7 +169,7 @@ async fn stop_now_waits_for_no_connection() {
     let mut client = connect(fixture.address);
     assert_echo(&mut client, b"hello");
     let mut waits = Process::start(&mut fixture.command(&["stop"]));
-    until("it stops", || fixture.status()["stopping"] == true).await;
+    until("the daemon stops", || fixture.status()["stopping"] == true).await;
 
     let (code, output, _) = fixture.run(&["stop", "--now"]);
 
@@ -186,7 +189,7 @@ async fn wait_waits_for_the_daemon_and_for_forwards() {
     fixture.simulator.set_offline(TARGET, true);
     let mut early = Process::start(&mut fixture.command(&["wait"]));
     fixture.start();
-    assert_eq!(early.exit_code(), 0, "it listens");
+    assert_eq!(early.exit_code(), 0, "the daemon listens");
 
     let (code, _, output) = fixture.run(&["wait", "f", "--timeout", "300ms"]);
     assert_eq!(code, 75, "{output}");
@@ -256,7 +259,7 @@ async fn commands_use_the_admin_socket_of_the_given_configuration_only() {
     let file = fixture.directory.path().join("other.toml");
 
     let (code, _, output) = request(&file);
-    assert_eq!(code, 78, "a file that is not there: {output}");
+    assert_eq!(code, 78, "a missing file: {output}");
     for text in [
         "[admin]\nsocket = 3\n",
         "[[[\n[admin]\nsocket = \"/run/x\"\n",
@@ -272,7 +275,7 @@ async fn commands_use_the_admin_socket_of_the_given_configuration_only() {
     ] {
         std::fs::write(&file, text).unwrap();
         let (code, _, output) = request(&file);
-        assert_eq!(code, 0, "it says nothing of the socket: {text}: {output}");
+        assert_eq!(code, 0, "no socket in the file: {text}: {output}");
     }
     fixture.ends();
 }
@@ -310,5 +313,9 @@ async fn a_stop_that_leaves_a_session_is_not_a_success() {
 
     assert_eq!(code, 1, "{output}");
     assert_names(&output, &["stopped", "may still be active", "hint: "]);
-    assert_eq!(fixture.daemon().exit_code(), 0, "it was asked to stop");
+    assert_eq!(
+        fixture.daemon().exit_code(),
+        0,
+        "the daemon was asked to stop"
+    );
 }

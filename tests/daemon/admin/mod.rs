@@ -1,4 +1,4 @@
-//! The admin socket, and the commands that go over it.
+//! The admin socket, and the commands that use it.
 
 mod commands;
 
@@ -54,7 +54,7 @@ async fn the_socket_is_private_and_answers_each_line_with_a_line_of_json() {
     fixture.ends();
 }
 
-/// The permissions of the file are one lock; this is the other.
+/// The permissions of the file are one protection; this is the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_user_is_rejected() {
     let mut fixture = Fixture::new("").await;
@@ -86,7 +86,8 @@ async fn another_user_is_rejected() {
     fixture.ends();
 }
 
-/// Everyone who may open the directory of the socket can lock it, and in /tmp can put files there.
+/// Every user who may open the directory of the socket can lock it, and in /tmp can create files in
+/// it.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_user_cannot_prevent_the_socket_from_being_bound() {
     let mut fixture = Fixture::new("").await;
@@ -114,7 +115,8 @@ async fn another_user_cannot_prevent_the_socket_from_being_bound() {
     fixture.ends();
 }
 
-/// Where another user can bind the expected path, it could answer anything, and learn what is asked.
+/// If another user can bind the expected path, that user could send any response and read the
+/// requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_of_another_user_gets_no_request() {
     if !crate::support::daemon_process::is_root() {
@@ -171,7 +173,11 @@ async fn a_socket_in_use_is_kept_and_a_stale_one_is_replaced() {
         &output,
         &["[admin]: cannot listen on unix:", "in use", "hint: "],
     );
-    assert_eq!(fixture.run(&["status"]).0, 0, "the first one is as it was");
+    assert_eq!(
+        fixture.run(&["status"]).0,
+        0,
+        "the first daemon is unchanged"
+    );
 
     fixture.daemon().signal("KILL");
     fixture.daemon().wait();
@@ -193,7 +199,7 @@ async fn without_a_setting_the_socket_is_in_the_runtime_directory_of_the_user() 
     fixture.start();
 
     let socket = runtime.join("ssm-proxyd/admin.sock");
-    until("it is there", || socket.exists()).await;
+    until("the socket exists", || socket.exists()).await;
     let mut command = ssm_proxyd();
     command
         .env("XDG_RUNTIME_DIR", &runtime)
@@ -203,7 +209,7 @@ async fn without_a_setting_the_socket_is_in_the_runtime_directory_of_the_user() 
     let (code, output, _) = ended(&mut command);
     assert_eq!(code, 0);
     assert!(output.contains("ready"), "{output}");
-    // Another one of the same user does without.
+    // Another daemon of the same user runs without an admin socket.
     let mut second = caller(&fixture.simulator);
     let text = std::fs::read_to_string(fixture.file()).unwrap();
     let file = fixture.directory.path().join("second.toml");
@@ -221,11 +227,11 @@ async fn without_a_setting_the_socket_is_in_the_runtime_directory_of_the_user() 
     second.stderr.wait_for("listening");
     second.signal("TERM");
     assert_eq!(second.exit_code(), 0);
-    assert!(socket.exists(), "it was not the second one's to remove");
+    assert!(socket.exists(), "the second daemon must not remove it");
     fixture.ends();
 }
 
-/// A daemon with an admin socket and one forward, before an echo.
+/// A daemon with an admin socket and one forward to an echo.
 struct Fixture {
     simulator: Simulator,
     echo: Destination,
@@ -295,7 +301,7 @@ impl Fixture {
         command
     }
 
-    /// A command's exit code, result and words.
+    /// The exit code, stdout and stderr of a command.
     fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         ended(&mut self.command(arguments))
     }

@@ -1,4 +1,5 @@
-//! Clients that keep their connection, that are slow, that are many, and such as speak nonsense.
+//! Clients with persistent connections, slow clients, many clients, and clients that send invalid
+//! requests.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,7 +14,7 @@ async fn a_connection_serves_one_request_after_the_other() {
     let mut client = connect(fixture.http);
     let mut lines = BufReader::new(client.try_clone().unwrap());
 
-    // Two at once, of which the first has no body.
+    // Two requests at once, of which the first has no body.
     for requests in [
         &["HEAD /status", "GET /startup"][..],
         &["POST /status", "GET /nowhere", "GET /readiness"],
@@ -69,13 +70,13 @@ async fn invalid_requests_are_refused_without_effect_on_others() {
         ("a long path", long.as_bytes(), &[414, 431]),
         ("a long header", header.as_bytes(), &[431]),
         ("many headers", many.as_bytes(), &[431]),
-        // Who says no more may still listen.
+        // A client that has closed its writing side may still read.
         (
             "a whole one",
             b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n",
             &[200],
         ),
-        // Its end is the client's: nothing is waited for.
+        // The client closes the connection: it does not wait for a timeout.
         ("half a request", b"GET /status HT", &[]),
         ("nothing", b"", &[]),
         (
@@ -98,7 +99,7 @@ async fn invalid_requests_are_refused_without_effect_on_others() {
     fixture.ends();
 }
 
-/// A web page can point its own name at this machine; the browser says that name.
+/// A web page can point its own name at this machine; the browser sends that name as the host.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_for_another_host_is_refused() {
     let fixture = Fixture::with_http("hosts = [\"metrics.example.org\"]\n").await;
@@ -117,7 +118,10 @@ async fn a_request_for_another_host_is_refused() {
             let answer = exchanged(connect(fixture.http), request.as_bytes());
 
             assert_eq!(Answer::of(&answer).status, status, "{host:?} {path}");
-            assert!(!answer.contains("evil"), "it is not repeated: {answer}");
+            assert!(
+                !answer.contains("evil"),
+                "the host must not be repeated: {answer}"
+            );
         }
     }
     for (request, status) in [
@@ -148,9 +152,9 @@ async fn a_request_for_another_host_is_refused() {
     fixture.ends();
 }
 
-/// SimulatorProcess more than there may be, and none of them asks for anything. While they are there, and as many come
-/// again each time, others are answered as if they were not: had each probe to wait until some of them
-/// are left, ten would take ten times as long as a client may be silent.
+/// More clients than are permitted, none of which sends a request. Meanwhile, and while as many
+/// more connect each time, other clients are answered as usual: if each probe had to wait until
+/// some of the idle ones are disconnected, ten probes would take ten times the idle timeout.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_send_nothing_do_not_block_others() {
     let mut fixture = Fixture::new("").await;
@@ -179,12 +183,12 @@ async fn clients_that_send_nothing_do_not_block_others() {
             matches!(kind, Ok(()) | Err(io::ErrorKind::ConnectionReset)),
             "{kind:?}"
         );
-        assert_eq!(came, b"", "nothing was asked");
+        assert_eq!(came, b"", "no request was sent");
     }
     fixture.ends();
 }
 
-/// They ask again and again, and their buffers are full of answers.
+/// They send requests repeatedly, and their buffers are full of responses.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_do_not_read_their_responses_do_not_block_others() {
     let fixture = Fixture::new("").await;
@@ -193,7 +197,7 @@ async fn clients_that_do_not_read_their_responses_do_not_block_others() {
         let mut client = connect(fixture.http);
         client.set_nonblocking(true).unwrap();
         let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50);
-        // As much as there is room for.
+        // As much as fits.
         let _written = client.write(&request);
         unresponsive.push(client);
     }
@@ -229,17 +233,17 @@ fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
 
-/// Says this and nothing more; all that came back.
+/// Sends this and nothing more; returns everything received.
 fn exchanged(mut client: TcpStream, bytes: &[u8]) -> String {
     client.write_all(bytes).unwrap();
-    // A server that has answered may have closed already, and what it did not read makes a reset.
+    // The server may have responded and closed already, and unread data causes a reset.
     let _closed = client.shutdown(Shutdown::Write);
     let mut came = Vec::new();
     let _end = client.read_to_end(&mut came);
     String::from_utf8(came).unwrap()
 }
 
-/// The next answer of a connection that is kept.
+/// The next response on a persistent connection.
 fn next(lines: &mut BufReader<TcpStream>, is_head: bool) -> Answer {
     let mut text = String::new();
     while !text.ends_with("\r\n\r\n") {

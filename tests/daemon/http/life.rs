@@ -1,4 +1,4 @@
-//! From the start over reloads to the end: where HTTP is served, and what is told meanwhile.
+//! HTTP from the start over reloads to the shutdown: its addresses and its responses.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -25,16 +25,25 @@ async fn a_reload_moves_disables_and_enables_http_and_keeps_unchanged_addresses(
         .unwrap();
     let mut byte = [0];
     std::io::Read::read_exact(&mut kept, &mut byte).unwrap();
-    assert_eq!(&byte, b"H", "a connection to what is the same goes on");
+    assert_eq!(
+        &byte, b"H",
+        "a connection to an unchanged address continues"
+    );
 
     fixture.write(&serving(second), &forward);
     fixture.reload("reloaded: ");
-    assert!(TcpStream::connect(first).is_err(), "nobody listens there");
+    assert!(
+        TcpStream::connect(first).is_err(),
+        "no listener is left there"
+    );
     assert_eq!(get(second, "/readiness").status, 200);
 
     fixture.write("", &forward);
     fixture.reload("reloaded: ");
-    assert!(TcpStream::connect(second).is_err(), "nobody listens there");
+    assert!(
+        TcpStream::connect(second).is_err(),
+        "no listener is left there"
+    );
 
     fixture.write(&serving(first), &forward);
     fixture.reload("reloaded: ");
@@ -57,7 +66,7 @@ async fn a_reload_to_a_port_in_use_serves_http_once_it_is_free() {
     assert_names(&line, &["ERROR", "in use", "hint=", "retrying"]);
     assert!(
         TcpStream::connect(fixture.http).is_err(),
-        "it has been given up"
+        "the former address is closed"
     );
     assert_echo(&mut connect(fixture.forward), b"hello");
 
@@ -114,13 +123,13 @@ async fn while_open_connections_finish_the_daemon_is_alive_and_not_ready() {
         (&true.into(), &1.into())
     );
     assert_echo(&mut client, b"still here");
-    // A client that stays does not hold the end up.
+    // A client that stays connected does not delay the shutdown.
     let _idle = connect(fixture.http);
     drop(client);
     fixture.is_over();
 }
 
-/// The accept loops are asked for both, and neither takes the answer from the other.
+/// Both ask the accept loops, and neither takes the response of the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_watchdog_is_pinged_during_liveness_requests() {
     let directory = tempfile::tempdir().unwrap();
@@ -165,9 +174,12 @@ async fn http_may_listen_on_a_private_unix_socket_and_public_ports() {
 
     assert_eq!(answer.body, "ready\n");
     assert_eq!(fixture.get("/readiness").body, "ready\n");
-    assert!(TcpStream::connect(former).is_err(), "nobody listens there");
+    assert!(
+        TcpStream::connect(former).is_err(),
+        "no listener is left there"
+    );
     let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     fixture.ends();
-    until("its file is gone", || !socket.exists()).await;
+    until("its socket file is removed", || !socket.exists()).await;
 }

@@ -1,4 +1,4 @@
-//! Metrics: well formed, and true.
+//! Metrics: valid format, correct values.
 
 use std::collections::BTreeMap;
 
@@ -44,14 +44,14 @@ async fn events_are_counted() {
     fixture.refuse_next();
     assert_reset(connect(fixture.forward));
     assert_eq!(fixture.of_f("forward_failing"), 1);
-    // A target that is not connected is not asked for at once.
-    until("it is served again", || {
+    // An offline target is not tried again immediately.
+    until("connections are served again", || {
         let mut client = connect(fixture.forward);
         let _asked = std::io::Write::write_all(&mut client, b"12345");
         std::io::Read::read_exact(&mut client, &mut [0; 5]).is_ok()
     })
     .await;
-    until("none is open", || fixture.of_f("connections") == 0).await;
+    until("no connection is open", || fixture.of_f("connections") == 0).await;
     let [accepted, failed, started, sent, received] = fixture.counters();
 
     let mut clients = [(); 2].map(|()| connect(fixture.forward));
@@ -67,7 +67,7 @@ async fn events_are_counted() {
         (2, 0)
     );
     let expected = [accepted + 2, failed, started + 2, sent + 10, received + 10];
-    until("all is counted", || fixture.counters() == expected).await;
+    until("everything is counted", || fixture.counters() == expected).await;
     assert!(failed >= 1 && started >= 1, "{failed} {started}");
 
     assert_eq!(fixture.of_f("resumes_total"), 0);
@@ -77,26 +77,29 @@ async fn events_are_counted() {
             .inject(None, OneOffFault::Break(Manner::Reset)),
         2
     );
-    until("both are resumed", || fixture.of_f("resumes_total") == 2).await;
+    until("both sessions are resumed", || {
+        fixture.of_f("resumes_total") == 2
+    })
+    .await;
     assert_echo(&mut clients[0], b"still here");
-    until("more is counted", || {
+    until("more bytes are counted", || {
         fixture.of_f("sent_bytes_total") == sent + 20
     })
     .await;
 
     drop(clients);
-    until("none is open", || fixture.of_f("connections") == 0).await;
+    until("no connection is open", || fixture.of_f("connections") == 0).await;
     fixture.ends();
 }
 
-/// A forward that is the same counts on, one that a reload has changed begins anew.
+/// The counters of an unchanged forward continue; those of a changed forward restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn reloads_are_counted_and_keep_the_counters_of_unchanged_forwards() {
     let mut fixture = Fixture::new("").await;
     let http = super::serving(fixture.http);
     let mut client = connect(fixture.forward);
     assert_echo(&mut client, b"hello");
-    until("it is counted", || {
+    until("the failure is counted", || {
         fixture.of_f("received_bytes_total") == 5
     })
     .await;
@@ -149,8 +152,8 @@ impl Fixture {
     }
 }
 
-/// Reads the text format as strictly as it can be read: each family once and as a whole, its help
-/// and its type before it.
+/// Parses the text format strictly: each family exists once and is not interrupted; its help and
+/// its type are before it.
 fn read(text: &str) -> BTreeMap<String, u64> {
     assert!(text.ends_with('\n'));
     let mut lines = text.lines().peekable();
@@ -161,7 +164,7 @@ fn read(text: &str) -> BTreeMap<String, u64> {
         let (name, text) = help.split_once(' ').expect(line);
         assert!(is_name(name) && name.starts_with("ssm_proxyd_"), "{line}");
         assert!(!text.is_empty() && !text.contains('\\'), "{line}");
-        assert!(!families.contains(&name), "{name} comes twice");
+        assert!(!families.contains(&name), "{name} appears twice");
         families.push(name);
         let kind = lines.next().unwrap();
         let kind = kind.strip_prefix(&format!("# TYPE {name} ")).expect(kind);
@@ -172,13 +175,13 @@ fn read(text: &str) -> BTreeMap<String, u64> {
             let labels = series.strip_prefix(name).expect(sample);
             assert!(are_labels(labels), "{sample}");
             let before = all.insert(series.to_owned(), value.parse().expect(sample));
-            assert_eq!(before, None, "{series} comes twice");
+            assert_eq!(before, None, "{series} appears twice");
         }
     }
     all
 }
 
-/// Nothing, or `{name="value",…}`, where no value needs an escape: names of forwards do not.
+/// Nothing, or `{name="value",…}`, where no value needs an escape: names of forwards need none.
 fn are_labels(text: &str) -> bool {
     let inner = text
         .strip_prefix('{')

@@ -1,4 +1,4 @@
-//! Health and metrics over HTTP: asked by curl, and by what is no client.
+//! Health and metrics over HTTP: requested by curl, and by invalid clients.
 
 mod clients;
 mod life;
@@ -53,7 +53,7 @@ async fn each_page_has_its_status_type_and_text() {
     fixture.ends();
 }
 
-/// The admin socket has the same to tell.
+/// The admin socket returns the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_page_equals_the_output_of_the_command() {
     let fixture = Fixture::new("").await;
@@ -117,7 +117,7 @@ async fn a_failing_forward_is_reported_and_does_not_make_the_daemon_unready() {
     fixture.ends();
 }
 
-/// What is told of a daemon that serves HTTP before anything runs.
+/// The answers of a daemon with HTTP before any forward runs.
 #[test]
 fn a_port_in_use_stops_a_strict_daemon_completely() {
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -148,20 +148,20 @@ fn a_port_in_use_stops_a_strict_daemon_completely() {
     assert!(TcpStream::connect(free).is_err());
 }
 
-/// A daemon with `[http]`, an admin socket and one forward, `f`, before an echo.
+/// A daemon with `[http]`, an admin socket and one forward, `f`, to an echo.
 struct Fixture {
     simulator: Simulator,
     echo: Destination,
     file: File,
     daemon: Process,
-    /// Where `f` listens.
+    /// The address of `f`.
     forward: SocketAddr,
-    /// Where HTTP is served.
+    /// The address of HTTP.
     http: SocketAddr,
 }
 
 impl Fixture {
-    /// With these tables beside.
+    /// With these tables added.
     async fn new(tables: &str) -> Self {
         Self::with(tables, |command| command).await
     }
@@ -175,7 +175,7 @@ impl Fixture {
         fixture
     }
 
-    /// The same, with something else about its environment.
+    /// The same, with another environment.
     async fn with(tables: &str, change: impl Fn(&mut Command) -> &mut Command) -> Self {
         let simulator = Simulator::start(Options::default()).await.unwrap();
         let echo = destination(Role::Echo).await;
@@ -200,19 +200,19 @@ impl Fixture {
         }
     }
 
-    /// Another file: what it says of HTTP, and its forwards.
+    /// Writes another file: its HTTP table and its forwards.
     fn write(&self, http: &str, forwards: &str) {
         let text = text(&self.simulator, &self.file, http, "");
         std::fs::write(self.file.path(), text + forwards).unwrap();
     }
 
-    /// Lets the daemon read its file again, and waits for what it says of that.
+    /// Makes the daemon reload its file, and waits for the result in the log.
     fn reload(&mut self, text: &str) -> String {
         self.daemon.signal("HUP");
         self.daemon.stderr.wait_for(text)
     }
 
-    /// As it is in the file at first, with these keys beside.
+    /// The forward of the first file, with these keys added.
     fn forward_with(&self, keys: &str) -> String {
         to(&self.echo, self.forward) + keys
     }
@@ -242,18 +242,21 @@ impl Fixture {
         self.is_over()
     }
 
-    /// It ends by itself; what it has said.
+    /// Waits until it ends by itself; returns its output.
     fn is_over(&mut self) -> String {
         let code = self.daemon.exit_code();
         let log = self.daemon.stderr.all();
         assert_eq!(code, 0, "{log}");
-        assert!(TcpStream::connect(self.http).is_err(), "nobody listens");
+        assert!(
+            TcpStream::connect(self.http).is_err(),
+            "no listener is open"
+        );
         assert_clean(&self.simulator);
         log
     }
 }
 
-/// Everything but the forwards.
+/// Everything except the forwards.
 fn text(simulator: &Simulator, file: &File, http: &str, tables: &str) -> String {
     let socket = file.directory().join("admin.sock");
     let endpoint = simulator.endpoint();
@@ -272,7 +275,7 @@ fn to(echo: &Destination, listen: SocketAddr) -> String {
     forward("f", &keys).replace("127.0.0.1:0", &listen.to_string())
 }
 
-/// An answer, taken apart.
+/// A parsed response.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -315,7 +318,7 @@ pub(super) fn get(address: SocketAddr, path: &str) -> Answer {
     answer
 }
 
-/// What curl has got, with nobody's settings and no proxy.
+/// Runs curl without user settings and without a proxy; returns the response.
 fn curl(arguments: &[&str]) -> Answer {
     let mut command = Command::new("curl");
     command.args(["-q", "-sS", "--noproxy", "*", "--max-time", "60"]);

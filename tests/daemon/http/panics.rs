@@ -1,6 +1,7 @@
-//! A panic in each task: it is one line of the log, costs what depended on it, and the rest goes on.
+//! A panic in each task: it is logged in one line, only what depends on the task fails, and
+//! everything else continues.
 //!
-//! Debug builds have points that panic once, each when `--panic-at` has named it.
+//! Debug builds have points that panic once, each if `--panic-at` has named it.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -22,7 +23,7 @@ async fn fixture(points: &[&str]) -> Fixture {
     .await
 }
 
-/// Ends the daemon, and asserts that so many panics were each reported in one line.
+/// Ends the daemon, and asserts that this number of panics was reported, each in one line.
 fn ends(fixture: Fixture, panics: usize) {
     let log = fixture.ends();
     assert_reported(&log, panics);
@@ -35,7 +36,7 @@ fn assert_reported(log: &str, panics: usize) {
     assert!(!log.contains("thread '"), "{log}");
 }
 
-/// Sends to an echo and reads, until the connection is reset.
+/// Exchanges bytes with an echo until the connection is reset.
 fn talk_until_reset(mut client: TcpStream) {
     let mut answer = [0; 5];
     for _ in 0..10_000 {
@@ -154,7 +155,10 @@ async fn the_dispatcher_restarts_after_a_panic_and_loses_no_session() {
     assert_served(fixture.forward);
     assert_echo(&mut first, b"still here");
     drop(first);
-    until("both are ended", || fixture.simulator.open_sessions() == 0).await;
+    until("both sessions are ended", || {
+        fixture.simulator.open_sessions() == 0
+    })
+    .await;
     ends(fixture, 1);
 }
 
@@ -167,7 +171,7 @@ async fn calls_that_panic_count_as_failed_and_the_session_is_still_ended() {
     assert_names(&line, &["StartSession", "injected panic"]);
     assert_served(fixture.forward);
 
-    until("it is ended", || {
+    until("the session is ended", || {
         fixture.simulator.ledger().started == 1 && fixture.simulator.open_sessions() == 0
     })
     .await;

@@ -1,4 +1,4 @@
-//! The `ca_bundle` of a profile concerns the forwards with this profile alone.
+//! The `ca_bundle` of a profile affects only the forwards with this profile.
 
 use ssm_proxyd::sim::{Options, Simulator};
 

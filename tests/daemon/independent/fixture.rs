@@ -1,4 +1,4 @@
-//! A daemon whose forwards may be unable to start.
+//! A daemon some of whose forwards cannot start.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::support::daemon_process::{File, assert_clean, caller, free_address};
 use crate::support::in_process::{TARGET, destination};
 use crate::support::process::{Process, ssm_proxyd};
 
-/// A daemon before an echo, with an admin socket, HTTP and an AWS configuration file.
+/// A daemon with a forward to an echo, an admin socket, HTTP and an AWS configuration file.
 pub(super) struct Fixture {
     pub(super) simulator: Simulator,
     pub(super) echo: Destination,
@@ -53,7 +53,7 @@ impl Fixture {
         std::fs::write(self.file.path(), text).unwrap();
     }
 
-    /// Writes AWS's configuration file with this profile alone.
+    /// Writes the AWS configuration file with this profile only.
     pub(super) fn write_profile(&self, name: &str) {
         let keys = &self.simulator.options().credentials;
         let (id, secret) = (&keys.access_key_id, &keys.secret_access_key);

@@ -1,4 +1,4 @@
-//! Forwards are independent: one that cannot start is failing and is tried again, and the others
+//! Forwards are independent: a forward that cannot start is failing and retried, and the others
 //! serve.
 
 mod bundles;
@@ -101,7 +101,7 @@ async fn a_profile_that_does_not_exist_stops_only_its_own_forward_until_it_exist
     );
     assert_echo(&mut connect(good), b"hello");
     assert_eq!(fixture.states(), ["good ready", "bad failing"]);
-    assert!(TcpStream::connect(bad).is_err(), "nobody can serve it");
+    assert!(TcpStream::connect(bad).is_err(), "no forward can serve it");
 
     fixture.write_profile("misspelt");
     while !fixture.logged("listening").contains("\"bad\"") {}
@@ -128,7 +128,7 @@ async fn a_strict_daemon_starts_all_forwards_or_none() {
 
         assert_eq!(ended, code, "{stderr}");
         assert_names(&stderr, &["forward \"bad\"", "hint: "]);
-        assert!(TcpStream::connect(good).is_err(), "nothing runs");
+        assert!(TcpStream::connect(good).is_err(), "no forward runs");
     }
 }
 
@@ -225,7 +225,7 @@ async fn a_signal_retries_a_failing_forward_and_a_reload_removes_it() {
     assert_eq!(fixture.states(), ["good ready"]);
     drop(taken);
     assert_echo(&mut connect(good), b"hello");
-    assert!(TcpStream::connect(bad).is_err(), "it is removed");
+    assert!(TcpStream::connect(bad).is_err(), "the forward is removed");
     fixture.ends();
 }
 
@@ -277,7 +277,7 @@ async fn a_reload_enables_and_disables_forwards() {
 
     assert_eq!(fixture.states(), ["a disabled", "b ready"]);
     assert_echo(&mut connect(addresses[1]), b"hello");
-    until("nobody listens there", || {
+    until("no listener is left there", || {
         TcpStream::connect(addresses[0]).is_err()
     })
     .await;
