@@ -1,8 +1,8 @@
-//! AWS's files as people have them. Each directory of `tests/aws` has a `config`, a `credentials`, or
-//! both, and what is expected of them.
+//! AWS configuration files as users have them. Each directory of `tests/aws` has a `config`, a
+//! `credentials` file or both, and `expected` results.
 //!
-//! The API and STS are fakes on loopback. The API records whose signature a call has and for which
-//! region, and refuses the call, so that `connect` ends.
+//! The API and STS are fakes on loopback. The API records the access key and the region of each
+//! call and denies the call, so that `connect` ends.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,10 +38,10 @@ fn each_pair_of_files_has_the_expected_caller_and_region_or_message() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// Who has called, and for which region.
+/// The access key and the region of each call.
 pub(crate) type Calls = Arc<Mutex<Vec<(String, String)>>>;
 
-/// A directory, and the fakes that its files lead to.
+/// A directory, and the fakes that its files point to.
 pub(crate) struct Fixture {
     name: String,
     /// `key = value` lines of `expected`; a key may have several values.
@@ -114,7 +114,7 @@ impl Fixture {
         let expected = self.value("exit").map_or(69, |code| code.parse().unwrap());
         assert_eq!(code, expected, "{at}");
         for text in self.values("says") {
-            assert!(err.contains(text), "no {text:?} in {at}");
+            assert!(err.contains(text), "{text:?} is not in {at}");
         }
         let caller = self.value("caller").map(|caller| {
             let region = self.value("region").unwrap();
@@ -124,14 +124,14 @@ impl Fixture {
         let assumed = format!("{:?}", self.sts.calls("AssumeRole"));
         let assumed = assumed + &format!("{:?}", self.sts.calls("AssumeRoleWithWebIdentity"));
         for text in self.values("assumed") {
-            assert!(assumed.contains(text), "no {text:?} in {assumed}; {at}");
+            assert!(assumed.contains(text), "{text:?} is not in {assumed}; {at}");
         }
         assert!(
             !err.contains("aws_config") && !err.contains("alias:"),
             "{at}"
         );
         assert!(!err.contains("secret/"), "{at}");
-        // No value of Rust is shown.
+        // No Debug output of a Rust value is shown.
         for text in [" { ", "Some(", "Ok(", "Err(", "StatusCode", "Error("] {
             assert!(!err.contains(text), "{at}");
         }
@@ -140,7 +140,7 @@ impl Fixture {
         }
     }
 
-    /// `check` and `run` say the same as `connect`.
+    /// `check` and `run` report the same as `connect`.
     fn check_daemon(&self, expected: i32) {
         let file = File::new(&forward("f", "remote = 1"));
         for subcommand in ["check", "run"] {
@@ -155,7 +155,7 @@ impl Fixture {
             let at = format!("{} {subcommand}: {err}", self.name);
             assert_eq!(code, expected, "{at}");
             for text in self.values("says") {
-                assert!(err.contains(text), "no {text:?} in {at}");
+                assert!(err.contains(text), "{text:?} is not in {at}");
             }
         }
     }
@@ -191,7 +191,7 @@ impl Fixture {
         command
     }
 
-    /// Where its files are.
+    /// The path of the files.
     pub(crate) fn path(&self) -> &Path {
         self.files.path()
     }
@@ -272,8 +272,8 @@ fn a_custom_endpoint_that_does_not_resolve_is_reported_with_its_setting() {
     }
 }
 
-/// STS that gives each role the key `ASIA` and the role's name, unless it `fails`, `fails-once` or
-/// has `denied`.
+/// An STS that gives each role the access key `ASIA` followed by the role name, unless it `fails`,
+/// `fails-once` or has `denied`.
 fn sts(behaviour: String) -> Api {
     let granting = Api::granting_each_role(Duration::from_secs(3600), |role| Credentials {
         access_key_id: format!("ASIA{role}"),

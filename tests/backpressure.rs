@@ -83,7 +83,7 @@ fn a_reader_that_disconnects_unblocks_the_others() {
     let other = pair.open(Destination::echo());
     pair.write(other, b"hello");
     pair.run_for(Duration::from_secs(10));
-    assert_eq!(pair.local(other).received(), b"", "everyone waits");
+    assert_eq!(pair.local(other).received(), b"", "every stream waits");
 
     pair.reset(stalled);
     pair.settle();
@@ -231,8 +231,7 @@ fn a_keystroke_during_a_bulk_upload_waits_for_its_permit_only() {
         let sent = pair.tunnel.stats().sent;
         pair.write(keys, b"k");
         pair.run_until(|pair| pair.local_of(keys).received().len() == n);
-        // The keystroke's message went with those of its round trip of 20 ms, at 900 a second,
-        // and two slots of waiting.
+        // The messages of its round trip of 20 ms, at 900 a second, and two more for the permit.
         let sent = pair.tunnel.stats().sent - sent;
         assert!(sent <= 18 + 2 + 2, "{sent} messages for a keystroke");
     }
@@ -256,7 +255,10 @@ fn a_keystroke_is_sent_within_two_messages_whatever_is_queued() {
     pair.run_until(|pair| !pair.local_of(keys).received().is_empty());
 
     let sent = pair.tunnel.stats().sent - before;
-    assert!(sent <= 4 + 2, "{sent} messages, with four others in line");
+    assert!(
+        sent <= 4 + 2,
+        "{sent} messages, with four other streams queued"
+    );
 }
 
 #[test]
@@ -312,7 +314,7 @@ fn a_blocked_websocket_bounds_what_is_queued() {
     assert_whole(pair.local(stream).received(), &pattern(1, 3 << 20));
 }
 
-/// A pair without a journal whose agent and path are fast, so that minutes are quickly over.
+/// A pair without a journal, with a fast agent and path, so that minutes of virtual time are short.
 fn fast() -> Pair {
     fast_setup().established()
 }
@@ -329,7 +331,7 @@ fn fast_setup() -> PairOptions {
     setup
 }
 
-/// What came for some streams and was not read.
+/// Bytes that arrived for some streams and were not read.
 fn unread(pair: &mut Pair, streams: &[StreamId]) -> usize {
     let read: usize = streams
         .iter()
@@ -341,5 +343,5 @@ fn unread(pair: &mut Pair, streams: &[StreamId]) -> usize {
 const MESSAGE: usize = 16 * 1024;
 const WINDOW: usize = 512 * 1024;
 
-/// What an agent keeps for destinations that do not read (protocol.md section 8.3).
+/// Bytes that an agent buffers for destinations that do not read (protocol.md section 8.3).
 const AGENTS_BUDGET: usize = 4 << 20;

@@ -29,7 +29,7 @@ async fn the_official_client_reconnects_repeatedly_in_one_session() {
         assert_eq!(ledger.started, 1);
         assert_eq!(ledger.sessions[0].violations, [].into(), "seed {seed}");
         client.terminate().await;
-        until("the flag ended the session", || {
+        until("the session is ended by the flag", || {
             simulator.ledger().sessions[0].ended_by == Some(EndedBy::Flag)
         })
         .await;
@@ -43,7 +43,7 @@ async fn output_that_arrived_before_a_program_connected_is_sent_again() {
     let source = destination(Role::Source { len, seed }).await;
     let simulator = simulator(seed).await;
     let client = OfficialClient::start(&simulator, source.address().port()).await;
-    until("the agent has sent all of it", || {
+    until("the agent has sent everything", || {
         simulator.ledger().sessions[0].traffic.bytes_out == len
     })
     .await;
@@ -75,8 +75,8 @@ async fn the_official_client_is_notified_of_the_end_of_its_session() {
     simulator.shutdown().await;
 }
 
-/// A simulator whose agent is old, and loses none of the races that hang the official client with
-/// real agents too.
+/// A simulator with an old agent and without the races that hang the official client with real
+/// agents too.
 async fn simulator(seed: u64) -> Simulator {
     let mut options = Options {
         seed,
@@ -89,7 +89,8 @@ async fn simulator(seed: u64) -> Simulator {
     Simulator::start(options).await.unwrap()
 }
 
-/// Sends `text` and returns as many bytes of the answer. `None` if they do not come: the client hangs.
+/// Sends `text` and returns as many bytes of the response. `None` if they do not arrive: the client
+/// hangs.
 async fn exchange(local: &mut TcpStream, text: &str) -> Option<String> {
     local.write_all(text.as_bytes()).await.unwrap();
     let answer = read(local, text.len()).await?;
@@ -103,5 +104,5 @@ async fn read(local: &mut TcpStream, len: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// SimulatorProcess longer than anything takes; only a failure waits as long.
+/// Longer than any step takes; only a failing test waits that long.
 const TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,4 +1,4 @@
-//! `check`: what a configuration will do, told without a look at the network.
+//! `check`: prints what a configuration will do, without network access.
 
 use std::os::unix::ffi::OsStrExt;
 

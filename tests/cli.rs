@@ -1,4 +1,4 @@
-//! What a person reads who asks the binary for help, or asks it wrongly.
+//! Help and usage errors of the binary.
 
 use std::process::Command;
 
@@ -29,7 +29,7 @@ fn every_command_is_listed_with_a_sentence_and_has_its_own_help() {
         assert_eq!(run(&["help", name]).1, own, "help {name}");
         let (_, short, _) = run(&[name, "-h"]);
         for (option, sentence) in section(&short, "Options:") {
-            assert!(!sentence.is_empty(), "{name} {option} has no sentence");
+            assert!(!sentence.is_empty(), "{name} {option} has no description");
             assert_reads_well(sentence);
         }
     }
@@ -81,7 +81,7 @@ fn bad_usage_exits_with_2_and_names_the_bad_argument() {
         assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {stderr}");
         assert!(
             stderr.contains(text),
-            "{arguments:?}: no {text:?} in\n{stderr}"
+            "{arguments:?}: {text:?} is not in\n{stderr}"
         );
         assert!(stderr.contains("--help"), "{arguments:?}: {stderr}");
     }
@@ -190,7 +190,7 @@ fn the_exit_code_does_not_depend_on_readers_of_the_output() {
     }
 }
 
-/// Runs the binary: its exit code, its output, and what it said beside.
+/// Runs the binary; returns its exit code, stdout and stderr.
 #[test]
 fn options_are_checked_like_the_configuration_file() {
     let node = "i-0123456789abcdef0";
@@ -259,13 +259,13 @@ pub(crate) fn ended(command: &mut Command) -> (i32, String, String) {
     (code, process.stdout.all(), process.stderr.all())
 }
 
-/// The entries under a heading of a help: what is typed, and the sentence beside it.
+/// The entries under a heading of a help text: the syntax and its description.
 fn section<'a>(help: &'a str, heading: &str) -> Vec<(&'a str, &'a str)> {
     let lines = help.lines().skip_while(|line| *line != heading).skip(1);
     let entries = lines.take_while(|line| line.starts_with(' '));
     let entries = entries.map(|line| line.trim().split_once("  "));
     let entries: Option<Vec<_>> = entries.collect();
-    let entries = entries.unwrap_or_else(|| panic!("an entry without a sentence: {help}"));
+    let entries = entries.unwrap_or_else(|| panic!("an entry without a description: {help}"));
     assert!(!entries.is_empty(), "no {heading} in {help}");
     entries
         .into_iter()
@@ -273,7 +273,7 @@ fn section<'a>(help: &'a str, heading: &str) -> Vec<(&'a str, &'a str)> {
         .collect()
 }
 
-/// A sentence begins with a capital and has no full stop.
+/// A description begins with a capital and has no full stop.
 fn assert_reads_well(sentence: &str) {
     assert!(
         sentence.starts_with(|first: char| first.is_uppercase()),

@@ -221,7 +221,7 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
         let line = match setting.absent {
             Absent::Problem => format!("\n{} = ", setting.key),
             Absent::Nothing => format!("\n#{} = ", setting.key),
-            // Good only beside others, in forwards that are only shown.
+            // Valid only in combination with others, in forwards that are examples.
             Absent::Text(value) if is_only_shown(setting) => {
                 format!("\n#{} = \"{value}\"\n", setting.key)
             }
@@ -259,7 +259,7 @@ fn the_commented_settings_of_the_shipped_file_are_valid() {
     ));
 }
 
-/// What a person is told about a file.
+/// The messages for a file.
 fn rendered(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     let name = file.file_name().unwrap();
@@ -273,7 +273,7 @@ fn good(file: &Path) -> Config {
     read(file).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Each forward in one line.
+/// One line for each forward.
 fn described(config: &Config) -> Vec<String> {
     let line = |forward: &Forward| {
         let listen: Vec<_> = forward.listen.iter().map(ToString::to_string).collect();
@@ -288,7 +288,7 @@ fn described(config: &Config) -> Vec<String> {
     config.forwards.iter().map(line).collect()
 }
 
-/// Whether a setting makes sense with others only that are not the default.
+/// True if a setting is valid only together with others that are not the default.
 fn is_only_shown(setting: &Setting) -> bool {
     ["mode", "max_streams", "max_session_age"].contains(&setting.key)
 }
@@ -319,7 +319,7 @@ fn supported() -> impl Iterator<Item = &'static Setting> {
     SECTIONS.iter().flat_map(|section| section.settings)
 }
 
-/// A file of the package.
+/// A packaged file.
 fn shared(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }

@@ -1,6 +1,7 @@
 //! curl against a real HTTP server through the daemon.
 //!
-//! The server is Python's own, as a child; the agent dials it as the simulator's target does.
+//! The server is Python's `http.server` as a child process; the agent dials it like the simulator's
+//! target does.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -184,7 +185,7 @@ impl WebServer {
         }
     }
 
-    /// Puts a file there, with bytes of its own.
+    /// Writes a file with different bytes for each name.
     fn put(&self, name: &str, len: usize) {
         let bytes: Vec<u8> = seeded(len as u64, len as u64).flatten().collect();
         std::fs::write(self.path(name), bytes).unwrap();
@@ -196,7 +197,7 @@ impl WebServer {
     }
 }
 
-/// How curl ended, and what it said.
+/// The exit code and the output of curl.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     code: i32,
@@ -213,7 +214,7 @@ fn curl(arguments: &[&str]) -> Answer {
     }
 }
 
-/// curl, with nobody's settings and no proxy.
+/// curl without user settings and without a proxy.
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new("curl");
     command
@@ -231,7 +232,7 @@ fn first_line(lines: &mut Lines) -> String {
     lines.wait_for("127.0.0.1:")
 }
 
-/// Two answers are a moment apart.
+/// Removes the date: two responses are a moment apart.
 fn without_date(text: &str) -> String {
     let lines = text.lines().filter(|line| !line.starts_with("Date: "));
     lines.map(|line| format!("{line}\n")).collect()
@@ -243,8 +244,8 @@ fn hash(path: impl AsRef<Path>) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The server of Python's library, with connections that are kept, an answer to what is sent, and
-/// one file that breaks off.
+/// Python's HTTP server with persistent connections, a handler for uploads, and one file whose
+/// response is truncated.
 const SERVER: &str = r#"
 import hashlib
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -279,6 +280,6 @@ print("127.0.0.1:%d" % server.server_port, flush=True)
 server.serve_forever()
 "#;
 
-/// curl's exit codes: an answer that is too short; a connection that failed while reading.
+/// curl's exit codes: a response that is too short; a connection that failed while receiving.
 const PARTIAL_FILE: i32 = 18;
 const RECEIVE_FAILED: i32 = 56;

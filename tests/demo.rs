@@ -1,4 +1,4 @@
-//! The demo as a newcomer meets it, with a reader who stays and one who leaves.
+//! The demo, with a reader that stays and one that disconnects.
 
 use crate::support::process::{Process, behind, ssm_proxyd};
 
@@ -28,7 +28,7 @@ fn a_closed_stdout_ends_the_demo_without_an_error() {
         let mut piped = Process::start(&mut behind("sh", &["-c", &script]));
 
         let stderr = piped.stderr.all();
-        // A daemon that is stopped may warn of a connection that it cut short.
+        // A daemon that is stopped may warn about a connection that it reset.
         let own = stderr.lines().filter(|line| !line.contains(" WARN "));
         let stdout = piped.stdout.all();
         assert_eq!(own.collect::<Vec<_>>(), ["0"], "{last}: {stderr}{stdout}");
@@ -37,7 +37,7 @@ fn a_closed_stdout_ends_the_demo_without_an_error() {
 
 #[test]
 fn a_closed_terminal_ends_the_demo() {
-    // These tests may have been told to ignore it, and children inherit that.
+    // The test process may ignore this signal, and children inherit that.
     let mut heeding = behind("env", &["--default-signal=HUP"]);
     let mut demo = Process::start(heeding.args(["demo", "--keep"]));
     demo.stdout.wait_for("5. ");
@@ -49,7 +49,7 @@ fn a_closed_terminal_ends_the_demo() {
     assert!(stdout.contains("still active: 0."), "{stdout}");
 }
 
-/// How much had arrived, in MiB, in every line that tells it.
+/// How much had arrived, in MiB, in every progress line.
 fn arrived(transfer: &str, total: f64) -> impl Iterator<Item = f64> {
     let of_total = format!(" MiB of {total:.1} MiB, ");
     transfer.lines().filter_map(move |line| {

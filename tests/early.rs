@@ -10,14 +10,14 @@ use crate::support::message_builder;
 use crate::support::pair::beginning;
 use crate::support::pair_options::PairOptions;
 
-/// What becomes of bytes that nobody reads.
+/// How the owner treats unread bytes.
 #[derive(Clone, Copy, Debug)]
 enum Outcome {
     Read,
     Reset,
-    /// The owner leaves the stream, and asks what became of what it wrote.
+    /// The owner closes the stream and asks for the outcome of its upload.
     Leave,
-    /// The tunnel ends, and then they are read.
+    /// The tunnel ends, and then the bytes are read.
     EndAndRead,
     /// The tunnel is dropped.
     Drop,
@@ -57,7 +57,7 @@ fn early_messages_use_the_pool_until_the_bytes_of_a_closed_gap_are_read_or_dropp
             Outcome::Leave => tunnel.leave(stream),
             Outcome::EndAndRead => {
                 tunnel.abandon("a test");
-                assert_eq!(pool.taken(), released, "they are still there");
+                assert_eq!(pool.taken(), released, "the bytes can still be read");
                 read = read_all(&mut tunnel, stream, &pool);
             }
             Outcome::Drop => drop(tunnel),
@@ -83,7 +83,7 @@ fn early_messages_that_are_read_at_once_use_nothing_of_the_pool() {
     assert_eq!(pool.taken(), 0);
 }
 
-/// Reads what is there. The pool never counts less than what is beyond the bound.
+/// Reads what has arrived. The pool never counts less than what exceeds the bound.
 fn read_all(tunnel: &mut Tunnel, stream: StreamId, pool: &ReorderBudget) -> usize {
     let all = usize::try_from(tunnel.stats().bytes_received).unwrap();
     let mut read = 0;
@@ -123,7 +123,7 @@ fn established(pool: &ReorderBudget) -> (Tunnel, StreamId) {
     (tunnel, stream)
 }
 
-/// When its agent is ready.
+/// The time at which the agent is ready.
 fn later() -> Instant {
     beginning() + Duration::from_secs(1)
 }

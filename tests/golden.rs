@@ -1,7 +1,8 @@
-//! Bytes of the reference implementation, both ways: what they decode to, and back.
+//! Bytes of the reference implementation are decoded to their fields and encoded again.
 //!
-//! The files of `golden/` come from an encoder that shares no code with ours (`golden/make.py`),
-//! checked against what protocol.md publishes. Each begins with where it comes from.
+//! The files of `golden/` are written by an encoder that shares no code with ours
+//! (`golden/make.py`), checked against the values that protocol.md publishes. Each begins with its
+//! source.
 
 use std::fs;
 use std::path::Path;
@@ -65,8 +66,8 @@ fn the_reference_acknowledgement_is_encoded_and_decoded() {
     assert_both_ways("payload_acknowledge", &body);
 }
 
-/// The agent's own order of keys within `ActionParameters` does not come back: it is kept as a
-/// JSON value. No reader looks at it.
+/// The agent's order of keys within `ActionParameters` is not kept: it is a JSON value here. No
+/// reader depends on the order.
 #[test]
 fn the_handshake_request_of_a_real_agent_is_decoded() {
     let parameters = SessionType {
@@ -285,7 +286,7 @@ where
     assert_eq!(payload::encode(body), golden(name), "{name}");
 }
 
-/// Reads a dump: after the comments, lines of an offset, up to sixteen bytes and their text.
+/// Reads a dump: comments, then lines of an offset, up to sixteen bytes and their text.
 fn golden(name: &str) -> Bytes {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let dump = fs::read_to_string(folder.join(format!("{name}.hex"))).unwrap();
@@ -300,5 +301,5 @@ fn golden(name: &str) -> Bytes {
     bytes.into()
 }
 
-/// The id of every golden message: the one of the reference client's own tests.
+/// The id of every golden message, as in the tests of the reference client.
 const ID: &str = "dd01e56b-ff48-483e-a508-b5f073f31b16";

@@ -1,4 +1,4 @@
-//! The daemon's rooms over real sockets, against the simulator, by the real SDK.
+//! The modules of the daemon over real sockets, with the real SDK, against the simulator.
 
 use std::io;
 use std::time::Duration;
@@ -49,12 +49,15 @@ async fn a_request_and_its_response_use_a_signed_session_of_their_own() {
     );
     assert_eq!(session.parameters["host"], ["web.internal"]);
     assert_eq!(session.parameters["portNumber"], ["80"]);
-    // A mark follows by which a session whose answer was lost is found.
+    // Followed by a marker that identifies sessions whose response was lost.
     assert!(session.reason.starts_with("tests, forward f ["));
     assert_eq!(session.opening_version, "1.2.764.0");
     assert_eq!(session.handshake_version, "1.2.764.0");
     assert_eq!(session.ended_by, Some(EndedBy::Flag));
-    assert!(session.terminate_called, "the flag, and then the API");
+    assert!(
+        session.terminate_called,
+        "the flag comes before the API call"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +86,7 @@ async fn an_upload_of_100_mib_is_complete() {
 
     send(stage.address(), 100 * MIB, 2).await.unwrap();
 
-    until("the destination has seen the end", || {
+    until("the destination has read the end", || {
         !sink.received().is_empty()
     })
     .await;
@@ -157,7 +160,7 @@ async fn a_session_that_cannot_start_is_a_reset_and_the_next_connection_is_serve
         ("InvalidDocument", 1),
         ("AccessDeniedException", 1),
         ("ExpiredTokenException", 1),
-        // It is asked for twice more.
+        // It is retried twice.
         ("InternalServerError", 3),
     ] {
         let stage = InProcess::to(Options::default(), &echo).await;
@@ -232,7 +235,7 @@ async fn a_client_that_closes_ends_its_session_at_once_and_its_bytes_arrive() {
     client.write_all(b"last words").await.unwrap();
     drop(client);
 
-    until("the destination has seen the end", || {
+    until("the destination has read the end", || {
         !sink.received().is_empty()
     })
     .await;
@@ -289,7 +292,7 @@ async fn a_stop_while_sessions_start_leaves_no_session() {
         clients.push(TcpStream::connect(stage.address()).await.unwrap());
     }
     stage
-        .until("StartSession is under way", |l| !l.calls.is_empty())
+        .until("StartSession is in flight", |l| !l.calls.is_empty())
         .await;
 
     let ledger = stage.end().await;
@@ -348,7 +351,7 @@ async fn connections_over_the_limit_wait_for_a_permit() {
     stage.end().await;
 }
 
-/// A loopback port where nobody listens.
+/// A loopback port without a listener.
 async fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap().port()

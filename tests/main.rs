@@ -1,7 +1,7 @@
 //! One test binary; each file beside this one is a module of it.
 //!
-//! One and not many, because every binary would link the AWS SDK again. `cfg(test)` always holds
-//! here: it tells clippy that the helpers are test code too, where `unwrap` and printing are fine.
+//! A single binary, because each one would link the AWS SDK. `cfg(test)` always holds here: it
+//! tells clippy that the helpers are test code too, where `unwrap` and printing are allowed.
 
 #[cfg(test)]
 mod architecture;

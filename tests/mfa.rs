@@ -1,4 +1,5 @@
-//! MFA codes: `connect`, `forward` and `exec` ask for them on their terminal, which tmux is here.
+//! MFA codes: `connect`, `forward` and `exec` prompt for them on their terminal, which is tmux
+//! here.
 
 use std::process::Command;
 
@@ -47,7 +48,7 @@ async fn forward_prompts_for_the_code_of_its_first_connection() {
 
     let first = connect(address);
     screen.until(QUESTION).await;
-    // Others change the count of connections, but not the line of the question.
+    // Other events change the count of connections, but not the line of the prompt.
     let second = connect(address);
     answer(&screen).await;
 
@@ -89,7 +90,7 @@ async fn each_exit_restores_the_terminal() {
     for (how, keys, code) in [
         ("no code", &["x", "Enter"][..], "77-ended"),
         ("Ctrl-C", &["C-c"], "130-ended"),
-        // It is not quit or stopped with a terminal that shows nothing.
+        // SIGQUIT and SIGTSTP must not end or stop it while the terminal echo is off.
         ("other keys", &["C-\\", "C-z", "Enter"], "77-ended"),
         ("end of input", &["C-d"], "77-ended"),
     ] {
@@ -103,7 +104,7 @@ async fn each_exit_restores_the_terminal() {
         screen.until(code).await;
         assert!(shows_input(&screen), "{how}");
         let unused = Tmux::start(Command::new("tmux"), "true");
-        // tmux itself sets the terminal up until its first command runs.
+        // tmux itself configures the terminal until its first command runs.
         unused.until("0-ended").await;
         assert_eq!(settings(&screen), settings(&unused));
     }
@@ -132,7 +133,7 @@ async fn a_signal_restores_the_terminal() {
     }
 }
 
-/// The code is asked for longer than the connection waits for it.
+/// The prompt lasts longer than the connection waits for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_times_out_restores_the_terminal() {
     let fixture = Fixture::new("mfa-serial");
@@ -182,7 +183,7 @@ fn screen_after(fixture: &Fixture, before: &str, arguments: &str) -> Tmux {
     )
 }
 
-/// Arguments of a `connect` whose stdin and stdout carry a connection, and are not the terminal.
+/// Arguments of a `connect` whose stdin and stdout are a connection and not the terminal.
 fn connect_line() -> String {
     format!("connect {TARGET} < /dev/null > /dev/null")
 }
@@ -192,7 +193,7 @@ async fn answer(screen: &Tmux) {
     screen.keys(&["987654", "Enter"]);
 }
 
-/// The code went to STS for the first of these roles, and to the terminal never.
+/// The code was sent to STS for the first of these roles, and was never shown on the terminal.
 fn assert_asked_once(fixture: &Fixture, screen: &Tmux, roles: &[&str]) {
     let calls = fixture.sts.calls("AssumeRole");
     assert_eq!(calls.len(), roles.len(), "{calls:?}");
@@ -210,7 +211,7 @@ fn assert_asked_once(fixture: &Fixture, screen: &Tmux, roles: &[&str]) {
     assert!(shows_input(screen));
 }
 
-/// Whether the terminal shows what is typed.
+/// True if the terminal echoes input.
 fn shows_input(screen: &Tmux) -> bool {
     settings(screen)
         .split_whitespace()

@@ -1,5 +1,5 @@
-//! What the package ships for a newcomer to type, typed: the headers of its configurations, and
-//! what its README says of the simulator.
+//! Runs the commands that the package documents for new users: those in the headers of its
+//! configurations, and those of its README for the simulator.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -47,25 +47,25 @@ async fn the_simulator_commands_in_the_readme_work() {
     typed.assert_works(file, file).await;
 }
 
-/// The commands that a person is told to type.
+/// The commands that the user is told to type.
 struct Typed(Vec<String>);
 
 impl Typed {
-    /// Lines that end with a backslash go on in the next one.
+    /// Lines that end with a backslash continue on the next one.
     fn new<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
         let text: Vec<_> = lines.map(str::trim).collect();
         let text = text.join("\n").replace("\\\n", "");
         Self(text.lines().map(str::to_owned).collect())
     }
 
-    /// What is indented in the comment that a file begins with.
+    /// The indented lines of the comment at the beginning of a file.
     fn from_header(path: &str) -> Self {
         let text = shipped(path);
         let header = text.lines().take_while(|line| line.starts_with('#'));
         Self::new(header.filter_map(|line| line.strip_prefix("#     ")))
     }
 
-    /// The words of the command that contains `what`, in front of it and behind it.
+    /// The arguments of the command that contains `what`, before it and after it.
     fn around(&self, what: &str) -> (Vec<&str>, Vec<&str>) {
         let command = self.0.iter().find_map(|command| command.split_once(what));
         let (front, back) = command.unwrap_or_else(|| panic!("no {what:?} in {:#?}", self.0));
@@ -75,7 +75,7 @@ impl Typed {
         )
     }
 
-    /// Types everything, but on ports that are free and with a server of our own.
+    /// Runs all commands, with free ports and a server of our own.
     async fn assert_works(&self, named: &str, path: &str) {
         let web = destination(Role::Http).await;
         let web_address = web.address().to_string();

@@ -1,4 +1,4 @@
-//! Websockets that break, and streams that do not notice.
+//! Websockets that break, and streams that are not affected.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -85,8 +85,8 @@ fn a_message_processed_twice_by_the_agent_is_never_a_clean_end() {
     assert!(broken > 10, "{broken} of {whole}");
 }
 
-/// Every message is acknowledged when the FIN arrives: only the number of copies shows that one of
-/// them may have been processed twice.
+/// Every message is acknowledged when the FIN arrives: only the number of copies shows that the
+/// agent may have processed one of them twice.
 #[test]
 fn a_fin_after_the_acknowledgement_of_a_copy_is_not_a_clean_end() {
     let mut pair = Pair::established();
@@ -109,7 +109,7 @@ fn a_fin_after_the_acknowledgement_of_a_copy_is_not_a_clean_end() {
     );
 }
 
-/// The end of the channel cannot be received without a websocket, so that time confirms no FIN.
+/// The end of the channel cannot be received without a websocket, so elapsed time confirms no FIN.
 #[test]
 fn a_fin_is_not_confirmed_while_there_is_no_websocket() {
     let mut pair = Pair::established();
@@ -177,7 +177,7 @@ fn only_unacknowledged_messages_are_retransmitted_oldest_first() {
     pair.write(stream, &pattern(1, 60_000));
     pair.run_for(Duration::from_millis(5));
     pair.disconnect(20, Delivery::Yes);
-    // Sooner than any of them would be overdue.
+    // Earlier than the retransmission timeout of any of them.
     pair.run_for(Duration::from_millis(50));
     let before = pair.journal.up_sent.numbers(&Kind::Input).len();
 
@@ -185,7 +185,7 @@ fn only_unacknowledged_messages_are_retransmitted_oldest_first() {
 
     let again = pair.journal.up_sent.numbers(&Kind::Input).split_off(before);
     assert_eq!(again, unacknowledged(&pair));
-    assert!((30..60).contains(&again.len()), "some had got through");
+    assert!((30..60).contains(&again.len()), "some messages arrived");
     pair.settle();
     assert_whole(pair.destination(stream).received(), &pattern(1, 60_000));
 }
@@ -309,7 +309,7 @@ impl Scenario {
         }
     }
 
-    /// Plays to the end undisturbed; returns how many messages that took.
+    /// Runs to the end without faults; returns the number of messages.
     fn played(mut self) -> usize {
         self.pair.settle();
         let messages = self.pair.messages();
@@ -317,8 +317,8 @@ impl Scenario {
         messages
     }
 
-    /// Plays to the end, which may be that of the session: then whoever had not all is reset, and
-    /// nobody has a byte twice. Returns whether it was.
+    /// Runs to the end, which may be that of the session: then clients without all their bytes are
+    /// reset, and no client has a byte twice. Returns true if the session ended.
     fn finish_broken(mut self, case: &str) -> bool {
         let pair = &mut self.pair;
         pair.run_for(Duration::from_secs(60));
@@ -334,7 +334,7 @@ impl Scenario {
         pair.closed.is_some()
     }
 
-    /// Plays to the end, where nobody has noticed anything.
+    /// Runs to the end; no client is affected.
     fn finish(mut self, case: &str) {
         let pair = &mut self.pair;
         pair.settle();
@@ -353,7 +353,7 @@ impl Scenario {
     }
 }
 
-/// The numbers that left and whose acknowledgement did not come.
+/// The numbers of the messages that were sent and not acknowledged.
 fn unacknowledged(pair: &Pair) -> Vec<u64> {
     let mut numbers: BTreeSet<_> = pair
         .journal

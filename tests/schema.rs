@@ -1,4 +1,4 @@
-//! `schema`: an editor's idea of a configuration is the daemon's.
+//! `schema`: the JSON schema accepts the same configurations as the daemon.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ fn the_shipped_schema_equals_the_printed_one() {
     assert_eq!(
         printed(),
         shipped,
-        "write it anew: ssm-proxyd schema > config/schema.json"
+        "regenerate it: ssm-proxyd schema > config/schema.json"
     );
 }
 

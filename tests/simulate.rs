@@ -1,4 +1,4 @@
-//! The simulator as a program: what its options do to the sessions of a client.
+//! The simulator as a program: the effects of its options on the sessions of a client.
 
 use ssm_proxyd::sim::{MANUAL, Role};
 
@@ -12,7 +12,7 @@ use crate::support::simulator_process::SimulatorProcess;
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets_break_as_planned_and_are_resumed() {
     let echo = destination(Role::Echo).await;
-    // Some fall before there is a websocket, on a slow machine.
+    // On a slow machine some faults are due before there is a websocket.
     let plan: Vec<_> = (1..=60)
         .map(|n| format!("--inject={}ms=break:1000", 250 * n))
         .collect();
@@ -211,7 +211,10 @@ fn contradictory_options_are_bad_usage_with_a_hint() {
         let (code, stderr) = refused(bad);
 
         assert_eq!(code, 2, "{bad:?}: {stderr}");
-        assert!(stderr.contains(data), "{bad:?}: no {data:?} in\n{stderr}");
+        assert!(
+            stderr.contains(data),
+            "{bad:?}: {data:?} is not in\n{stderr}"
+        );
         assert!(stderr.contains("--help"), "{bad:?}: {stderr}");
     }
 }
@@ -239,7 +242,7 @@ fn an_invalid_fault_is_bad_usage_and_the_valid_ones_are_listed() {
     }
 }
 
-/// How a simulator ends that does not start, and what it says.
+/// The exit code and the output of a simulator that does not start.
 fn refused(options: &[&str]) -> (i32, String) {
     let mut process = Process::start(ssm_proxyd().arg("simulate").args(options));
     (process.exit_code(), process.stderr.all())

@@ -1,13 +1,14 @@
-//! The same road without the protocol: what any relay over a websocket has to pay here.
+//! A baseline without the protocol: the minimum cost of any relay over a websocket.
 //!
 //! ```text
 //!   client ── TCP ──▶ near end ══ websocket ══▶ far end ── TCP ──▶ destination
 //! ```
 //!
-//! An end cuts what its TCP connection says into payloads, puts 120 bytes with their SHA-256
-//! before each, and checks and answers each that comes with one fixed acknowledgement of 296
-//! bytes. It numbers, keeps and waits for nothing. Both ends are one task that polls all it has
-//! in turn and flushes once: there is little left to leave out.
+//! An end splits the bytes of its TCP connection into payloads, puts a header of 120 bytes with
+//! their SHA-256 before each, and checks each received message and answers it with one fixed
+//! acknowledgement of 296 bytes. It does not number or retain messages and does not wait. Each end
+//! is one task that polls all of its sources in turn and flushes once: little could be removed from
+//! it.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -30,7 +31,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_with_config};
 
-/// A relay that listens.
+/// A listening relay.
 #[derive(Debug)]
 pub(crate) struct BaselineRelay {
     pub(crate) address: SocketAddr,
@@ -105,7 +106,7 @@ fn config(buffers: usize) -> WebSocketConfig {
         .write_buffer_size(buffers)
 }
 
-/// What a websocket is spoken over.
+/// The transport of a websocket.
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
@@ -114,12 +115,12 @@ struct End {
     tcp: TcpStream,
     websocket: WebSocketStream<Box<dyn Socket>>,
     payload: usize,
-    /// What TCP said and no message carries yet.
+    /// Bytes from TCP that are not in a message yet.
     input: BytesMut,
-    /// What TCP has not taken yet.
+    /// Bytes that TCP has not accepted yet.
     output: VecDeque<Bytes>,
     acknowledgement: Bytes,
-    /// How many messages wait for theirs.
+    /// The number of messages that still need an acknowledgement.
     owed: usize,
 }
 
@@ -154,12 +155,12 @@ impl End {
         Poll::Pending
     }
 
-    /// One step of each kind. False if nothing moved; so with each of them.
+    /// One step of each kind. Each returns false if there was no progress.
     fn round(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         Ok(self.receive(cx)? | self.write(cx)? | self.read(cx)? | self.send(cx)?)
     }
 
-    /// Takes what came on the websocket.
+    /// Handles the messages received on the websocket.
     fn receive(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut moved = false;
         while self.output.len() < MAX_OUTPUT {
@@ -182,7 +183,7 @@ impl End {
         }
     }
 
-    /// Writes to TCP what came, many pieces at once.
+    /// Writes received bytes to TCP, many pieces at once.
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut moved = false;
         while !self.output.is_empty() {
@@ -223,7 +224,7 @@ impl End {
         }
     }
 
-    /// Puts acknowledgements and data on the websocket, and flushes it.
+    /// Writes acknowledgements and data to the websocket, and flushes it.
     fn send(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut moved = false;
         while self.owed > 0 || !self.input.is_empty() {
@@ -258,7 +259,7 @@ impl End {
     }
 }
 
-/// Both sides of TLS with a certificate made for the occasion.
+/// Both sides of TLS with a temporary certificate.
 #[derive(Clone)]
 pub(crate) struct Tls {
     acceptor: TlsAcceptor,
@@ -294,23 +295,23 @@ impl Tls {
 
 const NAME: &str = "localhost";
 
-/// The first byte of a message with data; an acknowledgement's is another.
+/// The first byte of a message with data; an acknowledgement has another one.
 const DATA: u8 = 1;
-/// Bytes before a payload.
+/// Length of the header before a payload.
 const HEADER: usize = 120;
-/// Where in them its digest is.
+/// Offset of the digest in the header.
 const DIGEST: Range<usize> = 80..112;
-/// Bytes of an acknowledgement, header included.
+/// Length of an acknowledgement, header included.
 const ACKNOWLEDGEMENT: usize = 296;
 
-/// The buffers of a websocket: the daemon's, and the simulator's.
+/// The buffers of a websocket: those of the daemon, and those of the simulator.
 const NEAR_BUFFERS: usize = 16 * 1024;
 const FAR_BUFFERS: usize = 64 * 1024;
-/// What is read from TCP at a time.
+/// Bytes per read from TCP.
 const BUFFER: usize = 64 * 1024;
-/// Pieces in one write.
+/// Pieces per write.
 const MAX_SLICES: usize = 64;
-/// Messages that may wait for TCP.
+/// Maximum number of messages queued for TCP.
 const MAX_OUTPUT: usize = 256;
-/// Rounds before other tasks get their turn.
+/// Rounds before the task yields.
 const MAX_ROUNDS: usize = 16;

@@ -1,7 +1,7 @@
-//! The protocol alone: the core of the daemon face to face with the simulator's agent.
+//! The protocol alone: the core of the daemon connected to the simulator's agent.
 //!
-//! No sockets, no tasks, no clock but a virtual one. Both digest each payload, as they do on the
-//! wire; the last column is what that alone would allow.
+//! No sockets, no tasks, and virtual time only. Both compute the digest of each payload, as they do
+//! on the wire; the last column is the speed that the digests alone would permit.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -35,7 +35,7 @@ fn median(measure: impl FnMut() -> f64) -> f64 {
     Samples::new(samples.collect()).median()
 }
 
-/// What two digests of each payload allow.
+/// The speed that two digests of each payload permit.
 fn digests(payload: usize) -> f64 {
     let payload = vec![7; payload];
     timed(|| {
@@ -46,7 +46,7 @@ fn digests(payload: usize) -> f64 {
     })
 }
 
-/// MiB/s of something that moves so many bytes each time.
+/// MiB/s of a function that moves this number of bytes per call.
 fn timed(mut step: impl FnMut() -> usize) -> f64 {
     let begin = Instant::now();
     let mut moved = 0;
@@ -66,7 +66,7 @@ struct Pair {
     stream: StreamId,
     destination: Option<agent::ConnectionId>,
     chunk: Bytes,
-    /// Bytes that arrived where they should.
+    /// Bytes that arrived at their end.
     arrived: usize,
 }
 
@@ -107,7 +107,7 @@ impl Pair {
         pair
     }
 
-    /// Goes through the handshake, and opens the stream.
+    /// Completes the handshake, and opens the stream.
     fn open(&mut self) {
         self.tunnel.handle_connected(self.now, "token");
         while !matches!(self.tunnel.poll_event(), Some(Event::Ready { .. })) {
@@ -146,7 +146,7 @@ impl Pair {
         }
     }
 
-    /// Carries everything there is, both ways.
+    /// Carries all pending messages, both ways.
     fn carry(&mut self) {
         loop {
             let mut moved = false;
@@ -167,7 +167,7 @@ impl Pair {
         }
     }
 
-    /// Does what the agent asks for.
+    /// Does what the agent requests.
     fn serve_command(&mut self) {
         while let Some(event) = self.agent.poll_event() {
             match event {

@@ -1,14 +1,14 @@
-//! Both ends of a measured connection: a client, and a destination that does as it is told.
+//! Both ends of a measured connection: a client, and a destination controlled by the client.
 //!
 //! ```text
-//!   client ─── one byte: the verb, and for `UP` and `DOWN` a length ──▶ destination
-//!   ECHO     the byte comes back
-//!   UP       so many bytes follow; one byte comes back when all are there
-//!   DOWN     so many bytes come back
+//!   client ─── one byte: the operation, and for `UP` and `DOWN` a length ──▶ destination
+//!   ECHO     the byte is returned
+//!   UP       this number of bytes follow; one byte is returned after the last one
+//!   DOWN     this number of bytes is returned
 //! ```
 //!
-//! What lies between the two is what is measured. A connection is measured after its first
-//! echo, so that no session's start is in the figures.
+//! The path between the two is measured. A connection is measured after its first echo, so that no
+//! session start is included.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::baseline_relay::accept;
 
-/// A server that does as its clients say.
+/// A server controlled by its clients.
 #[derive(Debug)]
 pub(crate) struct Destination {
     pub(crate) address: SocketAddr,
@@ -32,7 +32,7 @@ impl Destination {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
-        // An end of the client is an end.
+        // Ends when the client ends.
         let serve = |tcp| async move { drop(serve_command(tcp).await) };
         tasks.spawn(accept(listener, serve));
         Self {
@@ -80,7 +80,7 @@ impl Probe {
         probe
     }
 
-    /// How long one byte takes there and back.
+    /// Round-trip time of one byte.
     pub(crate) async fn echo(&mut self) -> Duration {
         let begin = Instant::now();
         self.tcp.write_u8(ECHO).await.unwrap();
@@ -88,7 +88,7 @@ impl Probe {
         begin.elapsed()
     }
 
-    /// How long so many bytes take there.
+    /// Time to upload this number of bytes.
     pub(crate) async fn up(&mut self, len: u64) -> Duration {
         let begin = Instant::now();
         self.request(UP, len).await;
@@ -97,7 +97,7 @@ impl Probe {
         begin.elapsed()
     }
 
-    /// How long so many bytes take from there.
+    /// Time to download this number of bytes.
     pub(crate) async fn down(&mut self, len: u64) -> Duration {
         let begin = Instant::now();
         self.request(DOWN, len).await;
@@ -105,7 +105,7 @@ impl Probe {
         begin.elapsed()
     }
 
-    /// How many bytes of an endless download come until `end`.
+    /// The number of bytes of an endless download that arrive until `end`.
     pub(crate) async fn down_until(&mut self, end: Instant) -> u64 {
         self.request(DOWN, u64::MAX).await;
         let mut received = 0;
@@ -149,5 +149,5 @@ const ECHO: u8 = b'e';
 const UP: u8 = b'u';
 const DOWN: u8 = b'd';
 
-/// What is read or written at a time.
+/// Bytes per read or write.
 const BUFFER: usize = 64 * 1024;

@@ -1,7 +1,7 @@
-//! What a thousand connections cost that say nothing: memory, processor time, and what a
-//! new one feels of them.
+//! The cost of a thousand idle connections: memory, CPU time, and the latency of a new connection
+//! beside them.
 //!
-//! Daemon and simulator are processes of their own here, so that the daemon's figures are its.
+//! Daemon and simulator are separate processes here, so that the numbers are those of the daemon.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -97,7 +97,7 @@ impl Daemon {
         std::fs::write(&file, text).unwrap();
         let mut command = Command::new(BINARY);
         command.args(["run", "-q", "--config"]).arg(&file);
-        // What the caller's environment says of AWS would win over the file.
+        // The AWS variables of the caller's environment would override the file.
         command.env_clear().env("XDG_STATE_HOME", directory);
         command.env("AWS_EC2_METADATA_DISABLED", "true");
         command.env("AWS_ACCESS_KEY_ID", "AKIDSIMULATOR");
@@ -119,7 +119,7 @@ impl Daemon {
         rest.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Of all its threads, in user and system.
+    /// Of all its threads, in user and system mode.
     fn processor_time(&self) -> Duration {
         let stat = self.proc("stat");
         let (_, fields) = stat.rsplit_once(") ").unwrap();
@@ -164,7 +164,7 @@ impl Simulator {
     }
 }
 
-/// A process that does not outlive the bench.
+/// A process that is killed with the bench.
 struct DaemonProcess(Child);
 
 impl Drop for DaemonProcess {
@@ -184,12 +184,12 @@ fn raise_descriptors() {
 const BINARY: &str = env!("CARGO_BIN_EXE_ssm-proxyd");
 const CONNECTIONS: usize = 1000;
 
-/// In which Linux counts processor time for programs.
+/// The unit in which Linux reports CPU time to programs.
 const TICK: Duration = Duration::from_millis(10);
 const NEW: usize = 50;
 
 /// Three rounds of pings.
 const SPAN: Duration = Duration::from_secs(60);
 
-/// Until all that was begun is done.
+/// Until all work in progress is done.
 const SETTLE: Duration = Duration::from_secs(15);

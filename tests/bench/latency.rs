@@ -1,4 +1,4 @@
-//! How long one byte takes: on an open connection, and as the first of a new one.
+//! Latency of one byte: on an open connection, and as the first byte of a new one.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ async fn round_trips() {
     println!("                  p50      p99");
     let destination = Destination::start().await;
     let bare = BaselineRelay::start(destination.address, 1024, None).await;
-    // One trip behind the other are more messages than the default rate allows.
+    // Round trips in sequence need more messages than the default rate permits.
     let keys = format!("{}\nupload_rate = 0", remote(&destination));
     let stage = InProcess::new(unpaced(), &keys).await;
     let ways = [
@@ -52,14 +52,14 @@ async fn echoes(address: SocketAddr) -> Samples {
     Samples::micros(&samples)
 }
 
-/// From connect to the first echoed byte, less what the far side made us wait: the delay of the
-/// API, the readiness of the agent, its dial. Then where the rest of it went.
+/// The time from connect to the first echoed byte, less the delays of the simulator: the API, the
+/// readiness of the agent, its dial. Then the parts of the rest.
 async fn first_bytes() {
     title(&format!(
         "latency: connect to first echoed byte, faithful simulator, {SESSIONS} sessions, ms"
     ));
     let destination = Destination::start().await;
-    // A session comes after the other faster than the default rate of StartSession allows.
+    // Sessions in sequence are started faster than the default rate of StartSession permits.
     let forward = format!(
         "[limits]\nsession_start_rate = 1000\n[[forward]]\nname = \"f\"\nlisten = 0\n\
          target = \"{TARGET}\"\n{}\n",
@@ -69,7 +69,7 @@ async fn first_bytes() {
     let mut steps = Vec::new();
     for n in 0..SESSIONS {
         let time = first_byte(stage.address()).await;
-        // The next one shall find a daemon that is not busy with the end of this one.
+        // The next session must not start while the daemon is still busy with the end of this one.
         let over = |ledger: &Snapshot| ledger.open_sessions() == 0;
         stage.until("the session has ended", over).await;
         steps.push(steps_of(&stage.simulator.ledger().sessions[n], time));

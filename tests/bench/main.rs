@@ -1,13 +1,13 @@
-//! How fast it is: one binary, a table for each question.
+//! Performance measurements: one binary, a table for each question.
 //!
 //! ```text
 //!   cargo bench                      everything, in about eight minutes
 //!   cargo bench -- core throughput   these parts only
 //! ```
 //!
-//! One binary and not many, because each would link the AWS SDK again. Nothing here fails for
-//! being slow: the tables are to be read. Client, daemon, service, agent and destination share
-//! one process and one runtime, and so do they for what is measured beside them.
+//! A single binary, because each one would link the AWS SDK. Slow results are not failures: the
+//! tables are for reading. Client, daemon, service, agent and destination share one process and one
+//! runtime, and so do the baselines.
 
 #![expect(
     clippy::disallowed_methods,
@@ -45,7 +45,7 @@ mod throughput;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // `cargo test --benches` builds this too, and only wants to know that it starts.
+    // `cargo test --benches` builds this too, and only checks that it starts.
     if !arguments.iter().any(|argument| argument == "--bench") {
         return;
     }

@@ -1,4 +1,4 @@
-//! Whether downloads keep up with agents at their own pace: one connection, and eight.
+//! Download speed with agents at their realistic speed: one connection, and eight.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ async fn row(connections: usize) -> f64 {
     received
 }
 
-/// What the agents emitted and the clients received, in the same span.
+/// Bytes that the agents sent and the clients received, in the same time.
 async fn download(connections: usize) -> (f64, f64) {
     let destination = Destination::start().await;
     let remote = format!("remote = {}", destination.address.port());

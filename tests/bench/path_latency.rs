@@ -1,7 +1,7 @@
-//! A path that takes time, both ways: what lies between a laptop and AWS.
+//! A path with latency in both directions, like the one between a laptop and AWS.
 //!
-//! Bytes keep their order and their speed; each arrives later by the same time. A connection
-//! costs a round trip before the first byte can travel, as TCP does.
+//! Bytes keep their order and their speed; each arrives later by the same time. A new connection
+//! costs a round trip before the first byte, like TCP.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::baseline_relay::accept;
 
-/// A proxy whose other end is far away.
+/// A proxy with a delay before its other end.
 #[derive(Debug)]
 pub(crate) struct Distance {
     pub(crate) address: SocketAddr,
@@ -22,7 +22,7 @@ pub(crate) struct Distance {
 }
 
 impl Distance {
-    /// `one_way` before whatever listens at `far`, now or later.
+    /// A delay of `one_way` to the listener at `far`, present or future.
     pub(crate) async fn start(far: SocketAddr, one_way: Duration) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -35,7 +35,7 @@ impl Distance {
     }
 }
 
-/// An address that nobody has right now.
+/// A free address.
 pub(crate) fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap()
@@ -52,7 +52,7 @@ async fn connect(near: TcpStream, far: SocketAddr, one_way: Duration) {
     );
 }
 
-/// One direction; an end of any kind is an end.
+/// One direction; any error or end is an end.
 async fn travel(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, one_way: Duration) {
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let read = async move {

@@ -1,4 +1,4 @@
-//! What a broken websocket costs: time to the next byte, bytes that go again, throughput.
+//! The cost of a broken websocket: time to the next byte, retransmitted bytes, throughput.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ pub(crate) async fn run() {
     throughput().await;
 }
 
-/// From a break to the next echoed byte.
+/// The time from a disconnect to the next echoed byte.
 async fn next_bytes() {
     title(&format!(
         "recovery: from a reset to the next echoed byte, {BREAKS} breaks, ms"
@@ -30,7 +30,8 @@ async fn next_bytes() {
             .inject(None, OneOffFault::Break(Manner::Reset));
         probe.echo().await;
         samples.push(begin.elapsed());
-        // A websocket that lives shorter counts as no success, and the next attempt waits.
+        // A websocket with a shorter life does not count as a success, and the next attempt backs
+        // off.
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
     let samples = Samples::micros(&samples);
@@ -40,7 +41,7 @@ async fn next_bytes() {
     stage.end().await;
 }
 
-/// What goes again after a break in full upload.
+/// Messages retransmitted after a disconnect during a full upload.
 async fn again() {
     title("recovery: messages that the agent received twice, full upload, a break every second");
     let destination = Destination::start().await;
@@ -64,7 +65,7 @@ async fn again() {
     );
 }
 
-/// What is left of the throughput when the websocket breaks every second.
+/// The throughput that is left when the websocket breaks every second.
 async fn throughput() {
     title("recovery: default rates, faithful agent, with and without a break every second, MiB/s");
     println!("             quiet   breaking    lost");

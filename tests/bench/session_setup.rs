@@ -1,4 +1,5 @@
-//! What a session costs a connection that needs a new one, and one that finds it ready.
+//! The cost of a session for a connection that needs a new one, and for one that uses a warm
+//! session.
 
 use std::time::{Duration, Instant};
 
@@ -38,8 +39,10 @@ async fn first_bytes(warm: usize) -> Samples {
     let stage = InProcess::new(options, &keys).await;
     let mut samples = Vec::new();
     for _ in 0..CONNECTIONS {
-        stage.until("spares", |ledger| ready(ledger) == warm).await;
-        // What the agent has acknowledged is known here only after it has travelled.
+        stage
+            .until("warm sessions are ready", |ledger| ready(ledger) == warm)
+            .await;
+        // An acknowledgement of the agent is known here only after it has travelled.
         tokio::time::sleep(4 * ONE_WAY).await;
         let begin = Instant::now();
         let probe = Probe::connect(stage.address()).await;
@@ -50,7 +53,7 @@ async fn first_bytes(warm: usize) -> Samples {
     Samples::micros(&samples)
 }
 
-/// Sessions that have taken a probe and serve nobody.
+/// Warm sessions whose probe was acknowledged and that have no connection.
 fn ready(ledger: &Snapshot) -> usize {
     let open = ledger.sessions.iter().filter(|s| s.ended_us.is_none());
     open.filter(|s| s.first_input_us.is_some() && s.traffic.dials == 0)

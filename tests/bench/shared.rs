@@ -1,4 +1,4 @@
-//! A keystroke beside an upload, on one session.
+//! A keystroke during an upload in the same session.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ pub(crate) async fn run() {
     ));
     println!("                              p50      p99");
     row("upload_rate = 0", "upload_rate = 0", Duration::ZERO).await;
-    // One trip behind the other would be more messages than the rate allows, and wait for it
-    // without any neighbour: people type slower.
+    // Round trips in sequence would exceed the message rate and wait for it even without the
+    // upload: people type more slowly.
     row("default rate", "", Duration::from_millis(10)).await;
 }
 
@@ -43,7 +43,7 @@ async fn row(name: &str, keys: &str, pause: Duration) {
     upload.abort();
     assert!(upload.await.unwrap_err().is_cancelled());
     let ledger = stage.end().await;
-    assert_eq!(ledger.started, 1, "all shared one session");
+    assert_eq!(ledger.started, 1, "all connections share one session");
 }
 
 async fn echoes(address: SocketAddr, pause: Duration) -> Samples {

@@ -1,8 +1,8 @@
-//! Medians and the like, and how they are printed.
+//! Medians and percentiles, and how they are printed.
 
 use std::time::Duration;
 
-/// Samples of one quantity, in order of size.
+/// Samples of one quantity, sorted.
 #[derive(Debug)]
 pub(crate) struct Samples(Vec<f64>);
 
@@ -18,7 +18,7 @@ impl Samples {
         Self::new(samples.iter().map(|d| d.as_secs_f64() * 1e6).collect())
     }
 
-    /// The smallest value that `percent` of all do not exceed.
+    /// The smallest value that `percent` of all values do not exceed.
     pub(crate) fn percentile(&self, percent: usize) -> f64 {
         let last = self.0.len() - 1;
         self.0[(self.0.len() * percent / 100).min(last)]

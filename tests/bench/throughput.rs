@@ -1,7 +1,7 @@
-//! MiB/s of one connection through daemon and simulator, beside the bare relay.
+//! MiB/s of one connection through daemon and simulator, compared with the baseline relay.
 //!
-//! Simulator without the agent's pace, upload without a rate. The runs of the two are
-//! interleaved, so that what else the machine does hits both.
+//! The simulator does not imitate the agent's speed, and the upload has no rate limit. The runs of
+//! the two are interleaved, so that other load on the machine affects both.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -104,6 +104,6 @@ impl Way {
 
 const RUNS: usize = 5;
 
-/// Bytes of a run with small and with large messages: about a second of each.
+/// Bytes of a run with small and with large messages: about a second each.
 const SMALL: u64 = 64 << 20;
 const LARGE: u64 = 256 << 20;

@@ -19,7 +19,7 @@ fn a_channel_opens_with_a_text_frame_and_the_first_messages_in_order() {
     let pair = Pair::established();
 
     let [opening] = &pair.openings[..] else {
-        panic!("{} openings", pair.openings.len());
+        panic!("{} OpenDataChannel messages", pair.openings.len());
     };
     assert_eq!(opening.message_schema_version, "1.0");
     assert_eq!(opening.token_value, "token");
@@ -80,7 +80,7 @@ fn no_user_data_is_sent_before_the_agent_is_ready() {
     let mut early = None;
     while pair.ready.is_none() {
         early = early.or_else(|| pair.tunnel.open().ok());
-        pair.now = pair.next().expect("the agent becomes ready");
+        pair.now = pair.next().expect("the agent must become ready");
         pair.wake();
     }
 
@@ -124,7 +124,10 @@ fn the_probe_is_repeated_quickly_and_then_slower_until_it_is_acknowledged() {
     assert_eq!(pauses.last(), Some(&Duration::from_millis(50)));
     assert_eq!(pair.tunnel.stats().sent, 4);
     let retransmitted = pair.tunnel.stats().retransmitted - (probes.len() as u64 - 1);
-    assert!(retransmitted < 10, "the others were acknowledged at once");
+    assert!(
+        retransmitted < 10,
+        "the others must be acknowledged immediately"
+    );
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! A data channel between our core and the agent: handshake, order, acknowledgements, ends.
 //!
 //! ```text
-//!   handshake.rs   from the first message to `Ready`
-//!   order.rs       acknowledged, duplicate, early, lost, damaged
-//!   pace.rs        how fast and how much may leave
-//!   streams.rs     what becomes of a connection's bytes, and how it ends
-//!   end.rs         how a session ends
-//!   versions.rs    agents that are older
+//!   handshake.rs      from the first message to `Ready`
+//!   opening.rs        agents that discard messages before they are ready
+//!   ordering.rs       acknowledged, duplicate, early, lost and damaged messages
+//!   rate_limiting.rs  rate and number of messages that may be sent
+//!   streams.rs        the bytes of a connection, and its end
+//!   session_end.rs    the end of a session
+//!   versions.rs       older agents
 //! ```
 
 mod handshake;

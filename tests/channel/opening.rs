@@ -1,4 +1,4 @@
-//! An agent that acknowledges and discards what comes before its handshake is complete.
+//! An agent that acknowledges and discards messages before its handshake is complete.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn setup(seed: u64, delay: Duration, is_single: bool) -> PairOptions {
     setup
 }
 
-/// Runs until the tunnel is ready. Returns the pair and how long after the agent that was.
+/// Runs until the tunnel is ready. Returns the pair, and the delay after the agent was ready.
 fn ready(setup: PairOptions) -> (Pair, Duration) {
     let mut pair = Pair::new(setup);
     pair.lead_to(Destination::echo());
@@ -42,7 +42,7 @@ fn the_first_bytes_arrive_although_the_agent_discards_at_first() {
         let delay = Duration::from_micros(micros);
         let is_single = seed % 8 > 3;
         let mut setup = setup(seed, delay, is_single);
-        // As long as a tunnel waits that was shown no refusal.
+        // The time that a tunnel waits if its probe was not discarded.
         let longest = match is_single {
             _ if micros < 500 => 22,
             true => 8,
@@ -80,10 +80,10 @@ fn first_bytes_that_an_agent_discards_are_reported_as_lost() {
 
         let (mut pair, _) = ready(setup);
         let stream = pair.open(Destination::echo());
-        // Opened by what tells that the first bytes were discarded.
+        // The stream that reports the discarded first bytes.
         pair.expect_stream(StreamId(1), Destination::echo());
         let mut written = Vec::new();
-        // Enough for every place within the seam, at different times.
+        // Enough for every position within the interval, at different times.
         for letter in 0..seed % 12 + 1 {
             pair.write(stream, &[b'a' + u8::try_from(letter).unwrap(); 40]);
             written.extend([b'a' + u8::try_from(letter).unwrap(); 40]);
@@ -117,8 +117,8 @@ fn the_readiness_probe_takes_a_few_milliseconds_in_the_median() {
             "delay {delay:?}: ready {:?} after the agent in the median, at most {:?}",
             late[50], late[100]
         );
-        // HandshakeComplete, a probe and its acknowledgement, and what a proof may take; or the time
-        // after which an agent discards no more.
+        // HandshakeComplete, a probe and its acknowledgement, and the maximum time of a probe; or
+        // the time after which an agent discards nothing any more.
         let is_near = delay < Duration::from_micros(500);
         let probed = 3 * delay + Duration::from_millis(3);
         let settled = 3 * delay + Duration::from_millis(if is_near { 26 } else { 4 });

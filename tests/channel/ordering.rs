@@ -1,4 +1,4 @@
-//! Acknowledged, duplicate, early, lost, damaged.
+//! Acknowledged, duplicate, early, lost and damaged messages.
 
 use std::time::Duration;
 
@@ -101,9 +101,9 @@ fn a_lost_message_is_retransmitted_and_no_other() {
     assert_eq!(pair.destination(stream).received(), b"first second third");
     assert_eq!(pair.tunnel.stats().retransmitted, before.retransmitted + 1);
     let [first, .., last] = pair.journal.up_sent.entries() else {
-        panic!("three messages and one again");
+        panic!("expected three messages and a duplicate");
     };
-    assert_eq!(first.1, last.1, "the identical bytes go again");
+    assert_eq!(first.1, last.1, "the retransmission must be identical");
 }
 
 #[test]
@@ -319,11 +319,17 @@ fn a_few_invalid_frames_are_ignored_once_the_agent_is_connected() {
         for _ in 0..16 {
             fixture.receive(strange.clone());
         }
-        assert!(fixture.tunnel.ended().is_some(), "but not for ever");
+        assert!(
+            fixture.tunnel.ended().is_some(),
+            "too many frames must end the tunnel"
+        );
 
         let mut early = CoreFixture::new();
         early.receive(strange);
-        assert!(early.tunnel.ended().is_some(), "an agent asks first");
+        assert!(
+            early.tunnel.ended().is_some(),
+            "frames before the agent must end the tunnel"
+        );
     }
 }
 
@@ -332,7 +338,7 @@ fn messages_made_by_the_gateway_need_only_their_known_fields() {
     let mut fixture = CoreFixture::ready();
     let closed = message_builder::channel_closed("gone");
     let mut bare = closed.to_vec();
-    // No date, and a number below zero.
+    // No date, and a negative number.
     bare[40..48].fill(0);
     bare[48..56].fill(0xff);
     let number_alone = br#"{"AcknowledgedMessageSequenceNumber":2,"AcknowledgedMessageId":null}"#;
@@ -367,7 +373,11 @@ fn an_acknowledgement_of_an_unknown_message_changes_nothing() {
     assert_eq!(fixture.tunnel.ended(), None);
     assert!(!fixture.tunnel.is_quiet());
     fixture.wait(Duration::from_secs(1));
-    assert_eq!(fixture.sent_of(&Kind::Input).len(), 2, "it goes again");
+    assert_eq!(
+        fixture.sent_of(&Kind::Input).len(),
+        2,
+        "the message must be retransmitted"
+    );
 }
 
 #[test]

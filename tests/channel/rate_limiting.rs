@@ -1,4 +1,4 @@
-//! How fast and how much may leave, measured at the agent.
+//! Rate and number of messages, measured at the agent.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -160,8 +160,8 @@ fn a_slow_path_carries_each_message_once() {
 
         let stats = pair.tunnel.stats();
         let again = stats.retransmitted - before.retransmitted;
-        assert_eq!(again, 0, "messages went again at {bandwidth} B/s");
-        // Of 1144 bytes 30 are the seam while no answer has come, and 120 the header.
+        assert_eq!(again, 0, "messages were retransmitted at {bandwidth} B/s");
+        // Of 1144 bytes, 30 are for the time until the first response, and 120 for the header.
         assert!(
             took < Duration::from_millis(23_400),
             "{took:?} at {bandwidth} B/s"
@@ -232,7 +232,7 @@ fn arrivals(pair: &Pair) -> Vec<Instant> {
     inputs.into_iter().map(|(at, _)| at).collect()
 }
 
-/// The most messages in any window of a second.
+/// The maximum number of messages in any window of a second.
 fn busiest_second(times: &[Instant]) -> usize {
     let second = Duration::from_secs(1);
     let mut first = 0;
@@ -246,7 +246,7 @@ fn busiest_second(times: &[Instant]) -> usize {
     most
 }
 
-/// The most payload bytes that had left for the first time and were not yet acknowledged.
+/// The maximum number of payload bytes that were sent once and not yet acknowledged.
 fn most_unacknowledged(pair: &Pair) -> usize {
     let mut waiting = BTreeMap::new();
     let mut seen = 0;

@@ -1,4 +1,4 @@
-//! How a session ends.
+//! The end of a session.
 
 use std::time::Duration;
 

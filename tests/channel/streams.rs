@@ -1,4 +1,4 @@
-//! What becomes of a connection's bytes, and how it ends.
+//! The bytes of a connection, and its end.
 
 use std::time::Duration;
 
@@ -124,10 +124,11 @@ fn an_upload_is_delivered_once_the_agent_has_closed_after_it() {
     assert_eq!(pair.tunnel.upload(stream), Upload::Delivered);
     pair.reset(stream);
     pair.settle();
-    assert!(pair.tunnel.is_quiet(), "the stream is forgotten");
+    assert!(pair.tunnel.is_quiet(), "the stream must be removed");
 }
 
-/// The agent acknowledges what it drops, after its FIN; that proves nothing.
+/// The agent acknowledges what it drops, after its FIN; such an acknowledgement does not confirm
+/// delivery.
 #[test]
 fn an_upload_is_truncated_if_the_destination_ends_before_it_is_acknowledged() {
     for leaves in [false, true] {
@@ -194,7 +195,7 @@ fn an_upload_for_a_refused_dial_or_a_closed_tunnel_is_lost() {
     assert_eq!(
         pair.local(open).upload(),
         Some(&closed),
-        "we ended the session"
+        "the session must be ended by us"
     );
 }
 
@@ -364,7 +365,7 @@ fn a_stream_number_is_never_used_twice() {
     assert_eq!(ids, [3, 5, 7, 9, 11].map(StreamId));
 }
 
-/// The commands of a stream that left, in order, data joined.
+/// The sent commands of a stream, in order, with data joined.
 fn commands(pair: &Pair, stream: StreamId) -> Vec<Command> {
     let mut decoder = Decoder::new();
     let mut commands = Vec::new();

@@ -1,4 +1,4 @@
-//! Agents that are older (protocol.md appendix B, item 8).
+//! Older agents (protocol.md appendix B, item 8).
 
 use std::time::Duration;
 
@@ -171,11 +171,11 @@ fn an_agent_that_ignores_duplicates_gets_a_long_upload_with_many_disconnects() {
         pair.run_for(Duration::from_secs(60));
         assert!(
             pair.tunnel.is_quiet(),
-            "every acknowledgement is made up for"
+            "every lost acknowledgement must be compensated"
         );
         let messages = pair.messages();
         pair.run_for(Duration::from_secs(600));
-        assert_eq!(pair.messages(), messages, "nothing is repeated for ever");
+        assert_eq!(pair.messages(), messages, "retransmissions must end");
     }
 }
 

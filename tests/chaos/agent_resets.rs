@@ -1,4 +1,4 @@
-//! Hundreds of seeds of an agent whose own websocket breaks in mid-transfer.
+//! Hundreds of seeds of an agent whose own websocket breaks during a transfer.
 //!
 //! It has processed a message that it cannot acknowledge, processes it again when it is
 //! retransmitted, and its mux breaks: it sends FIN on streams that have not ended, and the channel
@@ -6,7 +6,7 @@
 //! if its destination did and every byte of it was read.
 //!
 //! ```text
-//!   RESETS_SEED=7 cargo test faults::resets
+//!   RESETS_SEED=7 cargo test --test all chaos::agent_resets
 //! ```
 
 use std::time::Duration;
@@ -50,19 +50,19 @@ fn no_truncated_stream_ends_cleanly_when_the_agent_is_reset_mid_transfer() {
     }
 }
 
-/// What happened, to see that something did.
+/// Counters, to assert that the cases occur.
 #[derive(Debug, Default)]
 struct Totals {
     /// Sessions whose mux broke.
     broken: u64,
     /// Streams with a FIN that their destination had not caused.
     finished: u64,
-    /// Lost, with a part of what the destination would have sent.
+    /// Lost, with only a part of the destination's data.
     truncated: u64,
     clean: u64,
     /// Lost, although the destination ended and every byte of it was read.
     false_losses: u64,
-    /// Still open when all is quiet.
+    /// Still open when there is no work left.
     open: u64,
 }
 
@@ -86,7 +86,7 @@ fn play(totals: &mut Totals, seed: u64) {
     for stream in &streams {
         pair.set_reads(*stream, true);
     }
-    // An acknowledgement that is lost holds up a transfer for seconds, and nothing else does.
+    // Only a lost acknowledgement delays a transfer for seconds.
     pair.run_for(Duration::from_secs(300));
 
     totals.broken += u64::from(pair.violations().contains_key(&Violation::BrokenMux));
@@ -162,14 +162,14 @@ fn kept(rng: &mut Rng) -> Delivery {
     }
 }
 
-/// Prints how to see a failure again.
+/// Prints the command that reproduces a failure.
 struct Replay(u64);
 
 impl Drop for Replay {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "replay it: RESETS_SEED={} cargo test faults::resets",
+                "reproduce: RESETS_SEED={} cargo test --test all chaos::agent_resets",
                 self.0
             );
         }

@@ -1,12 +1,12 @@
 //! Ten thousand seeds of a bad path; every byte arrives, once and in order.
 //!
-//! A seed is a whole story: how many connections there are, what they say and when they leave,
-//! and what the path does to them meanwhile. It is told by `plan.rs`, played by `trial.rs`, and
-//! always the same. A failure prints its seed; to see it again, or to search further:
+//! A seed is a complete scenario: the connections, their data and their ends, and the faults of the
+//! path meanwhile. It is made by `scenario.rs`, run by `run.rs`, and always the same. A failure
+//! prints its seed; to reproduce it, or to search further:
 //!
 //! ```text
-//!   FAULTS_SEED=7 cargo test faults
-//!   FAULTS_FROM=10000 FAULTS_COUNT=1000000 cargo test faults
+//!   CHAOS_SEED=7 cargo test --test all chaos::
+//!   CHAOS_FROM=10000 CHAOS_COUNT=1000000 cargo test --test all chaos::
 //! ```
 
 mod agent_resets;
@@ -17,19 +17,22 @@ use std::thread;
 
 #[test]
 fn every_byte_arrives_under_all_link_conditions() {
-    if let Some(seed) = number("FAULTS_SEED") {
+    if let Some(seed) = number("CHAOS_SEED") {
         println!("{:?}", play(seed));
         return;
     }
-    let from = number("FAULTS_FROM").unwrap_or(0);
-    let seeds = from..from + number("FAULTS_COUNT").unwrap_or(SEEDS);
+    let from = number("CHAOS_FROM").unwrap_or(0);
+    let seeds = from..from + number("CHAOS_COUNT").unwrap_or(SEEDS);
 
     let halves = thread::scope(|scope| {
         let halves = [0, 1].map(|odd| {
             let half = seeds.clone().filter(move |seed| seed % 2 == odd);
             scope.spawn(move || half.map(play).fold(Totals::default(), Totals::plus))
         });
-        halves.map(|half| half.join().expect("a failing seed has printed itself"))
+        halves.map(|half| {
+            half.join()
+                .expect("the seed of the failure is printed above")
+        })
     });
 
     let [even, odd] = halves;
@@ -38,7 +41,7 @@ fn every_byte_arrives_under_all_link_conditions() {
     println!("{scenarios} seeds: {all:?}");
     assert!(
         all.messages >= 80 * scenarios,
-        "{all:?}: too quiet to prove anything"
+        "{all:?}: too few faults for a useful test"
     );
     assert!(
         all.breaks >= scenarios && all.lost >= 5 * scenarios,
@@ -46,15 +49,15 @@ fn every_byte_arrives_under_all_link_conditions() {
     );
 }
 
-/// What happened, to see that something did.
+/// Counters, to assert that the cases occur.
 #[derive(Debug, Default)]
 struct Totals {
     messages: usize,
     /// Websockets that broke.
     breaks: usize,
-    /// Messages that the tunnel or the agent had to send again.
+    /// Messages that the tunnel or the agent retransmitted.
     lost: usize,
-    /// Streams that ended cleanly, were refused, or were left by their local program.
+    /// Streams that ended cleanly, were refused, or were closed by their client.
     ended: usize,
     refused: usize,
     left: usize,
@@ -78,13 +81,16 @@ fn play(seed: u64) -> Totals {
     run::play(scenario::Plan::new(seed))
 }
 
-/// Tells how to see a failure again.
+/// Prints the command that reproduces a failure.
 struct PrintSeed(u64);
 
 impl Drop for PrintSeed {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("replay it: FAULTS_SEED={} cargo test faults", self.0);
+            eprintln!(
+                "reproduce: CHAOS_SEED={} cargo test --test all chaos::",
+                self.0
+            );
         }
     }
 }
@@ -96,7 +102,7 @@ impl Drop for PrintSeed {
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     let number = text.parse();
-    Some(number.unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+    Some(number.unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
 }
 
 const SEEDS: u64 = 10_000;

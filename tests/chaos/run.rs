@@ -1,4 +1,4 @@
-//! A story is played, the weather clears up, and everyone is asked what became of their bytes.
+//! Runs a scenario, ends the faults, and checks the bytes of every connection.
 
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,11 @@ use crate::support::message_builder;
 use crate::support::pair::Pair;
 use crate::support::payload::{assert_prefix, assert_whole};
 
-/// Plays a story to its end.
+/// Runs a scenario to its end.
 pub(super) fn play(plan: Plan) -> Totals {
     let mut trial = Trial::begin(plan);
     if let Some(reason) = &trial.pair.closed {
-        // The agent waits for fifteen seconds, and our answer was lost each time.
+        // The agent waits for fifteen seconds, and our response was lost each time.
         assert!(
             reason.to_string().contains("Handshake timed out"),
             "{reason}"
@@ -37,9 +37,9 @@ struct Trial {
     acts: Vec<(Duration, Action)>,
     connections: Vec<Connection>,
     streams: Vec<Option<StreamId>>,
-    /// Which were left by their local program before they ended.
+    /// Streams that their client closed before they ended.
     left: Vec<bool>,
-    /// When each websocket is up again.
+    /// The time at which each websocket is connected again.
     client: Option<Instant>,
     agent: Option<Instant>,
     totals: Totals,
@@ -71,7 +71,7 @@ impl Trial {
         }
     }
 
-    /// Goes on to a moment; on the way, websockets are opened again whose time has come.
+    /// Advances to a time; on the way, websockets that are due are opened again.
     fn run_to(&mut self, end: Instant) {
         while let Some(at) = [self.client, self.agent].into_iter().flatten().min() {
             if at > end {
@@ -132,7 +132,10 @@ impl Trial {
 
     fn open(&mut self, which: usize) {
         let connection = &mut self.connections[which];
-        let destination = connection.destination.take().expect("opened once");
+        let destination = connection
+            .destination
+            .take()
+            .expect("a stream is opened once");
         let stream = self.pair.open(destination);
         self.pair.local(stream).read_by(connection.sip);
         self.streams[which] = Some(stream);
@@ -144,7 +147,7 @@ impl Trial {
     }
 
     fn reset(&mut self, which: usize) {
-        let stream = self.streams[which].expect("it was opened before");
+        let stream = self.streams[which].expect("the stream was opened before");
         if self.pair.local(stream).end().is_none() {
             self.left[which] = true;
             self.pair.reset(stream);
@@ -152,11 +155,11 @@ impl Trial {
     }
 
     fn with(&mut self, which: usize, operation: impl FnOnce(&mut Pair, StreamId)) {
-        let stream = self.streams[which].expect("it was opened before");
+        let stream = self.streams[which].expect("the stream was opened before");
         operation(&mut self.pair, stream);
     }
 
-    /// The weather clears up, everybody reads, and what is left to happen happens.
+    /// Ends the faults, resumes all readers, and runs until there is no work left.
     fn clear_up(&mut self) {
         let last = [self.client, self.agent].into_iter().flatten().max();
         self.run_to(last.unwrap_or(self.pair.now));
@@ -170,20 +173,20 @@ impl Trial {
             self.pair.local(*stream).set_reads(true);
         }
         self.pair.settle();
-        assert_eq!(self.pair.closed, None, "a bad path is no end");
+        assert_eq!(self.pair.closed, None, "a bad path must not end the tunnel");
     }
 
     fn check(&mut self) {
         let streams = self.streams.clone();
         let somebody_refuses = streams.iter().flatten().any(|stream| self.refuses(*stream));
         for (stream, left) in streams.into_iter().zip(self.left.clone()) {
-            let stream = stream.expect("every act was played");
+            let stream = stream.expect("every step was run");
             self.check_bytes(stream);
             let unsaid = self.pair.destination(stream).sent().is_empty();
             let end = self.pair.local(stream).end().cloned();
             match end {
-                // The flag of a failed dial names no stream: of two that end without a byte at
-                // the same time, either may be the refused one.
+                // The flag of a failed dial names no stream: of two that end without a byte at the
+                // same time, either may be the refused one.
                 Some(_) if somebody_refuses && unsaid => self.totals.refused += 1,
                 Some(End::Lost(reason)) => panic!("stream {stream} was lost: {reason:?}"),
                 Some(End::Clean) => self.check_end(stream),
@@ -193,7 +196,7 @@ impl Trial {
         }
     }
 
-    /// Nothing is doubled or reordered, whatever became of the stream.
+    /// Nothing is duplicated or reordered, in whatever way the stream ended.
     fn check_bytes(&mut self, stream: StreamId) {
         let written = self.pair.local(stream).written().to_vec();
         assert_prefix(&written, self.pair.destination(stream).received());
@@ -201,7 +204,7 @@ impl Trial {
         assert_prefix(&sent, self.pair.local(stream).received());
     }
 
-    /// A clean end: the destination has ended, and every byte of it is there.
+    /// A clean end: the destination has ended, and every byte of it has arrived.
     fn check_end(&mut self, stream: StreamId) {
         self.totals.ended += 1;
         assert_eq!(self.pair.destination(stream).state(), State::Ended);
@@ -209,21 +212,21 @@ impl Trial {
         assert_whole(self.pair.local(stream).received(), &sent);
     }
 
-    /// The local program left: what it wrote arrived, unless the destination ended first.
+    /// The client closed the stream: all of its data arrived, unless the destination ended first.
     fn check_leaving(&mut self, stream: StreamId) {
         self.totals.left += 1;
         match self.pair.destination(stream).state() {
             State::Closed => self.check_upload(stream),
             State::Waiting => {
-                // Left before its SYN, or refused.
+                // Closed before its SYN, or refused.
                 assert_eq!(self.pair.destination(stream).received(), b"");
             }
             State::Ended => {}
-            State::Open => panic!("stream {stream} was left, and its destination waits"),
+            State::Open => panic!("stream {stream} was closed, and its destination waits"),
         }
     }
 
-    /// Neither side has ended: everything said is heard.
+    /// Neither side has ended: everything sent is received.
     fn check_open(&mut self, stream: StreamId) {
         assert_eq!(self.pair.destination(stream).state(), State::Open);
         self.check_upload(stream);
@@ -240,13 +243,13 @@ impl Trial {
         matches!(self.pair.destination(stream).dial(), Dial::Refuses(_))
     }
 
-    /// Everyone leaves, the session ends, and nothing is left behind.
+    /// All clients close, the session ends, and nothing is left.
     fn leave(&mut self) {
         for stream in self.streams.clone().into_iter().flatten() {
             self.pair.reset(stream);
         }
         self.pair.settle();
-        assert!(self.pair.tunnel.is_quiet(), "a stream was not forgotten");
+        assert!(self.pair.tunnel.is_quiet(), "a stream was not removed");
         assert_eq!(self.pair.agent.unacknowledged(), 0);
         assert_eq!(self.pair.up.len() + self.pair.down.len(), 0);
         let sent_again = self.pair.tunnel.stats().retransmitted;

@@ -1,4 +1,4 @@
-//! What a seed means: connections, what they do, and what the path does to them.
+//! The scenario of a seed: connections, their operations, and the faults of the path.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::support::pair::Delivery;
 use crate::support::pair_options::PairOptions;
 use crate::support::payload::pattern;
 
-/// A story.
+/// A scenario.
 pub(super) struct Plan {
     pub(super) setup: PairOptions,
     pub(super) connections: Vec<Connection>,
-    /// In order of time, from the moment when the tunnel is ready. When the last one is done,
-    /// the weather clears up.
+    /// In order of time, from the moment when the tunnel is ready. After the last one the faults
+    /// end.
     pub(super) acts: Vec<(Duration, Action)>,
 }
 
 impl Plan {
-    /// The story of a seed.
+    /// Makes the scenario of a seed.
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mut acts = Vec::new();
@@ -42,31 +42,31 @@ impl Plan {
     }
 }
 
-/// One connection and what it leads to.
+/// A connection and its destination.
 pub(super) struct Connection {
     pub(super) destination: Option<Destination>,
-    /// What its local program would write, if it lives that long.
+    /// All data that its client may write.
     pub(super) data: Vec<u8>,
-    /// The most that it reads at once.
+    /// The maximum number of bytes per read.
     pub(super) sip: usize,
 }
 
-/// Something that happens.
+/// An event.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Action {
     Open(usize),
-    /// Writes so much more of its words.
+    /// Writes this number of further bytes.
     Write(usize, usize),
     Finish(usize),
     Reset(usize),
     Reads(usize, bool),
-    /// The destination reads so much more, or stops.
+    /// The destination reads this number of further bytes, or stops.
     Allow(usize, usize),
     Stall(usize),
     /// A websocket breaks for a while.
     BreakClient(usize, Delivery, Duration),
     BreakAgent(usize, Delivery, Duration),
-    /// The path holds everything back.
+    /// The path holds all messages back.
     HoldUp(Duration),
     HoldDown(Duration),
     /// The service pauses publication, to the client or to the agent.
@@ -99,8 +99,8 @@ fn setup(rng: &mut Rng, seed: u64) -> PairOptions {
         chance: pick(rng, &[0.0, 0.003, 0.1]),
         delay: Duration::ZERO..Duration::from_millis(100),
     };
-    // A path that keeps what it carries and its order, as every websocket does: on another one
-    // nobody can tell a message that was refused from one that was lost.
+    // A path that keeps its messages and their order, as every websocket does: on another one a
+    // refused message cannot be distinguished from a lost one.
     if setup.up.loss + setup.up.overtaking == 0.0 {
         setup.agent.handshake_race = Race {
             chance: 0.5,
@@ -203,5 +203,5 @@ fn pick<T: Copy>(rng: &mut Rng, items: &[T]) -> T {
     items[rng.usize(..items.len())]
 }
 
-/// How long the path is bad.
+/// The duration of the faults.
 const FAULTS_END: Duration = Duration::from_millis(2500);

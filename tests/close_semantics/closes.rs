@@ -1,4 +1,4 @@
-//! Either side closes, half or whole, well or badly.
+//! Either side closes, one direction or both, cleanly or with a reset.
 
 use std::io::ErrorKind;
 
@@ -124,7 +124,7 @@ async fn a_client_that_aborts_while_it_sends_ends_its_session() {
         destination.read_exact(&mut [0; 1000]).await.unwrap();
         client.abort();
 
-        // The agent has no reset: what had come is followed by an end.
+        // The agent has no reset: received bytes are followed by an end.
         let (rest, end) = read_to_end(&mut destination).await;
         assert!(data[1000..].starts_with(&rest), "{kind:?}");
         assert_eq!(end, End::Fin, "{kind:?}");
@@ -157,7 +157,7 @@ async fn a_client_that_aborts_while_it_receives_ends_its_session() {
 }
 
 /// An agent closes a stream in the same way after an end and after a reset (protocol.md section
-/// 8.5), so that nobody here can know.
+/// 8.5), so the two cannot be distinguished here.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_aborts_looks_like_one_that_ends() {
     each(async |kind| {
@@ -214,7 +214,7 @@ async fn a_destination_that_ends_while_the_client_sends_is_an_end_after_every_by
         assert!(came == answer, "{kind:?}: {} bytes", came.len());
         assert_eq!(end, End::Fin, "{kind:?}");
 
-        // Its session is over, and its further words are swallowed for a while.
+        // Its session is over, and its further data is discarded for a while.
         fixture
             .stage
             .until("the session ends", |l| l.open_sessions() == 0)

@@ -1,4 +1,4 @@
-//! A client that leaves before its session is there, or says nothing.
+//! A client that closes before its session is ready, or sends nothing.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::fixture::{End, Fixture, each, read_to_end};
 
-/// A StartSession that takes long enough for a client to leave meanwhile.
+/// A delay of StartSession during which a client can disconnect.
 fn slow_to_start() -> Options {
     Options {
         api_delay: Duration::from_millis(300),
@@ -29,7 +29,7 @@ async fn a_client_that_connects_and_disconnects_at_once_leaves_no_session() {
 
         fixture
             .stage
-            .until("none is left", |l| l.open_sessions() == 0)
+            .until("no session is left", |l| l.open_sessions() == 0)
             .await;
         fixture.end().await;
     })
@@ -44,13 +44,13 @@ async fn no_destination_is_dialled_for_a_client_that_disconnects_during_session_
         let client = fixture.connect().await;
         fixture
             .stage
-            .until("StartSession is under way", |l| !l.calls.is_empty())
+            .until("StartSession is in flight", |l| !l.calls.is_empty())
             .await;
         drop(client);
 
         fixture
             .stage
-            .until("it has started", |l| l.started == 1)
+            .until("the session has started", |l| l.started == 1)
             .await;
         let ledger = fixture.end().await;
         assert_eq!(ledger.sessions[0].traffic.dials, 0, "{kind:?}: {ledger:#?}");
@@ -66,7 +66,7 @@ async fn data_of_a_client_that_disconnects_during_session_start_is_delivered() {
         let mut client = fixture.connect().await;
         fixture
             .stage
-            .until("StartSession is under way", |l| !l.calls.is_empty())
+            .until("StartSession is in flight", |l| !l.calls.is_empty())
             .await;
         client.send(b"last words").await;
         drop(client);

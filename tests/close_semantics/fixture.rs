@@ -1,4 +1,4 @@
-//! A client and a destination face to face, and their ends in words.
+//! A client and a destination connected through the daemon, and the outcome of each side as text.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,30 +13,30 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 use crate::support::in_process::InProcess;
 use crate::support::transfer::abort;
 
-/// How a client reaches the daemon.
+/// The kind of socket between client and daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Tcp,
     Unix,
 }
 
-/// Plays a scene with either kind of client, at the same time.
+/// Runs a test with either kind of client, at the same time.
 pub(crate) async fn each<F: Future<Output = ()>>(fixture: impl Fn(Kind) -> F) {
     let play = |kind| {
         let fixture = fixture(kind);
         async move {
             let played = tokio::time::timeout(TIMEOUT, fixture).await;
-            assert!(played.is_ok(), "{kind:?}: waited in vain");
+            assert!(played.is_ok(), "{kind:?}: timeout");
         }
     };
     tokio::join!(play(Kind::Tcp), play(Kind::Unix));
 }
 
-/// A daemon with one forward to a destination, which the test plays itself.
+/// A daemon with one forward to a destination that is part of the test.
 pub(crate) struct Fixture {
     pub(crate) stage: InProcess,
     kind: Kind,
-    /// `None`: nobody listens there any more.
+    /// `None`: the listener is closed.
     destination: Option<TcpListener>,
     directory: TempDir,
 }
@@ -44,7 +44,7 @@ pub(crate) struct Fixture {
 impl Fixture {
     pub(crate) async fn new(kind: Kind, options: Options, keys: &str) -> Self {
         let destination = TcpSocket::new_v4().unwrap();
-        // What waits in the kernel waits in nobody's limits: as little as can be.
+        // Bytes in kernel buffers are in no limit of ours: the buffers are as small as possible.
         destination.set_recv_buffer_size(SMALL).unwrap();
         destination.set_send_buffer_size(SMALL).unwrap();
         destination
@@ -64,12 +64,12 @@ impl Fixture {
         }
     }
 
-    /// From now on the destination refuses.
+    /// From now on the destination refuses connections.
     pub(crate) fn close_destination(&mut self) {
         self.destination = None;
     }
 
-    /// The simulator and the daemon as they are by default.
+    /// The simulator and the daemon with their defaults.
     pub(crate) async fn plain(kind: Kind) -> Self {
         Self::new(kind, Options::default(), "").await
     }
@@ -79,7 +79,7 @@ impl Fixture {
             Kind::Tcp => {
                 let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
                 socket.set_recv_buffer_size(SMALL as usize).unwrap();
-                // Blocks, so that nothing that happens later is told as the outcome.
+                // Blocks, so that no later event is taken for the outcome.
                 socket.connect(&self.stage.address().into()).unwrap();
                 socket.set_nonblocking(true).unwrap();
                 let stream = TcpStream::from_std(socket.into()).unwrap();
@@ -93,7 +93,7 @@ impl Fixture {
         }
     }
 
-    /// The destination's end of the next connection.
+    /// The destination's side of the next connection.
     pub(crate) async fn accept(&self) -> TcpStream {
         let (stream, _) = self.destination.as_ref().unwrap().accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
@@ -106,7 +106,7 @@ impl Fixture {
         (client, self.accept().await)
     }
 
-    /// Waits until every session has ended, and asserts that all was well.
+    /// Waits until every session has ended, and asserts that there was no violation.
     pub(crate) async fn end(self) -> Snapshot {
         self.stage
             .until("every session ends by itself", |l| l.open_sessions() == 0)
@@ -115,7 +115,7 @@ impl Fixture {
     }
 }
 
-/// A local program.
+/// A client.
 pub(crate) enum Client {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -145,7 +145,7 @@ impl Client {
         self.io().shutdown().await.unwrap();
     }
 
-    /// Closes with a reset, as far as there is one.
+    /// Closes with a reset, if the socket supports it.
     pub(crate) fn abort(self) {
         if let Self::Tcp(stream) = self {
             abort(stream);
@@ -162,7 +162,7 @@ impl Client {
         read_to_end(self.io()).await
     }
 
-    /// Writes until writing fails, and tells how.
+    /// Writes until writing fails, and returns the outcome.
     pub(crate) async fn write_to_end(&mut self) -> io::ErrorKind {
         loop {
             if let Err(error) = self.io().write_all(b"more").await {
@@ -177,31 +177,31 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 
-/// How reading ended.
+/// The outcome of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Fin,
     Reset,
 }
 
-/// Everything that comes, and how it ends.
+/// Reads everything; returns the data and the outcome.
 pub(crate) async fn read_to_end<R: AsyncRead + Unpin + ?Sized>(reader: &mut R) -> (Vec<u8>, End) {
     let mut came = Vec::new();
     let end = match reader.read_to_end(&mut came).await {
         Ok(_) => End::Fin,
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => End::Reset,
-        Err(error) => panic!("an end that is neither: {error}"),
+        Err(error) => panic!("an unexpected error: {error}"),
     };
     (came, end)
 }
 
-/// A pattern in which no byte can be missed or come twice unseen.
+/// A pattern in which a missing or duplicate byte is always visible.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {
     ssm_proxyd::sim::seeded(len as u64, 7).flatten().collect()
 }
 
-/// Bytes of a socket's buffer.
+/// Size of a socket's buffer.
 const SMALL: u32 = 64 * 1024;
 
-/// How long a scene may take; each takes a second or a few.
+/// Timeout of a test; each takes a few seconds.
 const TIMEOUT: Duration = Duration::from_secs(100);

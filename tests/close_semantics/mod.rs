@@ -1,15 +1,16 @@
-//! The truth of every ending: who closes, how, when, and what the other side sees of it.
+//! Close semantics: which side closes, how and when, and what the other side sees.
 //!
-//! Each runs over TCP and over a Unix socket, from a real client through the daemon, the simulator
-//! and a session to a real destination. At the end no session is open and no rule was broken.
+//! Each test runs over TCP and over a Unix socket, from a real client through the daemon, the
+//! simulator and a session to a real destination. At the end no session is open and there was no
+//! protocol violation.
 //!
 //! ```text
-//!   scene.rs     a client and a destination face to face, and their ends in words
-//!   closes.rs    either side closes, half or whole, well or badly
-//!   queues.rs    either side does not read, and bytes wait
-//!   starts.rs    a client that leaves before its session is there, or says nothing
-//!   losses.rs    a session that is lost, and one that only seems to be
-//!   sockets.rs   the file of a Unix socket, from the daemon's start to its end
+//!   fixture.rs       a client and a destination, and the outcome of each side
+//!   closes.rs        either side closes, one direction or both, cleanly or with a reset
+//!   slow_readers.rs  either side does not read, and bytes are queued
+//!   early_close.rs   a client that closes before its session is ready, or sends nothing
+//!   session_loss.rs  a session that is lost, and one that is only interrupted
+//!   socket_files.rs  the file of a Unix socket, from the daemon's start to its end
 //! ```
 
 mod closes;

@@ -1,4 +1,4 @@
-//! A session that is lost, and one that only seems to be.
+//! A session that is lost, and one that is only interrupted.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ async fn a_half_closed_client_whose_session_is_lost_sees_a_reset() {
     .await;
 }
 
-/// The limit of a Unix socket, as the README tells it.
+/// A limitation of Unix sockets, documented in the README.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_sent_nothing_sees_a_reset_over_tcp_only() {
     each(async |kind| {
@@ -85,7 +85,7 @@ async fn a_client_that_sent_nothing_sees_a_reset_over_tcp_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dial_that_is_refused_is_a_reset() {
     each(async |kind| {
-        // Slow, so that the client is there before it is refused.
+        // Slow, so that the client is connected before it is refused.
         let options = Options {
             api_delay: Duration::from_millis(300),
             ..Options::default()
@@ -126,7 +126,7 @@ async fn a_stop_of_the_daemon_is_a_reset() {
     .await;
 }
 
-/// While there is no websocket, nobody can say that an answer does not come.
+/// Without a websocket, a missing response cannot be detected.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_closed_client_gets_its_response_after_an_outage_longer_than_its_timeout() {
     each(async |kind| {
@@ -174,7 +174,7 @@ async fn the_final_bytes_of_a_client_arrive_after_an_outage_longer_than_its_time
     .await;
 }
 
-/// An agent whose death is noticed at once.
+/// An agent whose end is noticed immediately.
 fn expiring() -> Options {
     let mut options = unpaced();
     options.agent.crash_delay = Duration::ZERO;
@@ -193,10 +193,12 @@ async fn outage(fixture: &Fixture) {
     fixture.stage.simulator.set_faults(faults);
     let broken = OneOffFault::Break(Manner::Fin);
     assert_eq!(fixture.stage.simulator.inject(None, broken), 1);
-    // The pauses between so many attempts are longer than a second and a half together.
+    // The backoff of this number of attempts is longer than a second and a half in total.
     fixture
         .stage
-        .until("it lasts", |l| l.refused_upgrades.get(&503) >= Some(&6))
+        .until("the outage lasts", |l| {
+            l.refused_upgrades.get(&503) >= Some(&6)
+        })
         .await;
     fixture.stage.simulator.set_faults(Faults::default());
 }

@@ -1,4 +1,4 @@
-//! Either side does not read, and bytes wait.
+//! Either side does not read, and bytes are queued.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::support::in_process::{unpaced, until};
 async fn a_client_that_does_not_read_holds_back_the_destination_and_loses_nothing() {
     each(async |kind| {
         let mut options = unpaced();
-        // What is not acknowledged waits in the kernel, and is not what is measured.
+        // Unacknowledged bytes are queued in the kernel, which is not measured here.
         options.agent.window = Some(1 << 20);
         let fixture = Fixture::new(kind, options, "").await;
         let (mut client, destination) = fixture.pair().await;
@@ -90,9 +90,9 @@ async fn a_client_that_closes_before_a_stalled_destination_is_not_waited_for_ind
             let (mut client, _destination) = fixture.pair().await;
             let data = pattern(LARGE);
 
-            // As much as everything on the way takes.
+            // As much as all buffers on the path take.
             let sent = tokio::time::timeout(Duration::from_secs(2), client.send(&data)).await;
-            assert!(sent.is_err(), "{kind:?}: all was taken");
+            assert!(sent.is_err(), "{kind:?}: all bytes were taken");
             leave(client);
 
             fixture.end().await;
@@ -107,7 +107,7 @@ async fn a_destination_that_only_sends_does_not_hold_a_disconnected_client() {
         let keys = "half_close_timeout = \"1s\"\nresume_timeout = \"1s\"";
         let fixture = Fixture::new(kind, unpaced(), &format!("{FAST_UPLOAD}\n{keys}")).await;
         let (mut client, mut destination) = fixture.pair().await;
-        // More than sockets take, and less than the agent: its FIN waits behind it.
+        // More than sockets take, and less than the agent: its FIN is queued behind it.
         client.send(&pattern(7_000_000)).await;
         drop(client);
 
@@ -125,7 +125,7 @@ async fn a_destination_that_only_sends_does_not_hold_a_disconnected_client() {
     .await;
 }
 
-/// The last bytes wait in sockets and not in the daemon, which has closed its end.
+/// The last bytes are queued in sockets and not in the daemon, which has closed its end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_ends_before_the_client_reads_is_an_end_after_every_byte() {
     each(async |kind| {
@@ -138,7 +138,7 @@ async fn a_destination_that_ends_before_the_client_reads_is_an_end_after_every_b
         destination.shutdown().await.unwrap();
         fixture
             .stage
-            .until("all is on its way", |l| {
+            .until("all bytes are in flight", |l| {
                 l.sessions[0].traffic.bytes_out >= data.len() as u64
             })
             .await;
@@ -151,8 +151,8 @@ async fn a_destination_that_ends_before_the_client_reads_is_an_end_after_every_b
     .await;
 }
 
-/// A destination that talks and does not read stops its agent from reading too, acknowledgements
-/// included; those pile up here until no more input is taken.
+/// A destination that sends and does not read stops its agent from reading too, acknowledgements
+/// included; those are queued here until no more input is taken.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_sends_before_it_reads_delivers_everything() {
     let mut options = Options {
@@ -175,7 +175,7 @@ async fn a_destination_that_sends_before_it_reads_delivers_everything() {
     let data = Arc::clone(&answer);
     exchange.spawn(async move { says.write_all(&data).await.map(|()| says) });
     let received = listening.held_back().await;
-    assert!(received < VERY_LARGE, "nothing held it back");
+    assert!(received < VERY_LARGE, "there was no backpressure");
     let mut came = vec![0; LARGE];
     receiver.read_exact(&mut came).await.unwrap();
     let sent = exchange.join_next().await.unwrap().unwrap().unwrap();
@@ -186,10 +186,13 @@ async fn a_destination_that_sends_before_it_reads_delivers_everything() {
     let received = listening.whole.join_next().await.unwrap().unwrap();
     assert!(received[..] == answer[..]);
     let ledger = fixture.end().await;
-    assert_eq!(ledger.sessions[0].attached, 1, "the websocket lived on");
+    assert_eq!(
+        ledger.sessions[0].attached, 1,
+        "the websocket must stay connected"
+    );
 }
 
-/// Someone who reads, and how far they came.
+/// A reader, and its progress.
 struct Listener {
     received: Arc<AtomicUsize>,
     whole: JoinSet<Vec<u8>>,
@@ -211,20 +214,20 @@ impl Listener {
         Self { received, whole }
     }
 
-    /// Waits until no more comes, and tells how much did.
+    /// Waits until no more bytes arrive, and returns their number.
     async fn held_back(&self) -> usize {
         held_back(&self.received).await
     }
 
     async fn received(&self, len: usize) {
-        until("everything is heard", || {
+        until("everything is received", || {
             self.received.load(Ordering::Relaxed) == len
         })
         .await;
     }
 }
 
-/// Someone who writes, and how far they came.
+/// A writer, and its progress.
 struct Speech {
     sent: Arc<AtomicUsize>,
     _task: JoinSet<()>,
@@ -245,13 +248,13 @@ impl Speech {
         Self { sent, _task: task }
     }
 
-    /// Waits until no more is taken, and tells how much was.
+    /// Waits until no more is taken, and returns the number of bytes.
     async fn held_back(&self) -> usize {
         held_back(&self.sent).await
     }
 }
 
-/// Waits until a counter rests, and tells where.
+/// Waits until a counter stops changing, and returns it.
 async fn held_back(counter: &AtomicUsize) -> usize {
     let mut before = usize::MAX;
     loop {
@@ -264,12 +267,12 @@ async fn held_back(counter: &AtomicUsize) -> usize {
     }
 }
 
-/// More than every limit on the way together.
+/// More than the sum of all limits on the path.
 const LARGE: usize = 32 << 20;
 
-/// So many acknowledgements that neither sockets nor the daemon have room for them, and fewer than
-/// the messages that an agent keeps.
+/// More acknowledgements than sockets and the daemon can queue, and fewer than the messages that an
+/// agent keeps.
 const VERY_LARGE: usize = 80 << 20;
 
-/// No pace, and large messages.
+/// No speed limit, and large messages.
 const FAST_UPLOAD: &str = "upload_rate = 0\nupload_payload = 32768\nupload_window = \"1MiB\"";

@@ -11,7 +11,7 @@ use ssm_proxyd::session::{Identity, TerminatePolicy};
 
 use crate::support::in_process::TARGET;
 
-/// A daemon with a forward on each of these addresses; it never gets as far as a session.
+/// A daemon with a forward on each of these addresses; it never starts a session.
 async fn start(listen: &[&str], keys: &str) -> Result<Daemon, StartError> {
     let mut text =
         "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"http://127.0.0.1:1\"\n".to_owned();

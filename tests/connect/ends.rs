@@ -1,4 +1,4 @@
-//! Exit codes of `connect` where the end of the session does not prove the end of the destination.
+//! Exit codes of `connect` if the end of the session does not confirm the end of the destination.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -57,7 +57,8 @@ async fn the_bytes_of_a_destination_that_closes_at_once_are_printed() {
         assert!(code == 0 || code == 1, "{code}: {stderr}");
         clean += u32::from(code == 0);
     }
-    // On a busy machine the first round trips are long, and an end soon after the bytes is doubted.
+    // On a busy machine the first round trips are long, and an end soon after the bytes is not
+    // trusted.
     assert!(clean >= 5, "{clean} of 10 ends are clean");
     assert_clean(&simulator);
 }

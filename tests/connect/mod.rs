@@ -1,4 +1,4 @@
-//! `connect`: bytes, ends, signals, exit codes and words, without ssh.
+//! `connect`: bytes, ends, signals, exit codes and messages, without ssh.
 
 mod ends;
 mod refusals;
@@ -118,7 +118,7 @@ async fn a_signal_while_the_session_is_opened_ends_it() {
     options.agent.readiness = Duration::from_secs(5)..Duration::from_secs(6);
     let simulator = Simulator::start(options).await.unwrap();
     let process = ConnectProcess::start(&simulator, 22);
-    until("a session", || simulator.ledger().started == 1).await;
+    until("the session is started", || simulator.ledger().started == 1).await;
 
     process.signal("TERM");
 
@@ -144,7 +144,7 @@ async fn a_session_that_may_still_be_active_is_reported() {
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
-/// ssh sends HUP when it ends, after an INT of the terminal that both have got.
+/// ssh sends HUP when it ends, after an INT of the terminal that both received.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_forces_the_shutdown_and_leaves_no_session() {
     let options = Options {
@@ -165,7 +165,7 @@ async fn a_second_signal_forces_the_shutdown_and_leaves_no_session() {
     assert!(simulator.ledger().sessions[0].terminate_called);
 }
 
-/// Nobody writes a byte, so nothing but the hang-up tells.
+/// No bytes are written, so the hang-up is the only event.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_stdout_ends_the_session() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
@@ -198,7 +198,7 @@ async fn a_stdout_closed_during_a_transfer_is_not_an_error() {
     assert_clean(&simulator);
 }
 
-/// stdin and stdout go with their owner, and nothing says so but that.
+/// stdin and stdout are closed with their owner, which is the only event.
 #[tokio::test(flavor = "multi_thread")]
 async fn when_its_parent_dies_no_session_and_no_process_is_left() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
@@ -348,7 +348,7 @@ async fn a_lost_session_is_reported_and_not_a_clean_end() {
     assert!(stderr.contains("crash reason"), "{stderr}");
 }
 
-/// A server for one connection: reads a line, answers, and ends.
+/// A server for one connection: reads a line, responds, and ends.
 fn answering(answer: Vec<u8>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

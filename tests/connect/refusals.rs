@@ -1,4 +1,4 @@
-//! What `connect` says when there is no connection: one line with the remedy, and an exit code.
+//! Messages of `connect` if there is no connection: one line with the remedy, and an exit code.
 
 use ssm_proxyd::sim::{ApiFault, Operation, Options, Simulator};
 

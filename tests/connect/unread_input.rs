@@ -1,4 +1,4 @@
-//! What is left when `connect` ends: a session, or bytes of stdin.
+//! Leftovers when `connect` ends: a session, or unread bytes of stdin.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use ssm_proxyd::sim::{ApiFault, Operation, Options, Role, Simulator};
 use crate::support::connect_process::{ConnectProcess, DEFAULTS};
 use crate::support::in_process::{TARGET, destination, unpaced, until};
 
-/// The forward ends late, so the time that is left belongs to its session.
+/// The forward ends late, so the remaining time is for its session.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_signals_while_an_upgrade_hangs_leave_no_session() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
@@ -50,7 +50,7 @@ async fn a_clean_end_that_leaves_a_session_is_not_a_success() {
     assert!(stderr.contains("may still be active"), "{stderr}");
 }
 
-/// As by `connect < file | head -c1`.
+/// Like `connect < file | head -c1`.
 #[tokio::test(flavor = "multi_thread")]
 async fn stdout_closed_before_stdin_is_delivered_is_not_a_success() {
     let mut blocked = Blocked::new(&[]).await;
@@ -66,11 +66,7 @@ async fn a_destination_that_ends_before_it_got_stdin_is_not_a_success() {
 
     drop(blocked.destination.take());
 
-    assert_eq!(
-        blocked.process.read_to_end(),
-        b"",
-        "the end comes as an end"
-    );
+    assert_eq!(blocked.process.read_to_end(), b"", "the end must be clean");
     blocked.assert_undelivered();
 }
 
@@ -90,7 +86,7 @@ async fn a_destination_that_ends_after_stdout_closed_is_not_a_success() {
     blocked.assert_undelivered();
 }
 
-/// A `connect` whose destination has said one byte and reads nothing, so that stdin is full.
+/// A `connect` whose destination has sent one byte and reads nothing, so that stdin is full.
 struct Blocked {
     process: ConnectProcess,
     destination: Option<TcpStream>,
@@ -99,7 +95,7 @@ struct Blocked {
 }
 
 impl Blocked {
-    /// `by` is how the address of the destination is given: as a port if nothing is.
+    /// `by` is the option for the address of the destination; without one it is a port.
     async fn new(by: &[&str]) -> Self {
         let simulator = Simulator::start(unpaced()).await.unwrap();
         let slow = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -122,7 +118,7 @@ impl Blocked {
             }
         });
         let (mut before, mut same) = (0, 0);
-        until("nothing more is taken", || {
+        until("no more input is taken", || {
             let now = written.load(Relaxed);
             same = if now > 0 && now == before {
                 same + 1

@@ -1,4 +1,4 @@
-//! `completions` and `man`: what a shell and a pager make of them.
+//! `completions` and `man`: scripts for shells and pages for a pager.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ fn bash_completes_commands_options_and_forward_names() {
     let cache = in_a_file("orders-cache", 2).replace("listen = 1", "listen = 2");
     fixture.configure(&(in_a_file("orders-db", 1) + &cache));
     let complete = |text: &str| {
-        // What bash itself does when Tab is pressed: it calls the function of the script.
+        // As bash does when Tab is pressed: it calls the function of the script.
         let script = format!(
             "eval \"$(ssm-proxyd completions bash)\"; COMP_WORDS=({text}); \
              COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_TYPE=9; \

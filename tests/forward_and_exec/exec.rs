@@ -1,4 +1,4 @@
-//! `exec`: the place in words and environment, signals, and how the command ends.
+//! `exec`: the address in arguments and environment, signals, and the end of the command.
 
 use ssm_proxyd::sim::{Options, Role, Simulator};
 
@@ -8,7 +8,7 @@ use crate::support::daemon_process::{assert_clean, assert_names};
 use crate::support::in_process::{TARGET, destination, until};
 use crate::support::process::Process;
 
-/// Says hello to an echo, and prints what comes back.
+/// Sends hello to an echo, and prints the response.
 const CLIENT: &str = "import socket, sys\n\
     s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 60)\n\
     s.sendall(b'hello'); print(s.recv(5).decode())\n";
@@ -65,10 +65,10 @@ async fn exec_returns_the_exit_code_of_the_command() {
         assert_eq!(found, code, "{command:?}: {output}");
         assert!(output.contains(text), "{output}");
     }
-    assert_eq!(simulator.ledger().started, 0, "nobody has connected");
+    assert_eq!(simulator.ledger().started, 0, "no client has connected");
 }
 
-/// The daemon that runs by the same file has what stands in its other tables.
+/// The daemon with the same file uses the other tables of the file.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_addresses_of_the_daemon_are_not_used() {
     let (simulator, port) = before_an_echo().await;
@@ -94,7 +94,7 @@ async fn signals_are_passed_on_and_the_command_decides() {
     let fixture = Fixture::new();
     fixture.configure(&in_a_file("echo", port));
     for signal in ["TERM", "INT", "HUP", "USR1", "USR2"] {
-        // It says when it listens; a shell does what a trap says after what it waits for.
+        // It prints when it listens; a shell runs a trap only after the command that it waits for.
         let script = format!("trap 'exit 9' {signal}; echo ready; while :; do sleep 0.1; done");
         let arguments = ["exec", "echo", "--", "sh", "-c", &script];
         let mut exec = Process::start(&mut fixture.command(&simulator, &arguments));
@@ -116,7 +116,7 @@ async fn signals_are_passed_on_and_the_command_decides() {
         exec.signal(signal);
     }
     exec.close_stdin();
-    assert_eq!(exec.exit_code(), 4, "it was waited for");
+    assert_eq!(exec.exit_code(), 4, "exec must wait for the command");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,7 +130,10 @@ async fn a_session_of_a_command_that_was_killed_is_ended() {
     ];
     let mut exec = Process::start(&mut fixture.command(&simulator, &arguments));
     exec.stdout.wait_for("hello");
-    until("it is open", || simulator.ledger().open_sessions() == 1).await;
+    until("the session is open", || {
+        simulator.ledger().open_sessions() == 1
+    })
+    .await;
 
     exec.signal("TERM");
 

@@ -1,4 +1,4 @@
-//! `forward`: ready lines, traffic, ends and wrong words.
+//! `forward`: ready lines, traffic, shutdown and usage errors.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -74,13 +74,13 @@ async fn scripts_get_json_and_a_file_that_exists_while_ready() {
         serde_json::json!([format!("127.0.0.1:{port}")])
     );
     assert_eq!(ready["target"], TARGET);
-    until("the file is there", || file.exists()).await;
+    until("the file exists", || file.exists()).await;
     assert_eq!(text(&file).trim_end(), line);
     assert_echo(&mut connect(([127, 0, 0, 1], port).into()), b"hello");
 
     forward.signal("HUP");
     assert_eq!(forward.exit_code(), 0);
-    assert!(!file.exists(), "it is taken away");
+    assert!(!file.exists(), "the file must be removed");
     assert_clean(&simulator);
 }
 
@@ -97,7 +97,7 @@ async fn an_interrupt_drains_and_a_second_one_does_not_wait() {
     assert_echo(&mut client, b"hello");
 
     forward.signal("INT");
-    until("nobody else comes in", || {
+    until("new connections are refused", || {
         TcpStream::connect(address).is_err()
     })
     .await;

@@ -1,4 +1,4 @@
-//! `forward` and `exec`: tunnels without a file and without a daemon.
+//! `forward` and `exec`: forwards without a daemon.
 
 mod completions_and_man;
 mod exec;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::support::daemon_process::caller;
 use crate::support::in_process::TARGET;
 
-/// Where a person works: a home without a configuration, unless one is written.
+/// The environment of a user: a home without a configuration, unless one is written.
 struct Fixture {
     home: TempDir,
 }
@@ -26,14 +26,14 @@ impl Fixture {
         }
     }
 
-    /// Writes the configuration of the person.
+    /// Writes the configuration of the user.
     fn configure(&self, text: &str) {
         let directory = self.home.path().join(".config/ssm-proxyd");
         std::fs::create_dir_all(&directory).unwrap();
         std::fs::write(directory.join("config.toml"), text).unwrap();
     }
 
-    /// A command whose AWS is the simulator.
+    /// A command that uses the simulator as AWS.
     fn command(&self, simulator: &Simulator, arguments: &[&str]) -> Command {
         let mut command = caller(simulator);
         command

@@ -1,4 +1,4 @@
-//! `exec` with psql before a real server.
+//! `exec` with psql and a real server.
 
 use ssm_proxyd::sim::{Options, Simulator};
 
@@ -37,7 +37,7 @@ async fn psql_queries_through_a_forward_that_lives_as_long_as_psql() {
     assert_eq!((code, out.as_str()), (0, "500500\n"), "{output}");
 
     let (code, _, output) = psql("SELECT 1/0");
-    assert_eq!(code, 1, "psql's own");
+    assert_eq!(code, 1, "the exit code of psql");
     assert!(output.contains("division by zero"), "{output}");
     assert_clean(&simulator);
 }

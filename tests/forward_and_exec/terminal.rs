@@ -1,4 +1,4 @@
-//! What a person sees of `forward` in a terminal: tmux is the terminal.
+//! The output of `forward` on a terminal, which is tmux.
 
 use std::process::Command;
 
@@ -38,7 +38,7 @@ async fn the_ready_line_the_live_line_and_ctrl_c() {
     screen.until("0-ended").await;
     assert!(
         !screen.text().contains("connections"),
-        "the line is taken away"
+        "the status line must be removed"
     );
     assert_clean(&simulator);
 }

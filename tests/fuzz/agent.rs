@@ -1,7 +1,7 @@
-//! A hostile client and odd destinations against the simulated agent.
+//! A hostile client and unusual destinations against the simulated agent.
 //!
-//! As `tunnel.rs`, from the other side: the simulator is what a client is tested with, so no
-//! client may bring it down, make it run in circles or eat the memory of the machine.
+//! Like `tunnel.rs`, from the other side: clients are tested with the simulator, so no client may
+//! make it panic, loop without end or use unbounded memory.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,7 +19,7 @@ use crate::support::message_builder;
 use crate::support::pair::beginning;
 use crate::support::pair_options::PairOptions;
 
-/// Plays a tape.
+/// Runs the steps of an input.
 pub(super) fn agent(data: &[u8]) {
     let mut source = ByteSource::new(data);
     let mut client = Client::new(&mut source);
@@ -36,7 +36,7 @@ struct Client {
     /// The number of the client's next message.
     seq: u64,
     dialled: Vec<ConnectionId>,
-    /// What each destination was given and has not taken.
+    /// Bytes that each destination was given and has not taken.
     unwritten: BTreeMap<ConnectionId, usize>,
     ended: bool,
 }
@@ -70,7 +70,7 @@ impl Client {
         client
     }
 
-    /// The handshake of a good client, so that not every tape has to find it.
+    /// The handshake of a correct client, so that inputs need not contain it.
     fn begin(&mut self) {
         let response = input(0, PayloadType::HandshakeResponse, RESPONSES[0]);
         self.agent.handle_message(self.now, response);
@@ -106,7 +106,7 @@ impl Client {
         }
     }
 
-    /// The client says something.
+    /// The client sends a message.
     fn send_step(&mut self, step: u8, source: &mut ByteSource<'_>) {
         let seq = self.seq;
         let frame = match step % 32 {
@@ -165,7 +165,7 @@ impl Client {
         }
     }
 
-    /// A destination takes some of what it was given.
+    /// A destination takes a part of its bytes.
     fn write(&mut self, source: &mut ByteSource<'_>) {
         let len = source.number() * 64;
         self.with(source, |client, id| {
@@ -199,7 +199,7 @@ impl Client {
         self.agent.handle_timeout(self.now);
     }
 
-    /// What its driver owes it after every verb.
+    /// The duties of its driver after every call.
     fn drain(&mut self) {
         self.send();
         if self.agent.poll_timeout().is_some_and(|at| at <= self.now) {
@@ -207,7 +207,10 @@ impl Client {
             self.send();
         }
         let next = self.agent.poll_timeout();
-        assert!(next.is_none_or(|at| at > self.now), "it wants what is past");
+        assert!(
+            next.is_none_or(|at| at > self.now),
+            "its deadline is in the past"
+        );
         let unwritten: usize = self.unwritten.values().sum();
         assert!(unwritten <= MAX_UNWRITTEN, "{unwritten} bytes unwritten");
     }
@@ -217,8 +220,8 @@ impl Client {
         let mut left = 0;
         while let Some(frame) = self.agent.poll_transmit(self.now) {
             left += 1;
-            assert!(left < MAX_FRAMES, "it does not stop to send");
-            Message::decode(frame).expect("an agent sends messages");
+            assert!(left < MAX_FRAMES, "it sends without end");
+            Message::decode(frame).expect("an agent must send valid messages");
         }
         self.drain_events();
     }
@@ -227,8 +230,8 @@ impl Client {
         let mut count = 0;
         while let Some(event) = self.agent.poll_event() {
             count += 1;
-            assert!(count < MAX_EVENTS, "it does not stop to ask");
-            assert!(!self.ended, "nothing follows the end");
+            assert!(count < MAX_EVENTS, "it requests without end");
+            assert!(!self.ended, "nothing may follow the end");
             match event {
                 Event::Dial(id) => self.dialled.push(id),
                 Event::Write(id, data) => *self.unwritten.entry(id).or_default() += data.len(),
@@ -238,7 +241,7 @@ impl Client {
         }
     }
 
-    /// The service ends the session, and it is over soon.
+    /// The service ends the session, which must be over soon.
     fn rest(&mut self) {
         self.agent.handle_channel_closed(self.now);
         self.drain();
@@ -268,7 +271,7 @@ fn frames(source: &mut ByteSource<'_>) -> Vec<u8> {
     bytes
 }
 
-/// Much for one stream.
+/// A large buffer for one stream.
 fn bulk(source: &mut ByteSource<'_>) -> Vec<u8> {
     let stream = StreamId(3 + 2 * u32::from(source.byte() % 4));
     let frame = message_builder::frames(&[(Command::Psh, stream, &[7; 60_000])]);
@@ -318,10 +321,10 @@ const TYPES: &[PayloadType] = &[
     PayloadType::Other(77),
 ];
 
-/// The budget of a mux, and one message that went beyond it.
+/// The buffer limit of a mux, and one message beyond it.
 const MAX_UNWRITTEN: usize = (4 << 20) + 8 * 60_008;
 
-/// Beyond what 400 steps can leave behind.
+/// More rounds than 400 steps can cause.
 const MAX_FRAMES: usize = 20_000;
 const MAX_EVENTS: usize = 20_000;
 const MAX_WAKES: usize = 5000;

@@ -1,15 +1,15 @@
-//! Decoders and cores against bytes that nobody would send.
+//! Decoders and cores with hostile input.
 //!
 //! Each target is a function of `targets.rs`, `tunnel.rs` or `agent.rs` and a folder of `corpus`. A
 //! run replays the corpus, then some thousand mutations of it, the same ones each time. To search
 //! further:
 //!
 //! ```text
-//!   FUZZ_SEED=7 FUZZ_ROUNDS=1000000 cargo test fuzz::
+//!   FUZZ_SEED=7 FUZZ_ROUNDS=1000000 cargo test --test all fuzz::
 //! ```
 //!
 //! A failure prints its input; keep it as a file of the corpus. A new target is a function, a
-//! folder and a test; one with state reads its steps from a `ByteSource` of the bytes that it is given.
+//! folder and a test; one with state reads its steps from a `ByteSource`.
 
 mod agent;
 mod byte_source;
@@ -101,7 +101,7 @@ fn fuzz(target: &'static str, run: fn(&[u8])) {
     fuzz_for(ROUNDS, target, run);
 }
 
-/// Runs a target over its corpus and over mutations of it.
+/// Runs a target with its corpus and with mutations of it.
 fn fuzz_for(rounds: u64, target: &'static str, run: fn(&[u8])) {
     let corpus = corpus(target);
     for (name, input) in &corpus {
@@ -135,7 +135,7 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert!(!files.is_empty(), "{folder:?} has no seed");
+    assert!(!files.is_empty(), "{folder:?} has no input");
     let name = |file: &Path| file.file_name().unwrap().to_string_lossy().into_owned();
     files
         .iter()
@@ -151,12 +151,12 @@ fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
         Ok(text) => text
             .parse()
-            .unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
+            .unwrap_or_else(|_| panic!("{variable} is not a number: {text}")),
         Err(_) => default,
     }
 }
 
-/// An input that is being tried. If that panics, says which one it was.
+/// The current input. If the target panics, prints the input.
 struct Case<'a> {
     target: &'a str,
     name: &'a str,
@@ -176,8 +176,8 @@ impl Drop for Case<'_> {
     }
 }
 
-/// Enough to find a slip of the day; a longer search is by hand.
+/// Rounds of a normal run; longer searches are manual.
 const ROUNDS: u64 = 20_000;
 
-/// As many for targets with state, whose inputs are whole stories.
+/// Rounds for targets with state, whose inputs are whole scenarios.
 const SCENARIOS: u64 = 3000;

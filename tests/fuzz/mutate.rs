@@ -1,8 +1,8 @@
-//! Small damage to good inputs: what a bad peer, a bad cut or a bad length would do.
+//! Small mutations of valid inputs: damaged bytes, wrong fragmentation, wrong lengths.
 
 use fastrand::Rng;
 
-/// One of the seeds, damaged in one to four ways; at most [`MAX_LEN`] bytes.
+/// One of the seeds, mutated in one to four ways; at most [`MAX_LEN`] bytes.
 pub(super) fn mutation(rng: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
     let mut input = pick(rng, seeds).clone();
     for _ in 0..rng.usize(1..=4) {
@@ -43,7 +43,8 @@ fn overwrite(input: &mut [u8], at: usize, bytes: &[u8]) {
     }
 }
 
-/// A length that is nearly right, or at the edge of its type, in one of the widths and orders.
+/// A length that is almost right, or at the limit of its type, in one of the widths and byte
+/// orders.
 fn number(rng: &mut Rng, len: usize) -> Vec<u8> {
     let edges = [
         0,
@@ -65,7 +66,7 @@ fn number(rng: &mut Rng, len: usize) -> Vec<u8> {
     }
 }
 
-/// Doubles a part, often enough to nest what nests.
+/// Repeats a part, often enough to nest what can be nested.
 fn repeat(rng: &mut Rng, input: &mut Vec<u8>, at: usize) {
     let part = input[range(rng, input.len())].to_vec();
     let copies = *pick(rng, &[1, 1, 2, 200]);
@@ -74,7 +75,7 @@ fn repeat(rng: &mut Rng, input: &mut Vec<u8>, at: usize) {
     }
 }
 
-/// Keeps the beginning and goes on as another seed does.
+/// Keeps the beginning and continues like another seed.
 fn splice(rng: &mut Rng, input: &mut Vec<u8>, at: usize, seeds: &[Vec<u8>]) {
     let other = pick(rng, seeds);
     input.truncate(at);
@@ -95,5 +96,5 @@ fn pick<'a, T>(rng: &mut Rng, items: &'a [T]) -> &'a T {
     &items[rng.usize(..items.len())]
 }
 
-/// SimulatorProcess beyond every seed; more would only be slow.
+/// Longer than every seed; a higher maximum would only be slow.
 const MAX_LEN: usize = 1 << 16;

@@ -1,8 +1,8 @@
-//! The targets: what must hold for any bytes whatever.
+//! The targets: properties that hold for any bytes.
 //!
-//! None may panic, and what was decoded must survive being encoded. They need nothing of the
-//! test harness, so that libFuzzer can run them too: include this file in a crate of cargo-fuzz
-//! and say `fuzz_target!(|data: &[u8]| targets::message(data))`.
+//! None may panic, and whatever was decoded must decode to the same value after it is encoded. They
+//! need nothing of the test harness, so that libFuzzer can run them too: include this file in a
+//! crate of cargo-fuzz and write `fuzz_target!(|data: &[u8]| targets::message(data))`.
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -26,18 +26,21 @@ pub(super) fn message(data: &[u8]) {
 
     assert_one_line(&message.to_string());
     assert!(HEADER_LEN + message.payload.len() <= data.len().max(HEADER_LEN));
-    assert!(data.ends_with(&message.payload), "the payload is the tail");
+    assert!(
+        data.ends_with(&message.payload),
+        "the payload must be the rest"
+    );
     let name = message.header.kind.as_str();
     assert!((1..=32).contains(&name.chars().count()), "{name:?}");
     let encoded = message.encode();
     assert_eq!(encoded.len(), HEADER_LEN + message.payload.len());
-    // A foreign name outside of ASCII is kept to be shown and does not come back.
+    // An unknown name with non-ASCII characters is kept for display and is not encoded again.
     if !matches!(&message.header.kind, Kind::Other(name) if !name.is_ascii()) {
         assert_eq!(Message::decode(encoded), Ok(message));
     }
 }
 
-/// As [`message`], but with the digest put right, so that damage to a payload gets past it.
+/// Like [`message`], but with a corrected digest, so that damage to a payload gets past it.
 pub(super) fn message_sealed(data: &[u8]) {
     let mut sealed = data.to_vec();
     if let Some((length, _)) = data.split_first_chunk::<4>() {
@@ -54,7 +57,7 @@ pub(super) fn open_data_channel(data: &[u8]) {
     json::<OpenDataChannel>(data);
 }
 
-/// The short way to read an acknowledgement arrives where the long one does.
+/// The fast decoder of an acknowledgement returns the same as the complete one.
 pub(super) fn acknowledge(data: &[u8]) {
     let short = payload::decode_acknowledge(data).ok();
     let long = payload::decode::<Acknowledge>(data).ok();
@@ -83,7 +86,7 @@ pub(super) fn channel_closed(data: &[u8]) {
     json::<ChannelClosed>(data);
 }
 
-/// Four bytes are a flag, and nothing else is.
+/// Four bytes are a flag, and nothing else is one.
 pub(super) fn flag(data: &[u8]) {
     let encoded = Flag::decode(data).map(Flag::encode);
 
@@ -93,7 +96,7 @@ pub(super) fn flag(data: &[u8]) {
     );
 }
 
-/// A header is an error or its own eight bytes.
+/// A header is an error or encodes to its eight bytes.
 pub(super) fn frame_header(data: &[u8]) {
     let Some((bytes, _)) = data.split_first_chunk::<{ Header::LEN }>() else {
         return;
@@ -108,7 +111,8 @@ pub(super) fn frame_header(data: &[u8]) {
     }
 }
 
-/// Frames are the same in any cut (the first byte chooses it), and survive their encoding.
+/// Frames are the same in any fragmentation (the first byte chooses it), and survive their
+/// encoding.
 pub(super) fn smux(data: &[u8]) {
     let Some((&cut, input)) = data.split_first() else {
         return;
@@ -128,9 +132,12 @@ pub(super) fn smux(data: &[u8]) {
     assert_eq!(
         (whole.clone(), error),
         frames(cuts),
-        "the cut {cut} matters"
+        "the fragmentation {cut} changes the result"
     );
-    assert!(encoded.len() <= input.len(), "more came out than went in");
+    assert!(
+        encoded.len() <= input.len(),
+        "more bytes came out than went in"
+    );
     assert_eq!(frames([encoded.as_slice()]), (whole, None));
 }
 
@@ -142,14 +149,14 @@ fn json<T: DeserializeOwned + Serialize + Keys>(data: &[u8]) {
     };
 
     let text = payload::encode(&body);
-    let again: T = payload::decode(&text).expect("what was encoded decodes");
-    let value: Value = serde_json::from_slice(&text).expect("what was encoded is JSON");
+    let again: T = payload::decode(&text).expect("encoded bodies must decode");
+    let value: Value = serde_json::from_slice(&text).expect("encoded bodies must be JSON");
     if !has_fraction(&value) {
         assert_eq!(payload::encode(&again), text);
     }
 }
 
-/// True if a number in it may lose its last digit when it is written and read.
+/// True if a number in it may lose its last digit when it is encoded and decoded.
 fn has_fraction(value: &Value) -> bool {
     match value {
         Value::Number(number) => number.is_f64(),
@@ -159,7 +166,7 @@ fn has_fraction(value: &Value) -> bool {
     }
 }
 
-/// All pieces in order, chunks of one stream joined, and the error that ended them.
+/// All pieces in order, with chunks of one stream joined, and the error that ended them.
 fn frames<'a>(cuts: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<FrameError>) {
     let mut decoder = Decoder::new();
     let mut frames = Vec::new();
@@ -205,7 +212,7 @@ fn encode(frames: &[Frame]) -> Vec<u8> {
             bytes.extend(Header::bare(*command, stream).encode());
         }
         for chunk in data.chunks(usize::from(u16::MAX)) {
-            let length = u16::try_from(chunk.len()).expect("the chunks are short enough");
+            let length = u16::try_from(chunk.len()).expect("the chunks must be short enough");
             bytes.extend(Header::push(stream, length).encode());
             bytes.extend(chunk);
         }
@@ -213,7 +220,7 @@ fn encode(frames: &[Frame]) -> Vec<u8> {
     bytes
 }
 
-/// What a piece says: command, stream, data.
+/// The content of a piece: command, stream, data.
 type Frame = (Command, u32, Vec<u8>);
 
 #[track_caller]

@@ -1,9 +1,9 @@
-//! A hostile agent and a restless owner against a tunnel.
+//! A hostile agent and a random owner against a tunnel.
 //!
-//! The tape tells both what to do: messages that look right in any order, messages that do not,
-//! acknowledgements of anything, and the verbs of streams, sockets and time between them. The
-//! owner keeps his contract: he drains after every verb and takes nothing that is not wanted.
-//! Whatever comes, there is no panic, nothing runs in circles, and nothing grows beyond its bound.
+//! The input controls both: messages that are valid in any order, messages that are not,
+//! acknowledgements of anything, and calls for streams, sockets and time between them. The owner
+//! keeps its contract: it drains after every call and takes nothing that is not requested. For any
+//! input there is no panic, no endless loop, and nothing grows beyond its bound.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,7 +19,7 @@ use super::byte_source::ByteSource;
 use crate::support::message_builder;
 use crate::support::pair::beginning;
 
-/// Plays a tape to a tunnel with a mux.
+/// Runs the steps of an input on a tunnel with a mux.
 pub(super) fn tunnel(data: &[u8]) {
     play(
         data,
@@ -28,7 +28,7 @@ pub(super) fn tunnel(data: &[u8]) {
     );
 }
 
-/// Plays a tape to one without.
+/// Runs the steps of an input on a tunnel without one.
 pub(super) fn single(data: &[u8]) {
     let properties = r#"{"portNumber":"22"}"#;
     let request = message_builder::handshake_request_for(0, VERSIONS[0], properties, "");
@@ -56,7 +56,7 @@ struct Owner {
     /// The number of the tunnel's next message.
     sent: u64,
     responses: usize,
-    /// Bytes that its streams gave or dropped.
+    /// Bytes that its streams returned or dropped.
     read: u64,
     resets: bool,
     closed: Option<Reason>,
@@ -93,7 +93,7 @@ impl Owner {
         owner
     }
 
-    /// The handshake of a good agent, so that not every tape has to find it.
+    /// The handshake of a correct agent, so that inputs need not contain it.
     fn begin(&mut self, request: Bytes, first: StreamId) {
         self.give(request);
         self.give(message_builder::handshake_complete(1, ""));
@@ -104,7 +104,7 @@ impl Owner {
         self.wait(Duration::from_secs(1));
         self.give(message_builder::acknowledge(&Kind::Input, 1));
         self.drain();
-        assert_eq!(self.tunnel.open(), Ok(first), "the tunnel is ready");
+        assert_eq!(self.tunnel.open(), Ok(first), "the tunnel must be ready");
         self.streams.push(first);
     }
 
@@ -128,7 +128,7 @@ impl Owner {
         }
     }
 
-    /// The agent, or someone in its place, says something.
+    /// The agent, or the service, sends a message.
     fn receive(&mut self, step: u8, source: &mut ByteSource<'_>) {
         let seq = self.seq;
         let frame = match step % 32 {
@@ -169,7 +169,7 @@ impl Owner {
         }
         let outcome = self.tunnel.handle_message(self.now, frame);
         if let Some(reason) = &self.closed {
-            assert_eq!(outcome, Err(reason.clone()), "errors are final");
+            assert_eq!(outcome, Err(reason.clone()), "errors must be final");
         } else if let Err(reason) = outcome {
             assert_eq!(self.tunnel.ended(), Some(&reason));
         }
@@ -202,7 +202,7 @@ impl Owner {
         bytes
     }
 
-    /// Much for one stream.
+    /// A large buffer for one stream.
     fn bulk(&self, source: &mut ByteSource<'_>) -> Vec<u8> {
         let stream = self.some_stream(source);
         let frame = message_builder::frames(&[(Command::Psh, stream, &[7; 60_000])]);
@@ -258,7 +258,7 @@ impl Owner {
         self.tunnel.handle_disconnected(self.now);
     }
 
-    /// Wakes the tunnel at each of its deadlines, as far as they lie within `span`.
+    /// Wakes the tunnel at each of its deadlines within `span`.
     fn wait(&mut self, span: Duration) {
         let end = self.now + span;
         for _ in 0..MAX_WAKES {
@@ -273,7 +273,7 @@ impl Owner {
         self.tunnel.handle_timeout(self.now);
     }
 
-    /// What its driver owes it after every verb.
+    /// The duties of its driver after every call.
     fn drain(&mut self) {
         self.send();
         if self.tunnel.poll_timeout().is_some_and(|at| at <= self.now) {
@@ -281,7 +281,10 @@ impl Owner {
             self.send();
         }
         let next = self.tunnel.poll_timeout();
-        assert!(next.is_none_or(|at| at > self.now), "it wants what is past");
+        assert!(
+            next.is_none_or(|at| at > self.now),
+            "its deadline is in the past"
+        );
         let unread = self.tunnel.stats().bytes_received - self.read;
         let bound = MAX_UNREAD_OF_TUNNEL + 8 * 60_000;
         assert!(
@@ -295,7 +298,7 @@ impl Owner {
         let mut left = 0;
         while let Some(transmit) = self.tunnel.poll_transmit(self.now) {
             left += 1;
-            assert!(left < MAX_FRAMES, "it does not stop to send");
+            assert!(left < MAX_FRAMES, "it sends without end");
             assert!(self.connected && self.closed.is_none());
             self.watch(transmit);
         }
@@ -306,8 +309,8 @@ impl Owner {
         let mut count = 0;
         while let Some(event) = self.tunnel.poll_event() {
             count += 1;
-            assert!(count < MAX_EVENTS, "it does not stop to talk");
-            assert_eq!(self.closed, None, "nothing follows the end");
+            assert!(count < MAX_EVENTS, "it reports events without end");
+            assert_eq!(self.closed, None, "nothing may follow the end");
             if let Event::Closed(reason) = event {
                 assert!(!reason.to_string().contains(['\n', '\r']), "{reason}");
                 self.closed = Some(reason);
@@ -315,25 +318,25 @@ impl Owner {
         }
     }
 
-    /// What leaves is never what would break an agent (protocol.md section 5.1).
+    /// No sent message would break an agent (protocol.md section 5.1).
     fn watch(&mut self, transmit: Transmit) {
         let Transmit::Message(frame) = transmit else {
-            panic!("one opening for each websocket");
+            panic!("expected one OpenDataChannel for each websocket");
         };
-        let message = Message::decode(frame).expect("a tunnel sends messages");
+        let message = Message::decode(frame).expect("a tunnel must send valid messages");
         assert!(message.payload.len() <= self.options.upload_payload.max(4096));
         if message.header.kind != Kind::Input || message.header.seq.0 < self.sent {
             return;
         }
-        assert_eq!(message.header.seq.0, self.sent, "numbers have no gap");
+        assert_eq!(message.header.seq.0, self.sent, "numbers must have no gap");
         self.sent += 1;
         let payload_type = message.header.payload_type;
         assert_ne!(payload_type, PayloadType::EncChallengeResponse);
         self.responses += usize::from(payload_type == PayloadType::HandshakeResponse);
-        assert!(self.responses <= 1, "one response");
+        assert!(self.responses <= 1, "expected one response");
     }
 
-    /// Everything is read and everyone leaves: the end is not far.
+    /// Everything is read and every stream is closed: the tunnel must end soon.
     fn rest(&mut self) {
         for id in std::mem::take(&mut self.streams) {
             self.tunnel.reset(id);
@@ -343,13 +346,16 @@ impl Owner {
         self.drain();
         self.wait(Duration::from_secs(2));
         self.drain();
-        assert!(self.closed.is_some(), "a tunnel that is closed ends");
+        assert!(self.closed.is_some(), "a closed tunnel must end");
         assert_eq!(self.tunnel.poll_timeout(), None);
-        assert!(self.tunnel.wants_input(), "nothing is kept for nobody");
+        assert!(
+            self.tunnel.wants_input(),
+            "no bytes may be kept without a stream"
+        );
     }
 }
 
-/// A good message with a byte changed in its header.
+/// A valid message with a changed byte in its header.
 fn damaged(frame: Bytes, source: &mut ByteSource<'_>) -> Bytes {
     let mut bytes = frame.to_vec();
     let at = usize::from(source.byte()) % bytes.len();
@@ -384,7 +390,7 @@ const TYPES: &[PayloadType] = &[
     PayloadType::Other(77),
 ];
 
-/// Beyond what a window of 64 KiB, 200 streams and 400 steps can leave at once.
+/// More than a window of 64 KiB, 200 streams and 400 steps can send at once.
 const MAX_FRAMES: usize = 20_000;
 const MAX_EVENTS: usize = 1000;
 const MAX_WAKES: usize = 2000;

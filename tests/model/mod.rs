@@ -1,13 +1,13 @@
-//! Random verbs against a naive reference, one by one.
+//! Random operations compared with a simple reference, one by one.
 //!
-//! Where `faults` asks what became of the bytes in the end, this asks after every single verb
-//! whether the core said what it had to say: how many bytes a write takes, what a read gives, who
-//! is woken, what leaves and what must not. The reference is in `reference.rs`; it is slow, keeps
-//! everything and shares no code with the core. A failure is cut down to its shortest story. To
-//! search further:
+//! While `chaos` checks the bytes at the end, this checks after every single operation if the core
+//! has done what it must: the number of bytes that a write takes, the result of a read, the
+//! wake-ups, the messages that are sent and those that must not be. The reference is in
+//! `reference.rs`; it is slow, keeps everything and shares no code with the core. A failure is
+//! reduced to its shortest scenario. To search further:
 //!
 //! ```text
-//!   PROPTEST_RNG_SEED=7 PROPTEST_CASES=100000 cargo test model
+//!   PROPTEST_RNG_SEED=7 PROPTEST_CASES=100000 cargo test --test all model::
 //! ```
 
 mod reference;
@@ -31,8 +31,7 @@ proptest! {
     }
 }
 
-/// Something that somebody does. Streams are named by the order of their opening, modulo how
-/// many there are.
+/// An operation. Streams are named by the order of their opening, modulo their number.
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Open(Toward),
@@ -40,7 +39,7 @@ enum Operation {
     Read(usize, usize),
     Finish(usize),
     Reset(usize),
-    /// Carries so many frames.
+    /// Carries this number of frames.
     DeliverUp(usize),
     DeliverDown(usize),
     /// Loses the next frame.
@@ -49,7 +48,7 @@ enum Operation {
     /// Carries the next frame and keeps a copy for later.
     DoubleUp,
     DoubleDown,
-    /// Puts the next frame behind the others.
+    /// Moves the next frame behind the others.
     DelayUp,
     DelayDown,
     Connect,
@@ -57,7 +56,7 @@ enum Operation {
     Tick(u64),
 }
 
-/// What a stream leads to.
+/// The destination of a stream.
 #[derive(Clone, Copy, Debug)]
 enum Toward {
     Echo,
@@ -67,7 +66,7 @@ enum Toward {
     Nobody,
 }
 
-/// The same stories in every run, unless somebody asks for others.
+/// The same scenarios in every run, unless a seed is given.
 fn config() -> Config {
     let requests = Config::default();
     let rng_seed = match requests.rng_seed {

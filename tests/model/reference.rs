@@ -1,7 +1,7 @@
-//! The naive reference: what a tunnel has to do, said as simply as possible.
+//! The reference model: the duties of a tunnel, written as simply as possible.
 //!
-//! It is told every frame that the tunnel was given or gave, and every verb of a stream with its
-//! answer. It keeps all of it, computes everything anew, and complains.
+//! It gets every frame that the tunnel received or sent, and every call on a stream with its
+//! result. It keeps all of it, computes everything from scratch, and panics on a difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,21 +16,21 @@ use crate::support::payload::assert_prefix;
 pub(super) struct Reference {
     streams: BTreeMap<u32, NaiveTunnel>,
     window: usize,
-    /// What left, by number.
+    /// Sent messages, by number.
     left: Vec<Bytes>,
-    /// The rest of our mux, from the first frame that is not whole: the half of a NOP.
+    /// The rest of our mux, from the first incomplete frame: the half of a NOP.
     seam: Vec<u8>,
     acknowledged: BTreeSet<u64>,
-    /// What came, by number.
+    /// Received messages, by number.
     came: BTreeMap<u64, Message>,
-    /// How many of them are in order.
+    /// The number of received messages that are in order.
     in_order: u64,
-    /// The rest of the agent's mux, from the first frame that is not whole.
+    /// The rest of the agent's mux, from the first incomplete frame.
     rest: Vec<u8>,
     /// The end of the ids that were used at the last refusal, and the last id of a frame.
     refusable: u32,
     heard: u32,
-    /// The messages whose acknowledgement is owed.
+    /// The messages that must still be acknowledged.
     owed: Vec<u64>,
 }
 
@@ -51,7 +51,7 @@ impl Reference {
         }
     }
 
-    /// A probe is acknowledged: the tunnel may be ready. Whether that is proved is not modelled.
+    /// A probe is acknowledged: the tunnel may be ready. The readiness itself is not modelled.
     pub(super) fn may_be_ready(&self) -> bool {
         self.acknowledged.iter().any(|seq| *seq > 0)
     }
@@ -62,7 +62,7 @@ impl Reference {
         self.streams.insert(id.0, NaiveTunnel::default());
     }
 
-    /// Bytes were offered, and this was the answer.
+    /// Bytes were offered, with this result.
     pub(super) fn write(&mut self, id: StreamId, data: &[u8], answer: Write) {
         let stream = self.stream(id);
         let room = MAX_UNSENT - (stream.written.len() - stream.sent);
@@ -80,12 +80,12 @@ impl Reference {
         assert_eq!(answer, right, "a write of {} bytes", data.len());
     }
 
-    /// Bytes were asked for, and this was the answer.
+    /// Bytes were requested, with this result.
     pub(super) fn read(&mut self, id: StreamId, max: usize, answer: &Read) {
         let stream = self.stream(id);
         let unread = &stream.received[stream.read..];
         let right = match () {
-            // Nobody reads there any more: any answer will do.
+            // The stream has no reader any more: any result is right.
             () if stream.gone => {
                 stream.reader_waits |= *answer == Read::Blocked;
                 return;
@@ -100,7 +100,7 @@ impl Reference {
                 return;
             }
             () if stream.refused => Read::Lost(Reason::Refused),
-            // The tunnel may hold an end until it is certain.
+            // The tunnel may hold an end back until it is confirmed.
             () if stream.ended && (stream.confirmed || *answer != Read::Blocked) => {
                 stream.confirmed = true;
                 Read::End
@@ -111,37 +111,37 @@ impl Reference {
             }
         };
         let outcome = match answer {
-            Read::Data(data) => panic!("{} bytes out of nothing", data.len()),
+            Read::Data(data) => panic!("{} bytes that were not sent", data.len()),
             outcome @ (Read::Blocked | Read::End | Read::Lost(_)) => outcome,
         };
         assert_eq!(*outcome, right);
     }
 
-    /// A local program closed its writing side.
+    /// A client closed its writing side.
     pub(super) fn finish(&mut self, id: StreamId) {
         self.stream(id).finished = true;
     }
 
-    /// A local program left.
+    /// A client closed its stream.
     pub(super) fn reset(&mut self, id: StreamId) {
         self.stream(id).gone = true;
     }
 
-    /// The tunnel says that a read would not block.
+    /// The tunnel reports that a read would not block.
     pub(super) fn handle_readable(&mut self, id: StreamId) {
         let waited = std::mem::take(&mut self.stream(id).reader_waits);
-        assert!(waited, "a reader of {id} is woken that does not wait");
+        assert!(waited, "a reader of {id} is woken without waiting");
     }
 
-    /// The tunnel says that a write would find room.
+    /// The tunnel reports that a write would take bytes.
     pub(super) fn handle_writable(&mut self, id: StreamId) {
         let waited = std::mem::take(&mut self.stream(id).writer_waits);
-        assert!(waited, "a writer of {id} is woken that does not wait");
+        assert!(waited, "a writer of {id} is woken without waiting");
     }
 
-    /// The tunnel was given a frame.
+    /// The tunnel received a frame.
     pub(super) fn receive(&mut self, frame: &Bytes) {
-        let message = Message::decode(frame.clone()).expect("agents send messages");
+        let message = Message::decode(frame.clone()).expect("agents must send valid messages");
         if message.header.kind == Kind::Acknowledge {
             let body = payload::decode_acknowledge(&message.payload).unwrap();
             self.acknowledged.insert(u64::try_from(body.seq).unwrap());
@@ -178,14 +178,14 @@ impl Reference {
                     stream.ended = true;
                     stream.refused = self.heard < id && id < self.refusable;
                 }
-                other => assert_eq!(other, 3, "agents open nothing"),
+                other => assert_eq!(other, 3, "agents must open no stream"),
             }
             self.heard = self.heard.max(id);
         }
         self.take_part_of_frame();
     }
 
-    /// What came of a frame that is not whole is not held back.
+    /// The received part of an incomplete frame is not held back.
     fn take_part_of_frame(&mut self) {
         let Some([_, _, l0, l1, s0, s1, s2, s3]) = self.rest.first_chunk() else {
             return;
@@ -193,7 +193,7 @@ impl Reference {
         let length = u16::from_le_bytes([*l0, *l1]);
         let id = u32::from_le_bytes([*s0, *s1, *s2, *s3]);
         let part = self.rest.split_off(8);
-        let left = length - u16::try_from(part.len()).expect("shorter than its frame");
+        let left = length - u16::try_from(part.len()).expect("the rest is shorter than its frame");
         self.rest[2..4].copy_from_slice(&left.to_le_bytes());
         if let Some(stream) = self.streams.get_mut(&id) {
             if !part.is_empty() {
@@ -203,21 +203,22 @@ impl Reference {
         }
     }
 
-    /// The tunnel gave a frame.
+    /// The tunnel sent a frame.
     pub(super) fn send(&mut self, frame: &Bytes) {
-        let message = Message::decode(frame.clone()).expect("a tunnel sends messages");
+        let message = Message::decode(frame.clone()).expect("a tunnel must send valid messages");
         if message.header.kind == Kind::Acknowledge {
             let body = payload::decode_acknowledge(&message.payload).unwrap();
             let seq = u64::try_from(body.seq).unwrap();
             let place = self.owed.iter().position(|owed| *owed == seq);
-            self.owed.remove(place.expect("what is acknowledged came"));
+            self.owed
+                .remove(place.expect("acknowledged messages were received"));
             return;
         }
         assert_eq!(message.header.kind, Kind::Input);
         let seq = message.header.seq.0;
         match self.left.get(usize::try_from(seq).unwrap()) {
             Some(former) => {
-                assert_eq!(former, frame, "the same bytes under the same number");
+                assert_eq!(former, frame, "a retransmission must be identical");
                 assert!(!self.acknowledged.contains(&seq), "{seq} has arrived");
             }
             None => self.say_first(seq, &message, frame),
@@ -225,7 +226,7 @@ impl Reference {
     }
 
     fn say_first(&mut self, seq: u64, message: &Message, frame: &Bytes) {
-        assert_eq!(seq, self.left.len() as u64, "numbers have no gap");
+        assert_eq!(seq, self.left.len() as u64, "numbers must have no gap");
         self.left.push(frame.clone());
         assert!(self.unacknowledged() <= self.window.max(1024));
         if message.header.payload_type != PayloadType::Output {
@@ -251,7 +252,7 @@ impl Reference {
             (Some(_), None) => frames.is_empty(),
             (None, Some(after)) => after == 22 && before.is_empty(),
             (None, None) => {
-                // Probes are alone and whole.
+                // Probes are sent separately and as a whole.
                 let is_probe = message.payload[..] == NOTHING;
                 let alternates = frames.is_empty() != before.is_empty();
                 (is_probe || alternates) && [&[][..], &[1, 3]].contains(&&frames[..])
@@ -267,7 +268,7 @@ impl Reference {
         waiting.map(|(_, frame)| frame.len() - 120).sum()
     }
 
-    /// The tunnel has said all that it has to say now.
+    /// The tunnel has nothing more to send now.
     pub(super) fn check(&self, connected: bool) {
         if connected {
             assert!(self.owed.is_empty(), "{:?} not acknowledged", self.owed);
@@ -277,13 +278,13 @@ impl Reference {
         }
     }
 
-    /// Everything has arrived: what was written has left and so has, where there is one, the FIN.
+    /// Everything has arrived: all written bytes were sent, and the FIN if there is one.
     pub(super) fn check_end(&self) {
         for (id, stream) in &self.streams {
             let waits = stream.reader_waits || stream.writer_waits;
             assert!(
                 !(stream.ended && waits && !stream.gone),
-                "the end of {id} was not told"
+                "the end of {id} was not reported"
             );
             if !stream.ended {
                 assert_eq!(stream.sent, stream.written.len(), "stream {id}");
@@ -293,34 +294,34 @@ impl Reference {
         }
     }
 
-    /// All that was taken from the local program.
+    /// All bytes taken from the client.
     pub(super) fn written(&self, id: StreamId) -> &[u8] {
         &self.streams[&id.0].written
     }
 
     fn stream(&mut self, id: StreamId) -> &mut NaiveTunnel {
-        self.streams.get_mut(&id.0).expect("it was opened")
+        self.streams.get_mut(&id.0).expect("the stream was opened")
     }
 }
 
 /// One stream.
 #[derive(Default)]
 struct NaiveTunnel {
-    /// What the tunnel took.
+    /// Bytes that the tunnel took.
     written: Vec<u8>,
-    /// How much of it has left.
+    /// The number of them that were sent.
     sent: usize,
     opened: bool,
-    /// Our FIN left.
+    /// Our FIN was sent.
     fin: bool,
     finished: bool,
-    /// The tunnel has shown the end.
+    /// The tunnel has reported the end.
     confirmed: bool,
     gone: bool,
-    /// What came in order.
+    /// Bytes received in order.
     received: Vec<u8>,
     read: usize,
-    /// The agent's FIN came.
+    /// The agent's FIN was received.
     ended: bool,
     refused: bool,
     reader_waits: bool,
@@ -329,12 +330,16 @@ struct NaiveTunnel {
 
 impl NaiveTunnel {
     fn send(&mut self, command: u8, data: &[u8]) {
-        assert!(!self.fin, "something behind a FIN");
-        assert_eq!(self.opened, command != 0, "a SYN, first and once");
+        assert!(!self.fin, "a frame after a FIN");
+        assert_eq!(
+            self.opened,
+            command != 0,
+            "expected one SYN as the first frame"
+        );
         match command {
             0 => self.opened = true,
             1 => {
-                assert!(self.gone || self.ended, "a FIN that should be held");
+                assert!(self.gone || self.ended, "a FIN that must be held back");
                 assert!(self.ended || self.sent == self.written.len());
                 self.fin = true;
             }
@@ -361,7 +366,7 @@ impl NaiveTunnel {
     }
 }
 
-/// Cuts the first frame off: its command, stream and data.
+/// Splits the first frame off: its command, stream and data.
 fn next_frame(bytes: &mut Vec<u8>) -> Option<(u8, u32, Vec<u8>)> {
     let [1, command, l0, l1, s0, s1, s2, s3] = *bytes.first_chunk::<8>()? else {
         panic!("not version 1: {:?}", &bytes[..8]);
@@ -378,8 +383,8 @@ fn next_frame(bytes: &mut Vec<u8>) -> Option<(u8, u32, Vec<u8>)> {
     ))
 }
 
-/// The length of the payload that follows, if these bytes are the header of a frame for a stream that
-/// nobody opens.
+/// The length of the payload that follows, if these bytes are the header of a frame for a stream
+/// that is never opened.
 fn payload_of_nothing(rest: &[u8]) -> Option<u8> {
     match rest {
         [1, 2, len, 0, 1, 0, 0, 0] => Some(*len),

@@ -1,4 +1,4 @@
-//! The tunnel, an agent, and two queues of frames that verbs push along.
+//! The tunnel, an agent, and two queues of frames between them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
@@ -16,7 +16,7 @@ use crate::support::pair::beginning;
 use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_whole, pattern};
 
-/// What verbs are done to.
+/// The system under test.
 pub(super) struct World {
     now: Instant,
     tunnel: Tunnel,
@@ -68,7 +68,7 @@ impl World {
         world
     }
 
-    /// Does one thing, and then all that follows from it at once.
+    /// Does one operation, and then all that follows from it immediately.
     pub(super) fn play(&mut self, operation: Operation) {
         match operation {
             Operation::Open(toward) => self.open(toward),
@@ -183,7 +183,7 @@ impl World {
         self.drive_destinations();
         while let Some(transmit) = self.tunnel.poll_transmit(self.now) {
             let Transmit::Message(frame) = transmit else {
-                panic!("one opening for each websocket");
+                panic!("expected one OpenDataChannel for each websocket");
             };
             assert!(self.connected, "without a websocket");
             self.reference.send(&frame);
@@ -202,7 +202,7 @@ impl World {
                 }
                 Event::Readable(id) => self.reference.handle_readable(id),
                 Event::Writable(id) => self.reference.handle_writable(id),
-                // Time and weather are told, and change nothing for a stream.
+                // Time and network events are reported, and change nothing for a stream.
                 Event::Lowered { .. } | Event::Silent { .. } | Event::Stale { .. } => {}
                 Event::Notice(_) | Event::Closed(_) => panic!("{event:?}"),
             }
@@ -255,16 +255,18 @@ impl World {
     }
 
     fn destination(&mut self, id: StreamId) -> &mut Destination {
-        self.destinations.get_mut(&id).expect("it was opened here")
+        self.destinations
+            .get_mut(&id)
+            .expect("the stream was opened here")
     }
 
-    /// Everything that is left to happen happens, and is right.
+    /// Runs until there is no work left, and checks the result.
     pub(super) fn clear_up(&mut self) {
         self.play(Operation::Connect);
         let mut rounds = 0;
         while !(self.is_quiet() && self.ready) {
             rounds += 1;
-            assert!(rounds < 20_000, "it never comes to rest");
+            assert!(rounds < 20_000, "it does not become idle");
             self.play(Operation::DeliverUp(50));
             self.play(Operation::DeliverDown(50));
             self.play(Operation::Tick(20));
@@ -278,7 +280,7 @@ impl World {
         }
     }
 
-    /// Nothing is on its way, waits to leave or for an acknowledgement.
+    /// True if nothing is in flight, queued or unacknowledged.
     fn is_quiet(&self) -> bool {
         let waits = self.tunnel.poll_timeout().is_some() || self.agent.unacknowledged() > 0;
         self.up.is_empty() && self.down.is_empty() && !waits

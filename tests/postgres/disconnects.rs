@@ -1,4 +1,4 @@
-//! PostgreSQL over websockets that break again and again: nothing is lost, and nobody notices.
+//! PostgreSQL over websockets that break repeatedly: nothing is lost, and no client notices.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ async fn a_long_copy_in_is_complete_through_ten_disconnects() {
         faults: broken_every(250, Manner::Reset),
         ..unpaced()
     };
-    // The copy is more than 2000 messages. While it lives a websocket takes 100, and perhaps 20 at
-    // once and a window of 32 on top.
+    // The copy is more than 2000 messages. A websocket takes 100, and perhaps 20 at once and a
+    // window of 32 in addition.
     let keys = "upload_rate = 400\nupload_payload = 8192\nupload_window = \"256KiB\"\n";
     let stage = Fixture::with(options, |forward| forward + keys).await;
     let rows = stage.direct(&["-c", &copy_of(60_000)]).out;
@@ -53,7 +53,7 @@ async fn a_long_copy_in_is_complete_through_ten_disconnects() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_copy_out_is_complete_through_ten_disconnects() {
-    // 8 MiB at the pace of an agent take 12 s, whatever is lost on the way.
+    // 8 MiB at the speed of an agent take 12 s, even with losses.
     let options = Options {
         faults: broken_every(500, Manner::Close(1000)),
         ..Options::default()
@@ -81,7 +81,7 @@ async fn a_minute_of_pgbench_with_disconnects_fails_no_transaction() {
 
     let arguments = ["-n", "-c", "8", "-j", "2", "-T", "60", "-P", "20"];
     let mut bench = Process::start(&mut pgbench(stage.daemon.address(), &arguments));
-    // The whole takes longer than anything is waited for.
+    // The whole test takes longer than any timeout.
     bench.stderr.wait_for("progress: 20");
     let bench = Answer::of(bench);
 
@@ -97,7 +97,7 @@ async fn a_minute_of_pgbench_with_disconnects_fails_no_transaction() {
     assert_eq!(dropped_often(&stage.end()), 8);
 }
 
-/// What copies so many rows of 290 bytes to the output.
+/// Copies this number of rows of 290 bytes to the output.
 fn copy_of(rows: u32) -> String {
     format!(
         "COPY (SELECT n, md5(n::text), repeat(md5((-n)::text), 8) \
@@ -105,7 +105,7 @@ fn copy_of(rows: u32) -> String {
     )
 }
 
-/// How many sessions had more than ten websockets.
+/// The number of sessions that had more than ten websockets.
 fn dropped_often(simulator: &Simulator) -> usize {
     let sessions = simulator.ledger().sessions;
     sessions.iter().filter(|s| s.attached > 10).count()

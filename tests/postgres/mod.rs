@@ -1,7 +1,6 @@
 //! A real PostgreSQL server behind the simulator; psql and pgbench through the daemon.
 //!
-//! Whatever is asked is asked a second time over a direct connection, and must be answered the
-//! same.
+//! Every query is repeated over a direct connection, and must have the same result.
 
 mod disconnects;
 
@@ -193,7 +192,7 @@ async fn a_query_is_cancelled_through_a_separate_connection() {
     assert_eq!(simulator.ledger().started, 2);
 }
 
-/// A server, and a daemon whose forward leads to it.
+/// A server, and a daemon with a forward to it.
 struct Fixture {
     server: Server,
     simulator: Simulator,
@@ -226,19 +225,19 @@ impl Fixture {
         run(psql(self.daemon.address(), arguments))
     }
 
-    /// Asks directly, then through the daemon.
+    /// Queries directly, then through the daemon.
     fn request_both(&self, arguments: &[&str], compare: impl Fn(&Answer, &Answer)) {
         compare(&self.direct(arguments), &self.forwarded(arguments));
     }
 
-    /// Stops the daemon, which must leave nothing behind.
+    /// Stops the daemon, which must leave no session.
     fn end(self) -> Simulator {
         self.daemon.stop(&self.simulator);
         self.simulator
     }
 }
 
-/// How a program ended, and what it said.
+/// The exit code and the output of a program.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     code: i32,
@@ -269,14 +268,15 @@ fn hash(bytes: &[u8]) -> String {
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS word AS \
     SELECT n AS id, md5(n::text) AS word FROM generate_series(1, 50) n";
 
-/// What must hold after any number of TPC-B transactions: each is in the history, and accounts,
-/// tellers and branches have the same sum as it.
+/// The invariant after any number of TPC-B transactions: each is in the history, and accounts,
+/// tellers and branches have the same sum as the history.
 const BOOKS: &str = "SELECT count(*), \
     sum(delta) = (SELECT sum(abalance) FROM pgbench_accounts), \
     sum(delta) = (SELECT sum(tbalance) FROM pgbench_tellers), \
     sum(delta) = (SELECT sum(bbalance) FROM pgbench_branches) FROM pgbench_history";
 
-/// Waits until somebody wants the lock, says the news, and gives the lock away by its end.
+/// Waits until another session wants the lock, sends the notification, and releases the lock by its
+/// end.
 const NOTIFY: &str = "DO $$ BEGIN \
     WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted) \
     LOOP PERFORM pg_sleep(0.01); END LOOP; \

@@ -1,4 +1,4 @@
-//! Thirty-two connections at once, whose websockets break while bytes go both ways.
+//! Thirty-two connections at once, whose websockets break while bytes travel both ways.
 
 use sha2::{Digest, Sha256};
 use ssm_proxyd::sim::{Manner, Options, seeded};
@@ -33,13 +33,16 @@ async fn thirty_two_transfers_both_ways_complete_while_their_websockets_break() 
     let ledger = stage.end().await;
     assert_eq!(ledger.started, CLIENTS);
     for session in &ledger.sessions {
-        // More than 2060 messages at 900 a second, of which 45 leave at once, take longer than 2 s.
-        assert!(session.attached >= 2, "it broke: {session:#?}");
-        assert!(session.lost >= 1, "it broke: {session:#?}");
+        // More than 2060 messages at 900 a second, with a burst of 45, take longer than 2 s.
+        assert!(
+            session.attached >= 2,
+            "the websocket must break: {session:#?}"
+        );
+        assert!(session.lost >= 1, "the websocket must break: {session:#?}");
     }
 }
 
-/// Sends 2 MiB and reads the answer to its end.
+/// Sends 2 MiB and reads the response to its end.
 async fn request(mut client: TcpStream, seed: u64) {
     let question: Vec<_> = seeded(LEN, seed).flatten().collect();
     let mut expected: Vec<_> = question.iter().copied().step_by(4).collect();
@@ -55,7 +58,7 @@ async fn request(mut client: TcpStream, seed: u64) {
     assert!(came == expected, "connection {seed}");
 }
 
-/// Sends back every fourth byte while others come, 512 KiB in all, then the hash of everything.
+/// Returns every fourth byte while others arrive, 512 KiB in total, then the hash of everything.
 async fn answer(mut connection: TcpStream) {
     let (mut hash, mut block) = (Sha256::new(), vec![0; BLOCK]);
     for _ in 0..LEN / BLOCK as u64 {
@@ -70,5 +73,5 @@ async fn answer(mut connection: TcpStream) {
 const CLIENTS: u64 = 32;
 const LEN: u64 = 2 * MIB;
 
-/// Bytes that are read before the next part of the answer.
+/// Bytes that are read before the next part of the response.
 const BLOCK: usize = 16 * 1024;

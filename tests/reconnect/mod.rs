@@ -1,4 +1,4 @@
-//! Websockets that break under living connections, over real sockets.
+//! Websockets that break under open connections, over real sockets.
 
 mod many_connections;
 
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::support::in_process::{InProcess, broken_every, destination, unpaced, until};
 use crate::support::transfer::{MIB, exchange, hash_of, read_hash, request, send};
 
-/// A stage with an echo behind it, and a connection that has spoken once.
+/// A fixture with an echo, and a connection that has exchanged bytes once.
 async fn conversation(options: Options) -> (InProcess, TcpStream, ssm_proxyd::sim::Destination) {
     let echo = destination(Role::Echo).await;
     let stage = InProcess::to(options, &echo).await;
@@ -140,7 +140,7 @@ async fn an_upload_that_the_agent_would_duplicate_is_a_reset() {
         Ok::<_, io::Error>(says)
     });
     stage
-        .until("the upload is under way", |ledger| {
+        .until("the upload is in progress", |ledger| {
             ledger.sessions[..]
                 .first()
                 .is_some_and(|session| session.traffic.messages_in > 500)
@@ -154,18 +154,18 @@ async fn an_upload_that_the_agent_would_duplicate_is_a_reset() {
     let received = receiver.read(&mut [0]).await;
     let sent = upload.join_next().await.unwrap().unwrap();
 
-    // A socket tells of a reset once: to whoever asks first.
+    // A socket reports a reset once: to the first call.
     let output = received
         .err()
         .or_else(|| sent.err())
-        .expect("a reset is told");
+        .expect("a reset must be reported");
     assert_eq!(output.kind(), io::ErrorKind::ConnectionReset);
     until("the destination was closed", || !sink.received().is_empty()).await;
     let received = &sink.received()[0];
     assert_eq!(
         received.sha256,
         hash_of(received.len, 9),
-        "a true beginning"
+        "the data must be a prefix of the upload"
     );
     let ledger = stage.simulator.ledger();
     assert_eq!(ledger.sessions[0].traffic.unacknowledged_in, 1);
@@ -251,7 +251,7 @@ async fn uploads_stay_below_the_rate_limit_of_the_gateway() {
 
     send(stage.address(), 4 * MIB, 3).await.unwrap();
 
-    until("the destination has seen the end", || {
+    until("the destination has read the end", || {
         !sink.received().is_empty()
     })
     .await;
@@ -259,14 +259,14 @@ async fn uploads_stay_below_the_rate_limit_of_the_gateway() {
     let ledger = stage.end().await;
     assert_eq!(
         ledger.sessions[0].attached, 1,
-        "the websocket was never cut off"
+        "the websocket must stay connected"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_of_200_mib_completes_while_the_websocket_breaks_every_200_ms() {
     let sink = destination(Role::Sink).await;
-    // At this rate it takes no less than 3.2 s, and so ten breaks on the fastest machine.
+    // At this rate it takes at least 3.2 s, and so ten disconnects on the fastest machine.
     let keys = format!(
         "remote = {}\nupload_rate = 2000\nupload_payload = 32768\nupload_window = \"4MiB\"",
         sink.address().port()
@@ -279,7 +279,7 @@ async fn an_upload_of_200_mib_completes_while_the_websocket_breaks_every_200_ms(
 
     send(stage.address(), 200 * MIB, 4).await.unwrap();
 
-    until("the destination has seen the end", || {
+    until("the destination has read the end", || {
         !sink.received().is_empty()
     })
     .await;
@@ -288,7 +288,7 @@ async fn an_upload_of_200_mib_completes_while_the_websocket_breaks_every_200_ms(
     let ledger = stage.end().await;
     assert!(
         ledger.sessions[0].attached > 10,
-        "it broke: {}",
+        "the websocket must break: {}",
         ledger.sessions[0].attached
     );
 }
@@ -313,7 +313,7 @@ async fn a_download_of_200_mib_completes_while_the_websocket_breaks_every_200_ms
     let ledger = stage.end().await;
     assert!(
         ledger.sessions[0].attached > 3,
-        "it broke: {}",
+        "the websocket must break: {}",
         ledger.sessions[0].attached
     );
 }
@@ -337,7 +337,7 @@ async fn a_download_of_10_mib_from_a_realistic_agent_completes_while_the_websock
     let ledger = stage.end().await;
     assert!(
         ledger.sessions[0].attached > 5,
-        "it broke: {}",
+        "the websocket must break: {}",
         ledger.sessions[0].attached
     );
 }

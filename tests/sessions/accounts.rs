@@ -1,4 +1,4 @@
-//! Several accounts or regions in one process: one that does not answer holds up no other.
+//! Several accounts or regions in one process: one that does not answer delays no other.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -12,7 +12,7 @@ use super::request;
 use crate::support::fake_api::Api;
 use crate::support::in_process::until;
 
-/// More than the calls of one account at the same time.
+/// More than the concurrent calls of one account.
 const MANY: usize = 70;
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn sessions_are_ended_while_another_endpoint_hangs() {
     let calls = hangs.calls("TerminateSession").len();
     assert!(
         calls < 40,
-        "it waited until calls that hang had timed out: {calls}"
+        "it waited for the timeout of hanging calls: {calls}"
     );
 }
 
@@ -68,7 +68,7 @@ async fn sessions_are_started_while_another_account_is_throttled() {
     let works = starting("");
     let fixture = Fixture::new();
     let (failing, working) = (service(&throttled).await, service(&works).await);
-    // Each answer makes the pause before the next call longer.
+    // Each response makes the backoff before the next call longer.
     for _ in 0..4 {
         let turn = fixture
             .sessions
@@ -83,14 +83,14 @@ async fn sessions_are_started_while_another_account_is_throttled() {
 
     let session = tokio::select! {
         session = fixture.start(&working) => session,
-        _ = asking.join_next() => panic!("the pause of one account held up the other"),
+        _ = asking.join_next() => panic!("the backoff of one account delayed the other"),
     };
 
     assert_eq!(works.calls("StartSession").len(), 1);
     drop(session);
 }
 
-/// Starts sessions and answers everything but calls of this operation.
+/// Starts sessions and answers everything except calls of this operation.
 fn starting(hangs: &'static str) -> Api {
     let number = AtomicUsize::new(0);
     Api::hanging_on(hangs, move || {

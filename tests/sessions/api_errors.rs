@@ -1,5 +1,5 @@
-//! Answers of the API that leave it open whether a session is there, or who can end it: each session
-//! is ended, or in the journal, or counted.
+//! Responses of the API that do not show if a session exists, or that it cannot be ended: each
+//! session is ended, or in the journal, or counted.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,10 @@ async fn the_session_of_an_unusable_response_is_eventually_ended() {
     let error = fixture.start().await.unwrap_err();
 
     assert_eq!(error.kind(), Kind::Endpoint, "{error}");
-    until("it is ended", || api.calls("TerminateSession").len() == 2).await;
+    until("the session is ended", || {
+        api.calls("TerminateSession").len() == 2
+    })
+    .await;
     assert_eq!(fixture.finish().await, (0, Vec::new()));
 }
 
@@ -49,7 +52,7 @@ async fn a_session_without_a_usable_id_is_counted_as_possibly_active() {
     }
 }
 
-/// The call may have been done.
+/// The call may have been executed.
 #[tokio::test]
 async fn a_call_that_fails_after_it_was_sent_is_counted_and_one_before_is_not() {
     let api = Api::new(|_, call, _| match call.operation.as_str() {
@@ -59,7 +62,7 @@ async fn a_call_that_fails_after_it_was_sent_is_counted_and_one_before_is_not() 
     for (endpoint, left) in [
         (api.endpoint(), 1),
         (format!("http://{}", free_address()), 0),
-        // Refused here: it is not encrypted.
+        // Refused here: the endpoint is not encrypted.
         ("http://192.0.2.1:9".to_owned(), 0),
     ] {
         let fixture = Fixture::new(&endpoint);
@@ -70,7 +73,7 @@ async fn a_call_that_fails_after_it_was_sent_is_counted_and_one_before_is_not() 
     }
 }
 
-/// A call that has failed started no session, and is not under way when the time is up.
+/// A failed call started no session, and is not in flight at the deadline.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_calls_in_flight_are_counted_at_the_deadline() {
     let hanging = Api::hanging_on("StartSession", || "{}".to_owned());
@@ -84,7 +87,7 @@ async fn only_calls_in_flight_are_counted_at_the_deadline() {
     let endpoint = hanging.endpoint();
     tokio::select! {
         started = fixture.start_at(&endpoint) => panic!("{started:?}"),
-        () = until("it is called", || hanging.calls("StartSession").len() == 1) => {}
+        () = until("the API is called", || hanging.calls("StartSession").len() == 1) => {}
     }
 
     fixture.leaving.send_replace(ShutdownMode::Hurried);
@@ -125,7 +128,10 @@ async fn the_session_of_a_lost_response_is_found_by_its_reason_and_ended() {
 
     fixture.start().await.unwrap_err();
 
-    until("it is ended", || api.calls("TerminateSession").len() == 1).await;
+    until("the session is ended", || {
+        api.calls("TerminateSession").len() == 1
+    })
+    .await;
     let ended = &api.calls("TerminateSession")[0].body;
     assert!(ended.contains("\"s-1\""), "{ended}");
     assert_eq!(fixture.finish().await, (0, Vec::new()));
@@ -141,7 +147,7 @@ async fn responses_not_from_aws_do_not_count_for_the_session() {
 
         drop(fixture.start().await.unwrap());
 
-        until("it is tried again", || {
+        until("the call is retried", || {
             api.calls("TerminateSession").len() == 2
         })
         .await;
@@ -186,7 +192,10 @@ async fn a_duplicate_session_id_does_not_end_another_session() {
     assert_eq!(second.unwrap_err().kind(), Kind::ServiceFault);
     assert_eq!(api.calls("TerminateSession").len(), 0);
     drop(first);
-    until("it is ended", || api.calls("TerminateSession").len() == 1).await;
+    until("the session is ended", || {
+        api.calls("TerminateSession").len() == 1
+    })
+    .await;
     drop(fixture.start().await.unwrap());
     assert_eq!(fixture.finish().await, (0, Vec::new()));
 }
@@ -217,7 +226,7 @@ async fn a_daemon_finds_and_ends_the_session_of_a_lost_response() {
         let first = sessions.first();
         first.is_some_and(|session| session.terminate_called && session.upgrades == 0)
     };
-    until("it is ended", is_ended).await;
+    until("the session is ended", is_ended).await;
     assert!(simulator.ledger().calls.contains_key("DescribeSessions"));
     drop(client);
     daemon.stop(&simulator);
@@ -279,7 +288,7 @@ impl Fixture {
         turn.start(service, request).await
     }
 
-    /// How many sessions are counted as left, and what the next process finds.
+    /// The number of sessions counted as possibly active, and those that the next process finds.
     async fn finish(self) -> (usize, Vec<Entry>) {
         self.finish_before(None).await
     }
@@ -301,7 +310,7 @@ impl Fixture {
     }
 }
 
-/// Starts sessions with this body, and ends them after these answers.
+/// Starts sessions with this body, and ends them after these responses.
 fn api(body: String, first: &[(u16, &'static str)]) -> Api {
     let (first, ends) = (first.to_vec(), Arc::new(AtomicUsize::new(0)));
     Api::new(move |_, call, _| match call.operation.as_str() {

@@ -1,4 +1,4 @@
-//! Many connections at the same moment, and an API that answers only so fast.
+//! Many connections at the same moment, and an API with a rate limit.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ const RATE: u32 = 20;
 async fn a_burst_is_served_in_order_within_the_rate_limit() {
     let calls = burst(None).await;
 
-    assert_eq!(calls.len(), CONNECTIONS, "each call was of use");
+    assert_eq!(calls.len(), CONNECTIONS, "every call must be used");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,11 +28,11 @@ async fn a_burst_is_served_in_order_under_a_lower_limit_of_the_api() {
 
     let refused = calls.len() - CONNECTIONS;
     println!("{refused} calls were throttled");
-    assert!(refused > 0, "the service did throttle");
-    assert!(refused < CONNECTIONS / 2, "it was asked again and again");
+    assert!(refused > 0, "the API must throttle");
+    assert!(refused < CONNECTIONS / 2, "too many retries");
 }
 
-/// Serves all; returns when StartSession was called, in microseconds.
+/// Serves all connections; returns the times of the StartSession calls, in microseconds.
 #[expect(
     clippy::disallowed_methods,
     reason = "the bounds of rate and order are in the time of the ledger"
@@ -83,9 +83,9 @@ async fn burst(throttle: Option<Throttle>) -> Vec<u64> {
     calls
 }
 
-/// Nobody is served before their turn: by then, as many sessions were requested as clients had
-/// connected. So nobody is left behind either, since each session serves one client. Echoes of
-/// sessions that are ready together, after a pause of the machine, may come in any order.
+/// No client is served before its turn: by then, as many sessions were requested as clients had
+/// connected. Thus no client starves either, because each session serves one client. The echoes of
+/// sessions that are ready together, after a pause of the machine, may arrive in any order.
 fn assert_in_order(served_us: &[u64], ledger: &Snapshot) {
     for (number, served) in served_us.iter().enumerate() {
         let requested = ledger.sessions.iter().map(|session| session.requested_us);
@@ -97,10 +97,10 @@ fn assert_in_order(served_us: &[u64], ledger: &Snapshot) {
     }
 }
 
-/// At no time more calls since the first client came, at `begin`, than a bucket of four seconds' worth
-/// allows. A call arrives after it has left, never before, so no delay on its way breaks this bound.
-/// Between two arrivals a delay can be anything; that no stretch of time has more calls than allowed is
-/// tested where they leave, in the limiter.
+/// At no time there are more calls since the first client connected, at `begin`, than a bucket of
+/// four seconds allows. A call arrives after it was sent, never before, so no network delay breaks
+/// this bound. Between two arrivals a delay can have any length; that no interval has more calls
+/// than allowed is tested at the sender, in the limiter.
 fn assert_rate(calls: &[u64], begin: u64) {
     let rate = u64::from(RATE);
     for (made, at) in (1..).zip(calls) {

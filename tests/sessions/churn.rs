@@ -1,4 +1,4 @@
-//! Thousands of connections that come and go whenever it pleases them.
+//! Thousands of connections that open and close at random times.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +68,7 @@ async fn churn(seed: u64, keys: &str, connections: usize) {
     if keys.is_empty() {
         leave_while_sessions_come_up(&stage).await;
         stage
-            .until("each is ended without a stop", |ledger| {
+            .until("all sessions are ended without a stop", |ledger| {
                 ledger.open_sessions() == 0
             })
             .await;
@@ -79,19 +79,20 @@ async fn churn(seed: u64, keys: &str, connections: usize) {
     }
 }
 
-/// In the crowd, a session whose connection has left is given to the next one. Here there is none.
+/// With many clients, a session whose client has disconnected is given to the next one. Here there
+/// is no next one.
 async fn leave_while_sessions_come_up(stage: &InProcess) {
     for _ in 0..100 {
         let mut clients = Vec::new();
         for _ in 0..10 {
             clients.push(TcpStream::connect(stage.address()).await.unwrap());
         }
-        // It may be one that was started for a connection before these.
+        // It may be one that was started for an earlier connection.
         let comes_up = |ledger: &Snapshot| ledger.open_sessions() > 0;
-        stage.until("a session comes up", comes_up).await;
+        stage.until("a session is starting", comes_up).await;
         clients.into_iter().for_each(abort);
         let ended = |ledger: &Snapshot| ledger.open_sessions() == 0;
-        stage.until("all have ended", ended).await;
+        stage.until("all sessions have ended", ended).await;
         let ledger = stage.simulator.ledger();
         if ledger.sessions.iter().any(|s| s.traffic.dials == 0) {
             return;
@@ -99,7 +100,7 @@ async fn leave_while_sessions_come_up(stage: &InProcess) {
     }
 }
 
-/// A client that may leave at any moment, in any manner.
+/// A client that may disconnect at any moment, in any way.
 async fn visit(mut client: TcpStream, mut chance: Rng) {
     let data = chance.bool().then(|| chance.usize(1..4096));
     let limit = Duration::from_millis(chance.u64(0..150));
@@ -123,12 +124,18 @@ async fn visit(mut client: TcpStream, mut chance: Rng) {
     }
 }
 
-/// Asserts that connections left in each phase, or the test proves little. A session whose
-/// connection has left while it came up is given to the next one, or ended when it is ready.
+/// Asserts that clients disconnected in each phase; otherwise the test shows little. A session
+/// whose client has disconnected during the start is given to the next one, or ended when it is
+/// ready.
 fn assert_every_phase(ledger: &Snapshot, early: usize) {
     let unused = |session: &&Record| session.traffic.dials == 0;
     let unused = ledger.sessions.iter().filter(unused).count();
     let used = ledger.sessions.len() - unused;
-    println!("{early} connections left early, {unused} while a session came up, {used} had one");
-    assert!(early > 0 && unused > 0 && used > 0, "not every phase");
+    println!(
+        "{early} clients disconnected early, {unused} during a session start, {used} with a session"
+    );
+    assert!(
+        early > 0 && unused > 0 && used > 0,
+        "not every phase occurred"
+    );
 }

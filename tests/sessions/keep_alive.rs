@@ -1,4 +1,4 @@
-//! Sessions that the service takes for idle.
+//! Sessions that the service considers idle.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn a_session_is_kept_alive_while_its_connection_is_open_and_only_if_config
         ledger.sessions.iter().filter(idle).count() == 2
     };
     stage
-        .until("without a connection it may idle out", is_idle)
+        .until("a session without a connection may time out", is_idle)
         .await;
     stage.end().await;
 }

@@ -1,4 +1,4 @@
-//! How many connections there may be at once, and what becomes of the others.
+//! The maximum number of concurrent connections, and the handling of those above it.
 
 use std::process::Command;
 
@@ -43,7 +43,7 @@ async fn connections_over_a_limit_wait_for_a_permit() {
         assert_eq!(
             stage.simulator.ledger().started,
             2,
-            "nobody else has a session"
+            "no other connection has a session"
         );
         assert!(waiting.try_join_next().is_none());
         drop(first);

@@ -1,5 +1,4 @@
-//! Where connections get their sessions: of their own, kept ready, shared; never too many, and none
-//! left behind.
+//! Sessions of connections: one each, warm, shared; never too many, and none left open.
 
 mod accounts;
 mod api_errors;
@@ -16,7 +15,7 @@ use ssm_proxyd::sim::{Destination, Operation, Simulator};
 
 use crate::support::in_process::TARGET;
 
-/// A forward to a port of the target, where `destination` listens.
+/// A forward to a port of the target, on which `destination` listens.
 fn forward(name: &str, destination: &Destination, keys: &str) -> String {
     let port = destination.address().port();
     format!(
@@ -34,7 +33,7 @@ fn request() -> StartRequest {
     }
 }
 
-/// How often an operation of the API was called.
+/// The number of calls of an operation of the API.
 fn calls(simulator: &Simulator, operation: Operation) -> u64 {
     let name = format!("{operation:?}");
     simulator.ledger().calls.get(&name).copied().unwrap_or(0)

@@ -1,4 +1,4 @@
-//! Sessions whose owner cannot end them: it was stopped amid a burst, killed, lost to a fault, or
+//! Sessions that their owner cannot end: it was stopped during a burst, killed, lost to a panic, or
 //! may not call TerminateSession.
 
 use std::time::Duration;
@@ -60,15 +60,19 @@ async fn sessions_of_a_killed_daemon_are_ended_by_the_next_one_and_no_other() {
     let clients: Vec<_> = (0..5).map(|_| served(&killed)).collect();
     let beside = start();
     let mut other = served(&beside);
-    assert_eq!(simulator.open_sessions(), 6, "each file has its owner");
+    assert_eq!(
+        simulator.open_sessions(),
+        6,
+        "each journal must have an owner"
+    );
 
     killed.process.signal("KILL");
     killed.process.wait();
     drop(clients);
-    assert_eq!(simulator.open_sessions(), 6, "nobody could end them");
+    assert_eq!(simulator.open_sessions(), 6, "no process could end them");
     let next = start();
 
-    until("five are ended", || simulator.open_sessions() == 1).await;
+    until("five sessions are ended", || simulator.open_sessions() == 1).await;
     assert_echo(&mut other, b"untouched");
     drop(other);
     until("its session has ended too", || {
@@ -82,7 +86,7 @@ async fn sessions_of_a_killed_daemon_are_ended_by_the_next_one_and_no_other() {
     assert_eq!(left, 0, "a clean stop leaves no file");
 }
 
-/// A short command has better things to do than to wait for a session that cannot be ended.
+/// A short command must not be delayed by a session that cannot be ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn short_commands_leave_sessions_they_cannot_end_to_others() {
     let echo = destination(Role::Echo).await;
@@ -112,7 +116,7 @@ async fn short_commands_leave_sessions_they_cannot_end_to_others() {
     let journal = std::fs::read_to_string(files.next().unwrap().unwrap().path()).unwrap();
     assert!(
         journal.contains(&endpoint),
-        "it is left to the next one: {journal}"
+        "it is left to the next process: {journal}"
     );
     assert_clean(&simulator);
 }
@@ -139,7 +143,7 @@ async fn a_short_command_ends_the_orphaned_sessions_it_can() {
         .args(["forward", TARGET, "-L", &local]);
     let mut short = Process::start(&mut command);
 
-    until("it is ended", || simulator.open_sessions() == 0).await;
+    until("the session is ended", || simulator.open_sessions() == 0).await;
 
     short.signal("TERM");
     assert_eq!(short.exit_code(), 0);
@@ -148,7 +152,7 @@ async fn a_short_command_ends_the_orphaned_sessions_it_can() {
     assert_clean(&simulator);
 }
 
-/// The endpoint of the data channel accepts connections and says nothing.
+/// The endpoint of the data channel accepts connections and sends nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_disconnects_while_its_tunnel_dials_leaves_no_session() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
@@ -167,7 +171,7 @@ async fn a_client_that_disconnects_while_its_tunnel_dials_leaves_no_session() {
 
     drop(client);
 
-    until("it is ended", || simulator.open_sessions() == 0).await;
+    until("the session is ended", || simulator.open_sessions() == 0).await;
     daemon.stop(&simulator);
 }
 
@@ -191,14 +195,17 @@ async fn without_permission_for_terminate_session_the_flag_ends_sessions() {
     for _ in 0..3 {
         drop(served(&daemon));
     }
-    until("each is ended", || simulator.open_sessions() == 0).await;
+    until("all sessions are ended", || simulator.open_sessions() == 0).await;
     let mut last = served(&daemon);
     assert_echo(&mut last, b"open at the stop");
 
     daemon.process.signal("TERM");
     assert_eq!(daemon.process.exit_code(), 0);
-    // The agent has the flag by then; that it acts on it is waited for by nobody but us.
-    until("the last is ended", || simulator.open_sessions() == 0).await;
+    // The agent has the flag by then; only this test waits until the agent handles it.
+    until("the last session is ended", || {
+        simulator.open_sessions() == 0
+    })
+    .await;
     assert_clean(&simulator);
     for session in simulator.ledger().sessions {
         assert_eq!(session.ended_by, Some(EndedBy::Flag), "{session:#?}");
@@ -241,7 +248,10 @@ async fn a_task_that_panics_or_is_aborted_leaves_no_session() {
     tasks.spawn(start(Outcome::Panic));
     tasks.spawn(start(Outcome::Abort));
     let panicked = tasks.join_next().await.unwrap();
-    until("both have started", || simulator.ledger().started == 2).await;
+    until("both sessions have started", || {
+        simulator.ledger().started == 2
+    })
+    .await;
     tasks.abort_all();
     let aborted = tasks.join_next().await.unwrap();
 
@@ -252,7 +262,7 @@ async fn a_task_that_panics_or_is_aborted_leaves_no_session() {
     assert_clean(&simulator);
 }
 
-/// What becomes of a task that has a session.
+/// The end of a task that has a session.
 enum Outcome {
     Panic,
     Abort,

@@ -34,7 +34,7 @@ async fn connections_share_a_session_up_to_its_limit() {
     }
 
     let ledger = stage.end().await;
-    assert_eq!(ledger.started, 3, "free places are used again");
+    assert_eq!(ledger.started, 3, "free slots must be used again");
     assert_eq!(dials(&ledger).iter().sum::<u64>(), 27);
 }
 
@@ -71,14 +71,14 @@ async fn a_new_session_takes_over_and_the_old_one_finishes_its_streams() {
     let first = stage.simulator.ledger().sessions[0].session_id.clone();
 
     stage
-        .until("a successor", |ledger| {
+        .until("a new session is started", |ledger| {
             ledger
                 .sessions
                 .get(1)
                 .is_some_and(|session| session.ready_us.is_some())
         })
         .await;
-    // The daemon may hear a moment later that it is ready.
+    // The daemon may learn a moment later that it is ready.
     let dials = || {
         stage
             .simulator
@@ -143,7 +143,7 @@ async fn a_session_that_is_lost_resets_its_connections_and_the_next_one_gets_ano
 }
 
 /// The agent has one reader for all streams: while a destination does not read, and its intake is
-/// full, nobody's bytes get past (protocol.md section 8.5). Nothing may be lost by that.
+/// full, no other bytes are delivered (protocol.md section 8.5). Nothing may be lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_does_not_read_delays_others_and_loses_none() {
     const LEN: usize = 24 << 20;
@@ -194,7 +194,7 @@ async fn a_destination_that_does_not_read_delays_others_and_loses_none() {
     received.read_exact(&mut data).await.unwrap();
 
     assert_eq!(&data, b"meanwhile");
-    assert!(came == expected, "every byte in its place");
+    assert!(came == expected, "every byte must be in its position");
     drop((unresponsive, received, other));
     drop(upload.join_all().await);
     let ledger = stage.end().await;

@@ -1,4 +1,4 @@
-//! Sessions that are kept ready.
+//! Warm sessions.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn a_connection_to_a_warm_forward_makes_no_api_call() {
     let echo = destination(Role::Echo).await;
     let stage = InProcess::with(Options::default(), &forward("f", &echo, "warm = 2")).await;
     stage
-        .until("two sessions", |ledger| ledger.started == 2)
+        .until("two sessions are open", |ledger| ledger.started == 2)
         .await;
     stage.simulator.fail(Operation::StartSession, denied());
 
@@ -24,13 +24,18 @@ async fn a_connection_to_a_warm_forward_makes_no_api_call() {
     }
 
     stage
-        .until("both ended", |ledger| ledger.open_sessions() == 0)
+        .until("both sessions have ended", |ledger| {
+            ledger.open_sessions() == 0
+        })
         .await;
     assert!(request(stage.address(), b"three").await.is_err());
     let ledger = stage.end().await;
     assert_eq!(ledger.started, 2);
     for session in &ledger.sessions {
-        assert_eq!(session.traffic.dials, 1, "one connection each");
+        assert_eq!(
+            session.traffic.dials, 1,
+            "each session must have had one connection"
+        );
     }
 }
 
@@ -47,14 +52,16 @@ async fn used_and_dead_warm_sessions_are_replaced() {
             open.filter(|session| session.ready_us.is_some()).count() == n
         }
     };
-    stage.until("two spares", ready(2)).await;
+    stage.until("two warm sessions are open", ready(2)).await;
 
     let mut client = tokio::net::TcpStream::connect(stage.address())
         .await
         .unwrap();
     exchange(&mut client, b"hello").await.unwrap();
 
-    stage.until("one in use, two spares", ready(3)).await;
+    stage
+        .until("one session in use, two warm sessions", ready(3))
+        .await;
     let ledger = stage.simulator.ledger();
     let unused = ledger
         .sessions
@@ -68,9 +75,11 @@ async fn used_and_dead_warm_sessions_are_replaced() {
         1
     );
     stage
-        .until("it is replaced", |ledger| ledger.started == 4)
+        .until("the session is replaced", |ledger| ledger.started == 4)
         .await;
-    stage.until("one in use, two spares", ready(3)).await;
+    stage
+        .until("one session in use, two warm sessions", ready(3))
+        .await;
     exchange(&mut client, b"untouched").await.unwrap();
     stage.end().await;
 }
@@ -82,11 +91,15 @@ async fn an_expired_warm_session_is_replaced_and_not_used() {
     let stage = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
 
     stage
-        .until("the second spare", |ledger| ledger.started == 2)
+        .until("the second warm session is open", |ledger| {
+            ledger.started == 2
+        })
         .await;
 
     stage
-        .until("the first has ended", |ledger| ledger.open_sessions() == 1)
+        .until("the first session has ended", |ledger| {
+            ledger.open_sessions() == 1
+        })
         .await;
     assert_eq!(request(stage.address(), b"hello").await.unwrap(), b"hello");
     let ledger = stage.end().await;
@@ -109,7 +122,7 @@ async fn no_warm_session_is_started_for_an_offline_target() {
 
     assert!(line.contains("cannot open a warm session"), "{line}");
     assert!(line.contains("TargetNotConnected"), "{line}");
-    // The eight were asked for in turn, and the first answer has taken back those in the queue.
+    // The eight starts were queued, and the first response has removed those in the queue.
     let requests = calls(&simulator, Operation::StartSession);
     for _ in 0..50 {
         drop(connect(daemon.address()));
@@ -119,7 +132,10 @@ async fn no_warm_session_is_started_for_an_offline_target() {
     assert!(now <= requests + 8 + 2, "{requests} calls, then {now}");
     simulator.set_offline(TARGET, false);
     daemon.process.signal("USR2");
-    until("eight spares", || simulator.open_sessions() == 8).await;
+    until("eight warm sessions are open", || {
+        simulator.open_sessions() == 8
+    })
+    .await;
     daemon
         .process
         .stderr

@@ -1,8 +1,8 @@
-//! Thousands of seeds of a bad path: every byte arrives once and in order, and an end that looks
-//! true is true.
+//! Thousands of seeds of a bad path: every byte arrives once and in order, and a stream that ends
+//! cleanly is complete.
 //!
 //! ```text
-//!   SINGLE_SEED=7 cargo test single::chaos
+//!   SINGLE_STREAM_SEED=7 cargo test --test all single_stream::chaos
 //! ```
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::support::payload::{assert_prefix, assert_whole, pattern};
 
 #[test]
 fn every_byte_arrives_and_no_truncated_stream_ends_cleanly() {
-    let seeds = number("SINGLE_SEED").map_or(0..SEEDS, |seed| seed..seed + 1);
+    let seeds = number("SINGLE_STREAM_SEED").map_or(0..SEEDS, |seed| seed..seed + 1);
     let single = seeds.end - seeds.start == 1;
     let mut totals = Totals::default();
 
@@ -40,27 +40,28 @@ fn every_byte_arrives_and_no_truncated_stream_ends_cleanly() {
         );
         assert!(
             totals.truncated > 2,
-            "{totals:?}: no end was in danger of being false"
+            "{totals:?}: no end was at risk of truncation"
         );
     }
 }
 
-/// What happened, to see that something did.
+/// Counters, to assert that the cases occur.
 #[derive(Debug, Default)]
 struct Totals {
     clean: u64,
     lost: u64,
-    /// Lost with a part of what the destination said.
+    /// Lost with a part of the destination's data.
     truncated: u64,
     /// Lost, although both sides have every byte.
     false_losses: u64,
-    /// Still open when all is quiet.
+    /// Still open when there is no work left.
     open: u64,
 }
 
 fn notify(totals: &mut Totals, seed: u64) {
     let mut rng = Rng::with_seed(seed);
-    // A path that loses messages is no websocket, so the agent then waits until it was heard.
+    // A path that loses messages is not a websocket, so the agent waits until its messages have
+    // arrived.
     let lossy = rng.bool();
     let mut pair = Pair::new(setup(&mut rng, seed, lossy));
     let data = pattern(seed, rng.usize(1..40_000));
@@ -87,14 +88,14 @@ fn notify(totals: &mut Totals, seed: u64) {
         pair.disconnect(rng.usize(0..4), kept);
         pair.run_for(moment(&mut rng));
         if pair.agent.has_ended() {
-            // The word of it went down with the websocket, and no session is there to resume.
+            // The end was lost with the websocket, and there is no session to resume.
             pair.tunnel.abandon(OVER.to_owned());
             pair.wake();
         } else {
             pair.connect("another");
         }
     }
-    // What came late before is forgotten after some seconds, and an end is believed again.
+    // Late messages are ignored after some seconds, and an end is trusted again.
     let is_calm = rng.bool();
     if is_calm {
         pair.run_for(Duration::from_secs(10));
@@ -104,7 +105,7 @@ fn notify(totals: &mut Totals, seed: u64) {
     if rng.bool() {
         pair.finish(id);
     }
-    // Not faster than before: an end that comes sooner than a round trip allows is no end.
+    // Not faster than before: an end earlier than a round trip permits is not an end.
     let fair = Weather::fair(Duration::from_millis(60));
     pair.up.change_weather(fair);
     pair.down.change_weather(fair);
@@ -117,7 +118,7 @@ fn notify(totals: &mut Totals, seed: u64) {
         Some(End::Clean) => {
             totals.clean += 1;
             assert_eq!(pair.destination_of(id).state(), State::Ended);
-            // Agents do not say that a destination broke (protocol.md section 0.2).
+            // Agents do not report that a destination was reset (protocol.md section 0.2).
             assert_ne!(ends, Ends::Never);
             assert_whole(pair.local_of(id).received(), &sent);
         }
@@ -129,7 +130,10 @@ fn notify(totals: &mut Totals, seed: u64) {
             let is_taken = pair.destination_of(id).received() == data;
             let is_false = is_whole && is_taken;
             totals.false_losses += u64::from(is_false);
-            assert!(!is_false || !is_calm || is_sudden, "a false loss in a calm");
+            assert!(
+                !is_false || !is_calm || is_sudden,
+                "a false loss without recent faults"
+            );
         }
         Some(End::Lost(Reason::Lost { why })) if why == OVER => totals.lost += 1,
         Some(End::Lost(other)) => panic!("{other}"),
@@ -191,7 +195,7 @@ fn destination(rng: &mut Rng, data: &[u8], sent: Vec<u8>) -> (Destination, Ends)
         ),
         3 => (Destination::source(sent), Ends::Well),
         _ => {
-            // One that ends before it has read all is a loss.
+            // A client that ends before it has read everything is a loss.
             let after = if rng.u8(..4) == 0 {
                 rng.usize(1..=data.len())
             } else {
@@ -206,13 +210,16 @@ fn moment(rng: &mut Rng) -> Duration {
     Duration::from_millis(rng.u64(0..1500))
 }
 
-/// Tells how to see a failure again.
+/// Prints the command that reproduces a failure.
 struct PrintSeed(u64);
 
 impl Drop for PrintSeed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("replay it: SINGLE_SEED={} cargo test single::chaos", self.0);
+            eprintln!(
+                "reproduce: SINGLE_STREAM_SEED={} cargo test --test all single_stream::chaos",
+                self.0
+            );
         }
     }
 }
@@ -225,7 +232,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// What a resume says of a session that has ended.
+/// The message of a resume for a session that has ended.
 const OVER: &str = "over";
 
 const SEEDS: u64 = 3000;

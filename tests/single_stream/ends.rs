@@ -1,4 +1,5 @@
-//! When the end of a session without a mux is the end of its destination, and when it is a loss.
+//! Tests when the end of a session without a mux is the end of its destination, and when it is a
+//! loss.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_prefix, assert_whole, pattern};
 
 /// The agent's websocket breaks, the destination ends meanwhile, and the agent closes before it has
-/// retransmitted what was lost. Our websocket lives on.
+/// retransmitted the lost bytes. Our websocket stays connected.
 #[test]
 fn final_bytes_lost_with_the_agents_websocket_are_a_loss() {
     let answer = pattern(8, 400_000);
@@ -44,7 +45,7 @@ fn final_bytes_lost_with_the_agents_websocket_are_a_loss() {
     assert!(truncated > 30, "{truncated}");
 }
 
-/// A service that notices at once that the agent is gone, and says nothing of why.
+/// A service that notices immediately that the agent is disconnected, and reports no reason.
 #[test]
 fn an_agent_killed_during_a_transfer_is_a_loss() {
     for millis in 0..200 {
@@ -127,11 +128,11 @@ fn the_bytes_of_a_destination_that_breaks_at_once_are_read() {
     pair.settle();
 
     assert_eq!(pair.local(id).received(), b"half a ban");
-    // Agents do not say that a destination broke (protocol.md section 0.2).
+    // Agents do not report that a destination was reset (protocol.md section 0.2).
     assert!(pair.local(id).end().is_some());
 }
 
-/// Everything waits in a queue for seconds, and the agent closes without an acknowledgement.
+/// All messages are queued for seconds, and the agent closes without an acknowledgement.
 #[test]
 fn a_slow_path_does_not_make_an_end_a_loss() {
     let answer = pattern(10, 600_000);
@@ -151,7 +152,7 @@ fn a_slow_path_does_not_make_an_end_a_loss() {
     assert_eq!(pair.local(id).end(), Some(&End::Clean));
 }
 
-/// An agent is asked once for each pause, and not for ever.
+/// An agent is probed once for each pause, and not repeatedly.
 #[test]
 fn a_silent_agent_is_probed_once() {
     let mut pair = ready(Destination::greeting(b"hello".to_vec()));

@@ -92,7 +92,7 @@ fn bytes_written_before_the_client_closed_arrive() {
 
     assert_whole(pair.destination(id).received(), &data);
     assert_eq!(pair.tunnel.upload(id), Upload::Delivered);
-    assert_eq!(pair.closed, None, "its owner ends the session");
+    assert_eq!(pair.closed, None, "the session must be ended by its owner");
 }
 
 #[test]
@@ -249,8 +249,8 @@ fn a_websocket_may_break_after_every_message() {
     }
 }
 
-/// The tail of an answer is swallowed with its websocket, and the agent closes before it has sent
-/// all of it again: nothing that comes shows a gap.
+/// The final bytes of a response are lost with the websocket, and the agent closes before it has
+/// retransmitted all of them: no received message shows a gap.
 #[test]
 fn missing_final_bytes_are_a_loss() {
     let answer = pattern(8, 100_000);
@@ -266,11 +266,11 @@ fn missing_final_bytes_are_a_loss() {
     pair.settle();
 
     let len = pair.local(id).received().len();
-    assert!((20_000..100_000).contains(&len), "{len} bytes came");
+    assert!((20_000..100_000).contains(&len), "{len} bytes arrived");
     assert_eq!(pair.local(id).end(), Some(&End::Lost(Reason::Closed)));
 }
 
-/// Long after a resume an end is believed again, with and without a word before it.
+/// Long after a resume an end is trusted again, with and without data before it.
 #[test]
 fn an_end_some_time_after_a_resume_is_clean() {
     for says in [false, true] {

@@ -1,4 +1,4 @@
-//! The life of the long run.
+//! The run of the soak test.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -47,11 +47,11 @@ pub(crate) async fn run(time: Duration) {
         "after:  {after:?}   {} visits",
         visits.load(Ordering::Relaxed)
     );
-    assert!(after.is_within(&before), "something was left behind");
+    assert!(after.is_within(&before), "resources were leaked");
     daemon.stop().await;
 }
 
-/// Opens connections one after the other, and leaves each in another way.
+/// Opens connections in sequence, and closes each in another way.
 async fn come_and_go(address: SocketAddr, seed: u64, end: Instant, visits: Arc<AtomicU64>) {
     let mut chance = fastrand::Rng::with_seed(seed);
     while Instant::now() < end {
@@ -74,7 +74,7 @@ async fn visit(address: SocketAddr, seed: u64) {
     }
 }
 
-/// Keeps one connection and speaks now and then.
+/// Keeps one connection and uses it at intervals.
 async fn stay(address: SocketAddr, seed: u64, end: Instant) {
     let mut chance = fastrand::Rng::with_seed(seed);
     let mut client = TcpStream::connect(address).await.unwrap();
@@ -84,7 +84,7 @@ async fn stay(address: SocketAddr, seed: u64, end: Instant) {
     }
 }
 
-/// Says something and hears it back.
+/// Sends data and reads it back.
 async fn exchange(client: &mut TcpStream, chance: &mut fastrand::Rng) {
     let mut data = vec![0; chance.usize(1..20_000)];
     chance.fill(&mut data);
@@ -93,24 +93,27 @@ async fn exchange(client: &mut TcpStream, chance: &mut fastrand::Rng) {
     let (read, written) = tokio::join!(from.read_exact(&mut received), to.write_all(&data));
     written.unwrap();
     read.unwrap();
-    assert!(received == data, "what came back is not what was said");
+    assert!(received == data, "the received bytes are not the sent ones");
 }
 
-/// Waits until everybody has left.
+/// Waits until all connections have ended.
 async fn rest(simulator: &SimulatorProcess) {
     for _ in 0..600 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         if simulator.open_sessions().await == 0 {
-            // Clients that lingered are given up after ten seconds.
+            // Connections that do not end are closed after ten seconds.
             tokio::time::sleep(Duration::from_secs(12)).await;
             return;
         }
     }
-    panic!("sessions are left: {}", simulator.open_sessions().await);
+    panic!(
+        "sessions are left open: {}",
+        simulator.open_sessions().await
+    );
 }
 
-/// What is left when nothing more goes. The SDK keeps its connections to the API for a minute and a
-/// half and looks for old ones as often, and there were more of them than before.
+/// The resources in use without traffic. The SDK keeps its connections to the API for a minute and
+/// a half and checks for old ones as often, and there were more of them than before.
 async fn settled(simulator: &SimulatorProcess, before: &Resources) -> Resources {
     for _ in 0..48 {
         let now = Resources::take(simulator).await;
@@ -122,7 +125,7 @@ async fn settled(simulator: &SimulatorProcess, before: &Resources) -> Resources 
     Resources::take(simulator).await
 }
 
-/// What there is.
+/// The resources in use.
 #[derive(Debug)]
 #[expect(dead_code, reason = "printed")]
 struct Resources {
@@ -133,7 +136,7 @@ struct Resources {
 }
 
 impl Resources {
-    /// No more than there was before, and no session at all.
+    /// Not more than before, and no session.
     fn is_within(&self, before: &Self) -> bool {
         self.fds <= before.fds && self.tasks <= before.tasks && self.sessions == 0
     }
@@ -153,7 +156,7 @@ impl Resources {
     }
 }
 
-/// The simulator in a process of its own.
+/// The simulator in a child process.
 struct SimulatorProcess {
     child: Child,
     address: String,
@@ -209,8 +212,8 @@ impl SimulatorProcess {
     }
 }
 
-/// How often some words are in what comes. It is not kept: a ledger of thousands of sessions would
-/// be in the memory that is measured here.
+/// Counts the occurrences of a text in a response without keeping the response: a ledger of
+/// thousands of sessions would be part of the memory that is measured here.
 async fn count(mut from: TcpStream, data: &[u8]) -> usize {
     let (mut found, mut seen) = (0, Vec::new());
     let mut buffer = [0; 16 * 1024];
@@ -236,5 +239,5 @@ impl Drop for SimulatorProcess {
 const CLIENTS: u64 = 20;
 const RESIDENTS: u64 = 5;
 
-/// How often a line is printed.
+/// The interval of the printed lines.
 const LINE: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! `ssh-config`: what it prints is what ssh understands, and what it installs it takes away.
+//! `ssh-config`: ssh accepts its output, and `--remove` undoes `--install`.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -46,7 +46,11 @@ fn an_include_is_installed_before_every_host_and_removed_byte_for_byte() {
         let once = fs::read(home.path(CONFIG)).unwrap();
         home.ours(&["--install", "--region", "eu-west-1"]);
 
-        assert_eq!(fs::read(home.path(CONFIG)).unwrap(), once, "twice is once");
+        assert_eq!(
+            fs::read(home.path(CONFIG)).unwrap(),
+            once,
+            "a second installation must change nothing"
+        );
         assert!(once.ends_with(text));
         assert_eq!(mode(&home.path(CONFIG)), 0o640);
         let command = proxy_command(&home.path(CONFIG), TARGET);
@@ -118,7 +122,7 @@ fn a_file_that_cannot_be_changed_is_reported_and_kept() {
     );
 }
 
-/// The whole way, by the region in the name of the host.
+/// The whole path, with the region in the host name.
 #[tokio::test(flavor = "multi_thread")]
 async fn ssh_logs_in_with_the_installed_configuration() {
     let sshd = Sshd::start(Options::default()).await;
@@ -140,7 +144,7 @@ async fn ssh_logs_in_with_the_installed_configuration() {
     sshd.settle().await;
 }
 
-/// A person's home.
+/// The home directory of a user.
 struct Home(TempDir);
 
 impl Home {
@@ -158,7 +162,7 @@ impl Home {
         Process::start(command.args(arguments))
     }
 
-    /// Runs `ssh-config`, which must go well.
+    /// Runs `ssh-config`, which must succeed.
     fn ours(&self, arguments: &[&str]) -> String {
         let mut process = self.start(arguments);
         assert_eq!(process.exit_code(), 0, "{}", process.stderr.all());
@@ -175,7 +179,7 @@ impl Home {
     }
 }
 
-/// What ssh would do for a host.
+/// The settings of ssh for a host.
 fn proxy_command(config: &Path, host: &str) -> Option<String> {
     let mut ssh = Command::new("ssh");
     let output = run(ssh.args(["-G", "-F"]).arg(config).arg(host));

@@ -4,7 +4,7 @@
 //!   config.rs    ssh-config: printed, installed, removed
 //!   mod.rs       logins and commands, ends, failures
 //!   transfers.rs scp, sftp, rsync, git
-//!   tunnels.rs   -L, -R, -D, a shared master
+//!   tunnels.rs   -L, -R, -D, a control master
 //! ```
 
 mod config;
@@ -116,7 +116,7 @@ async fn ctrl_c_at_the_terminal_leaves_no_session() {
     sshd.settle().await;
 }
 
-/// The only word that is said without a failure: on a terminal, after two seconds.
+/// The only message without a failure: on a terminal, after two seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_start_is_reported_on_the_terminal() {
     let options = Options {
@@ -170,14 +170,14 @@ async fn many_concurrent_logins_have_a_session_each() {
     assert_eq!(sshd.simulator.ledger().started, 8);
 }
 
-/// How long `ssh host true` takes, directly and through us. Not a test: a measurement, by hand.
+/// The duration of `ssh host true`, directly and through us. Not a test but a manual measurement.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 #[expect(clippy::disallowed_methods, reason = "it is measured")]
 async fn measure_the_time_of_a_command() {
     let sshd = Sshd::start(Options::default()).await;
     let mut times = [Vec::new(), Vec::new()];
-    // By turns, so that what else the machine does is shared.
+    // Alternating, so that other load on the machine affects both.
     for _ in 0..20 {
         for (host, times) in ["near", "far"].into_iter().zip(&mut times) {
             let begin = std::time::Instant::now();

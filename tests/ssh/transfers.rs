@@ -1,4 +1,4 @@
-//! Files through ssh: every byte of them, both ways.
+//! File transfers through ssh: every byte, both ways.
 
 use ssm_proxyd::sim::agent::Retransmission;
 use ssm_proxyd::sim::{Manner, Options};
@@ -38,7 +38,8 @@ async fn transfers_are_complete_while_their_websockets_break() {
             faults: broken_every(250, manner),
             ..unpaced()
         };
-        // An agent that sends so much at once and finds it again one by one would take an hour.
+        // An agent that sends this many messages at once and retransmits them one by one would take
+        // an hour.
         options.agent.retransmission = Retransmission::All;
         let sshd = Sshd::start(options).await;
         std::fs::write(sshd.path("original"), pattern(8, LARGE)).unwrap();

@@ -1,4 +1,4 @@
-//! What ssh does on top of its connection: forwardings of its own, and a connection that is shared.
+//! ssh features on top of its connection: its own forwardings, and a shared connection.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -87,7 +87,7 @@ async fn a_control_master_carries_other_sessions() {
 
     assert_eq!((&first[..], &second[..], third), ("first\n", "second\n", 3));
     assert_eq!(sshd.simulator.ledger().started, 1);
-    assert_eq!(sshd.simulator.open_sessions(), 1, "the master stays");
+    assert_eq!(sshd.simulator.open_sessions(), 1, "the master must stay");
     run(&mut sshd.client("ssh", &[&shared, "-O", "exit", "far"]));
     sshd.settle().await;
 }
@@ -122,7 +122,7 @@ async fn a_forwarded_connection_ends_like_its_remote_end() {
     sshd.settle().await;
 }
 
-/// A client that forwards, and has said that it does.
+/// A client that forwards, and has reported that it does.
 async fn forwarding(sshd: &Sshd, rule: &[&str]) -> Process {
     let wait = [
         "-o",
