@@ -113,7 +113,7 @@ impl Fixture {
         let at = format!("{}: {err}", self.name);
         let expected = self.value("exit").map_or(69, |code| code.parse().unwrap());
         assert_eq!(code, expected, "{at}");
-        for text in self.values("says") {
+        for text in self.values("message") {
             assert!(err.contains(text), "{text:?} is not in {at}");
         }
         let caller = self.value("caller").map(|caller| {
@@ -154,7 +154,7 @@ impl Fixture {
 
             let at = format!("{} {subcommand}: {err}", self.name);
             assert_eq!(code, expected, "{at}");
-            for text in self.values("says") {
+            for text in self.values("message") {
                 assert!(err.contains(text), "{text:?} is not in {at}");
             }
         }
@@ -275,7 +275,7 @@ fn a_custom_endpoint_that_does_not_resolve_is_reported_with_its_setting() {
 /// An STS that gives each role the access key `ASIA` followed by the role name, unless it `fails`,
 /// `fails-once` or has `denied`.
 fn sts(behaviour: String) -> Api {
-    let granting = Api::granting_each_role(Duration::from_secs(3600), |role| Credentials {
+    let sts = Api::sts_per_role(Duration::from_secs(3600), |role| Credentials {
         access_key_id: format!("ASIA{role}"),
         secret_access_key: format!("not-a-secret-{role}"),
         session_token: Some(format!("token-{role}")),
@@ -286,7 +286,7 @@ fn sts(behaviour: String) -> Api {
              <Message>not you</Message></Error></ErrorResponse>"
         )
     };
-    Api::before_with(granting.address(), move |number| match behaviour.as_str() {
+    Api::before_with(sts.address(), move |number| match behaviour.as_str() {
         "denied" => Some((403, error("AccessDenied"))),
         "fails" => Some((503, error("ServiceUnavailable"))),
         "fails-once" if number == 0 => Some((503, error("ServiceUnavailable"))),

@@ -151,13 +151,13 @@ fn a_silent_agent_is_reported_with_the_suspected_stream() {
 
     pair.run_for(Duration::from_secs(90));
 
-    let suspects = pair.output.iter().filter_map(|event| {
+    let suspected = pair.output.iter().filter_map(|event| {
         if let Event::Silent { suspect, .. } = event {
             return Some(*suspect);
         }
         None
     });
-    assert_eq!(suspects.collect::<Vec<_>>(), [Some(stalled)]);
+    assert_eq!(suspected.collect::<Vec<_>>(), [Some(stalled)]);
 }
 
 #[test]

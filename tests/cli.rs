@@ -18,7 +18,7 @@ fn every_command_is_listed_with_a_sentence_and_has_its_own_help() {
         assert!(names.contains(&needed), "{help}");
     }
     for (name, sentence) in commands {
-        assert_reads_well(sentence);
+        assert_description_style(sentence);
         if name == "help" {
             continue;
         }
@@ -30,7 +30,7 @@ fn every_command_is_listed_with_a_sentence_and_has_its_own_help() {
         let (_, short, _) = run(&[name, "-h"]);
         for (option, sentence) in section(&short, "Options:") {
             assert!(!sentence.is_empty(), "{name} {option} has no description");
-            assert_reads_well(sentence);
+            assert_description_style(sentence);
         }
     }
 }
@@ -274,7 +274,7 @@ fn section<'a>(help: &'a str, heading: &str) -> Vec<(&'a str, &'a str)> {
 }
 
 /// A description begins with a capital and has no full stop.
-fn assert_reads_well(sentence: &str) {
+fn assert_description_style(sentence: &str) {
     assert!(
         sentence.starts_with(|first: char| first.is_uppercase()),
         "{sentence:?}"

@@ -38,8 +38,8 @@ fn a_closed_stdout_ends_the_demo_without_an_error() {
 #[test]
 fn a_closed_terminal_ends_the_demo() {
     // The test process may ignore this signal, and children inherit that.
-    let mut heeding = behind("env", &["--default-signal=HUP"]);
-    let mut demo = Process::start(heeding.args(["demo", "--keep"]));
+    let mut command = behind("env", &["--default-signal=HUP"]);
+    let mut demo = Process::start(command.args(["demo", "--keep"]));
     demo.stdout.wait_for("5. ");
 
     demo.signal("HUP");

@@ -7,7 +7,7 @@ use ssm_proxyd::wire::message::Kind;
 use ssm_proxyd::wire::smux::Command;
 
 use crate::support::message_builder;
-use crate::support::pair::beginning;
+use crate::support::pair::start_time;
 use crate::support::pair_options::PairOptions;
 
 /// How the owner treats unread bytes.
@@ -97,7 +97,7 @@ fn read_all(tunnel: &mut Tunnel, stream: StreamId, pool: &ReorderBudget) -> usiz
 
 /// A tunnel whose agent is ready, and its first stream.
 fn established(pool: &ReorderBudget) -> (Tunnel, StreamId) {
-    let (now, options) = (beginning(), PairOptions::default().options);
+    let (now, options) = (start_time(), PairOptions::default().options);
     let tunnel = Tunnel::new(now, SystemTime::UNIX_EPOCH, 1, options);
     let mut tunnel = tunnel.sharing(pool.clone());
     tunnel.handle_connected(now, "token");
@@ -125,7 +125,7 @@ fn established(pool: &ReorderBudget) -> (Tunnel, StreamId) {
 
 /// The time at which the agent is ready.
 fn later() -> Instant {
-    beginning() + Duration::from_secs(1)
+    start_time() + Duration::from_secs(1)
 }
 
 const MIB: usize = 1 << 20;

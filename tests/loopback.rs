@@ -24,21 +24,21 @@ async fn a_request_and_its_response_use_a_signed_session_of_their_own() {
         .resolver
         .insert("web.internal", Some(80), web.address())
         .unwrap();
-    let stage = InProcess::new(options, "remote = \"web.internal:80\"").await;
+    let fixture = InProcess::new(options, "remote = \"web.internal:80\"").await;
 
-    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    let mut client = TcpStream::connect(fixture.address()).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let mut answer = [0; 15];
     client.read_exact(&mut answer).await.unwrap();
     drop(client);
 
     assert_eq!(&answer, b"HTTP/1.1 200 OK");
-    stage
+    fixture
         .until("the session ends with its connection", |l| {
             l.open_sessions() == 0
         })
         .await;
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     let [session] = &ledger.sessions[..] else {
         panic!("one session: {ledger:#?}")
     };
@@ -67,12 +67,12 @@ async fn a_download_of_100_mib_is_complete() {
         seed: 1,
     })
     .await;
-    let stage = InProcess::to(unpaced(), &source).await;
+    let fixture = InProcess::to(unpaced(), &source).await;
 
-    let hash = read_hash(stage.address()).await.unwrap();
+    let hash = read_hash(fixture.address()).await.unwrap();
 
     assert_eq!(hash, hash_of(100 * MIB, 1));
-    stage.end().await;
+    fixture.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,9 +82,9 @@ async fn an_upload_of_100_mib_is_complete() {
     let keys = format!(
         "remote = {port}\nupload_rate = 0\nupload_payload = 32768\nupload_window = \"4MiB\""
     );
-    let stage = InProcess::new(unpaced(), &keys).await;
+    let fixture = InProcess::new(unpaced(), &keys).await;
 
-    send(stage.address(), 100 * MIB, 2).await.unwrap();
+    send(fixture.address(), 100 * MIB, 2).await.unwrap();
 
     until("the destination has read the end", || {
         !sink.received().is_empty()
@@ -93,14 +93,14 @@ async fn an_upload_of_100_mib_is_complete() {
     let received = &sink.received()[0];
     assert_eq!(received.len, 100 * MIB);
     assert_eq!(received.sha256, hash_of(100 * MIB, 2));
-    stage.end().await;
+    fixture.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_concurrent_connections_have_a_session_each() {
     let echo = destination(Role::Echo).await;
-    let stage = InProcess::to(Options::default(), &echo).await;
-    let address = stage.address();
+    let fixture = InProcess::to(Options::default(), &echo).await;
+    let address = fixture.address();
     let mut clients = JoinSet::new();
 
     for n in 0..64u8 {
@@ -116,36 +116,36 @@ async fn sixty_four_concurrent_connections_have_a_session_each() {
     }
     let open = clients.join_all().await;
 
-    assert_eq!(stage.simulator.open_sessions(), 64);
+    assert_eq!(fixture.simulator.open_sessions(), 64);
     drop(open);
-    stage
+    fixture
         .until("every session ends with its connection", |l| {
             l.open_sessions() == 0
         })
         .await;
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     assert_eq!(ledger.started, 64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_dial_is_a_reset() {
     let free_address = free_port().await;
-    let stage = InProcess::new(Options::default(), &format!("remote = {free_address}")).await;
+    let fixture = InProcess::new(Options::default(), &format!("remote = {free_address}")).await;
 
-    let end = read_end(stage.address(), b"").await;
+    let end = read_end(fixture.address(), b"").await;
 
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-    stage.end().await;
+    fixture.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_host_is_a_reset() {
-    let stage = InProcess::new(Options::default(), "remote = \"nowhere.internal:5432\"").await;
+    let fixture = InProcess::new(Options::default(), "remote = \"nowhere.internal:5432\"").await;
 
-    let end = read_end(stage.address(), b"").await;
+    let end = read_end(fixture.address(), b"").await;
 
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     assert!(
         ledger.sessions[0].output.contains("no such host"),
         "{ledger:#?}"
@@ -163,15 +163,15 @@ async fn a_session_that_cannot_start_is_a_reset_and_the_next_connection_is_serve
         // It is retried twice.
         ("InternalServerError", 3),
     ] {
-        let stage = InProcess::to(Options::default(), &echo).await;
+        let fixture = InProcess::to(Options::default(), &echo).await;
         let fault = ApiFault {
             code: code.to_owned(),
             times: Some(times),
         };
-        stage.simulator.fail(Operation::StartSession, fault);
+        fixture.simulator.fail(Operation::StartSession, fault);
 
-        let refused = read_end(stage.address(), b"x").await;
-        let served = request_until_served(stage.address(), b"hello").await;
+        let refused = read_end(fixture.address(), b"x").await;
+        let served = request_until_served(fixture.address(), b"hello").await;
 
         assert_eq!(
             refused.unwrap_err().kind(),
@@ -179,7 +179,7 @@ async fn a_session_that_cannot_start_is_a_reset_and_the_next_connection_is_serve
             "{code}"
         );
         assert_eq!(served, b"hello", "{code}");
-        stage.end().await;
+        fixture.end().await;
     }
 }
 
@@ -187,9 +187,9 @@ async fn a_session_that_cannot_start_is_a_reset_and_the_next_connection_is_serve
 async fn a_half_closed_client_gets_its_response_and_then_the_end() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let stage = InProcess::new(Options::default(), &format!("remote = {port}")).await;
+    let fixture = InProcess::new(Options::default(), &format!("remote = {port}")).await;
 
-    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    let mut client = TcpStream::connect(fixture.address()).await.unwrap();
     client.write_all(b"question\n").await.unwrap();
     client.shutdown().await.unwrap();
     let (mut server, _) = listener.accept().await.unwrap();
@@ -203,7 +203,7 @@ async fn a_half_closed_client_gets_its_response_and_then_the_end() {
 
     assert_eq!(&question, b"question\n");
     assert!(came == answer, "{} of {} bytes", came.len(), answer.len());
-    stage.end().await;
+    fixture.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,9 +211,9 @@ async fn a_half_closed_client_is_reset_after_its_idle_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let keys = format!("remote = {port}\nhalf_close_timeout = \"1s\"");
-    let stage = InProcess::new(Options::default(), &keys).await;
+    let fixture = InProcess::new(Options::default(), &keys).await;
 
-    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    let mut client = TcpStream::connect(fixture.address()).await.unwrap();
     client.write_all(b"question\n").await.unwrap();
     client.shutdown().await.unwrap();
     let (mut server, _) = listener.accept().await.unwrap();
@@ -223,15 +223,15 @@ async fn a_half_closed_client_is_reset_after_its_idle_timeout() {
 
     assert_eq!(seen, b"question\n");
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-    stage.end().await;
+    fixture.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_closes_ends_its_session_at_once_and_its_bytes_arrive() {
     let sink = destination(Role::Sink).await;
-    let stage = InProcess::to(Options::default(), &sink).await;
+    let fixture = InProcess::to(Options::default(), &sink).await;
 
-    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    let mut client = TcpStream::connect(fixture.address()).await.unwrap();
     client.write_all(b"last words").await.unwrap();
     drop(client);
 
@@ -240,21 +240,21 @@ async fn a_client_that_closes_ends_its_session_at_once_and_its_bytes_arrive() {
     })
     .await;
     assert_eq!(sink.received()[0].len, 10);
-    stage
+    fixture
         .until("the session ends", |l| {
             l.started == 1 && l.open_sessions() == 0
         })
         .await;
-    stage.end().await;
+    fixture.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_banner_arrives_before_the_client_sends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let stage = InProcess::new(Options::default(), &format!("remote = {port}")).await;
+    let fixture = InProcess::new(Options::default(), &format!("remote = {port}")).await;
 
-    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    let mut client = TcpStream::connect(fixture.address()).await.unwrap();
     let (mut server, _) = listener.accept().await.unwrap();
     server.write_all(b"SSH-2.0-x\r\n").await.unwrap();
     let mut banner = [0; 11];
@@ -262,18 +262,18 @@ async fn a_banner_arrives_before_the_client_sends() {
 
     assert_eq!(&banner, b"SSH-2.0-x\r\n");
     drop(client);
-    stage.end().await;
+    fixture.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_sessions_of_open_connections_and_resets_them() {
     let echo = destination(Role::Echo).await;
-    let stage = InProcess::to(Options::default(), &echo).await;
-    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    let fixture = InProcess::to(Options::default(), &echo).await;
+    let mut client = TcpStream::connect(fixture.address()).await.unwrap();
     client.write_all(b"x").await.unwrap();
     client.read_exact(&mut [0]).await.unwrap();
 
-    stage.end().await;
+    fixture.end().await;
 
     let end = client.read(&mut [0]).await;
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
@@ -286,16 +286,16 @@ async fn a_stop_while_sessions_start_leaves_no_session() {
         api_delay: Duration::from_millis(300),
         ..Options::default()
     };
-    let stage = InProcess::to(options, &echo).await;
+    let fixture = InProcess::to(options, &echo).await;
     let mut clients = Vec::new();
     for _ in 0..8 {
-        clients.push(TcpStream::connect(stage.address()).await.unwrap());
+        clients.push(TcpStream::connect(fixture.address()).await.unwrap());
     }
-    stage
+    fixture
         .until("StartSession is in flight", |l| !l.calls.is_empty())
         .await;
 
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
 
     assert!(ledger.started >= 1);
 }
@@ -314,16 +314,16 @@ async fn tls_works_with_the_bundle_and_fails_without() {
     let port = echo.address().port();
     let forward =
         format!("[[forward]]\nname = \"f\"\nlisten = 0\ntarget = \"{TARGET}\"\nremote = {port}\n");
-    let trusting = daemon(&simulator, Some(bundle.path()), &forward).await;
-    let wary = daemon(&simulator, None, &forward).await;
+    let with_bundle = daemon(&simulator, Some(bundle.path()), &forward).await;
+    let without_bundle = daemon(&simulator, None, &forward).await;
 
-    let served = request(trusting.addresses()[0].1[0], b"hello").await;
-    let refused = request(wary.addresses()[0].1[0], b"hello").await;
+    let served = request(with_bundle.addresses()[0].1[0], b"hello").await;
+    let refused = request(without_bundle.addresses()[0].1[0], b"hello").await;
 
     assert_eq!(served.unwrap(), b"hello");
     assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-    trusting.stop().await;
-    wary.stop().await;
+    with_bundle.stop().await;
+    without_bundle.stop().await;
     assert_eq!(simulator.ledger().started, 1);
     assert_eq!(simulator.open_sessions(), 0);
 }
@@ -332,23 +332,23 @@ async fn tls_works_with_the_bundle_and_fails_without() {
 async fn connections_over_the_limit_wait_for_a_permit() {
     let echo = destination(Role::Echo).await;
     let keys = format!("remote = {}\nmax_connections = 1", echo.address().port());
-    let stage = InProcess::new(Options::default(), &keys).await;
-    let first = TcpStream::connect(stage.address()).await.unwrap();
-    stage
+    let fixture = InProcess::new(Options::default(), &keys).await;
+    let first = TcpStream::connect(fixture.address()).await.unwrap();
+    fixture
         .until("the first has a session", |l| l.started == 1)
         .await;
 
-    let mut second = TcpStream::connect(stage.address()).await.unwrap();
+    let mut second = TcpStream::connect(fixture.address()).await.unwrap();
     second.write_all(b"x").await.unwrap();
-    stage
+    fixture
         .until("the first is ready", |l| l.sessions[0].ready_us.is_some())
         .await;
-    assert_eq!(stage.simulator.ledger().started, 1);
+    assert_eq!(fixture.simulator.ledger().started, 1);
     drop(first);
     second.read_exact(&mut [0]).await.unwrap();
 
     drop(second);
-    stage.end().await;
+    fixture.end().await;
 }
 
 /// A loopback port without a listener.

@@ -19,7 +19,7 @@ async fn connect_prompts_for_the_code_and_does_not_show_it() {
     answer(&screen).await;
 
     screen.until("69-ended").await;
-    assert_asked_once(&fixture, &screen, &["Admin"]);
+    assert_prompted_once(&fixture, &screen, &["Admin"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,7 +61,7 @@ async fn forward_prompts_for_the_code_of_its_first_connection() {
     );
     screen.keys(&["C-c"]);
     screen.until("0-ended").await;
-    assert_asked_once(&fixture, &screen, &["Admin"]);
+    assert_prompted_once(&fixture, &screen, &["Admin"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +82,7 @@ async fn exec_prompts_for_the_code_of_its_first_connection() {
     answer(&screen).await;
 
     screen.until("9-ended").await;
-    assert_asked_once(&fixture, &screen, &["Admin"]);
+    assert_prompted_once(&fixture, &screen, &["Admin"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,7 +162,7 @@ async fn the_code_of_a_source_role_is_prompted_for() {
         answer(&screen).await;
 
         screen.until("69-ended").await;
-        assert_asked_once(&fixture, &screen, roles);
+        assert_prompted_once(&fixture, &screen, roles);
     }
 }
 
@@ -194,7 +194,7 @@ async fn answer(screen: &Tmux) {
 }
 
 /// The code was sent to STS for the first of these roles, and was never shown on the terminal.
-fn assert_asked_once(fixture: &Fixture, screen: &Tmux, roles: &[&str]) {
+fn assert_prompted_once(fixture: &Fixture, screen: &Tmux, roles: &[&str]) {
     let calls = fixture.sts.calls("AssumeRole");
     assert_eq!(calls.len(), roles.len(), "{calls:?}");
     for (call, role) in calls.iter().zip(roles) {

@@ -18,11 +18,11 @@ use crate::support::payload::{assert_prefix, assert_whole, pattern};
 
 #[test]
 fn a_websocket_may_break_after_every_message() {
-    let whole = Scenario::begin().played();
+    let whole = Scenario::begin().run_to_end();
     assert!(whole > 60, "{whole} messages");
 
     for at in 0..=whole {
-        for (spared, kept) in [
+        for (delivered, kept) in [
             (0, Delivery::No),
             (0, Delivery::Yes),
             (2, Delivery::No),
@@ -31,45 +31,49 @@ fn a_websocket_may_break_after_every_message() {
             let mut scenario = Scenario::begin();
             scenario.pair.run_until_sent(at);
 
-            scenario.pair.disconnect(spared, kept);
+            scenario.pair.disconnect(delivered, kept);
             scenario.pair.stop_at = None;
             scenario.pair.run_for(Duration::from_millis(700));
             scenario.pair.connect("another");
 
-            scenario.finish(&format!("broken after {at} with {spared} spared, {kept:?}"));
+            scenario.finish(&format!(
+                "broken after {at} with {delivered} spared, {kept:?}"
+            ));
         }
     }
 }
 
 #[test]
 fn the_agents_websocket_may_break_after_every_message() {
-    let whole = Scenario::begin().played();
+    let whole = Scenario::begin().run_to_end();
 
     for at in 0..=whole {
-        for (spared, kept) in [(0, Delivery::No), (3, Delivery::Yes)] {
+        for (delivered, kept) in [(0, Delivery::No), (3, Delivery::Yes)] {
             let mut scenario = Scenario::begin();
             scenario.pair.run_until_sent(at);
 
-            scenario.pair.disconnect_agent(spared, kept);
+            scenario.pair.disconnect_agent(delivered, kept);
             scenario.pair.stop_at = None;
             scenario.pair.run_for(Duration::from_millis(700));
             scenario.pair.reconnect_agent();
 
-            scenario.finish(&format!("broken after {at} with {spared} spared, {kept:?}"));
+            scenario.finish(&format!(
+                "broken after {at} with {delivered} spared, {kept:?}"
+            ));
         }
     }
 }
 
 #[test]
 fn a_message_processed_twice_by_the_agent_is_never_a_clean_end() {
-    let whole = Scenario::begin().played();
+    let whole = Scenario::begin().run_to_end();
     let mut broken = 0;
 
     for at in 0..=whole {
         let mut scenario = Scenario::begin();
         scenario.pair.run_until_sent(at);
 
-        scenario.pair.disconnect_agent_amid_message();
+        scenario.pair.disconnect_agent_during_message();
         scenario.pair.stop_at = None;
         scenario.pair.run_for(Duration::from_millis(700));
         scenario.pair.reconnect_agent();
@@ -95,7 +99,7 @@ fn a_fin_after_the_acknowledgement_of_a_copy_is_not_a_clean_end() {
     pair.write(stream, b"processed twice");
     pair.run_for(Duration::from_millis(1));
 
-    pair.disconnect_agent_amid_message();
+    pair.disconnect_agent_during_message();
     pair.run_for(Duration::from_millis(100));
     pair.reconnect_agent();
     pair.run_for(Duration::from_secs(60));
@@ -310,7 +314,7 @@ impl Scenario {
     }
 
     /// Runs to the end without faults; returns the number of messages.
-    fn played(mut self) -> usize {
+    fn run_to_end(mut self) -> usize {
         self.pair.settle();
         let messages = self.pair.messages();
         self.finish("undisturbed");

@@ -53,7 +53,7 @@ fn the_shipped_files_reference_the_schema_for_editors() {
 fn the_schema_rejects_typos() {
     let validator = validator();
     let good = fs::read_to_string("tests/config/good/minimal.toml").unwrap();
-    let slips = [
+    let typos = [
         ("", "colour = \"red\"\n"),
         ("", "connect_timeout = 30\n"),
         ("", "connect_timeout = \"30\"\n"),
@@ -68,7 +68,7 @@ fn the_schema_rejects_typos() {
         ("[defaults]\nname = \"all\"\n", ""),
     ];
     assert!(validator.is_valid(&value(&good)));
-    for (before, after) in slips {
+    for (before, after) in typos {
         let text = format!("{before}{good}{after}");
 
         assert!(!validator.is_valid(&value(&text)), "{before}{after}");

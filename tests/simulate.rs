@@ -111,17 +111,18 @@ fn the_help_lists_the_faults() {
 
 #[test]
 fn a_closed_terminal_ends_the_simulator_unless_under_nohup() {
-    let mut heeding = SimulatorProcess::of(&mut behind("env", &["--default-signal=HUP"]), &[]);
-    let outliving = SimulatorProcess::of(&mut behind("nohup", &[]), &[]);
+    let mut with_default_hup =
+        SimulatorProcess::of(&mut behind("env", &["--default-signal=HUP"]), &[]);
+    let under_nohup = SimulatorProcess::of(&mut behind("nohup", &[]), &[]);
 
-    heeding.process.signal("HUP");
-    outliving.process.signal("HUP");
+    with_default_hup.process.signal("HUP");
+    under_nohup.process.signal("HUP");
 
-    assert_eq!(heeding.process.exit_code(), 0);
+    assert_eq!(with_default_hup.process.exit_code(), 0);
     for _ in 0..100 {
-        assert_eq!(outliving.ledger()["started"], 0);
+        assert_eq!(under_nohup.ledger()["started"], 0);
     }
-    outliving.stop();
+    under_nohup.stop();
 }
 
 #[test]

@@ -102,8 +102,8 @@ impl Reader<'_> {
             ";" => self.import = Import::No,
             "{" => self.braces.push(self.opens_module()),
             "}" => drop(self.braces.pop()),
-            "::" if self.follows(">") => return self.tree_behind(vec![String::new()]),
-            "::" => return self.tree_behind(Vec::new()),
+            "::" if self.follows(">") => return self.tree_after(vec![String::new()]),
+            "::" => return self.tree_after(Vec::new()),
             name if is_name(name) => return self.tree(Vec::new()),
             _ => {}
         }
@@ -133,7 +133,7 @@ impl Reader<'_> {
     }
 
     /// A path whose first `::` is the next token.
-    fn tree_behind(&mut self, prefix: Vec<String>) {
+    fn tree_after(&mut self, prefix: Vec<String>) {
         self.at += 1;
         if is_name(self.peek(0)) {
             self.tree(prefix);

@@ -47,10 +47,10 @@ impl BaselineRelay {
         let mut tasks = JoinSet::new();
         let server = tls.clone();
         tasks.spawn(accept(far, move |tcp| {
-            serve_far(tcp, destination, payload, server.clone())
+            serve_far_end(tcp, destination, payload, server.clone())
         }));
         tasks.spawn(accept(near, move |tcp| {
-            serve_near(tcp, service, payload, tls.clone())
+            serve_near_end(tcp, service, payload, tls.clone())
         }));
         Self {
             address,
@@ -72,7 +72,7 @@ pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
     }
 }
 
-async fn serve_near(local: TcpStream, service: SocketAddr, payload: usize, tls: Option<Tls>) {
+async fn serve_near_end(local: TcpStream, service: SocketAddr, payload: usize, tls: Option<Tls>) {
     let tcp = TcpStream::connect(service).await.unwrap();
     tcp.set_nodelay(true).unwrap();
     let socket: Box<dyn Socket> = match tls {
@@ -88,7 +88,7 @@ async fn serve_near(local: TcpStream, service: SocketAddr, payload: usize, tls: 
     End::new(local, websocket, payload).run().await;
 }
 
-async fn serve_far(tcp: TcpStream, to: SocketAddr, payload: usize, tls: Option<Tls>) {
+async fn serve_far_end(tcp: TcpStream, to: SocketAddr, payload: usize, tls: Option<Tls>) {
     let socket: Box<dyn Socket> = match tls {
         None => Box::new(tcp),
         Some(Tls { acceptor, .. }) => Box::new(acceptor.accept(tcp).await.unwrap()),

@@ -26,18 +26,18 @@ async fn round_trips() {
     let bare = BaselineRelay::start(destination.address, 1024, None).await;
     // Round trips in sequence need more messages than the default rate permits.
     let keys = format!("{}\nupload_rate = 0", remote(&destination));
-    let stage = InProcess::new(unpaced(), &keys).await;
+    let fixture = InProcess::new(unpaced(), &keys).await;
     let ways = [
         ("direct TCP", destination.address),
         ("bare relay", bare.address),
-        ("ssm-proxyd", stage.address()),
+        ("ssm-proxyd", fixture.address()),
     ];
     for (name, address) in ways {
         let samples = echoes(address).await;
         let (p50, p99) = (samples.median(), samples.percentile(99));
         println!("{name:12} {p50:8.0} {p99:8.0}");
     }
-    stage.end().await;
+    fixture.end().await;
 }
 
 async fn echoes(address: SocketAddr) -> Samples {
@@ -65,14 +65,14 @@ async fn first_bytes() {
          target = \"{TARGET}\"\n{}\n",
         remote(&destination)
     );
-    let stage = InProcess::with(Options::default(), &forward).await;
+    let fixture = InProcess::with(Options::default(), &forward).await;
     let mut steps = Vec::new();
     for n in 0..SESSIONS {
-        let time = first_byte(stage.address()).await;
+        let time = first_byte(fixture.address()).await;
         // The next session must not start while the daemon is still busy with the end of this one.
         let over = |ledger: &Snapshot| ledger.open_sessions() == 0;
-        stage.until("the session has ended", over).await;
-        steps.push(steps_of(&stage.simulator.ledger().sessions[n], time));
+        fixture.until("the session has ended", over).await;
+        steps.push(steps_of(&fixture.simulator.ledger().sessions[n], time));
     }
     println!("                                 median      p90      max");
     for (place, (name, _)) in steps[0].iter().enumerate() {
@@ -81,7 +81,7 @@ async fn first_bytes() {
         let [p50, p90, max] = [50, 90, 100].map(|p| samples.percentile(p) / 1e3);
         println!("{name:28} {p50:10.2} {p90:8.2} {max:8.2}");
     }
-    stage.end().await;
+    fixture.end().await;
 }
 
 fn steps_of(session: &Record, time: Duration) -> [(&'static str, Duration); 8] {

@@ -39,12 +39,12 @@ async fn row(connections: usize) -> f64 {
 async fn download(connections: usize) -> (f64, f64) {
     let destination = Destination::start().await;
     let remote = format!("remote = {}", destination.address.port());
-    let stage = InProcess::new(Options::default(), &remote).await;
+    let fixture = InProcess::new(Options::default(), &remote).await;
     let mut probes = Vec::new();
     for _ in 0..connections {
-        probes.push(Probe::connect(stage.address()).await);
+        probes.push(Probe::connect(fixture.address()).await);
     }
-    let before = emitted(&stage.simulator.ledger());
+    let before = emitted(&fixture.simulator.ledger());
     let begin = Instant::now();
     let mut downloads = JoinSet::new();
     for mut probe in probes {
@@ -54,9 +54,9 @@ async fn download(connections: usize) -> (f64, f64) {
         });
     }
     tokio::time::sleep_until((begin + SPAN).into()).await;
-    let emitted = emitted(&stage.simulator.ledger()) - before;
+    let emitted = emitted(&fixture.simulator.ledger()) - before;
     let received = downloads.join_all().await.iter().map(|(_, len)| len).sum();
-    stage.daemon.stop().await;
+    fixture.daemon.stop().await;
     (
         mib_per_second(emitted, SPAN),
         mib_per_second(received, SPAN),

@@ -20,12 +20,12 @@ async fn next_bytes() {
         "recovery: from a reset to the next echoed byte, {BREAKS} breaks, ms"
     ));
     let destination = Destination::start().await;
-    let stage = InProcess::new(Options::default(), &remote(&destination)).await;
-    let mut probe = Probe::connect(stage.address()).await;
+    let fixture = InProcess::new(Options::default(), &remote(&destination)).await;
+    let mut probe = Probe::connect(fixture.address()).await;
     let mut samples = Vec::new();
     for _ in 0..BREAKS {
         let begin = Instant::now();
-        stage
+        fixture
             .simulator
             .inject(None, OneOffFault::Break(Manner::Reset));
         probe.echo().await;
@@ -38,7 +38,7 @@ async fn next_bytes() {
     let millis = |percent| samples.percentile(percent) / 1000.0;
     println!("p50 {:.1}   p99 {:.1}", millis(50), millis(99));
     drop(probe);
-    stage.end().await;
+    fixture.end().await;
 }
 
 /// Messages retransmitted after a disconnect during a full upload.
@@ -50,11 +50,11 @@ async fn again() {
         ..unpaced()
     };
     let keys = format!("{}\nupload_rate = 0", remote(&destination));
-    let stage = InProcess::new(options, &keys).await;
-    let mut probe = Probe::connect(stage.address()).await;
+    let fixture = InProcess::new(options, &keys).await;
+    let mut probe = Probe::connect(fixture.address()).await;
     probe.up(2 << 30).await;
     drop(probe);
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     let session = &ledger.sessions[0];
     let breaks = session.attached - 1;
     println!(
@@ -81,7 +81,7 @@ async fn throughput() {
 
 async fn speed(faults: Faults, up: bool) -> f64 {
     let destination = Destination::start().await;
-    let stage = InProcess::new(
+    let fixture = InProcess::new(
         Options {
             faults,
             ..Options::default()
@@ -89,14 +89,14 @@ async fn speed(faults: Faults, up: bool) -> f64 {
         &remote(&destination),
     )
     .await;
-    let mut probe = Probe::connect(stage.address()).await;
+    let mut probe = Probe::connect(fixture.address()).await;
     let time = if up {
         probe.up(TRANSFER).await
     } else {
         probe.down(TRANSFER).await
     };
     drop(probe);
-    stage.end().await;
+    fixture.end().await;
     mib_per_second(TRANSFER, time)
 }
 

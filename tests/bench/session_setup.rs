@@ -36,20 +36,20 @@ async fn first_bytes(warm: usize) -> Samples {
         ..Options::default()
     };
     let keys = format!("remote = {}\nwarm = {warm}", destination.address.port());
-    let stage = InProcess::new(options, &keys).await;
+    let fixture = InProcess::new(options, &keys).await;
     let mut samples = Vec::new();
     for _ in 0..CONNECTIONS {
-        stage
+        fixture
             .until("warm sessions are ready", |ledger| ready(ledger) == warm)
             .await;
         // An acknowledgement of the agent is known here only after it has travelled.
         tokio::time::sleep(4 * ONE_WAY).await;
         let begin = Instant::now();
-        let probe = Probe::connect(stage.address()).await;
+        let probe = Probe::connect(fixture.address()).await;
         samples.push(begin.elapsed());
         drop(probe);
     }
-    stage.end().await;
+    fixture.end().await;
     Samples::micros(&samples)
 }
 

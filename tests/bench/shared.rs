@@ -24,15 +24,15 @@ async fn row(name: &str, keys: &str, pause: Duration) {
         "remote = {}\nsessions = \"shared\"\n{keys}",
         destination.address.port()
     );
-    let stage = InProcess::new(unpaced(), &keys).await;
-    let quiet = echoes(stage.address(), pause).await;
+    let fixture = InProcess::new(unpaced(), &keys).await;
+    let quiet = echoes(fixture.address(), pause).await;
     print(name, "quiet", &quiet);
-    let mut upload = Probe::connect(stage.address()).await;
+    let mut upload = Probe::connect(fixture.address()).await;
     let upload = tokio::spawn(async move { upload.up(u64::MAX).await });
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (begin, before) = (Instant::now(), bytes_in(&stage));
-    let beside = echoes(stage.address(), pause).await;
-    let speed = mib_per_second(bytes_in(&stage) - before, begin.elapsed());
+    let (begin, before) = (Instant::now(), bytes_in(&fixture));
+    let beside = echoes(fixture.address(), pause).await;
+    let speed = mib_per_second(bytes_in(&fixture) - before, begin.elapsed());
     print(name, "beside an upload", &beside);
     let [quiet, beside] = [quiet, beside].map(|samples| samples.percentile(99) / 1e3);
     println!(
@@ -42,7 +42,7 @@ async fn row(name: &str, keys: &str, pause: Duration) {
     );
     upload.abort();
     assert!(upload.await.unwrap_err().is_cancelled());
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     assert_eq!(ledger.started, 1, "all connections share one session");
 }
 
@@ -58,8 +58,8 @@ async fn echoes(address: SocketAddr, pause: Duration) -> Samples {
     Samples::micros(&samples)
 }
 
-fn bytes_in(stage: &InProcess) -> u64 {
-    stage.simulator.ledger().sessions[0].traffic.bytes_in
+fn bytes_in(fixture: &InProcess) -> u64 {
+    fixture.simulator.ledger().sessions[0].traffic.bytes_in
 }
 
 fn print(name: &str, what: &str, samples: &Samples) {

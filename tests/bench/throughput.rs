@@ -30,30 +30,30 @@ pub(crate) async fn run() {
 
 async fn compare(payload: usize, encrypted: bool) {
     let destination = Destination::start().await;
-    let stage = stage(&destination, payload, encrypted).await;
+    let fixture = fixture(&destination, payload, encrypted).await;
     let tls = encrypted.then(Tls::new);
     let bare = BaselineRelay::start(destination.address, payload, tls).await;
-    for way in [Way::Up, Way::Down] {
+    for direction in [Direction::Up, Direction::Down] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..RUNS {
-            ours.push(measure(stage.address(), way, payload).await);
-            theirs.push(measure(bare.address, way, payload).await);
+            ours.push(measure(fixture.address(), direction, payload).await);
+            theirs.push(measure(bare.address, direction, payload).await);
         }
         let (ours, theirs) = (Samples::new(ours), Samples::new(theirs));
         println!(
             "{:>4} KiB  {:4}  {}  {}  {:.2}",
             payload / 1024,
-            way.name(),
+            direction.name(),
             ours.spread(),
             theirs.spread(),
             ours.median() / theirs.median()
         );
     }
-    stage.end().await;
+    fixture.end().await;
 }
 
 /// A daemon and a simulator whose messages carry `payload` bytes, both ways.
-async fn stage(destination: &Destination, payload: usize, encrypted: bool) -> InProcess {
+async fn fixture(destination: &Destination, payload: usize, encrypted: bool) -> InProcess {
     let mut options = Options {
         tls: encrypted,
         ..in_process::unpaced()
@@ -77,23 +77,23 @@ async fn stage(destination: &Destination, payload: usize, encrypted: bool) -> In
     InProcess { simulator, daemon }
 }
 
-async fn measure(address: SocketAddr, way: Way, payload: usize) -> f64 {
+async fn measure(address: SocketAddr, direction: Direction, payload: usize) -> f64 {
     let len = if payload < 8192 { SMALL } else { LARGE };
     let mut probe = Probe::connect(address).await;
-    let time = match way {
-        Way::Up => probe.up(len).await,
-        Way::Down => probe.down(len).await,
+    let time = match direction {
+        Direction::Up => probe.up(len).await,
+        Direction::Down => probe.down(len).await,
     };
     mib_per_second(len, time)
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Way {
+enum Direction {
     Up,
     Down,
 }
 
-impl Way {
+impl Direction {
     fn name(self) -> &'static str {
         match self {
             Self::Up => "up",

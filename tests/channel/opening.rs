@@ -27,7 +27,7 @@ fn setup(seed: u64, delay: Duration, is_single: bool) -> PairOptions {
 /// Runs until the tunnel is ready. Returns the pair, and the delay after the agent was ready.
 fn ready(setup: PairOptions) -> (Pair, Duration) {
     let mut pair = Pair::new(setup);
-    pair.lead_to(Destination::echo());
+    pair.set_destination(Destination::echo());
     pair.connect("token");
     pair.run_until(|pair| pair.ready.is_some());
     let since = pair.agent.timeline().ready;

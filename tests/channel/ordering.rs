@@ -311,13 +311,13 @@ fn a_few_invalid_frames_are_ignored_once_the_agent_is_connected() {
         message_builder::message(Kind::AgentSessionState, 2, PayloadType::None, b"").slice(..60);
     let text = Bytes::from_static(b"{\"what\": \"is this\"}");
     let message = message_builder::message(Kind::Acknowledge, 0, PayloadType::None, b"[]");
-    for strange in [Bytes::new(), half, text, message] {
+    for invalid in [Bytes::new(), half, text, message] {
         let mut fixture = CoreFixture::ready();
 
-        fixture.receive(strange.clone());
+        fixture.receive(invalid.clone());
         assert_eq!(fixture.tunnel.ended(), None);
         for _ in 0..16 {
-            fixture.receive(strange.clone());
+            fixture.receive(invalid.clone());
         }
         assert!(
             fixture.tunnel.ended().is_some(),
@@ -325,7 +325,7 @@ fn a_few_invalid_frames_are_ignored_once_the_agent_is_connected() {
         );
 
         let mut early = CoreFixture::new();
-        early.receive(strange);
+        early.receive(invalid);
         assert!(
             early.tunnel.ended().is_some(),
             "frames before the agent must end the tunnel"

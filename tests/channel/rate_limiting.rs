@@ -20,7 +20,7 @@ fn a_paused_publication_holds_back_one_keep_alive() {
         setup.options.keep_alive = true;
         let is_single = !setup.options.shared;
         let mut pair = Pair::new(setup);
-        pair.lead_to(Destination::sink());
+        pair.set_destination(Destination::sink());
         pair.connect("token");
         pair.run_until(|pair| pair.ready.is_some());
         let stream = match is_single {
@@ -46,7 +46,7 @@ fn keep_alives_due_without_a_websocket_are_one_message() {
     let mut setup = PairOptions::single();
     setup.options.keep_alive = true;
     let mut pair = Pair::new(setup);
-    pair.lead_to(Destination::sink());
+    pair.set_destination(Destination::sink());
     pair.connect("token");
     pair.run_until(|pair| pair.ready.is_some());
     let _stream = pair.open_single();
@@ -137,9 +137,13 @@ fn retransmissions_keep_the_rate_limit() {
     pair.connect("another");
     pair.run_for(Duration::from_secs(10));
 
-    let left: Vec<_> = pair.journal.up_sent.of(&Kind::Input);
-    let left: Vec<_> = left.into_iter().map(|(at, _)| at).collect();
-    assert!(busiest_second(&left) <= 210, "{}", busiest_second(&left));
+    let sent_at: Vec<_> = pair.journal.up_sent.of(&Kind::Input);
+    let sent_at: Vec<_> = sent_at.into_iter().map(|(at, _)| at).collect();
+    assert!(
+        busiest_second(&sent_at) <= 210,
+        "{}",
+        busiest_second(&sent_at)
+    );
     assert!(pair.tunnel.stats().retransmitted > 100);
 }
 

@@ -88,7 +88,7 @@ fn a_session_that_was_never_open_is_closed_immediately() {
 fn the_end_of_the_session_loses_every_stream() {
     let mut pair = Pair::established();
     let silent = pair.open(Destination::sink());
-    let talker = pair.open(Destination::source(pattern(1, 1_000_000)));
+    let sender = pair.open(Destination::source(pattern(1, 1_000_000)));
     pair.run_for(Duration::from_millis(300));
 
     pair.notify_client(message_builder::channel_closed("idle for too long"));
@@ -100,8 +100,8 @@ fn the_end_of_the_session_loses_every_stream() {
     };
     assert_eq!(pair.closed, Some(reason.clone()));
     assert_eq!(pair.local(silent).end(), Some(&End::Lost(reason.clone())));
-    assert_eq!(pair.local(talker).end(), Some(&End::Lost(reason)));
-    let received = pair.local(talker).received();
+    assert_eq!(pair.local(sender).end(), Some(&End::Lost(reason)));
+    let received = pair.local(sender).received();
     assert_prefix(&pattern(1, 1_000_000), received);
     assert!(received.len() > 100_000);
 }

@@ -116,7 +116,7 @@ fn an_upload_is_delivered_once_the_agent_has_closed_after_it() {
     let stream = pair.open(Destination::sink());
 
     pair.write(stream, &pattern(1, 90_000));
-    pair.leave(stream);
+    pair.abandon(stream);
     assert_eq!(pair.tunnel.upload(stream), Upload::Pending);
     pair.settle();
 
@@ -131,22 +131,22 @@ fn an_upload_is_delivered_once_the_agent_has_closed_after_it() {
 /// delivery.
 #[test]
 fn an_upload_is_truncated_if_the_destination_ends_before_it_is_acknowledged() {
-    for leaves in [false, true] {
+    for abandons in [false, true] {
         let mut pair = Pair::established();
         let stream = pair.open(Destination::answering(5, b"enough".to_vec()));
 
         pair.write(stream, &pattern(1, 200_000));
-        if leaves {
-            pair.leave(stream);
+        if abandons {
+            pair.abandon(stream);
         }
         pair.settle();
 
         assert!(pair.destination(stream).received().len() < 200_000);
-        let upload = match leaves {
+        let upload = match abandons {
             true => pair.tunnel.upload(stream),
             false => pair.local(stream).upload().unwrap().clone(),
         };
-        assert_eq!(upload, Upload::CutShort, "{leaves}");
+        assert_eq!(upload, Upload::CutShort, "{abandons}");
     }
 }
 
@@ -184,7 +184,7 @@ fn an_upload_for_a_refused_dial_or_a_closed_tunnel_is_lost() {
     let open = pair.open(Destination::sink());
     pair.write(refused, b"for nobody");
     pair.write(open, b"x");
-    pair.leave(refused);
+    pair.abandon(refused);
     pair.settle();
     pair.close();
     pair.settle();

@@ -31,7 +31,7 @@ fn no_truncated_stream_ends_cleanly_when_the_agent_is_reset_mid_transfer() {
 
     for seed in seeds {
         let _replay = Replay(seed);
-        play(&mut totals, seed);
+        run(&mut totals, seed);
     }
 
     println!("{totals:?}");
@@ -66,7 +66,7 @@ struct Totals {
     open: u64,
 }
 
-fn play(totals: &mut Totals, seed: u64) {
+fn run(totals: &mut Totals, seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let mut pair = setup(&mut rng, seed).established();
     let streams: Vec<_> = (0..rng.usize(1..4))
@@ -77,7 +77,7 @@ fn play(totals: &mut Totals, seed: u64) {
         if rng.u8(..4) == 0 {
             pair.disconnect_agent(rng.usize(0..4), kept(&mut rng));
         } else {
-            pair.disconnect_agent_amid_message();
+            pair.disconnect_agent_during_message();
         }
         pair.run_for(Duration::from_millis(rng.u64(0..700)));
         pair.reconnect_agent();

@@ -18,7 +18,7 @@ use std::thread;
 #[test]
 fn every_byte_arrives_under_all_link_conditions() {
     if let Some(seed) = number("CHAOS_SEED") {
-        println!("{:?}", play(seed));
+        println!("{:?}", run_seed(seed));
         return;
     }
     let from = number("CHAOS_FROM").unwrap_or(0);
@@ -27,7 +27,7 @@ fn every_byte_arrives_under_all_link_conditions() {
     let halves = thread::scope(|scope| {
         let halves = [0, 1].map(|odd| {
             let half = seeds.clone().filter(move |seed| seed % 2 == odd);
-            scope.spawn(move || half.map(play).fold(Totals::default(), Totals::plus))
+            scope.spawn(move || half.map(run_seed).fold(Totals::default(), Totals::plus))
         });
         halves.map(|half| {
             half.join()
@@ -60,7 +60,7 @@ struct Totals {
     /// Streams that ended cleanly, were refused, or were closed by their client.
     ended: usize,
     refused: usize,
-    left: usize,
+    abandoned: usize,
 }
 
 impl Totals {
@@ -71,14 +71,14 @@ impl Totals {
             lost: self.lost + other.lost,
             ended: self.ended + other.ended,
             refused: self.refused + other.refused,
-            left: self.left + other.left,
+            abandoned: self.abandoned + other.abandoned,
         }
     }
 }
 
-fn play(seed: u64) -> Totals {
+fn run_seed(seed: u64) -> Totals {
     let _print_seed = PrintSeed(seed);
-    run::play(scenario::Plan::new(seed))
+    run::run_scenario(scenario::Scenario::new(seed))
 }
 
 /// Prints the command that reproduces a failure.

@@ -6,7 +6,7 @@ use ssm_proxyd::proto::{Reason, StreamId};
 use ssm_proxyd::wire::message::Kind;
 
 use super::Totals;
-use super::scenario::{Action, Connection, Plan};
+use super::scenario::{Action, Connection, Scenario};
 use crate::support::agent_destination::{Dial, State};
 use crate::support::client::End;
 use crate::support::link::Weather;
@@ -15,59 +15,59 @@ use crate::support::pair::Pair;
 use crate::support::payload::{assert_prefix, assert_whole};
 
 /// Runs a scenario to its end.
-pub(super) fn play(plan: Plan) -> Totals {
-    let mut trial = Trial::begin(plan);
-    if let Some(reason) = &trial.pair.closed {
+pub(super) fn run_scenario(scenario: Scenario) -> Totals {
+    let mut run = Run::begin(scenario);
+    if let Some(reason) = &run.pair.closed {
         // The agent waits for fifteen seconds, and our response was lost each time.
         assert!(
             reason.to_string().contains("Handshake timed out"),
             "{reason}"
         );
-        return trial.totals;
+        return run.totals;
     }
-    trial.play();
-    trial.clear_up();
-    trial.check();
-    trial.leave();
-    trial.totals
+    run.run_actions();
+    run.end_faults();
+    run.check();
+    run.close_all();
+    run.totals
 }
 
-struct Trial {
+struct Run {
     pair: Pair,
-    acts: Vec<(Duration, Action)>,
+    actions: Vec<(Duration, Action)>,
     connections: Vec<Connection>,
     streams: Vec<Option<StreamId>>,
     /// Streams that their client closed before they ended.
-    left: Vec<bool>,
+    abandoned: Vec<bool>,
     /// The time at which each websocket is connected again.
     client: Option<Instant>,
     agent: Option<Instant>,
     totals: Totals,
 }
 
-impl Trial {
-    fn begin(plan: Plan) -> Self {
-        let count = plan.connections.len();
-        let mut pair = Pair::new(plan.setup);
+impl Run {
+    fn begin(scenario: Scenario) -> Self {
+        let count = scenario.connections.len();
+        let mut pair = Pair::new(scenario.setup);
         pair.connect("token");
         pair.run_until(|pair| pair.ready.is_some() || pair.closed.is_some());
         Self {
             pair,
-            acts: plan.acts,
-            connections: plan.connections,
+            actions: scenario.actions,
+            connections: scenario.connections,
             streams: vec![None; count],
-            left: vec![false; count],
+            abandoned: vec![false; count],
             client: None,
             agent: None,
             totals: Totals::default(),
         }
     }
 
-    fn play(&mut self) {
+    fn run_actions(&mut self) {
         let start = self.pair.now;
-        for (at, act) in std::mem::take(&mut self.acts) {
+        for (at, action) in std::mem::take(&mut self.actions) {
             self.run_to(start + at);
-            self.act(act);
+            self.apply(action);
         }
     }
 
@@ -90,9 +90,9 @@ impl Trial {
             .run_for(end.saturating_duration_since(self.pair.now));
     }
 
-    fn act(&mut self, act: Action) {
+    fn apply(&mut self, action: Action) {
         let now = self.pair.now;
-        match act {
+        match action {
             Action::Open(which) => self.open(which),
             Action::Write(which, len) => self.write(which, len),
             Action::Finish(which) => self.with(which, |pair, stream| pair.finish(stream)),
@@ -106,15 +106,15 @@ impl Trial {
             Action::Stall(which) => {
                 self.with(which, |pair, stream| pair.destination(stream).stall());
             }
-            Action::BreakClient(spared, kept, span) => {
+            Action::BreakClient(delivered, kept, span) => {
                 self.totals.breaks += 1;
                 self.client = Some(now + span);
-                self.pair.disconnect(spared, kept);
+                self.pair.disconnect(delivered, kept);
             }
-            Action::BreakAgent(spared, kept, span) => {
+            Action::BreakAgent(delivered, kept, span) => {
                 self.totals.breaks += 1;
                 self.agent = Some(now + span);
-                self.pair.disconnect_agent(spared, kept);
+                self.pair.disconnect_agent(delivered, kept);
             }
             Action::HoldUp(span) => self.pair.up.hold_until(now + span),
             Action::HoldDown(span) => self.pair.down.hold_until(now + span),
@@ -137,7 +137,7 @@ impl Trial {
             .take()
             .expect("a stream is opened once");
         let stream = self.pair.open(destination);
-        self.pair.local(stream).read_by(connection.sip);
+        self.pair.local(stream).read_by(connection.read_size);
         self.streams[which] = Some(stream);
     }
 
@@ -149,7 +149,7 @@ impl Trial {
     fn reset(&mut self, which: usize) {
         let stream = self.streams[which].expect("the stream was opened before");
         if self.pair.local(stream).end().is_none() {
-            self.left[which] = true;
+            self.abandoned[which] = true;
             self.pair.reset(stream);
         }
     }
@@ -160,7 +160,7 @@ impl Trial {
     }
 
     /// Ends the faults, resumes all readers, and runs until there is no work left.
-    fn clear_up(&mut self) {
+    fn end_faults(&mut self) {
         let last = [self.client, self.agent].into_iter().flatten().max();
         self.run_to(last.unwrap_or(self.pair.now));
         let fair = Weather::fair(Duration::from_millis(10));
@@ -178,19 +178,19 @@ impl Trial {
 
     fn check(&mut self) {
         let streams = self.streams.clone();
-        let somebody_refuses = streams.iter().flatten().any(|stream| self.refuses(*stream));
-        for (stream, left) in streams.into_iter().zip(self.left.clone()) {
+        let has_refusal = streams.iter().flatten().any(|stream| self.refuses(*stream));
+        for (stream, abandoned) in streams.into_iter().zip(self.abandoned.clone()) {
             let stream = stream.expect("every step was run");
             self.check_bytes(stream);
-            let unsaid = self.pair.destination(stream).sent().is_empty();
+            let sent_nothing = self.pair.destination(stream).sent().is_empty();
             let end = self.pair.local(stream).end().cloned();
             match end {
                 // The flag of a failed dial names no stream: of two that end without a byte at the
                 // same time, either may be the refused one.
-                Some(_) if somebody_refuses && unsaid => self.totals.refused += 1,
+                Some(_) if has_refusal && sent_nothing => self.totals.refused += 1,
                 Some(End::Lost(reason)) => panic!("stream {stream} was lost: {reason:?}"),
                 Some(End::Clean) => self.check_end(stream),
-                None if left => self.check_leaving(stream),
+                None if abandoned => self.check_abandoned(stream),
                 None => self.check_open(stream),
             }
         }
@@ -213,8 +213,8 @@ impl Trial {
     }
 
     /// The client closed the stream: all of its data arrived, unless the destination ended first.
-    fn check_leaving(&mut self, stream: StreamId) {
-        self.totals.left += 1;
+    fn check_abandoned(&mut self, stream: StreamId) {
+        self.totals.abandoned += 1;
         match self.pair.destination(stream).state() {
             State::Closed => self.check_upload(stream),
             State::Waiting => {
@@ -244,7 +244,7 @@ impl Trial {
     }
 
     /// All clients close, the session ends, and nothing is left.
-    fn leave(&mut self) {
+    fn close_all(&mut self) {
         for stream in self.streams.clone().into_iter().flatten() {
             self.pair.reset(stream);
         }

@@ -13,31 +13,31 @@ use crate::support::pair_options::PairOptions;
 use crate::support::payload::pattern;
 
 /// A scenario.
-pub(super) struct Plan {
+pub(super) struct Scenario {
     pub(super) setup: PairOptions,
     pub(super) connections: Vec<Connection>,
     /// In order of time, from the moment when the tunnel is ready. After the last one the faults
     /// end.
-    pub(super) acts: Vec<(Duration, Action)>,
+    pub(super) actions: Vec<(Duration, Action)>,
 }
 
-impl Plan {
+impl Scenario {
     /// Makes the scenario of a seed.
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let mut acts = Vec::new();
+        let mut actions = Vec::new();
         let count = rng.usize(1..=4);
         let connections = (0..count)
-            .map(|which| connection(&mut rng, which, &mut acts))
+            .map(|which| connection(&mut rng, which, &mut actions))
             .collect();
         for _ in 0..rng.usize(1..=6) {
-            acts.push((moment(&mut rng), trouble(&mut rng)));
+            actions.push((moment(&mut rng), fault(&mut rng)));
         }
-        acts.sort_by_key(|(at, _)| *at);
+        actions.sort_by_key(|(at, _)| *at);
         Self {
             setup: setup(&mut rng, seed),
             connections,
-            acts,
+            actions,
         }
     }
 }
@@ -48,7 +48,7 @@ pub(super) struct Connection {
     /// All data that its client may write.
     pub(super) data: Vec<u8>,
     /// The maximum number of bytes per read.
-    pub(super) sip: usize,
+    pub(super) read_size: usize,
 }
 
 /// An event.
@@ -123,32 +123,32 @@ fn weather(rng: &mut Rng) -> Weather {
     }
 }
 
-fn connection(rng: &mut Rng, which: usize, acts: &mut Vec<(Duration, Action)>) -> Connection {
+fn connection(rng: &mut Rng, which: usize, actions: &mut Vec<(Duration, Action)>) -> Connection {
     let opened = moment(rng) / 3;
-    acts.push((opened, Action::Open(which)));
+    actions.push((opened, Action::Open(which)));
     let mut at = opened;
     let mut len = 0;
     for _ in 0..rng.usize(0..5) {
         at += moment(rng) / 6;
         let more = pick(rng, &[1, 700, 3000, 7000]);
         let more = rng.usize(1..=more);
-        acts.push((at, Action::Write(which, more)));
+        actions.push((at, Action::Write(which, more)));
         len += more;
     }
-    let hindrances = rng.usize(0..3);
-    for _ in 0..hindrances {
-        acts.push((opened + moment(rng), obstacle(rng, which)));
+    let fault_count = rng.usize(0..3);
+    for _ in 0..fault_count {
+        actions.push((opened + moment(rng), obstacle(rng, which)));
     }
-    let leaves = (at + moment(rng) / 4).min(opened + FAULTS_END);
+    let ends = (at + moment(rng) / 4).min(opened + FAULTS_END);
     match rng.u8(..4) {
-        0 => acts.push((leaves, Action::Finish(which))),
-        1 => acts.push((leaves, Action::Reset(which))),
+        0 => actions.push((ends, Action::Finish(which))),
+        1 => actions.push((ends, Action::Reset(which))),
         _ => {}
     }
     Connection {
         destination: Some(destination(rng, which, len)),
         data: pattern(which as u64 + 1, len),
-        sip: pick(rng, &[3, 500, 1 << 20]),
+        read_size: pick(rng, &[3, 500, 1 << 20]),
     }
 }
 
@@ -181,13 +181,13 @@ fn destination(rng: &mut Rng, which: usize, received: usize) -> Destination {
         .in_chunks_of(chunk)
 }
 
-fn trouble(rng: &mut Rng) -> Action {
-    let spared = pick(rng, &[0, 0, 1, 5, 100]);
+fn fault(rng: &mut Rng) -> Action {
+    let delivered = pick(rng, &[0, 0, 1, 5, 100]);
     let kept = pick(rng, &[Delivery::Yes, Delivery::No]);
     let span = Duration::from_millis(pick(rng, &[0, 30, 400, 3000]));
     match rng.u8(..12) {
-        0..6 => Action::BreakClient(spared, kept, span),
-        6..8 => Action::BreakAgent(spared, kept, span),
+        0..6 => Action::BreakClient(delivered, kept, span),
+        6..8 => Action::BreakAgent(delivered, kept, span),
         8 => Action::HoldUp(span),
         9 => Action::HoldDown(span),
         10 => Action::PauseClient,

@@ -81,10 +81,10 @@ async fn a_client_that_half_closes_gets_its_long_response_and_then_the_end() {
         client.half_close().await;
         destination.read_exact(&mut [0; 8]).await.unwrap();
         let sent = answer.clone();
-        let speech = async move {
+        let writer = async move {
             destination.write_all(&sent).await.unwrap();
         };
-        let ((), (came, end)) = tokio::join!(speech, client.read_to_end());
+        let ((), (came, end)) = tokio::join!(writer, client.read_to_end());
 
         assert!(came == answer, "{kind:?}: {} bytes", came.len());
         assert_eq!(end, End::Fin, "{kind:?}");
@@ -207,16 +207,16 @@ async fn a_destination_that_ends_while_the_client_sends_is_an_end_after_every_by
         client.send(b"question").await;
         destination.read_exact(&mut [0; 8]).await.unwrap();
         let sent = answer.clone();
-        let speech = async move {
+        let writer = async move {
             destination.write_all(&sent).await.unwrap();
         };
-        let ((), (came, end)) = tokio::join!(speech, client.read_to_end());
+        let ((), (came, end)) = tokio::join!(writer, client.read_to_end());
         assert!(came == answer, "{kind:?}: {} bytes", came.len());
         assert_eq!(end, End::Fin, "{kind:?}");
 
         // Its session is over, and its further data is discarded for a while.
         fixture
-            .stage
+            .in_process
             .until("the session ends", |l| l.open_sessions() == 0)
             .await;
         client.send(b"nobody hears this").await;
@@ -287,11 +287,11 @@ async fn a_client_that_only_sends_has_every_byte_delivered() {
 
     destination.write_all(b"nobody reads this").await.unwrap();
     let expected = data.clone();
-    let speech = async move {
+    let writer = async move {
         client.send(&data).await;
         drop(client);
     };
-    let ((), (came, end)) = tokio::join!(speech, read_to_end(&mut destination));
+    let ((), (came, end)) = tokio::join!(writer, read_to_end(&mut destination));
 
     assert!(came == expected, "{} bytes", came.len());
     assert_eq!(end, End::Fin);

@@ -28,7 +28,7 @@ async fn a_client_that_connects_and_disconnects_at_once_leaves_no_session() {
         }
 
         fixture
-            .stage
+            .in_process
             .until("no session is left", |l| l.open_sessions() == 0)
             .await;
         fixture.end().await;
@@ -43,13 +43,13 @@ async fn no_destination_is_dialled_for_a_client_that_disconnects_during_session_
 
         let client = fixture.connect().await;
         fixture
-            .stage
+            .in_process
             .until("StartSession is in flight", |l| !l.calls.is_empty())
             .await;
         drop(client);
 
         fixture
-            .stage
+            .in_process
             .until("the session has started", |l| l.started == 1)
             .await;
         let ledger = fixture.end().await;
@@ -65,7 +65,7 @@ async fn data_of_a_client_that_disconnects_during_session_start_is_delivered() {
 
         let mut client = fixture.connect().await;
         fixture
-            .stage
+            .in_process
             .until("StartSession is in flight", |l| !l.calls.is_empty())
             .await;
         client.send(b"last words").await;

@@ -25,8 +25,8 @@ pub(crate) async fn each<F: Future<Output = ()>>(fixture: impl Fn(Kind) -> F) {
     let play = |kind| {
         let fixture = fixture(kind);
         async move {
-            let played = tokio::time::timeout(TIMEOUT, fixture).await;
-            assert!(played.is_ok(), "{kind:?}: timeout");
+            let result = tokio::time::timeout(TIMEOUT, fixture).await;
+            assert!(result.is_ok(), "{kind:?}: timeout");
         }
     };
     tokio::join!(play(Kind::Tcp), play(Kind::Unix));
@@ -34,7 +34,7 @@ pub(crate) async fn each<F: Future<Output = ()>>(fixture: impl Fn(Kind) -> F) {
 
 /// A daemon with one forward to a destination that is part of the test.
 pub(crate) struct Fixture {
-    pub(crate) stage: InProcess,
+    pub(crate) in_process: InProcess,
     kind: Kind,
     /// `None`: the listener is closed.
     destination: Option<TcpListener>,
@@ -57,7 +57,7 @@ impl Fixture {
         let listen = format!("[\"127.0.0.1:0\", \"unix:{}\"]", path.display());
         let keys = format!("remote = {port}\n{keys}");
         Self {
-            stage: InProcess::listening(options, &listen, &keys).await,
+            in_process: InProcess::listening(options, &listen, &keys).await,
             kind,
             destination: Some(destination),
             directory,
@@ -80,7 +80,7 @@ impl Fixture {
                 let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
                 socket.set_recv_buffer_size(SMALL as usize).unwrap();
                 // Blocks, so that no later event is taken for the outcome.
-                socket.connect(&self.stage.address().into()).unwrap();
+                socket.connect(&self.in_process.address().into()).unwrap();
                 socket.set_nonblocking(true).unwrap();
                 let stream = TcpStream::from_std(socket.into()).unwrap();
                 stream.set_nodelay(true).unwrap();
@@ -108,10 +108,10 @@ impl Fixture {
 
     /// Waits until every session has ended, and asserts that there was no violation.
     pub(crate) async fn end(self) -> Snapshot {
-        self.stage
+        self.in_process
             .until("every session ends by itself", |l| l.open_sessions() == 0)
             .await;
-        self.stage.end().await
+        self.in_process.end().await
     }
 }
 

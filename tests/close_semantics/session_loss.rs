@@ -20,7 +20,10 @@ async fn a_lost_session_is_a_reset_and_not_an_end() {
         destination.write_all(&data).await.unwrap();
         let mut came = client.read(1000).await;
         assert_eq!(
-            fixture.stage.simulator.inject(None, OneOffFault::KillAgent),
+            fixture
+                .in_process
+                .simulator
+                .inject(None, OneOffFault::KillAgent),
             1
         );
 
@@ -43,7 +46,10 @@ async fn a_half_closed_client_whose_session_is_lost_sees_a_reset() {
         client.half_close().await;
         destination.read_exact(&mut [0; 8]).await.unwrap();
         assert_eq!(
-            fixture.stage.simulator.inject(None, OneOffFault::KillAgent),
+            fixture
+                .in_process
+                .simulator
+                .inject(None, OneOffFault::KillAgent),
             1
         );
 
@@ -67,7 +73,10 @@ async fn a_client_that_sent_nothing_sees_a_reset_over_tcp_only() {
         destination.write_all(b"half a banner").await.unwrap();
         assert_eq!(client.read(13).await, b"half a banner", "{kind:?}");
         assert_eq!(
-            fixture.stage.simulator.inject(None, OneOffFault::KillAgent),
+            fixture
+                .in_process
+                .simulator
+                .inject(None, OneOffFault::KillAgent),
             1
         );
 
@@ -114,7 +123,7 @@ async fn a_stop_of_the_daemon_is_a_reset() {
         client.send(b"question").await;
         destination.read_exact(&mut [0; 8]).await.unwrap();
 
-        fixture.stage.end().await;
+        fixture.in_process.end().await;
 
         assert_eq!(
             client.read_to_end().await,
@@ -155,9 +164,9 @@ async fn the_final_bytes_of_a_client_arrive_after_an_outage_longer_than_its_time
         client.send(b"first ").await;
         destination.read_exact(&mut [0; 6]).await.unwrap();
 
-        let speech = async {
+        let writer = async {
             fixture
-                .stage
+                .in_process
                 .until("the websocket is broken", |l| {
                     !l.refused_upgrades.is_empty()
                 })
@@ -165,7 +174,7 @@ async fn the_final_bytes_of_a_client_arrive_after_an_outage_longer_than_its_time
             client.send(b"last words").await;
             drop(client);
         };
-        tokio::join!(outage(&fixture), speech);
+        tokio::join!(outage(&fixture), writer);
 
         let (came, end) = read_to_end(&mut destination).await;
         assert_eq!((&came[..], end), (&b"last words"[..], End::Fin), "{kind:?}");
@@ -190,15 +199,15 @@ async fn outage(fixture: &Fixture) {
         }),
         ..Faults::default()
     };
-    fixture.stage.simulator.set_faults(faults);
+    fixture.in_process.simulator.set_faults(faults);
     let broken = OneOffFault::Break(Manner::Fin);
-    assert_eq!(fixture.stage.simulator.inject(None, broken), 1);
+    assert_eq!(fixture.in_process.simulator.inject(None, broken), 1);
     // The backoff of this number of attempts is longer than a second and a half in total.
     fixture
-        .stage
+        .in_process
         .until("the outage lasts", |l| {
             l.refused_upgrades.get(&503) >= Some(&6)
         })
         .await;
-    fixture.stage.simulator.set_faults(Faults::default());
+    fixture.in_process.simulator.set_faults(Faults::default());
 }

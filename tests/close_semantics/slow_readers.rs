@@ -21,8 +21,8 @@ async fn a_client_that_does_not_read_holds_back_the_destination_and_loses_nothin
         let (mut client, destination) = fixture.pair().await;
         let data: Arc<[u8]> = pattern(LARGE).into();
 
-        let speech = Speech::begin(destination, Arc::clone(&data));
-        let sent = speech.held_back().await;
+        let writer = Writer::begin(destination, Arc::clone(&data));
+        let sent = writer.held_back().await;
         assert!(sent < LARGE, "{kind:?}: all {sent} bytes were taken");
 
         let (came, end) = client.read_to_end().await;
@@ -40,8 +40,8 @@ async fn a_destination_that_does_not_read_holds_back_the_client_and_loses_nothin
         let (client, mut destination) = fixture.pair().await;
         let data: Arc<[u8]> = pattern(LARGE).into();
 
-        let speech = Speech::begin(client.into_io(), Arc::clone(&data));
-        let sent = speech.held_back().await;
+        let writer = Writer::begin(client.into_io(), Arc::clone(&data));
+        let sent = writer.held_back().await;
         assert!(sent < LARGE, "{kind:?}: all {sent} bytes were taken");
 
         let (came, end) = read_to_end(&mut destination).await;
@@ -117,7 +117,7 @@ async fn a_destination_that_only_sends_does_not_hold_a_disconnected_client() {
             }
         };
         let ended = fixture
-            .stage
+            .in_process
             .until("the session ends", |ledger| ledger.open_sessions() == 0);
         tokio::join!(exchange, ended);
         fixture.end().await;
@@ -137,7 +137,7 @@ async fn a_destination_that_ends_before_the_client_reads_is_an_end_after_every_b
         destination.write_all(&data).await.unwrap();
         destination.shutdown().await.unwrap();
         fixture
-            .stage
+            .in_process
             .until("all bytes are in flight", |l| {
                 l.sessions[0].traffic.bytes_out >= data.len() as u64
             })
@@ -166,24 +166,24 @@ async fn a_destination_that_sends_before_it_reads_delivers_everything() {
     let (from_daemon, to_daemon) = tokio::io::split(client.into_io());
     let (question, answer): (Arc<[u8]>, Arc<[u8]>) =
         (pattern(LARGE).into(), pattern(VERY_LARGE).into());
-    let asking = Speech::begin(to_daemon, Arc::clone(&question));
-    let requests = asking.held_back().await;
+    let writer = Writer::begin(to_daemon, Arc::clone(&question));
+    let requests = writer.held_back().await;
     assert!(requests < LARGE, "all {requests} bytes were taken");
 
-    let mut listening = Listener::begin(from_daemon);
+    let mut reader = Reader::begin(from_daemon);
     let mut exchange = JoinSet::new();
     let data = Arc::clone(&answer);
     exchange.spawn(async move { says.write_all(&data).await.map(|()| says) });
-    let received = listening.held_back().await;
+    let received = reader.held_back().await;
     assert!(received < VERY_LARGE, "there was no backpressure");
     let mut came = vec![0; LARGE];
     receiver.read_exact(&mut came).await.unwrap();
     let sent = exchange.join_next().await.unwrap().unwrap().unwrap();
 
     assert!(came[..] == question[..]);
-    listening.received(VERY_LARGE).await;
+    reader.received(VERY_LARGE).await;
     drop((receiver, sent));
-    let received = listening.whole.join_next().await.unwrap().unwrap();
+    let received = reader.whole.join_next().await.unwrap().unwrap();
     assert!(received[..] == answer[..]);
     let ledger = fixture.end().await;
     assert_eq!(
@@ -193,12 +193,12 @@ async fn a_destination_that_sends_before_it_reads_delivers_everything() {
 }
 
 /// A reader, and its progress.
-struct Listener {
+struct Reader {
     received: Arc<AtomicUsize>,
     whole: JoinSet<Vec<u8>>,
 }
 
-impl Listener {
+impl Reader {
     /// Reads to the end.
     fn begin<R: AsyncRead + Unpin + Send + 'static>(mut from: R) -> Self {
         let received = Arc::new(AtomicUsize::new(0));
@@ -228,12 +228,12 @@ impl Listener {
 }
 
 /// A writer, and its progress.
-struct Speech {
+struct Writer {
     sent: Arc<AtomicUsize>,
     _task: JoinSet<()>,
 }
 
-impl Speech {
+impl Writer {
     /// Writes `data` and closes.
     fn begin<W: AsyncWrite + Unpin + Send + 'static>(mut to: W, data: Arc<[u8]>) -> Self {
         let sent = Arc::new(AtomicUsize::new(0));

@@ -48,7 +48,7 @@ async fn each_forward_uses_the_account_and_region_of_its_settings() {
 async fn a_role_is_assumed_once_for_all_forwards_that_name_it() {
     let echo = destination(Role::Echo).await;
     let simulator = simulator("us-east-1", assumed()).await;
-    let sts = Api::granting(&assumed());
+    let sts = Api::sts(&assumed());
     let keys = format!("remote = {}\nrole_arn = \"{ARN}\"", echo.address().port());
     let mut command = ssm_proxyd();
     command
@@ -102,7 +102,7 @@ async fn a_denied_role_is_reported_with_the_missing_permission() {
 async fn sessions_are_ended_with_the_role_that_started_them() {
     let echo = destination(Role::Echo).await;
     let simulator = simulator("us-east-1", assumed()).await;
-    let sts = Api::granting(&assumed());
+    let sts = Api::sts(&assumed());
     let state = tempfile::tempdir().unwrap();
     let start = |keys: &str| {
         let mut command = ssm_proxyd();
@@ -133,7 +133,7 @@ async fn sessions_are_ended_with_the_role_that_started_them() {
 async fn a_changed_role_affects_its_own_forward_only() {
     let echo = destination(Role::Echo).await;
     let simulator = simulator("us-east-1", assumed()).await;
-    let sts = Api::granting(&assumed());
+    let sts = Api::sts(&assumed());
     let remote = format!("remote = {}\n", echo.address().port());
     let text = |role: &str| {
         let head = format!(

@@ -239,7 +239,7 @@ async fn a_login_while_a_session_is_resumed_needs_no_restart() {
 
 #[test]
 fn a_websocket_that_breaks_while_its_session_is_ended_is_not_replaced() {
-    let gateway = message_builder::gateway(break_at_the_flag);
+    let gateway = message_builder::gateway(disconnect_on_flag);
     let session = format!(
         r#"{{"SessionId":"s-1","StreamUrl":"ws://{gateway}/v1/data-channel/s-1","TokenValue":"t"}}"#
     );
@@ -262,7 +262,7 @@ fn a_websocket_that_breaks_while_its_session_is_ended_is_not_replaced() {
 
 /// An agent that acknowledges everything and sends five bytes for those of the client. Its
 /// websocket breaks when the flag that ends the session arrives.
-fn break_at_the_flag(stream: TcpStream) {
+fn disconnect_on_flag(stream: TcpStream) {
     const STREAM: StreamId = StreamId(3);
     let mut websocket = accept(stream).unwrap();
     websocket.read().unwrap();

@@ -19,7 +19,7 @@ async fn the_proxy_of_the_environment_is_not_used_for_loopback() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = DaemonProcess::with(&simulator, &forward_to(echo.address()), |command| {
-        behind_a_dead_proxy(command)
+        with_dead_proxy(command)
     });
 
     assert_echo(&mut connect(daemon.address()), b"hello");
@@ -209,7 +209,7 @@ async fn a_profile_without_credentials_is_reported() {
 #[test]
 fn the_demo_ignores_endpoints_of_the_environment() {
     let mut command = ssm_proxyd();
-    behind_a_dead_proxy(&mut command)
+    with_dead_proxy(&mut command)
         .arg("demo")
         .env("AWS_ENDPOINT_URL", format!("http://{}", free_address()))
         .env("AWS_ENDPOINT_URL_SSM", format!("http://{}", free_address()))
@@ -222,7 +222,7 @@ fn the_demo_ignores_endpoints_of_the_environment() {
     assert_eq!(code, 0, "{}{}", demo.stdout.all(), demo.stderr.all());
 }
 
-fn behind_a_dead_proxy(command: &mut Command) -> &mut Command {
+fn with_dead_proxy(command: &mut Command) -> &mut Command {
     let proxy = format!("http://{}", free_address());
     for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
         command.env(name, &proxy);

@@ -22,7 +22,7 @@ use crate::support::process::{Process, ssm_proxyd};
 #[derive(Clone, Copy, Debug)]
 enum Attack {
     ApiError,
-    ApiIsNoApi,
+    ApiIsHtml,
     SessionId,
     StreamUrl,
     Upgrade,
@@ -38,7 +38,7 @@ use Attack::*;
 
 const ATTACKS: [Attack; 11] = [
     ApiError,
-    ApiIsNoApi,
+    ApiIsHtml,
     SessionId,
     StreamUrl,
     Upgrade,
@@ -181,7 +181,7 @@ fn answer(gateway: SocketAddr, operation: &str, body: &str) -> (u16, String) {
             let error = json!({ "__type": short(), "message": hostile(), "Message": hostile() });
             (400, error.to_string())
         }
-        ApiIsNoApi => (502, hostile()),
+        ApiIsHtml => (502, hostile()),
         SessionId => (200, session(&hostile(), &url)),
         StreamUrl => (200, session("me-0", &hostile())),
         Upgrade | CloseReason | AgentVersion | SessionType | Unreadable | MessageType
@@ -208,11 +208,11 @@ fn serve(stream: TcpStream) {
         return;
     };
     // The client may have disconnected at any time.
-    let _gone = perform(&mut websocket, attack);
+    let _gone = send_attack(&mut websocket, attack);
     while websocket.read().is_ok() {}
 }
 
-fn perform(
+fn send_attack(
     websocket: &mut WebSocket<TcpStream>,
     attack: Attack,
 ) -> tokio_tungstenite::tungstenite::Result<()> {
@@ -261,7 +261,7 @@ fn perform(
             send(message_builder::handshake_complete(1, escaped))?;
             send(message_builder::channel_closed(&hostile()))?;
         }
-        ApiError | ApiIsNoApi | SessionId | StreamUrl | Upgrade | CloseReason => {}
+        ApiError | ApiIsHtml | SessionId | StreamUrl | Upgrade | CloseReason => {}
     }
     let mut reason = short();
     while reason.len() > 120 {

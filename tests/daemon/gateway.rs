@@ -28,17 +28,17 @@ async fn the_websocket_is_dialled_and_signed_for_the_configured_gateway() {
         )
     };
 
-    let mut astray = start("");
-    assert_reset(connect(astray.address()));
+    let mut without_endpoint = start("");
+    assert_reset(connect(without_endpoint.address()));
     assert_names(
-        &astray.process.stderr.wait_for("WARN"),
+        &without_endpoint.process.stderr.wait_for("WARN"),
         &[&nowhere.to_string()],
     );
-    astray.stop(&simulator);
+    without_endpoint.stop(&simulator);
 
-    let led = start(&format!("ssmmessages_endpoint = \"{here}\"\n"));
-    assert_echo(&mut connect(led.address()), b"hello");
-    led.stop(&simulator);
+    let with_endpoint = start(&format!("ssmmessages_endpoint = \"{here}\"\n"));
+    assert_echo(&mut connect(with_endpoint.address()), b"hello");
+    with_endpoint.stop(&simulator);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,7 +91,7 @@ fn memory_under_hostile_agents_is_bounded_and_the_cpu_becomes_idle() {
     for mut client in &clients {
         std::io::Write::write_all(&mut client, b"hello").unwrap();
     }
-    let most = most_memory_until_rest(daemon.id(), http);
+    let most = peak_memory_until_idle(daemon.id(), http);
 
     let growth = most.saturating_sub(before);
     println!("{before} bytes resident before, maximum growth {growth} bytes");
@@ -102,7 +102,7 @@ fn memory_under_hostile_agents_is_bounded_and_the_cpu_becomes_idle() {
 }
 
 /// Watches a daemon until it has used almost no CPU time for a while, for two minutes at most.
-fn most_memory_until_rest(id: u32, http: SocketAddr) -> u64 {
+fn peak_memory_until_idle(id: u32, http: SocketAddr) -> u64 {
     let (mut most, mut quiet) = (0, 0);
     for _ in 0..240 {
         if quiet == 4 {
@@ -175,13 +175,13 @@ fn serve(stream: TcpStream) {
     );
     let Ok(mut websocket) = upgraded else { return };
     let Some((_, flood)) = flood else { return };
-    let _refused = perform(&mut websocket, flood);
+    let _refused = send_flood(&mut websocket, flood);
     // All that was sent is read, and the websocket stays open.
     drop(websocket.get_mut().read(&mut [0; 1 << 16]));
     thread::sleep(Duration::from_secs(300));
 }
 
-fn perform(websocket: &mut WebSocket<TcpStream>, flood: Flood) -> Result<(), Error> {
+fn send_flood(websocket: &mut WebSocket<TcpStream>, flood: Flood) -> Result<(), Error> {
     websocket.read()?;
     if flood == Actions {
         let more = ",{}".repeat(300_000);

@@ -37,9 +37,9 @@ async fn a_role_of_a_web_identity_is_one_role_session() {
 /// Several connections across several refreshes, while only one role session is valid.
 async fn one_role_session(operation: &str, config: &str, change: impl Fn(&mut Command, &Path)) {
     let echo = destination(Role::Echo).await;
-    let simulator = knowing(of_role_session("ssm-proxyd")).await;
+    let simulator = accepting_only(of_role_session("ssm-proxyd")).await;
     // Long enough for a call on a loaded machine.
-    let sts = Api::granting_each(Duration::from_secs(8), of_role_session);
+    let sts = Api::sts_per_session(Duration::from_secs(8), of_role_session);
     let files = files(config);
     let token = files.path().join("token");
     std::fs::write(&token, "a-web-identity").unwrap();
@@ -96,7 +96,7 @@ async fn an_expired_token_fails_no_connection_if_the_files_have_a_new_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sighup_reads_the_files_again_and_keeps_open_connections() {
     let echo = destination(Role::Echo).await;
-    let simulator = with_version_unchecked().await;
+    let simulator = accepting_all().await;
     let files = files("[default]\naws_access_key_id = old\naws_secret_access_key = b\n");
     let command = caller(files.path());
     let mut daemon =
@@ -133,7 +133,7 @@ fn of_role_session(name: &str) -> Credentials {
     }
 }
 
-async fn knowing(credentials: Credentials) -> Simulator {
+async fn accepting_only(credentials: Credentials) -> Simulator {
     let options = Options {
         credentials,
         require_signature: true,
@@ -143,7 +143,7 @@ async fn knowing(credentials: Credentials) -> Simulator {
 }
 
 /// A simulator that reports unknown signatures, and serves everyone.
-async fn with_version_unchecked() -> Simulator {
+async fn accepting_all() -> Simulator {
     let options = Options {
         credentials: of_role_session("new"),
         ..Options::default()

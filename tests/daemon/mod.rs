@@ -113,12 +113,12 @@ async fn a_client_that_gives_up_does_not_keep_its_permit() {
     let text = forward_to(echo.address()) + keys;
     let daemon = DaemonProcess::launch(caller(&simulator), &api.endpoint(), &text);
 
-    let impatient = connect(daemon.address());
+    let pending = connect(daemon.address());
     until("its call has arrived", || {
         !api.calls("StartSession").is_empty()
     })
     .await;
-    drop(impatient);
+    drop(pending);
 
     assert_echo(&mut connect(daemon.address()), b"patience");
 }

@@ -30,7 +30,7 @@ const PORTAL: &str = "portal.sso.eu-central-1.amazonaws.com:443";
 const OIDC: &str = "oidc.eu-central-1.amazonaws.com:443";
 
 /// A source of credentials, and the hosts that are called for them.
-struct Way {
+struct Source {
     name: &'static str,
     config: &'static str,
     environment: &'static [(&'static str, &'static str)],
@@ -39,8 +39,8 @@ struct Way {
     hosts: &'static [&'static str],
 }
 
-const WAYS: [Way; 5] = [
-    Way {
+const SOURCES: [Source; 5] = [
+    Source {
         name: "the role of a profile",
         config: "[default]\nrole_arn = arn:aws:iam::111122223333:role/tunnel\n\
                  source_profile = base\n[profile base]\naws_access_key_id = a\n\
@@ -49,14 +49,14 @@ const WAYS: [Way; 5] = [
         keys: "",
         hosts: &[STS],
     },
-    Way {
+    Source {
         name: "the role of a forward",
         config: "[default]\naws_access_key_id = a\naws_secret_access_key = b\n",
         environment: &[],
         keys: "role_arn = \"arn:aws:iam::111122223333:role/tunnel\"",
         hosts: &[STS],
     },
-    Way {
+    Source {
         name: "a web identity of a profile",
         config: "[default]\nrole_arn = arn:aws:iam::111122223333:role/tunnel\n\
                  web_identity_token_file = @DIR@/web-token\n",
@@ -64,7 +64,7 @@ const WAYS: [Way; 5] = [
         keys: "",
         hosts: &[STS],
     },
-    Way {
+    Source {
         name: "a web identity of the environment",
         config: "",
         environment: &[
@@ -74,7 +74,7 @@ const WAYS: [Way; 5] = [
         keys: "",
         hosts: &[STS],
     },
-    Way {
+    Source {
         name: "a refreshed SSO token",
         config: login_services::CONFIG,
         environment: &[],
@@ -87,23 +87,23 @@ const WAYS: [Way; 5] = [
 async fn each_source_of_credentials_uses_the_proxy() {
     let echo = destination(Role::Echo).await;
     let remote = Remote::new().await;
-    for way in &WAYS {
+    for source in &SOURCES {
         for is_in_file in [true, false] {
             let proxy = remote.proxy(|_| None);
-            let user = Caller::new(&remote, way);
+            let user = Caller::new(&remote, source);
 
             let daemon = user.daemon(&url(proxy.address()), is_in_file, echo.address());
 
             assert_echo(&mut connect(daemon.address()), b"hello");
             let log = daemon.stop(&remote.simulator);
-            for host in way.hosts {
+            for host in source.hosts {
                 let requests = proxy.requests();
-                let met = requests.iter().find(|requests| requests.host == *host);
-                let met =
-                    met.unwrap_or_else(|| panic!("{}: {host} is not in {requests:?}", way.name));
-                assert_eq!(met.authorization.as_deref(), Some("Basic bWU6czNjcmV0"));
+                let found = requests.iter().find(|requests| requests.host == *host);
+                let found = found
+                    .unwrap_or_else(|| panic!("{}: {host} is not in {requests:?}", source.name));
+                assert_eq!(found.authorization.as_deref(), Some("Basic bWU6czNjcmV0"));
             }
-            assert!(!log.contains("s3cret"), "{}: {log}", way.name);
+            assert!(!log.contains("s3cret"), "{}: {log}", source.name);
         }
     }
 }
@@ -111,8 +111,8 @@ async fn each_source_of_credentials_uses_the_proxy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_refuses_a_source_of_credentials_is_reported() {
     let remote = Remote::new().await;
-    for way in &WAYS {
-        for host in way.hosts {
+    for source in &SOURCES {
+        for host in source.hosts {
             for (answer, text) in [
                 ("407 Proxy Authentication Required", "(HTTP 407)"),
                 ("403 Forbidden", "unsuccessful"),
@@ -120,11 +120,11 @@ async fn a_proxy_that_refuses_a_source_of_credentials_is_reported() {
                 let proxy =
                     remote.proxy(move |requests| (requests.host == *host).then_some(answer));
                 let address = proxy.address().to_string();
-                let user = Caller::new(&remote, way);
+                let user = Caller::new(&remote, source);
 
                 let (code, err) = user.connect(&url(proxy.address()));
 
-                let at = format!("{} {answer}: {err}", way.name);
+                let at = format!("{} {answer}: {err}", source.name);
                 assert_eq!(code, 69, "{at}");
                 let expected = ["cannot connect through the proxy", &address, text];
                 assert_names(&err, &expected);
@@ -141,10 +141,10 @@ async fn a_proxy_that_refuses_a_source_of_credentials_is_reported() {
 async fn a_daemon_logs_a_proxy_that_refuses_a_source_of_credentials() {
     let remote = Remote::new().await;
     let answer = "407 Proxy Authentication Required";
-    for way in &WAYS {
-        let host = way.hosts[0];
+    for source in &SOURCES {
+        let host = source.hosts[0];
         let proxy = remote.proxy(move |requests| (requests.host == host).then_some(answer));
-        let user = Caller::new(&remote, way);
+        let user = Caller::new(&remote, source);
         let http = free_address();
         let aws = format!("proxy = \"{}\"\n", url(proxy.address()));
         let text = user.file(&aws, remote.simulator.address());
@@ -159,9 +159,9 @@ async fn a_daemon_logs_a_proxy_that_refuses_a_source_of_credentials() {
             &["cannot connect through the proxy", "HTTP 407", "hint="],
         );
         let body = get(http, "/readiness").body;
-        assert_eq!(body, "ready\nfailing: f ProxyRefused\n", "{}", way.name);
+        assert_eq!(body, "ready\nfailing: f ProxyRefused\n", "{}", source.name);
         let log = daemon.stop(&remote.simulator);
-        assert!(!log.contains("s3cret"), "{}: {log}", way.name);
+        assert!(!log.contains("s3cret"), "{}: {log}", source.name);
     }
 }
 
@@ -211,8 +211,8 @@ async fn tinyproxy_carries_calls_for_credentials_and_its_refusal_is_reported() {
         return;
     };
     let address = tinyproxy.address;
-    for way in &WAYS {
-        let user = Caller::new(&remote, way);
+    for source in &SOURCES {
+        let user = Caller::new(&remote, source);
         let before = upstream.requests().len();
 
         let daemon = user.daemon(&url(address), false, echo.address());
@@ -220,15 +220,15 @@ async fn tinyproxy_carries_calls_for_credentials_and_its_refusal_is_reported() {
         daemon.stop(&remote.simulator);
         let refused = user.connect(&format!("http://{address}"));
         // tinyproxy answers a wrong password with HTTP 401.
-        let mistaken = user.connect(&format!("http://me:other@{address}"));
+        let wrong_password = user.connect(&format!("http://me:other@{address}"));
 
         let requests = &upstream.requests()[before..];
-        for host in way.hosts {
+        for host in source.hosts {
             let is_asked = requests.iter().any(|requests| requests.host == *host);
-            assert!(is_asked, "{}: {host} is not in {requests:?}", way.name);
+            assert!(is_asked, "{}: {host} is not in {requests:?}", source.name);
         }
-        for ((code, err), text) in [(refused, "(HTTP 407)"), (mistaken, "unsuccessful")] {
-            assert_eq!(code, 69, "{}: {err}", way.name);
+        for ((code, err), text) in [(refused, "(HTTP 407)"), (wrong_password, "unsuccessful")] {
+            assert_eq!(code, 69, "{}: {err}", source.name);
             assert_names(
                 &err,
                 &[
@@ -246,7 +246,7 @@ fn url(proxy: SocketAddr) -> String {
     format!("http://me:s3cret@{proxy}")
 }
 
-const NOTHING: Way = Way {
+const NOTHING: Source = Source {
     name: "nothing",
     config: "",
     environment: &[],
@@ -277,7 +277,7 @@ impl Remote {
             credentials: credentials.clone(),
             ..Options::default()
         };
-        let sts = Api::granting_each(Duration::from_secs(3600), move |_| credentials.clone());
+        let sts = Api::sts_per_session(Duration::from_secs(3600), move |_| credentials.clone());
         let logins = login_services::services();
         let host = |name: &'static str| name.strip_suffix(":443").unwrap();
         Self {
@@ -306,11 +306,11 @@ impl Remote {
 /// A user whose files use a source of credentials.
 struct Caller<'a> {
     files: TempDir,
-    way: &'a Way,
+    source: &'a Source,
 }
 
 impl<'a> Caller<'a> {
-    fn new(remote: &Remote, way: &'a Way) -> Self {
+    fn new(remote: &Remote, source: &'a Source) -> Self {
         let files = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = files.path().join(name);
@@ -322,10 +322,10 @@ impl<'a> Caller<'a> {
             "bundle",
             &[&*pem, &remote.sts.pem, &remote.logins.pem].join("\n"),
         );
-        write("config", &here(way.config, files.path()));
+        write("config", &here(source.config, files.path()));
         write("web-token", "a.web.token");
         write(login_services::TOKEN_FILE, login_services::EXPIRED_TOKEN);
-        Self { files, way }
+        Self { files, source }
     }
 
     fn command(&self) -> Command {
@@ -335,7 +335,7 @@ impl<'a> Caller<'a> {
             .env_remove("AWS_SECRET_ACCESS_KEY")
             .env("HOME", self.files.path())
             .env("AWS_CONFIG_FILE", self.files.path().join("config"));
-        for (name, value) in self.way.environment {
+        for (name, value) in self.source.environment {
             command.env(name, here(value, self.files.path()));
         }
         command
@@ -345,7 +345,7 @@ impl<'a> Caller<'a> {
     fn file(&self, aws: &str, destination: SocketAddr) -> String {
         let bundle = self.files.path().join("bundle");
         let port = destination.port();
-        let keys = format!("remote = {port}\n{}", self.way.keys);
+        let keys = format!("remote = {port}\n{}", self.source.keys);
         format!(
             "[aws]\nregion = \"us-east-1\"\nca_bundle = {bundle:?}\n{aws}\
              [shutdown]\ndrain_timeout = \"0s\"\n{}",
@@ -369,7 +369,7 @@ impl<'a> Caller<'a> {
     fn connect(&self, url: &str) -> (i32, String) {
         let file = self.files.path().join("settings");
         let bundle = self.files.path().join("bundle");
-        let role = self.way.keys;
+        let role = self.source.keys;
         let text = format!("[aws]\nregion = \"us-east-1\"\nca_bundle = {bundle:?}\n{role}\n");
         fs::write(&file, text).unwrap();
         let mut command = self.command();

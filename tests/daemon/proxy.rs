@@ -20,7 +20,7 @@ async fn the_api_and_the_websocket_both_go_through_the_proxy() {
     let echo = destination(Role::Echo).await;
     let remote = Remote::new().await;
     let open = remote.proxy(|_| None);
-    let in_the_file = format!("proxy = \"http://me:s3%2Fcret@{}\"\n", open.address());
+    let configured = format!("proxy = \"http://me:s3%2Fcret@{}\"\n", open.address());
     let text = forward_to(echo.address());
 
     for variable in [
@@ -33,7 +33,7 @@ async fn the_api_and_the_websocket_both_go_through_the_proxy() {
         let mut command = remote.caller();
         command.env("SSM_PROXYD_LOG", "trace");
         let keys = match variable {
-            None => &*in_the_file,
+            None => &*configured,
             Some(name) => {
                 command.env(name, format!("http://me:s3%2Fcret@{}", open.address()));
                 ""
@@ -49,9 +49,13 @@ async fn the_api_and_the_websocket_both_go_through_the_proxy() {
             "ssm.us-east-1.amazonaws.com:443",
             "ssmmessages.us-east-1.amazonaws.com:443",
         ] {
-            let met = requests.iter().find(|requests| requests.host == host);
-            let met = met.unwrap_or_else(|| panic!("{variable:?}: {host} is not in {requests:?}"));
-            assert_eq!(met.authorization.as_deref(), Some("Basic bWU6czMvY3JldA=="));
+            let found = requests.iter().find(|requests| requests.host == host);
+            let found =
+                found.unwrap_or_else(|| panic!("{variable:?}: {host} is not in {requests:?}"));
+            assert_eq!(
+                found.authorization.as_deref(),
+                Some("Basic bWU6czMvY3JldA==")
+            );
         }
         for secret in ["s3%2Fcret", "s3/cret", "bWU6czMvY3JldA"] {
             let line = log.lines().find(|line| line.contains(secret));

@@ -55,7 +55,7 @@ async fn no_connection_is_refused_while_a_forward_changes() {
     fixture.start(address);
 
     for timeout in 22..32 {
-        let comers = std::thread::spawn(move || {
+        let connecting = std::thread::spawn(move || {
             for _ in 0..10 {
                 assert_echo(&mut connect(address), b"hello");
             }
@@ -64,7 +64,7 @@ async fn no_connection_is_refused_while_a_forward_changes() {
         fixture.write(&[fixture.forward("f", address, &keys)]);
         let output = fixture.reload("reloaded");
         assert!(output.contains("+0 −0 ~1 =0"), "{output}");
-        comers.join().unwrap();
+        connecting.join().unwrap();
     }
     fixture.ends();
 }

@@ -90,13 +90,13 @@ fn a_daemon_that_cannot_start_is_never_ready() {
 fn the_shipped_units_are_valid_and_the_system_unit_is_sandboxed() {
     let unit = "systemd/ssm-proxyd.service";
     let check = |arguments: &[&str]| Command::new("systemd-analyze").args(arguments).output();
-    let Ok(judged) = check(&["security", "--offline=true", "--threshold=15", unit]) else {
+    let Ok(checked) = check(&["security", "--offline=true", "--threshold=15", unit]) else {
         eprintln!("SKIPPED: systemd-analyze is not installed; {unit} is not checked");
         return;
     };
 
-    let output = String::from_utf8_lossy(&judged.stdout);
-    assert!(judged.status.success(), "{output}");
+    let output = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success(), "{output}");
     for unit in [
         unit,
         "systemd/ssm-proxyd-user.service",
@@ -104,12 +104,12 @@ fn the_shipped_units_are_valid_and_the_system_unit_is_sandboxed() {
     ] {
         let verified = check(&["verify", unit]).unwrap();
         let output = String::from_utf8_lossy(&verified.stderr);
-        let complaints: Vec<_> = output
+        let warnings: Vec<_> = output
             .lines()
             // The binary may be installed elsewhere or not at all.
             .filter(|line| line.contains("ssm-proxyd") && !line.contains("is not executable"))
             .collect();
-        assert!(complaints.is_empty(), "{complaints:#?}");
+        assert!(warnings.is_empty(), "{warnings:#?}");
     }
 }
 

@@ -105,7 +105,7 @@ async fn a_reset_during_the_tls_handshake_is_retried() {
     let simulator = Simulator::start(options).await.unwrap();
     let resets = Arc::new(AtomicUsize::new(0));
     let address = resetting(simulator.address(), 2, Arc::clone(&resets));
-    let (command, text) = trusting(&simulator, &format!("https://{address}"));
+    let (command, text) = trusting_caller(&simulator, &format!("https://{address}"));
     let daemon = DaemonProcess::of_file(command.0, &(text + &forward_to(echo.address())));
 
     assert_echo(&mut connect(daemon.address()), b"hello");
@@ -140,7 +140,8 @@ async fn a_connection_waits_for_a_name_that_is_not_resolved_yet() {
         return;
     }
     let port = simulator.address().port();
-    let ((command, _bundle), text) = trusting(&simulator, &format!("https://ssm.test:{port}"));
+    let ((command, _bundle), text) =
+        trusting_caller(&simulator, &format!("https://ssm.test:{port}"));
     let mut unshared = Command::new("unshare");
     take_environment(&mut unshared, &command);
     unshared.env("SSM_PROXYD_LOG", "info,ssm_proxyd=debug");
@@ -193,7 +194,7 @@ impl Service {
         };
         let service = match self {
             Self::Sts | Self::WebIdentity => {
-                Api::granting_each(Duration::from_secs(3600), move |_| credentials.clone())
+                Api::sts_per_session(Duration::from_secs(3600), move |_| credentials.clone())
             }
             Self::Login => login_services::services(),
             Self::Instance | Self::Container => credential_endpoints::services("good"),
@@ -262,7 +263,7 @@ impl User {
 }
 
 /// The caller of a simulator with TLS at this endpoint, and its `[aws]`.
-fn trusting(simulator: &Simulator, endpoint: &str) -> ((Command, TempDir), String) {
+fn trusting_caller(simulator: &Simulator, endpoint: &str) -> ((Command, TempDir), String) {
     let directory = tempfile::tempdir().unwrap();
     let bundle = directory.path().join("bundle");
     fs::write(&bundle, simulator.certificate_pem().unwrap()).unwrap();

@@ -106,7 +106,7 @@ async fn a_failure_of_the_token_service_is_retried() {
         ..Options::default()
     };
     let simulator = Simulator::start(options).await.unwrap();
-    let real = Api::granting(&simulator.options().credentials);
+    let real = Api::sts(&simulator.options().credentials);
     let count = AtomicUsize::new(0);
     let real_address = real.endpoint().replace("http://", "").parse().unwrap();
     let sts = Api::before_with(real_address, move |_| {
@@ -139,8 +139,9 @@ pub(super) fn relay(address: SocketAddr, real: SocketAddr) {
 
 /// Carries the bytes of a connection to `real` and back.
 pub(super) fn pass_on(mut client: TcpStream, real: SocketAddr) {
-    let mut far = TcpStream::connect(real).unwrap();
-    let (mut near_too, mut far_too) = (client.try_clone().unwrap(), far.try_clone().unwrap());
-    thread::spawn(move || copy(&mut client, &mut far));
-    thread::spawn(move || copy(&mut far_too, &mut near_too));
+    let mut upstream = TcpStream::connect(real).unwrap();
+    let (mut client_clone, mut upstream_clone) =
+        (client.try_clone().unwrap(), upstream.try_clone().unwrap());
+    thread::spawn(move || copy(&mut client, &mut upstream));
+    thread::spawn(move || copy(&mut upstream_clone, &mut client_clone));
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{Fixture, in_a_file};
+use super::{Fixture, forward_in_file};
 use crate::cli::ended;
 use crate::support::process::ssm_proxyd;
 
@@ -11,8 +11,8 @@ use crate::support::process::ssm_proxyd;
 #[test]
 fn bash_completes_commands_options_and_forward_names() {
     let fixture = Fixture::new();
-    let cache = in_a_file("orders-cache", 2).replace("listen = 1", "listen = 2");
-    fixture.configure(&(in_a_file("orders-db", 1) + &cache));
+    let cache = forward_in_file("orders-cache", 2).replace("listen = 1", "listen = 2");
+    fixture.configure(&(forward_in_file("orders-db", 1) + &cache));
     let complete = |text: &str| {
         // As bash does when Tab is pressed: it calls the function of the script.
         let script = format!(

@@ -2,7 +2,7 @@
 
 use ssm_proxyd::sim::{Options, Role, Simulator};
 
-use super::{Fixture, in_a_file};
+use super::{Fixture, forward_in_file};
 use crate::cli::ended;
 use crate::support::daemon_process::{assert_clean, assert_names};
 use crate::support::in_process::{TARGET, destination, until};
@@ -15,9 +15,9 @@ const CLIENT: &str = "import socket, sys\n\
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_gets_the_forward_in_its_arguments_and_environment() {
-    let (simulator, port) = before_an_echo().await;
+    let (simulator, port) = simulator_with_echo().await;
     let fixture = Fixture::new();
-    fixture.configure(&in_a_file("echo", port));
+    fixture.configure(&forward_in_file("echo", port));
     let local = format!("0:localhost:{port}");
     for head in [&["exec", "echo"][..], &["exec", TARGET, "-L", &local]] {
         for client in [
@@ -48,9 +48,9 @@ async fn the_command_gets_the_forward_in_its_arguments_and_environment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exec_returns_the_exit_code_of_the_command() {
-    let (simulator, port) = before_an_echo().await;
+    let (simulator, port) = simulator_with_echo().await;
     let fixture = Fixture::new();
-    fixture.configure(&in_a_file("echo", port));
+    fixture.configure(&forward_in_file("echo", port));
     for (command, code, text) in [
         (&["true"][..], 0, ""),
         (&["sh", "-c", "exit 3"], 3, ""),
@@ -71,7 +71,7 @@ async fn exec_returns_the_exit_code_of_the_command() {
 /// The daemon with the same file uses the other tables of the file.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_addresses_of_the_daemon_are_not_used() {
-    let (simulator, port) = before_an_echo().await;
+    let (simulator, port) = simulator_with_echo().await;
     let fixture = Fixture::new();
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let socket = fixture.home.path().join("admin.sock");
@@ -80,7 +80,7 @@ async fn the_addresses_of_the_daemon_are_not_used() {
         "[http]\nlisten = \"{}\"\n[admin]\nsocket = {socket:?}\n",
         held.local_addr().unwrap()
     );
-    fixture.configure(&(tables + &in_a_file("echo", port)));
+    fixture.configure(&(tables + &forward_in_file("echo", port)));
 
     let arguments = ["exec", "echo", "--", "sh", "-c", "exit 3"];
     let (code, _, output) = ended(&mut fixture.command(&simulator, &arguments));
@@ -90,9 +90,9 @@ async fn the_addresses_of_the_daemon_are_not_used() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_are_passed_on_and_the_command_decides() {
-    let (simulator, port) = before_an_echo().await;
+    let (simulator, port) = simulator_with_echo().await;
     let fixture = Fixture::new();
-    fixture.configure(&in_a_file("echo", port));
+    fixture.configure(&forward_in_file("echo", port));
     for signal in ["TERM", "INT", "HUP", "USR1", "USR2"] {
         // It prints when it listens; a shell runs a trap only after the command that it waits for.
         let script = format!("trap 'exit 9' {signal}; echo ready; while :; do sleep 0.1; done");
@@ -121,9 +121,9 @@ async fn signals_are_passed_on_and_the_command_decides() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_of_a_command_that_was_killed_is_ended() {
-    let (simulator, port) = before_an_echo().await;
+    let (simulator, port) = simulator_with_echo().await;
     let fixture = Fixture::new();
-    fixture.configure(&in_a_file("echo", port));
+    fixture.configure(&forward_in_file("echo", port));
     let hang = format!("{CLIENT}sys.stdout.flush(); s.recv(1)\n");
     let arguments = [
         "exec", "echo", "--", "python3", "-c", &hang, "{host}", "{port}",
@@ -151,7 +151,8 @@ async fn impossible_requests_are_reported_with_an_exit_code() {
 
     let fixture = Fixture::new();
     fixture.configure(
-        &(in_a_file("orders", 1) + &in_a_file("cache", 2).replace("listen = 1", "listen = 2")),
+        &(forward_in_file("orders", 1)
+            + &forward_in_file("cache", 2).replace("listen = 1", "listen = 2")),
     );
     for (arguments, text) in [
         (
@@ -170,7 +171,7 @@ async fn impossible_requests_are_reported_with_an_exit_code() {
     }
 }
 
-async fn before_an_echo() -> (Simulator, u16) {
+async fn simulator_with_echo() -> (Simulator, u16) {
     let echo = Box::leak(Box::new(destination(Role::Echo).await));
     let simulator = Simulator::start(Options::default()).await.unwrap();
     (simulator, echo.address().port())

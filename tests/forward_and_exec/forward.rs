@@ -114,8 +114,8 @@ async fn existing_files_that_were_not_written_are_not_removed() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let fixture = Fixture::new();
     let path = |name: &str| fixture.home.path().join(name);
-    let (precious, fifo) = (path("precious"), path("fifo"));
-    std::fs::write(&precious, "words").unwrap();
+    let (existing, fifo) = (path("precious"), path("fifo"));
+    std::fs::write(&existing, "words").unwrap();
     assert!(
         std::process::Command::new("mkfifo")
             .arg(&fifo)
@@ -131,8 +131,8 @@ async fn existing_files_that_were_not_written_are_not_removed() {
         command.status().unwrap().code()
     };
 
-    assert_eq!(run(&precious, "/dev/full"), Some(1));
-    assert_eq!(text(&precious), "words");
+    assert_eq!(run(&existing, "/dev/full"), Some(1));
+    assert_eq!(text(&existing), "words");
     assert_eq!(run(&fifo, "/dev/null"), Some(2));
     assert!(fifo.exists());
 }

@@ -47,6 +47,6 @@ impl Fixture {
 }
 
 /// A forward of the configuration, to a port of the target.
-fn in_a_file(name: &str, port: u16) -> String {
+fn forward_in_file(name: &str, port: u16) -> String {
     format!("[[forward]]\nname = \"{name}\"\nlisten = 1\ntarget = \"{TARGET}\"\nremote = {port}\n")
 }

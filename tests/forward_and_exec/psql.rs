@@ -2,7 +2,7 @@
 
 use ssm_proxyd::sim::{Options, Simulator};
 
-use super::{Fixture, in_a_file};
+use super::{Fixture, forward_in_file};
 use crate::cli::ended;
 use crate::support::daemon_process::assert_clean;
 use crate::support::postgres::Server;
@@ -12,7 +12,7 @@ async fn psql_queries_through_a_forward_that_lives_as_long_as_psql() {
     let server = Server::start();
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let fixture = Fixture::new();
-    fixture.configure(&in_a_file("orders-db", server.address().port()));
+    fixture.configure(&forward_in_file("orders-db", server.address().port()));
     let psql = |statement| {
         let arguments = [
             "exec",

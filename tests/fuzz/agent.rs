@@ -16,7 +16,7 @@ use ssm_proxyd::wire::smux::{Command, StreamId};
 
 use super::byte_source::ByteSource;
 use crate::support::message_builder;
-use crate::support::pair::beginning;
+use crate::support::pair::start_time;
 use crate::support::pair_options::PairOptions;
 
 /// Runs the steps of an input.
@@ -43,7 +43,7 @@ struct Client {
 
 impl Client {
     fn new(source: &mut ByteSource<'_>) -> Self {
-        let now = beginning();
+        let now = start_time();
         let options = agent::Options {
             version: Version::parse(source.pick(VERSIONS)),
             pace: source.pick(&[Pace::Unlimited, agent::Options::default().pace]),
@@ -90,7 +90,7 @@ impl Client {
                 client.agent.handle_dial_failed(client.now, id);
             }),
             19..22 => self.write(source),
-            22..24 => self.speak(source),
+            22..24 => self.send_data(source),
             24 => {
                 let how = source.pick(&[DestinationEnd::Finished, DestinationEnd::Broken]);
                 self.with(source, |client, id| {
@@ -176,7 +176,7 @@ impl Client {
         });
     }
 
-    fn speak(&mut self, source: &mut ByteSource<'_>) {
+    fn send_data(&mut self, source: &mut ByteSource<'_>) {
         let data = Bytes::from(vec![3; source.number()]);
         self.with(source, |client, id| {
             if client.agent.wants_read(id) {
@@ -217,10 +217,10 @@ impl Client {
 
     fn send(&mut self) {
         self.drain_events();
-        let mut left = 0;
+        let mut messages = 0;
         while let Some(frame) = self.agent.poll_transmit(self.now) {
-            left += 1;
-            assert!(left < MAX_FRAMES, "it sends without end");
+            messages += 1;
+            assert!(messages < MAX_FRAMES, "it sends without end");
             Message::decode(frame).expect("an agent must send valid messages");
         }
         self.drain_events();

@@ -27,7 +27,7 @@ fn damage(rng: &mut Rng, input: &mut Vec<u8>, seeds: &[Vec<u8>]) {
         5 => drop(input.drain(range(rng, len))),
         6 => repeat(rng, input, at),
         7 => splice(rng, input, at, seeds),
-        _ => drop(input.splice(at..at, noise(rng))),
+        _ => drop(input.splice(at..at, random_bytes(rng))),
     }
 }
 
@@ -82,7 +82,7 @@ fn splice(rng: &mut Rng, input: &mut Vec<u8>, at: usize, seeds: &[Vec<u8>]) {
     input.extend_from_slice(&other[rng.usize(..=other.len())..]);
 }
 
-fn noise(rng: &mut Rng) -> Vec<u8> {
+fn random_bytes(rng: &mut Rng) -> Vec<u8> {
     let len = rng.usize(1..=16);
     (0..len).map(|_| rng.u8(..)).collect()
 }

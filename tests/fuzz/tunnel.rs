@@ -17,7 +17,7 @@ use ssm_proxyd::wire::smux::Command;
 
 use super::byte_source::ByteSource;
 use crate::support::message_builder;
-use crate::support::pair::beginning;
+use crate::support::pair::start_time;
 
 /// Runs the steps of an input on a tunnel with a mux.
 pub(super) fn tunnel(data: &[u8]) {
@@ -64,7 +64,7 @@ struct Owner {
 
 impl Owner {
     fn new(source: &mut ByteSource<'_>, data_len: usize, request: Bytes, first: StreamId) -> Self {
-        let now = beginning();
+        let now = start_time();
         let options = Options {
             upload_rate: source.pick(&[0, 900, 1]),
             upload_payload: source.pick(&[64, 1024, 40_000]),
@@ -192,7 +192,7 @@ impl Owner {
             let data = if command == Command::Psh { data } else { b"" };
             bytes.extend(message_builder::frames(&[(
                 command,
-                self.some_stream(source),
+                self.pick_stream(source),
                 data,
             )]));
             if command == Command::Upd {
@@ -204,12 +204,12 @@ impl Owner {
 
     /// A large buffer for one stream.
     fn bulk(&self, source: &mut ByteSource<'_>) -> Vec<u8> {
-        let stream = self.some_stream(source);
+        let stream = self.pick_stream(source);
         let frame = message_builder::frames(&[(Command::Psh, stream, &[7; 60_000])]);
         frame.repeat(usize::from(source.byte() % 8))
     }
 
-    fn some_stream(&self, source: &mut ByteSource<'_>) -> StreamId {
+    fn pick_stream(&self, source: &mut ByteSource<'_>) -> StreamId {
         match self.streams.get(usize::from(source.byte())) {
             Some(id) => *id,
             None => StreamId(u32::from(source.byte())),
@@ -240,7 +240,7 @@ impl Owner {
     }
 
     fn with(&mut self, source: &mut ByteSource<'_>, operation: impl FnOnce(&mut Self, StreamId)) {
-        let id = self.some_stream(source);
+        let id = self.pick_stream(source);
         operation(self, id);
     }
 
@@ -295,10 +295,10 @@ impl Owner {
 
     fn send(&mut self) {
         self.drain_events();
-        let mut left = 0;
+        let mut messages = 0;
         while let Some(transmit) = self.tunnel.poll_transmit(self.now) {
-            left += 1;
-            assert!(left < MAX_FRAMES, "it sends without end");
+            messages += 1;
+            assert!(messages < MAX_FRAMES, "it sends without end");
             assert!(self.connected && self.closed.is_none());
             self.watch(transmit);
         }

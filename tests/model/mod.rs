@@ -16,25 +16,25 @@ mod system;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 
-use system::World;
+use system::Harness;
 
 proptest! {
     #![proptest_config(config())]
 
     #[test]
     fn every_operation_answers_like_the_reference_model(verbs in prop::collection::vec(operation(), 1..120)) {
-        let mut world = World::new();
+        let mut harness = Harness::new();
         for operation in verbs {
-            world.play(operation);
+            harness.run(operation);
         }
-        world.clear_up();
+        harness.settle();
     }
 }
 
 /// An operation. Streams are named by the order of their opening, modulo their number.
 #[derive(Clone, Copy, Debug)]
 enum Operation {
-    Open(Toward),
+    Open(DestinationKind),
     Write(usize, usize),
     Read(usize, usize),
     Finish(usize),
@@ -58,12 +58,12 @@ enum Operation {
 
 /// The destination of a stream.
 #[derive(Clone, Copy, Debug)]
-enum Toward {
+enum DestinationKind {
     Echo,
     Sink,
     Source(usize),
     Answer(usize, usize),
-    Nobody,
+    Unreachable,
 }
 
 /// The same scenarios in every run, unless a seed is given.
@@ -85,7 +85,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     let write = (which.clone(), prop_oneof![0..300usize, 0..200_000usize]);
     let read = (which.clone(), 1..5000usize);
     prop_oneof![
-        3 => toward().prop_map(Operation::Open),
+        3 => kind().prop_map(Operation::Open),
         5 => write.prop_map(|(which, len)| Operation::Write(which, len)),
         5 => read.prop_map(|(which, max)| Operation::Read(which, max)),
         1 => which.clone().prop_map(Operation::Finish),
@@ -104,12 +104,12 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-fn toward() -> impl Strategy<Value = Toward> {
+fn kind() -> impl Strategy<Value = DestinationKind> {
     prop_oneof![
-        3 => Just(Toward::Echo),
-        1 => Just(Toward::Sink),
-        2 => (0..5000usize).prop_map(Toward::Source),
-        2 => (0..2000usize, 0..5000usize).prop_map(|(after, len)| Toward::Answer(after, len)),
-        1 => Just(Toward::Nobody),
+        3 => Just(DestinationKind::Echo),
+        1 => Just(DestinationKind::Sink),
+        2 => (0..5000usize).prop_map(DestinationKind::Source),
+        2 => (0..2000usize, 0..5000usize).prop_map(|(after, len)| DestinationKind::Answer(after, len)),
+        1 => Just(DestinationKind::Unreachable),
     ]
 }

@@ -17,7 +17,7 @@ pub(super) struct Reference {
     streams: BTreeMap<u32, NaiveTunnel>,
     window: usize,
     /// Sent messages, by number.
-    left: Vec<Bytes>,
+    sent_frames: Vec<Bytes>,
     /// The rest of our mux, from the first incomplete frame: the half of a NOP.
     seam: Vec<u8>,
     acknowledged: BTreeSet<u64>,
@@ -39,7 +39,7 @@ impl Reference {
         Self {
             streams: BTreeMap::new(),
             window,
-            left: Vec::new(),
+            sent_frames: Vec::new(),
             seam: Vec::new(),
             acknowledged: BTreeSet::new(),
             came: BTreeMap::new(),
@@ -150,11 +150,11 @@ impl Reference {
             let seq = message.header.seq.0;
             self.owed.push(seq);
             self.came.insert(seq, message);
-            self.put_in_order();
+            self.collect_in_order();
         }
     }
 
-    fn put_in_order(&mut self) {
+    fn collect_in_order(&mut self) {
         while let Some(message) = self.came.get(&self.in_order) {
             self.in_order += 1;
             if message.header.payload_type == PayloadType::Output {
@@ -193,8 +193,9 @@ impl Reference {
         let length = u16::from_le_bytes([*l0, *l1]);
         let id = u32::from_le_bytes([*s0, *s1, *s2, *s3]);
         let part = self.rest.split_off(8);
-        let left = length - u16::try_from(part.len()).expect("the rest is shorter than its frame");
-        self.rest[2..4].copy_from_slice(&left.to_le_bytes());
+        let missing =
+            length - u16::try_from(part.len()).expect("the rest is shorter than its frame");
+        self.rest[2..4].copy_from_slice(&missing.to_le_bytes());
         if let Some(stream) = self.streams.get_mut(&id) {
             if !part.is_empty() {
                 self.heard = self.heard.max(id);
@@ -216,18 +217,22 @@ impl Reference {
         }
         assert_eq!(message.header.kind, Kind::Input);
         let seq = message.header.seq.0;
-        match self.left.get(usize::try_from(seq).unwrap()) {
+        match self.sent_frames.get(usize::try_from(seq).unwrap()) {
             Some(former) => {
                 assert_eq!(former, frame, "a retransmission must be identical");
                 assert!(!self.acknowledged.contains(&seq), "{seq} has arrived");
             }
-            None => self.say_first(seq, &message, frame),
+            None => self.send_first(seq, &message, frame),
         }
     }
 
-    fn say_first(&mut self, seq: u64, message: &Message, frame: &Bytes) {
-        assert_eq!(seq, self.left.len() as u64, "numbers must have no gap");
-        self.left.push(frame.clone());
+    fn send_first(&mut self, seq: u64, message: &Message, frame: &Bytes) {
+        assert_eq!(
+            seq,
+            self.sent_frames.len() as u64,
+            "numbers must have no gap"
+        );
+        self.sent_frames.push(frame.clone());
         assert!(self.unacknowledged() <= self.window.max(1024));
         if message.header.payload_type != PayloadType::Output {
             return;
@@ -263,8 +268,8 @@ impl Reference {
     }
 
     fn unacknowledged(&self) -> usize {
-        let left = (0..).zip(&self.left);
-        let waiting = left.filter(|(seq, _)| !self.acknowledged.contains(seq));
+        let sent_frames = (0..).zip(&self.sent_frames);
+        let waiting = sent_frames.filter(|(seq, _)| !self.acknowledged.contains(seq));
         waiting.map(|(_, frame)| frame.len() - 120).sum()
     }
 

@@ -10,14 +10,14 @@ use ssm_proxyd::proto::{
 use ssm_proxyd::sim::agent::{self, Agent, ConnectionId, Pace, Retransmission};
 
 use super::reference::Reference;
-use super::{Operation, Toward};
+use super::{DestinationKind, Operation};
 use crate::support::agent_destination::{Destination, Dial, State};
-use crate::support::pair::beginning;
+use crate::support::pair::start_time;
 use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_whole, pattern};
 
 /// The system under test.
-pub(super) struct World {
+pub(super) struct Harness {
     now: Instant,
     tunnel: Tunnel,
     agent: Agent,
@@ -31,9 +31,9 @@ pub(super) struct World {
     ready: bool,
 }
 
-impl World {
+impl Harness {
     pub(super) fn new() -> Self {
-        let now = beginning();
+        let now = start_time();
         let wall = SystemTime::UNIX_EPOCH;
         let options = Options {
             upload_rate: 0,
@@ -51,7 +51,7 @@ impl World {
             ..agent::Options::default()
         };
         let job = PairOptions::default().job;
-        let mut world = Self {
+        let mut harness = Self {
             now,
             tunnel: Tunnel::new(now, wall, 1, options),
             agent: Agent::new(now, wall, 2, agent_options, job),
@@ -64,24 +64,24 @@ impl World {
             connections: BTreeMap::new(),
             ready: false,
         };
-        world.play(Operation::Connect);
-        world
+        harness.run(Operation::Connect);
+        harness
     }
 
     /// Does one operation, and then all that follows from it immediately.
-    pub(super) fn play(&mut self, operation: Operation) {
+    pub(super) fn run(&mut self, operation: Operation) {
         match operation {
-            Operation::Open(toward) => self.open(toward),
-            Operation::Write(which, len) => self.with(which, |world, id| world.write(id, len)),
-            Operation::Read(which, max) => self.with(which, |world, id| {
-                let answer = world.tunnel.read(id, max);
-                let is_refused = matches!(world.destination(id).dial(), Dial::Refuses(_));
+            Operation::Open(kind) => self.open(kind),
+            Operation::Write(which, len) => self.with(which, |harness, id| harness.write(id, len)),
+            Operation::Read(which, max) => self.with(which, |harness, id| {
+                let answer = harness.tunnel.read(id, max);
+                let is_refused = matches!(harness.destination(id).dial(), Dial::Refuses(_));
                 assert!(!is_refused || answer != Read::End, "of a refused dial");
-                world.reference.read(id, max, &answer);
+                harness.reference.read(id, max, &answer);
             }),
-            Operation::Finish(which) => self.with(which, |world, id| {
-                world.tunnel.finish(id);
-                world.reference.finish(id);
+            Operation::Finish(which) => self.with(which, |harness, id| {
+                harness.tunnel.finish(id);
+                harness.reference.finish(id);
             }),
             Operation::Reset(which) => self.with(which, Self::reset),
             Operation::DeliverUp(count) => (0..count).for_each(|_| self.deliver_up()),
@@ -99,13 +99,13 @@ impl World {
         self.attend();
     }
 
-    fn open(&mut self, toward: Toward) {
-        let destination = match toward {
-            Toward::Echo => Destination::echo(),
-            Toward::Sink => Destination::sink(),
-            Toward::Source(len) => Destination::source(pattern(9, len)),
-            Toward::Answer(after, len) => Destination::answering(after, pattern(8, len)),
-            Toward::Nobody => Destination::refusing(),
+    fn open(&mut self, kind: DestinationKind) {
+        let destination = match kind {
+            DestinationKind::Echo => Destination::echo(),
+            DestinationKind::Sink => Destination::sink(),
+            DestinationKind::Source(len) => Destination::source(pattern(9, len)),
+            DestinationKind::Answer(after, len) => Destination::answering(after, pattern(8, len)),
+            DestinationKind::Unreachable => Destination::refusing(),
         };
         match self.tunnel.open() {
             Ok(id) => {
@@ -261,15 +261,15 @@ impl World {
     }
 
     /// Runs until there is no work left, and checks the result.
-    pub(super) fn clear_up(&mut self) {
-        self.play(Operation::Connect);
+    pub(super) fn settle(&mut self) {
+        self.run(Operation::Connect);
         let mut rounds = 0;
         while !(self.is_quiet() && self.ready) {
             rounds += 1;
             assert!(rounds < 20_000, "it does not become idle");
-            self.play(Operation::DeliverUp(50));
-            self.play(Operation::DeliverDown(50));
-            self.play(Operation::Tick(20));
+            self.run(Operation::DeliverUp(50));
+            self.run(Operation::DeliverDown(50));
+            self.run(Operation::Tick(20));
         }
         self.reference.check_end();
         for id in self.streams.clone() {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use ssm_proxyd::sim::{Manner, Options, Simulator};
 
-use super::{Answer, BOOKS, Fixture, hash, run};
+use super::{Answer, BALANCES, Fixture, hash, run};
 use crate::support::in_process::{broken_every, unpaced};
 use crate::support::postgres::{pgbench, psql};
 use crate::support::process::Process;
@@ -19,25 +19,25 @@ async fn a_long_copy_in_is_complete_through_ten_disconnects() {
     // The copy is more than 2000 messages. A websocket takes 100, and perhaps 20 at once and a
     // window of 32 in addition.
     let keys = "upload_rate = 400\nupload_payload = 8192\nupload_window = \"256KiB\"\n";
-    let stage = Fixture::with(options, |forward| forward + keys).await;
-    let rows = stage.direct(&["-c", &copy_of(60_000)]).out;
+    let fixture = Fixture::with(options, |forward| forward + keys).await;
+    let rows = fixture.direct(&["-c", &copy_of(60_000)]).out;
     assert!(rows.len() > 2000 * 8192, "{} bytes", rows.len());
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &rows).unwrap();
     let load = |address: SocketAddr, table: &str| {
         let create = format!("CREATE TABLE {table} (n int, hash text, filling text)");
-        assert_eq!(stage.direct(&["-c", &create]).code, 0);
+        assert_eq!(fixture.direct(&["-c", &create]).code, 0);
         let mut command = psql(address, &["-c", &format!("COPY {table} FROM STDIN")]);
         command.stdin(File::open(file.path()).unwrap());
         run(command)
     };
     let hash_of = |table: &str| {
         let copy = format!("COPY (SELECT * FROM {table} ORDER BY n) TO STDOUT");
-        hash(stage.direct(&["-c", &copy]).out.as_bytes())
+        hash(fixture.direct(&["-c", &copy]).out.as_bytes())
     };
 
-    let direct = load(stage.server.address(), "near");
-    let forwarded = load(stage.daemon.address(), "far");
+    let direct = load(fixture.server.address(), "near");
+    let forwarded = load(fixture.daemon.address(), "far");
 
     assert_eq!(
         (forwarded.code, &forwarded.out[..]),
@@ -48,7 +48,7 @@ async fn a_long_copy_in_is_complete_through_ten_disconnects() {
     assert_eq!(forwarded, direct);
     assert_eq!(hash_of("near"), hash(rows.as_bytes()));
     assert_eq!(hash_of("far"), hash_of("near"));
-    assert_eq!(dropped_often(&stage.end()), 1);
+    assert_eq!(dropped_often(&fixture.end()), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,15 +58,15 @@ async fn a_long_copy_out_is_complete_through_ten_disconnects() {
         faults: broken_every(500, Manner::Close(1000)),
         ..Options::default()
     };
-    let stage = Fixture::with(options, |forward| forward).await;
+    let fixture = Fixture::with(options, |forward| forward).await;
 
-    stage.request_both(&["-c", &copy_of(30_000)], |direct, forwarded| {
+    fixture.request_both(&["-c", &copy_of(30_000)], |direct, forwarded| {
         assert!(direct.out.len() > 8 << 20, "{} bytes", direct.out.len());
         assert_eq!(hash(forwarded.out.as_bytes()), hash(direct.out.as_bytes()));
         assert_eq!((forwarded.code, &forwarded.err), (direct.code, &direct.err));
     });
 
-    assert_eq!(dropped_often(&stage.end()), 1);
+    assert_eq!(dropped_often(&fixture.end()), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,12 +75,12 @@ async fn a_minute_of_pgbench_with_disconnects_fails_no_transaction() {
         faults: broken_every(2000, Manner::Reset),
         ..Options::default()
     };
-    let stage = Fixture::with(options, |forward| forward).await;
-    let made = run(pgbench(stage.server.address(), &["-i", "-s", "8", "-q"]));
+    let fixture = Fixture::with(options, |forward| forward).await;
+    let made = run(pgbench(fixture.server.address(), &["-i", "-s", "8", "-q"]));
     assert_eq!(made.code, 0, "{made:?}");
 
     let arguments = ["-n", "-c", "8", "-j", "2", "-T", "60", "-P", "20"];
-    let mut bench = Process::start(&mut pgbench(stage.daemon.address(), &arguments));
+    let mut bench = Process::start(&mut pgbench(fixture.daemon.address(), &arguments));
     // The whole test takes longer than any timeout.
     bench.stderr.wait_for("progress: 20");
     let bench = Answer::of(bench);
@@ -90,11 +90,11 @@ async fn a_minute_of_pgbench_with_disconnects_fails_no_transaction() {
     assert!(bench.out.contains(none), "{bench:?}");
     let (_, processed) = bench.out.split_once("actually processed: ").unwrap();
     let processed = processed.lines().next().unwrap();
-    stage.request_both(&["-A", "-t", "-c", BOOKS], |direct, forwarded| {
+    fixture.request_both(&["-A", "-t", "-c", BALANCES], |direct, forwarded| {
         assert_eq!(direct.out, format!("{processed}|t|t|t\n"));
         assert_eq!(forwarded, direct);
     });
-    assert_eq!(dropped_often(&stage.end()), 8);
+    assert_eq!(dropped_often(&fixture.end()), 8);
 }
 
 /// Copies this number of rows of 290 bytes to the output.

@@ -16,8 +16,8 @@ use crate::support::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn psql_output_equals_that_of_a_direct_connection() {
-    let stage = Fixture::new(Options::default()).await;
-    stage.request_both(&["--command", TABLE], |_, _| ());
+    let fixture = Fixture::new(Options::default()).await;
+    fixture.request_both(&["--command", TABLE], |_, _| ());
     for (case, arguments) in [
         ("a table", &["-c", "SELECT * FROM word ORDER BY id"][..]),
         ("no rows", &["-c", "SELECT * FROM word WHERE id < 0"]),
@@ -56,16 +56,16 @@ async fn psql_output_equals_that_of_a_direct_connection() {
             &["-c", "SELECT pg_terminate_backend(pg_backend_pid())"],
         ),
     ] {
-        stage.request_both(arguments, |direct, forwarded| {
+        fixture.request_both(arguments, |direct, forwarded| {
             assert_eq!(forwarded, direct, "{case}");
         });
     }
-    stage.end();
+    fixture.end();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_results_and_copies_are_complete() {
-    let stage = Fixture::new(unpaced()).await;
+    let fixture = Fixture::new(unpaced()).await;
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
     let (original, came) = (path("original"), path("came"));
@@ -76,10 +76,10 @@ async fn large_results_and_copies_are_complete() {
     let up = format!("\\copy bulk FROM '{came}'");
     let back = "COPY (SELECT * FROM bulk ORDER BY n) TO STDOUT";
 
-    let direct = stage.direct(&["-c", &down(&original)]);
-    let forwarded = stage.forwarded(&["-c", &down(&came)]);
-    let created = stage.direct(&["-c", create]);
-    let loaded = stage.forwarded(&["-c", &up]);
+    let direct = fixture.direct(&["-c", &down(&original)]);
+    let forwarded = fixture.forwarded(&["-c", &down(&came)]);
+    let created = fixture.direct(&["-c", create]);
+    let loaded = fixture.forwarded(&["-c", &up]);
 
     assert_eq!(forwarded, direct);
     assert_eq!((created.code, loaded.code), (0, 0), "{loaded:?}");
@@ -91,23 +91,23 @@ async fn large_results_and_copies_are_complete() {
         hash(&std::fs::read(&original).unwrap())
     );
     for arguments in [&["-c", back][..], &["-A", "-t", "-c", rows]] {
-        stage.request_both(arguments, |direct, forwarded| {
+        fixture.request_both(arguments, |direct, forwarded| {
             assert!(direct.out.len() > 4 << 20, "{} bytes", direct.out.len());
             assert_eq!(hash(forwarded.out.as_bytes()), hash(direct.out.as_bytes()));
         });
     }
-    stage.end();
+    fixture.end();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_pgbench_clients_keep_the_balances_consistent() {
     for (case, options) in [("paced", Options::default()), ("unpaced", unpaced())] {
-        let stage = Fixture::new(options).await;
-        let made = run(pgbench(stage.server.address(), &["-i", "-s", "1", "-q"]));
+        let fixture = Fixture::new(options).await;
+        let made = run(pgbench(fixture.server.address(), &["-i", "-s", "1", "-q"]));
         assert_eq!(made.code, 0, "{case}: {made:?}");
 
         let bench = run(pgbench(
-            stage.daemon.address(),
+            fixture.daemon.address(),
             &["-n", "-c", "8", "-j", "2", "-t", "50"],
         ));
 
@@ -118,37 +118,37 @@ async fn eight_pgbench_clients_keep_the_balances_consistent() {
         ] {
             assert!(bench.out.contains(line), "{case}: {bench:?}");
         }
-        stage.request_both(&["-A", "-t", "-c", BOOKS], |direct, forwarded| {
+        fixture.request_both(&["-A", "-t", "-c", BALANCES], |direct, forwarded| {
             assert_eq!(direct.out, "400|t|t|t\n", "{case}");
             assert_eq!(forwarded, direct, "{case}");
         });
-        let simulator = stage.end();
+        let simulator = fixture.end();
         assert!(simulator.ledger().started >= 8, "{case}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_connection_of_pgbench_has_its_own_session() {
-    let stage = Fixture::new(unpaced()).await;
-    let made = run(pgbench(stage.server.address(), &["-i", "-s", "1", "-q"]));
+    let fixture = Fixture::new(unpaced()).await;
+    let made = run(pgbench(fixture.server.address(), &["-i", "-s", "1", "-q"]));
     assert_eq!(made.code, 0, "{made:?}");
 
     let bench = run(pgbench(
-        stage.daemon.address(),
+        fixture.daemon.address(),
         &["-n", "-S", "-C", "-c", "4", "-t", "15"],
     ));
 
     assert_eq!(bench.code, 0, "{bench:?}");
     assert!(bench.out.contains("processed: 60/60\n"), "{bench:?}");
-    let simulator = stage.end();
+    let simulator = fixture.end();
     assert!(simulator.ledger().started >= 60);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notification_arrives() {
-    let stage = Fixture::new(Options::default()).await;
+    let fixture = Fixture::new(Options::default()).await;
     let mut notifier = Process::start(&mut psql(
-        stage.server.address(),
+        fixture.server.address(),
         &[
             "-q",
             "-c",
@@ -161,22 +161,22 @@ async fn a_notification_arrives() {
     ));
     notifier.stdout.wait_for("locked");
 
-    let listener = stage.forwarded(&["-c", "LISTEN news", "-c", "SELECT pg_advisory_lock(1)"]);
+    let listener = fixture.forwarded(&["-c", "LISTEN news", "-c", "SELECT pg_advisory_lock(1)"]);
 
     let expected = "Asynchronous notification \"news\" with payload \"hello\" received";
     assert!(listener.out.contains(expected), "{listener:?}");
     assert_eq!(notifier.exit_code(), 0, "{}", notifier.stderr.all());
-    stage.end();
+    fixture.end();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_is_cancelled_through_a_separate_connection() {
-    let stage = Fixture::new(Options::default()).await;
+    let fixture = Fixture::new(Options::default()).await;
     let query = "SELECT pg_sleep(600)";
-    let mut waiting = Process::start(&mut psql(stage.daemon.address(), &["-c", query]));
+    let mut waiting = Process::start(&mut psql(fixture.daemon.address(), &["-c", query]));
     let count = format!("SELECT count(*) FROM pg_stat_activity WHERE query = '{query}'");
     until("the query runs", || {
-        stage.direct(&["-A", "-t", "-c", &count]).out == "1\n"
+        fixture.direct(&["-A", "-t", "-c", &count]).out == "1\n"
     })
     .await;
 
@@ -188,7 +188,7 @@ async fn a_query_is_cancelled_through_a_separate_connection() {
         stderr.contains("canceling statement due to user request"),
         "{stderr}"
     );
-    let simulator = stage.end();
+    let simulator = fixture.end();
     assert_eq!(simulator.ledger().started, 2);
 }
 
@@ -270,7 +270,7 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS word AS \
 
 /// The invariant after any number of TPC-B transactions: each is in the history, and accounts,
 /// tellers and branches have the same sum as the history.
-const BOOKS: &str = "SELECT count(*), \
+const BALANCES: &str = "SELECT count(*), \
     sum(delta) = (SELECT sum(abalance) FROM pgbench_accounts), \
     sum(delta) = (SELECT sum(tbalance) FROM pgbench_tellers), \
     sum(delta) = (SELECT sum(bbalance) FROM pgbench_branches) FROM pgbench_history";

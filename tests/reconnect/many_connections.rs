@@ -17,8 +17,8 @@ async fn thirty_two_transfers_both_ways_complete_while_their_websockets_break() 
         faults: broken_every(2000, Manner::Fin),
         ..Options::default()
     };
-    let stage = InProcess::new(options, &format!("remote = {port}")).await;
-    let address = stage.address();
+    let fixture = InProcess::new(options, &format!("remote = {port}")).await;
+    let address = fixture.address();
     let mut ends = JoinSet::new();
 
     for seed in 0..CLIENTS {
@@ -30,7 +30,7 @@ async fn thirty_two_transfers_both_ways_complete_while_their_websockets_break() 
     }
     ends.join_all().await;
 
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     assert_eq!(ledger.started, CLIENTS);
     for session in &ledger.sessions {
         // More than 2060 messages at 900 a second, with a burst of 45, take longer than 2 s.

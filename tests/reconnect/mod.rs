@@ -20,10 +20,10 @@ use crate::support::transfer::{MIB, exchange, hash_of, read_hash, request, send}
 /// A fixture with an echo, and a connection that has exchanged bytes once.
 async fn conversation(options: Options) -> (InProcess, TcpStream, ssm_proxyd::sim::Destination) {
     let echo = destination(Role::Echo).await;
-    let stage = InProcess::to(options, &echo).await;
-    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    let fixture = InProcess::to(options, &echo).await;
+    let mut client = TcpStream::connect(fixture.address()).await.unwrap();
     assert_eq!(exchange(&mut client, b"before").await.unwrap(), b"before");
-    (stage, client, echo)
+    (fixture, client, echo)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,14 +35,17 @@ async fn a_connection_survives_every_end_of_its_websocket() {
         Manner::Fin,
         Manner::Reset,
     ] {
-        let (stage, mut client, _echo) = conversation(Options::default()).await;
+        let (fixture, mut client, _echo) = conversation(Options::default()).await;
 
-        assert_eq!(stage.simulator.inject(None, OneOffFault::Break(manner)), 1);
+        assert_eq!(
+            fixture.simulator.inject(None, OneOffFault::Break(manner)),
+            1
+        );
         let answer = exchange(&mut client, b"after").await;
 
         assert_eq!(answer.unwrap(), b"after", "{manner:?}");
         drop(client);
-        let ledger = stage.end().await;
+        let ledger = fixture.end().await;
         assert_eq!(ledger.sessions[0].attached, 2, "{manner:?}");
         assert_eq!(
             ledger.sessions[0].upgrade_signatures,
@@ -54,17 +57,17 @@ async fn a_connection_survives_every_end_of_its_websocket() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_websocket_is_detected_on_retry_now() {
-    let (stage, mut client, _echo) = conversation(Options::default()).await;
-    stage
+    let (fixture, mut client, _echo) = conversation(Options::default()).await;
+    fixture
         .simulator
         .inject(None, OneOffFault::Break(Manner::BlackHole));
 
-    stage.daemon.retry_now();
+    fixture.daemon.retry_now();
     let answer = exchange(&mut client, b"after").await;
 
     assert_eq!(answer.unwrap(), b"after");
     drop(client);
-    stage.end().await;
+    fixture.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,59 +79,59 @@ async fn a_throttled_or_expired_resume_is_retried() {
         "AccessDeniedException",
         "TargetNotConnected",
     ] {
-        let (stage, mut client, _echo) = conversation(Options::default()).await;
+        let (fixture, mut client, _echo) = conversation(Options::default()).await;
         let fault = ApiFault {
             code: code.to_owned(),
             times: Some(2),
         };
-        stage.simulator.fail(Operation::ResumeSession, fault);
+        fixture.simulator.fail(Operation::ResumeSession, fault);
 
-        stage
+        fixture
             .simulator
             .inject(None, OneOffFault::Break(Manner::Reset));
         let answer = exchange(&mut client, b"after").await;
 
         assert_eq!(answer.unwrap(), b"after", "{code}");
         drop(client);
-        stage.end().await;
+        fixture.end().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_is_over_resets_its_client() {
-    let (stage, mut client, _echo) = conversation(Options::default()).await;
+    let (fixture, mut client, _echo) = conversation(Options::default()).await;
     let fault = ApiFault {
         code: "DoesNotExistException".to_owned(),
         times: None,
     };
-    stage.simulator.fail(Operation::ResumeSession, fault);
+    fixture.simulator.fail(Operation::ResumeSession, fault);
 
     let closed = OneOffFault::Break(Manner::Close(1000));
-    stage.simulator.inject(None, closed);
+    fixture.simulator.inject(None, closed);
     let end = client.read(&mut [0]).await;
 
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-    stage.end().await;
+    fixture.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_agent_resets_the_client() {
     let mut options = Options::default();
     options.agent.crash_delay = Duration::from_millis(10);
-    let (stage, mut client, _echo) = conversation(options).await;
+    let (fixture, mut client, _echo) = conversation(options).await;
 
-    stage.simulator.inject(None, OneOffFault::KillAgent);
+    fixture.simulator.inject(None, OneOffFault::KillAgent);
     let end = client.read(&mut [0]).await;
 
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-    stage.end().await;
+    fixture.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_the_agent_would_duplicate_is_a_reset() {
     let sink = destination(Role::Sink).await;
-    let stage = InProcess::to(Options::default(), &sink).await;
-    let (mut receiver, mut says) = TcpStream::connect(stage.address())
+    let fixture = InProcess::to(Options::default(), &sink).await;
+    let (mut receiver, mut says) = TcpStream::connect(fixture.address())
         .await
         .unwrap()
         .into_split();
@@ -139,7 +142,7 @@ async fn an_upload_that_the_agent_would_duplicate_is_a_reset() {
         }
         Ok::<_, io::Error>(says)
     });
-    stage
+    fixture
         .until("the upload is in progress", |ledger| {
             ledger.sessions[..]
                 .first()
@@ -148,7 +151,7 @@ async fn an_upload_that_the_agent_would_duplicate_is_a_reset() {
         .await;
 
     let away = Duration::from_millis(100);
-    stage
+    fixture
         .simulator
         .inject(None, OneOffFault::AgentAwayAmidMessage(away));
     let received = receiver.read(&mut [0]).await;
@@ -167,9 +170,9 @@ async fn an_upload_that_the_agent_would_duplicate_is_a_reset() {
         hash_of(received.len, 9),
         "the data must be a prefix of the upload"
     );
-    let ledger = stage.simulator.ledger();
+    let ledger = fixture.simulator.ledger();
     assert_eq!(ledger.sessions[0].traffic.unacknowledged_in, 1);
-    stage.daemon.stop().await;
+    fixture.daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,20 +185,20 @@ async fn refused_dials_are_retried() {
         refuse_upgrades: Some(refused.clone()),
         ..Faults::default()
     };
-    let (stage, mut client, _echo) = conversation(Options {
+    let (fixture, mut client, _echo) = conversation(Options {
         faults: faults.clone(),
         ..Options::default()
     })
     .await;
 
-    stage.simulator.set_faults(faults);
-    stage
+    fixture.simulator.set_faults(faults);
+    fixture
         .simulator
         .inject(None, OneOffFault::Break(Manner::Reset));
 
     assert_eq!(exchange(&mut client, b"after").await.unwrap(), b"after");
     drop(client);
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     assert_eq!(ledger.refused_upgrades[&503], 6);
 }
 
@@ -211,26 +214,26 @@ async fn resume_works_with_single_use_tokens_and_without_replay() {
         ..unpaced()
     };
     let echo = destination(Role::Echo).await;
-    let stage = InProcess::to(options, &echo).await;
-    let mut client = TcpStream::connect(stage.address()).await.unwrap();
+    let fixture = InProcess::to(options, &echo).await;
+    let mut client = TcpStream::connect(fixture.address()).await.unwrap();
 
     for n in 0..50u8 {
         assert_eq!(exchange(&mut client, &[n; 700]).await.unwrap(), [n; 700]);
     }
 
     drop(client);
-    stage.end().await;
+    fixture.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_without_a_start_times_out() {
-    let (stage, mut client, _echo) = conversation(Options::default()).await;
+    let (fixture, mut client, _echo) = conversation(Options::default()).await;
 
-    stage.simulator.inject(None, OneOffFault::PauseClient);
+    fixture.simulator.inject(None, OneOffFault::PauseClient);
 
     assert_eq!(exchange(&mut client, b"after").await.unwrap(), b"after");
     drop(client);
-    stage.end().await;
+    fixture.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,7 +243,7 @@ async fn uploads_stay_below_the_rate_limit_of_the_gateway() {
         max_rate: Some(945),
         ..Faults::default()
     };
-    let stage = InProcess::to(
+    let fixture = InProcess::to(
         Options {
             faults,
             ..Options::default()
@@ -249,14 +252,14 @@ async fn uploads_stay_below_the_rate_limit_of_the_gateway() {
     )
     .await;
 
-    send(stage.address(), 4 * MIB, 3).await.unwrap();
+    send(fixture.address(), 4 * MIB, 3).await.unwrap();
 
     until("the destination has read the end", || {
         !sink.received().is_empty()
     })
     .await;
     assert_eq!(sink.received()[0].sha256, hash_of(4 * MIB, 3));
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     assert_eq!(
         ledger.sessions[0].attached, 1,
         "the websocket must stay connected"
@@ -275,9 +278,9 @@ async fn an_upload_of_200_mib_completes_while_the_websocket_breaks_every_200_ms(
         faults: broken_every(200, Manner::Reset),
         ..unpaced()
     };
-    let stage = InProcess::new(options, &keys).await;
+    let fixture = InProcess::new(options, &keys).await;
 
-    send(stage.address(), 200 * MIB, 4).await.unwrap();
+    send(fixture.address(), 200 * MIB, 4).await.unwrap();
 
     until("the destination has read the end", || {
         !sink.received().is_empty()
@@ -285,7 +288,7 @@ async fn an_upload_of_200_mib_completes_while_the_websocket_breaks_every_200_ms(
     .await;
     assert_eq!(sink.received()[0].len, 200 * MIB);
     assert_eq!(sink.received()[0].sha256, hash_of(200 * MIB, 4));
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     assert!(
         ledger.sessions[0].attached > 10,
         "the websocket must break: {}",
@@ -305,12 +308,12 @@ async fn a_download_of_200_mib_completes_while_the_websocket_breaks_every_200_ms
         ..unpaced()
     };
     options.agent.retransmission = Retransmission::All;
-    let stage = InProcess::to(options, &source).await;
+    let fixture = InProcess::to(options, &source).await;
 
-    let hash = read_hash(stage.address()).await.unwrap();
+    let hash = read_hash(fixture.address()).await.unwrap();
 
     assert_eq!(hash, hash_of(200 * MIB, 5));
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     assert!(
         ledger.sessions[0].attached > 3,
         "the websocket must break: {}",
@@ -329,12 +332,12 @@ async fn a_download_of_10_mib_from_a_realistic_agent_completes_while_the_websock
         faults: broken_every(2000, Manner::Close(1000)),
         ..Options::default()
     };
-    let stage = InProcess::to(options, &source).await;
+    let fixture = InProcess::to(options, &source).await;
 
-    let hash = read_hash(stage.address()).await.unwrap();
+    let hash = read_hash(fixture.address()).await.unwrap();
 
     assert_eq!(hash, hash_of(10 * MIB, 6));
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     assert!(
         ledger.sessions[0].attached > 5,
         "the websocket must break: {}",
@@ -349,11 +352,14 @@ async fn a_new_connection_works_while_others_break() {
         faults: broken_every(50, Manner::Reset),
         ..Options::default()
     };
-    let stage = InProcess::to(options, &echo).await;
+    let fixture = InProcess::to(options, &echo).await;
 
     for _ in 0..20 {
-        assert_eq!(request(stage.address(), b"hello").await.unwrap(), b"hello");
+        assert_eq!(
+            request(fixture.address(), b"hello").await.unwrap(),
+            b"hello"
+        );
     }
 
-    stage.end().await;
+    fixture.end().await;
 }

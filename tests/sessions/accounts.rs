@@ -93,7 +93,7 @@ async fn sessions_are_started_while_another_account_is_throttled() {
 /// Starts sessions and answers everything except calls of this operation.
 fn starting(hangs: &'static str) -> Api {
     let number = AtomicUsize::new(0);
-    Api::hanging_on(hangs, move || {
+    Api::hanging_in(hangs, move || {
         let n = number.fetch_add(1, Relaxed);
         let url = format!("ws://127.0.0.1:1/v1/data-channel/s-{n}?role=publish_subscribe");
         format!(r#"{{"SessionId":"s-{n}","StreamUrl":"{url}","TokenValue":"t"}}"#)

@@ -76,7 +76,7 @@ async fn a_call_that_fails_after_it_was_sent_is_counted_and_one_before_is_not() 
 /// A failed call started no session, and is not in flight at the deadline.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_calls_in_flight_are_counted_at_the_deadline() {
-    let hanging = Api::hanging_on("StartSession", || "{}".to_owned());
+    let hanging = Api::hanging_in("StartSession", || "{}".to_owned());
     let denying = Api::answering(400, DENIED.to_owned());
     let unreachable = format!("http://{}", free_address());
     let fixture = Fixture::new(&unreachable);

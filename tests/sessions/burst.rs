@@ -58,11 +58,11 @@ async fn burst(throttle: Option<Throttle>) -> Vec<u64> {
     let simulator = Simulator::start(options).await.unwrap();
     let origin = Instant::now();
     let daemon = daemon(&simulator, None, &format!("{limits}{forward}")).await;
-    let stage = InProcess { simulator, daemon };
+    let fixture = InProcess { simulator, daemon };
     let begin = origin.elapsed();
     let mut clients = JoinSet::new();
     for number in 0..CONNECTIONS {
-        let mut client = TcpStream::connect(stage.address()).await.unwrap();
+        let mut client = TcpStream::connect(fixture.address()).await.unwrap();
         clients.spawn(async move {
             exchange(&mut client, b"served").await.unwrap();
             let served = u64::try_from(before.elapsed().as_micros()).unwrap();
@@ -74,7 +74,7 @@ async fn burst(throttle: Option<Throttle>) -> Vec<u64> {
     clients.sort_unstable_by_key(|(number, ..)| *number);
     let served: Vec<_> = clients.iter().map(|(_, served, _)| *served).collect();
     drop(clients);
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     assert_in_order(&served, &ledger);
     let mut calls = ledger.start_calls_us;
     calls.sort_unstable();

@@ -50,13 +50,13 @@ async fn churn(seed: u64, keys: &str, connections: usize) {
     };
     let limits = "[limits]\nsession_start_rate = 1000\n";
     let tables = format!("{limits}{}", forward("f", &echo, keys));
-    let stage = InProcess::with(options, &tables).await;
+    let fixture = InProcess::with(options, &tables).await;
     let mut chance = Rng::with_seed(seed);
     let at_once = Arc::new(Semaphore::new(60));
     let mut visits = JoinSet::new();
     for _ in 0..connections {
         let permit = Arc::clone(&at_once).acquire_owned().await.unwrap();
-        let (address, chance) = (stage.address(), chance.fork());
+        let (address, chance) = (fixture.address(), chance.fork());
         visits.spawn(async move {
             visit(TcpStream::connect(address).await.unwrap(), chance).await;
             drop(permit);
@@ -64,16 +64,16 @@ async fn churn(seed: u64, keys: &str, connections: usize) {
     }
     visits.join_all().await;
 
-    let of_clients = stage.simulator.ledger().sessions.len();
+    let of_clients = fixture.simulator.ledger().sessions.len();
     if keys.is_empty() {
-        leave_while_sessions_come_up(&stage).await;
-        stage
+        leave_while_sessions_come_up(&fixture).await;
+        fixture
             .until("all sessions are ended without a stop", |ledger| {
                 ledger.open_sessions() == 0
             })
             .await;
     }
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     if keys.is_empty() {
         assert_every_phase(&ledger, connections - of_clients);
     }
@@ -81,19 +81,19 @@ async fn churn(seed: u64, keys: &str, connections: usize) {
 
 /// With many clients, a session whose client has disconnected is given to the next one. Here there
 /// is no next one.
-async fn leave_while_sessions_come_up(stage: &InProcess) {
+async fn leave_while_sessions_come_up(fixture: &InProcess) {
     for _ in 0..100 {
         let mut clients = Vec::new();
         for _ in 0..10 {
-            clients.push(TcpStream::connect(stage.address()).await.unwrap());
+            clients.push(TcpStream::connect(fixture.address()).await.unwrap());
         }
         // It may be one that was started for an earlier connection.
-        let comes_up = |ledger: &Snapshot| ledger.open_sessions() > 0;
-        stage.until("a session is starting", comes_up).await;
+        let is_starting = |ledger: &Snapshot| ledger.open_sessions() > 0;
+        fixture.until("a session is starting", is_starting).await;
         clients.into_iter().for_each(abort);
         let ended = |ledger: &Snapshot| ledger.open_sessions() == 0;
-        stage.until("all sessions have ended", ended).await;
-        let ledger = stage.simulator.ledger();
+        fixture.until("all sessions have ended", ended).await;
+        let ledger = fixture.simulator.ledger();
         if ledger.sessions.iter().any(|s| s.traffic.dials == 0) {
             return;
         }

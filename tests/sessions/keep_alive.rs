@@ -22,10 +22,10 @@ async fn a_session_is_kept_alive_while_its_connection_is_open_and_only_if_config
         },
         ..Options::default()
     };
-    let stage = InProcess::with(options, &(held + &left)).await;
-    let mut held = TcpStream::connect(stage.address_of(0)).await.unwrap();
+    let fixture = InProcess::with(options, &(held + &left)).await;
+    let mut held = TcpStream::connect(fixture.address_of(0)).await.unwrap();
     exchange(&mut held, b"held").await.unwrap();
-    let mut left = TcpStream::connect(stage.address_of(1)).await.unwrap();
+    let mut left = TcpStream::connect(fixture.address_of(1)).await.unwrap();
     exchange(&mut left, b"left").await.unwrap();
 
     let end = left.read(&mut [0; 1]).await;
@@ -39,10 +39,10 @@ async fn a_session_is_kept_alive_while_its_connection_is_open_and_only_if_config
         let idle = |session: &&_| ended_idle(session);
         ledger.sessions.iter().filter(idle).count() == 2
     };
-    stage
+    fixture
         .until("a session without a connection may time out", is_idle)
         .await;
-    stage.end().await;
+    fixture.end().await;
 }
 
 fn ended_idle(session: &ssm_proxyd::sim::Record) -> bool {

@@ -26,22 +26,22 @@ async fn connections_over_a_limit_wait_for_a_permit() {
         ),
     ];
     for (limits, forwards) in tables {
-        let stage = InProcess::with(Options::default(), &format!("{limits}{forwards}")).await;
-        let last = stage.daemon.addresses().len() - 1;
-        let mut first = TcpStream::connect(stage.address()).await.unwrap();
+        let fixture = InProcess::with(Options::default(), &format!("{limits}{forwards}")).await;
+        let last = fixture.daemon.addresses().len() - 1;
+        let mut first = TcpStream::connect(fixture.address()).await.unwrap();
         exchange(&mut first, b"first").await.unwrap();
-        let mut second = TcpStream::connect(stage.address_of(last)).await.unwrap();
+        let mut second = TcpStream::connect(fixture.address_of(last)).await.unwrap();
         exchange(&mut second, b"second").await.unwrap();
 
         let mut waiting = JoinSet::new();
         for _ in 0..5 {
-            let address = stage.address();
+            let address = fixture.address();
             waiting.spawn(async move { request(address, b"waiting").await });
         }
         exchange(&mut first, b"first again").await.unwrap();
         exchange(&mut second, b"second again").await.unwrap();
         assert_eq!(
-            stage.simulator.ledger().started,
+            fixture.simulator.ledger().started,
             2,
             "no other connection has a session"
         );
@@ -53,7 +53,7 @@ async fn connections_over_a_limit_wait_for_a_permit() {
         }
         exchange(&mut second, b"second to the end").await.unwrap();
         drop(second);
-        let ledger = stage.end().await;
+        let ledger = fixture.end().await;
         assert_eq!(ledger.started, 7);
     }
 }

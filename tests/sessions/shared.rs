@@ -15,10 +15,10 @@ use crate::support::transfer::{exchange, hash_of, read_hash, request};
 async fn connections_share_a_session_up_to_its_limit() {
     let echo = destination(Role::Echo).await;
     let keys = "sessions = \"shared\"\nmax_streams = 3";
-    let stage = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
+    let fixture = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
     let mut clients = Vec::new();
     for _ in 0..7 {
-        let mut client = TcpStream::connect(stage.address()).await.unwrap();
+        let mut client = TcpStream::connect(fixture.address()).await.unwrap();
         exchange(&mut client, b"hello").await.unwrap();
         clients.push(client);
     }
@@ -27,13 +27,16 @@ async fn connections_share_a_session_up_to_its_limit() {
         let sessions = ledger.sessions.iter();
         sessions.map(|session| session.traffic.dials).collect()
     };
-    assert_eq!(dials(&stage.simulator.ledger()), [3, 3, 1]);
+    assert_eq!(dials(&fixture.simulator.ledger()), [3, 3, 1]);
     clients.clear();
     for _ in 0..20 {
-        assert_eq!(request(stage.address(), b"again").await.unwrap(), b"again");
+        assert_eq!(
+            request(fixture.address(), b"again").await.unwrap(),
+            b"again"
+        );
     }
 
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     assert_eq!(ledger.started, 3, "free slots must be used again");
     assert_eq!(dials(&ledger).iter().sum::<u64>(), 27);
 }
@@ -43,17 +46,17 @@ async fn many_connections_share_one_session_and_each_gets_its_own_bytes() {
     const LEN: u64 = 200_000;
     let source = destination(Role::Source { len: LEN, seed: 7 }).await;
     let keys = "sessions = \"shared\"\nmax_streams = 16";
-    let stage = InProcess::with(unpaced(), &forward("f", &source, keys)).await;
+    let fixture = InProcess::with(unpaced(), &forward("f", &source, keys)).await;
     let mut clients = JoinSet::new();
 
     for _ in 0..40 {
-        clients.spawn(read_hash(stage.address()));
+        clients.spawn(read_hash(fixture.address()));
     }
 
     for hash in clients.join_all().await {
         assert_eq!(hash.unwrap(), hash_of(LEN, 7));
     }
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     assert!(
         (3..=4).contains(&ledger.started),
         "{} sessions",
@@ -65,12 +68,12 @@ async fn many_connections_share_one_session_and_each_gets_its_own_bytes() {
 async fn a_new_session_takes_over_and_the_old_one_finishes_its_streams() {
     let echo = destination(Role::Echo).await;
     let keys = "sessions = \"shared\"\nmax_session_age = \"1s\"";
-    let stage = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
-    let mut old = TcpStream::connect(stage.address()).await.unwrap();
+    let fixture = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
+    let mut old = TcpStream::connect(fixture.address()).await.unwrap();
     exchange(&mut old, b"old").await.unwrap();
-    let first = stage.simulator.ledger().sessions[0].session_id.clone();
+    let first = fixture.simulator.ledger().sessions[0].session_id.clone();
 
-    stage
+    fixture
         .until("a new session is started", |ledger| {
             ledger
                 .sessions
@@ -80,7 +83,7 @@ async fn a_new_session_takes_over_and_the_old_one_finishes_its_streams() {
         .await;
     // The daemon may learn a moment later that it is ready.
     let dials = || {
-        stage
+        fixture
             .simulator
             .ledger()
             .session(&first)
@@ -90,7 +93,7 @@ async fn a_new_session_takes_over_and_the_old_one_finishes_its_streams() {
     };
     let mut before = 0;
     let mut recent = loop {
-        let mut recent = TcpStream::connect(stage.address()).await.unwrap();
+        let mut recent = TcpStream::connect(fixture.address()).await.unwrap();
         exchange(&mut recent, b"young").await.unwrap();
         if dials() == before {
             break recent;
@@ -99,16 +102,16 @@ async fn a_new_session_takes_over_and_the_old_one_finishes_its_streams() {
     };
 
     exchange(&mut old, b"still here").await.unwrap();
-    let ledger = stage.simulator.ledger();
+    let ledger = fixture.simulator.ledger();
     assert_eq!(ledger.session(&first).unwrap().ended_us, None);
     drop(old);
-    stage
+    fixture
         .until("the old session has ended", |ledger| {
             ledger.session(&first).unwrap().ended_us.is_some()
         })
         .await;
     exchange(&mut recent, b"untouched").await.unwrap();
-    stage.end().await;
+    fixture.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,15 +119,15 @@ async fn a_session_that_is_lost_resets_its_connections_and_the_next_one_gets_ano
     let echo = destination(Role::Echo).await;
     let mut options = Options::default();
     options.agent.crash_delay = Duration::from_millis(10);
-    let stage = InProcess::with(options, &forward("f", &echo, "sessions = \"shared\"")).await;
+    let fixture = InProcess::with(options, &forward("f", &echo, "sessions = \"shared\"")).await;
     let mut clients = Vec::new();
     for _ in 0..3 {
-        let mut client = TcpStream::connect(stage.address()).await.unwrap();
+        let mut client = TcpStream::connect(fixture.address()).await.unwrap();
         exchange(&mut client, b"hello").await.unwrap();
         clients.push(client);
     }
 
-    stage
+    fixture
         .simulator
         .inject(None, ssm_proxyd::sim::OneOffFault::KillAgent);
 
@@ -132,8 +135,11 @@ async fn a_session_that_is_lost_resets_its_connections_and_the_next_one_gets_ano
         let end = client.read(&mut [0; 1]).await;
         assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     }
-    assert_eq!(request(stage.address(), b"hello").await.unwrap(), b"hello");
-    let ledger = stage.end().await;
+    assert_eq!(
+        request(fixture.address(), b"hello").await.unwrap(),
+        b"hello"
+    );
+    let ledger = fixture.end().await;
     let ends: Vec<_> = ledger
         .sessions
         .iter()
@@ -154,8 +160,8 @@ async fn a_destination_that_does_not_read_delays_others_and_loses_none() {
     let table = format!(
         "[[forward]]\nname = \"f\"\nlisten = \"127.0.0.1:0\"\ntarget = \"{TARGET}\"\nremote = {port}\n{keys}\n"
     );
-    let stage = InProcess::with(unpaced(), &table).await;
-    let mut bulk = TcpStream::connect(stage.address()).await.unwrap();
+    let fixture = InProcess::with(unpaced(), &table).await;
+    let mut bulk = TcpStream::connect(fixture.address()).await.unwrap();
     let data: Vec<u8> = (0..LEN).map(|at| (at / 7 % 251).to_le_bytes()[0]).collect();
     let expected = data.clone();
     let (mut reader, mut writer) = {
@@ -176,14 +182,14 @@ async fn a_destination_that_does_not_read_delays_others_and_loses_none() {
         reader.read(&mut [0; 1]).await
     });
     // As much as the intake, the window and the sockets between take, and no more for a while.
-    let session = |stage: &InProcess| stage.simulator.ledger().sessions[0].traffic.bytes_in;
+    let session = |fixture: &InProcess| fixture.simulator.ledger().sessions[0].traffic.bytes_in;
     let mut before = 0;
-    while session(&stage) == 0 || session(&stage) != before {
-        before = session(&stage);
+    while session(&fixture) == 0 || session(&fixture) != before {
+        before = session(&fixture);
         tokio::time::sleep(Duration::from_millis(700)).await;
     }
 
-    let mut other = TcpStream::connect(stage.address()).await.unwrap();
+    let mut other = TcpStream::connect(fixture.address()).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut other, b"meanwhile")
         .await
         .unwrap();
@@ -197,6 +203,6 @@ async fn a_destination_that_does_not_read_delays_others_and_loses_none() {
     assert!(came == expected, "every byte must be in its position");
     drop((unresponsive, received, other));
     drop(upload.join_all().await);
-    let ledger = stage.end().await;
+    let ledger = fixture.end().await;
     assert_eq!(ledger.started, 1);
 }

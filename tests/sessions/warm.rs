@@ -12,24 +12,24 @@ use crate::support::transfer::{exchange, request};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_to_a_warm_forward_makes_no_api_call() {
     let echo = destination(Role::Echo).await;
-    let stage = InProcess::with(Options::default(), &forward("f", &echo, "warm = 2")).await;
-    stage
+    let fixture = InProcess::with(Options::default(), &forward("f", &echo, "warm = 2")).await;
+    fixture
         .until("two sessions are open", |ledger| ledger.started == 2)
         .await;
-    stage.simulator.fail(Operation::StartSession, denied());
+    fixture.simulator.fail(Operation::StartSession, denied());
 
     for data in ["one", "two"] {
-        let answer = request(stage.address(), data.as_bytes()).await;
+        let answer = request(fixture.address(), data.as_bytes()).await;
         assert_eq!(answer.unwrap(), data.as_bytes());
     }
 
-    stage
+    fixture
         .until("both sessions have ended", |ledger| {
             ledger.open_sessions() == 0
         })
         .await;
-    assert!(request(stage.address(), b"three").await.is_err());
-    let ledger = stage.end().await;
+    assert!(request(fixture.address(), b"three").await.is_err());
+    let ledger = fixture.end().await;
     assert_eq!(ledger.started, 2);
     for session in &ledger.sessions {
         assert_eq!(
@@ -44,7 +44,7 @@ async fn used_and_dead_warm_sessions_are_replaced() {
     let echo = destination(Role::Echo).await;
     let mut options = Options::default();
     options.agent.crash_delay = Duration::from_millis(10);
-    let stage = InProcess::with(options, &forward("f", &echo, "warm = 2")).await;
+    let fixture = InProcess::with(options, &forward("f", &echo, "warm = 2")).await;
     let ready = |n: usize| {
         move |ledger: &ssm_proxyd::sim::Snapshot| {
             let sessions = ledger.sessions.iter();
@@ -52,57 +52,60 @@ async fn used_and_dead_warm_sessions_are_replaced() {
             open.filter(|session| session.ready_us.is_some()).count() == n
         }
     };
-    stage.until("two warm sessions are open", ready(2)).await;
+    fixture.until("two warm sessions are open", ready(2)).await;
 
-    let mut client = tokio::net::TcpStream::connect(stage.address())
+    let mut client = tokio::net::TcpStream::connect(fixture.address())
         .await
         .unwrap();
     exchange(&mut client, b"hello").await.unwrap();
 
-    stage
+    fixture
         .until("one session in use, two warm sessions", ready(3))
         .await;
-    let ledger = stage.simulator.ledger();
+    let ledger = fixture.simulator.ledger();
     let unused = ledger
         .sessions
         .iter()
         .find(|session| session.traffic.dials == 0);
     let unused = unused.unwrap().session_id.clone();
     assert_eq!(
-        stage
+        fixture
             .simulator
             .inject(Some(&unused), OneOffFault::KillAgent),
         1
     );
-    stage
+    fixture
         .until("the session is replaced", |ledger| ledger.started == 4)
         .await;
-    stage
+    fixture
         .until("one session in use, two warm sessions", ready(3))
         .await;
     exchange(&mut client, b"untouched").await.unwrap();
-    stage.end().await;
+    fixture.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_warm_session_is_replaced_and_not_used() {
     let echo = destination(Role::Echo).await;
     let keys = "warm = 1\nwarm_max_age = \"10s\"";
-    let stage = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
+    let fixture = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
 
-    stage
+    fixture
         .until("the second warm session is open", |ledger| {
             ledger.started == 2
         })
         .await;
 
-    stage
+    fixture
         .until("the first session has ended", |ledger| {
             ledger.open_sessions() == 1
         })
         .await;
-    assert_eq!(request(stage.address(), b"hello").await.unwrap(), b"hello");
-    let ledger = stage.end().await;
+    assert_eq!(
+        request(fixture.address(), b"hello").await.unwrap(),
+        b"hello"
+    );
+    let ledger = fixture.end().await;
     let dials: Vec<u64> = ledger
         .sessions
         .iter()

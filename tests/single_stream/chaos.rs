@@ -67,7 +67,7 @@ fn notify(totals: &mut Totals, seed: u64) {
     let data = pattern(seed, rng.usize(1..40_000));
     let sent = pattern(!seed, rng.usize(0..60_000));
     let (destination, ends) = destination(&mut rng, &data, sent);
-    pair.lead_to(destination);
+    pair.set_destination(destination);
     pair.connect("token");
     pair.run_until(|pair| pair.ready.is_some() || pair.closed.is_some());
     if pair.closed.is_some() {
@@ -96,11 +96,11 @@ fn notify(totals: &mut Totals, seed: u64) {
         }
     }
     // Late messages are ignored after some seconds, and an end is trusted again.
-    let is_calm = rng.bool();
-    if is_calm {
+    let is_after_pause = rng.bool();
+    if is_after_pause {
         pair.run_for(Duration::from_secs(10));
     }
-    let is_sudden = pair.agent.has_ended() || rest.is_empty();
+    let ends_at_once = pair.agent.has_ended() || rest.is_empty();
     pair.write(id, rest);
     if rng.bool() {
         pair.finish(id);
@@ -128,10 +128,10 @@ fn notify(totals: &mut Totals, seed: u64) {
             let is_whole = pair.local_of(id).received() == sent;
             totals.truncated += u64::from(!is_whole);
             let is_taken = pair.destination_of(id).received() == data;
-            let is_false = is_whole && is_taken;
-            totals.false_losses += u64::from(is_false);
+            let is_false_loss = is_whole && is_taken;
+            totals.false_losses += u64::from(is_false_loss);
             assert!(
-                !is_false || !is_calm || is_sudden,
+                !is_false_loss || !is_after_pause || ends_at_once,
                 "a false loss without recent faults"
             );
         }
@@ -181,7 +181,7 @@ fn weather(rng: &mut Rng, lossy: bool) -> Weather {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ends {
     Never,
-    Well,
+    Clean,
     Broken,
 }
 
@@ -193,7 +193,7 @@ fn destination(rng: &mut Rng, data: &[u8], sent: Vec<u8>) -> (Destination, Ends)
             Destination::abrupt(rng.usize(0..=data.len()), sent),
             Ends::Broken,
         ),
-        3 => (Destination::source(sent), Ends::Well),
+        3 => (Destination::source(sent), Ends::Clean),
         _ => {
             // A client that ends before it has read everything is a loss.
             let after = if rng.u8(..4) == 0 {
@@ -201,7 +201,7 @@ fn destination(rng: &mut Rng, data: &[u8], sent: Vec<u8>) -> (Destination, Ends)
             } else {
                 data.len()
             };
-            (Destination::answering(after, sent), Ends::Well)
+            (Destination::answering(after, sent), Ends::Clean)
         }
     }
 }

@@ -103,7 +103,7 @@ fn the_bytes_of_a_destination_that_closes_at_once_are_read() {
         let mut setup = PairOptions::single();
         setup.up = Weather::fair(Duration::from_micros(micros));
         let mut pair = Pair::new(setup);
-        pair.lead_to(Destination::source(data.to_vec()));
+        pair.set_destination(Destination::source(data.to_vec()));
         pair.connect("token");
         pair.run_until(|pair| pair.ready.is_some());
         pair.run_for(Duration::from_secs(1));
@@ -120,7 +120,7 @@ fn the_bytes_of_a_destination_that_closes_at_once_are_read() {
 #[test]
 fn the_bytes_of_a_destination_that_breaks_at_once_are_read() {
     let mut pair = Pair::new(PairOptions::single());
-    pair.lead_to(Destination::abrupt(0, b"half a ban".to_vec()));
+    pair.set_destination(Destination::abrupt(0, b"half a ban".to_vec()));
     pair.connect("token");
     pair.run_until(|pair| pair.closed.is_some());
 
@@ -139,7 +139,7 @@ fn a_slow_path_does_not_make_an_end_a_loss() {
     let mut setup = PairOptions::single();
     setup.down.bandwidth = Some(60_000);
     let mut pair = Pair::new(setup);
-    pair.lead_to(Destination::answering(1, answer.clone()));
+    pair.set_destination(Destination::answering(1, answer.clone()));
     pair.connect("token");
     pair.run_until(|pair| pair.ready.is_some());
     let id = pair.open_single();

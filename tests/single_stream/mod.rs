@@ -57,7 +57,7 @@ fn a_pool_that_shares_sessions_learns_that_this_one_cannot_be_shared() {
     let mut setup = PairOptions::single();
     setup.options.shared = true;
     let mut pair = Pair::new(setup);
-    pair.lead_to(Destination::echo());
+    pair.set_destination(Destination::echo());
 
     pair.connect("token");
     pair.run_until(|pair| pair.closed.is_some());
@@ -142,7 +142,7 @@ fn an_end_behind_a_gap_is_a_loss() {
 #[test]
 fn a_destination_that_refuses_is_reported_as_soon_as_the_agent_closes() {
     let mut pair = Pair::new(PairOptions::single());
-    pair.lead_to(Destination::refusing());
+    pair.set_destination(Destination::refusing());
 
     pair.connect("token");
     pair.run_until(|pair| pair.closed.is_some());
@@ -154,7 +154,7 @@ fn a_destination_that_refuses_is_reported_as_soon_as_the_agent_closes() {
 #[test]
 fn an_unresponsive_destination_is_reported_after_some_seconds() {
     let mut pair = Pair::new(PairOptions::single());
-    pair.lead_to(Destination::black_hole());
+    pair.set_destination(Destination::black_hole());
 
     pair.connect("token");
     pair.run_until(|pair| pair.closed.is_some());
@@ -170,7 +170,7 @@ fn an_unresponsive_destination_is_reported_after_some_seconds() {
 #[test]
 fn time_without_a_websocket_does_not_count_as_silence() {
     let mut pair = Pair::new(PairOptions::single());
-    pair.lead_to(Destination::echo().dialled_in(Duration::from_secs(9)));
+    pair.set_destination(Destination::echo().dialled_in(Duration::from_secs(9)));
 
     pair.connect("token");
     pair.run_for(Duration::from_secs(5));
@@ -188,7 +188,7 @@ fn a_session_is_kept_alive_by_messages_without_payload() {
     let mut setup = PairOptions::single();
     setup.options.keep_alive = true;
     let mut pair = Pair::new(setup);
-    pair.lead_to(Destination::echo());
+    pair.set_destination(Destination::echo());
     pair.connect("token");
     pair.run_until(|pair| pair.ready.is_some());
     let id = pair.open_single();
@@ -206,7 +206,7 @@ fn an_old_agent_gets_no_mux_frames() {
     setup.job.properties.remove("type");
     setup.options.shared = false;
     let mut pair = Pair::new(setup);
-    pair.lead_to(Destination::echo());
+    pair.set_destination(Destination::echo());
     pair.connect("token");
     pair.run_until(|pair| pair.ready.is_some());
     let id = pair.open_single();
@@ -224,7 +224,7 @@ fn a_websocket_may_break_after_every_message() {
         for (spared, kept) in [(0, Delivery::No), (0, Delivery::Yes), (2, Delivery::No)] {
             let (data, answer) = (pattern(6, 9000), pattern(7, 30_000));
             let mut pair = Pair::new(PairOptions::single());
-            pair.lead_to(Destination::answering(data.len(), answer.clone()));
+            pair.set_destination(Destination::answering(data.len(), answer.clone()));
             pair.connect("token");
             pair.run_until(|pair| pair.ready.is_some());
             let id = pair.open_single();
@@ -273,8 +273,8 @@ fn missing_final_bytes_are_a_loss() {
 /// Long after a resume an end is trusted again, with and without data before it.
 #[test]
 fn an_end_some_time_after_a_resume_is_clean() {
-    for says in [false, true] {
-        let mut pair = ready(Destination::answering(1, vec![7; usize::from(says)]));
+    for sends in [false, true] {
+        let mut pair = ready(Destination::answering(1, vec![7; usize::from(sends)]));
         let id = pair.open_single();
         pair.run_for(Duration::from_secs(5));
         pair.disconnect(0, Delivery::No);
@@ -285,13 +285,13 @@ fn an_end_some_time_after_a_resume_is_clean() {
         pair.write(id, b"x");
         pair.settle();
 
-        assert_eq!(pair.local(id).end(), Some(&End::Clean), "says {says}");
+        assert_eq!(pair.local(id).end(), Some(&End::Clean), "says {sends}");
     }
 }
 
 fn ready(destination: Destination) -> Pair {
     let mut pair = Pair::new(PairOptions::single());
-    pair.lead_to(destination);
+    pair.set_destination(destination);
     pair.connect("token");
     pair.run_until(|pair| pair.ready.is_some());
     pair

@@ -22,52 +22,52 @@ pub(crate) async fn run(time: Duration) {
     let echo = Destination::start(Role::Echo).await.unwrap();
     let daemon = simulator.daemon(&echo).await;
     let address = daemon.addresses()[0].1[0];
-    visit(address, 0).await;
-    rest(&simulator).await;
+    connect_once(address, 0).await;
+    wait_until_idle(&simulator).await;
     let before = Resources::take(&simulator).await;
     println!("before: {before:?}");
-    let visits = Arc::new(AtomicU64::new(0));
+    let connections = Arc::new(AtomicU64::new(0));
     let end = Instant::now() + time;
-    let mut people = JoinSet::new();
+    let mut clients = JoinSet::new();
     for seed in 0..CLIENTS {
-        people.spawn(come_and_go(address, seed, end, Arc::clone(&visits)));
+        clients.spawn(open_and_close(address, seed, end, Arc::clone(&connections)));
     }
-    for seed in 0..RESIDENTS {
-        people.spawn(stay(address, seed, end));
+    for seed in 0..PERSISTENT {
+        clients.spawn(keep_open(address, seed, end));
     }
     while Instant::now() < end {
         tokio::time::sleep(LINE.min(end - Instant::now())).await;
-        let done = visits.load(Ordering::Relaxed);
+        let done = connections.load(Ordering::Relaxed);
         println!("{done:7} visits   {:?}", Resources::take(&simulator).await);
     }
-    people.join_all().await;
-    rest(&simulator).await;
+    clients.join_all().await;
+    wait_until_idle(&simulator).await;
     let after = settled(&simulator, &before).await;
     println!(
         "after:  {after:?}   {} visits",
-        visits.load(Ordering::Relaxed)
+        connections.load(Ordering::Relaxed)
     );
     assert!(after.is_within(&before), "resources were leaked");
     daemon.stop().await;
 }
 
 /// Opens connections in sequence, and closes each in another way.
-async fn come_and_go(address: SocketAddr, seed: u64, end: Instant, visits: Arc<AtomicU64>) {
-    let mut chance = fastrand::Rng::with_seed(seed);
+async fn open_and_close(address: SocketAddr, seed: u64, end: Instant, connections: Arc<AtomicU64>) {
+    let mut rng = fastrand::Rng::with_seed(seed);
     while Instant::now() < end {
-        visit(address, chance.u64(..)).await;
-        visits.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(chance.u64(0..1500))).await;
+        connect_once(address, rng.u64(..)).await;
+        connections.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(rng.u64(0..1500))).await;
     }
 }
 
-async fn visit(address: SocketAddr, seed: u64) {
-    let mut chance = fastrand::Rng::with_seed(seed);
+async fn connect_once(address: SocketAddr, seed: u64) {
+    let mut rng = fastrand::Rng::with_seed(seed);
     let mut client = TcpStream::connect(address).await.unwrap();
-    for _ in 0..chance.u32(0..5) {
-        exchange(&mut client, &mut chance).await;
+    for _ in 0..rng.u32(0..5) {
+        exchange(&mut client, &mut rng).await;
     }
-    match chance.u8(0..3) {
+    match rng.u8(0..3) {
         0 => client.set_zero_linger().unwrap(),
         1 => client.shutdown().await.unwrap(),
         _ => {}
@@ -75,19 +75,19 @@ async fn visit(address: SocketAddr, seed: u64) {
 }
 
 /// Keeps one connection and uses it at intervals.
-async fn stay(address: SocketAddr, seed: u64, end: Instant) {
-    let mut chance = fastrand::Rng::with_seed(seed);
+async fn keep_open(address: SocketAddr, seed: u64, end: Instant) {
+    let mut rng = fastrand::Rng::with_seed(seed);
     let mut client = TcpStream::connect(address).await.unwrap();
     while Instant::now() < end {
-        exchange(&mut client, &mut chance).await;
-        tokio::time::sleep(Duration::from_millis(chance.u64(0..3000))).await;
+        exchange(&mut client, &mut rng).await;
+        tokio::time::sleep(Duration::from_millis(rng.u64(0..3000))).await;
     }
 }
 
 /// Sends data and reads it back.
-async fn exchange(client: &mut TcpStream, chance: &mut fastrand::Rng) {
-    let mut data = vec![0; chance.usize(1..20_000)];
-    chance.fill(&mut data);
+async fn exchange(client: &mut TcpStream, rng: &mut fastrand::Rng) {
+    let mut data = vec![0; rng.usize(1..20_000)];
+    rng.fill(&mut data);
     let mut received = vec![0; data.len()];
     let (mut from, mut to) = client.split();
     let (read, written) = tokio::join!(from.read_exact(&mut received), to.write_all(&data));
@@ -97,7 +97,7 @@ async fn exchange(client: &mut TcpStream, chance: &mut fastrand::Rng) {
 }
 
 /// Waits until all connections have ended.
-async fn rest(simulator: &SimulatorProcess) {
+async fn wait_until_idle(simulator: &SimulatorProcess) {
     for _ in 0..600 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         if simulator.open_sessions().await == 0 {
@@ -237,7 +237,7 @@ impl Drop for SimulatorProcess {
 }
 
 const CLIENTS: u64 = 20;
-const RESIDENTS: u64 = 5;
+const PERSISTENT: u64 = 5;
 
 /// The interval of the printed lines.
 const LINE: Duration = Duration::from_secs(30);

@@ -19,7 +19,7 @@ pub(crate) struct Client {
     chunk: usize,
     readable: bool,
     writable: bool,
-    life: Life,
+    state: State,
 }
 
 impl Client {
@@ -35,7 +35,7 @@ impl Client {
             chunk: 16 * 1024,
             readable: true,
             writable: true,
-            life: Life::Open,
+            state: State::Open,
         }
     }
 
@@ -46,8 +46,8 @@ impl Client {
 
     /// Closes its writing side once everything is written.
     pub(crate) fn finish(&mut self) {
-        if self.life == Life::Open {
-            self.life = Life::Finishing;
+        if self.state == State::Open {
+            self.state = State::Finishing;
         }
     }
 
@@ -63,14 +63,14 @@ impl Client {
 
     /// Closes the stream. Data written so far may still be in flight.
     pub(crate) fn reset(&mut self, tunnel: &mut Tunnel) {
-        self.life = Life::Gone;
+        self.state = State::Gone;
         tunnel.reset(self.id);
     }
 
     /// Closes the stream, and asks for the outcome of its upload later.
     pub(crate) fn abandon(&mut self, tunnel: &mut Tunnel) {
-        self.life = Life::Gone;
-        tunnel.leave(self.id);
+        self.state = State::Gone;
+        tunnel.close(self.id);
     }
 
     pub(crate) fn handle_readable(&mut self) {
@@ -84,8 +84,8 @@ impl Client {
     /// Reads and writes as far as possible. Returns true if there was progress.
     pub(crate) fn drive(&mut self, tunnel: &mut Tunnel) -> bool {
         let moved = self.drive_write(tunnel) | self.drive_read(tunnel);
-        if self.life == Life::Finishing && self.written == self.script.len() {
-            self.life = Life::Finished;
+        if self.state == State::Finishing && self.written == self.script.len() {
+            self.state = State::Finished;
             tunnel.finish(self.id);
             return true;
         }
@@ -111,7 +111,7 @@ impl Client {
 
     fn drive_read(&mut self, tunnel: &mut Tunnel) -> bool {
         let mut moved = false;
-        while self.reads && self.readable && self.end.is_none() && self.life != Life::Gone {
+        while self.reads && self.readable && self.end.is_none() && self.state != State::Gone {
             match tunnel.read(self.id, self.chunk) {
                 Read::Data(data) => {
                     assert!((1..=self.chunk).contains(&data.len()), "{}", data.len());
@@ -121,22 +121,22 @@ impl Client {
                     self.readable = false;
                     return moved;
                 }
-                Read::End => self.leave(tunnel, End::Clean),
-                Read::Lost(reason) => self.leave(tunnel, End::Lost(reason)),
+                Read::End => self.close(tunnel, End::Clean),
+                Read::Lost(reason) => self.close(tunnel, End::Lost(reason)),
             }
             moved = true;
         }
         moved
     }
 
-    fn leave(&mut self, tunnel: &mut Tunnel, end: End) {
+    fn close(&mut self, tunnel: &mut Tunnel, end: End) {
         self.end = Some(end);
         self.upload = Some(tunnel.upload(self.id));
         self.reset(tunnel);
     }
 
     fn is_writing(&self) -> bool {
-        self.written < self.script.len() && self.life != Life::Gone
+        self.written < self.script.len() && self.state != State::Gone
     }
 
     /// The bytes that the tunnel took.
@@ -170,7 +170,7 @@ pub(crate) enum End {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Life {
+enum State {
     Open,
     /// The writing side will be closed once everything is written.
     Finishing,

@@ -7,7 +7,7 @@ use ssm_proxyd::proto::{ClientVersion, Event, Options, Reason, Transmit, Tunnel}
 use ssm_proxyd::wire::message::{Kind, Message};
 
 use super::message_builder;
-use super::pair::beginning;
+use super::pair::start_time;
 
 /// A tunnel with a websocket, and everything it sent.
 pub(crate) struct CoreFixture {
@@ -20,7 +20,7 @@ pub(crate) struct CoreFixture {
 impl CoreFixture {
     /// A tunnel whose handshake has not begun.
     pub(crate) fn new() -> Self {
-        let now = beginning();
+        let now = start_time();
         let options = Options {
             upload_rate: 0,
             upload_payload: 1024,

@@ -4,16 +4,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fake_api::Api;
 
-/// Starts both. `mood` is their response to a request for credentials: `good`, `denied`, `absent`,
+/// Starts both. `behaviour` is their response to a request for credentials: `good`, `denied`, `absent`,
 /// `fails`, `fails-once` or `html`.
-pub(crate) fn services(mood: &str) -> Api {
-    let (mood, failures) = (mood.to_owned(), AtomicUsize::new(0));
+pub(crate) fn services(behaviour: &str) -> Api {
+    let (behaviour, failures) = (behaviour.to_owned(), AtomicUsize::new(0));
     Api::new(move |_, call, text| {
         let answer = |status, body: &str| (status, body.to_owned());
         match call.operation.as_str() {
             "/latest/api/token" => return answer(200, "token-of-the-machine"),
             "/latest/meta-data/placement/region" => return answer(200, "eu-central-1"),
-            "/latest/meta-data/iam/security-credentials/" if mood != "absent" => {
+            "/latest/meta-data/iam/security-credentials/" if behaviour != "absent" => {
                 return answer(200, "NodeRole");
             }
             "/latest/meta-data/iam/security-credentials/NodeRole" | "/credentials" => {}
@@ -26,7 +26,7 @@ pub(crate) fn services(mood: &str) -> Api {
             other => return answer(404, &format!("no {other}")),
         }
         let is_first = failures.fetch_add(1, Ordering::Relaxed) == 0;
-        match mood.as_str() {
+        match behaviour.as_str() {
             "good" => answer(200, CREDENTIALS),
             "fails-once" if !is_first => answer(200, CREDENTIALS),
             "fails" | "fails-once" => answer(500, "busy"),

@@ -28,12 +28,12 @@ impl Api {
 
     /// Starts and resumes sessions with the result of `body` and ends them, but never answers calls
     /// of the operation `hangs`.
-    pub(crate) fn hanging_on(
+    pub(crate) fn hanging_in(
         hangs: &'static str,
         body: impl Fn() -> String + Send + Sync + 'static,
     ) -> Self {
         Self::new(move |_, call, _| match call.operation.as_str() {
-            operation if operation == hangs => wait_for_ever(),
+            operation if operation == hangs => never_return(),
             "StartSession" | "ResumeSession" => (200, body()),
             _ => (200, "{}".to_owned()),
         })
@@ -50,7 +50,7 @@ impl Api {
     }
 
     /// A security token service (STS) that permits everyone to assume every role.
-    pub(crate) fn granting(credentials: &Credentials) -> Self {
+    pub(crate) fn sts(credentials: &Credentials) -> Self {
         let body = format!(
             "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
              <AssumeRoleResult><Credentials><AccessKeyId>{}</AccessKeyId>\
@@ -66,21 +66,21 @@ impl Api {
 
     /// An STS that gives each role session keys of its own, which expire after `life`: `keys` makes
     /// them from the name of the role session.
-    pub(crate) fn granting_each(
+    pub(crate) fn sts_per_session(
         life: Duration,
         keys: impl Fn(&str) -> Credentials + Send + Sync + 'static,
     ) -> Self {
-        Self::granting_by(life, move |body| {
+        Self::sts_by(life, move |body| {
             keys(field(body, "RoleSessionName=").unwrap_or_default())
         })
     }
 
     /// The same with the name of the role.
-    pub(crate) fn granting_each_role(
+    pub(crate) fn sts_per_role(
         life: Duration,
         keys: impl Fn(&str) -> Credentials + Send + Sync + 'static,
     ) -> Self {
-        Self::granting_by(life, move |body| {
+        Self::sts_by(life, move |body| {
             let role = field(body, "RoleArn=").unwrap_or_default();
             keys(role.rsplit("%2F").next().unwrap_or_default())
         })
@@ -90,10 +90,7 @@ impl Api {
         clippy::disallowed_methods,
         reason = "the SDK compares an expiry with the wall clock"
     )]
-    fn granting_by(
-        life: Duration,
-        keys: impl Fn(&str) -> Credentials + Send + Sync + 'static,
-    ) -> Self {
+    fn sts_by(life: Duration, keys: impl Fn(&str) -> Credentials + Send + Sync + 'static) -> Self {
         Self::new(move |_, call, _| {
             let keys = keys(&call.body);
             let operation = &call.operation;
@@ -118,7 +115,7 @@ impl Api {
     /// Passes calls on to `real`, except the first few, which are never answered.
     pub(crate) fn before(real: SocketAddr, unanswered: usize) -> Self {
         Self::before_with(real, move |number| match number < unanswered {
-            true => wait_for_ever(),
+            true => never_return(),
             false => None,
         })
     }
@@ -233,7 +230,7 @@ fn operation<'a>(head: &'a str, body: &'a str) -> &'a str {
 /// Instead of a status: the connection ends without a response.
 pub(crate) const HANG_UP: u16 = 0;
 
-fn wait_for_ever() -> ! {
+fn never_return() -> ! {
     loop {
         thread::park();
     }

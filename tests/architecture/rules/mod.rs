@@ -216,7 +216,7 @@ pub(super) fn exceptions(sources: &[Source]) -> Vec<Fault> {
     for (source, path) in shipped(sources) {
         let place = source.place().unwrap_or_default();
         let exempt = match path.names()[..] {
-            ["clippy", "disallowed_methods"] => lies_in(place, LINT_EXEMPT),
+            ["clippy", "disallowed_methods"] => is_in(place, LINT_EXEMPT),
             ["clippy", "disallowed_types"] => false,
             _ => true,
         };
@@ -233,7 +233,7 @@ pub(super) fn exceptions(sources: &[Source]) -> Vec<Fault> {
 pub(super) fn displayed(sources: &[Source]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (source, path) in shipped(sources) {
-        let is_displayed = lies_in(source.place().unwrap_or_default(), DISPLAYED);
+        let is_displayed = is_in(source.place().unwrap_or_default(), DISPLAYED);
         if is_displayed && path.names().first() == Some(&"String") {
             let what = "a displayed text may come from outside; use `Printable`";
             faults.push(source.fault(path.line, "displayed", what.to_owned()));
@@ -255,7 +255,7 @@ pub(super) fn stale_places<'a>(sources: &[Source], more: &[&'a str]) -> Vec<&'a 
         .chain(more);
     let exists = |known: &str| {
         let mut places = sources.iter().filter_map(Source::place);
-        places.any(|place| lies_in(place, &[known]))
+        places.any(|place| is_in(place, &[known]))
     };
     tables.copied().filter(|known| !exists(known)).collect()
 }
@@ -299,8 +299,8 @@ fn begins_with(path: &Path, name: &str) -> bool {
 
 fn is_open(places: &Places, place: &str) -> bool {
     match places {
-        Places::At(places) => lies_in(place, places),
-        Places::AnywhereBut(places) => !lies_in(place, places),
+        Places::At(places) => is_in(place, places),
+        Places::AnywhereBut(places) => !is_in(place, places),
     }
 }
 
@@ -311,9 +311,9 @@ fn describe(places: &Places) -> String {
     }
 }
 
-fn lies_in(place: &str, places: &[&str]) -> bool {
+fn is_in(place: &str, places: &[&str]) -> bool {
     places.iter().any(|known| match known.strip_suffix('*') {
-        Some(beginning) => place.starts_with(beginning),
+        Some(prefix) => place.starts_with(prefix),
         None => place
             .strip_prefix(known)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
@@ -321,7 +321,7 @@ fn lies_in(place: &str, places: &[&str]) -> bool {
 }
 
 fn is_pure(source: &Source) -> bool {
-    source.place().is_some_and(|place| lies_in(place, PURE))
+    source.place().is_some_and(|place| is_in(place, PURE))
 }
 
 fn is_impure(path: &Path) -> bool {

@@ -198,11 +198,11 @@ async fn wait_waits_for_the_daemon_and_for_forwards() {
     assert_eq!(code, 2, "{output}");
     assert_names(&output, &["no forward \"g\"", "f"]);
 
-    let mut patient =
+    let mut waiting =
         Process::start(&mut fixture.command(&["wait", "f", "--timeout", "99999999999999999999h"]));
     fixture.simulator.set_offline(TARGET, false);
     fixture.daemon().signal("USR2");
-    assert_eq!(patient.exit_code(), 0);
+    assert_eq!(waiting.exit_code(), 0);
     fixture.ends();
 }
 

@@ -37,7 +37,7 @@ fn assert_reported(log: &str, panics: usize) {
 }
 
 /// Exchanges bytes with an echo until the connection is reset.
-fn talk_until_reset(mut client: TcpStream) {
+fn exchange_until_reset(mut client: TcpStream) {
     let mut answer = [0; 5];
     for _ in 0..10_000 {
         let written = client.write_all(b"hello");
@@ -97,7 +97,7 @@ async fn a_driver_that_panics_resets_its_connection_and_ends_its_session() {
         for passes in [0, 30] {
             let fixture = fixture(&[&format!("{point}:{passes}")]).await;
 
-            talk_until_reset(connect(fixture.forward));
+            exchange_until_reset(connect(fixture.forward));
 
             until("its session is ended", || {
                 fixture.simulator.open_sessions() == 0

@@ -9,7 +9,7 @@ use crate::support::daemon_process::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_profile_is_called_with_its_own_certificates() {
-    let mut fixture = tls_scene().await;
+    let mut fixture = tls_fixture().await;
     let bundle = fixture.file.directory().join("company.pem");
     std::fs::write(&bundle, fixture.simulator.certificate_pem().unwrap()).unwrap();
     write_profiles(&fixture, &format!("ca_bundle = {}", bundle.display()));
@@ -33,7 +33,7 @@ async fn each_profile_is_called_with_its_own_certificates() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_bundle_of_a_profile_stops_only_its_own_forwards_until_it_exists() {
-    let mut fixture = tls_scene().await;
+    let mut fixture = tls_fixture().await;
     let trusted = fixture.file.directory().join("trusted.pem");
     let missing = fixture.file.directory().join("missing.pem");
     std::fs::write(&trusted, fixture.simulator.certificate_pem().unwrap()).unwrap();
@@ -69,7 +69,7 @@ async fn a_missing_bundle_of_a_profile_stops_only_its_own_forwards_until_it_exis
     fixture.ends();
 }
 
-async fn tls_scene() -> Fixture {
+async fn tls_fixture() -> Fixture {
     let mut fixture = Fixture::new().await;
     let options = Options {
         tls: true,

@@ -60,7 +60,7 @@ pub(crate) struct Pair {
 impl Pair {
     /// An agent that waits for a client, and a tunnel that waits for its websocket.
     pub(crate) fn new(setup: PairOptions) -> Self {
-        let start = beginning();
+        let start = start_time();
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let PairOptions { seed, .. } = setup;
         Self {
@@ -103,9 +103,9 @@ impl Pair {
 
     /// The client's websocket breaks. In each direction, this number of the oldest messages in
     /// flight arrive; the service keeps messages for the client, or loses them.
-    pub(crate) fn disconnect(&mut self, spared: usize, kept: Delivery) {
+    pub(crate) fn disconnect(&mut self, delivered: usize, kept: Delivery) {
         self.client = Service::Down;
-        self.up.cut_off(spared);
+        self.up.cut_off(delivered);
         if kept == Delivery::No {
             self.down.cut_off(0);
             self.down.set_deaf(true);
@@ -115,9 +115,9 @@ impl Pair {
     }
 
     /// The agent's websocket breaks; as [`Pair::disconnect`].
-    pub(crate) fn disconnect_agent(&mut self, spared: usize, kept: Delivery) {
+    pub(crate) fn disconnect_agent(&mut self, delivered: usize, kept: Delivery) {
         self.agents = Service::Down;
-        self.down.cut_off(spared);
+        self.down.cut_off(delivered);
         if kept == Delivery::No {
             self.up.cut_off(0);
             self.up.set_deaf(true);
@@ -128,7 +128,7 @@ impl Pair {
 
     /// The agent's websocket breaks while it reads: it processes the next message and cannot
     /// acknowledge it. The other messages are lost.
-    pub(crate) fn disconnect_agent_amid_message(&mut self) {
+    pub(crate) fn disconnect_agent_during_message(&mut self) {
         self.agent.handle_disconnected(self.now);
         if let Some(frame) = self.up.take_first() {
             self.agent.handle_message(self.now, frame);
@@ -155,7 +155,7 @@ impl Pair {
     }
 
     /// The destination that an agent without a mux dials, before any stream is opened.
-    pub(crate) fn lead_to(&mut self, destination: Destination) {
+    pub(crate) fn set_destination(&mut self, destination: Destination) {
         self.destinations.insert(SINGLE, destination);
     }
 
@@ -195,7 +195,7 @@ impl Pair {
     }
 
     /// The client of a stream closes it, and the outcome of its upload is asked for later.
-    pub(crate) fn leave(&mut self, id: StreamId) {
+    pub(crate) fn abandon(&mut self, id: StreamId) {
         if let Some(local) = self.locals.get_mut(&id) {
             local.abandon(&mut self.tunnel);
         }
@@ -322,7 +322,7 @@ pub(crate) enum Delivery {
 
 /// The start of virtual time.
 #[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
-pub(crate) fn beginning() -> Instant {
+pub(crate) fn start_time() -> Instant {
     Instant::now()
 }
 
