@@ -23,12 +23,12 @@ async fn a_large_download_is_complete() {
     server.put("large", 20 << 20);
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let daemon = DaemonProcess::start(&simulator, &forward_to(server.address));
-    let to = server.path("came");
+    let to = server.path("received");
 
     let answer = curl(&["-o", &to, &url(daemon.address(), "large")]);
 
     assert_eq!(answer.code, 0, "{answer:?}");
-    assert_eq!(hash(server.path("came")), hash(server.path("large")));
+    assert_eq!(hash(server.path("received")), hash(server.path("large")));
     daemon.stop(&simulator);
 }
 
@@ -155,8 +155,8 @@ async fn many_connections_at_once_have_a_session_and_a_response_each() {
 
     for (name, mut child) in names.iter().zip(children) {
         assert_eq!(child.exit_code(), 0, "{name}: {}", child.stderr.all());
-        let came = format!("{}.came", server.path(name));
-        assert_eq!(hash(came), hash(server.path(name)), "{name}");
+        let received = format!("{}.came", server.path(name));
+        assert_eq!(hash(received), hash(server.path(name)), "{name}");
     }
     daemon.stop(&simulator);
     assert_eq!(simulator.ledger().started, 12);

@@ -14,9 +14,12 @@ fn the_demo_shows_the_progress_of_every_transfer_and_ends_cleanly() {
     for (step, total) in [("\n5. ", 3.0), ("\n6. ", 3.0), ("\n7. ", 24.0)] {
         let (_, from) = stdout.split_once(step).unwrap();
         let (transfer, _) = from.split_once("hashes equal").unwrap();
-        let amid =
+        let intermediate =
             arrived(transfer, total).filter(|done| (0.0..total).contains(done) && *done > 0.0);
-        assert!(amid.count() > 0, "{step}: no progress in\n{transfer}");
+        assert!(
+            intermediate.count() > 0,
+            "{step}: no progress in\n{transfer}"
+        );
     }
 }
 

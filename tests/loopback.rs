@@ -198,11 +198,16 @@ async fn a_half_closed_client_gets_its_response_and_then_the_end() {
     let answer = vec![7; 300_000];
     server.write_all(&answer).await.unwrap();
     drop(server);
-    let mut came = Vec::new();
-    client.read_to_end(&mut came).await.unwrap();
+    let mut bytes_received = Vec::new();
+    client.read_to_end(&mut bytes_received).await.unwrap();
 
     assert_eq!(&question, b"question\n");
-    assert!(came == answer, "{} of {} bytes", came.len(), answer.len());
+    assert!(
+        bytes_received == answer,
+        "{} of {} bytes",
+        bytes_received.len(),
+        answer.len()
+    );
     fixture.end().await;
 }
 

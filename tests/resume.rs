@@ -37,7 +37,7 @@ fn a_websocket_may_break_after_every_message() {
             scenario.pair.connect("another");
 
             scenario.finish(&format!(
-                "broken after {at} with {delivered} spared, {kept:?}"
+                "broken after {at} with {delivered} delivered, {kept:?}"
             ));
         }
     }
@@ -58,7 +58,7 @@ fn the_agents_websocket_may_break_after_every_message() {
             scenario.pair.reconnect_agent();
 
             scenario.finish(&format!(
-                "broken after {at} with {delivered} spared, {kept:?}"
+                "broken after {at} with {delivered} delivered, {kept:?}"
             ));
         }
     }

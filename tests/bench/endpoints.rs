@@ -53,7 +53,7 @@ async fn serve_command(mut tcp: TcpStream) -> io::Result<()> {
             }
             DOWN => {
                 let len = tcp.read_u64().await?;
-                supply(&mut tcp, &buffer, len).await?;
+                send_bytes(&mut tcp, &buffer, len).await?;
             }
             operation => tcp.write_u8(operation).await?,
         }
@@ -92,7 +92,7 @@ impl Probe {
     pub(crate) async fn up(&mut self, len: u64) -> Duration {
         let begin = Instant::now();
         self.request(UP, len).await;
-        supply(&mut self.tcp, &self.buffer, len).await.unwrap();
+        send_bytes(&mut self.tcp, &self.buffer, len).await.unwrap();
         self.tcp.read_u8().await.unwrap();
         begin.elapsed()
     }
@@ -125,7 +125,7 @@ impl Probe {
     }
 }
 
-async fn supply(tcp: &mut TcpStream, buffer: &[u8], mut len: u64) -> io::Result<()> {
+async fn send_bytes(tcp: &mut TcpStream, buffer: &[u8], mut len: u64) -> io::Result<()> {
     while len > 0 {
         let size = usize::try_from(len).unwrap_or(BUFFER).min(BUFFER);
         tcp.write_all(&buffer[..size]).await?;

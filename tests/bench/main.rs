@@ -50,37 +50,37 @@ fn main() {
         return;
     }
     let parts: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
-    run(|part| parts.is_empty() || parts.iter().any(|wanted| *wanted == part));
+    run(|part| parts.is_empty() || parts.iter().any(|requested| *requested == part));
 }
 
 #[cfg(not(test))]
-fn run(_wanted: impl Fn(&str) -> bool) {}
+fn run(_requested: impl Fn(&str) -> bool) {}
 
 #[cfg(test)]
-fn run(wanted: impl Fn(&str) -> bool) {
+fn run(requested: impl Fn(&str) -> bool) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    if wanted("core") {
+    if requested("core") {
         core::run();
     }
-    if wanted("throughput") {
+    if requested("throughput") {
         runtime.block_on(throughput::run());
     }
-    if wanted("latency") {
+    if requested("latency") {
         runtime.block_on(latency::run());
     }
-    if wanted("pace") {
+    if requested("pace") {
         runtime.block_on(pace::run());
     }
-    if wanted("recovery") {
+    if requested("recovery") {
         runtime.block_on(recovery::run());
     }
-    if wanted("idle") {
+    if requested("idle") {
         runtime.block_on(idle::run());
     }
-    if wanted("supply") {
+    if requested("session_setup") {
         runtime.block_on(session_setup::run());
     }
-    if wanted("shared") {
+    if requested("shared") {
         runtime.block_on(shared::run());
     }
 }

@@ -12,7 +12,7 @@ use crate::stats::{Samples, title};
 
 pub(crate) async fn run() {
     title(&format!(
-        "supply: connect to first echoed byte, {} ms of API delay, {} ms of network each way, {CONNECTIONS} connections, ms",
+        "session setup: connect to first echoed byte, {} ms of API delay, {} ms of network each way, {CONNECTIONS} connections, ms",
         API_DELAY.as_millis(),
         ONE_WAY.as_millis()
     ));

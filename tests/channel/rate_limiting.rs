@@ -258,7 +258,9 @@ fn most_unacknowledged(pair: &Pair) -> usize {
     let mut acknowledgements = pair.journal.down_arrived.of(&Kind::Acknowledge).into_iter();
     let mut next = acknowledgements.next();
     for (at, message) in pair.journal.up_sent.of(&Kind::Input) {
-        while let Some((_, acknowledgement)) = next.take_if(|(came, _)| *came <= at) {
+        while let Some((_, acknowledgement)) =
+            next.take_if(|(bytes_received, _)| *bytes_received <= at)
+        {
             let body = payload::decode_acknowledge(&acknowledgement.payload).unwrap();
             waiting.remove(&u64::try_from(body.seq).unwrap());
             next = acknowledgements.next();

@@ -19,9 +19,9 @@ async fn bytes_written_one_by_one_arrive_at_the_destination() {
             client.send(&[*byte]).await;
         }
         drop(client);
-        let (came, end) = read_to_end(&mut destination).await;
+        let (received, end) = read_to_end(&mut destination).await;
 
-        assert!(came == data, "{kind:?}: {} bytes", came.len());
+        assert!(received == data, "{kind:?}: {} bytes", received.len());
         assert_eq!(end, End::Fin, "{kind:?}");
         fixture.end().await;
     })
@@ -39,9 +39,9 @@ async fn bytes_written_one_by_one_arrive_at_the_client() {
             destination.write_all(&[*byte]).await.unwrap();
         }
         drop(destination);
-        let (came, end) = client.read_to_end().await;
+        let (received, end) = client.read_to_end().await;
 
-        assert!(came == data, "{kind:?}: {} bytes", came.len());
+        assert!(received == data, "{kind:?}: {} bytes", received.len());
         assert_eq!(end, End::Fin, "{kind:?}");
         fixture.end().await;
     })
@@ -59,9 +59,9 @@ async fn a_banner_arrives_before_the_client_has_sent_anything() {
         client.send(b"SSH-2.0-y\r\n").await;
         drop(client);
 
-        let (came, end) = read_to_end(&mut destination).await;
+        let (received, end) = read_to_end(&mut destination).await;
         assert_eq!(
-            (&came[..], end),
+            (&received[..], end),
             (&b"SSH-2.0-y\r\n"[..], End::Fin),
             "{kind:?}"
         );
@@ -84,9 +84,9 @@ async fn a_client_that_half_closes_gets_its_long_response_and_then_the_end() {
         let writer = async move {
             destination.write_all(&sent).await.unwrap();
         };
-        let ((), (came, end)) = tokio::join!(writer, client.read_to_end());
+        let ((), (received, end)) = tokio::join!(writer, client.read_to_end());
 
-        assert!(came == answer, "{kind:?}: {} bytes", came.len());
+        assert!(received == answer, "{kind:?}: {} bytes", received.len());
         assert_eq!(end, End::Fin, "{kind:?}");
         fixture.end().await;
     })
@@ -210,8 +210,8 @@ async fn a_destination_that_ends_while_the_client_sends_is_an_end_after_every_by
         let writer = async move {
             destination.write_all(&sent).await.unwrap();
         };
-        let ((), (came, end)) = tokio::join!(writer, client.read_to_end());
-        assert!(came == answer, "{kind:?}: {} bytes", came.len());
+        let ((), (received, end)) = tokio::join!(writer, client.read_to_end());
+        assert!(received == answer, "{kind:?}: {} bytes", received.len());
         assert_eq!(end, End::Fin, "{kind:?}");
 
         // Its session is over, and its further data is discarded for a while.
@@ -263,8 +263,8 @@ async fn both_may_half_close_at_once() {
             client.half_close().await;
             destination.shutdown().await.unwrap();
 
-            let (came, end) = client.read_to_end().await;
-            assert_eq!((&came[..], end), (&b"pong"[..], End::Fin), "{kind:?}");
+            let (received, end) = client.read_to_end().await;
+            assert_eq!((&received[..], end), (&b"pong"[..], End::Fin), "{kind:?}");
             assert_eq!(read_to_end(&mut destination).await.1, End::Fin, "{kind:?}");
         }
         fixture.end().await;
@@ -291,9 +291,9 @@ async fn a_client_that_only_sends_has_every_byte_delivered() {
         client.send(&data).await;
         drop(client);
     };
-    let ((), (came, end)) = tokio::join!(writer, read_to_end(&mut destination));
+    let ((), (received, end)) = tokio::join!(writer, read_to_end(&mut destination));
 
-    assert!(came == expected, "{} bytes", came.len());
+    assert!(received == expected, "{} bytes", received.len());
     assert_eq!(end, End::Fin);
     fixture.end().await;
 }

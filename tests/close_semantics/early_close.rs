@@ -72,8 +72,12 @@ async fn data_of_a_client_that_disconnects_during_session_start_is_delivered() {
         drop(client);
 
         let mut destination = fixture.accept().await;
-        let (came, end) = read_to_end(&mut destination).await;
-        assert_eq!((&came[..], end), (&b"last words"[..], End::Fin), "{kind:?}");
+        let (received, end) = read_to_end(&mut destination).await;
+        assert_eq!(
+            (&received[..], end),
+            (&b"last words"[..], End::Fin),
+            "{kind:?}"
+        );
         fixture.end().await;
     })
     .await;
@@ -90,9 +94,9 @@ async fn a_client_that_half_closes_at_once_gets_the_response() {
         destination.write_all(b"welcome\r\n").await.unwrap();
         drop(destination);
 
-        let (came, end) = client.read_to_end().await;
+        let (received, end) = client.read_to_end().await;
         assert_eq!(
-            (&came[..], end),
+            (&received[..], end),
             (&b"welcome\r\n"[..], End::Fin),
             "{kind:?}"
         );

@@ -153,9 +153,9 @@ impl Client {
     }
 
     pub(crate) async fn read(&mut self, len: usize) -> Vec<u8> {
-        let mut came = vec![0; len];
-        self.io().read_exact(&mut came).await.unwrap();
-        came
+        let mut received = vec![0; len];
+        self.io().read_exact(&mut received).await.unwrap();
+        received
     }
 
     pub(crate) async fn read_to_end(&mut self) -> (Vec<u8>, End) {
@@ -186,13 +186,13 @@ pub(crate) enum End {
 
 /// Reads everything; returns the data and the outcome.
 pub(crate) async fn read_to_end<R: AsyncRead + Unpin + ?Sized>(reader: &mut R) -> (Vec<u8>, End) {
-    let mut came = Vec::new();
-    let end = match reader.read_to_end(&mut came).await {
+    let mut received = Vec::new();
+    let end = match reader.read_to_end(&mut received).await {
         Ok(_) => End::Fin,
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => End::Reset,
         Err(error) => panic!("an unexpected error: {error}"),
     };
-    (came, end)
+    (received, end)
 }
 
 /// A pattern in which a missing or duplicate byte is always visible.

@@ -18,7 +18,7 @@ async fn a_lost_session_is_a_reset_and_not_an_end() {
         client.send(b"question").await;
         destination.read_exact(&mut [0; 8]).await.unwrap();
         destination.write_all(&data).await.unwrap();
-        let mut came = client.read(1000).await;
+        let mut received = client.read(1000).await;
         assert_eq!(
             fixture
                 .in_process
@@ -28,8 +28,8 @@ async fn a_lost_session_is_a_reset_and_not_an_end() {
         );
 
         let (rest, end) = client.read_to_end().await;
-        came.extend(rest);
-        assert!(data.starts_with(&came), "{kind:?}");
+        received.extend(rest);
+        assert!(data.starts_with(&received), "{kind:?}");
         assert_eq!(end, End::Reset, "{kind:?}");
         fixture.end().await;
     })
@@ -149,8 +149,8 @@ async fn a_half_closed_client_gets_its_response_after_an_outage_longer_than_its_
         destination.write_all(b"answer").await.unwrap();
         drop(destination);
 
-        let (came, end) = client.read_to_end().await;
-        assert_eq!((&came[..], end), (&b"answer"[..], End::Fin), "{kind:?}");
+        let (received, end) = client.read_to_end().await;
+        assert_eq!((&received[..], end), (&b"answer"[..], End::Fin), "{kind:?}");
         fixture.end().await;
     })
     .await;
@@ -176,8 +176,12 @@ async fn the_final_bytes_of_a_client_arrive_after_an_outage_longer_than_its_time
         };
         tokio::join!(outage(&fixture), writer);
 
-        let (came, end) = read_to_end(&mut destination).await;
-        assert_eq!((&came[..], end), (&b"last words"[..], End::Fin), "{kind:?}");
+        let (received, end) = read_to_end(&mut destination).await;
+        assert_eq!(
+            (&received[..], end),
+            (&b"last words"[..], End::Fin),
+            "{kind:?}"
+        );
         fixture.end().await;
     })
     .await;

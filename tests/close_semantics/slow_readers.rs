@@ -25,8 +25,12 @@ async fn a_client_that_does_not_read_holds_back_the_destination_and_loses_nothin
         let sent = writer.held_back().await;
         assert!(sent < LARGE, "{kind:?}: all {sent} bytes were taken");
 
-        let (came, end) = client.read_to_end().await;
-        assert!(came[..] == data[..], "{kind:?}: {} bytes", came.len());
+        let (bytes_received, end) = client.read_to_end().await;
+        assert!(
+            bytes_received[..] == data[..],
+            "{kind:?}: {} bytes",
+            bytes_received.len()
+        );
         assert_eq!(end, End::Fin, "{kind:?}");
         fixture.end().await;
     })
@@ -44,8 +48,12 @@ async fn a_destination_that_does_not_read_holds_back_the_client_and_loses_nothin
         let sent = writer.held_back().await;
         assert!(sent < LARGE, "{kind:?}: all {sent} bytes were taken");
 
-        let (came, end) = read_to_end(&mut destination).await;
-        assert!(came[..] == data[..], "{kind:?}: {} bytes", came.len());
+        let (bytes_received, end) = read_to_end(&mut destination).await;
+        assert!(
+            bytes_received[..] == data[..],
+            "{kind:?}: {} bytes",
+            bytes_received.len()
+        );
         assert_eq!(end, End::Fin, "{kind:?}");
         fixture.end().await;
     })
@@ -62,18 +70,26 @@ async fn a_client_that_closes_with_megabytes_pending_has_all_of_them_delivered()
         // The agent takes 4 MiB that its destination does not.
         client.send(&data).await;
         drop(client);
-        let mut came = Vec::new();
-        while came.len() < data.len() / 2 {
+        let mut bytes_received = Vec::new();
+        while bytes_received.len() < data.len() / 2 {
             let mut some = [0; 4096];
             let len = destination.read(&mut some).await.unwrap();
-            assert!(len > 0, "{kind:?}: an end after {} bytes", came.len());
-            came.extend(&some[..len]);
+            assert!(
+                len > 0,
+                "{kind:?}: an end after {} bytes",
+                bytes_received.len()
+            );
+            bytes_received.extend(&some[..len]);
             tokio::task::yield_now().await;
         }
         let (rest, end) = read_to_end(&mut destination).await;
-        came.extend(rest);
+        bytes_received.extend(rest);
 
-        assert!(came == data, "{kind:?}: {} bytes", came.len());
+        assert!(
+            bytes_received == data,
+            "{kind:?}: {} bytes",
+            bytes_received.len()
+        );
         assert_eq!(end, End::Fin, "{kind:?}");
         fixture.end().await;
     })
@@ -143,8 +159,12 @@ async fn a_destination_that_ends_before_the_client_reads_is_an_end_after_every_b
             })
             .await;
 
-        let (came, end) = client.read_to_end().await;
-        assert!(came == data, "{kind:?}: {} bytes", came.len());
+        let (bytes_received, end) = client.read_to_end().await;
+        assert!(
+            bytes_received == data,
+            "{kind:?}: {} bytes",
+            bytes_received.len()
+        );
         assert_eq!(end, End::Fin, "{kind:?}");
         fixture.end().await;
     })
@@ -176,11 +196,11 @@ async fn a_destination_that_sends_before_it_reads_delivers_everything() {
     exchange.spawn(async move { says.write_all(&data).await.map(|()| says) });
     let received = reader.held_back().await;
     assert!(received < VERY_LARGE, "there was no backpressure");
-    let mut came = vec![0; LARGE];
-    receiver.read_exact(&mut came).await.unwrap();
+    let mut bytes_received = vec![0; LARGE];
+    receiver.read_exact(&mut bytes_received).await.unwrap();
     let sent = exchange.join_next().await.unwrap().unwrap().unwrap();
 
-    assert!(came[..] == question[..]);
+    assert!(bytes_received[..] == question[..]);
     reader.received(VERY_LARGE).await;
     drop((receiver, sent));
     let received = reader.whole.join_next().await.unwrap().unwrap();
@@ -205,11 +225,11 @@ impl Reader {
         let counter = Arc::clone(&received);
         let mut whole = JoinSet::new();
         whole.spawn(async move {
-            let mut came = Vec::new();
-            while from.read_buf(&mut came).await.unwrap() > 0 {
-                counter.store(came.len(), Ordering::Relaxed);
+            let mut bytes_received = Vec::new();
+            while from.read_buf(&mut bytes_received).await.unwrap() > 0 {
+                counter.store(bytes_received.len(), Ordering::Relaxed);
             }
-            came
+            bytes_received
         });
         Self { received, whole }
     }

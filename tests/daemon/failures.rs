@@ -220,9 +220,12 @@ async fn a_failed_credential_process_is_one_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_does_not_answer_is_reported() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let nobody = format!("http://{}", free_address());
-    let mut daemon =
-        DaemonProcess::launch(caller(&simulator), &nobody, &forward("f", "remote = 1"));
+    let unreachable = format!("http://{}", free_address());
+    let mut daemon = DaemonProcess::launch(
+        caller(&simulator),
+        &unreachable,
+        &forward("f", "remote = 1"),
+    );
 
     assert_reset(connect(daemon.address()));
     let line = daemon.process.stderr.wait_for("WARN");

@@ -218,17 +218,17 @@ fn wait_for_stream(websocket: &mut WebSocket<TcpStream>) -> Result<(), Error> {
         let Message::Binary(frame) = websocket.read()? else {
             continue;
         };
-        let Ok(came) = Decoded::decode(frame) else {
+        let Ok(received) = Decoded::decode(frame) else {
             continue;
         };
-        if came.header.kind != Kind::Input {
+        if received.header.kind != Kind::Input {
             continue;
         }
-        let seq = i64::try_from(came.header.seq.0).unwrap();
+        let seq = i64::try_from(received.header.seq.0).unwrap();
         let acknowledgement = message_builder::acknowledge(&Kind::Input, seq);
         websocket.send(Message::Binary(acknowledgement))?;
-        let is_data = came.header.payload_type == PayloadType::Output;
-        if is_data && came.payload.windows(5).any(|w| w == b"hello") {
+        let is_data = received.header.payload_type == PayloadType::Output;
+        if is_data && received.payload.windows(5).any(|w| w == b"hello") {
             return Ok(());
         }
     }

@@ -127,11 +127,11 @@ fn may_open(descriptors: u64) -> bool {
     if current.is_none_or(|current| current >= descriptors) {
         return true;
     }
-    let wanted = Rlimit {
+    let raised = Rlimit {
         current: maximum,
         maximum,
     };
-    setrlimit(Resource::Nofile, wanted).is_ok() && maximum.is_none_or(|most| most >= descriptors)
+    setrlimit(Resource::Nofile, raised).is_ok() && maximum.is_none_or(|most| most >= descriptors)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,9 +90,9 @@ impl Upload {
 
     /// Waits until this number of further messages has arrived.
     async fn messages(&self, more: u64) {
-        let came = || self.simulator.ledger().sessions[0].traffic.messages_in;
-        let wanted = came() + more;
-        until("messages arrive", || came() >= wanted).await;
+        let received = || self.simulator.ledger().sessions[0].traffic.messages_in;
+        let expected = received() + more;
+        until("messages arrive", || received() >= expected).await;
     }
 
     /// Asserts that no second has more messages than the lowered rate permits.

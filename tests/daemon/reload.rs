@@ -13,14 +13,14 @@ use crate::support::process::Process;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_adds_removes_changes_and_keeps_forwards() {
     let mut fixture = Fixture::new().await;
-    let [same, gone, changed, new] = [(); 4].map(|()| free_address());
+    let [same, removed, changed, new] = [(); 4].map(|()| free_address());
     fixture.write(&[
         fixture.forward("same", same, ""),
-        fixture.forward("gone", gone, ""),
+        fixture.forward("gone", removed, ""),
         fixture.forward("changed", changed, "max_connections = 3"),
     ]);
     fixture.start(same);
-    let mut clients = [same, gone, changed].map(connect);
+    let mut clients = [same, removed, changed].map(connect);
     clients
         .iter_mut()
         .for_each(|client| assert_echo(client, b"hello"));
@@ -40,7 +40,7 @@ async fn a_reload_adds_removes_changes_and_keeps_forwards() {
         assert_echo(&mut connect(address), b"hello");
     }
     until("no listener is left there", || {
-        TcpStream::connect(gone).is_err()
+        TcpStream::connect(removed).is_err()
     })
     .await;
     drop(clients);
@@ -222,13 +222,13 @@ async fn an_assigned_port_stays_with_its_forward() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_of_a_removed_forward_end_with_their_connections() {
     let mut fixture = Fixture::new().await;
-    let (kept, gone) = (free_address(), free_address());
+    let (kept, removed) = (free_address(), free_address());
     fixture.write(&[
         fixture.forward("kept", kept, ""),
-        fixture.forward("gone", gone, "warm = 2"),
+        fixture.forward("gone", removed, "warm = 2"),
     ]);
     fixture.start(kept);
-    let mut client = connect(gone);
+    let mut client = connect(removed);
     assert_echo(&mut client, b"hello");
     let simulator = &fixture.simulator;
     until("two warm sessions are open", || {
@@ -257,13 +257,13 @@ async fn sessions_of_a_removed_forward_end_with_their_connections() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_connections_of_removed_forwards() {
     let mut fixture = Fixture::new().await;
-    let (kept, gone) = (free_address(), free_address());
+    let (kept, removed) = (free_address(), free_address());
     fixture.write(&[
         fixture.forward("kept", kept, ""),
-        fixture.forward("gone", gone, ""),
+        fixture.forward("gone", removed, ""),
     ]);
     fixture.start(kept);
-    let mut client = connect(gone);
+    let mut client = connect(removed);
     assert_echo(&mut client, b"hello");
     fixture.write(&[fixture.forward("kept", kept, "")]);
     fixture.reload("reloaded");

@@ -24,9 +24,9 @@ async fn a_daemon_answers_and_stops_while_its_file_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("admin.sock");
     let (began, begun) = channel();
-    let (go, gone) = channel();
+    let (go_on, proceed) = channel();
     let mut tasks = JoinSet::new();
-    tasks.spawn(daemon(socket.clone(), Disk::new(began, gone)));
+    tasks.spawn(daemon(socket.clone(), Disk::new(began, proceed)));
     until("the daemon listens", || socket.exists()).await;
 
     let mut first = JoinSet::new();
@@ -34,7 +34,7 @@ async fn a_daemon_answers_and_stops_while_its_file_is_read() {
     begun.recv_timeout(TIMEOUT).unwrap();
     let status = answer_to(socket.clone(), Request::Status).await;
     assert!(matches!(status, Answer::Status(_)), "{status:?}");
-    go.send(()).unwrap();
+    go_on.send(()).unwrap();
     let answer = first.join_next().await.unwrap().unwrap();
     assert!(matches!(answer, Answer::Reloaded(_)), "{answer:?}");
 
@@ -44,7 +44,7 @@ async fn a_daemon_answers_and_stops_while_its_file_is_read() {
     let mut third = JoinSet::new();
     third.spawn(answer_to(socket.clone(), Request::Reload));
     answer_to(socket.clone(), Request::Status).await;
-    go.send(()).unwrap();
+    go_on.send(()).unwrap();
     second.join_next().await.unwrap().unwrap();
     begun.recv_timeout(TIMEOUT).unwrap();
     let stopped = answer_to(socket.clone(), Request::Stop { now: false }).await;
@@ -52,7 +52,7 @@ async fn a_daemon_answers_and_stops_while_its_file_is_read() {
     let answer = third.join_next().await.unwrap().unwrap();
     assert!(matches!(answer, Answer::Error(_)), "{answer:?}");
     tasks.join_next().await.unwrap().unwrap();
-    drop(go);
+    drop(go_on);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,18 +202,18 @@ fn a_signal_ends_a_start_that_waits_for_a_file() {
 #[derive(Clone)]
 struct Disk {
     began: Sender<()>,
-    gone: Arc<Mutex<Receiver<()>>>,
+    proceed: Arc<Mutex<Receiver<()>>>,
 }
 
 impl Disk {
-    fn new(began: Sender<()>, gone: Receiver<()>) -> Self {
-        let gone = Arc::new(Mutex::new(gone));
-        Self { began, gone }
+    fn new(began: Sender<()>, proceed: Receiver<()>) -> Self {
+        let proceed = Arc::new(Mutex::new(proceed));
+        Self { began, proceed }
     }
 
     fn read(&self) -> Result<Config, impl Display + use<>> {
         self.began.send(()).unwrap();
-        let output = self.gone.lock().unwrap().recv();
+        let output = self.proceed.lock().unwrap().recv();
         output.map(|()| config::parse(&text()).unwrap())
     }
 }

@@ -79,11 +79,11 @@ fn transfer(address: SocketAddr, seed: u64, over: &AtomicBool) -> usize {
     let mut rounds = 0;
     while !over.load(Ordering::Relaxed) {
         let bytes = state.repeat(8);
-        let mut came = vec![0; bytes.len()];
+        let mut received = vec![0; bytes.len()];
         client.write_all(&bytes).unwrap();
-        client.read_exact(&mut came).unwrap();
-        assert_eq!(Sha256::digest(&came), Sha256::digest(&bytes));
-        state = Sha256::digest(&came);
+        client.read_exact(&mut received).unwrap();
+        assert_eq!(Sha256::digest(&received), Sha256::digest(&bytes));
+        state = Sha256::digest(&received);
         rounds += 1;
         thread::sleep(std::time::Duration::from_millis(20));
     }

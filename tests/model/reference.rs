@@ -22,7 +22,7 @@ pub(super) struct Reference {
     seam: Vec<u8>,
     acknowledged: BTreeSet<u64>,
     /// Received messages, by number.
-    came: BTreeMap<u64, Message>,
+    received: BTreeMap<u64, Message>,
     /// The number of received messages that are in order.
     in_order: u64,
     /// The rest of the agent's mux, from the first incomplete frame.
@@ -42,7 +42,7 @@ impl Reference {
             sent_frames: Vec::new(),
             seam: Vec::new(),
             acknowledged: BTreeSet::new(),
-            came: BTreeMap::new(),
+            received: BTreeMap::new(),
             in_order: 0,
             rest: Vec::new(),
             refusable: 0,
@@ -68,7 +68,7 @@ impl Reference {
         let room = MAX_UNSENT - (stream.written.len() - stream.sent);
         let taken = data.len().min(room);
         let is_over = stream.ended && (stream.confirmed || answer == Write::Closed);
-        let right = if stream.finished || stream.gone || is_over {
+        let right = if stream.finished || stream.closed || is_over {
             Write::Closed
         } else if taken == 0 && !data.is_empty() {
             stream.writer_waits = true;
@@ -86,7 +86,7 @@ impl Reference {
         let unread = &stream.received[stream.read..];
         let right = match () {
             // The stream has no reader any more: any result is right.
-            () if stream.gone => {
+            () if stream.closed => {
                 stream.reader_waits |= *answer == Read::Blocked;
                 return;
             }
@@ -124,7 +124,7 @@ impl Reference {
 
     /// A client closed its stream.
     pub(super) fn reset(&mut self, id: StreamId) {
-        self.stream(id).gone = true;
+        self.stream(id).closed = true;
     }
 
     /// The tunnel reports that a read would not block.
@@ -149,13 +149,13 @@ impl Reference {
             assert_eq!(message.header.kind, Kind::Output);
             let seq = message.header.seq.0;
             self.owed.push(seq);
-            self.came.insert(seq, message);
+            self.received.insert(seq, message);
             self.collect_in_order();
         }
     }
 
     fn collect_in_order(&mut self) {
-        while let Some(message) = self.came.get(&self.in_order) {
+        while let Some(message) = self.received.get(&self.in_order) {
             self.in_order += 1;
             if message.header.payload_type == PayloadType::Output {
                 self.rest.extend_from_slice(&message.payload);
@@ -288,13 +288,13 @@ impl Reference {
         for (id, stream) in &self.streams {
             let waits = stream.reader_waits || stream.writer_waits;
             assert!(
-                !(stream.ended && waits && !stream.gone),
+                !(stream.ended && waits && !stream.closed),
                 "the end of {id} was not reported"
             );
             if !stream.ended {
                 assert_eq!(stream.sent, stream.written.len(), "stream {id}");
             }
-            let wants_fin = stream.opened && (stream.gone || stream.ended);
+            let wants_fin = stream.opened && (stream.closed || stream.ended);
             assert_eq!(stream.fin, wants_fin, "the FIN of stream {id}");
         }
     }
@@ -322,7 +322,7 @@ struct NaiveTunnel {
     finished: bool,
     /// The tunnel has reported the end.
     confirmed: bool,
-    gone: bool,
+    closed: bool,
     /// Bytes received in order.
     received: Vec<u8>,
     read: usize,
@@ -344,7 +344,7 @@ impl NaiveTunnel {
         match command {
             0 => self.opened = true,
             1 => {
-                assert!(self.gone || self.ended, "a FIN that must be held back");
+                assert!(self.closed || self.ended, "a FIN that must be held back");
                 assert!(self.ended || self.sent == self.written.len());
                 self.fin = true;
             }
@@ -360,12 +360,12 @@ impl NaiveTunnel {
         let is_over = self.refused || (self.ended && self.confirmed);
         let readable = self.read < self.received.len() || is_over;
         assert!(
-            !(self.reader_waits && readable && !self.gone),
+            !(self.reader_waits && readable && !self.closed),
             "the reader of {id} was not woken"
         );
         let writable = self.written.len() - self.sent <= MAX_UNSENT / 2 || is_over;
         assert!(
-            !(self.writer_waits && writable && !self.gone),
+            !(self.writer_waits && writable && !self.closed),
             "the writer of {id} was not woken"
         );
     }

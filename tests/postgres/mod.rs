@@ -68,16 +68,16 @@ async fn large_results_and_copies_are_complete() {
     let fixture = Fixture::new(unpaced()).await;
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
-    let (original, came) = (path("original"), path("came"));
+    let (original, copied) = (path("original"), path("copied"));
     let rows =
         "SELECT n, md5(n::text), repeat(chr(97 + n % 26), n % 90) FROM generate_series(1, 60000) n";
     let create = "CREATE TABLE bulk (n int, hash text, filling text)";
     let down = |to: &str| format!("\\copy ({rows}) TO '{to}'");
-    let up = format!("\\copy bulk FROM '{came}'");
+    let up = format!("\\copy bulk FROM '{copied}'");
     let back = "COPY (SELECT * FROM bulk ORDER BY n) TO STDOUT";
 
     let direct = fixture.direct(&["-c", &down(&original)]);
-    let forwarded = fixture.forwarded(&["-c", &down(&came)]);
+    let forwarded = fixture.forwarded(&["-c", &down(&copied)]);
     let created = fixture.direct(&["-c", create]);
     let loaded = fixture.forwarded(&["-c", &up]);
 
@@ -87,7 +87,7 @@ async fn large_results_and_copies_are_complete() {
     let len = std::fs::metadata(&original).unwrap().len();
     assert!(len > 4 << 20, "{len} bytes");
     assert_eq!(
-        hash(&std::fs::read(&came).unwrap()),
+        hash(&std::fs::read(&copied).unwrap()),
         hash(&std::fs::read(&original).unwrap())
     );
     for arguments in [&["-c", back][..], &["-A", "-t", "-c", rows]] {

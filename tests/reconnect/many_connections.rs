@@ -47,15 +47,18 @@ async fn request(mut client: TcpStream, seed: u64) {
     let question: Vec<_> = seeded(LEN, seed).flatten().collect();
     let mut expected: Vec<_> = question.iter().copied().step_by(4).collect();
     expected.extend(Sha256::digest(&question));
-    let mut came = Vec::new();
+    let mut received = Vec::new();
     let (mut reader, mut writer) = client.split();
 
-    let (sent, read) = tokio::join!(writer.write_all(&question), reader.read_to_end(&mut came));
+    let (sent, read) = tokio::join!(
+        writer.write_all(&question),
+        reader.read_to_end(&mut received)
+    );
 
     sent.unwrap();
     read.unwrap();
-    assert_eq!(came.len(), expected.len(), "connection {seed}");
-    assert!(came == expected, "connection {seed}");
+    assert_eq!(received.len(), expected.len(), "connection {seed}");
+    assert!(received == expected, "connection {seed}");
 }
 
 /// Returns every fourth byte while others arrive, 512 KiB in total, then the hash of everything.

@@ -193,14 +193,17 @@ async fn a_destination_that_does_not_read_delays_others_and_loses_none() {
     tokio::io::AsyncWriteExt::write_all(&mut other, b"meanwhile")
         .await
         .unwrap();
-    let mut came = vec![0; LEN];
-    unresponsive.read_exact(&mut came).await.unwrap();
+    let mut bytes_received = vec![0; LEN];
+    unresponsive.read_exact(&mut bytes_received).await.unwrap();
     let (mut received, _) = listener.accept().await.unwrap();
     let mut data = [0; 9];
     received.read_exact(&mut data).await.unwrap();
 
     assert_eq!(&data, b"meanwhile");
-    assert!(came == expected, "every byte must be in its position");
+    assert!(
+        bytes_received == expected,
+        "every byte must be in its position"
+    );
     drop((unresponsive, received, other));
     drop(upload.join_all().await);
     let ledger = fixture.end().await;

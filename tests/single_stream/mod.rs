@@ -285,7 +285,7 @@ fn an_end_some_time_after_a_resume_is_clean() {
         pair.write(id, b"x");
         pair.settle();
 
-        assert_eq!(pair.local(id).end(), Some(&End::Clean), "says {sends}");
+        assert_eq!(pair.local(id).end(), Some(&End::Clean), "sends: {sends}");
     }
 }
 

@@ -63,14 +63,14 @@ impl Client {
 
     /// Closes the stream. Data written so far may still be in flight.
     pub(crate) fn reset(&mut self, tunnel: &mut Tunnel) {
-        self.state = State::Gone;
+        self.state = State::Closed;
         tunnel.reset(self.id);
     }
 
     /// Closes the stream, and asks for the outcome of its upload later.
     pub(crate) fn abandon(&mut self, tunnel: &mut Tunnel) {
-        self.state = State::Gone;
-        tunnel.close(self.id);
+        self.state = State::Closed;
+        tunnel.leave(self.id);
     }
 
     pub(crate) fn handle_readable(&mut self) {
@@ -111,7 +111,7 @@ impl Client {
 
     fn drive_read(&mut self, tunnel: &mut Tunnel) -> bool {
         let mut moved = false;
-        while self.reads && self.readable && self.end.is_none() && self.state != State::Gone {
+        while self.reads && self.readable && self.end.is_none() && self.state != State::Closed {
             match tunnel.read(self.id, self.chunk) {
                 Read::Data(data) => {
                     assert!((1..=self.chunk).contains(&data.len()), "{}", data.len());
@@ -136,7 +136,7 @@ impl Client {
     }
 
     fn is_writing(&self) -> bool {
-        self.written < self.script.len() && self.state != State::Gone
+        self.written < self.script.len() && self.state != State::Closed
     }
 
     /// The bytes that the tunnel took.
@@ -175,5 +175,5 @@ enum State {
     /// The writing side will be closed once everything is written.
     Finishing,
     Finished,
-    Gone,
+    Closed,
 }

@@ -251,14 +251,14 @@ fn served(address: SocketAddr) -> io::Result<()> {
 
 /// Reads until the connection ends, and asserts that the end is a reset.
 pub(crate) fn assert_reset(mut client: TcpStream) {
-    let mut came = Vec::new();
-    let end = client.read_to_end(&mut came);
+    let mut received = Vec::new();
+    let end = client.read_to_end(&mut received);
     let kind = end.map_err(|error| error.kind());
     assert_eq!(
         kind,
         Err(io::ErrorKind::ConnectionReset),
         "after {} bytes",
-        came.len()
+        received.len()
     );
 }
 

@@ -73,9 +73,9 @@ impl InProcess {
         ledger
     }
 
-    /// Waits until `wanted` returns true for the ledger.
-    pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&Snapshot) -> bool) {
-        until(what, || wanted(&self.simulator.ledger())).await;
+    /// Waits until `condition` returns true for the ledger.
+    pub(crate) async fn until(&self, what: &str, condition: impl Fn(&Snapshot) -> bool) {
+        until(what, || condition(&self.simulator.ledger())).await;
     }
 }
 
@@ -145,9 +145,9 @@ pub(crate) fn broken_every(millis: u64, manner: Manner) -> Faults {
 }
 
 /// Waits for a condition, for a minute at most.
-pub(crate) async fn until(what: &str, mut wanted: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let waiting = async {
-        while !wanted() {
+        while !condition() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };

@@ -48,10 +48,10 @@ pub(crate) fn abort(client: TcpStream) {
 pub(crate) async fn read_end(address: SocketAddr, data: &[u8]) -> io::Result<Vec<u8>> {
     let mut client = TcpStream::connect(address).await?;
     client.write_all(data).await?;
-    let mut came = Vec::new();
-    let reading = client.read_to_end(&mut came);
+    let mut received = Vec::new();
+    let reading = client.read_to_end(&mut received);
     tokio::time::timeout(TIMEOUT, reading).await??;
-    Ok(came)
+    Ok(received)
 }
 
 /// The maximum time until the end of a connection.

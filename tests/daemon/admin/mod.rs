@@ -145,10 +145,10 @@ async fn a_daemon_of_another_user_gets_no_request() {
     let output = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_names(&output, &["belongs to another user"]);
     impostor.set_nonblocking(true).unwrap();
-    let mut came = String::new();
+    let mut received = String::new();
     let (mut requests, _) = impostor.accept().unwrap();
-    std::io::Read::read_to_string(&mut requests, &mut came).unwrap();
-    assert_eq!(came, "");
+    std::io::Read::read_to_string(&mut requests, &mut received).unwrap();
+    assert_eq!(received, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

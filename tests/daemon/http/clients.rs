@@ -176,14 +176,14 @@ async fn clients_that_send_nothing_do_not_block_others() {
 
     fixture.daemon.stderr.wait_for("too many connections");
     for mut client in silent {
-        let mut came = Vec::new();
-        let end = client.read_to_end(&mut came);
+        let mut received = Vec::new();
+        let end = client.read_to_end(&mut received);
         let kind = end.map(|_| ()).map_err(|error| error.kind());
         assert!(
             matches!(kind, Ok(()) | Err(io::ErrorKind::ConnectionReset)),
             "{kind:?}"
         );
-        assert_eq!(came, b"", "no request was sent");
+        assert_eq!(received, b"", "no request was sent");
     }
     fixture.ends();
 }
@@ -238,9 +238,9 @@ fn exchanged(mut client: TcpStream, bytes: &[u8]) -> String {
     client.write_all(bytes).unwrap();
     // The server may have responded and closed already, and unread data causes a reset.
     let _closed = client.shutdown(Shutdown::Write);
-    let mut came = Vec::new();
-    let _end = client.read_to_end(&mut came);
-    String::from_utf8(came).unwrap()
+    let mut received = Vec::new();
+    let _end = client.read_to_end(&mut received);
+    String::from_utf8(received).unwrap()
 }
 
 /// The next response on a persistent connection.
