@@ -1,5 +1,7 @@
 //! Tests of order, acknowledgement, retransmission, pace and pauses.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[test]
@@ -74,6 +76,37 @@ fn a_lost_message_goes_again_and_only_the_front() {
     let again = data.clone().filter(|m| m.header.seq == front).count();
     assert!(again > 3, "{again} times");
     assert_eq!(data.count(), again + 4, "all others went once");
+}
+
+/// Measured: 5 to 10 of 3080 (docs/protocol.md, section 0.2).
+#[test]
+fn a_few_messages_of_an_undisturbed_download_are_sent_again() {
+    let mut bench = Bench::ready();
+    bench.frames(&[(Command::Syn, 3, b"")]);
+    let id = bench.connect();
+    bench.received.clear();
+
+    let count = |bench: &Bench| {
+        let data = bench.received.iter().map(|m| &m.header);
+        let data = data.filter(|header| header.payload_type == PayloadType::Output);
+        let numbers = data.map(|header| header.seq).collect::<Vec<_>>();
+        let distinct = numbers.iter().collect::<BTreeSet<_>>().len();
+        (distinct, numbers.len() - distinct)
+    };
+    for _ in 0..1000 {
+        if count(&bench).0 >= 3080 {
+            break;
+        }
+        while bench.agent.wants_read(id) {
+            let bytes = Bytes::from_static(&[0; 16_384]);
+            bench.agent.handle_read(id, bytes);
+        }
+        bench.wait(Duration::from_millis(10));
+    }
+
+    let (distinct, duplicates) = count(&bench);
+    assert!(distinct >= 3080, "{distinct}");
+    assert!((2..=20).contains(&duplicates), "{duplicates}");
 }
 
 #[test]
