@@ -29,6 +29,8 @@ mod start_queue;
 mod stream_url;
 mod target;
 mod terminate;
+#[cfg(test)]
+mod unanswered;
 
 use std::fmt;
 use std::future::Future;

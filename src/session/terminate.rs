@@ -328,4 +328,28 @@ mod tests {
 
         assert_eq!((hurried, stopped), (Ok(true), Ok(true)));
     }
+
+    #[tokio::test]
+    async fn a_provider_that_hangs_is_waited_for_only_shortly_during_shutdown() {
+        let termination = Termination {
+            service: Service::unanswered().await,
+            id: "s-1".to_owned(),
+            span: Span::none(),
+            journal: Journal::none(),
+            effort: TerminatePolicy::Required,
+            source: Source::Former(Arc::default()),
+        };
+        let (time_left, retry_now) = (
+            watch::Sender::new(TimeLeft::Seconds),
+            watch::Sender::new(()),
+        );
+        let pace = Pace {
+            time_left: time_left.subscribe(),
+            retry_now: retry_now.subscribe(),
+        };
+
+        let left = timeout(MAX_PAUSE, termination.run(pace)).await;
+
+        assert_eq!(left, Ok(1));
+    }
 }

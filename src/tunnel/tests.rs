@@ -2,11 +2,14 @@
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::Poll;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use super::driver::EndOnDrop;
 use super::*;
 use crate::clock;
+use crate::network::Network;
+use crate::session::Session;
 
 const OPTIONS: proto::Options = proto::Options {
     upload_rate: 0,
@@ -83,6 +86,41 @@ async fn a_panic_under_the_lock_is_a_loss_for_all_and_no_second_panic() {
 
     assert!(matches!(lost, Taken::Lost(Reason::Lost { .. })), "{lost:?}");
     assert!(second.lock().core.ended().is_some());
+}
+
+#[tokio::test]
+async fn a_tunnel_without_a_websocket_ends_when_it_is_closed() {
+    for step in ["connecting", "resuming", "between attempts"] {
+        let (_, triggered) = Trigger::new();
+        let life = Life {
+            options: OPTIONS,
+            resume_timeout: Duration::from_secs(3600),
+            triggered,
+            pool: proto::ReorderBudget::new(),
+        };
+        let network = Network::new(None).unwrap();
+        let (tunnel, mut driver) = Driver::new(Session::unanswered().await, network, life);
+        let broken = Error::Broken("broken".into());
+        let mut outcome = pin!(async {
+            match step {
+                "connecting" => driver.first().await.map(drop),
+                "resuming" => driver.resume(&broken, clock::now(), true).await.map(drop),
+                _ => driver.pause().await,
+            }
+        });
+        let mut poll = || {
+            outcome
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+        };
+        assert!(poll().is_pending(), "{step}");
+
+        tunnel.close();
+
+        let outcome = poll();
+        let is_ended = matches!(outcome, Poll::Ready(Err(Error::Ended(Reason::Finished))));
+        assert!(is_ended, "{step}: {outcome:?}");
+    }
 }
 
 async fn wait<T>(future: impl Future<Output = T>) -> T {

@@ -9,7 +9,7 @@ use ssm_proxyd::sim::{Options, Role, Simulator};
 use crate::support::daemon_process::{
     DaemonProcess, File, assert_echo, assert_reset, connect, forward_to,
 };
-use crate::support::in_process::destination;
+use crate::support::in_process::{destination, until};
 use crate::support::process::{Process, ssm_proxyd};
 
 const VALID: &str = r#"echo '{"Version":1,"AccessKeyId":"a","SecretAccessKey":"b","Expiration":"2100-01-01T00:00:00Z"}'"#;
@@ -53,7 +53,10 @@ async fn a_credential_process_that_hangs_leaves_no_session_and_no_process() {
     let mut daemon = DaemonProcess::launch(command, &simulator.endpoint(), &text);
     assert_echo(&mut connect(daemon.address()), b"hello");
     let ids = directory.path().join("ids");
-    while !ids.exists() {
+    for _ in 0..120 {
+        if ids.exists() {
+            break;
+        }
         // A client that disconnects at once would need no credentials.
         let client = connect(daemon.address());
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -79,9 +82,28 @@ async fn a_credential_process_that_hangs_leaves_no_session_and_no_process() {
     assert!(logged >= left, "{logged} of {left} reported: {log}");
     assert!(!log.contains("StartSession did not complete"), "{log}");
     for id in std::fs::read_to_string(ids).unwrap().split_whitespace() {
-        while is_running(id) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until("the program is killed", || !is_running(id)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_stopped_leaves_no_credential_process_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = "sleep 1000 & echo $! $$ > new; mv new ids; wait";
+    let mut command = caller(directory.path(), script);
+    command
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ENDPOINT_URL_SSM", "http://127.0.0.1:9")
+        .args(["connect", "i-0123456789abcdef0"]);
+    let mut program = Process::start(&mut command);
+    let ids = directory.path().join("ids");
+    until("its program runs", || ids.exists()).await;
+
+    program.signal("TERM");
+
+    assert_eq!(program.exit_code(), 128 + 15);
+    for id in std::fs::read_to_string(ids).unwrap().split_whitespace() {
+        until("it is killed", || !is_running(id)).await;
     }
 }
 

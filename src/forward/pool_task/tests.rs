@@ -43,22 +43,29 @@ async fn pool_task() -> PoolTask {
     PoolTask::new(Arc::new(settings), context, Arc::default()).1
 }
 
-#[tokio::test]
-async fn a_tunnel_that_was_assigned_to_a_client_that_has_just_left_is_closed() {
-    let mut task = pool_task().await;
-    let (now, waiter) = (clock::now(), WaiterId(0));
+/// Makes a connection wait for a tunnel, which the pool starts.
+fn starting(task: &mut PoolTask) -> (TunnelId, WaiterId, Slot) {
+    let waiter = WaiterId(0);
     let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     let slot = Arc::new(slot);
     let (reply, _answer) = oneshot::channel();
     task.handle(Request::Acquire {
         id: waiter,
-        deadline: now + Duration::from_secs(60),
+        deadline: clock::now() + Duration::from_secs(60),
         reply,
         slot: Arc::clone(&slot),
     });
     let Some(Action::Start { tunnel, .. }) = task.pool.poll_action() else {
         panic!("a tunnel is started for the waiter");
     };
+    (tunnel, waiter, slot)
+}
+
+#[tokio::test]
+async fn a_tunnel_that_was_assigned_to_a_client_that_has_just_left_is_closed() {
+    let mut task = pool_task().await;
+    let (tunnel, waiter, slot) = starting(&mut task);
+    let now = clock::now();
 
     // One batch: the tunnel is ready and assigned, and then the client leaves.
     task.pool.handle_ready(now, tunnel);
@@ -67,4 +74,27 @@ async fn a_tunnel_that_was_assigned_to_a_client_that_has_just_left_is_closed() {
     task.act();
 
     assert_eq!(task.pool.count(), (0, 0), "no tunnel is left");
+}
+
+#[tokio::test]
+async fn a_tunnel_that_does_not_close_in_time_is_aborted() {
+    let mut task = pool_task().await;
+    let (id, ..) = starting(&mut task);
+    let record = TunnelRecord {
+        priority: Priority::spare(),
+        task: task.tasks.spawn(std::future::pending()),
+        called: true,
+        is_looking_up: false,
+        tunnel: None,
+    };
+    task.tunnels.insert(id, record);
+
+    task.retire(id);
+    assert!(task.deadline() <= clock::now() + CLOSE_TIMEOUT);
+    task.ending[0].0 = clock::now();
+    task.handle_timeout();
+
+    let done = timeout(Duration::from_secs(60), task.tasks.join_next()).await;
+    let done = done.expect("it is aborted").unwrap();
+    assert!(done.unwrap_err().is_cancelled());
 }

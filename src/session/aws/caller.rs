@@ -225,6 +225,15 @@ impl Callers {
         self.give_up(&mut state);
     }
 
+    /// Makes every call wait without end, as if a provider never responded.
+    #[cfg(test)]
+    pub(super) fn hang(&self) {
+        let (sender, answer) = watch::channel(None);
+        lock(&self.state).question = Some(Question { number: 0, answer });
+        let mut task = self.task.lock().unwrap();
+        task.spawn(async move { sender.closed().await });
+    }
+
     /// Cancels the request in progress. All waiters make a new one.
     fn give_up(&self, state: &mut State) {
         state.question = None;

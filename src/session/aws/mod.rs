@@ -131,6 +131,11 @@ impl Service {
         self.0.callers.caller().await
     }
 
+    #[cfg(test)]
+    pub(super) fn hang(&self) {
+        self.0.callers.hang();
+    }
+
     /// Waits for credentials for at most `limit`. The request for them continues after that.
     pub(super) async fn await_credentials(&self, limit: Duration) -> Result<(), Error> {
         match timeout(limit, self.caller()).await {

@@ -372,9 +372,13 @@ mod tests {
         }
 
         for id in std::fs::read_to_string(ids).unwrap().split_whitespace() {
-            while is_running(id) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            let ended = async {
+                while is_running(id) {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            let ended = timeout(Duration::from_secs(60), ended).await;
+            assert!(ended.is_ok(), "{id} is still running");
         }
     }
 

@@ -162,7 +162,11 @@ impl Sessions {
 impl Sessions {
     /// Adds a session to the registry and the journal. Returns `None` if its id is already
     /// registered.
-    pub(super) async fn register(&self, service: &Service, id: &str) -> Option<Arc<Registration>> {
+    pub(in crate::session) async fn register(
+        &self,
+        service: &Service,
+        id: &str,
+    ) -> Option<Arc<Registration>> {
         let origin = service.origin();
         let registration = self.registry.add(origin.clone(), id)?;
         let entry = Entry {

@@ -55,6 +55,42 @@ fn unattended() -> (Sessions, mpsc::UnboundedReceiver<Job>) {
     (sessions, dispatcher.incoming)
 }
 
+#[tokio::test]
+async fn a_start_that_waits_for_credentials_ends_with_its_caller_or_the_daemon() {
+    for is_stopping in [false, true] {
+        let (sessions, _incoming) = unattended();
+        let (reply, answer) = oneshot::channel();
+        let time_left = watch::Sender::new(TimeLeft::Unlimited);
+        let start = Box::new(Start {
+            service: Service::unanswered().await,
+            request: request(),
+            called: clock::now(),
+            reply,
+            sessions,
+            span: Span::none(),
+        });
+        let start = start.run(Arc::default(), time_left.subscribe());
+        let leave = async {
+            tokio::task::yield_now().await;
+            match is_stopping {
+                true => {
+                    time_left.send_replace(TimeLeft::Seconds);
+                    Some(answer)
+                }
+                false => {
+                    drop(answer);
+                    None
+                }
+            }
+        };
+
+        let ended = async { tokio::join!(start, leave).0 };
+        let left = tokio::time::timeout(Duration::from_secs(60), ended).await;
+
+        assert_eq!(left, Ok(0), "stopping: {is_stopping}");
+    }
+}
+
 /// The call is answered before the time of a shutdown is up, but the session is not in the journal
 /// by then.
 #[tokio::test(flavor = "multi_thread")]
