@@ -259,6 +259,7 @@ impl Dispatcher {
 
     /// Drops the state that a panic may have left inconsistent: the waiters and rate limiters.
     fn start_anew(&mut self, panic: &Panic) {
+        panics::point("terminator-restart");
         error!(%panic, "the session dispatcher panicked; restarting");
         self.queues.clear();
     }

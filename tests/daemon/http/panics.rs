@@ -95,10 +95,16 @@ async fn a_supplier_that_panics_makes_its_forward_failing_until_it_serves_again(
 async fn a_driver_that_panics_resets_its_connection_and_ends_its_session() {
     for point in ["tunnel", "tunnel-core"] {
         for passes in [0, 30] {
-            let fixture = fixture(&[&format!("{point}:{passes}")]).await;
+            let mut fixture = fixture(&[&format!("{point}:{passes}")]).await;
 
             exchange_until_reset(connect(fixture.forward));
 
+            fixture.daemon.stderr.wait_for("tunnel task panicked");
+            if passes == 0 {
+                // Reset because of the panic, and not after `connect_timeout`.
+                let line = fixture.daemon.stderr.wait_for("connection reset");
+                assert!(line.contains("internal error"), "{line}");
+            }
             until("its session is ended", || {
                 fixture.simulator.open_sessions() == 0
             })
@@ -175,6 +181,11 @@ async fn calls_that_panic_count_as_failed_and_the_session_is_still_ended() {
         fixture.simulator.ledger().started == 1 && fixture.simulator.open_sessions() == 0
     })
     .await;
+    // The flag on the data channel ends it too.
+    until("the call is repeated", || {
+        fixture.simulator.ledger().sessions[0].terminate_called
+    })
+    .await;
     ends(fixture, 2);
 }
 
@@ -226,6 +237,23 @@ async fn a_daemon_that_loses_a_forward_permanently_fails() {
         &[
             "the task of a forward has failed and cannot be restarted; the process must be restarted",
         ],
+    );
+    assert_clean(&fixture.simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_loses_the_dispatcher_permanently_fails() {
+    let mut fixture = fixture(&["terminator", "terminator-restart"]).await;
+
+    assert_reset(connect(fixture.forward));
+
+    assert_eq!(fixture.daemon.exit_code(), 1);
+
+    let log = fixture.daemon.stderr.all();
+    assert_reported(&log, 2);
+    assert_names(
+        &log,
+        &["the task that starts and terminates sessions has failed"],
     );
     assert_clean(&fixture.simulator);
 }
