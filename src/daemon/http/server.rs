@@ -204,3 +204,19 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_sends_no_request_is_disconnected_long_before_its_life_ends() {
+        let client = Clients::new("test", 1).admit(Peer::Local).await.unwrap();
+        let (_silent, stream) = tokio::io::duplex(1024);
+        let (requests, _calls) = mpsc::channel(1);
+
+        let ended = timeout(LIFE / 2, attend(stream, client, None, requests)).await;
+
+        assert_eq!(ended, Ok(()));
+    }
+}
