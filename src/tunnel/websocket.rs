@@ -182,6 +182,7 @@ mod tests {
     use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
     use super::*;
+    use crate::printable::is_printable;
 
     #[tokio::test]
     async fn what_comes_with_the_response_is_the_first_frame() {
@@ -215,6 +216,22 @@ mod tests {
             refused(&response).to_string(),
             "Session Manager rejected the websocket upgrade: HTTP 403 (no token!)"
         );
+    }
+
+    #[test]
+    fn the_reason_of_a_close_frame_is_quoted_in_one_line() {
+        let reason = "no\u{1b}[2J\r\n2026-11-27T00:00:00Z  INFO forged\u{202e}";
+        let frame = CloseFrame {
+            code: 1008.into(),
+            reason: reason.into(),
+        };
+
+        let Frame::Close(words) = Frame::from(Message::Close(Some(frame))) else {
+            panic!("a close frame")
+        };
+
+        assert!(words.contains("1008 no"), "{words:?}");
+        assert!(words.chars().all(is_printable), "{words:?}");
     }
 
     #[tokio::test]

@@ -208,6 +208,7 @@ const MAX_ACTION_TYPE: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::printable::is_printable;
 
     fn request(version: &str, actions: &str) -> String {
         format!(r#"{{"AgentVersion":"{version}","RequestedClientActions":[{actions}]}}"#)
@@ -237,6 +238,25 @@ mod tests {
         assert_eq!(completed.version.to_string(), "3.3.987.0");
         assert_eq!(completed.notice, "hello");
         assert!(handshake.is_complete());
+    }
+
+    #[test]
+    fn texts_of_the_agent_are_printable_and_cut() {
+        let hostile = format!(r"FORGED\u001b[2J\r\nx\u202e{}", "A".repeat(30_000));
+        let complete = format!(r#"{{"CustomerMessage":"{hostile}"}}"#);
+        let mut handshake = Handshake::new();
+
+        let refused = Handshake::new().handle_request(request(&hostile, PORT).as_bytes());
+        let accepted = handshake.handle_request(request("3.3.987.0", PORT).as_bytes());
+        let completed = handshake.handle_complete(complete.as_bytes());
+
+        assert!(accepted.unwrap().is_some());
+        let notice = completed.unwrap().notice.to_string();
+        for text in [refused.unwrap_err().to_string(), notice] {
+            assert!(text.contains("FORGED"), "{text:?}");
+            assert!(text.chars().all(is_printable), "{text:?}");
+            assert!(text.len() < 10_000, "{} bytes", text.len());
+        }
     }
 
     #[test]

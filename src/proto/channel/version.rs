@@ -106,6 +106,7 @@ const LAST_WITH_KEEP_ALIVE: [u32; 4] = [3, 1, 1511, 0];
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::printable::is_printable;
 
     fn version(text: &str) -> AgentVersion {
         AgentVersion::new(text)
@@ -130,5 +131,16 @@ mod tests {
         for text in ["", "3.3.987", "3.3.987.0.1", "3.3.x.0", "99999999999.0.0.0"] {
             assert!(!version(text).has_mux(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_version_is_shown_as_printable_and_short_text() {
+        let hostile = format!("3.3.987.0\u{1b}[2J\r\n\u{202e}{}", "A".repeat(10_000));
+
+        let text = version(&hostile).text().to_string();
+
+        assert!(text.starts_with("3.3.987.0"), "{text:?}");
+        assert!(text.chars().all(is_printable), "{text:?}");
+        assert!(text.chars().count() <= MAX_LEN + 1, "{text:?}");
     }
 }
