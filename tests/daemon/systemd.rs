@@ -113,6 +113,23 @@ fn the_shipped_units_are_valid_and_the_system_unit_is_sandboxed() {
     }
 }
 
+/// Others may connect to sockets in it whose mode allows that. They must not be able to open the
+/// directory itself, or a file in it.
+#[test]
+fn no_shipped_unit_opens_its_runtime_directory_to_others() {
+    for unit in [
+        "systemd/ssm-proxyd.service",
+        "systemd/ssm-proxyd-user.service",
+    ] {
+        let text = std::fs::read_to_string(unit).unwrap();
+        let mut lines = text.lines();
+        let mode = lines.find_map(|line| line.strip_prefix("RuntimeDirectoryMode="));
+        let mode = u32::from_str_radix(mode.expect(unit), 8).unwrap();
+
+        assert_eq!(mode & !0o711, 0, "{unit}: {mode:o}");
+    }
+}
+
 /// The notification socket of a service manager, with a timeout of a minute, and its path.
 fn manager() -> (TempDir, PathBuf, UnixDatagram) {
     let directory = tempfile::tempdir().unwrap();

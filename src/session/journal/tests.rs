@@ -154,7 +154,9 @@ fn what_is_not_a_file_of_this_user_is_neither_read_nor_waited_for_nor_locked() {
     let elsewhere = tempfile::tempdir().unwrap();
     let target = killed(elsewhere.path(), &["linked", "to"]);
     std::os::unix::fs::symlink(&target, at("sessions-2-0.journal")).unwrap();
-    fs::hard_link(&target, at("sessions-2-1.journal")).unwrap();
+    let second = tempfile::tempdir().unwrap();
+    let linked_twice = killed(second.path(), &["hard", "link"]);
+    fs::hard_link(&linked_twice, at("sessions-2-1.journal")).unwrap();
     let fifo = std::process::Command::new("mkfifo")
         .arg(at("sessions-2-2.journal"))
         .status();
