@@ -108,7 +108,11 @@ const ADDRESS_TIMEOUT: Duration = Duration::from_secs(10);
 mod tests {
     use super::*;
 
+    use std::fs::File;
     use std::net::{IpAddr, Ipv4Addr};
+    use std::process::Command;
+
+    use rustix::io::Errno;
 
     use socket2::{Domain, Socket, Type};
 
@@ -166,5 +170,43 @@ mod tests {
         let turns = interleave(all(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"]));
 
         assert_eq!(turns, all(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"]));
+    }
+
+    /// The limit applies to a process, so the test runs in one of its own.
+    #[test]
+    fn a_name_that_is_not_resolved_for_lack_of_descriptors_is_not_called_unknown() {
+        let tests = std::env::current_exe().unwrap();
+        let mut limited = Command::new("sh");
+        limited
+            .args(["-c", "ulimit -n 100 && exec \"$0\" \"$@\""])
+            .arg(tests)
+            .args(["--exact", "--include-ignored", "--nocapture"])
+            .arg("network::addresses::tests::without_descriptors");
+
+        let outcome = limited.output().unwrap();
+
+        let printed = String::from_utf8_lossy(&outcome.stdout);
+        assert!(outcome.status.success(), "{outcome:?}");
+        assert!(printed.contains("1 passed"), "{printed}");
+    }
+
+    #[tokio::test]
+    #[ignore = "runs in a process of its own, started by another test"]
+    async fn without_descriptors() {
+        let endpoint = Endpoint {
+            host: "localhost".to_owned(),
+            port: 1,
+            tls: false,
+            loopback_only: true,
+        };
+        let mut files = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            files.push(file);
+        }
+
+        let error = connect_tcp(&endpoint).await.unwrap_err();
+
+        drop(files);
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::MFILE), "{error}");
     }
 }
