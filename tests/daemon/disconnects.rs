@@ -24,13 +24,13 @@ use crate::support::process::ssm_proxyd;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_websocket_is_detected_by_a_missed_pong() {
-    let mut conversation = Conversation::begin(Options::default(), "").await;
+    let mut fixture = Fixture::begin(Options::default(), "").await;
     let broken = OneOffFault::Break(Manner::BlackHole);
-    assert_eq!(conversation.simulator.inject(None, broken), 1);
+    assert_eq!(fixture.simulator.inject(None, broken), 1);
 
-    assert_echo(&mut conversation.client, b"into the silence");
+    assert_echo(&mut fixture.client, b"into the silence");
 
-    let (simulator, log) = conversation.end();
+    let (simulator, log) = fixture.end();
     assert_eq!(simulator.ledger().sessions[0].attached, 2);
     assert_names(&only_line(&log, "WARN"), &["no message or pong received"]);
     for retry_now in ["retrying now", "resumed from suspend"] {
@@ -47,25 +47,20 @@ async fn a_session_that_is_not_resumed_in_time_is_a_reset_and_one_line() {
         ),
         (refusing_upgrades(), "HTTP 503"),
     ] {
-        let conversation =
-            Conversation::begin(Options::default(), "resume_timeout = \"2s\"\n").await;
-        conversation.simulator.set_faults(faults);
-        conversation.break_websocket();
+        let fixture = Fixture::begin(Options::default(), "resume_timeout = \"2s\"\n").await;
+        fixture.simulator.set_faults(faults);
+        fixture.break_websocket();
         // After this number of failures the backoff is longer than 2 s, so that time runs out in
         // it.
         for _ in 0..8 {
-            conversation.retry_now().await;
+            fixture.retry_now().await;
         }
 
-        let (simulator, log) = conversation.lost();
+        let (simulator, log) = fixture.lost();
 
         let line = only_line(&log, "session lost");
         assert_names(&line, &["{forward=\"f\"}", "not resumed within 2 s", cause]);
-        assert_eq!(
-            log.matches("WARN").count(),
-            2,
-            "expected one line for the disconnect: {log}"
-        );
+        assert_eq!(log.matches("WARN").count(), 2, "one line: {log}");
         assert_eq!(simulator.ledger().sessions[0].attached, 1, "{cause}");
     }
 }
@@ -73,79 +68,72 @@ async fn a_session_that_is_not_resumed_in_time_is_a_reset_and_one_line() {
 /// Each websocket carries messages but no data, and breaks soon.
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets_that_break_without_data_are_replaced_with_backoff_and_a_limit() {
-    let conversation = Conversation::begin(Options::default(), "resume_timeout = \"3s\"\n").await;
-    conversation
+    let fixture = Fixture::begin(Options::default(), "resume_timeout = \"3s\"\n").await;
+    fixture
         .client
         .set_read_timeout(Some(Duration::from_millis(5)))
         .unwrap();
-    conversation
+    fixture
         .simulator
         .set_faults(broken_every(150, Manner::Reset));
 
     until("the client is reset", || {
-        conversation
-            .simulator
-            .inject(None, OneOffFault::StartClient);
-        let read = conversation.client.peek(&mut [0]);
+        fixture.simulator.inject(None, OneOffFault::StartClient);
+        let read = fixture.client.peek(&mut [0]);
         read.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
     })
     .await;
 
-    let log = conversation.daemon.stop(&conversation.simulator);
+    let log = fixture.daemon.stop(&fixture.simulator);
     let line = only_line(&log, "session lost");
     assert_names(&line, &["not resumed within 3 s"]);
     // The backoff is at least 50 ms and doubles up to 2.5 s.
-    let calls = conversation.simulator.ledger().calls["ResumeSession"];
+    let calls = fixture.simulator.ledger().calls["ResumeSession"];
     assert!(calls <= 8, "{calls} calls in 3 s");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_carries_data_outlives_websockets_that_break_soon() {
-    let mut conversation =
-        Conversation::begin(Options::default(), "resume_timeout = \"5s\"\n").await;
-    conversation
+    let mut fixture = Fixture::begin(Options::default(), "resume_timeout = \"5s\"\n").await;
+    fixture
         .simulator
         .set_faults(broken_every(300, Manner::Reset));
 
     // Each lives for 300 ms, so that all of them live longer than `resume_timeout`.
     until("many websockets broke", || {
-        assert_echo(&mut conversation.client, b"more");
-        conversation.simulator.ledger().sessions[0].attached > 20
+        assert_echo(&mut fixture.client, b"more");
+        fixture.simulator.ledger().sessions[0].attached > 20
     })
     .await;
 
-    conversation.simulator.set_faults(Faults::default());
-    conversation.end();
+    fixture.simulator.set_faults(Faults::default());
+    fixture.end();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_ends_while_its_websocket_is_broken_is_a_reset_and_one_line() {
     for terminated in [true, false] {
-        let conversation = Conversation::begin(Options::default(), "").await;
-        conversation.simulator.set_faults(refusing_upgrades());
-        conversation.break_websocket();
+        let fixture = Fixture::begin(Options::default(), "").await;
+        fixture.simulator.set_faults(refusing_upgrades());
+        fixture.break_websocket();
         until("a dial was refused", || {
-            !conversation.simulator.ledger().refused_upgrades.is_empty()
+            !fixture.simulator.ledger().refused_upgrades.is_empty()
         })
         .await;
 
         if terminated {
-            terminate(&conversation.simulator);
+            terminate(&fixture.simulator);
         } else {
-            conversation.simulator.set_faults(Faults {
+            fixture.simulator.set_faults(Faults {
                 idle_timeout: Some(Duration::from_millis(50)),
                 ..refusing_upgrades()
             });
         }
 
-        let (simulator, log) = conversation.lost();
+        let (simulator, log) = fixture.lost();
         let line = only_line(&log, "session lost");
         assert_names(&line, &["{forward=\"f\"}", "the session has ended"]);
-        assert_eq!(
-            log.matches("WARN").count(),
-            2,
-            "expected one line for the disconnect: {log}"
-        );
+        assert_eq!(log.matches("WARN").count(), 2, "one line: {log}");
         let expected = if terminated {
             EndedBy::Api
         } else {
@@ -159,14 +147,11 @@ async fn a_session_that_ends_while_its_websocket_is_broken_is_a_reset_and_one_li
 async fn a_session_closed_with_a_message_from_the_agent_is_a_reset_and_one_line() {
     let mut options = Options::default();
     options.agent.crash_delay = Duration::from_millis(10);
-    let conversation = Conversation::begin(options, "").await;
+    let fixture = Fixture::begin(options, "").await;
 
-    assert_eq!(
-        conversation.simulator.inject(None, OneOffFault::KillAgent),
-        1
-    );
+    assert_eq!(fixture.simulator.inject(None, OneOffFault::KillAgent), 1);
 
-    let (simulator, log) = conversation.lost();
+    let (simulator, log) = fixture.lost();
     let text = &simulator.ledger().sessions[0].output;
     assert_names(text, &["ipc messaging received timeout"]);
     let line = only_line(&log, "WARN");
@@ -175,21 +160,20 @@ async fn a_session_closed_with_a_message_from_the_agent_is_a_reset_and_one_line(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_skips_the_backoff_between_attempts() {
-    let mut conversation =
-        Conversation::begin(Options::default(), "resume_timeout = \"60s\"\n").await;
-    conversation
+    let mut fixture = Fixture::begin(Options::default(), "resume_timeout = \"60s\"\n").await;
+    fixture
         .simulator
         .set_faults(failing_resume("ThrottlingException"));
-    conversation.break_websocket();
+    fixture.break_websocket();
 
     for _ in 0..ATTEMPTS {
-        conversation.retry_now().await;
+        fixture.retry_now().await;
     }
-    conversation.simulator.set_faults(Faults::default());
-    conversation.retry_now().await;
+    fixture.simulator.set_faults(Faults::default());
+    fixture.retry_now().await;
 
-    assert_echo(&mut conversation.client, b"after");
-    let (simulator, log) = conversation.end();
+    assert_echo(&mut fixture.client, b"after");
+    let (simulator, log) = fixture.end();
     assert_eq!(simulator.ledger().sessions[0].attached, 2);
     assert_names(&only_line(&log, "WARN"), &["resuming the session"]);
 }
@@ -209,7 +193,7 @@ async fn a_login_while_a_session_is_resumed_needs_no_restart() {
         std::fs::write(keys.path(), text).unwrap();
     };
     login(&credentials.access_key_id);
-    let mut conversation = Conversation::with(options, "", |command| {
+    let mut fixture = Fixture::with(options, "", |command| {
         command
             .env_remove("AWS_ACCESS_KEY_ID")
             .env_remove("AWS_SECRET_ACCESS_KEY")
@@ -217,21 +201,19 @@ async fn a_login_while_a_session_is_resumed_needs_no_restart() {
     })
     .await;
 
-    conversation
+    fixture
         .simulator
         .set_faults(failing_resume("ExpiredTokenException"));
     login("AKIDOLD");
-    conversation.break_websocket();
-    conversation.until_refused("ExpiredTokenException").await;
-    conversation.simulator.set_faults(Faults::default());
+    fixture.break_websocket();
+    fixture.until_refused("ExpiredTokenException").await;
+    fixture.simulator.set_faults(Faults::default());
     // The credentials that were read again are denied too.
-    conversation
-        .until_refused("UnrecognizedClientException")
-        .await;
+    fixture.until_refused("UnrecognizedClientException").await;
     login(&credentials.access_key_id);
 
-    assert_echo(&mut conversation.client, b"after");
-    let (simulator, _) = conversation.end();
+    assert_echo(&mut fixture.client, b"after");
+    let (simulator, _) = fixture.end();
     let session = &simulator.ledger().sessions[0];
     assert_eq!(session.upgrade_signatures, ["valid", "valid"]);
     assert_eq!((session.attached, session.resumes), (2, 1));
@@ -297,14 +279,14 @@ fn disconnect_on_flag(stream: TcpStream) {
 }
 
 /// A client that has exchanged bytes with an echo, through a daemon.
-struct Conversation {
+struct Fixture {
     simulator: Simulator,
     daemon: DaemonProcess,
     client: TcpStream,
     _echo: Destination,
 }
 
-impl Conversation {
+impl Fixture {
     /// `keys` are lines of the forward.
     async fn begin(options: Options, keys: &str) -> Self {
         Self::with(options, keys, |command| command).await

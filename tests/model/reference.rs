@@ -17,7 +17,7 @@ pub(super) struct Reference {
     streams: BTreeMap<u32, NaiveTunnel>,
     window: usize,
     /// Sent messages, by number.
-    sent_frames: Vec<Bytes>,
+    frames: Vec<Bytes>,
     /// The rest of our mux, from the first incomplete frame: the half of a NOP.
     seam: Vec<u8>,
     acknowledged: BTreeSet<u64>,
@@ -39,7 +39,7 @@ impl Reference {
         Self {
             streams: BTreeMap::new(),
             window,
-            sent_frames: Vec::new(),
+            frames: Vec::new(),
             seam: Vec::new(),
             acknowledged: BTreeSet::new(),
             received: BTreeMap::new(),
@@ -193,8 +193,7 @@ impl Reference {
         let length = u16::from_le_bytes([*l0, *l1]);
         let id = u32::from_le_bytes([*s0, *s1, *s2, *s3]);
         let part = self.rest.split_off(8);
-        let missing =
-            length - u16::try_from(part.len()).expect("the rest is shorter than its frame");
+        let missing = length - u16::try_from(part.len()).expect("shorter than its frame");
         self.rest[2..4].copy_from_slice(&missing.to_le_bytes());
         if let Some(stream) = self.streams.get_mut(&id) {
             if !part.is_empty() {
@@ -211,13 +210,12 @@ impl Reference {
             let body = payload::decode_acknowledge(&message.payload).unwrap();
             let seq = u64::try_from(body.seq).unwrap();
             let place = self.owed.iter().position(|owed| *owed == seq);
-            self.owed
-                .remove(place.expect("acknowledged messages were received"));
+            self.owed.remove(place.expect("was received"));
             return;
         }
         assert_eq!(message.header.kind, Kind::Input);
         let seq = message.header.seq.0;
-        match self.sent_frames.get(usize::try_from(seq).unwrap()) {
+        match self.frames.get(usize::try_from(seq).unwrap()) {
             Some(former) => {
                 assert_eq!(former, frame, "a retransmission must be identical");
                 assert!(!self.acknowledged.contains(&seq), "{seq} has arrived");
@@ -227,12 +225,8 @@ impl Reference {
     }
 
     fn send_first(&mut self, seq: u64, message: &Message, frame: &Bytes) {
-        assert_eq!(
-            seq,
-            self.sent_frames.len() as u64,
-            "numbers must have no gap"
-        );
-        self.sent_frames.push(frame.clone());
+        assert_eq!(seq, self.frames.len() as u64, "a gap in numbers");
+        self.frames.push(frame.clone());
         assert!(self.unacknowledged() <= self.window.max(1024));
         if message.header.payload_type != PayloadType::Output {
             return;
@@ -268,8 +262,8 @@ impl Reference {
     }
 
     fn unacknowledged(&self) -> usize {
-        let sent_frames = (0..).zip(&self.sent_frames);
-        let waiting = sent_frames.filter(|(seq, _)| !self.acknowledged.contains(seq));
+        let frames = (0..).zip(&self.frames);
+        let waiting = frames.filter(|(seq, _)| !self.acknowledged.contains(seq));
         waiting.map(|(_, frame)| frame.len() - 120).sum()
     }
 
@@ -336,11 +330,7 @@ struct NaiveTunnel {
 impl NaiveTunnel {
     fn send(&mut self, command: u8, data: &[u8]) {
         assert!(!self.fin, "a frame after a FIN");
-        assert_eq!(
-            self.opened,
-            command != 0,
-            "expected one SYN as the first frame"
-        );
+        assert_eq!(self.opened, command != 0, "a SYN, first and once");
         match command {
             0 => self.opened = true,
             1 => {
