@@ -49,7 +49,7 @@ pub(super) fn describe(
     let page = Page::new(request.max_results, token, MIN_PAGE..=MAX_PAGE)?;
     let fitting = nodes.iter().filter(|(_, tags)| {
         let has = |Filter { key, values }: &Filter| {
-            let value = tags.get(key.trim_start_matches(TAG));
+            let value = key.strip_prefix(TAG).and_then(|key| tags.get(key));
             value.is_some_and(|value| values.contains(value))
         };
         request.filters.iter().all(has)
@@ -118,6 +118,8 @@ mod tests {
             ["i-0", "i-1"]
         );
         assert_eq!(ids(&ask(json!({ "Filters": none })).unwrap()), [""; 0]);
+        let twice = json!([filter("tag:tag:Name", &["bastion"])]);
+        assert_eq!(ids(&ask(json!({ "Filters": twice })).unwrap()), [""; 0]);
         let unknown = json!([filter("PingStatus", &["Online"])]);
         assert_eq!(
             ask(json!({ "Filters": unknown })).unwrap_err().0,

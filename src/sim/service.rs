@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -26,6 +27,7 @@ pub(super) struct Service {
     pub(super) ledger: Ledger,
     pub(super) alarm: Alarm,
     faults: Mutex<Faults>,
+    fault_version: AtomicU64,
     bucket: Mutex<Bucket>,
     offline: Mutex<BTreeSet<String>>,
     sessions: Mutex<Sessions>,
@@ -40,6 +42,7 @@ impl Service {
             alarm,
             ledger: Ledger::new(now),
             faults: Mutex::new(options.faults.clone()),
+            fault_version: AtomicU64::new(0),
             bucket: Mutex::default(),
             offline: Mutex::new(options.offline.clone()),
             sessions: Mutex::default(),
@@ -66,9 +69,8 @@ impl Service {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let entry = Entry {
             token: Token::new(&opened.token, now),
-            over: false,
             page: page.clone(),
-            commands,
+            commands: Some(commands),
         };
         let spec = SessionSpec {
             session_id: opened.session_id.clone(),
@@ -90,7 +92,7 @@ impl Service {
         let token = self.draw().token;
         let mut sessions = locked(&self.sessions);
         let entry = sessions.entries.get_mut(session_id)?;
-        if entry.over {
+        if entry.has_ended() {
             return Some(String::new());
         }
         entry.page.lock().resumes += 1;
@@ -107,8 +109,6 @@ impl Service {
         };
         entry.page.lock().terminate_called = true;
         entry.page.end(at, EndedBy::Api, "");
-        // Fails if the queue is full or the session task has ended.
-        drop(entry.commands.try_send(Command::Terminate));
         sessions.close(session_id);
     }
 
@@ -122,18 +122,28 @@ impl Service {
         locked(&self.sessions).entries.get(session_id).cloned()
     }
 
-    /// Returns the session if it has not ended and the token is valid for it.
-    pub(super) fn redeem(&self, session_id: &str, token: &str) -> Option<Entry> {
+    /// Returns the session's page and commands if it has not ended and the token is valid for it.
+    pub(super) fn redeem(
+        &self,
+        session_id: &str,
+        token: &str,
+    ) -> Option<(Page, mpsc::Sender<Command>)> {
         let life = locked(&self.faults).token;
         let mut sessions = locked(&self.sessions);
         let entry = sessions.entries.get_mut(session_id)?;
-        let good = !entry.over && entry.token.redeem(token, life, clock::now());
-        good.then(|| entry.clone())
+        let commands = entry.commands.clone()?;
+        let is_valid = entry.token.redeem(token, life, clock::now());
+        is_valid.then(|| (entry.page.clone(), commands))
     }
 
     /// Returns the current faults.
     pub(super) fn faults(&self) -> Faults {
         locked(&self.faults).clone()
+    }
+
+    /// Returns a number that is increased after each change of the faults.
+    pub(super) fn fault_version(&self) -> u64 {
+        self.fault_version.load(Ordering::Acquire)
     }
 
     /// Returns the error code if this API call must fail.
@@ -164,6 +174,7 @@ impl Service {
         let mut faults = locked(&self.faults);
         *faults = change(&faults)?;
         drop(faults);
+        self.fault_version.fetch_add(1, Ordering::Release);
         self.command(None, || Command::ReloadFaults);
         Ok(())
     }
@@ -176,12 +187,13 @@ impl Service {
     /// Sends a command to one open session or, with `None`, to all. Returns their number.
     fn command(&self, session_id: Option<&str>, command: impl Fn() -> Command) -> usize {
         let sessions = locked(&self.sessions);
-        let fitting = sessions
+        let selected = sessions
             .entries
             .iter()
-            .filter(|(id, entry)| !entry.over && session_id.is_none_or(|wanted| wanted == *id));
-        fitting
-            .filter(|(_, entry)| entry.commands.try_send(command()).is_ok())
+            .filter(|(id, _)| session_id.is_none_or(|wanted| wanted == *id))
+            .filter_map(|(_, entry)| entry.commands.as_ref());
+        selected
+            .filter(|commands| commands.try_send(command()).is_ok())
             .count()
     }
 
@@ -252,11 +264,15 @@ pub(super) struct Opened {
 pub(super) struct Entry {
     /// The token expected in OpenDataChannelInput.
     token: Token,
-    /// Whether the session has ended.
-    pub(super) over: bool,
     pub(super) page: Page,
-    /// Sends commands to the task of the session.
-    pub(super) commands: mpsc::Sender<Command>,
+    /// Sends commands to the task of the session; `None` once the session has ended.
+    commands: Option<mpsc::Sender<Command>>,
+}
+
+impl Entry {
+    pub(super) fn has_ended(&self) -> bool {
+        self.commands.is_none()
+    }
 }
 
 /// A token and its validity. Has no `Debug` because it is a secret.
@@ -310,7 +326,7 @@ impl Sessions {
         let Some(entry) = self.entries.get_mut(session_id) else {
             return;
         };
-        if std::mem::replace(&mut entry.over, true) {
+        if entry.commands.take().is_none() {
             return;
         }
         self.over.push_back(session_id.to_owned());

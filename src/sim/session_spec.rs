@@ -9,13 +9,12 @@ use super::client_websocket::Client;
 use super::one_off_fault::OneOffFault;
 use super::records::Page;
 
-/// Command to a session.
+/// Command to a session. TerminateSession is the end of the queue, so that it has an effect
+/// even if the queue is full.
 pub(super) enum Command {
     /// Attaches a client's websocket with a valid token; replaces the current one.
     Attach(Box<Client>),
-    /// TerminateSession was called.
-    Terminate,
-    /// The faults have changed.
+    /// Wakes the session, which loads the changed faults. Not needed if the queue is full.
     ReloadFaults,
     /// Injects a fault once.
     Inject(OneOffFault),

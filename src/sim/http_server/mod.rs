@@ -201,7 +201,7 @@ fn upgrade(
         ));
     }
     let entry = entry.ok_or(Refusal(StatusCode::NOT_FOUND, "the session does not exist"))?;
-    if entry.over {
+    if entry.has_ended() {
         return Err(Refusal(StatusCode::GONE, "the session has ended"));
     }
     if let Some(status) = service.refuse_upgrade() {
@@ -266,19 +266,17 @@ async fn open(service: Arc<Service>, session_id: String, upgrade: OnUpgrade) {
     };
     let opening = payload::decode::<OpenDataChannel>(&opening).ok();
     let fitting = opening.and_then(|opening| {
-        let entry = service.redeem(&session_id, &opening.token_value)?;
-        Some((opening, entry))
+        let (page, commands) = service.redeem(&session_id, &opening.token_value)?;
+        Some((opening, page, commands))
     });
-    let Some((opening, entry)) = fitting else {
+    let Some((opening, page, commands)) = fitting else {
         return client.close(None, CloseCode::Policy, "invalid token").await;
     };
-    entry
-        .page
-        .lock()
+    page.lock()
         .opening_version
         .clone_from(&opening.client_version);
     // Fails if the session has just ended; the websocket is then closed as well.
-    drop(entry.commands.send(Command::Attach(Box::new(client))).await);
+    drop(commands.send(Command::Attach(Box::new(client))).await);
 }
 
 fn socket(upgraded: Upgraded) -> Option<(Socket, Vec<u8>)> {

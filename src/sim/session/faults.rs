@@ -3,14 +3,22 @@
 use std::time::{Duration, Instant};
 
 use super::super::messages;
-use super::super::one_off_fault::{Manner, OneOffFault, ScheduledFault};
+use super::super::one_off_fault::{Manner, OneOffFault};
 use super::super::records::EndedBy;
 use super::Session;
 use crate::wire::message::Kind;
 
 impl Session {
+    /// Loads the current faults of the service.
+    pub(super) fn load_faults(&mut self) {
+        self.fault_version = self.service.fault_version();
+        self.faults = self.service.faults();
+        self.schedule();
+        self.set_paths();
+    }
+
     /// Applies the message rules and link conditions of the faults to both paths.
-    pub(super) fn set_paths(&mut self) {
+    fn set_paths(&mut self) {
         let faults = &self.faults;
         self.to_agent.set(&faults.messages, faults.to_agent);
         self.to_client.set(&faults.messages, faults.to_client);
@@ -21,27 +29,29 @@ impl Session {
             .map(|fault| self.now + fault.every);
     }
 
-    /// Returns when the next planned fault is due.
-    pub(super) fn next_blow(&self) -> Option<Instant> {
-        let next = self.to_come().map(|planned| planned.after).min();
-        next.map(|after| self.start + after)
+    /// Schedules the planned faults that were not injected yet, in order of time.
+    fn schedule(&mut self) {
+        let mut pending = self.faults.planned.clone();
+        self.injected.retain(|injected| {
+            let known = pending.iter().position(|planned| planned == injected);
+            known.map(|known| pending.remove(known)).is_some()
+        });
+        pending.sort_by_key(|planned| planned.after);
+        self.pending = pending.into();
     }
 
-    /// Injects the planned faults that are due, in order of time.
-    pub(super) fn suffer_planned(&mut self) {
+    /// Returns when the next scheduled fault is due.
+    pub(super) fn next_scheduled(&self) -> Option<Instant> {
+        self.pending.front().map(|next| self.start + next.after)
+    }
+
+    /// Injects the scheduled faults that are due.
+    pub(super) fn inject_scheduled(&mut self) {
         let age = self.now - self.start;
-        let due = self.to_come().filter(|planned| planned.after <= age);
-        let mut due: Vec<_> = due.copied().collect();
-        due.sort_by_key(|planned| planned.after);
-        for ScheduledFault { after, fault } in due {
-            self.last_injected = Some(after);
-            self.apply_fault(fault);
+        while let Some(next) = self.pending.pop_front_if(|next| next.after <= age) {
+            self.injected.push(next);
+            self.apply_fault(next.fault);
         }
-    }
-
-    fn to_come(&self) -> impl Iterator<Item = &ScheduledFault> {
-        let planned = self.faults.planned.iter();
-        planned.filter(|planned| Some(planned.after) > self.last_injected)
     }
 
     /// Injects a one-off fault.

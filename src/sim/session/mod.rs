@@ -11,11 +11,11 @@
 //! client the agent continues and its output is held, up to a limit. `message_io` moves the
 //! messages, `faults` injects faults, `recording` updates the record of the session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -27,6 +27,7 @@ use super::client_websocket::Client;
 use super::connection::Connection;
 use super::fault_rules::{Path, Rate};
 use super::faults::{Direction, Faults, Join};
+use super::one_off_fault::ScheduledFault;
 use super::queue::Queue;
 use super::records::Page;
 use super::service::Service;
@@ -45,16 +46,20 @@ pub(super) struct Session {
     agent: Agent,
     /// Whether the agent waits for the first websocket before it joins.
     absent: bool,
-    commands: mpsc::Receiver<Command>,
+    /// Closed by TerminateSession.
+    commands: Option<mpsc::Receiver<Command>>,
     client: Option<Box<Client>>,
     faults: Faults,
+    fault_version: u64,
     to_agent: Path,
     to_client: Path,
     rate: Rate,
     /// When StartSession was called.
     start: Instant,
-    /// Time after `start` of the last planned fault that was injected.
-    last_injected: Option<Duration>,
+    /// Scheduled faults that are not due yet, in order of time.
+    pending: VecDeque<ScheduledFault>,
+    /// Scheduled faults that were injected.
+    injected: Vec<ScheduledFault>,
     /// When the websocket breaks.
     break_at: Option<Instant>,
     /// When the agent's own websocket is connected again.
@@ -98,13 +103,14 @@ impl Session {
             agent: join(&service, &spec, now),
             absent: faults.join == Join::AtConnect,
             page,
-            commands,
+            commands: Some(commands),
             client: None,
             to_agent: Path::new(Direction::ToAgent, spec.seed),
             to_client: Path::new(Direction::ToClient, !spec.seed),
             rate: Rate::new(now),
             start: now,
-            last_injected: None,
+            pending: VecDeque::new(),
+            injected: Vec::new(),
             break_at: None,
             back_at: None,
             amid_message: false,
@@ -123,11 +129,12 @@ impl Session {
             alarm_at: None,
             now,
             ended: None,
+            fault_version: 0,
             faults,
             spec,
             service,
         };
-        session.set_paths();
+        session.load_faults();
         session
     }
 
@@ -175,20 +182,24 @@ impl Session {
     }
 
     fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
-        let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) else {
+        if self.fault_version != self.service.fault_version() {
+            self.load_faults();
+        }
+        let Some(commands) = &mut self.commands else {
+            return false;
+        };
+        let Poll::Ready(command) = commands.poll_recv(cx) else {
             return false;
         };
         match command {
-            Command::Attach(client) => self.attach(client),
-            Command::Terminate => {
+            Some(Command::Attach(client)) => self.attach(client),
+            Some(Command::ReloadFaults) => {}
+            Some(Command::Inject(fault)) => self.apply_fault(fault),
+            None => {
+                self.commands = None;
                 self.absent = false;
                 self.agent.handle_channel_closed(self.now);
             }
-            Command::ReloadFaults => {
-                self.faults = self.service.faults();
-                self.set_paths();
-            }
-            Command::Inject(fault) => self.apply_fault(fault),
         }
         true
     }
@@ -276,13 +287,13 @@ impl Session {
     fn meet_deadlines(&mut self) -> bool {
         let before = self.deadlines();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
-        let [agent, _, _, blow_at, break_at, back_at, idle_at] = before.map(is_due);
+        let [agent, _, _, scheduled, break_at, back_at, idle_at] = before.map(is_due);
         if agent {
             self.agent.handle_timeout(self.now);
             self.obey();
         }
-        if blow_at {
-            self.suffer_planned();
+        if scheduled {
+            self.inject_scheduled();
         }
         if break_at && let Some(fault) = self.faults.break_every {
             self.break_websocket(fault.manner);
@@ -302,7 +313,7 @@ impl Session {
             self.agent.poll_timeout().filter(is_there),
             self.to_agent.next_arrival(),
             self.to_client.next_arrival(),
-            self.next_blow().filter(is_there),
+            self.next_scheduled().filter(is_there),
             self.break_at,
             self.back_at,
             self.idle_at,

@@ -20,14 +20,18 @@ fn with(faults: Faults) -> Options {
 
 /// Returns the close code of a websocket, or `None` if it ended without a close frame.
 async fn end(client: &mut Client) -> Option<u16> {
-    loop {
-        match client.websocket.next().await {
-            Some(Ok(Frame::Close(frame))) => return frame.map(|frame| frame.code.into()),
-            Some(Ok(_)) => {}
-            Some(Err(Error::Io(_) | Error::Protocol(_))) | None => return None,
-            Some(Err(error)) => panic!("{error}"),
+    let end = async {
+        loop {
+            match client.websocket.next().await {
+                Some(Ok(Frame::Close(frame))) => return frame.map(|frame| frame.code.into()),
+                Some(Ok(_)) => {}
+                Some(Err(Error::Io(_) | Error::Protocol(_))) | None => return None,
+                Some(Err(error)) => panic!("{error}"),
+            }
         }
-    }
+    };
+    let ended = tokio::time::timeout(TIMEOUT, end).await;
+    ended.expect("the websocket ends")
 }
 
 async fn order(simulator: &Simulator, order: &Value) -> (u16, Value) {
@@ -318,6 +322,22 @@ async fn what_is_planned_falls_once_in_its_order_on_a_session_that_is_older() {
 
     assert_eq!(client.hear_acknowledgement().await, 1);
     assert_eq!(simulator.ledger().sessions[0].lost, 1);
+}
+
+#[tokio::test]
+async fn a_fault_scheduled_before_one_that_was_injected_is_injected_at_once() {
+    let simulator = simulator(unpaced()).await;
+    let (_, mut client) = established(&simulator, 9).await;
+    let pause = json!({ "after": "2us", "fault": "pause_client" });
+    let disconnect = json!({ "after": "1us", "fault": { "break": { "close": 1001 } } });
+
+    let first = json!({ "faults": { "planned": [pause] } });
+    assert_eq!(order(&simulator, &first).await.0, 200);
+    while client.next().await.unwrap().header.kind != Kind::PausePublication {}
+    let both = json!({ "faults": { "planned": [pause, disconnect] } });
+    assert_eq!(order(&simulator, &both).await.0, 200);
+
+    assert_eq!(end(&mut client).await, Some(1001));
 }
 
 #[tokio::test]

@@ -98,7 +98,8 @@ fn every_word_is_told() {
         json!([SecondWebsocket::Replaces, SecondWebsocket::Refused]),
         json!([Join::AtStart, Join::AtConnect]),
         json!([Operation::StartSession, Operation::ResumeSession]),
-        json!([Operation::TerminateSession]),
+        json!([Operation::TerminateSession, Operation::DescribeSessions]),
+        json!([Operation::DescribeInstanceInformation]),
     ];
 
     for word in words.iter().flat_map(|words| words.as_array().unwrap()) {

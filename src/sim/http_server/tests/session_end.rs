@@ -1,7 +1,7 @@
 //! Tests of the end of a session, and of its report to the client.
 
 use super::*;
-use crate::sim::{Join, OneOffFault};
+use crate::sim::{Faults, Join, OneOffFault};
 
 /// The agent waits for acknowledgements, but less than two seconds.
 fn impatient() -> Options {
@@ -144,3 +144,39 @@ async fn a_session_that_its_agent_never_joined_is_idle_too() {
 }
 
 const A_WHILE: Duration = Duration::from_millis(50);
+
+/// Fills the command queue of every session. The sessions run at the next await.
+fn fill_command_queues(simulator: &Simulator) {
+    for _ in 0..1000 {
+        simulator.inject(None, OneOffFault::StartClient);
+    }
+    assert_eq!(simulator.inject(None, OneOffFault::StartClient), 0);
+}
+
+#[tokio::test]
+async fn terminate_session_ends_a_session_whose_command_queue_is_full() {
+    let simulator = simulator(unpaced()).await;
+    let (session, mut client) = established(&simulator, 9).await;
+
+    fill_command_queues(&simulator);
+    let id = session["SessionId"].as_str().unwrap();
+    simulator.service.terminate(id);
+
+    farewell(&mut client).await;
+    assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Api));
+}
+
+#[tokio::test]
+async fn changed_faults_reach_a_session_whose_command_queue_is_full() {
+    let simulator = simulator(unpaced()).await;
+    let (_, mut client) = established(&simulator, 9).await;
+
+    fill_command_queues(&simulator);
+    simulator.set_faults(Faults {
+        idle_timeout: Some(Duration::from_millis(50)),
+        ..Faults::default()
+    });
+
+    farewell(&mut client).await;
+    assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Idle));
+}
