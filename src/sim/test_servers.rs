@@ -14,8 +14,6 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::signature::hex;
-
 /// A test server on loopback.
 #[derive(Debug)]
 pub struct Destination {
@@ -169,7 +167,7 @@ async fn sink(connection: &mut TcpStream, sunk: &Sunk) -> io::Result<()> {
     }
     let received = Received {
         len: total,
-        sha256: hex(&hash.finalize()),
+        sha256: hex::encode(hash.finalize()),
     };
     let line = format!("{} {}\n", received.len, received.sha256);
     sunk.lock().push(received);
@@ -255,7 +253,7 @@ mod tests {
         to.read_to_string(&mut line).await.unwrap();
 
         let expected: Vec<u8> = seeded(100_000, 7).flatten().collect();
-        let sha256 = hex(&Sha256::digest(&expected));
+        let sha256 = hex::encode(Sha256::digest(&expected));
         assert_eq!(line, format!("100000 {sha256}\n"));
         assert_eq!(
             sink.received(),

@@ -112,6 +112,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ("aws-sdk-sts", At(&["session/aws/cause", "session/aws/mfa"])),
     ("aws-sigv4", At(&["session/sigv4", "sim/signature"])),
     ("aws-smithy-http-client", At(&["session/aws"])),
+    ("aws-smithy-types", At(&["sim/signature"])),
     ("aws-types", At(&["session/aws"])),
     ("base64", At(&["network/roots"])),
     ("bytes", AnywhereBut(&[])),
@@ -129,6 +130,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
         ]),
     ),
     ("futures-util", At(&["session/aws", "tunnel", "sim"])),
+    ("hex", At(&["sim", "cli/demo"])),
     (
         "http",
         At(&["network/proxy", "session/stream_url", "session/sigv4"]),
@@ -138,6 +140,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ("humantime", At(&["duration"])),
     ("hyper", At(&["daemon", "sim"])),
     ("hyper-util", At(&["network/proxy", "daemon", "sim"])),
+    ("percent-encoding", At(&["sim/signature"])),
     ("rcgen", At(&["sim"])),
     (
         "rustix",

@@ -64,7 +64,7 @@ pub(crate) async fn read_hash(address: SocketAddr) -> io::Result<String> {
     loop {
         let len = client.read(&mut buffer).await?;
         if len == 0 {
-            return Ok(hex(hash));
+            return Ok(hex::encode(hash.finalize()));
         }
         hash.update(&buffer[..len]);
     }
@@ -85,12 +85,5 @@ pub(crate) fn hash_of(len: u64, seed: u64) -> String {
     for chunk in seeded(len, seed) {
         hash.update(chunk);
     }
-    hex(hash)
-}
-
-fn hex(hash: Sha256) -> String {
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(hash.finalize())
 }

@@ -7,11 +7,14 @@
 //! Specification: AWS Signature Version 4; docs/protocol.md, section 0.1, for the upgrade.
 
 use std::fmt;
-use std::fmt::Write as _;
+use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use hyper::HeaderMap;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 /// The credentials that the simulator accepts. They are dummies, but `Debug` omits the secrets.
@@ -234,7 +237,7 @@ impl Claim {
             "AWS4-HMAC-SHA256\n{}\n{}\n{}",
             self.date,
             self.scope,
-            hex(&Sha256::digest(canonical))
+            hex::encode(Sha256::digest(canonical))
         );
         let secret = &expected.credentials.secret_access_key;
         let key = generate_signing_key(secret, date, expected.region, expected.service);
@@ -253,7 +256,7 @@ impl Claim {
             let values: Vec<_> = values.map(|value| collapse(value.as_bytes())).collect();
             canonical.push_str(&format!("{name}:{}\n", values.join(",")));
         }
-        let body = hex(&Sha256::digest(request.body));
+        let body = hex::encode(Sha256::digest(request.body));
         canonical.push_str(&format!("\n{}\n{body}", self.signed_headers));
         canonical
     }
@@ -268,16 +271,7 @@ fn split_credential(credential: &str) -> Result<(String, String), Fault> {
 
 /// Encodes the path once more, as required by all services except S3.
 fn canonical_path(path: &str) -> String {
-    let mut encoded = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                encoded.push(char::from(byte));
-            }
-            other => push_hex(&mut encoded, "%", other, true),
-        }
-    }
-    encoded
+    utf8_percent_encode(path, &ENCODED_IN_PATH).to_string()
 }
 
 /// Sorts the parameters, without the signature itself.
@@ -294,30 +288,11 @@ fn canonical_query(query: &str, presigned: bool) -> String {
 }
 
 /// Returns the decoded value of a query parameter.
-pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
+fn parameter(query: &str, name: &str) -> Option<String> {
     let mut pairs = query.split('&').filter_map(|part| part.split_once('='));
     let (_, value) = pairs.find(|(key, _)| *key == name)?;
-    Some(percent_decoded(value))
-}
-
-fn percent_decoded(value: &str) -> String {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let code = tail.get(..2).filter(|_| *first == b'%');
-        let code = code.and_then(|code| std::str::from_utf8(code).ok());
-        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let value = percent_decode_str(value).decode_utf8_lossy();
+    Some(value.into_owned())
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -330,51 +305,26 @@ fn collapse(value: &[u8]) -> String {
     value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        push_hex(&mut text, "", *byte, false);
-    }
-    text
-}
-
-fn push_hex(text: &mut String, prefix: &str, byte: u8, upper: bool) {
-    let written = match upper {
-        true => write!(text, "{prefix}{byte:02X}"),
-        false => write!(text, "{prefix}{byte:02x}"),
-    };
-    written.expect("writing to a String does not fail");
-}
-
 /// Parses a date such as `20240131T235959Z`.
 fn parse_date(text: &str) -> Option<SystemTime> {
-    let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if day.len() != 8 || time.len() != 6 || !all_digits(day) || !all_digits(time) {
-        return None;
-    }
-    let number = |part: &str| part.parse::<u64>().ok();
-    let days = days_since_epoch(number(&day[..4])?, number(&day[4..6])?, number(&day[6..])?)?;
-    let seconds = number(&time[..2])? * 3600 + number(&time[2..4])? * 60 + number(&time[4..])?;
-    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86_400 + seconds))
-}
-
-/// Returns the days since the epoch (Gregorian calendar). Computed in years that begin in March.
-fn days_since_epoch(year: u64, month: u64, day: u64) -> Option<u64> {
-    if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    let year = if month <= 2 { year - 1 } else { year };
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + of_year;
-    days.checked_sub(EPOCH)
+    let part = |range: Range<usize>| text.get(range);
+    let (year, month, day_hour) = (part(0..4)?, part(4..6)?, part(6..11)?);
+    let (minute, second) = (part(11..13)?, part(13..text.len())?);
+    let date = format!("{year}-{month}-{day_hour}:{minute}:{second}");
+    let date = DateTime::from_str(&date, Format::DateTime).ok()?;
+    date.try_into().ok()
 }
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256 ";
 /// AWS rejects dates further off, in both directions.
 const MAX_SKEW: Duration = Duration::from_secs(300);
-/// 1 January 1970 in the day count of `days_since_epoch`.
-const EPOCH: u64 = 719_468;
+/// All characters but those that RFC 3986 calls unreserved, and `/`.
+const ENCODED_IN_PATH: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'/');
 
 #[cfg(test)]
 mod tests;
