@@ -118,7 +118,7 @@ fn a_destination_that_does_not_read_stops_the_upload_and_breaks_nothing() {
 fn a_silent_agent_is_probed_rarely_and_with_the_oldest_message_only() {
     let mut setup = fast_setup();
     setup.records = true;
-    setup.up.capacity = usize::MAX;
+    setup.capacity = usize::MAX;
     let mut pair = setup.established();
     let stream = pair.open(Destination::stalled());
     pair.write(stream, &pattern(1, 6 << 20));

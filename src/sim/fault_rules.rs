@@ -82,7 +82,7 @@ impl Path {
     /// Discards all messages in transit after a disconnect.
     pub(super) fn cut(&mut self) {
         self.overtaken = None;
-        self.link.cut();
+        self.link.cut(0);
     }
 
     pub(super) fn is_clear(&self) -> bool {

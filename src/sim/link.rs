@@ -5,32 +5,37 @@
 //! is perfect: all messages arrive at once and in order.
 //!
 //! ```text
-//!   push ──▶ lost?  duplicated?  ── delay + jitter ──▶ pop     cut: discards all in transit
-//!                                 └─ reordered? ─┘
+//!   push ──▶ lost?  duplicated?  damaged? ── delay + jitter ──▶ pop     cut: discards messages
+//!                                          └─ reordered? ─┘                  in transit
 //! ```
+//!
+//! For tests, a fault can also be planned for the next messages of a type.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{duration, json_bounds};
+use crate::wire::message::{Kind, Message};
 
 /// One direction of a path.
 #[derive(Debug)]
 pub struct Link {
     conditions: Conditions,
-    chance: fastrand::Rng,
+    rng: fastrand::Rng,
     /// Messages in transit, ordered by arrival time and then by sequence.
     queue: BTreeMap<(Instant, u64), Bytes>,
     bytes: usize,
+    capacity: usize,
     serial: u64,
     /// Earliest arrival time of further messages, except reordered ones.
     latest: Option<Instant>,
-    doomed: usize,
-    lost: u64,
+    planned: Vec<Planned>,
+    held_until: Option<Instant>,
+    discards: bool,
 }
 
 impl Link {
@@ -38,13 +43,15 @@ impl Link {
     pub fn new(seed: u64, conditions: Conditions) -> Self {
         Self {
             conditions,
-            chance: fastrand::Rng::with_seed(seed),
+            rng: fastrand::Rng::with_seed(seed),
             queue: BTreeMap::new(),
             bytes: 0,
+            capacity: CAPACITY,
             serial: 0,
             latest: None,
-            doomed: 0,
-            lost: 0,
+            planned: Vec::new(),
+            held_until: None,
+            discards: false,
         }
     }
 
@@ -53,9 +60,53 @@ impl Link {
         self.conditions = conditions;
     }
 
-    /// Loses the next `count` messages, regardless of the conditions.
+    /// Sets the number of bytes in transit from which [`has_room`](Self::has_room) is false.
+    pub fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
+    }
+
+    /// Sets whether all messages pushed from now on are discarded.
+    pub fn set_discards(&mut self, discards: bool) {
+        self.discards = discards;
+    }
+
+    /// Lets no message arrive before `until`; none is lost.
+    pub fn hold_until(&mut self, until: Instant) {
+        self.held_until = Some(until);
+    }
+
+    /// Loses the next `count` messages of any type.
     pub fn lose_next(&mut self, count: usize) {
-        self.doomed = count;
+        self.plan(None, count, Fault::Loss);
+    }
+
+    /// Loses the next `count` messages of a type.
+    pub fn lose_next_of(&mut self, kind: Kind, count: usize) {
+        self.plan(Some(kind), count, Fault::Loss);
+    }
+
+    /// Duplicates the next `count` messages of a type.
+    pub fn duplicate_next_of(&mut self, kind: Kind, count: usize) {
+        self.plan(Some(kind), count, Fault::Duplication);
+    }
+
+    /// Flips a bit in the last byte of the next `count` messages of a type.
+    pub fn damage_next_of(&mut self, kind: Kind, count: usize) {
+        self.plan(Some(kind), count, Fault::Damage);
+    }
+
+    /// Delays the next message of a type by `late`; others may overtake it.
+    pub fn delay_next_of(&mut self, kind: Kind, late: Duration) {
+        self.plan(Some(kind), 1, Fault::Delay(late));
+    }
+
+    /// Cancels all faults planned for the next messages.
+    pub fn cancel_planned(&mut self) {
+        self.planned.clear();
+    }
+
+    fn plan(&mut self, kind: Option<Kind>, count: usize, fault: Fault) {
+        self.planned.push(Planned { kind, count, fault });
     }
 
     /// Sends a message.
@@ -64,90 +115,138 @@ impl Link {
     }
 
     /// Sends a message with an additional delay of `late`; others may overtake it.
-    pub fn push_late(&mut self, now: Instant, message: Bytes, late: Duration) {
-        if self.loses() {
-            self.lost += 1;
+    pub fn push_late(&mut self, now: Instant, mut message: Bytes, mut late: Duration) {
+        let planned = self.next_planned(&message);
+        if self.discards || planned == Some(Fault::Loss) || self.draws(self.conditions.loss) {
             return;
         }
-        for _ in 0..=u32::from(self.draws(self.conditions.doubling)) {
-            let at = match (late, self.draws(self.conditions.reordering)) {
-                (Duration::ZERO, false) => self.in_order(now),
-                (late, false) => self.travel(now) + late,
-                (late, true) => self.travel(now) + late + self.detour(),
-            };
-            self.serial += 1;
-            self.bytes += message.len();
-            let _none: Option<Bytes> = self.queue.insert((at, self.serial), message.clone());
+        let mut copies = 1 + u8::from(self.draws(self.conditions.duplication));
+        match planned {
+            Some(Fault::Duplication) => copies = 2,
+            Some(Fault::Damage) => message = damaged(&message),
+            Some(Fault::Delay(by)) => late += by,
+            Some(Fault::Loss) | None => {}
         }
+        for _ in 0..copies {
+            let at = match (late, self.draws(self.conditions.reordering)) {
+                (Duration::ZERO, false) => self.in_order(now, message.len()),
+                (late, false) => self.arrival(now) + late,
+                (late, true) => self.arrival(now) + late + self.reorder_delay(),
+            };
+            self.insert(at, message.clone());
+        }
+    }
+
+    /// Sends a message that is not lost and arrives after all others.
+    pub fn push_reliably(&mut self, now: Instant, message: Bytes) {
+        let last = self.queue.last_key_value().map_or(now, |((at, _), _)| *at);
+        let at = last.max(now + self.conditions.delay);
+        self.latest = Some(at);
+        self.insert(at, message);
     }
 
     /// Returns the next message that has arrived.
     pub fn pop(&mut self, now: Instant) -> Option<Bytes> {
-        let first = self
-            .queue
-            .first_entry()
-            .filter(|entry| entry.key().0 <= now)?;
-        let message = first.remove();
+        self.next_arrival().filter(|at| *at <= now)?;
+        self.pop_first()
+    }
+
+    /// Returns the message that would arrive first.
+    pub fn pop_first(&mut self) -> Option<Bytes> {
+        let (_, message) = self.queue.pop_first()?;
         self.bytes -= message.len();
         Some(message)
     }
 
     /// Returns when the next message arrives.
     pub fn next_arrival(&self) -> Option<Instant> {
-        self.queue.keys().next().map(|(at, _)| *at)
+        let (at, _) = self.queue.keys().next()?;
+        Some(self.held_until.map_or(*at, |until| until.max(*at)))
     }
 
-    /// Discards all messages in transit after a disconnect.
-    pub fn cut(&mut self) {
-        self.lost += u64::try_from(self.queue.len()).unwrap_or(u64::MAX);
-        self.queue.clear();
-        self.bytes = 0;
+    /// Discards the messages in transit after a disconnect, except the first `kept` to arrive.
+    pub fn cut(&mut self, kept: usize) {
+        while self.queue.len() > kept
+            && let Some((_, message)) = self.queue.pop_last()
+        {
+            self.bytes -= message.len();
+        }
         self.latest = None;
+    }
+
+    /// Returns true if no message is in transit.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
     }
 
     /// Returns true if no message is in transit and new ones would be unaffected.
     pub fn is_clear(&self) -> bool {
-        self.queue.is_empty() && self.doomed == 0 && self.conditions == Conditions::default()
+        self.queue.is_empty()
+            && self.planned.is_empty()
+            && self.held_until.is_none()
+            && !self.discards
+            && self.conditions == Conditions::default()
     }
 
-    /// Returns true if the sender need not wait. No realistic path holds more than this limit.
+    /// Returns true if the sender need not wait.
     pub fn has_room(&self) -> bool {
-        self.bytes < MAX_BYTES
+        self.bytes < self.capacity
     }
 
-    /// Returns the number of messages lost at random, by `lose_next`, or by a cut.
-    pub fn lost(&self) -> u64 {
-        self.lost
-    }
-
-    fn loses(&mut self) -> bool {
-        if self.doomed > 0 {
-            self.doomed -= 1;
-            return true;
+    /// Returns the fault planned for this message, if any, and counts it.
+    fn next_planned(&mut self, message: &Bytes) -> Option<Fault> {
+        if self.planned.is_empty() {
+            return None;
         }
-        self.draws(self.conditions.loss)
+        let kind = Message::decode_unverified(message.clone()).ok();
+        let kind = kind.map(|message| message.header.kind);
+        let fits = |planned: &Planned| planned.kind.is_none() || planned.kind == kind;
+        let index = self.planned.iter().position(fits)?;
+        let planned = &mut self.planned[index];
+        planned.count -= 1;
+        let fault = planned.fault;
+        if planned.count == 0 {
+            self.planned.remove(index);
+        }
+        Some(fault)
+    }
+
+    fn insert(&mut self, at: Instant, message: Bytes) {
+        self.serial += 1;
+        self.bytes += message.len();
+        let _none: Option<Bytes> = self.queue.insert((at, self.serial), message);
     }
 
     fn draws(&mut self, per_mille: u16) -> bool {
-        per_mille > 0 && self.chance.u16(..1000) < per_mille
+        per_mille > 0 && self.rng.u16(..1000) < per_mille
     }
 
-    fn in_order(&mut self, now: Instant) -> Instant {
-        let at = self.travel(now);
-        let at = self.latest.map_or(at, |latest| at.max(latest));
+    /// Draws the arrival time of a message that overtakes no other, at the bandwidth of the path.
+    fn in_order(&mut self, now: Instant, len: usize) -> Instant {
+        let at = self.arrival(now);
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let transfer = self.conditions.bandwidth.map_or(Duration::ZERO, |rate| {
+            Duration::from_secs(1) * len / rate.get()
+        });
+        let at = self.latest.map_or(at, |latest| at.max(latest + transfer));
         self.latest = Some(at);
         at
     }
 
-    fn travel(&mut self, now: Instant) -> Instant {
+    fn arrival(&mut self, now: Instant) -> Instant {
         let Conditions { delay, jitter, .. } = self.conditions;
-        now + delay + drawn(&mut self.chance, jitter)
+        now + delay + self.drawn(jitter)
     }
 
-    /// Draws a detour long enough for other messages to overtake.
-    fn detour(&mut self) -> Duration {
+    /// Draws a delay long enough for other messages to overtake.
+    fn reorder_delay(&mut self) -> Duration {
         let Conditions { delay, jitter, .. } = self.conditions;
-        drawn(&mut self.chance, 2 * (delay + jitter) + DETOUR)
+        self.drawn(2 * (delay + jitter) + MIN_REORDER_RANGE)
+    }
+
+    fn drawn(&mut self, max: Duration) -> Duration {
+        let nanos = u64::try_from(max.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.rng.u64(0..=nanos))
     }
 }
 
@@ -165,67 +264,59 @@ pub struct Conditions {
     #[serde(deserialize_with = "json_bounds::per_mille")]
     pub loss: u16,
     /// Probability of duplication.
-    #[serde(deserialize_with = "json_bounds::per_mille")]
-    pub doubling: u16,
+    #[serde(alias = "doubling", deserialize_with = "json_bounds::per_mille")]
+    pub duplication: u16,
     /// Probability of being overtaken by later messages.
     #[serde(deserialize_with = "json_bounds::per_mille")]
     pub reordering: u16,
+    /// Bytes per second; `None`: no limit.
+    pub bandwidth: Option<NonZeroU32>,
 }
 
-/// Random schedule of websocket disconnects.
-#[derive(Debug)]
-pub struct Breaks {
-    chance: fastrand::Rng,
-    span: Range<Duration>,
-    next: Instant,
-}
-
-impl Breaks {
-    /// Creates a schedule; the time to each disconnect is drawn from `span`.
-    pub fn new(now: Instant, seed: u64, span: Range<Duration>) -> Self {
-        let mut breaks = Self {
-            chance: fastrand::Rng::with_seed(seed),
-            span,
-            next: now,
-        };
-        breaks.plan(now);
-        breaks
-    }
-
-    /// Returns true if a disconnect is due, and schedules the next one.
-    pub fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = self.next <= now;
-        if is_due {
-            self.plan(now);
+impl Conditions {
+    /// Returns a path without other faults than this delay.
+    pub fn delayed(delay: Duration) -> Self {
+        Self {
+            delay,
+            ..Self::default()
         }
-        is_due
-    }
-
-    /// Returns when the next disconnect is due.
-    pub fn next(&self) -> Instant {
-        self.next
-    }
-
-    fn plan(&mut self, now: Instant) {
-        let Range { start, end } = self.span;
-        self.next = now + start + drawn(&mut self.chance, end.saturating_sub(start));
     }
 }
 
-fn drawn(chance: &mut fastrand::Rng, most: Duration) -> Duration {
-    let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
-    Duration::from_nanos(chance.u64(0..=nanos))
+/// A fault planned for the next messages.
+#[derive(Debug)]
+struct Planned {
+    kind: Option<Kind>,
+    count: usize,
+    fault: Fault,
 }
 
-/// Additional range of a detour, for links without delay.
-const DETOUR: Duration = Duration::from_millis(5);
-/// 16 MiB: 1 Gbit/s for more than 100 ms.
-const MAX_BYTES: usize = 16 << 20;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Loss,
+    Duplication,
+    Damage,
+    Delay(Duration),
+}
+
+fn damaged(message: &Bytes) -> Bytes {
+    let mut damaged = message.to_vec();
+    if let Some(last) = damaged.last_mut() {
+        *last ^= 1;
+    }
+    damaged.into()
+}
+
+/// Minimum range of the delay of reordered messages, for links without delay.
+const MIN_REORDER_RANGE: Duration = Duration::from_millis(5);
+/// 16 MiB: 1 Gbit/s for more than 100 ms. No realistic path holds more.
+const CAPACITY: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock;
+    use crate::wire::message::{Header, MessageId, PayloadType, Seq};
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -258,13 +349,13 @@ mod tests {
     }
 
     #[test]
-    fn loss_doubling_and_reordering_are_as_frequent_as_asked() {
+    fn loss_duplication_and_reordering_are_as_frequent_as_configured() {
         let lossy = Conditions {
             loss: 100,
             ..Conditions::default()
         };
-        let doubling = Conditions {
-            doubling: 100,
+        let duplicating = Conditions {
+            duplication: 100,
             ..Conditions::default()
         };
         let reordering = Conditions {
@@ -273,23 +364,23 @@ mod tests {
         };
 
         let lost = 1000 - passed(2, lossy).len();
-        let doubled = passed(2, doubling).len() - 1000;
+        let duplicated = passed(2, duplicating).len() - 1000;
         let swapped = passed(2, reordering)
             .windows(2)
             .filter(|pair| pair[0] > pair[1])
             .count();
 
         assert!((70..130).contains(&lost), "{lost} lost");
-        assert!((70..130).contains(&doubled), "{doubled} doubled");
+        assert!((70..130).contains(&duplicated), "{duplicated} duplicated");
         assert!((30..130).contains(&swapped), "{swapped} overtaken");
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_trouble() {
+    fn the_same_seed_gives_the_same_faults() {
         let bad = Conditions {
             jitter: Duration::from_millis(9),
             loss: 50,
-            doubling: 50,
+            duplication: 50,
             reordering: 50,
             ..Conditions::default()
         };
@@ -302,45 +393,80 @@ mod tests {
     fn nothing_arrives_before_its_delay_or_after_a_cut() {
         let now = clock::now();
         let delay = Duration::from_millis(50);
-        let mut link = Link::new(
-            1,
-            Conditions {
-                delay,
-                ..Conditions::default()
-            },
-        );
+        let mut link = Link::new(1, Conditions::delayed(delay));
         link.push(now, Bytes::from_static(b"first"));
 
         assert_eq!(link.pop(now), None);
         assert_eq!(link.next_arrival(), Some(now + delay));
         assert!(link.pop(now + delay).is_some());
         link.push(now, Bytes::from_static(b"second"));
-        link.cut();
+        link.push(now, Bytes::from_static(b"third"));
+        link.cut(1);
 
+        assert_eq!(link.pop(now + HOUR).unwrap(), "second");
         assert_eq!(link.pop(now + HOUR), None);
-        assert_eq!(link.lost(), 1);
     }
 
     #[test]
-    fn the_next_messages_are_lost_on_demand() {
+    fn planned_faults_apply_to_the_next_messages_of_their_type() {
         let now = clock::now();
+        let message = |kind, payload: &'static [u8]| {
+            let header = Header {
+                kind,
+                created: 1,
+                seq: Seq(0),
+                flags: 0,
+                id: MessageId::from_random([1; 16]),
+                payload_type: PayloadType::Output,
+            };
+            let payload = Bytes::from_static(payload);
+            Message { header, payload }.encode()
+        };
+        let (first, second) = (message(Kind::Input, b"1"), message(Kind::Input, b"2"));
+        let acknowledge = message(Kind::Acknowledge, b"");
         let mut link = Link::new(1, Conditions::default());
-        link.lose_next(1);
-        link.push(now, Bytes::from_static(b"first"));
-        link.push(now, Bytes::from_static(b"second"));
+        link.lose_next_of(Kind::Input, 1);
+        link.duplicate_next_of(Kind::Acknowledge, 1);
+        link.damage_next_of(Kind::Input, 1);
+        for message in [&first, &acknowledge, &second, &second] {
+            link.push(now, message.clone());
+        }
 
-        assert_eq!(link.pop(now).unwrap(), "second");
+        let arrived: Vec<_> = std::iter::from_fn(|| link.pop(now)).collect();
+        let damaged = damaged(&second);
+        assert_eq!(arrived, [acknowledge.clone(), acknowledge, damaged, second]);
         assert!(link.is_clear());
     }
 
     #[test]
-    fn breaks_come_again_and_again() {
+    fn messages_arrive_at_the_bandwidth_of_the_path() {
         let now = clock::now();
-        let span = Duration::from_millis(100)..Duration::from_millis(200);
-        let mut breaks = Breaks::new(now, 1, span);
+        let conditions = Conditions {
+            bandwidth: NonZeroU32::new(100),
+            ..Conditions::default()
+        };
+        let mut link = Link::new(1, conditions);
+        for _ in 0..3 {
+            link.push(now, Bytes::from_static(&[0; 50]));
+        }
 
-        let times = (0..1000).filter(|ms| breaks.is_due(now + Duration::from_millis(*ms)));
+        let arrived = (0..=4).map(|half| {
+            let now = now + half * Duration::from_millis(500);
+            std::iter::from_fn(|| link.pop(now)).count()
+        });
 
-        assert!((5..=9).contains(&times.count()));
+        assert_eq!(arrived.collect::<Vec<_>>(), [1, 1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_held_link_delivers_later_and_loses_nothing() {
+        let now = clock::now();
+        let mut link = Link::new(1, Conditions::default());
+        link.hold_until(now + HOUR);
+        link.push(now, Bytes::from_static(b"held"));
+
+        assert_eq!(link.pop(now), None);
+        assert_eq!(link.next_arrival(), Some(now + HOUR));
+        assert_eq!(link.pop(now + HOUR).unwrap(), "held");
     }
 }

@@ -7,8 +7,8 @@
 //! # What is simulated
 //!
 //! - [`agent`]: one side of a session as a state machine without I/O, for tests in virtual time.
-//! - The API: StartSession, ResumeSession and TerminateSession with their checks and errors, and
-//!   DescribeInstanceInformation for nodes selected by tags.
+//! - The API: StartSession, ResumeSession and TerminateSession with their checks and errors,
+//!   DescribeSessions, and DescribeInstanceInformation for nodes selected by tags.
 //! - The data channel: upgrade, token, replacing a client, holding output without a client.
 //! - Destinations: real TCP connections, to loopback addresses only.
 //! - Faults: [`Faults`] and [`OneOffFault`]s, including the termination of idle sessions.
@@ -37,8 +37,7 @@
 //! # For tests in virtual time
 //!
 //! [`agent::Agent`] is the simulated agent without sockets; [`link::Link`] simulates one direction
-//! of a faulty network path; [`link::Breaks`] schedules disconnects of a websocket. All take `now`
-//! and a seed.
+//! of a faulty network path. Both take `now` and a seed.
 //!
 //! ```text
 //! loop {
@@ -48,12 +47,12 @@
 //!                       Write ─▶ the test's destination, then agent.handle_written
 //!                       Close, Ended
 //!     agent.handle_read, handle_ended: input from the destination, if wants_read
-//!     now = the earliest of poll_timeout (both), next_arrival (both), Breaks::next
+//!     now = the earliest of poll_timeout (both), next_arrival (both)
 //!     handle_timeout of both
 //! }
 //! ```
 //!
-//! To break a websocket, call `up.cut(); down.cut()` and notify the core. The agent has a websocket
+//! To break a websocket, call `up.cut(0); down.cut(0)` and notify the core. The agent has a websocket
 //! of its own and does not notice: Session Manager holds its output up to
 //! [`Options::gateway_buffer`] and then discards it. The agent's websocket can break as well; input
 //! is then kept up to [`Options::gateway_input_buffer`].

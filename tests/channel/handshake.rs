@@ -53,8 +53,8 @@ fn the_same_client_version_is_sent_in_both_places() {
 #[test]
 fn a_repeated_handshake_request_gets_one_response() {
     let mut pair = Pair::new(PairOptions::default());
-    pair.down.double_next_of(Kind::Output, 2);
-    pair.up.double_next_of(Kind::Input, 1);
+    pair.down.duplicate_next_of(Kind::Output, 2);
+    pair.up.duplicate_next_of(Kind::Input, 1);
     pair.up.lose_next_of(Kind::Acknowledge, 3);
 
     pair.connect("token");

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use ssm_proxyd::proto::StreamId;
 use ssm_proxyd::sim::agent::Race;
+use ssm_proxyd::sim::link::Conditions;
 
 use crate::support::agent_destination::Destination;
 use crate::support::client::End;
-use crate::support::link::Weather;
 use crate::support::pair::Pair;
 use crate::support::pair_options::PairOptions;
 
@@ -18,8 +18,8 @@ fn setup(seed: u64, delay: Duration, is_single: bool) -> PairOptions {
         false => PairOptions::default(),
     };
     setup.seed = seed;
-    setup.up = Weather::fair(delay);
-    setup.down = Weather::fair(delay);
+    setup.up = Conditions::delayed(delay);
+    setup.down = Conditions::delayed(delay);
     setup.agent.readiness = Duration::from_micros(200)..Duration::from_micros(2100);
     setup
 }

@@ -41,7 +41,7 @@ fn every_message_is_acknowledged_once_by_its_number_and_id() {
 #[test]
 fn a_duplicate_is_acknowledged_again_and_delivered_once() {
     let mut pair = Pair::established();
-    pair.down.double_next_of(Kind::Output, 3);
+    pair.down.duplicate_next_of(Kind::Output, 3);
 
     let stream = pair.open(Destination::source(pattern(1, 9000)));
     pair.settle();

@@ -1,13 +1,14 @@
 //! Rate and number of messages, measured at the agent.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use ssm_proxyd::sim::link::Conditions;
 use ssm_proxyd::wire::message::{Kind, PayloadType};
 use ssm_proxyd::wire::payload;
 
 use crate::support::agent_destination::Destination;
-use crate::support::link::Weather;
 use crate::support::message_builder;
 use crate::support::pair::{Delivery, Pair};
 use crate::support::pair_options::PairOptions;
@@ -126,7 +127,7 @@ fn no_second_exceeds_the_rate_after_a_network_pause() {
 fn retransmissions_keep_the_rate_limit() {
     let mut setup = PairOptions::default();
     setup.options.upload_rate = 200;
-    setup.up.loss = 0.2;
+    setup.up.loss = 200;
     let mut pair = setup.established();
     let stream = pair.open(Destination::sink());
     pair.local(stream).write(&pattern(1, 600_000));
@@ -151,7 +152,7 @@ fn retransmissions_keep_the_rate_limit() {
 fn a_slow_path_carries_each_message_once() {
     for bandwidth in [300_000, 100_000, 50_000, 10_000] {
         let mut setup = PairOptions::default();
-        setup.up.bandwidth = Some(bandwidth);
+        setup.up.bandwidth = NonZeroU32::new(bandwidth);
         let mut pair = setup.established();
         let stream = pair.open(Destination::sink());
         let data = pattern(1, 20 * bandwidth as usize);
@@ -197,7 +198,7 @@ fn never_more_than_the_window_is_unacknowledged() {
         setup.options.upload_rate = 0;
         setup.options.upload_window = window;
         setup.up.jitter = Duration::from_millis(30);
-        setup.down.loss = 0.05;
+        setup.down.loss = 50;
         let mut pair = setup.established();
         let stream = pair.open(Destination::sink());
 
@@ -216,7 +217,7 @@ fn no_message_is_longer_than_the_option_allows() {
     for payload in [64, 1024, 40_000] {
         let mut setup = PairOptions::default();
         setup.options.upload_payload = payload;
-        setup.up = Weather::fair(Duration::from_millis(1));
+        setup.up = Conditions::delayed(Duration::from_millis(1));
         let mut pair = setup.established();
         let stream = pair.open(Destination::sink());
 

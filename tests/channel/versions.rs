@@ -120,7 +120,7 @@ fn a_reconnect_retransmits_data_behind_an_acknowledgement_that_never_arrives() {
     pair.run_for(Duration::from_secs(2));
 
     pair.disconnect(0, Delivery::No);
-    pair.up.forgive();
+    pair.up.cancel_planned();
     pair.connect("another");
     pair.run_for(Duration::from_secs(60));
 
@@ -191,7 +191,7 @@ fn a_window_whose_acknowledgements_are_all_lost_is_released() {
     pair.write(stream, &pattern(1, 100_000));
     pair.run_for(Duration::from_secs(2));
     pair.disconnect(0, Delivery::No);
-    pair.down.forgive();
+    pair.down.cancel_planned();
     pair.connect("another");
     pair.run_for(Duration::from_secs(10));
 

@@ -14,11 +14,11 @@ use std::time::Duration;
 use fastrand::Rng;
 use ssm_proxyd::proto::{Reason, StreamId};
 use ssm_proxyd::sim::agent::{Pace, Violation};
+use ssm_proxyd::sim::link::Conditions;
 
 use super::number;
 use crate::support::agent_destination::{Destination, State};
 use crate::support::client::End;
-use crate::support::link::Weather;
 use crate::support::pair::{Delivery, Pair};
 use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_prefix, assert_whole, pattern};
@@ -99,8 +99,8 @@ fn setup(rng: &mut Rng, seed: u64) -> PairOptions {
     let delay = Duration::from_micros(rng.u64(100..80_000));
     let mut setup = PairOptions {
         seed,
-        up: Weather::fair(delay),
-        down: Weather::fair(delay),
+        up: Conditions::delayed(delay),
+        down: Conditions::delayed(delay),
         records: false,
         ..PairOptions::default()
     };

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use ssm_proxyd::proto::{Reason, StreamId};
+use ssm_proxyd::sim::link::Conditions;
 use ssm_proxyd::wire::message::Kind;
 
 use super::Totals;
 use super::scenario::{Action, Connection, Scenario};
 use crate::support::agent_destination::{Dial, State};
 use crate::support::client::End;
-use crate::support::link::Weather;
 use crate::support::message_builder;
 use crate::support::pair::Pair;
 use crate::support::payload::{assert_prefix, assert_whole};
@@ -163,9 +163,9 @@ impl Run {
     fn end_faults(&mut self) {
         let last = [self.client, self.agent].into_iter().flatten().max();
         self.run_to(last.unwrap_or(self.pair.now));
-        let fair = Weather::fair(Duration::from_millis(10));
-        self.pair.up.change_weather(fair);
-        self.pair.down.change_weather(fair);
+        let path = Conditions::delayed(Duration::from_millis(10));
+        self.pair.up.set_conditions(path);
+        self.pair.down.set_conditions(path);
         self.pair
             .notify_agent(message_builder::publication(Kind::StartPublication));
         for stream in self.streams.iter().flatten() {
@@ -251,7 +251,7 @@ impl Run {
         self.pair.settle();
         assert!(self.pair.tunnel.is_quiet(), "a stream was not removed");
         assert_eq!(self.pair.agent.unacknowledged(), 0);
-        assert_eq!(self.pair.up.len() + self.pair.down.len(), 0);
+        assert!(self.pair.up.is_empty() && self.pair.down.is_empty());
         let sent_again = self.pair.tunnel.stats().retransmitted;
         let lost = sent_again + self.pair.agent.stats().retransmitted;
         self.totals.lost += usize::try_from(lost).unwrap();

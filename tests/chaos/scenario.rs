@@ -5,9 +5,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use ssm_proxyd::proto::{ClientVersion, Options};
 use ssm_proxyd::sim::agent::{Pace, Race, Retransmission, Version};
+use ssm_proxyd::sim::link::Conditions;
 
 use crate::support::agent_destination::Destination;
-use crate::support::link::Weather;
 use crate::support::pair::Delivery;
 use crate::support::pair_options::PairOptions;
 use crate::support::payload::pattern;
@@ -85,8 +85,9 @@ fn setup(rng: &mut Rng, seed: u64) -> PairOptions {
             shared: true,
             client_version: ClientVersion::DEFAULT,
         },
-        up: weather(rng),
-        down: weather(rng),
+        up: conditions(rng),
+        down: conditions(rng),
+        capacity: pick(rng, &[8 * 1024, 1 << 20]),
         records: false,
         ..PairOptions::default()
     };
@@ -101,7 +102,7 @@ fn setup(rng: &mut Rng, seed: u64) -> PairOptions {
     };
     // A path that keeps its messages and their order, as every websocket does: on another one a
     // refused message cannot be distinguished from a lost one.
-    if setup.up.loss + setup.up.overtaking == 0.0 {
+    if setup.up.loss + setup.up.reordering == 0 {
         setup.agent.handshake_race = Race {
             chance: 0.5,
             delay: Duration::ZERO..Duration::from_millis(8),
@@ -110,16 +111,14 @@ fn setup(rng: &mut Rng, seed: u64) -> PairOptions {
     setup
 }
 
-fn weather(rng: &mut Rng) -> Weather {
-    let mut chance = |most: f64| if rng.bool() { most * rng.f64() } else { 0.0 };
-    let (loss, doubling, overtaking) = (chance(0.3), chance(0.3), chance(0.4));
-    Weather {
-        loss,
-        doubling,
-        overtaking,
+fn conditions(rng: &mut Rng) -> Conditions {
+    let mut per_mille = |max: u16| if rng.bool() { rng.u16(..max) } else { 0 };
+    Conditions {
+        loss: per_mille(300),
+        duplication: per_mille(300),
+        reordering: per_mille(400),
         jitter: Duration::from_micros(rng.u64(0..40_000)),
-        capacity: pick(rng, &[8 * 1024, 1 << 20]),
-        ..Weather::fair(Duration::from_micros(rng.u64(100..60_000)))
+        ..Conditions::delayed(Duration::from_micros(rng.u64(100..60_000)))
     }
 }
 

@@ -10,10 +10,10 @@ use std::time::Duration;
 use fastrand::Rng;
 use ssm_proxyd::proto::Reason;
 use ssm_proxyd::sim::agent::{Pace, Retransmission};
+use ssm_proxyd::sim::link::Conditions;
 
 use crate::support::agent_destination::{Destination, State};
 use crate::support::client::End;
-use crate::support::link::Weather;
 use crate::support::pair::{Delivery, Pair};
 use crate::support::pair_options::PairOptions;
 use crate::support::payload::{assert_prefix, assert_whole, pattern};
@@ -106,9 +106,9 @@ fn notify(totals: &mut Totals, seed: u64) {
         pair.finish(id);
     }
     // Not faster than before: an end earlier than a round trip permits is not an end.
-    let fair = Weather::fair(Duration::from_millis(60));
-    pair.up.change_weather(fair);
-    pair.down.change_weather(fair);
+    let fair = Conditions::delayed(Duration::from_millis(60));
+    pair.up.set_conditions(fair);
+    pair.down.set_conditions(fair);
     pair.settle();
 
     assert_prefix(&data, pair.destination_of(id).received());
@@ -149,8 +149,8 @@ fn notify(totals: &mut Totals, seed: u64) {
 fn setup(rng: &mut Rng, seed: u64, lossy: bool) -> PairOptions {
     let mut setup = PairOptions {
         seed,
-        up: weather(rng, lossy),
-        down: weather(rng, lossy),
+        up: conditions(rng, lossy),
+        down: conditions(rng, lossy),
         records: false,
         ..PairOptions::single()
     };
@@ -167,15 +167,15 @@ fn setup(rng: &mut Rng, seed: u64, lossy: bool) -> PairOptions {
     setup
 }
 
-fn weather(rng: &mut Rng, lossy: bool) -> Weather {
-    let mut fair = Weather::fair(Duration::from_micros(rng.u64(100..60_000)));
+fn conditions(rng: &mut Rng, lossy: bool) -> Conditions {
+    let mut path = Conditions::delayed(Duration::from_micros(rng.u64(100..60_000)));
     if lossy {
-        fair.loss = 0.2 * rng.f64();
-        fair.doubling = 0.2 * rng.f64();
-        fair.overtaking = 0.3 * rng.f64();
-        fair.jitter = Duration::from_micros(rng.u64(0..40_000));
+        path.loss = rng.u16(..200);
+        path.duplication = rng.u16(..200);
+        path.reordering = rng.u16(..300);
+        path.jitter = Duration::from_micros(rng.u64(0..40_000));
     }
-    fair
+    path
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

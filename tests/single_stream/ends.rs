@@ -1,15 +1,16 @@
 //! Tests when the end of a session without a mux is the end of its destination, and when it is a
 //! loss.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ssm_proxyd::proto::Reason;
+use ssm_proxyd::sim::link::Conditions;
 use ssm_proxyd::wire::message::{Kind, PayloadType};
 
 use super::ready;
 use crate::support::agent_destination::{Destination, State};
 use crate::support::client::End;
-use crate::support::link::Weather;
 use crate::support::message_builder;
 use crate::support::pair::{Delivery, Pair};
 use crate::support::pair_options::PairOptions;
@@ -101,7 +102,7 @@ fn the_bytes_of_a_destination_that_closes_at_once_are_read() {
     let data = b"Not allowed at this time\r\n";
     for micros in (0..60_000).step_by(500) {
         let mut setup = PairOptions::single();
-        setup.up = Weather::fair(Duration::from_micros(micros));
+        setup.up = Conditions::delayed(Duration::from_micros(micros));
         let mut pair = Pair::new(setup);
         pair.set_destination(Destination::source(data.to_vec()));
         pair.connect("token");
@@ -137,7 +138,7 @@ fn the_bytes_of_a_destination_that_breaks_at_once_are_read() {
 fn a_slow_path_does_not_make_an_end_a_loss() {
     let answer = pattern(10, 600_000);
     let mut setup = PairOptions::single();
-    setup.down.bandwidth = Some(60_000);
+    setup.down.bandwidth = NonZeroU32::new(60_000);
     let mut pair = Pair::new(setup);
     pair.set_destination(Destination::answering(1, answer.clone()));
     pair.connect("token");

@@ -9,7 +9,6 @@ pub(crate) mod credential_endpoints;
 pub(crate) mod daemon_process;
 pub(crate) mod fake_api;
 pub(crate) mod in_process;
-pub(crate) mod link;
 pub(crate) mod login_services;
 pub(crate) mod message_builder;
 pub(crate) mod official_client;

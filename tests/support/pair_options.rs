@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ssm_proxyd::proto::{ClientVersion, Options};
 use ssm_proxyd::sim::agent::{self, Digests, Job, Version};
+use ssm_proxyd::sim::link::Conditions;
 
-use super::link::Weather;
 use super::pair::Pair;
 
 /// The options that a test chooses.
@@ -15,8 +15,10 @@ pub(crate) struct PairOptions {
     pub(crate) options: Options,
     pub(crate) agent: agent::Options,
     pub(crate) job: Job,
-    pub(crate) up: Weather,
-    pub(crate) down: Weather,
+    pub(crate) up: Conditions,
+    pub(crate) down: Conditions,
+    /// Bytes in transit, in each direction, from which the sender waits.
+    pub(crate) capacity: usize,
     /// True if the pair keeps a journal.
     pub(crate) records: bool,
 }
@@ -52,7 +54,7 @@ impl Default for PairOptions {
     fn default() -> Self {
         let properties = [("portNumber", "80"), ("type", "LocalPortForwarding")];
         let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let fair = Weather::fair(Duration::from_millis(10));
+        let path = Conditions::delayed(Duration::from_millis(10));
         Self {
             seed: 7,
             options: Options {
@@ -72,8 +74,9 @@ impl Default for PairOptions {
                 properties: BTreeMap::from(properties),
                 refusal: None,
             },
-            up: fair,
-            down: fair,
+            up: path,
+            down: path,
+            capacity: 1 << 20,
             records: true,
         }
     }

@@ -29,7 +29,7 @@ impl Pair {
 
     fn deliver(&mut self) {
         while self.client != Service::Down && self.tunnel.wants_input() {
-            let Some(frame) = self.down.poll(self.now) else {
+            let Some(frame) = self.down.pop(self.now) else {
                 break;
             };
             self.moved = true;
@@ -42,7 +42,7 @@ impl Pair {
             }
         }
         while self.agents != Service::Down && self.agent.wants_input() {
-            let Some(frame) = self.up.poll(self.now) else {
+            let Some(frame) = self.up.pop(self.now) else {
                 break;
             };
             self.moved = true;
@@ -119,7 +119,7 @@ impl Pair {
             self.moved = true;
             self.sent += 1;
             self.journal.down_sent.note(self.now, &frame);
-            self.down.send(self.now, frame);
+            self.down.push(self.now, frame);
         }
         self.drive_tunnel();
     }
@@ -145,7 +145,7 @@ impl Pair {
                 );
                 self.sent += 1;
                 self.journal.up_sent.note(self.now, &frame);
-                self.up.send(self.now, frame);
+                self.up.push(self.now, frame);
             }
         }
     }
@@ -219,8 +219,8 @@ impl Pair {
         let times = [
             self.tunnel_deadline(),
             self.agent_deadline(),
-            self.down.poll_timeout().filter(|_| reads_down),
-            self.up.poll_timeout().filter(|_| reads_up),
+            self.down.next_arrival().filter(|_| reads_down),
+            self.up.next_arrival().filter(|_| reads_up),
             self.dials.iter().map(|(at, ..)| *at).min(),
         ];
         let next = times.into_iter().flatten().min()?;

@@ -19,11 +19,11 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use ssm_proxyd::proto::{Event, Reason, StreamId, Tunnel};
 use ssm_proxyd::sim::agent::{Agent, ConnectionId, Violation};
+use ssm_proxyd::sim::link::{Conditions, Link};
 use ssm_proxyd::wire::payload::OpenDataChannel;
 
 use super::agent_destination::Destination;
 use super::client::Client;
-use super::link::Link;
 use super::pair_options::PairOptions;
 use super::trace::Traces;
 
@@ -68,8 +68,8 @@ impl Pair {
             start,
             tunnel: Tunnel::new(start, wall, seed, setup.options),
             agent: Agent::new(start, wall, !seed, setup.agent, setup.job),
-            up: Link::new(seed ^ 1, setup.up),
-            down: Link::new(seed ^ 2, setup.down),
+            up: link(seed ^ 1, setup.up, setup.capacity),
+            down: link(seed ^ 2, setup.down, setup.capacity),
             journal: Traces::new(setup.records),
             openings: Vec::new(),
             notices: Vec::new(),
@@ -96,7 +96,7 @@ impl Pair {
     /// The client's websocket opens.
     pub(crate) fn connect(&mut self, token: &str) {
         self.client = Service::Opening;
-        self.down.set_deaf(false);
+        self.down.set_discards(false);
         self.tunnel.handle_connected(self.now, token);
         self.wake();
     }
@@ -105,10 +105,10 @@ impl Pair {
     /// flight arrive; the service keeps messages for the client, or loses them.
     pub(crate) fn disconnect(&mut self, delivered: usize, kept: Delivery) {
         self.client = Service::Down;
-        self.up.cut_off(delivered);
+        self.up.cut(delivered);
         if kept == Delivery::No {
-            self.down.cut_off(0);
-            self.down.set_deaf(true);
+            self.down.cut(0);
+            self.down.set_discards(true);
         }
         self.tunnel.handle_disconnected(self.now);
         self.wake();
@@ -117,10 +117,10 @@ impl Pair {
     /// The agent's websocket breaks; as [`Pair::disconnect`].
     pub(crate) fn disconnect_agent(&mut self, delivered: usize, kept: Delivery) {
         self.agents = Service::Down;
-        self.down.cut_off(delivered);
+        self.down.cut(delivered);
         if kept == Delivery::No {
-            self.up.cut_off(0);
-            self.up.set_deaf(true);
+            self.up.cut(0);
+            self.up.set_discards(true);
         }
         self.agent.handle_disconnected(self.now);
         self.wake();
@@ -130,7 +130,7 @@ impl Pair {
     /// acknowledge it. The other messages are lost.
     pub(crate) fn disconnect_agent_during_message(&mut self) {
         self.agent.handle_disconnected(self.now);
-        if let Some(frame) = self.up.take_first() {
+        if let Some(frame) = self.up.pop_first() {
             self.agent.handle_message(self.now, frame);
         }
         self.disconnect_agent(0, Delivery::No);
@@ -139,19 +139,19 @@ impl Pair {
     /// The agent's websocket is connected again.
     pub(crate) fn reconnect_agent(&mut self) {
         self.agents = Service::Up;
-        self.up.set_deaf(false);
+        self.up.set_discards(false);
         self.agent.handle_connected(self.now);
         self.wake();
     }
 
     /// The service sends a message to the client.
     pub(crate) fn notify_client(&mut self, frame: Bytes) {
-        self.down.send_surely(self.now, frame);
+        self.down.push_reliably(self.now, frame);
     }
 
     /// The service sends a message to the agent.
     pub(crate) fn notify_agent(&mut self, frame: Bytes) {
-        self.up.send_surely(self.now, frame);
+        self.up.push_reliably(self.now, frame);
     }
 
     /// The destination that an agent without a mux dials, before any stream is opened.
@@ -299,6 +299,12 @@ impl Pair {
         }
         true
     }
+}
+
+fn link(seed: u64, conditions: Conditions, capacity: usize) -> Link {
+    let mut link = Link::new(seed, conditions);
+    link.set_capacity(capacity);
+    link
 }
 
 /// The one connection of a session without a mux.
