@@ -7,11 +7,11 @@ use tokio_tungstenite::tungstenite::Error;
 
 use super::*;
 use crate::sim::{
-    BreakEvery, Faults, Join, Manner, OneOffFault, Received, RefusedUpgrades, ScheduledFault,
-    SecondWebsocket, TokenLife,
+    BreakEvery, Faults, Join, Manner, OneOffFault, Received, RefusedUpgrades, SecondWebsocket,
+    TokenLife,
 };
 
-fn with(faults: Faults) -> Options {
+pub(super) fn with(faults: Faults) -> Options {
     Options {
         faults,
         ..unpaced()
@@ -19,7 +19,7 @@ fn with(faults: Faults) -> Options {
 }
 
 /// Returns the close code of a websocket, or `None` if it ended without a close frame.
-async fn end(client: &mut Client) -> Option<u16> {
+pub(super) async fn end(client: &mut Client) -> Option<u16> {
     let end = async {
         loop {
             match client.websocket.next().await {
@@ -34,7 +34,7 @@ async fn end(client: &mut Client) -> Option<u16> {
     ended.expect("the websocket ends")
 }
 
-async fn order(simulator: &Simulator, order: &Value) -> (u16, Value) {
+pub(super) async fn order(simulator: &Simulator, order: &Value) -> (u16, Value) {
     let body = order.to_string();
     let request = format!(
         "POST /simulator/faults HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
@@ -301,65 +301,6 @@ async fn the_client_is_told_to_pause() {
     simulator.inject(None, OneOffFault::PauseClient);
 
     while client.next().await.unwrap().header.kind != Kind::PausePublication {}
-}
-
-#[tokio::test]
-async fn what_is_planned_falls_once_in_its_order_on_a_session_that_is_older() {
-    let simulator = simulator(unpaced()).await;
-    let (session, mut client) = established(&simulator, 9).await;
-    let plan = json!({ "faults": { "planned": [
-        { "after": "2us", "blow": { "break": { "close": 1001 } } },
-        { "after": "1us", "blow": "pause_client" },
-        { "after": "60m", "blow": "kill_agent" },
-    ] } });
-
-    assert_eq!(order(&simulator, &plan).await.0, 200);
-    while client.next().await.unwrap().header.kind != Kind::PausePublication {}
-    assert_eq!(end(&mut client).await, Some(1001));
-    let mut client = resume(&simulator, &session, client.next).await;
-    assert_eq!(order(&simulator, &plan).await.0, 200);
-    client.say(PayloadType::Size, b"probe").await;
-
-    assert_eq!(client.hear_acknowledgement().await, 1);
-    assert_eq!(simulator.ledger().sessions[0].lost, 1);
-}
-
-#[tokio::test]
-async fn a_fault_scheduled_before_one_that_was_injected_is_injected_at_once() {
-    let simulator = simulator(unpaced()).await;
-    let (_, mut client) = established(&simulator, 9).await;
-    let pause = json!({ "after": "2us", "fault": "pause_client" });
-    let disconnect = json!({ "after": "1us", "fault": { "break": { "close": 1001 } } });
-
-    let first = json!({ "faults": { "planned": [pause] } });
-    assert_eq!(order(&simulator, &first).await.0, 200);
-    while client.next().await.unwrap().header.kind != Kind::PausePublication {}
-    let both = json!({ "faults": { "planned": [pause, disconnect] } });
-    assert_eq!(order(&simulator, &both).await.0, 200);
-
-    assert_eq!(end(&mut client).await, Some(1001));
-}
-
-#[tokio::test]
-async fn what_is_planned_falls_on_every_session_that_is_started() {
-    let mut options = with(Faults {
-        planned: vec![ScheduledFault {
-            after: Duration::from_millis(20),
-            fault: OneOffFault::KillAgent,
-        }],
-        ..Faults::default()
-    });
-    options.agent.crash_delay = Duration::ZERO;
-    let simulator = simulator(options).await;
-
-    for _ in 0..3 {
-        start(&simulator, 9).await;
-    }
-    until(|| simulator.open_sessions() == 0).await;
-
-    let ledger = simulator.ledger();
-    let ended = ledger.sessions.iter().map(|session| session.ended_by);
-    assert!(ended.eq([Some(EndedBy::AgentFailure); 3]), "{ledger:#?}");
 }
 
 #[tokio::test]

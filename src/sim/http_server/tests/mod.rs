@@ -23,6 +23,7 @@ mod faults;
 mod http;
 mod manual;
 mod path_delays;
+mod scheduled_faults;
 mod session_end;
 
 async fn simulator(options: Options) -> Simulator {
