@@ -6,6 +6,7 @@
 mod transfers;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -17,6 +18,7 @@ use crate::daemon::{Caller, Daemon, Signals};
 use crate::forward::ActivatedSockets;
 use crate::session::{Identity, TerminatePolicy};
 use crate::sim::{Destination, Options, Role, Simulator};
+use transfers::{SEED, SIZE, download, mebibytes, request, upload};
 
 /// Options of `demo`.
 #[derive(Debug, Args)]
@@ -32,7 +34,7 @@ pub(super) async fn run(args: DemoArgs) -> Exit {
         return Exit::Done;
     };
     match error.downcast_ref::<StdoutClosed>() {
-        Some(unheard) => unheard.exit(),
+        Some(closed) => closed.exit(),
         None => terminal::fail(
             Exit::Failed,
             &error,
@@ -45,205 +47,166 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 async fn show(keep: bool) -> Result<(), Failure> {
     let mut signals = Signals::new()?.without_reload();
-    let stage = tokio::select! {
-        stage = Stage::build() => stage?,
+    let demo = tokio::select! {
+        demo = Demo::start() => demo?,
         () = signals.stop() => return Ok(()),
     };
     let shown = tokio::select! {
-        shown = stage.play(keep) => shown,
+        shown = demo.run(keep) => shown,
         () = signals.stop() => Ok(()),
     };
-    stage.shut_down().await?;
+    demo.shut_down().await?;
     shown?;
     Ok(stdout::part(EPILOGUE)?)
 }
 
 /// All running parts of the demo.
-struct Stage {
+struct Demo {
     simulator: Simulator,
-    web: Destination,
-    source: Destination,
-    sink: Destination,
+    /// Servers by the names in [`NAMES`].
+    servers: [Destination; 3],
     daemon: Daemon,
 }
 
-impl Stage {
-    async fn build() -> Result<Self, Failure> {
-        stdout::line(
-            "A complete tunnel on this machine, without network traffic and without an AWS account.\n",
-        )?;
-        let web = Destination::start(Role::Http).await?;
-        let role = Role::Source {
-            len: transfers::SIZE,
-            seed: transfers::SEED,
+impl Demo {
+    async fn start() -> Result<Self, Failure> {
+        stdout::line(PROLOGUE)?;
+        let source = Role::Source {
+            len: SIZE,
+            seed: SEED,
         };
-        let source = Destination::start(role).await?;
-        let sink = Destination::start(Role::Sink).await?;
+        let servers = [
+            Destination::start(Role::Http).await?,
+            Destination::start(source).await?,
+            Destination::start(Role::Sink).await?,
+        ];
         let mut options = Options::default();
-        let servers = [("web", &web), ("source", &source), ("sink", &sink)];
-        for (name, server) in servers {
-            options
-                .resolver
-                .insert(&format!("{name}.internal"), None, server.address())?;
+        for (name, server) in NAMES.iter().zip(&servers) {
+            let host = format!("{name}.internal");
+            options.resolver.insert(&host, None, server.address())?;
         }
-        let credentials = options.credentials.clone();
-        let simulator = Simulator::start(options).await?;
-        stdout::line(format_args!(
-            "1. An AWS simulator is listening on {}: the SSM API, the message",
-            simulator.endpoint()
-        ))?;
-        stdout::line(format_args!(
-            "   gateway, and an agent on the target {TARGET}."
-        ))?;
-        stdout::line(
-            "2. Three servers that only the target can reach: web.internal, source.internal",
-        )?;
-        stdout::line("   and sink.internal.")?;
-        let config = config::parse(&configuration(&simulator.endpoint()))?;
         let identity = Identity::Fixed {
-            access_key: credentials.access_key_id,
-            secret_key: credentials.secret_access_key,
+            access_key: options.credentials.access_key_id.clone(),
+            secret_key: options.credentials.secret_access_key.clone(),
         };
-        let daemon = Daemon::start(
-            config,
-            Caller {
-                origin: terminal::origin(),
-                identity,
-                state: None,
-                passed: ActivatedSockets::default(),
-                admin: None,
-                log: None,
-                leftovers: TerminatePolicy::Required,
-            },
-        )
-        .await?;
-        let stage = Self {
+        let simulator = Simulator::start(options).await?;
+        let endpoint = simulator.endpoint();
+        stdout::line(format_args!(
+            "1. An AWS simulator is listening on {endpoint}: the SSM API, the message\n   \
+             gateway, and an agent on the target {TARGET}.\n\
+             2. Three servers that only the target can reach: web.internal, source.internal\n   \
+             and sink.internal."
+        ))?;
+        let caller = Caller {
+            origin: terminal::origin(),
+            identity,
+            state: None,
+            passed: ActivatedSockets::default(),
+            admin: None,
+            log: None,
+            leftovers: TerminatePolicy::Required,
+        };
+        let config = config::parse(&configuration(&endpoint))?;
+        let daemon = Daemon::start(config, caller).await?;
+        let demo = Self {
             simulator,
-            web,
-            source,
-            sink,
+            servers,
             daemon,
         };
         stdout::line("3. The daemon is listening, as `ssm-proxyd run` does with three forwards:")?;
-        for name in ["web", "source", "sink"] {
-            stdout::line(format_args!(
-                "     {:<16} → {TARGET} → {name}.internal",
-                stage.port(name)?.to_string()
-            ))?;
+        for name in NAMES {
+            let address = demo.address(name)?.to_string();
+            let line = format_args!("     {address:<16} → {TARGET} → {name}.internal");
+            stdout::line(line)?;
         }
-        Ok(stage)
+        Ok(demo)
     }
 
     /// Returns the address on which the daemon listens for a forward.
-    fn port(&self, name: &str) -> Result<SocketAddr, Failure> {
+    fn address(&self, name: &str) -> Result<SocketAddr, Failure> {
         let mut forwards = self.daemon.addresses().into_iter();
         let forward = forwards.find(|(known, _)| known == name);
         let address = forward.and_then(|(_, addresses)| addresses.first().copied());
-        let port = address
-            .ok_or("a forward of the demo has no address")?
-            .port();
-        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        let address = address.ok_or("a forward of the demo has no address")?;
+        Ok((Ipv4Addr::LOCALHOST, address.port()).into())
     }
 
     /// Runs all steps. Does not return if `keep` is set.
-    async fn play(&self, keep: bool) -> Result<(), Failure> {
+    async fn run(&self, keep: bool) -> Result<(), Failure> {
+        let size = mebibytes(SIZE);
+        let [_, _, sink] = &self.servers;
         stdout::line("\n4. A request and its response")?;
-        transfers::request(self.port("web")?).await?;
-        self.tell_last_session()?;
+        request(self.address("web")?).await?;
+        self.print_last_session()?;
         stdout::line(format_args!(
-            "\n5. Download: {} through one session",
-            transfers::words(transfers::SIZE)
+            "\n5. Download: {size:.1} MiB through one session"
         ))?;
-        let single = transfers::down(self.port("source")?, 1).await?;
+        let one = download(self.address("source")?, 1).await?;
         stdout::line("\n6. Upload: the same size")?;
-        transfers::up(self.port("sink")?, &self.sink).await?;
-        let many = transfers::CONNECTIONS;
+        upload(self.address("sink")?, sink).await?;
         stdout::line(format_args!(
-            "\n7. {many} concurrent downloads: {} each, each through its own session",
-            transfers::words(transfers::SIZE)
+            "\n7. {CONNECTIONS} concurrent downloads: {size:.1} MiB each, each through its own session"
         ))?;
-        let together = transfers::down(self.port("source")?, many).await?;
-        stdout::line(pace(single, together))?;
+        let all = download(self.address("source")?, CONNECTIONS).await?;
+        stdout::line(format_args!(
+            "\n   One session carried {one:.2} MiB/s, {CONNECTIONS} together {all:.2} MiB/s. The agent sends 1 KiB,\n   \
+             then sleeps 1 ms, which limits the rate of one session for every client. Therefore\n   \
+             each connection gets its own session."
+        ))?;
         if keep {
-            self.invite()?;
+            stdout::line(format_args!(
+                "\nThe tunnel keeps running. Try in another terminal:\n\n    curl http://{}/\n\nPress Ctrl-C to stop.",
+                self.address("web")?
+            ))?;
             std::future::pending::<()>().await;
         }
         Ok(())
     }
 
-    /// Prints the protocol steps of the first connection.
-    fn tell_last_session(&self) -> Result<(), StdoutClosed> {
+    /// Prints the protocol steps of the last session.
+    fn print_last_session(&self) -> Result<(), StdoutClosed> {
         let ledger = self.simulator.ledger();
         let Some(session) = ledger.sessions.last() else {
             return Ok(());
         };
-        stdout::line("   Protocol steps for this connection:")?;
         stdout::line(format_args!(
-            "     StartSession        {} ({})",
-            session.session_id, session.document
-        ))?;
-        stdout::line(format_args!(
-            "     websocket upgrade   signed: {}",
-            session.upgrade_signatures.join(", ")
-        ))?;
-        stdout::line(format_args!(
-            "     handshake           client version {}",
+            "   Protocol steps for this connection:\n     \
+             StartSession        {} ({})\n     \
+             websocket upgrade   signed: {}\n     \
+             handshake           client version {}",
+            session.session_id,
+            session.document,
+            session.upgrade_signatures.join(", "),
             session.handshake_version
         ))?;
         if let (Some(handshake), Some(ready)) = (session.handshake_us, session.ready_us) {
+            let millis = Duration::from_micros(ready - handshake).as_secs_f64() * 1000.0;
             stdout::line(format_args!(
-                "     readiness           the agent was ready {:.1} ms later; probed every 3 ms",
-                millis(ready - handshake)
+                "     readiness           the agent was ready {millis:.1} ms later; probed every 3 ms"
             ))?;
         }
         stdout::line("     TerminateSession    after the connection was closed")
     }
 
-    fn invite(&self) -> Result<(), Failure> {
-        let address = self.port("web")?;
-        stdout::line("\nThe tunnel keeps running. Try in another terminal:\n")?;
-        stdout::line(format_args!("    curl http://{address}/\n"))?;
-        Ok(stdout::line("Press Ctrl-C to stop.")?)
-    }
-
     async fn shut_down(self) -> Result<(), Failure> {
-        let Self {
-            simulator,
-            daemon,
-            web,
-            source,
-            sink,
-        } = self;
-        daemon.stop().await;
-        let ledger = simulator.ledger();
-        let (started, left) = (ledger.started, ledger.open_sessions());
+        self.daemon.stop().await;
+        let ledger = self.simulator.ledger();
+        let (started, open) = (ledger.started, ledger.open_sessions());
         // Errors are ignored here: the leftover sessions are checked first, and a closed stdout is
         // noticed at the next write.
         drop(stdout::line(format_args!(
-            "\n8. The daemon has stopped. Sessions started: {started}; still active: {left}."
+            "\n8. The daemon has stopped. Sessions started: {started}; still active: {open}."
         )));
-        simulator.shutdown().await;
-        drop((web, source, sink));
-        match left {
+        self.simulator.shutdown().await;
+        match open {
             0 => Ok(()),
-            left => Err(format!("{left} sessions are still active").into()),
+            open => Err(format!("{open} sessions are still active").into()),
         }
     }
 }
 
-fn millis(micros: u64) -> f64 {
-    std::time::Duration::from_micros(micros).as_secs_f64() * 1000.0
-}
-
-fn pace(single: f64, together: f64) -> String {
-    format!(
-        "\n   One session carried {single:.2} MiB/s, {} together {together:.2} MiB/s. The agent sends 1 KiB,\n   then sleeps 1 ms, which limits the rate of one session for every client. Therefore\n   each connection gets its own session.",
-        transfers::CONNECTIONS
-    )
-}
-
 fn configuration(endpoint: &str) -> String {
-    let forwards = ["web", "source", "sink"].map(|name| {
+    let forwards = NAMES.map(|name| {
         format!(
             "[[forward]]\nname = \"{name}\"\nlisten = 0\ntarget = \"{TARGET}\"\nremote = \"{name}.internal:80\"\n"
         )
@@ -253,6 +216,13 @@ fn configuration(endpoint: &str) -> String {
 }
 
 const TARGET: &str = "i-0123456789abcdef0";
+/// Names of the forwards and hosts of the servers.
+const NAMES: [&str; 3] = ["web", "source", "sink"];
+/// Number of concurrent downloads.
+const CONNECTIONS: u64 = 8;
+
+const PROLOGUE: &str =
+    "A complete tunnel on this machine, without network traffic and without an AWS account.\n";
 
 const EPILOGUE: &str = r#"
 To do this with AWS, write ~/.config/ssm-proxyd/config.toml:

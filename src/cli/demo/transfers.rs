@@ -1,17 +1,17 @@
-//! Transfers of the demo, with progress and rates.
+//! Transfers of the demo, with progress.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::super::stdout::{self, StdoutClosed};
+use super::super::stdout;
 use super::Failure;
 use crate::clock;
 use crate::sim::{Destination, seeded};
@@ -22,162 +22,107 @@ pub(super) async fn request(address: SocketAddr) -> Result<(), Failure> {
     let mut web = TcpStream::connect(address).await?;
     web.write_all(b"GET / HTTP/1.1\r\nHost: web.internal\r\nConnection: close\r\n\r\n")
         .await?;
-    let mut answer = vec![0; 4096];
-    let len = web.read(&mut answer).await?;
-    let answer = String::from_utf8_lossy(&answer[..len]);
-    let (first, last) = (answer.lines().next(), answer.lines().last());
-    stdout::line(format_args!(
-        "   GET / → {}: \"{}\"",
-        first.unwrap_or_default(),
-        last.unwrap_or_default()
-    ))?;
-    let took = clock::since(begin).as_secs_f64() * 1000.0;
-    let line = format_args!("   in {took:.0} ms");
+    let mut response = vec![0; 4096];
+    let len = web.read(&mut response).await?;
+    let response = String::from_utf8_lossy(&response[..len]);
+    let status = response.lines().next().unwrap_or_default();
+    let body = response.lines().last().unwrap_or_default();
+    let took = clock::since(begin).as_millis();
+    let line = format_args!("   GET / → {status}: \"{body}\"\n   in {took} ms");
     Ok(stdout::line(line)?)
 }
 
-/// Downloads over several connections at once. Returns the total rate in MiB/s.
-pub(super) async fn down(address: SocketAddr, connections: u64) -> Result<f64, Failure> {
-    let read_so_far = Arc::new(AtomicU64::new(0));
-    let progress = Progress::new(connections * SIZE, || read_so_far.load(Ordering::Relaxed));
+/// Downloads [`SIZE`] bytes over each of several connections at once. Returns the total rate in
+/// MiB/s.
+pub(super) async fn download(address: SocketAddr, connections: u64) -> Result<f64, Failure> {
+    let arrived = Arc::new(AtomicU64::new(0));
     let mut readers = JoinSet::new();
     for _ in 0..connections {
-        readers.spawn(read(address, Arc::clone(&read_so_far)));
+        readers.spawn(read(address, Arc::clone(&arrived)));
     }
-    let hashes = progress.watch(readers.join_all()).await?;
-    let expected = hash_of_source();
-    for hash in hashes {
-        if hash? != expected {
-            return Err("the received data differs from the sent data".into());
-        }
-    }
-    Ok(progress.conclude()?)
+    let hashes = async { readers.join_all().await.into_iter().collect() };
+    let arrived = || arrived.load(Ordering::Relaxed);
+    transfer(connections * SIZE, arrived, hashes).await
 }
 
-async fn read(address: SocketAddr, so_far: Arc<AtomicU64>) -> Result<[u8; 32], Failure> {
+async fn read(address: SocketAddr, arrived: Arc<AtomicU64>) -> Result<String, Failure> {
     let mut source = TcpStream::connect(address).await?;
-    let mut buffer = vec![0; 64 * 1024];
-    let mut hash = Sha256::new();
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 64 * 1024]);
     loop {
         let len = source.read(&mut buffer).await?;
         if len == 0 {
-            return Ok(hash.finalize().into());
+            return Ok(hex::encode(hash.finalize()));
         }
         hash.update(&buffer[..len]);
-        so_far.fetch_add(len as u64, Ordering::Relaxed);
+        arrived.fetch_add(len as u64, Ordering::Relaxed);
     }
 }
 
-/// Uploads over one connection, and compares the hash computed by the destination.
-pub(super) async fn up(address: SocketAddr, sink: &Destination) -> Result<f64, Failure> {
-    let progress = Progress::new(SIZE, || sink.taken());
-    progress.watch(deliver(address, sink)).await??;
-    let expected: String = hash_of_source()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    match sink
-        .received()
-        .last()
-        .is_some_and(|received| received.sha256 == expected)
-    {
-        true => Ok(progress.conclude()?),
-        false => Err("the received data differs from the sent data".into()),
-    }
+/// Uploads [`SIZE`] bytes over one connection.
+pub(super) async fn upload(address: SocketAddr, sink: &Destination) -> Result<(), Failure> {
+    let hashes = async {
+        let mut connection = TcpStream::connect(address).await?;
+        for chunk in seeded(SIZE, SEED) {
+            connection.write_all(&chunk).await?;
+        }
+        drop(connection);
+        // Written data may still be in transit.
+        while sink.received().is_empty() {
+            tokio::time::sleep(INTERVAL).await;
+        }
+        Ok(sink
+            .received()
+            .into_iter()
+            .map(|data| data.sha256)
+            .collect())
+    };
+    transfer(SIZE, || sink.taken(), hashes).await.map(drop)
 }
 
-/// Writes all data and waits until the destination has received the end: written data may still be
-/// in transit.
-async fn deliver(address: SocketAddr, sink: &Destination) -> Result<(), Failure> {
-    let mut connection = TcpStream::connect(address).await?;
-    for chunk in seeded(SIZE, SEED) {
-        connection.write_all(&chunk).await?;
-    }
-    drop(connection);
-    while sink.received().is_empty() {
-        tokio::time::sleep(POLL_INTERVAL).await;
-    }
-    Ok(())
-}
-
-fn hash_of_source() -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for chunk in seeded(SIZE, SEED) {
-        hash.update(chunk);
-    }
-    hash.finalize().into()
-}
-
-/// Progress of a transfer, by bytes that have arrived.
-struct Progress<D> {
+/// Shows the progress of a transfer until its hashes are available: an updated line on a terminal,
+/// else a line at intervals. Compares the hashes. Returns the rate in MiB/s.
+async fn transfer(
     total: u64,
-    arrived: D,
-    begin: Instant,
-}
-
-impl<D: Fn() -> u64> Progress<D> {
-    fn new(total: u64, arrived: D) -> Self {
-        Self {
-            total,
-            arrived,
-            begin: clock::now(),
+    arrived: impl Fn() -> u64,
+    hashes: impl Future<Output = Result<Vec<String>, Failure>>,
+) -> Result<f64, Failure> {
+    let terminal = std::io::stdout().is_terminal();
+    let begin = clock::now();
+    let rate = || mebibytes(arrived()) / clock::since(begin).as_secs_f64();
+    let total = mebibytes(total);
+    let mut ticks = tokio::time::interval(if terminal { INTERVAL } else { 10 * INTERVAL });
+    ticks.tick().await;
+    let mut hashes = std::pin::pin!(hashes);
+    let hashes = loop {
+        tokio::select! {
+            hashes = &mut hashes => break hashes?,
+            _ = ticks.tick() => {}
         }
-    }
-
-    /// Shows progress until `work` is done: an updated line on a terminal, else a line at
-    /// intervals.
-    async fn watch<T>(&self, work: impl Future<Output = T>) -> Result<T, StdoutClosed> {
-        let terminal = std::io::stdout().is_terminal();
-        let mut ticks = tokio::time::interval(if terminal {
-            POLL_INTERVAL
-        } else {
-            10 * POLL_INTERVAL
-        });
-        ticks.tick().await;
-        let mut work = std::pin::pin!(work);
-        loop {
-            tokio::select! {
-                outcome = &mut work => {
-                    if terminal {
-                        stdout::part("\r\x1b[K")?;
-                    }
-                    return Ok(outcome);
-                }
-                _ = ticks.tick() => self.show(terminal)?,
-            }
-        }
-    }
-
-    fn show(&self, terminal: bool) -> Result<(), StdoutClosed> {
-        let (arrived, total) = (words((self.arrived)()), words(self.total));
-        let line = format!("   {arrived} of {total}, {:.2} MiB/s", self.rate());
+        let done = mebibytes(arrived());
+        let line = format!("   {done:.1} MiB of {total:.1} MiB, {:.2} MiB/s", rate());
         match terminal {
-            true => stdout::part(format_args!("\r\x1b[K{line}")),
-            false => stdout::line(line),
+            true => stdout::part(format_args!("\r\x1b[K{line}"))?,
+            false => stdout::line(line)?,
         }
+    };
+    if terminal {
+        stdout::part("\r\x1b[K")?;
     }
-
-    /// Prints and returns the rate in MiB/s.
-    fn conclude(&self) -> Result<f64, StdoutClosed> {
-        let (seconds, rate) = (clock::since(self.begin).as_secs_f64(), self.rate());
-        let total = words(self.total);
-        stdout::line(format_args!(
-            "   {total} in {seconds:.1} s: {rate:.2} MiB/s, hashes equal"
-        ))?;
-        Ok(rate)
+    let mut hash = Sha256::new();
+    seeded(SIZE, SEED).for_each(|chunk| hash.update(chunk));
+    let expected = hex::encode(hash.finalize());
+    if hashes.iter().any(|hash| *hash != expected) {
+        return Err("the received data differs from the sent data".into());
     }
-
-    fn rate(&self) -> f64 {
-        mebibytes((self.arrived)()) / clock::since(self.begin).as_secs_f64()
-    }
+    let (seconds, rate) = (clock::since(begin).as_secs_f64(), rate());
+    stdout::line(format_args!(
+        "   {total:.1} MiB in {seconds:.1} s: {rate:.2} MiB/s, hashes equal"
+    ))?;
+    Ok(rate)
 }
 
-/// Formats a size for display.
-pub(super) fn words(bytes: u64) -> String {
-    format!("{:.1} MiB", mebibytes(bytes))
-}
-
-fn mebibytes(bytes: u64) -> f64 {
+/// Converts a number of bytes.
+pub(super) fn mebibytes(bytes: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
     let bytes = bytes as f64;
     bytes / (1024.0 * 1024.0)
@@ -185,10 +130,8 @@ fn mebibytes(bytes: u64) -> f64 {
 
 /// Bytes per connection.
 pub(super) const SIZE: u64 = 3 * 1024 * 1024;
-/// Seed of the data.
+/// Random seed of the data.
 pub(super) const SEED: u64 = 42;
-/// Number of concurrent connections.
-pub(super) const CONNECTIONS: u64 = 8;
 
-/// Interval between progress updates.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Interval between updates of the progress on a terminal.
+const INTERVAL: Duration = Duration::from_millis(100);
