@@ -185,7 +185,6 @@ fn contradictory_options_are_bad_usage_with_a_hint() {
             &["--document", "a b=AWS-StartSSHSession"],
             "invalid document name \"a b\"",
         ),
-        (&["--drop-manner", "fin"], "--drop-every <DURATION>"),
         (&["--map", "db.internal"], "expected HOST[:PORT]=ADDRESS"),
         (
             &["--map", "db.internal=5432"],
@@ -221,6 +220,24 @@ fn contradictory_options_are_bad_usage_with_a_hint() {
 }
 
 #[test]
+fn a_fault_without_an_option_of_its_own_is_bad_usage_with_its_json() {
+    for (option, json) in [
+        ("--drop-every", "break_every"),
+        ("--message", "messages"),
+        ("--idle-timeout", "idle_timeout"),
+        ("--refuse-upgrades", "refuse_upgrades"),
+        ("--stall", "stall"),
+    ] {
+        let (code, output) = refused(&[option]);
+
+        assert_eq!(code, 2, "{output}");
+        for needed in [option, &format!("--faults '{{\"{json}\":"), "--help"] {
+            assert!(output.contains(needed), "no {needed:?} in\n{output}");
+        }
+    }
+}
+
+#[test]
 fn an_invalid_fault_is_bad_usage_and_the_valid_ones_are_listed() {
     for (bad, data) in [
         (
@@ -229,9 +246,9 @@ fn an_invalid_fault_is_bad_usage_and_the_valid_ones_are_listed() {
         ),
         (
             "5s=kil-agent",
-            "\"kil-agent\" is not a fault; expected break:",
+            "\"kil-agent\" is not a fault; expected break:MANNER",
         ),
-        ("5s=break", "for example break:reset or break:1000"),
+        ("5s=break", "for example break:1000"),
         ("5=kill-agent", "not a duration; write \"5s\""),
     ] {
         let (code, stderr) = refused(&["--inject", bad]);

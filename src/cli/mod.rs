@@ -33,6 +33,7 @@ use std::io;
 use std::panic::catch_unwind;
 use std::sync::LazyLock;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub use self::exit::Exit;
@@ -251,6 +252,13 @@ fn usage(error: &clap::Error) -> Exit {
     } else {
         // If stderr is closed, the error cannot be reported.
         drop(error.print());
+    }
+    if let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg)
+        && error.kind() == ErrorKind::UnknownArgument
+        && std::env::args_os().any(|argument| argument == "simulate")
+    {
+        let hint = simulate::unknown_option_hint(option);
+        terminal::say(&format!(" hint: {hint}"));
     }
     let fault =
         std::error::Error::source(error).and_then(|source| source.downcast_ref::<ValueError>());

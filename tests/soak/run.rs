@@ -165,7 +165,7 @@ struct SimulatorProcess {
 impl SimulatorProcess {
     fn start() -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ssm-proxyd"))
-            .args(["simulate", "--drop-every", "4s", "--drop-manner", "1000"])
+            .args(["simulate", "--faults", BREAK_EVERY])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -241,3 +241,6 @@ const PERSISTENT: u64 = 5;
 
 /// The interval of the printed lines.
 const LINE: Duration = Duration::from_secs(30);
+
+/// The fault of the simulator.
+const BREAK_EVERY: &str = r#"{"break_every": {"every": "4s", "manner": {"close": 1000}}}"#;

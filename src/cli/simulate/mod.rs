@@ -3,28 +3,28 @@
 //! One JSON line on stdout describes its address and credentials for programs; a hint on stderr is
 //! for people. It runs until it is stopped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
 
 use super::{stdout, terminal};
-use crate::sim::agent::{self, Digests, FAITHFUL_INTERVAL, Retransmission, Version};
-use crate::sim::{Credentials, MANUAL, Options, Resolver, Simulator, parse_duration};
+use crate::sim::agent::{self, FAITHFUL_INTERVAL, Version};
+use crate::sim::{
+    Credentials, Faults, MANUAL, Options, Resolver, ScheduledFault, Simulator, parse_duration,
+};
 
 mod error;
-mod fault_args;
 mod ready_line;
 mod schedule;
 mod value_parsers;
 
 pub(super) use error::Failure;
-use fault_args::FaultArgs;
 use ready_line::{described, hint};
-use value_parsers::{Mapping, document, limit, loopback, mapping, node, size, target, version};
+use schedule::scheduled;
+use value_parsers::{Mapping, document, faults, limit, loopback, mapping, node, target, version};
 
 /// Arguments of `simulate`.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,9 +39,6 @@ pub(super) struct Args {
     /// Send rate of agents: as measured with real agents, or unlimited
     #[arg(long, value_enum, default_value = "faithful")]
     pace: Pace,
-    /// Maximum payload bytes in a message of an agent
-    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = size)]
-    message_size: usize,
     /// Serve https and wss with a certificate generated at the start
     #[arg(long)]
     tls: bool,
@@ -81,42 +78,27 @@ pub(super) struct Args {
     /// processing), 3.0.196.0 (no mux), 2.3.722.0 (no TerminateSession flag)
     #[arg(long, value_name = "VERSION", default_value = "3.3.987.0", value_parser = version)]
     agent_version: Version,
-    /// What agents retransmit: the oldest message, as real agents do, or all overdue messages
-    #[arg(long, value_enum, default_value = "front")]
-    agent_resend: Resend,
-    /// Time from StartSession to HandshakeRequest [default: 21 to 29 ms]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    process_start: Option<Duration>,
-    /// Time from HandshakeComplete to the first acknowledgement [default: 0.2 to 2.1 ms]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    readiness: Option<Duration>,
-    /// Additional readiness time of a session to a host
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0ms")]
-    host_readiness: Duration,
     /// Time from the crash of an agent's worker until it is reported
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
     crash_delay: Duration,
-    /// Handling of a wrong payload digest by agents
-    #[arg(long, value_enum, default_value = "ignored")]
-    digests: Digest,
     /// Minimum duration of each API call
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0ms")]
     api_delay: Duration,
     /// Bytes of output kept while no client is attached, or unlimited; 0 discards everything
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = limit)]
     gateway_buffer: usize,
-    /// Bytes of input kept while an agent's own websocket is down, or unlimited; 0 discards
-    /// everything
-    #[arg(long, value_name = "BYTES", default_value_t = 0, value_parser = limit)]
-    gateway_input_buffer: usize,
-    /// Bytes of input buffered for an agent that does not read
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
-    gateway_inbox: usize,
     /// Random seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    #[command(flatten)]
-    trouble: FaultArgs,
+    /// Inject a fault into every session, this long after its start: break:MANNER, with reset, fin,
+    /// black-hole or a close code, pause-client, start-client, pause-agent, start-agent, kill-agent,
+    /// agent-away:DURATION, or agent-away-amid-message:DURATION
+    #[arg(long, alias = "blow", value_name = "AFTER=FAULT", value_parser = scheduled)]
+    inject: Vec<ScheduledFault>,
+    /// Faults as JSON, in the format shown by --help below the options, and by a running simulator
+    /// at /simulator/
+    #[arg(long, value_name = "JSON", value_parser = faults)]
+    faults: Option<Faults>,
 }
 
 /// Send rate of the agents.
@@ -126,26 +108,6 @@ enum Pace {
     Faithful,
     /// Unlimited.
     None,
-}
-
-/// Which messages agents retransmit.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Resend {
-    /// The oldest message.
-    Front,
-    /// All overdue messages.
-    All,
-}
-
-/// How agents handle a wrong digest.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Digest {
-    /// Accept the message.
-    Ignored,
-    /// Accept the message, and record it in the ledger.
-    Noted,
-    /// Reject the message.
-    Demanded,
 }
 
 /// Runs a simulator until `shutdown` is ready.
@@ -174,7 +136,8 @@ pub(super) async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Resul
 
 impl Args {
     fn options(self) -> Options {
-        let agent = self.agent();
+        let mut faults = self.faults.unwrap_or_default();
+        faults.planned.extend(self.inject);
         let mut resolver = Resolver::default();
         for mapping in &self.map {
             mapping
@@ -192,47 +155,85 @@ impl Args {
                 session_token: self.session_token,
             },
             require_signature: self.require_signature,
-            agent,
+            agent: agent::Options {
+                version: self.agent_version,
+                pace: match self.pace {
+                    Pace::Faithful => agent::Pace::Every(FAITHFUL_INTERVAL),
+                    Pace::None => agent::Pace::Unlimited,
+                },
+                crash_delay: self.crash_delay,
+                ..agent::Options::default()
+            },
             seed: self.seed,
             resolver,
             documents: self.document.into_iter().collect(),
             nodes: self.node.into_iter().collect(),
-            offline: self.offline.into_iter().collect::<BTreeSet<_>>(),
+            offline: self.offline.into_iter().collect(),
             api_delay: self.api_delay,
             gateway_buffer: self.gateway_buffer,
-            gateway_input_buffer: self.gateway_input_buffer,
-            gateway_inbox: self.gateway_inbox,
-            faults: self.trouble.faults(),
+            faults,
             ..Options::default()
         }
     }
+}
 
-    fn agent(&self) -> agent::Options {
-        let defaults = agent::Options::default();
-        let time_or = |time: Option<Duration>, usual: &Range<Duration>| {
-            time.map_or_else(|| usual.clone(), |time| time..time)
-        };
-        agent::Options {
-            version: self.agent_version.clone(),
-            message_size: self.message_size,
-            pace: match self.pace {
-                Pace::Faithful => agent::Pace::Every(FAITHFUL_INTERVAL),
-                Pace::None => agent::Pace::Unlimited,
-            },
-            retransmission: match self.agent_resend {
-                Resend::Front => Retransmission::Front,
-                Resend::All => Retransmission::All,
-            },
-            digests: match self.digests {
-                Digest::Ignored => Digests::Ignored,
-                Digest::Noted => Digests::Noted,
-                Digest::Demanded => Digests::Demanded,
-            },
-            process_start: time_or(self.process_start, &defaults.process_start),
-            readiness: time_or(self.readiness, &defaults.readiness),
-            host_readiness: self.host_readiness,
-            crash_delay: self.crash_delay,
-            ..defaults
-        }
+/// Returns a hint for an option that does not exist: faults other than scheduled ones are JSON.
+/// Contains the example from the manual, if a fault has the name of the option.
+pub(super) fn unknown_option_hint(option: &str) -> String {
+    let key = option.trim_start_matches('-').replace('-', "_");
+    let start = format!("{{\"{key}");
+    let example = MANUAL
+        .lines()
+        .map(str::trim)
+        .find(|line| line.starts_with(&start));
+    let example = example.unwrap_or(r#"{"break_every": {"every": "20s", "manner": "reset"}}"#);
+    format!(
+        "faults are given as JSON, for example --faults '{example}'; `ssm-proxyd simulate --help` shows all"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::sim::OneOffFault;
+
+    #[derive(Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn faults_of_the_json_and_scheduled_faults_are_combined() {
+        let line = CommandLine::parse_from([
+            "simulate",
+            "--inject",
+            "5s=pause-client",
+            "--blow",
+            "6s=start-client",
+            "--faults",
+            r#"{"max_rate": 900, "planned": [{"after": "1s", "fault": "kill_agent"}]}"#,
+        ]);
+
+        let faults = line.args.options().faults;
+
+        assert_eq!(faults.max_rate, Some(900));
+        let planned: Vec<_> = faults.planned.iter().map(|planned| planned.fault).collect();
+        let expected = [
+            OneOffFault::KillAgent,
+            OneOffFault::PauseClient,
+            OneOffFault::StartClient,
+        ];
+        assert_eq!(planned, expected);
+    }
+
+    #[test]
+    fn the_hint_for_an_unknown_option_has_the_example_of_the_fault_with_its_name() {
+        let hint = unknown_option_hint("--max-rate");
+        assert!(hint.contains(r#"--faults '{"max_rate": 1000}'"#), "{hint}");
+        let hint = unknown_option_hint("--drop-every");
+        assert!(hint.contains(r#"--faults '{"break_every""#), "{hint}");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
 
 use crate::sim::agent::Version;
-use crate::sim::{Resolver, documents, is_document_name, is_target};
+use crate::sim::{Faults, Resolver, documents, is_document_name, is_target};
 
 /// Maps a host, as seen by the agents, to a loopback address.
 #[derive(Clone, Debug)]
@@ -115,15 +115,6 @@ pub(super) fn version(text: &str) -> Result<Version, String> {
     }
 }
 
-/// Parses the size of a message.
-pub(super) fn size(text: &str) -> Result<usize, String> {
-    let size = text
-        .parse()
-        .ok()
-        .filter(|size| (1..=MAX_SIZE).contains(size));
-    size.ok_or_else(|| format!("expected 1 to {MAX_SIZE}"))
-}
-
 /// Parses a number of bytes, or `unlimited`.
 pub(super) fn limit(text: &str) -> Result<usize, String> {
     match text {
@@ -132,6 +123,11 @@ pub(super) fn limit(text: &str) -> Result<usize, String> {
             .parse()
             .map_err(|_| "expected a number of bytes, or unlimited".to_owned()),
     }
+}
+
+/// Parses the JSON of faults.
+pub(super) fn faults(text: &str) -> Result<Faults, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -151,9 +147,6 @@ fn is_in_brackets(host: &str) -> bool {
         .and_then(|rest| rest.strip_suffix(']'));
     inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
 }
-
-/// Maximum message size; larger ones than any agent can be configured to send are useless in tests.
-const MAX_SIZE: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {
