@@ -17,7 +17,6 @@ use crate::duration;
 use crate::network::{self, Network};
 use crate::session;
 
-/// Options of `check`.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     /// The configuration file [default: as for `run`]

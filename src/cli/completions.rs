@@ -13,7 +13,6 @@ use super::exit::Exit;
 use super::{Cli, paths, stdout, terminal, usage};
 use crate::config;
 
-/// Options of `completions`.
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArgs {
     /// The shell

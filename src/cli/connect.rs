@@ -19,7 +19,6 @@ use crate::forward::{Class, Ending, Standard, StdioError};
 use crate::session::{ShutdownMode, allow_questions};
 use crate::telemetry::{self, Format, Log, Verbosity};
 
-/// Options of `connect`.
 #[derive(Args, Debug)]
 pub(super) struct ConnectArgs {
     /// The managed node: i-…, mi-… or ecs:…; i-….REGION also sets the region

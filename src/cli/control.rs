@@ -104,7 +104,6 @@ impl NotFound {
     }
 }
 
-/// Options of `reload`.
 #[derive(Debug, Args)]
 pub(super) struct ReloadArgs {
     #[command(flatten)]
@@ -125,7 +124,6 @@ pub(super) async fn reload(args: ReloadArgs) -> Exit {
     }
 }
 
-/// Options of `stop`.
 #[derive(Debug, Args)]
 pub(super) struct StopArgs {
     /// Reset open connections instead of waiting for them
@@ -152,7 +150,6 @@ pub(super) async fn stop(args: StopArgs) -> Exit {
     }
 }
 
-/// Options of `log`.
 #[derive(Debug, Args)]
 pub(super) struct LogArgs {
     /// error, warn, info, debug or trace, or a filter as in SSM_PROXYD_LOG [default: print the current filter]
@@ -171,7 +168,6 @@ pub(super) async fn log(args: LogArgs) -> Exit {
     }
 }
 
-/// Options of `wait`.
 #[derive(Debug, Args)]
 pub(super) struct WaitArgs {
     /// Maximum time to wait
@@ -324,5 +320,4 @@ const FAILURE_TTL: u64 = 15;
 /// Maximum for `--timeout`, so that the deadline is representable.
 const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Interval between polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);

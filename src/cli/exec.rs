@@ -26,7 +26,6 @@ use crate::config::{Config, Listen, Sessions, Shutdown};
 use crate::daemon::{Daemon, Signals};
 use crate::telemetry::Log;
 
-/// Options of `exec`.
 #[derive(Debug, Args)]
 pub(super) struct ExecArgs {
     /// A forward of the configuration; with -L, a managed node
@@ -41,7 +40,6 @@ pub(super) struct ExecArgs {
     command: Vec<String>,
 }
 
-/// Runs the command.
 pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
     let mut signals = match begin(log) {
         Ok(signals) => signals,
@@ -138,7 +136,6 @@ impl Place {
     }
 }
 
-/// The running command.
 struct Running {
     child: Child,
     pid: Option<Pid>,

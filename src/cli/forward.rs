@@ -19,7 +19,6 @@ use crate::panics::caught;
 use crate::session::{Identity, TerminatePolicy, allow_questions};
 use crate::telemetry::{Format, ForwardReport, Log, Verbosity, flush_log};
 
-/// Options of `forward`.
 #[derive(Debug, Args)]
 pub(super) struct ForwardArgs {
     /// The managed node: i-…, mi-… or ecs:…; i-….REGION also sets the region

@@ -32,7 +32,6 @@ pub(super) async fn watch(metrics: Vec<Arc<ForwardMetrics>>) -> Infallible {
     }
 }
 
-/// Clears the line.
 pub(super) fn clear() {
     if io::stderr().is_terminal() {
         write_to_stderr(CLEAR);

@@ -6,7 +6,6 @@ use clap_mangen::Man;
 use super::exit::Exit;
 use super::{Cli, stdout, terminal};
 
-/// Options of `man`.
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
     /// The page of this command [default: the page of the program]

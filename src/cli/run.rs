@@ -19,7 +19,6 @@ use crate::panics::caught;
 use crate::session::{Identity, TerminatePolicy};
 use crate::telemetry::{Control, Log, LogError};
 
-/// Options of `run`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// The configuration file [default: $SSM_PROXYD_CONFIG, then

@@ -11,7 +11,6 @@ use crate::daemon::{Answer, Request};
 use crate::duration;
 use crate::telemetry::{ForwardReport, Report};
 
-/// Options of `status`.
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     /// Print JSON

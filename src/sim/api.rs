@@ -20,7 +20,7 @@ use super::documents::{DOCUMENT_NAME, Document, documents, is_document_name};
 use super::faults::Operation;
 use super::history::{self, SessionsRequest};
 use super::nodes::{self, DescribeRequest};
-use super::records::{Record, micros};
+use super::records::{SessionRecord, micros};
 use super::service::Service;
 use super::session::Session;
 use super::signature::{Fault, Signature};
@@ -59,7 +59,7 @@ pub(super) async fn answer(
         .ledger
         .count_call(name, &code, &signature.to_string(), arrived);
     let has_started = operation == Some(Operation::StartSession) && code == "ok";
-    (!has_started || !service.loses_answer()).then_some(answer)
+    (!has_started || !service.drops_response()).then_some(answer)
 }
 
 fn call(
@@ -174,14 +174,14 @@ fn start(
     let parameters = request.parameters.unwrap_or_default();
     let properties = find_document(service, &document)?
         .properties(&parameters)
-        .map_err(|complaint| ApiError::new("InvalidParameters", complaint))?;
+        .map_err(|problem| ApiError::new("InvalidParameters", problem))?;
     if !is_target(&target) || service.is_offline(&target) {
         return Err(ApiError::new(
             "TargetNotConnected",
             format!("{target} is not connected."),
         ));
     }
-    let record = Record {
+    let record = SessionRecord {
         target,
         document,
         parameters,
@@ -189,7 +189,7 @@ fn start(
         start_signature: signature.to_string(),
         requested_us: service.ledger.micros(arrived),
         api_delay_us: micros(service.options.api_delay),
-        ..Record::default()
+        ..SessionRecord::default()
     };
     let (job, addresses) = job(service, properties);
     let (opened, started) = service.start(record, job, addresses);
@@ -285,7 +285,7 @@ fn constrained(
     length: std::ops::RangeInclusive<usize>,
     fits: impl Fn(&str) -> bool,
 ) -> Result<String, ApiError> {
-    let complaint = match &value {
+    let problem = match &value {
         None => "Member must not be null".to_owned(),
         Some(value) if !length.contains(&value.chars().count()) => {
             format!(
@@ -300,7 +300,7 @@ fn constrained(
     let shown = value.map_or_else(|| "null".to_owned(), |value| format!("'{value}'"));
     let message = format!(
         "1 validation error detected: Value {shown} at '{member}' failed to satisfy constraint: \
-         {complaint}"
+         {problem}"
     );
     Err(ApiError::new("ValidationException", message))
 }

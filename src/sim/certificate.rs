@@ -71,5 +71,4 @@ pub(super) fn names(region: Option<&String>) -> Vec<String> {
     here.chain(public).collect()
 }
 
-/// Local names.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 
 use super::agent::End;
 use super::messages;
-use super::one_off_fault::Manner;
+use super::one_off_fault::DisconnectKind;
 use super::tls_stream::Socket;
 
 /// A websocket with its flush state.
@@ -27,12 +27,12 @@ pub(super) struct Client {
     unflushed: bool,
     broken: bool,
     /// Black hole: nothing is read or written.
-    silent: bool,
+    is_black_hole: bool,
 }
 
 /// Input from a client.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum Incoming {
     /// A message of the data channel, in a binary or text frame.
     Message(Bytes),
     /// A ping, a pong, or a close frame that the library answers.
@@ -58,7 +58,7 @@ impl Client {
                 .await,
             unflushed: false,
             broken: false,
-            silent: false,
+            is_black_hole: false,
         }
     }
 
@@ -79,27 +79,27 @@ impl Client {
         }
     }
 
-    pub(super) fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
-        if self.silent {
+    pub(super) fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        if self.is_black_hole {
             return Poll::Pending;
         }
         if self.broken {
-            return Poll::Ready(Heard::Gone);
+            return Poll::Ready(Incoming::Gone);
         }
         let next = Pin::new(&mut self.websocket).poll_next(cx);
         next.map(|next| match next {
-            Some(Ok(Frame::Binary(frame))) => Heard::Message(frame),
-            Some(Ok(Frame::Text(text))) => Heard::Message(text.into()),
+            Some(Ok(Frame::Binary(frame))) => Incoming::Message(frame),
+            Some(Ok(Frame::Text(text))) => Incoming::Message(text.into()),
             Some(Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Close(_) | Frame::Frame(_))) => {
-                Heard::Control
+                Incoming::Control
             }
-            Some(Err(_)) | None => Heard::Gone,
+            Some(Err(_)) | None => Incoming::Gone,
         })
     }
 
     /// Returns true if another message can be fed. A broken websocket accepts and loses everything.
     pub(super) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.silent {
+        if self.is_black_hole {
             return true;
         }
         match Pin::new(&mut self.websocket).poll_ready(cx) {
@@ -113,7 +113,7 @@ impl Client {
 
     /// Queues a message; it is sent with the next flush, or earlier.
     pub(super) fn feed(&mut self, frame: Bytes) {
-        if self.silent {
+        if self.is_black_hole {
             return;
         }
         let fed = Pin::new(&mut self.websocket).start_send(Frame::Binary(frame));
@@ -123,7 +123,7 @@ impl Client {
 
     /// Sends queued messages as far as the connection accepts them.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) {
-        if !self.unflushed || self.broken || self.silent {
+        if !self.unflushed || self.broken || self.is_black_hole {
             return;
         }
         if let Poll::Ready(flushed) = Pin::new(&mut self.websocket).poll_flush(cx) {
@@ -134,7 +134,7 @@ impl Client {
 
     /// Reports the end of the session, if it has ended, and closes with code 1000. Waits a while
     /// for the client to close, so that data in flight is not lost.
-    pub(super) async fn part(self, ended: Option<(&str, &End)>) {
+    pub(super) async fn close_normally(self, ended: Option<(&str, &End)>) {
         let reason = match ended {
             Some(_) => "",
             None => "replaced",
@@ -146,16 +146,16 @@ impl Client {
 
     /// Stops reading and writing without notifying the client.
     pub(super) fn blackhole(&mut self) {
-        self.silent = true;
+        self.is_black_hole = true;
     }
 
     /// Returns true if the websocket is a black hole.
-    pub(super) fn is_silent(&self) -> bool {
-        self.silent
+    pub(super) fn is_black_hole(&self) -> bool {
+        self.is_black_hole
     }
 
     /// Keeps the connection open until the client closes it; reads and sends nothing.
-    pub(super) async fn linger(mut self) {
+    pub(super) async fn hold_open(mut self) {
         let tcp = self.websocket.get_mut().tcp();
         let is_there = |ready: Ready| !ready.is_read_closed();
         while tcp.ready(Interest::READABLE).await.is_ok_and(is_there) {
@@ -165,23 +165,23 @@ impl Client {
     }
 
     /// Breaks the websocket; queued messages that were not flushed are lost.
-    pub(super) async fn disconnect(mut self, manner: Manner) {
+    pub(super) async fn disconnect(mut self, manner: DisconnectKind) {
         let tcp = self.websocket.get_mut().tcp();
         match manner {
-            Manner::Close(1006) | Manner::Fin => finish(tcp).await,
-            Manner::Close(code) => {
+            DisconnectKind::Close(1006) | DisconnectKind::Fin => finish(tcp).await,
+            DisconnectKind::Close(code) => {
                 let reason = if code == 1000 { "Bye" } else { "" };
                 self.close(None, code.into(), reason).await;
             }
             // Fails if the connection is already closed.
-            Manner::Reset => drop(tcp.set_zero_linger()),
-            Manner::BlackHole => {}
+            DisconnectKind::Reset => drop(tcp.set_zero_linger()),
+            DisconnectKind::BlackHole => {}
         }
     }
 
     /// Closes the websocket with a close code.
     pub(super) async fn close(mut self, last: Option<Bytes>, code: CloseCode, reason: &str) {
-        let farewell = async {
+        let closing = async {
             if let Some(last) = last {
                 self.websocket.feed(Frame::Binary(last)).await?;
             }
@@ -194,26 +194,26 @@ impl Client {
             Ok::<_, tokio_tungstenite::tungstenite::Error>(())
         };
         // The result is irrelevant at this point.
-        drop(tokio::time::timeout(FAREWELL, farewell).await);
+        drop(tokio::time::timeout(CLOSE_TIMEOUT, closing).await);
     }
 }
 
 /// Sends a TCP FIN without a close frame and waits for that of the peer: data that still arrives
 /// would otherwise be answered with a reset.
 async fn finish(tcp: &mut TcpStream) {
-    let farewell = async {
+    let closing = async {
         tcp.shutdown().await?;
         let mut rest = [0; 4096];
         while tcp.read(&mut rest).await? > 0 {}
         Ok::<_, std::io::Error>(())
     };
-    drop(tokio::time::timeout(FAREWELL, farewell).await);
+    drop(tokio::time::timeout(CLOSE_TIMEOUT, closing).await);
 }
 
 /// Time limit for the client's token.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time limit for the client to close its side.
-const FAREWELL: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval at which a silent connection is checked.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const READ_BUFFER: usize = 64 << 10;

@@ -7,35 +7,35 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::faults::{Action, Direction, MessageFault, Subject};
-use super::link::{Conditions, Link};
+use super::link::{Link, LinkConditions};
 
 /// One direction of the path.
 #[derive(Debug)]
-pub(super) struct Path {
+pub(super) struct FaultyPath {
     direction: Direction,
-    rules: Vec<Rule>,
+    rules: Vec<MessageRule>,
     link: Link,
     /// A message to be sent after the next one.
     overtaken: Option<Bytes>,
 }
 
-impl Path {
+impl FaultyPath {
     pub(super) fn new(direction: Direction, seed: u64) -> Self {
         Self {
             direction,
             rules: Vec::new(),
-            link: Link::new(seed, Conditions::default()),
+            link: Link::new(seed, LinkConditions::default()),
             overtaken: None,
         }
     }
 
     /// Sets the rules of this direction and the link conditions. Equal rules keep their counts.
-    pub(super) fn set(&mut self, faults: &[MessageFault], conditions: Conditions) {
+    pub(super) fn set(&mut self, faults: &[MessageFault], conditions: LinkConditions) {
         let fitting = faults
             .iter()
             .filter(|fault| fault.direction.is_none_or(|way| way == self.direction));
         let rules: Vec<_> = fitting
-            .map(|fault| Rule {
+            .map(|fault| MessageRule {
                 fault: *fault,
                 seen: 0,
             })
@@ -54,7 +54,7 @@ impl Path {
         let action = self
             .rules
             .iter_mut()
-            .fold(None, |action, rule| rule.judge(&message).or(action));
+            .fold(None, |action, rule| rule.action_for(&message).or(action));
         let overtaken = self.overtaken.take();
         match action {
             None => self.link.push(now, message),
@@ -95,13 +95,13 @@ impl Path {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Rule {
+struct MessageRule {
     fault: MessageFault,
     seen: u32,
 }
 
-impl Rule {
-    fn judge(&mut self, message: &[u8]) -> Option<Action> {
+impl MessageRule {
+    fn action_for(&mut self, message: &[u8]) -> Option<Action> {
         if !fits(self.fault.subject, message) {
             return None;
         }
@@ -216,8 +216,8 @@ mod tests {
     /// Returns the numbers that arrive, in order, of ten messages sent.
     fn arrived(fault: MessageFault) -> Vec<u64> {
         let now = clock::now();
-        let mut path = Path::new(Direction::ToAgent, 1);
-        path.set(&[fault], Conditions::default());
+        let mut path = FaultyPath::new(Direction::ToAgent, 1);
+        path.set(&[fault], LinkConditions::default());
         for seq in 0..10 {
             path.push(now, message(Kind::Input, seq, PayloadType::Output));
         }

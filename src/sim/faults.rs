@@ -1,7 +1,7 @@
 //! Persistent faults of the simulator.
 //!
 //! [`Faults`] stay enabled until they are changed; a [`OneOffFault`](super::OneOffFault) is
-//! injected once, immediately or as planned. Both come from the command line, from tests, and as
+//! injected once, immediately or as scheduled. Both come from the command line, from tests, and as
 //! JSON from `POST /simulator/faults`. `http_server/manual.txt` documents them for users.
 
 use std::collections::BTreeMap;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::link::Conditions;
-use super::one_off_fault::{Manner, ScheduledFault};
+use super::link::LinkConditions;
+use super::one_off_fault::{DisconnectKind, ScheduledFault};
 use super::throttle::Throttle;
 use super::{duration, json_bounds};
 
@@ -24,7 +24,7 @@ pub struct Faults {
     /// Rate limit above which StartSession calls are throttled.
     pub throttle: Option<Throttle>,
     /// StartSession calls that start a session but whose connection is closed without a response.
-    pub lose_answers: Option<LostAnswers>,
+    pub drop_responses: Option<DroppedResponses>,
     /// Upgrades that are rejected.
     pub refuse_upgrades: Option<RefusedUpgrades>,
     /// Validity of tokens.
@@ -36,13 +36,13 @@ pub struct Faults {
     /// Rules applied to every Nth message.
     pub messages: Vec<MessageFault>,
     /// Link conditions from client to agent.
-    pub to_agent: Conditions,
+    pub to_agent: LinkConditions,
     /// Link conditions from agent to client.
-    pub to_client: Conditions,
+    pub to_client: LinkConditions,
     /// Breaks every websocket a given time after it was opened.
     pub break_every: Option<BreakEvery>,
     /// Faults injected into every session a given time after its start.
-    pub planned: Vec<ScheduledFault>,
+    pub scheduled: Vec<ScheduledFault>,
     /// Maximum length of a client message in bytes, with header; a longer one breaks the websocket.
     pub max_message: Option<usize>,
     /// Maximum sequenced client messages in any second; more of them break the websocket.
@@ -79,8 +79,8 @@ impl Faults {
     }
 
     /// Returns true if the response to this StartSession must be dropped, and counts it.
-    pub(super) fn lose_answer(&mut self) -> bool {
-        let lost = self.lose_answers.as_mut();
+    pub(super) fn drop_response(&mut self) -> bool {
+        let lost = self.drop_responses.as_mut();
         lost.is_some_and(|lost| count_down(&mut lost.times))
     }
 
@@ -106,7 +106,7 @@ pub struct ApiFault {
 /// Connections closed instead of a response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LostAnswers {
+pub struct DroppedResponses {
     /// Number of responses to drop; `None`: all.
     #[serde(default)]
     pub times: Option<u32>,
@@ -225,7 +225,7 @@ pub struct BreakEvery {
     #[serde(with = "duration")]
     pub every: Duration,
     /// How the websocket is broken.
-    pub manner: Manner,
+    pub manner: DisconnectKind,
 }
 
 /// Operation of the API.
@@ -273,9 +273,9 @@ fn count_down(times: &mut Option<u32>) -> bool {
     let Some(left) = times else {
         return true;
     };
-    let strikes = *left > 0;
+    let applies = *left > 0;
     *left = left.saturating_sub(1);
-    strikes
+    applies
 }
 
 #[cfg(test)]
@@ -296,15 +296,15 @@ mod tests {
         }}));
         let mut faults = Faults::default().changed(change).unwrap();
 
-        let mut strikes = |operation| {
+        let mut applies = |operation| {
             (0..5)
                 .filter(|_| faults.fail_call(operation).is_some())
                 .count()
         };
 
-        assert_eq!(strikes(Operation::StartSession), 2);
-        assert_eq!(strikes(Operation::ResumeSession), 5);
-        assert_eq!(strikes(Operation::TerminateSession), 0);
+        assert_eq!(applies(Operation::StartSession), 2);
+        assert_eq!(applies(Operation::ResumeSession), 5);
+        assert_eq!(applies(Operation::TerminateSession), 0);
     }
 
     #[test]
@@ -328,7 +328,7 @@ mod tests {
         assert_eq!(faults.idle_timeout, Some(Duration::from_secs(1200)));
         assert!(faults.stall);
         let every = Duration::from_millis(200);
-        let manner = Manner::Close(1000);
+        let manner = DisconnectKind::Close(1000);
         assert_eq!(faults.break_every, Some(BreakEvery { every, manner }));
         assert_eq!(faults.token, TokenLife::For(Duration::from_secs(5)));
         assert_eq!(

@@ -3,10 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::paging::{Complaint, Page};
-use super::records::Record;
+use super::paging::{ListError, Page};
+use super::records::SessionRecord;
 
-/// Request of DescribeSessions.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct SessionsRequest {
@@ -31,7 +30,10 @@ struct Filter {
 }
 
 /// Returns one page of sessions, in order of their start.
-pub(super) fn describe(records: &[Record], request: &SessionsRequest) -> Result<Value, Complaint> {
+pub(super) fn describe(
+    records: &[SessionRecord],
+    request: &SessionsRequest,
+) -> Result<Value, ListError> {
     if let Some(Filter { key, .. }) = request.filters.iter().find(|filter| !filter.is_known()) {
         let what =
             format!("the simulator does not support the filter {key:?}, only Target and SessionId");
@@ -47,7 +49,7 @@ pub(super) fn describe(records: &[Record], request: &SessionsRequest) -> Result<
     let count = all.len();
     let sessions: Vec<_> = page.of(all.into_iter()).map(described).collect();
     let mut answer = json!({ "Sessions": sessions });
-    page.tell_next(&mut answer, count);
+    page.add_next_token(&mut answer, count);
     Ok(answer)
 }
 
@@ -56,7 +58,7 @@ impl Filter {
         ["Target", "SessionId"].contains(&self.key.as_str())
     }
 
-    fn fits(&self, record: &Record) -> bool {
+    fn fits(&self, record: &SessionRecord) -> bool {
         match self.key.as_str() {
             "Target" => record.target == self.value,
             _ => record.session_id == self.value,
@@ -64,7 +66,7 @@ impl Filter {
     }
 }
 
-fn described(record: &Record) -> Value {
+fn described(record: &SessionRecord) -> Value {
     let status = match record.is_open() {
         true => "Connected",
         false => "Terminated",
@@ -88,14 +90,14 @@ const MAX_PAGE: usize = 200;
 mod tests {
     use super::*;
 
-    fn ask(request: Value) -> Result<Value, Complaint> {
+    fn ask(request: Value) -> Result<Value, ListError> {
         let records: Vec<_> = (0..5_u64)
-            .map(|n| Record {
+            .map(|n| SessionRecord {
                 session_id: format!("s-{n}"),
                 target: format!("i-{}", n % 2),
                 reason: format!("for {n}"),
                 ended_us: (n == 4).then_some(n),
-                ..Record::default()
+                ..SessionRecord::default()
             })
             .collect();
         describe(&records, &serde_json::from_value(request).unwrap())

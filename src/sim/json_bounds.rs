@@ -29,8 +29,8 @@ pub(super) fn close_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u
 pub(super) fn error_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let code = String::deserialize(deserializer)?;
     let fits = !code.is_empty() && code.chars().all(|c| c.is_ascii_alphanumeric());
-    let complaint = || de::Error::custom("expected an error code, for example ThrottlingException");
-    fits.then_some(code).ok_or_else(complaint)
+    let problem = || de::Error::custom("expected an error code, for example ThrottlingException");
+    fits.then_some(code).ok_or_else(problem)
 }
 
 fn within<'de, D, T>(deserializer: D, bounds: RangeInclusive<T>) -> Result<T, D::Error>

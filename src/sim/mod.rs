@@ -24,7 +24,7 @@
 //! simulator.ledger()             records: sessions, delays, signatures, violations
 //! simulator.open_sessions()      0 when no session was leaked
 //! simulator.set_faults(…)        replaces the faults, in running sessions too
-//! simulator.inject(None, OneOffFault::Break(Manner::Reset))   one fault now, in all sessions
+//! simulator.inject(None, OneOffFault::Break(DisconnectKind::Reset))   one fault now, in all sessions
 //! simulator.fail(Operation::ResumeSession, ApiFault { … })    errors of the API
 //! simulator.set_offline(target, true)
 //! simulator.shutdown().await     stops all tasks
@@ -97,19 +97,19 @@ mod tls_stream;
 
 use alarm::Alarm;
 pub use api::is_target;
-pub use one_off_fault::{Manner, OneOffFault, ScheduledFault};
+pub use one_off_fault::{DisconnectKind, OneOffFault, ScheduledFault};
 
 use certificate::Certificate;
 pub use documents::{documents, is_document_name};
 pub use duration::parse_duration;
 pub use faults::{
-    Action, ApiFault, BreakEvery, Direction, Faults, Join, LostAnswers, MessageFault, Operation,
-    RefusedUpgrades, SecondWebsocket, Subject, TokenLife,
+    Action, ApiFault, BreakEvery, Direction, DroppedResponses, Faults, Join, MessageFault,
+    Operation, RefusedUpgrades, SecondWebsocket, Subject, TokenLife,
 };
 pub use http_server::MANUAL;
 pub use nodes::Nodes;
 pub use options::Options;
-pub use records::{EndedBy, Record, Snapshot, Traffic};
+pub use records::{EndedBy, SessionRecord, Snapshot, Traffic};
 pub use resolver::{NotLoopback, Resolver};
 use service::Service;
 pub use signature::{Credentials, Fault, Signature};

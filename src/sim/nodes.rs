@@ -9,12 +9,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::paging::{Complaint, Page};
+use super::paging::{ListError, Page};
 
 /// Node ids with their tags.
 pub type Nodes = BTreeMap<String, BTreeMap<String, String>>;
 
-/// Request of DescribeInstanceInformation.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct DescribeRequest {
@@ -38,7 +37,7 @@ pub(super) fn describe(
     request: &DescribeRequest,
     is_offline: impl Fn(&str) -> bool,
     now: u64,
-) -> Result<Value, Complaint> {
+) -> Result<Value, ListError> {
     for Filter { key, .. } in &request.filters {
         if !key.starts_with(TAG) {
             let what = format!("the simulator does not support the filter {key:?}, only {TAG}KEY");
@@ -64,7 +63,7 @@ pub(super) fn describe(
         })
     });
     let mut answer = json!({ "InstanceInformationList": told.collect::<Vec<_>>() });
-    page.tell_next(&mut answer, all.len());
+    page.add_next_token(&mut answer, all.len());
     Ok(answer)
 }
 
@@ -78,7 +77,7 @@ const MAX_PAGE: usize = 50;
 mod tests {
     use super::*;
 
-    fn ask(text: Value) -> Result<Value, Complaint> {
+    fn ask(text: Value) -> Result<Value, ListError> {
         let mut nodes = Nodes::new();
         for n in 0..7 {
             let tags = [

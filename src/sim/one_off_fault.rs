@@ -14,7 +14,7 @@ use super::{duration, json_bounds};
 #[serde(rename_all = "snake_case")]
 pub enum OneOffFault {
     /// The client's websocket breaks.
-    Break(Manner),
+    Break(DisconnectKind),
     /// `pause_publication` is sent to the client.
     PauseClient,
     /// `start_publication` is sent to the client.
@@ -47,7 +47,7 @@ pub struct ScheduledFault {
 /// How a websocket breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Manner {
+pub enum DisconnectKind {
     /// With a close frame of this code; 1000 has the reason `Bye`. 1006, which no frame may carry,
     /// is handled as [`Fin`](Self::Fin).
     Close(#[serde(deserialize_with = "json_bounds::close_code")] u16),
@@ -74,7 +74,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let expected = [
             OneOffFault::KillAgent,
-            OneOffFault::Break(Manner::Reset),
+            OneOffFault::Break(DisconnectKind::Reset),
             OneOffFault::AgentAway(second),
         ];
         assert_eq!(faults, expected);

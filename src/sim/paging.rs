@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Value, json};
 
 /// Error code of the API, and its text.
-pub(super) type Complaint = (&'static str, String);
+pub(super) type ListError = (&'static str, String);
 
 /// A page of a list.
 pub(super) struct Page {
@@ -19,7 +19,7 @@ impl Page {
         max_results: Option<usize>,
         next_token: Option<&str>,
         lengths: RangeInclusive<usize>,
-    ) -> Result<Self, Complaint> {
+    ) -> Result<Self, ListError> {
         let len = max_results.unwrap_or_else(|| *lengths.end());
         if !lengths.contains(&len) {
             let (min, max) = (lengths.start(), lengths.end());
@@ -39,7 +39,7 @@ impl Page {
     }
 
     /// Adds `NextToken` to an answer, if further entries follow this page in a list of `count`.
-    pub(super) fn tell_next(&self, answer: &mut Value, count: usize) {
+    pub(super) fn add_next_token(&self, answer: &mut Value, count: usize) {
         let next = self.begin.saturating_add(self.len);
         if next < count {
             answer["NextToken"] = json!(next.to_string());

@@ -14,12 +14,12 @@ use super::faults::Operation;
 
 /// Shared records of the simulator.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct Recorder {
     start: Instant,
-    state: Mutex<LedgerState>,
+    state: Mutex<RecorderState>,
 }
 
-impl Ledger {
+impl Recorder {
     pub(super) fn new(start: Instant) -> Self {
         Self {
             start,
@@ -33,16 +33,19 @@ impl Ledger {
     }
 
     /// Adds a session; returns the handle for updates of its record.
-    pub(super) fn open(&self, record: Record) -> Page {
-        let page = Page(Arc::new(Mutex::new(record)));
+    pub(super) fn open(&self, record: SessionRecord) -> SharedRecord {
+        let record = SharedRecord(Arc::new(Mutex::new(record)));
         let mut state = self.lock();
         state.counts.started += 1;
-        state.pages.push_back(page.clone());
-        if state.pages.len() > MAX_RECORDS {
-            let oldest = state.pages.iter().position(|page| !page.lock().is_open());
-            drop(oldest.and_then(|oldest| state.pages.remove(oldest)));
+        state.records.push_back(record.clone());
+        if state.records.len() > MAX_RECORDS {
+            let oldest = state
+                .records
+                .iter()
+                .position(|record| !record.lock().is_open());
+            drop(oldest.and_then(|oldest| state.records.remove(oldest)));
         }
-        page
+        record
     }
 
     /// Counts an API call and its outcome: `ok` or an error code.
@@ -73,27 +76,31 @@ impl Ledger {
     pub(super) fn snapshot(&self) -> Snapshot {
         let state = self.lock();
         let mut snapshot = state.counts.clone();
-        snapshot.sessions = state.pages.iter().map(|page| page.lock().clone()).collect();
+        snapshot.sessions = state
+            .records
+            .iter()
+            .map(|record| record.lock().clone())
+            .collect();
         snapshot
     }
 
-    fn lock(&self) -> MutexGuard<'_, LedgerState> {
+    fn lock(&self) -> MutexGuard<'_, RecorderState> {
         self.state.lock().expect("no holder of this lock panics")
     }
 }
 
 #[derive(Debug, Default)]
-struct LedgerState {
+struct RecorderState {
     counts: Snapshot,
-    pages: VecDeque<Page>,
+    records: VecDeque<SharedRecord>,
 }
 
 /// Shared handle of the record of one session.
 #[derive(Clone, Debug)]
-pub(super) struct Page(Arc<Mutex<Record>>);
+pub(super) struct SharedRecord(Arc<Mutex<SessionRecord>>);
 
-impl Page {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Record> {
+impl SharedRecord {
+    pub(super) fn lock(&self) -> MutexGuard<'_, SessionRecord> {
         self.0.lock().expect("no holder of this lock panics")
     }
 
@@ -114,7 +121,7 @@ pub struct Snapshot {
     /// Total number of sessions started.
     pub started: u64,
     /// Sessions in order of their start.
-    pub sessions: Vec<Record>,
+    pub sessions: Vec<SessionRecord>,
     /// API calls by operation; `unknown` if the operation is not supported.
     pub calls: BTreeMap<String, u64>,
     /// Times of the first 20,000 StartSession calls.
@@ -137,14 +144,14 @@ impl Snapshot {
     }
 
     /// Returns the session with this id.
-    pub fn session(&self, id: &str) -> Option<&Record> {
+    pub fn session(&self, id: &str) -> Option<&SessionRecord> {
         self.sessions.iter().find(|record| record.session_id == id)
     }
 }
 
-/// Record of one session.
+/// SessionRecord of one session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Record {
+pub struct SessionRecord {
     /// Session id.
     pub session_id: String,
     /// Target.
@@ -209,16 +216,16 @@ pub struct Record {
     pub violations: BTreeMap<String, u64>,
 }
 
-impl Record {
+impl SessionRecord {
     /// Returns true if the session has not ended.
     pub fn is_open(&self) -> bool {
         self.ended_us.is_none()
     }
 }
 
-impl Record {
+impl SessionRecord {
     /// Records an upgrade request.
-    pub(super) fn note_upgrade(&mut self, signature: &str) {
+    pub(super) fn record_upgrade(&mut self, signature: &str) {
         self.upgrades += 1;
         if self.upgrade_signatures.len() >= MAX_SIGNATURES {
             self.upgrade_signatures.remove(0);
@@ -280,7 +287,6 @@ pub enum EndedBy {
     AgentFailure,
 }
 
-/// Returns whole microseconds.
 pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

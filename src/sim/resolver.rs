@@ -28,7 +28,7 @@ impl Resolver {
             return Err(NotLoopback(address));
         }
         self.entries.push(Entry {
-            host: bare(host),
+            host: normalized(host),
             port,
             address,
         });
@@ -45,7 +45,7 @@ impl Resolver {
             let own = self.find("localhost", port).map(|address| vec![address]);
             return Ok(own.unwrap_or_else(|| target(port)));
         };
-        let name = bare(host);
+        let name = normalized(host);
         let literal: Option<IpAddr> = name.parse().ok();
         if name == "localhost" || literal.is_some_and(is_forbidden) {
             return Err(format!("Forwarding to IP address {host} is forbidden."));
@@ -78,7 +78,7 @@ struct Entry {
 }
 
 /// Normalizes a host: lower case, without trailing dots and brackets.
-fn bare(host: &str) -> String {
+fn normalized(host: &str) -> String {
     let host = host.trim_end_matches('.').trim_matches(['[', ']']);
     host.to_ascii_lowercase()
 }

@@ -14,7 +14,7 @@ use super::alarm::Alarm;
 use super::faults::{Faults, Operation, TokenLife};
 use super::one_off_fault::OneOffFault;
 use super::options::Options;
-use super::records::{EndedBy, Ledger, Page, Record};
+use super::records::{EndedBy, Recorder, SessionRecord, SharedRecord};
 use super::session_spec::{Command, SessionSpec, StartedSession};
 use super::throttle::Bucket;
 use crate::clock;
@@ -24,14 +24,14 @@ use crate::clock;
 pub(super) struct Service {
     pub(super) options: Options,
     pub(super) address: SocketAddr,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: Recorder,
     pub(super) alarm: Alarm,
     faults: Mutex<Faults>,
     fault_version: AtomicU64,
     bucket: Mutex<Bucket>,
     offline: Mutex<BTreeSet<String>>,
     sessions: Mutex<Sessions>,
-    chance: Mutex<fastrand::Rng>,
+    rng: Mutex<fastrand::Rng>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -40,13 +40,13 @@ impl Service {
         Self {
             address,
             alarm,
-            ledger: Ledger::new(now),
+            ledger: Recorder::new(now),
             faults: Mutex::new(options.faults.clone()),
             fault_version: AtomicU64::new(0),
             bucket: Mutex::default(),
             offline: Mutex::new(options.offline.clone()),
             sessions: Mutex::default(),
-            chance: Mutex::new(fastrand::Rng::with_seed(options.seed)),
+            rng: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             tasks: Mutex::default(),
             options,
         }
@@ -55,33 +55,33 @@ impl Service {
     /// Opens a session. The caller must run it.
     pub(super) fn start(
         &self,
-        record: Record,
+        record: SessionRecord,
         job: Job,
         to: Vec<SocketAddr>,
     ) -> (Opened, StartedSession) {
         let now = clock::now();
         let opened = self.draw();
-        let page = self.ledger.open(Record {
+        let record = self.ledger.open(SessionRecord {
             session_id: opened.session_id.clone(),
             started_us: self.ledger.micros(now),
             ..record
         });
-        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let (commands, inbox) = mpsc::channel(COMMAND_CAPACITY);
         let entry = Entry {
             token: Token::new(&opened.token, now),
-            page: page.clone(),
+            record: record.clone(),
             commands: Some(commands),
         };
         let spec = SessionSpec {
             session_id: opened.session_id.clone(),
             job,
             addresses: to,
-            seed: locked(&self.chance).u64(..),
+            seed: locked(&self.rng).u64(..),
         };
         locked(&self.sessions).insert(&opened.session_id, entry);
         let started = StartedSession {
             spec,
-            page,
+            record,
             commands: inbox,
         };
         (opened, started)
@@ -95,7 +95,7 @@ impl Service {
         if entry.has_ended() {
             return Some(String::new());
         }
-        entry.page.lock().resumes += 1;
+        entry.record.lock().resumes += 1;
         entry.token = Token::new(&token, clock::now());
         Some(token)
     }
@@ -107,8 +107,8 @@ impl Service {
         let Some(entry) = sessions.entries.get_mut(session_id) else {
             return;
         };
-        entry.page.lock().terminate_called = true;
-        entry.page.end(at, EndedBy::Api, "");
+        entry.record.lock().terminate_called = true;
+        entry.record.end(at, EndedBy::Api, "");
         sessions.close(session_id);
     }
 
@@ -122,18 +122,18 @@ impl Service {
         locked(&self.sessions).entries.get(session_id).cloned()
     }
 
-    /// Returns the session's page and commands if it has not ended and the token is valid for it.
+    /// Returns the session's record and commands if it has not ended and the token is valid for it.
     pub(super) fn redeem(
         &self,
         session_id: &str,
         token: &str,
-    ) -> Option<(Page, mpsc::Sender<Command>)> {
+    ) -> Option<(SharedRecord, mpsc::Sender<Command>)> {
         let life = locked(&self.faults).token;
         let mut sessions = locked(&self.sessions);
         let entry = sessions.entries.get_mut(session_id)?;
         let commands = entry.commands.clone()?;
         let is_valid = entry.token.redeem(token, life, clock::now());
-        is_valid.then(|| (entry.page.clone(), commands))
+        is_valid.then(|| (entry.record.clone(), commands))
     }
 
     /// Returns the current faults.
@@ -157,8 +157,8 @@ impl Service {
     }
 
     /// Returns true if the response to a successful StartSession must be dropped.
-    pub(super) fn loses_answer(&self) -> bool {
-        locked(&self.faults).lose_answer()
+    pub(super) fn drops_response(&self) -> bool {
+        locked(&self.faults).drop_response()
     }
 
     /// Returns the HTTP status if this upgrade must be rejected.
@@ -245,10 +245,10 @@ impl Service {
 
     /// Draws a new session id and token.
     fn draw(&self) -> Opened {
-        let mut chance = locked(&self.chance);
+        let mut rng = locked(&self.rng);
         Opened {
-            session_id: format!("simulator-{:017x}", chance.u128(..1 << 68)),
-            token: format!("{:032x}{:032x}", chance.u128(..), chance.u128(..)),
+            session_id: format!("simulator-{:017x}", rng.u128(..1 << 68)),
+            token: format!("{:032x}{:032x}", rng.u128(..), rng.u128(..)),
         }
     }
 }
@@ -264,7 +264,7 @@ pub(super) struct Opened {
 pub(super) struct Entry {
     /// The token expected in OpenDataChannelInput.
     token: Token,
-    pub(super) page: Page,
+    pub(super) record: SharedRecord,
     /// Sends commands to the task of the session; `None` once the session has ended.
     commands: Option<mpsc::Sender<Command>>,
 }
@@ -330,7 +330,7 @@ impl Sessions {
             return;
         }
         self.over.push_back(session_id.to_owned());
-        if self.over.len() > MAX_OVER {
+        if self.over.len() > MAX_ENDED {
             let forgotten = self.over.pop_front();
             drop(forgotten.and_then(|id| self.entries.remove(&id)));
         }
@@ -342,6 +342,6 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Capacity of the command queue of a session.
-const COMMANDS: usize = 64;
+const COMMAND_CAPACITY: usize = 64;
 /// Maximum number of ended sessions that are kept.
-const MAX_OVER: usize = 20_000;
+const MAX_ENDED: usize = 20_000;

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::agent::Job;
 use super::client_websocket::Client;
 use super::one_off_fault::OneOffFault;
-use super::records::Page;
+use super::records::SharedRecord;
 
 /// Command to a session. TerminateSession is the end of the queue, so that it has an effect
 /// even if the queue is full.
@@ -35,6 +35,6 @@ pub(super) struct SessionSpec {
 /// Parts of a session that the service has opened.
 pub(super) struct StartedSession {
     pub(super) spec: SessionSpec,
-    pub(super) page: Page,
+    pub(super) record: SharedRecord,
     pub(super) commands: mpsc::Receiver<Command>,
 }

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 #[derive(Debug)]
 pub struct Destination {
     address: SocketAddr,
-    sunk: Arc<Sunk>,
+    state: Arc<SinkState>,
     _tasks: JoinSet<()>,
 }
 
@@ -31,12 +31,12 @@ impl Destination {
     pub async fn start(role: Role) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let sunk = Arc::default();
+        let state = Arc::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, role, Arc::clone(&sunk)));
+        tasks.spawn(accept(listener, role, Arc::clone(&state)));
         Ok(Self {
             address,
-            sunk,
+            state,
             _tasks: tasks,
         })
     }
@@ -48,12 +48,12 @@ impl Destination {
 
     /// Returns what each finished connection of a [`Role::Sink`] received, in order of their ends.
     pub fn received(&self) -> Vec<Received> {
-        self.sunk.lock().clone()
+        self.state.lock().clone()
     }
 
     /// Returns the total bytes received by a [`Role::Sink`], including unfinished connections.
     pub fn taken(&self) -> u64 {
-        self.sunk.taken.load(Ordering::Relaxed)
+        self.state.taken.load(Ordering::Relaxed)
     }
 }
 
@@ -86,47 +86,47 @@ pub struct Received {
 
 /// Returns the bytes of a [`Role::Source`], in chunks.
 pub fn seeded(len: u64, seed: u64) -> impl Iterator<Item = Vec<u8>> + Send {
-    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut rng = fastrand::Rng::with_seed(seed);
     let mut left = len;
     std::iter::from_fn(move || {
         let size = left.min(CHUNK);
         left -= size;
         let mut chunk = vec![0; usize::try_from(size).expect("a chunk is small")];
-        chance.fill(&mut chunk);
+        rng.fill(&mut chunk);
         (size > 0).then_some(chunk)
     })
 }
 
 /// Data received by all connections of a sink.
 #[derive(Debug, Default)]
-struct Sunk {
+struct SinkState {
     taken: AtomicU64,
     received: Mutex<Vec<Received>>,
 }
 
-impl Sunk {
+impl SinkState {
     fn lock(&self) -> MutexGuard<'_, Vec<Received>> {
         self.received.lock().expect("no holder of this lock panics")
     }
 }
 
-async fn accept(listener: TcpListener, role: Role, sunk: Arc<Sunk>) {
+async fn accept(listener: TcpListener, role: Role, state: Arc<SinkState>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((connection, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let sunk = Arc::clone(&sunk);
+        let state = Arc::clone(&state);
         while connections.try_join_next().is_some() {}
         connections.spawn(async move {
             // Errors are ignored: any end of the connection is a normal end.
-            drop(serve(connection, role, &sunk).await);
+            drop(serve(connection, role, &state).await);
         });
     }
 }
 
-async fn serve(mut connection: TcpStream, role: Role, sunk: &Sunk) -> io::Result<()> {
+async fn serve(mut connection: TcpStream, role: Role, state: &SinkState) -> io::Result<()> {
     connection.set_nodelay(true)?;
     match role {
         Role::Echo => echo(&mut connection).await,
@@ -136,7 +136,7 @@ async fn serve(mut connection: TcpStream, role: Role, sunk: &Sunk) -> io::Result
             }
             connection.shutdown().await
         }
-        Role::Sink => sink(&mut connection, sunk).await,
+        Role::Sink => sink(&mut connection, state).await,
         Role::Http => http(connection).await,
     }
 }
@@ -152,7 +152,7 @@ async fn echo(connection: &mut TcpStream) -> io::Result<()> {
     }
 }
 
-async fn sink(connection: &mut TcpStream, sunk: &Sunk) -> io::Result<()> {
+async fn sink(connection: &mut TcpStream, state: &SinkState) -> io::Result<()> {
     let mut buffer = vec![0; 65_536];
     let (mut hash, mut total) = (Sha256::new(), 0);
     loop {
@@ -162,7 +162,7 @@ async fn sink(connection: &mut TcpStream, sunk: &Sunk) -> io::Result<()> {
         }
         hash.update(&buffer[..len]);
         let len = u64::try_from(len).expect("a buffer is small");
-        sunk.taken.fetch_add(len, Ordering::Relaxed);
+        state.taken.fetch_add(len, Ordering::Relaxed);
         total += len;
     }
     let received = Received {
@@ -170,7 +170,7 @@ async fn sink(connection: &mut TcpStream, sunk: &Sunk) -> io::Result<()> {
         sha256: hex::encode(hash.finalize()),
     };
     let line = format!("{} {}\n", received.len, received.sha256);
-    sunk.lock().push(received);
+    state.lock().push(received);
     connection.write_all(line.as_bytes()).await?;
     connection.shutdown().await
 }

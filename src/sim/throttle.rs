@@ -18,7 +18,6 @@ pub struct Throttle {
     pub burst: u32,
 }
 
-/// A token bucket.
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
     /// Time and level of the last call; `None` before the first.

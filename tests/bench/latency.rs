@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ssm_proxyd::sim::{Options, Record, Snapshot};
+use ssm_proxyd::sim::{Options, SessionRecord, Snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -84,7 +84,7 @@ async fn first_bytes() {
     fixture.end().await;
 }
 
-fn steps_of(session: &Record, time: Duration) -> [(&'static str, Duration); 8] {
+fn steps_of(session: &SessionRecord, time: Duration) -> [(&'static str, Duration); 8] {
     let connected = session.connected_us.unwrap();
     let handshake = session.handshake_us.unwrap();
     let first_input = session.first_input_us.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ssm_proxyd::sim::{BreakEvery, Faults, Manner, OneOffFault, Options};
+use ssm_proxyd::sim::{BreakEvery, DisconnectKind, Faults, OneOffFault, Options};
 
 use crate::endpoints::{Destination, Probe};
 use crate::in_process::{InProcess, unpaced};
@@ -27,7 +27,7 @@ async fn next_bytes() {
         let begin = Instant::now();
         fixture
             .simulator
-            .inject(None, OneOffFault::Break(Manner::Reset));
+            .inject(None, OneOffFault::Break(DisconnectKind::Reset));
         probe.echo().await;
         samples.push(begin.elapsed());
         // A websocket with a shorter life does not count as a success, and the next attempt backs
@@ -105,7 +105,7 @@ fn every_second() -> Faults {
     Faults {
         break_every: Some(BreakEvery {
             every,
-            manner: Manner::Reset,
+            manner: DisconnectKind::Reset,
         }),
         ..Faults::default()
     }

@@ -59,7 +59,7 @@ async fn fixture(destination: &Destination, payload: usize, encrypted: bool) -> 
         ..in_process::unpaced()
     };
     options.agent.message_size = payload;
-    options.agent.digests = Digests::Demanded;
+    options.agent.digests = Digests::Required;
     let simulator = Simulator::start(options).await.unwrap();
     let bundle = simulator.certificate_pem().map(|pem| {
         let mut file = NamedTempFile::new().unwrap();

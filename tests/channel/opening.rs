@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ssm_proxyd::proto::StreamId;
 use ssm_proxyd::sim::agent::Race;
-use ssm_proxyd::sim::link::Conditions;
+use ssm_proxyd::sim::link::LinkConditions;
 
 use crate::support::agent_destination::Destination;
 use crate::support::client::End;
@@ -18,8 +18,8 @@ fn setup(seed: u64, delay: Duration, is_single: bool) -> PairOptions {
         false => PairOptions::default(),
     };
     setup.seed = seed;
-    setup.up = Conditions::delayed(delay);
-    setup.down = Conditions::delayed(delay);
+    setup.up = LinkConditions::delayed(delay);
+    setup.down = LinkConditions::delayed(delay);
     setup.agent.readiness = Duration::from_micros(200)..Duration::from_micros(2100);
     setup
 }
@@ -49,7 +49,7 @@ fn the_first_bytes_arrive_although_the_agent_discards_at_first() {
             false => 5,
         };
         setup.agent.handshake_race = Race {
-            chance: 1.0,
+            probability: 1.0,
             delay: Duration::ZERO..Duration::from_millis(longest),
         };
 
@@ -74,7 +74,7 @@ fn first_bytes_that_an_agent_discards_are_reported_as_lost() {
         let mut setup = setup(seed, delay, false);
         // Longer than any tunnel waits.
         setup.agent.handshake_race = Race {
-            chance: 1.0,
+            probability: 1.0,
             delay: Duration::from_millis(30)..Duration::from_millis(1800),
         };
 

@@ -274,7 +274,7 @@ fn a_damaged_message_from_the_agent_is_not_acknowledged_and_arrives_again() {
 #[test]
 fn a_damaged_message_to_the_agent_is_retransmitted() {
     let mut setup = PairOptions::default();
-    setup.agent.digests = ssm_proxyd::sim::agent::Digests::Demanded;
+    setup.agent.digests = ssm_proxyd::sim::agent::Digests::Required;
     let mut pair = setup.established();
     let stream = pair.open(Destination::sink());
     pair.run_for(Duration::from_secs(1));

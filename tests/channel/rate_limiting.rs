@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use ssm_proxyd::sim::link::Conditions;
+use ssm_proxyd::sim::link::LinkConditions;
 use ssm_proxyd::wire::message::{Kind, PayloadType};
 use ssm_proxyd::wire::payload;
 
@@ -217,7 +217,7 @@ fn no_message_is_longer_than_the_option_allows() {
     for payload in [64, 1024, 40_000] {
         let mut setup = PairOptions::default();
         setup.options.upload_payload = payload;
-        setup.up = Conditions::delayed(Duration::from_millis(1));
+        setup.up = LinkConditions::delayed(Duration::from_millis(1));
         let mut pair = setup.established();
         let stream = pair.open(Destination::sink());
 

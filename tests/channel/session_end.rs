@@ -177,7 +177,7 @@ fn the_gateway_reports_a_dead_agent_with_its_message() {
     let stream = pair.open(Destination::echo());
     pair.settle();
 
-    pair.agent.handle_death(pair.now);
+    pair.agent.handle_crash(pair.now);
     pair.write(stream, b"anybody?");
     pair.run_until(|pair| pair.closed.is_some());
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use ssm_proxyd::proto::{Reason, StreamId};
 use ssm_proxyd::sim::agent::{Pace, Violation};
-use ssm_proxyd::sim::link::Conditions;
+use ssm_proxyd::sim::link::LinkConditions;
 
 use super::number;
 use crate::support::agent_destination::{Destination, State};
@@ -99,8 +99,8 @@ fn setup(rng: &mut Rng, seed: u64) -> PairOptions {
     let delay = Duration::from_micros(rng.u64(100..80_000));
     let mut setup = PairOptions {
         seed,
-        up: Conditions::delayed(delay),
-        down: Conditions::delayed(delay),
+        up: LinkConditions::delayed(delay),
+        down: LinkConditions::delayed(delay),
         records: false,
         ..PairOptions::default()
     };

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ssm_proxyd::proto::{Reason, StreamId};
-use ssm_proxyd::sim::link::Conditions;
+use ssm_proxyd::sim::link::LinkConditions;
 use ssm_proxyd::wire::message::Kind;
 
 use super::Totals;
@@ -163,7 +163,7 @@ impl Run {
     fn end_faults(&mut self) {
         let last = [self.client, self.agent].into_iter().flatten().max();
         self.run_to(last.unwrap_or(self.pair.now));
-        let path = Conditions::delayed(Duration::from_millis(10));
+        let path = LinkConditions::delayed(Duration::from_millis(10));
         self.pair.up.set_conditions(path);
         self.pair.down.set_conditions(path);
         self.pair

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use ssm_proxyd::proto::{ClientVersion, Options};
 use ssm_proxyd::sim::agent::{Pace, Race, Retransmission, Version};
-use ssm_proxyd::sim::link::Conditions;
+use ssm_proxyd::sim::link::LinkConditions;
 
 use crate::support::agent_destination::Destination;
 use crate::support::pair::Delivery;
@@ -94,31 +94,31 @@ fn setup(rng: &mut Rng, seed: u64) -> PairOptions {
     setup.agent.version = Version::parse(pick(rng, &["3.3.987.0", "3.2.1041.0"]));
     setup.agent.message_size = pick(rng, &[100, 700, 1024, 1024]);
     setup.agent.pace = pick(rng, &[setup.agent.pace, Pace::Unlimited]);
-    setup.agent.retransmission = pick(rng, &[Retransmission::Front, Retransmission::All]);
+    setup.agent.retransmission = pick(rng, &[Retransmission::OldestOnly, Retransmission::All]);
     setup.agent.readiness = Duration::ZERO..Duration::from_millis(rng.u64(1..500));
     setup.agent.acknowledgement_race = Race {
-        chance: pick(rng, &[0.0, 0.003, 0.1]),
+        probability: pick(rng, &[0.0, 0.003, 0.1]),
         delay: Duration::ZERO..Duration::from_millis(100),
     };
     // A path that keeps its messages and their order, as every websocket does: on another one a
     // refused message cannot be distinguished from a lost one.
     if setup.up.loss + setup.up.reordering == 0 {
         setup.agent.handshake_race = Race {
-            chance: 0.5,
+            probability: 0.5,
             delay: Duration::ZERO..Duration::from_millis(8),
         };
     }
     setup
 }
 
-fn conditions(rng: &mut Rng) -> Conditions {
+fn conditions(rng: &mut Rng) -> LinkConditions {
     let mut per_mille = |max: u16| if rng.bool() { rng.u16(..max) } else { 0 };
-    Conditions {
+    LinkConditions {
         loss: per_mille(300),
         duplication: per_mille(300),
         reordering: per_mille(400),
         jitter: Duration::from_micros(rng.u64(0..40_000)),
-        ..Conditions::delayed(Duration::from_micros(rng.u64(100..60_000)))
+        ..LinkConditions::delayed(Duration::from_micros(rng.u64(100..60_000)))
     }
 }
 

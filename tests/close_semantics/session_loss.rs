@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::sim::{Faults, Manner, OneOffFault, Options, RefusedUpgrades};
+use ssm_proxyd::sim::{DisconnectKind, Faults, OneOffFault, Options, RefusedUpgrades};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::fixture::{End, Fixture, Kind, each, pattern, read_to_end};
@@ -204,7 +204,7 @@ async fn outage(fixture: &Fixture) {
         ..Faults::default()
     };
     fixture.in_process.simulator.set_faults(faults);
-    let broken = OneOffFault::Break(Manner::Fin);
+    let broken = OneOffFault::Break(DisconnectKind::Fin);
     assert_eq!(fixture.in_process.simulator.inject(None, broken), 1);
     // The backoff of this number of attempts is longer than a second and a half in total.
     fixture

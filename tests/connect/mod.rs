@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use ssm_proxyd::sim::{Manner, OneOffFault, Options, Role, Simulator, seeded};
+use ssm_proxyd::sim::{DisconnectKind, OneOffFault, Options, Role, Simulator, seeded};
 
 use crate::support::connect_process::{ConnectProcess, DEFAULTS};
 use crate::support::daemon_process::assert_clean;
@@ -216,7 +216,7 @@ async fn when_its_parent_dies_no_session_and_no_process_is_left() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transfer_survives_its_websockets() {
     let options = Options {
-        faults: broken_every(300, Manner::Reset),
+        faults: broken_every(300, DisconnectKind::Reset),
         ..Options::default()
     };
     let simulator = Simulator::start(options).await.unwrap();

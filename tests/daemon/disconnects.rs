@@ -7,7 +7,7 @@ use std::process;
 use std::time::Duration;
 
 use ssm_proxyd::sim::{
-    ApiFault, Destination, EndedBy, Faults, Manner, OneOffFault, Operation, Options,
+    ApiFault, Destination, DisconnectKind, EndedBy, Faults, OneOffFault, Operation, Options,
     RefusedUpgrades, Role, Simulator,
 };
 use ssm_proxyd::wire::message::{Kind, Message as Decoded, PayloadType};
@@ -25,7 +25,7 @@ use crate::support::process::ssm_proxyd;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_websocket_is_detected_by_a_missed_pong() {
     let mut fixture = Fixture::begin(Options::default(), "").await;
-    let broken = OneOffFault::Break(Manner::BlackHole);
+    let broken = OneOffFault::Break(DisconnectKind::BlackHole);
     assert_eq!(fixture.simulator.inject(None, broken), 1);
 
     assert_echo(&mut fixture.client, b"into the silence");
@@ -75,7 +75,7 @@ async fn websockets_that_break_without_data_are_replaced_with_backoff_and_a_limi
         .unwrap();
     fixture
         .simulator
-        .set_faults(broken_every(150, Manner::Reset));
+        .set_faults(broken_every(150, DisconnectKind::Reset));
 
     until("the client is reset", || {
         fixture.simulator.inject(None, OneOffFault::StartClient);
@@ -97,7 +97,7 @@ async fn a_connection_that_carries_data_outlives_websockets_that_break_soon() {
     let mut fixture = Fixture::begin(Options::default(), "resume_timeout = \"5s\"\n").await;
     fixture
         .simulator
-        .set_faults(broken_every(300, Manner::Reset));
+        .set_faults(broken_every(300, DisconnectKind::Reset));
 
     // Each lives for 300 ms, so that all of them live longer than `resume_timeout`.
     until("many websockets broke", || {
@@ -311,7 +311,7 @@ impl Fixture {
     }
 
     fn break_websocket(&self) {
-        let broken = OneOffFault::Break(Manner::Reset);
+        let broken = OneOffFault::Break(DisconnectKind::Reset);
         assert_eq!(self.simulator.inject(None, broken), 1);
     }
 

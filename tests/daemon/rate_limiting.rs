@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::thread::{self, JoinHandle};
 
-use ssm_proxyd::sim::{Destination, Faults, Manner, OneOffFault, Options, Role, Simulator};
+use ssm_proxyd::sim::{Destination, DisconnectKind, Faults, OneOffFault, Options, Role, Simulator};
 
 use crate::support::daemon_process::{DaemonProcess, connect, forward};
 use crate::support::in_process::{destination, until};
@@ -13,7 +13,7 @@ async fn a_websocket_closed_during_an_upload_lowers_the_rate_and_is_logged_once(
     let upload = Upload::begin().await;
     for attached in 1..=3 {
         upload.messages(RATE).await;
-        let broken = OneOffFault::Break(Manner::Close(1000));
+        let broken = OneOffFault::Break(DisconnectKind::Close(1000));
         assert_eq!(upload.simulator.inject(None, broken), 1);
         until("the session is resumed", || {
             upload.simulator.ledger().sessions[0].attached > attached

@@ -47,8 +47,8 @@ impl Client {
         let options = agent::Options {
             version: Version::parse(source.pick(VERSIONS)),
             pace: source.pick(&[Pace::Unlimited, agent::Options::default().pace]),
-            digests: source.pick(&[Digests::Ignored, Digests::Noted, Digests::Demanded]),
-            retransmission: source.pick(&[Retransmission::Front, Retransmission::All]),
+            digests: source.pick(&[Digests::Ignored, Digests::Recorded, Digests::Required]),
+            retransmission: source.pick(&[Retransmission::OldestOnly, Retransmission::All]),
             process_start: Duration::ZERO..Duration::ZERO,
             ..agent::Options::default()
         };
@@ -101,7 +101,7 @@ impl Client {
             28 => self.agent.handle_disconnected(self.now),
             29 => self.agent.handle_connected(self.now),
             30 if source.byte() > 220 => self.agent.handle_channel_closed(self.now),
-            31 if source.byte() > 220 => self.agent.handle_death(self.now),
+            31 if source.byte() > 220 => self.agent.handle_crash(self.now),
             _ => {}
         }
     }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 
-use ssm_proxyd::sim::{Manner, Options, Simulator};
+use ssm_proxyd::sim::{DisconnectKind, Options, Simulator};
 
 use super::{Answer, BALANCES, Fixture, hash, run};
 use crate::support::in_process::{broken_every, unpaced};
@@ -13,7 +13,7 @@ use crate::support::process::Process;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_copy_in_is_complete_through_ten_disconnects() {
     let options = Options {
-        faults: broken_every(250, Manner::Reset),
+        faults: broken_every(250, DisconnectKind::Reset),
         ..unpaced()
     };
     // The copy is more than 2000 messages. A websocket takes 100, and perhaps 20 at once and a
@@ -55,7 +55,7 @@ async fn a_long_copy_in_is_complete_through_ten_disconnects() {
 async fn a_long_copy_out_is_complete_through_ten_disconnects() {
     // 8 MiB at the speed of an agent take 12 s, even with losses.
     let options = Options {
-        faults: broken_every(500, Manner::Close(1000)),
+        faults: broken_every(500, DisconnectKind::Close(1000)),
         ..Options::default()
     };
     let fixture = Fixture::with(options, |forward| forward).await;
@@ -72,7 +72,7 @@ async fn a_long_copy_out_is_complete_through_ten_disconnects() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_minute_of_pgbench_with_disconnects_fails_no_transaction() {
     let options = Options {
-        faults: broken_every(2000, Manner::Reset),
+        faults: broken_every(2000, DisconnectKind::Reset),
         ..Options::default()
     };
     let fixture = Fixture::with(options, |forward| forward).await;

@@ -1,7 +1,7 @@
 //! Thirty-two connections at once, whose websockets break while bytes travel both ways.
 
 use sha2::{Digest, Sha256};
-use ssm_proxyd::sim::{Manner, Options, seeded};
+use ssm_proxyd::sim::{DisconnectKind, Options, seeded};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -14,7 +14,7 @@ async fn thirty_two_transfers_both_ways_complete_while_their_websockets_break() 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let options = Options {
-        faults: broken_every(2000, Manner::Fin),
+        faults: broken_every(2000, DisconnectKind::Fin),
         ..Options::default()
     };
     let fixture = InProcess::new(options, &format!("remote = {port}")).await;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ssm_proxyd::sim::agent::Retransmission;
 use ssm_proxyd::sim::{
-    ApiFault, Faults, Manner, OneOffFault, Operation, Options, RefusedUpgrades, Role, TokenLife,
-    seeded,
+    ApiFault, DisconnectKind, Faults, OneOffFault, Operation, Options, RefusedUpgrades, Role,
+    TokenLife, seeded,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -29,11 +29,11 @@ async fn conversation(options: Options) -> (InProcess, TcpStream, ssm_proxyd::si
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_survives_every_end_of_its_websocket() {
     for manner in [
-        Manner::Close(1000),
-        Manner::Close(1001),
-        Manner::Close(1011),
-        Manner::Fin,
-        Manner::Reset,
+        DisconnectKind::Close(1000),
+        DisconnectKind::Close(1001),
+        DisconnectKind::Close(1011),
+        DisconnectKind::Fin,
+        DisconnectKind::Reset,
     ] {
         let (fixture, mut client, _echo) = conversation(Options::default()).await;
 
@@ -60,7 +60,7 @@ async fn a_silent_websocket_is_detected_on_retry_now() {
     let (fixture, mut client, _echo) = conversation(Options::default()).await;
     fixture
         .simulator
-        .inject(None, OneOffFault::Break(Manner::BlackHole));
+        .inject(None, OneOffFault::Break(DisconnectKind::BlackHole));
 
     fixture.daemon.retry_now();
     let answer = exchange(&mut client, b"after").await;
@@ -88,7 +88,7 @@ async fn a_throttled_or_expired_resume_is_retried() {
 
         fixture
             .simulator
-            .inject(None, OneOffFault::Break(Manner::Reset));
+            .inject(None, OneOffFault::Break(DisconnectKind::Reset));
         let answer = exchange(&mut client, b"after").await;
 
         assert_eq!(answer.unwrap(), b"after", "{code}");
@@ -106,7 +106,7 @@ async fn a_session_that_is_over_resets_its_client() {
     };
     fixture.simulator.fail(Operation::ResumeSession, fault);
 
-    let closed = OneOffFault::Break(Manner::Close(1000));
+    let closed = OneOffFault::Break(DisconnectKind::Close(1000));
     fixture.simulator.inject(None, closed);
     let end = client.read(&mut [0]).await;
 
@@ -194,7 +194,7 @@ async fn refused_dials_are_retried() {
     fixture.simulator.set_faults(faults);
     fixture
         .simulator
-        .inject(None, OneOffFault::Break(Manner::Reset));
+        .inject(None, OneOffFault::Break(DisconnectKind::Reset));
 
     assert_eq!(exchange(&mut client, b"after").await.unwrap(), b"after");
     drop(client);
@@ -206,7 +206,7 @@ async fn refused_dials_are_retried() {
 async fn resume_works_with_single_use_tokens_and_without_replay() {
     let faults = Faults {
         token: TokenLife::SingleUse,
-        ..broken_every(100, Manner::Close(1000))
+        ..broken_every(100, DisconnectKind::Close(1000))
     };
     let options = Options {
         faults,
@@ -275,7 +275,7 @@ async fn an_upload_of_200_mib_completes_while_the_websocket_breaks_every_200_ms(
         sink.address().port()
     );
     let options = Options {
-        faults: broken_every(200, Manner::Reset),
+        faults: broken_every(200, DisconnectKind::Reset),
         ..unpaced()
     };
     let fixture = InProcess::new(options, &keys).await;
@@ -304,7 +304,7 @@ async fn a_download_of_200_mib_completes_while_the_websocket_breaks_every_200_ms
     })
     .await;
     let mut options = Options {
-        faults: broken_every(200, Manner::Reset),
+        faults: broken_every(200, DisconnectKind::Reset),
         ..unpaced()
     };
     options.agent.retransmission = Retransmission::All;
@@ -329,7 +329,7 @@ async fn a_download_of_10_mib_from_a_realistic_agent_completes_while_the_websock
     })
     .await;
     let options = Options {
-        faults: broken_every(2000, Manner::Close(1000)),
+        faults: broken_every(2000, DisconnectKind::Close(1000)),
         ..Options::default()
     };
     let fixture = InProcess::to(options, &source).await;
@@ -349,7 +349,7 @@ async fn a_download_of_10_mib_from_a_realistic_agent_completes_while_the_websock
 async fn a_new_connection_works_while_others_break() {
     let echo = destination(Role::Echo).await;
     let options = Options {
-        faults: broken_every(50, Manner::Reset),
+        faults: broken_every(50, DisconnectKind::Reset),
         ..Options::default()
     };
     let fixture = InProcess::to(options, &echo).await;

@@ -9,7 +9,7 @@ use ssm_proxyd::session::{
     Entry, Error, Identity, Journal, Kind, Priority, Service, Session, Sessions, Settings,
     ShutdownMode, StartRequest, unix_seconds,
 };
-use ssm_proxyd::sim::{Faults, LostAnswers, Options, Role, Simulator};
+use ssm_proxyd::sim::{DroppedResponses, Faults, Options, Role, Simulator};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -205,7 +205,7 @@ async fn a_duplicate_session_id_does_not_end_another_session() {
 async fn a_daemon_finds_and_ends_the_session_of_a_lost_response() {
     let echo = destination(Role::Echo).await;
     let faults = Faults {
-        lose_answers: Some(LostAnswers { times: Some(1) }),
+        drop_responses: Some(DroppedResponses { times: Some(1) }),
         ..Faults::default()
     };
     let options = Options {

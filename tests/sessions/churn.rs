@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use ssm_proxyd::sim::link::Conditions;
-use ssm_proxyd::sim::{Faults, Options, Record, Role, Snapshot};
+use ssm_proxyd::sim::link::LinkConditions;
+use ssm_proxyd::sim::{Faults, Options, Role, SessionRecord, Snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -34,9 +34,9 @@ async fn no_session_is_left_with_shared_sessions() {
 async fn churn(seed: u64, keys: &str, connections: usize) {
     println!("seed {seed}");
     let echo = destination(Role::Echo).await;
-    let way = Conditions {
+    let way = LinkConditions {
         delay: Duration::from_millis(5),
-        ..Conditions::default()
+        ..LinkConditions::default()
     };
     let options = Options {
         api_delay: Duration::from_millis(30),
@@ -128,7 +128,7 @@ async fn visit(mut client: TcpStream, mut chance: Rng) {
 /// whose client has disconnected during the start is given to the next one, or ended when it is
 /// ready.
 fn assert_every_phase(ledger: &Snapshot, early: usize) {
-    let unused = |session: &&Record| session.traffic.dials == 0;
+    let unused = |session: &&SessionRecord| session.traffic.dials == 0;
     let unused = ledger.sessions.iter().filter(unused).count();
     let used = ledger.sessions.len() - unused;
     println!(

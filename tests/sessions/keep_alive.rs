@@ -45,6 +45,6 @@ async fn a_session_is_kept_alive_while_its_connection_is_open_and_only_if_config
     fixture.end().await;
 }
 
-fn ended_idle(session: &ssm_proxyd::sim::Record) -> bool {
+fn ended_idle(session: &ssm_proxyd::sim::SessionRecord) -> bool {
     session.ended_by == Some(EndedBy::Idle)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use ssm_proxyd::proto::Reason;
 use ssm_proxyd::sim::agent::{Pace, Retransmission};
-use ssm_proxyd::sim::link::Conditions;
+use ssm_proxyd::sim::link::LinkConditions;
 
 use crate::support::agent_destination::{Destination, State};
 use crate::support::client::End;
@@ -106,7 +106,7 @@ fn notify(totals: &mut Totals, seed: u64) {
         pair.finish(id);
     }
     // Not faster than before: an end earlier than a round trip permits is not an end.
-    let fair = Conditions::delayed(Duration::from_millis(60));
+    let fair = LinkConditions::delayed(Duration::from_millis(60));
     pair.up.set_conditions(fair);
     pair.down.set_conditions(fair);
     pair.settle();
@@ -167,8 +167,8 @@ fn setup(rng: &mut Rng, seed: u64, lossy: bool) -> PairOptions {
     setup
 }
 
-fn conditions(rng: &mut Rng, lossy: bool) -> Conditions {
-    let mut path = Conditions::delayed(Duration::from_micros(rng.u64(100..60_000)));
+fn conditions(rng: &mut Rng, lossy: bool) -> LinkConditions {
+    let mut path = LinkConditions::delayed(Duration::from_micros(rng.u64(100..60_000)));
     if lossy {
         path.loss = rng.u16(..200);
         path.duplication = rng.u16(..200);

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ssm_proxyd::proto::Reason;
-use ssm_proxyd::sim::link::Conditions;
+use ssm_proxyd::sim::link::LinkConditions;
 use ssm_proxyd::wire::message::{Kind, PayloadType};
 
 use super::ready;
@@ -55,7 +55,7 @@ fn an_agent_killed_during_a_transfer_is_a_loss() {
         pair.write(id, b"x");
         pair.run_for(Duration::from_millis(200 + millis));
 
-        pair.agent.handle_death(pair.now);
+        pair.agent.handle_crash(pair.now);
         pair.notify_client(message_builder::channel_closed(""));
         pair.run_for(Duration::from_secs(5));
 
@@ -70,7 +70,7 @@ fn bytes_that_were_not_acknowledged_make_an_end_a_loss() {
     let id = pair.open_single();
     pair.run_for(Duration::from_secs(5));
 
-    pair.agent.handle_death(pair.now);
+    pair.agent.handle_crash(pair.now);
     pair.write(id, b"the agent is dead");
     pair.run_for(Duration::from_millis(100));
     pair.notify_client(message_builder::channel_closed(""));
@@ -102,7 +102,7 @@ fn the_bytes_of_a_destination_that_closes_at_once_are_read() {
     let data = b"Not allowed at this time\r\n";
     for micros in (0..60_000).step_by(500) {
         let mut setup = PairOptions::single();
-        setup.up = Conditions::delayed(Duration::from_micros(micros));
+        setup.up = LinkConditions::delayed(Duration::from_micros(micros));
         let mut pair = Pair::new(setup);
         pair.set_destination(Destination::source(data.to_vec()));
         pair.connect("token");

@@ -16,7 +16,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use ssm_proxyd::sim::{Manner, Options};
+use ssm_proxyd::sim::{DisconnectKind, Options};
 
 use crate::support::in_process::{TARGET, broken_every, unpaced};
 use crate::support::payload::pattern;
@@ -137,7 +137,7 @@ async fn a_slow_start_is_reported_on_the_terminal() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_of_hours_survives_its_websockets() {
     let options = Options {
-        faults: broken_every(400, Manner::Close(1000)),
+        faults: broken_every(400, DisconnectKind::Close(1000)),
         ..unpaced()
     };
     let sshd = Sshd::start(options).await;

@@ -1,7 +1,7 @@
 //! File transfers through ssh: every byte, both ways.
 
 use ssm_proxyd::sim::agent::Retransmission;
-use ssm_proxyd::sim::{Manner, Options};
+use ssm_proxyd::sim::{DisconnectKind, Options};
 
 use super::assert_same;
 use crate::support::in_process::{broken_every, unpaced};
@@ -33,7 +33,7 @@ async fn scp_and_sftp_carry_50_mib_both_ways() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transfers_are_complete_while_their_websockets_break() {
-    for manner in [Manner::Reset, Manner::Close(1000)] {
+    for manner in [DisconnectKind::Reset, DisconnectKind::Close(1000)] {
         let mut options = Options {
             faults: broken_every(250, manner),
             ..unpaced()

@@ -9,7 +9,7 @@ use ssm_proxyd::daemon::{Caller, Daemon};
 use ssm_proxyd::forward::ActivatedSockets;
 use ssm_proxyd::session::{Identity, TerminatePolicy};
 use ssm_proxyd::sim::{
-    BreakEvery, Destination, Faults, Manner, Options, Role, Simulator, Snapshot,
+    BreakEvery, Destination, DisconnectKind, Faults, Options, Role, Simulator, Snapshot,
 };
 
 /// The target of every forward.
@@ -136,7 +136,7 @@ pub(crate) fn unpaced() -> Options {
 }
 
 /// Every websocket breaks, this number of milliseconds after it was opened.
-pub(crate) fn broken_every(millis: u64, manner: Manner) -> Faults {
+pub(crate) fn broken_every(millis: u64, manner: DisconnectKind) -> Faults {
     let every = Duration::from_millis(millis);
     Faults {
         break_every: Some(BreakEvery { every, manner }),

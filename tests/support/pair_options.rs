@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ssm_proxyd::proto::{ClientVersion, Options};
 use ssm_proxyd::sim::agent::{self, Digests, Job, Version};
-use ssm_proxyd::sim::link::Conditions;
+use ssm_proxyd::sim::link::LinkConditions;
 
 use super::pair::Pair;
 
@@ -15,8 +15,8 @@ pub(crate) struct PairOptions {
     pub(crate) options: Options,
     pub(crate) agent: agent::Options,
     pub(crate) job: Job,
-    pub(crate) up: Conditions,
-    pub(crate) down: Conditions,
+    pub(crate) up: LinkConditions,
+    pub(crate) down: LinkConditions,
     /// Bytes in transit, in each direction, from which the sender waits.
     pub(crate) capacity: usize,
     /// True if the pair keeps a journal.
@@ -54,7 +54,7 @@ impl Default for PairOptions {
     fn default() -> Self {
         let properties = [("portNumber", "80"), ("type", "LocalPortForwarding")];
         let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let path = Conditions::delayed(Duration::from_millis(10));
+        let path = LinkConditions::delayed(Duration::from_millis(10));
         Self {
             seed: 7,
             options: Options {
@@ -66,7 +66,7 @@ impl Default for PairOptions {
                 client_version: ClientVersion::DEFAULT,
             },
             agent: agent::Options {
-                digests: Digests::Noted,
+                digests: Digests::Recorded,
                 process_start: Duration::ZERO..Duration::ZERO,
                 ..agent::Options::default()
             },

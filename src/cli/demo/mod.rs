@@ -20,7 +20,6 @@ use crate::session::{Identity, TerminatePolicy};
 use crate::sim::{Destination, Options, Role, Simulator};
 use transfers::{SEED, SIZE, download, mebibytes, request, upload};
 
-/// Options of `demo`.
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
     /// Keep the tunnel running afterwards, for example for curl

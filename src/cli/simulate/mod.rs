@@ -26,7 +26,6 @@ use ready_line::{described, hint};
 use schedule::scheduled;
 use value_parsers::{Mapping, document, faults, limit, loopback, mapping, node, target, version};
 
-/// Arguments of `simulate`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = MANUAL)]
 pub(super) struct Args {
@@ -137,7 +136,7 @@ pub(super) async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Resul
 impl Args {
     fn options(self) -> Options {
         let mut faults = self.faults.unwrap_or_default();
-        faults.planned.extend(self.inject);
+        faults.scheduled.extend(self.inject);
         let mut resolver = Resolver::default();
         for mapping in &self.map {
             mapping
@@ -214,19 +213,23 @@ mod tests {
             "--blow",
             "6s=start-client",
             "--faults",
-            r#"{"max_rate": 900, "planned": [{"after": "1s", "fault": "kill_agent"}]}"#,
+            r#"{"max_rate": 900, "scheduled": [{"after": "1s", "fault": "kill_agent"}]}"#,
         ]);
 
         let faults = line.args.options().faults;
 
         assert_eq!(faults.max_rate, Some(900));
-        let planned: Vec<_> = faults.planned.iter().map(|planned| planned.fault).collect();
+        let scheduled: Vec<_> = faults
+            .scheduled
+            .iter()
+            .map(|scheduled| scheduled.fault)
+            .collect();
         let expected = [
             OneOffFault::KillAgent,
             OneOffFault::PauseClient,
             OneOffFault::StartClient,
         ];
-        assert_eq!(planned, expected);
+        assert_eq!(scheduled, expected);
     }
 
     #[test]

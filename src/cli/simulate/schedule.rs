@@ -40,16 +40,22 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::sim::Manner;
+    use crate::sim::DisconnectKind;
 
     #[test]
     fn every_fault_has_a_syntax() {
         let two = Duration::from_secs(2);
         for (words, expected) in [
-            ("break:reset", OneOffFault::Break(Manner::Reset)),
-            ("break:fin", OneOffFault::Break(Manner::Fin)),
-            ("break:black-hole", OneOffFault::Break(Manner::BlackHole)),
-            ("break:1000", OneOffFault::Break(Manner::Close(1000))),
+            ("break:reset", OneOffFault::Break(DisconnectKind::Reset)),
+            ("break:fin", OneOffFault::Break(DisconnectKind::Fin)),
+            (
+                "break:black-hole",
+                OneOffFault::Break(DisconnectKind::BlackHole),
+            ),
+            (
+                "break:1000",
+                OneOffFault::Break(DisconnectKind::Close(1000)),
+            ),
             ("pause-client", OneOffFault::PauseClient),
             ("start-client", OneOffFault::StartClient),
             ("pause-agent", OneOffFault::PauseAgent),

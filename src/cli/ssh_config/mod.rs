@@ -21,7 +21,6 @@ use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::{atomic_file, stdout, terminal};
 
-/// Options of `ssh-config`.
 #[derive(Args, Debug)]
 pub(super) struct SshConfigArgs {
     #[command(flatten)]

@@ -51,7 +51,7 @@ impl Agent {
             && matches!(Message::decode(frame.clone()), Err(DecodeError::Digest))
         {
             self.stats.note(Violation::BadDigest);
-            if self.options.digests == Digests::Demanded {
+            if self.options.digests == Digests::Required {
                 return None;
             }
         }
@@ -147,7 +147,7 @@ impl Agent {
         match self.consume(now, &message) {
             Verdict::Done => self.conclude(now, &message, owed),
             Verdict::InHand => {
-                self.in_hand = Some(PendingWrite { message, owed });
+                self.pending_write = Some(PendingWrite { message, owed });
                 false
             }
             Verdict::Refused => false,
@@ -180,8 +180,8 @@ impl Agent {
     }
 
     /// Completes the message in hand, whose payload was written.
-    pub(super) fn take_from_hand(&mut self, now: Instant) {
-        if let Some(PendingWrite { message, owed }) = self.in_hand.take() {
+    pub(super) fn acknowledge_written(&mut self, now: Instant) {
+        if let Some(PendingWrite { message, owed }) = self.pending_write.take() {
             self.conclude(now, &message, owed);
         }
     }
@@ -280,7 +280,7 @@ impl Agent {
                 self.begin_ending(now, End::success());
             }
             (Some(Flag::DisconnectToPort), Plugin::Basic(_)) => {
-                self.disconnect_basic();
+                self.disconnect_single_stream();
             }
             _ => {}
         }

@@ -74,14 +74,14 @@ impl Agent {
 
     /// Handles the handshake response of the client.
     pub(super) fn complete_handshake(&mut self, now: Instant, response: HandshakeResponse) {
-        let complaint = handshake::complaint(&response);
+        let problem = handshake::problem(&response);
         self.client_version = response.client_version;
-        if let Some(complaint) = complaint {
-            self.begin_ending(now, End::failed(complaint));
+        if let Some(problem) = problem {
+            self.begin_ending(now, End::failed(problem));
             return;
         }
         let complete = handshake::complete((now - self.start).as_nanos());
-        let marked = now + self.options.handshake_race.draw(&mut self.chance);
+        let marked = now + self.options.handshake_race.draw(&mut self.rng);
         self.send_recorded(now, marked, PayloadType::HandshakeComplete, &complete);
         self.timeline.complete = Some(now);
         let refusal = self.job.refusal.clone();
@@ -115,7 +115,7 @@ impl Agent {
     /// it. In port forwarding its clients have nothing to send until a program connects to them, which
     /// takes longer than this dial. On loopback it may not, so their messages are held back instead of
     /// being lost.
-    pub(super) fn would_lose_input(&self) -> bool {
+    pub(super) fn is_losing_input(&self) -> bool {
         matches!(self.phase, Phase::Dialling)
             && self.job.is_port_forwarding()
             && !self.options.version.acknowledges_after_processing()
@@ -126,7 +126,7 @@ impl Agent {
             true => self.options.host_readiness,
             false => Duration::ZERO,
         };
-        options::draw(&self.options.readiness, &mut self.chance) + looked_up
+        options::draw(&self.options.readiness, &mut self.rng) + looked_up
     }
 
     pub(super) fn start_plugin(&mut self, now: Instant) {
@@ -158,18 +158,18 @@ impl Agent {
 
     /// Closes the destination because the client closed its connection. Output that no message
     /// carries yet is discarded.
-    pub(super) fn disconnect_basic(&mut self) {
+    pub(super) fn disconnect_single_stream(&mut self) {
         self.out.outbox.clear();
-        self.close_basic(DestinationEnd::Broken);
+        self.close_single_stream(DestinationEnd::Broken);
     }
 
     /// Handles the end of the only destination in basic mode.
-    pub(super) fn close_basic(&mut self, how: DestinationEnd) {
+    pub(super) fn close_single_stream(&mut self, how: DestinationEnd) {
         if let Plugin::Basic(basic) = &mut self.plugin {
             basic.close(&mut self.out);
         }
         // A payload in hand was not written: it stays unacknowledged and is retransmitted.
-        self.in_hand = None;
+        self.pending_write = None;
         if self.job.is_port_forwarding() || !matches!(self.phase, Phase::Up) {
             return;
         }
@@ -210,7 +210,7 @@ impl Agent {
             Plugin::Mux(mux) => mux.close(&mut self.out),
             Plugin::Basic(basic) => basic.close(&mut self.out),
         }
-        self.in_hand = None;
+        self.pending_write = None;
         self.out.outbox.clear();
     }
 
@@ -225,7 +225,7 @@ impl Agent {
         if matches!(self.phase, Phase::Breaking) && self.out.outbox.is_empty() {
             self.begin_ending(now, End::failed(""));
             if let Phase::Ending { earliest, .. } = &mut self.phase {
-                *earliest = Some(now + NOTICED);
+                *earliest = Some(now + BROKEN_MUX_DELAY);
             }
         }
         let Phase::Ending {
@@ -254,7 +254,7 @@ impl Agent {
 }
 
 /// Time from the FINs of a broken mux to the end of the session, measured with the real agent.
-const NOTICED: Duration = Duration::from_millis(4);
+const BROKEN_MUX_DELAY: Duration = Duration::from_millis(4);
 
 /// Text of an agent's master about a crashed worker (docs/protocol.md, section 7).
 pub(super) const CRASHED: &str = "document process failed unexpectedly: ipc messaging received \

@@ -70,7 +70,7 @@ pub struct Agent {
     start: Instant,
     /// Milliseconds since the Unix epoch at `start`; never 0, which is not a valid date.
     wall: u64,
-    chance: fastrand::Rng,
+    rng: fastrand::Rng,
     phase: Phase,
     plugin: Plugin,
     sender: Sender,
@@ -80,7 +80,7 @@ pub struct Agent {
     /// Messages that are not paced: acknowledgements, handshake, flags and retransmissions.
     control: VecDeque<Bytes>,
     /// The message whose payload is being written (basic mode).
-    in_hand: Option<PendingWrite>,
+    pending_write: Option<PendingWrite>,
     connected: bool,
     paused: bool,
     /// The reader is blocked or dead, permanently.
@@ -99,12 +99,12 @@ impl Agent {
         let since_epoch = wall
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
-        let mut chance = fastrand::Rng::with_seed(seed);
-        let until = now + options::draw(&options.process_start, &mut chance);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let until = now + options::draw(&options.process_start, &mut rng);
         let mut agent = Self {
             start: now,
             wall: millis(since_epoch).max(1),
-            chance,
+            rng,
             phase: Phase::Launching { until },
             plugin: Plugin::None,
             sender: Sender::new(options.retransmission),
@@ -112,7 +112,7 @@ impl Agent {
             pacer: Pacer::new(options.pace),
             out: Out::default(),
             control: VecDeque::new(),
-            in_hand: None,
+            pending_write: None,
             connected: true,
             paused: false,
             input_closed: false,
@@ -182,7 +182,7 @@ impl Agent {
 
     /// Crashes the worker: nothing is drained, and the crash is reported after
     /// [`Options::crash_delay`].
-    pub fn handle_death(&mut self, now: Instant) {
+    pub fn handle_crash(&mut self, now: Instant) {
         self.crash(now + self.options.crash_delay, End::failed(CRASHED));
     }
 
@@ -245,7 +245,7 @@ impl Agent {
             Plugin::Mux(mux) => mux.written(&mut self.out, id, len),
             Plugin::Basic(basic) => {
                 if basic.written(id, len) {
-                    self.take_from_hand(now);
+                    self.acknowledge_written(now);
                 }
             }
         }
@@ -257,7 +257,7 @@ impl Agent {
         match &mut self.plugin {
             Plugin::None => {}
             Plugin::Mux(mux) => mux.ended(&mut self.out, id),
-            Plugin::Basic(basic) if basic.is_open(id) => self.close_basic(how),
+            Plugin::Basic(basic) if basic.is_open(id) => self.close_single_stream(how),
             Plugin::Basic(_) => {}
         }
         self.drain_early(now);
@@ -359,7 +359,7 @@ impl Agent {
         match &self.plugin {
             Plugin::None => true,
             Plugin::Mux(mux) => mux.has_room(),
-            Plugin::Basic(_) => self.in_hand.is_none() && !self.would_lose_input(),
+            Plugin::Basic(_) => self.pending_write.is_none() && !self.is_losing_input(),
         }
     }
 }

@@ -65,7 +65,7 @@ impl Default for Options {
             version: Version::parse(DEFAULT_VERSION),
             message_size: 1024,
             pace: Pace::Every(FAITHFUL_INTERVAL),
-            retransmission: Retransmission::Front,
+            retransmission: Retransmission::OldestOnly,
             digests: Digests::Ignored,
             process_start: Duration::from_millis(21)..Duration::from_millis(29),
             readiness: Duration::from_micros(200)..Duration::from_micros(2100),
@@ -85,7 +85,7 @@ impl Default for Options {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Race {
     /// Probability that the step is late, from 0 (never) to 1 (always).
-    pub chance: f64,
+    pub probability: f64,
     /// How late the step is then; drawn from this range.
     pub delay: Range<Duration>,
 }
@@ -93,13 +93,13 @@ pub struct Race {
 impl Race {
     /// The step is never late.
     pub const NEVER: Self = Self {
-        chance: 0.0,
+        probability: 0.0,
         delay: Duration::ZERO..Duration::ZERO,
     };
 
     /// Draws the delay of one step.
     pub(super) fn draw(&self, random: &mut fastrand::Rng) -> Duration {
-        match self.chance > 0.0 && random.f64() < self.chance {
+        match self.probability > 0.0 && random.f64() < self.probability {
             true => draw(&self.delay, random),
             false => Duration::ZERO,
         }
@@ -126,7 +126,7 @@ pub enum Pace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retransmission {
     /// The oldest message, once per tick of 100 ms, as real agents do.
-    Front,
+    OldestOnly,
     /// Everything that is overdue. No real agent does this, but it recovers in bounded time.
     All,
 }
@@ -137,9 +137,9 @@ pub enum Digests {
     /// Digests are not checked, as in real agents.
     Ignored,
     /// A wrong digest is recorded as a violation; the message is accepted.
-    Noted,
+    Recorded,
     /// A wrong digest is recorded; the message is neither accepted nor acknowledged.
-    Demanded,
+    Required,
 }
 
 /// What StartSession requests of an agent.
@@ -166,14 +166,14 @@ impl Job {
 
 /// On a busy machine, 17 of 1000 sessions lost a first message (docs/protocol.md, section 5.1).
 const HANDSHAKE_RACE: Race = Race {
-    chance: 0.02,
+    probability: 0.02,
     delay: Duration::from_micros(300)..Duration::from_micros(3000),
 };
 
 /// 5 to 10 of 3080 messages were retransmitted although acknowledged (docs/protocol.md, section
 /// 0.2). If the round trip is longer than the delay, the race cannot occur.
 const ACKNOWLEDGEMENT_RACE: Race = Race {
-    chance: 0.0025,
+    probability: 0.0025,
     delay: Duration::from_micros(500)..Duration::from_micros(2000),
 };
 

@@ -46,7 +46,7 @@ impl Agent {
         self.out.outbox.cut(len, draft.payload());
         self.pacer.sent(now);
         self.stats.bytes_out += count(len);
-        let recorded = now + self.options.acknowledgement_race.draw(&mut self.chance);
+        let recorded = now + self.options.acknowledgement_race.draw(&mut self.rng);
         Some(self.number(now, recorded, PayloadType::Output, draft))
     }
 
@@ -100,7 +100,7 @@ impl Agent {
             created: self.wall + millis(now - self.start),
             seq: Seq(seq),
             flags,
-            id: MessageId::from_random(self.chance.u128(..).to_be_bytes()),
+            id: MessageId::from_random(self.rng.u128(..).to_be_bytes()),
             payload_type,
         }
     }

@@ -54,9 +54,7 @@ impl Receiver {
 /// Position of a message relative to the expected one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Already received.
     Duplicate,
-    /// The expected message.
     Expected,
     /// After the expected message.
     Early,

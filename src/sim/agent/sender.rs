@@ -79,7 +79,7 @@ impl Sender {
         self.tick = Some(now + TICK);
         let timeout = self.rtt.timeout;
         let looked_at = match self.retransmission {
-            Retransmission::Front => 1,
+            Retransmission::OldestOnly => 1,
             Retransmission::All => usize::MAX,
         };
         for kept in self.kept.values_mut().take(looked_at) {
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn the_front_goes_again_and_no_other() {
         let now = clock::now();
-        let mut sender = kept(Retransmission::Front, 3, now);
+        let mut sender = kept(Retransmission::OldestOnly, 3, now);
         assert!(sender.acknowledge(now, 0));
 
         assert_eq!(overdue(&mut sender, now + SECOND), [vec![1u8]]);
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn nothing_is_due_before_the_timeout() {
         let now = clock::now();
-        let mut sender = kept(Retransmission::Front, 1, now);
+        let mut sender = kept(Retransmission::OldestOnly, 1, now);
 
         assert!(overdue(&mut sender, now + TICK).is_empty());
         assert!(overdue(&mut sender, now + 2 * TICK).is_empty());
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_number_that_was_never_sent_is_told_apart() {
         let now = clock::now();
-        let mut sender = kept(Retransmission::Front, 1, now);
+        let mut sender = kept(Retransmission::OldestOnly, 1, now);
 
         assert!(!sender.acknowledge(now, 1));
         assert!(sender.acknowledge(now, 0));
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn the_message_beyond_the_limit_is_numbered_and_not_kept() {
         let now = clock::now();
-        let mut sender = Sender::new(Retransmission::Front);
+        let mut sender = Sender::new(Retransmission::OldestOnly);
         for _ in 0..=MAX_KEPT {
             sender.keep(now, now, &Bytes::from_static(b"x"));
         }

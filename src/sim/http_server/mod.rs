@@ -57,7 +57,7 @@ pub(super) async fn listen(service: Arc<Service>, listener: TcpListener, tls: Op
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((tcp, _)) => {
-                connections.spawn(greet(Arc::clone(&service), tcp, tls.clone()));
+                connections.spawn(serve_connection(Arc::clone(&service), tcp, tls.clone()));
             }
             Err(error) => {
                 debug!(%error, "cannot accept; retrying");
@@ -67,7 +67,7 @@ pub(super) async fn listen(service: Arc<Service>, listener: TcpListener, tls: Op
     }
 }
 
-async fn greet(service: Arc<Service>, tcp: TcpStream, tls: Option<TlsAcceptor>) {
+async fn serve_connection(service: Arc<Service>, tcp: TcpStream, tls: Option<TlsAcceptor>) {
     let served = async {
         tcp.set_nodelay(true)?;
         let socket = match tls {
@@ -121,7 +121,7 @@ async fn respond(
         (&Method::GET, "/simulator" | "/simulator/", _) => manual(),
         (&Method::GET, "/simulator/ledger", _) => page(&service.ledger.snapshot()),
         (&Method::GET, "/simulator/faults", _) => page(&service.faults()),
-        (&Method::POST, "/simulator/faults", _) => order(service, request).await,
+        (&Method::POST, "/simulator/faults", _) => change_faults(service, request).await,
         (&Method::GET, _, Some(session_id)) => {
             let upgrade = hyper::upgrade::on(&mut request);
             let upgraded = self::upgrade(service, &request, session_id, upgrade);
@@ -192,7 +192,7 @@ fn upgrade(
     let signature = verify(service, "ssmmessages", "GET", request.uri(), headers, b"");
     let entry = service.find(session_id);
     if let Some(entry) = &entry {
-        entry.page.lock().note_upgrade(&signature.to_string());
+        entry.record.lock().record_upgrade(&signature.to_string());
     }
     if service.options.require_signature && signature != Signature::Valid {
         return Err(Refusal(
@@ -208,7 +208,7 @@ fn upgrade(
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         return Err(Refusal(status, "rejected by an injected fault"));
     }
-    let is_second = entry.page.lock().is_attached;
+    let is_second = entry.record.lock().is_attached;
     if is_second && service.faults().second_websocket == SecondWebsocket::Refused {
         return Err(Refusal(
             StatusCode::CONFLICT,
@@ -266,13 +266,14 @@ async fn open(service: Arc<Service>, session_id: String, upgrade: OnUpgrade) {
     };
     let opening = payload::decode::<OpenDataChannel>(&opening).ok();
     let fitting = opening.and_then(|opening| {
-        let (page, commands) = service.redeem(&session_id, &opening.token_value)?;
-        Some((opening, page, commands))
+        let (record, commands) = service.redeem(&session_id, &opening.token_value)?;
+        Some((opening, record, commands))
     });
-    let Some((opening, page, commands)) = fitting else {
+    let Some((opening, record, commands)) = fitting else {
         return client.close(None, CloseCode::Policy, "invalid token").await;
     };
-    page.lock()
+    record
+        .lock()
         .opening_version
         .clone_from(&opening.client_version);
     // Fails if the session has just ended; the websocket is then closed as well.
@@ -302,7 +303,7 @@ fn page<T: Serialize>(content: &T) -> Response<Full<Bytes>> {
 /// Body of `POST /simulator/faults`.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Order {
+struct FaultRequest {
     faults: Map<String, Value>,
     #[serde(alias = "blows")]
     inject: Vec<OneOffFault>,
@@ -310,16 +311,17 @@ struct Order {
 }
 
 /// Applies a change of faults. Responds with the number of sessions affected, or with an error.
-async fn order(service: &Service, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn change_faults(service: &Service, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let Ok(body) = Limited::new(request.into_body(), MAX_BODY).collect().await else {
         return text(
             StatusCode::PAYLOAD_TOO_LARGE,
             "the request is too long or incomplete",
         );
     };
-    let obeyed = serde_json::from_slice(&body.to_bytes()).and_then(|order| obey(service, order));
-    match obeyed {
-        Ok(struck) => page(&json!({ "struck": struck })),
+    let affected = serde_json::from_slice(&body.to_bytes())
+        .and_then(|request| apply_request(service, request));
+    match affected {
+        Ok(sessions) => page(&json!({ "sessions": sessions })),
         Err(error) => {
             let mut response = page(&json!({ "error": error.to_string() }));
             *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -328,16 +330,16 @@ async fn order(service: &Service, request: Request<Incoming>) -> Response<Full<B
     }
 }
 
-fn obey(service: &Service, order: Order) -> serde_json::Result<usize> {
-    if !order.faults.is_empty() {
-        service.change(|faults| faults.changed(order.faults))?;
+fn apply_request(service: &Service, request: FaultRequest) -> serde_json::Result<usize> {
+    if !request.faults.is_empty() {
+        service.change(|faults| faults.changed(request.faults))?;
     }
-    let session = order.session.as_deref();
-    let struck = order
+    let session = request.session.as_deref();
+    let affected = request
         .inject
         .iter()
         .map(|fault| service.apply_fault(session, *fault));
-    Ok(struck.max().unwrap_or(0))
+    Ok(affected.max().unwrap_or(0))
 }
 
 fn text(status: StatusCode, words: &'static str) -> Response<Full<Bytes>> {

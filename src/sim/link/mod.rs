@@ -1,7 +1,7 @@
 //! One direction of a faulty network path in virtual time: delay, loss, duplication, reordering.
 //!
 //! Messages are pushed at one end and popped at the other after their delay. Faults are drawn from
-//! a seeded RNG, so the same calls yield the same faults. With the default [`Conditions`] the path
+//! a seeded RNG, so the same calls yield the same faults. With the default [`LinkConditions`] the path
 //! is perfect: all messages arrive at once and in order.
 //!
 //! ```text
@@ -24,7 +24,7 @@ use crate::wire::message::{Kind, Message};
 /// One direction of a path.
 #[derive(Debug)]
 pub struct Link {
-    conditions: Conditions,
+    conditions: LinkConditions,
     rng: fastrand::Rng,
     /// Messages in transit, ordered by arrival time and then by sequence.
     queue: BTreeMap<(Instant, u64), Bytes>,
@@ -40,7 +40,7 @@ pub struct Link {
 
 impl Link {
     /// Creates a path whose faults are determined by `seed`.
-    pub fn new(seed: u64, conditions: Conditions) -> Self {
+    pub fn new(seed: u64, conditions: LinkConditions) -> Self {
         Self {
             conditions,
             rng: fastrand::Rng::with_seed(seed),
@@ -56,7 +56,7 @@ impl Link {
     }
 
     /// Changes the conditions; messages in transit keep their arrival time.
-    pub fn set_conditions(&mut self, conditions: Conditions) {
+    pub fn set_conditions(&mut self, conditions: LinkConditions) {
         self.conditions = conditions;
     }
 
@@ -185,7 +185,7 @@ impl Link {
             && self.planned.is_empty()
             && self.held_until.is_none()
             && !self.discards
-            && self.conditions == Conditions::default()
+            && self.conditions == LinkConditions::default()
     }
 
     /// Returns true if the sender need not wait.
@@ -234,13 +234,13 @@ impl Link {
     }
 
     fn arrival(&mut self, now: Instant) -> Instant {
-        let Conditions { delay, jitter, .. } = self.conditions;
+        let LinkConditions { delay, jitter, .. } = self.conditions;
         now + delay + self.drawn(jitter)
     }
 
     /// Draws a delay long enough for other messages to overtake.
     fn reorder_delay(&mut self) -> Duration {
-        let Conditions { delay, jitter, .. } = self.conditions;
+        let LinkConditions { delay, jitter, .. } = self.conditions;
         self.drawn(2 * (delay + jitter) + MIN_REORDER_RANGE)
     }
 
@@ -253,7 +253,7 @@ impl Link {
 /// Link conditions. Probabilities are per thousand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Conditions {
+pub struct LinkConditions {
     /// Minimum delay of every message.
     #[serde(with = "duration")]
     pub delay: Duration,
@@ -273,7 +273,7 @@ pub struct Conditions {
     pub bandwidth: Option<NonZeroU32>,
 }
 
-impl Conditions {
+impl LinkConditions {
     /// Returns a path without other faults than this delay.
     pub fn delayed(delay: Duration) -> Self {
         Self {

@@ -7,7 +7,7 @@ use crate::wire::message::{Header, MessageId, PayloadType, Seq};
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Returns what arrives when 1000 numbered messages are sent, one per millisecond.
-fn passed(seed: u64, conditions: Conditions) -> Vec<u16> {
+fn passed(seed: u64, conditions: LinkConditions) -> Vec<u16> {
     let start = clock::now();
     let mut link = Link::new(seed, conditions);
     for number in 0..1000u16 {
@@ -21,14 +21,14 @@ fn passed(seed: u64, conditions: Conditions) -> Vec<u16> {
 
 #[test]
 fn a_perfect_path_changes_nothing() {
-    assert!(passed(1, Conditions::default()).into_iter().eq(0..1000));
+    assert!(passed(1, LinkConditions::default()).into_iter().eq(0..1000));
 }
 
 #[test]
 fn jitter_alone_keeps_the_order() {
-    let conditions = Conditions {
+    let conditions = LinkConditions {
         jitter: Duration::from_secs(1),
-        ..Conditions::default()
+        ..LinkConditions::default()
     };
 
     assert!(passed(1, conditions).into_iter().eq(0..1000));
@@ -36,17 +36,17 @@ fn jitter_alone_keeps_the_order() {
 
 #[test]
 fn loss_duplication_and_reordering_are_as_frequent_as_configured() {
-    let lossy = Conditions {
+    let lossy = LinkConditions {
         loss: 100,
-        ..Conditions::default()
+        ..LinkConditions::default()
     };
-    let duplicating = Conditions {
+    let duplicating = LinkConditions {
         duplication: 100,
-        ..Conditions::default()
+        ..LinkConditions::default()
     };
-    let reordering = Conditions {
+    let reordering = LinkConditions {
         reordering: 100,
-        ..Conditions::default()
+        ..LinkConditions::default()
     };
 
     let lost = 1000 - passed(2, lossy).len();
@@ -63,12 +63,12 @@ fn loss_duplication_and_reordering_are_as_frequent_as_configured() {
 
 #[test]
 fn the_same_seed_gives_the_same_faults() {
-    let bad = Conditions {
+    let bad = LinkConditions {
         jitter: Duration::from_millis(9),
         loss: 50,
         duplication: 50,
         reordering: 50,
-        ..Conditions::default()
+        ..LinkConditions::default()
     };
 
     assert_eq!(passed(3, bad), passed(3, bad));
@@ -79,7 +79,7 @@ fn the_same_seed_gives_the_same_faults() {
 fn nothing_arrives_before_its_delay_or_after_a_cut() {
     let now = clock::now();
     let delay = Duration::from_millis(50);
-    let mut link = Link::new(1, Conditions::delayed(delay));
+    let mut link = Link::new(1, LinkConditions::delayed(delay));
     link.push(now, Bytes::from_static(b"first"));
 
     assert_eq!(link.pop(now), None);
@@ -110,7 +110,7 @@ fn planned_faults_apply_to_the_next_messages_of_their_type() {
     };
     let (first, second) = (message(Kind::Input, b"1"), message(Kind::Input, b"2"));
     let acknowledge = message(Kind::Acknowledge, b"");
-    let mut link = Link::new(1, Conditions::default());
+    let mut link = Link::new(1, LinkConditions::default());
     link.lose_next_of(Kind::Input, 1);
     link.duplicate_next_of(Kind::Acknowledge, 1);
     link.damage_next_of(Kind::Input, 1);
@@ -127,9 +127,9 @@ fn planned_faults_apply_to_the_next_messages_of_their_type() {
 #[test]
 fn messages_arrive_at_the_bandwidth_of_the_path() {
     let now = clock::now();
-    let conditions = Conditions {
+    let conditions = LinkConditions {
         bandwidth: NonZeroU32::new(100),
-        ..Conditions::default()
+        ..LinkConditions::default()
     };
     let mut link = Link::new(1, conditions);
     for _ in 0..3 {
@@ -147,7 +147,7 @@ fn messages_arrive_at_the_bandwidth_of_the_path() {
 #[test]
 fn a_held_link_delivers_later_and_loses_nothing() {
     let now = clock::now();
-    let mut link = Link::new(1, Conditions::default());
+    let mut link = Link::new(1, LinkConditions::default());
     link.hold_until(now + HOUR);
     link.push(now, Bytes::from_static(b"held"));
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::messages;
-use super::super::one_off_fault::{Manner, OneOffFault};
+use super::super::one_off_fault::{DisconnectKind, OneOffFault};
 use super::super::records::EndedBy;
 use super::Session;
 use crate::wire::message::Kind;
@@ -29,14 +29,14 @@ impl Session {
             .map(|fault| self.now + fault.every);
     }
 
-    /// Schedules the planned faults that were not injected yet, in order of time.
+    /// Schedules the scheduled faults that were not injected yet, in order of time.
     fn schedule(&mut self) {
-        let mut pending = self.faults.planned.clone();
+        let mut pending = self.faults.scheduled.clone();
         self.injected.retain(|injected| {
-            let known = pending.iter().position(|planned| planned == injected);
+            let known = pending.iter().position(|scheduled| scheduled == injected);
             known.map(|known| pending.remove(known)).is_some()
         });
-        pending.sort_by_key(|planned| planned.after);
+        pending.sort_by_key(|scheduled| scheduled.after);
         self.pending = pending.into();
     }
 
@@ -60,42 +60,42 @@ impl Session {
             OneOffFault::Break(manner) => self.break_websocket(manner),
             OneOffFault::PauseClient => self.feed(messages::publication(Kind::PausePublication)),
             OneOffFault::StartClient => self.feed(messages::publication(Kind::StartPublication)),
-            OneOffFault::PauseAgent => self.tell_agent(Kind::PausePublication),
-            OneOffFault::StartAgent => self.tell_agent(Kind::StartPublication),
-            OneOffFault::KillAgent => self.agent.handle_death(self.now),
-            OneOffFault::AgentAway(span) => self.lose_agent(span),
+            OneOffFault::PauseAgent => self.send_to_agent(Kind::PausePublication),
+            OneOffFault::StartAgent => self.send_to_agent(Kind::StartPublication),
+            OneOffFault::KillAgent => self.agent.handle_crash(self.now),
+            OneOffFault::AgentAway(span) => self.disconnect_agent(span),
             OneOffFault::AgentAwayAmidMessage(span) => {
-                self.lose_agent(span);
+                self.disconnect_agent(span);
                 self.amid_message = true;
             }
         }
     }
 
     /// Disconnects the agent's own websocket; it reconnects after `span`.
-    fn lose_agent(&mut self, span: Duration) {
+    fn disconnect_agent(&mut self, span: Duration) {
         self.agent.handle_disconnected(self.now);
         self.back_at = Some(self.now + span);
     }
 
     /// Reconnects the agent's own websocket. Input kept for it is delivered before anything else.
-    pub(super) fn find_agent(&mut self) {
+    pub(super) fn reconnect_agent(&mut self) {
         self.back_at = None;
         self.agent.handle_connected(self.now);
     }
 
-    fn tell_agent(&mut self, kind: Kind) {
+    fn send_to_agent(&mut self, kind: Kind) {
         self.agent
             .handle_message(self.now, messages::publication(kind));
     }
 
     /// Breaks the client's websocket; the session continues.
-    pub(super) fn break_websocket(&mut self, manner: Manner) {
+    pub(super) fn break_websocket(&mut self, manner: DisconnectKind) {
         let Some(mut client) = self.client.take() else {
             self.break_at = None;
             return;
         };
         self.cut_paths();
-        if manner == Manner::BlackHole {
+        if manner == DisconnectKind::BlackHole {
             client.blackhole();
             self.client = Some(client);
             return;
@@ -108,7 +108,7 @@ impl Session {
     }
 
     /// Handles the loss of the client's websocket.
-    pub(super) fn lose_client(&mut self) {
+    pub(super) fn handle_client_lost(&mut self) {
         self.client = None;
         self.cut_paths();
         self.record_lost();
@@ -121,33 +121,33 @@ impl Session {
     }
 
     /// Restarts the idle timeout if stream data was received or sent since the last call.
-    pub(super) fn watch(&mut self) {
+    pub(super) fn restart_idle_timer(&mut self) {
         let Some(timeout) = self.faults.idle_timeout else {
             self.idle_at = None;
             return;
         };
         let stats = self.agent.stats();
-        let said = stats.messages_in + stats.messages_out;
-        if said != self.said || self.idle_at.is_none() {
-            self.said = said;
+        let messages = stats.messages_in + stats.messages_out;
+        if messages != self.messages_before || self.idle_at.is_none() {
+            self.messages_before = messages;
             self.idle_at = Some(self.now + timeout);
         }
     }
 
     /// Terminates the session after the idle timeout.
-    pub(super) fn end_idle(&mut self) {
+    pub(super) fn terminate_idle(&mut self) {
         let at = self.service.ledger.micros(self.now);
-        self.page.end(at, EndedBy::Idle, "");
+        self.record.end(at, EndedBy::Idle, "");
         self.service.close(&self.spec.session_id);
-        self.absent = false;
+        self.is_waiting = false;
         self.agent.handle_channel_closed(self.now);
         self.faults.idle_timeout = None;
         self.idle_at = None;
-        self.obey();
+        self.run_agent_events();
     }
 
     /// Returns true, and breaks the websocket, if a message exceeds a limit of Session Manager.
-    pub(super) fn offends(&mut self, frame: &[u8]) -> bool {
+    pub(super) fn violates_limits(&mut self, frame: &[u8]) -> bool {
         let is_data = frame
             .get(4..36)
             .is_some_and(|kind| kind.starts_with(b"input_stream_data"));
@@ -168,7 +168,7 @@ impl Session {
             return false;
         };
         self.record_cut_off();
-        self.break_websocket(Manner::Close(code));
+        self.break_websocket(DisconnectKind::Close(code));
         true
     }
 }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::super::agent::DestinationEnd;
-use super::super::client_websocket::Heard;
+use super::super::client_websocket::Incoming;
 use super::Session;
 
 impl Session {
@@ -22,7 +22,7 @@ impl Session {
             } else if !self.listen(cx) {
                 break;
             }
-            self.obey();
+            self.run_agent_events();
             moved = true;
         }
         moved
@@ -58,10 +58,10 @@ impl Session {
         let Some(client) = &mut self.client else {
             return false;
         };
-        match client.poll_heard(cx) {
-            Poll::Ready(Heard::Message(frame)) => self.admit(frame),
-            Poll::Ready(Heard::Control) => {}
-            Poll::Ready(Heard::Gone) => self.lose_client(),
+        match client.poll_incoming(cx) {
+            Poll::Ready(Incoming::Message(frame)) => self.admit(frame),
+            Poll::Ready(Incoming::Control) => {}
+            Poll::Ready(Incoming::Gone) => self.handle_client_lost(),
             Poll::Pending => return false,
         }
         true
@@ -69,11 +69,11 @@ impl Session {
 
     /// Handles a message received from the websocket.
     fn admit(&mut self, frame: Bytes) {
-        if self.offends(&frame) {
+        if self.violates_limits(&frame) {
             return;
         }
         if is_of_service(&frame) {
-            self.strays += 1;
+            self.unexpected += 1;
             return;
         }
         if self.to_agent.is_clear() {
@@ -107,7 +107,7 @@ impl Session {
 
     pub(super) fn poll_destinations(&mut self, cx: &mut Context<'_>) -> bool {
         if self.faults.stall {
-            self.obey();
+            self.run_agent_events();
             return false;
         }
         let Self {
@@ -138,7 +138,7 @@ impl Session {
             }
             moved = true;
         }
-        self.obey();
+        self.run_agent_events();
         moved
     }
 

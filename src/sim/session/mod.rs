@@ -25,11 +25,11 @@ use super::agent::{Agent, ConnectionId, End, Event};
 use super::alarm;
 use super::client_websocket::Client;
 use super::connection::Connection;
-use super::fault_rules::{Path, Rate};
+use super::fault_rules::{FaultyPath, Rate};
 use super::faults::{Direction, Faults, Join};
 use super::one_off_fault::ScheduledFault;
 use super::queue::Queue;
-use super::records::Page;
+use super::records::SharedRecord;
 use super::service::Service;
 use super::session_spec::{Command, SessionSpec, StartedSession};
 use crate::clock;
@@ -42,17 +42,17 @@ mod recording;
 pub(super) struct Session {
     service: Arc<Service>,
     spec: SessionSpec,
-    page: Page,
+    record: SharedRecord,
     agent: Agent,
     /// Whether the agent waits for the first websocket before it joins.
-    absent: bool,
+    is_waiting: bool,
     /// Closed by TerminateSession.
     commands: Option<mpsc::Receiver<Command>>,
     client: Option<Box<Client>>,
     faults: Faults,
     fault_version: u64,
-    to_agent: Path,
-    to_client: Path,
+    to_agent: FaultyPath,
+    to_client: FaultyPath,
     rate: Rate,
     /// When StartSession was called.
     start: Instant,
@@ -68,7 +68,7 @@ pub(super) struct Session {
     amid_message: bool,
     /// When the idle timeout expires, and the number of messages up to now.
     idle_at: Option<Instant>,
-    said: u64,
+    messages_before: u64,
     /// Input that the agent does not accept yet.
     inbox: Queue,
     /// Output held while no client is attached.
@@ -78,7 +78,7 @@ pub(super) struct Session {
     kept: Queue,
     discarded_in: u64,
     /// Number of client messages of a type that only Session Manager may send.
-    strays: u64,
+    unexpected: u64,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Dials in progress and websockets being closed.
     tasks: JoinSet<Option<Dialled>>,
@@ -94,19 +94,19 @@ impl Session {
     pub(super) fn new(service: Arc<Service>, started: StartedSession) -> Self {
         let StartedSession {
             spec,
-            page,
+            record,
             commands,
         } = started;
         let now = clock::now();
         let faults = service.faults();
         let mut session = Self {
             agent: join(&service, &spec, now),
-            absent: faults.join == Join::AtConnect,
-            page,
+            is_waiting: faults.join == Join::AtConnect,
+            record,
             commands: Some(commands),
             client: None,
-            to_agent: Path::new(Direction::ToAgent, spec.seed),
-            to_client: Path::new(Direction::ToClient, !spec.seed),
+            to_agent: FaultyPath::new(Direction::ToAgent, spec.seed),
+            to_client: FaultyPath::new(Direction::ToClient, !spec.seed),
             rate: Rate::new(now),
             start: now,
             pending: VecDeque::new(),
@@ -115,13 +115,13 @@ impl Session {
             back_at: None,
             amid_message: false,
             idle_at: None,
-            said: 0,
+            messages_before: 0,
             inbox: Queue::new(service.options.gateway_inbox),
             held: Queue::new(service.options.gateway_buffer),
             discarded: 0,
             kept: Queue::new(service.options.gateway_input_buffer),
             discarded_in: 0,
-            strays: 0,
+            unexpected: 0,
             connections: BTreeMap::new(),
             tasks: JoinSet::new(),
             timer: Box::pin(tokio::time::sleep_until(now.into())),
@@ -145,8 +145,10 @@ impl Session {
         self.record_end(&end);
         self.connections.clear();
         let client = self.client.take();
-        if let Some(client) = client.and_then(|client| self.audible(client)) {
-            client.part(Some((&self.spec.session_id, &end))).await;
+        if let Some(client) = client.and_then(|client| self.usable_client(client)) {
+            client
+                .close_normally(Some((&self.spec.session_id, &end)))
+                .await;
         }
         self.tasks.shutdown().await;
     }
@@ -169,7 +171,7 @@ impl Session {
     }
 
     fn poll_all(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.absent {
+        if self.is_waiting {
             return self.poll_timer(cx);
         }
         self.poll_tasks(cx)
@@ -178,7 +180,7 @@ impl Session {
             | self.poll_output(cx)
             | self.poll_timer(cx)
             // Any call of an agent may add an event, including `poll_transmit`.
-            | self.obey()
+            | self.run_agent_events()
     }
 
     fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
@@ -197,7 +199,7 @@ impl Session {
             Some(Command::Inject(fault)) => self.apply_fault(fault),
             None => {
                 self.commands = None;
-                self.absent = false;
+                self.is_waiting = false;
                 self.agent.handle_channel_closed(self.now);
             }
         }
@@ -205,14 +207,14 @@ impl Session {
     }
 
     fn attach(&mut self, client: Box<Client>) {
-        if std::mem::take(&mut self.absent) {
+        if std::mem::take(&mut self.is_waiting) {
             self.agent = join(&self.service, &self.spec, self.now);
         }
         if let Some(former) = self.client.replace(client) {
             self.cut_paths();
-            if let Some(former) = self.audible(former) {
+            if let Some(former) = self.usable_client(former) {
                 self.tasks.spawn(async move {
-                    former.part(None).await;
+                    former.close_normally(None).await;
                     None
                 });
             }
@@ -222,11 +224,11 @@ impl Session {
     }
 
     /// Returns the websocket unless it is a black hole, which a task keeps until the client closes.
-    fn audible(&self, client: Box<Client>) -> Option<Box<Client>> {
-        if !client.is_silent() {
+    fn usable_client(&self, client: Box<Client>) -> Option<Box<Client>> {
+        if !client.is_black_hole() {
             return Some(client);
         }
-        self.service.spawn(client.linger());
+        self.service.spawn(client.hold_open());
         None
     }
 
@@ -245,13 +247,13 @@ impl Session {
             }
             None => self.agent.handle_dial_failed(self.now, dialled.id),
         }
-        self.obey();
+        self.run_agent_events();
         true
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        self.watch();
-        let moved = self.meet_deadlines();
+        self.restart_idle_timer();
+        let moved = self.handle_deadlines();
         let now = self.now;
         let deadline = self
             .deadlines()
@@ -284,13 +286,13 @@ impl Session {
 
     /// Handles the deadlines that are due. Returns true if any deadline changed: data that is due
     /// but not accepted by the client stays due and must not cause a busy loop.
-    fn meet_deadlines(&mut self) -> bool {
+    fn handle_deadlines(&mut self) -> bool {
         let before = self.deadlines();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
         let [agent, _, _, scheduled, break_at, back_at, idle_at] = before.map(is_due);
         if agent {
             self.agent.handle_timeout(self.now);
-            self.obey();
+            self.run_agent_events();
         }
         if scheduled {
             self.inject_scheduled();
@@ -299,16 +301,16 @@ impl Session {
             self.break_websocket(fault.manner);
         }
         if back_at {
-            self.find_agent();
+            self.reconnect_agent();
         }
         if idle_at {
-            self.end_idle();
+            self.terminate_idle();
         }
         before != self.deadlines()
     }
 
     fn deadlines(&self) -> [Option<Instant>; 7] {
-        let is_there = |_: &Instant| !self.absent;
+        let is_there = |_: &Instant| !self.is_waiting;
         [
             self.agent.poll_timeout().filter(is_there),
             self.to_agent.next_arrival(),
@@ -321,10 +323,10 @@ impl Session {
     }
 
     /// Handles the agent's events; `Ended` is kept for the end of the round. True if any occurred.
-    fn obey(&mut self) -> bool {
-        let mut asked = false;
+    fn run_agent_events(&mut self) -> bool {
+        let mut handled = false;
         while let Some(event) = self.agent.poll_event() {
-            asked = true;
+            handled = true;
             match event {
                 Event::Dial(id) => self.dial(id),
                 Event::Write(id, data) => {
@@ -336,7 +338,7 @@ impl Session {
                 Event::Ended(end) => self.ended = Some(end),
             }
         }
-        asked
+        handled
     }
 
     fn dial(&mut self, id: ConnectionId) {

@@ -10,24 +10,24 @@ use super::Session;
 impl Session {
     pub(super) fn record_attached(&self) {
         let at = self.service.ledger.micros(self.now);
-        let mut record = self.page.lock();
+        let mut record = self.record.lock();
         record.attached += 1;
         record.is_attached = true;
         record.connected_us.get_or_insert(at);
     }
 
     pub(super) fn record_lost(&self) {
-        let mut record = self.page.lock();
+        let mut record = self.record.lock();
         record.is_attached = false;
         record.lost += 1;
     }
 
     pub(super) fn record_cut_off(&self) {
-        self.page.lock().cut_off += 1;
+        self.record.lock().cut_off += 1;
     }
 
     pub(super) fn record_dial(&self, took: Duration) {
-        self.page
+        self.record
             .lock()
             .first_dial_us
             .get_or_insert_with(|| micros(took));
@@ -40,7 +40,7 @@ impl Session {
             Outcome::Success => EndedBy::Agent,
             Outcome::Failed => EndedBy::AgentFailure,
         };
-        self.page.end(at, how, &end.output);
+        self.record.end(at, how, &end.output);
         self.service.close(&self.spec.session_id);
     }
 
@@ -48,7 +48,7 @@ impl Session {
     pub(super) fn record(&self) {
         let (stats, timeline) = (self.agent.stats(), self.agent.timeline());
         let at = |at: Option<Instant>| at.map(|at| self.service.ledger.micros(at));
-        let mut record = self.page.lock();
+        let mut record = self.record.lock();
         record.handshake_us = at(timeline.complete);
         record.ready_us = at(timeline.ready);
         record.first_input_us = at(timeline.first_input);
@@ -57,7 +57,7 @@ impl Session {
             let version = self.agent.client_version();
             version.clone_into(&mut record.handshake_version);
         }
-        if !stats.violations.is_empty() || self.strays > 0 {
+        if !stats.violations.is_empty() || self.unexpected > 0 {
             record.violations = self.violations();
         }
         record.traffic = self.traffic();
@@ -66,9 +66,9 @@ impl Session {
     fn violations(&self) -> BTreeMap<String, u64> {
         let seen = self.agent.stats().violations.iter();
         let mut violations: BTreeMap<_, _> = seen.map(|(v, n)| (v.to_string(), *n)).collect();
-        if self.strays > 0 {
+        if self.unexpected > 0 {
             let unexpected = Violation::UnexpectedKind.to_string();
-            *violations.entry(unexpected).or_default() += self.strays;
+            *violations.entry(unexpected).or_default() += self.unexpected;
         }
         violations
     }

@@ -49,7 +49,6 @@ impl fmt::Debug for Credentials {
 /// Expected values of a signature.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expected<'a> {
-    /// The accepted credentials.
     pub credentials: &'a Credentials,
     /// Region of the simulator.
     pub region: &'a str,
@@ -68,9 +67,7 @@ pub(super) struct Request<'a> {
     pub path: &'a str,
     /// Query as sent; empty if there is none.
     pub query: &'a str,
-    /// All headers.
     pub headers: &'a HeaderMap,
-    /// The body.
     pub body: &'a [u8],
 }
 

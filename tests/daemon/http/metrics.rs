@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ssm_proxyd::sim::{Manner, OneOffFault};
+use ssm_proxyd::sim::{DisconnectKind, OneOffFault};
 
 use super::{Fixture, until};
 use crate::support::daemon_process::{assert_echo, assert_reset, connect, forward};
@@ -74,7 +74,7 @@ async fn events_are_counted() {
     assert_eq!(
         fixture
             .simulator
-            .inject(None, OneOffFault::Break(Manner::Reset)),
+            .inject(None, OneOffFault::Break(DisconnectKind::Reset)),
         2
     );
     until("both sessions are resumed", || {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use ssm_proxyd::proto::{Event, Reason, StreamId, Tunnel};
 use ssm_proxyd::sim::agent::{Agent, ConnectionId, Violation};
-use ssm_proxyd::sim::link::{Conditions, Link};
+use ssm_proxyd::sim::link::{Link, LinkConditions};
 use ssm_proxyd::wire::payload::OpenDataChannel;
 
 use super::agent_destination::Destination;
@@ -301,7 +301,7 @@ impl Pair {
     }
 }
 
-fn link(seed: u64, conditions: Conditions, capacity: usize) -> Link {
+fn link(seed: u64, conditions: LinkConditions, capacity: usize) -> Link {
     let mut link = Link::new(seed, conditions);
     link.set_capacity(capacity);
     link

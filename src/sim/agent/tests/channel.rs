@@ -131,8 +131,8 @@ fn a_pause_rests_data_until_anything_comes() {
 fn a_wrong_digest_is_taken_unless_it_is_demanded() {
     for (digests, expected) in [
         (Digests::Ignored, 1),
-        (Digests::Noted, 1),
-        (Digests::Demanded, 0),
+        (Digests::Recorded, 1),
+        (Digests::Required, 0),
     ] {
         let options = Options {
             digests,

@@ -3,28 +3,28 @@
 use super::*;
 
 /// A random step of the client, a destination or the clock.
-fn step(bench: &mut Bench, chance: &mut fastrand::Rng, ids: &mut Vec<ConnectionId>) {
-    let id = chance.choice(ids.iter().copied());
-    match (chance.u8(..12), id) {
+fn step(bench: &mut Bench, rng: &mut fastrand::Rng, ids: &mut Vec<ConnectionId>) {
+    let id = rng.choice(ids.iter().copied());
+    match (rng.u8(..12), id) {
         (0, Some(id)) => bench.agent.handle_dialled(bench.now, id),
         (1, Some(id)) => bench.agent.handle_dial_failed(bench.now, id),
         (2, Some(id)) => {
-            let len = chance.usize(..100_000);
+            let len = rng.usize(..100_000);
             bench.agent.handle_written(bench.now, id, len);
         }
         (3, Some(id)) => bench
             .agent
-            .handle_read(id, vec![1; chance.usize(..50_000)].into()),
+            .handle_read(id, vec![1; rng.usize(..50_000)].into()),
         (4, Some(id)) => bench
             .agent
             .handle_ended(bench.now, id, DestinationEnd::Broken),
-        (5, _) => bench.wait(Duration::from_millis(chance.u64(1..50))),
-        (6, _) if chance.u8(..20) == 0 => bench.agent.handle_disconnected(bench.now),
+        (5, _) => bench.wait(Duration::from_millis(rng.u64(1..50))),
+        (6, _) if rng.u8(..20) == 0 => bench.agent.handle_disconnected(bench.now),
         (7, _) => bench.agent.handle_connected(bench.now),
         (0..=7, _) => {}
         (8.., _) => {
-            let frame = frame(chance, bench.next);
-            bench.next += u64::from(chance.bool());
+            let frame = frame(rng, bench.next);
+            bench.next += u64::from(rng.bool());
             bench.agent.handle_message(bench.now, frame);
         }
     }
@@ -35,7 +35,7 @@ fn step(bench: &mut Bench, chance: &mut fastrand::Rng, ids: &mut Vec<ConnectionI
     }));
 }
 
-fn frame(chance: &mut fastrand::Rng, next: u64) -> Bytes {
+fn frame(rng: &mut fastrand::Rng, next: u64) -> Bytes {
     let kinds = [
         Kind::Input,
         Kind::Input,
@@ -43,7 +43,7 @@ fn frame(chance: &mut fastrand::Rng, next: u64) -> Bytes {
         Kind::Acknowledge,
         Kind::PausePublication,
     ];
-    let kind = chance.choice(kinds).unwrap();
+    let kind = rng.choice(kinds).unwrap();
     let types = [
         PayloadType::Output,
         PayloadType::Output,
@@ -54,19 +54,19 @@ fn frame(chance: &mut fastrand::Rng, next: u64) -> Bytes {
         PayloadType::EncChallengeResponse,
         PayloadType::Other(99),
     ];
-    let payload_type = chance.choice(types).unwrap();
+    let payload_type = rng.choice(types).unwrap();
     let mut payload = Vec::new();
-    for _ in 0..chance.u8(..6) {
-        let stream = 3 + 2 * chance.u8(..4);
-        let header = [1, chance.u8(..4), chance.u8(..9), 0, stream, 0, 0, 0];
+    for _ in 0..rng.u8(..6) {
+        let stream = 3 + 2 * rng.u8(..4);
+        let header = [1, rng.u8(..4), rng.u8(..9), 0, stream, 0, 0, 0];
         payload.extend_from_slice(&header);
         payload.resize(payload.len() + usize::from(header[2]), b'x');
     }
-    let seq = next.saturating_add(chance.u64(..4)).saturating_sub(1);
+    let seq = next.saturating_add(rng.u64(..4)).saturating_sub(1);
     let mut bytes = message(kind, seq, payload_type, &payload).encode().to_vec();
-    if chance.u8(..50) == 0 {
-        let place = chance.usize(..bytes.len());
-        bytes[place] = chance.u8(..);
+    if rng.u8(..50) == 0 {
+        let place = rng.usize(..bytes.len());
+        bytes[place] = rng.u8(..);
     }
     bytes.into()
 }
@@ -74,12 +74,12 @@ fn frame(chance: &mut fastrand::Rng, next: u64) -> Bytes {
 #[test]
 fn no_order_of_messages_and_answers_brings_an_agent_down() {
     for seed in 0..300 {
-        let mut chance = fastrand::Rng::with_seed(seed);
+        let mut rng = fastrand::Rng::with_seed(seed);
         let properties = [("portNumber", "80"), ("type", "LocalPortForwarding")];
-        let port = chance.bool();
+        let port = rng.bool();
         let mut bench = Bench::new(Options::default(), &properties[..1 + usize::from(port)]);
-        if chance.u8(..10) > 0 {
-            bench = bench.after_handshake(if chance.bool() { "1.2.764.0" } else { "1.1.69" });
+        if rng.u8(..10) > 0 {
+            bench = bench.after_handshake(if rng.bool() { "1.2.764.0" } else { "1.1.69" });
         }
         let mut ids: Vec<_> = bench
             .events
@@ -91,7 +91,7 @@ fn no_order_of_messages_and_answers_brings_an_agent_down() {
             .collect();
 
         for _ in 0..300 {
-            step(&mut bench, &mut chance, &mut ids);
+            step(&mut bench, &mut rng, &mut ids);
         }
         bench.agent.handle_channel_closed(bench.now);
         bench.wait(Duration::from_secs(70));

@@ -146,7 +146,7 @@ fn the_oldest_agents_do_not_know_the_terminate_flag() {
 fn a_worker_that_dies_says_nothing_until_it_is_missed() {
     let mut bench = Bench::ready();
 
-    bench.agent.handle_death(bench.now);
+    bench.agent.handle_crash(bench.now);
     bench.say(PayloadType::Size, b"probe");
     bench.wait(59 * SECOND);
     assert!(bench.received.is_empty() && bench.end().is_none());
@@ -158,7 +158,7 @@ fn a_worker_that_dies_says_nothing_until_it_is_missed() {
 #[test]
 fn the_service_ends_a_session_whose_worker_is_dead() {
     let mut bench = Bench::ready();
-    bench.agent.handle_death(bench.now);
+    bench.agent.handle_crash(bench.now);
 
     bench.agent.handle_channel_closed(bench.now);
     bench.settle();

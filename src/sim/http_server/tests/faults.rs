@@ -7,8 +7,8 @@ use tokio_tungstenite::tungstenite::Error;
 
 use super::*;
 use crate::sim::{
-    BreakEvery, Faults, Join, Manner, OneOffFault, Received, RefusedUpgrades, SecondWebsocket,
-    TokenLife,
+    BreakEvery, DisconnectKind, Faults, Join, OneOffFault, Received, RefusedUpgrades,
+    SecondWebsocket, TokenLife,
 };
 
 pub(super) fn with(faults: Faults) -> Options {
@@ -34,7 +34,7 @@ pub(super) async fn end(client: &mut Client) -> Option<u16> {
     ended.expect("the websocket ends")
 }
 
-pub(super) async fn order(simulator: &Simulator, order: &Value) -> (u16, Value) {
+pub(super) async fn post_faults(simulator: &Simulator, order: &Value) -> (u16, Value) {
     let body = order.to_string();
     let request = format!(
         "POST /simulator/faults HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
@@ -46,11 +46,11 @@ pub(super) async fn order(simulator: &Simulator, order: &Value) -> (u16, Value) 
 #[tokio::test]
 async fn a_broken_websocket_is_resumed_whatever_broke_it() {
     for (manner, code) in [
-        (Manner::Close(1000), Some(1000)),
-        (Manner::Close(1011), Some(1011)),
-        (Manner::Close(1006), None),
-        (Manner::Fin, None),
-        (Manner::Reset, None),
+        (DisconnectKind::Close(1000), Some(1000)),
+        (DisconnectKind::Close(1011), Some(1011)),
+        (DisconnectKind::Close(1006), None),
+        (DisconnectKind::Fin, None),
+        (DisconnectKind::Reset, None),
     ] {
         let simulator = simulator(unpaced()).await;
         let (session, mut client) = established(&simulator, 9).await;
@@ -71,7 +71,7 @@ async fn a_black_hole_swallows_what_is_said_and_can_be_left() {
     let simulator = simulator(unpaced()).await;
     let (session, mut client) = established(&simulator, 9).await;
 
-    simulator.inject(None, OneOffFault::Break(Manner::BlackHole));
+    simulator.inject(None, OneOffFault::Break(DisconnectKind::BlackHole));
     client.say(PayloadType::Size, b"lost").await;
     let mut second = resume(&simulator, &session, 1).await;
     second.say(PayloadType::Size, b"probe").await;
@@ -86,7 +86,7 @@ async fn nothing_comes_out_of_a_black_hole_when_the_session_ends_or_has_another_
     let (ended, mut first) = established(&simulator, 9).await;
     let (resumed, mut second) = established(&simulator, 9).await;
 
-    simulator.inject(None, OneOffFault::Break(Manner::BlackHole));
+    simulator.inject(None, OneOffFault::Break(DisconnectKind::BlackHole));
     let mut third = resume(&simulator, &resumed, second.next).await;
     third.ready().await;
     let id = json!({ "SessionId": ended["SessionId"] });
@@ -108,7 +108,7 @@ async fn nothing_comes_out_of_a_black_hole_when_the_session_ends_or_has_another_
 #[tokio::test]
 async fn websockets_break_again_and_again() {
     let every = Duration::from_millis(20);
-    let manner = Manner::Close(1001);
+    let manner = DisconnectKind::Close(1001);
     let simulator = simulator(with(Faults {
         break_every: Some(BreakEvery { every, manner }),
         ..Faults::default()
@@ -312,14 +312,17 @@ async fn faults_are_ordered_over_http() {
         "inject": [{ "break": "reset" }],
     });
 
-    assert_eq!(order(&simulator, &on).await, (200, json!({ "struck": 1 })));
+    assert_eq!(
+        post_faults(&simulator, &on).await,
+        (200, json!({ "sessions": 1 }))
+    );
     assert_eq!(end(&mut client).await, None);
     let id = json!({ "SessionId": "any" });
     assert_eq!(
         call(&simulator, "ResumeSession", &id).await.1["__type"],
         "AccessDeniedException"
     );
-    let (status, _) = order(&simulator, &json!({ "faults": { "api": null } })).await;
+    let (status, _) = post_faults(&simulator, &json!({ "faults": { "api": null } })).await;
 
     assert_eq!((status, simulator.faults()), (200, Faults::default()));
 }
@@ -332,7 +335,7 @@ async fn an_order_that_does_not_fit_is_told_and_changes_nothing() {
         json!({ "blows": ["dance"] }),
         json!({ "faults": { "stall": 1 } }),
     ] {
-        assert_eq!(order(&simulator, &bad).await.0, 400, "{bad}");
+        assert_eq!(post_faults(&simulator, &bad).await.0, 400, "{bad}");
     }
 
     assert_eq!(simulator.faults(), Faults::default());

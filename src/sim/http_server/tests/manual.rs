@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::sim::{
-    Action, Direction, Faults, Join, Manner, OneOffFault, SecondWebsocket, Subject, TokenLife,
+    Action, Direction, DisconnectKind, Faults, Join, OneOffFault, SecondWebsocket, Subject,
+    TokenLife,
 };
 
 #[tokio::test]
@@ -67,7 +68,7 @@ fn what_is_posted_in_the_manual_is_an_order() {
 
     assert_eq!(orders.len(), 2);
     for order in orders {
-        assert!(serde_json::from_value::<Order>(order).is_ok());
+        assert!(serde_json::from_value::<FaultRequest>(order).is_ok());
     }
 }
 
@@ -85,10 +86,10 @@ fn every_word_is_told() {
         json!([Subject::Any, Subject::Data, Subject::Handshake]),
         json!([Subject::Flag, Subject::Acknowledge]),
         json!([
-            Manner::Close(1000),
-            Manner::Fin,
-            Manner::Reset,
-            Manner::BlackHole
+            DisconnectKind::Close(1000),
+            DisconnectKind::Fin,
+            DisconnectKind::Reset,
+            DisconnectKind::BlackHole
         ]),
         json!([
             TokenLife::UntilResumed,

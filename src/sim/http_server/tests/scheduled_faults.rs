@@ -1,6 +1,6 @@
 //! Tests of faults that are scheduled for a time after the start of a session.
 
-use super::faults::{end, order, with};
+use super::faults::{end, post_faults, with};
 use super::*;
 use crate::sim::{Faults, OneOffFault, ScheduledFault};
 
@@ -8,17 +8,17 @@ use crate::sim::{Faults, OneOffFault, ScheduledFault};
 async fn what_is_planned_falls_once_in_its_order_on_a_session_that_is_older() {
     let simulator = simulator(unpaced()).await;
     let (session, mut client) = established(&simulator, 9).await;
-    let plan = json!({ "faults": { "planned": [
+    let plan = json!({ "faults": { "scheduled": [
         { "after": "2us", "blow": { "break": { "close": 1001 } } },
         { "after": "1us", "blow": "pause_client" },
         { "after": "60m", "blow": "kill_agent" },
     ] } });
 
-    assert_eq!(order(&simulator, &plan).await.0, 200);
+    assert_eq!(post_faults(&simulator, &plan).await.0, 200);
     while client.next().await.unwrap().header.kind != Kind::PausePublication {}
     assert_eq!(end(&mut client).await, Some(1001));
     let mut client = resume(&simulator, &session, client.next).await;
-    assert_eq!(order(&simulator, &plan).await.0, 200);
+    assert_eq!(post_faults(&simulator, &plan).await.0, 200);
     client.say(PayloadType::Size, b"probe").await;
 
     assert_eq!(client.hear_acknowledgement().await, 1);
@@ -32,11 +32,11 @@ async fn a_fault_scheduled_before_one_that_was_injected_is_injected_at_once() {
     let pause = json!({ "after": "2us", "fault": "pause_client" });
     let disconnect = json!({ "after": "1us", "fault": { "break": { "close": 1001 } } });
 
-    let first = json!({ "faults": { "planned": [pause] } });
-    assert_eq!(order(&simulator, &first).await.0, 200);
+    let first = json!({ "faults": { "scheduled": [pause] } });
+    assert_eq!(post_faults(&simulator, &first).await.0, 200);
     while client.next().await.unwrap().header.kind != Kind::PausePublication {}
-    let both = json!({ "faults": { "planned": [pause, disconnect] } });
-    assert_eq!(order(&simulator, &both).await.0, 200);
+    let both = json!({ "faults": { "scheduled": [pause, disconnect] } });
+    assert_eq!(post_faults(&simulator, &both).await.0, 200);
 
     assert_eq!(end(&mut client).await, Some(1001));
 }
@@ -44,7 +44,7 @@ async fn a_fault_scheduled_before_one_that_was_injected_is_injected_at_once() {
 #[tokio::test]
 async fn what_is_planned_falls_on_every_session_that_is_started() {
     let mut options = with(Faults {
-        planned: vec![ScheduledFault {
+        scheduled: vec![ScheduledFault {
             after: Duration::from_millis(20),
             fault: OneOffFault::KillAgent,
         }],

@@ -23,7 +23,7 @@ async fn in_debt(simulator: &Simulator) -> (Value, Client) {
 }
 
 /// Returns the body of `channel_closed`, and whether the websocket was closed after it.
-async fn farewell(client: &mut Client) -> (ChannelClosed, bool) {
+async fn closing(client: &mut Client) -> (ChannelClosed, bool) {
     let closed = loop {
         let message = client.next().await.expect("it is told of the end first");
         if message.header.kind == Kind::ChannelClosed {
@@ -39,7 +39,7 @@ async fn a_client_that_acknowledges_nothing_is_told_when_the_drain_is_over() {
     let (session, mut client) = in_debt(&simulator).await;
 
     client.say(PayloadType::Flag, &[0, 0, 0, 2]).await;
-    let (closed, _) = farewell(&mut client).await;
+    let (closed, _) = closing(&mut client).await;
 
     assert_eq!(session["SessionId"], closed.session_id);
     assert_eq!(closed.output, "");
@@ -55,7 +55,7 @@ async fn a_terminated_session_whose_client_acknowledges_nothing_ends_too() {
 
     let id = json!({ "SessionId": session["SessionId"] });
     assert_eq!(call(&simulator, "TerminateSession", &id).await.0, 200);
-    let (closed, _) = farewell(&mut client).await;
+    let (closed, _) = closing(&mut client).await;
 
     assert_eq!(closed.output, "");
     assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Api));
@@ -106,7 +106,7 @@ async fn a_client_that_never_answers_the_handshake_is_told() {
     let mut client = Client::open(&simulator, &session).await;
     client.acknowledges = false;
 
-    let (closed, has_closed) = farewell(&mut client).await;
+    let (closed, has_closed) = closing(&mut client).await;
 
     assert!(
         closed.output.contains("Handshake timed out."),
@@ -124,7 +124,7 @@ async fn terminate_ends_a_session_whose_worker_is_dead() {
 
     let id = json!({ "SessionId": session["SessionId"] });
     assert_eq!(call(&simulator, "TerminateSession", &id).await.0, 200);
-    let (closed, has_closed) = farewell(&mut client).await;
+    let (closed, has_closed) = closing(&mut client).await;
 
     assert_eq!((closed.output.as_str(), has_closed), ("", true));
     assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Api));
@@ -162,7 +162,7 @@ async fn terminate_session_ends_a_session_whose_command_queue_is_full() {
     let id = session["SessionId"].as_str().unwrap();
     simulator.service.terminate(id);
 
-    farewell(&mut client).await;
+    closing(&mut client).await;
     assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Api));
 }
 
@@ -177,6 +177,6 @@ async fn changed_faults_reach_a_session_whose_command_queue_is_full() {
         ..Faults::default()
     });
 
-    farewell(&mut client).await;
+    closing(&mut client).await;
     assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Idle));
 }
