@@ -77,7 +77,7 @@ fn nothing_is_acknowledged_until_the_plugin_is_ready() {
 fn some_agents_acknowledge_and_discard_data_right_after_the_handshake() {
     let discarding = (0..1000).filter(|seed| {
         let mut bench = Bench::port(Options::default());
-        bench.agent.chance = fastrand::Rng::with_seed(*seed);
+        bench.agent.rng = fastrand::Rng::with_seed(*seed);
         bench.answer("1.2.764.0");
         bench.say_as(1, PayloadType::Size, b"probe");
         bench.acknowledged() == [0, 1]
