@@ -6,13 +6,14 @@
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::{DeTable, DeValue};
 
 /// A parsed text.
 #[derive(Debug)]
 pub(super) struct Document {
     /// The top-level table.
     pub(super) root: Table,
+    /// In the order of the text.
     pub(super) errors: Vec<ParseError>,
 }
 
@@ -20,18 +21,21 @@ impl Document {
     /// Parses a text. Never fails.
     pub(super) fn read(text: &str) -> Self {
         let (root, errors) = DeTable::parse_recoverable(text);
-        let root = Table::of(root.get_ref(), 0..0);
         let errors = errors.iter().map(|error| ParseError {
             span: whole(text, error.span().unwrap_or_default()),
             message: error.message().to_owned(),
         });
-        let errors = errors.collect();
-        Self { root, errors }
+        let mut errors: Vec<_> = errors.collect();
+        errors.sort_by_key(|error| error.span.start);
+        Self {
+            root: Table::of(root.get_ref(), 0..0),
+            errors,
+        }
     }
 }
 
-/// Error reported by the parser.
-#[derive(Clone, Debug)]
+/// Error reported by the parser. Its message has no text of the file.
+#[derive(Debug)]
 pub(super) struct ParseError {
     pub(super) span: Range<usize>,
     pub(super) message: String,
@@ -47,12 +51,23 @@ pub(super) struct Table {
 
 impl Table {
     fn of(table: &DeTable<'_>, span: Range<usize>) -> Self {
-        let mut entries: Vec<_> = table
-            .iter()
-            .map(|(key, value)| Entry::of(key, value))
-            .collect();
+        let entries = table.iter().map(|(key, value)| Entry {
+            key: key.get_ref().to_string(),
+            span: key.span(),
+            value: Value::of(value),
+        });
+        let mut entries: Vec<_> = entries.collect();
         entries.sort_by_key(|entry| entry.span.start);
         Self { span, entries }
+    }
+
+    /// Returns the entries of this table and of all tables in it.
+    pub(super) fn all_entries(&self) -> Vec<&Entry> {
+        let mut all: Vec<_> = self.entries.iter().collect();
+        for table in self.entries.iter().flat_map(|entry| entry.value.tables()) {
+            all.extend(table.all_entries());
+        }
+        all
     }
 }
 
@@ -63,16 +78,6 @@ pub(super) struct Entry {
     /// Range of the key.
     pub(super) span: Range<usize>,
     pub(super) value: Value,
-}
-
-impl Entry {
-    fn of(key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> Self {
-        Self {
-            key: key.get_ref().to_string(),
-            span: key.span(),
-            value: Value::of(value),
-        }
-    }
 }
 
 /// A value and its range.
@@ -98,6 +103,17 @@ impl Value {
             DeValue::Table(table) => ValueData::Table(Table::of(table, span.clone())),
         };
         Self { span, data }
+    }
+
+    /// Returns the tables directly inside the value, or the value itself if it is one.
+    fn tables(&self) -> Vec<&Table> {
+        if let ValueData::Table(table) = &self.data {
+            return vec![table];
+        }
+        let ValueData::Array(values) = &self.data else {
+            return Vec::new();
+        };
+        values.iter().flat_map(Self::tables).collect()
     }
 }
 

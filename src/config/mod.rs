@@ -22,18 +22,18 @@ pub mod settings;
 mod source;
 mod suggest;
 mod syntax_errors;
-mod syntax_messages;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 
 use crate::config::check::MAX_LENGTH;
 pub use crate::config::check::{
     document, duration, endpoint, parse, profile, proxy, region, role, written_size,
 };
-pub use crate::config::diagnostic::{Problem, Problems, ValueError};
+pub use crate::config::diagnostic::{Problems, ValueError};
 pub use crate::config::model::{
     Account, Admin, Aws, ClientVersion, Config, Forward, Http, Limits, Listen, Log, LogFormat,
     LogLevel, Proxy, Remote, Sessions, Shutdown, Target, Targets, Upload,
@@ -46,14 +46,7 @@ use crate::files::{self, Pipes};
 ///
 /// Fails if the file cannot be read, or with all problems found in it.
 pub fn read(path: &Path) -> Result<Config, Error> {
-    let text = read_text(path).map_err(|source| Error::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    parse(&text).map_err(|problems| Error::Wrong {
-        path: path.to_owned(),
-        problems,
-    })
+    parse(&read_text(path)?).map_err(|problems| Error::wrong(path, problems))
 }
 
 /// Reads `[admin]` from a configuration file, even if other parts of the file are invalid.
@@ -62,16 +55,10 @@ pub fn read(path: &Path) -> Result<Config, Error> {
 ///
 /// Fails if the file cannot be read or its `[admin]` cannot be understood.
 pub fn read_admin(path: &Path) -> Result<Admin, Error> {
-    let text = read_text(path).map_err(|source| Error::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = read_text(path)?;
     match (check::parse_admin(&text), parse(&text)) {
         (Some(admin), _) | (None, Ok(Config { admin, .. })) => Ok(admin),
-        (None, Err(problems)) => Err(Error::Wrong {
-            path: path.to_owned(),
-            problems,
-        }),
+        (None, Err(problems)) => Err(Error::wrong(path, problems)),
     }
 }
 
@@ -82,18 +69,12 @@ pub fn read_admin(path: &Path) -> Result<Admin, Error> {
 ///
 /// As [`read`], except that the file itself may have no forward.
 pub fn read_with(path: &Path, extra: &str) -> Result<Config, Error> {
-    let text = read_text(path).map_err(|source| Error::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = read_text(path)?;
     if let Ok(config) = parse(&format!("{text}\n{extra}")) {
         return Ok(config);
     }
     // Nothing can be appended to forwards written as an inline array.
-    let wrong = |problems| Error::Wrong {
-        path: path.to_owned(),
-        problems,
-    };
+    let wrong = |problems| Error::wrong(path, problems);
     let mut config = parse(&text).map_err(wrong)?;
     config.forwards = parse(extra).map_err(wrong)?.forwards;
     Ok(config)
@@ -168,6 +149,15 @@ pub enum Error {
     },
 }
 
+impl Error {
+    fn wrong(path: &Path, problems: Problems) -> Self {
+        Self::Wrong {
+            path: path.to_owned(),
+            problems,
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -198,23 +188,39 @@ fn write_not_found(f: &mut fmt::Formatter<'_>, places: &[PathBuf]) -> fmt::Resul
 }
 
 fn remedy(kind: io::ErrorKind) -> &'static str {
-    let known = REMEDIES.iter().find(|(of, _)| *of == kind);
+    use io::ErrorKind::{FileTooLarge, InvalidData, IsADirectory, NotFound, PermissionDenied};
+    let remedies = [
+        (NotFound, "check the path"),
+        (
+            PermissionDenied,
+            "allow the user of this process to read the file",
+        ),
+        (
+            IsADirectory,
+            "this is a directory; set the path of a file in it",
+        ),
+        (InvalidData, "save the file as UTF-8"),
+        (FileTooLarge, "check the path"),
+    ];
+    let known = remedies.iter().find(|(of, _)| *of == kind);
     known.map_or(
         "check that the file can be read, for example with `cat`",
         |(_, remedy)| remedy,
     )
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
-    let bytes = files::read(path, MAX_LENGTH as u64, Pipes::Read)?;
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(text),
-        Err(error) => Err(not_text(error.as_bytes(), error.utf8_error().valid_up_to())),
-    }
+fn read_text(path: &Path) -> Result<String, Error> {
+    let bytes = files::read(path, MAX_LENGTH as u64, Pipes::Read).map_err(io::Error::from);
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(not_text));
+    text.map_err(|source| Error::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
 }
 
-fn not_text(bytes: &[u8], valid: usize) -> io::Error {
-    let line = bytes[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
+fn not_text(error: FromUtf8Error) -> io::Error {
+    let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+    let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
     let what = format!("line {line} is not UTF-8");
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
@@ -232,21 +238,6 @@ fn filled(variable: Option<&OsString>) -> Option<PathBuf> {
 
 /// System-wide configuration file.
 const SYSTEM: &str = "/etc/ssm-proxyd/config.toml";
-
-/// Hints for I/O errors.
-const REMEDIES: &[(io::ErrorKind, &str)] = &[
-    (io::ErrorKind::NotFound, "check the path"),
-    (
-        io::ErrorKind::PermissionDenied,
-        "allow the user of this process to read the file",
-    ),
-    (
-        io::ErrorKind::IsADirectory,
-        "this is a directory; set the path of a file in it",
-    ),
-    (io::ErrorKind::InvalidData, "save the file as UTF-8"),
-    (io::ErrorKind::FileTooLarge, "check the path"),
-];
 
 #[cfg(test)]
 mod tests;

@@ -226,7 +226,6 @@ pub(super) const PURE: &[&str] = &[
     "config/model",
     "config/document",
     "config/check",
-    "config/syntax_messages",
     "config/source",
     "config/redact",
     "config/settings",

@@ -87,8 +87,11 @@ fn good(text: &str) -> Config {
 
 fn messages(text: &str) -> Vec<String> {
     let problems = parse(text).unwrap_err();
-    let list = problems.list().iter();
-    list.map(|problem| problem.message().to_owned()).collect()
+    problems
+        .list
+        .into_iter()
+        .map(|problem| problem.what)
+        .collect()
 }
 
 #[test]
@@ -339,7 +342,7 @@ fn nonsense_of_any_length_is_told_in_bounded_words() {
     ] {
         let problems = parse(&piece.repeat(20_000)).unwrap_err();
 
-        assert!(problems.list().len() <= 100, "{piece:?}");
+        assert!(problems.list.len() <= 100, "{piece:?}");
         assert!(problems.to_string().len() < 100_000, "{piece:?}");
     }
 }
@@ -375,10 +378,8 @@ fn pieces() -> impl Strategy<Value = String> {
 }
 
 fn lies_in(problem: &crate::config::diagnostic::Problem, text: &str) -> bool {
-    let span = problem.span();
-    let line = text.split('\n').nth(problem.line() - 1);
-    text.get(span).is_some()
-        && line.is_some_and(|line| problem.column() <= line.chars().count() + 1)
+    let line = text.split('\n').nth(problem.place.line - 1);
+    line.is_some_and(|line| problem.place.column <= line.chars().count() + 1)
 }
 
 proptest! {
@@ -389,7 +390,7 @@ proptest! {
         match parse(&text) {
             Ok(config) => prop_assert!(!config.forwards.is_empty()),
             Err(problems) => {
-                prop_assert!(problems.list().iter().all(|problem| lies_in(problem, &text)));
+                prop_assert!(problems.list.iter().all(|problem| lies_in(problem, &text)));
                 prop_assert!(problems.to_string().starts_with("error: "));
                 prop_assert!(!problems.to_string().chars().any(|c| c.is_control() && c != '\n'));
             }

@@ -106,45 +106,38 @@ struct Pair<'a> {
 
 impl<'a> Pair<'a> {
     fn of(text: &'a str) -> Result<Self, ValueError> {
-        let what = |why: &str| format!("{} {why}", quoted(text));
+        let wrong =
+            |why: &str, hint: String| Err(ValueError::new(format!("{} {why}", quoted(text)), hint));
         if let Some((_, rest)) = text.split_once("://") {
             let pair = rest
                 .rsplit('@')
                 .next()
                 .and_then(|rest| rest.split('/').next());
             let hint = format!("write {}", quoted(pair.unwrap_or_default()));
-            return Err(ValueError::new(what("is a URL, not an address"), hint));
+            return wrong("is a URL, not an address", hint);
         }
         if text.is_empty() {
             return Err(ValueError::new("an empty address", "write \"host:port\""));
         }
         let Some((host, port)) = text.rsplit_once(':') else {
             let hint = format!("add a port: {}", quoted(&format!("{text}:5432")));
-            return Err(ValueError::new(what("has no port"), hint));
+            return wrong("has no port", hint);
         };
-        if let Some(host) = host
+        let inner = host
             .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-        {
-            return Ok(Self {
-                host,
-                port,
-                is_bracketed: true,
-            });
-        }
-        if text.parse::<Ipv6Addr>().is_ok() || host.contains([':', '[', ']']) {
-            let hint =
-                "write an IPv6 address in brackets, followed by its port: \"[2001:db8::7]:5432\"";
-            return Err(ValueError::new(what("is not an address with a port"), hint));
+            .and_then(|host| host.strip_suffix(']'));
+        let is_bracketed = inner.is_some();
+        if !is_bracketed && (text.parse::<Ipv6Addr>().is_ok() || host.contains([':', '[', ']'])) {
+            let hint = format!("write an IPv6 address in brackets, followed by its port: {IPV6}");
+            return wrong("is not an address with a port", hint);
         }
         if host.is_empty() {
-            let hint = format!("add a host: \"localhost:{port}\"");
-            return Err(ValueError::new(what("has no host"), hint));
+            return wrong("has no host", format!("add a host: \"localhost:{port}\""));
         }
         Ok(Self {
-            host,
+            host: inner.unwrap_or(host),
             port,
-            is_bracketed: false,
+            is_bracketed,
         })
     }
 
@@ -156,7 +149,7 @@ impl<'a> Pair<'a> {
                 let what = format!("{} is not an IPv6 address", quoted(self.host));
                 ValueError::new(
                     what,
-                    "use brackets only for IPv6 addresses: \"[2001:db8::7]:5432\"",
+                    format!("use brackets only for IPv6 addresses: {IPV6}"),
                 )
             });
         }
@@ -175,32 +168,31 @@ fn port(text: &str, least: u16) -> Result<u16, ValueError> {
 
 /// Checks the syntax of a host name.
 fn check_name(host: &str) -> Result<(), ValueError> {
-    let what = |why: &str| format!("{} is not a valid host name: {why}", quoted(host));
     let name = host.strip_suffix('.').unwrap_or(host);
     let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    let example = "for example \"db.internal:5432\" or \"10.0.0.7:5432\"";
-    if let Some(stranger) = name.chars().find(|c| !is_letter(*c) && *c != '.') {
-        let why = format!(
-            "{} is not allowed in a host name",
-            quoted(&stranger.to_string())
-        );
-        return Err(ValueError::new(what(&why), example));
-    }
     let is_label = |label: &str| {
         (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
     };
-    if name.len() > 253 || !name.split('.').all(is_label) {
-        let hint = "labels between dots have 1 to 63 letters, digits or inner hyphens; at most 253 characters in total";
-        return Err(ValueError::new(what("invalid label"), hint));
-    }
-    if name.rsplit('.').next().is_some_and(is_digits) {
-        let hint = "an IPv4 address has four numbers from 0 to 255: \"10.0.0.7:5432\"";
-        return Err(ValueError::new(
-            format!("{} is not an IPv4 address", quoted(host)),
-            hint,
-        ));
-    }
-    Ok(())
+    let (what, hint) = if let Some(other) = name.chars().find(|c| !is_letter(*c) && *c != '.') {
+        let other = quoted(&other.to_string());
+        (
+            format!("is not a valid host name: {other} is not allowed in a host name"),
+            "for example \"db.internal:5432\" or \"10.0.0.7:5432\"",
+        )
+    } else if name.len() > 253 || !name.split('.').all(is_label) {
+        (
+            "is not a valid host name: invalid label".to_owned(),
+            "labels between dots have 1 to 63 letters, digits or inner hyphens; at most 253 characters in total",
+        )
+    } else if name.rsplit('.').next().is_some_and(is_digits) {
+        (
+            "is not an IPv4 address".to_owned(),
+            "an IPv4 address has four numbers from 0 to 255: \"10.0.0.7:5432\"",
+        )
+    } else {
+        return Ok(());
+    };
+    Err(ValueError::new(format!("{} {what}", quoted(host)), hint))
 }
 
 fn is_localhost(host: &str) -> bool {
@@ -219,43 +211,37 @@ fn is_digits(text: &str) -> bool {
 }
 
 fn no_port(text: &str, least: u16) -> ValueError {
-    let shown = if is_digits(text) {
-        shortened(text)
-    } else {
-        quoted(text)
+    let shown = match is_digits(text) {
+        true => shortened(text),
+        false => quoted(text),
     };
     let what = format!("the port {shown} is not a number from {least} to 65535");
     ValueError::new(what, "for example 5432")
 }
 
 fn no_local_address(pair: &Pair<'_>, port: u16) -> ValueError {
-    let host = quoted(pair.host);
-    if pair.host == "*" {
-        let what = format!("{host} is not an address");
+    let (what, hint) = if pair.host == "*" {
         let hint = format!("write \"0.0.0.0:{port}\", and set `allow_remote_clients = true`");
-        return ValueError::new(what, hint);
-    }
-    if pair.is_bracketed {
-        let what = format!("{host} is not an IPv6 address");
-        return ValueError::new(what, format!("for example \"[::1]:{port}\""));
-    }
-    let what =
-        format!("{host} is neither localhost nor an IP address; host names are not resolved");
-    ValueError::new(
-        what,
-        format!("write \"localhost:{port}\" or \"127.0.0.1:{port}\""),
-    )
+        ("is not an address", hint)
+    } else if pair.is_bracketed {
+        (
+            "is not an IPv6 address",
+            format!("for example \"[::1]:{port}\""),
+        )
+    } else {
+        (
+            "is neither localhost nor an IP address; host names are not resolved",
+            format!("write \"localhost:{port}\" or \"127.0.0.1:{port}\""),
+        )
+    };
+    ValueError::new(format!("{} {what}", quoted(pair.host)), hint)
 }
 
 fn own_address(pair: &Pair<'_>, port: u16) -> ValueError {
-    let what = format!(
-        "the agent does not connect to {}, its own machine, as a remote host",
-        pair.host
-    );
-    ValueError::new(
-        what,
-        format!("for the target itself, write only the port: `remote = {port}`"),
-    )
+    let host = pair.host;
+    let what = format!("the agent does not connect to {host}, its own machine, as a remote host");
+    let hint = format!("for the target itself, write only the port: `remote = {port}`");
+    ValueError::new(what, hint)
 }
 
 /// Checks the name of a socket of the service manager, by systemd.socket(5).
@@ -268,6 +254,9 @@ fn descriptor_name(name: &str) -> Result<String, ValueError> {
     let hint = "write the `FileDescriptorName=` of the .socket unit: `listen = \"systemd:db\"`";
     Err(ValueError::new(what, hint))
 }
+
+/// Example of an IPv6 address with a port.
+const IPV6: &str = "\"[2001:db8::7]:5432\"";
 
 #[cfg(test)]
 mod tests;
