@@ -30,51 +30,41 @@ fn variables(config: &str, config_home: &str, home: &str) -> Variables {
 }
 
 #[test]
-fn a_good_file_is_read() {
-    let (_directory, path) = file(GOOD);
+fn a_file_is_a_configuration_or_has_problems_that_name_it() {
+    let (_directory, good) = file(GOOD);
+    let (_directory, bad) = file("x = 1");
 
-    let config = read(&path).unwrap();
-
-    assert_eq!(config, parse(GOOD).unwrap());
-}
-
-#[test]
-fn the_problems_of_a_file_name_it() {
-    let (_directory, path) = file("x = 1");
-
-    let error = read(&path).unwrap_err().to_string();
-
-    assert!(error.starts_with("error: "), "{error}");
+    assert_eq!(read(&good).unwrap(), parse(GOOD).unwrap());
+    let error = read(&bad).unwrap_err().to_string();
+    let place = format!("--> {}:1:1\n", bad.display());
     assert!(
-        error.contains(&format!("--> {}:1:1\n", path.display())),
+        error.starts_with("error: ") && error.contains(&place),
         "{error}"
     );
 }
 
 #[test]
-fn a_file_that_cannot_be_read_says_so() {
-    let (directory, path) = file("");
-    let latin = directory.path().join("latin.toml");
-    fs::write(&latin, b"a = 1\nb = \"\xff\"").unwrap();
-    fs::write(&path, " ".repeat(MAX_LENGTH + 1)).unwrap();
+fn a_file_that_cannot_be_read_has_a_reason_and_a_hint() {
+    let directory = TempDir::new().unwrap();
+    let path = |name| directory.path().join(name);
+    fs::write(path("latin"), b"a = 1\nb = \"\xff\"").unwrap();
+    fs::write(path("long"), " ".repeat(MAX_LENGTH + 1)).unwrap();
 
-    let missing = read(&directory.path().join("missing.toml"))
-        .unwrap_err()
-        .to_string();
-    let folder = read(directory.path()).unwrap_err().to_string();
-    let latin = read(&latin).unwrap_err().to_string();
-    let long = read(&path).unwrap_err().to_string();
-
-    assert!(missing.ends_with("\n hint: check the path"), "{missing}");
-    assert!(
-        folder.ends_with("\n hint: this is a directory; set the path of a file in it"),
-        "{folder}"
-    );
-    assert!(
-        latin.contains("line 2 is not UTF-8\n hint: save the file as UTF-8"),
-        "{latin}"
-    );
-    assert!(long.contains("larger than 1048576 bytes"), "{long}");
+    for (name, reason) in [
+        ("missing", "\n hint: check the path"),
+        (
+            "",
+            "\n hint: this is a directory; set the path of a file in it",
+        ),
+        (
+            "latin",
+            "line 2 is not UTF-8\n hint: save the file as UTF-8",
+        ),
+        ("long", "larger than 1048576 bytes"),
+    ] {
+        let error = read(&path(name)).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
 }
 
 #[test]
