@@ -97,7 +97,8 @@ pub(super) struct Limits {
     pub(super) open: Duration,
     /// From then until the connections have ended.
     pub(super) forwards: Duration,
-    /// From then until their sessions are terminated; two more seconds follow.
+    /// From then until their sessions are terminated, and what the others have left of their time;
+    /// two more seconds follow.
     pub(super) endings: Duration,
 }
 

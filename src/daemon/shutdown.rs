@@ -13,6 +13,7 @@ use super::http::{Http, called};
 use super::signals::{Signal, Signals};
 use super::status::{DaemonStats, ForwardSnapshot};
 use super::{Daemon, systemd};
+use crate::clock;
 use crate::forward::Stop;
 use crate::session::{RetryTrigger, ShutdownMode};
 use crate::telemetry::Control;
@@ -64,6 +65,7 @@ impl Daemon {
         let snapshot = forwards.snapshot();
         forwards.stop(Stop::Drain);
         let limits = drain.limits();
+        let begin = clock::now();
         limits.announce(snapshot.connections());
         let mut hurried = leaving.subscribe();
         if limits.idle.is_some() {
@@ -92,7 +94,9 @@ impl Daemon {
             *leaving = (*leaving).max(ShutdownMode::InOrder);
             is_first
         });
-        let left = match timeout(limits.endings, dispatcher.join_next()).await {
+        // The connections may have needed less than their time.
+        let rest = limits.most().saturating_sub(clock::since(begin));
+        let left = match timeout(limits.endings.max(rest), dispatcher.join_next()).await {
             Ok(left) => left,
             Err(_) => {
                 force_shutdown(&leaving);

@@ -1,9 +1,9 @@
 //! Starts a session on one of several targets: tries them in order, and the nodes of each.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 use tracing::debug;
 
 use super::aws::{Found, Service};
@@ -12,6 +12,7 @@ use super::error::{Error, Kind, Transience};
 use super::priority::Priority;
 use super::target::Target;
 use super::{Session, StartRequest};
+use crate::clock;
 
 /// What a start is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +46,15 @@ impl Sessions {
         report: impl Fn(Progress),
     ) -> Result<Session, Error> {
         // Before the caller's timeout, so that the client gets the cause instead of a timeout.
-        let mut time_is_up = pin!(sleep(connect_timeout * 7 / 8));
+        let deadline = clock::now() + connect_timeout * 7 / 8;
+        let mut time_is_up = pin!(sleep_until(deadline.into()));
         let (mut pause, mut faults) = (FIRST_PAUSE, 0);
         let attempt = Attempt {
             sessions: self,
             service,
             request,
             priority,
-            connect_timeout,
+            deadline,
             report,
         };
         loop {
@@ -81,8 +83,8 @@ struct Attempt<'a, F> {
     service: &'a Service,
     request: &'a StartRequest,
     priority: &'a Priority,
-    /// The caller's timeout.
-    connect_timeout: Duration,
+    /// Some time before the caller's timeout.
+    deadline: Instant,
     report: F,
 }
 
@@ -139,8 +141,7 @@ impl<F: Fn(Progress)> Attempt<'_, F> {
         let turn = self.sessions.turn(self.service, self.priority).await?;
         (self.report)(Progress::Call);
         // Here, so that a provider that hangs is not reported as a StartSession that does.
-        let limit = self.connect_timeout * 7 / 8;
-        self.service.await_credentials(limit).await?;
+        self.service.await_credentials(self.deadline).await?;
         let request = StartRequest {
             target: node.to_owned(),
             ..self.request.clone()

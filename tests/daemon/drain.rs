@@ -6,7 +6,7 @@ use std::time::Duration;
 use ssm_proxyd::sim::{Destination, Options, Role, Simulator};
 
 use crate::support::daemon_process::{
-    DaemonProcess, assert_clean, assert_echo, assert_reset, connect, forward,
+    DaemonProcess, assert_clean, assert_echo, assert_reset, caller, connect, forward,
 };
 use crate::support::in_process::{destination, until};
 
@@ -111,6 +111,29 @@ async fn connections_without_a_session_do_not_count_as_draining() {
     );
     assert_eq!(code, 0, "{log}");
     assert!(!log.contains("waiting for open connections"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_drain_timeout_sessions_get_the_time_that_connections_did_not_need() {
+    let echo = destination(Role::Echo).await;
+    let options = Options {
+        api_delay: Duration::from_secs(4),
+        ..Options::default()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let text = format!(
+        "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n{}",
+        simulator.endpoint(),
+        forward("f", &format!("remote = {}\n", echo.address().port()))
+    );
+    let daemon = DaemonProcess::of_file(caller(&simulator), &text);
+    let mut client = connect(daemon.address());
+    assert_echo(&mut client, b"hello");
+    drop(client);
+
+    let log = daemon.stop(&simulator);
+
+    assert!(!log.contains("may still be active"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

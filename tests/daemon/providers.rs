@@ -126,6 +126,37 @@ async fn a_credential_process_that_hangs_is_reported_as_the_cause_of_the_reset()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_credential_process_that_hangs_is_named_after_a_wait_for_the_rate_limit_too() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let command = caller(directory.path(), "sleep 1000");
+    // Four permits at once, and another one after each second.
+    let text = forward_to(simulator.address())
+        + "connect_timeout = \"6s\"\nsessions = \"per_connection\"\n"
+        + "[limits]\nsession_start_rate = 1\n";
+    let daemon = DaemonProcess::launch(command, &simulator.endpoint(), &text);
+
+    let clients = [(); 6].map(|()| connect(daemon.address()));
+    clients.into_iter().for_each(assert_reset);
+
+    let log = daemon.stop(&simulator);
+    let resets: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("connection reset"))
+        .collect();
+    assert!(
+        resets
+            .iter()
+            .any(|line| line.contains("the credential provider")),
+        "{log}"
+    );
+    assert!(
+        !resets.iter().any(|line| line.contains("StartSession")),
+        "{log}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_credential_process_that_takes_long_is_reported_while_it_runs() {
     let echo = destination(Role::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();

@@ -115,6 +115,7 @@ struct State {
 
 struct Question {
     number: u64,
+    asked: Instant,
     answer: watch::Receiver<Option<Answer>>,
 }
 
@@ -229,7 +230,11 @@ impl Callers {
     #[cfg(test)]
     pub(super) fn hang(&self) {
         let (sender, answer) = watch::channel(None);
-        lock(&self.state).question = Some(Question { number: 0, answer });
+        lock(&self.state).question = Some(Question {
+            number: 0,
+            asked: clock::now(),
+            answer,
+        });
         let mut task = self.task.lock().unwrap();
         task.spawn(async move { sender.closed().await });
     }
@@ -239,6 +244,13 @@ impl Callers {
         state.question = None;
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         task.abort_all();
+    }
+
+    /// Returns for how long the request in progress has been pending.
+    pub(super) fn pending_for(&self) -> Duration {
+        let state = lock(&self.state);
+        let question = state.question.as_ref();
+        question.map_or(Duration::ZERO, |question| clock::since(question.asked))
     }
 
     /// Returns the result of the request in progress, or of a new one.
@@ -251,6 +263,7 @@ impl Callers {
         let (sender, answer) = watch::channel(None);
         state.question = Some(Question {
             number,
+            asked: clock::now(),
             answer: answer.clone(),
         });
         let pause = state.refused.as_ref().map(|(at, _)| *at + PAUSE);

@@ -36,12 +36,12 @@ use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tracing::warn;
 
 pub use self::bundle::ProfileBundle;
@@ -136,11 +136,14 @@ impl Service {
         self.0.callers.hang();
     }
 
-    /// Waits for credentials for at most `limit`. The request for them continues after that.
-    pub(super) async fn await_credentials(&self, limit: Duration) -> Result<(), Error> {
-        match timeout(limit, self.caller()).await {
+    /// Waits for credentials until `deadline`. The request for them continues after that.
+    pub(super) async fn await_credentials(&self, deadline: Instant) -> Result<(), Error> {
+        match timeout_at(deadline.into(), self.caller()).await {
             Ok(caller) => caller.map(drop),
-            Err(_) => Err(self.0.settings.slow_provider(limit)),
+            Err(_) => {
+                let waited = self.0.callers.pending_for();
+                Err(self.0.settings.slow_provider(waited))
+            }
         }
     }
 
