@@ -242,7 +242,7 @@ fn missing(report: &Report, names: &[String]) -> Look {
             let error = format!("the daemon has no forward {name:?}");
             return Look::Never(terminal::fail(Exit::Usage, &error, &hint));
         };
-        match (forward.state, &forward.trouble) {
+        match (forward.state, &forward.failure) {
             (ForwardState::Ready, _) => {}
             (ForwardState::Disabled, _) => {
                 let hint = "remove `enabled = false` from the forward, and reload";
@@ -250,11 +250,11 @@ fn missing(report: &Report, names: &[String]) -> Look {
             }
             // The failure is older than the circuit breaker stays open: the current state is
             // unknown.
-            (_, Some(trouble)) if trouble.seen_seconds >= FAILURE_TTL => {}
-            (_, Some(trouble)) => {
+            (_, Some(failure)) if failure.seen_seconds >= FAILURE_TTL => {}
+            (_, Some(failure)) => {
                 return Look::Missing(
-                    format!("{name}: {}", trouble.error),
-                    trouble.hint.to_string(),
+                    format!("{name}: {}", failure.error),
+                    failure.hint.to_string(),
                 );
             }
             (_, None) => {

@@ -130,8 +130,9 @@ impl Place {
         }
     }
 
-    fn fill(&self, word: &str) -> String {
-        word.replace("{host}", &self.host)
+    fn fill(&self, argument: &str) -> String {
+        argument
+            .replace("{host}", &self.host)
             .replace("{port}", &self.port)
     }
 }

@@ -59,7 +59,7 @@ fn summary(report: &Report) -> String {
     text += "\n";
     text += &table(&report.forwards.iter().map(row).collect::<Vec<_>>());
     for forward in &report.forwards {
-        text += &trouble(forward);
+        text += &failure(forward);
     }
     for failing in &report.failing_servers {
         let (error, hint) = (&failing.error, &failing.hint);
@@ -85,20 +85,20 @@ fn row(forward: &ForwardReport) -> Vec<String> {
     ]
 }
 
-fn trouble(forward: &ForwardReport) -> String {
-    let Some(trouble) = &forward.trouble else {
+fn failure(forward: &ForwardReport) -> String {
+    let Some(failure) = &forward.failure else {
         return String::new();
     };
-    let hint = match trouble.hint.as_str() {
+    let hint = match failure.hint.as_str() {
         "" => String::new(),
         hint => format!("  hint: {hint}\n"),
     };
     format!(
         "\n{} has been failing for {}, last failure {} ago: {}\n{hint}",
         forward.name,
-        time(trouble.since_seconds),
-        time(trouble.seen_seconds),
-        trouble.error,
+        time(failure.since_seconds),
+        time(failure.seen_seconds),
+        failure.error,
     )
 }
 

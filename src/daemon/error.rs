@@ -66,7 +66,7 @@ pub enum StartError {
 
 impl StartError {
     /// Returns the error code in the status of a forward.
-    pub(super) fn word(&self) -> &'static str {
+    pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Aws(source) | Self::Forward { source, .. } => source.kind().as_str(),
             Self::Listen { .. } | Self::Http(_) | Self::Admin(_) => "CannotListen",

@@ -10,8 +10,8 @@ use crate::config::{self, Listen, Sessions};
 use crate::panics;
 use crate::printable::Printable;
 use crate::telemetry::{
-    FailingServer, FailureStatus, Finishing, ForwardMetrics, ForwardReport, ForwardState, Report,
-    TroubleReport, dropped_log_lines,
+    FailingServer, FailureReport, FailureStatus, Finishing, ForwardMetrics, ForwardReport,
+    ForwardState, Report, dropped_log_lines,
 };
 
 /// Data of a forward for reports.
@@ -89,7 +89,7 @@ impl ForwardInfo {
     pub(super) fn handle_failure(&self, error: &StartError) {
         let now = clock::now();
         self.metrics.record_failure(FailureStatus {
-            word: error.word(),
+            code: error.code(),
             error: Printable::of(error),
             hint: error.hint().as_ref().into(),
             since: now,
@@ -98,8 +98,8 @@ impl ForwardInfo {
     }
 
     fn failing(&self) -> Option<String> {
-        let trouble = self.metrics.trouble()?;
-        Some(format!("{} {}", self.settings.name, trouble.word))
+        let failure = self.metrics.failure()?;
+        Some(format!("{} {}", self.settings.name, failure.code))
     }
 
     fn state(&self) -> ForwardState {
@@ -107,7 +107,7 @@ impl ForwardInfo {
             self.settings.sessions,
             Sessions::PerConnection { warm: 1.., .. }
         );
-        match (self.metrics.trouble(), self.metrics.has_come_up()) {
+        match (self.metrics.failure(), self.metrics.has_come_up()) {
             (Some(_), _) => ForwardState::Failing,
             (None, false) if is_to_warm => ForwardState::Warming,
             (None, _) => ForwardState::Ready,
@@ -140,21 +140,21 @@ impl ForwardInfo {
             sessions_started: metrics.started.load(Relaxed),
             sessions_failed: metrics.failed.load(Relaxed),
             resumes: metrics.resumed.load(Relaxed),
-            trouble: metrics
-                .trouble()
-                .map(|trouble| trouble_report(trouble, now)),
+            failure: metrics
+                .failure()
+                .map(|failure| failure_report(failure, now)),
         }
     }
 }
 
-fn trouble_report(trouble: FailureStatus, now: Instant) -> TroubleReport {
+fn failure_report(failure: FailureStatus, now: Instant) -> FailureReport {
     let ago = |at| now.saturating_duration_since(at).as_secs();
-    TroubleReport {
-        word: trouble.word.into(),
-        since_seconds: ago(trouble.since),
-        seen_seconds: ago(trouble.seen),
-        error: trouble.error,
-        hint: trouble.hint,
+    FailureReport {
+        code: failure.code.into(),
+        since_seconds: ago(failure.since),
+        seen_seconds: ago(failure.seen),
+        error: failure.error,
+        hint: failure.hint,
     }
 }
 

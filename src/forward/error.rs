@@ -39,9 +39,9 @@ impl Failure {
     }
 
     /// Returns the failure as shown in the status.
-    pub(super) fn trouble(&self, now: Instant) -> FailureStatus {
+    pub(super) fn status(&self, now: Instant) -> FailureStatus {
         FailureStatus {
-            word: self.word(),
+            code: self.code(),
             error: Printable::of(self),
             hint: self.hint().unwrap_or_default().into(),
             since: now,
@@ -49,10 +49,10 @@ impl Failure {
         }
     }
 
-    fn word(&self) -> &'static str {
+    fn code(&self) -> &'static str {
         match self {
             Self::Session(error) => error.kind().as_str(),
-            Self::Tunnel(error) => error.word(),
+            Self::Tunnel(error) => error.code(),
             Self::Late(_) => "TimedOut",
             Self::Fault => "Fault",
             Self::Stopping => "Stopping",
@@ -94,7 +94,7 @@ impl fmt::Display for Failure {
 /// Status entry for a destination that the agent could not connect to.
 pub(super) fn refusal(destination: &Remote, now: Instant) -> FailureStatus {
     FailureStatus {
-        word: "DestinationRefused",
+        code: "DestinationRefused",
         error: Printable::of(format_args!("the agent could not connect to {destination}")),
         hint: tunnel::Error::Ended(Reason::Refused).hint().into(),
         since: now,

@@ -80,7 +80,7 @@ impl Handler {
     /// Records a panic in a part of this forward, which is restarted.
     pub(super) fn handle_fault(&self) {
         let now = clock::now();
-        self.metrics.record_failure(Failure::Fault.trouble(now));
+        self.metrics.record_failure(Failure::Fault.status(now));
     }
 
     /// Calls `log` at each dump of open connections.

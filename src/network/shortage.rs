@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_shortage_has_a_hint_that_names_its_limit() {
-        for (errno, word) in [
+        for (errno, expected) in [
             (Errno::MFILE, "LimitNOFILE"),
             (Errno::NFILE, "fs.file-max"),
             (Errno::NOMEM, "memory"),
@@ -52,7 +52,7 @@ mod tests {
         ] {
             let hint = hint(&errno.into()).unwrap();
 
-            assert!(hint.contains(word), "{errno}: {hint}");
+            assert!(hint.contains(expected), "{errno}: {hint}");
         }
         for errno in [Errno::ADDRINUSE, Errno::ACCESS, Errno::CONNREFUSED] {
             assert_eq!(hint(&errno.into()), None);

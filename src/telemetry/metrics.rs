@@ -39,7 +39,7 @@ pub struct ForwardMetrics {
 struct Past {
     has_come_up: bool,
     /// Failure to establish a session.
-    trouble: Option<FailureStatus>,
+    failure: Option<FailureStatus>,
     /// Failure to reach the destination.
     refusal: Option<FailureStatus>,
 }
@@ -48,7 +48,7 @@ struct Past {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureStatus {
     /// Error code.
-    pub word: &'static str,
+    pub code: &'static str,
     /// Error message.
     pub error: Printable,
     /// Suggested action; empty if there is none.
@@ -64,12 +64,12 @@ impl ForwardMetrics {
     pub fn handle_success(&self) {
         let mut past = self.past();
         past.has_come_up = true;
-        past.trouble = None;
+        past.failure = None;
     }
 
     /// Records a failed session start or forward start. An ongoing failure keeps its beginning.
-    pub fn record_failure(&self, trouble: FailureStatus) {
-        trouble.follow(&mut self.past().trouble);
+    pub fn record_failure(&self, failure: FailureStatus) {
+        failure.follow(&mut self.past().failure);
     }
 
     /// Records that the destination could not be reached through an established session.
@@ -83,9 +83,9 @@ impl ForwardMetrics {
     }
 
     /// Returns the current failure: that of session starts, else that of the destination.
-    pub fn trouble(&self) -> Option<FailureStatus> {
+    pub fn failure(&self) -> Option<FailureStatus> {
         let past = self.past();
-        past.trouble.clone().or_else(|| past.refusal.clone())
+        past.failure.clone().or_else(|| past.refusal.clone())
     }
 
     /// Returns true if a session has ever been established.
@@ -140,9 +140,9 @@ mod tests {
     use super::*;
     use crate::clock;
 
-    fn trouble(word: &'static str, at: Instant) -> FailureStatus {
+    fn failure(code: &'static str, at: Instant) -> FailureStatus {
         FailureStatus {
-            word,
+            code,
             error: Printable::default(),
             hint: Printable::default(),
             since: at,
@@ -166,17 +166,17 @@ mod tests {
         let later = start + Duration::from_secs(5);
         let metrics = ForwardMetrics::default();
 
-        metrics.record_failure(trouble("AccessDenied", start));
-        metrics.record_failure(trouble("Unreachable", later));
+        metrics.record_failure(failure("AccessDenied", start));
+        metrics.record_failure(failure("Unreachable", later));
 
-        let known = metrics.trouble().unwrap();
+        let known = metrics.failure().unwrap();
         assert_eq!(
-            (known.word, known.since, known.seen),
+            (known.code, known.since, known.seen),
             ("Unreachable", start, later)
         );
         assert!(!metrics.has_come_up());
         metrics.handle_success();
-        assert_eq!(metrics.trouble(), None);
+        assert_eq!(metrics.failure(), None);
         assert!(metrics.has_come_up());
     }
 
@@ -184,12 +184,12 @@ mod tests {
     fn a_destination_that_refuses_is_told_until_it_answers() {
         let metrics = ForwardMetrics::default();
 
-        metrics.handle_refusal(trouble("DestinationRefused", clock::now()));
+        metrics.handle_refusal(failure("DestinationRefused", clock::now()));
         // A success of another connection.
         metrics.handle_success();
-        assert!(metrics.trouble().is_some());
+        assert!(metrics.failure().is_some());
         metrics.handle_answer();
 
-        assert_eq!(metrics.trouble(), None);
+        assert_eq!(metrics.failure(), None);
     }
 }

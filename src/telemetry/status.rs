@@ -85,7 +85,8 @@ pub struct ForwardReport {
     /// Sessions resumed over another websocket after theirs broke.
     pub resumes: u64,
     /// The current failure, if any.
-    pub trouble: Option<TroubleReport>,
+    #[serde(alias = "trouble")]
+    pub failure: Option<FailureReport>,
 }
 
 /// An address on which a forward listens, as a client would write it.
@@ -122,9 +123,10 @@ impl ForwardState {
 
 /// The reason why a forward cannot start, or its sessions or connections fail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TroubleReport {
+pub struct FailureReport {
     /// Error code.
-    pub word: Printable,
+    #[serde(alias = "word")]
+    pub code: Printable,
     /// Error message.
     pub error: Printable,
     /// Suggested action; empty if there is none.

@@ -52,7 +52,7 @@ impl Error {
     }
 
     /// Returns the error code.
-    pub fn word(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Session(error) => error.kind().as_str(),
             Self::Dial(_) => "Unreachable",

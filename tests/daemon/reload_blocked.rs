@@ -165,7 +165,7 @@ async fn status_is_answered_while_a_retry_waits_for_the_lock_of_a_socket() {
         report
             .forwards
             .iter()
-            .any(|f| &*f.name == "a" && f.trouble.is_some())
+            .any(|f| &*f.name == "a" && f.failure.is_some())
     );
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code(), 0);

@@ -18,13 +18,13 @@ pub(super) fn block(path: &Path, options: &[String]) -> String {
 }
 
 /// Quotes an argument for the shell that ssh runs the command with, and escapes ssh's `%` tokens.
-fn quoted(word: &str) -> String {
+fn quoted(argument: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@+=,".contains(c);
-    let word = word.replace('%', "%%");
-    if !word.is_empty() && word.chars().all(|c| is_plain(c) || c == '%') {
-        return word;
+    let argument = argument.replace('%', "%%");
+    if !argument.is_empty() && argument.chars().all(|c| is_plain(c) || c == '%') {
+        return argument;
     }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    format!("'{}'", argument.replace('\'', r"'\''"))
 }
 
 /// Adds the Include of `own` at the top of a user's file; `None` if already present. If there was

@@ -195,7 +195,7 @@ const FORWARD: [Measure; 11] = [
         "forward_failing",
         GAUGE,
         "1 while the forward cannot start, its sessions fail to start, or its destination refuses connections",
-        |f| f.trouble.is_some().into(),
+        |f| f.failure.is_some().into(),
     ),
 ];
 

@@ -103,8 +103,8 @@ fn readiness(report: &Report) -> Response {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
     let failing = report.forwards.iter().filter_map(|forward| {
-        let trouble = forward.trouble.as_ref()?;
-        Some(format!("failing: {} {}\n", forward.name, trouble.word))
+        let failure = forward.failure.as_ref()?;
+        Some(format!("failing: {} {}\n", forward.name, failure.code))
     });
     let failing: String = failing.collect();
     plain(StatusCode::OK, format!("ready\n{failing}"))

@@ -215,7 +215,7 @@ mod tests {
         let low = Listen::Tcp("127.0.0.1:443".parse().unwrap());
         let high = Listen::Tcp("192.0.2.1:5432".parse().unwrap());
         let path = Listen::Unix("/run/x/a.sock".into());
-        for (address, errno, word) in [
+        for (address, errno, expected) in [
             (&high, Errno::MFILE, "LimitNOFILE"),
             (&path, Errno::MFILE, "LimitNOFILE"),
             (&high, Errno::NFILE, "fs.file-max"),
@@ -228,7 +228,7 @@ mod tests {
         ] {
             let hint = hint(address, errno);
 
-            assert!(hint.contains(word), "{address} {errno}: {hint}");
+            assert!(hint.contains(expected), "{address} {errno}: {hint}");
         }
     }
 }

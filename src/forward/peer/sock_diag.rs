@@ -123,7 +123,7 @@ fn octets(ip: IpAddr) -> [u8; 16] {
 
 fn parse(answer: &[u8]) -> io::Result<Option<Entry>> {
     let strange = || io::Error::from(io::ErrorKind::InvalidData);
-    let word = |at: usize| -> io::Result<u32> {
+    let integer = |at: usize| -> io::Result<u32> {
         let bytes = answer.get(at..at + 4).ok_or_else(strange)?;
         bytes
             .try_into()
@@ -133,14 +133,14 @@ fn parse(answer: &[u8]) -> io::Result<Option<Entry>> {
     let kind = answer.get(4..6).ok_or_else(strange)?;
     if kind == SOCK_DIAG_BY_FAMILY.to_ne_bytes() {
         return Ok(Some(Entry {
-            unacknowledged: word(WRITE_QUEUE)?,
-            inode: word(INODE)?,
+            unacknowledged: integer(WRITE_QUEUE)?,
+            inode: integer(INODE)?,
         }));
     }
     if kind != NLMSG_ERROR.to_ne_bytes() {
         return Err(strange());
     }
-    match io::Error::from_raw_os_error(word(HEADER_LEN)?.cast_signed().wrapping_neg()) {
+    match io::Error::from_raw_os_error(integer(HEADER_LEN)?.cast_signed().wrapping_neg()) {
         error if error.kind() == io::ErrorKind::NotFound => Ok(None),
         error => Err(error),
     }

@@ -36,7 +36,7 @@ impl PoolTask {
         }
         let severity = failure.severity();
         self.metrics.failed.fetch_add(1, Relaxed);
-        self.metrics.record_failure(failure.trouble(now));
+        self.metrics.record_failure(failure.status(now));
         if severity == Severity::Throttled {
             debug!(error = %failure, "StartSession throttled; queued for retry");
             self.throttled = Some(failure.clone());

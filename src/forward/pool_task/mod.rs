@@ -134,7 +134,7 @@ impl PoolTask {
     fn start_anew(&mut self, now: Instant, panic: &Panic, pause: Duration) {
         panics::point("supplier-restart");
         error!(%panic, ?pause, "the pool task panicked and its tunnels are lost; restarting");
-        self.metrics.record_failure(Failure::Fault.trouble(now));
+        self.metrics.record_failure(Failure::Fault.status(now));
         for (_, Waiter { reply, .. }) in std::mem::take(&mut self.waiters) {
             let _left = reply.send(Err(Refusal::fault()));
         }
@@ -331,7 +331,7 @@ impl PoolTask {
             }
         };
         let now = clock::now();
-        self.metrics.record_failure(failure.trouble(now));
+        self.metrics.record_failure(failure.status(now));
         let omitted = self.log_dedup.handle_failure(now, &failure, 1);
         if let Some(Waiter { reply, .. }) = self.waiters.remove(&waiter) {
             // Receiver dropped: ignore.

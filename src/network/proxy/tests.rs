@@ -95,7 +95,7 @@ fn a_proxy_asks_for_the_host_that_is_dialled_and_says_who_asks() {
         "CONNECT ssmmessages.eu-west-1.amazonaws.com:443 HTTP/1.1\r\n\
          Host: ssmmessages.eu-west-1.amazonaws.com:443\r\n\r\n"
     );
-    for (user, word) in [
+    for (user, encoded) in [
         ("Aladdin:open%20sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
         ("Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
         ("me", "bWU6"),
@@ -103,7 +103,7 @@ fn a_proxy_asks_for_the_host_that_is_dialled_and_says_who_asks() {
         ("me:100%", "bWU6MTAwJQ=="),
     ] {
         let request = proxy(&format!("http://{user}@p:1")).unwrap().request(&to);
-        let header = format!("\r\nProxy-Authorization: Basic {word}\r\n\r\n");
+        let header = format!("\r\nProxy-Authorization: Basic {encoded}\r\n\r\n");
         assert!(request.ends_with(&header), "{user}: {request}");
     }
 }

@@ -17,7 +17,7 @@ use crate::wire::message::{PayloadType, Seq};
 /// Queued payloads, and those whose acknowledgement is awaited.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
-    queue: VecDeque<Word>,
+    queue: VecDeque<ControlMessage>,
     awaited: Vec<Awaited>,
 }
 
@@ -28,7 +28,7 @@ impl Control {
         payload: Bytes,
         mark: Option<AckMarker>,
     ) {
-        self.queue.push_back(Word {
+        self.queue.push_back(ControlMessage {
             payload_type,
             payload,
             mark,
@@ -37,7 +37,7 @@ impl Control {
 
     /// Queues a terminal size, unless one is queued.
     pub(crate) fn put_size(&mut self, payload: Bytes) {
-        if !self.queue.iter().any(Word::is_size) {
+        if !self.queue.iter().any(ControlMessage::is_size) {
             self.put(PayloadType::Size, payload, None);
         }
     }
@@ -51,22 +51,22 @@ impl Control {
 
     pub(crate) fn withdraw_probes(&mut self) {
         let is_probe = |mark: Option<AckMarker>| matches!(mark, Some(AckMarker::Probe(_)));
-        self.queue.retain(|word| !is_probe(word.mark));
+        self.queue.retain(|message| !is_probe(message.mark));
         self.awaited.retain(|awaited| !is_probe(Some(awaited.mark)));
     }
 
     /// Returns true if the next payload is subject to the pacer.
     pub(crate) fn waits_for_slot(&self) -> bool {
-        self.queue.front().is_some_and(Word::is_size)
+        self.queue.front().is_some_and(ControlMessage::is_size)
     }
 
     /// Takes the next payload, which is sent now with number `seq`.
-    pub(crate) fn pop(&mut self, now: Instant, seq: Seq) -> Option<Word> {
-        let word = self.queue.pop_front()?;
+    pub(crate) fn pop(&mut self, now: Instant, seq: Seq) -> Option<ControlMessage> {
+        let message = self.queue.pop_front()?;
         let sent = now;
         let awaited = |mark| Awaited { seq, mark, sent };
-        self.awaited.extend(word.mark.map(awaited));
-        Some(word)
+        self.awaited.extend(message.mark.map(awaited));
+        Some(message)
     }
 
     /// Number `seq` was acknowledged. Returns its marker, and when it was first sent.
@@ -88,14 +88,14 @@ struct Awaited {
 
 /// A control message.
 #[derive(Debug)]
-pub(crate) struct Word {
+pub(crate) struct ControlMessage {
     pub(crate) payload_type: PayloadType,
     pub(crate) payload: Bytes,
     /// Marker to report when it is acknowledged.
     pub(crate) mark: Option<AckMarker>,
 }
 
-impl Word {
+impl ControlMessage {
     /// True for a size without a marker, which only keeps the session alive; false for a probe.
     fn is_size(&self) -> bool {
         self.payload_type == PayloadType::Size && self.mark.is_none()

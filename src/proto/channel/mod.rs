@@ -35,7 +35,7 @@ use bytes::Bytes;
 
 use self::accounts::Accounts;
 use self::ack_watchdog::{Intake, Silence};
-use self::control::{Control, Word};
+use self::control::{Control, ControlMessage};
 use self::encoder::MessageEncoder;
 pub use self::event::Transmit;
 pub(crate) use self::event::{AckMarker, ChannelEvent};
@@ -240,17 +240,19 @@ impl Channel {
         if self.publication.resumes().is_some() {
             return None;
         }
-        let message = self.word(now).or_else(|| self.retransmission(now))?;
+        let message = self
+            .next_control(now)
+            .or_else(|| self.retransmission(now))?;
         Some(Transmit::Message(message))
     }
 
     /// Returns the next control message. They are few and bypass the pacer, except for sizes: a
     /// delayed flag would come too late.
-    fn word(&mut self, now: Instant) -> Option<Bytes> {
+    fn next_control(&mut self, now: Instant) -> Option<Bytes> {
         if self.control.waits_for_slot() && now < self.pacer.next() {
             return None;
         }
-        let Word {
+        let ControlMessage {
             payload_type,
             payload,
             mark,

@@ -36,9 +36,9 @@ async fn status_shows_the_state_and_the_failure_of_each_forward() {
     fixture.refuse_next("AccessDeniedException");
     assert_reset(connect(fixture.address));
     let status = fixture.status();
-    let trouble = &status["forwards"][0]["trouble"];
+    let failure = &status["forwards"][0]["failure"];
     assert_eq!(status["forwards"][0]["state"], "failing");
-    assert_eq!(trouble["word"], "AccessDenied");
+    assert_eq!(failure["code"], "AccessDenied");
     let (code, output, _) = fixture.run(&["status"]);
     assert_eq!(code, 0);
     assert_names(
@@ -65,7 +65,7 @@ async fn a_destination_that_refuses_is_a_failure_until_it_accepts() {
 
     assert_reset(connect(fixture.address));
     until("the failure is reported", || {
-        fixture.status()["forwards"][0]["trouble"]["word"] == "DestinationRefused"
+        fixture.status()["forwards"][0]["failure"]["code"] == "DestinationRefused"
     })
     .await;
 

@@ -34,7 +34,7 @@ async fn an_address_in_use_stops_only_its_own_forward_until_it_is_free() {
     assert_echo(&mut connect(good), b"hello");
     assert_eq!(fixture.states(), ["bad failing", "good ready"]);
     let failing = &fixture.status()["forwards"][0];
-    assert_eq!(failing["trouble"]["word"], "CannotListen");
+    assert_eq!(failing["failure"]["code"], "CannotListen");
     assert_eq!(failing["listen"][0], bad.to_string());
     let (code, readiness) = fixture.http("/readiness");
     assert_eq!(

@@ -76,8 +76,8 @@ impl Profiles {
                         .or_default()
                         .extend(section.keys);
                 }
-                Some([kind, words @ ..]) if kind == "profile" => {
-                    let name = words.join(" ");
+                Some([kind, arguments @ ..]) if kind == "profile" => {
+                    let name = arguments.join(" ");
                     let why = format!("a name with spaces needs quotes: [profile \"{name}\"]");
                     self.add_misnamed(name, path, section.line, why);
                 }
@@ -191,8 +191,8 @@ impl fmt::Debug for Profiles {
 /// Splits a header into words, which may be quoted as in a shell. Returns `None` if a quote is not
 /// closed.
 fn shell_words(text: &str) -> Option<Vec<String>> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
+    let mut arguments = Vec::new();
+    let mut argument: Option<String> = None;
     let mut quote = None;
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -200,15 +200,15 @@ fn shell_words(text: &str) -> Option<Vec<String>> {
             (Some(open), c) if c == open => quote = None,
             (None, '\'' | '"') => {
                 quote = Some(c);
-                word.get_or_insert_default();
+                argument.get_or_insert_default();
             }
-            (Some('"') | None, '\\') => word.get_or_insert_default().extend(chars.next()),
-            (None, c) if c.is_whitespace() => words.extend(word.take()),
-            (_, c) => word.get_or_insert_default().push(c),
+            (Some('"') | None, '\\') => argument.get_or_insert_default().extend(chars.next()),
+            (None, c) if c.is_whitespace() => arguments.extend(argument.take()),
+            (_, c) => argument.get_or_insert_default().push(c),
         }
     }
-    words.extend(word);
-    quote.is_none().then_some(words)
+    arguments.extend(argument);
+    quote.is_none().then_some(arguments)
 }
 
 /// Maximum number of problems in a message.
