@@ -86,22 +86,27 @@ impl Network {
     /// If the name does not resolve, no address answers, the proxy refuses, TLS fails, or the limit
     /// expires.
     pub async fn dial(&self, endpoint: &Endpoint, limit: Duration) -> Result<Stream, DialError> {
-        let fail = |source| DialError {
+        let connected = timeout(limit, self.connect(endpoint)).await;
+        let connected = connected.unwrap_or_else(|_| {
+            let why = format!("no response within {} s", limit.as_secs());
+            Err(io::Error::new(io::ErrorKind::TimedOut, why))
+        });
+        connected.map_err(|error| DialError {
             endpoint: endpoint.clone(),
-            source,
-        };
-        match timeout(limit, self.connect(endpoint)).await {
-            Ok(outcome) => outcome.map_err(fail),
-            Err(_) => Err(fail(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no response within {} s", limit.as_secs()),
-            ))),
-        }
+            source: match self.proxy_for(endpoint) {
+                Some(proxy) => proxy.error(error),
+                None => error,
+            },
+        })
+    }
+
+    /// Returns the proxy through which an endpoint is reached.
+    pub fn proxy_for(&self, endpoint: &Endpoint) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|proxy| proxy.leads_to(endpoint))
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Stream> {
-        let proxy = self.proxy.as_ref();
-        let tcp = match proxy.filter(|proxy| proxy.leads_to(endpoint)) {
+        let tcp = match self.proxy_for(endpoint) {
             Some(proxy) => proxy.connect(endpoint).await?,
             None => connect_tcp(endpoint).await?,
         };
@@ -162,7 +167,7 @@ impl DialError {
             return Some(hint);
         }
         let fault = self.source.get_ref()?.downcast_ref::<ProxyConnectError>()?;
-        Some(fault.hint())
+        fault.hint()
     }
 }
 

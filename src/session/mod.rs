@@ -56,6 +56,7 @@ pub use self::start_on::Progress;
 pub use self::stream_url::{StreamUrl, StreamUrlError};
 pub use self::target::Target;
 pub use self::terminate::TerminatePolicy;
+use crate::network::Endpoint;
 
 /// Parameters of a StartSession call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +87,11 @@ impl Session {
     /// Returns the session id.
     pub fn id(&self) -> &str {
         self.registration.id()
+    }
+
+    /// Returns the endpoint of the most recent stream URL.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.access.url.endpoint()
     }
 
     /// Returns the most recent token.

@@ -115,6 +115,7 @@ impl Driver {
             let Err(broken) = self.carry(websocket, &heartbeat, outage).await else {
                 return Ok(());
             };
+            let broken = broken.through(self.network.proxy_for(self.session.endpoint()));
             if broken.is_final() {
                 return Err(broken);
             }

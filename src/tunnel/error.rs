@@ -1,6 +1,6 @@
 //! Errors of tunnels that were lost or could not be established.
 
-use crate::network;
+use crate::network::{self, Proxy};
 use crate::printable::Printable;
 use crate::proto::Reason;
 use crate::session;
@@ -49,6 +49,16 @@ impl Error {
     /// Returns the error for a websocket that failed.
     pub(super) fn broken(error: impl std::fmt::Display) -> Self {
         Self::Broken(Printable::of(error))
+    }
+
+    /// Adds the proxy to the error of a websocket that failed.
+    pub(super) fn through(self, proxy: Option<&Proxy>) -> Self {
+        match (self, proxy) {
+            (Self::Broken(why), Some(proxy)) => {
+                Self::broken(format_args!("{why}, through the proxy {proxy}"))
+            }
+            (error, _) => error,
+        }
     }
 
     /// Returns the error code.

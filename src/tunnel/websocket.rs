@@ -36,16 +36,19 @@ pub(super) async fn connect(
     timeout: Duration,
 ) -> Result<(Sink, Source), Error> {
     let stream = network.dial(upgrade.endpoint(), timeout).await?;
+    let proxy = network.proxy_for(upgrade.endpoint());
     let request = request(upgrade)?;
-    match tokio::time::timeout(timeout, open(stream, request)).await {
-        Ok(Ok(websocket)) => Ok(websocket.split()),
-        Ok(Err(LibraryError::Http(response))) => Err(refused(&response)),
-        Ok(Err(error)) => Err(Error::Broken(Printable::of(error))),
-        Err(_) => {
-            let why = format!("no response to the upgrade within {} s", timeout.as_secs());
-            Err(Error::Broken(why.into()))
-        }
-    }
+    let opened = tokio::time::timeout(timeout, open(stream, request)).await;
+    let failure = match opened {
+        Ok(Ok(websocket)) => return Ok(websocket.split()),
+        Ok(Err(LibraryError::Http(response))) => refused(&response),
+        Ok(Err(error)) => Error::broken(error),
+        Err(_) => Error::broken(format_args!(
+            "no response to the upgrade within {} s",
+            timeout.as_secs()
+        )),
+    };
+    Err(failure.through(proxy))
 }
 
 /// Upgrades a stream. The library's own websocket would keep the large read buffer of the HTTP

@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::process::Command;
 
-use ssm_proxyd::sim::{Options, Role, Simulator};
+use ssm_proxyd::sim::{DisconnectKind, OneOffFault, Options, Role, Simulator};
 
 use crate::cli::ended;
 use crate::support::connect_proxy::ConnectProxy;
@@ -135,6 +135,46 @@ async fn a_proxy_that_fails_to_connect_is_reported_with_a_remedy() {
         let log = daemon.stop(&remote.simulator);
         assert!(!log.contains("s3cret"), "{log}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_behind_the_proxy_names_it() {
+    let echo = destination(Role::Echo).await;
+    let remote = Remote::new().await;
+    let open = remote.proxy(|_| None);
+    let keys = format!("proxy = \"http://me:s3cret@{}\"\n", open.address());
+    let mut daemon = remote.daemon(remote.caller(), &keys, &forward_to(echo.address()));
+    let mut client = connect(daemon.address());
+    assert_echo(&mut client, b"before");
+
+    let broken = OneOffFault::Break(DisconnectKind::Reset);
+    assert_eq!(remote.simulator.inject(None, broken), 1);
+
+    let line = daemon.process.stderr.wait_for("resuming the session");
+    let words = format!("through the proxy http://{}", open.address());
+    assert_names(&line, &[&words]);
+    assert_echo(&mut client, b"after");
+    let log = daemon.stop(&remote.simulator);
+    assert!(!log.contains("s3cret"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_call_that_fails_behind_the_proxy_names_it() {
+    let echo = destination(Role::Echo).await;
+    let remote = Remote::new().await;
+    // Its reply is not that of a TLS server.
+    let proxy = ConnectProxy::to(echo.address(), |_| None);
+    let address = proxy.address().to_string();
+    let keys = format!("proxy = \"http://me:s3cret@{address}\"\n");
+    let text = forward("f", "remote = 1\nconnect_timeout = \"1s\"");
+    let mut daemon = remote.daemon(remote.caller(), &keys, &text);
+
+    assert_reset(connect(daemon.address()));
+
+    let line = daemon.process.stderr.wait_for("WARN");
+    assert_names(&line, &["cannot reach", &address, "hint="]);
+    let log = daemon.stop(&remote.simulator);
+    assert!(!log.contains("s3cret"), "{log}");
 }
 
 #[test]

@@ -129,6 +129,17 @@ impl Proxy {
         format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{user}\r\n")
     }
 
+    /// Adds the proxy to an error of a connection through it.
+    pub(super) fn error(&self, error: io::Error) -> io::Error {
+        let is_named = error
+            .get_ref()
+            .is_some_and(|error| error.is::<ProxyConnectError>());
+        if is_named || shortage::hint(&error).is_some() {
+            return error;
+        }
+        io::Error::new(error.kind(), self.fault(What::Broken(error)))
+    }
+
     fn fault(&self, what: What) -> ProxyConnectError {
         let proxy = Printable::of(self);
         ProxyConnectError { proxy, what }
@@ -160,7 +171,7 @@ pub enum ProxyError {
 
 /// Error of a connection through a proxy.
 #[derive(Debug, thiserror::Error)]
-#[error("the proxy {proxy} {what}")]
+#[error("{}", described(proxy, what))]
 pub(super) struct ProxyConnectError {
     proxy: Printable,
     what: What,
@@ -168,18 +179,28 @@ pub(super) struct ProxyConnectError {
 
 impl ProxyConnectError {
     /// Returns the suggested action.
-    pub(super) fn hint(&self) -> &'static str {
+    pub(super) fn hint(&self) -> Option<&'static str> {
         match self.what {
             What::Unreachable(_) => {
-                "check `proxy` in [aws], or HTTPS_PROXY, and that the proxy is running"
+                Some("check `proxy` in [aws], or HTTPS_PROXY, and that the proxy is running")
             }
-            What::Unauthorized => {
-                "set user and password in `proxy` of [aws], or in HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT"
-            }
-            What::Refused { .. } => {
-                "the proxy must allow CONNECT to this host and port; NO_PROXY lists the hosts that bypass it"
-            }
-            What::Nonsense => "is it an HTTP proxy? check `proxy` in [aws], or HTTPS_PROXY",
+            What::Unauthorized => Some(
+                "set user and password in `proxy` of [aws], or in HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
+            ),
+            What::Refused { .. } => Some(
+                "the proxy must allow CONNECT to this host and port; NO_PROXY lists the hosts that bypass it",
+            ),
+            What::Nonsense => Some("is it an HTTP proxy? check `proxy` in [aws], or HTTPS_PROXY"),
+            What::Broken(_) => None,
+        }
+    }
+}
+
+fn described(proxy: &Printable, what: &What) -> String {
+    match what {
+        What::Broken(error) => format!("{error}, through the proxy {proxy}"),
+        What::Unreachable(_) | What::Unauthorized | What::Refused { .. } | What::Nonsense => {
+            format!("the proxy {proxy} {what}")
         }
     }
 }
@@ -194,6 +215,9 @@ enum What {
     Refused { status: u16, reason: Printable },
     #[error("did not send an HTTP response")]
     Nonsense,
+    /// After the proxy was connected.
+    #[error("failed: {0}")]
+    Broken(io::Error),
 }
 
 /// Parses `host[:port]`, with an optional trailing slash.

@@ -1,6 +1,11 @@
 //! Tests of the supported proxy URLs and of CONNECT requests.
 
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
 use super::*;
+use crate::network::Network;
 
 fn https(host: &str) -> Endpoint {
     Endpoint {
@@ -187,4 +192,67 @@ fn a_proxy_does_not_print_its_password() {
     let proxy = proxy("http://me:s3cret@p:1").unwrap();
 
     assert_eq!(format!("{proxy:?} {proxy}"), "Proxy(http://p:1) http://p:1");
+}
+
+/// How a proxy fails after it was connected.
+#[derive(Clone, Copy, Debug)]
+enum Failure {
+    /// Resets the connection when the request arrives.
+    Reset,
+    /// Never answers.
+    Silence,
+    /// Accepts, and closes the connection.
+    Eof,
+    /// Accepts, and sends something other than TLS.
+    NotTls,
+}
+
+#[tokio::test]
+async fn a_failure_behind_the_proxy_names_it_without_its_password() {
+    for failure in [
+        Failure::Reset,
+        Failure::Silence,
+        Failure::Eof,
+        Failure::NotTls,
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let proxy = Proxy::new(&format!("http://me:s3cret@{address}"), "").unwrap();
+        let network = Network::new(None).unwrap().through(proxy);
+        let limit = match failure {
+            Failure::Silence => Duration::from_millis(100),
+            Failure::Reset | Failure::Eof | Failure::NotTls => Duration::from_secs(60),
+        };
+        let failing = async {
+            let (mut client, _) = listener.accept().await.unwrap();
+            client.peek(&mut [0]).await.unwrap();
+            if let Failure::Reset = failure {
+                // Unread bytes make the kernel send a reset.
+                return None;
+            }
+            if let Failure::Eof | Failure::NotTls = failure {
+                let _request = client.read(&mut [0; 1024]).await.unwrap();
+                let open = b"HTTP/1.1 200 OK\r\n\r\n";
+                client.write_all(open).await.unwrap();
+            }
+            if let Failure::Eof = failure {
+                client.shutdown().await.unwrap();
+            }
+            if let Failure::NotTls = failure {
+                let _hello = client.read(&mut [0; 4096]).await.unwrap();
+                client.write_all(b"SSH-2.0-OpenSSH\r\n").await.unwrap();
+            }
+            Some(client)
+        };
+
+        let to = https("ssmmessages.eu-west-1.amazonaws.com");
+        let (dialled, _open) = tokio::join!(network.dial(&to, limit), failing);
+
+        let error = dialled.unwrap_err();
+        let text = format!("{error}: {}", error.source);
+        let words = format!(", through the proxy http://{address}");
+        assert!(text.ends_with(&words), "{failure:?}: {text}");
+        assert!(!text.contains("s3cret"), "{text}");
+        assert_eq!(error.hint(), None, "{text}");
+    }
 }

@@ -33,7 +33,11 @@ where
         SdkError::TimeoutError(_) => {
             let seconds = CALL_TIMEOUT.as_secs();
             let why = format!("no response from the SSM API of {region} within {seconds} s");
-            Error::new(what, Kind::Unreachable, why)
+            Error::new(
+                what,
+                Kind::Unreachable,
+                with_proxy(why, settings.proxy.as_ref()),
+            )
         }
         SdkError::ResponseError(context) => no_answer_of_aws(what, context.raw()),
         // The enum is non-exhaustive: without a response, AWS counts as not reached.
@@ -65,10 +69,18 @@ pub(super) fn unreached(service: &str, proxy: Option<&Proxy>, sources: &str) -> 
                 format!("cannot connect through the proxy {proxy} to {service}: {sources}{status}");
             (Kind::Proxy, why)
         }
-        _ => (
-            Kind::Unreachable,
-            format!("cannot reach {service}: {sources}"),
-        ),
+        _ => {
+            let why = format!("cannot reach {service}: {sources}");
+            (Kind::Unreachable, with_proxy(why, proxy))
+        }
+    }
+}
+
+/// Adds the proxy to the failure of a connection, as it may be the cause.
+fn with_proxy(why: String, proxy: Option<&Proxy>) -> String {
+    match proxy {
+        Some(proxy) => format!("{why}; the proxy, except for hosts in NO_PROXY, is {proxy}"),
+        None => why,
     }
 }
 
