@@ -1,5 +1,7 @@
 //! Looks up the nodes that have certain tags. Concurrent lookups share one call, so that a burst of
 //! connections causes only one. Results are cached for 10 s, so that a replaced node is found soon.
+//! At most [`MAX_ENTRIES`] are cached, besides those in use; all others are dropped at once then, and
+//! looked up again when needed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +44,9 @@ struct Known {
 impl TagCache {
     fn entry(&self, tags: &Tags) -> CacheEntry {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= MAX_ENTRIES && !entries.contains_key(tags) {
+            entries.retain(|_, entry| Arc::strong_count(entry) > 1);
+        }
         Arc::clone(entries.entry(tags.clone()).or_default())
     }
 }
@@ -169,3 +174,29 @@ const PAGE: i32 = 50;
 
 /// Maximum number of pages: tags of more nodes do not identify a target.
 const MAX_PAGES: usize = 10;
+
+/// Maximum number of cached results; more than one daemon has targets.
+const MAX_ENTRIES: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(value: usize) -> Tags {
+        Tags::from([("Name".to_owned(), value.to_string())])
+    }
+
+    #[test]
+    fn the_cache_is_bounded_and_keeps_what_is_in_use() {
+        let cache = TagCache::default();
+        let used = cache.entry(&tags(0));
+
+        for value in 1..=3 * MAX_ENTRIES {
+            drop(cache.entry(&tags(value)));
+            let length = cache.0.lock().unwrap().len();
+            assert!(length <= MAX_ENTRIES, "{length}");
+        }
+
+        assert!(Arc::ptr_eq(&used, &cache.entry(&tags(0))));
+    }
+}
