@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::config::check::address::overlap;
+use crate::config::check::address::{normalized, overlap};
 use crate::config::check::section::Fields;
 use crate::config::diagnostic::{Finding, Findings};
 use crate::config::model::{HOST_DOCUMENT, Listen, PORT_DOCUMENT, Remote};
@@ -37,16 +37,14 @@ pub(super) fn check_admin(
     let (Some(path), Some(span)) = (admin.text("socket"), admin.span("socket")) else {
         return;
     };
+    let path = normalized(Path::new(&path));
     for other in forwards.iter().chain([http]) {
         if is_disabled(other) {
             continue;
         }
         let addresses = other.addresses("listen").unwrap_or_default();
-        if addresses.iter().any(|(listen, _)| {
-            listen
-                .path()
-                .is_some_and(|own| own.as_os_str() == path.as_str())
-        }) {
+        let is_same = |listen: &Listen| listen.path().is_some_and(|own| normalized(own) == path);
+        if addresses.iter().any(|(listen, _)| is_same(listen)) {
             let what = format!("[admin]: {} listens on the same socket", other.scope);
             let hint = "choose another path for one of them";
             findings.add(Finding::new(span.clone(), what, hint));
@@ -209,7 +207,7 @@ fn check_addresses<'a>(tables: impl Iterator<Item = &'a Fields>, findings: &mut 
             continue;
         }
         for (listen, span) in fields.addresses("listen").unwrap_or_default() {
-            let place = (listen.port(), listen.path().map(ToOwned::to_owned));
+            let place = (listen.port(), listen.path().map(normalized));
             let holder = AddressOwner {
                 listen,
                 span,

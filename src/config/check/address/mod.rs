@@ -6,7 +6,7 @@ mod url;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-pub(super) use crate::config::check::address::socket_path::MAX_PATH;
+pub(super) use crate::config::check::address::socket_path::{MAX_PATH, normalized};
 use crate::config::check::address::socket_path::{bare_path, socket_path};
 pub(super) use crate::config::check::address::url::{check_endpoint, check_gateway, check_proxy};
 use crate::config::diagnostic::ValueError;
@@ -74,7 +74,7 @@ pub(super) fn port_number(number: i128, least: u16) -> Result<u16, ValueError> {
 }
 
 /// Returns whether two addresses cannot both be listened on. Port 0 is any free port; paths are
-/// compared regardless of `.` components and doubled slashes.
+/// compared as [`normalized`].
 ///
 /// A wildcard covers its own address family only: IPv6 listeners are expected not to accept IPv4.
 pub(super) fn overlap(a: &Listen, b: &Listen) -> bool {
@@ -87,7 +87,10 @@ pub(super) fn overlap(a: &Listen, b: &Listen) -> bool {
         a.is_ipv4() == b.is_ipv4() && (a == b || a.is_unspecified() || b.is_unspecified())
     };
     match (a.port(), b.port()) {
-        (None, None) => a == b || (a.path().is_some() && a.path() == b.path()),
+        (None, None) => match (a.path(), b.path()) {
+            (Some(a), Some(b)) => normalized(a) == normalized(b),
+            _ => a == b,
+        },
         (a_port, b_port) => {
             a_port == b_port
                 && a_port != Some(0)

@@ -1,6 +1,6 @@
 //! Path of a Unix socket.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::config::check::address::is_digits;
 use crate::config::diagnostic::ValueError;
@@ -48,6 +48,20 @@ pub(super) fn socket_path(text: &str) -> Result<PathBuf, ValueError> {
         return Ok(Path::new(text).to_owned());
     };
     Err(ValueError::new(format!("{} {what}", quoted(text)), hint))
+}
+
+/// Returns an absolute path without `.`, `..` and doubled slashes, for comparison. No file is
+/// accessed, so directories that are symbolic links are not resolved.
+pub(in crate::config::check) fn normalized(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(normal.pop()),
+            Component::CurDir => {}
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => normal.push(part),
+        }
+    }
+    normal
 }
 
 /// Returns the error for an absolute path without `unix:`.

@@ -1,6 +1,6 @@
 //! Tests of valid addresses and URLs, and of the invalid ones that no file in `tests/config` has.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::*;
 
@@ -46,6 +46,22 @@ fn a_path_is_absolute_and_names_a_file() {
     }
     let hint = |text| socket_path(text).unwrap_err().hint().to_owned();
     assert_eq!(hint("//run/a.sock"), "write \"unix:/run/a.sock\"");
+}
+
+#[test]
+fn paths_of_the_same_file_are_equal_once_normalized() {
+    let path = Path::new("/run/x.sock");
+    for same in [
+        "/run//x.sock",
+        "/run/./x.sock",
+        "/run/a/../x.sock",
+        "/../run/x.sock",
+    ] {
+        assert_eq!(normalized(Path::new(same)), path);
+    }
+    for other in ["/run/a/x.sock", "/x.sock", "/run/x.sock2"] {
+        assert_ne!(normalized(Path::new(other)), path);
+    }
 }
 
 #[test]
