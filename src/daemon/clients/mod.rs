@@ -15,6 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ impl Clients {
     /// Admits a connection, and closes an idle one for it if necessary. Returns `None` if no
     /// connection becomes replaceable or ends within [`TIMEOUT`].
     pub(super) async fn admit(&self, peer: Peer) -> Option<Client> {
-        let place = timeout(TIMEOUT, self.place()).await.ok()??;
+        let place = self.place().await?;
         let close = Arc::new(Notify::new());
         let mut state = self.state();
         let id = state.next_event();
@@ -104,20 +105,27 @@ impl Clients {
         })
     }
 
-    /// Waits for a permit, and closes an idle connection if there is none.
+    /// Waits for a permit, and closes an idle connection if there is none. [`TIMEOUT`] ends when one
+    /// is closed, as its permit is then on its way.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let mut freed = pin!(Arc::clone(&self.places).acquire_owned());
         loop {
-            if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-                return Some(place);
-            }
-            let freed = Arc::clone(&self.places).acquire_owned();
-            if self.close_one() {
-                return freed.await.ok();
-            }
             tokio::select! {
-                freed = freed => return freed.ok(),
-                () = self.settled.notified() => {}
+                biased;
+                freed = freed.as_mut() => return freed.ok(),
+                closed = timeout(TIMEOUT, self.close_idle()) => closed.ok()?,
             }
+            // A caller that has waited for longer gets the permit first.
+            if let Ok(freed) = timeout(TIMEOUT, freed.as_mut()).await {
+                return freed.ok();
+            }
+        }
+    }
+
+    /// Closes an idle connection; waits until there is one.
+    async fn close_idle(&self) {
+        while !self.close_one() {
+            self.settled.notified().await;
         }
     }
 
@@ -266,123 +274,4 @@ const GRACE: Duration = Duration::from_millis(250);
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
-mod tests {
-    use tokio::task::JoinSet;
-
-    use super::*;
-
-    fn peer(last: u8) -> Peer {
-        Peer::Address(IpAddr::from([192, 0, 2, last]))
-    }
-
-    /// Clients that close when they are replaced, each returning its name.
-    #[derive(Default)]
-    struct Idle(JoinSet<&'static str>);
-
-    impl Idle {
-        fn keep(&mut self, name: &'static str, client: Client) {
-            self.0.spawn(async move {
-                client.replaced().await;
-                name
-            });
-        }
-
-        fn left(&mut self) -> Vec<&'static str> {
-            let left = std::iter::from_fn(|| self.0.try_join_next());
-            left.map(Result::unwrap).collect()
-        }
-    }
-
-    #[tokio::test]
-    async fn the_one_that_is_idle_for_longest_gives_way() {
-        let clients = Clients::new("test", 3);
-        let mut idle = Idle::default();
-        for name in ["first", "second", "third"] {
-            let client = clients.admit(peer(1)).await.unwrap();
-            if name == "third" {
-                drop(client.answering());
-            }
-            idle.keep(name, client);
-        }
-        let first = clients.state().entries.keys().next().copied().unwrap();
-        // The first has been answered more recently.
-        clients.state().entries.get_mut(&first).unwrap().activity = Activity::Fresh(99);
-
-        let _fourth = clients.admit(peer(1)).await.unwrap();
-
-        assert_eq!(idle.left(), ["second"]);
-    }
-
-    #[tokio::test]
-    async fn the_peer_with_most_connections_loses_one_whoever_came_last() {
-        let clients = Clients::new("test", 4);
-        let mut idle = Idle::default();
-        for _ in 0..3 {
-            idle.keep("many", clients.admit(peer(2)).await.unwrap());
-        }
-        idle.keep("one", clients.admit(peer(1)).await.unwrap());
-
-        idle.keep("third", clients.admit(peer(3)).await.unwrap());
-
-        assert_eq!(idle.left(), ["many"]);
-    }
-
-    #[tokio::test]
-    async fn a_peer_with_many_connections_costs_no_other_its_one() {
-        let clients = Clients::new("test", 4);
-        let mut idle = Idle::default();
-        idle.keep("one", clients.admit(peer(1)).await.unwrap());
-        for _ in 0..20 {
-            idle.keep("many", clients.admit(peer(2)).await.unwrap());
-        }
-
-        idle.keep("third", clients.admit(peer(3)).await.unwrap());
-
-        assert_eq!(idle.left(), ["many"; 18]);
-    }
-
-    #[tokio::test]
-    async fn a_request_that_is_being_answered_is_not_cut() {
-        let clients = Clients::new("test", 2);
-        let first = clients.admit(peer(1)).await.unwrap();
-        let second = clients.admit(peer(1)).await.unwrap();
-        let answers = (first.answering(), second.answering());
-        let replaced = async {
-            tokio::select! {
-                () = first.replaced() => {}
-                () = second.replaced() => {}
-            }
-        };
-
-        tokio::select! {
-            third = clients.admit(peer(1)) => assert!(third.is_none(), "refused after a while"),
-            () = replaced => panic!("an answer was cut"),
-        }
-
-        drop(answers);
-    }
-
-    #[tokio::test]
-    async fn one_that_has_just_come_may_ask_before_it_is_replaced() {
-        let clients = Clients::new("test", 1);
-        let mut idle = Idle::default();
-        idle.keep("first", clients.admit(peer(1)).await.unwrap());
-        let mut admitted = std::pin::pin!(clients.admit(peer(1)));
-
-        assert!(timeout(GRACE / 2, admitted.as_mut()).await.is_err());
-        assert!(idle.left().is_empty());
-        assert!(admitted.await.is_some());
-        assert_eq!(idle.left(), ["first"]);
-    }
-
-    #[tokio::test]
-    async fn one_that_has_left_makes_room() {
-        let clients = Clients::new("test", 1);
-        for _ in 0..3 {
-            let client = clients.admit(Peer::Local).await.unwrap();
-            drop(client);
-        }
-        assert!(clients.state().entries.is_empty());
-        assert_eq!(clients.state().closed, 0);
-    }
-}
+mod tests;

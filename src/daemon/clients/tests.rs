@@ -1,0 +1,136 @@
+//! Tests of admission and replacement.
+
+use tokio::task::JoinSet;
+
+use super::*;
+
+fn peer(last: u8) -> Peer {
+    Peer::Address(IpAddr::from([192, 0, 2, last]))
+}
+
+/// Clients that close when they are replaced, each returning its name.
+#[derive(Default)]
+struct Idle(JoinSet<&'static str>);
+
+impl Idle {
+    fn keep(&mut self, name: &'static str, client: Client) {
+        self.0.spawn(async move {
+            client.replaced().await;
+            name
+        });
+    }
+
+    fn left(&mut self) -> Vec<&'static str> {
+        let left = std::iter::from_fn(|| self.0.try_join_next());
+        left.map(Result::unwrap).collect()
+    }
+}
+
+#[tokio::test]
+async fn the_one_that_is_idle_for_longest_gives_way() {
+    let clients = Clients::new("test", 3);
+    let mut idle = Idle::default();
+    for name in ["first", "second", "third"] {
+        let client = clients.admit(peer(1)).await.unwrap();
+        if name == "third" {
+            drop(client.answering());
+        }
+        idle.keep(name, client);
+    }
+    let first = clients.state().entries.keys().next().copied().unwrap();
+    // The first has been answered more recently.
+    clients.state().entries.get_mut(&first).unwrap().activity = Activity::Fresh(99);
+
+    let _fourth = clients.admit(peer(1)).await.unwrap();
+
+    assert_eq!(idle.left(), ["second"]);
+}
+
+#[tokio::test]
+async fn the_peer_with_most_connections_loses_one_whoever_came_last() {
+    let clients = Clients::new("test", 4);
+    let mut idle = Idle::default();
+    for _ in 0..3 {
+        idle.keep("many", clients.admit(peer(2)).await.unwrap());
+    }
+    idle.keep("one", clients.admit(peer(1)).await.unwrap());
+
+    idle.keep("third", clients.admit(peer(3)).await.unwrap());
+
+    assert_eq!(idle.left(), ["many"]);
+}
+
+#[tokio::test]
+async fn a_peer_with_many_connections_costs_no_other_its_one() {
+    let clients = Clients::new("test", 4);
+    let mut idle = Idle::default();
+    idle.keep("one", clients.admit(peer(1)).await.unwrap());
+    for _ in 0..20 {
+        idle.keep("many", clients.admit(peer(2)).await.unwrap());
+    }
+
+    idle.keep("third", clients.admit(peer(3)).await.unwrap());
+
+    assert_eq!(idle.left(), ["many"; 18]);
+}
+
+#[tokio::test]
+async fn a_request_that_is_being_answered_is_not_cut() {
+    let clients = Clients::new("test", 2);
+    let first = clients.admit(peer(1)).await.unwrap();
+    let second = clients.admit(peer(1)).await.unwrap();
+    let answers = (first.answering(), second.answering());
+    let replaced = async {
+        tokio::select! {
+            () = first.replaced() => {}
+            () = second.replaced() => {}
+        }
+    };
+
+    tokio::select! {
+        third = clients.admit(peer(1)) => assert!(third.is_none(), "refused after a while"),
+        () = replaced => panic!("an answer was cut"),
+    }
+
+    drop(answers);
+}
+
+#[tokio::test]
+async fn one_that_has_just_come_may_ask_before_it_is_replaced() {
+    let clients = Clients::new("test", 1);
+    let mut idle = Idle::default();
+    idle.keep("first", clients.admit(peer(1)).await.unwrap());
+    let mut admitted = std::pin::pin!(clients.admit(peer(1)));
+
+    assert!(timeout(GRACE / 2, admitted.as_mut()).await.is_err());
+    assert!(idle.left().is_empty());
+    assert!(admitted.await.is_some());
+    assert_eq!(idle.left(), ["first"]);
+}
+
+#[tokio::test]
+async fn one_is_not_closed_in_vain() {
+    let clients = Clients::new("test", 1);
+    let first = clients.admit(peer(1)).await.unwrap();
+    let leaving = async {
+        first.replaced().await;
+        // The connection is closed late.
+        sleep(TIMEOUT - GRACE / 2).await;
+        drop(first);
+    };
+
+    let (admitted, ()) = tokio::join!(clients.admit(peer(2)), leaving);
+
+    assert!(admitted.is_some());
+}
+
+#[tokio::test]
+async fn one_that_has_left_makes_room() {
+    let clients = Clients::new("test", 1);
+    for _ in 0..3 {
+        let client = clients.admit(Peer::Local).await.unwrap();
+        drop(client);
+    }
+    assert!(clients.state().entries.is_empty());
+    assert_eq!(clients.state().closed, 0);
+}
