@@ -144,7 +144,7 @@ impl ClientError {
     pub fn hint(&self) -> String {
         match (self.source.kind(), self.pid) {
             (io::ErrorKind::TimedOut, Some(pid)) => format!(
-                "if process {pid} is suspended, `kill -CONT {pid}` resumes it; `kill -KILL {pid}` kills it, and the next start terminates its sessions"
+                "if process {pid} is suspended, `kill -CONT {pid}` resumes it; if it has no free file descriptors, its log says so; `kill -KILL {pid}` kills it, and the next start terminates its sessions"
             ),
             _ => String::new(),
         }

@@ -12,6 +12,7 @@
 mod client;
 mod protocol;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -135,10 +136,11 @@ async fn accept(
     requests: &mpsc::Sender<Call>,
     tasks: &mut JoinSet<()>,
 ) {
+    let mut spare = None;
     loop {
         panics::point("admin");
         let stream = tokio::select! {
-            accepted = socket.accept() => match accepted {
+            accepted = accept_one(socket, &mut spare) => match accepted {
                 Ok(stream) => stream,
                 Err(error) => {
                     let hint = shortage::hint(&error).unwrap_or_default();
@@ -163,6 +165,20 @@ async fn accept(
         } else {
             refuse(&stream);
         }
+    }
+}
+
+/// Accepts a client. A spare descriptor is freed for it if there is no other, so that `status` works
+/// when connections have taken all of them. Cancel safe.
+async fn accept_one(socket: &SocketFile, spare: &mut Option<File>) -> io::Result<UnixStream> {
+    if spare.is_none() {
+        *spare = File::open("/dev/null").ok();
+    }
+    match socket.accept().await {
+        Err(error) if shortage::hint(&error).is_some() && spare.take().is_some() => {
+            socket.accept().await
+        }
+        accepted => accepted,
     }
 }
 

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 use ssm_proxyd::sim::{ApiFault, Destination, Operation, Options, Role, Simulator};
 use tempfile::TempDir;
@@ -51,6 +52,32 @@ async fn the_socket_is_private_and_answers_each_line_with_a_line_of_json() {
         request(r#"{"command":"reload"}"#)["reloaded"]["unchanged"],
         1
     );
+    fixture.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_is_answered_by_a_daemon_without_free_descriptors() {
+    let mut fixture = Fixture::new("").await;
+    fixture.start();
+    let pid = fixture.daemon().id();
+    let open = |number: &u64| {
+        let link = format!("/proc/{pid}/fd/{number}");
+        std::fs::symlink_metadata(link).is_ok()
+    };
+    let limit = (0..).find(|number| !open(number));
+    let pid = Pid::from_raw(pid.cast_signed());
+    let limit = Rlimit {
+        current: limit,
+        ..getrlimit(Resource::Nofile)
+    };
+    let former = prlimit(pid, Resource::Nofile, limit).unwrap();
+
+    for _ in 0..2 {
+        let (code, _, told) = fixture.run(&["status"]);
+        assert_eq!(code, 0, "{told}");
+    }
+
+    prlimit(pid, Resource::Nofile, former).unwrap();
     fixture.ends();
 }
 
