@@ -1,12 +1,13 @@
-//! Bounded reads of files named by the user.
+//! Bounded reads and atomic writes of the user's files.
 //!
 //! A read takes at most as many bytes as its caller allows, so `/dev/zero` does not exhaust memory.
-//! Where pipes are refused, opening one does not wait for a writer.
+//! Where pipes are refused, opening one does not wait for a writer. A program that reads a file
+//! while it is replaced gets the former content or the new one.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, fchown};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
@@ -58,6 +59,68 @@ fn check_type(file: &File, pipes: Pipes) -> Result<(), ReadError> {
     }
 }
 
+/// Handling of a symbolic link in place of a file that is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// Replace the file that it points to.
+    Followed,
+    /// Replace the link: the file that it points to is not changed.
+    Replaced,
+}
+
+/// Replaces the content of a file, keeping its mode and owner, or creates one readable by its owner
+/// only. Blocks.
+///
+/// # Errors
+///
+/// If a file cannot be created in the same directory, or its owner cannot be kept. The file is
+/// unchanged then.
+pub fn replace(path: &Path, content: &[u8], links: Links) -> io::Result<()> {
+    let path = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() && links == Links::Followed => fs::canonicalize(path)?,
+        _ => path.to_owned(),
+    };
+    let former = match fs::symlink_metadata(&path) {
+        Ok(found) => Some(found).filter(Metadata::is_file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let (temporary, file) = create_beside(&path)?;
+    let written = fill(file, content, former).and_then(|()| fs::rename(&temporary, &path));
+    if written.is_err() {
+        // The first error is reported.
+        let _left = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Creates a file in the directory of another one. Its name is random, because process ids are the
+/// same in several containers, and after a restart.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".ssm-proxyd-{:016x}", fastrand::u64(..)));
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(&name);
+    Ok((name.into(), file?))
+}
+
+fn fill(mut file: File, content: &[u8], former: Option<Metadata>) -> io::Result<()> {
+    file.write_all(content)?;
+    if let Some(former) = former {
+        let own = file.metadata()?;
+        if (own.uid(), own.gid()) != (former.uid(), former.gid()) {
+            let kept = fchown(&file, Some(former.uid()), Some(former.gid()));
+            // A group that this process is not in does not matter to its own files.
+            kept.or_else(|error| match own.uid() == former.uid() {
+                true => Ok(()),
+                false => Err(error),
+            })?;
+        }
+        file.set_permissions(former.permissions())?;
+    }
+    file.sync_all()
+}
+
 /// Error of a file read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -98,7 +161,7 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(&fifo).status();
         assert!(made.unwrap().success());
         let file = directory.path().join("file");
-        std::fs::write(&file, "1234").unwrap();
+        fs::write(&file, "1234").unwrap();
         let read = |path: &Path, max| read(path, max, Pipes::Refused);
         let error = |path: &Path| read(path, 3).unwrap_err().to_string();
 
@@ -114,13 +177,60 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_gets_the_former_content_or_the_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "former").unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+        let mut open = File::open(&path).unwrap();
+
+        replace(&path, b"new", Links::Followed).unwrap();
+
+        let mut seen = String::new();
+        open.read_to_string(&mut seen).unwrap();
+        assert_eq!(seen, "former");
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_is_followed_or_replaced() {
+        for (links, behind) in [(Links::Followed, "new"), (Links::Replaced, "former")] {
+            let directory = tempfile::tempdir().unwrap();
+            let (link, file) = (directory.path().join("link"), directory.path().join("file"));
+            fs::write(&file, "former").unwrap();
+            std::os::unix::fs::symlink(&file, &link).unwrap();
+
+            replace(&link, b"new", links).unwrap();
+
+            assert_eq!(fs::read(&link).unwrap(), b"new");
+            assert_eq!(fs::read_to_string(&file).unwrap(), behind);
+            let is_link = fs::symlink_metadata(&link).unwrap().is_symlink();
+            assert_eq!(is_link, links == Links::Followed);
+        }
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_file_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("directory");
+        fs::create_dir(&path).unwrap();
+
+        replace(&path, b"new", Links::Replaced).unwrap_err();
+
+        assert!(path.is_dir());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn a_pipe_is_read_where_it_may_be_one() {
         let directory = tempfile::tempdir().unwrap();
         let fifo = directory.path().join("fifo");
         let made = std::process::Command::new("mkfifo").arg(&fifo).status();
         assert!(made.unwrap().success());
         let path = fifo.clone();
-        let writer = std::thread::spawn(move || std::fs::write(path, "text").unwrap());
+        let writer = std::thread::spawn(move || fs::write(path, "text").unwrap());
 
         assert_eq!(read(&fifo, 4, Pipes::Read).unwrap(), b"text");
         writer.join().unwrap();

@@ -127,6 +127,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
             "session/rate_limiter",
             "forward/pool",
             "sim",
+            "files",
         ]),
     ),
     ("futures-util", At(&["session/aws", "tunnel", "sim"])),

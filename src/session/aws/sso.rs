@@ -5,9 +5,7 @@
 //! on a read-only mount). Here it is kept in memory until the process ends or the file changes.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -25,7 +23,7 @@ use tokio::task::spawn_blocking;
 use tracing::{debug, warn};
 
 use crate::clock;
-use crate::files::{self, Pipes};
+use crate::files::{self, Links, Pipes};
 use crate::printable::Printable;
 use crate::session::error::sources;
 
@@ -251,7 +249,7 @@ fn keep(path: &Path, token: Token) {
         %error,
         "cannot write the refreshed SSO token; it is used until this process exits"
     );
-    // A failed write may have changed the file.
+    // A login may have changed the file.
     let instead_of = read(path).unwrap_or_default();
     let mut unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
     unwritten.insert(path.to_owned(), Unwritten { instead_of, token });
@@ -261,11 +259,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(files::read(path, MAX_FILE, Pipes::Refused)?)
 }
 
+/// Other programs may read the file at the same time.
 fn write(path: &Path, token: &Token) -> io::Result<()> {
     let bytes = serde_json::to_vec(&token.0)?;
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path)?.write_all(&bytes)
+    files::replace(path, &bytes, Links::Replaced)
 }
 
 /// Returns the file to which `aws sso login` writes the token of a session.
@@ -300,6 +297,8 @@ const MAX_FILE: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     fn token(access: &str) -> Token {
@@ -323,6 +322,38 @@ mod tests {
         keep(&path, token("new"));
 
         assert!(current(&path).unwrap() == token("new"));
+    }
+
+    #[test]
+    fn other_readers_of_the_file_get_a_whole_token() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token.json");
+        keep(&path, token("former"));
+        let other = std::fs::File::open(&path).unwrap();
+
+        keep(&path, token("new"));
+
+        let former: Map<String, Value> = serde_json::from_reader(other).unwrap();
+        assert!(Token(former) == token("former"));
+        assert!(current(&path).unwrap() == token("new"));
+    }
+
+    #[test]
+    fn a_token_is_not_written_through_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, other) = (
+            directory.path().join("token.json"),
+            directory.path().join("other"),
+        );
+        std::fs::write(&other, "precious").unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+
+        keep(&path, token("new"));
+
+        assert_eq!(std::fs::read(&other).unwrap(), b"precious");
+        assert!(current(&path).unwrap() == token("new"));
+        let metadata = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!(metadata.mode() & 0o7777, 0o600);
     }
 
     #[test]
