@@ -107,19 +107,51 @@ fn a_symbolic_link_stays_a_symbolic_link() {
 }
 
 #[test]
-fn a_file_that_cannot_be_changed_is_reported_and_kept() {
-    let home = Home::new();
-    fs::create_dir(home.path(".ssh")).unwrap();
-    symlink("nowhere", home.path(CONFIG)).unwrap();
+fn a_failure_says_which_files_were_changed() {
+    for (user, own, words) in [
+        ("nowhere", None, "no file was changed"),
+        (PROC, Some(PROC), "no file was changed"),
+        (PROC, None, "/.ssh/ssm-proxyd.config was changed, "),
+    ] {
+        let home = Home::new();
+        fs::create_dir(home.path(".ssh")).unwrap();
+        symlink(user, home.path(CONFIG)).unwrap();
+        if let Some(own) = own {
+            symlink(own, home.path(OWN)).unwrap();
+        }
 
-    let mut process = home.start(&["--install"]);
+        let mut process = home.start(&["--install"]);
+
+        assert_eq!(process.exit_code(), 1);
+        let said = process.stderr.all();
+        let is_told = said.contains(words) && said.contains(" hint: ");
+        assert!(is_told && said.contains(".ssh/"), "{said}");
+        let is_changed = words.contains("was changed,");
+        assert_eq!(
+            home.path(OWN).exists(),
+            is_changed || own.is_some(),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_removal_that_fails_halfway_says_so() {
+    let home = Home::new();
+    home.ours(&["--install"]);
+    fs::remove_file(home.path(OWN)).unwrap();
+    fs::create_dir(home.path(OWN)).unwrap();
+
+    let mut process = home.start(&["--remove"]);
 
     assert_eq!(process.exit_code(), 1);
-    let output = process.stderr.all();
-    assert!(
-        output.contains(".ssh/config: ") && output.contains(" hint: "),
-        "{output}"
-    );
+    let said = process.stderr.all();
+    let words = [
+        "/.ssh/config was changed, ",
+        "/.ssh/ssm-proxyd.config was not",
+    ];
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    assert!(!home.path(CONFIG).exists());
 }
 
 /// The whole path, with the region in the host name.
@@ -196,3 +228,6 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 const CONFIG: &str = ".ssh/config";
+/// Beside it no file can be created, even by root.
+const PROC: &str = "/proc/version";
+const OWN: &str = ".ssh/ssm-proxyd.config";

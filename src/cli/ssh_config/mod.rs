@@ -11,15 +11,17 @@
 
 mod include;
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
-use super::{atomic_file, stdout, terminal};
+use super::{stdout, terminal};
+use crate::files::{self, Links, Pipes};
 
 #[derive(Args, Debug)]
 pub(super) struct SshConfigArgs {
@@ -59,17 +61,45 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
     };
     let said = match done {
         Ok(words) => stdout::printable(&format!("{words}\n")),
-        Err((path, error)) => {
+        Err(Failure {
+            path,
+            error,
+            changed,
+        }) => {
             let error = format!("{}: {}", path.display(), terminal::words(&error));
-            let hint = "the file was not changed; `ssm-proxyd ssh-config` prints the block";
-            return terminal::fail(Exit::Failed, &error, hint);
+            let effect = match changed {
+                None => "no file was changed".to_owned(),
+                Some(changed) => format!(
+                    "{} was changed, {} was not",
+                    changed.display(),
+                    path.display()
+                ),
+            };
+            let hint = format!("{effect}; `ssm-proxyd ssh-config` prints the block");
+            return terminal::fail(Exit::Failed, &error, &hint);
         }
     };
     said.map_or_else(|unheard| unheard.exit(), |()| Exit::Done)
 }
 
-/// An error and the file it concerns.
-type Failure = (PathBuf, io::Error);
+/// An error, the file it concerns, and the file that was changed before.
+struct Failure {
+    path: PathBuf,
+    error: io::Error,
+    changed: Option<PathBuf>,
+}
+
+impl Failure {
+    /// Returns the failure of a file from its error.
+    fn of(path: &Path, changed: Option<&Path>) -> impl FnOnce(io::Error) -> Self {
+        let (path, changed) = (path.to_owned(), changed.map(Path::to_owned));
+        |error| Self {
+            path,
+            error,
+            changed,
+        }
+    }
+}
 
 /// Configuration files of ssh.
 struct Files {
@@ -88,45 +118,62 @@ impl Files {
 
     /// Writes our file first, as an Include of a missing file has no effect.
     fn install(&self, block: &str) -> Result<String, Failure> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            |error| (path, error)
-        };
-        if let Some(directory) = self.own.parent() {
-            atomic_file::make_directory(directory).map_err(failed(directory))?;
+        let (user, own) = (&self.user, &self.own);
+        let text = read(user).map_err(Failure::of(user, None))?;
+        if let Some(directory) = own.parent() {
+            make_directory(directory).map_err(Failure::of(directory, None))?;
         }
-        atomic_file::replace(&self.own, block.as_bytes()).map_err(failed(&self.own))?;
-        let user = atomic_file::read(&self.user).map_err(failed(&self.user))?;
-        let added = include::add(user.as_deref(), &self.own);
-        if let Some(changed) = added {
-            atomic_file::replace(&self.user, &changed).map_err(failed(&self.user))?;
+        files::replace(own, block.as_bytes(), Links::Followed).map_err(Failure::of(own, None))?;
+        if let Some(text) = include::add(text.as_deref(), own) {
+            let replaced = files::replace(user, &text, Links::Followed);
+            replaced.map_err(Failure::of(user, Some(own)))?;
         }
         Ok(format!(
             "{} now includes {}; connect with `ssh USER@i-…`",
-            self.user.display(),
-            self.own.display()
+            user.display(),
+            own.display()
         ))
     }
 
     /// Removes the Include first.
     fn remove(&self) -> Result<String, Failure> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            |error| (path, error)
+        let (user, own) = (&self.user, &self.own);
+        let text = read(user).map_err(Failure::of(user, None))?;
+        let changed = match text.map(|text| include::take(&text, own)) {
+            Some(include::Taken::Rest(rest)) => {
+                files::replace(user, &rest, Links::Followed).map(|()| Some(&**user))
+            }
+            // This program has created it.
+            Some(include::Taken::All) => fs::remove_file(user).map(|()| Some(&**user)),
+            Some(include::Taken::Nothing) | None => Ok(None),
         };
-        let user = atomic_file::read(&self.user).map_err(failed(&self.user))?;
-        match user.map(|user| include::take(&user, &self.own)) {
-            Some(include::Taken::Rest(rest)) => atomic_file::replace(&self.user, &rest),
-            Some(include::Taken::All) => atomic_file::delete(&self.user),
-            Some(include::Taken::Nothing) | None => Ok(()),
-        }
-        .map_err(failed(&self.user))?;
-        match fs::remove_file(&self.own) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err((self.own.clone(), error)),
-            Ok(()) | Err(_) => Ok(format!("removed the block from {}", self.user.display())),
+        let changed = changed.map_err(Failure::of(user, None))?;
+        match fs::remove_file(own) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Failure::of(own, changed)(error))
+            }
+            Ok(()) | Err(_) => Ok(format!("removed the block from {}", user.display())),
         }
     }
 }
+
+/// Reads a file; `None` if it does not exist.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let is_link = || fs::symlink_metadata(path).is_ok();
+    match files::read(path, MAX_SIZE, Pipes::Refused).map_err(io::Error::from) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_link() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Creates a directory with access for its owner only, if it does not exist.
+fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Maximum size of a file; larger than any written by hand.
+const MAX_SIZE: u64 = 16 * 1024 * 1024;
 
 /// Returns the path this program was called by. A link in the PATH survives an update; the file it
 /// points to may not.
