@@ -1,5 +1,9 @@
 //! The simulator as a program: the effects of its options on the sessions of a client.
 
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::fs::OFlags;
 use ssm_proxyd::sim::{MANUAL, Role};
 
 use crate::support::daemon_process::{
@@ -72,6 +76,35 @@ fn the_addresses_are_printed_for_programs_and_for_users() {
     ] {
         assert!(hint.contains(needed), "no {needed:?} in\n{hint}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_ends_it_while_its_certificate_is_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("authority.pem");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let mut full = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(&pipe)
+        .unwrap();
+    while full.write(&[0; 4096]).is_ok() {}
+    let mut command = ssm_proxyd();
+    let command = command.args(["simulate", "--tls", "--certificate"]);
+    let mut process = Process::start(command.arg(&pipe));
+    let descriptors = format!("/proc/{}/fd", process.id());
+    until("it has opened the pipe", || {
+        let open = std::fs::read_dir(&descriptors).unwrap();
+        open.flatten()
+            .any(|entry| std::fs::read_link(entry.path()).is_ok_and(|path| path == pipe))
+    })
+    .await;
+
+    process.signal("INT");
+
+    assert_eq!(process.exit_code(), 0, "{}", process.stderr.all());
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Commands for a running daemon (`reload`, `stop`, `wait`, `log`), and how they find it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use tokio::time::{sleep, timeout_at};
 
+use super::ad_hoc::blocking;
 use super::completions::forward_names;
 use super::exit::Exit;
 use super::{paths, place, stdout, terminal};
@@ -36,7 +37,7 @@ impl DaemonAddress {
     /// Fails if no daemon is found, or the configuration that names its socket is invalid.
     async fn find(&self) -> Result<Client, NotFound> {
         let mut first = None;
-        for place in self.places()? {
+        for place in self.places().await? {
             match Client::connect(&place).await {
                 Err(error) if error.is_absence() => first = first.or(Some(error)),
                 found => return found.map_err(NotFound::Daemon),
@@ -50,29 +51,30 @@ impl DaemonAddress {
     }
 
     /// Returns the paths to try. An explicitly named socket is the only one.
-    fn places(&self) -> Result<Vec<PathBuf>, NotFound> {
+    async fn places(&self) -> Result<Vec<PathBuf>, NotFound> {
         if let Some(named) = &self.socket {
             return Ok(vec![named.clone()]);
         }
-        if let Some(named) = self.configured()? {
-            return Ok(vec![named]);
-        }
-        Ok(place::of_clients())
-    }
-
-    /// Returns the socket set in the configuration. An implicit configuration file may be
-    /// unreadable.
-    fn configured(&self) -> Result<Option<PathBuf>, NotFound> {
-        let Ok(path) = paths::search(self.config.as_deref()) else {
-            return Ok(None);
-        };
-        let is_named =
-            self.config.is_some() || terminal::environment("SSM_PROXYD_CONFIG").is_some();
-        match config::read_admin(&path) {
-            Ok(admin) => Ok(admin.socket),
-            Err(config::Error::Unreadable { .. }) if !is_named => Ok(None),
+        let option = self.config.clone();
+        let reading = blocking(move || Ok(configured(option.as_deref())));
+        match reading.await.map_err(NotFound::Failed)? {
+            Ok(Some(named)) => Ok(vec![named]),
+            Ok(None) => Ok(place::of_clients()),
             Err(error) => Err(NotFound::Configuration(error)),
         }
+    }
+}
+
+/// Returns the socket set in the configuration. An implicit configuration file may be unreadable.
+fn configured(option: Option<&Path>) -> Result<Option<PathBuf>, config::Error> {
+    let Ok(path) = paths::search(option) else {
+        return Ok(None);
+    };
+    let is_named = option.is_some() || terminal::environment("SSM_PROXYD_CONFIG").is_some();
+    match config::read_admin(&path) {
+        Ok(admin) => Ok(admin.socket),
+        Err(config::Error::Unreadable { .. }) if !is_named => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -81,6 +83,8 @@ enum NotFound {
     Daemon(ClientError),
     /// The configuration does not say where the daemon is.
     Configuration(config::Error),
+    /// Already printed.
+    Failed(Exit),
 }
 
 impl From<ClientError> for NotFound {
@@ -100,6 +104,7 @@ impl NotFound {
                 terminal::fail(Exit::Unavailable, error, &hint)
             }
             Self::Configuration(error) => terminal::fail_as_told(Exit::Configuration, error),
+            Self::Failed(exit) => *exit,
         }
     }
 }
@@ -227,7 +232,9 @@ async fn look(args: &WaitArgs) -> Look {
             Look::Missing(error.to_string(), START_ONE.to_owned())
         }
         Err(NotFound::Daemon(error)) => Look::Missing(error.to_string(), error.hint()),
-        Err(error @ NotFound::Configuration(_)) => Look::Never(error.report()),
+        Err(error @ (NotFound::Configuration(_) | NotFound::Failed(_))) => {
+            Look::Never(error.report())
+        }
     }
 }
 

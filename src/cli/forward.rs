@@ -2,7 +2,7 @@
 //!
 //! stdout contains one line for each forward that is ready, and nothing else.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
@@ -11,7 +11,8 @@ use super::ad_hoc::{AdHocConfig, base, blocking, split_target};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::local_forward::LocalForward;
-use super::{atomic_file, live_status, paths, run, stdout, terminal};
+use super::ready_file::ReadyFile;
+use super::{live_status, paths, run, stdout, terminal};
 use crate::config::{self, Config, Forward, Target, Targets};
 use crate::daemon::{Caller, Cause, Daemon, Signals, StartError};
 use crate::forward::ActivatedSockets;
@@ -61,12 +62,24 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
         let hint = "for example `-L 5432:db.internal:5432`, as for ssh";
         return terminal::fail(Exit::Usage, &"nothing to forward: no -L was given", hint);
     }
-    let config = match configuration(&args.target, &args.rules, args.aws) {
-        Ok(config) => config,
-        Err(exit) => return exit,
+    let ForwardArgs {
+        target,
+        rules,
+        json,
+        ready_file,
+        aws,
+    } = args;
+    let reading = blocking(move || {
+        let config = configuration(&target, &rules, aws)?;
+        let file = ready_file.as_deref().map(ReadyFile::new).transpose()?;
+        Ok((config, file))
+    });
+    let read = tokio::select! {
+        read = reading => read,
+        () = signals.stop() => return Exit::Done,
     };
-    let file = match args.ready_file.as_deref().map(ready_file).transpose() {
-        Ok(file) => file,
+    let (config, file) = match read {
+        Ok(read) => read,
         Err(exit) => return exit,
     };
     let started = tokio::select! {
@@ -77,13 +90,11 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
         Ok(daemon) => daemon,
         Err(exit) => return exit,
     };
-    let mut written = None;
     let (reports, metrics) = (daemon.reports(), daemon.metrics());
     let ready = async {
-        written = match tell_ready(&reports, args.json, file).await {
-            Ok(file) => file,
-            Err(exit) => return exit,
-        };
+        if let Err(exit) = tell_ready(&reports, json, file.clone()).await {
+            return exit;
+        }
         match live_status::watch(metrics).await {}
     };
     let exit = tokio::select! {
@@ -96,11 +107,13 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
     live_status::clear();
     tell_open(&daemon);
     daemon.stop_unless_hurried(&mut signals).await;
-    if let Some(path) = written {
-        // May have been removed already.
-        drop(std::fs::remove_file(path));
-    }
-    exit
+    let removing = blocking(move || {
+        if let Some(file) = file {
+            file.remove();
+        }
+        Ok(())
+    });
+    removing.await.err().unwrap_or(exit)
 }
 
 /// Reports open connections that shutdown waits for.
@@ -209,50 +222,20 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
     started.map_err(|error: StartError| terminal::fail((&error).into(), &error, &run::hint(&error)))
 }
 
-/// Resolves the path of the ready file. Only a regular file is ever replaced.
-fn ready_file(path: &Path) -> Result<PathBuf, Exit> {
-    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    match std::fs::metadata(&path) {
-        Ok(metadata) if !metadata.is_file() => {
-            let error = format!("{} exists and is not a regular file", path.display());
-            let hint = "choose another path for --ready-file";
-            Err(terminal::fail(Exit::Usage, &error, hint))
-        }
-        Ok(_) | Err(_) => Ok(path),
-    }
-}
-
-/// Prints a line for each forward, on a separate thread because stdout may block. Returns the path
-/// of the ready file if written.
+/// Prints a line for each forward and writes the ready file, on a separate thread because both may
+/// block.
 async fn tell_ready(
     reports: &[ForwardReport],
     json: bool,
-    file: Option<PathBuf>,
-) -> Result<Option<PathBuf>, Exit> {
+    file: Option<ReadyFile>,
+) -> Result<(), Exit> {
     let lines: Vec<String> = reports.iter().map(|report| ready(report, json)).collect();
-    let text = lines.join("\n");
-    let printed = lines;
     blocking(move || {
-        let mut lines = printed.iter();
-        lines.try_for_each(|line| stdout::line(line).map_err(|unheard| unheard.exit()))
+        let mut each = lines.iter();
+        each.try_for_each(|line| stdout::line(line).map_err(|unheard| unheard.exit()))?;
+        file.map_or(Ok(()), |file| file.write(&(lines.join("\n") + "\n")))
     })
-    .await?;
-    let Some(path) = file else { return Ok(None) };
-    match atomic_file::replace(&path, (text + "\n").as_bytes()) {
-        Ok(()) => Ok(Some(path)),
-        Err(error) => {
-            let error = format!(
-                "cannot write {}: {}",
-                path.display(),
-                terminal::words(&error)
-            );
-            Err(terminal::fail(
-                Exit::Failed,
-                &error,
-                "check that its directory exists and is writable",
-            ))
-        }
-    }
+    .await
 }
 
 fn ready(report: &ForwardReport, json: bool) -> String {

@@ -4,7 +4,6 @@
 //! goes to stderr.
 
 mod ad_hoc;
-mod atomic_file;
 mod aws_options;
 mod check;
 mod completions;
@@ -20,6 +19,7 @@ mod local_forward;
 mod man;
 mod paths;
 mod place;
+mod ready_file;
 mod run;
 mod schema;
 mod simulate;

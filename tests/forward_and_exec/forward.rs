@@ -110,6 +110,24 @@ async fn an_interrupt_drains_and_a_second_one_does_not_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_ends_it_while_it_reads_a_pipe() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let fixture = Fixture::new();
+    let pipe = fixture.home.path().join("config.toml");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let mut command = fixture.command(&simulator, &["forward", TARGET, "-L", "0:db:1"]);
+    let mut forward = Process::start(command.env("SSM_PROXYD_CONFIG", &pipe));
+    // Opening waits until the command has opened it too.
+    let writer = std::fs::File::options().write(true).open(&pipe).unwrap();
+
+    forward.signal("INT");
+
+    assert_eq!(forward.exit_code(), 0, "{}", forward.stderr.all());
+    drop(writer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn existing_files_that_were_not_written_are_not_removed() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let fixture = Fixture::new();

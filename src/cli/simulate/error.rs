@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use tokio::task::JoinError;
+
 use super::super::exit::Exit;
 use super::super::stdout::StdoutClosed;
 use super::super::terminal;
@@ -25,6 +27,9 @@ pub(in super::super) enum Failure {
     /// The ready line could not be written.
     #[error(transparent)]
     Unheard(#[from] StdoutClosed),
+    /// A thread panicked.
+    #[error("internal error ({0})")]
+    Panic(#[from] JoinError),
 }
 
 impl Failure {
@@ -54,6 +59,7 @@ impl Failure {
                 "set --certificate to a file in an existing, writable directory; the file is created or replaced",
             ),
             Self::Unheard(unheard) => unheard.exit(),
+            Self::Panic(_) => terminal::fail(Exit::Failed, self, "please report it"),
         }
     }
 }

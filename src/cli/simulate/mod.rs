@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use tokio::task::spawn_blocking;
 
 use super::{stdout, terminal};
 use crate::sim::agent::{self, FAITHFUL_INTERVAL, Version};
@@ -118,17 +120,26 @@ enum Pace {
 pub(super) async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
     let certificate = args.certificate.clone();
     let simulator = Simulator::start(args.options()).await?;
-    if let (Some(path), Some(pem)) = (&certificate, simulator.certificate_pem()) {
-        let written = std::fs::write(path, pem);
-        written.map_err(|source| Failure::Certificate {
-            path: path.clone(),
-            source,
-        })?;
-    }
     let described = described(&simulator, certificate.as_deref());
-    stdout::line(&described)?;
-    terminal::say(&hint(&described));
-    shutdown.await;
+    let pem = simulator.certificate_pem().map(str::to_owned);
+    // Both files may be pipes that nobody reads.
+    let telling = spawn_blocking(move || {
+        if let Some((path, pem)) = certificate.zip(pem) {
+            let written = std::fs::write(&path, pem);
+            written.map_err(|source| Failure::Certificate { path, source })?;
+        }
+        stdout::line(&described)?;
+        terminal::say(&hint(&described));
+        Ok::<_, Failure>(())
+    });
+    let mut shutdown = pin!(shutdown);
+    tokio::select! {
+        told = telling => {
+            told??;
+            shutdown.await;
+        }
+        () = shutdown.as_mut() => {}
+    }
     simulator.shutdown().await;
     Ok(())
 }

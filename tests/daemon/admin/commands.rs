@@ -13,6 +13,20 @@ use crate::support::daemon_process::{
 use crate::support::in_process::{TARGET, until};
 use crate::support::process::{Process, ssm_proxyd};
 
+#[test]
+fn wait_ends_in_time_while_its_configuration_is_a_pipe_without_a_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("config.toml");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let mut command = ssm_proxyd();
+    let command = command.args(["wait", "--timeout", "50ms", "--config"]);
+
+    let mut wait = Process::start(command.arg(&pipe));
+
+    assert_eq!(wait.exit_code(), 75, "{}", wait.stderr.all());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn status_shows_the_state_and_the_failure_of_each_forward() {
     let mut fixture = Fixture::new("").await;
