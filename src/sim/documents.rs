@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_fill_what_is_not_given() {
+    fn defaults_replace_missing_parameters() {
         let properties = properties(
             "AWS-StartPortForwardingSession",
             &[("portNumber", &["5432"])],
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_told() {
+    fn invalid_parameters_are_reported() {
         let remote = "AWS-StartPortForwardingSessionToRemoteHost";
         let bad: [&[(&str, &[&str])]; 9] = [
             &[("portNumber", &["0"]), ("host", &["db.internal"])],

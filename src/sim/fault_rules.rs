@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn every_nth_message_is_dropped_doubled_overtaken_or_late() {
+    fn every_nth_message_is_dropped_duplicated_reordered_or_delayed() {
         let data = |action| arrived(rule(action, 4, Subject::Data));
 
         assert_eq!(data(Action::Drop), [0, 1, 2, 4, 5, 6, 8, 9]);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn subjects_are_told_by_their_bytes() {
+    fn the_subject_of_a_message_is_found_from_its_bytes() {
         let flag = message(Kind::Input, 0, PayloadType::Flag);
         let handshake = message(Kind::Input, 0, PayloadType::HandshakeResponse);
         let acknowledge = message(Kind::Acknowledge, 0, PayloadType::None);

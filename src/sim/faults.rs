@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn an_api_fault_strikes_as_often_as_it_was_told() {
+    fn an_api_fault_applies_the_given_number_of_times() {
         let change = change(json!({ "api": {
             "StartSession": { "code": "ThrottlingException", "times": 2 },
             "ResumeSession": { "code": "ThrottlingException" },
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_replaces_what_it_names_and_null_switches_it_off() {
+    fn a_change_replaces_the_given_members_and_null_restores_the_default() {
         let first = change(json!({
             "max_rate": 1000,
             "break_every": { "every": "200ms", "manner": { "close": 1000 } },
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_refused() {
+    fn unknown_members_and_values_are_rejected() {
         for bad in [
             json!({ "max_rat": 1 }),
             json!({ "max_rate": "fast" }),

@@ -55,14 +55,14 @@ pub(super) fn describe(
     });
     let all: Vec<_> = fitting.map(|(id, _)| id).collect();
     let count = u64::try_from(all.len()).unwrap_or_default();
-    let told = page.of(all.iter().zip(0..count)).map(|(id, place)| {
+    let listed = page.of(all.iter().zip(0..count)).map(|(id, place)| {
         json!({
             "InstanceId": id,
             "PingStatus": if is_offline(id) { "ConnectionLost" } else { "Online" },
             "LastPingDateTime": now.saturating_sub((count - place) * 60),
         })
     });
-    let mut answer = json!({ "InstanceInformationList": told.collect::<Vec<_>>() });
+    let mut answer = json!({ "InstanceInformationList": listed.collect::<Vec<_>>() });
     page.add_next_token(&mut answer, all.len());
     Ok(answer)
 }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_are_all_to_fit_by_any_value() {
+    fn a_node_matches_all_filters_by_any_value_of_each() {
         let filter = |key: &str, values: &[&str]| json!({ "Key": key, "Values": values });
 
         let both = json!([

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_are_words() {
+    fn one_off_faults_have_json_names() {
         let words = json!(["kill_agent", { "break": "reset" }, { "agent_away": "1s" }]);
 
         let faults: Vec<OneOffFault> = serde_json::from_value(words.clone()).unwrap();

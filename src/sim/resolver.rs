@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_has_no_host_and_an_unknown_address_no_answer() {
+    fn an_unknown_name_is_not_found_and_an_unknown_address_times_out() {
         let unknown = resolver().resolve(Some("nowhere.internal"), 80);
 
         assert_eq!(
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_outside_loopback_can_be_named() {
+    fn only_loopback_addresses_can_be_mapped() {
         let address = "10.0.0.9:80".parse().unwrap();
 
         assert_eq!(

@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_echo_answers_what_it_is_sent() {
+    async fn an_echo_sends_back_what_it_receives() {
         let echo = Destination::start(Role::Echo).await.unwrap();
         let mut connection = TcpStream::connect(echo.address()).await.unwrap();
 
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sink_tells_the_hash_of_what_a_source_sends() {
+    async fn a_sink_responds_with_the_hash_of_the_data_of_a_source() {
         let role = Role::Source {
             len: 100_000,
             seed: 7,

@@ -46,7 +46,7 @@ mod tests {
     use crate::clock;
 
     #[test]
-    fn a_burst_and_then_the_rate() {
+    fn calls_pass_up_to_the_burst_and_then_at_the_rate() {
         let start = clock::now();
         let limit = Throttle { rate: 10, burst: 5 };
         let mut bucket = Bucket::default();

@@ -95,9 +95,9 @@ mod tests {
             ("5s=agent-away:long", "agent-away:DURATION"),
             ("5s=agent-away:5", "agent-away:DURATION"),
         ] {
-            let said = scheduled(bad).unwrap_err();
+            let error = scheduled(bad).unwrap_err();
 
-            assert!(said.contains(words), "{bad}: no {words:?} in {said:?}");
+            assert!(error.contains(words), "{bad}: no {words:?} in {error:?}");
         }
     }
 }

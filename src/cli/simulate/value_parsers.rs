@@ -197,16 +197,16 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_like_one_that_is_played() {
+    fn a_custom_document_behaves_like_an_implemented_one() {
         let good = document("Own-Forward=AWS-StartSSHSession").unwrap();
         assert_eq!(good.1, "AWS-StartSSHSession");
 
-        let said = document("X-Y-Z=Nope").unwrap_err();
+        let error = document("X-Y-Z=Nope").unwrap_err();
 
-        assert!(said.contains("\"Nope\""), "{said}");
+        assert!(error.contains("\"Nope\""), "{error}");
         assert!(
-            said.contains("AWS-StartPortForwardingSessionToRemoteHost"),
-            "{said}"
+            error.contains("AWS-StartPortForwardingSessionToRemoteHost"),
+            "{error}"
         );
         for bad in ["X-Y-Z", "=AWS-StartSSHSession", "a b c=AWS-StartSSHSession"] {
             assert!(document(bad).is_err(), "{bad}");

@@ -52,7 +52,7 @@ impl Mux {
             return Ok(());
         }
         if let Some(keep_alive) = &mut self.keep_alive {
-            keep_alive.heard = true;
+            keep_alive.received = true;
         }
         self.decoder.push(input);
         loop {
@@ -134,7 +134,7 @@ impl Mux {
         }
         if keep_alive.next_check <= now {
             keep_alive.next_check = now + SILENCE_LIMIT;
-            if !std::mem::take(&mut keep_alive.heard) {
+            if !std::mem::take(&mut keep_alive.received) {
                 return Err(Silent);
             }
         }
@@ -287,7 +287,7 @@ impl Stream {
 struct KeepAlive {
     next_nop: Instant,
     next_check: Instant,
-    heard: bool,
+    received: bool,
 }
 
 impl KeepAlive {
@@ -295,7 +295,7 @@ impl KeepAlive {
         Self {
             next_nop: now + NOP_INTERVAL,
             next_check: now + SILENCE_LIMIT,
-            heard: false,
+            received: false,
         }
     }
 }

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_is_that_of_an_agent_whatever_the_timer() {
+    fn the_mean_interval_is_that_of_an_agent_with_any_timer() {
         let minute = Duration::from_secs(60);
         for micros in [0, 300, 1_000, 1_900] {
             let count = messages(minute, |n| {

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_front_goes_again_and_no_other() {
+    fn only_the_oldest_message_is_retransmitted() {
         let now = clock::now();
         let mut sender = kept(Retransmission::OldestOnly, 3, now);
         assert!(sender.acknowledge(now, 0));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_goes_again_if_asked_for() {
+    fn all_overdue_messages_are_retransmitted_if_configured() {
         let now = clock::now();
         let mut sender = kept(Retransmission::All, 3, now);
 
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_was_never_sent_is_told_apart() {
+    fn an_acknowledgement_of_an_unsent_number_is_detected() {
         let now = clock::now();
         let mut sender = kept(Retransmission::OldestOnly, 1, now);
 

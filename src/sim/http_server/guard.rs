@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_for_this_machine_and_not_for_other_pages() {
+    fn pages_are_served_to_this_machine_and_not_to_other_origins() {
         for host in [
             "127.0.0.1:80",
             "127.0.0.1",

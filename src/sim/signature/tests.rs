@@ -94,7 +94,7 @@ fn in_headers(credentials: &Credentials) -> Signed {
 }
 
 #[test]
-fn what_the_aws_signer_signed_is_valid() {
+fn signatures_of_the_aws_signer_are_valid() {
     let plain = Credentials::default();
     let temporary = Credentials {
         session_token: Some("token/with+signs=".to_owned()),
@@ -142,7 +142,7 @@ fn every_change_of_the_request_is_a_mismatch() {
 }
 
 #[test]
-fn another_key_secret_token_date_or_scope_is_told() {
+fn a_wrong_key_secret_token_date_or_scope_is_reported() {
     let known = Credentials::default();
     let with = |change: fn(&mut Credentials)| {
         let mut other = Credentials::default();

@@ -20,7 +20,7 @@ fn early_messages_are_acknowledged_at_once_and_processed_in_order() {
 }
 
 #[test]
-fn a_duplicate_is_acknowledged_again_but_by_old_agents() {
+fn a_duplicate_is_acknowledged_again_except_by_old_agents() {
     for (version, expected) in [("3.3.987.0", 2), ("3.2.1040.0", 1)] {
         let options = Options {
             version: Version::parse(version),
@@ -59,7 +59,7 @@ fn the_pace_is_kept_in_messages_of_1024_bytes() {
 }
 
 #[test]
-fn a_lost_message_goes_again_and_only_the_front() {
+fn only_the_oldest_lost_message_is_retransmitted() {
     let mut bench = Bench::ready();
     bench.frames(&[(Command::Syn, 3, b"")]);
     let id = bench.connect();
@@ -80,7 +80,7 @@ fn a_lost_message_goes_again_and_only_the_front() {
 
 /// Measured: 5 to 10 of 3080 (docs/protocol.md, section 0.2).
 #[test]
-fn a_few_messages_of_an_undisturbed_download_are_sent_again() {
+fn a_few_messages_of_a_download_without_faults_are_retransmitted() {
     let mut bench = Bench::ready();
     bench.frames(&[(Command::Syn, 3, b"")]);
     let id = bench.connect();
@@ -110,7 +110,7 @@ fn a_few_messages_of_an_undisturbed_download_are_sent_again() {
 }
 
 #[test]
-fn a_pause_rests_data_until_anything_comes() {
+fn a_pause_stops_data_until_any_message_arrives() {
     let mut bench = Bench::ready();
     bench.frames(&[(Command::Syn, 3, b"")]);
     let id = bench.connect();
@@ -128,7 +128,7 @@ fn a_pause_rests_data_until_anything_comes() {
 }
 
 #[test]
-fn a_wrong_digest_is_taken_unless_it_is_demanded() {
+fn a_wrong_digest_is_accepted_unless_digests_are_required() {
     for (digests, expected) in [
         (Digests::Ignored, 1),
         (Digests::Recorded, 1),
@@ -158,7 +158,7 @@ fn a_wrong_digest_is_taken_unless_it_is_demanded() {
 }
 
 #[test]
-fn a_disconnected_agent_reads_on_and_loses_what_it_sends() {
+fn a_disconnected_agent_keeps_reading_and_loses_its_output() {
     let mut bench = Bench::ready();
     bench.frames(&[(Command::Syn, 3, b"")]);
     let id = bench.connect();
@@ -191,7 +191,7 @@ fn old_agents_acknowledge_before_they_process() {
 }
 
 #[test]
-fn what_comes_too_soon_is_lost_on_old_agents_and_not_on_others() {
+fn early_input_is_lost_by_old_agents_only() {
     for (version, acknowledged, dials) in [("3.0.655.0", 2, 0), ("3.0.654.0", 3, 1)] {
         let options = Options {
             version: Version::parse(version),
@@ -211,7 +211,7 @@ fn what_comes_too_soon_is_lost_on_old_agents_and_not_on_others() {
 }
 
 #[test]
-fn everything_lost_comes_again_at_once_if_the_agent_is_told_to() {
+fn all_lost_messages_are_retransmitted_at_once_if_configured() {
     let options = Options {
         pace: Pace::Unlimited,
         retransmission: Retransmission::All,
@@ -233,7 +233,7 @@ fn everything_lost_comes_again_at_once_if_the_agent_is_told_to() {
 }
 
 #[test]
-fn without_a_pace_the_window_bounds_what_is_unacknowledged() {
+fn without_a_pace_the_window_limits_unacknowledged_messages() {
     let options = Options {
         pace: Pace::Unlimited,
         window: Some(50_000),

@@ -72,7 +72,7 @@ fn frame(rng: &mut fastrand::Rng, next: u64) -> Bytes {
 }
 
 #[test]
-fn no_order_of_messages_and_answers_brings_an_agent_down() {
+fn an_agent_survives_every_order_of_messages_and_responses() {
     for seed in 0..300 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let properties = [("portNumber", "80"), ("type", "LocalPortForwarding")];

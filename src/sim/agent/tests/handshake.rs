@@ -88,7 +88,7 @@ fn some_agents_acknowledge_and_discard_data_right_after_the_handshake() {
 }
 
 #[test]
-fn a_second_response_silences_the_agent_for_good() {
+fn a_second_response_stops_the_agent_permanently() {
     let mut bench = Bench::ready();
 
     bench.answer("1.2.764.0");

@@ -23,7 +23,7 @@ fn the_clients_fin_closes_after_all_is_written() {
 }
 
 #[test]
-fn the_destinations_end_follows_all_it_said_and_what_comes_later_is_swallowed() {
+fn the_end_of_a_destination_follows_its_output_and_later_input_is_discarded() {
     let mut bench = Bench::ready();
     bench.frames(&[(Command::Syn, 3, b"")]);
     let id = bench.connect();
@@ -118,7 +118,7 @@ fn a_bad_frame_ends_the_session_with_a_fin_if_a_stream_is_open() {
 }
 
 #[test]
-fn an_old_client_is_kept_alive_and_ended_when_silent() {
+fn an_old_client_is_kept_alive_and_its_session_ends_when_it_stops_sending() {
     let mut bench = Bench::port(Options::default()).after_handshake("1.2.0.0");
 
     bench.wait(29 * SECOND);

@@ -106,7 +106,7 @@ fn a_refused_dial_in_basic_mode_ends_the_session_soon_and_without_a_text() {
 }
 
 #[test]
-fn sshds_end_ends_the_session_after_all_it_said() {
+fn the_session_ends_after_all_output_when_sshd_closes() {
     let mut bench =
         Bench::new(Options::default(), &[("portNumber", "22")]).after_handshake("1.2.764.0");
     let id = bench.connect();
@@ -143,7 +143,7 @@ fn the_oldest_agents_do_not_know_the_terminate_flag() {
 }
 
 #[test]
-fn a_worker_that_dies_says_nothing_until_it_is_missed() {
+fn a_crashed_worker_sends_nothing_until_it_is_reported() {
     let mut bench = Bench::ready();
 
     bench.agent.handle_crash(bench.now);
@@ -156,7 +156,7 @@ fn a_worker_that_dies_says_nothing_until_it_is_missed() {
 }
 
 #[test]
-fn the_service_ends_a_session_whose_worker_is_dead() {
+fn the_service_ends_a_session_whose_worker_has_crashed() {
     let mut bench = Bench::ready();
     bench.agent.handle_crash(bench.now);
 

@@ -22,7 +22,7 @@ async fn an_unknown_session_cannot_be_upgraded_or_resumed() {
 }
 
 #[tokio::test]
-async fn what_is_unsigned_is_refused_if_signatures_are_demanded() {
+async fn unsigned_requests_are_rejected_if_signatures_are_required() {
     let options = Options {
         require_signature: true,
         ..unpaced()
@@ -38,7 +38,7 @@ async fn what_is_unsigned_is_refused_if_signatures_are_demanded() {
 }
 
 #[tokio::test]
-async fn requests_that_do_not_fit_are_told_why() {
+async fn invalid_requests_are_rejected_with_a_reason() {
     let simulator = simulator(Options {
         offline: ["mi-0123456789abcdef0".to_owned()].into(),
         ..unpaced()
@@ -103,7 +103,7 @@ const UNFIT: [(&str, &str); 11] = [
 ];
 
 #[tokio::test]
-async fn an_injected_error_strikes_as_often_as_asked() {
+async fn an_injected_error_is_returned_the_given_number_of_times() {
     let simulator = simulator(unpaced()).await;
     let fault = ApiFault {
         code: "ThrottlingException".to_owned(),

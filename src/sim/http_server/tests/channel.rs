@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn bytes_travel_to_a_destination_and_back() {
+async fn bytes_are_carried_to_a_destination_and_back() {
     let simulator = simulator(unpaced()).await;
     let echo = Destination::start(Role::Echo).await.unwrap();
     let session = start(&simulator, echo.address().port()).await;
@@ -16,19 +16,19 @@ async fn bytes_travel_to_a_destination_and_back() {
     loop {
         // Not acknowledged until the plugin is ready, so it is sent until it is acknowledged.
         client.next = seq;
-        client.say(PayloadType::Output, &frames).await;
+        client.send(PayloadType::Output, &frames).await;
         let message = client.next().await.unwrap();
         if message.header.kind == Kind::Acknowledge && acknowledged(&message) == 1 {
             break;
         }
     }
-    let answer = client.hear(PayloadType::Output).await;
+    let answer = client.receive(PayloadType::Output).await;
 
     assert_eq!(
         &answer[..],
         [&[1, 2, 5, 0, 3, 0, 0, 0][..], b"hello"].concat()
     );
-    client.say(PayloadType::Flag, &[0, 0, 0, 2]).await;
+    client.send(PayloadType::Flag, &[0, 0, 0, 2]).await;
     while client.next().await.is_some() {}
     let ledger = simulator.ledger();
     assert_eq!(ledger.open_sessions(), 0);
@@ -64,7 +64,7 @@ async fn terminate_reaches_the_client_and_ends_the_session() {
 }
 
 #[tokio::test]
-async fn a_client_cannot_speak_for_the_service() {
+async fn messages_that_only_the_service_may_send_are_rejected() {
     let simulator = simulator(unpaced()).await;
     let (_, mut client) = established(&simulator, 9).await;
     client.ready().await;
@@ -96,7 +96,7 @@ async fn a_second_websocket_with_a_new_token_replaces_the_first() {
     let (_, resumed) = call(&simulator, "ResumeSession", &id).await;
     let mut second = Client::open(&simulator, &resumed).await;
     second.next = first.next;
-    second.say(PayloadType::Size, b"probe").await;
+    second.send(PayloadType::Size, b"probe").await;
 
     assert_eq!(second.next().await.unwrap().header.kind, Kind::Acknowledge);
     while first.next().await.is_some() {}
@@ -120,7 +120,7 @@ async fn a_wrong_token_and_a_wrong_first_message_close_the_websocket() {
         next: 0,
         acknowledges: true,
     };
-    hasty.say(PayloadType::Size, b"probe").await;
+    hasty.send(PayloadType::Size, b"probe").await;
 
     assert!(guess.next().await.is_none());
     assert!(hasty.next().await.is_none());

@@ -44,7 +44,7 @@ pub(super) async fn post_faults(simulator: &Simulator, order: &Value) -> (u16, V
 }
 
 #[tokio::test]
-async fn a_broken_websocket_is_resumed_whatever_broke_it() {
+async fn a_broken_websocket_is_resumed_after_every_kind_of_disconnect() {
     for (manner, code) in [
         (DisconnectKind::Close(1000), Some(1000)),
         (DisconnectKind::Close(1011), Some(1011)),
@@ -58,30 +58,30 @@ async fn a_broken_websocket_is_resumed_whatever_broke_it() {
         assert_eq!(simulator.inject(None, OneOffFault::Break(manner)), 1);
         assert_eq!(end(&mut client).await, code, "{manner:?}");
         let mut client = resume(&simulator, &session, client.next).await;
-        client.say(PayloadType::Size, b"probe").await;
+        client.send(PayloadType::Size, b"probe").await;
 
-        assert_eq!(client.hear_acknowledgement().await, 1, "{manner:?}");
+        assert_eq!(client.receive_acknowledgement().await, 1, "{manner:?}");
         assert_eq!(simulator.ledger().sessions[0].lost, 1);
         simulator.shutdown().await;
     }
 }
 
 #[tokio::test]
-async fn a_black_hole_swallows_what_is_said_and_can_be_left() {
+async fn a_black_hole_loses_all_messages_and_another_websocket_replaces_it() {
     let simulator = simulator(unpaced()).await;
     let (session, mut client) = established(&simulator, 9).await;
 
     simulator.inject(None, OneOffFault::Break(DisconnectKind::BlackHole));
-    client.say(PayloadType::Size, b"lost").await;
+    client.send(PayloadType::Size, b"lost").await;
     let mut second = resume(&simulator, &session, 1).await;
-    second.say(PayloadType::Size, b"probe").await;
+    second.send(PayloadType::Size, b"probe").await;
 
-    assert_eq!(second.hear_acknowledgement().await, 1);
+    assert_eq!(second.receive_acknowledgement().await, 1);
     assert_eq!(simulator.ledger().sessions[0].traffic.duplicates_in, 0);
 }
 
 #[tokio::test]
-async fn nothing_comes_out_of_a_black_hole_when_the_session_ends_or_has_another_websocket() {
+async fn a_black_hole_sends_nothing_when_its_session_ends_or_has_another_websocket() {
     let simulator = simulator(unpaced()).await;
     let (ended, mut first) = established(&simulator, 9).await;
     let (resumed, mut second) = established(&simulator, 9).await;
@@ -100,13 +100,13 @@ async fn nothing_comes_out_of_a_black_hole_when_the_session_ends_or_has_another_
                 assert_ne!(message.header.kind, Kind::ChannelClosed);
             }
         };
-        let heard = tokio::time::timeout(A_WHILE, hear).await;
-        assert!(heard.is_err(), "the websocket has closed");
+        let received = tokio::time::timeout(A_WHILE, hear).await;
+        assert!(received.is_err(), "the websocket has closed");
     }
 }
 
 #[tokio::test]
-async fn websockets_break_again_and_again() {
+async fn every_websocket_breaks_after_its_lifetime() {
     let every = Duration::from_millis(20);
     let manner = DisconnectKind::Close(1001);
     let simulator = simulator(with(Faults {
@@ -125,7 +125,7 @@ async fn websockets_break_again_and_again() {
 }
 
 #[tokio::test]
-async fn upgrades_are_refused_as_often_as_asked() {
+async fn upgrades_are_refused_the_given_number_of_times() {
     let refused = RefusedUpgrades {
         status: 503,
         times: Some(2),
@@ -158,12 +158,12 @@ async fn a_token_for_one_websocket_is_refused_at_the_second() {
     assert_eq!(end(&mut second).await, Some(1008));
     resume(&simulator, &session, 1)
         .await
-        .say(PayloadType::Size, b"x")
+        .send(PayloadType::Size, b"x")
         .await;
 }
 
 #[tokio::test]
-async fn a_second_websocket_is_refused_if_asked_for() {
+async fn a_second_websocket_is_refused_if_configured() {
     let simulator = simulator(with(Faults {
         second_websocket: SecondWebsocket::Refused,
         ..Faults::default()
@@ -176,7 +176,7 @@ async fn a_second_websocket_is_refused_if_asked_for() {
 }
 
 #[tokio::test]
-async fn an_agent_that_joins_late_still_shakes_hands() {
+async fn an_agent_that_joins_late_completes_the_handshake() {
     let simulator = simulator(with(Faults {
         join: Join::AtConnect,
         ..Faults::default()
@@ -184,14 +184,14 @@ async fn an_agent_that_joins_late_still_shakes_hands() {
     .await;
 
     let (_, mut client) = established(&simulator, 9).await;
-    client.say(PayloadType::Flag, &[0, 0, 0, 2]).await;
+    client.send(PayloadType::Flag, &[0, 0, 0, 2]).await;
     while client.next().await.is_some() {}
 
     assert_eq!(simulator.open_sessions(), 0);
 }
 
 #[tokio::test]
-async fn too_long_a_message_and_too_many_break_the_websocket() {
+async fn messages_beyond_the_length_or_rate_limit_break_the_websocket() {
     let simulator = simulator(with(Faults {
         max_message: Some(2000),
         max_rate: Some(50),
@@ -200,7 +200,7 @@ async fn too_long_a_message_and_too_many_break_the_websocket() {
     .await;
     let (session, mut client) = established(&simulator, 9).await;
 
-    client.say(PayloadType::Size, &[0; 4096]).await;
+    client.send(PayloadType::Size, &[0; 4096]).await;
     assert_eq!(end(&mut client).await, Some(1009));
     let mut client = resume(&simulator, &session, 1).await;
     for _ in 0..60 {
@@ -257,7 +257,7 @@ fn upload(chunks: usize) -> impl Iterator<Item = Vec<u8>> {
 }
 
 #[tokio::test]
-async fn a_dead_agent_is_silent_and_then_reported() {
+async fn a_crashed_agent_sends_nothing_and_is_then_reported() {
     let mut options = unpaced();
     options.agent.crash_delay = Duration::from_millis(10);
     let simulator = simulator(options).await;
@@ -276,7 +276,7 @@ async fn a_dead_agent_is_silent_and_then_reported() {
 }
 
 #[tokio::test]
-async fn an_idle_session_is_ended_by_the_service() {
+async fn an_idle_session_is_terminated_by_the_service() {
     let simulator = simulator(with(Faults {
         idle_timeout: Some(Duration::from_millis(50)),
         ..Faults::default()
@@ -294,7 +294,7 @@ async fn an_idle_session_is_ended_by_the_service() {
 }
 
 #[tokio::test]
-async fn the_client_is_told_to_pause() {
+async fn pause_publication_reaches_the_client() {
     let simulator = simulator(unpaced()).await;
     let (_, mut client) = established(&simulator, 9).await;
 
@@ -304,7 +304,7 @@ async fn the_client_is_told_to_pause() {
 }
 
 #[tokio::test]
-async fn faults_are_ordered_over_http() {
+async fn faults_are_changed_over_http() {
     let simulator = simulator(unpaced()).await;
     let (_, mut client) = established(&simulator, 9).await;
     let on = json!({
@@ -328,7 +328,7 @@ async fn faults_are_ordered_over_http() {
 }
 
 #[tokio::test]
-async fn an_order_that_does_not_fit_is_told_and_changes_nothing() {
+async fn an_invalid_request_is_reported_and_changes_nothing() {
     let simulator = simulator(unpaced()).await;
     for bad in [
         json!({ "fault": {} }),

@@ -25,7 +25,7 @@ async fn the_ledger_is_served_as_json() {
 }
 
 #[tokio::test]
-async fn tls_is_served_to_whoever_trusts_the_authority() {
+async fn tls_is_served_to_clients_that_trust_the_authority() {
     let simulator = simulator(Options {
         tls: true,
         ..unpaced()

@@ -27,7 +27,7 @@ async fn the_manual_is_served_as_text() {
 }
 
 #[test]
-fn every_fault_is_shown_in_a_shape_that_is_taken() {
+fn the_manual_shows_every_fault_in_a_valid_form() {
     let mut shown = BTreeSet::new();
     for example in examples("Faults, each") {
         let change: Map<String, Value> = serde_json::from_value(example.clone()).unwrap();
@@ -46,7 +46,7 @@ fn every_fault_is_shown_in_a_shape_that_is_taken() {
 }
 
 #[test]
-fn every_one_off_fault_is_shown_once() {
+fn the_manual_shows_every_one_off_fault_once() {
     let faults: Vec<OneOffFault> = examples("One-off faults")
         .map(|example| serde_json::from_value(example).unwrap())
         .collect();
@@ -57,23 +57,23 @@ fn every_one_off_fault_is_shown_once() {
 }
 
 #[test]
-fn what_is_posted_in_the_manual_is_an_order() {
-    let orders: Vec<_> = examples("Request body").collect();
-    let told = MANUAL.lines().filter_map(|line| {
+fn the_requests_in_the_manual_are_valid() {
+    let requests: Vec<_> = examples("Request body").collect();
+    let commands = MANUAL.lines().filter_map(|line| {
         let (_, rest) = line.split_once("curl -d '")?;
         Some(rest.split_once('\'')?.0)
     });
-    let told = told.map(|order| serde_json::from_str(order).unwrap());
-    let orders: Vec<_> = orders.into_iter().chain(told).collect();
+    let commands = commands.map(|request| serde_json::from_str(request).unwrap());
+    let requests: Vec<_> = requests.into_iter().chain(commands).collect();
 
-    assert_eq!(orders.len(), 2);
-    for order in orders {
-        assert!(serde_json::from_value::<FaultRequest>(order).is_ok());
+    assert_eq!(requests.len(), 2);
+    for request in requests {
+        assert!(serde_json::from_value::<FaultRequest>(request).is_ok());
     }
 }
 
 #[test]
-fn every_word_is_told() {
+fn the_manual_contains_every_value() {
     let second = Duration::from_secs(1);
     let words = [
         json!([

@@ -74,7 +74,7 @@ async fn until(reached: impl Fn() -> bool) {
     };
     tokio::time::timeout(TIMEOUT, wait)
         .await
-        .expect("it comes about");
+        .expect("the condition is reached");
 }
 
 async fn start(simulator: &Simulator, port: u16) -> Value {
@@ -146,15 +146,15 @@ impl Client {
     }
 
     async fn shake_hands(&mut self) {
-        self.hear(PayloadType::HandshakeRequest).await;
+        self.receive(PayloadType::HandshakeRequest).await;
         let response = json!({
             "ClientVersion": "1.2.764.0",
             "ProcessedClientActions": [{ "ActionType": "SessionType", "ActionStatus": 1 }],
         });
         let response = response.to_string();
-        self.say(PayloadType::HandshakeResponse, response.as_bytes())
+        self.send(PayloadType::HandshakeResponse, response.as_bytes())
             .await;
-        self.hear(PayloadType::HandshakeComplete).await;
+        self.receive(PayloadType::HandshakeComplete).await;
     }
 
     /// Waits until the agent accepts data: retransmits a message until it is acknowledged.
@@ -162,16 +162,16 @@ impl Client {
         let seq = self.next;
         loop {
             self.next = seq;
-            self.say(PayloadType::Size, b"probe").await;
+            self.send(PayloadType::Size, b"probe").await;
             let pause = Duration::from_millis(5);
-            let answer = tokio::time::timeout(pause, self.hear_acknowledgement_of(seq));
+            let answer = tokio::time::timeout(pause, self.receive_acknowledgement_of(seq));
             if answer.await.is_ok() {
                 return;
             }
         }
     }
 
-    async fn say(&mut self, payload_type: PayloadType, payload: &[u8]) {
+    async fn send(&mut self, payload_type: PayloadType, payload: &[u8]) {
         self.feed(payload_type, payload).await;
         self.websocket.flush().await.unwrap();
     }
@@ -184,7 +184,7 @@ impl Client {
     }
 
     /// Waits for an acknowledgement; returns its number.
-    async fn hear_acknowledgement(&mut self) -> u64 {
+    async fn receive_acknowledgement(&mut self) -> u64 {
         loop {
             let message = self.next().await.expect("the websocket is open");
             if message.header.kind == Kind::Acknowledge {
@@ -194,12 +194,12 @@ impl Client {
     }
 
     /// Waits until this number is acknowledged.
-    async fn hear_acknowledgement_of(&mut self, seq: u64) {
-        while self.hear_acknowledgement().await != seq {}
+    async fn receive_acknowledgement_of(&mut self, seq: u64) {
+        while self.receive_acknowledgement().await != seq {}
     }
 
     /// Waits for a payload of this type.
-    async fn hear(&mut self, payload_type: PayloadType) -> Bytes {
+    async fn receive(&mut self, payload_type: PayloadType) -> Bytes {
         loop {
             let message = self.next().await.expect("the websocket is open");
             if message.header.payload_type == payload_type && message.header.kind == Kind::Output {
@@ -211,8 +211,8 @@ impl Client {
     /// Returns the next message, acknowledged unless disabled; `None` once the websocket is closed.
     async fn next(&mut self) -> Option<Message> {
         loop {
-            let heard = tokio::time::timeout(TIMEOUT, self.websocket.next()).await;
-            let frame = match heard.expect("something comes, or the end")? {
+            let received = tokio::time::timeout(TIMEOUT, self.websocket.next()).await;
+            let frame = match received.expect("a message arrives, or the end")? {
                 Ok(Frame::Binary(frame)) => frame,
                 Ok(_) => continue,
                 Err(_) => return None,

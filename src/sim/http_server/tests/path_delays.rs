@@ -4,7 +4,7 @@ use super::*;
 use crate::sim::OneOffFault;
 
 #[tokio::test]
-async fn without_a_buffer_output_is_discarded_until_a_client_is_there() {
+async fn without_a_buffer_output_is_discarded_until_a_client_attaches() {
     let options = Options {
         gateway_buffer: 0,
         ..unpaced()
@@ -15,19 +15,19 @@ async fn without_a_buffer_output_is_discarded_until_a_client_is_there() {
 
     // The agent retransmits, because nothing was acknowledged.
     let mut client = Client::open(&simulator, &session).await;
-    client.hear(PayloadType::HandshakeRequest).await;
+    client.receive(PayloadType::HandshakeRequest).await;
 
     until(|| simulator.ledger().sessions[0].traffic.retransmitted > 0).await;
 }
 
 #[tokio::test]
-async fn input_for_an_agent_that_is_away_is_discarded() {
+async fn input_for_a_disconnected_agent_is_discarded() {
     let simulator = simulator(unpaced()).await;
     let (_, mut client) = established(&simulator, 9).await;
     client.ready().await;
 
     simulator.inject(None, OneOffFault::AgentAway(AN_HOUR));
-    client.say(PayloadType::Size, b"lost").await;
+    client.send(PayloadType::Size, b"lost").await;
     until(|| simulator.ledger().sessions[0].traffic.discarded_in == 1).await;
     simulator.inject(None, OneOffFault::AgentAway(Duration::ZERO));
     client.next -= 1;
@@ -36,7 +36,7 @@ async fn input_for_an_agent_that_is_away_is_discarded() {
 }
 
 #[tokio::test]
-async fn input_for_an_agent_that_is_away_is_kept_as_far_as_asked() {
+async fn input_for_a_disconnected_agent_is_kept_up_to_the_limit() {
     let message = 120 + 4;
     let options = Options {
         gateway_input_buffer: 2 * message,
@@ -48,13 +48,13 @@ async fn input_for_an_agent_that_is_away_is_kept_as_far_as_asked() {
 
     simulator.inject(None, OneOffFault::AgentAway(AN_HOUR));
     for _ in 0..3 {
-        client.say(PayloadType::Size, b"kept").await;
+        client.send(PayloadType::Size, b"kept").await;
     }
     until(|| simulator.ledger().sessions[0].traffic.discarded_in == 1).await;
     simulator.inject(None, OneOffFault::AgentAway(Duration::ZERO));
 
-    client.hear_acknowledgement_of(2).await;
-    client.hear_acknowledgement_of(3).await;
+    client.receive_acknowledgement_of(2).await;
+    client.receive_acknowledgement_of(3).await;
 }
 
 const AN_HOUR: Duration = Duration::from_secs(3600);

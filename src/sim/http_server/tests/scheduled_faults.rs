@@ -5,7 +5,7 @@ use super::*;
 use crate::sim::{Faults, OneOffFault, ScheduledFault};
 
 #[tokio::test]
-async fn what_is_planned_falls_once_in_its_order_on_a_session_that_is_older() {
+async fn overdue_scheduled_faults_are_injected_once_and_in_order() {
     let simulator = simulator(unpaced()).await;
     let (session, mut client) = established(&simulator, 9).await;
     let plan = json!({ "faults": { "scheduled": [
@@ -19,9 +19,9 @@ async fn what_is_planned_falls_once_in_its_order_on_a_session_that_is_older() {
     assert_eq!(end(&mut client).await, Some(1001));
     let mut client = resume(&simulator, &session, client.next).await;
     assert_eq!(post_faults(&simulator, &plan).await.0, 200);
-    client.say(PayloadType::Size, b"probe").await;
+    client.send(PayloadType::Size, b"probe").await;
 
-    assert_eq!(client.hear_acknowledgement().await, 1);
+    assert_eq!(client.receive_acknowledgement().await, 1);
     assert_eq!(simulator.ledger().sessions[0].lost, 1);
 }
 
@@ -42,7 +42,7 @@ async fn a_fault_scheduled_before_one_that_was_injected_is_injected_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_planned_falls_on_every_session_that_is_started() {
+async fn scheduled_faults_are_injected_into_every_session() {
     let mut options = with(Faults {
         scheduled: vec![ScheduledFault {
             after: Duration::from_millis(20),

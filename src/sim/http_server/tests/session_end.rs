@@ -4,28 +4,28 @@ use super::*;
 use crate::sim::{Faults, Join, OneOffFault};
 
 /// The agent waits for acknowledgements, but less than two seconds.
-fn impatient() -> Options {
+fn short_drain() -> Options {
     let mut options = unpaced();
     options.agent.drain = A_WHILE;
     options
 }
 
 /// Creates a session whose agent has sent a message that its client never acknowledges.
-async fn in_debt(simulator: &Simulator) -> (Value, Client) {
+async fn with_unacknowledged_output(simulator: &Simulator) -> (Value, Client) {
     let (session, mut client) = established(simulator, 9).await;
     client.ready().await;
     client.acknowledges = false;
     // The agent responds with a flag to a stream for a port without a listener.
     let open = [1, 0, 0, 0, 3, 0, 0, 0];
-    client.say(PayloadType::Output, &open).await;
-    client.hear(PayloadType::Flag).await;
+    client.send(PayloadType::Output, &open).await;
+    client.receive(PayloadType::Flag).await;
     (session, client)
 }
 
 /// Returns the body of `channel_closed`, and whether the websocket was closed after it.
 async fn closing(client: &mut Client) -> (ChannelClosed, bool) {
     let closed = loop {
-        let message = client.next().await.expect("it is told of the end first");
+        let message = client.next().await.expect("the end is reported first");
         if message.header.kind == Kind::ChannelClosed {
             break payload::decode(&message.payload).unwrap();
         }
@@ -34,11 +34,11 @@ async fn closing(client: &mut Client) -> (ChannelClosed, bool) {
 }
 
 #[tokio::test]
-async fn a_client_that_acknowledges_nothing_is_told_when_the_drain_is_over() {
-    let simulator = simulator(impatient()).await;
-    let (session, mut client) = in_debt(&simulator).await;
+async fn a_client_without_acknowledgements_is_notified_after_the_drain() {
+    let simulator = simulator(short_drain()).await;
+    let (session, mut client) = with_unacknowledged_output(&simulator).await;
 
-    client.say(PayloadType::Flag, &[0, 0, 0, 2]).await;
+    client.send(PayloadType::Flag, &[0, 0, 0, 2]).await;
     let (closed, _) = closing(&mut client).await;
 
     assert_eq!(session["SessionId"], closed.session_id);
@@ -49,9 +49,9 @@ async fn a_client_that_acknowledges_nothing_is_told_when_the_drain_is_over() {
 }
 
 #[tokio::test]
-async fn a_terminated_session_whose_client_acknowledges_nothing_ends_too() {
-    let simulator = simulator(impatient()).await;
-    let (session, mut client) = in_debt(&simulator).await;
+async fn a_terminated_session_without_acknowledgements_ends() {
+    let simulator = simulator(short_drain()).await;
+    let (session, mut client) = with_unacknowledged_output(&simulator).await;
 
     let id = json!({ "SessionId": session["SessionId"] });
     assert_eq!(call(&simulator, "TerminateSession", &id).await.0, 200);
@@ -62,11 +62,11 @@ async fn a_terminated_session_whose_client_acknowledges_nothing_ends_too() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_behind_its_flag_leaves_no_session() {
-    let simulator = simulator(impatient()).await;
-    let (session, mut client) = in_debt(&simulator).await;
+async fn a_client_that_disconnects_after_its_flag_leaves_no_session() {
+    let simulator = simulator(short_drain()).await;
+    let (session, mut client) = with_unacknowledged_output(&simulator).await;
 
-    client.say(PayloadType::Flag, &[0, 0, 0, 2]).await;
+    client.send(PayloadType::Flag, &[0, 0, 0, 2]).await;
     drop(client);
     until(|| simulator.open_sessions() == 0).await;
 
@@ -77,8 +77,8 @@ async fn a_client_that_leaves_behind_its_flag_leaves_no_session() {
 }
 
 #[tokio::test]
-async fn a_session_that_nobody_connects_to_ends() {
-    let mut options = impatient();
+async fn a_session_without_a_client_ends() {
+    let mut options = short_drain();
     options.agent.handshake_timeout = A_WHILE;
     let simulator = simulator(options).await;
     let session = start(&simulator, 9).await;
@@ -97,8 +97,8 @@ async fn a_session_that_nobody_connects_to_ends() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_answers_the_handshake_is_told() {
-    let mut options = impatient();
+async fn a_client_that_never_answers_the_handshake_is_notified() {
+    let mut options = short_drain();
     options.agent.handshake_timeout = A_WHILE;
     options.faults.join = Join::AtConnect;
     let simulator = simulator(options).await;
@@ -117,7 +117,7 @@ async fn a_client_that_never_answers_the_handshake_is_told() {
 }
 
 #[tokio::test]
-async fn terminate_ends_a_session_whose_worker_is_dead() {
+async fn terminate_session_ends_a_session_whose_worker_has_crashed() {
     let simulator = simulator(unpaced()).await;
     let (session, mut client) = established(&simulator, 9).await;
     simulator.inject(None, OneOffFault::KillAgent);
@@ -132,7 +132,7 @@ async fn terminate_ends_a_session_whose_worker_is_dead() {
 
 #[tokio::test]
 async fn a_session_that_its_agent_never_joined_is_idle_too() {
-    let mut options = impatient();
+    let mut options = short_drain();
     options.faults.join = Join::AtConnect;
     options.faults.idle_timeout = Some(A_WHILE);
     let simulator = simulator(options).await;
