@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -60,11 +60,13 @@ async fn status_is_answered_by_a_daemon_without_free_descriptors() {
     let mut fixture = Fixture::new("").await;
     fixture.start();
     let pid = fixture.daemon().id();
-    let open = |number: &u64| {
-        let link = format!("/proc/{pid}/fd/{number}");
-        std::fs::symlink_metadata(link).is_ok()
-    };
-    let limit = (0..).find(|number| !open(number));
+    // Once it has answered, it holds its spare descriptor.
+    assert_eq!(fixture.run(&["status"]).0, 0);
+    let target = |number: &u64| std::fs::read_link(format!("/proc/{pid}/fd/{number}"));
+    let free = (0..).find(|number| target(number).is_err()).unwrap();
+    let is_null = |number: &u64| target(number).is_ok_and(|path| path == Path::new("/dev/null"));
+    let spare = (0..1000).rev().find(is_null).unwrap_or_default();
+    let limit = Some(free.max(spare + 1));
     let pid = Pid::from_raw(pid.cast_signed());
     let limit = Rlimit {
         current: limit,
