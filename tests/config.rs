@@ -24,7 +24,7 @@ fn every_bad_file_gives_the_expected_messages() {
 }
 
 #[test]
-#[ignore = "writes the words that the other test expects"]
+#[ignore = "writes the messages that the other test expects"]
 fn regenerate_expected_messages() {
     for file in files("bad") {
         fs::write(file.with_extension("txt"), rendered(&file)).unwrap();

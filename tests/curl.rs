@@ -86,9 +86,9 @@ async fn requests_and_responses_are_those_of_a_direct_connection() {
             "a range that the server ignores",
             &["-H", "Range: bytes=1-9"],
         ),
-        ("closed by wish", &["-H", "Connection: close"]),
-        ("a method of nobody", &["-X", "BREW"]),
-        ("a question with a body", &["-d", "x=1"]),
+        ("closed by request", &["-H", "Connection: close"]),
+        ("an unknown method", &["-X", "BREW"]),
+        ("a request with a body", &["-d", "x=1"]),
     ] {
         let request = |address| {
             let url = url(address, "file");

@@ -82,7 +82,7 @@ fn a_message_processed_twice_by_the_agent_is_never_a_clean_end() {
         if twice == 0 {
             scenario.finish(&format!("nothing was read after {at}"));
         } else {
-            broken += usize::from(scenario.finish_broken(&format!("amid a message after {at}")));
+            broken += usize::from(scenario.finish_broken(&format!("during a message after {at}")));
         }
     }
 

@@ -371,7 +371,7 @@ fn a_string_in_a_displayed_type_is_found() {
 fn a_violation_is_printed_with_place_rule_and_remedy() {
     let faults = rules::names(&[file("src/lib.rs", "//! X.\nmod misc;\n")]);
 
-    let expected = "src/lib.rs:2: name: `misc` does not say what is in the module; name it for its \
+    let expected = "src/lib.rs:2: name: `misc` does not describe the module; name it for its \
                     content";
     assert_eq!(faults[0].to_string(), expected);
 }

@@ -97,7 +97,7 @@ impl Drop for PrintSeed {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "whoever runs the test chooses the search"
+    reason = "the search is chosen by the environment"
 )]
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;

@@ -219,7 +219,7 @@ async fn a_destination_that_ends_while_the_client_sends_is_an_end_after_every_by
             .in_process
             .until("the session ends", |l| l.open_sessions() == 0)
             .await;
-        client.send(b"nobody hears this").await;
+        client.send(b"never received").await;
         let refused = client.write_to_end().await;
         let expected = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
         assert!(expected.contains(&refused), "{kind:?}: {refused}");
@@ -285,7 +285,7 @@ async fn a_client_that_only_sends_has_every_byte_delivered() {
         .shutdown(std::net::Shutdown::Read)
         .unwrap();
 
-    destination.write_all(b"nobody reads this").await.unwrap();
+    destination.write_all(b"never read").await.unwrap();
     let expected = data.clone();
     let writer = async move {
         client.send(&data).await;

@@ -316,7 +316,7 @@ async fn an_unusable_response_resets_the_connection_and_ends_the_session() {
             "token",
         ),
         (
-            "foreign host",
+            "unknown host",
             session_at(&foreign),
             "not a Session Manager endpoint",
         ),
@@ -331,7 +331,7 @@ async fn an_unusable_response_resets_the_connection_and_ends_the_session() {
             "neither wss",
         ),
         (
-            "nobody there",
+            "no listener",
             session_at(&format!("ws://{}", free_address())),
             "refused",
         ),

@@ -145,7 +145,7 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "whoever runs the test chooses the search"
+    reason = "the search is chosen by the environment"
 )]
 fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {

@@ -76,7 +76,10 @@ impl Harness {
             Operation::Read(which, max) => self.with(which, |harness, id| {
                 let answer = harness.tunnel.read(id, max);
                 let is_refused = matches!(harness.destination(id).dial(), Dial::Refuses(_));
-                assert!(!is_refused || answer != Read::End, "of a refused dial");
+                assert!(
+                    !is_refused || answer != Read::End,
+                    "a refused dial ended cleanly"
+                );
                 harness.reference.read(id, max, &answer);
             }),
             Operation::Finish(which) => self.with(which, |harness, id| {

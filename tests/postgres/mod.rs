@@ -23,15 +23,15 @@ async fn psql_output_equals_that_of_a_direct_connection() {
         ("no rows", &["-c", "SELECT * FROM word WHERE id < 0"]),
         ("an error", &["-c", "SELECT 1/0"]),
         (
-            "an error amid rows",
+            "an error between rows",
             &["-c", "SELECT 1/(500-n) FROM generate_series(1, 900) n"],
         ),
         (
-            "a statement of several",
+            "several statements in one",
             &["-c", "SELECT 1; SELECT 'zwei'; SELECT 3.0"],
         ),
         (
-            "a transaction that is undone",
+            "a transaction that is rolled back",
             &[
                 "-c",
                 "BEGIN; DELETE FROM word; ROLLBACK; SELECT count(*) FROM word",

@@ -226,7 +226,7 @@ impl Drop for PrintSeed {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "whoever runs the test chooses a seed"
+    reason = "the seed is chosen by the environment"
 )]
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()

@@ -173,7 +173,7 @@ async fn many_concurrent_logins_have_a_session_each() {
 /// The duration of `ssh host true`, directly and through us. Not a test but a manual measurement.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
-#[expect(clippy::disallowed_methods, reason = "it is measured")]
+#[expect(clippy::disallowed_methods, reason = "the time is measured")]
 async fn measure_the_time_of_a_command() {
     let sshd = Sshd::start(Options::default()).await;
     let mut times = [Vec::new(), Vec::new()];

@@ -15,7 +15,7 @@ pub(crate) fn manifest(sources: &[Source]) -> Vec<Fault> {
         .filter(|(_, name)| row(CRATES, name).is_none());
     let mut faults: Vec<_> = unlisted
         .map(|(line, name)| {
-            let what = format!("`{name}` has no row; say in the table which files may use it");
+            let what = format!("`{name}` has no row; add the files that may use it to the table");
             manifest.fault(*line, "crate", what)
         })
         .collect();

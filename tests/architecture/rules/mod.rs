@@ -171,7 +171,7 @@ pub(super) fn headers(sources: &[Source]) -> Vec<Fault> {
             .strip_prefix("//! ")
             .is_none_or(|text| text.trim().is_empty())
     });
-    let what = "begin with `//! ` and a noun phrase that says what the file is";
+    let what = "begin with `//! ` and a noun phrase that describes the file";
     silent
         .map(|source| source.fault(1, "header", what.to_owned()))
         .collect()
@@ -200,7 +200,7 @@ pub(super) fn names(sources: &[Source]) -> Vec<Fault> {
         for pair in source.tokens().windows(2) {
             if pair[0].text == "mod" && VAGUE_NAMES.contains(&pair[1].text) {
                 let what = format!(
-                    "`{}` does not say what is in the module; name it for its content",
+                    "`{}` does not describe the module; name it for its content",
                     pair[1].text
                 );
                 faults.push(source.fault(pair[1].line, "name", what));

@@ -58,7 +58,7 @@ async fn invalid_requests_are_refused_without_effect_on_others() {
         ("zeros", &[0; 100], &[400]),
         ("no HTTP", b"GET /status\r\n\r\n", &[400]),
         (
-            "a header that is none",
+            "an invalid header",
             b"GET /status HTTP/1.1\r\n\xff\xff\r\n\r\n",
             &[400],
         ),
@@ -80,7 +80,7 @@ async fn invalid_requests_are_refused_without_effect_on_others() {
         ("half a request", b"GET /status HT", &[]),
         ("nothing", b"", &[]),
         (
-            "a body that does not come",
+            "a body that does not arrive",
             b"POST /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n",
             &[405],
         ),

@@ -327,7 +327,7 @@ pub(crate) enum Delivery {
 }
 
 /// The start of virtual time.
-#[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
+#[expect(clippy::disallowed_methods, reason = "virtual time needs a start")]
 pub(crate) fn start_time() -> Instant {
     Instant::now()
 }
