@@ -265,7 +265,7 @@ fn a_fault_without_an_option_of_its_own_is_bad_usage_with_its_json() {
 
         assert_eq!(code, 2, "{output}");
         for needed in [option, &format!("--faults '{{\"{json}\":"), "--help"] {
-            assert!(output.contains(needed), "no {needed:?} in\n{output}");
+            assert!(output.contains(needed), "{needed:?} is not in\n{output}");
         }
     }
 }
