@@ -288,6 +288,7 @@ fn rejected(
         kind,
         message,
         hint,
+        rendered,
     }: &ErrorResponse,
 ) -> Exit {
     let exit = match kind {
@@ -296,10 +297,9 @@ fn rejected(
         Fault::Listen => Exit::CannotListen,
         Fault::Busy => Exit::Unavailable,
     };
-    // Problems of a file are already formatted.
-    match message.starts_with("error: ") {
-        true => terminal::fail_as_told(exit, message),
-        false => terminal::fail(exit, message, hint),
+    match rendered {
+        Some(text) => terminal::fail_as_told(exit, text),
+        None => terminal::fail(exit, message, hint),
     }
 }
 

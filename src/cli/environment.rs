@@ -42,7 +42,12 @@ impl BadVariable {
     /// Prints the error and its hint. The exit code means that AWS cannot be called as the
     /// environment requires.
     pub(super) fn fail(&self) -> Exit {
-        terminal::fail(Exit::Refused, self, self.fault.hint())
+        terminal::fail(Exit::Refused, self, self.hint())
+    }
+
+    /// Returns what to write instead.
+    pub(super) fn hint(&self) -> &str {
+        self.fault.hint()
     }
 }
 

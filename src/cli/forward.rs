@@ -14,7 +14,7 @@ use super::local_forward::LocalForward;
 use super::ready_file::ReadyFile;
 use super::{live_status, paths, run, stdout, terminal};
 use crate::config::{self, Config, Forward, Target, Targets};
-use crate::daemon::{Caller, Cause, Daemon, Signals, StartError};
+use crate::daemon::{Caller, Cause, Daemon, ReloadError, Signals, StartError};
 use crate::forward::ActivatedSockets;
 use crate::panics::caught;
 use crate::session::{Identity, TerminatePolicy, allow_questions};
@@ -148,8 +148,8 @@ pub(super) fn begin(log: Log) -> Result<Signals, Exit> {
 }
 
 /// Reload without a file; not reached, as SIGHUP is not handled.
-fn nothing_to_read() -> Result<Config, &'static str> {
-    Err("no configuration file to reload")
+fn nothing_to_read() -> Result<Config, ReloadError> {
+    Err(ReloadError::unusable("no configuration file to reload", ""))
 }
 
 /// Builds one forward for each `-L`, all to one target.

@@ -12,7 +12,7 @@ use super::exit::Exit;
 use super::{environment, paths, place, terminal};
 use crate::config;
 use crate::daemon::{
-    Caller, Cause, Daemon, Manner, Signals, StartError, log_format, log_verbosity,
+    Caller, Cause, Daemon, Manner, ReloadError, Signals, StartError, log_format, log_verbosity,
 };
 use crate::forward::{ActivatedSockets, InheritedSockets};
 use crate::panics::caught;
@@ -126,18 +126,20 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
 }
 
 /// Reads the configuration again, for a reload.
-fn reread(path: &Path) -> Result<config::Config, String> {
+fn reread(path: &Path) -> Result<config::Config, ReloadError> {
     let is_kept = |there: std::fs::Metadata| there.is_file() || there.is_dir();
     // A missing file is left to the read below, which reports the reason.
     if !std::fs::metadata(path).map_or(true, is_kept) {
         let path = path.display();
-        return Err(format!(
-            "{path} is not a regular file: it can be read only once, at the start\nhint: write the configuration to a regular file, and restart"
+        return Err(ReloadError::unusable(
+            format!("{path} is not a regular file: it can be read only once, at the start"),
+            "write the configuration to a regular file, and restart",
         ));
     }
-    let mut config = config::read(path).map_err(|error| error.to_string())?;
+    let mut config = config::read(path).map_err(ReloadError::Config)?;
     environment::apply_manager(&mut config.shutdown);
-    environment::apply(&mut config.aws).map_err(|bad| bad.to_string())?;
+    let applied = environment::apply(&mut config.aws);
+    applied.map_err(|bad| ReloadError::unusable(&bad, bad.hint()))?;
     Ok(config)
 }
 

@@ -30,6 +30,24 @@ pub struct Problems {
 }
 
 impl Problems {
+    /// Returns each problem and its location in one line, and its hint in another.
+    pub(super) fn summary(&self, file: &Path) -> Vec<(String, String)> {
+        let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let line = |problem: &Problem| {
+            let at = At(Some(file), &problem.place);
+            (
+                one_line(&format!("{at}: {}", problem.what)),
+                one_line(&problem.hint),
+            )
+        };
+        let mut lines: Vec<_> = self.list.iter().map(line).collect();
+        if self.unlisted > 0 {
+            let more = format!("{} more problems are not shown", self.unlisted);
+            lines.push((more, String::new()));
+        }
+        lines
+    }
+
     /// Formats as `Display` does, with the file name at every location.
     pub fn in_file<'a>(&'a self, file: &'a Path) -> impl fmt::Display + 'a {
         fmt::from_fn(|f| self.write(f, Some(file)))

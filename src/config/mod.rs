@@ -156,6 +156,18 @@ impl Error {
             problems,
         }
     }
+
+    /// Returns each problem in one line, and its hint.
+    pub fn summary(&self) -> Vec<(String, String)> {
+        match self {
+            Self::NotFound { .. } => vec![("no configuration found".to_owned(), CREATE.to_owned())],
+            Self::Unreadable { path, source } => {
+                let error = format!("cannot read the configuration {}: {source}", path.display());
+                vec![(error, remedy(source.kind()).to_owned())]
+            }
+            Self::Wrong { path, problems } => problems.summary(path),
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -181,11 +193,10 @@ fn write_not_found(f: &mut fmt::Formatter<'_>, places: &[PathBuf]) -> fmt::Resul
     for place in places {
         writeln!(f, "  {} does not exist", place.display())?;
     }
-    write!(
-        f,
-        " hint: create one of these files, or set `--config FILE`"
-    )
+    write!(f, " hint: {CREATE}")
 }
+
+const CREATE: &str = "create one of these files, or set `--config FILE`";
 
 fn remedy(kind: io::ErrorKind) -> &'static str {
     use io::ErrorKind::{FileTooLarge, InvalidData, IsADirectory, NotFound, PermissionDenied};

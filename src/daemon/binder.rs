@@ -14,13 +14,13 @@ use tokio::task::JoinSet;
 use tracing::{debug, error};
 
 use super::aws_clients::AwsClients;
-use super::config_reload::{Loaded, rejected};
+use super::config_reload::Loaded;
 use super::fd_limit::FdLimit;
 use super::forwards::{self, Change, How, rebind};
 use super::http::HttpPlan;
 use super::retries::Retries;
 use super::servers::{self, Failing, plan_http};
-use super::{Daemon, ErrorResponse, StartError};
+use super::{Daemon, ReloadError, StartError};
 use crate::config::{self, Config};
 use crate::forward::Context;
 use crate::panics::caught;
@@ -93,7 +93,7 @@ impl Daemon {
             forwards,
         } = config;
         let is_moved = admin != self.admin_settings;
-        let (former, sockets) = (self.forwards.former(), self.http.sockets());
+        let (former, sockets) = (self.forwards.former(), self.control.http.sockets());
         let (context, strict) = (self.context.clone(), self.strict);
         let binding = async move {
             if is_moved {
@@ -159,12 +159,12 @@ impl Daemon {
             fd_limit.warn_if_low();
         }
         self.context = context;
-        self.aws = aws;
-        self.aws.doubt_files();
+        aws.doubt_files();
+        self.control.aws = aws;
         self.context.sessions.set_rate(limits.session_start_rate);
         self.drain.limit(limits.max_connections);
         self.drain.set(shutdown);
-        let former = self.http.swap(http);
+        let former = self.control.http.swap(http);
         self.servers.http = failing_http;
         let change = self.forwards.swap(forwards);
         self.retries = Retries::default();
@@ -180,11 +180,11 @@ impl Daemon {
     /// Starts to bind the failing forwards that can start with the loaded AWS settings.
     pub(super) fn bind_failing(&mut self, loaded: Result<AwsClients, StartError>) {
         match loaded {
-            Ok(aws) => self.aws = aws,
+            Ok(aws) => self.control.aws = aws,
             Err(error) => debug!(%error, "cannot read the AWS configuration files; retrying"),
         }
         let failing = self.forwards.failing();
-        let (context, aws) = (self.context.clone(), self.aws.clone());
+        let (context, aws) = (self.context.clone(), self.control.aws.clone());
         let binding = async move { Bound::Forwards(rebind(failing, &context, &aws).await) };
         self.binder.0.spawn(binding);
     }
@@ -200,11 +200,11 @@ impl Daemon {
     }
 
     /// Puts into use what was bound. Returns the outcome of a reload that is complete.
-    pub(super) fn handle_bound(&mut self, bound: Bound) -> Option<Result<Change, ErrorResponse>> {
+    pub(super) fn handle_bound(&mut self, bound: Bound) -> Option<Result<Change, ReloadError>> {
         match bound {
             Bound::Reload(bound) => {
                 if let Err(error) = bound.and_then(|bound| self.commit(*bound)) {
-                    return Some(Err(rejected(&error)));
+                    return Some(Err(ReloadError::Start(error)));
                 }
             }
             Bound::Reloaded(change) => return Some(Ok(change)),

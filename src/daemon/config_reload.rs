@@ -4,16 +4,17 @@
 //! A reload requested while one is in progress starts after it, because the file may have changed
 //! since the first one began.
 
-use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use tracing::info;
 
-use super::admin::{Answer, ErrorResponse, Fault, Reply};
+use super::admin::{Answer, Reply};
 use super::aws_clients::AwsClients;
-use super::{Change, StartError, systemd};
+use super::control_plane::answer;
+use super::{Change, ReloadError, StartError, systemd};
 use crate::config::Config;
 
 /// A configuration and the AWS clients that were loaded for it.
@@ -37,11 +38,14 @@ impl Loaded {
     }
 }
 
+/// Reads the configuration; may block.
+type Read = Arc<dyn Fn() -> Result<Config, ReloadError> + Send + Sync>;
+
 /// Reload in progress, and requests for the next one.
-#[derive(Debug, Default)]
 pub(super) struct ConfigReloader {
+    read: Read,
     /// At most one task. A read that never returns outlives it, because it cannot be cancelled.
-    reader: JoinSet<Result<Loaded, ErrorResponse>>,
+    reader: JoinSet<Result<Loaded, ReloadError>>,
     /// From the request until [`ConfigReloader::report`].
     is_in_progress: bool,
     /// Clients that wait for the reload in progress.
@@ -51,13 +55,18 @@ pub(super) struct ConfigReloader {
 }
 
 impl ConfigReloader {
+    pub(super) fn new(read: Read) -> Self {
+        Self {
+            read,
+            reader: JoinSet::new(),
+            is_in_progress: false,
+            waiting: Vec::new(),
+            next: None,
+        }
+    }
+
     /// Starts a reload, now or after the one in progress.
-    pub(super) fn ask<E: Display>(
-        &mut self,
-        read: &(impl Fn() -> Result<Config, E> + Clone + Send + 'static),
-        aws: &AwsClients,
-        reply: Option<Reply>,
-    ) {
+    pub(super) fn ask(&mut self, aws: &AwsClients, reply: Option<Reply>) {
         if self.is_in_progress {
             info!("reload in progress; another one is queued");
             return self.next.get_or_insert_default().extend(reply);
@@ -65,86 +74,53 @@ impl ConfigReloader {
         systemd::reloading();
         self.is_in_progress = true;
         self.waiting.extend(reply);
-        let (read, aws) = (read.clone(), aws.clone());
+        let (read, aws) = (Arc::clone(&self.read), aws.clone());
         self.reader.spawn(async move {
-            let config = in_time(move || read().map_err(|error| error.to_string())).await?;
-            let loaded = Loaded::new(config, aws).await;
-            loaded.map_err(|error| rejected(&error))
+            let config = in_time(read).await?;
+            Ok(Loaded::new(config, aws).await?)
         });
     }
 
     /// Waits for a loaded configuration; never returns if none is being loaded. Cancel safe.
-    pub(super) async fn done(&mut self) -> Result<Loaded, ErrorResponse> {
+    pub(super) async fn done(&mut self) -> Result<Loaded, ReloadError> {
         match self.reader.join_next().await {
-            Some(read) => read.unwrap_or_else(|fault| Err(unreadable(fault.to_string()))),
+            Some(read) => read.unwrap_or_else(|panic| Err(panicked(panic))),
             None => std::future::pending().await,
         }
     }
 
     /// Answers the waiting clients, and starts the next reload if one was requested.
-    pub(super) fn report<E: Display>(
-        &mut self,
-        outcome: &Result<Change, ErrorResponse>,
-        read: &(impl Fn() -> Result<Config, E> + Clone + Send + 'static),
-        aws: &AwsClients,
-    ) {
+    pub(super) fn report(&mut self, outcome: &Result<Change, ReloadError>, aws: &AwsClients) {
         self.is_in_progress = false;
         for reply in self.waiting.drain(..) {
-            let answer = match outcome {
+            let result = match outcome {
                 Ok(change) => Answer::Reloaded(*change),
-                Err(rejection) => Answer::Error(rejection.clone()),
+                Err(error) => Answer::Error(error.response()),
             };
-            // Receiver dropped: ignore.
-            let _gone = reply.send(answer);
+            answer(reply, result);
         }
         if let Some(replies) = self.next.take() {
             self.waiting = replies;
-            self.ask(read, aws, None);
+            self.ask(aws, None);
         }
     }
 }
 
-async fn in_time(
-    read: impl FnOnce() -> Result<Config, String> + Send + 'static,
-) -> Result<Config, ErrorResponse> {
-    match timeout(TIMEOUT, spawn_blocking(read)).await {
-        Ok(Ok(read)) => read.map_err(unreadable),
-        Ok(Err(fault)) => Err(unreadable(fault.to_string())),
-        Err(_) => Err(ErrorResponse {
-            hint: "check the disk or network file system that holds it, then reload again"
-                .to_owned(),
-            ..unreadable(format!("the configuration was not read within {TIMEOUT:?}"))
-        }),
+async fn in_time(read: Read) -> Result<Config, ReloadError> {
+    match timeout(TIMEOUT, spawn_blocking(move || read())).await {
+        Ok(read) => read.unwrap_or_else(|panic| Err(panicked(panic))),
+        Err(_) => Err(ReloadError::unusable(
+            format!("the configuration was not read within {TIMEOUT:?}"),
+            "check the disk or network file system that holds it, then reload again",
+        )),
     }
 }
 
-fn unreadable(message: String) -> ErrorResponse {
-    ErrorResponse {
-        kind: Fault::Configuration,
-        message,
-        hint: String::new(),
-    }
-}
-
-/// Converts the error of a failed reload to an answer.
-pub(super) fn rejected(error: &StartError) -> ErrorResponse {
-    let kind = match error {
-        StartError::Listen { .. } | StartError::Http(_) => Fault::Listen,
-        StartError::Unfinished { .. }
-        | StartError::Roots(_)
-        | StartError::Aws(_)
-        | StartError::Forward { .. }
-        | StartError::Proxy(_)
-        | StartError::Standard(_)
-        | StartError::Admin(_)
-        | StartError::AdminMoved
-        | StartError::Log(_) => Fault::Configuration,
-    };
-    ErrorResponse {
-        kind,
-        message: error.to_string(),
-        hint: error.hint().into_owned(),
-    }
+fn panicked(panic: JoinError) -> ReloadError {
+    ReloadError::unusable(
+        format!("cannot read the configuration: internal error ({panic})"),
+        "report this error",
+    )
 }
 
 /// Timeout for reading the configuration.

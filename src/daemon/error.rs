@@ -1,4 +1,4 @@
-//! Errors of start and reload.
+//! Errors of the start, and of applying a configuration.
 
 use std::borrow::Cow;
 

@@ -15,6 +15,7 @@ mod binder;
 mod clients;
 mod config_reload;
 mod connection_limit;
+mod control_plane;
 mod error;
 mod event_loop;
 mod fd_limit;
@@ -23,6 +24,7 @@ mod http;
 mod log_settings;
 mod off_runtime;
 mod one_shot;
+mod reload_error;
 mod retries;
 mod running;
 mod servers;
@@ -36,15 +38,14 @@ mod systemd;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use self::admin::{Admin, Reply};
 pub use self::admin::{Answer, Client, ClientError, ErrorResponse, Fault, Request};
 use self::aws_clients::AwsClients;
 use self::binder::Binder;
 use self::connection_limit::ConnectionLimit;
+use self::control_plane::ControlPlane;
 pub use self::error::StartError;
 pub use self::event_loop::Cause;
 use self::fd_limit::FdLimit;
@@ -53,51 +54,38 @@ use self::forwards::{Forwards, How, Plan};
 use self::http::Http;
 pub use self::log_settings::{log_format, log_verbosity};
 pub use self::one_shot::{OneShot, OneShotConfig};
+pub use self::reload_error::ReloadError;
 use self::retries::Retries;
 use self::servers::{Servers, plan_http};
 pub use self::signals::{Signal, Signals};
 pub use self::start::{Caller, Manner};
-use self::start::{journal, log_start, warn_of_unused};
+use self::start::{Parts, log_start, warn_of_unused};
 use self::status::DaemonStats;
 use crate::config::{self, Config};
 use crate::forward::{Context, Listeners};
 use crate::panics::caught;
-use crate::proto::ReorderBudget;
-use crate::session::{Entry, Sessions, ShutdownMode, TerminatePolicy};
-use crate::telemetry::{Control, ForwardMetrics, ForwardReport};
-use crate::tunnel::Trigger;
+use crate::session::{Entry, TerminatePolicy};
+use crate::telemetry::{ForwardMetrics, ForwardReport};
 
 /// A running daemon. Dropping it aborts everything at once; [`Daemon::stop`] shuts it down in
 /// order.
 #[derive(Debug)]
 pub struct Daemon {
     forwards: Forwards,
+    control: ControlPlane,
     context: Context,
-    aws: AwsClients,
     retries: Retries,
     binder: Binder,
     fd_limit: FdLimit,
     /// If set, all forwards start or none.
     strict: bool,
     drain: ConnectionLimit,
-    /// Sets the shutdown mode of the dispatcher.
-    leaving: watch::Sender<ShutdownMode>,
-    trigger: Trigger,
-    dump_connections: Trigger,
     dispatcher: JoinSet<usize>,
-    /// The admin socket, if it is bound.
-    admin: Option<Admin>,
     /// The `[admin]` table of the configuration.
     admin_settings: config::Admin,
-    /// The HTTP server for health and metrics.
-    http: Http,
     /// The servers of `[http]` and `[admin]` that cannot be bound yet.
     servers: Servers,
-    /// Clients that requested the stop. They are answered when it has completed.
-    waiting: Vec<Reply>,
-    log: Option<Control>,
     log_settings: config::Log,
-    history: DaemonStats,
     /// Background tasks that a stop does not wait for.
     aside: JoinSet<()>,
 }
@@ -143,24 +131,20 @@ impl Daemon {
         let aws = AwsClients::new(aws, identity, &forwards).await?;
         let fd_limit = FdLimit::raise(&limits, &forwards);
         fd_limit.warn_if_low();
-        let (journal, abandoned) = journal(state).await;
-        let (sessions, dispatcher) = Sessions::new(limits.session_start_rate, seed(), journal);
-        let (trigger, triggered) = Trigger::new();
-        let (dump_connections, called) = Trigger::new();
+        let Parts {
+            context,
+            leaving,
+            trigger,
+            dump_connections,
+            dispatcher,
+            abandoned,
+        } = Parts::start(&aws, &forwards, limits.session_start_rate, state, origin).await?;
         let drain = ConnectionLimit::new(shutdown, limits.max_connections);
         let context = Context {
-            service: aws.any(&forwards)?,
-            sessions,
-            network: aws.network().clone(),
-            triggered,
-            dump_connections: called,
             passed,
             permits: drain.permits(),
             max_waiting: fd_limit.max_waiting,
-            pool: ReorderBudget::new(),
-            client_version: aws.client_version(),
-            origin,
-            seed: seed(),
+            ..context
         };
         warn_of_unused(&context.passed, &forwards, http_settings.as_ref());
         let (mut running, mut http) = (Forwards::default(), Http::default());
@@ -186,33 +170,35 @@ impl Daemon {
         if let Some(admin) = &admin {
             info!(socket = %admin.path().display(), "accepting commands");
         }
+        // There is no former server.
         drop(http.swap(served));
         running.swap(plan);
         info!("{}", running.snapshot().ready());
-        let leaving = watch::Sender::new(ShutdownMode::No);
-        let mut ending = JoinSet::new();
-        ending.spawn(dispatcher.run(leaving.subscribe()));
+        let control = ControlPlane {
+            admin,
+            http,
+            waiting: Vec::new(),
+            leaving,
+            aws,
+            retry_trigger: context.sessions.retry_trigger(),
+            trigger,
+            dump_connections,
+            history: DaemonStats::new(),
+            log,
+        };
         let mut daemon = Self {
             forwards: running,
+            control,
             context,
-            aws,
             retries: Retries::default(),
             binder: Binder::default(),
             fd_limit,
             strict,
             drain,
-            leaving,
-            trigger,
-            dump_connections,
-            dispatcher: ending,
-            admin,
+            dispatcher,
             admin_settings,
-            http,
             servers,
-            waiting: Vec::new(),
-            log,
             log_settings,
-            history: DaemonStats::new(),
             aside: JoinSet::new(),
         };
         daemon.terminate_orphans(abandoned, leftovers);
@@ -226,14 +212,15 @@ impl Daemon {
         let failing = self.forwards.failing();
         if !failing.is_empty() {
             let triggered = self.context.triggered.clone().resubscribe();
-            self.retries.plan(self.aws.clone(), failing, triggered);
+            self.retries
+                .plan(self.control.aws.clone(), failing, triggered);
         }
     }
 
     /// Applies `[log]` if it has changed. A level set over the admin socket stays until then.
     fn set_log(&mut self, settings: config::Log) -> Result<(), StartError> {
         let former = std::mem::replace(&mut self.log_settings, settings);
-        let Some(log) = self.log.as_ref().filter(|_| former != settings) else {
+        let Some(log) = self.control.log.as_ref().filter(|_| former != settings) else {
             return Ok(());
         };
         log.set_format(log_format(settings.format))
@@ -251,7 +238,7 @@ impl Daemon {
         if abandoned.is_empty() {
             return;
         }
-        let (aws, sessions) = (self.aws.clone(), self.context.sessions.clone());
+        let (aws, sessions) = (self.control.aws.clone(), self.context.sessions.clone());
         let count = abandoned.len();
         let ending = aws_clients::terminate_orphans(aws, sessions, abandoned, effort);
         match effort {
@@ -301,9 +288,7 @@ impl Daemon {
 
     /// Retries everything immediately, and makes every tunnel test its websocket.
     pub fn retry_now(&self) {
-        self.aws.retry_now();
-        self.context.sessions.retry_now();
-        self.trigger.send();
+        self.control.retry_now();
     }
 }
 
@@ -312,10 +297,4 @@ async fn reported(future: impl Future<Output = ()>) {
     if let Err(panic) = caught(future).await {
         warn!(%panic, "sessions of a former run may still be active");
     }
-}
-
-/// Returns a random seed for pauses and lifetimes.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
 }

@@ -9,9 +9,8 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
@@ -19,15 +18,13 @@ use tracing::warn;
 use super::aws_clients::{self, AwsClients};
 use super::connection_limit::MAX_FORWARDS;
 use super::error::StartError;
-use super::seed;
 use super::shutdown::LOOK_FOR_SESSIONS;
 use super::signals::Signals;
-use super::start::journal;
+use super::start::Parts;
 use super::suspend::SuspendDetector;
 use crate::config;
-use crate::forward::{ActivatedSockets, Context, Ending, Progress, Standard, StdioForward, Stop};
-use crate::proto::ReorderBudget;
-use crate::session::{Identity, Sessions, ShutdownMode, TerminatePolicy};
+use crate::forward::{Ending, Progress, Standard, StdioForward, Stop};
+use crate::session::{Identity, ShutdownMode, TerminatePolicy};
 use crate::tunnel::Trigger;
 
 /// A running connection.
@@ -71,42 +68,29 @@ impl OneShot {
             state,
         } = order;
         let aws = AwsClients::new(aws, Identity::Chain, std::slice::from_ref(&forward)).await?;
-        let (network, client_version) = (aws.network_of(&forward), aws.client_version());
-        let service = aws.any(std::slice::from_ref(&forward))?;
-        let (journal, abandoned) = journal(state).await;
-        let (sessions, dispatcher) = Sessions::new(1, seed(), journal);
-        let (trigger, triggered) = Trigger::new();
-        let (_roll_call, called) = Trigger::new();
-        let mut running = JoinSet::new();
+        let forwards = std::slice::from_ref(&forward);
+        let Parts {
+            context,
+            leaving,
+            trigger,
+            dump_connections: _,
+            dispatcher,
+            abandoned,
+        } = Parts::start(&aws, forwards, 1, state, origin).await?;
+        let context = aws.context(&forward, &context)?;
         let mut aside = JoinSet::new();
         aside.spawn(aws_clients::terminate_orphans(
             aws,
-            sessions.clone(),
+            context.sessions.clone(),
             abandoned,
             TerminatePolicy::BestEffort,
         ));
-        let context = Context {
-            service,
-            sessions,
-            network,
-            triggered,
-            dump_connections: called,
-            passed: ActivatedSockets::default(),
-            permits: Arc::new(Semaphore::new(1)),
-            max_waiting: 0,
-            pool: ReorderBudget::new(),
-            client_version,
-            origin,
-            seed: seed(),
-        };
         let held = standard.hold()?;
         let lone = StdioForward::new(forward, context, standard)?;
         let stop = watch::Sender::new(Stop::No);
         let (told, progress) = watch::channel(Progress::Opening);
+        let mut running = JoinSet::new();
         running.spawn(lone.run(stop.subscribe(), told));
-        let leaving = watch::Sender::new(ShutdownMode::No);
-        let mut ending = JoinSet::new();
-        ending.spawn(dispatcher.run(leaving.subscribe()));
         Ok(Self {
             progress,
             stop,
@@ -115,7 +99,7 @@ impl OneShot {
             held: Some(held),
             forward: running,
             aside,
-            dispatcher: ending,
+            dispatcher,
         })
     }
 

@@ -131,7 +131,7 @@ impl Daemon {
         match http {
             Some(Ok(plan)) => {
                 // A server that is failing has no predecessor.
-                drop(self.http.swap(plan));
+                drop(self.control.http.swap(plan));
                 self.servers.http = None;
             }
             Some(Err(error)) => debug!(%error, "cannot serve [http] yet"),
@@ -140,7 +140,7 @@ impl Daemon {
         match admin {
             Some(Ok(admin)) => {
                 info!(socket = %admin.path().display(), "accepting commands");
-                self.admin = Some(admin);
+                self.control.admin = Some(admin);
                 self.servers.admin = None;
             }
             Some(Err(error)) => debug!(%error, "cannot serve [admin] yet"),
@@ -150,7 +150,7 @@ impl Daemon {
     }
 
     pub(super) fn plan_server_retry(&mut self) {
-        self.history.failing_servers = self.servers.reports();
+        self.control.history.failing_servers = self.servers.reports();
         let triggered = self.context.triggered.clone().resubscribe();
         self.servers.plan_retry(triggered);
     }

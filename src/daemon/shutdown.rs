@@ -4,52 +4,96 @@
 //! when it is done, and signals keep their meaning as far as a stopping daemon can follow them.
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::admin::{self, Admin, Answer, Call, Fault, Reply, Request, rejection};
-use super::aws_clients::AwsClients;
-use super::http::{Http, called};
-use super::signals::{Signal, Signals};
-use super::status::{DaemonStats, ForwardSnapshot};
+use super::admin::{Fault, rejection};
+use super::binder::Binder;
+use super::connection_limit::ConnectionLimit;
+use super::control_plane::{ControlPlane, Demand, answer, force_shutdown};
+use super::forwards::Forwards;
+use super::signals::Signals;
+use super::status::ForwardSnapshot;
 use super::{Daemon, systemd};
 use crate::clock;
-use crate::forward::Stop;
-use crate::session::{RetryTrigger, ShutdownMode};
-use crate::telemetry::Control;
-use crate::tunnel::Trigger;
+use crate::forward::{Context, Stop};
+use crate::session::ShutdownMode;
 
 impl Daemon {
     /// Stops in order. A second stop signal skips all waiting and only terminates sessions; a third
     /// one returns immediately.
-    pub async fn stop_unless_hurried(mut self, signals: &mut Signals) {
-        let mut desk = ShutdownControl {
-            admin: self.admin.take(),
-            http: std::mem::take(&mut self.http),
-            waiting: std::mem::take(&mut self.waiting),
-            leaving: self.leaving.clone(),
-            aws: self.aws.clone(),
-            retry_trigger: self.context.sessions.retry_trigger(),
-            trigger: self.trigger.clone(),
-            dump_connections: self.dump_connections.clone(),
-            snapshot: self.forwards.snapshot(),
-            history: self.history.clone(),
-            log: self.log.clone(),
-        };
+    pub async fn stop_unless_hurried(self, signals: &mut Signals) {
+        let snapshot = self.forwards.snapshot();
         systemd::stopping(self.drain.limits().most());
+        let (mut control, stopping) = self.into_stopping();
         let sessions_left = tokio::select! {
-            left = self.stop() => left,
-            () = desk.attend(signals) => {
+            left = stopping.run() => left,
+            () = attend(&mut control, signals, &snapshot) => {
                 warn!(hint = LOOK_FOR_SESSIONS, "stopped at once; some sessions may still be active");
                 None
             }
         };
-        desk.close(sessions_left).await;
+        control.close(sessions_left).await;
     }
 
     /// Stops accepting, lets connections finish within the drain timeout, resets the rest, then
     /// terminates every session. Returns the number of sessions that may still be active, if known.
     pub async fn stop(self) -> Option<usize> {
+        let (_control, stopping) = self.into_stopping();
+        stopping.run().await
+    }
+
+    fn into_stopping(self) -> (ControlPlane, Stopping) {
+        let stopping = Stopping {
+            leaving: self.control.leaving.clone(),
+            forwards: self.forwards,
+            binder: self.binder,
+            context: self.context,
+            drain: self.drain,
+            dispatcher: self.dispatcher,
+            aside: self.aside,
+        };
+        (self.control, stopping)
+    }
+}
+
+/// Handles signals and requests while the daemon stops. The second stop signal forces the shutdown;
+/// returns at the third.
+async fn attend(control: &mut ControlPlane, signals: &mut Signals, forwards: &ForwardSnapshot) {
+    let mut is_asked_again = false;
+    loop {
+        let event = control.next(signals).await;
+        match control.handle(event, forwards, true) {
+            Some(Demand::StopBySignal(_)) if is_asked_again => return,
+            Some(Demand::StopBySignal(_)) => {
+                is_asked_again = true;
+                warn!("second stop request");
+                control.force_shutdown();
+            }
+            Some(Demand::Reload(None)) => warn!("reload rejected: the daemon is stopping"),
+            Some(Demand::Reload(Some(reply))) => {
+                let stopping = "the daemon is stopping";
+                answer(reply, rejection(Fault::Busy, stopping, "start it again"));
+            }
+            Some(Demand::StopByRequest) | None => {}
+        }
+    }
+}
+
+/// The parts of a daemon that are stopped one after the other.
+struct Stopping {
+    forwards: Forwards,
+    binder: Binder,
+    context: Context,
+    drain: ConnectionLimit,
+    leaving: watch::Sender<ShutdownMode>,
+    dispatcher: JoinSet<usize>,
+    aside: JoinSet<()>,
+}
+
+impl Stopping {
+    async fn run(self) -> Option<usize> {
         let Self {
             mut forwards,
             binder,
@@ -58,7 +102,6 @@ impl Daemon {
             leaving,
             mut dispatcher,
             mut aside,
-            ..
         } = self;
         aside.shutdown().await;
         binder.cancel().await;
@@ -114,92 +157,6 @@ impl Daemon {
         }
         left
     }
-}
-
-/// Answers requests and signals while the daemon stops.
-struct ShutdownControl {
-    admin: Option<Admin>,
-    http: Http,
-    /// Clients that requested the stop.
-    waiting: Vec<Reply>,
-    leaving: watch::Sender<ShutdownMode>,
-    aws: AwsClients,
-    retry_trigger: RetryTrigger,
-    trigger: Trigger,
-    dump_connections: Trigger,
-    snapshot: ForwardSnapshot,
-    history: DaemonStats,
-    log: Option<Control>,
-}
-
-impl ShutdownControl {
-    /// Handles requests and signals. The second stop signal forces the shutdown; returns at the
-    /// third.
-    async fn attend(&mut self, signals: &mut Signals) {
-        let mut is_asked_again = false;
-        loop {
-            tokio::select! {
-                signal = signals.next() => match signal {
-                    Signal::Stop(_) if is_asked_again => return,
-                    Signal::Stop(_) => {
-                        is_asked_again = true;
-                        warn!("second stop request");
-                        force_shutdown(&self.leaving);
-                    }
-                    Signal::Nudge => {
-                        info!("retrying now");
-                        self.aws.retry_now();
-                        self.retry_trigger.retry_now();
-                        self.trigger.send();
-                    }
-                    Signal::Reload => warn!("reload rejected: the daemon is stopping"),
-                    Signal::RollCall => {
-                        let connections = self.snapshot.connections();
-                        info!(connections, "listing open connections");
-                        self.dump_connections.send();
-                    }
-                },
-                call = called(&mut self.admin, &mut self.http) => self.answer(call),
-            }
-        }
-    }
-
-    fn answer(&mut self, Call { request, reply }: Call) {
-        let answer = match request {
-            Request::Stop { now } => {
-                if now {
-                    force_shutdown(&self.leaving);
-                }
-                return self.waiting.push(reply);
-            }
-            Request::Status => {
-                let report =
-                    self.history
-                        .report(&self.snapshot, admin::filter(self.log.as_ref()), true);
-                Answer::Status(Box::new(report))
-            }
-            Request::Log { level } => admin::set_log(self.log.as_ref(), level),
-            Request::Reload => rejection(Fault::Busy, "the daemon is stopping", "start it again"),
-        };
-        // Receiver dropped: ignore.
-        let _gone = reply.send(answer);
-    }
-
-    async fn close(self, sessions_left: Option<usize>) {
-        for reply in self.waiting {
-            let _gone = reply.send(Answer::Stopped { sessions_left });
-        }
-        if let Some(admin) = self.admin {
-            admin.close().await;
-        }
-        self.http.close().await;
-    }
-}
-
-/// Forces the shutdown: the remaining sessions are terminated now.
-pub(super) fn force_shutdown(leaving: &watch::Sender<ShutdownMode>) {
-    warn!("forced shutdown: terminating all sessions now");
-    leaving.send_replace(ShutdownMode::Hurried);
 }
 
 /// Hint for finding sessions that may still be active.

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
@@ -13,9 +15,11 @@ use super::admin::{Admin, Place};
 use super::aws_clients::AwsClients;
 use super::servers::Failing;
 use crate::config;
-use crate::forward::{ActivatedSockets, ListenErrorKind};
-use crate::session::{self, Entry, Identity, Journal, TerminatePolicy};
+use crate::forward::{ActivatedSockets, Context, ListenErrorKind};
+use crate::proto::ReorderBudget;
+use crate::session::{self, Entry, Identity, Journal, Sessions, ShutdownMode, TerminatePolicy};
 use crate::telemetry::Control;
+use crate::tunnel::Trigger;
 
 /// The environment in which a daemon runs.
 #[derive(Clone, Debug)]
@@ -122,8 +126,73 @@ pub(super) fn warn_of_unused(
     passed.warn_of_others(&names.collect::<Vec<_>>());
 }
 
+/// The parts that a daemon and a single connection have in common.
+pub(super) struct Parts {
+    /// For one connection without sockets of the service manager.
+    pub(super) context: Context,
+    /// Sets the shutdown mode of the dispatcher.
+    pub(super) leaving: watch::Sender<ShutdownMode>,
+    pub(super) trigger: Trigger,
+    pub(super) dump_connections: Trigger,
+    pub(super) dispatcher: JoinSet<usize>,
+    /// Sessions that former processes left open.
+    pub(super) abandoned: Vec<Entry>,
+}
+
+impl Parts {
+    /// Starts the dispatcher, at most `rate` sessions per second, and opens the journal in `state`.
+    ///
+    /// # Errors
+    ///
+    /// If no AWS client could be loaded.
+    pub(super) async fn start(
+        aws: &AwsClients,
+        forwards: &[config::Forward],
+        rate: u32,
+        state: Option<PathBuf>,
+        origin: String,
+    ) -> Result<Self, StartError> {
+        let service = aws.any(forwards)?;
+        let (journal, abandoned) = journal(state).await;
+        let (sessions, task) = Sessions::new(rate, seed(), journal);
+        let leaving = watch::Sender::new(ShutdownMode::No);
+        let mut dispatcher = JoinSet::new();
+        dispatcher.spawn(task.run(leaving.subscribe()));
+        let (trigger, triggered) = Trigger::new();
+        let (dump_connections, called) = Trigger::new();
+        let context = Context {
+            service,
+            sessions,
+            network: aws.network().clone(),
+            triggered,
+            dump_connections: called,
+            passed: ActivatedSockets::default(),
+            permits: Arc::new(Semaphore::new(1)),
+            max_waiting: 0,
+            pool: ReorderBudget::new(),
+            client_version: aws.client_version(),
+            origin,
+            seed: seed(),
+        };
+        Ok(Self {
+            context,
+            leaving,
+            trigger,
+            dump_connections,
+            dispatcher,
+            abandoned,
+        })
+    }
+}
+
+/// Returns a random seed for pauses and lifetimes.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
 /// Opens the journal of open sessions. Also returns the sessions that former processes left open.
-pub(super) async fn journal(state: Option<PathBuf>) -> (Journal, Vec<Entry>) {
+async fn journal(state: Option<PathBuf>) -> (Journal, Vec<Entry>) {
     let Some(directory) = state else {
         return (Journal::none(), Vec::new());
     };

@@ -85,7 +85,9 @@ async fn a_failed_reload_changes_nothing() {
     fixture.write(&[good, "colour = \"red\"\n".to_owned()]);
     let output = fixture.reload("keeping the current configuration");
     assert!(output.contains("reload failed"), "{output}");
-    fixture.output("unknown key `colour`");
+    // In the same line: the cause and its place.
+    assert!(output.contains("unknown key `colour`"), "{output}");
+    assert!(output.contains("config.toml:"), "{output}");
 
     // No forward could start.
     fixture.write(&[fixture.forward("taken", taken.local_addr().unwrap(), "")]);

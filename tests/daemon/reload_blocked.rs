@@ -1,6 +1,5 @@
 //! A reload whose file cannot be read: everything else continues.
 
-use std::fmt::Display;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ssm_proxyd::config::{self, Config};
-use ssm_proxyd::daemon::{Answer, Caller, Cause, Client, Daemon, Request, Signals};
+use ssm_proxyd::daemon::{Answer, Caller, Cause, Client, Daemon, ReloadError, Request, Signals};
 use ssm_proxyd::forward::ActivatedSockets;
 use ssm_proxyd::session::{Identity, TerminatePolicy};
 use ssm_proxyd::sim::{Options, Simulator};
@@ -211,9 +210,10 @@ impl Disk {
         Self { began, proceed }
     }
 
-    fn read(&self) -> Result<Config, impl Display + use<>> {
+    fn read(&self) -> Result<Config, ReloadError> {
         self.began.send(()).unwrap();
         let output = self.proceed.lock().unwrap().recv();
+        let output = output.map_err(|error| ReloadError::unusable(error, ""));
         output.map(|()| config::parse(&text()).unwrap())
     }
 }

@@ -290,6 +290,7 @@ pub(super) fn rejection(kind: Fault, message: impl Into<String>, hint: &str) -> 
         kind,
         message: message.into(),
         hint: hint.to_owned(),
+        rendered: None,
     })
 }
 

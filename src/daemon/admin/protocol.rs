@@ -5,7 +5,7 @@
 //!   {"command":"reload"}              {"reloaded":{"added":1,…}}
 //!   {"command":"stop","now":true}     {"stopped":{"sessions_left":0}}, when it has stopped
 //!   {"command":"log","level":"debug"} {"log":{"filter":"…"}}
-//!                                     {"error":{"kind":"configuration","message":"…","hint":"…"}}
+//!                                     {"error":{"kind":"listen","message":"…","hint":"…"}}
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -62,10 +62,14 @@ pub enum Answer {
 pub struct ErrorResponse {
     /// The cause.
     pub kind: Fault,
-    /// Error message.
+    /// Error message, in one line.
     pub message: String,
     /// Suggested action; empty if there is none.
     pub hint: String,
+    /// Complete text for a terminal, if there is more: all problems of a configuration, with
+    /// excerpts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rendered: Option<String>,
 }
 
 /// The cause of a failed request.
@@ -122,6 +126,7 @@ mod tests {
             kind: Fault::Listen,
             message: "no".to_owned(),
             hint: String::new(),
+            rendered: None,
         };
         let line = serde_json::to_string(&Answer::Error(rejection.clone())).unwrap();
 

@@ -177,8 +177,8 @@ async fn a_reload_accepts_errors_of_the_environment_and_refuses_errors_in_the_fi
     assert_eq!(fixture.states(), ["good ready", "bad failing"]);
 
     fixture.write(&(both + "colour = \"red\"\n"));
-    fixture.reload("reload failed");
-    fixture.logged("unknown key `colour`");
+    let line = fixture.reload("reload failed");
+    assert_names(&line, &["unknown key `colour`"]);
     assert_eq!(fixture.states(), ["good ready", "bad failing"]);
 
     drop(taken);

@@ -1,0 +1,134 @@
+//! Signals, and requests of admin and HTTP clients, while the daemon runs and while it stops.
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::admin::{self, Admin, Answer, Call, Reply, Request};
+use super::aws_clients::AwsClients;
+use super::http::{Http, called};
+use super::signals::{Signal, Signals};
+use super::status::{DaemonStats, ForwardSnapshot};
+use crate::panics;
+use crate::session::{RetryTrigger, ShutdownMode};
+use crate::telemetry::Control;
+use crate::tunnel::Trigger;
+
+/// What signals and requests need.
+#[derive(Debug)]
+pub(super) struct ControlPlane {
+    /// The admin socket, if it is bound.
+    pub(super) admin: Option<Admin>,
+    /// The HTTP server for health and metrics.
+    pub(super) http: Http,
+    /// Clients that requested the stop. They are answered when it has completed.
+    pub(super) waiting: Vec<Reply>,
+    /// Sets the shutdown mode of the dispatcher.
+    pub(super) leaving: watch::Sender<ShutdownMode>,
+    pub(super) aws: AwsClients,
+    pub(super) retry_trigger: RetryTrigger,
+    pub(super) trigger: Trigger,
+    pub(super) dump_connections: Trigger,
+    pub(super) history: DaemonStats,
+    pub(super) log: Option<Control>,
+}
+
+/// A signal or a request.
+#[derive(Debug)]
+pub(super) enum Event {
+    Signal(Signal),
+    Call(Call),
+}
+
+/// A demand that depends on whether the daemon is stopping.
+#[derive(Debug)]
+pub(super) enum Demand {
+    /// By the signal of this name.
+    StopBySignal(&'static str),
+    StopByRequest,
+    /// By a signal or a client.
+    Reload(Option<Reply>),
+}
+
+impl ControlPlane {
+    /// Waits for the next signal or request. Cancel safe.
+    pub(super) async fn next(&mut self, signals: &mut Signals) -> Event {
+        tokio::select! {
+            signal = signals.next() => Event::Signal(signal),
+            call = called(&mut self.admin, &mut self.http) => Event::Call(call),
+        }
+    }
+
+    /// Handles a signal or request, except what the caller must do.
+    pub(super) fn handle(
+        &mut self,
+        event: Event,
+        forwards: &ForwardSnapshot,
+        is_stopping: bool,
+    ) -> Option<Demand> {
+        match event {
+            Event::Signal(Signal::Stop(name)) => return Some(Demand::StopBySignal(name)),
+            Event::Signal(Signal::Reload) => return Some(Demand::Reload(None)),
+            Event::Signal(Signal::Nudge) => {
+                info!("retrying now");
+                panics::point("daemon");
+                self.retry_now();
+            }
+            Event::Signal(Signal::RollCall) => {
+                let connections = forwards.connections();
+                info!(connections, "listing open connections");
+                self.dump_connections.send();
+            }
+            Event::Call(Call { request, reply }) => match request {
+                Request::Status => {
+                    let filter = admin::filter(self.log.as_ref());
+                    let report = self.history.report(forwards, filter, is_stopping);
+                    answer(reply, Answer::Status(Box::new(report)));
+                }
+                Request::Log { level } => answer(reply, admin::set_log(self.log.as_ref(), level)),
+                Request::Reload => return Some(Demand::Reload(Some(reply))),
+                Request::Stop { now } => {
+                    self.waiting.push(reply);
+                    if now {
+                        self.force_shutdown();
+                    }
+                    return Some(Demand::StopByRequest);
+                }
+            },
+        }
+        None
+    }
+
+    /// Retries everything immediately, and makes every tunnel test its websocket.
+    pub(super) fn retry_now(&self) {
+        self.aws.retry_now();
+        self.retry_trigger.retry_now();
+        self.trigger.send();
+    }
+
+    /// Forces the shutdown: the remaining sessions are terminated now.
+    pub(super) fn force_shutdown(&self) {
+        force_shutdown(&self.leaving);
+    }
+
+    /// Answers the clients that requested the stop, and closes the servers.
+    pub(super) async fn close(self, sessions_left: Option<usize>) {
+        for reply in self.waiting {
+            answer(reply, Answer::Stopped { sessions_left });
+        }
+        if let Some(admin) = self.admin {
+            admin.close().await;
+        }
+        self.http.close().await;
+    }
+}
+
+/// Answers a request. Its client may have gone.
+pub(super) fn answer(reply: Reply, answer: Answer) {
+    let _gone = reply.send(answer);
+}
+
+/// Forces the shutdown of the dispatcher.
+pub(super) fn force_shutdown(leaving: &watch::Sender<ShutdownMode>) {
+    warn!("forced shutdown: terminating all sessions now");
+    leaving.send_replace(ShutdownMode::Hurried);
+}
