@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::error::Failure;
 use super::pool::{Returned, TunnelId, WaiterId};
 use crate::proto::OpenError;
+use crate::session::StartStage;
 use crate::tunnel::{Stream, Tunnel};
 
 /// Permit to accept one connection. Every request of the connection holds it too, so another
@@ -128,10 +129,8 @@ pub(super) enum Request {
 /// Event of a tunnel.
 #[derive(Debug)]
 pub(super) enum TunnelEvent {
-    /// Its target is being looked up by tags, or no longer.
-    Resolving(bool),
-    /// StartSession is being called.
-    StartCalled,
+    /// Its start waits for this.
+    Stage(StartStage),
     /// The session was started.
     SessionStarted(Tunnel),
     /// Streams can be opened.

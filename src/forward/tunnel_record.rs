@@ -4,7 +4,7 @@ use tokio::task::AbortHandle;
 
 use super::error::Failure;
 use crate::printable::Printable;
-use crate::session::Priority;
+use crate::session::{Priority, StartStage};
 use crate::tunnel::{Step, Tunnel};
 
 /// A tunnel that is being established, or is ready.
@@ -12,8 +12,8 @@ use crate::tunnel::{Step, Tunnel};
 pub(super) struct TunnelRecord {
     pub(super) priority: Priority,
     pub(super) task: AbortHandle,
-    pub(super) called: bool,
-    pub(super) is_looking_up: bool,
+    /// What its start waits for.
+    pub(super) stage: StartStage,
     /// Set once it has a session.
     pub(super) tunnel: Option<Tunnel>,
 }
@@ -28,25 +28,24 @@ pub(super) fn step<'a>(
         Some(tunnel) => tunnel.is_opening(),
         None => true,
     });
-    match opening {
+    let stage = match opening {
         Some(TunnelRecord {
             tunnel: Some(tunnel),
             ..
-        }) => tunnel.step(),
-        Some(TunnelRecord {
-            is_looking_up: true,
-            ..
-        }) => Step::of("DescribeInstanceInformation (target lookup by tags)"),
-        Some(TunnelRecord { called: true, .. }) => Step::of("StartSession"),
-        Some(_) | None => match throttled {
-            Some(failure) => Step {
-                name: Printable::of(format_args!("the rate limit of StartSession ({failure})")),
-                hint: "AWS limits the rate of this call for the whole account; open fewer connections at once",
-            },
-            None => Step {
-                name: "the rate limit of StartSession".into(),
-                hint: "`session_start_rate` in [limits] delays it; raise it, or open sessions in advance with `warm`",
-            },
+        }) => return tunnel.step(),
+        Some(record) => record.stage,
+        None => StartStage::RateLimit,
+    };
+    match (stage, throttled) {
+        (StartStage::LookUp, _) => Step::of("DescribeInstanceInformation (target lookup by tags)"),
+        (StartStage::Call, _) => Step::of("StartSession"),
+        (StartStage::RateLimit, Some(failure)) => Step {
+            name: Printable::of(format_args!("the rate limit of StartSession ({failure})")),
+            hint: "AWS limits the rate of this call for the whole account; open fewer connections at once",
+        },
+        (StartStage::RateLimit, None) => Step {
+            name: "the rate limit of StartSession".into(),
+            hint: "`session_start_rate` in [limits] delays it; raise it, or open sessions in advance with `warm`",
         },
     }
 }

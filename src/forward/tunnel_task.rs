@@ -1,8 +1,8 @@
 //! Task of one tunnel, from the request for a session to its end. Reports each step to the pool.
 //!
 //! ```text
-//!   Resolving ─▶ queued ─▶ StartCalled ─▶ SessionStarted ─▶ Ready ─▶ (Disconnected ─▶ Resumed)…
-//!                               └──────────────┴─▶ Failed     └─▶ Ended
+//!   Stage: LookUp ─▶ RateLimit ─▶ Call ─▶ SessionStarted ─▶ Ready ─▶ (Disconnected ─▶ Resumed)…
+//!                                   └──────────┴─▶ Failed     └─▶ Ended
 //! ```
 
 use std::future::Future;
@@ -17,7 +17,7 @@ use super::Context;
 use super::error::Failure;
 use super::pool::TunnelId;
 use super::pool_handle::{Request, TunnelEvent};
-use crate::session::{Priority, Progress, StartRequest, Target};
+use crate::session::{Priority, StartRequest, Target};
 use crate::tunnel::{Driver, Life, State, Tunnel};
 
 /// Parameters of a tunnel.
@@ -62,18 +62,13 @@ impl TunnelTask {
             ..
         } = self.context;
         let (targets, request) = (&self.targets, &self.request);
-        let told = |progress| match progress {
-            Progress::LookUp => report(TunnelEvent::Resolving(true)),
-            Progress::Turn => report(TunnelEvent::Resolving(false)),
-            Progress::Call => report(TunnelEvent::StartCalled),
-        };
         let session = sessions.start_on(
             targets,
             &service,
             request,
             &self.priority,
             self.connect_timeout,
-            told,
+            |stage| report(TunnelEvent::Stage(stage)),
         );
         let session = session.await.map_err(Failure::Session)?;
         Ok(Driver::new(session, network, self.life))

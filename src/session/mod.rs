@@ -1,9 +1,9 @@
 //! SSM sessions: starting, resuming and terminating them. The only user of the AWS SDK.
 //!
 //! ```text
-//!   Sessions::turn ─▶ Turn::start ─▶ task: StartSession ─▶ Session ─ dropped ─▶ TerminateSession
-//!   (rate limiter)                   (never cancelled)       │                  (with retries)
-//!                                                            └─ upgrade: signed websocket request
+//!   Sessions::start ─▶ queue ─▶ task: StartSession ─▶ Session ─ dropped ─▶ TerminateSession
+//!               (rate limiter)  (never cancelled)       │                  (with retries)
+//!                                                       └─ upgrade: signed websocket request
 //! ```
 //!
 //! An active session keeps a worker process running on its target. To leave none behind, a
@@ -45,14 +45,14 @@ pub use self::aws::{
     kill_credential_processes, restore_terminal, unless_asking,
 };
 pub use self::circuit_breaker::{CircuitBreaker, Decision, HoldTime};
-pub use self::dispatcher::{Dispatcher, RetryTrigger, Sessions, Turn, unix_seconds};
+pub use self::dispatcher::{Dispatcher, RetryTrigger, Sessions, unix_seconds};
 pub use self::error::{Error, Kind, Recovery};
 pub use self::journal::{Entry, Journal, Origin};
 pub use self::priority::Priority;
 use self::registry::Registration;
 pub use self::shutdown_mode::ShutdownMode;
 pub use self::sigv4::{Signature, Upgrade};
-pub use self::start_on::Progress;
+pub use self::start_on::StartStage;
 pub use self::stream_url::{StreamUrl, StreamUrlError};
 pub use self::target::Target;
 pub use self::terminate::TerminatePolicy;

@@ -16,11 +16,11 @@ use crate::clock;
 
 /// What a start is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum StartStage {
     /// DescribeInstanceInformation, which finds a target by its tags.
     LookUp,
-    /// A permit of the StartSession rate limiter.
-    Turn,
+    /// The rate limit of StartSession.
+    RateLimit,
     /// StartSession.
     Call,
 }
@@ -43,7 +43,7 @@ impl Sessions {
         request: &StartRequest,
         priority: &Priority,
         connect_timeout: Duration,
-        report: impl Fn(Progress),
+        report: impl Fn(StartStage),
     ) -> Result<Session, Error> {
         // Before the caller's timeout, so that the client gets the cause instead of a timeout.
         let deadline = clock::now() + connect_timeout * 7 / 8;
@@ -88,7 +88,7 @@ struct Attempt<'a, F> {
     report: F,
 }
 
-impl<F: Fn(Progress)> Attempt<'_, F> {
+impl<F: Fn(StartStage)> Attempt<'_, F> {
     /// Tries the targets in order.
     async fn on_any(&self, targets: &[Target]) -> Result<Session, Error> {
         let mut missed = Vec::new();
@@ -107,7 +107,7 @@ impl<F: Fn(Progress)> Attempt<'_, F> {
         let mut tried = Vec::new();
         loop {
             if let Target::Tags(_) = target {
-                (self.report)(Progress::LookUp);
+                (self.report)(StartStage::LookUp);
             }
             let found = self.service.find(target).await;
             let Found {
@@ -137,16 +137,17 @@ impl<F: Fn(Progress)> Attempt<'_, F> {
     }
 
     async fn at(&self, node: &str) -> Result<Session, Error> {
-        (self.report)(Progress::Turn);
-        let turn = self.sessions.turn(self.service, self.priority).await?;
-        (self.report)(Progress::Call);
-        // Here, so that a provider that hangs is not reported as a StartSession that does.
-        self.service.await_credentials(self.deadline).await?;
+        (self.report)(StartStage::RateLimit);
         let request = StartRequest {
             target: node.to_owned(),
             ..self.request.clone()
         };
-        turn.start(self.service.clone(), request).await
+        let on_called = || (self.report)(StartStage::Call);
+        let (priority, deadline) = (self.priority, self.deadline);
+        let start = self
+            .sessions
+            .start(self.service, request, priority, deadline, on_called);
+        start.await
     }
 }
 

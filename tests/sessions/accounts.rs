@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use ssm_proxyd::session::{
-    Identity, Journal, Kind, Priority, Service, Session, Sessions, Settings, ShutdownMode,
+    Identity, Journal, Kind, Service, Session, Sessions, Settings, ShutdownMode,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::request;
+use super::{request, start_session};
 use crate::support::fake_api::Api;
 use crate::support::in_process::until;
 
@@ -70,16 +70,12 @@ async fn sessions_are_started_while_another_account_is_throttled() {
     let (failing, working) = (service(&throttled).await, service(&works).await);
     // Each response makes the backoff before the next call longer.
     for _ in 0..4 {
-        let turn = fixture
-            .sessions
-            .turn(&failing, &Priority::connection())
-            .await;
-        let started = turn.unwrap().start(failing.clone(), request()).await;
+        let started = start_session(&fixture.sessions, &failing, request()).await;
         assert_eq!(started.unwrap_err().kind(), Kind::Throttled);
     }
     let mut asking = JoinSet::new();
     let waits = fixture.sessions.clone();
-    asking.spawn(async move { waits.turn(&failing, &Priority::connection()).await });
+    asking.spawn(async move { start_session(&waits, &failing, request()).await });
 
     let session = tokio::select! {
         session = fixture.start(&working) => session,
@@ -121,12 +117,9 @@ impl Fixture {
     }
 
     async fn start(&self, service: &Service) -> Session {
-        let turn = self
-            .sessions
-            .turn(service, &Priority::connection())
+        start_session(&self.sessions, service, request())
             .await
-            .unwrap();
-        turn.start(service.clone(), request()).await.unwrap()
+            .unwrap()
     }
 }
 

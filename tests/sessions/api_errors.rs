@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use ssm_proxyd::session::{
-    Entry, Error, Identity, Journal, Kind, Priority, Service, Session, Sessions, Settings,
-    ShutdownMode, StartRequest, unix_seconds,
+    Entry, Error, Identity, Journal, Kind, Service, Session, Sessions, Settings, ShutdownMode,
+    StartRequest, unix_seconds,
 };
 use ssm_proxyd::sim::{DroppedResponses, Faults, Options, Role, Simulator};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::start_session;
 use crate::support::daemon_process::{DaemonProcess, connect, forward_to, free_address};
 use crate::support::fake_api::{Api, HANG_UP};
 use crate::support::in_process::{TARGET, destination, until};
@@ -280,12 +281,7 @@ impl Fixture {
             parameters: vec![("portNumber", "1".to_owned())],
             reason: "a test".to_owned(),
         };
-        let turn = self
-            .sessions
-            .turn(&service, &Priority::connection())
-            .await
-            .unwrap();
-        turn.start(service, request).await
+        start_session(&self.sessions, &service, request).await
     }
 
     /// The number of sessions counted as possibly active, and those that the next process finds.

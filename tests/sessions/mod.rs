@@ -10,7 +10,10 @@ mod orphaned;
 mod shared;
 mod warm;
 
-use ssm_proxyd::session::StartRequest;
+use std::time::Duration;
+
+use ssm_proxyd::clock;
+use ssm_proxyd::session::{Error, Priority, Service, Session, Sessions, StartRequest};
 use ssm_proxyd::sim::{Destination, Operation, Simulator};
 
 use crate::support::in_process::TARGET;
@@ -21,6 +24,20 @@ fn forward(name: &str, destination: &Destination, keys: &str) -> String {
     format!(
         "[[forward]]\nname = \"{name}\"\nlisten = \"127.0.0.1:0\"\ntarget = \"{TARGET}\"\nremote = {port}\n{keys}\n"
     )
+}
+
+/// Starts a session for a connection.
+async fn start_session(
+    sessions: &Sessions,
+    service: &Service,
+    request: StartRequest,
+) -> Result<Session, Error> {
+    let (priority, deadline) = (
+        Priority::connection(),
+        clock::now() + Duration::from_secs(60),
+    );
+    let start = sessions.start(service, request, &priority, deadline, || ());
+    start.await
 }
 
 /// A request for a session to a port of the target.

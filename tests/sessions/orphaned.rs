@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::session::{Identity, Journal, Priority, Service, Sessions, Settings, ShutdownMode};
+use ssm_proxyd::session::{Identity, Journal, Service, Sessions, Settings, ShutdownMode};
 use ssm_proxyd::sim::{ApiFault, EndedBy, Operation, Options, Role, Simulator};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{forward, request};
+use super::{forward, request, start_session};
 use crate::cli::ended;
 use crate::support::daemon_process::{
     DaemonProcess, assert_clean, assert_echo, assert_names, caller, connect,
@@ -232,11 +232,7 @@ async fn a_task_that_panics_or_is_aborted_leaves_no_session() {
     let start = |outcome: Outcome| {
         let (service, sessions) = (service.clone(), sessions.clone());
         async move {
-            let turn = sessions
-                .turn(&service, &Priority::connection())
-                .await
-                .unwrap();
-            let session = turn.start(service, request()).await.unwrap();
+            let session = start_session(&sessions, &service, request()).await.unwrap();
             match outcome {
                 Outcome::Panic => panic!("with session {}", session.id()),
                 Outcome::Abort => std::future::pending().await,

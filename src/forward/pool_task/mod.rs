@@ -37,7 +37,7 @@ use crate::forward::start_request;
 use crate::forward::tunnel_record::{TunnelRecord, step};
 use crate::forward::tunnel_task::TunnelTask;
 use crate::panics::{self, Panic, caught};
-use crate::session::Priority;
+use crate::session::{Priority, StartStage};
 use crate::telemetry::ForwardMetrics;
 
 /// The task behind a [`PoolHandle`].
@@ -225,10 +225,11 @@ impl PoolTask {
 
     fn handle_event(&mut self, now: Instant, id: TunnelId, event: TunnelEvent) {
         match event {
-            TunnelEvent::Resolving(is) => self.with(id, |record| record.is_looking_up = is),
-            TunnelEvent::StartCalled => {
-                self.with(id, |record| record.called = true);
-                self.pool.handle_called(now, id);
+            TunnelEvent::Stage(stage) => {
+                self.with(id, |record| record.stage = stage);
+                if stage == StartStage::Call {
+                    self.pool.handle_called(now, id);
+                }
             }
             TunnelEvent::SessionStarted(tunnel) => {
                 self.metrics.started.fetch_add(1, Relaxed);
@@ -301,8 +302,7 @@ impl PoolTask {
         let record = TunnelRecord {
             priority,
             task,
-            called: false,
-            is_looking_up: false,
+            stage: StartStage::RateLimit,
             tunnel: None,
         };
         self.tunnels.insert(id, record);

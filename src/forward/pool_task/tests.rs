@@ -83,8 +83,7 @@ async fn a_tunnel_that_does_not_close_in_time_is_aborted() {
     let record = TunnelRecord {
         priority: Priority::spare(),
         task: task.tasks.spawn(std::future::pending()),
-        called: true,
-        is_looking_up: false,
+        stage: StartStage::Call,
         tunnel: None,
     };
     task.tunnels.insert(id, record);

@@ -2,9 +2,8 @@
 //! cancelled; every dropped session is terminated.
 //!
 //! ```text
-//!   Sessions (handle) ── turn, start, end ──▶ Dispatcher (task) ─▶ queues: rate limit permits
-//!                                                               ├▶ starts: StartSession
-//!                                                               └▶ ends:   TerminateSession
+//!   Sessions (handle) ── start ──▶ Dispatcher (task) ─▶ queues (rate limit) ─▶ starts: StartSession
+//!                     ── end ────▶                   ─▶ ends: TerminateSession
 //! ```
 //!
 //! After a panic in the dispatcher itself it restarts: queued requests fail, while calls are
@@ -20,18 +19,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tracing::{Instrument, Span, error, warn};
 
 use self::lost::{FIND_BY_REASON, Reasons};
-pub use self::start::Turn;
 use self::start::{Start, counted};
 use super::aws::Service;
 use super::error::{Error, Kind};
 use super::journal::{Entry, Journal, Origin};
-use super::priority::Priority;
 use super::registry::{Registration, Registry};
 use super::shutdown_mode::{ShutdownMode, time_is_up};
 use super::start_queue::{Queues, Waiting};
@@ -43,9 +40,14 @@ use crate::panics::{self, Panic, caught};
 #[derive(Clone, Debug)]
 pub struct Sessions {
     jobs: mpsc::UnboundedSender<Job>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     journal: Journal,
     registry: Registry,
-    reasons: Arc<Reasons>,
+    reasons: Reasons,
     /// A failure to terminate a session of a former process was logged.
     is_refusal_reported: Arc<AtomicBool>,
 }
@@ -57,41 +59,24 @@ impl Sessions {
         // Unbounded, because a guard cannot wait in `drop`. The number of jobs is limited by the
         // number of sessions and of waiters for one, which are both bounded.
         let (jobs, incoming) = mpsc::unbounded_channel();
-        let registry = Registry::default();
+        let shared = Arc::new(Shared {
+            journal,
+            registry: Registry::default(),
+            reasons: Reasons::new(seed),
+            is_refusal_reported: Arc::default(),
+        });
         let dispatcher = Dispatcher {
             incoming,
+            jobs: jobs.downgrade(),
+            shared: Arc::clone(&shared),
             queues: Queues::new(rate, seed),
             starts: JoinSet::new(),
             ends: JoinSet::new(),
             time_left: watch::Sender::new(TimeLeft::Unlimited),
-            registry: registry.clone(),
             retry_now: watch::Sender::new(()),
             lost_sessions: Arc::default(),
         };
-        let sessions = Self {
-            jobs,
-            journal,
-            registry,
-            reasons: Arc::new(Reasons::new(seed)),
-            is_refusal_reported: Arc::default(),
-        };
-        (sessions, dispatcher)
-    }
-
-    /// Waits for a permit to call StartSession of a service. Dropping the future gives it up.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the daemon is stopping.
-    pub async fn turn(&self, service: &Service, priority: &Priority) -> Result<Turn, Error> {
-        let (reply, turn) = oneshot::channel();
-        let (origin, priority) = (service.origin(), priority.clone());
-        let place = Place { priority, reply };
-        let job = Job::Queue(origin, place);
-        self.jobs.send(job).map_err(|_| ending())?;
-        let called = turn.await.map_err(|_| self.unanswered())?;
-        let sessions = self.clone();
-        Ok(Turn { sessions, called })
+        (Self { jobs, shared }, dispatcher)
     }
 
     /// Returns the error of a dropped request: the dispatcher has ended, or had a panic.
@@ -130,7 +115,7 @@ impl Sessions {
 
     /// Terminates a session that a former process left active.
     pub fn terminate_orphans(&self, service: Service, entry: Entry, effort: TerminatePolicy) {
-        let source = Source::Former(Arc::clone(&self.is_refusal_reported));
+        let source = Source::Former(Arc::clone(&self.shared.is_refusal_reported));
         self.try_to_end(service, entry.session, Span::current(), effort, source);
     }
 
@@ -146,7 +131,7 @@ impl Sessions {
             service,
             id,
             span,
-            journal: self.journal.clone(),
+            journal: self.shared.journal.clone(),
             effort,
             source,
         };
@@ -182,10 +167,12 @@ impl RetryTrigger {
 #[derive(Debug)]
 pub struct Dispatcher {
     incoming: mpsc::UnboundedReceiver<Job>,
-    queues: Queues<Origin, Place>,
+    /// Does not keep the dispatcher running.
+    jobs: mpsc::WeakUnboundedSender<Job>,
+    shared: Arc<Shared>,
+    queues: Queues<Origin, Box<Start>>,
     starts: JoinSet<usize>,
     ends: JoinSet<usize>,
-    registry: Registry,
     time_left: watch::Sender<TimeLeft>,
     /// Each change skips the pauses before the next attempt.
     retry_now: watch::Sender<()>,
@@ -242,7 +229,7 @@ impl Dispatcher {
                 left += ending.span.in_scope(|| ending.leave(None));
             }
         }
-        let count = self.registry.len();
+        let count = self.shared.registry.len();
         if count > 0 {
             warn!(count, "sessions still in use at shutdown stay active");
         }
@@ -268,7 +255,7 @@ impl Dispatcher {
     async fn work(&mut self, left: &mut usize) {
         let mut has_handles = true;
         while has_handles || !self.starts.is_empty() || !self.ends.is_empty() {
-            self.give_turns();
+            self.call();
             tokio::select! {
                 biased;
                 Some(done) = self.starts.join_next() => *left += counted(done),
@@ -284,9 +271,10 @@ impl Dispatcher {
 
     fn take(&mut self, job: Job) {
         match job {
-            Job::Queue(origin, place) => {
+            Job::Start(start) => {
                 panics::point("terminator");
-                self.queues.push(clock::now(), origin, place);
+                let origin = start.service.origin();
+                self.queues.push(clock::now(), origin, start);
             }
             Job::Throttled(origin, called) => {
                 if let Some(limiter) = self.queues.limiter(&origin) {
@@ -303,12 +291,6 @@ impl Dispatcher {
                 self.queues.retry_now(clock::now());
                 self.retry_now.send_replace(());
             }
-            Job::Start(start) => {
-                let span = start.span.clone();
-                let time_left = self.time_left.subscribe();
-                let run = start.run(Arc::clone(&self.lost_sessions), time_left);
-                self.starts.spawn(run.instrument(span));
-            }
             Job::End(ending) => {
                 let span = ending.span.clone();
                 let pace = Pace {
@@ -321,11 +303,20 @@ impl Dispatcher {
         }
     }
 
-    fn give_turns(&mut self) {
+    /// Makes the calls that the rate limits permit now.
+    fn call(&mut self) {
         let now = clock::now();
-        while let Some(place) = self.queues.poll(now) {
-            // A waiter that is cancelled at this moment has used up a token.
-            let _left = place.reply.send(now);
+        while let Some(start) = self.queues.poll(now) {
+            // Without a handle, nobody waits for the session.
+            let Some(jobs) = self.jobs.upgrade() else {
+                continue;
+            };
+            let shared = Arc::clone(&self.shared);
+            let sessions = Sessions { jobs, shared };
+            let span = start.span.clone();
+            let time_left = self.time_left.subscribe();
+            let run = start.run(sessions, now, Arc::clone(&self.lost_sessions), time_left);
+            self.starts.spawn(run.instrument(span));
         }
     }
 }
@@ -360,7 +351,6 @@ fn ending() -> Error {
 
 #[derive(Debug)]
 enum Job {
-    Queue(Origin, Place),
     Start(Box<Start>),
     /// AWS throttled the call that was made at this time.
     Throttled(Origin, Instant),
@@ -371,14 +361,7 @@ enum Job {
     End(Termination),
 }
 
-/// A waiter for a permit to call StartSession.
-#[derive(Debug)]
-struct Place {
-    priority: Priority,
-    reply: oneshot::Sender<Instant>,
-}
-
-impl Waiting for Place {
+impl Waiting for Box<Start> {
     fn has_left(&self) -> bool {
         self.reply.is_closed()
     }

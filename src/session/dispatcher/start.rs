@@ -14,54 +14,56 @@ use crate::panics::{self, caught};
 use crate::session::aws::{Service, Started};
 use crate::session::error::{Effect, Error, Kind};
 use crate::session::journal::Entry;
+use crate::session::priority::Priority;
 use crate::session::registry::Registration;
 use crate::session::start::{Unsettled, start};
 use crate::session::terminate::{TimeLeft, reached};
 use crate::session::{Session, StartRequest};
 
-/// A permit for one StartSession call now.
-#[derive(Debug)]
-pub struct Turn {
-    pub(super) sessions: Sessions,
-    pub(super) called: Instant,
-}
-
-impl Turn {
-    /// Calls StartSession. The call continues if this future is dropped; its session is then
-    /// terminated.
+impl Sessions {
+    /// Calls StartSession when the rate limit of the service permits it; `on_called` is called
+    /// then. The call continues if this future is dropped; its session is then terminated.
+    /// Credentials are awaited until `deadline`.
     ///
     /// # Errors
     ///
     /// The error of the call, or that the daemon is stopping.
     pub async fn start(
-        self,
-        service: Service,
+        &self,
+        service: &Service,
         mut request: StartRequest,
+        priority: &Priority,
+        deadline: Instant,
+        on_called: impl FnOnce(),
     ) -> Result<Session, Error> {
-        let Self { sessions, called } = self;
-        request.reason = sessions.reasons.unique(&request.reason);
+        request.reason = self.shared.reasons.unique(&request.reason);
+        let (called, is_called) = oneshot::channel();
         let (reply, answer) = oneshot::channel();
-        let handle = sessions.clone();
         let job = Job::Start(Box::new(Start {
-            service,
+            service: service.clone(),
             request,
+            priority: priority.clone(),
             called,
             reply,
-            sessions,
             span: Span::current(),
         }));
-        handle.jobs.send(job).map_err(|_| ending())?;
-        answer.await.unwrap_or_else(|_| Err(handle.unanswered()))
+        self.jobs.send(job).map_err(|_| ending())?;
+        is_called.await.map_err(|_| self.unanswered())?;
+        on_called();
+        // Here, so that a provider that hangs is not reported as a StartSession that does.
+        service.await_credentials(deadline).await?;
+        answer.await.unwrap_or_else(|_| Err(self.unanswered()))
     }
 }
 
+/// A call that waits in the queue of its service.
 #[derive(Debug)]
 pub(super) struct Start {
     pub(super) service: Service,
     pub(super) request: StartRequest,
-    pub(super) called: Instant,
+    pub(super) priority: Priority,
+    pub(super) called: oneshot::Sender<()>,
     pub(super) reply: oneshot::Sender<Result<Session, Error>>,
-    pub(super) sessions: Sessions,
     pub(super) span: Span,
 }
 
@@ -70,17 +72,21 @@ impl Start {
     /// credentials ends when the receiver of the reply is dropped.
     pub(super) async fn run(
         self: Box<Self>,
+        sessions: Sessions,
+        now: Instant,
         lost_sessions: Arc<AtomicUsize>,
         mut time_left: watch::Receiver<TimeLeft>,
     ) -> usize {
         let Self {
             service,
             request,
+            priority: _,
             called,
             mut reply,
-            sessions,
             span,
         } = *self;
+        // The caller may have gone; then the session is terminated.
+        let _gone = called.send(());
         let unsettled = Unsettled::new(lost_sessions);
         let abandoned = async {
             tokio::select! {
@@ -100,7 +106,7 @@ impl Start {
             Ok(None) => return 0,
             Err(panic) => Err(internal(&panic.to_string())),
         };
-        if let Some(follow_up) = follow_up(&service, &started, called) {
+        if let Some(follow_up) = follow_up(&service, &started, now) {
             // Before the reply: after throttling the caller requests another permit at once.
             let _ending = sessions.jobs.send(follow_up);
         }
@@ -168,13 +174,13 @@ impl Sessions {
         id: &str,
     ) -> Option<Arc<Registration>> {
         let origin = service.origin();
-        let registration = self.registry.add(origin.clone(), id)?;
+        let registration = self.shared.registry.add(origin.clone(), id)?;
         let entry = Entry {
             session: id.to_owned(),
             since: unix_seconds(),
             origin,
         };
-        self.journal.add(entry).await;
+        self.shared.journal.add(entry).await;
         Some(Arc::new(registration))
     }
 }

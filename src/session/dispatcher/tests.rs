@@ -4,12 +4,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
+use tokio::sync::oneshot;
+
 use super::start::follow_up;
 use super::*;
 use crate::clock;
-use crate::session::StartRequest;
 use crate::session::error::Effect;
-use crate::session::{Identity, Settings};
+use crate::session::priority::Priority;
+use crate::session::{Identity, Session, Settings, StartRequest};
 
 async fn service() -> Service {
     let settings = Settings {
@@ -33,8 +35,6 @@ fn request() -> StartRequest {
 async fn a_lost_call_is_an_internal_error_unless_the_daemon_stops() {
     for (is_stopping, kind) in [(false, Kind::Internal), (true, Kind::Ended)] {
         let (sessions, mut incoming) = unattended();
-        let called = clock::now();
-        let turn = Turn { sessions, called };
         let lost = async {
             let job = incoming.recv().await;
             if is_stopping {
@@ -43,10 +43,21 @@ async fn a_lost_call_is_an_internal_error_unless_the_daemon_stops() {
             drop(job);
         };
 
-        let (started, ()) = tokio::join!(turn.start(service().await, request()), lost);
+        let service = service().await;
+        let (started, ()) = tokio::join!(start(&sessions, &service), lost);
 
         assert_eq!(started.unwrap_err().kind(), kind);
     }
+}
+
+async fn start(sessions: &Sessions, service: &Service) -> Result<Session, Error> {
+    let (priority, deadline) = (
+        Priority::connection(),
+        clock::now() + Duration::from_secs(60),
+    );
+    sessions
+        .start(service, request(), &priority, deadline, || ())
+        .await
 }
 
 /// Returns a handle without a dispatcher.
@@ -64,12 +75,13 @@ async fn a_start_that_waits_for_credentials_ends_with_its_caller_or_the_daemon()
         let start = Box::new(Start {
             service: Service::unanswered().await,
             request: request(),
-            called: clock::now(),
+            priority: Priority::connection(),
+            called: oneshot::channel().0,
             reply,
-            sessions,
             span: Span::none(),
         });
-        let start = start.run(Arc::default(), time_left.subscribe());
+        let now = clock::now();
+        let start = start.run(sessions, now, Arc::default(), time_left.subscribe());
         let leave = async {
             tokio::task::yield_now().await;
             match is_stopping {
@@ -112,10 +124,6 @@ async fn a_session_that_is_not_handed_over_when_the_time_is_up_is_counted() {
     let service = Service::load(settings).await.unwrap();
     let (sessions, dispatcher) = Sessions::new(1, 1, journal.clone());
     let (mode, shutdown_mode) = watch::channel(ShutdownMode::No);
-    let turn = Turn {
-        sessions,
-        called: clock::now(),
-    };
 
     let shutdown = async {
         wait_for_call.await.unwrap();
@@ -126,7 +134,7 @@ async fn a_session_that_is_not_handed_over_when_the_time_is_up_is_counted() {
     };
     let (left, started, ()) = tokio::join!(
         dispatcher.run(shutdown_mode),
-        turn.start(service, request()),
+        start(&sessions, &service),
         shutdown
     );
 
