@@ -27,9 +27,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::mux::{
-    Change, MAX_UNREAD_OF_STREAM, MAX_UNSENT, NextFrame, Read, RemoteSide, Stream, Upload, Write,
-};
+use super::error::Reason;
+use super::event::{Event, Read};
+use super::mux::{MAX_UNREAD_OF_STREAM, MAX_UNSENT, NextFrame, RemoteSide, Stream, Upload, Write};
 use crate::wire::message::Draft;
 use crate::wire::smux::StreamId;
 
@@ -38,7 +38,7 @@ use crate::wire::smux::StreamId;
 pub(super) struct SingleStream {
     stream: Stream,
     life: Life,
-    changes: VecDeque<Change>,
+    events: VecDeque<Event>,
 }
 
 impl SingleStream {
@@ -50,7 +50,7 @@ impl SingleStream {
         Self {
             stream,
             life: Life::Unopened,
-            changes: VecDeque::new(),
+            events: VecDeque::new(),
         }
     }
 
@@ -85,12 +85,12 @@ impl SingleStream {
     /// Returns bytes from the destination, at most `max`.
     pub(super) fn read(&mut self, id: StreamId, max: usize) -> Read {
         if !self.is_known(id) {
-            return Read::Gone;
+            return Read::Lost(Reason::Finished);
         }
         match (self.stream.read(max), self.stream.theirs()) {
             (Some(chunk), _) => Read::Data(chunk),
             (None, RemoteSide::Ended) => Read::End,
-            (None, RemoteSide::Refused) => Read::Refused,
+            (None, RemoteSide::Refused) => Read::Lost(Reason::Refused),
             (None, RemoteSide::Open | RemoteSide::Ending) => {
                 self.stream.reader_waits = true;
                 Read::Blocked
@@ -148,13 +148,13 @@ impl SingleStream {
 
     fn wake_reader(&mut self) {
         if std::mem::take(&mut self.stream.reader_waits) {
-            self.changes.push_back(Change::Readable(ONLY));
+            self.events.push_back(Event::Readable(ONLY));
         }
     }
 
     fn wake_writer(&mut self) {
         if std::mem::take(&mut self.stream.writer_waits) {
-            self.changes.push_back(Change::Writable(ONLY));
+            self.events.push_back(Event::Writable(ONLY));
         }
     }
 
@@ -167,7 +167,7 @@ impl SingleStream {
         }
     }
 
-    /// Returns the result of the upload. If it is still pending, [`Change::Readable`] follows when
+    /// Returns the result of the upload. If it is still pending, [`Event::Readable`] follows when
     /// it is known.
     pub(super) fn upload(&mut self, id: StreamId) -> Upload {
         match self.life {
@@ -180,8 +180,8 @@ impl SingleStream {
     }
 
     /// Returns the next readiness change for the owner of the stream.
-    pub(super) fn poll_change(&mut self) -> Option<Change> {
-        self.changes.pop_front()
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
     }
 
     /// Returns true if there are bytes to send.
@@ -265,7 +265,7 @@ mod tests {
         single.handle_output(Bytes::from_static(b"by"));
         single.handle_end();
 
-        assert_eq!(single.poll_change(), Some(Change::Readable(id)));
+        assert_eq!(single.poll_event(), Some(Event::Readable(id)));
         assert_eq!(single.read(id, 1), Read::Data(Bytes::from_static(b"b")));
         assert_eq!(single.read(id, 1), Read::Data(Bytes::from_static(b"y")));
         assert_eq!(single.read(id, 1), Read::End);
@@ -289,7 +289,7 @@ mod tests {
         single.handle_all_arrived();
 
         assert_eq!(single.upload(id), Upload::Delivered);
-        assert_eq!(single.poll_change(), Some(Change::Readable(id)));
+        assert_eq!(single.poll_event(), Some(Event::Readable(id)));
         assert_eq!(draft.len(), 10);
         assert_eq!(single.traffic(), (10, 0));
     }
@@ -307,7 +307,7 @@ mod tests {
         let mut draft = Draft::with_capacity(MAX_UNSENT);
         single.fill(&mut draft, MAX_UNSENT);
 
-        assert_eq!(single.poll_change(), Some(Change::Writable(id)));
+        assert_eq!(single.poll_event(), Some(Event::Writable(id)));
         assert!(!single.has_output());
     }
 }

@@ -6,7 +6,8 @@
 use bytes::Bytes;
 
 use super::channel::Share;
-use super::mux::{Change, Mux, Read, Upload, Write};
+use super::event::{Event, Read};
+use super::mux::{Mux, Upload, Write};
 use super::single_stream::SingleStream;
 use crate::wire::message::{Draft, Seq};
 use crate::wire::smux::{FrameError, StreamId};
@@ -20,98 +21,96 @@ pub(super) enum Streams {
     Single(SingleStream),
 }
 
+/// Defines methods that both variants have.
+macro_rules! delegate {
+    ($(
+        fn $name:ident($self:ident: $receiver:ty $(, $argument:ident: $type:ty)*) $(-> $output:ty)?;
+    )*) => {$(
+        pub(super) fn $name($self: $receiver $(, $argument: $type)*) $(-> $output)? {
+            match $self {
+                Self::Mux(streams) => streams.$name($($argument),*),
+                Self::Single(streams) => streams.$name($($argument),*),
+            }
+        }
+    )*};
+}
+
 impl Streams {
-    pub(super) fn open(&mut self) -> Option<StreamId> {
-        match self {
-            Self::Mux(mux) => mux.open(),
-            Self::Single(single) => single.open(),
-        }
-    }
-
-    pub(super) fn write(&mut self, id: StreamId, data: &[u8]) -> Write {
-        match self {
-            Self::Mux(mux) => mux.write(id, data),
-            Self::Single(single) => single.write(id, data),
-        }
-    }
-
-    pub(super) fn read(&mut self, id: StreamId, max: usize) -> Read {
-        match self {
-            Self::Mux(mux) => mux.read(id, max),
-            Self::Single(single) => single.read(id, max),
-        }
-    }
-
-    pub(super) fn finish(&mut self, id: StreamId) {
-        match self {
-            Self::Mux(mux) => mux.finish(id),
-            Self::Single(single) => single.finish(id),
-        }
-    }
-
-    pub(super) fn reset(&mut self, id: StreamId) {
-        match self {
-            Self::Mux(mux) => mux.reset(id),
-            Self::Single(single) => single.reset(id),
-        }
+    delegate! {
+        fn open(self: &mut Self) -> Option<StreamId>;
+        fn write(self: &mut Self, id: StreamId, data: &[u8]) -> Write;
+        fn read(self: &mut Self, id: StreamId, max: usize) -> Read;
+        fn finish(self: &mut Self, id: StreamId);
+        fn reset(self: &mut Self, id: StreamId);
+        fn upload(self: &mut Self, id: StreamId) -> Upload;
+        fn handle_refusal(self: &mut Self);
+        fn poll_event(self: &mut Self) -> Option<Event>;
+        fn has_output(self: &Self) -> bool;
+        fn wants_input(self: &Self) -> bool;
+        fn unread(self: &Self) -> usize;
+        fn suspect(self: &Self) -> Option<StreamId>;
+        fn traffic(self: &Self) -> (u64, u64);
+        fn assert_invariants(self: &Self);
     }
 
     pub(super) fn handle_output(&mut self, bytes: Bytes) -> Result<(), FrameError> {
         match self {
-            Self::Mux(mux) => mux.handle_output(bytes),
-            Self::Single(single) => {
-                single.handle_output(bytes);
-                Ok(())
-            }
+            Self::Mux(mux) => mux.handle_output(bytes)?,
+            Self::Single(single) => single.handle_output(bytes),
         }
-    }
-
-    pub(super) fn handle_refusal(&mut self) {
-        match self {
-            Self::Mux(mux) => mux.handle_refusal(),
-            Self::Single(single) => single.handle_refusal(),
-        }
+        Ok(())
     }
 
     /// Everything sent is acknowledged. On a mux this does not mean that the destination has it.
     pub(super) fn handle_all_arrived(&mut self) {
-        match self {
-            Self::Mux(_) => {}
-            Self::Single(single) => single.handle_all_arrived(),
+        if let Self::Single(single) = self {
+            single.handle_all_arrived();
         }
     }
 
     /// The agent closed the session cleanly and nothing is missing. On a mux, streams end earlier,
     /// each with its FIN.
     pub(super) fn handle_end(&mut self) {
-        match self {
-            Self::Mux(_) => {}
-            Self::Single(single) => single.handle_end(),
+        if let Self::Single(single) = self {
+            single.handle_end();
         }
     }
 
     /// Returns the next stream whose FIN was received and is not confirmed.
     pub(super) fn poll_end(&mut self) -> Option<StreamId> {
-        match self {
-            Self::Mux(mux) => mux.poll_end(),
-            Self::Single(_) => None,
-        }
+        self.mux_mut()?.poll_end()
     }
 
     /// The FIN of a stream was sent because its destination closed.
     pub(super) fn confirm_end(&mut self, id: StreamId) {
+        if let Some(mux) = self.mux_mut() {
+            mux.confirm_end(id);
+        }
+    }
+
+    /// The FIN of a stream was received before everything sent was acknowledged.
+    pub(super) fn cut_short(&mut self, id: StreamId) {
+        if let Some(mux) = self.mux_mut() {
+            mux.cut_short(id);
+        }
+    }
+
+    /// Returns the number of the last message with bytes of a stream. Without a mux an end counts
+    /// only if everything was acknowledged, and the number does not matter.
+    pub(super) fn last_data(&mut self, id: StreamId) -> Option<Seq> {
+        self.mux_mut()?.last_data(id)
+    }
+
+    fn mux_mut(&mut self) -> Option<&mut Mux> {
         match self {
-            Self::Mux(mux) => mux.confirm_end(id),
-            Self::Single(_) => {}
+            Self::Mux(mux) => Some(mux),
+            Self::Single(_) => None,
         }
     }
 
     /// Returns true if bytes are waiting for a stream that is not opened yet. Never on a mux.
     pub(super) fn has_remainder(&self) -> bool {
-        match self {
-            Self::Mux(_) => false,
-            Self::Single(single) => single.has_remainder(),
-        }
+        matches!(self, Self::Single(single) if single.has_remainder())
     }
 
     pub(super) fn leave(&mut self, id: StreamId) {
@@ -122,62 +121,10 @@ impl Streams {
         }
     }
 
-    pub(super) fn upload(&mut self, id: StreamId) -> Upload {
-        match self {
-            Self::Mux(mux) => mux.upload(id),
-            Self::Single(single) => single.upload(id),
-        }
-    }
-
-    /// Returns the number of the last message with bytes of a stream. Without a mux an end counts
-    /// only if everything was acknowledged, and the number does not matter.
-    pub(super) fn last_data(&self, id: StreamId) -> Option<Seq> {
-        match self {
-            Self::Mux(mux) => mux.last_data(id),
-            Self::Single(_) => None,
-        }
-    }
-
-    /// The FIN of a stream was received before everything sent was acknowledged.
-    pub(super) fn cut_short(&mut self, id: StreamId) {
-        match self {
-            Self::Mux(mux) => mux.cut_short(id),
-            Self::Single(_) => {}
-        }
-    }
-
     pub(super) fn fill(&mut self, draft: &mut Draft, max: usize, seq: Seq) {
         match self {
             Self::Mux(mux) => mux.fill(draft, max, seq),
             Self::Single(single) => single.fill(draft, max),
-        }
-    }
-
-    pub(super) fn poll_change(&mut self) -> Option<Change> {
-        match self {
-            Self::Mux(mux) => mux.poll_change(),
-            Self::Single(single) => single.poll_change(),
-        }
-    }
-
-    pub(super) fn has_output(&self) -> bool {
-        match self {
-            Self::Mux(mux) => mux.has_output(),
-            Self::Single(single) => single.has_output(),
-        }
-    }
-
-    pub(super) fn wants_input(&self) -> bool {
-        match self {
-            Self::Mux(mux) => mux.wants_input(),
-            Self::Single(single) => single.wants_input(),
-        }
-    }
-
-    pub(super) fn unread(&self) -> usize {
-        match self {
-            Self::Mux(mux) => mux.unread(),
-            Self::Single(single) => single.unread(),
         }
     }
 
@@ -202,34 +149,12 @@ impl Streams {
         }
     }
 
-    pub(super) fn suspect(&self) -> Option<StreamId> {
-        match self {
-            Self::Mux(mux) => mux.suspect(),
-            Self::Single(single) => single.suspect(),
-        }
-    }
-
     /// Bytes sent and received on one stream; zero once it was removed.
     pub(super) fn traffic_of(&self, id: StreamId) -> (u64, u64) {
         match self {
             Self::Mux(mux) => mux.traffic_of(id),
             Self::Single(single) if single.id() == Some(id) => single.traffic(),
             Self::Single(_) => (0, 0),
-        }
-    }
-
-    /// Bytes sent and received on all streams.
-    pub(super) fn traffic(&self) -> (u64, u64) {
-        match self {
-            Self::Mux(mux) => mux.traffic(),
-            Self::Single(single) => single.traffic(),
-        }
-    }
-
-    pub(super) fn assert_invariants(&self) {
-        match self {
-            Self::Mux(mux) => mux.assert_invariants(),
-            Self::Single(single) => single.assert_invariants(),
         }
     }
 }

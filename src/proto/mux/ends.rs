@@ -55,7 +55,7 @@ impl Mux {
     }
 
     /// Returns the result of the upload. If it is still pending,
-    /// [`Change::Readable`](super::Change::Readable) follows when it is known.
+    /// [`Event::Readable`](crate::proto::Event::Readable) follows when it is known.
     pub(crate) fn upload(&mut self, id: StreamId) -> Upload {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Upload::CutShort;

@@ -22,13 +22,14 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use tracing::trace;
 
-pub(crate) use self::outcome::{Change, Read};
 pub use self::outcome::{Upload, Write};
 use self::receive_budget::Budget;
 use self::replay_guard::ReplayGuard;
 use self::scheduler::{Line, Scheduler};
 pub(crate) use self::stream::{NextFrame, RemoteSide, Stream};
 use crate::proto::channel::Share;
+use crate::proto::error::Reason;
+use crate::proto::event::{Event, Read};
 use crate::wire::message::{Draft, Seq};
 use crate::wire::smux::{Command, Decoder, FrameError, FrameEvent, Header, StreamId};
 
@@ -48,7 +49,7 @@ pub(crate) struct Mux {
     opened_later: StreamId,
     /// The highest stream of which a frame was received.
     heard: StreamId,
-    changes: VecDeque<Change>,
+    events: VecDeque<Event>,
     /// Streams whose FIN was received but neither confirmed nor taken by [`Mux::poll_end`].
     ends: VecDeque<StreamId>,
     /// A NOP frame must be sent.
@@ -68,7 +69,7 @@ impl Mux {
             budget: Budget::new(),
             opened_later: FIRST,
             heard: StreamId(0),
-            changes: VecDeque::new(),
+            events: VecDeque::new(),
             ends: VecDeque::new(),
             nop_due: false,
             bytes_sent: 0,
@@ -111,7 +112,7 @@ impl Mux {
     /// Returns bytes from the agent, at most `max`.
     pub(crate) fn read(&mut self, id: StreamId, max: usize) -> Read {
         let Some(stream) = self.streams.get_mut(&id) else {
-            return Read::Gone;
+            return Read::Lost(Reason::Finished);
         };
         let unread = stream.unread();
         match (stream.read(max), stream.theirs()) {
@@ -120,7 +121,7 @@ impl Mux {
                 Read::Data(chunk)
             }
             (None, RemoteSide::Ended) => Read::End,
-            (None, RemoteSide::Refused) => Read::Refused,
+            (None, RemoteSide::Refused) => Read::Lost(Reason::Refused),
             (None, RemoteSide::Open | RemoteSide::Ending) => {
                 stream.reader_waits = true;
                 Read::Blocked
@@ -191,7 +192,7 @@ impl Mux {
             return;
         };
         if std::mem::take(&mut stream.reader_waits) {
-            self.changes.push_back(Change::Readable(id));
+            self.events.push_back(Event::Readable(id));
         }
     }
 
@@ -200,7 +201,7 @@ impl Mux {
             return;
         };
         if std::mem::take(&mut stream.writer_waits) {
-            self.changes.push_back(Change::Writable(id));
+            self.events.push_back(Event::Writable(id));
         }
     }
 
@@ -287,8 +288,8 @@ impl Mux {
     }
 
     /// Returns the next readiness change for the owner of a stream.
-    pub(crate) fn poll_change(&mut self) -> Option<Change> {
-        self.changes.pop_front()
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
     }
 
     /// Returns true if a stream has something to send.

@@ -1,9 +1,6 @@
-//! Results of the methods of a mux, and the readiness changes it reports.
-
-use bytes::Bytes;
+//! Results of a write and of an upload.
 
 use crate::proto::error::Reason;
-use crate::wire::smux::StreamId;
 
 /// Result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,21 +11,6 @@ pub enum Write {
     Full,
     /// No bytes taken, and none will be: the stream has ended.
     Closed,
-}
-
-/// Result of a read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Read {
-    /// The next bytes; never empty.
-    Data(Bytes),
-    /// No data yet; [`Change::Readable`] follows.
-    Blocked,
-    /// The destination closed; every byte was read.
-    End,
-    /// The agent could not connect to the destination.
-    Refused,
-    /// The stream does not exist, or no longer.
-    Gone,
 }
 
 /// Result of an upload: what happened to the bytes written to a stream.
@@ -47,13 +29,4 @@ pub enum Upload {
     CutShort,
     /// The dial was refused, or the tunnel ended first.
     Lost(Reason),
-}
-
-/// A readiness change of a stream, for its owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// A read would not block.
-    Readable(StreamId),
-    /// A write would not block.
-    Writable(StreamId),
 }

@@ -3,7 +3,7 @@
 use super::Tunnel;
 use crate::proto::error::Reason;
 use crate::proto::event::{OpenError, Read};
-use crate::proto::mux::{self, Write};
+use crate::proto::mux::Write;
 use crate::proto::state::State;
 use crate::wire::smux::StreamId;
 
@@ -42,14 +42,11 @@ impl Tunnel {
         let read = self.streams.read(id, max);
         self.settle_early();
         match (read, &self.state) {
-            (mux::Read::Data(chunk), _) => Read::Data(chunk),
-            (mux::Read::End, _) => Read::End,
-            (mux::Read::Refused, _) => Read::Lost(Reason::Refused),
-            (mux::Read::Blocked | mux::Read::Gone, State::Ended(reason)) => {
+            // The stream was not the first to end.
+            (Read::Blocked | Read::Lost(Reason::Finished), State::Ended(reason)) => {
                 Read::Lost(reason.clone())
             }
-            (mux::Read::Gone, _) => Read::Lost(Reason::Finished),
-            (mux::Read::Blocked, _) => Read::Blocked,
+            (read, _) => read,
         }
     }
 

@@ -17,7 +17,7 @@ use super::error::Reason;
 use super::event::{Event, Options};
 use super::inquiry::Inquiry;
 use super::keep_alive::KeepAlive;
-use super::mux::{Change, Mux};
+use super::mux::Mux;
 use super::start_check::StartCheck;
 use super::state::State;
 use super::streams::Streams;
@@ -173,11 +173,8 @@ impl Tunnel {
     }
 
     fn forward_changes(&mut self) {
-        while let Some(change) = self.streams.poll_change() {
-            self.emit(match change {
-                Change::Readable(id) => Event::Readable(id),
-                Change::Writable(id) => Event::Writable(id),
-            });
+        while let Some(event) = self.streams.poll_event() {
+            self.emit(event);
         }
     }
 

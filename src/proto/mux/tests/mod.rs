@@ -131,8 +131,8 @@ fn waiters_are_told_once() {
     mux.handle_output(data(id, b"a")).unwrap();
     mux.handle_output(data(id, b"b")).unwrap();
 
-    assert_eq!(mux.poll_change(), Some(Change::Readable(id)));
-    assert_eq!(mux.poll_change(), None);
+    assert_eq!(mux.poll_event(), Some(Event::Readable(id)));
+    assert_eq!(mux.poll_event(), None);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_full_outbox_wakes_its_writer_when_half_of_it_has_left() {
     assert_eq!(mux.write(id, b"x"), Write::Full);
 
     let mut sent = 0;
-    while mux.poll_change().is_none() {
+    while mux.poll_event().is_none() {
         filled(&mut mux, &mut peer, 32 * 1024);
         sent += 32 * 1024;
     }
@@ -169,12 +169,12 @@ fn a_stream_that_both_sides_closed_is_forgotten() {
     assert_eq!(mux.upload(id), Upload::Pending, "the FIN is not confirmed");
     mux.confirm_end(id);
 
-    assert_eq!(mux.poll_change(), Some(Change::Readable(id)));
+    assert_eq!(mux.poll_event(), Some(Event::Readable(id)));
     assert_eq!(mux.upload(id), Upload::Delivered);
     assert!(!mux.is_empty(), "its owner may ask again");
     mux.reset(id);
     assert!(mux.is_empty());
-    assert_eq!(mux.read(id, 9), Read::Gone);
+    assert_eq!(mux.read(id, 9), Read::Lost(Reason::Finished));
     assert_eq!(mux.write(id, b"x"), Write::Closed);
     mux.assert_invariants();
 }

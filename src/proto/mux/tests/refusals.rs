@@ -27,7 +27,7 @@ fn a_refusal_does_not_meet_a_stream_that_was_dialled_before_one_that_was_served(
     let read = read_after_refusal(&mut mux, &[silent, refused], &ids);
 
     let hi = Read::Data(Bytes::from_static(b"hi"));
-    assert_eq!(read, [Read::End, hi, Read::Refused]);
+    assert_eq!(read, [Read::End, hi, Read::Lost(Reason::Refused)]);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn of_two_streams_that_may_be_the_refused_one_neither_ends_cleanly() {
 
     let read = read_after_refusal(&mut mux, &ids, &ids);
 
-    assert_eq!(read, [Read::Refused, Read::Refused]);
+    assert_eq!(read, [Read::Lost(Reason::Refused), Read::Lost(Reason::Refused)]);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_refusal_meets_no_stream_that_was_opened_later() {
     filled(&mut mux, &mut peer, 1024);
     assert_eq!(
         read_after_refusal(&mut mux, &[refused], &[refused]),
-        [Read::Refused]
+        [Read::Lost(Reason::Refused)]
     );
 
     let later = mux.open().unwrap();
@@ -75,7 +75,7 @@ fn a_refusal_meets_the_first_fin_of_a_stream_without_a_byte() {
     assert_eq!(mux.poll_end(), Some(served));
     assert_eq!(mux.poll_end(), None);
     mux.confirm_end(served);
-    assert_eq!(mux.poll_change(), Some(Change::Readable(served)));
+    assert_eq!(mux.poll_event(), Some(Event::Readable(served)));
     assert_eq!(mux.read(served, 9), Read::End);
-    assert_eq!(mux.read(refused, 9), Read::Refused);
+    assert_eq!(mux.read(refused, 9), Read::Lost(Reason::Refused));
 }
