@@ -50,13 +50,10 @@ pub(super) struct Plan(Vec<(config::Forward, Step)>);
 /// The planned step for a forward.
 #[derive(Debug)]
 enum Step {
-    /// It is unchanged.
     Same,
     /// It starts; its addresses are bound.
     Start(Box<Forward>),
-    /// It is disabled.
     Disable,
-    /// It is failing.
     Fail(StartError),
 }
 
@@ -155,7 +152,6 @@ impl Forwards {
         former.collect()
     }
 
-    /// Applies a plan.
     pub(super) fn swap(&mut self, Plan(plan): Plan) -> Change {
         let former = std::mem::take(&mut self.running).into_iter();
         let mut former: BTreeMap<String, Running> =

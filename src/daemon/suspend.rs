@@ -9,7 +9,6 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::clock;
 
-/// Detector of suspends.
 #[derive(Debug)]
 pub(super) struct SuspendDetector {
     monotonic: Instant,

@@ -225,7 +225,6 @@ impl SingleStream {
 /// State of the local side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
-    /// Not opened yet.
     Unopened,
     Open,
     /// Reset, with unacknowledged bytes.

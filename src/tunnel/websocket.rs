@@ -22,9 +22,7 @@ use crate::printable::Printable;
 use crate::proto::Transmit;
 use crate::session::Upgrade;
 
-/// The sending half.
 pub(super) type Sink = SplitSink<WebSocketStream<Stream>, Message>;
-/// The receiving half.
 pub(super) type Source = SplitStream<WebSocketStream<Stream>>;
 /// An item of the receiving half.
 pub(super) type Received = Result<Message, LibraryError>;

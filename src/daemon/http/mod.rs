@@ -49,7 +49,6 @@ struct Served {
 /// A prepared change of the server; everything is bound.
 #[derive(Debug)]
 pub(super) enum HttpPlan {
-    /// No change.
     Same,
     /// Another server, or none.
     Other(Option<(config::Http, Listeners)>),

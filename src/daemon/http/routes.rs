@@ -9,7 +9,6 @@ use super::host::HostFault;
 use super::prometheus;
 use crate::telemetry::Report;
 
-/// A response.
 pub(super) type Response = hyper::Response<Full<Bytes>>;
 
 /// A page of the server.

@@ -61,7 +61,6 @@ impl Connection {
         Ok((Self::Standard(socket), faults))
     }
 
-    /// Returns the peer.
     pub(super) fn peer(&self) -> Peer {
         match self {
             Self::Tcp(socket) => Peer::Tcp(socket.peer()),

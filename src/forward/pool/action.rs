@@ -24,12 +24,10 @@ pub(in crate::forward) enum Action<E> {
     Cancel(TunnelId),
     /// Give this connection a slot on this tunnel.
     Assign { waiter: WaiterId, tunnel: TunnelId },
-    /// Refuse this connection.
     Reject {
         waiter: WaiterId,
         why: RejectReason<E>,
     },
-    /// Close the tunnel.
     Close(TunnelId),
 }
 

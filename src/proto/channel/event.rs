@@ -16,7 +16,6 @@ use crate::wire::payload::Flag;
 pub(crate) enum ChannelEvent {
     /// The handshake is complete; the agent may not be ready yet.
     Complete {
-        /// The agent's version.
         version: AgentVersion,
         /// Content of the session's payloads.
         mode: Mode,

@@ -78,7 +78,6 @@ pub(in crate::forward) struct Fault {
 /// Receives the first fault, even after the connection is closed.
 pub(in crate::forward) type Faults = watch::Receiver<Option<Fault>>;
 
-/// The connection.
 #[derive(Debug)]
 pub(in crate::forward) struct StandardSocket {
     input: Waited,

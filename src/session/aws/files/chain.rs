@@ -19,7 +19,6 @@ pub(in crate::session::aws) enum ChainError {
     /// The profile does not exist.
     #[error("the profile {name:?} does not exist; {there_are}")]
     Missing {
-        /// Its name.
         name: String,
         /// A section that was probably meant, or the names of existing profiles.
         there_are: String,
@@ -31,7 +30,6 @@ pub(in crate::session::aws) enum ChainError {
     MissingSource {
         /// The profile that names it.
         profile: String,
-        /// The name.
         name: String,
         /// A section that was probably meant, or the names of existing profiles.
         there_are: String,
