@@ -129,7 +129,7 @@ impl Connection {
 
     async fn is_closed(&self) -> bool {
         match self {
-            Self::Tcp(socket) => socket.is_closed().await,
+            Self::Tcp(socket) => socket.is_closed(),
             Self::Unix(socket) => socket.is_closed().await,
             Self::Standard(socket) => socket.is_closed(),
         }

@@ -62,9 +62,9 @@ impl TcpSocket {
 
     /// Returns true if the client has closed both directions, or the connection has failed: a
     /// reset, or unanswered keep-alive, which no read reports after end of file.
-    pub(super) async fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         let failed = !matches!(self.stream.take_error(), Ok(None));
-        failed || self.peer.is_closed().await
+        failed || self.peer.is_closed()
     }
 
     /// Closing with unread input would reset the client before it has read our last byte, so its
@@ -227,14 +227,14 @@ mod tests {
         socket.peer = TcpPeer::new(nowhere, nowhere);
         client.shutdown(Shutdown::Write).unwrap();
         assert_eq!(socket.read().await.unwrap(), b"");
-        assert!(!socket.is_closed().await);
+        assert!(!socket.is_closed());
 
         SockRef::from(&client)
             .set_linger(Some(Duration::ZERO))
             .unwrap();
         drop(client);
 
-        assert!(socket.is_closed().await);
+        assert!(socket.is_closed());
         assert_eq!(socket.read().await.unwrap(), b"", "the end stays an end");
     }
 

@@ -3,18 +3,13 @@
 //! A client that has closed fully and one that has half-closed look the same on a TCP socket: end
 //! of file. But a half-closed client still holds its socket, which the kernel knows: a closed
 //! client's socket has inode 0, or does not exist any more. The kernel only knows sockets of this
-//! machine, so clients on other machines cannot be checked.
-//!
-//! ```text
-//!   diag    queries one socket by its addresses: 5 µs, however many there are
-//!   table   reads all of them in /proc: 20 ms and more; used where diag is not allowed
-//! ```
+//! machine, so clients on other machines cannot be checked, nor any client where netlink is not
+//! permitted: keep-alive finds those that are gone.
 //!
 //! If an address was rewritten (REDIRECT of the packet filter), or the listener belongs to another
 //! network namespace, the client's socket is not found although it exists. So a socket that is *not
 //! found* means that its client is gone only if it was found before.
 
-mod proc_net_tcp;
 mod sock_diag;
 
 use std::fmt;
@@ -88,14 +83,11 @@ impl TcpPeer {
     }
 
     /// Returns true if it no longer holds its socket. False if it does, or if that is unknown.
-    pub(super) async fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         match sock_diag::find(self.address, self.local) {
             Ok(Some(entry)) => entry.inode == 0,
-            Ok(None) if self.sighted => true,
-            Ok(None) | Err(_) if self.is_loopback() => {
-                proc_net_tcp::is_orphaned(self.address, self.local).await
-            }
-            Ok(None) | Err(_) => false,
+            Ok(None) => self.sighted,
+            Err(_) => false,
         }
     }
 

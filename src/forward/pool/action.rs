@@ -23,7 +23,10 @@ pub(in crate::forward) enum Action<E> {
     /// Cancel a start that may still be queued.
     Cancel(TunnelId),
     /// Give this connection a slot on this tunnel.
-    Assign { waiter: WaiterId, tunnel: TunnelId },
+    Assign {
+        waiter: WaiterId,
+        tunnel: TunnelId,
+    },
     Reject {
         waiter: WaiterId,
         why: RejectReason<E>,
