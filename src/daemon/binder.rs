@@ -47,9 +47,8 @@ pub(super) struct BoundReload {
     context: Context,
     aws: AwsClients,
     fd_limit: FdLimit,
-    limits: config::Limits,
-    shutdown: config::Shutdown,
-    log: config::Log,
+    /// Without its forwards and `[http]`.
+    config: Config,
     forwards: forwards::Plan,
     http: HttpPlan,
     failing_http: Option<Failing<config::Http>>,
@@ -79,27 +78,19 @@ impl Daemon {
     /// Starts to bind the addresses of a loaded configuration.
     pub(super) fn bind_reload(&mut self, loaded: Loaded) {
         let Loaded {
-            config,
+            mut config,
             aws,
             aws_changed,
         } = loaded;
-        let Config {
-            aws: _,
-            limits,
-            shutdown,
-            log,
-            http: wanted,
-            admin,
-            forwards,
-        } = config;
-        let is_moved = admin != self.admin_settings;
+        let is_moved = config.admin != self.admin_settings;
         let (former, sockets) = (self.forwards.former(), self.control.http.sockets());
         let (context, strict) = (self.context.clone(), self.strict);
         let binding = async move {
             if is_moved {
                 return Err(StartError::AdminMoved);
             }
-            let fd_limit = FdLimit::raise(&limits, &forwards);
+            let (forwards, wanted) = (std::mem::take(&mut config.forwards), config.http.take());
+            let fd_limit = FdLimit::raise(&config.limits, &forwards);
             let context = Context {
                 max_waiting: fd_limit.max_waiting,
                 ..context
@@ -117,9 +108,7 @@ impl Daemon {
                 context,
                 aws,
                 fd_limit,
-                limits,
-                shutdown,
-                log,
+                config,
                 forwards,
                 http,
                 failing_http,
@@ -147,23 +136,22 @@ impl Daemon {
             context,
             aws,
             fd_limit,
-            limits,
-            shutdown,
-            log,
+            config,
             forwards,
             http,
             failing_http,
         } = bound;
-        self.set_log(log)?;
+        self.set_log(config.log)?;
         if fd_limit != std::mem::replace(&mut self.fd_limit, fd_limit) {
             fd_limit.warn_if_low();
         }
         self.context = context;
         aws.doubt_files();
         self.control.aws = aws;
-        self.context.sessions.set_rate(limits.session_start_rate);
-        self.drain.limit(limits.max_connections);
-        self.drain.set(shutdown);
+        let rate = config.limits.session_start_rate;
+        self.context.sessions.set_rate(rate);
+        self.drain.limit(config.limits.max_connections);
+        self.drain.set(config.shutdown);
         let former = self.control.http.swap(http);
         self.servers.http = failing_http;
         let change = self.forwards.swap(forwards);

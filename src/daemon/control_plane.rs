@@ -89,7 +89,7 @@ impl ControlPlane {
                 Request::Stop { now } => {
                     self.waiting.push(reply);
                     if now {
-                        self.force_shutdown();
+                        force_shutdown(&self.leaving);
                     }
                     return Some(Demand::StopByRequest);
                 }
@@ -103,11 +103,6 @@ impl ControlPlane {
         self.aws.retry_now();
         self.retry_trigger.retry_now();
         self.trigger.send();
-    }
-
-    /// Forces the shutdown: the remaining sessions are terminated now.
-    pub(super) fn force_shutdown(&self) {
-        force_shutdown(&self.leaving);
     }
 
     /// Answers the clients that requested the stop, and closes the servers.
@@ -127,7 +122,7 @@ pub(super) fn answer(reply: Reply, answer: Answer) {
     let _gone = reply.send(answer);
 }
 
-/// Forces the shutdown of the dispatcher.
+/// Forces the shutdown: the remaining sessions are terminated now.
 pub(super) fn force_shutdown(leaving: &watch::Sender<ShutdownMode>) {
     warn!("forced shutdown: terminating all sessions now");
     leaving.send_replace(ShutdownMode::Hurried);

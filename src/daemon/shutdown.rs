@@ -69,7 +69,7 @@ async fn attend(control: &mut ControlPlane, signals: &mut Signals, forwards: &Fo
             Some(Demand::StopBySignal(_)) => {
                 is_asked_again = true;
                 warn!("second stop request");
-                control.force_shutdown();
+                force_shutdown(&control.leaving);
             }
             Some(Demand::Reload(None)) => warn!("reload rejected: the daemon is stopping"),
             Some(Demand::Reload(Some(reply))) => {
