@@ -38,7 +38,10 @@ fn of_two_streams_that_may_be_the_refused_one_neither_ends_cleanly() {
 
     let read = read_after_refusal(&mut mux, &ids, &ids);
 
-    assert_eq!(read, [Read::Lost(Reason::Refused), Read::Lost(Reason::Refused)]);
+    assert_eq!(
+        read,
+        [Read::Lost(Reason::Refused), Read::Lost(Reason::Refused)]
+    );
 }
 
 #[test]
