@@ -34,7 +34,8 @@ impl Problems {
     pub(super) fn summary(&self, file: &Path) -> Vec<(String, String)> {
         let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let line = |problem: &Problem| {
-            let at = At(Some(file), &problem.place);
+            let Place { line, column, .. } = &problem.place;
+            let at = format!("{}:{line}:{column}", file.display());
             (
                 one_line(&format!("{at}: {}", problem.what)),
                 one_line(&problem.hint),
