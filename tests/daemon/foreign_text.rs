@@ -1,4 +1,4 @@
-//! A remote side that puts control characters, line breaks, invisible characters and 64 KiB into
+//! A remote side that puts control characters, line breaks, invisible characters and 32 KiB into
 //! every text that it may send. None of it may reach a terminal, a log or a status unescaped.
 
 use std::io::Write;
@@ -31,12 +31,14 @@ enum Attack {
     SessionType,
     Unreadable,
     MessageType,
-    ActionAndNotice,
+    Action,
+    Notice,
+    ChannelClosed,
 }
 
 use Attack::*;
 
-const ATTACKS: [Attack; 11] = [
+const ATTACKS: [Attack; 13] = [
     ApiError,
     ApiIsHtml,
     SessionId,
@@ -47,7 +49,9 @@ const ATTACKS: [Attack; 11] = [
     SessionType,
     Unreadable,
     MessageType,
-    ActionAndNotice,
+    Action,
+    Notice,
+    ChannelClosed,
 ];
 
 #[test]
@@ -130,7 +134,9 @@ fn connect_prints_remote_text_printable() {
             child.signal("TERM");
         }
         assert_ne!(child.exit_code(), 0, "{attack:?}");
-        for line in child.stderr.all().lines() {
+        let printed = child.stderr.all();
+        assert!(printed.contains(MARK), "{attack:?}: {printed}");
+        for line in printed.lines() {
             assert_no_effect(line);
         }
     }
@@ -146,7 +152,7 @@ fn hostile() -> String {
     let begin = format!(
         "{MARK}\u{1b}[2J\u{1b}]0;title\u{7}\r\n{MARK}\n\u{7f}\u{9b}2J\u{85}\u{ad}\u{200b}\u{200e}\u{202e}\u{2028}\u{2029}\u{2066}\u{feff}\u{e0041}\t"
     );
-    begin + &"A".repeat(1 << 16)
+    begin + &"A".repeat(1 << 15)
 }
 
 const MARK: &str = "FORGED";
@@ -184,8 +190,8 @@ fn answer(gateway: SocketAddr, operation: &str, body: &str) -> (u16, String) {
         ApiIsHtml => (502, hostile()),
         SessionId => (200, session(&hostile(), &url)),
         StreamUrl => (200, session("me-0", &hostile())),
-        Upgrade | CloseReason | AgentVersion | SessionType | Unreadable | MessageType
-        | ActionAndNotice => (200, session(&format!("me-{number}"), &url)),
+        Upgrade | CloseReason | AgentVersion | SessionType | Unreadable | MessageType | Action
+        | Notice | ChannelClosed => (200, session(&format!("me-{number}"), &url)),
     }
 }
 
@@ -223,9 +229,9 @@ fn send_attack(
     match attack {
         AgentVersion => send(message_builder::handshake_request(0, escaped, ""))?,
         SessionType => {
-            let request = json!({ "AgentVersion": hostile(), "RequestedClientActions": [{
+            let request = json!({ "AgentVersion": "3.3.987.0", "RequestedClientActions": [{
                 "ActionType": "SessionType",
-                "ActionParameters": { "SessionType": hostile(), "Properties": { "type": hostile() } },
+                "ActionParameters": { "SessionType": hostile(), "Properties": { "type": short() } },
             }] });
             let request = request.to_string();
             let kind = PayloadType::HandshakeRequest;
@@ -255,12 +261,16 @@ fn send_attack(
             send(message.into())?;
             send(message_builder::channel_closed(&hostile()))?;
         }
-        ActionAndNotice => {
+        Action => {
             let more = format!(r#",{{"ActionType":"{escaped}","ActionParameters":{{}}}}"#);
             send(message_builder::handshake_request(0, "3.3.987.0", &more))?;
-            send(message_builder::handshake_complete(1, escaped))?;
-            send(message_builder::channel_closed(&hostile()))?;
         }
+        Notice => {
+            send(message_builder::handshake_request(0, "3.3.987.0", ""))?;
+            send(message_builder::handshake_complete(1, escaped))?;
+            send(message_builder::channel_closed(""))?;
+        }
+        ChannelClosed => send(message_builder::channel_closed(&hostile()))?,
         ApiError | ApiIsHtml | SessionId | StreamUrl | Upgrade | CloseReason => {}
     }
     let mut reason = short();
